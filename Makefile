@@ -1,0 +1,58 @@
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.locked
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+
+MINUTES ?= 1
+REPLICAS ?= 3
+FAULT ?=
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+$(STAMP): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python >= 3.11 is needed, $$($(PYTHON) --version) was found; set PYTHON=..." >&2; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install --quiet --require-hashes -r requirements.lock
+	$(PIP) install --quiet --no-deps --no-build-isolation -e .
+	@touch $@
+
+setup: $(STAMP) ## make .venv with .venv/bin/mcctl
+
+run: setup ## start the platform and run Day-0 on it (MINUTES=1 REPLICAS=3 FAULT=slow=2|errors=0.05)
+	@$(BIN)/mcctl up
+	@$(BIN)/mcctl runbook run day-0 --env local --minutes $(MINUTES) --set REPLICAS=$(REPLICAS) \
+		$(if $(FAULT),--set FAULT=$(FAULT)) --yes
+
+down: setup ## stop everything that `make run` started
+	@$(BIN)/mcctl down
+
+test: setup ## run the tests
+	$(BIN)/python -m pytest -q
+
+lint: setup ## ruff: format and rules
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+types: setup ## mypy, strict
+	$(BIN)/mypy
+
+contracts: setup ## import directions
+	$(BIN)/lint-imports
+
+check: test lint types contracts ## what CI runs
+
+bench: setup ## governed gateway beside a plain a2a-sdk server, as ratios
+	$(BIN)/python benchmarks/gateway.py
+
+lock: ## resolve dependencies anew into requirements.lock (hashes, no registry host)
+	$(PYTHON) -m venv .venv-lock
+	.venv-lock/bin/python -m pip install --quiet --disable-pip-version-check uv
+	.venv-lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+		--no-emit-index-url --no-annotate --no-header --all-extras pyproject.toml -o requirements.lock
+	rm -rf .venv-lock
+
+.PHONY: help setup run down test lint types contracts check bench lock
