@@ -1,0 +1,119 @@
+"""One spelling for one JSON value, so that a digest of it means something.
+
+The output is RFC 8785 (JCS): no whitespace, keys sorted by UTF-16 code units, the shortest string
+escapes, floats as ECMAScript prints them, UTF-8. It holds for `None`, `bool`, `str`, `float`,
+`list`/`tuple`, `dict` with `str` keys, and `int` up to 2**53 - 1 in size. A larger integer is
+written out exactly, where RFC 8785 would round it to a double: still one spelling, but only here;
+write such a number as a string if others must agree.
+
+Refused: NaN and infinities (no JSON), lone surrogates (no UTF-8), keys that are not strings, and
+every other type. Nothing is coerced: a silent `str(key)` would let two values share one spelling.
+"""
+
+from __future__ import annotations
+
+import math
+from json.encoder import encode_basestring
+from typing import TypeAlias
+
+from mc_contract.errors import McError
+
+Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
+
+# ECMAScript switches to exponent form outside 1e-7 <= |x| < 1e21
+_MAX_PLAIN_EXPONENT = 21
+_MIN_PLAIN_EXPONENT = -6
+
+
+class NotCanonical(McError):
+    """The value has no canonical JSON form."""
+
+    code = "not-canonical"
+
+
+def canonical_json(value: object) -> bytes:
+    """The one canonical JSON spelling of `value`, as UTF-8 bytes.
+
+    Args:
+        value: Anything of the types that the module's docstring lists.
+
+    Returns:
+        The bytes to hash or sign; `json.loads` of them gives a value with the same spelling (a
+        float without a fraction comes back as an int).
+
+    Raises:
+        NotCanonical: for any value without such a spelling; the message names its path.
+    """
+    out: list[str] = []
+    _write(value, out, "$")
+    text = "".join(out)
+    try:
+        return text.encode()
+    except UnicodeEncodeError as cause:
+        raise NotCanonical("a string holds a lone surrogate, which UTF-8 can't carry") from cause
+
+
+def _write(value: object, out: list[str], path: str) -> None:
+    if isinstance(value, str):
+        out.append(encode_basestring(value))
+    elif value is None or isinstance(value, bool):
+        out.append("null" if value is None else "true" if value else "false")
+    elif isinstance(value, int):
+        out.append(int.__repr__(value))
+    elif isinstance(value, float):
+        out.append(_ecmascript_number(value, path))
+    elif isinstance(value, dict):
+        _write_object(value, out, path)
+    elif isinstance(value, list | tuple):
+        opening = "["
+        for index, item in enumerate(value):
+            out.append(opening)
+            _write(item, out, f"{path}[{index}]")
+            opening = ","
+        out.append("]" if value else "[]")
+    else:
+        raise NotCanonical(f"{path} is a {type(value).__name__}, which JSON does not know")
+
+
+def _write_object(value: dict[object, object], out: list[str], path: str) -> None:
+    keys: list[str] = []
+    for key in value:
+        if not isinstance(key, str):
+            raise NotCanonical(f"{path} has the key {key!r}, expected a string")
+        keys.append(key)
+    # RFC 8785 section 3.2.3: UTF-16 code units, which differ from code points above U+FFFF
+    keys.sort(key=_utf16)
+    opening = "{"
+    for key in keys:
+        out.append(f"{opening}{encode_basestring(key)}:")
+        _write(value[key], out, f"{path}.{key}")
+        opening = ","
+    out.append("}" if keys else "{}")
+
+
+def _utf16(key: str) -> bytes:
+    return key.encode("utf-16-be", "surrogatepass")
+
+
+def _ecmascript_number(value: float, path: str) -> str:
+    """`value` as ECMA-262 Number::toString prints it (RFC 8785 section 3.2.2.3)."""
+    if not math.isfinite(value):
+        raise NotCanonical(f"{path} is {value!r}, which JSON does not know")
+    if value == 0:
+        return "0"  # also -0.0
+    sign = "-" if value < 0 else ""
+    # Python's repr has the same shortest digits; only the layout differs
+    mantissa, _, exponent = float.__repr__(abs(value)).partition("e")
+    whole, _, fraction = mantissa.partition(".")
+    digits = (whole + fraction).lstrip("0")
+    point = len(whole) + int(exponent or 0) - (len(whole + fraction) - len(digits))
+    digits = digits.rstrip("0")
+    count = len(digits)
+    if count <= point <= _MAX_PLAIN_EXPONENT:
+        return sign + digits + "0" * (point - count)
+    if 0 < point <= _MAX_PLAIN_EXPONENT:
+        return f"{sign}{digits[:point]}.{digits[point:]}"
+    if _MIN_PLAIN_EXPONENT < point <= 0:
+        return f"{sign}0.{'0' * -point}{digits}"
+    tail = f".{digits[1:]}" if count > 1 else ""
+    return f"{sign}{digits[0]}{tail}e{point - 1:+d}"

@@ -1,0 +1,93 @@
+"""Claims about the ledger: that a checkpoint is signed, and that an entry is in the log.
+
+The ledger's public key is an artefact, so these prove that note and key fit each other and that
+the pack's signer bound that key. That it *is* the ledger's key only a copy from outside can tell:
+compare the artefact with `trust/ledger.pub`.
+"""
+
+from __future__ import annotations
+
+import base64
+
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+from mc_contract.canonical import Json
+from mc_contract.checkpoint import Checkpoint, verify_checkpoint
+from mc_contract.evidence.claim_inputs import (
+    ClaimFunction,
+    Inputs,
+    NotRecomputable,
+    Params,
+    json_object,
+    text_param,
+    utf8,
+)
+from mc_contract.evidence.strict import decode_base64
+from mc_contract.merkle import leaf_hash, verify_inclusion
+
+
+def ledger_public_key(pem: bytes) -> Ed25519PublicKey:
+    """The ed25519 key in a PEM artefact.
+
+    Raises:
+        NotRecomputable: it is no such key.
+    """
+    try:
+        loaded = serialization.load_pem_public_key(pem)
+    except ValueError as cause:
+        raise NotRecomputable("the ledger key is not a PEM public key") from cause
+    if not isinstance(loaded, Ed25519PublicKey):
+        raise NotRecomputable("the ledger key is not ed25519")
+    return loaded
+
+
+def _checkpoint(inputs: Inputs, params: Params) -> Json:
+    found = _verified(inputs[0], inputs[1], params)
+    return {
+        "origin": found.origin,
+        "size": found.size,
+        "root": base64.b64encode(found.root).decode(),
+    }
+
+
+def _inclusion(inputs: Inputs, params: Params) -> Json:
+    entry, proof_json, note, pem = inputs
+    found = _verified(note, pem, params)
+    proof = json_object(proof_json, "inclusion proof")
+    index, hashes = proof.get("index"), proof.get("hashes")
+    if not isinstance(index, int) or isinstance(index, bool) or not isinstance(hashes, list):
+        raise NotRecomputable("inclusion proof needs an integer 'index' and a list 'hashes'")
+    verify_inclusion(
+        leaf=leaf_hash(entry),
+        index=index,
+        size=found.size,
+        proof=[decode_base64(str(value)) for value in hashes],
+        root=found.root,
+    )
+    return {"index": index, "size": found.size}
+
+
+def _verified(note: bytes, pem: bytes, params: Params) -> Checkpoint:
+    key_name = text_param(params, "key_name")
+    return verify_checkpoint(utf8(note, "checkpoint"), {key_name: ledger_public_key(pem)})
+
+
+_KEY_CAVEAT = "that the key is the ledger's, only a copy of it from outside the pack tells"
+
+FUNCTIONS = (
+    ClaimFunction(
+        "ledger.checkpoint",
+        2,
+        ("key_name",),
+        f"the embedded ledger key signed this size and root; {_KEY_CAVEAT}",
+        _checkpoint,
+    ),
+    ClaimFunction(
+        "ledger.inclusion",
+        4,
+        ("key_name",),
+        f"the entry is in the log at the signed checkpoint; {_KEY_CAVEAT}",
+        _inclusion,
+    ),
+)

@@ -1,0 +1,137 @@
+"""Claims about plain artefacts: digests, lines, JSON values, journals, pre-flight, health, metrics.
+
+Formats that are read here: a runbook journal is JSON lines with `event`, `step` and `outcome`; a
+pre-flight report is JSON with a list of `checks`, each with a `name` and a `status`; a health
+answer is JSON with `status`; metrics are Prometheus text.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+
+from mc_contract.canonical import Json
+from mc_contract.evidence.claim_inputs import (
+    ClaimFunction,
+    Inputs,
+    NotRecomputable,
+    Params,
+    json_object,
+    text_param,
+    utf8,
+)
+from mc_contract.evidence.strict import parse_json
+
+_INDEX = re.compile(r"0|[1-9][0-9]{0,8}")
+_STEP_BEGUN = frozenset({"step_started", "undo_started"})
+_SAMPLE = re.compile(r"([a-zA-Z_:][a-zA-Z0-9_:]*)(?:\{(.*)\})? +([^ ]+)(?: +-?[0-9]+)?")
+_LABEL = re.compile(r'([a-zA-Z_][a-zA-Z0-9_]*)="((?:[^"\\]|\\.)*)"(?:,|$)')
+
+
+def _sha256(inputs: Inputs, _params: Params) -> Json:
+    return hashlib.sha256(inputs[0]).hexdigest()
+
+
+def _lines_count(inputs: Inputs, _params: Params) -> Json:
+    return len(_lines(inputs[0], "the artefact"))
+
+
+def _json_pointer(inputs: Inputs, params: Params) -> Json:
+    pointer = text_param(params, "pointer")
+    if pointer and not pointer.startswith("/"):
+        raise NotRecomputable(f"{pointer!r} is not a JSON pointer")
+    value = parse_json(inputs[0])
+    for escaped in pointer.split("/")[1:]:
+        part = escaped.replace("~1", "/").replace("~0", "~")
+        if isinstance(value, dict) and part in value:
+            value = value[part]
+        elif isinstance(value, list) and _INDEX.fullmatch(part) and int(part) < len(value):
+            value = value[int(part)]
+        else:
+            raise NotRecomputable(f"nothing at {pointer!r}")
+    return value
+
+
+def _steps_passed(inputs: Inputs, _params: Params) -> Json:
+    """Steps whose last event ended well; the undoing or failing check of a step takes it back."""
+    outcome: dict[str, str] = {}
+    for line in _lines(inputs[0], "the journal"):
+        event = json_object(line.encode(), "a line of the journal")
+        step, kind = event.get("step"), event.get("event")
+        if not isinstance(step, str):
+            continue
+        if kind in _STEP_BEGUN:
+            outcome[step] = "started"
+        elif kind == "undo_finished":
+            outcome[step] = "undone"
+        elif kind == "step_finished" or (kind == "check_finished" and event.get("exit") != 0):
+            outcome[step] = str(event.get("outcome"))
+    if not outcome:
+        raise NotRecomputable("the journal has no steps")
+    return {
+        "passed": [step for step, state in outcome.items() if state == "passed"],
+        "other": {step: state for step, state in outcome.items() if state != "passed"},
+    }
+
+
+def _preflight_passed(inputs: Inputs, _params: Params) -> Json:
+    report = json_object(inputs[0], "the pre-flight report")
+    checks = report.get("checks")
+    if not isinstance(checks, list) or not checks:
+        raise NotRecomputable("the pre-flight report has no 'checks'")
+    passed: list[Json] = []
+    other: dict[str, Json] = {}
+    for check in checks:
+        if not isinstance(check, dict):
+            raise NotRecomputable("a pre-flight check is not an object")
+        name, result = check.get("name"), check.get("status")
+        if not isinstance(name, str) or not isinstance(result, str):
+            raise NotRecomputable("a pre-flight check has no name or no status")
+        if result == "pass":
+            passed.append(name)
+        else:
+            other[name] = result
+    return {"passed": passed, "other": other}
+
+
+def _health_ok(inputs: Inputs, _params: Params) -> Json:
+    return json_object(inputs[0], "the health answer").get("status") == "ok"
+
+
+def _metrics_sum(inputs: Inputs, params: Params) -> Json:
+    """The sum over the series of one metric whose labels include the given ones."""
+    metric, wanted = text_param(params, "metric"), params.get("labels", {})
+    if not isinstance(wanted, dict):
+        raise NotRecomputable("parameter 'labels' must be an object")
+    total, series = 0.0, 0
+    for line in _lines(inputs[0], "the metrics"):
+        match = None if line.startswith("#") else _SAMPLE.fullmatch(line)
+        if match is None or match[1] != metric:
+            continue
+        series += 1
+        labels = dict(_LABEL.findall(match[2] or ""))
+        if all(labels.get(name) == value for name, value in wanted.items()):
+            total += float(match[3])
+    if not series:
+        raise NotRecomputable(f"no metric {metric!r}")
+    return total
+
+
+def _lines(raw: bytes, what: str) -> list[str]:
+    """The lines that are not blank; only a newline ends one (not U+2028 and its like)."""
+    return [line for line in utf8(raw, what).split("\n") if line.strip()]
+
+
+_AS_TOLD = "as the source told it at the time; the pack does not show that the source was right"
+
+FUNCTIONS = (
+    ClaimFunction("sha256", 1, (), "the artefact's digest", _sha256),
+    ClaimFunction("lines.count", 1, (), "how many lines of it are not blank", _lines_count),
+    ClaimFunction("json.pointer", 1, ("pointer",), "the artefact says this there", _json_pointer),
+    ClaimFunction(
+        "runbook.steps_passed", 1, (), "the journal says so of each step up to then", _steps_passed
+    ),
+    ClaimFunction("preflight.passed", 1, (), _AS_TOLD, _preflight_passed),
+    ClaimFunction("health.ok", 1, (), _AS_TOLD, _health_ok),
+    ClaimFunction("metrics.sum", 1, ("metric", "labels"), _AS_TOLD, _metrics_sum),
+)

@@ -1,0 +1,72 @@
+"""The A2A extension by which governance travels: declared in the card, carried in metadata.
+
+A request's `message.metadata[GOVERNANCE_URI]` may hold:
+
+    agent        which downstream agent is asked; `records` unless told
+    purpose      why, in the tenant's declared vocabulary; `support` unless told
+    residency    where the data must stay; empty: the tenant's own
+    operation    the operation to enact; empty: a question that is forwarded
+    tenant       optional; if present it must be the credential's tenant
+
+The tenant and the principal never come from here: they come from the credential.
+A reply's task carries decision, operation, outcome and steps under the same URI.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from mc_contract.errors import McError
+
+GOVERNANCE_URI = "urn:mc-platform:a2a:governance:1"
+
+POLICY_DENIED_CODE = -32050
+RATE_LIMITED_CODE = -32051
+UNAVAILABLE_CODE = -32052
+CONFLICT_CODE = -32053
+
+_WORD = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")
+_KEYS = ("agent", "purpose", "residency", "operation", "tenant")
+
+
+class GovernanceError(McError):
+    """The extension's metadata cannot be understood."""
+
+    code = "bad-governance"
+
+
+@dataclass(frozen=True, slots=True)
+class Governance:
+    """What a request says of itself; claims, which policy judges."""
+
+    agent: str = "records"
+    purpose: str = "support"
+    residency: str = ""
+    operation: str = ""
+    tenant: str = ""
+
+
+def parse_governance(metadata: Mapping[str, Any]) -> Governance:
+    """Read the extension out of a message's metadata.
+
+    Raises:
+        GovernanceError: unknown key, or a value that is no plain word of at most 64 characters.
+    """
+    raw = metadata.get(GOVERNANCE_URI, {})
+    if not isinstance(raw, Mapping):
+        raise GovernanceError(f"metadata {GOVERNANCE_URI!r} must be an object")
+    unknown = sorted(set(raw) - set(_KEYS))
+    if unknown:
+        raise GovernanceError(
+            f"unknown governance key {str(unknown[0])[:64]!r}",
+            hint=f"known keys: {', '.join(_KEYS)}",
+        )
+    for key, value in raw.items():
+        if not isinstance(value, str) or (value and not _WORD.match(value)):
+            raise GovernanceError(
+                f"governance key {key!r} must be a word of letters, digits, '_', '.' and '-'"
+            )
+    return Governance(**{key: str(value) for key, value in raw.items() if value})

@@ -1,0 +1,383 @@
+"""The canary verdict: may the candidate take over, judging by what both sides answered?
+
+PROMOTE is a claim that needs evidence, so the null hypothesis is that the candidate is worse:
+
+1. Early HOLD, at looks every hundredth of the planned pairs: as soon as an e-process shows, at
+   alpha 0.01, that the candidate exceeds the baseline's p95 times (1 + margin/2) too often, a
+   t-test over blocks confirms it at 0.01, and the estimate is at least the margin; or as soon as
+   the same two show that its errors exceed the baseline's by half of the allowed.
+2. PROMOTE only at the horizon (all planned pairs there), if a t-test over 15 time blocks rejects
+   "p95 ratio >= 1 + margin" at 0.05, and Newcombe's upper bound on the error difference is
+   below the allowed.
+3. All else is HOLD: regressed, errors, or inconclusive with the pairs that would have been needed.
+
+The verdict is a pure function of the two sample files and the declared parameters (margin,
+planned pairs), so anyone who has those can redo it: `rejudge`. What is not checked here: that the
+samples are true, and that both sides were measured side by side.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mc_contract.judgement_plan import (
+    ALPHA_PROMOTE,
+    DECIDABLE,
+    FULL_MARGIN,
+    FULL_PAIRS,
+    LEAST_ANSWERS,
+    error_tolerance,
+    is_rehearsal,
+    look_every,
+    rehearsal_margin,
+)
+from mc_contract.judgement_samples import (
+    Samples,
+    SamplesUnusable,
+    format_samples,
+    parse_samples,
+    samples_of,
+)
+from mc_contract.judgement_statistics import newcombe, p95, runbook_p95, student_t_quantile
+from mc_contract.judgement_watch import EarlyHold, Fall, log_p95_ratio
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+__all__ = [
+    "FULL_MARGIN",
+    "FULL_PAIRS",
+    "EarlyHold",
+    "Judgement",
+    "Samples",
+    "SamplesUnusable",
+    "error_tolerance",
+    "format_samples",
+    "is_rehearsal",
+    "judge",
+    "look_every",
+    "parse_samples",
+    "rehearsal_margin",
+    "rejudge",
+    "samples_of",
+]
+
+BLOCKS = 15
+_SHORTEST_LATENCY_S = 1e-9  # a latency of 0 is a clock's resolution; logarithms need more than 0
+
+METHOD = (
+    "non-inferiority on p95: one-sided t-test over 15 time blocks at 0.05 and Newcombe's bound "
+    "on the error difference; early HOLD by paired e-processes at 0.01, confirmed over blocks"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """One side's figures; `p95_s` is None when every request failed."""
+
+    n: int
+    errors: int
+    p95_s: float | None
+
+    def as_dict(self) -> dict[str, Any]:
+        """`{n, errors, p95_ms}`."""
+        return {"n": self.n, "errors": self.errors, "p95_ms": _rounded(self.p95_s, 1000.0)}
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """A verdict with everything that led to it.
+
+    Attributes:
+        kind: promoted, regressed, inconclusive or errors.
+        regression: How much worse the candidate's p95 is (0.05 = 5 %), the mean over blocks.
+        interval: Its 90 % interval; PROMOTE needs the upper end below `margin`.
+        error_bound: Newcombe's upper bound (95 %) on candidate minus baseline error share.
+        looks: At how many points the samples were looked at until the verdict fell.
+        decided_at_pairs: How many pairs (or requests a side) it took.
+        pairs_needed: Pairs that decide this margin in 99 of 100 cases when nothing differs.
+        runbook: The runbook's own figure and what its bare rule would have said.
+    """
+
+    promote: bool
+    kind: str
+    reason: str
+    baseline: Side
+    candidate: Side
+    regression: float | None
+    interval: tuple[float, float] | None
+    margin: float
+    error_tolerance: float
+    error_bound: float | None
+    planned_pairs: int
+    paired: bool
+    looks: int
+    decided_at_pairs: int
+    pairs_needed: int | None
+    rehearsal: bool
+    runbook: dict[str, Any]
+
+    @property
+    def verdict(self) -> str:
+        """`PROMOTE` or `HOLD`."""
+        return "PROMOTE" if self.promote else "HOLD"
+
+    def as_dict(self) -> dict[str, Any]:
+        """The judgement as JSON; figures rounded so that two machines print the same."""
+        interval = self.interval
+        return {
+            "verdict": self.verdict,
+            "kind": self.kind,
+            "reason": self.reason,
+            "rehearsal": self.rehearsal,
+            "baseline": self.baseline.as_dict(),
+            "candidate": self.candidate.as_dict(),
+            "regression": _rounded(self.regression),
+            "interval": [_rounded(end) for end in interval] if interval else None,
+            "margin": self.margin,
+            "error_tolerance": self.error_tolerance,
+            "error_bound": _rounded(self.error_bound),
+            "planned_pairs": self.planned_pairs,
+            "paired": self.paired,
+            "looks": self.looks,
+            "decided_at_pairs": self.decided_at_pairs,
+            "pairs_needed": self.pairs_needed,
+            "method": METHOD,
+            "runbook": dict(self.runbook),
+        }
+
+
+def rejudge(baseline: bytes, candidate: bytes, parameters: Mapping[str, object]) -> Judgement:
+    """Redo a verdict from the bytes of the two sample files and its declared parameters.
+
+    Args:
+        baseline: `base.lat`.
+        candidate: `cand.lat`.
+        parameters: `margin` and `planned_pairs` as declared before the run; others are ignored.
+
+    Raises:
+        SamplesUnusable: When a file or a parameter cannot be used.
+    """
+    margin, planned = parameters.get("margin"), parameters.get("planned_pairs")
+    if isinstance(margin, bool) or not isinstance(margin, int | float):
+        raise SamplesUnusable(f"parameter margin: expected a number, got {margin!r}")
+    if isinstance(planned, bool) or not isinstance(planned, int):
+        raise SamplesUnusable(f"parameter planned_pairs: expected a whole number, got {planned!r}")
+    return judge(
+        parse_samples(baseline),
+        parse_samples(candidate),
+        margin=float(margin),
+        planned_pairs=planned,
+    )
+
+
+def judge(
+    baseline: Samples,
+    candidate: Samples,
+    *,
+    margin: float = FULL_MARGIN,
+    planned_pairs: int | None = None,
+) -> Judgement:
+    """Judge the candidate against the baseline; pure and deterministic.
+
+    Args:
+        baseline: Samples in time order; paired by position when both sides have as many.
+        candidate: Likewise.
+        margin: How much worse the p95 may be (0.05 = 5 %), in (0, 1].
+        planned_pairs: The horizon declared before the run; None: what is there is all.
+
+    Raises:
+        SamplesUnusable: When the margin or the planned pairs make no sense.
+    """
+    if not (math.isfinite(margin) and 0 < margin <= 1):
+        raise SamplesUnusable(f"margin must be above 0 and at most 1, got {margin}")
+    n = min(baseline.n, candidate.n)
+    planned = n if planned_pairs is None else planned_pairs
+    if planned < 1:
+        raise SamplesUnusable(f"planned pairs must be at least 1, got {planned}")
+    return _Case(
+        np.maximum(baseline.latencies_s, _SHORTEST_LATENCY_S),
+        np.maximum(candidate.latencies_s, _SHORTEST_LATENCY_S),
+        margin=margin,
+        planned=planned,
+        tolerance=error_tolerance(margin=margin, planned_pairs=planned),
+    ).judgement()
+
+
+@dataclass(frozen=True, slots=True)
+class _Estimate:
+    """Log p95 ratio: mean over blocks, its standard error, and the t quantile for its bounds."""
+
+    mean: float
+    se: float
+    t: float
+
+    @property
+    def low(self) -> float:
+        return self.mean - self.t * self.se
+
+    @property
+    def high(self) -> float:
+        return self.mean + self.t * self.se
+
+
+@dataclass(frozen=True, slots=True)
+class _Case:
+    """Two series (seconds, NaN = failed) and what they are judged by."""
+
+    base: NDArray[np.float64]
+    cand: NDArray[np.float64]
+    margin: float
+    planned: int
+    tolerance: float
+
+    @property
+    def n(self) -> int:
+        return min(self.base.size, self.cand.size)
+
+    @property
+    def paired(self) -> bool:
+        return self.base.size == self.cand.size
+
+    def _early_hold(self) -> Fall | None:
+        watch = EarlyHold(self.margin, self.planned)
+        return watch.advance(self.base, self.cand)
+
+    def judgement(self) -> Judgement:
+        estimate = self._estimate()
+        bound = self._error_bounds()
+        needed = self._pairs_needed(estimate)
+        fall = (self._early_hold() if self.paired else None) or self._at_the_end(
+            estimate, bound, needed
+        )
+        base, cand = _side(self.base), _side(self.cand)
+        regression: float | None = None
+        if estimate is not None:
+            regression = math.expm1(estimate.mean)
+        elif base.p95_s is not None and cand.p95_s is not None:
+            regression = cand.p95_s / base.p95_s - 1
+        return Judgement(
+            promote=fall.kind == "promoted",
+            kind=fall.kind,
+            reason=fall.reason,
+            baseline=base,
+            candidate=cand,
+            regression=regression,
+            interval=(math.expm1(estimate.low), math.expm1(estimate.high)) if estimate else None,
+            margin=self.margin,
+            error_tolerance=self.tolerance,
+            error_bound=bound[1],
+            planned_pairs=self.planned,
+            paired=self.paired,
+            looks=fall.looks,
+            decided_at_pairs=fall.at_pairs,
+            pairs_needed=needed,
+            rehearsal=is_rehearsal(margin=self.margin, planned_pairs=self.planned),
+            runbook=_runbook_rule(self.base, self.cand),
+        )
+
+    def _at_the_end(
+        self,
+        estimate: _Estimate | None,
+        error_bounds: tuple[float, float],
+        needed: int | None,
+    ) -> Fall:
+        looks = 1 + (self.n - 1) // look_every(self.planned) if self.paired else 1
+
+        def fall(kind: str, reason: str) -> Fall:
+            return Fall(kind, reason, looks, self.n)
+
+        if error_bounds[1] >= self.tolerance and error_bounds[0] > 0:
+            low, high = error_bounds
+            return fall(
+                "errors",
+                f"the candidate fails more often, by {low:.2%} to {high:.2%} of requests; "
+                f"allowed is {self.tolerance:.2%}",
+            )
+        if estimate is None:
+            least = BLOCKS * LEAST_ANSWERS
+            return fall(
+                "inconclusive",
+                f"too few answers to judge: p95 over {BLOCKS} blocks takes at least {least} a side",
+            )
+        worse = f"p95 {math.expm1(estimate.mean):+.1%} ({_percent_range(estimate)})"
+        if estimate.low > 0 and math.expm1(estimate.mean) >= self.margin:
+            return fall("regressed", f"{worse}; allowed is {self.margin:.0%}")
+        wanted = f"about {needed} pairs would decide it" if needed else "more pairs are needed"
+        if self.n < self.planned:
+            return fall(
+                "inconclusive",
+                f"stopped at {self.n} of {self.planned} planned pairs; {worse} so far",
+            )
+        if error_bounds[1] >= self.tolerance:
+            return fall(
+                "inconclusive",
+                f"the error difference may be as high as {error_bounds[1]:.2%}, "
+                f"allowed is {self.tolerance:.2%}; more pairs are needed",
+            )
+        if math.expm1(estimate.high) < self.margin:
+            return fall("promoted", f"{worse}: less than {self.margin:.0%} worse is shown")
+        return fall(
+            "inconclusive", f"{worse}: less than {self.margin:.0%} worse is not shown; {wanted}"
+        )
+
+    def _estimate(self) -> _Estimate | None:
+        """The block estimate; sides of unequal length are cut into blocks by time each."""
+        base, cand = (np.array_split(side, BLOCKS) for side in (self.base, self.cand))
+        ratios = np.array([log_p95_ratio(b, c) for b, c in zip(base, cand, strict=True)])
+        if np.isnan(ratios).any():
+            return None
+        se = float(ratios.std(ddof=1)) / math.sqrt(BLOCKS)
+        return _Estimate(
+            float(ratios.mean()), se, student_t_quantile(1 - ALPHA_PROMOTE, BLOCKS - 1)
+        )
+
+    def _error_bounds(self) -> tuple[float, float]:
+        base_bad, cand_bad = int(np.isnan(self.base).sum()), int(np.isnan(self.cand).sum())
+        return newcombe(base_bad, self.base.size, cand_bad, self.cand.size, alpha=ALPHA_PROMOTE)
+
+    def _pairs_needed(self, estimate: _Estimate | None) -> int | None:
+        least = BLOCKS * LEAST_ANSWERS
+        if estimate is None:
+            return None if self.n >= least else least
+        noise = DECIDABLE * estimate.se / math.log1p(self.margin)
+        return max(least, math.ceil(self.n * noise**2))
+
+
+def _side(series: NDArray[np.float64]) -> Side:
+    answered = series[~np.isnan(series)]
+    return Side(
+        n=series.size,
+        errors=series.size - answered.size,
+        p95_s=p95(answered) if answered.size else None,
+    )
+
+
+def _runbook_rule(base: NDArray[np.float64], cand: NDArray[np.float64]) -> dict[str, Any]:
+    """The runbook's figure beside ours: p95 by its index formula, a bare 5 % rule."""
+    base, cand = base[~np.isnan(base)], cand[~np.isnan(cand)]
+    if not (base.size and cand.size):
+        return {"baseline_p95_ms": None, "candidate_p95_ms": None, "regression_percent": None}
+    base_p95, cand_p95 = runbook_p95(base), runbook_p95(cand)
+    regression = cand_p95 / base_p95 - 1
+    return {
+        "baseline_p95_ms": _rounded(base_p95, 1000.0),
+        "candidate_p95_ms": _rounded(cand_p95, 1000.0),
+        "regression_percent": _rounded(regression, 100.0),
+        "verdict": "HOLD" if regression > FULL_MARGIN else "PROMOTE",
+    }
+
+
+def _percent_range(estimate: _Estimate) -> str:
+    return f"90 % interval {math.expm1(estimate.low):+.1%} to {math.expm1(estimate.high):+.1%}"
+
+
+def _rounded(value: float | None, factor: float = 1.0) -> float | None:
+    """Six digits behind the point, `factor` applied; None stays None."""
+    return None if value is None else round(value * factor, 6)
