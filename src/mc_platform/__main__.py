@@ -1,0 +1,105 @@
+"""`python -m mc_platform serve | migrate`.
+
+    serve      run one replica until SIGTERM or SIGINT, then drain
+    migrate    create roles, database and schema; credentials (hashes) as JSON on standard input
+
+Both read the environment only (docs/settings.md); nothing secret is ever an argument.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+
+from mc_platform.errors import PlatformError
+from mc_platform.observe import logs
+
+
+async def _serve() -> None:
+    from granian.constants import Interfaces
+    from granian.server.embed import Server
+
+    from mc_platform.app import Workbench
+    from mc_platform.settings import load_settings
+
+    settings = load_settings()
+    logs.configure(settings.log_level)
+    workbench = Workbench(settings)
+    app = await workbench.open()
+    server = Server(
+        app,
+        address=settings.host,
+        port=settings.port,
+        interface=Interfaces.ASGINL,
+        log_enabled=False,
+        websockets=False,
+    )
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    serving = asyncio.create_task(server.serve())
+    stopping = asyncio.create_task(stop.wait())
+    log = logs.get("serve")
+    log.info(
+        "serving",
+        host=settings.host,
+        port=settings.port,
+        colour=settings.colour,
+        replica=settings.replica,
+        faults=settings.faulty,
+    )
+    await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    workbench.begin_drain()
+    if not serving.done():
+        server.stop()  # type: ignore[no-untyped-call]
+    await asyncio.wait_for(serving, settings.drain_s + 5.0)
+    await workbench.close()
+    log.info("stopped")
+
+
+async def _migrate() -> None:
+    from mc_platform.app import migrate
+    from mc_platform.errors import Misconfigured
+
+    missing = [n for n in ("MC_DATABASE_ADMIN_URL", "MC_DATABASE_URL") if not os.environ.get(n)]
+    if missing:
+        raise Misconfigured(f"not set: {', '.join(missing)}", hint="see docs/settings.md")
+    text = "" if sys.stdin.isatty() else sys.stdin.read()
+    try:
+        credentials = json.loads(text) if text.strip() else None
+    except ValueError:
+        credentials = ()
+    if credentials is not None and not isinstance(credentials, dict):
+        raise Misconfigured("standard input must be a JSON object of credentials")
+    report = await migrate(
+        admin_url=os.environ["MC_DATABASE_ADMIN_URL"],
+        service_url=os.environ["MC_DATABASE_URL"],
+        credentials=credentials,
+    )
+    sys.stdout.write(json.dumps(report) + "\n")
+
+
+def main() -> int:
+    """Run the verb; 0 ok, 2 usage or settings, 3 a dependency is down."""
+    verbs = {"serve": _serve, "migrate": _migrate}
+    if len(sys.argv) != 2 or sys.argv[1] not in verbs:
+        sys.stderr.write(__doc__ or "")
+        return 2
+    try:
+        import uvloop
+
+        uvloop.run(verbs[sys.argv[1]]())
+    except PlatformError as error:
+        sys.stderr.write(f"error: {error.message}\n")
+        if error.hint:
+            sys.stderr.write(f"  -> {error.hint}\n")
+        return 3 if error.retryable else 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Adapters, by technology. Only `mc_platform.app` may name them."""

@@ -1,0 +1,122 @@
+"""Downstream agents over A2A 1.0 JSON-RPC; implements `ports.Downstream` with aiohttp.
+
+Follows no redirect and sends no credential of the caller. What an agent says of its own failure
+is not passed on: only that it failed, and how.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import aiohttp
+import msgspec
+
+from mc_platform.errors import AgentFailed
+from mc_platform.model.label import Part
+
+_MAX_REPLY_BYTES = 4 * 1_048_576
+_DONE = "TASK_STATE_COMPLETED"
+_HEADERS = {"A2A-Version": "1.0", "Content-Type": "application/json"}
+
+
+class A2ADownstream:
+    """One connection pool to all agents; `close` at the end."""
+
+    def __init__(self) -> None:
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=256, keepalive_timeout=30),
+            headers=_HEADERS,
+            auto_decompress=True,
+        )
+
+    async def close(self) -> None:
+        """Close the pool."""
+        await self._session.close()
+
+    async def ask(
+        self, *, url: str, message_id: str, context_id: str, parts: Sequence[Part], timeout_s: float
+    ) -> tuple[Part, ...]:
+        """See the port."""
+        message = {
+            "messageId": message_id,
+            "contextId": context_id,
+            "role": "ROLE_USER",
+            "parts": list(parts),
+        }
+        request = {
+            "jsonrpc": "2.0",
+            "id": message_id,
+            "method": "SendMessage",
+            "params": {"message": message},
+        }
+        body = await self._post(url, msgspec.json.encode(request), timeout_s)
+        return _parts_of(body)
+
+    async def alive(self, url: str, timeout_s: float = 2.0) -> bool:
+        """Whether something answers HTTP at the agent's address."""
+        try:
+            async with self._session.get(
+                url, timeout=aiohttp.ClientTimeout(total=timeout_s), allow_redirects=False
+            ) as response:
+                return response.status < 500
+        except (aiohttp.ClientError, TimeoutError, OSError):
+            return False
+
+    async def _post(self, url: str, payload: bytes, timeout_s: float) -> Any:
+        try:
+            async with self._session.post(
+                url,
+                data=payload,
+                timeout=aiohttp.ClientTimeout(total=timeout_s),
+                allow_redirects=False,
+            ) as response:
+                if response.status != 200:
+                    raise AgentFailed(f"the agent answered HTTP {response.status}")
+                reply = await response.content.read(_MAX_REPLY_BYTES + 1)
+                while not response.content.at_eof() and len(reply) <= _MAX_REPLY_BYTES:
+                    reply += await response.content.read(_MAX_REPLY_BYTES + 1 - len(reply))
+        except (TimeoutError, aiohttp.ServerTimeoutError) as error:
+            raise AgentFailed(f"the agent did not answer in {timeout_s:g} s") from error
+        except (aiohttp.ClientError, OSError) as error:
+            raise AgentFailed(f"the agent is not reachable: {type(error).__name__}") from error
+        if len(reply) > _MAX_REPLY_BYTES:
+            raise AgentFailed(f"the agent's reply exceeds {_MAX_REPLY_BYTES} bytes")
+        try:
+            return msgspec.json.decode(reply)
+        except msgspec.DecodeError as error:
+            raise AgentFailed("the agent's reply is not JSON") from error
+
+
+def _parts_of(body: Any) -> tuple[Part, ...]:
+    if not isinstance(body, dict):
+        raise AgentFailed("the agent's reply is not a JSON-RPC object")
+    if "error" in body:
+        code = body["error"].get("code") if isinstance(body["error"], dict) else None
+        raise AgentFailed(
+            f"the agent answered JSON-RPC error {code if isinstance(code, int) else '?'}"
+        )
+    result = body.get("result")
+    if not isinstance(result, dict):
+        raise AgentFailed("the agent's reply holds neither result nor error")
+    if isinstance(result.get("message"), dict):
+        return _checked(result["message"].get("parts"))
+    task = result.get("task")
+    if not isinstance(task, dict):
+        raise AgentFailed("the agent's result is neither a message nor a task")
+    told = task.get("status")
+    status: dict[str, Any] = told if isinstance(told, dict) else {}
+    state = status.get("state")
+    if state != _DONE:
+        raise AgentFailed(f"the agent's task ended {state if isinstance(state, str) else '?'}"[:80])
+    artifacts = task.get("artifacts") or []
+    parts = [part for artifact in artifacts for part in _checked(artifact.get("parts"))]
+    if not parts and isinstance(status.get("message"), dict):
+        parts = list(_checked(status["message"].get("parts")))
+    return tuple(parts)
+
+
+def _checked(parts: Any) -> tuple[Part, ...]:
+    if not isinstance(parts, list) or not all(isinstance(part, dict) for part in parts):
+        raise AgentFailed("the agent's reply has no list of parts")
+    return tuple(parts)

@@ -1,0 +1,221 @@
+"""The PostgreSQL side: pools, credentials, tasks.
+
+Two pools with one login: `tenant_pool` stays `mc_service` and sees a tenant's rows only through
+row-level security; `record_pool` becomes `mc_recorder`, which may append to the log.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from datetime import datetime
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
+
+import asyncpg
+
+from mc_platform.errors import Unavailable
+from mc_platform.model.ids import ContextId, PrincipalId, TaskId, TenantId
+from mc_platform.model.task import Task, TaskState
+from mc_platform.model.tenant import Principal
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+DATABASE_ERRORS = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
+_ACQUIRE_TIMEOUT_S = 5.0
+_COMMAND_TIMEOUT_S = 10.0
+
+
+def unavailable(what: str, error: BaseException) -> Unavailable:
+    """The database error as ours; its text may quote data, so only its type is told."""
+    return Unavailable(
+        f"{what}: {type(error).__name__}", hint="see the dependency `postgres` in /health"
+    )
+
+
+def wrapped(
+    what: str,
+) -> Callable[[Callable[P, Coroutine[Any, Any, R]]], Callable[P, Coroutine[Any, Any, R]]]:
+    """Turn database errors of an async method into `Unavailable`."""
+
+    def decorate(
+        method: Callable[P, Coroutine[Any, Any, R]],
+    ) -> Callable[P, Coroutine[Any, Any, R]]:
+        @wraps(method)
+        async def call(*args: P.args, **kwargs: P.kwargs) -> R:
+            try:
+                return await method(*args, **kwargs)
+            except DATABASE_ERRORS as error:
+                raise unavailable(what, error) from error
+
+        return call
+
+    return decorate
+
+
+async def _prepare(connection: Any) -> None:
+    await connection.set_type_codec(
+        "json", encoder=json.dumps, decoder=json.loads, schema="pg_catalog"
+    )
+
+
+async def _become_recorder(connection: Any) -> None:
+    await _prepare(connection)
+    await connection.execute("SET ROLE mc_recorder")
+
+
+async def _no_reset(_connection: Any) -> None:
+    """Asyncpg's reset would drop SET ROLE; what our transactions set is local to them."""
+
+
+class Pools:
+    """The process's connections. `open` before use, `close` at the end."""
+
+    def __init__(self, *, database_url: str, application_name: str) -> None:
+        self._url = database_url
+        self._name = application_name
+        self.tenant: asyncpg.Pool[Any]
+        self.record: asyncpg.Pool[Any]
+
+    async def open(self) -> None:
+        """Connect both pools.
+
+        Raises:
+            Unavailable: the server does not answer, or refuses the role.
+        """
+        try:
+            self.tenant = await self._pool(_prepare, 1, 8)
+            self.record = await self._pool(_become_recorder, 1, 4)
+        except DATABASE_ERRORS as error:
+            raise unavailable("cannot connect to the database", error) from error
+
+    async def _pool(self, init: Any, least: int, most: int) -> asyncpg.Pool[Any]:
+        return await asyncpg.create_pool(
+            self._url,
+            min_size=least,
+            max_size=most,
+            init=init,
+            reset=_no_reset,
+            timeout=_ACQUIRE_TIMEOUT_S,
+            command_timeout=_COMMAND_TIMEOUT_S,
+            server_settings={"application_name": self._name},
+        )
+
+    async def close(self) -> None:
+        """Close both pools, waiting for what is under way."""
+        await self.tenant.close()
+        await self.record.close()
+
+    @asynccontextmanager
+    async def as_tenant(self, tenant: TenantId) -> AsyncIterator[Any]:
+        """A connection inside a transaction that row-level security binds to `tenant`."""
+        async with (
+            self.tenant.acquire(timeout=_ACQUIRE_TIMEOUT_S) as connection,
+            connection.transaction(readonly=True),
+        ):
+            await connection.execute("SELECT set_config('mc.tenant', $1, true)", tenant)
+            yield connection
+
+    async def alive(self) -> bool:
+        """Whether the server answers a query now."""
+        try:
+            return await self.tenant.fetchval("SELECT true", timeout=2.0) is True
+        except DATABASE_ERRORS:
+            return False
+
+
+class PostgresDirectory:
+    """Credentials at rest; implements `ports.Directory`."""
+
+    def __init__(self, pools: Pools) -> None:
+        self._pools = pools
+
+    @wrapped("credentials cannot be read")
+    async def find(self, key_id: str) -> tuple[bytes, Principal] | None:
+        """See the port."""
+        row = await self._pools.tenant.fetchrow(
+            "SELECT secret_sha256, tenant, principal FROM mc.credential "
+            "WHERE key_id = $1 AND revoked_at IS NULL",
+            key_id,
+        )
+        if row is None:
+            return None
+        principal = Principal(PrincipalId(row["principal"]), TenantId(row["tenant"]), key_id)
+        return bytes(row["secret_sha256"]), principal
+
+
+def task_from_row(row: Any) -> Task:
+    """A row of `mc.task` as a value."""
+    return Task(
+        id=TaskId(row["id"]),
+        context_id=ContextId(row["context_id"]),
+        tenant=TenantId(row["tenant"]),
+        principal=PrincipalId(row["principal"]),
+        message_id=row["message_id"],
+        request_digest=row["request_digest"],
+        state=TaskState(row["state"]),
+        updated_at=row["updated_at"],
+        parts=tuple(row["parts"]),
+        status_text=row["status_text"],
+        governance=row["governance"],
+    )
+
+
+class PostgresTasks:
+    """Reading tasks; implements `ports.Tasks`."""
+
+    def __init__(self, pools: Pools) -> None:
+        self._pools = pools
+
+    @wrapped("tasks cannot be read")
+    async def get(self, tenant: TenantId, task_id: TaskId) -> Task | None:
+        """See the port."""
+        async with self._pools.as_tenant(tenant) as connection:
+            row = await connection.fetchrow(
+                "SELECT * FROM mc.task WHERE id = $1 AND tenant = $2", task_id, tenant
+            )
+        return None if row is None else task_from_row(row)
+
+    @wrapped("tasks cannot be read")
+    async def page(
+        self,
+        tenant: TenantId,
+        *,
+        principal: PrincipalId | None,
+        context_id: ContextId | None,
+        state: str | None,
+        limit: int,
+        before: tuple[datetime, TaskId] | None,
+    ) -> list[Task]:
+        """See the port."""
+        before_at, before_id = before or (None, None)
+        async with self._pools.as_tenant(tenant) as connection:
+            rows = await connection.fetch(
+                "SELECT * FROM mc.task WHERE tenant = $1"
+                " AND ($2::text IS NULL OR principal = $2)"
+                " AND ($3::text IS NULL OR context_id = $3)"
+                " AND ($4::text IS NULL OR state = $4)"
+                " AND ($5::timestamptz IS NULL OR (updated_at, id) < ($5, $6))"
+                " ORDER BY updated_at DESC, id DESC LIMIT $7",
+                tenant,
+                principal,
+                context_id,
+                state,
+                before_at,
+                before_id,
+                limit,
+            )
+        return [task_from_row(row) for row in rows]
+
+    @wrapped("open tasks cannot be read")
+    async def abandoned(self, older_than: datetime, limit: int) -> list[Task]:
+        """Open tasks of all tenants not touched since `older_than`, oldest first."""
+        rows = await self._pools.record.fetch(
+            "SELECT * FROM mc.task WHERE state IN ('TASK_STATE_SUBMITTED', 'TASK_STATE_WORKING')"
+            " AND updated_at < $1 ORDER BY updated_at LIMIT $2",
+            older_than,
+            limit,
+        )
+        return [task_from_row(row) for row in rows]

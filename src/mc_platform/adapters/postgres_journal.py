@@ -1,0 +1,323 @@
+"""The ledger's writer: group commit into a Merkle log, one sequencer per region.
+
+What queued while the last flush ran is the next flush: no timer, so a lone request waits for
+nothing and a crowd shares one commit. Writers of several processes take turns by the region's head
+row: one that finds it moved locks it and looks again, so leaf indices have no gaps. The rows, the head and the
+tasks' new states are one transaction: a reply that leaves is in the log.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import asyncpg
+
+from mc_contract.canonical import canonical_json
+from mc_contract.merkle import Frontier, leaf_hash
+from mc_platform.adapters.postgres import DATABASE_ERRORS, Pools, unavailable
+from mc_platform.errors import PlatformError, Unavailable
+from mc_platform.model.event import Event, Recorded
+from mc_platform.model.ids import EventId
+from mc_platform.model.task import Task
+from mc_platform.observe import metrics
+
+_MOST_IN_A_FLUSH = 512
+
+# One statement, so one round trip: it writes only if the head is where the writer thinks it is.
+_WRITE = """
+WITH head AS (
+    UPDATE mc.ledger_head SET size = $10, frontier = $11, updated_at = now()
+    WHERE region = $1 AND size = $2
+    RETURNING region
+), written AS (
+    INSERT INTO mc.ledger_event
+        (region, index, event_id, tenant, kind, occurred_at, leaf, leaf_hash)
+    SELECT head.region, new.* FROM head, unnest($3::bigint[], $4::text[], $5::text[],
+        $6::text[], $7::timestamptz[], $8::bytea[], $9::bytea[]) AS new
+), tasks AS (
+    INSERT INTO mc.task AS old
+        (id, context_id, tenant, principal, message_id, request_digest, state,
+         updated_at, parts, status_text, governance)
+    SELECT id, context_id, tenant, principal, message_id, request_digest, state,
+           updated_at, parts::json, status_text, governance::json
+    FROM head, unnest($12::text[], $13::text[], $14::text[], $15::text[], $16::text[],
+                      $17::text[], $18::text[], $19::timestamptz[], $20::text[], $21::text[],
+                      $22::text[])
+        AS new (id, context_id, tenant, principal, message_id, request_digest, state,
+                updated_at, parts, status_text, governance)
+    ON CONFLICT (id) DO UPDATE SET
+        state = excluded.state, updated_at = excluded.updated_at, parts = excluded.parts,
+        status_text = excluded.status_text, governance = excluded.governance
+    WHERE old.state IN ('TASK_STATE_SUBMITTED', 'TASK_STATE_WORKING')
+)
+SELECT count(*) FROM head
+"""
+
+
+_Written = tuple[Frontier, dict[EventId, tuple[int, bool]], list[str]]
+
+
+@dataclass(slots=True)
+class _Waiting:
+    """One caller: what it wants recorded, and the future that it awaits."""
+
+    events: Sequence[Event]
+    task: Task | None
+    done: asyncio.Future[list[Recorded]] = field(repr=False)
+
+
+class PostgresJournal:
+    """Implements `ports.Journal`. `start` before use, `stop` flushes what is queued."""
+
+    def __init__(
+        self, pools: Pools, *, region: str, on_committed: Callable[[], None] | None = None
+    ) -> None:
+        self._pools = pools
+        self._region = region
+        self._on_committed = on_committed or (lambda: None)
+        self._queue: list[_Waiting] = []
+        self._wake = asyncio.Event()
+        self._flusher: asyncio.Task[None] | None = None
+        self._closing = False
+        self._head: Frontier | None = None
+
+    async def start(self) -> None:
+        """Create the region's head if there is none, and begin to flush.
+
+        Raises:
+            Unavailable: the database does not answer.
+        """
+        try:
+            await self._pools.record.execute(
+                "INSERT INTO mc.ledger_head (region, size, frontier) VALUES ($1, 0, $2) "
+                "ON CONFLICT DO NOTHING",
+                self._region,
+                Frontier().to_bytes(),
+            )
+        except DATABASE_ERRORS as error:
+            raise unavailable("the ledger cannot be opened", error) from error
+        self._flusher = asyncio.create_task(self._flush_forever(), name="ledger-flush")
+
+    async def stop(self) -> None:
+        """Flush what is queued, then refuse more."""
+        self._closing = True
+        self._wake.set()
+        if self._flusher is not None:
+            await self._flusher
+
+    async def record(self, events: Sequence[Event], task: Task | None = None) -> list[Recorded]:
+        """See the port."""
+        if self._closing:
+            raise Unavailable("this replica is shutting down", hint="ask another replica")
+        future: asyncio.Future[list[Recorded]] = asyncio.get_running_loop().create_future()
+        self._queue.append(_Waiting(events, task, future))
+        self._wake.set()
+        return await future
+
+    async def head(self) -> Frontier:
+        """The region's log as it stands now.
+
+        Raises:
+            Unavailable: the database does not answer.
+        """
+        try:
+            stored = await self._pools.record.fetchval(
+                "SELECT frontier FROM mc.ledger_head WHERE region = $1", self._region
+            )
+        except DATABASE_ERRORS as error:
+            raise unavailable("the ledger's head cannot be read", error) from error
+        return Frontier.from_bytes(bytes(stored))
+
+    async def store_checkpoint(self, size: int, note: str) -> None:
+        """Keep a signed checkpoint; another replica's for the same size is as good.
+
+        Raises:
+            Unavailable: the database does not answer.
+        """
+        try:
+            await self._pools.record.execute(
+                "INSERT INTO mc.ledger_checkpoint (region, size, note) VALUES ($1, $2, $3) "
+                "ON CONFLICT DO NOTHING",
+                self._region,
+                size,
+                note,
+            )
+        except DATABASE_ERRORS as error:
+            raise unavailable("the checkpoint cannot be stored", error) from error
+
+    async def _flush_forever(self) -> None:
+        while self._queue or not self._closing:
+            await self._wake.wait()
+            self._wake.clear()
+            while self._queue:
+                batch = self._queue[:_MOST_IN_A_FLUSH]
+                del self._queue[:_MOST_IN_A_FLUSH]
+                await self._flush(batch)
+
+    async def _flush(self, batch: list[_Waiting]) -> None:
+        began = time.perf_counter()
+        try:
+            results = await self._commit(batch)
+        except DATABASE_ERRORS as error:
+            self._head = None  # whether it was committed is not known
+            if len(batch) > 1 and not isinstance(error, OSError):
+                # One bad row must not refuse its neighbours: try each alone.
+                for waiting in batch:
+                    await self._flush([waiting])
+                return
+            self._refuse(batch, unavailable("nothing was recorded", error))
+            return
+        except Exception as error:  # noqa: BLE001 - the flusher must outlive any defect
+            self._refuse(batch, Unavailable(f"nothing was recorded: {type(error).__name__}"))
+            return
+        metrics.ledger_commit.observe(time.perf_counter() - began)
+        for waiting, recorded in zip(batch, results, strict=True):
+            if not waiting.done.done():  # its caller may have gone
+                waiting.done.set_result(recorded)
+        self._on_committed()
+
+    @staticmethod
+    def _refuse(batch: list[_Waiting], error: PlatformError) -> None:
+        for waiting in batch:
+            if not waiting.done.done():
+                waiting.done.set_exception(error)
+
+    async def _commit(self, batch: list[_Waiting]) -> list[list[Recorded]]:
+        """Append at the head that this process knows; if another moved it, lock it and look."""
+        wanted = {event.id: event for waiting in batch for event in waiting.events}
+        async with self._pools.record.acquire() as connection:
+            written = None
+            if self._head is not None:
+                try:
+                    written = await self._write(connection, self._head, wanted, {}, batch)
+                except asyncpg.UniqueViolationError:
+                    written = None  # an event is in the log already: look which
+            if written is None:
+                async with connection.transaction():
+                    written = await self._commit_locked(connection, wanted, batch)
+        frontier, places, kinds = written
+        self._head = frontier
+        metrics.ledger_size.set(frontier.size)
+        for kind in kinds:
+            metrics.ledger_events.labels(kind).inc()
+        return [
+            [Recorded(event.id, *places[event.id]) for event in waiting.events] for waiting in batch
+        ]
+
+    async def _commit_locked(
+        self, connection: Any, wanted: dict[EventId, Event], batch: list[_Waiting]
+    ) -> _Written:
+        stored = await connection.fetchval(
+            "SELECT frontier FROM mc.ledger_head WHERE region = $1 FOR UPDATE", self._region
+        )
+        # A statement of its own: one snapshot taken after the lock sees all that came before.
+        known = await connection.fetch(
+            "SELECT event_id, index FROM mc.ledger_event "
+            "WHERE region = $1 AND event_id = ANY($2::text[])",
+            self._region,
+            list(wanted),
+        )
+        places = {row["event_id"]: (row["index"], False) for row in known}
+        head = Frontier.from_bytes(bytes(stored))
+        written = await self._write(connection, head, wanted, places, batch)
+        if written is None:
+            raise Unavailable("the ledger's head moved under its lock")
+        return written
+
+    async def _write(
+        self,
+        connection: Any,
+        head: Frontier,
+        wanted: dict[EventId, Event],
+        known: dict[EventId, tuple[int, bool]],
+        batch: list[_Waiting],
+    ) -> _Written | None:
+        """Write what is not known yet; None if the head is not where `head` says."""
+        places, frontier = dict(known), head
+        rows: list[tuple[Any, ...]] = []
+        for event_id, event in wanted.items():
+            if event_id in known:
+                continue
+            leaf = leaf_bytes(self._region, event)
+            hashed = leaf_hash(leaf)
+            places[event_id] = (frontier.size, True)
+            rows.append(
+                (
+                    frontier.size,
+                    event_id,
+                    event.tenant,
+                    event.kind.value,
+                    event.occurred_at,
+                    leaf,
+                    hashed,
+                )
+            )
+            frontier = frontier.append(hashed)
+        tasks = _last_of_each(
+            waiting.task
+            for waiting in batch
+            if waiting.task is not None
+            and (not waiting.events or any(places[event.id][1] for event in waiting.events))
+        )
+        done = await connection.fetchval(
+            _WRITE,
+            self._region,
+            head.size,
+            *_columns(rows, 7),
+            frontier.size,
+            frontier.to_bytes(),
+            *_columns([_task_row(task) for task in tasks], 11),
+        )
+        return (frontier, places, [row[3] for row in rows]) if done else None
+
+
+def leaf_bytes(region: str, event: Event) -> bytes:
+    """The bytes that the log commits to: canonical JSON of the event."""
+    return canonical_json(
+        {
+            "v": 1,
+            "region": region,
+            "id": event.id,
+            "kind": event.kind.value,
+            "tenant": event.tenant,
+            "occurred_at": event.occurred_at.isoformat(),
+            "detail": dict(event.detail),
+        }
+    )
+
+
+def _last_of_each(tasks: Any) -> list[Task]:
+    # INSERT .. ON CONFLICT may touch a row once in a statement; a terminal state wins.
+    latest: dict[str, Task] = {}
+    for task in tasks:
+        before = latest.get(task.id)
+        if before is None or not before.state.terminal:
+            latest[task.id] = task
+    return list(latest.values())
+
+
+def _task_row(task: Task) -> tuple[Any, ...]:
+    return (
+        task.id,
+        task.context_id,
+        task.tenant,
+        task.principal,
+        task.message_id,
+        task.request_digest,
+        task.state.value,
+        task.updated_at,
+        json.dumps(task.parts),
+        task.status_text,
+        json.dumps(dict(task.governance)),
+    )
+
+
+def _columns(rows: list[tuple[Any, ...]], width: int) -> list[list[Any]]:
+    return (
+        [list(column) for column in zip(*rows, strict=True)] if rows else [[] for _ in range(width)]
+    )

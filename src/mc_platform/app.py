@@ -1,0 +1,402 @@
+"""The composition root: settings in, ASGI app out. The only module that names adapters.
+
+One `Workbench` is one replica: it opens its dependencies in order, runs its background work
+(checkpoints, delivery, abandoned tasks), and closes them in reverse, draining what is under way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import Any
+
+import structlog
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp
+
+from mc_platform.adapters.cedar import CedarDecisionPoint
+from mc_platform.adapters.downstream_a2a import A2ADownstream
+from mc_platform.adapters.postgres import Pools, PostgresDirectory, PostgresTasks
+from mc_platform.adapters.postgres_journal import PostgresJournal
+from mc_platform.adapters.postgres_migrate import (
+    SERVICE_ROLE,
+    database_url,
+    import_credentials,
+    migrate_schema,
+    service_database,
+)
+from mc_platform.adapters.postgres_outbox import PostgresOutbox
+from mc_platform.adapters.postgres_records import PostgresRecords
+from mc_platform.adapters.siem import BackupFile, HttpSiem
+from mc_platform.authenticate import Authenticator
+from mc_platform.deliver import Shipper
+from mc_platform.enact import OperationEngine, migrate_engine
+from mc_platform.errors import Misconfigured, PlatformError, PolicyDenied, Unavailable
+from mc_platform.model.event import Event
+from mc_platform.model.ids import TaskId, TenantId
+from mc_platform.model.label import Part
+from mc_platform.model.operation import OperationReport, OperationRequest, Outcome
+from mc_platform.model.task import Task
+from mc_platform.model.tenant import Principal
+from mc_platform.model.verdict import Action, Question
+from mc_platform.observe import metrics
+from mc_platform.observe.health import Health
+from mc_platform.query import graphql_app
+from mc_platform.receive import Door, GovernedRequestHandler, a2a_routes
+from mc_platform.receive.handler import PRINCIPAL
+from mc_platform.receive.limits import RateLimiter
+from mc_platform.receive.routes import agent_card
+from mc_platform.record import CheckpointKeeper, Digester, EventFactory
+from mc_platform.request_path import RequestPath, tell_decision
+from mc_platform.screen import LibraryScreener
+from mc_platform.settings import Settings, load_catalogue
+
+VERSION = version("mc-platform")
+_SWEEP_S = 15.0
+_SWEEP_MOST = 200
+_BLOCKING_TIMEOUT_S = 30.0
+_log = structlog.get_logger()
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def _ledger_key(settings: Settings) -> Ed25519PrivateKey:
+    try:
+        key = load_pem_private_key(settings.ledger_key_file.read_bytes(), password=None)
+    except (OSError, ValueError) as error:
+        raise Misconfigured(
+            f"MC_LEDGER_KEY_FILE cannot be read: {type(error).__name__}",
+            hint="it must be an unencrypted PEM (PKCS8) ed25519 private key",
+        ) from error
+    if not isinstance(key, Ed25519PrivateKey):
+        raise Misconfigured("MC_LEDGER_KEY_FILE must hold an ed25519 key")
+    return key
+
+
+class Workbench:
+    """One replica of the service, assembled."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._background: list[asyncio.Task[None]] = []
+        self._catalogue = load_catalogue(settings.catalogue)
+        self._decisions = CedarDecisionPoint.load(settings.policy_dir)
+        key = _ledger_key(settings)
+        tenants = frozenset(str(tenant) for tenant in self._catalogue.tenants)
+        metrics.begin(tenants)
+        database_url = settings.database_url.get_secret_value()
+
+        self._pools = Pools(database_url=database_url, application_name=settings.replica)
+        self._tasks = PostgresTasks(self._pools)
+        self._shipper, self._siem = self._delivery()
+        self._journal = PostgresJournal(
+            self._pools,
+            region=settings.region,
+            on_committed=self._shipper.wake if self._shipper else None,
+        )
+        self._checkpoints = CheckpointKeeper(
+            region=settings.region,
+            key=key,
+            head=self._journal.head,
+            store=self._journal.store_checkpoint,
+            interval_s=settings.checkpoint_interval_s,
+        )
+        self._operations = OperationEngine(
+            database_url=database_url,
+            executor_id=settings.replica,
+            application_version=VERSION,
+            catalogue=self._catalogue,
+            record_blocking=self._record_blocking,
+            load_task=self._load_task_blocking,
+            release=self._release_blocking,
+            on_finished=_count_operation,
+            clock=_now,
+        )
+        self._authenticator = Authenticator(
+            directory=PostgresDirectory(self._pools), cache_s=settings.credential_cache_s
+        )
+        self._digester = Digester(key)
+        self._health = Health(
+            identity={
+                "service": "agent-workbench",
+                "version": VERSION,
+                "colour": settings.colour,
+                "replica": settings.replica,
+                "region": settings.region,
+                "faults": _faults(settings),
+            },
+            vital={
+                "postgres": self._probe_postgres,
+                "policy": self._probe_policy,
+                "operations": self._probe_operations,
+            },
+            other={"siem": self._probe_siem, "agents": self._probe_agents},
+        )
+        self._downstream: A2ADownstream
+        self._path: RequestPath
+        self._handler: GovernedRequestHandler
+        self._loop: asyncio.AbstractEventLoop
+
+    async def open(self) -> ASGIApp:
+        """Connect, recover, begin background work; the app may serve when this returns.
+
+        Raises:
+            Misconfigured, Unavailable: nothing was left running.
+        """
+        settings = self._settings
+        self._loop = asyncio.get_running_loop()
+        await self._pools.open()
+        await self._journal.start()
+        self._downstream = A2ADownstream()
+        self._path = RequestPath(
+            catalogue=self._catalogue,
+            screener=LibraryScreener(),
+            decisions=self._decisions,
+            journal=self._journal,
+            tasks=self._tasks,
+            downstream=self._downstream,
+            operations=self._operations,
+            events=EventFactory(clock=_now),
+            digester=self._digester,
+            clock=_now,
+            operation_wait_s=settings.operation_wait_s,
+        )
+        await self._operations.launch()
+        self._start("checkpoints", self._checkpoints.run())
+        self._start("sweep", self._sweep())
+        if self._shipper is not None:
+            self._start("shipper", self._shipper.run())
+        card = agent_card(
+            public_url=settings.public_url, version=VERSION, catalogue=self._catalogue
+        )
+        self._handler = GovernedRequestHandler(
+            path=self._path,
+            tasks=self._tasks,
+            limiter=RateLimiter(
+                rate_per_s=settings.rate_limit_per_s, burst=settings.rate_limit_burst
+            ),
+            card=card,
+        )
+        routes = [
+            Route("/health", self._get_health),
+            Route("/metrics", self._get_metrics),
+            Route("/ledger/checkpoint", self._get_checkpoint),
+            Route("/graphql", self._graphql(), methods=["POST"]),
+            *a2a_routes(self._handler, card),
+        ]
+        return Door(
+            Starlette(routes=routes, exception_handlers={PlatformError: _platform_error}),
+            authenticator=self._authenticator,
+            max_body_bytes=settings.max_body_bytes,
+            tenants=frozenset(str(tenant) for tenant in self._catalogue.tenants),
+            slow_factor=settings.fault_slow_factor,
+            error_ratio=settings.fault_error_ratio,
+        )
+
+    def begin_drain(self) -> None:
+        """Tell load balancers to look elsewhere: `/health` answers 503 from now on."""
+        self._health.draining = True
+
+    async def close(self) -> None:
+        """Let what is under way end, then close in reverse order."""
+        await asyncio.wait_for(self._handler.drain(), self._settings.drain_s + 1.0)
+        await self._operations.shutdown(self._settings.drain_s)
+        for task in self._background:
+            task.cancel()
+        await asyncio.gather(*self._background, return_exceptions=True)
+        await self._journal.stop()
+        await self._downstream.close()
+        if self._siem is not None:
+            await self._siem.close()
+        await self._pools.close()
+
+    # -- background work ----------------------------------------------------------------------
+
+    def _start(self, name: str, work: Any) -> None:
+        task = asyncio.create_task(work, name=name)
+        task.add_done_callback(_tell_dead)
+        self._background.append(task)
+
+    async def _sweep(self) -> None:
+        """Fail questions whose gateway died; their clients would ask for ever."""
+        while True:
+            try:
+                found = await self._tasks.abandoned(
+                    _now() - self._path.abandoned_after(), _SWEEP_MOST
+                )
+                failed = await self._path.fail_abandoned(found)
+                if failed:
+                    _log.warning("abandoned_tasks_failed", tasks=failed)
+            except Unavailable as error:
+                _log.warning("sweep_postponed", reason=error.message)
+            await asyncio.sleep(_SWEEP_S)
+
+    def _delivery(self) -> tuple[Shipper | None, HttpSiem | None]:
+        settings = self._settings
+        if not settings.audit_siem_url or settings.audit_siem_key is None:
+            _log.warning("siem_not_configured", hint="set AUDIT_SIEM_URL and AUDIT_SIEM_KEY")
+            return None, None
+        siem = HttpSiem(
+            url=settings.audit_siem_url,
+            key=settings.audit_siem_key.get_secret_value(),
+            version=VERSION,
+        )
+        path = settings.audit_file_path if settings.audit_file_enabled else None
+        shipper = Shipper(
+            outbox=PostgresOutbox(self._pools, region=settings.region),
+            siem=siem,
+            backup=None if path is None else BackupFile(path),
+            file_after_s=settings.audit_file_after_s,
+        )
+        return shipper, siem
+
+    # -- what the engine's threads need of the loop -------------------------------------------
+
+    def _blocking(self, work: Any) -> Any:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(_BLOCKING_TIMEOUT_S)
+
+    def _record_blocking(self, events: Sequence[Event], task: Task | None) -> None:
+        self._blocking(self._journal.record(events, task))
+
+    def _load_task_blocking(self, tenant: TenantId, task_id: TaskId) -> Task | None:
+        found: Task | None = self._blocking(self._tasks.get(tenant, task_id))
+        return found
+
+    def _release_blocking(
+        self, request: OperationRequest, parts: tuple[Part, ...]
+    ) -> tuple[tuple[Part, ...], Sequence[Event]]:
+        released: tuple[tuple[Part, ...], Sequence[Event]] = self._blocking(
+            self._path.release_results(request, parts)
+        )
+        return released
+
+    # -- routes -------------------------------------------------------------------------------
+
+    async def _get_health(self, _request: Request) -> Response:
+        status, body = await self._health.look()
+        return JSONResponse(body, status_code=status)
+
+    async def _get_metrics(self, _request: Request) -> Response:
+        return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+
+    async def _get_checkpoint(self, _request: Request) -> Response:
+        return PlainTextResponse(await self._checkpoints.current())
+
+    def _graphql(self) -> ASGIApp:
+        def principal_of(request: Request) -> Principal:
+            principal: Principal = request.scope["state"][PRINCIPAL]
+            return principal
+
+        def permit(principal: Principal) -> None:
+            question = Question(
+                principal=principal,
+                tenant=self._path.tenant(principal),
+                action=Action.read_records,
+                resource_type="Ledger",
+                resource_id=principal.tenant,
+                resource_tenant=principal.tenant,
+            )
+            decision = self._decisions.decide(question)
+            tell_decision(decision, principal.tenant)
+            if not decision.allowed:
+                raise PolicyDenied(
+                    f"reading records is refused: {decision.reason}",
+                    decision_id=decision.id,
+                    reason=decision.reason,
+                )
+
+        app: ASGIApp = graphql_app(
+            principal_of=principal_of,
+            permit=permit,
+            tasks=self._tasks,
+            records=PostgresRecords(self._pools, region=self._settings.region),
+        )
+        return app
+
+    # -- probes -------------------------------------------------------------------------------
+
+    async def _probe_postgres(self) -> tuple[bool, dict[str, Any]]:
+        return await self._pools.alive(), {}
+
+    async def _probe_policy(self) -> tuple[bool, dict[str, Any]]:
+        return True, {"digest": self._decisions.digest}
+
+    async def _probe_operations(self) -> tuple[bool, dict[str, Any]]:
+        return self._operations.healthy(), {"running": self._operations.pending_count()}
+
+    async def _probe_siem(self) -> tuple[bool, dict[str, Any]]:
+        if self._shipper is None:
+            return False, {"reason": "AUDIT_SIEM_URL is not set: events stay in the ledger"}
+        return not self._shipper.state.startswith("failing"), {"shipper": self._shipper.state}
+
+    async def _probe_agents(self) -> tuple[bool, dict[str, Any]]:
+        agents = list(self._catalogue.agents.values())
+        answers = await asyncio.gather(*(self._downstream.alive(agent.url) for agent in agents))
+        states = {
+            agent.name: "ok" if answer else "down"
+            for agent, answer in zip(agents, answers, strict=True)
+        }
+        return all(answers), {"each": states}
+
+
+async def migrate(
+    *, admin_url: str, service_url: str, credentials: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    """Bring a database server to this version's roles, schema, engine and credentials.
+
+    Args:
+        credentials: See `import_credentials`; None leaves those that are there.
+
+    Returns:
+        What was done: `applied` files, and how many `credentials` are valid.
+
+    Raises:
+        Misconfigured, BadRequest, Unavailable.
+    """
+    report: dict[str, Any] = {
+        "applied": await migrate_schema(admin_url=admin_url, service_url=service_url)
+    }
+    owner_url = database_url(admin_url, service_database(service_url))
+    await asyncio.to_thread(migrate_engine, owner_url, SERVICE_ROLE)
+    if credentials is not None:
+        report["credentials"] = await import_credentials(
+            owner_url=owner_url, credentials=credentials
+        )
+    return report
+
+
+def _faults(settings: Settings) -> dict[str, float]:
+    return {
+        name: value
+        for name, value, neutral in (
+            ("slow_factor", settings.fault_slow_factor, 1.0),
+            ("error_ratio", settings.fault_error_ratio, 0.0),
+        )
+        if value != neutral
+    }
+
+
+def _count_operation(request: OperationRequest, report: OperationReport) -> None:
+    metrics.autonomy_operations.labels(report.outcome.value, request.tenant).inc()
+    if report.outcome is Outcome.compensated:
+        metrics.autonomy_compensation.labels(request.tenant).inc()
+
+
+def _tell_dead(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and task.exception() is not None:
+        _log.error("background_work_died", work=task.get_name(), exc_info=task.exception())
+
+
+async def _platform_error(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, PlatformError)
+    return JSONResponse({"error": error.as_dict()}, status_code=error.http_status)

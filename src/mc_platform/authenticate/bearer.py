@@ -1,0 +1,79 @@
+"""Bearer credentials: `mc_<key id, 12 hex>_<secret, 43 characters of base64url>`.
+
+The key id finds the row; the secret is compared by its SHA-256, in constant time. The secret has
+256 random bits, so a slow hash would protect nothing. Whether a key id exists is not told: an
+unknown one is compared with a decoy, and all failures look alike.
+
+A found credential is kept for `cache_s` seconds, which is how long a revocation can lag.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+import time
+from collections.abc import Callable
+
+from mc_platform.errors import NotAuthenticated
+from mc_platform.model.tenant import Principal
+from mc_platform.ports import Directory
+
+_TOKEN = re.compile(r"^mc_([0-9a-f]{12})_([A-Za-z0-9_-]{43})$")
+_DECOY = bytes(32)
+_MOST_CACHED = 10_000
+
+
+class Authenticator:
+    """Turns the `Authorization` header into a principal."""
+
+    def __init__(
+        self,
+        *,
+        directory: Directory,
+        cache_s: float,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._directory = directory
+        self._cache_s = cache_s
+        self._monotonic = monotonic
+        self._cache: dict[str, tuple[float, bytes, Principal]] = {}
+
+    async def authenticate(self, authorization: str | None) -> Principal:
+        """The principal that the header proves.
+
+        Raises:
+            NotAuthenticated: missing, malformed, unknown, revoked or wrong; not told which.
+            Unavailable: the directory cannot be read.
+        """
+        scheme, _, token = (authorization or "").partition(" ")
+        match = _TOKEN.match(token.strip()) if scheme.lower() == "bearer" else None
+        if match is None:
+            raise _refused()
+        key_id, secret = match.groups()
+        expected, principal = await self._find(key_id)
+        presented = hashlib.sha256(secret.encode()).digest()
+        if not hmac.compare_digest(presented, expected) or principal is None:
+            raise _refused()
+        return principal
+
+    async def _find(self, key_id: str) -> tuple[bytes, Principal | None]:
+        now = self._monotonic()
+        cached = self._cache.get(key_id)
+        if cached is not None and cached[0] > now:
+            return cached[1], cached[2]
+        found = await self._directory.find(key_id)
+        if found is None:
+            self._cache.pop(key_id, None)
+            return _DECOY, None
+        if len(self._cache) >= _MOST_CACHED:
+            self._cache.clear()
+        self._cache[key_id] = (now + self._cache_s, *found)
+        return found
+
+
+def _refused() -> NotAuthenticated:
+    return NotAuthenticated(
+        "the credential is missing or not valid",
+        hint="send `Authorization: Bearer <token>` with a credential of your tenant",
+    )

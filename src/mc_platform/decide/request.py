@@ -1,0 +1,113 @@
+"""A `Question` as the request and the entities that Cedar evaluates.
+
+The words here are those of `policies/schema.cedarschema`; a test holds the two together. Ids
+travel as JSON objects, never as Cedar source, so no id can change the meaning of a policy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from typing import Any
+
+from mc_platform.model.verdict import Question
+
+Json = dict[str, Any]
+
+
+class ContradictoryQuestion(ValueError):
+    """The question's parts disagree; it can only be answered by a denial."""
+
+
+def describe_request(question: Question) -> Json:
+    """Principal, action, resource and context in the form that `cedarpy` takes."""
+    return {
+        "principal": _uid("Principal", question.principal.id),
+        "action": _uid("Action", question.action.value),
+        "resource": _uid(question.resource_type, question.resource_id),
+        "context": {
+            "purpose": question.purpose,
+            "residency": question.residency,
+            "labels": sorted(question.labels),
+            "redacted": question.redacted,
+        },
+    }
+
+
+def world_key(question: Question) -> Hashable:
+    """Everything that `describe_world` depends on: equal keys describe equal worlds."""
+    return (
+        question.principal,
+        question.tenant,
+        question.resource_type,
+        question.resource_id,
+        question.resource_tenant,
+        question.resource_agent,
+        question.resource_tier,
+        question.resource_purposes,
+        question.resource_residency,
+    )
+
+
+def describe_world(question: Question) -> list[Json]:
+    """The tenant, its principal and the resource as Cedar entities.
+
+    Raises:
+        ContradictoryQuestion: the principal belongs to another tenant than the one given, or
+            the resource is of a type that policies do not know.
+    """
+    tenant = question.tenant
+    if question.principal.tenant != tenant.id:
+        raise ContradictoryQuestion("the principal belongs to another tenant than the one given")
+    tenant_entity = _entity(
+        "Tenant",
+        tenant.id,
+        residency=tenant.residency,
+        purposes=sorted(tenant.purposes),
+        agents=[_reference("Agent", name) for name in sorted(tenant.agents)],
+        autonomy_tier=tenant.autonomy_tier,
+    )
+    principal = _entity("Principal", question.principal.id, tenant=_reference("Tenant", tenant.id))
+    return [tenant_entity, principal, _resource(question)]
+
+
+def _resource(question: Question) -> Json:
+    attributes: Json
+    match question.resource_type:
+        case "Agent":
+            attributes = {
+                "residency": question.resource_residency,
+                "purposes": sorted(question.resource_purposes),
+            }
+        case "Operation":
+            attributes = {
+                "purposes": sorted(question.resource_purposes),
+                "autonomy_tier": question.resource_tier,
+                "agent": _reference("Agent", question.resource_agent),
+                **_owner(question),
+            }
+            if question.resource_residency:
+                attributes["residency"] = question.resource_residency
+        case "Task" | "Ledger":
+            # Without an owner the schema refuses the entity, and so the question is denied.
+            attributes = _owner(question)
+        case other:
+            raise ContradictoryQuestion(f"unknown resource type {other!r}")
+    return _entity(question.resource_type, question.resource_id, **attributes)
+
+
+def _owner(question: Question) -> Json:
+    if question.resource_tenant is None:
+        return {}
+    return {"tenant": _reference("Tenant", question.resource_tenant)}
+
+
+def _uid(kind: str, name: str) -> Json:
+    return {"type": kind, "id": name}
+
+
+def _reference(kind: str, name: str) -> Json:
+    return {"__entity": _uid(kind, name)}
+
+
+def _entity(kind: str, name: str, **attributes: object) -> Json:
+    return {"uid": _uid(kind, name), "attrs": attributes, "parents": []}

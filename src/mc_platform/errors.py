@@ -1,0 +1,107 @@
+"""The service's errors, by what the caller does next.
+
+    PlatformError(McError)
+      NotAuthenticated      present a valid credential                 401
+      PolicyDenied          ask for something else, or change policy   403, JSON-RPC -32050
+      BadRequest            mend the request                           400, JSON-RPC -32602
+      RequestTooLarge       send less                                  413
+      RateLimited           send slower, after `retry_after_s`         429
+      NotFound              the object is not there, or not yours      404, JSON-RPC -32001
+      Conflict              this message id was used for another request  409
+      AgentFailed           the downstream agent failed                502, JSON-RPC -32006
+      Unavailable           try again later                            503
+      Misconfigured         mend the settings; raised at start-up only
+
+No error carries message content, credentials or personal data.
+"""
+
+from __future__ import annotations
+
+from mc_contract.errors import McError
+
+
+class PlatformError(McError):
+    """Root of the service's errors."""
+
+    http_status: int = 500
+
+
+class NotAuthenticated(PlatformError):
+    """The credential is missing, malformed, unknown or revoked; which of them is not told."""
+
+    code = "not-authenticated"
+    http_status = 401
+
+
+class PolicyDenied(PlatformError):
+    """Policy does not permit it; `decision_id` finds the decision in the ledger."""
+
+    code = "policy-denied"
+    http_status = 403
+
+    def __init__(self, message: str, *, decision_id: str, reason: str, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.decision_id = decision_id
+        self.reason = reason
+
+
+class BadRequest(PlatformError):
+    """The request cannot be understood."""
+
+    code = "bad-request"
+    http_status = 400
+
+
+class RequestTooLarge(PlatformError):
+    """The body exceeds the limit."""
+
+    code = "request-too-large"
+    http_status = 413
+
+
+class RateLimited(PlatformError):
+    """The tenant sends faster than its limit."""
+
+    code = "rate-limited"
+    http_status = 429
+    retryable = True
+
+    def __init__(self, message: str, *, retry_after_s: float, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.retry_after_s = retry_after_s
+
+
+class NotFound(PlatformError):
+    """No such object for this tenant; another tenant's object is as absent as none."""
+
+    code = "not-found"
+    http_status = 404
+
+
+class Conflict(PlatformError):
+    """The idempotency key was used for a different request."""
+
+    code = "conflict"
+    http_status = 409
+
+
+class AgentFailed(PlatformError):
+    """The downstream agent did not answer, or answered what is no A2A reply."""
+
+    code = "agent-failed"
+    http_status = 502
+    retryable = True
+
+
+class Unavailable(PlatformError):
+    """A dependency is down; nothing was done that is not recorded."""
+
+    code = "unavailable"
+    http_status = 503
+    retryable = True
+
+
+class Misconfigured(PlatformError):
+    """Settings do not hold together; the message lists every problem."""
+
+    code = "misconfigured"

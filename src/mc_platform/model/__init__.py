@@ -1,0 +1,1 @@
+"""The words of the domain: values that travel between the stages, without behaviour or IO."""

@@ -1,0 +1,37 @@
+"""Who asks: a tenant, and a principal that belongs to exactly one tenant."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mc_platform.model.ids import AgentName, PrincipalId, TenantId
+
+
+@dataclass(frozen=True, slots=True)
+class Tenant:
+    """A customer of the platform, as the catalogue declares it.
+
+    Attributes:
+        id: e.g. `TENANT_001`.
+        residency: Region family in which its data must stay, e.g. `eu`.
+        purposes: The purposes for which its agents may ask.
+        agents: Downstream agents that it may reach.
+        autonomy_tier: The highest tier of operation that it may enact (0 none, 3 all).
+        generally_available: False for tenants of the platform's own, such as the canary.
+    """
+
+    id: TenantId
+    residency: str
+    purposes: frozenset[str]
+    agents: frozenset[AgentName]
+    autonomy_tier: int
+    generally_available: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """An authenticated caller. `tenant` comes from the credential and from nothing else."""
+
+    id: PrincipalId
+    tenant: TenantId
+    key_id: str

@@ -1,0 +1,72 @@
+"""What policy is asked, and what it answers. A verdict carries its reason."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from mc_platform.model.ids import DecisionId
+from mc_platform.model.tenant import Principal, Tenant
+
+
+class Action(StrEnum):
+    """What a principal wants to do; the Cedar actions bear the same names."""
+
+    send_message = "SendMessage"
+    release_reply = "ReleaseReply"
+    enact = "Enact"
+    read_task = "ReadTask"
+    cancel_task = "CancelTask"
+    read_records = "ReadRecords"
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One authorization question.
+
+    Attributes:
+        principal: Who asks.
+        tenant: The principal's tenant, as catalogued.
+        action: What is to be done.
+        resource_type: `Agent`, `Operation` or `Task`; `Ledger` for reading records.
+        resource_id: Name of the resource.
+        resource_agent: The agent in whose name an operation runs.
+        resource_tenant: The tenant that owns the resource; None for shared ones.
+        resource_tier: Autonomy tier that the resource demands (0 none).
+        resource_purposes: Purposes that the resource serves; empty means any.
+        resource_residency: Region family where the resource processes data.
+        purpose: Declared purpose of the request.
+        residency: Residency that the request demands.
+        labels: Label types found by screening.
+        redacted: True if the labelled spans were replaced already.
+    """
+
+    principal: Principal
+    tenant: Tenant
+    action: Action
+    resource_type: str
+    resource_id: str
+    resource_tenant: str | None = None
+    resource_agent: str = ""
+    resource_tier: int = 0
+    resource_purposes: frozenset[str] = frozenset()
+    resource_residency: str = ""
+    purpose: str = ""
+    residency: str = ""
+    labels: frozenset[str] = field(default_factory=frozenset)
+    redacted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """The answer: allowed or not, by which policies, for what reason.
+
+    `reason` is fit to be shown to the caller: it names policies and context, never content.
+    """
+
+    id: DecisionId
+    allowed: bool
+    action: Action
+    policy_ids: tuple[str, ...]
+    reason: str
+    policy_digest: str

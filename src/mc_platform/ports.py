@@ -1,0 +1,116 @@
+"""Every outside dependency with two real things behind it, as a Protocol.
+
+Adapters raise only `mc_platform.errors`: foreign errors are wrapped at the boundary, once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Protocol
+
+from mc_platform.model.event import Event, LedgerRow, Recorded
+from mc_platform.model.ids import ContextId, PrincipalId, TaskId, TenantId
+from mc_platform.model.label import Part, Screening
+from mc_platform.model.task import Task
+from mc_platform.model.tenant import Principal
+from mc_platform.model.verdict import Decision, Question
+
+Clock = Callable[[], datetime]
+"""The time now, aware UTC; passed in so that tests can hold it still."""
+
+
+class Directory(Protocol):
+    """Credentials at rest. Behind it: PostgreSQL; memory in tests."""
+
+    async def find(self, key_id: str) -> tuple[bytes, Principal] | None:
+        """The sha256 of a key's secret and its principal; None if unknown or revoked.
+
+        Raises:
+            Unavailable: the directory cannot be read.
+        """
+        ...
+
+
+class Journal(Protocol):
+    """The append-only log together with the task rows that change in the same commit."""
+
+    async def record(self, events: Sequence[Event], task: Task | None = None) -> list[Recorded]:
+        """Commit events, and the task's new state, together; return once they are durable.
+
+        An event id that is in the log already is not recorded again (its place is returned), and
+        a task that comes with no new event is not written: a replay changes nothing.
+        A task in a terminal state is never changed again.
+
+        Raises:
+            Unavailable: nothing was recorded.
+        """
+        ...
+
+
+class Tasks(Protocol):
+    """Reading tasks; every call is bound to one tenant, by row-level security as well."""
+
+    async def get(self, tenant: TenantId, task_id: TaskId) -> Task | None:
+        """The tenant's task, or None (also when it is another tenant's)."""
+        ...
+
+    async def page(
+        self,
+        tenant: TenantId,
+        *,
+        principal: PrincipalId | None,
+        context_id: ContextId | None,
+        state: str | None,
+        limit: int,
+        before: tuple[datetime, TaskId] | None,
+    ) -> list[Task]:
+        """Newest first, at most `limit`, strictly older than `before`."""
+        ...
+
+
+class Records(Protocol):
+    """Reading a tenant's part of the ledger, bound to it by row-level security as well."""
+
+    async def newest(self, tenant: TenantId, *, limit: int, before: int | None) -> list[LedgerRow]:
+        """Newest first, at most `limit`, with an index below `before`."""
+        ...
+
+
+class DecisionPoint(Protocol):
+    """Policy evaluation. Behind it: Cedar; a table of answers in tests."""
+
+    def decide(self, question: Question) -> Decision:
+        """Answer one question; denial is an answer, never an error."""
+        ...
+
+    @property
+    def digest(self) -> str:
+        """sha256 (hex) of the policy set in force."""
+        ...
+
+
+class Downstream(Protocol):
+    """A downstream agent, spoken to in A2A. Behind it: HTTP; a script in tests."""
+
+    async def ask(
+        self, *, url: str, message_id: str, context_id: str, parts: Sequence[Part], timeout_s: float
+    ) -> tuple[Part, ...]:
+        """Send one message and return the reply's parts.
+
+        Raises:
+            AgentFailed: no answer in time, not A2A, or the agent says it failed.
+        """
+        ...
+
+
+class Screener(Protocol):
+    """Finding and replacing what is sensitive. Behind it: libraries; a model, by option."""
+
+    def screen(self, parts: Sequence[Part]) -> Screening:
+        """Label every string in the parts; bounded time on any input."""
+        ...
+
+    def redact(self, parts: Sequence[Part], screening: Screening) -> tuple[Part, ...]:
+        """The parts with every labelled span replaced by a typed placeholder."""
+        ...

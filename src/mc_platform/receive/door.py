@@ -1,0 +1,188 @@
+"""The door: an ASGI layer around every route.
+
+Measures and counts each request, refuses what is too large or not authenticated before any
+parsing, applies the rehearsal's fault switches, and lets public paths through. Its refusals are
+JSON; a JSON-RPC client sees the HTTP status.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import time
+from typing import Any
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from mc_platform.authenticate import Authenticator
+from mc_platform.errors import (
+    BadRequest,
+    NotAuthenticated,
+    PlatformError,
+    RequestTooLarge,
+    Unavailable,
+)
+from mc_platform.observe import metrics
+from mc_platform.observe.cost import Metered
+from mc_platform.receive.handler import PRINCIPAL
+
+_PUBLIC = frozenset({"/health", "/metrics", "/.well-known/agent-card.json", "/ledger/checkpoint"})
+_ROUTES = {
+    "/": "a2a",
+    "/a2a": "a2a",
+    "/a2a/": "a2a",
+    "/graphql": "graphql",
+    "/health": "health",
+    "/metrics": "metrics",
+    "/.well-known/agent-card.json": "card",
+    "/ledger/checkpoint": "ledger",
+}
+
+
+def route_of(path: str) -> str:
+    """A bounded name for a path: never the caller's text."""
+    return _ROUTES.get(path) or ("a2a_rest" if path.startswith("/v1/") else "other")
+
+
+class Door:
+    """Wraps the application.
+
+    Args:
+        slow_factor: 2 makes every A2A request take twice as long (a fault switch).
+        error_ratio: This share of A2A requests is answered 503 (a fault switch).
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        authenticator: Authenticator,
+        max_body_bytes: int,
+        tenants: frozenset[str],
+        slow_factor: float = 1.0,
+        error_ratio: float = 0.0,
+    ) -> None:
+        self._app = app
+        self._authenticator = authenticator
+        self._max_body_bytes = max_body_bytes
+        self._tenants = tenants
+        self._slow_factor = slow_factor
+        self._error_ratio = error_ratio
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one HTTP request; other scopes go straight through."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        visit = _Visit(self, scope, receive, send)
+        metered = Metered(visit.serve())
+        try:
+            await metered
+        finally:
+            visit.count(metered.cpu_s)
+
+
+class _Visit:
+    """One request at the door."""
+
+    def __init__(self, door: Door, scope: Scope, receive: Receive, send: Send) -> None:
+        self._door = door
+        self._scope = scope
+        self._receive_raw = receive
+        self._send_raw = send
+        self._began = time.perf_counter()
+        self._route = route_of(scope["path"])
+        self._tenant = metrics.UNKNOWN_TENANT
+        self._status = 500
+        self._started = False
+        self._body: bytes | None = b""
+
+    async def serve(self) -> None:
+        """Check, then hand on."""
+        door = self._door
+        try:
+            self._refuse_declared_size()
+            if self._scope["path"] not in _PUBLIC:
+                await self._authenticate()
+            if self._route.startswith("a2a"):
+                self._maybe_fail()
+            if self._scope["method"] in ("POST", "PUT", "PATCH"):
+                self._body = await self._read_body()
+            await door._app(self._scope, self._receive, self._send)
+        except PlatformError as error:
+            if self._started:
+                raise
+            await self._answer(error)
+
+    def count(self, cpu_s: float) -> None:
+        """Tell the metrics what became of it."""
+        tenant = self._tenant
+        metrics.requests.labels(str(self._status), self._route, tenant).inc()
+        elapsed = time.perf_counter() - self._began
+        metrics.request_duration.labels(self._route, tenant).observe(elapsed)
+        if tenant != metrics.UNKNOWN_TENANT:
+            metrics.cost_cpu.labels(tenant).inc(cpu_s)
+
+    async def _authenticate(self) -> None:
+        headers = dict(self._scope["headers"])
+        authorization = headers.get(b"authorization", b"").decode("latin-1")
+        principal = await self._door._authenticator.authenticate(authorization)
+        self._scope.setdefault("state", {})[PRINCIPAL] = principal
+        if principal.tenant in self._door._tenants:
+            self._tenant = principal.tenant
+
+    def _refuse_declared_size(self) -> None:
+        declared = dict(self._scope["headers"]).get(b"content-length", b"0")
+        if declared.isdigit() and int(declared) > self._door._max_body_bytes:
+            raise self._too_large()
+
+    def _too_large(self) -> RequestTooLarge:
+        limit = self._door._max_body_bytes
+        return RequestTooLarge(f"the body exceeds {limit} bytes", hint="send less in one message")
+
+    def _maybe_fail(self) -> None:
+        ratio = self._door._error_ratio
+        if ratio > 0.0 and random.random() < ratio:  # noqa: S311 - a rehearsal's fault, no secret
+            raise Unavailable("fault switch MC_FAULT_ERROR_RATIO answered this request")
+
+    async def _read_body(self) -> bytes:
+        """The whole body, read here so that the limit is kept whatever the client declared."""
+        chunks: list[bytes] = []
+        received = 0
+        while True:
+            message = await self._receive_raw()
+            if message["type"] == "http.disconnect":
+                raise BadRequest("the client went away before its body was whole")
+            chunk = message.get("body", b"")
+            received += len(chunk)
+            if received > self._door._max_body_bytes:
+                raise self._too_large()
+            chunks.append(chunk)
+            if not message.get("more_body", False):
+                return b"".join(chunks)
+
+    async def _receive(self) -> Message:
+        body, self._body = self._body, None
+        if body is not None:
+            return {"type": "http.request", "body": body, "more_body": False}
+        return await self._receive_raw()
+
+    async def _send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            if self._route.startswith("a2a") and self._door._slow_factor > 1.0:
+                elapsed = time.perf_counter() - self._began
+                await asyncio.sleep(elapsed * (self._door._slow_factor - 1.0))
+            self._status = message["status"]
+            self._started = True
+        await self._send_raw(message)
+
+    async def _answer(self, error: PlatformError) -> None:
+        body: dict[str, Any] = {"error": error.as_dict()}
+        headers = [(b"content-type", b"application/json")]
+        if isinstance(error, NotAuthenticated):
+            headers.append((b"www-authenticate", b'Bearer realm="agent-workbench"'))
+        await self._send(
+            {"type": "http.response.start", "status": error.http_status, "headers": headers}
+        )
+        await self._send({"type": "http.response.body", "body": json.dumps(body).encode()})

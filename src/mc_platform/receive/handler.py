@@ -1,0 +1,296 @@
+"""The SDK's request-handler interface over our own tasks.
+
+No per-request queue and no per-request background task are on the way: a message is one
+coroutine through `RequestPath`. Streams tell the task's states as they come; the reply itself is
+released whole, because screening must have seen all of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+from collections.abc import AsyncGenerator, Awaitable
+from datetime import datetime
+from typing import Any, TypeVar
+
+from a2a.server.context import ServerCallContext
+from a2a.server.events import Event
+from a2a.server.request_handlers.request_handler import RequestHandler
+from a2a.types import a2a_pb2 as pb
+from a2a.utils import errors as sdk
+
+from mc_platform.errors import BadRequest, Conflict
+from mc_platform.model.ids import ContextId, TaskId
+from mc_platform.model.task import Task
+from mc_platform.model.tenant import Principal
+from mc_platform.observe import metrics
+from mc_platform.ports import Tasks
+from mc_platform.receive import convert
+from mc_platform.receive.limits import RateLimiter
+from mc_platform.receive.wire_errors import outcome, to_wire
+from mc_platform.request_path import Accepted, Envelope, RequestPath
+
+R = TypeVar("R")
+PRINCIPAL = "mc_principal"
+_POLL_S = 0.05
+_POLL_SLOWEST_S = 1.0
+_MAX_PAGE = 100
+
+
+class GovernedRequestHandler(RequestHandler):
+    """Answers A2A requests of an authenticated principal."""
+
+    def __init__(
+        self, *, path: RequestPath, tasks: Tasks, limiter: RateLimiter, card: pb.AgentCard
+    ) -> None:
+        self._path = path
+        self._tasks = tasks
+        self._limiter = limiter
+        self._card = card
+        self._background: set[asyncio.Task[Any]] = set()
+
+    async def drain(self) -> None:
+        """Wait for the messages whose callers did not wait."""
+        while self._background:
+            await asyncio.wait(self._background)
+
+    # -- messages ----------------------------------------------------------------------------
+
+    async def on_message_send(
+        self, params: pb.SendMessageRequest, context: ServerCallContext
+    ) -> pb.Task:
+        """SendMessage: the task at its end, or at once with `returnImmediately`."""
+        principal = _principal(context)
+
+        async def send() -> Task:
+            begun = await self._path.begin(self._envelope(params, context, principal))
+            if isinstance(begun, Task):
+                return begun
+            if params.configuration.return_immediately:
+                self._finish_later(begun)
+                return begun.task
+            return await self._path.finish(begun)
+
+        return convert.task(await _counted(principal, send()))
+
+    async def on_message_send_stream(
+        self, params: pb.SendMessageRequest, context: ServerCallContext
+    ) -> AsyncGenerator[Event]:
+        """SendStreamingMessage: the task as it begins, then its reply, then its end."""
+        principal = _principal(context)
+        begun = await _counted(
+            principal,
+            self._path.begin(self._envelope(params, context, principal)),
+            count_success=False,
+        )
+        first = begun if isinstance(begun, Task) else begun.task
+        yield convert.task(first)
+        if first.state.terminal:
+            return
+        if isinstance(begun, Task):
+            async for event in self._follow(first):
+                yield event
+            return
+        ended = await _counted(principal, self._path.finish(begun))
+        for event in _ending(ended):
+            yield event
+
+    def _envelope(
+        self, params: pb.SendMessageRequest, context: ServerCallContext, principal: Principal
+    ) -> Envelope:
+        _same_tenant(context, principal)
+        self._limiter.admit(principal.tenant)
+        if params.configuration.HasField("task_push_notification_config"):
+            raise sdk.PushNotificationNotSupportedError
+        return convert.envelope(params.message, principal)
+
+    def _finish_later(self, accepted: Accepted) -> None:
+        async def finish() -> None:
+            # Its failure is recorded in the task and the ledger, where the caller will look.
+            try:
+                await self._path.finish(accepted)
+            except Exception as error:  # noqa: BLE001
+                to_wire(error)
+
+        task = asyncio.create_task(finish())
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+
+    # -- tasks -------------------------------------------------------------------------------
+
+    async def on_get_task(self, params: pb.GetTaskRequest, context: ServerCallContext) -> pb.Task:
+        """GetTask, of the caller's tenant."""
+        principal = _principal(context)
+        return convert.task(await _guarded(self._read(params.id, context, principal)))
+
+    async def on_cancel_task(
+        self, params: pb.CancelTaskRequest, context: ServerCallContext
+    ) -> pb.Task:
+        """CancelTask: a running operation is compensated; the answer is its end."""
+        principal = _principal(context)
+        _same_tenant(context, principal)
+        try:
+            return convert.task(await self._path.cancel(principal, params.id))
+        except Conflict as error:
+            raise sdk.TaskNotCancelableError(error.message) from error
+        except Exception as error:
+            raise to_wire(error) from error
+
+    async def on_subscribe_to_task(
+        self, params: pb.SubscribeToTaskRequest, context: ServerCallContext
+    ) -> AsyncGenerator[Event]:
+        """SubscribeToTask: the task now, then what becomes of it."""
+        principal = _principal(context)
+        task = await _guarded(self._read(params.id, context, principal))
+        if task.state.terminal:
+            raise sdk.UnsupportedOperationError(f"the task is {task.state.name} already")
+        yield convert.task(task)
+        async for event in self._follow(task):
+            yield event
+
+    async def on_list_tasks(
+        self, params: pb.ListTasksRequest, context: ServerCallContext
+    ) -> pb.ListTasksResponse:
+        """ListTasks of the caller's tenant, newest first."""
+        principal = _principal(context)
+        return await _guarded(self._list(params, context, principal))
+
+    async def _list(
+        self, params: pb.ListTasksRequest, context: ServerCallContext, principal: Principal
+    ) -> pb.ListTasksResponse:
+        _same_tenant(context, principal)
+        size = params.page_size if params.HasField("page_size") else 50
+        if not 1 <= size <= _MAX_PAGE:
+            raise BadRequest(f"pageSize must be 1 to {_MAX_PAGE}, got {size}")
+        found = await self._tasks.page(
+            principal.tenant,
+            principal=principal.id,
+            context_id=ContextId(params.context_id) if params.context_id else None,
+            state=convert.wanted_state(params.status),
+            limit=size + 1,
+            before=_from_token(params.page_token) if params.page_token else None,
+        )
+        page = found[:size]
+        token = _to_token(page[-1]) if len(found) > size else ""
+        # total_size is what this page knows: counting all would cost a scan for each listing.
+        return pb.ListTasksResponse(
+            tasks=[convert.task(task) for task in page],
+            next_page_token=token,
+            page_size=size,
+            total_size=len(found),
+        )
+
+    async def _read(self, task_id: str, context: ServerCallContext, principal: Principal) -> Task:
+        _same_tenant(context, principal)
+        return await self._path.task(principal, task_id)
+
+    async def _follow(self, task: Task) -> AsyncGenerator[Event]:
+        pause = _POLL_S
+        while not task.state.terminal:
+            await asyncio.sleep(pause)
+            pause = min(pause * 1.5, _POLL_SLOWEST_S)
+            task = await self._tasks.get(task.tenant, task.id) or task
+        for event in _ending(task):
+            yield event
+
+    # -- what this gateway does not offer ------------------------------------------------------
+
+    async def on_create_task_push_notification_config(
+        self, params: pb.TaskPushNotificationConfig, context: ServerCallContext
+    ) -> pb.TaskPushNotificationConfig:
+        """Not offered, and the card says so."""
+        raise sdk.PushNotificationNotSupportedError
+
+    async def on_get_task_push_notification_config(
+        self, params: pb.GetTaskPushNotificationConfigRequest, context: ServerCallContext
+    ) -> pb.TaskPushNotificationConfig:
+        """Not offered."""
+        raise sdk.PushNotificationNotSupportedError
+
+    async def on_list_task_push_notification_configs(
+        self, params: pb.ListTaskPushNotificationConfigsRequest, context: ServerCallContext
+    ) -> pb.ListTaskPushNotificationConfigsResponse:
+        """Not offered."""
+        raise sdk.PushNotificationNotSupportedError
+
+    async def on_delete_task_push_notification_config(
+        self, params: pb.DeleteTaskPushNotificationConfigRequest, context: ServerCallContext
+    ) -> None:
+        """Not offered."""
+        raise sdk.PushNotificationNotSupportedError
+
+    async def on_get_extended_agent_card(
+        self, params: pb.GetExtendedAgentCardRequest, context: ServerCallContext
+    ) -> pb.AgentCard:
+        """The public card says all; there is no longer one."""
+        raise sdk.ExtendedAgentCardNotConfiguredError
+
+
+async def _counted(principal: Principal, work: Awaitable[R], *, count_success: bool = True) -> R:
+    """Await one message's work, count its result, and turn its error into an A2A one."""
+    try:
+        result = await work
+    except Exception as error:
+        metrics.a2a_requests.labels(outcome(error), principal.tenant).inc()
+        raise to_wire(error) from error
+    if count_success:
+        metrics.a2a_requests.labels("success", principal.tenant).inc()
+    return result
+
+
+async def _guarded(work: Awaitable[R]) -> R:
+    try:
+        return await work
+    except Exception as error:
+        raise to_wire(error) from error
+
+
+def _principal(context: ServerCallContext) -> Principal:
+    principal = context.state.get(PRINCIPAL)
+    if not isinstance(principal, Principal):
+        raise sdk.InternalError("a request came past the door without a principal")
+    return principal
+
+
+def _same_tenant(context: ServerCallContext, principal: Principal) -> None:
+    """A tenant in the path or the request is a claim; it must be the credential's."""
+    if context.tenant and context.tenant != principal.tenant:
+        raise BadRequest(
+            "the request names a tenant that is not the credential's",
+            hint="leave `tenant` out: the credential tells it",
+        )
+
+
+def _ending(task: Task) -> list[Event]:
+    events: list[Event] = []
+    if task.parts:
+        events.append(
+            pb.TaskArtifactUpdateEvent(
+                task_id=task.id,
+                context_id=task.context_id,
+                artifact=convert.artifact(task),
+                last_chunk=True,
+            )
+        )
+    update = pb.TaskStatusUpdateEvent(
+        task_id=task.id, context_id=task.context_id, status=convert.status(task)
+    )
+    update.metadata.CopyFrom(convert.task(task).metadata)
+    events.append(update)
+    return events
+
+
+def _to_token(task: Task) -> str:
+    return base64.urlsafe_b64encode(f"{task.updated_at.isoformat()}|{task.id}".encode()).decode()
+
+
+def _from_token(token: str) -> tuple[datetime, TaskId]:
+    try:
+        at, _, task_id = base64.urlsafe_b64decode(token.encode()).decode().partition("|")
+        moment = datetime.fromisoformat(at)
+    except (ValueError, binascii.Error) as error:
+        raise BadRequest("pageToken is not one that this service gave") from error
+    if moment.tzinfo is None:
+        raise BadRequest("pageToken is not one that this service gave")
+    return moment, TaskId(task_id)

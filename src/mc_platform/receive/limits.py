@@ -1,0 +1,44 @@
+"""A token bucket a tenant, in this process: N replicas admit N times the rate together."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from mc_platform.errors import RateLimited
+from mc_platform.model.ids import TenantId
+
+
+class RateLimiter:
+    """Admits `rate_per_s` requests a second for a tenant on average, `burst` at once."""
+
+    def __init__(
+        self,
+        *,
+        rate_per_s: float,
+        burst: int,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._rate = rate_per_s
+        self._burst = float(burst)
+        self._monotonic = monotonic
+        self._buckets: dict[TenantId, tuple[float, float]] = {}  # tenant: tokens, at
+
+    def admit(self, tenant: TenantId) -> None:
+        """Take one token.
+
+        Raises:
+            RateLimited: the bucket is empty; tells when the next token comes.
+        """
+        now = self._monotonic()
+        tokens, at = self._buckets.get(tenant, (self._burst, now))
+        tokens = min(self._burst, tokens + (now - at) * self._rate)
+        if tokens < 1.0:
+            self._buckets[tenant] = (tokens, now)
+            retry_after_s = round((1.0 - tokens) / self._rate, 3)
+            raise RateLimited(
+                f"tenant {tenant} is over {self._rate:g} requests/s on this replica",
+                retry_after_s=retry_after_s,
+                hint=f"try again in {retry_after_s} s",
+            )
+        self._buckets[tenant] = (tokens - 1.0, now)

@@ -1,0 +1,94 @@
+"""The A2A surface: agent card, JSON-RPC and HTTP+JSON, by the SDK's own routes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from a2a.server.context import ServerCallContext
+from a2a.server.routes import create_agent_card_routes, create_jsonrpc_routes, create_rest_routes
+from a2a.server.routes.common import DefaultServerCallContextBuilder
+from a2a.types import a2a_pb2 as pb
+from starlette.requests import Request
+from starlette.routing import BaseRoute, Mount
+
+from mc_contract.governance import GOVERNANCE_URI
+from mc_platform.model.catalogue import Catalogue
+from mc_platform.receive.handler import PRINCIPAL, GovernedRequestHandler
+
+
+class _ContextBuilder(DefaultServerCallContextBuilder):
+    """Carries the principal that the door found into the handler; no header but the version's."""
+
+    def build(self, request: Request) -> ServerCallContext:
+        context = super().build(request)
+        version = request.headers.get("a2a-version")
+        context.state["headers"] = {} if version is None else {"A2A-Version": version}
+        context.state[PRINCIPAL] = request.scope.get("state", {}).get(PRINCIPAL)
+        return context
+
+
+def agent_card(*, public_url: str, version: str, catalogue: Catalogue) -> pb.AgentCard:
+    """The gateway's own card: its interfaces, credentials, extension and skills."""
+    card = pb.AgentCard(
+        name="agent-workbench",
+        description="Governed gateway for autonomous agents: every request is authenticated, "
+        "screened, decided by policy, recorded in a tamper-evident ledger, and undoable.",
+        version=version,
+        capabilities=pb.AgentCapabilities(
+            streaming=True,
+            push_notifications=False,
+            extensions=[
+                pb.AgentExtension(
+                    uri=GOVERNANCE_URI,
+                    description="Agent, purpose, residency and operation of a request; "
+                    "decision, outcome and steps of its task.",
+                    required=False,
+                )
+            ],
+        ),
+        default_input_modes=["text/plain", "application/json"],
+        default_output_modes=["text/plain", "application/json"],
+    )
+    base = public_url.rstrip("/")
+    for binding, url in (("JSONRPC", f"{base}/a2a"), ("HTTP+JSON", f"{base}/v1")):
+        card.supported_interfaces.append(
+            pb.AgentInterface(url=url, protocol_binding=binding, protocol_version="1.0")
+        )
+    card.security_schemes["bearer"].CopyFrom(
+        pb.SecurityScheme(http_auth_security_scheme=pb.HTTPAuthSecurityScheme(scheme="Bearer"))
+    )
+    requirement = pb.SecurityRequirement()
+    requirement.schemes["bearer"].CopyFrom(pb.StringList())
+    card.security_requirements.append(requirement)
+    for agent in catalogue.agents.values():
+        card.skills.append(
+            pb.AgentSkill(
+                id=f"ask-{agent.name}",
+                name=f"Ask {agent.name}",
+                description=f"Forwards a question to the agent {agent.name}, under policy.",
+                tags=["question"],
+            )
+        )
+    for operation in catalogue.operations.values():
+        card.skills.append(
+            pb.AgentSkill(
+                id=operation.name,
+                name=operation.name,
+                description=f"Durable operation: {', '.join(operation.steps)}; "
+                "compensated in reverse if a step fails.",
+                tags=["operation"],
+            )
+        )
+    return card
+
+
+def a2a_routes(handler: GovernedRequestHandler, card: pb.AgentCard) -> Iterable[BaseRoute]:
+    """All A2A routes. JSON-RPC is served at `/a2a`, `/a2a/` and `/`."""
+    builder = _ContextBuilder()
+    yield from create_agent_card_routes(card)
+    for path in ("/", "/a2a", "/a2a/"):
+        yield from create_jsonrpc_routes(
+            handler, path, context_builder=builder, enable_v0_3_compat=True
+        )
+    # Mounted rather than prefixed: the SDK puts its `/{tenant}/...` routes at the root otherwise.
+    yield Mount("/v1", routes=create_rest_routes(handler, context_builder=builder))

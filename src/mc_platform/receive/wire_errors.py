@@ -1,0 +1,104 @@
+"""Our errors as A2A errors: JSON-RPC codes, HTTP statuses, reasons.
+
+The SDK looks an exception's class up in its tables; ours are entered there beside its own, so
+that JSON-RPC and HTTP+JSON answer alike. Codes -32050 to -32053 are this platform's.
+"""
+
+from __future__ import annotations
+
+import uuid
+
+import structlog
+from a2a.server.jsonrpc_models import JSONRPCError
+from a2a.server.request_handlers.response_helpers import EXCEPTION_MAP
+from a2a.utils import errors as sdk
+
+from mc_contract.errors import McError
+from mc_contract.governance import (
+    CONFLICT_CODE,
+    POLICY_DENIED_CODE,
+    RATE_LIMITED_CODE,
+    UNAVAILABLE_CODE,
+    GovernanceError,
+)
+from mc_platform import errors
+
+_log = structlog.get_logger()
+
+
+class PolicyDeniedError(sdk.A2AError):
+    """Policy does not permit the request or its reply."""
+
+
+class RateLimitedError(sdk.A2AError):
+    """The tenant is over its rate."""
+
+
+class UnavailableError(sdk.A2AError):
+    """A dependency is down."""
+
+
+class ConflictError(sdk.A2AError):
+    """The message id belongs to another request, or the task is not in the needed state."""
+
+
+class AgentFailedError(sdk.InvalidAgentResponseError):
+    """The downstream agent failed."""
+
+
+def _enter(kind: type[sdk.A2AError], code: int, http: int, grpc: str, reason: str) -> None:
+    sdk.JSON_RPC_ERROR_CODE_MAP[kind] = code
+    sdk.A2A_ERROR_MAPPING[kind] = sdk.ErrorMapping(http, grpc, reason)
+    sdk.A2A_ERROR_REASONS[kind] = reason
+    EXCEPTION_MAP[kind] = JSONRPCError
+
+
+_enter(PolicyDeniedError, POLICY_DENIED_CODE, 403, "PERMISSION_DENIED", "POLICY_DENIED")
+_enter(RateLimitedError, RATE_LIMITED_CODE, 429, "RESOURCE_EXHAUSTED", "RATE_LIMITED")
+_enter(UnavailableError, UNAVAILABLE_CODE, 503, "UNAVAILABLE", "UNAVAILABLE")
+_enter(ConflictError, CONFLICT_CODE, 409, "ABORTED", "CONFLICT")
+_enter(AgentFailedError, -32006, 502, "UNAVAILABLE", "AGENT_FAILED")
+
+
+def to_wire(error: Exception) -> sdk.A2AError:
+    """The A2A error that a caller sees. What is not ours is told by an incident id only."""
+    if isinstance(error, sdk.A2AError):
+        return error
+    if isinstance(error, errors.PolicyDenied):
+        data = {"decisionId": error.decision_id, "why": error.reason}
+        return PolicyDeniedError(f"policy denied: {error.message}", data)
+    if isinstance(error, errors.NotFound):
+        return sdk.TaskNotFoundError(error.message)
+    if isinstance(error, errors.Conflict):
+        return ConflictError(_sentence(error))
+    if isinstance(error, errors.AgentFailed):
+        return AgentFailedError(_sentence(error))
+    if isinstance(error, errors.Unavailable):
+        return UnavailableError(_sentence(error))
+    if isinstance(error, errors.RateLimited):
+        return RateLimitedError(_sentence(error), {"retryAfterS": str(error.retry_after_s)})
+    if isinstance(error, (errors.BadRequest, errors.RequestTooLarge, GovernanceError)):
+        return sdk.InvalidParamsError(_sentence(error))
+    incident = uuid.uuid4().hex[:12]
+    _log.error("request_crashed", incident=incident, exc_info=error)
+    return sdk.InternalError(f"internal error, incident {incident}")
+
+
+def outcome(error: Exception) -> str:
+    """The `status` label of `mc_a2a_requests_total` for a failed message."""
+    if isinstance(error, errors.PolicyDenied):
+        return "denied"
+    client = (
+        errors.BadRequest,
+        errors.RequestTooLarge,
+        errors.NotFound,
+        errors.Conflict,
+        errors.RateLimited,
+        GovernanceError,
+    )
+    wire = (sdk.InvalidParamsError, sdk.UnsupportedOperationError, sdk.InvalidRequestError)
+    return "client_error" if isinstance(error, client + wire) else "error"
+
+
+def _sentence(error: McError) -> str:
+    return f"{error.message}; {error.hint}" if error.hint else error.message

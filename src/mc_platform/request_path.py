@@ -1,0 +1,620 @@
+"""The whole journey of one A2A message, on one page.
+
+(1) receive       parsed and size-limited already: an `Envelope`
+(2) authenticate  done at the door: the envelope carries the principal
+(3) screen        label what came in
+(4) decide        may this principal send this, for this purpose, to that agent or operation?
+(5) record        the intent, committed before any effect; a refusal is recorded too
+(6) enact         forward to the agent, or run the operation
+(7) screen, decide the reply: raw if policy permits; else redacted; else withheld
+(8) record        the outcome and the task's new state, in one commit, before the reply leaves
+(9) deliver       the outbox follows the ledger by itself
+
+Steps 3 to 5 are `begin`, 6 to 8 are `finish`; a caller that does not want to wait gets the task
+after `begin`. A process that dies between them leaves an open task: an operation is finished by
+its engine, a forwarded question is failed by `fail_abandoned`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import Any, Protocol
+
+import structlog
+
+from mc_contract.canonical import canonical_json
+from mc_contract.governance import Governance
+from mc_platform.errors import (
+    AgentFailed,
+    BadRequest,
+    Conflict,
+    NotFound,
+    PolicyDenied,
+    Unavailable,
+)
+from mc_platform.model.catalogue import Agent, Catalogue, OperationSpec
+from mc_platform.model.event import Event, Kind
+from mc_platform.model.ids import AgentName, ContextId, OperationId, TaskId, TenantId
+from mc_platform.model.label import Part, Screening
+from mc_platform.model.operation import OperationReport, OperationRequest
+from mc_platform.model.task import Task, TaskState
+from mc_platform.model.tenant import Principal, Tenant
+from mc_platform.model.verdict import Action, Decision, Question
+from mc_platform.observe import logs, metrics
+from mc_platform.ports import Clock, DecisionPoint, Downstream, Journal, Screener, Tasks
+from mc_platform.record import Digester, EventFactory
+
+_NAMESPACE = uuid.UUID("1d6cbb0e-54a5-5c3f-8f0e-0c9a2f6e7b51")
+_REPEAT_POLL_S = 0.05
+_ABANDONED_MARGIN_S = 30.0
+_log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """A received message and who sent it.
+
+    Attributes:
+        message_id: The client's; the idempotency key within the tenant.
+        parts: A2A parts in JSON form.
+    """
+
+    principal: Principal
+    message_id: str
+    context_id: str
+    parts: tuple[Part, ...]
+    governance: Governance
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """A message that policy let in and the ledger holds; `operation` is None for a question."""
+
+    envelope: Envelope
+    tenant: Tenant
+    task: Task
+    agent: Agent
+    operation: OperationSpec | None
+    decision: Decision
+
+
+class Operations(Protocol):
+    """What the path needs of the operation engine."""
+
+    async def start(self, request: OperationRequest) -> None:
+        """Begin it durably, once for each id."""
+        ...
+
+    async def known(self, operation_id: OperationId) -> bool:
+        """Whether it was ever begun."""
+        ...
+
+    async def wait(self, operation_id: OperationId, timeout_s: float) -> OperationReport | None:
+        """Its end, or None if it has not ended in time."""
+        ...
+
+    async def cancel(self, operation_id: OperationId) -> bool:
+        """Ask it to stop between steps and compensate; False if it has ended."""
+        ...
+
+
+class RequestPath:
+    """Carries one message through the stages."""
+
+    def __init__(
+        self,
+        *,
+        catalogue: Catalogue,
+        screener: Screener,
+        decisions: DecisionPoint,
+        journal: Journal,
+        tasks: Tasks,
+        downstream: Downstream,
+        operations: Operations,
+        events: EventFactory,
+        digester: Digester,
+        clock: Clock,
+        operation_wait_s: float,
+        count_decision: Callable[[Decision, TenantId], None] | None = None,
+    ) -> None:
+        self._catalogue = catalogue
+        self._screener = screener
+        self._decisions = decisions
+        self._journal = journal
+        self._tasks = tasks
+        self._downstream = downstream
+        self._operations = operations
+        self._events = events
+        self._digester = digester
+        self._clock = clock
+        self._operation_wait_s = operation_wait_s
+        self._count_decision = count_decision or tell_decision
+
+    async def handle(self, envelope: Envelope) -> Task:
+        """The whole way; returns the task as it stands when the reply may leave.
+
+        Raises:
+            PolicyDenied, BadRequest, NotFound, Conflict, AgentFailed, Unavailable.
+        """
+        accepted = await self.begin(envelope)
+        return accepted if isinstance(accepted, Task) else await self.finish(accepted)
+
+    async def begin(self, envelope: Envelope) -> Accepted | Task:
+        """Steps 3 to 5; a repeat of a message gives the first one's task instead.
+
+        Raises:
+            PolicyDenied: recorded before it is raised.
+            BadRequest, NotFound, Conflict, Unavailable.
+        """
+        tenant = self._tenant_of(envelope)
+        agent, operation = self._target(envelope.governance, tenant)
+        if operation is not None:
+            _operation_input(envelope.parts, operation)  # refused before anything is recorded
+        digest = self._request_digest(envelope)
+
+        # (3) screen what came in
+        screening = self._screener.screen(envelope.parts)
+        _count_labels(screening, "inbound")
+
+        # (4) decide
+        task_id = _task_id(envelope)
+        governance = envelope.governance
+        question = Question(
+            principal=envelope.principal,
+            tenant=tenant,
+            action=Action.enact if operation else Action.send_message,
+            resource_type="Operation" if operation else "Agent",
+            resource_id=operation.name if operation else agent.name,
+            resource_agent=agent.name if operation else "",
+            resource_tier=operation.autonomy_tier if operation else 0,
+            resource_purposes=operation.purposes if operation else agent.purposes,
+            resource_residency=agent.residency,
+            purpose=governance.purpose,
+            residency=governance.residency,
+            labels=screening.types,
+        )
+        decision = self._decide(question)
+        described = {
+            "principal": envelope.principal.id,
+            "agent": agent.name,
+            "operation": governance.operation,
+            "purpose": governance.purpose,
+            "residency": governance.residency,
+            "message": self._digester.digest(envelope.message_id.encode()),
+            "request": digest,
+            "labels": screening.counts(),
+            **_told(decision),
+        }
+        if not decision.allowed:
+            await self._refuse(tenant, decision, described)
+
+        # (5) record the intent
+        task = Task(
+            id=task_id,
+            context_id=ContextId(envelope.context_id or str(uuid.uuid4())),
+            tenant=tenant.id,
+            principal=envelope.principal.id,
+            message_id=envelope.message_id,
+            request_digest=digest,
+            state=TaskState.working if operation else TaskState.submitted,
+            updated_at=self._clock(),
+            governance={
+                "decision_id": decision.id,
+                "purpose": governance.purpose,
+                "residency": governance.residency,
+            }
+            | ({"operation_id": task_id, "operation": operation.name} if operation else {}),
+        )
+        accepted_event = self._events.event(Kind.request_accepted, tenant.id, task_id, **described)
+        [recorded] = await self._journal.record([accepted_event], task)
+        if not recorded.fresh:  # the message id is known, so nothing was written
+            return await self._repeat(envelope, digest)
+        accepted = Accepted(envelope, tenant, task, agent, operation, decision)
+        if operation is not None:
+            await self._operations.start(self._operation_request(accepted))
+        return accepted
+
+    async def finish(self, accepted: Accepted) -> Task:
+        """Steps 6 to 8.
+
+        Raises:
+            AgentFailed: recorded before it is raised, the task is failed.
+            PolicyDenied: the reply is withheld, recorded, the task is rejected.
+            Unavailable: the outcome could not be recorded.
+        """
+        if accepted.operation is not None:
+            return await self._await_operation(accepted.tenant.id, accepted.task)
+
+        # (6) enact: forward
+        task = accepted.task
+        try:
+            reply = await self._downstream.ask(
+                url=accepted.agent.url,
+                message_id=task.id,
+                # one tenant's conversation must not be another's, whatever id both chose
+                context_id=str(uuid.uuid5(_NAMESPACE, f"{task.tenant}|{task.context_id}")),
+                parts=accepted.envelope.parts,
+                timeout_s=accepted.agent.timeout_s,
+            )
+        except AgentFailed as error:
+            await self._fail(task, error.message)
+            raise
+
+        # (7) screen and decide the reply
+        released, decision, screening, redacted = self.release(
+            reply,
+            tenant=accepted.tenant,
+            principal=accepted.envelope.principal,
+            resource=("Agent", accepted.agent.name),
+            residency=accepted.agent.residency,
+            governance=accepted.envelope.governance,
+        )
+
+        # (8) record the outcome with the task
+        detail = {"labels": screening.counts(), "redacted": redacted, **_told(decision)}
+        if released is None:
+            denied = _denied(decision, "the reply is withheld")
+            await self._close(
+                replace(task, state=TaskState.rejected, status_text=denied.message),
+                self._events.event(Kind.reply_withheld, task.tenant, task.id, **detail),
+            )
+            raise denied
+        return await self._close(
+            replace(
+                task,
+                state=TaskState.completed,
+                parts=released,
+                governance={
+                    **task.governance,
+                    "release_decision_id": decision.id,
+                    "redacted": redacted,
+                    "labels": sorted(screening.types),
+                },
+            ),
+            self._events.event(Kind.reply_released, task.tenant, task.id, **detail),
+        )
+
+    def release(
+        self,
+        parts: Sequence[Part],
+        *,
+        tenant: Tenant,
+        principal: Principal,
+        resource: tuple[str, str],
+        residency: str,
+        governance: Governance,
+    ) -> tuple[tuple[Part, ...] | None, Decision, Screening, bool]:
+        """Step 7: raw if permitted, else redacted if that is, else None.
+
+        Returns:
+            The parts that may leave (None: withheld), the decision that holds, the labels found
+            in the raw parts, and whether the parts were redacted.
+        """
+        screening = self._screener.screen(parts)
+        _count_labels(screening, "outbound")
+        question = Question(
+            principal=principal,
+            tenant=tenant,
+            action=Action.release_reply,
+            resource_type=resource[0],
+            resource_id=resource[1],
+            resource_residency=residency,
+            purpose=governance.purpose,
+            residency=governance.residency,
+            labels=screening.types,
+        )
+        decision = self._decisions.decide(question)
+        if decision.allowed:
+            self._count_decision(decision, tenant.id)
+            return tuple(parts), decision, screening, False
+        # What is refused raw is not refused yet: only the second answer counts as a denial.
+        decision = self._decide(replace(question, redacted=True))
+        if decision.allowed:
+            metrics.privacy_redactions.labels(tenant.id).inc()
+            return self._screener.redact(parts, screening), decision, screening, True
+        metrics.privacy_withheld.labels(tenant.id).inc()
+        return None, decision, screening, False
+
+    async def task(self, principal: Principal, task_id: str) -> Task:
+        """The caller's tenant's task.
+
+        Raises:
+            NotFound: there is none, or it is another tenant's; not told which.
+            PolicyDenied, Unavailable.
+        """
+        task = await self._tasks.get(principal.tenant, TaskId(task_id))
+        if task is None:
+            raise NotFound("no such task")
+        await self._permit_on_task(principal, task, Action.read_task)
+        return task
+
+    async def cancel(self, principal: Principal, task_id: str) -> Task:
+        """Ask for a running operation's compensation and wait for its end.
+
+        Raises:
+            NotFound: as for `task`.
+            Conflict: the task has ended, or is a question that cannot be called back.
+            PolicyDenied, Unavailable.
+        """
+        task = await self._tasks.get(principal.tenant, TaskId(task_id))
+        if task is None:
+            raise NotFound("no such task")
+        decision = await self._permit_on_task(principal, task, Action.cancel_task)
+        if task.state.terminal:
+            raise Conflict(f"the task is {task.state.name} already")
+        if "operation_id" not in task.governance:
+            raise Conflict("a forwarded question cannot be called back")
+        await self._journal.record(
+            [
+                self._events.event(
+                    Kind.task_cancel_requested,
+                    task.tenant,
+                    task.id,
+                    principal=principal.id,
+                    **_told(decision),
+                )
+            ]
+        )
+        await self._operations.cancel(OperationId(task.id))
+        return await self._await_operation(task.tenant, task)
+
+    async def release_results(
+        self, request: OperationRequest, parts: Sequence[Part]
+    ) -> tuple[tuple[Part, ...], list[Event]]:
+        """Step 7 for an operation's results; its engine asks before it records the end.
+
+        The operation's outcome stays what it is: what policy does not let out is left out.
+
+        Returns:
+            The parts that may leave, and the event that tells the release.
+        """
+        begun = await self._tasks.get(request.tenant, request.task_id)
+        tenant = self._catalogue.tenants.get(request.tenant)
+        operation = self._catalogue.operations.get(request.operation)
+        if begun is None or tenant is None or operation is None:
+            return (), []  # no longer catalogued: nobody can say that it may leave
+        released, decision, screening, redacted = self.release(
+            parts,
+            tenant=tenant,
+            principal=Principal(request.principal, request.tenant, ""),
+            resource=("Agent", operation.agent),
+            residency=self._catalogue.agents[operation.agent].residency,
+            governance=Governance(
+                purpose=str(begun.governance.get("purpose", "")),
+                residency=str(begun.governance.get("residency", "")),
+            ),
+        )
+        event = self._events.event(
+            Kind.reply_withheld if released is None else Kind.reply_released,
+            request.tenant,
+            request.task_id,
+            labels=screening.counts(),
+            redacted=redacted,
+            **_told(decision),
+        )
+        return released or (), [event]
+
+    async def fail_abandoned(self, tasks: Sequence[Task]) -> int:
+        """Fail tasks that no process works on any more; return how many.
+
+        A question whose gateway died is one; an operation is only if its engine never got it.
+        """
+        failed = 0
+        for task in tasks:
+            if "operation_id" not in task.governance:
+                await self._fail(task, "the gateway was interrupted before the agent answered")
+                failed += 1
+            elif not await self._operations.known(OperationId(task.id)):
+                await self._fail(task, "the gateway was interrupted before the operation began")
+                failed += 1
+        return failed
+
+    def abandoned_after(self) -> timedelta:
+        """How long an open question may stand untouched before nobody can be waiting for it."""
+        longest = max((agent.timeout_s for agent in self._catalogue.agents.values()), default=0.0)
+        return timedelta(seconds=longest + _ABANDONED_MARGIN_S)
+
+    # -- the steps' details, in the order of their use ---------------------------------------
+
+    def _tenant_of(self, envelope: Envelope) -> Tenant:
+        claimed = envelope.governance.tenant
+        if claimed and claimed != envelope.principal.tenant:
+            raise BadRequest(
+                "the governance metadata names a tenant that is not the credential's",
+                hint="leave `tenant` out: the credential tells it",
+            )
+        return self.tenant(envelope.principal)
+
+    def tenant(self, principal: Principal) -> Tenant:
+        """The principal's tenant, as catalogued.
+
+        Raises:
+            NotFound: the catalogue has no such tenant (any more).
+        """
+        tenant = self._catalogue.tenants.get(principal.tenant)
+        if tenant is None:
+            raise NotFound(f"tenant {principal.tenant} is not in the catalogue")
+        return tenant
+
+    def _target(self, governance: Governance, tenant: Tenant) -> tuple[Agent, OperationSpec | None]:
+        operation = None
+        name = governance.agent
+        if governance.operation:
+            operation = self._catalogue.operations.get(governance.operation)
+            if operation is None:
+                raise BadRequest(
+                    f"unknown operation {governance.operation!r}",
+                    hint=f"known: {', '.join(sorted(self._catalogue.operations))}",
+                )
+            name = operation.agent
+        agent = self._catalogue.agents.get(AgentName(name))
+        if agent is None:
+            raise BadRequest(
+                f"unknown agent {name!r}", hint=f"known: {', '.join(sorted(tenant.agents))}"
+            )
+        return agent, operation
+
+    def _request_digest(self, envelope: Envelope) -> str:
+        governance = envelope.governance
+        meaning = canonical_json(
+            {
+                "agent": governance.agent,
+                "operation": governance.operation,
+                "purpose": governance.purpose,
+                "residency": governance.residency,
+                "parts": _without_floats(list(envelope.parts)),
+            }
+        )
+        return self._digester.digest(meaning)
+
+    async def _repeat(self, envelope: Envelope, digest: str) -> Task:
+        first = await self._tasks.get(envelope.principal.tenant, _task_id(envelope))
+        if first is None:
+            raise Unavailable("the first request with this message id cannot be read")
+        if first.request_digest != digest:
+            raise Conflict(
+                "this message id was used for a different request",
+                hint="use a fresh messageId for each request",
+            )
+        if first.principal != envelope.principal.id:
+            raise Conflict("this message id was used by another principal of the tenant")
+        return await self._until_terminal(first)
+
+    async def _until_terminal(self, task: Task) -> Task:
+        deadline = asyncio.get_running_loop().time() + self._operation_wait_s
+        while not task.state.terminal and asyncio.get_running_loop().time() < deadline:
+            await asyncio.sleep(_REPEAT_POLL_S)
+            task = await self._tasks.get(task.tenant, task.id) or task
+        return task
+
+    def _decide(self, question: Question) -> Decision:
+        decision = self._decisions.decide(question)
+        self._count_decision(decision, question.tenant.id)
+        return decision
+
+    async def _refuse(
+        self, tenant: Tenant, decision: Decision, described: Mapping[str, Any]
+    ) -> None:
+        await self._journal.record(
+            [self._events.event(Kind.request_refused, tenant.id, decision.id, **described)]
+        )
+        raise _denied(decision, "the request is refused")
+
+    async def _permit_on_task(self, principal: Principal, task: Task, action: Action) -> Decision:
+        decision = self._decide(
+            Question(
+                principal=principal,
+                tenant=self.tenant(principal),
+                action=action,
+                resource_type="Task",
+                resource_id=task.id,
+                resource_tenant=task.tenant,
+            )
+        )
+        if not decision.allowed:
+            await self._refuse(self.tenant(principal), decision, _told(decision))
+        return decision
+
+    def _operation_request(self, accepted: Accepted) -> OperationRequest:
+        operation = accepted.operation
+        assert operation is not None
+        return OperationRequest(
+            id=OperationId(accepted.task.id),
+            tenant=accepted.tenant.id,
+            principal=accepted.envelope.principal.id,
+            task_id=accepted.task.id,
+            operation=operation.name,
+            input=_operation_input(accepted.envelope.parts, operation),
+            decision_id=accepted.decision.id,
+        )
+
+    async def _await_operation(self, tenant: TenantId, task: Task) -> Task:
+        await self._operations.wait(OperationId(task.id), self._operation_wait_s)
+        return await self._tasks.get(tenant, task.id) or task
+
+    async def _fail(self, task: Task, reason: str) -> None:
+        await self._close(
+            replace(task, state=TaskState.failed, status_text=reason),
+            self._events.event(Kind.request_failed, task.tenant, task.id, reason=reason),
+        )
+
+    async def _close(self, task: Task, event: Event) -> Task:
+        closed = replace(task, updated_at=self._clock())
+        await self._journal.record([event], closed)
+        return closed
+
+
+def tell_decision(decision: Decision, tenant: TenantId) -> None:
+    """Count a decision; log a denial in the form that the runbook's grep finds."""
+    metrics.policy_decisions.labels("allow" if decision.allowed else "deny", tenant).inc()
+    if not decision.allowed:
+        _log.info(
+            logs.DENIAL,
+            decision="deny",
+            decision_id=decision.id,
+            action=decision.action.value,
+            tenant=tenant,
+            policies=list(decision.policy_ids),
+            reason=decision.reason,
+        )
+
+
+def _operation_input(parts: Sequence[Part], operation: OperationSpec) -> dict[str, Any]:
+    objects = [part["data"] for part in parts if isinstance(part.get("data"), dict)]
+    if len(objects) != 1 and (operation.required or objects):
+        raise BadRequest(
+            f"operation {operation.name!r} takes one data part with an object, got {len(objects)}"
+        )
+    given = objects[0] if objects else {}
+    missing = [key for key in operation.required if key not in given]
+    if missing:
+        raise BadRequest(f"operation {operation.name!r} needs input {', '.join(missing)}")
+    return dict(given)
+
+
+def _task_id(envelope: Envelope) -> TaskId:
+    return TaskId(str(uuid.uuid5(_NAMESPACE, f"{envelope.principal.tenant}|{envelope.message_id}")))
+
+
+def _told(decision: Decision) -> dict[str, Any]:
+    return {
+        "decision": decision.id,
+        "policies": list(decision.policy_ids),
+        "policy_set": decision.policy_digest,
+        "reason": decision.reason,
+    }
+
+
+def _denied(decision: Decision, what: str) -> PolicyDenied:
+    return PolicyDenied(
+        f"{what}: {decision.reason}", decision_id=decision.id, reason=decision.reason
+    )
+
+
+def _count_labels(screening: Screening, direction: str) -> None:
+    for kind, count in screening.counts().items():
+        metrics.privacy_labels.labels(kind, direction).inc(count)
+
+
+def _without_floats(value: Any) -> Any:
+    """Numbers as their shortest text, so that a digest has one spelling for each."""
+    if isinstance(value, float):
+        return int(value) if value.is_integer() else repr(value)
+    if isinstance(value, dict):
+        return {str(key): _without_floats(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_without_floats(item) for item in value]
+    return value
+
+
+__all__ = [
+    "Accepted",
+    "Envelope",
+    "Operations",
+    "RequestPath",
+    "tell_decision",
+]

@@ -1,0 +1,143 @@
+"""Secrets and keys, by the rules of detect-secrets, and the platform's own tokens.
+
+The rules' patterns run in re2, so that no input can make them backtrack. A finding is stretched
+over the whole token: the rules tell that a secret is there, redaction must not leave its tail.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import re2
+from detect_secrets.plugins.aws import AWSKeyDetector
+from detect_secrets.plugins.azure_storage_key import AzureStorageKeyDetector
+from detect_secrets.plugins.base import RegexBasedDetector
+from detect_secrets.plugins.basic_auth import BasicAuthDetector
+from detect_secrets.plugins.discord import DiscordBotTokenDetector
+from detect_secrets.plugins.github_token import GitHubTokenDetector
+from detect_secrets.plugins.gitlab_token import GitLabTokenDetector
+from detect_secrets.plugins.jwt import JwtTokenDetector
+from detect_secrets.plugins.mailchimp import MailchimpDetector
+from detect_secrets.plugins.npm import NpmDetector
+from detect_secrets.plugins.openai import OpenAIDetector
+from detect_secrets.plugins.private_key import PrivateKeyDetector
+from detect_secrets.plugins.pypi_token import PypiTokenDetector
+from detect_secrets.plugins.sendgrid import SendGridDetector
+from detect_secrets.plugins.slack import SlackDetector
+from detect_secrets.plugins.square_oauth import SquareOAuthDetector
+from detect_secrets.plugins.stripe import StripeDetector
+from detect_secrets.plugins.telegram_token import TelegramBotTokenDetector
+from detect_secrets.plugins.twilio import TwilioKeyDetector
+
+from mc_platform.screen.findings import SECRET_KEY, Budget, Finding
+
+_PLUGINS: tuple[type[RegexBasedDetector], ...] = (
+    AWSKeyDetector,
+    AzureStorageKeyDetector,
+    BasicAuthDetector,
+    DiscordBotTokenDetector,
+    GitHubTokenDetector,
+    GitLabTokenDetector,
+    JwtTokenDetector,
+    MailchimpDetector,
+    NpmDetector,
+    OpenAIDetector,
+    PrivateKeyDetector,
+    PypiTokenDetector,
+    SendGridDetector,
+    SlackDetector,
+    SquareOAuthDetector,
+    StripeDetector,
+    TelegramBotTokenDetector,
+    TwilioKeyDetector,
+)
+_PLATFORM_TOKEN = r"mc_[0-9a-f]{12}_[A-Za-z0-9_\-]{43}"  # noqa: S105 - its form, not a token
+_TAIL = re.compile(r"[A-Za-z0-9_\-+/=]*")
+_JWT_TAIL = re.compile(r"[A-Za-z0-9_\-+/=.]*")
+_LONG_REPETITION = re.compile(r"\{(\d+),\d{3,}\}")
+_END_MARK = "-----END"
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRule:
+    """One pattern: for the prefilter as text, for spans compiled; `stretch` ends the secret."""
+
+    name: str
+    pattern: str
+    compiled: re2._Regexp
+    stretch: Callable[[str, int], int]
+    valid: Callable[[str], bool]
+
+
+def _over_token(text: str, end: int) -> int:
+    found = _TAIL.match(text, end)
+    return end if found is None else found.end()
+
+
+def _over_jwt(text: str, end: int) -> int:
+    found = _JWT_TAIL.match(text, end)
+    return end if found is None else end + len(found[0].rstrip("."))
+
+
+def _over_key_block(text: str, end: int) -> int:
+    # The rule sees the header only; the key is what follows. Without an end mark the rest of
+    # the string is taken: half a key is a secret too.
+    mark = text.find(_END_MARK, end)
+    if mark < 0:
+        return len(text)
+    close = text.find("-----", mark + len(_END_MARK))
+    return len(text) if close < 0 else close + 5
+
+
+def _anything(_: str) -> bool:
+    return True
+
+
+def _rule(name: str, pattern: str, plugin: type[RegexBasedDetector] | None = None) -> KeyRule:
+    stretch: Callable[[str, int], int] = _over_token
+    valid: Callable[[str], bool] = _anything
+    if plugin is JwtTokenDetector:
+        stretch, valid = _over_jwt, _is_jwt
+    elif plugin is PrivateKeyDetector:
+        stretch = _over_key_block
+    return KeyRule(name, pattern, re2.compile(pattern), stretch, valid)
+
+
+def _is_jwt(token: str) -> bool:
+    # The signature is no JSON; the library checks header and payload alone by their index.
+    return JwtTokenDetector.is_formally_valid(".".join(token.split(".")[:2]))
+
+
+def _for_re2(pattern: re.Pattern[str]) -> str:
+    # re2 knows no look-ahead and no repetition beyond 1000. Where a rule ends in one of them,
+    # the stretching does its work.
+    text = _LONG_REPETITION.sub(r"{\1}", pattern.pattern.replace(r"(?!\w)", ""))
+    return f"(?i){text}" if pattern.flags & re.IGNORECASE else text
+
+
+def _library_rules() -> Iterator[KeyRule]:
+    for plugin in _PLUGINS:
+        name = plugin.__name__.removesuffix("Detector")
+        for pattern in plugin().denylist:
+            yield _rule(f"detect-secrets.{name}", _for_re2(pattern), plugin)
+
+
+KEY_RULES = (_rule("mc-platform.token", _PLATFORM_TOKEN), *_library_rules())
+
+
+def find_keys(rule: KeyRule, text: str, budget: Budget) -> Iterator[Finding]:
+    """The spans that one rule finds; each is looked at once, however often it begins."""
+    done = 0
+    for match in rule.compiled.finditer(text):
+        start, end = match.span()
+        if start < done:
+            continue
+        budget.spend()
+        end = rule.stretch(text, end)
+        if rule.valid(text[start:end]):
+            done = end
+            if rule.stretch is _over_key_block:
+                start = len(text[:start].rstrip("-"))
+            yield Finding(SECRET_KEY, start, end, 0.9, rule.name)

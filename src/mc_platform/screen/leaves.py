@@ -1,0 +1,127 @@
+"""The strings of a message: every one that a reader could get to see, with its place.
+
+A leaf's path is the part's index followed by keys and indices. A key of an object is a leaf too;
+its path ends in `KEY` (no list has an index below 0).
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from mc_platform.model.label import Part, Path
+from mc_platform.screen.findings import OPAQUE_FILE, SCREENING_LIMIT
+
+KEY = -1
+MAX_DEPTH = 64
+_MAX_INT_BITS = 4096
+# The keys of A2A itself; what else stands at a part's top is the sender's, and is looked at.
+_PART_KEYS = frozenset(
+    {"text", "data", "raw", "url", "filename", "mediaType", "metadata", "kind", "file"}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Leaf:
+    """One string.
+
+    Attributes:
+        path: Where it stands.
+        text: What it says; a number's digits; a text file's decoded content.
+        context: The nearest key above it: `{"ssn": "..."}` tells what the value is.
+        verdict: A label for the whole if it cannot be looked into, else empty.
+    """
+
+    path: Path
+    text: str
+    context: str = ""
+    verdict: str = ""
+
+
+def leaves(parts: Sequence[Part]) -> Iterator[Leaf]:
+    """Every string of the parts, in order."""
+    for index, part in enumerate(parts):
+        yield from _part(index, part)
+
+
+def _part(index: int, part: Any) -> Iterator[Leaf]:
+    if not isinstance(part, Mapping):
+        yield from _value((index,), part, "", 1)
+        return
+    for key, value in part.items():
+        path = (index, key)
+        if key not in _PART_KEYS:
+            yield Leaf((*path, KEY), str(key))
+        if isinstance(value, str):
+            yield _string(path, value, part)
+        else:
+            yield from _value(path, value, "", 2)
+
+
+def _string(path: Path, value: str, part: Mapping[str, Any]) -> Leaf:
+    key = path[-1]
+    if key == "raw":
+        text = decode_text(value, part.get("mediaType"))
+        return Leaf(path, value, verdict=OPAQUE_FILE) if text is None else Leaf(path, text)
+    if key == "url" and value.lstrip()[:5].lower() == "data:":
+        return Leaf(path, value, verdict=OPAQUE_FILE)
+    return Leaf(path, value)
+
+
+def _value(path: Path, value: Any, context: str, depth: int) -> Iterator[Leaf]:
+    if isinstance(value, str):
+        yield Leaf(path, value, context)
+    elif value is None or isinstance(value, bool):
+        return
+    elif isinstance(value, Mapping | list | tuple):
+        if depth >= MAX_DEPTH:
+            yield Leaf(path, "", verdict=SCREENING_LIMIT)
+        elif isinstance(value, Mapping):
+            for key, inner in value.items():
+                yield Leaf((*path, key, KEY), str(key))
+                yield from _value((*path, key), inner, str(key), depth + 1)
+        else:
+            for index, inner in enumerate(value):
+                yield from _value((*path, index), inner, context, depth + 1)
+    else:
+        text = number_text(value)
+        if text is None:
+            yield Leaf(path, "", verdict=SCREENING_LIMIT)
+        else:
+            yield Leaf(path, text, context)
+
+
+def number_text(value: Any) -> str | None:
+    """A number as the string that is looked at and redacted; None if it is too long to print.
+
+    Numbers of a protobuf Struct are floats: 4111111111111111.0 is the integer that was sent.
+    The digits of a true fraction are a measure, no identifier.
+    """
+    if isinstance(value, float):
+        if not value.is_integer():
+            return f"{value:.6g}"
+        value = int(value)
+    if isinstance(value, int) and value.bit_length() > _MAX_INT_BITS:
+        return None  # Python refuses to print integers of many thousand digits
+    return str(value)
+
+
+def decode_text(raw: str, media_type: object) -> str | None:
+    """The text of an inline file, or None unless it is UTF-8 text by type and by content."""
+    if not isinstance(media_type, str) or not media_type.strip().lower().startswith("text/"):
+        return None
+    try:
+        plain = raw.replace("-", "+").replace("_", "/")  # URL-safe base64 is accepted, too
+        text = base64.b64decode(plain.encode(), validate=True).decode()
+    except (binascii.Error, ValueError):
+        return None
+    # Zero bytes are the mark of UTF-16 or of something that is no text at all.
+    return None if "\0" in text else text
+
+
+def encode_text(text: str) -> str:
+    """The inverse of `decode_text`."""
+    return base64.b64encode(text.encode()).decode()

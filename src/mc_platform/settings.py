@@ -1,0 +1,150 @@
+"""One frozen tree of settings, read once at start-up; every problem is reported at once.
+
+Names with a fixed meaning for operators (`AUDIT_*`) have no prefix; all others begin with `MC_`.
+Secrets are `SecretStr` and print as `**********`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from mc_platform.errors import Misconfigured
+from mc_platform.model.catalogue import Catalogue, CatalogueProblems, parse_catalogue
+
+_PLACEHOLDER = re.compile(r"\$\{(MC_[A-Z0-9_]+)\}")
+
+
+def _alias(*names: str) -> AliasChoices:
+    return AliasChoices(*names)
+
+
+class Settings(BaseSettings):
+    """Settings of one workbench process."""
+
+    model_config = SettingsConfigDict(env_prefix="MC_", frozen=True, extra="ignore")
+
+    database_url: SecretStr
+    colour: str = Field(default="blue", pattern=r"^[a-z][a-z0-9-]{0,30}$")
+    replica: str = Field(default="blue-1", pattern=r"^[a-z][a-z0-9-]{0,60}$")
+    region: str = Field(default="local-1", pattern=r"^[a-z][a-z0-9-]{0,30}$")
+    host: str = "127.0.0.1"
+    port: int = Field(default=8080, ge=1, le=65535)
+    public_url: str = "http://127.0.0.1:8080"
+    catalogue: Path = Path("deploy/local/catalogue.toml")
+    policy_dir: Path = Path("policies")
+    ledger_key_file: Path
+
+    max_body_bytes: int = Field(default=1_048_576, ge=1024)
+    rate_limit_per_s: float = Field(default=500.0, gt=0)
+    rate_limit_burst: int = Field(default=1000, ge=1)
+    credential_cache_s: float = Field(default=5.0, ge=0)
+    checkpoint_interval_s: float = Field(default=1.0, gt=0)
+    operation_wait_s: float = Field(default=60.0, gt=0)
+    drain_s: float = Field(default=10.0, ge=0)
+    log_level: str = Field(default="INFO", pattern=r"^(DEBUG|INFO|WARNING|ERROR)$")
+
+    audit_siem_url: str | None = Field(default=None, validation_alias=_alias("AUDIT_SIEM_URL"))
+    audit_siem_key: SecretStr | None = Field(
+        default=None, validation_alias=_alias("AUDIT_SIEM_KEY")
+    )
+    audit_file_enabled: bool = Field(default=False, validation_alias=_alias("AUDIT_FILE_ENABLED"))
+    audit_file_path: Path | None = Field(default=None, validation_alias=_alias("AUDIT_FILE_PATH"))
+    audit_file_after_s: float = Field(default=30.0, ge=0)
+
+    faults_allowed: bool = False
+    fault_slow_factor: float = Field(default=1.0, ge=1.0, le=100.0)
+    fault_error_ratio: float = Field(default=0.0, ge=0.0, le=1.0)
+
+    @model_validator(mode="after")
+    def _hold_together(self) -> Settings:
+        problems = []
+        if self.audit_siem_url and not self.audit_siem_key:
+            problems.append("AUDIT_SIEM_URL is set, AUDIT_SIEM_KEY is not")
+        if self.audit_file_enabled and not self.audit_file_path:
+            problems.append("AUDIT_FILE_ENABLED is true, AUDIT_FILE_PATH is not set")
+        if self.faulty and not self.faults_allowed:
+            problems.append(
+                "MC_FAULT_SLOW_FACTOR or MC_FAULT_ERROR_RATIO is set without MC_FAULTS_ALLOWED=1; "
+                "faults are for rehearsals only"
+            )
+        if problems:
+            raise ValueError("; ".join(problems))
+        return self
+
+    @property
+    def faulty(self) -> bool:
+        """Whether a fault switch is on; `/health` shows it."""
+        return self.fault_slow_factor > 1.0 or self.fault_error_ratio > 0.0
+
+
+def load_settings() -> Settings:
+    """Read the environment.
+
+    Raises:
+        Misconfigured: with every problem, by the name of its variable; never with a value.
+    """
+    try:
+        return Settings()  # type: ignore[call-arg]  # pydantic reads the environment
+    except ValidationError as error:
+        problems = "; ".join(
+            f"{_variable(item['loc'])}: {item['msg']}" for item in error.errors(include_input=False)
+        )
+        raise Misconfigured(
+            f"settings do not hold together: {problems}",
+            hint="each is described in docs/settings.md",
+        ) from None
+
+
+def _variable(location: tuple[Any, ...]) -> str:
+    if not location:
+        return "settings"
+    name = str(location[0])
+    return name if name.isupper() else f"MC_{name.upper()}"
+
+
+def load_catalogue(path: Path) -> Catalogue:
+    """Read the catalogue file; `${MC_NAME}` in its strings comes from the environment.
+
+    Raises:
+        Misconfigured: unreadable, not TOML, an unset placeholder, or names that dangle.
+    """
+    try:
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, tomllib.TOMLDecodeError) as error:
+        raise Misconfigured(f"catalogue {path} cannot be read: {error}") from error
+    missing: set[str] = set()
+    filled = _fill(raw, missing)
+    if missing:
+        raise Misconfigured(
+            f"catalogue {path} names unset variables: {', '.join(sorted(missing))}",
+            hint="set them, or write the values into the catalogue",
+        )
+    try:
+        return parse_catalogue(filled)
+    except CatalogueProblems as error:
+        raise Misconfigured(f"catalogue {path}: {error}") from error
+
+
+def _fill(value: Any, missing: set[str]) -> Any:
+    if isinstance(value, str):
+
+        def one(match: re.Match[str]) -> str:
+            name = match.group(1)
+            if name not in os.environ:
+                missing.add(name)
+                return ""
+            return os.environ[name]
+
+        return _PLACEHOLDER.sub(one, value)
+    if isinstance(value, dict):
+        return {key: _fill(item, missing) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_fill(item, missing) for item in value]
+    return value

@@ -1,0 +1,225 @@
+"""The registry of actions, and single calls against a real HTTP receiver."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator, Mapping
+from importlib.metadata import EntryPoint, EntryPoints
+from typing import Any
+
+import httpx
+import pytest
+
+from mc_platform.enact import actions as registry_module
+from mc_platform.enact.actions import ActionRegistry
+from mc_platform.enact.calls import Called, Effect, RetryPolicy, StepFailed
+from mc_platform.enact.http_actions import effect_key_of, http_client
+from mc_platform.errors import Misconfigured
+from mc_platform.model.catalogue import ActionSpec, Catalogue, HttpCall
+from mc_platform.model.ids import ActionName
+
+STOCK = "/stock/reservations"
+NAME = ActionName("act")
+
+
+@pytest.fixture
+def client() -> Iterator[httpx.Client]:
+    with http_client(4) as made:
+        yield made
+
+
+@pytest.fixture
+def waits() -> list[float]:
+    return []
+
+
+def spec(url: str, *, do: Mapping[str, Any] | None = None, **changes: Any) -> ActionSpec:
+    undo = HttpCall("POST", f"{url}{STOCK}/cancel", {"effect_key": "{effect_key}"})
+    return ActionSpec(NAME, HttpCall("POST", f"{url}{STOCK}", do or {}, **changes), undo)
+
+
+def registry(client: httpx.Client, *specs: ActionSpec, attempts: int = 3) -> ActionRegistry:
+    policy = RetryPolicy(attempts=attempts)
+    return ActionRegistry(
+        {one.name: one for one in specs}, client=client, do_retries=policy, undo_retries=policy
+    )
+
+
+def test_catalogue_of_the_local_environment_binds(
+    catalogue: Catalogue, client: httpx.Client
+) -> None:
+    """The shipped catalogue has no problem."""
+    ActionRegistry(catalogue.actions, client=client)
+    assert {str(tenant) for tenant in catalogue.tenants} == {
+        "TENANT_001",
+        "TENANT_002",
+        "TENANT_003",
+        "CANARY",
+    }
+
+
+def test_registration_problems_are_told_at_once(client: httpx.Client) -> None:
+    """Every problem of every action is in one error."""
+    wrong = HttpCall("GET", "${MC_X}/a", {"a": "{result.x}"}, timeout_s=0)
+    specs = [
+        ActionSpec(ActionName("one"), wrong, None),
+        ActionSpec(ActionName("two"), HttpCall("POST", "ftp://x/y"), HttpCall("POST", "http://h/")),
+        ActionSpec(ActionName("three"), None, None, entry_point="nobody.offers"),
+    ]
+    with pytest.raises(Misconfigured) as caught:
+        registry(client, *specs)
+    for told in (
+        "actions.one: do: method 'GET'",
+        "unresolved placeholder",
+        "timeout_s is 0",
+        "{result.x} has a meaning in `undo` only",
+        "`undo` is missing",
+        "actions.two: do: url 'ftp://x/y' is not an absolute http(s) URL",
+        "actions.three: no installed package offers entry point 'nobody.offers'",
+    ):
+        assert told in caught.value.message
+
+
+def test_success_carries_the_result(
+    receiver: Any, client: httpx.Client, waits: list[float]
+) -> None:
+    """A success gives the reply's object, and the key is on the call."""
+    called = registry(client, spec(receiver.url)).do(NAME, {}, "op:0:do", waits.append)
+    assert called == Called(
+        ok=True, attempts=1, effect=Effect.landed, result={"reservation_id": "id-1"}
+    )
+    assert receiver.calls == [(STOCK, "op:0:do", {})]
+
+
+@pytest.mark.parametrize(
+    ("script", "attempts", "effect", "reason"),
+    [
+        ([409], 1, Effect.none, "refused (409)"),
+        ([302], 1, Effect.none, "redirected (302)"),
+        ([429, 425, 429], 3, Effect.none, "not now (429)"),
+        ([408, 400], 2, Effect.unknown, "refused (400)"),
+        ([503, 409], 2, Effect.unknown, "refused (409)"),
+        ([500, 502, 503], 3, Effect.unknown, "unavailable (503)"),
+    ],
+)
+def test_failure_tells_what_is_known_of_the_effect(  # noqa: PLR0917
+    receiver: Any,
+    client: httpx.Client,
+    waits: list[float],
+    script: list[int],
+    attempts: int,
+    effect: Effect,
+    reason: str,
+) -> None:
+    """Permanent failures end at once; once an attempt may have landed, it stays uncertain."""
+    receiver.script[STOCK] = script
+    called = registry(client, spec(receiver.url)).do(NAME, {}, "op:0:do", waits.append)
+    assert called == Called(ok=False, attempts=attempts, effect=effect, reason=reason)
+    assert len(waits) == attempts - 1
+
+
+def test_waits_grow_and_stay_bounded() -> None:
+    """Waits double with jitter, honour `Retry-After`, and never exceed the longest."""
+    policy = RetryPolicy(first_wait_s=0.2, longest_wait_s=5.0)
+    assert policy.wait_s(1, 0, 0) == pytest.approx(0.1)
+    assert policy.wait_s(3, 0, 0.5) == pytest.approx(0.6)
+    assert policy.wait_s(1, 2, 0) == 2
+    assert policy.wait_s(1, 3600, 0) == 5
+    assert policy.wait_s(30, 0, 0) == 5
+
+
+def test_unreachable_receiver_has_no_effect(client: httpx.Client, waits: list[float]) -> None:
+    """A connection that was never made cannot have had an effect."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{probe.getsockname()[1]}"
+        called = registry(client, spec(url)).do(NAME, {}, "op:0:do", waits.append)
+    assert called == Called(ok=False, attempts=3, effect=Effect.none, reason="unreachable")
+
+
+def test_timeout_leaves_the_effect_uncertain(
+    receiver: Any, client: httpx.Client, waits: list[float], gate: Any
+) -> None:
+    """A reply that does not come in time may belong to an effect that happened."""
+    receiver.gates[STOCK] = gate()
+    called = registry(client, spec(receiver.url, timeout_s=0.2), attempts=1).do(
+        NAME, {}, "op:0:do", waits.append
+    )
+    assert called == Called(ok=False, attempts=1, effect=Effect.unknown, reason="timed out")
+
+
+def test_undo_of_uncertain_effect_takes_gone_for_done(
+    receiver: Any, client: httpx.Client, waits: list[float]
+) -> None:
+    """404 means nothing to undo if the effect is uncertain, and failure if it is certain."""
+    acts = registry(client, spec(receiver.url), attempts=1)
+    called = acts.undo(NAME, {}, None, "op:0:undo", waits.append)
+    assert (called.ok, called.reason) == (True, "nothing to undo")
+    assert receiver.calls[0][2] == {"effect_key": "op:0:do"}
+    called = acts.undo(NAME, {}, {}, "op:0:undo", waits.append)
+    assert (called.ok, called.reason) == (False, "refused (404)")
+
+
+def test_absent_value_fails_without_a_call(
+    receiver: Any, client: httpx.Client, waits: list[float]
+) -> None:
+    """A call that cannot be written is not made."""
+    called = registry(client, spec(receiver.url, do={"a": "to {input.who}"})).do(
+        NAME, {}, "op:0:do", waits.append
+    )
+    assert called.reason == "a value that the call needs is absent"
+    assert receiver.calls == []
+
+
+class Greeter:
+    """A Python action that does as its input says."""
+
+    def do(self, input: Mapping[str, Any], key: str) -> Mapping[str, Any]:  # noqa: A002
+        if "raise" in input:
+            raise RuntimeError(input["raise"])
+        if "fail" in input:
+            raise StepFailed(input["fail"])
+        return {"key": key, "odd": object()} if "odd" in input else {"key": key}
+
+    def undo(self, input: Mapping[str, Any], result: Mapping[str, Any] | None, key: str) -> None:  # noqa: A002
+        assert effect_key_of(key) == "op:0:do"
+
+
+@pytest.fixture
+def greeter(monkeypatch: pytest.MonkeyPatch, client: httpx.Client) -> ActionRegistry:
+    """A registry with an installed entry point; the package metadata is what we cannot own."""
+    point = EntryPoint("acme.greet", f"{__name__}:Greeter", "mc_platform.actions")
+    monkeypatch.setattr(EntryPoint, "load", lambda _self: Greeter)
+    monkeypatch.setattr(registry_module, "entry_points", lambda **_: EntryPoints([point]))
+    return registry(client, ActionSpec(NAME, None, None, entry_point="acme.greet"), attempts=2)
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({}, Called(ok=True, attempts=1, effect=Effect.landed, result={"key": "op:0:do"})),
+        (
+            {"raise": "jane@example.org"},
+            Called(ok=False, attempts=2, effect=Effect.unknown, reason="error (runtimeerror)"),
+        ),
+        ({"fail": "sold out"}, Called(ok=False, attempts=1, effect=Effect.none, reason="sold out")),
+        (
+            {"fail": "mail jane@example.org!"},
+            Called(ok=False, attempts=1, effect=Effect.none, reason="failed"),
+        ),
+        (
+            {"odd": 1},
+            Called(ok=False, attempts=1, effect=Effect.unknown, reason="result is not json"),
+        ),
+    ],
+)
+def test_python_action_ends_as_it_says(
+    greeter: ActionRegistry, waits: list[float], given: dict[str, Any], expected: Called
+) -> None:
+    """A Python action's failures are bounded: no message of its errors gets through."""
+    assert greeter.do(NAME, given, "op:0:do", waits.append) == expected
+
+
+def test_python_action_is_undone(greeter: ActionRegistry, waits: list[float]) -> None:
+    """The compensation gets its own key, from which the effect's key is known."""
+    assert greeter.undo(NAME, {}, None, "op:0:undo", waits.append).ok is True
