@@ -1,0 +1,152 @@
+"""`mcctl canary run|judge`: compare a candidate with the baseline, print PROMOTE or HOLD.
+
+stdout is the verdict, progress goes to stderr. Exit 0 PROMOTE, 1 HOLD, 2 unusable input, 3 could
+not tell (baseline down, run void), 4 no token, 5 interrupted.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.markup import escape
+
+from mc_ops import slack
+from mc_ops.canary import DEFAULT_RATE, judge_files, make_plan, read_token, run_canary
+from mc_ops.cli import exit_codes
+from mc_ops.cli.output import Format, OutputOption, emit_json, note, stdout, warn
+from mc_ops.errors import OpsError
+
+_PROGRESS_EVERY_S = 5.0
+_PROGRESS_EVERY_TTY_S = 1.0
+
+app = typer.Typer(help="Compare a candidate with the baseline: PROMOTE or HOLD.")
+
+
+@app.command()
+def run(
+    baseline: Annotated[
+        list[str], typer.Option(help="URL of the baseline; repeat for several instances.")
+    ],
+    candidate: Annotated[
+        list[str], typer.Option(help="URL of the candidate; repeat for several instances.")
+    ],
+    minutes: Annotated[float, typer.Option(help="How long to send; may be a fraction.")],
+    rate: Annotated[float, typer.Option(help="Request pairs a second.")] = DEFAULT_RATE,
+    margin: Annotated[
+        float | None,
+        typer.Option(
+            help="How much worse the p95 may be; default 0.05, or what a rehearsal can decide."
+        ),
+    ] = None,
+    out_dir: Annotated[
+        Path | None, typer.Option(help="Folder for samples and verdict; default under MC_HOME.")
+    ] = None,
+    output: OutputOption = Format.table,
+) -> None:
+    """Send paired live traffic to both sides and judge it."""
+    plan = make_plan(baseline, candidate, minutes=minutes, rate=rate, margin=margin)
+    home = Path(os.environ.get("MC_HOME") or ".mc")
+    token = read_token(os.environ, home)
+    folder = out_dir or home / "runs" / f"canary-{datetime.now(UTC):%Y%m%dT%H%M%S%fZ}"
+    kind = (
+        f"rehearsal, margin {plan.margin}; not the full verdict"
+        if plan.rehearsal
+        else (f"full verdict, margin {plan.margin}")
+    )
+    note(f"canary: {plan.pairs} pairs at {plan.rate:g}/s ({kind})")
+    result = run_canary(plan, token=token, out_dir=folder, progress=_Progress())
+    _show(result.verdict, output, folder=folder)
+    _tell_slack(result.verdict)
+    raise typer.Exit(exit_codes.OK if result.promote else exit_codes.FINDING)
+
+
+@app.command()
+def judge(
+    base: Annotated[Path, typer.Argument(help="Sample file of the baseline (base.lat).")],
+    cand: Annotated[Path, typer.Argument(help="Sample file of the candidate (cand.lat).")],
+    margin: Annotated[float, typer.Option(help="How much worse the p95 may be.")] = 0.05,
+    planned_pairs: Annotated[
+        int | None,
+        typer.Option(help="Pairs declared before the run; default: as many as the files have."),
+    ] = None,
+    output: OutputOption = Format.table,
+) -> None:
+    """Judge two sample files alone: a latency in seconds a line, a failed request is `error`."""
+    judgement = judge_files(base, cand, margin=margin, planned_pairs=planned_pairs)
+    _show(judgement.as_dict(), output)
+    raise typer.Exit(exit_codes.OK if judgement.promote else exit_codes.FINDING)
+
+
+class _Progress:
+    """A line on stderr now and then."""
+
+    def __init__(self) -> None:
+        self._every_s = _PROGRESS_EVERY_TTY_S if sys.stderr.isatty() else _PROGRESS_EVERY_S
+        self._last = time.monotonic()
+
+    def __call__(self, done: int, base_errors: int, cand_errors: int, planned: int) -> None:
+        now = time.monotonic()
+        if now - self._last >= self._every_s:
+            self._last = now
+            note(
+                f"canary: {done} of {planned} pairs; failed: baseline {base_errors}, "
+                f"candidate {cand_errors}"
+            )
+
+
+def _show(verdict: dict[str, Any], output: Format, folder: Path | None = None) -> None:
+    if output is Format.json:
+        emit_json(verdict | ({"out_dir": str(folder)} if folder else {}))
+        return
+    promote = verdict["verdict"] == "PROMOTE"
+    icon, colour = ("✔", "green") if promote else ("✘", "red")
+    reason = escape(verdict["reason"])
+    stdout.print(f"[{colour}]{icon} {verdict['verdict']}[/{colour}] ({verdict['kind']}): {reason}")
+    if verdict["rehearsal"]:
+        stdout.print(f"  rehearsal, margin {verdict['margin']}; not the full verdict")
+    for line in _figures(verdict):
+        stdout.print(f"  {line}", markup=False)
+    if folder:
+        stdout.print(f"  files       {folder}", markup=False)
+
+
+def _figures(verdict: dict[str, Any]) -> list[str]:
+    lines = []
+    for side in ("baseline", "candidate"):
+        figures = verdict[side]
+        p95 = "not measured" if figures["p95_ms"] is None else f"{figures['p95_ms']:.2f} ms"
+        lines.append(f"{side:<11} p95 {p95}, {figures['errors']} of {figures['n']} failed")
+    for side, failures in (verdict.get("failures") or {}).items():
+        if failures:
+            counted = ", ".join(f"{count} x {name}" for name, count in failures.items())
+            lines.append(f"failures    {side}: {counted}")
+    if verdict["regression"] is not None:
+        interval = verdict["interval"]
+        bounds = f", 90 % interval {interval[0]:+.1%} to {interval[1]:+.1%}" if interval else ""
+        lines.append(f"regression  {verdict['regression']:+.1%}{bounds}")
+    runbook = verdict["runbook"]
+    if runbook and runbook["regression_percent"] is not None:
+        lines.append(
+            f"runbook     {runbook['regression_percent']:+.2f} %, "
+            f"its bare rule says {runbook['verdict']}"
+        )
+    if verdict["pairs_needed"] is not None:
+        lines.append(f"needed      {verdict['pairs_needed']} pairs for this margin and noise")
+    return lines
+
+
+def _tell_slack(verdict: dict[str, Any]) -> None:
+    """Post when SLACK_WEBHOOK_URL is set; whatever happens there, the verdict stands."""
+    url = os.environ.get("SLACK_WEBHOOK_URL", "").strip()
+    if not url:
+        return
+    try:
+        slack.post(url, slack.canary_message(verdict))
+    except OpsError as error:
+        warn(f"{error.message}; the verdict stands")

@@ -1,0 +1,321 @@
+"""`mcctl up, down, status, logs, scale, wait, cutover, instances`: the platform's processes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from typing import Annotated, Any
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from mc_ops.cli import exit_codes
+from mc_ops.cli.output import Format, OutputOption, emit_json, note, ok, stdout, warn
+from mc_ops.environments import Colour, EnvironmentStatus, State, open_environment
+from mc_ops.environments.local.environment import LocalEnvironment, UpRequest
+from mc_ops.environments.local.faults import read_fault, read_faults
+from mc_ops.environments.local.processes import uninterrupted
+from mc_ops.errors import CouldNotTell, Declined, UnusableInput
+
+SERVICE = "agent-workbench"
+
+EnvOption = Annotated[str, typer.Option("--env", help="Where the platform runs: local.")]
+ColourOption = Annotated[Colour | None, typer.Option(help="The colour; default: the active one.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verbs to `mcctl`."""
+    app.command()(up)
+    app.command()(down)
+    app.command()(status)
+    app.command()(logs)
+    app.command()(scale)
+    app.command()(wait)
+    app.command()(cutover)
+    app.command()(instances)
+
+
+def up(
+    colour: Annotated[
+        Colour | None,
+        typer.Option(help="The colour to serve; default: the last one, else blue."),
+    ] = None,
+    replicas: Annotated[
+        int | None,
+        typer.Option(help="Replicas of each colour started; default: as before, or 1."),
+    ] = None,
+    green: Annotated[
+        bool,
+        typer.Option("--green", help="Also start green, the candidate; it gets no traffic."),
+    ] = False,
+    fault: Annotated[
+        list[str] | None,
+        typer.Option(help="Break a colour on purpose: green:slow=2, green:errors=0.05."),
+    ] = None,
+    foreground: Annotated[
+        bool,
+        typer.Option("--foreground", help="Stay, show the logs; Ctrl-C stops everything."),
+    ] = False,
+    env: EnvOption = "local",
+) -> None:
+    """Start the platform on this machine; starts only what is missing."""
+    environment = open_environment(env)
+    faults = read_faults(fault or (), os.environ)
+    request = UpRequest(colour=colour, replicas=replicas, green=green, faults=faults)
+    with _ended_like_interrupted():
+        if foreground:
+            _run_in_foreground(environment, request)
+        else:
+            _show_ready(environment, environment.up(request, note))
+
+
+def down(
+    purge: Annotated[
+        bool,
+        typer.Option("--purge", help="Also remove its data, keys and logs, for good."),
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask before --purge.")] = False,
+    env: EnvOption = "local",
+) -> None:
+    """Stop the platform; its data stays."""
+    environment = open_environment(env)
+    if purge and not yes:
+        _confirm_purge(environment)
+    if environment.down(note):
+        ok("the platform is stopped")
+    else:
+        note("nothing was running")
+    if purge:
+        environment.purge()
+        ok(f"its data under {escape(str(environment.layout.home))} is removed")
+
+
+def status(output: OutputOption = Format.table, env: EnvOption = "local") -> None:
+    """Show what runs; exit 1 when something that was started is dead."""
+    environment = open_environment(env)
+    found = environment.status()
+    if output is Format.json:
+        emit_json(_status_json(found))
+    else:
+        stdout.print(_status_table(found))
+    if found.dead:
+        names = ", ".join(process.name for process in found.dead)
+        warn(f"dead: {names}; `mcctl logs {found.dead[0].name}` shows why, `mcctl up` restarts")
+        raise typer.Exit(exit_codes.FINDING)
+
+
+def logs(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(help="Processes; default: all.", metavar="[NAME]..."),
+    ] = None,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with new lines.")] = False,
+    lines: Annotated[int, typer.Option(min=0, help="How many last lines of each.")] = 50,
+    env: EnvOption = "local",
+) -> None:
+    """Show what the processes wrote; one process's lines are shown as they are."""
+    environment = open_environment(env)
+    wanted = names or []
+    for line in environment.logs(wanted, lines=lines, follow=follow):
+        prefix = "" if len(wanted) == 1 else f"{line.name} | "
+        sys.stdout.write(f"{prefix}{line.text}\n")
+        if follow:
+            sys.stdout.flush()
+
+
+def scale(
+    service: Annotated[str, typer.Argument(help=f"What to scale: {SERVICE}.")],
+    replicas: Annotated[int, typer.Option(help="How many replicas there are to be.")],
+    colour: ColourOption = None,
+    restart: Annotated[
+        bool,
+        typer.Option("--restart", help="Start those that run anew, with today's code."),
+    ] = False,
+    fault: Annotated[
+        str | None,
+        typer.Option(help="Break those that start: slow=2, errors=0.05, none; default: as before."),
+    ] = None,
+    env: EnvOption = "local",
+) -> None:
+    """Change the number of replicas; those that go finish their requests first."""
+    if service != SERVICE:
+        raise UnusableInput(f'"{service}" cannot be scaled', hint=f"known: {SERVICE}")
+    environment = open_environment(env)
+    target = _colour(environment, colour)
+    with _ended_like_interrupted():
+        faults = None if fault is None else read_fault(fault)
+        environment.scale(target, replicas, note, restart=restart, faults=faults)
+    ok(f"{target} has {replicas} replicas; `mcctl wait ready` waits for them")
+
+
+def wait(
+    what: Annotated[str, typer.Argument(help="What to wait for: ready.")],
+    colour: ColourOption = None,
+    timeout: Annotated[float, typer.Option(min=0, help="Seconds to wait at most.")] = 60.0,
+    env: EnvOption = "local",
+) -> None:
+    """Wait until every replica of a colour can serve."""
+    if what != "ready":
+        raise UnusableInput(f'cannot wait for "{what}"', hint="known: ready")
+    environment = open_environment(env)
+    target = _colour(environment, colour)
+    instances = environment.wait_ready(target, timeout)
+    ok(f"{target} is ready: {', '.join(instance.name for instance in instances)}")
+
+
+def instances(
+    colour: ColourOption = None,
+    env: EnvOption = "local",
+) -> None:
+    """Print the URL of each living replica of a colour, one a line."""
+    environment = open_environment(env)
+    found = environment.instances(_colour(environment, colour))
+    if not found:
+        raise CouldNotTell(f"no replica of {colour or 'the active colour'} runs")
+    for instance in found:
+        stdout.print(instance.url, markup=False)
+
+
+def cutover(
+    to: Annotated[Colour, typer.Option(help="The colour that is to serve.")],
+    env: EnvOption = "local",
+) -> None:
+    """Send traffic to the other colour, without dropping a request; --to blue is the way back."""
+    environment = open_environment(env)
+    switch = environment.switch(to)
+    if switch.changed:
+        ok(f"cut over: {switch.source} -> {switch.target}")
+        note(f"  → the way back: mcctl cutover --to {to.other}")
+    else:
+        ok(f"{to} serves already; nothing was changed")
+
+
+def _colour(environment: LocalEnvironment, colour: Colour | None) -> Colour:
+    found = colour or environment.active_colour()
+    if found is None:
+        raise CouldNotTell("the platform was never started here", hint="start it: mcctl up")
+    return found
+
+
+def _show_ready(environment: LocalEnvironment, found: EnvironmentStatus) -> None:
+    ok(f"the platform is ready; {found.active_colour} serves")
+    rows = {
+        "gateway": found.url,
+        "agent card": f"{found.url}/.well-known/agent-card.json",
+        "health": f"{found.url}/health",
+        "metrics": f"{found.url}/metrics",
+    }
+    for colour in Colour:
+        for instance in environment.instances(colour):
+            rows[instance.name] = instance.url
+    rows["tenant tokens"] = str(environment.layout.secret("credentials.json"))
+    for name, value in rows.items():
+        stdout.print(f"{name:<14} {value}", markup=False)
+
+
+def _run_in_foreground(environment: LocalEnvironment, request: UpRequest) -> None:
+    ready = False
+    try:
+        found = environment.up(request, note)
+        ready = True
+        _show_ready(environment, found)
+        note("following the logs; Ctrl-C stops everything")
+        _follow(environment)
+    except BaseException as error:
+        # A start that failed has undone itself, and what had run before goes on running.
+        if ready or isinstance(error, KeyboardInterrupt):
+            with uninterrupted():
+                environment.down(note)
+        raise
+
+
+def _follow(environment: LocalEnvironment) -> None:
+    watched = {p.name for p in environment.status().processes if p.state is State.running}
+    dead = threading.Event()
+
+    def watch() -> None:
+        while not dead.wait(1.0):
+            gone = watched & {p.name for p in environment.status().dead}
+            if gone:
+                watched.difference_update(gone)
+                warn(f"died: {', '.join(sorted(gone))}; `mcctl up` in another terminal restarts it")
+
+    threading.Thread(target=watch, daemon=True).start()
+    try:
+        for line in environment.logs(lines=0, follow=True):
+            sys.stdout.write(f"{line.name} | {line.text}\n")
+            sys.stdout.flush()
+    finally:
+        dead.set()
+
+
+def _confirm_purge(environment: LocalEnvironment) -> None:
+    home = environment.layout.home
+    note(
+        f"This removes {escape(str(home))}: the database with its ledger, every key and token "
+        "(evidence packs signed so far verify only with a copy of trust/evidence.pub), all logs."
+    )
+    if not sys.stdin.isatty():
+        raise UnusableInput("--purge cannot ask here", hint="repeat with --yes to confirm")
+    if not typer.confirm("Remove it all?", err=True):
+        raise Declined("nothing was stopped or removed")
+
+
+@contextmanager
+def _ended_like_interrupted() -> Iterator[None]:
+    """Treat SIGTERM like Ctrl-C, so that it, too, leaves nothing half-started behind.
+
+    Raises:
+        Declined: it was interrupted; what it had started is stopped.
+    """
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise Declined("interrupted; what this call had started is stopped") from None
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _status_json(found: EnvironmentStatus) -> dict[str, Any]:
+    return {
+        "url": found.url,
+        "active_colour": found.active_colour,
+        "processes": [asdict(process) for process in found.processes],
+    }
+
+
+_MARKS = {
+    State.running: "[green]● running[/green]",
+    State.dead: "[red]✘ dead[/red]",
+    State.stopped: "[dim]○ stopped[/dim]",
+}
+
+
+def _status_table(found: EnvironmentStatus) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for heading in ("NAME", "STATE", "PID", "PORT", "UPTIME", "HEALTH", "REMARKS"):
+        table.add_column(heading, no_wrap=True)
+    for process in found.processes:
+        active = found.active_colour and process.name.startswith(f"{found.active_colour}-")
+        remarks = [*(["active"] if active else []), *filter(None, [process.faults])]
+        table.add_row(
+            process.name,
+            _MARKS[process.state],
+            str(process.pid or "-"),
+            str(process.port or "-"),
+            "-" if process.uptime_s is None else f"{process.uptime_s:.0f} s",
+            process.health,
+            ", ".join(remarks),
+        )
+    return table

@@ -1,0 +1,200 @@
+"""`mcctl evidence`: pack, verify and extract evidence."""
+
+from __future__ import annotations
+
+import os
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from mc_contract.evidence import Release, Report
+from mc_contract.evidence import verify as verify_pack
+from mc_ops.cli import exit_codes
+from mc_ops.cli.output import Format, OutputOption, emit_json, fail, note, ok, stdout, warn
+from mc_ops.environments.local.layout import Layout
+from mc_ops.errors import UnusableInput
+from mc_ops.evidence import (
+    JOURNAL,
+    PREFLIGHT,
+    Built,
+    build,
+    canary_in,
+    canary_part,
+    commit_of,
+    ensure_key,
+    extract,
+    journal_part,
+    load_key,
+    newest_canary,
+    preflight_part,
+    read_file,
+    release_name,
+    service_parts,
+    trusted_keys,
+    write_pack,
+)
+
+app = typer.Typer(help="Pack and verify the evidence of a release.", no_args_is_help=True)
+
+PackArgument = Annotated[Path, typer.Argument(help="The evidence file.")]
+
+
+@app.command()
+def pack(
+    out: Annotated[Path, typer.Option("--out", help="The file to write.")],
+    run: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--run", "--run-dir", help="A run's folder (journal, canary, pre-flight); repeatable."
+        ),
+    ] = None,
+    canary: Annotated[
+        Path | None,
+        typer.Option("--canary", help="Folder of a canary; default: a run's, or the newest."),
+    ] = None,
+    preflight: Annotated[
+        Path | None,
+        typer.Option("--preflight", help="A report of `mcctl preflight --output json`."),
+    ] = None,
+    release: Annotated[
+        str | None, typer.Option("--release", help="Default: from the name evidence-RELEASE.json.")
+    ] = None,
+    key: Annotated[
+        Path | None, typer.Option("--key", help="Signing key; default: the platform's own.")
+    ] = None,
+    url: Annotated[
+        str | None, typer.Option("--url", help="The service; default: the local edge.")
+    ] = None,
+    env: Annotated[str, typer.Option("--env", help="The environment that it is about.")] = "local",
+    output: OutputOption = Format.table,
+) -> None:
+    """Gather artefacts, claim what can be recomputed from them, and sign."""
+    layout = Layout.from_env()
+    runs = _runs(run or [])
+    parts = [
+        canary_part(_canary_folder(canary, runs, layout.home / "runs")),
+        journal_part(_first(runs, JOURNAL)),
+        preflight_part(preflight or _report(runs)),
+        *service_parts(url or layout.url, layout.home / "trust" / "ledger.pub"),
+    ]
+    built = build(
+        parts,
+        release=Release(
+            release or release_name(out), commit_of(Path.cwd()), version("mc-platform")
+        ),
+        created_at=datetime.now(UTC),
+        environment=env,
+        run_id=_run_id(runs),
+        key=load_key(key) if key else ensure_key(layout.home),
+    )
+    write_pack(out, built.raw)
+    _print_built(out, built, output)
+
+
+@app.command()
+def verify(
+    file: PackArgument,
+    trust: Annotated[
+        list[Path] | None,
+        typer.Option("--trust", help="A public key to believe; default: $MC_HOME/trust."),
+    ] = None,
+    expect_release: Annotated[
+        str | None, typer.Option("--expect-release", help="The release it must be about.")
+    ] = None,
+) -> None:
+    """Recompute every claim of a pack; print the report as JSON, exit 1 if it does not verify."""
+    keys = trusted_keys(trust or [], Layout.from_env().home)
+    report = verify_pack(read_file(file), keys, expect_release=expect_release)
+    emit_json(report.as_dict())
+    if report.ok:
+        ok(f"{file.name} verifies: {_verdict_line(report)}")
+        return
+    fail(f"{file.name} does not verify: {len(report.reasons)} reasons, see stdout")
+    raise typer.Exit(exit_codes.FINDING)
+
+
+@app.command("extract")
+def extract_files(
+    file: PackArgument,
+    folder: Annotated[Path, typer.Option("--dir", help="Where to write the files.")],
+) -> None:
+    """Write a pack's artefacts, statement, signature and signed bytes, for other tools."""
+    for path in extract(read_file(file), folder):
+        stdout.print(str(path), markup=False)
+    note("nothing was verified; docs/evidence.md tells how to check the signature with openssl")
+
+
+def _runs(given: list[Path]) -> list[Path]:
+    """The runs named, or the runbook's run that this command is a step of."""
+    for folder in given:
+        if not folder.is_dir():
+            raise UnusableInput(f"{folder} is no folder", hint="expected a run's folder")
+    own = os.environ.get("RUN_DIR")
+    return given or ([Path(own)] if own else [])
+
+
+def _canary_folder(given: Path | None, runs: list[Path], all_runs: Path) -> Path | None:
+    if given is not None:
+        found = canary_in(given)
+        if found is None:
+            raise UnusableInput(
+                f"{given} holds no finished canary",
+                hint="expected base.lat, cand.lat and verdict.json, as mcctl canary run writes",
+            )
+        return found
+    if runs:  # never another run's canary: it would be evidence for something else
+        return next((found for folder in runs if (found := canary_in(folder))), None)
+    return newest_canary(all_runs)
+
+
+def _report(runs: list[Path]) -> Path | None:
+    folder = _first(runs, PREFLIGHT)
+    return folder / PREFLIGHT if folder else None
+
+
+def _first(folders: list[Path], name: str) -> Path | None:
+    return next((folder for folder in folders if (folder / name).is_file()), None)
+
+
+def _run_id(runs: list[Path]) -> str:
+    return os.environ.get("RUN_ID") or (runs[0].resolve().name if runs else "none")
+
+
+def _print_built(out: Path, built: Built, output: Format) -> None:
+    said = built.statement
+    controls = [control.as_dict() for control in said.controls]
+    if output is Format.json:
+        told: dict[str, Any] = {
+            "file": str(out),
+            "release": said.release.name,
+            "subjects": sorted(built.artifacts),
+            "claims": [{"id": claim.id, "value": claim.value} for claim in said.claims],
+            "controls": controls,
+        }
+        emit_json(told)
+    else:
+        stdout.print(f"{out}  release {said.release.name}", markup=False)
+        for name, content in sorted(built.artifacts.items()):
+            stdout.print(f"subject  {name}  {len(content)} bytes", markup=False)
+        for claim in said.claims:
+            stdout.print(f"claim    {claim.id} = {_short(claim.value)}", markup=False)
+        for control in said.controls:
+            line = f"control  {control.id}: {control.status.value} - {control.reason}"
+            stdout.print(line, markup=False)
+    for control in said.controls:
+        if control.status.value != "measured" and control.id != "sample-origin":
+            warn(f"{control.id}: {control.reason}")
+
+
+def _short(value: object) -> str:
+    if isinstance(value, dict) and "verdict" in value:
+        rehearsal = "rehearsal, " if value.get("rehearsal") else ""
+        return f"{value['verdict']} ({rehearsal}margin {value.get('margin')})"
+    return str(value)
+
+
+def _verdict_line(report: Report) -> str:
+    return f"canary {_short(report.verdict)}" if report.verdict else "it holds no canary verdict"

@@ -1,0 +1,139 @@
+"""`mcctl preflight`: what must hold before a cutover; exit 1 for a failure, 3 for an unknown."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from mc_ops.cli.output import SCHEMA_VERSION, Format, OutputOption, emit_json, note, stdout
+from mc_ops.environments import Colour, open_environment
+from mc_ops.environments.local.layout import Layout
+from mc_ops.errors import UnusableInput
+from mc_ops.preflight import CheckResult, Status, check_edge_of, check_local, exit_of
+
+app = typer.Typer(help="Check what must hold before a cutover.", no_args_is_help=True)
+
+EnvOption = Annotated[str, typer.Option("--env", help="Where: local.")]
+OutOption = Annotated[Path | None, typer.Option("--out", help="Also write the JSON to a file.")]
+MinimumOption = Annotated[
+    int, typer.Option("--min-replicas", min=1, help="How many replicas must serve.")
+]
+
+_MARKS = {
+    Status.passed: ("✔", "green"),
+    Status.failed: ("✘", "red"),
+    Status.unknown: ("?", "yellow"),
+    Status.not_applicable: ("-", "dim"),
+}
+
+
+@app.command("pod-security")
+def pod_security(
+    env: EnvOption = "local", out: OutOption = None, output: OutputOption = Format.table
+) -> None:
+    """State and secrets private, listeners on loopback, the database not root."""
+    _check("pod-security", env, out, output)
+
+
+@app.command()
+def egress(
+    env: EnvOption = "local", out: OutOption = None, output: OutputOption = Format.table
+) -> None:
+    """Replicas are connected to declared destinations only."""
+    _check("egress", env, out, output)
+
+
+@app.command()
+def hpa(
+    env: EnvOption = "local",
+    out: OutOption = None,
+    output: OutputOption = Format.table,
+    min_replicas: MinimumOption = 1,
+) -> None:
+    """Enough replicas serve."""
+    _check("hpa", env, out, output, min_replicas)
+
+
+@app.command()
+def platform(
+    env: EnvOption = "local", out: OutOption = None, output: OutputOption = Format.table
+) -> None:
+    """Strangers are refused, replicas are healthy, metrics are there, the ledger only grows."""
+    _check("platform", env, out, output)
+
+
+@app.command()
+def edge(
+    colour: Annotated[Colour, typer.Option("--colour", help="The colour that should serve.")],
+    env: EnvOption = "local",
+    out: OutOption = None,
+    output: OutputOption = Format.table,
+) -> None:
+    """After a cutover: a real request through the edge is answered by this colour, and recorded."""
+    open_environment(env)
+    _tell("edge", env, check_edge_of(Layout.from_env(), colour), out, output)
+
+
+@app.command("all")
+def check_all(
+    env: EnvOption = "local",
+    out: OutOption = None,
+    output: OutputOption = Format.table,
+    min_replicas: MinimumOption = 1,
+) -> None:
+    """Every check of every subject."""
+    _check("all", env, out, output, min_replicas)
+
+
+def _check(
+    subject: str, env: str, out: Path | None, output: Format, minimum_replicas: int = 1
+) -> None:
+    open_environment(env)  # refuses plainly what is not supported
+    results = check_local(subject, Layout.from_env(), minimum_replicas=minimum_replicas)
+    _tell(subject, env, results, out, output)
+
+
+def _tell(
+    subject: str, env: str, results: list[CheckResult], out: Path | None, output: Format
+) -> None:
+    report = _report(subject, env, results)
+    if out:
+        _write(out, report)
+    if output is Format.json:
+        emit_json(report)
+    else:
+        _print(results)
+    raise typer.Exit(exit_of(results))
+
+
+def _report(subject: str, env: str, results: list[CheckResult]) -> dict[str, Any]:
+    return {
+        "subject": subject,
+        "environment": env,
+        "at": datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
+        "ok": exit_of(results) == 0,
+        "checks": [result.as_dict() for result in results],
+    }
+
+
+def _write(path: Path, report: dict[str, Any]) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps({"schema_version": SCHEMA_VERSION, **report}, indent=2) + "\n")
+    except OSError as error:
+        raise UnusableInput(f"{path} cannot be written: {error.strerror}") from error
+
+
+def _print(results: list[CheckResult]) -> None:
+    for result in results:
+        icon, colour = _MARKS[result.status]
+        stdout.print(f"{icon} {result.status:<14} {result.name}", style=colour, markup=False)
+        stdout.print(f"    {result.detail}", markup=False)
+        if result.remedy and result.status in (Status.failed, Status.unknown):
+            stdout.print(f"    → {result.remedy}", markup=False)
+    bad = sum(result.status in (Status.failed, Status.unknown) for result in results)
+    note(f"{len(results)} checks, {bad} to look at")

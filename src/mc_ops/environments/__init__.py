@@ -1,0 +1,61 @@
+"""Where the platform runs: processes on this machine, and later a Kubernetes cluster.
+
+>>> from mc_ops.environments import open_environment
+>>> environment = open_environment("local")
+>>> environment.url
+'http://127.0.0.1:8080'
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mc_ops.environments.interface import (
+    Colour,
+    Environment,
+    EnvironmentStatus,
+    Instance,
+    LogLine,
+    ProcessStatus,
+    State,
+    Switch,
+)
+from mc_ops.errors import UnusableInput
+
+if TYPE_CHECKING:
+    from mc_ops.environments.local.environment import LocalEnvironment
+
+KINDS = ("local",)
+
+
+def open_environment(kind: str = "local") -> LocalEnvironment:
+    """The environment of that kind, as the process's environment variables describe it.
+
+    Raises:
+        UnusableInput: there is no such kind, or not yet.
+    """
+    if kind == "local":
+        # Here, not above: the edge and the agents are in this package, and start without these.
+        from mc_ops.environments.local.environment import LocalEnvironment
+        from mc_ops.environments.local.layout import Layout
+
+        return LocalEnvironment(Layout.from_env())
+    if kind == "kubernetes":
+        raise UnusableInput(
+            "the environment `kubernetes` arrives in a later release",
+            hint="use --env local; deploy/kubernetes holds no manifests yet",
+        )
+    raise UnusableInput(f'unknown environment "{kind}"', hint=f"known: {', '.join(KINDS)}")
+
+
+__all__ = [
+    "Colour",
+    "Environment",
+    "EnvironmentStatus",
+    "Instance",
+    "LogLine",
+    "ProcessStatus",
+    "State",
+    "Switch",
+    "open_environment",
+]

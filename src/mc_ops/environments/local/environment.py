@@ -1,0 +1,512 @@
+"""The local environment: brings the platform up and down, and operates it while it runs.
+
+Order of a start: files and secrets, PostgreSQL, the neighbours, the schema, the replicas, the
+edge; a stop goes the other way. A start begins only what is missing, and if it fails or is
+interrupted it stops what it began and nothing else. One lock file keeps two calls apart.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import http.client
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+from mc_ops.environments.interface import (
+    Colour,
+    EnvironmentStatus,
+    Instance,
+    LogLine,
+    ProcessStatus,
+    State,
+    Switch,
+)
+from mc_ops.environments.local import edge_control, keyring, postgres
+from mc_ops.environments.local.faults import Faults, shown
+from mc_ops.environments.local.layout import (
+    FOUNDATIONS,
+    HOST,
+    MAX_REPLICAS,
+    Layout,
+    colour_of,
+    replica_name,
+)
+from mc_ops.environments.local.logs import read_logs
+from mc_ops.environments.local.processes import (
+    ProcessRecord,
+    ProcessSpec,
+    ProcessTable,
+    Started,
+    ask,
+    require_free_port,
+    uninterrupted,
+)
+from mc_ops.environments.local.specs import Specs
+from mc_ops.errors import CouldNotTell, Finding, UnusableInput
+
+_START_TIMEOUT_S = 60.0
+_MIGRATE_TIMEOUT_S = 120.0
+_STOP_GRACE_S = 10.0
+_LOCK_TIMEOUT_S = 120.0
+_DRAIN_TIMEOUT_S = 30.0
+_HEALTH_TIMEOUT_S = 3.0
+_POLL_S = 0.1
+
+Say = Callable[[str], None]
+
+
+def _silent(_: str) -> None:
+    """Tell nobody."""
+
+
+@dataclass(frozen=True, slots=True)
+class UpRequest:
+    """What `up` is asked for.
+
+    Attributes:
+        colour: The colour to serve; None for the one that served last, at first blue.
+        replicas: How many of each colour asked for; None for as many as there were, at first 1.
+        green: Also start green, the candidate, without sending it traffic.
+        faults: Faults to switch on, by colour.
+    """
+
+    colour: Colour | None = None
+    replicas: int | None = None
+    green: bool = False
+    faults: Mapping[Colour, Faults] = field(default_factory=dict)
+
+
+class LocalEnvironment:
+    """The platform as processes on this machine; implements `interface.Environment`."""
+
+    name = "local"
+
+    def __init__(
+        self,
+        layout: Layout,
+        *,
+        service: tuple[str, ...] = (sys.executable, "-m", "mc_platform"),
+        database_url: str | None = None,
+    ) -> None:
+        """Look at the platform of `layout`; starts nothing.
+
+        Args:
+            layout: Its files and ports.
+            service: The workbench's command, before `serve` or `migrate`.
+            database_url: Admin URL of an external PostgreSQL; default `MC_DATABASE_URL`.
+        """
+        self.layout = layout
+        self._service = service
+        self._external = database_url or os.environ.get("MC_DATABASE_URL") or None
+        self._table = ProcessTable(layout.home / "run", layout.home / "log")
+
+    @property
+    def url(self) -> str:
+        """The edge's URL."""
+        return self.layout.url
+
+    # -- up and down ------------------------------------------------------------------------
+
+    def up(self, request: UpRequest, say: Say = _silent) -> EnvironmentStatus:
+        """Start whatever is missing, and return when everything is ready.
+
+        Raises:
+            UnusableInput: a port is taken, or the request is out of range.
+            CouldNotTell: a process died or did not become ready.
+        """
+        self.layout.prepare()
+        with self._locked(say):
+            keyring.prepare_secrets(self.layout)
+            specs = self._specs()
+            active = self.active_colour() if request.colour is None else request.colour
+            serving = active or Colour.blue
+            colours = [serving] + ([Colour.green] if request.green and serving != "green" else [])
+            wanted = [
+                specs.workbench(name, request.faults.get(colour, Faults()))
+                for colour in colours
+                for name in self._wanted_replicas(colour, request.replicas)
+            ]
+            self._stop_outdated(wanted, say)
+            with self._undone_on_failure(say) as begun:
+                self._start_foundations(specs, wanted, begun, say)
+                self._start(wanted, begun, say)
+                self._table.wait_ready(begun, _START_TIMEOUT_S)
+                self._put_behind_edge(specs, serving, begun, say)
+            if not begun:
+                say("everything was already running")
+        return self.status()
+
+    def down(self, say: Say = _silent) -> bool:
+        """Stop everything, the edge first; false if nothing was running."""
+        if not self.layout.home.exists():
+            return False
+        self.layout.prepare()
+        with self._locked(say):
+            names = [record.name for record in self._table.all()]
+            replicas = [name for name in names if colour_of(name)]
+            others = [n for n in names if n not in replicas and n not in ("edge", "postgres")]
+            first = ["edge"] if "edge" in names else []
+            last = ["postgres"] if "postgres" in names else []
+            for tier in (first, replicas, others, last):
+                if tier:
+                    say(f"stopping {', '.join(tier)}")
+                    self._table.stop(tier, _STOP_GRACE_S)
+            edge_control.forget(self.layout.control_socket())
+        return bool(names)
+
+    def purge(self) -> None:
+        """Remove the platform's data, keys and logs for good; `down` must have been called."""
+        for path in (postgres.data_home(self.layout), *self.layout.own_entries):
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # something in it is not ours: leave it
+            self.layout.home.rmdir()
+
+    # -- the small interface ----------------------------------------------------------------
+
+    def scale(
+        self,
+        colour: Colour,
+        replicas: int,
+        say: Say = _silent,
+        *,
+        restart: bool = False,
+        faults: Faults | None = None,
+    ) -> None:
+        """Make `colour` have exactly `replicas` replicas; those that go are drained first.
+
+        Args:
+            colour: The colour to scale.
+            replicas: How many there are to be.
+            say: Is told what is done.
+            restart: Start those that run anew, with today's code; refused for the active colour.
+            faults: Faults of those that are started; None: as those that there were.
+
+        Raises:
+            UnusableInput: out of range, or it would leave nobody to serve.
+            CouldNotTell: the platform is not running, or a replica does not start.
+        """
+        active = self.active_colour()
+        if not 0 <= replicas <= MAX_REPLICAS:
+            raise UnusableInput(f"{replicas} replicas asked for, expected 0 to {MAX_REPLICAS}")
+        if replicas == 0 and colour == active:
+            raise UnusableInput(
+                f"{colour} serves; with 0 replicas nobody would",
+                hint=f"cut over first: mcctl cutover --to {colour.other}",
+            )
+        if restart and colour == active:
+            raise UnusableInput(
+                f"{colour} serves; restarting all of it would drop requests",
+                hint=f"cut over first: mcctl cutover --to {colour.other}",
+            )
+        if not self._table.alive("edge"):
+            raise CouldNotTell("the platform is not running", hint="start it: mcctl up")
+        with self._locked(say):
+            specs = self._specs()
+            names = [replica_name(colour, number + 1) for number in range(replicas)]
+            kept = next((r.settings for r in self._recorded(colour)), {})
+            chosen = Faults.from_settings(kept) if faults is None else faults
+            running = [record.name for record in self._recorded(colour)] if restart else []
+            if running:
+                say(f"stopping {', '.join(running)}, to start anew")
+                self._table.stop(running, _STOP_GRACE_S)
+            with self._undone_on_failure(say) as begun:
+                for name in names:
+                    spec = specs.workbench(name, chosen)
+                    self._start([spec], begun, say)
+            surplus = [r.name for r in self._recorded(colour) if r.name not in names]
+            self._route(active, without=surplus)
+            if surplus:
+                self._drain([self.layout.url_of(name) for name in surplus])
+                say(f"stopping {', '.join(surplus)}")
+                self._table.stop(surplus, _STOP_GRACE_S)
+
+    def wait_ready(self, colour: Colour, timeout_s: float) -> tuple[Instance, ...]:
+        """Wait until each recorded replica of `colour` answers /health with 200."""
+        deadline = time.monotonic() + timeout_s
+        while True:
+            records = self._recorded(colour)
+            if not records:
+                raise CouldNotTell(f"no replica of {colour} was started", hint=_how(colour))
+            dead = [record.name for record in records if not record.process()]
+            if dead:
+                raise CouldNotTell(
+                    f"{', '.join(dead)} died{self._table.tail(dead[0])}",
+                    hint=_how(colour),
+                )
+            slow = [r.name for r in records if not self._health(r.name)[0]]
+            if not slow:
+                return self.instances(colour)
+            if time.monotonic() > deadline:
+                raise CouldNotTell(
+                    f"{', '.join(slow)} not ready after {timeout_s:g} s",
+                    hint=f"mcctl logs {slow[0]}",
+                )
+            time.sleep(_POLL_S)
+
+    def instances(self, colour: Colour) -> tuple[Instance, ...]:
+        """The replicas of `colour` that live."""
+        return tuple(
+            Instance(record.name, colour, self.layout.url_of(record.name))
+            for record in self._recorded(colour)
+            if record.process()
+        )
+
+    def active_colour(self) -> Colour | None:
+        """The colour that the edge serves, or served when it last ran."""
+        route = edge_control.read_state(self.layout.home / "edge.json")
+        return route.active if route else None
+
+    def switch(self, colour: Colour) -> Switch:
+        """Cut over to `colour`, if every replica of it is healthy."""
+        if not self._table.alive("edge"):
+            raise CouldNotTell("the edge is not running", hint="start it: mcctl up")
+        instances = self.instances(colour)
+        if not instances:
+            raise Finding(f"no replica of {colour} runs; nothing was changed", hint=_how(colour))
+        for instance in instances:
+            healthy, word = self._health(instance.name)
+            if not healthy:
+                raise Finding(
+                    f"{instance.name} is not healthy ({word}); nothing was changed",
+                    hint=f"mcctl logs {instance.name}",
+                )
+        with self._locked(_silent):
+            before = self.active_colour()
+            self._route(colour)
+        return Switch(source=before, target=colour, changed=before != colour)
+
+    def status(self) -> EnvironmentStatus:
+        """What runs here, and how it does."""
+        active = self.active_colour()
+        recorded = [record.name for record in self._table.all()]
+        foundations = [n for n in FOUNDATIONS if not self._external or n in recorded]
+        replicas = {replica_name(active or Colour.blue, 1), *filter(colour_of, recorded)}
+        names = [*foundations, *sorted(replicas), "edge"]
+        with ThreadPoolExecutor(max_workers=len(names)) as pool:
+            processes = tuple(pool.map(self._process_status, names))
+        return EnvironmentStatus(processes=processes, active_colour=active, url=self.url)
+
+    def logs(
+        self, names: Sequence[str] = (), *, lines: int = 50, follow: bool = False
+    ) -> Iterator[LogLine]:
+        """What the processes wrote; all of them when `names` is empty.
+
+        Raises:
+            UnusableInput: a name has no log.
+        """
+        return read_logs(self.layout.home / "log", names, lines=lines, follow=follow)
+
+    # -- how ----------------------------------------------------------------------------------
+
+    def _specs(self) -> Specs:
+        urls = keyring.database_urls(self.layout, self._external)
+        return Specs(self.layout, urls, self._service)
+
+    def _recorded(self, colour: Colour) -> list[ProcessRecord]:
+        return [record for record in self._table.all() if colour_of(record.name) == colour]
+
+    def _wanted_replicas(self, colour: Colour, replicas: int | None) -> list[str]:
+        if replicas is not None and not 1 <= replicas <= MAX_REPLICAS:
+            raise UnusableInput(f"{replicas} replicas asked for, expected 1 to {MAX_REPLICAS}")
+        recorded = [record.name for record in self._recorded(colour)]
+        count = replicas or max(len(recorded), 1)
+        return list(
+            dict.fromkeys([*(replica_name(colour, n + 1) for n in range(count)), *recorded])
+        )
+
+    def _stop_outdated(self, wanted: Sequence[ProcessSpec], say: Say) -> None:
+        """Stop replicas that run with other faults than are asked for now."""
+        for spec in wanted:
+            record = self._table.alive(spec.name)
+            if record and record.settings != dict(spec.settings):
+                before, after = (
+                    shown(record.settings) or "none",
+                    shown(spec.settings) or "none",
+                )
+                say(f"restarting {spec.name}: faults were {before}, asked for {after}")
+                self._table.stop([spec.name], _STOP_GRACE_S)
+
+    def _start_foundations(
+        self,
+        specs: Specs,
+        replicas: Sequence[ProcessSpec],
+        begun: list[Started],
+        say: Say,
+    ) -> None:
+        """Database, neighbours and schema; ports of all that is to come are looked at first."""
+        neighbours = [specs.neighbour(name) for name in FOUNDATIONS if name != "postgres"]
+        planned = [*neighbours, *replicas]
+        server = None if self._external else postgres.locate(self.layout)
+        if server:
+            planned.append(postgres.specification(self.layout, server))
+        for name in ("edge", *(spec.name for spec in planned)):
+            if not self._table.alive(name):
+                self._table.stop([name], _STOP_GRACE_S)  # what a killed one left behind
+                require_free_port(name, self.layout.port_of(name))
+        if server and not self._table.alive("postgres"):
+            if postgres.initialise(server, keyring.superuser_password(self.layout)):
+                say("made a new database cluster")
+            postgres.clear_stale_pid(server)
+            self._start([postgres.specification(self.layout, server)], begun, say)
+            self._table.wait_ready(begun, _START_TIMEOUT_S)
+        self._start(neighbours, begun, say)
+        if any(not self._table.alive(spec.name) for spec in replicas):
+            self._migrate(specs, say)
+
+    def _start(self, specs: Sequence[ProcessSpec], begun: list[Started], say: Say) -> None:
+        for spec in specs:
+            if self._table.alive(spec.name):
+                continue
+            self._table.stop([spec.name], _STOP_GRACE_S)
+            require_free_port(spec.name, spec.port)
+            say(f"starting {spec.name} on {HOST}:{spec.port}")
+            begun.append(self._table.start(spec))
+
+    def _migrate(self, specs: Specs, say: Say) -> None:
+        say("bringing the database's schema up to date")
+        argv, env = specs.migrate()
+        log = self.layout.log_of("migrate")
+        try:
+            with log.open("ab") as output:
+                subprocess.run(
+                    argv,
+                    env=env,
+                    check=True,
+                    timeout=_MIGRATE_TIMEOUT_S,
+                    input=keyring.credential_hashes(self.layout).encode(),
+                    stdout=output,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,
+                )
+        except subprocess.CalledProcessError as error:
+            raise CouldNotTell(
+                f"the database's schema could not be brought up to date "
+                f"(status {error.returncode}){self._table.tail('migrate')}",
+                hint="mcctl logs migrate",
+            ) from error
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise CouldNotTell(f"migrate could not be run: {error}") from error
+
+    def _put_behind_edge(
+        self, specs: Specs, serving: Colour, begun: list[Started], say: Say
+    ) -> None:
+        if self._table.alive("edge"):
+            active = self.active_colour() or serving
+            if active != serving:
+                say(f"{active} keeps serving; to change that: mcctl cutover --to {serving}")
+            self._route(active)
+            return
+        edge_control.write_state(self.layout.home / "edge.json", self._wanted_route(serving))
+        edge: list[Started] = []
+        try:
+            self._start([specs.edge()], edge, say)
+        finally:
+            begun.extend(edge)
+        self._table.wait_ready(edge, _START_TIMEOUT_S)
+
+    def _wanted_route(
+        self, active: Colour | None, without: Sequence[str] = ()
+    ) -> edge_control.Route:
+        replicas = {
+            colour: tuple(i.url for i in self.instances(colour) if i.name not in without)
+            for colour in Colour
+        }
+        return edge_control.Route(active=active or Colour.blue, replicas=replicas)
+
+    def _route(self, active: Colour | None, without: Sequence[str] = ()) -> None:
+        edge_control.change(self.layout.control_socket(), self._wanted_route(active, without))
+
+    def _drain(self, urls: Sequence[str]) -> None:
+        deadline = time.monotonic() + _DRAIN_TIMEOUT_S
+        while time.monotonic() < deadline:
+            under_way = edge_control.under_way(self.layout.control_socket())
+            if not any(under_way.get(url, 0) for url in urls):
+                return
+            time.sleep(_POLL_S)
+
+    def _health(self, name: str) -> tuple[bool, str]:
+        """Whether a process can serve, and the word for it."""
+        if name == "postgres":
+            try:
+                address = (HOST, self.layout.port_of(name))
+                socket.create_connection(address, timeout=_HEALTH_TIMEOUT_S).close()
+            except OSError:
+                return False, "does not answer"
+            return True, "ok"
+        answer = ask(self.layout.port_of(name), "/health", _HEALTH_TIMEOUT_S)
+        if answer is None:
+            return False, "does not answer"
+        status, content = answer
+        try:
+            body = json.loads(content)
+        except ValueError:
+            return False, "answers no JSON"
+        word = str(body.get("status", status)) if isinstance(body, dict) else str(status)
+        return status == http.client.OK, word
+
+    def _process_status(self, name: str) -> ProcessStatus:
+        record = self._table.read(name)
+        if record is None:
+            return ProcessStatus(name, State.stopped, None, self.layout.port_of(name), None, "-")
+        process = record.process()
+        return ProcessStatus(
+            name=name,
+            state=State.running if process else State.dead,
+            pid=record.pid,
+            port=record.port,
+            uptime_s=round(time.time() - record.started_at, 1) if process else None,
+            health=self._health(name)[1] if process else "-",
+            faults=shown(record.settings),
+        )
+
+    @contextlib.contextmanager
+    def _undone_on_failure(self, say: Say) -> Iterator[list[Started]]:
+        """Collect what is begun; on any failure or interruption stop it, last begun first."""
+        begun: list[Started] = []
+        try:
+            yield begun
+        except BaseException:
+            with uninterrupted():  # an impatient second Ctrl-C must not leave half of it behind
+                for one in reversed(begun):
+                    say(f"stopping {one.spec.name}, which this call had started")
+                    self._table.stop([one.spec.name], _STOP_GRACE_S)
+            raise
+
+    @contextlib.contextmanager
+    def _locked(self, say: Say) -> Iterator[None]:
+        """Hold the platform's lock; wait for another mcctl that holds it."""
+        with (self.layout.home / "up.lock").open("w") as file:
+            deadline = time.monotonic() + _LOCK_TIMEOUT_S
+            told = False
+            while True:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    if time.monotonic() > deadline:
+                        raise CouldNotTell(
+                            f"another mcctl has been changing this platform for "
+                            f"{_LOCK_TIMEOUT_S:g} s",
+                            hint="wait for it, or end it",
+                        ) from None
+                    if not told:
+                        say("another mcctl is changing this platform; waiting for it")
+                        told = True
+                    time.sleep(_POLL_S)
+            yield
+
+
+def _how(colour: Colour) -> str:
+    return "mcctl up --green" if colour is Colour.green else f"mcctl up --colour {colour}"

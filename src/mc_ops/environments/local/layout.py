@@ -1,0 +1,198 @@
+"""Names, ports and files of the local environment; computes them, starts nothing.
+
+The folder `MC_HOME` holds everything. Its mode is 0700, but 0711 for root: PostgreSQL refuses
+to run as root, so an unprivileged user must be able to pass through to `pg/`. What is private
+(`secrets/`, logs, what the SIEM got) is 0700 either way.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import stat
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mc_ops.environments.interface import Colour
+from mc_ops.errors import CouldNotTell, UnusableInput
+
+DEFAULT_EDGE_PORT = 8080
+MAX_REPLICAS = 19  # ports P+21..P+39 (blue) and P+41..P+59 (green)
+HOST = "127.0.0.1"
+
+_OFFSETS = {
+    "edge": 0,
+    "postgres": 10,
+    "records-agent": 11,
+    "fulfilment-agent": 12,
+    "siem": 13,
+}
+_COLOUR_OFFSETS = {Colour.blue: 20, Colour.green: 40}
+_LOWEST_PORT, _HIGHEST_PORT = 1024, 65_535 - 60  # the others are up to 59 above it
+_SOCKET_PATH_LIMIT = 100  # sun_path has 108 bytes on Linux and 104 on macOS
+_PRIVATE_FOLDERS = ("secrets", "run", "log", "siem", "fulfilment", "audit", "runs")
+_SHARED_FOLDERS = ("trust",)
+_OWN_FILES = ("edge.json", "up.lock")
+
+# Ends a platform's start in this order, and its stop in the reverse one.
+FOUNDATIONS = ("postgres", "siem", "records-agent", "fulfilment-agent")
+
+
+def replica_name(colour: Colour, number: int) -> str:
+    """`blue-1` and so on; `number` counts from 1."""
+    return f"{colour}-{number}"
+
+
+def colour_of(name: str) -> Colour | None:
+    """The colour of a replica's name; None for any other process."""
+    head, _, number = name.partition("-")
+    return Colour(head) if head in Colour.__members__ and number.isdigit() else None
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Where one local platform keeps its files and on which ports it listens."""
+
+    home: Path
+    edge_port: int = DEFAULT_EDGE_PORT
+
+    @classmethod
+    def from_env(cls, env: Mapping[str, str] | None = None, cwd: Path | None = None) -> Layout:
+        """Read `MC_HOME` (default `.mc` under the working folder) and `MC_EDGE_PORT` (8080).
+
+        Raises:
+            UnusableInput: the port is not a number, or leaves no room for the ports above it.
+        """
+        env = os.environ if env is None else env
+        home = (cwd or Path.cwd()) / (env.get("MC_HOME") or ".mc")
+        text = env.get("MC_EDGE_PORT") or str(DEFAULT_EDGE_PORT)
+        port = int(text) if text.isascii() and text.isdigit() else 0
+        if not _LOWEST_PORT <= port <= _HIGHEST_PORT:
+            raise UnusableInput(
+                f'MC_EDGE_PORT is "{text}", expected {_LOWEST_PORT} to {_HIGHEST_PORT}',
+                hint="the platform uses this port and about sixty above it",
+            )
+        return cls(home=home.resolve(), edge_port=port)
+
+    def prepare(self) -> None:
+        """Make the folders with their modes; harmless when they are there.
+
+        Raises:
+            CouldNotTell: a folder cannot be made.
+        """
+        try:
+            self.home.mkdir(parents=True, exist_ok=True)
+            self.home.chmod(0o711 if os.geteuid() == 0 else 0o700)
+            for name in _PRIVATE_FOLDERS:
+                folder = self.home / name
+                folder.mkdir(exist_ok=True)
+                folder.chmod(0o700)
+            for name in _SHARED_FOLDERS:
+                (self.home / name).mkdir(exist_ok=True)
+        except OSError as error:
+            raise CouldNotTell(
+                f"the state folder {self.home} cannot be made: {error.strerror}",
+                hint="set MC_HOME to a folder that you may write to",
+            ) from error
+
+    @property
+    def own_entries(self) -> tuple[Path, ...]:
+        """What of `home` is the platform's; `down --purge` removes these and nothing else."""
+        names = (*_PRIVATE_FOLDERS, *_SHARED_FOLDERS, *_OWN_FILES, "pg")
+        return tuple(self.home / name for name in names)
+
+    @property
+    def url(self) -> str:
+        """The edge's URL."""
+        return f"http://{HOST}:{self.edge_port}"
+
+    def port_of(self, name: str) -> int:
+        """The port of a process of this platform.
+
+        Raises:
+            UnusableInput: no such process can exist.
+        """
+        if name in _OFFSETS:
+            return self.edge_port + _OFFSETS[name]
+        colour = colour_of(name)
+        number = int(name.partition("-")[2]) if colour else 0
+        if colour is None or not 1 <= number <= MAX_REPLICAS:
+            known = ", ".join([*_OFFSETS, "blue-1", "green-1"])
+            raise UnusableInput(f'unknown process "{name}"', hint=f"known: {known} ...")
+        return self.edge_port + _COLOUR_OFFSETS[colour] + number
+
+    def url_of(self, name: str) -> str:
+        """The URL of a process that speaks HTTP."""
+        return f"http://{HOST}:{self.port_of(name)}"
+
+    def log_of(self, name: str) -> Path:
+        """The file that takes a process's stdout and stderr."""
+        return self.home / "log" / f"{name}.log"
+
+    def secret(self, name: str) -> Path:
+        """A file under `secrets/`."""
+        return self.home / "secrets" / name
+
+    @property
+    def fingerprint(self) -> str:
+        """Ten hex digits that stand for this home, for names outside of it."""
+        return hashlib.sha256(str(self.home).encode()).hexdigest()[:10]
+
+    def control_socket(self) -> Path:
+        """The edge's control socket: under `run/`, or in a private temp folder if too long.
+
+        Raises:
+            CouldNotTell: the temp folder exists and is not ours alone.
+        """
+        path = self.home / "run" / "edge.sock"
+        if len(os.fsencode(path)) <= _SOCKET_PATH_LIMIT:
+            return path
+        folder = Path(tempfile.gettempdir()) / f"mc-{os.geteuid()}-{self.fingerprint}"
+        folder.mkdir(mode=0o700, exist_ok=True)
+        found = folder.lstat()
+        # Anyone may make a folder in a shared temp folder first and wait for us to use it.
+        private = stat.S_ISDIR(found.st_mode) and stat.S_IMODE(found.st_mode) == 0o700
+        if not private or found.st_uid != os.geteuid():
+            raise CouldNotTell(
+                f"{folder} exists and is not a private folder of this user",
+                hint="remove it, or set MC_HOME to a shorter path",
+            )
+        return folder / "edge.sock"
+
+
+def write_atomically(path: Path, text: str, mode: int = 0o600) -> None:
+    """Replace a file so that a reader, or a power cut, finds the old text or the new one."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).chmod(mode)
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def read_json_object(path: Path) -> dict[str, Any] | None:
+    """The JSON object in a file; None when there is no file.
+
+    Raises:
+        CouldNotTell: the file cannot be read, or is not a JSON object.
+    """
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise CouldNotTell(
+            f"{path} cannot be read: {error}", hint="`mcctl down --purge` starts anew"
+        ) from error
+    if not isinstance(value, dict):
+        raise CouldNotTell(f"{path} is not a JSON object", hint="`mcctl down --purge` starts anew")
+    return value

@@ -1,0 +1,85 @@
+"""Twenty synthetic customers and forty orders; nobody in it exists.
+
+Cards pass Luhn, Spanish DNI and Polish PESEL numbers pass their checks: the gateway is to find
+them by validating, so the sample must be valid. Addresses end in example.com (RFC 2606), phone
+numbers are from ranges kept for fiction (Ofcom 020 7946 0xxx).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+_NAMES = (
+    "Ada Lindgren", "Bruno Keller", "Carla Moreau", "Dmitri Hansen", "Elena Rossi",
+    "Farid Novak", "Greta Olsen", "Hugo Marin", "Ines Duarte", "Jonas Weber",
+    "Katja Horvat", "Liam Byrne", "Marta Nowak", "Nils Berg", "Olga Petrova",
+    "Pablo Serra", "Quinn Adler", "Rosa Fabbri", "Sven Dahl", "Tilda Aalto",
+)  # fmt: skip
+_STATES = (
+    ("shipped", "expected 2026-12-01"),
+    ("being packed", "expected 2026-12-04"),
+    ("delivered", "signed for on 2026-11-20"),
+    ("awaiting payment", "reserved until 2026-12-02"),
+)
+_DNI_LETTERS = "TRWAGMYFPDXBNJZSQVHLCKE"
+_PESEL_WEIGHTS = (1, 3, 7, 9, 1, 3, 7, 9, 1, 3)
+
+
+@dataclass(frozen=True, slots=True)
+class Customer:
+    """One synthetic person."""
+
+    id: str
+    name: str
+    email: str
+    phone: str
+    card: str
+    national_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """One order; `outlook` is what a customer would want to know next."""
+
+    id: str
+    customer_id: str
+    state: str
+    outlook: str
+
+
+def _card(index: int) -> str:
+    digits = f"411111{index * 7_919:09d}"
+    doubled = sum(sum(divmod(int(d) * 2, 10)) for d in digits[::-2])
+    check = -(doubled + sum(int(d) for d in digits[-2::-2])) % 10
+    number = f"{digits}{check}"
+    return " ".join(number[i : i + 4] for i in range(0, 16, 4))
+
+
+def _national_id(index: int) -> str:
+    if index % 2:
+        number = 12_345_000 + index * 617
+        return f"{number}{_DNI_LETTERS[number % 23]}"
+    digits = f"{60 + index}0{1 + index % 9}1{index % 9}{1_000 + index * 37}"
+    check = -sum(int(d) * w for d, w in zip(digits, _PESEL_WEIGHTS, strict=True)) % 10
+    return f"{digits}{check}"
+
+
+def _customer(index: int) -> Customer:
+    name = _NAMES[index - 1]
+    return Customer(
+        id=f"C-{1000 + index}",
+        name=name,
+        email=f"{name.lower().replace(' ', '.')}@example.com",
+        phone=f"+44 20 7946 {index * 47 % 1000:04d}",
+        card=_card(index),
+        national_id=_national_id(index),
+    )
+
+
+def _order(index: int) -> Order:
+    state, outlook = _STATES[(index - 1) % len(_STATES)]
+    return Order(f"O-{2000 + index}", f"C-{1001 + (index - 1) % len(_NAMES)}", state, outlook)
+
+
+CUSTOMERS = {c.id: c for c in (_customer(i + 1) for i in range(len(_NAMES)))}
+ORDERS = {o.id: o for o in (_order(i + 1) for i in range(2 * len(_NAMES)))}

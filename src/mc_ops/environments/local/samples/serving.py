@@ -1,0 +1,96 @@
+"""Serves a sample agent's ASGI app with Granian inside this very process, until SIGTERM.
+
+One process, not a supervisor with a worker: killing it kills it, which the drills rely on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Sequence
+
+from a2a.server.agent_execution import AgentExecutor
+from a2a.server.request_handlers import DefaultRequestHandler
+from a2a.server.routes import (
+    create_agent_card_routes,
+    create_jsonrpc_routes,
+    create_rest_routes,
+)
+from a2a.server.tasks import InMemoryTaskStore
+from a2a.types import AgentCapabilities, AgentCard, AgentInterface, AgentSkill
+from granian.constants import Interfaces
+from granian.server.embed import Server
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.routing import BaseRoute, Route
+
+HOST = "127.0.0.1"
+_VERSION = "1.0.0"
+
+
+def card(*, name: str, description: str, port: int, skills: Sequence[AgentSkill]) -> AgentCard:
+    """The public card of an agent that speaks A2A 1.0 by JSON-RPC and by HTTP+JSON."""
+    url = f"http://{HOST}:{port}/"
+    return AgentCard(
+        name=name,
+        description=description,
+        version=_VERSION,
+        supported_interfaces=[
+            AgentInterface(url=url, protocol_binding="JSONRPC", protocol_version="1.0"),
+            AgentInterface(url=f"{url}v1", protocol_binding="HTTP+JSON", protocol_version="1.0"),
+        ],
+        capabilities=AgentCapabilities(streaming=True, push_notifications=False),
+        default_input_modes=["text/plain"],
+        default_output_modes=["text/plain"],
+        skills=list(skills),
+    )
+
+
+def agent_app(
+    agent_card: AgentCard, executor: AgentExecutor, more: Sequence[BaseRoute] = ()
+) -> Starlette:
+    """The SDK's own routes around `executor`, plus `/health` and whatever more is given."""
+    handler = DefaultRequestHandler(
+        agent_executor=executor, task_store=InMemoryTaskStore(), agent_card=agent_card
+    )
+
+    async def health(_: Request) -> JSONResponse:
+        return JSONResponse({"status": "ok", "agent": agent_card.name, "version": _VERSION})
+
+    return Starlette(
+        routes=[
+            Route("/health", health, methods=["GET"]),
+            *more,
+            *create_agent_card_routes(agent_card),
+            *create_jsonrpc_routes(handler, rpc_url="/"),
+            # Last: the SDK mounts a route for any first path segment as a tenant.
+            *create_rest_routes(handler, path_prefix="/v1"),
+        ]
+    )
+
+
+def port_from_env() -> int:
+    """`MC_PORT`."""
+    return int(os.environ["MC_PORT"])
+
+
+def run(app: Starlette, port: int) -> None:
+    """Serve until SIGTERM or SIGINT; requests under way are let finish."""
+    asyncio.run(_serve(app, port))
+
+
+async def _serve(app: Starlette, port: int) -> None:
+    server = Server(
+        app,
+        address=HOST,
+        port=port,
+        interface=Interfaces.ASGI,
+        backlog=1024,
+        websockets=False,
+    )
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, server.stop)
+    await server.serve()

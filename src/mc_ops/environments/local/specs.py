@@ -1,0 +1,136 @@
+"""How each process of the local platform is started: its arguments, its environment, its probe.
+
+The one place that says which environment variable goes to which process. A process gets what
+it needs: no neighbour of the service sees the database's password or the SIEM's key.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from mc_ops.environments.interface import Colour
+from mc_ops.environments.local.faults import Faults
+from mc_ops.environments.local.keyring import DatabaseUrls, siem_key
+from mc_ops.environments.local.layout import Layout, colour_of
+from mc_ops.environments.local.processes import ProcessSpec, http_probe
+
+_SAMPLES = "mc_ops.environments.local.samples"
+_MODULES = {
+    "records-agent": f"{_SAMPLES}.records_agent",
+    "fulfilment-agent": f"{_SAMPLES}.fulfilment_agent",
+    "siem": f"{_SAMPLES}.siem_receiver",
+    "edge": "mc_ops.environments.local.edge",
+}
+_FOR_THE_SERVICE_ONLY = (
+    "MC_DATABASE_URL",
+    "MC_DATABASE_ADMIN_URL",
+    "AUDIT_SIEM_KEY",
+    "SLACK_WEBHOOK_URL",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Specs:
+    """Builds the specifications of one platform.
+
+    Attributes:
+        service: The command of the workbench, before `serve` or `migrate`.
+        inherited: The environment of mcctl, from which children inherit.
+    """
+
+    layout: Layout
+    urls: DatabaseUrls
+    service: tuple[str, ...] = (sys.executable, "-m", "mc_platform")
+    inherited: Mapping[str, str] | None = None
+
+    def neighbour(self, name: str) -> ProcessSpec:
+        """A sample agent or the SIEM receiver."""
+        env = {
+            **self._inherited(private=False),
+            "MC_PORT": str(self.layout.port_of(name)),
+        }
+        env["MC_HOME"] = str(self.layout.home)
+        if name == "siem":
+            env["MC_SIEM_KEY_FILE"] = str(self.layout.secret("siem.key"))
+        return self._spec(name, (sys.executable, "-m", _MODULES[name]), env)
+
+    def edge(self) -> ProcessSpec:
+        """The edge; it is ready when a request gets through it, not when it listens."""
+        env = self._inherited(private=False)
+        env["MC_PORT"] = str(self.layout.edge_port)
+        env["MC_EDGE_STATE_FILE"] = str(self.layout.home / "edge.json")
+        env["MC_EDGE_CONTROL_SOCKET"] = str(self.layout.control_socket())
+        return self._spec("edge", (sys.executable, "-m", _MODULES["edge"]), env)
+
+    def workbench(self, name: str, faults: Faults) -> ProcessSpec:
+        """One replica of the service."""
+        colour = colour_of(name) or Colour.blue
+        env = self.service_env()
+        env["MC_COLOUR"] = colour.value
+        env["MC_REPLICA"] = name
+        env["MC_PORT"] = str(self.layout.port_of(name))
+        env.update(faults.settings())
+        spec = self._spec(name, (*self.service, "serve"), env)
+        return replace(spec, settings=faults.settings())
+
+    def migrate(self) -> tuple[tuple[str, ...], dict[str, str]]:
+        """The command that makes roles and schema, and its environment."""
+        env = {**self.service_env(), "MC_DATABASE_ADMIN_URL": self.urls.admin}
+        return (*self.service, "migrate"), env
+
+    def service_env(self) -> dict[str, str]:
+        """What every process of the service gets; a user's own settings win where noted."""
+        layout = self.layout
+        env = self._inherited(private=True)
+        own = {
+            "MC_HOME": str(layout.home),
+            "MC_DATABASE_URL": self.urls.service,
+            "MC_LEDGER_KEY_FILE": str(layout.secret("ledger.key")),
+            "MC_OPERATOR_TOKEN_FILE": str(layout.secret("operator.token")),
+            "MC_RECORDS_AGENT_URL": layout.url_of("records-agent"),
+            "MC_FULFILMENT_AGENT_URL": layout.url_of("fulfilment-agent"),
+            "MC_PUBLIC_URL": layout.url,
+        }
+        defaults = {
+            "MC_REGION": "local-1",
+            "MC_CATALOGUE": str(checkout() / "deploy" / "local" / "catalogue.toml"),
+            "MC_POLICY_DIR": str(checkout() / "policies"),
+            "AUDIT_FILE_ENABLED": "true",
+            "AUDIT_FILE_PATH": str(layout.home / "audit" / "audit.jsonl"),
+        }
+        if not env.get("AUDIT_SIEM_URL"):
+            # A SIEM of the user's own comes with its own key; ours must not be sent to it.
+            own["AUDIT_SIEM_URL"] = f"{layout.url_of('siem')}/ingest"
+            own["AUDIT_SIEM_KEY"] = siem_key(layout)
+        for key, value in defaults.items():
+            env[key] = env.get(key) or value
+        return {**env, **own}
+
+    def _inherited(self, *, private: bool) -> dict[str, str]:
+        source = os.environ if self.inherited is None else self.inherited
+        env = {k: v for k, v in source.items() if not k.startswith(("MC_FAULT", "MC_PORT"))}
+        env.pop("MC_DATABASE_ADMIN_URL", None)
+        if not private:
+            for key in _FOR_THE_SERVICE_ONLY:
+                env.pop(key, None)
+        return {**env, "PYTHONUNBUFFERED": "1"}
+
+    def _spec(self, name: str, argv: tuple[str, ...], env: dict[str, str]) -> ProcessSpec:
+        return ProcessSpec(
+            name=name,
+            argv=argv,
+            env=env,
+            port=self.layout.port_of(name),
+            ready=http_probe(self.layout.port_of(name), "/health"),
+            cwd=Path.cwd(),
+        )
+
+
+def checkout() -> Path:
+    """The checkout that this package runs from; the working folder when it is installed."""
+    root = Path(__file__).resolve().parents[4]
+    return root if (root / "pyproject.toml").exists() else Path.cwd()

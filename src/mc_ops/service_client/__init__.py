@@ -1,0 +1,29 @@
+"""The service as any of its users sees it: a thin typed client over public HTTP.
+
+>>> from mc_ops.service_client import ServiceClient
+>>> with ServiceClient("http://127.0.0.1:8080", token="mc_...") as service:
+...     service.send_message("What is the status of order O-2001?").text
+'Order O-2001 is shipped, expected 2026-12-01.'
+"""
+
+from __future__ import annotations
+
+from mc_ops.service_client.client import (
+    Denied,
+    Governance,
+    Health,
+    Reply,
+    Sample,
+    ServiceClient,
+    TaskView,
+)
+
+__all__ = [
+    "Denied",
+    "Governance",
+    "Health",
+    "Reply",
+    "Sample",
+    "ServiceClient",
+    "TaskView",
+]

@@ -1,0 +1,296 @@
+"""Calls to the workbench (or the edge before it): health, metrics, messages, tasks.
+
+Only what pre-flight, runbooks and drills need; any A2A client can do more. It never retries:
+whoever measures the service must see each failure.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+from prometheus_client.parser import text_string_to_metric_families
+
+from mc_ops.errors import CouldNotTell, Finding, NotAllowed
+
+GOVERNANCE_URI = "urn:mc-platform:a2a:governance:1"
+_POLICY_DENIED = -32050
+_TIMEOUT_S = 30.0
+
+
+class Denied(Finding):
+    """Policy denied the request; the message has the reason and the decision's id."""
+
+    code = "policy-denied"
+
+    def __init__(self, message: str, *, decision_id: str | None) -> None:
+        super().__init__(message, hint="policies/ says what is permitted; nothing was done")
+        self.decision_id = decision_id
+
+
+@dataclass(frozen=True, slots=True)
+class Governance:
+    """What travels with a message as the governance extension."""
+
+    agent: str = "records"
+    purpose: str = "support"
+    residency: str = "eu"
+    operation: str | None = None
+
+    def as_dict(self) -> dict[str, str]:
+        """The extension's value in a message's metadata."""
+        value = {
+            "agent": self.agent,
+            "purpose": self.purpose,
+            "residency": self.residency,
+        }
+        return {**value, "operation": self.operation} if self.operation else value
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """What /health said; `http_status` is 503 when the service cannot serve."""
+
+    http_status: int
+    status: str
+    version: str
+    colour: str
+    replica: str
+    region: str
+    dependencies: Mapping[str, Mapping[str, Any]]
+    faults: Mapping[str, Any]
+
+    @property
+    def serving(self) -> bool:
+        """Whether it can serve, perhaps degraded."""
+        return self.http_status == httpx.codes.OK
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One sample of a metric."""
+
+    name: str
+    labels: Mapping[str, str]
+    value: float
+
+
+@dataclass(frozen=True, slots=True)
+class TaskView:
+    """A task: its id, its state without the `TASK_STATE_` prefix, and its governance metadata."""
+
+    id: str
+    state: str
+    text: str
+    governance: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """The answer to a message: its text, and the task if it became one."""
+
+    text: str
+    task: TaskView | None
+
+
+class ServiceClient:
+    """One service at one URL, on behalf of one tenant's credential (or of nobody)."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        token: str | None = None,
+        timeout_s: float = _TIMEOUT_S,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
+        """Make a client; nothing is sent yet.
+
+        Args:
+            url: Where the service is, without a path.
+            token: A tenant's bearer token; health and metrics need none.
+            timeout_s: How long each call may take.
+            transport: Another way to send, for tests.
+        """
+        self.url = url.rstrip("/")
+        headers = {"A2A-Version": "1.0"}
+        if token:
+            headers["Authorization"] = f"Bearer {token}"
+        self._http = httpx.Client(
+            base_url=self.url,
+            headers=headers,
+            timeout=timeout_s,
+            transport=transport,
+            trust_env=False,
+        )
+
+    def __enter__(self) -> Self:
+        """Use the client."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close its connections."""
+        self.close()
+
+    def close(self) -> None:
+        """Close its connections."""
+        self._http.close()
+
+    def health(self) -> Health:
+        """Ask /health; an unavailable service that says so is an answer, not an error.
+
+        Raises:
+            CouldNotTell: nothing answers, or not with the service's health.
+        """
+        response = self._send("GET", "/health", accept_failure=True)
+        body = _json_object(response)
+        if "status" not in body:
+            raise CouldNotTell(f"{self.url}/health answers {response.status_code} without a status")
+        return Health(
+            http_status=response.status_code,
+            status=str(body["status"]),
+            version=str(body.get("version", "")),
+            colour=str(body.get("colour", "")),
+            replica=str(body.get("replica", "")),
+            region=str(body.get("region", "")),
+            dependencies=body.get("dependencies") or {},
+            faults=body.get("faults") or {},
+        )
+
+    def metrics(self) -> tuple[Sample, ...]:
+        """Every sample of /metrics."""
+        text = self._send("GET", "/metrics").text
+        try:
+            return tuple(
+                Sample(sample.name, dict(sample.labels), float(sample.value))
+                for family in text_string_to_metric_families(text)
+                for sample in family.samples
+            )
+        except ValueError as error:
+            raise CouldNotTell(f"{self.url}/metrics is not in the Prometheus format") from error
+
+    def send_message(
+        self,
+        text: str | None = None,
+        *,
+        governance: Governance | None = None,
+        data: Mapping[str, Any] | None = None,
+        message_id: str | None = None,
+    ) -> Reply:
+        """Send one message and wait for its answer.
+
+        Args:
+            text: A text part, if any.
+            governance: Which agent, for what purpose; the service has defaults.
+            data: A data part, the input of an operation, if any.
+            message_id: The idempotency key; a new one by default.
+
+        Raises:
+            Denied: by policy.
+            NotAllowed: the credential is missing or wrong.
+            CouldNotTell: the service is down or failed.
+        """
+        parts: list[dict[str, Any]] = []
+        if text is not None:
+            parts.append({"text": text})
+        if data is not None:
+            parts.append({"data": dict(data)})
+        message: dict[str, Any] = {
+            "messageId": message_id or str(uuid.uuid4()),
+            "role": "ROLE_USER",
+            "parts": parts,
+        }
+        if governance:
+            message["metadata"] = {GOVERNANCE_URI: governance.as_dict()}
+        result = self._call("SendMessage", {"message": message})
+        if "task" in result:
+            task = _task(result["task"])
+            return Reply(text=task.text, task=task)
+        return Reply(text=_text(result.get("message", {}).get("parts")), task=None)
+
+    def get_task(self, task_id: str) -> TaskView:
+        """A task as it stands; raises as `send_message` does."""
+        return _task(self._call("GetTask", {"id": task_id}))
+
+    def cancel(self, task_id: str) -> TaskView:
+        """Ask for a task's cancellation; raises as `send_message` does."""
+        return _task(self._call("CancelTask", {"id": task_id}))
+
+    def _call(self, method: str, params: dict[str, Any]) -> dict[str, Any]:
+        call = {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}
+        body = _json_object(self._send("POST", "/", json=call))
+        if error := body.get("error"):
+            raise _rpc_error(method, error)
+        result = body.get("result")
+        if not isinstance(result, dict):
+            raise CouldNotTell(f"{self.url} answered {method} with neither result nor error")
+        return result
+
+    def _send(
+        self, method: str, path: str, *, accept_failure: bool = False, **more: Any
+    ) -> httpx.Response:
+        try:
+            response = self._http.request(method, path, **more)
+        except httpx.HTTPError as error:
+            raise CouldNotTell(
+                f"{self.url} does not answer ({type(error).__name__})",
+                hint="is it running? mcctl status",
+            ) from error
+        status = response.status_code
+        if status in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):
+            raise NotAllowed(
+                f"{self.url} refused the credential with {status}",
+                hint="tokens of this machine's platform are in MC_HOME/secrets/credentials.json",
+            )
+        if status >= httpx.codes.BAD_REQUEST and not accept_failure:
+            raise CouldNotTell(f"{self.url}{path} answered {status}")
+        return response
+
+
+def _rpc_error(method: str, error: Any) -> Exception:
+    error = error if isinstance(error, dict) else {}
+    code, message = error.get("code"), str(error.get("message", "no message"))
+    if code != _POLICY_DENIED:
+        return CouldNotTell(f"{method} failed with {code}: {message}")
+    details = error.get("data")
+    first = details[0] if isinstance(details, list) and details else {}
+    metadata = first.get("metadata", {}) if isinstance(first, dict) else {}
+    reason = metadata.get("reason") or message
+    decision_id = metadata.get("decision_id")
+    return Denied(f"policy denied: {reason} (decision {decision_id})", decision_id=decision_id)
+
+
+def _json_object(response: httpx.Response) -> dict[str, Any]:
+    try:
+        body = response.json()
+    except ValueError:
+        body = None
+    if not isinstance(body, dict):
+        raise CouldNotTell(f"{response.url} answered {response.status_code} without a JSON object")
+    return body
+
+
+def _task(value: Mapping[str, Any]) -> TaskView:
+    status = value.get("status") or {}
+    said = _text((status.get("message") or {}).get("parts"))
+    made = "".join(_text(artifact.get("parts")) for artifact in value.get("artifacts") or ())
+    return TaskView(
+        id=str(value.get("id", "")),
+        state=str(status.get("state", "")).removeprefix("TASK_STATE_"),
+        text=made or said,
+        governance=(value.get("metadata") or {}).get(GOVERNANCE_URI) or {},
+    )
+
+
+def _text(parts: Any) -> str:
+    found = parts if isinstance(parts, list) else []
+    return "\n".join(str(part["text"]) for part in found if "text" in part)

@@ -1,0 +1,102 @@
+"""The environment's verbs as a person types them, each in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PROGRAM = Path(__file__).parent / "mcctl_with_fake_workbench.py"
+
+
+@pytest.fixture
+def env(tmp_path: Path) -> dict[str, str]:
+    """The environment of a platform that was never started."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("MC_", "AUDIT_"))}
+    port = str(random.randrange(31_000, 32_500))
+    return {**kept, "MC_HOME": str(tmp_path / "mc"), "MC_EDGE_PORT": port, "NO_COLOR": "1"}
+
+
+def mcctl(env: dict[str, str], *args: str) -> subprocess.CompletedProcess[str]:
+    """Run mcctl with nobody at the terminal."""
+    argv = [sys.executable, str(PROGRAM), *args]
+    return subprocess.run(
+        argv, env=env, capture_output=True, text=True, timeout=60, check=False, stdin=subprocess.DEVNULL
+    )  # fmt: skip
+
+
+def test_status_of_nothing_is_no_failure(env: dict[str, str]) -> None:
+    """Before the first start everything is stopped, exit 0, and nothing is made on disk."""
+    result = mcctl(env, "status", "--output", "json")
+    told = json.loads(result.stdout)
+    assert result.returncode == 0
+    assert told["schema_version"] == 1
+    assert told["active_colour"] is None
+    assert {p["state"] for p in told["processes"]} == {"stopped"}
+    assert not Path(env["MC_HOME"]).exists()
+    table = mcctl(env, "status").stdout
+    assert table.splitlines()[0].split() == [
+        "NAME", "STATE", "PID", "PORT", "UPTIME", "HEALTH", "REMARKS",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("args", "code", "told"),
+    [
+        (("up", "--env", "kubernetes"), 2, "arrives in a later release"),
+        (("up", "--env", "moon"), 2, 'unknown environment "moon"'),
+        (("up", "--fault", "green:fast=2"), 2, 'fault "fast=2" is not known'),
+        (("up", "--replicas", "20"), 2, "20 replicas asked for, expected 1 to 19"),
+        (("up", "--colour", "red"), 2, "Invalid value"),
+        (("scale", "nginx", "--replicas", "2"), 2, '"nginx" cannot be scaled'),
+        (("scale", "agent-workbench", "--replicas", "2"), 3, "never started"),
+        (("scale", "agent-workbench", "--replicas", "2", "--colour", "blue"), 3, "not running"),
+        (("wait", "ready"), 3, "never started"),
+        (("wait", "ready", "--colour", "green"), 3, "no replica of green was started"),
+        (("wait", "dinner"), 2, 'cannot wait for "dinner"'),
+        (("cutover", "--to", "green"), 3, "the edge is not running"),
+        (("logs", "edge"), 2, 'there is no log of "edge"'),
+        (("down", "--purge"), 2, "--purge cannot ask here"),
+    ],
+)
+def test_a_refusal_has_its_code_and_reason(
+    args: tuple[str, ...], code: int, told: str, env: dict[str, str]
+) -> None:
+    """Whatever cannot be done says why on stderr, with the exit code of its kind."""
+    result = mcctl(env, *args)
+    assert (result.returncode, result.stdout) == (code, "")
+    assert told in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_down_of_nothing_is_harmless(env: dict[str, str]) -> None:
+    """Stopping what does not run is no error."""
+    result = mcctl(env, "down")
+    assert result.returncode == 0
+    assert "nothing was running" in result.stderr
+
+
+def test_an_unusable_port_is_told(env: dict[str, str]) -> None:
+    """A bad MC_EDGE_PORT is named before anything happens."""
+    result = mcctl({**env, "MC_EDGE_PORT": "eighty"}, "up")
+    assert result.returncode == 2
+    assert 'MC_EDGE_PORT is "eighty"' in result.stderr
+
+
+def test_a_taken_port_is_told_before_anything_starts(env: dict[str, str]) -> None:
+    """The error names the port, its use and its owner; nothing was started or is left."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", int(env["MC_EDGE_PORT"]) + 13))
+        taken.listen()
+        result = mcctl(env, "up")
+    assert result.returncode == 2
+    assert f"port {int(env['MC_EDGE_PORT']) + 13}, wanted for siem, is taken by" in result.stderr
+    assert f"(pid {os.getpid()})" in result.stderr
+    assert "starting" not in result.stderr
+    assert list((Path(env["MC_HOME"]) / "run").iterdir()) == []
