@@ -31,6 +31,7 @@ from mc_contract.judgement_plan import (
     FULL_PAIRS,
     LEAST_ANSWERS,
     error_tolerance,
+    is_failing,
     is_rehearsal,
     look_every,
     rehearsal_margin,
@@ -59,6 +60,7 @@ __all__ = [
     "SamplesUnusable",
     "error_tolerance",
     "format_samples",
+    "is_failing",
     "is_rehearsal",
     "judge",
     "look_every",
@@ -299,6 +301,13 @@ class _Case:
                 "errors",
                 f"the candidate fails more often, by {low:.2%} to {high:.2%} of requests; "
                 f"allowed is {self.tolerance:.2%}",
+            )
+        failed = int(np.isnan(self.base).sum())
+        if is_failing(failed, self.base.size):
+            return fall(
+                "inconclusive",
+                f"the baseline failed {failed} of {self.base.size} requests; nothing can be "
+                "compared with that",
             )
         if estimate is None:
             least = BLOCKS * LEAST_ANSWERS

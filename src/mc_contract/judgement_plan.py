@@ -19,6 +19,8 @@ ALPHA_HOLD = 0.01
 ALPHA_PROMOTE = 0.05
 # z(0.95) + z(0.99): a candidate that does not differ is promoted with probability 0.99.
 DECIDABLE = 3.97
+# A baseline that fails more often than this (and more than a few requests) is no measure.
+BASELINE_FAILING_SHARE, _BASELINE_FAILING_REQUESTS = 0.05, 20
 LEAST_ANSWERS = 20  # below that a p95 is the maximum
 
 _LOOKS = 100
@@ -73,3 +75,8 @@ def error_tolerance(*, margin: float, planned_pairs: int) -> float:
 def look_every(planned_pairs: int) -> int:
     """Pairs between two looks."""
     return max(10, -(-planned_pairs // _LOOKS))
+
+
+def is_failing(errors: int, requests: int) -> bool:
+    """Whether a baseline fails so often that nothing can be compared with it."""
+    return errors > max(_BASELINE_FAILING_REQUESTS, BASELINE_FAILING_SHARE * requests)

@@ -101,6 +101,14 @@ def test_judge_candidate_dying_midway_held_on_errors() -> None:
     assert verdict.decided_at_pairs < 2000
 
 
+def test_judge_failing_baseline_inconclusive() -> None:
+    """A baseline that fails 6 % is no measure: a candidate that fails as often is not promoted."""
+    base, cand = _failing(_series(3000, 1), 16), _failing(_series(3000, 2), 16)
+    verdict = _judge(base, 0.5 * cand, 0.25)
+    assert (verdict.verdict, verdict.kind) == ("HOLD", "inconclusive")
+    assert "the baseline failed 188 of 3000 requests" in verdict.reason
+
+
 def test_judge_few_stray_errors_in_rehearsal_promoted() -> None:
     """A handful of stray failures does not hold a rehearsal; the tolerance allows for five."""
     cand = _series(3000, 2)

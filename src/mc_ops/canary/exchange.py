@@ -1,0 +1,112 @@
+"""One A2A exchange of the canary: what is asked, and whether the answer counts as served.
+
+A2A 1.0 JSON-RPC by raw JSON, since the driver's own cost is part of what it measures. Sending and
+timing are the driver's.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from typing import Any
+
+GOVERNANCE = "urn:mc-platform:a2a:governance:1"
+COMPLETED = "TASK_STATE_COMPLETED"
+_ENDED = {COMPLETED, "TASK_STATE_FAILED", "TASK_STATE_CANCELED", "TASK_STATE_REJECTED"}
+_ORDERS = tuple(f"O-{number}" for number in range(2001, 2011))
+_MARK = "00000000-0000-0000-0000-000000000000"
+
+
+def headers(token: str) -> dict[str, str]:
+    """Headers of every canary request; the token is the canary tenant's bearer token."""
+    return {
+        "Authorization": f"Bearer {token}",
+        "A2A-Version": "1.0",
+        "Content-Type": "application/json",
+    }
+
+
+def send_message(parts: list[dict[str, Any]], governance: dict[str, str]) -> dict[str, Any]:
+    """A `SendMessage` call with fresh ids; the message id is the platform's idempotency key."""
+    return {
+        "jsonrpc": "2.0",
+        "id": str(uuid.uuid4()),
+        "method": "SendMessage",
+        "params": {
+            "message": {
+                "messageId": str(uuid.uuid4()),
+                "role": "ROLE_USER",
+                "parts": parts,
+                "metadata": {GOVERNANCE: governance},
+                "extensions": [GOVERNANCE],
+            }
+        },
+    }
+
+
+class Questions:
+    """The canary's questions as ready-made bodies: only the ids are filled in per request."""
+
+    def __init__(self) -> None:
+        self._halves = []
+        for order in _ORDERS:
+            call = send_message(
+                [{"text": f"What is the status of order {order}?"}],
+                {"agent": "records", "purpose": "support", "residency": "eu"},
+            )
+            call["id"] = call["params"]["message"]["messageId"] = _MARK
+            self._halves.append([part.encode() for part in json.dumps(call).split(_MARK)])
+
+    def body(self, number: int) -> bytes:
+        """The request body for the pair `number`; a fresh id each time."""
+        return str(uuid.uuid4()).encode().join(self._halves[number % len(self._halves)])
+
+
+def task_of(body: bytes) -> dict[str, Any] | None:
+    """The task in a JSON-RPC answer of `SendMessage` or `GetTask`; None when there is none."""
+    try:
+        answer = json.loads(body)
+    except ValueError:
+        return None
+    result = answer.get("result") if isinstance(answer, dict) else None
+    if not isinstance(result, dict):
+        return None
+    task = result.get("task", result)
+    return task if isinstance(task, dict) and isinstance(task.get("status"), dict) else None
+
+
+def state_of(task: dict[str, Any]) -> str:
+    """The task's state, empty when it has none."""
+    return str(task["status"].get("state", ""))
+
+
+def has_ended(task: dict[str, Any]) -> bool:
+    """Whether the task will not change any more."""
+    return state_of(task) in _ENDED
+
+
+def outcome_of(task: dict[str, Any]) -> str:
+    """How an operation ended (`completed`, `compensated`, `stuck`); empty when it does not say."""
+    metadata = task.get("metadata")
+    governance = metadata.get(GOVERNANCE) if isinstance(metadata, dict) else None
+    return str(governance.get("outcome", "")) if isinstance(governance, dict) else ""
+
+
+def failure_of(status: int, body: bytes) -> str:
+    """Why an answer does not count as served, as a short name for counting; empty when it does.
+
+    Served is: HTTP 200 and a completed task.
+    """
+    if status != 200:
+        return f"http {status}"
+    task = task_of(body)
+    if task is None:
+        return f"json-rpc {_error_code(body)}"
+    return "" if state_of(task) == COMPLETED else f"task {state_of(task) or 'without a state'}"
+
+
+def _error_code(body: bytes) -> str:
+    try:
+        return str(int(json.loads(body)["error"]["code"]))
+    except (ValueError, TypeError, KeyError):
+        return "answer without a task"

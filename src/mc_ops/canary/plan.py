@@ -1,0 +1,160 @@
+"""What a canary run is asked to do, checked before anything is sent: URLs, pairs, margin, token."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from mc_contract.judgement import (
+    FULL_MARGIN,
+    FULL_PAIRS,
+    SamplesUnusable,
+    error_tolerance,
+    is_rehearsal,
+    rehearsal_margin,
+)
+from mc_ops.errors import NotAllowed, UnusableInput
+
+DEFAULT_RATE = 50.0  # pairs a second: ten minutes make 30,000
+TENANT = "CANARY"
+TOKEN_ENV = "MC_CANARY_TOKEN"  # noqa: S105 - the variable's name
+_MOST_PAIRS = 10_000_000
+_FASTEST_RATE = 5_000.0
+# The driver's lateness (p99, seconds) that voids a run; a laptop that also runs both sides and
+# the database cannot hold the first, and a rehearsal does not claim what it would protect.
+LATENESS_LIMIT_S, REHEARSAL_LATENESS_LIMIT_S = 0.005, 0.050
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A run's declared parameters; everything the verdict depends on besides the samples."""
+
+    baseline: tuple[str, ...]
+    candidate: tuple[str, ...]
+    rate: float
+    pairs: int
+    margin: float
+
+    @property
+    def rehearsal(self) -> bool:
+        """Whether this run gives less than the full verdict."""
+        return is_rehearsal(margin=self.margin, planned_pairs=self.pairs)
+
+    @property
+    def lateness_limit_s(self) -> float:
+        """The p99 of the driver's lateness above which the run is void."""
+        return REHEARSAL_LATENESS_LIMIT_S if self.rehearsal else LATENESS_LIMIT_S
+
+    def parameters(self) -> dict[str, object]:
+        """As `verdict.json` has them; `margin` and `planned_pairs` are what `rejudge` takes."""
+        return {
+            "margin": self.margin,
+            "planned_pairs": self.pairs,
+            "rehearsal": self.rehearsal,
+            "error_tolerance": error_tolerance(margin=self.margin, planned_pairs=self.pairs),
+            "rate_pairs_per_s": self.rate,
+        }
+
+
+def make_plan(
+    baseline: Sequence[str],
+    candidate: Sequence[str],
+    *,
+    minutes: float,
+    rate: float = DEFAULT_RATE,
+    margin: float | None = None,
+) -> Plan:
+    """Check what was asked for, and fix the margin by the pairs planned if none is given.
+
+    Raises:
+        UnusableInput: For a URL that is not http(s), a length, rate or margin that makes no
+            sense, or too few pairs for any margin.
+    """
+    if not (math.isfinite(minutes) and minutes > 0):
+        raise UnusableInput(f"minutes must be above 0, got {minutes}")
+    if not (math.isfinite(rate) and 0 < rate <= _FASTEST_RATE):
+        raise UnusableInput(f"rate must be above 0 and at most {_FASTEST_RATE:.0f}, got {rate}")
+    if margin is not None and not (math.isfinite(margin) and 0 < margin <= 1):
+        raise UnusableInput(
+            f"margin must be above 0 and at most 1, got {margin}",
+            hint="0.05 means: p95 at most 5 % worse",
+        )
+    pairs = round(minutes * 60 * rate)
+    if not 1 <= pairs <= _MOST_PAIRS:
+        raise UnusableInput(
+            f"{minutes} minutes at {rate} pairs/s make {pairs} pairs, expected 1 to {_MOST_PAIRS}"
+        )
+    return Plan(
+        baseline=_urls("baseline", baseline),
+        candidate=_urls("candidate", candidate),
+        rate=rate,
+        pairs=pairs,
+        margin=_margin_for(pairs) if margin is None else margin,
+    )
+
+
+def read_token(env: Mapping[str, str], home: Path) -> str:
+    """The canary tenant's bearer token: `MC_CANARY_TOKEN`, else the local platform's secrets.
+
+    Raises:
+        NotAllowed: When there is none.
+    """
+    token = env.get(TOKEN_ENV, "").strip()
+    if token:
+        return _sendable(token, TOKEN_ENV)
+    try:
+        known = json.loads((home / "secrets" / "credentials.json").read_bytes())
+        token = str(known[TENANT]["token"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise NotAllowed(
+            f"no token for the canary's tenant {TENANT}",
+            hint=f"start the platform (mcctl up), or set {TOKEN_ENV}",
+        ) from error
+    return _sendable(token, "credentials.json")
+
+
+def _sendable(token: str, source: str) -> str:
+    if token.isascii() and token.isprintable() and " " not in token:
+        return token
+    raise NotAllowed(
+        f"the canary's token in {source} cannot be sent in a header",
+        hint="a token is printable ASCII without spaces",
+    )
+
+
+def _margin_for(pairs: int) -> float:
+    if pairs >= FULL_PAIRS:
+        return FULL_MARGIN
+    try:
+        return rehearsal_margin(pairs)
+    except SamplesUnusable as error:
+        raise UnusableInput(error.message, hint=error.hint) from error
+
+
+def _urls(side: str, urls: Sequence[str]) -> tuple[str, ...]:
+    if not urls:
+        raise UnusableInput(f"no URL for the {side}", hint=f"--{side} http://host:port")
+    return tuple(_url(side, url) for url in urls)
+
+
+def _url(side: str, url: str) -> str:
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable:
+        raise UnusableInput(
+            f'{side} is not an http(s) URL: "{url}"', hint="for example http://127.0.0.1:8080"
+        )
+    if parts.username is not None or parts.password is not None or parts.query or parts.fragment:
+        # Such URLs land in verdict.json and in Slack, where no secret belongs.
+        raise UnusableInput(
+            f"the {side} URL must have no user, password, query or fragment",
+            hint=f"the token comes from {TOKEN_ENV}",
+        )
+    return url if parts.path else f"{url}/"

@@ -1,0 +1,208 @@
+"""One canary run from smoke check to verdict: the order of things, and what each failure means.
+
+1. Smoke check of every instance: a baseline that fails it leaves nothing to compare with
+   (could not tell); a candidate that fails it is held; one that cannot be reached at all is
+   could not tell, since no sample of it exists.
+2. Warm-up that nobody measures.
+3. Pairs, watched: HOLD ends the run early.
+4. The verdict, by `mc_contract.judgement` from the samples alone; files written.
+
+Lateness of the driver dilutes every difference, so it voids a PROMOTE or an inconclusive run.
+It does not void a HOLD by evidence: that was found in spite of the dilution.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import numpy as np
+
+from mc_contract.judgement import EarlyHold, Samples, is_failing, judge, look_every
+from mc_ops.canary import files, smoke
+from mc_ops.canary.driver import Load, PairDriver, Progress, Sampled, open_session
+from mc_ops.canary.plan import Plan
+from mc_ops.errors import CouldNotTell, Declined, NotAllowed
+
+_WARM_UP_S = 5.0
+_WARM_UP_SHARE = 10  # at most a tenth of the planned pairs
+
+
+@dataclass(frozen=True, slots=True)
+class CanaryResult:
+    """A verdict and where its files are; `verdict` is what `verdict.json` has."""
+
+    promote: bool
+    verdict: dict[str, Any]
+    out_dir: Path
+
+
+def run_canary(plan: Plan, *, token: str, out_dir: Path, progress: Progress) -> CanaryResult:
+    """Run the canary and write its files; blocks until the verdict falls.
+
+    Args:
+        plan: What to send where, and the declared margin.
+        token: The canary tenant's bearer token; goes into headers only.
+        out_dir: Where the files go; made, must hold no run yet.
+        progress: See `PairDriver.run`.
+
+    Raises:
+        CouldNotTell: The baseline is down, the candidate was never reached, or the run is void.
+        NotAllowed: The baseline refuses the token.
+        Declined: Interrupted; what was sampled is written.
+        UnusableInput: The folder cannot be used.
+    """
+    files.make_out_dir(out_dir)
+    return asyncio.run(_run(plan, token, out_dir, progress))
+
+
+async def _run(plan: Plan, token: str, out_dir: Path, progress: Progress) -> CanaryResult:
+    started_at = datetime.now(UTC)
+    load = Load(plan.baseline, plan.candidate, pairs=plan.pairs, rate=plan.rate)
+    async with open_session(token) as session:
+        failure = await _smoke(session, plan)
+        if failure is not None:
+            verdict = _smoke_verdict(plan, failure, started_at)
+            files.write_verdict(out_dir, verdict)
+            return CanaryResult(promote=False, verdict=verdict, out_dir=out_dir)
+        driver = PairDriver(
+            session,
+            load,
+            random.Random(),  # noqa: S311 - the order within pairs is no secret
+            EarlyHold(plan.margin, plan.pairs),
+        )
+        with _stop_on_signal(driver):
+            await driver.warm_up(min(round(_WARM_UP_S * plan.rate), plan.pairs // _WARM_UP_SHARE))
+            sampled = await driver.run(look_every(plan.pairs), progress)
+    return conclude(plan, sampled, started_at, out_dir)
+
+
+async def _smoke(session: aiohttp.ClientSession, plan: Plan) -> smoke.Smoke | None:
+    """The candidate's smoke failure, None when all is well; raises for the baseline's."""
+    for url in plan.baseline:
+        found = await smoke.check(session, url)
+        if found.refused:
+            raise NotAllowed(f"baseline {url}: {found.reason}", hint="mcctl up renews credentials")
+        if not found.passed:
+            raise CouldNotTell(
+                f"baseline {url}: {found.reason}", hint="a healthy baseline is needed to compare"
+            )
+    failure = None
+    for url in plan.candidate:
+        found = await smoke.check(session, url)
+        if found.unreachable:
+            raise CouldNotTell(
+                f"candidate {url}: {found.reason}", hint="is it up? mcctl status shows it"
+            )
+        failure = failure or (None if found.passed else found)
+    return failure
+
+
+def conclude(plan: Plan, sampled: Sampled, started_at: datetime, out_dir: Path) -> CanaryResult:
+    """Judge what was sampled, write the files, and say what it means.
+
+    Raises:
+        CouldNotTell: No pair was completed, the baseline went down, or the run is void.
+        Declined: The run was interrupted.
+    """
+    if sampled.base_s.size == 0:
+        if sampled.stopped == "interrupted":
+            raise Declined("interrupted before the first pair was complete")
+        raise CouldNotTell("no pair was completed", hint="is the rate too high for this machine?")
+    base, cand = Samples(sampled.base_s), Samples(sampled.cand_s)
+    judgement = judge(base, cand, margin=plan.margin, planned_pairs=plan.pairs)
+    lateness_s = float(np.quantile(sampled.lateness_s, 0.99))
+    by_evidence = judgement.kind in ("regressed", "errors")
+    void = lateness_s > plan.lateness_limit_s and not by_evidence
+    verdict = {
+        **judgement.as_dict(),
+        "stopped": sampled.stopped,
+        "failures": {"baseline": sampled.base_failures, "candidate": sampled.cand_failures},
+        "parameters": plan.parameters(),
+        "urls": {"baseline": list(plan.baseline), "candidate": list(plan.candidate)},
+        "lateness": {
+            "p99_ms": round(lateness_s * 1000, 3),
+            "limit_ms": round(plan.lateness_limit_s * 1000, 3),
+        },
+        **_times(started_at),
+    }
+    late = (
+        f"the run is void: the driver sent {lateness_s * 1000:.1f} ms late (p99), "
+        f"limit is {plan.lateness_limit_s * 1000:.0f} ms"
+    )
+    if void:
+        # Whoever reads the file alone must not find a PROMOTE in it.
+        verdict |= {"verdict": "HOLD", "kind": "void", "reason": late}
+    files.write_run(out_dir, base, cand, verdict)
+    if sampled.stopped == "interrupted":
+        raise Declined(f"interrupted after {base.n} pairs", hint=f"samples are in {out_dir}")
+    failing = sampled.stopped == "baseline-failing" or is_failing(base.errors, base.n)
+    if failing and not by_evidence:
+        why = ", ".join(f"{count} x {name}" for name, count in sampled.base_failures.items())
+        raise CouldNotTell(
+            f"the baseline failed {base.errors} of {base.n} requests ({why})",
+            hint=f"nothing can be compared with it; lower --rate if the machine is full, "
+            f"or see {out_dir}",
+        )
+    if void:
+        raise CouldNotTell(late, hint="give the driver a calmer machine, or a lower --rate")
+    return CanaryResult(promote=judgement.promote, verdict=verdict, out_dir=out_dir)
+
+
+def _smoke_verdict(plan: Plan, failure: smoke.Smoke, started_at: datetime) -> dict[str, Any]:
+    """A HOLD without samples; every figure that was not measured is null."""
+    nothing = {"n": 0, "errors": 0, "p95_ms": None}
+    return {
+        "verdict": "HOLD",
+        "kind": "smoke",
+        "reason": f"candidate {failure.url}: {failure.reason}",
+        "rehearsal": plan.rehearsal,
+        "baseline": nothing,
+        "candidate": nothing,
+        "regression": None,
+        "interval": None,
+        "margin": plan.margin,
+        "looks": 0,
+        "pairs_needed": None,
+        "method": "smoke check: agent card, and an operation that is undone",
+        "runbook": None,
+        "parameters": plan.parameters(),
+        "urls": {"baseline": list(plan.baseline), "candidate": list(plan.candidate)},
+        "lateness": None,
+        **_times(started_at),
+    }
+
+
+def _times(started_at: datetime) -> dict[str, str]:
+    ended_at = datetime.now(UTC)
+    return {
+        "started_at": started_at.isoformat(timespec="milliseconds"),
+        "ended_at": ended_at.isoformat(timespec="milliseconds"),
+    }
+
+
+@contextmanager
+def _stop_on_signal(driver: PairDriver) -> Iterator[None]:
+    """Ctrl-C and SIGTERM stop the sending, so that what was sampled can be written."""
+    loop = asyncio.get_running_loop()
+    caught: list[signal.Signals] = []
+    stop: Callable[[], None] = lambda: driver.stop("interrupted")  # noqa: E731
+    for number in (signal.SIGINT, signal.SIGTERM):
+        try:
+            loop.add_signal_handler(number, stop)
+        except (ValueError, RuntimeError, NotImplementedError):  # not the main thread, or Windows
+            continue
+        caught.append(number)
+    try:
+        yield
+    finally:
+        for number in caught:
+            loop.remove_signal_handler(number)

@@ -1,0 +1,104 @@
+"""The smoke check before the pairs: does each instance speak A2A, and can it undo what it does?
+
+Per instance: its agent card, and the catalogue operation `canary-probe`, whose effects the
+platform undoes itself. What a failure means depends on the side, so each is told apart:
+`Unreachable` (nothing answered) and `Smoke` (it answered, wrongly).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from dataclasses import dataclass
+from urllib.parse import urljoin
+
+import aiohttp
+
+from mc_ops.canary import exchange
+
+OPERATION = "canary-probe"
+OUTCOME = "compensated"
+_INPUT = {"item": "widget", "quantity": 1}  # reserved, then given back
+_TIMEOUT_S = 15.0
+_POLL_S = 0.2
+_UNAUTHORISED = (401, 403)
+
+
+@dataclass(frozen=True, slots=True)
+class Smoke:
+    """One instance's smoke result; `reason` is empty when it passed."""
+
+    url: str
+    reason: str = ""
+    unreachable: bool = False
+    refused: bool = False
+
+    @property
+    def passed(self) -> bool:
+        """Whether card and operation were as they must be."""
+        return not self.reason
+
+
+async def check(session: aiohttp.ClientSession, url: str) -> Smoke:
+    """Check one instance; never raises for what the instance does."""
+    try:
+        async with asyncio.timeout(_TIMEOUT_S):
+            reason = await _card(session, url)
+            if reason:
+                return Smoke(url, reason)
+            return await _operation(session, url)
+    except TimeoutError:
+        return Smoke(url, f"no answer to the smoke check within {_TIMEOUT_S:.0f} s")
+    except aiohttp.ClientConnectorError as error:
+        return Smoke(url, f"cannot connect: {error.strerror or 'refused'}", unreachable=True)
+    except (aiohttp.ClientError, OSError) as error:
+        return Smoke(url, f"the connection broke: {type(error).__name__}", unreachable=True)
+
+
+async def _card(session: aiohttp.ClientSession, url: str) -> str:
+    async with session.get(urljoin(url, "/.well-known/agent-card.json")) as answer:
+        if answer.status != 200:
+            return f"agent card: HTTP {answer.status}"
+        try:
+            card = json.loads(await answer.read())
+        except ValueError:
+            return "agent card: not JSON"
+    return "" if isinstance(card, dict) and card.get("name") else "agent card: has no name"
+
+
+async def _operation(session: aiohttp.ClientSession, url: str) -> Smoke:
+    call = exchange.send_message(
+        [{"data": _INPUT}],
+        {
+            "agent": "fulfilment",
+            "purpose": "support",
+            "residency": "eu",
+            "operation": OPERATION,
+        },
+    )
+    status, body = await _post(session, url, call)
+    if status in _UNAUTHORISED:
+        return Smoke(url, f"the canary's token was refused: HTTP {status}", refused=True)
+    task = exchange.task_of(body) if status == 200 else None
+    while task is not None and not exchange.has_ended(task):
+        await asyncio.sleep(_POLL_S)
+        query = {"jsonrpc": "2.0", "id": 1, "method": "GetTask", "params": {"id": task.get("id")}}
+        status, body = await _post(session, url, query)
+        task = exchange.task_of(body)
+    if task is None:
+        return Smoke(url, f"operation {OPERATION}: {exchange.failure_of(status, body)}")
+    outcome = exchange.outcome_of(task)
+    if outcome != OUTCOME:
+        return Smoke(
+            url,
+            f"operation {OPERATION} ended {exchange.state_of(task) or 'without a state'}, outcome "
+            f'"{outcome}"; expected outcome "{OUTCOME}"',
+        )
+    return Smoke(url)
+
+
+async def _post(
+    session: aiohttp.ClientSession, url: str, call: dict[str, object]
+) -> tuple[int, bytes]:
+    async with session.post(url, data=json.dumps(call).encode()) as answer:
+        return answer.status, await answer.read()

@@ -1,0 +1,95 @@
+"""What is said in Slack, as Block Kit; made from results as JSON, so it knows no other room."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+_LONGEST_TEXT = 2900  # Slack's limit for a section is 3,000 characters
+_LONGEST_FIELD = 1900  # and 2,000 for a field
+_ICONS = {"PROMOTE": ":white_check_mark:", "HOLD": ":no_entry:"}
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A message: the fallback text, and the blocks that Slack shows instead."""
+
+    text: str
+    blocks: tuple[dict[str, Any], ...]
+
+
+def canary_message(verdict: Mapping[str, Any]) -> Message:
+    """The message about a canary verdict.
+
+    Args:
+        verdict: What `verdict.json` has; figures may be null.
+    """
+    word = str(verdict["verdict"])
+    rehearsal = "rehearsal, " if verdict["rehearsal"] else ""
+    headline = f"Canary: {word} ({rehearsal}margin {verdict['margin']})"
+    reason = str(verdict["reason"])
+    blocks: list[dict[str, Any]] = [
+        {"type": "header", "text": {"type": "plain_text", "text": headline[:150]}},
+        _section(f"{_ICONS.get(word, ':grey_question:')} *{word}* - {_escaped(reason)}"),
+        {"type": "section", "fields": [_field(name, text) for name, text in _figures(verdict)]},
+    ]
+    if verdict["rehearsal"]:
+        blocks.append(
+            _section(
+                f":warning: *Rehearsal, margin {verdict['margin']}: not the full verdict.* "
+                "Too few pairs were planned to decide the 5 % margin."
+            )
+        )
+    blocks.append({"type": "context", "elements": [_mrkdwn(_origin(verdict), _LONGEST_FIELD)]})
+    return Message(text=f"{headline}: {_escaped(reason)}"[:_LONGEST_TEXT], blocks=tuple(blocks))
+
+
+def _figures(verdict: Mapping[str, Any]) -> list[tuple[str, str]]:
+    figures = [
+        (f"{side} p95", f"{_ms(verdict[side]['p95_ms'])}, {_failed(verdict[side])}")
+        for side in ("baseline", "candidate")
+    ]
+    interval = verdict["interval"]
+    bounds = f" ({interval[0]:+.1%} to {interval[1]:+.1%})" if interval else ""
+    regression = verdict["regression"]
+    figures.append(
+        ("regression", "not measured" if regression is None else f"{regression:+.1%}{bounds}")
+    )
+    runbook = verdict.get("runbook") or {}
+    percent = runbook.get("regression_percent")
+    figures.append(("runbook's figure", "not measured" if percent is None else f"{percent:+.1f} %"))
+    return figures
+
+
+def _failed(side: Mapping[str, Any]) -> str:
+    return f"{side['errors']} of {side['n']} failed"
+
+
+def _ms(value: float | None) -> str:
+    return "not measured" if value is None else f"{value:.1f} ms"
+
+
+def _origin(verdict: Mapping[str, Any]) -> str:
+    urls = verdict.get("urls") or {}
+    sides = (
+        f"{side} {', '.join(urls[side])}" for side in ("baseline", "candidate") if side in urls
+    )
+    return _escaped(", ".join([*sides, f"ended {verdict.get('ended_at', 'unknown')}"]))
+
+
+def _section(text: str) -> dict[str, Any]:
+    return {"type": "section", "text": _mrkdwn(text, _LONGEST_TEXT)}
+
+
+def _field(name: str, text: str) -> dict[str, Any]:
+    return _mrkdwn(f"*{_escaped(name)}*\n{_escaped(text)}", _LONGEST_FIELD)
+
+
+def _mrkdwn(text: str, longest: int) -> dict[str, Any]:
+    return {"type": "mrkdwn", "text": text[:longest]}
+
+
+def _escaped(text: str) -> str:
+    """Slack's three control characters, so that a URL or reason cannot mention @channel."""
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

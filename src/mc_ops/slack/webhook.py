@@ -1,0 +1,62 @@
+"""Posting to a Slack incoming webhook. The webhook's URL is a secret: it is never in an error."""
+
+from __future__ import annotations
+
+import logging
+from urllib.parse import urlsplit
+
+from slack_sdk.webhook import WebhookClient
+
+from mc_ops.errors import CouldNotTell
+from mc_ops.slack.messages import Message
+
+_TIMEOUT_S = 5
+_OK = 200
+
+# slack_sdk logs what went wrong together with the URL; whoever can read that log could post.
+_SILENT = logging.getLogger(f"{__name__}.silent")
+_SILENT.setLevel(logging.CRITICAL + 1)
+
+
+class NotPosted(CouldNotTell):
+    """Slack did not take the message."""
+
+    code = "slack-not-posted"
+
+
+def post(webhook_url: str, message: Message) -> None:
+    """Post one message.
+
+    Args:
+        webhook_url: An incoming webhook's URL.
+        message: Text and blocks.
+
+    Raises:
+        NotPosted: When Slack cannot be reached or refuses; says neither URL nor message.
+    """
+    if not _is_http(webhook_url):
+        raise NotPosted(
+            "SLACK_WEBHOOK_URL is not an http(s) URL", hint="take it from the app's webhook page"
+        )
+    client = WebhookClient(webhook_url, timeout=_TIMEOUT_S, logger=_SILENT)
+    try:
+        answer = client.send(text=message.text, blocks=list(message.blocks))
+    except Exception as error:  # noqa: BLE001 - see below
+        # The SDK passes on whatever urllib raises; its text may hold the URL, hence `from None`.
+        raise NotPosted(
+            f"Slack could not be reached ({type(error).__name__})",
+            hint="check the network and SLACK_WEBHOOK_URL",
+        ) from None
+    if answer.status_code != _OK:
+        raise NotPosted(
+            f"Slack refused the message: HTTP {answer.status_code}",
+            hint="a revoked webhook answers 403 or 404",
+        )
+
+
+def _is_http(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return False
+    return parts.scheme in ("http", "https") and bool(parts.hostname)

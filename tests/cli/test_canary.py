@@ -1,0 +1,217 @@
+"""`mcctl canary` as a user runs it: a process, its exit code, its stdout and stderr."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from aiohttp import web
+
+_FAKE = Path(__file__).parents[1] / "unit" / "mc_ops" / "canary" / "fake_edge.py"
+_SPEC = importlib.util.spec_from_file_location("fake_edge", _FAKE)
+assert _SPEC is not None
+assert _SPEC.loader is not None
+fake_edge = importlib.util.module_from_spec(_SPEC)
+sys.modules.setdefault("fake_edge", fake_edge)
+_SPEC.loader.exec_module(fake_edge)
+
+TOKEN = fake_edge.TOKEN
+# Only this group, so that these transcripts do not depend on the other groups' modules.
+MCCTL = [
+    sys.executable,
+    "-c",
+    """import mc_ops.cli.main as m
+import mc_ops.canary.plan as plan
+plan.REHEARSAL_LATENESS_LIMIT_S = 30.0  # the machine that runs tests may be busy
+m.GROUPS = {'canary': m.GROUPS['canary']}
+m.VERB_MODULES = ()
+m.main()""",
+]
+Edge = Callable[..., Any]
+
+
+@pytest.fixture
+def edge() -> Iterator[Edge]:
+    """Start fake edges: `edge(latency_s=0.02)`; they end with the test."""
+    with ExitStack() as stack:
+        yield lambda **how: stack.enter_context(fake_edge.serving(fake_edge.FakeEdge(**how)))
+
+
+def _env(home: Path, **more: str) -> dict[str, str]:
+    kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+    return kept | {"MC_HOME": str(home), "MC_CANARY_TOKEN": TOKEN, "NO_COLOR": "1"} | more
+
+
+def _mcctl(home: Path, *args: str, **env: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*MCCTL, "canary", *args],
+        env=_env(home, **env),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def _write(path: Path, latencies: Any) -> str:
+    path.write_text("".join(f"{value:.6f}\n" for value in latencies))
+    return str(path)
+
+
+def _latencies(n: int, seed: int) -> Any:
+    return 0.01 * np.random.default_rng(seed).lognormal(0, 0.2, n)
+
+
+def test_judge_equal_files_promotes_with_exit_0(tmp_path: Path) -> None:
+    """Equal sides: PROMOTE on stdout, exit 0, nothing on stderr."""
+    base = _write(tmp_path / "base.lat", _latencies(20_000, 1))
+    cand = _write(tmp_path / "cand.lat", _latencies(20_000, 2))
+    done = _mcctl(tmp_path, "judge", base, cand)
+    assert done.returncode == 0
+    assert done.stdout.startswith("✔ PROMOTE (promoted): p95 ")
+    assert "rehearsal" not in done.stdout
+    assert "runbook     " in done.stdout
+    assert done.stderr == ""
+
+
+def test_judge_slower_file_holds_with_exit_1_in_json(tmp_path: Path) -> None:
+    """A slower candidate: HOLD as JSON with the promised keys, exit 1."""
+    base = _write(tmp_path / "base.lat", _latencies(20_000, 1))
+    cand = _write(tmp_path / "cand.lat", 1.2 * _latencies(20_000, 2))
+    done = _mcctl(tmp_path, "judge", base, cand, "--output", "json")
+    assert done.returncode == 1
+    found = json.loads(done.stdout)
+    assert (found["schema_version"], found["verdict"], found["kind"]) == (1, "HOLD", "regressed")
+    assert found["baseline"]["n"] == 20_000
+
+
+def test_judge_rehearsal_is_said(tmp_path: Path) -> None:
+    """A margin above 5 % is called a rehearsal."""
+    base = _write(tmp_path / "base.lat", _latencies(3000, 1))
+    done = _mcctl(tmp_path, "judge", base, base, "--margin", "0.25")
+    assert done.returncode == 0
+    assert "rehearsal, margin 0.25; not the full verdict" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [("0.1\nbad\n", "line 2: expected a latency"), ("", "no samples"), (None, "cannot read")],
+)
+def test_judge_unusable_file_exit_2(tmp_path: Path, content: str | None, message: str) -> None:
+    """A file that cannot be used: exit 2, file and line on stderr, nothing on stdout."""
+    good = _write(tmp_path / "base.lat", [0.1] * 10)
+    bad = tmp_path / "cand.lat"
+    if content is not None:
+        bad.write_text(content)
+    done = _mcctl(tmp_path, "judge", good, str(bad))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert message in done.stderr
+    assert "cand.lat" in done.stderr
+
+
+def test_run_promotes_posts_and_writes_files(edge: Edge, tmp_path: Path) -> None:
+    """Equal sides: exit 0, JSON alone on stdout, files under MC_HOME, a message in Slack."""
+    posted: list[Any] = []
+
+    async def webhook(request: web.Request) -> web.Response:
+        body = await request.json()
+        if not body.get("text") and not body.get("blocks"):
+            return web.Response(status=400, text="no_text")
+        posted.append(body)
+        return web.Response(text="ok")
+
+    slack_app = web.Application()
+    slack_app.router.add_post("/hook", webhook)
+    # Slow enough that a busy test machine adds little to it.
+    base, cand = edge(latency_s=0.2), edge(latency_s=0.2)
+    with fake_edge.serving_app(slack_app) as slack:
+        done = _mcctl(
+            tmp_path,
+            *("run", "--baseline", base.url, "--candidate", cand.url, "--minutes", "0.05"),
+            *("--rate", "120", "--margin", "1.0", "--output", "json"),
+            SLACK_WEBHOOK_URL=f"{slack}/hook",
+        )
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert (found["verdict"], found["rehearsal"]) == ("PROMOTE", True)
+    assert {path.name for path in Path(found["out_dir"]).iterdir()} == {
+        "base.lat",
+        "cand.lat",
+        "verdict.json",
+    }
+    assert Path(found["out_dir"]).parent == tmp_path / "runs"
+    assert "(rehearsal, margin 1.0; not the full verdict)" in done.stderr
+    assert posted[0]["text"].startswith("Canary: PROMOTE (rehearsal, margin 1.0)")
+    assert TOKEN not in done.stdout + done.stderr
+
+
+def test_run_failing_candidate_exit_1_even_when_slack_is_down(edge: Edge, tmp_path: Path) -> None:
+    """HOLD stays HOLD when Slack cannot be reached; the webhook's URL is not shown."""
+    base, cand = edge(), edge(error_every=8)
+    done = _mcctl(
+        tmp_path,
+        *("run", "--baseline", base.url, "--candidate", cand.url, "--minutes", "0.05"),
+        *("--rate", "200", "--margin", "0.5"),
+        SLACK_WEBHOOK_URL="http://127.0.0.1:9/s3cr3t",
+    )
+    assert done.returncode == 1, done.stderr
+    assert done.stdout.startswith("✘ HOLD (errors): the candidate alone failed in ")
+    assert "the verdict stands" in done.stderr
+    assert "s3cr3t" not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("args", "env", "code", "message"),
+    [
+        (["--baseline", "nonsense"], {}, 2, 'baseline is not an http(s) URL: "nonsense"'),
+        (["--rate", "5"], {}, 2, "300 pairs cannot decide even a margin of 0.25"),
+        (["--minutes", "-1"], {}, 2, "minutes must be above 0"),
+        ([], {}, 3, "cannot connect"),
+        ([], {"MC_CANARY_TOKEN": ""}, 4, "no token for the canary's tenant CANARY"),
+    ],
+)
+def test_run_that_cannot_start_exit_code(
+    tmp_path: Path, args: list[str], env: dict[str, str], code: int, message: str
+) -> None:
+    """What cannot start says why on stderr, with the exit code of its kind."""
+    usual = {"--baseline": "http://127.0.0.1:9", "--candidate": "http://127.0.0.1:9"}
+    usual |= {"--minutes": "1"} | dict(zip(args[::2], args[1::2], strict=True))
+    flat = [part for pair in usual.items() for part in pair]
+    done = _mcctl(tmp_path, "run", *flat, **env)
+    assert (done.returncode, done.stdout) == (code, "")
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_run_ctrl_c_exit_5_with_samples(edge: Edge, tmp_path: Path) -> None:
+    """Ctrl-C in the middle: exit 5, samples written, no traceback."""
+    base, cand = edge(), edge()
+    out = tmp_path / "out"
+    command = [
+        *(*MCCTL, "canary", "run", "--baseline", base.url, "--candidate", cand.url),
+        *("--minutes", "0.2", "--rate", "200", "--margin", "0.5", "--out-dir", str(out)),
+    ]
+    with subprocess.Popen(
+        command, env=_env(tmp_path), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        # The warm-up has 240 pairs; ask for a few more, so that some are measured.
+        while len(cand.questions) < 300:
+            cand.answered.clear()
+            assert cand.answered.wait(20)
+        process.send_signal(signal.SIGINT)
+        stdout, stderr = process.communicate(timeout=30)
+    assert (process.returncode, stdout) == (5, "")
+    assert "interrupted after" in stderr
+    assert "Traceback" not in stderr
+    assert (out / "base.lat").read_bytes()
+    assert json.loads((out / "verdict.json").read_text())["stopped"] == "interrupted"

@@ -1,0 +1,67 @@
+"""The driver's promises that a whole run does not show."""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from mc_contract.judgement import EarlyHold
+from mc_ops.canary.driver import Load, PairDriver, Sampled, open_session
+
+Edge = Callable[..., Any]
+
+
+async def _drive(load: Load) -> Sampled:
+    async with open_session("mc_test_canary") as session:
+        driver = PairDriver(session, load, random.Random(1), EarlyHold(1.0, load.pairs))
+        return await driver.run(10_000, lambda *_: None)
+
+
+async def test_driver_frozen_server_counts_from_intended_start(edge: Edge) -> None:
+    """Requests due while a server hangs carry the wait: no coordinated omission."""
+    base, cand = edge(), edge(latency_s=0.3, spread_s=0.0)
+    sampled = await _drive(Load([base.url], [cand.url], pairs=100, rate=500.0))
+    # Closed-loop, 100 requests of 0.3 s would have taken 30 s; open-loop all went out in 0.2 s.
+    assert len(sampled.lateness_s) == 200
+    assert (sampled.cand_s >= 0.3).all()
+    assert len(cand.questions) == len(base.questions) == 100
+
+
+async def test_driver_timeout_is_error(edge: Edge) -> None:
+    """A request that takes longer than the timeout is a failed request."""
+    base, cand = edge(), edge(error_every=2, error_style="hang")
+    sampled = await _drive(Load([base.url], [cand.url], pairs=20, rate=100.0, timeout_s=1.0))
+    assert int(np.isnan(sampled.cand_s).sum()) == 10
+    assert not np.isnan(sampled.base_s).any()
+
+
+async def test_driver_order_within_pairs_is_random(edge: Edge) -> None:
+    """Neither side always goes first."""
+    base = edge()
+    order: list[str] = []
+    lock = threading.Lock()
+    one, two = edge(), edge()
+    for name, side in (("base", one), ("cand", two)):
+        side.questions = _Recorder(name, order, lock)
+    await _drive(Load([one.url], [two.url], pairs=60, rate=200.0))
+    firsts = order[0::2]
+    assert {"base", "cand"} <= set(firsts)
+    assert base.questions == []
+
+
+class _Recorder(list[dict[str, Any]]):
+    """A list of questions that also writes down whose turn it was."""
+
+    def __init__(self, name: str, order: list[str], lock: threading.Lock) -> None:
+        super().__init__()
+        self._name, self._order, self._lock = name, order, lock
+
+    def append(self, message: dict[str, Any]) -> None:
+        """Keep the question and its side."""
+        with self._lock:
+            self._order.append(self._name)
+        super().append(message)

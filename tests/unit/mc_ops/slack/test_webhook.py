@@ -1,0 +1,155 @@
+"""Messages reach a server that speaks Slack's webhook protocol, and failures say no secret."""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from typing import Any
+
+import pytest
+
+from mc_ops.slack import Message, NotPosted, canary_message, post
+
+SECRET_PATH = "/services/T000/B000/s3cr3t"
+
+VERDICT: dict[str, Any] = {
+    "verdict": "HOLD",
+    "kind": "regressed",
+    "reason": "p95 +31.2% <!channel> & more",
+    "rehearsal": True,
+    "margin": 0.25,
+    "baseline": {"n": 3000, "errors": 1, "p95_ms": 8.25},
+    "candidate": {"n": 3000, "errors": 0, "p95_ms": 10.8},
+    "regression": 0.312,
+    "interval": [0.2, 0.4],
+    "runbook": {"regression_percent": 30.9},
+    "urls": {"baseline": ["http://a:1/"], "candidate": ["http://b:2/"]},
+    "ended_at": "2025-01-01T00:00:00.000+00:00",
+}
+
+
+@dataclass
+class FakeSlack:
+    """Slack's incoming webhook as documented: refuses what has neither text nor blocks."""
+
+    url: str = ""
+    posted: list[dict[str, Any]] = field(default_factory=list)
+
+
+@contextmanager
+def _serving(slack: FakeSlack) -> Iterator[None]:
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            raw = self.rfile.read(int(self.headers["Content-Length"]))
+            status, text = self._judge(raw)
+            self.send_response(status)
+            self.end_headers()
+            self.wfile.write(text.encode())
+
+        def _judge(self, raw: bytes) -> tuple[int, str]:
+            if self.path != SECRET_PATH:
+                return 404, "no_service"
+            if not self.headers["Content-Type"].startswith("application/json"):
+                return 400, "invalid_payload"
+            try:
+                body = json.loads(raw)
+            except ValueError:
+                return 400, "invalid_payload"
+            if not body.get("text") and not body.get("blocks"):
+                return 400, "no_text"
+            for block in body.get("blocks", []):
+                texts = [block.get("text"), *block.get("fields", []), *block.get("elements", [])]
+                if any(text and not 0 < len(text["text"]) <= 3000 for text in texts):
+                    return 400, "invalid_blocks"
+            slack.posted.append(body)
+            return 200, "ok"
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    slack.url = f"http://127.0.0.1:{server.server_port}"
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        yield
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+@pytest.fixture
+def slack() -> Iterator[FakeSlack]:
+    """A Slack webhook on loopback."""
+    fake = FakeSlack()
+    with _serving(fake):
+        yield fake
+
+
+def test_post_canary_message_accepted(slack: FakeSlack) -> None:
+    """The message has fallback text and blocks, the figures, and the rehearsal notice."""
+    post(slack.url + SECRET_PATH, canary_message(VERDICT))
+    (body,) = slack.posted
+    assert body["text"].startswith("Canary: HOLD (rehearsal, margin 0.25)")
+    shown = json.dumps(body["blocks"])
+    for part in ("8.2 ms", "10.8 ms", "+31.2%", "1 of 3000 failed", "not the full verdict"):
+        assert part in shown
+    assert "<!channel>" not in shown
+
+
+def test_post_smoke_verdict_without_figures_accepted(slack: FakeSlack) -> None:
+    """A verdict without samples is posted too, its figures "not measured"."""
+    nothing = {"n": 0, "errors": 0, "p95_ms": None}
+    verdict = VERDICT | {
+        "kind": "smoke",
+        "reason": "x" * 5000,
+        "baseline": nothing,
+        "candidate": nothing,
+        "regression": None,
+        "interval": None,
+        "runbook": None,
+        "rehearsal": False,
+    }
+    post(slack.url + SECRET_PATH, canary_message(verdict))
+    assert "not measured" in json.dumps(slack.posted)
+
+
+def test_post_bare_json_refused_by_slack(slack: FakeSlack) -> None:
+    """The fake refuses what the runbook's curl sent: a body without text or blocks."""
+    with pytest.raises(NotPosted, match="HTTP 400"):
+        post(slack.url + SECRET_PATH, Message(text="", blocks=()))
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://127.0.0.1:9/services/s3cr3t",
+        "file:///s3cr3t",
+        "s3cr3t",
+        "http://[s3cr3t",
+        "http://127.0.0.1:notaport/s3cr3t",
+        "http://127.0.0.1:9/s3cr3t with space",
+    ],
+)
+def test_post_failure_never_shows_url(
+    url: str, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Whatever goes wrong, the webhook's URL is in no error, log or output."""
+    caplog.set_level(logging.DEBUG)
+    with pytest.raises(NotPosted) as caught:
+        post(url, canary_message(VERDICT))
+    told = f"{caught.value.message} {caught.value.hint} {caplog.text} {capfd.readouterr()}"
+    assert "s3cr3t" not in told
+    assert caught.value.__suppress_context__ or caught.value.__context__ is None
+
+
+def test_post_revoked_webhook_told(slack: FakeSlack) -> None:
+    """A webhook that Slack does not know is told by its status."""
+    with pytest.raises(NotPosted, match="HTTP 404"):
+        post(slack.url + "/gone", canary_message(VERDICT))
