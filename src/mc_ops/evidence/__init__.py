@@ -1,0 +1,55 @@
+"""Building evidence packs from what runs left behind and what the service says of itself.
+
+The format and `verify` are in `mc_contract.evidence`, pure; here are files, keys and HTTP. Nothing
+is invented: a source that gave nothing is a control that says so.
+
+    parts = [canary_part(newest_canary(home / "runs")), *service_parts(url, ledger_key)]
+    built = build(parts, release=release, ..., key=ensure_key(home))
+    write_pack(out, built.raw)
+"""
+
+from __future__ import annotations
+
+from mc_ops.evidence.build import (
+    Built,
+    build,
+    commit_of,
+    extract,
+    read_file,
+    release_name,
+    write_pack,
+)
+from mc_ops.evidence.keys import ensure_key, load_key, trusted_keys
+from mc_ops.evidence.parts import Part
+from mc_ops.evidence.runs import (
+    JOURNAL,
+    PREFLIGHT,
+    canary_in,
+    canary_part,
+    journal_part,
+    newest_canary,
+    preflight_part,
+)
+from mc_ops.evidence.service import service_parts
+
+__all__ = [
+    "JOURNAL",
+    "PREFLIGHT",
+    "Built",
+    "Part",
+    "build",
+    "canary_in",
+    "canary_part",
+    "commit_of",
+    "ensure_key",
+    "extract",
+    "journal_part",
+    "load_key",
+    "newest_canary",
+    "preflight_part",
+    "read_file",
+    "release_name",
+    "service_parts",
+    "trusted_keys",
+    "write_pack",
+]

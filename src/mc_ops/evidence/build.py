@@ -1,0 +1,146 @@
+"""Put a pack together and write it; take one apart for other people's tools."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import tempfile
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from mc_contract.evidence import PackError, PrivateKey, Release, Statement, build_pack, read_pack
+from mc_contract.evidence.strict import PACK_LIMITS
+from mc_ops.errors import CouldNotTell, UnusableInput
+from mc_ops.evidence.parts import Part
+
+_GIT_TIMEOUT_S = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """A pack's bytes, and what it says."""
+
+    raw: bytes
+    statement: Statement
+    artifacts: dict[str, bytes]
+
+
+def build(
+    parts: Iterable[Part],
+    *,
+    release: Release,
+    created_at: datetime,
+    environment: str,
+    run_id: str,
+    key: PrivateKey,
+) -> Built:
+    """The signed pack of all parts.
+
+    Raises:
+        CouldNotTell: no source gave anything.
+        UnusableInput: the parts don't make a pack that would verify.
+    """
+    whole = Part()
+    for part in parts:
+        whole.merge(part)
+    if not whole.artifacts:
+        reasons = "; ".join(control.reason for control in whole.controls)
+        raise CouldNotTell(
+            f"there is nothing to pack: {reasons}",
+            hint="run a canary first, or name one: --canary DIR",
+        )
+    statement = Statement(
+        {}, release, created_at, environment, run_id, tuple(whole.claims), tuple(whole.controls)
+    )
+    try:
+        raw = build_pack(statement, whole.artifacts, key)
+    except PackError as cause:
+        raise UnusableInput(f"the pack can't be built: {cause.message}") from cause
+    return Built(raw, statement, whole.artifacts)
+
+
+def write_pack(path: Path, raw: bytes) -> None:
+    """Write the file whole or not at all; folders above it are made.
+
+    Raises:
+        CouldNotTell: it can't be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(raw)
+                file.flush()
+                os.fsync(file.fileno())
+            Path(temporary).chmod(0o644)  # evidence is for reading; it holds no secrets
+            Path(temporary).replace(path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+    except OSError as cause:
+        raise CouldNotTell(f"{path} can't be written: {cause.strerror}") from cause
+
+
+def read_file(path: Path) -> bytes:
+    """The file's bytes, one more than a pack may have at most.
+
+    Raises:
+        UnusableInput: it can't be read.
+    """
+    try:
+        with path.open("rb") as file:
+            return file.read(PACK_LIMITS.max_bytes + 1)
+    except OSError as cause:
+        raise UnusableInput(f"{path} can't be read: {cause.strerror}") from cause
+
+
+def extract(raw: bytes, folder: Path) -> list[Path]:
+    """Write what a pack holds, for checking by other tools; nothing is verified here.
+
+    Args:
+        raw: The pack's bytes.
+        folder: Gets `pae.bin` (what is signed), `signature.der`, `statement.json` and the
+            artefacts under `artifacts/`; files of those names are overwritten.
+
+    Raises:
+        UnusableInput: it is no pack.
+        CouldNotTell: a file can't be written.
+    """
+    try:
+        pack = read_pack(raw)
+    except PackError as cause:
+        raise UnusableInput(f"not an evidence pack: {cause.message}") from cause
+    files = {
+        folder / "pae.bin": pack.signed_bytes(),
+        folder / "signature.der": pack.signature,
+        folder / "statement.json": pack.payload,
+    }
+    # names were checked by `read_pack`: relative, no dots, so they stay below the folder
+    files |= {folder / "artifacts" / name: content for name, content in pack.artifacts.items()}
+    try:
+        for path, content in files.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+    except OSError as cause:
+        raise CouldNotTell(f"can't extract to {folder}: {cause.strerror}") from cause
+    return list(files)
+
+
+def release_name(out: Path) -> str:
+    """`evidence-v1.2.json` is about `v1.2`; any other file is about its own name."""
+    return out.name.removesuffix(".json").removeprefix("evidence-") or out.name
+
+
+def commit_of(folder: Path) -> str | None:
+    """The commit checked out in `folder` (`-dirty` with changes); None outside a repository."""
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        done = subprocess.run(
+            command, cwd=folder, capture_output=True, text=True, timeout=_GIT_TIMEOUT_S, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return (done.stdout.strip() or None) if done.returncode == 0 else None

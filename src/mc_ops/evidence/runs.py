@@ -1,0 +1,114 @@
+"""What finished runs left on disk: a canary's samples and verdict, a journal, a pre-flight report.
+
+A canary whose verdict file does not follow from its samples is refused here rather than packed;
+a missing source becomes a control that says so.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mc_ops.errors import UnusableInput
+from mc_ops.evidence.parts import NotRecomputable, Part, absent
+
+CANARY_FILES = ("base.lat", "cand.lat", "verdict.json")
+JOURNAL = "journal.jsonl"
+PREFLIGHT = "preflight.json"
+
+
+def canary_in(folder: Path) -> Path | None:
+    """The folder with a canary's files: `folder` itself, or `canary` below it."""
+    for place in (folder, folder / "canary"):
+        if all((place / name).is_file() for name in CANARY_FILES):
+            return place
+    return None
+
+
+def newest_canary(runs: Path) -> Path | None:
+    """The latest canary of all runs, by when its verdict was written."""
+    if not runs.is_dir():
+        return None
+    found = [canary for run in runs.iterdir() if run.is_dir() and (canary := canary_in(run))]
+    return max(found, key=lambda place: (place / "verdict.json").stat().st_mtime, default=None)
+
+
+def canary_part(folder: Path | None) -> Part:
+    """The samples, and the verdict as `verify` will recompute it.
+
+    Raises:
+        UnusableInput: a file is missing, or the verdict does not follow from the samples.
+    """
+    if folder is None:
+        return absent("canary", "no finished canary was found")
+    part = Part()
+    for name in CANARY_FILES:
+        part.artifacts[name] = _read(folder / name)
+    try:
+        part.claim("canary.verdict", "canary.verdict", *CANARY_FILES)
+        for side, name in (("baseline", "base.lat"), ("candidate", "cand.lat")):
+            part.claim(f"canary.{side}.requests", "canary.requests", name)
+            part.claim(f"canary.{side}.p95_ms", "canary.p95_ms", name)
+    except NotRecomputable as cause:
+        raise UnusableInput(
+            f"the canary in {folder} can't be claimed: {cause.message}", hint="run it again"
+        ) from cause
+    names = [claim.id for claim in part.claims]
+    part.measured("canary", f"{_told(part)}, from {folder.resolve().name}", *names)
+    part.declared(
+        "sample-origin",
+        "that the two services gave these samples, side by side, is the word of whoever signed",
+    )
+    return part
+
+
+def journal_part(folder: Path | None) -> Part:
+    """The runbook's journal so far; a last line that is still being written is left out."""
+    if folder is None:
+        return absent("runbook", "no runbook run was given")
+    raw = _read(folder / JOURNAL)
+    part = Part()
+    part.artifacts[JOURNAL] = raw[: raw.rfind(b"\n") + 1]
+    try:
+        part.claim("runbook.steps", "runbook.steps_passed", JOURNAL)
+    except NotRecomputable as cause:
+        return absent("runbook", f"the journal can't be used: {cause.message}")
+    part.measured("runbook", "the steps up to the packing of this evidence", "runbook.steps")
+    return part
+
+
+def preflight_part(report: Path | None) -> Part:
+    """The pre-flight report, as `mcctl preflight --output json` wrote it."""
+    if report is None:
+        return absent("preflight", "no pre-flight report was found")
+    part = Part()
+    part.artifacts[PREFLIGHT] = _read(report)
+    try:
+        part.claim("preflight.checks", "preflight.passed", PREFLIGHT)
+    except NotRecomputable as cause:
+        return absent("preflight", f"the pre-flight report can't be used: {cause.message}")
+    value = part.claims[0].value
+    told = value if isinstance(value, dict) else {}
+    passed, other = told.get("passed"), told.get("other")
+    counts = f"{len(passed) if isinstance(passed, list) else 0} checks passed"
+    others = (
+        ", ".join(f"{name} {state}" for name, state in other.items())
+        if isinstance(other, dict)
+        else ""
+    )
+    part.measured("preflight", f"{counts}; other: {others or 'none'}"[:1000], "preflight.checks")
+    return part
+
+
+def _told(part: Part) -> str:
+    value = part.claims[0].value
+    if not isinstance(value, dict):  # the claim function gives an object
+        return "the verdict"
+    rehearsal = "rehearsal, " if value["rehearsal"] else ""
+    return f"{value['verdict']} ({rehearsal}margin {value['margin']})"
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as cause:
+        raise UnusableInput(f"{path} can't be read: {cause.strerror}") from cause

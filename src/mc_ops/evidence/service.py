@@ -1,0 +1,104 @@
+"""What the running service says of itself at packing time: health, metrics, ledger checkpoint.
+
+A service that is down, or an answer that can't be used, becomes a control that says so.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import httpx
+
+from mc_ops.evidence.parts import NotRecomputable, Part, absent
+
+TIMEOUT_S = 5.0
+MAX_ANSWER_BYTES = 8 * 1024 * 1024
+_ANSWERED = (200, 503)  # a service that can't serve still tells its health, with a 503
+
+
+class _NoAnswer(Exception):
+    """The source gave nothing usable; the text says why."""
+
+
+def service_parts(url: str, ledger_key: Path) -> list[Part]:
+    """Health, metrics and ledger checkpoint of the service at `url`.
+
+    Args:
+        url: The edge, such as `http://127.0.0.1:8080`.
+        ledger_key: The ledger's public key, obtained apart from the service.
+    """
+    # no proxies from the environment: the URL is the source
+    with httpx.Client(base_url=url, timeout=TIMEOUT_S, trust_env=False) as client:
+        return [_health(client), _siem(client), _ledger(client, ledger_key)]
+
+
+def _health(client: httpx.Client) -> Part:
+    part = Part()
+    try:
+        part.artifacts["health.json"] = _get(client, "/health")
+        part.claim("health.ok", "health.ok", "health.json")
+        for name in ("version", "colour"):
+            part.claim(f"health.{name}", "json.pointer", "health.json", pointer=f"/{name}")
+    except (_NoAnswer, NotRecomputable) as error:
+        return absent("health", f"health was not measured: {error}")
+    state = "ok" if part.claims[0].value is True else "not ok"
+    names = [claim.id for claim in part.claims]
+    part.measured("health", f"the service called itself {state} when this was packed", *names)
+    return part
+
+
+def _siem(client: httpx.Client) -> Part:
+    part = Part()
+    metric = "mc_siem_requests_total"
+    try:
+        part.artifacts["metrics.prom"] = _get(client, "/metrics")
+        part.claim("siem.requests", "metrics.sum", "metrics.prom", metric=metric)
+        labels: dict[str, str] = {"status": "success"}
+        part.claim("siem.success", "metrics.sum", "metrics.prom", metric=metric, labels={**labels})
+    except (_NoAnswer, NotRecomputable) as error:
+        return absent("siem-delivery", f"SIEM delivery was not measured: {error}")
+    part.measured(
+        "siem-delivery",
+        "counters of the one process that answered, since it started",
+        "siem.requests",
+        "siem.success",
+    )
+    return part
+
+
+def _ledger(client: httpx.Client, ledger_key: Path) -> Part:
+    part = Part()
+    try:
+        part.artifacts["ledger-checkpoint.txt"] = note = _get(client, "/ledger/checkpoint")
+        try:
+            part.artifacts["ledger.pub"] = ledger_key.read_bytes()
+        except OSError as cause:
+            raise _NoAnswer(f"the ledger's public key can't be read: {cause.strerror}") from cause
+        # by the custom of C2SP a log signs under its origin, the note's first line
+        origin = note.split(b"\n", 1)[0].decode(errors="replace")
+        part.claim(
+            "ledger.checkpoint",
+            "ledger.checkpoint",
+            "ledger-checkpoint.txt",
+            "ledger.pub",
+            key_name=origin,
+        )
+    except (_NoAnswer, NotRecomputable) as error:
+        return absent("ledger", f"the ledger's checkpoint was not measured: {error}")
+    part.measured("ledger", "the ledger signed this head", "ledger.checkpoint")
+    return part
+
+
+def _get(client: httpx.Client, path: str) -> bytes:
+    content = b""
+    try:
+        with client.stream("GET", path) as answer:
+            if answer.status_code not in _ANSWERED:
+                raise _NoAnswer(f"GET {path} answered {answer.status_code}")
+            for chunk in answer.iter_bytes():
+                content += chunk
+                if len(content) > MAX_ANSWER_BYTES:
+                    raise _NoAnswer(f"GET {path} answered more than {MAX_ANSWER_BYTES} bytes")
+    except (httpx.HTTPError, httpx.InvalidURL) as cause:
+        raise _NoAnswer(f"GET {path} failed: {type(cause).__name__}") from cause
+    return content

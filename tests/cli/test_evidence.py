@@ -1,0 +1,303 @@
+"""`mcctl evidence` as a person meets it: pack, verify, extract, and openssl agreeing."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import typer
+
+from mc_contract.judgement import rejudge
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+openssl = pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl")
+shell_tools = pytest.mark.skipif(
+    not all(map(shutil.which, ("openssl", "jq", "base64", "bash"))), reason="needs jq and openssl"
+)
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def mcctl(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Run:
+    """`mcctl`'s own main, composed of the evidence group alone."""
+    main = importlib.import_module("mc_ops.cli.main")
+
+    def run(*args: str | Path) -> tuple[int, str, str]:
+        app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False)
+        app.callback()(lambda: None)
+        monkeypatch.setattr(main, "app", app)
+        monkeypatch.setattr(main, "GROUPS", {"evidence": "mc_ops.cli.evidence"})
+        monkeypatch.setattr(main, "VERB_MODULES", ())
+        monkeypatch.setattr(sys, "argv", ["mcctl", "evidence", *map(str, args)])
+        with pytest.raises(SystemExit) as stopped:
+            main.main()
+        out, err = capfd.readouterr()
+        return int(stopped.value.code or 0), out, err
+
+    return run
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A state folder with one finished rehearsal, and no service running."""
+    folder = tmp_path / "home"
+    for name in ("RUN_DIR", "RUN_ID", "ENV"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("MC_HOME", str(folder))
+    monkeypatch.setenv("MC_EDGE_PORT", "1025")  # nothing listens there
+    monkeypatch.setenv("NO_COLOR", "1")
+    _canary(folder / "runs" / "r1")
+    return folder
+
+
+def _canary(folder: Path, slower: float = 1.0) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    values = np.random.default_rng(7).lognormal(-4, 0.2, 900)
+    base, cand = (
+        "".join(f"{value:.6f}\n" for value in side).encode() for side in (values, values * slower)
+    )
+    told = rejudge(base, cand, {"margin": 0.25, "planned_pairs": 900}).as_dict()
+    (folder / "base.lat").write_bytes(base)
+    (folder / "cand.lat").write_bytes(cand)
+    (folder / "verdict.json").write_text(json.dumps(told))
+
+
+def _pack(mcctl: Run, folder: Path) -> Path:
+    out = folder / "dist" / "evidence-v9.json"
+    code, _, err = mcctl("pack", "--out", out)
+    assert code == 0, err
+    return out
+
+
+def _report(text: str) -> dict[str, Any]:
+    report: dict[str, Any] = json.loads(text)
+    return report
+
+
+def test_pack_then_verify(mcctl: Run, home: Path, tmp_path: Path) -> None:
+    """A fresh home packs its newest canary and verifies with the key it made."""
+    out = tmp_path / "dist" / "evidence-v9.json"
+    code, told, err = mcctl("pack", "--out", out)
+    assert code == 0, err
+    assert "release v9" in told
+    assert "subject  base.lat" in told
+    assert "claim    canary.verdict = PROMOTE (rehearsal, margin 0.25)" in told
+    assert "health: health was not measured" in err
+    assert not [path for path in out.parent.iterdir() if path != out]
+    assert (home / "trust" / "evidence.pub").exists()
+
+    code, told, err = mcctl("verify", out, "--expect-release", "v9")
+    report = _report(told)
+    assert code == 0, report["reasons"]
+    assert report["ok"] is True
+    assert report["verdict"]["verdict"] == "PROMOTE"
+    assert (report["verdict"]["rehearsal"], report["verdict"]["margin"]) == (True, 0.25)
+    statuses = {control["id"]: control["status"] for control in report["controls"]}
+    assert statuses["canary"] == "measured"
+    assert statuses["health"] == "declared, not measured"
+    assert "PROMOTE (rehearsal, margin 0.25)" in err
+
+
+def test_pack_with_hold_verifies_and_shows_the_hold(mcctl: Run, home: Path) -> None:
+    """A HOLD is a verdict like another: the pack verifies, the report says HOLD."""
+    _canary(home / "runs" / "r1", slower=2.0)
+    out = _pack(mcctl, home)
+    code, told, _ = mcctl("verify", out)
+    assert code == 0
+    assert _report(told)["verdict"]["verdict"] == "HOLD"
+
+
+def test_pack_as_json_lists_subjects_and_claims(mcctl: Run, home: Path) -> None:
+    """--output json is one object on stdout."""
+    code, told, _ = mcctl("pack", "--out", home / "x.json", "--output", "json", "--release", "r")
+    report = _report(told)
+    assert code == 0
+    assert report["release"] == "r"
+    assert report["subjects"] == ["base.lat", "cand.lat", "verdict.json"]
+
+
+def test_pack_takes_the_run_it_is_a_step_of(
+    mcctl: Run, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Inside a runbook, the run's journal and pre-flight report come along."""
+    run = home / "runs" / "r1"
+    line = '{"event":"step_finished","step":"canary","outcome":"passed","exit":0}\n'
+    (run / "journal.jsonl").write_text(line)
+    (run / "preflight.json").write_text('{"checks":[{"name":"db","status":"pass"}]}')
+    monkeypatch.setenv("RUN_DIR", str(run))
+    monkeypatch.setenv("RUN_ID", "day-0-x")
+    _, told, _ = mcctl("verify", _pack(mcctl, home))
+    report = _report(told)
+    assert report["ok"] is True
+    assert report["run_id"] == "day-0-x"
+    values = {claim["id"]: claim["recomputed"] for claim in report["claims"]}
+    assert values["runbook.steps"] == {"passed": ["canary"], "other": {}}
+    assert values["preflight.checks"] == {"passed": ["db"], "other": {}}
+
+
+def test_pack_never_takes_another_runs_canary(mcctl: Run, home: Path) -> None:
+    """A run without a canary is packed without one, though another run has one."""
+    run = home / "runs" / "r2"
+    run.mkdir()
+    line = '{"event":"step_finished","step":"up","outcome":"passed","exit":0}\n'
+    (run / "journal.jsonl").write_text(line)
+    code, told, _ = mcctl("pack", "--out", home / "x.json", "--run-dir", run, "--output", "json")
+    assert code == 0
+    assert _report(told)["subjects"] == ["journal.jsonl"]
+    code, _, err = mcctl("pack", "--out", home / "x.json", "--run-dir", home / "absent")
+    assert code == 2
+    assert "is no folder" in err
+
+
+def test_pack_of_nothing_is_refused(mcctl: Run, home: Path) -> None:
+    """With no canary, run or service there is nothing to sign; nothing is written."""
+    shutil.rmtree(home / "runs")
+    code, _, err = mcctl("pack", "--out", home / "evidence-v9.json")
+    assert code == 3
+    assert "nothing to pack" in err
+    assert not (home / "evidence-v9.json").exists()
+    code, _, err = mcctl("pack", "--out", home / "evidence-v9.json", "--canary", home)
+    assert code == 2
+    assert "no finished canary" in err
+
+
+@pytest.mark.parametrize("name", ["base.lat", "cand.lat", "verdict.json"])
+def test_verify_of_a_changed_sample_fails_with_the_reason(
+    name: str, mcctl: Run, home: Path
+) -> None:
+    """One character of an artefact changed: exit 1, and the artefact is named."""
+    out = _pack(mcctl, home)
+    document = json.loads(out.read_text())
+    text = document["artifacts"][name]
+    document["artifacts"][name] = ("M" if text[0] != "M" else "N") + text[1:]
+    out.write_text(json.dumps(document))
+    code, told, err = mcctl("verify", out)
+    report = _report(told)
+    assert code == 1
+    assert report["ok"] is False
+    assert any(f"'{name}' differs from its signed digest" in reason for reason in report["reasons"])
+    assert "does not verify" in err
+
+
+def test_verify_of_another_release_or_key_fails(mcctl: Run, home: Path, tmp_path: Path) -> None:
+    """Release and keys come from outside the pack, and are compared."""
+    out = _pack(mcctl, home)
+    code, told, _ = mcctl("verify", out, "--expect-release", "v8")
+    assert code == 1
+    assert "expected 'v8'" in _report(told)["reasons"][0]
+    other = tmp_path / "other"
+    (home / "secrets" / "evidence.key").rename(tmp_path / "kept.key")
+    (home / "trust").rename(other)
+    _pack(mcctl, home)  # makes a new key
+    code, told, _ = mcctl("verify", out, "--trust", other / "evidence.pub")
+    assert code == 1
+    assert "not among the 1 trusted" in _report(told)["reasons"][0]
+
+
+def test_verify_of_unusable_input(mcctl: Run, home: Path, tmp_path: Path) -> None:
+    """No file, no key: exit 2 and a clear word. A file that is no pack: exit 1 and the reason."""
+    code, _, err = mcctl("verify", tmp_path / "absent.json")
+    assert code == 2
+    assert "no trusted key" in err
+    out = _pack(mcctl, home)
+    code, _, err = mcctl("verify", tmp_path / "absent.json")
+    assert code == 2
+    assert "can't be read" in err
+    out.write_text("{}")
+    code, told, _ = mcctl("verify", out)
+    assert code == 1
+    assert "pack has no 'bundle'" in _report(told)["reasons"]
+
+
+@openssl
+def test_extracted_signature_verifies_with_openssl(mcctl: Run, home: Path, tmp_path: Path) -> None:
+    """`openssl dgst -verify` agrees on the good pack, and not on a changed payload."""
+    out, folder = _pack(mcctl, home), tmp_path / "x"
+    code, told, err = mcctl("extract", out, "--dir", folder)
+    assert code == 0
+    assert "nothing was verified" in err
+    assert str(folder / "artifacts" / "base.lat") in told
+    samples = (home / "runs" / "r1" / "base.lat").read_bytes()
+    assert (folder / "artifacts" / "base.lat").read_bytes() == samples
+    command = ["openssl", "dgst", "-sha256", "-verify", str(home / "trust" / "evidence.pub")]
+    command += ["-signature", str(folder / "signature.der"), str(folder / "pae.bin")]
+    assert subprocess.run(command, capture_output=True, check=False).returncode == 0
+    (folder / "pae.bin").write_bytes((folder / "pae.bin").read_bytes() + b" ")
+    assert subprocess.run(command, capture_output=True, check=False).returncode != 0
+
+
+def test_extract_of_no_pack_is_unusable_input(mcctl: Run, home: Path, tmp_path: Path) -> None:
+    """Nothing is written from a file that is no pack."""
+    bad = tmp_path / "bad.json"
+    bad.write_text('{"artifacts":{"../up":""},"bundle":{}}')
+    code, _, err = mcctl("extract", bad, "--dir", tmp_path / "x")
+    assert code == 2
+    assert "relative path" in err
+    assert home.exists()
+    assert not (tmp_path / "x").exists()
+
+
+@shell_tools
+def test_documented_commands_check_the_signature_without_us(
+    mcctl: Run, home: Path, tmp_path: Path
+) -> None:
+    """The commands in docs/evidence.md, run as they stand there: jq, base64, printf, openssl."""
+    text = (REPOSITORY / "docs" / "evidence.md").read_text()
+    script = text.split("<!-- tested: by-hand -->\n```sh\n", 1)[1].split("```", 1)[0]
+    shutil.copy(_pack(mcctl, home), tmp_path / "evidence.json")
+    shutil.copy(home / "trust" / "evidence.pub", tmp_path / "evidence.pub")
+
+    def check() -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", script],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    done = check()
+    assert done.returncode == 0, done.stderr
+    assert "Verified OK" in done.stdout
+    assert "base.lat: OK" in done.stdout
+    document = json.loads((tmp_path / "evidence.json").read_text())
+    document["artifacts"]["base.lat"] = "QQ=="
+    (tmp_path / "evidence.json").write_text(json.dumps(document))
+    assert check().returncode != 0
+
+
+def test_wrapper_starts_mcctl_with_the_same_arguments(tmp_path: Path) -> None:
+    """tools/mc.py becomes the repository's mcctl, whatever the folder it is called from."""
+    copy = _wrapper(tmp_path)
+    mcctl = tmp_path / ".venv" / "bin" / "mcctl"
+    mcctl.parent.mkdir(parents=True)
+    mcctl.write_text('#!/bin/sh\nprintf "%s|" "$@"\nexit 8\n')
+    mcctl.chmod(0o755)
+    command = [sys.executable, str(copy), "evidence", "verify", "a b.json"]
+    done = subprocess.run(command, cwd="/", capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (8, "evidence|verify|a b.json|")
+
+
+def test_wrapper_without_set_up_tells_the_remedy(tmp_path: Path) -> None:
+    """Before `make setup`, tools/mc.py says what to do."""
+    command = [sys.executable, str(_wrapper(tmp_path)), "evidence"]
+    done = subprocess.run(
+        command, env={"PATH": str(tmp_path)}, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 3
+    assert "setup" in done.stderr
+
+
+def _wrapper(folder: Path) -> Path:
+    copy = folder / "tools" / "mc.py"
+    copy.parent.mkdir()
+    shutil.copy(REPOSITORY / "tools" / "mc.py", copy)
+    return copy
