@@ -1,0 +1,146 @@
+"""The pre-flight of the local environment: gathers what runs, and hands it to the checks."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+
+import httpx
+
+from mc_ops.environments import Colour, State
+from mc_ops.environments.local.environment import LocalEnvironment
+from mc_ops.environments.local.layout import Layout, colour_of, read_json_object
+from mc_ops.errors import CouldNotTell, UnusableInput
+from mc_ops.preflight.edge import check_edge
+from mc_ops.preflight.egress import check_egress
+from mc_ops.preflight.hpa import check_hpa
+from mc_ops.preflight.platform_database import check_database
+from mc_ops.preflight.platform_http import (
+    HEALTH_PATIENCE_S,
+    UNKNOWN_TOKEN,
+    Target,
+    admits,
+    health_ok,
+    metrics_present,
+    refuses,
+    siem_refuses,
+    wrong_secret,
+)
+from mc_ops.preflight.pod_security import check_pod_security
+from mc_ops.preflight.processes import Running, environment_of
+from mc_ops.preflight.result import CheckResult, unknown
+
+SUBJECTS = ("pod-security", "egress", "hpa", "platform")
+_TIMEOUT_S = 5.0
+_CANARY = "CANARY"  # the tenant whose requests have no effect
+
+
+def check_local(subject: str, layout: Layout, *, minimum_replicas: int = 1) -> list[CheckResult]:
+    """Make every check of a subject (`all`: of every subject) on this machine's platform.
+
+    Raises:
+        UnusableInput: There is no such subject.
+    """
+    if subject == "all":
+        return [
+            result
+            for one in SUBJECTS
+            for result in check_local(one, layout, minimum_replicas=minimum_replicas)
+        ]
+    environment = LocalEnvironment(layout)
+    processes = [
+        Running(process.name, process.pid)
+        for process in environment.status().processes
+        if process.state is State.running and process.pid
+    ]
+    replicas = [process for process in processes if colour_of(process.name)]
+    if subject == "pod-security":
+        return check_pod_security(layout.home, processes)
+    if subject == "egress":
+        return check_egress(replicas)
+    if subject == "hpa":
+        active = environment.active_colour() if processes else None
+        running = sum(colour_of(replica.name) is active for replica in replicas)
+        return check_hpa(active, running, minimum_replicas)
+    if subject == "platform":
+        return _platform(layout, environment, replicas)
+    raise UnusableInput(f"unknown subject {subject!r}", hint=f"known: {', '.join(SUBJECTS)}, all")
+
+
+def check_edge_of(layout: Layout, colour: Colour) -> list[CheckResult]:
+    """Check, after a cutover, that the edge of this machine's platform is served by `colour`."""
+    environment = LocalEnvironment(layout)
+    targets = _targets(environment)
+    try:
+        token = _tokens(layout).get(_CANARY)
+    except CouldNotTell as error:
+        return [unknown("edge", error.message, error.hint)]
+    if token is None or not targets:
+        return [unknown("edge", "the platform does not run", "mcctl up")]
+    with httpx.Client(timeout=_TIMEOUT_S, trust_env=False) as client:
+        return check_edge(
+            client, edge_url=environment.url, colour=colour, replicas=targets, token=token
+        )
+
+
+def _targets(environment: LocalEnvironment) -> list[Target]:
+    return [
+        Target(instance.name, instance.url)
+        for colour in Colour
+        for instance in environment.instances(colour)
+    ]
+
+
+def _platform(
+    layout: Layout, environment: LocalEnvironment, replicas: list[Running]
+) -> list[CheckResult]:
+    targets = _targets(environment)
+    if not targets:
+        return [unknown("platform", "no replica of the workbench runs", "mcctl up")]
+    try:
+        tokens = _tokens(layout)
+        database = read_json_object(layout.secret("database.json")) or {}
+    except CouldNotTell as error:
+        return [unknown("platform", error.message, error.hint)]
+    url = database.get("service_url")
+    # trust_env is off: a proxy of the user's must not get between us and loopback.
+    with httpx.Client(timeout=_TIMEOUT_S, trust_env=False) as client:
+        results = [result for target in targets for result in _doors(client, target, tokens)]
+        results.append(siem_refuses(client, _siem_url(replicas)))
+    return results + asyncio.run(check_database(str(url) if url else None))
+
+
+def _doors(client: httpx.Client, target: Target, tokens: Mapping[str, str]) -> list[CheckResult]:
+    results = [
+        health_ok(client, target, HEALTH_PATIENCE_S),
+        metrics_present(client, target),
+        refuses(client, target, "no-token", {}),
+        refuses(client, target, "unknown-token", {"Authorization": f"Bearer {UNKNOWN_TOKEN}"}),
+    ]
+    if token := tokens.get(_CANARY):
+        wrong = {"Authorization": f"Bearer {wrong_secret(token)}"}
+        results.append(refuses(client, target, "wrong-secret", wrong))
+        results.append(admits(client, target, token))
+    else:
+        results.append(unknown(f"wrong-secret-refused-{target.name}", "no canary credential"))
+    return results
+
+
+def _tokens(layout: Layout) -> dict[str, str]:
+    known = read_json_object(layout.secret("credentials.json")) or {}
+    return {
+        tenant: str(entry["token"])
+        for tenant, entry in known.items()
+        if isinstance(entry, dict) and "token" in entry
+    }
+
+
+def _siem_url(replicas: list[Running]) -> str | None:
+    for replica in replicas:
+        try:
+            url = environment_of(replica).get("AUDIT_SIEM_URL")
+        except CouldNotTell:
+            continue
+        if url:
+            return url
+    return None

@@ -1,0 +1,101 @@
+"""The ledger as the service's own role meets it: append-only, and no way around the rules.
+
+Each attempt is made as the service is logged in, in a transaction that is rolled back, with a
+condition that matches no row: nothing changes even where it should have been refused.
+"""
+
+from __future__ import annotations
+
+import asyncpg
+
+from mc_ops.preflight.result import CheckResult, found, unknown
+
+LEDGER = "mc.ledger_event"
+# Every role that the service can act in: its login, and what it may become to append.
+_ROLES = "SELECT rolname FROM pg_roles WHERE pg_has_role(session_user, oid, 'MEMBER') ORDER BY 1"
+_ATTEMPTS = (
+    # Nothing is read, or a role that may write but not read would seem to be refused.
+    ("UPDATE", f"UPDATE {LEDGER} SET leaf = ''::bytea WHERE false"),  # noqa: S608 - a constant
+    ("DELETE", f"DELETE FROM {LEDGER} WHERE false"),  # noqa: S608 - a constant
+)
+_TIMEOUT_S = 10.0
+_APPEND_ONLY, _UNPRIVILEGED = "ledger-append-only", "service-role-unprivileged"
+
+
+async def check_database(url: str | None) -> list[CheckResult]:
+    """Connect as the service role and try what it must not be able to do.
+
+    Args:
+        url: The service role's URL; it is never quoted in a result.
+    """
+    if not url:
+        why = "no service URL in secrets/database.json"
+        return [unknown(name, why, "mcctl up") for name in (_APPEND_ONLY, _UNPRIVILEGED)]
+    try:
+        connection = await asyncpg.connect(url, timeout=_TIMEOUT_S, command_timeout=_TIMEOUT_S)
+    except (OSError, TimeoutError, asyncpg.PostgresError, ValueError) as error:
+        why = f"the service role cannot connect: {type(error).__name__}"
+        return [unknown(name, why, "mcctl status") for name in (_APPEND_ONLY, _UNPRIVILEGED)]
+    try:
+        return [await append_only(connection), await unprivileged(connection)]
+    finally:
+        await connection.close(timeout=_TIMEOUT_S)
+
+
+async def append_only(connection: asyncpg.Connection) -> CheckResult:
+    """No role that the service can act in may update, delete or truncate what the ledger holds."""
+    problems = []
+    try:
+        roles = [str(row["rolname"]) for row in await connection.fetch(_ROLES)]
+        for role in roles:
+            for verb, statement in _ATTEMPTS:
+                if not await _refused(connection, role, statement):
+                    problems.append(f"{role} may {verb}")
+            if await connection.fetchval(
+                "SELECT has_table_privilege($1, $2, 'TRUNCATE')", role, LEDGER
+            ):
+                problems.append(f"{role} may TRUNCATE")
+    except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        return unknown(_APPEND_ONLY, f"could not be tried: {type(error).__name__}", "mcctl status")
+    good = f"UPDATE, DELETE and TRUNCATE of {LEDGER} are refused to {' and '.join(roles)}"
+    return found(_APPEND_ONLY, problems, good, "python -m mc_platform migrate")
+
+
+async def unprivileged(connection: asyncpg.Connection) -> CheckResult:
+    """Neither the service's login nor any role it can become stands above the rules."""
+    try:
+        rows = await connection.fetch(
+            "SELECT rolname, rolsuper, rolbypassrls, rolcreaterole, rolreplication FROM pg_roles "
+            "WHERE pg_has_role(session_user, oid, 'MEMBER')"
+        )
+        owners = await connection.fetchval(
+            "SELECT count(*) FROM pg_tables WHERE schemaname = 'mc' "
+            "AND pg_has_role(session_user, tableowner, 'MEMBER')"
+        )
+    except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        return unknown(_UNPRIVILEGED, f"could not be read: {type(error).__name__}")
+    problems = [
+        f"{row['rolname']} has {right}"
+        for row in rows
+        for right in ("rolsuper", "rolbypassrls", "rolcreaterole", "rolreplication")
+        if row[right]
+    ]
+    if owners:
+        problems.append(f"it owns {owners} tables of schema mc")
+    listed = ", ".join(sorted(row["rolname"] for row in rows))
+    good = f"no special right, no table owned, by {listed}"
+    return found(_UNPRIVILEGED, problems, good, "python -m mc_platform migrate")
+
+
+async def _refused(connection: asyncpg.Connection, role: str, statement: str) -> bool:
+    transaction = connection.transaction()
+    await transaction.start()
+    try:
+        await connection.execute("SELECT set_config('role', $1, true)", role)
+        await connection.execute(statement)
+    except asyncpg.InsufficientPrivilegeError:
+        return True
+    else:
+        return False
+    finally:
+        await transaction.rollback()

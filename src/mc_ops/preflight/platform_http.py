@@ -1,0 +1,147 @@
+"""The service as anybody meets it over HTTP: its doors, its health, its metrics, its SIEM.
+
+Only public routes are used, and no check has an effect: the one request that is let in asks for
+a task that does not exist.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import httpx
+
+from mc_ops.preflight.result import CheckResult, found, unknown
+
+# docs/metrics.md; the runbook's own commands and alerts read these names.
+METRICS = (
+    "mc_requests_total",
+    "mc_request_duration_seconds",
+    "mc_a2a_requests_total",
+    "mc_autonomy_operations_total",
+    "mc_autonomy_compensation_total",
+    "mc_policy_decisions_total",
+    "mc_siem_requests_total",
+    "mc_replication_lag_seconds",
+)
+UNKNOWN_TOKEN = "mc_000000000000_" + "0" * 43  # well-formed, and nobody's
+DOORS = ("/", "/graphql")
+HEALTH_PATIENCE_S = 10.0
+_POLL_S = 0.2
+_REFUSED = (401, 403)
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A replica and where it answers."""
+
+    name: str
+    url: str
+
+
+def health_ok(client: httpx.Client, target: Target, patience_s: float) -> CheckResult:
+    """The replica says "ok"; it is given `patience_s` seconds to get there."""
+    name = f"health-{target.name}"
+    deadline = time.monotonic() + patience_s
+    while True:
+        said = _health(client, target)
+        if said == "ok" or time.monotonic() >= deadline:
+            break
+        time.sleep(_POLL_S)
+    if said is None:
+        return unknown(name, f"{target.url}/health does not answer", f"mcctl logs {target.name}")
+    problems = [] if said == "ok" else [f"status is {said}"]
+    return found(name, problems, "status is ok", f"mcctl logs {target.name}")
+
+
+def metrics_present(client: httpx.Client, target: Target) -> CheckResult:
+    """Every metric that the runbook reads is exported under its name."""
+    name = f"metrics-{target.name}"
+    try:
+        answer = client.get(f"{target.url}/metrics")
+    except httpx.HTTPError as error:
+        return unknown(name, f"/metrics does not answer: {type(error).__name__}")
+    exported = {line.split()[2] for line in answer.text.splitlines() if line.startswith("# TYPE ")}
+    missing = [metric for metric in METRICS if metric not in exported]
+    problems = [f"missing: {', '.join(missing)}"] if missing else []
+    return found(name, problems, f"all {len(METRICS)} names are exported", "another version runs?")
+
+
+def refuses(
+    client: httpx.Client, target: Target, label: str, headers: Mapping[str, str]
+) -> CheckResult:
+    """The doors answer 401 to these credentials; a door that is not there (404) is shut too."""
+    name = f"{label}-refused-{target.name}"
+    problems, answers = [], []
+    for door in DOORS:
+        try:
+            status = _knock(client, target, door, headers)
+        except httpx.HTTPError as error:
+            return unknown(name, f"{door} does not answer: {type(error).__name__}")
+        answers.append(f"{door} {status}")
+        absent = door != "/" and status == httpx.codes.NOT_FOUND
+        if status != httpx.codes.UNAUTHORIZED and not absent:
+            problems.append(f"{door} answered {status}, expected 401")
+    return found(name, problems, ", ".join(answers), "stop traffic to it: it serves strangers")
+
+
+def admits(client: httpx.Client, target: Target, token: str) -> CheckResult:
+    """A good token is let in; without this, refusing everybody would look like safety."""
+    name = f"good-token-admitted-{target.name}"
+    try:
+        status = _knock(client, target, "/", {"Authorization": f"Bearer {token}"})
+    except httpx.HTTPError as error:
+        return unknown(name, f"does not answer: {type(error).__name__}")
+    problems = [] if status == httpx.codes.OK else [f"answered {status}, expected 200"]
+    return found(name, problems, "answered 200", "mcctl logs; were the credentials imported?")
+
+
+def siem_refuses(client: httpx.Client, url: str | None) -> CheckResult:
+    """The SIEM takes nothing without its key."""
+    name = "siem-refuses-wrong-key"
+    if not url:
+        return unknown(name, "no replica has AUDIT_SIEM_URL", "set AUDIT_SIEM_URL")
+    problems = []
+    tries: Sequence[tuple[str, dict[str, str]]] = (
+        ("no key", {}),
+        ("a wrong bearer key", {"Authorization": "Bearer wrong"}),
+        ("a wrong Splunk key", {"Authorization": "Splunk wrong"}),
+    )
+    for label, headers in tries:
+        try:
+            answer = client.post(url, content=b"[]", headers=headers)
+        except httpx.HTTPError as error:
+            return unknown(name, f"the SIEM does not answer: {type(error).__name__}")
+        if answer.status_code not in _REFUSED:
+            problems.append(f"{label} was answered {answer.status_code}, expected 401 or 403")
+    return found(name, problems, "no key and wrong keys are refused", "anybody can forge events")
+
+
+def wrong_secret(token: str) -> str:
+    """A token with a real key id and a wrong secret."""
+    head, _, secret = token.rpartition("_")
+    return f"{head}_{'A' * max(len(secret), 1)}"
+
+
+def _health(client: httpx.Client, target: Target) -> str | None:
+    try:
+        body = client.get(f"{target.url}/health").json()
+    except (httpx.HTTPError, ValueError):
+        return None
+    return str(body.get("status")) if isinstance(body, dict) else "not an object"
+
+
+def _knock(client: httpx.Client, target: Target, door: str, headers: Mapping[str, str]) -> int:
+    """Ask a door for something that does not exist; returns the HTTP status."""
+    bodies = {
+        "/": {"jsonrpc": "2.0", "id": 1, "method": "GetTask", "params": {"id": "preflight-none"}},
+        "/graphql": {"query": "{ __typename }"},
+    }
+    answer = client.post(
+        target.url + door,
+        content=json.dumps(bodies[door]),
+        headers={"Content-Type": "application/json", "A2A-Version": "1.0", **headers},
+    )
+    return answer.status_code

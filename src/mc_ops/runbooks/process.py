@@ -1,0 +1,177 @@
+"""One block's bash: a process group of its own, its output in a log, an end to it on demand.
+
+The child writes straight into the log file and the engine reads the file's growth: a killed
+engine neither blocks the child nor loses its output, and what a step leaves running in the
+background cannot hold the engine. What a block means (step, check, undo) is `engine`'s.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from mc_ops.errors import CouldNotTell
+from mc_ops.runbooks.model import Script
+
+POLL_S = 0.05
+# The block waits for a line on stdin, which the engine writes once the journal knows the pid. An
+# engine that is killed before closes the pipe, and the block ends without having begun.
+_GATE = 'read -r _ || exit 3; exec bash -euo pipefail -c "$1" </dev/null'
+# How long a block may take to end after each signal before the next, harder one.
+GRACE_S = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """How a block ended; `interrupted` and `timed_out` say that the engine ended it."""
+
+    exit: int
+    duration_s: float
+    output_sha256: str
+    interrupted: bool = False
+    timed_out: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """Where a block runs and who listens.
+
+    Attributes:
+        log: The file that gets stdout and stderr; it must not exist yet.
+        stream: Gets the output as it grows.
+        started: Gets the pid, which is also the process group's and the session's id.
+        interrupted: Asked often; True ends the block.
+    """
+
+    root: Path
+    environment: Mapping[str, str]
+    log: Path
+    stream: Callable[[bytes], None]
+    started: Callable[[int], None]
+    interrupted: Callable[[], bool]
+
+
+def execute(script: Script, around: Surroundings) -> Finished:
+    """Run a block with `bash -euo pipefail -c` and wait for its end.
+
+    The block begins only after `started` returned.
+
+    Raises:
+        CouldNotTell: bash cannot be started, or the log cannot be written.
+    """
+    began = time.monotonic()
+    process = _start(script, around)
+    interrupted = timed_out = False
+    with around.log.open("rb") as log:
+        try:
+            around.started(process.pid)
+            _release(process)
+            while process.poll() is None:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(POLL_S)
+                around.stream(log.read())
+                interrupted = around.interrupted()
+                timed_out = time.monotonic() - began > script.timeout_s
+                if process.returncode is None and (interrupted or timed_out):
+                    break
+                interrupted = timed_out = False
+        finally:
+            # Also when the engine itself fails here: a block never outlives its engine's error.
+            if process.poll() is None:
+                _end(process)
+        around.stream(log.read())
+    return Finished(
+        exit=process.returncode,
+        duration_s=round(time.monotonic() - began, 3),
+        output_sha256=hashlib.sha256(around.log.read_bytes()).hexdigest(),
+        interrupted=interrupted,
+        timed_out=timed_out,
+    )
+
+
+def _start(script: Script, around: Surroundings) -> subprocess.Popen[bytes]:
+    try:
+        descriptor = os.open(around.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL, 0o600)
+        try:
+            return subprocess.Popen(
+                ["bash", "-c", _GATE, "bash", script.text],
+                cwd=around.root,
+                env=dict(around.environment),
+                stdin=subprocess.PIPE,
+                stdout=descriptor,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise CouldNotTell(
+            f"step cannot be started: {error.strerror}: {error.filename}",
+            hint="runbook steps need bash and a writable state directory",
+        ) from error
+
+
+def _release(process: subprocess.Popen[bytes]) -> None:
+    """Let the block begin; one that was ended from outside meanwhile has no reader any more."""
+    if process.stdin:
+        with contextlib.suppress(BrokenPipeError):
+            process.stdin.write(b"go\n")
+            process.stdin.flush()
+        with contextlib.suppress(BrokenPipeError):
+            process.stdin.close()
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Interrupt the block's whole group, then ask harder; returns when none of it is left."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
+        if not _signal_group(process.pid, number):
+            break
+        deadline = time.monotonic() + GRACE_S
+        while time.monotonic() < deadline:
+            process.poll()  # reaps the leader, without which its group would seem alive
+            if not _signal_group(process.pid, 0):
+                break
+            if process.returncode is not None and number == signal.SIGINT:
+                break  # background children ignore SIGINT by POSIX; go on to SIGTERM at once
+            time.sleep(POLL_S)
+    process.wait()
+
+
+def _signal_group(group: int, number: int) -> bool:
+    try:
+        os.killpg(group, number)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def left_over(pid: int, run_id: str) -> list[psutil.Process]:
+    """Processes of a block whose engine was killed: same session, same run.
+
+    A pid may have been given to somebody else since; the run's id in the environment tells.
+    """
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, ProcessLookupError, PermissionError):
+            if os.getsid(process.pid) == pid and process.environ().get("RUN_ID") == run_id:
+                found.append(process)
+    return found
+
+
+def stop(processes: list[psutil.Process]) -> None:
+    """Interrupt left-over processes, and kill what is still there after the grace period."""
+    for ending in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
+        for process in processes:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.send_signal(ending)
+        wait_s = 1.0 if ending == signal.SIGINT else GRACE_S
+        _, processes = psutil.wait_procs(processes, timeout=wait_s)

@@ -1,0 +1,69 @@
+"""What a block's end and its words mean: outcomes, exit codes, and parameters' values."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from mc_ops.errors import UnusableInput
+from mc_ops.runbooks.model import Runbook, Step
+from mc_ops.runbooks.parse import ENGINE_VARIABLES
+from mc_ops.runbooks.process import Finished
+from mc_ops.runbooks.state import Outcome
+
+# Exit codes that mean the same in a step as in `mcctl`; any other says only "could not tell".
+KNOWN_EXITS = {1, 2, 3, 4, 5, 8}
+COULD_NOT_TELL, DECLINED, WAITING = 3, 5, 8
+
+
+def judge(finished: Finished) -> tuple[Outcome, int]:
+    """What the end of a block means for the run: its outcome, and the run's exit code."""
+    if finished.interrupted:
+        return Outcome.interrupted, DECLINED
+    if finished.timed_out:
+        return Outcome.failed, COULD_NOT_TELL
+    if finished.exit == 0:
+        return Outcome.passed, 0
+    code = finished.exit if finished.exit in KNOWN_EXITS else COULD_NOT_TELL
+    special = {WAITING: Outcome.waiting, DECLINED: Outcome.declined}
+    return special.get(code, Outcome.failed), code
+
+
+def read_outputs(runbook: Runbook, step: Step, path: Path) -> dict[str, str]:
+    """The parameters that a step wrote to `$STEP_OUTPUT`, one `KEY=VALUE` a line.
+
+    Raises:
+        UnusableInput: A line is malformed, or names a parameter that is not this step's to set.
+    """
+    owned = {parameter.name: parameter for parameter in runbook.parameters}
+    found: dict[str, str] = {}
+    for number, line in enumerate(path.read_text(errors="replace").splitlines(), start=1):
+        name, equals, value = line.partition("=")
+        parameter = owned.get(name)
+        if not equals or parameter is None or parameter.set_by != step.id:
+            raise UnusableInput(
+                f"step {step.id} wrote an output that it may not set (line {number}: {name!r})",
+                hint=f"declare it in the header as a parameter with set_by: {step.id}",
+            )
+        check_value(runbook, name, value)
+        found[name] = value
+    return found
+
+
+def check_value(runbook: Runbook, name: str, value: str) -> None:
+    """Refuse a value that its parameter's pattern does not allow.
+
+    Raises:
+        UnusableInput: The parameter is unknown, or the value does not match.
+    """
+    if name in ENGINE_VARIABLES:
+        raise UnusableInput(f"{name} is set by the engine itself")
+    for parameter in runbook.parameters:
+        if parameter.name == name:
+            if parameter.pattern and not re.fullmatch(parameter.pattern, value):
+                raise UnusableInput(
+                    f"{name}={value!r} does not match {parameter.pattern}", hint=parameter.help
+                )
+            return
+    known = ", ".join(parameter.name for parameter in runbook.parameters) or "none"
+    raise UnusableInput(f"runbook {runbook.id} has no parameter {name!r}", hint=f"known: {known}")

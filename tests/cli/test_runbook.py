@@ -1,0 +1,148 @@
+"""`mcctl runbook` as a user runs it: a process, its exit code, its stdout and stderr."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+# Only this group, so that these transcripts do not depend on the other groups' modules.
+MCCTL = [
+    sys.executable,
+    "-c",
+    (
+        "import mc_ops.cli.main as m; m.GROUPS = {'runbook': m.GROUPS['runbook']}; "
+        "m.VERB_MODULES = (); m.app.callback()(m._root); m.main()"
+    ),
+]
+RUNBOOK = """# Demo
+
+```yaml runbook
+id: demo
+title: A demo
+parameters:
+- {name: CODE, default: "0", pattern: "[0-9]+", help: how it ends}
+- {name: SEEN, set_by: first}
+```
+
+```sh step=first title="Look around" repeat=safe
+echo looking at $ENV
+echo "SEEN=yes" >> "$STEP_OUTPUT"
+```
+```sh step=second title="End" repeat=safe
+test -e ready || exit $CODE
+```
+> If it fails: touch ready.
+"""
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    (tmp_path / "runbooks").mkdir()
+    (tmp_path / "runbooks" / "demo.md").write_text(RUNBOOK)
+    return tmp_path
+
+
+def start(place: Path, *args: str) -> subprocess.Popen[str]:
+    kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+    return subprocess.Popen(
+        [*MCCTL, "runbook", *args],
+        cwd=place,
+        env={**kept, "MC_HOME": str(place / "home"), "NO_COLOR": "1"},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def mcctl(place: Path, *args: str) -> tuple[int, str, str]:
+    process = start(place, *args)
+    out, err = process.communicate(timeout=60)
+    return process.returncode, out, err
+
+
+def test_run_passes_and_tells_its_result(place: Path) -> None:
+    """Exit 0; progress on stderr, the outcome and what steps determined on stdout."""
+    code, out, err = mcctl(place, "run", "demo")
+    assert code == 0, err
+    assert ": passed\n  SEEN=yes\n" in out
+    assert "step 1/2  Look around\nlooking at local\n✔ ok  first" in err
+
+
+def test_run_failure_tells_what_next_and_resume_goes_on(place: Path) -> None:
+    """A failing step's code is the run's; advice and the resume command are told and work."""
+    code, _, err = mcctl(place, "run", "demo", "--set", "CODE=1")
+    assert code == 1
+    assert "✘ failed  second" in err
+    assert "→ touch ready." in err
+    command = err.strip().splitlines()[-1].partition("mcctl runbook ")[2].split()
+    (place / "ready").touch()
+    code, out, err = mcctl(place, *command)
+    assert (code, "step 1/2  Look around: passed already" in err) == (0, True)
+    code, out, err = mcctl(place, "run", command[-1], "--resume")
+    assert (code, "has passed already; nothing to do" in err) == (0, True)
+    code, out, _ = mcctl(place, "status", "--output", "json")
+    told = json.loads(out)
+    assert (code, told["outcome"], told["steps"][1]["attempts"]) == (0, "passed", 2)
+
+
+@pytest.mark.parametrize(
+    ("args", "code", "text"),
+    [
+        (["run", "demo", "--set", "CODE=8"], 8, "waiting"),
+        (["run", "demo", "--set", "CODE=x"], 2, "does not match"),
+        (["run", "demo", "--minutes", "1"], 2, "no parameter 'MINUTES'"),
+        (["run", "demo", "--env", "kubernetes"], 2, "not supported yet"),
+        (["run", "nope"], 2, "known runbooks: demo"),
+        (["run", "demo", "--resume"], 2, "no run of demo"),
+        (["status"], 2, "no run in"),
+    ],
+)
+def test_exit_codes(place: Path, args: list[str], code: int, text: str) -> None:
+    """Each kind of end has its code and says why on stderr."""
+    got, _, err = mcctl(place, *args)
+    assert (got, text in err) == (code, True), err
+
+
+def test_dry_run_runs_nothing(place: Path) -> None:
+    """A dry run prints every step's script and leaves nothing behind, not even a state folder."""
+    code, out, _ = mcctl(place, "run", "demo", "--dry-run")
+    assert (code, "2. run  second: End\n     test -e ready" in out) == (0, True)
+    assert sorted(path.name for path in place.iterdir()) == ["runbooks"]
+
+
+def test_lint_tells_line_and_reason(place: Path) -> None:
+    """A runbook with a defect: exit 1, and a line that editors can jump to."""
+    (place / "bad.md").write_text(RUNBOOK + "```sh check=third\ntrue\n```\n")
+    code, out, _ = mcctl(place, "lint", "bad.md")
+    line = RUNBOOK.count("\n") + 1
+    assert (code, out.startswith(f"bad.md:{line}: check for unknown step 'third'")) == (1, True)
+    assert mcctl(place, "lint", "demo")[0] == 0
+
+
+def test_list_and_show(place: Path) -> None:
+    """The list names each runbook; show gives its steps, also as JSON."""
+    assert mcctl(place, "list")[1].split(maxsplit=1) == ["demo", "A demo\n"]
+    told = json.loads(mcctl(place, "show", "demo", "--output", "json")[1])
+    assert [step["id"] for step in told["steps"]] == ["first", "second"]
+
+
+def test_interrupt_exits_5(place: Path) -> None:
+    """Ctrl-C ends the running step and the run exits 5, to be resumed."""
+    text = RUNBOOK.replace("test -e ready", "touch begun; test -e ready || sleep 77")
+    (place / "runbooks" / "demo.md").write_text(text)
+    process = start(place, "run", "demo")
+    deadline = time.monotonic() + 30
+    while not (place / "begun").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=30)
+    assert (process.returncode, "stopped at step second: interrupted" in err) == (5, True), err

@@ -1,0 +1,64 @@
+"""The runbook's scripts, and its Day-0 file, as they lie in the repository."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from mc_ops.runbooks import load
+
+ROOT = Path(__file__).parents[2]
+SCRIPTS = {
+    "verify-pod-security.sh": ("pod-security", 3),
+    "test-egress-policy.sh": ("egress", 3),
+    "validate-hpa.sh": ("hpa", 3),
+}
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_script_without_a_platform_could_not_tell(name: str, tmp_path: Path) -> None:
+    """A script that has nothing to look at says unknown and exits 3; it never passes."""
+    subject, code = SCRIPTS[name]
+    env = {**os.environ, "MC_HOME": str(tmp_path / "home"), "MC_EDGE_PORT": "1080"}
+    env.pop("ENV", None)
+    answer = subprocess.run(
+        [ROOT / "scripts" / name, "--output", "json"],
+        env=env,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    told = json.loads(answer.stdout)
+    assert (answer.returncode, told["subject"], told["ok"]) == (code, subject, False), answer.stderr
+    assert "pass" not in {check["status"] for check in told["checks"]}
+
+
+def test_script_on_kubernetes_refused_plainly(tmp_path: Path) -> None:
+    """An environment that is not built yet is refused, not pretended."""
+    answer = subprocess.run(
+        [ROOT / "scripts" / "validate-hpa.sh"],
+        env={**os.environ, "MC_HOME": str(tmp_path), "ENV": "kubernetes"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert (answer.returncode, "later release" in answer.stderr) == (2, True), answer.stderr
+
+
+def test_day_0_is_in_order() -> None:
+    """The repository's Day-0 lints, and its cutover is taken back until it is validated."""
+    runbook = load(ROOT / "runbooks" / "day-0.md")
+    ids = [step.id for step in runbook.steps]
+    expected = ["canary", "decide", "tag", "cutover", "evidence", "validate"]
+    assert ids[-6:] == expected
+    cutover = runbook.steps[ids.index("cutover")]
+    assert cutover.undo is not None
+    assert (cutover.undo.until, len(cutover.undo.on)) == ("validate", 2)
+    assert all(step.advice for step in runbook.steps)

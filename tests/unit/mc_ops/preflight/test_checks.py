@@ -1,0 +1,273 @@
+"""Pre-flight checks against real files, sockets and HTTP servers on loopback."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import httpx
+import pytest
+
+from mc_ops.preflight.edge import check_edge
+from mc_ops.preflight.egress import declared, outbound_declared
+from mc_ops.preflight.hpa import replicas_minimum
+from mc_ops.preflight.platform_database import check_database
+from mc_ops.preflight.platform_http import (
+    METRICS,
+    Target,
+    admits,
+    health_ok,
+    metrics_present,
+    refuses,
+    siem_refuses,
+    wrong_secret,
+)
+from mc_ops.preflight.pod_security import listeners_loopback, secrets_private, state_private
+from mc_ops.preflight.processes import Running, is_loopback, sockets_of
+from mc_ops.preflight.result import CheckResult, Status, exit_of, unknown
+
+SELF = Running("blue-1", os.getpid())
+TOKEN = "mc_0123456789ab_" + "s" * 43
+Answer = Callable[[str, str, str, bytes], tuple[int, str]]
+
+
+@contextmanager
+def serving(answer: Answer) -> Iterator[str]:
+    """A real HTTP server; `answer(method, path, authorization, body)` gives status and text."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def _any(self) -> None:
+            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            given = self.headers.get("Authorization", "")
+            status, text = answer(self.command, self.path, given, body)
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(text.encode())))
+            self.end_headers()
+            self.wfile.write(text.encode())
+
+        do_GET = do_POST = _any  # noqa: N815 - the standard library's names
+
+        def log_message(self, *_: object) -> None:
+            return
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+class Workbench:
+    """A stand-in replica: doors that check the token, counters that count, a health."""
+
+    def __init__(self, colour: str = "blue", *, guarded: bool = True, delivers: bool = True):
+        self.colour, self.guarded, self.delivers = colour, guarded, delivers
+        self.health, self.missing, self.answered = "ok", "", 0
+
+    def __call__(self, method: str, path: str, given: str, body: bytes) -> tuple[int, str]:
+        if path == "/health":
+            code = 503 if self.health == "unavailable" else 200
+            said = {"status": self.health, "colour": self.colour, "replica": f"{self.colour}-1"}
+            return code, json.dumps({**said, "version": "1"})
+        if path == "/metrics":
+            names = [name for name in METRICS if name != self.missing]
+            lines = [f"# TYPE {name} counter" for name in names]
+            lines.append(f'mc_a2a_requests_total{{status="success",tenant="C"}} {self.answered}.0')
+            sent = self.answered if self.delivers else 0
+            lines.append(f'mc_siem_requests_total{{status="success"}} {sent}.0')
+            return 200, "\n".join(lines) + "\n"
+        if self.guarded and given != f"Bearer {TOKEN}":
+            return 401, "{}"
+        if b"SendMessage" in body:
+            self.answered += 1
+            task = {"task": {"status": {"state": "TASK_STATE_COMPLETED"}}}
+            return 200, json.dumps({"jsonrpc": "2.0", "id": 1, "result": task})
+        return 200, "{}"
+
+
+@pytest.fixture
+def client() -> Iterator[httpx.Client]:
+    with httpx.Client(timeout=5.0, trust_env=False) as opened:
+        yield opened
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[[Answer], str]]:
+    with ExitStack() as stack:
+        yield lambda answer: stack.enter_context(serving(answer))
+
+
+def test_secrets_readable_by_others_fail(tmp_path: Path) -> None:
+    """One file that others may read is named with its mode."""
+    folder = tmp_path / "secrets"
+    folder.mkdir(mode=0o700)
+    (folder / "siem.key").write_text("x")
+    (folder / "siem.key").chmod(0o600)
+    assert secrets_private(folder).status is Status.passed
+    (folder / "siem.key").chmod(0o640)
+    result = secrets_private(folder)
+    assert (result.status, "siem.key has mode 0640" in result.detail) == (Status.failed, True)
+
+
+def test_state_open_to_all_fails(tmp_path: Path) -> None:
+    """A state directory that others may list fails; one they may pass through does not."""
+    tmp_path.chmod(0o711)
+    assert state_private(tmp_path).status is Status.passed
+    tmp_path.chmod(0o755)
+    assert state_private(tmp_path).status is Status.failed
+    assert state_private(tmp_path / "none").status is Status.unknown
+
+
+def test_listeners_on_every_interface_fail() -> None:
+    """A socket bound to all interfaces is found, by its address; loopback ones are fine."""
+    with socket.create_server(("127.0.0.1", 0)):
+        assert listeners_loopback([SELF]).status is Status.passed
+        with socket.create_server(("0.0.0.0", 0)) as wide:
+            result = listeners_loopback([SELF])
+            assert result.status is Status.failed
+            assert f"blue-1 listens on 0.0.0.0:{wide.getsockname()[1]}" in result.detail
+
+
+def test_nothing_running_is_unknown() -> None:
+    """Without processes there is nothing to tell, and that is no pass."""
+    assert listeners_loopback([]).status is Status.unknown
+    assert outbound_declared([]).status is Status.unknown
+    gone = Running("blue-1", 2**22 + 1)
+    assert listeners_loopback([gone]).status is Status.unknown
+
+
+def test_outbound_connections_told_apart_from_inbound() -> None:
+    """A connection that was made to us is not outbound; one that we made is."""
+    with (
+        socket.create_server(("127.0.0.1", 0)) as server,
+        socket.create_connection(server.getsockname()) as made,
+    ):
+        accepted, _ = server.accept()
+        with accepted:
+            sockets = sockets_of(SELF)
+            assert server.getsockname() in sockets.outbound
+            assert made.getsockname() not in sockets.outbound
+            assert outbound_declared([SELF]).status is Status.passed
+
+
+def test_declared_destinations_are_resolved() -> None:
+    """Hosts that settings name are allowed by their addresses; nonsense allows nothing."""
+    allowed = declared({"AUDIT_SIEM_URL": "https://127.0.0.2/x", "MC_DATABASE_URL": "nonsense"})
+    assert allowed == {"127.0.0.2"}
+
+
+@pytest.mark.parametrize(
+    ("address", "expected"),
+    [
+        ("127.0.0.1", True),
+        ("::1", True),
+        ("::ffff:127.0.0.1", True),
+        ("0.0.0.0", False),
+        ("::", False),
+        ("10.0.0.1", False),
+        ("fe80::1%eth0", False),
+    ],
+)
+def test_is_loopback(address: str, expected: bool) -> None:
+    """Only what never leaves the machine is loopback."""
+    assert is_loopback(address) is expected
+
+
+@pytest.mark.parametrize(
+    ("running", "minimum", "status"),
+    [(3, 3, Status.passed), (2, 3, Status.failed)],
+)
+def test_replicas_minimum(running: int, minimum: int, status: Status) -> None:
+    """Fewer replicas than the minimum fail; no serving colour is unknown."""
+    assert replicas_minimum("blue", running, minimum).status is status
+    assert replicas_minimum(None, running, minimum).status is Status.unknown
+
+
+def test_doors_that_let_strangers_in_fail(
+    client: httpx.Client, serve: Callable[[Answer], str]
+) -> None:
+    """401 to strangers passes; a door that answers them fails; a good token must be let in."""
+    safe, unsafe = (
+        Target(name, serve(Workbench(guarded=guarded)))
+        for name, guarded in (("blue-1", True), ("blue-2", False))
+    )
+    wrong = {"Authorization": f"Bearer {wrong_secret(TOKEN)}"}
+    assert refuses(client, safe, "no-token", {}).status is Status.passed
+    assert refuses(client, safe, "wrong-secret", wrong).status is Status.passed
+    assert refuses(client, unsafe, "no-token", {}).status is Status.failed
+    assert admits(client, safe, TOKEN).status is Status.passed
+    assert admits(client, safe, wrong_secret(TOKEN)).status is Status.failed
+
+
+def test_health_and_metrics(client: httpx.Client, serve: Callable[[Answer], str]) -> None:
+    """A status that is not ok and a missing metric fail by name; silence is unknown."""
+    bench = Workbench()
+    target = Target("blue-1", serve(bench))
+    assert health_ok(client, target, 0).status is Status.passed
+    assert metrics_present(client, target).status is Status.passed
+    bench.health, bench.missing = "degraded", "mc_siem_requests_total"
+    assert health_ok(client, target, 0).detail == "status is degraded"
+    assert metrics_present(client, target).detail == "missing: mc_siem_requests_total"
+    nowhere = Target("blue-1", "http://127.0.0.1:9")
+    assert health_ok(client, nowhere, 0).status is Status.unknown
+    assert metrics_present(client, nowhere).status is Status.unknown
+
+
+def test_siem_that_takes_anything_fails(
+    client: httpx.Client, serve: Callable[[Answer], str]
+) -> None:
+    """A SIEM that answers 200 to a wrong key fails; 401 and 403 pass; none is unknown."""
+    assert siem_refuses(client, serve(lambda *_: (403, ""))).status is Status.passed
+    assert siem_refuses(client, serve(lambda *_: (200, ""))).status is Status.failed
+    assert siem_refuses(client, None).status is Status.unknown
+
+
+def test_edge_served_by_the_colour(client: httpx.Client, serve: Callable[[Answer], str]) -> None:
+    """The right colour passes every check; the wrong one, or a silent SIEM, fails."""
+    blue, green = Workbench("blue"), Workbench("green", delivers=False)
+    urls = {"blue": serve(blue), "green": serve(green)}
+    replicas = [Target(f"{colour}-1", url) for colour, url in urls.items()]
+
+    def check(edge: str, colour: str) -> dict[str, Status]:
+        results = check_edge(
+            client,
+            edge_url=urls[edge],
+            colour=colour,
+            replicas=replicas,
+            token=TOKEN,
+            patience_s=0.3,
+        )
+        return {result.name: result.status for result in results}
+
+    assert set(check("blue", "blue").values()) == {Status.passed}
+    wrong = check("blue", "green")
+    assert wrong["edge-serves-colour"] is Status.failed
+    assert wrong["answered-by-green"] is Status.failed
+    assert check("green", "green")["siem-delivered"] is Status.failed
+
+
+async def test_database_unreachable_is_unknown_and_quotes_no_password() -> None:
+    """A database that does not answer is unknown, and its URL is not told."""
+    results = await check_database("postgresql://u:very-secret@127.0.0.1:9/x")
+    assert {result.status for result in results} == {Status.unknown}
+    assert "very-secret" not in str(results)
+
+
+def test_exit_of_worst_result() -> None:
+    """A failure is 1, else an unknown is 3, no checks at all are no pass."""
+    passed = CheckResult("a", Status.passed, "")
+    failed = CheckResult("b", Status.failed, "")
+    assert exit_of([passed]) == 0
+    assert exit_of([passed, unknown("c", "")]) == 3
+    assert exit_of([passed, unknown("c", ""), failed]) == 1
+    assert exit_of([]) == 3

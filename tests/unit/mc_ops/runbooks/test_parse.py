@@ -1,0 +1,142 @@
+"""Reading and linting runbooks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mc_ops.errors import UnusableInput
+from mc_ops.runbooks import find, load, read
+from mc_ops.runbooks.model import On, Repeat
+from mc_ops.runbooks.parse import parse
+
+HEADER = "```yaml runbook\nid: demo\ntitle: Demo\n```\n"
+STEP = "```sh step=one\ntrue\n```\n"
+
+
+def reasons(text: str) -> list[tuple[int, str]]:
+    runbook, problems = parse(text.encode(), "demo.md")
+    assert (runbook is None) == bool(problems)
+    return [(problem.line, problem.reason) for problem in problems]
+
+
+def test_parse_whole_runbook() -> None:
+    """Steps carry their attributes, check, undo, section and advice."""
+    text = (
+        "# Demo\n" + HEADER + "## First part\n"
+        '```sh step=one title="Do it" timeout=20m repeat=safe\ntrue\n```\n'
+        "```sh check=one timeout=5s\ntest 1\n```\n"
+        "```sh undo=one on=failure,interrupt until=two\nfalse\n```\n"
+        "> If it fails: look\n> here.\n\n"
+        "```sh\nkubectl get pods\n```\n" + "```sh step=two\ntrue\n```\n> **If it fails:** give up\n"
+    )
+    runbook, problems = parse(text.encode(), "demo.md")
+    assert problems == []
+    assert runbook is not None
+    one, two = runbook.steps
+    assert (one.title, one.script.timeout_s, one.repeat) == ("Do it", 1200.0, Repeat.safe)
+    assert (one.section, one.advice, two.advice) == ("First part", "look here.", "give up")
+    assert one.check is not None
+    assert one.check.timeout_s == 5.0
+    assert one.undo is not None
+    assert (one.undo.on, one.undo.until) == (frozenset(On), "two")
+    assert (two.repeat, two.check, two.undo) == (Repeat.ask, None, None)
+    assert [runbook.armed_after(one, position) for position in (0, 1)] == [True, True]
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "reason"),
+    [
+        (STEP, 1, "no header"),
+        (HEADER, 1, "no steps"),
+        (HEADER + STEP + STEP, 8, "duplicate step id 'one', first used on line 5"),
+        (HEADER + STEP + "```sh check=two\ntrue\n```\n", 8, "check for unknown step 'two'"),
+        (HEADER + STEP + "```sh undo=two\ntrue\n```\n", 8, "undo for unknown step 'two'"),
+        (HEADER + "```sh check=one\ntrue\n```\n" + STEP, 5, "check for unknown step 'one'"),
+        (HEADER + "```sh step=one colour=red\ntrue\n```\n", 5, "unknown attribute 'colour'"),
+        (HEADER + STEP + '```sh title="x"\ntrue\n```\n', 8, "exactly one of step=, check=, undo="),
+        (HEADER + "```sh step=\ntrue\n```\n", 5, "attribute 'step=' is not of the form key=value"),
+        (HEADER + "```sh step=One\ntrue\n```\n", 5, "id 'One' is not lower-case"),
+        (HEADER + "```sh step=one\n\n```\n", 5, "the step 'one' is empty"),
+        (HEADER + "```sh step=one\ntrue\n", 5, "the block is not closed"),
+        (HEADER + '```sh step=one title="x\ntrue\n```\n', 5, "attributes cannot be read"),
+        (HEADER + "```sh step=one timeout=soon\ntrue\n```\n", 5, "timeout 'soon' is not a"),
+        (HEADER + "```sh step=one repeat=no\ntrue\n```\n", 5, "repeat 'no' is neither"),
+        (HEADER + STEP + "```sh undo=one on=panic\ntrue\n```\n", 8, "on='panic' is neither"),
+        (HEADER + STEP + "```sh undo=one until=x\ntrue\n```\n", 8, "until names unknown step 'x'"),
+        (HEADER + STEP + "```sh check=one\ntrue\n```\n" * 2, 11, "has a second check"),
+        (HEADER + HEADER + STEP, 5, "a second header"),
+        ("```yaml runbook\nid: x: y\n```\n" + STEP, 2, "the header is not YAML"),
+        ("```yaml runbook\nid: x\n```\n" + STEP, 1, "the header has no title"),
+        (
+            "```yaml runbook\nid: x\ntitle: X\nparameters:\n- {name: PATH}\n```\n" + STEP,
+            1,
+            "parameter 'PATH' is set by the engine itself",
+        ),
+        (
+            "```yaml runbook\nid: x\ntitle: X\nparameters:\n- {name: A, default: no}\n```\n" + STEP,
+            1,
+            "default of parameter 'A' is not text; put it in quotes",
+        ),
+        (
+            "```yaml runbook\nid: x\ntitle: X\nparameters:\n- {name: A, set_by: none}\n```\n"
+            + STEP,
+            1,
+            "parameter 'A' is set by unknown step 'none'",
+        ),
+    ],
+)
+def test_lint_problem_named_with_line(text: str, line: int, reason: str) -> None:
+    """Each defect is told with its line and its reason."""
+    assert any(at == line and reason in said for at, said in reasons(text)), reasons(text)
+
+
+def test_lint_every_problem_at_once() -> None:
+    """All problems of a file are told together, in the file's order."""
+    text = HEADER + "```sh step=a x=1\ntrue\n```\n" + "```sh check=b\ntrue\n```\n"
+    assert [line for line, _ in reasons(text)] == [5, 8]
+
+
+def test_lint_shell_syntax_error_has_line_of_file(tmp_path: Path) -> None:
+    """A shell syntax error is found before anything runs, at its line in the Markdown."""
+    path = tmp_path / "demo.md"
+    path.write_text(HEADER + "```sh step=one\ntrue\nif true; then\n)\n```\n")
+    runbook, problems = read(path)
+    assert runbook is None
+    assert problems[0].line == 8
+    assert "syntax error" in problems[0].reason
+
+
+def test_load_unusable_names_lines(tmp_path: Path) -> None:
+    """A runbook that is not in order is refused with every reason in the message."""
+    path = tmp_path / "demo.md"
+    path.write_text(HEADER + STEP + STEP)
+    with pytest.raises(UnusableInput, match="line 8: duplicate step id"):
+        load(path)
+
+
+def test_find_unknown_lists_known(tmp_path: Path) -> None:
+    """A name that is not there is answered with those that are."""
+    (tmp_path / "runbooks").mkdir()
+    (tmp_path / "runbooks" / "day-0.md").write_text("x")
+    assert find("day-0", tmp_path / "runbooks").name == "day-0.md"
+    with pytest.raises(UnusableInput) as caught:
+        find("day-9", tmp_path)
+    assert "day-0" in caught.value.hint
+
+
+@given(st.text(max_size=300))
+def test_parse_any_text_never_raises(text: str) -> None:
+    """Any text is either a runbook or a list of problems, never an exception."""
+    runbook, problems = parse(text.encode("utf-8", "surrogatepass"), "x.md")
+    assert (runbook is None) == bool(problems)
+
+
+@given(st.lists(st.sampled_from(["```sh step=a\n", "```\n", "> x\n", HEADER, STEP, "true\n"])))
+def test_parse_any_blocks_never_raises(blocks: list[str]) -> None:
+    """Whatever the order of fences, quotes and headers, reading ends with an answer."""
+    runbook, problems = parse("".join(blocks).encode(), "x.md")
+    assert (runbook is None) == bool(problems)
