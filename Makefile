@@ -25,7 +25,7 @@ setup: $(STAMP) ## make .venv with .venv/bin/mcctl
 run: setup ## start the platform and run Day-0 on it (MINUTES=1 REPLICAS=3 FAULT=slow=2|errors=0.05)
 	@$(BIN)/mcctl up
 	@$(BIN)/mcctl runbook run day-0 --env local --minutes $(MINUTES) --set REPLICAS=$(REPLICAS) \
-		$(if $(FAULT),--set FAULT=$(FAULT)) --yes
+		--set FAULT=$(or $(FAULT),none) --yes
 
 down: setup ## stop everything that `make run` started
 	@$(BIN)/mcctl down

@@ -74,7 +74,7 @@ class Hands:
     def __init__(self, world: World) -> None:
         self.world = world
 
-    def do(self, action: ActionName, input: Mapping[str, Any], key: str) -> Called:  # noqa: A002
+    def do(self, action: ActionName, input: Mapping[str, Any], key: str) -> Called:
         self.world.live()
         end = self.world.do_ends[int(key.split(":")[1])]
         if end in ("done", "lost") and key not in self.world.applied:
@@ -88,7 +88,7 @@ class Hands:
     def undo(
         self,
         action: ActionName,
-        input: Mapping[str, Any],  # noqa: A002
+        input: Mapping[str, Any],
         result: Mapping[str, Any] | None,
         key: str,
     ) -> Called:

@@ -41,13 +41,13 @@ class PythonAction(Protocol):
     passing failure whose effect may have happened: it is tried again, and compensated in the end.
     """
 
-    def do(self, input: Mapping[str, Any], key: str) -> Mapping[str, Any]:  # noqa: A002 public word
+    def do(self, input: Mapping[str, Any], key: str) -> Mapping[str, Any]:
         """Have the effect once per `key`, however often it is called; return JSON values."""
         ...
 
     def undo(
         self,
-        input: Mapping[str, Any],  # noqa: A002 public word
+        input: Mapping[str, Any],
         result: Mapping[str, Any] | None,
         key: str,
     ) -> object:
@@ -61,13 +61,13 @@ class PythonAction(Protocol):
 class Refuse:
     """The built-in `mc.refuse`: always fails, without effect. The canary's last step."""
 
-    def do(self, input: Mapping[str, Any], key: str) -> Mapping[str, Any]:  # noqa: A002, ARG002
+    def do(self, input: Mapping[str, Any], key: str) -> Mapping[str, Any]:  # noqa: ARG002
         """Refuse."""
         raise StepFailed("refused")
 
     def undo(
         self,
-        input: Mapping[str, Any],  # noqa: A002
+        input: Mapping[str, Any],
         result: Mapping[str, Any] | None,
         key: str,
     ) -> None:
@@ -118,7 +118,7 @@ class ActionRegistry:
     def do(
         self,
         name: ActionName,
-        input: Mapping[str, Any],  # noqa: A002 the protocol's word
+        input: Mapping[str, Any],
         key: str,
         wait: Callable[[float], None],
     ) -> Called:
@@ -132,7 +132,7 @@ class ActionRegistry:
     def undo(
         self,
         name: ActionName,
-        input: Mapping[str, Any],  # noqa: A002 the protocol's word
+        input: Mapping[str, Any],
         result: Mapping[str, Any] | None,
         key: str,
         wait: Callable[[float], None],

@@ -77,13 +77,13 @@ class HttpAction:
         self._undo = undo
         self._client = client
 
-    def do(self, input: Mapping[str, Any], key: str) -> Mapping[str, Any]:  # noqa: A002 the protocol's word
+    def do(self, input: Mapping[str, Any], key: str) -> Mapping[str, Any]:
         """One attempt of the effect."""
         return _send(self._client, self._do, Scope(input), key)
 
     def undo(
         self,
-        input: Mapping[str, Any],  # noqa: A002 the protocol's word
+        input: Mapping[str, Any],
         result: Mapping[str, Any] | None,
         key: str,
     ) -> None:

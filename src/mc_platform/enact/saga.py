@@ -53,14 +53,14 @@ class Signals:
 class Hands(Protocol):
     """What a saga touches. All methods block; `record` and `task` return only when they succeeded."""
 
-    def do(self, action: ActionName, input: Mapping[str, Any], key: str) -> Called:  # noqa: A002
+    def do(self, action: ActionName, input: Mapping[str, Any], key: str) -> Called:
         """Have an effect, with retries."""
         ...
 
     def undo(
         self,
         action: ActionName,
-        input: Mapping[str, Any],  # noqa: A002
+        input: Mapping[str, Any],
         result: Mapping[str, Any] | None,
         key: str,
     ) -> Called:

@@ -171,14 +171,14 @@ class _WorkerHands:
         self._worker = worker
         self._request = request
 
-    def do(self, action: ActionName, input: Mapping[str, Any], key: str) -> Called:  # noqa: A002
+    def do(self, action: ActionName, input: Mapping[str, Any], key: str) -> Called:
         worker = self._worker
         return self._valid(worker.registry.do(action, input, key, worker.pause))
 
     def undo(
         self,
         action: ActionName,
-        input: Mapping[str, Any],  # noqa: A002
+        input: Mapping[str, Any],
         result: Mapping[str, Any] | None,
         key: str,
     ) -> Called:

@@ -29,7 +29,6 @@ class Kind(StrEnum):
     operation_completed = "operation.completed"
     operation_compensated = "operation.compensated"
     operation_stuck = "operation.stuck"
-    task_read = "task.read"
     task_cancel_requested = "task.cancel-requested"
 
 

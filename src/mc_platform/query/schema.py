@@ -120,7 +120,7 @@ class Query:
         return [_event(row) for row in rows]
 
     @strawberry.field(description="One task, or null.")  # type: ignore[untyped-decorator]
-    async def task(self, info: Info[Reader, None], id: str) -> TaskView | None:  # noqa: A002
+    async def task(self, info: Info[Reader, None], id: str) -> TaskView | None:
         """A task of the tenant."""
         reader = info.context
         found = await reader.tasks.get(reader.principal.tenant, TaskId(id))

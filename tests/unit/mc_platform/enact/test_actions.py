@@ -102,7 +102,7 @@ def test_success_carries_the_result(
         ([500, 502, 503], 3, Effect.unknown, "unavailable (503)"),
     ],
 )
-def test_failure_tells_what_is_known_of_the_effect(  # noqa: PLR0917
+def test_failure_tells_what_is_known_of_the_effect(
     receiver: Any,
     client: httpx.Client,
     waits: list[float],
@@ -174,14 +174,14 @@ def test_absent_value_fails_without_a_call(
 class Greeter:
     """A Python action that does as its input says."""
 
-    def do(self, input: Mapping[str, Any], key: str) -> Mapping[str, Any]:  # noqa: A002
+    def do(self, input: Mapping[str, Any], key: str) -> Mapping[str, Any]:
         if "raise" in input:
             raise RuntimeError(input["raise"])
         if "fail" in input:
             raise StepFailed(input["fail"])
         return {"key": key, "odd": object()} if "odd" in input else {"key": key}
 
-    def undo(self, input: Mapping[str, Any], result: Mapping[str, Any] | None, key: str) -> None:  # noqa: A002
+    def undo(self, input: Mapping[str, Any], result: Mapping[str, Any] | None, key: str) -> None:
         assert effect_key_of(key) == "op:0:do"
 
 

@@ -94,7 +94,7 @@ def ledger(url: str, operation_id: str) -> list[str]:
     ("item", "killed_at", "outcome"),
     [("kettle", CHARGE, "completed"), ("unbookable", "/payments/refunds", "compensated")],
 )
-def test_killed_replica_ends_its_operation_after_restart(  # noqa: PLR0917
+def test_killed_replica_ends_its_operation_after_restart(
     replicas: Replicas,
     receiver: Any,
     gate: Any,

@@ -1,0 +1,206 @@
+"""A whole platform of real processes, started once for the journeys that may share it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+ROOT = Path(__file__).parents[2]
+MCCTL = str(Path(sys.executable).parent / "mcctl")
+GOVERNANCE = "urn:mc-platform:a2a:governance:1"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One HTTP answer: its status, and its JSON (None when it is not JSON)."""
+
+    status: int
+    body: Any
+    headers: Any
+
+    @property
+    def task(self) -> dict[str, Any]:
+        return self.body["result"]["task"]
+
+    @property
+    def text(self) -> str:
+        return self.task["artifacts"][0]["parts"][0]["text"]
+
+    @property
+    def governance(self) -> dict[str, Any]:
+        return self.task["metadata"][GOVERNANCE]
+
+
+class Platform:
+    """What a test does with a running platform: by HTTP and by `mcctl`, as any user could."""
+
+    def __init__(self, home: Path, port: int) -> None:
+        self.home = home
+        self.port = port
+        self.url = f"http://127.0.0.1:{port}"
+        self.env = {
+            **os.environ,
+            "MC_HOME": str(home),
+            "MC_EDGE_PORT": str(port),
+            "NO_COLOR": "1",
+            "COLUMNS": "200",
+        }
+        for name in ("MC_DATABASE_URL", "SLACK_WEBHOOK_URL", "AUDIT_SIEM_URL"):
+            self.env.pop(name, None)
+
+    def mcctl(
+        self, *args: str, check: bool = True, **more: str
+    ) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(
+            [MCCTL, *args],
+            cwd=ROOT,
+            env={**self.env, **more},
+            capture_output=True,
+            text=True,
+            timeout=240,
+        )
+        if check and done.returncode != 0:
+            raise AssertionError(
+                f"mcctl {' '.join(args)}: {done.returncode}\n{done.stdout}{done.stderr}"
+            )
+        return done
+
+    def token(self, tenant: str) -> str:
+        credentials = json.loads((self.home / "secrets" / "credentials.json").read_text())
+        return str(credentials[tenant]["token"])
+
+    def post(
+        self,
+        content: bytes,
+        *,
+        tenant: str | None = "TENANT_001",
+        token: str | None = None,
+        path: str = "/a2a",
+        headers: dict[str, str] | None = None,
+    ) -> Answer:
+        sent = {"Content-Type": "application/json", "A2A-Version": "1.0", **(headers or {})}
+        bearer = token if token is not None else self.token(tenant) if tenant else None
+        if bearer is not None:
+            sent["Authorization"] = f"Bearer {bearer}"
+        answer = httpx.post(self.url + path, content=content, headers=sent, timeout=60)
+        try:
+            body = answer.json()
+        except ValueError:
+            body = None
+        return Answer(answer.status_code, body, answer.headers)
+
+    def rpc(self, method: str, params: dict[str, Any], **more: Any) -> Answer:
+        call = {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}
+        return self.post(json.dumps(call).encode(), **more)
+
+    def ask(
+        self,
+        what: str | dict[str, Any],
+        *,
+        message_id: str | None = None,
+        configuration: dict[str, Any] | None = None,
+        tenant: str = "TENANT_001",
+        **governance: str,
+    ) -> Answer:
+        part = {"text": what} if isinstance(what, str) else {"data": what}
+        message = {
+            "messageId": message_id or str(uuid.uuid4()),
+            "role": "ROLE_USER",
+            "parts": [part],
+            "metadata": {GOVERNANCE: governance},
+        }
+        params: dict[str, Any] = {"message": message}
+        if configuration:
+            params["configuration"] = configuration
+        return self.rpc("SendMessage", params, tenant=tenant)
+
+    def order(self, tenant: str = "TENANT_001", **more: Any) -> Answer:
+        """`place-order`; `item="unbookable"` makes its third step fail."""
+        configuration = more.pop("configuration", None)
+        message_id = more.pop("message_id", None)
+        return self.ask(
+            {
+                "item": "widget",
+                "quantity": 1,
+                "customer": "C-1001",
+                "amount_cents": 1200,
+                "address_ref": "A-1",
+                **more,
+            },
+            tenant=tenant,
+            operation="place-order",
+            purpose="fulfilment",
+            configuration=configuration,
+            message_id=message_id,
+        )
+
+    def task(self, task_id: str, tenant: str = "TENANT_001") -> dict[str, Any]:
+        return self.rpc("GetTask", {"id": task_id}, tenant=tenant).body["result"]
+
+    def metrics(self, replica: str | None = None) -> str:
+        port = self.port if replica is None else self.record(replica)["port"]
+        return httpx.get(f"http://127.0.0.1:{port}/metrics").text
+
+    def metric(self, line_start: str) -> float:
+        """The value of the series that begins so; 0 when there is none."""
+        for line in self.metrics().splitlines():
+            if line.startswith(line_start):
+                return float(line.rsplit(" ", 1)[1])
+        return 0.0
+
+    def log(self, name: str = "blue-1") -> list[str]:
+        return (self.home / "log" / f"{name}.log").read_text().splitlines()
+
+    def record(self, name: str) -> dict[str, Any]:
+        return json.loads((self.home / "run" / f"{name}.json").read_text())
+
+    def siem_events(self) -> list[dict[str, Any]]:
+        path = self.home / "siem" / "events.jsonl"
+        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+    def ledger(self, subject: str) -> list[dict[str, Any]]:
+        """Recorded events about a task or operation, as the SIEM received them, in log order."""
+        events = [event["unmapped"] for event in self.siem_events()]
+        return [
+            event
+            for event in events
+            if subject in (event["detail"].get("subject"), event["detail"].get("operation_id"))
+        ]
+
+
+@pytest.fixture(scope="session")
+def start_platform(free_port_block: Callable[[], int]) -> Iterator[Callable[..., Platform]]:
+    """Starts platforms of their own; all are stopped and removed at the end."""
+    started: list[Platform] = []
+
+    def start(*args: str, **env: str) -> Platform:
+        home = Path(tempfile.mkdtemp(prefix="mc-journey-"))
+        home.chmod(0o711)
+        platform = Platform(home, free_port_block())
+        platform.env.update(env)
+        started.append(platform)
+        platform.mcctl("up", *args)
+        return platform
+
+    yield start
+    for platform in started:
+        platform.mcctl("down", check=False)
+        shutil.rmtree(platform.home, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def platform(start_platform: Callable[..., Platform]) -> Platform:
+    """The shared platform; a test that breaks it mends it."""
+    return start_platform()

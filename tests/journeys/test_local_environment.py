@@ -1,0 +1,254 @@
+"""An operator's day with the local environment: real processes, a fake workbench behind them."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from mc_ops.environments import Colour, State
+from mc_ops.environments.local import keyring
+from mc_ops.environments.local.environment import LocalEnvironment, UpRequest
+from mc_ops.environments.local.faults import Faults
+from mc_ops.environments.local.layout import Layout
+from mc_ops.errors import CouldNotTell, Finding, UnusableInput
+from mc_ops.service_client import ServiceClient
+
+TESTS = Path(__file__).parents[1]
+FAKE = TESTS / "unit" / "mc_ops" / "environments" / "fake_workbench.py"
+WEBHOOK = "http://127.0.0.1:9/hook"
+MCCTL = TESTS / "cli" / "mcctl_with_fake_workbench.py"
+
+
+def _clear(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in list(os.environ):
+        if name.startswith(("MC_", "AUDIT_")):
+            monkeypatch.delenv(name)
+
+
+def _new(home: Path) -> LocalEnvironment:
+    layout = Layout(home=home, edge_port=random.randrange(20_000, 31_000))
+    return LocalEnvironment(layout, service=(sys.executable, str(FAKE)))
+
+
+@pytest.fixture
+def platform(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalEnvironment]:
+    """A platform of the test's own, not started; whatever runs at the end is stopped."""
+    _clear(monkeypatch)
+    environment = _new(tmp_path / "mc")
+    yield environment
+    environment.down()
+    environment.purge()
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalEnvironment]:
+    """A running platform for the tests that only look at it."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        _clear(monkeypatch)
+        monkeypatch.setenv("SLACK_WEBHOOK_URL", WEBHOOK)
+        environment = _new(tmp_path_factory.mktemp("running") / "mc")
+        environment.up(UpRequest())
+        yield environment
+        environment.down()
+        environment.purge()
+
+
+def states(environment: LocalEnvironment) -> dict[str, State]:
+    """State of each process by name."""
+    return {p.name: p.state for p in environment.status().processes}
+
+
+def test_up_cut_over_and_down(platform: LocalEnvironment) -> None:
+    """Start, start again, scale, cut over and back, stop: each does what it says."""
+    said: list[str] = []
+    found = platform.up(UpRequest(green=True, faults={Colour.green: Faults(slow_factor=2)}))
+    assert {p.state for p in found.processes} == {State.running}
+    assert {p.health for p in found.processes} == {"ok"}
+    assert {p.name: p.faults for p in found.processes if p.faults} == {"green-1": "slow=2"}
+    assert found.active_colour is Colour.blue
+    with ServiceClient(platform.url) as service:
+        assert service.health().colour == "blue"
+
+    pids = {p.name: p.pid for p in found.processes}
+    platform.up(UpRequest(), said.append)
+    assert said == ["everything was already running"]
+    assert {p.name: p.pid for p in platform.status().processes} == pids
+
+    platform.scale(Colour.green, 2)
+    ready = platform.wait_ready(Colour.green, 30)
+    assert [instance.name for instance in ready] == ["green-1", "green-2"]
+    switch = platform.switch(Colour.green)
+    assert (switch.source, switch.target, switch.changed) == (Colour.blue, Colour.green, True)
+    assert not platform.switch(Colour.green).changed
+    with ServiceClient(platform.url) as service:
+        assert service.health().faults["MC_FAULT_SLOW_FACTOR"] == "2"
+    platform.scale(Colour.green, 1)
+    assert [i.name for i in platform.instances(Colour.green)] == ["green-1"]
+    with pytest.raises(UnusableInput, match="nobody would"):
+        platform.scale(Colour.green, 0)
+    assert platform.switch(Colour.blue).source is Colour.green
+
+    platform.up(UpRequest(green=True), said.append)
+    assert "restarting green-1: faults were slow=2, asked for none" in said
+    assert platform.down()
+    assert set(states(platform).values()) == {State.stopped}
+    assert not platform.down()
+
+
+def test_dead_processes_are_seen_and_restarted(platform: LocalEnvironment) -> None:
+    """kill -9 of the database, a replica and the edge: all seen dead, all back after `up`."""
+    first = platform.up(UpRequest(green=True))
+    platform.switch(Colour.green)
+    pids = {p.name: p.pid for p in first.processes}
+    victims = ("postgres", "green-1", "edge", "fulfilment-agent")
+    for name in victims:
+        os.kill(pids[name] or 0, signal.SIGKILL)
+    deadline = time.monotonic() + 20
+    while {p.name for p in platform.status().dead} != set(victims):
+        assert time.monotonic() < deadline
+    with pytest.raises(CouldNotTell, match="the edge is not running"):
+        platform.switch(Colour.blue)
+    with pytest.raises(CouldNotTell, match="green-1 died"):
+        platform.wait_ready(Colour.green, 5)
+    again = platform.up(UpRequest())
+    assert again.active_colour is Colour.green
+    assert {p.state for p in again.processes} == {State.running}
+    assert {p.name for p in again.processes if p.pid != pids[p.name]} == set(victims)
+
+
+def test_a_candidate_that_does_not_run_gets_no_traffic(running: LocalEnvironment) -> None:
+    """Cutting over to nobody is refused and changes nothing."""
+    with pytest.raises(Finding, match="no replica of green runs; nothing was changed"):
+        running.switch(Colour.green)
+    assert running.active_colour() is Colour.blue
+
+
+def test_a_child_that_dies_undoes_the_start(
+    platform: LocalEnvironment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its exit and last words are told, and nothing that this call started is left."""
+    monkeypatch.setenv("MC_FAKE_DIES", "blue")
+    with pytest.raises(CouldNotTell, match=r"blue-1 ended with status 7") as caught:
+        platform.up(UpRequest())
+    assert "blue-1 | I was told to die" in caught.value.message
+    assert set(states(platform).values()) == {State.stopped}
+    assert _strays(platform.layout) == []
+
+
+def test_neighbours_get_no_secret_of_the_service(running: LocalEnvironment) -> None:
+    """No process's arguments hold a secret, and only the service's environment does."""
+    found = running.status()
+    secrets = [keyring.siem_key(running.layout), keyring.superuser_password(running.layout)]
+    secrets += [keyring.tenant_token(running.layout, tenant) for tenant in keyring.TENANTS]
+    secrets.append(WEBHOOK)
+    for process in found.processes:
+        child = psutil.Process(process.pid)
+        assert not any(secret in " ".join(child.cmdline()) for secret in secrets)
+        if process.name != "blue-1":
+            assert not any(secret in str(child.environ()) for secret in secrets)
+    for log in (running.layout.home / "log").iterdir():
+        assert not any(secret in log.read_text() for secret in secrets)
+
+
+def test_records_agent_is_an_a2a_server(running: LocalEnvironment) -> None:
+    """The running agent answers our own client, too."""
+    with ServiceClient(running.layout.url_of("records-agent")) as agent:
+        reply = agent.send_message("What is the status of order O-2001?")
+    assert reply.text == "Order O-2001 is shipped, expected 2026-12-01."
+
+
+def test_interrupted_start_leaves_nothing(platform: LocalEnvironment) -> None:
+    """Ctrl-C while it starts, and in --foreground once it runs: exit 5, no process left."""
+    layout = platform.layout
+    env = {
+        **os.environ,
+        "MC_HOME": str(layout.home),
+        "MC_EDGE_PORT": str(layout.edge_port),
+        "PYTHONUNBUFFERED": "1",
+    }
+    for number, sign in ((signal.SIGINT, "starting siem"), (signal.SIGTERM, "starting blue-1"),
+                         (signal.SIGINT, "following the logs")):  # fmt: skip
+        argv = [sys.executable, str(MCCTL), "up", "--foreground"]
+        with subprocess.Popen(argv, env=env, stderr=subprocess.PIPE, text=True) as child:
+            assert child.stderr
+            seen = next((line for line in child.stderr if sign in line), None)
+            assert seen, f"{sign!r} was never said"
+            child.send_signal(number)
+            rest = child.stderr.read()
+        assert child.returncode == 5, rest
+        assert _strays(layout) == []
+        assert list((layout.home / "run").glob("*.json")) == []
+
+
+def test_two_starts_at_once_make_one_platform(platform: LocalEnvironment) -> None:
+    """The second waits for the first and finds everything there."""
+    layout = platform.layout
+    env = {**os.environ, "MC_HOME": str(layout.home), "MC_EDGE_PORT": str(layout.edge_port)}
+    argv = [sys.executable, str(MCCTL), "up"]
+    children = [
+        subprocess.Popen(argv, env=env, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+        for _ in range(2)
+    ]  # fmt: skip
+    said = [child.communicate(timeout=60)[1] for child in children]
+    assert [child.returncode for child in children] == [0, 0], said
+    assert sum("starting postgres" in text for text in said) == 1
+    assert set(states(platform).values()) == {State.running}
+
+
+def test_purge_removes_what_is_ours_and_nothing_else(platform: LocalEnvironment) -> None:
+    """A stranger's file in the home survives; without one the home goes, too."""
+    platform.layout.prepare()
+    keyring.prepare_secrets(platform.layout)
+    foreign = platform.layout.home / "thesis.txt"
+    foreign.write_text("not ours")
+    platform.purge()
+    assert [p.name for p in platform.layout.home.iterdir()] == ["thesis.txt"]
+    foreign.unlink()
+    platform.purge()
+    assert not platform.layout.home.exists()
+
+
+def test_logs_are_read_and_followed(running: LocalEnvironment) -> None:
+    """The last lines of a log by its name, then each new one as it comes."""
+    assert any("edge listens" in line.text for line in running.logs(["edge"]))
+    log = running.layout.log_of("siem")
+    follow = running.logs(["siem"], lines=1, follow=True)
+    last = next(follow)
+    with log.open("a") as file:
+        file.write("a new line\n")
+    assert next(follow).text == "a new line"
+    assert last.name == "siem"
+    follow.close()  # type: ignore[attr-defined]  # a generator, behind the interface's Iterator
+
+
+def test_records_hold_no_more_than_they_say(running: LocalEnvironment) -> None:
+    """A process record has exactly the agreed fields."""
+    record = json.loads((running.layout.home / "run" / "blue-1.json").read_text())
+    assert set(record) == {
+        "name", "pid", "create_time", "port", "argv", "started_at", "stop_signal", "settings",
+    }  # fmt: skip
+
+
+def _strays(layout: Layout) -> list[str]:
+    """Processes that still belong to the platform's home or ports."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.status() == psutil.STATUS_ZOMBIE or process.pid == os.getpid():
+                continue
+            mine = process.environ().get("MC_HOME") == str(layout.home)
+            if mine or str(layout.home) in " ".join(process.cmdline()):
+                found.append(f"{process.pid} {' '.join(process.cmdline())}")
+        except psutil.Error:
+            continue
+    return found

@@ -1,0 +1,75 @@
+"""The runbook's own commands, as it writes them, against a running platform."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+
+import pytest
+
+needs_curl = pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
+needs_jq = pytest.mark.skipif(shutil.which("jq") is None, reason="jq is not installed")
+
+
+def _sh(command):
+    return subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=30)
+
+
+@needs_curl
+@needs_jq
+def test_health_by_curl_and_jq(platform):
+    """`curl -sS .../health | jq .` shows version, colour, region and each dependency's state."""
+    done = _sh(f"set -o pipefail; curl -sS {platform.url}/health | jq .")
+    assert done.returncode == 0
+    health = json.loads(done.stdout)
+    assert health["status"] == "ok"
+    assert health["colour"] == "blue"
+    assert health["region"] == "local-1"
+    assert {name: d["state"] for name, d in health["dependencies"].items()} == dict.fromkeys(
+        ("postgres", "policy", "operations", "siem", "agents"), "ok"
+    )
+
+
+@needs_curl
+@pytest.mark.parametrize(
+    "name",
+    [
+        "mc_a2a_requests_total",
+        "mc_autonomy_operations_total",
+        "mc_autonomy_compensation_total",
+        "mc_policy_decisions_total",
+        "mc_siem_requests_total",
+        "mc_requests_total",
+        "mc_request_duration_seconds",
+        "mc_replication_lag_seconds",
+        "mc_privacy_",
+        "mc_cost_",
+        "mc_ledger_",
+    ],
+)
+def test_metric_greps_find_their_lines(platform, name):
+    """`curl -s .../metrics | grep NAME` finds every metric of the design's table."""
+    platform.ask("What is the status of order O-2001?")
+    done = _sh(f"curl -s {platform.url}/metrics | grep {name}")
+    assert done.returncode == 0
+    if name != "mc_replication_lag_seconds":  # one region: the metric is declared, no peer has it
+        assert any(not line.startswith("#") for line in done.stdout.splitlines())
+
+
+def test_log_greps_find_denials_and_deliveries_and_nothing_else(platform, wait_until):
+    """`grep "policy.*deny"` and `grep "siem.*success"` are exact, also against hostile input."""
+    platform.ask("x", purpose="policy-deny")  # a denial whose purpose itself says so
+    platform.ask("siem success policy deny", agent="policy.deny")
+    platform.post(b"{}", path="/policy/deny/siem/success")
+    log = platform.home / "log" / "blue-1.log"
+    wait_until(lambda: "siem_delivery" in log.read_text(), what="a batch was delivered")
+
+    denials = _sh(f'grep "policy.*deny" {log}').stdout.splitlines()
+    assert denials
+    assert {json.loads(line)["event"] for line in denials} == {"policy_decision"}
+    assert all(json.loads(line)["decision"] == "deny" for line in denials)
+    delivered = _sh(f'grep "siem.*success" {log}').stdout.splitlines()
+    assert {json.loads(line)["event"] for line in delivered} == {"siem_delivery"}
+    for line in log.read_text().splitlines():
+        json.loads(line)

@@ -1,0 +1,201 @@
+"""The ledger's writer: one log without gaps, whoever writes and whatever fails."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import uuid
+from datetime import UTC, datetime
+
+import asyncpg
+import pytest
+
+from mc_contract.merkle import Frontier, leaf_hash, tree_root
+from mc_platform.adapters.postgres import PostgresTasks
+from mc_platform.adapters.postgres_journal import PostgresJournal
+from mc_platform.errors import Unavailable
+from mc_platform.model.event import Event, Kind
+from mc_platform.model.task import Task, TaskState
+
+NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+
+
+def _event(name=None, tenant="TENANT_001", **detail):
+    return Event(name or str(uuid.uuid4()), Kind.request_accepted, tenant, NOW, detail)
+
+
+def _task(state=TaskState.submitted, task_id=None, **more):
+    task_id = task_id or str(uuid.uuid4())
+    fields = {"tenant": "TENANT_001", "principal": "p", "message_id": task_id, "parts": ()}
+    return Task(
+        id=task_id,
+        context_id="c",
+        request_digest="d",
+        state=state,
+        updated_at=NOW,
+        **{**fields, **more},
+    )
+
+
+@pytest.fixture
+async def make_journal(pools):
+    """Makes journals that share one region, as replicas do."""
+    region = f"region-{uuid.uuid4().hex[:8]}"
+    started = []
+
+    async def make():
+        journal = PostgresJournal(pools, region=region)
+        await journal.start()
+        started.append(journal)
+        return journal
+
+    make.region = region
+    yield make
+    for journal in started:
+        await journal.stop()
+
+
+async def _rows(pools, region):
+    return await pools.record.fetch(
+        "SELECT index, event_id, leaf, leaf_hash FROM mc.ledger_event WHERE region = $1 ORDER BY 1",
+        region,
+    )
+
+
+async def test_writers_of_several_processes_make_one_log_without_gaps(make_journal, pools):
+    """Three journals under load append one sequence, whose root is the head's."""
+    journals = [await make_journal() for _ in range(3)]
+    written = await asyncio.gather(
+        *(journals[n % 3].record([_event(), _event()]) for n in range(120))
+    )
+
+    rows = await _rows(pools, make_journal.region)
+    assert [row["index"] for row in rows] == list(range(240))
+    assert sorted(place.index for places in written for place in places) == list(range(240))
+    assert all(row["leaf_hash"] == leaf_hash(row["leaf"]) for row in rows)
+    head = await journals[0].head()
+    assert (head.size, head.root()) == (240, tree_root([bytes(row["leaf_hash"]) for row in rows]))
+
+
+async def test_an_event_recorded_twice_stands_once(make_journal, pools):
+    """The same id gives the first one's place and is told as not fresh, also within a batch."""
+    journal, other = await make_journal(), await make_journal()
+    event = _event("the-same")
+    first, again = await asyncio.gather(journal.record([event]), journal.record([event]))
+    [third] = await other.record([event])
+
+    assert first[0].index == again[0].index == third.index == 0
+    assert third.fresh is False
+    assert len(await _rows(pools, make_journal.region)) == 1
+
+
+async def test_a_replay_does_not_change_a_task(make_journal, pools):
+    """A task that comes with no new event is not written."""
+    journal, tasks = await make_journal(), PostgresTasks(pools)
+    event, task = _event(), _task()
+    await journal.record([event], task)
+    await journal.record([event], _task(TaskState.failed, task.id))
+    assert (await tasks.get("TENANT_001", task.id)).state is TaskState.submitted
+
+
+async def test_a_terminal_task_is_never_changed_again(make_journal, pools):
+    """Whoever comes later, the first end stands."""
+    journal, tasks = await make_journal(), PostgresTasks(pools)
+    task = _task()
+    await journal.record([_event()], task)
+    await journal.record([_event()], _task(TaskState.completed, task.id))
+    await journal.record([_event()], _task(TaskState.failed, task.id))
+    assert (await tasks.get("TENANT_001", task.id)).state is TaskState.completed
+
+
+async def test_a_row_that_cannot_be_written_does_not_refuse_its_neighbours(make_journal, pools):
+    """One bad record of a batch fails alone."""
+    journal = await make_journal()
+    bad = _event("nul\x00")
+    results = await asyncio.gather(
+        journal.record([_event("good-1")]),
+        journal.record([bad]),
+        journal.record([_event("good-2")]),
+        return_exceptions=True,
+    )
+    assert isinstance(results[1], Unavailable)
+    kept = {row["event_id"] for row in await _rows(pools, make_journal.region)}
+    assert kept == {"good-1", "good-2"}
+
+
+async def test_a_reply_may_hold_any_json_text(make_journal, pools):
+    """NUL and lone surrogates in an agent's reply come back as they were."""
+    journal, tasks = await make_journal(), PostgresTasks(pools)
+    parts = ({"text": "a\x00b \ud800 é"}, {"data": [1, 2.5, None, {"k": "\u2028"}]})
+    task = _task(TaskState.completed, parts=parts)
+    await journal.record([_event()], task)
+    assert (await tasks.get("TENANT_001", task.id)).parts == parts
+
+
+async def test_the_service_can_neither_change_nor_delete_what_the_log_holds(
+    make_journal, pools, database
+):
+    """Append-only by grants: for the role it logs in as, and for the one it becomes."""
+    journal = await make_journal()
+    await journal.record([_event()])
+    for pool in (pools.tenant, pools.record):
+        for statement in (
+            "UPDATE mc.ledger_event SET leaf = ''",
+            "DELETE FROM mc.ledger_event",
+            "TRUNCATE mc.ledger_event",
+            "UPDATE mc.ledger_checkpoint SET note = ''",
+            "DELETE FROM mc.task",
+            "ALTER TABLE mc.ledger_event DISABLE ROW LEVEL SECURITY",
+            "UPDATE mc.credential SET tenant = 'X'",
+        ):
+            with pytest.raises(asyncpg.InsufficientPrivilegeError):
+                await pool.execute(statement)
+
+
+async def test_a_tenant_sees_its_own_rows_only(make_journal, pools):
+    """Row-level security holds even for a query that forgets the tenant."""
+    journal = await make_journal()
+    await journal.record([_event()], _task())
+    await journal.record([_event(tenant="TENANT_002")], _task(tenant="TENANT_002"))
+    async with pools.as_tenant("TENANT_001") as connection:
+        for table in ("mc.task", "mc.ledger_event"):
+            tenants = await connection.fetch(f"SELECT DISTINCT tenant FROM {table}")
+            assert [row["tenant"] for row in tenants] == ["TENANT_001"]
+    assert await pools.tenant.fetchval("SELECT count(*) FROM mc.task") == 0
+
+
+async def test_the_leaf_is_canonical_and_says_what_happened(make_journal, pools):
+    """An auditor can read the bytes that the log commits to."""
+    journal = await make_journal()
+    await journal.record([_event("e-1", reason="because")])
+    [row] = await _rows(pools, make_journal.region)
+    assert json.loads(row["leaf"]) == {
+        "v": 1,
+        "region": make_journal.region,
+        "id": "e-1",
+        "kind": "request.accepted",
+        "tenant": "TENANT_001",
+        "occurred_at": "2026-01-02T03:04:05+00:00",
+        "detail": {"reason": "because"},
+    }
+
+
+async def test_the_stored_head_is_a_frontier_of_its_size(make_journal, pools):
+    """What a writer leaves behind another can go on from."""
+    journal = await make_journal()
+    await journal.record([_event() for _ in range(5)])
+    stored = await pools.record.fetchval(
+        "SELECT frontier FROM mc.ledger_head WHERE region = $1", make_journal.region
+    )
+    assert Frontier.from_bytes(bytes(stored)).size == 5
+
+
+async def test_a_stopping_journal_flushes_and_then_refuses(make_journal, pools):
+    """What was queued is committed; what comes later is told to ask another replica."""
+    journal = await make_journal()
+    pending = asyncio.create_task(journal.record([_event("last")]))
+    await asyncio.sleep(0)
+    await journal.stop()
+    assert (await pending)[0].fresh
+    with pytest.raises(Unavailable, match="shutting down"):
+        await journal.record([_event()])

@@ -1,0 +1,95 @@
+"""Credentials at the door."""
+
+from __future__ import annotations
+
+import hashlib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mc_platform.authenticate import Authenticator
+from mc_platform.errors import NotAuthenticated
+from mc_platform.model.tenant import Principal
+
+KEY = "0123456789ab"
+SECRET = "S" * 43
+TOKEN = f"mc_{KEY}_{SECRET}"
+PRINCIPAL = Principal("agent@tenant-001", "TENANT_001", KEY)
+
+
+class MemoryDirectory:
+    """Credentials in memory; counts look-ups."""
+
+    def __init__(self):
+        self.rows = {KEY: (hashlib.sha256(SECRET.encode()).digest(), PRINCIPAL)}
+        self.looked = 0
+
+    async def find(self, key_id):
+        self.looked += 1
+        return self.rows.get(key_id)
+
+
+@pytest.fixture
+def clock():
+    return [0.0]
+
+
+@pytest.fixture
+def directory():
+    return MemoryDirectory()
+
+
+@pytest.fixture
+def authenticator(directory, clock):
+    return Authenticator(directory=directory, cache_s=5, monotonic=lambda: clock[0])
+
+
+async def test_a_valid_token_gives_its_principal(authenticator):
+    """The tenant comes from the credential."""
+    assert await authenticator.authenticate(f"Bearer {TOKEN}") == PRINCIPAL
+    assert await authenticator.authenticate(f"bearer  {TOKEN} ") == PRINCIPAL
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        None,
+        "",
+        TOKEN,
+        f"Basic {TOKEN}",
+        "Bearer ",
+        f"Bearer {TOKEN}x",
+        f"Bearer mc_{KEY}_{'T' * 43}",
+        f"Bearer mc_{'f' * 12}_{SECRET}",
+    ],
+)
+async def test_everything_else_is_refused_alike(authenticator, header):
+    """The message is the same whatever was wrong, and holds nothing of the header."""
+    with pytest.raises(NotAuthenticated, match=r"^the credential is missing or not valid$"):
+        await authenticator.authenticate(header)
+
+
+async def test_a_revoked_credential_works_no_longer_than_the_cache(authenticator, directory, clock):
+    """Five seconds is the most that a revocation lags."""
+    await authenticator.authenticate(f"Bearer {TOKEN}")
+    directory.rows.clear()
+    assert await authenticator.authenticate(f"Bearer {TOKEN}") == PRINCIPAL
+    clock[0] = 5.1
+    with pytest.raises(NotAuthenticated):
+        await authenticator.authenticate(f"Bearer {TOKEN}")
+
+
+async def test_unknown_keys_are_not_cached(authenticator, directory):
+    """A flood of unknown keys cannot fill the cache; a new credential works at once."""
+    with pytest.raises(NotAuthenticated):
+        await authenticator.authenticate(f"Bearer mc_{'e' * 12}_{SECRET}")
+    directory.rows["e" * 12] = directory.rows[KEY]
+    assert await authenticator.authenticate(f"Bearer mc_{'e' * 12}_{SECRET}") == PRINCIPAL
+
+
+@given(st.text(max_size=120))
+async def test_no_text_crashes_the_door(text):
+    """Any header is either a valid credential or refused."""
+    with pytest.raises(NotAuthenticated):
+        await Authenticator(directory=MemoryDirectory(), cache_s=0).authenticate(text)
