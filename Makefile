@@ -25,7 +25,10 @@ setup: $(STAMP) ## make .venv with .venv/bin/mcctl
 run: setup ## start the platform and run Day-0 on it (MINUTES=1 REPLICAS=3 FAULT=slow=2|errors=0.05)
 	@$(BIN)/mcctl up
 	@$(BIN)/mcctl runbook run day-0 --env local --minutes $(MINUTES) --set REPLICAS=$(REPLICAS) \
-		--set FAULT=$(or $(FAULT),none) --yes
+		--set FAULT=$(or $(FAULT),none) --yes; code=$$?; \
+		echo; $(BIN)/mcctl status; echo; \
+		echo "gateway   http://127.0.0.1:$${MC_EDGE_PORT:-8080}   (left running; make down stops it)"; \
+		exit $$code
 
 down: setup ## stop everything that `make run` started
 	@$(BIN)/mcctl down

@@ -48,6 +48,7 @@ class Platform:
 
     def __init__(self, home: Path, port: int) -> None:
         self.home = home
+        self.cwd = ROOT
         self.port = port
         self.url = f"http://127.0.0.1:{port}"
         self.env = {
@@ -65,11 +66,12 @@ class Platform:
     ) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
             [MCCTL, *args],
-            cwd=ROOT,
+            check=False,
+            cwd=self.cwd,
             env={**self.env, **more},
             capture_output=True,
             text=True,
-            timeout=240,
+            timeout=400,
         )
         if check and done.returncode != 0:
             raise AssertionError(

@@ -13,7 +13,9 @@ needs_jq = pytest.mark.skipif(shutil.which("jq") is None, reason="jq is not inst
 
 
 def _sh(command):
-    return subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=30)
+    return subprocess.run(
+        ["bash", "-c", command], check=False, capture_output=True, text=True, timeout=30
+    )
 
 
 @needs_curl

@@ -14,6 +14,7 @@ from mc_contract.evidence import Release, Report
 from mc_contract.evidence import verify as verify_pack
 from mc_ops.cli import exit_codes
 from mc_ops.cli.output import Format, OutputOption, emit_json, fail, note, ok, stdout, warn
+from mc_ops.environments import Colour, open_environment
 from mc_ops.environments.local.layout import Layout
 from mc_ops.errors import UnusableInput
 from mc_ops.evidence import (
@@ -78,7 +79,11 @@ def pack(
         canary_part(_canary_folder(canary, runs, layout.home / "runs")),
         journal_part(_first(runs, JOURNAL)),
         preflight_part(preflight or _report(runs)),
-        *service_parts(url or layout.url, layout.home / "trust" / "ledger.pub"),
+        *service_parts(
+            url or layout.url,
+            layout.home / "trust" / "ledger.pub",
+            None if url else _replicas(env),
+        ),
     ]
     built = build(
         parts,
@@ -92,6 +97,15 @@ def pack(
     )
     write_pack(out, built.raw)
     _print_built(out, built, output)
+
+
+def _replicas(env: str) -> dict[str, str]:
+    environment = open_environment(env)
+    return {
+        instance.name: instance.url
+        for colour in Colour
+        for instance in environment.instances(colour)
+    }
 
 
 @app.command()

@@ -5,6 +5,7 @@ A service that is down, or an answer that can't be used, becomes a control that 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import httpx
@@ -20,16 +21,24 @@ class _NoAnswer(Exception):
     """The source gave nothing usable; the text says why."""
 
 
-def service_parts(url: str, ledger_key: Path) -> list[Part]:
-    """Health, metrics and ledger checkpoint of the service at `url`.
+def service_parts(
+    url: str, ledger_key: Path, replicas: Mapping[str, str] | None = None
+) -> list[Part]:
+    """Health and ledger checkpoint of the service at `url`, and the counters of its replicas.
 
     Args:
         url: The edge, such as `http://127.0.0.1:8080`.
         ledger_key: The ledger's public key, obtained apart from the service.
+        replicas: Each replica's name and URL; None: only what answers at `url` is asked.
     """
+    with _client(url) as client:
+        health, ledger = _health(client), _ledger(client, ledger_key)
+    return [health, _siem(replicas or {"service": url}), ledger]
+
+
+def _client(url: str) -> httpx.Client:
     # no proxies from the environment: the URL is the source
-    with httpx.Client(base_url=url, timeout=TIMEOUT_S, trust_env=False) as client:
-        return [_health(client), _siem(client), _ledger(client, ledger_key)]
+    return httpx.Client(base_url=url, timeout=TIMEOUT_S, trust_env=False)
 
 
 def _health(client: httpx.Client) -> Part:
@@ -47,21 +56,26 @@ def _health(client: httpx.Client) -> Part:
     return part
 
 
-def _siem(client: httpx.Client) -> Part:
+def _siem(replicas: Mapping[str, str]) -> Part:
+    """Batches sent, by replica: one of a region ships at a time, the others count nothing."""
     part = Part()
     metric = "mc_siem_requests_total"
-    try:
-        part.artifacts["metrics.prom"] = _get(client, "/metrics")
-        part.claim("siem.requests", "metrics.sum", "metrics.prom", metric=metric)
-        labels: dict[str, str] = {"status": "success"}
-        part.claim("siem.success", "metrics.sum", "metrics.prom", metric=metric, labels={**labels})
-    except (_NoAnswer, NotRecomputable) as error:
-        return absent("siem-delivery", f"SIEM delivery was not measured: {error}")
+    for name, url in replicas.items():
+        artefact = f"metrics-{name}.prom"
+        try:
+            with _client(url) as client:
+                part.artifacts[artefact] = _get(client, "/metrics")
+            part.claim(f"siem.requests.{name}", "metrics.sum", artefact, metric=metric)
+            labels: dict[str, str] = {"status": "success"}
+            part.claim(
+                f"siem.success.{name}", "metrics.sum", artefact, metric=metric, labels={**labels}
+            )
+        except (_NoAnswer, NotRecomputable) as error:
+            return absent("siem-delivery", f"SIEM delivery was not measured: {name}: {error}")
     part.measured(
         "siem-delivery",
-        "counters of the one process that answered, since it started",
-        "siem.requests",
-        "siem.success",
+        f"counters of {', '.join(replicas)}, each since it started; one replica ships at a time",
+        *(claim.id for claim in part.claims),
     )
     return part
 

@@ -21,7 +21,7 @@ from mc_platform.observe import logs, metrics
 
 _BATCH = 500
 _IDLE_S = 0.5
-_GATHER_S = 0.05  # what comes this soon after the first event goes out in one batch
+_GATHER_S = 0.2  # what comes this soon after the first event goes out in one batch
 _CLAIM_RETRY_S = 1.0
 _BACKOFF_FIRST_S = 0.2
 _BACKOFF_MOST_S = 10.0

@@ -99,7 +99,7 @@ def test_service_that_answers_is_measured(tmp_path: Path) -> None:
         "health.version": "0.3.2",
         "health.colour": "green",
     }
-    assert _claimed(siem) == {"siem.requests": 7.0, "siem.success": 7.0}
+    assert _claimed(siem) == {"siem.requests.service": 7.0, "siem.success.service": 7.0}
     (head,) = ledger.claims
     assert isinstance(head.value, dict)
     assert (head.value["origin"], head.value["size"]) == (ORIGIN, 3)

@@ -129,7 +129,7 @@ def test_undoing_everything_restores_the_world_and_restarts_forget_nothing(
                 try:
                     world.do(thing, BODIES[thing], key)
                 except Refused as refusal:
-                    assert refusal.status == 409  # noqa: PT017 - barred by an earlier undo
+                    assert refusal.status == 409
         world.close()
         again = World(path)
         assert (again.snapshot(), again.effects) == (world.snapshot(), world.effects)

@@ -1,0 +1,110 @@
+"""Day-0 from one end to the other: PROMOTE cuts over with evidence, HOLD changes nothing.
+
+The canary is a short rehearsal (about 45 s of real traffic); ten-fold repetition and the full
+window belong to `make run`, not to a test.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+
+import httpx
+import pytest
+
+ROOT = Path(__file__).parents[2]
+MINUTES = "0.75"
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory):
+    """A repository of its own, so that a release tag is made there and not in this one."""
+    folder = tmp_path_factory.mktemp("day0")
+    for name in ("runbooks", "scripts", "tools"):
+        shutil.copytree(ROOT / name, folder / name)
+    (folder / ".gitignore").write_text("dist/\n")
+    for command in (
+        "init -q",
+        "add .",
+        "-c user.name=t -c user.email=t@example.com commit -q -m released",
+    ):
+        subprocess.run(["git", *command.split()], cwd=folder, check=True, timeout=60)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def day0_platform(start_platform, workspace):
+    platform = start_platform()
+    platform.cwd = workspace
+    return platform
+
+
+def _day0(platform, **parameters):
+    settings = [f"--set={name}={value}" for name, value in parameters.items()]
+    return platform.mcctl(
+        "runbook", "run", "day-0", "--env", "local", "--minutes", MINUTES, "--yes", *settings,
+        check=False,
+    )  # fmt: skip
+
+
+def _active(platform):
+    return json.loads(platform.mcctl("status", "--output", "json").stdout)["active_colour"]
+
+
+def _evidence(workspace):
+    [pack] = (workspace / "dist").glob("evidence-*.json")
+    return pack
+
+
+@pytest.mark.timeout(420)
+def test_promote_cuts_over_with_a_tag_and_evidence_that_verifies(day0_platform, workspace):
+    """A candidate that is no worse serves at the end; the pack verifies; nothing was pushed."""
+    done = _day0(day0_platform)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "PROMOTE" in done.stdout + done.stderr
+    assert "rehearsal, margin 0.25" in done.stdout + done.stderr
+    assert _active(day0_platform) == "green"
+    assert httpx.get(f"{day0_platform.url}/health").json()["colour"] == "green"
+    tags = subprocess.run(
+        ["git", "tag"], cwd=workspace, check=True, capture_output=True, text=True, timeout=30
+    )
+    assert "-mc-prod-" in tags.stdout
+    report = json.loads(day0_platform.mcctl("evidence", "verify", str(_evidence(workspace))).stdout)
+    assert report["ok"] is True
+    verdict = report["verdict"]
+    assert verdict["verdict"] == "PROMOTE"
+    assert verdict["rehearsal"] is True
+    assert verdict["margin"] == 0.25
+
+
+@pytest.mark.timeout(120)
+def test_the_pack_of_a_changed_sample_does_not_verify(day0_platform, workspace, tmp_path):
+    """One sample made better by hand: verify says no, exits 1, and names the artefact."""
+    import base64
+
+    pack = json.loads(_evidence(workspace).read_text())
+    samples = base64.b64decode(pack["artifacts"]["cand.lat"]).splitlines()
+    samples[0] = b"0.000001"
+    pack["artifacts"]["cand.lat"] = base64.b64encode(b"\n".join(samples) + b"\n").decode()
+    changed = tmp_path / "changed.json"
+    changed.write_text(json.dumps(pack))
+    done = day0_platform.mcctl("evidence", "verify", str(changed), check=False)
+    assert done.returncode == 1
+    report = json.loads(done.stdout)
+    assert report["ok"] is False
+    assert any("cand.lat" in reason for reason in report["reasons"])
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("fault", ["slow=2", "errors=0.05"])
+def test_hold_stops_before_the_cutover(day0_platform, workspace, fault):
+    """A candidate twice as slow, or failing 5 %, is held: exit 1, the old colour serves on."""
+    before = _active(day0_platform)
+    done = _day0(day0_platform, FAULT=fault)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "HOLD" in done.stdout + done.stderr
+    assert _active(day0_platform) == before
+    assert day0_platform.ask("What is the status of order O-2001?").status == 200
