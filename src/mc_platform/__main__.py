@@ -13,6 +13,7 @@ import json
 import os
 import signal
 import sys
+from contextlib import suppress
 
 from mc_platform.errors import PlatformError
 from mc_platform.observe import logs
@@ -56,7 +57,8 @@ async def _serve() -> None:
     workbench.begin_drain()
     if not serving.done():
         server.stop()  # type: ignore[no-untyped-call]
-    await asyncio.wait_for(serving, settings.drain_s + 5.0)
+    with suppress(TimeoutError):  # a stream that its client keeps open must not keep us
+        await asyncio.wait_for(serving, settings.drain_s)
     await workbench.close()
     log.info("stopped")
 

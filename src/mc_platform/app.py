@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any
@@ -209,7 +210,8 @@ class Workbench:
 
     async def close(self) -> None:
         """Let what is under way end, then close in reverse order."""
-        await asyncio.wait_for(self._handler.drain(), self._settings.drain_s + 1.0)
+        with suppress(TimeoutError):  # what has not ended by then is taken up or failed later
+            await asyncio.wait_for(self._handler.drain(), self._settings.drain_s)
         await self._operations.shutdown(self._settings.drain_s)
         for task in self._background:
             task.cancel()

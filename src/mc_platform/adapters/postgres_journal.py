@@ -27,6 +27,7 @@ from mc_platform.model.task import Task
 from mc_platform.observe import metrics
 
 _MOST_IN_A_FLUSH = 512
+_BAD_ROW = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, ValueError)
 
 # One statement, so one round trip: it writes only if the head is where the writer thinks it is.
 _WRITE = """
@@ -163,16 +164,19 @@ class PostgresJournal:
         began = time.perf_counter()
         try:
             results = await self._commit(batch)
+        except _BAD_ROW as error:
+            if len(batch) == 1:
+                self._refuse(batch, unavailable("nothing was recorded", error))
+                return
+            for waiting in batch:  # one bad row must not refuse its neighbours: each alone
+                await self._flush([waiting])
+            return
         except DATABASE_ERRORS as error:
             self._head = None  # whether it was committed is not known
-            if len(batch) > 1 and not isinstance(error, OSError):
-                # One bad row must not refuse its neighbours: try each alone.
-                for waiting in batch:
-                    await self._flush([waiting])
-                return
             self._refuse(batch, unavailable("nothing was recorded", error))
             return
         except Exception as error:  # noqa: BLE001 - the flusher must outlive any defect
+            self._head = None
             self._refuse(batch, Unavailable(f"nothing was recorded: {type(error).__name__}"))
             return
         metrics.ledger_commit.observe(time.perf_counter() - began)

@@ -64,13 +64,14 @@ class GovernedRequestHandler(RequestHandler):
         principal = _principal(context)
 
         async def send() -> Task:
-            begun = await self._path.begin(self._envelope(params, context, principal))
+            envelope = self._envelope(params, context, principal)
+            if not params.configuration.return_immediately:
+                return await self._path.handle(envelope)
+            begun = await self._path.begin(envelope)
             if isinstance(begun, Task):
                 return begun
-            if params.configuration.return_immediately:
-                self._finish_later(begun)
-                return begun.task
-            return await self._path.finish(begun)
+            self._finish_later(begun)
+            return begun.task
 
         return convert.task(await _counted(principal, send()))
 
