@@ -15,16 +15,17 @@ help: ## list the targets
 $(STAMP): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "Python >= 3.11 is needed, $$($(PYTHON) --version) was found; set PYTHON=..." >&2; exit 2; }
-	$(PYTHON) -m venv $(VENV)
-	$(PIP) install --quiet --require-hashes -r requirements.lock
-	$(PIP) install --quiet --no-deps --no-build-isolation -e .
+	@echo "installing into $(VENV), about half a minute ..."
+	@$(PYTHON) -m venv $(VENV)
+	@$(PIP) install --quiet --require-hashes -r requirements.lock
+	@$(PIP) install --quiet --no-deps --no-build-isolation -e .
 	@touch $@
 
 setup: $(STAMP) ## make .venv with .venv/bin/mcctl
 
 run: setup ## start the platform and run Day-0 on it (MINUTES=1 REPLICAS=3 FAULT=slow=2|errors=0.05)
 	@$(BIN)/mcctl up
-	@$(BIN)/mcctl runbook run day-0 --env local --minutes $(MINUTES) --set REPLICAS=$(REPLICAS) \
+	@trap : INT; $(BIN)/mcctl runbook run day-0 --env local --minutes $(MINUTES) --set REPLICAS=$(REPLICAS) \
 		--set FAULT=$(or $(FAULT),none) --yes; code=$$?; \
 		echo; $(BIN)/mcctl status; echo; \
 		echo "gateway   http://127.0.0.1:$${MC_EDGE_PORT:-8080}   (left running; make down stops it)"; \

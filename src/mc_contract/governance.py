@@ -28,7 +28,7 @@ RATE_LIMITED_CODE = -32051
 UNAVAILABLE_CODE = -32052
 CONFLICT_CODE = -32053
 
-_WORD = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")
+_WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 _KEYS = ("agent", "purpose", "residency", "operation", "tenant")
 
 
@@ -65,7 +65,7 @@ def parse_governance(metadata: Mapping[str, Any]) -> Governance:
             hint=f"known keys: {', '.join(_KEYS)}",
         )
     for key, value in raw.items():
-        if not isinstance(value, str) or (value and not _WORD.match(value)):
+        if not isinstance(value, str) or (value and not _WORD.fullmatch(value)):
             raise GovernanceError(
                 f"governance key {key!r} must be a word of letters, digits, '_', '.' and '-'"
             )

@@ -12,11 +12,32 @@ import asyncio
 import json
 import os
 import signal
+import socket
 import sys
 from contextlib import suppress
 
-from mc_platform.errors import PlatformError
+from mc_platform.errors import Misconfigured, PlatformError
 from mc_platform.observe import logs
+
+_BACKLOG = 1024
+_MOST_UNDER_WAY = 8192
+
+
+def _require_free_port(host: str, port: int) -> None:
+    """Refuse a port that somebody has: Granian would share it, and traffic with it.
+
+    Raises:
+        Misconfigured: it is taken, or the address is not ours.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # not TIME_WAIT's leftovers
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise Misconfigured(
+                f"cannot listen on {host}:{port}: {error.strerror}", hint="set MC_HOST or MC_PORT"
+            ) from error
 
 
 async def _serve() -> None:
@@ -27,6 +48,7 @@ async def _serve() -> None:
     from mc_platform.settings import load_settings
 
     settings = load_settings()
+    _require_free_port(settings.host, settings.port)
     logs.configure(settings.log_level)
     workbench = Workbench(settings)
     app = await workbench.open()
@@ -37,6 +59,10 @@ async def _serve() -> None:
         interface=Interfaces.ASGINL,
         log_enabled=False,
         websockets=False,
+        # Granian's own limit of requests under way is its backlog of 128, which as many idle
+        # clients would fill; what protects us are the deadlines at the door.
+        backlog=_BACKLOG,
+        backpressure=_MOST_UNDER_WAY,
     )
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -65,7 +91,6 @@ async def _serve() -> None:
 
 async def _migrate() -> None:
     from mc_platform.app import migrate
-    from mc_platform.errors import Misconfigured
 
     missing = [n for n in ("MC_DATABASE_ADMIN_URL", "MC_DATABASE_URL") if not os.environ.get(n)]
     if missing:

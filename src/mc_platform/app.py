@@ -7,9 +7,9 @@ One `Workbench` is one replica: it opens its dependencies in order, runs its bac
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from importlib.metadata import version
 from typing import Any
 
@@ -55,6 +55,7 @@ from mc_platform.receive import Door, GovernedRequestHandler, a2a_routes
 from mc_platform.receive.handler import PRINCIPAL
 from mc_platform.receive.limits import RateLimiter
 from mc_platform.receive.routes import agent_card
+from mc_platform.receive.wire_errors import to_wire
 from mc_platform.record import CheckpointKeeper, Digester, EventFactory
 from mc_platform.request_path import RequestPath, tell_decision
 from mc_platform.screen import LibraryScreener
@@ -127,6 +128,9 @@ class Workbench:
             directory=PostgresDirectory(self._pools), cache_s=settings.credential_cache_s
         )
         self._digester = Digester(key)
+        self._limiter = RateLimiter(
+            rate_per_s=settings.rate_limit_per_s, burst=settings.rate_limit_burst
+        )
         self._health = Health(
             identity={
                 "service": "agent-workbench",
@@ -183,9 +187,7 @@ class Workbench:
         self._handler = GovernedRequestHandler(
             path=self._path,
             tasks=self._tasks,
-            limiter=RateLimiter(
-                rate_per_s=settings.rate_limit_per_s, burst=settings.rate_limit_burst
-            ),
+            limiter=self._limiter,
             card=card,
         )
         routes = [
@@ -196,7 +198,10 @@ class Workbench:
             *a2a_routes(self._handler, card),
         ]
         return Door(
-            Starlette(routes=routes, exception_handlers={PlatformError: _platform_error}),
+            Starlette(
+                routes=routes,
+                exception_handlers={PlatformError: _platform_error, Exception: _crash},
+            ),
             authenticator=self._authenticator,
             max_body_bytes=settings.max_body_bytes,
             tenants=frozenset(str(tenant) for tenant in self._catalogue.tenants),
@@ -209,18 +214,26 @@ class Workbench:
         self._health.draining = True
 
     async def close(self) -> None:
-        """Let what is under way end, then close in reverse order."""
-        with suppress(TimeoutError):  # what has not ended by then is taken up or failed later
-            await asyncio.wait_for(self._handler.drain(), self._settings.drain_s)
-        await self._operations.shutdown(self._settings.drain_s)
+        """Let what is under way end, then close in reverse order; one failure stops no other."""
+        steps: tuple[Callable[[], Awaitable[None]], ...] = (
+            partial(self._handler.drain, self._settings.drain_s),
+            partial(self._operations.shutdown, self._settings.drain_s),
+            self._stop_background,
+            self._journal.stop,
+            self._downstream.close,
+            self._siem.close if self._siem is not None else _nothing,
+            self._pools.close,
+        )
+        for step in steps:
+            try:
+                await step()
+            except Exception as error:  # noqa: BLE001 - the rest must be closed all the same
+                _log.error("close_failed", exc_info=error)
+
+    async def _stop_background(self) -> None:
         for task in self._background:
             task.cancel()
         await asyncio.gather(*self._background, return_exceptions=True)
-        await self._journal.stop()
-        await self._downstream.close()
-        if self._siem is not None:
-            await self._siem.close()
-        await self._pools.close()
 
     # -- background work ----------------------------------------------------------------------
 
@@ -300,6 +313,7 @@ class Workbench:
             return principal
 
         def permit(principal: Principal) -> None:
+            self._limiter.admit(principal.tenant)
             question = Question(
                 principal=principal,
                 tenant=self._path.tenant(principal),
@@ -377,6 +391,10 @@ async def migrate(
     return report
 
 
+async def _nothing() -> None:
+    """What is not there needs no closing."""
+
+
 def _faults(settings: Settings) -> dict[str, float]:
     return {
         name: value
@@ -390,13 +408,24 @@ def _faults(settings: Settings) -> dict[str, float]:
 
 def _count_operation(request: OperationRequest, report: OperationReport) -> None:
     metrics.autonomy_operations.labels(report.outcome.value, request.tenant).inc()
-    if report.outcome is Outcome.compensated:
+    # An operation whose first step was refused had nothing to undo: it is no compensation.
+    if report.outcome is Outcome.compensated and any(
+        step.state == "compensated" for step in report.steps
+    ):
         metrics.autonomy_compensation.labels(request.tenant).inc()
 
 
 def _tell_dead(task: asyncio.Task[None]) -> None:
     if not task.cancelled() and task.exception() is not None:
         _log.error("background_work_died", work=task.get_name(), exc_info=task.exception())
+
+
+async def _crash(_request: Request, error: Exception) -> Response:
+    wire = to_wire(error)
+    return JSONResponse(
+        {"error": {"code": "internal", "message": wire.message, "hint": "", "retryable": False}},
+        status_code=500,
+    )
 
 
 async def _platform_error(_request: Request, error: Exception) -> Response:

@@ -4,6 +4,8 @@
       NotAuthenticated      present a valid credential                 401
       PolicyDenied          ask for something else, or change policy   403, JSON-RPC -32050
       BadRequest            mend the request                           400, JSON-RPC -32602
+      MethodNotAllowed      use the method that the path has           405
+      RequestTimeout        send the body without pauses               408
       RequestTooLarge       send less                                  413
       RateLimited           send slower, after `retry_after_s`         429
       NotFound              the object is not there, or not yours      404, JSON-RPC -32001
@@ -50,6 +52,20 @@ class BadRequest(PlatformError):
 
     code = "bad-request"
     http_status = 400
+
+
+class MethodNotAllowed(PlatformError):
+    """The path is there, but not for this method."""
+
+    code = "method-not-allowed"
+    http_status = 405
+
+
+class RequestTimeout(PlatformError):
+    """The body did not come."""
+
+    code = "request-timeout"
+    http_status = 408
 
 
 class RequestTooLarge(PlatformError):

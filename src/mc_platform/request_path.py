@@ -49,6 +49,7 @@ from mc_platform.ports import Clock, DecisionPoint, Downstream, Journal, Screene
 from mc_platform.record import Digester, EventFactory
 
 _NAMESPACE = uuid.UUID("1d6cbb0e-54a5-5c3f-8f0e-0c9a2f6e7b51")
+UNDECLARED = "undeclared"
 _REPEAT_POLL_S = 0.05
 _ABANDONED_MARGIN_S = 30.0
 _log = structlog.get_logger()
@@ -133,6 +134,7 @@ class RequestPath:
         self._clock = clock
         self._operation_wait_s = operation_wait_s
         self._count_decision = count_decision or tell_decision
+        self._vocabulary = _vocabulary(catalogue)
 
     async def handle(self, envelope: Envelope) -> Task:
         """The whole way; returns the task as it stands when the reply may leave.
@@ -163,6 +165,7 @@ class RequestPath:
         # (4) decide
         task_id = _task_id(envelope)
         governance = envelope.governance
+        purpose = self._declared(governance.purpose)
         question = Question(
             principal=envelope.principal,
             tenant=tenant,
@@ -173,8 +176,8 @@ class RequestPath:
             resource_tier=operation.autonomy_tier if operation else 0,
             resource_purposes=operation.purposes if operation else agent.purposes,
             resource_residency=agent.residency,
-            purpose=governance.purpose,
-            residency=governance.residency,
+            purpose=purpose,
+            residency=self._declared(governance.residency),
             labels=screening.types,
         )
         decision = self._decide(question)
@@ -182,8 +185,8 @@ class RequestPath:
             "principal": envelope.principal.id,
             "agent": agent.name,
             "operation": governance.operation,
-            "purpose": governance.purpose,
-            "residency": governance.residency,
+            "purpose": purpose,
+            "residency": question.residency,
             "message": self._digester.digest(envelope.message_id.encode()),
             "request": digest,
             "labels": screening.counts(),
@@ -204,8 +207,8 @@ class RequestPath:
             updated_at=self._clock(),
             governance={
                 "decision_id": decision.id,
-                "purpose": governance.purpose,
-                "residency": governance.residency,
+                "purpose": purpose,
+                "residency": question.residency,
             }
             | ({"operation_id": task_id, "operation": operation.name} if operation else {}),
         )
@@ -229,6 +232,19 @@ class RequestPath:
         if accepted.operation is not None:
             return await self._await_operation(accepted.tenant.id, accepted.task)
 
+        task = accepted.task
+        try:
+            return await self._forward(accepted)
+        except (AgentFailed, PolicyDenied, Unavailable):
+            raise  # recorded already, or not recordable
+        except asyncio.CancelledError:
+            await self._fail(task, "the gateway stopped before the agent had answered")
+            raise
+        except Exception:
+            await self._fail(task, "the gateway failed on the agent's answer")
+            raise
+
+    async def _forward(self, accepted: Accepted) -> Task:
         # (6) enact: forward
         task = accepted.task
         try:
@@ -458,6 +474,13 @@ class RequestPath:
             )
         return agent, operation
 
+    def _declared(self, word: str) -> str:
+        """A purpose or residency as the catalogue knows it; free text is not carried on.
+
+        What a caller writes there would stand in decisions, the log and the ledger.
+        """
+        return word if not word or word in self._vocabulary else UNDECLARED
+
     def _request_digest(self, envelope: Envelope) -> str:
         governance = envelope.governance
         meaning = canonical_json(
@@ -502,7 +525,10 @@ class RequestPath:
         await self._journal.record(
             [self._events.event(Kind.request_refused, tenant.id, decision.id, **described)]
         )
-        raise _denied(decision, "the request is refused")
+        denied = _denied(decision, "the request is refused")
+        if described.get("purpose") == UNDECLARED:
+            denied.hint = f"purposes of this tenant: {', '.join(sorted(tenant.purposes))}"
+        raise denied
 
     async def _permit_on_task(self, principal: Principal, task: Task, action: Action) -> Decision:
         decision = self._decide(
@@ -548,6 +574,18 @@ class RequestPath:
         return closed
 
 
+def _vocabulary(catalogue: Catalogue) -> frozenset[str]:
+    """Every purpose and residency that the catalogue declares."""
+    words: set[str] = set()
+    for tenant in catalogue.tenants.values():
+        words |= {*tenant.purposes, tenant.residency}
+    for agent in catalogue.agents.values():
+        words |= {*agent.purposes, agent.residency}
+    for operation in catalogue.operations.values():
+        words |= operation.purposes
+    return frozenset(words)
+
+
 def tell_decision(decision: Decision, tenant: TenantId) -> None:
     """Count a decision; log a denial in the form that the runbook's grep finds."""
     metrics.policy_decisions.labels("allow" if decision.allowed else "deny", tenant).inc()
@@ -570,7 +608,7 @@ def _operation_input(parts: Sequence[Part], operation: OperationSpec) -> dict[st
             f"operation {operation.name!r} takes one data part with an object, got {len(objects)}"
         )
     given = objects[0] if objects else {}
-    missing = [key for key in operation.required if key not in given]
+    missing = [key for key in operation.required if given.get(key) is None]
     if missing:
         raise BadRequest(f"operation {operation.name!r} needs input {', '.join(missing)}")
     return dict(given)

@@ -65,6 +65,8 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _hold_together(self) -> Settings:
         problems = []
+        if self.audit_siem_url and not self.audit_siem_url.startswith(("http://", "https://")):
+            problems.append("AUDIT_SIEM_URL must begin with http:// or https://")
         if self.audit_siem_url and not self.audit_siem_key:
             problems.append("AUDIT_SIEM_URL is set, AUDIT_SIEM_KEY is not")
         if self.audit_file_enabled and not self.audit_file_path:

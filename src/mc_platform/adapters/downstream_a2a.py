@@ -11,11 +11,14 @@ from typing import Any
 
 import aiohttp
 import msgspec
+from a2a.types import a2a_pb2 as pb
+from google.protobuf.json_format import ParseDict, ParseError
 
 from mc_platform.errors import AgentFailed
 from mc_platform.model.label import Part
 
 _MAX_REPLY_BYTES = 4 * 1_048_576
+_STATES = frozenset(pb.TaskState.keys())
 _DONE = "TASK_STATE_COMPLETED"
 _HEADERS = {"A2A-Version": "1.0", "Content-Type": "application/json"}
 
@@ -84,8 +87,8 @@ class A2ADownstream:
             raise AgentFailed(f"the agent's reply exceeds {_MAX_REPLY_BYTES} bytes")
         try:
             return msgspec.json.decode(reply)
-        except msgspec.DecodeError as error:
-            raise AgentFailed("the agent's reply is not JSON") from error
+        except (msgspec.DecodeError, RecursionError) as error:
+            raise AgentFailed("the agent's reply is not JSON, or nested too deep") from error
 
 
 def _parts_of(body: Any) -> tuple[Part, ...]:
@@ -108,8 +111,12 @@ def _parts_of(body: Any) -> tuple[Part, ...]:
     status: dict[str, Any] = told if isinstance(told, dict) else {}
     state = status.get("state")
     if state != _DONE:
-        raise AgentFailed(f"the agent's task ended {state if isinstance(state, str) else '?'}"[:80])
+        # Only a state that A2A knows is passed on: anything else is an agent's free text.
+        known = state if isinstance(state, str) and state in _STATES else "unknown"
+        raise AgentFailed(f"the agent's task is in state {known}")
     artifacts = task.get("artifacts") or []
+    if not isinstance(artifacts, list) or not all(isinstance(item, dict) for item in artifacts):
+        raise AgentFailed("the agent's task has no list of artifacts")
     parts = [part for artifact in artifacts for part in _checked(artifact.get("parts"))]
     if not parts and isinstance(status.get("message"), dict):
         parts = list(_checked(status["message"].get("parts")))
@@ -119,4 +126,10 @@ def _parts_of(body: Any) -> tuple[Part, ...]:
 def _checked(parts: Any) -> tuple[Part, ...]:
     if not isinstance(parts, list) or not all(isinstance(part, dict) for part in parts):
         raise AgentFailed("the agent's reply has no list of parts")
+    try:
+        for part in parts:
+            ParseDict(part, pb.Part(), ignore_unknown_fields=True)
+    except (ParseError, ValueError, TypeError, OverflowError, RecursionError) as error:
+        # Found here, before anything of it is recorded, rather than when it is to be shown.
+        raise AgentFailed("the agent's reply has a part that is not A2A") from error
     return tuple(parts)

@@ -15,7 +15,7 @@ from typing import Any, ParamSpec, TypeVar
 
 import asyncpg
 
-from mc_platform.errors import Unavailable
+from mc_platform.errors import Misconfigured, Unavailable
 from mc_platform.model.ids import ContextId, PrincipalId, TaskId, TenantId
 from mc_platform.model.task import Task, TaskState
 from mc_platform.model.tenant import Principal
@@ -24,6 +24,12 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 DATABASE_ERRORS = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
+_REFUSED = (
+    asyncpg.exceptions.ClientConfigurationError,
+    asyncpg.InvalidAuthorizationSpecificationError,
+    asyncpg.InvalidCatalogNameError,
+    asyncpg.InsufficientPrivilegeError,
+)
 _ACQUIRE_TIMEOUT_S = 5.0
 _COMMAND_TIMEOUT_S = 10.0
 
@@ -83,13 +89,23 @@ class Pools:
         """Connect both pools.
 
         Raises:
-            Unavailable: the server does not answer, or refuses the role.
+            Misconfigured: the URL is malformed, or the server refuses the role.
+            Unavailable: the server does not answer.
         """
         try:
             self.tenant = await self._pool(_prepare, 1, 8)
             self.record = await self._pool(_become_recorder, 1, 4)
+        except _REFUSED as error:
+            raise Misconfigured(
+                f"MC_DATABASE_URL is not usable: {type(error).__name__}",
+                hint="form: postgresql://mc_service:PASSWORD@HOST:PORT/mc; "
+                "`python -m mc_platform migrate` makes role and database",
+            ) from error
         except DATABASE_ERRORS as error:
-            raise unavailable("cannot connect to the database", error) from error
+            raise Unavailable(
+                f"cannot connect to the database: {type(error).__name__}",
+                hint="is the server of MC_DATABASE_URL up?",
+            ) from error
 
     async def _pool(self, init: Any, least: int, most: int) -> asyncpg.Pool[Any]:
         return await asyncpg.create_pool(

@@ -12,6 +12,7 @@ import asyncio
 import json
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,6 +28,7 @@ from mc_platform.model.task import Task
 from mc_platform.observe import metrics
 
 _MOST_IN_A_FLUSH = 512
+_PAUSES_S = (0.05, 0.2, 0.8)
 _BAD_ROW = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, ValueError)
 
 # One statement, so one round trip: it writes only if the head is where the writer thinks it is.
@@ -58,6 +60,18 @@ WITH head AS (
 )
 SELECT count(*) FROM head
 """
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """What a flush wants in the log: its events, and the bytes of each one's leaf.
+
+    `answer_lost`: an earlier try of this same flush may have been committed.
+    """
+
+    wanted: dict[EventId, Event]
+    leaves: dict[EventId, bytes]
+    answer_lost: bool
 
 
 _Written = tuple[Frontier, dict[EventId, tuple[int, bool]], list[str]]
@@ -163,7 +177,7 @@ class PostgresJournal:
     async def _flush(self, batch: list[_Waiting]) -> None:
         began = time.perf_counter()
         try:
-            results = await self._commit(batch)
+            results = await self._commit_insisting(batch)
         except _BAD_ROW as error:
             if len(batch) == 1:
                 self._refuse(batch, unavailable("nothing was recorded", error))
@@ -172,7 +186,6 @@ class PostgresJournal:
                 await self._flush([waiting])
             return
         except DATABASE_ERRORS as error:
-            self._head = None  # whether it was committed is not known
             self._refuse(batch, unavailable("nothing was recorded", error))
             return
         except Exception as error:  # noqa: BLE001 - the flusher must outlive any defect
@@ -185,50 +198,74 @@ class PostgresJournal:
                 waiting.done.set_result(recorded)
         self._on_committed()
 
+    async def _commit_insisting(self, batch: list[_Waiting]) -> list[list[Recorded]]:
+        """Commit; if the connection breaks, try again for about a second.
+
+        A commit whose answer was lost is safe to repeat: what it wrote is found, byte for byte,
+        and still counts as this batch's own.
+        """
+        answer_lost = False
+        for pause_s in (*_PAUSES_S, None):
+            try:
+                return await self._commit(batch, answer_lost=answer_lost)
+            except _BAD_ROW:
+                raise
+            except DATABASE_ERRORS:
+                self._head, answer_lost = None, True  # whether it was committed is not known
+                if pause_s is None:
+                    raise
+                await asyncio.sleep(pause_s)
+        raise AssertionError("the last try returns or raises")
+
     @staticmethod
     def _refuse(batch: list[_Waiting], error: PlatformError) -> None:
         for waiting in batch:
             if not waiting.done.done():
                 waiting.done.set_exception(error)
 
-    async def _commit(self, batch: list[_Waiting]) -> list[list[Recorded]]:
+    async def _commit(
+        self, batch: list[_Waiting], *, answer_lost: bool = False
+    ) -> list[list[Recorded]]:
         """Append at the head that this process knows; if another moved it, lock it and look."""
-        wanted = {event.id: event for waiting in batch for event in waiting.events}
+        wanted = _first_of_each(batch)
+        leaves = {event_id: leaf_bytes(self._region, event) for event_id, event in wanted.items()}
+        plan = _Plan(wanted, leaves, answer_lost)
         async with self._pools.record.acquire() as connection:
             written = None
             if self._head is not None:
-                try:
-                    written = await self._write(connection, self._head, wanted, {}, batch)
-                except asyncpg.UniqueViolationError:
-                    written = None  # an event is in the log already: look which
+                # An event that is in the log already makes it fail: then look which.
+                with suppress(asyncpg.UniqueViolationError):
+                    written = await self._write(connection, self._head, plan, {}, batch)
             if written is None:
                 async with connection.transaction():
-                    written = await self._commit_locked(connection, wanted, batch)
-        frontier, places, kinds = written
-        self._head = frontier
-        metrics.ledger_size.set(frontier.size)
+                    written = await self._commit_locked(connection, plan, batch)
+        self._head, places, kinds = written
+        metrics.ledger_size.set(self._head.size)
         for kind in kinds:
             metrics.ledger_events.labels(kind).inc()
-        return [
-            [Recorded(event.id, *places[event.id]) for event in waiting.events] for waiting in batch
-        ]
+        return _told(batch, places)
 
-    async def _commit_locked(
-        self, connection: Any, wanted: dict[EventId, Event], batch: list[_Waiting]
-    ) -> _Written:
+    async def _commit_locked(self, connection: Any, plan: _Plan, batch: list[_Waiting]) -> _Written:
         stored = await connection.fetchval(
             "SELECT frontier FROM mc.ledger_head WHERE region = $1 FOR UPDATE", self._region
         )
         # A statement of its own: one snapshot taken after the lock sees all that came before.
         known = await connection.fetch(
-            "SELECT event_id, index FROM mc.ledger_event "
+            "SELECT event_id, index, leaf FROM mc.ledger_event "
             "WHERE region = $1 AND event_id = ANY($2::text[])",
             self._region,
-            list(wanted),
+            list(plan.wanted),
         )
-        places = {row["event_id"]: (row["index"], False) for row in known}
+        # After a lost answer the same bytes (time and decision are in them) are our own commit.
+        places = {
+            row["event_id"]: (
+                row["index"],
+                plan.answer_lost and bytes(row["leaf"]) == plan.leaves[row["event_id"]],
+            )
+            for row in known
+        }
         head = Frontier.from_bytes(bytes(stored))
-        written = await self._write(connection, head, wanted, places, batch)
+        written = await self._write(connection, head, plan, places, batch)
         if written is None:
             raise Unavailable("the ledger's head moved under its lock")
         return written
@@ -237,17 +274,17 @@ class PostgresJournal:
         self,
         connection: Any,
         head: Frontier,
-        wanted: dict[EventId, Event],
+        plan: _Plan,
         known: dict[EventId, tuple[int, bool]],
         batch: list[_Waiting],
     ) -> _Written | None:
         """Write what is not known yet; None if the head is not where `head` says."""
         places, frontier = dict(known), head
         rows: list[tuple[Any, ...]] = []
-        for event_id, event in wanted.items():
+        for event_id, event in plan.wanted.items():
             if event_id in known:
                 continue
-            leaf = leaf_bytes(self._region, event)
+            leaf = plan.leaves[event_id]
             hashed = leaf_hash(leaf)
             places[event_id] = (frontier.size, True)
             rows.append(
@@ -264,9 +301,8 @@ class PostgresJournal:
             frontier = frontier.append(hashed)
         tasks = _last_of_each(
             waiting.task
-            for waiting in batch
-            if waiting.task is not None
-            and (not waiting.events or any(places[event.id][1] for event in waiting.events))
+            for waiting, recorded in zip(batch, _told(batch, places), strict=True)
+            if waiting.task is not None and (not recorded or any(place.fresh for place in recorded))
         )
         done = await connection.fetchval(
             _WRITE,
@@ -278,6 +314,29 @@ class PostgresJournal:
             *_columns([_task_row(task) for task in tasks], 11),
         )
         return (frontier, places, [row[3] for row in rows]) if done else None
+
+
+def _first_of_each(batch: list[_Waiting]) -> dict[EventId, Event]:
+    """Each event once: of two with one id the first stands, whatever the second says."""
+    wanted: dict[EventId, Event] = {}
+    for waiting in batch:
+        for event in waiting.events:
+            wanted.setdefault(event.id, event)
+    return wanted
+
+
+def _told(batch: list[_Waiting], places: dict[EventId, tuple[int, bool]]) -> list[list[Recorded]]:
+    """What each caller is told: an event is fresh only for the one that brought it first."""
+    brought: set[EventId] = set()
+    result = []
+    for waiting in batch:
+        recorded = []
+        for event in waiting.events:
+            index, fresh = places[event.id]
+            recorded.append(Recorded(event.id, index, fresh and event.id not in brought))
+            brought.add(event.id)
+        result.append(recorded)
+    return result
 
 
 def leaf_bytes(region: str, event: Event) -> bytes:

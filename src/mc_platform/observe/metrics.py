@@ -38,7 +38,7 @@ autonomy_operations = Counter(
     ["status", "tenant"],
 )
 autonomy_compensation = Counter(
-    "mc_autonomy_compensation", "Operations that were compensated.", ["tenant"]
+    "mc_autonomy_compensation", "Operations of which at least one effect was undone.", ["tenant"]
 )
 policy_decisions = Counter(
     "mc_policy_decisions", "Policy decisions: allow, deny.", ["decision", "tenant"]

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from a2a.types import a2a_pb2 as pb
-from google.protobuf.json_format import MessageToDict, ParseDict, ParseError
+from google.protobuf.json_format import MessageToDict, ParseDict
 
 from mc_contract.governance import GOVERNANCE_URI, GovernanceError, parse_governance
 from mc_platform.errors import BadRequest
@@ -18,7 +18,12 @@ _MAX_ID = 256
 _MAX_PARTS = 256
 
 
-def _plain_id(name: str, value: str, *, required: bool) -> str:
+def plain_id(name: str, value: str, *, required: bool = True) -> str:
+    """An id as clients may choose it.
+
+    Raises:
+        BadRequest: missing, longer than 256 characters, or not printable.
+    """
     if required and not value:
         raise BadRequest(f"`{name}` is missing")
     if len(value) > _MAX_ID or not value.isprintable():
@@ -33,8 +38,8 @@ def envelope(message: pb.Message, principal: Principal) -> Envelope:
         BadRequest: an id or the parts are missing or malformed.
         GovernanceError: the extension's metadata is malformed.
     """
-    message_id = _plain_id("message.messageId", message.message_id, required=True)
-    context_id = _plain_id("message.contextId", message.context_id, required=False)
+    message_id = plain_id("message.messageId", message.message_id, required=True)
+    context_id = plain_id("message.contextId", message.context_id, required=False)
     if message.task_id:
         raise BadRequest(
             "`message.taskId` continues a task, and this gateway's tasks take one message",
@@ -88,10 +93,7 @@ def artifact(ours: Task) -> pb.Artifact:
     """The released reply."""
     result = pb.Artifact(artifact_id=f"{ours.id}-reply", name="reply")
     for part in ours.parts:
-        try:
-            result.parts.append(ParseDict(part, pb.Part(), ignore_unknown_fields=True))
-        except ParseError:  # an agent's part that is no A2A part: nothing of it can be shown
-            result.parts.append(pb.Part(text="[a part that is not A2A was left out]"))
+        result.parts.append(ParseDict(part, pb.Part(), ignore_unknown_fields=True))
     return result
 
 

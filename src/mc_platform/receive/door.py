@@ -13,13 +13,16 @@ import random
 import time
 from typing import Any
 
+import msgspec
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mc_platform.authenticate import Authenticator
 from mc_platform.errors import (
     BadRequest,
+    MethodNotAllowed,
     NotAuthenticated,
     PlatformError,
+    RequestTimeout,
     RequestTooLarge,
     Unavailable,
 )
@@ -28,6 +31,8 @@ from mc_platform.observe.cost import Metered
 from mc_platform.receive.handler import PRINCIPAL
 
 _PUBLIC = frozenset({"/health", "/metrics", "/.well-known/agent-card.json", "/ledger/checkpoint"})
+_BODY_PAUSE_S = 15.0
+_PARSE_ERROR = -32700
 _ROUTES = {
     "/": "a2a",
     "/a2a": "a2a",
@@ -83,6 +88,15 @@ class Door:
             visit.count(metered.cpu_s)
 
 
+class _AnsweredInJsonRpc(Exception):
+    """A refusal that JSON-RPC has a code for."""
+
+    def __init__(self, code: int, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+
+
 class _Visit:
     """One request at the door."""
 
@@ -105,11 +119,16 @@ class _Visit:
             self._refuse_declared_size()
             if self._scope["path"] not in _PUBLIC:
                 await self._authenticate()
+                if self._scope["method"] in ("POST", "PUT", "PATCH"):
+                    self._body = await self._read_body()
+                    self._refuse_unreadable()
+            elif self._scope["method"] not in ("GET", "HEAD"):
+                raise MethodNotAllowed("this path is read with GET")
             if self._route.startswith("a2a"):
                 self._maybe_fail()
-            if self._scope["method"] in ("POST", "PUT", "PATCH"):
-                self._body = await self._read_body()
             await door._app(self._scope, self._receive, self._send)
+        except _AnsweredInJsonRpc as refusal:
+            await self._answer_json_rpc(refusal)
         except PlatformError as error:
             if self._started:
                 raise
@@ -125,8 +144,10 @@ class _Visit:
             metrics.cost_cpu.labels(tenant).inc(cpu_s)
 
     async def _authenticate(self) -> None:
-        headers = dict(self._scope["headers"])
-        authorization = headers.get(b"authorization", b"").decode("latin-1")
+        given = [value for name, value in self._scope["headers"] if name == b"authorization"]
+        if len(given) > 1:  # which of them counts must not depend on who reads
+            raise BadRequest("more than one Authorization header")
+        authorization = given[0].decode("latin-1") if given else None
         principal = await self._door._authenticator.authenticate(authorization)
         self._scope.setdefault("state", {})[PRINCIPAL] = principal
         if principal.tenant in self._door._tenants:
@@ -151,7 +172,12 @@ class _Visit:
         chunks: list[bytes] = []
         received = 0
         while True:
-            message = await self._receive_raw()
+            try:
+                message = await asyncio.wait_for(self._receive_raw(), _BODY_PAUSE_S)
+            except TimeoutError:
+                raise RequestTimeout(
+                    f"nothing of the body came for {_BODY_PAUSE_S:g} s", hint="send it whole"
+                ) from None
             if message["type"] == "http.disconnect":
                 raise BadRequest("the client went away before its body was whole")
             chunk = message.get("body", b"")
@@ -161,6 +187,25 @@ class _Visit:
             chunks.append(chunk)
             if not message.get("more_body", False):
                 return b"".join(chunks)
+
+    def _refuse_unreadable(self) -> None:
+        """Refuse what is no JSON before any parser that is less strict sees it.
+
+        Not JSON here: NaN and infinite numbers, lone surrogates, bad UTF-8, endless nesting.
+        """
+        if not self._body and self._route == "a2a_rest":
+            return  # HTTP+JSON has requests that say all in their path
+        try:
+            msgspec.json.decode(self._body or b"")
+        except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+            reason = "nested too deep" if isinstance(error, RecursionError) else str(error)
+            if self._route == "a2a":
+                raise _AnsweredInJsonRpc(_PARSE_ERROR, f"Invalid JSON payload: {reason}") from None
+            raise BadRequest(f"the body is not JSON: {reason}") from None
+
+    async def _answer_json_rpc(self, refusal: _AnsweredInJsonRpc) -> None:
+        error = {"code": refusal.code, "message": refusal.message}
+        await self._write(200, {"jsonrpc": "2.0", "id": None, "error": error}, [])
 
     async def _receive(self) -> Message:
         body, self._body = self._body, None
@@ -178,11 +223,14 @@ class _Visit:
         await self._send_raw(message)
 
     async def _answer(self, error: PlatformError) -> None:
-        body: dict[str, Any] = {"error": error.as_dict()}
-        headers = [(b"content-type", b"application/json")]
+        more = []
         if isinstance(error, NotAuthenticated):
-            headers.append((b"www-authenticate", b'Bearer realm="agent-workbench"'))
-        await self._send(
-            {"type": "http.response.start", "status": error.http_status, "headers": headers}
-        )
+            more.append((b"www-authenticate", b'Bearer realm="agent-workbench"'))
+        await self._write(error.http_status, {"error": error.as_dict()}, more)
+
+    async def _write(
+        self, status: int, body: dict[str, Any], more: list[tuple[bytes, bytes]]
+    ) -> None:
+        headers = [(b"content-type", b"application/json"), *more]
+        await self._send({"type": "http.response.start", "status": status, "headers": headers})
         await self._send({"type": "http.response.body", "body": json.dumps(body).encode()})

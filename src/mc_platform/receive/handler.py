@@ -10,9 +10,10 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from a2a.server.context import ServerCallContext
 from a2a.server.events import Event
@@ -20,11 +21,12 @@ from a2a.server.request_handlers.request_handler import RequestHandler
 from a2a.types import a2a_pb2 as pb
 from a2a.utils import errors as sdk
 
-from mc_platform.errors import BadRequest, Conflict
-from mc_platform.model.ids import ContextId, TaskId
+from mc_platform.errors import BadRequest, Conflict, RateLimited
+from mc_platform.model.ids import ContextId, TaskId, TenantId
 from mc_platform.model.task import Task
 from mc_platform.model.tenant import Principal
 from mc_platform.observe import metrics
+from mc_platform.observe.cost import Metered
 from mc_platform.ports import Tasks
 from mc_platform.receive import convert
 from mc_platform.receive.limits import RateLimiter
@@ -36,6 +38,8 @@ PRINCIPAL = "mc_principal"
 _POLL_S = 0.05
 _POLL_SLOWEST_S = 1.0
 _MAX_PAGE = 100
+_EARLIEST, _LATEST = 2000, 3000  # years of a page token that can be one of ours
+_MOST_STREAMS = 100
 
 
 class GovernedRequestHandler(RequestHandler):
@@ -48,12 +52,16 @@ class GovernedRequestHandler(RequestHandler):
         self._tasks = tasks
         self._limiter = limiter
         self._card = card
-        self._background: set[asyncio.Task[Any]] = set()
+        self._background: set[asyncio.Task[Task]] = set()
+        self._streams: Counter[TenantId] = Counter()
 
-    async def drain(self) -> None:
-        """Wait for the messages whose callers did not wait."""
-        while self._background:
-            await asyncio.wait(self._background)
+    async def drain(self, longest_s: float) -> None:
+        """Let messages whose callers do not wait end; stop and record what has not by then."""
+        if self._background:
+            _, open_still = await asyncio.wait(self._background, timeout=longest_s)
+            for task in open_still:
+                task.cancel()
+            await asyncio.gather(*open_still, return_exceptions=True)
 
     # -- messages ----------------------------------------------------------------------------
 
@@ -70,7 +78,7 @@ class GovernedRequestHandler(RequestHandler):
             begun = await self._path.begin(envelope)
             if isinstance(begun, Task):
                 return begun
-            self._finish_later(begun)
+            self._finish_apart(begun)
             return begun.task
 
         return convert.task(await _counted(principal, send()))
@@ -80,11 +88,11 @@ class GovernedRequestHandler(RequestHandler):
     ) -> AsyncGenerator[Event]:
         """SendStreamingMessage: the task as it begins, then its reply, then its end."""
         principal = _principal(context)
-        begun = await _counted(
-            principal,
-            self._path.begin(self._envelope(params, context, principal)),
-            count_success=False,
-        )
+
+        async def begin() -> Accepted | Task:
+            return await self._path.begin(self._envelope(params, context, principal))
+
+        begun = await _counted(principal, begin(), count_success=False)
         first = begun if isinstance(begun, Task) else begun.task
         yield convert.task(first)
         if first.state.terminal:
@@ -93,7 +101,10 @@ class GovernedRequestHandler(RequestHandler):
             async for event in self._follow(first):
                 yield event
             return
-        ended = await _counted(principal, self._path.finish(begun))
+        # A client that leaves its stream does not call back what was begun: the work is a task
+        # of its own, and only the waiting for it ends.
+        finishing = self._finish_apart(begun)
+        ended = await _counted(principal, asyncio.shield(finishing))
         for event in _ending(ended):
             yield event
 
@@ -106,17 +117,29 @@ class GovernedRequestHandler(RequestHandler):
             raise sdk.PushNotificationNotSupportedError
         return convert.envelope(params.message, principal)
 
-    def _finish_later(self, accepted: Accepted) -> None:
-        async def finish() -> None:
-            # Its failure is recorded in the task and the ledger, where the caller will look.
+    def _finish_apart(self, accepted: Accepted) -> asyncio.Task[Task]:
+        """Finish in a task of its own, whose CPU time is counted here."""
+        tenant = accepted.tenant.id
+
+        async def finish() -> Task:
+            metered = Metered(self._path.finish(accepted))
             try:
-                await self._path.finish(accepted)
-            except Exception as error:  # noqa: BLE001
-                to_wire(error)
+                ended: Task = await metered
+                return ended
+            finally:
+                metrics.cost_cpu.labels(tenant).inc(metered.cpu_s)
 
         task = asyncio.create_task(finish())
         self._background.add(task)
-        task.add_done_callback(self._background.discard)
+        task.add_done_callback(self._finished)
+        return task
+
+    def _finished(self, task: asyncio.Task[Task]) -> None:
+        # Its failure is recorded in the task and the ledger, where the caller will look; what is
+        # no failure of ours is logged by `to_wire` with an incident id.
+        self._background.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            to_wire(error)
 
     # -- tasks -------------------------------------------------------------------------------
 
@@ -130,8 +153,8 @@ class GovernedRequestHandler(RequestHandler):
     ) -> pb.Task:
         """CancelTask: a running operation is compensated; the answer is its end."""
         principal = _principal(context)
-        _same_tenant(context, principal)
         try:
+            self._admit(params.id, context, principal)
             return convert.task(await self._path.cancel(principal, params.id))
         except Conflict as error:
             raise sdk.TaskNotCancelableError(error.message) from error
@@ -161,6 +184,8 @@ class GovernedRequestHandler(RequestHandler):
         self, params: pb.ListTasksRequest, context: ServerCallContext, principal: Principal
     ) -> pb.ListTasksResponse:
         _same_tenant(context, principal)
+        self._limiter.admit(principal.tenant)
+        convert.plain_id("contextId", params.context_id, required=False)
         size = params.page_size if params.HasField("page_size") else 50
         if not 1 <= size <= _MAX_PAGE:
             raise BadRequest(f"pageSize must be 1 to {_MAX_PAGE}, got {size}")
@@ -182,16 +207,34 @@ class GovernedRequestHandler(RequestHandler):
             total_size=len(found),
         )
 
-    async def _read(self, task_id: str, context: ServerCallContext, principal: Principal) -> Task:
+    def _admit(self, task_id: str, context: ServerCallContext, principal: Principal) -> None:
         _same_tenant(context, principal)
+        self._limiter.admit(principal.tenant)
+        convert.plain_id("id", task_id)
+
+    async def _read(self, task_id: str, context: ServerCallContext, principal: Principal) -> Task:
+        self._admit(task_id, context, principal)
         return await self._path.task(principal, task_id)
 
     async def _follow(self, task: Task) -> AsyncGenerator[Event]:
-        pause = _POLL_S
-        while not task.state.terminal:
-            await asyncio.sleep(pause)
-            pause = min(pause * 1.5, _POLL_SLOWEST_S)
-            task = await self._tasks.get(task.tenant, task.id) or task
+        tenant = task.tenant
+        if self._streams[tenant] >= _MOST_STREAMS:
+            raise to_wire(
+                RateLimited(
+                    f"tenant {tenant} follows {_MOST_STREAMS} tasks on this replica already",
+                    retry_after_s=1.0,
+                    hint="close a stream, or poll with GetTask",
+                )
+            )
+        self._streams[tenant] += 1
+        try:
+            pause = _POLL_S
+            while not task.state.terminal:
+                await asyncio.sleep(pause)
+                pause = min(pause * 1.5, _POLL_SLOWEST_S)
+                task = await self._tasks.get(tenant, task.id) or task
+        finally:
+            self._streams[tenant] -= 1
         for event in _ending(task):
             yield event
 
@@ -292,6 +335,6 @@ def _from_token(token: str) -> tuple[datetime, TaskId]:
         moment = datetime.fromisoformat(at)
     except (ValueError, binascii.Error) as error:
         raise BadRequest("pageToken is not one that this service gave") from error
-    if moment.tzinfo is None:
+    if moment.tzinfo is None or not _EARLIEST < moment.year < _LATEST or not task_id.isprintable():
         raise BadRequest("pageToken is not one that this service gave")
     return moment, TaskId(task_id)

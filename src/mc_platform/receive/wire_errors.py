@@ -60,13 +60,13 @@ _enter(ConflictError, CONFLICT_CODE, 409, "ABORTED", "CONFLICT")
 _enter(AgentFailedError, -32006, 502, "UNAVAILABLE", "AGENT_FAILED")
 
 
-def to_wire(error: Exception) -> sdk.A2AError:
+def to_wire(error: BaseException) -> sdk.A2AError:
     """The A2A error that a caller sees. What is not ours is told by an incident id only."""
     if isinstance(error, sdk.A2AError):
         return error
     if isinstance(error, errors.PolicyDenied):
         data = {"decisionId": error.decision_id, "why": error.reason}
-        return PolicyDeniedError(f"policy denied: {error.message}", data)
+        return PolicyDeniedError(f"policy denied: {_sentence(error)}", data)
     if isinstance(error, errors.NotFound):
         return sdk.TaskNotFoundError(error.message)
     if isinstance(error, errors.Conflict):

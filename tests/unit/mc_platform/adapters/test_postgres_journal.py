@@ -27,10 +27,10 @@ def _event(name=None, tenant="TENANT_001", **detail):
 def _task(state=TaskState.submitted, task_id=None, **more):
     task_id = task_id or str(uuid.uuid4())
     fields = {"tenant": "TENANT_001", "principal": "p", "message_id": task_id, "parts": ()}
+    fields["request_digest"] = "d"
     return Task(
         id=task_id,
         context_id="c",
-        request_digest="d",
         state=state,
         updated_at=NOW,
         **{**fields, **more},
@@ -85,8 +85,44 @@ async def test_an_event_recorded_twice_stands_once(make_journal, pools):
     [third] = await other.record([event])
 
     assert first[0].index == again[0].index == third.index == 0
-    assert third.fresh is False
+    assert [first[0].fresh, again[0].fresh, third.fresh] == [True, False, False]
     assert len(await _rows(pools, make_journal.region)) == 1
+
+
+async def test_of_two_that_claim_one_id_at_once_only_the_first_is_written(make_journal, pools):
+    """Two different requests in one flush: one leaf, one task, and only one is told fresh."""
+    journal, tasks = await make_journal(), PostgresTasks(pools)
+    await journal.record([_event("warm")])
+    task = _task(request_digest="first")
+    other = _task(task_id=task.id, request_digest="second")
+    first, second = await asyncio.gather(
+        journal.record([_event("claimed", request="first")], task),
+        journal.record([_event("claimed", request="second")], other),
+    )
+    assert [first[0].fresh, second[0].fresh] == [True, False]
+    assert (await tasks.get("TENANT_001", task.id)).request_digest == "first"
+    leaves = [json.loads(row["leaf"]) for row in await _rows(pools, make_journal.region)]
+    assert [leaf["detail"] for leaf in leaves] == [{}, {"request": "first"}]
+
+
+async def test_a_commit_whose_answer_was_lost_still_counts_as_its_owners(
+    make_journal, pools, monkeypatch
+):
+    """The connection breaks after the commit: it is found again, fresh, and stands once."""
+    journal = await make_journal()
+    commit, lost = journal._commit, []
+
+    async def losing(batch, **more):
+        result = await commit(batch, **more)
+        if not lost:
+            lost.append(True)
+            raise asyncpg.ConnectionDoesNotExistError("gone")
+        return result
+
+    monkeypatch.setattr(journal, "_commit", losing)
+    results = await asyncio.gather(journal.record([_event("a")]), journal.record([_event("b")]))
+    assert [recorded.fresh for [recorded] in results] == [True, True]
+    assert len(await _rows(pools, make_journal.region)) == 2
 
 
 async def test_a_replay_does_not_change_a_task(make_journal, pools):

@@ -1,0 +1,57 @@
+"""A downstream agent that misbehaves as its question says; raw HTTP, because the SDK would not."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+
+from aiohttp import web
+
+LEAK = "alice@example.com 4111111111111111"
+TASKS = {
+    "state": {"id": "t", "status": {"state": LEAK}},
+    "artifact-text": {"status": {"state": "TASK_STATE_COMPLETED"}, "artifacts": ["x"]},
+    "artifact-number": {"status": {"state": "TASK_STATE_COMPLETED"}, "artifacts": 5},
+    "big-number": {
+        "status": {"state": "TASK_STATE_COMPLETED"},
+        "artifacts": [{"parts": [{"data": {"x": int("9" * 400)}}]}],
+    },
+    "no-part": {
+        "status": {"state": "TASK_STATE_COMPLETED"},
+        "artifacts": [{"parts": [{"text": 7}]}],
+    },
+}
+
+
+async def _answer(request: web.Request) -> web.Response:
+    call = await request.json()
+    what = call["params"]["message"]["parts"][0]["text"]
+    app = request.app
+    app["asked"][what] = app["asked"].get(what, 0) + 1
+    if what == "deep":
+        nested = "[" * 90_000 + "]" * 90_000
+        text = '{"jsonrpc":"2.0","id":1,"result":{"message":{"parts":[{"data":' + nested + "}]}}}"
+        return web.Response(text=text, content_type="application/json")
+    if what == "slow":
+        await asyncio.sleep(2)
+    task = TASKS.get(what)
+    result = {"task": task} if task else {"message": {"parts": [{"text": f"echo {what}"}]}}
+    return web.json_response({"jsonrpc": "2.0", "id": 1, "result": result})
+
+
+async def _asked(request: web.Request) -> web.Response:
+    return web.json_response(request.app["asked"])
+
+
+def main() -> None:
+    app = web.Application()
+    app["asked"] = {}
+    app.router.add_post("/", _answer)
+    app.router.add_get("/asked", _asked)
+    web.run_app(app, host="127.0.0.1", port=int(os.environ["PORT"]), print=None)
+
+
+if __name__ == "__main__":
+    print(json.dumps({"port": os.environ["PORT"]}))
+    main()

@@ -1,0 +1,45 @@
+"""`python -m mc_platform`: what it refuses before it serves, and how it says so."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+
+
+def _run(*args, **env):
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("MC_", "AUDIT_"))}
+    return subprocess.run(
+        [sys.executable, "-m", "mc_platform", *args],
+        env={**kept, **env},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+        stdin=subprocess.DEVNULL,
+    )
+
+
+def test_a_taken_port_is_refused_rather_than_shared():
+    """Two processes on one port would share its traffic; the second does not start."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        done = _run("serve", MC_DATABASE_URL="x", MC_LEDGER_KEY_FILE="x", MC_PORT=port)
+    assert done.returncode == 2
+    assert f"cannot listen on 127.0.0.1:{port}" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_unknown_verbs_and_missing_settings_exit_2():
+    """Usage is told; so is every variable that is missing."""
+    assert _run("bogus").returncode == 2
+    serve = _run("serve")
+    assert serve.returncode == 2
+    assert "MC_DATABASE_URL" in serve.stderr
+    assert "MC_LEDGER_KEY_FILE" in serve.stderr
+    migrate = _run("migrate")
+    assert migrate.returncode == 2
+    assert "MC_DATABASE_ADMIN_URL" in migrate.stderr
