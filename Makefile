@@ -6,7 +6,7 @@ STAMP := $(VENV)/.locked
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 MINUTES ?= 1
-REPLICAS ?= 3
+REPLICAS ?=
 FAULT ?=
 
 help: ## list the targets
@@ -23,9 +23,9 @@ $(STAMP): requirements.lock pyproject.toml
 
 setup: $(STAMP) ## make .venv with .venv/bin/mcctl
 
-run: setup ## start the platform and run Day-0 on it (MINUTES=1 REPLICAS=3 FAULT=slow=2|errors=0.05)
+run: setup ## start the platform and run Day-0 on it (MINUTES=1 REPLICAS=1 FAULT=slow=2|errors=0.05)
 	@$(BIN)/mcctl up
-	@trap : INT; $(BIN)/mcctl runbook run day-0 --env local --minutes $(MINUTES) --set REPLICAS=$(REPLICAS) \
+	@trap : INT; $(BIN)/mcctl runbook run day-0 --env local --minutes $(MINUTES) $(if $(REPLICAS),--set REPLICAS=$(REPLICAS)) \
 		--set FAULT=$(or $(FAULT),none) --yes; code=$$?; \
 		echo; $(BIN)/mcctl status; echo; \
 		echo "gateway   http://127.0.0.1:$${MC_EDGE_PORT:-8080}   (left running; make down stops it)"; \

@@ -21,6 +21,10 @@ def main() -> int:
             f"  → make -C {REPOSITORY} setup\n"
         )
         return 3
+    state = REPOSITORY / ".mc"
+    if not os.environ.get("MC_HOME") and state.is_dir():
+        # This repository's platform is meant, from whatever folder it is called.
+        os.environ["MC_HOME"] = str(state)
     try:
         os.execv(found, [found, *sys.argv[1:]])  # noqa: S606 - our own program, no shell
     except OSError as error:

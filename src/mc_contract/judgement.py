@@ -71,7 +71,6 @@ __all__ = [
 ]
 
 BLOCKS = 15
-_SHORTEST_LATENCY_S = 1e-9  # a latency of 0 is a clock's resolution; logarithms need more than 0
 
 METHOD = (
     "non-inferiority on p95: one-sided t-test over 15 time blocks at 0.05 and Newcombe's bound "
@@ -203,9 +202,15 @@ def judge(
     planned = n if planned_pairs is None else planned_pairs
     if planned < 1:
         raise SamplesUnusable(f"planned pairs must be at least 1, got {planned}")
+    present = max(baseline.n, candidate.n)
+    if planned_pairs is not None and planned < present:
+        raise SamplesUnusable(
+            f"planned pairs are {planned}, but the files have {present}",
+            hint="planned pairs are declared before the run: see parameters in its verdict.json",
+        )
     return _Case(
-        np.maximum(baseline.latencies_s, _SHORTEST_LATENCY_S),
-        np.maximum(candidate.latencies_s, _SHORTEST_LATENCY_S),
+        baseline.latencies_s,
+        candidate.latencies_s,
         margin=margin,
         planned=planned,
         tolerance=error_tolerance(margin=margin, planned_pairs=planned),

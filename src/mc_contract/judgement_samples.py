@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+# No request is answered faster; zeros are no measurement. A hair below the microsecond, since
+# 0.000001 is read as the double next to it.
+SHORTEST_LATENCY_S = 1e-6 * (1 - 1e-9)
 # A latency over a day is a file in another unit, not a slow request.
 LONGEST_LATENCY_S = 86_400.0
 ERROR_LINE = b"error"
@@ -54,7 +57,7 @@ def samples_of(latencies_s: Iterable[float | None]) -> Samples:
     """Make samples of numbers (seconds), `None` for a failed request.
 
     Raises:
-        SamplesUnusable: When empty, or a latency is negative, not finite or over a day.
+        SamplesUnusable: When empty, or a latency is under a microsecond, not finite or over a day.
     """
     values = np.array(
         [math.nan if value is None else _checked(value, at) for at, value in enumerate(latencies_s)]
@@ -71,7 +74,7 @@ def parse_samples(data: bytes) -> Samples:
         data: One latency in seconds a line, in time order; a failed request is a line `error`.
 
     Raises:
-        SamplesUnusable: When empty, or a line is anything else (NaN, infinite, negative, blank,
+        SamplesUnusable: When empty, or a line is anything else (NaN, infinite, under a microsecond, blank,
             over a day); the message names the first such line.
     """
     text = data.replace(b"\r\n", b"\n").removesuffix(b"\n")
@@ -90,8 +93,11 @@ def parse_samples(data: bytes) -> Samples:
         values = np.fromiter(map(float, lines), np.float64, len(lines))
     except ValueError:
         values = None
-    # The sign bit, not `< 0`, so that "-0" is refused too.
-    if values is None or np.signbit(values).any() or not (values <= LONGEST_LATENCY_S).all():
+    if (
+        values is None
+        or not (values >= SHORTEST_LATENCY_S).all()
+        or not (values <= LONGEST_LATENCY_S).all()
+    ):
         raise _first_bad_line(lines)
     values[failed] = np.nan
     return Samples(values)
@@ -124,10 +130,10 @@ def _first_bad_line(lines: list[bytes]) -> SamplesUnusable:
 
 def _checked(value: float, at: int) -> float:
     """The value, or SamplesUnusable naming its line (`at` counts from 0)."""
-    if math.isfinite(value) and math.copysign(1.0, value) > 0 and value <= LONGEST_LATENCY_S:
+    if SHORTEST_LATENCY_S <= value <= LONGEST_LATENCY_S:
         return value
     raise SamplesUnusable(
-        f"line {at + 1}: a latency must be between 0 and {LONGEST_LATENCY_S:.0f} seconds, "
+        f"line {at + 1}: a latency must be between 0.000001 and {LONGEST_LATENCY_S:.0f} seconds, "
         f"got {value}",
         hint="latencies are in seconds; a failed request is a line `error`",
     )

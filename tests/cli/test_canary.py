@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -119,6 +120,14 @@ def test_judge_unusable_file_exit_2(tmp_path: Path, content: str | None, message
     assert "cand.lat" in done.stderr
 
 
+def test_judge_of_a_device_exit_2(tmp_path: Path) -> None:
+    """What has no end is refused at once, by name."""
+    good = _write(tmp_path / "base.lat", [0.1] * 10)
+    done = _mcctl(tmp_path, "judge", good, "/dev/zero")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "/dev/zero is not a regular file" in done.stderr
+
+
 def test_run_promotes_posts_and_writes_files(edge: Edge, tmp_path: Path) -> None:
     """Equal sides: exit 0, JSON alone on stdout, files under MC_HOME, a message in Slack."""
     posted: list[Any] = []
@@ -166,6 +175,11 @@ def test_run_failing_candidate_exit_1_even_when_slack_is_down(edge: Edge, tmp_pa
     )
     assert done.returncode == 1, done.stderr
     assert done.stdout.startswith("✘ HOLD (errors): the candidate alone failed in ")
+    [again] = [line for line in done.stdout.splitlines() if "again by" in line]
+    command = shlex.split(again.partition("again by")[2])
+    assert command[-4:] == ["--margin", "0.5", "--planned-pairs", "600"]
+    judged = _mcctl(tmp_path, *command[2:])
+    assert (judged.returncode, judged.stdout.splitlines()[0]) == (1, done.stdout.splitlines()[0])
     assert "the verdict stands" in done.stderr
     assert "s3cr3t" not in done.stdout + done.stderr
 
@@ -176,6 +190,7 @@ def test_run_failing_candidate_exit_1_even_when_slack_is_down(edge: Edge, tmp_pa
         (["--baseline", "nonsense"], {}, 2, 'baseline is not an http(s) URL: "nonsense"'),
         (["--rate", "5"], {}, 2, "300 pairs cannot decide even a margin of 0.25"),
         (["--minutes", "-1"], {}, 2, "minutes must be above 0"),
+        (["--candidate", "http://127.0.0.1:9/"], {}, 2, "baseline and candidate at once"),
         ([], {}, 3, "cannot connect"),
         ([], {"MC_CANARY_TOKEN": ""}, 4, "no token for the canary's tenant CANARY"),
     ],
@@ -184,13 +199,65 @@ def test_run_that_cannot_start_exit_code(
     tmp_path: Path, args: list[str], env: dict[str, str], code: int, message: str
 ) -> None:
     """What cannot start says why on stderr, with the exit code of its kind."""
-    usual = {"--baseline": "http://127.0.0.1:9", "--candidate": "http://127.0.0.1:9"}
+    usual = {"--baseline": "http://127.0.0.1:9", "--candidate": "http://127.0.0.1:10"}
     usual |= {"--minutes": "1"} | dict(zip(args[::2], args[1::2], strict=True))
     flat = [part for pair in usual.items() for part in pair]
     done = _mcctl(tmp_path, "run", *flat, **env)
     assert (done.returncode, done.stdout) == (code, "")
     assert message in done.stderr
     assert "Traceback" not in done.stderr
+    assert not (tmp_path / "runs").exists()
+
+
+def test_run_refused_token_names_where_it_is_from(edge: Edge, tmp_path: Path) -> None:
+    """A token of the environment that is refused: the hint names its variable, not the token."""
+    done = _mcctl(
+        tmp_path,
+        *("run", "--baseline", edge(token="other").url, "--candidate", edge().url),
+        *("--minutes", "1"),
+        MC_CANARY_TOKEN="mc_bad",
+    )
+    assert done.returncode == 4
+    assert "MC_CANARY_TOKEN" in done.stderr
+    assert "mc_bad" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("args", "code", "told"),
+    [
+        (["--minutes", "10"], 0, "30000 pairs at 50/s: full verdict, margin 0.05\n"),
+        (["--minutes", "1"], 0, "3000 pairs at 50/s: rehearsal, margin 0.25; not the full"),
+        (["--minutes", "0.3"], 2, ""),
+        (["--minutes", "0.3", "--rate", "200"], 0, "3600 pairs at 200/s: rehearsal"),
+    ],
+)
+def test_plan_says_what_a_run_decides(
+    tmp_path: Path, args: list[str], code: int, told: str
+) -> None:
+    """Pairs, margin and kind before anything is sent; exit 2 for what decides nothing."""
+    done = _mcctl(tmp_path, "plan", *args)
+    assert (done.returncode, done.stdout.startswith(told)) == (code, True), done.stdout
+    assert ("cannot decide" in done.stderr) == (code == 2)
+
+
+def test_judge_impossible_latency_exit_2(tmp_path: Path) -> None:
+    """Zeros are no measurement: refused by file and line; a microsecond is taken."""
+    good = _write(tmp_path / "base.lat", _latencies(3000, 1))
+    zeros = _write(tmp_path / "cand.lat", [0.01] * 2999 + [0.0])
+    for pair in ((good, zeros), (zeros, good), (zeros, zeros)):
+        done = _mcctl(tmp_path, "judge", *pair, "--margin", "0.25")
+        assert (done.returncode, done.stdout) == (2, "")
+        assert "cand.lat: line 3000: a latency must be between 0.000001" in done.stderr
+    least = _write(tmp_path / "least.lat", [0.000001] * 3000)
+    assert _mcctl(tmp_path, "judge", least, least, "--margin", "0.25").returncode == 0
+
+
+def test_judge_fewer_planned_than_present_exit_2(tmp_path: Path) -> None:
+    """Pairs that were planned cannot be fewer than those that were sent."""
+    base = _write(tmp_path / "base.lat", _latencies(3000, 1))
+    done = _mcctl(tmp_path, "judge", base, base, "--margin", "0.25", "--planned-pairs", "2999")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "planned pairs are 2999, but the files have 3000" in done.stderr
 
 
 def test_run_ctrl_c_exit_5_with_samples(edge: Edge, tmp_path: Path) -> None:

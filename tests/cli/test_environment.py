@@ -40,8 +40,10 @@ def test_status_of_nothing_is_no_failure(env: dict[str, str]) -> None:
     assert told["active_colour"] is None
     assert {p["state"] for p in told["processes"]} == {"stopped"}
     assert not Path(env["MC_HOME"]).exists()
-    table = mcctl(env, "status").stdout
-    assert table.splitlines()[0].split() == [
+    result = mcctl(env, "status")
+    assert f"platform of {env['MC_HOME']}" in result.stderr
+    assert "the platform was never started here" in result.stderr
+    assert result.stdout.splitlines()[0].split() == [
         "NAME", "STATE", "PID", "PORT", "UPTIME", "HEALTH", "REMARKS",
     ]  # fmt: skip
 
@@ -73,6 +75,23 @@ def test_a_refusal_has_its_code_and_reason(
     assert (result.returncode, result.stdout) == (code, "")
     assert told in result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_logs_into_a_pipe_that_closes_end_quietly(env: dict[str, str]) -> None:
+    """`mcctl logs | head -1` is no failure, whether it is noticed in the middle or at the end."""
+    folder = Path(env["MC_HOME"]) / "log"
+    folder.mkdir(parents=True)
+    for lines in (2, 200_000):
+        (folder / "edge.log").write_text("a line of a log\n" * lines)
+        argv = [sys.executable, str(PROGRAM), "logs", "edge", "--lines", str(lines)]
+        with subprocess.Popen(
+            argv, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        ) as child:
+            assert child.stdout
+            assert child.stderr
+            child.stdout.close()
+            told = child.stderr.read()
+        assert (child.returncode, told) == (0, "")
 
 
 def test_down_of_nothing_is_harmless(env: dict[str, str]) -> None:

@@ -70,9 +70,9 @@ def _canary(folder: Path, slower: float = 1.0) -> None:
     (folder / "verdict.json").write_text(json.dumps(told))
 
 
-def _pack(mcctl: Run, folder: Path) -> Path:
+def _pack(mcctl: Run, folder: Path, *more: str) -> Path:
     out = folder / "dist" / "evidence-v9.json"
-    code, _, err = mcctl("pack", "--out", out)
+    code, _, err = mcctl("pack", "--out", out, *more)
     assert code == 0, err
     return out
 
@@ -87,6 +87,8 @@ def test_pack_then_verify(mcctl: Run, home: Path, tmp_path: Path) -> None:
     out = tmp_path / "dist" / "evidence-v9.json"
     code, told, err = mcctl("pack", "--out", out)
     assert code == 0, err
+    assert f"made a new signing key {home / 'secrets' / 'evidence.key'}" in err
+    assert f"no run passed: canary {home / 'runs' / 'r1'}" in err
     assert "release v9" in told
     assert "subject  base.lat" in told
     assert "claim    canary.verdict = PROMOTE (rehearsal, margin 0.25)" in told
@@ -152,9 +154,63 @@ def test_pack_never_takes_another_runs_canary(mcctl: Run, home: Path) -> None:
     code, told, _ = mcctl("pack", "--out", home / "x.json", "--run-dir", run, "--output", "json")
     assert code == 0
     assert _report(told)["subjects"] == ["journal.jsonl"]
-    code, _, err = mcctl("pack", "--out", home / "x.json", "--run-dir", home / "absent")
+    code, _, err = mcctl("pack", "--out", home / "y.json", "--run-dir", home / "absent")
     assert code == 2
     assert "is no folder" in err
+    empty = home / "empty"
+    empty.mkdir()
+    for wrong in (("--run", empty), ("--canary", empty), ("--canary", home / "absent")):
+        code, _, err = mcctl("pack", "--out", home / "y.json", *wrong)
+        assert code == 2, wrong
+    assert not (home / "y.json").exists()
+
+
+def _passed_run(folder: Path, day: int, outcome: str = "passed") -> None:
+    _canary(folder)
+    lines = [
+        {"seq": 0, "at": f"2026-01-{day:02}T00:00:00.000Z", "event": "run_started"}
+        | {"runbook": "day-0"},
+        {"event": "step_finished", "step": "canary", "outcome": "passed", "exit": 0},
+        {"at": f"2026-01-{day:02}T00:10:00.000Z", "event": "run_finished", "outcome": outcome},
+    ]
+    (folder / "journal.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    (folder / "preflight.json").write_text('{"checks":[{"name":"db","status":"pass"}]}')
+
+
+def test_pack_without_run_takes_the_newest_that_passed(mcctl: Run, home: Path) -> None:
+    """Journal, pre-flight and canary of one run, which is named; a later HOLD is named too."""
+    _passed_run(home / "runs" / "day-0-b", 2)
+    _passed_run(home / "runs" / "day-0-a", 3)
+    _passed_run(home / "runs" / "day-0-c", 4, outcome="failed")
+    _canary(home / "runs" / "r1")  # newer, by its file's time
+    code, told, err = mcctl("pack", "--out", home / "x.json", "--output", "json")
+    assert code == 0, err
+    assert "run day-0-a, the newest that passed" in err
+    assert "did not pass, and not in the pack: day-0-c" in err
+    subjects = ["base.lat", "cand.lat", "journal.jsonl", "preflight.json", "verdict.json"]
+    assert _report(told)["subjects"] == subjects
+    _, told, _ = mcctl("verify", home / "x.json")
+    assert _report(told)["run_id"] == "day-0-a"
+
+
+def test_pack_replaces_none_without_force(mcctl: Run, home: Path) -> None:
+    """Evidence that is there already stays, unless --force says otherwise."""
+    out = _pack(mcctl, home)
+    before = out.read_bytes()
+    code, _, err = mcctl("pack", "--out", out)
+    assert (code, "--force" in err) == (2, True)
+    assert out.read_bytes() == before
+    code, _, err = mcctl("pack", "--out", out, "--force")
+    assert (code, "signing key" in err) == (0, False)
+    assert out.read_bytes() != before
+
+
+def test_pack_makes_the_last_folder_only(mcctl: Run, home: Path, tmp_path: Path) -> None:
+    """A mistyped path makes no tree of folders, nor a key."""
+    code, _, err = mcctl("pack", "--out", tmp_path / "no" / "dist" / "evidence-v9.json")
+    assert (code, "only the last folder is made" in err) == (2, True)
+    assert not (tmp_path / "no").exists()
+    assert not (home / "secrets").exists()
 
 
 def test_pack_of_nothing_is_refused(mcctl: Run, home: Path) -> None:
@@ -196,7 +252,7 @@ def test_verify_of_another_release_or_key_fails(mcctl: Run, home: Path, tmp_path
     other = tmp_path / "other"
     (home / "secrets" / "evidence.key").rename(tmp_path / "kept.key")
     (home / "trust").rename(other)
-    _pack(mcctl, home)  # makes a new key
+    _pack(mcctl, home, "--force")  # makes a new key
     code, told, _ = mcctl("verify", out, "--trust", other / "evidence.pub")
     assert code == 1
     assert "not among the 1 trusted" in _report(told)["reasons"][0]
@@ -284,6 +340,27 @@ def test_wrapper_starts_mcctl_with_the_same_arguments(tmp_path: Path) -> None:
     command = [sys.executable, str(copy), "evidence", "verify", "a b.json"]
     done = subprocess.run(command, cwd="/", capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (8, "evidence|verify|a b.json|")
+
+
+@pytest.mark.parametrize("given", [None, "", "elsewhere"])
+def test_wrapper_means_its_own_repositorys_platform(given: str | None, tmp_path: Path) -> None:
+    """From any folder, MC_HOME is the repository's .mc if it has one, unless it is given."""
+    copy = _wrapper(tmp_path)
+    mcctl = tmp_path / ".venv" / "bin" / "mcctl"
+    mcctl.parent.mkdir(parents=True)
+    mcctl.write_text('#!/bin/sh\nprintf %s "$MC_HOME"\n')
+    mcctl.chmod(0o755)
+    env = {} if given is None else {"MC_HOME": given}
+
+    def told() -> str:
+        command = [sys.executable, str(copy), "status"]
+        return subprocess.run(
+            command, cwd="/", env=env, capture_output=True, text=True, check=True
+        ).stdout
+
+    assert told() == (given or "")
+    (tmp_path / ".mc").mkdir()
+    assert told() == (given or str(tmp_path / ".mc"))
 
 
 def test_wrapper_without_set_up_tells_the_remedy(tmp_path: Path) -> None:

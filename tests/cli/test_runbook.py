@@ -39,6 +39,8 @@ echo "SEEN=yes" >> "$STEP_OUTPUT"
 test -e ready || exit $CODE
 ```
 > If it fails: touch ready.
+
+> If it fails with exit 1: it was held; touch ready.
 """
 
 
@@ -81,7 +83,8 @@ def test_run_failure_tells_what_next_and_resume_goes_on(place: Path) -> None:
     code, _, err = mcctl(place, "run", "demo", "--set", "CODE=1")
     assert code == 1
     assert "✘ failed  second" in err
-    assert "→ touch ready." in err
+    assert "stopped at step second: failed (it found what must not be)" in err
+    assert "→ it was held; touch ready." in err
     command = err.strip().splitlines()[-1].partition("mcctl runbook ")[2].split()
     (place / "ready").touch()
     code, out, err = mcctl(place, *command)
@@ -109,6 +112,22 @@ def test_exit_codes(place: Path, args: list[str], code: int, text: str) -> None:
     """Each kind of end has its code and says why on stderr."""
     got, _, err = mcctl(place, *args)
     assert (got, text in err) == (code, True), err
+
+
+def test_unusable_input_tells_a_new_run(place: Path) -> None:
+    """Exit 2: a resumed run would keep its parameters, so a new one is told, advice is not."""
+    code, _, err = mcctl(place, "run", "demo", "--set", "CODE=2")
+    assert code == 2
+    assert "stopped at step second: failed (what it was given cannot be used" in err
+    assert "mcctl runbook run demo --env local --set CODE=2" in err
+    assert "--resume" not in err
+    assert "touch ready" not in err
+
+
+def test_could_not_tell_has_the_general_advice(place: Path) -> None:
+    """What is about exit 1 alone is not told for exit 3."""
+    code, _, err = mcctl(place, "run", "demo", "--set", "CODE=3")
+    assert (code, "→ touch ready." in err, "held" in err) == (3, True, False), err
 
 
 def test_dry_run_runs_nothing(place: Path) -> None:
@@ -145,4 +164,7 @@ def test_interrupt_exits_5(place: Path) -> None:
         time.sleep(0.02)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=30)
-    assert (process.returncode, "stopped at step second: interrupted" in err) == (5, True), err
+    assert process.returncode == 5, err
+    assert "stopped at step second: interrupted (by Ctrl-C or a signal" in err
+    assert "touch ready" not in err
+    assert "--resume demo-" in err

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
-from mc_ops.runbooks import load
+from mc_ops.environments.local.faults import read_fault
+from mc_ops.errors import UnusableInput
+from mc_ops.runbooks import begin, load
 
 ROOT = Path(__file__).parents[2]
 SCRIPTS = {
@@ -56,9 +59,28 @@ def test_day_0_is_in_order() -> None:
     """The repository's Day-0 lints, and its cutover is taken back until it is validated."""
     runbook = load(ROOT / "runbooks" / "day-0.md")
     ids = [step.id for step in runbook.steps]
+    assert ids[:2] == ["plan", "sides"]  # what cannot work is said before anything is changed
     expected = ["canary", "decide", "tag", "cutover", "evidence", "validate"]
     assert ids[-6:] == expected
     cutover = runbook.steps[ids.index("cutover")]
     assert cutover.undo is not None
     assert (cutover.undo.until, len(cutover.undo.on)) == ("validate", 2)
     assert all(step.advice for step in runbook.steps)
+
+
+@pytest.mark.parametrize(
+    ("fault", "taken"),
+    [
+        *[(fault, True) for fault in ("", "none", "slow=2", "slow=1.5", "slow=100")],
+        *[(fault, True) for fault in ("errors=0.05", "errors=1", "slow=2,errors=0.05")],
+        *[(fault, False) for fault in ("slow", "slow=0.5", "slow=101", "errors=2", "green:slow=2")],
+        *[(fault, False) for fault in ("slow=2,", "slow=-1", "broken", "none,slow=2")],
+    ],
+)
+def test_day_0_checks_the_fault_before_it_begins(fault: str, taken: bool) -> None:
+    """What the candidate could not be broken by is refused as a parameter, exit 2."""
+    runbook = load(ROOT / "runbooks" / "day-0.md")
+    with nullcontext() if taken else pytest.raises(UnusableInput, match="FAULT"):
+        begin(runbook, run_id="r", root=ROOT, environment="local", given={"FAULT": fault})
+    if taken:
+        read_fault(fault)  # who obeys it takes it too

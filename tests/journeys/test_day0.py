@@ -53,6 +53,10 @@ def _active(platform):
     return json.loads(platform.mcctl("status", "--output", "json").stdout)["active_colour"]
 
 
+def _serving(platform):
+    return platform.mcctl("instances").stdout.splitlines()
+
+
 def _evidence(workspace):
     [pack] = (workspace / "dist").glob("evidence-*.json")
     return pack
@@ -98,13 +102,28 @@ def test_the_pack_of_a_changed_sample_does_not_verify(day0_platform, workspace, 
     assert any("cand.lat" in reason for reason in report["reasons"])
 
 
+@pytest.mark.timeout(60)
+def test_too_few_minutes_end_before_anything_is_begun(day0_platform):
+    """900 pairs decide nothing: exit 2 at the first step, and a new run is told."""
+    done = day0_platform.mcctl(
+        "runbook", "run", "day-0", "--env", "local", "--minutes", "0.3", "--yes", check=False
+    )
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert "step 2/" not in done.stderr
+    assert "900 pairs cannot decide" in done.stderr
+    assert "--resume" not in done.stderr
+
+
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("fault", ["slow=2", "errors=0.05"])
 def test_hold_stops_before_the_cutover(day0_platform, workspace, fault):
-    """A candidate twice as slow, or failing 5 %, is held: exit 1, the old colour serves on."""
-    before = _active(day0_platform)
+    """A candidate twice as slow, or failing 5 %, is held: exit 1, the old colour serves on.
+
+    It serves with as many replicas as before.
+    """
+    before, serving = _active(day0_platform), _serving(day0_platform)
     done = _day0(day0_platform, FAULT=fault)
     assert done.returncode == 1, done.stdout + done.stderr
     assert "HOLD" in done.stdout + done.stderr
-    assert _active(day0_platform) == before
+    assert (_active(day0_platform), _serving(day0_platform)) == (before, serving)
     assert day0_platform.ask("What is the status of order O-2001?").status == 200

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -87,15 +88,20 @@ def test_up_cut_over_and_down(platform: LocalEnvironment) -> None:
     platform.scale(Colour.green, 2)
     ready = platform.wait_ready(Colour.green, 30)
     assert [instance.name for instance in ready] == ["green-1", "green-2"]
-    switch = platform.switch(Colour.green)
+    with pytest.raises(Finding, match="green runs with faults slow=2; nothing was changed"):
+        platform.switch(Colour.green)
+    assert platform.active_colour() is Colour.blue
+    switch = platform.switch(Colour.green, allow_faults=True)
     assert (switch.source, switch.target, switch.changed) == (Colour.blue, Colour.green, True)
     assert not platform.switch(Colour.green).changed
     with ServiceClient(platform.url) as service:
-        assert service.health().faults["MC_FAULT_SLOW_FACTOR"] == "2"
+        assert service.health().faults == {"slow_factor": 2}
     platform.scale(Colour.green, 1)
+    platform.scale(Colour.blue, 2)
     assert [i.name for i in platform.instances(Colour.green)] == ["green-1"]
     with pytest.raises(UnusableInput, match="nobody would"):
         platform.scale(Colour.green, 0)
+    platform.wait_ready(Colour.blue, 30)
     assert platform.switch(Colour.blue).source is Colour.green
 
     platform.up(UpRequest(green=True), said.append)
@@ -103,6 +109,107 @@ def test_up_cut_over_and_down(platform: LocalEnvironment) -> None:
     assert platform.down()
     assert set(states(platform).values()) == {State.stopped}
     assert not platform.down()
+    platform.up(UpRequest())
+    assert [i.name for i in platform.instances(Colour.blue)] == ["blue-1", "blue-2"]
+
+
+def test_what_runs_and_does_not_answer_is_not_ready(
+    platform: LocalEnvironment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stopped replica, database or edge is named by `up`, and shown by `status`."""
+    monkeypatch.setattr("mc_ops.environments.local.environment._PATIENCE_S", 0.1)
+    monkeypatch.setattr("mc_ops.environments.local.environment._HEALTH_TIMEOUT_S", 0.5)
+    monkeypatch.setattr("mc_ops.environments.local.edge_control._TIMEOUT_S", 0.5)
+    pids = {p.name: p.pid for p in platform.up(UpRequest(green=True)).processes}
+    for name in ("green-1", "postgres", "edge"):
+        os.kill(pids[name] or 0, signal.SIGSTOP)
+        try:
+            with pytest.raises(CouldNotTell, match=f"running but does not answer: {name}"):
+                platform.up(UpRequest())
+            shown = {p.name: p.health for p in platform.status().processes}
+            assert shown[name] == "does not answer"
+        finally:
+            os.kill(pids[name] or 0, signal.SIGCONT)
+    assert platform.up(UpRequest()).dead == ()
+
+
+def test_a_hanging_replica_makes_status_fail(platform: LocalEnvironment) -> None:
+    """`mcctl status` warns of it by name and exits 1, though its process lives."""
+    pids = {p.name: p.pid for p in platform.up(UpRequest()).processes}
+    env = {**os.environ, "MC_HOME": str(platform.layout.home), "NO_COLOR": "1"}
+    argv = [sys.executable, str(MCCTL), "status"]
+    assert subprocess.run(argv, env=env, check=False, capture_output=True).returncode == 0
+    os.kill(pids["siem"] or 0, signal.SIGSTOP)
+    try:
+        result = subprocess.run(argv, env=env, check=False, capture_output=True, text=True)
+    finally:
+        os.kill(pids["siem"] or 0, signal.SIGCONT)
+    assert result.returncode == 1
+    assert "running but does not answer: siem" in result.stderr
+
+
+def test_another_port_than_the_platforms_is_refused(platform: LocalEnvironment) -> None:
+    """While it runs, its ports are its own; what only looks or stops uses those."""
+    platform.up(UpRequest())
+    port = platform.layout.edge_port
+    other = replace(platform.layout, edge_port=port + 100)
+    stranger = LocalEnvironment(other, service=(sys.executable, str(FAKE)))
+    for attempt in (
+        lambda: stranger.up(UpRequest()),
+        lambda: stranger.scale(Colour.blue, 2),
+    ):
+        with pytest.raises(UnusableInput, match=f"this platform runs on {port}") as caught:
+            attempt()
+        assert f"MC_EDGE_PORT={port}" in caught.value.hint
+    assert stranger.url == platform.url
+    assert stranger.wait_ready(Colour.blue, 5) == platform.instances(Colour.blue)
+    assert {p.health for p in stranger.status().processes} == {"ok"}
+    assert Layout.from_env({"MC_HOME": str(other.home)}) == platform.layout
+    assert stranger.down()
+    assert _strays(platform.layout) == []
+
+
+def test_damaged_records_are_told_and_mended(platform: LocalEnvironment) -> None:
+    """Their processes are recognised: `status` shows them, `up` keeps them, `down` stops them."""
+    before = {p.name: p.pid for p in platform.up(UpRequest()).processes}
+    run = platform.layout.home / "run"
+    for path in run.glob("*.json"):
+        path.write_text("{")
+    found = platform.status().processes
+    assert {p.name: p.pid for p in found} == before
+    assert {p.health for p in found} == {"damaged record"}
+    assert {p.name: p.pid for p in platform.up(UpRequest()).processes} == before
+    for path in run.glob("*.json"):
+        path.write_text("{")
+    (run / "green-1.json").write_text("{")
+    said: list[str] = []
+    assert platform.down(said.append)
+    assert _strays(platform.layout) == []
+    assert list(run.glob("*.json")) == []
+    assert any("green-1 was damaged and is removed; no process" in text for text in said)
+
+
+def test_a_damaged_route_does_not_ask_for_a_purge(platform: LocalEnvironment) -> None:
+    """The edge's state can be removed; the ledger and the keys need not go with it."""
+    platform.layout.prepare()
+    (platform.layout.home / "edge.json").write_text("{")
+    with pytest.raises(CouldNotTell, match=r"edge\.json") as caught:
+        platform.status()
+    assert caught.value.hint.startswith("remove it, then `mcctl up`")
+
+
+def test_a_wrong_database_is_told_by_the_name_that_was_set(
+    platform: LocalEnvironment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The user set MC_DATABASE_URL; what `migrate` calls it is not shown."""
+    url = f"postgresql://admin:secret@127.0.0.1:{platform.layout.edge_port + 5}/postgres"
+    external = LocalEnvironment(
+        platform.layout, service=(sys.executable, str(FAKE)), database_url=url
+    )
+    with pytest.raises(UnusableInput, match="refuses MC_DATABASE_URL") as caught:
+        external.up(UpRequest())
+    assert "ADMIN" not in caught.value.message + caught.value.hint
+    assert "secret" not in caught.value.message
 
 
 def test_dead_processes_are_seen_and_restarted(platform: LocalEnvironment) -> None:
@@ -177,6 +284,7 @@ def test_interrupted_start_leaves_nothing(platform: LocalEnvironment) -> None:
         "PYTHONUNBUFFERED": "1",
     }
     for number, sign in ((signal.SIGINT, "starting siem"), (signal.SIGTERM, "starting blue-1"),
+                         (signal.SIGHUP, "starting blue-1"), (signal.SIGHUP, "following the logs"),
                          (signal.SIGINT, "following the logs")):  # fmt: skip
         argv = [sys.executable, str(MCCTL), "up", "--foreground"]
         with subprocess.Popen(argv, env=env, stderr=subprocess.PIPE, text=True) as child:
@@ -236,6 +344,7 @@ def test_records_hold_no_more_than_they_say(running: LocalEnvironment) -> None:
     record = json.loads((running.layout.home / "run" / "blue-1.json").read_text())
     assert set(record) == {
         "name", "pid", "create_time", "port", "argv", "started_at", "stop_signal", "settings",
+        "log_offset",
     }  # fmt: skip
 
 

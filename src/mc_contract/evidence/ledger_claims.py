@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
@@ -35,7 +36,7 @@ def ledger_public_key(pem: bytes) -> Ed25519PublicKey:
     """
     try:
         loaded = serialization.load_pem_public_key(pem)
-    except ValueError as cause:
+    except (ValueError, UnsupportedAlgorithm) as cause:
         raise NotRecomputable("the ledger key is not a PEM public key") from cause
     if not isinstance(loaded, Ed25519PublicKey):
         raise NotRecomputable("the ledger key is not ed25519")

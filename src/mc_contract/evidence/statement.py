@@ -146,6 +146,9 @@ def parse_statement(value: Json) -> tuple[Statement | None, list[str]]:
     run_id = check.text(predicate.get("run_id"), "predicate run_id")
     claims = check.each(predicate.get("claims"), "claims", MAX_CLAIMS, _claim)
     controls = check.each(predicate.get("controls"), "controls", MAX_CONTROLS, _control)
+    if predicate.get("claims") == []:
+        # A signature over nothing that recomputes would verify, and prove nothing.
+        check.add("claims is empty, expected at least one")
     check.unique([claim.id for claim in claims], "claim")
     check.unique([control.id for control in controls], "control")
     if check.problems or created_at is None:

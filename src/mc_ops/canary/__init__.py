@@ -6,15 +6,26 @@ result.promote, result.verdict["reason"]
 """
 
 from mc_ops.canary.files import judge_files
-from mc_ops.canary.plan import DEFAULT_RATE, Plan, make_plan, read_token
+from mc_ops.canary.plan import (
+    DEFAULT_RATE,
+    Plan,
+    Size,
+    make_plan,
+    read_token,
+    size_of,
+    token_source,
+)
 from mc_ops.canary.run import CanaryResult, run_canary
 
 __all__ = [
     "DEFAULT_RATE",
     "CanaryResult",
     "Plan",
+    "Size",
     "judge_files",
     "make_plan",
     "read_token",
     "run_canary",
+    "size_of",
+    "token_source",
 ]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -17,25 +19,36 @@ from mc_contract.judgement import (
 from mc_ops.errors import CouldNotTell, UnusableInput
 
 BASE, CAND, VERDICT = "base.lat", "cand.lat", "verdict.json"
-_LARGEST_BYTES = 512 * 1024 * 1024
+LARGEST_BYTES = 256 * 1024 * 1024  # some twenty million samples
 
 
-def make_out_dir(folder: Path) -> None:
-    """Make the run's folder.
+def check_out_dir(folder: Path) -> None:
+    """Refuse a folder that cannot take a run; makes nothing.
 
     Raises:
-        UnusableInput: When it cannot be made, or has another run's samples.
+        UnusableInput: When it is a file, or has another run's samples.
     """
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as error:
-        raise UnusableInput(f"cannot make the folder {folder}: {error.strerror}") from error
+    if folder.exists() and not folder.is_dir():
+        raise UnusableInput(f"cannot make the folder {folder}: there is a file of that name")
     taken = [name for name in (BASE, CAND, VERDICT) if (folder / name).exists()]
     if taken:
         raise UnusableInput(
             f"{folder} already has {', '.join(taken)}",
             hint="give another --out-dir: samples of two runs must not mix",
         )
+
+
+def make_out_dir(folder: Path) -> None:
+    """Make the run's folder, once there is something to write.
+
+    Raises:
+        UnusableInput: When it cannot be made, or has another run's samples.
+    """
+    check_out_dir(folder)
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise UnusableInput(f"cannot make the folder {folder}: {error.strerror}") from error
 
 
 def write_run(folder: Path, base: Samples, cand: Samples, verdict: dict[str, Any]) -> None:
@@ -69,29 +82,50 @@ def read_samples(path: Path) -> Samples:
     """Read one sample file.
 
     Raises:
-        UnusableInput: When it cannot be read, or is not a sample file.
+        UnusableInput: When it cannot be read, is not a regular file (a device may have no end),
+            is larger than `LARGEST_BYTES`, or is not a sample file.
     """
-    try:
-        if path.stat().st_size > _LARGEST_BYTES:
-            raise UnusableInput(f"{path} is larger than {_LARGEST_BYTES} bytes")
-        data = path.read_bytes()
-    except OSError as error:
-        raise UnusableInput(f"cannot read {path}: {error.strerror}") from error
+    data = _read_limited(path)
     try:
         return parse_samples(data)
     except SamplesUnusable as error:
         raise UnusableInput(f"{path}: {error.message}", hint=error.hint) from error
 
 
+def _read_limited(path: Path) -> bytes:
+    try:
+        # Non-blocking: to open a pipe that nobody writes to would wait for ever.
+        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        try:
+            found = os.fstat(handle)
+            if not stat.S_ISREG(found.st_mode):
+                raise UnusableInput(f"{path} is not a regular file")
+            size, data = found.st_size, b""
+            if size <= LARGEST_BYTES:
+                with os.fdopen(handle, "rb", closefd=False) as file:
+                    data = file.read(LARGEST_BYTES + 1)  # the file may have grown since
+                size = len(data)
+        finally:
+            os.close(handle)
+    except OSError as error:
+        raise UnusableInput(f"cannot read {path}: {error.strerror}") from error
+    if size > LARGEST_BYTES:
+        raise UnusableInput(
+            f"{path} has {size} bytes or more, the limit is {LARGEST_BYTES} bytes",
+            hint="expected a sample file: a latency in seconds a line",
+        )
+    return data
+
+
 def judge_files(base: Path, cand: Path, *, margin: float, planned_pairs: int | None) -> Judgement:
     """Judge two files alone.
 
     Raises:
-        UnusableInput: When a file or parameter cannot be used.
+        UnusableInput: When a file or parameter cannot be used: a latency that nothing can have,
+            fewer planned pairs than there are.
     """
+    sides = [read_samples(path) for path in (base, cand)]
     try:
-        return judge(
-            read_samples(base), read_samples(cand), margin=margin, planned_pairs=planned_pairs
-        )
+        return judge(*sides, margin=margin, planned_pairs=planned_pairs)
     except SamplesUnusable as error:
         raise UnusableInput(error.message, hint=error.hint) from error

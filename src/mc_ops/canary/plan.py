@@ -60,6 +60,19 @@ class Plan:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class Size:
+    """How many pairs a run has, and the margin that they decide."""
+
+    pairs: int
+    margin: float
+
+    @property
+    def rehearsal(self) -> bool:
+        """Whether such a run gives less than the full verdict."""
+        return is_rehearsal(margin=self.margin, planned_pairs=self.pairs)
+
+
 def make_plan(
     baseline: Sequence[str],
     candidate: Sequence[str],
@@ -72,7 +85,32 @@ def make_plan(
 
     Raises:
         UnusableInput: For a URL that is not http(s), a length, rate or margin that makes no
-            sense, or too few pairs for any margin.
+            sense, the same URL on both sides, or too few pairs for any margin.
+    """
+    size = size_of(minutes=minutes, rate=rate, margin=margin)
+    plan = Plan(
+        baseline=_urls("baseline", baseline),
+        candidate=_urls("candidate", candidate),
+        rate=rate,
+        pairs=size.pairs,
+        margin=size.margin,
+    )
+    both = sorted({_place(url) for url in plan.baseline} & {_place(url) for url in plan.candidate})
+    if both:
+        raise UnusableInput(
+            f"{both[0]} is baseline and candidate at once",
+            hint="compared with itself everything is equal: mcctl instances --colour COLOUR "
+            "prints each side's URLs",
+        )
+    return plan
+
+
+def size_of(*, minutes: float, rate: float = DEFAULT_RATE, margin: float | None = None) -> Size:
+    """The pairs that a run of that length has, and the margin that they decide if none is given.
+
+    Raises:
+        UnusableInput: For a length, rate or margin that makes no sense, or too few pairs for any
+            margin.
     """
     if not (math.isfinite(minutes) and minutes > 0):
         raise UnusableInput(f"minutes must be above 0, got {minutes}")
@@ -88,13 +126,12 @@ def make_plan(
         raise UnusableInput(
             f"{minutes} minutes at {rate} pairs/s make {pairs} pairs, expected 1 to {_MOST_PAIRS}"
         )
-    return Plan(
-        baseline=_urls("baseline", baseline),
-        candidate=_urls("candidate", candidate),
-        rate=rate,
-        pairs=pairs,
-        margin=_margin_for(pairs) if margin is None else margin,
-    )
+    return Size(pairs, _margin_for(pairs) if margin is None else margin)
+
+
+def token_source(env: Mapping[str, str]) -> str:
+    """Where `read_token` takes the token from."""
+    return TOKEN_ENV if env.get(TOKEN_ENV, "").strip() else "secrets/credentials.json"
 
 
 def read_token(env: Mapping[str, str], home: Path) -> str:
@@ -139,6 +176,13 @@ def _urls(side: str, urls: Sequence[str]) -> tuple[str, ...]:
     if not urls:
         raise UnusableInput(f"no URL for the {side}", hint=f"--{side} http://host:port")
     return tuple(_url(side, url) for url in urls)
+
+
+def _place(url: str) -> str:
+    """A URL with its port written out and no slash at its end: equal when they mean the same."""
+    parts = urlsplit(url)
+    port = parts.port or {"http": 80, "https": 443}[parts.scheme]
+    return f"{parts.scheme}://{parts.hostname}:{port}{parts.path.rstrip('/')}"
 
 
 def _url(side: str, url: str) -> str:

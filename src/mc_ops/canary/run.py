@@ -29,7 +29,7 @@ import numpy as np
 from mc_contract.judgement import EarlyHold, Samples, is_failing, judge, look_every
 from mc_ops.canary import files, smoke
 from mc_ops.canary.driver import Load, PairDriver, Progress, Sampled, open_session
-from mc_ops.canary.plan import Plan
+from mc_ops.canary.plan import TENANT, TOKEN_ENV, Plan
 from mc_ops.errors import CouldNotTell, Declined, NotAllowed
 
 _WARM_UP_S = 5.0
@@ -45,13 +45,17 @@ class CanaryResult:
     out_dir: Path
 
 
-def run_canary(plan: Plan, *, token: str, out_dir: Path, progress: Progress) -> CanaryResult:
+def run_canary(
+    plan: Plan, *, token: str, out_dir: Path, progress: Progress, token_source: str = ""
+) -> CanaryResult:
     """Run the canary and write its files; blocks until the verdict falls.
 
     Args:
         plan: What to send where, and the declared margin.
         token: The canary tenant's bearer token; goes into headers only.
-        out_dir: Where the files go; made, must hold no run yet.
+        out_dir: Where the files go; must hold no run yet, and is made when the first pair is
+            to be sent or the verdict falls before that.
+        token_source: Where the token is from, for the hint when it is refused.
         progress: See `PairDriver.run`.
 
     Raises:
@@ -60,15 +64,18 @@ def run_canary(plan: Plan, *, token: str, out_dir: Path, progress: Progress) -> 
         Declined: Interrupted; what was sampled is written.
         UnusableInput: The folder cannot be used.
     """
-    files.make_out_dir(out_dir)
-    return asyncio.run(_run(plan, token, out_dir, progress))
+    files.check_out_dir(out_dir)
+    return asyncio.run(_run(plan, token, out_dir, progress, token_source))
 
 
-async def _run(plan: Plan, token: str, out_dir: Path, progress: Progress) -> CanaryResult:
+async def _run(
+    plan: Plan, token: str, out_dir: Path, progress: Progress, token_source: str
+) -> CanaryResult:
     started_at = datetime.now(UTC)
     load = Load(plan.baseline, plan.candidate, pairs=plan.pairs, rate=plan.rate)
     async with open_session(token) as session:
-        failure = await _smoke(session, plan)
+        failure = await _smoke(session, plan, token_source)
+        files.make_out_dir(out_dir)
         if failure is not None:
             verdict = _smoke_verdict(plan, failure, started_at)
             files.write_verdict(out_dir, verdict)
@@ -85,12 +92,14 @@ async def _run(plan: Plan, token: str, out_dir: Path, progress: Progress) -> Can
     return conclude(plan, sampled, started_at, out_dir)
 
 
-async def _smoke(session: aiohttp.ClientSession, plan: Plan) -> smoke.Smoke | None:
+async def _smoke(
+    session: aiohttp.ClientSession, plan: Plan, token_source: str
+) -> smoke.Smoke | None:
     """The candidate's smoke failure, None when all is well; raises for the baseline's."""
     for url in plan.baseline:
         found = await smoke.check(session, url)
         if found.refused:
-            raise NotAllowed(f"baseline {url}: {found.reason}", hint="mcctl up renews credentials")
+            raise NotAllowed(f"baseline {url}: {found.reason}", hint=_refused_hint(token_source))
         if not found.passed:
             raise CouldNotTell(
                 f"baseline {url}: {found.reason}", hint="a healthy baseline is needed to compare"
@@ -104,6 +113,15 @@ async def _smoke(session: aiohttp.ClientSession, plan: Plan) -> smoke.Smoke | No
             )
         failure = failure or (None if found.passed else found)
     return failure
+
+
+def _refused_hint(token_source: str) -> str:
+    if token_source == TOKEN_ENV:
+        return (
+            f"the token is that of {TOKEN_ENV}: give it tenant {TENANT}'s, or unset it to take "
+            "the local platform's"
+        )
+    return f"the token is from {token_source or 'the caller'}; mcctl up renews credentials"
 
 
 def conclude(plan: Plan, sampled: Sampled, started_at: datetime, out_dir: Path) -> CanaryResult:

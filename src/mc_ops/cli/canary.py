@@ -1,4 +1,4 @@
-"""`mcctl canary run|judge`: compare a candidate with the baseline, print PROMOTE or HOLD.
+"""`mcctl canary plan|run|judge`: compare a candidate with the baseline, print PROMOTE or HOLD.
 
 stdout is the verdict, progress goes to stderr. Exit 0 PROMOTE, 1 HOLD, 2 unusable input, 3 could
 not tell (baseline down, run void), 4 no token, 5 interrupted.
@@ -7,6 +7,7 @@ not tell (baseline down, run void), 4 no token, 5 interrupted.
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 import time
 from datetime import UTC, datetime
@@ -17,15 +18,44 @@ import typer
 from rich.markup import escape
 
 from mc_ops import slack
-from mc_ops.canary import DEFAULT_RATE, judge_files, make_plan, read_token, run_canary
+from mc_ops.canary import (
+    DEFAULT_RATE,
+    Plan,
+    Size,
+    judge_files,
+    make_plan,
+    read_token,
+    run_canary,
+    size_of,
+    token_source,
+)
 from mc_ops.cli import exit_codes
 from mc_ops.cli.output import Format, OutputOption, emit_json, note, stdout, warn
+from mc_ops.environments.local.layout import Layout
 from mc_ops.errors import OpsError
 
 _PROGRESS_EVERY_S = 5.0
 _PROGRESS_EVERY_TTY_S = 1.0
 
 app = typer.Typer(help="Compare a candidate with the baseline: PROMOTE or HOLD.")
+
+
+@app.command()
+def plan(
+    minutes: Annotated[float, typer.Option(help="How long to send; may be a fraction.")],
+    rate: Annotated[float, typer.Option(help="Request pairs a second.")] = DEFAULT_RATE,
+    margin: Annotated[
+        float | None, typer.Option(help="How much worse the p95 may be; default as in run.")
+    ] = None,
+    output: OutputOption = Format.table,
+) -> None:
+    """Say what a run of that length decides; sends nothing. Exit 2 when it decides nothing."""
+    size = size_of(minutes=minutes, rate=rate, margin=margin)
+    if output is Format.json:
+        told = {"pairs": size.pairs, "margin": size.margin, "rehearsal": size.rehearsal}
+        emit_json({**told, "minutes": minutes, "rate_pairs_per_s": rate})
+        return
+    stdout.print(f"{size.pairs} pairs at {rate:g}/s: {_kind(size)}", markup=False)
 
 
 @app.command()
@@ -50,17 +80,18 @@ def run(
     output: OutputOption = Format.table,
 ) -> None:
     """Send paired live traffic to both sides and judge it."""
-    plan = make_plan(baseline, candidate, minutes=minutes, rate=rate, margin=margin)
-    home = Path(os.environ.get("MC_HOME") or ".mc")
+    planned = make_plan(baseline, candidate, minutes=minutes, rate=rate, margin=margin)
+    home = Layout.from_env().home
     token = read_token(os.environ, home)
     folder = out_dir or home / "runs" / f"canary-{datetime.now(UTC):%Y%m%dT%H%M%S%fZ}"
-    kind = (
-        f"rehearsal, margin {plan.margin}; not the full verdict"
-        if plan.rehearsal
-        else (f"full verdict, margin {plan.margin}")
+    note(f"canary: {planned.pairs} pairs at {planned.rate:g}/s ({_kind(planned)})")
+    result = run_canary(
+        planned,
+        token=token,
+        out_dir=folder,
+        progress=_Progress(),
+        token_source=token_source(os.environ),
     )
-    note(f"canary: {plan.pairs} pairs at {plan.rate:g}/s ({kind})")
-    result = run_canary(plan, token=token, out_dir=folder, progress=_Progress())
     _show(result.verdict, output, folder=folder)
     _tell_slack(result.verdict)
     raise typer.Exit(exit_codes.OK if result.promote else exit_codes.FINDING)
@@ -81,6 +112,12 @@ def judge(
     judgement = judge_files(base, cand, margin=margin, planned_pairs=planned_pairs)
     _show(judgement.as_dict(), output)
     raise typer.Exit(exit_codes.OK if judgement.promote else exit_codes.FINDING)
+
+
+def _kind(planned: Plan | Size) -> str:
+    if planned.rehearsal:
+        return f"rehearsal, margin {planned.margin}; not the full verdict"
+    return f"full verdict, margin {planned.margin}"
 
 
 class _Progress:
@@ -114,6 +151,16 @@ def _show(verdict: dict[str, Any], output: Format, folder: Path | None = None) -
         stdout.print(f"  {line}", markup=False)
     if folder:
         stdout.print(f"  files       {folder}", markup=False)
+        if verdict["kind"] != "smoke":
+            stdout.print(f"  again by    {_judge_command(verdict, folder)}", markup=False)
+
+
+def _judge_command(verdict: dict[str, Any], folder: Path) -> str:
+    """The command that gives this verdict again, with what was declared before the run."""
+    said = verdict["parameters"]
+    files = [shlex.quote(str(folder / name)) for name in ("base.lat", "cand.lat")]
+    options = ["--margin", str(said["margin"]), "--planned-pairs", str(said["planned_pairs"])]
+    return " ".join(["mcctl canary judge", *files, *options])
 
 
 def _figures(verdict: dict[str, Any]) -> list[str]:
@@ -129,7 +176,11 @@ def _figures(verdict: dict[str, Any]) -> list[str]:
     if verdict["regression"] is not None:
         interval = verdict["interval"]
         bounds = f", 90 % interval {interval[0]:+.1%} to {interval[1]:+.1%}" if interval else ""
-        lines.append(f"regression  {verdict['regression']:+.1%}{bounds}")
+        pairs = min(verdict[side]["n"] for side in ("baseline", "candidate"))
+        lines.append(f"regression  {verdict['regression']:+.1%} over all {pairs} pairs{bounds}")
+        decided = verdict.get("decided_at_pairs")
+        if decided is not None and decided < pairs:
+            lines.append(f"decided     after {decided} pairs, by what they showed (first line)")
     runbook = verdict["runbook"]
     if runbook and runbook["regression_percent"] is not None:
         lines.append(

@@ -7,7 +7,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from typing import Annotated, Any
 
@@ -72,7 +72,7 @@ def up(
         if foreground:
             _run_in_foreground(environment, request)
         else:
-            _show_ready(environment, environment.up(request, note))
+            _show_ready(environment, environment.up(request, _tell))
 
 
 def down(
@@ -97,16 +97,31 @@ def down(
 
 
 def status(output: OutputOption = Format.table, env: EnvOption = "local") -> None:
-    """Show what runs; exit 1 when something that was started is dead."""
+    """Show what runs; exit 1 when something that was started is dead or cannot serve."""
     environment = open_environment(env)
+    home = str(environment.layout.home)
     found = environment.status()
     if output is Format.json:
-        emit_json(_status_json(found))
+        emit_json(_status_json(found, home))
     else:
+        note(f"platform of {escape(home)}")
         stdout.print(_status_table(found))
+    if found.active_colour is None and all(p.state is State.stopped for p in found.processes):
+        note("the platform was never started here; start it: mcctl up")
     if found.dead:
         names = ", ".join(process.name for process in found.dead)
         warn(f"dead: {names}; `mcctl logs {found.dead[0].name}` shows why, `mcctl up` restarts")
+    failing = [
+        process
+        for process in found.processes
+        if process.state is State.running and process.health not in _SERVING
+    ]
+    for process in failing:
+        warn(
+            f"running but {escape(process.health)}: {process.name}; "
+            f"`mcctl logs {process.name}` may show why"
+        )
+    if found.dead or failing:
         raise typer.Exit(exit_codes.FINDING)
 
 
@@ -122,11 +137,12 @@ def logs(
     """Show what the processes wrote; one process's lines are shown as they are."""
     environment = open_environment(env)
     wanted = names or []
-    for line in environment.logs(wanted, lines=lines, follow=follow):
-        prefix = "" if len(wanted) == 1 else f"{line.name} | "
-        sys.stdout.write(f"{prefix}{line.text}\n")
-        if follow:
-            sys.stdout.flush()
+    with _reader_may_leave():
+        for line in environment.logs(wanted, lines=lines, follow=follow):
+            prefix = "" if len(wanted) == 1 else f"{line.name} | "
+            sys.stdout.write(f"{prefix}{line.text}\n")
+            if follow:
+                sys.stdout.flush()
 
 
 def scale(
@@ -150,8 +166,12 @@ def scale(
     target = _colour(environment, colour)
     with _ended_like_interrupted():
         faults = None if fault is None else read_fault(fault)
-        environment.scale(target, replicas, note, restart=restart, faults=faults)
-    ok(f"{target} has {replicas} replicas; `mcctl wait ready` waits for them")
+        environment.scale(target, replicas, _tell, restart=restart, faults=faults)
+    if replicas == 0:
+        ok(f"{target} has no replicas")
+    else:
+        count, them = ("1 replica", "it") if replicas == 1 else (f"{replicas} replicas", "them")
+        ok(f"{target} has {count}; `mcctl wait ready --colour {target}` waits for {them}")
 
 
 def wait(
@@ -184,11 +204,15 @@ def instances(
 
 def cutover(
     to: Annotated[Colour, typer.Option(help="The colour that is to serve.")],
+    allow_faults: Annotated[
+        bool,
+        typer.Option("--allow-faults", help="Also to a colour that is broken on purpose."),
+    ] = False,
     env: EnvOption = "local",
 ) -> None:
     """Send traffic to the other colour, without dropping a request; --to blue is the way back."""
     environment = open_environment(env)
-    switch = environment.switch(to)
+    switch = environment.switch(to, allow_faults=allow_faults)
     if switch.changed:
         ok(f"cut over: {switch.source} -> {switch.target}")
         note(f"  → the way back: mcctl cutover --to {to.other}")
@@ -199,7 +223,10 @@ def cutover(
 def _colour(environment: LocalEnvironment, colour: Colour | None) -> Colour:
     found = colour or environment.active_colour()
     if found is None:
-        raise CouldNotTell("the platform was never started here", hint="start it: mcctl up")
+        raise CouldNotTell(
+            f"the platform was never started here ({environment.layout.home})",
+            hint="start it: mcctl up",
+        )
     return found
 
 
@@ -222,7 +249,7 @@ def _show_ready(environment: LocalEnvironment, found: EnvironmentStatus) -> None
 def _run_in_foreground(environment: LocalEnvironment, request: UpRequest) -> None:
     ready = False
     try:
-        found = environment.up(request, note)
+        found = environment.up(request, _tell)
         ready = True
         _show_ready(environment, found)
         note("following the logs; Ctrl-C stops everything")
@@ -231,7 +258,7 @@ def _run_in_foreground(environment: LocalEnvironment, request: UpRequest) -> Non
         # A start that failed has undone itself, and what had run before goes on running.
         if ready or isinstance(error, KeyboardInterrupt):
             with uninterrupted():
-                environment.down(note)
+                environment.down(_tell)
         raise
 
 
@@ -267,34 +294,61 @@ def _confirm_purge(environment: LocalEnvironment) -> None:
         raise Declined("nothing was stopped or removed")
 
 
+def _tell(text: str) -> None:
+    """Note what is done; a terminal that is gone must not end a clean-up half-way."""
+    with suppress(OSError):
+        note(text)
+
+
 @contextmanager
 def _ended_like_interrupted() -> Iterator[None]:
-    """Treat SIGTERM like Ctrl-C, so that it, too, leaves nothing half-started behind.
+    """Treat SIGTERM and a closed terminal like Ctrl-C: they leave nothing half-started behind.
 
     Raises:
         Declined: it was interrupted; what it had started is stopped.
     """
+    endings = (signal.SIGTERM, signal.SIGHUP)
 
     def interrupt(*_: object) -> None:
+        for number in endings:  # a closed terminal may send more than one, into the clean-up
+            signal.signal(number, signal.SIG_IGN)
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, interrupt)
+    before = {
+        number: signal.signal(number, interrupt)
+        for number in endings
+        if signal.getsignal(number) is not signal.SIG_IGN  # nohup: it stays ignored
+    }
     try:
         yield
     except KeyboardInterrupt:
         raise Declined("interrupted; what this call had started is stopped") from None
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
-def _status_json(found: EnvironmentStatus) -> dict[str, Any]:
+@contextmanager
+def _reader_may_leave() -> Iterator[None]:
+    """End quietly when whoever reads standard output has seen enough (`| head`)."""
+    try:
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # What is still buffered would be written, and fail again, when Python ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _status_json(found: EnvironmentStatus, home: str) -> dict[str, Any]:
     return {
+        "home": home,
         "url": found.url,
         "active_colour": found.active_colour,
         "processes": [asdict(process) for process in found.processes],
     }
 
 
+_SERVING = ("ok", "degraded")
 _MARKS = {
     State.running: "[green]● running[/green]",
     State.dead: "[red]✘ dead[/red]",

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.markup import escape
 
-from mc_contract.evidence import Release, Report
+from mc_contract.evidence import PrivateKey, Release, Report
 from mc_contract.evidence import verify as verify_pack
 from mc_ops.cli import exit_codes
 from mc_ops.cli.output import Format, OutputOption, emit_json, fail, note, ok, stdout, warn
@@ -24,12 +25,15 @@ from mc_ops.evidence import (
     build,
     canary_in,
     canary_part,
+    check_target,
     commit_of,
     ensure_key,
     extract,
     journal_part,
+    key_path,
     load_key,
     newest_canary,
+    newest_passed_run,
     preflight_part,
     read_file,
     release_name,
@@ -40,6 +44,8 @@ from mc_ops.evidence import (
 
 app = typer.Typer(help="Pack and verify the evidence of a release.", no_args_is_help=True)
 
+_RUN_FILES = (JOURNAL, PREFLIGHT)
+
 PackArgument = Annotated[Path, typer.Argument(help="The evidence file.")]
 
 
@@ -49,12 +55,15 @@ def pack(
     run: Annotated[
         list[Path] | None,
         typer.Option(
-            "--run", "--run-dir", help="A run's folder (journal, canary, pre-flight); repeatable."
+            "--run",
+            "--run-dir",
+            help="A run's folder (journal, canary, pre-flight); repeatable. Default: the newest "
+            "run that passed.",
         ),
     ] = None,
     canary: Annotated[
         Path | None,
-        typer.Option("--canary", help="Folder of a canary; default: a run's, or the newest."),
+        typer.Option("--canary", help="Folder of a canary; default: the run's."),
     ] = None,
     preflight: Annotated[
         Path | None,
@@ -70,11 +79,17 @@ def pack(
         str | None, typer.Option("--url", help="The service; default: the local edge.")
     ] = None,
     env: Annotated[str, typer.Option("--env", help="The environment that it is about.")] = "local",
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace the file if it is there already.")
+    ] = False,
     output: OutputOption = Format.table,
 ) -> None:
     """Gather artefacts, claim what can be recomputed from them, and sign."""
     layout = Layout.from_env()
+    check_target(out, replace=force)
     runs = _runs(run or [])
+    if not runs and canary is None:
+        runs = _newest_run(layout.home / "runs")
     parts = [
         canary_part(_canary_folder(canary, runs, layout.home / "runs")),
         journal_part(_first(runs, JOURNAL)),
@@ -93,9 +108,9 @@ def pack(
         created_at=datetime.now(UTC),
         environment=env,
         run_id=_run_id(runs),
-        key=load_key(key) if key else ensure_key(layout.home),
+        key=load_key(key) if key else _own_key(layout.home),
     )
-    write_pack(out, built.raw)
+    write_pack(out, built.raw, replace=force)
     _print_built(out, built, output)
 
 
@@ -126,7 +141,9 @@ def verify(
     if report.ok:
         ok(f"{file.name} verifies: {_verdict_line(report)}")
         return
-    fail(f"{file.name} does not verify: {len(report.reasons)} reasons, see stdout")
+    count = len(report.reasons)
+    reasons = "1 reason" if count == 1 else f"{count} reasons"
+    fail(f"{escape(file.name)} does not verify: {reasons}, see stdout")
     raise typer.Exit(exit_codes.FINDING)
 
 
@@ -146,8 +163,35 @@ def _runs(given: list[Path]) -> list[Path]:
     for folder in given:
         if not folder.is_dir():
             raise UnusableInput(f"{folder} is no folder", hint="expected a run's folder")
+        if not (canary_in(folder) or any((folder / name).is_file() for name in _RUN_FILES)):
+            raise UnusableInput(
+                f"{folder} is no run's folder: it has no {', no '.join(_RUN_FILES)}, no canary",
+                hint="runs are in $MC_HOME/runs; mcctl runbook status names the newest",
+            )
     own = os.environ.get("RUN_DIR")
     return given or ([Path(own)] if own else [])
+
+
+def _newest_run(all_runs: Path) -> list[Path]:
+    """The newest run that passed, and the reader is told which; none: `[]`."""
+    found = newest_passed_run(all_runs)
+    if found is None:
+        return []
+    note(f"no --run given: run {escape(found.folder.name)}, the newest that passed")
+    if found.later:
+        names = ", ".join(map(escape, found.later))
+        warn(f"newer, but did not pass, and not in the pack: {names}")
+    return [found.folder]
+
+
+def _own_key(home: Path) -> PrivateKey:
+    """The platform's signing key; the reader is told when it is a new one, that nobody knows."""
+    path = key_path(home)
+    was_there = path.exists()
+    key = ensure_key(home)
+    if not was_there:
+        warn(f"made a new signing key {escape(str(path))}; nobody trusts it yet")
+    return key
 
 
 def _canary_folder(given: Path | None, runs: list[Path], all_runs: Path) -> Path | None:
@@ -161,7 +205,13 @@ def _canary_folder(given: Path | None, runs: list[Path], all_runs: Path) -> Path
         return found
     if runs:  # never another run's canary: it would be evidence for something else
         return next((found for folder in runs if (found := canary_in(folder))), None)
-    return newest_canary(all_runs)
+    newest = newest_canary(all_runs)
+    if newest is not None:
+        warn(
+            f"no --run given, and no run passed: canary {escape(str(newest))}, the newest, "
+            "without a journal and a pre-flight"
+        )
+    return newest
 
 
 def _report(runs: list[Path]) -> Path | None:
@@ -200,7 +250,7 @@ def _print_built(out: Path, built: Built, output: Format) -> None:
             stdout.print(line, markup=False)
     for control in said.controls:
         if control.status.value != "measured" and control.id != "sample-origin":
-            warn(f"{control.id}: {control.reason}")
+            warn(escape(f"{control.id}: {control.reason}"))
 
 
 def _short(value: object) -> str:

@@ -13,7 +13,14 @@ from mc_ops.cli.output import SCHEMA_VERSION, Format, OutputOption, emit_json, n
 from mc_ops.environments import Colour, open_environment
 from mc_ops.environments.local.layout import Layout
 from mc_ops.errors import UnusableInput
-from mc_ops.preflight import CheckResult, Status, check_edge_of, check_local, exit_of
+from mc_ops.preflight import (
+    SUBJECTS,
+    CheckResult,
+    Status,
+    check_edge_of,
+    check_local,
+    exit_of,
+)
 
 app = typer.Typer(help="Check what must hold before a cutover.", no_args_is_help=True)
 
@@ -23,6 +30,13 @@ MinimumOption = Annotated[
     int, typer.Option("--min-replicas", min=1, help="How many replicas must serve.")
 ]
 
+_HEADINGS = {
+    "pod-security": "who may read, who may connect, who is root",
+    "egress": "where the replicas are connected to",
+    "hpa": "whether enough replicas serve",
+    "platform": "whether strangers are refused, replicas healthy, the ledger append-only",
+    "edge": "which colour serves behind the public URL",
+}
 _MARKS = {
     Status.passed: ("✔", "green"),
     Status.failed: ("✘", "red"),
@@ -73,9 +87,9 @@ def edge(
     out: OutOption = None,
     output: OutputOption = Format.table,
 ) -> None:
-    """After a cutover: a real request through the edge is answered by this colour, and recorded."""
+    """After a cutover: real requests through the edge are answered by this colour, and recorded."""
     open_environment(env)
-    _tell("edge", env, check_edge_of(Layout.from_env(), colour), out, output)
+    _tell("edge", env, {"edge": check_edge_of(Layout.from_env(), colour)}, out, output)
 
 
 @app.command("all")
@@ -93,20 +107,29 @@ def _check(
     subject: str, env: str, out: Path | None, output: Format, minimum_replicas: int = 1
 ) -> None:
     open_environment(env)  # refuses plainly what is not supported
-    results = check_local(subject, Layout.from_env(), minimum_replicas=minimum_replicas)
-    _tell(subject, env, results, out, output)
+    layout = Layout.from_env()
+    groups = {
+        one: check_local(one, layout, minimum_replicas=minimum_replicas)
+        for one in (SUBJECTS if subject == "all" else (subject,))
+    }
+    _tell(subject, env, groups, out, output)
 
 
 def _tell(
-    subject: str, env: str, results: list[CheckResult], out: Path | None, output: Format
+    subject: str,
+    env: str,
+    groups: dict[str, list[CheckResult]],
+    out: Path | None,
+    output: Format,
 ) -> None:
+    results = [result for group in groups.values() for result in group]
     report = _report(subject, env, results)
     if out:
         _write(out, report)
     if output is Format.json:
         emit_json(report)
     else:
-        _print(results)
+        _print(groups)
     raise typer.Exit(exit_of(results))
 
 
@@ -128,12 +151,22 @@ def _write(path: Path, report: dict[str, Any]) -> None:
         raise UnusableInput(f"{path} cannot be written: {error.strerror}") from error
 
 
-def _print(results: list[CheckResult]) -> None:
+def _print(groups: dict[str, list[CheckResult]]) -> None:
+    for subject, results in groups.items():
+        stdout.print(f"{subject}: {_HEADINGS[subject]}", style="bold", markup=False)
+        _print_results(results)
+    results = [result for group in groups.values() for result in group]
+    bad = sum(result.status in (Status.failed, Status.unknown) for result in results)
+    meaningless = sum(result.status is Status.not_applicable for result in results)
+    made = len(results) - meaningless
+    aside = f" ({meaningless} not applicable here)" if meaningless else ""
+    note(f"{made} {'check' if made == 1 else 'checks'}, {bad} to look at{aside}")
+
+
+def _print_results(results: list[CheckResult]) -> None:
     for result in results:
         icon, colour = _MARKS[result.status]
         stdout.print(f"{icon} {result.status:<14} {result.name}", style=colour, markup=False)
         stdout.print(f"    {result.detail}", markup=False)
         if result.remedy and result.status in (Status.failed, Status.unknown):
             stdout.print(f"    → {result.remedy}", markup=False)
-    bad = sum(result.status in (Status.failed, Status.unknown) for result in results)
-    note(f"{len(results)} checks, {bad} to look at")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+import shlex
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
+from mc_ops.cli import exit_codes
 from mc_ops.cli.output import Format, OutputOption, emit_json, fail, note, ok, stderr, stdout, warn
 from mc_ops.environments.local.layout import Layout
 from mc_ops.errors import UnusableInput
@@ -309,13 +311,61 @@ def _say_end(prepared: Prepared, state: RunState, name: str) -> None:
         return
     stopped = _stopped_at(prepared.runbook, state) or failing
     text = f"run {prepared.run_id} stopped at step {stopped.id}: {state.outcome}"
-    (warn if state.outcome is Outcome.waiting else fail)(text)
-    if stopped.advice:
-        note(f"  → {escape(stopped.advice)}")
-    for step in prepared.runbook.steps:
-        if state.step(step.id).undo is Outcome.failed:
-            fail(f"the undo of {step.id} failed: look at the platform before anything else")
-    note(f"  → go on with it: mcctl runbook run {escape(name)} --resume {prepared.run_id}")
+    cause = _cause(state)
+    (warn if state.outcome is Outcome.waiting else fail)(f"{text} ({cause})" if cause else text)
+    undone = [step.id for step in prepared.runbook.steps if _undo_of(state, step, Outcome.undone)]
+    if undone:
+        note(f"  → taken back: {', '.join(undone)}")
+    broken = [step.id for step in prepared.runbook.steps if _undo_of(state, step, Outcome.failed)]
+    for step_id in broken:
+        fail(f"the undo of {step_id} failed: look at the platform before anything else")
+    if advice := _advice(stopped, state):
+        note(f"  → {escape(advice)}")
+    if state.exit == exit_codes.USAGE and not broken:
+        note("  → a resumed run would keep its parameters; correct them in a new one:")
+        note(f"    {escape(_new_run(prepared.runbook, state, name))}")
+    else:
+        resume = f"mcctl runbook run {shlex.quote(name)} --resume {prepared.run_id}"
+        note(f"  → go on with it: {escape(resume)}")
+
+
+# What stopped the run, said before any advice: it is not for every end that a step's prose holds.
+_CAUSES = {
+    exit_codes.FINDING: "it found what must not be",
+    exit_codes.USAGE: "what it was given cannot be used, see above",
+    exit_codes.COULD_NOT_TELL: "it could not tell, or took too long",
+    exit_codes.NOT_ALLOWED: "a right or a credential is missing",
+    exit_codes.WAITING: "it waits for somebody",
+}
+
+
+def _cause(state: RunState) -> str:
+    if state.outcome is Outcome.interrupted:
+        return "by Ctrl-C or a signal, not by what it found"
+    if state.outcome is Outcome.declined:
+        return "a person said no, or interrupted it"
+    return _CAUSES.get(state.exit or 0, "")
+
+
+def _advice(step: Step, state: RunState) -> str:
+    """The step's prose, if it is about such an end: not about interruptions and wrong input."""
+    about_any = state.exit not in (exit_codes.DECLINED, exit_codes.USAGE)
+    said = step.advice_for(state.exit)
+    return said if about_any or said != step.advice else ""
+
+
+def _undo_of(state: RunState, step: Step, outcome: Outcome) -> bool:
+    return state.step(step.id).undo is outcome
+
+
+def _new_run(runbook: Runbook, state: RunState, name: str) -> str:
+    """The command of a new run with this one's parameters, for whoever corrects them."""
+    words = ["mcctl", "runbook", "run", name, "--env", state.environment]
+    for parameter in runbook.parameters:
+        value = state.parameters.get(parameter.name)
+        if value is not None and not parameter.set_by and value != parameter.default:
+            words += ["--set", f"{parameter.name}={value}"]
+    return shlex.join(words)
 
 
 def _stopped_at(runbook: Runbook, state: RunState) -> Step | None:
@@ -408,6 +458,7 @@ def _described(runbook: Runbook) -> dict[str, Any]:
                 "check": step.check.text if step.check else None,
                 "undo": step.undo.script.text if step.undo else None,
                 "if_it_fails": step.advice,
+                "if_it_fails_with_exit": {str(code): said for code, said in step.advice_by_exit},
             }
             for step in runbook.steps
         ],

@@ -13,21 +13,24 @@ from __future__ import annotations
 from mc_ops.evidence.build import (
     Built,
     build,
+    check_target,
     commit_of,
     extract,
     read_file,
     release_name,
     write_pack,
 )
-from mc_ops.evidence.keys import ensure_key, load_key, trusted_keys
+from mc_ops.evidence.keys import ensure_key, key_path, load_key, trusted_keys
 from mc_ops.evidence.parts import Part
 from mc_ops.evidence.runs import (
     JOURNAL,
     PREFLIGHT,
+    Found,
     canary_in,
     canary_part,
     journal_part,
     newest_canary,
+    newest_passed_run,
     preflight_part,
 )
 from mc_ops.evidence.service import service_parts
@@ -36,16 +39,20 @@ __all__ = [
     "JOURNAL",
     "PREFLIGHT",
     "Built",
+    "Found",
     "Part",
     "build",
     "canary_in",
     "canary_part",
+    "check_target",
     "commit_of",
     "ensure_key",
     "extract",
     "journal_part",
+    "key_path",
     "load_key",
     "newest_canary",
+    "newest_passed_run",
     "preflight_part",
     "read_file",
     "release_name",

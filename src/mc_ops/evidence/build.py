@@ -61,14 +61,42 @@ def build(
     return Built(raw, statement, whole.artifacts)
 
 
-def write_pack(path: Path, raw: bytes) -> None:
-    """Write the file whole or not at all; folders above it are made.
+def check_target(path: Path, *, replace: bool) -> None:
+    """Refuse a file that must not be written, before anything is gathered or signed.
+
+    Args:
+        path: Where the pack is to go.
+        replace: Whether a pack that is there already may be replaced.
 
     Raises:
+        UnusableInput: there is something already, or no folder to make the last folder in.
+    """
+    if path.is_dir():
+        raise UnusableInput(f"{path} is a folder", hint="name the file: dist/evidence-RELEASE.json")
+    if path.exists() and not replace:
+        raise UnusableInput(
+            f"{path} is there already, and evidence is not overwritten",
+            hint="give another --out, or replace it by --force",
+        )
+    if path.parent.exists() and not path.parent.is_dir():
+        raise UnusableInput(f"{path.parent} is no folder")
+    if not path.parent.exists() and not path.parent.parent.is_dir():
+        raise UnusableInput(
+            f"there is no folder {path.parent.parent}, only the last folder is made",
+            hint=f"is the path right? mkdir -p {path.parent}",
+        )
+
+
+def write_pack(path: Path, raw: bytes, *, replace: bool = False) -> None:
+    """Write the file whole or not at all; the folder it is in is made, none above that.
+
+    Raises:
+        UnusableInput: as for `check_target`.
         CouldNotTell: it can't be written.
     """
+    check_target(path, replace=replace)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         try:
             with os.fdopen(handle, "wb") as file:
@@ -76,10 +104,16 @@ def write_pack(path: Path, raw: bytes) -> None:
                 file.flush()
                 os.fsync(file.fileno())
             Path(temporary).chmod(0o644)  # evidence is for reading; it holds no secrets
-            Path(temporary).replace(path)
+            if replace:
+                Path(temporary).replace(path)
+            else:
+                os.link(temporary, path)  # unlike a rename, this never replaces what came first
+                Path(temporary).unlink()
         except BaseException:
             Path(temporary).unlink(missing_ok=True)
             raise
+    except FileExistsError as cause:
+        raise UnusableInput(f"{path} was written meanwhile, and is not overwritten") from cause
     except OSError as cause:
         raise CouldNotTell(f"{path} can't be written: {cause.strerror}") from cause
 

@@ -28,6 +28,11 @@ from mc_ops.errors import CouldNotTell, NotAllowed, UnusableInput
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
+def key_path(home: Path) -> Path:
+    """Where the platform's signing key is kept; it need not exist."""
+    return home / "secrets" / "evidence.key"
+
+
 def ensure_key(home: Path) -> PrivateKey:
     """The platform's signing key, made at the first call; never overwritten.
 
@@ -39,7 +44,7 @@ def ensure_key(home: Path) -> PrivateKey:
         NotAllowed: others may read the key.
         CouldNotTell: the files can't be written.
     """
-    private = home / "secrets" / "evidence.key"
+    private = key_path(home)
     public = home / "trust" / "evidence.pub"
     try:
         private.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -6,6 +6,8 @@ a missing source becomes a control that says so.
 
 from __future__ import annotations
 
+import json
+from dataclasses import dataclass
 from pathlib import Path
 
 from mc_ops.errors import UnusableInput
@@ -26,10 +28,58 @@ def canary_in(folder: Path) -> Path | None:
 
 def newest_canary(runs: Path) -> Path | None:
     """The latest canary of all runs, by when its verdict was written."""
-    if not runs.is_dir():
-        return None
-    found = [canary for run in runs.iterdir() if run.is_dir() and (canary := canary_in(run))]
+    found = [canary for run in _folders(runs) if (canary := canary_in(run))]
     return max(found, key=lambda place: (place / "verdict.json").stat().st_mtime, default=None)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A runbook's run that passed, and the runs that ended otherwise after it.
+
+    Attributes:
+        folder: The run's folder, with its journal and a finished canary.
+        later: Names of newer runs of the same runbook that did not pass.
+    """
+
+    folder: Path
+    later: tuple[str, ...]
+
+
+def newest_passed_run(runs: Path) -> Found | None:
+    """The latest run that passed and holds a canary, by its journal's times; None if none did."""
+    ended = sorted(
+        (said for folder in _folders(runs) if (said := _ending(folder))), key=lambda said: said.at
+    )
+    passed = [said for said in ended if said.outcome == "passed" and canary_in(said.folder)]
+    if not passed:
+        return None
+    last = passed[-1]
+    later = [said for said in ended[ended.index(last) + 1 :] if said.runbook == last.runbook]
+    return Found(last.folder, tuple(said.folder.name for said in later if said.outcome != "passed"))
+
+
+@dataclass(frozen=True, slots=True)
+class _Ending:
+    """How a run's journal ends: when its last line was written, and with what outcome."""
+
+    folder: Path
+    at: str
+    runbook: str
+    outcome: str
+
+
+def _ending(folder: Path) -> _Ending | None:
+    try:
+        lines = (folder / JOURNAL).read_bytes().split(b"\n")[:-1]
+        first, last = json.loads(lines[0]), json.loads(lines[-1])
+        outcome = last["outcome"] if last["event"] == "run_finished" else "unfinished"
+        return _Ending(folder, str(last["at"]), str(first["runbook"]), str(outcome))
+    except (OSError, ValueError, LookupError, TypeError):
+        return None  # no run, or one whose journal can't be used: no evidence either way
+
+
+def _folders(runs: Path) -> list[Path]:
+    return [folder for folder in runs.iterdir() if folder.is_dir()] if runs.is_dir() else []
 
 
 def canary_part(folder: Path | None) -> Part:

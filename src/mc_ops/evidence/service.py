@@ -87,7 +87,9 @@ def _ledger(client: httpx.Client, ledger_key: Path) -> Part:
         try:
             part.artifacts["ledger.pub"] = ledger_key.read_bytes()
         except OSError as cause:
-            raise _NoAnswer(f"the ledger's public key can't be read: {cause.strerror}") from cause
+            raise _NoAnswer(
+                f"the ledger's public key {ledger_key} can't be read: {cause.strerror}"
+            ) from cause
         # by the custom of C2SP a log signs under its origin, the note's first line
         origin = note.split(b"\n", 1)[0].decode(errors="replace")
         part.claim(

@@ -1,15 +1,18 @@
 """After a cutover: the public URL is served by the colour it should be, end to end.
 
-A real question goes through the edge; which colour answered it is read from the replicas' own
-counters, and that its record reached the SIEM from the delivery counter. Counters are compared
-with what they were before, so old traffic proves nothing.
+Real questions go through the edge; which colour answered them is read from the replicas' own
+counters of the canary tenant's requests, and that the records reached the SIEM from the delivery
+counter. Counters are compared with what they were before, so old traffic proves nothing. A colour
+that is broken on purpose (faults in its /health) is not fit to serve, however it answers.
 """
 
 from __future__ import annotations
 
+import contextlib
 import re
 import time
 import uuid
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -20,9 +23,11 @@ from mc_ops.preflight.platform_http import Target
 from mc_ops.preflight.result import CheckResult, found, unknown
 
 QUESTION = "What is the status of order O-2001?"
+QUESTIONS = 20  # enough that an edge which sends only some of them elsewhere is found out
 PATIENCE_S = 20.0
 _POLL_S = 0.2
-_SERVED, _ANSWERED, _DELIVERED = "edge-serves-colour", "request-answered", "siem-delivered"
+_SERVED, _ANSWERED, _DELIVERED = "edge-serves-colour", "requests-answered", "siem-delivered"
+_SUCCESS = ('status="success"',)
 _SAMPLE = re.compile(r"(?P<name>\w+)(?:\{(?P<labels>[^}]*)\})? (?P<value>\S+)")
 
 
@@ -33,6 +38,7 @@ def check_edge(
     colour: str,
     replicas: Sequence[Target],
     token: str,
+    tenant: str,
     patience_s: float = PATIENCE_S,
 ) -> list[CheckResult]:
     """Every check of this subject.
@@ -43,37 +49,46 @@ def check_edge(
         colour: The colour that should serve.
         replicas: Every replica that runs, of either colour; names begin with the colour.
         token: The canary tenant's.
+        tenant: That tenant, whose requests nobody else makes: only they are counted.
         patience_s: How long counters and delivery are waited for.
     """
     own = [replica for replica in replicas if replica.name.startswith(f"{colour}-")]
     if not own:
         return [unknown(_SERVED, f"no replica of {colour} runs", "mcctl status")]
     try:
-        answered_before = _total(client, own, "mc_a2a_requests_total", 'status="success"')
-        delivered_before = _total(client, replicas, "mc_siem_requests_total", 'status="success"')
-        results = [_serves(client, edge_url, colour), _ask(client, edge_url, token)]
+        answered = (*_SUCCESS, f'tenant="{tenant}"')
+        answered_before = _total(client, own, "mc_a2a_requests_total", answered)
+        delivered_before = _total(client, replicas, "mc_siem_requests_total", _SUCCESS)
+        results = [
+            _serves(client, edge_url, colour),
+            without_faults(client, colour, own),
+            _ask(client, edge_url, token),
+        ]
     except httpx.HTTPError as error:
         why = f"a replica or the edge does not answer: {type(error).__name__}"
         return [unknown(_SERVED, why, "mcctl status")]
 
-    def grown(name: str, where: Sequence[Target], before: float) -> Callable[[], bool]:
-        return lambda: _total(client, where, name, 'status="success"') > before
+    def answered_now() -> float:
+        return _total(client, own, "mc_a2a_requests_total", answered) - answered_before
 
-    counted = _wait(grown("mc_a2a_requests_total", own, answered_before), patience_s)
+    def delivered_now() -> float:
+        return _total(client, replicas, "mc_siem_requests_total", _SUCCESS) - delivered_before
+
+    enough, counted = _wait(answered_now, QUESTIONS, patience_s)
     results.append(
         found(
             f"answered-by-{colour}",
-            [] if counted else [f"no replica of {colour} counted the request"],
-            f"a replica of {colour} counted the request",
+            [] if enough else [f"{colour} answered {counted:.0f} of {QUESTIONS} requests"],
+            f"replicas of {colour} answered all {QUESTIONS} requests",
             "mcctl status: which colour is active?",
         )
     )
-    delivered = _wait(grown("mc_siem_requests_total", replicas, delivered_before), patience_s)
+    delivered, _ = _wait(delivered_now, 1, patience_s)
     results.append(
         found(
             _DELIVERED,
             [] if delivered else [f"no batch was delivered within {patience_s:g} s"],
-            "a batch was delivered after the request",
+            "a batch was delivered after the requests",
             "curl -I $AUDIT_SIEM_URL; mcctl logs",
         )
     )
@@ -96,7 +111,36 @@ def _serves(client: httpx.Client, edge_url: str, colour: str) -> CheckResult:
     return found(_SERVED, problems, good, f"mcctl cutover --to {colour}")
 
 
+def without_faults(client: httpx.Client, colour: str, own: Sequence[Target]) -> CheckResult:
+    """No replica of the colour is broken on purpose, by its own /health.
+
+    Raises:
+        httpx.HTTPError: A replica does not answer.
+    """
+    name = f"no-faults-{colour}"
+    problems = []
+    for replica in own:
+        try:
+            said: Any = client.get(f"{replica.url}/health").json()
+        except ValueError:
+            return unknown(name, f"/health of {replica.name} answers no JSON", "mcctl logs")
+        faults = said.get("faults") if isinstance(said, dict) else None
+        if faults:
+            listed = faults.items() if isinstance(faults, dict) else [("faults", faults)]
+            problems.append(f"{replica.name} has {', '.join(f'{k} {v}' for k, v in listed)}")
+    remedy = "cut back, then start it anew: mcctl scale ... --restart --fault none"
+    return found(name, problems, f"{len(own)} replicas, none broken on purpose", remedy)
+
+
 def _ask(client: httpx.Client, edge_url: str, token: str) -> CheckResult:
+    states = Counter(_answer(client, edge_url, token) for _ in range(QUESTIONS))
+    good = states.pop("200, TASK_STATE_COMPLETED", 0)
+    problems = [f"{number} x {state}" for state, number in states.items()]
+    return found(_ANSWERED, problems, f"{good} real questions were answered", "mcctl logs")
+
+
+def _answer(client: httpx.Client, edge_url: str, token: str) -> str:
+    """What became of one real question: HTTP status and the task's state."""
     message = {
         "messageId": str(uuid.uuid4()),
         "role": "ROLE_USER",
@@ -106,10 +150,8 @@ def _ask(client: httpx.Client, edge_url: str, token: str) -> CheckResult:
     }
     call = {"jsonrpc": "2.0", "id": 1, "method": "SendMessage", "params": {"message": message}}
     headers = {"Authorization": f"Bearer {token}", "A2A-Version": "1.0"}
-    answer = client.post(edge_url + "/", json=call, headers=headers)
-    state = _task_state(answer)
-    problems = [] if state == "TASK_STATE_COMPLETED" else [f"{answer.status_code}, {state}"]
-    return found(_ANSWERED, problems, "a real question was answered", "mcctl logs")
+    answer = client.post(edge_url + "/a2a", json=call, headers=headers)
+    return f"{answer.status_code}, {_task_state(answer)}"
 
 
 def _task_state(answer: httpx.Response) -> str:
@@ -121,8 +163,10 @@ def _task_state(answer: httpx.Response) -> str:
         return "no task in the answer"
 
 
-def _total(client: httpx.Client, replicas: Iterable[Target], name: str, label: str) -> float:
-    """The sum of a counter's series that carry `label`, over these replicas.
+def _total(
+    client: httpx.Client, replicas: Iterable[Target], name: str, labels: Iterable[str]
+) -> float:
+    """The sum of a counter's series that carry all `labels`, over these replicas.
 
     Raises:
         httpx.HTTPError: A replica does not answer.
@@ -131,19 +175,21 @@ def _total(client: httpx.Client, replicas: Iterable[Target], name: str, label: s
     for replica in replicas:
         for line in client.get(f"{replica.url}/metrics").text.splitlines():
             match = _SAMPLE.fullmatch(line)
-            if match and match["name"] == name and label in (match["labels"] or "").split(","):
-                total += float(match["value"])
+            if match and match["name"] == name:
+                carried = (match["labels"] or "").split(",")
+                if all(label in carried for label in labels):
+                    total += float(match["value"])
     return total
 
 
-def _wait(condition: Callable[[], bool], patience_s: float) -> bool:
+def _wait(measure: Callable[[], float], least: float, patience_s: float) -> tuple[bool, float]:
+    """Measure until there is `least`; returns whether there was, and the last measurement."""
     deadline = time.monotonic() + patience_s
+    value = 0.0
     while True:
-        try:
-            if condition():
-                return True
-        except httpx.HTTPError:
-            pass  # a replica that is busy now may answer the next time
-        if time.monotonic() >= deadline:
-            return False
+        # A replica that is busy now may answer the next time.
+        with contextlib.suppress(httpx.HTTPError):
+            value = measure()
+        if value >= least or time.monotonic() >= deadline:
+            return value >= least, value
         time.sleep(_POLL_S)

@@ -79,7 +79,12 @@ def check_edge_of(layout: Layout, colour: Colour) -> list[CheckResult]:
         return [unknown("edge", "the platform does not run", "mcctl up")]
     with httpx.Client(timeout=_TIMEOUT_S, trust_env=False) as client:
         return check_edge(
-            client, edge_url=environment.url, colour=colour, replicas=targets, token=token
+            client,
+            edge_url=environment.url,
+            colour=colour,
+            replicas=targets,
+            token=token,
+            tenant=_CANARY,
         )
 
 

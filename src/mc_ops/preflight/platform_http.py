@@ -27,7 +27,19 @@ METRICS = (
     "mc_replication_lag_seconds",
 )
 UNKNOWN_TOKEN = "mc_000000000000_" + "0" * 43  # well-formed, and nobody's
-DOORS = ("/", "/graphql")
+_GET_TASK = {"jsonrpc": "2.0", "id": 1, "method": "GetTask", "params": {"id": "preflight-none"}}
+# Every way in that acts for a tenant, and what it is asked: for something that does not exist,
+# or, over REST, an empty message that no agent gets.
+DOORS: Mapping[str, Mapping[str, object]] = {
+    "/a2a": _GET_TASK,
+    "/v1/message:send": {"message": {}},
+    "/": _GET_TASK,
+    "/graphql": {"query": "{ __typename }"},
+}
+# A door may be too busy (or, in a rehearsal, too faulty) to answer just now: 503 says neither that
+# it admits nor that it refuses, so it is knocked on again before anything is concluded.
+KNOCKS = 5
+_OPTIONAL = {"/graphql"}  # a service without it has no such door to guard
 HEALTH_PATIENCE_S = 10.0
 _POLL_S = 0.2
 _REFUSED = (401, 403)
@@ -72,7 +84,7 @@ def metrics_present(client: httpx.Client, target: Target) -> CheckResult:
 def refuses(
     client: httpx.Client, target: Target, label: str, headers: Mapping[str, str]
 ) -> CheckResult:
-    """The doors answer 401 to these credentials; a door that is not there (404) is shut too."""
+    """Every door answers 401 to these credentials; `/graphql` may also be absent (404)."""
     name = f"{label}-refused-{target.name}"
     problems, answers = [], []
     for door in DOORS:
@@ -81,7 +93,7 @@ def refuses(
         except httpx.HTTPError as error:
             return unknown(name, f"{door} does not answer: {type(error).__name__}")
         answers.append(f"{door} {status}")
-        absent = door != "/" and status == httpx.codes.NOT_FOUND
+        absent = door in _OPTIONAL and status == httpx.codes.NOT_FOUND
         if status != httpx.codes.UNAUTHORIZED and not absent:
             problems.append(f"{door} answered {status}, expected 401")
     return found(name, problems, ", ".join(answers), "stop traffic to it: it serves strangers")
@@ -91,7 +103,7 @@ def admits(client: httpx.Client, target: Target, token: str) -> CheckResult:
     """A good token is let in; without this, refusing everybody would look like safety."""
     name = f"good-token-admitted-{target.name}"
     try:
-        status = _knock(client, target, "/", {"Authorization": f"Bearer {token}"})
+        status = _knock(client, target, "/a2a", {"Authorization": f"Bearer {token}"})
     except httpx.HTTPError as error:
         return unknown(name, f"does not answer: {type(error).__name__}")
     problems = [] if status == httpx.codes.OK else [f"answered {status}, expected 200"]
@@ -134,14 +146,14 @@ def _health(client: httpx.Client, target: Target) -> str | None:
 
 
 def _knock(client: httpx.Client, target: Target, door: str, headers: Mapping[str, str]) -> int:
-    """Ask a door for something that does not exist; returns the HTTP status."""
-    bodies = {
-        "/": {"jsonrpc": "2.0", "id": 1, "method": "GetTask", "params": {"id": "preflight-none"}},
-        "/graphql": {"query": "{ __typename }"},
-    }
-    answer = client.post(
-        target.url + door,
-        content=json.dumps(bodies[door]),
-        headers={"Content-Type": "application/json", "A2A-Version": "1.0", **headers},
-    )
-    return answer.status_code
+    """Ask a door for what it is asked in `DOORS`; returns the HTTP status, 503 if it stays that."""
+    status = httpx.codes.SERVICE_UNAVAILABLE.value
+    for _ in range(KNOCKS):
+        status = client.post(
+            target.url + door,
+            content=json.dumps(DOORS[door]),
+            headers={"Content-Type": "application/json", "A2A-Version": "1.0", **headers},
+        ).status_code
+        if status != httpx.codes.SERVICE_UNAVAILABLE:
+            break
+    return status

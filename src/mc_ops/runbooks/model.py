@@ -50,7 +50,12 @@ class Undo:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A step of a runbook; `advice` is the prose's `> If it fails:` paragraph."""
+    """A step of a runbook.
+
+    Attributes:
+        advice: The prose's `> If it fails:` paragraph.
+        advice_by_exit: Its `> If it fails with exit N:` paragraphs, by N.
+    """
 
     id: str
     title: str
@@ -60,6 +65,11 @@ class Step:
     check: Script | None = None
     undo: Undo | None = None
     advice: str = ""
+    advice_by_exit: tuple[tuple[int, str], ...] = ()
+
+    def advice_for(self, code: int | None) -> str:
+        """What the prose says about that exit code, else about any failure; may be empty."""
+        return dict(self.advice_by_exit).get(code or 0, self.advice)
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,7 +37,7 @@ _ID = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 _NAME = re.compile(r"[A-Z][A-Z0-9_]*")
 _DURATION = re.compile(r"(\d+)(s|m|h)")
 _UNIT_S = {"s": 1, "m": 60, "h": 3600}
-_ADVICE = re.compile(r"\s*\**if it fails:?\**:?\s*", re.IGNORECASE)
+_ADVICE = re.compile(r"\s*\**if it fails(?: with exit (?P<exit>\d+))?:?\**:?\s*", re.IGNORECASE)
 
 
 @dataclass(slots=True)
@@ -54,6 +54,7 @@ class _Draft:
     undo: Undo | None = None
     undo_line: int = 0
     advice: str = ""
+    advice_by_exit: dict[int, str] = field(default_factory=dict)
 
     def finished(self) -> Step:
         return Step(
@@ -65,6 +66,7 @@ class _Draft:
             check=self.check,
             undo=self.undo,
             advice=self.advice,
+            advice_by_exit=tuple(sorted(self.advice_by_exit.items())),
         )
 
 
@@ -236,7 +238,7 @@ def _on(reader: _Reader, value: str, line: int) -> frozenset[On]:
 
 
 def _read_advice(reader: _Reader, tokens: list[Token], position: int) -> None:
-    """Attach a blockquote that begins with "If it fails:" to the step above it."""
+    """Attach a blockquote "If it fails:" or "If it fails with exit N:" to the step above it."""
     depth = tokens[position].level
     paragraphs: list[str] = []
     for token in tokens[position + 1 :]:
@@ -246,8 +248,14 @@ def _read_advice(reader: _Reader, tokens: list[Token], position: int) -> None:
             paragraphs.append(" ".join(token.content.split()))
     text = " ".join(paragraphs)
     begin = _ADVICE.match(text)
-    if begin and reader.drafts:
-        reader.drafts[next(reversed(reader.drafts))].advice = text[begin.end() :]
+    if not (begin and reader.drafts):
+        return
+    draft = reader.drafts[next(reversed(reader.drafts))]
+    said = text[begin.end() :]
+    if begin["exit"] is None:
+        draft.advice = said
+    else:
+        draft.advice_by_exit[int(begin["exit"])] = said
 
 
 def _take_header(reader: _Reader, text: str, line: int) -> None:

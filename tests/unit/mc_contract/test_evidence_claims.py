@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -221,6 +222,26 @@ def test_ledger_claim_over_forged_parts_is_refused(name: str, content: bytes) ->
         recompute(
             "ledger.inclusion", ("entry", "proof", "note", "key"), {"key_name": ORIGIN}, artifacts
         )
+
+
+def _other_pem(kind: str) -> bytes:
+    if kind == "oid":  # an AlgorithmIdentifier that nobody knows: 1.2.3.4.5
+        body = base64.b64encode(bytes.fromhex("300d300606042a0304050303000102"))
+    else:  # id-ecPublicKey over sect163k1's neighbour 1.3.132.0.99, which does not exist
+        body = base64.b64encode(
+            bytes.fromhex("301a301006072a8648ce3d020106052b8104006303060004") + bytes(4)
+        )
+    return b"-----BEGIN PUBLIC KEY-----\n" + body + b"\n-----END PUBLIC KEY-----\n"
+
+
+@pytest.mark.parametrize("kind", ["oid", "curve"])
+def test_ledger_key_of_an_unknown_kind_is_a_reason(kind: str) -> None:
+    """A key that the library knows nothing of is refused in words, not by an exception."""
+    with pytest.raises(UnsupportedAlgorithm):
+        serialization.load_pem_public_key(_other_pem(kind))
+    artifacts = _ledger() | {"key": _other_pem(kind)}
+    with pytest.raises(NotRecomputable, match="not a PEM public key"):
+        recompute("ledger.checkpoint", ("note", "key"), {"key_name": ORIGIN}, artifacts)
 
 
 def test_registry_says_what_each_claim_proves() -> None:

@@ -306,6 +306,29 @@ def test_control_on_a_false_claim_is_refused_too() -> None:
     assert "control 'health' leans on claim 'health.ok', which does not recompute" in reasons[1]
 
 
+@pytest.mark.parametrize("controls", [False, True])
+def test_pack_that_claims_nothing_is_refused(controls: bool) -> None:
+    """A signature over nothing recomputable is no evidence, with declared controls or without."""
+    said = _said()
+    said["predicate"]["claims"] = []
+    said["predicate"]["controls"] = said["predicate"]["controls"][1:] if controls else []
+    report = verify(_signed(said), TRUSTED, expect_release="v1")
+    assert not report.ok
+    assert report.reasons == ("claims is empty, expected at least one",)
+    with pytest.raises(PackError, match="at least one"):
+        build_pack(replace(STATEMENT, claims=(), controls=()), ARTIFACTS, KEY)
+
+
+def test_control_on_claims_that_do_not_exist_is_refused() -> None:
+    """Every id that a control leans on is a claim's, whatever the control's status."""
+    for at, control in enumerate(STATEMENT.controls):
+        said = _said()
+        said["predicate"]["controls"][at]["claims"] = ["health.ok", "nowhere"]
+        report = verify(_signed(said), TRUSTED)
+        expected = f"control {control.id!r} leans on claim 'nowhere', which does not exist"
+        assert expected in report.reasons
+
+
 def test_pack_that_would_not_verify_is_not_built() -> None:
     """Form errors come out when packing, not at the auditor's desk."""
     with pytest.raises(PackError, match="relative path"):

@@ -178,10 +178,11 @@ def test_judge_surely_within_margin_promoted() -> None:
     assert _judge(base, 1.08 * base).kind == "regressed"
 
 
-def test_judge_zero_latencies_survive() -> None:
-    """Latencies that a coarse clock read as 0 are judged, not divided by."""
-    zero = np.zeros(1000)
-    assert _judge(zero, zero, 0.25).regression == 0
+def test_judge_fewer_planned_than_present_refused() -> None:
+    """The horizon is declared before the run: it cannot be less than what was sent."""
+    same = np.full(1000, 0.01)
+    with pytest.raises(SamplesUnusable, match="planned pairs are 999, but the files have 1000"):
+        _judge(same, same, 0.25, 999)
 
 
 def test_judge_prints_runbook_figure_beside() -> None:

@@ -8,7 +8,9 @@ ways. A request is tried on another replica only when the first could not be con
 is, when no byte of it was sent. Nothing about a request is logged.
 
 What it leaves to the service: authentication, limits, errors. What it does not trust: the
-client's `X-Forwarded-*` and hop-by-hop headers (RFC 9110, 7.6.1).
+client's `X-Forwarded-*` and hop-by-hop headers (RFC 9110, 7.6.1), a target that is no path (the
+edge is no open proxy), credentials that are not single and well-formed, and that an announced
+body comes: a small one must be whole, a large one begun, before a replica is asked.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import re
 import signal
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -56,9 +59,17 @@ _NOT_TRUSTED = frozenset(
     )
 )
 _NOT_FORWARDED = _HOP_BY_HOP | _NOT_TRUSTED | {"expect"}
-_BODYLESS = frozenset(("GET", "HEAD", "OPTIONS"))
 _WHOLE_BODY_BYTES = 262_144  # an answer of a known length up to this is sent in one write
 _ASK_FIRST_BYTES = 65_536
+_BODY_IDLE_S = 15.0  # silence in the middle of a body, not how long all of it takes
+_CLIENT_KEEPALIVE_S = 75.0  # also what a client that never sends a request gets
+# RFC 9112, 3.2.1: a path and perhaps a query, in visible ASCII, without a fragment.
+_ORIGIN_FORM = re.compile(r"/[!\"$-~]*")
+# RFC 9110, 11.4, and for bearer tokens the stricter form of RFC 6750, 2.1.
+_CREDENTIALS = re.compile(
+    r"(?i:bearer)(?: +[A-Za-z0-9._~+/-]+=*)?"
+    r"|(?!(?i:bearer)(?: |$))[!#$%&'*+.^_`|~0-9A-Za-z-]+(?: +[!-~][ -~]*)?"
+)
 _CONNECT_TIMEOUT_S = 2.0
 _CHECK_EVERY_S = 1.0
 _CHECK_TIMEOUT_S = 2.0
@@ -71,11 +82,73 @@ _DRAIN_S = 8.0
 logger = logging.getLogger("mc_ops.edge")
 
 
+class _Refused(Exception):
+    """The request goes no further; `answer` tells the client why."""
+
+    def __init__(self, status: int, code: str, message: str) -> None:
+        super().__init__(code)
+        self._told = (status, code, message)
+
+    def answer(self) -> web.Response:
+        return _error(*self._told, retryable=self._told[0] == 408)
+
+
+class _Body:
+    """A request's body, as it comes; its client's silence and faults end it as `_Refused`.
+
+    `refused` keeps that: the HTTP client wraps whatever ends an upload into an error of its own.
+    """
+
+    def __init__(self, request: web.BaseRequest, idle_s: float) -> None:
+        self._request = request
+        self._idle_s = idle_s
+        self._begun = b""
+        self.refused: _Refused | None = None
+
+    async def begin(self) -> bytes | AsyncIterator[bytes]:
+        """Wait for the whole of a small body, or for the beginning of a large one.
+
+        No replica is asked before, so silent clients take no replica's time from the others.
+        """
+        expects = self._request.headers.get(hdrs.EXPECT, "").lower() == "100-continue"
+        if expects and self._request.transport:
+            self._request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        begun = bytearray()
+        while len(begun) <= _ASK_FIRST_BYTES:
+            chunk = await self._next()
+            if not chunk:
+                return bytes(begun)
+            begun += chunk
+        self._begun = bytes(begun)
+        return self._all()
+
+    async def _all(self) -> AsyncIterator[bytes]:
+        chunk = self._begun
+        self._begun = b""
+        while chunk:
+            yield chunk
+            chunk = await self._next()
+
+    async def _next(self) -> bytes:
+        try:
+            async with asyncio.timeout(self._idle_s):
+                return await self._request.content.readany()
+        except TimeoutError:
+            message = f"nothing of the announced body came for {self._idle_s:g} s"
+            self.refused = _Refused(408, "request-timeout", message)
+        except web.RequestPayloadError:
+            self.refused = _Refused(400, "bad-request", "the body is not what its headers say")
+        raise self.refused
+
+
 class Edge:
     """Holds the route and carries requests; `route` is replaced whole, never changed."""
 
-    def __init__(self, route: Route, state_file: Path) -> None:
+    def __init__(
+        self, route: Route, state_file: Path, *, body_idle_s: float = _BODY_IDLE_S
+    ) -> None:
         self.route = route
+        self._body_idle_s = body_idle_s
         self._state_file = state_file
         self._failed_checks: Counter[str] = Counter()
         self._unchecked: set[str] = set()
@@ -158,18 +231,32 @@ class Edge:
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Carry one request to a replica and its answer back."""
+        body = _Body(request, self._body_idle_s)
+        try:
+            _require_plain(request)
+            data = await body.begin() if request.body_exists else None
+            return await self._carry_to_one(request, body, data)
+        except _Refused as refused:
+            answer = refused.answer()
+            answer.force_close()  # what else the client sends on this connection is in doubt
+            return answer
+
+    async def _carry_to_one(
+        self, request: web.BaseRequest, body: _Body, data: bytes | AsyncIterator[bytes] | None
+    ) -> web.StreamResponse:
         headers = _forwarded(request.headers, _NOT_FORWARDED)
         headers["X-Forwarded-For"] = request.remote or HOST
         headers["X-Forwarded-Proto"] = "http"
-        body = None if request.method in _BODYLESS and not request.body_exists else _body(request)
         for url in self.candidates():
             self.under_way[url] += 1
             try:
-                return await self._carry(request, url, headers, body)
+                return await self._carry(request, url, headers, data)
             except aiohttp.ClientConnectorError:
                 self._failed_checks[url] = _FAILED_CHECKS
                 continue
             except (aiohttp.ClientError, TimeoutError) as error:
+                if body.refused:
+                    raise body.refused from None
                 logger.warning("replica %s broke off: %s", url, type(error).__name__)
                 return _error(502, "bad-gateway", "the replica broke the connection off")
             finally:
@@ -181,17 +268,18 @@ class Edge:
         request: web.BaseRequest,
         url: str,
         headers: CIMultiDict[str],
-        body: AsyncIterator[bytes] | None,
+        data: bytes | AsyncIterator[bytes] | None,
     ) -> web.StreamResponse:
-        # `raw_path` is sent as the client wrote it: an edge has no opinion about escapes.
-        target = URL(f"{url}{request.raw_path}", encoded=True)
         async with self.session.request(
             request.method,
-            target,
+            _target(url, request.raw_path),
             headers=headers,
-            data=body,
+            data=data,
             allow_redirects=False,
-            expect100=body is not None and _is_large(request),
+            # A service that refuses a body by its length answers and closes without reading it.
+            # If the edge is writing at that moment it gets a reset, and the answer (413, 401) is
+            # lost; so for large bodies it asks first. Small ones fit into the socket's buffers.
+            expect100=data is not None and not isinstance(data, bytes),
         ) as answer:
             kept = _forwarded(answer.headers, _HOP_BY_HOP)
             length = answer.content_length
@@ -203,12 +291,37 @@ class Edge:
             return await _stream(request, answer, kept)
 
 
-def _is_large(request: web.BaseRequest) -> bool:
-    # A service that refuses a body by its length answers and closes without reading it. If the
-    # edge is writing at that moment it gets a reset, and the answer (413, 401) is lost; so for
-    # large bodies it asks first. Small ones fit into the socket's buffers.
-    length = request.content_length
-    return length is None or length > _ASK_FIRST_BYTES
+def _require_plain(request: web.BaseRequest) -> None:
+    """See that the request means one thing, whoever reads it.
+
+    Raises:
+        _Refused: its target is no path, or its headers or credentials are not well-formed.
+    """
+    if request.method == hdrs.METH_CONNECT:
+        raise _Refused(405, "method-not-allowed", "CONNECT is for proxies, and this is none")
+    if not _ORIGIN_FORM.fullmatch(request.raw_path):
+        raise _Refused(400, "bad-request", "the request target is not a path and a query in ASCII")
+    if any("\ud800" <= char <= "\udfff" for value in request.headers.values() for char in value):
+        raise _Refused(400, "bad-request", "a header is not UTF-8")
+    credentials = request.headers.getall(hdrs.AUTHORIZATION, [])
+    if len(credentials) > 1 or not all(map(_CREDENTIALS.fullmatch, credentials)):
+        raise _Refused(400, "bad-request", "expected one well-formed Authorization header")
+
+
+def _target(replica: str, raw_path: str) -> URL:
+    """A path on a replica, sent as the client wrote it: an edge has no opinion about escapes."""
+    base = URL(replica)
+    path, _, query = raw_path.partition("?")
+    target = URL.build(
+        scheme=base.scheme,
+        host=base.host or "",
+        port=base.explicit_port,
+        path=path,
+        query_string=query,
+        encoded=True,
+    )
+    assert (target.host, target.port, target.user) == (base.host, base.port, None)
+    return target
 
 
 async def _stream(
@@ -242,15 +355,8 @@ def _forwarded(headers: CIMultiDictProxy[str], without: frozenset[str]) -> CIMul
     )
 
 
-async def _body(request: web.BaseRequest) -> AsyncIterator[bytes]:
-    if request.headers.get(hdrs.EXPECT, "").lower() == "100-continue" and request.transport:
-        request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-    async for chunk in request.content.iter_any():
-        yield chunk
-
-
-def _error(status: int, code: str, message: str) -> web.Response:
-    error = {"code": code, "message": message, "retryable": True}
+def _error(status: int, code: str, message: str, *, retryable: bool = True) -> web.Response:
+    error = {"code": code, "message": message, "retryable": retryable}
     return web.json_response(
         {"error": error},
         status=status,
@@ -286,6 +392,32 @@ async def _serve_control(edge: Edge, path: Path) -> web.AppRunner:
     return runner
 
 
+def make_server(edge: Edge) -> web.Server:
+    """The HTTP server in front of an edge."""
+    return web.Server(
+        edge.handle,
+        handler_cancellation=True,
+        access_log=None,
+        auto_decompress=False,
+        keepalive_timeout=_CLIENT_KEEPALIVE_S,
+    )
+
+
+def only_own_words(record: logging.LogRecord) -> bool:
+    """A logging filter: strip a record of all that may quote a request.
+
+    That is every traceback and exception text, and every message that is not the edge's own: the
+    HTTP server, for one, logs a malformed header with the token in it.
+    """
+    kind = record.exc_info[0] if record.exc_info else None
+    record.exc_info = record.exc_text = record.stack_info = None
+    if record.name != logger.name:
+        record.msg, record.args = f"{record.name} reports a fault", ()
+    if kind:
+        record.msg = f"{record.msg}: {kind.__name__}"
+    return True
+
+
 async def serve(port: int, state_file: Path, control: Path) -> None:
     """Serve until SIGTERM or SIGINT; then let requests under way end, for some seconds."""
     route = read_state(state_file) or Route(active=Colour.blue, replicas={})
@@ -294,10 +426,7 @@ async def serve(port: int, state_file: Path, control: Path) -> None:
     ended = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, ended.set)
-    server = web.Server(
-        edge.handle, handler_cancellation=True, access_log=None, auto_decompress=False
-    )
-    runner = web.ServerRunner(server)
+    runner = web.ServerRunner(make_server(edge))
     await runner.setup()
     controller = await _serve_control(edge, control)
     await web.TCPSite(runner, HOST, port, shutdown_timeout=_DRAIN_S, backlog=1024).start()
@@ -315,6 +444,8 @@ async def serve(port: int, state_file: Path, control: Path) -> None:
 def main() -> None:
     """Read the environment and serve."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(only_own_words)
     control = Path(os.environ["MC_EDGE_CONTROL_SOCKET"])
     control.unlink(missing_ok=True)  # a killed edge leaves its socket behind
     try:

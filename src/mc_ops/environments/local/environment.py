@@ -14,12 +14,16 @@ import json
 import os
 import shutil
 import socket
+import struct
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import psutil
 
 from mc_ops.environments.interface import (
     Colour,
@@ -37,7 +41,10 @@ from mc_ops.environments.local.layout import (
     HOST,
     MAX_REPLICAS,
     Layout,
+    Memory,
     colour_of,
+    recall,
+    remember,
     replica_name,
 )
 from mc_ops.environments.local.logs import read_logs
@@ -47,10 +54,12 @@ from mc_ops.environments.local.processes import (
     ProcessTable,
     Started,
     ask,
+    find_leader,
+    open_log,
     require_free_port,
     uninterrupted,
 )
-from mc_ops.environments.local.specs import Specs
+from mc_ops.environments.local.specs import Specs, belongs_to
 from mc_ops.errors import CouldNotTell, Finding, UnusableInput
 
 _START_TIMEOUT_S = 60.0
@@ -59,7 +68,10 @@ _STOP_GRACE_S = 10.0
 _LOCK_TIMEOUT_S = 120.0
 _DRAIN_TIMEOUT_S = 30.0
 _HEALTH_TIMEOUT_S = 3.0
+_PATIENCE_S = 10.0  # for what runs already, and may have been started a moment ago
 _POLL_S = 0.1
+_NO_ANSWER = "does not answer"
+_SSL_REQUEST = struct.pack("!ii", 8, 80877103)  # PostgreSQL answers it with one byte
 
 Say = Callable[[str], None]
 
@@ -83,6 +95,15 @@ class UpRequest:
     replicas: int | None = None
     green: bool = False
     faults: Mapping[Colour, Faults] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class _Health:
+    """What a process says of itself: whether it can serve, the word for it, faults in it."""
+
+    healthy: bool
+    word: str
+    faults: Mapping[str, Any] = field(default_factory=dict)
 
 
 class LocalEnvironment:
@@ -111,20 +132,24 @@ class LocalEnvironment:
 
     @property
     def url(self) -> str:
-        """The edge's URL."""
-        return self.layout.url
+        """The edge's URL, on the port that the platform runs on, or else will run on."""
+        return self._as_running().url
 
     # -- up and down ------------------------------------------------------------------------
 
     def up(self, request: UpRequest, say: Say = _silent) -> EnvironmentStatus:
-        """Start whatever is missing, and return when everything is ready.
+        """Start whatever is missing, and return when everything that runs is ready.
 
         Raises:
-            UnusableInput: a port is taken, or the request is out of range.
-            CouldNotTell: a process died or did not become ready.
+            UnusableInput: a port is taken, the platform runs on other ports, the request is out
+                of range, or a process found its settings unusable.
+            CouldNotTell: a process died, did not become ready, or runs and does not answer.
         """
         self.layout.prepare()
         with self._locked(say):
+            self._require_same_port()
+            self._require_answers()
+            memory = recall(self.layout.home)
             keyring.prepare_secrets(self.layout)
             specs = self._specs()
             active = self.active_colour() if request.colour is None else request.colour
@@ -133,7 +158,9 @@ class LocalEnvironment:
             wanted = [
                 specs.workbench(name, request.faults.get(colour, Faults()))
                 for colour in colours
-                for name in self._wanted_replicas(colour, request.replicas)
+                for name in self._wanted_replicas(
+                    colour, request.replicas, memory.replicas.get(colour, 0)
+                )
             ]
             self._stop_outdated(wanted, say)
             with self._undone_on_failure(say) as begun:
@@ -141,12 +168,20 @@ class LocalEnvironment:
                 self._start(wanted, begun, say)
                 self._table.wait_ready(begun, _START_TIMEOUT_S)
                 self._put_behind_edge(specs, serving, begun, say)
+            counted = {c: len(found) for c in Colour if (found := self._recorded(c))}
+            self._remember(memory, counted)
+            # Only now: one that hangs is no reason to stop again what was missing.
+            self._require_healthy([*(spec.name for spec in wanted), "edge"])
             if not begun:
                 say("everything was already running")
         return self.status()
 
     def down(self, say: Say = _silent) -> bool:
-        """Stop everything, the edge first; false if nothing was running."""
+        """Stop everything, the edge first; false if nothing was running.
+
+        A process whose record is damaged is stopped, too, if it can be recognised; else `say`
+        is told of it.
+        """
         if not self.layout.home.exists():
             return False
         self.layout.prepare()
@@ -194,7 +229,8 @@ class LocalEnvironment:
             faults: Faults of those that are started; None: as those that there were.
 
         Raises:
-            UnusableInput: out of range, or it would leave nobody to serve.
+            UnusableInput: out of range, the platform runs on other ports, or it would leave
+                nobody to serve.
             CouldNotTell: the platform is not running, or a replica does not start.
         """
         active = self.active_colour()
@@ -213,6 +249,8 @@ class LocalEnvironment:
         if not self._table.alive("edge"):
             raise CouldNotTell("the platform is not running", hint="start it: mcctl up")
         with self._locked(say):
+            self._require_same_port()
+            memory = recall(self.layout.home)
             specs = self._specs()
             names = [replica_name(colour, number + 1) for number in range(replicas)]
             kept = next((r.settings for r in self._recorded(colour)), {})
@@ -231,6 +269,7 @@ class LocalEnvironment:
                 self._drain([self.layout.url_of(name) for name in surplus])
                 say(f"stopping {', '.join(surplus)}")
                 self._table.stop(surplus, _STOP_GRACE_S)
+            self._remember(memory, {colour: replicas})
 
     def wait_ready(self, colour: Colour, timeout_s: float) -> tuple[Instance, ...]:
         """Wait until each recorded replica of `colour` answers /health with 200."""
@@ -239,13 +278,14 @@ class LocalEnvironment:
             records = self._recorded(colour)
             if not records:
                 raise CouldNotTell(f"no replica of {colour} was started", hint=_how(colour))
-            dead = [record.name for record in records if not record.process()]
-            if dead:
+            gone = [record for record in records if not record.process()]
+            if gone:
+                dead, tail = [record.name for record in gone], self._table.tail_of(gone[0])
                 raise CouldNotTell(
-                    f"{', '.join(dead)} died{self._table.tail(dead[0])}",
+                    f"{', '.join(dead)} died{tail}",
                     hint=_how(colour),
                 )
-            slow = [r.name for r in records if not self._health(r.name)[0]]
+            slow = [record.name for record in records if not _health(record).healthy]
             if not slow:
                 return self.instances(colour)
             if time.monotonic() > deadline:
@@ -258,45 +298,74 @@ class LocalEnvironment:
     def instances(self, colour: Colour) -> tuple[Instance, ...]:
         """The replicas of `colour` that live."""
         return tuple(
-            Instance(record.name, colour, self.layout.url_of(record.name))
+            Instance(record.name, colour, _url(record))
             for record in self._recorded(colour)
             if record.process()
         )
 
     def active_colour(self) -> Colour | None:
-        """The colour that the edge serves, or served when it last ran."""
-        route = edge_control.read_state(self.layout.home / "edge.json")
+        """The colour that the edge serves, or served when it last ran.
+
+        Raises:
+            CouldNotTell: the edge's state file is damaged.
+        """
+        try:
+            route = edge_control.read_state(self.layout.home / "edge.json")
+        except CouldNotTell as error:
+            raise CouldNotTell(
+                error.message,
+                hint="remove it, then `mcctl up` (blue serves then; or `mcctl up --colour green`)",
+            ) from error
         return route.active if route else None
 
-    def switch(self, colour: Colour) -> Switch:
-        """Cut over to `colour`, if every replica of it is healthy."""
+    def switch(self, colour: Colour, *, allow_faults: bool = False) -> Switch:
+        """Cut over to `colour`, if every replica of it is healthy and runs without faults.
+
+        Args:
+            colour: The colour that is to serve.
+            allow_faults: Also if faults are deliberately switched on in it.
+
+        Raises:
+            Finding: a replica is not healthy, or has faults; nothing was changed.
+            CouldNotTell: the edge is not running, or does not answer.
+        """
         if not self._table.alive("edge"):
             raise CouldNotTell("the edge is not running", hint="start it: mcctl up")
-        instances = self.instances(colour)
-        if not instances:
-            raise Finding(f"no replica of {colour} runs; nothing was changed", hint=_how(colour))
-        for instance in instances:
-            healthy, word = self._health(instance.name)
-            if not healthy:
-                raise Finding(
-                    f"{instance.name} is not healthy ({word}); nothing was changed",
-                    hint=f"mcctl logs {instance.name}",
-                )
         with self._locked(_silent):
             before = self.active_colour()
+            living = [record for record in self._recorded(colour) if record.process()]
+            if not living:
+                raise Finding(
+                    f"no replica of {colour} runs; nothing was changed", hint=_how(colour)
+                )
+            for record in living:
+                health = _health(record)
+                if not health.healthy:
+                    raise Finding(
+                        f"{record.name} is not healthy ({health.word}); nothing was changed",
+                        hint=f"mcctl logs {record.name}",
+                    )
+                if health.faults and before != colour and not allow_faults:
+                    raise Finding(
+                        f"{colour} runs with faults {_named(health.faults)}; nothing was changed",
+                        hint=f"start it without: mcctl scale agent-workbench --colour {colour} "
+                        f"--replicas {len(living)} --restart --fault none; "
+                        "or, in a rehearsal, --allow-faults",
+                    )
             self._route(colour)
         return Switch(source=before, target=colour, changed=before != colour)
 
     def status(self) -> EnvironmentStatus:
-        """What runs here, and how it does."""
+        """What runs here, and how it does; a damaged record is told and hides nothing else."""
         active = self.active_colour()
-        recorded = [record.name for record in self._table.all()]
+        layout = self._as_running()
+        recorded = self._table.names()
         foundations = [n for n in FOUNDATIONS if not self._external or n in recorded]
         replicas = {replica_name(active or Colour.blue, 1), *filter(colour_of, recorded)}
         names = [*foundations, *sorted(replicas), "edge"]
         with ThreadPoolExecutor(max_workers=len(names)) as pool:
-            processes = tuple(pool.map(self._process_status, names))
-        return EnvironmentStatus(processes=processes, active_colour=active, url=self.url)
+            processes = tuple(pool.map(lambda name: self._process_status(name, layout), names))
+        return EnvironmentStatus(processes=processes, active_colour=active, url=layout.url)
 
     def logs(
         self, names: Sequence[str] = (), *, lines: int = 50, follow: bool = False
@@ -315,13 +384,99 @@ class LocalEnvironment:
         return Specs(self.layout, urls, self._service)
 
     def _recorded(self, colour: Colour) -> list[ProcessRecord]:
-        return [record for record in self._table.all() if colour_of(record.name) == colour]
+        names = [name for name in self._table.names() if colour_of(name) == colour]
+        return [record for name in names if (record := self._table.read(name))]
 
-    def _wanted_replicas(self, colour: Colour, replicas: int | None) -> list[str]:
+    def _living(self) -> list[ProcessRecord]:
+        """Every recorded process that lives; damaged records are left out."""
+        damaged = self._table.damaged()
+        names = [name for name in self._table.names() if name not in damaged]
+        return [record for name in names if (record := self._table.alive(name))]
+
+    def _as_running(self) -> Layout:
+        """The layout with the ports that the platform runs on, whatever `MC_EDGE_PORT` says."""
+        for record in self._living():
+            with contextlib.suppress(UnusableInput):
+                offset = self.layout.port_of(record.name) - self.layout.edge_port
+                return replace(self.layout, edge_port=record.port - offset)
+        return self.layout
+
+    def _require_same_port(self) -> None:
+        found = self._as_running().edge_port
+        if found != self.layout.edge_port:
+            raise UnusableInput(
+                f"this platform runs on {found}, MC_EDGE_PORT is {self.layout.edge_port}",
+                hint=f"set MC_EDGE_PORT={found}, or `mcctl down` first",
+            )
+
+    def _require_answers(self) -> None:
+        """See that what the others are started with answers, if it runs: database and edge."""
+        database, edge = self._table.alive("postgres"), self._table.alive("edge")
+        if database and not _health(database).healthy:
+            raise _hanging({_NO_ANSWER: ["postgres"]})
+        if edge:
+            try:
+                edge_control.under_way(self.layout.control_socket())
+            except CouldNotTell as error:
+                raise _hanging({_NO_ANSWER: ["edge"]}) from error
+
+    def _require_healthy(self, wanted: Sequence[str]) -> None:
+        """See that each wanted process, and whatever else runs, can serve."""
+        names = list(dict.fromkeys([*(record.name for record in self._living()), *wanted]))
+        deadline = time.monotonic() + _PATIENCE_S
+        while True:
+            with ThreadPoolExecutor(max_workers=len(names)) as pool:
+                found = dict(zip(names, pool.map(self._health_of, names), strict=True))
+            if all(health.healthy for health in found.values()):
+                return
+            if time.monotonic() > deadline:
+                break
+            time.sleep(_POLL_S)
+        failing: dict[str, list[str]] = {}
+        for name, health in found.items():
+            if not health.healthy:
+                failing.setdefault(health.word, []).append(name)
+        raise _hanging(failing)
+
+    def _health_of(self, name: str) -> _Health:
+        record = self._table.alive(name)
+        return _health(record) if record else _Health(healthy=False, word="died")
+
+    def _remember(self, before: Memory, counted: Mapping[Colour, int]) -> None:
+        memory = Memory(self.layout.edge_port, {**before.replicas, **counted})
+        if memory != before:
+            remember(self.layout.home, memory)
+
+    def _mend(self, say: Say) -> None:
+        """Record anew the processes whose records are damaged; forget those not recognised."""
+        damaged = self._table.damaged()
+        layout = self._as_running() if damaged else self.layout
+        for name in damaged:
+            process = self._recognised(name, layout)
+            if process:
+                env = process.environ() if colour_of(name) else {}
+                faults = {key: env[key] for key in env if key.startswith("MC_FAULT")}
+                self._table.adopt(name, process, layout.port_of(name), faults)
+                say(f"the record of {name} was damaged; it is pid {process.pid}, recorded anew")
+            else:
+                self._table.forget(name)
+                say(
+                    f"the record of {name} was damaged and is removed; no process was recognised "
+                    "as its own, so if one still runs, end it by hand"
+                )
+
+    def _recognised(self, name: str, layout: Layout) -> psutil.Process | None:
+        try:
+            layout.port_of(name)
+        except UnusableInput:
+            return None
+        return find_leader(lambda one: belongs_to(one, name, layout, self._service))
+
+    def _wanted_replicas(self, colour: Colour, replicas: int | None, remembered: int) -> list[str]:
         if replicas is not None and not 1 <= replicas <= MAX_REPLICAS:
             raise UnusableInput(f"{replicas} replicas asked for, expected 1 to {MAX_REPLICAS}")
         recorded = [record.name for record in self._recorded(colour)]
-        count = replicas or max(len(recorded), 1)
+        count = replicas or remembered or max(len(recorded), 1)
         return list(
             dict.fromkeys([*(replica_name(colour, n + 1) for n in range(count)), *recorded])
         )
@@ -378,8 +533,10 @@ class LocalEnvironment:
         say("bringing the database's schema up to date")
         argv, env = specs.migrate()
         log = self.layout.log_of("migrate")
+        offset = 0
         try:
-            with log.open("ab") as output:
+            with open_log(log) as output:
+                offset = os.fstat(output.fileno()).st_size
                 subprocess.run(
                     argv,
                     env=env,
@@ -391,10 +548,17 @@ class LocalEnvironment:
                     start_new_session=True,
                 )
         except subprocess.CalledProcessError as error:
-            raise CouldNotTell(
+            kind = UnusableInput if error.returncode == UnusableInput.exit_code else CouldNotTell
+            told = self._table.tail("migrate", offset)
+            hint = "mcctl logs migrate"
+            if self._external:
+                # What `migrate` calls so is what the user set under the other name.
+                told = told.replace("MC_DATABASE_ADMIN_URL", "MC_DATABASE_URL")
+                hint += "; MC_DATABASE_URL must be an administrator's URL of a server that runs"
+            raise kind(
                 f"the database's schema could not be brought up to date "
-                f"(status {error.returncode}){self._table.tail('migrate')}",
-                hint="mcctl logs migrate",
+                f"(status {error.returncode}){told}",
+                hint=hint,
             ) from error
         except (OSError, subprocess.TimeoutExpired) as error:
             raise CouldNotTell(f"migrate could not be run: {error}") from error
@@ -436,30 +600,17 @@ class LocalEnvironment:
                 return
             time.sleep(_POLL_S)
 
-    def _health(self, name: str) -> tuple[bool, str]:
-        """Whether a process can serve, and the word for it."""
-        if name == "postgres":
-            try:
-                address = (HOST, self.layout.port_of(name))
-                socket.create_connection(address, timeout=_HEALTH_TIMEOUT_S).close()
-            except OSError:
-                return False, "does not answer"
-            return True, "ok"
-        answer = ask(self.layout.port_of(name), "/health", _HEALTH_TIMEOUT_S)
-        if answer is None:
-            return False, "does not answer"
-        status, content = answer
+    def _process_status(self, name: str, layout: Layout) -> ProcessStatus:
         try:
-            body = json.loads(content)
-        except ValueError:
-            return False, "answers no JSON"
-        word = str(body.get("status", status)) if isinstance(body, dict) else str(status)
-        return status == http.client.OK, word
-
-    def _process_status(self, name: str) -> ProcessStatus:
-        record = self._table.read(name)
+            record = self._table.read(name)
+        except CouldNotTell:
+            found = self._recognised(name, layout)
+            state = State.running if found else State.dead
+            pid = found.pid if found else None
+            port = layout.port_of(name)
+            return ProcessStatus(name, state, pid, port, None, "damaged record")
         if record is None:
-            return ProcessStatus(name, State.stopped, None, self.layout.port_of(name), None, "-")
+            return ProcessStatus(name, State.stopped, None, layout.port_of(name), None, "-")
         process = record.process()
         return ProcessStatus(
             name=name,
@@ -467,7 +618,7 @@ class LocalEnvironment:
             pid=record.pid,
             port=record.port,
             uptime_s=round(time.time() - record.started_at, 1) if process else None,
-            health=self._health(name)[1] if process else "-",
+            health=_health(record).word if process else "-",
             faults=shown(record.settings),
         )
 
@@ -480,13 +631,14 @@ class LocalEnvironment:
         except BaseException:
             with uninterrupted():  # an impatient second Ctrl-C must not leave half of it behind
                 for one in reversed(begun):
-                    say(f"stopping {one.spec.name}, which this call had started")
+                    with contextlib.suppress(OSError):  # the terminal may be what is gone
+                        say(f"stopping {one.spec.name}, which this call had started")
                     self._table.stop([one.spec.name], _STOP_GRACE_S)
             raise
 
     @contextlib.contextmanager
     def _locked(self, say: Say) -> Iterator[None]:
-        """Hold the platform's lock; wait for another mcctl that holds it."""
+        """Hold the platform's lock, waiting for another mcctl; first mend damaged records."""
         with (self.layout.home / "up.lock").open("w") as file:
             deadline = time.monotonic() + _LOCK_TIMEOUT_S
             told = False
@@ -505,7 +657,64 @@ class LocalEnvironment:
                         say("another mcctl is changing this platform; waiting for it")
                         told = True
                     time.sleep(_POLL_S)
+            self._mend(say)
             yield
+
+
+def _health(record: ProcessRecord) -> _Health:
+    """What a recorded process says of itself, on the port that it was started with."""
+    if record.name == "postgres":
+        answers = _postgres_answers(record.port)
+        return _Health(healthy=answers, word="ok" if answers else _NO_ANSWER)
+    answer = ask(record.port, "/health", _HEALTH_TIMEOUT_S)
+    if answer is None:
+        return _Health(healthy=False, word=_NO_ANSWER)
+    status, content = answer
+    try:
+        body = json.loads(content)
+    except ValueError:
+        return _Health(healthy=False, word="answers no JSON")
+    told = body if isinstance(body, dict) else {}
+    faults = told.get("faults")
+    return _Health(
+        healthy=status == http.client.OK,
+        word=str(told.get("status", status)),
+        faults=faults if isinstance(faults, dict) else {},
+    )
+
+
+def _postgres_answers(port: int) -> bool:
+    # To connect is not enough: the kernel accepts for a server that is stopped or hangs.
+    try:
+        with socket.create_connection((HOST, port), timeout=_HEALTH_TIMEOUT_S) as connection:
+            connection.sendall(_SSL_REQUEST)
+            return len(connection.recv(1)) == 1
+    except OSError:
+        return False
+
+
+def _hanging(failing: Mapping[str, Sequence[str]]) -> CouldNotTell:
+    """The error that names processes which run and do not serve, by what is wrong with them."""
+    told = "; ".join(f"running but {word}: {', '.join(names)}" for word, names in failing.items())
+    first = next(name for names in failing.values() for name in names)
+    return CouldNotTell(
+        told, hint=f"mcctl logs {first}; `mcctl down`, then `mcctl up`, starts all of it anew"
+    )
+
+
+def _named(faults: Mapping[str, Any]) -> str:
+    """Faults of a /health in the words that `--fault` takes."""
+    short = {"slow_factor": "slow", "error_ratio": "errors"}
+    return ",".join(
+        f"{short.get(name, name)}={value:g}"
+        if isinstance(value, int | float)
+        else f"{name}={value}"
+        for name, value in faults.items()
+    )
+
+
+def _url(record: ProcessRecord) -> str:
+    return f"http://{HOST}:{record.port}"
 
 
 def _how(colour: Colour) -> str:

@@ -12,6 +12,7 @@ import json
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from cryptography.hazmat.primitives import serialization
@@ -52,7 +53,7 @@ def prepare_secrets(layout: Layout) -> None:
         CouldNotTell: a public key in `trust/` belongs to another private key.
     """
     credentials = layout.secret("credentials.json")
-    known = read_json_object(credentials) or {}
+    known = _credentials(layout) or {}
     missing = [tenant for tenant in TENANTS if tenant not in known]
     if missing:
         for tenant in missing:
@@ -78,7 +79,7 @@ def tenant_token(layout: Layout, tenant: str) -> str:
         CouldNotTell: the platform has not been started here.
         UnusableInput: no such tenant.
     """
-    known = read_json_object(layout.secret("credentials.json"))
+    known = _credentials(layout)
     if known is None:
         raise CouldNotTell(f"no credentials under {layout.home}", hint="start it: mcctl up")
     if tenant not in known:
@@ -88,7 +89,7 @@ def tenant_token(layout: Layout, tenant: str) -> str:
 
 def credential_hashes(layout: Layout) -> str:
     """What `migrate` imports, as JSON: per tenant its principal, key id and secret's SHA-256."""
-    known = read_json_object(layout.secret("credentials.json")) or {}
+    known = _credentials(layout) or {}
     hashed = {}
     for tenant, entry in known.items():
         _, key_id, secret = entry["token"].split("_", 2)
@@ -113,7 +114,7 @@ def database_urls(layout: Layout, external: str | None) -> DatabaseUrls:
         UnusableInput: `external` is not a PostgreSQL URL.
     """
     path = layout.secret("database.json")
-    kept = read_json_object(path) or {}
+    kept = _passwords(layout)
     superuser = kept.setdefault("superuser_password", secrets.token_urlsafe(24))
     service = kept.setdefault("service_password", secrets.token_urlsafe(24))
     admin = external or (
@@ -121,15 +122,27 @@ def database_urls(layout: Layout, external: str | None) -> DatabaseUrls:
     )
     urls = DatabaseUrls(admin=admin, service=_service_url(admin, service))
     wanted = {**kept, "admin_url": urls.admin, "service_url": urls.service}
-    if wanted != read_json_object(path):
+    if wanted != _passwords(layout):
         write_atomically(path, json.dumps(wanted, indent=2) + "\n")
     return urls
 
 
 def superuser_password(layout: Layout) -> str:
     """The embedded server's superuser password; `database_urls` must have been called."""
-    kept = read_json_object(layout.secret("database.json")) or {}
-    return str(kept["superuser_password"])
+    return str(_passwords(layout)["superuser_password"])
+
+
+def _credentials(layout: Layout) -> dict[str, Any] | None:
+    return read_json_object(
+        layout.secret("credentials.json"),
+        "restore it from a copy; if it is removed, `mcctl up` makes every tenant a new token",
+    )
+
+
+def _passwords(layout: Layout) -> dict[str, Any]:
+    path = layout.secret("database.json")
+    hint = "restore it from a copy; without it there is no way into the embedded database"
+    return read_json_object(path, hint) or {}
 
 
 def _service_url(admin: str, password: str) -> str:

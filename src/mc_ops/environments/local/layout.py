@@ -7,13 +7,14 @@ to run as root, so an unprivileged user must be able to pass through to `pg/`. W
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 import stat
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,8 @@ _LOWEST_PORT, _HIGHEST_PORT = 1024, 65_535 - 60  # the others are up to 59 above
 _SOCKET_PATH_LIMIT = 100  # sun_path has 108 bytes on Linux and 104 on macOS
 _PRIVATE_FOLDERS = ("secrets", "run", "log", "siem", "fulfilment", "audit", "runs")
 _SHARED_FOLDERS = ("trust",)
-_OWN_FILES = ("edge.json", "up.lock")
+_MEMORY = "platform.json"
+_OWN_FILES = ("edge.json", "up.lock", _MEMORY)
 
 # Ends a platform's start in this order, and its stop in the reverse one.
 FOUNDATIONS = ("postgres", "siem", "records-agent", "fulfilment-agent")
@@ -62,14 +64,20 @@ class Layout:
 
     @classmethod
     def from_env(cls, env: Mapping[str, str] | None = None, cwd: Path | None = None) -> Layout:
-        """Read `MC_HOME` (default `.mc` under the working folder) and `MC_EDGE_PORT` (8080).
+        """Read `MC_HOME` and `MC_EDGE_PORT`.
+
+        Without `MC_HOME` it is the `.mc` of the nearest folder, from the working folder upwards,
+        that has one of this user's; else `.mc` under the working folder. Without `MC_EDGE_PORT`
+        it is the port of the platform's last start; else 8080.
 
         Raises:
             UnusableInput: the port is not a number, or leaves no room for the ports above it.
+            CouldNotTell: what is remembered of the last start is damaged.
         """
         env = os.environ if env is None else env
-        home = (cwd or Path.cwd()) / (env.get("MC_HOME") or ".mc")
-        text = env.get("MC_EDGE_PORT") or str(DEFAULT_EDGE_PORT)
+        here = (cwd or Path.cwd()).absolute()
+        home = here / env["MC_HOME"] if env.get("MC_HOME") else _nearest_home(here)
+        text = env.get("MC_EDGE_PORT") or str(recall(home).edge_port or DEFAULT_EDGE_PORT)
         port = int(text) if text.isascii() and text.isdigit() else 0
         if not _LOWEST_PORT <= port <= _HIGHEST_PORT:
             raise UnusableInput(
@@ -179,8 +187,64 @@ def write_atomically(path: Path, text: str, mode: int = 0o600) -> None:
         raise
 
 
-def read_json_object(path: Path) -> dict[str, Any] | None:
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """What a platform remembers while it is down.
+
+    Attributes:
+        edge_port: The edge's port at the last start; None before the first.
+        replicas: How many replicas each colour had.
+    """
+
+    edge_port: int | None = None
+    replicas: Mapping[Colour, int] = field(default_factory=dict)
+
+
+def recall(home: Path) -> Memory:
+    """What the platform at `home` remembers; an empty memory if it was never started.
+
+    Raises:
+        CouldNotTell: the file is damaged.
+    """
+    path = home / _MEMORY
+    hint = "remove it: it holds no more than the edge's port and the number of replicas"
+    kept = read_json_object(path, hint)
+    if kept is None:
+        return Memory()
+    try:
+        replicas = {Colour(name): int(count) for name, count in kept["replicas"].items()}
+        return Memory(edge_port=int(kept["edge_port"]), replicas=replicas)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise CouldNotTell(f"{path} is not a platform's memory", hint=hint) from error
+
+
+def remember(home: Path, memory: Memory) -> None:
+    """Keep `memory` for the next start."""
+    kept = {
+        "edge_port": memory.edge_port,
+        "replicas": {colour.value: count for colour, count in memory.replicas.items()},
+    }
+    write_atomically(home / _MEMORY, json.dumps(kept, indent=2) + "\n")
+
+
+def _nearest_home(here: Path) -> Path:
+    for folder in (here, *here.parents):
+        home = folder / ".mc"
+        # Anyone may make a `.mc` in a shared folder such as /tmp; only one's own is trusted.
+        with contextlib.suppress(OSError):
+            if home.is_dir() and home.stat().st_uid == os.geteuid():
+                return home
+    return here / ".mc"
+
+
+def read_json_object(
+    path: Path, hint: str = "restore it from a copy, or remove it"
+) -> dict[str, Any] | None:
     """The JSON object in a file; None when there is no file.
+
+    Args:
+        path: The file.
+        hint: What to do when it is damaged; only the caller knows what its loss would mean.
 
     Raises:
         CouldNotTell: the file cannot be read, or is not a JSON object.
@@ -190,9 +254,7 @@ def read_json_object(path: Path) -> dict[str, Any] | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
-        raise CouldNotTell(
-            f"{path} cannot be read: {error}", hint="`mcctl down --purge` starts anew"
-        ) from error
+        raise CouldNotTell(f"{path} cannot be read: {error}", hint=hint) from error
     if not isinstance(value, dict):
-        raise CouldNotTell(f"{path} is not a JSON object", hint="`mcctl down --purge` starts anew")
+        raise CouldNotTell(f"{path} is not a JSON object", hint=hint)
     return value

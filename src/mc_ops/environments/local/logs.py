@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from mc_ops.environments.interface import LogLine
-from mc_ops.environments.local.processes import last_lines
+from mc_ops.environments.local.processes import end_of_whole_lines, last_lines
 from mc_ops.errors import UnusableInput
 
 _POLL_S = 0.2
@@ -30,27 +30,26 @@ def read_logs(folder: Path, names: Sequence[str], *, lines: int, follow: bool) -
 
 
 def _lines(folder: Path, names: list[str], lines: int, follow: bool) -> Iterator[LogLine]:
-    # Sizes are taken first: a line written meanwhile may be told twice but is never missed.
-    positions = {name: (folder / f"{name}.log").stat().st_size for name in names}
+    # A line that is still being written is told when it is whole, if somebody waits for that.
+    positions = {n: end_of_whole_lines(folder / f"{n}.log") for n in names} if follow else {}
     for name in names:
-        for text in last_lines(folder / f"{name}.log", lines):
+        for text in last_lines(folder / f"{name}.log", lines, end=positions.get(name)):
             yield LogLine(name, text)
-    rest = dict.fromkeys(names, "")
     while follow:
         quiet = True
         for name in names:
             path = folder / f"{name}.log"
             size = path.stat().st_size if path.exists() else 0
+            if size < positions[name]:
+                positions[name] = 0  # it was begun anew
             if size == positions[name]:
                 continue
-            start = positions[name] if size > positions[name] else 0  # it was begun anew
             with path.open("rb") as file:
-                file.seek(start)
-                text = rest[name] + file.read().decode("utf-8", "replace")
-                positions[name] = file.tell()
-            *whole, rest[name] = text.split("\n")
+                file.seek(positions[name])
+                *whole, rest = file.read().split(b"\n")
+                positions[name] = file.tell() - len(rest)
             for line in whole:
-                yield LogLine(name, line)
-            quiet = False
+                yield LogLine(name, line.decode("utf-8", "replace"))
+                quiet = False
         if quiet:
             time.sleep(_POLL_S)

@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import psutil
 
@@ -31,6 +31,7 @@ _POLL_S = 0.05
 _PROBE_TIMEOUT_S = 2.0
 _LOG_TAIL_LINES = 12
 _LOG_ROTATE_BYTES = 20_000_000
+_BLOCK_BYTES = 65_536
 # /proc counts in hundredths of a second, and a clock step shifts what psutil computes from it.
 _SAME_CREATION_S = 2.0
 
@@ -73,6 +74,19 @@ class ProcessRecord:
     started_at: float
     stop_signal: int
     settings: dict[str, str]
+    log_offset: int = 0  # where its log began, in bytes; older records do not have it
+
+    def has_usable_values(self, name: str) -> bool:
+        """Whether the values, read from a file, are what a record of `name` may hold."""
+        numbers = (self.pid, self.port, self.stop_signal, self.log_offset)
+        times = (self.create_time, self.started_at)
+        return (
+            self.name == name
+            and all(isinstance(number, int) for number in numbers)
+            and self.pid > 1  # 0 and below would mean whole groups of processes to a signal
+            and all(isinstance(when, int | float) for when in times)
+            and isinstance(self.settings, dict)
+        )
 
     def process(self) -> psutil.Process | None:
         """The living process that this record means; None if it is gone."""
@@ -132,20 +146,46 @@ def require_free_port(name: str, port: int) -> None:
         try:
             probe.bind((HOST, port))
         except OSError as error:
+            owner, home = _owner_of(port)
+            stop = (
+                f"stop that platform (MC_HOME={home} mcctl down)" if home else "stop that process"
+            )
             raise UnusableInput(
-                f"port {port}, wanted for {name}, is taken by {_owner_of(port)}",
-                hint="stop that process, or set MC_EDGE_PORT to another range",
+                f"port {port}, wanted for {name}, is taken by {owner}",
+                hint=f"{stop}, or set MC_EDGE_PORT to another range",
             ) from error
 
 
-def _owner_of(port: int) -> str:
+def _owner_of(port: int) -> tuple[str, str | None]:
+    """Who listens on `port`, in words, and the `MC_HOME` of the platform that it belongs to."""
     with contextlib.suppress(psutil.Error, OSError):
         for connection in psutil.net_connections(kind="tcp"):
             address = connection.laddr
             listening = connection.status == psutil.CONN_LISTEN
             if listening and address and address.port == port and connection.pid:
-                return f"{psutil.Process(connection.pid).name()} (pid {connection.pid})"
-    return "another process"
+                return _described(psutil.Process(connection.pid), port)
+    return "another process", None
+
+
+def _described(process: psutil.Process, port: int) -> tuple[str, str | None]:
+    words = f"{process.name()} (pid {process.pid})"
+    with contextlib.suppress(psutil.Error, OSError):
+        env = process.environ()
+        home = env.get("MC_HOME")
+        if home and env.get("MC_PORT") == str(port):
+            what = "the edge" if "MC_EDGE_STATE_FILE" in env else "a process"
+            return f"{what} of an MC Platform, MC_HOME={home}: {words}", home
+    return words, None
+
+
+def find_leader(recognised: Callable[[psutil.Process], bool]) -> psutil.Process | None:
+    """The leader of a session that `recognised` knows, of those whose details may be read."""
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, OSError):
+            leads = os.getsid(process.pid) == process.pid
+            if leads and not _is_zombie(process.pid) and recognised(process):
+                return process
+    return None
 
 
 class ProcessTable:
@@ -157,21 +197,66 @@ class ProcessTable:
 
     def read(self, name: str) -> ProcessRecord | None:
         """The record of a process, alive or not; None if it was not started or was stopped."""
-        kept = read_json_object(self._run / f"{name}.json")
+        hint = "`mcctl up` or `mcctl down` looks for its process and mends the record"
+        kept = read_json_object(self._run / f"{name}.json", hint)
         if kept is None:
             return None
         try:
-            return ProcessRecord(**{**kept, "argv": tuple(kept["argv"])})
+            record = ProcessRecord(**{**kept, "argv": tuple(kept["argv"])})
         except (TypeError, KeyError) as error:
             raise CouldNotTell(
-                f"{self._run / name}.json is not a process record",
-                hint="remove the file after looking for the process it names",
+                f"{self._run / name}.json is not a process record", hint=hint
             ) from error
+        if not record.has_usable_values(name):
+            raise CouldNotTell(f"{self._run / name}.json is not a process record", hint=hint)
+        return record
+
+    def names(self) -> list[str]:
+        """The processes that have a record, whatever is in it."""
+        return sorted(path.stem for path in self._run.glob("*.json"))
 
     def all(self) -> tuple[ProcessRecord, ...]:
-        """Every record, by name."""
-        names = sorted(path.stem for path in self._run.glob("*.json"))
-        return tuple(record for name in names if (record := self.read(name)))
+        """Every record, by name.
+
+        Raises:
+            CouldNotTell: one of them is damaged.
+        """
+        return tuple(record for name in self.names() if (record := self.read(name)))
+
+    def damaged(self) -> list[str]:
+        """The names of records that cannot be read."""
+        found = []
+        for name in self.names():
+            try:
+                self.read(name)
+            except CouldNotTell:
+                found.append(name)
+        return found
+
+    def adopt(
+        self, name: str, process: psutil.Process, port: int, settings: Mapping[str, str]
+    ) -> None:
+        """Record a living process anew, whose record was damaged."""
+        argv = tuple(process.cmdline())
+        self._write(
+            ProcessRecord(
+                name=name,
+                pid=process.pid,
+                create_time=process.create_time(),
+                port=port,
+                argv=argv,
+                started_at=process.create_time(),
+                stop_signal=int(signal.SIGINT if name == "postgres" else signal.SIGTERM),
+                settings=dict(settings),
+            )
+        )
+
+    def forget(self, name: str) -> None:
+        """Remove a record, and signal nobody."""
+        (self._run / f"{name}.json").unlink(missing_ok=True)
+
+    def _write(self, record: ProcessRecord) -> None:
+        write_atomically(self._run / f"{record.name}.json", json.dumps(asdict(record), indent=2))
 
     def alive(self, name: str) -> ProcessRecord | None:
         """The record of a process that lives; None otherwise."""
@@ -184,13 +269,12 @@ class ProcessTable:
         The caller has seen that no process of that name is alive and that its port is free.
 
         Raises:
-            CouldNotTell: the program cannot be executed.
+            CouldNotTell: the program cannot be executed, or its log not be written.
         """
         log = self._log / f"{spec.name}.log"
-        if log.exists() and log.stat().st_size > _LOG_ROTATE_BYTES:
-            log.replace(log.with_suffix(".log.1"))
         uid, gid = spec.user or (None, None)
-        with log.open("ab") as output, uninterrupted():
+        with open_log(log) as output, uninterrupted():
+            offset = os.fstat(output.fileno()).st_size
             try:
                 child = subprocess.Popen(
                     spec.argv,
@@ -215,8 +299,9 @@ class ProcessTable:
                 started_at=time.time(),
                 stop_signal=int(spec.stop_signal),
                 settings=dict(spec.settings),
+                log_offset=offset,
             )
-            write_atomically(self._run / f"{spec.name}.json", json.dumps(asdict(record), indent=2))
+            self._write(record)
         return Started(spec=spec, record=record, child=child)
 
     def wait_ready(self, started: Sequence[Started], timeout_s: float) -> None:
@@ -225,6 +310,7 @@ class ProcessTable:
         Raises:
             CouldNotTell: one died (told at once, with its exit and last log lines), or is not
                 ready after `timeout_s` seconds.
+            UnusableInput: one ended with status 2, which says that what it was given is unusable.
         """
         deadline = time.monotonic() + timeout_s
         waiting = list(started)
@@ -235,7 +321,7 @@ class ProcessTable:
             if waiting and time.monotonic() > deadline:
                 names = ", ".join(one.spec.name for one in waiting)
                 raise CouldNotTell(
-                    f"{names} not ready after {timeout_s:g} s{self.tail(waiting[0].spec.name)}",
+                    f"{names} not ready after {timeout_s:g} s{self.tail_of(waiting[0].record)}",
                     hint=f"mcctl logs {waiting[0].spec.name}",
                 )
             time.sleep(_POLL_S if waiting else 0)
@@ -246,14 +332,19 @@ class ProcessTable:
             return
         (self._run / f"{one.spec.name}.json").unlink(missing_ok=True)
         how = f"signal {-status}" if status < 0 else f"status {status}"
-        raise CouldNotTell(
-            f"{one.spec.name} ended with {how} while it started{self.tail(one.spec.name)}",
+        kind = UnusableInput if status == UnusableInput.exit_code else CouldNotTell
+        raise kind(
+            f"{one.spec.name} ended with {how} while it started{self.tail_of(one.record)}",
             hint=f"mcctl logs {one.spec.name}",
         )
 
-    def tail(self, name: str) -> str:
-        """The last lines of a log, each on a line of its own, for an error's message."""
-        lines = last_lines(self._log / f"{name}.log", _LOG_TAIL_LINES)
+    def tail_of(self, record: ProcessRecord) -> str:
+        """The last lines that a process wrote since it was started, for an error's message."""
+        return self.tail(record.name, record.log_offset)
+
+    def tail(self, name: str, since: int = 0) -> str:
+        """The last lines of a log after byte `since`, each on a line of its own."""
+        lines = last_lines(self._log / f"{name}.log", _LOG_TAIL_LINES, start=since)
         return "".join(f"\n    {name} | {line}" for line in lines)
 
     def stop(self, names: Sequence[str], grace_s: float) -> None:
@@ -276,15 +367,73 @@ class ProcessTable:
             (self._run / f"{record.name}.json").unlink(missing_ok=True)
 
 
-def last_lines(path: Path, count: int) -> list[str]:
-    """The last `count` lines of a log, reading no more than its last 64 KiB."""
+def open_log(path: Path) -> BinaryIO:
+    """A log to append to, which only this user reads; one that grew large is put aside first.
+
+    Raises:
+        CouldNotTell: it cannot be opened, or is a link.
+    """
+    try:
+        handle = _open_private(path)
+        if os.fstat(handle).st_size > _LOG_ROTATE_BYTES:
+            os.close(handle)
+            path.replace(path.with_suffix(".log.1"))
+            handle = _open_private(path)
+    except OSError as error:
+        raise CouldNotTell(f"the log {path} cannot be opened: {error.strerror}") from error
+    return os.fdopen(handle, "ab")
+
+
+def _open_private(path: Path) -> int:
+    handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+    # Whatever the umask, and whatever an earlier version made it.
+    os.fchmod(handle, 0o600)
+    return handle
+
+
+def last_lines(path: Path, count: int, *, start: int = 0, end: int | None = None) -> list[str]:
+    """The last `count` lines of a log, however long, between two places in it.
+
+    Args:
+        path: The log; no lines if there is none.
+        count: How many lines at most.
+        start: The byte where to begin; 0 if the log is shorter, for it was begun anew then.
+        end: The byte where to end; None for the end of the log.
+    """
+    blocks: list[bytes] = []
+    newlines = 0
     try:
         with path.open("rb") as file:
             size = file.seek(0, os.SEEK_END)
-            file.seek(max(0, size - 65_536))
-            return file.read().decode("utf-8", "replace").splitlines()[-count:] if count else []
+            position = size if end is None else min(end, size)
+            first = start if start <= size else 0
+            # One newline more than lines: the one that ends the line before the first wanted.
+            while position > first and newlines <= count:
+                step = min(_BLOCK_BYTES, position - first)
+                position -= step
+                file.seek(position)
+                blocks.append(file.read(step))
+                newlines += blocks[-1].count(b"\n")
     except FileNotFoundError:
         return []
+    lines = b"".join(reversed(blocks)).split(b"\n")
+    if not lines[-1]:
+        del lines[-1]
+    return [line.decode("utf-8", "replace") for line in lines[-count:]] if count else []
+
+
+def end_of_whole_lines(path: Path) -> int:
+    """Where in a log the last line ends that is whole; 0 if there is none."""
+    with path.open("rb") as file:
+        position = file.seek(0, os.SEEK_END)
+        while position > 0:
+            step = min(_BLOCK_BYTES, position)
+            position -= step
+            file.seek(position)
+            found = file.read(step).rfind(b"\n")
+            if found >= 0:
+                return position + found + 1
+    return 0
 
 
 def _lives(record: ProcessRecord) -> bool:
@@ -331,14 +480,15 @@ def _is_zombie(pid: int) -> bool:
 
 @contextlib.contextmanager
 def uninterrupted() -> Iterator[None]:
-    """Hold Ctrl-C and SIGTERM back until the block is through: a child's birth, a clean-up."""
+    """Hold Ctrl-C, SIGTERM and SIGHUP back until the block is through: a birth, a clean-up."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     held: list[tuple[int, Any]] = []
     before = {
         int(number): signal.signal(number, lambda *event: held.append(event))
-        for number in (signal.SIGINT, signal.SIGTERM)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        if signal.getsignal(number) is not signal.SIG_IGN  # nohup: it stays ignored
     }
     try:
         yield

@@ -10,12 +10,16 @@ import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
+
+import psutil
 
 from mc_ops.environments.interface import Colour
 from mc_ops.environments.local.faults import Faults
 from mc_ops.environments.local.keyring import DatabaseUrls, siem_key
 from mc_ops.environments.local.layout import Layout, colour_of
+from mc_ops.environments.local.postgres import data_home
 from mc_ops.environments.local.processes import ProcessSpec, http_probe
 
 _SAMPLES = "mc_ops.environments.local.samples"
@@ -56,15 +60,16 @@ class Specs:
         env["MC_HOME"] = str(self.layout.home)
         if name == "siem":
             env["MC_SIEM_KEY_FILE"] = str(self.layout.secret("siem.key"))
-        return self._spec(name, (sys.executable, "-m", _MODULES[name]), env)
+        return self._spec(name, argv_of(name, self.service), env)
 
     def edge(self) -> ProcessSpec:
         """The edge; it is ready when a request gets through it, not when it listens."""
         env = self._inherited(private=False)
         env["MC_PORT"] = str(self.layout.edge_port)
+        env["MC_HOME"] = str(self.layout.home)
         env["MC_EDGE_STATE_FILE"] = str(self.layout.home / "edge.json")
         env["MC_EDGE_CONTROL_SOCKET"] = str(self.layout.control_socket())
-        return self._spec("edge", (sys.executable, "-m", _MODULES["edge"]), env)
+        return self._spec("edge", argv_of("edge", self.service), env)
 
     def workbench(self, name: str, faults: Faults) -> ProcessSpec:
         """One replica of the service."""
@@ -74,7 +79,7 @@ class Specs:
         env["MC_REPLICA"] = name
         env["MC_PORT"] = str(self.layout.port_of(name))
         env.update(faults.settings())
-        spec = self._spec(name, (*self.service, "serve"), env)
+        spec = self._spec(name, argv_of(name, self.service), env)
         return replace(spec, settings=faults.settings())
 
     def migrate(self) -> tuple[tuple[str, ...], dict[str, str]]:
@@ -128,6 +133,36 @@ class Specs:
             ready=http_probe(self.layout.port_of(name), "/health"),
             cwd=Path.cwd(),
         )
+
+
+def argv_of(name: str, service: tuple[str, ...]) -> tuple[str, ...]:
+    """Program and arguments of any process but PostgreSQL; what they are recognised by, too."""
+    if name in _MODULES:
+        return (sys.executable, "-m", _MODULES[name])
+    return (*service, "serve")
+
+
+def belongs_to(
+    process: psutil.Process, name: str, layout: Layout, service: tuple[str, ...]
+) -> bool:
+    """Whether a process, of which there is no record, is the one called `name` of `layout`.
+
+    A command line alone could be another platform's, so the environment must say the same. For
+    PostgreSQL, which gets none of ours, the folder of its data does.
+
+    Raises:
+        psutil.Error: it is gone, or its details may not be read.
+    """
+    argv = process.cmdline()
+    if name == "postgres":
+        data = str(data_home(layout) / "data")
+        return any(pair == ("-D", data) for pair in pairwise(argv))
+    env = process.environ()
+    return (
+        tuple(argv[1:]) == argv_of(name, service)[1:]
+        and env.get("MC_HOME") == str(layout.home)
+        and env.get("MC_PORT") == str(layout.port_of(name))
+    )
 
 
 def checkout() -> Path:

@@ -12,31 +12,32 @@ from mc_ops.canary import make_plan, read_token
 from mc_ops.errors import NotAllowed, UnusableInput
 
 URL = ["http://127.0.0.1:1"]
+OTHER = ["http://127.0.0.1:2"]
 
 
 def test_plan_ten_minutes_by_default_is_full_verdict() -> None:
     """Ten minutes at the default rate judge against 5 %, and that is no rehearsal."""
-    plan = make_plan(URL, URL, minutes=10)
+    plan = make_plan(URL, OTHER, minutes=10)
     assert (plan.pairs, plan.margin, plan.rehearsal) == (30_000, 0.05, False)
     assert plan.lateness_limit_s == 0.005
 
 
 def test_plan_one_minute_is_rehearsal() -> None:
     """One minute judges against the margin that its pairs can decide."""
-    plan = make_plan(URL, URL, minutes=1)
+    plan = make_plan(URL, OTHER, minutes=1)
     assert (plan.pairs, plan.margin, plan.rehearsal) == (3_000, 0.25, True)
     assert plan.parameters()["rehearsal"] is True
 
 
 def test_plan_wide_margin_is_rehearsal_however_long() -> None:
     """A margin above 5 % is never the full verdict."""
-    assert make_plan(URL, URL, minutes=10, margin=0.06).rehearsal
+    assert make_plan(URL, OTHER, minutes=10, margin=0.06).rehearsal
 
 
 def test_plan_too_few_pairs_refused_with_pairs_needed() -> None:
     """Pairs that decide no margin are refused, with how many it takes."""
     with pytest.raises(UnusableInput, match=r"600 pairs cannot decide .* it takes 2137 pairs"):
-        make_plan(URL, URL, minutes=1, rate=10)
+        make_plan(URL, OTHER, minutes=1, rate=10)
 
 
 @pytest.mark.parametrize(
@@ -79,7 +80,7 @@ def test_plan_bad_url_refused(url: str, message: str) -> None:
 def test_plan_bad_number_refused(minutes: float, rate: float, margin: float | None) -> None:
     """Lengths, rates and margins that make no sense are refused."""
     with pytest.raises(UnusableInput):
-        make_plan(URL, URL, minutes=minutes, rate=rate, margin=margin)
+        make_plan(URL, OTHER, minutes=minutes, rate=rate, margin=margin)
 
 
 def test_token_from_env_wins_over_file(tmp_path: Path) -> None:
@@ -107,3 +108,10 @@ def test_token_with_newline_refused_without_being_shown(tmp_path: Path) -> None:
     with pytest.raises(NotAllowed) as caught:
         read_token({"MC_CANARY_TOKEN": "mc_a\nX-Evil: 1"}, tmp_path)
     assert "Evil" not in caught.value.message
+
+
+@pytest.mark.parametrize("same", ["http://127.0.0.1:1/", "HTTP://127.0.0.1:1"])
+def test_make_plan_same_url_on_both_sides_refused(same: str) -> None:
+    """Compared with itself everything is equal, however the URL is written."""
+    with pytest.raises(UnusableInput, match="baseline and candidate at once"):
+        make_plan(URL, ["http://127.0.0.1:2", same], minutes=1)

@@ -99,6 +99,7 @@ def test_run_unreachable_side_could_not_tell(edge: Edge, tmp_path: Path) -> None
         _run([down], [up.url], tmp_path / "a")
     with pytest.raises(CouldNotTell, match=r"candidate http://127.0.0.1:9/: cannot connect"):
         _run([up.url], [down], tmp_path / "b")
+    assert list(tmp_path.iterdir()) == []  # a run that never began leaves no folder
 
 
 def test_run_candidate_that_cannot_undo_holds_in_smoke(edge: Edge, tmp_path: Path) -> None:
@@ -169,7 +170,7 @@ def test_run_into_used_folder_refused(edge: Edge, tmp_path: Path) -> None:
     (tmp_path / "base.lat").write_text("0.1\n")
     base = edge()
     with pytest.raises(UnusableInput, match=r"already has base\.lat"):
-        _run([base.url], [base.url], tmp_path)
+        _run([base.url], [edge().url], tmp_path)
     assert base.probes == 0
 
 

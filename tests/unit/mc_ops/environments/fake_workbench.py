@@ -14,6 +14,8 @@ import sys
 
 from aiohttp import web
 
+_REFUSED = 2
+
 
 async def _migrate() -> None:
     import asyncpg
@@ -24,7 +26,11 @@ async def _migrate() -> None:
         assert len(entry["key_id"]) == 12
         assert len(entry["secret_sha256"]) == 64
     assert "//mc_service:" in os.environ["MC_DATABASE_URL"]
-    connection = await asyncpg.connect(os.environ["MC_DATABASE_ADMIN_URL"])
+    try:
+        connection = await asyncpg.connect(os.environ["MC_DATABASE_ADMIN_URL"])
+    except OSError:
+        print("error: the database refuses MC_DATABASE_ADMIN_URL: OSError", flush=True)
+        sys.exit(_REFUSED)
     level = await connection.fetchval("SHOW wal_level")
     await connection.close()
     print(f"migrated {sorted(credentials)}, wal_level {level}", flush=True)
@@ -32,7 +38,8 @@ async def _migrate() -> None:
 
 def _app() -> web.Application:
     me = {"colour": os.environ["MC_COLOUR"], "replica": os.environ["MC_REPLICA"]}
-    faults = {k: v for k, v in os.environ.items() if k.startswith("MC_FAULT")}
+    names = {"MC_FAULT_SLOW_FACTOR": "slow_factor", "MC_FAULT_ERROR_RATIO": "error_ratio"}
+    faults = {name: float(os.environ[key]) for key, name in names.items() if key in os.environ}
 
     async def health(_: web.Request) -> web.Response:
         return web.json_response(

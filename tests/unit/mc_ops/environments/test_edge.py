@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 import signal
 import socket
@@ -16,10 +17,12 @@ from pathlib import Path
 
 import aiohttp
 import pytest
+from aiohttp import web
 from yarl import URL
 
 from mc_ops.environments import Colour
 from mc_ops.environments.local import edge_control
+from mc_ops.environments.local.edge import Edge, make_server, only_own_words
 from mc_ops.environments.local.edge_control import Route
 from mc_ops.environments.local.layout import Layout
 from mc_ops.errors import CouldNotTell
@@ -334,3 +337,274 @@ def test_control_of_no_edge_is_an_error(layout: Layout) -> None:
         other.bind(str(layout.control_socket()))
         with pytest.raises(CouldNotTell, match="control socket"):
             edge_control.under_way(layout.control_socket())
+
+
+async def raw(port: int, request: bytes) -> tuple[int, bytes]:
+    """Send bytes as they are; the answer's status, and all that came until it was whole."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        writer.write(request)
+        async with asyncio.timeout(60):
+            head = await reader.readuntil(b"\r\n\r\n")
+            length = int(head.lower().partition(b"content-length:")[2].split()[0])
+            return int(head.split()[1]), head + await reader.readexactly(length)
+    finally:
+        writer.close()
+
+
+@asynccontextmanager
+async def counting_replica(port: int, at_once: int = 4) -> AsyncIterator[list[bytes]]:
+    """A replica that serves few requests at once, and notes each request line it got."""
+    lines: list[bytes] = []
+    places = asyncio.Semaphore(at_once)
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        async with places:
+            try:
+                head = await reader.readuntil(b"\r\n\r\n")
+                lines.append(head.split(b"\r\n")[0])
+                if b"100-continue" in head:
+                    writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+                length = head.lower().partition(b"content-length:")[2].split()[:1]
+                await reader.readexactly(int(length[0]) if length else 0)
+            except asyncio.IncompleteReadError:
+                return
+            finally:
+                writer.write(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\n{}")
+                writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", port):
+        yield lines
+
+
+@asynccontextmanager
+async def edge_here(world: World, body_idle_s: float) -> AsyncIterator[list[bytes]]:
+    """An edge in this process that waits `body_idle_s` for a body, over a counting replica."""
+    url = world.layout.url_of("blue-1")
+    edge = Edge(
+        Route(Colour.blue, {Colour.blue: (url,)}),
+        world.layout.home / "edge.json",
+        body_idle_s=body_idle_s,
+    )
+    runner = web.ServerRunner(make_server(edge), shutdown_timeout=1)
+    async with counting_replica(world.layout.port_of("blue-1")) as lines:
+        await edge.open()
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", world.layout.edge_port).start()
+        try:
+            yield lines
+        finally:
+            await runner.cleanup()
+            await edge.close()
+
+
+@pytest.mark.parametrize(
+    ("line", "status"),
+    [
+        (b"GET @127.0.0.1:%d/x", 400),
+        (b"GET http://127.0.0.1:%d/x", 400),
+        (b"POST http://127.0.0.1:%d/x", 400),
+        (b"GET 127.0.0.1:%d", 400),
+        (b"OPTIONS *", 400),
+        (b"GET :%d@x/", 400),
+        (b"GET x", 400),
+        (b"GET /a#b", 400),
+        (b"GET /\xff", 400),
+        (b"CONNECT 127.0.0.1:%d", 405),
+        (b"CONNECT /", 405),
+    ],
+)
+async def test_a_target_that_is_no_path_goes_nowhere(
+    world: World, line: bytes, status: int, port: int
+) -> None:
+    """Nothing in a request line makes the edge connect to another host than its replica."""
+    async with (
+        counting_replica(port) as elsewhere,
+        edge_here(world, body_idle_s=15) as lines,
+    ):
+        target = line.replace(b"%d", str(port).encode())
+        got, answer = await raw(
+            world.layout.edge_port,
+            target + b" HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n",
+        )
+        assert got == status
+        assert b"HTTP/1.1 500" not in answer
+        assert (elsewhere, lines) == ([], [])
+
+
+@pytest.mark.parametrize("path", ["//127.0.0.1:1/x", "/@127.0.0.1:1/", "/?@a:1/", "/a/../b?c=%2e"])
+async def test_a_path_that_looks_like_an_authority_is_only_a_path(world: World, path: str) -> None:
+    """What begins with a slash is the replica's to judge, as it was written."""
+    async with edge_here(world, body_idle_s=15) as lines:
+        request = f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode()
+        assert (await raw(world.layout.edge_port, request))[0] == 200
+        assert lines == [f"GET {path} HTTP/1.1".encode()]
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        b"Authorization: Bearer a\r\nAuthorization: Bearer b\r\n",
+        b"Authorization: Bearer a\r\nauthorization: Bearer a\r\n",
+        b"Authorization: Bearer a, Bearer b\r\n",
+        b"Authorization: Bearer a b\r\n",
+        b"Authorization: \r\n",
+        b"Authorization: Bearer \xff\r\n",
+        b"Authorization: B\xc3\xa4r a\r\n",
+        b"X-Other: \xff\r\n",
+    ],
+)
+async def test_credentials_not_single_and_well_formed_are_a_400(
+    world: World, headers: bytes
+) -> None:
+    """Which of two tokens counts is never left to whoever reads the request next."""
+    async with edge_here(world, body_idle_s=15) as lines:
+        request = b"GET /x HTTP/1.1\r\nHost: x\r\n" + headers + b"\r\n"
+        status, answer = await raw(world.layout.edge_port, request)
+        assert status == 400
+        error = json.loads(answer.partition(b"\r\n\r\n")[2])["error"]
+        assert (error["code"], error["retryable"]) == ("bad-request", False)
+        assert lines == []
+
+
+@pytest.mark.parametrize("value", [b"Bearer", b"bearer mc_ab-1_x/y+z==", b"Basic YTpi"])
+async def test_well_formed_credentials_are_the_services_to_judge(
+    world: World, value: bytes
+) -> None:
+    """The edge knows the form of credentials, not whether they are good."""
+    async with edge_here(world, body_idle_s=15):
+        request = b"GET /x HTTP/1.1\r\nHost: x\r\nAuthorization: " + value + b"\r\n\r\n"
+        assert (await raw(world.layout.edge_port, request))[0] == 200
+
+
+@pytest.mark.parametrize(
+    "begin",
+    [
+        b"Content-Length: 5\r\n\r\n",
+        b"Content-Length: 5\r\nExpect: 100-continue\r\n\r\n",
+        b"Content-Length: 900000\r\n\r\nabc",
+        b"Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n",
+    ],
+)
+async def test_a_body_that_does_not_come_is_a_408_without_a_replica(
+    world: World, begin: bytes
+) -> None:
+    """A client that announces a body and falls silent is told so, and nobody waits with it."""
+    async with edge_here(world, body_idle_s=0.2) as lines:
+        request = b"POST /a2a HTTP/1.1\r\nHost: x\r\n" + begin
+        reader, writer = await asyncio.open_connection("127.0.0.1", world.layout.edge_port)
+        writer.write(request)
+        async with asyncio.timeout(20):
+            line = await reader.readline()
+            while line.startswith(b"HTTP/1.1 100") or line == b"\r\n":
+                line = await reader.readline()
+        writer.close()
+        assert line.split()[1] == b"408"
+        assert lines == []
+
+
+async def test_a_large_body_that_stops_half_way_is_a_408_and_frees_the_replica(
+    world: World,
+) -> None:
+    """What was begun upstream is broken off there, so that its place is free again."""
+    async with edge_here(world, body_idle_s=0.2) as lines:
+        begin = b"POST /a2a HTTP/1.1\r\nHost: x\r\nContent-Length: 65540\r\n\r\n"
+        results = await asyncio.gather(
+            *(raw(world.layout.edge_port, begin + b"x" * 65_537) for _ in range(8))
+        )
+        assert {status for status, _ in results} == {408}
+        assert len(lines) == 8
+        assert (await raw(world.layout.edge_port, b"GET /x HTTP/1.1\r\nHost: x\r\n\r\n"))[0] == 200
+
+
+async def test_a_slow_upload_that_goes_on_is_carried(world: World) -> None:
+    """Only silence ends an upload, not how long all of it takes."""
+    async with edge_here(world, body_idle_s=1.0):
+
+        async def slowly() -> AsyncIterator[bytes]:
+            for _ in range(12):
+                await asyncio.sleep(0.15)
+                yield b"x" * 10
+
+        async with (
+            aiohttp.ClientSession(world.url) as session,
+            session.post("/a2a", data=slowly(), headers={"Content-Length": "120"}) as answer,
+        ):
+            assert answer.status == 200
+
+
+async def test_bodies_that_are_no_http_are_a_400(world: World) -> None:
+    """A broken chunk is the client's fault, and no request of it reaches a replica."""
+    async with edge_here(world, body_idle_s=15) as lines:
+        begin = b"POST /a2a HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+        reader, writer = await asyncio.open_connection("127.0.0.1", world.layout.edge_port)
+        writer.write(begin)
+        await asyncio.sleep(0)
+        writer.write(b"zz\r\nabc\r\n")
+        async with asyncio.timeout(20):
+            assert (await reader.readline()).split()[1] == b"400"
+        writer.close()
+        assert lines == []
+
+
+async def test_two_hundred_silent_clients_do_not_stop_health(world: World) -> None:
+    """They hold no place of a replica, so others are served while they wait."""
+    async with counting_replica(world.layout.port_of("blue-1")) as lines, AsyncExitStack() as stack:
+        world.edge(Route(Colour.blue, {Colour.blue: (world.layout.url_of("blue-1"),)}))
+        await until_answers(world.url)
+        for number in range(200):
+            _, writer = await asyncio.open_connection("127.0.0.1", world.layout.edge_port)
+            stack.callback(writer.close)
+            length = 5 if number % 2 else 900_000
+            writer.write(f"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n".encode())
+            await writer.drain()
+        async with aiohttp.ClientSession(world.url) as session:
+            for _ in range(20):
+                async with asyncio.timeout(10), session.get("/health") as answer:
+                    assert answer.status == 200
+        assert not any(line.startswith(b"POST") for line in lines)
+
+
+async def test_nothing_of_a_request_is_logged(
+    world: World, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Whatever a client sends, good or broken, its words are in no log."""
+    url = world.replica("blue-1")
+    await until_answers(url)
+    world.edge(Route(Colour.blue, {Colour.blue: (url,)}))
+    await until_answers(world.url)
+    port = world.layout.edge_port
+    start = b"POST /sesame HTTP/1.1\r\nHost: x\r\n"
+    for request in (
+        start + b"Authorization: Bearer sesame\x00\r\n\r\n",
+        start + b"Authorization: Bearer sesame\r\nX\x01sesame: 1\r\n\r\n",
+        start + b"Authorization: Bearer sesame\xff\r\nContent-Length: 0\r\n\r\n",
+        b"SES\xffAME /sesame HTTP/1.1\r\n\r\n",
+        b"GET sesame://sesame HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET http://[sesame HTTP/1.1\r\nHost: x\r\n\r\n",
+        start + b"Sesame: " + b"sesame" * 5000 + b"\r\n\r\n",
+        start + b"Transfer-Encoding: chunked\r\n\r\nsesame\r\nsesame\r\n",
+    ):
+        status, _ = await raw(port, request)
+        assert 400 <= status < 500, request
+    world.kill("edge", signal.SIGTERM)
+    told = "".join(capfd.readouterr())
+    assert "edge listens" in told
+    assert "sesame" not in told.lower()
+    assert "Traceback" not in told
+
+
+def test_only_the_type_of_a_foreign_exception_is_logged() -> None:
+    """Other libraries' words, and every traceback, may quote a request."""
+    try:
+        raise ValueError("sesame")
+    except ValueError:
+        info = sys.exc_info()
+    for name in ("aiohttp.server", "asyncio", "mc_ops.edge"):
+        message = "edge listens" if name == "mc_ops.edge" else "about %s"
+        args = () if name == "mc_ops.edge" else ("sesame",)
+        record = logging.LogRecord(name, logging.ERROR, "", 1, message, args, info, None, "sesame")
+        assert only_own_words(record)
+        told = logging.Formatter("%(message)s").format(record)
+        assert "sesame" not in told
+        assert "ValueError" in told

@@ -9,7 +9,15 @@ from pathlib import Path
 import pytest
 
 from mc_ops.environments import Colour, open_environment
-from mc_ops.environments.local.layout import Layout, colour_of, write_atomically
+from mc_ops.environments.local.layout import (
+    Layout,
+    Memory,
+    colour_of,
+    read_json_object,
+    recall,
+    remember,
+    write_atomically,
+)
 from mc_ops.errors import CouldNotTell, UnusableInput
 
 
@@ -25,6 +33,59 @@ def test_home_and_port_are_read_from_the_environment(tmp_path: Path) -> None:
     assert Layout.from_env({}, tmp_path) == Layout(tmp_path.resolve() / ".mc", 8080)
     named = Layout.from_env({"MC_HOME": "/a/b", "MC_EDGE_PORT": "9000"}, tmp_path)
     assert named == Layout(Path("/a/b"), 9000)
+
+
+def test_the_home_is_found_from_a_folder_below(tmp_path: Path) -> None:
+    """The nearest `.mc` upwards is the platform's, as with a repository."""
+    below = tmp_path / "a" / "b"
+    below.mkdir(parents=True)
+    (tmp_path / ".mc").mkdir()
+    assert Layout.from_env({}, below).home == tmp_path / ".mc"
+    (tmp_path / "a" / ".mc").mkdir()
+    assert Layout.from_env({}, below).home == tmp_path / "a" / ".mc"
+    assert Layout.from_env({"MC_HOME": "mine"}, below).home == below / "mine"
+
+
+def test_a_home_of_another_user_is_not_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A `.mc` that somebody made in a shared folder above is passed over."""
+    below = tmp_path / "a"
+    below.mkdir()
+    (tmp_path / ".mc").mkdir()
+    monkeypatch.setattr(os, "geteuid", lambda: (tmp_path / ".mc").stat().st_uid + 1)
+    assert Layout.from_env({}, below).home == below / ".mc"
+
+
+def test_the_port_of_the_last_start_is_remembered(tmp_path: Path) -> None:
+    """Without MC_EDGE_PORT it is the remembered one; a set one wins."""
+    env = {"MC_HOME": str(tmp_path)}
+    assert recall(tmp_path) == Memory()
+    remember(tmp_path, Memory(19080, {Colour.blue: 3}))
+    assert recall(tmp_path) == Memory(19080, {Colour.blue: 3})
+    assert Layout.from_env(env).edge_port == 19080
+    assert Layout.from_env({**env, "MC_EDGE_PORT": "9000"}).edge_port == 9000
+    assert tmp_path / "platform.json" in Layout(home=tmp_path).own_entries
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "{}", '{"edge_port": 1, "replicas": {"red": 1}}'])
+def test_a_damaged_memory_may_be_removed(text: str, tmp_path: Path) -> None:
+    """It names the file, and says that no more than a port and numbers are lost."""
+    (tmp_path / "platform.json").write_text(text)
+    with pytest.raises(CouldNotTell, match=r"platform\.json") as caught:
+        recall(tmp_path)
+    assert caught.value.hint.startswith("remove it")
+
+
+def test_a_damaged_file_gets_its_callers_hint(tmp_path: Path) -> None:
+    """Only the caller knows what the loss of a file would mean; purging is never the default."""
+    (tmp_path / "a.json").write_text("{")
+    with pytest.raises(CouldNotTell) as caught:
+        read_json_object(tmp_path / "a.json", "look at it")
+    assert caught.value.hint == "look at it"
+    with pytest.raises(CouldNotTell) as caught:
+        read_json_object(tmp_path / "a.json")
+    assert "purge" not in caught.value.hint
 
 
 @pytest.mark.parametrize("text", ["http", "0", "80", "65500", "-1", "²"])

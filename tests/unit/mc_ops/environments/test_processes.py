@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -18,6 +19,8 @@ from mc_ops.environments.local.layout import Layout
 from mc_ops.environments.local.processes import (
     ProcessSpec,
     ProcessTable,
+    end_of_whole_lines,
+    find_leader,
     last_lines,
     require_free_port,
 )
@@ -147,9 +150,119 @@ def test_a_damaged_record_is_told(layout: Layout, table: ProcessTable) -> None:
         table.all()
 
 
+@pytest.mark.parametrize(
+    "text",
+    ['{"pid": 0}', "[]", '{"name": "blue-1", "argv": 3}', "\x00"],
+)
+def test_damaged_records_are_listed_and_hide_no_other(
+    text: str, layout: Layout, table: ProcessTable
+) -> None:
+    """Whatever is in one, the others are read, and its process can be recorded anew."""
+    started = table.start(spec(layout, SLEEPS))
+    table.wait_ready([started], 20)
+    (layout.home / "run" / "edge.json").write_text(text)
+    assert table.names() == ["blue-1", "edge"]
+    assert table.damaged() == ["edge"]
+    table.forget("edge")
+    (layout.home / "run" / "blue-1.json").write_text(text)
+    found = find_leader(lambda process: process.pid == started.record.pid)
+    assert found
+    table.adopt("blue-1", found, started.record.port, {})
+    assert table.damaged() == []
+    table.stop(["blue-1"], 5)
+    assert started.record.process() is None
+
+
+@pytest.mark.parametrize("pid", [0, -1, 1, "7", None])
+def test_a_record_of_an_impossible_pid_is_damaged(
+    pid: object, layout: Layout, table: ProcessTable
+) -> None:
+    """A pid that would mean a whole group of processes is never signalled."""
+    started = table.start(spec(layout, SLEEPS))
+    path = layout.home / "run" / "blue-1.json"
+    whole = path.read_text()
+    path.write_text(json.dumps({**json.loads(whole), "pid": pid}))
+    assert table.damaged() == ["blue-1"]
+    path.write_text(whole)
+    table.stop(["blue-1"], 5)
+    assert started.record.process() is None
+
+
+def test_a_failure_shows_what_this_start_wrote(layout: Layout, table: ProcessTable) -> None:
+    """Last words of an earlier start are not shown; status 2 says that its input is unusable."""
+    layout.log_of("blue-1").write_text("an older failure\n")
+    started = table.start(spec(layout, "print('bad setting'); raise SystemExit(2)"))
+    with pytest.raises(UnusableInput, match="status 2") as caught:
+        table.wait_ready([started], 60)
+    assert "blue-1 | bad setting" in caught.value.message
+    assert "older" not in caught.value.message
+
+
+@pytest.mark.parametrize("count", [1, 3, 500, 1000, 5000])
+def test_last_lines_are_whole_however_long(count: int, tmp_path: Path) -> None:
+    """As many lines as were asked for, none of them cut, beyond any block's size."""
+    lines = [f"{number} {'é' * (number % 700)}" for number in range(1000)]
+    (tmp_path / "a.log").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    assert last_lines(tmp_path / "a.log", count) == lines[-count:]
+    (tmp_path / "b.log").write_text("x" * 200_000 + "\n" + "y" * 200_000)
+    assert [len(line) for line in last_lines(tmp_path / "b.log", count)] == [200_000] * min(
+        count, 2
+    )
+    assert end_of_whole_lines(tmp_path / "b.log") == 200_001
+    assert last_lines(tmp_path / "b.log", count, end=200_001) == ["x" * 200_000]
+    assert last_lines(tmp_path / "b.log", count, start=200_001) == ["y" * 200_000]
+
+
+def test_the_port_of_another_platform_is_told_with_its_home(
+    layout: Layout, table: ProcessTable, port: int
+) -> None:
+    """Its owner is named with the MC_HOME that it was started for."""
+    listens = (
+        f"import socket, time; s = socket.create_server(('127.0.0.1', {port})); "
+        "print('awake', flush=True); time.sleep(60)"
+    )
+    env = {**os.environ, "MC_HOME": "/other/home", "MC_PORT": str(port), "MC_EDGE_STATE_FILE": "x"}
+    table.wait_ready([table.start(replace(spec(layout, listens), env=env))], 20)
+    with pytest.raises(UnusableInput, match="the edge of an MC Platform, MC_HOME=/other/home") as c:
+        require_free_port("edge", port)
+    assert "MC_HOME=/other/home mcctl down" in c.value.hint
+    table.stop(["blue-1"], 5)
+
+
 def test_last_lines_of_no_file_and_of_none_wanted(tmp_path: Path) -> None:
     """No log has no lines, and zero lines are none."""
     assert last_lines(tmp_path / "none.log", 5) == []
     (tmp_path / "a.log").write_text("1\n2\n3\n")
     assert last_lines(tmp_path / "a.log", 2) == ["2", "3"]
     assert last_lines(tmp_path / "a.log", 0) == []
+
+
+def test_logs_and_records_are_private_whatever_the_umask(
+    layout: Layout, table: ProcessTable
+) -> None:
+    """Only their owner reads them, and a log that was open to others is closed to them."""
+    before = os.umask(0)
+    try:
+        table.wait_ready([table.start(spec(layout, SLEEPS))], 20)
+        log, record = layout.log_of("blue-1"), layout.home / "run" / "blue-1.json"
+        assert [path.stat().st_mode & 0o777 for path in (log, record)] == [0o600, 0o600]
+        table.stop(["blue-1"], 5)
+        log.chmod(0o644)
+        with log.open("ab") as file:
+            file.truncate(21_000_000)
+        table.start(spec(layout, SLEEPS))
+        rotated = log.with_suffix(".log.1")
+        assert [path.stat().st_mode & 0o777 for path in (log, rotated)] == [0o600, 0o600]
+    finally:
+        os.umask(before)
+        table.stop(["blue-1"], 5)
+
+
+def test_a_log_that_is_a_link_is_refused(layout: Layout, table: ProcessTable) -> None:
+    """A link in a log's place would let its target be written to and its mode be changed."""
+    target = layout.home / "elsewhere"
+    target.write_text("")
+    layout.log_of("blue-1").symlink_to(target)
+    with pytest.raises(CouldNotTell, match=r"blue-1\.log"):
+        table.start(spec(layout, SLEEPS))
+    assert target.read_text() == ""

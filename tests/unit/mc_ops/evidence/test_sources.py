@@ -152,7 +152,8 @@ def test_checkpoint_without_the_ledgers_key_is_declared(tmp_path: Path) -> None:
     with _service(ANSWERS) as url:
         *_, ledger = service_parts(url, tmp_path / "absent.pub")
     assert ledger.controls[0].status is Status.declared
-    assert "public key can't be read" in ledger.controls[0].reason
+    key = tmp_path / "absent.pub"
+    assert f"public key {key} can't be read" in ledger.controls[0].reason
 
 
 def test_canary_is_claimed_with_its_label(tmp_path: Path) -> None:

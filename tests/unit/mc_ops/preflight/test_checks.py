@@ -73,19 +73,27 @@ class Workbench:
     def __init__(self, colour: str = "blue", *, guarded: bool = True, delivers: bool = True):
         self.colour, self.guarded, self.delivers = colour, guarded, delivers
         self.health, self.missing, self.answered = "ok", "", 0
+        self.faults: dict[str, float] = {}
+        self.open_doors: tuple[str, ...] = ()
+        self.knocked: list[str] = []
 
     def __call__(self, method: str, path: str, given: str, body: bytes) -> tuple[int, str]:
         if path == "/health":
             code = 503 if self.health == "unavailable" else 200
             said = {"status": self.health, "colour": self.colour, "replica": f"{self.colour}-1"}
-            return code, json.dumps({**said, "version": "1"})
+            return code, json.dumps({**said, "version": "1", "faults": self.faults})
         if path == "/metrics":
             names = [name for name in METRICS if name != self.missing]
             lines = [f"# TYPE {name} counter" for name in names]
-            lines.append(f'mc_a2a_requests_total{{status="success",tenant="C"}} {self.answered}.0')
+            counted = 'mc_a2a_requests_total{status="success",tenant='
+            lines.append(f'{counted}"CANARY"}} {self.answered}.0')
+            lines.append(f'{counted}"TENANT_001"}} {self.answered + 1000}.0')
             sent = self.answered if self.delivers else 0
             lines.append(f'mc_siem_requests_total{{status="success"}} {sent}.0')
             return 200, "\n".join(lines) + "\n"
+        self.knocked.append(path)
+        if path in self.open_doors:
+            return 200, "{}"
         if self.guarded and given != f"Bearer {TOKEN}":
             return 401, "{}"
         if b"SendMessage" in body:
@@ -209,6 +217,47 @@ def test_doors_that_let_strangers_in_fail(
     assert admits(client, safe, wrong_secret(TOKEN)).status is Status.failed
 
 
+@pytest.mark.parametrize("door", ["/", "/a2a", "/v1/message:send", "/graphql"])
+def test_one_open_door_fails(
+    client: httpx.Client, serve: Callable[[Answer], str], door: str
+) -> None:
+    """Each way in is knocked on, and the one that is open is named."""
+    bench = Workbench()
+    bench.open_doors = (door,)
+    result = refuses(client, Target("blue-1", serve(bench)), "no-token", {})
+    assert set(bench.knocked) == {"/", "/a2a", "/v1/message:send", "/graphql"}
+    assert (result.status, result.detail) == (
+        Status.failed,
+        f"{door} answered 200, expected 401",
+    )
+
+
+def test_door_that_is_unavailable_is_knocked_on_again(
+    client: httpx.Client, serve: Callable[[Answer], str]
+) -> None:
+    """A 503 now and then says nothing about who is let in; one that stays is a failure."""
+    bench, turns = Workbench(), iter(range(1000))
+
+    def shaky(method: str, path: str, given: str, body: bytes) -> tuple[int, str]:
+        return (503, "{}") if next(turns) % 2 == 0 else bench(method, path, given, body)
+
+    target = Target("blue-1", serve(shaky))
+    assert refuses(client, target, "no-token", {}).status is Status.passed
+    assert admits(client, target, TOKEN).status is Status.passed
+    down = Target("blue-2", serve(lambda *_: (503, "{}")))
+    assert refuses(client, down, "no-token", {}).status is Status.failed
+    assert admits(client, down, TOKEN).detail == "answered 503, expected 200"
+
+
+def test_good_token_is_tried_where_clients_go(
+    client: httpx.Client, serve: Callable[[Answer], str]
+) -> None:
+    """The admitted knock goes to /a2a."""
+    bench = Workbench()
+    assert admits(client, Target("blue-1", serve(bench)), TOKEN).status is Status.passed
+    assert bench.knocked == ["/a2a"]
+
+
 def test_health_and_metrics(client: httpx.Client, serve: Callable[[Answer], str]) -> None:
     """A status that is not ok and a missing metric fail by name; silence is unknown."""
     bench = Workbench()
@@ -245,6 +294,7 @@ def test_edge_served_by_the_colour(client: httpx.Client, serve: Callable[[Answer
             colour=colour,
             replicas=replicas,
             token=TOKEN,
+            tenant="CANARY",
             patience_s=0.3,
         )
         return {result.name: result.status for result in results}
@@ -254,6 +304,34 @@ def test_edge_served_by_the_colour(client: httpx.Client, serve: Callable[[Answer
     assert wrong["edge-serves-colour"] is Status.failed
     assert wrong["answered-by-green"] is Status.failed
     assert check("green", "green")["siem-delivered"] is Status.failed
+    blue.faults = {"slow_factor": 1.01}
+    assert check("blue", "blue")["no-faults-blue"] is Status.failed
+    assert check("green", "green")["no-faults-green"] is Status.passed
+
+
+def test_edge_that_sends_some_elsewhere_fails(
+    client: httpx.Client, serve: Callable[[Answer], str]
+) -> None:
+    """One request in ten that another colour answers is found out, and counted."""
+    blue, green = Workbench("blue"), Workbench("green")
+    turns = iter(range(10_000))
+
+    def edge(method: str, path: str, given: str, body: bytes) -> tuple[int, str]:
+        stray = b"SendMessage" in body and next(turns) % 10 == 9
+        return (green if stray else blue)(method, path, given, body)
+
+    results = check_edge(
+        client,
+        edge_url=serve(edge),
+        colour="blue",
+        replicas=[Target("blue-1", serve(blue)), Target("green-1", serve(green))],
+        token=TOKEN,
+        tenant="CANARY",
+        patience_s=0.3,
+    )
+    said = {result.name: result for result in results}
+    assert said["requests-answered"].status is Status.passed
+    assert said["answered-by-blue"].detail == "blue answered 18 of 20 requests"
 
 
 async def test_database_unreachable_is_unknown_and_quotes_no_password() -> None:

@@ -30,7 +30,7 @@ def test_parse_whole_runbook() -> None:
         '```sh step=one title="Do it" timeout=20m repeat=safe\ntrue\n```\n'
         "```sh check=one timeout=5s\ntest 1\n```\n"
         "```sh undo=one on=failure,interrupt until=two\nfalse\n```\n"
-        "> If it fails: look\n> here.\n\n"
+        "> If it fails: look\n> here.\n\n> If it fails with exit 1: it was\n> held.\n\n"
         "```sh\nkubectl get pods\n```\n" + "```sh step=two\ntrue\n```\n> **If it fails:** give up\n"
     )
     runbook, problems = parse(text.encode(), "demo.md")
@@ -39,6 +39,8 @@ def test_parse_whole_runbook() -> None:
     one, two = runbook.steps
     assert (one.title, one.script.timeout_s, one.repeat) == ("Do it", 1200.0, Repeat.safe)
     assert (one.section, one.advice, two.advice) == ("First part", "look here.", "give up")
+    assert (one.advice_for(1), one.advice_for(3)) == ("it was held.", "look here.")
+    assert two.advice_for(1) == "give up"
     assert one.check is not None
     assert one.check.timeout_s == 5.0
     assert one.undo is not None
