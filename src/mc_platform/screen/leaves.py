@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +19,13 @@ from mc_platform.screen.findings import OPAQUE_FILE, SCREENING_LIMIT
 KEY = -1
 MAX_DEPTH = 64
 _MAX_INT_BITS = 4096
+# From here on a number's whole part is long enough for a card.
+_LONG_WHOLE = 1e11
+_CHARSET = re.compile(r";\s*charset\s*=\s*[\"']?([^\s;\"']*)", re.IGNORECASE)
+_READABLE = frozenset({"utf-8", "utf8", "ascii", "us-ascii", ""})
+# UTF-7 is ASCII that a reader may decode to something else: its mark, or a page that names it.
+_UTF7 = re.compile(r"\A\s*\+/v|(?i:charset|encoding)\s*=\s*[\"']?\s*(?i:utf-?7)")
+_UTF7_WITHIN = 4096
 # The keys of A2A itself; what else stands at a part's top is the sender's, and is looked at.
 _PART_KEYS = frozenset(
     {"text", "data", "raw", "url", "filename", "mediaType", "metadata", "kind", "file"}
@@ -98,11 +106,12 @@ def number_text(value: Any) -> str | None:
     """A number as the string that is looked at and redacted; None if it is too long to print.
 
     Numbers of a protobuf Struct are floats: 4111111111111111.0 is the integer that was sent.
-    The digits of a true fraction are a measure, no identifier.
+    The digits of a small true fraction are a measure, no identifier; those before a point are
+    looked at where there are many.
     """
     if isinstance(value, float):
         if not value.is_integer():
-            return f"{value:.6g}"
+            return repr(value) if abs(value) >= _LONG_WHOLE else f"{value:.6g}"
         value = int(value)
     if isinstance(value, int) and value.bit_length() > _MAX_INT_BITS:
         return None  # Python refuses to print integers of many thousand digits
@@ -110,8 +119,13 @@ def number_text(value: Any) -> str | None:
 
 
 def decode_text(raw: str, media_type: object) -> str | None:
-    """The text of an inline file, or None unless it is UTF-8 text by type and by content."""
+    """The text of an inline file, or None unless it is UTF-8 text by type and by content.
+
+    A file that declares another charset is not read: its reader would see something else.
+    """
     if not isinstance(media_type, str) or not media_type.strip().lower().startswith("text/"):
+        return None
+    if not all(name.lower() in _READABLE for name in _CHARSET.findall(media_type)):
         return None
     try:
         plain = raw.replace("-", "+").replace("_", "/")  # URL-safe base64 is accepted, too
@@ -119,7 +133,7 @@ def decode_text(raw: str, media_type: object) -> str | None:
     except (binascii.Error, ValueError):
         return None
     # Zero bytes are the mark of UTF-16 or of something that is no text at all.
-    return None if "\0" in text else text
+    return None if "\0" in text or _UTF7.search(text[:_UTF7_WITHIN]) else text
 
 
 def encode_text(text: str) -> str:

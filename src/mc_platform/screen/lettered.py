@@ -11,18 +11,29 @@ from stdnum import iban
 from mc_platform.screen.findings import IBAN, NATIONAL_ID, Budget, Finding
 from mc_platform.screen.national_ids import CONTEXT, LETTERED_RULES, VALIDATORS, LetteredRule
 
-IBAN_SHAPE = r"(?i)[A-Z]{2}\d{2}[ \-]?(?:[A-Z0-9][ \-]?){10}"
+# Between groups: a space or hyphen, or what is put in its place to break the pattern.
+_BETWEEN = r"[ \-\t\n\r\v\f_.]*"
+IBAN_SHAPE = rf"(?i)[A-Z]{{2}}\d{{2}}(?:{_BETWEEN}[A-Z0-9]){{11}}"
 _COUNTRY = re2.compile(r"(?i)[A-Z]{2}\d{2}")
-_GROUPS = re.compile(r"[A-Za-z0-9]+(?:[ \-][A-Za-z0-9]+)*")
+_GROUPS = re.compile(r"[A-Za-z0-9]+(?:[ \-]{1,2}[A-Za-z0-9]+)*")
 _GROUP_END = re.compile(r"[A-Za-z0-9](?![A-Za-z0-9])")
-_IBAN_CHARS = range(15, 44)  # 34 at most, and a separator after every fourth
+_IBAN_CHARS = range(15, 52)  # 34 at most, and separators after every fourth
 _CONTEXT_CHARS = 48
-_COMPILED = {rule.shape: re2.compile(rule.shape) for rule in LETTERED_RULES}
+_FOLDED = {ord(char): " " for char in "\t\n\r\v\f_."}
+
+
+def lettered_shape(rule: LetteredRule) -> str:
+    """A rule's shape, with every optional separator widened to all that may stand for it."""
+    return re.sub(r"\[ \\-\]\?|\[ \]\?| \?", lambda _: _BETWEEN, rule.shape)
+
+
+_COMPILED = {rule.shape: re2.compile(lettered_shape(rule)) for rule in LETTERED_RULES}
 
 
 def find_ibans(text: str, budget: Budget) -> Iterator[Finding]:
     """Account numbers whose check digits and national structure hold."""
     done = 0
+    text = text.translate(_FOLDED)
     for match in _COUNTRY.finditer(text):
         start = match.start()
         if start < done or not _begins(text, start):
@@ -56,6 +67,8 @@ def find_lettered_ids(rule: LetteredRule, text: str, key: str, budget: Budget) -
         if rule.named and CONTEXT.search(named) is None:
             continue
         budget.spend()
-        if VALIDATORS[rule.name](match.group()):
+        if VALIDATORS[rule.name](match.group()) or VALIDATORS[rule.name](
+            match.group().translate(_FOLDED).replace(" ", "")
+        ):
             detector = "shape.gb.nino" if rule.name == "gb.nino" else f"stdnum.{rule.name}"
             yield Finding(NATIONAL_ID, start, end, 0.85, detector)

@@ -1,7 +1,7 @@
 """Text as a reader would see it, with the way back to the characters that were sent.
 
-Compatibility forms become plain ones (NFKC), invisible characters vanish, every script's digits
-become ASCII digits, every dash a hyphen, every space a space. Look-alike letters of other
+Compatibility forms become plain ones (NFKC), invisible characters, control characters other than
+white space, and combining marks vanish, every script's digits become ASCII digits, every dash a hyphen, every space a space. Look-alike letters of other
 scripts are left as they are (a deeper screening is to fold them).
 """
 
@@ -13,7 +13,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-_NON_ASCII = re.compile(r"[^\x00-\x7f]")
+_CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f]")
+_TO_FOLD = re.compile(r"[^\x09-\x0d\x20-\x7e]")
+# Categories of what is not seen by itself: format characters, controls, combining marks.
+_UNSEEN = frozenset({"Cf", "Cc", "Mn", "Me"})
 # Invisible without being of category Cf: joiners, fillers, variation selectors.
 _BLANKS = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180f\u3164\uffa0")
 _MINUS = "\u2212"
@@ -21,26 +24,34 @@ _MINUS = "\u2212"
 
 @dataclass(frozen=True, slots=True)
 class Normalised:
-    """A normalised string; `origin[i]` is where its character `i` came from, None: unmoved."""
+    """A normalised or decoded string, with the way back.
+
+    Attributes:
+        text: As a reader would see it.
+        origin: Where each character came from; None: unmoved.
+        ends: Where what became each character ended; None: one character further.
+    """
 
     text: str
     origin: Sequence[int] | None = None
+    ends: Sequence[int] | None = None
 
     def span(self, start: int, end: int) -> tuple[int, int]:
         """A span of the normalised string as a span of the original one."""
         if self.origin is None:
             return start, end
-        return self.origin[start], self.origin[end - 1] + 1
+        stop = self.origin[end - 1] + 1 if self.ends is None else self.ends[end - 1]
+        return self.origin[start], stop
 
 
 def normalise(text: str) -> Normalised:
     """Fold a string; ASCII, the common case, is returned as it is."""
-    if text.isascii():
+    if text.isascii() and (text.isprintable() or _CONTROL.search(text) is None):
         return Normalised(text)
     pieces: list[str] = []
     origin: list[int] = []
     position = 0
-    for match in _NON_ASCII.finditer(text):
+    for match in _TO_FOLD.finditer(text):
         at = match.start()
         if at > position:
             pieces.append(text[position:at])
@@ -57,7 +68,9 @@ def normalise(text: str) -> Normalised:
 @lru_cache(maxsize=8192)
 def _fold(char: str) -> str:
     category = unicodedata.category(char)
-    if category == "Cf" or char in _BLANKS or "\ufe00" <= char <= "\ufe0f" or char >= "\U000e0000":
+    if char == "\x85":
+        return "\n"
+    if category in _UNSEEN or char in _BLANKS or char >= "\U000e0000":
         return ""
     if category == "Cs":
         return "\ufffd"  # a lone surrogate cannot be encoded for re2

@@ -1,0 +1,92 @@
+"""Payment cards: issuers' prefixes, cards' groupings and Luhn's checksum (stdnum)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from decimal import Decimal
+
+from stdnum import luhn
+
+from mc_platform.screen.findings import PAYMENT_CARD, Budget, Finding
+from mc_platform.screen.windows import (
+    CARD_LAYOUTS,
+    CARD_LAYOUTS_OF_TWO,
+    FOREIGN,
+    LIGHT,
+    USUAL,
+    Window,
+)
+
+CARD_MIN_DIGITS = 12
+_GLUED_MIN_DIGITS = 13
+# `4.111111111111111e15`: a spreadsheet's way to write a card's number.
+SCIENTIFIC = r"\d\.\d{8,18}[eE]\+?1[1-8]"
+_SCIENTIFIC = re.compile(r"(?<![0-9.])" + SCIENTIFIC + r"(?!\d)", re.ASCII)
+_DETECTOR = "stdnum.luhn"
+# Prefixes as issued (ISO/IEC 7812), with the lengths in which they occur.
+_ISSUERS = (
+    (re.compile(r"4"), frozenset({13, 16, 18, 19})),
+    (re.compile(r"5[1-5]|222[1-9]|22[3-9]|2[3-6]|27[01]|2720"), frozenset({16})),
+    (re.compile(r"3[47]"), frozenset({15})),
+    (re.compile(r"30[0-5]|3095|3[689]"), frozenset(range(14, 20))),
+    (re.compile(r"35(?:2[89]|[3-8])"), frozenset(range(16, 20))),
+    (re.compile(r"2131|1800"), frozenset({15})),
+    (re.compile(r"6011|64[4-9]|65|62|81|60|82|508|63[6-9]"), frozenset(range(16, 20))),
+    (re.compile(r"220[0-4]|9792"), frozenset(range(16, 20))),
+    (re.compile(r"50|5[6-8]|63|67"), frozenset(range(12, 20))),
+)
+
+
+def find_card(window: Window, budget: Budget, *, named: bool) -> Finding | None:
+    """The card in a window, if it is one.
+
+    Args:
+        window: Digits and their grouping.
+        budget: What validation may still cost.
+        named: Whether a word says that it is a card: then any grouping and issuer will do,
+            unless letters or foreign separators make it doubtful.
+    """
+    length = len(window.digits)
+    if length < CARD_MIN_DIGITS:
+        return None
+    usual = (
+        len(window.sizes) == 1
+        or window.sizes in CARD_LAYOUTS
+        or len(window.sizes) == length
+        or (window.sizes in CARD_LAYOUTS_OF_TWO and (named or window.separators == USUAL))
+    )
+    strict = window.glued or window.separators != USUAL
+    if (strict or not named) and (window.fraction or not is_issued(window.digits)):
+        return None
+    if not usual and (not named or window.glued or window.separators == FOREIGN):
+        return None
+    if window.glued and length < _GLUED_MIN_DIGITS:
+        return None
+    budget.spend()
+    if not _valid(window.digits):
+        return None
+    # One in ten of a table's figures would do: there a card must stand next to another.
+    lone = not any(is_issued(digits) and _valid(digits) for digits in window.beside)
+    if window.column and not named and lone:
+        return None
+    sure = 0.95 if named else 0.75 if window.glued or window.separators >= LIGHT else 0.85
+    return Finding(PAYMENT_CARD, window.start, window.end, sure, _DETECTOR)
+
+
+def find_scientific(text: str, budget: Budget) -> Iterator[Finding]:
+    """Cards written with an exponent."""
+    for match in _SCIENTIFIC.finditer(text):
+        budget.spend()
+        digits = str(int(Decimal(match[0])))
+        if is_issued(digits) and _valid(digits):
+            yield Finding(PAYMENT_CARD, match.start(), match.end(), 0.75, _DETECTOR)
+
+
+def is_issued(digits: str) -> bool:
+    """Whether an issuer has numbers of this beginning and length."""
+    return any(len(digits) in lengths and prefix.match(digits) for prefix, lengths in _ISSUERS)
+
+
+def _valid(digits: str) -> bool:
+    return len(set(digits)) > 1 and bool(luhn.is_valid(digits))

@@ -1,0 +1,251 @@
+"""Runs of digits, cut into groups, and the windows of whole groups that may be an identifier.
+
+Whatever is neither letter nor digit may stand between two groups; how unusual it is, a window
+says, so that a column of figures is held to more than a card in its usual notation.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import groupby, pairwise
+
+import re2
+
+from mc_platform.screen.findings import Budget
+
+# For the prefilter, which knows letters beyond ASCII at a cost only: looser, never tighter.
+RUN_SHAPE = r"(?:\d[^0-9A-Za-z]*){6}\d"
+MIN_DIGITS, MAX_DIGITS = 7, 19
+# Possessive, so that it never backtracks.
+_RUN = re.compile(r"[0-9](?:[\W_]{0,4}+[0-9]){6,}+")
+_GROUP = re.compile(r"[0-9]+")
+_UUID = re2.compile(r"(?i)[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+_UUID_DASHES = 4
+_MAX_GROUPS = 8
+_GROUPS_PER_UNIT = 32  # a run of very many groups costs even where nothing is validated
+_SPELLED_MIN = 12
+_SERIES_MIN = 7  # a card of four groups with a date or code on either side is no series
+_CARD_GROUPS = 4
+_DIGEST_CHARS = frozenset({32, 40, 56, 64, 96, 128})
+_HEX = re.compile(r"[0-9a-fA-F]*+")
+_HEX_REVERSED_CHARS = 128
+_USUAL = re.compile(r"[ .\-/()_]{1,3}")
+_COMMON = frozenset({" ", "-", "."})
+_LIGHT = re.compile(r"[\s.\-/()_]{1,4}")
+_FOLDED = {ord(char): " " for char in "\t\n\v\f\r\x85"} | {ord("_"): "-"}
+
+CARD_LAYOUTS = frozenset(
+    {
+        (4, 4, 4, 4),
+        (4, 4, 4, 4, 3),
+        (4, 4, 4, 4, 2),
+        (4, 4, 4, 4, 1),
+        (4, 4, 4),
+        (4, 4, 4, 1),
+        (4, 4, 4, 3),
+        (4, 6, 5),
+        (4, 6, 4),
+        (4, 5, 6),
+    }
+)
+# Two order numbers next to each other look the same: not where they are values of a list.
+CARD_LAYOUTS_OF_TWO = frozenset({(8, 8), (6, 13)})
+
+USUAL, LIGHT, FOREIGN = 0, 1, 2
+"""What separates the groups: an identifier's notation, other white space, anything else."""
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Consecutive groups of one run.
+
+    Attributes:
+        start: First digit.
+        end: One past the last digit.
+        starts: Where each group begins.
+        digits: The digits of all groups.
+        sizes: How many digits each group has.
+        layout: Sizes and separators, as in `3-2-4`.
+        fraction: Whether it is what follows a decimal point.
+        glued: Whether a letter touches it.
+        separators: `USUAL`, `LIGHT` or `FOREIGN`.
+        column: Whether it is cut from a long series of groups of one size with such separators.
+        beside: In a column, the digits of as many groups just before and just after.
+    """
+
+    start: int
+    end: int
+    starts: tuple[int, ...]
+    digits: str
+    sizes: tuple[int, ...]
+    layout: str
+    fraction: bool
+    glued: bool
+    separators: int
+    column: bool = False
+    beside: tuple[str, ...] = ()
+
+
+def fold_separators(text: str) -> str:
+    """Line breaks and tabs as spaces, underscores as hyphens; every character keeps its place."""
+    return text.translate(_FOLDED)
+
+
+def digit_runs(text: str) -> Iterator[tuple[int, int]]:
+    """The stretches of digits and what separates them; UUIDs are left out."""
+    uuids = (
+        [match.span() for match in _UUID.finditer(text)] if text.count("-") >= _UUID_DASHES else []
+    )
+    ahead = 0
+    for run in _RUN.finditer(text):
+        start, end = run.span()
+        while ahead < len(uuids) and uuids[ahead][1] <= start:
+            ahead += 1
+        at = ahead
+        while at < len(uuids) and uuids[at][0] < end:
+            if uuids[at][0] > start:
+                yield start, uuids[at][0]
+            start = uuids[at][1]
+            at += 1
+        if start < end:
+            yield start, end
+
+
+def windows(
+    text: str, start: int, end: int, budget: Budget, *, named: Callable[[], bool]
+) -> list[Window]:
+    """Windows of whole groups, longest first from each group, and the spelled stretches.
+
+    Where the separators are not usual, only cards' groupings are cut out, unless a word names
+    the number and they are light: a table of thousands of figures is one run.
+
+    Args:
+        text: The normalised string.
+        start: Where the run begins.
+        end: One past its end.
+        budget: What many groups cost.
+        named: Tells whether a word says what the number is.
+    """
+    groups = [match.span() for match in _GROUP.finditer(text, start, end)]
+    budget.spend(len(groups) // _GROUPS_PER_UNIT)
+    found = []
+    gaps = [_separators(text[one[1] : other[0]]) for one, other in pairwise(groups)]
+    series = _series(groups)
+    if len(groups) > _MAX_GROUPS:
+        for first, last in _spelled(groups):
+            if last - first <= MAX_DIGITS:
+                sizes = tuple([stop - begin for begin, stop in groups[first:last]])
+                if MIN_DIGITS <= sum(sizes) <= MAX_DIGITS:
+                    separators = max(gaps[first : last - 1])
+                    found.append(_window(text, groups, first, sizes, separators, series=False))
+    for first in range(len(groups)):
+        for sizes, separators in reversed(_cuts(groups, gaps, first, named)):
+            in_series = series[first] >= _SERIES_MIN
+            found.append(_window(text, groups, first, sizes, separators, series=in_series))
+    return found
+
+
+def _cuts(
+    groups: list[tuple[int, int]], gaps: list[int], first: int, named: Callable[[], bool]
+) -> list[tuple[tuple[int, ...], int]]:
+    """The sizes and separators of what may be cut out from one group on, shortest first."""
+    cuts: list[tuple[tuple[int, ...], int]] = []
+    sizes: tuple[int, ...] = ()
+    digits, separators = 0, USUAL
+    for at in range(first, min(len(groups), first + _MAX_GROUPS)):
+        if at > first and gaps[at - 1] > separators:
+            separators = gaps[at - 1]
+        begin, stop = groups[at]
+        digits += stop - begin
+        if digits > MAX_DIGITS:
+            break
+        sizes = (*sizes, stop - begin)
+        if digits >= MIN_DIGITS and (
+            separators == USUAL
+            or sizes in CARD_LAYOUTS
+            or sizes in CARD_LAYOUTS_OF_TWO
+            or (separators == LIGHT and named())
+        ):
+            cuts.append((sizes, separators))
+    return cuts
+
+
+def _separators(between: str) -> int:
+    if between in _COMMON or _USUAL.fullmatch(between):
+        return USUAL
+    return FOREIGN if _LIGHT.fullmatch(between) is None else LIGHT
+
+
+def _series(groups: list[tuple[int, int]]) -> list[int]:
+    """For each group, how many neighbours in a row have four digits like itself, with it."""
+    lengths: list[int] = []
+    for four, members in groupby(groups, lambda group: group[1] - group[0] == _CARD_GROUPS):
+        count = sum(1 for _ in members)
+        lengths += [count if four else 0] * count
+    return lengths
+
+
+def _beside(text: str, groups: list[tuple[int, int]], first: int, last: int) -> Iterator[str]:
+    count = last - first
+    for low, high in ((first - count, first), (last, last + count)):
+        if low >= 0 and high <= len(groups):
+            yield "".join(text[begin:stop] for begin, stop in groups[low:high])
+
+
+def _glued(text: str, start: int, end: int) -> bool:
+    return (start > 0 and text[start - 1].isalnum()) or (end < len(text) and text[end].isalnum())
+
+
+def in_digest(text: str, start: int, end: int) -> bool:
+    """Whether digits stand in a hexadecimal token that has the length of a digest or id."""
+    before = _HEX.match(text[max(0, start - _HEX_REVERSED_CHARS) : start][::-1])
+    after = _HEX.match(text, end, end + _HEX_REVERSED_CHARS)
+    if before is None or after is None:
+        return False
+    low, high = start - before.end(), after.end()
+    return high - low in _DIGEST_CHARS and not _glued(text, low, high)
+
+
+def _spelled(groups: list[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+    """Stretches of single digits, and the run as a whole."""
+    first = 0
+    for index, (begin, stop) in enumerate([*groups, (0, 0)]):
+        if stop - begin == 1:
+            continue
+        if index - first >= _SPELLED_MIN:
+            yield first, index
+        first = index + 1
+    yield 0, len(groups)
+
+
+def _window(
+    text: str,
+    groups: list[tuple[int, int]],
+    first: int,
+    sizes: tuple[int, ...],
+    separators: int,
+    *,
+    series: bool,
+) -> Window:
+    last = first + len(sizes)
+    chosen = groups[first:last]
+    start, end = chosen[0][0], chosen[-1][1]
+    layout = [str(sizes[0])]
+    for (_, before), (begin, stop) in pairwise(chosen):
+        layout += (text[before:begin], str(stop - begin))
+    column = series and separators != USUAL
+    return Window(
+        start=start,
+        end=end,
+        starts=tuple([begin for begin, _ in chosen]),
+        digits="".join([text[begin:stop] for begin, stop in chosen]),
+        sizes=sizes,
+        layout=fold_separators("".join(layout)),
+        fraction=first > 0 and len(chosen) == 1 and text[start - 1] == ".",
+        glued=_glued(text, start, end),
+        separators=separators,
+        column=column,
+        beside=tuple(_beside(text, groups, first, last)) if column else (),
+    )
