@@ -17,6 +17,10 @@ TASKS = {
         "status": {"state": "TASK_STATE_COMPLETED"},
         "artifacts": [{"parts": [{"data": {"x": int("9" * 400)}}]}],
     },
+    "many-parts": {
+        "status": {"state": "TASK_STATE_COMPLETED"},
+        "artifacts": [{"parts": [{"text": "x"}] * 2000}],
+    },
     "no-part": {
         "status": {"state": "TASK_STATE_COMPLETED"},
         "artifacts": [{"parts": [{"text": 7}]}],

@@ -49,7 +49,8 @@ def hostile(start_platform, tmp_path_factory, wait_until):
 
 
 @pytest.mark.parametrize(
-    "what", ["state", "artifact-text", "artifact-number", "big-number", "no-part", "deep"]
+    "what",
+    ["state", "artifact-text", "artifact-number", "big-number", "many-parts", "no-part", "deep"],
 )
 def test_a_malformed_reply_is_the_agents_failure_and_leaks_nothing(hostile, what, wait_until):
     """It is told as such at once, its text is nowhere, and the tenant's tasks stay readable."""

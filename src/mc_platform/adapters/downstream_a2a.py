@@ -19,6 +19,8 @@ from mc_platform.model.label import Part
 
 _MAX_REPLY_BYTES = 4 * 1_048_576
 _STATES = frozenset(pb.TaskState.keys())
+_MAX_ARTIFACTS = 16
+_MAX_PARTS = 1000  # screening joins neighbours, and one thread does it
 _DONE = "TASK_STATE_COMPLETED"
 _HEADERS = {"A2A-Version": "1.0", "Content-Type": "application/json"}
 
@@ -115,6 +117,8 @@ def _parts_of(body: Any) -> tuple[Part, ...]:
         known = state if isinstance(state, str) and state in _STATES else "unknown"
         raise AgentFailed(f"the agent's task is in state {known}")
     artifacts = task.get("artifacts") or []
+    if isinstance(artifacts, list) and len(artifacts) > _MAX_ARTIFACTS:
+        raise AgentFailed(f"the agent's task has {len(artifacts)} artifacts")
     if not isinstance(artifacts, list) or not all(isinstance(item, dict) for item in artifacts):
         raise AgentFailed("the agent's task has no list of artifacts")
     parts = [part for artifact in artifacts for part in _checked(artifact.get("parts"))]
@@ -126,6 +130,8 @@ def _parts_of(body: Any) -> tuple[Part, ...]:
 def _checked(parts: Any) -> tuple[Part, ...]:
     if not isinstance(parts, list) or not all(isinstance(part, dict) for part in parts):
         raise AgentFailed("the agent's reply has no list of parts")
+    if len(parts) > _MAX_PARTS:
+        raise AgentFailed(f"the agent's reply has {len(parts)} parts, the limit is {_MAX_PARTS}")
     try:
         for part in parts:
             ParseDict(part, pb.Part(), ignore_unknown_fields=True)

@@ -118,8 +118,7 @@ def windows(
 ) -> list[Window]:
     """Windows of whole groups, longest first from each group, and the spelled stretches.
 
-    Where the separators are not usual, only cards' groupings are cut out, unless a word names
-    the number and they are light: a table of thousands of figures is one run.
+    With separators that are not usual, and no word nearby, only cards' groupings are cut out.
 
     Args:
         text: The normalised string.

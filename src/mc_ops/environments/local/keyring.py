@@ -60,9 +60,8 @@ def prepare_secrets(layout: Layout) -> None:
             principal = f"agent@{tenant.lower().replace('_', '-')}"
             known[tenant] = {"principal": principal, "token": new_token()}
         write_atomically(credentials, json.dumps(known, indent=2) + "\n")
-    for name in ("siem.key", "operator.token"):
-        if not layout.secret(name).exists():
-            write_atomically(layout.secret(name), secrets.token_urlsafe(32) + "\n")
+    if not layout.secret("siem.key").exists():
+        write_atomically(layout.secret("siem.key"), secrets.token_urlsafe(32) + "\n")
     _key_pair(layout, "ledger", ed25519.Ed25519PrivateKey.generate)
     _key_pair(layout, "evidence", lambda: ec.generate_private_key(ec.SECP256R1()))
 

@@ -95,7 +95,6 @@ class Specs:
             "MC_HOME": str(layout.home),
             "MC_DATABASE_URL": self.urls.service,
             "MC_LEDGER_KEY_FILE": str(layout.secret("ledger.key")),
-            "MC_OPERATOR_TOKEN_FILE": str(layout.secret("operator.token")),
             "MC_RECORDS_AGENT_URL": layout.url_of("records-agent"),
             "MC_FULFILMENT_AGENT_URL": layout.url_of("fulfilment-agent"),
             "MC_PUBLIC_URL": layout.url,
