@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any, Protocol
@@ -120,7 +120,6 @@ class RequestPath:
         digester: Digester,
         clock: Clock,
         operation_wait_s: float,
-        count_decision: Callable[[Decision, TenantId], None] | None = None,
     ) -> None:
         self._catalogue = catalogue
         self._screener = screener
@@ -133,7 +132,6 @@ class RequestPath:
         self._digester = digester
         self._clock = clock
         self._operation_wait_s = operation_wait_s
-        self._count_decision = count_decision or tell_decision
         self._vocabulary = _vocabulary(catalogue)
 
     async def handle(self, envelope: Envelope) -> Task:
@@ -325,7 +323,7 @@ class RequestPath:
         )
         decision = self._decisions.decide(question)
         if decision.allowed:
-            self._count_decision(decision, tenant.id)
+            tell_decision(decision, tenant.id)
             return tuple(parts), decision, screening, False
         # What is refused raw is not refused yet: only the second answer counts as a denial.
         decision = self._decide(replace(question, redacted=True))
@@ -516,7 +514,7 @@ class RequestPath:
 
     def _decide(self, question: Question) -> Decision:
         decision = self._decisions.decide(question)
-        self._count_decision(decision, question.tenant.id)
+        tell_decision(decision, question.tenant.id)
         return decision
 
     async def _refuse(

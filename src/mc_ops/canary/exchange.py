@@ -10,7 +10,8 @@ import json
 import uuid
 from typing import Any
 
-GOVERNANCE = "urn:mc-platform:a2a:governance:1"
+from mc_contract.governance import GOVERNANCE_URI
+
 COMPLETED = "TASK_STATE_COMPLETED"
 _ENDED = {COMPLETED, "TASK_STATE_FAILED", "TASK_STATE_CANCELED", "TASK_STATE_REJECTED"}
 _ORDERS = tuple(f"O-{number}" for number in range(2001, 2011))
@@ -37,8 +38,8 @@ def send_message(parts: list[dict[str, Any]], governance: dict[str, str]) -> dic
                 "messageId": str(uuid.uuid4()),
                 "role": "ROLE_USER",
                 "parts": parts,
-                "metadata": {GOVERNANCE: governance},
-                "extensions": [GOVERNANCE],
+                "metadata": {GOVERNANCE_URI: governance},
+                "extensions": [GOVERNANCE_URI],
             }
         },
     }
@@ -88,7 +89,7 @@ def has_ended(task: dict[str, Any]) -> bool:
 def outcome_of(task: dict[str, Any]) -> str:
     """How an operation ended (`completed`, `compensated`, `stuck`); empty when it does not say."""
     metadata = task.get("metadata")
-    governance = metadata.get(GOVERNANCE) if isinstance(metadata, dict) else None
+    governance = metadata.get(GOVERNANCE_URI) if isinstance(metadata, dict) else None
     return str(governance.get("outcome", "")) if isinstance(governance, dict) else ""
 
 

@@ -15,10 +15,9 @@ from typing import Any, Self
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
+from mc_contract.governance import GOVERNANCE_URI, POLICY_DENIED_CODE
 from mc_ops.errors import CouldNotTell, Finding, NotAllowed
 
-GOVERNANCE_URI = "urn:mc-platform:a2a:governance:1"
-_POLICY_DENIED = -32050
 _TIMEOUT_S = 30.0
 
 
@@ -259,7 +258,7 @@ class ServiceClient:
 def _rpc_error(method: str, error: Any) -> Exception:
     error = error if isinstance(error, dict) else {}
     code, message = error.get("code"), str(error.get("message", "no message"))
-    if code != _POLICY_DENIED:
+    if code != POLICY_DENIED_CODE:
         return CouldNotTell(f"{method} failed with {code}: {message}")
     details = error.get("data")
     first = details[0] if isinstance(details, list) and details else {}

@@ -14,12 +14,13 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 
 import asyncpg
 
+from mc_contract.credential import KEY_ID_FORM
 from mc_platform.errors import BadRequest, Misconfigured
 
 SERVICE_ROLE = "mc_service"
 _LOCK = 7_219_005_313_401  # any fixed number: two migrations must not run at once
 _NAME = re.compile(r"^[a-z_][a-z0-9_]{0,62}$")
-_KEY_ID = re.compile(r"^[0-9a-f]{12}$")
+_KEY_ID = re.compile(f"^{KEY_ID_FORM}$")
 
 
 def _service_identity(service_url: str) -> tuple[str, str, str]:

@@ -15,11 +15,12 @@ import re
 import time
 from collections.abc import Callable
 
+from mc_contract.credential import KEY_ID_FORM, SECRET_FORM
 from mc_platform.errors import NotAuthenticated
 from mc_platform.model.tenant import Principal
 from mc_platform.ports import Directory
 
-_TOKEN = re.compile(r"^mc_([0-9a-f]{12})_([A-Za-z0-9_-]{43})$")
+_TOKEN = re.compile(f"^mc_({KEY_ID_FORM})_({SECRET_FORM})$")
 _DECOY = bytes(32)
 _MOST_CACHED = 10_000
 

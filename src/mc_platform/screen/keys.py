@@ -31,6 +31,7 @@ from detect_secrets.plugins.stripe import StripeDetector
 from detect_secrets.plugins.telegram_token import TelegramBotTokenDetector
 from detect_secrets.plugins.twilio import TwilioKeyDetector
 
+from mc_contract.credential import TOKEN_FORM
 from mc_platform.screen.findings import SECRET_KEY, Budget, Finding
 
 _PLUGINS: tuple[type[RegexBasedDetector], ...] = (
@@ -53,7 +54,6 @@ _PLUGINS: tuple[type[RegexBasedDetector], ...] = (
     TelegramBotTokenDetector,
     TwilioKeyDetector,
 )
-_PLATFORM_TOKEN = r"mc_[0-9a-f]{12}_[A-Za-z0-9_\-]{43}"  # noqa: S105 - its form, not a token
 _TAIL = re.compile(r"[A-Za-z0-9_\-+/=]*")
 _JWT_TAIL = re.compile(r"[A-Za-z0-9_\-+/=.]*")
 _LONG_REPETITION = re.compile(r"\{(\d+),\d{3,}\}")
@@ -124,7 +124,7 @@ def _library_rules() -> Iterator[KeyRule]:
             yield _rule(f"detect-secrets.{name}", _for_re2(pattern), plugin)
 
 
-KEY_RULES = (_rule("mc-platform.token", _PLATFORM_TOKEN), *_library_rules())
+KEY_RULES = (_rule("mc-platform.token", TOKEN_FORM), *_library_rules())
 
 
 def find_keys(rule: KeyRule, text: str, budget: Budget) -> Iterator[Finding]:
