@@ -45,7 +45,7 @@ def canonical_json(value: object) -> bytes:
         NotCanonical: for any value without such a spelling; the message names its path.
     """
     out: list[str] = []
-    _write(value, out, "$")
+    _write(value, out, None)
     text = "".join(out)
     try:
         return text.encode()
@@ -53,7 +53,19 @@ def canonical_json(value: object) -> bytes:
         raise NotCanonical("a string holds a lone surrogate, which UTF-8 can't carry") from cause
 
 
-def _write(value: object, out: list[str], path: str) -> None:
+_Path: TypeAlias = "tuple[_Path, str] | None"
+"""Where a value stands: its parent's path and the last part; spelled only in an error."""
+
+
+def _spelled(path: _Path) -> str:
+    parts: list[str] = []
+    while path is not None:
+        path, part = path
+        parts.append(part)
+    return "$" + "".join(reversed(parts))
+
+
+def _write(value: object, out: list[str], path: _Path) -> None:
     if isinstance(value, str):
         out.append(encode_basestring(value))
     elif value is None or isinstance(value, bool):
@@ -68,25 +80,27 @@ def _write(value: object, out: list[str], path: str) -> None:
         opening = "["
         for index, item in enumerate(value):
             out.append(opening)
-            _write(item, out, f"{path}[{index}]")
+            _write(item, out, (path, f"[{index}]"))
             opening = ","
         out.append("]" if value else "[]")
     else:
-        raise NotCanonical(f"{path} is a {type(value).__name__}, which JSON does not know")
+        raise NotCanonical(
+            f"{_spelled(path)} is a {type(value).__name__}, which JSON does not know"
+        )
 
 
-def _write_object(value: dict[object, object], out: list[str], path: str) -> None:
+def _write_object(value: dict[object, object], out: list[str], path: _Path) -> None:
     keys: list[str] = []
     for key in value:
         if not isinstance(key, str):
-            raise NotCanonical(f"{path} has the key {key!r}, expected a string")
+            raise NotCanonical(f"{_spelled(path)} has the key {key!r}, expected a string")
         keys.append(key)
     # RFC 8785 section 3.2.3: UTF-16 code units, which differ from code points above U+FFFF
-    keys.sort(key=_utf16)
+    keys.sort(key=None if all(map(str.isascii, keys)) else _utf16)
     opening = "{"
     for key in keys:
         out.append(f"{opening}{encode_basestring(key)}:")
-        _write(value[key], out, f"{path}.{key}")
+        _write(value[key], out, (path, f".{key}"))
         opening = ","
     out.append("}" if keys else "{}")
 
@@ -95,10 +109,10 @@ def _utf16(key: str) -> bytes:
     return key.encode("utf-16-be", "surrogatepass")
 
 
-def _ecmascript_number(value: float, path: str) -> str:
+def _ecmascript_number(value: float, path: _Path) -> str:
     """`value` as ECMA-262 Number::toString prints it (RFC 8785 section 3.2.2.3)."""
     if not math.isfinite(value):
-        raise NotCanonical(f"{path} is {value!r}, which JSON does not know")
+        raise NotCanonical(f"{_spelled(path)} is {value!r}, which JSON does not know")
     if value == 0:
         return "0"  # also -0.0
     sign = "-" if value < 0 else ""

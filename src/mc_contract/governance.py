@@ -27,6 +27,7 @@ POLICY_DENIED_CODE = -32050
 RATE_LIMITED_CODE = -32051
 UNAVAILABLE_CODE = -32052
 CONFLICT_CODE = -32053
+AUTONOMY_HALTED_CODE = -32054
 
 _WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 _KEYS = ("agent", "purpose", "residency", "operation", "tenant")

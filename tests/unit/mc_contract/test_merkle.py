@@ -21,7 +21,8 @@ from mc_contract.merkle import (
     verify_inclusion,
 )
 
-# The eight inputs and roots of the certificate-transparency reference tests
+# The eight inputs, roots, and (below) paths and proofs of the certificate-transparency reference
+# tests: merkletree/merkle_verifier_test.cc, merkle_tree_test.cc
 ENTRIES = [
     bytes.fromhex(entry)
     for entry in (
@@ -58,6 +59,11 @@ INCLUSION = {
         "d37ee418976dd95753c1c73862b9398fa2a2cf9b4ff0fdfe8b30cd95209614b7",
     ],
     (2, 3): ["fac54203e7cc696cf0dfcb42c92a1d9dbaf70ad9e621f4bd8d98662f00e3c125"],
+    (1, 5): [
+        "6e340b9cffb37a989ca544e6bb780a2c78901d3fb33738768511a30617afa01d",
+        "5f083f0a1a33ca076a95279832580db3e0ef4584bdff1f54c8a360f50de3031e",
+        "bc1a0643b12e4d2d7c77918f44e0f4f79a838b6cf9ec5b5c283e1f4d88599e6b",
+    ],
 }
 CONSISTENCY = {
     (1, 1): [],
@@ -119,6 +125,18 @@ def test_consistency_proof_of_public_vectors(sizes: tuple[int, int], proof: list
         second_root=bytes.fromhex(ROOTS[second]),
         proof=_hashes(proof),
     )
+
+
+def test_proofs_of_the_rfcs_example_tree() -> None:
+    """RFC 6962 section 2.1.3: the paths and proofs that it spells for its tree of seven leaves."""
+    a, b, c, d, e, f, j = LEAVES[:7]
+    g, h, i = node_hash(a, b), node_hash(c, d), node_hash(e, f)
+    k, l_ = node_hash(g, h), node_hash(i, j)
+    assert tree_root(LEAVES[:7]) == node_hash(k, l_)
+    for index, path in ((0, [b, h, l_]), (3, [c, g, l_]), (4, [f, j, k]), (6, [i, k])):
+        assert inclusion_proof(LEAVES[:7], index) == path
+    for first, proof in ((3, [c, d, g, l_]), (4, [l_]), (6, [i, j, k])):
+        assert consistency_proof(LEAVES[:7], first, 7) == proof
 
 
 def test_hashes_of_leaf_and_node_are_domain_separated() -> None:
