@@ -74,7 +74,13 @@ class Hands:
     def __init__(self, world: World) -> None:
         self.world = world
 
-    def do(self, action: ActionName, input: Mapping[str, Any], key: str) -> Called:
+    def do(
+        self,
+        action: ActionName,
+        input: Mapping[str, Any],
+        key: str,
+        deadline_at: datetime | None,
+    ) -> Called:
         self.world.live()
         end = self.world.do_ends[int(key.split(":")[1])]
         if end in ("done", "lost") and key not in self.world.applied:
@@ -128,6 +134,9 @@ class Hands:
         asked = world.cancel_at is not None and world.tick >= world.cancel_at
         world.cancel_seen = world.cancel_seen or asked
         return Signals(cancel_requested=asked, recovered=world.runs > 1)
+
+    def halted(self) -> bool:
+        return False
 
     def now(self) -> datetime:
         return datetime.fromtimestamp(self.world.tick, UTC)

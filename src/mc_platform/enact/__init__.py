@@ -14,15 +14,22 @@ that knows DBOS.
 from __future__ import annotations
 
 from mc_platform.enact.actions import ENTRY_POINT_GROUP, PythonAction
+from mc_platform.enact.breaker import Breaker, Limits
 from mc_platform.enact.calls import RetryPolicy, StepFailed
 from mc_platform.enact.engine import OperationEngine
+from mc_platform.enact.engine_database import SCHEMA as ENGINE_SCHEMA
 from mc_platform.enact.engine_database import migrate_engine
 from mc_platform.enact.http_actions import effect_key_of
+from mc_platform.enact.resolution import ResolutionMode
 
 __all__ = [
+    "ENGINE_SCHEMA",
     "ENTRY_POINT_GROUP",
+    "Breaker",
+    "Limits",
     "OperationEngine",
     "PythonAction",
+    "ResolutionMode",
     "RetryPolicy",
     "StepFailed",
     "effect_key_of",

@@ -8,27 +8,32 @@ Which action runs when, and what a failure leads to, is the saga's business.
 from __future__ import annotations
 
 import json
+import math
+import threading
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass, replace
+from functools import partial
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Protocol, TypeVar, runtime_checkable
-
-import httpx
 
 from mc_platform.enact.calls import (
     DO_RETRIES,
     UNDO_RETRIES,
     Called,
     Effect,
+    RemainingS,
     RetryPolicy,
     StepFailed,
     call,
 )
-from mc_platform.enact.http_actions import HttpAction, spec_problems
+from mc_platform.enact.http_actions import HttpAction, HttpClients, spec_problems
 from mc_platform.errors import Misconfigured
-from mc_platform.model.catalogue import ActionSpec
+from mc_platform.model.catalogue import ActionSpec, Retries
 from mc_platform.model.ids import ActionName
 
 ENTRY_POINT_GROUP = "mc_platform.actions"
+_SHORTEST_TIMEOUT_S = 0.1
 
 _T = TypeVar("_T")
 
@@ -77,14 +82,79 @@ class Refuse:
 _BUILTINS: Mapping[str, Callable[[], PythonAction]] = {"mc.refuse": Refuse}
 
 
+class _Bound(Protocol):
+    """What carries an action out: `PythonAction`, with a bound on the time of an effect."""
+
+    def do(self, input: Mapping[str, Any], key: str, most_s: float) -> Mapping[str, Any]: ...
+
+    def undo(
+        self, input: Mapping[str, Any], result: Mapping[str, Any] | None, key: str
+    ) -> object: ...
+
+
+class TimedAction:
+    """A Python action whose calls end after a time, whether they have ended or not.
+
+    A thread cannot be stopped: the one that took too long is left behind, and may have its effect
+    yet. Like a late HTTP call it carries its key, and has to heed that it was undone meanwhile.
+
+    Args:
+        action: The action.
+        timeout_s: For each call; None lets it take its time, deadline or not.
+    """
+
+    def __init__(self, action: PythonAction, timeout_s: float | None) -> None:
+        self._action = action
+        self._timeout_s = timeout_s
+
+    def do(self, input: Mapping[str, Any], key: str, most_s: float = math.inf) -> Mapping[str, Any]:
+        """One attempt of the effect."""
+        return self._timed(lambda: self._action.do(input, key), most_s)
+
+    def undo(self, input: Mapping[str, Any], result: Mapping[str, Any] | None, key: str) -> object:
+        """One attempt of the compensation."""
+        return self._timed(lambda: self._action.undo(input, result, key), math.inf)
+
+    def _timed(self, body: Callable[[], _T], most_s: float) -> _T:
+        if self._timeout_s is None:
+            return body()
+        ended: Future[_T] = Future()
+        # A daemon: a call that hangs for ever must not keep the process from stopping
+        threading.Thread(
+            target=_settle, args=(ended, body), name="timed-action", daemon=True
+        ).start()
+        timeout_s = min(self._timeout_s, most_s)
+        try:
+            return ended.result(timeout_s)
+        except TimeoutError as error:
+            if ended.done():  # the action's own error, not ours
+                raise
+            raise StepFailed("timed out", retryable=True, effect_possible=True) from error
+
+
+def _settle(ended: Future[_T], body: Callable[[], _T]) -> None:
+    try:
+        ended.set_result(body())
+    except BaseException as error:  # noqa: BLE001 told to whoever waits
+        ended.set_exception(error)
+
+
+@dataclass(frozen=True, slots=True)
+class _Registered:
+    action: _Bound
+    do_retries: RetryPolicy
+    undo_retries: RetryPolicy
+
+
 class ActionRegistry:
-    """Actions by name, each ready to be called.
+    """Actions by name, each ready to be called; safe between threads.
 
     Args:
         specs: The catalogue's actions.
-        client: For declared HTTP calls; owned by the caller.
-        do_retries: Attempts of an effect.
-        undo_retries: Attempts of a compensation.
+        clients: For declared HTTP calls; owned by the caller.
+        do_retries: Attempts of an effect, for an action that declares none itself.
+        undo_retries: Attempts of a compensation, likewise. What failures of it are tried again
+            holds for all actions.
 
     Raises:
         Misconfigured: listing every problem of every action.
@@ -94,19 +164,20 @@ class ActionRegistry:
         self,
         specs: Mapping[ActionName, ActionSpec],
         *,
-        client: httpx.Client,
+        clients: HttpClients,
         do_retries: RetryPolicy = DO_RETRIES,
         undo_retries: RetryPolicy = UNDO_RETRIES,
     ) -> None:
-        self._do_retries = do_retries
-        self._undo_retries = undo_retries
-        self._actions: dict[ActionName, PythonAction] = {}
+        self._actions: dict[ActionName, _Registered] = {}
         installed = entry_points(group=ENTRY_POINT_GROUP)
         found: list[str] = []
         for name, spec in specs.items():
             try:
-                self._actions[name] = _bind(
-                    spec, client, list(installed.select(name=spec.entry_point))
+                named = list(installed.select(name=spec.entry_point))
+                self._actions[name] = _Registered(
+                    _bind(spec, clients, named),
+                    _policy(spec.retries, do_retries),
+                    _policy(spec.undo_retries, undo_retries),
                 )
             except Misconfigured as problem:
                 found.append(f"actions.{name}: {problem.message}")
@@ -121,13 +192,26 @@ class ActionRegistry:
         input: Mapping[str, Any],
         key: str,
         wait: Callable[[float], None],
+        remaining_s: RemainingS = lambda: math.inf,
     ) -> Called:
-        """Have the effect of action `name`, with retries; failure is an answer, not an error."""
+        """Have the effect of action `name`, with retries; failure is an answer, not an error.
+
+        Args:
+            name: Which action.
+            input: The operation's input.
+            key: The effect's idempotency key.
+            wait: Sleeps between attempts.
+            remaining_s: Until the deadline, which bounds attempts and waits.
+        """
+        found = self._actions.get(name)
+        if found is None:
+            return _unregistered()
 
         def attempt() -> Mapping[str, Any]:
-            return _json_object(_guarded(lambda: self._named(name).do(input, key)))
+            most_s = max(_SHORTEST_TIMEOUT_S, remaining_s())
+            return _json_object(_guarded(partial(found.action.do, input, key, most_s)))
 
-        return call(attempt, self._do_retries, wait)
+        return call(attempt, found.do_retries, wait, remaining_s=remaining_s)
 
     def undo(
         self,
@@ -138,30 +222,43 @@ class ActionRegistry:
         wait: Callable[[float], None],
     ) -> Called:
         """Compensate action `name`, with retries; `result` is None if the effect is uncertain."""
+        found = self._actions.get(name)
+        if found is None:
+            return _unregistered()
 
         def attempt() -> Mapping[str, Any]:
-            _guarded(lambda: self._named(name).undo(input, result, key))
+            _guarded(partial(found.action.undo, input, result, key))
             return {}
 
-        return call(attempt, self._undo_retries, wait, gone_is_done=result is None)
-
-    def _named(self, name: ActionName) -> PythonAction:
-        action = self._actions.get(name)
-        if action is None:
-            # An operation that outlived its action: the catalogue changed before it was recovered
-            raise StepFailed("action is no longer registered")
-        return action
+        return call(attempt, found.undo_retries, wait, gone_is_done=result is None)
 
 
-def _bind(spec: ActionSpec, client: httpx.Client, named: list[EntryPoint]) -> PythonAction:
+def _unregistered() -> Called:
+    # An operation that outlived its action: the catalogue changed before it was recovered
+    reason = "action is no longer registered"
+    return Called(ok=False, attempts=1, effect=Effect.none, reason=reason)
+
+
+def _policy(declared: Retries | None, usual: RetryPolicy) -> RetryPolicy:
+    if declared is None:
+        return usual
+    return replace(
+        usual,
+        attempts=declared.attempts,
+        first_wait_s=declared.first_wait_s,
+        longest_wait_s=declared.longest_wait_s,
+    )
+
+
+def _bind(spec: ActionSpec, clients: HttpClients, named: list[EntryPoint]) -> _Bound:
     if not spec.entry_point:
         found = spec_problems(spec)
         if found or spec.do is None or spec.undo is None:
             raise Misconfigured(", ".join(found))
-        return HttpAction(spec.do, spec.undo, client)
+        return HttpAction(spec.do, spec.undo, clients)
     builtin = _BUILTINS.get(spec.entry_point)
     if builtin is not None:
-        return builtin()
+        return TimedAction(builtin(), spec.timeout_s)
     if len(named) != 1:
         count = "no" if not named else str(len(named))
         raise Misconfigured(
@@ -177,7 +274,7 @@ def _bind(spec: ActionSpec, client: httpx.Client, named: list[EntryPoint]) -> Py
         ) from error
     if not isinstance(action, PythonAction):
         raise Misconfigured(f"entry point {spec.entry_point!r} has no `do` and `undo`")
-    return action
+    return TimedAction(action, spec.timeout_s)
 
 
 def _guarded(body: Callable[[], _T]) -> _T:

@@ -1,5 +1,7 @@
 """One call of an action, made often enough: attempts, backoff, and what is known of the effect.
 
+Attempts, deadline and calls that run at once; what a call does is its caller's.
+
 A call never raises for a failed attempt; it ends as a `Called` that says how it went. The wording
 of `reason` is bounded (a few words and a status code) because it enters the ledger and the client's
 reply: no response body can get in.
@@ -7,14 +9,20 @@ reply: no response body can get in.
 
 from __future__ import annotations
 
+import math
 import random
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, TypeVar
 
 from mc_platform.errors import PlatformError
+
+_T = TypeVar("_T")
+RemainingS = Callable[[], float]
+"""Seconds until the deadline; below 0 when it has passed, infinite without one."""
 
 _REASON = re.compile(r"[a-z0-9][a-z0-9 ()_.-]{0,59}")
 
@@ -89,13 +97,14 @@ UNDO_RETRIES = RetryPolicy(attempts=6, permanent_too=True)
 
 @dataclass(frozen=True, slots=True)
 class Called:
-    """How a call ended, after its last attempt."""
+    """How a call ended, after its last attempt; `late` if the deadline forbade a further one."""
 
     ok: bool
     attempts: int
     effect: Effect
     reason: str = ""
     result: Mapping[str, Any] = field(default_factory=dict)
+    late: bool = False
 
 
 def call(
@@ -104,6 +113,7 @@ def call(
     wait: Callable[[float], None],
     *,
     gone_is_done: bool = False,
+    remaining_s: RemainingS = lambda: math.inf,
 ) -> Called:
     """Make attempts until one succeeds, none can, or the policy's number is reached.
 
@@ -113,6 +123,8 @@ def call(
         wait: Sleeps for so many seconds; may raise to abandon the call (the process is stopping).
         gone_is_done: Take 404 and 410 for success: compensating an effect that may never have
             landed finds nothing to undo.
+        remaining_s: Until the deadline: no attempt but the first begins after it, and no wait
+            goes on beyond it.
     """
     possible = False
     for number in range(1, policy.attempts + 1):
@@ -125,9 +137,28 @@ def call(
                 )
             possible = possible or failure.effect_possible
             healable = failure.retryable or policy.permanent_too
-            if not healable or number == policy.attempts:
+            last = not healable or number == policy.attempts
+            if not last:
+                # Jitter needs no cryptographic randomness
+                wait_s = policy.wait_s(number, failure.retry_after_s, random.random())  # noqa: S311
+                wait(max(0.0, min(wait_s, remaining_s())))
+            late = not last and remaining_s() <= 0
+            if last or late:
                 effect = Effect.unknown if possible else Effect.none
-                return Called(ok=False, attempts=number, effect=effect, reason=failure.reason)
-            # Jitter needs no cryptographic randomness
-            wait(policy.wait_s(number, failure.retry_after_s, random.random()))  # noqa: S311
+                return Called(
+                    ok=False, attempts=number, effect=effect, reason=failure.reason, late=late
+                )
     raise AssertionError("a policy allows at least one attempt")
+
+
+def at_once(calls: Sequence[Callable[[], _T]]) -> list[_T]:
+    """Run all calls, each in a thread of its own, and return their results in order.
+
+    Returns when all have ended. What one raised, an interruption included, is raised then; of
+    several the first in order.
+    """
+    if len(calls) == 1:
+        return [calls[0]()]
+    with ThreadPoolExecutor(max_workers=len(calls), thread_name_prefix="step") as pool:
+        pending = [pool.submit(one) for one in calls]
+    return [one.result() for one in pending]

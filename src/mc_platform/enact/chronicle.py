@@ -1,8 +1,9 @@
 """How an operation is told: its events, its report, its task's last state, and the sentence on it.
 
-Pure. Event ids depend on the operation, the step and the phase only, so a replay after a crash
-names the same events and they are recorded once. Nothing of the input or of a reply enters an
-event; results leave in the task's parts alone.
+Pure. Event ids depend on the operation, the step and the phase only (and on the number of the
+resolution, in one), so a replay after a crash names the same events and they are recorded once.
+Nothing of the input or of a reply enters an event; results leave in the task's parts, and in what
+a resolution of a stuck operation needs.
 """
 
 from __future__ import annotations
@@ -17,7 +18,13 @@ from mc_platform.enact.calls import Called, Effect
 from mc_platform.model.event import Event, Kind
 from mc_platform.model.ids import ActionName, EventId
 from mc_platform.model.label import Part
-from mc_platform.model.operation import OperationReport, OperationRequest, Outcome, StepReport
+from mc_platform.model.operation import (
+    OperationReport,
+    OperationRequest,
+    Outcome,
+    Standing,
+    StepReport,
+)
 from mc_platform.model.task import Task, TaskState
 
 _NAMESPACE = uuid5(NAMESPACE_URL, "urn:mc-platform:operation-event:1")
@@ -34,6 +41,8 @@ _PHASE = {
     Kind.operation_completed: "operation.ended",
     Kind.operation_compensated: "operation.ended",
     Kind.operation_stuck: "operation.ended",
+    Kind.operation_resolved: "resolution.ended",
+    Kind.operation_still_stuck: "resolution.ended",
 }
 
 
@@ -82,6 +91,12 @@ class Step:
             detail.append(("effect", called.effect.value))
         return Entry(kinds[0 if called.ok else 1], self.index, self.action, at, tuple(detail))
 
+    def standing(self) -> Standing:
+        """What is needed to try its compensation again."""
+        landed = self.done.effect is Effect.landed
+        result = dict(self.done.result) if landed else None
+        return Standing(self.index, self.action, self.done.effect.value, result)
+
     def report(self, *, parked: bool) -> StepReport:
         """The step's line in the report.
 
@@ -105,27 +120,25 @@ class End:
 
     Attributes:
         steps: Those that ran, in order.
-        failure: Which step failed and why; empty if none did.
-        broken: What went wrong in the saga itself; empty if nothing did.
+        failure: Why it went no further; empty if nothing failed.
         canceled: Whether it was canceled before it was done.
     """
 
     steps: tuple[Step, ...]
     failure: str
-    broken: str
     canceled: bool
 
     @property
     def completed(self) -> bool:
         """Whether every step is done and stays done."""
-        return not (self.failure or self.broken or self.canceled)
+        return not (self.failure or self.canceled)
 
     @property
     def outcome(self) -> Outcome:
-        """Completed, compensated (nothing stands) or stuck (something stands, or nobody knows)."""
+        """Completed, compensated (nothing stands) or stuck (something stands, or may)."""
         if self.completed:
             return Outcome.completed
-        if self.broken or any(step.stands for step in self.steps):
+        if any(step.stands for step in self.steps):
             return Outcome.stuck
         return Outcome.compensated
 
@@ -138,7 +151,7 @@ class End:
     @property
     def reason(self) -> str:
         """Why it did not complete; empty if it did."""
-        return self.broken or self.failure or ("canceled" if self.canceled else "")
+        return self.failure or ("canceled" if self.canceled else "")
 
     def entry(self) -> Entry:
         """The final event."""
@@ -167,12 +180,21 @@ class Chronicle:
         """The idempotency key of a step's `do` or `undo`."""
         return f"{self._request.id}:{index}:{phase}"
 
-    def event(self, entry: Entry, now: datetime) -> Event:
-        """The event of an entry; `now` is used where the entry has no time of its own."""
+    def event(self, entry: Entry, now: datetime, *, resolution: int = 0) -> Event:
+        """The event of an entry.
+
+        Args:
+            entry: What happened.
+            now: Its time, where the entry has none of its own.
+            resolution: The number of the resolution that it belongs to; 0 for none.
+        """
         request = self._request
         where = "-" if entry.index is None else str(entry.index)
         # What ends once has one id whichever way it ends, so the ledger can never tell two ends
         phase = _PHASE.get(entry.kind, entry.kind.value)
+        name = f"{request.tenant}/{request.id}/{where}/{phase}"
+        if resolution:
+            name += f"/resolution-{resolution}"
         detail: dict[str, Any] = {
             "operation_id": request.id,
             "operation": request.operation,
@@ -181,8 +203,10 @@ class Chronicle:
         }
         if entry.index is not None:
             detail |= {"step": entry.index, "action": entry.action}
+        if resolution:
+            detail["resolution"] = resolution
         return Event(
-            id=EventId(str(uuid5(_NAMESPACE, f"{request.tenant}/{request.id}/{where}/{phase}"))),
+            id=EventId(str(uuid5(_NAMESPACE, name))),
             kind=entry.kind,
             tenant=request.tenant,
             occurred_at=entry.at or now,
@@ -198,6 +222,7 @@ class Chronicle:
             steps=tuple(step.report(parked=parked) for step in end.steps),
             reason=end.reason,
             canceled=end.canceled,
+            standing=tuple(step.standing() for step in end.steps if step.stands) if parked else (),
         )
 
     def parts(self, end: End) -> tuple[Part, ...]:
@@ -218,6 +243,7 @@ class Chronicle:
 
     def _governance(self, end: End) -> Mapping[str, Any]:
         report = self.report(end)
+        undone, stood = end.counts
         return {
             "operation_id": report.id,
             "outcome": report.outcome.value,
@@ -230,6 +256,9 @@ class Chronicle:
                 }
                 for step in report.steps
             ],
+            "effects": stood,
+            "effects_undone": undone,
+            "canceled": end.canceled,
             "decision_id": self._request.decision_id,
         }
 

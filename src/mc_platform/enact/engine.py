@@ -1,34 +1,52 @@
 """The operation engine: durable operations on DBOS, in the threads of this process.
 
 The only class that knows DBOS. An operation is one DBOS workflow whose id is the operation's id,
-so starting it twice starts it once; each of its steps is a DBOS step. `launch` takes up what this
-replica (by `executor_id`) left unfinished under the same `application_version`.
+so starting it twice starts it once; each of its steps is a DBOS step.
 
-Seams for later work, in this module only:
-- adopting a dead replica's work: a lease table beside the engine's schema decides who is dead, and
-  `DBOS._recover_pending_workflows([executor_id])` re-enqueues its work here (private: pin DBOS);
-- fair queues for each tenant: `_begin` starts the workflow directly; it would enqueue instead;
-- operations of an older `application_version` stay PENDING until a replica of it runs.
+Replicas share the work. Where it is accepted an operation begins at once while there are free
+slots, half of which are for that; otherwise it waits in a queue, which all replicas serve with the
+other half, tenant by tenant in random order. No tenant gets more than its share of either half, so
+a noisy one waits for itself.
+
+A replica holds a lease (`leases`); what a dead one left unfinished is put back into the queue by
+whoever finds its lease lapsed. An operation goes on under the `application_version` that began
+it; one that no code has begun may move to another.
+
+Private calls of DBOS, each in one place, tested against the pinned version:
+`DBOS._recover_pending_workflows` (adoption), `_active_workflows_set` and `reenqueue_for_recovery`
+(what was claimed and is not run) and `background_thread_stop_events` (a stopping replica takes
+nothing more from the queue).
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+import uuid
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, ClassVar, TypeVar
 
-from dbos import DBOS, DBOSConfig, DBOSPortableJSONSerializer, SetWorkflowID
+from dbos import (
+    DBOS,
+    DBOSConfig,
+    DBOSPortableJSONSerializer,
+    SetEnqueueOptions,
+    SetWorkflowID,
+    WorkflowStatus,
+)
 from dbos import error as dbos_error
 
 from mc_platform.enact.actions import ActionRegistry
 from mc_platform.enact.calls import DO_RETRIES, UNDO_RETRIES, RetryPolicy
 from mc_platform.enact.engine_database import SCHEMA, quiet_engine_logs
-from mc_platform.enact.http_actions import http_client
+from mc_platform.enact.http_actions import HttpClients
+from mc_platform.enact.leases import Holder, LeaseKeeper, Leases
+from mc_platform.enact.resolution import ResolutionMode, ResolutionReport
 from mc_platform.enact.saga import Signals
+from mc_platform.enact.slots import Slots
 from mc_platform.enact.worker import (
     LoadTask,
     OnFinished,
@@ -38,14 +56,22 @@ from mc_platform.enact.worker import (
     payload_of,
     report_from,
 )
-from mc_platform.errors import BadRequest, Misconfigured, Unavailable
+from mc_platform.errors import BadRequest, Conflict, Misconfigured, NotFound, Unavailable
 from mc_platform.model.catalogue import Catalogue
-from mc_platform.model.ids import OperationId
+from mc_platform.model.engine_state import EngineState, Phase
+from mc_platform.model.ids import OperationId, PrincipalId
 from mc_platform.model.operation import OperationReport, OperationRequest, Outcome
 
 _T = TypeVar("_T")
 _APPLICATION, _WORKFLOW, _CANCEL = "mc-platform", "mc.operation", "cancel_requested"
+_VOID = "mc.void"
+_RESOLUTION, _RESOLUTION_SUFFIX = "mc.resolution", ":resolve:"
+_RECOVERY_QUEUE = "_dbos_internal_queue"
+_QUEUE, _QUEUE_POLL_S = "mc.operations", 0.25
+_END_LOOKS, _END_LOOK_S = 10, 0.1
 _ANSWER_TIMEOUT_S = 10.0
+_IDLE_IN_TRANSACTION_S = 4.0
+_RESOLUTION_TIMEOUT_S = 60.0
 _LOOK_AGAIN_S = 1.0
 _ENDED = frozenset({"SUCCESS", "ERROR", "CANCELLED", "MAX_RECOVERY_ATTEMPTS_EXCEEDED"})
 
@@ -61,12 +87,16 @@ class OperationEngine:
         record_blocking: Commits events and task; called from worker threads. Any exception is
             taken for "not now" and it is tried again: an operation never goes on unrecorded.
         load_task: The operation's task as recorded at acceptance; called from worker threads.
+        leases: Who may run operations; None for an engine that is alone (tests).
+        halted: Whether an operation that has not begun may not begin; called from worker threads.
+            Any exception is taken for "not now" and it is asked again.
         release: What of the results may leave, and the events on that decision. Called from worker
             threads for each completed operation; it must give its events stable ids. By default
             everything leaves.
         on_finished: Called once for each operation that ends in this process, recovered ones too.
         schema: The engine's schema, as `migrate_engine` made it.
-        max_concurrent: Operations that run at once; more wait.
+        max_concurrent: Operations that run at once in this process (at least 2); more wait.
+        max_concurrent_per_tenant: Of them, how many may be one tenant's.
         pool_size: Connections to the database.
         do_retries: Attempts of an effect.
         undo_retries: Attempts of a compensation.
@@ -87,21 +117,37 @@ class OperationEngine:
         catalogue: Catalogue,
         record_blocking: RecordBlocking,
         load_task: LoadTask,
+        leases: Leases | None = None,
+        halted: Callable[[OperationRequest], bool] = lambda _request: False,
         release: Release = lambda _request, parts: (parts, ()),
         on_finished: OnFinished | None = None,
         schema: str = SCHEMA,
         max_concurrent: int = 32,
+        max_concurrent_per_tenant: int = 16,
         pool_size: int = 8,
         do_retries: RetryPolicy = DO_RETRIES,
         undo_retries: RetryPolicy = UNDO_RETRIES,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._operations = catalogue.operations
-        self._client = http_client(max_concurrent)
+        self._clock = clock
+        half = max(1, max_concurrent // 2)
+        self._leases = leases
+        self._keeper: LeaseKeeper | None = None
+        if leases is not None:
+            holder = Holder(executor_id, uuid.uuid4().hex, application_version)
+            self._keeper = LeaseKeeper(
+                leases=leases,
+                holder=holder,
+                adopt=_adopt,
+                running=self._running,
+                requeue=self._requeue,
+            )
+        self._clients = HttpClients()
         self._worker = Worker(
             registry=ActionRegistry(
                 catalogue.actions,
-                client=self._client,
+                clients=self._clients,
                 do_retries=do_retries,
                 undo_retries=undo_retries,
             ),
@@ -112,6 +158,14 @@ class OperationEngine:
             clock=clock,
             durable_step=lambda name, body: DBOS.run_step({"name": name}, body),
             signals=_signals,
+            halted=halted,
+            term=lambda: self._keeper.term if self._keeper else 1,
+            held=lambda term: self._keeper is None or self._keeper.held(term),
+        )
+        self._slots = Slots(
+            total=half,
+            per_tenant=max(1, min(half, max_concurrent_per_tenant // 2)),
+            runs=self._worker.runs,
         )
         self._config = DBOSConfig(
             name=_APPLICATION,
@@ -123,7 +177,11 @@ class OperationEngine:
             # Rows are read back as JSON: unpickling would run whatever stands in the table
             serializer=DBOSPortableJSONSerializer(),
             sys_db_pool_size=pool_size,
-            max_executor_threads=max_concurrent,
+            # More than there are slots: a poll of the queue may claim a little beyond its limit,
+            # and what is given a slot must not wait for a thread
+            max_executor_threads=4 * half,
+            # A paused replica must not keep its row locks (by default for a minute)
+            sys_db_idle_transaction_timeout_sec=_IDLE_IN_TRANSACTION_S,
             log_level="WARNING",
             enable_otlp=False,
             # Idle costs: streams and schedules are not used (defaults: 0.01 s and 30 s)
@@ -131,6 +189,8 @@ class OperationEngine:
             scheduler_polling_interval_sec=3600.0,
         )
         self._workflow: Callable[[dict[str, Any]], dict[str, Any]] | None = None
+        self._resolution: Callable[[dict[str, Any]], dict[str, Any]] | None = None
+        self._void: Callable[[], dict[str, Any]] | None = None
         self._accepting = False
 
     async def launch(self) -> None:
@@ -154,43 +214,75 @@ class OperationEngine:
         quiet_engine_logs()
 
         def operation(payload: dict[str, Any]) -> dict[str, Any]:
-            return self._worker.run(payload)
+            return self._worker.run(payload, partial(self._slots.give_back, payload["id"]))
+
+        def resolution(payload: dict[str, Any]) -> dict[str, Any]:
+            return self._worker.resolve(payload)
+
+        def void() -> dict[str, Any]:
+            return {"void": True}
 
         try:
-            DBOS(config=self._config)
+            if self._keeper is not None:
+                self._keeper.start()
+            self._dbos = DBOS(config=self._config)
             # No limit on recoveries: an operation must end however often its process dies
             register = DBOS.workflow(name=_WORKFLOW, max_recovery_attempts=None)
             self._workflow = register(operation)
+            register = DBOS.workflow(name=_RESOLUTION, max_recovery_attempts=None)
+            self._resolution = register(resolution)
+            self._void = DBOS.workflow(name=_VOID, max_recovery_attempts=None)(void)
             DBOS.launch()
+            DBOS.register_queue(
+                _QUEUE,
+                worker_concurrency=self._slots.total,
+                partition_worker_concurrency=self._slots.per_tenant,
+                polling_interval_sec=_QUEUE_POLL_S,
+                on_conflict="always_update",
+            )
         except dbos_error.DBOSException as error:
-            DBOS.destroy(destroy_registry=True)
+            self._tear_down()
             raise Misconfigured(
                 f"operation engine does not start: {type(error).__name__}",
                 hint="run `python -m mc_platform migrate` as the owner of the engine's schema",
             ) from error
         except Exception as error:
             # The singleton must not stay behind half-launched
-            DBOS.destroy(destroy_registry=True)
+            self._tear_down()
             raise Unavailable(
                 f"operation engine does not start: {type(error).__name__}",
                 hint="check that its database can be reached",
             ) from error
 
-    async def shutdown(self, drain_s: float) -> None:
-        """Refuse new operations, let running ones end for at most `drain_s`, then leave the rest.
+    def _running(self) -> list[str]:
+        return self._dbos._active_workflows_set.activeList()
 
-        What is left stays PENDING in the database; `launch` of the same replica takes it up. A
-        thread amid an HTTP call ends with that call, at most its timeout later.
+    def _requeue(self, operation_id: str) -> None:
+        executor = self._config["executor_id"]
+        self._dbos._sys_db.reenqueue_for_recovery(operation_id, [str(executor)], _RECOVERY_QUEUE)
+
+    def _tear_down(self) -> None:
+        DBOS.destroy(destroy_registry=True)
+        if self._keeper is not None:
+            self._keeper.stop(release=True)
+
+    async def shutdown(self, drain_s: float) -> None:
+        """Take no new operations, let running ones end for at most `drain_s`, leave the rest.
+
+        What is left is adopted by another replica, or by the next `launch` of this one. A thread
+        amid an HTTP call ends with that call, at most its timeout later.
         """
         if OperationEngine._living is not self:
             return
         self._accepting = False
+        for event in self._dbos.background_thread_stop_events:
+            event.set()
         deadline = time.monotonic() + drain_s
         while self.pending_count() and time.monotonic() < deadline:  # noqa: ASYNC110 threads count
             await asyncio.sleep(0.02)
         self._worker.abandon()
-        await asyncio.to_thread(DBOS.destroy, destroy_registry=True)
-        self._client.close()
+        await asyncio.to_thread(self._tear_down)
+        self._clients.close()
         OperationEngine._living = None
 
     async def start(self, request: OperationRequest) -> None:
@@ -212,13 +304,28 @@ class OperationEngine:
             raise BadRequest(f"operation {spec.name!r} needs input {', '.join(missing)}")
         if not self._accepting:
             raise Unavailable("the operation engine is not running")
-        await self._answered(partial(self._begin, request.id, payload_of(request, spec.steps)))
+        if not self.healthy():
+            raise Unavailable("this replica's operation lease is not held", hint="ask again")
+        deadline_at = self._clock() + timedelta(seconds=spec.deadline_s)
+        payload = payload_of(request, spec.plan, deadline_at=deadline_at)
+        try:
+            await self._answered(partial(self._begin, request, payload))
+        except dbos_error.DBOSConflictingWorkflowError as error:
+            raise Conflict("the operation was given up before it began") from error
 
-    def _begin(self, operation_id: OperationId, payload: dict[str, Any]) -> None:
+    def _begin(self, request: OperationRequest, payload: dict[str, Any]) -> None:
         if self._workflow is None:
             raise Unavailable("the operation engine is not running")
-        with SetWorkflowID(operation_id):
-            DBOS.start_workflow(self._workflow, payload)
+        with SetWorkflowID(request.id):
+            if self._slots.take(request.id, request.tenant):
+                try:
+                    DBOS.start_workflow(self._workflow, payload)
+                except BaseException:
+                    self._slots.give_back(request.id)
+                    raise
+            else:
+                with SetEnqueueOptions(queue_partition_key=request.tenant):
+                    DBOS.enqueue_workflow(_QUEUE, self._workflow, payload)
 
     async def wait(self, operation_id: OperationId, timeout_s: float) -> OperationReport | None:
         """The operation's end, or None if it has none within `timeout_s` (or is unknown)."""
@@ -268,6 +375,48 @@ class OperationEngine:
         status = await self._answered(lambda: DBOS.get_workflow_status(operation_id))
         return status is not None
 
+    async def states(
+        self, operation_ids: Sequence[OperationId]
+    ) -> Mapping[OperationId, EngineState]:
+        """Where operations are now; those that were never begun are absent.
+
+        Raises:
+            Unavailable: the engine is not running, or its database does not answer.
+        """
+        if not operation_ids:
+            return {}
+        return await self._answered(lambda: self._states(list(operation_ids)))
+
+    def _states(self, operation_ids: list[OperationId]) -> dict[OperationId, EngineState]:
+        live = self._leases.live() if self._leases else None
+        found = DBOS.list_workflows(
+            workflow_ids=[str(name) for name in operation_ids], load_input=False, load_output=False
+        )
+        return {OperationId(one.workflow_id): _state(one, live) for one in found}
+
+    async def void(self, operation_id: OperationId) -> bool:
+        """See to it that an operation that was never begun never begins.
+
+        Atomic: of a start and this, the database lets one be first.
+
+        Returns:
+            False if it was begun; True if it never will be.
+
+        Raises:
+            Unavailable: the engine is not running, or its database does not answer.
+        """
+
+        def work() -> bool:
+            assert self._void is not None
+            try:
+                with SetWorkflowID(operation_id):
+                    DBOS.start_workflow(self._void)
+            except dbos_error.DBOSConflictingWorkflowError:
+                return False
+            return True
+
+        return await self._answered(work)
+
     async def cancel(self, operation_id: OperationId) -> bool:
         """Ask that the operation stop before its next step and undo what it did.
 
@@ -279,25 +428,66 @@ class OperationEngine:
         """
         return await self._answered(lambda: _request_cancel(operation_id))
 
+    async def resolve(
+        self,
+        operation_id: OperationId,
+        *,
+        mode: ResolutionMode,
+        principal: PrincipalId,
+        reason: str,
+    ) -> ResolutionReport:
+        """Deal with what a stuck operation left standing; durable once it is begun.
+
+        Raises:
+            NotFound: the operation is unknown.
+            Conflict: it is not stuck, is resolved already, or a resolution of it runs.
+            Unavailable: the engine is not running, or the answer takes too long (it goes on).
+        """
+        if not self.healthy():
+            raise Unavailable("the operation engine is not running")
+
+        def work() -> ResolutionReport:
+            payload = _next_resolution(operation_id)
+            asked = {"mode": mode.value, "principal": principal, "reason": reason}
+            assert self._resolution is not None
+            with SetWorkflowID(f"{operation_id}{_RESOLUTION_SUFFIX}{payload['attempt']}"):
+                handle = DBOS.start_workflow(self._resolution, {**payload, **asked})
+            kept = handle.get_result()
+            standing = tuple(str(one["action"]) for one in kept["standing"])
+            # What runs under this id may be another operator's, who was first
+            return ResolutionReport(
+                operation_id,
+                kept["attempt"],
+                ResolutionMode(kept["mode"]),
+                kept["resolved"],
+                standing,
+            )
+
+        return await self._answered(work, _RESOLUTION_TIMEOUT_S)
+
     def pending_count(self) -> int:
         """Operations that run in this process now."""
-        return self._worker.running()
+        return self._worker.running().total()
 
     def healthy(self) -> bool:
         """Whether operations are accepted; the database's own state is told elsewhere."""
-        return self._accepting
+        return self._accepting and (self._keeper is None or self._keeper.held())
 
-    async def _answered(self, work: Callable[[], _T]) -> _T:
+    async def _answered(self, work: Callable[[], _T], timeout_s: float = _ANSWER_TIMEOUT_S) -> _T:
         if OperationEngine._living is not self:
             raise Unavailable("the operation engine is not running")
         try:
             # The engine waits for a lost database without end; its callers must not
-            return await asyncio.wait_for(asyncio.to_thread(work), _ANSWER_TIMEOUT_S)
+            return await asyncio.wait_for(asyncio.to_thread(work), timeout_s)
         except TimeoutError as error:
             raise Unavailable(
-                f"the operation engine's database did not answer in {_ANSWER_TIMEOUT_S:.0f} s",
+                f"the operation engine's database did not answer in {timeout_s:.0f} s",
                 hint="ask again with the same message id",
             ) from error
+
+
+def _adopt(executor_ids: list[str]) -> None:
+    DBOS._recover_pending_workflows(executor_ids)
 
 
 def _signals(operation_id: OperationId) -> Signals:
@@ -316,6 +506,57 @@ def _request_cancel(operation_id: OperationId) -> bool:
         return False
     DBOS.update_workflow_attributes(operation_id, {_CANCEL: True}, merge=True)
     return True
+
+
+def _next_resolution(operation_id: OperationId) -> dict[str, Any]:
+    """The payload of the next resolution of an operation, but for who asks and why."""
+    # The ledger has the end a moment before the engine keeps it
+    for _ in range(_END_LOOKS):
+        found = {
+            one.workflow_id: one for one in DBOS.list_workflows(workflow_id_prefix=operation_id)
+        }
+        operation = found.pop(operation_id, None)
+        if operation is None:
+            raise NotFound(f"no operation {operation_id}")
+        if operation.status in _ENDED:
+            break
+        time.sleep(_END_LOOK_S)
+    else:
+        raise Conflict("the operation has not ended", hint="cancel it, or wait for its end")
+    last = operation
+    for number in range(1, len(found) + 1):
+        last = found.get(f"{operation_id}{_RESOLUTION_SUFFIX}{number}", last)
+    if last.status not in _ENDED:
+        raise Conflict("a resolution of this operation is running", hint="wait for its end")
+    kept = last.output if isinstance(last.output, Mapping) else None
+    if kept is None:
+        raise Conflict(
+            f"the engine holds no report of the operation ({last.status.lower()})",
+            hint="nobody knows what stands: look at the receivers of its steps",
+        )
+    if kept.get("outcome", Outcome.stuck.value) != Outcome.stuck.value:
+        raise Conflict(f"the operation is {kept['outcome']}, not stuck")
+    if kept.get("resolved"):
+        raise Conflict(f"the operation was resolved already, at attempt {len(found)}")
+    assert operation.input is not None
+    return {
+        "operation": operation.input["args"][0],
+        "standing": kept.get("standing", []),
+        "attempt": len(found) + 1,
+    }
+
+
+def _state(found: WorkflowStatus, live: Mapping[str, str] | None) -> EngineState:
+    replica, version = found.executor_id or "", found.app_version or ""
+    if found.status in _ENDED:
+        phase = Phase.ended
+    elif live is not None and version not in live.values():
+        phase = Phase.waiting
+    elif found.status != "PENDING":
+        phase = Phase.queued
+    else:
+        phase = Phase.running if live is None or replica in live else Phase.adopting
+    return EngineState(phase, replica, version)
 
 
 def _resolve(future: asyncio.Future[OperationReport], report: OperationReport) -> None:

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import json
 import math
+import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import httpx
@@ -26,13 +28,42 @@ _REQUEST_TIMEOUT, _TOO_EARLY, _TOO_MANY = 408, 425, 429
 _CLIENT_ERROR, _SERVER_ERROR = 400, 500
 
 
-def http_client(max_connections: int) -> httpx.Client:
-    """The client that all declared actions of a process share; it is safe between threads."""
-    return httpx.Client(
-        follow_redirects=False,
-        trust_env=False,
-        limits=httpx.Limits(max_connections=max_connections),
-    )
+class HttpClients:
+    """HTTP clients for all declared actions of a process, each used by one thread at a time.
+
+    One client shared by threads may close an idle connection that another thread was just given
+    (https://github.com/encode/httpcore/issues/1110): a call then fails that nothing was wrong
+    with. Clients are kept between calls, and so are their connections.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._idle: list[httpx.Client] = []
+        self._made: list[httpx.Client] = []
+        self._tls = httpx.create_ssl_context(trust_env=False)
+
+    @contextmanager
+    def exclusive(self) -> Iterator[httpx.Client]:
+        """A client that nobody else uses meanwhile."""
+        with self._lock:
+            client = self._idle.pop() if self._idle else self._make()
+        try:
+            yield client
+        finally:
+            with self._lock:
+                self._idle.append(client)
+
+    def close(self) -> None:
+        """Close them all; a call under way fails."""
+        with self._lock:
+            made, self._made, self._idle = self._made, [], []
+        for client in made:
+            client.close()
+
+    def _make(self) -> httpx.Client:
+        client = httpx.Client(follow_redirects=False, trust_env=False, verify=self._tls)
+        self._made.append(client)
+        return client
 
 
 def spec_problems(spec: ActionSpec) -> list[str]:
@@ -72,14 +103,15 @@ def _call_problems(declared: HttpCall) -> list[str]:
 class HttpAction:
     """Implements `PythonAction` by the two calls of an `ActionSpec`."""
 
-    def __init__(self, do: HttpCall, undo: HttpCall, client: httpx.Client) -> None:
+    def __init__(self, do: HttpCall, undo: HttpCall, clients: HttpClients) -> None:
         self._do = do
         self._undo = undo
-        self._client = client
+        self._clients = clients
 
-    def do(self, input: Mapping[str, Any], key: str) -> Mapping[str, Any]:
-        """One attempt of the effect."""
-        return _send(self._client, self._do, Scope(input), key)
+    def do(self, input: Mapping[str, Any], key: str, most_s: float = math.inf) -> Mapping[str, Any]:
+        """One attempt of the effect; it takes no longer than `most_s` seconds."""
+        timeout_s = min(self._do.timeout_s, most_s)
+        return _send(self._clients, self._do, Scope(input), key, timeout_s)
 
     def undo(
         self,
@@ -88,7 +120,8 @@ class HttpAction:
         key: str,
     ) -> None:
         """One attempt of the compensation."""
-        _send(self._client, self._undo, Scope(input, result, effect_key_of(key)), key)
+        scope = Scope(input, result, effect_key_of(key))
+        _send(self._clients, self._undo, scope, key, self._undo.timeout_s)
 
 
 def effect_key_of(undo_key: str) -> str:
@@ -96,21 +129,26 @@ def effect_key_of(undo_key: str) -> str:
     return undo_key.removesuffix(":undo") + ":do"
 
 
-def _send(client: httpx.Client, declared: HttpCall, scope: Scope, key: str) -> dict[str, Any]:
+def _send(
+    clients: HttpClients, declared: HttpCall, scope: Scope, key: str, timeout_s: float
+) -> dict[str, Any]:
     try:
         body = render(declared.body, scope)
     except TemplateAbsent as absent:
         raise StepFailed("a value that the call needs is absent") from absent
     # httpx bounds each read, not the whole reply; a reply that drips is cut off by this
-    deadline = time.monotonic() + declared.timeout_s
+    deadline = time.monotonic() + timeout_s
     try:
-        with client.stream(
-            declared.method,
-            declared.url,
-            json=body,
-            headers={"Idempotency-Key": key, "Accept": "application/json"},
-            timeout=declared.timeout_s,
-        ) as reply:
+        with (
+            clients.exclusive() as client,
+            client.stream(
+                declared.method,
+                declared.url,
+                json=body,
+                headers={"Idempotency-Key": key, "Accept": "application/json"},
+                timeout=timeout_s,
+            ) as reply,
+        ):
             content = b""
             for chunk in reply.iter_bytes():
                 content += chunk

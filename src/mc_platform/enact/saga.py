@@ -10,8 +10,15 @@ saga is tested without an engine, with a crash at any point.
 (2) an effect that may have happened counts as one that happened: it is compensated. So does the
     effect of a step amid which an earlier run died, whatever this run hears of it;
 (3) every standing effect is compensated, in reverse order. One that resists does not stop the
-    earlier ones: what stands afterwards is as little as possible, and the operation is `stuck`;
+    earlier ones: what stands afterwards is as little as possible, and the operation is `stuck`
+    (`resolution` goes on from there);
 (4) the end is recorded together with the task's terminal state, in one commit.
+
+A group of the plan is one step for durability: its members run at once in threads, their intents
+are one commit, their outcomes the next, and so are their compensations. A cancel, a halt (before
+the first step only) and the deadline are looked at before each step; nothing stops a compensation.
+Recording the intent may take long (a ledger that is down), so halt and deadline are looked at once
+more after it: a step that they stop then has an intent, no call, and is told as failed.
 
 Code here catches `Exception` and never `BaseException`: the engine, and a process that is
 stopping, interrupt a saga by those, and it goes on elsewhere from what is remembered.
@@ -25,16 +32,19 @@ from datetime import datetime
 from functools import partial
 from typing import Any, Protocol
 
-from mc_platform.enact.calls import Called, Effect
+from mc_platform.enact.calls import Called, Effect, at_once
 from mc_platform.enact.chronicle import Chronicle, End, Entry, Step
 from mc_platform.model.event import Event, Kind
 from mc_platform.model.ids import ActionName
 from mc_platform.model.label import Part
-from mc_platform.model.operation import OperationReport, OperationRequest
+from mc_platform.model.operation import OperationReport, OperationRequest, plan_from
 from mc_platform.model.task import Task
 
 Remember = Callable[[str, Callable[[], dict[str, Any]]], dict[str, Any]]
 """Run a body under a name and keep its JSON result; on a later run, return what was kept."""
+
+
+CANCELED, HALTED, DEADLINE_PASSED = "canceled", "autonomy is halted", "deadline passed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,17 +54,28 @@ class Signals:
     Attributes:
         cancel_requested: Somebody asked to cancel.
         recovered: This is not the first run, so any effect may have been had by an earlier one.
+        halted: An operation that has not begun may not begin.
     """
 
     cancel_requested: bool = False
     recovered: bool = False
+    halted: bool = False
 
 
 class Hands(Protocol):
-    """What a saga touches. All methods block; `record` and `task` return only when they succeeded."""
+    """What a saga touches. All methods block; `record` and `task` return only when they succeeded.
 
-    def do(self, action: ActionName, input: Mapping[str, Any], key: str) -> Called:
-        """Have an effect, with retries."""
+    `do` and `undo` are called from several threads at once.
+    """
+
+    def do(
+        self,
+        action: ActionName,
+        input: Mapping[str, Any],
+        key: str,
+        deadline_at: datetime | None,
+    ) -> Called:
+        """Have an effect, with retries as long as the deadline allows."""
         ...
 
     def undo(
@@ -83,19 +104,42 @@ class Hands(Protocol):
         """Read afresh at each call."""
         ...
 
+    def halted(self) -> bool:
+        """Whether autonomy is halted, read at a moment at which an effect may be begun."""
+        ...
+
     def now(self) -> datetime:
         """Aware UTC."""
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class _Stage:
+    """Steps that run at once: one, or the members of a group."""
+
+    first: int
+    actions: tuple[ActionName, ...]
+
+    @property
+    def members(self) -> list[tuple[int, ActionName]]:
+        return list(enumerate(self.actions, self.first))
+
+    def name(self, phase: str) -> str:
+        if len(self.actions) == 1:
+            return f"{phase}:{self.first}:{self.actions[0]}"
+        return f"{phase}:{self.first}-{self.first + len(self.actions) - 1}"
+
+
 @dataclass(slots=True)
 class _Progress:
-    steps: list[Step] = field(default_factory=list)
+    ran: list[tuple[_Stage, list[Step]]] = field(default_factory=list)
     carried: list[Entry] = field(default_factory=list)
     canceled: bool = False
     failure: str = ""
-    broken: str = ""
     moved: bool = False  # a body ran in this very run, so no earlier run came further than that
+
+    def steps(self) -> tuple[Step, ...]:
+        return tuple(step for _, steps in self.ran for step in steps)
 
 
 class Saga:
@@ -103,95 +147,134 @@ class Saga:
 
     Args:
         request: The operation.
-        plan: Its actions in order, fixed when it was started.
+        plan: Its actions in order, fixed when it was started; those of a group run at once.
         hands: What it touches.
         remember: What makes it durable.
+        deadline_at: When it goes no further; None for never.
     """
 
     def __init__(
         self,
         request: OperationRequest,
-        plan: Sequence[ActionName],
+        plan: Sequence[ActionName | Sequence[ActionName]],
         *,
         hands: Hands,
         remember: Remember,
+        deadline_at: datetime | None = None,
     ) -> None:
         self._request = request
-        self._plan = tuple(plan)
+        self._stages: list[_Stage] = []
+        for actions in plan_from(plan):
+            self._stages.append(_Stage(sum(len(stage.actions) for stage in self._stages), actions))
         self._hands = hands
         self._remember = remember
-        self._chronicle = Chronicle(request, len(self._plan))
+        self._deadline_at = deadline_at
+        self._chronicle = Chronicle(request, sum(len(stage.actions) for stage in self._stages))
         self._progress = _Progress(carried=[Entry(Kind.operation_started)])
 
     def run(self) -> OperationReport:
         """Run to the end, or raise what interrupts it; the end is recorded when this returns."""
-        progress = self._progress
-        try:
-            if not self._forward():
-                self._backward()
-        except Exception as error:  # noqa: BLE001 a saga never ends without saying how it stands
-            progress.broken = f"internal error ({type(error).__name__.lower()})"
+        if not self._forward():
+            self._backward()
         return self._finish()
 
     def _forward(self) -> bool:
         progress = self._progress
-        for index, action in enumerate(self._plan):
-            kept = self._keep(f"do:{index}:{action}", partial(self._do, index, action))
-            if kept["state"] == "canceled":
-                progress.canceled = True
+        for stage in self._stages:
+            try:
+                kept = self._keep(stage.name("do"), partial(self._do, stage))
+            except Exception as error:  # noqa: BLE001 a saga never ends without saying how it stands
+                steps = [Step(index, action, done=broken(error)) for index, action in stage.members]
+                progress.ran.append((stage, steps))
+                progress.failure = steps[0].done.reason
                 return False
-            step = Step(index, action, done=_called(kept))
-            progress.steps.append(step)
-            progress.carried = [step.outcome_entry(_at(kept))]
-            if kept["cancel_requested"]:
-                progress.canceled = True
-                return False
-            if not step.done.ok:
-                progress.failure = f'step "{action}" failed: {step.done.reason}'
+            # Stopped before its intent, a stage has no calls
+            ended = list(zip(stage.members, kept["calls"], strict=False))
+            steps = [Step(index, action, done=_called(one)) for (index, action), one in ended]
+            progress.ran.append((stage, steps))
+            if steps:
+                progress.carried = _outcomes(steps, kept["calls"])
+            progress.canceled = kept["stopped"] == CANCELED
+            progress.failure = "" if progress.canceled else kept["stopped"] or _failure(steps)
+            if progress.canceled or progress.failure:
                 return False
         return True
 
-    def _do(self, index: int, action: ActionName) -> dict[str, Any]:
+    def _do(self, stage: _Stage) -> dict[str, Any]:
         signals = self._hands.signals()
+        stop = self._stop(stage, signals)
         # A run before this one may have had this effect, and died before it could say so
         uncertain = signals.recovered and not self._progress.moved
-        if signals.cancel_requested and not uncertain:
-            return {"state": "canceled"}
-        self._record(Entry(Kind.step_intended, index, action))
-        if signals.cancel_requested:
-            called = Called(ok=False, attempts=0, effect=Effect.unknown, reason="canceled")
-            return self._kept(called, cancel_requested=True)
-        called = self._hands.do(action, self._request.input, self._chronicle.key(index, "do"))
+        if stop and not uncertain:
+            return _kept([], stopped=stop)
+        self._record([Entry(Kind.step_intended, index, action) for index, action in stage.members])
+        stop = stop or self._stop_late(stage)
+        if stop:
+            effect = Effect.unknown if uncertain else Effect.none
+            called = Called(ok=False, attempts=0, effect=effect, reason=stop)
+            return _kept([self._call_kept(called) for _ in stage.members], stopped=stop)
+        calls = at_once([partial(self._do_one, *member, uncertain) for member in stage.members])
+        landed = stage is self._stages[-1] and all(one["state"] == "done" for one in calls)
+        late = landed and self._hands.signals().cancel_requested
+        return _kept(calls, stopped=CANCELED if late else "")
+
+    def _do_one(self, index: int, action: ActionName, uncertain: bool) -> dict[str, Any]:
+        key = self._chronicle.key(index, "do")
+        try:
+            called = self._hands.do(action, self._request.input, key, self._deadline_at)
+        except Exception as error:  # noqa: BLE001 its siblings go on, and are told
+            called = broken(error)
         if called.effect is Effect.none and uncertain:
             called = replace(called, effect=Effect.unknown)
-        last = index == len(self._plan) - 1
-        cancel = last and called.ok and self._hands.signals().cancel_requested
-        return self._kept(called, cancel_requested=cancel)
+        return self._call_kept(called)
+
+    def _stop(self, stage: _Stage, signals: Signals) -> str:
+        if signals.cancel_requested:
+            return CANCELED
+        if signals.halted and stage is self._stages[0]:
+            return HALTED
+        return DEADLINE_PASSED if self._is_late() else ""
+
+    def _stop_late(self, stage: _Stage) -> str:
+        """The second look, when the intent is recorded."""
+        if stage is self._stages[0] and self._hands.halted():
+            return HALTED
+        return DEADLINE_PASSED if self._is_late() else ""
+
+    def _is_late(self) -> bool:
+        return self._deadline_at is not None and self._hands.now() >= self._deadline_at
 
     def _backward(self) -> None:
-        progress = self._progress
-        for step in reversed(progress.steps):
-            if not step.stood:
+        for stage, steps in reversed(self._progress.ran):
+            stood = [step for step in steps if step.stood]
+            if not stood:
                 continue
-            name = f"undo:{step.index}:{step.action}"
-            kept = self._keep(name, partial(self._undo, step))
-            step.undone = _called(kept)
-            progress.carried = [step.outcome_entry(_at(kept))]
+            try:
+                kept = self._keep(stage.name("undo"), partial(self._undo, stood))
+            except Exception as error:  # noqa: BLE001 what stands is told, and earlier effects undone
+                for step in stood:
+                    step.undone = broken(error)
+                continue
+            for step, one in zip(stood, kept["calls"], strict=True):
+                step.undone = _called(one)
+            self._progress.carried = _outcomes(stood, kept["calls"])
 
-    def _undo(self, step: Step) -> dict[str, Any]:
-        self._record(Entry(Kind.compensation_intended, step.index, step.action))
+    def _undo(self, steps: Sequence[Step]) -> dict[str, Any]:
+        self._record([Entry(Kind.compensation_intended, step.index, step.action) for step in steps])
+        return _kept(at_once([partial(self._undo_one, step) for step in steps]))
+
+    def _undo_one(self, step: Step) -> dict[str, Any]:
         result = step.done.result if step.done.effect is Effect.landed else None
         key = self._chronicle.key(step.index, "undo")
-        return self._kept(self._hands.undo(step.action, self._request.input, result, key))
+        try:
+            called = self._hands.undo(step.action, self._request.input, result, key)
+        except Exception as error:  # noqa: BLE001 its siblings go on, and are told
+            called = broken(error)
+        return self._call_kept(called)
 
     def _finish(self) -> OperationReport:
         progress = self._progress
-        end = End(
-            steps=tuple(progress.steps),
-            failure=progress.failure,
-            broken=progress.broken,
-            canceled=progress.canceled,
-        )
+        end = End(steps=progress.steps(), failure=progress.failure, canceled=progress.canceled)
         self._keep("finish", partial(self._record_end, end))
         return self._chronicle.report(end)
 
@@ -209,9 +292,9 @@ class Saga:
         self._hands.record([*events[:-1], *released, events[-1]], task)
         return {}
 
-    def _record(self, intent: Entry) -> None:
+    def _record(self, intents: Sequence[Entry]) -> None:
         now = self._hands.now()
-        entries = [*self._progress.carried, intent]
+        entries = [*self._progress.carried, *intents]
         self._hands.record([self._chronicle.event(entry, now) for entry in entries], None)
 
     def _keep(self, name: str, body: Callable[[], dict[str, Any]]) -> dict[str, Any]:
@@ -222,27 +305,56 @@ class Saga:
 
         return self._remember(name, run_body)
 
-    def _kept(self, called: Called, *, cancel_requested: bool = False) -> dict[str, Any]:
-        return {
-            "state": "done" if called.ok else "failed",
-            "attempts": called.attempts,
-            "effect": called.effect.value,
-            "reason": called.reason,
-            "result": dict(called.result),
-            "at": self._hands.now().isoformat(),
-            "cancel_requested": cancel_requested,
-        }
+    def _call_kept(self, called: Called) -> dict[str, Any]:
+        return kept_call(called, self._hands.now())
 
 
-def _called(kept: Mapping[str, Any]) -> Called:
-    return Called(
+def kept_call(called: Called, at: datetime) -> dict[str, Any]:
+    """How a call ended, as JSON to be remembered."""
+    return {
+        "state": "done" if called.ok else "failed",
+        "attempts": called.attempts,
+        "effect": called.effect.value,
+        "reason": called.reason,
+        "result": dict(called.result),
+        "late": called.late,
+        "at": at.isoformat(),
+    }
+
+
+def call_from(kept: Mapping[str, Any]) -> tuple[Called, datetime]:
+    """What `kept_call` wrote."""
+    called = Called(
         ok=kept["state"] == "done",
         attempts=kept["attempts"],
         effect=Effect(kept["effect"]),
         reason=kept["reason"],
         result=kept["result"],
+        late=kept["late"],
     )
+    return called, datetime.fromisoformat(kept["at"])
 
 
-def _at(kept: Mapping[str, Any]) -> datetime:
-    return datetime.fromisoformat(kept["at"])
+def broken(error: Exception) -> Called:
+    """A call of which nothing is known but that our own code failed."""
+    reason = f"internal error ({type(error).__name__.lower()})"
+    return Called(ok=False, attempts=0, effect=Effect.unknown, reason=reason)
+
+
+def _kept(calls: list[dict[str, Any]], *, stopped: str = "") -> dict[str, Any]:
+    return {"calls": calls, "stopped": stopped}
+
+
+def _called(kept: Mapping[str, Any]) -> Called:
+    return call_from(kept)[0]
+
+
+def _outcomes(steps: Sequence[Step], calls: Sequence[Mapping[str, Any]]) -> list[Entry]:
+    return [step.outcome_entry(call_from(one)[1]) for step, one in zip(steps, calls, strict=True)]
+
+
+def _failure(steps: Sequence[Step]) -> str:
+    failed = [step for step in steps if not step.done.ok]
+    if any(step.done.late for step in failed):
+        return DEADLINE_PASSED
+    return "; ".join(f'step "{step.action}" failed: {step.done.reason}' for step in failed)

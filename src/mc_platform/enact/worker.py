@@ -2,25 +2,41 @@
 
 Knows sagas and actions; durability and outside signals are passed in. `abandon` interrupts what
 runs: the interruption is no `Exception`, so no saga takes it for a failure and the operation stays
-unfinished in the database, to be taken up again.
+unfinished in the database, to be taken up again. The same happens to what ran in a lease's former
+term: another replica may have gone on with it.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 import threading
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
+from functools import partial
 from typing import Any, TypeVar
 
 from mc_platform.enact.actions import ActionRegistry
-from mc_platform.enact.calls import Called
-from mc_platform.enact.saga import Remember, Saga, Signals
+from mc_platform.enact.calls import Called, Effect
+from mc_platform.enact.resolution import Resolution, ResolutionMode
+from mc_platform.enact.saga import DEADLINE_PASSED, Remember, Saga, Signals
 from mc_platform.model.event import Event
 from mc_platform.model.ids import ActionName, OperationId, PrincipalId, TaskId, TenantId
 from mc_platform.model.label import Part
-from mc_platform.model.operation import OperationReport, OperationRequest, Outcome, StepReport
+from mc_platform.model.operation import (
+    OperationReport,
+    OperationRequest,
+    Outcome,
+    Plan,
+    Standing,
+    StepReport,
+    plan_as_json,
+    plan_from,
+)
 from mc_platform.model.task import Task
 
 RecordBlocking = Callable[[Sequence[Event], Task | None], None]
@@ -32,10 +48,20 @@ Tell = Callable[[OperationReport], None]
 _T = TypeVar("_T")
 _log = logging.getLogger(__name__)
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.1, 5.0
+_LEASE_LOOK_S = 0.1
 
 
 class Abandoned(BaseException):
-    """The process stops; the operation is left as it is."""
+    """The process stops, or has lost its lease; the operation is left as it is."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Run:
+    """One run of an operation in this process, begun in a term of its lease."""
+
+    operation_id: str
+    tenant: str
+    term: int
 
 
 class Worker:
@@ -50,6 +76,9 @@ class Worker:
         clock: Aware UTC.
         durable_step: Runs a body once for each operation and step name.
         signals: Cancel wish, and whether the operation was recovered.
+        halted: Whether an operation that has not begun may not begin.
+        term: The term of the lease that is held now.
+        held: Whether the lease is surely held, without a loss since that term.
     """
 
     def __init__(
@@ -63,6 +92,9 @@ class Worker:
         clock: Callable[[], datetime],
         durable_step: Remember,
         signals: Callable[[OperationId], Signals],
+        halted: Callable[[OperationRequest], bool],
+        term: Callable[[], int] = lambda: 1,
+        held: Callable[[int], bool] = lambda _term: True,
     ) -> None:
         self.registry = registry
         self.record_blocking = record_blocking
@@ -70,39 +102,92 @@ class Worker:
         self.release = release
         self.clock = clock
         self.signals = signals
+        self.halted = halted
         self._on_finished = on_finished
         self._durable_step = durable_step
+        self._term = term
+        self._held = held
         self._stopping = threading.Event()
         self._lock = threading.Lock()
-        self._running: set[str] = set()
+        self._runs: set[Run] = set()
         self._waiting: dict[str, list[Tell]] = {}
 
-    def run(self, payload: Mapping[str, Any]) -> dict[str, Any]:
+    def run(self, payload: Mapping[str, Any], ended: Callable[[], None]) -> dict[str, Any]:
         """Run one operation to its end; returns its report as JSON (`report_from` reads it).
 
         Args:
             payload: What `payload_of` made of the request.
+            ended: Called when it no longer runs, before those who wait are told.
 
         Raises:
             Abandoned: the process stops first.
         """
         request = _request_from(payload)
-        with self._lock:
-            self._running.add(request.id)
         try:
-            plan = [ActionName(action) for action in payload["plan"]]
-            hands = _WorkerHands(self, request)
-            report = Saga(request, plan, hands=hands, remember=self._remember).run()
-            self._tell(request, report)
-            return {**asdict(report), "outcome": report.outcome.value}
+            with self._running(request) as run:
+                report = Saga(
+                    request,
+                    plan_of(payload),
+                    deadline_at=deadline_of(payload),
+                    hands=_WorkerHands(self, request, run),
+                    remember=partial(self._remember, run),
+                ).run()
+        finally:
+            ended()
+        self._tell(request, report)
+        return {**asdict(report), "outcome": report.outcome.value}
+
+    def resolve(self, payload: Mapping[str, Any]) -> dict[str, Any]:
+        """Run one resolution of a stuck operation; returns its report, and what stands after it.
+
+        Args:
+            payload: `operation` as above, `standing` as an earlier return had it, and `attempt`,
+                `mode`, `principal`, `reason`.
+
+        Raises:
+            Abandoned: the process stops first.
+        """
+        request = _request_from(payload["operation"])
+        with self._running(request) as run:
+            resolution = Resolution(
+                request,
+                standing_from(payload["standing"]),
+                attempt=payload["attempt"],
+                mode=ResolutionMode(payload["mode"]),
+                principal=PrincipalId(payload["principal"]),
+                reason=payload["reason"],
+                hands=_WorkerHands(self, request, run),
+                remember=partial(self._remember, run),
+            )
+            report = resolution.run()
+            return {
+                "attempt": report.attempt,
+                "mode": report.mode.value,
+                "resolved": report.resolved,
+                "standing": [asdict(one) for one in resolution.standing()],
+            }
+
+    @contextmanager
+    def _running(self, request: OperationRequest) -> Iterator[Run]:
+        run = Run(request.id, request.tenant, self._term())
+        with self._lock:
+            self._runs.add(run)
+        try:
+            yield run
         finally:
             with self._lock:
-                self._running.discard(request.id)
+                self._runs.discard(run)
 
-    def running(self) -> int:
-        """Operations that run now."""
+    def running(self) -> Counter[str]:
+        """Operations that run now, by tenant; those of a former term are not counted."""
+        term = self._term()
         with self._lock:
-            return len(self._running)
+            return Counter(run.tenant for run in self._runs if run.term == term)
+
+    def runs(self, operation_id: str) -> bool:
+        """Whether the operation runs here now."""
+        with self._lock:
+            return any(run.operation_id == operation_id for run in self._runs)
 
     def subscribe(self, operation_id: OperationId, tell: Tell) -> None:
         """Have `tell` called, from a worker thread, when the operation ends in this process."""
@@ -121,35 +206,46 @@ class Worker:
         """Interrupt everything that runs, at its next pause or step."""
         self._stopping.set()
 
-    def check_abandoned(self) -> None:
-        """Raise `Abandoned` if `abandon` was called."""
-        if self._stopping.is_set():
+    def check_abandoned(self, run: Run) -> None:
+        """Raise `Abandoned` if `abandon` was called, or the lease of `run`'s term is lost."""
+        if self._stopping.is_set() or run.term != self._term():
             raise Abandoned
 
-    def pause(self, seconds: float) -> None:
+    def require_lease(self, run: Run) -> None:
+        """Return when the lease is surely held: without it no effect may be begun.
+
+        Raises:
+            Abandoned: it was lost, or the process stops.
+        """
+        while not self._held(run.term):
+            # Lapsed by our own clock, perhaps noticed by nobody: the next heartbeat tells
+            self.pause(run, _LEASE_LOOK_S)
+
+    def pause(self, run: Run, seconds: float) -> None:
         """Sleep, unless abandoned."""
         if self._stopping.wait(seconds):
             raise Abandoned
+        self.check_abandoned(run)
 
-    def insist(self, work: Callable[[], _T], what: str) -> _T:
+    def insist(self, run: Run, work: Callable[[], _T], what: str) -> _T:
         """Do `work` until it succeeds: an operation never goes on unrecorded."""
         wait_s = _FIRST_WAIT_S
         while True:
-            self.check_abandoned()
+            self.check_abandoned(run)
             try:
                 return work()
             except Exception as error:  # noqa: BLE001 whatever the cause, going on would be wrong
                 _log.warning("%s failed, trying again: %s", what, type(error).__name__)
-            self.pause(wait_s)
+            self.pause(run, wait_s)
             wait_s = min(_LONGEST_WAIT_S, wait_s * 2)
 
-    def _remember(self, name: str, body: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-        self.check_abandoned()
+    def _remember(self, run: Run, name: str, body: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        self.check_abandoned(run)
         try:
             return self._durable_step(name, body)
         except Exception:
             # Once the engine is torn down any error is the tearing down, not the operation's
-            self.check_abandoned()
+            self.check_abandoned(run)
             raise
 
     def _tell(self, request: OperationRequest, report: OperationReport) -> None:
@@ -167,13 +263,31 @@ class Worker:
 class _WorkerHands:
     """What one operation's saga touches."""
 
-    def __init__(self, worker: Worker, request: OperationRequest) -> None:
+    def __init__(self, worker: Worker, request: OperationRequest, run: Run) -> None:
         self._worker = worker
         self._request = request
+        self._run = run
+        self._begun = False
 
-    def do(self, action: ActionName, input: Mapping[str, Any], key: str) -> Called:
+    def do(
+        self,
+        action: ActionName,
+        input: Mapping[str, Any],
+        key: str,
+        deadline_at: datetime | None,
+    ) -> Called:
         worker = self._worker
-        return self._valid(worker.registry.do(action, input, key, worker.pause))
+        worker.require_lease(self._run)
+        # Monotonic from here: a clock that is set must not stretch a step
+        left_s = math.inf if deadline_at is None else (deadline_at - self.now()).total_seconds()
+        if left_s <= 0:  # the lease was waited for
+            return Called(
+                ok=False, attempts=0, effect=Effect.none, reason=DEADLINE_PASSED, late=True
+            )
+        end_s = time.monotonic() + left_s
+        return self._valid(
+            worker.registry.do(action, input, key, self._pause, lambda: end_s - time.monotonic())
+        )
 
     def undo(
         self,
@@ -183,22 +297,31 @@ class _WorkerHands:
         key: str,
     ) -> Called:
         worker = self._worker
-        return self._valid(worker.registry.undo(action, input, result, key, worker.pause))
+        worker.require_lease(self._run)
+        return self._valid(worker.registry.undo(action, input, result, key, self._pause))
+
+    def _pause(self, seconds: float) -> None:
+        self._worker.pause(self._run, seconds)
+        self._worker.require_lease(self._run)  # what follows a pause is another attempt
 
     def _valid(self, called: Called) -> Called:
         if not called.ok:
             # The client is closed under a call when the process stops: that is no outcome
-            self._worker.check_abandoned()
+            self._worker.check_abandoned(self._run)
         return called
 
     def record(self, events: Sequence[Event], task: Task | None) -> None:
         worker = self._worker
-        worker.insist(lambda: worker.record_blocking(events, task), "recording an operation")
+        worker.insist(
+            self._run, lambda: worker.record_blocking(events, task), "recording an operation"
+        )
 
     def task(self) -> Task | None:
         worker, request = self._worker, self._request
         task = worker.insist(
-            lambda: worker.load_task(request.tenant, request.task_id), "reading a task"
+            self._run,
+            lambda: worker.load_task(request.tenant, request.task_id),
+            "reading a task",
         )
         if task is None:
             _log.error("operation %s has no task %s", request.id, request.task_id)
@@ -206,18 +329,62 @@ class _WorkerHands:
 
     def release(self, parts: tuple[Part, ...]) -> tuple[tuple[Part, ...], Sequence[Event]]:
         worker = self._worker
-        return worker.insist(lambda: worker.release(self._request, parts), "releasing results")
+        return worker.insist(
+            self._run, lambda: worker.release(self._request, parts), "releasing results"
+        )
 
     def signals(self) -> Signals:
-        return self._worker.signals(self._request.id)
+        worker = self._worker
+        signals = worker.signals(self._request.id)
+        if self._begun:
+            return signals
+        # Asked once: a halt matters to what has not begun, and to nothing after that
+        self._begun = True
+        return replace(signals, halted=self._read_switch())
+
+    def halted(self) -> bool:
+        while True:
+            halted = self._read_switch()
+            read_s = time.monotonic()
+            self._worker.require_lease(self._run)
+            # If the lease had to be waited for, what was read before is old
+            if halted or time.monotonic() - read_s < _LEASE_LOOK_S:
+                return halted
+
+    def _read_switch(self) -> bool:
+        worker = self._worker
+        return worker.insist(
+            self._run, lambda: worker.halted(self._request), "reading the autonomy switch"
+        )
 
     def now(self) -> datetime:
         return self._worker.clock()
 
 
-def payload_of(request: OperationRequest, plan: Sequence[ActionName]) -> dict[str, Any]:
+def payload_of(
+    request: OperationRequest,
+    plan: Sequence[ActionName | Sequence[ActionName]],
+    *,
+    deadline_at: datetime | None = None,
+) -> dict[str, Any]:
     """An operation as JSON. Its plan travels with it: a catalogue that changes can't bend it."""
-    return {**asdict(request), "input": dict(request.input), "plan": list(plan)}
+    return {
+        **asdict(request),
+        "input": dict(request.input),
+        "plan": plan_as_json(plan_from(plan)),
+        "deadline_at": None if deadline_at is None else deadline_at.isoformat(),
+    }
+
+
+def plan_of(payload: Mapping[str, Any]) -> Plan:
+    """The plan in a payload; flat ones, without groups, are read too."""
+    return plan_from(payload["plan"])
+
+
+def deadline_of(payload: Mapping[str, Any]) -> datetime | None:
+    """When the operation of a payload goes no further; None for never."""
+    text = payload.get("deadline_at")
+    return None if text is None else datetime.fromisoformat(text)
 
 
 def report_from(kept: Mapping[str, Any]) -> OperationReport:
@@ -228,6 +395,15 @@ def report_from(kept: Mapping[str, Any]) -> OperationReport:
         steps=tuple(StepReport(**step) for step in kept["steps"]),
         reason=kept["reason"],
         canceled=kept["canceled"],
+        standing=standing_from(kept.get("standing", ())),
+    )
+
+
+def standing_from(kept: Sequence[Mapping[str, Any]]) -> tuple[Standing, ...]:
+    """What stands after an operation or a resolution, as their JSON has it."""
+    return tuple(
+        Standing(one["index"], ActionName(one["action"]), one["effect"], one["result"])
+        for one in kept
     )
 
 

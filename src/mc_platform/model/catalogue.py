@@ -5,12 +5,23 @@ Parsed from a TOML file's mapping; every problem is reported at once. No IO here
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from mc_platform.model.ids import ActionName, AgentName, TenantId
+from mc_platform.model.operation import Plan
 from mc_platform.model.tenant import Tenant
+
+_T = TypeVar("_T")
+DEFAULT_DEADLINE_S = 300.0
+MOST_AT_ONCE = 8
+_MAX_DEADLINE_S = 7 * 24 * 3600.0
+_MAX_PYTHON_TIMEOUT_S = 3600.0
+_MAX_ATTEMPTS = 20
+_MAX_WAIT_S = 300.0
+_FIRST_WAIT_S, _LONGEST_WAIT_S = 0.2, 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,34 +54,60 @@ class HttpCall:
 
 
 @dataclass(frozen=True, slots=True)
+class Retries:
+    """How often a call of an action is attempted (the first among them), and the waits between."""
+
+    attempts: int
+    first_wait_s: float
+    longest_wait_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class ActionSpec:
-    """An action and its compensation; `do` is HTTP, or `entry_point` names a Python one."""
+    """An action and its compensation; `do` is HTTP, or `entry_point` names a Python one.
+
+    Attributes:
+        timeout_s: How long a call of the entry point may take; None is without end. HTTP calls
+            have their own.
+        retries: Attempts of the effect; None is the platform's default.
+        undo_retries: Attempts of the compensation; None is the platform's default.
+    """
 
     name: ActionName
     do: HttpCall | None
     undo: HttpCall | None
     entry_point: str = ""
+    timeout_s: float | None = None
+    retries: Retries | None = None
+    undo_retries: Retries | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class OperationSpec:
-    """An ordered plan of actions.
+    """A plan of actions.
 
     Attributes:
         name: How requests name it.
         agent: The downstream agent in whose name it runs.
-        steps: Actions in order; compensations run in reverse.
+        plan: Groups of actions in order; compensations run in reverse.
         autonomy_tier: The tier that a tenant needs.
         purposes: Purposes that it serves; empty means any.
         required: Input keys that must be present.
+        deadline_s: How long after its start it may still go forward.
     """
 
     name: str
     agent: AgentName
-    steps: tuple[ActionName, ...]
+    plan: Plan
     autonomy_tier: int
     purposes: frozenset[str] = frozenset()
     required: tuple[str, ...] = ()
+    deadline_s: float = DEFAULT_DEADLINE_S
+
+    @property
+    def steps(self) -> tuple[ActionName, ...]:
+        """The plan's actions, flat: an action's index here is the index in its idempotency key."""
+        return tuple(action for group in self.plan for action in group)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +139,139 @@ def _call(raw: Mapping[str, Any] | None) -> HttpCall | None:
     )
 
 
+class _Findings:
+    """Everything that is wrong with one table."""
+
+    def __init__(self) -> None:
+        self.found: list[str] = []
+
+    def read(self, build: Callable[[], _T], instead: _T) -> _T:
+        """What `build` makes, or `instead` with the problem noted."""
+        try:
+            return build()
+        except CatalogueProblems as several:
+            self.found += several.problems
+        except KeyError as error:
+            self.found.append(f"key {error.args[0]!r} is missing")
+        except (TypeError, ValueError) as error:
+            self.found.append(str(error))
+        return instead
+
+    def end(self) -> None:
+        """Raise `CatalogueProblems` if anything was found."""
+        if self.found:
+            raise CatalogueProblems(self.found)
+
+
+def _seconds(name: str, value: Any, most: float) -> float:
+    usable = isinstance(value, int | float) and not isinstance(value, bool)
+    if not usable or not math.isfinite(value) or not 0 < value <= most:
+        raise ValueError(f"{name} is {value!r}, must be above 0 and at most {most:g}")
+    return float(value)
+
+
+def _retries(name: str, raw: Any, *, attempts: int) -> Retries | None:
+    """One retry table; `attempts` is taken where it names none."""
+    if raw is None:
+        return None
+    if not isinstance(raw, Mapping):
+        raise TypeError(f"{name} must be a table, got {type(raw).__name__}")
+    known = ("attempts", "first_wait_s", "longest_wait_s")
+    findings = _Findings()
+    findings.found += [
+        f"{name}: unknown key {key!r}; known: {', '.join(known)}"
+        for key in sorted(set(raw) - set(known))
+    ]
+    tried = raw.get("attempts", attempts)
+    if not isinstance(tried, int) or isinstance(tried, bool) or not 1 <= tried <= _MAX_ATTEMPTS:
+        findings.found.append(
+            f"{name}.attempts is {tried!r}, must be a whole number from 1 to {_MAX_ATTEMPTS}"
+        )
+
+    def wait_s(key: str, usual: float) -> float:
+        given = raw.get(key, usual)
+        return findings.read(lambda: _seconds(f"{name}.{key}", given, _MAX_WAIT_S), usual)
+
+    first_s = wait_s("first_wait_s", _FIRST_WAIT_S)
+    longest_s = wait_s("longest_wait_s", max(first_s, _LONGEST_WAIT_S))
+    if first_s > longest_s:
+        findings.found.append(f"{name}.first_wait_s is above {name}.longest_wait_s")
+    findings.end()
+    return Retries(tried, first_s, longest_s)
+
+
+def _action(name: str, row: Mapping[str, Any]) -> ActionSpec:
+    findings = _Findings()
+    read, found = findings.read, findings.found
+    timeout = row.get("timeout_s")
+    spec = ActionSpec(
+        name=ActionName(name),
+        do=read(lambda: _call(row.get("do")), None),
+        undo=read(lambda: _call(row.get("undo")), None),
+        entry_point=str(row.get("entry_point", "")),
+        timeout_s=None
+        if timeout is None
+        else read(lambda: _seconds("timeout_s", timeout, _MAX_PYTHON_TIMEOUT_S), None),
+        retries=read(lambda: _retries("retries", row.get("retries"), attempts=4), None),
+        undo_retries=read(
+            lambda: _retries("undo_retries", row.get("undo_retries"), attempts=6), None
+        ),
+    )
+    if ("do" in row) == bool(spec.entry_point):
+        found.append("needs either `do` (with `undo`) or `entry_point`")
+    elif "do" in row and "undo" not in row:
+        found.append("`undo` is missing: every step has a compensation")
+    if timeout is not None and not spec.entry_point:
+        found.append("timeout_s belongs to an `entry_point`; HTTP calls have it in `do` and `undo`")
+    findings.end()
+    return spec
+
+
+def _plan(raw: Any, declared: Collection[str]) -> Plan:
+    """Read `steps`: names, and lists of names that run at once."""
+    if not isinstance(raw, list | tuple):
+        raise TypeError(f"steps must be a list, got {type(raw).__name__}")
+    found: list[str] = [] if raw else ["no steps"]
+    plan: list[tuple[ActionName, ...]] = []
+    for place, entry in enumerate(raw):
+        group = [entry] if isinstance(entry, str) else entry
+        if not isinstance(group, list):
+            found.append(f"steps[{place}] is neither an action nor a list of actions")
+            continue
+        if not group:
+            found.append(f"steps[{place}] is an empty group")
+        if len(group) > MOST_AT_ONCE:
+            found.append(f"steps[{place}] has {len(group)} actions, at most {MOST_AT_ONCE} at once")
+        for action in group:
+            if isinstance(action, list):
+                found.append(f"steps[{place}] holds a group within a group")
+            elif not isinstance(action, str):
+                found.append(f"steps[{place}] is neither an action nor a list of actions")
+            elif action not in declared:
+                found.append(f"unknown action {action!r}")
+        plan.append(tuple(ActionName(str(action)) for action in group))
+    if found:
+        raise CatalogueProblems(found)
+    return tuple(plan)
+
+
+def _operation(name: str, row: Mapping[str, Any], declared: Collection[str]) -> OperationSpec:
+    findings = _Findings()
+    read = findings.read
+    deadline_s = row.get("deadline_s", DEFAULT_DEADLINE_S)
+    spec = OperationSpec(
+        name=name,
+        agent=AgentName(read(lambda: str(row["agent"]), "")),
+        plan=read(lambda: _plan(row["steps"], declared), ()),
+        autonomy_tier=read(lambda: int(row["autonomy_tier"]), 0),
+        purposes=read(lambda: frozenset(row.get("purposes", ())), frozenset[str]()),
+        required=read(lambda: tuple(row.get("required", ())), ()),
+        deadline_s=read(lambda: _seconds("deadline_s", deadline_s, _MAX_DEADLINE_S), 0.0),
+    )
+    findings.end()
+    return spec
+
+
 def parse_catalogue(raw: Mapping[str, Any]) -> Catalogue:
     """Build a catalogue from a parsed TOML document.
 
@@ -124,6 +294,8 @@ def parse_catalogue(raw: Mapping[str, Any]) -> Catalogue:
     def guarded(where: str, build: Any) -> None:
         try:
             build()
+        except CatalogueProblems as several:
+            problems.extend(f"{where}: {problem}" for problem in several.problems)
         except KeyError as error:
             problems.append(f"{where}: key {error.args[0]!r} is missing")
         except (TypeError, ValueError) as error:
@@ -156,34 +328,18 @@ def parse_catalogue(raw: Mapping[str, Any]) -> Catalogue:
 
         guarded(f"tenants.{name}", add_tenant)
 
-    for name, row in table("actions").items():
+    declared = table("actions")
+    for name, row in declared.items():
 
         def add_action(name: str = name, row: Mapping[str, Any] = row) -> None:
-            spec = ActionSpec(
-                name=ActionName(name),
-                do=_call(row.get("do")),
-                undo=_call(row.get("undo")),
-                entry_point=str(row.get("entry_point", "")),
-            )
-            if (spec.do is None) == (not spec.entry_point):
-                raise ValueError("needs either `do` (with `undo`) or `entry_point`")
-            if spec.do is not None and spec.undo is None:
-                raise ValueError("`undo` is missing: every step has a compensation")
-            actions[spec.name] = spec
+            actions[ActionName(name)] = _action(name, row)
 
         guarded(f"actions.{name}", add_action)
 
     for name, row in table("operations").items():
 
         def add_operation(name: str = name, row: Mapping[str, Any] = row) -> None:
-            operations[name] = OperationSpec(
-                name=name,
-                agent=AgentName(str(row["agent"])),
-                steps=tuple(ActionName(step) for step in row["steps"]),
-                autonomy_tier=int(row["autonomy_tier"]),
-                purposes=frozenset(row.get("purposes", ())),
-                required=tuple(row.get("required", ())),
-            )
+            operations[name] = _operation(name, row, declared)
 
         guarded(f"operations.{name}", add_operation)
 
@@ -191,16 +347,11 @@ def parse_catalogue(raw: Mapping[str, Any]) -> Catalogue:
         problems += [
             f"tenants.{tenant.id}: unknown agent {a!r}" for a in tenant.agents - set(agents)
         ]
-    for operation in operations.values():
-        if operation.agent not in agents:
-            problems.append(f"operations.{operation.name}: unknown agent {operation.agent!r}")
-        problems += [
-            f"operations.{operation.name}: unknown action {step!r}"
-            for step in operation.steps
-            if step not in actions
-        ]
-        if not operation.steps:
-            problems.append(f"operations.{operation.name}: no steps")
+    problems += [
+        f"operations.{name}: unknown agent {row['agent']!r}"
+        for name, row in table("operations").items()
+        if "agent" in row and row["agent"] not in agents
+    ]
     if problems:
         raise CatalogueProblems(problems)
     return Catalogue(tenants, agents, actions, operations)

@@ -29,7 +29,13 @@ class Kind(StrEnum):
     operation_completed = "operation.completed"
     operation_compensated = "operation.compensated"
     operation_stuck = "operation.stuck"
+    operation_resolved = "operation.resolved"
+    operation_still_stuck = "operation.still-stuck"
     task_cancel_requested = "task.cancel-requested"
+    operation_cancel_requested = "operation.cancel-requested"
+    operation_resolve_requested = "operation.resolve-requested"
+    autonomy_halted = "autonomy.halted"
+    autonomy_resumed = "autonomy.resumed"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,13 +1,31 @@
-"""Operations: what is asked, how each step went, how it ended."""
+"""Operations: what is asked, in which plan, how each step went, how it ended."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from mc_platform.model.ids import OperationId, PrincipalId, TaskId, TenantId
+from mc_platform.model.ids import ActionName, OperationId, PrincipalId, TaskId, TenantId
+
+Plan = tuple[tuple[ActionName, ...], ...]
+"""Groups of actions in order; the members of a group run at once."""
+
+
+def plan_as_json(plan: Plan) -> list[Any]:
+    """A plan as JSON: a group of one is its action's name, a larger one a list."""
+    return [group[0] if len(group) == 1 else list(group) for group in plan]
+
+
+def plan_from(raw: Sequence[Any]) -> Plan:
+    """The plan that `plan_as_json` wrote; a flat list of names is a plan without groups."""
+    return tuple(
+        (ActionName(entry),)
+        if isinstance(entry, str)
+        else tuple(ActionName(action) for action in entry)
+        for entry in raw
+    )
 
 
 class Outcome(StrEnum):
@@ -48,11 +66,32 @@ class StepReport:
 
 
 @dataclass(frozen=True, slots=True)
+class Standing:
+    """An effect that stands (or may) after a stuck operation, as its resolution needs it.
+
+    Attributes:
+        index: The action's place in the plan, counted flat from 0.
+        effect: `landed` or `unknown`.
+        result: What the effect answered; None if that is not known.
+    """
+
+    index: int
+    action: ActionName
+    effect: str
+    result: Mapping[str, Any] | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class OperationReport:
-    """The end of an operation: outcome, the steps in order, and why it did not complete."""
+    """The end of an operation: outcome, the steps in order, and why it did not complete.
+
+    `standing` is empty unless it is stuck. It holds results: it is for a resolution, never for a
+    reply, a log or the ledger.
+    """
 
     id: OperationId
     outcome: Outcome
     steps: tuple[StepReport, ...]
     reason: str = ""
     canceled: bool = False
+    standing: tuple[Standing, ...] = ()

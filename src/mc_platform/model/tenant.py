@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 
 from mc_platform.model.ids import AgentName, PrincipalId, TenantId
 
@@ -28,10 +29,24 @@ class Tenant:
     generally_available: bool = True
 
 
+class Role(StrEnum):
+    """What a credential is for; policy decides what each may do."""
+
+    agent = "agent"
+    operator = "operator"
+    auditor = "auditor"
+    alertmanager = "alertmanager"
+
+
+PLATFORM = TenantId("PLATFORM")
+"""The pseudo tenant to which all credentials but those of agents belong."""
+
+
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """An authenticated caller. `tenant` comes from the credential and from nothing else."""
+    """An authenticated caller. `tenant` and `role` come from the credential, from nothing else."""
 
     id: PrincipalId
     tenant: TenantId
     key_id: str
+    role: str = Role.agent

@@ -18,6 +18,11 @@ class Action(StrEnum):
     read_task = "ReadTask"
     cancel_task = "CancelTask"
     read_records = "ReadRecords"
+    read_operations = "ReadOperations"
+    manage_operation = "ManageOperation"
+    halt_autonomy = "HaltAutonomy"
+    resume_autonomy = "ResumeAutonomy"
+    read_ledger = "ReadLedger"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +33,8 @@ class Question:
         principal: Who asks.
         tenant: The principal's tenant, as catalogued.
         action: What is to be done.
-        resource_type: `Agent`, `Operation` or `Task`; `Ledger` for reading records.
+        resource_type: `Agent`, `Operation` or `Task`; `Ledger` for reading records; `Platform`
+            for what concerns all tenants.
         resource_id: Name of the resource.
         resource_agent: The agent in whose name an operation runs.
         resource_tenant: The tenant that owns the resource; None for shared ones.

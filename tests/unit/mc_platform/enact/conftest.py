@@ -17,6 +17,7 @@ import pytest
 from mc_platform.enact import migrate_engine
 from mc_platform.model.catalogue import Catalogue, parse_catalogue
 
+_LEASES = Path(__file__).parents[4] / "src/mc_platform/migrations/0005_leases.sql"
 _CATALOGUE = Path(__file__).parents[4] / "deploy" / "local" / "catalogue.toml"
 _UNDO = {
     "/stock/reservations/cancel": "/stock/reservations",
@@ -184,4 +185,7 @@ def engine_url(postgres: str) -> str:
             "CREATE TABLE task_states (id text PRIMARY KEY, state text, status text)"
         )
         connection.execute("GRANT ALL ON ledger, ledger_index_seq, task_states TO mc_service")
+        connection.execute("CREATE SCHEMA mc")
+        connection.execute("GRANT USAGE ON SCHEMA mc TO mc_service")
+        connection.execute(_LEASES.read_text(encoding="utf-8"))
     return owner.replace("mc_owner@", "mc_service@")

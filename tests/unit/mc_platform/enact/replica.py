@@ -1,7 +1,8 @@
 """A replica in a process of its own, to be killed: launches the engine and runs what it is told.
 
-Arguments: a JSON object with `url`, `executor_id`, `catalogue` (TOML text) and `requests`. Prints
-`ready`, then one line of JSON for each operation that ends here; runs until it is killed.
+Arguments: a JSON object with `url`, `executor_id`, `catalogue` (TOML text) and `requests`; with
+`version` it holds a lease under that code version. Prints `ready`, then one line of JSON for each
+operation that ends here; runs until it is killed, and starts what else comes on standard input.
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ from typing import Any
 
 import psycopg
 
+from mc_platform.adapters.postgres_leases import PostgresLeases
 from mc_platform.enact import OperationEngine
+from mc_platform.errors import Unavailable
 from mc_platform.model.catalogue import parse_catalogue
 from mc_platform.model.event import Event
 from mc_platform.model.ids import ContextId, PrincipalId, TaskId, TenantId
@@ -43,7 +46,10 @@ def main(settings: dict[str, Any]) -> None:
     engine = OperationEngine(
         database_url=settings["url"],
         executor_id=settings["executor_id"],
-        application_version="test-1",
+        application_version=settings.get("version", "test-1"),
+        leases=PostgresLeases(settings["url"], engine_schema="dbos")
+        if "version" in settings
+        else None,
         catalogue=parse_catalogue(tomllib.loads(settings["catalogue"])),
         record_blocking=record,
         load_task=_task,
@@ -60,9 +66,20 @@ def main(settings: dict[str, Any]) -> None:
         for operation_id in settings.get("cancel", ()):
             await engine.cancel(operation_id)
         print("ready", flush=True)
+        while line := await asyncio.to_thread(sys.stdin.readline):
+            await _insist(engine, OperationRequest(**json.loads(line)))
         await asyncio.Event().wait()
 
     asyncio.run(serve())
+
+
+async def _insist(engine: OperationEngine, request: OperationRequest) -> None:
+    """As a client does: one that was paused has no lease until its next heartbeat."""
+    while True:
+        try:
+            return await engine.start(request)
+        except Unavailable:
+            await asyncio.sleep(0.1)
 
 
 def _task(tenant: TenantId, task_id: TaskId) -> Task:

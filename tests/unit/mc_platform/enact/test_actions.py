@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import socket
+import threading
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from importlib.metadata import EntryPoint, EntryPoints
 from typing import Any
 
-import httpx
 import pytest
 
 from mc_platform.enact import actions as registry_module
-from mc_platform.enact.actions import ActionRegistry
-from mc_platform.enact.calls import Called, Effect, RetryPolicy, StepFailed
-from mc_platform.enact.http_actions import effect_key_of, http_client
+from mc_platform.enact.actions import ActionRegistry, TimedAction
+from mc_platform.enact.calls import Called, Effect, RetryPolicy, StepFailed, at_once
+from mc_platform.enact.http_actions import HttpClients, effect_key_of
 from mc_platform.errors import Misconfigured
-from mc_platform.model.catalogue import ActionSpec, Catalogue, HttpCall
+from mc_platform.model.catalogue import ActionSpec, Catalogue, HttpCall, Retries
 from mc_platform.model.ids import ActionName
 
 STOCK = "/stock/reservations"
@@ -23,9 +24,10 @@ NAME = ActionName("act")
 
 
 @pytest.fixture
-def client() -> Iterator[httpx.Client]:
-    with http_client(4) as made:
-        yield made
+def client() -> Iterator[HttpClients]:
+    made = HttpClients()
+    yield made
+    made.close()
 
 
 @pytest.fixture
@@ -38,27 +40,28 @@ def spec(url: str, *, do: Mapping[str, Any] | None = None, **changes: Any) -> Ac
     return ActionSpec(NAME, HttpCall("POST", f"{url}{STOCK}", do or {}, **changes), undo)
 
 
-def registry(client: httpx.Client, *specs: ActionSpec, attempts: int = 3) -> ActionRegistry:
+def registry(client: HttpClients, *specs: ActionSpec, attempts: int = 3) -> ActionRegistry:
     policy = RetryPolicy(attempts=attempts)
     return ActionRegistry(
-        {one.name: one for one in specs}, client=client, do_retries=policy, undo_retries=policy
+        {one.name: one for one in specs}, clients=client, do_retries=policy, undo_retries=policy
     )
 
 
 def test_catalogue_of_the_local_environment_binds(
-    catalogue: Catalogue, client: httpx.Client
+    catalogue: Catalogue, client: HttpClients
 ) -> None:
     """The shipped catalogue has no problem."""
-    ActionRegistry(catalogue.actions, client=client)
+    ActionRegistry(catalogue.actions, clients=client)
     assert {str(tenant) for tenant in catalogue.tenants} == {
         "TENANT_001",
         "TENANT_002",
         "TENANT_003",
         "CANARY",
+        "PLATFORM",
     }
 
 
-def test_registration_problems_are_told_at_once(client: httpx.Client) -> None:
+def test_registration_problems_are_told_at_once(client: HttpClients) -> None:
     """Every problem of every action is in one error."""
     wrong = HttpCall("GET", "${MC_X}/a", {"a": "{result.x}"}, timeout_s=0)
     specs = [
@@ -80,9 +83,7 @@ def test_registration_problems_are_told_at_once(client: httpx.Client) -> None:
         assert told in caught.value.message
 
 
-def test_success_carries_the_result(
-    receiver: Any, client: httpx.Client, waits: list[float]
-) -> None:
+def test_success_carries_the_result(receiver: Any, client: HttpClients, waits: list[float]) -> None:
     """A success gives the reply's object, and the key is on the call."""
     called = registry(client, spec(receiver.url)).do(NAME, {}, "op:0:do", waits.append)
     assert called == Called(
@@ -104,7 +105,7 @@ def test_success_carries_the_result(
 )
 def test_failure_tells_what_is_known_of_the_effect(
     receiver: Any,
-    client: httpx.Client,
+    client: HttpClients,
     waits: list[float],
     script: list[int],
     attempts: int,
@@ -128,7 +129,7 @@ def test_waits_grow_and_stay_bounded() -> None:
     assert policy.wait_s(30, 0, 0) == 5
 
 
-def test_unreachable_receiver_has_no_effect(client: httpx.Client, waits: list[float]) -> None:
+def test_unreachable_receiver_has_no_effect(client: HttpClients, waits: list[float]) -> None:
     """A connection that was never made cannot have had an effect."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -138,7 +139,7 @@ def test_unreachable_receiver_has_no_effect(client: httpx.Client, waits: list[fl
 
 
 def test_timeout_leaves_the_effect_uncertain(
-    receiver: Any, client: httpx.Client, waits: list[float], gate: Any
+    receiver: Any, client: HttpClients, waits: list[float], gate: Any
 ) -> None:
     """A reply that does not come in time may belong to an effect that happened."""
     receiver.gates[STOCK] = gate()
@@ -149,7 +150,7 @@ def test_timeout_leaves_the_effect_uncertain(
 
 
 def test_undo_of_uncertain_effect_takes_gone_for_done(
-    receiver: Any, client: httpx.Client, waits: list[float]
+    receiver: Any, client: HttpClients, waits: list[float]
 ) -> None:
     """404 means nothing to undo if the effect is uncertain, and failure if it is certain."""
     acts = registry(client, spec(receiver.url), attempts=1)
@@ -161,7 +162,7 @@ def test_undo_of_uncertain_effect_takes_gone_for_done(
 
 
 def test_absent_value_fails_without_a_call(
-    receiver: Any, client: httpx.Client, waits: list[float]
+    receiver: Any, client: HttpClients, waits: list[float]
 ) -> None:
     """A call that cannot be written is not made."""
     called = registry(client, spec(receiver.url, do={"a": "to {input.who}"})).do(
@@ -186,7 +187,7 @@ class Greeter:
 
 
 @pytest.fixture
-def greeter(monkeypatch: pytest.MonkeyPatch, client: httpx.Client) -> ActionRegistry:
+def greeter(monkeypatch: pytest.MonkeyPatch, client: HttpClients) -> ActionRegistry:
     """A registry with an installed entry point; the package metadata is what we cannot own."""
     point = EntryPoint("acme.greet", f"{__name__}:Greeter", "mc_platform.actions")
     monkeypatch.setattr(EntryPoint, "load", lambda _self: Greeter)
@@ -223,3 +224,113 @@ def test_python_action_ends_as_it_says(
 def test_python_action_is_undone(greeter: ActionRegistry, waits: list[float]) -> None:
     """The compensation gets its own key, from which the effect's key is known."""
     assert greeter.undo(NAME, {}, None, "op:0:undo", waits.append).ok is True
+
+
+def test_an_action_has_retries_of_its_own(
+    receiver: Any, client: HttpClients, waits: list[float]
+) -> None:
+    """What an action declares wins over the usual, for its effect and its compensation apart."""
+    receiver.script[STOCK] = [503] * 9
+    receiver.script[f"{STOCK}/cancel"] = [403] * 9
+    declared = replace(
+        spec(receiver.url),
+        retries=Retries(2, 0.01, 0.01),
+        undo_retries=Retries(5, 0.01, 0.01),
+    )
+    usual = RetryPolicy(attempts=1, permanent_too=True)
+    acts = ActionRegistry({NAME: declared}, clients=client, undo_retries=usual)
+    assert acts.do(NAME, {}, "op:0:do", waits.append).attempts == 2
+    assert acts.undo(NAME, {}, None, "op:0:undo", waits.append).attempts == 5
+    assert max(waits) <= 0.01
+
+
+def test_no_attempt_begins_after_the_deadline(receiver: Any, client: HttpClients) -> None:
+    """Between two attempts the deadline is looked at, and no wait goes beyond it."""
+    receiver.script[STOCK] = [503] * 9
+    left_s = [0.08]
+    waits: list[float] = []
+
+    def wait(seconds: float) -> None:
+        waits.append(seconds)
+        left_s[0] -= seconds
+
+    called = registry(client, spec(receiver.url), attempts=9).do(
+        NAME, {}, "op:0:do", wait, lambda: left_s[0]
+    )
+    assert (called.ok, called.late, called.attempts) == (False, True, 1)
+    assert called.effect is Effect.unknown
+    assert waits == [0.08]
+
+
+def test_a_call_takes_no_longer_than_is_left(
+    receiver: Any, client: HttpClients, waits: list[float], gate: Any
+) -> None:
+    """The call's own 10 s are cut to what is left until the deadline."""
+    receiver.gates[STOCK] = gate()
+    called = registry(client, spec(receiver.url, timeout_s=10.0), attempts=1).do(
+        NAME, {}, "op:0:do", waits.append, lambda: -1.0
+    )
+    assert (called.reason, called.effect) == ("timed out", Effect.unknown)
+
+
+class Sleeper:
+    """A Python action that takes its time, and says that it was interrupted by nobody."""
+
+    def __init__(self) -> None:
+        self.go = threading.Event()
+        self.ended = threading.Event()
+
+    def do(self, input: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+        assert self.go.wait(20)
+        self.ended.set()
+        return {}
+
+    def undo(self, input: Mapping[str, Any], result: Mapping[str, Any] | None, key: str) -> None:
+        if "fail" in input:
+            raise StepFailed("locked")
+
+
+def test_python_action_that_takes_too_long_is_left_behind() -> None:
+    """Its effect is uncertain, for it may yet come: the thread goes on."""
+    sleeper = Sleeper()
+    with pytest.raises(StepFailed) as caught:
+        TimedAction(sleeper, 0.05).do({}, "op:0:do")
+    assert caught.value.reason == "timed out"
+    assert caught.value.retryable
+    assert caught.value.effect_possible
+    sleeper.go.set()
+    assert sleeper.ended.wait(20)
+
+
+def test_timed_action_answers_as_the_action_does() -> None:
+    """Within its time an action's answers and failures pass through."""
+    sleeper = Sleeper()
+    sleeper.go.set()
+    timed = TimedAction(sleeper, 20.0)
+    assert timed.do({}, "op:0:do") == {}
+    timed.undo({}, None, "op:0:undo")
+    with pytest.raises(StepFailed, match="locked"):
+        timed.undo({"fail": True}, None, "op:0:undo")
+
+
+class Halt(BaseException):
+    """An interruption."""
+
+
+def test_calls_at_once_meet_and_keep_their_order() -> None:
+    """All run at the same time, results are in order, and an interruption comes through."""
+    meeting = threading.Barrier(8)
+
+    def call(number: int) -> int:
+        meeting.wait(20)
+        return number
+
+    assert at_once([lambda n=n: call(n) for n in range(8)]) == list(range(8))
+    ended: list[int] = []
+
+    def interrupt() -> None:
+        raise Halt
+
+    with pytest.raises(Halt):
+        at_once([interrupt, lambda: ended.append(1)])
+    assert ended == [1]

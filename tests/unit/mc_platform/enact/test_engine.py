@@ -9,16 +9,18 @@ import threading
 import uuid
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
 import psycopg
 import pytest
 
-from mc_platform.enact import OperationEngine, RetryPolicy
-from mc_platform.errors import BadRequest, Misconfigured, Unavailable
+from mc_platform.enact import OperationEngine, ResolutionMode, RetryPolicy
+from mc_platform.enact.resolution import ResolutionReport
+from mc_platform.errors import BadRequest, Conflict, Misconfigured, NotFound, Unavailable
 from mc_platform.model.catalogue import Catalogue
+from mc_platform.model.engine_state import Phase
 from mc_platform.model.event import Event
 from mc_platform.model.ids import ContextId, OperationId, PrincipalId, TaskId, TenantId
 from mc_platform.model.operation import OperationReport, OperationRequest, Outcome
@@ -211,6 +213,9 @@ async def test_failing_step_is_compensated_in_reverse(
         "purpose": "support",
         "operation_id": operation.id,
         "outcome": "compensated",
+        "canceled": False,
+        "effects": 2,
+        "effects_undone": 2,
         "steps": [
             {"action": "reserve-stock", "state": "compensated", "attempts": 1, "reason": ""},
             {"action": "charge-payment", "state": "compensated", "attempts": 1, "reason": ""},
@@ -300,6 +305,118 @@ async def test_resisting_compensation_ends_stuck(
     task = journal.tasks[operation.task_id]
     assert task.state is TaskState.failed
     assert task.status_text.endswith('1 of 2 effects undone; still standing: "charge-payment"')
+
+
+async def stuck(engine: OperationEngine, receiver: Any) -> OperationRequest:
+    """An operation whose charge could not be taken back."""
+    receiver.script[REFUND] = [500] * 3
+    operation = request(item="unbookable")
+    await engine.start(operation)
+    assert (await ended(engine, operation)).outcome is Outcome.stuck
+    return operation
+
+
+async def test_a_stuck_operation_is_resolved_by_trying_again(
+    running: Start, receiver: Any, journal: MemoryJournal
+) -> None:
+    """What resisted is undone by its own key; the ledger tells it, and once is enough."""
+    async with running() as engine:
+        operation = await stuck(engine, receiver)
+        receiver.script[REFUND] = [500] * 3
+        first = await resolved(engine, operation)
+        assert (first.resolved, first.attempt, first.standing) == (False, 1, ("charge-payment",))
+        second = await resolved(engine, operation)
+        assert (second.resolved, second.attempt, second.standing) == (True, 2, ())
+        assert receiver.standing == []
+        assert journal.kinds()[-3:] == [
+            "compensation.intended 1",
+            "compensation.done 1",
+            "operation.resolved",
+        ]
+        with pytest.raises(Conflict, match="resolved already"):
+            await resolved(engine, operation)
+
+
+async def test_a_stuck_operation_is_accepted_by_a_person(
+    running: Start, receiver: Any, journal: MemoryJournal
+) -> None:
+    """Nothing is called; who answers for it, and why, is in the ledger."""
+    async with running() as engine:
+        operation = await stuck(engine, receiver)
+        calls = len(receiver.calls)
+        report = await resolved(engine, operation, mode=ResolutionMode.accept)
+        assert report.resolved
+        assert len(receiver.calls) == calls
+        told = list(journal.events.values())[-1]
+        assert told.kind.value == "operation.resolved"
+        assert told.detail["principal"] == "operator-1"
+        assert told.detail["reason"] == "refunded by hand"
+
+
+async def test_only_what_is_stuck_can_be_resolved(running: Start) -> None:
+    """Neither an unknown operation nor one that completed."""
+    async with running() as engine:
+        operation = request()
+        with pytest.raises(NotFound):
+            await resolved(engine, operation)
+        await engine.start(operation)
+        await ended(engine, operation)
+        with pytest.raises(Conflict, match="completed, not stuck"):
+            await resolved(engine, operation)
+
+
+async def resolved(
+    engine: OperationEngine,
+    operation: OperationRequest,
+    mode: ResolutionMode = ResolutionMode.retry,
+) -> ResolutionReport:
+    return await engine.resolve(
+        operation.id, mode=mode, principal=PrincipalId("operator-1"), reason="refunded by hand"
+    )
+
+
+async def test_what_is_given_up_never_begins(running: Start, receiver: Any) -> None:
+    """Of a start and a giving up the first holds, whoever comes later."""
+    async with running() as engine:
+        given_up, begun = request(), request()
+        assert await engine.void(given_up.id)
+        assert await engine.void(given_up.id)
+        with pytest.raises(Conflict, match="given up"):
+            await engine.start(given_up)
+        assert receiver.calls == []
+        await engine.start(begun)
+        assert not await engine.void(begun.id)
+        assert (await ended(engine, begun)).outcome is Outcome.completed
+
+
+async def test_what_may_not_begin_has_no_effect(running: Start, receiver: Any) -> None:
+    """Accepted, then halted before it began: it ends, and nothing was called."""
+    async with running(halted=lambda _request: True) as engine:
+        operation = request()
+        await engine.start(operation)
+        report = await ended(engine, operation)
+        assert report.outcome is Outcome.compensated
+        assert report.reason == "autonomy is halted"
+        assert receiver.calls == []
+
+
+async def test_the_engine_tells_where_an_operation_is(
+    running: Start, receiver: Any, gate: Any
+) -> None:
+    """Running here, then ended; nothing of one that was never begun."""
+    receiver.gates[CHARGE] = gate()
+    async with running() as engine:
+        operation, unknown = request(), request()
+        await engine.start(operation)
+        await asyncio.to_thread(receiver.gates[CHARGE].arrived.wait, 10)
+        states = await engine.states([operation.id, unknown.id])
+        assert list(states) == [operation.id]
+        assert states[operation.id].phase is Phase.running
+        receiver.gates[CHARGE].open.set()
+        await ended(engine, operation)
+        while (await engine.states([operation.id]))[operation.id].phase is Phase.running:
+            await asyncio.sleep(0.02)
+        assert (await engine.states([operation.id]))[operation.id].phase is Phase.ended
 
 
 async def test_cancel_between_steps_compensates(
@@ -420,6 +537,35 @@ async def test_shutdown_leaves_work_to_the_next_launch(
     assert report.outcome is Outcome.completed
     assert all(times == 1 for times in receiver.applied.values())
     assert len(journal.finished) == 1
+
+
+async def test_a_noisy_tenant_waits_for_itself(
+    running: Start, receiver: Any, gate: Any, wait_until: Any, engine_url: str
+) -> None:
+    """One tenant's crowd takes its own slots; the other's operation begins all the same."""
+    with psycopg.connect(engine_url, autocommit=True) as connection:
+        # Another test's limits would hold for the first poll
+        connection.execute("DELETE FROM dbos.queues")
+    receiver.gates[CHARGE] = gate()
+    noisy = [request() for _ in range(14)]
+    other = replace(request(), tenant=TenantId("TENANT_002"))
+    async with running(max_concurrent=8, max_concurrent_per_tenant=4) as engine:
+        for operation in noisy:
+            await engine.start(operation)
+
+        def begun(requests: list[OperationRequest]) -> int:
+            ids = {operation.id for operation in requests}
+            return sum(
+                path == CHARGE and key.split(":")[0] in ids for path, key, _ in receiver.calls
+            )
+
+        await asyncio.to_thread(wait_until, lambda: begun(noisy) == 4, what="its slots are taken")
+        await engine.start(other)
+        await asyncio.to_thread(wait_until, lambda: begun([other]) == 1, what="the other began")
+        assert begun(noisy) == 4
+        receiver.gates[CHARGE].open.set()
+        for operation in [*noisy, other]:
+            assert (await ended(engine, operation)).outcome is Outcome.completed
 
 
 async def test_bad_requests_are_refused(running: Start, receiver: Any) -> None:

@@ -53,7 +53,10 @@ class Replicas:
     ) -> subprocess.Popen[str]:
         settings = {**self._settings, "requests": requests, "cancel": cancel}
         process = subprocess.Popen(
-            [sys.executable, _REPLICA, json.dumps(settings)], stdout=subprocess.PIPE, text=True
+            [sys.executable, _REPLICA, json.dumps(settings)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            text=True,
         )
         self._processes.append(process)
         return process

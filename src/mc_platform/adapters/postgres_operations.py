@@ -1,0 +1,143 @@
+"""Reading operations of all tenants; implements `enact.breaker.OperationCounts` and
+`query.operator.OperationReader`.
+
+Reads as `mc_recorder`, which may see every tenant: whoever calls must have asked policy first.
+Whether a stuck operation is resolved is told by the ledger; `stuck` notes what it finds there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from mc_platform.adapters.postgres import Pools, wrapped
+from mc_platform.enact.breaker import Count
+from mc_platform.model.event import Kind, LedgerRow
+from mc_platform.model.ids import OperationId, PrincipalId, TenantId
+from mc_platform.model.operation_view import (
+    OperationFilter,
+    OperationState,
+    OperationStory,
+    OperationView,
+)
+
+_ENDED = """
+SELECT asked.tenant, count(*) AS ended, count(*) FILTER (WHERE task.compensated) AS compensated
+FROM unnest($1::text[], $2::timestamptz[]) AS asked (tenant, since)
+JOIN mc.task ON task.tenant = asked.tenant AND task.updated_at > asked.since
+    AND task.outcome IS NOT NULL
+GROUP BY asked.tenant
+"""
+_TOLD_RESOLVED = f"""
+EXISTS (SELECT FROM mc.ledger_event AS event WHERE event.tenant = task.tenant
+        AND event.subject = task.id AND event.kind = '{Kind.operation_resolved.value}')
+"""
+_RESOLVED = f"""
+(EXISTS (SELECT FROM mc.operation_resolved AS known WHERE known.id = task.id) OR {_TOLD_RESOLVED})
+"""
+_NOTE_RESOLVED = f"""
+INSERT INTO mc.operation_resolved (id)
+SELECT task.id FROM mc.task WHERE task.outcome = 'stuck' AND task.tenant = ANY($1::text[])
+    AND NOT EXISTS (SELECT FROM mc.operation_resolved AS known WHERE known.id = task.id)
+    AND {_TOLD_RESOLVED}
+ON CONFLICT DO NOTHING
+"""  # noqa: S608 - constants only
+_STUCK = """
+SELECT task.tenant, count(*) AS stuck FROM mc.task
+WHERE task.outcome = 'stuck' AND task.tenant = ANY($1::text[])
+    AND NOT EXISTS (SELECT FROM mc.operation_resolved AS known WHERE known.id = task.id)
+GROUP BY task.tenant
+"""
+_OPEN = "task.state IN ('TASK_STATE_SUBMITTED', 'TASK_STATE_WORKING')"
+_VIEW = f"""
+SELECT task.id, task.tenant, task.principal, task.operation, task.created_at, task.updated_at,
+    task.status_text, task.governance,
+    CASE WHEN task.outcome = 'stuck' AND {_RESOLVED} THEN 'resolved'
+         WHEN task.outcome IS NOT NULL THEN task.outcome
+         WHEN {_OPEN} THEN 'running' ELSE 'failed' END AS standing
+FROM mc.task WHERE task.operation IS NOT NULL
+"""  # noqa: S608 - constants only
+_WHERE_STATE = {
+    OperationState.running: f"task.outcome IS NULL AND {_OPEN}",
+    OperationState.completed: "task.outcome = 'completed'",
+    OperationState.compensated: "task.outcome = 'compensated'",
+    OperationState.stuck: f"task.outcome = 'stuck' AND NOT {_RESOLVED}",
+    OperationState.resolved: f"task.outcome = 'stuck' AND {_RESOLVED}",
+    OperationState.failed: f"task.outcome IS NULL AND NOT {_OPEN}",
+}
+_TIMELINE = """
+SELECT index, recorded_at, leaf FROM mc.ledger_event
+WHERE tenant = $1 AND subject = $2 AND region = $3 ORDER BY index
+"""
+
+
+class PostgresOperations:
+    """Operations of one region."""
+
+    def __init__(self, pools: Pools, *, region: str) -> None:
+        self._pools = pools
+        self._region = region
+
+    @wrapped("operations cannot be counted")
+    async def ended(self, since_at: Mapping[TenantId, datetime]) -> Mapping[TenantId, Count]:
+        """See `OperationCounts`."""
+        rows = await self._pools.record.fetch(_ENDED, list(since_at), list(since_at.values()))
+        return {TenantId(row["tenant"]): Count(row["ended"], row["compensated"]) for row in rows}
+
+    @wrapped("stuck operations cannot be counted")
+    async def stuck(self, tenants: Sequence[TenantId]) -> Mapping[TenantId, int]:
+        """See `OperationCounts`."""
+        await self._pools.record.execute(_NOTE_RESOLVED, list(tenants))
+        rows = await self._pools.record.fetch(_STUCK, list(tenants))
+        return {TenantId(row["tenant"]): row["stuck"] for row in rows}
+
+    @wrapped("operations cannot be read")
+    async def page(self, wanted: OperationFilter) -> list[OperationView]:
+        """See `OperationReader`."""
+        state = "" if wanted.state is None else f"AND {_WHERE_STATE[wanted.state]}"
+        started_at, operation_id = wanted.before or (None, None)
+        rows = await self._pools.record.fetch(
+            f"{_VIEW} {state}"  # constants only: the state picks one of six
+            " AND ($1::text IS NULL OR task.tenant = $1)"
+            " AND ($2::timestamptz IS NULL OR task.created_at >= $2)"
+            " AND ($3::timestamptz IS NULL OR (task.created_at, task.id) < ($3, $4))"
+            " ORDER BY task.created_at DESC, task.id DESC LIMIT $5",
+            wanted.tenant,
+            wanted.since_at,
+            started_at,
+            operation_id,
+            wanted.limit,
+        )
+        return [_view(row) for row in rows]
+
+    @wrapped("the operation cannot be read")
+    async def story(self, operation_id: OperationId) -> OperationStory | None:
+        """See `OperationReader`."""
+        row = await self._pools.record.fetchrow(f"{_VIEW} AND task.id = $1", operation_id)
+        if row is None:
+            return None
+        events = await self._pools.record.fetch(
+            _TIMELINE, row["tenant"], operation_id, self._region
+        )
+        return OperationStory(_view(row), [_ledger_row(event) for event in events])
+
+
+def _view(row: Any) -> OperationView:
+    return OperationView(
+        id=OperationId(row["id"]),
+        tenant=TenantId(row["tenant"]),
+        principal=PrincipalId(row["principal"]),
+        operation=row["operation"],
+        state=OperationState(row["standing"]),
+        started_at=row["created_at"],
+        updated_at=row["updated_at"],
+        said=row["status_text"],
+        governance=row["governance"],
+    )
+
+
+def _ledger_row(row: Any) -> LedgerRow:
+    return LedgerRow(row["index"], row["recorded_at"], msgspec.json.decode(row["leaf"]))
