@@ -2,7 +2,8 @@
 
 The ledger itself is the outbox: an event is delivered because it is recorded. A cursor for each
 sink tells the next leaf index; it moves only after the sink took the batch, so delivery is
-at-least-once, in the region's order, and each event bears its stable id.
+at-least-once, in the region's order, and each event bears its stable id. The one exception is
+said: an event that a sink refuses for good is parked, by a row of its own, and not forgotten.
 """
 
 from __future__ import annotations
@@ -11,20 +12,28 @@ from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 
 @dataclass(frozen=True, slots=True)
 class Shipment:
-    """One recorded event on its way out: its place, when it was recorded, and what it says."""
+    """One recorded event on its way out: its place, when it was recorded, and what it says.
+
+    `raw` is the leaf's canonical JSON as the log holds it; `leaf` is the same, decoded.
+    """
 
     index: int
     recorded_at: datetime
     leaf: dict[str, Any]
+    raw: bytes
 
 
 class SinkRefused(Exception):
-    """A sink did not take a batch; `reason` holds no content, no key and no URL."""
+    """A sink did not take a batch; the same may be taken later.
+
+    So are 5xx, 429, 401, 403, 404, a broken network, and an acknowledgement that did not come.
+    `reason` holds no content, no key and no URL.
+    """
 
     def __init__(self, reason: str, *, retry_after_s: float | None = None) -> None:
         super().__init__(reason)
@@ -32,33 +41,104 @@ class SinkRefused(Exception):
         self.retry_after_s = retry_after_s
 
 
+class BatchRejected(SinkRefused):
+    """The sink says that the content is bad (400, 413, 422), and not which: split the batch."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """One event that the sink refused for good; `reason` holds no content."""
+
+    index: int
+    reason: str
+
+
 class Sink(Protocol):
-    """Where events go. Behind it: the SIEM over HTTP, and the backup file."""
+    """Where events go. Behind it: the SIEM in its formats, and the backup file."""
 
     name: str
+    """Names the cursor: `siem` or `file`."""
+    most: int
+    """Events in a batch at most."""
 
-    async def take(self, batch: Sequence[Shipment]) -> None:
-        """Keep the batch durably.
+    async def take(self, batch: Sequence[Shipment]) -> Sequence[Rejected]:
+        """Keep the batch durably; all events that are not in the answer are kept.
 
         Raises:
-            SinkRefused: it was not taken, or that is not known.
+            SinkRefused: none was taken, or that is not known.
+            BatchRejected: the content is bad, and it is not known which event's.
         """
         ...
 
 
+@runtime_checkable
+class Preparing(Protocol):
+    """What a sink may have besides: a batch made ready while the former is being sent."""
+
+    async def prepare(self, batch: Sequence[Shipment]) -> None:
+        """Do the part of `take` that sends nothing; `take` of this very list then uses it."""
+        ...
+
+
+class Backup(Sink, Protocol):
+    """The sink that stands in while the SIEM is down, and may forget what the SIEM has."""
+
+    async def delivered(self, next_index: int) -> None:
+        """All events before `next_index` are with the SIEM; told by the one that ships to it."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """Where a sink's cursor stands, and what came just before it.
+
+    `last_taken` is the last event before the cursor that was not parked, None if there is none;
+    `parked_since` counts those that were parked after it.
+    """
+
+    next_index: int
+    last_taken: int | None
+    parked_since: int
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A sink beside the log: events recorded, its cursor, and what waits in between."""
+
+    size: int
+    next_index: int
+    oldest_at: datetime | None
+    parked: int
+
+    @property
+    def waiting(self) -> int:
+        """Events that are recorded and not yet with the sink, parked ones not counted."""
+        return max(0, self.size - self.next_index)
+
+
 class Claim(Protocol):
-    """The right to ship to one sink, which one process of the region has at a time."""
+    """The right to ship to one sink, which one process of the region has at a time.
 
-    async def next(self, limit: int) -> list[Shipment]:
-        """The next events by the sink's cursor, in order."""
+    Every method raises `Unavailable` when the store does not answer: the claim may be gone.
+    """
+
+    async def position(self) -> Position:
+        """Where the sink's cursor stands."""
         ...
 
-    async def taken(self, next_index: int) -> None:
-        """Move the cursor: all before `next_index` is with the sink."""
+    async def read(self, start: int, limit: int) -> list[Shipment]:
+        """The events from index `start` on, in order, without gaps."""
         ...
 
-    async def backlog(self) -> tuple[int, datetime | None]:
-        """How many events wait, and when the oldest of them was recorded."""
+    async def settle(self, next_index: int, rejected: Sequence[Rejected]) -> None:
+        """In one commit, park `rejected` and move the cursor: the sink has all others before it.
+
+        The cursor never moves back.
+        """
+        ...
+
+    async def hold(self) -> None:
+        """Tell that the claim is still wanted; one that is silent for long is given to another."""
         ...
 
 
@@ -67,4 +147,12 @@ class Outbox(Protocol):
 
     def claim(self, sink: str) -> AbstractAsyncContextManager[Claim | None]:
         """Try to become the one that ships to `sink`; None if another process is."""
+        ...
+
+    async def standing(self, sink: str) -> Standing:
+        """How a sink stands; needs no claim.
+
+        Raises:
+            Unavailable: the store does not answer.
+        """
         ...

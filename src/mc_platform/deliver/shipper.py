@@ -1,135 +1,190 @@
 """Ships the outbox to the SIEM, and to the backup file while the SIEM is down.
 
-One process of a region ships at a time; when it dies its claim falls to another. After a refusal
-it waits, doubling up to a limit with jitter, or as long as the SIEM asks. When the SIEM has
-refused for `file_after_s`, the backup file takes the same events by a cursor of its own; the
-SIEM's cursor stays, so that on recovery the SIEM gets all of them, in order.
+One process of a region ships at a time; when it dies, or is silent for long, its claim falls to
+another. When the SIEM has refused for `file_after_s`, the backup file takes what the SIEM has not,
+by a cursor of its own, and goes on taking until the SIEM takes batches again; the SIEM's cursor
+stays, so that on recovery the SIEM gets all of them, in order. Without a SIEM the file alone is
+the sink. Every replica watches the backlog, so its figures are the region's wherever they are read.
 """
 
 from __future__ import annotations
 
 import asyncio
-import random
 import time
 from datetime import UTC, datetime
 
 import structlog
 
-from mc_platform.deliver.outbox import Claim, Outbox, Sink, SinkRefused
+from mc_platform.deliver.courier import Courier
+from mc_platform.deliver.outbox import Backup, Claim, Outbox, Sink, Standing
+from mc_platform.deliver.pace import Pace
+from mc_platform.deliver.reports import FileReport, SiemReport
 from mc_platform.errors import Unavailable
-from mc_platform.observe import logs, metrics
+from mc_platform.observe import metrics
 
-_BATCH = 500
-_IDLE_S = 0.5
-_GATHER_S = 0.2  # what comes this soon after the first event goes out in one batch
 _CLAIM_RETRY_S = 1.0
-_BACKOFF_FIRST_S = 0.2
-_BACKOFF_MOST_S = 10.0
+_WATCH_S = 1.0
+_LOOK_S = 0.1
+_HOLD_S = 5.0
 _log = structlog.get_logger()
 
 
 class Shipper:
-    """Runs until cancelled; `wake` it after a commit so that it need not wait to look."""
+    """Runs until cancelled; `wake` it after a commit so that it need not wait to look.
+
+    Args:
+        siem: None if there is none; then `backup` must be there.
+        backup: The file; None if there is none.
+        file_after_s: How long the SIEM must have refused before the file takes over.
+        drain_events_per_s: See `pace`.
+    """
 
     def __init__(
         self,
         *,
         outbox: Outbox,
-        siem: Sink,
-        backup: Sink | None,
+        siem: Sink | None,
+        backup: Backup | None,
         file_after_s: float,
+        drain_events_per_s: float = 5000.0,
     ) -> None:
+        def pace() -> Pace:
+            return Pace(drain_events_per_s=drain_events_per_s)
+
         self._outbox = outbox
-        self._siem = siem
         self._backup = backup
         self._file_after_s = file_after_s
-        self._wake = asyncio.Event()
-        self._failures = 0
-        self._failing_since: float | None = None
-        self.state = "starting"
+        self._paces = (pace(), pace())
+        self._siem = None if siem is None else Courier(siem, self._paces[0], SiemReport())
+        self._file = None if backup is None else Courier(backup, self._paces[1], FileReport())
+        first = self._siem or self._file
+        if first is None:
+            raise ValueError("a shipper needs a SIEM, a file, or both")
+        self._first: Courier = first
+        self._without_claim: str | None = "starting"
+        self._oldest_at: datetime | None = None
 
     def wake(self) -> None:
         """There is something new to ship."""
-        self._wake.set()
+        self._first.wake()
+        if self._file is not None:
+            self._file.wake()
+
+    @property
+    def failing(self) -> bool:
+        """Whether the sink refuses now, as far as this replica knows."""
+        return self.state.startswith("failing")
+
+    @property
+    def state(self) -> str:
+        """For `/health`.
+
+        `ok`; `standby` (another replica ships); `draining N`; `failing: REASON` (of a sink, or of
+        the outbox), followed by what the backup file does meanwhile; `starting`.
+        """
+        if self._without_claim is not None:
+            return self._without_claim
+        if self._first.failing is not None:
+            return f"failing: {self._first.failing}{self._stand_in_state()}"
+        return f"draining {self._first.draining}" if self._first.draining else "ok"
+
+    def _stand_in_state(self) -> str:
+        if self._siem is None or self._file is None or not self._overdue():
+            return ""
+        if self._file.failing is not None:
+            return f"; file backup failing: {self._file.failing}"
+        return f"; file backup holds {max(0, self._file.next_index - self._siem.next_index)} events"
 
     async def run(self) -> None:
         """Claim, ship, and begin again after whatever went wrong."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._watch())
+            group.create_task(self._ship())
+
+    async def _ship(self) -> None:
         while True:
             try:
-                async with self._outbox.claim(self._siem.name) as claim:
+                async with self._outbox.claim(self._first.sink.name) as claim:
                     if claim is None:
-                        self.state = "standby"
+                        self._without_claim = "standby"
                     else:
-                        await self._ship(claim)
-            except Unavailable as error:
-                self.state = "waiting for the database"
-                _log.warning("siem_shipping_paused", reason=error.message)
+                        await self._as_holder(claim)
+            except* Unavailable as errors:
+                reason = str(_first_of(errors).args[0])
+                self._without_claim = f"failing: {reason}"
+                _log.warning("siem_shipping_paused", reason=reason)
+            except* Exception as errors:  # noqa: BLE001
+                # Delivery that ends by a defect would end in silence: say it, and try again.
+                self._without_claim = f"failing: {type(_first_of(errors)).__name__} in delivery"
+                _log.error("siem_shipping_broke", exc_info=_first_of(errors))
             await asyncio.sleep(_CLAIM_RETRY_S)
 
-    async def _ship(self, claim: Claim) -> None:
-        self.state = "ok"
+    async def _as_holder(self, claim: Claim) -> None:
+        self._first.forgive()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._keep(claim))
+            group.create_task(self._first.ship(claim))
+            if self._siem and self._file and self._backup:
+                group.create_task(self._stand_in(self._siem, self._file, self._backup))
+            self._without_claim = None
+
+    async def _keep(self, claim: Claim) -> None:
         while True:
-            self._wake.clear()
-            batch = await claim.next(_BATCH)
-            if not batch:
-                await self._tell_backlog(claim)
-                await self._rest(_IDLE_S)
-                await asyncio.sleep(_GATHER_S)
+            await asyncio.sleep(_HOLD_S)
+            await claim.hold()
+
+    def _overdue(self) -> bool:
+        """Whether the SIEM has refused for so long that the file takes over."""
+        since = self._siem.failing_since if self._siem else None
+        return since is not None and time.monotonic() - since >= self._file_after_s
+
+    async def _stand_in(self, siem: Courier, file: Courier, backup: Backup) -> None:
+        while True:
+            await asyncio.sleep(_LOOK_S)
+            await backup.delivered(siem.next_index)
+            if not self._overdue():
                 continue
+            file.forgive()
+            async with self._outbox.claim(backup.name) as claim:
+                if claim is not None:
+                    await self._write_file(siem, file, claim)
+
+    async def _write_file(self, siem: Courier, file: Courier, claim: Claim) -> None:
+        # What the SIEM took since the last outage need not be in the file.
+        await claim.settle(siem.next_index, ())
+        start = (await claim.position()).next_index
+        _log.warning("audit_file_took_over", first=start)
+        async with asyncio.TaskGroup() as group:
+            keeping = group.create_task(self._keep(claim))
+            await file.ship(claim, while_=self._overdue)
+            keeping.cancel()
+        _log.warning("audit_file_stood_down", first=start, next=file.next_index)
+
+    # -- the figures --------------------------------------------------------------------------
+
+    async def _watch(self) -> None:
+        while True:
             try:
-                await self._siem.take(batch)
-            except SinkRefused as refusal:
-                await self._refused(claim, refusal)
-                continue
-            await claim.taken(batch[-1].index + 1)
-            self._failures, self._failing_since, self.state = 0, None, "ok"
-            metrics.siem_requests.labels("success").inc()
-            _log.info(
-                logs.DELIVERY,
-                status="success",
-                events=len(batch),
-                first=batch[0].index,
-                last=batch[-1].index,
-            )
+                self._saw(await self._outbox.standing(self._first.sink.name))
+            except Unavailable as error:
+                _log.warning("siem_backlog_unknown", reason=error.message)
+            if self._siem is not None:
+                waited = datetime.now(UTC) - (self._oldest_at or datetime.now(UTC))
+                metrics.siem_backlog_age.set(max(0.0, waited.total_seconds()))
+            await asyncio.sleep(_WATCH_S)
 
-    async def _refused(self, claim: Claim, refusal: SinkRefused) -> None:
-        metrics.siem_requests.labels("failure").inc()
-        self._failures += 1
-        now = time.monotonic()
-        self._failing_since = self._failing_since or now
-        self.state = f"failing: {refusal.reason}"
-        await self._tell_backlog(claim)
-        backoff_s = min(_BACKOFF_MOST_S, _BACKOFF_FIRST_S * 2 ** min(self._failures - 1, 10))
-        wait_s = refusal.retry_after_s or backoff_s * random.uniform(0.5, 1.0)  # noqa: S311
-        _log.warning("siem_refused", reason=refusal.reason, failures=self._failures, wait_s=wait_s)
-        if self._backup is not None and now - self._failing_since >= self._file_after_s:
-            await self._fall_back(self._backup)
-        await asyncio.sleep(wait_s)
-
-    async def _fall_back(self, backup: Sink) -> None:
-        async with self._outbox.claim(backup.name) as claim:
-            if claim is None:
-                return
-            written = 0
-            while batch := await claim.next(_BATCH):
-                try:
-                    await backup.take(batch)
-                except SinkRefused as refusal:
-                    _log.error("audit_file_refused", reason=refusal.reason)
-                    return
-                await claim.taken(batch[-1].index + 1)
-                written += len(batch)
-            if written:
-                _log.warning("audit_file_took_over", events=written)
-
-    async def _rest(self, longest_s: float) -> None:
-        try:
-            await asyncio.wait_for(self._wake.wait(), longest_s)
-        except TimeoutError:
+    def _saw(self, standing: Standing) -> None:
+        for pace in self._paces:
+            pace.saw(standing.size)
+        if self._siem is None:
             return
+        self._oldest_at = standing.oldest_at
+        metrics.siem_backlog.set(standing.waiting)
+        metrics.siem_parked_now.set(standing.parked)
 
-    async def _tell_backlog(self, claim: Claim) -> None:
-        waiting, oldest = await claim.backlog()
-        metrics.siem_backlog.set(waiting)
-        age_s = 0.0 if oldest is None else (datetime.now(UTC) - oldest).total_seconds()
-        metrics.siem_backlog_age.set(max(0.0, age_s))
+
+def _first_of(errors: BaseExceptionGroup[BaseException]) -> BaseException:
+    error: BaseException = errors
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error

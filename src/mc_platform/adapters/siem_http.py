@@ -1,0 +1,170 @@
+"""HTTP as the SIEM sinks need it: one place for TLS, time limits, and what an answer means.
+
+The key travels in a header to the configured URL and nowhere else: redirects are not followed,
+no proxy of the environment is used, and neither key, URL nor body comes into an error's text.
+"""
+
+from __future__ import annotations
+
+import email.utils
+import gzip
+import math
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from http import HTTPStatus
+from typing import Any
+
+import aiohttp
+import msgspec
+
+from mc_platform.deliver import BatchRejected, SinkRefused
+from mc_platform.errors import Misconfigured
+
+_TIMEOUT = aiohttp.ClientTimeout(total=30, sock_connect=5)
+_GREATEST_ANSWER_BYTES = 4_194_304
+_GREATEST_RETRY_AFTER_S = 300.0
+_GZIP_LEVEL = 1  # higher ones cost more CPU than the bytes they save cost anybody
+_BAD_CONTENT = (
+    HTTPStatus.BAD_REQUEST,
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    HTTPStatus.UNPROCESSABLE_ENTITY,
+)
+# OpenSSL's verification codes that a wrong set-up meets; its own text would name the host.
+_VERIFY = {
+    10: "it has expired",
+    18: "it is self-signed",
+    19: "its chain ends in an unknown CA",
+    20: "its issuer is unknown",
+    62: "it is for another host",
+    64: "it is for another address",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came back; `body` is cut at 4 MiB."""
+
+    status: int
+    body: bytes
+    retry_after_s: float | None
+
+    @property
+    def ok(self) -> bool:
+        """Whether it is a 2xx."""
+        return HTTPStatus.OK <= self.status < HTTPStatus.MULTIPLE_CHOICES
+
+    def json(self) -> dict[str, Any]:
+        """The body as an object; empty if it is anything else, or nested beyond reading."""
+        try:
+            value = msgspec.json.decode(self.body)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return {}
+        return value if isinstance(value, dict) else {}
+
+
+class SiemHttp:
+    """One sink's connections, opened at the first post."""
+
+    def __init__(self, *, headers: Mapping[str, str], ca_file: str | None = None) -> None:
+        """Read the CA file; nothing is connected yet.
+
+        Raises:
+            Misconfigured: `ca_file` cannot be used.
+        """
+        self._headers = dict(headers)
+        self._tls = tls_context(ca_file)
+        self._session: aiohttp.ClientSession | None = None
+
+    async def post(
+        self, url: str, body: bytes, *, headers: Mapping[str, str] | None = None
+    ) -> Answer:
+        """Post bytes.
+
+        Raises:
+            SinkRefused: no answer came, or not one that could be read.
+        """
+        try:
+            async with self._open().post(
+                url, data=body, headers=headers, allow_redirects=False
+            ) as response:
+                content = await response.content.read(_GREATEST_ANSWER_BYTES)
+                while not response.content.at_eof() and len(content) < _GREATEST_ANSWER_BYTES:
+                    content += await response.content.read(_GREATEST_ANSWER_BYTES - len(content))
+                return Answer(response.status, content, retry_after_s(response.headers))
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            raise SinkRefused(told(error)) from error
+
+    async def close(self) -> None:
+        """Close the connections."""
+        if self._session is not None:
+            await self._session.close()
+
+    def _open(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                headers=self._headers,
+                timeout=_TIMEOUT,
+                connector=aiohttp.TCPConnector(ssl=self._tls),
+            )
+        return self._session
+
+
+def tls_context(ca_file: str | None) -> ssl.SSLContext:
+    """TLS that verifies name and chain: by the system's CAs, or by those of the file alone.
+
+    Raises:
+        Misconfigured: the file cannot be read, or holds no certificate.
+    """
+    try:
+        return ssl.create_default_context(cafile=ca_file)
+    except (OSError, ssl.SSLError) as error:
+        raise Misconfigured(
+            f"AUDIT_SIEM_CA_FILE cannot be used: {type(error).__name__}",
+            hint="it must be a readable PEM file with the CA's certificate",
+        ) from error
+
+
+def compressed(body: bytes) -> bytes:
+    """The body gzipped, without a time in its header: same events, same bytes."""
+    return gzip.compress(body, compresslevel=_GZIP_LEVEL, mtime=0)
+
+
+def refusal_of(answer: Answer, prefix: str = "HTTP") -> SinkRefused:
+    """What an answer that is not a 2xx means to the shipper."""
+    reason = f"{prefix} {answer.status}"
+    if answer.status in _BAD_CONTENT:
+        return BatchRejected(reason)
+    if HTTPStatus.MULTIPLE_CHOICES <= answer.status < HTTPStatus.BAD_REQUEST:
+        reason += " (redirects are not followed)"
+    return SinkRefused(reason, retry_after_s=answer.retry_after_s)
+
+
+def retry_after_s(headers: Mapping[str, str]) -> float | None:
+    """`Retry-After` (RFC 9110, 10.2.3), seconds or a date; at most five minutes."""
+    value = headers.get("Retry-After")
+    if value is None:
+        return None
+    try:
+        wanted = float(value)
+    except ValueError:
+        try:
+            at = email.utils.parsedate_to_datetime(value)
+            if at.tzinfo is None:
+                at = at.replace(tzinfo=UTC)
+            wanted = (at - datetime.now(UTC)).total_seconds()
+        except (ValueError, TypeError, OverflowError):  # no date, or one beyond the calendar
+            return None
+    if math.isnan(wanted):  # NaN, which no comparison would stop
+        return None
+    return min(_GREATEST_RETRY_AFTER_S, max(0.0, wanted))
+
+
+def told(error: BaseException) -> str:
+    """An error without addresses: of a certificate what is wrong with it, of the rest its kind."""
+    cause = getattr(error, "certificate_error", error)
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        code = cause.verify_code
+        return f"TLS certificate refused: {_VERIFY.get(code, f'X.509 error {code}')}"
+    return type(error).__name__

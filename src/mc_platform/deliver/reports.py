@@ -1,0 +1,71 @@
+"""What delivery tells: metrics and log lines, for the SIEM and for the backup file.
+
+A parked event is named by its id and its place; no line holds an event's content.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import structlog
+
+from mc_platform.deliver.outbox import Rejected, Shipment, SinkRefused
+from mc_platform.observe import logs, metrics
+
+_log = structlog.get_logger()
+
+
+class SiemReport:
+    """Tells about batches to the SIEM; implements `courier.Report`."""
+
+    def taken(self, batch: Sequence[Shipment], rejected: Sequence[Rejected]) -> None:
+        """See the protocol."""
+        metrics.siem_requests.labels("success").inc()
+        _log.info(
+            logs.DELIVERY,
+            status="success",
+            events=len(batch) - len(rejected),
+            first=batch[0].index,
+            last=batch[-1].index,
+        )
+
+    def batch_rejected(self) -> None:
+        """See the protocol."""
+        metrics.siem_requests.labels("rejected").inc()
+
+    def refused(self, refusal: SinkRefused, *, failures: int, wait_s: float) -> None:
+        """See the protocol."""
+        metrics.siem_requests.labels("failure").inc()
+        _log.warning(
+            "siem_refused", reason=refusal.reason, failures=failures, wait_s=round(wait_s, 3)
+        )
+
+    def parked(self, event: Shipment, reason: str) -> None:
+        """See the protocol."""
+        metrics.siem_parked.inc()
+        _log.error("siem_event_parked", index=event.index, event_id=event.leaf["id"], reason=reason)
+
+
+class FileReport:
+    """Tells about the backup file; implements `courier.Report`."""
+
+    def taken(self, batch: Sequence[Shipment], rejected: Sequence[Rejected]) -> None:
+        """See the protocol."""
+        metrics.audit_file_events.inc(len(batch) - len(rejected))
+
+    def batch_rejected(self) -> None:
+        """See the protocol."""
+        metrics.audit_file_errors.inc()
+
+    def refused(self, refusal: SinkRefused, *, failures: int, wait_s: float) -> None:
+        """See the protocol."""
+        metrics.audit_file_errors.inc()
+        _log.error(
+            "audit_file_refused", reason=refusal.reason, failures=failures, wait_s=round(wait_s, 3)
+        )
+
+    def parked(self, event: Shipment, reason: str) -> None:
+        """See the protocol."""
+        _log.error(
+            "audit_file_event_parked", index=event.index, event_id=event.leaf["id"], reason=reason
+        )

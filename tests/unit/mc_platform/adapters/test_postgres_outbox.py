@@ -1,0 +1,241 @@
+"""The ledger as an outbox, on a real PostgreSQL."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from datetime import UTC, datetime
+
+import asyncpg
+import pytest
+
+from mc_platform.adapters.postgres_journal import PostgresJournal
+from mc_platform.adapters.postgres_migrate import database_url
+from mc_platform.adapters.postgres_outbox import PostgresOutbox
+from mc_platform.deliver import Rejected
+from mc_platform.deliver.outbox import Position
+from mc_platform.errors import Unavailable
+from mc_platform.model.event import Event, Kind
+from mc_platform.model.ids import EventId, TenantId
+
+TENANT = TenantId("TENANT_001")
+NOW = datetime(2026, 1, 2, tzinfo=UTC)
+
+
+@pytest.fixture
+async def log(pools):
+    """A region of its own with a journal; `add` records events."""
+
+    class Log:
+        region = f"r-{uuid.uuid4().hex[:8]}"
+
+        async def add(self, count):
+            await self.journal.record(
+                [
+                    Event(EventId(str(uuid.uuid4())), Kind.request_accepted, TENANT, NOW, {"n": n})
+                    for n in range(count)
+                ],
+                None,
+            )
+
+    made = Log()
+    made.journal = PostgresJournal(pools, region=made.region)
+    await made.journal.start()
+    yield made
+    await made.journal.stop()
+
+
+@pytest.fixture
+async def owner(database):
+    connection = await asyncpg.connect(database_url(database.admin_url, "mc"))
+    yield connection
+    await connection.close()
+
+
+async def test_events_are_read_in_order_with_the_bytes_that_the_log_holds(pools, log, owner):
+    """A shipment's raw bytes are the leaf's; a limit is kept; the end is an empty list."""
+    await log.add(5)
+    async with PostgresOutbox(pools, region=log.region).claim("siem") as claim:
+        batch = await claim.read(1, 3)
+        assert [item.index for item in batch] == [1, 2, 3]
+        held = await owner.fetchval(
+            "SELECT leaf FROM mc.ledger_event WHERE region = $1 AND index = 2", log.region
+        )
+        assert batch[1].raw == held
+        assert batch[1].leaf["detail"] == {"n": 2}
+        assert await claim.read(5, 3) == []
+
+
+async def test_the_cursor_moves_on_and_never_back(pools, log):
+    """It lives with the ledger, one for each sink."""
+    await log.add(5)
+    outbox = PostgresOutbox(pools, region=log.region)
+    async with outbox.claim("siem") as claim:
+        await claim.settle(4, ())
+        await claim.settle(2, ())
+    async with outbox.claim("siem") as claim, outbox.claim("file") as other:
+        assert await claim.position() == Position(4, 3, 0)
+        assert await other.position() == Position(0, None, 0)
+    standing = await outbox.standing("siem")
+    assert (standing.size, standing.next_index, standing.waiting) == (5, 4, 1)
+    assert standing.oldest_at is not None
+
+
+async def test_parking_and_the_cursor_are_one_commit_and_can_be_read_again(pools, log, owner):
+    """A parked event has a row with its id and reason; the position tells how many in a row."""
+    await log.add(6)
+    outbox = PostgresOutbox(pools, region=log.region)
+    async with outbox.claim("siem") as claim:
+        await claim.settle(2, [Rejected(0, "HTTP 400")])
+        await claim.settle(5, [Rejected(3, "x" * 999), Rejected(4, "HTTP 400")])
+        assert await claim.position() == Position(5, 2, 2)
+    assert (await outbox.standing("siem")).parked == 3
+    rows = await owner.fetch(
+        "SELECT p.index, p.event_id = e.event_id AS same, length(p.reason) AS long "
+        "FROM mc.delivery_parked p JOIN mc.ledger_event e USING (region, index) "
+        "WHERE p.region = $1 ORDER BY p.index",
+        log.region,
+    )
+    assert [tuple(row) for row in rows] == [(0, True, 8), (3, True, 300), (4, True, 8)]
+
+
+async def test_what_is_parked_cannot_be_changed_or_removed_by_the_service(pools):
+    """Append-only by grants, like the log."""
+    for statement in (
+        "UPDATE mc.delivery_parked SET reason = ''",
+        "DELETE FROM mc.delivery_parked",
+    ):
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await pools.record.execute(statement)
+    with pytest.raises(asyncpg.InsufficientPrivilegeError):
+        await pools.tenant.execute("SELECT FROM mc.delivery_parked")
+
+
+async def _claim_falls_free(outbox):
+    async with asyncio.timeout(10):
+        while True:
+            async with outbox.claim("siem") as claim:
+                if claim is not None:
+                    return
+            await asyncio.sleep(0.02)
+
+
+async def _lose_claim(outbox, how):
+    """Have the claim, lose it by `how`, see another get it, and then try to use it."""
+    async with outbox.claim("siem") as claim:
+        async with outbox.claim("siem") as other:
+            assert other is None
+        await how(claim)
+        await _claim_falls_free(outbox)
+        await claim.position()
+
+
+async def test_only_one_has_the_claim_and_it_is_free_when_its_connection_dies(pools, log, owner):
+    """Another gets None, and gets the claim as soon as the holder's connection is gone."""
+
+    async def cut(claim):
+        pid = await claim._connection.fetchval("SELECT pg_backend_pid()")
+        await owner.execute("SELECT pg_terminate_backend($1)", pid)
+
+    with pytest.raises(Unavailable):
+        await _lose_claim(PostgresOutbox(pools, region=log.region), cut)
+
+
+async def test_a_holder_that_is_silent_loses_its_claim(pools, log):
+    """A stopped process keeps its connection, but not its claim; `hold` is what keeps that."""
+
+    async def be_silent(claim):
+        await claim._connection.execute("SET idle_session_timeout = '400ms'")
+        for _ in range(4):  # longer than the limit, but never silent for so long
+            await asyncio.sleep(0.2)
+            await claim.hold()
+
+    with pytest.raises(Unavailable):
+        await _lose_claim(PostgresOutbox(pools, region=log.region), be_silent)
+
+
+async def test_a_claim_leaves_nothing_behind_on_its_connection(pools, log):
+    """The ledger's writer may get that connection next: its commits must wait for the disk."""
+    outbox = PostgresOutbox(pools, region=log.region)
+    async with outbox.claim("siem") as claim:
+        connection = claim._connection
+        assert await connection.fetchval("SHOW synchronous_commit") == "off"
+        assert await connection.fetchval("SHOW idle_session_timeout") == "20s"
+    seen = {}
+    async with pools.record.acquire() as one, pools.record.acquire() as two:
+        for each in (one, two):
+            seen[await each.fetchval("SELECT pg_backend_pid()")] = (
+                await each.fetchval("SHOW synchronous_commit"),
+                await each.fetchval("SHOW idle_session_timeout"),
+                await each.fetchval("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' "
+                                    "AND pid = pg_backend_pid()"),
+            )  # fmt: skip
+    assert set(seen.values()) == {("on", "0", 0)}
+
+
+async def test_a_cancelled_holder_frees_the_claim(pools, log):
+    """Also when it is cancelled in the middle of a query."""
+    outbox = PostgresOutbox(pools, region=log.region)
+
+    async def hold():
+        async with outbox.claim("siem") as claim:
+            held.set()
+            await claim._connection.execute("SELECT pg_sleep(60)")
+
+    held = asyncio.Event()
+    task = asyncio.create_task(hold())
+    await held.wait()
+    await asyncio.sleep(0.05)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await _claim_falls_free(outbox)
+
+
+async def test_a_new_sink_begins_with_what_is_still_in_the_ledger(pools, log, owner):
+    """Older events are in archives: a SIEM that is configured later must not wait for them."""
+    await log.add(5)
+    await owner.execute("DELETE FROM mc.ledger_event WHERE region = $1 AND index < 3", log.region)
+    async with PostgresOutbox(pools, region=log.region).claim("siem") as claim:
+        assert (await claim.position()).next_index == 3
+        assert [item.index for item in await claim.read(3, 10)] == [3, 4]
+
+
+async def test_a_gap_in_the_ledger_is_told_and_not_skipped(pools, log, owner):
+    """Events that are gone before they were delivered stop delivery, visibly."""
+    await log.add(5)
+    async with PostgresOutbox(pools, region=log.region).claim("siem") as claim:
+        await owner.execute(
+            "DELETE FROM mc.ledger_event WHERE region = $1 AND index = 2", log.region
+        )
+        with pytest.raises(Unavailable, match="events from 1 on are not all in the ledger"):
+            await claim.read(1, 10)
+        await owner.execute(
+            "DELETE FROM mc.ledger_event WHERE region = $1 AND index = 1", log.region
+        )
+        with pytest.raises(Unavailable, match="events from 1 on are not all in the ledger"):
+            await claim.read(1, 10)
+
+
+async def test_events_that_are_all_gone_are_a_gap_too(pools, log, owner):
+    """Nothing found where the head says that there is something is not the end of the log."""
+    await log.add(5)
+    async with PostgresOutbox(pools, region=log.region).claim("siem") as claim:
+        await owner.execute(
+            "DELETE FROM mc.ledger_event WHERE region = $1 AND index < 5", log.region
+        )
+        with pytest.raises(Unavailable, match="events from 1 on are not all in the ledger"):
+            await claim.read(1, 3)
+        assert await claim.read(5, 3) == []
+
+
+async def test_reading_uses_the_index(pools, log, owner):
+    """Whatever the partitions, a batch is read by (region, index) and not by a scan."""
+    from mc_platform.adapters.postgres_outbox import _READ
+
+    await log.add(500)
+    await owner.execute("ANALYZE mc.ledger_event; ANALYZE mc.ledger_id")
+    await owner.execute("SET enable_seqscan = off")
+    plan = "\n".join(row[0] for row in await owner.fetch(f"EXPLAIN {_READ}", log.region, 400, 100))
+    assert "Seq Scan" not in plan
+    assert "(index < " in plan  # a sort, if any, has one batch and not the backlog
