@@ -23,7 +23,14 @@ from mc_platform.model.tenant import Principal
 P = ParamSpec("P")
 R = TypeVar("R")
 
-DATABASE_ERRORS = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
+# InternalClientError: a connection that the server has just ended, and that does not know it yet
+DATABASE_ERRORS = (
+    OSError,
+    TimeoutError,
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+)
 _REFUSED = (
     asyncpg.exceptions.ClientConfigurationError,
     asyncpg.InvalidAuthorizationSpecificationError,
@@ -94,7 +101,7 @@ class Pools:
         """
         try:
             self.tenant = await self._pool(_prepare, 1, 8)
-            self.record = await self._pool(_become_recorder, 1, 4)
+            self.record = await self._pool(_become_recorder, 1, 6)
         except _REFUSED as error:
             raise Misconfigured(
                 f"MC_DATABASE_URL is not usable: {type(error).__name__}",
@@ -152,13 +159,18 @@ class PostgresDirectory:
     async def find(self, key_id: str) -> tuple[bytes, Principal] | None:
         """See the port."""
         row = await self._pools.tenant.fetchrow(
-            "SELECT secret_sha256, tenant, principal FROM mc.credential "
+            "SELECT secret_sha256, tenant, principal, role FROM mc.credential "
             "WHERE key_id = $1 AND revoked_at IS NULL",
             key_id,
         )
         if row is None:
             return None
-        principal = Principal(PrincipalId(row["principal"]), TenantId(row["tenant"]), key_id)
+        principal = Principal(
+            id=PrincipalId(row["principal"]),
+            tenant=TenantId(row["tenant"]),
+            key_id=key_id,
+            role=row["role"],
+        )
         return bytes(row["secret_sha256"]), principal
 
 
@@ -226,12 +238,21 @@ class PostgresTasks:
         return [task_from_row(row) for row in rows]
 
     @wrapped("open tasks cannot be read")
-    async def abandoned(self, older_than: datetime, limit: int) -> list[Task]:
-        """Open tasks of all tenants not touched since `older_than`, oldest first."""
+    async def abandoned(
+        self, older_than: datetime, limit: int, after: Task | None = None
+    ) -> list[Task]:
+        """Open tasks of all tenants not touched since `older_than`, oldest first.
+
+        Args:
+            after: The last task of the page before this one.
+        """
         rows = await self._pools.record.fetch(
             "SELECT * FROM mc.task WHERE state IN ('TASK_STATE_SUBMITTED', 'TASK_STATE_WORKING')"
-            " AND updated_at < $1 ORDER BY updated_at LIMIT $2",
+            " AND updated_at < $1 AND ($3::timestamptz IS NULL OR (updated_at, id) > ($3, $4))"
+            " ORDER BY updated_at, id LIMIT $2",
             older_than,
             limit,
+            None if after is None else after.updated_at,
+            None if after is None else after.id,
         )
         return [task_from_row(row) for row in rows]

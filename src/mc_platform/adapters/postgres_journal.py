@@ -2,8 +2,12 @@
 
 What queued while the last flush ran is the next flush: no timer, so a lone request waits for
 nothing and a crowd shares one commit. Writers of several processes take turns by the region's head
-row: one that finds it moved locks it and looks again, so leaf indices have no gaps. The rows, the head and the
-tasks' new states are one transaction: a reply that leaves is in the log.
+row: one that finds it moved locks it and looks again, so leaf indices have no gaps. The rows, the
+head and the tasks' new states are one transaction: a reply that leaves is in the log.
+
+A flush's rows share one `recorded_at`, which is never before the last flush's, whatever the clock
+does: so each partition by time holds one run of indices. `mc.ledger_id` tells for good which ids
+are in the log, also those whose partition has left.
 """
 
 from __future__ import annotations
@@ -19,7 +23,8 @@ from typing import Any
 import asyncpg
 
 from mc_contract.canonical import canonical_json
-from mc_contract.merkle import Frontier, leaf_hash
+from mc_contract.ledger_entry import HEAD_DAMAGED, subject_of
+from mc_contract.merkle import Frontier, ProofError, leaf_hash
 from mc_platform.adapters.postgres import DATABASE_ERRORS, Pools, unavailable
 from mc_platform.errors import PlatformError, Unavailable
 from mc_platform.model.event import Event, Recorded
@@ -34,23 +39,27 @@ _BAD_ROW = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, ValueE
 # One statement, so one round trip: it writes only if the head is where the writer thinks it is.
 _WRITE = """
 WITH head AS (
-    UPDATE mc.ledger_head SET size = $10, frontier = $11, updated_at = now()
+    UPDATE mc.ledger_head
+    SET size = $11, frontier = $12, updated_at = greatest(clock_timestamp(), updated_at)
     WHERE region = $1 AND size = $2
-    RETURNING region
+    RETURNING region, updated_at AS recorded_at
 ), written AS (
     INSERT INTO mc.ledger_event
-        (region, index, event_id, tenant, kind, occurred_at, leaf, leaf_hash)
-    SELECT head.region, new.* FROM head, unnest($3::bigint[], $4::text[], $5::text[],
-        $6::text[], $7::timestamptz[], $8::bytea[], $9::bytea[]) AS new
+        (region, recorded_at, index, event_id, tenant, kind, subject, occurred_at, leaf, leaf_hash)
+    SELECT head.region, head.recorded_at, new.* FROM head, unnest($3::bigint[], $4::text[],
+        $5::text[], $6::text[], $7::text[], $8::timestamptz[], $9::bytea[], $10::bytea[]) AS new
+), registered AS (
+    INSERT INTO mc.ledger_id (region, recorded_at, index, event_id)
+    SELECT head.region, head.recorded_at, new.* FROM head, unnest($3::bigint[], $4::text[]) AS new
 ), tasks AS (
     INSERT INTO mc.task AS old
         (id, context_id, tenant, principal, message_id, request_digest, state,
          updated_at, parts, status_text, governance)
     SELECT id, context_id, tenant, principal, message_id, request_digest, state,
            updated_at, parts::json, status_text, governance::json
-    FROM head, unnest($12::text[], $13::text[], $14::text[], $15::text[], $16::text[],
-                      $17::text[], $18::text[], $19::timestamptz[], $20::text[], $21::text[],
-                      $22::text[])
+    FROM head, unnest($13::text[], $14::text[], $15::text[], $16::text[], $17::text[],
+                      $18::text[], $19::text[], $20::timestamptz[], $21::text[], $22::text[],
+                      $23::text[])
         AS new (id, context_id, tenant, principal, message_id, request_digest, state,
                 updated_at, parts, status_text, governance)
     ON CONFLICT (id) DO UPDATE SET
@@ -59,6 +68,19 @@ WITH head AS (
     WHERE old.state IN ('TASK_STATE_SUBMITTED', 'TASK_STATE_WORKING')
 )
 SELECT count(*) FROM head
+"""
+
+# An id's event may be in a file by now; then its leaf is NULL. OFFSET 0 keeps the planner from
+# joining the whole log: it must look up each id, however little it knows about the tables yet.
+_KNOWN = """
+SELECT i.event_id, i.index, e.leaf FROM unnest($2::text[]) AS wanted (event_id)
+CROSS JOIN LATERAL (
+    SELECT * FROM mc.ledger_id WHERE region = $1 AND event_id = wanted.event_id OFFSET 0
+) AS i
+LEFT JOIN LATERAL (
+    SELECT leaf FROM mc.ledger_event
+    WHERE $3 AND region = $1 AND index = i.index AND recorded_at = i.recorded_at OFFSET 0
+) AS e ON true
 """
 
 
@@ -138,15 +160,15 @@ class PostgresJournal:
         """The region's log as it stands now.
 
         Raises:
-            Unavailable: the database does not answer.
+            Unavailable: the database does not answer, or the head is damaged.
         """
         try:
-            stored = await self._pools.record.fetchval(
-                "SELECT frontier FROM mc.ledger_head WHERE region = $1", self._region
+            stored = await self._pools.record.fetchrow(
+                "SELECT size, frontier FROM mc.ledger_head WHERE region = $1", self._region
             )
         except DATABASE_ERRORS as error:
             raise unavailable("the ledger's head cannot be read", error) from error
-        return Frontier.from_bytes(bytes(stored))
+        return _head_of(stored)
 
     async def store_checkpoint(self, size: int, note: str) -> None:
         """Keep a signed checkpoint; another replica's for the same size is as good.
@@ -187,6 +209,10 @@ class PostgresJournal:
             return
         except DATABASE_ERRORS as error:
             self._refuse(batch, unavailable("nothing was recorded", error))
+            return
+        except PlatformError as error:
+            self._head = None
+            self._refuse(batch, error)
             return
         except Exception as error:  # noqa: BLE001 - the flusher must outlive any defect
             self._head = None
@@ -246,25 +272,20 @@ class PostgresJournal:
         return _told(batch, places)
 
     async def _commit_locked(self, connection: Any, plan: _Plan, batch: list[_Waiting]) -> _Written:
-        stored = await connection.fetchval(
-            "SELECT frontier FROM mc.ledger_head WHERE region = $1 FOR UPDATE", self._region
+        stored = await connection.fetchrow(
+            "SELECT size, frontier FROM mc.ledger_head WHERE region = $1 FOR UPDATE", self._region
         )
         # A statement of its own: one snapshot taken after the lock sees all that came before.
-        known = await connection.fetch(
-            "SELECT event_id, index, leaf FROM mc.ledger_event "
-            "WHERE region = $1 AND event_id = ANY($2::text[])",
-            self._region,
-            list(plan.wanted),
-        )
+        known = await connection.fetch(_KNOWN, self._region, list(plan.wanted), plan.answer_lost)
         # After a lost answer the same bytes (time and decision are in them) are our own commit.
         places = {
             row["event_id"]: (
                 row["index"],
-                plan.answer_lost and bytes(row["leaf"]) == plan.leaves[row["event_id"]],
+                plan.answer_lost and row["leaf"] == plan.leaves[row["event_id"]],
             )
             for row in known
         }
-        head = Frontier.from_bytes(bytes(stored))
+        head = _head_of(stored)
         written = await self._write(connection, head, plan, places, batch)
         if written is None:
             raise Unavailable("the ledger's head moved under its lock")
@@ -293,6 +314,7 @@ class PostgresJournal:
                     event_id,
                     event.tenant,
                     event.kind.value,
+                    subject_of(event.detail),
                     event.occurred_at,
                     leaf,
                     hashed,
@@ -308,12 +330,30 @@ class PostgresJournal:
             _WRITE,
             self._region,
             head.size,
-            *_columns(rows, 7),
+            *_columns(rows, 8),
             frontier.size,
             frontier.to_bytes(),
             *_columns([_task_row(task) for task in tasks], 11),
         )
         return (frontier, places, [row[3] for row in rows]) if done else None
+
+
+def _head_of(row: Any) -> Frontier:
+    """The frontier in a head row; what does not hold together is never built upon."""
+    why = "its row is missing"
+    if row is not None:
+        try:
+            head = Frontier.from_bytes(bytes(row["frontier"]))
+        except ProofError as error:
+            why = error.message
+        else:
+            if head.size == row["size"]:
+                return head
+            why = f"its size is {row['size']}, its frontier's {head.size}"
+    raise Unavailable(
+        f"{HEAD_DAMAGED}: {why}",
+        hint="nothing is recorded until it is restored; `mcctl audit verify` tells what stands",
+    )
 
 
 def _first_of_each(batch: list[_Waiting]) -> dict[EventId, Event]:

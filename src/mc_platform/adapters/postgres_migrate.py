@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
 from urllib.parse import unquote, urlsplit, urlunsplit
@@ -16,8 +17,10 @@ import asyncpg
 
 from mc_contract.credential import KEY_ID_FORM
 from mc_platform.errors import BadRequest, Misconfigured
+from mc_platform.model.tenant import PLATFORM, Role
 
 SERVICE_ROLE = "mc_service"
+_IDLE_IN_TRANSACTION = "4s"
 _LOCK = 7_219_005_313_401  # any fixed number: two migrations must not run at once
 _NAME = re.compile(r"^[a-z_][a-z0-9_]{0,62}$")
 _KEY_ID = re.compile(f"^{KEY_ID_FORM}$")
@@ -90,6 +93,11 @@ async def _ensure_roles(server: Any, password: str) -> None:
         "ALTER ROLE mc_service LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOBYPASSRLS NOINHERIT "
         f"PASSWORD {_literal(password)}"
     )
+    # A replica that is paused amid a transaction must not keep its locks: on the ledger's head it
+    # would stop the whole region (`tests/crash` found it). For all its sessions, the engine's too.
+    await server.execute(
+        f"ALTER ROLE mc_service SET idle_in_transaction_session_timeout = '{_IDLE_IN_TRANSACTION}'"
+    )
     await server.execute("ALTER ROLE mc_recorder NOLOGIN NOSUPERUSER NOBYPASSRLS")
     await server.execute("GRANT mc_recorder TO mc_service WITH INHERIT FALSE, SET TRUE")
 
@@ -121,44 +129,73 @@ async def _apply(url: str) -> list[str]:
         await connection.close()
 
 
+@dataclass(frozen=True, slots=True)
+class _Credential:
+    key_id: str
+    secret_sha256: bytes
+    tenant: str
+    principal: str
+    role: str
+
+
+def _credential(name: str, entry: Any) -> _Credential:
+    try:
+        found = _Credential(
+            key_id=str(entry["key_id"]),
+            secret_sha256=bytes.fromhex(entry["secret_sha256"]),
+            tenant=str(entry.get("tenant", name)),
+            principal=str(entry["principal"]),
+            role=str(entry.get("role", Role.agent)),
+        )
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise BadRequest(f"credential {name!r} is malformed: {type(error).__name__}") from None
+    if not _KEY_ID.match(found.key_id) or len(found.secret_sha256) != 32:
+        raise BadRequest(f"credential {name!r}: key_id or secret_sha256 is malformed")
+    if found.role not in Role.__members__:
+        raise BadRequest(
+            f"credential {name!r}: role {found.role[:64]!r} is not known",
+            hint=f"known: {', '.join(Role)}",
+        )
+    if (found.role == Role.agent) == (found.tenant == PLATFORM):
+        raise BadRequest(
+            f"credential {name!r}: a role other than agent belongs to the tenant {PLATFORM}, "
+            f"and no agent does; got role {found.role} of {found.tenant[:64]!r}"
+        )
+    return found
+
+
 async def import_credentials(*, owner_url: str, credentials: Mapping[str, Any]) -> int:
-    """Make `credentials` the tenants' valid ones: new are added, absent ones are revoked.
+    """Make `credentials` the valid ones: new are added, absent ones are revoked.
 
     Args:
         owner_url: An administrator's URL of the service's database.
-        credentials: tenant -> `{"principal", "key_id", "secret_sha256"}` (hex). Hashes only.
+        credentials: name -> `{"principal", "key_id", "secret_sha256"}` (hex; hashes only), with
+            `tenant` (the name unless told) and `role` (`agent` unless told). A tenant may have
+            several. A known key id with the same secret takes the tenant, principal and role told.
 
     Returns:
         How many credentials are now valid.
 
     Raises:
-        BadRequest: an entry is malformed; nothing was changed.
+        BadRequest: an entry is malformed, or a key id stands twice; nothing was changed.
     """
-    rows = []
-    for tenant, entry in credentials.items():
-        try:
-            key_id, secret = str(entry["key_id"]), bytes.fromhex(entry["secret_sha256"])
-            principal = str(entry["principal"])
-        except (KeyError, TypeError, ValueError) as error:
-            raise BadRequest(f"credential of tenant {tenant!r} is malformed: {error!r}") from None
-        if not _KEY_ID.match(key_id) or len(secret) != 32:
-            raise BadRequest(
-                f"credential of tenant {tenant!r}: key_id or secret_sha256 is malformed"
-            )
-        rows.append((key_id, secret, tenant, principal))
+    rows = [_credential(name, entry) for name, entry in credentials.items()]
+    if len({row.key_id for row in rows}) != len(rows):
+        raise BadRequest("a key_id stands in more than one credential")
     connection = await asyncpg.connect(owner_url)
     try:
         async with connection.transaction():
             await connection.executemany(
-                "INSERT INTO mc.credential (key_id, secret_sha256, tenant, principal) "
-                "VALUES ($1, $2, $3, $4) ON CONFLICT (key_id) DO UPDATE SET revoked_at = NULL "
+                "INSERT INTO mc.credential (key_id, secret_sha256, tenant, principal, role) "
+                "VALUES ($1, $2, $3, $4, $5) ON CONFLICT (key_id) DO UPDATE SET revoked_at = NULL,"
+                " tenant = excluded.tenant, principal = excluded.principal, role = excluded.role "
                 "WHERE mc.credential.secret_sha256 = excluded.secret_sha256",
-                rows,
+                [(r.key_id, r.secret_sha256, r.tenant, r.principal, r.role) for r in rows],
             )
             await connection.execute(
                 "UPDATE mc.credential SET revoked_at = now() "
                 "WHERE revoked_at IS NULL AND NOT key_id = ANY($1::text[])",
-                [row[0] for row in rows],
+                [row.key_id for row in rows],
             )
         return len(rows)
     finally:

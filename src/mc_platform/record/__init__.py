@@ -1,4 +1,4 @@
-"""Stage 6: what happened, as events for the ledger; checkpoints over the ledger.
+"""Stage 6: what happened, as events for the ledger; checkpoints, tiles and proofs over the ledger.
 
 Events hold ids, labels with counts, keyed digests and reasons: never content or credentials.
 """
@@ -6,5 +6,17 @@ Events hold ids, labels with counts, keyed digests and reasons: never content or
 from mc_platform.record.checkpoints import CheckpointKeeper
 from mc_platform.record.digest import Digester
 from mc_platform.record.events import EventFactory
+from mc_platform.record.ledger import Archive, AuditLedger, StoredCheckpoint
+from mc_platform.record.proofs import Prover, TileKeeper, TileStore
 
-__all__ = ["CheckpointKeeper", "Digester", "EventFactory"]
+__all__ = [
+    "Archive",
+    "AuditLedger",
+    "CheckpointKeeper",
+    "Digester",
+    "EventFactory",
+    "Prover",
+    "StoredCheckpoint",
+    "TileKeeper",
+    "TileStore",
+]

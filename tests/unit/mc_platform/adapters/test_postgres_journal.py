@@ -235,3 +235,21 @@ async def test_a_stopping_journal_flushes_and_then_refuses(make_journal, pools):
     assert (await pending)[0].fresh
     with pytest.raises(Unavailable, match="shutting down"):
         await journal.record([_event()])
+
+
+@pytest.mark.parametrize(
+    ("damage", "told"),
+    [
+        ("UPDATE mc.ledger_head SET size = 10 WHERE region = $1", "its size is 10"),
+        ("UPDATE mc.ledger_head SET frontier = '\\x00' WHERE region = $1", "stored frontier"),
+    ],
+)
+async def test_nothing_is_built_upon_a_damaged_head(make_journal, pools, damage, told):
+    """Recording stops and says why, instead of a log that no checkpoint fits."""
+    await (await make_journal()).record([_event()])
+    journal = await make_journal()
+    await pools.record.execute(damage, make_journal.region)
+    with pytest.raises(Unavailable, match=told):
+        await journal.record([_event()])
+    with pytest.raises(Unavailable, match=told):
+        await journal.head()

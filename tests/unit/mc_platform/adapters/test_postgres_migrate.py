@@ -45,6 +45,82 @@ async def test_a_credential_is_found_until_it_is_left_out(database, pools):
     assert await directory.find(KEY_ID) is not None
 
 
+def _entry(key_id, **more):
+    return {"principal": "p", "key_id": key_id, "secret_sha256": "ab" * 32, **more}
+
+
+@pytest.fixture
+async def import_all(database, pools):
+    """Imports credentials; afterwards those of the other tests are back."""
+    secret, _ = await PostgresDirectory(pools).find(KEY_ID)
+    owner_url = database_url(database.admin_url, "mc")
+    yield lambda **all_: import_credentials(owner_url=owner_url, credentials=all_)
+    before = {"principal": "agent@tenant-001", "key_id": KEY_ID, "secret_sha256": secret.hex()}
+    await import_credentials(owner_url=owner_url, credentials={"TENANT_001": before})
+
+
+async def test_a_tenant_has_several_credentials_and_each_has_its_role(import_all, pools):
+    """The name of an entry is its tenant unless it tells one; its role is agent unless told."""
+    count = await import_all(
+        TENANT_001=_entry("a" * 12),
+        second=_entry("b" * 12, tenant="TENANT_001"),
+        OPERATOR=_entry("c" * 12, tenant="PLATFORM", role="operator"),
+    )
+    assert count == 3
+    directory = PostgresDirectory(pools)
+    found = [(await directory.find(key * 12))[1] for key in "abc"]
+    assert [(principal.tenant, principal.role) for principal in found] == [
+        ("TENANT_001", "agent"),
+        ("TENANT_001", "agent"),
+        ("PLATFORM", "operator"),
+    ]
+
+
+async def test_a_role_that_is_taken_back_is_gone(import_all, pools):
+    """An import is the whole truth of a key's role, too; another secret never takes a key over."""
+    key = "d" * 12
+    await import_all(A=_entry(key, tenant="PLATFORM", role="operator"))
+    await import_all(A=_entry(key, tenant="PLATFORM", role="auditor"))
+    assert (await PostgresDirectory(pools).find(key))[1].role == "auditor"
+    other = _entry(key, tenant="PLATFORM", role="operator") | {"secret_sha256": "cd" * 32}
+    await import_all(A=other)
+    secret, principal = await PostgresDirectory(pools).find(key)
+    assert (secret.hex(), principal.role) == ("ab" * 32, "auditor")
+
+
+@pytest.mark.parametrize(
+    "credentials",
+    [
+        {"A": _entry("e" * 12, role="root", tenant="PLATFORM")},
+        {"A": _entry("e" * 12, role="operator", tenant="TENANT_001")},
+        {"A": _entry("e" * 12, tenant="PLATFORM")},
+        {"A": _entry("e" * 12), "B": _entry("e" * 12)},
+    ],
+    ids=["unknown role", "operator of a tenant", "agent of the platform", "key twice"],
+)
+async def test_a_role_that_cannot_be_is_refused_whole(import_all, pools, credentials):
+    """Nothing of the import is applied."""
+    with pytest.raises(BadRequest):
+        await import_all(**credentials)
+    assert await PostgresDirectory(pools).find("e" * 12) is None
+    assert await PostgresDirectory(pools).find(KEY_ID) is not None
+
+
+async def test_the_database_itself_keeps_roles_on_the_platform(database):
+    """Whoever writes the table by hand cannot make a tenant's agent an operator either."""
+    connection = await asyncpg.connect(database_url(database.admin_url, "mc"))
+    for tenant, role in (("TENANT_001", "operator"), ("PLATFORM", "agent"), ("PLATFORM", "root")):
+        with pytest.raises(asyncpg.CheckViolationError):
+            await connection.execute(
+                "INSERT INTO mc.credential (key_id, secret_sha256, tenant, principal, role) "
+                "VALUES ('f', $1, $2, 'p', $3)",
+                bytes(32),
+                tenant,
+                role,
+            )
+    await connection.close()
+
+
 @pytest.mark.parametrize(
     "entry",
     [

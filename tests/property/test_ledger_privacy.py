@@ -1,0 +1,202 @@
+"""Whatever comes in, the ledger holds ids, counts, digests and the platform's own words."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from mc_contract.governance import Governance
+from mc_platform.adapters.cedar import CedarDecisionPoint
+from mc_platform.adapters.downstream_a2a import _parts_of
+from mc_platform.adapters.postgres_journal import leaf_bytes
+from mc_platform.errors import PlatformError
+from mc_platform.model.event import Event, Recorded
+from mc_platform.model.ids import PrincipalId, TenantId
+from mc_platform.model.task import Task
+from mc_platform.model.tenant import Principal
+from mc_platform.record import Digester, EventFactory
+from mc_platform.request_path import Envelope, RequestPath
+from mc_platform.screen import LibraryScreener
+from mc_platform.settings import load_catalogue
+
+ROOT = Path(__file__).parents[2]
+NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+SECRETS = st.sampled_from(
+    [
+        "4111 1111 1111 1111",
+        "jane.doe@example.com",
+        "DE89370400440532013000",
+        "AKIAIOSFODNN7EXAMPLE",
+        "+49 30 901820",
+        "-----BEGIN PRIVATE KEY-----",
+    ]
+)
+
+
+class MemoryLedger:
+    """A `Journal` and `Tasks` in memory, that keeps the leaves the log would hold."""
+
+    def __init__(self) -> None:
+        self.leaves: list[bytes] = []
+        self.tasks: dict[str, Task] = {}
+
+    async def record(self, events: Sequence[Event], task: Task | None = None) -> list[Recorded]:
+        first = len(self.leaves)
+        self.leaves += [leaf_bytes("test-1", event) for event in events]
+        if task is not None:
+            self.tasks[task.id] = task
+        return [Recorded(event.id, first + at, True) for at, event in enumerate(events)]
+
+    async def get(self, _tenant: TenantId, task_id: str) -> Task | None:
+        return self.tasks.get(task_id)
+
+
+class HostileAgent:
+    """A `Downstream` that answers whatever it is given, through the real adapter's parser."""
+
+    def __init__(self, body: Any) -> None:
+        self.body = body
+
+    async def ask(self, **_: Any) -> Any:
+        return _parts_of(self.body)
+
+
+class NoOperations:
+    """An `Operations` that begins nothing."""
+
+    def healthy(self) -> bool:
+        return True
+
+    async def start(self, _request: Any) -> None:
+        return
+
+    async def report(self, _operation_id: Any) -> None:
+        return
+
+    async def wait(self, _operation_id: Any, _timeout_s: float) -> None:
+        return
+
+    async def known(self, _operation_id: Any) -> bool:
+        return False
+
+    async def cancel(self, _operation_id: Any) -> bool:
+        return True
+
+
+class NeverHalted:
+    """An `Autonomy` that nobody has halted."""
+
+    async def halted(self, _tenant: TenantId) -> None:
+        return
+
+
+@pytest.fixture(scope="module")
+def parts() -> tuple[Any, ...]:
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("RECORDS", "FULFILMENT"):
+            patch.setenv(f"MC_{name}_AGENT_URL", "http://127.0.0.1:9")
+        catalogue = load_catalogue(ROOT / "deploy" / "local" / "catalogue.toml")
+    return catalogue, CedarDecisionPoint.load(ROOT / "policies"), LibraryScreener()
+
+
+def _path(parts: tuple[Any, ...], ledger: MemoryLedger, body: Any) -> RequestPath:
+    catalogue, decisions, screener = parts
+    return RequestPath(
+        catalogue=catalogue,
+        screener=screener,
+        decisions=decisions,
+        journal=ledger,
+        tasks=ledger,
+        downstream=HostileAgent(body),
+        operations=NoOperations(),
+        autonomy=NeverHalted(),
+        events=EventFactory(clock=lambda: NOW),
+        digester=Digester(Ed25519PrivateKey.from_private_bytes(bytes(32))),
+        clock=lambda: NOW,
+        operation_wait_s=0.0,
+    )
+
+
+def _bodies(text: str) -> list[Any]:
+    """What a hostile agent may answer, each with the text wherever text can stand."""
+    told = {"parts": [{"text": text}, {"data": {text: text}}]}
+    return [
+        {"result": {"message": told}},
+        {"result": {"task": {"status": {"state": text, "message": told}}}},
+        {"result": {"task": {"status": {"state": "TASK_STATE_COMPLETED"}, "artifacts": text}}},
+        {"error": {"code": text, "message": text, "data": text}},
+        {"result": text},
+        text,
+    ]
+
+
+@settings(
+    deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    st.text(st.characters(exclude_categories=["Cs"]), max_size=20),
+    SECRETS,
+    st.text("abcdefghijklmnopqrstuvwxyz", min_size=12, max_size=12),
+    st.integers(0, 5),
+    st.sampled_from([("records", ""), ("", "place-order"), ("", "")]),
+    st.booleans(),
+)
+def test_no_text_of_a_request_or_reply_enters_the_ledger(
+    parts: tuple[Any, ...],
+    noise: str,
+    secret: str,
+    marker: str,
+    answer: int,
+    target: tuple[str, str],
+    declared: bool,
+) -> None:
+    """In whichever field it comes: message, ids, purpose, residency, keys, answers, errors."""
+    hostile = f"{noise} {secret} zq{marker}"
+    ledger = MemoryLedger()
+    path = _path(parts, ledger, _bodies(hostile)[answer])
+    order = {"item": hostile, "quantity": 1, "customer": hostile, "amount_cents": 1}
+    envelope = Envelope(
+        principal=Principal(PrincipalId("agent@tenant-001"), TenantId("TENANT_001"), "0" * 12),
+        message_id=hostile,
+        context_id=hostile,
+        parts=(
+            {"text": hostile},
+            {"data": {**order, "address_ref": hostile, hostile: [hostile]}},
+        ),
+        governance=Governance(
+            agent=target[0],
+            operation=target[1],
+            purpose=("fulfilment" if target[1] else "support") if declared else hostile,
+            residency="eu" if declared else hostile,
+        ),
+    )
+    try:
+        asyncio.run(path.handle(envelope))
+    except PlatformError as error:
+        assert hostile not in str(error)
+    log = b"\n".join(ledger.leaves).decode()
+    for piece in (f"zq{marker}", secret):
+        assert piece not in log
+
+
+def test_the_property_sees_requests_that_are_recorded(parts: tuple[Any, ...]) -> None:
+    """It would be vacuous if nothing got as far as the ledger."""
+    ledger = MemoryLedger()
+    path = _path(parts, ledger, _bodies("hello")[0])
+    envelope = Envelope(
+        principal=Principal(PrincipalId("agent@tenant-001"), TenantId("TENANT_001"), "0" * 12),
+        message_id="m-1",
+        context_id="",
+        parts=({"text": "hello"},),
+        governance=Governance(agent="records", purpose="support", residency="eu"),
+    )
+    asyncio.run(path.handle(envelope))
+    assert len(ledger.leaves) == 2
