@@ -1,13 +1,15 @@
-"""`python -m mc_platform serve | migrate`.
+"""`python -m mc_platform serve | migrate | archive`.
 
     serve      run one replica until SIGTERM or SIGINT, then drain
     migrate    create roles, database and schema; credentials (hashes) as JSON on standard input
+    archive    --older-than DAYS --to DIR: move old partitions of the ledger out as files
 
-Both read the environment only (docs/settings.md); nothing secret is ever an argument.
+They read the environment only (docs/settings.md); nothing secret is ever an argument.
 """
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import gc
 import json
@@ -16,8 +18,9 @@ import signal
 import socket
 import sys
 from contextlib import suppress
+from pathlib import Path
 
-from mc_platform.errors import Misconfigured, PlatformError
+from mc_platform.errors import LedgerDamaged, Misconfigured, PlatformError
 from mc_platform.observe import logs
 
 _BACKLOG = 1024
@@ -114,20 +117,50 @@ async def _migrate() -> None:
     sys.stdout.write(json.dumps(report) + "\n")
 
 
+async def _archive() -> None:
+    from mc_platform.app import archive
+
+    parser = argparse.ArgumentParser(prog="python -m mc_platform archive")
+    parser.add_argument("--older-than", type=int, required=True, metavar="DAYS")
+    parser.add_argument("--to", type=Path, required=True, metavar="DIR")
+    given = parser.parse_args(sys.argv[2:])
+    if given.older_than < 1:
+        raise Misconfigured(f"--older-than must be at least 1 day, got {given.older_than}")
+    missing = [n for n in ("MC_DATABASE_ADMIN_URL", "MC_DATABASE_URL") if not os.environ.get(n)]
+    if missing:
+        raise Misconfigured(f"not set: {', '.join(missing)}", hint="see docs/settings.md")
+    report = await archive(
+        admin_url=os.environ["MC_DATABASE_ADMIN_URL"],
+        service_url=os.environ["MC_DATABASE_URL"],
+        older_than_days=given.older_than,
+        folder=given.to,
+        delivery_configured=bool(os.environ.get("AUDIT_SIEM_URL") or _is_set("AUDIT_FILE_ENABLED")),
+    )
+    sys.stdout.write(json.dumps(report) + "\n")
+
+
+def _is_set(name: str) -> bool:
+    """Whether a switch is on; what is not plainly off counts as on."""
+    return os.environ.get(name, "").lower() not in {"", "0", "false", "f", "no", "n", "off"}
+
+
 def main() -> int:
-    """Run the verb; 0 ok, 2 usage or settings, 3 a dependency is down."""
-    verbs = {"serve": _serve, "migrate": _migrate}
-    if len(sys.argv) != 2 or sys.argv[1] not in verbs:
+    """Run the verb; 0 ok, 1 the ledger is damaged, 2 usage or settings, 3 a dependency is down."""
+    verbs = {"serve": _serve, "migrate": _migrate, "archive": _archive}
+    verb = sys.argv[1] if len(sys.argv) > 1 else ""
+    if verb not in verbs or (len(sys.argv) > 2 and verb != "archive"):
         sys.stderr.write(__doc__ or "")
         return 2
     try:
         import uvloop
 
-        uvloop.run(verbs[sys.argv[1]]())
+        uvloop.run(verbs[verb]())
     except PlatformError as error:
         sys.stderr.write(f"error: {error.message}\n")
         if error.hint:
             sys.stderr.write(f"  -> {error.hint}\n")
+        if isinstance(error, LedgerDamaged):
+            return 1
         return 3 if error.retryable else 2
     return 0
 

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import structlog
@@ -23,10 +24,15 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
+from mc_platform.adapters.audit_file import AuditFile
 from mc_platform.adapters.cedar import CedarDecisionPoint
 from mc_platform.adapters.downstream_a2a import A2ADownstream
 from mc_platform.adapters.postgres import Pools, PostgresDirectory, PostgresTasks
+from mc_platform.adapters.postgres_archive import archive_ledger
+from mc_platform.adapters.postgres_autonomy import PostgresAutonomy
 from mc_platform.adapters.postgres_journal import PostgresJournal
+from mc_platform.adapters.postgres_leases import PostgresLeases
+from mc_platform.adapters.postgres_ledger import PostgresLedger
 from mc_platform.adapters.postgres_migrate import (
     SERVICE_ROLE,
     database_url,
@@ -34,29 +40,38 @@ from mc_platform.adapters.postgres_migrate import (
     migrate_schema,
     service_database,
 )
+from mc_platform.adapters.postgres_operations import PostgresOperations
 from mc_platform.adapters.postgres_outbox import PostgresOutbox
 from mc_platform.adapters.postgres_records import PostgresRecords
-from mc_platform.adapters.siem import BackupFile, HttpSiem
+from mc_platform.adapters.siem import SiemSink, siem_sink
 from mc_platform.authenticate import Authenticator
 from mc_platform.deliver import Shipper
-from mc_platform.enact import OperationEngine, migrate_engine
+from mc_platform.enact import (
+    ENGINE_SCHEMA,
+    Breaker,
+    Limits,
+    OperationEngine,
+    ResolutionMode,
+    migrate_engine,
+)
 from mc_platform.errors import Misconfigured, PlatformError, PolicyDenied, Unavailable
+from mc_platform.model.autonomy import AutonomyStatus, Scope
 from mc_platform.model.event import Event
-from mc_platform.model.ids import TaskId, TenantId
+from mc_platform.model.ids import OperationId, PrincipalId, TaskId, TenantId
 from mc_platform.model.label import Part
 from mc_platform.model.operation import OperationReport, OperationRequest, Outcome
 from mc_platform.model.task import Task
 from mc_platform.model.tenant import Principal
-from mc_platform.model.verdict import Action, Question
+from mc_platform.model.verdict import Action, Decision, Question
 from mc_platform.observe import metrics
 from mc_platform.observe.health import Health
-from mc_platform.query import graphql_app
+from mc_platform.query import Figures, OperatorDesk, audit_routes, graphql_app, operator_routes
 from mc_platform.receive import Door, GovernedRequestHandler, a2a_routes
 from mc_platform.receive.handler import PRINCIPAL
 from mc_platform.receive.limits import RateLimiter
 from mc_platform.receive.routes import agent_card
 from mc_platform.receive.wire_errors import to_wire
-from mc_platform.record import CheckpointKeeper, Digester, EventFactory
+from mc_platform.record import CheckpointKeeper, Digester, EventFactory, Prover, TileKeeper
 from mc_platform.request_path import RequestPath, tell_decision
 from mc_platform.screen import LibraryScreener
 from mc_platform.settings import Settings, load_catalogue
@@ -64,6 +79,11 @@ from mc_platform.settings import Settings, load_catalogue
 VERSION = version("mc-platform")
 _SWEEP_S = 15.0
 _SWEEP_MOST = 200
+_BEGIN_AGAIN_S = 5.0
+_TILES_S = 5.0
+_UNTOLD_S = 5.0
+_PARTITIONS_S = 24 * 3600.0
+_POSTPONED_S = 30.0
 _BLOCKING_TIMEOUT_S = 30.0
 _log = structlog.get_logger()
 
@@ -100,7 +120,7 @@ class Workbench:
 
         self._pools = Pools(database_url=database_url, application_name=settings.replica)
         self._tasks = PostgresTasks(self._pools)
-        self._shipper, self._siem = self._delivery()
+        self._siem, self._file, self._shipper = self._delivery()
         self._journal = PostgresJournal(
             self._pools,
             region=settings.region,
@@ -113,13 +133,22 @@ class Workbench:
             store=self._journal.store_checkpoint,
             interval_s=settings.checkpoint_interval_s,
         )
+        self._ledger = PostgresLedger(self._pools, region=settings.region)
+        self._tiles = TileKeeper(self._ledger, interval_s=_TILES_S)
+        self._autonomy = PostgresAutonomy(self._pools, journal=self._journal)
+        self._operation_rows = PostgresOperations(self._pools, region=settings.region)
+        self._breaker = self._made_breaker()
         self._operations = OperationEngine(
             database_url=database_url,
             executor_id=settings.replica,
-            application_version=VERSION,
+            application_version=settings.application_version or VERSION,
             catalogue=self._catalogue,
+            leases=PostgresLeases(database_url, engine_schema=ENGINE_SCHEMA),
+            max_concurrent=settings.operations_at_once,
+            max_concurrent_per_tenant=settings.operations_at_once_per_tenant,
             record_blocking=self._record_blocking,
             load_task=self._load_task_blocking,
+            halted=self._halted_blocking,
             release=self._release_blocking,
             on_finished=_count_operation,
             clock=_now,
@@ -128,6 +157,7 @@ class Workbench:
             directory=PostgresDirectory(self._pools), cache_s=settings.credential_cache_s
         )
         self._digester = Digester(key)
+        self._screener = LibraryScreener()
         self._limiter = RateLimiter(
             rate_per_s=settings.rate_limit_per_s, burst=settings.rate_limit_burst
         )
@@ -142,6 +172,7 @@ class Workbench:
             },
             vital={
                 "postgres": self._probe_postgres,
+                "ledger": self._probe_ledger,
                 "policy": self._probe_policy,
                 "operations": self._probe_operations,
             },
@@ -165,22 +196,27 @@ class Workbench:
         self._downstream = A2ADownstream()
         self._path = RequestPath(
             catalogue=self._catalogue,
-            screener=LibraryScreener(),
+            screener=self._screener,
             decisions=self._decisions,
             journal=self._journal,
             tasks=self._tasks,
             downstream=self._downstream,
             operations=self._operations,
+            autonomy=self._autonomy,
             events=EventFactory(clock=_now),
             digester=self._digester,
             clock=_now,
             operation_wait_s=settings.operation_wait_s,
         )
         await self._operations.launch()
-        self._start("checkpoints", self._checkpoints.run())
-        self._start("sweep", self._sweep())
+        self._start("checkpoints", self._checkpoints.run)
+        self._start("tiles", self._tiles.run)
+        self._start("partitions", self._keep_partitions)
+        self._start("sweep", self._sweep)
+        self._start("switches", partial(self._autonomy.keep_recorded, _UNTOLD_S))
+        self._start("breaker", self._breaker.run)
         if self._shipper is not None:
-            self._start("shipper", self._shipper.run())
+            self._start("shipper", self._shipper.run)
         card = agent_card(
             public_url=settings.public_url, version=VERSION, catalogue=self._catalogue
         )
@@ -195,6 +231,8 @@ class Workbench:
             Route("/metrics", self._get_metrics),
             Route("/ledger/checkpoint", self._get_checkpoint),
             Route("/graphql", self._graphql(), methods=["POST"]),
+            *self._audit_routes(),
+            *self._operator_routes(),
             *a2a_routes(self._handler, card),
         ]
         return Door(
@@ -222,6 +260,7 @@ class Workbench:
             self._journal.stop,
             self._downstream.close,
             self._siem.close if self._siem is not None else _nothing,
+            self._file.close if self._file is not None else _nothing,
             self._pools.close,
         )
         for step in steps:
@@ -237,43 +276,99 @@ class Workbench:
 
     # -- background work ----------------------------------------------------------------------
 
-    def _start(self, name: str, work: Any) -> None:
-        task = asyncio.create_task(work, name=name)
-        task.add_done_callback(_tell_dead)
-        self._background.append(task)
+    def _start(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
+        """Do `work` until the process stops; whatever it dies of, it is begun again."""
+
+        async def insist() -> None:
+            while True:
+                try:
+                    await work()
+                except Exception as error:  # noqa: BLE001 - no defect may end it for good
+                    metrics.background_failures.labels(name).inc()
+                    _log.error("background_work_failed", work=name, exc_info=error)
+                await asyncio.sleep(_BEGIN_AGAIN_S)
+
+        self._background.append(asyncio.create_task(insist(), name=name))
 
     async def _sweep(self) -> None:
-        """Fail questions whose gateway died; their clients would ask for ever."""
+        """End tasks whose gateway died; their clients would ask for ever."""
         while True:
             try:
-                found = await self._tasks.abandoned(
-                    _now() - self._path.abandoned_after(), _SWEEP_MOST
-                )
-                failed = await self._path.fail_abandoned(found)
-                if failed:
-                    _log.warning("abandoned_tasks_failed", tasks=failed)
+                ended = await self._sweep_once()
+                if ended:
+                    _log.warning("abandoned_tasks_failed", tasks=ended)
             except Unavailable as error:
                 _log.warning("sweep_postponed", reason=error.message)
             await asyncio.sleep(_SWEEP_S)
 
-    def _delivery(self) -> tuple[Shipper | None, HttpSiem | None]:
-        settings = self._settings
-        if not settings.audit_siem_url or settings.audit_siem_key is None:
-            _log.warning("siem_not_configured", hint="set AUDIT_SIEM_URL and AUDIT_SIEM_KEY")
-            return None, None
-        siem = HttpSiem(
-            url=settings.audit_siem_url,
-            key=settings.audit_siem_key.get_secret_value(),
-            version=VERSION,
+    async def _sweep_once(self) -> int:
+        older_than = _now() - self._path.abandoned_after()
+        ended, last = 0, None
+        while found := await self._tasks.abandoned(older_than, _SWEEP_MOST, last):
+            ended += await self._path.fail_abandoned(found)
+            last = found[-1]
+        return ended
+
+    async def _keep_partitions(self) -> None:
+        """Have the ledger's next partition made in time; until then the default one catches all."""
+        while True:
+            try:
+                made = await self._ledger.ensure_partitions()
+                if made:
+                    _log.info("ledger_partitions_made", partitions=made)
+                await asyncio.sleep(_PARTITIONS_S)
+            except Unavailable as error:
+                _log.warning("ledger_partitions_postponed", reason=error.message)
+                await asyncio.sleep(_POSTPONED_S)
+
+    def _made_breaker(self) -> Breaker:
+        settings, tenants = self._settings, self._catalogue.tenants.values()
+        return Breaker(
+            autonomy=self._autonomy,
+            counts=self._operation_rows,
+            tenants=[tenant.id for tenant in tenants if tenant.generally_available],
+            others=[tenant.id for tenant in tenants if not tenant.generally_available],
+            limits=Limits(
+                ratio=settings.breaker_ratio,
+                window_s=settings.breaker_window_s,
+                min_operations=settings.breaker_min_operations,
+            ),
+            interval_s=settings.breaker_interval_s,
+            enabled=settings.breaker_enabled,
         )
-        path = settings.audit_file_path if settings.audit_file_enabled else None
+
+    def _delivery(self) -> tuple[SiemSink | None, AuditFile | None, Shipper | None]:
+        settings = self._settings
+        siem = file = None
+        if settings.audit_siem_url:
+            key = settings.audit_siem_key
+            siem = siem_sink(
+                url=settings.audit_siem_url,
+                key=key.get_secret_value() if key else "",
+                format=settings.audit_siem_format,
+                version=VERSION,
+                index=settings.audit_siem_index,
+                ca_file=settings.audit_siem_ca_file,
+                hec_ack_required=settings.audit_siem_hec_ack == "required",
+            )
+        else:
+            _log.warning("siem_not_configured", hint="set AUDIT_SIEM_URL and AUDIT_SIEM_KEY")
+        if settings.audit_file_enabled and settings.audit_file_path is not None:
+            file = AuditFile(
+                settings.audit_file_path,
+                max_bytes=settings.audit_file_max_bytes,
+                keep=settings.audit_file_keep,
+            )
+        if siem is None and file is None:
+            return None, None, None
         shipper = Shipper(
             outbox=PostgresOutbox(self._pools, region=settings.region),
             siem=siem,
-            backup=None if path is None else BackupFile(path),
+            backup=file,
             file_after_s=settings.audit_file_after_s,
+            drain_events_per_s=settings.siem_drain_events_per_s,
         )
-        return shipper, siem
+        return siem, file, shipper
 
     # -- what the engine's threads need of the loop -------------------------------------------
 
@@ -286,6 +381,9 @@ class Workbench:
     def _load_task_blocking(self, tenant: TenantId, task_id: TaskId) -> Task | None:
         found: Task | None = self._blocking(self._tasks.get(tenant, task_id))
         return found
+
+    def _halted_blocking(self, request: OperationRequest) -> bool:
+        return self._blocking(self._autonomy.halted(request.tenant)) is not None
 
     def _release_blocking(
         self, request: OperationRequest, parts: tuple[Part, ...]
@@ -307,42 +405,97 @@ class Workbench:
     async def _get_checkpoint(self, _request: Request) -> Response:
         return PlainTextResponse(await self._checkpoints.current())
 
-    def _graphql(self) -> ASGIApp:
-        def principal_of(request: Request) -> Principal:
-            principal: Principal = request.scope["state"][PRINCIPAL]
-            return principal
+    def _decided(self, principal: Principal, action: Action, resource: str) -> Decision:
+        """The decision that permits a principal to read or do something beside messages.
 
-        def permit(principal: Principal) -> None:
-            self._limiter.admit(principal.tenant)
-            question = Question(
-                principal=principal,
-                tenant=self._path.tenant(principal),
-                action=Action.read_records,
-                resource_type="Ledger",
-                resource_id=principal.tenant,
-                resource_tenant=principal.tenant,
+        Raises:
+            PolicyDenied, RateLimited.
+        """
+        self._limiter.admit(principal.tenant)
+        question = Question(
+            principal=principal,
+            tenant=self._path.tenant(principal),
+            action=action,
+            resource_type=resource,
+            resource_id=principal.tenant,
+            resource_tenant=principal.tenant if resource == "Ledger" else None,
+        )
+        decision = self._decisions.decide(question)
+        tell_decision(decision, principal.tenant)
+        if not decision.allowed:
+            raise PolicyDenied(
+                f"{action.value} is refused: {decision.reason}",
+                decision_id=decision.id,
+                reason=decision.reason,
             )
-            decision = self._decisions.decide(question)
-            tell_decision(decision, principal.tenant)
-            if not decision.allowed:
-                raise PolicyDenied(
-                    f"reading records is refused: {decision.reason}",
-                    decision_id=decision.id,
-                    reason=decision.reason,
-                )
+        return decision
+
+    def _graphql(self) -> ASGIApp:
+        def permit(principal: Principal) -> None:
+            self._decided(principal, Action.read_records, "Ledger")
 
         app: ASGIApp = graphql_app(
-            principal_of=principal_of,
+            principal_of=_principal_of,
             permit=permit,
             tasks=self._tasks,
             records=PostgresRecords(self._pools, region=self._settings.region),
         )
         return app
 
+    def _audit_routes(self) -> list[Route]:
+        def permit(request: Request) -> None:
+            self._decided(_principal_of(request), Action.read_ledger, "Platform")
+
+        return audit_routes(
+            ledger=self._ledger,
+            prover=Prover(self._ledger, self._tiles),
+            sign_head=self._checkpoints.current,
+            permit=permit,
+        )
+
+    def _operator_routes(self) -> list[Route]:
+        async def figures(status: AutonomyStatus) -> Mapping[Scope, Figures]:
+            counts = (await self._breaker.judgement(status)).counts
+            return {
+                scope: Figures(count.ended, count.compensated) for scope, count in counts.items()
+            }
+
+        return operator_routes(
+            OperatorDesk(
+                principal_of=_principal_of,
+                permit=lambda principal, action: self._decided(principal, action, "Platform"),
+                operations=self._operation_rows,
+                acts=_EngineActs(self._operations),
+                autonomy=self._autonomy,
+                figures=figures,
+                breaker={
+                    "enabled": self._settings.breaker_enabled,
+                    "ratio": self._settings.breaker_ratio,
+                    "min_operations": self._settings.breaker_min_operations,
+                    "window_s": self._settings.breaker_window_s,
+                },
+                journal=self._journal,
+                tenants=frozenset(self._catalogue.tenants),
+                redact=self._redacted,
+                clock=_now,
+            )
+        )
+
+    def _redacted(self, text: str) -> str:
+        parts: tuple[Part, ...] = ({"text": text},)
+        [part] = self._screener.redact(parts, self._screener.screen(parts))
+        return str(part["text"])
+
     # -- probes -------------------------------------------------------------------------------
 
     async def _probe_postgres(self) -> tuple[bool, dict[str, Any]]:
         return await self._pools.alive(), {}
+
+    async def _probe_ledger(self) -> tuple[bool, dict[str, Any]]:
+        try:
+            return True, {"size": (await self._journal.head()).size}
+        except Unavailable as error:
+            return False, {"reason": error.message}
 
     async def _probe_policy(self) -> tuple[bool, dict[str, Any]]:
         return True, {"digest": self._decisions.digest}
@@ -351,9 +504,10 @@ class Workbench:
         return self._operations.healthy(), {"running": self._operations.pending_count()}
 
     async def _probe_siem(self) -> tuple[bool, dict[str, Any]]:
-        if self._shipper is None:
-            return False, {"reason": "AUDIT_SIEM_URL is not set: events stay in the ledger"}
-        return not self._shipper.state.startswith("failing"), {"shipper": self._shipper.state}
+        if self._shipper is None or self._siem is None:
+            state = "events stay in the ledger" if self._shipper is None else self._shipper.state
+            return False, {"reason": "AUDIT_SIEM_URL is not set", "shipper": state}
+        return not self._shipper.failing, {"shipper": self._shipper.state}
 
     async def _probe_agents(self) -> tuple[bool, dict[str, Any]]:
         agents = list(self._catalogue.agents.values())
@@ -363,6 +517,52 @@ class Workbench:
             for agent, answer in zip(agents, answers, strict=True)
         }
         return all(answers), {"each": states}
+
+
+async def archive(
+    *,
+    admin_url: str,
+    service_url: str,
+    older_than_days: int,
+    folder: Path,
+    delivery_configured: bool,
+) -> dict[str, Any]:
+    """Move old partitions of the ledger out as files; see `archive_ledger`.
+
+    Args:
+        service_url: Tells which database it is.
+
+    Raises:
+        Misconfigured, Unavailable, LedgerDamaged.
+    """
+    return await archive_ledger(
+        admin_url=database_url(admin_url, service_database(service_url)),
+        older_than_days=older_than_days,
+        folder=folder,
+        delivery_configured=delivery_configured,
+    )
+
+
+class _EngineActs:
+    """The operation engine, as the operator's desk knows it."""
+
+    def __init__(self, engine: OperationEngine) -> None:
+        self._engine = engine
+        self.states = engine.states
+        self.cancel = engine.cancel
+
+    async def resolve(
+        self, operation_id: OperationId, *, mode: str, principal: PrincipalId, reason: str
+    ) -> Mapping[str, Any]:
+        report = await self._engine.resolve(
+            operation_id, mode=ResolutionMode(mode), principal=principal, reason=reason
+        )
+        return {
+            "resolved": report.resolved,
+            "attempt": report.attempt,
+            "mode": report.mode.value,
+            "standing": list(report.standing),
+        }
 
 
 async def migrate(
@@ -391,6 +591,11 @@ async def migrate(
     return report
 
 
+def _principal_of(request: Request) -> Principal:
+    principal: Principal = request.scope["state"][PRINCIPAL]
+    return principal
+
+
 async def _nothing() -> None:
     """What is not there needs no closing."""
 
@@ -413,11 +618,6 @@ def _count_operation(request: OperationRequest, report: OperationReport) -> None
         step.state == "compensated" for step in report.steps
     ):
         metrics.autonomy_compensation.labels(request.tenant).inc()
-
-
-def _tell_dead(task: asyncio.Task[None]) -> None:
-    if not task.cancelled() and task.exception() is not None:
-        _log.error("background_work_died", work=task.get_name(), exc_info=task.exception())
 
 
 async def _crash(_request: Request, error: Exception) -> Response:

@@ -10,9 +10,11 @@
       RateLimited           send slower, after `retry_after_s`         429
       NotFound              the object is not there, or not yours      404, JSON-RPC -32001
       Conflict              this message id was used for another request  409
+      AutonomyHalted        wait until an operator resumes autonomy    409, JSON-RPC -32054
       AgentFailed           the downstream agent failed                502, JSON-RPC -32006
       Unavailable           try again later                            503
       Misconfigured         mend the settings; raised at start-up only
+      LedgerDamaged         find out who changed the ledger; only `archive` raises it
 
 No error carries message content, credentials or personal data.
 """
@@ -101,6 +103,22 @@ class Conflict(PlatformError):
     http_status = 409
 
 
+class AutonomyHalted(PlatformError):
+    """Nothing is enacted for the tenant now: an operator, an alert or the breaker has stopped it.
+
+    Not retryable: it lasts until a person resumes autonomy. Hence 409 and not 503, which proxies
+    and clients would try again, and which would count against the service's own health.
+    """
+
+    code = "autonomy-halted"
+    http_status = 409
+
+    def __init__(self, message: str, *, scope: str, since: str, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.scope = scope
+        self.since = since
+
+
 class AgentFailed(PlatformError):
     """The downstream agent did not answer, or answered what is no A2A reply."""
 
@@ -115,6 +133,12 @@ class Unavailable(PlatformError):
     code = "unavailable"
     http_status = 503
     retryable = True
+
+
+class LedgerDamaged(PlatformError):
+    """The ledger's rows do not hold together; they are left as they are."""
+
+    code = "ledger-damaged"
 
 
 class Misconfigured(PlatformError):

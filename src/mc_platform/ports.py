@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Protocol
 
+from mc_platform.model.autonomy import AutonomyStatus, Halt, Scope, Source, Thrown
 from mc_platform.model.event import Event, LedgerRow, Recorded
 from mc_platform.model.ids import ContextId, PrincipalId, TaskId, TenantId
 from mc_platform.model.label import Part, Screening
@@ -113,4 +114,45 @@ class Screener(Protocol):
 
     def redact(self, parts: Sequence[Part], screening: Screening) -> tuple[Part, ...]:
         """The parts with every labelled span replaced by a typed placeholder."""
+        ...
+
+
+class Autonomy(Protocol):
+    """The switch that stops enactments. Behind it: PostgreSQL; memory in tests."""
+
+    async def halted(self, tenant: TenantId) -> Halt | None:
+        """Why the tenant may enact nothing now, read afresh; None if it may.
+
+        Raises:
+            Unavailable: it is not known, so nothing may be enacted.
+        """
+        ...
+
+    async def status(self) -> AutonomyStatus:
+        """Where the switch stands, for every scope that ever had one.
+
+        Raises:
+            Unavailable: the switch cannot be read.
+        """
+        ...
+
+    async def set(
+        self,
+        scope: Scope,
+        *,
+        halted: bool,
+        reason: str,
+        principal: PrincipalId,
+        source: Source,
+        unless_resumed_since: datetime | None = None,
+    ) -> Thrown:
+        """Halt or resume a scope, and tell the ledger; what holds already is not done again.
+
+        Args:
+            unless_resumed_since: A halt on what was known at this time: a resume that came later
+                overrules it, and nothing is changed.
+
+        Raises:
+            Unavailable: nothing was changed, as far as is known.
+        """
         ...

@@ -4,6 +4,7 @@
 (2) authenticate  done at the door: the envelope carries the principal
 (3) screen        label what came in
 (4) decide        may this principal send this, for this purpose, to that agent or operation?
+                  and, for an operation: is autonomy halted?
 (5) record        the intent, committed before any effect; a refusal is recorded too
 (6) enact         forward to the agent, or run the operation
 (7) screen, decide the reply: raw if policy permits; else redacted; else withheld
@@ -30,12 +31,14 @@ from mc_contract.canonical import canonical_json
 from mc_contract.governance import Governance
 from mc_platform.errors import (
     AgentFailed,
+    AutonomyHalted,
     BadRequest,
     Conflict,
     NotFound,
     PolicyDenied,
     Unavailable,
 )
+from mc_platform.model.autonomy import ALL
 from mc_platform.model.catalogue import Agent, Catalogue, OperationSpec
 from mc_platform.model.event import Event, Kind
 from mc_platform.model.ids import AgentName, ContextId, OperationId, TaskId, TenantId
@@ -45,7 +48,7 @@ from mc_platform.model.task import Task, TaskState
 from mc_platform.model.tenant import Principal, Tenant
 from mc_platform.model.verdict import Action, Decision, Question
 from mc_platform.observe import logs, metrics
-from mc_platform.ports import Clock, DecisionPoint, Downstream, Journal, Screener, Tasks
+from mc_platform.ports import Autonomy, Clock, DecisionPoint, Downstream, Journal, Screener, Tasks
 from mc_platform.record import Digester, EventFactory
 
 _NAMESPACE = uuid.UUID("1d6cbb0e-54a5-5c3f-8f0e-0c9a2f6e7b51")
@@ -86,8 +89,16 @@ class Accepted:
 class Operations(Protocol):
     """What the path needs of the operation engine."""
 
+    def healthy(self) -> bool:
+        """Whether operations are begun here now."""
+        ...
+
     async def start(self, request: OperationRequest) -> None:
         """Begin it durably, once for each id."""
+        ...
+
+    async def report(self, operation_id: OperationId) -> OperationReport | None:
+        """Its end as the engine has it; None while it runs, or if it is unknown."""
         ...
 
     async def known(self, operation_id: OperationId) -> bool:
@@ -99,7 +110,11 @@ class Operations(Protocol):
         ...
 
     async def cancel(self, operation_id: OperationId) -> bool:
-        """Ask it to stop between steps and compensate; False if it has ended."""
+        """Ask it to stop between steps and compensate; False if it has ended, or is unknown."""
+        ...
+
+    async def void(self, operation_id: OperationId) -> bool:
+        """See to it that it never begins; False if it was begun."""
         ...
 
 
@@ -116,6 +131,7 @@ class RequestPath:
         tasks: Tasks,
         downstream: Downstream,
         operations: Operations,
+        autonomy: Autonomy,
         events: EventFactory,
         digester: Digester,
         clock: Clock,
@@ -128,6 +144,7 @@ class RequestPath:
         self._tasks = tasks
         self._downstream = downstream
         self._operations = operations
+        self._autonomy = autonomy
         self._events = events
         self._digester = digester
         self._clock = clock
@@ -161,7 +178,7 @@ class RequestPath:
         _count_labels(screening, "inbound")
 
         # (4) decide
-        task_id = _task_id(envelope)
+        task_id = self._task_id(envelope)
         governance = envelope.governance
         purpose = self._declared(governance.purpose)
         question = Question(
@@ -192,6 +209,8 @@ class RequestPath:
         }
         if not decision.allowed:
             await self._refuse(tenant, decision, described)
+        if operation is not None:
+            await self._require_autonomy(tenant, task_id, described)
 
         # (5) record the intent
         task = Task(
@@ -213,10 +232,10 @@ class RequestPath:
         accepted_event = self._events.event(Kind.request_accepted, tenant.id, task_id, **described)
         [recorded] = await self._journal.record([accepted_event], task)
         if not recorded.fresh:  # the message id is known, so nothing was written
-            return await self._repeat(envelope, digest)
+            return await self._repeat(envelope, digest, operation)
         accepted = Accepted(envelope, tenant, task, agent, operation, decision)
         if operation is not None:
-            await self._operations.start(self._operation_request(accepted))
+            await self._operations.start(_operation_request(envelope, task, operation))
         return accepted
 
     async def finish(self, accepted: Accepted) -> Task:
@@ -373,7 +392,16 @@ class RequestPath:
                 )
             ]
         )
-        await self._operations.cancel(OperationId(task.id))
+        operation_id = OperationId(task.id)
+        if not await self._operations.cancel(operation_id) and await self._operations.void(
+            operation_id
+        ):
+            # Accepted by a gateway that died before it could begin it: a wish must not be lost
+            why = "canceled before the operation began"
+            return await self._close(
+                replace(task, state=TaskState.canceled, status_text=why),
+                self._events.event(Kind.request_failed, task.tenant, task.id, reason=why),
+            )
         return await self._await_operation(task.tenant, task)
 
     async def release_results(
@@ -413,18 +441,21 @@ class RequestPath:
         return released or (), [event]
 
     async def fail_abandoned(self, tasks: Sequence[Task]) -> int:
-        """Fail tasks that no process works on any more; return how many.
+        """End tasks that no process works on any more; return how many.
 
-        A question whose gateway died is one; an operation is only if its engine never got it.
+        A question whose gateway died is one; an operation is if its engine never got it, or broke
+        on it: nobody then knows what stands, so it is told as stuck.
         """
         failed = 0
         for task in tasks:
             if "operation_id" not in task.governance:
                 await self._fail(task, "the gateway was interrupted before the agent answered")
                 failed += 1
-            elif not await self._operations.known(OperationId(task.id)):
+            elif await self._operations.void(OperationId(task.id)):
                 await self._fail(task, "the gateway was interrupted before the operation began")
                 failed += 1
+            elif (report := await self._operations.report(OperationId(task.id))) is not None:
+                failed += await self._close_broken(task, report)
         return failed
 
     def abandoned_after(self) -> timedelta:
@@ -492,8 +523,15 @@ class RequestPath:
         )
         return self._digester.digest(meaning)
 
-    async def _repeat(self, envelope: Envelope, digest: str) -> Task:
-        first = await self._tasks.get(envelope.principal.tenant, _task_id(envelope))
+    def _task_id(self, envelope: Envelope) -> TaskId:
+        # Keyed: a message id may hold what must not be guessed from the ledger's subjects
+        name = f"{envelope.principal.tenant}|{envelope.message_id}"
+        return TaskId(str(uuid.uuid5(_NAMESPACE, self._digester.digest(name.encode()))))
+
+    async def _repeat(
+        self, envelope: Envelope, digest: str, operation: OperationSpec | None
+    ) -> Task:
+        first = await self._tasks.get(envelope.principal.tenant, self._task_id(envelope))
         if first is None:
             raise Unavailable("the first request with this message id cannot be read")
         if first.request_digest != digest:
@@ -503,6 +541,13 @@ class RequestPath:
             )
         if first.principal != envelope.principal.id:
             raise Conflict("this message id was used by another principal of the tenant")
+        if (
+            operation is not None
+            and not first.state.terminal
+            and not await self._operations.known(OperationId(first.id))
+        ):
+            # It was accepted by a gateway that died before it could begin it
+            await self._operations.start(_operation_request(envelope, first, operation))
         return await self._until_terminal(first)
 
     async def _until_terminal(self, task: Task) -> Task:
@@ -528,6 +573,35 @@ class RequestPath:
             denied.hint = f"purposes of this tenant: {', '.join(sorted(tenant.purposes))}"
         raise denied
 
+    async def _require_autonomy(
+        self, tenant: Tenant, task_id: TaskId, described: Mapping[str, Any]
+    ) -> None:
+        halt = await self._autonomy.halted(tenant.id)
+        if halt is not None:
+            # A repeat of what was accepted before the halt is no new enactment
+            if await self._tasks.get(tenant.id, task_id) is not None:
+                return
+            whose = "all tenants" if halt.scope == ALL else f"tenant {tenant.id}"
+            since = halt.since_at.isoformat(timespec="seconds")
+            # The operator's words are not for tenants; the ledger has them with the switch
+            error = AutonomyHalted(
+                f"autonomy is halted for {whose} since {since}",
+                scope=halt.scope,
+                since=since,
+                hint="nothing is enacted until an operator resumes it; questions are answered",
+            )
+            refused = {**described, "reason": error.message}
+            await self._journal.record(
+                [
+                    self._events.event(
+                        Kind.request_refused, tenant.id, str(described["decision"]), **refused
+                    )
+                ]
+            )
+            raise error
+        if not self._operations.healthy():  # told before anything is recorded
+            raise Unavailable("this replica begins no operations now", hint="ask again")
+
     async def _permit_on_task(self, principal: Principal, task: Task, action: Action) -> Decision:
         decision = self._decide(
             Question(
@@ -543,19 +617,6 @@ class RequestPath:
             await self._refuse(self.tenant(principal), decision, _told(decision))
         return decision
 
-    def _operation_request(self, accepted: Accepted) -> OperationRequest:
-        operation = accepted.operation
-        assert operation is not None
-        return OperationRequest(
-            id=OperationId(accepted.task.id),
-            tenant=accepted.tenant.id,
-            principal=accepted.envelope.principal.id,
-            task_id=accepted.task.id,
-            operation=operation.name,
-            input=_operation_input(accepted.envelope.parts, operation),
-            decision_id=accepted.decision.id,
-        )
-
     async def _await_operation(self, tenant: TenantId, task: Task) -> Task:
         await self._operations.wait(OperationId(task.id), self._operation_wait_s)
         return await self._tasks.get(tenant, task.id) or task
@@ -565,6 +626,22 @@ class RequestPath:
             replace(task, state=TaskState.failed, status_text=reason),
             self._events.event(Kind.request_failed, task.tenant, task.id, reason=reason),
         )
+
+    async def _close_broken(self, task: Task, report: OperationReport) -> bool:
+        now = await self._tasks.get(task.tenant, task.id)
+        if now is None or now.state.terminal:  # it ended in the meantime, and told so itself
+            return False
+        told = {"operation_id": task.id, "reason": report.reason}
+        await self._close(
+            replace(
+                task,
+                state=TaskState.failed,
+                status_text=f"the operation is stuck: {report.reason}",
+                governance={**task.governance, "outcome": report.outcome.value, "steps": []},
+            ),
+            self._events.event(Kind.operation_stuck, task.tenant, task.id, **told),
+        )
+        return True
 
     async def _close(self, task: Task, event: Event) -> Task:
         closed = replace(task, updated_at=self._clock())
@@ -599,6 +676,20 @@ def tell_decision(decision: Decision, tenant: TenantId) -> None:
         )
 
 
+def _operation_request(
+    envelope: Envelope, task: Task, operation: OperationSpec
+) -> OperationRequest:
+    return OperationRequest(
+        id=OperationId(task.id),
+        tenant=task.tenant,
+        principal=task.principal,
+        task_id=task.id,
+        operation=operation.name,
+        input=_operation_input(envelope.parts, operation),
+        decision_id=str(task.governance["decision_id"]),
+    )
+
+
 def _operation_input(parts: Sequence[Part], operation: OperationSpec) -> dict[str, Any]:
     objects = [part["data"] for part in parts if isinstance(part.get("data"), dict)]
     if len(objects) != 1 and (operation.required or objects):
@@ -610,10 +701,6 @@ def _operation_input(parts: Sequence[Part], operation: OperationSpec) -> dict[st
     if missing:
         raise BadRequest(f"operation {operation.name!r} needs input {', '.join(missing)}")
     return dict(given)
-
-
-def _task_id(envelope: Envelope) -> TaskId:
-    return TaskId(str(uuid.uuid5(_NAMESPACE, f"{envelope.principal.tenant}|{envelope.message_id}")))
 
 
 def _told(decision: Decision) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from typing import Any
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from mc_contract.siem import DEFAULT_INDEX, INDEX_PATTERN, SiemFormat, target_problems
 from mc_platform.errors import Misconfigured
 from mc_platform.model.catalogue import Catalogue, CatalogueProblems, parse_catalogue
 
@@ -47,16 +48,45 @@ class Settings(BaseSettings):
     credential_cache_s: float = Field(default=5.0, ge=0)
     checkpoint_interval_s: float = Field(default=1.0, gt=0)
     operation_wait_s: float = Field(default=60.0, gt=0)
+    operations_at_once: int = Field(default=32, ge=2, le=256)
+    operations_at_once_per_tenant: int = Field(default=16, ge=2, le=256)
+    application_version: str = Field(default="", pattern=r"^[A-Za-z0-9._+-]{0,64}$")
     drain_s: float = Field(default=10.0, ge=0)
+    breaker_enabled: bool = True
+    breaker_ratio: float = Field(default=0.005, gt=0, lt=1)
+    breaker_window_s: float = Field(default=86_400.0, gt=0)
+    breaker_min_operations: int = Field(default=100, ge=1)
+    breaker_interval_s: float = Field(default=15.0, gt=0)
     log_level: str = Field(default="INFO", pattern=r"^(DEBUG|INFO|WARNING|ERROR)$")
 
     audit_siem_url: str | None = Field(default=None, validation_alias=_alias("AUDIT_SIEM_URL"))
     audit_siem_key: SecretStr | None = Field(
         default=None, validation_alias=_alias("AUDIT_SIEM_KEY")
     )
+    audit_siem_format: SiemFormat = Field(
+        default=SiemFormat.ocsf, validation_alias=_alias("AUDIT_SIEM_FORMAT")
+    )
+    audit_siem_index: str = Field(
+        default=DEFAULT_INDEX,
+        pattern=INDEX_PATTERN,
+        max_length=200,
+        validation_alias=_alias("AUDIT_SIEM_INDEX"),
+    )
+    audit_siem_ca_file: Path | None = Field(
+        default=None, validation_alias=_alias("AUDIT_SIEM_CA_FILE")
+    )
+    audit_siem_hec_ack: str = Field(
+        default="required",
+        pattern=r"^(required|off)$",
+        validation_alias=_alias("AUDIT_SIEM_HEC_ACK"),
+    )
+    audit_siem_insecure: bool = Field(default=False, validation_alias=_alias("AUDIT_SIEM_INSECURE"))
     audit_file_enabled: bool = Field(default=False, validation_alias=_alias("AUDIT_FILE_ENABLED"))
     audit_file_path: Path | None = Field(default=None, validation_alias=_alias("AUDIT_FILE_PATH"))
     audit_file_after_s: float = Field(default=30.0, ge=0)
+    audit_file_max_bytes: int = Field(default=67_108_864, ge=65_536)
+    audit_file_keep: int = Field(default=10, ge=1)
+    siem_drain_events_per_s: float = Field(default=5000.0, ge=100)
 
     faults_allowed: bool = False
     fault_slow_factor: float = Field(default=1.0, ge=1.0, le=100.0)
@@ -65,10 +95,13 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _hold_together(self) -> Settings:
         problems = []
-        if self.audit_siem_url and not self.audit_siem_url.startswith(("http://", "https://")):
-            problems.append("AUDIT_SIEM_URL must begin with http:// or https://")
-        if self.audit_siem_url and not self.audit_siem_key:
-            problems.append("AUDIT_SIEM_URL is set, AUDIT_SIEM_KEY is not")
+        if self.audit_siem_url:
+            problems += target_problems(
+                self.audit_siem_url,
+                siem_format=self.audit_siem_format,
+                has_key=bool(self.audit_siem_key and self.audit_siem_key.get_secret_value()),
+                insecure=self.audit_siem_insecure,
+            )
         if self.audit_file_enabled and not self.audit_file_path:
             problems.append("AUDIT_FILE_ENABLED is true, AUDIT_FILE_PATH is not set")
         if self.faulty and not self.faults_allowed:

@@ -99,7 +99,7 @@ def _parts_of(body: Any) -> tuple[Part, ...]:
     if "error" in body:
         code = body["error"].get("code") if isinstance(body["error"], dict) else None
         raise AgentFailed(
-            f"the agent answered JSON-RPC error {code if isinstance(code, int) else '?'}"
+            f"the agent answered JSON-RPC error {code if _is_rpc_code(code) else '?'}"
         )
     result = body.get("result")
     if not isinstance(result, dict):
@@ -139,3 +139,8 @@ def _checked(parts: Any) -> tuple[Part, ...]:
         # Found here, before anything of it is recorded, rather than when it is to be shown.
         raise AgentFailed("the agent's reply has a part that is not A2A") from error
     return tuple(parts)
+
+
+def _is_rpc_code(code: object) -> bool:
+    # The reason is recorded: a number of any length would carry whatever the agent likes
+    return isinstance(code, int) and -32768 <= code <= 999

@@ -66,7 +66,12 @@ def describe_world(question: Question) -> list[Json]:
         agents=[_reference("Agent", name) for name in sorted(tenant.agents)],
         autonomy_tier=tenant.autonomy_tier,
     )
-    principal = _entity("Principal", question.principal.id, tenant=_reference("Tenant", tenant.id))
+    principal = _entity(
+        "Principal",
+        question.principal.id,
+        tenant=_reference("Tenant", tenant.id),
+        role=question.principal.role,
+    )
     return [tenant_entity, principal, _resource(question)]
 
 
@@ -90,6 +95,8 @@ def _resource(question: Question) -> Json:
         case "Task" | "Ledger":
             # Without an owner the schema refuses the entity, and so the question is denied.
             attributes = _owner(question)
+        case "Platform":
+            attributes = {}
         case other:
             raise ContradictoryQuestion(f"unknown resource type {other!r}")
     return _entity(question.resource_type, question.resource_id, **attributes)

@@ -40,15 +40,50 @@ autonomy_operations = Counter(
 autonomy_compensation = Counter(
     "mc_autonomy_compensation", "Operations of which at least one effect was undone.", ["tenant"]
 )
+operations_waiting = Gauge(
+    "mc_autonomy_waiting_operations",
+    "Operations that wait: for their turn, or for a code version that no replica runs.",
+    ["reason"],
+)
+operation_adoptions = Counter(
+    "mc_autonomy_adoptions", "Dead replicas whose operations this process took over."
+)
+operation_leases_lost = Counter(
+    "mc_autonomy_leases_lost", "Times that this process found its operation lease lost."
+)
+autonomy_halted = Gauge(
+    "mc_autonomy_halted",
+    "1 while nothing is enacted for the tenant; tenant `*`: the switch of all.",
+    ["tenant"],
+)
+autonomy_compensation_ratio = Gauge(
+    "mc_autonomy_compensation_ratio",
+    "Compensated among ended operations, as the breaker counts them; NaN: none has ended.",
+    ["tenant"],
+)
+autonomy_stuck = Gauge(
+    "mc_autonomy_stuck_operations",
+    "Operations of which an effect still stands, and that nobody has resolved.",
+    ["tenant"],
+)
 policy_decisions = Counter(
     "mc_policy_decisions", "Policy decisions: allow, deny.", ["decision", "tenant"]
 )
 siem_requests = Counter(
-    "mc_siem_requests", "Batches sent to the SIEM: success, failure.", ["status"]
+    "mc_siem_requests", "Batches sent to the SIEM: success, failure, rejected.", ["status"]
 )
 siem_backlog = Gauge("mc_siem_backlog_events", "Recorded events not yet taken by the SIEM.")
 siem_backlog_age = Gauge(
     "mc_siem_backlog_age_seconds", "Age of the oldest event not yet taken by the SIEM."
+)
+siem_parked = Counter("mc_siem_parked_events", "Events set aside: the SIEM refused them for good.")
+siem_parked_now = Gauge("mc_siem_parked", "Events of the region that are set aside now.")
+audit_file_events = Counter("mc_audit_file_events", "Events written to the backup file.")
+audit_file_errors = Counter(
+    "mc_audit_file_errors", "Writes to the backup file that failed: a full disk, for one."
+)
+audit_file_rotated = Gauge(
+    "mc_audit_file_rotated_files", "Rotated backup files that are kept beside the current one."
 )
 replication_lag = Gauge(
     "mc_replication_lag_seconds",
@@ -77,12 +112,16 @@ ledger_commit = Histogram(
     buckets=(0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0),
 )
 
+background_failures = Counter(
+    "mc_background_failures", "Times that background work failed and was begun again.", ["work"]
+)
+
 UNKNOWN_TENANT = "unknown"
 
 
 def begin(tenants: Iterable[str]) -> None:
     """Create the series that operators grep for, at zero, before the first request."""
-    for status in ("success", "failure"):
+    for status in ("success", "failure", "rejected"):
         siem_requests.labels(status)
     for tenant in tenants:
         for status in ("success", "denied", "client_error", "error"):

@@ -43,11 +43,13 @@ _ROUTES = {
     "/.well-known/agent-card.json": "card",
     "/ledger/checkpoint": "ledger",
 }
+_PREFIXES = (("/v1/", "a2a_rest"), ("/audit/", "audit"), ("/operator/", "operator"))
 
 
 def route_of(path: str) -> str:
     """A bounded name for a path: never the caller's text."""
-    return _ROUTES.get(path) or ("a2a_rest" if path.startswith("/v1/") else "other")
+    known = _ROUTES.get(path)
+    return known or next((name for start, name in _PREFIXES if path.startswith(start)), "other")
 
 
 class Door:

@@ -1,7 +1,7 @@
 """Our errors as A2A errors: JSON-RPC codes, HTTP statuses, reasons.
 
 The SDK looks an exception's class up in its tables; ours are entered there beside its own, so
-that JSON-RPC and HTTP+JSON answer alike. Codes -32050 to -32053 are this platform's.
+that JSON-RPC and HTTP+JSON answer alike. Codes -32050 to -32054 are this platform's.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from a2a.utils import errors as sdk
 
 from mc_contract.errors import McError
 from mc_contract.governance import (
+    AUTONOMY_HALTED_CODE,
     CONFLICT_CODE,
     POLICY_DENIED_CODE,
     RATE_LIMITED_CODE,
@@ -42,6 +43,10 @@ class ConflictError(sdk.A2AError):
     """The message id belongs to another request, or the task is not in the needed state."""
 
 
+class AutonomyHaltedError(sdk.A2AError):
+    """Nothing is enacted for the tenant now."""
+
+
 class AgentFailedError(sdk.InvalidAgentResponseError):
     """The downstream agent failed."""
 
@@ -57,6 +62,7 @@ _enter(PolicyDeniedError, POLICY_DENIED_CODE, 403, "PERMISSION_DENIED", "POLICY_
 _enter(RateLimitedError, RATE_LIMITED_CODE, 429, "RESOURCE_EXHAUSTED", "RATE_LIMITED")
 _enter(UnavailableError, UNAVAILABLE_CODE, 503, "UNAVAILABLE", "UNAVAILABLE")
 _enter(ConflictError, CONFLICT_CODE, 409, "ABORTED", "CONFLICT")
+_enter(AutonomyHaltedError, AUTONOMY_HALTED_CODE, 409, "FAILED_PRECONDITION", "AUTONOMY_HALTED")
 _enter(AgentFailedError, -32006, 502, "UNAVAILABLE", "AGENT_FAILED")
 
 
@@ -71,6 +77,8 @@ def to_wire(error: BaseException) -> sdk.A2AError:
         return sdk.TaskNotFoundError(error.message)
     if isinstance(error, errors.Conflict):
         return ConflictError(_sentence(error))
+    if isinstance(error, errors.AutonomyHalted):
+        return AutonomyHaltedError(_sentence(error), {"scope": error.scope, "since": error.since})
     if isinstance(error, errors.AgentFailed):
         return AgentFailedError(_sentence(error))
     if isinstance(error, errors.Unavailable):
@@ -86,7 +94,7 @@ def to_wire(error: BaseException) -> sdk.A2AError:
 
 def outcome(error: Exception) -> str:
     """The `status` label of `mc_a2a_requests_total` for a failed message."""
-    if isinstance(error, errors.PolicyDenied):
+    if isinstance(error, (errors.PolicyDenied, errors.AutonomyHalted)):
         return "denied"
     client = (
         errors.BadRequest,

@@ -7,6 +7,11 @@ import socket
 import subprocess
 import sys
 
+import pytest
+
+import mc_platform.__main__ as program
+import mc_platform.app
+
 
 def _run(*args, **env):
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("MC_", "AUDIT_"))}
@@ -40,6 +45,41 @@ def test_unknown_verbs_and_missing_settings_exit_2():
     assert serve.returncode == 2
     assert "MC_DATABASE_URL" in serve.stderr
     assert "MC_LEDGER_KEY_FILE" in serve.stderr
+    archive = _run("archive", "--older-than", "30", "--to", "/nowhere")
+    assert archive.returncode == 2
+    assert "MC_DATABASE_ADMIN_URL, MC_DATABASE_URL" in archive.stderr
+    assert _run("archive", "--older-than", "30").returncode == 2
+    assert _run("archive", "--older-than", "0", "--to", "x").returncode == 2
+    assert _run("serve", "more").returncode == 2
     migrate = _run("migrate")
     assert migrate.returncode == 2
     assert "MC_DATABASE_ADMIN_URL" in migrate.stderr
+
+
+@pytest.mark.parametrize(
+    ("settings", "configured"),
+    [
+        ({}, False),
+        ({"AUDIT_SIEM_URL": "", "AUDIT_FILE_ENABLED": "false"}, False),
+        ({"AUDIT_SIEM_URL": "https://siem.example.com"}, True),
+        ({"AUDIT_FILE_ENABLED": "true"}, True),
+    ],
+)
+async def test_archive_tells_whether_any_sink_is_configured(monkeypatch, settings, configured):
+    """Either sink's setting keeps what no sink has begun with."""
+    asked = {}
+
+    async def archive(**given):
+        asked.update(given)
+        return {}
+
+    monkeypatch.setattr(mc_platform.app, "archive", archive)
+    monkeypatch.setattr(sys, "argv", ["x", "archive", "--older-than", "30", "--to", "x"])
+    for name in ("AUDIT_SIEM_URL", "AUDIT_FILE_ENABLED"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("MC_DATABASE_ADMIN_URL", "MC_DATABASE_URL"):
+        monkeypatch.setenv(name, "postgresql://x")
+    for name, value in settings.items():
+        monkeypatch.setenv(name, value)
+    await program._archive()
+    assert asked["delivery_configured"] is configured

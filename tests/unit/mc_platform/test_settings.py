@@ -9,11 +9,16 @@ from mc_platform.settings import load_catalogue, load_settings
 
 GOOD = {"MC_DATABASE_URL": "postgresql://x:s3cret@h/mc", "MC_LEDGER_KEY_FILE": "key.pem"}
 
+SIEM = tuple(
+    f"AUDIT_SIEM_{name}"
+    for name in ("URL", "KEY", "FORMAT", "INDEX", "CA_FILE", "HEC_ACK", "INSECURE")
+)
+
 
 @pytest.fixture
 def env(monkeypatch):
     def set_all(**values):
-        for name in ("AUDIT_SIEM_URL", "AUDIT_SIEM_KEY", "AUDIT_FILE_ENABLED"):
+        for name in (*SIEM, "AUDIT_FILE_ENABLED"):
             monkeypatch.delenv(name, raising=False)
         for name, value in {**GOOD, **values}.items():
             monkeypatch.setenv(name, value)
@@ -52,6 +57,51 @@ def test_settings_that_need_each_other(env, values, told):
     env(**values)
     with pytest.raises(Misconfigured, match=told):
         load_settings()
+
+
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        ({"AUDIT_SIEM_URL": "http://siem.example/x"}, "must be https"),
+        ({"AUDIT_SIEM_URL": "https://user:pw@siem.example/x"}, "must not hold a user"),
+        ({"AUDIT_SIEM_URL": "syslog+tls://siem.example"}, "for the format ocsf"),
+        (
+            {"AUDIT_SIEM_URL": "https://siem.example", "AUDIT_SIEM_FORMAT": "cef"},
+            "for the format cef",
+        ),
+        (
+            {"AUDIT_SIEM_URL": "syslog+tcp://siem.example", "AUDIT_SIEM_FORMAT": "cef"},
+            r"must be syslog\+tls",
+        ),
+        ({"AUDIT_SIEM_FORMAT": "xml"}, "AUDIT_SIEM_FORMAT"),
+        ({"AUDIT_SIEM_INDEX": "../_all"}, "AUDIT_SIEM_INDEX"),
+        ({"AUDIT_SIEM_INDEX": "Upper"}, "AUDIT_SIEM_INDEX"),
+        ({"AUDIT_SIEM_HEC_ACK": "maybe"}, "AUDIT_SIEM_HEC_ACK"),
+    ],
+)
+def test_a_siem_that_would_not_be_safe(env, values, told):
+    """A key in clear to another machine, a URL of another format, an odd index: refused at start."""
+    env(AUDIT_SIEM_KEY="k3y", **values)
+    with pytest.raises(Misconfigured, match=told) as caught:
+        load_settings()
+    assert "siem.example" not in caught.value.message
+    assert "k3y" not in caught.value.message
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"AUDIT_SIEM_URL": "https://siem.example/x", "AUDIT_SIEM_KEY": "k"},
+        {"AUDIT_SIEM_URL": "http://[::1]:1/x", "AUDIT_SIEM_KEY": "k"},
+        {"AUDIT_SIEM_URL": "http://siem/x", "AUDIT_SIEM_KEY": "k", "AUDIT_SIEM_INSECURE": "1"},
+        {"AUDIT_SIEM_URL": "syslog+tls://siem.example", "AUDIT_SIEM_FORMAT": "cef"},
+        {"AUDIT_SIEM_URL": "syslog+tcp://127.0.0.1:514", "AUDIT_SIEM_FORMAT": "cef"},
+    ],
+)
+def test_a_siem_that_may_be_spoken_to(env, values):
+    """TLS anywhere, clear text on this machine or by decision, syslog without a key."""
+    env(**values)
+    assert load_settings().audit_siem_url
 
 
 def test_a_catalogue_with_dangling_names_tells_every_one(tmp_path):

@@ -31,18 +31,21 @@ class Row:
 
 
 def _row(table: str, defaults: dict[str, Any], raw: dict[str, Any]) -> Row:
-    unknown = set(raw) - {"name", "tenant", "question", "allow", "policies"}
+    unknown = set(raw) - {"name", "tenant", "principal", "question", "allow", "policies"}
     assert not unknown, f"{table}: unknown keys {unknown}"
     tenant = {**defaults["tenant"], **raw.get("tenant", {})}
     asked = {**defaults["question"], **raw.get("question", {})}
     asked["action"] = Action(asked["action"])
     asked = {key: frozenset(value) if key in SETS else value for key, value in asked.items()}
+    tenant_id = TenantId(tenant.get("id", "SELF"))
     return Row(
         label=f"{table}: {raw['name']}",
         question=Question(
-            principal=Principal(PrincipalId("someone"), TenantId("SELF"), "0" * 12),
+            principal=Principal(
+                PrincipalId("someone"), tenant_id, "0" * 12, **raw.get("principal", {})
+            ),
             tenant=Tenant(
-                id=TenantId("SELF"),
+                id=tenant_id,
                 residency=tenant["residency"],
                 purposes=frozenset(tenant["purposes"]),
                 agents=frozenset(AgentName(name) for name in tenant["agents"]),

@@ -1,0 +1,215 @@
+"""`/audit/...`: the whole ledger, for those who check it. JSON, read-only, permitted by policy.
+
+Nothing here is to be believed: an auditor recomputes every hash and holds it against checkpoints
+that the ledger's key has signed. `mcctl audit` does that; so can anyone with RFC 6962 and ed25519.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from mc_contract.checkpoint import parse_checkpoint
+from mc_contract.ledger_entry import Entry
+from mc_platform.errors import BadRequest, NotFound
+from mc_platform.query.parameters import instant, refuse_unstorable
+from mc_platform.record import AuditLedger, Prover
+
+MOST_ENTRIES = 1000
+MOST_PROVEN = 200
+MOST_TILES = 64
+_MOST_INDEX = 2**63 - 1
+_Handler = Callable[[Request], Awaitable[Mapping[str, Any]]]
+
+
+def audit_routes(
+    *,
+    ledger: AuditLedger,
+    prover: Prover,
+    sign_head: Callable[[], Awaitable[str]],
+    permit: Callable[[Request], None],
+) -> list[Route]:
+    """The routes.
+
+    Args:
+        sign_head: Signs a checkpoint over the log as it is now.
+        permit: Raises `NotAuthenticated` or `PolicyDenied` unless the caller may read the ledger.
+    """
+    audit = _Audit(ledger, prover, sign_head)
+
+    def route(path: str, handler: _Handler) -> Route:
+        async def answer(request: Request) -> Response:
+            permit(request)
+            refuse_unstorable(request)
+            return JSONResponse({"region": ledger.region, **await handler(request)})
+
+        return Route(path, answer, methods=["GET"])
+
+    return [
+        route("/audit/entries", audit.entries),
+        route("/audit/checkpoints", audit.checkpoints),
+        route("/audit/tiles", audit.tiles),
+        route("/audit/archives", audit.archives),
+        route("/audit/frontier", audit.frontier),
+        route("/audit/proof/inclusion", audit.inclusion),
+        route("/audit/proof/consistency", audit.consistency),
+        route("/audit/tenant/{tenant}", audit.tenant),
+    ]
+
+
+class _Audit:
+    def __init__(
+        self, ledger: AuditLedger, prover: Prover, sign_head: Callable[[], Awaitable[str]]
+    ) -> None:
+        self._ledger = ledger
+        self._prover = prover
+        self._sign_head = sign_head
+
+    async def entries(self, request: Request) -> Mapping[str, Any]:
+        """Rows from `start`, by index; whatever the table holds, twice or not in order of time."""
+        start = _number(request, "start", least=0, default=0)
+        limit = _number(request, "limit", least=1, most=MOST_ENTRIES, default=MOST_ENTRIES)
+        found = await self._ledger.entries(start, limit)
+        return {"entries": [entry.as_dict() for entry in found]}
+
+    async def checkpoints(self, request: Request) -> Mapping[str, Any]:
+        """Stored notes of at least `from_size`, by size."""
+        size = _number(request, "from_size", least=0, default=0)
+        limit = _number(request, "limit", least=1, most=MOST_ENTRIES, default=MOST_ENTRIES)
+        found = await self._ledger.checkpoints(size, limit)
+        return {
+            "checkpoints": [
+                {"size": item.size, "note": item.note, "created_at": item.created_at.isoformat()}
+                for item in found
+            ]
+        }
+
+    async def tiles(self, request: Request) -> Mapping[str, Any]:
+        """Kept tiles of level 0, from tile `first`: 256 leaf hashes each."""
+        first = _number(request, "first", least=0, default=0)
+        limit = _number(request, "limit", least=1, most=MOST_TILES, default=MOST_TILES)
+        found = await self._ledger.tile_hashes(first, limit)
+        return {"tiles": [{"index": index, "hashes": _base64(hashes)} for index, hashes in found]}
+
+    async def archives(self, _request: Request) -> Mapping[str, Any]:
+        """What has left the database, by index."""
+        return {
+            "archives": [
+                {
+                    "first_index": item.first_index,
+                    "last_index": item.last_index,
+                    "file": item.file,
+                    "sha256": item.sha256,
+                    "frontier_before": _base64(item.frontier_before),
+                    "frontier_after": _base64(item.frontier_after),
+                    "checkpoint": item.checkpoint,
+                    "archived_at": item.archived_at.isoformat(),
+                }
+                for item in await self._ledger.archives()
+            ]
+        }
+
+    async def frontier(self, request: Request) -> Mapping[str, Any]:
+        """The log's frontier at `size`: enough to go on hashing from there."""
+        size = _number(request, "size", least=0)
+        frontier = await self._prover.frontier(size)
+        return {"size": size, "frontier": _base64(frontier.to_bytes())}
+
+    async def inclusion(self, request: Request) -> Mapping[str, Any]:
+        """One entry's proof at `size`; without a size, at a checkpoint signed now."""
+        index = await self._which(request)
+        size, note = await self._size(request)
+        [proof] = await self._prover.inclusion([index], size)
+        return {"index": index, "size": size, "proof": _hashes(proof), "checkpoint": note}
+
+    async def consistency(self, request: Request) -> Mapping[str, Any]:
+        """That the log of `second` entries begins with that of `first`."""
+        first = _number(request, "first", least=1)
+        second = _number(request, "second", least=1)
+        proof = await self._prover.consistency(first, second)
+        return {"first": first, "second": second, "proof": _hashes(proof)}
+
+    async def tenant(self, request: Request) -> Mapping[str, Any]:
+        """A tenant's entries with their proofs at one size; ask on with that size."""
+        size, note = await self._size(request)
+        limit = _number(request, "limit", least=1, most=MOST_PROVEN, default=MOST_PROVEN)
+        found = await self._ledger.of_tenant(
+            request.path_params["tenant"],
+            since=_time(request, "since"),
+            until=_time(request, "until"),
+            after_index=_number(request, "after_index", least=-1, default=-1),
+            below=size,
+            limit=limit,
+        )
+        proofs = (
+            await self._prover.inclusion([entry.index for entry in found], size) if found else []
+        )
+        return {
+            "size": size,
+            "checkpoint": note,
+            "entries": [_proven(entry, proof) for entry, proof in zip(found, proofs, strict=True)],
+            "more": len(found) == limit,
+        }
+
+    async def _which(self, request: Request) -> int:
+        event_id = request.query_params.get("event_id")
+        if (event_id is None) == ("index" not in request.query_params):
+            raise BadRequest("expected either index or event_id")
+        if event_id is None:
+            return _number(request, "index", least=0)
+        index = await self._ledger.index_of(event_id)
+        if index is None:
+            raise NotFound("no event with this id was recorded in this region")
+        return index
+
+    async def _size(self, request: Request) -> tuple[int, str | None]:
+        if "size" in request.query_params:
+            return _number(request, "size", least=1), None
+        note = await self._sign_head()
+        text, _, _ = note.rpartition("\n\n")
+        return parse_checkpoint(f"{text}\n").size, note
+
+
+def _number(
+    request: Request, name: str, *, least: int, most: int = _MOST_INDEX, default: int | None = None
+) -> int:
+    text = request.query_params.get(name)
+    if text is None and default is not None:
+        return default
+    try:
+        value = int(text or "")
+    except ValueError:
+        value = least - 1
+    if not least <= value <= most:
+        raise BadRequest(f"{name} must be a number from {least} to {most}")
+    return value
+
+
+def _time(request: Request, name: str) -> datetime | None:
+    text = request.query_params.get(name)
+    if text is None:
+        return None
+    at = instant(text)
+    if at is None:
+        raise BadRequest(
+            f"{name} must be a time with its zone", hint="such as 2026-01-31T00:00:00Z"
+        )
+    return at
+
+
+def _proven(entry: Entry, proof: Sequence[bytes]) -> dict[str, Any]:
+    return {**entry.as_dict(), "proof": _hashes(proof)}
+
+
+def _hashes(proof: Sequence[bytes]) -> list[str]:
+    return [_base64(item) for item in proof]
+
+
+def _base64(value: bytes) -> str:
+    return base64.b64encode(value).decode()

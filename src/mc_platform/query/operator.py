@@ -1,0 +1,392 @@
+"""The operator's HTTP: operations of all tenants, the autonomy switch, and Alertmanager's webhook.
+
+Every route asks policy first, by the principal's role; a denial is recorded. Whatever changes
+something is in the ledger, with its principal and the decision, before it is done. Left to others: the engine's acts
+(`OperatorActs`), the switch (`ports.Autonomy`), who the principal is (the door).
+
+    GET  /operator/operations               ?tenant= &state= &since= &limit= &before=
+    GET  /operator/operations/{id}
+    POST /operator/operations/{id}/cancel   {"reason"?}
+    POST /operator/operations/{id}/resolve  {"mode": "retry" | "accept", "reason"}
+    GET  /operator/autonomy
+    POST /operator/autonomy/halt, /resume   {"scope": tenant | "*", "reason"}
+    POST /operator/alertmanager             Alertmanager's webhook, version 4
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from mc_platform.errors import BadRequest, Conflict, NotFound, PolicyDenied
+from mc_platform.model.autonomy import ALL, AutonomyStatus, Scope, Source
+from mc_platform.model.engine_state import EngineState
+from mc_platform.model.event import Event, Kind
+from mc_platform.model.ids import EventId, OperationId, PrincipalId, TenantId
+from mc_platform.model.operation_view import (
+    OperationFilter,
+    OperationState,
+    OperationStory,
+    OperationView,
+)
+from mc_platform.model.tenant import Principal, Role
+from mc_platform.model.verdict import Action, Decision
+from mc_platform.ports import Autonomy, Clock, Journal
+from mc_platform.query.operator_wire import (
+    Alert,
+    CancelBody,
+    Figures,
+    Notification,
+    ResolveBody,
+    ThrowBody,
+    cursor,
+    event_json,
+    read_body,
+    read_filter,
+    scope_json,
+    thrown_json,
+    time_text,
+    unended,
+    view_json,
+)
+from mc_platform.query.parameters import refuse_unstorable
+
+ALERT = "AutonomyCompensationHigh"
+_NAMESPACE = uuid.UUID("0a9d53c1-6a86-5d0e-9a0f-6f6a2a7a3b55")
+_MOST_ALERTS = 1000
+_REASON_CHARS = 200
+_SOURCES = {Role.alertmanager.value: Source.alertmanager}
+
+
+class OperationReader(Protocol):
+    """Operations of all tenants. Behind it: PostgreSQL; memory in tests."""
+
+    async def page(self, wanted: OperationFilter) -> list[OperationView]:
+        """Those that started last come first.
+
+        Raises:
+            Unavailable: they cannot be read.
+        """
+        ...
+
+    async def story(self, operation_id: OperationId) -> OperationStory | None:
+        """One operation with its timeline, or None.
+
+        Raises:
+            Unavailable: it cannot be read.
+        """
+        ...
+
+
+class OperatorActs(Protocol):
+    """What the operation engine does for an operator, and what it says."""
+
+    async def states(
+        self, operation_ids: Sequence[OperationId]
+    ) -> Mapping[OperationId, EngineState]:
+        """Where the engine has each; no entry for one that it does not know."""
+        ...
+
+    async def cancel(self, operation_id: OperationId) -> bool:
+        """Ask it to stop between steps and compensate; False if it has ended."""
+        ...
+
+    async def resolve(
+        self, operation_id: OperationId, *, mode: str, principal: PrincipalId, reason: str
+    ) -> Mapping[str, Any]:
+        """Begin to resolve a stuck operation; the ledger tells how that ends.
+
+        Returns:
+            What is known by now, as JSON values.
+
+        Raises:
+            Conflict: it is not stuck.
+        """
+        ...
+
+
+class Permit(Protocol):
+    """Asks policy whether a principal may do something to the platform."""
+
+    def __call__(self, principal: Principal, action: Action) -> Decision:
+        """The decision that permits it.
+
+        Raises:
+            PolicyDenied: it does not.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OperatorDesk:
+    """What the routes need.
+
+    Attributes:
+        principal_of: Who sent a request, as the door found.
+        figures: What the breaker counts now, by scope.
+        breaker: What it halts on, for people to read.
+        tenants: All that may be halted.
+        redact: A text with all that screening finds in it replaced.
+    """
+
+    principal_of: Callable[[Request], Principal]
+    permit: Permit
+    operations: OperationReader
+    acts: OperatorActs
+    autonomy: Autonomy
+    figures: Callable[[AutonomyStatus], Awaitable[Mapping[Scope, Figures]]]
+    breaker: Mapping[str, Any]
+    journal: Journal
+    tenants: frozenset[TenantId]
+    redact: Callable[[str], str]
+    clock: Clock
+
+
+def operator_routes(desk: OperatorDesk) -> list[Route]:
+    """The routes, for the application to mount."""
+    routes = _Routes(desk)
+    return [
+        Route("/operator/operations", routes.list_operations, methods=["GET"]),
+        Route("/operator/operations/{id}", routes.show_operation, methods=["GET"]),
+        Route("/operator/operations/{id}/cancel", routes.cancel, methods=["POST"]),
+        Route("/operator/operations/{id}/resolve", routes.resolve, methods=["POST"]),
+        Route("/operator/autonomy", routes.show_autonomy, methods=["GET"]),
+        Route("/operator/autonomy/halt", routes.halt, methods=["POST"]),
+        Route("/operator/autonomy/resume", routes.resume, methods=["POST"]),
+        Route("/operator/alertmanager", routes.alertmanager, methods=["POST"]),
+    ]
+
+
+class _Routes:
+    def __init__(self, desk: OperatorDesk) -> None:
+        self._desk = desk
+
+    # -- operations ---------------------------------------------------------------------------
+
+    async def list_operations(self, request: Request) -> Response:
+        await self._permit(request, Action.read_operations)
+        wanted = read_filter(request)
+        found = await self._desk.operations.page(wanted)
+        engine = await self._engine_states([view for view in found if unended(view)])
+        body = {
+            "operations": [view_json(view, engine.get(view.id)) for view in found],
+            "next": cursor(found[-1]) if len(found) == wanted.limit else None,
+        }
+        return JSONResponse(body)
+
+    async def show_operation(self, request: Request) -> Response:
+        await self._permit(request, Action.read_operations)
+        story = await self._story(request)
+        view = story.operation
+        engine = await self._engine_states([view])
+        body = {
+            "operation": {
+                **view_json(view, engine.get(view.id)),
+                "steps": view.governance.get("steps", []),
+            },
+            "timeline": [event_json(row) for row in story.timeline],
+        }
+        return JSONResponse(body)
+
+    async def cancel(self, request: Request) -> Response:
+        principal, decision = await self._permit(request, Action.manage_operation)
+        asked = await read_body(request, CancelBody)
+        reason = self._reason(asked.reason) if asked.reason else ""
+        view = (await self._story(request)).operation
+        if not unended(view):
+            raise Conflict(f"the operation is {view.state.value} already")
+        await self._record(
+            Kind.operation_cancel_requested, view, principal, decision, reason=reason
+        )
+        if not await self._desk.acts.cancel(view.id):
+            raise Conflict("the operation has ended meanwhile")
+        return JSONResponse({"operation": view.id, "cancel_requested": True}, status_code=202)
+
+    async def resolve(self, request: Request) -> Response:
+        principal, decision = await self._permit(request, Action.manage_operation)
+        asked = await read_body(request, ResolveBody)
+        reason = self._reason(asked.reason)
+        view = (await self._story(request)).operation
+        if view.state is not OperationState.stuck:
+            raise Conflict(f"the operation is {view.state.value}; only a stuck one can be resolved")
+        await self._record(
+            Kind.operation_resolve_requested,
+            view,
+            principal,
+            decision,
+            reason=reason,
+            mode=asked.mode,
+        )
+        begun = await self._desk.acts.resolve(
+            view.id, mode=asked.mode, principal=principal.id, reason=reason
+        )
+        return JSONResponse(
+            {"operation": view.id, "mode": asked.mode, "resolution": dict(begun)}, status_code=202
+        )
+
+    async def _story(self, request: Request) -> OperationStory:
+        refuse_unstorable(request)
+        story = await self._desk.operations.story(OperationId(request.path_params["id"]))
+        if story is None:
+            raise NotFound("no such operation")
+        return story
+
+    async def _engine_states(
+        self, views: Sequence[OperationView]
+    ) -> Mapping[OperationId, EngineState]:
+        return await self._desk.acts.states([view.id for view in views]) if views else {}
+
+    # -- autonomy -----------------------------------------------------------------------------
+
+    async def show_autonomy(self, request: Request) -> Response:
+        await self._permit(request, Action.read_operations)
+        status = await self._desk.autonomy.status()
+        figures = await self._desk.figures(status)
+        scopes = [ALL, *(Scope(tenant) for tenant in sorted(self._desk.tenants))]
+        body = {
+            "at": time_text(status.at),
+            "breaker": dict(self._desk.breaker),
+            "scopes": [scope_json(scope, status, figures.get(scope)) for scope in scopes],
+        }
+        return JSONResponse(body)
+
+    async def halt(self, request: Request) -> Response:
+        return await self._throw(request, Action.halt_autonomy, halted=True)
+
+    async def resume(self, request: Request) -> Response:
+        return await self._throw(request, Action.resume_autonomy, halted=False)
+
+    async def _throw(self, request: Request, action: Action, *, halted: bool) -> Response:
+        principal, _ = await self._permit(request, action)
+        asked = await read_body(request, ThrowBody)
+        thrown = await self._desk.autonomy.set(
+            self._scope(asked.scope),
+            halted=halted,
+            reason=self._reason(asked.reason),
+            principal=principal.id,
+            source=_SOURCES.get(principal.role, Source.operator),
+        )
+        return JSONResponse(thrown_json(asked.scope, thrown))
+
+    async def alertmanager(self, request: Request) -> Response:
+        principal, _ = await self._permit(request, Action.halt_autonomy)
+        told = await read_body(request, Notification)
+        if len(told.alerts) > _MOST_ALERTS:
+            raise BadRequest(f"{len(told.alerts)} alerts in one notification")
+        halted: list[dict[str, Any]] = []
+        ignored: list[dict[str, str]] = []
+        for alert in told.alerts:
+            name, scope = alert.labels.get("alertname", ""), alert.labels.get("tenant") or ALL
+            why = self._why_ignored(alert, scope)
+            if why:
+                ignored.append({"alert": name[:_REASON_CHARS], "why": why})
+                continue
+            thrown = await self._desk.autonomy.set(
+                Scope(scope),
+                halted=True,
+                reason=f"alert {ALERT} fires since {time_text(alert.starts_at)}",
+                principal=principal.id,
+                source=Source.alertmanager,
+                # An alert goes on firing for as long as its window; who resumed has seen it.
+                unless_resumed_since=alert.starts_at,
+            )
+            if thrown.switch is not None and not thrown.switch.halted:
+                ignored.append({"alert": name, "why": "autonomy was resumed since it began"})
+            else:
+                halted.append(thrown_json(scope, thrown))
+        return JSONResponse({"halted": halted, "ignored": ignored})
+
+    def _why_ignored(self, alert: Alert, scope: str) -> str:
+        if alert.labels.get("alertname") != ALERT:
+            return "this alert halts nothing"
+        if alert.status != "firing":
+            return "a resolved alert never resumes autonomy; a person does"
+        if scope != ALL and scope not in self._desk.tenants:
+            return "its tenant is not in the catalogue"
+        return ""
+
+    # -- what all of them need ----------------------------------------------------------------
+
+    async def _permit(self, request: Request, action: Action) -> tuple[Principal, Decision]:
+        """Who asks, and the decision that permits it; a denial is recorded before it is raised."""
+        principal = self._desk.principal_of(request)
+        try:
+            return principal, self._desk.permit(principal, action)
+        except PolicyDenied as denied:
+            detail = {
+                "subject": denied.decision_id,
+                "principal": principal.id,
+                "action": action.value,
+                "decision": denied.decision_id,
+                "reason": denied.reason,
+            }
+            await self._desk.journal.record(
+                [self._event(Kind.request_refused, principal.tenant, denied.decision_id, detail)]
+            )
+            raise
+
+    def _event(
+        self, kind: Kind, tenant: TenantId, decision_id: str, detail: Mapping[str, Any]
+    ) -> Event:
+        # Each request is an act of its own, so its id comes from its decision
+        return Event(
+            id=EventId(str(uuid.uuid5(_NAMESPACE, f"{kind.value}|{decision_id}"))),
+            kind=kind,
+            tenant=tenant,
+            occurred_at=self._desk.clock(),
+            detail=detail,
+        )
+
+    def _scope(self, text: str) -> Scope:
+        if text != ALL and text not in self._desk.tenants:
+            raise BadRequest(
+                "the scope is no tenant of the catalogue",
+                hint=f"`*`, or one of {', '.join(sorted(self._desk.tenants))}",
+            )
+        return Scope(text)
+
+    def _reason(self, text: str) -> str:
+        """An operator's words as they may be recorded: one short line, screened like a reply."""
+        line = "".join(char if char.isprintable() else " " for char in text).strip()
+        if not line or len(line) > _REASON_CHARS:
+            raise BadRequest(
+                f"a reason has 1 to {_REASON_CHARS} characters, got {len(line)}",
+                hint="say why, in a sentence; it is recorded",
+            )
+        return self._desk.redact(line)
+
+    async def _record(
+        self,
+        kind: Kind,
+        view: OperationView,
+        principal: Principal,
+        decision: Decision,
+        **detail: str,
+    ) -> None:
+        told = {
+            "operation_id": view.id,
+            "operation": view.operation,
+            "principal": principal.id,
+            "decision": decision.id,
+            "policies": list(decision.policy_ids),
+            "policy_set": decision.policy_digest,
+            **{key: value for key, value in detail.items() if value},
+        }
+        event = self._event(kind, view.tenant, decision.id, told)
+        await self._desk.journal.record([event])
+
+
+__all__ = [
+    "Figures",
+    "OperationReader",
+    "OperatorActs",
+    "OperatorDesk",
+    "Permit",
+    "operator_routes",
+]

@@ -1,0 +1,226 @@
+"""The operator's HTTP as it is written: bodies and parameters read, answers as JSON.
+
+Pure but for awaiting a request's body. What cannot be understood is `BadRequest`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal, TypeVar
+
+import msgspec
+from starlette.requests import Request
+
+from mc_platform.errors import BadRequest
+from mc_platform.model.autonomy import ALL, AutonomyStatus, Scope, Switch, Thrown
+from mc_platform.model.engine_state import EngineState, Phase
+from mc_platform.model.event import LedgerRow
+from mc_platform.model.ids import OperationId, TenantId
+from mc_platform.model.operation_view import OperationFilter, OperationState, OperationView
+from mc_platform.query.parameters import instant, refuse_unstorable
+
+_MOST, _USUAL = 500, 50
+_Body = TypeVar("_Body", bound=msgspec.Struct)
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What the breaker counts of a scope: operations ended, and compensated."""
+
+    ended: int
+    compensated: int
+
+
+class CancelBody(msgspec.Struct, forbid_unknown_fields=True):
+    """Why an operation is cancelled; may be left out."""
+
+    reason: str = ""
+
+
+class ResolveBody(msgspec.Struct, forbid_unknown_fields=True):
+    """How and why a stuck operation is resolved."""
+
+    mode: Literal["retry", "accept"]
+    reason: str
+
+
+class ThrowBody(msgspec.Struct, forbid_unknown_fields=True):
+    """Which scope is halted or resumed, and why."""
+
+    scope: str
+    reason: str
+
+
+class Alert(msgspec.Struct, rename="camel"):
+    """One alert, as far as it matters here."""
+
+    status: Literal["firing", "resolved"]
+    labels: dict[str, str]
+    starts_at: datetime
+
+
+class Notification(msgspec.Struct):
+    """What Alertmanager sends: version 4 of its webhook."""
+
+    version: Literal["4"]
+    alerts: list[Alert]
+
+
+async def read_body(request: Request, kind: type[_Body]) -> _Body:
+    """A request's JSON body of that kind.
+
+    Raises:
+        BadRequest: it is not JSON, or not that.
+    """
+    try:
+        return msgspec.json.decode(await request.body() or b"{}", type=kind)
+    except msgspec.ValidationError as error:
+        # Its text names the field; what it may quote is the caller's own word
+        raise BadRequest(f"the body is not what it must be: {error}") from None
+    except msgspec.DecodeError:
+        raise BadRequest("the body is not JSON") from None
+
+
+def read_filter(request: Request) -> OperationFilter:
+    """The parameters of a list.
+
+    Raises:
+        BadRequest: one is unknown or cannot be understood.
+    """
+    refuse_unstorable(request)
+    given = dict(request.query_params)
+    unknown = sorted(set(given) - {"tenant", "state", "since", "limit", "before"})
+    if unknown:
+        raise BadRequest(
+            f"unknown parameter {unknown[0][:64]!r}",
+            hint="known: tenant, state, since, limit, before",
+        )
+    return OperationFilter(
+        limit=_limit(given.get("limit")),
+        tenant=TenantId(given["tenant"]) if given.get("tenant") else None,
+        state=_standing(given["state"]) if given.get("state") else None,
+        since_at=_instant(given["since"], "since") if given.get("since") else None,
+        before=_position(given["before"]) if given.get("before") else None,
+    )
+
+
+def _limit(text: str | None) -> int:
+    if text is None:
+        return _USUAL
+    limit = int(text) if text.isascii() and text.isdigit() and len(text) < 6 else 0
+    if not 1 <= limit <= _MOST:
+        raise BadRequest(f"limit must be 1 to {_MOST}")
+    return limit
+
+
+def _standing(text: str) -> OperationState:
+    if text not in OperationState.__members__:
+        raise BadRequest("unknown state", hint=f"known: {', '.join(OperationState)}")
+    return OperationState(text)
+
+
+def _instant(text: str, name: str) -> datetime:
+    found = instant(text)
+    if found is None:
+        raise BadRequest(
+            f"{name} is no time with a zone", hint="form: 2026-01-02T03:04:05+00:00, URL-encoded"
+        )
+    return found
+
+
+def _position(text: str) -> tuple[datetime, OperationId]:
+    at, _, operation_id = text.partition("~")
+    return _instant(at, "before"), OperationId(operation_id)
+
+
+def cursor(view: OperationView) -> str:
+    """Where a page ends, for the parameter `before`."""
+    return f"{time_text(view.started_at)}~{view.id}"
+
+
+def unended(view: OperationView) -> bool:
+    """Whether something can follow."""
+    return view.state is OperationState.running
+
+
+def view_json(view: OperationView, engine: EngineState | None) -> dict[str, Any]:
+    """An operation, with the engine's word if it has one."""
+    governance = view.governance
+    return {
+        "id": view.id,
+        "tenant": view.tenant,
+        "principal": view.principal,
+        "operation": view.operation,
+        "state": view.state.value,
+        "canceled": governance.get("canceled") is True,
+        "started_at": time_text(view.started_at),
+        "updated_at": time_text(view.updated_at),
+        "effects": governance.get("effects"),
+        "effects_undone": governance.get("effects_undone"),
+        "said": view.said,
+        "engine": _engine_json(engine),
+    }
+
+
+def _engine_json(engine: EngineState | None) -> dict[str, Any] | None:
+    if engine is None or engine.phase is Phase.ended:
+        return None
+    return {
+        "phase": engine.phase.value,
+        "replica": engine.replica,
+        "version": engine.version,
+    }
+
+
+def event_json(row: LedgerRow) -> dict[str, Any]:
+    """One line of a timeline."""
+    leaf = row.leaf
+    return {
+        "index": row.index,
+        "id": leaf["id"],
+        "kind": leaf["kind"],
+        "occurred_at": leaf["occurred_at"],
+        "recorded_at": time_text(row.recorded_at),
+        "detail": leaf["detail"],
+    }
+
+
+def scope_json(scope: Scope, status: AutonomyStatus, figures: Figures | None) -> dict[str, Any]:
+    """Where the switch of a scope stands, and what the breaker counts of it."""
+    holding = status.switches.get(scope)
+    halting = status.halt_of(TenantId(scope)) if scope != ALL else holding
+    return {
+        "scope": scope,
+        "halted": halting is not None and halting.halted,
+        "by": halting.scope if halting is not None and halting.halted else None,
+        "switch": None if holding is None else _switch_json(holding),
+        "ended": None if figures is None else figures.ended,
+        "compensated": None if figures is None else figures.compensated,
+    }
+
+
+def _switch_json(switch: Switch) -> dict[str, Any]:
+    return {
+        "id": str(switch.id),
+        "halted": switch.halted,
+        "reason": switch.reason,
+        "principal": switch.principal,
+        "source": switch.source.value,
+        "at": time_text(switch.at),
+    }
+
+
+def thrown_json(scope: str, thrown: Thrown) -> dict[str, Any]:
+    """What a throw came to."""
+    return {
+        "scope": scope,
+        "changed": thrown.changed,
+        "halted": thrown.switch is not None and thrown.switch.halted,
+        "switch": None if thrown.switch is None else _switch_json(thrown.switch),
+    }
+
+
+def time_text(at: datetime) -> str:
+    """A time in ISO 8601."""
+    return at.isoformat()
