@@ -20,6 +20,10 @@ GROUPS = {
     "evidence": "mc_ops.cli.evidence",
     "runbook": "mc_ops.cli.runbook",
     "preflight": "mc_ops.cli.preflight",
+    "incident": "mc_ops.cli.incident",
+    "audit": "mc_ops.cli.audit",
+    "operations": "mc_ops.cli.operations",
+    "autonomy": "mc_ops.cli.autonomy",
 }
 VERB_MODULES = ("mc_ops.cli.environment",)
 VERBS = frozenset({"up", "down", "status", "logs", "scale", "wait", "cutover", "instances"})

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 import httpx
 
+from mc_contract.siem import SiemFormat
 from mc_ops.environments import Colour, State
 from mc_ops.environments.local.environment import LocalEnvironment
 from mc_ops.environments.local.layout import Layout, colour_of, read_json_object
@@ -111,7 +112,7 @@ def _platform(
     # trust_env is off: a proxy of the user's must not get between us and loopback.
     with httpx.Client(timeout=_TIMEOUT_S, trust_env=False) as client:
         results = [result for target in targets for result in _doors(client, target, tokens)]
-        results.append(siem_refuses(client, _siem_url(replicas)))
+        results.append(siem_refuses(client, *_siem(replicas)))
     return results + asyncio.run(check_database(str(url) if url else None))
 
 
@@ -140,12 +141,12 @@ def _tokens(layout: Layout) -> dict[str, str]:
     }
 
 
-def _siem_url(replicas: list[Running]) -> str | None:
+def _siem(replicas: list[Running]) -> tuple[str | None, SiemFormat]:
     for replica in replicas:
         try:
-            url = environment_of(replica).get("AUDIT_SIEM_URL")
+            env = environment_of(replica)
         except CouldNotTell:
             continue
-        if url:
-            return url
-    return None
+        if url := env.get("AUDIT_SIEM_URL"):
+            return url, SiemFormat(env.get("AUDIT_SIEM_FORMAT") or SiemFormat.ocsf)
+    return None, SiemFormat.ocsf

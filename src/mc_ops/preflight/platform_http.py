@@ -13,7 +13,8 @@ from dataclasses import dataclass
 
 import httpx
 
-from mc_ops.preflight.result import CheckResult, found, unknown
+from mc_contract.siem import DEFAULT_INDEX, SiemFormat, bulk_url, collector_url
+from mc_ops.preflight.result import CheckResult, found, not_applicable, unknown
 
 # docs/metrics.md; the runbook's own commands and alerts read these names.
 METRICS = (
@@ -110,11 +111,19 @@ def admits(client: httpx.Client, target: Target, token: str) -> CheckResult:
     return found(name, problems, "answered 200", "mcctl logs; were the credentials imported?")
 
 
-def siem_refuses(client: httpx.Client, url: str | None) -> CheckResult:
+def siem_refuses(
+    client: httpx.Client, url: str | None, siem_format: SiemFormat = SiemFormat.ocsf
+) -> CheckResult:
     """The SIEM takes nothing without its key."""
     name = "siem-refuses-wrong-key"
     if not url:
         return unknown(name, "no replica has AUDIT_SIEM_URL", "set AUDIT_SIEM_URL")
+    if siem_format is SiemFormat.cef:
+        return not_applicable(name, "syslog knows no key; the network must keep others out")
+    if siem_format is SiemFormat.splunk_hec:
+        url = collector_url(url, "/services/collector/event")
+    elif siem_format is SiemFormat.elastic:
+        url = bulk_url(url, DEFAULT_INDEX)
     problems = []
     tries: Sequence[tuple[str, dict[str, str]]] = (
         ("no key", {}),

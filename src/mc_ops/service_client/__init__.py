@@ -17,11 +17,13 @@ from mc_ops.service_client.client import (
     ServiceClient,
     TaskView,
 )
+from mc_ops.service_client.operator import OperatorClient
 
 __all__ = [
     "Denied",
     "Governance",
     "Health",
+    "OperatorClient",
     "Reply",
     "Sample",
     "ServiceClient",

@@ -27,6 +27,8 @@ from mc_ops.environments.local.layout import (
 from mc_ops.errors import CouldNotTell, UnusableInput
 
 TENANTS = ("TENANT_001", "TENANT_002", "TENANT_003", "CANARY")
+PLATFORM = "PLATFORM"
+ROLES = {"OPERATOR": "operator", "AUDITOR": "auditor", "ALERTMANAGER": "alertmanager"}
 SERVICE_ROLE = "mc_service"
 SERVICE_DATABASE = "mc"
 _PrivateKey = ed25519.Ed25519PrivateKey | ec.EllipticCurvePrivateKey
@@ -55,10 +57,18 @@ def prepare_secrets(layout: Layout) -> None:
     credentials = layout.secret("credentials.json")
     known = _credentials(layout) or {}
     missing = [tenant for tenant in TENANTS if tenant not in known]
-    if missing:
+    roles = [name for name in ROLES if name not in known]
+    if missing or roles:
         for tenant in missing:
             principal = f"agent@{tenant.lower().replace('_', '-')}"
             known[tenant] = {"principal": principal, "token": new_token()}
+        for name in roles:
+            known[name] = {
+                "tenant": PLATFORM,
+                "role": ROLES[name],
+                "principal": f"{ROLES[name]}@platform",
+                "token": new_token(),
+            }
         write_atomically(credentials, json.dumps(known, indent=2) + "\n")
     if not layout.secret("siem.key").exists():
         write_atomically(layout.secret("siem.key"), secrets.token_urlsafe(32) + "\n")
@@ -72,7 +82,7 @@ def siem_key(layout: Layout) -> str:
 
 
 def tenant_token(layout: Layout, tenant: str) -> str:
-    """The bearer token of a tenant of this platform.
+    """The bearer token of a tenant of this platform, or of a role (`OPERATOR`, ...).
 
     Raises:
         CouldNotTell: the platform has not been started here.
@@ -87,13 +97,15 @@ def tenant_token(layout: Layout, tenant: str) -> str:
 
 
 def credential_hashes(layout: Layout) -> str:
-    """What `migrate` imports, as JSON: per tenant its principal, key id and secret's SHA-256."""
+    """What `migrate` imports, as JSON: of each its tenant, role, principal, key id and hash."""
     known = _credentials(layout) or {}
     hashed = {}
-    for tenant, entry in known.items():
+    for name, entry in known.items():
         _, key_id, secret = entry["token"].split("_", 2)
         digest = hashlib.sha256(secret.encode()).hexdigest()
-        hashed[tenant] = {
+        hashed[name] = {
+            "tenant": entry.get("tenant", name),
+            "role": entry.get("role", "agent"),
             "principal": entry["principal"],
             "key_id": key_id,
             "secret_sha256": digest,

@@ -87,6 +87,18 @@ class Specs:
         env = {**self.service_env(), "MC_DATABASE_ADMIN_URL": self.urls.admin}
         return (*self.service, "migrate"), env
 
+    def archive(self, older_than_days: int, folder: Path) -> tuple[tuple[str, ...], dict[str, str]]:
+        """The command that moves old partitions of the ledger to `folder`, and its environment."""
+        env = {**self.service_env(), "MC_DATABASE_ADMIN_URL": self.urls.admin}
+        return (
+            *self.service,
+            "archive",
+            "--older-than",
+            str(older_than_days),
+            "--to",
+            str(folder),
+        ), env
+
     def service_env(self) -> dict[str, str]:
         """What every process of the service gets; a user's own settings win where noted."""
         layout = self.layout
@@ -108,7 +120,8 @@ class Specs:
         }
         if not env.get("AUDIT_SIEM_URL"):
             # A SIEM of the user's own comes with its own key; ours must not be sent to it.
-            own["AUDIT_SIEM_URL"] = f"{layout.url_of('siem')}/ingest"
+            path = "/ingest" if (env.get("AUDIT_SIEM_FORMAT") or "ocsf") == "ocsf" else ""
+            own["AUDIT_SIEM_URL"] = layout.url_of("siem") + path  # the receiver speaks no cef
             own["AUDIT_SIEM_KEY"] = siem_key(layout)
         for key, value in defaults.items():
             env[key] = env.get(key) or value

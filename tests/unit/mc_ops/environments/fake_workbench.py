@@ -22,7 +22,7 @@ async def _migrate() -> None:
 
     credentials = json.load(sys.stdin)
     for entry in credentials.values():
-        assert set(entry) == {"principal", "key_id", "secret_sha256"}, entry
+        assert set(entry) == {"tenant", "role", "principal", "key_id", "secret_sha256"}, entry
         assert len(entry["key_id"]) == 12
         assert len(entry["secret_sha256"]) == 64
     assert "//mc_service:" in os.environ["MC_DATABASE_URL"]

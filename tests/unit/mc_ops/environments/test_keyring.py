@@ -91,3 +91,23 @@ def test_a_tenant_without_credentials_is_told(layout: Layout) -> None:
     keyring.prepare_secrets(layout)
     with pytest.raises(UnusableInput, match="TENANT_999"):
         keyring.tenant_token(layout, "TENANT_999")
+
+
+def test_roles_have_tokens_of_their_own_also_in_a_platform_of_old(layout: Layout) -> None:
+    """Operator, auditor and alerts belong to PLATFORM; what was there is kept as it was."""
+    path = layout.secret("credentials.json")
+    old = {"TENANT_001": {"principal": "agent@tenant-001", "token": keyring.new_token()}}
+    path.write_text(json.dumps(old))
+    keyring.prepare_secrets(layout)
+    assert keyring.tenant_token(layout, "TENANT_001") == old["TENANT_001"]["token"]
+    hashes = json.loads(keyring.credential_hashes(layout))
+    assert {name: (one["tenant"], one["role"]) for name, one in hashes.items()} == {
+        **{tenant: (tenant, "agent") for tenant in keyring.TENANTS},
+        "OPERATOR": ("PLATFORM", "operator"),
+        "AUDITOR": ("PLATFORM", "auditor"),
+        "ALERTMANAGER": ("PLATFORM", "alertmanager"),
+    }
+    assert len({keyring.tenant_token(layout, name) for name in hashes}) == len(hashes)
+    before = path.read_text()
+    keyring.prepare_secrets(layout)
+    assert path.read_text() == before

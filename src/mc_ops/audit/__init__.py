@@ -1,0 +1,25 @@
+"""The auditor's room: verify the ledger, export parts of it, prove an event.
+
+It believes the ledger's public key, checkpoints kept elsewhere, and arithmetic; not the service.
+"""
+
+from mc_ops.audit.client import AuditClient
+from mc_ops.audit.export import export_tenant, moment, prove
+from mc_ops.audit.files import load_checkpoint, load_public_key, read_bytes, write_whole
+from mc_ops.audit.log_pass import Finding
+from mc_ops.audit.verify import Report, Saved, verify_log
+
+__all__ = [
+    "AuditClient",
+    "Finding",
+    "Report",
+    "Saved",
+    "export_tenant",
+    "load_checkpoint",
+    "load_public_key",
+    "moment",
+    "prove",
+    "read_bytes",
+    "verify_log",
+    "write_whole",
+]

@@ -1,0 +1,252 @@
+"""The service's `/audit/...`, read page by page: nothing larger than a page is ever held.
+
+Nothing that it answers is believed here or by the callers: it is what gets verified.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from types import TracebackType
+from typing import Any, Self, TypeVar
+from urllib.parse import quote
+
+import httpx
+
+from mc_contract.errors import McError
+from mc_contract.ledger_entry import Entry, strict_base64
+from mc_contract.merkle import Frontier
+from mc_contract.tiles import split_hashes
+from mc_ops.errors import CouldNotTell, NotAllowed, UnusableInput
+
+_TIMEOUT_S = 60.0
+_PAGE = 1000
+_TILE_PAGE = 64
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class StoredNote:
+    """A stored checkpoint: the size and time that its row has, and the signed note."""
+
+    size: int
+    note: str
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ArchiveRow:
+    """What the service says of a run of entries that left as a file."""
+
+    first_index: int
+    last_index: int
+    file: str
+    sha256: str
+    frontier_before: Frontier
+    frontier_after: Frontier
+    checkpoint: str
+
+
+class AuditClient:
+    """One service at one URL, with an auditor's credential."""
+
+    def __init__(
+        self, url: str, token: str, *, transport: httpx.BaseTransport | None = None
+    ) -> None:
+        """Make a client; nothing is sent yet."""
+        self.url = url.rstrip("/")
+        self._http = httpx.Client(
+            base_url=self.url,
+            headers={"Authorization": f"Bearer {token}"},
+            timeout=_TIMEOUT_S,
+            transport=transport,
+            trust_env=False,
+        )
+
+    def __enter__(self) -> Self:
+        """Use the client."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close its connections."""
+        self._http.close()
+
+    def head_note(self) -> str:
+        """A checkpoint signed now."""
+        return self._send("/ledger/checkpoint").text
+
+    def entries(self, start: int) -> Iterator[Entry]:
+        """Every row with an index from `start`, in the order and number in which the table has it."""
+        last: Entry | None = None
+        while True:
+            # The last row is asked for again: its twin may stand on the other side of the page.
+            begin = start if last is None else last.index
+            page = self._list(
+                "/audit/entries", "entries", Entry.from_dict, start=begin, limit=_PAGE
+            )
+            if last is not None and last in page:
+                page.remove(last)
+            if not page:
+                return
+            yield from page
+            last = page[-1]
+
+    def checkpoints(self, from_size: int) -> Iterator[StoredNote]:
+        """Every stored checkpoint of at least `from_size`, by size."""
+        while True:
+            page = self._list(
+                "/audit/checkpoints", "checkpoints", _note, from_size=from_size, limit=_PAGE
+            )
+            yield from page
+            if len(page) < _PAGE:
+                return
+            from_size = page[-1].size + 1
+
+    def tiles(self, first: int) -> Iterator[tuple[int, list[bytes]]]:
+        """Every kept tile of level 0 from `first`: its index and its leaf hashes."""
+        while True:
+            page = self._list("/audit/tiles", "tiles", _tile, first=first, limit=_TILE_PAGE)
+            yield from page
+            if len(page) < _TILE_PAGE:
+                return
+            first = page[-1][0] + 1
+
+    def archives(self) -> list[ArchiveRow]:
+        """What left the database."""
+        return self._list("/audit/archives", "archives", _archive)
+
+    def frontier(self, size: int) -> Frontier:
+        """What the service says that its frontier was at `size`."""
+        body = self._json("/audit/frontier", size=size)
+        return _read(lambda: Frontier.from_bytes(strict_base64(body["frontier"])))
+
+    def consistency(self, first: int, second: int) -> list[bytes]:
+        """The proof from one size to another."""
+        body = self._json("/audit/proof/consistency", first=first, second=second)
+        return _read(lambda: [strict_base64(item) for item in body["proof"]])
+
+    def inclusion(self, which: Mapping[str, str | int]) -> tuple[int, str, list[bytes]]:
+        """An entry's index, a checkpoint signed now, and the proof at its size.
+
+        Args:
+            which: `{"index": 7}` or `{"event_id": "..."}`.
+        """
+        body = self._json("/audit/proof/inclusion", **which)
+        return _read(
+            lambda: (
+                int(body["index"]),
+                str(body["checkpoint"]),
+                [strict_base64(item) for item in body["proof"]],
+            )
+        )
+
+    def of_tenant(
+        self, tenant: str, since: str, until: str
+    ) -> tuple[str, Iterator[tuple[Entry, list[bytes]]]]:
+        """A checkpoint signed now, and a tenant's entries with their proofs at its size."""
+        path = f"/audit/tenant/{quote(tenant, safe='')}"
+        times = {name: text for name, text in (("since", since), ("until", until)) if text}
+        body = self._json(path, **times)
+        return str(body["checkpoint"]), self._proven(path, times, body)
+
+    def _proven(
+        self, path: str, times: Mapping[str, str], body: dict[str, Any]
+    ) -> Iterator[tuple[Entry, list[bytes]]]:
+        while True:
+            page = _proven_page(body)
+            yield from page
+            if not body.get("more") or not page:
+                return
+            body = self._json(path, **times, size=body["size"], after_index=page[-1][0].index)
+
+    def _list(self, path: str, name: str, read: Callable[[Any], T], **query: str | int) -> list[T]:
+        body = self._json(path, **query)
+        return _read(lambda: [read(item) for item in body[name]])
+
+    def _json(self, path: str, **query: str | int) -> dict[str, Any]:
+        response = self._send(path, **query)
+        try:
+            body = response.json()
+        except ValueError:
+            body = None
+        if not isinstance(body, dict):
+            raise CouldNotTell(f"{self.url}{path} answered without a JSON object")
+        return body
+
+    def _send(self, path: str, **query: str | int) -> httpx.Response:
+        try:
+            response = self._http.get(path, params=query)
+        except httpx.HTTPError as error:
+            raise CouldNotTell(
+                f"{self.url} does not answer ({type(error).__name__})",
+                hint="is it running? mcctl status",
+            ) from error
+        status = response.status_code
+        if status in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):
+            raise NotAllowed(
+                f"{self.url} refused the credential with {status}",
+                hint="an auditor's token is needed: MC_TOKEN_FILE, or AUDITOR in "
+                "MC_HOME/secrets/credentials.json",
+            )
+        if status in (httpx.codes.BAD_REQUEST, httpx.codes.NOT_FOUND):
+            raise UnusableInput(f"the service says: {_message(response)}")
+        if status != httpx.codes.OK:
+            raise CouldNotTell(f"{self.url}{path} answered {status}: {_message(response)}")
+        return response
+
+
+def _message(response: httpx.Response) -> str:
+    try:
+        return str(response.json()["error"]["message"])
+    except (ValueError, KeyError, TypeError):
+        return f"status {response.status_code}"
+
+
+def _read(work: Callable[[], T]) -> T:
+    """What an answer says.
+
+    Raises:
+        CouldNotTell: it is not what the service's answers look like.
+    """
+    try:
+        return work()
+    except (ValueError, KeyError, TypeError, AttributeError, McError) as error:
+        raise CouldNotTell(
+            f"the service's answer can't be read: {type(error).__name__}: {error}"
+        ) from error
+
+
+def _note(value: Any) -> StoredNote:
+    return StoredNote(
+        int(value["size"]), str(value["note"]), datetime.fromisoformat(value["created_at"])
+    )
+
+
+def _tile(value: Any) -> tuple[int, list[bytes]]:
+    return int(value["index"]), split_hashes(strict_base64(value["hashes"]))
+
+
+def _archive(value: Any) -> ArchiveRow:
+    return ArchiveRow(
+        first_index=int(value["first_index"]),
+        last_index=int(value["last_index"]),
+        file=str(value["file"]),
+        sha256=str(value["sha256"]),
+        frontier_before=Frontier.from_bytes(strict_base64(value["frontier_before"])),
+        frontier_after=Frontier.from_bytes(strict_base64(value["frontier_after"])),
+        checkpoint=str(value["checkpoint"]),
+    )
+
+
+def _proven_page(body: dict[str, Any]) -> list[tuple[Entry, list[bytes]]]:
+    return _read(lambda: [_proven(item) for item in body["entries"]])
+
+
+def _proven(value: Any) -> tuple[Entry, list[bytes]]:
+    return Entry.from_dict(value), [strict_base64(item) for item in value["proof"]]

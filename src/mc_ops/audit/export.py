@@ -1,0 +1,108 @@
+"""Exports and single proofs: fetched, verified at once with the ledger's key, then written."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+from mc_contract.checkpoint import CheckpointError
+from mc_contract.ledger_export import (
+    ExportError,
+    ProvenLeaf,
+    VerifiedExport,
+    region_of,
+    verify_export,
+    verify_log_checkpoint,
+    write_export,
+)
+from mc_ops.audit.client import AuditClient
+from mc_ops.errors import Finding, UnusableInput
+
+_AGO = re.compile(r"([1-9][0-9]{0,5})([mhdw])")
+_UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+
+
+def moment(text: str, now: datetime) -> str:
+    """A time as ISO 8601 with its zone, from that or from an age such as `7d` or `36h`.
+
+    Raises:
+        UnusableInput: it is neither.
+    """
+    if ago := _AGO.fullmatch(text):
+        return (now - timedelta(**{_UNITS[ago[2]]: int(ago[1])})).astimezone(UTC).isoformat()
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise UnusableInput(
+            f"{text!r} is no time", hint="such as 2026-01-31, 2026-01-31T12:00:00Z, 7d or 36h"
+        ) from error
+    return (at if at.tzinfo else at.replace(tzinfo=UTC)).isoformat()
+
+
+def export_tenant(
+    client: AuditClient, key: Ed25519PublicKey, *, tenant: str, since: str, until: str
+) -> tuple[bytes, VerifiedExport]:
+    """A tenant's entries of a time, with proofs at one checkpoint; verified before it is given.
+
+    Raises:
+        Finding: what the service gives does not verify.
+        CouldNotTell, NotAllowed, UnusableInput: as the client.
+    """
+    note, found = client.of_tenant(tenant, since, until)
+    leaves = [ProvenLeaf(entry.index, entry.leaf, proof) for entry, proof in found]
+    region = _region(note, key)
+    return _verified(
+        key,
+        lambda: write_export(
+            region=region, checkpoint=note, leaves=leaves, tenant=tenant, since=since, until=until
+        ),
+    )
+
+
+def prove(client: AuditClient, key: Ed25519PublicKey, which: str) -> tuple[bytes, VerifiedExport]:
+    """One entry's proof, by its index or its event's id; raises as `export_tenant` does.
+
+    Raises:
+        UnusableInput: there is no such entry, or it has been archived.
+    """
+    asked: dict[str, str | int] = (
+        {"index": int(which)} if which.isascii() and which.isdigit() else {"event_id": which}
+    )
+    index, note, proof = client.inclusion(asked)
+    entry = next(client.entries(index), None)
+    if entry is None or entry.index != index:
+        for archive in client.archives():
+            if archive.first_index <= index <= archive.last_index:
+                raise UnusableInput(
+                    f"entry {index} has been archived, in {archive.file}",
+                    hint="mcctl audit verify --archive DIR reads the archives",
+                )
+        raise Finding(f"entry {index} is in the log, but its row is missing")
+    region = _region(note, key)
+    return _verified(
+        key,
+        lambda: write_export(
+            region=region, checkpoint=note, leaves=[ProvenLeaf(index, entry.leaf, proof)]
+        ),
+    )
+
+
+def _region(note: str, key: Ed25519PublicKey) -> str:
+    try:
+        return region_of(verify_log_checkpoint(note, key))
+    except CheckpointError as error:
+        raise Finding(f"the service's checkpoint does not verify: {error.message}") from error
+
+
+def _verified(key: Ed25519PublicKey, write: Callable[[], bytes]) -> tuple[bytes, VerifiedExport]:
+    raw = write()
+    try:
+        return raw, verify_export(raw, key)
+    except ExportError as error:
+        raise Finding(
+            f"what the service gives does not verify: {error.message}",
+            hint="mcctl audit verify names what was changed",
+        ) from error

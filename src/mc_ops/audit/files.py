@@ -1,0 +1,128 @@
+"""Files of an auditor: the ledger's public key, saved checkpoints, archives, exports."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import os
+import tempfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.serialization import load_pem_public_key
+
+from mc_contract.checkpoint import MAX_NOTE_BYTES, Checkpoint, CheckpointError
+from mc_contract.ledger_archive import ArchiveError, read_entries, read_header
+from mc_contract.ledger_entry import MAX_LINE_BYTES, Entry
+from mc_contract.ledger_export import verify_log_checkpoint
+from mc_ops.audit.client import ArchiveRow
+from mc_ops.audit.log_pass import Findings
+from mc_ops.errors import CouldNotTell, UnusableInput
+
+
+def load_public_key(path: Path) -> Ed25519PublicKey:
+    """The ledger's public key, PEM.
+
+    Raises:
+        UnusableInput: the file is not there, or holds no ed25519 public key.
+    """
+    try:
+        key = load_pem_public_key(path.read_bytes())
+    except OSError as error:
+        raise UnusableInput(
+            f"the ledger's public key {path} can't be read: {error.strerror}",
+            hint="--key FILE; on this machine it is MC_HOME/trust/ledger.pub",
+        ) from error
+    except ValueError as error:
+        raise UnusableInput(f"{path} holds no public key in PEM") from error
+    if not isinstance(key, Ed25519PublicKey):
+        raise UnusableInput(f"{path} holds no ed25519 public key")
+    return key
+
+
+def load_checkpoint(path: Path, key: Ed25519PublicKey) -> Checkpoint:
+    """A checkpoint that was saved earlier.
+
+    Raises:
+        UnusableInput: it is not there, or `key` did not sign it.
+    """
+    try:
+        with path.open("rb") as file:
+            note = file.read(MAX_NOTE_BYTES + 1).decode()
+        return verify_log_checkpoint(note, key)
+    except (OSError, UnicodeDecodeError) as error:
+        raise UnusableInput(f"{path} can't be read: {type(error).__name__}") from error
+    except CheckpointError as error:
+        raise UnusableInput(
+            f"{path} is no checkpoint that the ledger's key signed: {error.message}"
+        ) from error
+
+
+def read_bytes(path: Path) -> bytes:
+    """A whole file.
+
+    Raises:
+        UnusableInput: it can't be read.
+    """
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise UnusableInput(f"{path} can't be read: {error.strerror}") from error
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file so that a reader sees the old one or the new one, and it survives a crash.
+
+    Raises:
+        CouldNotTell: it can't be written; what was there stays.
+    """
+    try:
+        with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
+            try:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+                os.replace(file.name, path)  # noqa: PTH105 - the name is what the file has
+            except OSError:
+                Path(file.name).unlink(missing_ok=True)
+                raise
+    except OSError as error:
+        raise CouldNotTell(f"{path} can't be written: {error.strerror}") from error
+
+
+def archived_entries(
+    folder: Path, archives: list[ArchiveRow], region: str, findings: Findings
+) -> Iterator[Entry]:
+    """The entries of the files, in the order of the service's index of archives.
+
+    Damage is a finding, and what a damaged file does not give shows as missing entries.
+    """
+    for archive in archives:
+        path = folder / Path(archive.file).name
+        if not path.is_file():
+            findings.add("archive-missing", f"{path} is missing", archive.first_index)
+            continue
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        if digest != archive.sha256:
+            findings.add(
+                "archive-changed",
+                f"{path.name} is not the file that was archived: sha256 {digest[:16]}..., the "
+                f"index says {archive.sha256[:16]}...",
+                archive.first_index,
+            )
+        try:
+            with gzip.open(path) as lines:
+                if read_header(lines.readline(MAX_LINE_BYTES)).region != region:
+                    raise ArchiveError("the archive is another region's")
+                yield from read_entries(_lines(lines))
+        except (OSError, EOFError, zlib.error, ArchiveError) as error:
+            reason = error.message if isinstance(error, ArchiveError) else type(error).__name__
+            findings.add("archive-changed", f"{path.name}: {reason}", archive.first_index)
+
+
+def _lines(file: gzip.GzipFile) -> Iterator[bytes]:
+    while line := file.readline(MAX_LINE_BYTES):
+        yield line

@@ -1,0 +1,404 @@
+"""Verify a region's whole log over HTTP, or what can be seen of it, and say what could not.
+
+The order: the checkpoint that the service signs now; what is to be held against it (stored and
+saved checkpoints); what the service says has been archived; where to begin (the first entry, a
+saved checkpoint, the end of what has been archived); one pass over the entries; and the service's
+head once more. The index of archives is the service's word, and who owns the database can write
+it: entries that are not read because of it leave the verdict open, unless the caller allows that.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from itertools import chain
+from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+from mc_contract.checkpoint import Checkpoint, CheckpointError
+from mc_contract.ledger_entry import HEAD_DAMAGED, Entry
+from mc_contract.ledger_export import region_of, verify_log_checkpoint
+from mc_contract.merkle import Frontier, ProofError, verify_consistency
+from mc_contract.tiles import TILE_WIDTH
+from mc_ops.audit.client import ArchiveRow, AuditClient
+from mc_ops.audit.files import archived_entries
+from mc_ops.audit.log_pass import Finding, Findings, LogPass, Signed
+from mc_ops.errors import CouldNotTell, UnusableInput
+
+_TELL_EVERY = 100_000
+_STORED_WITHIN = timedelta(minutes=1)  # sixty times as long as the service takes
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """A checkpoint kept elsewhere, and the file that it was in."""
+
+    name: str
+    checkpoint: Checkpoint
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a verification found.
+
+    Attributes:
+        note: The checkpoint that was verified, to be saved if `verified`.
+        first: The first entry that was read; those before it were not.
+        unseen: What could not be looked at: the verdict is open if there is nothing worse.
+    """
+
+    region: str
+    size: int
+    root: str
+    note: str
+    first: int
+    entries: int
+    checkpoints: int
+    findings: Sequence[Finding]
+    notices: Sequence[str]
+    unseen: Sequence[str]
+
+    @property
+    def verified(self) -> bool:
+        """Whether nothing is wrong, and nothing that should have been seen was not."""
+        return not self.findings and not self.unseen
+
+
+def verify_log(
+    client: AuditClient,
+    key: Ed25519PublicKey,
+    *,
+    since: Saved | None = None,
+    known: Sequence[Saved] = (),
+    archive: Path | None = None,
+    allow_archived: bool = False,
+    say: Say = lambda _: None,
+) -> Report:
+    """Verify the log.
+
+    Args:
+        since: Begin there; the entries before it are taken as verified when it was saved.
+        known: Further checkpoints that the log must agree with.
+        archive: The folder of the files of entries that left the database.
+        allow_archived: Without `archive`: that archived entries were not read does not leave the
+            verdict open. Whether they exist anywhere is then not known.
+        say: Told how far it is.
+
+    Raises:
+        CouldNotTell: the service does not answer, or not in its own form.
+        NotAllowed: it refuses the credential.
+        UnusableInput: a saved checkpoint is another region's.
+    """
+    return _Verification(
+        client, key, since, known, archive, say, allow_archived=allow_archived
+    ).run()
+
+
+class _Verification:
+    def __init__(
+        self,
+        client: AuditClient,
+        key: Ed25519PublicKey,
+        since: Saved | None,
+        known: Sequence[Saved],
+        archive: Path | None,
+        say: Say,
+        *,
+        allow_archived: bool,
+    ) -> None:
+        self._client = client
+        self._key = key
+        self._since = since
+        self._saved = [*known, *([since] if since else [])]
+        self._archive = archive
+        self._allow_archived = allow_archived
+        self._say = say
+        self._findings = Findings()
+        self._stored_seen = False
+
+    def run(self) -> Report:
+        try:
+            note = self._client.head_note()
+        except CouldNotTell as error:
+            if HEAD_DAMAGED not in error.message:
+                raise
+            self._findings.add("head-changed", f"the service signs nothing: {error.message}")
+            return self._report(Checkpoint("", 0, bytes(32)), "", 0, None)
+        try:
+            head = verify_log_checkpoint(note, self._key)
+        except CheckpointError as error:
+            self._findings.add("head-unsigned", f"the service's checkpoint: {error.message}")
+            return self._report(Checkpoint("", 0, bytes(32)), note, 0, None)
+        self._compare_saved(head)
+        archives = self._client.archives()
+        self._check_archives(head, archives)
+        start = self._start(head, archives)
+        self._tie_saved(head, start)
+        log = self._pass(head, start, archives)
+        self._look_for_none(head, log)
+        self._look_again(head)
+        return self._report(head, note, start.size, log)
+
+    def _compare_saved(self, head: Checkpoint) -> None:
+        for saved in self._saved:
+            if saved.checkpoint.origin != head.origin:
+                raise UnusableInput(
+                    f"{saved.name} is a checkpoint of {region_of(saved.checkpoint)}, the service's "
+                    f"log is that of {region_of(head)}"
+                )
+            if saved.checkpoint.size > head.size:
+                self._truncated(saved.checkpoint.size, saved.name, head.size)
+
+    def _truncated(self, size: int, name: str, held: int) -> None:
+        self._findings.add(
+            "truncated",
+            f"the log has {held} entries, but a checkpoint of size {size} was signed ({name}): "
+            f"entries {held} to {size - 1} were cut off",
+            held,
+        )
+
+    # -- what is not read ----------------------------------------------------------------------
+
+    def _check_archives(self, head: Checkpoint, archives: Sequence[ArchiveRow]) -> None:
+        """Hold the index of archives, which nobody signed, against itself and the signed head."""
+        before = Frontier()
+        for row in archives:
+            after = row.frontier_after
+            if (row.first_index, row.frontier_before) != (before.size, before):
+                self._index_changed(
+                    row, f"does not begin where what left before ends, {before.size}"
+                )
+            if not row.first_index <= row.last_index == after.size - 1:
+                self._index_changed(row, f"ends at {row.last_index}, its frontier at {after.size}")
+            self._tie_archive(head, row, "its frontier", after.size, after.root())
+            self._check_archive_note(head, row)
+            before = after
+
+    def _check_archive_note(self, head: Checkpoint, row: ArchiveRow) -> None:
+        try:
+            signed = verify_log_checkpoint(row.checkpoint, self._key)
+        except CheckpointError as error:
+            self._index_changed(row, f"has a checkpoint that does not verify: {error.message}")
+            return
+        if signed.origin != head.origin or signed.size <= row.last_index:
+            self._index_changed(
+                row, f"has a checkpoint of {region_of(signed)}, size {signed.size}, not over it"
+            )
+        elif signed.size > head.size:
+            self._truncated(signed.size, f"kept with {row.file}", head.size)
+        else:
+            self._tie_archive(head, row, "its checkpoint", signed.size, signed.root)
+
+    def _tie_archive(
+        self, head: Checkpoint, row: ArchiveRow, what: str, size: int, root: bytes
+    ) -> None:
+        if not 0 < size <= head.size:
+            self._index_changed(row, f"says size {size} of {what}, the signed log has {head.size}")
+            return
+        wrong = self._not_begun_with(head, size, root, f"{what} of {row.file}")
+        if wrong:
+            self._index_changed(
+                row, f"is not what the signed log begins with, by {what} of size {size}: {wrong}"
+            )
+
+    def _index_changed(self, row: ArchiveRow, what: str) -> None:
+        self._findings.add(
+            "archive-index-changed",
+            f"the index of archives: {row.file} from {row.first_index} {what}",
+            row.first_index,
+        )
+
+    def _tie_saved(self, head: Checkpoint, start: Frontier) -> None:
+        """Saved checkpoints of what is not read: the signed log must begin with each of them."""
+        for saved in self._saved:
+            old = saved.checkpoint
+            if not 0 < old.size <= min(start.size, head.size):
+                continue  # the pass meets it, or it is beyond the head and was named so
+            if (old.size, old.root) == (start.size, start.root()):
+                continue  # the pass goes on from it, up to the head
+            wrong = self._not_begun_with(head, old.size, old.root, saved.name)
+            if wrong:
+                self._findings.add(
+                    "root-differs",
+                    f"entries 0 to {old.size - 1} are not what the checkpoint of size {old.size} "
+                    f"({saved.name}) signed: {wrong}",
+                    0,
+                )
+
+    def _not_begun_with(self, head: Checkpoint, size: int, root: bytes, name: str) -> str:
+        """Why the signed log does not begin with that root; empty if it does or can't be told."""
+        try:
+            verify_consistency(
+                first=size,
+                second=head.size,
+                first_root=root,
+                second_root=head.root,
+                proof=self._client.consistency(size, head.size) if size < head.size else (),
+            )
+        except ProofError as error:
+            return error.message
+        except (CouldNotTell, UnusableInput) as error:
+            self._findings.unseen.append(f"{name} (size {size}) is not tied to the log: {error}")
+        return ""
+
+    # -- where to begin ------------------------------------------------------------------------
+
+    def _start(self, head: Checkpoint, archives: Sequence[ArchiveRow]) -> Frontier:
+        gone = archives[-1].last_index + 1 if archives else 0
+        live = gone if self._archive is None else 0
+        if self._since and live <= self._since.checkpoint.size <= head.size:
+            saved = self._since.checkpoint
+            frontier = self._client.frontier(saved.size)
+            if frontier.size == saved.size and frontier.root() == saved.root:
+                self._findings.notices.append(
+                    f"entries before {saved.size} were not read: {self._since.name} stands for them"
+                )
+                return frontier
+            self._findings.add(
+                "tile-changed",
+                f"the tiles do not give the root of {self._since.name} (size {saved.size}); so "
+                "the whole log was read",
+            )
+        if not live:
+            return Frontier()
+        return self._after_archives(archives[-1].frontier_after)
+
+    def _after_archives(self, frontier: Frontier) -> Frontier:
+        """Begin behind what has left, which `_check_archives` has tied to the signed head."""
+        told = self._findings.notices if self._allow_archived else self._findings.unseen
+        told.append(
+            f"entries before {frontier.size} were not read: the service says that they have been "
+            "archived, and nothing here shows that they are kept; --archive DIR reads them too"
+        )
+        return frontier
+
+    # -- the pass ------------------------------------------------------------------------------
+
+    def _pass(self, head: Checkpoint, start: Frontier, archives: list[ArchiveRow]) -> LogPass:
+        log = LogPass(
+            region=region_of(head),
+            start=start,
+            signed=self._signed(head, start.size),
+            tiles=self._client.tiles(start.size // TILE_WIDTH),
+            findings=self._findings,
+        )
+        for entry in self._entries(region_of(head), start.size, archives):
+            if entry.index >= head.size:
+                break  # recorded since
+            log.take(entry)
+            if log.entries % _TELL_EVERY == 0:
+                self._say(f"{log.size} of {head.size} entries")
+        log.finish(head.size)
+        return log
+
+    def _entries(self, region: str, start: int, archives: list[ArchiveRow]) -> Iterator[Entry]:
+        left = [archive for archive in archives if archive.last_index >= start]
+        if self._archive is None or not left:
+            return self._client.entries(start)
+        files = archived_entries(self._archive, left, region, self._findings)
+        wanted = (entry for entry in files if entry.index >= start)
+        return chain(wanted, self._client.entries(left[-1].last_index + 1))
+
+    def _signed(self, head: Checkpoint, start: int) -> Iterator[Signed]:
+        """Every root that was signed, by size: stored, saved, and the head's last of its size."""
+        saved = sorted(
+            (
+                Signed(item.checkpoint.size, item.checkpoint.root, item.name)
+                for item in self._saved
+                if start < item.checkpoint.size <= head.size
+            ),
+            key=_size,
+        )
+        last = [Signed(head.size, head.root, "head")]
+        return heapq.merge(self._stored(head, start + 1), saved, last, key=_size)
+
+    def _stored(self, head: Checkpoint, from_size: int) -> Iterator[Signed]:
+        for item in self._client.checkpoints(from_size):
+            if item.size > head.size:
+                return
+            self._stored_seen = True
+            try:
+                signed = verify_log_checkpoint(item.note, self._key)
+            except CheckpointError as error:
+                self._checkpoint_changed(item.size, error)
+                continue
+            if (signed.size, signed.origin) != (item.size, head.origin):
+                self._misplaced(item.size, signed)
+                continue
+            yield Signed(signed.size, signed.root, "stored", item.created_at)
+
+    # -- afterwards ----------------------------------------------------------------------------
+
+    def _look_for_none(self, head: Checkpoint, log: LogPass) -> None:
+        """The service stores a checkpoint each second in which the log grew: none is no accident."""
+        recorded_at = log.first_recorded_at
+        if self._stored_seen or recorded_at is None:
+            return
+        if datetime.now(UTC) - recorded_at > _STORED_WITHIN:
+            self._findings.add(
+                "checkpoints-missing",
+                f"no checkpoint is stored for entries {log.first} to {head.size - 1}: they were "
+                "deleted, or the service cannot store any",
+                log.first,
+            )
+
+    def _look_again(self, head: Checkpoint) -> None:
+        """See that the log only grew meanwhile, and that nothing signed is beyond it."""
+        largest = 0
+        for item in self._client.checkpoints(head.size + 1):
+            try:
+                signed = verify_log_checkpoint(item.note, self._key)
+            except CheckpointError as error:
+                self._checkpoint_changed(item.size, error)
+                continue
+            if signed.size != item.size:
+                self._misplaced(item.size, signed)
+            else:
+                largest = signed.size
+        try:
+            now = verify_log_checkpoint(self._client.head_note(), self._key)
+        except CheckpointError as error:
+            self._findings.add("head-unsigned", f"the service's checkpoint: {error.message}")
+            return
+        if now.size < head.size:
+            self._truncated(head.size, "the one signed when this verification began", now.size)
+        if now.size < largest:
+            self._truncated(largest, "stored", now.size)
+
+    def _misplaced(self, size: int, signed: Checkpoint) -> None:
+        self._findings.add(
+            "checkpoint-changed",
+            f"the stored checkpoint of size {size} says that it is of size {signed.size} of "
+            f"{region_of(signed)}",
+        )
+
+    def _checkpoint_changed(self, size: int, error: CheckpointError) -> None:
+        self._findings.add(
+            "checkpoint-changed",
+            f"the stored checkpoint of size {size} does not verify: {error.message}",
+        )
+
+    def _report(self, head: Checkpoint, note: str, first: int, log: LogPass | None) -> Report:
+        findings = self._findings
+        if findings.left_out:
+            findings.notices.append(f"{findings.left_out} further findings are not listed")
+        return Report(
+            region=region_of(head),
+            size=head.size,
+            root=head.root.hex(),
+            note=note,
+            first=first,
+            entries=log.entries if log else 0,
+            checkpoints=log.checkpoints if log else 0,
+            findings=tuple(findings.found),
+            notices=tuple(findings.notices),
+            unseen=tuple(findings.unseen),
+        )
+
+
+def _size(signed: Signed) -> int:
+    return signed.size

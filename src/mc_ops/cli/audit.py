@@ -1,0 +1,335 @@
+"""`mcctl audit`: verify the ledger, export a tenant's part of it, prove an event, archive."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import urlsplit
+
+import typer
+from rich.markup import escape
+
+from mc_contract.ledger_export import ExportError, VerifiedExport, verify_export
+from mc_ops.audit import (
+    AuditClient,
+    Report,
+    Saved,
+    export_tenant,
+    load_checkpoint,
+    load_public_key,
+    moment,
+    prove,
+    read_bytes,
+    verify_log,
+    write_whole,
+)
+from mc_ops.cli import exit_codes
+from mc_ops.cli.operator_access import access_token
+from mc_ops.cli.output import Format, OutputOption, emit_json, fail, note, ok, stdout, warn
+from mc_ops.environments import open_environment
+from mc_ops.environments.local.environment import LocalEnvironment
+from mc_ops.environments.local.keyring import database_urls
+from mc_ops.environments.local.layout import Layout
+from mc_ops.environments.local.specs import Specs
+from mc_ops.errors import CouldNotTell, Declined, UnusableInput
+
+app = typer.Typer(
+    help="Verify the ledger, export parts of it with proofs, archive it.", no_args_is_help=True
+)
+
+_NOT_COMPLETE = (
+    "each entry is in the log; that none was left out is not proven by this file: "
+    "mcctl audit verify reads the whole log"
+)
+UrlOption = Annotated[
+    str | None, typer.Option("--url", help="The service; default: the local edge.")
+]
+KeyOption = Annotated[
+    Path | None,
+    typer.Option("--key", help="The ledger's public key; default: $MC_HOME/trust/ledger.pub."),
+]
+
+
+@app.command()
+def verify(
+    export: Annotated[
+        Path | None, typer.Option("--export", help="Verify this file instead, offline.")
+    ] = None,
+    since_checkpoint: Annotated[
+        Path | None,
+        typer.Option(help="Begin at this checkpoint, saved by an earlier verification."),
+    ] = None,
+    known_checkpoint: Annotated[
+        list[Path] | None,
+        typer.Option(help="A checkpoint kept elsewhere that the log must agree with; repeatable."),
+    ] = None,
+    archive: Annotated[
+        Path | None, typer.Option("--archive", help="Folder of archived entries, to read too.")
+    ] = None,
+    allow_archived: Annotated[
+        bool,
+        typer.Option(
+            "--allow-archived",
+            help="Without --archive: verify the rest, and leave archived entries unread.",
+        ),
+    ] = False,
+    save_checkpoint: Annotated[
+        Path | None, typer.Option(help="Write the verified checkpoint here, for the next time.")
+    ] = None,
+    key: KeyOption = None,
+    url: UrlOption = None,
+    output: OutputOption = Format.table,
+) -> None:
+    """Read the whole log, hash it anew, hold it against all that was signed; exit 1 if tampered."""
+    layout = Layout.from_env()
+    trusted = load_public_key(key or layout.home / "trust" / "ledger.pub")
+    if export is not None:
+        others = (since_checkpoint, known_checkpoint, archive, allow_archived, save_checkpoint, url)
+        if any(others):
+            raise UnusableInput("--export verifies a file alone; leave the other options out")
+        _verify_export(export, trusted, output)
+        return
+    if archive is not None and allow_archived:
+        raise UnusableInput("--archive reads archived entries, --allow-archived leaves them unread")
+    if archive is not None and not archive.is_dir():
+        raise UnusableInput(f"{archive} is no folder")
+    saved = [Saved(str(p), load_checkpoint(p, trusted)) for p in known_checkpoint or ()]
+    since = (
+        Saved(str(since_checkpoint), load_checkpoint(since_checkpoint, trusted))
+        if since_checkpoint
+        else None
+    )
+    with _client(url, layout) as client:
+        report = verify_log(
+            client,
+            trusted,
+            since=since,
+            known=saved,
+            archive=archive,
+            allow_archived=allow_archived,
+            say=note,
+        )
+    _print_report(report, output)
+    if report.verified and save_checkpoint:
+        write_whole(save_checkpoint, report.note.encode())
+        ok(f"the verified checkpoint is in {escape(str(save_checkpoint))}; keep it elsewhere")
+    elif save_checkpoint:
+        warn("not verified: no checkpoint was saved")
+    if report.findings:
+        raise typer.Exit(exit_codes.FINDING)
+    if report.unseen:
+        raise typer.Exit(exit_codes.COULD_NOT_TELL)
+
+
+@app.command("export")
+def export_entries(
+    tenant: Annotated[str, typer.Option("--tenant", help="Whose entries.")],
+    since: Annotated[str, typer.Option("--since", help="A time, or an age: 7d, 36h.")],
+    out: Annotated[Path, typer.Option("--out", help="The file to write.")],
+    until: Annotated[str | None, typer.Option("--until", help="A time, or an age.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")] = False,
+    key: KeyOption = None,
+    url: UrlOption = None,
+    output: OutputOption = Format.table,
+) -> None:
+    """Write a tenant's entries with their proofs to one file that verifies offline."""
+    layout = Layout.from_env()
+    _require_new(out, force=force)
+    now = datetime.now(UTC)
+    trusted = load_public_key(key or layout.home / "trust" / "ledger.pub")
+    with _client(url, layout) as client:
+        raw, found = export_tenant(
+            client,
+            trusted,
+            tenant=tenant,
+            since=moment(since, now),
+            until=moment(until, now) if until else "",
+        )
+        archived = client.archives()
+    if archived:
+        warn(
+            f"entries 0 to {archived[-1].last_index} have left the database as files; "
+            "what of the tenant is in them is not in this export"
+        )
+    _write(out, raw, found, output)
+
+
+@app.command("prove")
+def prove_event(
+    event: Annotated[str, typer.Argument(help="An event's id, or an index of the log.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", help="The file to write; default: standard output.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")] = False,
+    key: KeyOption = None,
+    url: UrlOption = None,
+    output: OutputOption = Format.table,
+) -> None:
+    """Prove that one event is in the log; the file verifies offline, like an export."""
+    layout = Layout.from_env()
+    if out is not None:
+        _require_new(out, force=force)
+    trusted = load_public_key(key or layout.home / "trust" / "ledger.pub")
+    with _client(url, layout) as client:
+        raw, found = prove(client, trusted, event)
+    if out is not None:
+        _write(out, raw, found, output)
+        return
+    sys.stdout.write(raw.decode())
+    ok(f"entry {found.leaves[0]['index']} is in the log of {found.region}")
+
+
+@app.command()
+def archive(
+    older_than: Annotated[int, typer.Option("--older-than", min=1, help="Days.")],
+    to: Annotated[Path, typer.Option("--to", help="The folder for the files.")],
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    env: Annotated[str, typer.Option("--env", help="Where the platform runs: local.")] = "local",
+    output: OutputOption = Format.table,
+) -> None:
+    """Move whole old months of the ledger out of the database into files; their rows go."""
+    environment = open_environment(env)
+    if not yes:
+        note(
+            f"Moves every month of the ledger that ended {older_than} days ago to "
+            f"{escape(str(to))}, verifies the files, and drops the rows. Keep the files: "
+            "nothing else holds those entries then."
+        )
+        if not sys.stdin.isatty():
+            raise UnusableInput("audit archive cannot ask here", hint="repeat with --yes")
+        if not typer.confirm("Move them?", err=True):
+            raise Declined("nothing was moved")
+    report = _run_service(*_specs(environment).archive(older_than, to.absolute()))
+    if output is Format.json:
+        emit_json(report)
+    for item in report["archived"]:
+        if output is Format.table:
+            line = f"{item['file']}  entries {item['first_index']} to {item['last_index']}"
+            stdout.print(line, markup=False)
+    if report["kept"]:
+        warn(escape(f"{report['kept']['partition']} stays: {report['kept']['reason']}"))
+    if any(not item["delivered_to"] for item in report["archived"]):
+        warn("no SIEM or file was ever configured: these entries are in the files alone")
+    ok(f"{len(report['archived'])} files written" if report["archived"] else "nothing to move")
+
+
+def _specs(environment: LocalEnvironment) -> Specs:
+    """How the service's commands are run here, with the ports that the platform runs on."""
+    if not environment.layout.secret("database.json").exists():
+        raise CouldNotTell(
+            f"the platform was never started here ({environment.layout.home})",
+            hint="start it: mcctl up",
+        )
+    port = urlsplit(environment.url).port or environment.layout.edge_port
+    layout = replace(environment.layout, edge_port=port)
+    return Specs(layout, database_urls(layout, os.environ.get("MC_DATABASE_URL") or None))
+
+
+def _run_service(argv: tuple[str, ...], variables: dict[str, str]) -> dict[str, Any]:
+    """Run the service's own command; its last line of output is a JSON report."""
+    done = subprocess.run(argv, env=variables, capture_output=True, text=True, check=False)
+    told = done.stderr.strip().splitlines()
+    if done.returncode == exit_codes.FINDING:
+        fail(escape("\n".join(told)))
+        raise typer.Exit(exit_codes.FINDING)
+    if done.returncode != 0:
+        kind = UnusableInput if done.returncode == exit_codes.USAGE else CouldNotTell
+        raise kind(f"nothing was moved: {told[0] if told else f'status {done.returncode}'}")
+    report: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
+    return report
+
+
+@contextmanager
+def _client(url: str | None, layout: Layout) -> Iterator[AuditClient]:
+    with AuditClient(url or layout.url, access_token(url, "AUDITOR")) as client:
+        yield client
+
+
+def _verify_export(path: Path, key: Any, output: Format) -> None:
+    try:
+        found = verify_export(read_bytes(path), key)
+    except ExportError as error:
+        if output is Format.json:
+            emit_json({"file": str(path), "verified": False, "reason": error.message})
+        fail(escape(f"{path} does not verify: {error.message}"))
+        raise typer.Exit(exit_codes.FINDING) from error
+    _print_export(path, found, output)
+    ok(f"{escape(str(path))} verifies")
+    note(_NOT_COMPLETE)
+
+
+def _require_new(out: Path, *, force: bool) -> None:
+    if out.exists() and not force:
+        raise UnusableInput(f"{out} exists", hint="--force replaces it")
+    if not out.absolute().parent.is_dir():
+        raise UnusableInput(f"{out.parent} is no folder")
+
+
+def _write(out: Path, raw: bytes, found: VerifiedExport, output: Format) -> None:
+    write_whole(out, raw)
+    _print_export(out, found, output)
+    if not found.leaves:
+        warn("no entry fits: the file is empty but for its checkpoint")
+    ok(f"{escape(str(out))} is written and verifies")
+    note(_NOT_COMPLETE)
+
+
+def _print_export(path: Path, found: VerifiedExport, output: Format) -> None:
+    if output is Format.json:
+        emit_json(
+            {
+                "file": str(path),
+                "verified": True,
+                "region": found.region,
+                "tenant": found.tenant,
+                "since": found.since,
+                "until": found.until,
+                "size": found.checkpoint.size,
+                "root": found.checkpoint.root.hex(),
+                "entries": len(found.leaves),
+                "complete": None,
+            }
+        )
+        return
+    about = f"tenant {found.tenant}" if found.tenant else "single events"
+    line = f"{path}  {about}  {len(found.leaves)} entries  log size {found.checkpoint.size}"
+    stdout.print(line, markup=False)
+
+
+def _print_report(report: Report, output: Format) -> None:
+    if output is Format.json:
+        emit_json({**asdict(report), "verified": report.verified})
+    else:
+        stdout.print(f"region       {report.region}", markup=False)
+        stdout.print(f"size         {report.size}", markup=False)
+        stdout.print(f"root         {report.root}", markup=False)
+        stdout.print(f"entries      {report.entries} read, from {report.first}", markup=False)
+        stdout.print(f"checkpoints  {report.checkpoints} held against it", markup=False)
+        for finding in report.findings:
+            stdout.print(f"{finding.kind:<12} {finding.message}", markup=False)
+        for reason in report.unseen:
+            stdout.print(f"not seen     {reason}", markup=False)
+    for notice in report.notices:
+        warn(escape(notice))
+    if output is Format.json:
+        for reason in report.unseen:
+            warn(escape(f"not seen: {reason}"))
+    if report.verified:
+        part = f", from entry {report.first} on" if report.first else ""
+        ok(f"the log of {escape(report.region)} verifies at size {report.size}{part}")
+    elif report.findings:
+        count = len(report.findings)
+        fail(f"the log does not verify: {count} finding{'s' if count != 1 else ''}")
+    else:
+        warn(
+            f"not verified: nothing wrong in the {report.entries} entries that were read, but not "
+            "all of the log was seen"
+        )

@@ -1,0 +1,232 @@
+"""`mcctl incident siem-failure`: the playbook for a SIEM that takes nothing.
+
+Exit 0: delivery works (again); 1: it still fails, or events are parked; 3: nobody could be asked.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from mc_contract.siem import DEFAULT_INDEX, SiemFormat
+from mc_ops.cli import exit_codes
+from mc_ops.cli.output import Format, OutputOption, emit_json, note, stdout
+from mc_ops.environments import Colour, Environment, State, open_environment
+from mc_ops.environments.local.keyring import siem_key
+from mc_ops.environments.local.layout import Layout, colour_of
+from mc_ops.errors import CouldNotTell, UnusableInput
+from mc_ops.incidents import (
+    BackupState,
+    Finding,
+    SiemFailure,
+    SiemTarget,
+    Status,
+    Verdict,
+    Watch,
+    look,
+)
+from mc_ops.preflight.processes import Running, environment_of
+
+app = typer.Typer(help="Run the playbook of an incident.", no_args_is_help=True)
+
+EnvOption = Annotated[str, typer.Option("--env", help="Where the platform runs: local.")]
+_READY_S = 60.0
+_CODES = {
+    Verdict.recovered: exit_codes.OK,
+    Verdict.events_parked: exit_codes.FINDING,
+    Verdict.still_failing: exit_codes.FINDING,
+    Verdict.could_not_tell: exit_codes.COULD_NOT_TELL,
+}
+_TRUE = ("1", "true", "yes", "on", "t", "y")  # as pydantic reads a bool
+_MARKS = {
+    Status.ok: ("✔", "green"),
+    Status.warning: ("▲", "yellow"),
+    Status.failed: ("✘", "red"),
+    Status.unknown: ("?", "yellow"),
+    Status.skipped: ("-", "dim"),
+}
+
+
+@app.callback()
+def _group() -> None:
+    """Run the playbook of an incident."""
+
+
+@app.command("siem-failure")
+def siem_failure(
+    timeout: Annotated[
+        float, typer.Option("--timeout", min=0, help="Seconds to watch for recovery; 0 looks once.")
+    ] = 60.0,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Enable the backup file where it is not, without asking.")
+    ] = False,
+    output: OutputOption = Format.table,
+    env: EnvOption = "local",
+) -> None:
+    """SIEM sink failure: reach, TLS, key, backup file, recovery. The key is never printed."""
+    environment = open_environment(env)
+    replicas = _replicas(environment)
+    target = _target(replicas)
+    table = output is Format.table
+    playbook = SiemFailure(
+        target=target,
+        backup=lambda: _backup(environment),
+        enable=_enabler(environment, replicas, yes=yes),
+        looked=lambda: look(_urls(environment)),
+    )
+    verdict = playbook.run(
+        timeout_s=timeout,
+        tell=_print_finding if table else _silent,
+        tell_watch=_print_watch if table else _silent,
+    )
+    if table:
+        stdout.print(f"verdict: {verdict.value}", style="bold", markup=False)
+    else:
+        told = {"incident": "siem-failure", "environment": env, "verdict": verdict.name}
+        emit_json({**told, **playbook.as_dict()})
+    raise typer.Exit(_CODES[verdict])
+
+
+def _silent(_: object) -> None:
+    """Tell nothing: the JSON at the end has it all."""
+
+
+def _print_finding(finding: Finding) -> None:
+    icon, colour = _MARKS[finding.status]
+    stdout.print(f"{icon} {finding.status:<8} {finding.step}", style=colour, markup=False)
+    stdout.print(f"    {finding.detail}", markup=False)
+    if finding.remedy:
+        stdout.print(f"    → {finding.remedy}", markup=False)
+
+
+def _print_watch(watch: Watch) -> None:
+    waiting = "?" if watch.backlog is None else _waiting(watch.backlog)
+    oldest = "" if not watch.oldest_s else f", the oldest for {watch.oldest_s:.0f} s"
+    note(escape(f"delivery: {watch.recovery}; {waiting}{oldest}; shipper: {watch.said}"))
+
+
+def _waiting(backlog: int) -> str:
+    return "1 event waits" if backlog == 1 else f"{backlog} events wait"
+
+
+# -- what the running platform says of itself -----------------------------------------------------
+
+
+def _replicas(environment: Environment) -> dict[str, Mapping[str, str]]:
+    """The environment variables of each replica that runs and may be read, by its name."""
+    found: dict[str, Mapping[str, str]] = {}
+    for process in environment.status().processes:
+        if process.state is not State.running or not process.pid or not colour_of(process.name):
+            continue
+        try:
+            found[process.name] = environment_of(Running(process.name, process.pid))
+        except CouldNotTell:
+            continue
+    return found
+
+
+def _urls(environment: Environment) -> list[str]:
+    return [instance.url for colour in Colour for instance in environment.instances(colour)]
+
+
+def _target(replicas: Mapping[str, Mapping[str, str]]) -> SiemTarget | None:
+    """As a running replica has it; else as this shell has it; else this machine's own receiver."""
+    for settings in (*replicas.values(), os.environ):
+        if settings.get("AUDIT_SIEM_URL"):
+            return _read_target(settings)
+    layout = Layout.from_env()
+    if not layout.secret("siem.key").exists():
+        return None
+    return SiemTarget(url=f"{layout.url_of('siem')}/ingest", key=siem_key(layout))
+
+
+def _read_target(settings: Mapping[str, str]) -> SiemTarget:
+    told = settings.get("AUDIT_SIEM_FORMAT") or SiemFormat.ocsf.value
+    try:
+        siem_format = SiemFormat(told)
+    except ValueError:
+        known = ", ".join(SiemFormat)
+        raise UnusableInput("AUDIT_SIEM_FORMAT is not known", hint=f"known: {known}") from None
+    ca_file = settings.get("AUDIT_SIEM_CA_FILE")
+    return SiemTarget(
+        url=settings["AUDIT_SIEM_URL"],
+        key=settings.get("AUDIT_SIEM_KEY", ""),
+        siem_format=siem_format,
+        index=settings.get("AUDIT_SIEM_INDEX") or DEFAULT_INDEX,
+        ca_file=Path(ca_file) if ca_file else None,
+        insecure=_is_true(settings.get("AUDIT_SIEM_INSECURE")),
+        hec_ack_required=settings.get("AUDIT_SIEM_HEC_ACK", "required") != "off",
+    )
+
+
+def _is_true(value: str | None) -> bool:
+    return (value or "").lower() in _TRUE
+
+
+def _backup(environment: Environment) -> BackupState | None:
+    replicas = _replicas(environment)
+    enabled = {name: _is_true(has.get("AUDIT_FILE_ENABLED")) for name, has in replicas.items()}
+    paths = {has["AUDIT_FILE_PATH"] for has in replicas.values() if has.get("AUDIT_FILE_PATH")}
+    return BackupState(enabled, frozenset(paths))
+
+
+# -- the one change -------------------------------------------------------------------------------
+
+
+def _enabler(
+    environment: Environment, replicas: Mapping[str, Mapping[str, str]], *, yes: bool
+) -> Callable[[], None] | None:
+    """What enables the file, where that was agreed to; is asked only when there is need."""
+    needed = not all(_is_true(has.get("AUDIT_FILE_ENABLED")) for has in replicas.values())
+    if needed and (yes or _agrees(environment)):
+        return lambda: _enable(environment)
+    return None
+
+
+def _agrees(environment: Environment) -> bool:
+    if not sys.stdin.isatty():
+        return False  # the finding says to repeat with --yes
+    note(_plan(environment))
+    return typer.confirm("Enable the backup file?", err=True)
+
+
+def _plan(environment: Environment) -> str:
+    active = environment.active_colour()
+    other = active.other.value if active else "the other colour"
+    return (
+        f"The backup file is off. To enable it without an interruption, {other} is started with "
+        f"it, takes over, and {active or 'the old one'} is stopped."
+    )
+
+
+def _enable(environment: Environment) -> None:
+    """Start the other colour with the file, let it take over, and stop the one without.
+
+    Raises:
+        UnusableInput: the other colour is in use: somebody's canary or cutover is under way.
+        CouldNotTell, Finding: it did not come up; the old colour still serves.
+    """
+    active = environment.active_colour()
+    if active is None:
+        raise CouldNotTell("nothing serves", hint="AUDIT_FILE_ENABLED=true mcctl up")
+    if environment.instances(active.other):
+        raise UnusableInput(
+            f"{active.other} runs already, so it cannot be used to take over",
+            hint=f"mcctl scale agent-workbench --colour {active.other} --replicas 0, then repeat",
+        )
+    # Replicas inherit this process's environment; the path has a default.
+    os.environ["AUDIT_FILE_ENABLED"] = "true"
+    environment.scale(active.other, max(1, len(environment.instances(active))))
+    environment.wait_ready(active.other, _READY_S)
+    environment.switch(active.other)
+    environment.scale(active, 0)
+    note(
+        f"{active.other} serves with the backup file; take AUDIT_FILE_ENABLED=false out of your "
+        "environment, or the next `mcctl up` disables it again"
+    )

@@ -1,0 +1,25 @@
+"""Incident playbooks that `mcctl` runs: what to look at, in which order, and what to do about it.
+
+    findings = probe_siem(SiemTarget(url="https://siem.example/ingest", key="..."))
+
+Looking changes nothing; what a playbook changes, it is given as a callable by `mc_ops.cli`, which
+asks first. Keys are shown to the SIEM and to nobody else: a finding says whether one is set.
+"""
+
+from mc_ops.incidents.finding import Finding, Status
+from mc_ops.incidents.siem_failure import BackupState, SiemFailure, Verdict
+from mc_ops.incidents.siem_probe import SiemTarget, probe_siem
+from mc_ops.incidents.siem_recovery import Recovery, Watch, look
+
+__all__ = [
+    "BackupState",
+    "Finding",
+    "Recovery",
+    "SiemFailure",
+    "SiemTarget",
+    "Status",
+    "Verdict",
+    "Watch",
+    "look",
+    "probe_siem",
+]

@@ -1,0 +1,196 @@
+"""`mcctl incident siem-failure`: exit codes, what it reads of a running replica, what it changes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+from typer.testing import CliRunner
+
+from mc_ops.cli import incident
+from mc_ops.environments import Colour, EnvironmentStatus, Instance, ProcessStatus, State, Switch
+from mc_ops.incidents import Recovery, Watch
+
+KEY = "the-secret-key-itself"
+SIEM = {"AUDIT_SIEM_URL": "http://127.0.0.1:1/ingest", "AUDIT_SIEM_KEY": KEY}
+
+
+class FakeEnvironment:
+    """Replicas that are idle processes with the settings that a real one would have."""
+
+    name = "fake"
+    url = "http://127.0.0.1:1"
+
+    def __init__(self):
+        self.active, self.processes, self.calls = Colour.blue, {}, []
+
+    def start(self, name, **settings):
+        env = {"PATH": os.environ["PATH"], **SIEM, **settings}
+        argv = [sys.executable, "-c", "input()"]
+        self.processes[name] = subprocess.Popen(argv, env=env, stdin=subprocess.PIPE)
+
+    def stop(self, name):
+        process = self.processes.pop(name)
+        process.stdin.close()
+        process.wait(10)
+
+    def status(self):
+        return EnvironmentStatus(
+            tuple(
+                ProcessStatus(name, State.running, process.pid, 1, 1.0, "ok")
+                for name, process in self.processes.items()
+            ),
+            self.active,
+            self.url,
+        )
+
+    def instances(self, colour):
+        names = [name for name in self.processes if name.startswith(colour.value)]
+        return tuple(Instance(name, colour, self.url) for name in names)
+
+    def active_colour(self):
+        return self.active
+
+    def scale(self, colour, replicas):
+        self.calls.append(("scale", colour, replicas))
+        for instance in self.instances(colour)[replicas:]:
+            self.stop(instance.name)
+        for number in range(len(self.instances(colour)), replicas):
+            inherited = {"AUDIT_FILE_ENABLED": os.environ["AUDIT_FILE_ENABLED"]}
+            self.start(f"{colour}-{number + 1}", AUDIT_FILE_PATH="/x/audit.jsonl", **inherited)
+
+    def wait_ready(self, colour, timeout_s):
+        self.calls.append(("wait_ready", colour))
+        return self.instances(colour)
+
+    def switch(self, colour):
+        self.calls.append(("switch", colour))
+        before, self.active = self.active, colour
+        return Switch(before, colour, changed=True)
+
+
+@pytest.fixture
+def environment(monkeypatch):
+    made = FakeEnvironment()
+    monkeypatch.setattr(incident, "open_environment", lambda _: made)
+    for name in (*SIEM, "AUDIT_SIEM_FORMAT"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AUDIT_FILE_ENABLED", "false")
+    yield made
+    for name in list(made.processes):
+        made.stop(name)
+
+
+@pytest.fixture
+def delivery(monkeypatch):
+    """Sets what the replicas say of delivery."""
+
+    def say(recovery, parked=0):
+        watch = Watch(recovery, 3, 1.0, "said", parked)
+        monkeypatch.setattr(incident, "look", lambda _: watch)
+
+    return say
+
+
+def run(*arguments):
+    result = CliRunner().invoke(incident.app, ["siem-failure", "--timeout", "0", *arguments])
+    assert KEY not in result.output
+    return result
+
+
+@pytest.mark.parametrize(
+    ("recovery", "code"),
+    [
+        (Recovery.recovered, 0),
+        (Recovery.failing, 1),
+        (Recovery.draining, 1),
+        (Recovery.unknown, 3),
+    ],
+)
+def test_the_exit_code_is_the_verdict(environment, delivery, recovery, code):
+    """0 recovered, 1 still failing, 3 could not tell; in JSON and as a table."""
+    environment.start("blue-1", AUDIT_FILE_ENABLED="true", AUDIT_FILE_PATH="/x/audit.jsonl")
+    delivery(recovery)
+    assert run().exit_code == code
+    result = run("--output", "json")
+    assert result.exit_code == code
+    told = json.loads(result.stdout)
+    assert told["schema_version"] == 1
+    assert told["delivery"]["recovery"] == recovery.value
+    steps = {finding["step"]: finding for finding in told["findings"]}
+    assert steps["settings"]["detail"] == "format ocsf to 127.0.0.1:1, key set"
+    assert steps["tcp"]["status"] == "failed"
+    assert steps["backup"]["detail"] == "enabled on every replica: /x/audit.jsonl"
+    assert environment.calls == []
+
+
+def test_parked_events_are_a_finding_of_a_delivery_that_works(environment, delivery):
+    """Exit 1, how many there are, and where to look; in JSON and as a table."""
+    environment.start("blue-1", AUDIT_FILE_ENABLED="true")
+    delivery(Recovery.recovered, parked=2)
+    result = run()
+    assert result.exit_code == 1
+    assert "2 events are parked" in result.stdout
+    assert "mc.delivery_parked" in result.stdout
+    assert "verdict: events parked" in result.stdout
+    told = json.loads(run("--output", "json").stdout)
+    assert told["verdict"] == "events_parked"
+    assert told["delivery"]["parked_events"] == 2
+
+
+def test_nothing_is_changed_without_leave(environment, delivery):
+    """Without a terminal and without --yes the file is only reported as missing."""
+    environment.start("blue-1", AUDIT_FILE_ENABLED="false")
+    delivery(Recovery.failing)
+    result = run()
+    assert "repeat with --yes" in result.stdout
+    assert environment.calls == []
+
+
+def test_the_other_colour_takes_over_with_the_file(environment, delivery):
+    """As many replicas of the other colour start with it, serve, and only then the old ones stop."""
+    environment.start("blue-1", AUDIT_FILE_ENABLED="false")
+    environment.start("blue-2", AUDIT_FILE_ENABLED="false")
+    delivery(Recovery.recovered)
+    result = run("--yes", "--output", "json")
+    assert environment.calls == [
+        ("scale", Colour.green, 2),
+        ("wait_ready", Colour.green),
+        ("switch", Colour.green),
+        ("scale", Colour.blue, 0),
+    ]
+    assert sorted(environment.processes) == ["green-1", "green-2"]
+    [backup] = [f for f in json.loads(result.stdout)["findings"] if f["step"] == "backup"]
+    assert backup["status"] == "ok"
+
+
+def test_a_colour_that_is_in_use_is_not_taken(environment, delivery):
+    """Somebody's canary runs there: nothing is changed, and the finding says how to free it."""
+    environment.start("blue-1", AUDIT_FILE_ENABLED="false")
+    environment.start("green-1", AUDIT_FILE_ENABLED="false")
+    delivery(Recovery.failing)
+    result = run("--yes")
+    assert "green runs already" in result.stdout
+    assert environment.calls == []
+
+
+def test_an_unknown_format_is_unusable_input(environment, delivery):
+    """The replica would not have started with it either."""
+    environment.start("blue-1", AUDIT_SIEM_FORMAT="xml")
+    delivery(Recovery.failing)
+    result = run()
+    assert result.exception.message == "AUDIT_SIEM_FORMAT is not known"
+
+
+def test_the_shell_says_where_the_siem_is_when_nothing_runs(environment, delivery, monkeypatch):
+    """Without a replica the settings of this shell are probed; delivery cannot be told."""
+    for name, value in SIEM.items():
+        monkeypatch.setenv(name, value)
+    delivery(Recovery.unknown)
+    result = run("--output", "json")
+    assert result.exit_code == 3
+    steps = [finding["step"] for finding in json.loads(result.stdout)["findings"]]
+    assert steps == ["settings", "dns", "tcp", "backup", "parked"]
