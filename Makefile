@@ -7,6 +7,8 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 MINUTES ?= 1
 REPLICAS ?=
+KILLS ?= 200
+OUTAGE ?= 300
 FAULT ?=
 
 help: ## list the targets
@@ -34,8 +36,9 @@ run: setup ## start the platform and run Day-0 on it (MINUTES=1 REPLICAS=1 FAULT
 down: setup ## stop everything that `make run` started
 	@$(BIN)/mcctl down
 
-test: setup ## run the tests
-	$(BIN)/python -m pytest -q
+test: setup ## run the tests: journeys alone, for they are timed by real processes; the rest in parallel
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile tests --ignore tests/journeys
+	$(BIN)/python -m pytest -q tests/journeys
 
 lint: setup ## ruff: format and rules
 	$(BIN)/ruff format --check .
@@ -49,8 +52,16 @@ contracts: setup ## import directions
 
 check: test lint types contracts ## what CI runs
 
-bench: setup ## governed gateway beside a plain a2a-sdk server, as ratios
+crash-test: setup ## kill -9 at random under load, then account for every request (KILLS=200)
+	@$(BIN)/python -m tests.crash --kills $(KILLS)
+
+outage-test: setup ## the SIEM down under load, and back: nothing lost (OUTAGE=300 seconds)
+	@$(BIN)/python -m tests.crash --kills 0 --outage $(OUTAGE)
+
+bench: setup ## gateway, journal, operations and delivery beside their peers, as ratios
 	$(BIN)/python benchmarks/gateway.py
+	$(BIN)/python benchmarks/durability.py
+	$(BIN)/python benchmarks/delivery.py
 
 lock: ## resolve dependencies anew into requirements.lock (hashes, no registry host)
 	$(PYTHON) -m venv .venv-lock
@@ -59,4 +70,4 @@ lock: ## resolve dependencies anew into requirements.lock (hashes, no registry h
 		--no-emit-index-url --no-annotate --no-header --all-extras pyproject.toml -o requirements.lock
 	rm -rf .venv-lock
 
-.PHONY: help setup run down test lint types contracts check bench lock
+.PHONY: help setup run down test lint types contracts check crash-test outage-test bench lock
