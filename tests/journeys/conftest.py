@@ -10,6 +10,7 @@ import sys
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -71,7 +72,7 @@ class Platform:
             env={**self.env, **more},
             capture_output=True,
             text=True,
-            timeout=400,
+            timeout=600,
         )
         if check and done.returncode != 0:
             raise AssertionError(
@@ -182,9 +183,8 @@ class Platform:
         ]
 
 
-@pytest.fixture(scope="session")
-def start_platform(free_port_block: Callable[[], int]) -> Iterator[Callable[..., Platform]]:
-    """Starts platforms of their own; all are stopped and removed at the end."""
+@contextmanager
+def _platforms(free_port_block: Callable[[], int]) -> Iterator[Callable[..., Platform]]:
     started: list[Platform] = []
 
     def start(*args: str, **env: str) -> Platform:
@@ -196,13 +196,23 @@ def start_platform(free_port_block: Callable[[], int]) -> Iterator[Callable[...,
         platform.mcctl("up", *args)
         return platform
 
-    yield start
-    for platform in started:
-        platform.mcctl("down", check=False)
-        shutil.rmtree(platform.home, ignore_errors=True)
+    try:
+        yield start
+    finally:
+        for platform in started:
+            platform.mcctl("down", check=False)
+            shutil.rmtree(platform.home, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def start_platform(free_port_block: Callable[[], int]) -> Iterator[Callable[..., Platform]]:
+    """Starts platforms of their own; all are stopped and removed when the module is done."""
+    with _platforms(free_port_block) as start:
+        yield start
 
 
 @pytest.fixture(scope="session")
-def platform(start_platform: Callable[..., Platform]) -> Platform:
+def platform(free_port_block: Callable[[], int]) -> Iterator[Platform]:
     """The shared platform; a test that breaks it mends it."""
-    return start_platform()
+    with _platforms(free_port_block) as start:
+        yield start()

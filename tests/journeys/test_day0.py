@@ -7,6 +7,7 @@ window belong to `make run`, not to a test.
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -42,11 +43,16 @@ def day0_platform(start_platform, workspace):
 
 
 def _day0(platform, **parameters):
+    """A run; resumed as its own last line says where a busy machine left it unable to tell."""
     settings = [f"--set={name}={value}" for name, value in parameters.items()]
-    return platform.mcctl(
-        "runbook", "run", "day-0", "--env", "local", "--minutes", MINUTES, "--yes", *settings,
-        check=False,
-    )  # fmt: skip
+    arguments = ["--env", "local", "--minutes", MINUTES, "--yes", *settings]
+    for _ in range(3):
+        done = platform.mcctl("runbook", "run", "day-0", *arguments, check=False)
+        spoiled = re.search(r"could not tell[^$]*day-0 --resume (\S+)", done.stderr)
+        if done.returncode == 0 or spoiled is None:
+            break
+        arguments = ["--resume", spoiled[1], "--yes"]
+    return done
 
 
 def _active(platform):
@@ -62,7 +68,7 @@ def _evidence(workspace):
     return pack
 
 
-@pytest.mark.timeout(420)
+@pytest.mark.timeout(1200)
 def test_promote_cuts_over_with_a_tag_and_evidence_that_verifies(day0_platform, workspace):
     """A candidate that is no worse serves at the end; the pack verifies; nothing was pushed."""
     done = _day0(day0_platform)
@@ -114,7 +120,7 @@ def test_too_few_minutes_end_before_anything_is_begun(day0_platform):
     assert "--resume" not in done.stderr
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(1200)
 @pytest.mark.parametrize("fault", ["slow=2", "errors=0.05"])
 def test_hold_stops_before_the_cutover(day0_platform, workspace, fault):
     """A candidate twice as slow, or failing 5 %, is held: exit 1, the old colour serves on.

@@ -29,7 +29,7 @@ def test_health_by_curl_and_jq(platform):
     assert health["colour"] == "blue"
     assert health["region"] == "local-1"
     assert {name: d["state"] for name, d in health["dependencies"].items()} == dict.fromkeys(
-        ("postgres", "policy", "operations", "siem", "agents"), "ok"
+        ("postgres", "ledger", "policy", "operations", "siem", "agents"), "ok"
     )
 
 

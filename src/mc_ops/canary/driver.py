@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from mc_contract.judgement import EarlyHold
 
 TIMEOUT_S = 5.0
+TIMEOUT = "timeout"
 # Below what servers keep an idle connection for: a request on a connection that the server is
 # just closing would count as an error of its side.
 _KEEP_ALIVE_S = 4.0
@@ -79,7 +80,11 @@ def open_session(token: str) -> aiohttp.ClientSession:
 
 
 class PairDriver:
-    """Sends one load over one session; `stop` ends it early, after which samples remain usable."""
+    """Sends one load over one session; `stop` ends it early, after which samples remain usable.
+
+    Attributes:
+        rate: Pairs a second; the load's, until somebody finds that it is too high.
+    """
 
     def __init__(
         self, session: aiohttp.ClientSession, load: Load, rng: random.Random, watch: EarlyHold
@@ -98,6 +103,12 @@ class PairDriver:
         self._done = 0  # pairs whose both requests, and all before them, have ended
         self._stopped = asyncio.Event()
         self._why = "horizon"
+        self.rate = load.rate
+
+    @property
+    def stopped(self) -> bool:
+        """Whether somebody stopped it."""
+        return self._stopped.is_set()
 
     def stop(self, why: str) -> None:
         """Send nothing more; the first reason given stands."""
@@ -105,12 +116,35 @@ class PairDriver:
             self._why = why
             self._stopped.set()
 
-    async def warm_up(self, pairs: int) -> None:
-        """Open connections and warm caches with pairs that nobody measures."""
-        start = asyncio.get_running_loop().time() + _LEAD_S
-        await self._send(start, pairs, self._ask)
-        for counter in self._failures:
-            counter.clear()
+    async def warm_up(self, pairs: int) -> NDArray[np.float64]:
+        """Open connections and warm caches with pairs that nobody measures.
+
+        Returns:
+            The baseline's latencies, shape (pairs,), seconds in order of sending; infinite where
+            it did not answer in time, NaN where it failed otherwise or was not asked.
+        """
+        latency_s = np.full((2, pairs), np.nan)
+
+        async def ask(side: int, at: int, due: float) -> None:
+            latency_s[side, at] = await self._unmeasured(side, at, due)
+
+        await self._send(asyncio.get_running_loop().time() + _LEAD_S, pairs, ask)
+        baseline: NDArray[np.float64] = latency_s[0]
+        return baseline
+
+    async def ask_alone(self, count: int) -> NDArray[np.float64]:
+        """The baseline's latencies, shape (count,), each request sent when the last has ended."""
+        loop = asyncio.get_running_loop()
+        latency_s = np.full(count, np.nan)
+        for at in range(count):
+            latency_s[at] = await self._unmeasured(0, at, loop.time())
+            if self.stopped or not np.isfinite(latency_s[at]):
+                break  # the measurement will tell what is wrong with it
+        return latency_s
+
+    async def _unmeasured(self, side: int, at: int, due: float) -> float:
+        latency, failure = await self._ask(side, at, due)
+        return math.inf if failure == TIMEOUT else latency
 
     async def run(self, look_every: int, progress: Progress) -> Sampled:
         """Send all pairs, or until the watch holds or `stop` is called.
@@ -140,7 +174,7 @@ class PairDriver:
     ) -> None:
         """Start every request at its time, whatever became of those before it."""
         loop = asyncio.get_running_loop()
-        half = 0.5 / self._load.rate
+        half = 0.5 / self.rate
         running: set[asyncio.Task[object]] = set()
         for at in range(pairs):
             first = self._rng.getrandbits(1)
@@ -168,13 +202,15 @@ class PairDriver:
 
     async def _measure(self, side: int, at: int, due: float) -> None:
         self._lateness.append(asyncio.get_running_loop().time() - due)
-        latency = await self._ask(side, at, due)
+        latency, failure = await self._ask(side, at, due)
+        if failure:
+            self._failures[side][failure] += 1
         # Microseconds, as the files have them: the verdict from the files must be this one.
         self._latency[side, at] = round(latency, 6)
         self._finished[side, at] = True
 
-    async def _ask(self, side: int, at: int, due: float) -> float:
-        """Seconds from the intended start to the answer's last byte; NaN when it failed."""
+    async def _ask(self, side: int, at: int, due: float) -> tuple[float, str]:
+        """Seconds from the intended start to the answer's last byte, or NaN and what failed."""
         urls = self._sides[side]
         try:
             async with self._session.post(
@@ -184,13 +220,10 @@ class PairDriver:
                 latency = asyncio.get_running_loop().time() - due
                 failure = exchange.failure_of(answer.status, body)
         except TimeoutError:
-            failure = "timeout"
+            failure = TIMEOUT
         except (aiohttp.ClientError, OSError) as error:
             failure = f"connection {type(error).__name__}"
-        if failure:
-            self._failures[side][failure] += 1
-            return math.nan
-        return latency
+        return (math.nan, failure) if failure else (latency, "")
 
     def _count_done(self) -> None:
         while self._done < self._load.pairs and self._finished[:, self._done].all():
@@ -200,7 +233,7 @@ class PairDriver:
         """Let the watch look whenever another step of pairs is complete."""
         looked = 0
         while not self._stopped.is_set():
-            await asyncio.sleep(look_every / self._load.rate / 2)
+            await asyncio.sleep(look_every / self.rate / 2)
             self._count_done()
             if self._done < looked + look_every:
                 continue

@@ -3,7 +3,7 @@
 1. Smoke check of every instance: a baseline that fails it leaves nothing to compare with
    (could not tell); a candidate that fails it is held; one that cannot be reached at all is
    could not tell, since no sample of it exists.
-2. Warm-up that nobody measures.
+2. Warm-up that nobody measures, at a rate that the baseline keeps up with.
 3. Pairs, watched: HOLD ends the run early.
 4. The verdict, by `mc_contract.judgement` from the samples alone; files written.
 
@@ -18,7 +18,7 @@ import random
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -29,11 +29,12 @@ import numpy as np
 from mc_contract.judgement import EarlyHold, Samples, is_failing, judge, look_every
 from mc_ops.canary import files, smoke
 from mc_ops.canary.driver import Load, PairDriver, Progress, Sampled, open_session
+from mc_ops.canary.pace import settle
 from mc_ops.canary.plan import TENANT, TOKEN_ENV, Plan
 from mc_ops.errors import CouldNotTell, Declined, NotAllowed
 
-_WARM_UP_S = 5.0
-_WARM_UP_SHARE = 10  # at most a tenth of the planned pairs
+Slowed = Callable[[float], None]
+"""Told the pairs a second that the run goes on with, when they are fewer than asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +47,13 @@ class CanaryResult:
 
 
 def run_canary(
-    plan: Plan, *, token: str, out_dir: Path, progress: Progress, token_source: str = ""
+    plan: Plan,
+    *,
+    token: str,
+    out_dir: Path,
+    progress: Progress,
+    slowed: Slowed | None = None,
+    token_source: str = "",
 ) -> CanaryResult:
     """Run the canary and write its files; blocks until the verdict falls.
 
@@ -57,19 +64,27 @@ def run_canary(
             to be sent or the verdict falls before that.
         token_source: Where the token is from, for the hint when it is refused.
         progress: See `PairDriver.run`.
+        slowed: Called before the first measured pair, if the baseline cannot keep up with the
+            plan's rate: the pairs stay as many, the run takes longer.
 
     Raises:
-        CouldNotTell: The baseline is down, the candidate was never reached, or the run is void.
+        CouldNotTell: The baseline is down or too slow for any rate, the candidate was never
+            reached, or the run is void.
         NotAllowed: The baseline refuses the token.
         Declined: Interrupted; what was sampled is written.
         UnusableInput: The folder cannot be used.
     """
     files.check_out_dir(out_dir)
-    return asyncio.run(_run(plan, token, out_dir, progress, token_source))
+    return asyncio.run(_run(plan, token, out_dir, progress, slowed, token_source))
 
 
 async def _run(
-    plan: Plan, token: str, out_dir: Path, progress: Progress, token_source: str
+    plan: Plan,
+    token: str,
+    out_dir: Path,
+    progress: Progress,
+    slowed: Slowed | None,
+    token_source: str,
 ) -> CanaryResult:
     started_at = datetime.now(UTC)
     load = Load(plan.baseline, plan.candidate, pairs=plan.pairs, rate=plan.rate)
@@ -87,7 +102,17 @@ async def _run(
             EarlyHold(plan.margin, plan.pairs),
         )
         with _stop_on_signal(driver):
-            await driver.warm_up(min(round(_WARM_UP_S * plan.rate), plan.pairs // _WARM_UP_SHARE))
+            kept_up = await settle(driver, plan.pairs)
+            if not kept_up:
+                raise CouldNotTell(
+                    f"the baseline does not keep up with {driver.rate:g} pairs/s, "
+                    f"and {plan.rate:g} were asked for",
+                    hint="the machine is full, or the baseline is slow: mcctl status",
+                )
+            if driver.rate != plan.rate:
+                plan = replace(plan, rate=driver.rate)
+                if slowed is not None:
+                    slowed(plan.rate)
             sampled = await driver.run(look_every(plan.pairs), progress)
     return conclude(plan, sampled, started_at, out_dir)
 

@@ -67,7 +67,12 @@ def run(
         list[str], typer.Option(help="URL of the candidate; repeat for several instances.")
     ],
     minutes: Annotated[float, typer.Option(help="How long to send; may be a fraction.")],
-    rate: Annotated[float, typer.Option(help="Request pairs a second.")] = DEFAULT_RATE,
+    rate: Annotated[
+        float,
+        typer.Option(
+            help="Request pairs a second at most; lowered if the baseline cannot keep up."
+        ),
+    ] = DEFAULT_RATE,
     margin: Annotated[
         float | None,
         typer.Option(
@@ -90,6 +95,10 @@ def run(
         token=token,
         out_dir=folder,
         progress=_Progress(),
+        slowed=lambda pace: note(
+            f"canary: the baseline does not keep up with {planned.rate:g} pairs/s; going on with "
+            f"{pace:g}/s, which takes {planned.pairs / pace:.0f} s"
+        ),
         token_source=token_source(os.environ),
     )
     _show(result.verdict, output, folder=folder)

@@ -10,7 +10,7 @@ import asyncio
 import random
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -31,12 +31,14 @@ class FakeEdge:
     die_after: int = 0  # questions after which connections are dropped; 0: never
     probe_outcome: str = "compensated"
     probe_polls: int = 0  # GetTask calls until the probe has ended
+    one_at_a_time: bool = False  # questions wait for one another, as at a full machine
     card_status: int = 200
     token: str = TOKEN
     url: str = ""
     questions: list[dict[str, Any]] = field(default_factory=list)
     probes: int = 0
     answered: threading.Event = field(default_factory=threading.Event)
+    _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
     _rng: random.Random = field(default_factory=lambda: random.Random(7))
 
     async def card(self, _request: web.Request) -> web.Response:
@@ -64,7 +66,8 @@ class FakeEdge:
             assert request.transport is not None
             request.transport.close()
             return web.Response()
-        await asyncio.sleep(self.latency_s + self._rng.random() * self.spread_s)
+        async with self._turn if self.one_at_a_time else nullcontext():
+            await asyncio.sleep(self.latency_s + self._rng.random() * self.spread_s)
         if self.error_every and number % self.error_every == 0:
             return await self._failure(call)
         return self._answer(call, {"id": "t", "status": {"state": "TASK_STATE_COMPLETED"}})

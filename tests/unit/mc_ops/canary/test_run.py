@@ -92,6 +92,21 @@ def test_run_baseline_dying_could_not_tell(edge: Edge, tmp_path: Path) -> None:
     assert json.loads((tmp_path / "verdict.json").read_text())["verdict"] == "HOLD"
 
 
+def test_run_full_machine_goes_on_slower(edge: Edge, tmp_path: Path) -> None:
+    """A baseline that cannot keep up gets fewer pairs a second, as many in all, and it is told."""
+    base, cand = edge(latency_s=0.01, one_at_a_time=True), edge()
+    plan = make_plan([base.url], [cand.url], minutes=0.025, rate=400.0, margin=1.0)
+    told: list[float] = []
+    result = run_canary(
+        plan, token=TOKEN, out_dir=tmp_path, progress=lambda *_: None, slowed=told.append
+    )
+    assert result.verdict["failures"] == {"baseline": {}, "candidate": {}}
+    assert told == [result.verdict["parameters"]["rate_pairs_per_s"]]
+    assert told[0] < 400.0
+    if result.verdict["stopped"] == "horizon":
+        assert result.verdict["baseline"]["n"] == plan.pairs == 600
+
+
 def test_run_unreachable_side_could_not_tell(edge: Edge, tmp_path: Path) -> None:
     """A side that never answered is could-not-tell, naming the side."""
     up, down = edge(), "http://127.0.0.1:9"
