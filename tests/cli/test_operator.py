@@ -479,9 +479,14 @@ def test_the_token_comes_from_a_file_and_is_never_shown(shell: Shell) -> None:
 def test_the_local_platforms_token_goes_to_the_local_platform_only(shell: Shell) -> None:
     """Without MC_TOKEN_FILE another service gets nothing; here the operator's own is used."""
     del shell.env["MC_TOKEN_FILE"]
-    done = shell.run("autonomy", "status", "--url", "https://elsewhere.example", url=False)
-    assert done.returncode == 4
-    assert "MC_TOKEN_FILE" in done.stderr
+    for elsewhere in (
+        "https://elsewhere.example",
+        "http://127.0.0.1:8080@elsewhere.example",
+        "http://127.0.0.1.elsewhere.example",
+    ):
+        done = shell.run("autonomy", "status", "--url", elsewhere, url=False)
+        assert done.returncode == 4, elsewhere
+        assert "MC_TOKEN_FILE" in done.stderr
     done = shell.run("autonomy", "status", url=False)
     assert done.returncode == 3
     assert "mcctl up" in done.stderr

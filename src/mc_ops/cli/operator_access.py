@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, NoReturn
 
+import httpx
 import typer
 
 from mc_ops.cli import exit_codes
@@ -57,7 +58,7 @@ def access_token(url: str | None, whose: str) -> str:
     if name := os.environ.get(TOKEN_FILE):
         return _read(Path(name))
     layout = Layout.from_env()
-    if url is not None and not url.startswith(("http://127.0.0.1:", "http://localhost:")):
+    if url is not None and not _is_here(url):
         # The local platform's token is no business of another service
         raise NotAllowed(
             f"no token for {url[:200]}", hint=f"set {TOKEN_FILE} to a file that holds one"
@@ -68,6 +69,17 @@ def access_token(url: str | None, whose: str) -> str:
         raise CouldNotTell(
             f"this platform has no {whose.lower()}'s token yet", hint="`mcctl up` makes it"
         ) from error
+
+
+def _is_here(url: str) -> bool:
+    """Whether a request to `url` stays on this machine, as the client that sends it reads it."""
+    try:
+        parts = httpx.URL(url)
+    except httpx.InvalidURL as error:
+        raise UnusableInput(
+            f'not a URL: "{url[:200]}"', hint="for example http://127.0.0.1:8080"
+        ) from error
+    return not parts.userinfo and parts.host in ("127.0.0.1", "localhost", "::1")
 
 
 def _read(path: Path) -> str:
