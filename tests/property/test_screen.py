@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mc_platform.model.label import Part
@@ -43,7 +43,7 @@ PART = st.one_of(
     st.dictionaries(STRING, JSON, max_size=3),
 )
 PARTS = st.lists(PART, max_size=3)
-RELAXED = settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.too_slow])
+RELAXED = settings(max_examples=150)
 
 
 @RELAXED

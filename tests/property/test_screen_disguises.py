@@ -6,7 +6,7 @@ import base64
 from typing import Any
 from urllib.parse import quote
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mc_platform.screen import LibraryScreener
@@ -16,7 +16,7 @@ SCREENER = LibraryScreener()
 CARDS = ("4111111111111111", "5500000000000004", "378282246310005")
 VALUES = st.sampled_from([*CARDS, "bob@example.com", "DE89370400440532013000", "536-90-4399"])
 BREAKS = st.sampled_from(["\n", "\t", "_", "\0", ".", " ", "\u2003", "\u0301", "\u200b", ", "])
-RELAXED = settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.too_slow])
+RELAXED = settings(max_examples=150)
 
 
 def _encoded(value: str, way: int) -> str:

@@ -6,7 +6,7 @@ import json
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mc_contract.judgement import (
@@ -266,7 +266,7 @@ def test_rejudge_missing_or_odd_parameters_refused(parameters: dict[str, object]
         rejudge(b"0.1\n", b"0.1\n", parameters)
 
 
-_LAWS = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+_LAWS = settings(max_examples=40)
 _RANK = {"PROMOTE": 0, "HOLD": 1}
 
 

@@ -89,7 +89,7 @@ async def test_what_was_taken_is_synced_and_so_is_the_folder(file, path, monkeyp
     assert synced == [True, False, False]
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=30, suppress_health_check=list(HealthCheck))
 @given(
     batches=st.lists(st.tuples(st.integers(1, 30), st.integers(0, 400)), max_size=12),
     max_bytes=st.integers(500, 5000),

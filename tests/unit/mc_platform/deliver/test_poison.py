@@ -24,7 +24,7 @@ async def test_a_poison_event_is_parked_and_delivery_goes_on(memory, start, how)
     assert running.shipper.state == "ok"
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=40, suppress_health_check=list(HealthCheck))
 @given(
     count=st.integers(2, 120),
     poison=st.sets(st.integers(1, 119)),

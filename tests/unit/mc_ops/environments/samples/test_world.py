@@ -111,7 +111,7 @@ steps = st.lists(
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(steps)
 def test_undoing_everything_restores_the_world_and_restarts_forget_nothing(
     calls: list[tuple[Thing, int, bool]],
