@@ -58,7 +58,16 @@ crash-test: setup ## kill -9 at random under load, then account for every reques
 outage-test: setup ## the SIEM down under load, and back: nothing lost (OUTAGE=300 seconds)
 	@$(BIN)/python -m tests.crash --kills 0 --outage $(OUTAGE)
 
-bench: setup ## gateway, journal, operations and delivery beside their peers, as ratios
+PEER := benchmarks/.venv-presidio
+$(PEER)/.locked: benchmarks/presidio.lock
+	@echo "installing Presidio into $(PEER), for the comparison alone ..."
+	@$(PYTHON) -m venv $(PEER)
+	@$(PEER)/bin/python -m pip --disable-pip-version-check install --quiet --require-hashes -r $<
+	@touch $@
+
+bench: setup $(PEER)/.locked ## screening, decisions, gateway, journal, operations, delivery beside their peers
+	$(BIN)/python benchmarks/screening.py --peer $(PEER)/bin/python || test $$? -eq 1
+	$(BIN)/python benchmarks/decisions.py || test $$? -eq 1
 	$(BIN)/python benchmarks/gateway.py
 	$(BIN)/python benchmarks/durability.py
 	$(BIN)/python benchmarks/delivery.py
@@ -68,6 +77,8 @@ lock: ## resolve dependencies anew into requirements.lock (hashes, no registry h
 	.venv-lock/bin/python -m pip install --quiet --disable-pip-version-check uv
 	.venv-lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 		--no-emit-index-url --no-annotate --no-header --all-extras pyproject.toml -o requirements.lock
+	.venv-lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+		--no-emit-index-url --no-annotate --no-header benchmarks/presidio.in -o benchmarks/presidio.lock
 	rm -rf .venv-lock
 
 .PHONY: help setup run down test lint types contracts check crash-test outage-test bench lock
