@@ -23,7 +23,7 @@ SENSITIVE = st.sampled_from(
         "(202) 555-0143",
         "AKIAIOSFODNN7EXAMPLE",
         "mc_0123456789ab_" + "A" * 43,
-        "BEGIN RSA PRIVATE KEY",
+        "-----BEGIN RSA PRIVATE KEY-----\nMIICXAIBAAKBgQDf\n-----END RSA PRIVATE KEY-----",
         "https://u:pw@h.example/",
         "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.abc",
     ]

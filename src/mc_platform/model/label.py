@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 Part = dict[str, Any]
@@ -23,6 +24,7 @@ class Label:
         end: One past the last character.
         confidence: 0 to 1.
         detector: The library (and rule) that said so, e.g. `stdnum.luhn`.
+        reason: One sentence for a reader, without content; empty: the detector says enough.
     """
 
     type: str
@@ -31,11 +33,66 @@ class Label:
     end: int
     confidence: float
     detector: str
+    reason: str = ""
+
+    @property
+    def data_class(self) -> str:
+        """What policies call it; see `CLASSES`."""
+        return CLASSES.get(self.type, "unreadable")
+
+
+CLASSES: Mapping[str, str] = {
+    "email": "personal",
+    "phone": "personal",
+    "person-name": "personal",
+    "postal-address": "personal",
+    "date-of-birth": "personal",
+    "national-id": "personal",
+    "payment-card": "financial",
+    "iban": "financial",
+    "financial": "financial",
+    "health": "special",
+    "biometric": "special",
+    "secret-key": "credential",
+    "customer-id": "tenant",
+    "tenant-term": "tenant",
+    "cross-tenant-id": "foreign",
+    "prompt-injection": "sign",
+    "prompt-extraction": "sign",
+    "tool-call": "sign",
+    "exfiltration-link": "sign",
+    "opaque-file": "file",
+    "screening-limit": "unreadable",
+}
+"""Each label type's data class, as policies speak of it: `personal`, `financial`, `special` (health
+and biometric categories), `credential`, `tenant` (what the tenant itself declares), `foreign`
+(another tenant's), `sign` (of an attack, no data), `file` (not looked into), `unreadable` (could not
+be screened within its bounds). An unknown type is `unreadable`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What screening is told about the tenant in whose name it looks.
+
+    Attributes:
+        customer_ids: RE2 patterns of the tenant's own customer ids.
+        dictionary: Words of the tenant that are confidential.
+        foreign_ids: RE2 patterns of other tenants' customer ids.
+        hosts: Hosts to which links may carry data: the tenant's, and those that the request names.
+    """
+
+    customer_ids: tuple[str, ...] = ()
+    dictionary: tuple[str, ...] = ()
+    foreign_ids: tuple[str, ...] = ()
+    hosts: frozenset[str] = field(default_factory=frozenset)
+
+
+NO_SCOPE = Scope()
 
 
 @dataclass(frozen=True, slots=True)
 class Screening:
-    """The labels of one message; `types` is what policy sees."""
+    """The labels of one message; `types` and `classes` are what policy sees."""
 
     labels: tuple[Label, ...] = ()
 
@@ -43,6 +100,11 @@ class Screening:
     def types(self) -> frozenset[str]:
         """The distinct label types."""
         return frozenset(label.type for label in self.labels)
+
+    @property
+    def classes(self) -> frozenset[str]:
+        """The data classes of the labels; see `CLASSES`."""
+        return frozenset(label.data_class for label in self.labels)
 
     def counts(self) -> dict[str, int]:
         """How often each label type occurs; what the ledger stores instead of the text."""

@@ -10,6 +10,19 @@ NATIONAL_ID = "national-id"
 IBAN = "iban"
 PHONE = "phone"
 SECRET_KEY = "secret-key"  # noqa: S105 - the name of a label
+PERSON_NAME = "person-name"
+POSTAL_ADDRESS = "postal-address"
+DATE_OF_BIRTH = "date-of-birth"
+HEALTH = "health"
+BIOMETRIC = "biometric"
+FINANCIAL = "financial"
+CUSTOMER_ID = "customer-id"
+TENANT_TERM = "tenant-term"
+CROSS_TENANT_ID = "cross-tenant-id"
+PROMPT_INJECTION = "prompt-injection"
+PROMPT_EXTRACTION = "prompt-extraction"
+TOOL_CALL = "tool-call"
+EXFILTRATION_LINK = "exfiltration-link"
 OPAQUE_FILE = "opaque-file"
 SCREENING_LIMIT = "screening-limit"
 
@@ -18,23 +31,37 @@ BY_SEVERITY = (
     SCREENING_LIMIT,
     OPAQUE_FILE,
     SECRET_KEY,
+    CROSS_TENANT_ID,
     PAYMENT_CARD,
     NATIONAL_ID,
     IBAN,
+    BIOMETRIC,
+    HEALTH,
+    FINANCIAL,
     EMAIL,
     PHONE,
+    DATE_OF_BIRTH,
+    POSTAL_ADDRESS,
+    PERSON_NAME,
+    CUSTOMER_ID,
+    TENANT_TERM,
+    EXFILTRATION_LINK,
+    TOOL_CALL,
+    PROMPT_EXTRACTION,
+    PROMPT_INJECTION,
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One span of a normalised string, with who said so and how surely (0 to 1)."""
+    """One span of a normalised string, with who said so, how surely (0 to 1), and why."""
 
     type: str
     start: int
     end: int
     confidence: float
     detector: str
+    reason: str = ""
 
 
 class LimitReached(Exception):

@@ -10,10 +10,12 @@ from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from mc_platform.model.label import Label
+from mc_platform.model.label import Label, Path
 from mc_platform.screen.findings import NATIONAL_ID, PAYMENT_CARD, Finding
 from mc_platform.screen.leaves import KEY, Leaf
 
+EARLIER = "earlier"  # a part's index is a number
+_EARLIER_TEXTS, _EARLIER_CHARS = 8, 400
 _EDGE_CHARS = 96
 _MIN_DIGITS = 9
 # A long list is looked at in blocks, so that its length alone does not exceed the budget of one
@@ -67,25 +69,54 @@ class Chain:
                         offset + high,
                         finding.confidence,
                         finding.detector,
+                        finding.reason or "It is split over neighbouring strings.",
                     )
                 )
         return found if len(found) > 1 else []
 
     def whole(self, kind: str) -> list[Label]:
-        """Every string of the chain labelled as a whole."""
-        return [Label(kind, leaf.path, 0, len(leaf.text), 1.0, "budget") for leaf in self.leaves]
+        """Every string of the chain labelled as a whole; in an empty one there is nothing."""
+        return [
+            Label(kind, leaf.path, 0, len(leaf.text), 1.0, "budget")
+            for leaf in self.leaves
+            if leaf.text
+        ]
+
+
+def earlier(history: Sequence[str]) -> list[Leaf]:
+    """The ends of a conversation's earlier texts as strings before the message's own."""
+    return [
+        Leaf((EARLIER, at), text[-_EARLIER_CHARS:])
+        for at, text in enumerate(history[-_EARLIER_TEXTS:])
+        if text
+    ]
+
+
+def is_earlier(path: Path) -> bool:
+    """Whether a path leads to an earlier text, not into the message."""
+    return bool(path) and path[0] == EARLIER
 
 
 def text_chains(seen: Sequence[Leaf]) -> Iterator[Chain]:
     """Consecutive text parts, as a reader sees them one after the other."""
-    texts = [leaf for leaf in seen if leaf.path[1:] == ("text",) and not leaf.verdict]
+    texts = [
+        leaf
+        for leaf in seen
+        if (leaf.path[1:] == ("text",) and not leaf.verdict) or is_earlier(leaf.path)
+    ]
     group: list[Leaf] = []
     for leaf in texts:
-        if group and leaf.path[0] != int(group[-1].path[0]) + 1:
+        if group and not _follows(leaf, group[-1]):
             yield from _chains(group, "", frozenset())
             group = []
         group.append(leaf)
     yield from _chains(group, "", frozenset())
+
+
+def _follows(leaf: Leaf, before: Leaf) -> bool:
+    if is_earlier(before.path):
+        return is_earlier(leaf.path) or leaf.path[0] == 0
+    return leaf.path[0] == int(before.path[0]) + 1
 
 
 def digit_chains(seen: Sequence[Leaf]) -> Iterator[Chain]:

@@ -22,10 +22,16 @@ _MAX_INT_BITS = 4096
 # From here on a number's whole part is long enough for a card.
 _LONG_WHOLE = 1e11
 _CHARSET = re.compile(r";\s*charset\s*=\s*[\"']?([^\s;\"']*)", re.IGNORECASE)
+_TEXT_TYPE = re.compile(
+    r"(?i)\s*(?:text/|(?:application|image|message|model)/(?:[\w.\-]+\+(?:json|xml|yaml)"
+    r"|(?:x-)?(?:json|ndjson|jsonl|json-lines|json5|xml|yaml|yml|csv|tsv|toml|markdown|javascript"
+    r"|ecmascript|typescript|sql|sh|python|graphql|x-www-form-urlencoded))\s*(?:;|\Z))"
+)
 _READABLE = frozenset({"utf-8", "utf8", "ascii", "us-ascii", ""})
 # UTF-7 is ASCII that a reader may decode to something else: its mark, or a page that names it.
 _UTF7 = re.compile(r"\A\s*\+/v|(?i:charset|encoding)\s*=\s*[\"']?\s*(?i:utf-?7)")
 _UTF7_WITHIN = 4096
+_SURROGATE = re.compile("[\ud800-\udfff]")
 # The keys of A2A itself; what else stands at a part's top is the sender's, and is looked at.
 _PART_KEYS = frozenset(
     {"text", "data", "raw", "url", "filename", "mediaType", "metadata", "kind", "file"}
@@ -34,19 +40,29 @@ _PART_KEYS = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Leaf:
-    """One string.
+    """One string; whatever is looked at is a leaf first.
 
     Attributes:
         path: Where it stands.
-        text: What it says; a number's digits; a text file's decoded content.
+        text: What it says; a number's digits; a text file's decoded content. A lone surrogate,
+            which JSON may hold but no encoding and no re2 takes, is U+FFFD; places stay.
         context: The nearest key above it: `{"ssn": "..."}` tells what the value is.
         verdict: A label for the whole if it cannot be looked into, else empty.
+        is_number: Whether a number was sent, and no string.
     """
 
     path: Path
     text: str
     context: str = ""
     verdict: str = ""
+    is_number: bool = False
+
+    def __post_init__(self) -> None:
+        """Make the strings such that every library can take them."""
+        if not self.text.isascii():
+            object.__setattr__(self, "text", _SURROGATE.sub("\ufffd", self.text))
+        if not self.context.isascii():
+            object.__setattr__(self, "context", _SURROGATE.sub("\ufffd", self.context))
 
 
 def leaves(parts: Sequence[Part]) -> Iterator[Leaf]:
@@ -99,7 +115,7 @@ def _value(path: Path, value: Any, context: str, depth: int) -> Iterator[Leaf]:
         if text is None:
             yield Leaf(path, "", verdict=SCREENING_LIMIT)
         else:
-            yield Leaf(path, text, context)
+            yield Leaf(path, text, context, is_number=True)
 
 
 def number_text(value: Any) -> str | None:
@@ -121,9 +137,12 @@ def number_text(value: Any) -> str | None:
 def decode_text(raw: str, media_type: object) -> str | None:
     """The text of an inline file, or None unless it is UTF-8 text by type and by content.
 
+    Text by type is `text/*` and what of `application/*` and `image/*` is written as text, such as
+    JSON, XML, YAML, CSV, SVG.
+
     A file that declares another charset is not read: its reader would see something else.
     """
-    if not isinstance(media_type, str) or not media_type.strip().lower().startswith("text/"):
+    if not isinstance(media_type, str) or _TEXT_TYPE.match(media_type) is None:
         return None
     if not all(name.lower() in _READABLE for name in _CHARSET.findall(media_type)):
         return None

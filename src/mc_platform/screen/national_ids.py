@@ -26,7 +26,12 @@ CONTEXT = re2.compile(
     r"|nif|nie|dni|cpf|rut|rijksregister\w*|registre national|niss|insee|nir"
     r"|codice fiscale|asmens|isikukood|f[oø]dselsnummer|tckn|tc kimlik|kimlik"
     r"|teudat|aadhaar|aadhar|uidai|pan|mykad|nric|my ?number|rrn|curp"
-    r"|tfn|sin|social insurance|medicare|inn|rntrc|pps|ppsn|pin no)\b"
+    r"|tfn|sin|social insurance|medicare|inn|rntrc|pps|ppsn|pin no|tin|vnr|pnr|hetu|henkil[oö]tunnus|nas|num[eé]ro d.assurance"
+    r"|s[eé]curit[eé] sociale|seguridad social|rvnr|rentenversicherung\w*|nik|ktp|snils|frn|national (?:id|insurance)|tnin"
+    r"|citizen ?card|cart[aã]o de cidad[aã]o|matri[cč]n\w*|c[eé]dula|personas kod\w*|szem[eé]lyi\w*|kimlik\w*|rč|emšo"
+    r"|(?:thai|turkish|korean|south african|rsa|sa|finnish|swedish|danish|norwegian|polish|chinese|indian|israeli|estonian|latvian|lithuanian"
+    r"|malaysian|singapore|hungarian|romanian|bulgarian|croatian|greek|my|his|her|their|holder'?s?|patient'?s?) (?:national |identity |citizen )?id(?: code| number| no)?)\b"
+    r"|егн|инн|снилс|рнокпп|паспорт|身份证|身份證|身分證|주민|외국인등록|เลขประจำตัว|บัตรประชาชน|תעודת זהות|ת\.ז|αμκα|αφμ|マイナンバー|個人番号|رقم الهوية"
 )
 
 
@@ -41,7 +46,7 @@ class IdRule:
 
 DIGIT_RULES = (
     # Groups that no other notation has, or a checksum of two digits over a date.
-    IdRule("be.nn", ("11", "2.2.2-3.2", "6 3 2", "6-3-2")),
+    IdRule("be.nn", ("11", "2.2.2-3.2", "6 3 2", "6-3-2"), ("2.2.2-3 2", "2 2 2 3 2")),
     IdRule("ch.ssn", ("13", "3.4.4.2")),
     IdRule("cn.ric", ("18",)),
     IdRule("de.idnr", ("11", "2 3 3 3", "2-3-3-3")),
@@ -57,12 +62,13 @@ DIGIT_RULES = (
     IdRule("kr.rrn", ("6-7",), ("13",)),
     IdRule("my.nric", ("6-2-4",), ("12",)),
     IdRule("th.pin", ("1-4-5-2-1",), ("13",)),
-    IdRule("in_.aadhaar", ("4 4 4", "4-4-4"), ("12",)),
+    IdRule("in_.aadhaar", (), ("12", "4 4 4", "4-4-4")),
     IdRule("br.cpf", ("3.3.3-2",), ("11",)),
     # Millisecond timestamps have thirteen digits too.
     IdRule("ro.cnp", (), ("13",)),
     IdRule("si.emso", (), ("13",)),
-    IdRule("za.idnr", (), ("13", "6 4 2 1")),
+    IdRule("za.idnr", (), ("13", "6 4 2 1", "6 7")),
+    IdRule("lv.pvn", (), ("6-5", "11")),
     # One check digit only: a word must say so.
     IdRule("gb.nhs", (), ("10", "3 3 4", "3-3-4")),
     IdRule("nl.bsn", (), ("9", "4.2.3")),
@@ -134,8 +140,17 @@ def _library(name: str) -> Callable[[str], bool]:
     return valid
 
 
+def _nir(value: str) -> bool:
+    # INSEE: the sex (with the codes for the time before a number is given), then year and month.
+    return value.lstrip()[:1] in _NIR_BEGINS and _library_nir(value)
+
+
+_NIR_BEGINS = frozenset("123478")
+_library_nir = _library("fr.nir")
+_OWN = {"gb.nino": _nino, "fr.nir": _nir}
+
 VALIDATORS: dict[str, Callable[[str], bool]] = {
-    rule.name: _nino if rule.name == "gb.nino" else _library(rule.name)
+    rule.name: _OWN.get(rule.name) or _library(rule.name)
     for rule in (*DIGIT_RULES, *LETTERED_RULES)
 }
 

@@ -1,15 +1,16 @@
 """Text as a reader would see it, with the way back to the characters that were sent.
 
 Compatibility forms become plain ones (NFKC), invisible characters, control characters other than
-white space, and combining marks vanish, every script's digits become ASCII digits, every dash a hyphen, every space a space. Look-alike letters of other
-scripts are left as they are (a deeper screening is to fold them).
+white space, and combining marks vanish, every script's digits become ASCII digits, every dash a
+hyphen, every space a space. Look-alike letters of other scripts are left as they are: folding them
+would damage honest words, so that is a reading of its own (`homoglyphs`).
 """
 
 from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -30,15 +31,20 @@ class Normalised:
         text: As a reader would see it.
         origin: Where each character came from; None: unmoved.
         ends: Where what became each character ended; None: one character further.
+        backwards: Whether it is read from the end.
     """
 
     text: str
     origin: Sequence[int] | None = None
     ends: Sequence[int] | None = None
+    backwards: bool = False
 
     def span(self, start: int, end: int) -> tuple[int, int]:
         """A span of the normalised string as a span of the original one."""
         if self.origin is None:
+            return start, end
+        if self.backwards:
+            start, end = len(self.text) - end, len(self.text) - start
             return start, end
         stop = self.origin[end - 1] + 1 if self.ends is None else self.ends[end - 1]
         return self.origin[start], stop
@@ -81,4 +87,46 @@ def _fold(char: str) -> str:
     if category in ("Zl", "Zp"):
         return "\n"
     # NFKC of one character may hold what this function folds itself, e.g. a fraction slash.
-    return " " if category == "Zs" else unicodedata.normalize("NFKC", char)
+    if category == "Zs":
+        return " "
+    if category == "No" and (digit := unicodedata.digit(char, None)) is not None:
+        return str(digit)  # circled digits have no compatibility form in some blocks
+    return unicodedata.normalize("NFKC", char)
+
+
+Replacement = tuple[int, int, str]
+"""Where a piece begins and ends in a string, and what it says."""
+
+
+def rewrite(text: str, replacements: Iterable[Replacement]) -> Normalised:
+    """The string with pieces replaced; a piece of equal length keeps each character's place.
+
+    Args:
+        text: The string.
+        replacements: In order, disjoint.
+    """
+    pieces: list[str] = []
+    origin: list[int] = []
+    ends: list[int] = []
+    done = 0
+    for start, end, shown in replacements:
+        pieces += (text[done:start], shown)
+        origin.extend(range(done, start))
+        ends.extend(range(done + 1, start + 1))
+        width, rest = divmod(end - start, len(shown) or 1)
+        if rest or shown == "" or not shown.isascii():
+            origin.extend([start] * len(shown))
+            ends.extend([end] * len(shown))
+        else:
+            origin.extend(range(start, end, width))
+            ends.extend(range(start + width, end + 1, width))
+        done = end
+    pieces.append(text[done:])
+    origin.extend(range(done, len(text)))
+    ends.extend(range(done + 1, len(text) + 1))
+    return Normalised("".join(pieces), origin, ends)
+
+
+def standing_for(shown: str, start: int, end: int) -> Normalised:
+    """A text of which every character stands for one whole piece of the string."""
+    return Normalised(shown, [start] * len(shown), [end] * len(shown))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from mc_platform.model.label import Label, Part, Path
 from mc_platform.screen.findings import BY_SEVERITY, OPAQUE_FILE
 from mc_platform.screen.leaves import KEY, MAX_DEPTH, decode_text, encode_text, number_text
 
+Replacer = Callable[[str, str], str]
 _RANK = {kind: rank for rank, kind in enumerate(BY_SEVERITY)}
 
 
@@ -18,7 +19,11 @@ def placeholder(kind: str) -> str:
 
 
 def replace_spans(
-    parts: Sequence[Part], labels: Sequence[Label], *, whole_strings: bool = False
+    parts: Sequence[Part],
+    labels: Sequence[Label],
+    *,
+    whole_strings: bool = False,
+    replacer: Replacer | None = None,
 ) -> tuple[Part, ...]:
     """The parts with the labels' spans replaced; parts without labels are the same objects.
 
@@ -26,12 +31,13 @@ def replace_spans(
         parts: A2A parts in JSON form; not changed.
         labels: Findings in these parts. Labels of strings that are not there are ignored.
         whole_strings: Replace the strings in which labels stand, not just the spans.
+        replacer: Makes a span's replacement from label type and original; None: `placeholder`.
     """
     by_path: dict[Path, list[Label]] = {}
     for label in labels:
         by_path.setdefault(label.path, []).append(label)
     touched = {path[0] for path in by_path}
-    editor = _Editor(by_path, whole_strings=whole_strings)
+    editor = _Editor(by_path, whole_strings=whole_strings, replacer=replacer)
     return tuple(
         editor.part(index, part) if index in touched else part for index, part in enumerate(parts)
     )
@@ -40,9 +46,16 @@ def replace_spans(
 class _Editor:
     """One walk over the parts, along the same paths as `leaves`."""
 
-    def __init__(self, by_path: Mapping[Path, list[Label]], *, whole_strings: bool) -> None:
+    def __init__(
+        self,
+        by_path: Mapping[Path, list[Label]],
+        *,
+        whole_strings: bool,
+        replacer: Replacer | None,
+    ) -> None:
         self._by_path = by_path
         self._whole = whole_strings
+        self._replacer = replacer
 
     def part(self, index: int, part: Any) -> Any:
         """A part; one with an opaque file becomes text that says so."""
@@ -105,7 +118,8 @@ class _Editor:
         if self._whole:
             return placeholder(_worst(labels))
         for start, end, kind in reversed(_merged(labels)):
-            text = text[:start] + placeholder(kind) + text[end:]
+            made = self._replacer(kind, text[start:end]) if self._replacer else placeholder(kind)
+            text = text[:start] + made + text[end:]
         return text
 
 

@@ -14,6 +14,7 @@ from itertools import groupby, pairwise
 import re2
 
 from mc_platform.screen.findings import Budget
+from mc_platform.screen.national_ids import BY_LAYOUT
 
 # For the prefilter, which knows letters beyond ASCII at a cost only: looser, never tighter.
 RUN_SHAPE = r"(?:\d[^0-9A-Za-z]*){6}\d"
@@ -44,6 +45,7 @@ CARD_LAYOUTS = frozenset(
         (4, 4, 4, 4, 1),
         (4, 4, 4),
         (4, 4, 4, 1),
+        (4, 4, 4, 2),
         (4, 4, 4, 3),
         (4, 6, 5),
         (4, 6, 4),
@@ -52,6 +54,12 @@ CARD_LAYOUTS = frozenset(
 )
 # Two order numbers next to each other look the same: not where they are values of a list.
 CARD_LAYOUTS_OF_TWO = frozenset({(8, 8), (6, 13)})
+
+_NOTATIONS = {tuple(map(int, re.findall(r"[0-9]+", layout))) for layout in BY_LAYOUT} | {
+    (3, 3, 4),
+    (1, 3, 3, 4),
+}
+"""How many digits the groups have of identifiers, and of phone numbers in North America."""
 
 USUAL, LIGHT, FOREIGN = 0, 1, 2
 """What separates the groups: an identifier's notation, other white space, anything else."""
@@ -72,6 +80,7 @@ class Window:
         glued: Whether a letter touches it.
         separators: `USUAL`, `LIGHT` or `FOREIGN`.
         column: Whether it is cut from a long series of groups of one size with such separators.
+        cut: Whether another group goes on before or after it with its own separator.
         beside: In a column, the digits of as many groups just before and just after.
     """
 
@@ -86,6 +95,7 @@ class Window:
     separators: int
     column: bool = False
     beside: tuple[str, ...] = ()
+    cut: bool = False
 
 
 def fold_separators(text: str) -> str:
@@ -131,7 +141,7 @@ def windows(
     budget.spend(len(groups) // _GROUPS_PER_UNIT)
     found = []
     gaps = [_separators(text[one[1] : other[0]]) for one, other in pairwise(groups)]
-    series = _series(groups)
+    series = _series(groups, gaps)
     if len(groups) > _MAX_GROUPS:
         for first, last in _spelled(groups):
             if last - first <= MAX_DIGITS:
@@ -149,7 +159,10 @@ def windows(
 def _cuts(
     groups: list[tuple[int, int]], gaps: list[int], first: int, named: Callable[[], bool]
 ) -> list[tuple[tuple[int, ...], int]]:
-    """The sizes and separators of what may be cut out from one group on, shortest first."""
+    """The sizes and separators of what may be cut out from one group on, shortest first.
+
+    Without a word nearby, only the groupings count that an identifier has.
+    """
     cuts: list[tuple[tuple[int, ...], int]] = []
     sizes: tuple[int, ...] = ()
     digits, separators = 0, USUAL
@@ -162,9 +175,9 @@ def _cuts(
             break
         sizes = (*sizes, stop - begin)
         if digits >= MIN_DIGITS and (
-            separators == USUAL
-            or sizes in CARD_LAYOUTS
+            sizes in CARD_LAYOUTS
             or sizes in CARD_LAYOUTS_OF_TWO
+            or (separators == USUAL and (len(sizes) == 1 or sizes in _NOTATIONS or named()))
             or (separators == LIGHT and named())
         ):
             cuts.append((sizes, separators))
@@ -177,8 +190,19 @@ def _separators(between: str) -> int:
     return FOREIGN if _LIGHT.fullmatch(between) is None else LIGHT
 
 
-def _series(groups: list[tuple[int, int]]) -> list[int]:
-    """For each group, how many neighbours in a row have four digits like itself, with it."""
+def _series(groups: list[tuple[int, int]], gaps: list[int]) -> list[int]:
+    """For each group, of how many neighbours it is one: of four digits, or listed with commas."""
+    lengths = _fours(groups)
+    first = 0
+    for at in range(len(groups)):
+        if at == len(gaps) or gaps[at] != FOREIGN:
+            count = at + 1 - first
+            lengths[first : at + 1] = [max(length, count) for length in lengths[first : at + 1]]
+            first = at + 1
+    return lengths
+
+
+def _fours(groups: list[tuple[int, int]]) -> list[int]:
     lengths: list[int] = []
     for four, members in groupby(groups, lambda group: group[1] - group[0] == _CARD_GROUPS):
         count = sum(1 for _ in members)
@@ -191,6 +215,12 @@ def _beside(text: str, groups: list[tuple[int, int]], first: int, last: int) -> 
     for low, high in ((first - count, first), (last, last + count)):
         if low >= 0 and high <= len(groups):
             yield "".join(text[begin:stop] for begin, stop in groups[low:high])
+
+
+def _goes_on(text: str, groups: list[tuple[int, int]], first: int, last: int) -> bool:
+    own = text[groups[first][1] : groups[first + 1][0]]
+    before = first > 0 and text[groups[first - 1][1] : groups[first][0]] == own
+    return before or (last < len(groups) and text[groups[last - 1][1] : groups[last][0]] == own)
 
 
 def _glued(text: str, start: int, end: int) -> bool:
@@ -247,4 +277,5 @@ def _window(
         separators=separators,
         column=column,
         beside=tuple(_beside(text, groups, first, last)) if column else (),
+        cut=len(sizes) > 1 and _goes_on(text, groups, first, last),
     )

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import random
+import string
+
 import pytest
+from email_validator import validate_email
+from stdnum import iban
 
 from mc_platform.screen import LibraryScreener
+from mc_platform.screen.lettered import ACCOUNT_LAYOUTS, is_account
 
 SCREENER = LibraryScreener()
 TOKEN = "mc_0123456789ab_" + "Ab-_" * 10 + "xyz"
@@ -112,3 +118,29 @@ def test_label_names_its_detector() -> None:
     (label,) = SCREENER.screen(({"text": "card 4111111111111111"},)).labels
     assert label.detector == "stdnum.luhn"
     assert 0.9 < label.confidence <= 1.0
+
+
+@pytest.mark.parametrize(
+    "quick", ["a.b@c.de", "x_y+z@mail.example.org", "q@w-w.co.uk", "n-1@a1.io"]
+)
+def test_usual_address_is_judged_as_the_library_would(quick: str) -> None:
+    """Addresses in their usual form are not handed to the library; its answer is the same."""
+    assert validate_email(quick, check_deliverability=False, test_environment=True)
+    assert SCREENER.screen(({"text": f"to {quick}!"},)).types == {"email"}
+    assert SCREENER.screen(({"text": f"to {quick.rsplit('.', 1)[0]}.invalid!"},)).types == set()
+
+
+@pytest.mark.parametrize("country", sorted(ACCOUNT_LAYOUTS))
+def test_account_is_judged_as_the_library_would(country: str) -> None:
+    """Structure and check digits give the answer of stdnum, right or wrong."""
+    rng = random.Random(country)
+    made = {
+        "n": string.digits,
+        "a": string.ascii_uppercase,
+        "c": string.ascii_uppercase + "0123456789",
+    }
+    for _ in range(20):
+        body = "".join(rng.choice(made[kind]) for kind in ACCOUNT_LAYOUTS[country][4:])
+        for check in (iban.calc_check_digits(f"{country}00{body}"), "42"):
+            account = f"{country}{check}{body}"
+            assert is_account(account) == iban.is_valid(account, check_country=False)

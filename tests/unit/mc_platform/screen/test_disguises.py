@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import base64
+import codecs
+import gzip
+import json
 import random
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote
 
 import pytest
+from stdnum import iban, luhn
 
 from mc_platform.screen import LibraryScreener
 
@@ -158,7 +163,7 @@ def test_whole_value_at_the_end_of_a_part_leaves_the_next_part_alone() -> None:
 def test_encoded_value_is_found(part: dict[str, Any], kind: str) -> None:
     """One layer of percent-encoding, HTML entities or base64 is looked through."""
     types, redacted = _marked((part,))
-    assert types == {kind}
+    assert types - {"exfiltration-link"} == {kind}
     assert redacted != (part,)
 
 
@@ -246,9 +251,361 @@ def test_honest_lists_bear_no_label() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["%34" * 40_000, "&#52;" * 30_000, _b64("4111 " * 20_000), "4\n" * 60_000, "a@b.cc%40" * 9000],
+    [
+        "%34" * 40_000,
+        ("A" * 20 + "\n") * 9000,
+        "DE89 " * 40_000,
+        "&#52;" * 30_000,
+        _b64("4111 " * 20_000),
+        "4\n" * 60_000,
+        "a@b.cc%40" * 9000,
+    ],
 )
 def test_large_disguised_input_is_bounded(text: str) -> None:
     """Decoding and joining stay within the budget: the text is labelled, not passed."""
     assert SCREENER.screen(({"text": text},)) is not None
     assert SCREENER.screen(tuple({"text": text[i : i + 40]} for i in range(0, 20_000, 40)))
+
+
+# Fresh values in fresh wording; each run of the suite has the same, each new seed has others.
+_WORDS = [
+    "please",
+    "note",
+    "that",
+    "we",
+    "have",
+    "it",
+    "here",
+    "and",
+    "send",
+    "this",
+    "on",
+    "to",
+    "our",
+    "team",
+    "when",
+    "ready",
+    "thanks",
+]
+_PREFIXES = (
+    ("4", 13),
+    ("4", 16),
+    ("4", 19),
+    ("53", 16),
+    ("2400", 16),
+    ("37", 15),
+    ("6011", 16),
+    ("36", 14),
+    ("6759", 12),
+    ("6304", 18),
+)
+_LOOK_ALIKE = {
+    "a": "\u0430",
+    "e": "\u0435",
+    "o": "\u043e",
+    "c": "\u0441",
+    "p": "\u0440",
+    "x": "\u0445",
+    "3": "\u0417",
+    "0": "\u041e",
+    "E": "\u0395",
+    "i": "\u0456",
+}
+_LEET = {
+    "0": "O",
+    "1": "l",
+    "2": "Z",
+    "3": "E",
+    "4": "A",
+    "5": "S",
+    "6": "b",
+    "7": "T",
+    "8": "B",
+    "9": "g",
+}
+_NUMBER_WORDS = {
+    "en": ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"],
+    "de": ["null", "eins", "zwei", "drei", "vier", "fünf", "sechs", "sieben", "acht", "neun"],
+    "es": ["cero", "uno", "dos", "tres", "cuatro", "cinco", "seis", "siete", "ocho", "nueve"],
+    "fr": ["zéro", "un", "deux", "trois", "quatre", "cinq", "six", "sept", "huit", "neuf"],
+    "pl": [
+        "zero",
+        "jeden",
+        "dwa",
+        "trzy",
+        "cztery",
+        "pięć",
+        "sześć",
+        "siedem",
+        "osiem",
+        "dziewięć",
+    ],
+}
+
+
+class _Fresh:
+    """Values that were never written down anywhere."""
+
+    def __init__(self, seed: str) -> None:
+        self.rng = random.Random(seed)
+
+    def digits(self, count: int) -> str:
+        return "".join(self.rng.choices("0123456789", k=count))
+
+    def card(self) -> str:
+        prefix, length = self.rng.choice(_PREFIXES)
+        body = prefix + self.digits(length - len(prefix) - 1)
+        return body + str(luhn.calc_check_digit(body))
+
+    def account(self) -> str:
+        body = self.digits(18)
+        return f"DE{iban.calc_check_digits('DE00' + body)}{body}"
+
+    def mail(self) -> str:
+        local = self.rng.choice(("anna", "li.chen", "olek_k", "pedro")) + self.digits(2)
+        host = self.rng.choice(("northwind", "kontor", "acme-corp"))
+        return f"{local}@{host}.{self.rng.choice(('com', 'org', 'de', 'co.uk'))}"
+
+    def value(self) -> tuple[str, str]:
+        kind = self.rng.choice(("payment-card", "iban", "email"))
+        made = {"payment-card": self.card, "iban": self.account, "email": self.mail}[kind]()
+        return kind, made
+
+    def words(self) -> str:
+        return " ".join(self.rng.choices(_WORDS, k=self.rng.randint(2, 8)))
+
+    def wrapped(self, value: str) -> str:
+        form = self.rng.choice(("{0} {1} {2}", "{0}: {1}", "{0}\n{1}\n{2}", "{0} ({1}), {2}"))
+        return form.format(self.words(), value, self.words())
+
+
+def _hex(text: str) -> str:
+    return text.encode().hex()
+
+
+_ENCODINGS: dict[str, Callable[[str], str]] = {
+    "percent": lambda text: "".join(f"%{byte:02X}" for byte in text.encode()),
+    "percent twice": lambda text: quote("".join(f"%{byte:02X}" for byte in text.encode())),
+    "entities": lambda text: "".join(f"&#x{ord(char):x};" for char in text),
+    "base64": _b64,
+    "base64url": lambda text: base64.urlsafe_b64encode(text.encode()).decode().rstrip("="),
+    "base32": lambda text: base64.b32encode(text.encode()).decode(),
+    "hex": _hex,
+    "hex with spaces": lambda text: " ".join(f"{byte:02x}" for byte in text.encode()),
+    "hex with 0x": lambda text: ", ".join(f"0x{byte:02x}" for byte in text.encode()),
+    "\\x": lambda text: "".join(f"\\x{byte:02x}" for byte in text.encode()),
+    "\\u": lambda text: "".join(f"\\u{ord(char):04x}" for char in text),
+    "quoted-printable": lambda text: "".join(f"={byte:02X}" for byte in text.encode()),
+    "gzip": lambda text: base64.b64encode(gzip.compress(f"it is {text}".encode())).decode(),
+    "codes": lambda text: " ".join(str(ord(char)) for char in text),
+    "bits": lambda text: " ".join(f"{ord(char):08b}" for char in text),
+    "JSON in base64": lambda text: _b64(json.dumps({"note": "it is", "value": text})),
+    "JSON in hex": lambda text: _hex(json.dumps([{"value": text}])),
+    "look-alikes": lambda text: "".join(_LOOK_ALIKE.get(char, char) for char in text),
+    "full width": lambda text: "".join(chr(ord(char) + 0xFEE0) for char in text),
+    "tags": lambda text: "".join(chr(0xE0000 + ord(char)) for char in text),
+    "letters apart": " ".join,
+    "three layers": lambda text: quote(_b64(_hex(text))),
+    "four layers": lambda text: _b64(_hex(_b64("".join(f"\\u{ord(c):04x}" for c in text)))),
+}
+
+
+@pytest.mark.parametrize("way", _ENCODINGS)
+def test_fresh_value_is_found_through_an_encoding(way: str) -> None:
+    """Whatever the value and the words around it, it is found, and gone after redaction."""
+    fresh = _Fresh(way)
+    for _ in range(20):
+        kind, value = fresh.value()
+        parts = ({"text": fresh.wrapped(_ENCODINGS[way](value))},)
+        screening = SCREENER.screen(parts)
+        assert kind in screening.types, parts
+        assert not SCREENER.screen(SCREENER.redact(parts, screening)).types & screening.types
+
+
+def test_text_encoded_once_more_than_is_looked_through_is_told_as_such() -> None:
+    """A fifth encoding is a limit, not an honest text; a guess at the full depth is neither."""
+    text = f"write to {_Fresh('deep').value()[1]}, it is the wrong address"
+    for _ in range(5):
+        text = _b64(text)
+    assert SCREENER.screen(({"text": text},)).types == {"screening-limit"}
+    honest = "gur naq guvf revers siht taht a1l th3 t1m3"
+    for _ in range(4):
+        honest = _b64(honest)
+    assert SCREENER.screen(({"text": honest},)).types == set()
+
+
+def test_span_in_a_nested_layer_is_that_of_the_whole_encoded_piece() -> None:
+    """What surrounds the encoded piece stays."""
+    fresh = _Fresh("span")
+    piece = _b64(_hex(f"card {fresh.card()}"))
+    parts = ({"text": f"see {piece} there"},)
+    redacted = SCREENER.redact(parts, SCREENER.screen(parts))
+    assert redacted == ({"text": "see [payment-card] there"},)
+
+
+@pytest.mark.parametrize("share", [0.3, 0.7])
+def test_letters_in_place_of_digits_do_not_hide_a_number(share: float) -> None:
+    """Cards and accounts are read as a person would read them."""
+    fresh = _Fresh(f"leet {share}")
+
+    def dressed(digits: str) -> str:
+        swapped = "".join(_LEET[d] if fresh.rng.random() < share else d for d in digits)
+        return " ".join(swapped[at : at + 4] for at in range(0, len(swapped), 4))
+
+    for _ in range(40):
+        account = fresh.account()
+        for kind, text in (
+            ("payment-card", dressed(fresh.card())),
+            ("iban", account[:2] + dressed(account[2:])),
+        ):
+            said = fresh.wrapped(text)
+            assert kind in SCREENER.screen(({"text": said},)).types, said
+
+
+@pytest.mark.parametrize("language", _NUMBER_WORDS)
+def test_digits_in_words_are_read(language: str) -> None:
+    """In several languages, with digits among the words, and with `double`."""
+    fresh = _Fresh(language)
+    for _ in range(20):
+        words = [_NUMBER_WORDS[language][int(digit)] for digit in fresh.card()]
+        if language == "en":
+            words = _doubled(words, fresh)
+        text = fresh.wrapped(fresh.rng.choice((" ", "-", ", ")).join(words))
+        assert SCREENER.screen(({"text": text},)).types == {"payment-card"}, text
+
+
+def _doubled(words: list[str], fresh: _Fresh) -> list[str]:
+    said: list[str] = []
+    for word in words:
+        if said and said[-1] == word and fresh.rng.random() < 0.7:
+            said[-1] = f"double {word}"
+        else:
+            said.append(word)
+    return said
+
+
+@pytest.mark.parametrize("at", [" at ", "(at)", " [at] ", " AT ", " arroba ", " <at> "])
+@pytest.mark.parametrize("dot", [" dot ", "[dot]", " (dot) ", " DOT ", " punkt "])
+def test_address_in_words_is_read(at: str, dot: str) -> None:
+    """Signs of an address may be spoken."""
+    fresh = _Fresh(at + dot)
+    text = fresh.wrapped(fresh.mail().replace("@", at).replace(".", dot))
+    assert "email" in SCREENER.screen(({"text": text},)).types, text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Look at the dot in the logo, then at the dot below.",
+        "It is available at github.com and was shown at example.org/main.",
+        "one two three, testing, seven days and nine nights at ten to six",
+        "\u0421\u043f\u0430\u0441\u0438\u0431\u043e, \u0437\u0430\u043a\u0430\u0437 2001 \u043f\u0440\u0438\u0448\u0451\u043b \u0432 \u0441\u0440\u0435\u0434\u0443.",
+        "\u0397 \u03c0\u03b1\u03c1\u03b1\u03b3\u03b3\u03b5\u03bb\u03af\u03b1 2001 \u03ad\u03c6\u03c4\u03b1\u03c3\u03b5 \u03c4\u03b7\u03bd \u03a4\u03b5\u03c4\u03ac\u03c1\u03c4\u03b7.",
+        "Zam\u00f3wienie 2001 dotar\u0142o w \u015brod\u0119, dzi\u0119kuj\u0119 bardzo.",
+        "The rest of order 4471 and the second half of 2026 follow in part 2.",
+        "3x3 matrices, 5G, l33t, h4x0r, B2B and I18N",
+        "a = b @ c.T; x = y @ w.weight",
+    ],
+)
+def test_honest_words_are_not_read_as_disguise(text: str) -> None:
+    """Words and letters that only look like a disguise bear no label."""
+    assert SCREENER.screen(({"text": text},)).labels == ()
+
+
+def test_rot13_and_reading_backwards_are_undone() -> None:
+    """Accounts, addresses and keys, alone or in a sentence that is disguised as a whole."""
+    fresh = _Fresh("rot13")
+    for _ in range(20):
+        kind, value = fresh.rng.choice((("iban", fresh.account()), ("email", fresh.mail())))
+        said = f"please note that my number is {value} and that is all"
+        for text in (
+            codecs.encode(value, "rot13"),
+            codecs.encode(said, "rot13"),
+            value[::-1],
+            said[::-1],
+        ):
+            assert kind in SCREENER.screen(({"text": text},)).types, text
+    key = "AKIA" + "".join(fresh.rng.choices("ABCDEFGHIJKLMNOPQRSTUVWXYZ234567", k=16))
+    for text in (codecs.encode(key, "rot13"), key[::-1]):
+        assert SCREENER.screen(({"text": f"it is {text} ok"},)).types == {"secret-key"}
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("the first half is {}, wait", "and the rest is {} thanks"),
+        ("my card starts with {} so far", "then comes {}"),
+        ("part 1: {}", "part 2: {}"),
+        ("{}", "{}"),
+    ],
+)
+def test_card_in_announced_pieces_is_found(first: str, second: str) -> None:
+    """In parts, in messages of one conversation, and (where announced) in one text."""
+    fresh = _Fresh(first)
+    for _ in range(20):
+        card = fresh.card()
+        cut = fresh.rng.randint(4, len(card) - 4)
+        one, other = first.format(card[:cut]), second.format(card[cut:])
+        assert "payment-card" in SCREENER.screen(({"text": one}, {"text": other})).types
+        spoken = SCREENER.screen(({"text": other},), history=("hello there", one))
+        assert spoken.types == {"payment-card"}, (one, other)
+        assert all(label.path == (0, "text") for label in spoken.labels)
+        if first != "{}":
+            assert "payment-card" in SCREENER.screen(({"text": f"{one} {other}"},)).types
+
+
+def test_history_completes_values_but_is_not_labelled_itself() -> None:
+    """What stood whole in an earlier message is none of this one's."""
+    fresh = _Fresh("history")
+    mail, card = fresh.mail(), fresh.card()
+    assert SCREENER.screen(({"text": "Thanks a lot"},), history=(f"write to {mail}",)).labels == ()
+    assert SCREENER.screen(({"text": "12 pieces"},), history=(f"it is {card}",)).labels == ()
+    half = len(mail) // 2
+    split = SCREENER.screen(({"text": mail[half:] + " ok"},), history=(f"it is {mail[:half]}",))
+    assert split.types == {"email"}
+
+
+def test_replacer_makes_the_replacement() -> None:
+    """Redaction asks it for each span, with label type and original."""
+    mail = _Fresh("replacer").mail()
+    parts = ({"text": f"to {mail}!"},)
+    asked = []
+
+    def replacer(kind: str, original: str) -> str:
+        asked.append((kind, original))
+        return "<someone>"
+
+    redacted = SCREENER.redact(parts, SCREENER.screen(parts), replacer=replacer)
+    assert redacted == ({"text": "to <someone>!"},)
+    assert asked == [("email", mail)]
+
+
+@pytest.mark.parametrize(
+    "media_type",
+    ["application/json", "text/csv", "image/svg+xml", "application/yaml; charset=utf-8"],
+)
+def test_file_written_as_text_is_read(media_type: str) -> None:
+    """Structured text is text, whatever its type is called; other files stay opaque."""
+    raw = _b64(json.dumps({"mail": _Fresh(media_type).mail()}))
+    assert SCREENER.screen(({"raw": raw, "mediaType": media_type},)).types == {"email"}
+    assert SCREENER.screen(({"raw": raw, "mediaType": "application/zip"},)).types == {"opaque-file"}
+
+
+def test_random_lists_of_figures_are_seldom_taken_for_cards() -> None:
+    """Four figures of four digits pass Luhn in one of ten cases; few begin like a usual card."""
+    rng = random.Random(11)
+    taken = 0
+    for _ in range(1000):
+        figures = [rng.randrange(1000, 10000) for _ in range(4)]
+        taken += "payment-card" in SCREENER.screen(({"data": {"sales": figures}},)).types
+    assert taken < 50
+
+
+def test_compressed_bomb_and_deep_nesting_are_bounded() -> None:
+    """Decoding is paid from the budget: what would go on for ever is cut, not passed on."""
+    bomb = base64.b64encode(gzip.compress(b"4111 " * 2_000_000)).decode()
+    assert "screening-limit" in SCREENER.screen(({"text": bomb},)).types
+    deep = _Fresh("deep").mail()
+    for _ in range(12):
+        deep = _b64(deep)
+    assert SCREENER.screen(({"text": deep},)).types == {"screening-limit"}

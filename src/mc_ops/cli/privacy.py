@@ -1,0 +1,85 @@
+"""`mcctl privacy`: what screening and policy make of texts, offline."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mc_ops.cli import exit_codes
+from mc_ops.cli.operator_access import AsOption, ReasonOption, UrlOption, operator_client
+from mc_ops.cli.output import fail, note
+from mc_ops.environments.local.specs import checkout
+
+app = typer.Typer(
+    help="Screen texts offline; see what a pseudonym stands for.", no_args_is_help=True
+)
+
+
+@app.callback()
+def privacy() -> None:
+    """Screen texts offline; see what a pseudonym stands for."""
+
+
+@app.command()
+def scan(
+    file: Annotated[Path, typer.Argument(metavar="FILE.jsonl", help="Rows; - is standard input.")],
+    policies: Annotated[
+        Path | None, typer.Option("--policies", help="The policy set; default: the platform's own.")
+    ] = None,
+    purpose: Annotated[
+        str, typer.Option("--purpose", help="The purpose of the reply.")
+    ] = "support",
+    tenant: Annotated[str, typer.Option("--tenant", help="In whose name; needs --catalogue.")] = "",
+    catalogue: Annotated[
+        Path | None, typer.Option("--catalogue", help="Where the tenant is declared.")
+    ] = None,
+) -> None:
+    """Judge each text as a reply would be: `block` or `allow`, with the labels found.
+
+    A row is `{"id", "text"}`; other fields are ignored. Each gets one line of JSON, in order:
+    `{"id", "verdict", "labels", "policies"}`. A row that cannot be read is told on standard error,
+    the others are answered, and the exit code is 2.
+    """
+    where = policies or checkout() / "policies"
+    command = [sys.executable, "-m", "mc_platform", "scan", f"--policies={where}"]
+    command += [f"--purpose={purpose}"]
+    if tenant:
+        command.append(f"--tenant={tenant}")
+    if catalogue is not None:
+        command.append(f"--catalogue={catalogue}")
+    try:
+        if str(file) == "-":
+            code = subprocess.run(command, check=False).returncode
+        else:
+            with file.open("rb") as rows:
+                code = subprocess.run(command, check=False, stdin=rows).returncode
+    except OSError as error:
+        fail(f"{file} cannot be read: {error.strerror}", "name a file of JSON lines")
+        raise typer.Exit(exit_codes.USAGE) from error
+    raise typer.Exit(code)
+
+
+@app.command()
+def reveal(
+    reason: ReasonOption,
+    tenant: Annotated[str, typer.Option("--tenant", help="Whose pseudonyms they are.")] = "",
+    purpose: Annotated[
+        str, typer.Option("--purpose", help="Why; policy judges it.")
+    ] = "identity-verification",
+    whose: AsOption = "OPERATOR",
+    url: UrlOption = None,
+) -> None:
+    """Read a text on standard input; print it with the pseudonyms opened that policy lets you open.
+
+    An operator needs an active break-glass grant for the tenant. It is recorded.
+    """
+    text = sys.stdin.read()
+    with operator_client(url, whose) as client:
+        told = client.reveal(text, reason=reason, tenant=tenant, purpose=purpose)
+    sys.stdout.write(str(told["text"]))
+    opened = ", ".join(f"{count} {kind}" for kind, count in sorted(told["opened"].items()))
+    note(f"opened: {opened or 'nothing'} (decision {told['decision_id']})")

@@ -1,0 +1,234 @@
+"""The readings of a string: as it is seen, and through every disguise whose shape it bears.
+
+Each layer has a shape for the prefilter, so that a string without any costs nothing more. A reading
+may bear a layer's shape again; it is read on until nothing new shows or the depth is reached. Every
+reading is paid from the budget of the string, and of the message.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from mc_platform.screen import homoglyphs, lookalikes, markup, spelled, views
+from mc_platform.screen.findings import (
+    CROSS_TENANT_ID,
+    CUSTOMER_ID,
+    EMAIL,
+    EXFILTRATION_LINK,
+    IBAN,
+    NATIONAL_ID,
+    PAYMENT_CARD,
+    PHONE,
+    PROMPT_EXTRACTION,
+    PROMPT_INJECTION,
+    SECRET_KEY,
+    TOOL_CALL,
+    Budget,
+)
+from mc_platform.screen.lettered import ACCOUNT_LAYOUTS
+from mc_platform.screen.normalise import Normalised, normalise
+
+MAX_DEPTH, _MAX_GUESSES = 4, 2
+# What decodes to text by these, layer upon layer, does so by intention and not by chance.
+_ENCODINGS = frozenset(
+    {
+        "percent-encoding",
+        "character references",
+        "escapes",
+        "quoted-printable",
+        "UTF-7",
+        "base64",
+        "base32",
+        "hexadecimal",
+        "character codes",
+    }
+)
+_CHARS_PER_UNIT = 512
+_COUNTRIES = frozenset(country.lower() for country in ACCOUNT_LAYOUTS)
+# How the tokens begin that have a form of their own; only these are looked for in disguise.
+_KEY_STARTS = (
+    "AKIA", "ASIA", "ABIA", "ACCA", "A3T", "ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_",
+    "glpat-", "glrt-", "sk_live_", "sk_test_", "rk_live_", "xoxb-", "xoxp-", "xoxa-", "xoxr-",
+    "npm_", "pypi-", "SG.", "eyJ", "sk-", "sq0", "AIza", "mc_", "BEGIN ", "hf_", "dapi", "hvs.", "gsk_", "ya29.", "GOCSPX-", "shpat_", "dop_v1_",
+    "lin_api_", "whsec_", "xapp-", "AGE-SECRET-KEY-", "SharedAccessKey=",
+)  # fmt: skip
+_SIGNS = frozenset({PROMPT_INJECTION, PROMPT_EXTRACTION, TOOL_CALL, EXFILTRATION_LINK})
+_DIGITS = frozenset({PAYMENT_CARD, IBAN, NATIONAL_ID, PHONE, CUSTOMER_ID, CROSS_TENANT_ID})
+_ROT13_WORDS = (
+    r"(?i)\b(?:gur|naq|lbhe?|lbhef|vf|zl|sbe|jvgu|guvf|gung|ner|sebz|unir|jvyy|cyrnfr|pneq|ahzore"
+    r"|rznvy|cnffjbeq|anzr|vtaber|cerivbhf|vafgehpgvbaf|flfgrz|cebzcg|frperg|npprff|xrl|qngn|fraq)\b"
+)
+_REVERSED_WORDS = (
+    r"(?i)\b(?:eht|dna|rof|htiw|siht|taht|morf|uoy|ruoy|drac|rebmun|liame|liam|enohp|drowssap|eman"
+    r"|erongi|suoiverp|snoitcurtsni|metsys|tpmorp|terces|yek|dnes|tnuocca|nabi|esaelp|tcatnoc|sserdda)\b"
+    r"|\b(?:revers|backward|right.to.left|r[uü]ckw[aä]rts|invers|envers|al rev[eé]s|wspak|mirror)"
+)
+_REVERSED_ADDRESS = (
+    r"(?i)\b(?:moc|gro|ten|ude|vog|ofni|zib|oi|ed|rf|lp|se|ku|ti|ln|ue|su|hc|ta|pj|nc|elpmaxe|tset)"
+    r"\.[\w.\-]+@\w"
+)
+_ROT13_IBAN = (
+    rf"(?i)\b(?:{'|'.join(map(views.rot13, sorted(_COUNTRIES)))})\d\d(?:[ \-]?[A-Z0-9]){{11}}"
+)
+_REVERSED_IBAN = (
+    rf"(?i)(?:[A-Z0-9][ \-]?){{11}}\d\d(?:{'|'.join(c[::-1] for c in sorted(_COUNTRIES))})\b"
+)
+_ROT13_KEY = "(?:" + "|".join(map(re.escape, map(views.rot13, _KEY_STARTS))) + r")[A-Za-z0-9_\-]{8}"
+_REVERSED_KEY = (
+    r"[A-Za-z0-9_\-]{8}(?:" + "|".join(re.escape(key[::-1]) for key in _KEY_STARTS) + ")"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """One disguise.
+
+    Attributes:
+        name: For the reason of a label.
+        shape: What must occur before it is looked through.
+        view: How that is done.
+        kinds: The labels that count in it; empty: all.
+    """
+
+    name: str
+    shape: str
+    view: views.View
+    kinds: frozenset[str] = frozenset()
+
+
+LAYERS = (
+    Layer("percent-encoding", r"%[0-9a-fA-F]{2}", views.percent_view),
+    Layer("character references", r"&(?:#[0-9xX]|[A-Za-z][A-Za-z0-9]+;)", views.entity_view),
+    Layer(
+        "escapes",
+        r"\\u\{?[0-9a-fA-F]{2}|\\U[0-9a-fA-F]{8}|\\x[0-9a-fA-F]{2}|\\[0-3][0-7]{2}"
+        r"|U\+[0-9a-fA-F]{4}|\\[nrt\"/]",
+        views.escape_view,
+    ),
+    Layer("quoted-printable", r"=[2-7][0-9A-F]|=[CDE][0-9A-F]=[89AB]|=\r?\n", views.quoted_view),
+    Layer("UTF-7", r"\+A[A-H][A-Za-z0-9/]{1,}", views.utf7_view),
+    Layer(
+        "base64",
+        r"(?:[A-Z0-9][a-z]|[a-z][A-Z0-9])[A-Za-z0-9+/_\-]{8}"
+        r"|[A-Za-z0-9+/_\-]{8}(?:[A-Z0-9][a-z]|[a-z][A-Z0-9])"
+        r"|[A-Za-z0-9+/_\-]{5}(?:[A-Z0-9][a-z]|[a-z][A-Z0-9])[A-Za-z0-9+/_\-]{3}"
+        r"|[A-Za-z0-9+/_\-]{3}(?:[A-Z0-9][a-z]|[a-z][A-Z0-9])[A-Za-z0-9+/_\-]{5}"
+        r"|\b[A-Z][A-Z0-9+/]{11}"
+        r"|\b[A-Za-z0-9+/](?:[A-Z0-9+/][A-Za-z0-9+/]{2}|[A-Za-z0-9+/][A-Z0-9+/][A-Za-z0-9+/]"
+        r"|[A-Za-z0-9+/]{2}[A-Z0-9+/])(?: [A-Za-z0-9+/]{4}){2}",
+        views.base64_views,
+    ),
+    Layer("base32", r"[A-Z2-7]{13}|[a-z2-7]{13}", views.base32_views),
+    Layer(
+        "hexadecimal",
+        r"[0-9a-fA-F]{10}|[0-9a-fA-F]{2}(?:[\s,:;\-|]{1,2}(?:0[xX]|\\?x)?[0-9a-fA-F]{2}){4}",
+        views.hex_views,
+    ),
+    Layer(
+        "character codes",
+        r"[0-9]{2,3}(?:[\s,;\-|]{1,2}[0-9]{2,3}){4}|[01]{7}(?:[\s,]{0,2}[01]{7,8}){3}",
+        views.code_views,
+    ),
+    Layer("look-alike letters", homoglyphs.FOREIGN_LETTER, homoglyphs.folded_view),
+    Layer("letters with marks", homoglyphs.MARKED_LETTER, homoglyphs.folded_view, _SIGNS),
+    Layer("look-alike digits", lookalikes.DIGIT_LIKE, lookalikes.digit_view, _DIGITS),
+    Layer("look-alike digits", lookalikes.NAMED_ID, lookalikes.id_views, frozenset({NATIONAL_ID})),
+    Layer("digits for letters", lookalikes.LETTER_LIKE, lookalikes.word_views, _SIGNS),
+    Layer("numbers in words", spelled.NUMBER_WORDS, spelled.number_view, _DIGITS),
+    Layer("address in words", spelled.ADDRESS_WORDS, spelled.address_view, frozenset({EMAIL})),
+    Layer("markup", markup.INLINE_TAG, markup.tag_view, frozenset({EMAIL, IBAN, PAYMENT_CARD})),
+    Layer("markup", markup.EMPHASIS, markup.emphasis_view, frozenset({EMAIL})),
+    Layer("letters apart", spelled.SPACED_OUT, spelled.spaced_view),
+    Layer("rot13", _ROT13_WORDS, views.rot13_view),
+    Layer("rot13", _ROT13_IBAN, views.rot13_view, frozenset({IBAN})),
+    Layer("rot13", _ROT13_KEY, views.rot13_view, frozenset({SECRET_KEY})),
+    Layer("text read backwards", _REVERSED_WORDS, views.reversed_view),
+    Layer("text read backwards", _REVERSED_ADDRESS, views.reversed_view, frozenset({EMAIL})),
+    Layer("text read backwards", _REVERSED_IBAN, views.reversed_view, frozenset({IBAN})),
+    Layer("text read backwards", _REVERSED_KEY, views.reversed_view, frozenset({SECRET_KEY})),
+)
+_SMUGGLED = Layer("characters without a glyph", "", views.smuggled_view)
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A string as it is read, and how it came about.
+
+    Attributes:
+        text: Normalised; what finders are asked about.
+        steps: The ways back, the last one first.
+        names: The layers that were looked through.
+        kinds: The labels that count; empty: all.
+    """
+
+    text: str
+    steps: tuple[Normalised, ...] = ()
+    names: tuple[str, ...] = ()
+    kinds: frozenset[str] = frozenset()
+
+    def span(self, start: int, end: int) -> tuple[int, int]:
+        """A span of this reading as a span of the string that was sent."""
+        for step in self.steps:
+            start, end = step.span(start, end)
+        return start, end
+
+    @property
+    def is_too_deep(self) -> bool:
+        """Whether it is beyond the layers that are looked through."""
+        return len(self.names) > MAX_DEPTH
+
+    @property
+    def is_encoded(self) -> bool:
+        """Whether each layer is an encoding, rather than a guess at what letters stand for."""
+        return _ENCODINGS.issuperset(self.names)
+
+    @property
+    def reason(self) -> str:
+        """For a label: what was looked through; empty where nothing was."""
+        return f"It shows through {', then '.join(self.names)}." if self.names else ""
+
+    def through(self, layer: Layer, budget: Budget) -> Iterator[Reading]:
+        """What this reading says through a layer.
+
+        Raises:
+            LimitReached: the budget ends.
+        """
+        kinds = (
+            layer.kinds & self.kinds if layer.kinds and self.kinds else layer.kinds or self.kinds
+        )
+        if layer.kinds and self.kinds and not kinds:
+            return
+        if layer.name not in _ENCODINGS:
+            # Guesses upon guesses would read any honest text in hundreds of ways.
+            guesses = [name for name in self.names if name not in _ENCODINGS]
+            if layer.name in guesses or len(guesses) == _MAX_GUESSES:
+                return
+        for view in layer.view(self.text):
+            if view.text == self.text:
+                continue
+            budget.spend(1 + len(view.text) // _CHARS_PER_UNIT)
+            yield _reading(view, self.steps, (*self.names, layer.name), kinds)
+
+
+def first_readings(text: str) -> list[Reading]:
+    """The string as it is seen, and what it says without being seen."""
+    seen = normalise(text)
+    steps = () if seen.origin is None else (seen,)
+    readings = [Reading(seen.text, steps)]
+    if seen.origin is not None and views.SMUGGLED.search(text):
+        for view in views.smuggled_view(text):
+            readings.append(_reading(view, (), (_SMUGGLED.name,), frozenset()))  # noqa: PERF401
+    return readings
+
+
+def _reading(
+    view: Normalised, steps: tuple[Normalised, ...], names: tuple[str, ...], kinds: frozenset[str]
+) -> Reading:
+    inner = normalise(view.text)
+    if view.origin is not None:
+        steps = (view, *steps)
+    if inner.origin is not None:
+        steps = (inner, *steps)
+    return Reading(inner.text, steps, names, kinds)

@@ -1,0 +1,127 @@
+"""`mcctl privacy scan`: an auditor's rows in, a verdict a line out, no service needed."""
+
+from __future__ import annotations
+
+import json
+import random
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+def scan(*arguments: str, rows: bytes = b"") -> tuple[int, list[dict[str, Any]], str]:
+    """Run the verb: exit code, results, standard error."""
+    ran = subprocess.run(
+        [str(Path(sys.executable).with_name("mcctl")), "privacy", "scan", *arguments],
+        input=rows,
+        capture_output=True,
+        check=False,
+        timeout=60,
+        cwd=ROOT,
+    )
+    return (
+        ran.returncode,
+        [json.loads(line) for line in ran.stdout.splitlines()],
+        ran.stderr.decode(),
+    )
+
+
+def row(name: Any, text: Any, **more: Any) -> bytes:
+    return json.dumps({"id": name, "text": text, **more}).encode() + b"\n"
+
+
+def luhn(digits: str) -> str:
+    """The digits with their check digit."""
+    total = 0
+    for at, digit in enumerate(reversed(digits)):
+        doubled = int(digit) * (2 if at % 2 == 0 else 1)
+        total += doubled - 9 if doubled > 9 else doubled
+    return digits + str(-total % 10)
+
+
+def test_each_row_gets_its_verdict_in_order(tmp_path: Path) -> None:
+    """A card is blocked where it stands; the same digits with a wrong check digit are not."""
+    card = luhn("4" + "".join(random.Random(7).choices("0123456789", k=14)))
+    near = card[:-1] + str((int(card[-1]) + 1) % 10)
+    file = tmp_path / "rows.jsonl"
+    file.write_bytes(
+        row("a", f"pay with {card} please", note="ignored")
+        + row(2, f"order {near} was shipped")
+        + row("c", "")
+        + row("d", "Ünïcode is fine 👍")
+    )
+    code, results, problems = scan(str(file))
+    assert (code, problems) == (0, "")
+    assert [(result["id"], result["verdict"]) for result in results] == [
+        ("a", "block"),
+        (2, "allow"),
+        ("c", "allow"),
+        ("d", "allow"),
+    ]
+    [label] = results[0]["labels"]
+    assert label["type"] == "payment-card"
+    assert (label["start"], label["end"]) == (9, 9 + len(card))
+    assert "no-raw-secrets-in-replies" in results[0]["policies"]
+
+
+def test_bad_rows_are_told_by_number_and_the_others_are_answered() -> None:
+    """Nothing is lost, and the exit code says that something was wrong."""
+    rows = b"{nope\n" + row("ok", "hello") + row("x", 5) + b'["a"]\n\n' + b"\xff\n" + row(True, "t")
+    code, results, problems = scan("-", rows=rows)
+    assert code == 2
+    assert [result["id"] for result in results] == ["ok"]
+    told = problems.splitlines()
+    assert [line.split(":")[1].strip() for line in told] == [
+        "line 1",
+        "line 3",
+        "line 4",
+        "line 6",
+        "line 7",
+    ]
+
+
+def test_a_purpose_that_may_see_contacts_lets_them_out() -> None:
+    """The verdict is policy's: the label is found all the same."""
+    rows = row("a", "write to jane.doe@example.com")
+    _, [strict], _ = scan("-", rows=rows)
+    _, [verifying], _ = scan("-", "--purpose", "identity-verification", rows=rows)
+    assert (strict["verdict"], verifying["verdict"]) == ("block", "allow")
+    assert [label["type"] for label in verifying["labels"]] == ["email"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("nowhere.jsonl",), "nowhere.jsonl"),
+        (("-", "--policies", "nowhere"), "policy set 'nowhere'"),
+        (("-", "--tenant", "T"), "--catalogue"),
+    ],
+)
+def test_what_cannot_be_used_is_named(arguments: tuple[str, ...], told: str) -> None:
+    """Usage errors, exit 2."""
+    code, results, problems = scan(*arguments, rows=row("a", "b"))
+    assert (code, results) == (2, [])
+    assert told in problems
+
+
+def test_a_number_that_cannot_be_read_breaks_its_row_alone() -> None:
+    """Python converts no integer of thousands of digits; the rows behind it are answered."""
+    long = b'{"id": "a", "text": "x", "n": ' + b"7" * 5000 + b"}\n"
+    code, results, problems = scan("-", rows=long + row("b", "hello"))
+    assert code == 2
+    assert [result["id"] for result in results] == ["b"]
+    assert problems.startswith("error: line 1: ")
+    assert "Traceback" not in problems
+
+
+@pytest.mark.parametrize("name", [None, 1.5, True, ["a"]])
+def test_what_an_id_may_be_is_told(name: Any) -> None:
+    """Whole numbers are ids as well, and the message says so."""
+    code, results, problems = scan("-", rows=row(name, "hello"))
+    assert (code, results) == (2, [])
+    assert "'id' must be a string or a whole number" in problems
