@@ -1,0 +1,136 @@
+"""A town of synthetic customers, and the book of aggregates in memory."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from mc_platform.aggregate import Aggregates, Ended, Spent, Turn, read_query
+from mc_platform.errors import BudgetSpent
+from mc_platform.model.dataset import MICRO, Table, parse_datasets
+from mc_platform.model.tenant import Principal
+
+PEOPLE = 400
+KEY = b"k" * 32
+MALLORY = Principal("mallory@t", "T", "key")
+
+
+def dataset(**more):
+    """`people` of tenant T: a town, a unique place 0 to 399, an income, a secret; budgets of 100."""
+    raw = {
+        "url": "http://127.0.0.1:9/people",
+        "tenants": ["T"],
+        "unit": "id",
+        "minimum_group": 10,
+        "principal_epsilon": 100,
+        "tenant_epsilon": 100,
+        "columns": {
+            "town": {"values": ["east", "north", "south", "west"]},
+            "place": {"lower": 0, "upper": PEOPLE - 1},
+            "income": {"lower": 0, "upper": 100, "step": 0.5},
+            "secret": {"values": ["no", "yes"]},
+        },
+    }
+    found, problems = parse_datasets({"datasets": {"people": raw | more}})
+    assert not problems, problems
+    return found["people"]
+
+
+def table(secrets=None, people=PEOPLE):
+    """Everybody's towns go round; `secrets` are the places of those who have one."""
+    places = tuple(range(people))
+    return Table(
+        tuple(f"person-{place}" for place in places),
+        {
+            "town": tuple(("east", "north", "south", "west")[place % 4] for place in places),
+            "place": places,
+            "income": tuple(place % 201 for place in places),
+            "secret": tuple("yes" if secrets and place in secrets else "no" for place in places),
+        },
+    )
+
+
+def between(low, high, column="place"):
+    return {"column": column, "op": "between", "value": [low, high]}
+
+
+def is_(column, value):
+    return {"column": column, "op": "eq", "value": value}
+
+
+class MemoryBook:
+    """As PostgresBook, for one tenant and one period."""
+
+    def __init__(self):
+        self.charges = []
+        self.queries = {}
+
+    async def find(self, tenant, dataset, fingerprint):
+        kept = self.queries.get(fingerprint)
+        return kept["ended"] if kept else None
+
+    async def begin(self, opening):
+        kept = self.queries.get(opening.fingerprint)
+        if kept and kept["ended"]:
+            return kept["ended"]
+        await self.charge(opening.charge)
+        self.queries[opening.fingerprint] = {"opening": opening, "ended": None}
+        earlier = tuple(
+            kept["opening"].selection
+            for kept in self.queries.values()
+            if kept["opening"].condition != opening.condition
+            and (kept["ended"] is None or kept["ended"].answer is not None)
+        )
+        return Turn(opening.id, earlier)
+
+    async def charge(self, charge):
+        spent = await self.spent(charge.tenant, charge.principal, charge.dataset)
+        left = min(
+            charge.dataset.principal_epsilon - spent.principal,
+            charge.dataset.tenant_epsilon - spent.tenant,
+        )
+        if max(charge.needed, charge.epsilon) > left:
+            raise BudgetSpent("spent")
+        self.charges.append((charge.principal, charge.epsilon))
+
+    async def end(self, query_id, answer):
+        [kept] = [kept for kept in self.queries.values() if kept["opening"].id == query_id]
+        kept["ended"] = kept["ended"] or Ended(answer)
+        return kept["ended"]
+
+    async def spent(self, tenant, principal, dataset):
+        own = sum(epsilon for who, epsilon in self.charges if who == principal)
+        return Spent(own, sum(epsilon for _, epsilon in self.charges))
+
+
+class TableRows:
+    """Rows that a test may change."""
+
+    def __init__(self, rows):
+        self.table = rows
+        self.reads = 0
+
+    async def read(self, dataset, tenant):
+        self.reads += 1
+        return self.table
+
+
+class Town:
+    """The aggregates over one table, as an attacker meets them."""
+
+    def __init__(self, rows=None, book=None, **rules):
+        self.dataset = dataset(**rules)
+        self.rows = TableRows(rows or table())
+        self.book = book or MemoryBook()
+        self.aggregates = Aggregates(book=self.book, rows=self.rows, key=KEY)
+
+    async def ask(self, *where, measure="count", column=None, epsilon=None, who=MALLORY):
+        raw = {"measure": measure, "column": column, "where": list(where), "epsilon": epsilon}
+        return await self.aggregates.answer(who, self.dataset, read_query(raw, self.dataset))
+
+    @property
+    def spent(self):
+        return sum(epsilon for _, epsilon in self.book.charges) / MICRO
+
+
+def colleague(number):
+    return replace(MALLORY, id=f"colleague-{number}@t")

@@ -1,0 +1,74 @@
+"""An agent asks for figures over its tenant's data: with noise, within a budget, or not at all."""
+
+from __future__ import annotations
+
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx
+
+TENANT = "TENANT_003"
+
+
+def ask(platform, *where, tenant=TENANT, **more):
+    body = {
+        "dataset": "customers",
+        "measure": "count",
+        "purpose": "support",
+        "where": where,
+        **more,
+    }
+    return httpx.post(
+        f"{platform.url}/aggregates",
+        headers={"Authorization": f"Bearer {platform.token(tenant)}"},
+        json=body,
+        timeout=30,
+    )
+
+
+def test_figures_are_noisy_repeats_free_and_a_crowd_cannot_overspend(platform, wait_until):
+    """What one principal is told is bounded, however it asks, and however many at once."""
+    first = ask(platform, epsilon=1.0)
+    assert first.status_code == 200, first.text
+    again = [ask(platform, epsilon=0.5 + number / 10) for number in range(8)]
+    assert {one.json()["value"] for one in again} == {first.json()["value"]}
+    assert {one.json()["epsilon"]["spent"] for one in again} == {0}
+
+    small = ask(
+        platform,
+        {"column": "age", "op": "eq", "value": 33},
+        {"column": "city", "op": "eq", "value": "Lyon"},
+        {"column": "plan", "op": "eq", "value": "premium"},
+    )
+    nobody = ask(
+        platform,
+        {"column": "spend", "op": "between", "value": [999.98, 999.99]},
+        {"column": "age", "op": "eq", "value": 95},
+    )
+    assert [one.status_code for one in (small, nobody)] == [403, 403]
+    told = [one.json()["error"] for one in (small, nobody)]
+    assert told[0].pop("decisionId") != told[1].pop("decisionId")
+    assert told[0] == told[1]  # an empty group is told no differently
+    assert ask(platform, purpose="marketing").status_code == 403
+    assert ask(platform, tenant="AUDITOR").status_code == 403
+
+    def crowd(number: int) -> httpx.Response:
+        ages = {"column": "age", "op": "between", "value": [18, 50 + number]}
+        return ask(platform, ages, epsilon=2.0)
+
+    with ThreadPoolExecutor(16) as pool:
+        codes = Counter(one.status_code for one in pool.map(crowd, range(16)))
+    assert set(codes) <= {200, 403, 429}
+    assert codes[429]
+    # 1.0 and its test, two refusals, then 2.5 an answer and 0.5 a refusal: 10 in all
+    left = ask(platform, epsilon=1.0).json()["epsilon"]["remaining"]
+    assert left == 10 - 1.5 - 1.0 - 2.5 * codes[200] - 0.5 * (codes[403])
+    assert left >= 0
+
+    def recorded():
+        events = [event["unmapped"] for event in platform.siem_events()]
+        return [event for event in events if event["kind"].startswith("aggregate.")]
+
+    wait_until(lambda: len(recorded()) >= 10, what="the queries at the SIEM")
+    assert all("value" not in event["detail"] for event in recorded())
+    assert all(event["detail"]["policy_set"] for event in recorded())
