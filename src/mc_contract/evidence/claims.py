@@ -15,7 +15,7 @@ from collections.abc import Mapping
 
 from mc_contract.canonical import Json, canonical_json
 from mc_contract.errors import McError
-from mc_contract.evidence import canary_claims, ledger_claims, run_claims
+from mc_contract.evidence import canary_claims, ledger_claims, redteam_claims, run_claims
 from mc_contract.evidence.claim_inputs import ClaimFunction, NotRecomputable
 
 # Two machines may round the last digits of a percentile or a logarithm differently
@@ -23,7 +23,12 @@ FLOAT_TOLERANCE = 1e-9
 
 REGISTRY: Mapping[str, ClaimFunction] = {
     function.name: function
-    for function in (*run_claims.FUNCTIONS, *canary_claims.FUNCTIONS, *ledger_claims.FUNCTIONS)
+    for function in (
+        *run_claims.FUNCTIONS,
+        *canary_claims.FUNCTIONS,
+        *ledger_claims.FUNCTIONS,
+        *redteam_claims.FUNCTIONS,
+    )
 }
 
 

@@ -34,8 +34,11 @@ from mc_ops.evidence import (
     load_key,
     newest_canary,
     newest_passed_run,
+    policy_sets_part,
     preflight_part,
     read_file,
+    redteam_in,
+    redteam_part,
     release_name,
     service_parts,
     trusted_keys,
@@ -69,6 +72,10 @@ def pack(
         Path | None,
         typer.Option("--preflight", help="A report of `mcctl preflight --output json`."),
     ] = None,
+    redteam: Annotated[
+        Path | None,
+        typer.Option("--redteam", help="Folder of `mcctl redteam privacy`; default: the run's."),
+    ] = None,
     release: Annotated[
         str | None, typer.Option("--release", help="Default: from the name evidence-RELEASE.json.")
     ] = None,
@@ -94,6 +101,7 @@ def pack(
         canary_part(_canary_folder(canary, runs, layout.home / "runs")),
         journal_part(_first(runs, JOURNAL)),
         preflight_part(preflight or _report(runs)),
+        redteam_part(_redteam_folder(redteam, runs)),
         *service_parts(
             url or layout.url,
             layout.home / "trust" / "ledger.pub",
@@ -101,7 +109,7 @@ def pack(
         ),
     ]
     built = build(
-        parts,
+        [*parts, policy_sets_part(parts)],
         release=Release(
             release or release_name(out), commit_of(Path.cwd()), version("mc-platform")
         ),
@@ -163,7 +171,11 @@ def _runs(given: list[Path]) -> list[Path]:
     for folder in given:
         if not folder.is_dir():
             raise UnusableInput(f"{folder} is no folder", hint="expected a run's folder")
-        if not (canary_in(folder) or any((folder / name).is_file() for name in _RUN_FILES)):
+        if not (
+            canary_in(folder)
+            or redteam_in(folder)
+            or any((folder / name).is_file() for name in _RUN_FILES)
+        ):
             raise UnusableInput(
                 f"{folder} is no run's folder: it has no {', no '.join(_RUN_FILES)}, no canary",
                 hint="runs are in $MC_HOME/runs; mcctl runbook status names the newest",
@@ -214,6 +226,18 @@ def _canary_folder(given: Path | None, runs: list[Path], all_runs: Path) -> Path
     return newest
 
 
+def _redteam_folder(given: Path | None, runs: list[Path]) -> Path | None:
+    if given is None:
+        return next((found for folder in runs if (found := redteam_in(folder))), None)
+    found = redteam_in(given)
+    if found is None:
+        raise UnusableInput(
+            f"{given} holds no finished red-team",
+            hint="expected redteam.json and redteam-rows.jsonl, as mcctl redteam privacy writes",
+        )
+    return found
+
+
 def _report(runs: list[Path]) -> Path | None:
     folder = _first(runs, PREFLIGHT)
     return folder / PREFLIGHT if folder else None
@@ -249,11 +273,14 @@ def _print_built(out: Path, built: Built, output: Format) -> None:
             line = f"control  {control.id}: {control.status.value} - {control.reason}"
             stdout.print(line, markup=False)
     for control in said.controls:
-        if control.status.value != "measured" and control.id != "sample-origin":
+        if control.status.value != "measured" and not control.id.endswith("-origin"):
             warn(escape(f"{control.id}: {control.reason}"))
 
 
 def _short(value: object) -> str:
+    if isinstance(value, dict) and "attacks" in value:
+        word = {True: "met", False: "not met"}.get(value["met"], "could not be told")
+        return f"targets {word}, blocked {value['attacks']['blocked']} of {value['attacks']['n']}"
     if isinstance(value, dict) and "verdict" in value:
         rehearsal = "rehearsal, " if value.get("rehearsal") else ""
         return f"{value['verdict']} ({rehearsal}margin {value.get('margin')})"

@@ -30,18 +30,24 @@ UrlOption = Annotated[
     str | None, typer.Option("--url", help="Where the service is; default: the local edge.")
 ]
 YesOption = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
+AsOption = Annotated[
+    str, typer.Option("--as", help="Whose token of the local platform: OPERATOR, OPERATOR_2, ...")
+]
 ReasonOption = Annotated[str, typer.Option("--reason", help="Why; it is recorded.")]
 
 
 @contextmanager
-def operator_client(url: str | None) -> Iterator[OperatorClient]:
+def operator_client(url: str | None, whose: str = _OPERATOR) -> Iterator[OperatorClient]:
     """A client with the operator's token.
+
+    Args:
+        whose: Another of the local platform's tokens, e.g. `OPERATOR_2`.
 
     Raises:
         NotAllowed, CouldNotTell, UnusableInput: there is no usable token.
     """
     with OperatorClient.open(
-        url or Layout.from_env().url, token=access_token(url, _OPERATOR)
+        url or Layout.from_env().url, token=access_token(url, whose)
     ) as client:
         yield client
 
@@ -58,7 +64,7 @@ def access_token(url: str | None, whose: str) -> str:
     if name := os.environ.get(TOKEN_FILE):
         return _read(Path(name))
     layout = Layout.from_env()
-    if url is not None and not _is_here(url):
+    if url is not None and not is_here(url):
         # The local platform's token is no business of another service
         raise NotAllowed(
             f"no token for {url[:200]}", hint=f"set {TOKEN_FILE} to a file that holds one"
@@ -71,7 +77,7 @@ def access_token(url: str | None, whose: str) -> str:
         ) from error
 
 
-def _is_here(url: str) -> bool:
+def is_here(url: str) -> bool:
     """Whether a request to `url` stays on this machine, as the client that sends it reads it."""
     try:
         parts = httpx.URL(url)

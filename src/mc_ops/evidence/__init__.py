@@ -31,7 +31,10 @@ from mc_ops.evidence.runs import (
     journal_part,
     newest_canary,
     newest_passed_run,
+    policy_sets_part,
     preflight_part,
+    redteam_in,
+    redteam_part,
 )
 from mc_ops.evidence.service import service_parts
 
@@ -53,8 +56,11 @@ __all__ = [
     "load_key",
     "newest_canary",
     "newest_passed_run",
+    "policy_sets_part",
     "preflight_part",
     "read_file",
+    "redteam_in",
+    "redteam_part",
     "release_name",
     "service_parts",
     "trusted_keys",

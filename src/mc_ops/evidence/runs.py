@@ -7,6 +7,7 @@ a missing source becomes a control that says so.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from mc_ops.evidence.parts import NotRecomputable, Part, absent
 CANARY_FILES = ("base.lat", "cand.lat", "verdict.json")
 JOURNAL = "journal.jsonl"
 PREFLIGHT = "preflight.json"
+REDTEAM_FILES = ("redteam-rows.jsonl", "redteam.json")
 
 
 def canary_in(folder: Path) -> Path | None:
@@ -147,6 +149,70 @@ def preflight_part(report: Path | None) -> Part:
     )
     part.measured("preflight", f"{counts}; other: {others or 'none'}"[:1000], "preflight.checks")
     return part
+
+
+def redteam_in(folder: Path) -> Path | None:
+    """The folder with a red-team's files: `folder` itself, or `redteam` below it."""
+    for place in (folder, folder / "redteam"):
+        if all((place / name).is_file() for name in REDTEAM_FILES):
+            return place
+    return None
+
+
+def redteam_part(folder: Path | None) -> Part:
+    """A privacy red-team's rows and report, and its rates as `verify` will recompute them.
+
+    Raises:
+        UnusableInput: a file is missing, or the report does not follow from the rows.
+    """
+    if folder is None:
+        return absent("privacy", "no privacy red-team was given")
+    part = Part()
+    for name in REDTEAM_FILES:
+        part.artifacts[name] = _read(folder / name)
+    try:
+        part.claim("redteam.figures", "redteam.figures", *REDTEAM_FILES)
+        part.claim("redteam.policy_set", "json.pointer", REDTEAM_FILES[1], pointer="/policy_set")
+        part.claim("redteam.target", "json.pointer", REDTEAM_FILES[1], pointer="/target")
+    except NotRecomputable as cause:
+        raise UnusableInput(
+            f"the red-team in {folder} can't be claimed: {cause.message}", hint="run it again"
+        ) from cause
+    names = [claim.id for claim in part.claims]
+    part.measured("privacy", _rates(part), *names)
+    part.declared(
+        "redteam-origin",
+        "that each row tells what happened, to which target and policy set, is the word of whoever"
+        " signed",
+    )
+    return part
+
+
+def policy_sets_part(parts: Iterable[Part]) -> Part:
+    """A control that says so where the red-team met another policy set than the service now has."""
+    told = {claim.id: claim.value for part in parts for claim in part.claims}
+    met, now = told.get("redteam.policy_set"), told.get("health.policy")
+    if not isinstance(met, str) or not isinstance(now, str) or met == now:
+        return Part()
+    return absent(
+        "privacy-policy-set",
+        f"the red-team met policy set {met[:12]}, and {now[:12]} was in force when this was packed",
+    )
+
+
+def _rates(part: Part) -> str:
+    value = part.claims[0].value
+    assert isinstance(value, dict)  # the claim function gives an object
+    attacks, benign, families = value["attacks"], value["benign"], value["families"]
+    assert isinstance(attacks, dict)
+    assert isinstance(benign, dict)
+    assert isinstance(families, dict)
+    word = {True: "met", False: "not met", None: "could not be told"}[value["met"]]  # type: ignore[index]
+    return (
+        f"targets {word}: {attacks['blocked']} of {attacks['n']} attacks of {len(families)} families"
+        f" blocked (95 % lower bound {attacks['lower']:.2%}), {benign['passed']} of {benign['n']}"
+        " honest cases passed"
+    )
 
 
 def _told(part: Part) -> str:

@@ -5,6 +5,7 @@ A service that is down, or an answer that can't be used, becomes a control that 
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -48,6 +49,9 @@ def _health(client: httpx.Client) -> Part:
         part.claim("health.ok", "health.ok", "health.json")
         for name in ("version", "colour"):
             part.claim(f"health.{name}", "json.pointer", "health.json", pointer=f"/{name}")
+        with contextlib.suppress(NotRecomputable):  # one that does not tell it has no claim of it
+            pointer = "/dependencies/policy/digest"
+            part.claim("health.policy", "json.pointer", "health.json", pointer=pointer)
     except (_NoAnswer, NotRecomputable) as error:
         return absent("health", f"health was not measured: {error}")
     state = "ok" if part.claims[0].value is True else "not ok"

@@ -4,21 +4,26 @@
 
 It screens nothing: that is the gateway's work, and this agent is what the gateway is tried on.
 A question gets one message; `list orders` and `export orders` get a task whose artifact grows
-line by line, so that streaming and cancelling have something to work on.
+line by line, so that streaming and cancelling have something to work on. For the red-team it can be
+made to say anything (`planting`).
 """
 
 from __future__ import annotations
 
 import asyncio
 import re
+import uuid
 from collections.abc import Callable
 
 from a2a.helpers import new_task_from_user_message, new_text_message, new_text_part
 from a2a.server.agent_execution import AgentExecutor, RequestContext
 from a2a.server.events import EventQueue
 from a2a.server.tasks import TaskUpdater
-from a2a.types import AgentSkill
+from a2a.types import AgentSkill, Message, Role
 from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.routing import Route
 
 from mc_ops.environments.local.samples.customers import (
     CUSTOMERS,
@@ -26,6 +31,8 @@ from mc_ops.environments.local.samples.customers import (
     Customer,
     Order,
 )
+from mc_ops.environments.local.samples.datasets import customers
+from mc_ops.environments.local.samples.planting import Planted
 from mc_ops.environments.local.samples.serving import (
     agent_app,
     card,
@@ -99,11 +106,24 @@ def _listed(question: str) -> list[Order]:
 
 
 class RecordsExecutor(AgentExecutor):
-    """Turns `answer` into A2A messages, and listings into tasks."""
+    """Turns `answer` into A2A messages, and listings into tasks; says what was planted."""
+
+    def __init__(self, planted: Planted) -> None:
+        self._planted = planted
 
     async def execute(self, context: RequestContext, event_queue: EventQueue) -> None:
         """Answer the request's text."""
         question = context.get_user_input()
+        planted = self._planted.called_up(question)
+        if planted is not None:
+            reply = Message(
+                message_id=str(uuid.uuid4()),
+                role=Role.ROLE_AGENT,
+                parts=planted,
+                context_id=context.context_id or "",
+            )
+            await event_queue.enqueue_event(reply)
+            return
         if _LISTING.search(question) and context.message:
             await self._list(question, context, event_queue)
             return
@@ -153,7 +173,19 @@ def create_app(port: int) -> Starlette:
         port=port,
         skills=[skill],
     )
-    return agent_app(described, RecordsExecutor())
+    planted = Planted()
+    return agent_app(
+        described,
+        RecordsExecutor(planted),
+        [
+            Route("/datasets/customers", _get_customers, methods=["GET"]),
+            Route("/plant", planted.take, methods=["POST"]),
+        ],
+    )
+
+
+async def _get_customers(request: Request) -> JSONResponse:
+    return JSONResponse({"rows": customers(request.query_params.get("tenant", ""))})
 
 
 if __name__ == "__main__":

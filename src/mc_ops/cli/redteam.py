@@ -1,0 +1,205 @@
+"""`mcctl redteam privacy`: attack a running platform over HTTP, and say how sure the result is.
+
+stdout is the result, progress goes to stderr. Exit 0: the targets are met, 1: they are not, 2: usage,
+3: could not tell (too few cases, too many that were no trial, the platform down), 4: no credentials.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import secrets
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.markup import escape
+
+from mc_ops.cli import exit_codes
+from mc_ops.cli.operator_access import is_here
+from mc_ops.cli.output import Format, OutputOption, emit_json, note, stdout
+from mc_ops.environments.local.keyring import tenant_token
+from mc_ops.environments.local.layout import Layout
+from mc_ops.errors import NotAllowed, UnusableInput
+from mc_ops.redteam import (
+    BY_NAME,
+    DEFAULT_ATTACKS,
+    DEFAULT_BENIGN,
+    DEFAULT_WORDINGS,
+    FAMILIES,
+    Family,
+    Size,
+    Target,
+    Watch,
+    lines,
+    prepare,
+    read_corpus,
+    refuse_repeats,
+    report,
+    run,
+    watched,
+    write,
+)
+
+CREDENTIALS_FILE = "MC_CREDENTIALS_FILE"
+_ATTACKERS = ("TENANT_001", "TENANT_002", "TENANT_003")
+_MOST_CASES = 20_000
+_PROGRESS_EVERY_S = 5.0
+_VERDICTS = {
+    True: ("green", "✔", "met", exit_codes.OK),
+    False: ("red", "✘", "not met", exit_codes.FINDING),
+    None: ("yellow", "?", "could not tell", exit_codes.COULD_NOT_TELL),
+}
+
+app = typer.Typer(help="Attack a running platform, as a stranger or a compromised agent would.")
+
+
+@app.callback()
+def redteam() -> None:
+    """Attack a running platform, as a stranger or a compromised agent would."""
+
+
+@app.command()
+def privacy(
+    target: Annotated[
+        str | None, typer.Option("--target", "--url", help="The platform; default: the local edge.")
+    ] = None,
+    scenarios: Annotated[
+        str, typer.Option("--scenarios", help="`all`, or families with commas between.")
+    ] = "all",
+    attacks: Annotated[
+        int, typer.Option("--attacks", min=0, max=_MOST_CASES, help="How many, over all families.")
+    ] = DEFAULT_ATTACKS,
+    benign: Annotated[
+        int, typer.Option("--benign", min=0, max=_MOST_CASES, help="How many honest cases.")
+    ] = DEFAULT_BENIGN,
+    wordings: Annotated[
+        int, typer.Option("--wordings", min=0, max=_MOST_CASES, help="Injections by wording alone.")
+    ] = DEFAULT_WORDINGS,
+    corpus: Annotated[
+        list[Path] | None,
+        typer.Option("--corpus", help="Outside cases, JSON lines; may be given again."),
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option("--seed", min=0, help="Make the cases of an earlier run again.")
+    ] = None,
+    agent_url: Annotated[
+        str | None,
+        typer.Option("--agent-url", help="The sample agent that can be made to say anything."),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="Folder for rows, report and picture; default in MC_HOME/runs."),
+    ] = None,
+    output: OutputOption = Format.table,
+) -> None:
+    """Try each family of attacks, and honest work; print rates with their 95 % bounds.
+
+    A case counts as blocked only if a control acted and the value did not come back in any channel.
+    """
+    families = _families(scenarios)
+    outside = [case for file in corpus or [] for case in read_corpus(file)]
+    refuse_repeats(outside)
+    size = Size(
+        seed=secrets.randbelow(2**31) if seed is None else seed,
+        families=families,
+        attacks=attacks,
+        benign=benign,
+        wordings=wordings,
+        outside=tuple(outside),
+    )
+    layout = Layout.from_env()
+    url = target or layout.url
+    home_is_target = _same_place(url, layout.url)
+    folder = out or layout.home / "runs" / f"redteam-{datetime.now(UTC):%Y%m%dT%H%M%SZ}" / "redteam"
+    prepare(folder)
+    note(f"red-team: {len(size.cases())} cases against {escape(url)}, seed {size.seed}")
+    told, rows = asyncio.run(
+        _attack(
+            url,
+            size,
+            tokens=_tokens(url, layout),
+            agent_url=agent_url or (layout.url_of("records-agent") if home_is_target else None),
+            watch=Watch(watched(layout.home) if home_is_target else {}),
+        )
+    )
+    write(folder, told, rows)
+    colour, icon, word, code = _VERDICTS[told["met"]]
+    if output is Format.json:
+        emit_json({**told, "files": str(folder)})
+    else:
+        for line in lines(told):
+            stdout.print(line, markup=False)
+        stdout.print(f"[{colour}]{icon} {word}[/{colour}] (seed {size.seed})")
+        stdout.print(f"files       {folder}", markup=False)
+    raise typer.Exit(code)
+
+
+async def _attack(
+    url: str, size: Size, *, tokens: dict[str, str], agent_url: str | None, watch: Watch
+) -> tuple[dict[str, Any], Any]:
+    target = Target(url, tokens=tokens, agent_url=agent_url)
+    try:
+        result = await run(target, size, watch, _Progress())
+    finally:
+        await target.close()
+    return report(result, size, url), result.rows
+
+
+class _Progress:
+    """A line on stderr now and then."""
+
+    def __init__(self) -> None:
+        self._last = time.monotonic()
+
+    def __call__(self, done: int, planned: int) -> None:
+        now = time.monotonic()
+        if now - self._last >= _PROGRESS_EVERY_S:
+            self._last = now
+            sys.stderr.write(f"red-team: {done} of {planned} cases\n")
+
+
+def _families(scenarios: str) -> tuple[Family, ...]:
+    if scenarios == "all":
+        return FAMILIES
+    names = [name.strip() for name in scenarios.split(",") if name.strip()]
+    unknown = [name for name in names if name not in BY_NAME]
+    if unknown or not names:
+        raise UnusableInput(
+            f'unknown scenario "{(unknown or [""])[0][:80]}"',
+            hint=f"known: {', '.join(BY_NAME)}, all",
+        )
+    return tuple(BY_NAME[name] for name in dict.fromkeys(names))
+
+
+def _tokens(url: str, layout: Layout) -> dict[str, str]:
+    """The attackers' credentials; those of this machine's platform go nowhere else."""
+    if name := os.environ.get(CREDENTIALS_FILE):
+        return _read(Path(name))
+    if not is_here(url):
+        raise NotAllowed(
+            f"no credentials for {url[:200]}",
+            hint=f'set {CREDENTIALS_FILE} to a file of {{"TENANT_001": {{"token": "..."}}, ...}}',
+        )
+    return {name: tenant_token(layout, name) for name in _ATTACKERS}
+
+
+def _read(path: Path) -> dict[str, str]:
+    try:
+        known = json.loads(path.read_text(encoding="utf-8"))
+        return {name: str(known[name]["token"]) for name in _ATTACKERS}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise NotAllowed(
+            f"{CREDENTIALS_FILE} {path} cannot be used ({type(error).__name__})",
+            hint=f"it must hold a token each for {', '.join(_ATTACKERS)}",
+        ) from error
+
+
+def _same_place(url: str, local: str) -> bool:
+    """Whether a URL means the local platform, whose files and agents can then be looked at."""
+    port = local.rsplit(":", 1)[-1]
+    return is_here(url) and url.rstrip("/").endswith(f":{port}")

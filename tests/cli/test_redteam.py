@@ -1,0 +1,123 @@
+"""`mcctl redteam privacy`: it finds what is open, and does not call a failure a block."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.cli.open_gateway import OpenGateway, open_gateway
+
+ROOT = Path(__file__).parents[2]
+TENANTS = ("TENANT_001", "TENANT_002", "TENANT_003")
+
+
+@pytest.fixture
+def gateway() -> Iterator[OpenGateway]:
+    with open_gateway() as one:
+        yield one
+
+
+@pytest.fixture
+def attack(gateway: OpenGateway, tmp_path: Path) -> Any:
+    """Run the script of the runbook; exit code, report, standard error."""
+    tokens = tmp_path / "credentials.json"
+    tokens.write_text(
+        json.dumps({name: {"token": f"mc_{'a' * 12}_{'s' * 43}"} for name in TENANTS})
+    )
+    env = {**os.environ, "MC_CREDENTIALS_FILE": str(tokens), "MC_HOME": str(tmp_path / ".mc")}
+
+    def run(*arguments: str, **more: str) -> tuple[int, dict[str, Any], str]:
+        done = subprocess.run(
+            [
+                sys.executable,
+                ROOT / "scripts" / "privacy-red-team.py",
+                *("--target", gateway.url, "--agent-url", gateway.url, "--output", "json"),
+                *("--seed", "3", "--wordings", "4", *arguments),
+            ],
+            capture_output=True,
+            check=False,
+            timeout=120,
+            env={**env, **more},
+            cwd=tmp_path,
+            text=True,
+        )
+        return done.returncode, json.loads(done.stdout or "{}"), done.stderr
+
+    return run
+
+
+def test_an_open_gateway_is_found_open(attack: Any, tmp_path: Path) -> None:
+    """Hardly an attack is blocked, honest work passes, and the report is written whole."""
+    code, told, problems = attack(
+        "--attacks", "170", "--benign", "42", "--out", str(tmp_path / "r")
+    )
+    assert code == 1, problems
+    assert told["met"] is False
+    for family in ("direct-pii", "encoded-pii", "split-pii", "exfiltration-links"):
+        assert told["figures"]["families"][family]["missed"] == 10, family
+    assert told["figures"]["families"]["token-confusion"]["blocked"] == 0
+    honest = told["figures"]["benign"]
+    assert honest["passed"] >= 0.9 * honest["n"]
+    assert any("graphql" in problem for problem in told["problems"])
+    rows = [json.loads(line) for line in (tmp_path / "r" / "redteam-rows.jsonl").open()]
+    assert len(rows) == 180 + 42 + 4
+    assert (tmp_path / "r" / "redteam.png").read_bytes().startswith(b"\x89PNG")
+    assert json.loads((tmp_path / "r" / "redteam.json").read_text())["figures"] == told["figures"]
+
+
+def test_a_platform_that_fails_is_not_called_safe(gateway: OpenGateway, attack: Any) -> None:
+    """Nothing comes back from a 503, and nothing is proven by it."""
+    gateway.failing = 503
+    code, told, _ = attack(
+        "--scenarios", "direct-pii,split-pii", "--attacks", "20", "--benign", "20"
+    )
+    assert code == 3
+    assert told["figures"]["attacks"]["invalid"] == 20
+    assert told["invalid"][0]["why"] == "HTTP 503"
+
+
+def test_an_agent_that_says_something_else_ends_the_run(gateway: OpenGateway, attack: Any) -> None:
+    """Else every attack on it would be blocked."""
+    gateway.deaf = True
+    code, _, problems = attack("--attacks", "20", "--benign", "20")
+    assert code == 3
+    assert "does not answer with what was planted" in problems
+
+
+def test_outside_cases_are_judged_too(attack: Any, tmp_path: Path) -> None:
+    """In families of their own."""
+    corpus = tmp_path / "c.jsonl"
+    rows = [
+        {"id": "1", "scenario": "cards", "text": "4111 1111 1111 1111", "expect": "block"},
+        {"id": "2", "scenario": "talk", "text": "good morning", "expect": "allow"},
+    ]
+    corpus.write_text("\n".join(map(json.dumps, rows)))
+    code, told, _ = attack("--attacks", "0", "--benign", "0", "--corpus", str(corpus))
+    assert code == 1
+    assert told["figures"]["families"]["corpus-cards"]["missed"] == 1
+    assert told["figures"]["benign"]["passed"] == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "env", "code", "problem"),
+    [
+        (("--scenarios", "no-such"), {}, 2, 'unknown scenario "no-such"'),
+        (("--corpus", "nowhere.jsonl"), {}, 2, "nowhere.jsonl cannot be read"),
+        (("--target", "http://127.0.0.1:9"), {}, 3, "does not answer"),
+        ((), {"MC_CREDENTIALS_FILE": "nowhere.json"}, 4, "nowhere.json cannot be used"),
+        (("--target", "https://mc.example.com"), {"MC_CREDENTIALS_FILE": ""}, 4, "no credentials"),
+    ],
+)
+def test_what_cannot_be_done_is_told(
+    attack: Any, arguments: tuple[str, ...], env: dict[str, str], code: int, problem: str
+) -> None:
+    """With the exit code that says whose fault it is; this machine's tokens go nowhere else."""
+    got, _, told = attack(*arguments, **env)
+    assert (got, problem in told) == (code, True), told
+    assert "Traceback" not in told
