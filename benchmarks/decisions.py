@@ -1,0 +1,193 @@
+"""The decision point beside a bare `cedarpy.is_authorized` on the same requests, in one run.
+
+The bare side has everything built before it begins: the parsed policies, the parsed entities of
+each request, the request itself. It is measured twice: with the schema, which is the guarantee that
+the decision point gives, and without it, which is the least that an evaluation can cost. The
+decision point starts from a `Question` each time, fails closed, explains the answer and gives it
+an id. Each question is evaluated on either side; no answer is kept. What is kept are parsed entities,
+and circumstances that the schema has passed: so a last side asks with circumstances that are new
+each time, as a first message has them. It is told, and not held against the target.
+
+Rounds alternate in random order, so that drift of the machine meets all. What is printed are
+ratios; absolute figures belong to the machine.
+
+    python benchmarks/decisions.py
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import os
+import random
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import cedarpy
+
+from mc_platform.adapters.policy_keeper import PolicyKeeper
+from mc_platform.decide import describe_request, describe_world
+from mc_platform.model.ids import AgentName, PrincipalId, TenantId
+from mc_platform.model.tenant import Principal, Tenant
+from mc_platform.model.verdict import Action, Question
+
+POLICIES = Path(__file__).parents[1] / "policies"
+MOST_OVERHEAD = 0.20
+_BARE, _BARE_NO_SCHEMA, _OURS = "bare, with schema", "bare, without", "decision point"
+_FRESH = "decision point, never-seen circumstances"
+
+
+def questions() -> list[Question]:
+    """A working day's mix: questions, replies clean and labelled, operations, reading of tasks."""
+    made: list[Question] = []
+    accepts = frozenset({"personal", "financial", "tenant", "sign"})
+    for number in range(1, 4):
+        tenant = Tenant(
+            id=TenantId(f"TENANT_{number:03}"),
+            residency="eu",
+            purposes=frozenset({"support", "fulfilment"}),
+            agents=frozenset({AgentName("records"), AgentName("fulfilment")}),
+            autonomy_tier=2,
+            outbound={"support": frozenset({"personal"})},
+            operations_per_hour=1000,
+        )
+        send = Question(
+            principal=Principal(PrincipalId(f"agent-{number}"), tenant.id, "0" * 12),
+            tenant=tenant,
+            action=Action.send_message,
+            resource_type="Agent",
+            resource_id="records",
+            resource_residency="eu",
+            resource_accepts=accepts,
+            purpose="support",
+            tier_ceiling=2,
+        )
+        reply = replace(send, action=Action.release_reply)
+        personal: dict[str, Any] = {
+            "labels": frozenset({"email", "phone"}),
+            "classes": frozenset({"personal"}),
+        }
+        card: dict[str, Any] = {
+            "labels": frozenset({"payment-card"}),
+            "classes": frozenset({"financial"}),
+        }
+        enact = replace(
+            send,
+            action=Action.enact,
+            resource_type="Operation",
+            resource_id="place-order",
+            resource_agent="fulfilment",
+            resource_tier=2,
+            operations_this_hour=17,
+        )
+        task: dict[str, Any] = {
+            "resource_type": "Task",
+            "resource_tenant": tenant.id,
+            "purpose": "",
+        }
+        made += [
+            send,
+            replace(send, **personal),
+            replace(send, tainted=True, origins=frozenset({"agent-reply"})),
+            reply,
+            replace(reply, **personal),
+            replace(reply, **card),
+            replace(reply, **card, redacted=True),
+            enact,
+            replace(enact, tainted=True, origins=frozenset({"document"}), tier_ceiling=0),
+            replace(send, action=Action.read_task, resource_id=f"task-{number}", **task),
+        ]
+    return made
+
+
+def _sides(asked: list[Question]) -> dict[str, Callable[[], list[bool]]]:
+    keeper = PolicyKeeper.load(POLICIES)
+    texts = sorted(POLICIES.glob("*.cedar"))
+    policies = cedarpy.PolicySet.from_str("\n".join(file.read_text() for file in texts))
+    schema = cedarpy.Schema.from_str((POLICIES / "schema.cedarschema").read_text())
+    built = [
+        (
+            describe_request(question),
+            cedarpy.Entities.from_json_str(json.dumps(describe_world(question)), schema),
+        )
+        for question in asked
+    ]
+
+    def ours() -> list[bool]:
+        return [keeper.decide(question).allowed for question in asked]
+
+    def bare() -> list[bool]:
+        return [cedarpy.is_authorized(one, policies, world, schema).allowed for one, world in built]
+
+    def bare_no_schema() -> list[bool]:
+        return [cedarpy.is_authorized(one, policies, world).allowed for one, world in built]
+
+    seen = itertools.count(1)
+
+    def fresh() -> list[bool]:
+        # An origin that no policy names changes no answer, and makes all circumstances new
+        new = frozenset({f"pass-{next(seen)}"})
+        return [keeper.decide(replace(one, origins=one.origins | new)).allowed for one in asked]
+
+    return {_BARE: bare, _BARE_NO_SCHEMA: bare_no_schema, _OURS: ours, _FRESH: fresh}
+
+
+def measure(*, rounds: int, seconds: float) -> dict[str, Any]:
+    """Decisions per second of each side, by alternating rounds, and the overheads."""
+    asked = questions()
+    sides = _sides(asked)
+    answers = {name: side() for name, side in sides.items()}  # warm-up, and all must agree
+    if len({tuple(answer) for answer in answers.values()}) != 1:
+        raise SystemExit("the sides do not give the same answers")
+    if set(answers[_OURS]) != {True, False}:
+        raise SystemExit("the questions are all answered alike")
+    rates: dict[str, list[float]] = {name: [] for name in sides}
+    for _ in range(rounds):
+        for name in random.sample(list(sides), k=len(sides)):
+            count, began = 0, time.perf_counter()
+            while time.perf_counter() - began < seconds:
+                sides[name]()
+                count += len(asked)
+            rates[name].append(count / (time.perf_counter() - began))
+    median = {name: statistics.median(found) for name, found in rates.items()}
+    return {
+        "schema_version": 1,
+        "cores": os.cpu_count(),
+        "questions": len(asked),
+        "decisions_per_s": {name: round(rate, 1) for name, rate in median.items()},
+        "overhead": {
+            name: round(median[name] / median[_OURS] - 1, 4) for name in (_BARE, _BARE_NO_SCHEMA)
+        },
+        "target": MOST_OVERHEAD,
+    }
+
+
+def main() -> int:
+    """Measure; 1 if the overhead is above the target, beside either bare side."""
+    options = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    options.add_argument("--rounds", type=int, default=7)
+    options.add_argument("--seconds", type=float, default=0.5, help="of one round of one side")
+    options.add_argument("--json", type=Path, metavar="FILE", help="write the results here, too")
+    given = options.parse_args()
+    report = measure(rounds=given.rounds, seconds=given.seconds)
+    print(f"{report['cores']} cores; {report['questions']} questions; {given.rounds} rounds each")
+    for name, rate in report["decisions_per_s"].items():
+        print(f"  {name:<40} {rate:>9.0f} decisions/s")
+    for name, overhead in report["overhead"].items():
+        met = "met" if overhead <= MOST_OVERHEAD else "MISSED"
+        print(
+            f"  overhead over {name}: {overhead:+.1%} (target at most {MOST_OVERHEAD:.0%}: {met})"
+        )
+    if given.json is not None:
+        given.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    return 0 if max(report["overhead"].values()) <= MOST_OVERHEAD else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,462 @@
+"""`mcctl policy`: judge a policy set, explain a decision, bring a set into force and back."""
+
+from __future__ import annotations
+
+import difflib
+import itertools
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.markup import escape
+
+from mc_contract.ledger_export import ExportError, verify_export
+from mc_ops.audit import AuditClient, load_public_key, read_bytes
+from mc_ops.cli import exit_codes
+from mc_ops.cli.operator_access import YesOption, access_token, confirm
+from mc_ops.cli.output import Format, OutputOption, emit_json, fail, note, ok, stdout, warn
+from mc_ops.environments import open_environment
+from mc_ops.environments.interface import Colour, Instance
+from mc_ops.environments.local import policy_set
+from mc_ops.environments.local.environment import LocalEnvironment
+from mc_ops.environments.local.layout import Layout
+from mc_ops.environments.local.specs import checkout
+from mc_ops.errors import CouldNotTell, Finding, UnusableInput
+from mc_ops.policies import (
+    Applied,
+    FoundDecision,
+    apply_set,
+    ask_service,
+    find_decision,
+    policy_health,
+    roll_back,
+)
+
+app = typer.Typer(
+    help="Check, test and compare policy sets; explain decisions; apply a set, and go back.",
+    no_args_is_help=True,
+)
+
+_CHANGES_SHOWN = 20
+DirOption = Annotated[
+    Path | None, typer.Option("--dir", help="The policy set; default: the platform's own.")
+]
+CatalogueOption = Annotated[
+    Path | None, typer.Option("--catalogue", help="The catalogue; default: the local platform's.")
+]
+ExitCodeOption = Annotated[
+    bool, typer.Option("--exit-code", help="Exit with 1 if anything differs.")
+]
+EnvOption = Annotated[str, typer.Option("--env", help="Where the platform runs: local.")]
+TimeoutOption = Annotated[
+    float, typer.Option("--timeout", min=1.0, help="Seconds that a replica may take.")
+]
+
+
+@app.command()
+def check(
+    folder: Annotated[Path | None, typer.Argument(metavar="[DIR]", help="The policy set.")] = None,
+    output: OutputOption = Format.table,
+) -> None:
+    """Parse and validate a set and its tables; tell every problem at once. Exit 1 if there is one."""
+    where = _set_dir(folder)
+    report, holds = ask_service(["check", "--dir", str(where)])
+    if output is Format.json:
+        emit_json(report)
+    else:
+        for problem in report["problems"]:
+            stdout.print(problem, markup=False)
+        _print_set(where, report)
+    if not holds:
+        fail(f"{_count(report['problems'], 'problem')}; this set cannot come into force")
+        raise typer.Exit(exit_codes.FINDING)
+    ok("the set parses and validates")
+
+
+@app.command("test")
+def run_tables(
+    folder: Annotated[Path | None, typer.Argument(metavar="[DIR]", help="The policy set.")] = None,
+    mutation: Annotated[
+        bool,
+        typer.Option("--mutation", help="Also take each policy away: some row must then fail."),
+    ] = False,
+    output: OutputOption = Format.table,
+) -> None:
+    """Ask a set the questions of its own tables. Exit 1 if a row gets another answer."""
+    where = _set_dir(folder)
+    report, holds = ask_service(
+        ["test", "--dir", str(where), *(["--mutation"] if mutation else [])]
+    )
+    unnoticed = report.get("mutation", {}).get("unnoticed", [])
+    if output is Format.json:
+        emit_json(report)
+    else:
+        for row in report["failing"]:
+            stdout.print(row, markup=False)
+        for policy in unnoticed:
+            stdout.print(f"{policy}: no row misses it when it is taken away", markup=False)
+        _print_set(where, report)
+    if not holds:
+        fail(f"{_count(report['failing'], 'row')} failed, {len(unnoticed)} policies are not missed")
+        raise typer.Exit(exit_codes.FINDING)
+    ok("every row holds" + (", and every policy is missed when taken away" if mutation else ""))
+
+
+@app.command()
+def diff(
+    old: Annotated[Path, typer.Argument(help="A policy set.")],
+    new: Annotated[Path, typer.Argument(help="Another one.")],
+    exit_code: ExitCodeOption = False,
+    output: OutputOption = Format.table,
+) -> None:
+    """Tell which policies were added, removed and changed, and how the schema changed."""
+    options = ["--exit-code"] if exit_code else []
+    report, same = ask_service(["diff", str(old), str(new), *options])
+    if output is Format.json:
+        emit_json(report)
+    else:
+        _print_diff(report)
+    if report["same"]:
+        ok("the sets mean the same")
+    if not same:
+        raise typer.Exit(exit_codes.FINDING)
+
+
+@app.command()
+def simulate(
+    folder: Annotated[Path, typer.Option("--dir", help="The changed policy set.")],
+    source: Annotated[
+        Path, typer.Option("--from", help="A ledger export, or JSON lines of decisions.")
+    ],
+    old: Annotated[
+        Path | None, typer.Option("--old", help="The other set; default: the platform's own.")
+    ] = None,
+    catalogue: CatalogueOption = None,
+    exit_code: ExitCodeOption = False,
+    output: OutputOption = Format.table,
+) -> None:
+    """Ask recorded questions of both sets, and show whose decisions change."""
+    arguments = ["simulate", "--dir", str(folder), "--old", str(_set_dir(old))]
+    arguments += ["--from", str(source), "--catalogue", str(_catalogue(catalogue))]
+    report, same = ask_service([*arguments, *(["--exit-code"] if exit_code else [])])
+    if output is Format.json:
+        emit_json(report)
+    else:
+        _print_simulation(report)
+    for reason, count in report["skipped"].items():
+        warn(escape(f"{count} not asked again: {reason}"))
+    if report["drifted"]:
+        warn(
+            f"{report['drifted']} get another answer from the old set than was recorded: the "
+            "catalogue has changed since"
+        )
+    if not report["changed"]:
+        ok(f"{report['replayed']} decisions asked again: none changes")
+    if not same:
+        raise typer.Exit(exit_codes.FINDING)
+
+
+@app.command()
+def explain(
+    decision: Annotated[str, typer.Argument(help="A decision's id: dec_...")],
+    source: Annotated[
+        Path | None,
+        typer.Option("--from", help="A ledger export to look in; default: the running platform."),
+    ] = None,
+    folder: DirOption = None,
+    catalogue: CatalogueOption = None,
+    key: Annotated[
+        Path | None,
+        typer.Option("--key", help="The ledger's public key; default: $MC_HOME/trust/ledger.pub."),
+    ] = None,
+    url: Annotated[
+        str | None, typer.Option("--url", help="The service; default: the local edge.")
+    ] = None,
+    output: OutputOption = Format.table,
+) -> None:
+    """Show what was asked and which policies answered, and whether they would answer so today."""
+    found = find_decision(decision, _leaves(source, key, url))
+    if found is None:
+        raise UnusableInput(
+            f"no ledger entry tells the decision {decision[:100]}",
+            hint="its id stands in the denial, in the log and in the task",
+        )
+    asked = "" if found.asked is None else json.dumps(found.asked)
+    arguments = ["--dir", str(_set_dir(folder)), "--catalogue", str(_catalogue(catalogue))]
+    in_force, _ = ask_service(["explain-set", *arguments], stdin=asked)
+    report = _explanation(found, in_force)
+    if output is Format.json:
+        emit_json(report)
+    else:
+        _print_explanation(report)
+    if report["holds_today"] is None:
+        warn(escape(f"it cannot be asked again: {report['why_not']}"))
+    elif report["holds_today"]:
+        ok("asked again, it gets the same answer by the same policies")
+    else:
+        warn("asked again, it gets another answer: the set or the catalogue has changed")
+
+
+@app.command()
+def apply(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The policy set.")],
+    env: EnvOption = "local",
+    yes: YesOption = False,
+    timeout_s: TimeoutOption = 30.0,
+    output: OutputOption = Format.table,
+) -> None:
+    """Bring a set into force on every replica; if one refuses it, the set before comes back."""
+    target = _Local(open_environment(env))
+    new = _require_good(folder)
+    current = target.require_own_copy()
+    report, _ = ask_service(["diff", str(target.layout.policies), str(folder)])
+    if new == current:
+        ok("this set is in force already; nothing was changed")
+        return
+    _note_plan(report)
+    confirm(f"Bring this set into force in {env}?", yes=yes)
+    applied = apply_set(target, folder, new, timeout_s=timeout_s)
+    _print_applied(applied, current, output)
+
+
+@app.command()
+def rollback(
+    env: EnvOption = "local",
+    yes: YesOption = False,
+    timeout_s: TimeoutOption = 30.0,
+    output: OutputOption = Format.table,
+) -> None:
+    """Bring the set back that was in force before the last `apply`."""
+    target = _Local(open_environment(env))
+    before = target.layout.policies_before
+    if not before.is_dir():
+        raise UnusableInput(
+            "there is no policy set to go back to", hint="`mcctl policy apply` keeps the one before"
+        )
+    current = target.require_own_copy()
+    digest = _require_good(before)
+    report, _ = ask_service(["diff", str(target.layout.policies), str(before)])
+    _note_plan(report)
+    confirm(f"Go back to this set in {env}?", yes=yes)
+    applied = roll_back(target, digest, timeout_s=timeout_s)
+    _print_applied(applied, current, output)
+
+
+# -- where sets are -----------------------------------------------------------------------------
+
+
+class _Local:
+    """The local platform as a `policies.Target`."""
+
+    def __init__(self, environment: LocalEnvironment) -> None:
+        self._environment = environment
+        self.layout = environment.layout
+
+    def install(self, source: Path) -> None:
+        policy_set.install(self.layout, source)
+
+    def undo(self) -> None:
+        policy_set.undo(self.layout)
+
+    def restore(self) -> None:
+        policy_set.restore(self.layout)
+
+    def instances(self) -> Sequence[Instance]:
+        return [one for colour in Colour for one in self._environment.instances(colour)]
+
+    def require_own_copy(self) -> str:
+        """The digest of the copy at which the replicas look.
+
+        Raises:
+            CouldNotTell: the platform was never started here, or a replica tells no policy.
+            UnusableInput: a replica looks elsewhere.
+        """
+        if not self.layout.policies.is_dir():
+            raise CouldNotTell(
+                f"the platform has no policy set of its own yet ({self.layout.home})",
+                hint="start it: mcctl up",
+            )
+        report, _ = ask_service(["check", "--dir", str(self.layout.policies)])
+        digest = str(report["digest"])
+        for instance in self.instances():
+            if policy_health(instance).digest != digest:
+                raise UnusableInput(
+                    f"{instance.name} has another policy set in force than the platform's own copy",
+                    hint=f"was it started with {policy_set.SETTING}? then change the set there",
+                )
+        return digest
+
+
+def _set_dir(given: Path | None) -> Path:
+    if given is not None:
+        return given
+    own = Layout.from_env().policies
+    return own if own.is_dir() else checkout() / "policies"
+
+
+def _catalogue(given: Path | None) -> Path:
+    return given or checkout() / "deploy" / "local" / "catalogue.toml"
+
+
+def _require_good(folder: Path) -> str:
+    """The digest of a set that validates and whose tables hold.
+
+    Raises:
+        Finding: it would be refused.
+        UnusableInput: there is no set, or it has no tables.
+    """
+    report, holds = ask_service(["check", "--dir", str(folder)])
+    if not holds:
+        raise Finding(
+            f"the set has {_count(report['problems'], 'problem')}: {report['problems'][0]}",
+            hint=f"mcctl policy check {folder}",
+        )
+    report, holds = ask_service(["test", "--dir", str(folder)])
+    if not holds:
+        raise Finding(
+            f"{_count(report['failing'], 'row')} of its own tables failed: {report['failing'][0]}",
+            hint=f"mcctl policy test {folder}",
+        )
+    return str(report["digest"])
+
+
+def _leaves(
+    source: Path | None, key: Path | None, url: str | None
+) -> Iterator[bytes | Mapping[str, Any]]:
+    layout = Layout.from_env()
+    if source is None:
+        with _client(url, layout) as client:
+            for entry in client.entries(0):
+                yield entry.leaf
+        return
+    trusted = load_public_key(key or layout.home / "trust" / "ledger.pub")
+    try:
+        yield from verify_export(read_bytes(source), trusted).leaves
+    except ExportError as error:
+        raise Finding(f"{source} does not verify: {error.message}") from error
+
+
+@contextmanager
+def _client(url: str | None, layout: Layout) -> Iterator[AuditClient]:
+    with AuditClient(url or layout.url, access_token(url, "AUDITOR")) as client:
+        yield client
+
+
+# -- what is printed ----------------------------------------------------------------------------
+
+
+def _count(items: Sequence[object], noun: str) -> str:
+    return f"{len(items)} {noun}{'' if len(items) == 1 else 's'}"
+
+
+def _print_set(where: Path, report: Mapping[str, Any]) -> None:
+    line = f"{where}  {report['policies']} policies  {report['rows']} rows  {report['digest']}"
+    stdout.print(line, markup=False)
+
+
+def _print_diff(report: Mapping[str, Any]) -> None:
+    for sign, name in (("+", "added"), ("-", "removed")):
+        for policy in report[name]:
+            line = f"{sign} {policy['id']}  {policy['effect']}: {policy['reason']}"
+            stdout.print(line, markup=False)
+    for policy in report["changed"]:
+        stdout.print(f"~ {policy['id']}", markup=False)
+        old, new = (policy[side]["text"].splitlines() for side in ("old", "new"))
+        lines = difflib.unified_diff(old, new, lineterm="", n=1)
+        for line in itertools.islice(lines, 2, None):
+            stdout.print(f"    {line}", markup=False)
+    for line in report["schema"]:
+        stdout.print(line, markup=False)
+
+
+def _note_plan(report: Mapping[str, Any]) -> None:
+    for sign, name in (("+", "added"), ("-", "removed"), ("~", "changed")):
+        for policy in report[name]:
+            note(escape(f"{sign} {policy['id']}"))
+    if report["schema"]:
+        note("~ the schema")
+
+
+def _print_simulation(report: Mapping[str, Any]) -> None:
+    stdout.print(f"{report['replayed']} asked again, {report['changed']} change", markup=False)
+    for tenant, count in report["by_tenant"].items():
+        stdout.print(f"  {tenant}  {count}", markup=False)
+    for change in report["changes"][:_CHANGES_SHOWN]:
+        line = f"{change['decision']}  {change['tenant']}  {change['principal']}  "
+        line += f"{change['action']} {change['resource']}  "
+        line += f"{_answer(change['old'])} -> {_answer(change['new'])}"
+        stdout.print(line, markup=False)
+    if report["changed"] > _CHANGES_SHOWN:
+        note(f"{report['changed'] - _CHANGES_SHOWN} more: --output json")
+
+
+def _answer(answer: Mapping[str, Any]) -> str:
+    by = ", ".join(answer["policies"]) or "no policy"
+    return f"{'allow' if answer['allowed'] else 'deny'} ({by})"
+
+
+def _explanation(found: FoundDecision, in_force: Mapping[str, Any]) -> dict[str, Any]:
+    same_set = found.digest == in_force["digest"]
+    now = in_force.get("now")
+    why_not = "the event does not hold the question" if found.asked is None else ""
+    holds = None
+    if now is not None and "not_restorable" in now:
+        why_not = str(now["not_restorable"])
+    elif now is not None:
+        # A reply refused raw and released redacted is one recorded decision: the second one
+        holds = (now["allowed"], now["policies"]) == (found.allowed, list(found.policies))
+    return {
+        "decision": found.decision,
+        "event": found.event,
+        "kind": found.kind,
+        "tenant": found.tenant,
+        "occurred_at": found.occurred_at,
+        "asked": found.asked,
+        "allowed": found.allowed,
+        "reason": found.reason,
+        "policy_set": found.digest,
+        "same_set_today": same_set,
+        # Of another set the same id may mean another thing: its text is not shown as this one's
+        "policies": [
+            in_force["policies"].get(name, {"id": name}) if same_set else {"id": name}
+            for name in found.policies
+        ],
+        "now": now,
+        "holds_today": holds,
+        "why_not": why_not,
+    }
+
+
+def _print_explanation(report: Mapping[str, Any]) -> None:
+    def line(name: str, value: object) -> None:
+        stdout.print(f"{name:<10} {value}", markup=False)
+
+    line("decision", report["decision"])
+    line("event", f"{report['kind']} {report['event']} at {report['occurred_at']}")
+    line("tenant", report["tenant"])
+    line("answer", "allow" if report["allowed"] else "deny")
+    line("reason", report["reason"])
+    for name, value in (report["asked"] or {}).items():
+        parts = list(value.values()) if isinstance(value, dict) else value
+        line("asked", f"{name}: {', '.join(map(str, parts)) if isinstance(parts, list) else value}")
+    today = "the one in force" if report["same_set_today"] else "not the one in force"
+    line("set", f"{report['policy_set']} ({today})")
+    for policy in report["policies"]:
+        line("policy", policy["id"])
+        for text in policy.get("text", "").splitlines():
+            stdout.print(f"           {text}", markup=False)
+    now = report["now"]
+    if now is not None and "allowed" in now:
+        line("today", f"{_answer(now)}: {now['reason']}")
+
+
+def _print_applied(applied: Applied, before: str, output: Format) -> None:
+    if output is Format.json:
+        emit_json({"digest": applied.digest, "before": before, "replicas": list(applied.replicas)})
+    if applied.replicas:
+        ok(f"{', '.join(applied.replicas)}: {applied.digest[:12]} is in force")
+    else:
+        ok(f"{applied.digest[:12]} is in place; nothing runs, the next `mcctl up` begins with it")

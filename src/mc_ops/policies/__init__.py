@@ -1,0 +1,27 @@
+"""Policy sets, for whoever changes them: judge one offline, bring one into force.
+
+What a policy means is the service's to say: its own command is asked, as a process beside this one.
+"""
+
+from mc_ops.policies.apply import (
+    Applied,
+    PolicyHealth,
+    Target,
+    apply_set,
+    policy_health,
+    roll_back,
+)
+from mc_ops.policies.ledger import FoundDecision, find_decision
+from mc_ops.policies.offline import ask_service
+
+__all__ = [
+    "Applied",
+    "FoundDecision",
+    "PolicyHealth",
+    "Target",
+    "apply_set",
+    "ask_service",
+    "find_decision",
+    "policy_health",
+    "roll_back",
+]

@@ -1,0 +1,160 @@
+"""Bringing a policy set into force on every replica of a running platform, or back.
+
+The set is put where the replicas look; each of them judges it itself, and says in `/health` which
+set it has in force. If one refuses it, or does not take it in time, the set before comes back.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import httpx
+
+from mc_ops.environments.interface import Instance
+from mc_ops.errors import CouldNotTell, Finding
+
+_POLL_S = 0.25
+_HEALTH_TIMEOUT_S = 3.0
+
+
+class Target(Protocol):
+    """Where sets are put. Behind it: the local environment; a table in tests."""
+
+    def install(self, source: Path) -> None:
+        """Put a copy of a set where the replicas look; the one there before is kept."""
+
+    def undo(self) -> None:
+        """Take away what `install` put there, as if it had never been."""
+
+    def restore(self) -> None:
+        """Put the one before back; what was there is kept in its place.
+
+        Raises:
+            UnusableInput: there is none.
+        """
+
+    def instances(self) -> Sequence[Instance]:
+        """The replicas that run."""
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyHealth:
+    """What a replica says of its policy: the digest in force, and the set that it refused."""
+
+    digest: str
+    refused: Mapping[str, str] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """A set that every running replica has in force; none of them runs if `replicas` is empty."""
+
+    digest: str
+    replicas: tuple[str, ...]
+
+
+def apply_set(
+    target: Target,
+    source: Path,
+    digest: str,
+    *,
+    timeout_s: float,
+    health: Callable[[Instance], PolicyHealth] | None = None,
+    pause: Callable[[float], None] = time.sleep,
+    clock: Callable[[], float] = time.monotonic,
+) -> Applied:
+    """Put a set in place and wait until each replica has it in force; else undo it.
+
+    Args:
+        target: Where it is put.
+        source: Its directory.
+        digest: What the replicas must then say.
+        timeout_s: How long the slowest may take.
+
+    Raises:
+        Finding: a replica refused it; the set before is in place again.
+        CouldNotTell: a replica did not answer, or did not take it in time; likewise.
+    """
+    waiting = _Waiting(target, digest, timeout_s, health or policy_health, pause, clock)
+    target.install(source)
+    try:
+        return waiting.until_in_force()
+    except (Finding, CouldNotTell):
+        target.undo()
+        raise
+
+
+def roll_back(
+    target: Target,
+    digest: str,
+    *,
+    timeout_s: float,
+    health: Callable[[Instance], PolicyHealth] | None = None,
+    pause: Callable[[float], None] = time.sleep,
+    clock: Callable[[], float] = time.monotonic,
+) -> Applied:
+    """Put the set before back and wait until each replica has it in force.
+
+    Raises:
+        UnusableInput: there is none.
+        Finding, CouldNotTell: as `apply_set`; what was put back stays.
+    """
+    waiting = _Waiting(target, digest, timeout_s, health or policy_health, pause, clock)
+    target.restore()
+    return waiting.until_in_force()
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    target: Target
+    digest: str
+    timeout_s: float
+    health: Callable[[Instance], PolicyHealth]
+    pause: Callable[[float], None]
+    clock: Callable[[], float]
+
+    def until_in_force(self) -> Applied:
+        deadline = self.clock() + self.timeout_s
+        while True:
+            instances = self.target.instances()
+            behind = [one.name for one in instances if not self._has_it(one)]
+            if not behind:
+                return Applied(self.digest, tuple(one.name for one in instances))
+            if self.clock() > deadline:
+                raise CouldNotTell(
+                    f"{', '.join(behind)} did not take the set in {self.timeout_s:g} s",
+                    hint=f"mcctl logs {behind[0]}",
+                )
+            self.pause(_POLL_S)
+
+    def _has_it(self, instance: Instance) -> bool:
+        said = self.health(instance)
+        if said.refused is not None and said.refused.get("digest") == self.digest:
+            raise Finding(
+                f"{instance.name} refuses the set: {said.refused.get('reason', 'no reason given')}",
+                hint="the set before is in place again; see `mcctl policy test`",
+            )
+        return said.digest == self.digest
+
+
+def policy_health(instance: Instance) -> PolicyHealth:
+    """What a replica's `/health` says of its policy.
+
+    Raises:
+        CouldNotTell: it does not answer, or tells nothing of its policy.
+    """
+    try:
+        body: Any = httpx.get(
+            f"{instance.url}/health", timeout=_HEALTH_TIMEOUT_S, trust_env=False
+        ).json()
+        policy = body["dependencies"]["policy"]
+        return PolicyHealth(str(policy["digest"]), policy.get("refused"))
+    except (httpx.HTTPError, ValueError, KeyError, TypeError) as error:
+        raise CouldNotTell(
+            f"{instance.name} does not tell its policy ({type(error).__name__})",
+            hint=f"mcctl logs {instance.name}",
+        ) from error

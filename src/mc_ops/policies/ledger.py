@@ -1,0 +1,72 @@
+"""A recorded decision, found among ledger entries by its id."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+_DENYING = frozenset({"request.refused", "reply.withheld"})
+
+
+@dataclass(frozen=True, slots=True)
+class FoundDecision:
+    """A decision as the ledger has it.
+
+    Attributes:
+        event: Id of the event that tells it.
+        kind: The event's kind.
+        allowed: Whether policy permitted it; the platform may have refused it for another reason.
+        policies: Those that determined it.
+        digest: Of the set that answered.
+        asked: The recorded question; None in events that are older than such records.
+    """
+
+    decision: str
+    event: str
+    kind: str
+    tenant: str
+    occurred_at: str
+    allowed: bool
+    policies: tuple[str, ...]
+    digest: str
+    reason: str
+    asked: Mapping[str, Any] | None
+
+
+def find_decision(
+    decision: str, leaves: Iterable[bytes | Mapping[str, Any]]
+) -> FoundDecision | None:
+    """The first event that tells the decision; None if no leaf does.
+
+    Args:
+        decision: Its id, `dec_...`.
+        leaves: Leaves of the log, as bytes or decoded; what is no event is passed over.
+    """
+    wanted = decision.encode()
+    for leaf in leaves:
+        if isinstance(leaf, bytes) and wanted not in leaf:
+            continue
+        try:
+            said = json.loads(leaf) if isinstance(leaf, bytes) else leaf
+            detail = said["detail"]
+            if detail.get("decision") != decision:
+                continue
+            asked = detail.get("asked")
+            return FoundDecision(
+                decision=decision,
+                event=str(said["id"]),
+                kind=str(said["kind"]),
+                tenant=str(said["tenant"]),
+                occurred_at=str(said["occurred_at"]),
+                # Events of old do not say it themselves
+                allowed=bool(detail.get("allowed", said["kind"] not in _DENYING)),
+                policies=tuple(detail.get("policies", ())),
+                digest=str(detail.get("policy_set", "")),
+                reason=str(detail.get("reason", "")),
+                asked=asked if isinstance(asked, Mapping) else None,
+            )
+        except (ValueError, KeyError, TypeError, AttributeError):
+            continue
+    return None

@@ -1,0 +1,233 @@
+"""`mcctl policy` as a person meets it: what it prints, changes, asks, and exits with."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from typer.testing import CliRunner
+
+import mc_ops.cli.policy as verbs
+from mc_ops.environments.interface import Colour, Instance
+from mc_ops.environments.local import policy_set
+from mc_ops.environments.local.layout import Layout
+from mc_ops.errors import Finding, UnusableInput
+from mc_ops.policies import PolicyHealth
+
+POLICIES = Path(__file__).parents[2] / "policies"
+ASKED = {
+    "principal": "agent@tenant-001",
+    "tenant": "TENANT_001",
+    "action": "SendMessage",
+    "resource": {"type": "Agent", "id": "records"},
+    "purpose": "support",
+}
+
+
+@pytest.fixture
+def layout(monkeypatch, tmp_path):
+    """A home with the checkout's set in place, and a blue replica that has in force what is there."""
+    home = tmp_path / "home"
+    home.mkdir()
+    made = Layout(home=home)
+    policy_set.refresh(made, POLICIES)
+    replica = Instance("blue-1", Colour.blue, "http://127.0.0.1:1")
+    environment = SimpleNamespace(
+        layout=made, instances=lambda colour: [replica] if colour is Colour.blue else []
+    )
+
+    def health(_instance):
+        return PolicyHealth(digest_of(made.policies), None)
+
+    monkeypatch.setenv("MC_HOME", str(home))
+    monkeypatch.setattr(verbs, "open_environment", lambda _env: environment)
+    monkeypatch.setattr(verbs, "policy_health", health)
+    monkeypatch.setattr("mc_ops.policies.apply.policy_health", health)
+    return made
+
+
+def digest_of(folder):
+    report, _ = verbs.ask_service(["check", "--dir", str(folder)])
+    return report["digest"]
+
+
+@pytest.fixture
+def changed(tmp_path):
+    """A set that differs by a policy with its own row."""
+    folder = Path(shutil.copytree(POLICIES, tmp_path / "changed"))
+    (folder / "extra.cedar").write_text(
+        '@id("no-lamps") @reason("no lamps") forbid (principal, action == Action::"Enact", resource'
+        ' == Operation::"order-lamps");'
+    )
+    table = folder / "tests" / "operations.toml"
+    row = '\n[[row]]\nname = "lamps"\nquestion = { resource_id = "order-lamps" }\n'
+    table.write_text(table.read_text() + row + 'allow = false\npolicies = ["no-lamps"]\n')
+    return folder
+
+
+def _run(*args):
+    return CliRunner().invoke(verbs.app, [str(arg) for arg in args])
+
+
+def test_check_and_test_pass_for_the_set_that_we_ship():
+    """And say how many policies and rows there are."""
+    done = _run("check", POLICIES)
+    assert done.exit_code == 0
+    assert "policies" in done.stdout
+    done = _run("test", POLICIES, "--mutation", "--output", "json")
+    report = json.loads(done.stdout)
+    assert (done.exit_code, report["schema_version"], report["failing"]) == (0, 1, [])
+    assert report["mutation"] == {"taken_away": report["policies"], "unnoticed": []}
+
+
+def test_check_lists_the_problems_of_a_broken_set(changed):
+    """Each on its own line, and the exit code is 1."""
+    (changed / "extra.cedar").write_text("permit (")
+    done = _run("check", changed)
+    assert done.exit_code == 1
+    assert done.stdout.startswith("extra.cedar: does not parse")
+
+
+def test_test_lists_failing_rows(changed):
+    """What was expected, and what came."""
+    (changed / "extra.cedar").unlink()
+    done = _run("test", changed)
+    assert done.exit_code == 1
+    assert "operations: lamps: expected deny by no-lamps, got allow" in done.stdout
+
+
+def test_a_folder_that_is_no_set_is_a_usage_error(tmp_path):
+    """It is named, with what to do."""
+    done = _run("check", tmp_path / "none")
+    assert isinstance(done.exception, UnusableInput)
+    assert "is no directory" in str(done.exception)
+
+
+def test_diff_shows_what_was_added(changed):
+    """0 for a reader, 1 for a pipeline that asked for it."""
+    done = _run("diff", POLICIES, changed)
+    assert done.exit_code == 0
+    assert done.stdout == "+ no-lamps  forbid: no lamps\n"
+    assert _run("diff", POLICIES, changed, "--exit-code").exit_code == 1
+
+
+def test_simulate_shows_whose_decisions_change(layout, changed, tmp_path):
+    """Tenant, principal, action and resource, and both answers."""
+    (changed / "messages.cedar").unlink()
+    source = tmp_path / "decisions.jsonl"
+    source.write_text(json.dumps({"asked": ASKED, "decision": "dec_1"}) + "\n")
+    done = _run("simulate", "--dir", changed, "--from", source, "--exit-code")
+    assert done.exit_code == 1
+    counted, tenant, change = done.stdout.splitlines()
+    assert (counted, tenant) == ("1 asked again, 1 change", "  TENANT_001  1")
+    assert change.split("  ") == [
+        "dec_1",
+        "TENANT_001",
+        "agent@tenant-001",
+        "SendMessage Agent records",
+        "allow (send-to-own-agents) -> deny (no policy)",
+    ]
+
+
+@pytest.fixture
+def ledger(monkeypatch):
+    """An auditor's client over one decision, made by the set in force."""
+    detail = {
+        "decision": "dec_1",
+        "policies": ["send-to-own-agents"],
+        "policy_set": digest_of(POLICIES),
+        "reason": "permitted",
+        "asked": dict(ASKED),
+    }
+    event = {
+        "id": "e-1",
+        "kind": "request.accepted",
+        "tenant": "TENANT_001",
+        "occurred_at": "2026-01-02T03:04:05+00:00",
+        "detail": detail,
+    }
+
+    class Client:
+        def entries(self, _start):
+            yield SimpleNamespace(leaf=json.dumps(event).encode())
+
+    @contextmanager
+    def opened(_url, _layout):
+        yield Client()
+
+    monkeypatch.setattr(verbs, "_client", opened)
+    return detail
+
+
+def test_explain_shows_question_policy_and_whether_it_still_holds(layout, ledger):
+    """With the policy's own text, since the set is the one that answered."""
+    done = _run("explain", "dec_1")
+    assert done.exit_code == 0, done.exception
+    assert "asked      action: SendMessage" in done.stdout
+    assert '@id("send-to-own-agents")' in done.stdout
+    assert "(the one in force)" in done.stdout
+    report = json.loads(_run("explain", "dec_1", "--output", "json").stdout)
+    assert (report["holds_today"], report["same_set_today"]) == (True, True)
+
+
+def test_explain_shows_no_text_of_another_set(layout, ledger):
+    """The same id may mean another thing there; and today's answer may be another one."""
+    ledger["policy_set"] = "0" * 64
+    ledger["asked"]["purpose"] = "undeclared"
+    report = json.loads(_run("explain", "dec_1", "--output", "json").stdout)
+    assert report["policies"] == [{"id": "send-to-own-agents"}]
+    assert (report["holds_today"], report["now"]["allowed"]) == (False, False)
+
+
+def test_explain_knows_a_decision_that_is_not_there(layout, ledger):
+    """It says where its id stands."""
+    done = _run("explain", "dec_9")
+    assert isinstance(done.exception, UnusableInput)
+    assert "no ledger entry tells the decision dec_9" in str(done.exception)
+
+
+def test_apply_brings_a_set_into_force_and_rollback_brings_the_old_one_back(layout, changed):
+    """Each time the replicas' digest is waited for."""
+    before = digest_of(layout.policies)
+    done = _run("apply", changed, "--yes", "--output", "json")
+    assert done.exit_code == 0, done.exception
+    report = json.loads(done.stdout)
+    assert (report["before"], report["digest"]) == (before, digest_of(changed))
+    assert report["replicas"] == ["blue-1"]
+    assert (layout.policies / "extra.cedar").exists()
+    assert _run("apply", changed, "--yes").exit_code == 0, "again: nothing to do"
+    assert _run("rollback", "--yes").exit_code == 0
+    assert digest_of(layout.policies) == before
+
+
+def test_apply_refuses_a_broken_set_before_it_touches_anything(layout, changed):
+    """A set that would be refused is not even put in place."""
+    (changed / "extra.cedar").unlink()
+    done = _run("apply", changed, "--yes")
+    assert isinstance(done.exception, Finding)
+    assert not layout.policies_before.exists()
+
+
+def test_apply_does_not_change_a_copy_that_nobody_reads(layout, changed, monkeypatch):
+    """A platform that was started with a set elsewhere would not notice."""
+    monkeypatch.setattr(verbs, "policy_health", lambda _one: PolicyHealth("0" * 64, None))
+    done = _run("apply", changed, "--yes")
+    assert isinstance(done.exception, UnusableInput)
+    assert "another policy set in force" in str(done.exception)
+
+
+def test_apply_asks_a_person(layout, changed):
+    """And without one, it wants --yes."""
+    done = _run("apply", changed)
+    assert isinstance(done.exception, UnusableInput)
+    assert not layout.policies_before.exists()
+
+
+def test_there_may_be_nothing_to_go_back_to(layout):
+    """It says so."""
+    done = _run("rollback", "--yes")
+    assert isinstance(done.exception, UnusableInput)
