@@ -425,7 +425,7 @@ def test_halt_status_and_resume_tell_what_holds(shell: Shell) -> None:
         (("autonomy", "halt", "--all"), "--reason"),
         (("autonomy", "status", "--tenant", "TENANT_9"), 'unknown tenant "TENANT_9"'),
         (("operations", "list", "--tenant", "TENANT_9"), "known: CANARY, TENANT_001"),
-        (("operations", "show", ".."), "an operation's id"),
+        (("operations", "show", ".."), "an id has 1 to 128"),
         (("operations", "list", "--state", "lost"), "Invalid value"),
     ],
 )

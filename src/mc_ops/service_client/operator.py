@@ -1,4 +1,4 @@
-"""Calls to the operator's HTTP: operations of all tenants, and the autonomy switch.
+"""Calls to the operator's HTTP: operations of all tenants, the autonomy switch, break-glass.
 
 The values are the service's JSON as it came; what they mean is in docs/operator.md. Nothing is
 retried: whoever halts autonomy must know whether it was done.
@@ -34,7 +34,7 @@ class OperatorClient:
         """Make a client; nothing is sent yet."""
         self.url = url.rstrip("/")
         self._http = httpx.Client(
-            base_url=f"{self.url}/operator",
+            base_url=self.url,
             headers={"Authorization": f"Bearer {token}"},
             timeout=_TIMEOUT_S,
             transport=transport,
@@ -103,7 +103,53 @@ class OperatorClient:
         """Resume a tenant, or `*`; raises as `operations` does."""
         return self._call("POST", "/autonomy/resume", json={"scope": scope, "reason": reason})
 
+    def grants(self) -> dict[str, Any]:
+        """The newest break-glass grants: `grants`; raises as `operations` does."""
+        return self._call("GET", "/break-glass")
+
+    def ask_break_glass(self, tenant: str, *, minutes: int, reason: str) -> dict[str, Any]:
+        """Ask for a way into a tenant's data: the pending grant; raises as `operations` does."""
+        body = {"tenant": tenant, "minutes": minutes, "reason": reason}
+        return self._call("POST", "/break-glass", json=body)
+
+    def approve_break_glass(self, grant_id: str, *, reason: str) -> dict[str, Any]:
+        """Open another operator's pending grant.
+
+        Raises:
+            Finding: it is one's own, or no longer pending.
+            UnusableInput, NotAllowed, CouldNotTell.
+        """
+        path = f"/break-glass/{_segment(grant_id)}/approve"
+        return self._call("POST", path, json={"reason": reason})
+
+    def end_break_glass(self, grant_id: str, *, reason: str) -> dict[str, Any]:
+        """Close a grant before its time.
+
+        Raises:
+            Finding: it is closed already.
+            UnusableInput, NotAllowed, CouldNotTell.
+        """
+        path = f"/break-glass/{_segment(grant_id)}/end"
+        return self._call("POST", path, json={"reason": reason})
+
+    def tenant_task(self, tenant: str, task_id: str) -> dict[str, Any]:
+        """A tenant's task, which needs an active grant; raises as `operations` does."""
+        return self._call("GET", f"/tenants/{_segment(tenant)}/tasks/{_segment(task_id)}")
+
+    def reveal(self, text: str, *, reason: str, tenant: str, purpose: str) -> dict[str, Any]:
+        """A text with its pseudonyms opened: `text`, `opened`, `decision_id`.
+
+        Raises:
+            Finding: the platform has no key for pseudonyms.
+            UnusableInput, NotAllowed, CouldNotTell.
+        """
+        body = {"text": text, "reason": reason, "tenant": tenant, "purpose": purpose}
+        return self._send("POST", "/privacy/reveal", json=body)
+
     def _call(self, method: str, path: str, **more: Any) -> dict[str, Any]:
+        return self._send(method, f"/operator{path}", **more)
+
+    def _send(self, method: str, path: str, **more: Any) -> dict[str, Any]:
         try:
             response = self._http.request(method, path, **more)
         except httpx.HTTPError as error:
@@ -135,5 +181,5 @@ def _refusal(url: str, status: int, body: Any) -> OpsError:
 def _segment(text: str) -> str:
     # An id of dots alone would be a path of another route
     if not text.strip(".") or len(text) > 128:
-        raise UnusableInput("an operation's id has 1 to 128 characters")
+        raise UnusableInput("an id has 1 to 128 characters")
     return quote(text, safe="")

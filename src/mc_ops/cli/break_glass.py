@@ -1,0 +1,111 @@
+"""`mcctl break-glass`: an operator's way into one tenant's data, opened by two, for minutes."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+from rich.markup import escape
+
+from mc_ops.cli.operator_access import AsOption, ReasonOption, UrlOption, YesOption, confirm
+from mc_ops.cli.operator_access import operator_client as client_of
+from mc_ops.cli.output import Format, OutputOption, emit_json, ok, stdout
+
+app = typer.Typer(
+    help="Ask for a way into a tenant's data, approve another's, end it.", no_args_is_help=True
+)
+GrantArgument = Annotated[str, typer.Argument(metavar="GRANT", help="The grant's id.")]
+
+
+@app.command()
+def request(
+    reason: ReasonOption,
+    tenant: Annotated[str, typer.Option("--tenant", help="Whose data.")],
+    minutes: Annotated[
+        int, typer.Option("--minutes", help="How long from the approval, 1 to 240.")
+    ] = 30,
+    whose: AsOption = "OPERATOR",
+    url: UrlOption = None,
+    output: OutputOption = Format.table,
+) -> None:
+    """Ask for a grant; it opens nothing until another operator approves it."""
+    with client_of(url, whose) as client:
+        grant = client.ask_break_glass(tenant, minutes=minutes, reason=reason)
+    _tell(grant, "asked for; another operator approves it within half an hour", output)
+
+
+@app.command()
+def approve(
+    grant_id: GrantArgument,
+    reason: ReasonOption,
+    whose: AsOption = "OPERATOR_2",
+    yes: YesOption = False,
+    url: UrlOption = None,
+    output: OutputOption = Format.table,
+) -> None:
+    """Open another operator's grant. Exit 1 if it is your own, or no longer pending."""
+    with client_of(url, whose) as client:
+        confirm(f"Open a tenant's data by grant {grant_id}?", yes=yes)
+        grant = client.approve_break_glass(grant_id, reason=reason)
+    _tell(grant, "open", output)
+
+
+@app.command()
+def end(
+    grant_id: GrantArgument,
+    reason: ReasonOption,
+    whose: AsOption = "OPERATOR",
+    url: UrlOption = None,
+    output: OutputOption = Format.table,
+) -> None:
+    """Close a grant before its time. Exit 1 if it is closed already."""
+    with client_of(url, whose) as client:
+        grant = client.end_break_glass(grant_id, reason=reason)
+    _tell(grant, "closed", output)
+
+
+@app.command("list")
+def list_grants(
+    whose: AsOption = "OPERATOR", url: UrlOption = None, output: OutputOption = Format.table
+) -> None:
+    """Show the newest grants, open and closed."""
+    with client_of(url, whose) as client:
+        found = client.grants()["grants"]
+    if output is Format.json:
+        emit_json({"grants": found})
+        return
+    if not found:
+        stdout.print("no grant was ever asked for")
+    for grant in found:
+        _print(grant)
+
+
+@app.command()
+def task(
+    task_id: Annotated[str, typer.Argument(metavar="TASK", help="The task's id.")],
+    tenant: Annotated[str, typer.Option("--tenant", help="Whose it is.")],
+    whose: AsOption = "OPERATOR",
+    url: UrlOption = None,
+) -> None:
+    """Print a tenant's task as JSON; needs an active grant, and is recorded."""
+    with client_of(url, whose) as client:
+        emit_json(client.tenant_task(tenant, task_id))
+
+
+def _tell(grant: dict[str, Any], done: str, output: Format) -> None:
+    if output is Format.json:
+        emit_json(grant)
+        return
+    ok(f"{escape(grant['tenant'])}: {done}")
+    _print(grant)
+
+
+def _print(grant: dict[str, Any]) -> None:
+    until = f" until {grant['expires_at']}" if grant["expires_at"] else ""
+    stdout.print(f"{grant['id']}  {grant['state']}{until}", markup=False)
+    approved = f", approved by {grant['approved_by']}" if grant["approved_by"] else ""
+    stdout.print(
+        f"    {grant['tenant']}, {grant['minutes']} min, asked for by {grant['asked_by']}{approved}",
+        markup=False,
+    )
+    stdout.print(f"    why: {grant['reason']}", markup=False)

@@ -1,0 +1,368 @@
+"""Break-glass, and what pseudonyms stand for, over HTTP.
+
+An operator asks for a way into one tenant's data, another approves, for minutes. While the grant
+holds, who asked may read that tenant's tasks and open its pseudonyms; each use is in the ledger
+before the answer leaves. A tenant's own agents may open its pseudonyms where policy permits.
+
+    GET  /operator/break-glass                     the newest grants
+    POST /operator/break-glass                     {"tenant", "minutes", "reason"}
+    POST /operator/break-glass/{id}/approve        {"reason"}
+    POST /operator/break-glass/{id}/end            {"reason"}
+    GET  /operator/tenants/{tenant}/tasks/{id}     needs a grant
+    POST /privacy/reveal                           {"text", "reason", "tenant"?, "purpose"?}
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from mc_platform.errors import BadRequest, Conflict, NotFound, PolicyDenied
+from mc_platform.model.break_glass import LONGEST_MINUTES, Grant
+from mc_platform.model.event import Kind
+from mc_platform.model.ids import PrincipalId, TaskId, TenantId
+from mc_platform.model.tenant import PLATFORM, Principal, Role
+from mc_platform.model.verdict import Action, Decision
+from mc_platform.ports import Tasks
+from mc_platform.query.acts import Acts, reason_line
+from mc_platform.query.operator_wire import read_body, time_text
+from mc_platform.query.parameters import refuse_unstorable
+
+_MOST_LISTED = 100
+_LONGEST_TEXT = 1_000_000
+
+
+class Grants(Protocol):
+    """Break-glass grants at rest. Behind it: PostgreSQL; memory in tests."""
+
+    async def ask(
+        self,
+        grant_id: uuid.UUID,
+        *,
+        tenant: TenantId,
+        reason: str,
+        minutes: int,
+        principal: PrincipalId,
+    ) -> Grant:
+        """Store a pending grant."""
+        ...
+
+    async def approve(self, grant_id: uuid.UUID, principal: PrincipalId) -> Grant | None:
+        """Open a pending grant of another principal from now on; None if it is not that."""
+        ...
+
+    async def end(self, grant_id: uuid.UUID, principal: PrincipalId) -> Grant | None:
+        """Close a pending or active grant now; None if it is neither."""
+        ...
+
+    async def get(self, grant_id: uuid.UUID) -> Grant | None:
+        """One grant, as it stands now."""
+        ...
+
+    async def newest(self, limit: int) -> Sequence[Grant]:
+        """Those that were asked for last come first."""
+        ...
+
+    async def active(self, principal: PrincipalId, tenant: TenantId) -> Grant | None:
+        """The grant that opens a tenant to a principal now; None if none does.
+
+        Raises:
+            Unavailable: it is not known, so nothing is open.
+        """
+        ...
+
+
+class Decide(Protocol):
+    """Asks policy, with the circumstances that matter here."""
+
+    def __call__(
+        self,
+        principal: Principal,
+        action: Action,
+        resource: str,
+        *,
+        owner: TenantId | None = None,
+        purpose: str = "",
+        break_glass: bool = False,
+    ) -> Decision:
+        """The decision that permits it.
+
+        Raises:
+            PolicyDenied: it does not.
+        """
+        ...
+
+
+Reveal = Callable[[str, str], tuple[str, Mapping[str, int]]]
+"""A tenant's pseudonyms in a text opened: the text, and how many of each type."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BreakGlassDesk:
+    """What the routes need.
+
+    Attributes:
+        reveal: None where the platform has no key for pseudonyms.
+        tenants: Those to which a way can be opened.
+        redact: A text with all that screening finds in it replaced.
+    """
+
+    principal_of: Callable[[Request], Principal]
+    decide: Decide
+    grants: Grants
+    tasks: Tasks
+    reveal: Reveal | None
+    tenants: frozenset[TenantId]
+    redact: Callable[[str], str]
+    acts: Acts
+
+
+class AskBody(msgspec.Struct, forbid_unknown_fields=True):
+    """A way into which tenant, for how long, and why."""
+
+    tenant: str
+    minutes: int
+    reason: str
+
+
+class ReasonBody(msgspec.Struct, forbid_unknown_fields=True):
+    """Why a grant is approved or ended."""
+
+    reason: str
+
+
+class RevealBody(msgspec.Struct, forbid_unknown_fields=True):
+    """A text with pseudonyms; the tenant is the caller's own unless it is named."""
+
+    text: str
+    reason: str
+    tenant: str = ""
+    purpose: str = "identity-verification"
+
+
+def break_glass_routes(desk: BreakGlassDesk) -> list[Route]:
+    """The routes, for the application to mount."""
+    routes = _Routes(desk)
+    return [
+        Route("/operator/break-glass", routes.newest, methods=["GET"]),
+        Route("/operator/break-glass", routes.ask, methods=["POST"]),
+        Route("/operator/break-glass/{id}/approve", routes.approve, methods=["POST"]),
+        Route("/operator/break-glass/{id}/end", routes.end, methods=["POST"]),
+        Route("/operator/tenants/{tenant}/tasks/{id}", routes.task, methods=["GET"]),
+        Route("/privacy/reveal", routes.reveal, methods=["POST"]),
+    ]
+
+
+class _Routes:
+    def __init__(self, desk: BreakGlassDesk) -> None:
+        self._desk = desk
+
+    # -- grants -------------------------------------------------------------------------------
+
+    async def newest(self, request: Request) -> Response:
+        await self._permit(request, Action.read_operations)
+        found = await self._desk.grants.newest(_MOST_LISTED)
+        return JSONResponse({"grants": [_told(grant) for grant in found]})
+
+    async def ask(self, request: Request) -> Response:
+        principal, decision = await self._permit(request, Action.break_glass)
+        asked = await read_body(request, AskBody)
+        tenant = self._tenant(asked.tenant)
+        if not 1 <= asked.minutes <= LONGEST_MINUTES:
+            raise BadRequest(f"minutes must be 1 to {LONGEST_MINUTES}, got {asked.minutes}")
+        reason = self._reason(asked.reason)
+        grant_id = uuid.uuid4()
+        await self._desk.acts.record(
+            Kind.break_glass_requested,
+            tenant,
+            principal,
+            decision,
+            {"subject": str(grant_id), "minutes": asked.minutes, "reason": reason},
+        )
+        grant = await self._desk.grants.ask(
+            grant_id,
+            tenant=tenant,
+            reason=reason,
+            minutes=asked.minutes,
+            principal=principal.id,
+        )
+        return JSONResponse(_told(grant), status_code=201)
+
+    async def approve(self, request: Request) -> Response:
+        principal, decision = await self._permit(request, Action.approve_break_glass)
+        reason = self._reason((await read_body(request, ReasonBody)).reason)
+        grant = await self._known(request)
+        if grant.asked_by == principal.id:
+            raise Conflict(
+                "who asked for a grant cannot approve it",
+                hint="another operator approves; that is what the second person is for",
+            )
+        if grant.state != "pending":
+            raise Conflict(f"the grant is {grant.state}; only a pending one can be approved")
+        # Told before it opens: nothing is ever open that the ledger does not know
+        await self._desk.acts.record(
+            Kind.break_glass_approved,
+            grant.tenant,
+            principal,
+            decision,
+            {
+                "subject": str(grant.id),
+                "asked_by": grant.asked_by,
+                "minutes": grant.minutes,
+                "reason": reason,
+            },
+        )
+        opened = await self._desk.grants.approve(grant.id, principal.id)
+        if opened is None:
+            raise Conflict("the grant is no longer pending; the approval has opened nothing")
+        return JSONResponse(_told(opened))
+
+    async def end(self, request: Request) -> Response:
+        principal, decision = await self._permit(request, Action.break_glass)
+        reason = self._reason((await read_body(request, ReasonBody)).reason)
+        grant = await self._known(request)
+        # Closed before it is told: closing must not wait for the ledger
+        ended = await self._desk.grants.end(grant.id, principal.id)
+        if ended is None:
+            raise Conflict(f"the grant is {grant.state} already")
+        await self._desk.acts.record(
+            Kind.break_glass_ended,
+            grant.tenant,
+            principal,
+            decision,
+            {"subject": str(grant.id), "reason": reason},
+        )
+        return JSONResponse(_told(ended))
+
+    # -- what a grant opens -------------------------------------------------------------------
+
+    async def task(self, request: Request) -> Response:
+        refuse_unstorable(request)
+        principal = self._desk.principal_of(request)
+        tenant = TenantId(request.path_params["tenant"])
+        grant = await self._grant(principal, tenant)
+        decision = await self._decided(
+            principal, Action.read_task, "Task", owner=tenant, break_glass=grant is not None
+        )
+        found = await self._desk.tasks.get(tenant, TaskId(request.path_params["id"]))
+        if found is None or grant is None:
+            raise NotFound("no such task of this tenant")
+        await self._desk.acts.record(
+            Kind.break_glass_used,
+            tenant,
+            principal,
+            decision,
+            {"subject": found.id, "grant": str(grant.id), "what": "task"},
+        )
+        return JSONResponse(
+            {
+                "id": found.id,
+                "tenant": found.tenant,
+                "principal": found.principal,
+                "context_id": found.context_id,
+                "state": found.state.value,
+                "updated_at": time_text(found.updated_at),
+                "status_text": found.status_text,
+                "governance": dict(found.governance),
+                "parts": list(found.parts),
+            }
+        )
+
+    async def reveal(self, request: Request) -> Response:
+        principal = self._desk.principal_of(request)
+        asked = await read_body(request, RevealBody)
+        reason = self._reason(asked.reason)
+        if len(asked.text) > _LONGEST_TEXT:
+            raise BadRequest(f"the text exceeds {_LONGEST_TEXT} characters", hint="send less")
+        tenant = TenantId(asked.tenant or principal.tenant)
+        grant = await self._grant(principal, tenant)
+        decision = await self._decided(
+            principal,
+            Action.reveal_pseudonym,
+            "Ledger",
+            owner=tenant,
+            purpose=asked.purpose,
+            break_glass=grant is not None,
+        )
+        if self._desk.reveal is None:
+            raise Conflict(
+                "this platform has no key for pseudonyms", hint="set MC_PSEUDONYM_KEY_FILE"
+            )
+        text, opened = self._desk.reveal(tenant, asked.text)
+        detail = {"subject": decision.id, "opened": dict(opened), "reason": reason}
+        await self._desk.acts.record(
+            Kind.pseudonyms_revealed,
+            tenant,
+            principal,
+            decision,
+            detail if grant is None else {**detail, "grant": str(grant.id)},
+        )
+        return JSONResponse({"text": text, "opened": dict(opened), "decision_id": decision.id})
+
+    # -- what all of them need ----------------------------------------------------------------
+
+    async def _permit(self, request: Request, action: Action) -> tuple[Principal, Decision]:
+        principal = self._desk.principal_of(request)
+        return principal, await self._decided(principal, action, "Platform")
+
+    async def _decided(
+        self, principal: Principal, action: Action, resource: str, **circumstances: Any
+    ) -> Decision:
+        try:
+            return self._desk.decide(principal, action, resource, **circumstances)
+        except PolicyDenied as denied:
+            await self._desk.acts.refused(principal, action, denied)
+            raise
+
+    async def _grant(self, principal: Principal, tenant: TenantId) -> Grant | None:
+        if principal.role != Role.operator or principal.tenant != PLATFORM:
+            return None
+        return await self._desk.grants.active(principal.id, tenant)
+
+    async def _known(self, request: Request) -> Grant:
+        try:
+            grant_id = uuid.UUID(request.path_params["id"])
+        except ValueError:
+            raise BadRequest("the grant's id is no UUID") from None
+        grant = await self._desk.grants.get(grant_id)
+        if grant is None:
+            raise NotFound("no such grant")
+        return grant
+
+    def _tenant(self, name: str) -> TenantId:
+        if name not in self._desk.tenants:
+            raise BadRequest(
+                f"unknown tenant {name[:64]!r}",
+                hint=f"known: {', '.join(sorted(self._desk.tenants))}",
+            )
+        return TenantId(name)
+
+    def _reason(self, text: str) -> str:
+        return self._desk.redact(reason_line(text))
+
+
+def _told(grant: Grant) -> dict[str, Any]:
+    return {
+        "id": str(grant.id),
+        "tenant": grant.tenant,
+        "state": grant.state.value,
+        "reason": grant.reason,
+        "minutes": grant.minutes,
+        "asked_by": grant.asked_by,
+        "asked_at": time_text(grant.asked_at),
+        "approved_by": grant.approved_by,
+        "approved_at": grant.approved_at and time_text(grant.approved_at),
+        "expires_at": grant.expires_at and time_text(grant.expires_at),
+        "ended_by": grant.ended_by,
+        "ended_at": grant.ended_at and time_text(grant.ended_at),
+    }
+
+
+__all__ = ["BreakGlassDesk", "Decide", "Grants", "Reveal", "break_glass_routes"]
