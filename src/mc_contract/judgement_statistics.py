@@ -81,6 +81,9 @@ def _wilson(bad: int, n: int, z: float) -> tuple[float, float, float]:
 
 def student_t_cdf(t: float, df: int) -> float:
     """P(T <= t) for Student's t with `df` degrees of freedom."""
+    middle = t * t / (df + t * t)
+    if middle < 0.5:  # 1 - middle would round a small t away
+        return 0.5 + math.copysign(0.5 * _incomplete_beta(0.5, df / 2, middle), t)
     tail = 0.5 * _incomplete_beta(df / 2, 0.5, df / (df + t * t))
     return 1 - tail if t > 0 else tail
 
