@@ -2,7 +2,8 @@
 
 The key id finds the row; the secret is compared by its SHA-256, in constant time. The secret has
 256 random bits, so a slow hash would protect nothing. Whether a key id exists is not told: an
-unknown one is compared with a decoy, and all failures look alike.
+unknown one is compared with a decoy, a wrong secret is looked up as an unknown key id is, and all
+failures look alike.
 
 A found credential is kept for `cache_s` seconds, which is how long a revocation can lag.
 """
@@ -52,18 +53,19 @@ class Authenticator:
         if match is None:
             raise _refused()
         key_id, secret = match.groups()
-        expected, principal = await self._find(key_id)
         presented = hashlib.sha256(secret.encode()).digest()
+        kept = self._cache.get(key_id)
+        if kept and kept[0] > self._monotonic() and hmac.compare_digest(presented, kept[1]):
+            return kept[2]
+        # Every refusal has looked the key id up once: how long it took tells nothing of it
+        expected, principal = await self._find(key_id)
         if not hmac.compare_digest(presented, expected) or principal is None:
             raise _refused()
         return principal
 
     async def _find(self, key_id: str) -> tuple[bytes, Principal | None]:
-        now = self._monotonic()
-        cached = self._cache.get(key_id)
-        if cached is not None and cached[0] > now:
-            return cached[1], cached[2]
         found = await self._directory.find(key_id)
+        now = self._monotonic()
         if found is None:
             self._cache.pop(key_id, None)
             return _DECOY, None

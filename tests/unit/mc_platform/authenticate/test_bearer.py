@@ -80,6 +80,23 @@ async def test_a_revoked_credential_works_no_longer_than_the_cache(authenticator
         await authenticator.authenticate(f"Bearer {TOKEN}")
 
 
+async def test_every_refusal_looks_the_key_up_once(authenticator, directory):
+    """A wrong secret of a credential in use takes the same way as an unknown one."""
+    await authenticator.authenticate(f"Bearer {TOKEN}")
+    for wrong in (f"mc_{KEY}_{'T' * 43}", f"mc_{'e' * 12}_{SECRET}"):
+        directory.looked = 0
+        with pytest.raises(NotAuthenticated):
+            await authenticator.authenticate(f"Bearer {wrong}")
+        assert directory.looked == 1
+
+
+async def test_a_secret_that_was_changed_works_at_once(authenticator, directory):
+    """The cache keeps nobody out."""
+    await authenticator.authenticate(f"Bearer {TOKEN}")
+    directory.rows[KEY] = (hashlib.sha256(b"N" * 43).digest(), PRINCIPAL)
+    assert await authenticator.authenticate(f"Bearer mc_{KEY}_{'N' * 43}") == PRINCIPAL
+
+
 async def test_unknown_keys_are_not_cached(authenticator, directory):
     """A flood of unknown keys cannot fill the cache; a new credential works at once."""
     with pytest.raises(NotAuthenticated):
