@@ -6,6 +6,7 @@ A request's `message.metadata[GOVERNANCE_URI]` may hold:
     purpose      why, in the tenant's declared vocabulary; `support` unless told
     residency    where the data must stay; empty: the tenant's own
     operation    the operation to enact; empty: a question that is forwarded
+    destinations further agents that the conversation may reach once content from outside is in it
     tenant       optional; if present it must be the credential's tenant
 
 The tenant and the principal never come from here: they come from the credential.
@@ -30,7 +31,8 @@ CONFLICT_CODE = -32053
 AUTONOMY_HALTED_CODE = -32054
 
 _WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
-_KEYS = ("agent", "purpose", "residency", "operation", "tenant")
+_KEYS = ("agent", "purpose", "residency", "operation", "tenant", "destinations")
+_MOST_DESTINATIONS = 16
 
 
 class GovernanceError(McError):
@@ -48,26 +50,43 @@ class Governance:
     residency: str = ""
     operation: str = ""
     tenant: str = ""
+    destinations: tuple[str, ...] = ()
 
 
 def parse_governance(metadata: Mapping[str, Any]) -> Governance:
     """Read the extension out of a message's metadata.
 
     Raises:
-        GovernanceError: unknown key, or a value that is no plain word of at most 64 characters.
+        GovernanceError: unknown key, or a value that is no plain word of at most 64 characters
+            (`destinations`: a list of at most 16 such words).
     """
     raw = metadata.get(GOVERNANCE_URI, {})
     if not isinstance(raw, Mapping):
         raise GovernanceError(f"metadata {GOVERNANCE_URI!r} must be an object")
-    unknown = sorted(set(raw) - set(_KEYS))
-    if unknown:
+    if set(raw) - set(_KEYS):
+        # Not told back: a key can hold what an error must not
         raise GovernanceError(
-            f"unknown governance key {str(unknown[0])[:64]!r}",
+            "the metadata holds an unknown governance key",
             hint=f"known keys: {', '.join(_KEYS)}",
         )
-    for key, value in raw.items():
+    words = {key: value for key, value in raw.items() if key != "destinations"}
+    for key, value in words.items():
         if not isinstance(value, str) or (value and not _WORD.fullmatch(value)):
             raise GovernanceError(
                 f"governance key {key!r} must be a word of letters, digits, '_', '.' and '-'"
             )
-    return Governance(**{key: str(value) for key, value in raw.items() if value})
+    return Governance(
+        **{key: str(value) for key, value in words.items() if value},
+        destinations=_destinations(raw.get("destinations", ())),
+    )
+
+
+def _destinations(raw: object) -> tuple[str, ...]:
+    plain = isinstance(raw, list | tuple) and all(
+        isinstance(word, str) and _WORD.fullmatch(word) for word in raw
+    )
+    if not plain or not isinstance(raw, list | tuple) or len(raw) > _MOST_DESTINATIONS:
+        raise GovernanceError(
+            f"governance key 'destinations' must be a list of at most {_MOST_DESTINATIONS} agents"
+        )
+    return tuple(str(word) for word in raw)

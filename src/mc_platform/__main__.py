@@ -1,8 +1,10 @@
-"""`python -m mc_platform serve | migrate | archive`.
+"""`python -m mc_platform serve | migrate | archive | policy | scan`.
 
     serve      run one replica until SIGTERM or SIGINT, then drain
     migrate    create roles, database and schema; credentials (hashes) as JSON on standard input
     archive    --older-than DAYS --to DIR: move old partitions of the ledger out as files
+    policy     check | test | diff | simulate | explain-set: a policy set, without a service
+    scan       texts on standard input, judged as replies; see mc_platform.scan
 
 They read the environment only (docs/settings.md); nothing secret is ever an argument.
 """
@@ -148,6 +150,8 @@ def main() -> int:
     """Run the verb; 0 ok, 1 the ledger is damaged, 2 usage or settings, 3 a dependency is down."""
     verbs = {"serve": _serve, "migrate": _migrate, "archive": _archive}
     verb = sys.argv[1] if len(sys.argv) > 1 else ""
+    if verb in ("policy", "scan"):
+        return _offline(verb)
     if verb not in verbs or (len(sys.argv) > 2 and verb != "archive"):
         sys.stderr.write(__doc__ or "")
         return 2
@@ -156,13 +160,30 @@ def main() -> int:
 
         uvloop.run(verbs[verb]())
     except PlatformError as error:
-        sys.stderr.write(f"error: {error.message}\n")
-        if error.hint:
-            sys.stderr.write(f"  -> {error.hint}\n")
-        if isinstance(error, LedgerDamaged):
-            return 1
-        return 3 if error.retryable else 2
+        return _told(error)
     return 0
+
+
+def _offline(verb: str) -> int:
+    # One or the other: screening takes seconds to load, and policy commands need none of it
+    if verb == "policy":
+        from mc_platform.policy_commands import run
+    else:
+        from mc_platform.scan import run
+
+    try:
+        return run(sys.argv[2:])
+    except PlatformError as error:
+        return _told(error)
+
+
+def _told(error: PlatformError) -> int:
+    sys.stderr.write(f"error: {error.message}\n")
+    if error.hint:
+        sys.stderr.write(f"  -> {error.hint}\n")
+    if isinstance(error, LedgerDamaged):
+        return 1
+    return 3 if error.retryable else 2
 
 
 if __name__ == "__main__":

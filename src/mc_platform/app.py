@@ -7,8 +7,10 @@ One `Workbench` is one replica: it opens its dependencies in order, runs its bac
 from __future__ import annotations
 
 import asyncio
+import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -25,11 +27,14 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from mc_platform.adapters.audit_file import AuditFile
-from mc_platform.adapters.cedar import CedarDecisionPoint
+from mc_platform.adapters.dataset_http import HttpRows
 from mc_platform.adapters.downstream_a2a import A2ADownstream
+from mc_platform.adapters.policy_keeper import PolicyKeeper
 from mc_platform.adapters.postgres import Pools, PostgresDirectory, PostgresTasks
 from mc_platform.adapters.postgres_archive import archive_ledger
 from mc_platform.adapters.postgres_autonomy import PostgresAutonomy
+from mc_platform.adapters.postgres_break_glass import PostgresBreakGlass
+from mc_platform.adapters.postgres_budget import PostgresBook
 from mc_platform.adapters.postgres_journal import PostgresJournal
 from mc_platform.adapters.postgres_leases import PostgresLeases
 from mc_platform.adapters.postgres_ledger import PostgresLedger
@@ -44,7 +49,9 @@ from mc_platform.adapters.postgres_operations import PostgresOperations
 from mc_platform.adapters.postgres_outbox import PostgresOutbox
 from mc_platform.adapters.postgres_records import PostgresRecords
 from mc_platform.adapters.siem import SiemSink, siem_sink
+from mc_platform.aggregate import Aggregates
 from mc_platform.authenticate import Authenticator
+from mc_platform.decide import record_question
 from mc_platform.deliver import Shipper
 from mc_platform.enact import (
     ENGINE_SCHEMA,
@@ -56,29 +63,52 @@ from mc_platform.enact import (
 )
 from mc_platform.errors import Misconfigured, PlatformError, PolicyDenied, Unavailable
 from mc_platform.model.autonomy import AutonomyStatus, Scope
-from mc_platform.model.event import Event
+from mc_platform.model.catalogue import Catalogue
+from mc_platform.model.event import Event, Kind
 from mc_platform.model.ids import OperationId, PrincipalId, TaskId, TenantId
 from mc_platform.model.label import Part
 from mc_platform.model.operation import OperationReport, OperationRequest, Outcome
 from mc_platform.model.task import Task
-from mc_platform.model.tenant import Principal
+from mc_platform.model.tenant import PLATFORM, Principal, Tenant
 from mc_platform.model.verdict import Action, Decision, Question
 from mc_platform.observe import metrics
 from mc_platform.observe.health import Health
-from mc_platform.query import Figures, OperatorDesk, audit_routes, graphql_app, operator_routes
+from mc_platform.query import (
+    Acts,
+    AggregateDesk,
+    BreakGlassDesk,
+    Figures,
+    OperatorDesk,
+    aggregate_routes,
+    audit_routes,
+    break_glass_routes,
+    graphql_app,
+    operator_routes,
+)
 from mc_platform.receive import Door, GovernedRequestHandler, a2a_routes
 from mc_platform.receive.handler import PRINCIPAL
 from mc_platform.receive.limits import RateLimiter
 from mc_platform.receive.routes import agent_card
 from mc_platform.receive.wire_errors import to_wire
-from mc_platform.record import CheckpointKeeper, Digester, EventFactory, Prover, TileKeeper
-from mc_platform.request_path import RequestPath, tell_decision
+from mc_platform.record import (
+    CheckpointKeeper,
+    Digester,
+    EventFactory,
+    Prover,
+    Quotes,
+    Sealer,
+    TileKeeper,
+)
+from mc_platform.request_path import Replacer, RequestPath, decision_told, tell_decision
 from mc_platform.screen import LibraryScreener
+from mc_platform.screen.declared import check_patterns
+from mc_platform.screen.pseudonyms import Pseudonymiser
 from mc_platform.settings import Settings, load_catalogue
 
 VERSION = version("mc-platform")
 _SWEEP_S = 15.0
 _SWEEP_MOST = 200
+_QUOTABLE_KEPT = timedelta(days=7)
 _BEGIN_AGAIN_S = 5.0
 _TILES_S = 5.0
 _UNTOLD_S = 5.0
@@ -105,6 +135,38 @@ def _ledger_key(settings: Settings) -> Ed25519PrivateKey:
     return key
 
 
+def _pseudonyms(settings: Settings, catalogue: Catalogue) -> Pseudonymiser | None:
+    """What makes pseudonyms, if there is a key; and what the catalogue demands of screening.
+
+    Raises:
+        Misconfigured: a tenant wants pseudonyms and there is no key, or declares what cannot be
+            looked for.
+    """
+    for tenant in catalogue.tenants.values():
+        problems = check_patterns(tenant.customer_ids)
+        if problems:
+            raise Misconfigured(
+                f"tenants.{tenant.id}.customer_ids: {'; '.join(problems)}",
+                hint="mend the catalogue; docs/catalogue.md says what can stand there",
+            )
+    if settings.pseudonym_key_file is None:
+        wanting = [t.id for t in catalogue.tenants.values() if t.redaction == "pseudonym"]
+        if wanting:
+            raise Misconfigured(
+                f"tenant {wanting[0]} wants pseudonyms, and there is no key for them",
+                hint="set MC_PSEUDONYM_KEY_FILE, or let its redaction be placeholder",
+            )
+        return None
+    try:
+        return Pseudonymiser(settings.pseudonym_key_file.read_bytes().strip())
+    except (OSError, ValueError) as error:
+        why = type(error).__name__ if isinstance(error, OSError) else str(error)
+        raise Misconfigured(
+            f"MC_PSEUDONYM_KEY_FILE cannot be used: {why}",
+            hint="it must hold at least 32 random bytes",
+        ) from error
+
+
 class Workbench:
     """One replica of the service, assembled."""
 
@@ -112,7 +174,11 @@ class Workbench:
         self._settings = settings
         self._background: list[asyncio.Task[None]] = []
         self._catalogue = load_catalogue(settings.catalogue)
-        self._decisions = CedarDecisionPoint.load(settings.policy_dir)
+        self._decisions = PolicyKeeper.load(
+            settings.policy_dir,
+            on_changed=partial(self._record_policy, Kind.policy_changed),
+            on_refused=partial(self._record_policy, Kind.policy_refused),
+        )
         key = _ledger_key(settings)
         tenants = frozenset(str(tenant) for tenant in self._catalogue.tenants)
         metrics.begin(tenants)
@@ -157,7 +223,13 @@ class Workbench:
             directory=PostgresDirectory(self._pools), cache_s=settings.credential_cache_s
         )
         self._digester = Digester(key)
+        self._events = EventFactory(clock=_now)
+        self._acts = Acts(self._journal, _now)
+        self._rows = HttpRows()
+        self._sealer = Sealer(key)
+        self._quotes = Quotes(key)
         self._screener = LibraryScreener()
+        self._pseudonyms = _pseudonyms(settings, self._catalogue)
         self._limiter = RateLimiter(
             rate_per_s=settings.rate_limit_per_s, burst=settings.rate_limit_burst
         )
@@ -203,16 +275,21 @@ class Workbench:
             downstream=self._downstream,
             operations=self._operations,
             autonomy=self._autonomy,
-            events=EventFactory(clock=_now),
+            budgets=self._operation_rows,
+            events=self._events,
             digester=self._digester,
+            sealer=self._sealer,
+            quotes=self._quotes,
             clock=_now,
             operation_wait_s=settings.operation_wait_s,
+            replacer=self._replacer,
         )
         await self._operations.launch()
         self._start("checkpoints", self._checkpoints.run)
         self._start("tiles", self._tiles.run)
         self._start("partitions", self._keep_partitions)
         self._start("sweep", self._sweep)
+        self._start("policies", self._decisions.run)
         self._start("switches", partial(self._autonomy.keep_recorded, _UNTOLD_S))
         self._start("breaker", self._breaker.run)
         if self._shipper is not None:
@@ -233,6 +310,8 @@ class Workbench:
             Route("/graphql", self._graphql(), methods=["POST"]),
             *self._audit_routes(),
             *self._operator_routes(),
+            *self._break_glass_routes(),
+            *self._aggregate_routes(),
             *a2a_routes(self._handler, card),
         ]
         return Door(
@@ -259,6 +338,7 @@ class Workbench:
             self._stop_background,
             self._journal.stop,
             self._downstream.close,
+            self._rows.close,
             self._siem.close if self._siem is not None else _nothing,
             self._file.close if self._file is not None else _nothing,
             self._pools.close,
@@ -302,6 +382,7 @@ class Workbench:
             await asyncio.sleep(_SWEEP_S)
 
     async def _sweep_once(self) -> int:
+        await self._tasks.forget_quotable(_QUOTABLE_KEPT)
         older_than = _now() - self._path.abandoned_after()
         ended, last = 0, None
         while found := await self._tasks.abandoned(older_than, _SWEEP_MOST, last):
@@ -320,6 +401,12 @@ class Workbench:
             except Unavailable as error:
                 _log.warning("ledger_partitions_postponed", reason=error.message)
                 await asyncio.sleep(_POSTPONED_S)
+
+    async def _record_policy(self, kind: Kind, old: str, new: str, reason: str) -> None:
+        """Tell the ledger that another policy set came into force, or was kept out."""
+        told = {"replica": self._settings.replica, "old": old, "new": new, "reason": reason}
+        subject = f"{self._settings.replica}:{new or 'unreadable'}:{uuid.uuid4()}"
+        await self._journal.record([self._events.event(kind, PLATFORM, subject, **told)])
 
     def _made_breaker(self) -> Breaker:
         settings, tenants = self._settings, self._catalogue.tenants.values()
@@ -376,7 +463,8 @@ class Workbench:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(_BLOCKING_TIMEOUT_S)
 
     def _record_blocking(self, events: Sequence[Event], task: Task | None) -> None:
-        self._blocking(self._journal.record(events, task))
+        known = None if task is None else self._path.quotable(task)
+        self._blocking(self._journal.record(events, known))
 
     def _load_task_blocking(self, tenant: TenantId, task_id: TaskId) -> Task | None:
         found: Task | None = self._blocking(self._tasks.get(tenant, task_id))
@@ -405,8 +493,20 @@ class Workbench:
     async def _get_checkpoint(self, _request: Request) -> Response:
         return PlainTextResponse(await self._checkpoints.current())
 
-    def _decided(self, principal: Principal, action: Action, resource: str) -> Decision:
+    def _decided(
+        self,
+        principal: Principal,
+        action: Action,
+        resource: str,
+        *,
+        owner: TenantId | None = None,
+        purpose: str = "",
+        break_glass: bool = False,
+    ) -> Decision:
         """The decision that permits a principal to read or do something beside messages.
+
+        Args:
+            owner: Whose the resource is, for those that are a tenant's.
 
         Raises:
             PolicyDenied, RateLimited.
@@ -417,8 +517,10 @@ class Workbench:
             tenant=self._path.tenant(principal),
             action=action,
             resource_type=resource,
-            resource_id=principal.tenant,
-            resource_tenant=principal.tenant if resource == "Ledger" else None,
+            resource_id=owner or principal.tenant,
+            resource_tenant=owner,
+            purpose=self._path.declared(purpose),
+            break_glass=break_glass,
         )
         decision = self._decisions.decide(question)
         tell_decision(decision, principal.tenant)
@@ -427,12 +529,55 @@ class Workbench:
                 f"{action.value} is refused: {decision.reason}",
                 decision_id=decision.id,
                 reason=decision.reason,
+                told=decision_told(decision, question),
             )
-        return decision
+        return replace(decision, asked=record_question(question))
+
+    async def _permitted(
+        self, principal: Principal, action: Action, resource: str, owner: TenantId | None = None
+    ) -> None:
+        """As `_decided`, for reading: only a refusal is recorded."""
+        try:
+            self._decided(principal, action, resource, owner=owner)
+        except PolicyDenied as denied:
+            await self._acts.refused(principal, action, denied)
+            raise
+
+    def _aggregate_routes(self) -> list[Route]:
+        def rule(principal: Principal, purpose: str) -> tuple[Decision, Mapping[str, Any]]:
+            self._limiter.admit(principal.tenant)
+            question = Question(
+                principal=principal,
+                tenant=self._path.tenant(principal),
+                action=Action.read_aggregate,
+                resource_type="Dataset",
+                resource_id=principal.tenant,
+                resource_tenant=principal.tenant,
+                purpose=purpose,
+            )
+            decision = self._decisions.decide(question)
+            tell_decision(decision, principal.tenant)
+            return decision, record_question(question)
+
+        tenants = self._catalogue.tenants.values()
+        return aggregate_routes(
+            AggregateDesk(
+                principal_of=_principal_of,
+                rule=rule,
+                aggregates=Aggregates(
+                    book=PostgresBook(self._pools),
+                    rows=self._rows,
+                    key=_ledger_key(self._settings).private_bytes_raw(),
+                ),
+                datasets=self._catalogue.datasets,
+                purposes=frozenset(word for tenant in tenants for word in tenant.purposes),
+                acts=self._acts,
+            )
+        )
 
     def _graphql(self) -> ASGIApp:
-        def permit(principal: Principal) -> None:
-            self._decided(principal, Action.read_records, "Ledger")
+        async def permit(principal: Principal) -> None:
+            await self._permitted(principal, Action.read_records, "Ledger", owner=principal.tenant)
 
         app: ASGIApp = graphql_app(
             principal_of=_principal_of,
@@ -443,8 +588,8 @@ class Workbench:
         return app
 
     def _audit_routes(self) -> list[Route]:
-        def permit(request: Request) -> None:
-            self._decided(_principal_of(request), Action.read_ledger, "Platform")
+        async def permit(request: Request) -> None:
+            await self._permitted(_principal_of(request), Action.read_ledger, "Platform")
 
         return audit_routes(
             ledger=self._ledger,
@@ -481,6 +626,26 @@ class Workbench:
             )
         )
 
+    def _break_glass_routes(self) -> list[Route]:
+        tenants = self._catalogue.tenants.values()
+        return break_glass_routes(
+            BreakGlassDesk(
+                principal_of=_principal_of,
+                decide=self._decided,
+                grants=PostgresBreakGlass(self._pools),
+                tasks=self._tasks,
+                reveal=self._pseudonyms.reveal if self._pseudonyms else None,
+                tenants=frozenset(tenant.id for tenant in tenants if tenant.id != PLATFORM),
+                redact=self._redacted,
+                acts=self._acts,
+            )
+        )
+
+    def _replacer(self, tenant: Tenant) -> Replacer | None:
+        if tenant.redaction != "pseudonym" or self._pseudonyms is None:
+            return None
+        return self._pseudonyms.replacer(tenant.id)
+
     def _redacted(self, text: str) -> str:
         parts: tuple[Part, ...] = ({"text": text},)
         [part] = self._screener.redact(parts, self._screener.screen(parts))
@@ -498,7 +663,7 @@ class Workbench:
             return False, {"reason": error.message}
 
     async def _probe_policy(self) -> tuple[bool, dict[str, Any]]:
-        return True, {"digest": self._decisions.digest}
+        return True, self._decisions.state()
 
     async def _probe_operations(self) -> tuple[bool, dict[str, Any]]:
         return self._operations.healthy(), {"running": self._operations.pending_count()}

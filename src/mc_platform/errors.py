@@ -8,6 +8,7 @@
       RequestTimeout        send the body without pauses               408
       RequestTooLarge       send less                                  413
       RateLimited           send slower, after `retry_after_s`         429
+      BudgetSpent           ask for no more aggregates until the period has gone on    429
       NotFound              the object is not there, or not yours      404, JSON-RPC -32001
       Conflict              this message id was used for another request  409
       AutonomyHalted        wait until an operator resumes autonomy    409, JSON-RPC -32054
@@ -20,6 +21,9 @@ No error carries message content, credentials or personal data.
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
 
 from mc_contract.errors import McError
 
@@ -38,15 +42,32 @@ class NotAuthenticated(PlatformError):
 
 
 class PolicyDenied(PlatformError):
-    """Policy does not permit it; `decision_id` finds the decision in the ledger."""
+    """Policy does not permit it; `decision_id` finds the decision in the ledger.
+
+    Attributes:
+        told: The decision as the ledger keeps it, for whoever records the refusal.
+    """
 
     code = "policy-denied"
     http_status = 403
 
-    def __init__(self, message: str, *, decision_id: str, reason: str, hint: str = "") -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        decision_id: str,
+        reason: str,
+        hint: str = "",
+        told: Mapping[str, Any] | None = None,
+    ) -> None:
         super().__init__(message, hint=hint)
         self.decision_id = decision_id
         self.reason = reason
+        self.told = dict(told or {})
+
+    def as_dict(self) -> dict[str, object]:
+        """As other errors, with the decision's id."""
+        return {**super().as_dict(), "decisionId": self.decision_id}
 
 
 class BadRequest(PlatformError):
@@ -87,6 +108,21 @@ class RateLimited(PlatformError):
     def __init__(self, message: str, *, retry_after_s: float, hint: str = "") -> None:
         super().__init__(message, hint=hint)
         self.retry_after_s = retry_after_s
+
+
+class BudgetSpent(PlatformError):
+    """The privacy budget of the principal, or of its tenant, does not reach for the query.
+
+    Attributes:
+        epsilon: What this request has spent all the same, in millionths.
+    """
+
+    code = "privacy-budget-spent"
+    http_status = 429
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.epsilon = 0
 
 
 class NotFound(PlatformError):

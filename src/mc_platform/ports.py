@@ -5,14 +5,15 @@ Adapters raise only `mc_platform.errors`: foreign errors are wrapped at the boun
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
 
 from mc_platform.model.autonomy import AutonomyStatus, Halt, Scope, Source, Thrown
 from mc_platform.model.event import Event, LedgerRow, Recorded
 from mc_platform.model.ids import ContextId, PrincipalId, TaskId, TenantId
-from mc_platform.model.label import Part, Screening
+from mc_platform.model.label import NO_SCOPE, Part, Screening
+from mc_platform.model.label import Scope as ScreenScope
 from mc_platform.model.task import Task
 from mc_platform.model.tenant import Principal
 from mc_platform.model.verdict import Decision, Question
@@ -69,6 +70,20 @@ class Tasks(Protocol):
         """Newest first, at most `limit`, strictly older than `before`."""
         ...
 
+    async def conversation(
+        self, tenant: TenantId, context_id: ContextId, *, limit: int
+    ) -> list[Task]:
+        """The conversation's tasks in the order in which they began, newest first."""
+        ...
+
+    async def answered(self, tenant: TenantId, context_id: ContextId) -> list[Task]:
+        """A few of the conversation's tasks in which content was released, whichever."""
+        ...
+
+    async def quoted(self, tenant: TenantId, digests: Sequence[int]) -> list[Task]:
+        """Tasks with which one of these digests (`Task.quotable`) came; a few if there are many."""
+        ...
+
 
 class Records(Protocol):
     """Reading a tenant's part of the ledger, bound to it by row-level security as well."""
@@ -95,9 +110,19 @@ class Downstream(Protocol):
     """A downstream agent, spoken to in A2A. Behind it: HTTP; a script in tests."""
 
     async def ask(
-        self, *, url: str, message_id: str, context_id: str, parts: Sequence[Part], timeout_s: float
+        self,
+        *,
+        url: str,
+        message_id: str,
+        context_id: str,
+        parts: Sequence[Part],
+        governance: Mapping[str, str],
+        timeout_s: float,
     ) -> tuple[Part, ...]:
         """Send one message and return the reply's parts.
+
+        Args:
+            governance: What the agent is told of the request: tenant, purpose, residency.
 
         Raises:
             AgentFailed: no answer in time, not A2A, or the agent says it failed.
@@ -108,12 +133,42 @@ class Downstream(Protocol):
 class Screener(Protocol):
     """Finding and replacing what is sensitive. Behind it: libraries; a model, by option."""
 
-    def screen(self, parts: Sequence[Part]) -> Screening:
-        """Label every string in the parts; bounded time on any input."""
+    def screen(
+        self, parts: Sequence[Part], scope: ScreenScope = NO_SCOPE, history: Sequence[str] = ()
+    ) -> Screening:
+        """Label every string in the parts; bounded time on any input.
+
+        Args:
+            scope: What the tenant declares.
+            history: Earlier texts of the conversation, newest last: what only shows when their
+                ends and these parts are read together is labelled here.
+        """
         ...
 
-    def redact(self, parts: Sequence[Part], screening: Screening) -> tuple[Part, ...]:
-        """The parts with every labelled span replaced by a typed placeholder."""
+    def redact(
+        self,
+        parts: Sequence[Part],
+        screening: Screening,
+        scope: ScreenScope = NO_SCOPE,
+        replacer: Callable[[str, str], str] | None = None,
+    ) -> tuple[Part, ...]:
+        """The parts with every labelled span replaced.
+
+        Args:
+            replacer: Makes a span's replacement from label type and original; None: `[type]`.
+        """
+        ...
+
+
+class Budgets(Protocol):
+    """What a tenant has used up. Behind it: PostgreSQL; memory in tests."""
+
+    async def operations_since(self, tenant: TenantId, since_at: datetime) -> int:
+        """How many operations of the tenant were accepted since then.
+
+        Raises:
+            Unavailable: it is not known, so nothing may be enacted.
+        """
         ...
 
 

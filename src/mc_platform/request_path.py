@@ -2,7 +2,7 @@
 
 (1) receive       parsed and size-limited already: an `Envelope`
 (2) authenticate  done at the door: the envelope carries the principal
-(3) screen        label what came in
+(3) screen        label what came in, and what the conversation has had in it
 (4) decide        may this principal send this, for this purpose, to that agent or operation?
                   and, for an operation: is autonomy halted?
 (5) record        the intent, committed before any effect; a refusal is recorded too
@@ -20,7 +20,8 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any, Protocol
@@ -29,6 +30,13 @@ import structlog
 
 from mc_contract.canonical import canonical_json
 from mc_contract.governance import Governance
+from mc_platform.conversation import (
+    Conversation,
+    Conversations,
+    from_outside,
+    to_known_hosts,
+)
+from mc_platform.decide import record_question
 from mc_platform.errors import (
     AgentFailed,
     AutonomyHalted,
@@ -41,15 +49,25 @@ from mc_platform.errors import (
 from mc_platform.model.autonomy import ALL
 from mc_platform.model.catalogue import Agent, Catalogue, OperationSpec
 from mc_platform.model.event import Event, Kind
-from mc_platform.model.ids import AgentName, ContextId, OperationId, TaskId, TenantId
+from mc_platform.model.flow import Flow
+from mc_platform.model.ids import AgentName, OperationId, TaskId, TenantId
 from mc_platform.model.label import Part, Screening
 from mc_platform.model.operation import OperationReport, OperationRequest
 from mc_platform.model.task import Task, TaskState
 from mc_platform.model.tenant import Principal, Tenant
 from mc_platform.model.verdict import Action, Decision, Question
 from mc_platform.observe import logs, metrics
-from mc_platform.ports import Autonomy, Clock, DecisionPoint, Downstream, Journal, Screener, Tasks
-from mc_platform.record import Digester, EventFactory
+from mc_platform.ports import (
+    Autonomy,
+    Budgets,
+    Clock,
+    DecisionPoint,
+    Downstream,
+    Journal,
+    Screener,
+    Tasks,
+)
+from mc_platform.record import Digester, EventFactory, Quotes, Sealer
 
 _NAMESPACE = uuid.UUID("1d6cbb0e-54a5-5c3f-8f0e-0c9a2f6e7b51")
 UNDECLARED = "undeclared"
@@ -65,6 +83,7 @@ class Envelope:
     Attributes:
         message_id: The client's; the idempotency key within the tenant.
         parts: A2A parts in JSON form.
+        references: Tasks that the message says it refers to.
     """
 
     principal: Principal
@@ -72,6 +91,7 @@ class Envelope:
     context_id: str
     parts: tuple[Part, ...]
     governance: Governance
+    references: tuple[TaskId, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +104,30 @@ class Accepted:
     agent: Agent
     operation: OperationSpec | None
     decision: Decision
+    conversation: Conversation
+
+
+@dataclass(frozen=True, slots=True)
+class Released:
+    """What became of content that wants to leave.
+
+    Attributes:
+        parts: What may leave; None: it is withheld.
+        decision: The one that holds.
+        screening: The labels found in the raw content.
+        redacted: Whether labelled spans were replaced.
+        told: The decision, as the ledger keeps it.
+    """
+
+    parts: tuple[Part, ...] | None
+    decision: Decision
+    screening: Screening
+    redacted: bool
+    told: Mapping[str, Any]
+
+
+Replacer = Callable[[str, str], str]
+"""Makes a labelled span's replacement from its label type and its text."""
 
 
 class Operations(Protocol):
@@ -132,10 +176,14 @@ class RequestPath:
         downstream: Downstream,
         operations: Operations,
         autonomy: Autonomy,
+        budgets: Budgets,
         events: EventFactory,
         digester: Digester,
+        sealer: Sealer,
+        quotes: Quotes,
         clock: Clock,
         operation_wait_s: float,
+        replacer: Callable[[Tenant], Replacer | None] = lambda _tenant: None,
     ) -> None:
         self._catalogue = catalogue
         self._screener = screener
@@ -145,11 +193,22 @@ class RequestPath:
         self._downstream = downstream
         self._operations = operations
         self._autonomy = autonomy
+        self._budgets = budgets
+        self._conversations = Conversations(tasks, sealer, quotes)
+        self._replacer = replacer
         self._events = events
         self._digester = digester
         self._clock = clock
         self._operation_wait_s = operation_wait_s
         self._vocabulary = _vocabulary(catalogue)
+        self._scopes = {
+            tenant.id: catalogue.scope_of(tenant) for tenant in catalogue.tenants.values()
+        }
+        self._turns = {
+            tenant.id: asyncio.Lock()
+            for tenant in catalogue.tenants.values()
+            if tenant.operations_per_hour is not None
+        }
 
     async def handle(self, envelope: Envelope) -> Task:
         """The whole way; returns the task as it stands when the reply may leave.
@@ -171,16 +230,45 @@ class RequestPath:
         agent, operation = self._target(envelope.governance, tenant)
         if operation is not None:
             _operation_input(envelope.parts, operation)  # refused before anything is recorded
-        digest = self._request_digest(envelope)
+        async with self._budget(tenant, operation) as operations_this_hour:
+            return await self._begin(envelope, tenant, agent, operation, operations_this_hour)
 
-        # (3) screen what came in
-        screening = self._screener.screen(envelope.parts)
+    async def _begin(
+        self,
+        envelope: Envelope,
+        tenant: Tenant,
+        agent: Agent,
+        operation: OperationSpec | None,
+        operations_this_hour: int,
+    ) -> Accepted | Task:
+        digest = self._request_digest(envelope)
+        task_id = self._task_id(envelope)
+
+        # (3) screen what came in, and what the conversation has had in it
+        conversation = await self._conversations.before(
+            tenant.id,
+            envelope.context_id,
+            task_id,
+            parts=envelope.parts,
+            references=envelope.references,
+        )
+        screening = self._screener.screen(
+            envelope.parts, self._scopes[tenant.id], conversation.said
+        )
         _count_labels(screening, "inbound")
+        flow = self._conversations.continued(
+            conversation,
+            tenant=tenant.id,
+            parts=envelope.parts,
+            screening=screening,
+            named=frozenset({agent.name, *envelope.governance.destinations}),
+            tier=operation.autonomy_tier if operation else 0,
+        )
 
         # (4) decide
-        task_id = self._task_id(envelope)
         governance = envelope.governance
-        purpose = self._declared(governance.purpose)
+        purpose = self.declared(governance.purpose)
+        was_tainted = conversation.flow.tainted
         question = Question(
             principal=envelope.principal,
             tenant=tenant,
@@ -191,11 +279,24 @@ class RequestPath:
             resource_tier=operation.autonomy_tier if operation else 0,
             resource_purposes=operation.purposes if operation else agent.purposes,
             resource_residency=agent.residency,
+            resource_accepts=agent.accepts,
             purpose=purpose,
-            residency=self._declared(governance.residency),
+            residency=self.declared(governance.residency),
             labels=screening.types,
+            classes=screening.classes,
+            tainted=flow.tainted,
+            origins=flow.origins,
+            named=not was_tainted or agent.name in conversation.flow.destinations,
+            tier_ceiling=max(conversation.flow.tier, tenant.tainted_tier)
+            if flow.tainted
+            else tenant.autonomy_tier,
+            operations_this_hour=operations_this_hour,
         )
-        decision = self._decide(question)
+        decision = self._decisions.decide(question)
+        if not decision.allowed and await self._tasks.get(tenant.id, task_id) is not None:
+            # What was let in once is not refused to a retry for what came later
+            return await self._repeat(envelope, digest, operation)
+        tell_decision(decision, tenant.id)
         described = {
             "principal": envelope.principal.id,
             "agent": agent.name,
@@ -205,7 +306,8 @@ class RequestPath:
             "message": self._digester.digest(envelope.message_id.encode()),
             "request": digest,
             "labels": screening.counts(),
-            **_told(decision),
+            "origins": sorted(flow.origins),
+            **decision_told(decision, question),
         }
         if not decision.allowed:
             await self._refuse(tenant, decision, described)
@@ -215,7 +317,7 @@ class RequestPath:
         # (5) record the intent
         task = Task(
             id=task_id,
-            context_id=ContextId(envelope.context_id or str(uuid.uuid4())),
+            context_id=conversation.id,
             tenant=tenant.id,
             principal=envelope.principal.id,
             message_id=envelope.message_id,
@@ -228,12 +330,14 @@ class RequestPath:
                 "residency": question.residency,
             }
             | ({"operation_id": task_id, "operation": operation.name} if operation else {}),
+            flow=flow,
+            quotable=self._conversations.quotable(tenant.id, from_outside(envelope.parts)),
         )
         accepted_event = self._events.event(Kind.request_accepted, tenant.id, task_id, **described)
         [recorded] = await self._journal.record([accepted_event], task)
         if not recorded.fresh:  # the message id is known, so nothing was written
             return await self._repeat(envelope, digest, operation)
-        accepted = Accepted(envelope, tenant, task, agent, operation, decision)
+        accepted = Accepted(envelope, tenant, task, agent, operation, decision, conversation)
         if operation is not None:
             await self._operations.start(_operation_request(envelope, task, operation))
         return accepted
@@ -271,6 +375,11 @@ class RequestPath:
                 # one tenant's conversation must not be another's, whatever id both chose
                 context_id=str(uuid.uuid5(_NAMESPACE, f"{task.tenant}|{task.context_id}")),
                 parts=accepted.envelope.parts,
+                governance={
+                    "tenant": task.tenant,
+                    "purpose": str(task.governance["purpose"]),
+                    "residency": str(task.governance["residency"]),
+                },
                 timeout_s=accepted.agent.timeout_s,
             )
         except AgentFailed as error:
@@ -278,19 +387,21 @@ class RequestPath:
             raise
 
         # (7) screen and decide the reply
-        released, decision, screening, redacted = self.release(
+        released = self.release(
             reply,
             tenant=accepted.tenant,
             principal=accepted.envelope.principal,
-            resource=("Agent", accepted.agent.name),
-            residency=accepted.agent.residency,
+            agent=accepted.agent,
             governance=accepted.envelope.governance,
+            flow=task.flow,
+            heard=accepted.conversation.heard,
         )
 
         # (8) record the outcome with the task
-        detail = {"labels": screening.counts(), "redacted": redacted, **_told(decision)}
-        if released is None:
-            denied = _denied(decision, "the reply is withheld")
+        labels = released.screening.counts()
+        detail = {"labels": labels, "redacted": released.redacted, **released.told}
+        if released.parts is None:
+            denied = _denied(released.decision, "the reply is withheld")
             await self._close(
                 replace(task, state=TaskState.rejected, status_text=denied.message),
                 self._events.event(Kind.reply_withheld, task.tenant, task.id, **detail),
@@ -300,12 +411,15 @@ class RequestPath:
             replace(
                 task,
                 state=TaskState.completed,
-                parts=released,
+                parts=released.parts,
+                quotable=self._conversations.quotable(
+                    task.tenant, released.parts, accepted.envelope.parts
+                ),
                 governance={
                     **task.governance,
-                    "release_decision_id": decision.id,
-                    "redacted": redacted,
-                    "labels": sorted(screening.types),
+                    "release_decision_id": released.decision.id,
+                    "redacted": released.redacted,
+                    "labels": sorted(labels),
                 },
             ),
             self._events.event(Kind.reply_released, task.tenant, task.id, **detail),
@@ -317,40 +431,53 @@ class RequestPath:
         *,
         tenant: Tenant,
         principal: Principal,
-        resource: tuple[str, str],
-        residency: str,
+        agent: Agent,
         governance: Governance,
-    ) -> tuple[tuple[Part, ...] | None, Decision, Screening, bool]:
-        """Step 7: raw if permitted, else redacted if that is, else None.
+        flow: Flow,
+        heard: Sequence[str] = (),
+    ) -> Released:
+        """Step 7: raw if permitted, else redacted if that is, else not at all.
 
-        Returns:
-            The parts that may leave (None: withheld), the decision that holds, the labels found
-            in the raw parts, and whether the parts were redacted.
+        Args:
+            flow: The conversation's; links to hosts that it names may carry data.
+            heard: Earlier replies of the conversation.
         """
-        screening = self._screener.screen(parts)
+        scope = self._scopes[tenant.id]
+        screening = to_known_hosts(
+            self._screener.screen(parts, scope, heard), parts, scope.hosts | flow.hosts
+        )
         _count_labels(screening, "outbound")
         question = Question(
             principal=principal,
             tenant=tenant,
             action=Action.release_reply,
-            resource_type=resource[0],
-            resource_id=resource[1],
-            resource_residency=residency,
-            purpose=governance.purpose,
-            residency=governance.residency,
+            resource_type="Agent",
+            resource_id=agent.name,
+            resource_residency=agent.residency,
+            resource_accepts=agent.accepts,
+            purpose=self.declared(governance.purpose),
+            residency=self.declared(governance.residency),
             labels=screening.types,
+            classes=screening.classes,
+            tainted=flow.tainted,
+            origins=flow.origins,
         )
         decision = self._decisions.decide(question)
         if decision.allowed:
             tell_decision(decision, tenant.id)
-            return tuple(parts), decision, screening, False
+            return Released(
+                tuple(parts), decision, screening, False, decision_told(decision, question)
+            )
         # What is refused raw is not refused yet: only the second answer counts as a denial.
-        decision = self._decide(replace(question, redacted=True))
+        question = replace(question, redacted=True)
+        decision = self._decide(question)
+        told = decision_told(decision, question)
         if decision.allowed:
             metrics.privacy_redactions.labels(tenant.id).inc()
-            return self._screener.redact(parts, screening), decision, screening, True
+            redacted = self._screener.redact(parts, screening, scope, self._replacer(tenant))
+            return Released(redacted, decision, screening, True, told)
         metrics.privacy_withheld.labels(tenant.id).inc()
-        return None, decision, screening, False
+        return Released(None, decision, screening, False, told)
 
     async def task(self, principal: Principal, task_id: str) -> Task:
         """The caller's tenant's task.
@@ -388,7 +515,7 @@ class RequestPath:
                     task.tenant,
                     task.id,
                     principal=principal.id,
-                    **_told(decision),
+                    **decision_told(decision),
                 )
             ]
         )
@@ -419,26 +546,33 @@ class RequestPath:
         operation = self._catalogue.operations.get(request.operation)
         if begun is None or tenant is None or operation is None:
             return (), []  # no longer catalogued: nobody can say that it may leave
-        released, decision, screening, redacted = self.release(
+        conversation = await self._conversations.before(begun.tenant, begun.context_id, begun.id)
+        released = self.release(
             parts,
             tenant=tenant,
             principal=Principal(request.principal, request.tenant, ""),
-            resource=("Agent", operation.agent),
-            residency=self._catalogue.agents[operation.agent].residency,
+            agent=self._catalogue.agents[operation.agent],
             governance=Governance(
                 purpose=str(begun.governance.get("purpose", "")),
                 residency=str(begun.governance.get("residency", "")),
             ),
+            flow=begun.flow,
+            heard=conversation.heard,
         )
         event = self._events.event(
-            Kind.reply_withheld if released is None else Kind.reply_released,
+            Kind.reply_withheld if released.parts is None else Kind.reply_released,
             request.tenant,
             request.task_id,
-            labels=screening.counts(),
-            redacted=redacted,
-            **_told(decision),
+            labels=released.screening.counts(),
+            redacted=released.redacted,
+            **released.told,
         )
-        return released or (), [event]
+        return released.parts or (), [event]
+
+    def quotable(self, task: Task) -> Task:
+        """An operation's task with what its results are known by when they are quoted."""
+        found = self._conversations.quotable(task.tenant, task.parts) if task.parts else ()
+        return replace(task, quotable=found)
 
     async def fail_abandoned(self, tasks: Sequence[Task]) -> int:
         """End tasks that no process works on any more; return how many.
@@ -492,18 +626,34 @@ class RequestPath:
             operation = self._catalogue.operations.get(governance.operation)
             if operation is None:
                 raise BadRequest(
-                    f"unknown operation {governance.operation!r}",
+                    "the governance metadata names an unknown operation",
                     hint=f"known: {', '.join(sorted(self._catalogue.operations))}",
                 )
             name = operation.agent
         agent = self._catalogue.agents.get(AgentName(name))
         if agent is None:
             raise BadRequest(
-                f"unknown agent {name!r}", hint=f"known: {', '.join(sorted(tenant.agents))}"
+                "the governance metadata names an unknown agent",
+                hint=f"known: {', '.join(sorted(tenant.agents))}",
             )
         return agent, operation
 
-    def _declared(self, word: str) -> str:
+    @asynccontextmanager
+    async def _budget(self, tenant: Tenant, operation: OperationSpec | None) -> AsyncIterator[int]:
+        """What the tenant has enacted in the last hour; requests of one replica take turns.
+
+        Between replicas there are no turns: as many may exceed the budget as there are replicas.
+        """
+        turn = self._turns.get(tenant.id)
+        if operation is None or turn is None:
+            yield 0
+            return
+        async with turn:
+            yield await self._budgets.operations_since(
+                tenant.id, self._clock() - timedelta(hours=1)
+            )
+
+    def declared(self, word: str) -> str:
         """A purpose or residency as the catalogue knows it; free text is not carried on.
 
         What a caller writes there would stand in decisions, the log and the ledger.
@@ -518,6 +668,11 @@ class RequestPath:
                 "operation": governance.operation,
                 "purpose": governance.purpose,
                 "residency": governance.residency,
+                **(
+                    {"destinations": list(governance.destinations)}
+                    if governance.destinations
+                    else {}
+                ),
                 "parts": _without_floats(list(envelope.parts)),
             }
         )
@@ -603,19 +758,18 @@ class RequestPath:
             raise Unavailable("this replica begins no operations now", hint="ask again")
 
     async def _permit_on_task(self, principal: Principal, task: Task, action: Action) -> Decision:
-        decision = self._decide(
-            Question(
-                principal=principal,
-                tenant=self.tenant(principal),
-                action=action,
-                resource_type="Task",
-                resource_id=task.id,
-                resource_tenant=task.tenant,
-            )
+        question = Question(
+            principal=principal,
+            tenant=self.tenant(principal),
+            action=action,
+            resource_type="Task",
+            resource_id=task.id,
+            resource_tenant=task.tenant,
         )
+        decision = self._decide(question)
         if not decision.allowed:
-            await self._refuse(self.tenant(principal), decision, _told(decision))
-        return decision
+            await self._refuse(self.tenant(principal), decision, decision_told(decision, question))
+        return replace(decision, asked=record_question(question))
 
     async def _await_operation(self, tenant: TenantId, task: Task) -> Task:
         await self._operations.wait(OperationId(task.id), self._operation_wait_s)
@@ -672,6 +826,7 @@ def tell_decision(decision: Decision, tenant: TenantId) -> None:
             action=decision.action.value,
             tenant=tenant,
             policies=list(decision.policy_ids),
+            policy_set=decision.policy_digest,
             reason=decision.reason,
         )
 
@@ -703,9 +858,13 @@ def _operation_input(parts: Sequence[Part], operation: OperationSpec) -> dict[st
     return dict(given)
 
 
-def _told(decision: Decision) -> dict[str, Any]:
+def decision_told(decision: Decision, question: Question | None = None) -> dict[str, Any]:
+    """A decision as the ledger keeps it, with the question if it is to be asked again one day."""
+    asked = decision.asked if question is None else record_question(question)
     return {
+        **({} if asked is None else {"asked": asked}),
         "decision": decision.id,
+        "allowed": decision.allowed,
         "policies": list(decision.policy_ids),
         "policy_set": decision.policy_digest,
         "reason": decision.reason,
@@ -739,5 +898,6 @@ __all__ = [
     "Envelope",
     "Operations",
     "RequestPath",
+    "decision_told",
     "tell_decision",
 ]

@@ -41,6 +41,7 @@ class Settings(BaseSettings):
     catalogue: Path = Path("deploy/local/catalogue.toml")
     policy_dir: Path = Path("policies")
     ledger_key_file: Path
+    pseudonym_key_file: Path | None = None
 
     max_body_bytes: int = Field(default=1_048_576, ge=1024)
     rate_limit_per_s: float = Field(default=500.0, gt=0)

@@ -115,15 +115,21 @@ class Platform:
         message_id: str | None = None,
         configuration: dict[str, Any] | None = None,
         tenant: str = "TENANT_001",
-        **governance: str,
+        context: str = "",
+        references: tuple[str, ...] = (),
+        more: tuple[dict[str, Any], ...] = (),
+        **governance: Any,
     ) -> Answer:
         part = {"text": what} if isinstance(what, str) else {"data": what}
-        message = {
+        message: dict[str, Any] = {
             "messageId": message_id or str(uuid.uuid4()),
             "role": "ROLE_USER",
-            "parts": [part],
+            "parts": [part, *more],
             "metadata": {GOVERNANCE: governance},
+            "referenceTaskIds": list(references),
         }
+        if context:
+            message["contextId"] = context
         params: dict[str, Any] = {"message": message}
         if configuration:
             params["configuration"] = configuration
@@ -131,8 +137,8 @@ class Platform:
 
     def order(self, tenant: str = "TENANT_001", **more: Any) -> Answer:
         """`place-order`; `item="unbookable"` makes its third step fail."""
-        configuration = more.pop("configuration", None)
-        message_id = more.pop("message_id", None)
+        names = ("configuration", "message_id", "context", "references", "more")
+        sent = {name: more.pop(name) for name in names if name in more}
         return self.ask(
             {
                 "item": "widget",
@@ -145,8 +151,7 @@ class Platform:
             tenant=tenant,
             operation="place-order",
             purpose="fulfilment",
-            configuration=configuration,
-            message_id=message_id,
+            **sent,
         )
 
     def task(self, task_id: str, tenant: str = "TENANT_001") -> dict[str, Any]:

@@ -234,3 +234,13 @@ def test_the_checkpoint_verifies_with_the_published_key(platform):
     name = "mc-platform.example.com/ledger/local-1"
     checkpoint = verify_checkpoint(note, {name: key})
     assert checkpoint.size > 0
+
+
+def test_a_graphql_query_that_fails_is_not_logged(platform):
+    """It can hold what no log must; that it failed is told, and how."""
+    query = {"query": '{ task(id: "greta.holm91@nordpost.se") { id nosuch } }'}
+    answer = platform.post(json.dumps(query).encode(), path="/graphql")
+    assert "Cannot query field" in answer.body["errors"][0]["message"]
+    log = "\n".join(platform.log())
+    assert "graphql_failed" in log
+    assert "greta.holm91" not in log

@@ -3,32 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.fakes import ROOT, HostileAgent, MemoryLedger, local_catalogue, request_path
 
 from mc_contract.governance import Governance
 from mc_platform.adapters.cedar import CedarDecisionPoint
-from mc_platform.adapters.downstream_a2a import _parts_of
-from mc_platform.adapters.postgres_journal import leaf_bytes
 from mc_platform.errors import PlatformError
-from mc_platform.model.event import Event, Recorded
 from mc_platform.model.ids import PrincipalId, TenantId
-from mc_platform.model.task import Task
 from mc_platform.model.tenant import Principal
-from mc_platform.record import Digester, EventFactory
 from mc_platform.request_path import Envelope, RequestPath
 from mc_platform.screen import LibraryScreener
-from mc_platform.settings import load_catalogue
 
-ROOT = Path(__file__).parents[2]
-NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 SECRETS = st.sampled_from(
     [
         "4111 1111 1111 1111",
@@ -41,87 +30,19 @@ SECRETS = st.sampled_from(
 )
 
 
-class MemoryLedger:
-    """A `Journal` and `Tasks` in memory, that keeps the leaves the log would hold."""
-
-    def __init__(self) -> None:
-        self.leaves: list[bytes] = []
-        self.tasks: dict[str, Task] = {}
-
-    async def record(self, events: Sequence[Event], task: Task | None = None) -> list[Recorded]:
-        first = len(self.leaves)
-        self.leaves += [leaf_bytes("test-1", event) for event in events]
-        if task is not None:
-            self.tasks[task.id] = task
-        return [Recorded(event.id, first + at, True) for at, event in enumerate(events)]
-
-    async def get(self, _tenant: TenantId, task_id: str) -> Task | None:
-        return self.tasks.get(task_id)
-
-
-class HostileAgent:
-    """A `Downstream` that answers whatever it is given, through the real adapter's parser."""
-
-    def __init__(self, body: Any) -> None:
-        self.body = body
-
-    async def ask(self, **_: Any) -> Any:
-        return _parts_of(self.body)
-
-
-class NoOperations:
-    """An `Operations` that begins nothing."""
-
-    def healthy(self) -> bool:
-        return True
-
-    async def start(self, _request: Any) -> None:
-        return
-
-    async def report(self, _operation_id: Any) -> None:
-        return
-
-    async def wait(self, _operation_id: Any, _timeout_s: float) -> None:
-        return
-
-    async def known(self, _operation_id: Any) -> bool:
-        return False
-
-    async def cancel(self, _operation_id: Any) -> bool:
-        return True
-
-
-class NeverHalted:
-    """An `Autonomy` that nobody has halted."""
-
-    async def halted(self, _tenant: TenantId) -> None:
-        return
-
-
 @pytest.fixture(scope="module")
 def parts() -> tuple[Any, ...]:
-    with pytest.MonkeyPatch.context() as patch:
-        for name in ("RECORDS", "FULFILMENT"):
-            patch.setenv(f"MC_{name}_AGENT_URL", "http://127.0.0.1:9")
-        catalogue = load_catalogue(ROOT / "deploy" / "local" / "catalogue.toml")
-    return catalogue, CedarDecisionPoint.load(ROOT / "policies"), LibraryScreener()
+    return local_catalogue(), CedarDecisionPoint.load(ROOT / "policies"), LibraryScreener()
 
 
 def _path(parts: tuple[Any, ...], ledger: MemoryLedger, body: Any) -> RequestPath:
     catalogue, decisions, screener = parts
-    return RequestPath(
+    return request_path(
         catalogue=catalogue,
-        screener=screener,
         decisions=decisions,
-        journal=ledger,
-        tasks=ledger,
+        screener=screener,
+        ledger=ledger,
         downstream=HostileAgent(body),
-        operations=NoOperations(),
-        autonomy=NeverHalted(),
-        events=EventFactory(clock=lambda: NOW),
-        digester=Digester(Ed25519PrivateKey.from_private_bytes(bytes(32))),
-        clock=lambda: NOW,
-        operation_wait_s=0.0,
     )
 
 

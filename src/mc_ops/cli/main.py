@@ -24,6 +24,10 @@ GROUPS = {
     "audit": "mc_ops.cli.audit",
     "operations": "mc_ops.cli.operations",
     "autonomy": "mc_ops.cli.autonomy",
+    "policy": "mc_ops.cli.policy",
+    "privacy": "mc_ops.cli.privacy",
+    "break-glass": "mc_ops.cli.break_glass",
+    "redteam": "mc_ops.cli.redteam",
 }
 VERB_MODULES = ("mc_ops.cli.environment",)
 VERBS = frozenset({"up", "down", "status", "logs", "scale", "wait", "cutover", "instances"})

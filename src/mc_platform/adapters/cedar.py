@@ -1,34 +1,53 @@
 """The decision point: Cedar policies from a directory, evaluated in this process.
 
-Policies and schema are parsed and validated once, at start-up; a set that does not validate never
-comes into force. Evaluation fails closed: whatever Cedar cannot evaluate is denied, also when
-other policies would have permitted it.
+Policies and schema are parsed and validated once, when they are loaded; a set that does not
+validate never comes into force. Evaluation fails closed: whatever Cedar cannot evaluate is denied,
+also when other policies would have permitted it.
+
+What is kept between questions, within bounds, is never an answer: the entities of a world, and the
+text of circumstances that the schema has passed. Each question is evaluated.
 
 Left to others: the question's translation and the wording of reasons (`decide`), the meaning of
-labels (`screen` finds them, `policies/` judges them).
+labels (`screen` finds them, `policies/` judges them), changing sets (`policy_keeper`).
 """
 
 from __future__ import annotations
 
 import json
 import secrets
+import tomllib
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import cedarpy
 
-from mc_platform.decide import describe_request, describe_world, explain, world_key
+from mc_platform.decide import (
+    BrokenTable,
+    Row,
+    context_key,
+    describe_context,
+    describe_world,
+    explain,
+    failing,
+    parse_table,
+    world_key,
+)
 from mc_platform.errors import Misconfigured
 from mc_platform.model.ids import DecisionId
 from mc_platform.model.verdict import Decision, Question
 
 SCHEMA_FILE = "schema.cedarschema"
+TABLES = "tests"
 _WORLDS_KEPT = 1024
+_PASSING_KEPT = 128
+_CONTEXTS_KEPT = 1024
 _NOT_EVALUATED = "the policies could not be evaluated for this question, and so it is denied"
+_CATALOGUED = frozenset({"Agent", "Operation", "Platform"})
 
 
 def new_decision_id() -> DecisionId:
@@ -36,37 +55,154 @@ def new_decision_id() -> DecisionId:
     return DecisionId("dec_" + secrets.token_urlsafe(12))
 
 
+class PolicySetRefused(Misconfigured):
+    """A set cannot come into force; `problems` lists every finding."""
+
+    def __init__(self, name: str, problems: list[str]) -> None:
+        super().__init__(
+            f"policy set {name!r} is refused: " + "; ".join(problems),
+            hint="mend the named files; a broken policy set never comes into force",
+        )
+        self.problems = problems
+
+
 @dataclass(frozen=True, slots=True)
 class PolicyText:
-    """One policy of the set: its id, its reason for readers, and the file it stands in."""
+    """One policy of the set.
+
+    Attributes:
+        id: Its `@id`.
+        effect: `permit` or `forbid`.
+        reason: Its `@reason`, for readers.
+        file: The file it stands in.
+        text: The policy as it is written.
+        meaning: The policy in one form, whatever its layout and comments are.
+    """
 
     id: str
+    effect: str
     reason: str
     file: str
+    text: str
+    meaning: str
+
+
+@dataclass(frozen=True)
+class PolicyFiles:
+    """The files of a set, as they were read at one moment.
+
+    Attributes:
+        name: The directory's name, for messages.
+        schema: Text of the schema.
+        sources: Texts of `*.cedar` by name.
+        tables: Texts of `tests/*.toml` by name; they are not in force, and not in the digest.
+    """
+
+    name: str
+    schema: str
+    sources: Mapping[str, str]
+    tables: Mapping[str, str]
+
+    @cached_property
+    def digest(self) -> str:
+        """sha256 (hex) over names and contents of policies and schema, in the order of names."""
+        return _digest({SCHEMA_FILE: self.schema, **self.sources})
+
+    def rows(self) -> list[Row]:
+        """The example questions of all tables.
+
+        Raises:
+            Misconfigured: naming each table that does not parse.
+        """
+        rows: list[Row] = []
+        problems: list[str] = []
+        for name, text in sorted(self.tables.items()):
+            try:
+                rows += parse_table(Path(name).stem, tomllib.loads(text))
+            except tomllib.TOMLDecodeError as error:
+                problems.append(f"{TABLES}/{name}: does not parse: {error}")
+            except BrokenTable as error:
+                problems.append(f"{TABLES}/{error}")
+        if problems:
+            raise PolicySetRefused(self.name, problems)
+        return rows
+
+
+def read_policy_files(policy_dir: Path) -> PolicyFiles:
+    """Read `*.cedar`, `schema.cedarschema` and `tests/*.toml`; other files are left alone.
+
+    Raises:
+        Misconfigured: a file cannot be read, or a policy stands in a folder below.
+    """
+    # Hidden folders are how a volume of Kubernetes keeps its versions
+    deeper = [
+        f"{file.parent.name}/{file.name}"
+        for file in policy_dir.glob("[!.]*/**/*.cedar")
+        if file.is_file()
+    ]
+    if deeper:
+        problem = f"{min(deeper)} would not be in force: policies stand in the folder itself"
+        raise PolicySetRefused(policy_dir.name, [problem])
+    try:
+        return PolicyFiles(
+            name=policy_dir.name,
+            schema=(policy_dir / SCHEMA_FILE).read_bytes().decode(),
+            sources=_texts(policy_dir, "*.cedar"),
+            tables=_texts(policy_dir / TABLES, "*.toml"),
+        )
+    except OSError as error:
+        # Without its folder: the message is for anyone who asks for `/health`
+        file = Path(str(error.filename)).name
+        problem = f"{file} cannot be read: {error.strerror}"
+        raise PolicySetRefused(policy_dir.name, [problem]) from error
+    except UnicodeDecodeError as error:
+        problem = f"a file cannot be read: {error.reason} at byte {error.start}"
+        raise PolicySetRefused(policy_dir.name, [problem]) from error
+
+
+def checked_point(
+    files: PolicyFiles, *, new_id: Callable[[], DecisionId] = new_decision_id
+) -> CedarDecisionPoint:
+    """The decision point of a set whose own tables all hold; without tables, of any valid set.
+
+    Raises:
+        Misconfigured: it does not validate, or a row of its tables gets another answer.
+    """
+    point = CedarDecisionPoint.from_files(files, new_id=new_id)
+    wrong = failing(files.rows(), point.decide)
+    if wrong:
+        more = f"; and {len(wrong) - 1} more rows" if len(wrong) > 1 else ""
+        raise PolicySetRefused(files.name, [f"its own table fails: {wrong[0]}{more}"])
+    return point
 
 
 class CedarDecisionPoint:
     """A `ports.DecisionPoint` over one validated policy set; safe to share between threads.
 
-    Build it with `load`.
+    Build it with `load` or `from_files`.
     """
 
     def __init__(
         self,
         *,
-        policies: cedarpy.PolicySet,
+        bodies: Mapping[str, Any],
         schema: cedarpy.Schema,
         texts: Mapping[str, PolicyText],
         digest: str,
         new_id: Callable[[], DecisionId] = new_decision_id,
     ) -> None:
-        self._policies = policies
+        # From JSON, since only there a policy's id can be its @id rather than its position.
+        whole = {"staticPolicies": dict(bodies), "templates": {}, "templateLinks": []}
+        self._policies = cedarpy.PolicySet.from_json_str(json.dumps(whole))
+        self._bodies = dict(bodies)
         self._schema = schema
         self._texts = dict(texts)
         self._reasons = {text.id: text.reason for text in texts.values()}
         self._digest = digest
         self._new_id = new_id
         self._worlds: OrderedDict[Hashable, cedarpy.Entities] = OrderedDict()
+        self._passing: OrderedDict[Hashable, cedarpy.Entities] = OrderedDict()
+        self._contexts: OrderedDict[Hashable, str] = OrderedDict()
 
     @classmethod
     def load(
@@ -75,22 +211,32 @@ class CedarDecisionPoint:
         """Read `*.cedar` and `schema.cedarschema` from a directory, validate and parse them.
 
         Args:
-            policy_dir: The directory; sub-directories are not read.
+            policy_dir: The directory; its tables are read, and not asked.
             new_id: Makes the id of each decision.
 
         Raises:
             Misconfigured: with every file that cannot be read, does not parse, does not
                 validate, lacks `@id` or `@reason`, or repeats another policy's id.
         """
-        sources, schema_text = _read(policy_dir)
+        return cls.from_files(read_policy_files(policy_dir), new_id=new_id)
+
+    @classmethod
+    def from_files(
+        cls, files: PolicyFiles, *, new_id: Callable[[], DecisionId] = new_decision_id
+    ) -> CedarDecisionPoint:
+        """Validate and parse a set that was read already.
+
+        Raises:
+            Misconfigured: as for `load`.
+        """
         try:
-            schema = cedarpy.Schema.from_str(schema_text)
+            schema = cedarpy.Schema.from_str(files.schema)
         except ValueError as error:
-            raise _refused(policy_dir, [f"{SCHEMA_FILE}: {error}"]) from error
+            raise PolicySetRefused(files.name, [f"{SCHEMA_FILE}: {error}"]) from error
         problems: list[str] = []
         bodies: dict[str, Any] = {}
         texts: dict[str, PolicyText] = {}
-        for name, source in sources.items():
+        for name, source in files.sources.items():
             found, wrong = _policies_of(name, source, schema)
             problems += wrong
             for text, body in found:
@@ -101,15 +247,17 @@ class CedarDecisionPoint:
         if not bodies and not problems:
             problems.append("no policy found; deny by default would refuse every request")
         if problems:
-            raise _refused(policy_dir, problems)
-        # From JSON, since only there a policy's id can be its @id rather than its position.
-        whole = {"staticPolicies": bodies, "templates": {}, "templateLinks": []}
-        return cls(
-            policies=cedarpy.PolicySet.from_json_str(json.dumps(whole)),
-            schema=schema,
-            texts=texts,
-            digest=_digest({SCHEMA_FILE: schema_text, **sources}),
-            new_id=new_id,
+            raise PolicySetRefused(files.name, problems)
+        return cls(bodies=bodies, schema=schema, texts=texts, digest=files.digest, new_id=new_id)
+
+    def without(self, policy_id: str) -> CedarDecisionPoint:
+        """The same set with one policy taken away, to see whether its tables miss it."""
+        return CedarDecisionPoint(
+            bodies={name: body for name, body in self._bodies.items() if name != policy_id},
+            schema=self._schema,
+            texts={name: text for name, text in self._texts.items() if name != policy_id},
+            digest="",
+            new_id=self._new_id,
         )
 
     @property
@@ -125,9 +273,7 @@ class CedarDecisionPoint:
     def decide(self, question: Question) -> Decision:
         """Answer one question; what cannot be evaluated is denied."""
         try:
-            result = cedarpy.is_authorized(
-                describe_request(question), self._policies, self._world(question), self._schema
-            )
+            result = self._evaluated(question)
             failed = bool(result.diagnostics.errors)
         except Exception:  # noqa: BLE001 - fail closed: a binding's failure must not permit
             failed = True
@@ -152,35 +298,50 @@ class CedarDecisionPoint:
             policy_digest=self._digest,
         )
 
+    def _evaluated(self, question: Question) -> cedarpy.AuthzResult:
+        # The schema judges a request by the kinds of principal, action and resource and by the
+        # context alone. What it has passed once need not be shown to it again: each later
+        # question with equal circumstances goes without, which saves a sixth of its cost.
+        world = self._world(question)
+        key = (question.action, question.resource_type, context_key(question))
+        known = self._contexts.get(key)
+        context = known or json.dumps(describe_context(question))
+        request = {
+            "principal": {"type": "Principal", "id": question.principal.id},
+            "action": {"type": "Action", "id": question.action.value},
+            "resource": {"type": question.resource_type, "id": question.resource_id},
+            "context": context,
+        }
+        schema = self._schema if known is None else None
+        result = cedarpy.is_authorized(request, self._policies, world, schema)
+        if known is None and result.decision is not cedarpy.Decision.NoDecision:
+            _keep(self._contexts, key, context, _CONTEXTS_KEPT)
+        return result
+
     def _world(self, question: Question) -> cedarpy.Entities:
         # Most questions are about few agents and operations: their parsed worlds are kept,
-        # which halves the cost of a decision. The oldest goes first, so memory is bounded.
+        # which halves the cost of a decision. Tasks come and go, though a client that waits asks
+        # for one again and again: they are kept apart, so that they drive nothing else out.
+        lasting = question.resource_type in _CATALOGUED
+        kept = self._worlds if lasting else self._passing
         key = world_key(question)
-        world = self._worlds.get(key)
+        world = kept.get(key)
         if world is None:
             described = json.dumps(describe_world(question))
             world = cedarpy.Entities.from_json_str(described, self._schema)
-            if question.resource_type in ("Agent", "Operation"):
-                self._worlds[key] = world
-                if len(self._worlds) > _WORLDS_KEPT:
-                    self._worlds.popitem(last=False)
+            _keep(kept, key, world, _WORLDS_KEPT if lasting else _PASSING_KEPT)
         return world
 
 
-def _refused(policy_dir: Path, problems: list[str]) -> Misconfigured:
-    return Misconfigured(
-        f"policy set {policy_dir.name!r} is refused: " + "; ".join(problems),
-        hint="mend the named files; the service does not start with a broken policy set",
-    )
+def _keep(kept: OrderedDict[Hashable, Any], key: Hashable, value: Any, most: int) -> None:
+    """Keep a value; the oldest goes first, so memory is bounded."""
+    kept[key] = value
+    if len(kept) > most:
+        kept.popitem(last=False)
 
 
-def _read(policy_dir: Path) -> tuple[dict[str, str], str]:
-    try:
-        schema = (policy_dir / SCHEMA_FILE).read_bytes().decode()
-        files = sorted(policy_dir.glob("*.cedar"))
-        return {file.name: file.read_bytes().decode() for file in files}, schema
-    except (OSError, UnicodeDecodeError) as error:
-        raise _refused(policy_dir, [f"cannot be read: {error}"]) from error
+def _texts(folder: Path, pattern: str) -> dict[str, str]:
+    return {file.name: file.read_bytes().decode() for file in sorted(folder.glob(pattern))}
 
 
 def _digest(files: Mapping[str, str]) -> str:
@@ -207,5 +368,30 @@ def _policies_of(
         if missing:
             problems.append(f"{name}: {position} lacks {' and '.join(missing)}")
             continue
-        found.append((PolicyText(annotations["id"], annotations["reason"], name), body))
+        text = PolicyText(
+            id=annotations["id"],
+            effect=body["effect"],
+            reason=annotations["reason"],
+            file=name,
+            text=_as_written(annotations["id"], source, body),
+            meaning=json.dumps(body, sort_keys=True),
+        )
+        found.append((text, body))
     return found, problems
+
+
+def _as_written(policy_id: str, source: str, body: Any) -> str:
+    """One policy's own lines; in Cedar's layout if they do not begin with its `@id`."""
+    start = source.find(f'@id("{policy_id}")')
+    end = source.find(";", start) if start >= 0 else -1
+    while end >= 0:  # a semicolon may stand in a string: only a parser knows which one ends it
+        text = source[start : end + 1]
+        try:
+            parsed = json.loads(cedarpy.policies_to_json_str(text))["staticPolicies"]
+        except ValueError:
+            parsed = {}
+        if list(parsed.values()) == [body]:
+            return text
+        end = source.find(";", end + 1)
+    whole = {"staticPolicies": {"policy0": body}, "templates": {}, "templateLinks": []}
+    return cedarpy.format_policies(cedarpy.policies_from_json_str(json.dumps(whole))).strip()

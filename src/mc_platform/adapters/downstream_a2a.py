@@ -6,7 +6,7 @@ is not passed on: only that it failed, and how.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import aiohttp
@@ -14,6 +14,7 @@ import msgspec
 from a2a.types import a2a_pb2 as pb
 from google.protobuf.json_format import ParseDict, ParseError
 
+from mc_contract.governance import GOVERNANCE_URI
 from mc_platform.errors import AgentFailed
 from mc_platform.model.label import Part
 
@@ -40,7 +41,14 @@ class A2ADownstream:
         await self._session.close()
 
     async def ask(
-        self, *, url: str, message_id: str, context_id: str, parts: Sequence[Part], timeout_s: float
+        self,
+        *,
+        url: str,
+        message_id: str,
+        context_id: str,
+        parts: Sequence[Part],
+        governance: Mapping[str, str],
+        timeout_s: float,
     ) -> tuple[Part, ...]:
         """See the port."""
         message = {
@@ -48,6 +56,7 @@ class A2ADownstream:
             "contextId": context_id,
             "role": "ROLE_USER",
             "parts": list(parts),
+            "metadata": {GOVERNANCE_URI: dict(governance)},
         }
         request = {
             "jsonrpc": "2.0",

@@ -7,15 +7,16 @@ row-level security; `record_pool` becomes `mc_recorder`, which may append to the
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
 import asyncpg
 
 from mc_platform.errors import Misconfigured, Unavailable
+from mc_platform.model.flow import flow_from
 from mc_platform.model.ids import ContextId, PrincipalId, TaskId, TenantId
 from mc_platform.model.task import Task, TaskState
 from mc_platform.model.tenant import Principal
@@ -188,6 +189,7 @@ def task_from_row(row: Any) -> Task:
         parts=tuple(row["parts"]),
         status_text=row["status_text"],
         governance=row["governance"],
+        flow=flow_from(row["flow"]),
     )
 
 
@@ -236,6 +238,62 @@ class PostgresTasks:
                 limit,
             )
         return [task_from_row(row) for row in rows]
+
+    @wrapped("the conversation cannot be read")
+    async def conversation(
+        self, tenant: TenantId, context_id: ContextId, *, limit: int
+    ) -> list[Task]:
+        """See the port."""
+        async with self._pools.as_tenant(tenant) as connection:
+            rows = await connection.fetch(
+                "SELECT * FROM mc.task WHERE tenant = $1 AND context_id = $2"
+                " ORDER BY created_at DESC, id DESC LIMIT $3",
+                tenant,
+                context_id,
+                limit,
+            )
+        return [task_from_row(row) for row in rows]
+
+    @wrapped("the conversation cannot be read")
+    async def answered(self, tenant: TenantId, context_id: ContextId) -> list[Task]:
+        """See the port."""
+        async with self._pools.as_tenant(tenant) as connection:
+            rows = await connection.fetch(
+                "SELECT * FROM mc.task WHERE tenant = $1 AND context_id = $2"
+                " AND parts::text <> '[]' LIMIT 2",
+                tenant,
+                context_id,
+            )
+        return [task_from_row(row) for row in rows]
+
+    @wrapped("quotations cannot be looked for")
+    async def quoted(self, tenant: TenantId, digests: Sequence[int]) -> list[Task]:
+        """See the port."""
+        # Most messages quote nothing: one round trip tells; rows are read behind row-level security
+        found = await self._pools.record.fetch(
+            "SELECT DISTINCT task_id FROM mc.quotable WHERE tenant = $1"
+            " AND digest = ANY($2::bigint[]) LIMIT 20",
+            tenant,
+            digests,
+        )
+        if not found:
+            return []
+        async with self._pools.as_tenant(tenant) as connection:
+            rows = await connection.fetch(
+                "SELECT * FROM mc.task WHERE tenant = $1 AND id = ANY($2::text[])",
+                tenant,
+                [row["task_id"] for row in found],
+            )
+        return [task_from_row(row) for row in rows]
+
+    @wrapped("old digests of quotations cannot be forgotten")
+    async def forget_quotable(self, kept: timedelta) -> None:
+        """Delete digests that are older than `kept`, ten thousand at most."""
+        await self._pools.record.execute(
+            "DELETE FROM mc.quotable WHERE ctid = ANY (ARRAY(SELECT ctid FROM mc.quotable"
+            " WHERE told_at < clock_timestamp() - $1::interval LIMIT 10000))",
+            kept,
+        )
 
     @wrapped("open tasks cannot be read")
     async def abandoned(

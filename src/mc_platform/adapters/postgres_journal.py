@@ -54,18 +54,22 @@ WITH head AS (
 ), tasks AS (
     INSERT INTO mc.task AS old
         (id, context_id, tenant, principal, message_id, request_digest, state,
-         updated_at, parts, status_text, governance)
+         updated_at, parts, status_text, governance, flow)
     SELECT id, context_id, tenant, principal, message_id, request_digest, state,
-           updated_at, parts::json, status_text, governance::json
+           updated_at, parts::json, status_text, governance::json, flow::json
     FROM head, unnest($13::text[], $14::text[], $15::text[], $16::text[], $17::text[],
                       $18::text[], $19::text[], $20::timestamptz[], $21::text[], $22::text[],
-                      $23::text[])
+                      $23::text[], $24::text[])
         AS new (id, context_id, tenant, principal, message_id, request_digest, state,
-                updated_at, parts, status_text, governance)
+                updated_at, parts, status_text, governance, flow)
     ON CONFLICT (id) DO UPDATE SET
         state = excluded.state, updated_at = excluded.updated_at, parts = excluded.parts,
         status_text = excluded.status_text, governance = excluded.governance
     WHERE old.state IN ('TASK_STATE_SUBMITTED', 'TASK_STATE_WORKING')
+), quotable AS (
+    INSERT INTO mc.quotable (tenant, digest, task_id)
+    SELECT new.* FROM head, unnest($25::text[], $26::bigint[], $27::text[]) AS new
+    ON CONFLICT DO NOTHING
 )
 SELECT count(*) FROM head
 """
@@ -333,7 +337,8 @@ class PostgresJournal:
             *_columns(rows, 8),
             frontier.size,
             frontier.to_bytes(),
-            *_columns([_task_row(task) for task in tasks], 11),
+            *_columns([_task_row(task) for task in tasks], 12),
+            *_columns([(one.tenant, it, one.id) for one in tasks for it in one.quotable], 3),
         )
         return (frontier, places, [row[3] for row in rows]) if done else None
 
@@ -417,6 +422,7 @@ def _task_row(task: Task) -> tuple[Any, ...]:
         json.dumps(task.parts),
         task.status_text,
         json.dumps(dict(task.governance)),
+        json.dumps(task.flow.as_json()),
     )
 
 

@@ -1,5 +1,5 @@
-"""Reading operations of all tenants; implements `enact.breaker.OperationCounts` and
-`query.operator.OperationReader`.
+"""Reading operations of all tenants; implements `enact.breaker.OperationCounts`,
+`query.operator.OperationReader` and `ports.Budgets`.
 
 Reads as `mc_recorder`, which may see every tenant: whoever calls must have asked policy first.
 Whether a stuck operation is resolved is told by the ledger; `stuck` notes what it finds there.
@@ -86,6 +86,17 @@ class PostgresOperations:
         """See `OperationCounts`."""
         rows = await self._pools.record.fetch(_ENDED, list(since_at), list(since_at.values()))
         return {TenantId(row["tenant"]): Count(row["ended"], row["compensated"]) for row in rows}
+
+    @wrapped("operations cannot be counted")
+    async def operations_since(self, tenant: TenantId, since_at: datetime) -> int:
+        """See `ports.Budgets`."""
+        count: int = await self._pools.record.fetchval(
+            "SELECT count(*) FROM mc.task WHERE tenant = $1 AND operation IS NOT NULL"
+            " AND created_at >= $2",
+            tenant,
+            since_at,
+        )
+        return count
 
     @wrapped("stuck operations cannot be counted")
     async def stuck(self, tenants: Sequence[TenantId]) -> Mapping[TenantId, int]:

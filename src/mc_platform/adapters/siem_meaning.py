@@ -104,6 +104,26 @@ MEANINGS: dict[str, Meaning] = {
     ),
     Kind.autonomy_halted: _admin("autonomy was halted", Severity.high),
     Kind.autonomy_resumed: _admin("autonomy was resumed", Severity.medium),
+    Kind.break_glass_requested: _admin(
+        "an operator asked for a way into a tenant's data", Severity.medium, Outcome.unknown
+    ),
+    Kind.break_glass_approved: _admin(
+        "a way into a tenant's data was opened to an operator", Severity.high
+    ),
+    Kind.break_glass_ended: _admin("a way into a tenant's data was closed", Severity.low),
+    Kind.break_glass_used: _admin("an operator read a tenant's task", Severity.high),
+    Kind.pseudonyms_revealed: _admin("pseudonyms were opened", Severity.medium),
+    Kind.policy_changed: _admin("another policy set came into force", Severity.medium),
+    Kind.policy_refused: _admin(
+        "a policy set was refused: the one before stays in force", Severity.high, Outcome.failure
+    ),
+    Kind.aggregate_answered: Meaning("an aggregate over a tenant's data was answered"),
+    Kind.aggregate_refused: Meaning(
+        "an aggregate over a tenant's data was refused",
+        Outcome.failure,
+        Severity.medium,
+        Group.refusal,
+    ),
 }
 _UNKNOWN = Meaning("", Outcome.unknown, Severity.unknown)
 

@@ -257,11 +257,19 @@ def _fill_api(event: _Event, leaf: dict[str, Any]) -> None:
     event.src_endpoint = _endpoint(leaf["tenant"])
 
 
+_ENTITIES = {"policy": "Policy set", "break-glass": "Grant", "pseudonyms": "Pseudonyms"}
+
+
 def _fill_entity(event: _Event, leaf: dict[str, Any]) -> None:
     detail = leaf["detail"]
     scope = text_of(detail, "scope")
     if scope is not None:
         event.entity = _Typed("Autonomy", _OTHER, "autonomy", scope)
+        return
+    named = _ENTITIES.get(leaf["kind"].partition(".")[0])
+    if named is not None:
+        uid = text_of(detail, "new", "grant") or event.metadata.correlation_uid
+        event.entity = _Typed(named, _OTHER, named.lower(), uid)
         return
     name = text_of(detail, "operation") or "operation"
     event.entity = _Typed("Operation", _OTHER, name, event.metadata.correlation_uid)

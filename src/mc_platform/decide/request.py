@@ -24,13 +24,45 @@ def describe_request(question: Question) -> Json:
         "principal": _uid("Principal", question.principal.id),
         "action": _uid("Action", question.action.value),
         "resource": _uid(question.resource_type, question.resource_id),
-        "context": {
-            "purpose": question.purpose,
-            "residency": question.residency,
-            "labels": sorted(question.labels),
-            "redacted": question.redacted,
-        },
+        "context": describe_context(question),
     }
+
+
+def describe_context(question: Question) -> Json:
+    """The circumstances: all of them, always, so that no policy finds one missing."""
+    return {
+        "purpose": question.purpose,
+        "residency": question.residency,
+        "labels": sorted(question.labels),
+        "classes": sorted(question.classes),
+        "redacted": question.redacted,
+        "tainted": question.tainted,
+        "origins": sorted(question.origins),
+        "named": question.named,
+        "tier_ceiling": question.tier_ceiling,
+        "operations_this_hour": question.operations_this_hour,
+        "break_glass": question.break_glass,
+    }
+
+
+def context_key(question: Question) -> Hashable:
+    """What `describe_context` depends on: equal keys describe equal circumstances.
+
+    Two questions with equal keys and equal kinds of action and resource are alike to the schema.
+    """
+    return (
+        question.purpose,
+        question.residency,
+        question.labels,
+        question.classes,
+        question.redacted,
+        question.tainted,
+        question.origins,
+        question.named,
+        question.tier_ceiling,
+        question.operations_this_hour,
+        question.break_glass,
+    )
 
 
 def world_key(question: Question) -> Hashable:
@@ -45,6 +77,7 @@ def world_key(question: Question) -> Hashable:
         question.resource_tier,
         question.resource_purposes,
         question.resource_residency,
+        question.resource_accepts,
     )
 
 
@@ -58,6 +91,11 @@ def describe_world(question: Question) -> list[Json]:
     tenant = question.tenant
     if question.principal.tenant != tenant.id:
         raise ContradictoryQuestion("the principal belongs to another tenant than the one given")
+    budget = (
+        {}
+        if tenant.operations_per_hour is None
+        else {"operations_per_hour": tenant.operations_per_hour}
+    )
     tenant_entity = _entity(
         "Tenant",
         tenant.id,
@@ -65,6 +103,15 @@ def describe_world(question: Question) -> list[Json]:
         purposes=sorted(tenant.purposes),
         agents=[_reference("Agent", name) for name in sorted(tenant.agents)],
         autonomy_tier=tenant.autonomy_tier,
+        outbound=[
+            {"purpose": purpose, "class": data_class}
+            for purpose, classes in sorted(tenant.outbound.items())
+            for data_class in sorted(classes)
+        ],
+        tainted_operations=[
+            _reference("Operation", name) for name in sorted(tenant.tainted_operations)
+        ],
+        **budget,
     )
     principal = _entity(
         "Principal",
@@ -82,17 +129,19 @@ def _resource(question: Question) -> Json:
             attributes = {
                 "residency": question.resource_residency,
                 "purposes": sorted(question.resource_purposes),
+                "accepts": sorted(question.resource_accepts),
             }
         case "Operation":
             attributes = {
                 "purposes": sorted(question.resource_purposes),
                 "autonomy_tier": question.resource_tier,
                 "agent": _reference("Agent", question.resource_agent),
+                "accepts": sorted(question.resource_accepts),
                 **_owner(question),
             }
             if question.resource_residency:
                 attributes["residency"] = question.resource_residency
-        case "Task" | "Ledger":
+        case "Task" | "Ledger" | "Dataset":
             # Without an owner the schema refuses the entity, and so the question is denied.
             attributes = _owner(question)
         case "Platform":

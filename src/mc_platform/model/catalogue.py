@@ -10,7 +10,9 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from mc_platform.model.dataset import Dataset, parse_datasets
 from mc_platform.model.ids import ActionName, AgentName, TenantId
+from mc_platform.model.label import CLASSES, Scope
 from mc_platform.model.operation import Plan
 from mc_platform.model.tenant import Tenant
 
@@ -22,6 +24,9 @@ _MAX_PYTHON_TIMEOUT_S = 3600.0
 _MAX_ATTEMPTS = 20
 _MAX_WAIT_S = 300.0
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.2, 5.0
+_CLASSES = frozenset(CLASSES.values())
+ACCEPTED = _CLASSES - {"credential", "foreign", "special", "unreadable"}
+"""What an agent is sent unless it declares more: a sign of an attack taints, and is no data."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +39,7 @@ class Agent:
         residency: Where it processes data.
         purposes: What it may be asked for; empty means any purpose.
         timeout_s: How long a reply may take.
+        accepts: Data classes (`model.label.CLASSES`) that it may be sent.
     """
 
     name: AgentName
@@ -41,6 +47,7 @@ class Agent:
     residency: str
     purposes: frozenset[str]
     timeout_s: float = 30.0
+    accepts: frozenset[str] = ACCEPTED
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +125,18 @@ class Catalogue:
     agents: Mapping[AgentName, Agent]
     actions: Mapping[ActionName, ActionSpec]
     operations: Mapping[str, OperationSpec]
+    datasets: Mapping[str, Dataset] = field(default_factory=dict)
+
+    def scope_of(self, tenant: Tenant) -> Scope:
+        """What screening is told about a tenant: its own words, and the ids of all others."""
+        others = (other for other in self.tenants.values() if other.id != tenant.id)
+        foreign = {pattern for other in others for pattern in other.customer_ids}
+        return Scope(
+            customer_ids=tenant.customer_ids,
+            dictionary=tenant.dictionary,
+            foreign_ids=tuple(sorted(foreign - set(tenant.customer_ids))),
+            hosts=tenant.hosts,
+        )
 
 
 class CatalogueProblems(ValueError):
@@ -227,6 +246,68 @@ def _action(name: str, row: Mapping[str, Any]) -> ActionSpec:
     return spec
 
 
+def _words(name: str, raw: Any, known: Collection[str] | None = None) -> tuple[str, ...]:
+    if not isinstance(raw, list | tuple) or not all(isinstance(word, str) and word for word in raw):
+        raise TypeError(f"{name} must be a list of words")
+    unknown = [] if known is None else [word for word in raw if word not in known]
+    if unknown and known is not None:
+        raise ValueError(f"{name}: unknown {unknown[0]!r}; known: {', '.join(sorted(known))}")
+    return tuple(raw)
+
+
+def _tenant(name: str, row: Mapping[str, Any], operations: Collection[str]) -> Tenant:
+    findings = _Findings()
+    read = findings.read
+
+    def words(key: str, known: Collection[str] | None = None) -> tuple[str, ...]:
+        return read(lambda: _words(key, row.get(key, ()), known), ())
+
+    def outbound() -> dict[str, frozenset[str]]:
+        table = row.get("outbound", {})
+        if not isinstance(table, Mapping):
+            raise TypeError("outbound must be a table: purpose = [data classes]")
+        may_leave = _CLASSES - {"credential", "foreign", "unreadable", "sign", "file"}
+        return {
+            purpose: frozenset(_words(f"outbound.{purpose}", classes, may_leave))
+            for purpose, classes in table.items()
+        }
+
+    def redaction() -> str:
+        kind = row.get("redaction", "placeholder")
+        if kind not in ("placeholder", "pseudonym"):
+            raise ValueError(f"redaction is {kind!r}, must be placeholder or pseudonym")
+        return str(kind)
+
+    def whole(key: str, most: int) -> int | None:
+        value = row.get(key)
+        if value is None:
+            return None
+        if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= most:
+            raise ValueError(f"{key} is {value!r}, must be a whole number from 0 to {most}")
+        return value
+
+    tenant = Tenant(
+        id=TenantId(name),
+        residency=read(lambda: str(row["residency"]), ""),
+        purposes=read(lambda: frozenset(row["purposes"]), frozenset[str]()),
+        agents=read(
+            lambda: frozenset(AgentName(agent) for agent in row["agents"]), frozenset[AgentName]()
+        ),
+        autonomy_tier=read(lambda: int(row.get("autonomy_tier", 0)), 0),
+        generally_available=bool(row.get("generally_available", True)),
+        customer_ids=words("customer_ids"),
+        dictionary=words("dictionary"),
+        hosts=frozenset(host.lower() for host in words("hosts")),
+        redaction=read(redaction, "placeholder"),
+        outbound=read(outbound, {}),
+        operations_per_hour=read(lambda: whole("operations_per_hour", 1_000_000), None),
+        tainted_operations=frozenset(words("tainted_operations", operations)),
+        tainted_tier=read(lambda: whole("tainted_tier", 3), None) or 0,
+    )
+    findings.end()
+    return tenant
+
+
 def _plan(raw: Any, declared: Collection[str]) -> Plan:
     """Read `steps`: names, and lists of names that run at once."""
     if not isinstance(raw, list | tuple):
@@ -310,6 +391,9 @@ def parse_catalogue(raw: Mapping[str, Any]) -> Catalogue:
                 residency=str(row["residency"]),
                 purposes=frozenset(row.get("purposes", ())),
                 timeout_s=float(row.get("timeout_s", 30.0)),
+                accepts=ACCEPTED
+                if "accepts" not in row
+                else frozenset(_words("accepts", row["accepts"], _CLASSES)) | {"sign"},
             )
 
         guarded(f"agents.{name}", add_agent)
@@ -317,14 +401,7 @@ def parse_catalogue(raw: Mapping[str, Any]) -> Catalogue:
     for name, row in table("tenants").items():
 
         def add_tenant(name: str = name, row: Mapping[str, Any] = row) -> None:
-            tenants[TenantId(name)] = Tenant(
-                id=TenantId(name),
-                residency=str(row["residency"]),
-                purposes=frozenset(row["purposes"]),
-                agents=frozenset(AgentName(agent) for agent in row["agents"]),
-                autonomy_tier=int(row.get("autonomy_tier", 0)),
-                generally_available=bool(row.get("generally_available", True)),
-            )
+            tenants[TenantId(name)] = _tenant(name, row, table("operations"))
 
         guarded(f"tenants.{name}", add_tenant)
 
@@ -352,6 +429,8 @@ def parse_catalogue(raw: Mapping[str, Any]) -> Catalogue:
         for name, row in table("operations").items()
         if "agent" in row and row["agent"] not in agents
     ]
+    datasets, wrong = parse_datasets(raw, tenants)
+    problems += wrong
     if problems:
         raise CatalogueProblems(problems)
-    return Catalogue(tenants, agents, actions, operations)
+    return Catalogue(tenants, agents, actions, operations, datasets)

@@ -36,6 +36,15 @@ class Kind(StrEnum):
     operation_resolve_requested = "operation.resolve-requested"
     autonomy_halted = "autonomy.halted"
     autonomy_resumed = "autonomy.resumed"
+    break_glass_requested = "break-glass.requested"
+    break_glass_approved = "break-glass.approved"
+    break_glass_ended = "break-glass.ended"
+    break_glass_used = "break-glass.used"
+    pseudonyms_revealed = "pseudonyms.revealed"
+    policy_changed = "policy.changed"
+    policy_refused = "policy.refused"
+    aggregate_answered = "aggregate.answered"
+    aggregate_refused = "aggregate.refused"
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from mc_platform.model.flow import UNTAINTED, Flow
 from mc_platform.model.ids import ContextId, PrincipalId, TaskId, TenantId
 from mc_platform.model.label import Part
 
@@ -38,6 +39,9 @@ class Task:
         parts: The released reply, already screened and decided; empty until then.
         status_text: A sentence for the client, without content of others.
         governance: What the extension tells the client: decision, operation, steps, outcome.
+        flow: The conversation's flow labels when this task began; not told to the client.
+        quotable: Digests of what came from outside with it (`record.Quotes`); kept elsewhere, and
+            never read back.
     """
 
     id: TaskId
@@ -51,3 +55,5 @@ class Task:
     parts: tuple[Part, ...] = ()
     status_text: str = ""
     governance: Mapping[str, Any] = field(default_factory=dict)
+    flow: Flow = UNTAINTED
+    quotable: tuple[int, ...] = ()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from mc_platform.model.ids import AgentName, PrincipalId, TenantId
@@ -19,6 +20,14 @@ class Tenant:
         agents: Downstream agents that it may reach.
         autonomy_tier: The highest tier of operation that it may enact (0 none, 3 all).
         generally_available: False for tenants of the platform's own, such as the canary.
+        customer_ids: RE2 patterns of its customers' ids; to other tenants they are foreign.
+        dictionary: Its confidential words.
+        hosts: Hosts to which links in replies may carry data.
+        redaction: `placeholder`, or `pseudonym` (keyed, reversible by whom policy permits).
+        outbound: Data classes that may leave unredacted, for each purpose.
+        operations_per_hour: Budget of operations; None is without end.
+        tainted_operations: Operations that it may enact in a tainted conversation.
+        tainted_tier: The highest tier of these.
     """
 
     id: TenantId
@@ -27,6 +36,14 @@ class Tenant:
     agents: frozenset[AgentName]
     autonomy_tier: int
     generally_available: bool = True
+    customer_ids: tuple[str, ...] = ()
+    dictionary: tuple[str, ...] = ()
+    hosts: frozenset[str] = frozenset()
+    redaction: str = "placeholder"
+    outbound: Mapping[str, frozenset[str]] = field(default_factory=dict, hash=False)
+    operations_per_hour: int | None = None
+    tainted_operations: frozenset[str] = frozenset()
+    tainted_tier: int = 0
 
 
 class Role(StrEnum):

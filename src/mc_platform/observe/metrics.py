@@ -69,6 +69,11 @@ autonomy_stuck = Gauge(
 policy_decisions = Counter(
     "mc_policy_decisions", "Policy decisions: allow, deny.", ["decision", "tenant"]
 )
+policy_reloads = Counter(
+    "mc_policy_reloads",
+    "Changed policy sets that were looked at while the service ran: applied, refused.",
+    ["outcome"],
+)
 siem_requests = Counter(
     "mc_siem_requests", "Batches sent to the SIEM: success, failure, rejected.", ["status"]
 )
@@ -123,6 +128,8 @@ def begin(tenants: Iterable[str]) -> None:
     """Create the series that operators grep for, at zero, before the first request."""
     for status in ("success", "failure", "rejected"):
         siem_requests.labels(status)
+    for outcome in ("applied", "refused"):
+        policy_reloads.labels(outcome)
     for tenant in tenants:
         for status in ("success", "denied", "client_error", "error"):
             a2a_requests.labels(status, tenant)

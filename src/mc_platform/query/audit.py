@@ -33,7 +33,7 @@ def audit_routes(
     ledger: AuditLedger,
     prover: Prover,
     sign_head: Callable[[], Awaitable[str]],
-    permit: Callable[[Request], None],
+    permit: Callable[[Request], Awaitable[None]],
 ) -> list[Route]:
     """The routes.
 
@@ -45,7 +45,7 @@ def audit_routes(
 
     def route(path: str, handler: _Handler) -> Route:
         async def answer(request: Request) -> Response:
-            permit(request)
+            await permit(request)
             refuse_unstorable(request)
             return JSONResponse({"region": ledger.region, **await handler(request)})
 

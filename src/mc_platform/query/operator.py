@@ -15,7 +15,6 @@ something is in the ledger, with its principal and the decision, before it is do
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -27,8 +26,8 @@ from starlette.routing import Route
 from mc_platform.errors import BadRequest, Conflict, NotFound, PolicyDenied
 from mc_platform.model.autonomy import ALL, AutonomyStatus, Scope, Source
 from mc_platform.model.engine_state import EngineState
-from mc_platform.model.event import Event, Kind
-from mc_platform.model.ids import EventId, OperationId, PrincipalId, TenantId
+from mc_platform.model.event import Kind
+from mc_platform.model.ids import OperationId, PrincipalId, TenantId
 from mc_platform.model.operation_view import (
     OperationFilter,
     OperationState,
@@ -38,6 +37,7 @@ from mc_platform.model.operation_view import (
 from mc_platform.model.tenant import Principal, Role
 from mc_platform.model.verdict import Action, Decision
 from mc_platform.ports import Autonomy, Clock, Journal
+from mc_platform.query.acts import Acts, reason_line
 from mc_platform.query.operator_wire import (
     Alert,
     CancelBody,
@@ -58,7 +58,6 @@ from mc_platform.query.operator_wire import (
 from mc_platform.query.parameters import refuse_unstorable
 
 ALERT = "AutonomyCompensationHigh"
-_NAMESPACE = uuid.UUID("0a9d53c1-6a86-5d0e-9a0f-6f6a2a7a3b55")
 _MOST_ALERTS = 1000
 _REASON_CHARS = 200
 _SOURCES = {Role.alertmanager.value: Source.alertmanager}
@@ -166,6 +165,7 @@ def operator_routes(desk: OperatorDesk) -> list[Route]:
 class _Routes:
     def __init__(self, desk: OperatorDesk) -> None:
         self._desk = desk
+        self._acts = Acts(desk.journal, desk.clock)
 
     # -- operations ---------------------------------------------------------------------------
 
@@ -319,29 +319,8 @@ class _Routes:
         try:
             return principal, self._desk.permit(principal, action)
         except PolicyDenied as denied:
-            detail = {
-                "subject": denied.decision_id,
-                "principal": principal.id,
-                "action": action.value,
-                "decision": denied.decision_id,
-                "reason": denied.reason,
-            }
-            await self._desk.journal.record(
-                [self._event(Kind.request_refused, principal.tenant, denied.decision_id, detail)]
-            )
+            await self._acts.refused(principal, action, denied)
             raise
-
-    def _event(
-        self, kind: Kind, tenant: TenantId, decision_id: str, detail: Mapping[str, Any]
-    ) -> Event:
-        # Each request is an act of its own, so its id comes from its decision
-        return Event(
-            id=EventId(str(uuid.uuid5(_NAMESPACE, f"{kind.value}|{decision_id}"))),
-            kind=kind,
-            tenant=tenant,
-            occurred_at=self._desk.clock(),
-            detail=detail,
-        )
 
     def _scope(self, text: str) -> Scope:
         if text != ALL and text not in self._desk.tenants:
@@ -353,13 +332,7 @@ class _Routes:
 
     def _reason(self, text: str) -> str:
         """An operator's words as they may be recorded: one short line, screened like a reply."""
-        line = "".join(char if char.isprintable() else " " for char in text).strip()
-        if not line or len(line) > _REASON_CHARS:
-            raise BadRequest(
-                f"a reason has 1 to {_REASON_CHARS} characters, got {len(line)}",
-                hint="say why, in a sentence; it is recorded",
-            )
-        return self._desk.redact(line)
+        return self._desk.redact(reason_line(text))
 
     async def _record(
         self,
@@ -372,14 +345,9 @@ class _Routes:
         told = {
             "operation_id": view.id,
             "operation": view.operation,
-            "principal": principal.id,
-            "decision": decision.id,
-            "policies": list(decision.policy_ids),
-            "policy_set": decision.policy_digest,
             **{key: value for key, value in detail.items() if value},
         }
-        event = self._event(kind, view.tenant, decision.id, told)
-        await self._desk.journal.record([event])
+        await self._acts.record(kind, view.tenant, principal, decision, told)
 
 
 __all__ = [

@@ -6,13 +6,14 @@ Depth and aliases are limited by module-level rules, so that the validation cach
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 import strawberry
-from graphql import ASTValidationRule
+import structlog
+from graphql import ASTValidationRule, GraphQLError
 from starlette.requests import Request
 from starlette.responses import Response
 from strawberry.asgi import GraphQL
@@ -24,7 +25,7 @@ from strawberry.extensions import (
 )
 from strawberry.extensions.max_aliases import create_validator as create_alias_rule
 from strawberry.extensions.query_depth_limiter import create_validator as create_depth_rule
-from strawberry.types import Info
+from strawberry.types import ExecutionContext, Info
 
 from mc_platform.model.event import LedgerRow
 from mc_platform.model.ids import TaskId
@@ -143,8 +144,20 @@ class Query:
         return [_task(task) for task in page]
 
 
+class _Schema(strawberry.Schema):
+    def process_errors(
+        self, errors: list[GraphQLError], execution_context: ExecutionContext | None = None
+    ) -> None:
+        """Log that a query failed, and how: the library would log the query, with what is in it."""
+        del execution_context
+        for error in errors:
+            cause = error.original_error
+            _log.info("graphql_failed", error=type(cause).__name__ if cause else "invalid query")
+
+
+_log = structlog.get_logger()
 _RULES: list[type[ASTValidationRule]] = [create_depth_rule(8, None), create_alias_rule(15)]
-_SCHEMA = strawberry.Schema(
+_SCHEMA = _Schema(
     Query,
     extensions=[
         lambda: MaxTokensLimiter(max_token_count=1000),
@@ -158,18 +171,18 @@ _SCHEMA = strawberry.Schema(
 class _App(GraphQL[Any, Any]):
     """Strawberry's ASGI app with our context; GraphiQL is off: it loads from elsewhere."""
 
-    def __init__(self, reader: Callable[[Request], Reader]) -> None:
+    def __init__(self, reader: Callable[[Request], Awaitable[Reader]]) -> None:
         super().__init__(_SCHEMA, graphql_ide=None, allow_queries_via_get=False)
         self._reader = reader
 
     async def get_context(self, request: Any, response: Response | Any) -> Any:  # noqa: ARG002
-        return self._reader(request)
+        return await self._reader(request)
 
 
 def graphql_app(
     *,
     principal_of: Callable[[Request], Principal],
-    permit: Callable[[Principal], None],
+    permit: Callable[[Principal], Awaitable[None]],
     tasks: Tasks,
     records: Records,
 ) -> Any:
@@ -179,9 +192,9 @@ def graphql_app(
         permit: Raises `PolicyDenied` when policy forbids the principal to read records.
     """
 
-    def reader(request: Request) -> Reader:
+    async def reader(request: Request) -> Reader:
         principal = principal_of(request)
-        permit(principal)
+        await permit(principal)
         return Reader(principal, tasks, records)
 
     return _App(reader)

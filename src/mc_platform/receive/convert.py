@@ -10,12 +10,14 @@ from google.protobuf.json_format import MessageToDict, ParseDict
 
 from mc_contract.governance import GOVERNANCE_URI, GovernanceError, parse_governance
 from mc_platform.errors import BadRequest
+from mc_platform.model.ids import TaskId
 from mc_platform.model.task import Task, TaskState
 from mc_platform.model.tenant import Principal
 from mc_platform.request_path import Envelope
 
 _MAX_ID = 256
 _MAX_PARTS = 256
+_MAX_REFERENCES = 16
 
 
 def plain_id(name: str, value: str, *, required: bool = True) -> str:
@@ -51,6 +53,10 @@ def envelope(message: pb.Message, principal: Principal) -> Envelope:
         raise BadRequest(f"`message.parts` must hold 1 to {_MAX_PARTS} parts")
     if any(part.WhichOneof("content") is None for part in message.parts):
         raise BadRequest("a part holds none of text, raw, url and data")
+    if len(message.reference_task_ids) > _MAX_REFERENCES:
+        raise BadRequest(f"`message.referenceTaskIds` must hold at most {_MAX_REFERENCES} ids")
+    for one in message.reference_task_ids:
+        plain_id("message.referenceTaskIds", one)
     metadata: Mapping[str, Any] = (
         MessageToDict(message.metadata) if message.HasField("metadata") else {}
     )
@@ -60,6 +66,7 @@ def envelope(message: pb.Message, principal: Principal) -> Envelope:
         context_id=context_id,
         parts=tuple(MessageToDict(part) for part in message.parts),
         governance=parse_governance(metadata),
+        references=tuple(TaskId(one) for one in message.reference_task_ids),
     )
 
 

@@ -8,6 +8,8 @@ from mc_platform.record.digest import Digester
 from mc_platform.record.events import EventFactory
 from mc_platform.record.ledger import Archive, AuditLedger, StoredCheckpoint
 from mc_platform.record.proofs import Prover, TileKeeper, TileStore
+from mc_platform.record.quotes import Quotes
+from mc_platform.record.sealer import Sealer
 
 __all__ = [
     "Archive",
@@ -16,6 +18,8 @@ __all__ = [
     "Digester",
     "EventFactory",
     "Prover",
+    "Quotes",
+    "Sealer",
     "StoredCheckpoint",
     "TileKeeper",
     "TileStore",

@@ -34,7 +34,7 @@ from mc_ops.environments.interface import (
     State,
     Switch,
 )
-from mc_ops.environments.local import edge_control, keyring, postgres
+from mc_ops.environments.local import edge_control, keyring, policy_set, postgres
 from mc_ops.environments.local.faults import Faults, shown
 from mc_ops.environments.local.layout import (
     FOUNDATIONS,
@@ -59,7 +59,7 @@ from mc_ops.environments.local.processes import (
     require_free_port,
     uninterrupted,
 )
-from mc_ops.environments.local.specs import Specs, belongs_to
+from mc_ops.environments.local.specs import Specs, belongs_to, checkout
 from mc_ops.errors import CouldNotTell, Finding, UnusableInput
 
 _START_TIMEOUT_S = 60.0
@@ -151,6 +151,7 @@ class LocalEnvironment:
             self._require_answers()
             memory = recall(self.layout.home)
             keyring.prepare_secrets(self.layout)
+            policy_set.refresh(self.layout, checkout() / "policies")
             specs = self._specs()
             active = self.active_colour() if request.colour is None else request.colour
             serving = active or Colour.blue

@@ -28,7 +28,12 @@ from mc_ops.errors import CouldNotTell, UnusableInput
 
 TENANTS = ("TENANT_001", "TENANT_002", "TENANT_003", "CANARY")
 PLATFORM = "PLATFORM"
-ROLES = {"OPERATOR": "operator", "AUDITOR": "auditor", "ALERTMANAGER": "alertmanager"}
+ROLES = {
+    "OPERATOR": "operator",
+    "OPERATOR_2": "operator",  # break-glass needs two people
+    "AUDITOR": "auditor",
+    "ALERTMANAGER": "alertmanager",
+}
 SERVICE_ROLE = "mc_service"
 SERVICE_DATABASE = "mc"
 _PrivateKey = ed25519.Ed25519PrivateKey | ec.EllipticCurvePrivateKey
@@ -66,12 +71,14 @@ def prepare_secrets(layout: Layout) -> None:
             known[name] = {
                 "tenant": PLATFORM,
                 "role": ROLES[name],
-                "principal": f"{ROLES[name]}@platform",
+                "principal": f"{name.lower().replace('_', '-')}@platform",
                 "token": new_token(),
             }
         write_atomically(credentials, json.dumps(known, indent=2) + "\n")
     if not layout.secret("siem.key").exists():
         write_atomically(layout.secret("siem.key"), secrets.token_urlsafe(32) + "\n")
+    if not layout.secret("pseudonym.key").exists():
+        write_atomically(layout.secret("pseudonym.key"), secrets.token_urlsafe(48) + "\n")
     _key_pair(layout, "ledger", ed25519.Ed25519PrivateKey.generate)
     _key_pair(layout, "evidence", lambda: ec.generate_private_key(ec.SECP256R1()))
 

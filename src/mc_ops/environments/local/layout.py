@@ -37,6 +37,7 @@ _LOWEST_PORT, _HIGHEST_PORT = 1024, 65_535 - 60  # the others are up to 59 above
 _SOCKET_PATH_LIMIT = 100  # sun_path has 108 bytes on Linux and 104 on macOS
 _PRIVATE_FOLDERS = ("secrets", "run", "log", "siem", "fulfilment", "audit", "runs")
 _SHARED_FOLDERS = ("trust",)
+_POLICY_FOLDERS = ("policies", "policies-before", ".policies-older", ".policies-aside")
 _MEMORY = "platform.json"
 _OWN_FILES = ("edge.json", "up.lock", _MEMORY)
 
@@ -110,8 +111,18 @@ class Layout:
     @property
     def own_entries(self) -> tuple[Path, ...]:
         """What of `home` is the platform's; `down --purge` removes these and nothing else."""
-        names = (*_PRIVATE_FOLDERS, *_SHARED_FOLDERS, *_OWN_FILES, "pg")
+        names = (*_PRIVATE_FOLDERS, *_SHARED_FOLDERS, *_OWN_FILES, *_POLICY_FOLDERS, "pg")
         return tuple(self.home / name for name in names)
+
+    @property
+    def policies(self) -> Path:
+        """The policy set at which this platform's replicas look."""
+        return self.home / _POLICY_FOLDERS[0]
+
+    @property
+    def policies_before(self) -> Path:
+        """The set before it; none if no set was ever applied."""
+        return self.home / _POLICY_FOLDERS[1]
 
     @property
     def url(self) -> str:

@@ -16,6 +16,7 @@ from pathlib import Path
 import psutil
 
 from mc_ops.environments.interface import Colour
+from mc_ops.environments.local import policy_set
 from mc_ops.environments.local.faults import Faults
 from mc_ops.environments.local.keyring import DatabaseUrls, siem_key
 from mc_ops.environments.local.layout import Layout, colour_of
@@ -107,6 +108,7 @@ class Specs:
             "MC_HOME": str(layout.home),
             "MC_DATABASE_URL": self.urls.service,
             "MC_LEDGER_KEY_FILE": str(layout.secret("ledger.key")),
+            "MC_PSEUDONYM_KEY_FILE": str(layout.secret("pseudonym.key")),
             "MC_RECORDS_AGENT_URL": layout.url_of("records-agent"),
             "MC_FULFILMENT_AGENT_URL": layout.url_of("fulfilment-agent"),
             "MC_PUBLIC_URL": layout.url,
@@ -114,7 +116,7 @@ class Specs:
         defaults = {
             "MC_REGION": "local-1",
             "MC_CATALOGUE": str(checkout() / "deploy" / "local" / "catalogue.toml"),
-            "MC_POLICY_DIR": str(checkout() / "policies"),
+            policy_set.SETTING: str(policy_set.read_from(layout, checkout() / "policies")),
             "AUDIT_FILE_ENABLED": "true",
             "AUDIT_FILE_PATH": str(layout.home / "audit" / "audit.jsonl"),
         }

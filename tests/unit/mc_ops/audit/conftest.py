@@ -110,7 +110,7 @@ class LedgerUnderTest:
         self._owner = await asyncpg.connect(self.owner_url)
 
     def _app(self) -> Starlette:
-        def permit(request: Request) -> None:
+        async def permit(request: Request) -> None:
             if request.headers.get("authorization") != f"Bearer {TOKEN}":
                 raise NotAuthenticated("no")
 

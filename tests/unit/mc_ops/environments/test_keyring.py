@@ -25,7 +25,7 @@ def test_secrets_are_made_once(layout: Layout) -> None:
     keyring.database_urls(layout, None)
     assert {p: p.read_bytes() for p in (layout.home / "secrets").iterdir()} == files
     assert {p.name for p in files} == {
-        "credentials.json", "siem.key",
+        "credentials.json", "siem.key", "pseudonym.key",
         "ledger.key", "evidence.key", "database.json",
     }  # fmt: skip
     assert {stat.S_IMODE(p.stat().st_mode) for p in files} == {0o600}
@@ -104,6 +104,7 @@ def test_roles_have_tokens_of_their_own_also_in_a_platform_of_old(layout: Layout
     assert {name: (one["tenant"], one["role"]) for name, one in hashes.items()} == {
         **{tenant: (tenant, "agent") for tenant in keyring.TENANTS},
         "OPERATOR": ("PLATFORM", "operator"),
+        "OPERATOR_2": ("PLATFORM", "operator"),
         "AUDITOR": ("PLATFORM", "auditor"),
         "ALERTMANAGER": ("PLATFORM", "alertmanager"),
     }

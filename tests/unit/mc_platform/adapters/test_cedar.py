@@ -11,7 +11,7 @@ from pathlib import Path
 import cedarpy
 import pytest
 
-from mc_platform.adapters.cedar import CedarDecisionPoint
+from mc_platform.adapters.cedar import CedarDecisionPoint, checked_point, read_policy_files
 from mc_platform.errors import Misconfigured
 from mc_platform.model.ids import AgentName, DecisionId, PrincipalId, TenantId
 from mc_platform.model.tenant import Principal, Tenant
@@ -110,6 +110,78 @@ def test_question_that_cannot_be_evaluated_is_denied(
     decision = point.decide(question)
     assert not decision.allowed
     assert "could not be evaluated" in decision.reason
+
+
+def test_circumstances_that_the_schema_passed_open_nothing_for_other_kinds(
+    point: CedarDecisionPoint,
+) -> None:
+    """They are kept for one action and kind of resource; any other is shown to the schema anew."""
+    for _ in range(2):
+        assert point.decide(QUESTION).allowed
+        decision = point.decide(replace(QUESTION, action=Action.enact))
+        assert "could not be evaluated" in decision.reason
+
+
+def test_what_the_schema_refuses_is_refused_again(point: CedarDecisionPoint) -> None:
+    """A refusal is not kept as if it had passed."""
+    odd = replace(QUESTION, tier_ceiling=2**70)
+    reasons = {point.decide(odd).reason for _ in range(3)}
+    assert len(reasons) == 1
+    assert "could not be evaluated" in reasons.pop()
+
+
+def test_kept_circumstances_give_the_answers_of_fresh_ones() -> None:
+    """The first question is shown to the schema, the second is not; a task's world is kept, too."""
+    warm = CedarDecisionPoint.load(POLICY_DIR)
+    task = {"resource_type": "Task", "resource_tenant": TENANT.id, "action": Action.read_task}
+    asked = [
+        QUESTION,
+        replace(QUESTION, labels=frozenset({"secret-key"})),
+        replace(QUESTION, tainted=True, named=False),
+        replace(QUESTION, resource_id="t-1", **task),
+        replace(QUESTION, resource_id="t-1", **{**task, "resource_tenant": "OTHER"}),
+    ]
+    first = [warm.decide(question) for question in asked]
+    second = [warm.decide(question) for question in asked]
+    assert [(one.allowed, one.policy_ids, one.reason) for one in first] == [
+        (one.allowed, one.policy_ids, one.reason) for one in second
+    ]
+    assert [one.allowed for one in first] == [True, False, False, True, False]
+
+
+def test_policies_have_their_own_text_and_file(point: CedarDecisionPoint) -> None:
+    """What a reader is shown is what stands in the file."""
+    for policy in point.policies.values():
+        assert policy.text in (POLICY_DIR / policy.file).read_text()
+        assert policy.text.startswith(f'@id("{policy.id}")')
+        assert policy.effect in ("permit", "forbid")
+
+
+def test_a_policy_whose_id_comes_second_is_shown_all_the_same(policy_dir: Path) -> None:
+    """Its text is then in Cedar's own layout."""
+    (policy_dir / "odd.cedar").write_text(
+        '@reason("a; b") @id("odd") forbid (principal, action, resource)'
+        ' when { context.purpose == ";" };'
+    )
+    text = CedarDecisionPoint.load(policy_dir).policies["odd"].text
+    assert '@reason("a; b")' in text
+    assert 'context.purpose == ";"' in text.replace("(", "").replace(")", "")
+
+
+def test_a_set_whose_own_tables_fail_is_refused(policy_dir: Path) -> None:
+    """Valid is not enough: the set must answer its own examples."""
+    file = policy_dir / "operations.cedar"
+    file.write_text(file.read_text().replace("autonomy_tier >= 1", "autonomy_tier >= 3"))
+    CedarDecisionPoint.load(policy_dir)
+    with pytest.raises(Misconfigured, match="its own table fails: operations: within the tier"):
+        checked_point(read_policy_files(policy_dir))
+
+
+def test_a_broken_table_is_refused_naming_it(policy_dir: Path) -> None:
+    """A table that says nothing must not pass for one that holds."""
+    (policy_dir / "tests" / "odd.toml").write_text("[[row]]\nname = 'x'\nalow = true\n")
+    with pytest.raises(Misconfigured, match=r"tests/odd: x: unknown key 'alow'"):
+        checked_point(read_policy_files(policy_dir))
 
 
 def test_policy_that_errs_at_evaluation_denies(policy_dir: Path) -> None:

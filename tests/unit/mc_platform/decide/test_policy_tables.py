@@ -4,82 +4,23 @@ from __future__ import annotations
 
 import re
 import shutil
-import tomllib
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from mc_platform.adapters.cedar import CedarDecisionPoint
-from mc_platform.model.ids import AgentName, PrincipalId, TenantId
-from mc_platform.model.tenant import Principal, Tenant
-from mc_platform.model.verdict import Action, Question
+from mc_platform.adapters.cedar import CedarDecisionPoint, read_policy_files
+from mc_platform.decide import Row, failing, holds
 
 POLICY_DIR = Path(__file__).parents[4] / "policies"
-SETS = {"resource_purposes", "labels"}
-
-
-@dataclass(frozen=True)
-class Row:
-    """One example request and its answer."""
-
-    label: str
-    question: Question
-    allow: bool
-    policies: tuple[str, ...]
-
-
-def _row(table: str, defaults: dict[str, Any], raw: dict[str, Any]) -> Row:
-    unknown = set(raw) - {"name", "tenant", "principal", "question", "allow", "policies"}
-    assert not unknown, f"{table}: unknown keys {unknown}"
-    tenant = {**defaults["tenant"], **raw.get("tenant", {})}
-    asked = {**defaults["question"], **raw.get("question", {})}
-    asked["action"] = Action(asked["action"])
-    asked = {key: frozenset(value) if key in SETS else value for key, value in asked.items()}
-    tenant_id = TenantId(tenant.get("id", "SELF"))
-    return Row(
-        label=f"{table}: {raw['name']}",
-        question=Question(
-            principal=Principal(
-                PrincipalId("someone"), tenant_id, "0" * 12, **raw.get("principal", {})
-            ),
-            tenant=Tenant(
-                id=tenant_id,
-                residency=tenant["residency"],
-                purposes=frozenset(tenant["purposes"]),
-                agents=frozenset(AgentName(name) for name in tenant["agents"]),
-                autonomy_tier=tenant["autonomy_tier"],
-            ),
-            **asked,
-        ),
-        allow=raw["allow"],
-        policies=tuple(sorted(raw["policies"])),
-    )
-
-
-def _rows() -> list[Row]:
-    rows: list[Row] = []
-    for path in sorted((POLICY_DIR / "tests").glob("*.toml")):
-        table = tomllib.loads(path.read_text())
-        rows += [_row(path.stem, table, raw) for raw in table["row"]]
-    return rows
-
-
-ROWS = _rows()
+ROWS = read_policy_files(POLICY_DIR).rows()
 POINT = CedarDecisionPoint.load(POLICY_DIR)
-
-
-def _holds(point: CedarDecisionPoint, row: Row) -> bool:
-    decision = point.decide(row.question)
-    return (decision.allowed, decision.policy_ids) == (row.allow, row.policies)
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.label)
 def test_policy_set_answers_the_example(row: Row) -> None:
     """Each row is answered as the table says, for the reason that the table says."""
     decision = POINT.decide(row.question)
-    assert (decision.allowed, decision.policy_ids) == (row.allow, row.policies), decision.reason
+    assert holds(row, decision), f"{decision.policy_ids}: {decision.reason}"
 
 
 @pytest.mark.parametrize("policy_id", sorted(POINT.policies))
@@ -103,4 +44,6 @@ def test_tables_miss_a_policy_taken_away(policy_id: str, tmp_path: Path) -> None
     file.write_text(changed)
     point = CedarDecisionPoint.load(mutant)
     assert policy_id not in point.policies
-    assert [row.label for row in ROWS if not _holds(point, row)]
+    assert failing(ROWS, point.decide)
+    # what `policy test --mutation` does, without files
+    assert failing(ROWS, POINT.without(policy_id).decide)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from mc_platform.decide import (
     ContradictoryQuestion,
+    context_key,
+    describe_context,
     describe_request,
     describe_world,
     explain,
@@ -41,8 +44,60 @@ def test_request_carries_circumstances_as_context() -> None:
         "purpose": "marketing",
         "residency": "",
         "labels": ["email", "phone"],
+        "classes": [],
         "redacted": True,
+        "tainted": False,
+        "origins": [],
+        "named": True,
+        "tier_ceiling": 3,
+        "operations_this_hour": 0,
+        "break_glass": False,
     }
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"purpose": "support"},
+        {"residency": "eu"},
+        {"labels": frozenset({"email"})},
+        {"classes": frozenset({"personal"})},
+        {"redacted": True},
+        {"tainted": True},
+        {"origins": frozenset({"document"})},
+        {"named": False},
+        {"tier_ceiling": 2},
+        {"operations_this_hour": 1},
+        {"break_glass": True},
+    ],
+    ids=lambda changed: next(iter(changed)),
+)
+def test_every_circumstance_is_described_and_told_apart(changed: dict[str, Any]) -> None:
+    """What policy can see is in the context, and in the key under which its text is kept."""
+    other = replace(QUESTION, **changed)
+    assert describe_context(other) != describe_context(QUESTION)
+    assert context_key(other) != context_key(QUESTION)
+    assert world_key(other) == world_key(QUESTION)
+
+
+def test_world_tells_budget_outbound_and_what_may_be_done_when_tainted() -> None:
+    """A budget that is not declared is absent: policy must not read it as none."""
+    declared = replace(
+        QUESTION.tenant,
+        operations_per_hour=5,
+        outbound={"support": frozenset({"personal", "financial"})},
+        tainted_operations=frozenset({"cancel-order"}),
+    )
+    tenant = describe_world(replace(QUESTION, tenant=declared))[0]["attrs"]
+    assert tenant["operations_per_hour"] == 5
+    assert tenant["outbound"] == [
+        {"purpose": "support", "class": "financial"},
+        {"purpose": "support", "class": "personal"},
+    ]
+    assert tenant["tainted_operations"] == [
+        {"__entity": {"type": "Operation", "id": "cancel-order"}}
+    ]
+    assert "operations_per_hour" not in describe_world(QUESTION)[0]["attrs"]
 
 
 def test_world_key_ignores_what_is_in_the_context() -> None:

@@ -95,3 +95,68 @@ def test_every_problem_of_an_action_is_told() -> None:
         "actions.b: `undo` is missing: every step has a compensation",
         "actions.b: timeout_s belongs to an `entry_point`; HTTP calls have it in `do` and `undo`",
     ]
+
+
+def test_a_tenant_declares_what_is_its_own() -> None:
+    """Patterns, words, hosts, budget and what taint leaves it."""
+    document = raw(["a"]) | {
+        "tenants": {
+            "T": {
+                "residency": "eu",
+                "purposes": ["support"],
+                "agents": [],
+                "customer_ids": [r"AC-\d{5}"],
+                "hosts": ["Shop.Example"],
+                "outbound": {"support": ["personal"]},
+                "operations_per_hour": 5,
+                "tainted_operations": ["op"],
+                "tainted_tier": 1,
+                "redaction": "pseudonym",
+            }
+        }
+    }
+    [tenant] = parse_catalogue(document).tenants.values()
+    assert tenant.customer_ids == (r"AC-\d{5}",)
+    assert tenant.hosts == {"shop.example"}
+    assert tenant.outbound == {"support": {"personal"}}
+    assert (tenant.operations_per_hour, tenant.tainted_tier) == (5, 1)
+    assert tenant.tainted_operations == {"op"}
+    assert tenant.redaction == "pseudonym"
+
+
+def test_every_problem_of_a_tenant_is_told() -> None:
+    """Also that credentials can never be declared to leave."""
+    document = raw(["a"]) | {
+        "tenants": {
+            "T": {
+                "purposes": ["support"],
+                "agents": [],
+                "customer_ids": "AC",
+                "outbound": {"support": ["credential"]},
+                "operations_per_hour": -1,
+                "tainted_operations": ["nothing"],
+                "redaction": "none",
+            }
+        }
+    }
+    assert problems_of(document) == [
+        "tenants.T: key 'residency' is missing",
+        "tenants.T: customer_ids must be a list of words",
+        "tenants.T: redaction is 'none', must be placeholder or pseudonym",
+        (
+            "tenants.T: outbound.support: unknown 'credential';"
+            " known: financial, personal, special, tenant"
+        ),
+        "tenants.T: operations_per_hour is -1, must be a whole number from 0 to 1000000",
+        "tenants.T: tainted_operations: unknown 'nothing'; known: op",
+    ]
+
+
+def test_an_agent_is_sent_what_it_accepts() -> None:
+    """Special categories and credentials only where they are declared."""
+    document = raw(["a"])
+    document["agents"]["plain"] = {"url": "http://a", "residency": "eu"}
+    document["agents"]["care"] = {"url": "http://a", "residency": "eu", "accepts": ["special"]}
+    agents = {str(name): agent for name, agent in parse_catalogue(document).agents.items()}
+    assert agents["plain"].accepts == {"personal", "financial", "tenant", "file", "sign"}
+    assert agents["care"].accepts == {"special", "sign"}

@@ -1,0 +1,51 @@
+"""Short texts sealed at rest: the ends of a conversation's messages, for the next one's screening.
+
+AES-256-GCM under a key that is derived from the region's ledger key; what another region sealed
+cannot be opened here and reads as empty.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import os
+
+import msgspec
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+_NONCE_BYTES = 12
+
+
+class Sealer:
+    """Seals lists of texts, bound to a place."""
+
+    def __init__(self, ledger_key: Ed25519PrivateKey) -> None:
+        self._cipher = AESGCM(
+            HKDF(
+                algorithm=SHA256(), length=32, salt=None, info=b"mc-platform conversation tail v1"
+            ).derive(ledger_key.private_bytes_raw())
+        )
+
+    def seal(self, place: str, texts: list[str]) -> str:
+        """The texts as printable characters that only this key opens, and only at this place."""
+        nonce = os.urandom(_NONCE_BYTES)
+        plain = msgspec.json.encode([_storable(text) for text in texts])
+        sealed = nonce + self._cipher.encrypt(nonce, plain, place.encode())
+        return base64.b64encode(sealed).decode()
+
+    def open(self, place: str, sealed: str) -> list[str]:
+        """The texts; none if they are not ours, or belong elsewhere."""
+        try:
+            raw = base64.b64decode(sealed, validate=True)
+            plain = self._cipher.decrypt(raw[:_NONCE_BYTES], raw[_NONCE_BYTES:], place.encode())
+        except (InvalidTag, ValueError, binascii.Error):
+            return []
+        return msgspec.json.decode(plain, type=list[str])
+
+
+def _storable(text: str) -> str:
+    return text.encode("utf-8", "replace").decode()  # a lone surrogate has no encoding

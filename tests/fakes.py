@@ -1,0 +1,159 @@
+"""Memory in place of PostgreSQL and agents, for stories about the request path alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from mc_platform.adapters.downstream_a2a import _parts_of
+from mc_platform.adapters.postgres_journal import leaf_bytes
+from mc_platform.model.catalogue import Catalogue
+from mc_platform.model.event import Event, Recorded
+from mc_platform.model.ids import TenantId
+from mc_platform.model.operation import OperationRequest
+from mc_platform.model.task import Task
+from mc_platform.ports import DecisionPoint, Screener
+from mc_platform.record import Digester, EventFactory, Quotes, Sealer
+from mc_platform.request_path import RequestPath
+from mc_platform.settings import load_catalogue
+
+ROOT = Path(__file__).parents[1]
+NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+KEY = Ed25519PrivateKey.from_private_bytes(bytes(32))
+
+
+class MemoryLedger:
+    """A `Journal`, `Tasks` and `Budgets` in memory, that keeps the leaves the log would hold."""
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+        self.leaves: list[bytes] = []
+        self.tasks: dict[str, Task] = {}
+        self.quotable: dict[str, tuple[TenantId, set[int]]] = {}
+
+    async def record(self, events: Sequence[Event], task: Task | None = None) -> list[Recorded]:
+        first = len(self.leaves)
+        fresh = task is None or task.id not in self.tasks or task.state.terminal
+        if fresh:
+            self.events += events
+            self.leaves += [leaf_bytes("test-1", event) for event in events]
+            if task is not None:
+                self.tasks[task.id] = task
+                self.quotable.setdefault(task.id, (task.tenant, set()))[1].update(task.quotable)
+        return [Recorded(event.id, first + at, fresh) for at, event in enumerate(events)]
+
+    async def get(self, _tenant: TenantId, task_id: str) -> Task | None:
+        return self.tasks.get(task_id)
+
+    async def conversation(self, tenant: TenantId, context_id: str, *, limit: int) -> list[Task]:
+        found = [
+            task
+            for task in self.tasks.values()
+            if task.tenant == tenant and task.context_id == context_id
+        ]
+        return found[::-1][:limit]
+
+    async def answered(self, tenant: TenantId, context_id: str) -> list[Task]:
+        found = await self.conversation(tenant, context_id, limit=10_000)
+        return [task for task in found if task.parts][:2]
+
+    async def quoted(self, tenant: TenantId, digests: Sequence[int]) -> list[Task]:
+        return [
+            self.tasks[task_id]
+            for task_id, (owner, kept) in self.quotable.items()
+            if owner == tenant and kept & set(digests)
+        ]
+
+    async def operations_since(self, tenant: TenantId, _since_at: datetime) -> int:
+        return sum(
+            1
+            for task in self.tasks.values()
+            if task.tenant == tenant and "operation_id" in task.governance
+        )
+
+
+class HostileAgent:
+    """A `Downstream` that answers whatever it is given, through the real adapter's parser."""
+
+    def __init__(self, body: Any) -> None:
+        self.body = body
+        self.asked: list[dict[str, Any]] = []
+
+    async def ask(self, **asked: Any) -> Any:
+        self.asked.append(asked)
+        return _parts_of(self.body)
+
+
+class NoOperations:
+    """An `Operations` that begins nothing, and remembers what it was to begin."""
+
+    def __init__(self) -> None:
+        self.begun: list[OperationRequest] = []
+
+    def healthy(self) -> bool:
+        return True
+
+    async def start(self, request: OperationRequest) -> None:
+        self.begun.append(request)
+
+    async def report(self, _operation_id: Any) -> None:
+        return
+
+    async def wait(self, _operation_id: Any, _timeout_s: float) -> None:
+        return
+
+    async def known(self, _operation_id: Any) -> bool:
+        return False
+
+    async def cancel(self, _operation_id: Any) -> bool:
+        return True
+
+
+class NeverHalted:
+    """An `Autonomy` that nobody has halted."""
+
+    async def halted(self, _tenant: TenantId) -> None:
+        return
+
+
+def local_catalogue() -> Catalogue:
+    """The local environment's, with agents that nobody can reach."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("RECORDS", "FULFILMENT"):
+            patch.setenv(f"MC_{name}_AGENT_URL", "http://127.0.0.1:9")
+        return load_catalogue(ROOT / "deploy" / "local" / "catalogue.toml")
+
+
+def request_path(
+    *,
+    catalogue: Catalogue,
+    decisions: DecisionPoint,
+    screener: Screener,
+    ledger: MemoryLedger,
+    downstream: HostileAgent,
+    operations: NoOperations | None = None,
+    clock: Callable[[], datetime] = lambda: NOW,
+) -> RequestPath:
+    """A request path with everything at its edges in memory."""
+    return RequestPath(
+        catalogue=catalogue,
+        screener=screener,
+        decisions=decisions,
+        journal=ledger,
+        tasks=ledger,  # type: ignore[arg-type] # no story here lists pages
+        downstream=downstream,
+        operations=operations or NoOperations(),  # type: ignore[arg-type] # nor voids
+        autonomy=NeverHalted(),  # type: ignore[arg-type] # nor throws the switch
+        budgets=ledger,
+        events=EventFactory(clock=clock),
+        digester=Digester(KEY),
+        sealer=Sealer(KEY),
+        quotes=Quotes(KEY),
+        clock=clock,
+        operation_wait_s=0.0,
+    )
