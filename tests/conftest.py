@@ -41,7 +41,9 @@ def free_port_block() -> Callable[[], int]:
 
     def find() -> int:
         for _ in range(200):
-            first = random.randrange(20000, 55000, BLOCK)
+            # Below those from which outgoing connections are given theirs: one of these took a
+            # port while its process was started anew
+            first = random.randrange(15_000, 32_000, BLOCK)
             if all(_free(first + offset) for offset in range(BLOCK)):
                 return first
         raise RuntimeError("no free block of ports was found")
