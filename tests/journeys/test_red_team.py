@@ -12,8 +12,12 @@ ROOT = Path(__file__).parents[2]
 SEED = "20261125"
 
 
-def test_the_red_team_finds_the_platform_closed(platform, tmp_path):
-    """The runbook's own command: attacks are blocked by named controls, honest work passes."""
+def test_the_red_team_finds_the_platform_closed(start_platform, tmp_path):
+    """The runbook's own command: attacks are blocked by named controls, honest work passes.
+
+    A platform of its own: others' aggregates would spend the budget that some attacks need.
+    """
+    platform = start_platform()
     folder = tmp_path / "redteam"
     done = subprocess.run(
         [
