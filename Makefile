@@ -37,7 +37,7 @@ down: setup ## stop everything that `make run` started
 	@$(BIN)/mcctl down
 
 test: setup ## run the tests: journeys alone, for they are timed by real processes; the rest in parallel
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile tests --ignore tests/journeys
+	$(BIN)/python -m pytest -q -n 4 --dist loadfile tests --ignore tests/journeys
 	$(BIN)/python -m pytest -q tests/journeys
 
 lint: setup ## ruff: format and rules
