@@ -265,7 +265,7 @@ class LibraryScreener:
         except LimitReached:
             labels.append(_whole(leaf, SCREENING_LIMIT, "budget"))
         for finding in spread(leaf.text, labels):
-            if not _covers(labels, finding):
+            if not _covered(finding, labels):
                 labels.append(_label(leaf, finding))
         if len(labels) > 1:
             labels.sort(key=lambda label: (label.start, label.end))
@@ -384,14 +384,7 @@ def _unless_withheld(leaf: Leaf, known: Sequence[Label]) -> Leaf:
     return leaf
 
 
-def _covers(labels: Sequence[Label], finding: Finding) -> bool:
-    return any(
-        label.type == finding.type and label.start <= finding.start and finding.end <= label.end
-        for label in labels
-    )
-
-
-def _covered(finding: Finding, known: Sequence[Finding]) -> bool:
+def _covered(finding: Finding, known: Sequence[Finding] | Sequence[Label]) -> bool:
     return any(
         other.type == finding.type and other.start <= finding.start and finding.end <= other.end
         for other in known

@@ -44,17 +44,27 @@ _LINE_START = re.compile(r"(?:\A|[\n;|]|[:=>][ \t]*)[ \t\"']*\Z")
 
 
 def spread(text: str, found: Sequence[Label]) -> Iterator[Finding]:
-    """Further findings in a string of which some are known; linear in their number."""
-    done = 0
-    for one in sorted(found, key=lambda each: each.start):
-        if one.type == HEALTH:
-            begin, end = max(done, one.start - _NEAR_CHARS), one.end + _NEAR_CHARS
-            yield from _terms(text, begin, min(end, len(text)))
-            done = max(done, one.start)
-        elif one.type == POSTAL_ADDRESS:
+    """Further findings in a string of which some are known; what is near several is read once."""
+    for begin, end in _near([one for one in found if one.type == HEALTH], len(text)):
+        yield from _terms(text, begin, end)
+    for one in found:
+        if one.type == POSTAL_ADDRESS:
             yield from _whose(text, one.start)
         elif one.type == PERSON_NAME:
             yield from _owned(text, one.end)
+
+
+def _near(labels: Sequence[Label], length: int) -> Iterator[tuple[int, int]]:
+    """The stretches of text around labels, put together where they touch."""
+    begin = end = -1
+    for label in sorted(labels, key=lambda each: each.start):
+        if label.start - _NEAR_CHARS > end:
+            if end >= 0:
+                yield begin, end
+            begin = max(0, label.start - _NEAR_CHARS)
+        end = min(length, max(end, label.end + _NEAR_CHARS))
+    if end >= 0:
+        yield begin, end
 
 
 def _terms(text: str, begin: int, end: int) -> Iterator[Finding]:
