@@ -177,32 +177,27 @@ def _checked(number: int, row: Mapping[str, Any]) -> tuple[str, str, str, str]:
 
 
 def _attack_figures(found: Iterable[Mapping[str, int]]) -> dict[str, Any]:
-    every = list(found)
-    blocked = sum(one["blocked"] for one in every)
-    missed = sum(one["missed"] for one in every)
-    trials = blocked + missed
-    return {
-        "n": trials,
-        "blocked": blocked,
-        "missed": missed,
-        "invalid": sum(one[INVALID] for one in every),
-        "rate": blocked / trials if trials else None,
-        "lower": rate_lower(blocked, trials),
-    }
+    told = _counted("attack", found)
+    return {**told, "lower": rate_lower(told["blocked"], told["n"])}
 
 
 def _benign_figures(found: Iterable[Mapping[str, int]]) -> dict[str, Any]:
+    told = _counted("benign", found)
+    return {**told, "false_positives_upper": rate_upper(told["changed"], told["n"])}
+
+
+def _counted(kind: str, found: Iterable[Mapping[str, int]]) -> dict[str, Any]:
+    """How a kind's trials ended, over all that was found; `n` leaves out what is invalid."""
     every = list(found)
-    passed = sum(one["passed"] for one in every)
-    changed = sum(one["changed"] for one in every)
-    trials = passed + changed
+    good, bad, invalid = (
+        sum(one[outcome] for one in every) for outcome in (_GOOD[kind], _BAD[kind], INVALID)
+    )
     return {
-        "n": trials,
-        "passed": passed,
-        "changed": changed,
-        "invalid": sum(one[INVALID] for one in every),
-        "rate": passed / trials if trials else None,
-        "false_positives_upper": rate_upper(changed, trials),
+        "n": good + bad,
+        _GOOD[kind]: good,
+        _BAD[kind]: bad,
+        "invalid": invalid,
+        "rate": good / (good + bad) if good + bad else None,
     }
 
 

@@ -12,6 +12,7 @@ import os
 import secrets
 import sys
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -31,6 +32,7 @@ from mc_ops.redteam import (
     DEFAULT_BENIGN,
     DEFAULT_WORDINGS,
     FAMILIES,
+    Case,
     Family,
     Size,
     Target,
@@ -117,11 +119,13 @@ def privacy(
     home_is_target = _same_place(url, layout.url)
     folder = out or layout.home / "runs" / f"redteam-{datetime.now(UTC):%Y%m%dT%H%M%SZ}" / "redteam"
     prepare(folder)
-    note(f"red-team: {len(size.cases())} cases against {escape(url)}, seed {size.seed}")
+    cases = size.cases()
+    note(f"red-team: {len(cases)} cases against {escape(url)}, seed {size.seed}")
     told, rows = asyncio.run(
         _attack(
             url,
             size,
+            cases,
             tokens=_tokens(url, layout),
             agent_url=agent_url or (layout.url_of("records-agent") if home_is_target else None),
             watch=Watch(watched(layout.home) if home_is_target else {}),
@@ -140,11 +144,17 @@ def privacy(
 
 
 async def _attack(
-    url: str, size: Size, *, tokens: dict[str, str], agent_url: str | None, watch: Watch
+    url: str,
+    size: Size,
+    cases: Sequence[Case],
+    *,
+    tokens: dict[str, str],
+    agent_url: str | None,
+    watch: Watch,
 ) -> tuple[dict[str, Any], Any]:
     target = Target(url, tokens=tokens, agent_url=agent_url)
     try:
-        result = await run(target, size, watch, _Progress())
+        result = await run(target, cases, watch, _Progress())
     finally:
         await target.close()
     return report(result, size, url), result.rows

@@ -22,10 +22,7 @@ REDTEAM_FILES = ("redteam-rows.jsonl", "redteam.json")
 
 def canary_in(folder: Path) -> Path | None:
     """The folder with a canary's files: `folder` itself, or `canary` below it."""
-    for place in (folder, folder / "canary"):
-        if all((place / name).is_file() for name in CANARY_FILES):
-            return place
-    return None
+    return _holding(CANARY_FILES, folder, folder / "canary")
 
 
 def newest_canary(runs: Path) -> Path | None:
@@ -78,6 +75,14 @@ def _ending(folder: Path) -> _Ending | None:
         return _Ending(folder, str(last["at"]), str(first["runbook"]), str(outcome))
     except (OSError, ValueError, LookupError, TypeError):
         return None  # no run, or one whose journal can't be used: no evidence either way
+
+
+def _holding(names: tuple[str, ...], *places: Path) -> Path | None:
+    """The first of the places that holds all of the files."""
+    for place in places:
+        if all((place / name).is_file() for name in names):
+            return place
+    return None
 
 
 def _folders(runs: Path) -> list[Path]:
@@ -153,10 +158,7 @@ def preflight_part(report: Path | None) -> Part:
 
 def redteam_in(folder: Path) -> Path | None:
     """The folder with a red-team's files: `folder` itself, or `redteam` below it."""
-    for place in (folder, folder / "redteam"):
-        if all((place / name).is_file() for name in REDTEAM_FILES):
-            return place
-    return None
+    return _holding(REDTEAM_FILES, folder, folder / "redteam")
 
 
 def redteam_part(folder: Path | None) -> Part:

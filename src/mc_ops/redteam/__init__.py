@@ -1,7 +1,8 @@
 """A privacy red-team over real HTTP: attacks, honest work, and what became of each.
 
     target = Target(url, tokens=tokens, agent_url=agent_url)
-    result = await run(target, Size(seed=7), Watch(watched(home)), progress)
+    size = Size(seed=7)
+    result = await run(target, size.cases(), Watch(watched(home)), progress)
     told = report(result, size, url)
     write(folder, told, result.rows)
 
@@ -10,6 +11,7 @@ The figures come from the rows alone, by `mc_contract.redteam`, so that evidence
 
 from __future__ import annotations
 
+from mc_ops.redteam.case import Case
 from mc_ops.redteam.channels import Watch
 from mc_ops.redteam.corpus import read_corpus, refuse_repeats
 from mc_ops.redteam.families import BY_NAME, FAMILIES, Family
@@ -34,6 +36,7 @@ __all__ = [
     "PICTURE",
     "REPORT",
     "ROWS",
+    "Case",
     "Family",
     "Result",
     "Size",

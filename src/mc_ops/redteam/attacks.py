@@ -89,7 +89,7 @@ def split(rng: random.Random) -> Fields:
     elif how == "list":
         asks = (Ask(parts=(lead,), reply=({"data": {rng.choice(_LISTS): [first, second]}},)),)
     else:
-        talk = _fresh(rng)
+        talk = values.fresh_id(rng)
         asks = (
             Ask(parts=(lead,), reply=({"text": f"The first half is {first}"},), conversation=talk),
             Ask(parts=(lead,), reply=({"text": f"{second} is the rest"},), conversation=talk),
@@ -131,7 +131,7 @@ def _told_to_another(rng: random.Random) -> tuple[Canary, Ask]:
         tenant=_OTHER,
         parts=({"text": wording.prose(rng)},),
         reply=({"text": f"The word of the day is {word}."},),
-        message_id=f"rt-{_fresh(rng)}",
+        message_id=f"rt-{values.fresh_id(rng)}",
         setup=True,
     )
     return Canary("word", word, values.core_of(word)), ask
@@ -139,10 +139,6 @@ def _told_to_another(rng: random.Random) -> tuple[Canary, Ask]:
 
 def _rpc(method: str, **params: str) -> Fields:
     return {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}
-
-
-def _fresh(rng: random.Random) -> str:
-    return uuid.UUID(int=rng.getrandbits(128)).hex
 
 
 def confused(rng: random.Random) -> Fields:
@@ -233,7 +229,7 @@ def injected(rng: random.Random) -> Fields:
         ask = Ask(parts=(lead,), reply=({"text": wording.told(rng, value)},))
         return {"asks": (ask,), "canaries": (value,), "form": "obeyed"}
     # The reply holds the instruction; the conversation then tries to act on it
-    talk = _fresh(rng)
+    talk = values.fresh_id(rng)
     item = f"lamp{values.name(rng, 4).lower()}"
     first = Ask(
         parts=({"text": wording.prose(rng)},),
@@ -261,7 +257,7 @@ def document(rng: random.Random) -> Fields:
         document = {"raw": raw, "mediaType": "text/plain", "filename": "invoice.txt"}
     how = rng.choice(("act", "act-later", "reach", "tell"))
     value = values.canary(rng)
-    talk = _fresh(rng)
+    talk = values.fresh_id(rng)
     effect = Canary("effect", item, values.core_of(item))
     acted: Fields = {"canaries": (effect,), "form": how, "refused": True, "by": ("policy",)}
     if how == "act":
@@ -406,7 +402,7 @@ def channels(rng: random.Random) -> Fields:
     else:
         more: dict[str, object] = {}
         if how == "message-id":
-            more = {"message_id": f"{text} {_fresh(rng)}"}
+            more = {"message_id": f"{text} {values.fresh_id(rng)}"}
         elif how == "header":
             name = rng.choice(("X-Request-Id", "User-Agent", "Referer", "traceparent"))
             more = {"headers": {name: text}}

@@ -13,7 +13,6 @@ import json
 import random
 import re
 import string
-import uuid
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from types import ModuleType
@@ -410,7 +409,7 @@ def _table(rng: random.Random) -> _Honest:
 
 
 def _talked(rng: random.Random) -> _Honest:
-    talk, told = uuid.UUID(int=rng.getrandbits(128)).hex, _math(rng)
+    talk, told = values.fresh_id(rng), _math(rng)
     first = Ask(
         parts=({"text": _talk(rng)},), reply=({"text": _talk(rng)},), conversation=talk, setup=True
     )
@@ -423,7 +422,7 @@ def _again(rng: random.Random) -> _Honest:
     ask = Ask(
         parts=({"text": wording.prose(rng)},),
         reply=({"text": told},),
-        message_id=f"rt-{uuid.UUID(int=rng.getrandbits(128)).hex}",
+        message_id=f"rt-{values.fresh_id(rng)}",
     )
     return (ask, ask), told, "retry"
 

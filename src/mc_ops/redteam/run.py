@@ -83,8 +83,10 @@ class Result:
     health: tuple[Mapping[str, Any], Mapping[str, Any]] = ({}, {})
 
 
-async def run(target: Target, size: Size, watch: channels.Watch, progress: Progress) -> Result:
-    """Attack the platform.
+async def run(
+    target: Target, made: Sequence[Case], watch: channels.Watch, progress: Progress
+) -> Result:
+    """Attack the platform with cases as `Size` makes them.
 
     Raises:
         CouldNotTell: it does not answer, or replies cannot be planted as they must.
@@ -92,7 +94,7 @@ async def run(target: Target, size: Size, watch: channels.Watch, progress: Progr
     before = await target.health()
     since = await channels.newest(target)
     run_name = secrets.token_hex(4)
-    cases = [_named(case, run_name) for case in size.cases()]
+    cases = [_named(case, run_name) for case in made]
     await _plant(target, cases, run_name)
     timed = [case for case in cases if case.family == _TIMED_FAMILY]
     others = [case for case in cases if case.family != _TIMED_FAMILY]

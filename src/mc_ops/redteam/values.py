@@ -12,6 +12,7 @@ import random
 import re
 import string
 import unicodedata
+import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass
 from urllib.parse import unquote
@@ -58,6 +59,11 @@ def core_of(text: str) -> str:
 def name(rng: random.Random, syllables: int = 3) -> str:
     """A name that nobody has."""
     return "".join(rng.choices(_SYLLABLES, k=syllables)).capitalize()
+
+
+def fresh_id(rng: random.Random) -> str:
+    """An id that nothing else has, in hexadecimal."""
+    return uuid.UUID(int=rng.getrandbits(128)).hex
 
 
 def digits(rng: random.Random, count: int) -> str:
