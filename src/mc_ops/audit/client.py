@@ -8,8 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 import httpx
@@ -19,6 +18,7 @@ from mc_contract.ledger_entry import Entry, strict_base64
 from mc_contract.merkle import Frontier
 from mc_contract.tiles import split_hashes
 from mc_ops.errors import CouldNotTell, NotAllowed, UnusableInput
+from mc_ops.service_client.http import HttpClient, bearer
 
 _TIMEOUT_S = 60.0
 _PAGE = 1000
@@ -48,34 +48,17 @@ class ArchiveRow:
     checkpoint: str
 
 
-class AuditClient:
+class AuditClient(HttpClient):
     """One service at one URL, with an auditor's credential."""
 
     def __init__(
         self, url: str, token: str, *, transport: httpx.BaseTransport | None = None
     ) -> None:
         """Make a client; nothing is sent yet."""
-        self.url = url.rstrip("/")
-        self._http = httpx.Client(
-            base_url=self.url,
-            headers={"Authorization": f"Bearer {token}"},
-            timeout=_TIMEOUT_S,
-            transport=transport,
-            trust_env=False,
+        place = url.rstrip("/")
+        super().__init__(
+            place, place, headers=bearer(token), timeout_s=_TIMEOUT_S, transport=transport
         )
-
-    def __enter__(self) -> Self:
-        """Use the client."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Close its connections."""
-        self._http.close()
 
     def head_note(self) -> str:
         """A checkpoint signed now."""

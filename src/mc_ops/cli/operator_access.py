@@ -11,9 +11,8 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
-import httpx
 import typer
 
 from mc_ops.cli import exit_codes
@@ -21,7 +20,9 @@ from mc_ops.cli.output import note
 from mc_ops.environments.local.keyring import tenant_token
 from mc_ops.environments.local.layout import Layout
 from mc_ops.errors import CouldNotTell, NotAllowed, UnusableInput
-from mc_ops.service_client import OperatorClient
+
+if TYPE_CHECKING:
+    from mc_ops.service_client import OperatorClient
 
 TOKEN_FILE = "MC_TOKEN_FILE"  # noqa: S105 - the name of a variable
 _OPERATOR = "OPERATOR"
@@ -46,9 +47,9 @@ def operator_client(url: str | None, whose: str = _OPERATOR) -> Iterator[Operato
     Raises:
         NotAllowed, CouldNotTell, UnusableInput: there is no usable token.
     """
-    with OperatorClient.open(
-        url or Layout.from_env().url, token=access_token(url, whose)
-    ) as client:
+    from mc_ops.service_client import OperatorClient  # late: others need the options alone
+
+    with OperatorClient(url or Layout.from_env().url, token=access_token(url, whose)) as client:
         yield client
 
 
@@ -79,6 +80,8 @@ def access_token(url: str | None, whose: str) -> str:
 
 def is_here(url: str) -> bool:
     """Whether a request to `url` stays on this machine, as the client that sends it reads it."""
+    import httpx
+
     try:
         parts = httpx.URL(url)
     except httpx.InvalidURL as error:

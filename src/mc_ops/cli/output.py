@@ -15,8 +15,23 @@ from rich.console import Console
 
 SCHEMA_VERSION = 1
 
-stdout = Console(soft_wrap=True, highlight=False)
-stderr = Console(stderr=True, soft_wrap=True, highlight=False)
+_CONTROLS = dict.fromkeys(
+    (*range(9), *range(11, 32), *range(127, 160), 0x2028, 0x2029, 0x202E), "\ufffd"
+)
+
+
+class _Plain(Console):
+    """A console to which no text can send commands: labels and messages come from elsewhere."""
+
+    def print(self, *objects: Any, **how: Any) -> None:
+        """As rich's; control characters but tab and newline are shown as a replacement."""
+        super().print(
+            *(one.translate(_CONTROLS) if isinstance(one, str) else one for one in objects), **how
+        )
+
+
+stdout = _Plain(soft_wrap=True, highlight=False)
+stderr = _Plain(stderr=True, soft_wrap=True, highlight=False)
 
 
 class Format(StrEnum):

@@ -1,5 +1,7 @@
 """The service as any of its users sees it: a thin typed client over public HTTP.
 
+And Prometheus, which saw it before: `PrometheusClient`.
+
 >>> from mc_ops.service_client import ServiceClient
 >>> with ServiceClient("http://127.0.0.1:8080", token="mc_...") as service:
 ...     service.send_message("What is the status of order O-2001?").text
@@ -18,12 +20,24 @@ from mc_ops.service_client.client import (
     TaskView,
 )
 from mc_ops.service_client.operator import OperatorClient
+from mc_ops.service_client.prometheus import (
+    BadQuery,
+    InstantSample,
+    PrometheusClient,
+    PrometheusUnreachable,
+    RangeSeries,
+)
 
 __all__ = [
+    "BadQuery",
     "Denied",
     "Governance",
     "Health",
+    "InstantSample",
     "OperatorClient",
+    "PrometheusClient",
+    "PrometheusUnreachable",
+    "RangeSeries",
     "Reply",
     "Sample",
     "ServiceClient",

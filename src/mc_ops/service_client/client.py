@@ -9,14 +9,14 @@ from __future__ import annotations
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
 from mc_contract.governance import GOVERNANCE_URI, POLICY_DENIED_CODE
 from mc_ops.errors import CouldNotTell, Finding, NotAllowed
+from mc_ops.service_client.http import HttpClient, bearer
 
 _TIMEOUT_S = 30.0
 
@@ -96,7 +96,7 @@ class Reply:
     task: TaskView | None
 
 
-class ServiceClient:
+class ServiceClient(HttpClient):
     """One service at one URL, on behalf of one tenant's credential (or of nobody)."""
 
     def __init__(
@@ -115,34 +115,9 @@ class ServiceClient:
             timeout_s: How long each call may take.
             transport: Another way to send, for tests.
         """
-        self.url = url.rstrip("/")
-        headers = {"A2A-Version": "1.0"}
-        if token:
-            headers["Authorization"] = f"Bearer {token}"
-        self._http = httpx.Client(
-            base_url=self.url,
-            headers=headers,
-            timeout=timeout_s,
-            transport=transport,
-            trust_env=False,
-        )
-
-    def __enter__(self) -> Self:
-        """Use the client."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Close its connections."""
-        self.close()
-
-    def close(self) -> None:
-        """Close its connections."""
-        self._http.close()
+        place = url.rstrip("/")
+        headers = {"A2A-Version": "1.0"} | bearer(token)
+        super().__init__(place, place, headers=headers, timeout_s=timeout_s, transport=transport)
 
     def health(self) -> Health:
         """Ask /health; an unavailable service that says so is an answer, not an error.
@@ -271,7 +246,7 @@ def _rpc_error(method: str, error: Any) -> Exception:
 def _json_object(response: httpx.Response) -> dict[str, Any]:
     try:
         body = response.json()
-    except ValueError:
+    except (ValueError, RecursionError):
         body = None
     if not isinstance(body, dict):
         raise CouldNotTell(f"{response.url} answered {response.status_code} without a JSON object")

@@ -6,14 +6,13 @@ retried: whoever halts autonomy must know whether it was done.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any, Self
+from typing import Any
 from urllib.parse import quote
 
 import httpx
 
 from mc_ops.errors import CouldNotTell, Finding, NotAllowed, OpsError, UnusableInput
+from mc_ops.service_client.http import HttpClient, bearer
 
 _TIMEOUT_S = 15.0
 _REFUSED: dict[int, type[OpsError]] = {
@@ -25,35 +24,17 @@ _REFUSED: dict[int, type[OpsError]] = {
 }
 
 
-class OperatorClient:
+class OperatorClient(HttpClient):
     """The operator's side of one service, by the token of an operator or auditor."""
 
     def __init__(
         self, url: str, *, token: str, transport: httpx.BaseTransport | None = None
     ) -> None:
         """Make a client; nothing is sent yet."""
-        self.url = url.rstrip("/")
-        self._http = httpx.Client(
-            base_url=self.url,
-            headers={"Authorization": f"Bearer {token}"},
-            timeout=_TIMEOUT_S,
-            transport=transport,
-            trust_env=False,
+        place = url.rstrip("/")
+        super().__init__(
+            place, place, headers=bearer(token), timeout_s=_TIMEOUT_S, transport=transport
         )
-
-    @classmethod
-    @contextmanager
-    def open(cls, url: str, *, token: str) -> Iterator[Self]:
-        """A client that is closed at the end."""
-        client = cls(url, token=token)
-        try:
-            yield client
-        finally:
-            client.close()
-
-    def close(self) -> None:
-        """Close its connections."""
-        self._http.close()
 
     def operations(self, **wanted: str | None) -> dict[str, Any]:
         """A page of operations: `operations`, and `next` (None at the end).
@@ -135,6 +116,25 @@ class OperatorClient:
     def tenant_task(self, tenant: str, task_id: str) -> dict[str, Any]:
         """A tenant's task, which needs an active grant; raises as `operations` does."""
         return self._call("GET", f"/tenants/{_segment(tenant)}/tasks/{_segment(task_id)}")
+
+    def override_canary(
+        self, canary: dict[str, Any], *, release: str, reason: str
+    ) -> dict[str, Any]:
+        """Record that a canary's HOLD is overridden.
+
+        Args:
+            canary: `run`, `kind`, `rehearsal`, `margin_ppm`, `regression_ppm`, `baseline`,
+                `candidate` and `digests`, as docs/operator.md tells.
+
+        Returns:
+            `event_id`, `index`, `fresh` (False: it was overridden before, and that is the place),
+            `principal`, and `reason` as it is recorded.
+
+        Raises:
+            UnusableInput, NotAllowed, CouldNotTell.
+        """
+        body = {**canary, "release": release, "reason": reason}
+        return self._call("POST", "/canary/override", json=body)
 
     def reveal(self, text: str, *, reason: str, tenant: str, purpose: str) -> dict[str, Any]:
         """A text with its pseudonyms opened: `text`, `opened`, `decision_id`.
