@@ -3,16 +3,17 @@
 PROMOTE is a claim that needs evidence, so the null hypothesis is that the candidate is worse:
 
 1. Early HOLD, at looks every hundredth of the planned pairs: as soon as an e-process shows, at
-   alpha 0.01, that the candidate exceeds the baseline's p95 times (1 + margin/2) too often, a
-   t-test over blocks confirms it at 0.01, and the estimate is at least the margin; or as soon as
-   the same two show that its errors exceed the baseline's by half of the allowed.
-2. PROMOTE only at the horizon (all planned pairs there), if a t-test over 15 time blocks rejects
-   "p95 ratio >= 1 + margin" at 0.05, and Newcombe's upper bound on the error difference is
-   below the allowed.
+   alpha 0.01, that the candidate exceeds the recent p95 more often than the baseline does, the
+   estimate is at least the margin, and a t-test at 0.01 rejects half of it; or as soon as an
+   e-process and a t-test show that its errors exceed the baseline's by half of the allowed.
+2. PROMOTE only at the horizon (all planned pairs there), if a t-test over many stretches of time
+   rejects "p95 ratio >= 1 + margin" at 0.05, the p95 of the whole window is not estimated beyond
+   the margin either, and Newcombe's upper bound on the error difference is below the allowed.
 3. All else is HOLD: regressed, errors, or inconclusive with the pairs that would have been needed.
 
+How the ratio is estimated is `judgement_estimate`'s, the looks are `judgement_watch`'s.
 The verdict is a pure function of the two sample files and the declared parameters (margin,
-planned pairs), so anyone who has those can redo it: `rejudge`. What is not checked here: that the
+planned pairs, instances), so anyone who has those can redo it: `rejudge`. What is not checked here: that the
 samples are true, and that both sides were measured side by side.
 """
 
@@ -24,12 +25,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mc_contract.judgement_estimate import Estimate, estimate, log_p95_ratio
 from mc_contract.judgement_plan import (
     ALPHA_PROMOTE,
     DECIDABLE,
     FULL_MARGIN,
     FULL_PAIRS,
-    LEAST_ANSWERS,
+    LEAST_SAMPLES,
     error_tolerance,
     is_failing,
     is_rehearsal,
@@ -43,8 +45,8 @@ from mc_contract.judgement_samples import (
     parse_samples,
     samples_of,
 )
-from mc_contract.judgement_statistics import newcombe, p95, runbook_p95, student_t_quantile
-from mc_contract.judgement_watch import EarlyHold, Fall, log_p95_ratio
+from mc_contract.judgement_statistics import newcombe, p95, runbook_p95
+from mc_contract.judgement_watch import EarlyHold, Fall
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -54,12 +56,16 @@ if TYPE_CHECKING:
 __all__ = [
     "FULL_MARGIN",
     "FULL_PAIRS",
+    "METHOD",
+    "MOST_INSTANCES",
     "EarlyHold",
     "Judgement",
+    "Look",
     "Samples",
     "SamplesUnusable",
     "error_tolerance",
     "format_samples",
+    "history",
     "is_failing",
     "is_rehearsal",
     "judge",
@@ -70,11 +76,12 @@ __all__ = [
     "samples_of",
 ]
 
-BLOCKS = 15
+MOST_INSTANCES = 100
 
 METHOD = (
-    "non-inferiority on p95: one-sided t-test over 15 time blocks at 0.05 and Newcombe's bound "
-    "on the error difference; early HOLD by paired e-processes at 0.01, confirmed over blocks"
+    "non-inferiority on p95, 2: one-sided t-test at 0.05 on the trimmed mean of smoothed log p95 "
+    "ratios over stretches of time and instances, and Newcombe's bound on the error difference; "
+    "early HOLD by paired e-processes at 0.01"
 )
 
 
@@ -97,7 +104,8 @@ class Judgement:
 
     Attributes:
         kind: promoted, regressed, inconclusive or errors.
-        regression: How much worse the candidate's p95 is (0.05 = 5 %), the mean over blocks.
+        regression: How much worse the candidate's p95 is (0.05 = 5 %), the trimmed mean over
+            stretches of time.
         interval: Its 90 % interval; PROMOTE needs the upper end below `margin`.
         error_bound: Newcombe's upper bound (95 %) on candidate minus baseline error share.
         looks: At how many points the samples were looked at until the verdict fell.
@@ -117,6 +125,7 @@ class Judgement:
     error_tolerance: float
     error_bound: float | None
     planned_pairs: int
+    instances: int
     paired: bool
     looks: int
     decided_at_pairs: int
@@ -145,6 +154,7 @@ class Judgement:
             "error_tolerance": self.error_tolerance,
             "error_bound": _rounded(self.error_bound),
             "planned_pairs": self.planned_pairs,
+            "instances": self.instances,
             "paired": self.paired,
             "looks": self.looks,
             "decided_at_pairs": self.decided_at_pairs,
@@ -154,27 +164,40 @@ class Judgement:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What the pairs up to one point said: the regression (0.05 = 5 %) and its 90 % interval.
+
+    The interval is that of one look, not of all together; None where too few pairs are there.
+    """
+
+    at_pairs: int
+    regression: float | None
+    low: float | None
+    high: float | None
+
+
 def rejudge(baseline: bytes, candidate: bytes, parameters: Mapping[str, object]) -> Judgement:
     """Redo a verdict from the bytes of the two sample files and its declared parameters.
 
     Args:
         baseline: `base.lat`.
         candidate: `cand.lat`.
-        parameters: `margin` and `planned_pairs` as declared before the run; others are ignored.
+        parameters: `margin`, `planned_pairs` and `instances` (1 when absent) as declared before
+            the run; others are ignored.
 
     Raises:
         SamplesUnusable: When a file or a parameter cannot be used.
     """
-    margin, planned = parameters.get("margin"), parameters.get("planned_pairs")
+    margin = parameters.get("margin")
     if isinstance(margin, bool) or not isinstance(margin, int | float):
         raise SamplesUnusable(f"parameter margin: expected a number, got {margin!r}")
-    if isinstance(planned, bool) or not isinstance(planned, int):
-        raise SamplesUnusable(f"parameter planned_pairs: expected a whole number, got {planned!r}")
     return judge(
         parse_samples(baseline),
         parse_samples(candidate),
         margin=float(margin),
-        planned_pairs=planned,
+        planned_pairs=_whole("planned_pairs", parameters.get("planned_pairs")),
+        instances=_whole("instances", parameters.get("instances", 1)),
     )
 
 
@@ -184,6 +207,7 @@ def judge(
     *,
     margin: float = FULL_MARGIN,
     planned_pairs: int | None = None,
+    instances: int = 1,
 ) -> Judgement:
     """Judge the candidate against the baseline; pure and deterministic.
 
@@ -192,16 +216,45 @@ def judge(
         candidate: Likewise.
         margin: How much worse the p95 may be (0.05 = 5 %), in (0, 1].
         planned_pairs: The horizon declared before the run; None: what is there is all.
+        instances: Instances a side, over which the requests went in turn; 1 when they are not
+            known, or not as many on both sides.
 
     Raises:
-        SamplesUnusable: When the margin or the planned pairs make no sense.
+        SamplesUnusable: When the margin, the planned pairs or the instances make no sense.
     """
+    return _case(baseline, candidate, margin, planned_pairs, instances).judgement()
+
+
+def history(
+    baseline: Samples,
+    candidate: Samples,
+    *,
+    margin: float = FULL_MARGIN,
+    planned_pairs: int | None = None,
+    instances: int = 1,
+) -> list[Look]:
+    """What each look made of the pairs so far, up to where the verdict fell; for pictures.
+
+    Empty for samples that are not paired. Arguments and errors as for `judge`.
+    """
+    return _case(baseline, candidate, margin, planned_pairs, instances).history()
+
+
+def _case(
+    baseline: Samples,
+    candidate: Samples,
+    margin: float,
+    planned_pairs: int | None,
+    instances: int,
+) -> _Case:
     if not (math.isfinite(margin) and 0 < margin <= 1):
         raise SamplesUnusable(f"margin must be above 0 and at most 1, got {margin}")
     n = min(baseline.n, candidate.n)
     planned = n if planned_pairs is None else planned_pairs
     if planned < 1:
         raise SamplesUnusable(f"planned pairs must be at least 1, got {planned}")
+    if not 1 <= instances <= MOST_INSTANCES:
+        raise SamplesUnusable(f"instances must be 1 to {MOST_INSTANCES}, got {instances}")
     present = max(baseline.n, candidate.n)
     if planned_pairs is not None and planned < present:
         raise SamplesUnusable(
@@ -213,25 +266,15 @@ def judge(
         candidate.latencies_s,
         margin=margin,
         planned=planned,
+        instances=instances,
         tolerance=error_tolerance(margin=margin, planned_pairs=planned),
-    ).judgement()
+    )
 
 
-@dataclass(frozen=True, slots=True)
-class _Estimate:
-    """Log p95 ratio: mean over blocks, its standard error, and the t quantile for its bounds."""
-
-    mean: float
-    se: float
-    t: float
-
-    @property
-    def low(self) -> float:
-        return self.mean - self.t * self.se
-
-    @property
-    def high(self) -> float:
-        return self.mean + self.t * self.se
+def _whole(name: str, value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise SamplesUnusable(f"parameter {name}: expected a whole number, got {value!r}")
+    return value
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,6 +285,7 @@ class _Case:
     cand: NDArray[np.float64]
     margin: float
     planned: int
+    instances: int
     tolerance: float
 
     @property
@@ -252,21 +296,30 @@ class _Case:
     def paired(self) -> bool:
         return self.base.size == self.cand.size
 
-    def _early_hold(self) -> Fall | None:
-        watch = EarlyHold(self.margin, self.planned)
-        return watch.advance(self.base, self.cand)
+    def _watch(self) -> EarlyHold:
+        return EarlyHold(self.margin, self.planned, self.instances)
+
+    def history(self) -> list[Look]:
+        if not self.paired:
+            return []
+        watch = self._watch()
+        fell = watch.advance(self.base, self.cand)
+        looks = [_look(at, known) for at, known in watch.estimates]
+        if fell is None:
+            looks = [look for look in looks if look.at_pairs < self.n]
+            looks.append(_look(self.n, self._estimate()))
+        return looks
 
     def judgement(self) -> Judgement:
-        estimate = self._estimate()
+        known = self._estimate()
         bound = self._error_bounds()
-        needed = self._pairs_needed(estimate)
-        fall = (self._early_hold() if self.paired else None) or self._at_the_end(
-            estimate, bound, needed
-        )
+        needed = self._pairs_needed(known)
+        early = self._watch().advance(self.base, self.cand) if self.paired else None
+        fall = early or self._at_the_end(known, bound, needed)
         base, cand = _side(self.base), _side(self.cand)
         regression: float | None = None
-        if estimate is not None:
-            regression = math.expm1(estimate.mean)
+        if known is not None:
+            regression = math.expm1(known.mean)
         elif base.p95_s is not None and cand.p95_s is not None:
             regression = cand.p95_s / base.p95_s - 1
         return Judgement(
@@ -276,11 +329,12 @@ class _Case:
             baseline=base,
             candidate=cand,
             regression=regression,
-            interval=(math.expm1(estimate.low), math.expm1(estimate.high)) if estimate else None,
+            interval=(math.expm1(known.low), math.expm1(known.high)) if known else None,
             margin=self.margin,
             error_tolerance=self.tolerance,
             error_bound=bound[1],
             planned_pairs=self.planned,
+            instances=self.instances,
             paired=self.paired,
             looks=fall.looks,
             decided_at_pairs=fall.at_pairs,
@@ -291,7 +345,7 @@ class _Case:
 
     def _at_the_end(
         self,
-        estimate: _Estimate | None,
+        known: Estimate | None,
         error_bounds: tuple[float, float],
         needed: int | None,
     ) -> Fall:
@@ -314,14 +368,14 @@ class _Case:
                 f"the baseline failed {failed} of {self.base.size} requests; nothing can be "
                 "compared with that",
             )
-        if estimate is None:
-            least = BLOCKS * LEAST_ANSWERS
+        if known is None:
             return fall(
                 "inconclusive",
-                f"too few answers to judge: p95 over {BLOCKS} blocks takes at least {least} a side",
+                f"too few answers to judge: it takes at least {LEAST_SAMPLES} a side, "
+                "all along the run",
             )
-        worse = f"p95 {math.expm1(estimate.mean):+.1%} ({_percent_range(estimate)})"
-        if estimate.low > 0 and math.expm1(estimate.mean) >= self.margin:
+        worse = f"p95 {math.expm1(known.mean):+.1%} ({_percent_range(known)})"
+        if known.low > 0 and math.expm1(known.mean) >= self.margin:
             return fall("regressed", f"{worse}; allowed is {self.margin:.0%}")
         wanted = f"about {needed} pairs would decide it" if needed else "more pairs are needed"
         if self.n < self.planned:
@@ -335,33 +389,48 @@ class _Case:
                 f"the error difference may be as high as {error_bounds[1]:.2%}, "
                 f"allowed is {self.tolerance:.2%}; more pairs are needed",
             )
-        if math.expm1(estimate.high) < self.margin:
-            return fall("promoted", f"{worse}: less than {self.margin:.0%} worse is shown")
-        return fall(
-            "inconclusive", f"{worse}: less than {self.margin:.0%} worse is not shown; {wanted}"
-        )
+        if math.expm1(known.high) >= self.margin:
+            return fall(
+                "inconclusive", f"{worse}: less than {self.margin:.0%} worse is not shown; {wanted}"
+            )
+        whole = math.expm1(log_p95_ratio(self.base, self.cand))
+        if whole >= self.margin:
+            # A candidate that is slow now and then, or its neighbour was: no test tells which.
+            return fall(
+                "inconclusive",
+                f"{worse} in most stretches, but {whole:+.1%} over the whole window: it was slow "
+                "now and then; compare more instances a side",
+            )
+        return fall("promoted", f"{worse}: less than {self.margin:.0%} worse is shown")
 
-    def _estimate(self) -> _Estimate | None:
-        """The block estimate; sides of unequal length are cut into blocks by time each."""
-        base, cand = (np.array_split(side, BLOCKS) for side in (self.base, self.cand))
-        ratios = np.array([log_p95_ratio(b, c) for b, c in zip(base, cand, strict=True)])
-        if np.isnan(ratios).any():
+    def _estimate(self) -> Estimate | None:
+        """The estimate over all samples, if there are enough of them."""
+        if self.n < LEAST_SAMPLES:
             return None
-        se = float(ratios.std(ddof=1)) / math.sqrt(BLOCKS)
-        return _Estimate(
-            float(ratios.mean()), se, student_t_quantile(1 - ALPHA_PROMOTE, BLOCKS - 1)
+        if self.paired:
+            return estimate(self.base, self.cand, instances=self.instances)
+        # Which instance had which is not known, and a p95 of fewer answers is biased downwards:
+        # of the longer side as many are compared, spread evenly over the time.
+        base, cand = (
+            side[np.arange(self.n) * side.size // self.n] for side in (self.base, self.cand)
         )
+        return estimate(base, cand)
 
     def _error_bounds(self) -> tuple[float, float]:
         base_bad, cand_bad = int(np.isnan(self.base).sum()), int(np.isnan(self.cand).sum())
         return newcombe(base_bad, self.base.size, cand_bad, self.cand.size, alpha=ALPHA_PROMOTE)
 
-    def _pairs_needed(self, estimate: _Estimate | None) -> int | None:
-        least = BLOCKS * LEAST_ANSWERS
-        if estimate is None:
-            return None if self.n >= least else least
-        noise = DECIDABLE * estimate.se / math.log1p(self.margin)
-        return max(least, math.ceil(self.n * noise**2))
+    def _pairs_needed(self, known: Estimate | None) -> int | None:
+        if known is None:
+            return None if self.n >= LEAST_SAMPLES else LEAST_SAMPLES
+        noise = DECIDABLE * known.se / math.log1p(self.margin)
+        return max(LEAST_SAMPLES, math.ceil(self.n * noise**2))
+
+
+def _look(at_pairs: int, known: Estimate | None) -> Look:
+    if known is None:
+        return Look(at_pairs, None, None, None)
+    return Look(at_pairs, *(math.expm1(end) for end in (known.mean, known.low, known.high)))
 
 
 def _side(series: NDArray[np.float64]) -> Side:
@@ -388,8 +457,8 @@ def _runbook_rule(base: NDArray[np.float64], cand: NDArray[np.float64]) -> dict[
     }
 
 
-def _percent_range(estimate: _Estimate) -> str:
-    return f"90 % interval {math.expm1(estimate.low):+.1%} to {math.expm1(estimate.high):+.1%}"
+def _percent_range(known: Estimate) -> str:
+    return f"90 % interval {math.expm1(known.low):+.1%} to {math.expm1(known.high):+.1%}"
 
 
 def _rounded(value: float | None, factor: float = 1.0) -> float | None:

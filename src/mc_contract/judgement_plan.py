@@ -22,6 +22,8 @@ DECIDABLE = 3.97
 # A baseline that fails more often than this (and more than a few requests) is no measure.
 BASELINE_FAILING_SHARE, _BASELINE_FAILING_REQUESTS = 0.05, 20
 LEAST_ANSWERS = 20  # below that a p95 is the maximum
+LEAST_SAMPLES = 300  # a side, to be judged at all
+LEAST_CELL_PAIRS = 50  # of one stretch and one instance
 
 _LOOKS = 100
 # The standard error of the log p95 ratio that a run is planned with: canary-method.md measured
@@ -75,6 +77,11 @@ def error_tolerance(*, margin: float, planned_pairs: int) -> float:
 def look_every(planned_pairs: int) -> int:
     """Pairs between two looks."""
     return max(10, -(-planned_pairs // _LOOKS))
+
+
+def looks_a_stretch(planned_pairs: int, instances: int) -> int:
+    """Looks that make one stretch: its cells, one for each instance, have 50 pairs at least."""
+    return -(-LEAST_CELL_PAIRS * instances // look_every(planned_pairs))
 
 
 def is_failing(errors: int, requests: int) -> bool:
