@@ -1,0 +1,262 @@
+"""`mcctl canary retrospective|judge-metrics`, and the metrics of `canary run` and its `--dry-run`.
+
+stdout is the result. Exit 0 when the metrics pass, 1 when they do not, 2 unusable input, 3 could
+not tell (Prometheus down), 4 Prometheus wants other credentials.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.markup import escape
+
+from mc_ops.canary.plan import Plan
+from mc_ops.cli import exit_codes
+from mc_ops.cli.output import Format, OutputOption, emit_json, note, stdout, warn
+from mc_ops.environments.local.layout import Layout
+from mc_ops.errors import UnusableInput
+
+if TYPE_CHECKING:
+    from mc_contract.metric_judgement import MetricJudgement
+    from mc_ops.canary.metrics_run import RunMetrics
+    from mc_ops.service_client import PrometheusClient
+
+
+MetricsOption = Annotated[
+    Path | None,
+    typer.Option(help="Metrics to judge beside latency and errors (TOML); needs --prometheus."),
+]
+PrometheusOption = Annotated[str | None, typer.Option(help="URL of the Prometheus to ask.")]
+BaselineSelector = Annotated[
+    str | None,
+    typer.Option(help="Label matchers of the baseline for $side; default: instance by its URLs."),
+]
+CandidateSelector = Annotated[
+    str | None, typer.Option(help="Label matchers of the candidate for $side; default likewise.")
+]
+
+_ICONS = {
+    "pass": ("✔", "green"),
+    "fail": ("✘", "red"),
+    "nodata": ("○", "yellow"),
+    "inconclusive": ("?", "yellow"),
+    "marginal": ("▲", "yellow"),
+}
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verbs to the group `canary`."""
+    app.command()(retrospective)
+    app.command(name="judge-metrics")(judge_metrics)
+
+
+def retrospective(
+    prometheus: Annotated[str, typer.Option(help="URL of the Prometheus to ask.")],
+    config: Annotated[Path, typer.Option(help="Metrics to judge (TOML).")],
+    baseline_selector: Annotated[str, typer.Option(help='For $side, such as colour="blue".')],
+    candidate_selector: Annotated[str, typer.Option(help="Likewise for the candidate.")],
+    start: Annotated[str, typer.Option(help="ISO 8601 with its zone, now, or -90m.")],
+    end: Annotated[str, typer.Option(help="Likewise.")] = "now",
+    baseline_start: Annotated[
+        str | None,
+        typer.Option(help="Where the baseline's range begins, if not at --start: -7d, for one."),
+    ] = None,
+    step: Annotated[
+        str | None, typer.Option(help="Seconds between points, such as 15s; default: the file's.")
+    ] = None,
+    out_dir: Annotated[
+        Path | None, typer.Option(help="Folder for the files; default under MC_HOME.")
+    ] = None,
+    output: OutputOption = Format.table,
+) -> None:
+    """Judge the metrics of two past ranges; sends nothing, and is no canary verdict."""
+    from dataclasses import replace
+
+    from mc_ops.canary import metrics
+    from mc_ops.canary import metrics_retrospective as past
+
+    now = datetime.now(UTC)
+    rules = metrics.read_config(config)
+    if step is not None:
+        rules = replace(rules, step_s=_step_s(step))
+    times = [
+        past.parse_time(name, text, now=now) for name, text in (("--start", start), ("--end", end))
+    ]
+    other = (
+        None
+        if baseline_start is None
+        else past.parse_time("--baseline-start", baseline_start, now=now)
+    )
+    folder = out_dir or Layout.from_env().home / "runs" / f"retrospective-{now:%Y%m%dT%H%M%S%fZ}"
+    with _client(prometheus) as client:
+        found = past.judge_past(
+            client,
+            rules,
+            metrics.make_selectors(baseline_selector, candidate_selector),
+            past.spans_of(times[0], times[1], other, now=now),
+            out_dir=folder,
+        )
+    if output is Format.json:
+        emit_json(found.verdict | {"metrics": found.judgement.as_dict(), "out_dir": str(folder)})
+    else:
+        show_judgement(found.judgement)
+        stdout.print(f"  {past.WHAT}", markup=False)
+        stdout.print(f"  files       {folder}", markup=False)
+    raise typer.Exit(exit_codes.OK if found.judgement.passed else exit_codes.FINDING)
+
+
+def judge_metrics(
+    file: Annotated[Path, typer.Argument(help="metrics.json of a run or a retrospective.")],
+    output: OutputOption = Format.table,
+) -> None:
+    """Judge a metrics.json again, from its series and rules alone."""
+    from mc_ops.canary.metrics import judge_metrics_file
+
+    judgement = judge_metrics_file(file)
+    if output is Format.json:
+        emit_json(judgement.as_dict())
+    else:
+        show_judgement(judgement)
+    raise typer.Exit(exit_codes.OK if judgement.passed else exit_codes.FINDING)
+
+
+def run_metrics(
+    file: Path | None,
+    prometheus: str | None,
+    planned: Plan,
+    *,
+    baseline_selector: str | None,
+    candidate_selector: str | None,
+) -> RunMetrics | None:
+    """What a run's metrics are judged by; None when none were asked for.
+
+    Raises:
+        UnusableInput: An option without the others, or a file or selector that cannot be used.
+    """
+    if file is None:
+        given = (prometheus, baseline_selector, candidate_selector)
+        if any(option is not None for option in given):
+            raise UnusableInput("--prometheus and the selectors are for --metrics FILE")
+        return None
+    if prometheus is None:
+        raise UnusableInput("--metrics needs --prometheus", hint="the URL of the Prometheus to ask")
+    from mc_ops.canary import metrics
+    from mc_ops.canary.metrics_run import RunMetrics
+
+    selectors = metrics.make_selectors(
+        _selector(baseline_selector, planned.baseline),
+        _selector(candidate_selector, planned.candidate),
+    )
+    if selectors.baseline == selectors.candidate:
+        raise UnusableInput("baseline and candidate have the same selector")
+    return RunMetrics(
+        metrics.read_config(file),
+        selectors,
+        _client(prometheus),
+        told=lambda text: warn(escape(text)),
+    )
+
+
+def dry_run(planned: Plan, minutes: float, found: RunMetrics | None, output: Format) -> None:
+    """Print all that a run would do, and what Prometheus has of each metric now; sends nothing.
+
+    Raises:
+        OpsError: As the run itself would, before its first request.
+    """
+    rows = [] if found is None else found.check(minutes)
+    plan: dict[str, Any] = {
+        "dry_run": True,
+        **planned.parameters(),
+        "minutes": minutes,
+        "urls": {"baseline": list(planned.baseline), "candidate": list(planned.candidate)},
+        "metrics": None
+        if found is None
+        else {
+            "prometheus": found.client.url,
+            "selectors": found.selectors.as_dict(),
+            "config": found.config.as_dict(),
+            "queries": rows,
+        },
+    }
+    if output is Format.json:
+        emit_json(plan)
+        return
+    for line in _plan_lines(planned, minutes):
+        stdout.print(line, markup=False)
+    if found is None:
+        stdout.print("metrics     none are judged (--metrics)", markup=False)
+        return
+    stdout.print(f"metrics     {found.client.url} answers", markup=False)
+    for metric, row in zip(found.config.metrics, rows, strict=True):
+        kind = "critical" if metric.critical else f"weight {metric.weight:g}"
+        stdout.print(
+            f"  {metric.name} ({kind}, group {metric.group}, {_allowed(metric)}, "
+            f"missing: {metric.missing})",
+            markup=False,
+        )
+        for side, query in row["queries"].items():
+            stdout.print(
+                f"    {side:<9} {row['points'][side]} points in the last {minutes:g} minutes: "
+                f"{query}",
+                markup=False,
+            )
+    note("nothing was sent to either side")
+
+
+def show_judgement(judgement: MetricJudgement) -> None:
+    """Print what the metrics showed, each with its reason."""
+    icon, colour = _ICONS[judgement.outcome]
+    stdout.print(
+        f"[{colour}]{icon} metrics {judgement.outcome}[/{colour}]: {escape(judgement.reason)}"
+    )
+    width = max(len(result.metric.name) for result in judgement.results)
+    for result in judgement.results:
+        icon, colour = _ICONS[result.outcome]
+        critical = " critical" if result.metric.critical else ""
+        stdout.print(
+            f"  [{colour}]{icon} {result.outcome:<12}[/{colour}] {result.metric.name:<{width}}"
+            f"{critical}  {escape(result.reason)}"
+        )
+
+
+def _plan_lines(planned: Plan, minutes: float) -> list[str]:
+    kind = "rehearsal, not the full verdict" if planned.rehearsal else "full verdict"
+    return [
+        f"pairs       {planned.pairs} at {planned.rate:g}/s at most, {minutes:g} minutes",
+        f"margin      {planned.margin} ({kind})",
+        f"baseline    {', '.join(planned.baseline)}",
+        f"candidate   {', '.join(planned.candidate)}",
+    ]
+
+
+def _allowed(metric: Any) -> str:
+    size = f"{metric.allowed_change:.2%}" if metric.relative else f"{metric.allowed_change:g}"
+    bad = {"increase": "increase", "decrease": "decrease", "either": "change"}[metric.direction]
+    return f"allowed {bad} {size}"
+
+
+def _selector(given: str | None, urls: Sequence[str]) -> str:
+    from mc_ops.canary.metrics import selector_of
+
+    return selector_of(urls) if given is None else given
+
+
+def _client(url: str) -> PrometheusClient:
+    from mc_ops.cli.slo_access import prometheus_token
+    from mc_ops.service_client import PrometheusClient
+
+    return PrometheusClient(url, token=prometheus_token())
+
+
+def _step_s(text: str) -> float:
+    try:
+        step_s = float(text.removesuffix("s"))
+    except ValueError:
+        step_s = 0.0
+    if not 0.1 <= step_s <= 3600:
+        raise UnusableInput(f'--step: expected 0.1 to 3600 seconds, got "{text}"', hint="15s")
+    return step_s
