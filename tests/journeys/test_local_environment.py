@@ -113,6 +113,56 @@ def test_up_cut_over_and_down(platform: LocalEnvironment) -> None:
     assert [i.name for i in platform.instances(Colour.blue)] == ["blue-1", "blue-2"]
 
 
+def test_a_fresh_baseline_is_what_serves_and_serves_nobody(
+    platform: LocalEnvironment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beside a candidate: as many, as fresh, with the code and settings of those that serve."""
+    monkeypatch.setenv("MC_REGION", "then")
+    platform.up(UpRequest(faults={Colour.blue: Faults(slow_factor=2)}))
+    monkeypatch.setenv("MC_REGION", "now")
+    said: list[str] = []
+    platform.scale(Colour.green, 2, said.append, restart=True, baseline=True)
+    assert [line.split()[1] for line in said if line.startswith("starting")] == [
+        "green-1", "baseline-1", "green-2", "baseline-2",
+    ]  # fmt: skip
+    fresh = platform.wait_baseline_ready(30)
+    platform.wait_ready(Colour.green, 30)
+    assert [instance.name for instance in fresh] == ["baseline-1", "baseline-2"]
+    for instance in fresh:
+        with ServiceClient(instance.url) as service:
+            health = service.health()
+        assert (health.colour, health.region, health.faults) == ("blue", "then", {"slow_factor": 2})
+    route = json.loads((platform.layout.home / "edge.json").read_text())
+    assert not any(instance.url in json.dumps(route) for instance in fresh)
+    started = [
+        psutil.Process(process.pid or 0).environ()["PYTHONPATH"]
+        for process in platform.status().processes
+        if process.name in ("blue-1", "green-1", "baseline-1", "baseline-2")
+    ]
+    assert len(started) == 4
+    assert len(set(started)) == 1
+
+    before = {p.name: p.pid for p in platform.status().processes}
+    platform.scale(Colour.green, 1, restart=True, baseline=True)
+    after = {p.name: p.pid for p in platform.status().processes}
+    assert "baseline-2" not in after
+    assert after["baseline-1"] != before["baseline-1"]
+    assert after["blue-1"] == before["blue-1"]
+
+    psutil.Process(after["baseline-1"] or 0).kill()
+    with pytest.raises(CouldNotTell, match="baseline-1 died"):
+        platform.wait_baseline_ready(30)
+    platform.up(UpRequest(faults={Colour.blue: Faults(slow_factor=2)}))
+    assert not any(name.startswith("baseline") for name in states(platform))
+    assert not platform.stop_baseline()
+    platform.scale(Colour.green, 1, restart=True, baseline=True)
+    assert platform.stop_baseline()
+    assert platform.baseline() == ()
+    for refused in ({"restart": False}, {"restart": True, "replicas": 0}):
+        with pytest.raises(UnusableInput, match="as fresh"):
+            platform.scale(Colour.green, **{"replicas": 1, "baseline": True, **refused})
+
+
 def test_what_runs_and_does_not_answer_is_not_ready(
     platform: LocalEnvironment, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,7 +1,9 @@
 """The open-loop driver: pairs of the same question to both sides, on a schedule that never waits.
 
 A pair's two requests go out half an interval apart, in random order, so that both sides see the
-same load and the same bad moments. Latency counts from the *intended* start: a stalled server
+same load and the same bad moments. Where a side has several instances the pairs go round them (pair
+`i` to instance `i % count`, so that the sample files tell which), and each instance is asked every
+question equally often. Latency counts from the *intended* start: a stalled server
 cannot hide by making the driver wait (coordinated omission). The driver's own lateness is kept,
 so that a run it spoiled can be voided. Judging is the watch's and the caller's.
 """
@@ -96,6 +98,7 @@ class PairDriver:
         self._questions = exchange.Questions()
         self._timeout = aiohttp.ClientTimeout(total=load.timeout_s)
         self._sides = (tuple(load.baseline), tuple(load.candidate))
+        self._round = math.lcm(*(len(side) for side in self._sides))
         self._latency = np.full((2, load.pairs), np.nan)
         self._finished = np.zeros((2, load.pairs), dtype=bool)
         self._failures: tuple[Counter[str], Counter[str]] = (Counter(), Counter())
@@ -214,7 +217,10 @@ class PairDriver:
         urls = self._sides[side]
         try:
             async with self._session.post(
-                urls[at % len(urls)], data=self._questions.body(at), timeout=self._timeout
+                urls[at % len(urls)],
+                data=self._questions.body(self._question(at)),
+                timeout=self._timeout,
+                allow_redirects=False,  # another's answer is no sample of this instance
             ) as answer:
                 body = await answer.read()
                 latency = asyncio.get_running_loop().time() - due
@@ -224,6 +230,14 @@ class PairDriver:
         except (aiohttp.ClientError, OSError) as error:
             failure = f"connection {type(error).__name__}"
         return (math.nan, failure) if failure else (latency, "")
+
+    def _question(self, at: int) -> int:
+        """The question of a pair: another one whenever the same two instances meet again.
+
+        The pair's own number would not do: with two instances, one would only ever be asked the
+        even questions, and a question that is slow would look like an instance that is.
+        """
+        return at // self._round + at % self._round
 
     def _count_done(self) -> None:
         while self._done < self._load.pairs and self._finished[:, self._done].all():

@@ -7,6 +7,7 @@ timing are the driver's.
 from __future__ import annotations
 
 import json
+import re
 import uuid
 from typing import Any
 
@@ -14,6 +15,8 @@ from mc_contract.governance import GOVERNANCE_URI
 
 COMPLETED = "TASK_STATE_COMPLETED"
 _ENDED = {COMPLETED, "TASK_STATE_FAILED", "TASK_STATE_CANCELED", "TASK_STATE_REJECTED"}
+# What a state may look like to be told on: it is the candidate's word, and goes to a terminal
+_STATE = re.compile(r"TASK_STATE_[A-Z_]{1,40}")
 _ORDERS = tuple(f"O-{number}" for number in range(2001, 2011))
 _MARK = "00000000-0000-0000-0000-000000000000"
 
@@ -81,6 +84,12 @@ def state_of(task: dict[str, Any]) -> str:
     return str(task["status"].get("state", ""))
 
 
+def state_shown(task: dict[str, Any]) -> str:
+    """The state to tell people; what is none is only called so."""
+    state = state_of(task)
+    return state if _STATE.fullmatch(state) else "without a known state"
+
+
 def has_ended(task: dict[str, Any]) -> bool:
     """Whether the task will not change any more."""
     return state_of(task) in _ENDED
@@ -103,7 +112,7 @@ def failure_of(status: int, body: bytes) -> str:
     task = task_of(body)
     if task is None:
         return f"json-rpc {_error_code(body)}"
-    return "" if state_of(task) == COMPLETED else f"task {state_of(task) or 'without a state'}"
+    return "" if state_of(task) == COMPLETED else f"task {state_shown(task)}"
 
 
 def _error_code(body: bytes) -> str:

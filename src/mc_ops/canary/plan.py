@@ -12,12 +12,14 @@ from urllib.parse import urlsplit
 from mc_contract.judgement import (
     FULL_MARGIN,
     FULL_PAIRS,
+    MOST_INSTANCES,
     SamplesUnusable,
     error_tolerance,
     is_rehearsal,
     rehearsal_margin,
 )
 from mc_ops.errors import NotAllowed, UnusableInput
+from mc_ops.urls import plain_url
 
 DEFAULT_RATE = 50.0  # pairs a second: ten minutes make 30,000
 TENANT = "CANARY"
@@ -45,15 +47,21 @@ class Plan:
         return is_rehearsal(margin=self.margin, planned_pairs=self.pairs)
 
     @property
+    def instances(self) -> int:
+        """Instances a side, by which samples are told apart; 1 when the sides have not as many."""
+        return len(self.baseline) if len(self.baseline) == len(self.candidate) else 1
+
+    @property
     def lateness_limit_s(self) -> float:
         """The p99 of the driver's lateness above which the run is void."""
         return REHEARSAL_LATENESS_LIMIT_S if self.rehearsal else LATENESS_LIMIT_S
 
     def parameters(self) -> dict[str, object]:
-        """As `verdict.json` has them; `margin` and `planned_pairs` are what `rejudge` takes."""
+        """As `verdict.json` has them: what `rejudge` takes, and more."""
         return {
             "margin": self.margin,
             "planned_pairs": self.pairs,
+            "instances": self.instances,
             "rehearsal": self.rehearsal,
             "error_tolerance": error_tolerance(margin=self.margin, planned_pairs=self.pairs),
             "rate_pairs_per_s": self.rate,
@@ -175,6 +183,11 @@ def _margin_for(pairs: int) -> float:
 def _urls(side: str, urls: Sequence[str]) -> tuple[str, ...]:
     if not urls:
         raise UnusableInput(f"no URL for the {side}", hint=f"--{side} http://host:port")
+    if len(urls) > MOST_INSTANCES:
+        raise UnusableInput(
+            f"{len(urls)} URLs for the {side}, at most {MOST_INSTANCES} can be told apart",
+            hint="take some of the instances, chosen at random",
+        )
     return tuple(_url(side, url) for url in urls)
 
 
@@ -186,19 +199,7 @@ def _place(url: str) -> str:
 
 
 def _url(side: str, url: str) -> str:
-    try:
-        parts = urlsplit(url)
-        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        usable = False
-    if not usable:
-        raise UnusableInput(
-            f'{side} is not an http(s) URL: "{url}"', hint="for example http://127.0.0.1:8080"
-        )
-    if parts.username is not None or parts.password is not None or parts.query or parts.fragment:
-        # Such URLs land in verdict.json and in Slack, where no secret belongs.
-        raise UnusableInput(
-            f"the {side} URL must have no user, password, query or fragment",
-            hint=f"the token comes from {TOKEN_ENV}",
-        )
-    return url if parts.path else f"{url}/"
+    url = plain_url(
+        side, url, example="http://127.0.0.1:8080", instead=f"the token comes from {TOKEN_ENV}"
+    )
+    return url if urlsplit(url).path else f"{url}/"

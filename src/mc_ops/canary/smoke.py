@@ -56,7 +56,9 @@ async def check(session: aiohttp.ClientSession, url: str) -> Smoke:
 
 
 async def _card(session: aiohttp.ClientSession, url: str) -> str:
-    async with session.get(urljoin(url, "/.well-known/agent-card.json")) as answer:
+    async with session.get(
+        urljoin(url, "/.well-known/agent-card.json"), allow_redirects=False
+    ) as answer:
         if answer.status != 200:
             return f"agent card: HTTP {answer.status}"
         try:
@@ -91,8 +93,9 @@ async def _operation(session: aiohttp.ClientSession, url: str) -> Smoke:
     if outcome != OUTCOME:
         return Smoke(
             url,
-            f"operation {OPERATION} ended {exchange.state_of(task) or 'without a state'}, outcome "
-            f'"{outcome}"; expected outcome "{OUTCOME}"',
+            f"operation {OPERATION} ended {exchange.state_shown(task)}, outcome "
+            # Its own word, which a terminal must not obey
+            f'{json.dumps(outcome[:80])}; expected outcome "{OUTCOME}"',
         )
     return Smoke(url)
 
@@ -100,5 +103,5 @@ async def _operation(session: aiohttp.ClientSession, url: str) -> Smoke:
 async def _post(
     session: aiohttp.ClientSession, url: str, call: dict[str, object]
 ) -> tuple[int, bytes]:
-    async with session.post(url, data=json.dumps(call).encode()) as answer:
+    async with session.post(url, data=json.dumps(call).encode(), allow_redirects=False) as answer:
         return answer.status, await answer.read()

@@ -26,6 +26,9 @@ from mc_ops.errors import CouldNotTell, Declined, UnusableInput
 SERVICE = "agent-workbench"
 
 EnvOption = Annotated[str, typer.Option("--env", help="Where the platform runs: local.")]
+BaselineOption = Annotated[
+    bool, typer.Option("--baseline", help="The fresh baseline instead of a colour.")
+]
 ColourOption = Annotated[Colour | None, typer.Option(help="The colour; default: the active one.")]
 
 
@@ -157,26 +160,54 @@ def scale(
         str | None,
         typer.Option(help="Break those that start: slow=2, errors=0.05, none; default: as before."),
     ] = None,
+    baseline: Annotated[
+        bool,
+        typer.Option(
+            "--baseline",
+            help="With --restart: also as many fresh replicas of what serves, to compare with; "
+            "with --replicas 0 and no --colour: stop those.",
+        ),
+    ] = False,
     env: EnvOption = "local",
 ) -> None:
     """Change the number of replicas; those that go finish their requests first."""
     if service != SERVICE:
         raise UnusableInput(f'"{service}" cannot be scaled', hint=f"known: {SERVICE}")
     environment = open_environment(env)
+    if baseline and colour is None:
+        _stop_baseline(environment, replicas)
+        return
     target = _colour(environment, colour)
     with _ended_like_interrupted():
         faults = None if fault is None else read_fault(fault)
-        environment.scale(target, replicas, _tell, restart=restart, faults=faults)
+        environment.scale(
+            target, replicas, _tell, restart=restart, faults=faults, baseline=baseline
+        )
     if replicas == 0:
         ok(f"{target} has no replicas")
     else:
         count, them = ("1 replica", "it") if replicas == 1 else (f"{replicas} replicas", "them")
         ok(f"{target} has {count}; `mcctl wait ready --colour {target}` waits for {them}")
+    if baseline:
+        ok("a fresh baseline beside them; `mcctl wait ready --baseline` waits for it")
+
+
+def _stop_baseline(environment: LocalEnvironment, replicas: int) -> None:
+    if replicas:
+        raise UnusableInput(
+            "a fresh baseline is started beside a candidate",
+            hint="name the candidate with --colour, and add --restart",
+        )
+    if environment.stop_baseline(_tell):
+        ok("the fresh baseline is stopped")
+    else:
+        note("there was no fresh baseline")
 
 
 def wait(
     what: Annotated[str, typer.Argument(help="What to wait for: ready.")],
     colour: ColourOption = None,
+    baseline: BaselineOption = False,
     timeout: Annotated[float, typer.Option(min=0, help="Seconds to wait at most.")] = 60.0,
     env: EnvOption = "local",
 ) -> None:
@@ -184,20 +215,30 @@ def wait(
     if what != "ready":
         raise UnusableInput(f'cannot wait for "{what}"', hint="known: ready")
     environment = open_environment(env)
-    target = _colour(environment, colour)
-    instances = environment.wait_ready(target, timeout)
-    ok(f"{target} is ready: {', '.join(instance.name for instance in instances)}")
+    _require_one(colour, baseline=baseline)
+    if baseline:
+        target, found = "the fresh baseline", environment.wait_baseline_ready(timeout)
+    else:
+        target = _colour(environment, colour)
+        found = environment.wait_ready(target, timeout)
+    ok(f"{target} is ready: {', '.join(instance.name for instance in found)}")
 
 
 def instances(
     colour: ColourOption = None,
+    baseline: BaselineOption = False,
     env: EnvOption = "local",
 ) -> None:
     """Print the URL of each living replica of a colour, one a line."""
     environment = open_environment(env)
-    found = environment.instances(_colour(environment, colour))
+    _require_one(colour, baseline=baseline)
+    if baseline:
+        found = environment.baseline()
+    else:
+        found = environment.instances(_colour(environment, colour))
     if not found:
-        raise CouldNotTell(f"no replica of {colour or 'the active colour'} runs")
+        whose = "the fresh baseline" if baseline else colour or "the active colour"
+        raise CouldNotTell(f"no replica of {whose} runs")
     for instance in found:
         stdout.print(instance.url, markup=False)
 
@@ -218,6 +259,11 @@ def cutover(
         note(f"  → the way back: mcctl cutover --to {to.other}")
     else:
         ok(f"{to} serves already; nothing was changed")
+
+
+def _require_one(colour: Colour | None, *, baseline: bool) -> None:
+    if baseline and colour is not None:
+        raise UnusableInput("--baseline and --colour name different replicas", hint="give one")
 
 
 def _colour(environment: LocalEnvironment, colour: Colour | None) -> Colour:

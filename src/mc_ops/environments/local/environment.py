@@ -34,7 +34,7 @@ from mc_ops.environments.interface import (
     State,
     Switch,
 )
-from mc_ops.environments.local import edge_control, keyring, policy_set, postgres
+from mc_ops.environments.local import edge_control, keyring, policy_set, postgres, releases
 from mc_ops.environments.local.faults import Faults, shown
 from mc_ops.environments.local.layout import (
     FOUNDATIONS,
@@ -42,7 +42,9 @@ from mc_ops.environments.local.layout import (
     MAX_REPLICAS,
     Layout,
     Memory,
+    baseline_name,
     colour_of,
+    is_replica,
     recall,
     remember,
     replica_name,
@@ -68,9 +70,11 @@ _STOP_GRACE_S = 10.0
 _LOCK_TIMEOUT_S = 120.0
 _DRAIN_TIMEOUT_S = 30.0
 _HEALTH_TIMEOUT_S = 3.0
+_CLAIM_WITHIN_S = 5.0  # a free claim to the SIEM is taken within a second or so
 _PATIENCE_S = 10.0  # for what runs already, and may have been started a moment ago
 _POLL_S = 0.1
 _NO_ANSWER = "does not answer"
+_HOW_BASELINE = "mcctl scale agent-workbench --colour CANDIDATE --replicas N --restart --baseline"
 _SSL_REQUEST = struct.pack("!ii", 8, 80877103)  # PostgreSQL answers it with one byte
 
 Say = Callable[[str], None]
@@ -164,6 +168,10 @@ class LocalEnvironment:
                 )
             ]
             self._stop_outdated(wanted, say)
+            self._table.stop(
+                [name for name in self._baseline_names() if not self._table.alive(name)],
+                _STOP_GRACE_S,
+            )
             with self._undone_on_failure(say) as begun:
                 self._start_foundations(specs, wanted, begun, say)
                 self._start(wanted, begun, say)
@@ -171,6 +179,7 @@ class LocalEnvironment:
                 self._put_behind_edge(specs, serving, begun, say)
             counted = {c: len(found) for c in Colour if (found := self._recorded(c))}
             self._remember(memory, counted)
+            self._forget_releases()
             # Only now: one that hangs is no reason to stop again what was missing.
             self._require_healthy([*(spec.name for spec in wanted), "edge"])
             if not begun:
@@ -188,7 +197,7 @@ class LocalEnvironment:
         self.layout.prepare()
         with self._locked(say):
             names = [record.name for record in self._table.all()]
-            replicas = [name for name in names if colour_of(name)]
+            replicas = [name for name in names if is_replica(name)]
             others = [n for n in names if n not in replicas and n not in ("edge", "postgres")]
             first = ["edge"] if "edge" in names else []
             last = ["postgres"] if "postgres" in names else []
@@ -219,8 +228,15 @@ class LocalEnvironment:
         *,
         restart: bool = False,
         faults: Faults | None = None,
+        baseline: bool = False,
     ) -> None:
         """Make `colour` have exactly `replicas` replicas; those that go are drained first.
+
+        With `baseline` as many replicas of what serves are started beside them, in turn with
+        them: `baseline-1` and so on, with the code and the settings of those that serve. They get
+        no traffic, and the work that one replica of a region does for all (shipping to the SIEM)
+        is with one that serves, so the two sides differ in nothing but what is to be compared.
+        `stop_baseline` ends them.
 
         Args:
             colour: The colour to scale.
@@ -228,10 +244,12 @@ class LocalEnvironment:
             say: Is told what is done.
             restart: Start those that run anew, with today's code; refused for the active colour.
             faults: Faults of those that are started; None: as those that there were.
+            baseline: Also start a fresh baseline; only with `restart`, and for another colour
+                than the one that serves.
 
         Raises:
             UnusableInput: out of range, the platform runs on other ports, or it would leave
-                nobody to serve.
+                nobody to serve; a baseline beside replicas that are not as fresh.
             CouldNotTell: the platform is not running, or a replica does not start.
         """
         active = self.active_colour()
@@ -247,23 +265,32 @@ class LocalEnvironment:
                 f"{colour} serves; restarting all of it would drop requests",
                 hint=f"cut over first: mcctl cutover --to {colour.other}",
             )
+        if baseline and not (restart and replicas):
+            raise UnusableInput(
+                "a fresh baseline is compared with replicas that are as fresh",
+                hint="add --restart, and at least 1 replica",
+            )
         if not self._table.alive("edge"):
             raise CouldNotTell("the platform is not running", hint="start it: mcctl up")
         with self._locked(say):
             self._require_same_port()
             memory = recall(self.layout.home)
             specs = self._specs()
+            fresh = self._fresh_baseline(specs, active, replicas) if baseline else []
             names = [replica_name(colour, number + 1) for number in range(replicas)]
             kept = next((r.settings for r in self._recorded(colour)), {})
             chosen = Faults.from_settings(kept) if faults is None else faults
             running = [record.name for record in self._recorded(colour)] if restart else []
+            running += self._baseline_names() if baseline else []
             if running:
                 say(f"stopping {', '.join(running)}, to start anew")
                 self._table.stop(running, _STOP_GRACE_S)
+            if baseline:
+                self._await_claim(active, say)
             with self._undone_on_failure(say) as begun:
-                for name in names:
+                for number, name in enumerate(names):
                     spec = specs.workbench(name, chosen)
-                    self._start([spec], begun, say)
+                    self._start([spec, *fresh[number : number + 1]], begun, say)
             surplus = [r.name for r in self._recorded(colour) if r.name not in names]
             self._route(active, without=surplus)
             if surplus:
@@ -271,24 +298,47 @@ class LocalEnvironment:
                 say(f"stopping {', '.join(surplus)}")
                 self._table.stop(surplus, _STOP_GRACE_S)
             self._remember(memory, {colour: replicas})
+            self._forget_releases()
+
+    def stop_baseline(self, say: Say = _silent) -> bool:
+        """Stop the fresh baseline; false if there was none."""
+        if not self.layout.home.exists():
+            return False
+        with self._locked(say):
+            names = self._baseline_names()
+            if names:
+                say(f"stopping {', '.join(names)}")
+                self._table.stop(names, _STOP_GRACE_S)
+                self._forget_releases()
+        return bool(names)
 
     def wait_ready(self, colour: Colour, timeout_s: float) -> tuple[Instance, ...]:
         """Wait until each recorded replica of `colour` answers /health with 200."""
+        return self._wait_ready(
+            lambda: self._recorded(colour), str(colour), timeout_s, hint=_how(colour)
+        )
+
+    def wait_baseline_ready(self, timeout_s: float) -> tuple[Instance, ...]:
+        """Wait until each replica of the fresh baseline answers /health with 200."""
+        return self._wait_ready(
+            self._baseline_records, "the fresh baseline", timeout_s, hint=_HOW_BASELINE
+        )
+
+    def _wait_ready(
+        self, find: Callable[[], list[ProcessRecord]], what: str, timeout_s: float, *, hint: str
+    ) -> tuple[Instance, ...]:
         deadline = time.monotonic() + timeout_s
         while True:
-            records = self._recorded(colour)
+            records = find()
             if not records:
-                raise CouldNotTell(f"no replica of {colour} was started", hint=_how(colour))
+                raise CouldNotTell(f"no replica of {what} was started", hint=hint)
             gone = [record for record in records if not record.process()]
             if gone:
                 dead, tail = [record.name for record in gone], self._table.tail_of(gone[0])
-                raise CouldNotTell(
-                    f"{', '.join(dead)} died{tail}",
-                    hint=_how(colour),
-                )
+                raise CouldNotTell(f"{', '.join(dead)} died{tail}", hint=hint)
             slow = [record.name for record in records if not _health(record).healthy]
             if not slow:
-                return self.instances(colour)
+                return self._living_instances(records)
             if time.monotonic() > deadline:
                 raise CouldNotTell(
                     f"{', '.join(slow)} not ready after {timeout_s:g} s",
@@ -298,9 +348,20 @@ class LocalEnvironment:
 
     def instances(self, colour: Colour) -> tuple[Instance, ...]:
         """The replicas of `colour` that live."""
+        return self._living_instances(self._recorded(colour))
+
+    def baseline(self) -> tuple[Instance, ...]:
+        """The replicas of the fresh baseline that live; their colour is the one that serves."""
+        return self._living_instances(self._baseline_records())
+
+    def _living_instances(self, records: Sequence[ProcessRecord]) -> tuple[Instance, ...]:
         return tuple(
-            Instance(record.name, colour, _url(record))
-            for record in self._recorded(colour)
+            Instance(
+                record.name,
+                colour_of(record.name) or self.active_colour() or Colour.blue,
+                _url(record),
+            )
+            for record in records
             if record.process()
         )
 
@@ -362,7 +423,7 @@ class LocalEnvironment:
         layout = self._as_running()
         recorded = self._table.names()
         foundations = [n for n in FOUNDATIONS if not self._external or n in recorded]
-        replicas = {replica_name(active or Colour.blue, 1), *filter(colour_of, recorded)}
+        replicas = {replica_name(active or Colour.blue, 1), *filter(is_replica, recorded)}
         names = [*foundations, *sorted(replicas), "edge"]
         with ThreadPoolExecutor(max_workers=len(names)) as pool:
             processes = tuple(pool.map(lambda name: self._process_status(name, layout), names))
@@ -387,6 +448,52 @@ class LocalEnvironment:
     def _recorded(self, colour: Colour) -> list[ProcessRecord]:
         names = [name for name in self._table.names() if colour_of(name) == colour]
         return [record for name in names if (record := self._table.read(name))]
+
+    def _baseline_names(self) -> list[str]:
+        return [name for name in self._table.names() if is_replica(name) and not colour_of(name)]
+
+    def _baseline_records(self) -> list[ProcessRecord]:
+        return [record for name in self._baseline_names() if (record := self._table.read(name))]
+
+    def _fresh_baseline(
+        self, specs: Specs, active: Colour | None, replicas: int
+    ) -> list[ProcessSpec]:
+        """Specifications of a fresh baseline; its k-th replica is like the k-th that serves."""
+        serving = [
+            (process.environ(), Faults.from_settings(record.settings))
+            for record in (self._recorded(active) if active else ())
+            if (process := record.process())
+        ]
+        if not serving:
+            raise CouldNotTell("nobody serves: there is nothing to compare with", hint="mcctl up")
+        if not all(releases.runs_kept_code(self.layout, env) for env, _ in serving):
+            raise CouldNotTell(
+                f"the code that {active} runs was not kept, so it cannot be started once more",
+                hint="it was started by an earlier mcctl: mcctl down, then mcctl up",
+            )
+        return [
+            specs.baseline(baseline_name(number + 1), *serving[number % len(serving)])
+            for number in range(replicas)
+        ]
+
+    def _await_claim(self, active: Colour | None, say: Say) -> None:
+        """Wait until a replica that serves ships to the SIEM, so that none that is compared does.
+
+        What was stopped just now may have been the one that did.
+        """
+        deadline = time.monotonic() + _CLAIM_WITHIN_S
+        while not any(_ships(record) for record in (self._recorded(active) if active else ())):
+            if time.monotonic() > deadline:
+                say(f"no replica of {active} ships to the SIEM: one that is compared may have to")
+                return
+            time.sleep(_POLL_S)
+
+    def _forget_releases(self) -> None:
+        """Remove copies of code that nobody runs; not if that cannot be told."""
+        with contextlib.suppress(psutil.Error):
+            records = [record for record in self._living() if is_replica(record.name)]
+            found = [process.environ() for record in records if (process := record.process())]
+            releases.forget_unused(self.layout, found)
 
     def _living(self) -> list[ProcessRecord]:
         """Every recorded process that lives; damaged records are left out."""
@@ -455,7 +562,7 @@ class LocalEnvironment:
         for name in damaged:
             process = self._recognised(name, layout)
             if process:
-                env = process.environ() if colour_of(name) else {}
+                env = process.environ() if is_replica(name) else {}
                 faults = {key: env[key] for key in env if key.startswith("MC_FAULT")}
                 self._table.adopt(name, process, layout.port_of(name), faults)
                 say(f"the record of {name} was damaged; it is pid {process.pid}, recorded anew")
@@ -682,6 +789,16 @@ def _health(record: ProcessRecord) -> _Health:
         word=str(told.get("status", status)),
         faults=faults if isinstance(faults, dict) else {},
     )
+
+
+def _ships(record: ProcessRecord) -> bool:
+    """Whether a replica says that it, and not another one, ships to the SIEM (or has none)."""
+    answer = ask(record.port, "/health", _HEALTH_TIMEOUT_S)
+    with contextlib.suppress(ValueError, KeyError, TypeError):
+        if answer:
+            siem = json.loads(answer[1])["dependencies"].get("siem", {})
+            return siem.get("shipper") not in ("standby", "starting")
+    return False
 
 
 def _postgres_answers(port: int) -> bool:

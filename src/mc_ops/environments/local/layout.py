@@ -22,7 +22,7 @@ from mc_ops.environments.interface import Colour
 from mc_ops.errors import CouldNotTell, UnusableInput
 
 DEFAULT_EDGE_PORT = 8080
-MAX_REPLICAS = 19  # ports P+21..P+39 (blue) and P+41..P+59 (green)
+MAX_REPLICAS = 19  # ports P+21..P+39 (blue), P+41..P+59 (green), P+61..P+79 (the fresh baseline)
 HOST = "127.0.0.1"
 
 _OFFSETS = {
@@ -32,10 +32,12 @@ _OFFSETS = {
     "fulfilment-agent": 12,
     "siem": 13,
 }
-_COLOUR_OFFSETS = {Colour.blue: 20, Colour.green: 40}
-_LOWEST_PORT, _HIGHEST_PORT = 1024, 65_535 - 60  # the others are up to 59 above it
+BASELINE = "baseline"  # replicas of what serves, fresh, only to be compared with a candidate
+_REPLICA_OFFSETS = {Colour.blue.value: 20, Colour.green.value: 40, BASELINE: 60}
+_LOWEST_PORT, _HIGHEST_PORT = 1024, 65_535 - 80  # the others are up to 79 above it
 _SOCKET_PATH_LIMIT = 100  # sun_path has 108 bytes on Linux and 104 on macOS
-_PRIVATE_FOLDERS = ("secrets", "run", "log", "siem", "fulfilment", "audit", "runs")
+_PRIVATE_FOLDERS = ("secrets", "run", "log", "siem", "fulfilment", "audit", "runs", "monitoring")
+_RELEASES = "releases"
 _SHARED_FOLDERS = ("trust",)
 _POLICY_FOLDERS = ("policies", "policies-before", ".policies-older", ".policies-aside")
 _MEMORY = "platform.json"
@@ -50,8 +52,19 @@ def replica_name(colour: Colour, number: int) -> str:
     return f"{colour}-{number}"
 
 
+def baseline_name(number: int) -> str:
+    """`baseline-1` and so on; `number` counts from 1."""
+    return f"{BASELINE}-{number}"
+
+
+def is_replica(name: str) -> bool:
+    """Whether a process of that name is a workbench: of a colour, or of the fresh baseline."""
+    head, _, number = name.partition("-")
+    return head in _REPLICA_OFFSETS and number.isdigit()
+
+
 def colour_of(name: str) -> Colour | None:
-    """The colour of a replica's name; None for any other process."""
+    """The colour of a replica's name; None for any other process, and for the fresh baseline."""
     head, _, number = name.partition("-")
     return Colour(head) if head in Colour.__members__ and number.isdigit() else None
 
@@ -83,7 +96,7 @@ class Layout:
         if not _LOWEST_PORT <= port <= _HIGHEST_PORT:
             raise UnusableInput(
                 f'MC_EDGE_PORT is "{text}", expected {_LOWEST_PORT} to {_HIGHEST_PORT}',
-                hint="the platform uses this port and about sixty above it",
+                hint="the platform uses this port and about eighty above it",
             )
         return cls(home=home.resolve(), edge_port=port)
 
@@ -111,8 +124,14 @@ class Layout:
     @property
     def own_entries(self) -> tuple[Path, ...]:
         """What of `home` is the platform's; `down --purge` removes these and nothing else."""
-        names = (*_PRIVATE_FOLDERS, *_SHARED_FOLDERS, *_OWN_FILES, *_POLICY_FOLDERS, "pg")
+        folders = (*_PRIVATE_FOLDERS, *_SHARED_FOLDERS, *_POLICY_FOLDERS, _RELEASES, "pg")
+        names = (*folders, *_OWN_FILES)
         return tuple(self.home / name for name in names)
+
+    @property
+    def releases(self) -> Path:
+        """The code that replicas run, a folder for each content."""
+        return self.home / _RELEASES
 
     @property
     def policies(self) -> Path:
@@ -137,12 +156,12 @@ class Layout:
         """
         if name in _OFFSETS:
             return self.edge_port + _OFFSETS[name]
-        colour = colour_of(name)
-        number = int(name.partition("-")[2]) if colour else 0
-        if colour is None or not 1 <= number <= MAX_REPLICAS:
-            known = ", ".join([*_OFFSETS, "blue-1", "green-1"])
+        head, _, digits = name.partition("-")
+        number = int(digits) if is_replica(name) else 0
+        if not 1 <= number <= MAX_REPLICAS:
+            known = ", ".join([*_OFFSETS, *(f"{group}-1" for group in _REPLICA_OFFSETS)])
             raise UnusableInput(f'unknown process "{name}"', hint=f"known: {known} ...")
-        return self.edge_port + _COLOUR_OFFSETS[colour] + number
+        return self.edge_port + _REPLICA_OFFSETS[head] + number
 
     def url_of(self, name: str) -> str:
         """The URL of a process that speaks HTTP."""

@@ -16,7 +16,7 @@ from pathlib import Path
 import psutil
 
 from mc_ops.environments.interface import Colour
-from mc_ops.environments.local import policy_set
+from mc_ops.environments.local import policy_set, releases
 from mc_ops.environments.local.faults import Faults
 from mc_ops.environments.local.keyring import DatabaseUrls, siem_key
 from mc_ops.environments.local.layout import Layout, colour_of
@@ -73,14 +73,27 @@ class Specs:
         return self._spec("edge", argv_of("edge", self.service), env)
 
     def workbench(self, name: str, faults: Faults) -> ProcessSpec:
-        """One replica of the service."""
+        """One replica of the service, running today's code."""
         colour = colour_of(name) or Colour.blue
         env = self.service_env()
+        env.update(releases.settings(releases.keep(self.layout), env))
         env["MC_COLOUR"] = colour.value
         env["MC_REPLICA"] = name
         env["MC_PORT"] = str(self.layout.port_of(name))
         env.update(faults.settings())
         spec = self._spec(name, argv_of(name, self.service), env)
+        return replace(spec, settings=faults.settings())
+
+    def baseline(self, name: str, like: Mapping[str, str], faults: Faults) -> ProcessSpec:
+        """A fresh replica of what serves: the same code, the same settings, nothing else.
+
+        Args:
+            name: Of the fresh baseline.
+            like: The environment of the replica that serves.
+            faults: Its faults, which are in `like`, too.
+        """
+        own = {"MC_REPLICA": name, "MC_PORT": str(self.layout.port_of(name))}
+        spec = self._spec(name, argv_of(name, self.service), {**like, **own})
         return replace(spec, settings=faults.settings())
 
     def migrate(self) -> tuple[tuple[str, ...], dict[str, str]]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import random
 import threading
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import pytest
 
 from mc_contract.judgement import EarlyHold
 from mc_ops.canary.driver import Load, PairDriver, Sampled, open_session
@@ -51,6 +54,23 @@ async def test_driver_order_within_pairs_is_random(edge: Edge) -> None:
     firsts = order[0::2]
     assert {"base", "cand"} <= set(firsts)
     assert base.questions == []
+
+
+@pytest.mark.parametrize(("baselines", "candidates"), [(1, 1), (2, 2), (2, 3), (1, 4)])
+async def test_driver_asks_every_instance_every_question(
+    edge: Edge, baselines: int, candidates: int
+) -> None:
+    """No instance gets the easy questions: each is asked all of them, equally often."""
+    sides = [edge() for _ in range(baselines)], [edge() for _ in range(candidates)]
+    rounds = math.lcm(baselines, candidates)
+    urls = [[one.url for one in side] for side in sides]
+    sampled = await _drive(Load(*urls, pairs=10 * rounds, rate=300.0))
+    assert np.isfinite([sampled.base_s, sampled.cand_s]).all()
+    for side in sides:
+        for one in side:
+            asked = Counter(message["parts"][0]["text"] for message in one.questions)
+            assert len(asked) == 10
+            assert set(asked.values()) == {rounds // len(side)}
 
 
 class _Recorder(list[dict[str, Any]]):

@@ -13,6 +13,7 @@ from mc_ops.environments.local.layout import (
     Layout,
     Memory,
     colour_of,
+    is_replica,
     read_json_object,
     recall,
     remember,
@@ -106,6 +107,16 @@ def test_colour_of_reads_replica_names_only() -> None:
     """A replica has a colour; other processes have none."""
     assert colour_of("green-12") is Colour.green
     assert colour_of("records-agent") is None
+    assert colour_of("baseline-1") is None
+
+
+def test_the_fresh_baseline_has_ports_of_its_own() -> None:
+    """Its replicas are workbenches, beside those of both colours."""
+    layout = Layout(home=Path("/x"), edge_port=8080)
+    names = [f"{group}-{n}" for group in ("blue", "green", "baseline") for n in (1, 19)]
+    assert [layout.port_of(name) - 8080 for name in names] == [21, 39, 41, 59, 61, 79]
+    assert all(is_replica(name) for name in names)
+    assert not any(is_replica(name) for name in ("records-agent", "baseline", "siem"))
 
 
 def test_secrets_folder_is_private(layout: Layout) -> None:

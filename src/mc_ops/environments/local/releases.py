@@ -1,0 +1,103 @@
+"""The code that replicas run: a copy of the checkout's, which lasts as long as one of them runs it.
+
+A checkout changes while production runs, and a fresh baseline must be what production is, not what
+the checkout has become: compared with its own code every candidate is fine. So each replica runs
+from `MC_HOME/releases/<digest>/`. Copied is what a replica is made of (`mc_platform` and
+`mc_contract`); the libraries are those of the virtual environment, for all alike.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Collection, Mapping
+from pathlib import Path
+
+from mc_ops.environments.local.layout import Layout
+from mc_ops.errors import CouldNotTell
+
+_PACKAGES = ("mc_contract", "mc_platform")
+_COMPILED = "__pycache__"
+_SETTING = "PYTHONPATH"
+
+
+def keep(layout: Layout, source: Path | None = None) -> Path:
+    """Today's code, copied once for each content.
+
+    Args:
+        layout: Whose copy it is.
+        source: The folder that has the packages; default: the one that mcctl runs from.
+
+    Raises:
+        CouldNotTell: it cannot be read or copied.
+    """
+    source = source or Path(__file__).resolve().parents[3]
+    try:
+        folder = layout.releases / _digest(source)
+        if not folder.is_dir():
+            _copy(source, folder)
+    except (OSError, shutil.Error) as error:
+        raise CouldNotTell(
+            f"the code of {source} cannot be copied to {layout.releases}: {error}"
+        ) from error
+    return folder
+
+
+def settings(folder: Path, inherited: Mapping[str, str]) -> dict[str, str]:
+    """What makes a Python process run the code in `folder`, before whatever else it would."""
+    before = inherited.get(_SETTING)
+    return {
+        _SETTING: os.pathsep.join([str(folder), *([before] if before else [])]),
+        "PYTHONSAFEPATH": "1",  # or `python -m` would look into the working folder first
+    }
+
+
+def runs_kept_code(layout: Layout, env: Mapping[str, str]) -> bool:
+    """Whether a process with that environment runs a copy, and the copy is still there."""
+    folder = Path(_first(env))
+    return folder.parent == layout.releases and folder.is_dir()
+
+
+def forget_unused(layout: Layout, environments: Collection[Mapping[str, str]]) -> None:
+    """Remove the copies that no process runs.
+
+    Args:
+        layout: Whose copies they are.
+        environments: The environment of each replica that runs.
+    """
+    used = {_first(env) for env in environments}
+    for folder in layout.releases.iterdir() if layout.releases.is_dir() else ():
+        if str(folder) not in used:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _first(env: Mapping[str, str]) -> str:
+    return env.get(_SETTING, "").split(os.pathsep)[0]
+
+
+def _digest(source: Path) -> str:
+    digest = hashlib.sha256()
+    for package in _PACKAGES:
+        for path in sorted((source / package).rglob("*")):
+            if path.is_file() and _COMPILED not in path.parts:
+                name, data = str(path.relative_to(source)).encode(), path.read_bytes()
+                digest.update(b"%d:%s%d:" % (len(name), name, len(data)))
+                digest.update(data)
+    return digest.hexdigest()[:16]
+
+
+def _copy(source: Path, folder: Path) -> None:
+    folder.parent.mkdir(mode=0o700, exist_ok=True)
+    # Whole or not at all: a call that is killed half-way must leave nothing that looks complete.
+    temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".new-"))
+    try:
+        for package in _PACKAGES:
+            shutil.copytree(
+                source / package, temporary / package, ignore=shutil.ignore_patterns(_COMPILED)
+            )
+        temporary.replace(folder)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise

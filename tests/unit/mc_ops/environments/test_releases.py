@@ -1,0 +1,94 @@
+"""The code that replicas run: kept as it was, for as long as somebody runs it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mc_ops.environments.local import releases
+from mc_ops.environments.local.layout import Layout
+from mc_ops.errors import CouldNotTell
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    """A checkout's source folder, with the two packages that a replica is made of."""
+    folder = tmp_path / "src"
+    for package in ("mc_contract", "mc_platform"):
+        (folder / package / "__pycache__").mkdir(parents=True)
+        (folder / package / "__init__.py").write_text("WORD = 'first'\n")
+        (folder / package / "__pycache__" / "__init__.pyc").write_bytes(b"compiled")
+    return folder
+
+
+def test_the_same_code_is_kept_once_and_other_code_beside_it(layout: Layout, source: Path) -> None:
+    """A copy stays what it was when the checkout goes on; what is compiled is no difference."""
+    first = releases.keep(layout, source)
+    (source / "mc_platform" / "__pycache__" / "more.pyc").write_bytes(b"more")
+    assert releases.keep(layout, source) == first
+    (source / "mc_platform" / "__init__.py").write_text("WORD = 'second'\n")
+    second = releases.keep(layout, source)
+    assert second != first
+    assert (first / "mc_platform" / "__init__.py").read_text() == "WORD = 'first'\n"
+    assert sorted(layout.releases.iterdir()) == sorted([first, second])
+
+
+def test_a_file_that_moved_is_other_code(layout: Layout, source: Path) -> None:
+    """The same bytes under another name are not the same code."""
+    first = releases.keep(layout, source)
+    (source / "mc_platform" / "__init__.py").rename(source / "mc_platform" / "other.py")
+    assert releases.keep(layout, source) != first
+
+
+def test_a_process_runs_the_copy_wherever_it_is_started(layout: Layout, source: Path) -> None:
+    """Neither the working folder nor what is installed comes before the copy."""
+    folder = releases.keep(layout, source)
+    (source / "mc_platform" / "__init__.py").write_text("WORD = 'second'\n")
+    told = subprocess.run(
+        [sys.executable, "-c", "import mc_platform; print(mc_platform.WORD)"],
+        env={**os.environ, **releases.settings(folder, os.environ)},
+        cwd=source,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert told.stdout == "first\n"
+
+
+def test_what_the_user_put_on_the_path_stays_behind_it() -> None:
+    """A PYTHONPATH of the user's own goes on working."""
+    settings = releases.settings(Path("/code"), {"PYTHONPATH": "/mine"})
+    assert settings["PYTHONPATH"] == os.pathsep.join(["/code", "/mine"])
+
+
+def test_only_a_copy_that_is_there_can_be_run_once_more(layout: Layout, source: Path) -> None:
+    """A process of an earlier mcctl, or of another platform, or whose copy is gone, cannot."""
+    kept = releases.settings(releases.keep(layout, source), {"PYTHONPATH": "/mine"})
+    assert releases.runs_kept_code(layout, kept)
+    assert not releases.runs_kept_code(layout, {})
+    assert not releases.runs_kept_code(layout, {"PYTHONPATH": str(source)})
+    releases.forget_unused(layout, [])
+    assert not releases.runs_kept_code(layout, kept)
+
+
+def test_copies_that_nobody_runs_are_removed(layout: Layout, source: Path) -> None:
+    """What a replica runs stays, whatever else is on its path."""
+    first = releases.keep(layout, source)
+    (source / "mc_contract" / "__init__.py").write_text("WORD = 'second'\n")
+    second = releases.keep(layout, source)
+    releases.forget_unused(layout, [releases.settings(second, {"PYTHONPATH": "/mine"}), {}])
+    assert list(layout.releases.iterdir()) == [second]
+    assert not first.exists()
+
+
+def test_code_that_cannot_be_read_is_told_and_leaves_nothing(
+    layout: Layout, tmp_path: Path
+) -> None:
+    """A source that is not there is no release."""
+    with pytest.raises(CouldNotTell, match="cannot be copied"):
+        releases.keep(layout, tmp_path / "nowhere")
+    assert not layout.releases.exists() or list(layout.releases.iterdir()) == []
