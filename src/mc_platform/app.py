@@ -77,11 +77,13 @@ from mc_platform.query import (
     Acts,
     AggregateDesk,
     BreakGlassDesk,
+    CanaryDesk,
     Figures,
     OperatorDesk,
     aggregate_routes,
     audit_routes,
     break_glass_routes,
+    canary_routes,
     graphql_app,
     operator_routes,
 )
@@ -311,6 +313,7 @@ class Workbench:
             *self._audit_routes(),
             *self._operator_routes(),
             *self._break_glass_routes(),
+            *self._canary_routes(),
             *self._aggregate_routes(),
             *a2a_routes(self._handler, card),
         ]
@@ -368,6 +371,7 @@ class Workbench:
                     _log.error("background_work_failed", work=name, exc_info=error)
                 await asyncio.sleep(_BEGIN_AGAIN_S)
 
+        metrics.begin_work(name)
         self._background.append(asyncio.create_task(insist(), name=name))
 
     async def _sweep(self) -> None:
@@ -636,6 +640,16 @@ class Workbench:
                 tasks=self._tasks,
                 reveal=self._pseudonyms.reveal if self._pseudonyms else None,
                 tenants=frozenset(tenant.id for tenant in tenants if tenant.id != PLATFORM),
+                redact=self._redacted,
+                acts=self._acts,
+            )
+        )
+
+    def _canary_routes(self) -> list[Route]:
+        return canary_routes(
+            CanaryDesk(
+                principal_of=_principal_of,
+                permit=lambda principal, action: self._decided(principal, action, "Platform"),
                 redact=self._redacted,
                 acts=self._acts,
             )

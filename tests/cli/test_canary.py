@@ -154,9 +154,8 @@ def test_run_promotes_posts_and_writes_files(edge: Edge, tmp_path: Path) -> None
     found = json.loads(done.stdout)
     assert (found["verdict"], found["rehearsal"]) == ("PROMOTE", True)
     assert {path.name for path in Path(found["out_dir"]).iterdir()} == {
-        "base.lat",
-        "cand.lat",
-        "verdict.json",
+        *("base.lat", "cand.lat", "verdict.json"),
+        *("report.png", "report.html", "summary.md"),
     }
     assert Path(found["out_dir"]).parent == tmp_path / "runs"
     assert "(rehearsal, margin 1.0; not the full verdict)" in done.stderr
@@ -182,6 +181,72 @@ def test_run_failing_candidate_exit_1_even_when_slack_is_down(edge: Edge, tmp_pa
     assert (judged.returncode, judged.stdout.splitlines()[0]) == (1, done.stdout.splitlines()[0])
     assert "the verdict stands" in done.stderr
     assert "s3cr3t" not in done.stdout + done.stderr
+
+
+def test_run_whose_report_cannot_be_written_keeps_its_verdict(edge: Edge, tmp_path: Path) -> None:
+    """A folder stands where the picture goes: a warning, and HOLD by its own exit code.
+
+    The step's summary cannot be written either, and a workflow's Slack link is its run's page.
+    """
+    out = tmp_path / "out"
+    (out / "report.png").mkdir(parents=True)
+    base, cand = edge(), edge(error_every=8)
+    done = _mcctl(
+        tmp_path,
+        *("run", "--baseline", base.url, "--candidate", cand.url, "--minutes", "0.05"),
+        *("--rate", "200", "--margin", "0.5", "--out-dir", str(out)),
+        GITHUB_STEP_SUMMARY=str(tmp_path),
+    )
+    assert done.returncode == 1, done.stderr
+    assert "✘ HOLD (errors)" in done.stdout
+    assert "no report: cannot write to" in done.stderr
+    assert "the verdict stands" in done.stderr
+
+
+def test_run_into_another_runs_folder_leaves_it_alone(tmp_path: Path) -> None:
+    """Samples of two runs must not mix, and no report of the other one is told as this one's."""
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "verdict.json").write_text("{}")
+    summary = tmp_path / "step.md"
+    done = _mcctl(
+        tmp_path,
+        *("run", "--baseline", "http://127.0.0.1:9", "--candidate", "http://127.0.0.1:10"),
+        *("--minutes", "1", "--out-dir", str(out)),
+        GITHUB_STEP_SUMMARY=str(summary),
+    )
+    assert (done.returncode, "already has verdict.json" in done.stderr) == (2, True)
+    assert [path.name for path in out.iterdir()] == ["verdict.json"]
+    assert not summary.exists()
+
+
+def test_report_of_a_run_and_of_files(tmp_path: Path) -> None:
+    """From a run by its name, from two files; a changed verdict is refused, as is neither."""
+    run = tmp_path / "runs" / "r1"
+    run.mkdir(parents=True)
+    base = _write(run / "base.lat", _latencies(3000, 1))
+    cand = _write(run / "cand.lat", _latencies(3000, 2))
+    judged = _mcctl(tmp_path, "judge", base, cand, "--margin", "0.25", "--output", "json")
+    (run / "verdict.json").write_text(judged.stdout)
+    done = _mcctl(tmp_path, "report", "r1", "--output", "json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["files"] == [
+        str(run / name) for name in ("report.png", "report.html", "summary.md")
+    ]
+    out = tmp_path / "elsewhere"
+    done = _mcctl(
+        tmp_path, "report", "--base", base, "--cand", cand, "--margin", "0.25", "--out", str(out)
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines() == [
+        str(out / name) for name in ("report.png", "report.html", "summary.md")
+    ]
+    told = json.loads(judged.stdout)
+    (run / "verdict.json").write_text(json.dumps(told | {"verdict": "HOLD"}))
+    done = _mcctl(tmp_path, "report", "r1")
+    assert (done.returncode, "does not follow from its samples" in done.stderr) == (2, True)
+    for args in ((), ("r1", "--base", base), ("--base", base), ("absent",)):
+        assert _mcctl(tmp_path, "report", *args).returncode == 2
 
 
 @pytest.mark.parametrize(
@@ -238,6 +303,22 @@ def test_plan_says_what_a_run_decides(
     done = _mcctl(tmp_path, "plan", *args)
     assert (done.returncode, done.stdout.startswith(told)) == (code, True), done.stdout
     assert ("cannot decide" in done.stderr) == (code == 2)
+
+
+@pytest.mark.parametrize(("baselines", "warned"), [(1, False), (2, True)])
+def test_run_sides_of_unequal_size_are_warned_of(
+    edge: Edge, tmp_path: Path, baselines: int, warned: bool
+) -> None:
+    """The smaller side's instances have more to do each, which is no fault of its code."""
+    urls = [argument for _ in range(baselines) for argument in ("--baseline", edge().url)]
+    done = _mcctl(
+        tmp_path,
+        *("run", *urls, "--candidate", edge().url, "--minutes", "1"),
+        MC_CANARY_TOKEN="mc_unknown",
+    )
+    assert done.returncode == 4, done.stderr
+    told = f"{baselines} baseline and 1 candidate instance(s) share the same load"
+    assert (told in " ".join(done.stderr.split())) is warned
 
 
 def test_judge_impossible_latency_exit_2(tmp_path: Path) -> None:

@@ -18,6 +18,8 @@ import pytest
 ROOT = Path(__file__).parents[2]
 MINUTES = "0.75"
 
+pytestmark = pytest.mark.alone
+
 
 @pytest.fixture(scope="module")
 def workspace(tmp_path_factory):
@@ -63,6 +65,19 @@ def _serving(platform):
     return platform.mcctl("instances").stdout.splitlines()
 
 
+def _baseline_ports(platform):
+    """Ports above the edge's of those that the last canary compared with."""
+    runs = sorted((platform.home / "runs").glob("day-0-*"), key=lambda run: run.stat().st_mtime)
+    verdict = json.loads((runs[-1] / "canary" / "verdict.json").read_text())
+    return [httpx.URL(url).port - platform.port for url in verdict["urls"]["baseline"]]
+
+
+def _is_as_before(platform):
+    """Nothing of a run is left beside both colours."""
+    processes = json.loads(platform.mcctl("status", "--output", "json").stdout)["processes"]
+    return not any(process["name"].startswith("baseline") for process in processes)
+
+
 def _evidence(workspace):
     [pack] = (workspace / "dist").glob("evidence-*.json")
     return pack
@@ -77,6 +92,8 @@ def test_promote_cuts_over_with_a_tag_and_evidence_that_verifies(day0_platform, 
     assert "PROMOTE" in done.stdout + done.stderr
     assert "rehearsal, margin 0.25" in done.stdout + done.stderr
     assert _active(day0_platform) == "green"
+    assert _baseline_ports(day0_platform) == [61]
+    assert _is_as_before(day0_platform)
     assert httpx.get(f"{day0_platform.url}/health").json()["colour"] == "green"
     tags = subprocess.run(
         ["git", "tag"], cwd=workspace, check=True, capture_output=True, text=True, timeout=30
@@ -132,4 +149,5 @@ def test_hold_stops_before_the_cutover(day0_platform, workspace, fault):
     assert done.returncode == 1, done.stdout + done.stderr
     assert "HOLD" in done.stdout + done.stderr
     assert (_active(day0_platform), _serving(day0_platform)) == (before, serving)
+    assert _is_as_before(day0_platform)
     assert day0_platform.ask("What is the status of order O-2001?").status == 200

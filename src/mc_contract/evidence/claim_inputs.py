@@ -29,6 +29,7 @@ class ClaimFunction:
         params: The parameters that it knows.
         proves: What a reader may conclude from the recomputed value, and what not.
         call: The pure function.
+        optional: How many artefacts may follow those.
     """
 
     name: str
@@ -36,6 +37,7 @@ class ClaimFunction:
     params: tuple[str, ...]
     proves: str
     call: Callable[[Inputs, Params], Json]
+    optional: int = 0
 
 
 def json_object(raw: bytes, what: str) -> dict[str, Json]:

@@ -15,7 +15,13 @@ from collections.abc import Mapping
 
 from mc_contract.canonical import Json, canonical_json
 from mc_contract.errors import McError
-from mc_contract.evidence import canary_claims, ledger_claims, redteam_claims, run_claims
+from mc_contract.evidence import (
+    canary_claims,
+    ledger_claims,
+    override_claims,
+    redteam_claims,
+    run_claims,
+)
 from mc_contract.evidence.claim_inputs import ClaimFunction, NotRecomputable
 
 # Two machines may round the last digits of a percentile or a logarithm differently
@@ -28,6 +34,7 @@ REGISTRY: Mapping[str, ClaimFunction] = {
         *canary_claims.FUNCTIONS,
         *ledger_claims.FUNCTIONS,
         *redteam_claims.FUNCTIONS,
+        *override_claims.FUNCTIONS,
     )
 }
 
@@ -46,8 +53,9 @@ def recompute(
     absent = [name for name in sources if name not in artifacts]
     if absent:
         raise NotRecomputable(f"no artefact {', '.join(repr(name) for name in absent)}")
-    if len(sources) != function.inputs:
-        raise NotRecomputable(f"{fn} takes {function.inputs} artefacts, got {len(sources)}")
+    if not function.inputs <= len(sources) <= function.inputs + function.optional:
+        more = f", and {function.optional} more if wanted" if function.optional else ""
+        raise NotRecomputable(f"{fn} takes {function.inputs} artefacts{more}, got {len(sources)}")
     unknown = sorted(set(params) - set(function.params))
     if unknown:
         raise NotRecomputable(f"{fn} has no parameter {', '.join(unknown)}")

@@ -10,7 +10,7 @@
 
 A pack verifies if what it says follows from what it holds, and a trusted key said it. That is
 origin and arithmetic: not that the samples are true, and not that the verdict is PROMOTE. A pack
-with a HOLD inside verifies, and the report shows the HOLD.
+with a HOLD inside verifies, and the report shows the HOLD, and who overrode it if somebody did.
 """
 
 from __future__ import annotations
@@ -75,11 +75,41 @@ class Report:
     def verdict(self) -> Json:
         """The canary verdict as recomputed, or None without one or if the pack does not verify.
 
-        With several, one that is not PROMOTE comes first.
+        With several, one that is not PROMOTE comes first, before it one that nobody overrode.
         """
-        found = [item.computed for item in self.claims if item.claim.fn == "canary.verdict"]
-        found.sort(key=lambda value: isinstance(value, dict) and value["verdict"] == "PROMOTE")
-        return found[0] if self.ok and found else None
+        decisive = self._decisive()
+        return decisive.computed if decisive else None
+
+    @property
+    def override(self) -> Json:
+        """Who promoted that verdict by hand, and why, as the ledger has it; None if nobody did.
+
+        It changes nothing about the verdict, which stays HOLD.
+        """
+        decisive = self._decisive()
+        found = self._override_of(decisive) if decisive else None
+        return found.computed if found else None
+
+    def _decisive(self) -> CheckedClaim | None:
+        found = [item for item in self.claims if item.claim.fn == "canary.verdict"]
+        if not self.ok or not found:
+            return None
+
+        def rank(item: CheckedClaim) -> tuple[bool, bool]:
+            value = item.computed
+            promote = isinstance(value, dict) and value["verdict"] == "PROMOTE"
+            return promote, self._override_of(item) is not None
+
+        return min(found, key=rank)
+
+    def _override_of(self, verdict: CheckedClaim) -> CheckedClaim | None:
+        """The override of the very artefacts that a verdict is claimed from."""
+        for item in self.claims:
+            sources = item.claim.sources
+            about = (*sources[1:4], *sources[5:])  # but for the override and the ledger's key
+            if item.claim.fn == "canary.override" and about == verdict.claim.sources:
+                return item
+        return None
 
     def as_dict(self) -> dict[str, Json]:
         """The report as JSON, `ok` first."""
@@ -91,6 +121,7 @@ class Report:
             "reasons": list(self.reasons),
             "notes": list(self.notes),
             "verdict": self.verdict,
+            "override": self.override,
             "release": told.get("release"),
             "created_at": told.get("created_at"),
             "environment": told.get("environment"),

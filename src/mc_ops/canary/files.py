@@ -18,7 +18,7 @@ from mc_contract.judgement import (
 )
 from mc_ops.errors import CouldNotTell, UnusableInput
 
-BASE, CAND, VERDICT = "base.lat", "cand.lat", "verdict.json"
+BASE, CAND, VERDICT, METRICS = "base.lat", "cand.lat", "verdict.json", "metrics.json"
 LARGEST_BYTES = 256 * 1024 * 1024  # some twenty million samples
 
 
@@ -30,7 +30,7 @@ def check_out_dir(folder: Path) -> None:
     """
     if folder.exists() and not folder.is_dir():
         raise UnusableInput(f"cannot make the folder {folder}: there is a file of that name")
-    taken = [name for name in (BASE, CAND, VERDICT) if (folder / name).exists()]
+    taken = [name for name in (BASE, CAND, VERDICT, METRICS) if (folder / name).exists()]
     if taken:
         raise UnusableInput(
             f"{folder} already has {', '.join(taken)}",
@@ -85,14 +85,36 @@ def read_samples(path: Path) -> Samples:
         UnusableInput: When it cannot be read, is not a regular file (a device may have no end),
             is larger than `LARGEST_BYTES`, or is not a sample file.
     """
-    data = _read_limited(path)
+    data = read_limited(path)
     try:
         return parse_samples(data)
     except SamplesUnusable as error:
         raise UnusableInput(f"{path}: {error.message}", hint=error.hint) from error
 
 
-def _read_limited(path: Path) -> bytes:
+def read_json(path: Path, data: bytes) -> dict[str, Any]:
+    """The JSON object that a file's bytes hold.
+
+    Raises:
+        UnusableInput: They hold something else.
+    """
+    try:
+        told = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise UnusableInput(f"{path} is not JSON") from error
+    if not isinstance(told, dict):
+        raise UnusableInput(f"{path} is not a JSON object")
+    return told
+
+
+def read_limited(path: Path, most: int | None = None) -> bytes:
+    """A file's bytes, `LARGEST_BYTES` at most unless told.
+
+    Raises:
+        UnusableInput: When it cannot be read, is not a regular file (a device may have no end),
+            or is larger.
+    """
+    most = LARGEST_BYTES if most is None else most
     try:
         # Non-blocking: to open a pipe that nobody writes to would wait for ever.
         handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
@@ -101,31 +123,38 @@ def _read_limited(path: Path) -> bytes:
             if not stat.S_ISREG(found.st_mode):
                 raise UnusableInput(f"{path} is not a regular file")
             size, data = found.st_size, b""
-            if size <= LARGEST_BYTES:
+            if size <= most:
                 with os.fdopen(handle, "rb", closefd=False) as file:
-                    data = file.read(LARGEST_BYTES + 1)  # the file may have grown since
+                    data = file.read(most + 1)  # the file may have grown since
                 size = len(data)
         finally:
             os.close(handle)
     except OSError as error:
         raise UnusableInput(f"cannot read {path}: {error.strerror}") from error
-    if size > LARGEST_BYTES:
+    if size > most:
         raise UnusableInput(
-            f"{path} has {size} bytes or more, the limit is {LARGEST_BYTES} bytes",
-            hint="expected a sample file: a latency in seconds a line",
+            f"{path} has {size} bytes or more, the limit is {most} bytes",
+            hint="is it the file that you mean?",
         )
     return data
 
 
-def judge_files(base: Path, cand: Path, *, margin: float, planned_pairs: int | None) -> Judgement:
+def judge_files(
+    base: Path,
+    cand: Path,
+    *,
+    margin: float,
+    planned_pairs: int | None,
+    instances: int = 1,
+) -> Judgement:
     """Judge two files alone.
 
     Raises:
         UnusableInput: When a file or parameter cannot be used: a latency that nothing can have,
-            fewer planned pairs than there are.
+            fewer planned pairs than there are, no instance at all.
     """
     sides = [read_samples(path) for path in (base, cand)]
     try:
-        return judge(*sides, margin=margin, planned_pairs=planned_pairs)
+        return judge(*sides, margin=margin, planned_pairs=planned_pairs, instances=instances)
     except SamplesUnusable as error:
         raise UnusableInput(error.message, hint=error.hint) from error

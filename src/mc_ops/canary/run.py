@@ -6,6 +6,7 @@
 2. Warm-up that nobody measures, at a rate that the baseline keeps up with.
 3. Pairs, watched: HOLD ends the run early.
 4. The verdict, by `mc_contract.judgement` from the samples alone; files written.
+5. With metrics: what Prometheus has of the run's window, judged too; PROMOTE takes both.
 
 Lateness of the driver dilutes every difference, so it voids a PROMOTE or an inconclusive run.
 It does not void a HOLD by evidence: that was found in spite of the dilution.
@@ -27,8 +28,11 @@ import aiohttp
 import numpy as np
 
 from mc_contract.judgement import EarlyHold, Samples, is_failing, judge, look_every
-from mc_ops.canary import files, smoke
+from mc_contract.metric_judgement import MetricJudgement
+from mc_ops.canary import files, metrics_run, smoke
 from mc_ops.canary.driver import Load, PairDriver, Progress, Sampled, open_session
+from mc_ops.canary.metrics import Span
+from mc_ops.canary.metrics_run import RunMetrics
 from mc_ops.canary.pace import settle
 from mc_ops.canary.plan import TENANT, TOKEN_ENV, Plan
 from mc_ops.errors import CouldNotTell, Declined, NotAllowed
@@ -44,6 +48,7 @@ class CanaryResult:
     promote: bool
     verdict: dict[str, Any]
     out_dir: Path
+    metrics: MetricJudgement | None = None
 
 
 def run_canary(
@@ -54,6 +59,7 @@ def run_canary(
     progress: Progress,
     slowed: Slowed | None = None,
     token_source: str = "",
+    metrics: RunMetrics | None = None,
 ) -> CanaryResult:
     """Run the canary and write its files; blocks until the verdict falls.
 
@@ -66,6 +72,7 @@ def run_canary(
         progress: See `PairDriver.run`.
         slowed: Called before the first measured pair, if the baseline cannot keep up with the
             plan's rate: the pairs stay as many, the run takes longer.
+        metrics: What else both sides are judged by, if anything.
 
     Raises:
         CouldNotTell: The baseline is down or too slow for any rate, the candidate was never
@@ -75,7 +82,9 @@ def run_canary(
         UnusableInput: The folder cannot be used.
     """
     files.check_out_dir(out_dir)
-    return asyncio.run(_run(plan, token, out_dir, progress, slowed, token_source))
+    if metrics is not None:
+        metrics.check(plan.pairs / plan.rate / 60)
+    return asyncio.run(_run(plan, token, out_dir, progress, slowed, token_source, metrics))
 
 
 async def _run(
@@ -85,6 +94,7 @@ async def _run(
     progress: Progress,
     slowed: Slowed | None,
     token_source: str,
+    metrics: RunMetrics | None,
 ) -> CanaryResult:
     started_at = datetime.now(UTC)
     load = Load(plan.baseline, plan.candidate, pairs=plan.pairs, rate=plan.rate)
@@ -99,7 +109,7 @@ async def _run(
             session,
             load,
             random.Random(),  # noqa: S311 - the order within pairs is no secret
-            EarlyHold(plan.margin, plan.pairs),
+            EarlyHold(plan.margin, plan.pairs, plan.instances),
         )
         with _stop_on_signal(driver):
             kept_up = await settle(driver, plan.pairs)
@@ -114,7 +124,7 @@ async def _run(
                 if slowed is not None:
                     slowed(plan.rate)
             sampled = await driver.run(look_every(plan.pairs), progress)
-    return conclude(plan, sampled, started_at, out_dir)
+    return conclude(plan, sampled, started_at, out_dir, metrics)
 
 
 async def _smoke(
@@ -149,11 +159,18 @@ def _refused_hint(token_source: str) -> str:
     return f"the token is from {token_source or 'the caller'}; mcctl up renews credentials"
 
 
-def conclude(plan: Plan, sampled: Sampled, started_at: datetime, out_dir: Path) -> CanaryResult:
-    """Judge what was sampled, write the files, and say what it means.
+def conclude(
+    plan: Plan,
+    sampled: Sampled,
+    started_at: datetime,
+    out_dir: Path,
+    metrics: RunMetrics | None = None,
+) -> CanaryResult:
+    """Judge what was sampled and measured, write the files, and say what it means.
 
     Raises:
-        CouldNotTell: No pair was completed, the baseline went down, or the run is void.
+        CouldNotTell: No pair was completed, the baseline went down, the run is void, or
+            Prometheus could not be asked.
         Declined: The run was interrupted.
     """
     if sampled.base_s.size == 0:
@@ -161,7 +178,9 @@ def conclude(plan: Plan, sampled: Sampled, started_at: datetime, out_dir: Path) 
             raise Declined("interrupted before the first pair was complete")
         raise CouldNotTell("no pair was completed", hint="is the rate too high for this machine?")
     base, cand = Samples(sampled.base_s), Samples(sampled.cand_s)
-    judgement = judge(base, cand, margin=plan.margin, planned_pairs=plan.pairs)
+    judgement = judge(
+        base, cand, margin=plan.margin, planned_pairs=plan.pairs, instances=plan.instances
+    )
     lateness_s = float(np.quantile(sampled.lateness_s, 0.99))
     by_evidence = judgement.kind in ("regressed", "errors")
     void = lateness_s > plan.lateness_limit_s and not by_evidence
@@ -184,7 +203,13 @@ def conclude(plan: Plan, sampled: Sampled, started_at: datetime, out_dir: Path) 
     if void:
         # Whoever reads the file alone must not find a PROMOTE in it.
         verdict |= {"verdict": "HOLD", "kind": "void", "reason": late}
-    files.write_run(out_dir, base, cand, verdict)
+    # An interrupt while Prometheus is waited for must leave the samples, and no PROMOTE
+    files.write_run(out_dir, base, cand, metrics_run.pending(verdict) if metrics else verdict)
+    judged = None
+    if metrics is not None and sampled.stopped != "interrupted":
+        judged = metrics.judge(_span(verdict), out_dir)
+        verdict = metrics_run.compose(verdict, judged)
+        files.write_verdict(out_dir, verdict)
     if sampled.stopped == "interrupted":
         raise Declined(f"interrupted after {base.n} pairs", hint=f"samples are in {out_dir}")
     failing = sampled.stopped == "baseline-failing" or is_failing(base.errors, base.n)
@@ -197,7 +222,9 @@ def conclude(plan: Plan, sampled: Sampled, started_at: datetime, out_dir: Path) 
         )
     if void:
         raise CouldNotTell(late, hint="give the driver a calmer machine, or a lower --rate")
-    return CanaryResult(promote=judgement.promote, verdict=verdict, out_dir=out_dir)
+    if judged is not None and judgement.promote:
+        metrics_run.refuse_unasked(judged)
+    return CanaryResult(verdict["verdict"] == "PROMOTE", verdict, out_dir, judged)
 
 
 def _smoke_verdict(plan: Plan, failure: smoke.Smoke, started_at: datetime) -> dict[str, Any]:
@@ -222,6 +249,11 @@ def _smoke_verdict(plan: Plan, failure: smoke.Smoke, started_at: datetime) -> di
         "lateness": None,
         **_times(started_at),
     }
+
+
+def _span(verdict: dict[str, Any]) -> Span:
+    """The run's window, by the times that its verdict tells."""
+    return Span(*(datetime.fromisoformat(verdict[key]) for key in ("started_at", "ended_at")))
 
 
 def _times(started_at: datetime) -> dict[str, str]:

@@ -1,7 +1,8 @@
 """`mcctl canary plan|run|judge`: compare a candidate with the baseline, print PROMOTE or HOLD.
 
-stdout is the verdict, progress goes to stderr. Exit 0 PROMOTE, 1 HOLD, 2 unusable input, 3 could
-not tell (baseline down, run void), 4 no token, 5 interrupted.
+The verbs beside them (reports, overrides, metrics, calibration) have modules of their own. stdout
+is the verdict, progress goes to stderr. Exit 0 PROMOTE, 1 HOLD, 2 unusable input, 3 could not tell
+(baseline down, run void), 4 no token, 5 interrupted.
 """
 
 from __future__ import annotations
@@ -29,15 +30,31 @@ from mc_ops.canary import (
     size_of,
     token_source,
 )
-from mc_ops.cli import exit_codes
+from mc_ops.cli import (
+    canary_calibrate,
+    canary_metrics,
+    canary_override,
+    canary_report,
+    exit_codes,
+)
+from mc_ops.cli.canary_metrics import (
+    BaselineSelector,
+    CandidateSelector,
+    MetricsOption,
+    PrometheusOption,
+)
 from mc_ops.cli.output import Format, OutputOption, emit_json, note, stdout, warn
 from mc_ops.environments.local.layout import Layout
-from mc_ops.errors import OpsError
+from mc_ops.errors import CouldNotTell, Declined, OpsError
 
 _PROGRESS_EVERY_S = 5.0
 _PROGRESS_EVERY_TTY_S = 1.0
 
 app = typer.Typer(help="Compare a candidate with the baseline: PROMOTE or HOLD.")
+canary_calibrate.register(app)
+canary_metrics.register(app)
+canary_override.register(app)
+canary_report.register(app)
 
 
 @app.command()
@@ -82,27 +99,58 @@ def run(
     out_dir: Annotated[
         Path | None, typer.Option(help="Folder for samples and verdict; default under MC_HOME.")
     ] = None,
+    metrics: MetricsOption = None,
+    prometheus: PrometheusOption = None,
+    baseline_selector: BaselineSelector = None,
+    candidate_selector: CandidateSelector = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the plan; send nothing to either side.")
+    ] = False,
     output: OutputOption = Format.table,
 ) -> None:
     """Send paired live traffic to both sides and judge it."""
     planned = make_plan(baseline, candidate, minutes=minutes, rate=rate, margin=margin)
+    judged_too = canary_metrics.run_metrics(
+        metrics,
+        prometheus,
+        planned,
+        baseline_selector=baseline_selector,
+        candidate_selector=candidate_selector,
+    )
+    if dry_run:
+        canary_metrics.dry_run(planned, minutes, judged_too, output)
+        return
     home = Layout.from_env().home
     token = read_token(os.environ, home)
     folder = out_dir or home / "runs" / f"canary-{datetime.now(UTC):%Y%m%dT%H%M%S%fZ}"
     note(f"canary: {planned.pairs} pairs at {planned.rate:g}/s ({_kind(planned)})")
-    result = run_canary(
-        planned,
-        token=token,
-        out_dir=folder,
-        progress=_Progress(),
-        slowed=lambda pace: note(
-            f"canary: the baseline does not keep up with {planned.rate:g} pairs/s; going on with "
-            f"{pace:g}/s, which takes {planned.pairs / pace:.0f} s"
-        ),
-        token_source=token_source(os.environ),
-    )
+    if len(planned.baseline) != len(planned.candidate):
+        warn(
+            f"{len(planned.baseline)} baseline and {len(planned.candidate)} candidate instance(s) "
+            "share the same load: the side with fewer has more to do each, and looks slower"
+        )
+    try:
+        result = run_canary(
+            planned,
+            token=token,
+            out_dir=folder,
+            progress=_Progress(),
+            slowed=lambda pace: note(
+                f"canary: the baseline does not keep up with {planned.rate:g} pairs/s; going on "
+                f"with {pace:g}/s, which takes {planned.pairs / pace:.0f} s"
+            ),
+            token_source=token_source(os.environ),
+            metrics=judged_too,
+        )
+    except (CouldNotTell, Declined):
+        if (folder / "verdict.json").is_file():  # a void or interrupted run has samples too
+            canary_report.write_report(folder)
+        raise
     _show(result.verdict, output, folder=folder)
-    _tell_slack(result.verdict)
+    if result.metrics is not None and output is Format.table:
+        canary_metrics.show_judgement(result.metrics)
+    canary_report.write_report(folder)
+    _tell_slack(result.verdict, folder)
     raise typer.Exit(exit_codes.OK if result.promote else exit_codes.FINDING)
 
 
@@ -115,10 +163,15 @@ def judge(
         int | None,
         typer.Option(help="Pairs declared before the run; default: as many as the files have."),
     ] = None,
+    instances: Annotated[
+        int, typer.Option(help="Instances a side, over which the pairs went in turn.")
+    ] = 1,
     output: OutputOption = Format.table,
 ) -> None:
     """Judge two sample files alone: a latency in seconds a line, a failed request is `error`."""
-    judgement = judge_files(base, cand, margin=margin, planned_pairs=planned_pairs)
+    judgement = judge_files(
+        base, cand, margin=margin, planned_pairs=planned_pairs, instances=instances
+    )
     _show(judgement.as_dict(), output)
     raise typer.Exit(exit_codes.OK if judgement.promote else exit_codes.FINDING)
 
@@ -169,7 +222,12 @@ def _judge_command(verdict: dict[str, Any], folder: Path) -> str:
     said = verdict["parameters"]
     files = [shlex.quote(str(folder / name)) for name in ("base.lat", "cand.lat")]
     options = ["--margin", str(said["margin"]), "--planned-pairs", str(said["planned_pairs"])]
-    return " ".join(["mcctl canary judge", *files, *options])
+    if said["instances"] > 1:
+        options += ["--instances", str(said["instances"])]
+    commands = [" ".join(["mcctl canary judge", *files, *options])]
+    if verdict.get("metrics"):
+        commands.append(f"mcctl canary judge-metrics {shlex.quote(str(folder / 'metrics.json'))}")
+    return "; ".join(commands)
 
 
 def _figures(verdict: dict[str, Any]) -> list[str]:
@@ -196,17 +254,18 @@ def _figures(verdict: dict[str, Any]) -> list[str]:
             f"runbook     {runbook['regression_percent']:+.2f} %, "
             f"its bare rule says {runbook['verdict']}"
         )
-    if verdict["pairs_needed"] is not None:
+    if verdict["kind"] == "inconclusive" and verdict["pairs_needed"] is not None:
         lines.append(f"needed      {verdict['pairs_needed']} pairs for this margin and noise")
     return lines
 
 
-def _tell_slack(verdict: dict[str, Any]) -> None:
+def _tell_slack(verdict: dict[str, Any], folder: Path) -> None:
     """Post when SLACK_WEBHOOK_URL is set; whatever happens there, the verdict stands."""
     url = os.environ.get("SLACK_WEBHOOK_URL", "").strip()
     if not url:
         return
     try:
-        slack.post(url, slack.canary_message(verdict))
+        link = canary_report.link_of(os.environ, folder)
+        slack.post(url, slack.canary_message(verdict, link=link))
     except OpsError as error:
         warn(f"{error.message}; the verdict stands")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -20,6 +21,7 @@ from mc_ops.environments.local.layout import Layout
 from mc_ops.errors import UnusableInput
 from mc_ops.evidence import (
     JOURNAL,
+    LEDGER_KEY,
     PREFLIGHT,
     Built,
     build,
@@ -97,14 +99,15 @@ def pack(
     runs = _runs(run or [])
     if not runs and canary is None:
         runs = _newest_run(layout.home / "runs")
+    ledger_key = layout.home / "trust" / LEDGER_KEY
     parts = [
-        canary_part(_canary_folder(canary, runs, layout.home / "runs")),
+        canary_part(_canary_folder(canary, runs, layout.home / "runs"), ledger_key),
         journal_part(_first(runs, JOURNAL)),
         preflight_part(preflight or _report(runs)),
         redteam_part(_redteam_folder(redteam, runs)),
         *service_parts(
             url or layout.url,
-            layout.home / "trust" / "ledger.pub",
+            ledger_key,
             None if url else _replicas(env),
         ),
     ]
@@ -147,7 +150,8 @@ def verify(
     report = verify_pack(read_file(file), keys, expect_release=expect_release)
     emit_json(report.as_dict())
     if report.ok:
-        ok(f"{file.name} verifies: {_verdict_line(report)}")
+        ok(escape(f"{file.name} verifies: {_verdict_line(report)}"))
+        _warn_of_ledger_key(report, Layout.from_env().home)
         return
     count = len(report.reasons)
     reasons = "1 reason" if count == 1 else f"{count} reasons"
@@ -281,6 +285,8 @@ def _short(value: object) -> str:
     if isinstance(value, dict) and "attacks" in value:
         word = {True: "met", False: "not met"}.get(value["met"], "could not be told")
         return f"targets {word}, blocked {value['attacks']['blocked']} of {value['attacks']['n']}"
+    if isinstance(value, dict) and "by" in value and "reason" in value:
+        return f"by {value['by']}: {value['reason']}"
     if isinstance(value, dict) and "verdict" in value:
         rehearsal = "rehearsal, " if value.get("rehearsal") else ""
         return f"{value['verdict']} ({rehearsal}margin {value.get('margin')})"
@@ -288,4 +294,18 @@ def _short(value: object) -> str:
 
 
 def _verdict_line(report: Report) -> str:
-    return f"canary {_short(report.verdict)}" if report.verdict else "it holds no canary verdict"
+    if not report.verdict:
+        return "it holds no canary verdict"
+    told = report.override
+    by_hand = f", overridden by {told['by']}: {told['reason']}" if isinstance(told, dict) else ""
+    return f"canary {_short(report.verdict)}{by_hand}"
+
+
+def _warn_of_ledger_key(report: Report, home: Path) -> None:
+    """An override is proven by the pack's copy of the ledger's key: is it the one known here?"""
+    known = home / "trust" / LEDGER_KEY
+    if report.override is None or report.statement is None or not known.is_file():
+        return
+    digest = hashlib.sha256(known.read_bytes()).hexdigest()
+    if report.statement.subjects.get(LEDGER_KEY) != digest:
+        warn(f"the pack's {LEDGER_KEY} is not {escape(str(known))}: another ledger tells of that")

@@ -3,7 +3,7 @@
 The format and `verify` are in `mc_contract.evidence`, pure; here are files, keys and HTTP. Nothing
 is invented: a source that gave nothing is a control that says so.
 
-    parts = [canary_part(newest_canary(home / "runs")), *service_parts(url, ledger_key)]
+    parts = [canary_part(newest_canary(home / "runs"), ledger_key), *service_parts(url, ledger_key)]
     built = build(parts, release=release, ..., key=ensure_key(home))
     write_pack(out, built.raw)
 """
@@ -24,6 +24,7 @@ from mc_ops.evidence.keys import ensure_key, key_path, load_key, trusted_keys
 from mc_ops.evidence.parts import Part
 from mc_ops.evidence.runs import (
     JOURNAL,
+    LEDGER_KEY,
     PREFLIGHT,
     Found,
     canary_in,
@@ -40,6 +41,7 @@ from mc_ops.evidence.service import service_parts
 
 __all__ = [
     "JOURNAL",
+    "LEDGER_KEY",
     "PREFLIGHT",
     "Built",
     "Found",

@@ -11,10 +11,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from mc_contract.canary_override import OVERRIDE
 from mc_ops.errors import UnusableInput
 from mc_ops.evidence.parts import NotRecomputable, Part, absent
 
+LEDGER_KEY = "ledger.pub"
 CANARY_FILES = ("base.lat", "cand.lat", "verdict.json")
+CANARY_METRICS = "metrics.json"
 JOURNAL = "journal.jsonl"
 PREFLIGHT = "preflight.json"
 REDTEAM_FILES = ("redteam-rows.jsonl", "redteam.json")
@@ -89,19 +92,29 @@ def _folders(runs: Path) -> list[Path]:
     return [folder for folder in runs.iterdir() if folder.is_dir()] if runs.is_dir() else []
 
 
-def canary_part(folder: Path | None) -> Part:
-    """The samples, and the verdict as `verify` will recompute it.
+def canary_part(folder: Path | None, ledger_key: Path | None = None) -> Part:
+    """The samples, metrics if any, the verdict as `verify` will recompute it, and its override.
+
+    Args:
+        folder: A finished canary's, or None.
+        ledger_key: The ledger's public key, by which an override is proven; needed if there is one.
 
     Raises:
-        UnusableInput: a file is missing, or the verdict does not follow from the samples.
+        UnusableInput: a file is missing, the verdict does not follow from the others, or
+            `override.json` is there and the ledger's key does not prove it.
     """
     if folder is None:
         return absent("canary", "no finished canary was found")
     part = Part()
     for name in CANARY_FILES:
         part.artifacts[name] = _read(folder / name)
+    metrics = (CANARY_METRICS,) if _tells_of_metrics(part.artifacts["verdict.json"]) else ()
+    for name in metrics:
+        part.artifacts[name] = _read(folder / name)
     try:
-        part.claim("canary.verdict", "canary.verdict", *CANARY_FILES)
+        part.claim("canary.verdict", "canary.verdict", *CANARY_FILES, *metrics)
+        for name in metrics:
+            part.claim("canary.metrics", "canary.metrics", name)
         for side, name in (("baseline", "base.lat"), ("candidate", "cand.lat")):
             part.claim(f"canary.{side}.requests", "canary.requests", name)
             part.claim(f"canary.{side}.p95_ms", "canary.p95_ms", name)
@@ -111,11 +124,43 @@ def canary_part(folder: Path | None) -> Part:
         ) from cause
     names = [claim.id for claim in part.claims]
     part.measured("canary", f"{_told(part)}, from {folder.resolve().name}", *names)
+    if (folder / OVERRIDE).exists():
+        _add_override(part, folder, ledger_key, metrics)
     part.declared(
         "sample-origin",
         "that the two services gave these samples, side by side, is the word of whoever signed",
     )
     return part
+
+
+def _tells_of_metrics(verdict: bytes) -> bool:
+    """Whether the verdict was made with metrics; one that is no JSON is for the claim to refuse."""
+    try:
+        told = json.loads(verdict)
+    except ValueError:
+        return False
+    return isinstance(told, dict) and told.get("metrics") is not None
+
+
+def _add_override(
+    part: Part, folder: Path, ledger_key: Path | None, metrics: tuple[str, ...]
+) -> None:
+    if ledger_key is None:
+        raise UnusableInput(f"{folder / OVERRIDE} needs the ledger's public key to be proven")
+    part.artifacts[OVERRIDE] = _read(folder / OVERRIDE)
+    part.artifacts[LEDGER_KEY] = _read(ledger_key)
+    try:
+        sources = (OVERRIDE, *CANARY_FILES, LEDGER_KEY, *metrics)
+        part.claim("canary.override", "canary.override", *sources)
+    except NotRecomputable as cause:
+        raise UnusableInput(
+            f"{folder / OVERRIDE} overrides nothing: {cause.message}",
+            hint="remove it; mcctl canary override records one",
+        ) from cause
+    told = part.claims[-1].value
+    assert isinstance(told, dict)  # the claim function gives an object
+    why = f"HOLD, overridden by {told['by']}: {told['reason']} (ledger entry {told['index']})"
+    part.measured("override", why, "canary.override")
 
 
 def journal_part(folder: Path | None) -> Part:

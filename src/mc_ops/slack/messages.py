@@ -19,21 +19,30 @@ class Message:
     blocks: tuple[dict[str, Any], ...]
 
 
-def canary_message(verdict: Mapping[str, Any]) -> Message:
+def canary_message(
+    verdict: Mapping[str, Any], *, override: Mapping[str, Any] | None = None, link: str = ""
+) -> Message:
     """The message about a canary verdict.
 
     Args:
         verdict: What `verdict.json` has; figures may be null.
+        override: `by`, `reason`, `index` and `decision` of an override of it, if there is one.
+        link: Where samples and report are: an https URL, or a folder.
     """
     word = str(verdict["verdict"])
     rehearsal = "rehearsal, " if verdict["rehearsal"] else ""
-    headline = f"Canary: {word} ({rehearsal}margin {verdict['margin']})"
+    by_hand = f", overridden by {override['by']}" if override else ""
+    headline = f"Canary: {word} ({rehearsal}margin {verdict['margin']}){by_hand}"
     reason = str(verdict["reason"])
     blocks: list[dict[str, Any]] = [
         {"type": "header", "text": {"type": "plain_text", "text": headline[:150]}},
         _section(f"{_ICONS.get(word, ':grey_question:')} *{word}* - {_escaped(reason)}"),
         {"type": "section", "fields": [_field(name, text) for name, text in _figures(verdict)]},
     ]
+    if override:
+        blocks.insert(1, _section(_overridden(override)))
+    if metrics := _metrics(verdict.get("metrics")):
+        blocks.append(_section(metrics))
     if verdict["rehearsal"]:
         blocks.append(
             _section(
@@ -41,8 +50,42 @@ def canary_message(verdict: Mapping[str, Any]) -> Message:
                 "Too few pairs were planned to decide the 5 % margin."
             )
         )
-    blocks.append({"type": "context", "elements": [_mrkdwn(_origin(verdict), _LONGEST_FIELD)]})
-    return Message(text=f"{headline}: {_escaped(reason)}"[:_LONGEST_TEXT], blocks=tuple(blocks))
+    about = [_mrkdwn(_origin(verdict), _LONGEST_FIELD)]
+    if link:
+        about.append(_mrkdwn(_link(link), _LONGEST_FIELD))
+    blocks.append({"type": "context", "elements": about})
+    why = f"{override['reason']} (the verdict stays HOLD)" if override else reason
+    text = f"{_escaped(headline)}: {_escaped(why)}"
+    return Message(text=text[:_LONGEST_TEXT], blocks=tuple(blocks))
+
+
+def _overridden(override: Mapping[str, Any]) -> str:
+    by, why = _escaped(str(override["by"])), _escaped(str(override["reason"]))
+    return (
+        f":warning: *Overridden by {by}*: {why}\nLedger entry {override['index']}, decision "
+        f"`{_escaped(str(override['decision']))}`. The verdict stays HOLD."
+    )
+
+
+def _metrics(told: object) -> str:
+    """How the metrics were judged, together and each; empty if there are none."""
+    if not isinstance(told, Mapping):
+        return ""
+    outcomes = told.get("metrics")
+    each = [
+        f"• {_escaped(str(name))}: *{_escaped(str(outcome))}*"
+        for name, outcome in (outcomes.items() if isinstance(outcomes, Mapping) else ())
+    ]
+    head = f"*Metrics: {_escaped(str(told.get('outcome')))}* - {_escaped(str(told.get('reason')))}"
+    return "\n".join([head, *each])
+
+
+def _link(link: str) -> str:
+    """An https URL as a link; anything else, such as a folder, as text."""
+    plain = link.isascii() and link.isprintable() and not set(link) & set(" <>|")
+    if link.startswith("https://") and plain:
+        return f"<{link.replace('&', '&amp;')}|Samples, report and log of this run>"
+    return f"Samples and report: `{_escaped(link).replace('`', '')}`"
 
 
 def _figures(verdict: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 from slack_sdk.webhook import WebhookClient
 
+from mc_contract.siem import is_loopback
 from mc_ops.errors import CouldNotTell
 from mc_ops.slack.messages import Message
 
@@ -34,9 +35,10 @@ def post(webhook_url: str, message: Message) -> None:
     Raises:
         NotPosted: When Slack cannot be reached or refuses; says neither URL nor message.
     """
-    if not _is_http(webhook_url):
+    if not _is_safe(webhook_url):
         raise NotPosted(
-            "SLACK_WEBHOOK_URL is not an http(s) URL", hint="take it from the app's webhook page"
+            "SLACK_WEBHOOK_URL is not an https:// URL, nor one of this machine",
+            hint="take it from the app's webhook page",
         )
     client = WebhookClient(webhook_url, timeout=_TIMEOUT_S, logger=_SILENT)
     try:
@@ -54,9 +56,13 @@ def post(webhook_url: str, message: Message) -> None:
         )
 
 
-def _is_http(url: str) -> bool:
+def _is_safe(url: str) -> bool:
+    """Whether whoever listens on the way cannot read the URL, which lets its reader post."""
     try:
         parts = urlsplit(url)
     except ValueError:
         return False
-    return parts.scheme in ("http", "https") and bool(parts.hostname)
+    host = parts.hostname or ""
+    return bool(host) and (
+        parts.scheme == "https" or (parts.scheme == "http" and is_loopback(host))
+    )

@@ -113,6 +113,9 @@ MEANINGS: dict[str, Meaning] = {
     Kind.break_glass_ended: _admin("a way into a tenant's data was closed", Severity.low),
     Kind.break_glass_used: _admin("an operator read a tenant's task", Severity.high),
     Kind.pseudonyms_revealed: _admin("pseudonyms were opened", Severity.medium),
+    Kind.canary_overridden: _admin(
+        "an operator overrode the canary: what it held may serve", Severity.high
+    ),
     Kind.policy_changed: _admin("another policy set came into force", Severity.medium),
     Kind.policy_refused: _admin(
         "a policy set was refused: the one before stays in force", Severity.high, Outcome.failure

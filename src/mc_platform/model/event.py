@@ -41,6 +41,7 @@ class Kind(StrEnum):
     break_glass_ended = "break-glass.ended"
     break_glass_used = "break-glass.used"
     pseudonyms_revealed = "pseudonyms.revealed"
+    canary_overridden = "canary.overridden"
     policy_changed = "policy.changed"
     policy_refused = "policy.refused"
     aggregate_answered = "aggregate.answered"

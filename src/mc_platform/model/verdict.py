@@ -29,6 +29,7 @@ class Action(StrEnum):
     reveal_pseudonym = "RevealPseudonym"
     break_glass = "BreakGlass"
     approve_break_glass = "ApproveBreakGlass"
+    override_canary = "OverrideCanary"
 
 
 @dataclass(frozen=True, slots=True)

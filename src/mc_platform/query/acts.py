@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mc_platform.errors import BadRequest, PolicyDenied
-from mc_platform.model.event import Event, Kind
+from mc_platform.model.event import Event, Kind, Recorded
 from mc_platform.model.ids import EventId, TenantId
 from mc_platform.model.tenant import Principal
 from mc_platform.model.verdict import Action, Decision
@@ -24,12 +24,10 @@ class Acts:
         self._journal = journal
         self._clock = clock
 
-    def event(
-        self, kind: Kind, tenant: TenantId, decision_id: str, detail: Mapping[str, Any]
-    ) -> Event:
+    def event(self, kind: Kind, tenant: TenantId, act: str, detail: Mapping[str, Any]) -> Event:
         """The event of one act: each request is an act of its own, so its id is its decision's."""
         return Event(
-            id=EventId(str(uuid.uuid5(_NAMESPACE, f"{kind.value}|{decision_id}"))),
+            id=EventId(str(uuid.uuid5(_NAMESPACE, f"{kind.value}|{act}"))),
             kind=kind,
             tenant=tenant,
             occurred_at=self._clock(),
@@ -49,17 +47,29 @@ class Acts:
         Raises:
             Unavailable: it is not recorded, so it must not be done.
         """
-        asked = {} if decision.asked is None else {"asked": dict(decision.asked)}
-        told = {
-            **asked,
-            **detail,
-            "principal": principal.id,
-            "decision": decision.id,
-            "allowed": decision.allowed,
-            "policies": list(decision.policy_ids),
-            "policy_set": decision.policy_digest,
-        }
+        told = _told(principal, decision, detail)
         await self._journal.record([self.event(kind, tenant, decision.id, told)])
+
+    async def record_once(
+        self,
+        kind: Kind,
+        principal: Principal,
+        decision: Decision,
+        detail: Mapping[str, Any],
+        *,
+        about: str,
+    ) -> Recorded:
+        """Tell the ledger of an act that can be done once only to the thing that `about` names.
+
+        Returns:
+            Where the first such act stands; it is this one only if it is `fresh`.
+
+        Raises:
+            Unavailable: it is not recorded, so it must not be done.
+        """
+        told = _told(principal, decision, detail)
+        [recorded] = await self._journal.record([self.event(kind, principal.tenant, about, told)])
+        return recorded
 
     async def refused(self, principal: Principal, action: Action, denied: PolicyDenied) -> None:
         """Tell the ledger that policy refused something; the caller raises it afterwards."""
@@ -74,6 +84,19 @@ class Acts:
         await self._journal.record(
             [self.event(Kind.request_refused, principal.tenant, denied.decision_id, detail)]
         )
+
+
+def _told(principal: Principal, decision: Decision, detail: Mapping[str, Any]) -> dict[str, Any]:
+    asked = {} if decision.asked is None else {"asked": dict(decision.asked)}
+    return {
+        **asked,
+        **detail,
+        "principal": principal.id,
+        "decision": decision.id,
+        "allowed": decision.allowed,
+        "policies": list(decision.policy_ids),
+        "policy_set": decision.policy_digest,
+    }
 
 
 def reason_line(text: str) -> str:

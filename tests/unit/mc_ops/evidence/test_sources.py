@@ -158,7 +158,7 @@ def test_checkpoint_without_the_ledgers_key_is_declared(tmp_path: Path) -> None:
 
 def test_canary_is_claimed_with_its_label(tmp_path: Path) -> None:
     """The verdict claim and control say rehearsal and margin."""
-    part = canary_part(_canary(tmp_path / "r1"))
+    part = canary_part(_canary(tmp_path / "r1"), tmp_path / "ledger.pub")
     verdict = _claimed(part)["canary.verdict"]
     assert isinstance(verdict, dict)
     assert (verdict["verdict"], verdict["rehearsal"]) == ("PROMOTE", True)
@@ -173,7 +173,7 @@ def test_canary_whose_verdict_was_edited_is_refused(tmp_path: Path) -> None:
     assert told["verdict"] == "HOLD"
     (folder / "verdict.json").write_text(json.dumps(told | {"verdict": "PROMOTE"}))
     with pytest.raises(UnusableInput, match="the samples give 'HOLD'"):
-        canary_part(folder)
+        canary_part(folder, tmp_path / "ledger.pub")
 
 
 def test_newest_canary_is_found_directly_or_under_its_name(tmp_path: Path) -> None:
@@ -187,7 +187,7 @@ def test_newest_canary_is_found_directly_or_under_its_name(tmp_path: Path) -> No
     _canary(tmp_path / "r3" / "canary-earlier")  # set aside by a repeated step
     assert canary_in(tmp_path / "r3") is None
     assert newest_canary(tmp_path / "absent") is None
-    assert canary_part(None).controls[0].status is Status.declared
+    assert canary_part(None, Path("ledger.pub")).controls[0].status is Status.declared
 
 
 def test_journal_is_packed_without_its_torn_line(tmp_path: Path) -> None:

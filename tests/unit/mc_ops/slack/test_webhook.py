@@ -120,6 +120,54 @@ def test_post_smoke_verdict_without_figures_accepted(slack: FakeSlack) -> None:
     assert "not measured" in json.dumps(slack.posted)
 
 
+OVERRIDE = {
+    "by": "ann@platform",
+    "reason": "known *bug* <!here> & wanted",
+    "index": 7,
+    "decision": "dec_1",
+}
+
+
+def test_post_override_says_who_and_why(slack: FakeSlack) -> None:
+    """HOLD, overridden by whom, why, and where the ledger has it; no mention gets through."""
+    link = "https://github.example.com/o/r/actions/runs/42"
+    post(slack.url + SECRET_PATH, canary_message(VERDICT, override=OVERRIDE, link=link))
+    (body,) = slack.posted
+    assert body["text"].startswith(
+        "Canary: HOLD (rehearsal, margin 0.25), overridden by ann@platform: known *bug* &lt;!here"
+    )
+    shown = json.dumps(body["blocks"], ensure_ascii=False)
+    for part in (
+        *("Overridden by ann@platform", "Ledger entry 7", "dec_1", "The verdict stays HOLD"),
+        f"<{link}|Samples, report and log of this run>",
+    ):
+        assert part in shown
+    assert "<!" not in shown + body["text"]
+    assert "PROMOTE" not in shown + body["text"]
+
+
+@pytest.mark.parametrize(
+    "link", ["/home/x/runs/`r`|<!channel>", "https://x/<!channel>|y", "https://x/a b", "http://x"]
+)
+def test_link_of_anything_but_a_plain_https_url_is_text(slack: FakeSlack, link: str) -> None:
+    """A folder, or a URL that would break out of Slack's link, is shown as it is."""
+    post(slack.url + SECRET_PATH, canary_message(VERDICT, link=link))
+    shown = json.dumps(slack.posted[0]["blocks"], ensure_ascii=False)
+    assert "Samples and report: `" in shown
+    assert "<!" not in shown
+    assert "<http" not in shown
+
+
+def test_metrics_are_told_if_there_are_any(slack: FakeSlack) -> None:
+    """Together and each with its outcome; without metrics nothing is said of any."""
+    metrics = {"outcome": "fail", "reason": "x & y", "metrics": {"p<5": "fail"}}
+    post(slack.url + SECRET_PATH, canary_message(VERDICT | {"metrics": metrics}))
+    post(slack.url + SECRET_PATH, canary_message(VERDICT | {"metrics": None}))
+    told, plain = (json.dumps(body["blocks"], ensure_ascii=False) for body in slack.posted)
+    assert "*Metrics: fail* - x &amp; y\\n• p&lt;5: *fail*" in told
+    assert "Metrics" not in plain
+
+
 def test_post_bare_json_refused_by_slack(slack: FakeSlack) -> None:
     """The fake refuses what the runbook's curl sent: a body without text or blocks."""
     with pytest.raises(NotPosted, match="HTTP 400"):
@@ -133,6 +181,7 @@ def test_post_bare_json_refused_by_slack(slack: FakeSlack) -> None:
         "file:///s3cr3t",
         "s3cr3t",
         "http://[s3cr3t",
+        "http://hooks.example.com/s3cr3t",
         "http://127.0.0.1:notaport/s3cr3t",
         "http://127.0.0.1:9/s3cr3t with space",
     ],

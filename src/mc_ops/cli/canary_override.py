@@ -1,0 +1,229 @@
+"""`mcctl canary override` and `decision`: a person promotes a HOLD, and what a run comes to.
+
+The override is in the ledger before it counts, and `override.json` is made of the ledger's entry
+with its proof. Nothing else promotes a HOLD, and no verdict is ever changed.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.markup import escape
+
+from mc_ops.cli import exit_codes
+from mc_ops.cli.operator_access import (
+    AsOption,
+    UrlOption,
+    YesOption,
+    access_token,
+    confirm_by_word,
+    operator_client,
+)
+from mc_ops.cli.output import Format, OutputOption, emit_json, note, ok, stdout, warn
+from mc_ops.environments.local.layout import Layout
+from mc_ops.errors import CouldNotTell, Finding, OpsError, UnusableInput
+
+_LONGEST_REASON = 200
+_LOUD = {
+    "regressed": "the samples show that the candidate is slower than is allowed",
+    "errors": "the samples show that the candidate fails more often than is allowed",
+    "metrics": "the metrics show that the candidate does worse than is allowed",
+    "inconclusive": "the samples do not show that the candidate is no worse",
+    "void": "the run is void: its samples show nothing, for better or worse",
+}
+
+RunArgument = Annotated[
+    str, typer.Argument(metavar="RUN", help="A canary's folder, or a run's name.")
+]
+KeyOption = Annotated[
+    Path | None,
+    typer.Option("--key", help="The ledger's public key; default: $MC_HOME/trust/ledger.pub."),
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verbs to `mcctl canary`."""
+    app.command()(override)
+    app.command()(decision)
+
+
+def override(
+    run: RunArgument,
+    reason: Annotated[
+        str, typer.Option("--reason", help="Why it may serve all the same; it is recorded.")
+    ],
+    release: Annotated[
+        str, typer.Option("--release", help="Of which release; it is recorded.")
+    ] = "",
+    whose: AsOption = "OPERATOR",
+    yes: YesOption = False,
+    key: KeyOption = None,
+    url: UrlOption = None,
+    output: OutputOption = Format.table,
+) -> None:
+    """Promote a HOLD by hand: who and why is in the ledger, in Slack and in the evidence."""
+    from mc_ops.canary.override import find_canary, judge_again, override_in
+
+    line = _reason(reason)
+    layout = Layout.from_env()
+    trusted = _ledger_key(key, layout)
+    judged = judge_again(find_canary(run, layout.home / "runs"))
+    if judged.promote:
+        raise UnusableInput(f"the verdict of {judged.run} is PROMOTE: there is nothing to override")
+    before = override_in(judged, trusted)
+    if before is not None:
+        raise Finding(f"{judged.run} is overridden already, by {before.by}: {before.reason}")
+    loud = _LOUD.get(judged.kind, f"it was held: {judged.kind}")
+    note(f"{escape(judged.run)}: HOLD ({escape(judged.kind)}): {escape(loud)}")
+    note(f"  {escape(str(judged.told.get('reason', '')))}")
+    with operator_client(url, whose) as client:
+        confirm_by_word("This promotes it all the same.", judged.run, yes=yes)
+        answer = client.override_canary(judged.as_request(), release=release, reason=line)
+    told = _write(judged, answer, _Ledger(url or layout.url, access_token(url, whose), trusted))
+    _draw_again(judged.folder)
+    if output is Format.json:
+        emit_json({"run": judged.run, "verdict": "HOLD", "kind": judged.kind, "override": told})
+    else:
+        stdout.print(_line(judged, told), markup=False)
+        stdout.print(f"  ledger      entry {told['index']}, {told['event_id']}", markup=False)
+        stdout.print(f"  decision    {told['decision']}", markup=False)
+        stdout.print(f"  file        {judged.folder / 'override.json'}", markup=False)
+    if (told["by"], told["reason"]) != (answer["principal"], answer["reason"]):
+        raise Finding(
+            f"{judged.run} was overridden before, by {told['by']}: {told['reason']}",
+            hint="your reason was not recorded; override.json tells what was",
+        )
+    ok(f"{escape(judged.run)} is overridden; the verdict stays HOLD")
+    _tell_slack(judged, told)
+
+
+def decision(
+    run: RunArgument,
+    key: KeyOption = None,
+    output: OutputOption = Format.table,
+) -> None:
+    """Say what a run comes to: PROMOTE, or HOLD overridden (exit 0); HOLD (exit 1). Read-only."""
+    from mc_ops.canary.override import FailedSmoke, find_canary, judge_again, override_in
+
+    layout = Layout.from_env()
+    folder = find_canary(run, layout.home / "runs")
+    try:
+        judged = judge_again(folder)
+    except FailedSmoke as error:
+        raise Finding(f"HOLD (smoke): {error.message}", hint=error.hint) from error
+    found = None
+    if not judged.promote and (folder / "override.json").exists():
+        found = override_in(judged, _ledger_key(key, layout))
+    if found and found.run != judged.run:  # files of another run, put here
+        raise UnusableInput(
+            f"the override is of run {found.run}, and this is {judged.run}",
+            hint="only the run that was overridden may go on with it",
+        )
+    told = _as_dict(found) if found else None
+    if output is Format.json:
+        emit_json(
+            {
+                "run": judged.run,
+                **{name: judged.computed[name] for name in ("verdict", "kind", "rehearsal")},
+                "margin": judged.computed["margin"],
+                "override": told,
+            }
+        )
+    else:
+        stdout.print(_line(judged, told), markup=False)
+    if not judged.promote and found is None:
+        raise typer.Exit(exit_codes.FINDING)
+
+
+class _Ledger:
+    """Where the entry is proven: the service, its token, and the key that it is held against."""
+
+    def __init__(self, url: str, token: str, key: Any) -> None:
+        self.url, self.token, self.key = url, token, key
+
+    def proof(self, event_id: str) -> tuple[bytes, Any]:
+        from mc_ops.audit import AuditClient, prove
+
+        with AuditClient(self.url, self.token) as client:
+            return prove(client, self.key, event_id)
+
+
+def _write(judged: Any, answer: dict[str, Any], ledger: _Ledger) -> dict[str, Any]:
+    """Make `override.json` of the ledger's entry, and read it back as anyone would."""
+    from mc_contract.canary_override import OVERRIDE, NotOverridden, override_file
+    from mc_ops.audit import write_whole
+    from mc_ops.canary.override import override_in
+
+    try:
+        raw, found = ledger.proof(str(answer["event_id"]))
+        write_whole(judged.folder / OVERRIDE, override_file(raw, found))
+    except (OpsError, NotOverridden) as error:
+        raise CouldNotTell(
+            f"it is recorded (entry {answer['index']}), but without its proof it does not count: "
+            f"{error.message}",
+            hint="repeat the command when the ledger can be read; it records nothing twice",
+        ) from error
+    written = override_in(judged, ledger.key)
+    assert written is not None  # it was written above
+    return _as_dict(written)
+
+
+def _as_dict(found: Any) -> dict[str, Any]:
+    names = ("run", "release", "by", "reason", "at", "decision", "event_id", "index", "region")
+    return {name: getattr(found, name) for name in names}
+
+
+def _line(judged: Any, told: dict[str, Any] | None) -> str:
+    """`HOLD (errors, rehearsal, margin 0.25), overridden by operator@platform: a reason`."""
+    computed = judged.computed
+    parts = [] if judged.promote else [judged.kind]
+    parts += ["rehearsal"] if computed["rehearsal"] else []
+    verdict = f"{computed['verdict']} ({', '.join([*parts, 'margin'])} {computed['margin']})"
+    return verdict if told is None else f"{verdict}, overridden by {told['by']}: {told['reason']}"
+
+
+def _reason(text: str) -> str:
+    """The reason as one line.
+
+    Raises:
+        UnusableInput: it is empty, or longer than the service takes.
+    """
+    line = " ".join(text.split())
+    if not any(char.isalnum() for char in line) or len(line) > _LONGEST_REASON:
+        raise UnusableInput(
+            f"--reason must say why, in 1 to {_LONGEST_REASON} characters, got {len(line)}",
+            hint="it is recorded, and shown to whoever reads the evidence",
+        )
+    return line
+
+
+def _ledger_key(given: Path | None, layout: Layout) -> Any:
+    from mc_ops.audit import load_public_key
+
+    return load_public_key(given or layout.home / "trust" / "ledger.pub")
+
+
+def _draw_again(folder: Path) -> None:
+    from mc_ops.cli.canary_report import write_report
+
+    write_report(folder)
+
+
+def _tell_slack(judged: Any, told: dict[str, Any]) -> None:
+    """Post when SLACK_WEBHOOK_URL is set; whatever happens there, the override stands."""
+    from mc_ops import slack
+    from mc_ops.cli.canary_report import link_of
+
+    url = os.environ.get("SLACK_WEBHOOK_URL", "").strip()
+    if not url:
+        return
+    try:
+        message = slack.canary_message(
+            judged.told, override=told, link=link_of(os.environ, judged.folder)
+        )
+        slack.post(url, message)
+    except OpsError as error:
+        warn(f"{escape(error.message)}; the override stands")
