@@ -122,10 +122,17 @@ background_failures = Counter(
 )
 
 UNKNOWN_TENANT = "unknown"
+_ANSWERING_ROUTES = ("a2a", "a2a_rest", "graphql")
+_FAILURES = ("500", "502", "503")
 
 
 def begin(tenants: Iterable[str]) -> None:
-    """Create the series that operators grep for, at zero, before the first request."""
+    """Create the series that operators grep for, and those of failures, before the first request.
+
+    A series that is born at 1 tells Prometheus' `rate` of no increase: the first failure would be
+    in no figure. So whatever an alert counts stands at zero first.
+    """
+    tenants = tuple(tenants)
     for status in ("success", "failure", "rejected"):
         siem_requests.labels(status)
     for outcome in ("applied", "refused"):
@@ -143,3 +150,13 @@ def begin(tenants: Iterable[str]) -> None:
         cost_cpu.labels(tenant)
         request_duration.labels("graphql", tenant)
         request_duration.labels("a2a", tenant)
+    # A caller is unknown while the database, which knows callers, is down
+    for tenant in (*tenants, UNKNOWN_TENANT):
+        for route in _ANSWERING_ROUTES:
+            for status in ("200", *_FAILURES):
+                requests.labels(status, route, tenant)
+
+
+def begin_work(name: str) -> None:
+    """Create the series of a piece of background work, before it fails for the first time."""
+    background_failures.labels(name)

@@ -1,0 +1,58 @@
+"""`mcctl prometheus write`: what Prometheus and Alertmanager need to watch this platform."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from mc_ops.cli.output import Format, OutputOption, emit_json, note, ok, stdout
+from mc_ops.environments import open_environment
+
+app = typer.Typer(help="Have the platform watched by Prometheus.", no_args_is_help=True)
+
+
+@app.callback()
+def _group() -> None:
+    """Have the platform watched by Prometheus."""
+
+
+@app.command()
+def write(
+    out: Annotated[
+        Path | None, typer.Option("--out", help="The folder. [default: MC_HOME/monitoring]")
+    ] = None,
+    prometheus: Annotated[
+        str, typer.Option("--prometheus", help="Where Prometheus shall listen.")
+    ] = "127.0.0.1:9090",
+    alertmanager: Annotated[
+        str, typer.Option("--alertmanager", help="Where Alertmanager shall listen.")
+    ] = "127.0.0.1:9093",
+    env: Annotated[str, typer.Option("--env", help="Where the platform runs: local.")] = "local",
+    output: OutputOption = Format.table,
+) -> None:
+    """Write the settings of both for the replicas that run; print the commands that start them.
+
+    Repeat it after `scale` or `cutover`: Prometheus sees the new list of targets by itself.
+    """
+    from mc_ops.environments.local import monitoring
+
+    written = monitoring.write(
+        open_environment(env), folder=out, prometheus=prometheus, alertmanager=alertmanager
+    )
+    if output is Format.json:
+        emit_json(
+            {
+                "folder": str(written.folder),
+                "targets": written.targets,
+                "commands": [list(command) for command in written.commands],
+            }
+        )
+        return
+    ok(f"{escape(str(written.folder))}: {', '.join(written.targets)}")
+    note("pages and tickets go nowhere on this machine; `amtool alert` or its page shows them")
+    for command in written.commands:
+        stdout.print(shlex.join(command), markup=False)
