@@ -18,6 +18,7 @@ from mc_ops.audit import AuditClient, load_public_key, read_bytes
 from mc_ops.cli import exit_codes
 from mc_ops.cli.operator_access import YesOption, access_token, confirm
 from mc_ops.cli.output import Format, OutputOption, emit_json, fail, note, ok, stdout, warn
+from mc_ops.cli.slo_access import OverOption, PrometheusOption, ScrapeOption, open_source
 from mc_ops.environments import open_environment
 from mc_ops.environments.interface import Colour, Instance
 from mc_ops.environments.local import policy_set
@@ -103,6 +104,37 @@ def run_tables(
         fail(f"{_count(report['failing'], 'row')} failed, {len(unnoticed)} policies are not missed")
         raise typer.Exit(exit_codes.FINDING)
     ok("every row holds" + (", and every policy is missed when taken away" if mutation else ""))
+
+
+@app.command()
+def trend(
+    prometheus: PrometheusOption = None,
+    scrape: ScrapeOption = None,
+    over: OverOption = None,
+    env: EnvOption = "local",
+    output: OutputOption = Format.table,
+) -> None:
+    """Tell whether the share of denials rises. Exit 1 if it does, 3 if it cannot be told."""
+    from mc_ops import slo
+
+    with open_source(prometheus, scrape, over, env=env) as source:
+        found = slo.counted(slo.Measure(source))
+        kind = source.name
+    if found is None:
+        raise CouldNotTell(f"{kind} has no mc_policy_decisions_total of the last 24 h")
+    told = slo.trend(found)
+    if output is Format.json:
+        emit_json({"source": kind, **told.as_json()})
+    else:
+        for one in found:
+            share = slo.shown(one.share, "ratio")
+            counts = f"{one.denies:.0f} of {one.decisions:.0f} decisions denied"
+            stdout.print(f"{one.span:<22}{share:>9}  {counts}", markup=False)
+        stdout.print(f"{told.direction.value}: {told.reason}", markup=False)
+    if told.direction is slo.Direction.rising:
+        raise typer.Exit(exit_codes.FINDING)
+    if told.direction is slo.Direction.unknown:
+        raise typer.Exit(exit_codes.COULD_NOT_TELL)
 
 
 @app.command()

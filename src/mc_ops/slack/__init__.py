@@ -8,7 +8,8 @@ ours always has both: `text` is what notifications and screen readers show. Call
 failure to post means; it never changes a verdict.
 """
 
+from mc_ops.slack.delta_message import delta_message
 from mc_ops.slack.messages import Message, canary_message
 from mc_ops.slack.webhook import NotPosted, post
 
-__all__ = ["Message", "NotPosted", "canary_message", "post"]
+__all__ = ["Message", "NotPosted", "canary_message", "delta_message", "post"]

@@ -1,0 +1,140 @@
+"""`mcctl delta`: the operations delta as JSON and Markdown, and to Slack if that is asked."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.markup import escape
+
+from mc_ops.cli.output import Format, OutputOption, emit_json, note, stdout, warn
+from mc_ops.cli.slo_access import (
+    LOCAL,
+    EnvOption,
+    OverOption,
+    PricesOption,
+    PrometheusOption,
+    RedteamOption,
+    ScrapeOption,
+    WindowOption,
+    open_source,
+    prices,
+    privacy,
+    source_json,
+)
+from mc_ops.errors import OpsError, UnusableInput
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb."""
+    app.command()(delta)
+
+
+def delta(
+    out: Annotated[Path, typer.Option("--out", help="The JSON file; Markdown is put beside it.")],
+    period: Annotated[str, typer.Option("--period", help="day-1, day-7, ...")] = "day-7",
+    prometheus: PrometheusOption = None,
+    scrape: ScrapeOption = None,
+    over: OverOption = None,
+    window: WindowOption = None,
+    price_file: PricesOption = None,
+    redteam: RedteamOption = None,
+    previous: Annotated[
+        Path | None,
+        typer.Option("--previous", help="An earlier delta; default: the newest beside --out."),
+    ] = None,
+    slack: Annotated[
+        bool, typer.Option("--slack", help="Post it to SLACK_WEBHOOK_URL as well.")
+    ] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace --out even if it is no delta.")
+    ] = False,
+    env: EnvOption = LOCAL,
+    output: OutputOption = Format.table,
+) -> None:
+    """Measure a period's figures and how they moved; what is not known is null, with a reason."""
+    from mc_ops.slo import Measure, Window, costs, markdown
+    from mc_ops.slo import delta as room
+    from mc_ops.slo import delta_files as files
+
+    if not period.isascii() or not period.replace("-", "").isalnum() or len(period) > 40:
+        raise UnusableInput(f'not a period: "{period[:40]}"', hint="for example day-7")
+    asked = Window.parse(window) if window else room.window_of(period)
+    files.check_target(out, force=force)
+    now = datetime.now(UTC)
+    before = files.read(previous) if previous else files.newest_before(out.parent, now)
+    priced = prices(price_file)
+    with open_source(prometheus, scrape, over, env=env) as source:
+        measure = Measure(source, asked)
+        figures = room.measured(measure, asked, costs(measure, priced), privacy(redteam))
+        kept = files.keep(out)
+        if before and kept and before.path.resolve() == out.resolve():
+            before = replace(before, path=kept)
+        told = room.document(
+            figures,
+            period=period,
+            window=asked,
+            now=now,
+            source={
+                **source_json(source),
+                "span": source.span(asked),
+                "covered_s": source.covered_s(asked),
+                "notes": _notes(source.looks_back, source.span(asked), asked.text),
+            },
+            previous=before,
+        )
+    raw = files.encoded(told)
+    digest = hashlib.sha256(raw).hexdigest()
+    files.write(out, raw, markdown(told))
+    if kept:
+        note(f"the earlier {escape(out.name)} is kept as {escape(str(kept))}")
+    _show(told, out, digest, output)
+    if slack:
+        _post(told, digest, out.name)
+
+
+def _notes(looks_back: bool, span: str, asked: str) -> list[str]:
+    if looks_back:
+        return []
+    return [f"The replicas' own counters were read: figures are {span}, not over {asked}."]
+
+
+def _show(told: Mapping[str, Any], out: Path, digest: str, output: Format) -> None:
+    from mc_ops.slo import moved, shown
+
+    if output is Format.json:
+        emit_json({**told, "file": str(out), "sha256": digest})
+        return
+    for name, value in told["metrics"].items():
+        figure = told["figures"][name]
+        change = moved(told["trend"]["metrics"].get(name), figure["unit"])
+        line = f"{name:<22}{shown(value, figure['unit']):>14}  {figure['verdict']:<15}{change}"
+        stdout.print(line, markup=False)
+        if figure["reason"]:
+            stdout.print(f"{'':<24}{figure['reason']}", markup=False)
+    for text in told["source"]["notes"]:
+        note(escape(text))
+    stdout.print(f"file    {out} (sha256 {digest})", markup=False)
+    stdout.print(f"        {out.with_suffix('.md')}", markup=False)
+
+
+def _post(told: Mapping[str, Any], digest: str, name: str) -> None:
+    """Post it; whatever happens there, the delta is written."""
+    from mc_ops import slack
+
+    url = os.environ.get("SLACK_WEBHOOK_URL", "").strip()
+    if not url:
+        warn("SLACK_WEBHOOK_URL is not set: nothing was posted; the delta is written")
+        return
+    try:
+        slack.post(url, slack.delta_message(told, sha256=digest, file=name))
+    except OpsError as error:
+        warn(f"{escape(error.message)}; the delta is written")
+        return
+    note("posted to Slack")

@@ -1,0 +1,142 @@
+"""`mcctl health day-1`: the runbook's morning check, whole: gateway, policy, speed, cost, platform."""
+
+from __future__ import annotations
+
+import json
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.markup import escape
+
+from mc_ops.cli.output import SCHEMA_VERSION, Format, OutputOption, emit_json, stdout
+from mc_ops.cli.scaling import oscillation_figure
+from mc_ops.cli.slo_access import (
+    LOCAL,
+    AllowFewOption,
+    EnvOption,
+    LeastOption,
+    OverOption,
+    PricesOption,
+    PrometheusOption,
+    ScrapeOption,
+    WindowOption,
+    dead_replicas,
+    exit_code,
+    least_replicas,
+    open_source,
+    parse_window,
+    prices,
+    print_figures,
+    print_verdict,
+    replicas,
+    source_json,
+)
+from mc_ops.errors import CouldNotTell, OpsError
+
+if TYPE_CHECKING:
+    from mc_ops.slo import Figure
+    from mc_ops.slo.health import Section
+
+app = typer.Typer(help="Checks of the whole platform.", no_args_is_help=True)
+
+
+class Part(StrEnum):
+    """The sections of the morning check."""
+
+    morning = "morning"
+    policy = "policy"
+    performance = "performance"
+    cost = "cost"
+    platform = "platform"
+
+
+@app.callback()
+def health() -> None:
+    """Checks of the whole platform."""
+
+
+@app.command("day-1")
+def day_1(
+    prometheus: PrometheusOption = None,
+    scrape: ScrapeOption = None,
+    over: OverOption = None,
+    window: WindowOption = None,
+    section: Annotated[
+        list[Part] | None, typer.Option("--section", help="Only this section; repeatable.")
+    ] = None,
+    price_file: PricesOption = None,
+    min_replicas: LeastOption = None,
+    allow_few: AllowFewOption = False,
+    out: Annotated[Path | None, typer.Option("--out", help="Write the JSON here as well.")] = None,
+    env: EnvOption = LOCAL,
+    output: OutputOption = Format.table,
+) -> None:
+    """Make the morning check. Exit 0 all is well, 1 something is not, 3 could not tell."""
+    from mc_ops.slo import Measure, costs, overall
+    from mc_ops.slo import health as room
+    from mc_ops.slo.levels import replicas as counted
+
+    asked, priced = parse_window(window, prometheus), prices(price_file)
+    parts = set(section or Part)
+    sections: list[Section] = []
+    with open_source(prometheus, scrape, over, env=env) as source:
+        measure = Measure(source, asked)
+        if Part.morning in parts:
+            sections.append(room.morning(measure))
+        if Part.policy in parts:
+            sections.append(room.policy(measure))
+        if Part.performance in parts:
+            sections.append(room.performance(measure))
+        if Part.cost in parts:
+            figures = costs(measure, priced).figures
+            count = counted(measure, least_replicas(min_replicas, env))
+            sections.append(room.cost(figures, count, oscillation_figure(source, env)))
+        if Part.platform in parts:
+            sections.append(room.platform(measure, _replicas_health(scrape, env)))
+        told = source_json(source)
+    verdict = overall((one for part in sections for one in part.figures), allow_few=allow_few)
+    report = {"verdict": verdict.value, "source": told, "sections": _json(sections)}
+    if out:
+        _write(out, report)
+    if output is Format.json:
+        emit_json(report)
+    else:
+        width = max(len(one.title) for part in sections for one in part.figures)
+        for part in sections:
+            stdout.print(f"\n[bold]{escape(part.title)}[/bold]")
+            print_figures(part.figures, width)
+        stdout.print()
+        print_verdict(verdict)
+    raise typer.Exit(exit_code(verdict))
+
+
+def _replicas_health(scrape: list[str] | None, env: str) -> list[Figure]:
+    """Each replica's /health; unknown where Prometheus sees replicas that cannot be reached here."""
+    from mc_ops.slo import health as room
+
+    try:
+        known, dead = replicas(scrape, env=env), dead_replicas(scrape, env=env)
+    except OpsError as error:
+        return [room.nobody_asked(error.message)]
+    return room.replicas_health(known, dead)
+
+
+def _write(out: Path, report: dict[str, Any]) -> None:
+    text = json.dumps({"schema_version": SCHEMA_VERSION, **report}, indent=2, allow_nan=False)
+    try:
+        out.write_text(text + "\n", encoding="utf-8")
+    except OSError as error:
+        raise CouldNotTell(f"{out} cannot be written: {error.strerror}") from error
+
+
+def _json(sections: list[Section]) -> list[dict[str, object]]:
+    return [
+        {
+            "name": part.name,
+            "title": part.title,
+            "checks": [one.as_json() for one in part.figures],
+        }
+        for part in sections
+    ]

@@ -1,0 +1,85 @@
+"""`mcctl slo status`: each target of the runbook, its value, its error budget and its verdict."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from mc_ops.cli.output import Format, OutputOption, emit_json
+from mc_ops.cli.slo_access import (
+    LOCAL,
+    AllowFewOption,
+    EnvOption,
+    LeastOption,
+    OverOption,
+    PrometheusOption,
+    RedteamOption,
+    ScrapeOption,
+    WindowOption,
+    exit_code,
+    least_replicas,
+    open_source,
+    parse_window,
+    print_figures,
+    print_verdict,
+    privacy,
+    source_json,
+)
+from mc_ops.errors import UnusableInput
+
+app = typer.Typer(help="The targets, as they stand.", no_args_is_help=True)
+
+
+@app.callback()
+def slo() -> None:
+    """The targets, as they stand."""
+
+
+@app.command()
+def status(
+    prometheus: PrometheusOption = None,
+    scrape: ScrapeOption = None,
+    over: OverOption = None,
+    window: WindowOption = None,
+    redteam: RedteamOption = None,
+    min_replicas: LeastOption = None,
+    allow_few: AllowFewOption = False,
+    only: Annotated[
+        list[str] | None,
+        typer.Option("--only", help="A target by its name, such as a2a-success; repeatable."),
+    ] = None,
+    env: EnvOption = LOCAL,
+    output: OutputOption = Format.table,
+) -> None:
+    """Measure every target. Exit 0 all met, 1 something missed, 3 something could not be told."""
+    from mc_ops.slo import Measure, health, overall
+
+    asked = parse_window(window, prometheus)
+    with open_source(prometheus, scrape, over, env=env) as source:
+        figures = health.slo_status(
+            Measure(source, asked),
+            privacy(redteam),
+            least_replicas=least_replicas(min_replicas, env),
+        )
+        told = source_json(source)
+    if only:
+        known = {one.name for one in figures} | {one.name.split(":")[0] for one in figures}
+        if unknown := [name for name in only if name not in known]:
+            raise UnusableInput(
+                f'unknown target "{unknown[0][:60]}"', hint=f"known: {', '.join(sorted(known))}"
+            )
+        figures = [one for one in figures if {one.name, one.name.split(":")[0]} & set(only)]
+    verdict = overall(figures, allow_few=allow_few)
+    if output is Format.json:
+        emit_json(
+            {
+                "verdict": verdict.value,
+                "source": told,
+                "targets": [one.as_json() for one in figures],
+            }
+        )
+    else:
+        print_figures(figures)
+        print_verdict(verdict)
+    raise typer.Exit(exit_code(verdict))

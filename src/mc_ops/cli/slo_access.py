@@ -1,0 +1,266 @@
+"""How `slo`, `health`, `cost`, `delta` and `policy trend` reach their figures and print them."""
+
+from __future__ import annotations
+
+import os
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import httpx
+import typer
+from rich.markup import escape
+
+from mc_ops.cli import exit_codes
+from mc_ops.cli.output import stdout, warn
+from mc_ops.environments import Colour, open_environment
+from mc_ops.environments.local.layout import Layout
+from mc_ops.errors import NotAllowed, UnusableInput
+
+if TYPE_CHECKING:
+    from mc_ops.slo import Figure, Prices, Source, Verdict, Window
+
+PROMETHEUS_TOKEN_FILE = "MC_PROMETHEUS_TOKEN_FILE"  # noqa: S105 - the name of a variable
+PRICES_FILE = "MC_PRICES_FILE"
+LOCAL = "local"
+_WIDTH = 100
+
+PrometheusOption = Annotated[
+    str | None, typer.Option("--prometheus", help="URL of a Prometheus; it can look back.")
+]
+ScrapeOption = Annotated[
+    list[str] | None,
+    typer.Option("--scrape", help="URL of a replica; repeatable. Default: the local platform's."),
+]
+OverOption = Annotated[
+    str | None,
+    typer.Option("--over", help="Look at the replicas twice, so far apart, such as 10s."),
+]
+WindowOption = Annotated[
+    str | None,
+    typer.Option("--window", help="In place of each target's own window; needs --prometheus."),
+]
+EnvOption = Annotated[str, typer.Option("--env", help="Where the platform runs: local.")]
+AllowFewOption = Annotated[
+    bool,
+    typer.Option("--allow-few", help="Do not exit 3 for what had no, or too few, events."),
+]
+LeastOption = Annotated[
+    int | None,
+    typer.Option("--min-replicas", min=1, help="Default: 1 for local, 3 elsewhere."),
+]
+PricesOption = Annotated[
+    Path | None, typer.Option("--prices", help="Prices and cost targets; see docs/slo.md.")
+]
+RedteamOption = Annotated[
+    Path | None,
+    typer.Option("--redteam", help="Folder of a red-team; default: the newest in MC_HOME/runs."),
+]
+
+
+@contextmanager
+def open_source(
+    prometheus: str | None, scrape: Sequence[str] | None, over: str | None, *, env: str
+) -> Iterator[Source]:
+    """The source that the options name; without any it is the local platform's replicas.
+
+    Raises:
+        UnusableInput: the options contradict each other, or a URL is none.
+        CouldNotTell, NotAllowed: it does not answer, or not us.
+    """
+    from mc_ops.slo import PrometheusSource, ScrapeSource, Window
+
+    if prometheus is not None and (scrape or over):
+        raise UnusableInput("--prometheus and --scrape or --over exclude each other")
+    if prometheus is not None:
+        from mc_ops.service_client import PrometheusClient
+
+        with PrometheusClient(prometheus, token=prometheus_token()) as client:
+            yield _warned(PrometheusSource(client))
+        return
+    over_s = None if over is None else Window.parse(over).seconds
+    known, dead = replicas(scrape, env=env), dead_replicas(scrape, env=env)
+    yield _warned(ScrapeSource(known, missing=dead, over_s=over_s))
+
+
+def _warned(source: Source) -> Source:
+    for name in source.unread:
+        warn(f"{escape(name)} does not answer; what it counted is in no figure")
+    return source
+
+
+def parse_window(text: str | None, prometheus: str | None) -> Window | None:
+    """The window that was asked for.
+
+    Raises:
+        UnusableInput: it is none, or the replicas are the source, which have no windows.
+    """
+    from mc_ops.slo import Window
+
+    if text is None:
+        return None
+    if prometheus is None:
+        raise UnusableInput(
+            "--window needs --prometheus: replicas only know what is since their start",
+            hint="--over 10s looks at them twice",
+        )
+    return Window.parse(text)
+
+
+def replicas(scrape: Sequence[str] | None, *, env: str) -> dict[str, str]:
+    """Each replica's name and URL: those that are named, else the living ones of both colours.
+
+    Both, because one replica of a region ships to the SIEM for all, whatever its colour.
+    """
+    if scrape:
+        return {_name(url): url for url in scrape}
+    environment = open_environment(env)
+    return {one.name: one.url for colour in Colour for one in environment.instances(colour)}
+
+
+def dead_replicas(scrape: Sequence[str] | None, *, env: str) -> tuple[str, ...]:
+    """Replicas that were started and are gone; none are known of those that --scrape names."""
+    if scrape:
+        return ()
+    dead = open_environment(env).status().dead
+    return tuple(one.name for one in dead if one.name.startswith(tuple(f"{c}-" for c in Colour)))
+
+
+def least_replicas(least: int | None, env: str) -> int:
+    """The fewest replicas that are enough: the HPA's minimum, one on a laptop."""
+    from mc_ops.slo import targets
+
+    return least or (1 if env == LOCAL else targets.LEAST_REPLICAS)
+
+
+def prices(path: Path | None) -> Prices | None:
+    """The prices that are named by --prices or `MC_PRICES_FILE`; None if none are.
+
+    Raises:
+        UnusableInput: the file cannot be used.
+    """
+    from mc_ops.slo import read_prices
+
+    name = path or os.environ.get(PRICES_FILE)
+    return read_prices(Path(name)) if name else None
+
+
+def privacy(redteam: Path | None) -> Figure:
+    """The privacy block rate of the red-team that is named, or the newest."""
+    from datetime import UTC, datetime
+
+    from mc_ops.slo import block_rate, newest
+
+    folder = redteam
+    if folder is None:
+        folder = newest(Layout.from_env().home / "runs")
+    elif not (folder / "redteam.json").is_file() and (folder / "redteam").is_dir():
+        folder = folder / "redteam"  # a run's folder
+    return block_rate(folder, now=datetime.now(UTC))
+
+
+def exit_code(verdict: Verdict) -> int:
+    """0 met, 1 missed, 3 could not tell."""
+    return {"met": exit_codes.OK, "missed": exit_codes.FINDING}.get(
+        verdict.value, exit_codes.COULD_NOT_TELL
+    )
+
+
+_MARKS = {
+    "met": "[green]✔ met[/green]    ",
+    "missed": "[red]✘ missed[/red] ",
+    "unknown": "[yellow]? unknown[/yellow]",
+    "not-applicable": "[dim]- n/a[/dim]    ",
+}
+
+
+def print_figures(figures: Sequence[Figure], width: int | None = None) -> None:
+    """A line each, and what there is to say of it beneath, never cut short.
+
+    Args:
+        figures: What to print.
+        width: Of the titles, where more figures come elsewhere.
+    """
+    from mc_ops.slo import shown
+
+    width = width or max((len(one.title) for one in figures), default=0)
+    for one in figures:
+        value = shown(one.value, one.unit)
+        line = f"{one.title:{width}}  {value:>12}  {one.target:<16}"
+        stdout.print(f"{_MARKS[one.verdict.value]} {escape(line)}  {escape(one.window)}")
+        for text in _beneath(one):
+            for part in textwrap.wrap(text, _WIDTH):
+                stdout.print(f"            {part}", markup=False)
+
+
+def _beneath(one: Figure) -> list[str]:
+    said = [one.reason] if one.reason else []
+    if one.bounds:
+        low, high = one.bounds
+        said.append(f"95 % bounds of the share: {low:.2%} and {high:.2%}")
+    if statuses := one.detail.get("by_status"):
+        counts = (f"{count:,.0f} {name}" for name, count in statuses.items() if count)
+        said += [counted] if (counted := ", ".join(counts)) else []
+    if one.budget and one.events is not None:
+        budget = one.budget
+        said.append(
+            f"budget {budget.allowed:.3%} of {one.events:,.0f} events: {budget.bad:,.0f} bad,"
+            f" {_left(budget.left)} left, burn rate {budget.burn_rate:.2f}"
+        )
+    return said
+
+
+def _left(count: float) -> str:
+    """How many are left; whole where that is precise enough."""
+    return f"{count:,.1f}" if abs(count) < 10 else f"{count:,.0f}"
+
+
+def print_verdict(verdict: Verdict) -> None:
+    """The last line of a table: the verdict over all."""
+    words = {
+        "met": "[green]✔ met[/green]",
+        "missed": "[red]✘ missed[/red]",
+    }
+    stdout.print(words.get(verdict.value, "[yellow]? could not tell[/yellow]"))
+
+
+def source_json(source: Source) -> Mapping[str, object]:
+    """What a result says of where its figures came from."""
+    return {"kind": source.name, "unread": list(source.unread)}
+
+
+def _name(url: str) -> str:
+    try:
+        parts = httpx.URL(url)
+        usable = parts.scheme in ("http", "https") and bool(parts.host)
+    except httpx.InvalidURL:
+        usable = False
+    if not usable:
+        raise UnusableInput(f'not a URL: "{url[:200]}"', hint="for example http://127.0.0.1:8101")
+    if parts.userinfo:
+        raise UnusableInput("a replica's URL must have no user or password; /metrics needs none")
+    place = f"{parts.host}:{parts.port}" if parts.port else parts.host
+    return place + parts.path.rstrip("/")
+
+
+def prometheus_token() -> str | None:
+    """The bearer token in the file that `MC_PROMETHEUS_TOKEN_FILE` names; None if none is named.
+
+    Raises:
+        NotAllowed: it cannot be read, or does not hold a token alone.
+    """
+    name = os.environ.get(PROMETHEUS_TOKEN_FILE)
+    if not name:
+        return None
+    try:
+        token = Path(name).read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise NotAllowed(
+            f"{PROMETHEUS_TOKEN_FILE} {name} cannot be read ({type(error).__name__})",
+            hint="it must hold the token alone",
+        ) from error
+    if not token or not token.isprintable() or " " in token:
+        raise NotAllowed(f"{PROMETHEUS_TOKEN_FILE} {name} does not hold a token alone")
+    return token

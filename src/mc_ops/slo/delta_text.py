@@ -1,0 +1,85 @@
+"""The delta for people: Markdown that says of each figure what it is, and why it is not there."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from mc_ops.slo.shown import shown
+
+_TITLES = {
+    "p95_latency_ms": "p95 latency",
+    "error_budget_burn": "error budget burn",
+    "cost_per_request": "cost of a request",
+    "privacy_block_rate": "privacy block rate",
+    "autonomy_success_rate": "autonomy success",
+    "compensation_rate": "compensated operations",
+    "a2a_success_rate": "A2A success",
+    "siem_delivery_rate": "SIEM delivery",
+    "policy_deny_share": "denials among decisions",
+    "cpu_ms_per_request": "CPU of a request",
+    "requests": "requests",
+}
+
+
+def markdown(told: Mapping[str, Any]) -> str:
+    """The Markdown of a delta."""
+    source = told["source"]
+    lines = [
+        f"# Operations delta: {_cell(told['period'])}",
+        "",
+        f"Made {told['timestamp']} over {told['window']}, from {_cell(str(source['kind']))}.",
+    ]
+    lines += [f"{note}" for note in source.get("notes", ())]
+    lines += [
+        "",
+        "| figure | value | target | verdict | window | since the last |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name, value in told["metrics"].items():
+        figure = told["figures"][name]
+        cells = (
+            _TITLES.get(name, name),
+            shown(value, figure["unit"]),
+            figure["target"],
+            figure["verdict"],
+            figure["window"],
+            moved(told["trend"]["metrics"].get(name), figure["unit"]),
+        )
+        lines.append(f"| {' | '.join(_cell(one) for one in cells)} |")
+    reasons = {name: figure["reason"] for name, figure in told["figures"].items()}
+    if any(reasons.values()):
+        lines += ["", "## Why", ""]
+        lines += [
+            f"- {_TITLES.get(name, name)}: {_cell(reason)}"
+            for name, reason in reasons.items()
+            if reason
+        ]
+    previous = told["trend"]["previous"]
+    lines += ["", "## Compared with", ""]
+    if previous:
+        lines.append(
+            f"`{_cell(previous['file'])}` of {_cell(previous['timestamp'])}"
+            f" ({_cell(previous['period'])}, sha256 `{previous['sha256']}`)."
+        )
+    else:
+        lines.append("Nothing: there is no earlier delta.")
+    return "\n".join(lines) + "\n"
+
+
+def moved(change: Mapping[str, Any] | None, unit: str) -> str:
+    """How a figure moved, such as `-12.5 ms, better`."""
+    if not change or change["difference"] is None:
+        return "-"
+    if change["direction"] == "unchanged":
+        return "unchanged"
+    difference = change["difference"]
+    sign = "+" if difference > 0 else "-"
+    by = shown(abs(difference), unit).replace(" %", " points")
+    return f"{sign}{by}, {change['direction']}"
+
+
+def _cell(text: str) -> str:
+    """Text that neither ends a cell nor makes a line or a tag of its own."""
+    return re.sub(r"<(?=[A-Za-z/!?])", "&lt;", " ".join(text.split()).replace("|", "\\|"))

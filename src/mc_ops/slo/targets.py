@@ -1,0 +1,94 @@
+"""The targets that the runbook fixes, each as a share of good events or a limit.
+
+`docs/slo.md` has the same table in words.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mc_ops.slo.figure import Share
+from mc_ops.slo.source import Window
+
+OTHER_TENANT = "unknown"
+"""The tenant label of requests that belong to none, such as `/health` and refused credentials."""
+CANARY = "CANARY"
+"""Its traffic tries a candidate, and one of its operations always fails: no user sees that."""
+NO_CUSTOMERS = frozenset({CANARY, "PLATFORM"})
+"""`PLATFORM` are those who run the platform."""
+ANSWERING = frozenset({"a2a", "a2a_rest", "graphql"})
+"""The routes on which tenants wait for an answer."""
+
+P95 = 0.95
+P95_LIMIT_S = 0.2
+GRAPHQL_WARNING_S, GRAPHQL_CRITICAL_S = 0.25, 0.35
+MOST_REPLICATION_LAG_S = 120.0
+MOST_BACKLOG_AGE_S = 300.0
+LEAST_REPLICAS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class RatioTarget:
+    """A target on the share of good events.
+
+    Attributes:
+        name: Of its figure.
+        good: The metric and the values of its `status` label that are good.
+        left_out: Values of `status` that are no events of this target.
+        tenants_left_out: Tenants whose events are none.
+    """
+
+    name: str
+    title: str
+    metric: str
+    good: frozenset[str]
+    share: Share
+    window: Window
+    target: str
+    left_out: frozenset[str] = frozenset()
+    tenants_left_out: frozenset[str] = NO_CUSTOMERS
+
+
+A2A = RatioTarget(
+    "a2a-success",
+    "A2A success",
+    "mc_a2a_requests_total",
+    # A denial is an answer: policy did what it is there for, and the gateway did not fail
+    frozenset({"success", "denied"}),
+    Share(0.99, strict=True),
+    Window.parse("24h"),
+    "> 99 %",
+    left_out=frozenset({"client_error"}),
+)
+AUTONOMY = RatioTarget(
+    "autonomy-success",
+    "autonomy success",
+    "mc_autonomy_operations_total",
+    frozenset({"completed"}),
+    Share(0.995, strict=True),
+    Window.parse("24h"),
+    "> 99.5 %",
+)
+SIEM = RatioTarget(
+    "siem-delivery",
+    "SIEM delivery",
+    "mc_siem_requests_total",
+    frozenset({"success"}),
+    Share(0.95),
+    Window.parse("15m"),
+    ">= 95 %",
+)
+COMPENSATION = Share(0.995)
+COMPENSATION_WINDOW = Window.parse("24h")
+AVAILABILITY = Share(0.999)
+"""The share of requests not answered 5xx, as the alerts have it; the runbook fixes none."""
+PROBES = frozenset({"health", "metrics"})
+"""Routes that machines ask all the time: they would water a burn rate down."""
+LATENCY_WINDOW = Window.parse("5m")
+
+# Google's "Site Reliability Workbook", chapter 5: a long window tells that budget is really spent,
+# a short one that it still is. 14.4 spends 2 % of a 30-day budget in an hour, 6 spends 5 % in six.
+BURNS = (
+    ("fast", Window.parse("1h"), Window.parse("5m"), 14.4),
+    ("slow", Window.parse("6h"), Window.parse("30m"), 6.0),
+)
