@@ -1,6 +1,7 @@
-"""`mcctl incident siem-failure`: the playbook for a SIEM that takes nothing.
+"""`mcctl incident`: the playbooks; here the one for a SIEM that takes nothing.
 
 Exit 0: delivery works (again); 1: it still fails, or events are parked; 3: nobody could be asked.
+The other two are in `incident_canary` and `incident_hpa`.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from rich.markup import escape
 
 from mc_contract.siem import DEFAULT_INDEX, SiemFormat
 from mc_ops.cli import exit_codes
+from mc_ops.cli.incident_canary import canary_hold
+from mc_ops.cli.incident_hpa import hpa_oscillation
 from mc_ops.cli.output import Format, OutputOption, emit_json, note, stdout
 from mc_ops.environments import Colour, Environment, State, open_environment
 from mc_ops.environments.local.keyring import siem_key
@@ -56,6 +59,10 @@ _MARKS = {
 @app.callback()
 def _group() -> None:
     """Run the playbook of an incident."""
+
+
+app.command("canary-hold")(canary_hold)
+app.command("hpa-oscillation")(hpa_oscillation)
 
 
 @app.command("siem-failure")

@@ -7,6 +7,7 @@ asks first. Keys are shown to the SIEM and to nobody else: a finding says whethe
 """
 
 from mc_ops.incidents.finding import Finding, Status
+from mc_ops.incidents.hpa import Oscillation, oscillation
 from mc_ops.incidents.siem_failure import BackupState, SiemFailure, Verdict
 from mc_ops.incidents.siem_probe import SiemTarget, probe_siem
 from mc_ops.incidents.siem_recovery import Recovery, Watch, look
@@ -14,6 +15,7 @@ from mc_ops.incidents.siem_recovery import Recovery, Watch, look
 __all__ = [
     "BackupState",
     "Finding",
+    "Oscillation",
     "Recovery",
     "SiemFailure",
     "SiemTarget",
@@ -21,5 +23,6 @@ __all__ = [
     "Verdict",
     "Watch",
     "look",
+    "oscillation",
     "probe_siem",
 ]

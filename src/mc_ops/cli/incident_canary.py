@@ -1,0 +1,124 @@
+"""`mcctl incident canary-hold`: why the canary says HOLD, and what to do about it.
+
+Exit 0: it says PROMOTE; 1: the HOLD stands (slower, errors, one instance, smoke), or the verdict
+does not follow from its samples; 3: void, inconclusive, the baseline fails, or no run was found;
+4: gh is not logged in.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mc_ops.cli import exit_codes
+from mc_ops.cli.output import Format, OutputOption, emit_json, note, stdout
+from mc_ops.environments.local.layout import Layout
+from mc_ops.errors import OpsError, UnusableInput
+from mc_ops.incidents import Finding, Status
+
+if TYPE_CHECKING:
+    from mc_ops.incidents.canary_diagnosis import HoldDiagnosis
+
+_MARKS = {
+    Status.ok: ("✔", "green"),
+    Status.warning: ("▲", "yellow"),
+    Status.failed: ("✘", "red"),
+    Status.unknown: ("?", "yellow"),
+    Status.skipped: ("-", "dim"),
+}
+_COULD_NOT_TELL = ("void", "inconclusive", "baseline_failing")
+
+
+def canary_hold(
+    run: Annotated[
+        str | None,
+        typer.Argument(
+            help="A run under $MC_HOME/runs, or the number of a GitHub run; default the newest HOLD."
+        ),
+    ] = None,
+    folder: Annotated[
+        Path | None, typer.Option("--dir", help="A folder with base.lat, cand.lat, verdict.json.")
+    ] = None,
+    output: OutputOption = Format.table,
+) -> None:
+    """Canary HOLD: redo the verdict, see where and when the sides differ, and say what is next."""
+    from mc_ops.incidents.canary_files import read_files
+    from mc_ops.incidents.canary_hold import diagnose_hold
+
+    place, name = _place(run, folder)
+    diagnosis = diagnose_hold(read_files(place), name=name)
+    if output is Format.json:
+        emit_json({"incident": "canary-hold", **diagnosis.as_dict()})
+    else:
+        _print(diagnosis)
+    raise typer.Exit(_code(diagnosis))
+
+
+def _place(run: str | None, folder: Path | None) -> tuple[Path, str]:
+    """The folder, and how commands name the run."""
+    from mc_ops.incidents.canary_files import canary_in, download, newest_hold, run_named
+
+    if run is not None and folder is not None:
+        raise UnusableInput("give a run or --dir, not both")
+    if folder is not None:
+        return canary_in(folder), str(folder)
+    runs = Layout.from_env().home / "runs"
+    if run is None:
+        found = newest_hold(runs)
+        return found, _named(found)
+    if run.isascii() and run.isdigit():
+        into = Path(tempfile.mkdtemp(prefix="mc-canary-"))
+        try:
+            found = download(run, into)
+        except OpsError:
+            shutil.rmtree(into, ignore_errors=True)
+            raise
+        note(f"downloaded to {into}")
+        return found, str(found)
+    return run_named(runs, run), run
+
+
+def _named(found: Path) -> str:
+    return found.parent.name if found.name == "canary" else found.name
+
+
+def _code(diagnosis: HoldDiagnosis) -> int:
+    name = diagnosis.conclusion.name
+    if name == "promoted":
+        return exit_codes.OK
+    return exit_codes.COULD_NOT_TELL if name in _COULD_NOT_TELL else exit_codes.FINDING
+
+
+def _say(text: str, style: str = "") -> None:
+    """One line; what a terminal would obey is shown as `?`, for the files may be from anywhere."""
+    shown = "".join(one if one.isprintable() else "?" for one in text)
+    stdout.print(shown, style=style, markup=False)
+
+
+def _print(diagnosis: HoldDiagnosis) -> None:
+    _say(f"canary {diagnosis.name}", "bold")
+    for finding in diagnosis.findings:
+        _print_finding(finding)
+        if finding.step == "time" and diagnosis.blocks:
+            told = ["?" if one is None else f"{one:+.0%}" for one in diagnosis.blocks.ratios]
+            _say(f"    p95 by time: {' '.join(told)}")
+    for one in diagnosis.instances:
+        p95 = "no answer" if one.p95_s is None else f"p95 {one.p95_s * 1000:.1f} ms"
+        mark = " ▲" if one.stands_out else ""
+        _say(f"    {one.side:<9} {one.url}  {p95}, {one.errors} of {one.requests} failed{mark}")
+    _say(f"conclusion: {diagnosis.conclusion.value}", "bold")
+    for what, how in diagnosis.next:
+        _say(f"→ {what}:")
+        _say(f"    {how}")
+
+
+def _print_finding(finding: Finding) -> None:
+    icon, colour = _MARKS[finding.status]
+    _say(f"{icon} {finding.status:<8} {finding.step}", colour)
+    _say(f"    {finding.detail}")
+    if finding.remedy:
+        _say(f"    → {finding.remedy}")
