@@ -36,9 +36,12 @@ run: setup ## start the platform and run Day-0 on it (MINUTES=1 REPLICAS=1 FAULT
 down: setup ## stop everything that `make run` started
 	@$(BIN)/mcctl down
 
-test: setup ## run the tests: journeys alone, for they are timed by real processes; the rest in parallel
-	$(BIN)/python -m pytest -q -n 4 --dist loadfile tests --ignore tests/journeys
-	$(BIN)/python -m pytest -q tests/journeys
+# Journeys first, for they take longest; then whatever else there is below tests/
+TESTS := tests/journeys $(filter-out tests/journeys,$(patsubst %/,%,$(wildcard tests/*/)))
+
+test: setup ## run the tests: side by side, but those alone that measure time
+	$(BIN)/python -m pytest -q -n 4 --dist loadfile --no-loadscope-reorder -m "not alone" $(TESTS)
+	$(BIN)/python -m pytest -q -m alone tests/journeys
 
 lint: setup ## ruff: format and rules
 	$(BIN)/ruff format --check .
@@ -65,12 +68,13 @@ $(PEER)/.locked: benchmarks/presidio.lock
 	@$(PEER)/bin/python -m pip --disable-pip-version-check install --quiet --require-hashes -r $<
 	@touch $@
 
-bench: setup $(PEER)/.locked ## screening, decisions, gateway, journal, operations, delivery beside their peers
+bench: setup $(PEER)/.locked ## screening, decisions, gateway, journal, operations, delivery, load beside their peers
 	$(BIN)/python benchmarks/screening.py --peer $(PEER)/bin/python || test $$? -eq 1
 	$(BIN)/python benchmarks/decisions.py || test $$? -eq 1
 	$(BIN)/python benchmarks/gateway.py
 	$(BIN)/python benchmarks/durability.py
 	$(BIN)/python benchmarks/delivery.py
+	$(BIN)/python benchmarks/load.py || test $$? -ne 2
 
 lock: ## resolve dependencies anew into requirements.lock (hashes, no registry host)
 	$(PYTHON) -m venv .venv-lock

@@ -23,7 +23,10 @@ settings.register_profile("anywhere", deadline=None, suppress_health_check=[Heal
 settings.load_profile("anywhere")
 
 T = TypeVar("T")
-BLOCK = 64  # ports that one local platform may use, beginning with its edge
+BLOCK = 80  # ports that one local platform may use, beginning with its edge
+# Below those from which outgoing connections are given theirs: one of these took a port while its
+# process was started anew. Workers side by side choose from shares of their own.
+_PORTS, _WORKERS = (15_000, 32_000), 8
 
 
 def _free(port: int) -> bool:
@@ -40,10 +43,11 @@ def free_port_block() -> Callable[[], int]:
     """Gives the first of `BLOCK` ports, none of which is in use now."""
 
     def find() -> int:
+        worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % _WORKERS
+        share = (_PORTS[1] - _PORTS[0]) // _WORKERS
+        lowest = _PORTS[0] + worker * share
         for _ in range(200):
-            # Below those from which outgoing connections are given theirs: one of these took a
-            # port while its process was started anew
-            first = random.randrange(15_000, 32_000, BLOCK)
+            first = random.randrange(lowest, lowest + share - BLOCK, BLOCK)
             if all(_free(first + offset) for offset in range(BLOCK)):
                 return first
         raise RuntimeError("no free block of ports was found")

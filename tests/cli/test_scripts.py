@@ -56,7 +56,10 @@ def test_script_on_kubernetes_refused_plainly(tmp_path: Path) -> None:
 
 
 def test_day_0_is_in_order() -> None:
-    """The repository's Day-0 lints, and its cutover is taken back until it is validated."""
+    """The repository's Day-0 lints; its cutover is taken back until it is validated.
+
+    The fresh baseline goes however the comparison ends.
+    """
     runbook = load(ROOT / "runbooks" / "day-0.md")
     ids = [step.id for step in runbook.steps]
     assert ids[:2] == ["plan", "sides"]  # what cannot work is said before anything is changed
@@ -65,7 +68,21 @@ def test_day_0_is_in_order() -> None:
     cutover = runbook.steps[ids.index("cutover")]
     assert cutover.undo is not None
     assert (cutover.undo.until, len(cutover.undo.on)) == ("validate", 2)
+    for began, until in (("candidate", "preflight"), ("canary", "decide")):
+        undo = runbook.steps[ids.index(began)].undo
+        assert undo is not None
+        assert "--baseline --replicas 0" in undo.script.text
+        assert (undo.until, len(undo.on)) == (until, 2)
     assert all(step.advice for step in runbook.steps)
+
+
+def test_day_1_is_in_the_runbooks_order() -> None:
+    """Everything is shown at once, then each section says what to do; nothing is changed."""
+    runbook = load(ROOT / "runbooks" / "day-1.md")
+    expected = ["measure", "morning", "platform", "policy", "performance", "cost"]
+    assert [step.id for step in runbook.steps] == expected
+    assert all(step.advice for step in runbook.steps)
+    assert not any(step.undo for step in runbook.steps)
 
 
 @pytest.mark.parametrize(

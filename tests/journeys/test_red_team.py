@@ -7,9 +7,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 
 SEED = "20261125"
+
+pytestmark = pytest.mark.alone
 
 
 def test_the_red_team_finds_the_platform_closed(start_platform, tmp_path):
