@@ -28,9 +28,14 @@ GROUPS = {
     "privacy": "mc_ops.cli.privacy",
     "break-glass": "mc_ops.cli.break_glass",
     "redteam": "mc_ops.cli.redteam",
+    "prometheus": "mc_ops.cli.prometheus",
+    "slo": "mc_ops.cli.slo",
+    "health": "mc_ops.cli.health",
 }
-VERB_MODULES = ("mc_ops.cli.environment",)
-VERBS = frozenset({"up", "down", "status", "logs", "scale", "wait", "cutover", "instances"})
+VERB_MODULES = ("mc_ops.cli.environment", "mc_ops.cli.cost", "mc_ops.cli.delta")
+VERBS = frozenset(
+    {"up", "down", "status", "logs", "scale", "wait", "cutover", "instances", "cost", "delta"}
+)
 
 _INTERRUPTED = 130  # what typer returns for a Ctrl-C that it caught itself
 
