@@ -36,8 +36,10 @@ run: setup ## start the platform and run Day-0 on it (MINUTES=1 REPLICAS=1 FAULT
 down: setup ## stop everything that `make run` started
 	@$(BIN)/mcctl down
 
-# Journeys first, for they take longest; then whatever else there is below tests/
-TESTS := tests/journeys $(filter-out tests/journeys,$(patsubst %/,%,$(wildcard tests/*/)))
+# What takes longest first, so that nothing long is left to one worker at the end; then whatever else
+# there is below tests/
+LONGEST := tests/journeys tests/property
+TESTS := $(LONGEST) $(filter-out $(LONGEST),$(patsubst %/,%,$(wildcard tests/*/)))
 
 test: setup ## run the tests: side by side, but those alone that measure time
 	$(BIN)/python -m pytest -q -n 4 --dist loadfile --no-loadscope-reorder -m "not alone" $(TESTS)
