@@ -17,7 +17,7 @@ from mc_contract.judgement_estimate import (
     log_p95_ratio,
     stretches_of,
 )
-from mc_contract.judgement_samples import SamplesUnusable, format_samples
+from mc_contract.judgement_samples import SamplesUnusable, format_samples, parse_samples
 
 Series = np.ndarray[tuple[int], np.dtype[np.float64]]
 
@@ -133,3 +133,39 @@ def test_rejudge_odd_instances_refused(instances: object) -> None:
     files = [format_samples(Samples(_series(300, seed))) for seed in (1, 2)]
     with pytest.raises(SamplesUnusable, match="instances"):
         rejudge(*files, {"margin": 0.25, "planned_pairs": 300, "instances": instances})
+
+
+def test_judge_shorter_side_looks_no_faster() -> None:
+    """A p95 of fewer answers is biased, so of a side ten times as long as many are compared."""
+    regressions = []
+    for seed in range(30):
+        base, cand = _series(30_000, seed), 1.1 * _series(3000, 1000 + seed)
+        regression = judge(Samples(base), Samples(cand), margin=0.5).regression
+        assert regression is not None
+        regressions.append(regression)
+    spread = np.std(regressions) / math.sqrt(len(regressions))
+    assert abs(np.mean(regressions) - 0.1) < 3.5 * spread
+
+
+@pytest.mark.parametrize(("share", "held"), [(0.0035, False), (0.02, True)])
+def test_judge_errors_are_held_beyond_what_is_allowed(share: float, held: bool) -> None:
+    """0.35 % more failures are within the 0.5 % that is allowed; 2 % are held before the end."""
+    base, cand = _series(30_000, 1), _series(30_000, 2)
+    cand[:: round(1 / share)] = np.nan
+    verdict = judge(Samples(base), Samples(cand))
+    assert (verdict.kind == "errors") == held, verdict.reason
+    assert (verdict.decided_at_pairs < 30_000) == held
+
+
+def test_parse_mixed_errors_exactly() -> None:
+    """`error` is a whole line; what only has its letters is refused by its number."""
+    parsed = parse_samples(b"error\n0.1\nerror\n1e-2\n")
+    assert [math.isnan(value) for value in parsed.latencies_s] == [True, False, True, False]
+    for bad in (
+        b"error\n0.1rror\n",
+        b"error\n0.1e\nrror\n",
+        b"errorerror\n",
+        b"error\n" + b"1" * 65,
+    ):
+        with pytest.raises(SamplesUnusable, match=r"line [12]"):
+            parse_samples(bad)

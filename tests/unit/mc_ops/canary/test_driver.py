@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+import sys
 import threading
 from collections import Counter
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from aiohttp import web
 
 from mc_contract.judgement import EarlyHold
 from mc_ops.canary.driver import Load, PairDriver, Sampled, open_session
@@ -85,3 +87,19 @@ class _Recorder(list[dict[str, Any]]):
         with self._lock:
             self._order.append(self._name)
         super().append(message)
+
+
+async def test_driver_counts_no_answer_of_another(edge: Edge) -> None:
+    """A candidate that sends its questions on to the baseline has answered none of them."""
+    base = edge()
+    app = web.Application()
+
+    async def send_on(_request: web.Request) -> web.Response:
+        raise web.HTTPTemporaryRedirect(base.url)
+
+    app.router.add_post("/", send_on)
+    with sys.modules["fake_edge"].serving_app(app) as url:
+        sampled = await _drive(Load([base.url], [url], pairs=20, rate=200.0))
+    assert np.isnan(sampled.cand_s).all()
+    assert sampled.cand_failures == {"http 307": 20}
+    assert len(base.questions) == 20

@@ -347,3 +347,14 @@ def test_the_newest_hold_is_found_also_below_a_runbook_s_run(tmp_path: Path) -> 
             run_named(runs, name)
     with pytest.raises(UnusableInput, match="holds no canary"):
         canary_in(tmp_path)
+
+
+def test_a_hold_by_metrics_is_no_forgery(tmp_path: Path) -> None:
+    """The samples would promote and the metrics did not: that is told, with where to look."""
+    held = {"verdict": "HOLD", "kind": "metrics", "reason": "metrics fail: errors"}
+    base = series(1)
+    found = diagnosed(write(tmp_path / "run", base, 1.01 * base, **held))
+    assert found.conclusion is Conclusion.metrics
+    assert any("judge-metrics" in how for _, how in found.next)
+    slow = diagnosed(write(tmp_path / "slow", series(1), series(2) * 1.2, **held))
+    assert slow.conclusion is Conclusion.altered
