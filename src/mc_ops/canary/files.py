@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import stat
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -71,11 +72,20 @@ def write_verdict(folder: Path, verdict: dict[str, Any]) -> None:
     Raises:
         CouldNotTell: When it cannot be written.
     """
-    text = json.dumps(verdict, indent=2, allow_nan=False) + "\n"
+    write_json(folder / VERDICT, verdict, indent=2)
+
+
+def write_json(path: Path, told: Mapping[str, Any], *, indent: int) -> None:
+    """Write one JSON object.
+
+    Raises:
+        CouldNotTell: When it cannot be written.
+    """
+    text = json.dumps(told, indent=indent, allow_nan=False) + "\n"
     try:
-        (folder / VERDICT).write_text(text, encoding="utf-8")
+        path.write_text(text, encoding="utf-8")
     except OSError as error:
-        raise CouldNotTell(f"cannot write to {folder}: {error.strerror}") from error
+        raise CouldNotTell(f"cannot write to {path.parent}: {error.strerror}") from error
 
 
 def read_samples(path: Path) -> Samples:
@@ -101,7 +111,7 @@ def read_json(path: Path, data: bytes) -> dict[str, Any]:
     try:
         told = json.loads(data)
     except (ValueError, RecursionError) as error:
-        raise UnusableInput(f"{path} is not JSON") from error
+        raise UnusableInput(f"{path} is not JSON: {error}") from error
     if not isinstance(told, dict):
         raise UnusableInput(f"{path} is not a JSON object")
     return told

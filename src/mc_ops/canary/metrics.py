@@ -6,7 +6,6 @@ series and result. `mc_contract.metric_judgement` judges it; nothing here decide
 
 from __future__ import annotations
 
-import json
 import math
 import re
 import tomllib
@@ -27,7 +26,7 @@ from mc_contract.metric_judgement import (
     parse_config,
     rejudge_metrics,
 )
-from mc_ops.canary.files import METRICS, read_limited
+from mc_ops.canary.files import METRICS, read_json, read_limited, write_json
 from mc_ops.errors import CouldNotTell, OpsError, UnusableInput
 from mc_ops.service_client import PrometheusClient, RangeSeries
 
@@ -220,11 +219,7 @@ def write_metrics(folder: Path, document: Mapping[str, Any]) -> None:
     Raises:
         CouldNotTell: When it cannot be written.
     """
-    text = json.dumps(document, indent=1, allow_nan=False) + "\n"
-    try:
-        (folder / METRICS).write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise CouldNotTell(f"cannot write to {folder}: {error.strerror}") from error
+    write_json(folder / METRICS, document, indent=1)
 
 
 def judge_metrics_file(path: Path) -> MetricJudgement:
@@ -233,13 +228,7 @@ def judge_metrics_file(path: Path) -> MetricJudgement:
     Raises:
         UnusableInput: When it cannot be read, or is no such file.
     """
-    raw = read_limited(path, _LARGEST_DOCUMENT_BYTES)
-    try:
-        document = json.loads(raw)
-    except (ValueError, RecursionError) as error:
-        raise UnusableInput(f"{path} is not JSON: {error}") from error
-    if not isinstance(document, dict):
-        raise UnusableInput(f"{path} is not a JSON object")
+    document = read_json(path, read_limited(path, _LARGEST_DOCUMENT_BYTES))
     try:
         return rejudge_metrics(document)
     except MetricsUnusable as error:
