@@ -73,7 +73,7 @@ def estimate(
     """The estimate over all samples.
 
     Args:
-        base: The baseline's latencies in time order, seconds, NaN where failed.
+        base: The baseline's latencies in time order, seconds, NaN where failed; not empty.
         cand: The candidate's, as many.
         instances: Instances a side, over which requests went in turn; 1 when not known.
 
@@ -82,8 +82,8 @@ def estimate(
     """
     count = stretches_of(base.size, instances)
     cells = [
-        cell_ratios(b, c, instances=instances, start=start)
-        for (b, start), (c, _) in zip(_cut(base, count), _cut(cand, count), strict=True)
+        cell_ratios(base[at], cand[at], instances=instances, start=int(at[0]))
+        for at in np.array_split(np.arange(base.size), count)
     ]
     return estimate_of_cells(np.array(cells))
 
@@ -138,13 +138,6 @@ def cell_ratios(
             for at in range(instances)
         ]
     )  # fmt: skip
-
-
-def _cut(side: NDArray[np.float64], count: int) -> list[tuple[NDArray[np.float64], int]]:
-    """The side in `count` stretches, each with the position of its first sample."""
-    parts = np.array_split(side, count)
-    starts = np.cumsum([0, *(part.size for part in parts[:-1])])
-    return [(part, int(start)) for part, start in zip(parts, starts, strict=True)]
 
 
 def log_p95_ratio(base: NDArray[np.float64], cand: NDArray[np.float64]) -> float:
