@@ -120,9 +120,9 @@ class BudgetSpent(PlatformError):
     code = "privacy-budget-spent"
     http_status = 429
 
-    def __init__(self, message: str, *, hint: str = "") -> None:
+    def __init__(self, message: str, *, hint: str = "", epsilon: int = 0) -> None:
         super().__init__(message, hint=hint)
-        self.epsilon = 0
+        self.epsilon = epsilon
 
 
 class NotFound(PlatformError):

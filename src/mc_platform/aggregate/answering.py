@@ -21,7 +21,7 @@ from mc_platform.aggregate.asking import Asked, Query
 from mc_platform.aggregate.noise import Answer, answer, large_enough
 from mc_platform.aggregate.selecting import Digests, least_apart, places
 from mc_platform.errors import BudgetSpent
-from mc_platform.model.dataset import Dataset, Table
+from mc_platform.model.dataset import Dataset, Table, epsilon_text
 from mc_platform.model.ids import PrincipalId, TenantId
 from mc_platform.model.tenant import Principal
 
@@ -191,9 +191,9 @@ class Aggregates:
         try:
             await self._book.charge(replace(test, epsilon=asked.epsilon, needed=asked.epsilon))
         except BudgetSpent as error:
-            # Others of the tenant were faster; the test has been paid for
-            error.epsilon = test.epsilon
-            raise
+            # Others were faster; the test has been paid for
+            paid = f"{error.message}; its test has spent {epsilon_text(test.epsilon)}"
+            raise BudgetSpent(paid, hint=error.hint, epsilon=test.epsilon) from error
         drawn = _drawn(asked, table, chosen, dataset)
         ended = await self._book.end(turn.id, drawn)
         spent = test.epsilon + asked.epsilon

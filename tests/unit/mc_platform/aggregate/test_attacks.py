@@ -204,3 +204,17 @@ async def test_what_the_query_will_need_is_looked_at_before_its_test_is_charged(
         await town.ask(is_("town", "west"))
     assert town.spent == pytest.approx(1.0)
     assert (await town.ask(is_("town", "west"), who=colleague(1))).answer
+
+
+async def test_who_is_overtaken_between_test_and_answer_is_told_what_the_test_has_cost():
+    class Overtaken(MemoryBook):
+        async def begin(self, opening):
+            turn = await super().begin(opening)
+            self.charges.append(("colleague-1", 4_200_000))
+            return turn
+
+    town = Town(book=Overtaken(), principal_epsilon=5, tenant_epsilon=5)
+    with pytest.raises(BudgetSpent, match=r"its test has spent 0\.5$") as refused:
+        await town.ask()
+    assert refused.value.epsilon == 500_000
+    assert town.spent == pytest.approx(4.7)
