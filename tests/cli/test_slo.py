@@ -111,6 +111,15 @@ def test_a_quiet_platform_cannot_be_told(blue, tmp_path):
     assert done.stdout.endswith("? could not tell\n")
 
 
+def test_a_tenant_that_asked_nothing_cannot_be_told(mcctl, blue):
+    """Its p95 is no unknown target: it is a target of which nothing is known."""
+    blue.well()
+    done = mcctl("slo", "status", "--scrape", blue.url, "--only", "p95:TENANT_777")
+    assert done.returncode == 3
+    assert "nothing was counted of it" in done.stderr
+    assert mcctl("slo", "status", "--scrape", blue.url, "--only", "p96:TENANT_777").returncode == 2
+
+
 def test_a_miss_is_a_finding_with_its_budget(mcctl, blue):
     """2 % failed where 1 % may: exit 1, and the budget is overspent."""
     blue.well()

@@ -222,11 +222,13 @@ class PairDriver:
                 timeout=self._timeout,
                 allow_redirects=False,  # another's answer is no sample of this instance
             ) as answer:
-                body = await answer.read()
+                body = await exchange.body_of(answer)
                 latency = asyncio.get_running_loop().time() - due
                 failure = exchange.failure_of(answer.status, body)
         except TimeoutError:
             failure = TIMEOUT
+        except exchange.AnswerTooLarge:
+            failure = exchange.TOO_LARGE
         except (aiohttp.ClientError, OSError) as error:
             failure = f"connection {type(error).__name__}"
         return (math.nan, failure) if failure else (latency, "")

@@ -1,4 +1,4 @@
-"""One A2A exchange of the canary: what is asked, and whether the answer counts as served.
+"""One A2A exchange of the canary: what is asked, how the answer is read, whether it is served.
 
 A2A 1.0 JSON-RPC by raw JSON, since the driver's own cost is part of what it measures. Sending and
 timing are the driver's.
@@ -9,15 +9,20 @@ from __future__ import annotations
 import json
 import re
 import uuid
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mc_contract.governance import GOVERNANCE_URI
+
+if TYPE_CHECKING:
+    import aiohttp
 
 COMPLETED = "TASK_STATE_COMPLETED"
 _ENDED = {COMPLETED, "TASK_STATE_FAILED", "TASK_STATE_CANCELED", "TASK_STATE_REJECTED"}
 # What a state may look like to be told on: it is the candidate's word, and goes to a terminal
 _STATE = re.compile(r"TASK_STATE_[A-Z_]{1,40}")
 _ORDERS = tuple(f"O-{number}" for number in range(2001, 2011))
+_MOST_BYTES = 1024 * 1024  # of an answer; those to the canary's questions have about 1 KiB
+TOO_LARGE = f"answer over {_MOST_BYTES} bytes"
 _MARK = "00000000-0000-0000-0000-000000000000"
 
 
@@ -64,6 +69,25 @@ class Questions:
     def body(self, number: int) -> bytes:
         """The request body for the pair `number`; a fresh id each time."""
         return str(uuid.uuid4()).encode().join(self._halves[number % len(self._halves)])
+
+
+class AnswerTooLarge(Exception):
+    """An answer would not end; the rest was not read."""
+
+
+async def body_of(answer: aiohttp.ClientResponse) -> bytes:
+    """The whole body; a candidate under test must not fill the memory of who tests it.
+
+    Raises:
+        AnswerTooLarge: over 1 MiB, decompressed.
+        aiohttp.ClientError: the connection broke.
+    """
+    body = b""
+    async for chunk in answer.content.iter_any():
+        body = body + chunk if body else chunk
+        if len(body) > _MOST_BYTES:
+            raise AnswerTooLarge(TOO_LARGE)
+    return body
 
 
 def task_of(body: bytes) -> dict[str, Any] | None:

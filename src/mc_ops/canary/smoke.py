@@ -51,6 +51,8 @@ async def check(session: aiohttp.ClientSession, url: str) -> Smoke:
         return Smoke(url, f"no answer to the smoke check within {_TIMEOUT_S:.0f} s")
     except aiohttp.ClientConnectorError as error:
         return Smoke(url, f"cannot connect: {error.strerror or 'refused'}", unreachable=True)
+    except exchange.AnswerTooLarge:
+        return Smoke(url, exchange.TOO_LARGE)
     except (aiohttp.ClientError, OSError) as error:
         return Smoke(url, f"the connection broke: {type(error).__name__}", unreachable=True)
 
@@ -62,7 +64,7 @@ async def _card(session: aiohttp.ClientSession, url: str) -> str:
         if answer.status != 200:
             return f"agent card: HTTP {answer.status}"
         try:
-            card = json.loads(await answer.read())
+            card = json.loads(await exchange.body_of(answer))
         except ValueError:
             return "agent card: not JSON"
     return "" if isinstance(card, dict) and card.get("name") else "agent card: has no name"
@@ -104,4 +106,4 @@ async def _post(
     session: aiohttp.ClientSession, url: str, call: dict[str, object]
 ) -> tuple[int, bytes]:
     async with session.post(url, data=json.dumps(call).encode(), allow_redirects=False) as answer:
-        return answer.status, await answer.read()
+        return answer.status, await exchange.body_of(answer)

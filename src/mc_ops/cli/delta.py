@@ -47,7 +47,9 @@ def delta(
     redteam: RedteamOption = None,
     previous: Annotated[
         Path | None,
-        typer.Option("--previous", help="An earlier delta; default: the newest beside --out."),
+        typer.Option(
+            "--previous", help="An earlier delta; default: the newest of this period beside --out."
+        ),
     ] = None,
     slack: Annotated[
         bool, typer.Option("--slack", help="Post it to SLACK_WEBHOOK_URL as well.")
@@ -68,7 +70,7 @@ def delta(
     asked = Window.parse(window) if window else room.window_of(period)
     files.check_target(out, force=force)
     now = datetime.now(UTC)
-    before = files.read(previous) if previous else files.newest_before(out.parent, now)
+    before = files.read(previous) if previous else files.newest_before(out.parent, now, period)
     priced = prices(price_file)
     with open_source(prometheus, scrape, over, env=env) as source:
         measure = Measure(source, asked)

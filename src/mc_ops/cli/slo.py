@@ -26,7 +26,7 @@ from mc_ops.cli.slo_access import (
     privacy,
     source_json,
 )
-from mc_ops.errors import UnusableInput
+from mc_ops.errors import CouldNotTell, UnusableInput
 
 app = typer.Typer(help="The targets, as they stand.", no_args_is_help=True)
 
@@ -66,6 +66,8 @@ def status(
     if only:
         known = {one.name for one in figures} | {one.name.split(":")[0] for one in figures}
         if unknown := [name for name in only if name not in known]:
+            if unknown[0].split(":")[0] in known:
+                raise CouldNotTell(f'"{unknown[0][:60]}": nothing was counted of it in this time')
             raise UnusableInput(
                 f'unknown target "{unknown[0][:60]}"', hint=f"known: {', '.join(sorted(known))}"
             )

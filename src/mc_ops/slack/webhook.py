@@ -12,7 +12,7 @@ from mc_ops.errors import CouldNotTell
 from mc_ops.slack.messages import Message
 
 _TIMEOUT_S = 5
-_OK = 200
+_OK, _TAKEN = 200, "ok"
 
 # slack_sdk logs what went wrong together with the URL; whoever can read that log could post.
 _SILENT = logging.getLogger(f"{__name__}.silent")
@@ -53,6 +53,11 @@ def post(webhook_url: str, message: Message) -> None:
         raise NotPosted(
             f"Slack refused the message: HTTP {answer.status_code}",
             hint="a revoked webhook answers 403 or 404",
+        )
+    if answer.body.strip() != _TAKEN:
+        raise NotPosted(
+            'what answered is no Slack webhook: HTTP 200 without "ok"',
+            hint="check SLACK_WEBHOOK_URL, and whether a proxy answers for Slack",
         )
 
 

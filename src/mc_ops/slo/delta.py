@@ -136,7 +136,9 @@ def document(
             name: {key: value for key, value in figure.as_json().items() if key != "value"}
             for name, figure in figures.items()
         },
-        "trend": _trend(metrics, {name: one.unit for name, one in figures.items()}, previous),
+        "trend": _trend(
+            metrics, {name: one.unit for name, one in figures.items()}, previous, period
+        ),
     }
 
 
@@ -146,10 +148,13 @@ def _rounded(value: float | None) -> float | None:
 
 
 def _trend(
-    metrics: Mapping[str, float | None], units: Mapping[str, str], previous: Previous | None
+    metrics: Mapping[str, float | None],
+    units: Mapping[str, str],
+    previous: Previous | None,
+    period: str,
 ) -> dict[str, Any]:
     if previous is None:
-        return {"previous": None, "reason": "there is no earlier delta", "metrics": {}}
+        return {"previous": None, "reason": f"there is no earlier delta of {period}", "metrics": {}}
     # What was told in another unit (another currency, for one) cannot be compared
     told = {
         name: value

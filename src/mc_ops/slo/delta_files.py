@@ -69,13 +69,13 @@ def read(path: Path) -> Previous:
     return Previous(path, hashlib.sha256(raw).hexdigest(), at, told)
 
 
-def newest_before(folder: Path, now: datetime) -> Previous | None:
-    """The newest delta of a folder that is not of the future; other files are passed over."""
+def newest_before(folder: Path, now: datetime, period: str) -> Previous | None:
+    """The newest delta of a folder of that period, not of the future; others are passed over."""
     found = []
     for path in sorted(folder.glob("*.json")) if folder.is_dir() else []:
         with suppress(UnusableInput):
             found.append(read(path))
-    past = [one for one in found if one.at <= now]
+    past = [one for one in found if one.at <= now and one.told["period"] == period]
     return max(past, key=lambda one: one.at, default=None)
 
 

@@ -8,6 +8,7 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -87,6 +88,26 @@ class _Recorder(list[dict[str, Any]]):
         with self._lock:
             self._order.append(self._name)
         super().append(message)
+
+
+async def test_driver_reads_no_answer_without_end(edge: Edge) -> None:
+    """A candidate that sends and sends fails its questions; it does not fill the driver's memory."""
+    base = edge()
+    app = web.Application()
+
+    async def flood(request: web.Request) -> web.StreamResponse:
+        answer = web.StreamResponse()
+        await answer.prepare(request)
+        with suppress(ConnectionError):
+            while True:
+                await answer.write(b" " * 65536)
+        return answer
+
+    app.router.add_post("/", flood)
+    with sys.modules["fake_edge"].serving_app(app) as url:
+        sampled = await _drive(Load([base.url], [url], pairs=20, rate=200.0))
+    assert sampled.cand_failures == {"answer over 1048576 bytes": 20}
+    assert not np.isnan(sampled.base_s).any()
 
 
 async def test_driver_counts_no_answer_of_another(edge: Edge) -> None:

@@ -15,7 +15,7 @@ import pytest
 
 from mc_ops.slack import Message, NotPosted, canary_message, post
 
-SECRET_PATH = "/services/T000/B000/s3cr3t"
+SECRET_PATH, PORTAL_PATH = "/services/T000/B000/s3cr3t", "/portal/s3cr3t"
 
 VERDICT: dict[str, Any] = {
     "verdict": "HOLD",
@@ -52,6 +52,8 @@ def _serving(slack: FakeSlack) -> Iterator[None]:
             self.wfile.write(text.encode())
 
         def _judge(self, raw: bytes) -> tuple[int, str]:
+            if self.path == PORTAL_PATH:
+                return 200, "<html>Please sign in to the network</html>"
             if self.path != SECRET_PATH:
                 return 404, "no_service"
             if not self.headers["Content-Type"].startswith("application/json"):
@@ -166,6 +168,13 @@ def test_metrics_are_told_if_there_are_any(slack: FakeSlack) -> None:
     told, plain = (json.dumps(body["blocks"], ensure_ascii=False) for body in slack.posted)
     assert "*Metrics: fail* - x &amp; y\\n• p&lt;5: *fail*" in told
     assert "Metrics" not in plain
+
+
+def test_what_is_no_slack_has_taken_nothing(slack: FakeSlack) -> None:
+    """A proxy's sign-in page is HTTP 200 as well; the message is not called posted."""
+    with pytest.raises(NotPosted, match="no Slack webhook") as refused:
+        post(slack.url + PORTAL_PATH, canary_message(VERDICT))
+    assert "s3cr3t" not in f"{refused.value} {refused.value.hint}"
 
 
 def test_post_bare_json_refused_by_slack(slack: FakeSlack) -> None:

@@ -92,15 +92,18 @@ def test_another_currency_is_not_compared(tmp_path):
 
 
 def test_the_newest_earlier_delta_is_the_one_before(tmp_path):
-    """By its own time; what is no delta, or of the future, is passed over."""
+    """By its own time; what is no delta, or of the future, is passed over, and so is another period's."""
     write(tmp_path / "z.json", document(now=NOW - timedelta(days=14), requests=1))
     write(tmp_path / "a.json", document(now=NOW - timedelta(days=7), requests=2))
     write(tmp_path / "f.json", document(now=NOW + timedelta(days=7), requests=3))
     (tmp_path / "other.json").write_text('{"timestamp": "2026-05-06T08:00:00Z"}')
     (tmp_path / "broken.json").write_text("{")
-    found = delta_files.newest_before(tmp_path, NOW)
+    write(
+        tmp_path / "d.json", document(now=NOW - timedelta(days=1), requests=4) | {"period": "day-1"}
+    )
+    found = delta_files.newest_before(tmp_path, NOW, "day-7")
     assert found.path.name == "a.json"
-    assert delta_files.newest_before(tmp_path / "none", NOW) is None
+    assert delta_files.newest_before(tmp_path / "none", NOW, "day-7") is None
 
 
 def test_the_same_path_every_week_loses_none(tmp_path):
