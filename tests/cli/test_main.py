@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import math
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from mc_ops.cli import output
+from mc_ops.errors import CouldNotTell
 
 MCCTL = str(Path(sys.executable).parent / "mcctl")
 
@@ -44,3 +49,56 @@ def test_version_is_the_packages():
     from importlib.metadata import version
 
     assert _run("--version").stdout.strip() == version("mc-platform")
+
+
+def _calm(tmp_path):
+    series = tmp_path / "calm.csv"
+    series.write_text("time,replicas\n0,3\n7200,3\n", encoding="utf-8")
+    return [MCCTL, "incident", "hpa-oscillation", "--series", str(series)]
+
+
+@pytest.mark.parametrize("form", ["table", "json"])
+def test_a_reader_who_goes_away_is_no_finding(tmp_path, form):
+    """As `| head -1` does; exit 1 would say that something was found."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "wb") as closed:
+        done = subprocess.run(
+            [*_calm(tmp_path), "--output", form],
+            stdout=closed,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+    assert (done.returncode, done.stderr) == (3, "")
+
+
+@pytest.mark.parametrize("form", ["table", "json"])
+def test_output_that_cannot_be_written_is_told_without_a_traceback(tmp_path, form):
+    """A full disk: nobody can read what was found."""
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            [*_calm(tmp_path), "--output", form],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+    assert done.returncode == 3
+    assert "the output cannot be written: No space left on device" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_number_that_json_has_not_is_told(capsys):
+    """A hostile or broken source may tell numbers of which the sum is infinite."""
+    with pytest.raises(CouldNotTell, match="beyond all numbers"):
+        output.emit_json({"sum": math.inf})
+    assert capsys.readouterr().out == ""
+
+
+def test_text_from_elsewhere_cannot_break_the_terminal_or_the_stream(capsys):
+    """Neither by commands, nor by turning text round, nor by what is no UTF-8."""
+    output.stdout.print("a\x1b[31m\u2067\u200f\u202e\udcffb", markup=False)
+    assert capsys.readouterr().out == "a\ufffd[31m\ufffd\ufffd\ufffd\ufffdb\n"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.markup import escape
 
-from mc_ops.cli.output import SCHEMA_VERSION, Format, OutputOption, emit_json, stdout
+from mc_ops.cli.output import Format, OutputOption, emit_json, json_text, stdout
 from mc_ops.cli.scaling import oscillation_figure
 from mc_ops.cli.slo_access import (
     LOCAL,
@@ -124,9 +123,9 @@ def _replicas_health(scrape: list[str] | None, env: str) -> list[Figure]:
 
 
 def _write(out: Path, report: dict[str, Any]) -> None:
-    text = json.dumps({"schema_version": SCHEMA_VERSION, **report}, indent=2, allow_nan=False)
+    text = json_text(report)
     try:
-        out.write_text(text + "\n", encoding="utf-8")
+        out.write_text(text, encoding="utf-8")
     except OSError as error:
         raise CouldNotTell(f"{out} cannot be written: {error.strerror}") from error
 

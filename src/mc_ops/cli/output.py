@@ -6,6 +6,7 @@ Icon, word and colour always go together; rich honours `NO_COLOR` and drops colo
 from __future__ import annotations
 
 import json
+import os
 import sys
 from enum import StrEnum
 from typing import Annotated, Any
@@ -13,10 +14,20 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from mc_ops.cli import exit_codes
+from mc_ops.errors import CouldNotTell
+
 SCHEMA_VERSION = 1
 
 _CONTROLS = dict.fromkeys(
-    (*range(9), *range(11, 32), *range(127, 160), 0x2028, 0x2029, 0x202E), "\ufffd"
+    (
+        *range(9),
+        *range(11, 32),
+        *range(127, 160),
+        *(0x200E, 0x200F, *range(0x2028, 0x202F), *range(0x2066, 0x206A)),  # turn text round
+        *range(0xD800, 0xE000),  # no text: a stream of UTF-8 breaks at it
+    ),
+    "\ufffd",
 )
 
 
@@ -25,9 +36,26 @@ class _Plain(Console):
 
     def print(self, *objects: Any, **how: Any) -> None:
         """As rich's; control characters but tab and newline are shown as a replacement."""
-        super().print(
-            *(one.translate(_CONTROLS) if isinstance(one, str) else one for one in objects), **how
-        )
+        plain = (one.translate(_CONTROLS) if isinstance(one, str) else one for one in objects)
+        try:
+            super().print(*plain, **how)
+        except OSError as error:
+            self.give_up()
+            raise _unwritable(error) from error
+
+    def on_broken_pipe(self) -> None:
+        """Whoever read has gone, as `head` does: end, and claim no finding by the exit code."""
+        self.give_up()
+        raise SystemExit(exit_codes.COULD_NOT_TELL)
+
+    def give_up(self) -> None:
+        """Let what is buffered go nowhere; Python would fail on it once more when it ends."""
+        self.quiet = True
+        os.dup2(os.open(os.devnull, os.O_WRONLY), self.file.fileno())
+
+
+def _unwritable(error: OSError) -> CouldNotTell:
+    return CouldNotTell(f"the output cannot be written: {error.strerror}")
 
 
 stdout = _Plain(soft_wrap=True, highlight=False)
@@ -47,9 +75,36 @@ OutputOption = Annotated[
 
 
 def emit_json(result: dict[str, Any]) -> None:
-    """Print one JSON object with `schema_version` first, keys otherwise as given."""
-    text = json.dumps({"schema_version": SCHEMA_VERSION, **result}, indent=2, allow_nan=False)
-    sys.stdout.write(text + "\n")
+    """Print one JSON object with `schema_version` first, keys otherwise as given.
+
+    Raises:
+        CouldNotTell: a number is none in JSON, or the output cannot be written.
+    """
+    text = json_text(result)
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        stdout.on_broken_pipe()
+    except OSError as error:
+        stdout.give_up()
+        raise _unwritable(error) from error
+
+
+def json_text(result: dict[str, Any]) -> str:
+    """What `emit_json` prints.
+
+    Raises:
+        CouldNotTell: a number is none in JSON.
+    """
+    try:
+        text = json.dumps({"schema_version": SCHEMA_VERSION, **result}, indent=2, allow_nan=False)
+    except ValueError as error:
+        raise CouldNotTell(
+            "a figure is beyond all numbers, so that there is no JSON of it",
+            hint="look at what it is made of: --output table",
+        ) from error
+    return text + "\n"
 
 
 def note(text: str) -> None:
