@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from urllib.parse import urlsplit
 
+import httpx
+
 from mc_ops.errors import UnusableInput
 
 
@@ -22,7 +24,8 @@ def plain_url(name: str, url: str, *, example: str, instead: str) -> str:
     try:
         parts = urlsplit(url)
         usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
+        usable = usable and bool(httpx.URL(url).host)  # stricter, and reads the host's letters
+    except (ValueError, httpx.InvalidURL):
         usable = False
     if not usable:
         raise UnusableInput(f'{name} is not an http(s) URL: "{url}"', hint=f"for example {example}")

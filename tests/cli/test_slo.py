@@ -310,7 +310,9 @@ def test_slack_that_fails_changes_nothing(mcctl, blue, tmp_path, slack, code):
     [
         (("slo", "status"), 3, "no replica is known here"),
         (("health", "day-1"), 3, "no replica is known here"),
-        (("slo", "status", "--scrape", "http://127.0.0.1:9"), 3, "no replica answers"),
+        (("slo", "status", "--scrape", "http://127.0.0.1:9"), 3, "does not answer (ConnectError)"),
+        (("slo", "status", "--scrape", "http://xn--/"), 2, "not a URL"),
+        (("slo", "status", "--scrape", "http://h:1/?x=1"), 2, "no query or fragment"),
         (("slo", "status", "--scrape", "127.0.0.1"), 2, "not a URL"),
         (("slo", "status", "--scrape", "http://me:pw@h:1"), 2, "must have no user or password"),
         (("slo", "status", "--prometheus", "http://127.0.0.1:9"), 3, "did not answer"),

@@ -235,12 +235,17 @@ def _name(url: str) -> str:
     try:
         parts = httpx.URL(url)
         usable = parts.scheme in ("http", "https") and bool(parts.host)
-    except httpx.InvalidURL:
+    except (ValueError, httpx.InvalidURL):  # the host's letters are read by `host` alone
         usable = False
     if not usable:
         raise UnusableInput(f'not a URL: "{url[:200]}"', hint="for example http://127.0.0.1:8101")
     if parts.userinfo:
         raise UnusableInput("a replica's URL must have no user or password; /metrics needs none")
+    if parts.query or parts.fragment:
+        raise UnusableInput(
+            f'a replica\'s URL must have no query or fragment: "{url[:200]}"',
+            hint="/metrics is appended to it",
+        )
     place = f"{parts.host}:{parts.port}" if parts.port else parts.host
     return place + parts.path.rstrip("/")
 

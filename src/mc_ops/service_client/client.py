@@ -213,7 +213,7 @@ class ServiceClient(HttpClient):
         self, method: str, path: str, *, accept_failure: bool = False, **more: Any
     ) -> httpx.Response:
         try:
-            response = self._http.request(method, path, **more)
+            response = self.ask(method, path, **more)
         except httpx.HTTPError as error:
             raise CouldNotTell(
                 f"{self.url} does not answer ({type(error).__name__})",

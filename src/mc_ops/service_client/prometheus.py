@@ -182,7 +182,7 @@ class PrometheusClient(HttpClient):
 
     def _call(self, method: str, path: str, form: dict[str, str] | None = None) -> dict[str, Any]:
         try:
-            answer = self._http.request(method, path, data=form)
+            answer = self.ask(method, path, data=form)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise PrometheusUnreachable(
                 f"{self.url} did not answer: {type(error).__name__}",

@@ -65,15 +65,15 @@ class ScrapeSource:
                 "no replica is known here", hint="mcctl up, or name one with --scrape URL"
             )
         self._over_s = over_s
+        self._why: dict[str, str] = {}
         before = self._look(replicas) if over_s is not None else {}
         if over_s is not None:
             sleep(over_s)
         self._now = self._look(replicas)
         self._before = before
         if not self._now:
-            raise CouldNotTell(
-                f"no replica answers: {', '.join(replicas)}", hint="is it running? mcctl status"
-            )
+            why = "; ".join(f"{name} ({self._why[name]})" for name in replicas)
+            raise CouldNotTell(f"no replica answers: {why}", hint="is it running? mcctl status")
         silent = (name for name in replicas if name not in self._now)
         self._unread = (*silent, *missing)
 
@@ -148,27 +148,33 @@ class ScrapeSource:
     def _time_s(self, name: str, look: _Look) -> float | None:
         if earlier := self._earlier(name, look):
             return look.at - earlier.at
-        return None if look.started is None else max(0.0, look.at - look.started)
+        # Of a replica whose clock is ahead of ours nobody knows how long it has run
+        return None if look.started is None or look.started > look.at else look.at - look.started
 
     def _longest_s(self) -> float | None:
         times = [self._time_s(name, look) for name, look in self._now.items()]
         return max((one for one in times if one is not None), default=None)
 
-    @staticmethod
-    def _look(replicas: Mapping[str, str]) -> dict[str, _Look]:
+    def _look(self, replicas: Mapping[str, str]) -> dict[str, _Look]:
+        found: dict[str, _Look] = {}
         with ThreadPoolExecutor(max_workers=min(16, len(replicas))) as pool:
             looks = pool.map(_read, replicas.values())
-            return {name: look for name, look in zip(replicas, looks, strict=True) if look}
+            for name, look in zip(replicas, looks, strict=True):
+                if isinstance(look, _Look):
+                    found[name] = look
+                else:
+                    self._why[name] = look
+        return found
 
 
-def _read(url: str) -> _Look | None:
-    """One replica's samples; None if it gives none, whatever the cause."""
+def _read(url: str) -> _Look | str:
+    """One replica's samples; why not, if it gives none."""
     try:
         with ServiceClient(url, timeout_s=_TIMEOUT_S) as client:
             samples = client.metrics()
-    except OpsError:
-        return None
-    return _Look(time.time(), _by_series(samples)) if samples else None
+    except OpsError as error:
+        return error.message
+    return _Look(time.time(), _by_series(samples)) if samples else "it tells no metric"
 
 
 def _by_series(samples: Iterable[Sample]) -> dict[_Series, float]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import itertools
 import json
 from collections.abc import Callable
 from typing import Any
@@ -145,3 +147,29 @@ def test_metrics_are_parsed() -> None:
         pytest.raises(CouldNotTell),
     ):
         gateway.metrics()
+
+
+def test_an_answer_without_end_is_given_up() -> None:
+    """A replica that fills the memory, or sends a byte now and then for ever, holds nobody up."""
+
+    def flood(_: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, content=(b"#" * 1_000_000 for _ in itertools.count()))
+
+    def drip(_: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, content=(b"#" for _ in itertools.count()))
+
+    for service, timeout_s in ((flood, 30.0), (drip, 0.1)):
+        transport = httpx.MockTransport(service)
+        with (
+            ServiceClient("http://gw/", timeout_s=timeout_s, transport=transport) as gateway,
+            pytest.raises(CouldNotTell, match="AnswerWithoutEnd"),
+        ):
+            gateway.metrics()
+
+
+def test_a_packed_answer_is_unpacked_once() -> None:
+    """The body is read piece by piece, and its headers still say how it was sent."""
+    packed = gzip.compress(b"mc_ledger_size 3\n")
+    headers = {"content-encoding": "gzip"}
+    with client(lambda _: httpx.Response(200, content=packed, headers=headers)) as gateway:
+        assert [one.value for one in gateway.metrics()] == [3.0]

@@ -239,6 +239,9 @@ def test_a_prometheus_that_is_not_there_is_unreachable():
         "http://user:pass@host",
         "http://host/?a=b",
         "http://host/#a",
+        "http://ho\x01st",
+        "http://xn--/",
+        "http://[::1]x/",
     ],
 )
 def test_a_url_that_is_none_is_refused_before_anything_is_sent(url):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from tests.fake_replica import replica
 
@@ -209,3 +211,11 @@ def test_a_window_that_is_none_is_refused(text):
     """Only a whole number and a unit, at most a year."""
     with pytest.raises(UnusableInput, match="not a window"):
         Window.parse(text)
+
+
+def test_a_clock_that_is_ahead_leaves_the_running_time_unknown(blue):
+    """It ran for no time at all, else: nothing would be idle, and its cost too low."""
+    blue.samples["process_start_time_seconds"] = time.time() + 7200
+    source = look(blue)
+    assert source.capacity(DAY).replica_s is None
+    assert source.span(DAY) == "since start"
