@@ -11,6 +11,7 @@ tenants' sum is then held against the bill: the one that is given, else the capa
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -189,9 +190,9 @@ def _bill(
     cpu = (capacity.process_cpu_s or 0.0) + _idle_s(capacity, prices)
     amount = cpu * prices.cpu_second + items if billed is None else billed
     allotted = sum(one.cost or 0.0 for one in tenants)
-    return Bill(
-        amount, billed is not None, allotted, (allotted - amount) / amount if amount else None
-    )
+    difference = (allotted - amount) / amount if amount else math.inf
+    known = difference if math.isfinite(difference) else None  # of next to nothing it is beyond all
+    return Bill(amount, billed is not None, allotted, known)
 
 
 def _figures(measure: Measure, told: Costs, prices: Prices | None, window: Window) -> list[Figure]:

@@ -60,7 +60,8 @@ def read(path: Path) -> Previous:
             and isinstance(told["period"], str)
             and at.tzinfo is not None
         )
-    except (ValueError, LookupError, TypeError, RecursionError) as error:
+        at = at.astimezone(UTC)  # a year of 1 or 9999 may have no time there
+    except (ValueError, LookupError, TypeError, OverflowError, RecursionError) as error:
         raise UnusableInput(
             f"{path} is no operations delta", hint="one that mcctl delta wrote"
         ) from error
@@ -92,7 +93,10 @@ def check_target(out: Path, *, force: bool) -> None:
         if path.exists() and not path.is_file():
             raise UnusableInput(f"{path} is not a regular file")
     if out.exists() and not force:
-        read(out)
+        try:
+            read(out)
+        except UnusableInput as error:
+            raise UnusableInput(error.message, hint="another --out, or --force") from error
     elif out.with_suffix(".md").exists() and not force:
         raise UnusableInput(
             f"{out.with_suffix('.md')} is there, and no delta beside it: it is somebody else's",
@@ -111,7 +115,7 @@ def write(out: Path, raw: bytes, text: str) -> None:
         CouldNotTell: the folder cannot be written.
     """
     with _writing(out):
-        _replace(out.with_suffix(".md"), text.encode())
+        _replace(out.with_suffix(".md"), text.encode(errors="replace"))  # a label may be no text
         _replace(out, raw)
 
 
@@ -143,7 +147,7 @@ def _kept(out: Path) -> Path | None:
         earlier = read(out)
     except UnusableInput:  # nothing there, or what --force gives up
         return None
-    stem = f"{out.stem}.{earlier.at.astimezone(UTC):%Y%m%dT%H%M%SZ}"
+    stem = f"{out.stem}.{earlier.at:%Y%m%dT%H%M%SZ}"
     kept = out.with_name(f"{stem}.json")
     number = 1
     while kept.exists() and kept.read_bytes() != out.read_bytes():

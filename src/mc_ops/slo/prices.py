@@ -15,6 +15,7 @@ from typing import Any
 from mc_ops.errors import UnusableInput
 
 _EXAMPLE = 'currency = "EUR" and cpu_second = 0.00001 make a file; see docs/slo.md'
+_MOST = 1e9  # of any currency; sums of more are beyond all numbers
 _KEYS = ("currency", "cpu_second", "reserved_cores_per_replica", "metered", "targets")
 METERED = {
     "request": ("mc_requests_total", "HTTP requests of tenants"),
@@ -104,6 +105,8 @@ def _price(value: Any, path: Path, key: str) -> float:
         price = float(value)
     except OverflowError:
         price = math.inf  # TOML has integers of any size
-    if not (math.isfinite(price) and price >= 0):
-        raise UnusableInput(f"{path}: `{key}` must be 0 or more, got {price}", hint=_EXAMPLE)
+    if not 0 <= price <= _MOST:  # no NaN, either
+        raise UnusableInput(
+            f"{path}: `{key}` must be between 0 and {_MOST:,.0f}, got {price}", hint=_EXAMPLE
+        )
     return price

@@ -56,6 +56,9 @@ def test_the_tenants_sum_is_held_against_the_bill(blue):
     assert told.bill.difference == pytest.approx(-0.0196, abs=1e-4)
     assert by_name(told)["cost-reconciliation"].verdict == "missed"
     assert by_name(measured(blue, billed=0.1005))["cost-reconciliation"].verdict == "met"
+    assert (
+        by_name(measured(blue, billed=1e-320))["cost-reconciliation"].reason == "nothing is billed"
+    )
 
 
 def test_metering_more_than_was_used_is_a_finding(blue):
@@ -111,8 +114,9 @@ def test_prices_are_read_from_a_file(tmp_path):
     [
         ("", "`currency` must be letters"),
         ('currency = "EUR"', "`cpu_second` is missing"),
-        ('currency = "EUR"\ncpu_second = -1', "must be 0 or more, got -1"),
-        ('currency = "EUR"\ncpu_second = nan', "must be 0 or more, got nan"),
+        ('currency = "EUR"\ncpu_second = -1', "must be between 0 and 1,000,000,000, got -1"),
+        ('currency = "EUR"\ncpu_second = nan', "must be between 0 and 1,000,000,000, got nan"),
+        ('currency = "EUR"\ncpu_second = 1e308', "must be between 0 and 1,000,000,000, got 1e"),
         ('currency = "EUR"\ncpu_second = true', "`cpu_second` must be a number"),
         ('currency = "EUR"\ncpu_second = "1"', "`cpu_second` must be a number"),
         ('currency = "EUR"\ncpu_seconds = 1', "unknown `cpu_seconds`"),

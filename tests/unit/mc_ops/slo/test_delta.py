@@ -135,18 +135,30 @@ def test_what_is_no_delta_is_not_replaced(tmp_path):
     """Somebody's other file is refused before anything is measured, unless that is forced."""
     out = tmp_path / "delta.json"
     out.write_text('{"mine": true}')
-    with pytest.raises(UnusableInput, match="is no operations delta"):
+    with pytest.raises(UnusableInput, match="is no operations delta") as caught:
         delta_files.check_target(out, force=False)
+    assert caught.value.hint == "another --out, or --force"
     delta_files.check_target(out, force=True)
     with pytest.raises(UnusableInput, match=r"does not end in \.json"):
         delta_files.check_target(tmp_path / "delta.md", force=True)
 
 
 @pytest.mark.parametrize(
-    "raw", [b"", b"[]", b"[" * 99_999, b'{"kind": "operations-delta"}', b"\xff"]
+    "raw",
+    [
+        b"",
+        b"[]",
+        b"[" * 99_999,
+        b'{"kind": "operations-delta"}',
+        b"\xff",
+        (
+            b'{"kind": "operations-delta", "metrics": {}, "period": "day-7",'
+            b' "timestamp": "0001-01-01T00:00:00+14:00"}'
+        ),
+    ],
 )
 def test_what_cannot_be_read_is_refused(tmp_path, raw):
-    """Empty, another shape, too deep, half a delta, no text."""
+    """Empty, another shape, too deep, half a delta, no text, before all time."""
     path = tmp_path / "d.json"
     path.write_bytes(raw)
     with pytest.raises(UnusableInput, match="is no operations delta"):
@@ -175,3 +187,9 @@ def test_markdown_keeps_to_its_cells(tmp_path):
     assert "- requests: a \\| b &lt;script>" in text
     assert "| requests | - | <= 1 | unknown | 7d | - |" in text
     assert json.loads(delta_files.encoded(told))["metrics"] == {"requests": None}
+
+
+def test_text_that_is_none_does_not_keep_the_markdown_from_being_written(tmp_path):
+    """JSON from elsewhere may name half a character."""
+    delta_files.write(tmp_path / "d.json", b"{}\n", "a\udc80b")
+    assert (tmp_path / "d.md").read_text() == "a?b"
