@@ -35,12 +35,18 @@ class PrometheusSource:
 
     @property
     def unread(self) -> tuple[str, ...]:
-        """Instances of the workbench that Prometheus could not scrape the last time."""
+        """Instances of the workbench that Prometheus could not scrape the last time.
+
+        The workbench itself, where it was scraped within a day, is not now, and is no target any
+        more: what happens since is in no figure.
+        """
         # `up` of a job that also scrapes others says nothing of us: only instances that have told
         # our metric within a day count.
         rows = self._client.query(
             f"(up == 0) and on (job, instance) max_over_time({_OURS}[1d])",
         )
+        if not rows and self.stopped(_OURS):
+            return ("the workbench",)
         return tuple(sorted(row.labels.get("instance", "unnamed") for row in rows))
 
     def span(self, window: Window) -> str:

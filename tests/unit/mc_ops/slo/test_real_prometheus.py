@@ -158,3 +158,17 @@ def test_a_replica_that_fell_silent_is_named(region, wait_until):
             "unknown",
             "a peer's lag was told within a day, and is not now",
         )
+
+
+def test_a_workbench_that_is_scraped_no_more_is_unread(region, wait_until):
+    """Prometheus has yesterday's counts and no replica now: a list of targets that is old, for one."""
+    url, one, two, _ = region
+    one.a2a(success=500)
+    scraped(wait_until, one, two)
+    for made in (one, two):
+        del made.samples["mc_ledger_size"]
+    scraped(wait_until, one, two)
+    with PrometheusClient(url) as client:
+        source = PrometheusSource(client)
+        wait_until(lambda: source.unread == ("the workbench",), what="Prometheus has none of it")
+        assert Measure(source).ratio(targets.A2A).verdict == "unknown"
