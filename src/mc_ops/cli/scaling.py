@@ -60,10 +60,12 @@ def oscillation_figure(source: Source, env: str) -> Figure:
 
 
 def _of_prometheus(source: PrometheusSource) -> Oscillation:
+    from mc_ops.incidents.hpa_record import GAP_S
+
     series = source.replica_series(_LOOK_BACK_S, now=datetime.now(UTC))
     if not series:
         raise CouldNotTell("Prometheus knows no count of replicas")
-    return oscillation(series)
+    return oscillation(series, gap_s=GAP_S)
 
 
 def _of_cluster() -> Oscillation:

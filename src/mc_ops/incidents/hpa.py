@@ -67,12 +67,14 @@ class Oscillation:
         }
 
 
-def oscillation(series: Series) -> Oscillation:
+def oscillation(series: Series, *, gap_s: float = math.inf) -> Oscillation:
     """Count the reversals of a replica series, and say whether it oscillates.
 
     Args:
         series: (Unix seconds, replicas), in time order; a count holds until the next point. The
             last point ends what was examined, so repeat the count there if it did not change.
+        gap_s: Longer without a point, nobody looked, as where a sampler was down: "does not
+            oscillate" takes a whole hour without that.
 
     Raises:
         UnusableInput: The series is empty, not in time order, or has a count below 0.
@@ -82,11 +84,14 @@ def oscillation(series: Series) -> Oscillation:
     start_s, end_s = series[0][0], series[-1][0]
     busiest = busiest_hour(times)
     oscillating = busiest >= THRESHOLD_PER_HOUR
-    enough = end_s - start_s >= _HOUR_S
+    enough = _longest_s(series, gap_s) >= _HOUR_S
     counted = f"{busiest} reversals in the busiest hour" if enough else f"{busiest} reversals"
     told = f"{counted} of {_minutes(end_s - start_s)}, {THRESHOLD_PER_HOUR} or more oscillate"
     if not (oscillating or enough):
-        told += "; less than an hour is too short to say that it does not"
+        short = (
+            "less than an hour" if end_s - start_s < _HOUR_S else "less than an hour at a stretch"
+        )
+        told += f"; {short} is too short to say that it does not"
     return Oscillation(
         oscillating=oscillating,
         reversals_per_hour=float(busiest),
@@ -122,6 +127,15 @@ def busiest_hour(times: Sequence[float]) -> int:
             first += 1
         most = max(most, last - first + 1)
     return most
+
+
+def _longest_s(series: Series, gap_s: float) -> float:
+    """Seconds of the longest stretch in which no two points are further apart than that."""
+    begun_s, longest_s = series[0][0], 0.0
+    for (before_s, _), (at, _) in itertools.pairwise(series):
+        begun_s = at if at - before_s > gap_s else begun_s
+        longest_s = max(longest_s, at - begun_s)
+    return longest_s
 
 
 def check_series(series: Series) -> None:

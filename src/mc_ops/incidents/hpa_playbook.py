@@ -104,7 +104,7 @@ def diagnose(
     Raises:
         UnusableInput: The record is none, or the target is not above 0.
     """
-    found = oscillation(recorded.replicas)
+    found = oscillation(recorded.replicas, gap_s=recorded.gap_s)
     counts = [count for _, count in recorded.replicas]
     bounded = rules is not None
     rules = rules or Rules(min_replicas=min(counts), max_replicas=max(counts))

@@ -27,6 +27,7 @@ from mc_ops.service_client import RangeSeries
 
 GAP_S = 300.0
 _MOST_REPLICAS = 1_000_000
+_LONGEST_NUMBER = 20
 _MOST_ROWS = 1_000_000
 _LATEST_S = 4_102_444_800  # the year 2100; milliseconds are beyond it
 
@@ -41,6 +42,7 @@ class Recorded:
         source: Where it is from, in words.
         notes: What a reader must know about it.
         guessed: How many of its times are not known, but taken as spread evenly.
+        gap_s: Longer without a point, nobody looked; infinite where a point is made at each change.
     """
 
     replicas: tuple[tuple[float, int], ...]
@@ -48,6 +50,7 @@ class Recorded:
     source: str
     notes: tuple[str, ...] = ()
     guessed: int = 0
+    gap_s: float = math.inf
 
 
 def stamp(at: datetime) -> float:
@@ -111,6 +114,8 @@ def _of_rows(rows: Any) -> Recorded:
 def _row(row: Sequence[str], width: int) -> tuple[float, int, float]:
     if len(row) != width:
         raise ValueError(f"expected {width} values, got {len(row)}")
+    if len(row[1]) > _LONGEST_NUMBER:
+        raise ValueError(f"no Deployment has over {_MOST_REPLICAS} replicas")
     count = int(row[1])
     value = float(row[2]) if width > len(("time", "replicas")) else 0.0
     if count > _MOST_REPLICAS:
@@ -151,7 +156,7 @@ def recorded_of_ranges(
     loads = None if load is None else _only(load, "load")
     if loads is not None:
         notes += _gaps(loads, "the load")
-    return Recorded(points, loads, "Prometheus", notes)
+    return Recorded(points, loads, "Prometheus", notes, gap_s=GAP_S)
 
 
 def _only(found: Sequence[RangeSeries], what: str) -> tuple[tuple[float, float], ...]:

@@ -86,6 +86,15 @@ def test_less_than_an_hour_cannot_say_no_but_can_say_yes() -> None:
     assert quick.oscillating
 
 
+def test_what_nobody_looked_at_does_not_make_an_hour() -> None:
+    """A sampler that was down for five hours saw no calm in them."""
+    minutes = [*range(30), *range(330, 360)]
+    gaps = oscillation([(at * 60.0, 3) for at in minutes], gap_s=300)
+    assert not gaps.enough
+    assert "less than an hour at a stretch" in gaps.why
+    assert oscillation([(at * 60.0, 3) for at in range(61)], gap_s=300).enough
+
+
 def test_the_busiest_hour_is_judged_not_the_average() -> None:
     """Twenty calm hours do not hide the one that oscillates."""
     calm = [(at * 3600.0, 3) for at in range(20)]

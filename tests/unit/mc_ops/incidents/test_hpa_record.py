@@ -194,6 +194,7 @@ def test_a_csv_has_unix_or_iso_times() -> None:
         ("time,replicas\n" + "1" * 200_000 + ",3\n", "is no CSV"),
         ("time,replicas\n2026-01-01T00:00:00,3\n", "line 2: the time .* has no time zone"),
         ("time,replicas\n2,3\n1,3\n", "not in time order"),
+        (f"time,replicas\n1,{'9' * 5000}\n", "line 2: no Deployment has over"),
     ],
 )
 def test_a_bad_row_is_named(text: str, said: str) -> None:
