@@ -23,6 +23,10 @@ _STATE = re.compile(r"TASK_STATE_[A-Z_]{1,40}")
 _ORDERS = tuple(f"O-{number}" for number in range(2001, 2011))
 _MOST_BYTES = 1024 * 1024  # of an answer; those to the canary's questions have about 1 KiB
 TOO_LARGE = f"answer over {_MOST_BYTES} bytes"
+# What `json.loads` raises: a candidate may nest deeper than Python follows
+_UNREADABLE = (ValueError, RecursionError)
+_LARGEST_CODE = 2**31  # a longer number tells nobody anything, and would fill the report
+_NO_TASK = "answer without a task"
 _MARK = "00000000-0000-0000-0000-000000000000"
 
 
@@ -82,19 +86,20 @@ async def body_of(answer: aiohttp.ClientResponse) -> bytes:
         AnswerTooLarge: over 1 MiB, decompressed.
         aiohttp.ClientError: the connection broke.
     """
-    body = b""
+    parts, size = [], 0  # joined once: a body in a thousand pieces must not stop the clock
     async for chunk in answer.content.iter_any():
-        body = body + chunk if body else chunk
-        if len(body) > _MOST_BYTES:
+        parts.append(chunk)
+        size += len(chunk)
+        if size > _MOST_BYTES:
             raise AnswerTooLarge(TOO_LARGE)
-    return body
+    return b"".join(parts)
 
 
 def task_of(body: bytes) -> dict[str, Any] | None:
     """The task in a JSON-RPC answer of `SendMessage` or `GetTask`; None when there is none."""
     try:
         answer = json.loads(body)
-    except ValueError:
+    except _UNREADABLE:
         return None
     result = answer.get("result") if isinstance(answer, dict) else None
     if not isinstance(result, dict):
@@ -105,7 +110,8 @@ def task_of(body: bytes) -> dict[str, Any] | None:
 
 def state_of(task: dict[str, Any]) -> str:
     """The task's state, empty when it has none."""
-    return str(task["status"].get("state", ""))
+    state = task["status"].get("state")
+    return state if isinstance(state, str) else ""
 
 
 def state_shown(task: dict[str, Any]) -> str:
@@ -123,7 +129,8 @@ def outcome_of(task: dict[str, Any]) -> str:
     """How an operation ended (`completed`, `compensated`, `stuck`); empty when it does not say."""
     metadata = task.get("metadata")
     governance = metadata.get(GOVERNANCE_URI) if isinstance(metadata, dict) else None
-    return str(governance.get("outcome", "")) if isinstance(governance, dict) else ""
+    outcome = governance.get("outcome") if isinstance(governance, dict) else None
+    return outcome if isinstance(outcome, str) else ""
 
 
 def failure_of(status: int, body: bytes) -> str:
@@ -141,6 +148,7 @@ def failure_of(status: int, body: bytes) -> str:
 
 def _error_code(body: bytes) -> str:
     try:
-        return str(int(json.loads(body)["error"]["code"]))
-    except (ValueError, TypeError, KeyError):
-        return "answer without a task"
+        code = int(json.loads(body)["error"]["code"])
+    except (*_UNREADABLE, TypeError, KeyError, OverflowError):  # 1e999 is infinite
+        return _NO_TASK
+    return str(code) if abs(code) <= _LARGEST_CODE else _NO_TASK

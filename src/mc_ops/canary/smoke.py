@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import urljoin
 
 import aiohttp
@@ -65,7 +66,7 @@ async def _card(session: aiohttp.ClientSession, url: str) -> str:
             return f"agent card: HTTP {answer.status}"
         try:
             card = json.loads(await exchange.body_of(answer))
-        except ValueError:
+        except (ValueError, RecursionError):
             return "agent card: not JSON"
     return "" if isinstance(card, dict) and card.get("name") else "agent card: has no name"
 
@@ -86,7 +87,7 @@ async def _operation(session: aiohttp.ClientSession, url: str) -> Smoke:
     task = exchange.task_of(body) if status == 200 else None
     while task is not None and not exchange.has_ended(task):
         await asyncio.sleep(_POLL_S)
-        query = {"jsonrpc": "2.0", "id": 1, "method": "GetTask", "params": {"id": task.get("id")}}
+        query = {"jsonrpc": "2.0", "id": 1, "method": "GetTask", "params": {"id": _id_of(task)}}
         status, body = await _post(session, url, query)
         task = exchange.task_of(body)
     if task is None:
@@ -100,6 +101,12 @@ async def _operation(session: aiohttp.ClientSession, url: str) -> Smoke:
             f'{json.dumps(outcome[:80])}; expected outcome "{OUTCOME}"',
         )
     return Smoke(url)
+
+
+def _id_of(task: dict[str, Any]) -> str:
+    """The task's id; what is none is not sent back."""
+    found = task.get("id")
+    return found if isinstance(found, str) else ""
 
 
 async def _post(

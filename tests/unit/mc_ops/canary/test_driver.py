@@ -124,3 +124,35 @@ async def test_driver_counts_no_answer_of_another(edge: Edge) -> None:
     assert np.isnan(sampled.cand_s).all()
     assert sampled.cand_failures == {"http 307": 20}
     assert len(base.questions) == 20
+
+
+async def test_driver_keeps_pairs_after_an_answer_that_nobody_can_read(edge: Edge) -> None:
+    """What the candidate answers never ends a request without a sample; the pairs go on."""
+    base = edge()
+    app = web.Application()
+    bodies = iter(5 * [b"[" * 200_000, b'{"error":{"code":1e999}}'])
+
+    async def odd(_request: web.Request) -> web.Response:
+        return web.Response(body=next(bodies))
+
+    app.router.add_post("/", odd)
+    with sys.modules["fake_edge"].serving_app(app) as url:
+        sampled = await _drive(Load([base.url], [url], pairs=10, rate=200.0))
+    assert len(sampled.cand_s) == 10
+    assert sampled.cand_failures == {"json-rpc answer without a task": 10}
+
+
+async def test_driver_tells_a_bounded_number_of_failures_apart(edge: Edge) -> None:
+    """A candidate with a new failure each time does not fill verdict and report with them."""
+    base = edge()
+    app = web.Application()
+    codes = iter(range(100, 200))
+
+    async def new(_request: web.Request) -> web.Response:
+        return web.json_response({"error": {"code": next(codes)}})
+
+    app.router.add_post("/", new)
+    with sys.modules["fake_edge"].serving_app(app) as url:
+        sampled = await _drive(Load([base.url], [url], pairs=50, rate=200.0))
+    assert len(sampled.cand_failures) == 21
+    assert sampled.cand_failures["other"] == 30
