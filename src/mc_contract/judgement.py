@@ -77,6 +77,7 @@ __all__ = [
 ]
 
 MOST_INSTANCES = 100
+MOST_PAIRS = 10**9  # planned; far above any run, far below what a float cannot hold
 
 METHOD = (
     "non-inferiority on p95, 2: one-sided t-test at 0.05 on the trimmed mean of smoothed log p95 "
@@ -190,8 +191,8 @@ def rejudge(baseline: bytes, candidate: bytes, parameters: Mapping[str, object])
         SamplesUnusable: When a file or a parameter cannot be used.
     """
     margin = parameters.get("margin")
-    if isinstance(margin, bool) or not isinstance(margin, int | float):
-        raise SamplesUnusable(f"parameter margin: expected a number, got {margin!r}")
+    if isinstance(margin, bool) or not isinstance(margin, int | float) or abs(margin) > MOST_PAIRS:
+        raise SamplesUnusable(f"parameter margin: expected a number, got {_shown(margin)}")
     return judge(
         parse_samples(baseline),
         parse_samples(candidate),
@@ -251,10 +252,10 @@ def _case(
         raise SamplesUnusable(f"margin must be above 0 and at most 1, got {margin}")
     n = min(baseline.n, candidate.n)
     planned = n if planned_pairs is None else planned_pairs
-    if planned < 1:
-        raise SamplesUnusable(f"planned pairs must be at least 1, got {planned}")
+    if not 1 <= planned <= MOST_PAIRS:
+        raise SamplesUnusable(f"planned pairs must be 1 to {MOST_PAIRS}, got {_shown(planned)}")
     if not 1 <= instances <= MOST_INSTANCES:
-        raise SamplesUnusable(f"instances must be 1 to {MOST_INSTANCES}, got {instances}")
+        raise SamplesUnusable(f"instances must be 1 to {MOST_INSTANCES}, got {_shown(instances)}")
     present = max(baseline.n, candidate.n)
     if planned_pairs is not None and planned < present:
         raise SamplesUnusable(
@@ -273,8 +274,15 @@ def _case(
 
 def _whole(name: str, value: object) -> int:
     if isinstance(value, bool) or not isinstance(value, int):
-        raise SamplesUnusable(f"parameter {name}: expected a whole number, got {value!r}")
+        raise SamplesUnusable(f"parameter {name}: expected a whole number, got {_shown(value)}")
     return value
+
+
+def _shown(value: object) -> str:
+    """A parameter for a message; Python refuses to spell an integer of thousands of digits."""
+    if isinstance(value, int) and abs(value) > MOST_PAIRS:
+        return "a number that is too large"
+    return repr(value)[:100]
 
 
 @dataclass(frozen=True, slots=True)

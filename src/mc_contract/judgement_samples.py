@@ -29,6 +29,7 @@ ERROR_LINE = b"error"
 _NUMBER_BYTES = b"0123456789.eE+-\n"
 _SHOWN_BYTES = 24
 _LONGEST_LINE = 64  # a number in any notation is shorter
+MOST_SAMPLES = 20_000_000  # twice the longest run; each takes some 100 bytes to read
 
 
 class SamplesUnusable(McError):
@@ -75,12 +76,15 @@ def parse_samples(data: bytes) -> Samples:
         data: One latency in seconds a line, in time order; a failed request is a line `error`.
 
     Raises:
-        SamplesUnusable: When empty, or a line is anything else (NaN, infinite, under a microsecond, blank,
-            over a day); the message names the first such line.
+        SamplesUnusable: When empty, over `MOST_SAMPLES`, or a line is anything else (NaN, infinite,
+            under a microsecond, blank, over a day); the message names the first such line.
     """
     text = data.replace(b"\r\n", b"\n").removesuffix(b"\n")
     if not text:
         raise SamplesUnusable("no samples", hint="one latency in seconds a line, or `error`")
+    count = text.count(b"\n") + 1
+    if count > MOST_SAMPLES:
+        raise SamplesUnusable(f"{count} samples, at most {MOST_SAMPLES} are read")
     lines = text.split(b"\n")
     values: NDArray[np.float64] | None = None
     if max(map(len, lines)) <= _LONGEST_LINE:

@@ -88,9 +88,10 @@ class EarlyHold:
         while (self._looks + 1) * step <= min(base.size, self.planned_pairs):
             self._looks += 1
             at = self._looks * step
-            fall = self._errors(base[:at], cand[:at], step)
-            fall = fall or self._latency(base[:at], cand[:at], step)
-            if fall is not None:
+            # Both, so that the look on which errors decide has its estimate as well
+            errors = self._errors(base[:at], cand[:at], step)
+            latency = self._latency(base[:at], cand[:at], step)
+            if fall := errors or latency:
                 return fall
         return None
 

@@ -16,6 +16,7 @@ from mc_contract.judgement import (
     SamplesUnusable,
     error_tolerance,
     format_samples,
+    history,
     judge,
     look_every,
     rehearsal_margin,
@@ -317,3 +318,30 @@ def test_judge_more_candidate_errors_never_promote(seed: int, extra: set[int]) -
     if verdict.verdict == "PROMOTE":
         assert verdict.error_bound is not None
         assert verdict.error_bound < verdict.error_tolerance
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {"margin": 0.1, "planned_pairs": 10**400},
+        {"margin": 0.1, "planned_pairs": 10**5000},
+        {"margin": 10**400, "planned_pairs": 400},
+        {"margin": 0.1, "planned_pairs": 400, "instances": 10**5000},
+        {"margin": 0.1, "planned_pairs": 400, "instances": "1" * 10**6},
+    ],
+)
+def test_rejudge_number_beyond_a_float_refused(parameters: dict[str, object]) -> None:
+    """JSON knows integers of any size; none of them ends in another error, or a long message."""
+    samples = format_samples(Samples(_series(400, 1)))
+    with pytest.raises(SamplesUnusable) as refused:
+        rejudge(samples, samples, parameters)
+    assert len(refused.value.message) < 200
+
+
+def test_history_ends_at_the_look_on_which_errors_decided() -> None:
+    """The picture has an estimate where the verdict fell, whatever it fell for."""
+    base, cand = _series(3000, 1), _failing(_series(3000, 2), 4)
+    verdict = _judge(base, cand, margin=0.25)
+    assert (verdict.kind, verdict.decided_at_pairs < 3000) == ("errors", True)
+    looks = history(Samples(base), Samples(cand), margin=0.25)
+    assert looks[-1].at_pairs == verdict.decided_at_pairs

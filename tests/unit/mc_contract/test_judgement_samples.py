@@ -74,3 +74,13 @@ def test_parse_any_bytes_reads_or_refuses(data: bytes) -> None:
     assert (answered > 0).all()
     assert np.isfinite(answered).all()
     assert samples.n == data.replace(b"\r\n", b"\n").removesuffix(b"\n").count(b"\n") + 1
+
+
+def test_parse_too_many_samples_refused_before_they_are_split(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A quarter of a gigabyte of the shortest lines would take many gigabytes to read."""
+    monkeypatch.setattr("mc_contract.judgement_samples.MOST_SAMPLES", 3)
+    assert parse_samples(b"1\n1\n1\n").n == 3
+    with pytest.raises(SamplesUnusable, match="4 samples"):
+        parse_samples(b"1\n1\n1\n1\n")
