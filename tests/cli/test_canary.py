@@ -363,3 +363,79 @@ def test_run_ctrl_c_exit_5_with_samples(edge: Edge, tmp_path: Path) -> None:
     assert "Traceback" not in stderr
     assert (out / "base.lat").read_bytes()
     assert json.loads((out / "verdict.json").read_text())["stopped"] == "interrupted"
+
+
+@pytest.mark.parametrize(("slower", "code"), [(1.0, 0), (1.5, 1)])
+@pytest.mark.parametrize("output", ["table", "json"])
+def test_judge_reader_that_leaves_does_not_change_the_exit_code(
+    tmp_path: Path, slower: float, code: int, output: str
+) -> None:
+    """`| head -1` is no HOLD: the exit code is the verdict's, whoever reads it."""
+    rng = np.random.default_rng(5)
+    base = _write(tmp_path / "base.lat", rng.lognormal(-4, 0.2, 3000))
+    cand = _write(tmp_path / "cand.lat", slower * rng.lognormal(-4, 0.2, 3000))
+    read, write = os.pipe()
+    os.close(read)
+    try:
+        done = subprocess.run(
+            [*MCCTL, "canary", "judge", base, cand, "--margin", "0.25", "--output", output],
+            env=_env(tmp_path),
+            stdout=write,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    finally:
+        os.close(write)
+    assert (done.returncode, done.stderr) == (code, "")
+
+
+def test_judge_full_disk_is_no_finding(tmp_path: Path) -> None:
+    """What cannot be written is told as that, and exits as nothing told."""
+    base = _write(tmp_path / "base.lat", np.full(3000, 0.02))
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [*MCCTL, "canary", "judge", base, base, "--margin", "0.25"],
+            env=_env(tmp_path),
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    assert done.returncode == 3
+    assert "No space left" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ("decision", "a" * 300),
+        ("report", "a" * 300),
+        tuple(
+            f"run --baseline=http://a --candidate=http://b --minutes=10 --out-dir={'a' * 300}".split()
+        ),
+        ("plan", "--minutes=1e308", "--rate=5000"),
+    ],
+    ids=lambda args: args[0],
+)
+def test_input_that_no_file_or_run_can_have_is_unusable(
+    tmp_path: Path, args: tuple[str, ...]
+) -> None:
+    """It exits 2 and says so; a traceback would exit 1, which is a HOLD."""
+    done = _mcctl(tmp_path, *args)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+
+
+def test_report_figures_beyond_a_float_are_malformed(tmp_path: Path) -> None:
+    """A verdict file from somebody else may hold any number."""
+    nothing = {"n": 0, "errors": 0, "p95_ms": None}
+    told = {"verdict": "HOLD", "kind": "smoke", "reason": "x", "margin": 10**400}
+    told |= {"baseline": nothing, "candidate": nothing}
+    (tmp_path / "verdict.json").write_text(json.dumps(told))
+    done = _mcctl(tmp_path, "report", str(tmp_path))
+    assert done.returncode == 2
+    assert "malformed" in done.stderr

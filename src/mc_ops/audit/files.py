@@ -21,6 +21,8 @@ from mc_ops.audit.client import ArchiveRow
 from mc_ops.audit.log_pass import Findings
 from mc_ops.errors import CouldNotTell, UnusableInput
 
+_LONGEST_KEY = 64 * 1024  # bytes; an ed25519 key has 113 as PEM
+
 
 def load_public_key(path: Path) -> Ed25519PublicKey:
     """The ledger's public key, PEM.
@@ -29,7 +31,8 @@ def load_public_key(path: Path) -> Ed25519PublicKey:
         UnusableInput: the file is not there, or holds no ed25519 public key.
     """
     try:
-        key = load_pem_public_key(path.read_bytes())
+        with path.open("rb") as file:  # a device may have no end
+            key = load_pem_public_key(file.read(_LONGEST_KEY))
     except OSError as error:
         raise UnusableInput(
             f"the ledger's public key {path} can't be read: {error.strerror}",

@@ -27,11 +27,14 @@ def check_out_dir(folder: Path) -> None:
     """Refuse a folder that cannot take a run; makes nothing.
 
     Raises:
-        UnusableInput: When it is a file, or has another run's samples.
+        UnusableInput: When it is a file, cannot be looked at, or has another run's samples.
     """
-    if folder.exists() and not folder.is_dir():
-        raise UnusableInput(f"cannot make the folder {folder}: there is a file of that name")
-    taken = [name for name in (BASE, CAND, VERDICT, METRICS) if (folder / name).exists()]
+    try:
+        if folder.exists() and not folder.is_dir():
+            raise UnusableInput(f"cannot make the folder {folder}: there is a file of that name")
+        taken = [name for name in (BASE, CAND, VERDICT, METRICS) if (folder / name).exists()]
+    except OSError as error:
+        raise UnusableInput(f"cannot make the folder {folder}: {error.strerror}") from error
     if taken:
         raise UnusableInput(
             f"{folder} already has {', '.join(taken)}",

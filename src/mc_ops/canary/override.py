@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -96,8 +97,9 @@ def find_canary(wanted: str, runs: Path) -> Path:
     named = [runs / wanted] if wanted not in (".", "..") and "/" not in wanted else []
     for place in (Path(wanted), *named):
         for folder in (place, place / _BELOW):
-            if (folder / VERDICT).is_file():
-                return folder.resolve()
+            with suppress(OSError):  # no name that a file can have, or a folder that is not ours
+                if (folder / VERDICT).is_file():
+                    return folder.resolve()
     raise UnusableInput(
         f"{wanted!r} is no run with a canary's verdict",
         hint=f"a folder with {VERDICT}, or the name of a run in {runs}",
@@ -155,6 +157,13 @@ def _check_told(path: Path, told: Mapping[str, Any], base: bytes, cand: bytes, k
         for name in ("parameters", "urls", "lateness", "failures")
         if not isinstance(told.get(name) or {}, dict)
     ]
+    declared = told.get("parameters")
+    if isinstance(declared, dict):  # shown beside the figures, so they must be what was judged by
+        other += [
+            f"parameters.{name}"
+            for name, value in declared.items()
+            if name in found and not agree(value, found[name])
+        ]
     if other:
         raise UnusableInput(
             f"{path} does not follow from its samples: {', '.join(other)}",

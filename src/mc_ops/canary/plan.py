@@ -129,11 +129,13 @@ def size_of(*, minutes: float, rate: float = DEFAULT_RATE, margin: float | None 
             f"margin must be above 0 and at most 1, got {margin}",
             hint="0.05 means: p95 at most 5 % worse",
         )
-    pairs = round(minutes * 60 * rate)
-    if not 1 <= pairs <= _MOST_PAIRS:
+    wanted = minutes * 60 * rate
+    if not 0.5 < wanted <= _MOST_PAIRS:  # it may be infinite, so it is not rounded before
         raise UnusableInput(
-            f"{minutes} minutes at {rate} pairs/s make {pairs} pairs, expected 1 to {_MOST_PAIRS}"
+            f"{minutes} minutes at {rate} pairs/s make {wanted:.0f} pairs, "
+            f"expected 1 to {_MOST_PAIRS}"
         )
+    pairs = round(wanted)
     return Size(pairs, _margin_for(pairs) if margin is None else margin)
 
 

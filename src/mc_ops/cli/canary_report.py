@@ -61,7 +61,7 @@ def report(
         folder = find_canary(run, Layout.from_env().home / "runs")
         try:
             made = _of_run(folder, checked=True)
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
+        except (ArithmeticError, AttributeError, KeyError, TypeError, ValueError) as error:
             raise UnusableInput(f"{folder}: its verdict.json is malformed") from error
         target = out or folder
     else:

@@ -11,7 +11,7 @@ from rich.markup import escape
 from typer.exceptions import TyperException
 
 from mc_ops.cli import exit_codes
-from mc_ops.cli.output import fail
+from mc_ops.cli.output import fail, flush
 from mc_ops.errors import OpsError
 
 # verb (or group) -> module under mc_ops.cli that has `app` (a group) or `register(app)` (verbs)
@@ -83,8 +83,8 @@ def _compose(first: str) -> None:
 
 def main() -> None:
     """Run `mcctl`; the only place of the tool-chain that exits."""
-    _compose(sys.argv[1] if len(sys.argv) > 1 else "")
     try:
+        _compose(sys.argv[1] if len(sys.argv) > 1 else "")
         code = app(standalone_mode=False)
     except (typer.Abort, KeyboardInterrupt):
         fail("interrupted")
@@ -95,6 +95,10 @@ def main() -> None:
     except OpsError as error:
         fail(escape(error.message), error.hint)
         sys.exit(error.exit_code)
+    except OSError as error:  # a full disk, a folder that may not be entered: no finding
+        fail(escape(f"{error.filename or 'the system'}: {error.strerror or type(error).__name__}"))
+        flush()
+        sys.exit(exit_codes.COULD_NOT_TELL)
     if code == _INTERRUPTED:
         sys.exit(exit_codes.DECLINED)
     sys.exit(code if isinstance(code, int) else exit_codes.OK)

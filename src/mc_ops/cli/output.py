@@ -9,12 +9,11 @@ import json
 import os
 import sys
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import IO, Annotated, Any
 
 import typer
 from rich.console import Console
 
-from mc_ops.cli import exit_codes
 from mc_ops.errors import CouldNotTell
 
 SCHEMA_VERSION = 1
@@ -41,17 +40,24 @@ class _Plain(Console):
             super().print(*plain, **how)
         except OSError as error:
             self.give_up()
-            raise _unwritable(error) from error
+            if not self.stderr:  # what goes there is no result
+                raise _unwritable(error) from error
 
     def on_broken_pipe(self) -> None:
-        """Whoever read has gone, as `head` does: end, and claim no finding by the exit code."""
+        """Whoever read has seen enough (`| head -1`): the work goes on, and so its exit code."""
         self.give_up()
-        raise SystemExit(exit_codes.COULD_NOT_TELL)
 
     def give_up(self) -> None:
-        """Let what is buffered go nowhere; Python would fail on it once more when it ends."""
+        """Let what is printed from now on go nowhere."""
         self.quiet = True
-        os.dup2(os.open(os.devnull, os.O_WRONLY), self.file.fileno())
+        _discard(self.file)
+
+
+def _discard(file: IO[str]) -> None:
+    """Write to nowhere from now on: what is buffered would fail again when Python ends."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, file.fileno())
+    os.close(nowhere)
 
 
 def _unwritable(error: OSError) -> CouldNotTell:
@@ -85,7 +91,7 @@ def emit_json(result: dict[str, Any]) -> None:
         sys.stdout.write(text)
         sys.stdout.flush()
     except BrokenPipeError:
-        stdout.on_broken_pipe()
+        _discard(sys.stdout)
     except OSError as error:
         stdout.give_up()
         raise _unwritable(error) from error
@@ -105,6 +111,14 @@ def json_text(result: dict[str, Any]) -> str:
             hint="look at what it is made of: --output table",
         ) from error
     return text + "\n"
+
+
+def flush() -> None:
+    """Write what is still to be written to stdout, if that can be done."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        _discard(sys.stdout)
 
 
 def note(text: str) -> None:

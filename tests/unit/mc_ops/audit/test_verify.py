@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from urllib.parse import parse_qsl
 
 import pytest
@@ -13,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from mc_contract.canonical import canonical_json
 from mc_contract.ledger_export import verify_log_checkpoint
 from mc_contract.merkle import Frontier, leaf_hash
-from mc_ops.audit import Saved, verify_log
+from mc_ops.audit import Saved, load_public_key, verify_log
 from mc_ops.errors import NotAllowed, UnusableInput
 
 
@@ -424,3 +425,9 @@ def test_what_is_sent_is_what_the_log_holds(ledger):
     ledger.grow(1)
     body = ledger.client()._json("/audit/entries")
     assert base64.b64decode(body["entries"][0]["leaf"]) == _row(ledger, 0)["leaf"]
+
+
+def test_public_key_file_without_end_is_refused_at_once() -> None:
+    """A device is no key, and reading all of it would take all memory."""
+    with pytest.raises(UnusableInput, match="no public key"):
+        load_public_key(Path("/dev/zero"))

@@ -114,3 +114,16 @@ def test_a_canary_is_found_by_folder_or_by_name(tmp_path: Path) -> None:
     for name in ("../outside", "..", ".", "absent"):
         with pytest.raises(UnusableInput, match="is no run with a canary"):
             find_canary(name, runs)
+
+
+def test_other_parameters_than_were_judged_by_are_refused(tmp_path: Path) -> None:
+    """The report shows them beside the figures, and `again by` repeats them."""
+    folder = held(tmp_path / "run-1")
+    told = json.loads((folder / "verdict.json").read_text())
+    declared = {name: told[name] for name in ("margin", "planned_pairs", "instances")}
+    (folder / "verdict.json").write_text(json.dumps(told | {"parameters": declared}))
+    assert judge_again(folder).kind
+    other = declared | {"margin": told["margin"] / 2}
+    (folder / "verdict.json").write_text(json.dumps(told | {"parameters": other}))
+    with pytest.raises(UnusableInput, match=r"parameters\.margin"):
+        judge_again(folder)
