@@ -109,7 +109,7 @@ class MetricResult:
             "baseline_level": _short(level) if change else None,
             "change": _short(change.estimate) if change else None,
             "interval": [_short(change.low), _short(change.high)] if change else None,
-            "relative_change": _short(change.estimate / abs(level)) if change and level else None,
+            "relative_change": _share(change.estimate, level) if change else None,
             "allowed": None if self.allowed is None else _short(self.allowed),
             "blocks": change.blocks if change else None,
             "block_points": change.block_points if change else None,
@@ -365,6 +365,12 @@ def _not_passed(results: Sequence[MetricResult]) -> str:
         f"{result.metric.name} {result.outcome}" for result in results if result.outcome != "pass"
     ]
     return f"; {', '.join(names)}" if names else ""
+
+
+def _share(value: float, of: float) -> float | None:
+    """`value / |of|`; None where that has no finite value: JSON knows no other."""
+    share = value / abs(of) if of else math.inf
+    return _short(share) if math.isfinite(share) else None
 
 
 def _short(value: float) -> float:

@@ -262,10 +262,8 @@ class _Reader:
 
 
 def _placeholder_problem(query: str) -> str | None:
-    """What is wrong with how `$side` stands in a query; a small scan, no PromQL parser."""
-    if SIDE not in query:
-        return f"must have {SIDE}, or both sides get the same answer"
-    quote, depth, at = "", 0, 0
+    """What is wrong with how `$side` and ranges stand in a query; a small scan, no PromQL parser."""
+    quote, depth, at, seen = "", 0, 0, False
     while at < len(query):
         character = query[at]
         if quote:
@@ -275,12 +273,19 @@ def _placeholder_problem(query: str) -> str | None:
             quote = "" if character == quote else quote
         elif character in "\"'`":
             quote = character
+        elif character == "#":  # a comment, to the end of its line
+            at = query.find("\n", at) % (len(query) + 1)
         elif character in "{}":
             depth += 1 if character == "{" else -1
-        elif query.startswith(SIDE, at) and depth < 1:
-            return f"{SIDE} stands for label matchers, so it belongs within braces"
+        elif character == "[" and not _RANGE.match(query, at):
+            # Newer Prometheus takes [300]; what is not understood would count as no range at all
+            return "a range must be a duration with its unit, such as [5m]"
+        elif query.startswith(SIDE, at):
+            if depth < 1:
+                return f"{SIDE} stands for label matchers, so it belongs within braces"
+            seen = True
         at += 1
-    return None
+    return None if seen else f"must have {SIDE}, or both sides get the same answer"
 
 
 def _seconds(duration: str) -> float:

@@ -341,6 +341,14 @@ def test_all_problems_of_a_configuration_are_told_at_once() -> None:
         ("x{a=`$side`}", "stands within quotes"),
         ('x{a="\\"",$side}', None),
         ("up{}", "must have $side"),
+        ("up{} # {$side}", "must have $side"),
+        ("up{} # {$side}\n", "must have $side"),
+        ("# of a side\nup{$side}", None),
+        ('up{a="#",$side}', None),
+        ("rate(x{$side}[300])", "with its unit"),
+        ("rate(x{$side}[5*1m])", "with its unit"),
+        ("x{$side}[1h:5m]", None),
+        ('x{a=~"[0-9]",$side}', None),
     ],
 )
 def test_where_the_side_may_stand(query: str, problem: str | None) -> None:
@@ -470,3 +478,11 @@ def test_a_file_that_cannot_be_is_refused(path: str, value: Any, problem: str) -
     with pytest.raises(MetricsUnusable) as caught:
         rejudge_metrics(_broken(path, value))
     assert problem in caught.value.message
+
+
+def test_change_beyond_any_float_is_told_as_null() -> None:
+    """A baseline next to nothing makes a relative change that JSON cannot hold."""
+    found = _judged(np.full(40, 1e-320), np.full(40, 1.0))
+    assert found.outcome == "fail"
+    assert found.as_dict()["relative_change"] is None
+    json.dumps(found.as_dict(), allow_nan=False)
