@@ -130,7 +130,8 @@ def _field(name: str, text: str) -> dict[str, Any]:
 
 
 def _mrkdwn(text: str, longest: int) -> dict[str, Any]:
-    return {"type": "mrkdwn", "text": text[:longest]}
+    # verbatim: Slack makes no link and no mention out of a candidate's words
+    return {"type": "mrkdwn", "text": text[:longest], "verbatim": True}
 
 
 def _escaped(text: str) -> str:

@@ -211,3 +211,17 @@ def test_post_revoked_webhook_told(slack: FakeSlack) -> None:
     """A webhook that Slack does not know is told by its status."""
     with pytest.raises(NotPosted, match="HTTP 404"):
         post(slack.url + "/gone", canary_message(VERDICT))
+
+
+def test_words_of_a_candidate_become_no_link_and_no_mention() -> None:
+    """An outcome that a failed smoke check quotes is shown as it is: Slack parses none of it."""
+    said = VERDICT | {"reason": 'outcome "@channel https://example.com/login"'}
+    blocks = canary_message(said, override=OVERRIDE, link="https://example.com/1").blocks
+    texts = [
+        part
+        for block in blocks
+        for part in (block.get("text"), *block.get("fields", ()), *block.get("elements", ()))
+        if part and part["type"] == "mrkdwn"
+    ]
+    assert len(texts) > 4
+    assert all(text["verbatim"] for text in texts)
