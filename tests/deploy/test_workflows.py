@@ -158,10 +158,11 @@ def test_canary_step_ends_as_the_verdict_does_with_samples_and_summary(
 ) -> None:
     """A failing candidate: exit 1, the files that are uploaded, and a summary that says HOLD.
 
-    Two instances of the baseline are given as a person would type them.
+    Instances of the baseline are given as a person would type them, or have in a list.
     """
-    one, two, cand = edge(), edge(), edge(error_every=3)
-    done = _run_step(tmp_path, f"{one.url} {two.url}", cand.url, token=fake_edge.TOKEN)
+    one, two, three, cand = edge(), edge(), edge(), edge(error_every=3)
+    given = f"{one.url} {two.url}\n{three.url}"
+    done = _run_step(tmp_path, given, cand.url, token=fake_edge.TOKEN)
     assert done.returncode == 1, done.stderr
     assert "✘ HOLD (errors)" in done.stdout
     names = {path.name for path in (tmp_path / "canary-samples").iterdir()}
@@ -170,7 +171,7 @@ def test_canary_step_ends_as_the_verdict_does_with_samples_and_summary(
         *("report.png", "report.html", "summary.md"),
     }
     told = json.loads((tmp_path / "canary-samples" / "verdict.json").read_text())
-    assert len(told["urls"]["baseline"]) == 2
+    assert len(told["urls"]["baseline"]) == 3
     summary = (tmp_path / "step-summary.md").read_text()
     assert summary.startswith("## ⛔ Canary: HOLD (errors, rehearsal, margin 25 %)")
     assert "No verdict" not in summary

@@ -123,6 +123,11 @@ def judge_again(folder: Path) -> Judged:
             "there is nothing to judge by",
             hint="repair the candidate and run the canary again",
         )
+    if told.get("kind") == "metrics" and told.get("metrics") is None:
+        raise UnusableInput(
+            f"the metrics of {folder.name} were not judged: the run ended before that",
+            hint="run the canary again",
+        )
     base, cand = read_limited(folder / BASE), read_limited(folder / CAND)
     files = {BASE: base, CAND: cand, VERDICT: verdict}
     if told.get("metrics") is not None:

@@ -13,6 +13,7 @@ from tests.canary_ledger import SmallLedger, held
 
 from mc_contract.evidence import Release, verify
 from mc_contract.metric_judgement import FORMAT, parse_config, rejudge_metrics
+from mc_ops.canary import metrics_run
 from mc_ops.canary.override import find_canary, judge_again, override_in, run_name
 from mc_ops.cli.canary_report import write_report
 from mc_ops.errors import UnusableInput
@@ -126,4 +127,13 @@ def test_other_parameters_than_were_judged_by_are_refused(tmp_path: Path) -> Non
     other = declared | {"margin": told["margin"] / 2}
     (folder / "verdict.json").write_text(json.dumps(told | {"parameters": other}))
     with pytest.raises(UnusableInput, match=r"parameters\.margin"):
+        judge_again(folder)
+
+
+def test_a_run_that_ended_before_its_metrics_were_judged_is_called_so(tmp_path: Path) -> None:
+    """Its verdict is HOLD while the samples give PROMOTE; nobody changed a file."""
+    folder = held(tmp_path / "run-1", slower=1.0)
+    told = json.loads((folder / "verdict.json").read_text())
+    (folder / "verdict.json").write_text(json.dumps(metrics_run.pending(told)))
+    with pytest.raises(UnusableInput, match="were not judged"):
         judge_again(folder)
