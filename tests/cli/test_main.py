@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from mc_ops.cli import output
+from mc_ops.cli import main, output
 from mc_ops.errors import CouldNotTell
 
 MCCTL = str(Path(sys.executable).parent / "mcctl")
@@ -102,3 +102,19 @@ def test_text_from_elsewhere_cannot_break_the_terminal_or_the_stream(capsys):
     """Neither by commands, nor by turning text round, nor by what is no UTF-8."""
     output.stdout.print("a\x1b[31m\u2067\u200f\u202e\udcffb", markup=False)
     assert capsys.readouterr().out == "a\ufffd[31m\ufffd\ufffd\ufffd\ufffdb\n"
+
+
+def test_a_fault_of_our_own_is_no_finding(monkeypatch, capsys):
+    """An error that nobody foresaw is shown for who mends it, and is exit 3: exit 1 tells a HOLD."""
+
+    def broken(_first):
+        raise RuntimeError("unforeseen")
+
+    monkeypatch.setattr(main, "_compose", broken)
+    monkeypatch.setattr(sys, "argv", ["mcctl", "status"])
+    with pytest.raises(SystemExit) as ended:
+        main.main()
+    assert ended.value.code == 3
+    said = capsys.readouterr().err
+    assert "RuntimeError: unforeseen" in said
+    assert "mcctl itself failed: nothing was found out" in said

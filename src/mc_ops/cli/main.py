@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+import traceback
 from typing import Annotated, Protocol, runtime_checkable
 
 import typer
@@ -97,6 +98,11 @@ def main() -> None:
         sys.exit(error.exit_code)
     except OSError as error:  # a full disk, a folder that may not be entered: no finding
         fail(escape(f"{error.filename or 'the system'}: {error.strerror or type(error).__name__}"))
+        flush()
+        sys.exit(exit_codes.COULD_NOT_TELL)
+    except Exception:  # noqa: BLE001 - a fault of ours must not pass for a finding (exit 1)
+        traceback.print_exc()
+        fail("mcctl itself failed: nothing was found out", "report it with the lines above")
         flush()
         sys.exit(exit_codes.COULD_NOT_TELL)
     if code == _INTERRUPTED:
