@@ -70,6 +70,7 @@ METHOD = (
 # As Kayenta: when as many have no data, the rest is no picture of the candidate
 _TOO_MANY_WITHOUT = 0.5
 _PAIRED_SHARE = 0.8
+_LEAST_SHARE = 0.5  # of the other side's points, where data must be there
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,6 +232,12 @@ def judge_metric(
     if min(base.n, cand.n) < metric.min_samples:
         reason = f"{base.n} and {cand.n}, at least {metric.min_samples} a side"
         return found(rare[0], f"too few points to tell: {reason}", rare[1])
+    if metric.missing == "fail" and min(base.n, cand.n) < _LEAST_SHARE * max(base.n, cand.n):
+        # Who tells nothing in its bad minutes would be judged by its good ones
+        return found(
+            "inconclusive",
+            f"{base.n} and {cand.n} points: a side was silent for over half of the time",
+        )
     b, c, paired = _matched(base, cand, metric)
     overlap = max(1, math.ceil(metric.range_s / step_s - 1e-9))
     change = (paired_change if paired else unpaired_change)(b, c, overlap=overlap)

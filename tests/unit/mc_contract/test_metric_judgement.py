@@ -123,6 +123,19 @@ def test_pairs_cancel_what_both_sides_share() -> None:
     assert (apart.outcome, apart.paired) == ("inconclusive", False)
 
 
+def test_a_side_that_is_silent_most_of_the_time_does_not_pass() -> None:
+    """A candidate that tells only its good minutes is not judged by these, where data must be there."""
+    base, cand = _noise(6), _noise(7)
+    told = np.arange(16)
+    partly = Series(told * 15_000, cand[told])
+    silent = judge_metric(_metric(), _series(base), partly, step_s=15.0)
+    assert silent.outcome == "inconclusive"
+    assert silent.reason == "40 and 16 points: a side was silent for over half of the time"
+    # A counter that begins with the first event is there from then on, and that is no silence
+    begun = judge_metric(_metric(missing="pass"), _series(base), partly, step_s=15.0)
+    assert "silent" not in begun.reason
+
+
 def test_times_that_are_mostly_shared_are_paired() -> None:
     """Gaps leave out their time; where too many times differ, nothing is paired."""
     base, cand = _noise(6), _noise(7)
