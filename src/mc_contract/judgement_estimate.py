@@ -4,6 +4,8 @@ The samples are cut into up to 100 stretches of time, and each stretch by instan
 both sides' answers of the same moments, so load that both sides share cancels out in it. A cell's
 figure is ln(candidate's p95 / baseline's), each p95 smoothed over the quantiles 0.90 to 0.98: a bare
 p95 jumps when it lies in a gap between fast and slow answers, and wastes what its neighbours tell.
+Quantiles are counted over all requests, failed ones being the slowest: who fails what would have taken
+long is not faster for it. The range ends where the failures of either side begin.
 
 Over the cells a 20 % trimmed mean is taken (Yuen, 1974: "The two-sample trimmed t for unequal
 population variances"), so that a noisy neighbour who slows one instance for a while does not decide.
@@ -33,6 +35,7 @@ MOST_STRETCHES = 100
 _TRIM = 0.2
 _CLUSTERS, _LEAST_CLUSTERS = 15, 5
 _LEAST_USABLE_CELLS = 0.8  # share of cells with enough answers
+_LEAST_TOP = 0.92  # where the smoothed range may end at the lowest, because of failures
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,21 +144,31 @@ def cell_ratios(
 
 
 def log_p95_ratio(base: NDArray[np.float64], cand: NDArray[np.float64]) -> float:
-    """Ln of candidate's smoothed p95 over baseline's; NaN if a side has too few answers."""
-    base, cand = base[~np.isnan(base)], cand[~np.isnan(cand)]
-    if min(base.size, cand.size) < LEAST_ANSWERS:
-        return math.nan
-    return _smoothed_log_p95(cand) - _smoothed_log_p95(base)
+    """Ln of candidate's smoothed p95 over baseline's; NaN if a side has too few answers.
 
-
-def _smoothed_log_p95(values: NDArray[np.float64]) -> float:
-    """The mean of the log quantile function over `SMOOTHED`; `values` must not be empty.
-
-    Order statistic i (of n, from 0) stands for the quantiles i/n to (i + 1)/n.
+    Failed requests (NaN) are the slowest. Where over 8 % of a side failed there are too few answers.
     """
-    n = values.size
-    first, last = (share * n for share in SMOOTHED)
-    begin, end = math.floor(first), min(n, math.ceil(last))
+    answered = base[~np.isnan(base)], cand[~np.isnan(cand)]
+    if min(side.size for side in answered) < LEAST_ANSWERS:
+        return math.nan
+    top = min(SMOOTHED[1], answered[0].size / base.size, answered[1].size / cand.size)
+    if top < _LEAST_TOP:
+        return math.nan
+    before, after = (
+        _smoothed_log_p95(values, of, top)
+        for values, of in zip(answered, (base.size, cand.size), strict=True)
+    )
+    return after - before
+
+
+def _smoothed_log_p95(values: NDArray[np.float64], n: int, top: float) -> float:
+    """The mean of the log quantile function from the lower end of `SMOOTHED` to `top`.
+
+    Order statistic i (of n, from 0) stands for the quantiles i/n to (i + 1)/n; of n requests
+    `values` are those that were answered, as many as `top` needs.
+    """
+    first, last = SMOOTHED[0] * n, top * n
+    begin, end = math.floor(first), min(values.size, math.ceil(last))
     upper = np.sort(np.partition(values, begin)[begin:])[: end - begin]
     at = np.arange(begin, end)
     weights = np.minimum(at + 1, last) - np.maximum(at, first)

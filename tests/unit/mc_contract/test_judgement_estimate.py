@@ -73,6 +73,31 @@ def test_judge_candidate_slow_now_and_then_is_held_by_the_log_p95_ratio() -> Non
     assert verdict.kind == "regressed" or "slow now and then" in verdict.reason
 
 
+def test_estimate_failing_the_slowest_makes_nobody_faster() -> None:
+    """A time limit that fails the slowest 2 % of a candidate leaves its ratio where it was."""
+    base, cand = _series(30_000, 1), 1.05 * _series(30_000, 2)
+    whole = log_p95_ratio(base, cand)
+    for share in (0.003, 0.02):
+        limited = np.where(cand > np.quantile(cand, 1 - share), np.nan, cand)
+        assert log_p95_ratio(base, limited) == pytest.approx(whole, abs=1e-3)
+    known, held = estimate(base, cand), estimate(base, limited)
+    assert known is not None
+    assert held is not None
+    assert held.mean > known.mean - 0.01
+
+
+def test_estimate_failures_of_both_sides_alike_change_little() -> None:
+    """Where both fail 2 % at random, none is slower for it; above 8 % nothing is told."""
+    rng = np.random.default_rng(5)
+    base, cand = _series(30_000, 1), _series(30_000, 2)
+    whole = log_p95_ratio(base, cand)
+    for share, told in ((0.02, True), (0.06, True), (0.09, False)):
+        some, other = (np.where(rng.random(30_000) < share, np.nan, one) for one in (base, cand))
+        ratio = log_p95_ratio(some, other)
+        assert math.isnan(ratio) is not told
+        assert not told or abs(ratio - whole) < 0.03
+
+
 def test_estimate_too_few_answers_is_none() -> None:
     """Cells without answers are left out; when over a fifth are, there is no estimate."""
     base, cand = _series(6000, 1), _series(6000, 2)
