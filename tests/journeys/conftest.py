@@ -159,7 +159,7 @@ class Platform:
 
     def metrics(self, replica: str | None = None) -> str:
         port = self.port if replica is None else self.record(replica)["port"]
-        return httpx.get(f"http://127.0.0.1:{port}/metrics").text
+        return httpx.get(f"http://127.0.0.1:{port}/metrics", timeout=60).text
 
     def metric(self, line_start: str) -> float:
         """The value of the series that begins so; 0 when there is none."""
@@ -175,8 +175,12 @@ class Platform:
         return json.loads((self.home / "run" / f"{name}.json").read_text())
 
     def siem_events(self) -> list[dict[str, Any]]:
+        """What the SIEM got, each event once: delivery is at least once, and a SIEM dedupes."""
         path = self.home / "siem" / "events.jsonl"
-        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+        # What stands after the last line's end is being written
+        lines = path.read_bytes().split(b"\n")[:-1] if path.exists() else []
+        events = map(json.loads, lines)
+        return list({event["metadata"]["uid"]: event for event in events}.values())
 
     def ledger(self, subject: str) -> list[dict[str, Any]]:
         """Recorded events about a task or operation, as the SIEM received them, in log order."""
