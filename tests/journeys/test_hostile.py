@@ -18,16 +18,10 @@ import pytest
 HERE = Path(__file__).parent
 
 
-def _free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 @pytest.fixture(scope="module")
-def hostile(start_platform, tmp_path_factory, wait_until):
+def hostile(start_platform, free_port_block, tmp_path_factory, wait_until):
     """A platform whose agent `records` is hostile; `asked` tells what reached it."""
-    port = _free_port()
+    port = free_port_block()
     catalogue = tmp_path_factory.mktemp("hostile") / "catalogue.toml"
     text = (HERE.parents[1] / "deploy" / "local" / "catalogue.toml").read_text()
     catalogue.write_text(
@@ -199,18 +193,19 @@ def test_many_followers_of_one_task_are_bounded_and_harmless(hostile, wait_until
     call = {"jsonrpc": "2.0", "id": 1, "method": "SubscribeToTask", "params": {"id": task_id}}
     headers = {"Authorization": f"Bearer {platform.token('TENANT_001')}", "A2A-Version": "1.0"}
     answers = []
+    # One client for all: to make one for each takes as long as the order does on a slow machine
+    limits = httpx.Limits(max_connections=None)
+    with httpx.Client(headers=headers, limits=limits, timeout=60) as client:
 
-    def follow():
-        with httpx.stream(
-            "POST", platform.url + "/a2a", json=call, headers=headers, timeout=60
-        ) as stream:
-            answers.append(stream.read())
+        def follow():
+            with client.stream("POST", platform.url + "/a2a", json=call) as stream:
+                answers.append(stream.read())
 
-    followers = [threading.Thread(target=follow) for _ in range(130)]
-    for follower in followers:
-        follower.start()
-    assert httpx.get(platform.url + "/health", timeout=20).status_code == 200
-    for follower in followers:
-        follower.join()
+        followers = [threading.Thread(target=follow) for _ in range(130)]
+        for follower in followers:
+            follower.start()
+        assert httpx.get(platform.url + "/health", timeout=20).status_code == 200
+        for follower in followers:
+            follower.join()
     assert any(b"follows 100 tasks" in answer for answer in answers)
     assert any(b"TASK_STATE_COMPLETED" in answer for answer in answers)
