@@ -52,7 +52,8 @@ def test_watch_follows_an_operation_to_its_end(platform):
 
 def test_an_operator_cancels_a_running_operation(platform, wait_until):
     """Its effects are undone; who asked, and why, is in the ledger before it happens."""
-    task_id = platform.order(delay_s=2, configuration={"returnImmediately": True}).task["id"]
+    # So slow that it still runs when the command has started, however slow the machine
+    task_id = platform.order(delay_s=5, configuration={"returnImmediately": True}).task["id"]
     platform.mcctl("operations", "cancel", task_id, "--reason", "wrong order", "--yes")
     done = platform.mcctl("operations", "watch", task_id, check=False)
     assert done.returncode == 1
