@@ -178,6 +178,7 @@ def lines(told: Mapping[str, Any]) -> list[str]:
         rows.append(
             f"timing, existence of a {form}: slower in {one['slower']} of {one['pairs']} pairs,"
             f" p = {one['p_value']:.3g}"
+            + (f"; once more: p = {one['again']['p_value']:.3g}" if "again" in one else "")
         )
     for kind in ("missed", "changed", "invalid"):
         for one in told[kind][:5]:

@@ -72,7 +72,8 @@ class Result:
         channels: The channels that were looked through, beside the answers.
         unread: Those that should have been, and could not.
         timing: For each form of the existence family: pairs, how often the one that exists was
-            slower, and the two-sided p-value of the sign test.
+            slower, and the two-sided p-value of the sign test; `again`: the same of fresh pairs,
+            where the first told something.
         health: What the platform said of itself, before and after.
     """
 
@@ -110,7 +111,7 @@ async def run(
     await _side_by_side([lambda case=case: attempt(case) for case in others])  # type: ignore[misc]
     for case in timed:  # alone: what others do to the machine would be measured
         await attempt(case)
-    timing = await _timing(target, timed, run_name, answers)
+    timing = await confirmed_timing(target, timed, run_name, answers)
     found = {case.id: _judged(case, answers[case.id]) for case in cases}
     await _settle(target)
     over_http = await channels.told(target, since)
@@ -120,13 +121,10 @@ async def run(
         row = found[case_id]
         if row.kind == "attack" and row.outcome == "blocked":
             found[case_id] = replace(row, outcome="missed", channel=channel)
-    for form, told in timing.items():
-        if told["p_value"] < _TELLING:
-            for case in timed:
-                if case.form == form and found[case.id].outcome == "blocked":
-                    found[case.id] = replace(
-                        found[case.id], outcome="missed", channel="time to answer"
-                    )
+    slow = {form for form, told in timing.items() if tells(told) and tells(told.get("again"))}
+    for case in timed:
+        if case.form in slow and found[case.id].outcome == "blocked":
+            found[case.id] = replace(found[case.id], outcome="missed", channel="time to answer")
     rows = [found[case.id] for case in sorted(cases, key=lambda case: case.id)]
     return Result(rows, sorted(elsewhere), unread, timing, (before, await target.health()))
 
@@ -197,6 +195,32 @@ async def _side_by_side(jobs: Sequence[Callable[[], Awaitable[None]]]) -> None:
             await job()
 
     await asyncio.gather(*(work() for _ in range(_AT_ONCE)))
+
+
+async def confirmed_timing(
+    target: Target,
+    cases: Sequence[Case],
+    run_name: str,
+    answers: Mapping[str, Sequence[Answer]],
+) -> dict[str, dict[str, Any]]:
+    """The timing of each form; one that tells is measured once more, since one in a thousand is chance.
+
+    Args:
+        target: Who is asked, one question at a time.
+        cases: Each with two questions that are no setup: of what exists, and of what does not.
+        run_name: The run's own name, in every message's id.
+        answers: What the cases were answered before, by their ids.
+    """
+    timing = await _timing(target, cases, run_name, answers)
+    telling = [case for case in cases if tells(timing.get(case.form))]
+    for form, told in (await _timing(target, telling, run_name, answers)).items():
+        timing[form]["again"] = told
+    return timing
+
+
+def tells(told: Mapping[str, Any] | None) -> bool:
+    """Whether a timing is no chance any more."""
+    return told is not None and told["p_value"] < _TELLING
 
 
 async def _timing(
