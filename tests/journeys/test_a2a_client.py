@@ -101,7 +101,7 @@ async def test_a_finished_task_cannot_be_cancelled(connect):
 async def test_subscribe_follows_a_running_operation(connect):
     """A second client that subscribes sees the operation's end."""
     client = await connect(streaming=True)
-    send = _message(data={**ORDER, "delay_s": 1}, operation="place-order", purpose="fulfilment")
+    send = _message(data={**ORDER, "delay_s": 2}, operation="place-order", purpose="fulfilment")
     send.configuration.return_immediately = True
     stream = client.send_message(send)
     first = await anext(stream)
