@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 
@@ -35,7 +36,8 @@ class RateLimiter:
         tokens = min(self._burst, tokens + (now - at) * self._rate)
         if tokens < 1.0:
             self._buckets[tenant] = (tokens, now)
-            retry_after_s = round((1.0 - tokens) / self._rate, 3)
+            # Up to the next millisecond: no wait at all would be a lie
+            retry_after_s = math.ceil(1000 * (1.0 - tokens) / self._rate) / 1000
             raise RateLimited(
                 f"tenant {tenant} is over {self._rate:g} requests/s on this replica",
                 retry_after_s=retry_after_s,

@@ -31,6 +31,19 @@ def test_never_more_than_burst_plus_rate_times_time(rate, burst, gaps):
     assert admitted <= burst + rate * now[0] + 1e-6
 
 
+def test_a_client_that_is_early_by_a_hair_is_told_to_wait():
+    """No refusal says that the token is there already."""
+    now = [0.0]
+    limiter = RateLimiter(rate_per_s=1, burst=1, monotonic=lambda: now[0])
+    limiter.admit("T")
+    now[0] = 0.9999
+    with pytest.raises(RateLimited) as refused:
+        limiter.admit("T")
+    assert refused.value.retry_after_s == 0.001
+    now[0] += refused.value.retry_after_s
+    limiter.admit("T")
+
+
 def test_tenants_do_not_share_a_bucket():
     """One tenant's flood leaves the other's tokens."""
     limiter = RateLimiter(rate_per_s=1, burst=1, monotonic=lambda: 0.0)
