@@ -26,7 +26,9 @@ def _blank(document):
         for rule in group["rules"]:
             for name in _FIELDS:
                 rule.pop(name, None)
-            rule["expr"] = re.sub(rf"\[{_DURATION.pattern}\]", "[]", rule["expr"])
+            rule["expr"] = re.sub(
+                rf"\[{_DURATION.pattern}\]|(?<=offset ){_DURATION.pattern}", "[]", rule["expr"]
+            )
     return document
 
 
