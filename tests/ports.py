@@ -39,6 +39,8 @@ def _share() -> tuple[int, int]:
 
 def _free(port: int) -> bool:
     with socket.socket() as probe:
+        # As servers do: what connections of a former test leave behind is in nobody's way
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("127.0.0.1", port))
         except OSError:

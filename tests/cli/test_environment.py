@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,11 +16,11 @@ PROGRAM = Path(__file__).parent / "mcctl_with_fake_workbench.py"
 
 
 @pytest.fixture
-def env(tmp_path: Path) -> dict[str, str]:
+def env(tmp_path: Path, free_port_block: Callable[[], int]) -> dict[str, str]:
     """The environment of a platform that was never started."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("MC_", "AUDIT_"))}
-    port = str(random.randrange(31_000, 32_500))
-    return {**kept, "MC_HOME": str(tmp_path / "mc"), "MC_EDGE_PORT": port, "NO_COLOR": "1"}
+    port = free_port_block()
+    return {**kept, "MC_HOME": str(tmp_path / "mc"), "MC_EDGE_PORT": str(port), "NO_COLOR": "1"}
 
 
 def mcctl(env: dict[str, str], *args: str) -> subprocess.CompletedProcess[str]:
@@ -114,9 +114,7 @@ def test_an_unusable_port_is_told(env: dict[str, str]) -> None:
 
 def test_a_taken_port_is_told_before_anything_starts(env: dict[str, str]) -> None:
     """The error names the port, its use and its owner; nothing was started or is left."""
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", int(env["MC_EDGE_PORT"]) + 13))
-        taken.listen()
+    with socket.create_server(("127.0.0.1", int(env["MC_EDGE_PORT"]) + 13)):
         result = mcctl(env, "up")
     assert result.returncode == 2
     assert f"port {int(env['MC_EDGE_PORT']) + 13}, wanted for siem, is taken by" in result.stderr

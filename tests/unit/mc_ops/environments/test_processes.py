@@ -131,11 +131,11 @@ def _fields(record: object) -> dict[str, object]:
 
 def test_a_taken_port_is_named_with_its_owner(port: int) -> None:
     """Before anything is started the error says which port, for what, and who has it."""
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", port))
-        taken.listen()
-        with pytest.raises(UnusableInput, match=f"port {port}, wanted for edge") as caught:
-            require_free_port("edge", port)
+    with (
+        socket.create_server(("127.0.0.1", port)),
+        pytest.raises(UnusableInput, match=f"port {port}, wanted for edge") as caught,
+    ):
+        require_free_port("edge", port)
     assert f"pid {os.getpid()}" in caught.value.message
     require_free_port("edge", port)
 

@@ -31,10 +31,15 @@ def until(condition: Callable[[], bool], timeout_s: float = 15.0) -> None:
         time.sleep(0.02)
 
 
-def interrupt_when(condition: Callable[[], bool], number: int = signal.SIGINT) -> threading.Thread:
+def interrupt_when(
+    condition: Callable[[], bool],
+    number: int = signal.SIGINT,
+    then: Callable[[], object] = lambda: None,
+) -> threading.Thread:
     def watch() -> None:
         until(condition)
         os.kill(os.getpid(), number)
+        then()
 
     thread = threading.Thread(target=watch)
     thread.start()
@@ -110,7 +115,7 @@ def test_run_failing_check_fails_the_step(bench: Bench) -> None:
 
 def test_run_timeout_could_not_tell(bench: Bench) -> None:
     """A step that outlives its timeout is ended, with nothing of it left, and the run exits 3."""
-    bench.write("step=a timeout=1s|sleep 77 & echo $! > pid; wait")
+    bench.write("step=a timeout=1s|sleep 77 & echo $! > new; mv new pid; wait")
     state = bench.run()
     assert (state.outcome, state.exit) == (Outcome.failed, 3)
     orphan = int((bench.folder / "pid").read_text())
@@ -208,7 +213,7 @@ def test_undo_that_fails_comes_first_at_resume(bench: Bench) -> None:
 def test_interrupt_runs_undo(bench: Bench, number: int) -> None:
     """A signal ends the running step's whole group, runs its undo, and the run exits 5."""
     bench.write(
-        "step=a|sleep 77 & echo $! > pid; wait",
+        "step=a|sleep 77 & echo $! > new; mv new pid; wait",
         "undo=a on=interrupt|echo undone >> trace",
         "step=b|echo b >> trace",
     )
@@ -232,8 +237,11 @@ def test_interrupt_without_matching_undo_undoes_nothing(bench: Bench) -> None:
 
 def test_interrupt_during_undo_lets_it_finish(bench: Bench) -> None:
     """A signal while an undo runs does not break it off."""
-    bench.write("step=a|exit 1", "undo=a|touch begun; sleep 0.5; echo undone >> trace")
-    thread = interrupt_when((bench.folder / "begun").exists)
+    bench.write(
+        "step=a|exit 1",
+        "undo=a|touch begun; until test -e sent; do sleep 0.02; done; echo undone >> trace",
+    )
+    thread = interrupt_when((bench.folder / "begun").exists, then=(bench.folder / "sent").touch)
     state = bench.run()
     thread.join()
     assert (state.step("a").undo, bench.told()) == (Outcome.undone, "undone\n")
@@ -315,7 +323,7 @@ def test_resume_after_kill_reruns_a_safe_step(bench: Bench) -> None:
     """After kill -9 a safe step runs again, when what was left of it has been ended."""
     bench.write(
         "step=a|echo a >> trace",
-        "step=b repeat=safe|echo b >> trace; echo $$ > pid; test -e again || sleep 77",
+        "step=b repeat=safe|echo b >> trace; echo $$ > new; mv new pid; test -e again || sleep 77",
         "step=c|echo c >> trace",
     )
     kill_in(bench, "pid")
@@ -329,7 +337,7 @@ def test_resume_after_kill_reruns_a_safe_step(bench: Bench) -> None:
 
 def test_new_run_waits_for_what_a_killed_one_left(bench: Bench) -> None:
     """A new run does not start beside a step whose engine was killed."""
-    bench.write("step=a repeat=safe|echo $$ > pid; test -e again || sleep 77")
+    bench.write("step=a repeat=safe|echo $$ > new; mv new pid; test -e again || sleep 77")
     kill_in(bench, "pid")
     with pytest.raises(Waiting, match="still runs though its engine is gone"):
         bench.run()

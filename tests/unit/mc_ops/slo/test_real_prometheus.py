@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import shutil
-import socket
 import subprocess
 from datetime import UTC, datetime
 
@@ -31,14 +30,8 @@ def config(*groups):
     return f"global: {{scrape_interval: 200ms, scrape_timeout: 200ms}}\nscrape_configs:\n{jobs}\n"
 
 
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 @pytest.fixture
-def region(tmp_path, wait_until):
+def region(tmp_path, wait_until, free_port_block):
     """Prometheus, two replicas of which each has been scraped, and a stranger that burns CPU."""
     with replica("blue-1") as one, replica("blue-2") as two, replica("stranger") as stranger:
         del stranger.samples["mc_ledger_size"]
@@ -47,7 +40,7 @@ def region(tmp_path, wait_until):
         (tmp_path / "p.yml").write_text(
             config(("agent-workbench", [one.url, two.url]), ("other", [stranger.url]))
         )
-        address = f"127.0.0.1:{free_port()}"
+        address = f"127.0.0.1:{free_port_block()}"
         process = subprocess.Popen(
             [
                 "prometheus",
