@@ -359,7 +359,7 @@ async def listens(port: int) -> bool:
     """Whether a new connection is taken."""
     try:
         _, writer = await asyncio.open_connection("127.0.0.1", port)
-    except ConnectionRefusedError:
+    except ConnectionError:  # refused, or reset while it stopped listening
         return False
     writer.close()
     return True
