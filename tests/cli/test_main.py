@@ -51,10 +51,18 @@ def test_version_is_the_packages():
     assert _run("--version").stdout.strip() == version("mc-platform")
 
 
-def _calm(tmp_path):
+def _calm(tmp_path, form, stdout):
+    """A playbook that finds nothing, with its output sent there."""
     series = tmp_path / "calm.csv"
     series.write_text("time,replicas\n0,3\n7200,3\n", encoding="utf-8")
-    return [MCCTL, "incident", "hpa-oscillation", "--series", str(series)]
+    return subprocess.run(
+        [MCCTL, "incident", "hpa-oscillation", "--series", str(series), "--output", form],
+        stdout=stdout,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+        timeout=60,
+    )
 
 
 @pytest.mark.parametrize("form", ["table", "json"])
@@ -63,14 +71,7 @@ def test_a_reader_who_goes_away_changes_no_exit_code(tmp_path, form):
     reader, writer = os.pipe()
     os.close(reader)
     with os.fdopen(writer, "wb") as closed:
-        done = subprocess.run(
-            [*_calm(tmp_path), "--output", form],
-            stdout=closed,
-            stderr=subprocess.PIPE,
-            text=True,
-            check=False,
-            timeout=60,
-        )
+        done = _calm(tmp_path, form, closed)
     assert (done.returncode, done.stderr) == (0, "")
 
 
@@ -78,14 +79,7 @@ def test_a_reader_who_goes_away_changes_no_exit_code(tmp_path, form):
 def test_output_that_cannot_be_written_is_told_without_a_traceback(tmp_path, form):
     """A full disk: nobody can read what was found."""
     with Path("/dev/full").open("wb") as full:
-        done = subprocess.run(
-            [*_calm(tmp_path), "--output", form],
-            stdout=full,
-            stderr=subprocess.PIPE,
-            text=True,
-            check=False,
-            timeout=60,
-        )
+        done = _calm(tmp_path, form, full)
     assert done.returncode == 3
     assert "the output cannot be written: No space left on device" in done.stderr
     assert "Traceback" not in done.stderr

@@ -24,7 +24,7 @@ _ORDERS = tuple(f"O-{number}" for number in range(2001, 2011))
 _MOST_BYTES = 1024 * 1024  # of an answer; those to the canary's questions have about 1 KiB
 TOO_LARGE = f"answer over {_MOST_BYTES} bytes"
 # What `json.loads` raises: a candidate may nest deeper than Python follows
-_UNREADABLE = (ValueError, RecursionError)
+UNREADABLE = (ValueError, RecursionError)
 _LARGEST_CODE = 2**31  # a longer number tells nobody anything, and would fill the report
 _NO_TASK = "answer without a task"
 _MARK = "00000000-0000-0000-0000-000000000000"
@@ -99,7 +99,7 @@ def task_of(body: bytes) -> dict[str, Any] | None:
     """The task in a JSON-RPC answer of `SendMessage` or `GetTask`; None when there is none."""
     try:
         answer = json.loads(body)
-    except _UNREADABLE:
+    except UNREADABLE:
         return None
     result = answer.get("result") if isinstance(answer, dict) else None
     if not isinstance(result, dict):
@@ -149,6 +149,6 @@ def failure_of(status: int, body: bytes) -> str:
 def _error_code(body: bytes) -> str:
     try:
         code = int(json.loads(body)["error"]["code"])
-    except (*_UNREADABLE, TypeError, KeyError, OverflowError):  # 1e999 is infinite
+    except (*UNREADABLE, TypeError, KeyError, OverflowError):  # 1e999 is infinite
         return _NO_TASK
     return str(code) if abs(code) <= _LARGEST_CODE else _NO_TASK

@@ -66,7 +66,7 @@ async def _card(session: aiohttp.ClientSession, url: str) -> str:
             return f"agent card: HTTP {answer.status}"
         try:
             card = json.loads(await exchange.body_of(answer))
-        except (ValueError, RecursionError):
+        except exchange.UNREADABLE:
             return "agent card: not JSON"
     return "" if isinstance(card, dict) and card.get("name") else "agent card: has no name"
 

@@ -90,11 +90,10 @@ def emit_json(result: dict[str, Any]) -> None:
     try:
         sys.stdout.write(text)
         sys.stdout.flush()
-    except BrokenPipeError:
-        _discard(sys.stdout)
     except OSError as error:
         stdout.give_up()
-        raise _unwritable(error) from error
+        if not isinstance(error, BrokenPipeError):  # whoever read has seen enough
+            raise _unwritable(error) from error
 
 
 def json_text(result: dict[str, Any]) -> str:
