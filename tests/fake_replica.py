@@ -52,12 +52,16 @@ class Replica:
             self.count("mc_a2a_requests_total", counts.get(status, 0), status=status, tenant=tenant)
 
     def operations(self, tenant: str = "TENANT_001", **counts: int) -> None:
-        """Count ended operations by status; compensated ones are counted as such, too."""
-        for status in ("completed", "compensated", "stuck"):
+        """Count ended operations by status; those compensated or stuck are counted as such, too."""
+        for status in ("completed", "compensated", "failed", "stuck", "canceled"):
             self.count(
                 "mc_autonomy_operations_total", counts.get(status, 0), status=status, tenant=tenant
             )
-        self.count("mc_autonomy_compensation_total", counts.get("compensated", 0), tenant=tenant)
+        self.count(
+            "mc_autonomy_compensation_total",
+            counts.get("compensated", 0) + counts.get("stuck", 0),
+            tenant=tenant,
+        )
 
     def decided(self, allow: int, deny: int, tenant: str = "TENANT_001") -> None:
         """Count policy decisions."""

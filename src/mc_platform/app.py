@@ -67,7 +67,7 @@ from mc_platform.model.catalogue import Catalogue
 from mc_platform.model.event import Event, Kind
 from mc_platform.model.ids import OperationId, PrincipalId, TaskId, TenantId
 from mc_platform.model.label import Part
-from mc_platform.model.operation import OperationReport, OperationRequest, Outcome
+from mc_platform.model.operation import OperationRequest
 from mc_platform.model.task import Task
 from mc_platform.model.tenant import PLATFORM, Principal, Tenant
 from mc_platform.model.verdict import Action, Decision, Question
@@ -218,7 +218,7 @@ class Workbench:
             load_task=self._load_task_blocking,
             halted=self._halted_blocking,
             release=self._release_blocking,
-            on_finished=_count_operation,
+            on_finished=lambda request, report: metrics.count_operation(request.tenant, report),
             clock=_now,
         )
         self._authenticator = Authenticator(
@@ -788,15 +788,6 @@ def _faults(settings: Settings) -> dict[str, float]:
         )
         if value != neutral
     }
-
-
-def _count_operation(request: OperationRequest, report: OperationReport) -> None:
-    metrics.autonomy_operations.labels(report.outcome.value, request.tenant).inc()
-    # An operation whose first step was refused had nothing to undo: it is no compensation.
-    if report.outcome is Outcome.compensated and any(
-        step.state == "compensated" for step in report.steps
-    ):
-        metrics.autonomy_compensation.labels(request.tenant).inc()
 
 
 async def _crash(_request: Request, error: Exception) -> Response:

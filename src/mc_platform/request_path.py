@@ -795,6 +795,7 @@ class RequestPath:
             ),
             self._events.event(Kind.operation_stuck, task.tenant, task.id, **told),
         )
+        metrics.count_operation(task.tenant, report)
         return True
 
     async def _close(self, task: Task, event: Event) -> Task:

@@ -61,18 +61,20 @@ class Measure:
         return replace(figure, detail=detail)
 
     def compensation(self) -> Figure:
-        """Compensated operations among those that ended: at most 0.5 % in 24 h."""
+        """Compensated operations among those that nobody canceled: at most 0.5 % in 24 h."""
         window = self.window(targets.COMPENSATION_WINDOW)
         name, title, target = "compensation", "compensated operations", "<= 0.5 %"
-        found = {}
-        for metric in ("mc_autonomy_operations_total", "mc_autonomy_compensation_total"):
-            rows = self.source.increases(metric, ("tenant",), window)
+        found = []
+        for metric in (targets.AUTONOMY.metric, "mc_autonomy_compensation_total"):
+            rows = self.source.increases(metric, ("status", "tenant"), window)
             if not rows:
                 return self.absent(name, title, target, metric, window)
-            found[metric] = {
-                tenant: n for (tenant,), n in rows.items() if tenant not in targets.NO_CUSTOMERS
-            }
-        ended, undone = found.values()
+            by_tenant: dict[str, float] = defaultdict(float)
+            for (status, tenant), n in rows.items():
+                if tenant not in targets.NO_CUSTOMERS and status not in targets.CANCELED:
+                    by_tenant[tenant] += n
+            found.append(by_tenant)
+        ended, undone = found
         # `increase` extrapolates each counter by itself, hence never below none
         good = {tenant: max(0.0, n - undone.get(tenant, 0.0)) for tenant, n in ended.items()}
         share = targets.COMPENSATION
@@ -90,12 +92,12 @@ class Measure:
             figure = replace(figure, verdict=Verdict.missed, reason=reason, few=False)
         value = None if figure.value is None else 1 - figure.value
         bounds = figure.bounds and (1 - figure.bounds[1], 1 - figure.bounds[0])
-        by_tenant = {
+        detail = {
             tenant: {"compensated": n - good[tenant], "events": n}
             for tenant, n in sorted(ended.items())
             if n
         }
-        return replace(figure, value=value, bounds=bounds, detail={"by_tenant": by_tenant})
+        return replace(figure, value=value, bounds=bounds, detail={"by_tenant": detail})
 
     def tenants_p95(self) -> list[Figure]:
         """The p95 of every tenant that made requests, against 200 ms."""

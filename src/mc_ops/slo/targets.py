@@ -14,6 +14,8 @@ OTHER_TENANT = "unknown"
 """The tenant label of requests that belong to none, such as `/health` and refused credentials."""
 CANARY = "CANARY"
 """Its traffic tries a candidate, and one of its operations always fails: no user sees that."""
+CANCELED = frozenset({"canceled"})
+"""Operations whose end somebody asked for: neither a success nor a compensation."""
 NO_CUSTOMERS = frozenset({CANARY, "PLATFORM"})
 """`PLATFORM` are those who run the platform."""
 ANSWERING = frozenset({"a2a", "a2a_rest", "graphql"})
@@ -68,6 +70,7 @@ AUTONOMY = RatioTarget(
     Share(0.995, strict=True),
     Window.parse("24h"),
     "> 99.5 %",
+    left_out=CANCELED,
 )
 SIEM = RatioTarget(
     "siem-delivery",

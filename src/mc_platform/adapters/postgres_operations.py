@@ -24,11 +24,14 @@ from mc_platform.model.operation_view import (
     OperationView,
 )
 
+# `model.operation.Ending`, as the rows tell it. The state is CANCELED only where nothing stands, so a
+# stuck operation counts, whoever asked for its end (the column `compensated` leaves that one out).
 _ENDED = """
-SELECT asked.tenant, count(*) AS ended, count(*) FILTER (WHERE task.compensated) AS compensated
+SELECT asked.tenant, count(*) AS ended,
+    count(*) FILTER (WHERE task.compensated OR task.outcome = 'stuck') AS compensated
 FROM unnest($1::text[], $2::timestamptz[]) AS asked (tenant, since)
 JOIN mc.task ON task.tenant = asked.tenant AND task.updated_at > asked.since
-    AND task.outcome IS NOT NULL
+    AND task.outcome IS NOT NULL AND task.state <> 'TASK_STATE_CANCELED'
 GROUP BY asked.tenant
 """
 _TOLD_RESOLVED = f"""

@@ -38,7 +38,10 @@ _log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Count:
-    """Operations that ended, and how many of them were compensated or left stuck."""
+    """Operations that ended without being canceled; those compensated or left stuck among them.
+
+    What counts as which is `model.operation.Ending`.
+    """
 
     ended: int = 0
     compensated: int = 0

@@ -216,6 +216,7 @@ class Chronicle:
     def report(self, end: End) -> OperationReport:
         """The operation's end as a value."""
         parked = end.outcome is Outcome.stuck
+        undone, _ = end.counts
         return OperationReport(
             id=self._request.id,
             outcome=end.outcome,
@@ -223,6 +224,7 @@ class Chronicle:
             reason=end.reason,
             canceled=end.canceled,
             standing=tuple(step.standing() for step in end.steps if step.stands) if parked else (),
+            effects_undone=undone,
         )
 
     def parts(self, end: End) -> tuple[Part, ...]:

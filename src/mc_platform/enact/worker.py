@@ -396,6 +396,7 @@ def report_from(kept: Mapping[str, Any]) -> OperationReport:
         reason=kept["reason"],
         canceled=kept["canceled"],
         standing=standing_from(kept.get("standing", ())),
+        effects_undone=kept.get("effects_undone", 0),
     )
 
 

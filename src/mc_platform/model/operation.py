@@ -36,6 +36,24 @@ class Outcome(StrEnum):
     stuck = "stuck"
 
 
+class Ending(StrEnum):
+    """What an ended operation counts as: in the metrics, the breaker, the SLOs and the alerts.
+
+    One meaning for all of them. Autonomy success is `completed` among those that count; the
+    compensated are `compensated` and `stuck` among them. All count but `canceled`.
+    """
+
+    completed = "completed"
+    compensated = "compensated"
+    """It could not be completed, and at least one effect was undone."""
+    failed = "failed"
+    """It could not be completed, and there was no effect to undo."""
+    stuck = "stuck"
+    """An effect stands, or may, that should have been undone: whoever asked for the end."""
+    canceled = "canceled"
+    """Somebody asked for its end, and nothing stands: neither a success nor a failure."""
+
+
 @dataclass(frozen=True, slots=True)
 class OperationRequest:
     """An operation to run, accepted by policy.
@@ -95,3 +113,13 @@ class OperationReport:
     reason: str = ""
     canceled: bool = False
     standing: tuple[Standing, ...] = ()
+    effects_undone: int = 0
+
+    @property
+    def ending(self) -> Ending:
+        """What it counts as."""
+        if self.outcome is not Outcome.compensated:
+            return Ending(self.outcome)
+        if self.canceled:
+            return Ending.canceled
+        return Ending.compensated if self.effects_undone else Ending.failed

@@ -10,6 +10,8 @@ from collections.abc import Iterable
 
 from prometheus_client import Counter, Gauge, Histogram, disable_created_metrics
 
+from mc_platform.model.operation import Ending, OperationReport
+
 disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for each, which nobody reads
 
 _LATENCY_BUCKETS_S = (
@@ -34,11 +36,13 @@ a2a_requests = Counter(
 )
 autonomy_operations = Counter(
     "mc_autonomy_operations",
-    "Operations ended, by outcome: completed, compensated, stuck.",
+    "Operations ended: completed, compensated, failed, stuck, canceled.",
     ["status", "tenant"],
 )
 autonomy_compensation = Counter(
-    "mc_autonomy_compensation", "Operations of which at least one effect was undone.", ["tenant"]
+    "mc_autonomy_compensation",
+    "Operations of which an effect was undone, or stands (stuck), without a cancel.",
+    ["tenant"],
 )
 operations_waiting = Gauge(
     "mc_autonomy_waiting_operations",
@@ -140,8 +144,8 @@ def begin(tenants: Iterable[str]) -> None:
     for tenant in tenants:
         for status in ("success", "denied", "client_error", "error"):
             a2a_requests.labels(status, tenant)
-        for status in ("completed", "compensated", "stuck"):
-            autonomy_operations.labels(status, tenant)
+        for ending in Ending:
+            autonomy_operations.labels(ending.value, tenant)
         autonomy_compensation.labels(tenant)
         for decision in ("allow", "deny"):
             policy_decisions.labels(decision, tenant)
@@ -155,6 +159,13 @@ def begin(tenants: Iterable[str]) -> None:
         for route in _ANSWERING_ROUTES:
             for status in ("200", *_FAILURES):
                 requests.labels(status, route, tenant)
+
+
+def count_operation(tenant: str, report: OperationReport) -> None:
+    """Count an operation that has ended, by what it counts as (`model.operation.Ending`)."""
+    autonomy_operations.labels(report.ending.value, tenant).inc()
+    if report.ending in (Ending.compensated, Ending.stuck):
+        autonomy_compensation.labels(tenant).inc()
 
 
 def begin_work(name: str) -> None:
