@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESSIV
@@ -52,6 +52,10 @@ class Pseudonymiser:
         self._key = key
         self._cipher = lru_cache(maxsize=256)(self._made_cipher)
 
+    def __reduce__(self) -> tuple[type[Pseudonymiser], tuple[bytes]]:
+        """Pickled as its key, for a process that screens."""
+        return Pseudonymiser, (self._key,)
+
     def pseudonym(self, tenant: str, kind: str, value: str) -> str:
         """What stands for a value: `[type:letters]`, or `[type]` where it must not come back."""
         plain = value.strip().encode("utf-8", "replace")
@@ -62,7 +66,7 @@ class Pseudonymiser:
 
     def replacer(self, tenant: str) -> Callable[[str, str], str]:
         """A tenant's replacements, as `Screener.redact` takes them."""
-        return lambda kind, value: self.pseudonym(tenant, kind, value)
+        return partial(self.pseudonym, tenant)
 
     def reveal(self, tenant: str, text: str) -> tuple[str, dict[str, int]]:
         """The text with the tenant's pseudonyms opened; what cannot be opened stays as it is.

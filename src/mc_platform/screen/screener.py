@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache, partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import re2
 
@@ -199,6 +199,10 @@ class LibraryScreener:
             *((shapes, frozenset[str]()) for shapes in _groups(layers, _LAYERS_IN_SET)),
         )
 
+    def __reduce__(self) -> tuple[Callable[..., LibraryScreener], tuple[int, int, tuple[Any, ...]]]:
+        """Pickled as its settings, for another process; automata are built there."""
+        return _made, (self._per_leaf, self._per_message, self._extra)
+
     def screen(
         self, parts: Sequence[Part], scope: Scope = NO_SCOPE, history: Sequence[str] = ()
     ) -> Screening:
@@ -322,7 +326,7 @@ class LibraryScreener:
             finder, kinds = self._finders[hit]
             if not reading.kinds or not kinds.isdisjoint(reading.kinds):
                 yield finder
-        if scope is not NO_SCOPE and (declared := scope_finders(scope)):
+        if scope != NO_SCOPE and (declared := scope_finders(scope)):
             for hit in _scope_prefilter(tuple([shape for shape, _ in declared])).hits(reading.text):
                 yield declared[hit][1]
         for detector in self._extra:
@@ -371,6 +375,12 @@ class LibraryScreener:
         for across in split_cards(before, seen, look.budget):
             add(across)
         return found
+
+
+def _made(per_leaf: int, per_message: int, extra: tuple[Detector, ...]) -> LibraryScreener:
+    return LibraryScreener(
+        candidates_per_leaf=per_leaf, candidates_per_message=per_message, extra=extra
+    )
 
 
 def _as_finder(detector: Detector) -> Finder:

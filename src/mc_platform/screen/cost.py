@@ -1,0 +1,46 @@
+"""What it costs to screen a message: an estimate before it is begun.
+
+The unit is a CPU second of the reference machine, on which `sum(i * i for i in range(1_000_000))`
+takes 0.062 CPU seconds in CPython 3.11. A slower machine multiplies both sides of a comparison.
+
+The estimate reads the message once, as bytes, at the speed of a copy (about 4 ms for a MiB), and is
+an upper bound for hostile shapes: letters and spaces are cheap, every digit and sign may be part of
+something that is looked at closely, and every string has a price of its own, however short.
+"""
+
+from __future__ import annotations
+
+import string
+from collections.abc import Sequence
+
+import msgspec
+
+from mc_platform.model.label import Part
+
+CAP_S = 1.5
+"""What screening and redacting one message costs at most; the screener's budget ends there."""
+
+_BASE_S = 50e-6
+_PER_BYTE_S = 0.3e-6
+_PER_SIGN_S = 4e-6
+_PER_STRING_S = 15e-6
+# Letters, spaces, and the bytes of a character after its first one.
+_CHEAP = (string.ascii_letters + " \n").encode() + bytes(range(0x80, 0xC0))
+_STRUCTURE = (b",", b":", b"[", b"{")
+
+
+def estimate(parts: Sequence[Part]) -> float:
+    """CPU seconds that screening and redacting these parts takes at most; never above `CAP_S`.
+
+    Parts that cannot be written as JSON, such as lone surrogates, cost `CAP_S`.
+    """
+    try:
+        raw = msgspec.json.encode(parts)
+    except (UnicodeEncodeError, RecursionError, TypeError, ValueError, OverflowError):
+        return CAP_S
+    least = _BASE_S + len(raw) * _PER_BYTE_S
+    if least >= CAP_S:
+        return CAP_S
+    strings = sum(map(raw.count, _STRUCTURE))
+    signs = len(raw.translate(None, _CHEAP))
+    return min(CAP_S, least + strings * _PER_STRING_S + signs * _PER_SIGN_S)
