@@ -1,7 +1,7 @@
 """Evidence packs: what a release claims, recomputable from what the pack holds, signed.
 
-    key = load_trusted_key(Path("trust/evidence.pub").read_bytes())
-    report = verify(Path("dist/evidence-v1.json").read_bytes(), [key], expect_release="v1")
+    keys = load_trusted_keys(Path("trust/evidence.pub").read_bytes())
+    report = verify(Path("dist/evidence-v1.json").read_bytes(), keys, expect_release="v1")
     report.ok, report.reasons, report.verdict
 
 Pure: bytes in, values out. `docs/evidence.md` tells the format and how to check a pack with other
@@ -16,7 +16,7 @@ from mc_contract.evidence.dsse import (
     UnusableKey,
     key_id,
     load_private_key,
-    load_trusted_key,
+    load_trusted_keys,
 )
 from mc_contract.evidence.pack import Pack, PackError, build_pack, read_pack
 from mc_contract.evidence.statement import Claim, Control, Release, Statement, Status
@@ -37,7 +37,7 @@ __all__ = [
     "build_pack",
     "key_id",
     "load_private_key",
-    "load_trusted_key",
+    "load_trusted_keys",
     "read_pack",
     "verify",
 ]

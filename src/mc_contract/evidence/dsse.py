@@ -2,11 +2,16 @@
 
 https://github.com/secure-systems-lab/dsse. ECDSA P-256 with SHA-256 is what packs are signed with
 (plain `openssl dgst -verify` checks it); Ed25519 is accepted too. Nothing else is.
+
+A signature has one spelling. Of the two ECDSA signatures (r, s) and (r, n - s) that fit alike, the
+one with the lower s is made and accepted, in canonical DER; of Ed25519, S is below the group's
+order (RFC 8032, 5.1.7). Otherwise anyone could make a second file of a pack that verifies, too.
 """
 
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -14,6 +19,10 @@ from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.utils import (
+    decode_dss_signature,
+    encode_dss_signature,
+)
 
 from mc_contract.errors import McError
 
@@ -22,6 +31,11 @@ PAYLOAD_TYPE = "application/vnd.in-toto+json"
 PublicKey: TypeAlias = ec.EllipticCurvePublicKey | Ed25519PublicKey
 PrivateKey: TypeAlias = ec.EllipticCurvePrivateKey | Ed25519PrivateKey
 _SHA256 = ec.ECDSA(hashes.SHA256())
+_P256_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
+_ED25519_ORDER = 2**252 + 27742317777372353535851937790883648493
+_ED25519_BYTES = 64
+_PEM_BLOCK = re.compile(rb"-----BEGIN PUBLIC KEY-----.*?-----END PUBLIC KEY-----", re.DOTALL)
+_PEM_MARK = b"-----"
 
 
 class UnusableKey(McError):
@@ -51,12 +65,21 @@ def key_id(public_key: PublicKey) -> str:
     return hashlib.sha256(der).hexdigest()
 
 
-def load_trusted_key(pem: bytes) -> TrustedKey:
-    """The public key in a PEM file.
+def load_trusted_keys(pem: bytes) -> list[TrustedKey]:
+    """Every public key in a PEM file; text between the keys is allowed, as RFC 7468 allows it.
 
     Raises:
-        UnusableKey: no PEM public key, or neither ECDSA P-256 nor Ed25519.
+        UnusableKey: no PEM public key, one that is damaged or of another kind (a certificate, a
+            private key), or a key that is neither ECDSA P-256 nor Ed25519.
     """
+    blocks = _PEM_BLOCK.findall(pem)
+    if not blocks or _PEM_MARK in _PEM_BLOCK.sub(b"", pem):
+        # One that is passed over in silence would look like a key that never signed
+        raise UnusableKey("not a PEM public key, or something else beside one")
+    return [_trusted(block) for block in blocks]
+
+
+def _trusted(pem: bytes) -> TrustedKey:
     try:
         loaded = serialization.load_pem_public_key(pem)
     except (ValueError, UnsupportedAlgorithm) as cause:
@@ -92,19 +115,44 @@ def pae(payload_type: str, payload: bytes) -> bytes:
 
 
 def sign(private_key: PrivateKey, message: bytes) -> bytes:
-    """A signature over `message` (DER for ECDSA, 64 bytes for Ed25519)."""
+    """A signature over `message` (DER with the lower s for ECDSA, 64 bytes for Ed25519)."""
     if isinstance(private_key, Ed25519PrivateKey):
         return private_key.sign(message)
-    return private_key.sign(message, _SHA256)
+    r, s = decode_dss_signature(private_key.sign(message, _SHA256))
+    return encode_dss_signature(r, min(s, _P256_ORDER - s))
 
 
-def fits(public_key: PublicKey, signature: bytes, message: bytes) -> bool:
-    """Whether `signature` is this key's over `message`."""
+def signature_problem(public_key: PublicKey, signature: bytes, message: bytes) -> str | None:
+    """Why `signature` is not this key's one signature over `message`, or None."""
     try:
         if isinstance(public_key, Ed25519PublicKey):
+            problem = _ed25519_spelling(signature)
             public_key.verify(signature, message)
         else:
+            problem = _ecdsa_spelling(signature)
             public_key.verify(signature, message, _SHA256)
     except InvalidSignature:
-        return False
-    return True
+        return problem or "it does not fit the payload and the key that it names"
+    return problem
+
+
+def _ecdsa_spelling(signature: bytes) -> str | None:
+    try:
+        r, s = decode_dss_signature(signature)
+    except ValueError:
+        return "it is not the DER of two integers"
+    if not (0 < r < _P256_ORDER and 0 < s < _P256_ORDER):
+        return "it has an integer out of range"
+    if encode_dss_signature(r, s) != signature:
+        return "it is not in canonical DER"
+    if s > _P256_ORDER // 2:
+        return "it has the higher of two possible s values, which anyone can make of the lower"
+    return None
+
+
+def _ed25519_spelling(signature: bytes) -> str | None:
+    if len(signature) != _ED25519_BYTES:
+        return f"it has {len(signature)} bytes, expected {_ED25519_BYTES}"
+    if int.from_bytes(signature[32:], "little") >= _ED25519_ORDER:
+        return "its S is not below the group's order"
+    return None

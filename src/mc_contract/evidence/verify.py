@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from mc_contract.canonical import Json
 from mc_contract.evidence.claim_inputs import NotRecomputable
 from mc_contract.evidence.claims import REGISTRY, recompute, same_value
-from mc_contract.evidence.dsse import TrustedKey, fits
+from mc_contract.evidence.dsse import TrustedKey, signature_problem
 from mc_contract.evidence.pack import Pack, PackError, read_pack
 from mc_contract.evidence.statement import Claim, Control, Statement, Status, parse_statement
 from mc_contract.evidence.strict import PACK_LIMITS, Malformed, parse_json
@@ -188,8 +188,9 @@ def _signer(pack: Pack, trusted_keys: Sequence[TrustedKey], reasons: list[str]) 
             "trusted"
         )
         return None
-    if not fits(named[0].public_key, pack.signature, pack.signed_bytes()):
-        reasons.append("the signature does not fit the payload and the key it names")
+    problem = signature_problem(named[0].public_key, pack.signature, pack.signed_bytes())
+    if problem:
+        reasons.append(f"the signature is refused: {problem}")
         return None
     return named[0].key_id
 

@@ -15,7 +15,6 @@ from mc_ops.evidence.build import (
     build,
     check_target,
     commit_of,
-    extract,
     read_file,
     release_name,
     write_pack,
@@ -38,6 +37,7 @@ from mc_ops.evidence.runs import (
     redteam_part,
 )
 from mc_ops.evidence.service import service_parts
+from mc_ops.evidence.unpack import extract
 
 __all__ = [
     "JOURNAL",

@@ -1,4 +1,4 @@
-"""Put a pack together and write it; take one apart for other people's tools."""
+"""Put a pack together and write it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from mc_contract.evidence import PackError, PrivateKey, Release, Statement, build_pack, read_pack
+from mc_contract.evidence import PackError, PrivateKey, Release, Statement, build_pack
 from mc_contract.evidence.strict import PACK_LIMITS
 from mc_ops.errors import CouldNotTell, UnusableInput
 from mc_ops.evidence.parts import Part
@@ -129,38 +129,6 @@ def read_file(path: Path) -> bytes:
             return file.read(PACK_LIMITS.max_bytes + 1)
     except OSError as cause:
         raise UnusableInput(f"{path} can't be read: {cause.strerror}") from cause
-
-
-def extract(raw: bytes, folder: Path) -> list[Path]:
-    """Write what a pack holds, for checking by other tools; nothing is verified here.
-
-    Args:
-        raw: The pack's bytes.
-        folder: Gets `pae.bin` (what is signed), `signature.der`, `statement.json` and the
-            artefacts under `artifacts/`; files of those names are overwritten.
-
-    Raises:
-        UnusableInput: it is no pack.
-        CouldNotTell: a file can't be written.
-    """
-    try:
-        pack = read_pack(raw)
-    except PackError as cause:
-        raise UnusableInput(f"not an evidence pack: {cause.message}") from cause
-    files = {
-        folder / "pae.bin": pack.signed_bytes(),
-        folder / "signature.der": pack.signature,
-        folder / "statement.json": pack.payload,
-    }
-    # names were checked by `read_pack`: relative, no dots, so they stay below the folder
-    files |= {folder / "artifacts" / name: content for name, content in pack.artifacts.items()}
-    try:
-        for path, content in files.items():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(content)
-    except OSError as cause:
-        raise CouldNotTell(f"can't extract to {folder}: {cause.strerror}") from cause
-    return list(files)
 
 
 def release_name(out: Path) -> str:

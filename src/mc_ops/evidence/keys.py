@@ -21,7 +21,7 @@ from mc_contract.evidence import (
     TrustedKey,
     UnusableKey,
     load_private_key,
-    load_trusted_key,
+    load_trusted_keys,
 )
 from mc_ops.errors import CouldNotTell, NotAllowed, UnusableInput
 
@@ -103,10 +103,10 @@ def trusted_keys(given: list[Path], home: Path) -> list[TrustedKey]:
             f"no trusted key: none given, and no {home / 'trust'}/evidence*.pub",
             hint="give the signer's public key, obtained apart from the pack: --trust KEY.pub",
         )
-    keys = []
+    keys: list[TrustedKey] = []
     for path in paths:
         try:
-            keys.append(load_trusted_key(path.read_bytes()))
+            keys += load_trusted_keys(path.read_bytes())
         except OSError as cause:
             raise UnusableInput(f"key {path} can't be read: {cause.strerror}") from cause
         except UnusableKey as cause:

@@ -29,7 +29,7 @@ from mc_contract.evidence import (
     UnusableKey,
     build_pack,
     key_id,
-    load_trusted_key,
+    load_trusted_keys,
     read_pack,
     verify,
 )
@@ -117,7 +117,9 @@ def test_pack_whose_key_id_is_borrowed_is_refused() -> None:
     """A key id is only a name: the signature must fit the trusted key of that name."""
     other = ec.derive_private_key(1, ec.SECP256R1()).public_key()
     report = verify(GOOD, [TrustedKey(TRUSTED[0].key_id, other)])
-    assert report.reasons == ("the signature does not fit the payload and the key it names",)
+    assert report.reasons == (
+        "the signature is refused: it does not fit the payload and the key that it names",
+    )
 
 
 @pytest.mark.parametrize("flip", [0x01, 0x20])
@@ -357,9 +359,9 @@ def test_key_of_another_kind_is_refused() -> None:
         serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
     )
     with pytest.raises(UnusableKey, match="another kind"):
-        load_trusted_key(pem)
+        load_trusted_keys(pem)
     with pytest.raises(UnusableKey, match="not a PEM"):
-        load_trusted_key(b"nonsense")
+        load_trusted_keys(b"nonsense")
 
 
 def test_envelope_verifies_by_securesystemslib() -> None:
