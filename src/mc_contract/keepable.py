@@ -1,0 +1,319 @@
+"""JSON that can be kept: read with its exact values, and checked against what every reader shows.
+
+What enters a row is read again for years, by readers of several kinds: clients with the official
+SDKs (which hold numbers as doubles and nest through protobuf), JSON parsers, PostgreSQL. So a value
+is checked once, before it is kept:
+
+    integers      exact, at most 308 digits: beyond that they are outside a double's range
+    decimals      exact: a `float` where it holds every digit, else a `decimal.Decimal`; in a
+                  double's range, so neither `1e400` nor what a double would make 0 of
+    strings       no NUL, no half of a surrogate pair
+    nesting       at most 32 lists and objects within each other
+    count         at most 250,000 values
+    keys          strings, each once in an object
+
+`1` stays an integer and `1.0` a decimal; `-0` is the integer 0, as JSON readers have it.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any, Final
+
+import msgspec
+
+from mc_contract.errors import McError
+
+MOST_DIGITS: Final = 308
+MOST_DEPTH: Final = 32
+MOST_VALUES: Final = 250_000
+_FIRST_ABOVE = 10**MOST_DIGITS
+_SURELY_FITS = 15  # digits that every double holds
+_TOO_LONG = f"is a number of more than {MOST_DIGITS} digits"
+_OUT_OF_RANGE = "is a number outside a double's range"
+
+# Digits and points become 0, exponents e and their signs -: so a few searches at the speed of memory
+# tell whether a text may hold a number that a double does not
+_SHAPES: Final = bytes.maketrans(
+    bytes(range(256)),
+    bytes(
+        ord({"e": "e", "E": "e", "+": "-", "-": "-"}.get(chr(byte), " "))
+        if chr(byte) not in "0123456789."
+        else ord("0")
+        for byte in range(256)
+    ),
+)
+_LONG: Final = (b"0" * (_SURELY_FITS + 2), b"0" * (_SURELY_FITS + 1) + b"e", b"e000", b"e-000")
+_CONTAINERS: Final = frozenset({dict, list, tuple})
+_KEY_END = re.compile(rb'"[ \t\n\r]*:')
+_PLAIN_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,39}")
+_encode = msgspec.json.Encoder(decimal_format="number").encode
+
+
+class NotKeepable(McError):
+    """A value that some reader could not show.
+
+    Attributes:
+        path: Where it stands: keys and indices from the outermost value.
+        why: What is wrong with it, a clause that begins with a verb.
+    """
+
+    code = "not-keepable"
+
+    def __init__(self, path: tuple[str | int, ...], why: str) -> None:
+        self.path = path
+        self.why = why
+        super().__init__(f"{self.where()} {why}")
+
+    def where(self, root: str = "", *, content_from: int | None = None) -> str:
+        """The path as text; a key that is no plain word is `*`.
+
+        Args:
+            root: What the path begins with.
+            content_from: From this place on keys are somebody's content, which is not told.
+        """
+        text = root
+        for place, part in enumerate(self.path):
+            if isinstance(part, int):
+                text += f"[{part}]"
+            else:
+                hidden = content_from is not None and place >= content_from
+                shown = "*" if hidden or not _PLAIN_KEY.fullmatch(part) else part
+                text += f".{shown}" if text else shown
+        return text or "the value"
+
+
+class NotJson(NotKeepable):
+    """The text is no JSON at all."""
+
+    code = "not-json"
+
+    def __init__(self, why: str) -> None:
+        super().__init__((), why)
+
+
+def read_json(raw: bytes | str, *, most_depth: int = MOST_DEPTH) -> Any:
+    """The value that `raw` spells, with every number as it was written.
+
+    Args:
+        raw: UTF-8 text.
+        most_depth: Lists and objects within each other.
+
+    Raises:
+        NotJson: it is no JSON.
+        NotKeepable: it is, and holds what is not kept; the first such place is named.
+    """
+    data = raw.encode("utf-8", "surrogatepass") if isinstance(raw, str) else raw
+    if data.count(b",") > MOST_VALUES:  # told before anything is made of it
+        raise NotKeepable((), f"has more than {MOST_VALUES} values")
+    if not _suspicious(data):
+        try:
+            value = msgspec.json.decode(data)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            pass  # the careful way finds out why
+        else:
+            members = check_shape(value, most_depth=most_depth)
+            if members == len(_KEY_END.findall(data)):  # else perhaps a key stands twice
+                return value
+    return _read_carefully(data, most_depth)
+
+
+def check_shape(value: Any, *, most_depth: int = MOST_DEPTH) -> int:
+    """See that a value is not nested too deep, nor has too many values within; nothing else.
+
+    Returns:
+        How many members all its objects have.
+
+    Raises:
+        NotKeepable: the path is that of the first container that is too deep.
+    """
+    level: list[Any] = [value] if type(value) in _CONTAINERS else []
+    depth = count = members = 0
+    while level:
+        depth += 1
+        if depth > most_depth:
+            raise NotKeepable(_first_at(value, most_depth), f"is nested deeper than {most_depth}")
+        inner: list[Any] = []
+        for container in level:
+            count += len(container)
+            items = container
+            if type(container) is dict:
+                members += len(container)
+                items = container.values()
+            if not _CONTAINERS.isdisjoint(map(type, items)):
+                inner += [item for item in items if type(item) in _CONTAINERS]
+        if count > MOST_VALUES:
+            raise NotKeepable((), f"has more than {MOST_VALUES} values")
+        level = inner
+    return members
+
+
+def check_keepable(
+    value: Any, path: tuple[str | int, ...] = (), *, most_depth: int = MOST_DEPTH
+) -> None:
+    """See that a value, however it was made, can be kept.
+
+    Raises:
+        NotKeepable: naming the first place that cannot be.
+    """
+    _check(value, path, len(path) + most_depth)
+
+
+def json_bytes(value: Any) -> bytes:
+    """A keepable value as UTF-8 JSON, every number exactly as it is."""
+    return _encode(value)
+
+
+def json_text(value: Any) -> str:
+    """A keepable value as JSON text, every number exactly as it is."""
+    return _encode(value).decode()
+
+
+class _Bad:
+    """Stands for what is not kept until its place is known."""
+
+    def __init__(self, why: str, *inner: str) -> None:
+        self.why = why
+        self.inner = inner
+
+
+def _suspicious(data: bytes) -> bool:
+    """Whether what msgspec makes of it may differ from what is written, or is not kept."""
+    shapes = data.translate(_SHAPES)
+    return b"\\u0000" in data or any(long in shapes for long in _LONG)
+
+
+def _read_carefully(data: bytes, most_depth: int) -> Any:
+    try:
+        text = data.decode()
+    except UnicodeDecodeError as error:
+        try:  # half of a surrogate pair of a str that was given
+            text = data.decode("utf-8", "surrogatepass")
+        except UnicodeDecodeError:
+            raise NotJson(f"is not UTF-8 at byte {error.start}") from None
+    try:
+        value = json.loads(
+            text,
+            object_pairs_hook=_object,
+            parse_float=_number,
+            parse_constant=_refuse_constant,
+            parse_int=_int,
+        )
+    except RecursionError:
+        raise NotKeepable((), f"is nested deeper than {most_depth}") from None
+    except json.JSONDecodeError as error:
+        raise NotJson(f"is not JSON: {error.msg} at character {error.pos}") from None
+    check_shape(value, most_depth=most_depth)
+    return _settled(value, ())
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any] | _Bad:
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        seen: set[str] = set()
+        for key, _ in pairs:
+            if key in seen:
+                return _Bad("stands twice in its object", key)
+            seen.add(key)
+    return made
+
+
+def _int(text: str) -> int | _Bad:
+    if len(text.lstrip("-")) > MOST_DIGITS:
+        return _Bad(_TOO_LONG)
+    return int(text)
+
+
+def _number(text: str) -> float | Decimal | _Bad:
+    near = float(text)
+    if len(text) <= _SURELY_FITS and "e" not in text and "E" not in text:
+        return near
+    mantissa = text.lower().partition("e")[0].strip("-0.")
+    if math.isinf(near) or (near == 0 and mantissa):
+        return _Bad(_OUT_OF_RANGE)
+    if len(mantissa) > MOST_DIGITS:
+        return _Bad(_TOO_LONG)
+    if near == 0:
+        return near
+    exact = Decimal(text)
+    return near if Decimal(repr(near)) == exact else exact
+
+
+def _refuse_constant(name: str) -> Any:
+    raise NotJson(f"is not JSON: {name} is no number")
+
+
+def _settled(value: Any, path: tuple[str | int, ...]) -> Any:
+    """The value as it is kept, of one that `json` read with our hooks."""
+    if isinstance(value, dict):
+        for key in value:
+            _check_text(key, (*path, key), "has a key with")
+        return {key: _settled(inner, (*path, key)) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_settled(inner, (*path, at)) for at, inner in enumerate(value)]
+    if isinstance(value, _Bad):
+        raise NotKeepable((*path, *value.inner), value.why)
+    if isinstance(value, str):
+        _check_text(value, path, "holds")
+    return value
+
+
+def _check(value: Any, path: tuple[str | int, ...], deepest: int) -> None:
+    if value is None or isinstance(value, bool):
+        return
+    if isinstance(value, str):
+        _check_text(value, path, "holds")
+    elif isinstance(value, int):
+        if not -_FIRST_ABOVE < value < _FIRST_ABOVE:
+            raise NotKeepable(path, _TOO_LONG)
+    elif isinstance(value, float):
+        if not math.isfinite(value):
+            raise NotKeepable(path, _OUT_OF_RANGE)
+    elif isinstance(value, Decimal):
+        _check_decimal(value, path)
+    elif isinstance(value, Mapping | list | tuple) and len(path) >= deepest:
+        raise NotKeepable(path, "is nested too deep")
+    elif isinstance(value, Mapping):
+        for key, inner in value.items():
+            if not isinstance(key, str):
+                raise NotKeepable(path, f"has a key of type {type(key).__name__}, not a string")
+            _check_text(key, (*path, key), "has a key with")
+            _check(inner, (*path, key), deepest)
+    elif isinstance(value, list | tuple):
+        for at, inner in enumerate(value):
+            _check(inner, (*path, at), deepest)
+    else:
+        raise NotKeepable(path, f"is of type {type(value).__name__}, which JSON does not know")
+
+
+def _check_text(text: str, path: tuple[str | int, ...], holds: str) -> None:
+    if "\0" in text:
+        raise NotKeepable(path, f"{holds} a NUL character")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise NotKeepable(path, f"{holds} half of a surrogate pair") from None
+
+
+def _check_decimal(value: Decimal, path: tuple[str | int, ...]) -> None:
+    if not value.is_finite() or math.isinf(float(value)) or (value and not float(value)):
+        raise NotKeepable(path, _OUT_OF_RANGE)
+    if len(value.as_tuple().digits) > MOST_DIGITS:
+        raise NotKeepable(path, _TOO_LONG)
+
+
+def _first_at(value: Any, depth: int) -> tuple[str | int, ...]:
+    """The path of the first container that has `depth` others around it."""
+    waiting: list[tuple[Any, tuple[str | int, ...]]] = [(value, ())]
+    while waiting:
+        container, path = waiting.pop()
+        if len(path) == depth:
+            return path
+        items = container.items() if isinstance(container, dict) else enumerate(container)
+        inner = [(item, (*path, at)) for at, item in items if type(item) in _CONTAINERS]
+        waiting += reversed(inner)
+    return ()
