@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from mc_contract.configuration import check
 from mc_platform.aggregate import Aggregates, Ended, Spent, Turn, read_query
 from mc_platform.errors import BudgetSpent
-from mc_platform.model.dataset import MICRO, Table, parse_datasets
+from mc_platform.model.dataset import MICRO, DatasetTable, Table
 from mc_platform.model.tenant import Principal
 
 PEOPLE = 400
@@ -30,9 +31,7 @@ def dataset(**more):
             "secret": {"values": ["no", "yes"]},
         },
     }
-    found, problems = parse_datasets({"datasets": {"people": raw | more}})
-    assert not problems, problems
-    return found["people"]
+    return check(DatasetTable, raw | more).build("people")
 
 
 def table(secrets=None, people=PEOPLE):

@@ -24,7 +24,6 @@ import binascii
 import difflib
 import json
 import os
-import re
 import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -45,7 +44,6 @@ from mc_platform.errors import Misconfigured
 from mc_platform.model.catalogue import Catalogue
 from mc_platform.model.verdict import Decision, Question
 
-_PLACEHOLDER = re.compile(r"\$\{(MC_[A-Z0-9_]+)\}")
 _MAX_LINE_CHARS = 4 * 1024 * 1024
 _CHANGES_SHOWN = 10_000
 
@@ -270,17 +268,11 @@ def _catalogue(given: Path | None) -> tuple[Catalogue, list[str]]:
     Those are addresses of agents, in the catalogues that we ship; no question is about them.
     """
     path = given or Path(os.environ.get("MC_CATALOGUE") or "deploy/local/catalogue.toml")
-    try:
-        named = set(_PLACEHOLDER.findall(path.read_text(encoding="utf-8")))
-    except (OSError, UnicodeDecodeError) as error:
-        raise Misconfigured(
-            f"catalogue {path} cannot be read: {error}", hint="name it: --catalogue FILE"
-        ) from error
-    unset = sorted(name for name in named if name not in os.environ)
-    os.environ.update(dict.fromkeys(unset, "http://unset.invalid"))
-    from mc_platform.settings import load_catalogue  # only some commands need its libraries
+    # only some commands need the settings' libraries
+    from mc_platform.settings import load_catalogue, read_catalogue, unset_variables
 
-    return load_catalogue(path), unset
+    unset = unset_variables(read_catalogue(path))
+    return load_catalogue(path, unset="http://unset.invalid"), unset
 
 
 def _records(path: Path, skipped: Counter[str]) -> Iterator[Recorded]:

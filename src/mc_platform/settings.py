@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import os
 import re
-import tomllib
 from pathlib import Path
 from typing import Any
 
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from mc_contract.configuration import MOST_BYTES, FileProblems, toml_of
 from mc_contract.siem import DEFAULT_INDEX, INDEX_PATTERN, SiemFormat, target_problems
 from mc_platform.errors import Misconfigured
-from mc_platform.model.catalogue import Catalogue, CatalogueProblems, parse_catalogue
+from mc_platform.model.catalogue import Catalogue, parse_catalogue
 
 _PLACEHOLDER = re.compile(r"\$\{(MC_[A-Z0-9_]+)\}")
 
@@ -145,42 +145,66 @@ def _variable(location: tuple[Any, ...]) -> str:
     return name if name.isupper() else f"MC_{name.upper()}"
 
 
-def load_catalogue(path: Path) -> Catalogue:
+def load_catalogue(path: Path, *, unset: str | None = None) -> Catalogue:
     """Read the catalogue file; `${MC_NAME}` in its strings comes from the environment.
 
+    Args:
+        path: The file.
+        unset: What stands for a variable that is not set; None refuses the file.
+
     Raises:
-        Misconfigured: unreadable, not TOML, an unset placeholder, or names that dangle.
+        Misconfigured: unreadable, an unset placeholder, or anything that is wrong with it.
     """
-    try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, tomllib.TOMLDecodeError) as error:
-        raise Misconfigured(f"catalogue {path} cannot be read: {error}") from error
-    missing: set[str] = set()
-    filled = _fill(raw, missing)
-    if missing:
+    raw = read_catalogue(path)
+    missing = unset_variables(raw)
+    if missing and unset is None:
         raise Misconfigured(
-            f"catalogue {path} names unset variables: {', '.join(sorted(missing))}",
+            f"catalogue {path} names unset variables: {', '.join(missing)}",
             hint="set them, or write the values into the catalogue",
         )
     try:
-        return parse_catalogue(filled)
-    except CatalogueProblems as error:
-        raise Misconfigured(f"catalogue {path}: {error}") from error
+        return parse_catalogue(_fill(raw, unset or ""), shown=raw)
+    except FileProblems as error:
+        raise Misconfigured(
+            f"catalogue {path}: {error}", hint="docs/catalogue.md has every key"
+        ) from error
 
 
-def _fill(value: Any, missing: set[str]) -> Any:
+def read_catalogue(path: Path) -> dict[str, Any]:
+    """The catalogue's document as the file has it, placeholders and all.
+
+    Raises:
+        Misconfigured: it is unreadable, or no TOML.
+    """
+    try:
+        with path.open("rb") as file:
+            return toml_of(file.read(MOST_BYTES + 1))
+    except OSError as error:
+        raise Misconfigured(
+            f"catalogue {path} cannot be read: {error.strerror}", hint="MC_CATALOGUE names it"
+        ) from error
+    except FileProblems as error:
+        raise Misconfigured(f"catalogue {path} cannot be read: {error}") from error
+
+
+def unset_variables(raw: Any) -> list[str]:
+    """The variables that a catalogue's document names and the environment does not have."""
+    named: set[str] = set()
+    _fill(raw, "", named)
+    return sorted(named - set(os.environ))
+
+
+def _fill(value: Any, unset: str, named: set[str] | None = None) -> Any:
     if isinstance(value, str):
 
         def one(match: re.Match[str]) -> str:
-            name = match.group(1)
-            if name not in os.environ:
-                missing.add(name)
-                return ""
-            return os.environ[name]
+            if named is not None:
+                named.add(match.group(1))
+            return os.environ.get(match.group(1), unset)
 
         return _PLACEHOLDER.sub(one, value)
     if isinstance(value, dict):
-        return {key: _fill(item, missing) for key, item in value.items()}
+        return {key: _fill(item, unset, named) for key, item in value.items()}
     if isinstance(value, list):
-        return [_fill(item, missing) for item in value]
+        return [_fill(item, unset, named) for item in value]
     return value

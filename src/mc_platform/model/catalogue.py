@@ -1,30 +1,46 @@
 """The catalogue: tenants, downstream agents, actions and operations, as an operator declares them.
 
-Parsed from a TOML file's mapping; every problem is reported at once. No IO here.
+Parsed from a TOML file's mapping: the forms at the end of this file say what is accepted, and every
+problem is reported at once. No IO here.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Annotated, Any, Literal
 
-from mc_platform.model.dataset import Dataset, parse_datasets
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+
+from mc_contract.configuration import (
+    HttpUrl,
+    JsonObject,
+    SetOf,
+    Several,
+    Strict,
+    Text,
+    Word,
+    among,
+    check,
+    known,
+)
+from mc_platform.model.dataset import Dataset, DatasetName, DatasetTable
 from mc_platform.model.ids import ActionName, AgentName, TenantId
 from mc_platform.model.label import CLASSES, Scope
 from mc_platform.model.operation import Plan
 from mc_platform.model.tenant import Tenant
 
-_T = TypeVar("_T")
 DEFAULT_DEADLINE_S = 300.0
 MOST_AT_ONCE = 8
 _MAX_DEADLINE_S = 7 * 24 * 3600.0
-_MAX_PYTHON_TIMEOUT_S = 3600.0
+_MAX_CALL_TIMEOUT_S = 60.0
+_MAX_TIMEOUT_S = 3600.0
 _MAX_ATTEMPTS = 20
 _MAX_WAIT_S = 300.0
+_MOST_OPERATIONS = 1_000_000
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.2, 5.0
 _CLASSES = frozenset(CLASSES.values())
+_MAY_LEAVE = _CLASSES - {"credential", "foreign", "unreadable", "sign", "file"}
 ACCEPTED = _CLASSES - {"credential", "foreign", "special", "unreadable"}
 """What an agent is sent unless it declares more: a sign of an attack taints, and is no data."""
 
@@ -139,298 +155,181 @@ class Catalogue:
         )
 
 
-class CatalogueProblems(ValueError):
-    """The catalogue does not hold together; `problems` lists every finding."""
-
-    def __init__(self, problems: list[str]) -> None:
-        super().__init__("; ".join(problems))
-        self.problems = problems
-
-
-def _call(raw: Mapping[str, Any] | None) -> HttpCall | None:
-    if raw is None:
-        return None
-    return HttpCall(
-        method=str(raw.get("method", "POST")).upper(),
-        url=str(raw["url"]),
-        body=dict(raw.get("body", {})),
-        timeout_s=float(raw.get("timeout_s", 10.0)),
-    )
-
-
-class _Findings:
-    """Everything that is wrong with one table."""
-
-    def __init__(self) -> None:
-        self.found: list[str] = []
-
-    def read(self, build: Callable[[], _T], instead: _T) -> _T:
-        """What `build` makes, or `instead` with the problem noted."""
-        try:
-            return build()
-        except CatalogueProblems as several:
-            self.found += several.problems
-        except KeyError as error:
-            self.found.append(f"key {error.args[0]!r} is missing")
-        except (TypeError, ValueError) as error:
-            self.found.append(str(error))
-        return instead
-
-    def end(self) -> None:
-        """Raise `CatalogueProblems` if anything was found."""
-        if self.found:
-            raise CatalogueProblems(self.found)
-
-
-def _seconds(name: str, value: Any, most: float) -> float:
-    usable = isinstance(value, int | float) and not isinstance(value, bool)
-    if not usable or not math.isfinite(value) or not 0 < value <= most:
-        raise ValueError(f"{name} is {value!r}, must be above 0 and at most {most:g}")
-    return float(value)
-
-
-def _retries(name: str, raw: Any, *, attempts: int) -> Retries | None:
-    """One retry table; `attempts` is taken where it names none."""
-    if raw is None:
-        return None
-    if not isinstance(raw, Mapping):
-        raise TypeError(f"{name} must be a table, got {type(raw).__name__}")
-    known = ("attempts", "first_wait_s", "longest_wait_s")
-    findings = _Findings()
-    findings.found += [
-        f"{name}: unknown key {key!r}; known: {', '.join(known)}"
-        for key in sorted(set(raw) - set(known))
-    ]
-    tried = raw.get("attempts", attempts)
-    if not isinstance(tried, int) or isinstance(tried, bool) or not 1 <= tried <= _MAX_ATTEMPTS:
-        findings.found.append(
-            f"{name}.attempts is {tried!r}, must be a whole number from 1 to {_MAX_ATTEMPTS}"
-        )
-
-    def wait_s(key: str, usual: float) -> float:
-        given = raw.get(key, usual)
-        return findings.read(lambda: _seconds(f"{name}.{key}", given, _MAX_WAIT_S), usual)
-
-    first_s = wait_s("first_wait_s", _FIRST_WAIT_S)
-    longest_s = wait_s("longest_wait_s", max(first_s, _LONGEST_WAIT_S))
-    if first_s > longest_s:
-        findings.found.append(f"{name}.first_wait_s is above {name}.longest_wait_s")
-    findings.end()
-    return Retries(tried, first_s, longest_s)
-
-
-def _action(name: str, row: Mapping[str, Any]) -> ActionSpec:
-    findings = _Findings()
-    read, found = findings.read, findings.found
-    timeout = row.get("timeout_s")
-    spec = ActionSpec(
-        name=ActionName(name),
-        do=read(lambda: _call(row.get("do")), None),
-        undo=read(lambda: _call(row.get("undo")), None),
-        entry_point=str(row.get("entry_point", "")),
-        timeout_s=None
-        if timeout is None
-        else read(lambda: _seconds("timeout_s", timeout, _MAX_PYTHON_TIMEOUT_S), None),
-        retries=read(lambda: _retries("retries", row.get("retries"), attempts=4), None),
-        undo_retries=read(
-            lambda: _retries("undo_retries", row.get("undo_retries"), attempts=6), None
-        ),
-    )
-    if ("do" in row) == bool(spec.entry_point):
-        found.append("needs either `do` (with `undo`) or `entry_point`")
-    elif "do" in row and "undo" not in row:
-        found.append("`undo` is missing: every step has a compensation")
-    if timeout is not None and not spec.entry_point:
-        found.append("timeout_s belongs to an `entry_point`; HTTP calls have it in `do` and `undo`")
-    findings.end()
-    return spec
-
-
-def _words(name: str, raw: Any, known: Collection[str] | None = None) -> tuple[str, ...]:
-    if not isinstance(raw, list | tuple) or not all(isinstance(word, str) and word for word in raw):
-        raise TypeError(f"{name} must be a list of words")
-    unknown = [] if known is None else [word for word in raw if word not in known]
-    if unknown and known is not None:
-        raise ValueError(f"{name}: unknown {unknown[0]!r}; known: {', '.join(sorted(known))}")
-    return tuple(raw)
-
-
-def _tenant(name: str, row: Mapping[str, Any], operations: Collection[str]) -> Tenant:
-    findings = _Findings()
-    read = findings.read
-
-    def words(key: str, known: Collection[str] | None = None) -> tuple[str, ...]:
-        return read(lambda: _words(key, row.get(key, ()), known), ())
-
-    def outbound() -> dict[str, frozenset[str]]:
-        table = row.get("outbound", {})
-        if not isinstance(table, Mapping):
-            raise TypeError("outbound must be a table: purpose = [data classes]")
-        may_leave = _CLASSES - {"credential", "foreign", "unreadable", "sign", "file"}
-        return {
-            purpose: frozenset(_words(f"outbound.{purpose}", classes, may_leave))
-            for purpose, classes in table.items()
-        }
-
-    def redaction() -> str:
-        kind = row.get("redaction", "placeholder")
-        if kind not in ("placeholder", "pseudonym"):
-            raise ValueError(f"redaction is {kind!r}, must be placeholder or pseudonym")
-        return str(kind)
-
-    def whole(key: str, most: int) -> int | None:
-        value = row.get(key)
-        if value is None:
-            return None
-        if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= most:
-            raise ValueError(f"{key} is {value!r}, must be a whole number from 0 to {most}")
-        return value
-
-    tenant = Tenant(
-        id=TenantId(name),
-        residency=read(lambda: str(row["residency"]), ""),
-        purposes=read(lambda: frozenset(row["purposes"]), frozenset[str]()),
-        agents=read(
-            lambda: frozenset(AgentName(agent) for agent in row["agents"]), frozenset[AgentName]()
-        ),
-        autonomy_tier=read(lambda: int(row.get("autonomy_tier", 0)), 0),
-        generally_available=bool(row.get("generally_available", True)),
-        customer_ids=words("customer_ids"),
-        dictionary=words("dictionary"),
-        hosts=frozenset(host.lower() for host in words("hosts")),
-        redaction=read(redaction, "placeholder"),
-        outbound=read(outbound, {}),
-        operations_per_hour=read(lambda: whole("operations_per_hour", 1_000_000), None),
-        tainted_operations=frozenset(words("tainted_operations", operations)),
-        tainted_tier=read(lambda: whole("tainted_tier", 3), None) or 0,
-    )
-    findings.end()
-    return tenant
-
-
-def _plan(raw: Any, declared: Collection[str]) -> Plan:
-    """Read `steps`: names, and lists of names that run at once."""
-    if not isinstance(raw, list | tuple):
-        raise TypeError(f"steps must be a list, got {type(raw).__name__}")
-    found: list[str] = [] if raw else ["no steps"]
-    plan: list[tuple[ActionName, ...]] = []
-    for place, entry in enumerate(raw):
-        group = [entry] if isinstance(entry, str) else entry
-        if not isinstance(group, list):
-            found.append(f"steps[{place}] is neither an action nor a list of actions")
-            continue
-        if not group:
-            found.append(f"steps[{place}] is an empty group")
-        if len(group) > MOST_AT_ONCE:
-            found.append(f"steps[{place}] has {len(group)} actions, at most {MOST_AT_ONCE} at once")
-        for action in group:
-            if isinstance(action, list):
-                found.append(f"steps[{place}] holds a group within a group")
-            elif not isinstance(action, str):
-                found.append(f"steps[{place}] is neither an action nor a list of actions")
-            elif action not in declared:
-                found.append(f"unknown action {action!r}")
-        plan.append(tuple(ActionName(str(action)) for action in group))
-    if found:
-        raise CatalogueProblems(found)
-    return tuple(plan)
-
-
-def _operation(name: str, row: Mapping[str, Any], declared: Collection[str]) -> OperationSpec:
-    findings = _Findings()
-    read = findings.read
-    deadline_s = row.get("deadline_s", DEFAULT_DEADLINE_S)
-    spec = OperationSpec(
-        name=name,
-        agent=AgentName(read(lambda: str(row["agent"]), "")),
-        plan=read(lambda: _plan(row["steps"], declared), ()),
-        autonomy_tier=read(lambda: int(row["autonomy_tier"]), 0),
-        purposes=read(lambda: frozenset(row.get("purposes", ())), frozenset[str]()),
-        required=read(lambda: tuple(row.get("required", ())), ()),
-        deadline_s=read(lambda: _seconds("deadline_s", deadline_s, _MAX_DEADLINE_S), 0.0),
-    )
-    findings.end()
-    return spec
-
-
-def parse_catalogue(raw: Mapping[str, Any]) -> Catalogue:
+def parse_catalogue(raw: Mapping[str, Any], *, shown: Mapping[str, Any] | None = None) -> Catalogue:
     """Build a catalogue from a parsed TOML document.
 
+    Args:
+        raw: The document, its placeholders filled.
+        shown: The document as the file has it: what messages may show; by default `raw`.
+
     Raises:
-        CatalogueProblems: with every missing key and every dangling name.
+        FileProblems: with everything that is wrong.
     """
-    problems: list[str] = []
-    tenants: dict[TenantId, Tenant] = {}
-    agents: dict[AgentName, Agent] = {}
-    actions: dict[ActionName, ActionSpec] = {}
-    operations: dict[str, OperationSpec] = {}
+    tables = ("tenants", "agents", "actions", "operations")
+    names = {key: table for key in tables if isinstance(table := raw.get(key, {}), Mapping)}
+    read = check(_File, raw, names=names, shown=shown)
+    return Catalogue(
+        tenants={TenantId(name): row.build(TenantId(name)) for name, row in read.tenants.items()},
+        agents={AgentName(name): row.build(AgentName(name)) for name, row in read.agents.items()},
+        actions={
+            ActionName(name): row.build(ActionName(name)) for name, row in read.actions.items()
+        },
+        operations={name: row.build(name) for name, row in read.operations.items()},
+        datasets={name: row.build(name) for name, row in read.datasets.items()},
+    )
 
-    def table(name: str) -> Mapping[str, Mapping[str, Any]]:
-        value = raw.get(name, {})
-        if isinstance(value, Mapping):
-            return value
-        problems.append(f"[{name}] must be a table of tables, got {type(value).__name__}")
-        return {}
 
-    def guarded(where: str, build: Any) -> None:
-        try:
-            build()
-        except CatalogueProblems as several:
-            problems.extend(f"{where}: {problem}" for problem in several.problems)
-        except KeyError as error:
-            problems.append(f"{where}: key {error.args[0]!r} is missing")
-        except (TypeError, ValueError) as error:
-            problems.append(f"{where}: {error}")
+# -- the file's form ----------------------------------------------------------------------------
 
-    for name, row in table("agents").items():
 
-        def add_agent(name: str = name, row: Mapping[str, Any] = row) -> None:
-            agents[AgentName(name)] = Agent(
-                name=AgentName(name),
-                url=str(row["url"]),
-                residency=str(row["residency"]),
-                purposes=frozenset(row.get("purposes", ())),
-                timeout_s=float(row.get("timeout_s", 30.0)),
-                accepts=ACCEPTED
-                if "accepts" not in row
-                else frozenset(_words("accepts", row["accepts"], _CLASSES)) | {"sign"},
+def _no_template(url: str) -> str:
+    if "{" in url:
+        raise ValueError("is a template; only `body` is filled at run time")
+    return url
+
+
+_Url = Annotated[HttpUrl, AfterValidator(_no_template)]
+_TimeoutS = Annotated[float, Field(gt=0, le=_MAX_TIMEOUT_S)]
+_WaitS = Annotated[float, Field(gt=0, le=_MAX_WAIT_S)]
+_Tier = Annotated[int, Field(ge=0, le=3)]
+_Agent = Annotated[Word, known("agents")]
+_Operation = Annotated[Word, known("operations")]
+_Group = Annotated[
+    tuple[Annotated[Word, known("actions")], ...],
+    Field(strict=False, min_length=1, max_length=MOST_AT_ONCE),
+    BeforeValidator(lambda entry: [entry] if isinstance(entry, str) else entry),
+]
+
+
+class _Call(Strict):
+    method: Literal["POST", "PUT", "PATCH", "DELETE"] = "POST"
+    url: _Url
+    body: JsonObject = Field(default_factory=dict)
+    timeout_s: Annotated[float, Field(gt=0, le=_MAX_CALL_TIMEOUT_S)] = 10.0
+
+    def build(self) -> HttpCall:
+        return HttpCall(self.method, self.url, self.body, self.timeout_s)
+
+
+class _Retries(Strict):
+    attempts: Annotated[int, Field(ge=1, le=_MAX_ATTEMPTS)] | None = None
+    first_wait_s: _WaitS = _FIRST_WAIT_S
+    longest_wait_s: _WaitS | None = None
+
+    @model_validator(mode="after")
+    def _in_order(self) -> _Retries:
+        if self.longest_wait_s is not None and self.first_wait_s > self.longest_wait_s:
+            raise ValueError("first_wait_s is above longest_wait_s")
+        return self
+
+    def build(self, attempts: int) -> Retries:
+        longest_s = self.longest_wait_s or max(self.first_wait_s, _LONGEST_WAIT_S)
+        return Retries(self.attempts or attempts, self.first_wait_s, longest_s)
+
+
+class _Action(Strict):
+    do: _Call | None = None
+    undo: _Call | None = None
+    entry_point: Word | None = None
+    timeout_s: _TimeoutS | None = None
+    retries: _Retries | None = None
+    undo_retries: _Retries | None = None
+
+    @classmethod
+    def rules(cls, raw: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+        if ("do" in raw) == ("entry_point" in raw):
+            yield "", "needs either `do` (with `undo`) or `entry_point`"
+        elif "do" in raw and "undo" not in raw:
+            yield "", "`undo` is missing: every step has a compensation"
+        elif "undo" in raw and "do" not in raw:
+            yield "undo", "belongs to a `do`; an `entry_point` has its own"
+        if "timeout_s" in raw and "entry_point" not in raw:
+            yield (
+                "timeout_s",
+                "belongs to an `entry_point`; HTTP calls have it in `do` and `undo`",
             )
 
-        guarded(f"agents.{name}", add_agent)
+    def build(self, name: ActionName) -> ActionSpec:
+        return ActionSpec(
+            name=name,
+            do=None if self.do is None else self.do.build(),
+            undo=None if self.undo is None else self.undo.build(),
+            entry_point=self.entry_point or "",
+            timeout_s=self.timeout_s,
+            retries=None if self.retries is None else self.retries.build(4),
+            undo_retries=None if self.undo_retries is None else self.undo_retries.build(6),
+        )
 
-    for name, row in table("tenants").items():
 
-        def add_tenant(name: str = name, row: Mapping[str, Any] = row) -> None:
-            tenants[TenantId(name)] = _tenant(name, row, table("operations"))
+class _AgentTable(Strict):
+    url: _Url
+    residency: Word
+    purposes: SetOf[Word] = frozenset()
+    timeout_s: _TimeoutS = 30.0
+    accepts: SetOf[Annotated[str, among(_CLASSES)]] | None = None
 
-        guarded(f"tenants.{name}", add_tenant)
+    def build(self, name: AgentName) -> Agent:
+        accepts = ACCEPTED if self.accepts is None else self.accepts | {"sign"}
+        return Agent(name, self.url, self.residency, self.purposes, self.timeout_s, accepts)
 
-    declared = table("actions")
-    for name, row in declared.items():
 
-        def add_action(name: str = name, row: Mapping[str, Any] = row) -> None:
-            actions[ActionName(name)] = _action(name, row)
+class _Tenant(Strict):
+    residency: Word
+    purposes: SetOf[Word]
+    agents: SetOf[_Agent]
+    autonomy_tier: _Tier = 0
+    generally_available: bool = True
+    customer_ids: Several[Text] = ()
+    dictionary: Several[Text] = ()
+    hosts: SetOf[Text] = frozenset()
+    redaction: Literal["placeholder", "pseudonym"] = "placeholder"
+    outbound: dict[Word, SetOf[Annotated[str, among(_MAY_LEAVE)]]] = Field(default_factory=dict)
+    operations_per_hour: Annotated[int, Field(ge=0, le=_MOST_OPERATIONS)] | None = None
+    tainted_operations: SetOf[_Operation] = frozenset()
+    tainted_tier: _Tier = 0
 
-        guarded(f"actions.{name}", add_action)
+    def build(self, name: TenantId) -> Tenant:
+        return Tenant(
+            id=name,
+            residency=self.residency,
+            purposes=self.purposes,
+            agents=frozenset(AgentName(agent) for agent in self.agents),
+            autonomy_tier=self.autonomy_tier,
+            generally_available=self.generally_available,
+            customer_ids=self.customer_ids,
+            dictionary=self.dictionary,
+            hosts=frozenset(host.lower() for host in self.hosts),
+            redaction=self.redaction,
+            outbound=self.outbound,
+            operations_per_hour=self.operations_per_hour,
+            tainted_operations=self.tainted_operations,
+            tainted_tier=self.tainted_tier,
+        )
 
-    for name, row in table("operations").items():
 
-        def add_operation(name: str = name, row: Mapping[str, Any] = row) -> None:
-            operations[name] = _operation(name, row, declared)
+class _OperationTable(Strict):
+    agent: _Agent
+    steps: Annotated[tuple[_Group, ...], Field(strict=False, min_length=1, max_length=100)]
+    autonomy_tier: _Tier
+    purposes: SetOf[Word] = frozenset()
+    required: Several[Text] = ()
+    deadline_s: Annotated[float, Field(gt=0, le=_MAX_DEADLINE_S)] = DEFAULT_DEADLINE_S
 
-        guarded(f"operations.{name}", add_operation)
+    def build(self, name: str) -> OperationSpec:
+        return OperationSpec(
+            name=name,
+            agent=AgentName(self.agent),
+            plan=tuple(tuple(ActionName(action) for action in group) for group in self.steps),
+            autonomy_tier=self.autonomy_tier,
+            purposes=self.purposes,
+            required=self.required,
+            deadline_s=self.deadline_s,
+        )
 
-    for tenant in tenants.values():
-        problems += [
-            f"tenants.{tenant.id}: unknown agent {a!r}" for a in tenant.agents - set(agents)
-        ]
-    problems += [
-        f"operations.{name}: unknown agent {row['agent']!r}"
-        for name, row in table("operations").items()
-        if "agent" in row and row["agent"] not in agents
-    ]
-    datasets, wrong = parse_datasets(raw, tenants)
-    problems += wrong
-    if problems:
-        raise CatalogueProblems(problems)
-    return Catalogue(tenants, agents, actions, operations, datasets)
+
+class _File(Strict):
+    tenants: dict[Word, _Tenant] = Field(default_factory=dict)
+    agents: dict[Word, _AgentTable] = Field(default_factory=dict)
+    actions: dict[Word, _Action] = Field(default_factory=dict)
+    operations: dict[Word, _OperationTable] = Field(default_factory=dict)
+    datasets: dict[DatasetName, DatasetTable] = Field(default_factory=dict)

@@ -7,11 +7,14 @@ are counted in whole steps (`step = 0.01`: cents), so all that is added up is in
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any
+from typing import Annotated, Any
 
+from pydantic import Field, StringConstraints, model_validator
+
+from mc_contract.configuration import Form, HttpUrl, SetOf, Strict, Text, Word, known
 from mc_platform.model.ids import TenantId
 
 NAME = re.compile(r"[a-z][a-z0-9_-]{0,63}")
@@ -97,170 +100,117 @@ class Table:
     columns: Mapping[str, tuple[int | str, ...]]
 
 
-def parse_datasets(
-    raw: Mapping[str, Any], tenants: Collection[str] | None = None
-) -> tuple[dict[str, Dataset], list[str]]:
-    """The datasets of a parsed catalogue, and all that is wrong with them.
-
-    Args:
-        raw: The whole document; its table `datasets` is read.
-        tenants: Those declared; None does not check them.
-    """
-    table = raw.get("datasets", {})
-    if not isinstance(table, Mapping):
-        return {}, [f"[datasets] must be a table of tables, got {type(table).__name__}"]
-    datasets: dict[str, Dataset] = {}
-    problems: list[str] = []
-    for name, row in table.items():
-        reader = _Reader(f"datasets.{name}")
-        made = reader.dataset(str(name), row, tenants)
-        problems += reader.problems
-        if made is not None and not reader.problems:
-            datasets[made.name] = made
-    return datasets, problems
+ColumnName = Annotated[
+    str,
+    StringConstraints(pattern=f"^{NAME.pattern}$"),
+    Form("a name of a-z, 0-9, _ or -, at most 64 characters"),
+]
+DatasetName = ColumnName
+_Number = Annotated[float, Field(ge=-_GREATEST, le=_GREATEST)]
+_Epsilon = Annotated[float, Field(ge=LEAST_EPSILON / MICRO, le=_MOST_EPSILON / MICRO)]
 
 
-_KEYS = (
-    "url", "tenants", "unit", "columns", "minimum_group", "query_epsilon", "most_epsilon",
-    "test_epsilon", "test_delta", "principal_epsilon", "tenant_epsilon", "period_days",
-)  # fmt: skip
+class ColumnTable(Strict):
+    """`[datasets.NAME.columns]` of the file: declared values, or bounds."""
 
+    values: (
+        Annotated[tuple[Text, ...], Field(strict=False, min_length=1, max_length=_MOST_VALUES)]
+        | None
+    ) = None
+    lower: _Number | None = None
+    upper: _Number | None = None
+    step: Annotated[float, Field(gt=0, le=_GREATEST)] = 1.0
 
-class _Reader:
-    """Reads one `[datasets.NAME]`; notes problems and goes on."""
+    @classmethod
+    def rules(cls, raw: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+        """It is a category or a number."""
+        if "values" in raw and not raw.keys().isdisjoint({"lower", "upper", "step"}):
+            yield "", "has values as well as bounds; it is one or the other"
+        elif "values" not in raw:
+            for key in ("lower", "upper"):
+                if key not in raw:
+                    yield key, "is missing, must be a number (or declare `values`)"
 
-    def __init__(self, where: str) -> None:
-        self.problems: list[str] = []
-        self._where = where
-
-    def dataset(self, name: str, row: Any, tenants: Collection[str] | None) -> Dataset | None:
-        if not isinstance(row, Mapping):
-            self._note(f"must be a table, got {type(row).__name__}")
-            return None
-        if not NAME.fullmatch(name):
-            self._note("its name must be a-z, 0-9, _ or -, at most 64 characters")
-        self._unknown(row, _KEYS)
-        unit = self._text(row, "unit")
-        columns = self._columns(row.get("columns"))
-        if unit in columns:
-            self._note(f"unit {unit!r} is also a column: a query could single a person out")
-        made = Dataset(
-            name=name,
-            url=self._text(row, "url"),
-            tenants=frozenset(TenantId(one) for one in self._words(row, "tenants", tenants)),
-            unit=unit,
-            columns=columns,
-            minimum_group=self._whole(row, "minimum_group", 10, 2, 100_000),
-            query_epsilon=self._epsilon(row, "query_epsilon", MICRO // 2),
-            most_epsilon=self._epsilon(row, "most_epsilon", 2 * MICRO),
-            test_epsilon=self._epsilon(row, "test_epsilon", MICRO // 2),
-            test_delta=self._delta(row),
-            principal_epsilon=self._epsilon(row, "principal_epsilon", 10 * MICRO),
-            tenant_epsilon=self._epsilon(row, "tenant_epsilon", 30 * MICRO),
-            period_days=self._whole(row, "period_days", 30, 1, 3660),
-        )
-        if made.query_epsilon > made.most_epsilon:
-            self._note("query_epsilon is above most_epsilon")
-        if made.principal_epsilon > made.tenant_epsilon:
-            self._note("principal_epsilon is above tenant_epsilon")
-        return made
-
-    def _columns(self, raw: Any) -> dict[str, Column]:
-        if not isinstance(raw, Mapping) or not raw:
-            self._note("columns must be a table of tables with one column at least")
-            return {}
-        return {str(name): self._column(str(name), row) for name, row in raw.items()}
-
-    def _column(self, name: str, row: Any) -> Column:
-        where = f"columns.{name}"
-        if not NAME.fullmatch(name):
-            self._note(f"{where}: a name must be a-z, 0-9, _ or -, at most 64 characters")
-        if not isinstance(row, Mapping):
-            self._note(f"{where} must be a table")
-            return Column(name)
-        self._unknown(row, ("values", "lower", "upper", "step"), where)
-        if "values" in row:
-            values = row["values"]
-            usable = isinstance(values, list) and 0 < len(values) <= _MOST_VALUES
-            if not usable or not all(isinstance(value, str) and value for value in values):
-                self._note(f"{where}.values must be a list of 1 to {_MOST_VALUES} words")
-                return Column(name)
-            if set(row) > {"values"}:
-                self._note(f"{where} has values as well as bounds; it is one or the other")
-            return Column(name, values=tuple(sorted(set(values))))
-        return self._number(name, where, row)
-
-    def _number(self, name: str, where: str, row: Mapping[str, Any]) -> Column:
-        given = {key: row.get(key) for key in ("lower", "upper")} | {"step": row.get("step", 1)}
-        for key, value in given.items():
-            if not _is_number(value):
-                self._note(f"{where}.{key} is {value!r}, must be a number (or declare `values`)")
-                return Column(name)
-        lower, upper, step = (Decimal(str(given[key])) for key in ("lower", "upper", "step"))
-        if step <= 0 or lower >= upper:
-            self._note(f"{where}: step must be above 0, and lower below upper")
-            return Column(name)
+    @model_validator(mode="after")
+    def _bounds(self) -> ColumnTable:
+        if self.lower is None or self.upper is None:
+            return self
+        lower, upper, step = map(_exact, (self.lower, self.upper, self.step))
+        if lower >= upper:
+            raise ValueError("lower must be below upper")
         if lower % step or upper % step or max(abs(lower), abs(upper)) / step > _MOST_STEPS:
-            self._note(f"{where}: bounds must be whole multiples of step, at most 2^40 of them")
-            return Column(name)
+            raise ValueError("bounds must be whole multiples of step, at most 2^40 of them")
+        return self
+
+    def build(self, name: str) -> Column:
+        """The column."""
+        if self.values is not None:
+            return Column(name, values=tuple(sorted(set(self.values))))
+        lower, upper, step = map(_exact, (self.lower or 0.0, self.upper or 0.0, self.step))
         return Column(name, lower=int(lower / step), upper=int(upper / step), step=step)
 
-    def _note(self, problem: str) -> None:
-        self.problems.append(f"{self._where}: {problem}")
 
-    def _unknown(self, row: Mapping[str, Any], known: Collection[str], where: str = "") -> None:
-        for key in sorted(set(row) - set(known)):
-            at = f"{where}: " if where else ""
-            self._note(f"{at}unknown key {key!r}; known: {', '.join(known)}")
+class DatasetTable(Strict):
+    """`[datasets.NAME]` of the file."""
 
-    def _text(self, row: Mapping[str, Any], key: str) -> str:
-        value = row.get(key)
-        if not isinstance(value, str) or not value:
-            self._note(f"{key} is missing, or no text")
-            return ""
-        return value
+    url: HttpUrl
+    tenants: SetOf[Annotated[Word, known("tenants")]]
+    unit: Text
+    columns: Annotated[dict[ColumnName, ColumnTable], Field(min_length=1)]
+    minimum_group: Annotated[int, Field(ge=2, le=100_000)] = 10
+    query_epsilon: _Epsilon = 0.5
+    most_epsilon: _Epsilon = 2.0
+    test_epsilon: _Epsilon = 0.5
+    test_delta: Annotated[float, Field(ge=1e-12, le=1e-2)] = 1e-4
+    principal_epsilon: _Epsilon = 10.0
+    tenant_epsilon: _Epsilon = 30.0
+    period_days: Annotated[int, Field(ge=1, le=3660)] = 30
 
-    def _words(
-        self, row: Mapping[str, Any], key: str, known: Collection[str] | None
-    ) -> tuple[str, ...]:
-        value = row.get(key)
-        if not isinstance(value, list) or not all(isinstance(one, str) and one for one in value):
-            self._note(f"{key} must be a list of words")
-            return ()
-        for one in value:
-            if known is not None and one not in known:
-                self._note(f"{key}: {one!r} is not in the catalogue")
-        return tuple(value)
+    @model_validator(mode="after")
+    def _hold_together(self) -> DatasetTable:
+        found = []
+        if self.unit in self.columns:
+            found.append(f"unit {self.unit!r} is also a column: a query could single a person out")
+        if self.query_epsilon > self.most_epsilon:
+            found.append("query_epsilon is above most_epsilon")
+        if self.principal_epsilon > self.tenant_epsilon:
+            found.append("principal_epsilon is above tenant_epsilon")
+        if found:
+            raise ValueError("; ".join(found))
+        return self
 
-    def _whole(self, row: Mapping[str, Any], key: str, usual: int, least: int, most: int) -> int:
-        value = row.get(key, usual)
-        if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
-            self._note(f"{key} is {value!r}, must be a whole number from {least} to {most}")
-            return usual
-        return value
+    def build(self, name: str) -> Dataset:
+        """The dataset."""
+        return Dataset(
+            name=name,
+            url=self.url,
+            tenants=frozenset(TenantId(tenant) for tenant in self.tenants),
+            unit=self.unit,
+            columns={key: column.build(key) for key, column in self.columns.items()},
+            minimum_group=self.minimum_group,
+            query_epsilon=_micro(self.query_epsilon),
+            most_epsilon=_micro(self.most_epsilon),
+            test_epsilon=_micro(self.test_epsilon),
+            test_delta=self.test_delta,
+            principal_epsilon=_micro(self.principal_epsilon),
+            tenant_epsilon=_micro(self.tenant_epsilon),
+            period_days=self.period_days,
+        )
 
-    def _epsilon(self, row: Mapping[str, Any], key: str, usual: int) -> int:
-        if key not in row:
-            return usual
-        micro = micro_epsilon(row[key])
-        if micro is None or micro > _MOST_EPSILON:
-            self._note(f"{key} is {row[key]!r}, must be from 0.01 to {_MOST_EPSILON // MICRO}")
-            return usual
-        return micro
 
-    def _delta(self, row: Mapping[str, Any]) -> float:
-        value = row.get("test_delta", 1e-4)
-        if not _is_number(value) or not 1e-12 <= value <= 1e-2:
-            self._note(f"test_delta is {value!r}, must be from 1e-12 to 0.01")
-            return 1e-4
-        return float(value)
+def _exact(value: float) -> Decimal:
+    return Decimal(int(value)) if value.is_integer() else Decimal(str(value))
+
+
+def _micro(epsilon: float) -> int:
+    return int(Decimal(str(epsilon)) * MICRO)
 
 
 def micro_epsilon(value: Any) -> int | None:
     """An epsilon in whole millionths, rounded down; None if it is no number of 0.01 or more."""
     if not _is_number(value):
         return None
-    micro = int(Decimal(str(value)) * MICRO)
+    micro = _micro(value)
     return micro if micro >= LEAST_EPSILON else None
 
 

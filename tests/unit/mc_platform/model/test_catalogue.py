@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from mc_platform.model.catalogue import CatalogueProblems, Retries, parse_catalogue
+from mc_contract.configuration import FileProblems
+from mc_platform.model.catalogue import Retries, parse_catalogue
 from mc_platform.model.operation import plan_as_json, plan_from
 
 
@@ -19,7 +20,7 @@ def raw(steps: Any, *, actions: dict[str, Any] | None = None, **changes: Any) ->
 
 
 def problems_of(raw: dict[str, Any]) -> list[str]:
-    with pytest.raises(CatalogueProblems) as caught:
+    with pytest.raises(FileProblems) as caught:
         parse_catalogue(raw)
     return caught.value.problems
 
@@ -43,23 +44,22 @@ def test_a_plan_travels_as_json() -> None:
 def test_every_problem_of_a_plan_is_told() -> None:
     """Nested and empty groups, too large ones, unknown actions and a bad deadline: all at once."""
     steps = ["a", [], ["b", ["c"]], ["nobody"], 7, ["a"] * 9]
+    group = "must be a list (each a word of letters, digits, . _ : or -) of 1 to 8"
     assert problems_of(raw(steps, deadline_s=0)) == [
-        "operations.op: steps[1] is an empty group",
-        "operations.op: steps[2] holds a group within a group",
-        "operations.op: unknown action 'nobody'",
-        "operations.op: steps[4] is neither an action nor a list of actions",
-        "operations.op: steps[5] has 9 actions, at most 8 at once",
-        "operations.op: deadline_s is 0, must be above 0 and at most 604800",
+        f"operations.op.steps[1] is a list of 0, {group}",
+        "operations.op.steps[2][1] is a list of 1, must be a word of letters, digits, . _ : or -",
+        "operations.op.steps[3][0]: unknown 'nobody'; known: a, b, c, d",
+        f"operations.op.steps[4] is 7, {group}",
+        f"operations.op.steps[5] is a list of 9, {group}",
+        "operations.op.deadline_s is 0, must be a number above 0 and at most 604800",
     ]
 
 
-@pytest.mark.parametrize(
-    ("steps", "problem"),
-    [([], "operations.op: no steps"), ("ab", "operations.op: steps must be a list, got str")],
-)
-def test_steps_are_a_list(steps: Any, problem: str) -> None:
+@pytest.mark.parametrize(("steps", "value"), [([], "a list of 0"), ("ab", '"ab"')])
+def test_steps_are_a_list(steps: Any, value: str) -> None:
     """No steps, or a text of them, is no plan."""
-    assert problems_of(raw(steps)) == [problem]
+    [problem] = problems_of(raw(steps))
+    assert problem.startswith(f"operations.op.steps is {value}, must be a list (each a list")
 
 
 def test_an_action_may_say_how_it_is_retried() -> None:
@@ -86,14 +86,14 @@ def test_every_problem_of_an_action_is_told() -> None:
         "undo_retries": {"first_wait_s": 9.0, "longest_wait_s": 2.0},
     }
     assert problems_of(raw(["a"], actions={"a": declared, "b": {"do": {}, "timeout_s": 1}})) == [
-        "actions.a: timeout_s is inf, must be above 0 and at most 3600",
-        "actions.a: retries: unknown key 'pause'; known: attempts, first_wait_s, longest_wait_s",
-        "actions.a: retries.attempts is True, must be a whole number from 1 to 20",
-        "actions.a: retries.first_wait_s is -1, must be above 0 and at most 300",
-        "actions.a: undo_retries.first_wait_s is above undo_retries.longest_wait_s",
-        "actions.b: key 'url' is missing",
+        "actions.a.timeout_s is inf, must be a number above 0 and at most 3600",
+        "actions.a.retries.attempts is true, must be a whole number from 1 to 20",
+        "actions.a.retries.first_wait_s is -1, must be a number above 0 and at most 300",
+        "actions.a.retries.pause is unknown; known: attempts, first_wait_s, longest_wait_s",
+        "actions.a.undo_retries: first_wait_s is above longest_wait_s",
+        "actions.b.do.url is missing, must be a URL: http(s)://host...",
         "actions.b: `undo` is missing: every step has a compensation",
-        "actions.b: timeout_s belongs to an `entry_point`; HTTP calls have it in `do` and `undo`",
+        "actions.b.timeout_s: belongs to an `entry_point`; HTTP calls have it in `do` and `undo`",
     ]
 
 
@@ -140,15 +140,15 @@ def test_every_problem_of_a_tenant_is_told() -> None:
         }
     }
     assert problems_of(document) == [
-        "tenants.T: key 'residency' is missing",
-        "tenants.T: customer_ids must be a list of words",
-        "tenants.T: redaction is 'none', must be placeholder or pseudonym",
+        "tenants.T.residency is missing, must be a word of letters, digits, . _ : or -",
+        'tenants.T.customer_ids is "AC", must be a list (each text)',
+        'tenants.T.redaction is "none", must be placeholder or pseudonym',
         (
-            "tenants.T: outbound.support: unknown 'credential';"
+            "tenants.T.outbound.support[0]: unknown 'credential';"
             " known: financial, personal, special, tenant"
         ),
-        "tenants.T: operations_per_hour is -1, must be a whole number from 0 to 1000000",
-        "tenants.T: tainted_operations: unknown 'nothing'; known: op",
+        "tenants.T.operations_per_hour is -1, must be a whole number from 0 to 1000000",
+        "tenants.T.tainted_operations[0]: unknown 'nothing'; known: op",
     ]
 
 
@@ -160,3 +160,90 @@ def test_an_agent_is_sent_what_it_accepts() -> None:
     agents = {str(name): agent for name, agent in parse_catalogue(document).agents.items()}
     assert agents["plain"].accepts == {"personal", "financial", "tenant", "file", "sign"}
     assert agents["care"].accepts == {"special", "sign"}
+
+
+TENANT = {"residency": "eu", "purposes": ["support"], "agents": []}
+AGENT = {"url": "http://a/", "residency": "eu"}
+
+
+@pytest.mark.parametrize(
+    ("document", "problem"),
+    [
+        ({"tenant": {"Z": TENANT}}, "tenant is unknown; did you mean tenants?"),
+        (
+            {"tenants": {"T": TENANT | {"operations_per_hours": 5}}},
+            "tenants.T.operations_per_hours is unknown; did you mean operations_per_hour?",
+        ),
+        (
+            {"tenants": {"T": TENANT | {"purposes": "support"}}},
+            'tenants.T.purposes is "support", must be a list',
+        ),
+        (
+            {"tenants": {"T": TENANT | {"generally_available": "false"}}},
+            'tenants.T.generally_available is "false", must be true or false',
+        ),
+        (
+            {"tenants": {"T": TENANT | {"generally_available": 0}}},
+            "tenants.T.generally_available is 0, must be true or false",
+        ),
+        *[
+            (
+                {"tenants": {"T": TENANT | {key: tier}}},
+                f"tenants.T.{key} is {tier}, must be a whole number from 0 to 3",
+            )
+            for key in ("autonomy_tier", "tainted_tier")
+            for tier in (99, 2.9, -3, 2.0)
+        ],
+        ({"tenants": {"": TENANT}}, 'tenants."" is "", must be a word'),
+        ({"tenants": {"T": 3}}, "tenants.T is 3, must be a table"),
+        ({"tenants": [TENANT]}, "tenants is a list of 1, must be a table"),
+        (
+            {"tenants": {"T": TENANT | {"agents": ["recrods"]}}, "agents": {"records": AGENT}},
+            "tenants.T.agents[0]: unknown 'recrods'; did you mean records?",
+        ),
+        (
+            {"agents": {"a": AGENT | {"accept": []}}},
+            "agents.a.accept is unknown; did you mean accepts?",
+        ),
+        ({"agents": {"a": AGENT | {"url": 7}}}, "agents.a.url is 7, must be a URL"),
+        *[
+            (
+                {"agents": {"a": AGENT | {"url": url}}},
+                f'agents.a.url is "{shown}", must be a URL',
+            )
+            for url, shown in (
+                ("records", "records"),
+                ("ftp://host/", "ftp://host/"),
+                ("http://", "http://"),
+                ("http://me:geheim@h:x/", "http://***@h:x/"),
+            )
+        ],
+        *[
+            (
+                {"agents": {"a": AGENT | {"timeout_s": value}}},
+                f"agents.a.timeout_s is {shown}, must be a number above 0 and at most 3600",
+            )
+            for value, shown in (
+                (float("nan"), "nan"),
+                (float("inf"), "inf"),
+                (0, "0"),
+                ("30", '"30"'),
+                (True, "true"),
+                (10**400, "a number of more than 30 digits"),
+            )
+        ],
+    ],
+)
+def test_what_is_no_catalogue_is_refused(document: dict[str, Any], problem: str) -> None:
+    """Unknown keys and tables, texts for lists and switches, tiers that are none, NaN."""
+    [told] = problems_of(document)
+    assert told.startswith(problem)
+
+
+def test_a_problem_shows_what_the_file_has() -> None:
+    """Not what a placeholder is filled with: that may be a secret."""
+    document = {"agents": {"a": AGENT | {"url": "geheim"}}}
+    shown = {"agents": {"a": AGENT | {"url": "${MC_URL}"}}}
+    with pytest.raises(FileProblems) as caught:
+        parse_catalogue(document, shown=shown)
+    assert str(caught.value) == ('agents.a.url is "${MC_URL}", must be a URL: http(s)://host...')

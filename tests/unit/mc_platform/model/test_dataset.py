@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
-from mc_platform.model.dataset import MICRO, epsilon_text, micro_epsilon, parse_datasets
+from mc_contract.configuration import FileProblems
+from mc_platform.model.catalogue import parse_catalogue
+from mc_platform.model.dataset import MICRO, epsilon_text, micro_epsilon
 
 ROOT = Path(__file__).parents[4]
 GOOD = {
@@ -19,57 +22,64 @@ GOOD = {
 }
 
 
+def _found(**more):
+    tenant = {"residency": "eu", "purposes": [], "agents": []}
+    document = {"tenants": {"T": tenant}, "datasets": {"people": GOOD | more}}
+    return parse_catalogue(document).datasets
+
+
 def _problems(**more):
-    found, problems = parse_datasets({"datasets": {"people": GOOD | more}}, ["T"])
-    assert bool(found) is not bool(problems)
-    return problems
+    with pytest.raises(FileProblems) as caught:
+        _found(**more)
+    return caught.value.problems
 
 
 def test_the_local_catalogue_declares_one_that_its_source_serves():
-    raw = tomllib.loads((ROOT / "deploy/local/catalogue.toml").read_text())
-    found, problems = parse_datasets(raw, raw["tenants"])
-    assert problems == []
-    declared = found["customers"]
+    text = (ROOT / "deploy/local/catalogue.toml").read_text()
+    filled = re.sub(r"\$\{MC_[A-Z_]+\}", "http://agents", text)
+    declared = parse_catalogue(tomllib.loads(filled)).datasets["customers"]
     assert declared.minimum_group == 10
     assert declared.principal_epsilon == 10 * MICRO
     assert declared.columns["spend"].upper == 1000 * 100
 
 
 def test_bounds_are_kept_in_steps():
-    found, _ = parse_datasets({"datasets": {"people": GOOD}}, ["T"])
+    found = _found()
     spend, plan = (found["people"].columns[name] for name in ("spend", "plan"))
     assert (spend.lower, spend.upper, spend.step) == (0, 1000, Decimal("0.01"))
     assert [spend.clamped(value) for value in (-1, 0.07, 3.14, 99)] == [0, 7, 314, 1000]
     assert plan.values == ("a", "b")
-    assert parse_datasets({}) == ({}, [])
 
 
 @pytest.mark.parametrize(
     ("more", "why"),
     [
         ({"unit": "plan"}, "also a column"),
-        ({"unit": ""}, "unit is missing"),
-        ({"url": None}, "url is missing"),
-        ({"tenants": ["U"]}, "'U' is not in the catalogue"),
-        ({"tenants": "T"}, "tenants must be a list"),
-        ({"columns": {}}, "one column at least"),
-        ({"columns": {"x": {"lower": 0}}}, "columns.x.upper is None"),
-        ({"columns": {"x": {"lower": 3, "upper": 3}}}, "lower below upper"),
-        ({"columns": {"x": {"lower": 0, "upper": 1, "step": 0}}}, "step must be above 0"),
+        ({"unit": ""}, 'unit is "", must be text'),
+        ({"url": None}, "url is null, must be a URL"),
+        ({"tenants": ["U"]}, "tenants[0]: unknown 'U'; known: T"),
+        ({"tenants": "T"}, 'tenants is "T", must be a list'),
+        ({"columns": {}}, "columns is a table, must be a table of 1 or more"),
+        ({"columns": {"x": {"lower": 0}}}, "columns.x.upper is missing, must be a number"),
+        ({"columns": {"x": {"lower": 3, "upper": 3}}}, "lower must be below upper"),
+        (
+            {"columns": {"x": {"lower": 0, "upper": 1, "step": 0}}},
+            "columns.x.step is 0, must be a number above 0",
+        ),
         ({"columns": {"x": {"lower": 0, "upper": 1, "step": 0.3}}}, "whole multiples"),
         ({"columns": {"x": {"lower": 0, "upper": float("inf")}}}, "upper is inf"),
-        ({"columns": {"x": {"values": []}}}, "list of 1 to 1000 words"),
+        ({"columns": {"x": {"values": []}}}, "must be a list (each text) of 1 to 1000"),
         ({"columns": {"x": {"values": ["a"], "lower": 0}}}, "one or the other"),
-        ({"columns": {"x": {"lower": 0, "upper": 1, "max": 1}}}, "unknown key 'max'"),
-        ({"columns": {"X Y": {"values": ["a"]}}}, "a name must be"),
-        ({"minimum_group": 1}, "from 2 to"),
-        ({"minimum_group": True}, "minimum_group is True"),
+        ({"columns": {"x": {"lower": 0, "upper": 1, "max": 1}}}, "columns.x.max is unknown"),
+        ({"columns": {"X Y": {"values": ["a"]}}}, "must be a name"),
+        ({"minimum_group": 1}, "minimum_group is 1, must be a whole number from 2 to 100000"),
+        ({"minimum_group": True}, "minimum_group is true"),
         ({"query_epsilon": 3}, "above most_epsilon"),
         ({"principal_epsilon": 31}, "above tenant_epsilon"),
         ({"test_epsilon": 0}, "test_epsilon is 0"),
         ({"test_delta": 0.5}, "test_delta"),
         ({"period_days": 0}, "period_days"),
-        ({"budget": 1}, "unknown key 'budget'"),
+        ({"budget": 1}, "budget is unknown"),
     ],
 )
 def test_what_does_not_hold_together_is_named(more, why):
@@ -79,9 +89,9 @@ def test_what_does_not_hold_together_is_named(more, why):
 
 def test_every_problem_is_told_at_once():
     assert len(_problems(unit="", minimum_group=0, test_delta=9)) == 3
-    assert parse_datasets({"datasets": 3})[1]
-    assert parse_datasets({"datasets": {"people": 3}})[1]
-    assert parse_datasets({"datasets": {"No Name": GOOD}})[1]
+    for table in (3, {"people": 3}, {"No Name": GOOD}):
+        with pytest.raises(FileProblems):
+            parse_catalogue({"datasets": table})
 
 
 def test_epsilons_are_exact():

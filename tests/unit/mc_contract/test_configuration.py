@@ -1,0 +1,114 @@
+"""Files that people write: bounded, strict, every problem at once."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import pytest
+from pydantic import Field
+
+from mc_contract.configuration import (
+    FileProblems,
+    SetOf,
+    Several,
+    Strict,
+    Text,
+    Word,
+    check,
+    json_of,
+    known,
+    text_of,
+    toml_of,
+)
+
+
+class Item(Strict):
+    name: Word
+    size: Annotated[int, Field(ge=1, lt=5)] = 1
+    api_key: Text = "none"
+
+
+class File(Strict):
+    kind: Literal["a", "b"] = Field(alias="class", default="a")
+    items: Several[Item] = ()
+    words: SetOf[Annotated[Word, known("things")]] = frozenset()
+    by_name: dict[Word, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
+
+
+def problems(document, **more):
+    with pytest.raises(FileProblems) as caught:
+        check(File, document, **more)
+    return caught.value.problems
+
+
+def test_a_file_becomes_its_form():
+    """Lists become tuples and sets, a whole number is good where a fraction may stand."""
+    document = {"class": "b", "items": [{"name": "x"}], "words": ["w"], "by_name": {"n": 2}}
+    made = check(File, document)
+    assert (made.kind, made.items[0].size, made.words, made.by_name) == ("b", 1, {"w"}, {"n": 2.0})
+
+
+def test_every_problem_has_its_path_value_and_form():
+    """Down into lists and tables; keys and enumerations tell what is known."""
+    document = {
+        "class": "c",
+        "klass": "a",
+        "items": [{"size": 5, "api_key": 7}, "x", {"name": "ok", "sise": 2}],
+        "words": ["thing", "thong"],
+        "by_name": {"n": 0, "m": float("-inf"), "a b": 1},
+    }
+    assert problems(document, names={"things": ["thing"]}) == [
+        'class is "c", must be a or b',
+        "items[0].name is missing, must be a word of letters, digits, . _ : or -",
+        "items[0].size is 5, must be a whole number from 1 to less than 5",
+        "items[0].api_key is ***, must be text",
+        'items[1] is "x", must be a table',
+        "items[2].sise is unknown; did you mean size? known: api_key, name, size",
+        "words[1]: unknown 'thong'; did you mean thing? known: thing",
+        "by_name.n is 0, must be a number above 0",
+        "by_name.m is -inf, must be a number above 0",
+        'by_name."a b" is "a b", must be a word of letters, digits, . _ : or -',
+        "klass is unknown; did you mean class? known: by_name, class, items, words",
+    ]
+
+
+@pytest.mark.parametrize("document", [None, 3, "x", [], [{}]])
+def test_a_file_is_a_table(document):
+    """Whatever else it is, it is told so."""
+    [problem] = problems(document)
+    assert problem.endswith("must be a table")
+
+
+def test_a_list_of_problems_ends():
+    """Ten thousand mistakes make a hundred lines."""
+    found = problems({"items": [3] * 10_000})
+    assert len(found) == 101
+    assert found[-1] == "and 9900 more"
+
+
+def test_a_byte_order_mark_is_no_text():
+    """As editors write it; carriage returns are TOML's and JSON's own business."""
+    assert toml_of(b"\xef\xbb\xbfa = 1\r\nb = 2\r\n") == {"a": 1, "b": 2}
+    assert json_of(b'\xef\xbb\xbf{"a": 1}\r\n') == {"a": 1}
+
+
+@pytest.mark.parametrize(
+    ("read", "raw", "problem"),
+    [
+        (text_of, b"x" * 2_000_000, "more than 1048576 bytes"),
+        (text_of, b"ab\xe4", "not UTF-8: byte 3"),
+        (toml_of, b"a = ", "not TOML"),
+        (toml_of, b"a = 1\na = 2", "not TOML"),
+        (toml_of, b"a = " + b"[" * 100_000, "nested too deep"),
+        (json_of, b"[" * 100_000, "nested too deep"),
+        (json_of, b'{"a": NaN}', "NaN is no JSON number"),
+        (json_of, b"[-Infinity]", "-Infinity is no JSON number"),
+        (json_of, b'{"a": 1, "b": {"c": 1, "c": 2}}', 'key "c" stands twice'),
+        (json_of, b"1" * 10_000, "too long to read"),
+        (json_of, b"{", "not JSON: .*line 1, column 2"),
+    ],
+)
+def test_what_cannot_be_read_is_told_why(read, raw, problem):
+    """Too large, another encoding, another language, too deep, a number without end."""
+    with pytest.raises(FileProblems, match=problem):
+        read(raw)
