@@ -9,6 +9,7 @@ MINUTES ?= 1
 REPLICAS ?=
 KILLS ?= 200
 OUTAGE ?= 300
+SIEGE ?= 20
 FAULT ?=
 
 help: ## list the targets
@@ -63,6 +64,9 @@ crash-test: setup ## kill -9 at random under load, then account for every reques
 outage-test: setup ## the SIEM down under load, and back: nothing lost (OUTAGE=300 seconds)
 	@$(BIN)/python -m tests.crash --kills 0 --outage $(OUTAGE)
 
+siege: setup ## a hostile tenant and a hostile agent beside an honest tenant (SIEGE=20 minutes)
+	@$(BIN)/python -m tests.siege --minutes $(SIEGE)
+
 PEER := benchmarks/.venv-presidio
 $(PEER)/.locked: benchmarks/presidio.lock
 	@echo "installing Presidio into $(PEER), for the comparison alone ..."
@@ -87,4 +91,4 @@ lock: ## resolve dependencies anew into requirements.lock (hashes, no registry h
 		--no-emit-index-url --no-annotate --no-header benchmarks/presidio.in -o benchmarks/presidio.lock
 	rm -rf .venv-lock
 
-.PHONY: help setup run down test lint types contracts check crash-test outage-test bench lock
+.PHONY: help setup run down test lint types contracts check crash-test outage-test siege bench lock

@@ -1,0 +1,227 @@
+"""`python -m tests.siege`: exit 0 all held, 1 something did not, 2 usage, 3 could not tell."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import os
+import random
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+
+import httpx
+import psutil
+from tests.crash.platform import CrashPlatform
+from tests.ports import free_port_block
+from tests.siege.attacks import Hostile, Seen, message
+
+from mc_ops.errors import OpsError
+
+ROOT = Path(__file__).parents[2]
+_HONEST_PER_S = 10.0
+_MEMORY_EVERY_S = 2.0
+_MOST_SLOWER = 2.0
+_MOST_GROWTH = 1.2
+_OK, _FINDING, _COULD_NOT_TELL = 0, 1, 3
+_BEGAN = time.monotonic()
+
+
+def main() -> int:
+    """Start a platform, besiege it, judge."""
+    parser = argparse.ArgumentParser(prog="siege", description=__doc__)
+    parser.add_argument("--minutes", type=float, default=20.0, help="of attack (20)")
+    parser.add_argument("--quiet", type=float, default=60.0, help="s without attack before (60)")
+    parser.add_argument("--attackers", type=int, default=8, help="attacks at once (8)")
+    parser.add_argument("--pause", type=float, default=0.2, help="s between an attacker's (0.2)")
+    parser.add_argument("--seed", type=int, help="of the attacks; drawn and told if absent")
+    asked = parser.parse_args()
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)
+    seed = random.SystemRandom().randrange(1_000_000) if asked.seed is None else asked.seed
+    try:
+        with _agent() as agent_url, _platform(agent_url) as platform:
+            _say(f"seed {seed}; {asked.quiet:g} s quiet, then {asked.minutes:g} min of attack")
+            return asyncio.run(_besiege(platform, agent_url, asked, seed))
+    except (OpsError, httpx.HTTPError, OSError) as error:
+        _say(f"could not tell: {error}")
+        return _COULD_NOT_TELL
+    except KeyboardInterrupt:
+        _say("interrupted")
+        return _COULD_NOT_TELL
+
+
+async def _besiege(
+    platform: CrashPlatform, agent_url: str, asked: argparse.Namespace, seed: int
+) -> int:
+    quiet, seen = Seen(), Seen()
+    async with (
+        _client(platform, "TENANT_001") as bad,
+        _client(platform, "TENANT_002") as good,
+        _client(platform, None) as stranger,
+    ):
+        await _honest(good, quiet, asked.quiet)
+        hostile = Hostile(bad, stranger, seen, seed)
+        until = time.monotonic() + 60 * asked.minutes
+        attackers = [
+            asyncio.create_task(_attack(hostile, until, asked.pause))
+            for _ in range(asked.attackers)
+        ]
+        memory = asyncio.create_task(_memory(platform, until))
+        await _honest(good, seen, 60 * asked.minutes)
+        await asyncio.gather(*attackers)
+        grown = await memory
+    report = httpx.get(f"{agent_url}/report", timeout=30).json()
+    return _judge(platform, quiet, seen, grown, report)
+
+
+async def _attack(hostile: Hostile, until: float, pause_s: float) -> None:
+    while time.monotonic() < until:
+        await hostile.attack()
+        await asyncio.sleep(pause_s)
+
+
+async def _honest(client: httpx.AsyncClient, seen: Seen, seconds: float) -> None:
+    """Ask at a fixed rate, whether or not answers come; every tenth question goes to the agent that
+    is hostile."""
+    loop = asyncio.get_running_loop()
+    began, asked = loop.time(), []
+    for number in range(int(seconds * _HONEST_PER_S)):
+        await asyncio.sleep(max(0.0, began + number / _HONEST_PER_S - loop.time()))
+        asked.append(asyncio.create_task(_question(client, seen, number)))
+    await asyncio.gather(*asked)
+
+
+async def _question(client: httpx.AsyncClient, seen: Seen, number: int) -> None:
+    to_hostile = number % 10 == 9
+    agent = "hostile" if to_hostile else "records"
+    text = "echo" if to_hostile else "What is the plan of customer C-1002?"
+    parts = [{"text": f"{text} marker-of-TENANT_002"}]
+    began = time.perf_counter()
+    try:
+        answer = await client.post("/a2a", json=message(parts, agent=agent, purpose="support"))
+    except httpx.HTTPError as error:
+        seen.fault(f"TENANT_002: {type(error).__name__}")
+        return
+    seen.note("TENANT_002", agent, answer)
+    if not to_hostile:
+        seen.took_s.append(time.perf_counter() - began)
+        if '"result"' not in answer.text:
+            seen.fault(
+                f"TENANT_002 was not answered: HTTP {answer.status_code} {answer.text[:200]}"
+            )
+
+
+async def _memory(platform: CrashPlatform, until: float) -> list[list[float]]:
+    """MiB of the replica alone, and of its worker processes, over time."""
+    samples = []
+    while time.monotonic() < until:
+        own = workers = 0.0
+        with contextlib.suppress(psutil.Error):
+            record = platform._table.alive(platform.replicas[0])
+            process = psutil.Process(record.pid) if record else None
+            if process is not None:
+                own = process.memory_info().rss / 2**20
+                workers = sum(c.memory_info().rss for c in process.children(recursive=True)) / 2**20
+        samples.append([own, workers])
+        await asyncio.sleep(_MEMORY_EVERY_S)
+    return samples
+
+
+def _judge(
+    platform: CrashPlatform, quiet: Seen, seen: Seen, memory: list[list[float]], report: dict
+) -> int:
+    before, under = (_p95(one.took_s) for one in (quiet, seen))
+    own = [sample[0] for sample in memory]
+    quarter = max(1, len(own) // 4)
+    early, late = max(own[quarter : 2 * quarter], default=0), max(own[-quarter:], default=0)
+    workers = max((sample[1] for sample in memory), default=0)
+    bad = [*quiet.bad, *seen.bad, *report["foreign"], *platform.crashes()]
+    print(f"  answers                  {seen.statuses}")
+    print(f"  the agent was asked      {report['asked']}")
+    print(
+        f"  honest p95               {1000 * before:.1f} ms quiet, {1000 * under:.1f} ms attacked"
+    )
+    print(f"  honest p50               {1000 * statistics.median(quiet.took_s):.1f} ms quiet, "
+          f"{1000 * statistics.median(seen.took_s):.1f} ms attacked")  # fmt: skip
+    print(f"  replica's memory         {early:.0f} MiB early, {late:.0f} MiB late, at most; "
+          f"workers at most {workers:.0f}")  # fmt: skip
+    checks = {
+        "no foreign byte, no 5xx, no crash": not bad,
+        "no cookie came back": report["cookies"] == 0,
+        f"honest p95 at most {_MOST_SLOWER:g} times the quiet one": under <= _MOST_SLOWER * before,
+        "memory is flat": late <= _MOST_GROWTH * early,
+    }
+    for what, held in checks.items():
+        print(f"  {'ok  ' if held else 'FAIL'} {what}")
+    for line in sorted(set(bad))[:20]:
+        print(f"       {line}")
+    return _OK if all(checks.values()) else _FINDING
+
+
+def _p95(took_s: list[float]) -> float:
+    return statistics.quantiles(took_s, n=20)[-1]
+
+
+@asynccontextmanager
+async def _client(platform: CrashPlatform, tenant: str | None) -> AsyncIterator[httpx.AsyncClient]:
+    headers = {"A2A-Version": "1.0"}
+    if tenant is not None:
+        headers["Authorization"] = f"Bearer {platform.token(tenant)}"
+    limits = httpx.Limits(max_connections=400, max_keepalive_connections=20)
+    async with httpx.AsyncClient(
+        base_url=platform.layout.url, headers=headers, timeout=90, limits=limits, trust_env=False
+    ) as client:
+        yield client
+
+
+@contextmanager
+def _agent() -> Iterator[str]:
+    port = free_port_block()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tests.siege.agent"], env={**os.environ, "PORT": str(port)}, cwd=ROOT
+    )
+    url = f"http://localhost:{port}"  # by name: cookie jars keep cookies of names
+    try:
+        for _ in range(200):
+            with contextlib.suppress(httpx.HTTPError):
+                httpx.get(f"{url}/report", timeout=1)
+                break
+            time.sleep(0.1)
+        yield url
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+@contextmanager
+def _platform(agent_url: str) -> Iterator[CrashPlatform]:
+    text = (ROOT / "deploy" / "local" / "catalogue.toml").read_text()
+    agents = 'agents = ["records", "fulfilment"]'
+    text = text.replace(agents, 'agents = ["records", "fulfilment", "hostile"]')
+    text += f'\n[agents.hostile]\nurl = "{agent_url}"\nresidency = "eu"\npurposes = ["support"]\n'
+    with tempfile.TemporaryDirectory(prefix="mc-siege-") as folder:
+        catalogue = Path(folder) / "catalogue.toml"
+        catalogue.write_text(text + "timeout_s = 10.0\n")
+        Path(folder).chmod(0o755)
+        platform = CrashPlatform(replicas=1, settings={"MC_CATALOGUE": str(catalogue)})
+        try:
+            platform.up()
+            yield platform
+        finally:
+            platform.remove()
+
+
+def _say(text: str) -> None:
+    print(f"{time.monotonic() - _BEGAN:5.0f} s  {text}", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
