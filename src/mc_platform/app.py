@@ -73,6 +73,7 @@ from mc_platform.model.tenant import PLATFORM, Principal, Tenant
 from mc_platform.model.verdict import Action, Decision, Question
 from mc_platform.observe import metrics
 from mc_platform.observe.health import Health
+from mc_platform.observe.identity import Running
 from mc_platform.query import (
     Acts,
     AggregateDesk,
@@ -235,15 +236,9 @@ class Workbench:
         self._limiter = RateLimiter(
             rate_per_s=settings.rate_limit_per_s, burst=settings.rate_limit_burst
         )
+        self._running = Running(settings, policy_set=lambda: self._decisions.digest)
         self._health = Health(
-            identity={
-                "service": "agent-workbench",
-                "version": VERSION,
-                "colour": settings.colour,
-                "replica": settings.replica,
-                "region": settings.region,
-                "faults": _faults(settings),
-            },
+            identity=self._told_identity,
             vital={
                 "postgres": self._probe_postgres,
                 "ledger": self._probe_ledger,
@@ -486,6 +481,18 @@ class Workbench:
         return released
 
     # -- routes -------------------------------------------------------------------------------
+
+    def _told_identity(self) -> dict[str, Any]:
+        settings = self._settings
+        return {
+            "service": "agent-workbench",
+            "version": VERSION,
+            "colour": settings.colour,
+            "replica": settings.replica,
+            "region": settings.region,
+            "faults": _faults(settings),
+            "running": self._running.told(),
+        }
 
     async def _get_health(self, _request: Request) -> Response:
         status, body = await self._health.look()

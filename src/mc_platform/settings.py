@@ -6,6 +6,8 @@ Secrets are `SecretStr` and print as `**********`.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import re
 from pathlib import Path
@@ -34,6 +36,7 @@ class Settings(BaseSettings):
     database_url: SecretStr
     colour: str = Field(default="blue", pattern=r"^[a-z][a-z0-9-]{0,30}$")
     replica: str = Field(default="blue-1", pattern=r"^[a-z][a-z0-9-]{0,60}$")
+    pod_uid: str = Field(default="", pattern=r"^[A-Za-z0-9-]{0,64}$")
     region: str = Field(default="local-1", pattern=r"^[a-z][a-z0-9-]{0,30}$")
     host: str = "127.0.0.1"
     port: int = Field(default=8080, ge=1, le=65535)
@@ -185,6 +188,16 @@ def read_catalogue(path: Path) -> dict[str, Any]:
         ) from error
     except FileProblems as error:
         raise Misconfigured(f"catalogue {path} cannot be read: {error}") from error
+
+
+def catalogue_digest(path: Path) -> str:
+    """SHA-256 of what the catalogue says, with the values of its placeholders.
+
+    Raises:
+        Misconfigured: it is unreadable, or no TOML.
+    """
+    said = json.dumps(_fill(read_catalogue(path), ""), sort_keys=True, default=str)
+    return hashlib.sha256(said.encode()).hexdigest()
 
 
 def unset_variables(raw: Any) -> list[str]:

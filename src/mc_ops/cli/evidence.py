@@ -28,7 +28,6 @@ from mc_ops.evidence import (
     canary_in,
     canary_part,
     check_target,
-    commit_of,
     ensure_key,
     extract,
     journal_part,
@@ -113,9 +112,7 @@ def pack(
     ]
     built = build(
         [*parts, policy_sets_part(parts)],
-        release=Release(
-            release or release_name(out), commit_of(Path.cwd()), version("mc-platform")
-        ),
+        release=Release(release or release_name(out), None, version("mc-platform")),
         created_at=datetime.now(UTC),
         environment=env,
         run_id=_run_id(runs),

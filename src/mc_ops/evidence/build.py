@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -14,8 +13,6 @@ from mc_contract.evidence import PackError, PrivateKey, Release, Statement, buil
 from mc_contract.evidence.strict import PACK_LIMITS
 from mc_ops.errors import CouldNotTell, UnusableInput
 from mc_ops.evidence.parts import Part
-
-_GIT_TIMEOUT_S = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,15 +131,3 @@ def read_file(path: Path) -> bytes:
 def release_name(out: Path) -> str:
     """`evidence-v1.2.json` is about `v1.2`; any other file is about its own name."""
     return out.name.removesuffix(".json").removeprefix("evidence-") or out.name
-
-
-def commit_of(folder: Path) -> str | None:
-    """The commit checked out in `folder` (`-dirty` with changes); None outside a repository."""
-    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
-    try:
-        done = subprocess.run(
-            command, cwd=folder, capture_output=True, text=True, timeout=_GIT_TIMEOUT_S, check=False
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return (done.stdout.strip() or None) if done.returncode == 0 else None

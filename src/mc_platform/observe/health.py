@@ -21,7 +21,11 @@ class Health:
     """Composes the answer from probes; `vital` ones decide whether this replica can serve."""
 
     def __init__(
-        self, *, identity: Mapping[str, Any], vital: Mapping[str, Probe], other: Mapping[str, Probe]
+        self,
+        *,
+        identity: Callable[[], Mapping[str, Any]],
+        vital: Mapping[str, Probe],
+        other: Mapping[str, Probe],
     ) -> None:
         self._identity = identity
         self._vital = vital
@@ -41,7 +45,7 @@ class Health:
         status = "unavailable" if unable else "degraded" if down else "ok"
         body = {
             "status": "draining" if self.draining else status,
-            **self._identity,
+            **self._identity(),
             "dependencies": dependencies,
         }
         return (503 if unable else 200), body

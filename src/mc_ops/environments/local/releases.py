@@ -3,24 +3,30 @@
 A checkout changes while production runs, and a fresh baseline must be what production is, not what
 the checkout has become: compared with its own code every candidate is fine. So each replica runs
 from `MC_HOME/releases/<digest>/`. Copied is what a replica is made of (`mc_platform` and
-`mc_contract`); the libraries are those of the virtual environment, for all alike.
+`mc_contract`); the libraries are those of the virtual environment, for all alike. Beside them stands
+`COMMIT`, which a replica tells in its `/health`: the checkout's commit, `-dirty` if what was copied
+is not what that commit has.
 """
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
+import subprocess
 import tempfile
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
-from mc_ops.environments.local.layout import Layout
+from mc_contract.running import code_digest
+from mc_ops.environments.local.layout import Layout, write_atomically
 from mc_ops.errors import CouldNotTell
 
 _PACKAGES = ("mc_contract", "mc_platform")
 _COMPILED = "__pycache__"
 _SETTING = "PYTHONPATH"
+_COMMIT_FILE = "COMMIT"
+_NAME_DIGITS = 16
+_GIT_TIMEOUT_S = 10
 
 
 def keep(layout: Layout, source: Path | None = None) -> Path:
@@ -38,6 +44,8 @@ def keep(layout: Layout, source: Path | None = None) -> Path:
         folder = layout.releases / _digest(source)
         if not folder.is_dir():
             _copy(source, folder)
+        if commit := commit_of(source):  # again: what was not committed may be by now
+            write_atomically(folder / _COMMIT_FILE, f"{commit}\n", mode=0o644)
     except (OSError, shutil.Error) as error:
         raise CouldNotTell(
             f"the code of {source} cannot be copied to {layout.releases}: {error}"
@@ -78,14 +86,41 @@ def _first(env: Mapping[str, str]) -> str:
 
 
 def _digest(source: Path) -> str:
-    digest = hashlib.sha256()
-    for package in _PACKAGES:
-        for path in sorted((source / package).rglob("*")):
-            if path.is_file() and _COMPILED not in path.parts:
-                name, data = str(path.relative_to(source)).encode(), path.read_bytes()
-                digest.update(b"%d:%s%d:" % (len(name), name, len(data)))
-                digest.update(data)
-    return digest.hexdigest()[:16]
+    paths = (
+        path
+        for package in _PACKAGES
+        for path in sorted((source / package).rglob("*"))
+        if path.is_file() and _COMPILED not in path.parts
+    )
+    files = ((path.relative_to(source).as_posix(), path.read_bytes()) for path in paths)
+    return code_digest(files)[:_NAME_DIGITS]
+
+
+def commit_of(source: Path) -> str | None:
+    """The commit that the packages in `source` are of; `-dirty` with changes, None without one."""
+    told = _git(source, "rev-parse", "--verify", "HEAD^{commit}")
+    if not told:
+        return None
+    changed = _git(source, "status", "--porcelain", "--untracked-files=all", "--", *_PACKAGES)
+    return told if changed == "" else f"{told}-dirty"
+
+
+def _git(folder: Path, *command: str) -> str | None:
+    # GIT_DIR and its like, as a hook sets them, name another repository than this folder's
+    env = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    try:
+        done = subprocess.run(
+            ["git", *command],
+            cwd=folder,
+            env=env,
+            capture_output=True,
+            text=True,
+            timeout=_GIT_TIMEOUT_S,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
 
 
 def _copy(source: Path, folder: Path) -> None:

@@ -92,3 +92,33 @@ def test_code_that_cannot_be_read_is_told_and_leaves_nothing(
     with pytest.raises(CouldNotTell, match="cannot be copied"):
         releases.keep(layout, tmp_path / "nowhere")
     assert not layout.releases.exists() or list(layout.releases.iterdir()) == []
+
+
+def _git(folder: Path, *args: str) -> None:
+    identity = ["-c", "user.name=t", "-c", "user.email=t@example.com", "-c", "commit.gpgsign=false"]
+    subprocess.run(["git", *identity, *args], cwd=folder, check=True, capture_output=True)
+
+
+def test_a_copy_says_which_commit_it_is_of(
+    layout: Layout, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Marked where the packages differ from it, and only there; told anew once it is committed."""
+    folder = releases.keep(layout, source)
+    assert not (folder / "COMMIT").exists()  # no repository, no commit
+    _git(source.parent, "init", "-q")
+    (source.parent / ".gitignore").write_text("__pycache__\n")
+    _git(source.parent, "add", ".")
+    _git(source.parent, "commit", "-qm", "one")
+    monkeypatch.setenv("GIT_DIR", str(source))  # as a hook's caller may have it
+    clean = (releases.keep(layout, source) / "COMMIT").read_text().strip()
+    assert len(clean) == 40
+    (source.parent / "notes").write_text("not part of a release")
+    assert (releases.keep(layout, source) / "COMMIT").read_text().strip() == clean
+    (source / "mc_platform" / "new.py").write_text("")
+    dirty = releases.keep(layout, source)
+    assert (dirty / "COMMIT").read_text() == f"{clean}-dirty\n"
+    monkeypatch.delenv("GIT_DIR")
+    _git(source.parent, "add", ".")
+    _git(source.parent, "commit", "-qm", "two")
+    assert releases.keep(layout, source) == dirty
+    assert "-dirty" not in (dirty / "COMMIT").read_text()

@@ -2,34 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
 from pathlib import Path
 
 import pytest
 
 from mc_ops.errors import UnusableInput
-from mc_ops.evidence import commit_of, release_name, write_pack
-
-
-def _git(folder: Path, *args: str) -> None:
-    identity = ["-c", "user.name=t", "-c", "user.email=t@example.com", "-c", "commit.gpgsign=false"]
-    subprocess.run(["git", *identity, *args], cwd=folder, check=True, capture_output=True)
-
-
-def test_commit_is_told_with_uncommitted_changes(tmp_path: Path) -> None:
-    """The commit is the full hash, marked when the tree differs, and None without one."""
-    _git(tmp_path, "init", "-q")
-    assert commit_of(tmp_path) is None
-    (tmp_path / "a").write_text("1")
-    _git(tmp_path, "add", "a")
-    _git(tmp_path, "commit", "-qm", "one")
-    _git(tmp_path, "tag", "-am", "a tag is no commit", "v1")
-    clean = commit_of(tmp_path)
-    assert clean is not None
-    assert len(clean) == 40
-    (tmp_path / "a").write_text("2")
-    assert commit_of(tmp_path) == f"{clean}-dirty"
-    assert commit_of(tmp_path / "absent") is None
+from mc_ops.evidence import release_name, write_pack
 
 
 @pytest.mark.parametrize(

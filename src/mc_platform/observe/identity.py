@@ -1,0 +1,85 @@
+"""What this process is: its own id, and digests of what it runs with, as `/health` tells them.
+
+Whoever measures this process records them (docs/evidence.md, "What is bound to what"). They are
+computed by the process itself when it starts; only the policy set may change while it runs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import uuid
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from pydantic import SecretStr
+
+from mc_contract.canonical import canonical_json
+from mc_contract.running import code_digest
+from mc_platform.settings import Settings, catalogue_digest
+
+_PACKAGES = ("mc_contract", "mc_platform")
+_COMPILED = "__pycache__"
+COMMIT_FILE = "COMMIT"
+_COMMIT = re.compile(r"[0-9a-f]{7,64}(-dirty)?")
+# What tells replicas of one release apart is no part of what they have in common
+_OWN = frozenset({"colour", "replica", "host", "port", "pod_uid"})
+
+
+class Running:
+    """What runs here; `told` is what `/health` has under `running`."""
+
+    def __init__(self, settings: Settings, *, policy_set: Callable[[], str]) -> None:
+        self._policy_set = policy_set
+        self._fixed = {
+            "instance": str(uuid.uuid4()),
+            "started_at": datetime.now(UTC).isoformat(timespec="milliseconds"),
+            "pid": str(os.getpid()),
+            "pod_uid": settings.pod_uid or None,
+            "commit": _commit(_root()),
+            "code": code_digest(_files(_root())),
+            "catalogue": catalogue_digest(settings.catalogue),
+            "configuration": configuration_digest(settings),
+        }
+
+    def told(self) -> dict[str, str | None]:
+        """As of now."""
+        return {**self._fixed, "policy_set": self._policy_set()}
+
+
+def configuration_digest(settings: Settings) -> str:
+    """SHA-256 of the settings in force, defaults included; of a secret only whether it is set."""
+    told = {
+        name: _plain(value) for name, value in settings.model_dump().items() if name not in _OWN
+    }
+    return hashlib.sha256(canonical_json(told)).hexdigest()
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, SecretStr):
+        return {"secret": bool(value.get_secret_value())}
+    return value if isinstance(value, bool | int | float | None) else str(value)
+
+
+def _root() -> Path:
+    """The folder that has the packages which this process runs."""
+    return Path(__file__).resolve().parents[2]
+
+
+def _files(root: Path) -> Iterator[tuple[str, bytes]]:
+    for package in _PACKAGES:
+        for path in sorted((root / package).rglob("*")):
+            if path.is_file() and _COMPILED not in path.parts:
+                yield path.relative_to(root).as_posix(), path.read_bytes()
+
+
+def _commit(root: Path) -> str | None:
+    """The commit that whoever made this release wrote beside its packages, if anyone did."""
+    try:
+        told = (root / COMMIT_FILE).read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError):
+        return None
+    return told if _COMMIT.fullmatch(told) else None
