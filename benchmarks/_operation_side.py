@@ -15,17 +15,17 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from functools import partial
+from http import HTTPStatus
 from typing import Any, Protocol
 
-import httpx
 from dbos import DBOS, DBOSConfig, SetWorkflowID, StepOptions
 
+from mc_platform.adapters.http import BlockingLanes
 from mc_platform.adapters.postgres import Pools, PostgresTasks
 from mc_platform.adapters.postgres_journal import PostgresJournal
 from mc_platform.adapters.postgres_leases import PostgresLeases
 from mc_platform.enact import ENGINE_SCHEMA, OperationEngine
 from mc_platform.enact.engine_database import quiet_engine_logs
-from mc_platform.enact.http_actions import HttpClients
 from mc_platform.model.catalogue import parse_catalogue
 from mc_platform.model.event import Event, Kind
 from mc_platform.model.ids import ContextId, OperationId, PrincipalId, TaskId, TenantId
@@ -72,6 +72,7 @@ class Governed:
             executor_id="bench-1",
             application_version="bench",
             catalogue=parse_catalogue(_catalogue(settings["receiver_url"])),
+            http=BlockingLanes(),
             record_blocking=self._record_blocking,
             load_task=lambda tenant, task_id: self._blocking(self._tasks.get(tenant, task_id)),
             leases=PostgresLeases(url, engine_schema=ENGINE_SCHEMA),
@@ -153,7 +154,7 @@ class Raw:
     def __init__(self, settings: dict[str, Any]) -> None:
         quiet_engine_logs()
         self._url = settings["receiver_url"]
-        self._clients = HttpClients()
+        self._http = BlockingLanes()
         config = DBOSConfig(
             name="bench-raw",
             system_database_url=settings["database_url"],
@@ -182,7 +183,7 @@ class Raw:
     async def close(self) -> None:
         """Leave."""
         await asyncio.to_thread(partial(DBOS.destroy, destroy_registry=True))
-        self._clients.close()
+        self._http.close()
 
     async def run(self, *, operations: int, at_once: int, refuse: bool) -> list[float]:
         """See `Engine`."""
@@ -205,7 +206,7 @@ class Raw:
             key = f"{DBOS.workflow_id}:{index}:do"
             options = _step(f"do:{index}")
             reply = DBOS.run_step(options, self._call, f"do/{index}", key, body)
-            if reply["status"] == httpx.codes.CONFLICT:
+            if reply["status"] == HTTPStatus.CONFLICT:
                 break
             done.append(index)
         if len(done) == len(_ACTIONS):
@@ -216,16 +217,18 @@ class Raw:
         return "compensated"
 
     def _call(self, path: str, key: str, body: dict[str, Any]) -> dict[str, Any]:
-        with self._clients.exclusive() as client:
-            reply = client.post(
-                f"{self._url}/{path}",
-                json=body,
-                headers={"Idempotency-Key": key, "Accept": "application/json"},
-                timeout=10.0,
-            )
-        if reply.status_code != httpx.codes.CONFLICT:
-            reply.raise_for_status()
-        return {"status": reply.status_code, "result": reply.json()}
+        reply = self._http.exchange(
+            "bench",
+            "POST",
+            f"{self._url}/{path}",
+            body=json.dumps(body).encode(),
+            headers={"Idempotency-Key": key, "Content-Type": "application/json"},
+            timeout_s=10.0,
+            most_bytes=65_536,
+        )
+        if not reply.ok and reply.status != HTTPStatus.CONFLICT:
+            raise RuntimeError(f"the receiver answered {reply.status}")
+        return {"status": reply.status, "result": reply.json()}
 
 
 def _step(name: str) -> StepOptions:

@@ -29,6 +29,7 @@ from starlette.types import ASGIApp
 from mc_platform.adapters.audit_file import AuditFile
 from mc_platform.adapters.dataset_http import HttpRows
 from mc_platform.adapters.downstream_a2a import A2ADownstream
+from mc_platform.adapters.http import BlockingLanes
 from mc_platform.adapters.policy_keeper import PolicyKeeper
 from mc_platform.adapters.postgres import Pools, PostgresDirectory, PostgresTasks
 from mc_platform.adapters.postgres_archive import archive_ledger
@@ -212,6 +213,7 @@ class Workbench:
             executor_id=settings.replica,
             application_version=settings.application_version or VERSION,
             catalogue=self._catalogue,
+            http=BlockingLanes(),
             leases=PostgresLeases(database_url, engine_schema=ENGINE_SCHEMA),
             max_concurrent=settings.operations_at_once,
             max_concurrent_per_tenant=settings.operations_at_once_per_tenant,

@@ -13,6 +13,7 @@
       Conflict              this message id was used for another request  409
       AutonomyHalted        wait until an operator resumes autonomy    409, JSON-RPC -32054
       AgentFailed           the downstream agent failed                502, JSON-RPC -32006
+      PeerFailed            an outgoing HTTP call failed; adapters tell it in their stage's words
       Unavailable           try again later                            503
       Misconfigured         mend the settings; raised at start-up only
       LedgerDamaged         find out who changed the ledger; only `archive` raises it
@@ -161,6 +162,28 @@ class AgentFailed(PlatformError):
     code = "agent-failed"
     http_status = 502
     retryable = True
+
+
+class PeerFailed(PlatformError):
+    """A peer gave no answer over HTTP that could be taken; quotes nothing of what it sent.
+
+    Attributes:
+        asked: Whether the request, or a part of it, may have reached the peer.
+        late: Whether it was the deadline that ended it.
+        answered: Whether an answer came that cannot be taken; another one would be no better.
+    """
+
+    code = "peer-failed"
+    http_status = 502
+    retryable = True
+
+    def __init__(
+        self, message: str, *, asked: bool, late: bool = False, answered: bool = False
+    ) -> None:
+        super().__init__(message)
+        self.asked = asked
+        self.late = late
+        self.answered = answered
 
 
 class Unavailable(PlatformError):

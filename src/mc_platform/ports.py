@@ -14,6 +14,7 @@ from mc_platform.model.event import Event, LedgerRow, Recorded
 from mc_platform.model.ids import ContextId, PrincipalId, TaskId, TenantId
 from mc_platform.model.label import NO_SCOPE, Part, Screening
 from mc_platform.model.label import Scope as ScreenScope
+from mc_platform.model.reply import Reply
 from mc_platform.model.task import Task
 from mc_platform.model.tenant import Principal
 from mc_platform.model.verdict import Decision, Question
@@ -112,6 +113,7 @@ class Downstream(Protocol):
     async def ask(
         self,
         *,
+        tenant: TenantId,
         url: str,
         message_id: str,
         context_id: str,
@@ -122,11 +124,38 @@ class Downstream(Protocol):
         """Send one message and return the reply's parts.
 
         Args:
+            tenant: Whose message it is; no connection or state of another's is used.
             governance: What the agent is told of the request: tenant, purpose, residency.
 
         Raises:
             AgentFailed: no answer in time, not A2A, or the agent says it failed.
         """
+        ...
+
+
+class BlockingHttp(Protocol):
+    """HTTP calls of declared actions, from worker threads. Behind it: HTTP; a script in tests."""
+
+    def exchange(
+        self,
+        tenant: str,
+        method: str,
+        url: str,
+        *,
+        body: bytes,
+        headers: Mapping[str, str],
+        timeout_s: float,
+        most_bytes: int,
+    ) -> Reply:
+        """Send one request for a tenant and wait for its reply; any status is a reply.
+
+        Raises:
+            PeerFailed: no reply came in `timeout_s`, or not one that can be taken.
+        """
+        ...
+
+    def close(self) -> None:
+        """Close the connections; a call under way fails."""
         ...
 
 

@@ -370,6 +370,7 @@ class RequestPath:
         task = accepted.task
         try:
             reply = await self._downstream.ask(
+                tenant=task.tenant,
                 url=accepted.agent.url,
                 message_id=task.id,
                 # one tenant's conversation must not be another's, whatever id both chose

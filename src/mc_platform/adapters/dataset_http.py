@@ -11,14 +11,14 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any
 
-import aiohttp
 import msgspec
 
-from mc_platform.errors import AgentFailed
+from mc_platform.adapters.http import Lanes
+from mc_platform.errors import AgentFailed, PeerFailed
 from mc_platform.model.dataset import Column, Dataset, Table
 from mc_platform.model.ids import TenantId
 
-_TIMEOUT = aiohttp.ClientTimeout(total=10, sock_connect=3)
+_TIMEOUT_S = 10.0
 _GREATEST_BYTES = 64 * 1024 * 1024
 _MOST_ROWS = 200_000
 _OK = 200
@@ -29,38 +29,31 @@ class _Rows(msgspec.Struct):
 
 
 class HttpRows:
-    """Reads rows anew for each query; connections are opened at the first."""
+    """Reads rows anew for each query; each tenant has connections of its own."""
 
     def __init__(self) -> None:
-        self._session: aiohttp.ClientSession | None = None
+        self._lanes = Lanes()
 
     async def read(self, dataset: Dataset, tenant: TenantId) -> Table:
         """See the protocol."""
         try:
-            async with self._open().get(
-                dataset.url, params={"tenant": tenant}, allow_redirects=False
-            ) as response:
-                if response.status != _OK:
-                    raise _failed(dataset, f"its source answers {response.status}")
-                body = bytearray()
-                async for chunk in response.content.iter_any():
-                    body += chunk
-                    if len(body) > _GREATEST_BYTES:
-                        raise _failed(dataset, f"it has more than {_GREATEST_BYTES} bytes")
-        except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            raise _failed(dataset, f"its source: {type(error).__name__}") from error
+            reply = await self._lanes.of(tenant).exchange(
+                "GET",
+                dataset.url,
+                params={"tenant": tenant},
+                timeout_s=_TIMEOUT_S,
+                most_bytes=_GREATEST_BYTES,
+            )
+        except PeerFailed as error:
+            raise _failed(dataset, f"its source: {error.message}") from error
+        if reply.status != _OK:
+            raise _failed(dataset, f"its source answers {reply.status}")
         # In a thread: a large table would keep everybody else waiting
-        return await asyncio.to_thread(_parsed, bytes(body), dataset)
+        return await asyncio.to_thread(_parsed, reply.body, dataset)
 
     async def close(self) -> None:
         """Close the connections."""
-        if self._session is not None:
-            await self._session.close()
-
-    def _open(self) -> aiohttp.ClientSession:
-        if self._session is None:
-            self._session = aiohttp.ClientSession(timeout=_TIMEOUT)
-        return self._session
+        await self._lanes.close()
 
 
 def _parsed(body: bytes, dataset: Dataset) -> Table:

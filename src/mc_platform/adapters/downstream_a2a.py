@@ -1,24 +1,30 @@
-"""Downstream agents over A2A 1.0 JSON-RPC; implements `ports.Downstream` with aiohttp.
+"""Downstream agents over A2A 1.0 JSON-RPC; implements `ports.Downstream`.
 
-Follows no redirect and sends no credential of the caller. What an agent says of its own failure
-is not passed on: only that it failed, and how.
+Sends no credential of the caller. What an agent says of its own failure is not passed on: only
+that it failed, and how. Probes of agents have connections of their own.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
+from http import HTTPStatus
 from typing import Any
 
-import aiohttp
 import msgspec
 from a2a.types import a2a_pb2 as pb
 from google.protobuf.json_format import ParseDict, ParseError
 
 from mc_contract.governance import GOVERNANCE_URI
-from mc_platform.errors import AgentFailed
+from mc_platform.adapters.http import Lanes, Outgoing
+from mc_platform.errors import AgentFailed, PeerFailed
+from mc_platform.model.ids import TenantId
 from mc_platform.model.label import Part
+from mc_platform.model.reply import NotJson
 
 _MAX_REPLY_BYTES = 4 * 1_048_576
+_MAX_PROBE_BYTES = 65_536
+_JSON_TYPE = re.compile(r"(application|text)/([a-z0-9!#$&^_.+-]+\+)?json")
 _STATES = frozenset(pb.TaskState.keys())
 _MAX_ARTIFACTS = 16
 _MAX_PARTS = 1000  # screening joins neighbours, and one thread does it
@@ -27,22 +33,21 @@ _HEADERS = {"A2A-Version": "1.0", "Content-Type": "application/json"}
 
 
 class A2ADownstream:
-    """One connection pool to all agents; `close` at the end."""
+    """Connections of each tenant to the agents; `close` at the end."""
 
     def __init__(self) -> None:
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=256, keepalive_timeout=30),
-            headers=_HEADERS,
-            auto_decompress=True,
-        )
+        self._lanes = Lanes(headers=_HEADERS)
+        self._probes = Outgoing()
 
     async def close(self) -> None:
-        """Close the pool."""
-        await self._session.close()
+        """Close the connections."""
+        await self._lanes.close()
+        await self._probes.close()
 
     async def ask(
         self,
         *,
+        tenant: TenantId,
         url: str,
         message_id: str,
         context_id: str,
@@ -64,49 +69,42 @@ class A2ADownstream:
             "method": "SendMessage",
             "params": {"message": message},
         }
-        body = await self._post(url, msgspec.json.encode(request), timeout_s)
+        body = await self._post(tenant, url, msgspec.json.encode(request), timeout_s)
         return _parts_of(body)
 
     async def alive(self, url: str, timeout_s: float = 2.0) -> bool:
         """Whether something answers HTTP at the agent's address."""
         try:
-            async with self._session.get(
-                url, timeout=aiohttp.ClientTimeout(total=timeout_s), allow_redirects=False
-            ) as response:
-                return response.status < 500
-        except (aiohttp.ClientError, TimeoutError, OSError):
+            reply = await self._probes.exchange(
+                "GET", url, timeout_s=timeout_s, most_bytes=_MAX_PROBE_BYTES, whole=False
+            )
+        except PeerFailed:
             return False
+        return reply.status < HTTPStatus.INTERNAL_SERVER_ERROR
 
-    async def _post(self, url: str, payload: bytes, timeout_s: float) -> Any:
+    async def _post(self, tenant: TenantId, url: str, payload: bytes, timeout_s: float) -> Any:
         try:
-            async with self._session.post(
-                url,
-                data=payload,
-                timeout=aiohttp.ClientTimeout(total=timeout_s),
-                allow_redirects=False,
-            ) as response:
-                if response.status != 200:
-                    raise AgentFailed(f"the agent answered HTTP {response.status}")
-                reply = await response.content.read(_MAX_REPLY_BYTES + 1)
-                while not response.content.at_eof() and len(reply) <= _MAX_REPLY_BYTES:
-                    reply += await response.content.read(_MAX_REPLY_BYTES + 1 - len(reply))
-        except (TimeoutError, aiohttp.ServerTimeoutError) as error:
-            raise AgentFailed(f"the agent did not answer in {timeout_s:g} s") from error
-        except (aiohttp.ClientError, OSError) as error:
-            raise AgentFailed(f"the agent is not reachable: {type(error).__name__}") from error
-        if len(reply) > _MAX_REPLY_BYTES:
-            raise AgentFailed(f"the agent's reply exceeds {_MAX_REPLY_BYTES} bytes")
+            reply = await self._lanes.of(tenant).exchange(
+                "POST", url, body=payload, timeout_s=timeout_s, most_bytes=_MAX_REPLY_BYTES
+            )
+        except PeerFailed as error:
+            raise AgentFailed(f"the agent failed: {error.message}") from error
+        if reply.status != HTTPStatus.OK:
+            raise AgentFailed(f"the agent answered HTTP {reply.status}")
+        if reply.content_type and not _JSON_TYPE.fullmatch(reply.content_type):
+            raise AgentFailed("the agent's reply is not JSON by its Content-Type")
         try:
-            return msgspec.json.decode(reply)
-        except (msgspec.DecodeError, RecursionError) as error:
-            raise AgentFailed("the agent's reply is not JSON, or nested too deep") from error
+            return reply.json()
+        except NotJson as error:
+            raise AgentFailed(f"the agent's reply is {error}") from error
 
 
 def _parts_of(body: Any) -> tuple[Part, ...]:
     if not isinstance(body, dict):
         raise AgentFailed("the agent's reply is not a JSON-RPC object")
-    if "error" in body:
-        code = body["error"].get("code") if isinstance(body["error"], dict) else None
+    error = body.get("error")  # null beside a result, as some libraries write it, is none
+    if error is not None:
+        code = error.get("code") if isinstance(error, dict) else None
         raise AgentFailed(
             f"the agent answered JSON-RPC error {code if _is_rpc_code(code) else '?'}"
         )

@@ -16,13 +16,13 @@ from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Any
 
-import aiohttp
 import msgspec
 
+from mc_platform.adapters.http import Outgoing
 from mc_platform.deliver import BatchRejected, SinkRefused
-from mc_platform.errors import Misconfigured
+from mc_platform.errors import Misconfigured, PeerFailed
 
-_TIMEOUT = aiohttp.ClientTimeout(total=30, sock_connect=5)
+_TIMEOUT_S = 30.0
 _GREATEST_ANSWER_BYTES = 4_194_304
 _GREATEST_RETRY_AFTER_S = 300.0
 _GZIP_LEVEL = 1  # higher ones cost more CPU than the bytes they save cost anybody
@@ -73,9 +73,7 @@ class SiemHttp:
         Raises:
             Misconfigured: `ca_file` cannot be used.
         """
-        self._headers = dict(headers)
-        self._tls = tls_context(ca_file)
-        self._session: aiohttp.ClientSession | None = None
+        self._http = Outgoing(headers=headers, tls=tls_context(ca_file))
 
     async def post(
         self, url: str, body: bytes, *, headers: Mapping[str, str] | None = None
@@ -86,29 +84,22 @@ class SiemHttp:
             SinkRefused: no answer came, or not one that could be read.
         """
         try:
-            async with self._open().post(
-                url, data=body, headers=headers, allow_redirects=False
-            ) as response:
-                content = await response.content.read(_GREATEST_ANSWER_BYTES)
-                while not response.content.at_eof() and len(content) < _GREATEST_ANSWER_BYTES:
-                    content += await response.content.read(_GREATEST_ANSWER_BYTES - len(content))
-                return Answer(response.status, content, retry_after_s(response.headers))
-        except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            raise SinkRefused(told(error)) from error
+            reply = await self._http.exchange(
+                "POST",
+                url,
+                body=body,
+                headers=headers,
+                timeout_s=_TIMEOUT_S,
+                most_bytes=_GREATEST_ANSWER_BYTES,
+                whole=False,  # what was taken stays taken, however long the answer
+            )
+        except PeerFailed as error:
+            raise SinkRefused(told(error.__cause__ or error)) from error
+        return Answer(reply.status, reply.body, retry_after_s(reply.headers))
 
     async def close(self) -> None:
         """Close the connections."""
-        if self._session is not None:
-            await self._session.close()
-
-    def _open(self) -> aiohttp.ClientSession:
-        if self._session is None:
-            self._session = aiohttp.ClientSession(
-                headers=self._headers,
-                timeout=_TIMEOUT,
-                connector=aiohttp.TCPConnector(ssl=self._tls),
-            )
-        return self._session
+        await self._http.close()
 
 
 def tls_context(ca_file: str | None) -> ssl.SSLContext:

@@ -27,10 +27,11 @@ from mc_platform.enact.calls import (
     StepFailed,
     call,
 )
-from mc_platform.enact.http_actions import HttpAction, HttpClients, spec_problems
+from mc_platform.enact.http_actions import HttpAction, spec_problems
 from mc_platform.errors import Misconfigured
 from mc_platform.model.catalogue import ActionSpec, Retries
 from mc_platform.model.ids import ActionName
+from mc_platform.ports import BlockingHttp
 
 ENTRY_POINT_GROUP = "mc_platform.actions"
 _SHORTEST_TIMEOUT_S = 0.1
@@ -83,12 +84,14 @@ _BUILTINS: Mapping[str, Callable[[], PythonAction]] = {"mc.refuse": Refuse}
 
 
 class _Bound(Protocol):
-    """What carries an action out: `PythonAction`, with a bound on the time of an effect."""
+    """What carries an action out: `PythonAction`, told whose it is and how long it may take."""
 
-    def do(self, input: Mapping[str, Any], key: str, most_s: float) -> Mapping[str, Any]: ...
+    def do(
+        self, input: Mapping[str, Any], key: str, *, tenant: str, most_s: float
+    ) -> Mapping[str, Any]: ...
 
     def undo(
-        self, input: Mapping[str, Any], result: Mapping[str, Any] | None, key: str
+        self, input: Mapping[str, Any], result: Mapping[str, Any] | None, key: str, *, tenant: str
     ) -> object: ...
 
 
@@ -107,11 +110,25 @@ class TimedAction:
         self._action = action
         self._timeout_s = timeout_s
 
-    def do(self, input: Mapping[str, Any], key: str, most_s: float = math.inf) -> Mapping[str, Any]:
+    def do(
+        self,
+        input: Mapping[str, Any],
+        key: str,
+        *,
+        tenant: str = "",  # noqa: ARG002
+        most_s: float = math.inf,
+    ) -> Mapping[str, Any]:
         """One attempt of the effect."""
         return self._timed(lambda: self._action.do(input, key), most_s)
 
-    def undo(self, input: Mapping[str, Any], result: Mapping[str, Any] | None, key: str) -> object:
+    def undo(
+        self,
+        input: Mapping[str, Any],
+        result: Mapping[str, Any] | None,
+        key: str,
+        *,
+        tenant: str = "",  # noqa: ARG002
+    ) -> object:
         """One attempt of the compensation."""
         return self._timed(lambda: self._action.undo(input, result, key), math.inf)
 
@@ -151,7 +168,7 @@ class ActionRegistry:
 
     Args:
         specs: The catalogue's actions.
-        clients: For declared HTTP calls; owned by the caller.
+        http: For declared HTTP calls; owned by the caller.
         do_retries: Attempts of an effect, for an action that declares none itself.
         undo_retries: Attempts of a compensation, likewise. What failures of it are tried again
             holds for all actions.
@@ -164,7 +181,7 @@ class ActionRegistry:
         self,
         specs: Mapping[ActionName, ActionSpec],
         *,
-        clients: HttpClients,
+        http: BlockingHttp,
         do_retries: RetryPolicy = DO_RETRIES,
         undo_retries: RetryPolicy = UNDO_RETRIES,
     ) -> None:
@@ -175,7 +192,7 @@ class ActionRegistry:
             try:
                 named = list(installed.select(name=spec.entry_point))
                 self._actions[name] = _Registered(
-                    _bind(spec, clients, named),
+                    _bind(spec, http, named),
                     _policy(spec.retries, do_retries),
                     _policy(spec.undo_retries, undo_retries),
                 )
@@ -193,6 +210,8 @@ class ActionRegistry:
         key: str,
         wait: Callable[[float], None],
         remaining_s: RemainingS = lambda: math.inf,
+        *,
+        tenant: str,
     ) -> Called:
         """Have the effect of action `name`, with retries; failure is an answer, not an error.
 
@@ -202,6 +221,7 @@ class ActionRegistry:
             key: The effect's idempotency key.
             wait: Sleeps between attempts.
             remaining_s: Until the deadline, which bounds attempts and waits.
+            tenant: Whose operation it is.
         """
         found = self._actions.get(name)
         if found is None:
@@ -209,7 +229,9 @@ class ActionRegistry:
 
         def attempt() -> Mapping[str, Any]:
             most_s = max(_SHORTEST_TIMEOUT_S, remaining_s())
-            return _json_object(_guarded(partial(found.action.do, input, key, most_s)))
+            return _json_object(
+                _guarded(partial(found.action.do, input, key, tenant=tenant, most_s=most_s))
+            )
 
         return call(attempt, found.do_retries, wait, remaining_s=remaining_s)
 
@@ -220,6 +242,8 @@ class ActionRegistry:
         result: Mapping[str, Any] | None,
         key: str,
         wait: Callable[[float], None],
+        *,
+        tenant: str,
     ) -> Called:
         """Compensate action `name`, with retries; `result` is None if the effect is uncertain."""
         found = self._actions.get(name)
@@ -227,7 +251,7 @@ class ActionRegistry:
             return _unregistered()
 
         def attempt() -> Mapping[str, Any]:
-            _guarded(partial(found.action.undo, input, result, key))
+            _guarded(partial(found.action.undo, input, result, key, tenant=tenant))
             return {}
 
         return call(attempt, found.undo_retries, wait, gone_is_done=result is None)
@@ -250,12 +274,12 @@ def _policy(declared: Retries | None, usual: RetryPolicy) -> RetryPolicy:
     )
 
 
-def _bind(spec: ActionSpec, clients: HttpClients, named: list[EntryPoint]) -> _Bound:
+def _bind(spec: ActionSpec, http: BlockingHttp, named: list[EntryPoint]) -> _Bound:
     if not spec.entry_point:
         found = spec_problems(spec)
         if found or spec.do is None or spec.undo is None:
             raise Misconfigured(", ".join(found))
-        return HttpAction(spec.do, spec.undo, clients)
+        return HttpAction(spec.do, spec.undo, http)
     builtin = _BUILTINS.get(spec.entry_point)
     if builtin is not None:
         return TimedAction(builtin(), spec.timeout_s)

@@ -42,7 +42,6 @@ from dbos import error as dbos_error
 from mc_platform.enact.actions import ActionRegistry
 from mc_platform.enact.calls import DO_RETRIES, UNDO_RETRIES, RetryPolicy
 from mc_platform.enact.engine_database import SCHEMA, quiet_engine_logs
-from mc_platform.enact.http_actions import HttpClients
 from mc_platform.enact.leases import Holder, LeaseKeeper, Leases
 from mc_platform.enact.resolution import ResolutionMode, ResolutionReport
 from mc_platform.enact.saga import Signals
@@ -61,6 +60,7 @@ from mc_platform.model.catalogue import Catalogue
 from mc_platform.model.engine_state import EngineState, Phase
 from mc_platform.model.ids import OperationId, PrincipalId
 from mc_platform.model.operation import OperationReport, OperationRequest, Outcome
+from mc_platform.ports import BlockingHttp
 
 _T = TypeVar("_T")
 _APPLICATION, _WORKFLOW, _CANCEL = "mc-platform", "mc.operation", "cancel_requested"
@@ -84,6 +84,7 @@ class OperationEngine:
         executor_id: This replica's name, the same after a restart, e.g. `blue-1`.
         application_version: The package's version; recovery stays within one version.
         catalogue: Its actions and operations.
+        http: For the calls of declared actions; closed by `shutdown`.
         record_blocking: Commits events and task; called from worker threads. Any exception is
             taken for "not now" and it is tried again: an operation never goes on unrecorded.
         load_task: The operation's task as recorded at acceptance; called from worker threads.
@@ -115,6 +116,7 @@ class OperationEngine:
         executor_id: str,
         application_version: str,
         catalogue: Catalogue,
+        http: BlockingHttp,
         record_blocking: RecordBlocking,
         load_task: LoadTask,
         leases: Leases | None = None,
@@ -143,11 +145,11 @@ class OperationEngine:
                 running=self._running,
                 requeue=self._requeue,
             )
-        self._clients = HttpClients()
+        self._http = http
         self._worker = Worker(
             registry=ActionRegistry(
                 catalogue.actions,
-                clients=self._clients,
+                http=http,
                 do_retries=do_retries,
                 undo_retries=undo_retries,
             ),
@@ -282,7 +284,7 @@ class OperationEngine:
             await asyncio.sleep(0.02)
         self._worker.abandon()
         await asyncio.to_thread(self._tear_down)
-        self._clients.close()
+        await asyncio.to_thread(self._http.close)
         OperationEngine._living = None
 
     async def start(self, request: OperationRequest) -> None:

@@ -9,61 +9,23 @@ from __future__ import annotations
 
 import json
 import math
-import threading
-import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Any
-
-import httpx
+from urllib.parse import urlsplit
 
 from mc_platform.enact.calls import StepFailed
 from mc_platform.enact.templates import Scope, TemplateAbsent, problems, render
+from mc_platform.errors import PeerFailed
 from mc_platform.model.catalogue import ActionSpec, HttpCall
+from mc_platform.model.reply import NotJson, Reply
+from mc_platform.ports import BlockingHttp
 
 _MAX_REPLY_BYTES = 64 * 1024
 _MAX_TIMEOUT_S = 60.0
 _METHODS = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 _REQUEST_TIMEOUT, _TOO_EARLY, _TOO_MANY = 408, 425, 429
 _CLIENT_ERROR, _SERVER_ERROR = 400, 500
-
-
-class HttpClients:
-    """HTTP clients for all declared actions of a process, each used by one thread at a time.
-
-    One client shared by threads may close an idle connection that another thread was just given
-    (https://github.com/encode/httpcore/issues/1110): a call then fails that nothing was wrong
-    with. Clients are kept between calls, and so are their connections.
-    """
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._idle: list[httpx.Client] = []
-        self._made: list[httpx.Client] = []
-        self._tls = httpx.create_ssl_context(trust_env=False)
-
-    @contextmanager
-    def exclusive(self) -> Iterator[httpx.Client]:
-        """A client that nobody else uses meanwhile."""
-        with self._lock:
-            client = self._idle.pop() if self._idle else self._make()
-        try:
-            yield client
-        finally:
-            with self._lock:
-                self._idle.append(client)
-
-    def close(self) -> None:
-        """Close them all; a call under way fails."""
-        with self._lock:
-            made, self._made, self._idle = self._made, [], []
-        for client in made:
-            client.close()
-
-    def _make(self) -> httpx.Client:
-        client = httpx.Client(follow_redirects=False, trust_env=False, verify=self._tls)
-        self._made.append(client)
-        return client
+_HEADERS = {"Accept": "application/json", "Content-Type": "application/json"}
 
 
 def spec_problems(spec: ActionSpec) -> list[str]:
@@ -85,13 +47,14 @@ def _call_problems(declared: HttpCall) -> list[str]:
     if declared.method not in _METHODS:
         found.append(f"method {declared.method!r} is none of {', '.join(sorted(_METHODS))}")
     try:
-        url = httpx.URL(declared.url)
-    except httpx.InvalidURL:
+        url = urlsplit(declared.url)
+        _ = url.port  # read here, because that is when it is checked
+    except ValueError:
         found.append(f"url {declared.url!r} cannot be parsed")
     else:
         if "{" in declared.url:
             found.append(f"url {declared.url!r} has an unresolved placeholder")
-        elif url.scheme not in ("http", "https") or not url.host:
+        elif url.scheme not in ("http", "https") or not url.hostname:
             found.append(f"url {declared.url!r} is not an absolute http(s) URL")
     if not (math.isfinite(declared.timeout_s) and 0 < declared.timeout_s <= _MAX_TIMEOUT_S):
         found.append(
@@ -101,27 +64,54 @@ def _call_problems(declared: HttpCall) -> list[str]:
 
 
 class HttpAction:
-    """Implements `PythonAction` by the two calls of an `ActionSpec`."""
+    """An effect and its compensation by the two calls of an `ActionSpec`."""
 
-    def __init__(self, do: HttpCall, undo: HttpCall, clients: HttpClients) -> None:
+    def __init__(self, do: HttpCall, undo: HttpCall, http: BlockingHttp) -> None:
         self._do = do
         self._undo = undo
-        self._clients = clients
+        self._http = http
 
-    def do(self, input: Mapping[str, Any], key: str, most_s: float = math.inf) -> Mapping[str, Any]:
+    def do(
+        self, input: Mapping[str, Any], key: str, *, tenant: str, most_s: float = math.inf
+    ) -> Mapping[str, Any]:
         """One attempt of the effect; it takes no longer than `most_s` seconds."""
         timeout_s = min(self._do.timeout_s, most_s)
-        return _send(self._clients, self._do, Scope(input), key, timeout_s)
+        return self._send(tenant, self._do, Scope(input), key, timeout_s)
 
     def undo(
-        self,
-        input: Mapping[str, Any],
-        result: Mapping[str, Any] | None,
-        key: str,
+        self, input: Mapping[str, Any], result: Mapping[str, Any] | None, key: str, *, tenant: str
     ) -> None:
         """One attempt of the compensation."""
         scope = Scope(input, result, effect_key_of(key))
-        _send(self._clients, self._undo, scope, key, self._undo.timeout_s)
+        self._send(tenant, self._undo, scope, key, self._undo.timeout_s)
+
+    def _send(
+        self, tenant: str, declared: HttpCall, scope: Scope, key: str, timeout_s: float
+    ) -> dict[str, Any]:
+        try:
+            body = render(declared.body, scope)
+        except TemplateAbsent as absent:
+            raise StepFailed("a value that the call needs is absent") from absent
+        try:
+            reply = self._http.exchange(
+                tenant,
+                declared.method,
+                declared.url,
+                body=json.dumps(body).encode(),
+                headers={**_HEADERS, "Idempotency-Key": key},
+                timeout_s=timeout_s,
+                most_bytes=_MAX_REPLY_BYTES,
+            )
+        except PeerFailed as error:
+            if not error.asked:
+                raise StepFailed("unreachable", retryable=True) from error
+            if error.answered:
+                raise StepFailed("reply cannot be taken", effect_possible=True) from error
+            reason = "timed out" if error.late else "connection lost"
+            raise StepFailed(reason, retryable=True, effect_possible=True) from error
+        if not reply.ok:
+            raise _failure(reply)
+        return _result(reply)
 
 
 def effect_key_of(undo_key: str) -> str:
@@ -129,46 +119,8 @@ def effect_key_of(undo_key: str) -> str:
     return undo_key.removesuffix(":undo") + ":do"
 
 
-def _send(
-    clients: HttpClients, declared: HttpCall, scope: Scope, key: str, timeout_s: float
-) -> dict[str, Any]:
-    try:
-        body = render(declared.body, scope)
-    except TemplateAbsent as absent:
-        raise StepFailed("a value that the call needs is absent") from absent
-    # httpx bounds each read, not the whole reply; a reply that drips is cut off by this
-    deadline = time.monotonic() + timeout_s
-    try:
-        with (
-            clients.exclusive() as client,
-            client.stream(
-                declared.method,
-                declared.url,
-                json=body,
-                headers={"Idempotency-Key": key, "Accept": "application/json"},
-                timeout=timeout_s,
-            ) as reply,
-        ):
-            content = b""
-            for chunk in reply.iter_bytes():
-                content += chunk
-                if time.monotonic() > deadline:
-                    raise StepFailed("timed out", retryable=True, effect_possible=True)
-                if len(content) > _MAX_REPLY_BYTES:
-                    raise StepFailed("reply too large", effect_possible=True)
-    except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
-        raise StepFailed("unreachable", retryable=True) from error
-    except httpx.TimeoutException as error:
-        raise StepFailed("timed out", retryable=True, effect_possible=True) from error
-    except httpx.HTTPError as error:
-        raise StepFailed("connection lost", retryable=True, effect_possible=True) from error
-    if not reply.is_success:
-        raise _failure(reply)
-    return _result(content)
-
-
-def _failure(reply: httpx.Response) -> StepFailed:
-    status = reply.status_code
+def _failure(reply: Reply) -> StepFailed:
+    status = reply.status
     if status >= _SERVER_ERROR:
         return StepFailed(
             f"unavailable ({status})",
@@ -189,19 +141,19 @@ def _failure(reply: httpx.Response) -> StepFailed:
     return StepFailed(f"{word} ({status})", status=status)
 
 
-def _retry_after_s(reply: httpx.Response) -> float:
+def _retry_after_s(reply: Reply) -> float:
     # The date form is ignored: the policy's own wait then holds
     text = reply.headers.get("Retry-After", "")
     return float(text) if text.isascii() and text.isdigit() else 0.0
 
 
-def _result(content: bytes) -> dict[str, Any]:
-    if not content:
+def _result(reply: Reply) -> dict[str, Any]:
+    if not reply.body:
         return {}
     try:
-        value = json.loads(content)
-    except ValueError as error:
-        raise StepFailed("reply is not json", effect_possible=True) from error
+        value = reply.json()
+    except NotJson as error:
+        raise StepFailed(f"reply is {str(error).lower()}", effect_possible=True) from error
     if not isinstance(value, dict):
         raise StepFailed("reply is not a json object", effect_possible=True)
     return value

@@ -286,7 +286,14 @@ class _WorkerHands:
             )
         end_s = time.monotonic() + left_s
         return self._valid(
-            worker.registry.do(action, input, key, self._pause, lambda: end_s - time.monotonic())
+            worker.registry.do(
+                action,
+                input,
+                key,
+                self._pause,
+                lambda: end_s - time.monotonic(),
+                tenant=self._run.tenant,
+            )
         )
 
     def undo(
@@ -298,7 +305,9 @@ class _WorkerHands:
     ) -> Called:
         worker = self._worker
         worker.require_lease(self._run)
-        return self._valid(worker.registry.undo(action, input, result, key, self._pause))
+        return self._valid(
+            worker.registry.undo(action, input, result, key, self._pause, tenant=self._run.tenant)
+        )
 
     def _pause(self, seconds: float) -> None:
         self._worker.pause(self._run, seconds)

@@ -17,6 +17,7 @@ from typing import Any
 
 import psycopg
 
+from mc_platform.adapters.http import BlockingLanes
 from mc_platform.adapters.postgres_leases import PostgresLeases
 from mc_platform.enact import OperationEngine
 from mc_platform.errors import Unavailable
@@ -51,6 +52,7 @@ def main(settings: dict[str, Any]) -> None:
         if "version" in settings
         else None,
         catalogue=parse_catalogue(tomllib.loads(settings["catalogue"])),
+        http=BlockingLanes(),
         record_blocking=record,
         load_task=_task,
         on_finished=lambda request, report: print(

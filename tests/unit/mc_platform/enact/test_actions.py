@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 
+from mc_platform.adapters.http import BlockingLanes
 from mc_platform.enact import actions as registry_module
 from mc_platform.enact.actions import ActionRegistry, TimedAction
 from mc_platform.enact.calls import Called, Effect, RetryPolicy, StepFailed, at_once
-from mc_platform.enact.http_actions import HttpClients, effect_key_of
+from mc_platform.enact.http_actions import effect_key_of
 from mc_platform.errors import Misconfigured
 from mc_platform.model.catalogue import ActionSpec, Catalogue, HttpCall, Retries
 from mc_platform.model.ids import ActionName
@@ -24,8 +25,8 @@ NAME = ActionName("act")
 
 
 @pytest.fixture
-def client() -> Iterator[HttpClients]:
-    made = HttpClients()
+def client() -> Iterator[BlockingLanes]:
+    made = BlockingLanes()
     yield made
     made.close()
 
@@ -40,18 +41,18 @@ def spec(url: str, *, do: Mapping[str, Any] | None = None, **changes: Any) -> Ac
     return ActionSpec(NAME, HttpCall("POST", f"{url}{STOCK}", do or {}, **changes), undo)
 
 
-def registry(client: HttpClients, *specs: ActionSpec, attempts: int = 3) -> ActionRegistry:
+def registry(client: BlockingLanes, *specs: ActionSpec, attempts: int = 3) -> ActionRegistry:
     policy = RetryPolicy(attempts=attempts)
     return ActionRegistry(
-        {one.name: one for one in specs}, clients=client, do_retries=policy, undo_retries=policy
+        {one.name: one for one in specs}, http=client, do_retries=policy, undo_retries=policy
     )
 
 
 def test_catalogue_of_the_local_environment_binds(
-    catalogue: Catalogue, client: HttpClients
+    catalogue: Catalogue, client: BlockingLanes
 ) -> None:
     """The shipped catalogue has no problem."""
-    ActionRegistry(catalogue.actions, clients=client)
+    ActionRegistry(catalogue.actions, http=client)
     assert {str(tenant) for tenant in catalogue.tenants} == {
         "TENANT_001",
         "TENANT_002",
@@ -61,7 +62,7 @@ def test_catalogue_of_the_local_environment_binds(
     }
 
 
-def test_registration_problems_are_told_at_once(client: HttpClients) -> None:
+def test_registration_problems_are_told_at_once(client: BlockingLanes) -> None:
     """Every problem of every action is in one error."""
     wrong = HttpCall("GET", "${MC_X}/a", {"a": "{result.x}"}, timeout_s=0)
     specs = [
@@ -83,9 +84,11 @@ def test_registration_problems_are_told_at_once(client: HttpClients) -> None:
         assert told in caught.value.message
 
 
-def test_success_carries_the_result(receiver: Any, client: HttpClients, waits: list[float]) -> None:
+def test_success_carries_the_result(
+    receiver: Any, client: BlockingLanes, waits: list[float]
+) -> None:
     """A success gives the reply's object, and the key is on the call."""
-    called = registry(client, spec(receiver.url)).do(NAME, {}, "op:0:do", waits.append)
+    called = registry(client, spec(receiver.url)).do(NAME, {}, "op:0:do", waits.append, tenant="T")
     assert called == Called(
         ok=True, attempts=1, effect=Effect.landed, result={"reservation_id": "id-1"}
     )
@@ -105,7 +108,7 @@ def test_success_carries_the_result(receiver: Any, client: HttpClients, waits: l
 )
 def test_failure_tells_what_is_known_of_the_effect(
     receiver: Any,
-    client: HttpClients,
+    client: BlockingLanes,
     waits: list[float],
     script: list[int],
     attempts: int,
@@ -114,7 +117,7 @@ def test_failure_tells_what_is_known_of_the_effect(
 ) -> None:
     """Permanent failures end at once; once an attempt may have landed, it stays uncertain."""
     receiver.script[STOCK] = script
-    called = registry(client, spec(receiver.url)).do(NAME, {}, "op:0:do", waits.append)
+    called = registry(client, spec(receiver.url)).do(NAME, {}, "op:0:do", waits.append, tenant="T")
     assert called == Called(ok=False, attempts=attempts, effect=effect, reason=reason)
     assert len(waits) == attempts - 1
 
@@ -129,44 +132,44 @@ def test_waits_grow_and_stay_bounded() -> None:
     assert policy.wait_s(30, 0, 0) == 5
 
 
-def test_unreachable_receiver_has_no_effect(client: HttpClients, waits: list[float]) -> None:
+def test_unreachable_receiver_has_no_effect(client: BlockingLanes, waits: list[float]) -> None:
     """A connection that was never made cannot have had an effect."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{probe.getsockname()[1]}"
-        called = registry(client, spec(url)).do(NAME, {}, "op:0:do", waits.append)
+        called = registry(client, spec(url)).do(NAME, {}, "op:0:do", waits.append, tenant="T")
     assert called == Called(ok=False, attempts=3, effect=Effect.none, reason="unreachable")
 
 
 def test_timeout_leaves_the_effect_uncertain(
-    receiver: Any, client: HttpClients, waits: list[float], gate: Any
+    receiver: Any, client: BlockingLanes, waits: list[float], gate: Any
 ) -> None:
     """A reply that does not come in time may belong to an effect that happened."""
     receiver.gates[STOCK] = gate()
     called = registry(client, spec(receiver.url, timeout_s=0.2), attempts=1).do(
-        NAME, {}, "op:0:do", waits.append
+        NAME, {}, "op:0:do", waits.append, tenant="T"
     )
     assert called == Called(ok=False, attempts=1, effect=Effect.unknown, reason="timed out")
 
 
 def test_undo_of_uncertain_effect_takes_gone_for_done(
-    receiver: Any, client: HttpClients, waits: list[float]
+    receiver: Any, client: BlockingLanes, waits: list[float]
 ) -> None:
     """404 means nothing to undo if the effect is uncertain, and failure if it is certain."""
     acts = registry(client, spec(receiver.url), attempts=1)
-    called = acts.undo(NAME, {}, None, "op:0:undo", waits.append)
+    called = acts.undo(NAME, {}, None, "op:0:undo", waits.append, tenant="T")
     assert (called.ok, called.reason) == (True, "nothing to undo")
     assert receiver.calls[0][2] == {"effect_key": "op:0:do"}
-    called = acts.undo(NAME, {}, {}, "op:0:undo", waits.append)
+    called = acts.undo(NAME, {}, {}, "op:0:undo", waits.append, tenant="T")
     assert (called.ok, called.reason) == (False, "refused (404)")
 
 
 def test_absent_value_fails_without_a_call(
-    receiver: Any, client: HttpClients, waits: list[float]
+    receiver: Any, client: BlockingLanes, waits: list[float]
 ) -> None:
     """A call that cannot be written is not made."""
     called = registry(client, spec(receiver.url, do={"a": "to {input.who}"})).do(
-        NAME, {}, "op:0:do", waits.append
+        NAME, {}, "op:0:do", waits.append, tenant="T"
     )
     assert called.reason == "a value that the call needs is absent"
     assert receiver.calls == []
@@ -187,7 +190,7 @@ class Greeter:
 
 
 @pytest.fixture
-def greeter(monkeypatch: pytest.MonkeyPatch, client: HttpClients) -> ActionRegistry:
+def greeter(monkeypatch: pytest.MonkeyPatch, client: BlockingLanes) -> ActionRegistry:
     """A registry with an installed entry point; the package metadata is what we cannot own."""
     point = EntryPoint("acme.greet", f"{__name__}:Greeter", "mc_platform.actions")
     monkeypatch.setattr(EntryPoint, "load", lambda _self: Greeter)
@@ -218,16 +221,16 @@ def test_python_action_ends_as_it_says(
     greeter: ActionRegistry, waits: list[float], given: dict[str, Any], expected: Called
 ) -> None:
     """A Python action's failures are bounded: no message of its errors gets through."""
-    assert greeter.do(NAME, given, "op:0:do", waits.append) == expected
+    assert greeter.do(NAME, given, "op:0:do", waits.append, tenant="T") == expected
 
 
 def test_python_action_is_undone(greeter: ActionRegistry, waits: list[float]) -> None:
     """The compensation gets its own key, from which the effect's key is known."""
-    assert greeter.undo(NAME, {}, None, "op:0:undo", waits.append).ok is True
+    assert greeter.undo(NAME, {}, None, "op:0:undo", waits.append, tenant="T").ok is True
 
 
 def test_an_action_has_retries_of_its_own(
-    receiver: Any, client: HttpClients, waits: list[float]
+    receiver: Any, client: BlockingLanes, waits: list[float]
 ) -> None:
     """What an action declares wins over the usual, for its effect and its compensation apart."""
     receiver.script[STOCK] = [503] * 9
@@ -238,13 +241,13 @@ def test_an_action_has_retries_of_its_own(
         undo_retries=Retries(5, 0.01, 0.01),
     )
     usual = RetryPolicy(attempts=1, permanent_too=True)
-    acts = ActionRegistry({NAME: declared}, clients=client, undo_retries=usual)
-    assert acts.do(NAME, {}, "op:0:do", waits.append).attempts == 2
-    assert acts.undo(NAME, {}, None, "op:0:undo", waits.append).attempts == 5
+    acts = ActionRegistry({NAME: declared}, http=client, undo_retries=usual)
+    assert acts.do(NAME, {}, "op:0:do", waits.append, tenant="T").attempts == 2
+    assert acts.undo(NAME, {}, None, "op:0:undo", waits.append, tenant="T").attempts == 5
     assert max(waits) <= 0.01
 
 
-def test_no_attempt_begins_after_the_deadline(receiver: Any, client: HttpClients) -> None:
+def test_no_attempt_begins_after_the_deadline(receiver: Any, client: BlockingLanes) -> None:
     """Between two attempts the deadline is looked at, and no wait goes beyond it."""
     receiver.script[STOCK] = [503] * 9
     left_s = [0.08]
@@ -255,7 +258,7 @@ def test_no_attempt_begins_after_the_deadline(receiver: Any, client: HttpClients
         left_s[0] -= seconds
 
     called = registry(client, spec(receiver.url), attempts=9).do(
-        NAME, {}, "op:0:do", wait, lambda: left_s[0]
+        NAME, {}, "op:0:do", wait, lambda: left_s[0], tenant="T"
     )
     assert (called.ok, called.late, called.attempts) == (False, True, 1)
     assert called.effect is Effect.unknown
@@ -263,12 +266,12 @@ def test_no_attempt_begins_after_the_deadline(receiver: Any, client: HttpClients
 
 
 def test_a_call_takes_no_longer_than_is_left(
-    receiver: Any, client: HttpClients, waits: list[float], gate: Any
+    receiver: Any, client: BlockingLanes, waits: list[float], gate: Any
 ) -> None:
     """The call's own 10 s are cut to what is left until the deadline."""
     receiver.gates[STOCK] = gate()
     called = registry(client, spec(receiver.url, timeout_s=10.0), attempts=1).do(
-        NAME, {}, "op:0:do", waits.append, lambda: -1.0
+        NAME, {}, "op:0:do", waits.append, lambda: -1.0, tenant="T"
     )
     assert (called.reason, called.effect) == ("timed out", Effect.unknown)
 

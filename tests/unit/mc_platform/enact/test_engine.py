@@ -16,6 +16,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from mc_platform.adapters.http import BlockingLanes
 from mc_platform.enact import OperationEngine, ResolutionMode, RetryPolicy
 from mc_platform.enact.resolution import ResolutionReport
 from mc_platform.errors import BadRequest, Conflict, Misconfigured, NotFound, Unavailable
@@ -117,6 +118,7 @@ def running(engine_url: str, catalogue: Catalogue, journal: MemoryJournal) -> St
             "executor_id": name,
             "application_version": "test-1",
             "catalogue": catalogue,
+            "http": BlockingLanes(),
             "record_blocking": journal.record,
             "load_task": load_task,
             "on_finished": lambda _request, report: journal.finished.append(report),
