@@ -261,10 +261,13 @@ def check(
         raise FileProblems(problems_of(error, form, document if shown is None else shown)) from None
 
 
+_HIDDEN = object()
+
+
 def problems_of(
     error: ValidationError,
     form: type[BaseModel],
-    shown: object = None,
+    shown: object = _HIDDEN,
     *,
     path: Callable[[tuple[int | str, ...]], str] | None = None,
 ) -> list[str]:
@@ -332,8 +335,8 @@ def _problem(
         said = str(item["ctx"]["error"])
         return f"{path}{' ' if said.startswith('is ') else ': '}{said}" if path else said
     accepted = accepted or str(item["msg"]).removeprefix("Input should be ")
-    value = _value_at(document, location)
-    return f"{path or 'it'} is {value}, must be {accepted}"
+    value = "" if document is _HIDDEN else f" is {_value_at(document, location)},"
+    return f"{path or 'it'}{value} must be {accepted}"
 
 
 def _resolve(form: Any, location: tuple[int | str, ...]) -> tuple[Any, list[Any]]:
@@ -390,6 +393,9 @@ def _form(annotation: Any, marks: Iterable[Any]) -> str:
         return f"a table{_bounds(marks)}"
     plain = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
     base = plain.get(annotation, "")
+    pattern = next((one for mark in marks if (one := getattr(mark, "pattern", None))), None)
+    if pattern is not None:
+        return f"text of the form {pattern}"
     return f"{base}{_bounds(marks)}" if base else ""
 
 

@@ -51,7 +51,7 @@ async def _serve() -> None:
     from granian.server.embed import Server
 
     from mc_platform.app import Workbench
-    from mc_platform.settings import load_settings
+    from mc_platform.settings import load_settings, unknown_variables
 
     settings = load_settings()
     _require_free_port(settings.host, settings.port)
@@ -80,6 +80,8 @@ async def _serve() -> None:
     serving = asyncio.create_task(server.serve())
     stopping = asyncio.create_task(stop.wait())
     log = logs.get("serve")
+    if unknown := unknown_variables(settings):
+        log.warning("settings_not_known", variables=unknown, hint="docs/settings.md has all")
     log.info(
         "serving",
         host=settings.host,

@@ -6,21 +6,33 @@ Secrets are `SecretStr` and print as `**********`.
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import json
 import os
 import re
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from mc_contract.configuration import MOST_BYTES, FileProblems, toml_of
+from mc_contract.configuration import MOST_BYTES, FileProblems, problems_of, toml_of
 from mc_contract.siem import DEFAULT_INDEX, INDEX_PATTERN, SiemFormat, target_problems
 from mc_platform.errors import Misconfigured
 from mc_platform.model.catalogue import Catalogue, parse_catalogue
 
+_OF_THE_TOOLS = (
+    "MC_DATABASE_ADMIN_URL", "MC_HOME", "MC_EDGE_PORT", "MC_EDGE_STATE_FILE",
+    "MC_EDGE_CONTROL_SOCKET", "MC_TOKEN_FILE", "MC_CANARY_TOKEN", "MC_PRICES_FILE",
+    "MC_PROMETHEUS_TOKEN_FILE", "MC_SIEM_KEY_FILE", "MC_SIEM_FAIL", "MC_CREDENTIALS_FILE",
+)  # fmt: skip
+"""Variables of `mcctl` and of the service's neighbours, from whose environment it may inherit."""
+_SERVICE_LINK = re.compile(r"_SERVICE_(HOST|PORT)|_PORT(_\d+_(TCP|UDP)|$)")
+"""What Kubernetes sets for each service, whatever the service is called."""
+_NEAR = 0.75
 _PLACEHOLDER = re.compile(r"\$\{(MC_[A-Z0-9_]+)\}")
 
 
@@ -129,22 +141,52 @@ def load_settings() -> Settings:
     Raises:
         Misconfigured: with every problem, by the name of its variable; never with a value.
     """
+    problems = []
+    settings = None
     try:
-        return Settings()  # type: ignore[call-arg]  # pydantic reads the environment
+        settings = Settings()  # type: ignore[call-arg]  # pydantic reads the environment
     except ValidationError as error:
-        problems = "; ".join(
-            f"{_variable(item['loc'])}: {item['msg']}" for item in error.errors(include_input=False)
-        )
+        problems = problems_of(error, Settings, path=_variable)
+    problems += [
+        f"{name} is unknown; did you mean {near}?"
+        for name, near in _strange_variables(settings)
+        if near
+    ]
+    if settings is None or problems:
         raise Misconfigured(
-            f"settings do not hold together: {problems}",
+            f"settings do not hold together: {'; '.join(problems)}",
             hint="each is described in docs/settings.md",
-        ) from None
+        )
+    return settings
+
+
+def unknown_variables(settings: Settings) -> list[str]:
+    """Variables that begin as a setting does, and mean nothing here."""
+    return [name for name, _ in _strange_variables(settings)]
+
+
+def _strange_variables(settings: Settings | None) -> Iterator[tuple[str, str]]:
+    """Variables that are no setting and nobody else's, each with the setting that is near, if any."""
+    known = {
+        _variable((field.validation_alias or name,))
+        for name, field in Settings.model_fields.items()
+    }
+    path = settings.catalogue if settings else Path(os.environ.get("MC_CATALOGUE") or "")
+    others = set(_OF_THE_TOOLS)
+    with suppress(Misconfigured):
+        others |= named_variables(read_catalogue(path))
+    for name in sorted(os.environ):
+        ours = name.startswith(("MC_", "AUDIT_SIEM_", "AUDIT_FILE_"))
+        if ours and name not in known | others and not _SERVICE_LINK.search(name):
+            near = difflib.get_close_matches(name, known, n=1, cutoff=_NEAR)
+            yield name, near[0] if near else ""
 
 
 def _variable(location: tuple[Any, ...]) -> str:
     if not location:
         return "settings"
-    name = str(location[0])
+    alias = location[0]
+    name = str(alias.choices[0] if isinstance(alias, AliasChoices) else alias)
     return name if name.isupper() else f"MC_{name.upper()}"
 
 
@@ -202,9 +244,14 @@ def catalogue_digest(path: Path) -> str:
 
 def unset_variables(raw: Any) -> list[str]:
     """The variables that a catalogue's document names and the environment does not have."""
+    return sorted(named_variables(raw) - set(os.environ))
+
+
+def named_variables(raw: Any) -> set[str]:
+    """The variables that a catalogue's document names."""
     named: set[str] = set()
     _fill(raw, "", named)
-    return sorted(named - set(os.environ))
+    return named
 
 
 def _fill(value: Any, unset: str, named: set[str] | None = None) -> Any:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from markdown_it import MarkdownIt
 
+from mc_contract.configuration import FileProblems, text_of
 from mc_ops.runbooks.model import On, Parameter, Problem, Repeat, Runbook, Script, Step, Undo
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ ENGINE_VARIABLES = frozenset(
     {"ENV", "HOME", "MC_HOME", "PATH", "RUN_DIR", "RUN_ID", "RUNBOOK", "STEP_OUTPUT"}
 )
 
+_LINE_END = re.compile(r"\r\n|\r|\n")
 _ID = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 _NAME = re.compile(r"[A-Z][A-Z0-9_]*")
 _DURATION = re.compile(r"(\d+)(s|m|h)")
@@ -95,12 +97,12 @@ def parse(source: bytes, path: str) -> tuple[Runbook | None, list[Problem]]:
         The runbook and no problems, or None and every problem found, in the file's order.
     """
     try:
-        text = source.decode()
-    except UnicodeDecodeError as error:
-        return None, [Problem(1, f"not UTF-8: {error.reason} at byte {error.start}")]
+        text = text_of(source)
+    except FileProblems as error:
+        return None, [Problem(1, str(error))]
     reader = _Reader()
     tokens = MarkdownIt("commonmark").parse(text)
-    lines = text.splitlines()
+    lines = _LINE_END.split(text)  # a line separator within prose (U+2028, U+0085) ends none
     for position, token in enumerate(tokens):
         if token.type == "heading_open":
             reader.section = tokens[position + 1].content

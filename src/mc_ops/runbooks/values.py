@@ -30,14 +30,17 @@ def judge(finished: Finished) -> tuple[Outcome, int]:
 
 
 def read_outputs(runbook: Runbook, step: Step, path: Path) -> dict[str, str]:
-    """The parameters that a step wrote to `$STEP_OUTPUT`, one `KEY=VALUE` a line.
+    """The parameters that a step wrote to `$STEP_OUTPUT`, one `KEY=VALUE` a line; blank ones are none.
 
     Raises:
         UnusableInput: A line is malformed, or names a parameter that is not this step's to set.
     """
     owned = {parameter.name: parameter for parameter in runbook.parameters}
     found: dict[str, str] = {}
-    for number, line in enumerate(path.read_text(errors="replace").splitlines(), start=1):
+    text = path.read_text(encoding="utf-8-sig", errors="replace")
+    for number, line in enumerate(text.split("\n"), start=1):
+        if not line.strip():
+            continue
         name, equals, value = line.partition("=")
         parameter = owned.get(name)
         if not equals or parameter is None or parameter.set_by != step.id:

@@ -5,18 +5,18 @@ There is no price by default: a made-up price would make a made-up cost.
 
 from __future__ import annotations
 
-import math
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
+from pydantic import Field, StringConstraints
+
+from mc_contract.configuration import MOST_BYTES, FileProblems, Form, Strict, Word, check, toml_of
 from mc_ops.errors import UnusableInput
 
 _EXAMPLE = 'currency = "EUR" and cpu_second = 0.00001 make a file; see docs/slo.md'
 _MOST = 1e9  # of any currency; sums of more are beyond all numbers
-_KEYS = ("currency", "cpu_second", "reserved_cores_per_replica", "metered", "targets")
 METERED = {
     "request": ("mc_requests_total", "HTTP requests of tenants"),
     "operation": ("mc_autonomy_operations_total", "operations that ended"),
@@ -48,65 +48,43 @@ def read_prices(path: Path) -> Prices:
     """Read a file of prices.
 
     Raises:
-        UnusableInput: it cannot be read, or a value is missing, unknown or not a price.
+        UnusableInput: it cannot be read; or with every value that is missing, unknown or no price.
     """
     try:
         if path.exists() and not path.is_file():
             raise UnusableInput(f"{path} is not a regular file", hint=_EXAMPLE)
-        told = tomllib.loads(path.read_text(encoding="utf-8"))
+        with path.open("rb") as file:
+            read = check(_File, toml_of(file.read(MOST_BYTES + 1)))
     except OSError as error:
         raise UnusableInput(f"{path} cannot be read: {error.strerror}", hint=_EXAMPLE) from error
-    except (ValueError, RecursionError) as error:
-        raise UnusableInput(f"{path} is not TOML: {error}"[:300], hint=_EXAMPLE) from error
-    _only(told, _KEYS, path, "")
-    currency = told.get("currency")
-    if not (isinstance(currency, str) and 0 < len(currency) <= 8 and currency.isalpha()):
-        raise UnusableInput(f"{path}: `currency` must be letters, such as EUR", hint=_EXAMPLE)
-    if "cpu_second" not in told:
-        raise UnusableInput(f"{path}: `cpu_second` is missing", hint=_EXAMPLE)
-    metered, goals = _table(told, "metered", path), _table(told, "targets", path)
-    _only(metered, tuple(METERED), path, "metered.")
-    _only(goals, ("per_request", "tenants"), path, "targets.")
-    reserved = told.get("reserved_cores_per_replica")
+    except FileProblems as error:
+        raise UnusableInput(f"{path}: {error}", hint=_EXAMPLE) from error
     return Prices(
-        currency=currency,
-        cpu_second=_price(told["cpu_second"], path, "cpu_second"),
-        reserved_cores=None if reserved is None else _price(reserved, path, _KEYS[2]),
-        metered={key: _price(value, path, f"metered.{key}") for key, value in metered.items()},
-        per_request=_price(goals["per_request"], path, "targets.per_request")
-        if "per_request" in goals
-        else None,
-        tenants={
-            key: _price(value, path, f"targets.tenants.{key}")
-            for key, value in _table(goals, "tenants", path).items()
-        },
+        currency=read.currency,
+        cpu_second=read.cpu_second,
+        reserved_cores=read.reserved_cores_per_replica,
+        metered={key: price for key, price in read.metered if price is not None},
+        per_request=read.targets.per_request,
+        tenants=read.targets.tenants,
     )
 
 
-def _only(told: Mapping[str, Any], known: tuple[str, ...], path: Path, where: str) -> None:
-    if unknown := sorted(set(told) - set(known)):
-        raise UnusableInput(
-            f"{path}: unknown `{where}{unknown[0][:40]}`", hint=f"known: {', '.join(known)}"
-        )
+_Price = Annotated[float, Field(ge=0, le=_MOST)]
 
 
-def _table(told: Mapping[str, Any], key: str, path: Path) -> Mapping[str, Any]:
-    value = told.get(key, {})
-    if not isinstance(value, dict):
-        raise UnusableInput(f"{path}: `{key}` must be a table", hint=_EXAMPLE)
-    return value
+class _Metered(Strict):
+    request: _Price | None = None
+    operation: _Price | None = None
 
 
-def _price(value: Any, path: Path, key: str) -> float:
-    # bool is an int in Python, and no price
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise UnusableInput(f"{path}: `{key}` must be a number", hint=_EXAMPLE)
-    try:
-        price = float(value)
-    except OverflowError:
-        price = math.inf  # TOML has integers of any size
-    if not 0 <= price <= _MOST:  # no NaN, either
-        raise UnusableInput(
-            f"{path}: `{key}` must be between 0 and {_MOST:,.0f}, got {price}", hint=_EXAMPLE
-        )
-    return price
+class _Targets(Strict):
+    per_request: _Price | None = None
+    tenants: dict[Word, _Price] = Field(default_factory=dict)
+
+
+class _File(Strict):
+    currency: Annotated[str, StringConstraints(pattern=r"^[A-Za-z]{1,8}$"), Form("1 to 8 letters")]
+    cpu_second: _Price
+    reserved_cores_per_replica: _Price | None = None
+    metered: _Metered = _Metered()
+    targets: _Targets = _Targets()

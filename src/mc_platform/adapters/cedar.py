@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import json
 import secrets
-import tomllib
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from typing import Any
 
 import cedarpy
 
+from mc_contract.configuration import MOST_BYTES, FileProblems, text_of, toml_of
 from mc_platform.decide import (
     BrokenTable,
     Row,
@@ -118,9 +118,9 @@ class PolicyFiles:
         problems: list[str] = []
         for name, text in sorted(self.tables.items()):
             try:
-                rows += parse_table(Path(name).stem, tomllib.loads(text))
-            except tomllib.TOMLDecodeError as error:
-                problems.append(f"{TABLES}/{name}: does not parse: {error}")
+                rows += parse_table(Path(name).stem, toml_of(text.encode()))
+            except FileProblems as error:
+                problems.append(f"{TABLES}/{name}: {error}")
             except BrokenTable as error:
                 problems.append(f"{TABLES}/{error}")
         if problems:
@@ -146,7 +146,7 @@ def read_policy_files(policy_dir: Path) -> PolicyFiles:
     try:
         return PolicyFiles(
             name=policy_dir.name,
-            schema=(policy_dir / SCHEMA_FILE).read_bytes().decode(),
+            schema=_text(policy_dir / SCHEMA_FILE),
             sources=_texts(policy_dir, "*.cedar"),
             tables=_texts(policy_dir / TABLES, "*.toml"),
         )
@@ -155,9 +155,8 @@ def read_policy_files(policy_dir: Path) -> PolicyFiles:
         file = Path(str(error.filename)).name
         problem = f"{file} cannot be read: {error.strerror}"
         raise PolicySetRefused(policy_dir.name, [problem]) from error
-    except UnicodeDecodeError as error:
-        problem = f"a file cannot be read: {error.reason} at byte {error.start}"
-        raise PolicySetRefused(policy_dir.name, [problem]) from error
+    except FileProblems as error:
+        raise PolicySetRefused(policy_dir.name, error.problems) from error
 
 
 def checked_point(
@@ -341,7 +340,15 @@ def _keep(kept: OrderedDict[Hashable, Any], key: Hashable, value: Any, most: int
 
 
 def _texts(folder: Path, pattern: str) -> dict[str, str]:
-    return {file.name: file.read_bytes().decode() for file in sorted(folder.glob(pattern))}
+    return {file.name: _text(file) for file in sorted(folder.glob(pattern))}
+
+
+def _text(path: Path) -> str:
+    with path.open("rb") as file:
+        try:
+            return text_of(file.read(MOST_BYTES + 1))
+        except FileProblems as error:
+            raise FileProblems([f"{path.name}: {error}"]) from error
 
 
 def _digest(files: Mapping[str, str]) -> str:

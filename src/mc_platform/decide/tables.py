@@ -14,22 +14,17 @@ a policy is missing although another one gives the same answer.
 
 from __future__ import annotations
 
-import inspect
+import dataclasses
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any, get_type_hints
 
+from pydantic import Field, create_model
+
+from mc_contract.configuration import FileProblems, SetOf, Several, Strict, Text, among, check
 from mc_platform.model.ids import AgentName, PrincipalId, TenantId
-from mc_platform.model.tenant import Principal, Tenant
+from mc_platform.model.tenant import Principal, Role, Tenant
 from mc_platform.model.verdict import Action, Decision, Question
-
-_ROW_KEYS = {"name", "tenant", "principal", "question", "allow", "policies"}
-_SETS = {"resource_purposes", "resource_accepts", "labels", "classes", "origins"}
-_TENANT_KEYS = {
-    "id", "residency", "purposes", "agents", "autonomy_tier", "outbound",
-    "operations_per_hour", "tainted_operations",
-}  # fmt: skip
-_QUESTION_KEYS = set(inspect.signature(Question).parameters) - {"principal", "tenant"}
 
 
 class BrokenTable(ValueError):
@@ -55,18 +50,23 @@ def parse_table(name: str, table: Mapping[str, Any]) -> list[Row]:
     """The rows of one parsed TOML table.
 
     Raises:
-        BrokenTable: a key is missing or unknown, or a value is of the wrong kind.
+        BrokenTable: with every key that is missing or unknown, and every value of another kind.
     """
-    rows = table.get("row")
-    if not isinstance(rows, list) or not rows:
-        raise BrokenTable(f"{name}: there is no [[row]]")
-    defaults = {key: table.get(key, {}) for key in ("tenant", "question")}
-    found = [_row(name, number, defaults, raw) for number, raw in enumerate(rows, 1)]
-    labels = [row.label for row in found]
-    twice = {label for label in labels if labels.count(label) > 1}
-    if twice:
-        raise BrokenTable(f"{min(twice)}: two rows have this name")
-    return found
+    try:
+        read = check(_File, table)
+    except FileProblems as error:
+        raise BrokenTable("; ".join(f"{name}: {problem}" for problem in error.problems)) from error
+    labels = [f"{name}: {row.name}" for row in read.row]
+    problems = [f"{label}: two rows have this name" for label in labels if labels.count(label) > 1]
+    rows = []
+    for label, row in zip(labels, read.row, strict=True):
+        try:
+            rows.append(_row(label, read, row))
+        except FileProblems as error:
+            problems += [f"{label}: {problem}" for problem in error.problems]
+    if problems:
+        raise BrokenTable("; ".join(dict.fromkeys(problems)))
+    return rows
 
 
 def holds(row: Row, decision: Decision) -> bool:
@@ -87,75 +87,98 @@ def failing(rows: Iterable[Row], decide: Callable[[Question], Decision]) -> list
     return problems
 
 
-def _row(table: str, number: int, defaults: Mapping[str, Any], raw: Any) -> Row:
-    if not isinstance(raw, Mapping) or not isinstance(raw.get("name"), str):
-        raise BrokenTable(f"{table}: row {number} has no name")
-    label = f"{table}: {raw['name']}"
-    try:
-        _require_known(set(raw), _ROW_KEYS)
-        if not isinstance(raw["allow"], bool):
-            raise TypeError("allow must be true or false")
-        return Row(
-            label=label,
-            question=_question(defaults, raw),
-            allow=raw["allow"],
-            policies=tuple(sorted(_words("policies", raw["policies"]))),
-        )
-    except KeyError as error:
-        raise BrokenTable(f"{label}: key {error.args[0]!r} is missing") from error
-    except (TypeError, ValueError, AttributeError) as error:
-        raise BrokenTable(f"{label}: {error}") from error
-
-
-def _question(defaults: Mapping[str, Any], raw: Mapping[str, Any]) -> Question:
-    tenant = {"id": "SELF", **defaults["tenant"], **raw.get("tenant", {})}
-    asked = {**defaults["question"], **raw.get("question", {})}
-    principal = raw.get("principal", {})
-    _require_known(set(tenant), _TENANT_KEYS)
-    _require_known(set(asked), _QUESTION_KEYS)
-    _require_known(set(principal), {"id", "role"})
-    tenant_id = TenantId(tenant["id"])
-    asked["action"] = Action(asked["action"])
-    for key in _SETS & set(asked):
-        asked[key] = frozenset(_words(key, asked[key]))
-    return Question(
-        principal=Principal(
-            PrincipalId(principal.get("id", "someone")),
-            tenant_id,
-            "0" * 12,
-            principal.get("role", "agent"),
-        ),
-        tenant=Tenant(
-            id=tenant_id,
-            residency=tenant["residency"],
-            agents=frozenset(AgentName(name) for name in _words("agents", tenant["agents"])),
-            autonomy_tier=tenant["autonomy_tier"],
-            outbound={
-                purpose: frozenset(_words(f"outbound.{purpose}", classes))
-                for purpose, classes in tenant.get("outbound", {}).items()
-            },
-            operations_per_hour=tenant.get("operations_per_hour"),
-            purposes=frozenset(_words("purposes", tenant["purposes"])),
-            tainted_operations=frozenset(
-                _words("tainted_operations", tenant.get("tainted_operations", ()))
+def _row(label: str, table: _File, row: _Row) -> Row:
+    asked = {
+        "tenant": {"id": "SELF", **table.tenant, **row.tenant},
+        "question": {**table.question, **row.question},
+    }
+    read = check(_Asked, asked)
+    tenant, question = read.tenant, dict(read.question)
+    tenant_id = TenantId(tenant.id)
+    return Row(
+        label=label,
+        question=Question(
+            principal=Principal(
+                PrincipalId(row.principal.id), tenant_id, "0" * 12, row.principal.role
             ),
+            tenant=Tenant(
+                id=tenant_id,
+                residency=tenant.residency,
+                agents=frozenset(AgentName(agent) for agent in tenant.agents),
+                autonomy_tier=tenant.autonomy_tier,
+                outbound=tenant.outbound,
+                operations_per_hour=tenant.operations_per_hour,
+                purposes=tenant.purposes,
+                tainted_operations=tenant.tainted_operations,
+            ),
+            action=Action(question.pop("action")),
+            **question,
         ),
-        **asked,
+        allow=row.allow,
+        policies=tuple(sorted(row.policies)),
     )
-
-
-def _require_known(given: set[str], known: set[str]) -> None:
-    unknown = sorted(given - known)
-    if unknown:
-        raise ValueError(f"unknown key {unknown[0]!r}; known: {', '.join(sorted(known))}")
-
-
-def _words(name: str, raw: Any) -> list[str]:
-    if not isinstance(raw, list | tuple) or not all(isinstance(word, str) for word in raw):
-        raise TypeError(f"{name} must be a list of words")
-    return list(raw)
 
 
 def _answer(allowed: bool, policies: Iterable[str]) -> str:
     by = ", ".join(policies) or "no policy"
     return f"{'allow' if allowed else 'deny'} by {by}"
+
+
+# -- the file's form ----------------------------------------------------------------------------
+
+
+class _Principal(Strict):
+    id: str = "someone"
+    role: str = Role.agent.value
+
+
+class _Row(Strict):
+    name: Text
+    tenant: dict[str, Any] = Field(default_factory=dict)
+    principal: _Principal = _Principal()
+    question: dict[str, Any] = Field(default_factory=dict)
+    allow: bool
+    policies: Several[str]
+
+
+class _File(Strict):
+    tenant: dict[str, Any] = Field(default_factory=dict)
+    question: dict[str, Any] = Field(default_factory=dict)
+    row: Annotated[tuple[_Row, ...], Field(strict=False, min_length=1)]
+
+
+class _Tenant(Strict):
+    id: str
+    residency: str
+    purposes: SetOf[str]
+    agents: SetOf[str]
+    autonomy_tier: int
+    outbound: dict[str, SetOf[str]] = Field(default_factory=dict)
+    operations_per_hour: int | None = None
+    tainted_operations: SetOf[str] = frozenset()
+
+
+def _question_form() -> type[Strict]:
+    """The fields of `Question`, as a file may give them."""
+    hints = get_type_hints(Question)
+    forms: dict[Any, Any] = {
+        Action: Annotated[str, among(action.value for action in Action)],
+        frozenset[str]: SetOf[str],
+    }
+    fields: dict[str, Any] = {}
+    for field in dataclasses.fields(Question):
+        if field.name not in ("principal", "tenant"):
+            needed = (
+                field.default is dataclasses.MISSING
+                and field.default_factory is dataclasses.MISSING
+            )
+            default = (
+                ... if needed else frozenset() if callable(field.default_factory) else field.default
+            )
+            fields[field.name] = (forms.get(hints[field.name], hints[field.name]), default)
+    return create_model("_Question", __base__=Strict, **fields)
+
+
+class _Asked(Strict):
+    tenant: _Tenant
+    question: _question_form()  # type: ignore[valid-type] # made of the dataclass

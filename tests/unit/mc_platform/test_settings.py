@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 
 from mc_platform.errors import Misconfigured
-from mc_platform.settings import load_catalogue, load_settings
+from mc_platform.settings import load_catalogue, load_settings, unknown_variables
 
 GOOD = {"MC_DATABASE_URL": "postgresql://x:s3cret@h/mc", "MC_LEDGER_KEY_FILE": "key.pem"}
 
@@ -42,6 +45,53 @@ def test_all_problems_are_told_at_once(env):
     assert "MC_PORT" in caught.value.message
     assert "MC_COLOUR" in caught.value.message
     assert "s3cret" not in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("MC_RATE_LIMT", "MC_RATE_LIMIT_PER_S"),
+        ("MC_RATELIMIT_BURST", "MC_RATE_LIMIT_BURST"),
+        ("MC_CATALOG", "MC_CATALOGUE"),
+        ("AUDIT_SIEM_URI", "AUDIT_SIEM_URL"),
+    ],
+)
+def test_a_misspelt_variable_is_refused(env, name, meant):
+    """It would leave the setting at its default, and nobody would know."""
+    env(**{name: "s3cret", "MC_PORT": "0"})
+    with pytest.raises(Misconfigured) as caught:
+        load_settings()
+    assert f"{name} is unknown; did you mean {meant}?" in caught.value.message
+    assert "MC_PORT must be a whole number from 1 to 65535" in caught.value.message
+    assert "s3cret" not in caught.value.message
+
+
+def test_variables_of_the_tools_are_known(env):
+    """Those that `mcctl` reads or sets may stand in the environment from which a replica inherits."""
+    sources = (Path(__file__).parents[3] / "src" / "mc_ops").rglob("*.py")
+    named = {name for path in sources for name in re.findall(r'"(MC_[A-Z_]+)"', path.read_text())}
+    named -= {"MC_FAULT", "MC_PORT"}  # a prefix of names, and one that holds a number
+    assert len(named) > 10
+    env(**dict.fromkeys(named - {"MC_CATALOGUE", "MC_POLICY_DIR"}, "x"))
+    with pytest.raises(Misconfigured) as caught:
+        load_settings()
+    assert "is unknown" not in caught.value.message
+
+
+def test_variables_of_others_are_no_settings(env, tmp_path):
+    """Those of a catalogue's placeholders, of the tools, of Kubernetes; any other is told."""
+    catalogue = tmp_path / "catalogue.toml"
+    catalogue.write_text('[agents.a]\nurl = "${MC_REPLICAS_URL}"\nresidency = "eu"\n')
+    env(
+        MC_CATALOGUE=str(catalogue),
+        MC_REPLICAS_URL="http://a",
+        MC_HOME="/x",
+        MC_PROXY_SERVICE_HOST="10.0.0.1",
+        MC_SKIN="dark",
+    )
+    unknown = unknown_variables(load_settings())
+    assert "MC_SKIN" in unknown
+    assert {"MC_REPLICAS_URL", "MC_HOME", "MC_PROXY_SERVICE_HOST"}.isdisjoint(unknown)
 
 
 @pytest.mark.parametrize(

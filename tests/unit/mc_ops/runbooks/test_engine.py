@@ -135,6 +135,15 @@ def test_run_parameters_reach_steps(bench: Bench) -> None:
     assert bench.told() == "unset\nx=5 local\n"
 
 
+def test_run_output_may_have_blank_lines(bench: Bench) -> None:
+    """A blank line sets nothing, and a line separator within a value ends no line."""
+    bench.write(
+        'step=a|printf "\\nOUT=a\\342\\200\\250b\\n\\n" >> "$STEP_OUTPUT"',
+        parameters="parameters:\n- {name: OUT, set_by: a}\n",
+    )
+    assert bench.run().parameters == {"OUT": "a\u2028b"}
+
+
 def test_run_output_that_is_not_declared_fails(bench: Bench) -> None:
     """A step may set only parameters that the header says it sets."""
     bench.write('step=a|echo "OTHER=1" >> "$STEP_OUTPUT"')

@@ -50,6 +50,23 @@ def test_parse_whole_runbook() -> None:
 
 
 @pytest.mark.parametrize(
+    "text",
+    [
+        "\ufeff" + HEADER + STEP,
+        (HEADER + STEP).replace("\n", "\r\n"),
+        HEADER + "\nProse with a\u2028line separator, a\u0085next line, a\x0cform feed.\n\n" + STEP,
+    ],
+    ids=["byte order mark", "carriage returns", "separators in prose"],
+)
+def test_text_as_editors_write_it(text: str) -> None:
+    """A byte order mark, other line ends and separators within a line change nothing."""
+    runbook, problems = parse(text.encode(), "demo.md")
+    assert problems == []
+    assert runbook is not None
+    assert [step.script.text for step in runbook.steps] == ["true\n"]
+
+
+@pytest.mark.parametrize(
     ("text", "line", "reason"),
     [
         (STEP, 1, "no header"),

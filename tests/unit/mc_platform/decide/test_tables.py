@@ -44,16 +44,33 @@ def test_a_failing_row_tells_what_it_expected_and_got() -> None:
 @pytest.mark.parametrize(
     ("old", "new", "problem"),
     [
-        ("allow = true\n", "", "platform: an operator: key 'allow' is missing"),
-        ("allow = true", 'allow = "yes"', "allow must be true or false"),
-        ('policies = ["b", "a"]', 'policies = "a"', "policies must be a list of words"),
-        ("allow = true", "allow = true\nalow = false", "unknown key 'alow'"),
-        ('{ role = "operator" }', '{ rank = "operator" }', "unknown key 'rank'"),
-        ("autonomy_tier = 0", "tier = 0", "unknown key 'tier'"),
-        ('resource_id = "platform"', 'resource = "platform"', "unknown key 'resource'"),
-        ('"ReadOperations"', '"Read"', "'Read' is not a valid Action"),
-        ('name = "an operator"\n', "", "platform: row 1 has no name"),
-        ("[[row]]", "[row]", r"there is no \[\[row\]\]"),
+        ("allow = true\n", "", r"platform: row\[0\].allow is missing"),
+        ("allow = true", 'allow = "yes"', r'row\[0\].allow is "yes", must be true or false'),
+        ('policies = ["b", "a"]', 'policies = "a"', r'row\[0\].policies is "a", must be a list'),
+        ("allow = true", "allow = true\nalow = false", r"row\[0\].alow is unknown; did you mean"),
+        ('{ role = "operator" }', '{ rank = "operator" }', r"row\[0\].principal.rank is unknown"),
+        ("autonomy_tier = 0", "tier = 0", "platform: an operator: tenant.tier is unknown"),
+        (
+            "autonomy_tier = 0",
+            "autonomy_tier = 2.9",
+            "tenant.autonomy_tier is 2.9, must be a whole",
+        ),
+        ('residency = "eu"', "residency = 7", "tenant.residency is 7, must be text"),
+        ('resource_id = "platform"', 'resource = "platform"', "question.resource is unknown"),
+        (
+            'resource_id = "platform"',
+            'resource_id = "platform"\ntainted = "yes"',
+            'question.tainted is "yes", must be true or false',
+        ),
+        (
+            'resource_id = "platform"',
+            'resource_id = "platform"\nlabels = "email"',
+            'question.labels is "email", must be a list',
+        ),
+        ('"ReadOperations"', '"ReadOperation"', "unknown 'ReadOperation'; did you mean ReadOpera"),
+        ('name = "an operator"\n', "", r"platform: row\[0\].name is missing"),
+        ("[[row]]", "[row]", "platform: row is a table, must be a list"),
+        ("[tenant]", "[tenants]\n[tenant]", "platform: tenants is unknown; did you mean tenant"),
     ],
 )
 def test_a_broken_table_is_refused(old: str, new: str, problem: str) -> None:
