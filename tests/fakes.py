@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from mc_platform.adapters.downstream_a2a import _parts_of
 from mc_platform.adapters.postgres_journal import leaf_bytes
+from mc_platform.bulkheads import Messages
 from mc_platform.model.catalogue import Catalogue
 from mc_platform.model.event import Event, Recorded
 from mc_platform.model.ids import TenantId
@@ -138,6 +139,7 @@ def request_path(
     downstream: HostileAgent,
     operations: NoOperations | None = None,
     clock: Callable[[], datetime] = lambda: NOW,
+    messages: Messages | None = None,
 ) -> RequestPath:
     """A request path with everything at its edges in memory."""
     return RequestPath(
@@ -156,4 +158,6 @@ def request_path(
         quotes=Quotes(KEY),
         clock=clock,
         operation_wait_s=0.0,
+        messages=messages
+        or Messages(tenants=5, per_tenant=64, per_agent=128, operations=64, wait_s=1.0),
     )

@@ -52,6 +52,7 @@ from mc_platform.adapters.postgres_records import PostgresRecords
 from mc_platform.adapters.siem import SiemSink, siem_sink
 from mc_platform.aggregate import Aggregates
 from mc_platform.authenticate import Authenticator
+from mc_platform.bulkheads import Messages, Slots
 from mc_platform.decide import record_question
 from mc_platform.deliver import Shipper
 from mc_platform.enact import (
@@ -62,7 +63,7 @@ from mc_platform.enact import (
     ResolutionMode,
     migrate_engine,
 )
-from mc_platform.errors import Misconfigured, PlatformError, PolicyDenied, Unavailable
+from mc_platform.errors import Misconfigured, PlatformError, PolicyDenied, RateLimited, Unavailable
 from mc_platform.model.autonomy import AutonomyStatus, Scope
 from mc_platform.model.catalogue import Catalogue
 from mc_platform.model.event import Event, Kind
@@ -89,7 +90,7 @@ from mc_platform.query import (
     graphql_app,
     operator_routes,
 )
-from mc_platform.receive import Door, GovernedRequestHandler, a2a_routes
+from mc_platform.receive import Door, GovernedRequestHandler, a2a_routes, retry_after
 from mc_platform.receive.handler import PRINCIPAL
 from mc_platform.receive.limits import RateLimiter
 from mc_platform.receive.routes import agent_card
@@ -281,6 +282,13 @@ class Workbench:
             quotes=self._quotes,
             clock=_now,
             operation_wait_s=settings.operation_wait_s,
+            messages=Messages(
+                tenants=len(self._catalogue.tenants),
+                per_tenant=settings.questions_at_once_per_tenant,
+                per_agent=settings.questions_at_once_per_agent,
+                operations=settings.operations_awaited_per_tenant,
+                wait_s=settings.slot_wait_s,
+            ),
             replacer=self._replacer,
         )
         await self._operations.launch()
@@ -378,7 +386,7 @@ class Workbench:
                 ended = await self._sweep_once()
                 if ended:
                     _log.warning("abandoned_tasks_failed", tasks=ended)
-            except Unavailable as error:
+            except (RateLimited, Unavailable) as error:
                 _log.warning("sweep_postponed", reason=error.message)
             await asyncio.sleep(_SWEEP_S)
 
@@ -585,6 +593,15 @@ class Workbench:
                 datasets=self._catalogue.datasets,
                 purposes=frozenset(word for tenant in tenants for word in tenant.purposes),
                 acts=self._acts,
+                slots=Slots(
+                    "aggregates",
+                    per_tenant=2,
+                    total=len(self._catalogue.tenants) + 1,
+                    kept_each=1,
+                    tenants=len(self._catalogue.tenants),
+                    wait_s=self._settings.slot_wait_s,
+                    most_waiting=16,
+                ),
             )
         )
 
@@ -809,4 +826,5 @@ async def _crash(_request: Request, error: Exception) -> Response:
 
 async def _platform_error(_request: Request, error: Exception) -> Response:
     assert isinstance(error, PlatformError)
+    retry_after.note(error)
     return JSONResponse({"error": error.as_dict()}, status_code=error.http_status)

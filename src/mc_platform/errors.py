@@ -120,6 +120,7 @@ class BudgetSpent(PlatformError):
 
     code = "privacy-budget-spent"
     http_status = 429
+    retry_after_s = 86_400.0  # the budget comes back by the day
 
     def __init__(self, message: str, *, hint: str = "", epsilon: int = 0) -> None:
         super().__init__(message, hint=hint)
@@ -192,6 +193,7 @@ class Unavailable(PlatformError):
     code = "unavailable"
     http_status = 503
     retryable = True
+    retry_after_s = 1.0
 
 
 class LedgerDamaged(PlatformError):

@@ -30,6 +30,7 @@ import structlog
 
 from mc_contract.canonical import canonical_json
 from mc_contract.governance import Governance
+from mc_platform.bulkheads import Messages, Slot
 from mc_platform.conversation import (
     Conversation,
     Conversations,
@@ -44,6 +45,7 @@ from mc_platform.errors import (
     Conflict,
     NotFound,
     PolicyDenied,
+    RateLimited,
     Unavailable,
 )
 from mc_platform.model.autonomy import ALL
@@ -72,6 +74,7 @@ from mc_platform.record import Digester, EventFactory, Quotes, Sealer
 _NAMESPACE = uuid.UUID("1d6cbb0e-54a5-5c3f-8f0e-0c9a2f6e7b51")
 UNDECLARED = "undeclared"
 _REPEAT_POLL_S = 0.05
+_REPEAT_POLL_SLOWEST_S = 1.0
 _ABANDONED_MARGIN_S = 30.0
 _log = structlog.get_logger()
 
@@ -96,7 +99,10 @@ class Envelope:
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """A message that policy let in and the ledger holds; `operation` is None for a question."""
+    """A message that policy let in and the ledger holds; `operation` is None for a question.
+
+    Whoever does not `finish` it releases its `slot`.
+    """
 
     envelope: Envelope
     tenant: Tenant
@@ -105,6 +111,7 @@ class Accepted:
     operation: OperationSpec | None
     decision: Decision
     conversation: Conversation
+    slot: Slot
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +190,7 @@ class RequestPath:
         quotes: Quotes,
         clock: Clock,
         operation_wait_s: float,
+        messages: Messages,
         replacer: Callable[[Tenant], Replacer | None] = lambda _tenant: None,
     ) -> None:
         self._catalogue = catalogue
@@ -195,6 +203,7 @@ class RequestPath:
         self._autonomy = autonomy
         self._budgets = budgets
         self._conversations = Conversations(tasks, sealer, quotes)
+        self._places = messages
         self._replacer = replacer
         self._events = events
         self._digester = digester
@@ -224,14 +233,30 @@ class RequestPath:
 
         Raises:
             PolicyDenied: recorded before it is raised.
+            RateLimited: there is no place for it; nothing is recorded.
             BadRequest, NotFound, Conflict, Unavailable.
         """
         tenant = self._tenant_of(envelope)
         agent, operation = self._target(envelope.governance, tenant)
         if operation is not None:
             _operation_input(envelope.parts, operation)  # refused before anything is recorded
-        async with self._budget(tenant, operation) as operations_this_hour:
-            return await self._begin(envelope, tenant, agent, operation, operations_this_hour)
+        try:
+            slot = await self._places.take(tenant.id, agent.name, operation=operation is not None)
+        except RateLimited:
+            if await self._tasks.get(tenant.id, self._task_id(envelope)) is None:
+                raise
+            # What was let in once is not refused to a retry
+            return await self._repeat(envelope, self._request_digest(envelope), operation)
+        begun = None
+        try:
+            async with self._budget(tenant, operation) as operations_this_hour:
+                begun = await self._begin(
+                    envelope, tenant, agent, operation, operations_this_hour, slot
+                )
+            return begun
+        finally:
+            if not isinstance(begun, Accepted):
+                slot.release()
 
     async def _begin(
         self,
@@ -240,6 +265,7 @@ class RequestPath:
         agent: Agent,
         operation: OperationSpec | None,
         operations_this_hour: int,
+        slot: Slot,
     ) -> Accepted | Task:
         digest = self._request_digest(envelope)
         task_id = self._task_id(envelope)
@@ -337,7 +363,7 @@ class RequestPath:
         [recorded] = await self._journal.record([accepted_event], task)
         if not recorded.fresh:  # the message id is known, so nothing was written
             return await self._repeat(envelope, digest, operation)
-        accepted = Accepted(envelope, tenant, task, agent, operation, decision, conversation)
+        accepted = Accepted(envelope, tenant, task, agent, operation, decision, conversation, slot)
         if operation is not None:
             await self._operations.start(_operation_request(envelope, task, operation))
         return accepted
@@ -350,9 +376,14 @@ class RequestPath:
             PolicyDenied: the reply is withheld, recorded, the task is rejected.
             Unavailable: the outcome could not be recorded.
         """
-        if accepted.operation is not None:
-            return await self._await_operation(accepted.tenant.id, accepted.task)
+        try:
+            if accepted.operation is not None:
+                return await self._await_operation(accepted.tenant.id, accepted.task)
+            return await self._answer(accepted)
+        finally:
+            accepted.slot.release()
 
+    async def _answer(self, accepted: Accepted) -> Task:
         task = accepted.task
         try:
             return await self._forward(accepted)
@@ -708,8 +739,10 @@ class RequestPath:
 
     async def _until_terminal(self, task: Task) -> Task:
         deadline = asyncio.get_running_loop().time() + self._operation_wait_s
+        pause = _REPEAT_POLL_S
         while not task.state.terminal and asyncio.get_running_loop().time() < deadline:
-            await asyncio.sleep(_REPEAT_POLL_S)
+            await asyncio.sleep(pause)
+            pause = min(pause * 1.5, _REPEAT_POLL_SLOWEST_S)
             task = await self._tasks.get(task.tenant, task.id) or task
         return task
 

@@ -15,6 +15,7 @@ from typing import Any, ParamSpec, TypeVar
 
 import asyncpg
 
+from mc_platform.bulkheads import Slots
 from mc_platform.errors import Misconfigured, Unavailable
 from mc_platform.model.flow import flow_from
 from mc_platform.model.ids import ContextId, PrincipalId, TaskId, TenantId
@@ -40,6 +41,8 @@ _REFUSED = (
 )
 _ACQUIRE_TIMEOUT_S = 5.0
 _COMMAND_TIMEOUT_S = 10.0
+_TENANT_CONNECTIONS, _RECORD_CONNECTIONS = 8, 6
+_MOST_WAITING = 1_000  # of one tenant, for a connection
 
 
 def unavailable(what: str, error: BaseException) -> Unavailable:
@@ -84,6 +87,16 @@ async def _no_reset(_connection: Any) -> None:
     """Asyncpg's reset would drop SET ROLE; what our transactions set is local to them."""
 
 
+def _slots(kind: str, connections: int) -> Slots:
+    return Slots(
+        kind,
+        per_tenant=connections * 2 // 3,
+        total=connections - 1,
+        wait_s=_ACQUIRE_TIMEOUT_S,
+        most_waiting=_MOST_WAITING,
+    )
+
+
 class Pools:
     """The process's connections. `open` before use, `close` at the end."""
 
@@ -92,6 +105,10 @@ class Pools:
         self._name = application_name
         self.tenant: asyncpg.Pool[Any]
         self.record: asyncpg.Pool[Any]
+        # Queries are short, so waiting tenants take turns; one connection is always for the rest:
+        # credentials, the switch, probes
+        self._reading = _slots("reads", _TENANT_CONNECTIONS)
+        self._looking_up = _slots("look-ups", _RECORD_CONNECTIONS)
 
     async def open(self) -> None:
         """Connect both pools.
@@ -101,8 +118,8 @@ class Pools:
             Unavailable: the server does not answer.
         """
         try:
-            self.tenant = await self._pool(_prepare, 1, 8)
-            self.record = await self._pool(_become_recorder, 1, 6)
+            self.tenant = await self._pool(_prepare, 1, _TENANT_CONNECTIONS)
+            self.record = await self._pool(_become_recorder, 1, _RECORD_CONNECTIONS)
         except _REFUSED as error:
             raise Misconfigured(
                 f"MC_DATABASE_URL is not usable: {type(error).__name__}",
@@ -133,13 +150,40 @@ class Pools:
         await self.record.close()
 
     @asynccontextmanager
-    async def as_tenant(self, tenant: TenantId) -> AsyncIterator[Any]:
-        """A connection inside a transaction that row-level security binds to `tenant`."""
+    async def reading(self, tenant: TenantId) -> AsyncIterator[Any]:
+        """A connection of the service's role, out of the tenant's share.
+
+        Raises:
+            RateLimited: the tenant's own reads have taken its share for too long.
+        """
         async with (
+            self._reading.held(tenant),
             self.tenant.acquire(timeout=_ACQUIRE_TIMEOUT_S) as connection,
-            connection.transaction(readonly=True),
         ):
+            yield connection
+
+    @asynccontextmanager
+    async def as_tenant(self, tenant: TenantId) -> AsyncIterator[Any]:
+        """A connection inside a transaction that row-level security binds to `tenant`.
+
+        Raises:
+            RateLimited: as `reading`.
+        """
+        async with self.reading(tenant) as connection, connection.transaction(readonly=True):
             await connection.execute("SELECT set_config('mc.tenant', $1, true)", tenant)
+            yield connection
+
+    @asynccontextmanager
+    async def looking_up(self, tenant: TenantId) -> AsyncIterator[Any]:
+        """A connection that may read all rows, for a look-up on behalf of one tenant.
+
+        Raises:
+            RateLimited: as `reading`.
+        """
+        async with (
+            self._looking_up.held(tenant),
+            self.record.acquire(timeout=_ACQUIRE_TIMEOUT_S) as connection,
+        ):
             yield connection
 
     async def alive(self) -> bool:
@@ -270,12 +314,13 @@ class PostgresTasks:
     async def quoted(self, tenant: TenantId, digests: Sequence[int]) -> list[Task]:
         """See the port."""
         # Most messages quote nothing: one round trip tells; rows are read behind row-level security
-        found = await self._pools.record.fetch(
-            "SELECT DISTINCT task_id FROM mc.quotable WHERE tenant = $1"
-            " AND digest = ANY($2::bigint[]) LIMIT 20",
-            tenant,
-            digests,
-        )
+        async with self._pools.looking_up(tenant) as connection:
+            found = await connection.fetch(
+                "SELECT DISTINCT task_id FROM mc.quotable WHERE tenant = $1"
+                " AND digest = ANY($2::bigint[]) LIMIT 20",
+                tenant,
+                digests,
+            )
         if not found:
             return []
         async with self._pools.as_tenant(tenant) as connection:

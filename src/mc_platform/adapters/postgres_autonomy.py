@@ -63,7 +63,8 @@ class PostgresAutonomy:
     @wrapped("the autonomy switch cannot be read")
     async def halted(self, tenant: TenantId) -> Halt | None:
         """See the port."""
-        rows = await self._pools.tenant.fetch(_NEWEST, [ALL, tenant])
+        async with self._pools.reading(tenant) as connection:
+            rows = await connection.fetch(_NEWEST, [ALL, tenant])
         halts = sorted(
             (_switch(row) for row in rows if row["halted"]), key=lambda switch: switch.scope != ALL
         )

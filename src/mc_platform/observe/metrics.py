@@ -113,6 +113,11 @@ cost_cpu = Counter(
     "CPU time spent in the request's own task, by tenant (not threads, not the database).",
     ["tenant"],
 )
+slots_refused = Counter(
+    "mc_slots_refused",
+    "Requests refused with 429 because the tenant had no free place, by what takes the place.",
+    ["kind", "tenant"],
+)
 ledger_events = Counter("mc_ledger_events", "Events committed by this process.", ["kind"])
 ledger_size = Gauge("mc_ledger_size", "Leaves in this region's log, as last seen here.")
 ledger_commit = Histogram(

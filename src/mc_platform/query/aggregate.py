@@ -19,6 +19,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from mc_platform.aggregate import Aggregates, Answer, Outcome, read_query
+from mc_platform.bulkheads import Slots
 from mc_platform.errors import BadRequest, BudgetSpent, PolicyDenied
 from mc_platform.model.dataset import MICRO, NAME, Dataset, epsilon_text
 from mc_platform.model.event import Kind
@@ -63,6 +64,7 @@ class AggregateDesk:
     Attributes:
         principal_of: Who sent a request, as the door found.
         purposes: Every purpose that the catalogue declares.
+        slots: Places for queries: each reads a dataset and counts in threads that all share.
     """
 
     principal_of: Callable[[Request], Principal]
@@ -71,6 +73,7 @@ class AggregateDesk:
     datasets: Mapping[str, Dataset]
     purposes: frozenset[str]
     acts: Acts
+    slots: Slots
 
 
 def aggregate_routes(desk: AggregateDesk) -> list[Route]:
@@ -106,7 +109,8 @@ class _Desk:
             "query": self._desk.aggregates.fingerprint(principal.tenant, asked.query),
         }
         try:
-            outcome = await self._desk.aggregates.answer(principal, dataset, asked)
+            async with self._desk.slots.held(principal.tenant):
+                outcome = await self._desk.aggregates.answer(principal, dataset, asked)
         except BudgetSpent as spent:
             told |= {"reason": spent.message, "epsilon": epsilon_text(spent.epsilon)}
             await self._record(Kind.aggregate_refused, principal, decision, told)

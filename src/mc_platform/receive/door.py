@@ -28,6 +28,7 @@ from mc_platform.errors import (
 )
 from mc_platform.observe import metrics
 from mc_platform.observe.cost import Metered
+from mc_platform.receive import retry_after
 from mc_platform.receive.handler import PRINCIPAL
 
 _PUBLIC = frozenset({"/health", "/metrics", "/.well-known/agent-card.json", "/ledger/checkpoint"})
@@ -82,6 +83,7 @@ class Door:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        retry_after.begin()
         visit = _Visit(self, scope, receive, send)
         metered = Metered(visit.serve())
         try:
@@ -222,9 +224,11 @@ class _Visit:
                 await asyncio.sleep(elapsed * (self._door._slow_factor - 1.0))
             self._status = message["status"]
             self._started = True
+            message = _with_retry_after(message)
         await self._send_raw(message)
 
     async def _answer(self, error: PlatformError) -> None:
+        retry_after.note(error)
         more = []
         if isinstance(error, NotAuthenticated):
             more.append((b"www-authenticate", b'Bearer realm="agent-workbench"'))
@@ -236,3 +240,11 @@ class _Visit:
         headers = [(b"content-type", b"application/json"), *more]
         await self._send({"type": "http.response.start", "status": status, "headers": headers})
         await self._send({"type": "http.response.body", "body": json.dumps(body).encode()})
+
+
+def _with_retry_after(message: Message) -> Message:
+    headers = list(message.get("headers", []))
+    told = retry_after.header(message["status"])
+    if told is None or any(name.lower() == told[0] for name, _ in headers):
+        return message
+    return {**message, "headers": [*headers, told]}

@@ -78,7 +78,10 @@ class GovernedRequestHandler(RequestHandler):
             begun = await self._path.begin(envelope)
             if isinstance(begun, Task):
                 return begun
-            self._finish_apart(begun)
+            if begun.operation is None:
+                self._finish_apart(begun)
+            else:  # its engine ends it; nobody waits here
+                begun.slot.release()
             return begun.task
 
         return convert.task(await _counted(principal, send()))
@@ -93,17 +96,16 @@ class GovernedRequestHandler(RequestHandler):
             return await self._path.begin(self._envelope(params, context, principal))
 
         begun = await _counted(principal, begin(), count_success=False)
-        first = begun if isinstance(begun, Task) else begun.task
-        yield convert.task(first)
-        if first.state.terminal:
-            return
         if isinstance(begun, Task):
-            async for event in self._follow(first):
-                yield event
+            yield convert.task(begun)
+            if not begun.state.terminal:
+                async for event in self._follow(begun):
+                    yield event
             return
-        # A client that leaves its stream does not call back what was begun: the work is a task
-        # of its own, and only the waiting for it ends.
+        # A client that leaves its stream, be it at once, does not call back what was begun: the
+        # work is a task of its own, and only the waiting for it ends.
         finishing = self._finish_apart(begun)
+        yield convert.task(begun.task)
         ended = await _counted(principal, asyncio.shield(finishing))
         for event in _ending(ended):
             yield event
@@ -132,6 +134,7 @@ class GovernedRequestHandler(RequestHandler):
         task = asyncio.create_task(finish())
         self._background.add(task)
         task.add_done_callback(self._finished)
+        task.add_done_callback(lambda _: accepted.slot.release())  # if it ended before it began
         return task
 
     def _finished(self, task: asyncio.Task[Task]) -> None:

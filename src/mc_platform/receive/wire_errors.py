@@ -23,6 +23,7 @@ from mc_contract.governance import (
     GovernanceError,
 )
 from mc_platform import errors
+from mc_platform.receive import retry_after
 
 _log = structlog.get_logger()
 
@@ -82,8 +83,10 @@ def to_wire(error: BaseException) -> sdk.A2AError:
     if isinstance(error, errors.AgentFailed):
         return AgentFailedError(_sentence(error))
     if isinstance(error, errors.Unavailable):
+        retry_after.note(error)
         return UnavailableError(_sentence(error))
     if isinstance(error, errors.RateLimited):
+        retry_after.note(error)
         return RateLimitedError(_sentence(error), {"retryAfterS": str(error.retry_after_s)})
     if isinstance(error, (errors.BadRequest, errors.RequestTooLarge, GovernanceError)):
         return sdk.InvalidParamsError(_sentence(error))

@@ -13,6 +13,7 @@ from starlette.responses import JSONResponse
 from tests.aggregate_fakes import Town, between, is_
 
 from mc_platform.adapters.cedar import CedarDecisionPoint
+from mc_platform.bulkheads import Slots
 from mc_platform.decide import record_question
 from mc_platform.errors import PlatformError
 from mc_platform.model.event import Kind
@@ -40,6 +41,7 @@ class Desk:
         self.town = Town(**rules)
         self.journal = Journal()
         self.principal = Principal("agent@t", "T", "key")
+        self.slots = Slots("aggregates", per_tenant=2, wait_s=0.01, most_waiting=2)
         desk = AggregateDesk(
             principal_of=lambda _: self.principal,
             rule=self._rule,
@@ -47,6 +49,7 @@ class Desk:
             datasets={"people": self.town.dataset},
             purposes=frozenset({"support", "marketing"}),
             acts=Acts(self.journal, lambda: NOW),
+            slots=self.slots,
         )
         app = Starlette(
             routes=aggregate_routes(desk), exception_handlers={PlatformError: self._error}
@@ -214,3 +217,15 @@ async def test_a_query_that_cannot_be_understood_is_refused_clearly_and_costs_no
     assert "person-1" not in json.dumps(error)
     assert desk.town.rows.reads == 0
     assert desk.town.book.charges == []
+
+
+async def test_a_tenant_whose_queries_are_under_way_is_told_to_wait(desk):
+    """429, no budget spent, nothing recorded; another tenant's places are its own."""
+    held = [await desk.slots.take(desk.principal.tenant) for _ in range(2)]
+    status, body = await desk.ask(where=[is_("town", "north")], epsilon=1)
+    assert (status, body["error"]["code"]) == (429, "rate-limited")
+    assert desk.journal.events == []
+    async with desk.slots.held("ANOTHER"):
+        held[0].release()
+    status, body = await desk.ask(where=[is_("town", "north")], epsilon=1)
+    assert (status, body["repeated"]) == (200, False)

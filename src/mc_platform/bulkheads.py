@@ -1,0 +1,224 @@
+"""Bulkheads: what all tenants use is shared so that none of them can take it from the others.
+
+A request that finds no place waits for one for a bounded time, which is ours and nobody else's
+fault; then it is refused with 429, before anything of it is recorded. Places that become free go
+to the waiting tenants in turn, whoever waits longest within a tenant first.
+
+All of it belongs to one event loop and to one replica: N replicas have N times the places.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter, deque
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+
+from mc_platform.errors import RateLimited
+from mc_platform.model.ids import AgentName, TenantId
+from mc_platform.observe import metrics
+
+_RETRY_AFTER_S = 1.0
+
+
+class Slot:
+    """A place that a request holds; `release` gives it back, once however often it is called."""
+
+    def __init__(self, holders: Mapping[Slots, TenantId] | None = None) -> None:
+        self._holders = dict(holders or {})
+
+    def release(self) -> None:
+        """Give the place back."""
+        holders, self._holders = self._holders, {}
+        for slots, tenant in holders.items():
+            slots.give_back(tenant)
+
+    def beside(self, other: Slot) -> Slot:
+        """This place and another as one; both are empty afterwards."""
+        both = Slot({**self._holders, **other._holders})
+        self._holders, other._holders = {}, {}
+        return both
+
+
+class Slots:
+    """Places of one kind.
+
+    Args:
+        kind: What takes a place, in the plural: it names the metric's label.
+        per_tenant: Places that one tenant may have at once.
+        total: Places in all; None: as many as all tenants may have.
+        kept_each: Places kept free for each tenant that has none: with `tenants` of them, nobody
+            takes the last ones of another.
+        tenants: How many tenants there can be.
+        wait_s: How long a request waits for a place.
+        most_waiting: Requests of one tenant that may wait; more are refused at once.
+    """
+
+    def __init__(
+        self,
+        kind: str,
+        *,
+        per_tenant: int,
+        total: int | None = None,
+        kept_each: int = 0,
+        tenants: int = 1,
+        wait_s: float,
+        most_waiting: int,
+    ) -> None:
+        self.kind = kind
+        self.per_tenant = per_tenant
+        self.total = total
+        self._kept_each = kept_each
+        self._tenants = tenants
+        self._wait_s = wait_s
+        self._most_waiting = most_waiting
+        self._taken: Counter[TenantId] = Counter()
+        self._waiting: dict[TenantId, deque[asyncio.Future[None]]] = {}  # in the order of turns
+
+    def taken(self, tenant: TenantId) -> int:
+        """How many places the tenant has now."""
+        return self._taken[tenant]
+
+    def waiting(self, tenant: TenantId) -> int:
+        """How many requests of the tenant wait for a place now."""
+        return len(self._waiting.get(tenant, ()))
+
+    async def take(self, tenant: TenantId) -> Slot:
+        """A place; whoever takes one must release it.
+
+        Raises:
+            RateLimited: none became free in time, or too many of the tenant wait already.
+        """
+        if tenant not in self._waiting and self._may(tenant):
+            return self._given(tenant)
+        queue = self._waiting.setdefault(tenant, deque())
+        if len(queue) >= self._most_waiting:
+            raise self._refusal(tenant)
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        queue.append(turn)
+        try:
+            async with asyncio.timeout(self._wait_s):
+                await turn
+        except BaseException as error:
+            if turn.done() and not turn.cancelled():  # it was given while the wait ended
+                self.give_back(tenant)
+            else:
+                self._leave(tenant, turn)
+            if isinstance(error, TimeoutError):
+                raise self._refusal(tenant) from error
+            raise
+        return Slot({self: tenant})
+
+    @asynccontextmanager
+    async def held(self, tenant: TenantId) -> AsyncIterator[None]:
+        """As `take`, for the time of a block."""
+        slot = await self.take(tenant)
+        try:
+            yield
+        finally:
+            slot.release()
+
+    def give_back(self, tenant: TenantId) -> None:
+        """One of the tenant's places is free; `Slot.release` calls this."""
+        self._taken[tenant] -= 1
+        if not self._taken[tenant]:
+            del self._taken[tenant]
+        for waiting in list(self._waiting):
+            if not self._may(waiting):
+                continue
+            queue = self._waiting.pop(waiting)
+            turn = queue.popleft()
+            if queue:
+                self._waiting[waiting] = queue  # at the end: the next place is another's
+            self._given(waiting)
+            turn.set_result(None)
+            return
+
+    def _may(self, tenant: TenantId) -> bool:
+        mine = self._taken[tenant]
+        if mine >= self.per_tenant:
+            return False
+        if self.total is None:
+            return True
+        free = self.total - self._taken.total()
+        if mine < self._kept_each:
+            return free > 0
+        others = sum(
+            min(self._kept_each, taken) for whose, taken in self._taken.items() if whose != tenant
+        )
+        return free > self._kept_each * (self._tenants - 1) - others
+
+    def _given(self, tenant: TenantId) -> Slot:
+        self._taken[tenant] += 1
+        return Slot({self: tenant})
+
+    def _leave(self, tenant: TenantId, turn: asyncio.Future[None]) -> None:
+        queue = self._waiting[tenant]
+        queue.remove(turn)
+        if not queue:
+            del self._waiting[tenant]
+
+    def _refusal(self, tenant: TenantId) -> RateLimited:
+        metrics.slots_refused.labels(self.kind, tenant).inc()
+        return RateLimited(
+            f"tenant {tenant} has {self._taken[tenant]} {self.kind} under way on this replica, "
+            f"and no place became free in {self._wait_s:g} s",
+            retry_after_s=_RETRY_AFTER_S,
+            hint=f"send fewer at once (at most {self.per_tenant}), and try again in a second",
+        )
+
+
+class Messages:
+    """Places for messages: questions by tenant and by agent, operations that are waited for.
+
+    Args:
+        tenants: How many the catalogue has.
+        per_tenant: Questions of one tenant at once.
+        per_agent: Questions to one agent at once; half of them are kept, a fair share for each
+            tenant, for those who have not used theirs.
+        operations: Operations of one tenant whose end is waited for at once.
+        wait_s: How long a message waits for a place.
+    """
+
+    def __init__(
+        self, *, tenants: int, per_tenant: int, per_agent: int, operations: int, wait_s: float
+    ) -> None:
+        self._tenants = tenants
+        self._per_agent = per_agent
+        self._wait_s = wait_s
+        self.questions = Slots(
+            "questions", per_tenant=per_tenant, wait_s=wait_s, most_waiting=per_tenant
+        )
+        self.operations = Slots(
+            "operations", per_tenant=operations, wait_s=wait_s, most_waiting=operations
+        )
+        self._agents: dict[AgentName, Slots] = {}
+
+    def agent(self, name: AgentName) -> Slots:
+        """The places at one of the catalogue's agents."""
+        if name not in self._agents:
+            self._agents[name] = Slots(
+                "questions to one agent",
+                per_tenant=self._per_agent,
+                total=self._per_agent,
+                kept_each=self._per_agent // (2 * max(1, self._tenants)),
+                tenants=self._tenants,
+                wait_s=self._wait_s,
+                most_waiting=self._per_agent,
+            )
+        return self._agents[name]
+
+    async def take(self, tenant: TenantId, agent: AgentName, *, operation: bool) -> Slot:
+        """A place for one message; whoever takes one must release it.
+
+        Raises:
+            RateLimited: there is none, and the reason is not the agent.
+        """
+        if operation:
+            return await self.operations.take(tenant)
+        mine = await self.questions.take(tenant)
+        try:
+            return mine.beside(await self.agent(agent).take(tenant))
+        except BaseException:
+            mine.release()
+            raise
