@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from mc_platform.adapters.downstream_a2a import _parts_of
 from mc_platform.adapters.postgres_journal import leaf_bytes
 from mc_platform.bulkheads import Messages
+from mc_platform.examine import ExaminationRoom, Examiner
 from mc_platform.model.catalogue import Catalogue
 from mc_platform.model.event import Event, Recorded
 from mc_platform.model.ids import TenantId
@@ -142,9 +143,10 @@ def request_path(
     messages: Messages | None = None,
 ) -> RequestPath:
     """A request path with everything at its edges in memory."""
+    digester = Digester(KEY)
     return RequestPath(
         catalogue=catalogue,
-        screener=screener,
+        room=ExaminationRoom(Examiner(screener=screener, digester=digester, quotes=Quotes(KEY))),
         decisions=decisions,
         journal=ledger,
         tasks=ledger,  # type: ignore[arg-type] # no story here lists pages
@@ -153,9 +155,8 @@ def request_path(
         autonomy=NeverHalted(),  # type: ignore[arg-type] # nor throws the switch
         budgets=ledger,
         events=EventFactory(clock=clock),
-        digester=Digester(KEY),
+        digester=digester,
         sealer=Sealer(KEY),
-        quotes=Quotes(KEY),
         clock=clock,
         operation_wait_s=0.0,
         messages=messages

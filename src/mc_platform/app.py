@@ -50,6 +50,7 @@ from mc_platform.adapters.postgres_operations import PostgresOperations
 from mc_platform.adapters.postgres_outbox import PostgresOutbox
 from mc_platform.adapters.postgres_records import PostgresRecords
 from mc_platform.adapters.siem import SiemSink, siem_sink
+from mc_platform.adapters.worker_processes import WorkerProcesses
 from mc_platform.aggregate import Aggregates
 from mc_platform.authenticate import Authenticator
 from mc_platform.bulkheads import Messages, Slots
@@ -64,14 +65,16 @@ from mc_platform.enact import (
     migrate_engine,
 )
 from mc_platform.errors import Misconfigured, PlatformError, PolicyDenied, RateLimited, Unavailable
+from mc_platform.examine import ExaminationRoom, Examiner
 from mc_platform.model.autonomy import AutonomyStatus, Scope
 from mc_platform.model.catalogue import Catalogue
 from mc_platform.model.event import Event, Kind
 from mc_platform.model.ids import OperationId, PrincipalId, TaskId, TenantId
 from mc_platform.model.label import Part
 from mc_platform.model.operation import OperationRequest
+from mc_platform.model.shape import ShapeLimits
 from mc_platform.model.task import Task
-from mc_platform.model.tenant import PLATFORM, Principal, Tenant
+from mc_platform.model.tenant import PLATFORM, Principal
 from mc_platform.model.verdict import Action, Decision, Question
 from mc_platform.observe import metrics
 from mc_platform.observe.health import Health
@@ -104,7 +107,7 @@ from mc_platform.record import (
     Sealer,
     TileKeeper,
 )
-from mc_platform.request_path import Replacer, RequestPath, decision_told, tell_decision
+from mc_platform.request_path import RequestPath, decision_told, tell_decision
 from mc_platform.screen import LibraryScreener
 from mc_platform.screen.declared import check_patterns
 from mc_platform.screen.pseudonyms import Pseudonymiser
@@ -233,12 +236,27 @@ class Workbench:
         self._acts = Acts(self._journal, _now)
         self._rows = HttpRows()
         self._sealer = Sealer(key)
-        self._quotes = Quotes(key)
         self._screener = LibraryScreener()
         self._pseudonyms = _pseudonyms(settings, self._catalogue)
+        self._examiner = Examiner(
+            screener=self._screener,
+            digester=self._digester,
+            quotes=Quotes(key),
+            pseudonyms=self._pseudonyms,
+        )
+        self._workers = WorkerProcesses(
+            count=settings.worker_processes, deadline_s=settings.worker_deadline_s
+        )
         self._limiter = RateLimiter(
             rate_per_s=settings.rate_limit_per_s, burst=settings.rate_limit_burst
         )
+        self._room = ExaminationRoom(
+            self._examiner,
+            self._workers,
+            queued_per_tenant=settings.large_messages_queued_per_tenant,
+            charge=self._limiter.spend,
+        )
+        self._shape = ShapeLimits(values=settings.max_json_values, depth=settings.max_json_depth)
         self._running = Running(settings, policy_set=lambda: self._decisions.digest)
         self._health = Health(
             identity=self._told_identity,
@@ -265,10 +283,10 @@ class Workbench:
         self._loop = asyncio.get_running_loop()
         await self._pools.open()
         await self._journal.start()
-        self._downstream = A2ADownstream()
+        self._downstream = A2ADownstream(shape=self._shape, apart=self._room.apart)
         self._path = RequestPath(
             catalogue=self._catalogue,
-            screener=self._screener,
+            room=self._room,
             decisions=self._decisions,
             journal=self._journal,
             tasks=self._tasks,
@@ -279,7 +297,6 @@ class Workbench:
             events=self._events,
             digester=self._digester,
             sealer=self._sealer,
-            quotes=self._quotes,
             clock=_now,
             operation_wait_s=settings.operation_wait_s,
             messages=Messages(
@@ -289,7 +306,6 @@ class Workbench:
                 operations=settings.operations_awaited_per_tenant,
                 wait_s=settings.slot_wait_s,
             ),
-            replacer=self._replacer,
         )
         await self._operations.launch()
         self._start("checkpoints", self._checkpoints.run)
@@ -329,6 +345,7 @@ class Workbench:
             ),
             authenticator=self._authenticator,
             max_body_bytes=settings.max_body_bytes,
+            shape=self._shape,
             tenants=frozenset(str(tenant) for tenant in self._catalogue.tenants),
             slow_factor=settings.fault_slow_factor,
             error_ratio=settings.fault_error_ratio,
@@ -346,6 +363,7 @@ class Workbench:
             self._stop_background,
             self._journal.stop,
             self._downstream.close,
+            self._workers.close,
             self._rows.close,
             self._siem.close if self._siem is not None else _nothing,
             self._file.close if self._file is not None else _nothing,
@@ -472,8 +490,10 @@ class Workbench:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(_BLOCKING_TIMEOUT_S)
 
     def _record_blocking(self, events: Sequence[Event], task: Task | None) -> None:
-        known = None if task is None else self._path.quotable(task)
-        self._blocking(self._journal.record(events, known))
+        if task is not None:
+            quotable = self._examiner.quotable(task.tenant, task.parts)
+            task = replace(task, quotable=quotable)
+        self._blocking(self._journal.record(events, task))
 
     def _load_task_blocking(self, tenant: TenantId, task_id: TaskId) -> Task | None:
         found: Task | None = self._blocking(self._tasks.get(tenant, task_id))
@@ -680,11 +700,6 @@ class Workbench:
                 acts=self._acts,
             )
         )
-
-    def _replacer(self, tenant: Tenant) -> Replacer | None:
-        if tenant.redaction != "pseudonym" or self._pseudonyms is None:
-            return None
-        return self._pseudonyms.replacer(tenant.id)
 
     def _redacted(self, text: str) -> str:
         parts: tuple[Part, ...] = ({"text": text},)

@@ -83,8 +83,12 @@ class Slots:
         """How many requests of the tenant wait for a place now."""
         return len(self._waiting.get(tenant, ()))
 
-    async def take(self, tenant: TenantId) -> Slot:
+    async def take(self, tenant: TenantId, *, patient: bool = False) -> Slot:
         """A place; whoever takes one must release it.
+
+        Args:
+            patient: For work on what was accepted already: before the tenant's other requests, and
+                never refused.
 
         Raises:
             RateLimited: none became free in time, or too many of the tenant wait already.
@@ -92,12 +96,12 @@ class Slots:
         if tenant not in self._waiting and self._may(tenant):
             return self._given(tenant)
         queue = self._waiting.setdefault(tenant, deque())
-        if len(queue) >= self._most_waiting:
+        if len(queue) >= self._most_waiting and not patient:
             raise self._refusal(tenant)
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        queue.append(turn)
+        queue.insert(0 if patient else len(queue), turn)
         try:
-            async with asyncio.timeout(self._wait_s):
+            async with asyncio.timeout(None if patient else self._wait_s):
                 await turn
         except BaseException as error:
             if turn.done() and not turn.cancelled():  # it was given while the wait ended
@@ -110,9 +114,9 @@ class Slots:
         return Slot({self: tenant})
 
     @asynccontextmanager
-    async def held(self, tenant: TenantId) -> AsyncIterator[None]:
+    async def held(self, tenant: TenantId, *, patient: bool = False) -> AsyncIterator[None]:
         """As `take`, for the time of a block."""
-        slot = await self.take(tenant)
+        slot = await self.take(tenant, patient=patient)
         try:
             yield
         finally:

@@ -26,7 +26,7 @@ from mc_platform.model.ids import ContextId, TaskId, TenantId
 from mc_platform.model.label import Part, Screening
 from mc_platform.model.task import Task
 from mc_platform.ports import Tasks
-from mc_platform.record import Quotes, Sealer
+from mc_platform.record import Sealer
 from mc_platform.screen.leaves import leaves
 
 _LOOKED_AT = 20
@@ -60,46 +60,45 @@ class Conversation:
 class Conversations:
     """Reads and continues conversations."""
 
-    def __init__(self, tasks: Tasks, sealer: Sealer, quotes: Quotes) -> None:
+    def __init__(self, tasks: Tasks, sealer: Sealer) -> None:
         self._tasks = tasks
         self._sealer = sealer
-        self._quotes = quotes
 
-    async def before(
+    async def carried(
         self,
         tenant: TenantId,
-        context_id: str,
         task_id: TaskId,
+        found: Conversation,
         *,
-        parts: Sequence[Part] = (),
+        repeats: Sequence[int] = (),
         references: Sequence[TaskId] = (),
     ) -> Conversation:
-        """The conversation as it was when the message with this task began.
-
-        A repeat finds what the first one found: what came after it does not count.
+        """The conversation with what the message carries into it from others of the tenant.
 
         Args:
-            parts: The message's; what they quote of other conversations comes from outside.
-            references: Earlier tasks that the message refers to; so does what they brought.
+            repeats: Fingerprints of what it could quote; content that is quoted is from outside.
+            references: Earlier tasks that the message refers to; so is what they brought.
 
         Raises:
             Unavailable: the tasks cannot be read.
         """
-        found = await self._own(tenant, context_id, task_id)
-        sources = list(await self._sources(tenant, parts))
+        sources = list(await self._tasks.quoted(tenant, repeats)) if repeats else []
         for one in references:
             known = await self._tasks.get(tenant, one)
             sources += [] if known is None else [known]
         # What the conversation itself brought in bounds it already
         others = (task for task in sources if task.context_id != found.id and task.id != task_id)
-        carried = [flow for task in others if (flow := _after(task)).tainted]
-        return replace(found, flow=_with(found.flow, carried)) if carried else found
+        flows = [flow for task in others if (flow := _after(task)).tainted]
+        return replace(found, flow=_with(found.flow, flows)) if flows else found
 
-    async def _sources(self, tenant: TenantId, parts: Sequence[Part]) -> Sequence[Task]:
-        digests = self._quotes.looked_for(tenant, _texts(parts))
-        return await self._tasks.quoted(tenant, digests) if digests else ()
+    async def before(self, tenant: TenantId, context_id: str, task_id: TaskId) -> Conversation:
+        """The conversation as it was when the message with this task began.
 
-    async def _own(self, tenant: TenantId, context_id: str, task_id: TaskId) -> Conversation:
+        A repeat finds what the first one found: what came after it does not count.
+
+        Raises:
+            Unavailable: the tasks cannot be read.
+        """
         if not context_id:
             return Conversation(ContextId(str(uuid.uuid4())))
         known = ContextId(context_id)
@@ -122,45 +121,40 @@ class Conversations:
             said=tuple(
                 end for task in newest for end in self._sealer.open(place, task.flow.tail)[-1:]
             ),
-            heard=tuple(_tail(task.parts) for task in newest if task.parts),
+            heard=tuple(tail_of(task.parts) for task in newest if task.parts),
         )
-
-    def quotable(
-        self, tenant: TenantId, parts: Sequence[Part], asked: Sequence[Part] = ()
-    ) -> tuple[int, ...]:
-        """Digests by which content from outside is known again.
-
-        Args:
-            asked: The request that it answers, whose own words it may repeat.
-        """
-        return self._quotes.kept(tenant, _texts(parts), _texts(asked))
 
     def continued(
         self,
         before: Conversation,
         *,
         tenant: TenantId,
-        parts: Sequence[Part],
-        screening: Screening,
+        came: frozenset[str],
+        hosts: frozenset[str],
+        classes: frozenset[str],
+        tail: str,
         named: frozenset[str],
         tier: int,
     ) -> Flow:
         """What holds once the message is accepted.
 
         Args:
+            came: Where content from outside in it came from.
+            hosts: Those that it names; like agents, they count only while nothing taints.
+            classes: Of the data in it.
+            tail: Its end.
             named: Agents that the message names; they count only while nothing taints.
             tier: Of the operation that it enacts; 0 for a question.
         """
         flow = before.flow
-        came = origins_of(parts, screening)
         tainted = flow.tainted or bool(came)
         return Flow(
             origins=flow.origins | came,
             destinations=flow.destinations if flow.tainted else flow.destinations | named,
-            hosts=flow.hosts if flow.tainted else _some(flow.hosts | named_hosts(parts)),
+            hosts=flow.hosts if flow.tainted else _some(flow.hosts | hosts),
             tier=flow.tier if tainted else max(flow.tier, tier),
-            classes=flow.classes | screening.classes,
-            tail=self._sealer.seal(_place(tenant, before.id), [_tail(parts)]),
+            classes=flow.classes | classes,
+            tail=self._sealer.seal(_place(tenant, before.id), [tail]),
         )
 
 
@@ -235,7 +229,8 @@ def _some(hosts: frozenset[str]) -> frozenset[str]:
     return frozenset(sorted(hosts)[:_MOST_HOSTS])
 
 
-def _texts(parts: Sequence[Part]) -> list[str]:
+def texts_of(parts: Sequence[Part]) -> list[str]:
+    """Every text in the parts, as fingerprints are taken of it."""
     return [leaf.text for leaf in leaves(parts)]
 
 
@@ -247,7 +242,8 @@ def _after(task: Task) -> Flow:
     return replace(task.flow, origins=task.flow.origins | {came})
 
 
-def _tail(parts: Sequence[Part]) -> str:
+def tail_of(parts: Sequence[Part]) -> str:
+    """The last words of the parts."""
     pieces: list[str] = []
     room = _TAIL_CHARS
     for leaf in reversed(list(leaves(parts))):
@@ -268,5 +264,7 @@ __all__ = [
     "from_outside",
     "named_hosts",
     "origins_of",
+    "tail_of",
+    "texts_of",
     "to_known_hosts",
 ]

@@ -15,6 +15,7 @@
       AgentFailed           the downstream agent failed                502, JSON-RPC -32006
       PeerFailed            an outgoing HTTP call failed; adapters tell it in their stage's words
       Unavailable           try again later                            503
+        Overdue             its examination took too long; send less   503
       Misconfigured         mend the settings; raised at start-up only
       LedgerDamaged         find out who changed the ledger; only `archive` raises it
 
@@ -194,6 +195,12 @@ class Unavailable(PlatformError):
     http_status = 503
     retryable = True
     retry_after_s = 1.0
+
+
+class Overdue(Unavailable):
+    """Work on one message took longer than any may; mostly it ends in a label instead."""
+
+    code = "overdue"
 
 
 class LedgerDamaged(PlatformError):

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -28,15 +28,9 @@ from typing import Any, Protocol
 
 import structlog
 
-from mc_contract.canonical import canonical_json
 from mc_contract.governance import Governance
 from mc_platform.bulkheads import Messages, Slot
-from mc_platform.conversation import (
-    Conversation,
-    Conversations,
-    from_outside,
-    to_known_hosts,
-)
+from mc_platform.conversation import Conversation, Conversations
 from mc_platform.decide import record_question
 from mc_platform.errors import (
     AgentFailed,
@@ -48,6 +42,7 @@ from mc_platform.errors import (
     RateLimited,
     Unavailable,
 )
+from mc_platform.examine import ExaminationRoom
 from mc_platform.model.autonomy import ALL
 from mc_platform.model.catalogue import Agent, Catalogue, OperationSpec
 from mc_platform.model.event import Event, Kind
@@ -66,10 +61,9 @@ from mc_platform.ports import (
     DecisionPoint,
     Downstream,
     Journal,
-    Screener,
     Tasks,
 )
-from mc_platform.record import Digester, EventFactory, Quotes, Sealer
+from mc_platform.record import Digester, EventFactory, Sealer
 
 _NAMESPACE = uuid.UUID("1d6cbb0e-54a5-5c3f-8f0e-0c9a2f6e7b51")
 UNDECLARED = "undeclared"
@@ -124,6 +118,7 @@ class Released:
         screening: The labels found in the raw content.
         redacted: Whether labelled spans were replaced.
         told: The decision, as the ledger keeps it.
+        quotable: Fingerprints by which what leaves is known again.
     """
 
     parts: tuple[Part, ...] | None
@@ -131,10 +126,7 @@ class Released:
     screening: Screening
     redacted: bool
     told: Mapping[str, Any]
-
-
-Replacer = Callable[[str, str], str]
-"""Makes a labelled span's replacement from its label type and its text."""
+    quotable: tuple[int, ...] = ()
 
 
 class Operations(Protocol):
@@ -176,7 +168,7 @@ class RequestPath:
         self,
         *,
         catalogue: Catalogue,
-        screener: Screener,
+        room: ExaminationRoom,
         decisions: DecisionPoint,
         journal: Journal,
         tasks: Tasks,
@@ -187,14 +179,12 @@ class RequestPath:
         events: EventFactory,
         digester: Digester,
         sealer: Sealer,
-        quotes: Quotes,
         clock: Clock,
         operation_wait_s: float,
         messages: Messages,
-        replacer: Callable[[Tenant], Replacer | None] = lambda _tenant: None,
     ) -> None:
         self._catalogue = catalogue
-        self._screener = screener
+        self._room = room
         self._decisions = decisions
         self._journal = journal
         self._tasks = tasks
@@ -202,9 +192,8 @@ class RequestPath:
         self._operations = operations
         self._autonomy = autonomy
         self._budgets = budgets
-        self._conversations = Conversations(tasks, sealer, quotes)
+        self._conversations = Conversations(tasks, sealer)
         self._places = messages
-        self._replacer = replacer
         self._events = events
         self._digester = digester
         self._clock = clock
@@ -246,7 +235,9 @@ class RequestPath:
             if await self._tasks.get(tenant.id, self._task_id(envelope)) is None:
                 raise
             # What was let in once is not refused to a retry
-            return await self._repeat(envelope, self._request_digest(envelope), operation)
+            meaning = _meaning(envelope.governance)
+            digest = await self._room.digest(tenant.id, envelope.parts, meaning)
+            return await self._repeat(envelope, digest, operation)
         begun = None
         try:
             async with self._budget(tenant, operation) as operations_this_hour:
@@ -267,26 +258,33 @@ class RequestPath:
         operations_this_hour: int,
         slot: Slot,
     ) -> Accepted | Task:
-        digest = self._request_digest(envelope)
         task_id = self._task_id(envelope)
 
         # (3) screen what came in, and what the conversation has had in it
-        conversation = await self._conversations.before(
+        conversation = await self._conversations.before(tenant.id, envelope.context_id, task_id)
+        known = await self._room.incoming(
             tenant.id,
-            envelope.context_id,
-            task_id,
-            parts=envelope.parts,
-            references=envelope.references,
+            envelope.parts,
+            _meaning(envelope.governance),
+            self._scopes[tenant.id],
+            conversation.said,
         )
-        screening = self._screener.screen(
-            envelope.parts, self._scopes[tenant.id], conversation.said
+        digest, screening = known.digest, known.screening
+        conversation = await self._conversations.carried(
+            tenant.id,
+            task_id,
+            conversation,
+            repeats=known.repeats,
+            references=envelope.references,
         )
         _count_labels(screening, "inbound")
         flow = self._conversations.continued(
             conversation,
             tenant=tenant.id,
-            parts=envelope.parts,
-            screening=screening,
+            came=known.origins,
+            hosts=known.hosts,
+            classes=screening.classes,
+            tail=known.tail,
             named=frozenset({agent.name, *envelope.governance.destinations}),
             tier=operation.autonomy_tier if operation else 0,
         )
@@ -357,7 +355,7 @@ class RequestPath:
             }
             | ({"operation_id": task_id, "operation": operation.name} if operation else {}),
             flow=flow,
-            quotable=self._conversations.quotable(tenant.id, from_outside(envelope.parts)),
+            quotable=known.quotable,
         )
         accepted_event = self._events.event(Kind.request_accepted, tenant.id, task_id, **described)
         [recorded] = await self._journal.record([accepted_event], task)
@@ -419,8 +417,9 @@ class RequestPath:
             raise
 
         # (7) screen and decide the reply
-        released = self.release(
+        released = await self.release(
             reply,
+            asked=accepted.envelope.parts,
             tenant=accepted.tenant,
             principal=accepted.envelope.principal,
             agent=accepted.agent,
@@ -444,9 +443,7 @@ class RequestPath:
                 task,
                 state=TaskState.completed,
                 parts=released.parts,
-                quotable=self._conversations.quotable(
-                    task.tenant, released.parts, accepted.envelope.parts
-                ),
+                quotable=released.quotable,
                 governance={
                     **task.governance,
                     "release_decision_id": released.decision.id,
@@ -457,7 +454,7 @@ class RequestPath:
             self._events.event(Kind.reply_released, task.tenant, task.id, **detail),
         )
 
-    def release(
+    async def release(
         self,
         parts: Sequence[Part],
         *,
@@ -466,18 +463,26 @@ class RequestPath:
         agent: Agent,
         governance: Governance,
         flow: Flow,
+        asked: Sequence[Part] = (),
         heard: Sequence[str] = (),
     ) -> Released:
         """Step 7: raw if permitted, else redacted if that is, else not at all.
 
         Args:
+            asked: The request's parts, whose words a reply may repeat.
             flow: The conversation's; links to hosts that it names may carry data.
             heard: Earlier replies of the conversation.
         """
         scope = self._scopes[tenant.id]
-        screening = to_known_hosts(
-            self._screener.screen(parts, scope, heard), parts, scope.hosts | flow.hosts
+        known = await self._room.outgoing(
+            tenant.id,
+            parts,
+            asked=asked,
+            scope=scope,
+            heard=heard,
+            hosts=scope.hosts | flow.hosts,
         )
+        screening = known.screening
         _count_labels(screening, "outbound")
         question = Question(
             principal=principal,
@@ -497,17 +502,23 @@ class RequestPath:
         decision = self._decisions.decide(question)
         if decision.allowed:
             tell_decision(decision, tenant.id)
-            return Released(
-                tuple(parts), decision, screening, False, decision_told(decision, question)
-            )
+            told = decision_told(decision, question)
+            return Released(tuple(parts), decision, screening, False, told, known.quotable)
         # What is refused raw is not refused yet: only the second answer counts as a denial.
         question = replace(question, redacted=True)
         decision = self._decide(question)
         told = decision_told(decision, question)
         if decision.allowed:
             metrics.privacy_redactions.labels(tenant.id).inc()
-            redacted = self._screener.redact(parts, screening, scope, self._replacer(tenant))
-            return Released(redacted, decision, screening, True, told)
+            redacted, quotable = await self._room.redacted(
+                tenant.id,
+                parts,
+                screening,
+                asked=asked,
+                scope=scope,
+                pseudonyms=tenant.redaction == "pseudonym",
+            )
+            return Released(redacted, decision, screening, True, told, quotable)
         metrics.privacy_withheld.labels(tenant.id).inc()
         return Released(None, decision, screening, False, told)
 
@@ -579,7 +590,7 @@ class RequestPath:
         if begun is None or tenant is None or operation is None:
             return (), []  # no longer catalogued: nobody can say that it may leave
         conversation = await self._conversations.before(begun.tenant, begun.context_id, begun.id)
-        released = self.release(
+        released = await self.release(
             parts,
             tenant=tenant,
             principal=Principal(request.principal, request.tenant, ""),
@@ -600,11 +611,6 @@ class RequestPath:
             **released.told,
         )
         return released.parts or (), [event]
-
-    def quotable(self, task: Task) -> Task:
-        """An operation's task with what its results are known by when they are quoted."""
-        found = self._conversations.quotable(task.tenant, task.parts) if task.parts else ()
-        return replace(task, quotable=found)
 
     async def fail_abandoned(self, tasks: Sequence[Task]) -> int:
         """End tasks that no process works on any more; return how many.
@@ -691,24 +697,6 @@ class RequestPath:
         What a caller writes there would stand in decisions, the log and the ledger.
         """
         return word if not word or word in self._vocabulary else UNDECLARED
-
-    def _request_digest(self, envelope: Envelope) -> str:
-        governance = envelope.governance
-        meaning = canonical_json(
-            {
-                "agent": governance.agent,
-                "operation": governance.operation,
-                "purpose": governance.purpose,
-                "residency": governance.residency,
-                **(
-                    {"destinations": list(governance.destinations)}
-                    if governance.destinations
-                    else {}
-                ),
-                "parts": _without_floats(list(envelope.parts)),
-            }
-        )
-        return self._digester.digest(meaning)
 
     def _task_id(self, envelope: Envelope) -> TaskId:
         # Keyed: a message id may hold what must not be guessed from the ledger's subjects
@@ -917,15 +905,15 @@ def _count_labels(screening: Screening, direction: str) -> None:
         metrics.privacy_labels.labels(kind, direction).inc(count)
 
 
-def _without_floats(value: Any) -> Any:
-    """Numbers as their shortest text, so that a digest has one spelling for each."""
-    if isinstance(value, float):
-        return int(value) if value.is_integer() else repr(value)
-    if isinstance(value, dict):
-        return {str(key): _without_floats(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_without_floats(item) for item in value]
-    return value
+def _meaning(governance: Governance) -> dict[str, Any]:
+    """What a request means beside its parts: a repeat must mean the same."""
+    return {
+        "agent": governance.agent,
+        "operation": governance.operation,
+        "purpose": governance.purpose,
+        "residency": governance.residency,
+        **({"destinations": list(governance.destinations)} if governance.destinations else {}),
+    }
 
 
 __all__ = [

@@ -59,6 +59,11 @@ class Settings(BaseSettings):
     pseudonym_key_file: Path | None = None
 
     max_body_bytes: int = Field(default=1_048_576, ge=1024)
+    max_json_values: int = Field(default=5000, ge=100, le=1_000_000)
+    max_json_depth: int = Field(default=64, ge=16, le=200)
+    worker_processes: int = Field(default=2, ge=1, le=64)
+    worker_deadline_s: float = Field(default=10.0, ge=1, le=60)
+    large_messages_queued_per_tenant: int = Field(default=16, ge=1, le=10_000)
     rate_limit_per_s: float = Field(default=500.0, gt=0)
     rate_limit_burst: int = Field(default=1000, ge=1)
     credential_cache_s: float = Field(default=5.0, ge=0)

@@ -7,7 +7,7 @@ that it failed, and how. Probes of agents have connections of their own.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -17,25 +17,40 @@ from google.protobuf.json_format import ParseDict, ParseError
 
 from mc_contract.governance import GOVERNANCE_URI
 from mc_platform.adapters.http import Lanes, Outgoing
-from mc_platform.errors import AgentFailed, PeerFailed
+from mc_platform.errors import AgentFailed, Overdue, PeerFailed
 from mc_platform.model.ids import TenantId
 from mc_platform.model.label import Part
-from mc_platform.model.reply import NotJson
+from mc_platform.model.reply import NotJson, Reply
+from mc_platform.model.shape import ShapeLimits, shape_problem
 
 _MAX_REPLY_BYTES = 4 * 1_048_576
+_SMALL_REPLY_BYTES = 16_384
 _MAX_PROBE_BYTES = 65_536
 _JSON_TYPE = re.compile(r"(application|text)/([a-z0-9!#$&^_.+-]+\+)?json")
 _STATES = frozenset(pb.TaskState.keys())
 _MAX_ARTIFACTS = 16
 _MAX_PARTS = 1000  # screening joins neighbours, and one thread does it
 _DONE = "TASK_STATE_COMPLETED"
+_SHAPE = ShapeLimits()
 _HEADERS = {"A2A-Version": "1.0", "Content-Type": "application/json"}
 
 
 class A2ADownstream:
-    """Connections of each tenant to the agents; `close` at the end."""
+    """Connections of each tenant to the agents; `close` at the end.
 
-    def __init__(self) -> None:
+    Args:
+        shape: What a reply may hold.
+        apart: Does work on a tenant's behalf off the event loop; large replies are read there.
+    """
+
+    def __init__(
+        self,
+        *,
+        shape: ShapeLimits = _SHAPE,
+        apart: Callable[..., Awaitable[Any]] | None = None,
+    ) -> None:
+        self._shape = shape
+        self._apart = apart
         self._lanes = Lanes(headers=_HEADERS)
         self._probes = Outgoing()
 
@@ -69,8 +84,16 @@ class A2ADownstream:
             "method": "SendMessage",
             "params": {"message": message},
         }
-        body = await self._post(tenant, url, msgspec.json.encode(request), timeout_s)
-        return _parts_of(body)
+        reply = await self._post(tenant, url, msgspec.json.encode(request), timeout_s)
+        if self._apart is None or len(reply.body) <= _SMALL_REPLY_BYTES:
+            return read_reply(reply.body, self._shape)
+        try:
+            read = await self._apart(tenant, _read_apart, reply.body, self._shape)
+        except Overdue as error:
+            raise AgentFailed("the agent's reply takes too long to read") from error
+        if isinstance(read, str):
+            raise AgentFailed(read)
+        return tuple(read)
 
     async def alive(self, url: str, timeout_s: float = 2.0) -> bool:
         """Whether something answers HTTP at the agent's address."""
@@ -82,7 +105,7 @@ class A2ADownstream:
             return False
         return reply.status < HTTPStatus.INTERNAL_SERVER_ERROR
 
-    async def _post(self, tenant: TenantId, url: str, payload: bytes, timeout_s: float) -> Any:
+    async def _post(self, tenant: TenantId, url: str, payload: bytes, timeout_s: float) -> Reply:
         try:
             reply = await self._lanes.of(tenant).exchange(
                 "POST", url, body=payload, timeout_s=timeout_s, most_bytes=_MAX_REPLY_BYTES
@@ -93,10 +116,31 @@ class A2ADownstream:
             raise AgentFailed(f"the agent answered HTTP {reply.status}")
         if reply.content_type and not _JSON_TYPE.fullmatch(reply.content_type):
             raise AgentFailed("the agent's reply is not JSON by its Content-Type")
-        try:
-            return reply.json()
-        except NotJson as error:
-            raise AgentFailed(f"the agent's reply is {error}") from error
+        return reply
+
+
+def read_reply(raw: bytes, shape: ShapeLimits = _SHAPE) -> tuple[Part, ...]:
+    """The parts of an agent's answer.
+
+    Raises:
+        AgentFailed: it is no A2A reply, holds more than a reply may, or tells of a failure.
+    """
+    problem = shape_problem(raw, shape)
+    if problem:
+        raise AgentFailed(f"the agent's reply holds {problem}")
+    try:
+        body = Reply(HTTPStatus.OK, {}, raw).json()
+    except NotJson as error:
+        raise AgentFailed(f"the agent's reply is {error}") from error
+    return _parts_of(body)
+
+
+def _read_apart(raw: bytes, shape: ShapeLimits) -> tuple[Part, ...] | str:
+    """The same in a worker process, from where a failure comes back as its words."""
+    try:
+        return read_reply(raw, shape)
+    except AgentFailed as failed:
+        return failed.message
 
 
 def _parts_of(body: Any) -> tuple[Part, ...]:

@@ -110,13 +110,18 @@ privacy_withheld = Counter(
 )
 cost_cpu = Counter(
     "mc_cost_cpu_seconds",
-    "CPU time spent in the request's own task, by tenant (not threads, not the database).",
+    "CPU time spent in the request's own task and in worker processes, by tenant.",
     ["tenant"],
 )
 slots_refused = Counter(
     "mc_slots_refused",
     "Requests refused with 429 because the tenant had no free place, by what takes the place.",
     ["kind", "tenant"],
+)
+worker_calls = Counter(
+    "mc_worker_calls",
+    "Large messages handed to worker processes, by result: done, overdue, failed, cancelled.",
+    ["outcome", "tenant"],
 )
 ledger_events = Counter("mc_ledger_events", "Events committed by this process.", ["kind"])
 ledger_size = Gauge("mc_ledger_size", "Leaves in this region's log, as last seen here.")

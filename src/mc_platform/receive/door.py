@@ -26,6 +26,7 @@ from mc_platform.errors import (
     RequestTooLarge,
     Unavailable,
 )
+from mc_platform.model.shape import ShapeLimits, shape_problem
 from mc_platform.observe import metrics
 from mc_platform.observe.cost import Metered
 from mc_platform.receive import retry_after
@@ -33,6 +34,8 @@ from mc_platform.receive.handler import PRINCIPAL
 
 _PUBLIC = frozenset({"/health", "/metrics", "/.well-known/agent-card.json", "/ledger/checkpoint"})
 _BODY_PAUSE_S = 15.0
+_SMALL_BODY_BYTES = 8192
+_SHAPE = ShapeLimits()
 _PARSE_ERROR = -32700
 _ROUTES = {
     "/": "a2a",
@@ -68,12 +71,14 @@ class Door:
         authenticator: Authenticator,
         max_body_bytes: int,
         tenants: frozenset[str],
+        shape: ShapeLimits = _SHAPE,
         slow_factor: float = 1.0,
         error_ratio: float = 0.0,
     ) -> None:
         self._app = app
         self._authenticator = authenticator
         self._max_body_bytes = max_body_bytes
+        self._shape = shape
         self._tenants = tenants
         self._slow_factor = slow_factor
         self._error_ratio = error_ratio
@@ -126,6 +131,8 @@ class _Visit:
                 if self._scope["method"] in ("POST", "PUT", "PATCH"):
                     self._body = await self._read_body()
                     self._refuse_unreadable()
+                    if len(self._body) > _SMALL_BODY_BYTES:
+                        await asyncio.sleep(0)  # what was read so far, and what follows, take turns
             elif self._scope["method"] not in ("GET", "HEAD"):
                 raise MethodNotAllowed("this path is read with GET")
             if self._route.startswith("a2a"):
@@ -195,10 +202,20 @@ class _Visit:
     def _refuse_unreadable(self) -> None:
         """Refuse what is no JSON before any parser that is less strict sees it.
 
-        Not JSON here: NaN and infinite numbers, lone surrogates, bad UTF-8, endless nesting.
+        Not JSON here: NaN and infinite numbers, lone surrogates, bad UTF-8, endless nesting. What
+        holds more than is parsed here is refused before anything is decoded.
+
+        Raises:
+            RequestTooLarge, BadRequest.
         """
         if not self._body and self._route == "a2a_rest":
             return  # HTTP+JSON has requests that say all in their path
+        problem = shape_problem(self._body or b"", self._door._shape)
+        if problem:
+            raise RequestTooLarge(
+                f"the body holds {problem}",
+                hint="send a table as one text or file part (CSV), or in several messages",
+            )
         try:
             msgspec.json.decode(self._body or b"")
         except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:

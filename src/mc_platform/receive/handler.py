@@ -38,6 +38,7 @@ PRINCIPAL = "mc_principal"
 _POLL_S = 0.05
 _POLL_SLOWEST_S = 1.0
 _MAX_PAGE = 100
+_SMALL_BYTES = 8192
 _EARLIEST, _LATEST = 2000, 3000  # years of a page token that can be one of ours
 _MOST_STREAMS = 100
 
@@ -72,7 +73,7 @@ class GovernedRequestHandler(RequestHandler):
         principal = _principal(context)
 
         async def send() -> Task:
-            envelope = self._envelope(params, context, principal)
+            envelope = await self._envelope(params, context, principal)
             if not params.configuration.return_immediately:
                 return await self._path.handle(envelope)
             begun = await self._path.begin(envelope)
@@ -93,7 +94,7 @@ class GovernedRequestHandler(RequestHandler):
         principal = _principal(context)
 
         async def begin() -> Accepted | Task:
-            return await self._path.begin(self._envelope(params, context, principal))
+            return await self._path.begin(await self._envelope(params, context, principal))
 
         begun = await _counted(principal, begin(), count_success=False)
         if isinstance(begun, Task):
@@ -110,13 +111,14 @@ class GovernedRequestHandler(RequestHandler):
         for event in _ending(ended):
             yield event
 
-    def _envelope(
+    async def _envelope(
         self, params: pb.SendMessageRequest, context: ServerCallContext, principal: Principal
     ) -> Envelope:
         _same_tenant(context, principal)
         self._limiter.admit(principal.tenant)
         if params.configuration.HasField("task_push_notification_config"):
             raise sdk.PushNotificationNotSupportedError
+        await _breathe(params.ByteSize())  # parsing has taken its time
         return convert.envelope(params.message, principal)
 
     def _finish_apart(self, accepted: Accepted) -> asyncio.Task[Task]:
@@ -272,6 +274,12 @@ class GovernedRequestHandler(RequestHandler):
     ) -> pb.AgentCard:
         """The public card says all; there is no longer one."""
         raise sdk.ExtendedAgentCardNotConfiguredError
+
+
+async def _breathe(size_bytes: int) -> None:
+    """Let others have the event loop between two costly steps on something large."""
+    if size_bytes > _SMALL_BYTES:
+        await asyncio.sleep(0)
 
 
 async def _counted(principal: Principal, work: Awaitable[R], *, count_success: bool = True) -> R:

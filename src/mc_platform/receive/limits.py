@@ -1,4 +1,7 @@
-"""A token bucket a tenant, in this process: N replicas admit N times the rate together."""
+"""A token bucket a tenant, in this process: N replicas admit N times the rate together.
+
+What is counted is cost: a request takes one token, and large work what it has used of the CPU.
+"""
 
 from __future__ import annotations
 
@@ -31,9 +34,7 @@ class RateLimiter:
         Raises:
             RateLimited: the bucket is empty; tells when the next token comes.
         """
-        now = self._monotonic()
-        tokens, at = self._buckets.get(tenant, (self._burst, now))
-        tokens = min(self._burst, tokens + (now - at) * self._rate)
+        tokens, now = self._tokens(tenant)
         if tokens < 1.0:
             self._buckets[tenant] = (tokens, now)
             # Up to the next millisecond: no wait at all would be a lie
@@ -44,3 +45,16 @@ class RateLimiter:
                 hint=f"try again in {retry_after_s} s",
             )
         self._buckets[tenant] = (tokens - 1.0, now)
+
+    def spend(self, tenant: TenantId, cpu_s: float) -> None:
+        """Take what costly work has used: a second of CPU is a second's worth of requests.
+
+        It may leave less than nothing: then no request is admitted until that is made up for.
+        """
+        tokens, now = self._tokens(tenant)
+        self._buckets[tenant] = (max(tokens - cpu_s * self._rate, -self._burst), now)
+
+    def _tokens(self, tenant: TenantId) -> tuple[float, float]:
+        now = self._monotonic()
+        tokens, at = self._buckets.get(tenant, (self._burst, now))
+        return min(self._burst, tokens + (now - at) * self._rate), now

@@ -82,6 +82,28 @@ async def test_a_place_that_becomes_free_goes_to_tenants_in_turn():
     assert served == [ONE, TWO, ONE, TWO, ONE, ONE]
 
 
+async def test_work_on_what_was_accepted_waits_first_and_is_never_refused():
+    """A reply's turn comes before the tenant's next request, however many of those wait."""
+    places, served = slots(per_tenant=1, wait_s=0.05, most_waiting=1), []
+    first = await places.take(ONE)
+
+    async def serve(name: str, *, patient: bool) -> None:
+        async with places.held(ONE, patient=patient):
+            served.append(name)
+
+    waiting = [asyncio.create_task(serve("request", patient=False))]
+    await settled(lambda: places.waiting(ONE) == 1)
+    replies = [asyncio.create_task(serve("reply", patient=True)) for _ in range(2)]
+    await settled(lambda: places.waiting(ONE) == 3)
+    with pytest.raises(RateLimited):
+        await places.take(ONE)
+    with pytest.raises(RateLimited):  # a request does not wait for ever
+        await waiting[0]
+    first.release()
+    await asyncio.gather(*replies)
+    assert served == ["reply", "reply"]
+
+
 async def _fill(places: Slots, tenant: TenantId) -> None:
     with suppress(RateLimited):
         while True:

@@ -26,7 +26,7 @@ from mc_platform.model.flow import Flow
 from mc_platform.model.ids import ContextId, OperationId, PrincipalId, TaskId, TenantId
 from mc_platform.model.operation import OperationRequest
 from mc_platform.model.tenant import Principal
-from mc_platform.record import Quotes, Sealer
+from mc_platform.record import Sealer
 from mc_platform.request_path import Envelope, RequestPath
 from mc_platform.screen import LibraryScreener
 
@@ -294,7 +294,7 @@ async def test_two_messages_at_once_are_both_remembered(catalogue: Catalogue) ->
     story = Story(catalogue)
     one = await story.send({"text": "the card begins 4111 1111"})
     two = await story.send({"text": "well"}, context="elsewhere")
-    both = Conversations(story.ledger, Sealer(KEY), Quotes(KEY))  # type: ignore[arg-type]
+    both = Conversations(story.ledger, Sealer(KEY))  # type: ignore[arg-type]
     seal = Sealer(KEY).seal("TENANT_001|c-1", ["second"])
     story.ledger.tasks[two.id] = replace(
         two, context_id=ContextId("c-1"), flow=replace(one.flow, tail=seal)

@@ -1,0 +1,8 @@
+"""Imported by the fork server: what every worker needs, compiled and warm before it is forked."""
+
+import gc
+
+from mc_platform.examine import screener_of_process
+
+screener_of_process()
+gc.freeze()

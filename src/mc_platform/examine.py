@@ -1,0 +1,404 @@
+"""Everything that costs by the size and shape of a message's parts, in one place.
+
+`Examiner` does it: digest, screening, redaction, fingerprints. `ExaminationRoom` says where: what
+is small at once, on the event loop; what is not in a worker process, one call for all of it, with a
+share for each tenant. A call that takes too long ends in the label `screening-limit` for all of the
+message: policy then refuses what nobody has looked through.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Protocol, TypeVar
+
+from mc_contract.canonical import canonical_json
+from mc_platform.bulkheads import Slots
+from mc_platform.conversation import (
+    from_outside,
+    named_hosts,
+    origins_of,
+    tail_of,
+    texts_of,
+    to_known_hosts,
+)
+from mc_platform.errors import Overdue
+from mc_platform.model.ids import TenantId
+from mc_platform.model.label import NO_SCOPE, Label, Part, Scope, Screening
+from mc_platform.observe import metrics
+from mc_platform.ports import Screener
+from mc_platform.record import Digester, Quotes
+from mc_platform.screen import LibraryScreener
+from mc_platform.screen.cost import estimate
+from mc_platform.screen.findings import SCREENING_LIMIT
+from mc_platform.screen.pseudonyms import Pseudonymiser
+
+_R = TypeVar("_R")
+_SMALL_S = 0.02
+"""What may be examined on the event loop, by its estimate: an upper bound for hostile shapes."""
+_DEADLINE = "deadline"
+_WAIT_S = 20.0
+_WITHHELD: tuple[Part, ...] = ({"text": "[withheld]"},)
+
+
+@dataclass(frozen=True, slots=True)
+class Incoming:
+    """What is known of a request's parts.
+
+    Attributes:
+        digest: Of what it means: the same for a repeat.
+        origins: Where content from outside in it came from.
+        hosts: Those of links in its own text.
+        tail: Its end, for the next message's screening.
+        repeats: Fingerprints of what it could repeat.
+        quotable: Fingerprints of what it brings from outside.
+    """
+
+    digest: str
+    screening: Screening
+    origins: frozenset[str]
+    hosts: frozenset[str]
+    tail: str
+    repeats: tuple[int, ...]
+    quotable: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """What is known of a reply's parts; `quotable`: the fingerprints by which they are known."""
+
+    screening: Screening
+    quotable: tuple[int, ...]
+
+
+class Examiner:
+    """The work itself: synchronous and pure. It travels to worker processes with its keys.
+
+    Args:
+        screener: Not sent along: a worker has its own, of the same kind.
+        pseudonyms: None: a replaced value is never told again.
+    """
+
+    def __init__(
+        self,
+        *,
+        screener: Screener,
+        digester: Digester,
+        quotes: Quotes,
+        pseudonyms: Pseudonymiser | None = None,
+    ) -> None:
+        self._screener = screener
+        self._digester = digester
+        self._quotes = quotes
+        self._pseudonyms = pseudonyms
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Everything but the screener, which is compiled and large."""
+        return {**vars(self), "_screener": None}
+
+    def __setstate__(self, state: Mapping[str, Any]) -> None:
+        """Take up work in another process."""
+        vars(self).update(state, _screener=screener_of_process())
+
+    def digest(self, parts: Sequence[Part], meaning: Mapping[str, Any]) -> str:
+        """What a repeat of a request has the same of."""
+        whole = {**meaning, "parts": _without_floats(list(parts))}
+        return self._digester.digest(canonical_json(whole))
+
+    def incoming(
+        self,
+        tenant: TenantId,
+        parts: Sequence[Part],
+        meaning: Mapping[str, Any],
+        scope: Scope,
+        said: Sequence[str],
+    ) -> Incoming:
+        """Examine a request.
+
+        Args:
+            meaning: What else the request means; it is digested together with the parts.
+            said: The ends of earlier messages of the conversation, oldest first.
+        """
+        return self._incoming(tenant, parts, meaning, self._screener.screen(parts, scope, said))
+
+    def unscreened(
+        self, tenant: TenantId, parts: Sequence[Part], meaning: Mapping[str, Any]
+    ) -> Incoming:
+        """The same, where screening would take too long."""
+        return self._incoming(tenant, parts, meaning, not_screened(parts))
+
+    def _incoming(
+        self,
+        tenant: TenantId,
+        parts: Sequence[Part],
+        meaning: Mapping[str, Any],
+        screening: Screening,
+    ) -> Incoming:
+        return Incoming(
+            digest=self.digest(parts, meaning),
+            screening=screening,
+            origins=origins_of(parts, screening),
+            hosts=named_hosts(parts),
+            tail=tail_of(parts),
+            repeats=self._quotes.looked_for(tenant, texts_of(parts)),
+            quotable=self._quotes.kept(tenant, texts_of(from_outside(parts))),
+        )
+
+    def outgoing(
+        self,
+        tenant: TenantId,
+        parts: Sequence[Part],
+        asked: Sequence[Part],
+        scope: Scope,
+        heard: Sequence[str],
+        hosts: frozenset[str],
+    ) -> Outgoing:
+        """Examine a reply.
+
+        Args:
+            asked: The request's parts, whose own words a reply may repeat.
+            heard: The ends of earlier replies.
+            hosts: Those to which links may carry data.
+        """
+        screening = to_known_hosts(self._screener.screen(parts, scope, heard), parts, hosts)
+        return Outgoing(screening, self._quotes.kept(tenant, texts_of(parts), texts_of(asked)))
+
+    def redacted(
+        self,
+        tenant: TenantId,
+        parts: Sequence[Part],
+        asked: Sequence[Part],
+        scope: Scope,
+        screening: Screening,
+        *,
+        pseudonyms: bool,
+    ) -> tuple[tuple[Part, ...], tuple[int, ...]]:
+        """The parts with every labelled span replaced, and their fingerprints."""
+        made = self._pseudonyms.replacer(tenant) if pseudonyms and self._pseudonyms else None
+        redacted = self._screener.redact(parts, screening, scope, made)
+        return redacted, self._quotes.kept(tenant, texts_of(redacted), texts_of(asked))
+
+    def quotable(self, tenant: TenantId, parts: Sequence[Part]) -> tuple[int, ...]:
+        """Fingerprints by which an operation's results are known when they are quoted."""
+        return self._quotes.kept(tenant, texts_of(parts)) if parts else ()
+
+
+class Workers(Protocol):
+    """Processes in which synchronous work is done. Behind it: `adapters.worker_processes`."""
+
+    @property
+    def count(self) -> int:
+        """How many calls run at once."""
+        ...
+
+    async def run(self, work: Callable[..., _R], *args: Any) -> tuple[_R, float]:
+        """What `work(*args)` returns in a worker, and the seconds of CPU that it took there.
+
+        Raises:
+            Overdue: it took longer than any call may.
+            Unavailable: the worker ended meanwhile.
+        """
+        ...
+
+
+class ExaminationRoom:
+    """Where messages are examined.
+
+    Args:
+        workers: None: everything is examined at once, whatever its size (tests, offline tools).
+        queued_per_tenant: Large messages of one tenant that may wait.
+        charge: Takes what a tenant's work has cost off what it may still send.
+    """
+
+    def __init__(
+        self,
+        examiner: Examiner,
+        workers: Workers | None = None,
+        *,
+        queued_per_tenant: int = 16,
+        charge: Callable[[TenantId, float], None] = lambda _tenant, _cpu_s: None,
+    ) -> None:
+        self._examiner = examiner
+        self._workers = workers
+        self._charge = charge
+        self._turns = (
+            None
+            if workers is None
+            else Slots(
+                "large messages",
+                per_tenant=max(1, workers.count - 1),
+                total=workers.count,
+                wait_s=_WAIT_S,
+                most_waiting=queued_per_tenant,
+            )
+        )
+
+    async def incoming(
+        self,
+        tenant: TenantId,
+        parts: Sequence[Part],
+        meaning: Mapping[str, Any],
+        scope: Scope = NO_SCOPE,
+        said: Sequence[str] = (),
+    ) -> Incoming:
+        """See `Examiner.incoming`.
+
+        Raises:
+            RateLimited: too many large messages of the tenant wait already.
+            Unavailable: a worker ended; nothing is known of the message.
+        """
+        if self._workers is None or estimate(parts) <= _SMALL_S:
+            return self._examiner.incoming(tenant, parts, meaning, scope, said)
+        async with self._turn(tenant, patient=False) as call:
+            try:
+                return await call(self._examiner.incoming, tenant, parts, meaning, scope, said)
+            except Overdue:
+                return await call(self._examiner.unscreened, tenant, parts, meaning)
+
+    async def digest(
+        self, tenant: TenantId, parts: Sequence[Part], meaning: Mapping[str, Any]
+    ) -> str:
+        """See `Examiner.digest`.
+
+        Raises:
+            RateLimited, Unavailable.
+        """
+        if self._workers is None or estimate(parts) <= _SMALL_S:
+            return self._examiner.digest(parts, meaning)
+        async with self._turn(tenant, patient=False) as call:
+            return await call(self._examiner.digest, parts, meaning)
+
+    async def outgoing(
+        self,
+        tenant: TenantId,
+        parts: Sequence[Part],
+        *,
+        asked: Sequence[Part] = (),
+        scope: Scope = NO_SCOPE,
+        heard: Sequence[str] = (),
+        hosts: frozenset[str] = frozenset(),
+    ) -> Outgoing:
+        """See `Examiner.outgoing`; a reply always gets its turn, before the tenant's requests."""
+        given = (tenant, parts, asked, scope, heard, hosts)
+        if self._workers is None or estimate((*parts, *asked)) <= _SMALL_S:
+            return self._examiner.outgoing(*given)
+        async with self._turn(tenant, patient=True) as call:
+            try:
+                return await call(self._examiner.outgoing, *given)
+            except Overdue:
+                return Outgoing(not_screened(parts), ())
+
+    async def redacted(
+        self,
+        tenant: TenantId,
+        parts: Sequence[Part],
+        screening: Screening,
+        *,
+        asked: Sequence[Part] = (),
+        scope: Scope = NO_SCOPE,
+        pseudonyms: bool = False,
+    ) -> tuple[tuple[Part, ...], tuple[int, ...]]:
+        """See `Examiner.redacted`; what cannot be redacted in time is replaced whole."""
+        if any(label.detector == _DEADLINE for label in screening.labels):
+            return _WITHHELD, ()  # nobody knows what is to be replaced
+        given = (tenant, parts, asked, scope, screening, pseudonyms)
+        if self._workers is None or estimate((*parts, *asked)) <= _SMALL_S:
+            return _redacted(self._examiner, *given)
+        async with self._turn(tenant, patient=True) as call:
+            try:
+                return await call(_redacted, self._examiner, *given)
+            except Overdue:
+                return _WITHHELD, ()
+
+    async def apart(self, tenant: TenantId, work: Callable[..., _R], *args: Any) -> _R:
+        """Do other work on what a tenant's agent sent in the tenant's turn, in a worker.
+
+        Raises:
+            Overdue, Unavailable.
+        """
+        if self._workers is None:
+            return work(*args)
+        async with self._turn(tenant, patient=True) as call:
+            return await call(work, *args)
+
+    @asynccontextmanager
+    async def _turn(self, tenant: TenantId, *, patient: bool) -> AsyncIterator[_Call]:
+        assert self._workers is not None
+        assert self._turns is not None
+        async with self._turns.held(tenant, patient=patient):
+            yield _Call(self._workers, tenant, self._charge)
+
+
+class _Call:
+    """Calls a worker in a tenant's turn, and counts what it costs."""
+
+    def __init__(
+        self, workers: Workers, tenant: TenantId, charge: Callable[[TenantId, float], None]
+    ) -> None:
+        self._workers = workers
+        self._tenant = tenant
+        self._charge = charge
+
+    async def __call__(self, work: Callable[..., _R], *args: Any) -> _R:
+        outcome, began, cpu_s = "failed", time.monotonic(), 0.0
+        try:
+            result, cpu_s = await self._workers.run(work, *args)
+            outcome = "done"
+        except asyncio.CancelledError:
+            outcome = "cancelled"
+            raise
+        except Overdue:
+            outcome = "overdue"
+            cpu_s = time.monotonic() - began
+            raise
+        finally:
+            metrics.worker_calls.labels(outcome, self._tenant).inc()
+            metrics.cost_cpu.labels(self._tenant).inc(cpu_s)
+            self._charge(self._tenant, cpu_s)
+        return result
+
+
+def _redacted(
+    examiner: Examiner,
+    tenant: TenantId,
+    parts: Sequence[Part],
+    asked: Sequence[Part],
+    scope: Scope,
+    screening: Screening,
+    pseudonyms: bool,
+) -> tuple[tuple[Part, ...], tuple[int, ...]]:
+    return examiner.redacted(tenant, parts, asked, scope, screening, pseudonyms=pseudonyms)
+
+
+def not_screened(parts: Sequence[Part]) -> Screening:
+    """The labels of parts that could not be screened in time: each part's whole."""
+    return Screening(
+        tuple(
+            Label(SCREENING_LIMIT, (index, key), 0, len(value), 1.0, _DEADLINE)
+            if isinstance(value, str)
+            else Label(SCREENING_LIMIT, (index, key), 0, 0, 1.0, _DEADLINE)
+            for index, part in enumerate(parts)
+            for key, value in part.items()
+        )
+    )
+
+
+@lru_cache(maxsize=1)
+def screener_of_process() -> LibraryScreener:
+    """The screener of a worker process, compiled once."""
+    return LibraryScreener()
+
+
+def _without_floats(value: Any) -> Any:
+    """Numbers as their shortest text, so that a digest has one spelling for each."""
+    if isinstance(value, float):
+        return int(value) if value.is_integer() else repr(value)
+    if isinstance(value, dict):
+        return {str(key): _without_floats(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_without_floats(item) for item in value]
+    return value

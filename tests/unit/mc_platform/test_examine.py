@@ -1,0 +1,88 @@
+"""Where a message is examined, and what becomes of one that takes too long."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from tests.fakes import KEY
+
+from mc_platform.errors import Overdue
+from mc_platform.examine import ExaminationRoom, Examiner
+from mc_platform.model.ids import TenantId
+from mc_platform.record import Digester, Quotes
+from mc_platform.screen import LibraryScreener
+from mc_platform.screen.pseudonyms import Pseudonymiser
+
+T1 = TenantId("TENANT_001")
+SMALL = ({"text": "Write to ann@example.org."},)
+LARGE = ({"text": ("Write to ann@example.org. " + "and wait a while " * 300) * 20},)
+
+
+class FakeWorkers:
+    """Does the work here, by way of pickles; or is overdue with the first `late` calls."""
+
+    def __init__(self, late: int = 0) -> None:
+        self.count = 2
+        self.late = late
+        self.calls: list[str] = []
+
+    async def run(self, work: Callable[..., Any], *args: Any) -> tuple[Any, float]:
+        self.calls.append(work.__name__)
+        if len(self.calls) <= self.late:
+            raise Overdue("examining the message took more than 1 s")
+        work, args = pickle.loads(pickle.dumps((work, args)))
+        return pickle.loads(pickle.dumps(work(*args))), 0.25
+
+
+@pytest.fixture(scope="module")
+def examiner() -> Examiner:
+    return Examiner(
+        screener=LibraryScreener(),
+        digester=Digester(KEY),
+        quotes=Quotes(KEY),
+        pseudonyms=Pseudonymiser(bytes(32)),
+    )
+
+
+async def test_only_what_is_large_goes_to_a_worker_and_comes_back_the_same(
+    examiner: Examiner,
+) -> None:
+    """A small message has no extra hop; what a large one costs is charged."""
+    workers, charged = FakeWorkers(), []
+    room = ExaminationRoom(examiner, workers, charge=lambda *cost: charged.append(cost))
+    here = ExaminationRoom(examiner)
+    meaning = {"agent": "records"}
+    for parts, calls in ((SMALL, 0), (LARGE, 1)):
+        known = await room.incoming(T1, parts, meaning)
+        assert known == await here.incoming(T1, parts, meaning)
+        assert "email" in known.screening.types
+        assert len(workers.calls) == calls
+    out = await room.outgoing(T1, LARGE, asked=SMALL)
+    assert out == await here.outgoing(T1, LARGE, asked=SMALL)
+    redacted = await room.redacted(T1, LARGE, out.screening, pseudonyms=True)
+    assert redacted == await here.redacted(T1, LARGE, out.screening, pseudonyms=True)
+    assert "[email:" in redacted[0][0]["text"]
+    assert charged == [(T1, 0.25)] * 3
+
+
+async def test_a_request_that_takes_too_long_is_labelled_whole(examiner: Examiner) -> None:
+    """Its digest is still its own, so that a repeat of it is known."""
+    room = ExaminationRoom(examiner, FakeWorkers(late=1))
+    known = await room.incoming(T1, LARGE, {})
+    assert known.screening.types == {"screening-limit"}
+    assert known.digest == (await ExaminationRoom(examiner).incoming(T1, LARGE, {})).digest
+
+
+async def test_a_reply_that_takes_too_long_never_leaves_unread(examiner: Examiner) -> None:
+    """Redaction cannot help: nobody knows what is to be replaced."""
+    workers = FakeWorkers(late=1)
+    room = ExaminationRoom(examiner, workers)
+    out = await room.outgoing(T1, ({"data": {"text": LARGE[0]["text"]}},))
+    assert out.screening.types == {"screening-limit"}
+    parts, quotable = await room.redacted(T1, LARGE, out.screening)
+    assert parts == ({"text": "[withheld]"},)
+    assert quotable == ()
+    assert workers.calls == ["outgoing"]
