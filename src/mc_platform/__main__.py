@@ -16,17 +16,26 @@ import asyncio
 import gc
 import json
 import os
+import resource
 import signal
 import socket
 import sys
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mc_platform.errors import LedgerDamaged, Misconfigured, PlatformError
 from mc_platform.observe import logs
 
+if TYPE_CHECKING:
+    from granian.server.embed import Server
+    from starlette.types import ASGIApp
+
+    from mc_platform.settings import Settings
+
 _BACKLOG = 1024
-_MOST_UNDER_WAY = 8192
+_MOST_HANDLES = 65_536
+_BUFFER_BYTES = 65_536
 
 
 def _require_free_port(host: str, port: int) -> None:
@@ -46,33 +55,56 @@ def _require_free_port(host: str, port: int) -> None:
             ) from error
 
 
-async def _serve() -> None:
-    from granian.constants import Interfaces
+def _allow_handles() -> None:
+    """A connection is a handle, and the usual limit of 1,024 is fewer than we may have."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _MOST_HANDLES if hard == resource.RLIM_INFINITY else min(hard, _MOST_HANDLES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def make_server(app: ASGIApp, settings: Settings) -> Server:
+    """The HTTP server of one replica, within the bounds that the settings give."""
+    from granian.constants import HTTPModes, Interfaces
+    from granian.http import HTTP1Settings
     from granian.server.embed import Server
 
-    from mc_platform.app import Workbench
-    from mc_platform.settings import load_settings, unknown_variables
-
-    settings = load_settings()
-    _require_free_port(settings.host, settings.port)
-    logs.configure(settings.log_level)
-    workbench = Workbench(settings)
-    app = await workbench.open()
-    # What start-up made stays for good: a collection that walks all of it is a pause for nothing.
-    gc.collect()
-    gc.freeze()
-    server = Server(
+    return Server(
         app,
         address=settings.host,
         port=settings.port,
         interface=Interfaces.ASGINL,
         log_enabled=False,
         websockets=False,
-        # Granian's own limit of requests under way is its backlog of 128, which as many idle
-        # clients would fill; what protects us are the deadlines at the door.
+        # HTTP/2 multiplexes, and what bounds a connection here would bound nothing.
+        http=HTTPModes.http1,
+        http1_settings=HTTP1Settings(
+            # For the whole head; also for a connection that asks for nothing (more).
+            header_read_timeout=int(settings.head_timeout_s * 1000),
+            # What it reads ahead, of a body too, before anybody is known.
+            max_buffer_size=_BUFFER_BYTES,
+        ),
         backlog=_BACKLOG,
-        backpressure=_MOST_UNDER_WAY,
+        # Granian accepts no more connections than that: `receive.connections` stays below.
+        backpressure=settings.connections + _BACKLOG,
     )
+
+
+async def _serve() -> None:
+    from mc_platform.app import Workbench
+    from mc_platform.settings import load_settings, unknown_variables
+
+    settings = load_settings()
+    _require_free_port(settings.host, settings.port)
+    logs.configure(settings.log_level)
+    _allow_handles()
+    workbench = Workbench(settings)
+    app = await workbench.open()
+    # What start-up made stays for good: a collection that walks all of it is a pause for nothing.
+    gc.collect()
+    gc.freeze()
+    server = make_server(app, settings)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

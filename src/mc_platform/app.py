@@ -52,7 +52,7 @@ from mc_platform.adapters.postgres_records import PostgresRecords
 from mc_platform.adapters.siem import SiemSink, siem_sink
 from mc_platform.adapters.worker_processes import WorkerProcesses
 from mc_platform.aggregate import Aggregates
-from mc_platform.authenticate import Authenticator
+from mc_platform.authenticate import Authenticator, GuardedAuthenticator
 from mc_platform.bulkheads import Messages, Slots
 from mc_platform.decide import record_question
 from mc_platform.deliver import Shipper
@@ -64,7 +64,14 @@ from mc_platform.enact import (
     ResolutionMode,
     migrate_engine,
 )
-from mc_platform.errors import Misconfigured, PlatformError, PolicyDenied, RateLimited, Unavailable
+from mc_platform.errors import (
+    Misconfigured,
+    NotAuthenticated,
+    PlatformError,
+    PolicyDenied,
+    RateLimited,
+    Unavailable,
+)
 from mc_platform.examine import ExaminationRoom, Examiner
 from mc_platform.model.autonomy import AutonomyStatus, Scope
 from mc_platform.model.catalogue import Catalogue
@@ -94,8 +101,11 @@ from mc_platform.query import (
     operator_routes,
 )
 from mc_platform.receive import Door, GovernedRequestHandler, a2a_routes, retry_after
+from mc_platform.receive.connections import Connections
+from mc_platform.receive.detail import DETAIL, DetailRule
 from mc_platform.receive.handler import PRINCIPAL
 from mc_platform.receive.limits import RateLimiter
+from mc_platform.receive.peers import Peers
 from mc_platform.receive.routes import agent_card
 from mc_platform.receive.wire_errors import to_wire
 from mc_platform.record import (
@@ -228,8 +238,21 @@ class Workbench:
             on_finished=lambda request, report: metrics.count_operation(request.tenant, report),
             clock=_now,
         )
-        self._authenticator = Authenticator(
-            directory=PostgresDirectory(self._pools), cache_s=settings.credential_cache_s
+        self._authenticator = GuardedAuthenticator(
+            Authenticator(
+                directory=PostgresDirectory(self._pools), cache_s=settings.credential_cache_s
+            ),
+            per_min=settings.authentication_failures_per_min,
+            burst=settings.authentication_failures_burst,
+        )
+        self._peers = Peers(settings.proxies, loopback_is_local=settings.loopback_is_local)
+        self._detail = DetailRule(settings.scrape_token_file)
+        self._connections = Connections(
+            port=settings.port,
+            total=settings.connections,
+            per_peer=settings.connections_per_peer,
+            trusts=self._peers.trusts,
+            write_timeout_s=settings.write_timeout_s,
         )
         self._digester = Digester(key)
         self._events = EventFactory(clock=_now)
@@ -267,6 +290,7 @@ class Workbench:
                 "operations": self._probe_operations,
             },
             other={"siem": self._probe_siem, "agents": self._probe_agents},
+            keep_s=settings.health_cache_s,
         )
         self._downstream: A2ADownstream
         self._path: RequestPath
@@ -313,6 +337,7 @@ class Workbench:
         self._start("partitions", self._keep_partitions)
         self._start("sweep", self._sweep)
         self._start("policies", self._decisions.run)
+        self._start("connections", self._connections.watch)
         self._start("switches", partial(self._autonomy.keep_recorded, _UNTOLD_S))
         self._start("breaker", self._breaker.run)
         if self._shipper is not None:
@@ -344,8 +369,12 @@ class Workbench:
                 exception_handlers={PlatformError: _platform_error, Exception: _crash},
             ),
             authenticator=self._authenticator,
+            peers=self._peers,
+            detail=self._detail,
+            connections=self._connections,
             max_body_bytes=settings.max_body_bytes,
             shape=self._shape,
+            body_timeout_s=settings.body_timeout_s,
             tenants=frozenset(str(tenant) for tenant in self._catalogue.tenants),
             slow_factor=settings.fault_slow_factor,
             error_ratio=settings.fault_error_ratio,
@@ -524,12 +553,37 @@ class Workbench:
             "running": self._running.told(),
         }
 
-    async def _get_health(self, _request: Request) -> Response:
-        status, body = await self._health.look()
-        return JSONResponse(body, status_code=status)
+    async def _get_health(self, request: Request) -> Response:
+        try:
+            await self._require_detail(request)
+        except (NotAuthenticated, PolicyDenied, RateLimited):
+            status, body = await self._health.look(detail=False)
+        else:
+            status, body = await self._health.look()
+        return JSONResponse(body, status_code=status, headers={"Cache-Control": "no-store"})
 
-    async def _get_metrics(self, _request: Request) -> Response:
-        return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+    async def _get_metrics(self, request: Request) -> Response:
+        await self._require_detail(request)
+        # A busy replica has a mebibyte of them: not on the loop
+        content = await asyncio.to_thread(generate_latest)
+        return Response(content, media_type=CONTENT_TYPE_LATEST)
+
+    async def _require_detail(self, request: Request) -> None:
+        """See that the client is local, a scraper, or may read what concerns all tenants.
+
+        Raises:
+            NotAuthenticated, PolicyDenied, RateLimited.
+        """
+        state = request.scope["state"]
+        if state[DETAIL]:
+            return
+        if PRINCIPAL not in state:
+            raise NotAuthenticated(
+                "this is for clients of this machine, and for whoever has a credential",
+                hint="send the scrape credential (MC_SCRAPE_TOKEN_FILE), an operator's or an "
+                "auditor's as `Authorization: Bearer <token>`",
+            )
+        self._decided(state[PRINCIPAL], Action.read_ledger, "Platform")
 
     async def _get_checkpoint(self, _request: Request) -> Response:
         return PlainTextResponse(await self._checkpoints.current())
@@ -842,4 +896,7 @@ async def _crash(_request: Request, error: Exception) -> Response:
 async def _platform_error(_request: Request, error: Exception) -> Response:
     assert isinstance(error, PlatformError)
     retry_after.note(error)
-    return JSONResponse({"error": error.as_dict()}, status_code=error.http_status)
+    headers = {}
+    if isinstance(error, NotAuthenticated):
+        headers["WWW-Authenticate"] = 'Bearer realm="agent-workbench"'
+    return JSONResponse({"error": error.as_dict()}, error.http_status, headers)

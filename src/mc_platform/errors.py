@@ -5,8 +5,9 @@
       PolicyDenied          ask for something else, or change policy   403, JSON-RPC -32050
       BadRequest            mend the request                           400, JSON-RPC -32602
       MethodNotAllowed      use the method that the path has           405
-      RequestTimeout        send the body without pauses               408
+      RequestTimeout        send the body in time                      408
       RequestTooLarge       send less                                  413
+      HeadTooLarge          send shorter headers                       431
       RateLimited           send slower, after `retry_after_s`         429
       BudgetSpent           ask for no more aggregates until the period has gone on    429
       NotFound              the object is not there, or not yours      404, JSON-RPC -32001
@@ -87,7 +88,7 @@ class MethodNotAllowed(PlatformError):
 
 
 class RequestTimeout(PlatformError):
-    """The body did not come."""
+    """The body did not come in time."""
 
     code = "request-timeout"
     http_status = 408
@@ -98,6 +99,13 @@ class RequestTooLarge(PlatformError):
 
     code = "request-too-large"
     http_status = 413
+
+
+class HeadTooLarge(PlatformError):
+    """The request line and the headers exceed the limit."""
+
+    code = "head-too-large"
+    http_status = 431
 
 
 class RateLimited(PlatformError):

@@ -13,10 +13,18 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import suppress
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any
 
-from pydantic import AliasChoices, Field, SecretStr, ValidationError, model_validator
+from pydantic import (
+    AliasChoices,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from mc_contract.configuration import MOST_BYTES, FileProblems, problems_of, toml_of
@@ -67,6 +75,17 @@ class Settings(BaseSettings):
     rate_limit_per_s: float = Field(default=500.0, gt=0)
     rate_limit_burst: int = Field(default=1000, ge=1)
     credential_cache_s: float = Field(default=5.0, ge=0)
+    authentication_failures_per_min: float = Field(default=600.0, gt=0)
+    authentication_failures_burst: int = Field(default=300, ge=1)
+    trusted_proxies: str = ""
+    loopback_is_local: bool = True
+    scrape_token_file: Path | None = None
+    health_cache_s: float = Field(default=1.0, ge=0, le=60)
+    connections: int = Field(default=4096, ge=16, le=65536)
+    connections_per_peer: int = Field(default=1024, ge=1)
+    head_timeout_s: float = Field(default=30.0, ge=0.1, le=600)
+    body_timeout_s: float = Field(default=30.0, gt=0, le=600)
+    write_timeout_s: float = Field(default=30.0, gt=0, le=600)
     checkpoint_interval_s: float = Field(default=1.0, gt=0)
     questions_at_once_per_tenant: int = Field(default=64, ge=1, le=10_000)
     questions_at_once_per_agent: int = Field(default=128, ge=2, le=10_000)
@@ -137,6 +156,18 @@ class Settings(BaseSettings):
         if problems:
             raise ValueError("; ".join(problems))
         return self
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _are_networks(cls, text: str) -> str:
+        for word in text.replace(",", " ").split():
+            ip_network(word)  # its error names the word, and what is wrong with it
+        return text
+
+    @property
+    def proxies(self) -> tuple[IPv4Network | IPv6Network, ...]:
+        """The networks of `MC_TRUSTED_PROXIES`."""
+        return tuple(ip_network(word) for word in self.trusted_proxies.replace(",", " ").split())
 
     @property
     def faulty(self) -> bool:

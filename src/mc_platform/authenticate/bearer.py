@@ -48,20 +48,29 @@ class Authenticator:
             NotAuthenticated: missing, malformed, unknown, revoked or wrong; not told which.
             Unavailable: the directory cannot be read.
         """
-        scheme, _, token = (authorization or "").partition(" ")
-        match = _TOKEN.match(token.strip()) if scheme.lower() == "bearer" else None
-        if match is None:
+        read = _read(authorization)
+        if read is None:
             raise _refused()
-        key_id, secret = match.groups()
-        presented = hashlib.sha256(secret.encode()).digest()
-        kept = self._cache.get(key_id)
-        if kept and kept[0] > self._monotonic() and hmac.compare_digest(presented, kept[1]):
-            return kept[2]
+        key_id, presented = read
+        known = self._kept(key_id, presented)
+        if known is not None:
+            return known
         # Every refusal has looked the key id up once: how long it took tells nothing of it
         expected, principal = await self._find(key_id)
         if not hmac.compare_digest(presented, expected) or principal is None:
             raise _refused()
         return principal
+
+    def known(self, authorization: str | None) -> Principal | None:
+        """The principal, if the header proves one that was looked up a moment ago."""
+        read = _read(authorization)
+        return self._kept(*read) if read else None
+
+    def _kept(self, key_id: str, presented: bytes) -> Principal | None:
+        kept = self._cache.get(key_id)
+        if kept and kept[0] > self._monotonic() and hmac.compare_digest(presented, kept[1]):
+            return kept[2]
+        return None
 
     async def _find(self, key_id: str) -> tuple[bytes, Principal | None]:
         found = await self._directory.find(key_id)
@@ -73,6 +82,16 @@ class Authenticator:
             self._cache.clear()
         self._cache[key_id] = (now + self._cache_s, *found)
         return found
+
+
+def _read(authorization: str | None) -> tuple[str, bytes] | None:
+    """The key id, and the hash of the secret; None if it is no bearer token of ours."""
+    scheme, _, token = (authorization or "").partition(" ")
+    match = _TOKEN.match(token.strip()) if scheme.lower() == "bearer" else None
+    if match is None:
+        return None
+    key_id, secret = match.groups()
+    return key_id, hashlib.sha256(secret.encode()).digest()
 
 
 def _refused() -> NotAuthenticated:

@@ -2,12 +2,14 @@
 
 `unavailable` (503) when a request could not be served: no database, no policy, no operations.
 `degraded` (200) when it can, but something that must heal does not work: the SIEM, an agent.
-Each probe really looks; none reports what it was told at start-up.
+Each probe really looks; none reports what it was told at start-up. Anyone may ask, so one look
+serves all who ask within an interval, and a stranger is told no name of a tenant or an agent.
 """
 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
@@ -15,6 +17,7 @@ Probe = Callable[[], Awaitable[tuple[bool, dict[str, Any]]]]
 """Answers whether the dependency works, and details fit for anyone to see."""
 
 _PROBE_TIMEOUT_S = 3.0
+_FOR_STRANGERS = ("status", "service", "version", "colour")
 
 
 class Health:
@@ -26,21 +29,29 @@ class Health:
         identity: Callable[[], Mapping[str, Any]],
         vital: Mapping[str, Probe],
         other: Mapping[str, Probe],
+        keep_s: float = 0.0,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._identity = identity
         self._vital = vital
         self._probes = {**vital, **other}
+        self._keep_s = keep_s
+        self._monotonic = monotonic
+        self._looking: asyncio.Task[dict[str, dict[str, Any]]] | None = None
+        self._until = 0.0
         self.draining = False
 
-    async def look(self) -> tuple[int, dict[str, Any]]:
-        """The HTTP status and the JSON body, by probing everything at once."""
-        names = list(self._probes)
-        results = await asyncio.gather(*(self._ask(self._probes[name]) for name in names))
-        dependencies = {
-            name: {"state": "ok" if works else "down", **detail}
-            for name, (works, detail) in zip(names, results, strict=True)
-        }
-        down = [name for name in names if dependencies[name]["state"] != "ok"]
+    async def look(self, *, detail: bool = True) -> tuple[int, dict[str, Any]]:
+        """The HTTP status and the JSON body; probes at most once in `keep_s`, all at once.
+
+        Args:
+            detail: False for strangers: whether it serves, and which version of what.
+        """
+        if self._looking is None or (self._looking.done() and self._monotonic() >= self._until):
+            self._looking = asyncio.create_task(self._probe_all())
+        # Whoever asks meanwhile waits for the same look, and may leave without ending it
+        dependencies = await asyncio.shield(self._looking)
+        down = [name for name, found in dependencies.items() if found["state"] != "ok"]
         unable = self.draining or any(name in self._vital for name in down)
         status = "unavailable" if unable else "degraded" if down else "ok"
         body = {
@@ -48,7 +59,18 @@ class Health:
             **self._identity(),
             "dependencies": dependencies,
         }
+        if not detail:
+            body = {name: body[name] for name in _FOR_STRANGERS if name in body}
         return (503 if unable else 200), body
+
+    async def _probe_all(self) -> dict[str, dict[str, Any]]:
+        names = list(self._probes)
+        results = await asyncio.gather(*(self._ask(self._probes[name]) for name in names))
+        self._until = self._monotonic() + self._keep_s
+        return {
+            name: {"state": "ok" if works else "down", **detail}
+            for name, (works, detail) in zip(names, results, strict=True)
+        }
 
     @staticmethod
     async def _ask(probe: Probe) -> tuple[bool, dict[str, Any]]:

@@ -131,6 +131,18 @@ ledger_commit = Histogram(
     buckets=(0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0),
 )
 
+authentication_failures = Counter(
+    "mc_authentication_failures",
+    "Requests without a valid credential: missing, malformed, unknown (or wrong, or revoked).",
+    ["reason"],
+)
+connections = Gauge("mc_connections", "Connections that clients hold to this process.")
+connections_closed = Counter(
+    "mc_connections_closed",
+    "Connections that were closed on their client: over its share, or not reading its answer.",
+    ["reason"],
+)
+
 background_failures = Counter(
     "mc_background_failures", "Times that background work failed and was begun again.", ["work"]
 )
@@ -149,6 +161,10 @@ def begin(tenants: Iterable[str]) -> None:
     tenants = tuple(tenants)
     for status in ("success", "failure", "rejected"):
         siem_requests.labels(status)
+    for reason in ("missing", "malformed", "unknown"):
+        authentication_failures.labels(reason)
+    for reason in ("share", "reading"):
+        connections_closed.labels(reason)
     for outcome in ("applied", "refused"):
         policy_reloads.labels(outcome)
     for tenant in tenants:

@@ -16,9 +16,10 @@ from typing import Any
 import msgspec
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from mc_platform.authenticate import Authenticator
+from mc_platform.authenticate import GuardedAuthenticator
 from mc_platform.errors import (
     BadRequest,
+    HeadTooLarge,
     MethodNotAllowed,
     NotAuthenticated,
     PlatformError,
@@ -30,10 +31,14 @@ from mc_platform.model.shape import ShapeLimits, shape_problem
 from mc_platform.observe import metrics
 from mc_platform.observe.cost import Metered
 from mc_platform.receive import retry_after
+from mc_platform.receive.connections import Connections
+from mc_platform.receive.detail import DETAIL, DetailRule
 from mc_platform.receive.handler import PRINCIPAL
+from mc_platform.receive.peers import Peers
 
-_PUBLIC = frozenset({"/health", "/metrics", "/.well-known/agent-card.json", "/ledger/checkpoint"})
-_BODY_PAUSE_S = 15.0
+_DETAILED = frozenset({"/health", "/metrics"})  # what they tell depends on who asks
+_PUBLIC = _DETAILED | {"/.well-known/agent-card.json", "/ledger/checkpoint"}
+_MOST_HEAD_BYTES = 32_768
 _SMALL_BODY_BYTES = 8192
 _SHAPE = ShapeLimits()
 _PARSE_ERROR = -32700
@@ -60,6 +65,10 @@ class Door:
     """Wraps the application.
 
     Args:
+        peers: Knows where a request comes from.
+        detail: Who may see what strangers may not.
+        connections: Is told what is under way.
+        body_timeout_s: How long all of a body may take.
         slow_factor: 2 makes every A2A request take twice as long (a fault switch).
         error_ratio: This share of A2A requests is answered 503 (a fault switch).
     """
@@ -68,8 +77,12 @@ class Door:
         self,
         app: ASGIApp,
         *,
-        authenticator: Authenticator,
+        authenticator: GuardedAuthenticator,
+        peers: Peers,
+        detail: DetailRule,
+        connections: Connections,
         max_body_bytes: int,
+        body_timeout_s: float,
         tenants: frozenset[str],
         shape: ShapeLimits = _SHAPE,
         slow_factor: float = 1.0,
@@ -77,8 +90,12 @@ class Door:
     ) -> None:
         self._app = app
         self._authenticator = authenticator
+        self._peers = peers
+        self._detail = detail
+        self._connections = connections
         self._max_body_bytes = max_body_bytes
         self._shape = shape
+        self._body_timeout_s = body_timeout_s
         self._tenants = tenants
         self._slow_factor = slow_factor
         self._error_ratio = error_ratio
@@ -91,10 +108,11 @@ class Door:
         retry_after.begin()
         visit = _Visit(self, scope, receive, send)
         metered = Metered(visit.serve())
-        try:
-            await metered
-        finally:
-            visit.count(metered.cpu_s)
+        with self._connections.under_way(scope):
+            try:
+                await metered
+            finally:
+                visit.count(metered.cpu_s)
 
 
 class _AnsweredInJsonRpc(Exception):
@@ -126,8 +144,9 @@ class _Visit:
         door = self._door
         try:
             self._refuse_declared_size()
-            if self._scope["path"] not in _PUBLIC:
-                await self._authenticate()
+            path = self._scope["path"]
+            if path not in _PUBLIC:
+                await self._authenticate(self._authorization())
                 if self._scope["method"] in ("POST", "PUT", "PATCH"):
                     self._body = await self._read_body()
                     self._refuse_unreadable()
@@ -135,6 +154,8 @@ class _Visit:
                         await asyncio.sleep(0)  # what was read so far, and what follows, take turns
             elif self._scope["method"] not in ("GET", "HEAD"):
                 raise MethodNotAllowed("this path is read with GET")
+            elif path in _DETAILED:
+                await self._find_detail()
             if self._route.startswith("a2a"):
                 self._maybe_fail()
             await door._app(self._scope, self._receive, self._send)
@@ -154,17 +175,40 @@ class _Visit:
         if tenant != metrics.UNKNOWN_TENANT:
             metrics.cost_cpu.labels(tenant).inc(cpu_s)
 
-    async def _authenticate(self) -> None:
+    def _authorization(self) -> str | None:
         given = [value for name, value in self._scope["headers"] if name == b"authorization"]
         if len(given) > 1:  # which of them counts must not depend on who reads
             raise BadRequest("more than one Authorization header")
-        authorization = given[0].decode("latin-1") if given else None
-        principal = await self._door._authenticator.authenticate(authorization)
+        return given[0].decode("latin-1") if given else None
+
+    async def _authenticate(self, authorization: str | None) -> None:
+        client = self._door._peers.client(self._scope)
+        principal = await self._door._authenticator.authenticate(authorization, client)
         self._scope.setdefault("state", {})[PRINCIPAL] = principal
         if principal.tenant in self._door._tenants:
             self._tenant = principal.tenant
 
+    async def _find_detail(self) -> None:
+        """See whether the client is local or has the scrape credential; else who it is, if told."""
+        authorization = self._authorization()
+        allowed = self._door._peers.local(self._scope) or self._door._detail.opens(authorization)
+        self._scope.setdefault("state", {})[DETAIL] = allowed
+        if not allowed and authorization is not None:
+            try:
+                await self._authenticate(authorization)
+            except Unavailable:
+                if self._scope["path"] != "/health":  # it must answer when the database does not
+                    raise
+
     def _refuse_declared_size(self) -> None:
+        scope = self._scope
+        head = len(scope.get("raw_path") or scope["path"]) + len(scope["query_string"])
+        head += sum(len(name) + len(value) for name, value in scope["headers"])
+        if head > _MOST_HEAD_BYTES:
+            raise HeadTooLarge(
+                f"the request line and its headers exceed {_MOST_HEAD_BYTES} bytes",
+                hint="send shorter headers",
+            )
         declared = dict(self._scope["headers"]).get(b"content-length", b"0")
         if declared.isdigit() and int(declared) > self._door._max_body_bytes:
             raise self._too_large()
@@ -180,15 +224,20 @@ class _Visit:
 
     async def _read_body(self) -> bytes:
         """The whole body, read here so that the limit is kept whatever the client declared."""
+        limit_s = self._door._body_timeout_s
+        try:
+            async with asyncio.timeout(limit_s):
+                return await self._read_all()
+        except TimeoutError:
+            raise RequestTimeout(
+                f"the body was not whole after {limit_s:g} s", hint="send it in one go"
+            ) from None
+
+    async def _read_all(self) -> bytes:
         chunks: list[bytes] = []
         received = 0
         while True:
-            try:
-                message = await asyncio.wait_for(self._receive_raw(), _BODY_PAUSE_S)
-            except TimeoutError:
-                raise RequestTimeout(
-                    f"nothing of the body came for {_BODY_PAUSE_S:g} s", hint="send it whole"
-                ) from None
+            message = await self._receive_raw()
             if message["type"] == "http.disconnect":
                 raise BadRequest("the client went away before its body was whole")
             chunk = message.get("body", b"")

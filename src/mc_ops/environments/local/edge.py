@@ -245,7 +245,11 @@ class Edge:
         self, request: web.BaseRequest, body: _Body, data: bytes | AsyncIterator[bytes] | None
     ) -> web.StreamResponse:
         headers = _forwarded(request.headers, _NOT_FORWARDED)
-        headers["X-Forwarded-For"] = request.remote or HOST
+        # Behind a proxy that says so the client is not known to us, and so is nobody of this
+        # machine; a name for it is not believed either (RFC 7239, 6.3).
+        forwarded = any(name.lower() in _NOT_TRUSTED for name in request.headers)
+        client = request.remote or HOST
+        headers["X-Forwarded-For"] = f"unknown, {client}" if forwarded else client
         headers["X-Forwarded-Proto"] = "http"
         for url in self.candidates():
             self.under_way[url] += 1

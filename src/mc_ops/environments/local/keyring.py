@@ -34,6 +34,7 @@ ROLES = {
     "AUDITOR": "auditor",
     "ALERTMANAGER": "alertmanager",
 }
+SCRAPE_TOKEN = "scrape.token"  # noqa: S105 - its file, not a secret
 SERVICE_ROLE = "mc_service"
 SERVICE_DATABASE = "mc"
 _PrivateKey = ed25519.Ed25519PrivateKey | ec.EllipticCurvePrivateKey
@@ -77,6 +78,8 @@ def prepare_secrets(layout: Layout) -> None:
         write_atomically(credentials, json.dumps(known, indent=2) + "\n")
     if not layout.secret("siem.key").exists():
         write_atomically(layout.secret("siem.key"), secrets.token_urlsafe(32) + "\n")
+    if not layout.secret(SCRAPE_TOKEN).exists():
+        write_atomically(layout.secret(SCRAPE_TOKEN), secrets.token_urlsafe(32) + "\n")
     if not layout.secret("pseudonym.key").exists():
         write_atomically(layout.secret("pseudonym.key"), secrets.token_urlsafe(48) + "\n")
     _key_pair(layout, "ledger", ed25519.Ed25519PrivateKey.generate)

@@ -20,6 +20,7 @@ import yaml
 from mc_ops.environments.interface import Colour
 from mc_ops.environments.local import keyring
 from mc_ops.environments.local.environment import LocalEnvironment
+from mc_ops.environments.local.keyring import SCRAPE_TOKEN
 from mc_ops.environments.local.layout import write_atomically
 from mc_ops.environments.local.specs import checkout
 from mc_ops.errors import CouldNotTell, UnusableInput
@@ -72,7 +73,9 @@ def write(
     folder = (folder or environment.layout.home / "monitoring").absolute()
     texts = {
         "targets.json": json.dumps(targets, indent=2) + "\n",
-        "prometheus.yml": _prometheus(source / "prometheus", folder, alertmanager),
+        "prometheus.yml": _prometheus(
+            source / "prometheus", folder, alertmanager, environment.layout.secret(SCRAPE_TOKEN)
+        ),
         "alertmanager.yml": _alertmanager(source / "alertmanager", folder, environment.url),
         "alertmanager.token": keyring.tenant_token(environment.layout, _CREDENTIAL) + "\n",
     }
@@ -105,12 +108,13 @@ def _targets(environment: LocalEnvironment) -> list[dict[str, Any]]:
     return found
 
 
-def _prometheus(source: Path, folder: Path, alertmanager: str) -> str:
+def _prometheus(source: Path, folder: Path, alertmanager: str, credential: Path) -> str:
     settings = _read(source / "prometheus.local.yml")
     settings["rule_files"] = [str(source / pattern) for pattern in settings["rule_files"]]
     [static] = settings["alerting"]["alertmanagers"][0]["static_configs"]
     static["targets"] = [alertmanager]
     for job in settings["scrape_configs"]:
+        job["authorization"] = {"credentials_file": str(credential)}
         for discovery in job["file_sd_configs"]:
             discovery["files"] = [str(folder / name) for name in discovery["files"]]
     return _yaml(settings)

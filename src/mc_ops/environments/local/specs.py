@@ -18,8 +18,8 @@ import psutil
 from mc_ops.environments.interface import Colour
 from mc_ops.environments.local import policy_set, releases
 from mc_ops.environments.local.faults import Faults
-from mc_ops.environments.local.keyring import DatabaseUrls, siem_key
-from mc_ops.environments.local.layout import Layout, colour_of
+from mc_ops.environments.local.keyring import SCRAPE_TOKEN, DatabaseUrls, siem_key
+from mc_ops.environments.local.layout import HOST, Layout, colour_of
 from mc_ops.environments.local.postgres import data_home
 from mc_ops.environments.local.processes import ProcessSpec, http_probe
 
@@ -125,9 +125,11 @@ class Specs:
             "MC_RECORDS_AGENT_URL": layout.url_of("records-agent"),
             "MC_FULFILMENT_AGENT_URL": layout.url_of("fulfilment-agent"),
             "MC_PUBLIC_URL": layout.url,
+            "MC_SCRAPE_TOKEN_FILE": str(layout.secret(SCRAPE_TOKEN)),
         }
         defaults = {
             "MC_REGION": "local-1",
+            "MC_TRUSTED_PROXIES": HOST,  # the edge
             "MC_CATALOGUE": str(checkout() / "deploy" / "local" / "catalogue.toml"),
             policy_set.SETTING: str(policy_set.read_from(layout, checkout() / "policies")),
             "AUDIT_FILE_ENABLED": "true",

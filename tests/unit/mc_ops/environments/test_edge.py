@@ -187,7 +187,7 @@ async def test_headers_hop_by_hop_and_untrusted_ones_stay_behind(world: World) -
     headers = {name.lower(): value for name, value in seen["headers"].items()}
     assert headers["authorization"] == "Bearer t"
     assert headers["host"] == "gateway.example"
-    assert headers["x-forwarded-for"] == "127.0.0.1"
+    assert headers["x-forwarded-for"] == "unknown, 127.0.0.1"
     assert not {"forwarded", "x-real-ip", "x-private", "te"} & set(headers)
     assert seen["path"] == "/p%2Fq?a=%2Fb&c=d%20e"
 

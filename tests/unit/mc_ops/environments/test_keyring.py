@@ -25,7 +25,7 @@ def test_secrets_are_made_once(layout: Layout) -> None:
     keyring.database_urls(layout, None)
     assert {p: p.read_bytes() for p in (layout.home / "secrets").iterdir()} == files
     assert {p.name for p in files} == {
-        "credentials.json", "siem.key", "pseudonym.key",
+        "credentials.json", "siem.key", "pseudonym.key", "scrape.token",
         "ledger.key", "evidence.key", "database.json",
     }  # fmt: skip
     assert {stat.S_IMODE(p.stat().st_mode) for p in files} == {0o600}

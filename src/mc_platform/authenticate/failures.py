@@ -1,0 +1,114 @@
+"""Failed authentications: counted, told in the log, and limited for each client address.
+
+Only failures are limited. A valid credential passes however many others of the same address fail,
+so nobody is kept out by a neighbour behind the same proxy. What is over the limit gets 429 for 401,
+whatever was wrong with it, and is looked up by few at a time, so guessing keeps nobody else waiting
+for the database.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import re
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+
+import structlog
+
+from mc_contract.credential import TOKEN_FORM
+from mc_platform.authenticate.bearer import Authenticator
+from mc_platform.errors import NotAuthenticated, RateLimited
+from mc_platform.model.tenant import Principal
+from mc_platform.observe import metrics
+
+_MOST_CLIENTS = 10_000
+_AT_ONCE = 2
+_LOG_EVERY_S = 10.0
+_WELL_FORMED = re.compile(rf"(?i:bearer) +{TOKEN_FORM} *")
+_log = structlog.get_logger()
+
+
+class GuardedAuthenticator:
+    """An authenticator that bears guessing.
+
+    Args:
+        inner: Finds principals.
+        per_min: How many failures of a client a minute are answered 401.
+        burst: How many of them may come at once.
+    """
+
+    def __init__(
+        self,
+        inner: Authenticator,
+        *,
+        per_min: float,
+        burst: int,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._inner = inner
+        self._per_s = per_min / 60
+        self._burst = float(burst)
+        self._monotonic = monotonic
+        self._left: OrderedDict[str, tuple[float, float]] = OrderedDict()  # client: failures, at
+        self._few = asyncio.Semaphore(_AT_ONCE)
+        self._told_at = -math.inf
+        self._untold = 0
+
+    async def authenticate(self, authorization: str | None, client: str) -> Principal:
+        """The principal that the header proves.
+
+        Raises:
+            NotAuthenticated: As `Authenticator.authenticate`.
+            RateLimited: Likewise, and too many of this client have failed.
+            Unavailable: the directory cannot be read.
+        """
+        known = self._inner.known(authorization)
+        if known is not None:
+            return known
+        try:
+            if self._allowed(client) >= 1.0:
+                return await self._inner.authenticate(authorization)
+            async with self._few:
+                return await self._inner.authenticate(authorization)
+        except NotAuthenticated:
+            self._count(client, _reason(authorization))
+            self._charge(client)
+            raise
+
+    def _allowed(self, client: str) -> float:
+        now = self._monotonic()
+        left, at = self._left.get(client, (self._burst, now))
+        return min(self._burst, left + (now - at) * self._per_s)
+
+    def _charge(self, client: str) -> None:
+        left = self._allowed(client)
+        limited = left < 1.0
+        self._left[client] = (left if limited else left - 1.0, self._monotonic())
+        self._left.move_to_end(client)
+        while len(self._left) > _MOST_CLIENTS:
+            self._left.popitem(last=False)
+        if limited:
+            retry_after_s = math.ceil((1.0 - left) / self._per_s)
+            raise RateLimited(
+                "too many requests of your address had no valid credential",
+                retry_after_s=retry_after_s,
+                hint=f"try again in {retry_after_s} s; a valid credential is not limited",
+            ) from None
+
+    def _count(self, client: str, reason: str) -> None:
+        metrics.authentication_failures.labels(reason).inc()
+        self._untold += 1
+        now = self._monotonic()
+        if now - self._told_at >= _LOG_EVERY_S:
+            _log.warning(
+                "authentication_failed", client=client, reason=reason, since_last=self._untold
+            )
+            self._told_at, self._untold = now, 0
+
+
+def _reason(authorization: str | None) -> str:
+    if authorization is None:
+        return "missing"
+    return "unknown" if _WELL_FORMED.fullmatch(authorization) else "malformed"

@@ -1,0 +1,185 @@
+"""Bounds what the web server does not: connections of one peer, and clients that do not read.
+
+Granian ends a connection whose head does not come in time (`MC_HEAD_TIMEOUT_S`, which is also how
+long one may be idle), and the door ends a body that does not. Neither of them counts connections by
+peer, nor notices an answer that nobody takes. So this looks at the process's own sockets now and
+then, and closes, of a peer that has too many, those that have asked for nothing, the oldest first:
+who asks is served, whatever others behind the same address keep open. An answer must move; where the
+system does not tell (elsewhere than on Linux), that is left to the server.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import stat
+import struct
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from starlette.types import Scope
+
+from mc_platform.observe import metrics
+
+_LOOK_EVERY_S = 1.0
+_SLOWEST_BYTES_PER_S = 1024
+_FDS = Path("/proc/self/fd" if sys.platform == "linux" else "/dev/fd")
+_INFO_BYTES = 148  # of Linux' struct tcp_info, up to and with tcpi_notsent_bytes
+_ACKED_AT, _UNSENT_AT = 120, 144
+_TOO_MANY = (
+    b'{"error": {"code": "rate-limited", "message": "too many connections of your address", \
+"hint": "close what you do not use", "retryable": true}}'
+)
+_ANSWER = (
+    b"HTTP/1.1 429 Too Many Requests\r\nContent-Type: application/json\r\nRetry-After: 1\r\n"
+    b"Connection: close\r\nContent-Length: %d\r\n\r\n%b" % (len(_TOO_MANY), _TOO_MANY)
+)
+
+_Client = tuple[str, int]
+
+
+@dataclass(slots=True)
+class _Watched:
+    """What is remembered of a connection; `stuck_at`: since when an answer waits for its client."""
+
+    stuck_at: float | None = None
+    acked: int = 0
+
+
+class Connections:
+    """The connections of one listening port.
+
+    Args:
+        port: Where the process listens.
+        total: How many there may be.
+        per_peer: How many of them may be one address's; a trusted proxy may have four fifths of all.
+        trusts: Whether an address is a trusted proxy's.
+        write_timeout_s: How long an answer may wait for a client that takes less than 1 KiB/s of it.
+    """
+
+    def __init__(
+        self,
+        *,
+        port: int,
+        total: int,
+        per_peer: int,
+        trusts: Callable[[str], bool],
+        write_timeout_s: float,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._port = port
+        self._total = total
+        self._per_peer = min(per_peer, total)
+        self._trusts = trusts
+        self._write_timeout_s = write_timeout_s
+        self._monotonic = monotonic
+        self._under_way: dict[_Client, int] = {}
+        self._watched: dict[_Client, _Watched] = {}
+
+    @contextmanager
+    def under_way(self, scope: Scope) -> Iterator[None]:
+        """Tell that a request of this connection is being served."""
+        client = scope.get("client")
+        key = (str(client[0]), int(client[1])) if client else ("", 0)
+        self._under_way[key] = self._under_way.get(key, 0) + 1
+        try:
+            yield
+        finally:
+            left = self._under_way.pop(key) - 1
+            if left:
+                self._under_way[key] = left
+
+    async def watch(self) -> None:
+        """Look again and again; until cancelled."""
+        every_s = min(_LOOK_EVERY_S, self._write_timeout_s / 4)
+        while True:
+            await asyncio.to_thread(self.look)
+            await asyncio.sleep(every_s)
+
+    def look(self) -> None:
+        """Close what is too much, and what does not read."""
+        found = dict(self._open())
+        try:
+            # In the order in which they were first seen
+            self._watched = {key: one for key, one in self._watched.items() if key in found}
+            for key in found:
+                self._watched.setdefault(key, _Watched())
+            metrics.connections.set(len(found))
+            for key in self._surplus():
+                with suppress(OSError):
+                    found[key].send(_ANSWER, socket.MSG_DONTWAIT)
+                self._close(found[key], "share")
+            for key, watched in self._watched.items():
+                if self._is_stuck(found[key], watched):
+                    self._close(found[key], "reading")
+        finally:
+            for one in found.values():
+                one.close()
+
+    def _open(self) -> Iterator[tuple[_Client, socket.socket]]:
+        """Each connection, as a second handle to it: the first may be closed and reused meanwhile."""
+        for handle in list(_FDS.iterdir()):
+            try:
+                number = int(handle.name)
+                if not stat.S_ISSOCK(os.fstat(number).st_mode):
+                    continue
+                one = socket.socket(fileno=os.dup(number))
+            except OSError:
+                continue
+            try:
+                own, peer = one.getsockname(), one.getpeername()
+            except OSError:  # it listens, or has just ended
+                own = peer = None
+            internet = one.family in (socket.AF_INET, socket.AF_INET6)
+            if own and internet and one.type == socket.SOCK_STREAM and own[1] == self._port:
+                yield (peer[0], peer[1]), one
+            else:
+                one.close()
+
+    def _surplus(self) -> list[_Client]:
+        counted: dict[str, int] = {}
+        for host, _ in self._watched:
+            counted[host] = counted.get(host, 0) + 1
+        busy = set(self._under_way)
+        chosen = []
+        all_of_them = len(self._watched)
+        for key in self._watched:
+            most = self._total * 4 // 5 if self._trusts(key[0]) else self._per_peer
+            if key not in busy and (counted[key[0]] > most or all_of_them > self._total):
+                counted[key[0]] -= 1
+                all_of_them -= 1
+                chosen.append(key)
+        return chosen
+
+    def _is_stuck(self, one: socket.socket, watched: _Watched) -> bool:
+        if sys.platform != "linux":
+            return False
+        try:
+            info = one.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _INFO_BYTES)
+        except OSError:
+            return False
+        if len(info) < _INFO_BYTES or not struct.unpack_from("=I", info, _UNSENT_AT)[0]:
+            watched.stuck_at = None
+            return False
+        [acked] = struct.unpack_from("=Q", info, _ACKED_AT)
+        now = self._monotonic()
+        if watched.stuck_at is None:
+            watched.stuck_at, watched.acked = now, acked
+        waited_s = now - watched.stuck_at
+        if waited_s < self._write_timeout_s:
+            return False
+        slow = acked - watched.acked < _SLOWEST_BYTES_PER_S * waited_s
+        watched.stuck_at, watched.acked = now, acked
+        return bool(slow)
+
+    def _close(self, one: socket.socket, reason: str) -> None:
+        metrics.connections_closed.labels(reason).inc()
+        with suppress(OSError):
+            if reason == "reading":  # what it has not read is dropped, not kept for it
+                one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            one.shutdown(socket.SHUT_RDWR)
