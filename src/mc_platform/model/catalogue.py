@@ -40,8 +40,8 @@ _MAX_WAIT_S = 300.0
 _MOST_OPERATIONS = 1_000_000
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.2, 5.0
 _CLASSES = frozenset(CLASSES.values())
-_MAY_LEAVE = _CLASSES - {"credential", "foreign", "unreadable", "sign", "file"}
-ACCEPTED = _CLASSES - {"credential", "foreign", "special", "unreadable"}
+_MAY_LEAVE = _CLASSES - {"credential", "foreign", "unreadable", "sign", "file", "network"}
+ACCEPTED = _CLASSES - {"credential", "foreign", "special", "unreadable", "network"}
 """What an agent is sent unless it declares more: a sign of an attack taints, and is no data."""
 
 

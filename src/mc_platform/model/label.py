@@ -62,11 +62,13 @@ CLASSES: Mapping[str, str] = {
     "tool-call": "sign",
     "exfiltration-link": "sign",
     "opaque-file": "file",
+    "unsafe-url": "network",
     "screening-limit": "unreadable",
 }
 """Each label type's data class, as policies speak of it: `personal`, `financial`, `special` (health
 and biometric categories), `credential`, `tenant` (what the tenant itself declares), `foreign`
-(another tenant's), `sign` (of an attack, no data), `file` (not looked into), `unreadable` (could not
+(another tenant's), `sign` (of an attack, no data), `file` (not looked into), `network` (a
+file's URL that may lead its reader into a network of its own), `unreadable` (could not
 be screened within its bounds). An unknown type is `unreadable`."""
 
 

@@ -24,12 +24,14 @@ PROMPT_EXTRACTION = "prompt-extraction"
 TOOL_CALL = "tool-call"
 EXFILTRATION_LINK = "exfiltration-link"
 OPAQUE_FILE = "opaque-file"
+UNSAFE_URL = "unsafe-url"
 SCREENING_LIMIT = "screening-limit"
 
 # Where findings overlap, the placeholder names the first of these.
 BY_SEVERITY = (
     SCREENING_LIMIT,
     OPAQUE_FILE,
+    UNSAFE_URL,
     SECRET_KEY,
     CROSS_TENANT_ID,
     PAYMENT_CARD,

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from mc_platform.model.label import Label, Part, Path
-from mc_platform.screen.findings import BY_SEVERITY, OPAQUE_FILE
+from mc_platform.screen.findings import BY_SEVERITY, OPAQUE_FILE, UNSAFE_URL
 from mc_platform.screen.leaves import KEY, MAX_DEPTH, decode_text, encode_text, number_text
 
 Replacer = Callable[[str, str], str]
@@ -58,18 +58,19 @@ class _Editor:
         self._replacer = replacer
 
     def part(self, index: int, part: Any) -> Any:
-        """A part; one with an opaque file becomes text that says so."""
+        """A part; one with an opaque file, or an unsafe URL, becomes text that says so."""
         if not isinstance(part, Mapping):
             return self._value((index,), part, 1)
-        dropped = {
-            key
+        dropped = [
+            label
             for key in part
-            if any(label.type == OPAQUE_FILE for label in self._by_path.get((index, key), ()))
-        }
+            for label in self._by_path.get((index, key), ())
+            if label.type in (OPAQUE_FILE, UNSAFE_URL)
+        ]
         if dropped:
             # Type and name described the file; metadata is the sender's and is kept.
             kept = {key: value for key, value in part.items() if key == "metadata"}
-            return {"text": placeholder(OPAQUE_FILE), **self._object((index,), kept, 1)}
+            return {"text": placeholder(_worst(dropped)), **self._object((index,), kept, 1)}
         edited = self._object((index,), part, 1)
         raw_labels = self._by_path.get((index, "raw"))
         if raw_labels and isinstance(part.get("raw"), str):

@@ -14,6 +14,7 @@ from mc_platform.screen.cards import SCIENTIFIC, find_scientific
 from mc_platform.screen.contacts import find_emails
 from mc_platform.screen.contextual import CONTEXT_FINDERS
 from mc_platform.screen.declared import scope_finders
+from mc_platform.screen.destinations import danger_of, is_file_url
 from mc_platform.screen.detector import Detector, Finder
 from mc_platform.screen.findings import (
     EMAIL,
@@ -27,6 +28,7 @@ from mc_platform.screen.findings import (
     SCREENING_LIMIT,
     SECRET_KEY,
     TOOL_CALL,
+    UNSAFE_URL,
     Budget,
     Finding,
     LimitReached,
@@ -209,7 +211,8 @@ class LibraryScreener:
         """Label every string in the parts; bounded time on any input, no exception on any JSON.
 
         A string that cannot be examined within the bounds is labelled `screening-limit` as a
-        whole, a file that is not text `opaque-file`.
+        whole, a file that is not text `opaque-file`, a file's URL that must not be fetched
+        `unsafe-url`.
 
         Args:
             parts: A2A parts in JSON form.
@@ -225,6 +228,8 @@ class LibraryScreener:
                 labels.append(_whole(leaf, leaf.verdict, "structure"))
             elif len(leaf.text) >= _SHORTEST_FINDING:
                 labels += self._look(leaf, look)
+            if not leaf.verdict and is_file_url(leaf.path) and (why := danger_of(leaf.text)):
+                labels.append(replace(_whole(leaf, UNSAFE_URL, "destination"), reason=why))
         if len(seen) > 1 or history or look.announced:
             labels += self._look_across(seen, earlier(history), labels, look)
         return Screening(tuple(labels))
