@@ -15,7 +15,7 @@ import binascii
 import hashlib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -31,6 +31,7 @@ _SIGNATURE_BYTES = 64
 _SIGNATURE_LINE = re.compile("— ([^ ]+) ([A-Za-z0-9+/]+={0,2})")
 _SIZE = re.compile("0|[1-9][0-9]{0,18}")
 _HEAD_LINES = 3
+_PREVIOUS = "previous "  # our extension line; C2SP has readers ignore lines that they do not know
 
 
 class CheckpointError(McError):
@@ -47,11 +48,14 @@ class Checkpoint:
         origin: The log's identity, such as `mc-platform.example.com/ledger/local-1`.
         size: How many leaves the log has.
         root: The RFC 6962 root hash over them, 32 bytes.
+        previous: The size of the newest checkpoint that the log's database had stored when this
+            one was signed (0: none), so that its deletion shows; None: not told.
     """
 
     origin: str
     size: int
     root: bytes
+    previous: int | None = field(default=None, compare=False)
 
     def text(self) -> str:
         """The note text, newline at its end.
@@ -65,7 +69,8 @@ class Checkpoint:
             raise CheckpointError(
                 f"checkpoint of size {self.size} with a root of {len(self.root)} bytes"
             )
-        return f"{self.origin}\n{self.size}\n{base64.b64encode(self.root).decode()}\n"
+        told = "" if self.previous is None else f"{_PREVIOUS}{self.previous}\n"
+        return f"{self.origin}\n{self.size}\n{base64.b64encode(self.root).decode()}\n{told}"
 
 
 def key_id(key_name: str, public_key: Ed25519PublicKey) -> bytes:
@@ -171,7 +176,9 @@ def parse_checkpoint(text: str) -> Checkpoint:
     root = _strict_base64(root_text)
     if len(root) != HASH_BYTES:
         raise CheckpointError(f"root hash has {len(root)} bytes, expected {HASH_BYTES}")
-    return Checkpoint(origin, int(size), root)
+    told = (line.removeprefix(_PREVIOUS) for line in lines[_HEAD_LINES:])
+    sizes = [int(text) for text in told if _SIZE.fullmatch(text)]
+    return Checkpoint(origin, int(size), root, sizes[0] if sizes else None)
 
 
 def _split_note(note: str) -> tuple[str, list[str]]:

@@ -23,6 +23,8 @@ MAX_LINE_BYTES = 4 * 1024 * 1024
 
 HEAD_DAMAGED = "the ledger's head is damaged"
 """What the service says, and an auditor's tool understands, when the head row does not hold."""
+SIGNER_REFUSES = "the ledger's signer refuses"
+"""Likewise, when the log is not a continuation of what the service has signed of it."""
 
 
 class EntryError(McError):

@@ -26,6 +26,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
+from mc_contract.checkpoint import Checkpoint
 from mc_platform.adapters.audit_file import AuditFile
 from mc_platform.adapters.dataset_http import HttpRows
 from mc_platform.adapters.downstream_a2a import A2ADownstream
@@ -50,6 +51,7 @@ from mc_platform.adapters.postgres_operations import PostgresOperations
 from mc_platform.adapters.postgres_outbox import PostgresOutbox
 from mc_platform.adapters.postgres_records import PostgresRecords
 from mc_platform.adapters.siem import SiemSink, siem_sink
+from mc_platform.adapters.signer_file import SignerFile
 from mc_platform.adapters.worker_processes import WorkerProcesses
 from mc_platform.aggregate import Aggregates
 from mc_platform.authenticate import Authenticator, GuardedAuthenticator
@@ -112,6 +114,8 @@ from mc_platform.record import (
     CheckpointKeeper,
     Digester,
     EventFactory,
+    Memory,
+    ProcessMemory,
     Prover,
     Quotes,
     Sealer,
@@ -151,6 +155,16 @@ def _ledger_key(settings: Settings) -> Ed25519PrivateKey:
     if not isinstance(key, Ed25519PrivateKey):
         raise Misconfigured("MC_LEDGER_KEY_FILE must hold an ed25519 key")
     return key
+
+
+def _signer_memory(settings: Settings) -> Memory:
+    if settings.signer_state_dir is None:
+        _log.warning(
+            "signer_state_not_kept",
+            hint="set MC_SIGNER_STATE_DIR: without it a restart forgets what was signed",
+        )
+        return ProcessMemory()
+    return SignerFile(settings.signer_state_dir, region=settings.region)
 
 
 def _pseudonyms(settings: Settings, catalogue: Catalogue) -> Pseudonymiser | None:
@@ -209,16 +223,20 @@ class Workbench:
             self._pools,
             region=settings.region,
             on_committed=self._shipper.wake if self._shipper else None,
-        )
-        self._checkpoints = CheckpointKeeper(
-            region=settings.region,
-            key=key,
-            head=self._journal.head,
-            store=self._journal.store_checkpoint,
-            interval_s=settings.checkpoint_interval_s,
+            require_sound=self._require_sound,
         )
         self._ledger = PostgresLedger(self._pools, region=settings.region)
         self._tiles = TileKeeper(self._ledger, interval_s=_TILES_S)
+        self._prover = Prover(self._ledger, self._tiles)
+        self._checkpoints = CheckpointKeeper(
+            region=settings.region,
+            key=key,
+            log=self._journal,
+            proof=self._prover.consistency,
+            memory=_signer_memory(settings),
+            interval_s=settings.checkpoint_interval_s,
+            on_rebuilt=self._record_signer_rebuilt,
+        )
         self._autonomy = PostgresAutonomy(self._pools, journal=self._journal)
         self._operation_rows = PostgresOperations(self._pools, region=settings.region)
         self._breaker = self._made_breaker()
@@ -308,6 +326,7 @@ class Workbench:
         await self._pools.open()
         await self._journal.start()
         self._downstream = A2ADownstream(shape=self._shape, apart=self._room.apart)
+        await self._checkpoints.begin()
         self._path = RequestPath(
             catalogue=self._catalogue,
             room=self._room,
@@ -463,6 +482,16 @@ class Workbench:
         told = {"replica": self._settings.replica, "old": old, "new": new, "reason": reason}
         subject = f"{self._settings.replica}:{new or 'unreadable'}:{uuid.uuid4()}"
         await self._journal.record([self._events.event(kind, PLATFORM, subject, **told)])
+
+    def _require_sound(self) -> None:
+        self._checkpoints.require_sound()
+
+    async def _record_signer_rebuilt(self, known: Checkpoint) -> None:
+        """Tell the ledger that the signer's memory was lost, and what stands for it now."""
+        told = {"replica": self._settings.replica, "size": known.size, "root": known.root.hex()}
+        subject = f"{self._settings.replica}:{uuid.uuid4()}"
+        event = self._events.event(Kind.signer_state_rebuilt, PLATFORM, subject, **told)
+        await self._journal.record([event])
 
     def _made_breaker(self) -> Breaker:
         settings, tenants = self._settings, self._catalogue.tenants.values()
@@ -697,7 +726,7 @@ class Workbench:
 
         return audit_routes(
             ledger=self._ledger,
-            prover=Prover(self._ledger, self._tiles),
+            prover=self._prover,
             sign_head=self._checkpoints.current,
             permit=permit,
         )
@@ -767,6 +796,7 @@ class Workbench:
 
     async def _probe_ledger(self) -> tuple[bool, dict[str, Any]]:
         try:
+            self._checkpoints.require_sound()
             return True, {"size": (await self._journal.head()).size}
         except Unavailable as error:
             return False, {"reason": error.message}

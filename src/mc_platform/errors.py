@@ -18,7 +18,7 @@
       Unavailable           try again later                            503
         Overdue             its examination took too long; send less   503
       Misconfigured         mend the settings; raised at start-up only
-      LedgerDamaged         find out who changed the ledger; only `archive` raises it
+        LedgerDamaged       find out who changed the ledger; it is not what was signed    503
 
 No error carries message content, credentials or personal data.
 """
@@ -211,10 +211,11 @@ class Overdue(Unavailable):
     code = "overdue"
 
 
-class LedgerDamaged(PlatformError):
-    """The ledger's rows do not hold together; they are left as they are."""
+class LedgerDamaged(Unavailable):
+    """The ledger contradicts itself or what was signed of it; nothing is signed or recorded."""
 
     code = "ledger-damaged"
+    retryable = False
 
 
 class Misconfigured(PlatformError):

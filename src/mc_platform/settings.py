@@ -65,6 +65,7 @@ class Settings(BaseSettings):
     policy_dir: Path = Path("policies")
     ledger_key_file: Path
     pseudonym_key_file: Path | None = None
+    signer_state_dir: Path | None = None
 
     max_body_bytes: int = Field(default=1_048_576, ge=1024)
     max_json_values: int = Field(default=5000, ge=100, le=1_000_000)

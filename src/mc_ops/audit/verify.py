@@ -10,7 +10,9 @@ it: entries that are not read because of it leave the verdict open, unless the c
 from __future__ import annotations
 
 import heapq
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import chain
@@ -19,7 +21,7 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from mc_contract.checkpoint import Checkpoint, CheckpointError
-from mc_contract.ledger_entry import HEAD_DAMAGED, Entry
+from mc_contract.ledger_entry import HEAD_DAMAGED, SIGNER_REFUSES, Entry
 from mc_contract.ledger_export import region_of, verify_log_checkpoint
 from mc_contract.merkle import Frontier, ProofError, verify_consistency
 from mc_contract.tiles import TILE_WIDTH
@@ -29,6 +31,7 @@ from mc_ops.audit.log_pass import Finding, Findings, LogPass, Signed
 from mc_ops.errors import CouldNotTell, UnusableInput
 
 _TELL_EVERY = 100_000
+_STORED_AT_ONCE = 64  # how many others may store between a replica's look and its signature
 _STORED_WITHIN = timedelta(minutes=1)  # sixty times as long as the service takes
 Say = Callable[[str], None]
 
@@ -119,11 +122,14 @@ class _Verification:
         self._say = say
         self._findings = Findings()
         self._stored_seen = False
+        self._refused_at = ""  # what is verified instead of the head, while the signer refuses
 
     def run(self) -> Report:
         try:
             note = self._client.head_note()
         except CouldNotTell as error:
+            if SIGNER_REFUSES in error.message:
+                return self._refused(error.message)
             if HEAD_DAMAGED not in error.message:
                 raise
             self._findings.add("head-changed", f"the service signs nothing: {error.message}")
@@ -133,6 +139,28 @@ class _Verification:
         except CheckpointError as error:
             self._findings.add("head-unsigned", f"the service's checkpoint: {error.message}")
             return self._report(Checkpoint("", 0, bytes(32)), note, 0, None)
+        return self._verified(note, head)
+
+    def _refused(self, why: str) -> Report:
+        """The signer refuses: hold the log against the greatest checkpoint that is known instead."""
+        self._findings.add("signer-refused", f"the service signs nothing: {why}")
+        head, note, self._refused_at = Checkpoint("", 0, bytes(32)), "", "stored"
+        for saved in self._saved:
+            if saved.checkpoint.size > head.size:
+                head, self._refused_at = saved.checkpoint, saved.name
+        try:
+            for item in self._client.checkpoints(0):
+                with suppress(CheckpointError):
+                    stored = verify_log_checkpoint(item.note, self._key)
+                    if stored.size == item.size > head.size:
+                        head, note, self._refused_at = stored, item.note, "stored"
+            if head.size:
+                return self._verified(note, head)
+        except (CouldNotTell, UnusableInput) as error:
+            self._findings.unseen.append(error.message)
+        return self._report(head, note, 0, None)
+
+    def _verified(self, note: str, head: Checkpoint) -> Report:
         self._compare_saved(head)
         archives = self._client.archives()
         self._check_archives(head, archives)
@@ -140,7 +168,8 @@ class _Verification:
         self._tie_saved(head, start)
         log = self._pass(head, start, archives)
         self._look_for_none(head, log)
-        self._look_again(head)
+        if not self._refused_at:
+            self._look_again(head)
         return self._report(head, note, start.size, log)
 
     def _compare_saved(self, head: Checkpoint) -> None:
@@ -250,7 +279,11 @@ class _Verification:
     def _start(self, head: Checkpoint, archives: Sequence[ArchiveRow]) -> Frontier:
         gone = archives[-1].last_index + 1 if archives else 0
         live = gone if self._archive is None else 0
-        if self._since and live <= self._since.checkpoint.size <= head.size:
+        if (
+            self._since
+            and not self._refused_at
+            and live <= self._since.checkpoint.size <= head.size
+        ):
             saved = self._since.checkpoint
             frontier = self._client.frontier(saved.size)
             if frontier.size == saved.size and frontier.root() == saved.root:
@@ -292,7 +325,9 @@ class _Verification:
             log.take(entry)
             if log.entries % _TELL_EVERY == 0:
                 self._say(f"{log.size} of {head.size} entries")
-        log.finish(head.size)
+        if self._refused_at and log.size < head.size:
+            self._truncated(head.size, self._refused_at, log.size)
+        log.finish(log.size if self._refused_at else head.size)
         return log
 
     def _entries(self, region: str, start: int, archives: list[ArchiveRow]) -> Iterator[Entry]:
@@ -317,19 +352,37 @@ class _Verification:
         return heapq.merge(self._stored(head, start + 1), saved, last, key=_size)
 
     def _stored(self, head: Checkpoint, from_size: int) -> Iterator[Signed]:
+        seen: deque[int] = deque(maxlen=_STORED_AT_ONCE)
         for item in self._client.checkpoints(from_size):
             if item.size > head.size:
-                return
+                break
             self._stored_seen = True
             try:
                 signed = verify_log_checkpoint(item.note, self._key)
             except CheckpointError as error:
                 self._checkpoint_changed(item.size, error)
+                seen.append(item.size)
                 continue
             if (signed.size, signed.origin) != (item.size, head.origin):
                 self._misplaced(item.size, signed)
+                seen.append(item.size)
                 continue
+            self._look_for_previous(signed, from_size, seen)
+            seen.append(signed.size)
             yield Signed(signed.size, signed.root, "stored", item.created_at)
+        self._look_for_previous(head, from_size, seen)
+
+    def _look_for_previous(self, signed: Checkpoint, from_size: int, seen: deque[int]) -> None:
+        """See that the checkpoint is there that was the newest stored one when this was signed."""
+        previous = signed.previous
+        if previous is not None and previous >= from_size and previous not in (*seen, signed.size):
+            seen.append(previous)  # named once
+            self._findings.add(
+                "checkpoints-missing",
+                f"the checkpoint of size {previous} was stored when that of size {signed.size} was "
+                "signed, and is not there: it was deleted",
+                previous,
+            )
 
     # -- afterwards ----------------------------------------------------------------------------
 
@@ -363,6 +416,11 @@ class _Verification:
             now = verify_log_checkpoint(self._client.head_note(), self._key)
         except CheckpointError as error:
             self._findings.add("head-unsigned", f"the service's checkpoint: {error.message}")
+            return
+        except CouldNotTell as error:
+            if SIGNER_REFUSES not in error.message:
+                raise
+            self._findings.add("signer-refused", f"the service signs no more: {error.message}")
             return
         if now.size < head.size:
             self._truncated(head.size, "the one signed when this verification began", now.size)

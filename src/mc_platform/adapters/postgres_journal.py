@@ -26,7 +26,7 @@ from mc_contract.canonical import canonical_json
 from mc_contract.ledger_entry import HEAD_DAMAGED, subject_of
 from mc_contract.merkle import Frontier, ProofError, leaf_hash
 from mc_platform.adapters.postgres import DATABASE_ERRORS, Pools, unavailable
-from mc_platform.errors import PlatformError, Unavailable
+from mc_platform.errors import LedgerDamaged, PlatformError, Unavailable
 from mc_platform.model.event import Event, Recorded
 from mc_platform.model.ids import EventId
 from mc_platform.model.task import Task
@@ -113,19 +113,30 @@ class _Waiting:
 
 
 class PostgresJournal:
-    """Implements `ports.Journal`. `start` before use, `stop` flushes what is queued."""
+    """Implements `ports.Journal` and `record.Log`. `start` before use, `stop` flushes the queue.
+
+    Args:
+        require_sound: Asked before each flush; raises when nothing may be recorded.
+    """
 
     def __init__(
-        self, pools: Pools, *, region: str, on_committed: Callable[[], None] | None = None
+        self,
+        pools: Pools,
+        *,
+        region: str,
+        on_committed: Callable[[], None] | None = None,
+        require_sound: Callable[[], None] | None = None,
     ) -> None:
         self._pools = pools
         self._region = region
         self._on_committed = on_committed or (lambda: None)
+        self._require_sound = require_sound or (lambda: None)
         self._queue: list[_Waiting] = []
         self._wake = asyncio.Event()
         self._flusher: asyncio.Task[None] | None = None
         self._closing = False
         self._head: Frontier | None = None
+        self._committed: Frontier | None = None  # as `_head`, but never forgotten
 
     async def start(self) -> None:
         """Create the region's head if there is none, and begin to flush.
@@ -164,7 +175,8 @@ class PostgresJournal:
         """The region's log as it stands now.
 
         Raises:
-            Unavailable: the database does not answer, or the head is damaged.
+            Unavailable: the database does not answer.
+            LedgerDamaged: the head does not hold together.
         """
         try:
             stored = await self._pools.record.fetchrow(
@@ -173,6 +185,22 @@ class PostgresJournal:
         except DATABASE_ERRORS as error:
             raise unavailable("the ledger's head cannot be read", error) from error
         return _head_of(stored)
+
+    async def newest_checkpoint(self) -> str | None:
+        """The stored note of the greatest size.
+
+        Raises:
+            Unavailable: the database does not answer.
+        """
+        try:
+            note: str | None = await self._pools.record.fetchval(
+                "SELECT note FROM mc.ledger_checkpoint WHERE region = $1 "
+                "ORDER BY size DESC LIMIT 1",
+                self._region,
+            )
+        except DATABASE_ERRORS as error:
+            raise unavailable("stored checkpoints cannot be read", error) from error
+        return note
 
     async def store_checkpoint(self, size: int, note: str) -> None:
         """Keep a signed checkpoint; another replica's for the same size is as good.
@@ -203,6 +231,7 @@ class PostgresJournal:
     async def _flush(self, batch: list[_Waiting]) -> None:
         began = time.perf_counter()
         try:
+            self._require_sound()
             results = await self._commit_insisting(batch)
         except _BAD_ROW as error:
             if len(batch) == 1:
@@ -270,6 +299,7 @@ class PostgresJournal:
                 async with connection.transaction():
                     written = await self._commit_locked(connection, plan, batch)
         self._head, places, kinds = written
+        self._committed = self._head
         metrics.ledger_size.set(self._head.size)
         for kind in kinds:
             metrics.ledger_events.labels(kind).inc()
@@ -290,10 +320,27 @@ class PostgresJournal:
             for row in known
         }
         head = _head_of(stored)
+        self._require_grown(head)
         written = await self._write(connection, head, plan, places, batch)
         if written is None:
             raise Unavailable("the ledger's head moved under its lock")
         return written
+
+    def _require_grown(self, head: Frontier) -> None:
+        """See that the log has not gone back behind what this process has committed.
+
+        That a longer log continues it, the signer finds out.
+
+        Raises:
+            LedgerDamaged: it has.
+        """
+        known = self._committed or Frontier()
+        if head.size < known.size or (head.size == known.size and head != known):
+            raise LedgerDamaged(
+                f"this process committed entry {known.size - 1}, the log has {head.size} entries "
+                "now, and not those: it was set back or rewritten",
+                hint="nothing is recorded; docs/ledger.md, The signer refuses",
+            )
 
     async def _write(
         self,
@@ -355,7 +402,7 @@ def _head_of(row: Any) -> Frontier:
             if head.size == row["size"]:
                 return head
             why = f"its size is {row['size']}, its frontier's {head.size}"
-    raise Unavailable(
+    raise LedgerDamaged(
         f"{HEAD_DAMAGED}: {why}",
         hint="nothing is recorded until it is restored; `mcctl audit verify` tells what stands",
     )

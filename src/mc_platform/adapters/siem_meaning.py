@@ -116,6 +116,10 @@ MEANINGS: dict[str, Meaning] = {
     Kind.canary_overridden: _admin(
         "an operator overrode the canary: what it held may serve", Severity.high
     ),
+    Kind.dead_letters_resent: _admin("an operator had dead letters sent again", Severity.medium),
+    Kind.signer_state_rebuilt: _admin(
+        "the ledger's signer lost its memory, and took it from what is stored", Severity.high
+    ),
     Kind.policy_changed: _admin("another policy set came into force", Severity.medium),
     Kind.policy_refused: _admin(
         "a policy set was refused: the one before stays in force", Severity.high, Outcome.failure

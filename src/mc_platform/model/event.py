@@ -44,6 +44,8 @@ class Kind(StrEnum):
     canary_overridden = "canary.overridden"
     policy_changed = "policy.changed"
     policy_refused = "policy.refused"
+    dead_letters_resent = "dead-letters.resent"
+    signer_state_rebuilt = "signer.state-rebuilt"
     aggregate_answered = "aggregate.answered"
     aggregate_refused = "aggregate.refused"
 

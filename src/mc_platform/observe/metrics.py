@@ -125,6 +125,10 @@ worker_calls = Counter(
 )
 ledger_events = Counter("mc_ledger_events", "Events committed by this process.", ["kind"])
 ledger_size = Gauge("mc_ledger_size", "Leaves in this region's log, as last seen here.")
+ledger_signer_refused = Gauge(
+    "mc_ledger_signer_refused",
+    "1 while the signer refuses: the log is no continuation of what was signed.",
+)
 ledger_commit = Histogram(
     "mc_ledger_commit_seconds",
     "Time of one group commit.",

@@ -3,7 +3,7 @@
 Events hold ids, labels with counts, keyed digests and reasons: never content or credentials.
 """
 
-from mc_platform.record.checkpoints import CheckpointKeeper
+from mc_platform.record.checkpoints import CheckpointKeeper, Memory, ProcessMemory
 from mc_platform.record.digest import Digester
 from mc_platform.record.events import EventFactory
 from mc_platform.record.ledger import Archive, AuditLedger, StoredCheckpoint
@@ -17,6 +17,8 @@ __all__ = [
     "CheckpointKeeper",
     "Digester",
     "EventFactory",
+    "Memory",
+    "ProcessMemory",
     "Prover",
     "Quotes",
     "Sealer",

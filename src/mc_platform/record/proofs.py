@@ -24,7 +24,7 @@ from mc_contract.tiles import (
     resolve,
     tiles_of,
 )
-from mc_platform.errors import BadRequest, Unavailable
+from mc_platform.errors import BadRequest, LedgerDamaged, Unavailable
 
 _log = structlog.get_logger()
 
@@ -81,6 +81,7 @@ class TileKeeper:
 
         Raises:
             Unavailable: the store cannot be read or written.
+            LedgerDamaged: hashes are missing.
         """
         written, level, below = 0, 0, await self._store.size()
         while below >= TILE_WIDTH:
@@ -93,7 +94,7 @@ class TileKeeper:
                     else await self._store.tile_roots(level - 1, first, TILE_WIDTH)
                 )
                 if len(hashes) != TILE_WIDTH:
-                    raise Unavailable(f"tile {level}/{index} cannot be made: hashes are missing")
+                    raise LedgerDamaged(f"tile {level}/{index} cannot be made: hashes are missing")
                 await self._store.store_tile(TileId(level, index), hashes, tree_root(hashes))
                 written += 1
             level, below = level + 1, below // TILE_WIDTH
@@ -113,6 +114,7 @@ class Prover:
         Raises:
             BadRequest: an index or the size is not in the log.
             Unavailable: the log cannot be read.
+            LedgerDamaged: hashes are missing.
         """
         await self._require(size)
         outside = [index for index in indexes if not 0 <= index < size]
@@ -153,7 +155,7 @@ class Prover:
                 found[tile] = await self._partial(tile, size)
         missing = [tile for tile in wanted if len(found.get(tile, ())) < _width(tile, size)]
         if missing:
-            raise Unavailable(
+            raise LedgerDamaged(
                 f"tile {missing[0].level}/{missing[0].index} of the ledger is missing",
                 hint="`mcctl audit verify` tells whether entries are missing too",
             )

@@ -36,7 +36,11 @@ BASELINE = "baseline"  # replicas of what serves, fresh, only to be compared wit
 _REPLICA_OFFSETS = {Colour.blue.value: 20, Colour.green.value: 40, BASELINE: 60}
 _LOWEST_PORT, _HIGHEST_PORT = 1024, 65_535 - 80  # the others are up to 79 above it
 _SOCKET_PATH_LIMIT = 100  # sun_path has 108 bytes on Linux and 104 on macOS
-_PRIVATE_FOLDERS = ("secrets", "run", "log", "siem", "fulfilment", "audit", "runs", "monitoring")
+_SIGNER = "signer"
+_PRIVATE_FOLDERS = (
+    *("secrets", "run", "log", "siem", "fulfilment", "audit", "runs", "monitoring"),
+    _SIGNER,
+)
 _RELEASES = "releases"
 _SHARED_FOLDERS = ("trust",)
 _POLICY_FOLDERS = ("policies", "policies-before", ".policies-older", ".policies-aside")
@@ -127,6 +131,11 @@ class Layout:
         folders = (*_PRIVATE_FOLDERS, *_SHARED_FOLDERS, *_POLICY_FOLDERS, _RELEASES, "pg")
         names = (*folders, *_OWN_FILES)
         return tuple(self.home / name for name in names)
+
+    @property
+    def signer(self) -> Path:
+        """What the ledger's signer remembers, apart from the database."""
+        return self.home / _SIGNER
 
     @property
     def releases(self) -> Path:

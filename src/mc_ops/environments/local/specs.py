@@ -132,6 +132,7 @@ class Specs:
             "MC_TRUSTED_PROXIES": HOST,  # the edge
             "MC_CATALOGUE": str(checkout() / "deploy" / "local" / "catalogue.toml"),
             policy_set.SETTING: str(policy_set.read_from(layout, checkout() / "policies")),
+            "MC_SIGNER_STATE_DIR": str(layout.signer),
             "AUDIT_FILE_ENABLED": "true",
             "AUDIT_FILE_PATH": str(layout.home / "audit" / "audit.jsonl"),
         }

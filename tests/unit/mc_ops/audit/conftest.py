@@ -30,7 +30,14 @@ from mc_platform.adapters.postgres_migrate import database_url, migrate_schema
 from mc_platform.errors import NotAuthenticated, PlatformError
 from mc_platform.model.event import Event, Kind
 from mc_platform.query import audit_routes
-from mc_platform.record import CheckpointKeeper, EventFactory, Prover, TileKeeper
+from mc_platform.record import (
+    CheckpointKeeper,
+    EventFactory,
+    Memory,
+    ProcessMemory,
+    Prover,
+    TileKeeper,
+)
 
 TOKEN = "auditors-token"
 
@@ -99,15 +106,24 @@ class LedgerUnderTest:
         self.ledger = PostgresLedger(self.pools, region=self.region)
         self.tiles = TileKeeper(self.ledger, interval_s=3600)
         self.prover = Prover(self.ledger, self.tiles)
+        self.restart()
+        self.transport = AppTransport(self.loop, self._app())
+        self._owner = await asyncpg.connect(self.owner_url)
+
+    def restart(self, memory: Memory | None = None) -> None:
+        """Have another process sign, which remembers nothing unless `memory` does."""
         self.checkpoints = CheckpointKeeper(
             region=self.region,
             key=self.key,
-            head=self.journal.head,
-            store=self.journal.store_checkpoint,
+            log=self.journal,
+            proof=self.prover.consistency,
+            memory=memory or ProcessMemory(),
             interval_s=3600,
         )
-        self.transport = AppTransport(self.loop, self._app())
-        self._owner = await asyncpg.connect(self.owner_url)
+        self.journal._committed = None
+
+    async def _sign_head(self) -> str:
+        return await self.checkpoints.current()
 
     def _app(self) -> Starlette:
         async def permit(request: Request) -> None:
@@ -115,7 +131,7 @@ class LedgerUnderTest:
                 raise NotAuthenticated("no")
 
         async def head(_request: Request) -> Any:
-            return PlainTextResponse(await self.checkpoints.current())
+            return PlainTextResponse(await self._sign_head())
 
         async def refuse(_request: Request, error: Exception) -> JSONResponse:
             assert isinstance(error, PlatformError)
@@ -124,7 +140,7 @@ class LedgerUnderTest:
         routes = audit_routes(
             ledger=self.ledger,
             prover=self.prover,
-            sign_head=self.checkpoints.current,
+            sign_head=self._sign_head,
             permit=permit,
         )
         return Starlette(
@@ -150,7 +166,7 @@ class LedgerUnderTest:
         )
         self.sql("SELECT mc.ensure_ledger_partitions()")
         self.journal._head = None
-        self.checkpoints._key = self.key
+        self.restart()
         self.transport.requests.clear()
 
     def close(self) -> None:
@@ -180,9 +196,8 @@ class LedgerUnderTest:
         """Store a checkpoint over the log as it is now, as the keeper does; return its note."""
 
         async def store() -> str:
-            note = await self.checkpoints.current()
-            await self.journal.store_checkpoint((await self.journal.head()).size, note)
-            return note
+            await self.checkpoints.store()
+            return await self.checkpoints.current()
 
         note: str = self.loop.run(store())
         return note

@@ -111,6 +111,7 @@ def test_a_log_rewritten_before_what_is_called_archived_is_given_away(ledger):
         frontier = frontier.append(each)
     ledger.sql("UPDATE mc.ledger_head SET frontier = $1", frontier.to_bytes())
     ledger.journal._head = None
+    ledger.restart()
     ledger.keep_tiles()
     _call_archived(ledger, 650, ledger.sign())
     assert _verify(ledger, allow_archived=True).verified  # nothing inside can tell

@@ -196,8 +196,8 @@ def test_a_log_forged_with_its_head_and_tiles_is_given_away_by_stored_checkpoint
     _rewrite_head(ledger)
     ledger.keep_tiles()
     report = _verify(ledger)
-    assert _kinds(report) == ["root-differs"]
-    assert "entries 0 to 299 are not what the checkpoint of size 300" in report.findings[0].message
+    assert _kinds(report) == ["signer-refused", "root-differs"]
+    assert "entries 0 to 299 are not what the checkpoint of size 300" in report.findings[1].message
 
 
 def test_a_log_forged_with_all_that_is_stored_is_given_away_by_one_kept_elsewhere(ledger):
@@ -210,6 +210,8 @@ def test_a_log_forged_with_all_that_is_stored_is_given_away_by_one_kept_elsewher
         ledger.sql(f"DELETE FROM mc.{table}")
     _rewrite_head(ledger)
     ledger.keep_tiles()
+    assert _kinds(_verify(ledger)) == ["signer-refused"]
+    ledger.restart()
     assert _verify(ledger).verified  # nothing left here can tell: keep checkpoints elsewhere
     for more in ({"known": [known]}, {"since": known}):
         report = _verify(ledger, **more)
@@ -218,15 +220,19 @@ def test_a_log_forged_with_all_that_is_stored_is_given_away_by_one_kept_elsewher
 
 
 def test_a_rewritten_head_is_named(ledger):
-    """The service then signs a root that is not that of its entries."""
+    """The service does not sign a root that is not that of its entries, unless it forgets."""
     ledger.grow(30)
     other = Frontier()
     for number in range(30):
         other = other.append(leaf_hash(str(number).encode()))
     ledger.sql("UPDATE mc.ledger_head SET frontier = $1", other.to_bytes())
     report = _verify(ledger)
+    assert _kinds(report) == ["signer-refused"]
+    assert "two different trees of the same size 30" in report.findings[0].message
+    ledger.restart()
+    ledger.sql("DELETE FROM mc.ledger_checkpoint")
+    report = _verify(ledger)
     assert _kinds(report) == ["head-changed"]
-    assert "up to size 30 the log fits" in report.findings[0].message
 
 
 @pytest.mark.parametrize("index", [3, 300])
@@ -273,8 +279,9 @@ def test_a_truncated_tail_is_named(ledger, rewritten):
         _rewrite_head(ledger)
     report = _verify(ledger)
     if rewritten:
-        assert _kinds(report) == ["truncated"]
-        assert "entries 330 to 349 were cut off" in report.findings[0].message
+        assert _kinds(report) == ["signer-refused", "truncated"]
+        assert "350 entries were signed, the log has 330" in report.findings[0].message
+        assert "entries 330 to 349 were cut off" in report.findings[1].message
     else:
         assert _kinds(report) == ["missing"]
         assert report.findings[0].message == "entries 330 to 349 are missing"
@@ -288,8 +295,8 @@ def test_a_tail_truncated_with_its_checkpoints_is_named_by_one_kept_elsewhere(le
     ledger.sql("DELETE FROM mc.ledger_checkpoint WHERE size > 330")
     _rewrite_head(ledger)
     for more in ({"known": [known]}, {"since": known}):
-        [finding] = _verify(ledger, **more).findings
-        assert finding.kind == "truncated"
+        refused, finding = _verify(ledger, **more).findings
+        assert (refused.kind, finding.kind) == ("signer-refused", "truncated")
         assert "size 350 was signed (kept.txt)" in finding.message
 
 
@@ -332,8 +339,8 @@ def test_a_stored_checkpoint_that_was_moved_beyond_the_log_is_named(ledger):
     ledger.grow(10, 10)
     ledger.sql("UPDATE mc.ledger_checkpoint SET size = 9999 WHERE size = 10")
     report = _verify(ledger)
-    assert _kinds(report) == ["checkpoint-changed"]
-    assert "size 9999 says that it is of size 10" in report.findings[0].message
+    assert _kinds(report) == ["checkpoints-missing", "checkpoint-changed"]
+    assert "size 9999 says that it is of size 10" in report.findings[1].message
 
 
 def test_a_log_without_any_stored_checkpoint_is_not_believed(ledger):
@@ -342,7 +349,18 @@ def test_a_log_without_any_stored_checkpoint_is_not_believed(ledger):
     for table in ("ledger_event", "ledger_id"):
         ledger.sql(f"UPDATE mc.{table} SET recorded_at = recorded_at - interval '10 min'")
     ledger.sql("DELETE FROM mc.ledger_checkpoint")
-    assert _kinds(_verify(ledger)) == ["checkpoints-missing"]
+    assert set(_kinds(_verify(ledger))) == {"checkpoints-missing"}
+
+
+@pytest.mark.parametrize("deleted", ["= 10", "= 20", "= 30", "= 40", "> 20", "< 30"])
+def test_a_deleted_checkpoint_is_named_by_the_one_that_was_signed_after_it(ledger, deleted):
+    """Each names the newest that was stored before it: the last one by what is signed now."""
+    ledger.grow(10, 10, 10, 10)
+    ledger.sql(f"DELETE FROM mc.ledger_checkpoint WHERE size {deleted}")
+    ledger.record(1)
+    report = _verify(ledger)
+    assert set(_kinds(report)) == {"checkpoints-missing"}
+    assert "it was deleted" in report.findings[0].message
 
 
 @pytest.mark.parametrize(
@@ -372,6 +390,7 @@ def test_deleted_checkpoints_leave_a_gap_that_is_told(ledger):
 def test_another_key_or_credential_does_not_verify(ledger):
     """A log signed by a stranger is a finding; a refused token is none."""
     ledger.grow(3)
+    ledger.restart()
     ledger.checkpoints._key = Ed25519PrivateKey.generate()
     assert _kinds(_verify(ledger)) == ["head-unsigned"]
     with ledger.client("wrong") as client, pytest.raises(NotAllowed, match="401"):
