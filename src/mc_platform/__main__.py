@@ -1,7 +1,8 @@
-"""`python -m mc_platform serve | migrate | archive | policy | scan`.
+"""`python -m mc_platform serve | migrate | credentials | archive | policy | scan`.
 
     serve      run one replica until SIGTERM or SIGINT, then drain
     migrate    create roles, database and schema; credentials (hashes) as JSON on standard input
+    credentials  the same, and nothing else: for a database that is migrated, while replicas run
     archive    --older-than DAYS --to DIR: move old partitions of the ledger out as files
     policy     check | test | diff | simulate | explain-set: a policy set, without a service
     scan       texts on standard input, judged as replies; see mc_platform.scan
@@ -14,6 +15,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import gc
+import getpass
 import json
 import os
 import resource
@@ -22,8 +24,9 @@ import socket
 import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from mc_contract.configuration import MOST_BYTES, FileProblems, json_of
 from mc_platform.errors import LedgerDamaged, Misconfigured, PlatformError
 from mc_platform.observe import logs
 
@@ -135,22 +138,51 @@ async def _serve() -> None:
 async def _migrate() -> None:
     from mc_platform.app import migrate
 
-    missing = [n for n in ("MC_DATABASE_ADMIN_URL", "MC_DATABASE_URL") if not os.environ.get(n)]
-    if missing:
-        raise Misconfigured(f"not set: {', '.join(missing)}", hint="see docs/settings.md")
-    text = "" if sys.stdin.isatty() else sys.stdin.read()
-    try:
-        credentials = json.loads(text) if text.strip() else None
-    except ValueError:
-        credentials = ()
-    if credentials is not None and not isinstance(credentials, dict):
-        raise Misconfigured("standard input must be a JSON object of credentials")
+    _require_urls()
+    text = b"" if sys.stdin.isatty() else sys.stdin.buffer.read(MOST_BYTES + 1)
     report = await migrate(
         admin_url=os.environ["MC_DATABASE_ADMIN_URL"],
         service_url=os.environ["MC_DATABASE_URL"],
-        credentials=credentials,
+        credentials=_credentials(text) if text.strip() else None,
+        by=_whoever(),
     )
     sys.stdout.write(json.dumps(report) + "\n")
+
+
+async def _change_credentials() -> None:
+    from mc_platform.app import change_credentials
+
+    _require_urls()
+    report = await change_credentials(
+        admin_url=os.environ["MC_DATABASE_ADMIN_URL"],
+        service_url=os.environ["MC_DATABASE_URL"],
+        credentials=_credentials(sys.stdin.buffer.read(MOST_BYTES + 1)),
+        by=_whoever(),
+    )
+    sys.stdout.write(json.dumps(report) + "\n")
+
+
+def _require_urls() -> None:
+    missing = [n for n in ("MC_DATABASE_ADMIN_URL", "MC_DATABASE_URL") if not os.environ.get(n)]
+    if missing:
+        raise Misconfigured(f"not set: {', '.join(missing)}", hint="see docs/settings.md")
+
+
+def _credentials(text: bytes) -> dict[str, Any]:
+    try:
+        credentials = json_of(text)
+    except FileProblems as error:
+        raise Misconfigured(f"the credentials on standard input: {error}") from error
+    if not isinstance(credentials, dict):
+        raise Misconfigured("standard input must be a JSON object of credentials")
+    return credentials
+
+
+def _whoever() -> str:
+    """Who runs this, as the machine knows them; it proves nothing, and is better than nobody."""
+    with suppress(KeyError, OSError):
+        return f"os-user:{getpass.getuser()}"
+    return "os-user:unknown"
 
 
 async def _archive() -> None:
@@ -162,9 +194,7 @@ async def _archive() -> None:
     given = parser.parse_args(sys.argv[2:])
     if given.older_than < 1:
         raise Misconfigured(f"--older-than must be at least 1 day, got {given.older_than}")
-    missing = [n for n in ("MC_DATABASE_ADMIN_URL", "MC_DATABASE_URL") if not os.environ.get(n)]
-    if missing:
-        raise Misconfigured(f"not set: {', '.join(missing)}", hint="see docs/settings.md")
+    _require_urls()
     report = await archive(
         admin_url=os.environ["MC_DATABASE_ADMIN_URL"],
         service_url=os.environ["MC_DATABASE_URL"],
@@ -182,7 +212,12 @@ def _is_set(name: str) -> bool:
 
 def main() -> int:
     """Run the verb; 0 ok, 1 the ledger is damaged, 2 usage or settings, 3 a dependency is down."""
-    verbs = {"serve": _serve, "migrate": _migrate, "archive": _archive}
+    verbs = {
+        "serve": _serve,
+        "migrate": _migrate,
+        "credentials": _change_credentials,
+        "archive": _archive,
+    }
     verb = sys.argv[1] if len(sys.argv) > 1 else ""
     if verb in ("policy", "scan"):
         return _offline(verb)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from importlib.metadata import version
@@ -27,6 +27,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from mc_contract.checkpoint import Checkpoint
+from mc_contract.rule_changes import held_document
 from mc_platform.adapters.audit_file import AuditFile
 from mc_platform.adapters.dataset_http import HttpRows
 from mc_platform.adapters.downstream_a2a import A2ADownstream
@@ -37,6 +38,7 @@ from mc_platform.adapters.postgres_archive import archive_ledger
 from mc_platform.adapters.postgres_autonomy import PostgresAutonomy
 from mc_platform.adapters.postgres_break_glass import PostgresBreakGlass
 from mc_platform.adapters.postgres_budget import PostgresBook
+from mc_platform.adapters.postgres_credentials import PostgresCredentials
 from mc_platform.adapters.postgres_journal import PostgresJournal
 from mc_platform.adapters.postgres_leases import PostgresLeases
 from mc_platform.adapters.postgres_ledger import PostgresLedger
@@ -50,6 +52,7 @@ from mc_platform.adapters.postgres_migrate import (
 from mc_platform.adapters.postgres_operations import PostgresOperations
 from mc_platform.adapters.postgres_outbox import PostgresOutbox
 from mc_platform.adapters.postgres_records import PostgresRecords
+from mc_platform.adapters.postgres_rules import PostgresRules
 from mc_platform.adapters.siem import SiemSink, siem_sink
 from mc_platform.adapters.signer_file import SignerFile
 from mc_platform.adapters.worker_processes import WorkerProcesses
@@ -93,12 +96,14 @@ from mc_platform.query import (
     AggregateDesk,
     BreakGlassDesk,
     CanaryDesk,
+    CredentialDesk,
     Figures,
     OperatorDesk,
     aggregate_routes,
     audit_routes,
     break_glass_routes,
     canary_routes,
+    credential_routes,
     graphql_app,
     operator_routes,
 )
@@ -125,7 +130,7 @@ from mc_platform.request_path import RequestPath, decision_told, tell_decision
 from mc_platform.screen import LibraryScreener
 from mc_platform.screen.declared import check_patterns
 from mc_platform.screen.pseudonyms import Pseudonymiser
-from mc_platform.settings import Settings, load_catalogue
+from mc_platform.settings import Settings, catalogue_digest, load_catalogue, read_catalogue
 
 VERSION = version("mc-platform")
 _SWEEP_S = 15.0
@@ -206,9 +211,11 @@ class Workbench:
         self._settings = settings
         self._background: list[asyncio.Task[None]] = []
         self._catalogue = load_catalogue(settings.catalogue)
+        self._catalogue_digest = catalogue_digest(settings.catalogue)
+        self._catalogue_held = held_document(read_catalogue(settings.catalogue))
         self._decisions = PolicyKeeper.load(
             settings.policy_dir,
-            on_changed=partial(self._record_policy, Kind.policy_changed),
+            on_changed=self._note_policy,
             on_refused=partial(self._record_policy, Kind.policy_refused),
         )
         key = _ledger_key(settings)
@@ -238,6 +245,9 @@ class Workbench:
             on_rebuilt=self._record_signer_rebuilt,
         )
         self._autonomy = PostgresAutonomy(self._pools, journal=self._journal)
+        self._rules = PostgresRules(
+            self._pools, journal=self._journal, region=settings.region, replica=settings.replica
+        )
         self._operation_rows = PostgresOperations(self._pools, region=settings.region)
         self._breaker = self._made_breaker()
         self._operations = OperationEngine(
@@ -359,6 +369,7 @@ class Workbench:
         self._start("connections", self._connections.watch)
         self._start("switches", partial(self._autonomy.keep_recorded, _UNTOLD_S))
         self._start("breaker", self._breaker.run)
+        self._start("rules", self._note_rules)
         if self._shipper is not None:
             self._start("shipper", self._shipper.run)
         card = agent_card(
@@ -379,6 +390,7 @@ class Workbench:
             *self._operator_routes(),
             *self._break_glass_routes(),
             *self._canary_routes(),
+            *credential_routes(self._credential_desk()),
             *self._aggregate_routes(),
             *a2a_routes(self._handler, card),
         ]
@@ -476,6 +488,16 @@ class Workbench:
             except Unavailable as error:
                 _log.warning("ledger_partitions_postponed", reason=error.message)
                 await asyncio.sleep(_POSTPONED_S)
+
+    async def _note_policy(self, _old: str, new: str, _reason: str) -> None:
+        """Tell the ledger that another policy set is in force: once a region, by whoever is first."""
+        await self._rules.note("policy_set", new, self._decisions.held())
+
+    async def _note_rules(self) -> None:
+        """Tell the ledger of rules that came into force while nothing ran, then of all the rest."""
+        await self._note_policy("", self._decisions.digest, "")
+        await self._rules.note("catalogue", self._catalogue_digest, self._catalogue_held)
+        await self._rules.keep_recorded(_UNTOLD_S)
 
     async def _record_policy(self, kind: Kind, old: str, new: str, reason: str) -> None:
         """Tell the ledger that another policy set came into force, or was kept out."""
@@ -784,6 +806,18 @@ class Workbench:
             )
         )
 
+    def _credential_desk(self) -> CredentialDesk:
+        return CredentialDesk(
+            principal_of=_principal_of,
+            permit=lambda principal, action: self._decided(principal, action, "Platform"),
+            credentials=PostgresCredentials(self._pools),
+            rules=self._rules,
+            tenants=self._catalogue.tenants,
+            forget=self._authenticator.forget,
+            redact=self._redacted,
+            acts=self._acts,
+        )
+
     def _redacted(self, text: str) -> str:
         parts: tuple[Part, ...] = ({"text": text},)
         [part] = self._screener.redact(parts, self._screener.screen(parts))
@@ -870,15 +904,20 @@ class _EngineActs:
 
 
 async def migrate(
-    *, admin_url: str, service_url: str, credentials: Mapping[str, Any] | None
+    *,
+    admin_url: str,
+    service_url: str,
+    credentials: Mapping[str, Any] | None,
+    by: str = "administrator",
 ) -> dict[str, Any]:
     """Bring a database server to this version's roles, schema, engine and credentials.
 
     Args:
         credentials: See `import_credentials`; None leaves those that are there.
+        by: Who does it, as the ledger is told of credentials.
 
     Returns:
-        What was done: `applied` files, and how many `credentials` are valid.
+        What was done: `applied` files, how many `credentials` are valid, and what changed in them.
 
     Raises:
         Misconfigured, BadRequest, Unavailable.
@@ -889,10 +928,26 @@ async def migrate(
     owner_url = database_url(admin_url, service_database(service_url))
     await asyncio.to_thread(migrate_engine, owner_url, SERVICE_ROLE)
     if credentials is not None:
-        report["credentials"] = await import_credentials(
-            owner_url=owner_url, credentials=credentials
+        report |= await change_credentials(
+            admin_url=admin_url, service_url=service_url, credentials=credentials, by=by
         )
     return report
+
+
+async def change_credentials(
+    *, admin_url: str, service_url: str, credentials: Mapping[str, Any], by: str
+) -> dict[str, Any]:
+    """Import credentials into a database that is migrated; see `import_credentials`.
+
+    Raises:
+        Misconfigured, BadRequest, Unavailable.
+    """
+    owner_url = database_url(admin_url, service_database(service_url))
+    imported = await import_credentials(owner_url=owner_url, credentials=credentials, by=by)
+    changes = {
+        name: list(value) for name, value in asdict(imported).items() if name != "valid" and value
+    }
+    return {"credentials": imported.valid, "credential_changes": changes}
 
 
 def _principal_of(request: Request) -> Principal:

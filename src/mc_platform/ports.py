@@ -10,13 +10,13 @@ from datetime import datetime
 from typing import Protocol
 
 from mc_platform.model.autonomy import AutonomyStatus, Halt, Scope, Source, Thrown
+from mc_platform.model.credential import Found
 from mc_platform.model.event import Event, LedgerRow, Recorded
 from mc_platform.model.ids import ContextId, PrincipalId, TaskId, TenantId
 from mc_platform.model.label import NO_SCOPE, Part, Screening
 from mc_platform.model.label import Scope as ScreenScope
 from mc_platform.model.reply import Reply
 from mc_platform.model.task import Task
-from mc_platform.model.tenant import Principal
 from mc_platform.model.verdict import Decision, Question
 
 Clock = Callable[[], datetime]
@@ -26,8 +26,8 @@ Clock = Callable[[], datetime]
 class Directory(Protocol):
     """Credentials at rest. Behind it: PostgreSQL; memory in tests."""
 
-    async def find(self, key_id: str) -> tuple[bytes, Principal] | None:
-        """The sha256 of a key's secret and its principal; None if unknown or revoked.
+    async def find(self, key_id: str) -> Found | None:
+        """A credential that holds now; None if it is unknown, revoked or expired.
 
         Raises:
             Unavailable: the directory cannot be read.

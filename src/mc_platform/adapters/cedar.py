@@ -26,6 +26,7 @@ from typing import Any
 import cedarpy
 
 from mc_contract.configuration import MOST_BYTES, FileProblems, text_of, toml_of
+from mc_contract.rule_changes import value_digest
 from mc_platform.decide import (
     BrokenTable,
     Row,
@@ -268,6 +269,16 @@ class CedarDecisionPoint:
     def policies(self) -> Mapping[str, PolicyText]:
         """The policies in force by id."""
         return dict(self._texts)
+
+    def held(self) -> dict[str, dict[str, str]]:
+        """The policies by id, each with digests of what it means and says."""
+        return {
+            f"policy {text.id}": {
+                "meaning": value_digest(text.meaning),
+                "reason": value_digest(text.reason),
+            }
+            for text in self._texts.values()
+        }
 
     def decide(self, question: Question) -> Decision:
         """Answer one question; what cannot be evaluated is denied."""

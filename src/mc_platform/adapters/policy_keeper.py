@@ -32,6 +32,7 @@ from mc_platform.adapters.cedar import (
     read_policy_files,
 )
 from mc_platform.adapters.policy_trial import trial
+from mc_platform.decide import outside_scopes
 from mc_platform.errors import Misconfigured
 from mc_platform.model.ids import DecisionId
 from mc_platform.model.verdict import Decision, Question
@@ -107,13 +108,18 @@ class PolicyKeeper:
         )
 
     def decide(self, question: Question) -> Decision:
-        """Answer one question by the set in force."""
-        return self._point.decide(question)
+        """Answer one question by the set in force, if the credential's scopes cover the action."""
+        point = self._point
+        return outside_scopes(question, self._new_id, point.digest) or point.decide(question)
 
     @property
     def digest(self) -> str:
         """sha256 (hex) of the policy set in force."""
         return self._point.digest
+
+    def held(self) -> dict[str, dict[str, str]]:
+        """The policies in force by id, each with digests of what it says, and the schema."""
+        return self._point.held()
 
     def state(self) -> dict[str, Any]:
         """`{"digest", "since", "refused": {"digest", "reason"} | None}`, fit for anyone to see."""

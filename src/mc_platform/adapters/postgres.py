@@ -17,6 +17,7 @@ import asyncpg
 
 from mc_platform.bulkheads import Slots
 from mc_platform.errors import Misconfigured, Unavailable
+from mc_platform.model.credential import Found
 from mc_platform.model.flow import flow_from
 from mc_platform.model.ids import ContextId, PrincipalId, TaskId, TenantId
 from mc_platform.model.task import Task, TaskState
@@ -201,11 +202,13 @@ class PostgresDirectory:
         self._pools = pools
 
     @wrapped("credentials cannot be read")
-    async def find(self, key_id: str) -> tuple[bytes, Principal] | None:
+    async def find(self, key_id: str) -> Found | None:
         """See the port."""
         row = await self._pools.tenant.fetchrow(
-            "SELECT secret_sha256, tenant, principal, role FROM mc.credential "
-            "WHERE key_id = $1 AND revoked_at IS NULL",
+            "SELECT secret_sha256, tenant, principal, role, scopes, "
+            "extract(epoch FROM expires_at - clock_timestamp())::float8 AS valid_for_s "
+            "FROM mc.credential WHERE key_id = $1 AND (revoked_at IS NULL) "
+            "AND (expires_at IS NULL OR expires_at > clock_timestamp())",
             key_id,
         )
         if row is None:
@@ -215,8 +218,9 @@ class PostgresDirectory:
             tenant=TenantId(row["tenant"]),
             key_id=key_id,
             role=row["role"],
+            scopes=None if row["scopes"] is None else frozenset(row["scopes"]),
         )
-        return bytes(row["secret_sha256"]), principal
+        return Found(bytes(row["secret_sha256"]), principal, row["valid_for_s"])
 
 
 def task_from_row(row: Any) -> Task:

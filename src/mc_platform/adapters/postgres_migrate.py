@@ -6,24 +6,27 @@ Numbered files in `mc_platform/migrations` are applied once each, in order, in a
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import files
-from typing import Any
+from typing import Annotated, Any
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 import asyncpg
+from pydantic import StringConstraints, model_validator
 
+from mc_contract.configuration import FileProblems, Form, SetOf, Strict, Text, Word, among, check
 from mc_contract.credential import KEY_ID_FORM
 from mc_platform.errors import BadRequest, Misconfigured
+from mc_platform.model.credential import Scope
 from mc_platform.model.tenant import PLATFORM, Role
 
 SERVICE_ROLE = "mc_service"
 _IDLE_IN_TRANSACTION = "4s"
 _LOCK = 7_219_005_313_401  # any fixed number: two migrations must not run at once
 _NAME = re.compile(r"^[a-z_][a-z0-9_]{0,62}$")
-_KEY_ID = re.compile(f"^{KEY_ID_FORM}$")
 
 
 def _service_identity(service_url: str) -> tuple[str, str, str]:
@@ -129,74 +132,125 @@ async def _apply(url: str) -> list[str]:
         await connection.close()
 
 
+class _Credential(Strict):
+    key_id: Annotated[
+        str, StringConstraints(pattern=f"^{KEY_ID_FORM}$"), Form("12 hexadecimal digits")
+    ]
+    secret_sha256: Annotated[
+        str, StringConstraints(pattern="^[0-9a-f]{64}$"), Form("64 hexadecimal digits")
+    ]
+    tenant: Word
+    principal: Text
+    role: Annotated[str, among(Role)] = Role.agent.value
+    scopes: SetOf[Annotated[str, among(Scope)]] | None = None
+
+    @model_validator(mode="after")
+    def _belongs(self) -> _Credential:
+        if (self.role == Role.agent) == (self.tenant == PLATFORM):
+            raise ValueError(
+                f"a role other than agent belongs to the tenant {PLATFORM}, and no agent does; "
+                f"got role {self.role} of {self.tenant!r}"
+            )
+        return self
+
+
+class _Credentials(Strict):
+    credentials: dict[Word, _Credential]
+
+
 @dataclass(frozen=True, slots=True)
-class _Credential:
-    key_id: str
-    secret_sha256: bytes
-    tenant: str
-    principal: str
-    role: str
+class Imported:
+    """What an import did, by the entries' names.
+
+    Attributes:
+        valid: How many credentials of imports are now valid.
+        revoked: Key ids that were valid and are in the file no more.
+        refused: Entries that an administrator has revoked, or whose key id has another secret.
+    """
+
+    valid: int
+    added: tuple[str, ...]
+    changed: tuple[str, ...]
+    revoked: tuple[str, ...]
+    refused: tuple[str, ...]
 
 
-def _credential(name: str, entry: Any) -> _Credential:
-    try:
-        found = _Credential(
-            key_id=str(entry["key_id"]),
-            secret_sha256=bytes.fromhex(entry["secret_sha256"]),
-            tenant=str(entry.get("tenant", name)),
-            principal=str(entry["principal"]),
-            role=str(entry.get("role", Role.agent)),
-        )
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise BadRequest(f"credential {name!r} is malformed: {type(error).__name__}") from None
-    if not _KEY_ID.match(found.key_id) or len(found.secret_sha256) != 32:
-        raise BadRequest(f"credential {name!r}: key_id or secret_sha256 is malformed")
-    if found.role not in Role.__members__:
-        raise BadRequest(
-            f"credential {name!r}: role {found.role[:64]!r} is not known",
-            hint=f"known: {', '.join(Role)}",
-        )
-    if (found.role == Role.agent) == (found.tenant == PLATFORM):
-        raise BadRequest(
-            f"credential {name!r}: a role other than agent belongs to the tenant {PLATFORM}, "
-            f"and no agent does; got role {found.role} of {found.tenant[:64]!r}"
-        )
-    return found
+_IMPORT = """
+INSERT INTO mc.credential AS old (key_id, secret_sha256, tenant, principal, role, scopes)
+VALUES ($1, $2, $3, $4, $5, $6)
+ON CONFLICT (key_id) DO UPDATE SET revoked_at = NULL, tenant = excluded.tenant,
+    principal = excluded.principal, role = excluded.role, scopes = excluded.scopes
+WHERE old.secret_sha256 = excluded.secret_sha256 AND old.revoked_by IS NULL
+    AND old.origin = 'import' AND (old.revoked_at, old.tenant, old.principal, old.role, old.scopes)
+    IS DISTINCT FROM (NULL, excluded.tenant, excluded.principal, excluded.role, excluded.scopes)
+RETURNING (xmax = 0) AS added
+"""
+_HOLDS = """
+SELECT EXISTS (SELECT FROM mc.credential
+    WHERE key_id = $1 AND secret_sha256 = $2 AND revoked_at IS NULL)
+"""
+_END_ABSENT = """
+UPDATE mc.credential SET revoked_at = now()
+WHERE revoked_at IS NULL AND revoked_by IS NULL AND origin = 'import'
+    AND NOT key_id = ANY($1::text[])
+RETURNING key_id
+"""
 
 
-async def import_credentials(*, owner_url: str, credentials: Mapping[str, Any]) -> int:
-    """Make `credentials` the valid ones: new are added, absent ones are revoked.
+async def import_credentials(
+    *, owner_url: str, credentials: Mapping[str, Any], by: str = "administrator"
+) -> Imported:
+    """Make `credentials` the valid ones of those that were imported.
+
+    New ones are added, absent ones are revoked; those that an administrator has made, rotated or
+    revoked (`query.credentials`) stay as they are. The ledger is told of each change by a replica.
 
     Args:
         owner_url: An administrator's URL of the service's database.
         credentials: name -> `{"principal", "key_id", "secret_sha256"}` (hex; hashes only), with
-            `tenant` (the name unless told) and `role` (`agent` unless told). A tenant may have
-            several. A known key id with the same secret takes the tenant, principal and role told.
-
-    Returns:
-        How many credentials are now valid.
+            `tenant` (the name unless told), `role` (`agent` unless told) and `scopes` (all of the
+            role unless told). A tenant may have several. A known key id with the same secret takes
+            the tenant, principal and role told.
+        by: Who imports, as the ledger is told.
 
     Raises:
         BadRequest: an entry is malformed, or a key id stands twice; nothing was changed.
     """
-    rows = [_credential(name, entry) for name, entry in credentials.items()]
-    if len({row.key_id for row in rows}) != len(rows):
+    whole = {
+        name: {"tenant": name, **entry} if isinstance(entry, Mapping) else entry
+        for name, entry in credentials.items()
+    }
+    try:
+        rows = check(_Credentials, {"credentials": whole}).credentials
+    except FileProblems as error:
+        raise BadRequest(str(error)) from None
+    if len({row.key_id for row in rows.values()}) != len(rows):
         raise BadRequest("a key_id stands in more than one credential")
+    said = {"principal": by, "reason": "the credentials of a file were imported"}
+    added: list[str] = []
+    changed: list[str] = []
+    refused: list[str] = []
     connection = await asyncpg.connect(owner_url)
     try:
         async with connection.transaction():
-            await connection.executemany(
-                "INSERT INTO mc.credential (key_id, secret_sha256, tenant, principal, role) "
-                "VALUES ($1, $2, $3, $4, $5) ON CONFLICT (key_id) DO UPDATE SET revoked_at = NULL,"
-                " tenant = excluded.tenant, principal = excluded.principal, role = excluded.role "
-                "WHERE mc.credential.secret_sha256 = excluded.secret_sha256",
-                [(r.key_id, r.secret_sha256, r.tenant, r.principal, r.role) for r in rows],
-            )
-            await connection.execute(
-                "UPDATE mc.credential SET revoked_at = now() "
-                "WHERE revoked_at IS NULL AND NOT key_id = ANY($1::text[])",
-                [row.key_id for row in rows],
-            )
-        return len(rows)
+            await connection.execute("SELECT set_config('mc.change', $1, true)", json.dumps(said))
+            for name, row in rows.items():
+                secret = bytes.fromhex(row.secret_sha256)
+                scopes = None if row.scopes is None else sorted(row.scopes)
+                new = await connection.fetchval(
+                    _IMPORT, row.key_id, secret, row.tenant, row.principal, row.role, scopes
+                )
+                if new is not None:
+                    (added if new else changed).append(name)
+                elif not await connection.fetchval(_HOLDS, row.key_id, secret):
+                    refused.append(name)
+            ended = await connection.fetch(_END_ABSENT, [row.key_id for row in rows.values()])
+        return Imported(
+            valid=len(rows) - len(refused),
+            added=tuple(added),
+            changed=tuple(changed),
+            revoked=tuple(row["key_id"] for row in ended),
+            refused=tuple(refused),
+        )
     finally:
         await connection.close()

@@ -121,6 +121,11 @@ MEANINGS: dict[str, Meaning] = {
         "the ledger's signer lost its memory, and took it from what is stored", Severity.high
     ),
     Kind.policy_changed: _admin("another policy set came into force", Severity.medium),
+    Kind.catalogue_changed: _admin("the catalogue in force is another one", Severity.medium),
+    Kind.rules_declared: _admin("a person said that other rules will come into force"),
+    Kind.credential_created: _admin("a credential was made", Severity.medium),
+    Kind.credential_changed: _admin("a credential was changed", Severity.medium),
+    Kind.credential_revoked: _admin("a credential was ended", Severity.medium),
     Kind.policy_refused: _admin(
         "a policy set was refused: the one before stays in force", Severity.high, Outcome.failure
     ),

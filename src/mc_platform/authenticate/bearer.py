@@ -5,7 +5,8 @@ The key id finds the row; the secret is compared by its SHA-256, in constant tim
 unknown one is compared with a decoy, a wrong secret is looked up as an unknown key id is, and all
 failures look alike.
 
-A found credential is kept for `cache_s` seconds, which is how long a revocation can lag.
+A found credential is kept for `cache_s` seconds, which is how long a revocation can lag, and never
+past its own end; that nothing was found is not kept.
 """
 
 from __future__ import annotations
@@ -72,16 +73,23 @@ class Authenticator:
             return kept[2]
         return None
 
+    def forget(self, key_id: str) -> None:
+        """Take a credential out of the cache: the next request looks it up."""
+        self._cache.pop(key_id, None)
+
     async def _find(self, key_id: str) -> tuple[bytes, Principal | None]:
+        now = self._monotonic()  # before it is read: a slow answer is kept no longer for it
         found = await self._directory.find(key_id)
-        now = self._monotonic()
         if found is None:
             self._cache.pop(key_id, None)
             return _DECOY, None
         if len(self._cache) >= _MOST_CACHED:
             self._cache.clear()
-        self._cache[key_id] = (now + self._cache_s, *found)
-        return found
+        kept_s = self._cache_s
+        if found.valid_for_s is not None:  # what ends meanwhile is kept no longer
+            kept_s = min(kept_s, found.valid_for_s)
+        self._cache[key_id] = (now + kept_s, found.secret_sha256, found.principal)
+        return found.secret_sha256, found.principal
 
 
 def _read(authorization: str | None) -> tuple[str, bytes] | None:

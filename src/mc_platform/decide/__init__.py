@@ -24,6 +24,7 @@ from mc_platform.decide.request import (
     describe_world,
     world_key,
 )
+from mc_platform.decide.scopes import outside_scopes
 from mc_platform.decide.tables import BrokenTable, Row, failing, holds, parse_table
 
 __all__ = [
@@ -38,6 +39,7 @@ __all__ = [
     "explain",
     "failing",
     "holds",
+    "outside_scopes",
     "parse_table",
     "record_question",
     "restore_question",

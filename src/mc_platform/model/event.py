@@ -46,6 +46,11 @@ class Kind(StrEnum):
     policy_refused = "policy.refused"
     dead_letters_resent = "dead-letters.resent"
     signer_state_rebuilt = "signer.state-rebuilt"
+    catalogue_changed = "catalogue.changed"
+    rules_declared = "rules.declared"
+    credential_created = "credential.created"
+    credential_changed = "credential.changed"
+    credential_revoked = "credential.revoked"
     aggregate_answered = "aggregate.answered"
     aggregate_refused = "aggregate.refused"
 

@@ -53,6 +53,7 @@ class Role(StrEnum):
     operator = "operator"
     auditor = "auditor"
     alertmanager = "alertmanager"
+    administrator = "administrator"
 
 
 PLATFORM = TenantId("PLATFORM")
@@ -61,9 +62,14 @@ PLATFORM = TenantId("PLATFORM")
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """An authenticated caller. `tenant` and `role` come from the credential, from nothing else."""
+    """An authenticated caller; all but its id comes from the credential, from nothing else.
+
+    Attributes:
+        scopes: What the credential may be used for (`model.credential`); None: all of its role.
+    """
 
     id: PrincipalId
     tenant: TenantId
     key_id: str
     role: str = Role.agent
+    scopes: frozenset[str] | None = None

@@ -30,6 +30,9 @@ class Action(StrEnum):
     break_glass = "BreakGlass"
     approve_break_glass = "ApproveBreakGlass"
     override_canary = "OverrideCanary"
+    change_rules = "ChangeRules"
+    read_credentials = "ReadCredentials"
+    manage_credential = "ManageCredential"
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from mc_platform.query.aggregate import AggregateDesk, aggregate_routes
 from mc_platform.query.audit import audit_routes
 from mc_platform.query.break_glass import BreakGlassDesk, break_glass_routes
 from mc_platform.query.canary import CanaryDesk, canary_routes
+from mc_platform.query.credentials import CredentialDesk, credential_routes
 from mc_platform.query.operator import Figures, OperatorDesk, operator_routes
 from mc_platform.query.schema import graphql_app
 
@@ -16,12 +17,14 @@ __all__ = [
     "AggregateDesk",
     "BreakGlassDesk",
     "CanaryDesk",
+    "CredentialDesk",
     "Figures",
     "OperatorDesk",
     "aggregate_routes",
     "audit_routes",
     "break_glass_routes",
     "canary_routes",
+    "credential_routes",
     "graphql_app",
     "operator_routes",
 ]

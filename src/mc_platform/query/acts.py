@@ -71,6 +71,11 @@ class Acts:
         [recorded] = await self._journal.record([self.event(kind, principal.tenant, about, told)])
         return recorded
 
+    @staticmethod
+    def told(principal: Principal, decision: Decision, detail: Mapping[str, Any]) -> dict[str, Any]:
+        """What is told of an act whose event somebody else makes."""
+        return _told(principal, decision, detail)
+
     async def refused(self, principal: Principal, action: Action, denied: PolicyDenied) -> None:
         """Tell the ledger that policy refused something; the caller raises it afterwards."""
         detail = {

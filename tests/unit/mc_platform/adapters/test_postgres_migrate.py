@@ -34,7 +34,8 @@ async def test_the_service_role_is_least(database):
 async def test_a_credential_is_found_until_it_is_left_out(database, pools):
     """An import is the whole truth: who is not in it is revoked, and may come back."""
     directory = PostgresDirectory(pools)
-    secret, principal = await directory.find(KEY_ID)
+    known = await directory.find(KEY_ID)
+    secret, principal = known.secret_sha256, known.principal
     assert principal.tenant == "TENANT_001"
     owner_url = database_url(database.admin_url, "mc")
     entry = {"principal": "agent@tenant-001", "key_id": KEY_ID, "secret_sha256": secret.hex()}
@@ -52,7 +53,7 @@ def _entry(key_id, **more):
 @pytest.fixture
 async def import_all(database, pools):
     """Imports credentials; afterwards those of the other tests are back."""
-    secret, _ = await PostgresDirectory(pools).find(KEY_ID)
+    secret = (await PostgresDirectory(pools).find(KEY_ID)).secret_sha256
     owner_url = database_url(database.admin_url, "mc")
     yield lambda **all_: import_credentials(owner_url=owner_url, credentials=all_)
     before = {"principal": "agent@tenant-001", "key_id": KEY_ID, "secret_sha256": secret.hex()}
@@ -66,9 +67,13 @@ async def test_a_tenant_has_several_credentials_and_each_has_its_role(import_all
         second=_entry("b" * 12, tenant="TENANT_001"),
         OPERATOR=_entry("c" * 12, tenant="PLATFORM", role="operator"),
     )
-    assert count == 3
+    assert (count.valid, count.added, count.revoked) == (
+        3,
+        ("TENANT_001", "second", "OPERATOR"),
+        (KEY_ID,),
+    )
     directory = PostgresDirectory(pools)
-    found = [(await directory.find(key * 12))[1] for key in "abc"]
+    found = [(await directory.find(key * 12)).principal for key in "abc"]
     assert [(principal.tenant, principal.role) for principal in found] == [
         ("TENANT_001", "agent"),
         ("TENANT_001", "agent"),
@@ -81,11 +86,11 @@ async def test_a_role_that_is_taken_back_is_gone(import_all, pools):
     key = "d" * 12
     await import_all(A=_entry(key, tenant="PLATFORM", role="operator"))
     await import_all(A=_entry(key, tenant="PLATFORM", role="auditor"))
-    assert (await PostgresDirectory(pools).find(key))[1].role == "auditor"
+    assert (await PostgresDirectory(pools).find(key)).principal.role == "auditor"
     other = _entry(key, tenant="PLATFORM", role="operator") | {"secret_sha256": "cd" * 32}
-    await import_all(A=other)
-    secret, principal = await PostgresDirectory(pools).find(key)
-    assert (secret.hex(), principal.role) == ("ab" * 32, "auditor")
+    assert (await import_all(A=other)).refused == ("A",)
+    found = await PostgresDirectory(pools).find(key)
+    assert (found.secret_sha256.hex(), found.principal.role) == ("ab" * 32, "auditor")
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 
 from mc_platform.authenticate import Authenticator
 from mc_platform.errors import NotAuthenticated
+from mc_platform.model.credential import Found
 from mc_platform.model.tenant import Principal
 
 KEY = "0123456789ab"
@@ -22,7 +24,7 @@ class MemoryDirectory:
     """Credentials in memory; counts look-ups."""
 
     def __init__(self):
-        self.rows = {KEY: (hashlib.sha256(SECRET.encode()).digest(), PRINCIPAL)}
+        self.rows = {KEY: Found(hashlib.sha256(SECRET.encode()).digest(), PRINCIPAL)}
         self.looked = 0
 
     async def find(self, key_id):
@@ -93,7 +95,7 @@ async def test_every_refusal_looks_the_key_up_once(authenticator, directory):
 async def test_a_secret_that_was_changed_works_at_once(authenticator, directory):
     """The cache keeps nobody out."""
     await authenticator.authenticate(f"Bearer {TOKEN}")
-    directory.rows[KEY] = (hashlib.sha256(b"N" * 43).digest(), PRINCIPAL)
+    directory.rows[KEY] = Found(hashlib.sha256(b"N" * 43).digest(), PRINCIPAL)
     assert await authenticator.authenticate(f"Bearer mc_{KEY}_{'N' * 43}") == PRINCIPAL
 
 
@@ -103,6 +105,27 @@ async def test_unknown_keys_are_not_cached(authenticator, directory):
         await authenticator.authenticate(f"Bearer mc_{'e' * 12}_{SECRET}")
     directory.rows["e" * 12] = directory.rows[KEY]
     assert await authenticator.authenticate(f"Bearer mc_{'e' * 12}_{SECRET}") == PRINCIPAL
+
+
+async def test_a_credential_is_not_kept_past_its_end(authenticator, directory, clock):
+    """The cache holds 5 s; a credential that ends in 2 s is looked up again after 2 s."""
+    directory.rows[KEY] = dataclasses.replace(directory.rows[KEY], valid_for_s=2.0)
+    await authenticator.authenticate(f"Bearer {TOKEN}")
+    del directory.rows[KEY]
+    clock[0] = 1.9
+    await authenticator.authenticate(f"Bearer {TOKEN}")
+    clock[0] = 2.1
+    with pytest.raises(NotAuthenticated):
+        await authenticator.authenticate(f"Bearer {TOKEN}")
+
+
+async def test_a_forgotten_credential_is_looked_up_at_once(authenticator, directory):
+    """Whoever revokes a credential at this replica waits for no cache."""
+    await authenticator.authenticate(f"Bearer {TOKEN}")
+    del directory.rows[KEY]
+    authenticator.forget(KEY)
+    with pytest.raises(NotAuthenticated):
+        await authenticator.authenticate(f"Bearer {TOKEN}")
 
 
 @given(st.text(max_size=120))

@@ -1,0 +1,416 @@
+"""Credentials and rule changes over HTTP, for administrators.
+
+    GET  /operator/credentials                     ?tenant=; without secrets
+    POST /operator/credentials                     {"tenant", "reason", "principal"?, "role"?,
+                                                    "scopes"?, "expires_in_s"?}
+    POST /operator/credentials/{key id}/rotate     {"reason", "overlap_s"?, "expires_in_s"?}
+    POST /operator/credentials/{key id}/revoke     {"reason"}
+    GET  /operator/tenants                         the catalogue's tenants, and their credentials
+    POST /operator/rules/declare                   {"kind", "digest", "reason"}
+
+A secret is in the answer to the request that made it, and nowhere else: the database has its hash.
+The change is in the ledger before the answer leaves. What is ended is refused by this replica at
+once, and by all others when their cache of it ends (`MC_CREDENTIAL_CACHE_S`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import secrets
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from mc_contract.credential import KEY_ID_FORM
+from mc_platform.errors import BadRequest, Conflict, NotFound, PolicyDenied
+from mc_platform.model.credential import (
+    LONGEST_LIFE_S,
+    LONGEST_OVERLAP_S,
+    OF_ROLE,
+    Credential,
+    Scope,
+)
+from mc_platform.model.event import Kind
+from mc_platform.model.ids import PrincipalId, TenantId
+from mc_platform.model.tenant import PLATFORM, Principal, Role, Tenant
+from mc_platform.model.verdict import Action, Decision
+from mc_platform.query.acts import Acts, reason_line
+from mc_platform.query.operator_wire import read_body, time_text
+from mc_platform.query.parameters import refuse_unstorable
+
+_MOST_LISTED = 1000
+_PRINCIPAL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,127}")
+_KEY_ID = re.compile(KEY_ID_FORM)
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+
+
+class Credentials(Protocol):
+    """Credentials at rest, with what an administrator may do to them. Behind it: PostgreSQL.
+
+    `said` is what is to be told of a change: who makes it, why, by which decision.
+    """
+
+    async def listed(self, tenant: TenantId | None, limit: int) -> Sequence[Credential]:
+        """All, or a tenant's."""
+        ...
+
+    async def get(self, key_id: str) -> Credential | None:
+        """One, as it stands now."""
+        ...
+
+    async def create(
+        self,
+        key_id: str,
+        secret_sha256: bytes,
+        *,
+        tenant: TenantId,
+        principal: PrincipalId,
+        role: str,
+        scopes: Sequence[str],
+        life_s: float | None,
+        said: Mapping[str, Any],
+    ) -> Credential:
+        """Add one."""
+        ...
+
+    async def rotate(
+        self,
+        old_key_id: str,
+        key_id: str,
+        secret_sha256: bytes,
+        *,
+        overlap_s: float,
+        life_s: float | None,
+        by: PrincipalId,
+        said: Mapping[str, Any],
+    ) -> Credential | None:
+        """Add one like the old one, which ends after the overlap; None if the old one has ended."""
+        ...
+
+    async def revoke(
+        self, key_id: str, *, by: PrincipalId, said: Mapping[str, Any]
+    ) -> Credential | None:
+        """End one now; None if it was revoked before, or is not there."""
+        ...
+
+
+class Rules(Protocol):
+    """Changes of the rules on their way to the ledger."""
+
+    async def record_untold(self) -> int:
+        """Record what the ledger does not know yet.
+
+        Raises:
+            Unavailable: it will be recorded at another time.
+        """
+        ...
+
+    async def declare(
+        self,
+        declaration_id: uuid.UUID,
+        *,
+        kind: str,
+        digest: str,
+        principal: PrincipalId,
+        reason: str,
+    ) -> None:
+        """Say that a set comes into force within the hour, and why."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CredentialDesk:
+    """What the routes need.
+
+    Attributes:
+        permit: The decision that permits an action on the platform; raises `PolicyDenied`.
+        forget: Take a key id out of this replica's cache.
+        redact: A text with all that screening finds in it replaced.
+    """
+
+    principal_of: Callable[[Request], Principal]
+    permit: Callable[[Principal, Action], Decision]
+    credentials: Credentials
+    rules: Rules
+    tenants: Mapping[TenantId, Tenant]
+    forget: Callable[[str], None]
+    redact: Callable[[str], str]
+    acts: Acts
+
+
+class CreateBody(msgspec.Struct, forbid_unknown_fields=True):
+    """Whose credential, and what for."""
+
+    tenant: str
+    reason: str
+    principal: str = ""
+    role: Role = Role.agent
+    scopes: list[Scope] = []
+    expires_in_s: int | None = None
+
+
+class RotateBody(msgspec.Struct, forbid_unknown_fields=True):
+    """How long the old one holds beside the new one, and when the new one ends."""
+
+    reason: str
+    overlap_s: int = 0
+    expires_in_s: int | None = None
+
+
+class ReasonBody(msgspec.Struct, forbid_unknown_fields=True):
+    """Why."""
+
+    reason: str
+
+
+class DeclareBody(msgspec.Struct, forbid_unknown_fields=True):
+    """Which set comes into force, and why."""
+
+    kind: Literal["policy_set", "catalogue"]
+    digest: str
+    reason: str
+
+
+def credential_routes(desk: CredentialDesk) -> list[Route]:
+    """The routes, for the application to mount."""
+    routes = _Routes(desk)
+    return [
+        Route("/operator/credentials", routes.listed, methods=["GET"]),
+        Route("/operator/credentials", routes.create, methods=["POST"]),
+        Route("/operator/credentials/{id}/rotate", routes.rotate, methods=["POST"]),
+        Route("/operator/credentials/{id}/revoke", routes.revoke, methods=["POST"]),
+        Route("/operator/tenants", routes.tenants, methods=["GET"]),
+        Route("/operator/rules/declare", routes.declare, methods=["POST"]),
+    ]
+
+
+class _Routes:
+    def __init__(self, desk: CredentialDesk) -> None:
+        self._desk = desk
+
+    async def listed(self, request: Request) -> Response:
+        refuse_unstorable(request)
+        await self._permit(request, Action.read_credentials)
+        unknown = sorted(set(request.query_params) - {"tenant"})
+        if unknown:
+            raise BadRequest(f"unknown parameter {unknown[0][:64]!r}", hint="known: tenant")
+        name = request.query_params.get("tenant")
+        tenant = None if name is None else self._tenant(name)
+        found = await self._desk.credentials.listed(tenant, _MOST_LISTED)
+        return JSONResponse({"credentials": [_told(credential) for credential in found]})
+
+    async def create(self, request: Request) -> Response:
+        principal, decision = await self._permit(request, Action.manage_credential)
+        asked = await read_body(request, CreateBody)
+        tenant = self._tenant(asked.tenant)
+        if (asked.role == Role.agent) == (tenant == PLATFORM):
+            raise BadRequest(
+                f"a role other than agent belongs to the tenant {PLATFORM}, and no agent does",
+                hint=f"got role {asked.role} of {tenant}",
+            )
+        holder = asked.principal or f"{asked.role}@{tenant.lower().replace('_', '-')}"
+        if not _PRINCIPAL.fullmatch(holder):
+            raise BadRequest("principal has 1 to 128 letters, digits, . _ @ + or -")
+        scopes = self._scopes(asked, principal)
+        life_s = _seconds("expires_in_s", asked.expires_in_s, 1, LONGEST_LIFE_S)
+        said = self._said(principal, decision, asked.reason)
+        key_id, secret = secrets.token_hex(6), secrets.token_urlsafe(32)
+        made = await self._desk.credentials.create(
+            key_id,
+            _hash(secret),
+            tenant=tenant,
+            principal=PrincipalId(holder),
+            role=asked.role.value,
+            scopes=scopes,
+            life_s=life_s,
+            said=said,
+        )
+        return await self._shown_once(made, secret)
+
+    async def rotate(self, request: Request) -> Response:
+        principal, decision = await self._permit(request, Action.manage_credential)
+        asked = await read_body(request, RotateBody)
+        overlap_s = _seconds("overlap_s", asked.overlap_s, 0, LONGEST_OVERLAP_S)
+        life_s = _seconds("expires_in_s", asked.expires_in_s, 1, LONGEST_LIFE_S)
+        said = self._said(principal, decision, asked.reason)
+        old = await self._known(request)
+        self._require_no_more(old, principal)
+        key_id, secret = secrets.token_hex(6), secrets.token_urlsafe(32)
+        made = await self._desk.credentials.rotate(
+            old.key_id,
+            key_id,
+            _hash(secret),
+            overlap_s=overlap_s or 0,
+            life_s=life_s,
+            by=principal.id,
+            said={**said, "rotated_from": old.key_id, "rotated_to": key_id},
+        )
+        if made is None:
+            raise Conflict("the credential has ended; only one that holds can be rotated")
+        self._desk.forget(old.key_id)
+        return await self._shown_once(made, secret)
+
+    async def revoke(self, request: Request) -> Response:
+        principal, decision = await self._permit(request, Action.manage_credential)
+        asked = await read_body(request, ReasonBody)
+        said = self._said(principal, decision, asked.reason)
+        old = await self._known(request)
+        ended = await self._desk.credentials.revoke(old.key_id, by=principal.id, said=said)
+        if ended is None:
+            raise Conflict("the credential is revoked already")
+        self._desk.forget(old.key_id)
+        # Ended before it is told: ending must not wait for the ledger
+        await self._desk.rules.record_untold()
+        return JSONResponse(_told(ended))
+
+    async def tenants(self, request: Request) -> Response:
+        await self._permit(request, Action.read_credentials)
+        found = await self._desk.credentials.listed(None, _MOST_LISTED)
+        holding: dict[str, int] = {}
+        for credential in found:
+            if credential.state in ("valid", "ending"):
+                holding[credential.tenant] = holding.get(credential.tenant, 0) + 1
+        declared = [
+            {
+                "id": tenant.id,
+                "declared": True,
+                "residency": tenant.residency,
+                "purposes": sorted(tenant.purposes),
+                "agents": sorted(tenant.agents),
+                "autonomy_tier": tenant.autonomy_tier,
+                "generally_available": tenant.generally_available,
+                "credentials": holding.get(tenant.id, 0),
+            }
+            for tenant in self._desk.tenants.values()
+        ]
+        strays = sorted(set(holding) - {str(name) for name in self._desk.tenants})
+        declared += [
+            {"id": name, "declared": False, "credentials": holding[name]} for name in strays
+        ]
+        return JSONResponse({"tenants": declared})
+
+    async def declare(self, request: Request) -> Response:
+        principal, decision = await self._permit(request, Action.change_rules)
+        asked = await read_body(request, DeclareBody)
+        if not _DIGEST.fullmatch(asked.digest):
+            raise BadRequest("digest must be 64 hex digits", hint="mcctl policy check tells it")
+        reason = self._reason(asked.reason)
+        declaration = uuid.uuid4()
+        detail = {
+            "subject": asked.digest,
+            "declaration": str(declaration),
+            "what": asked.kind,
+            "new": asked.digest,
+            "reason": reason,
+        }
+        await self._desk.acts.record(Kind.rules_declared, PLATFORM, principal, decision, detail)
+        await self._desk.rules.declare(
+            declaration,
+            kind=asked.kind,
+            digest=asked.digest,
+            principal=principal.id,
+            reason=reason,
+        )
+        answer = {"declaration": str(declaration), "principal": principal.id, "reason": reason}
+        return JSONResponse(answer, status_code=201)
+
+    # -- what all of them need ----------------------------------------------------------------
+
+    async def _permit(self, request: Request, action: Action) -> tuple[Principal, Decision]:
+        principal = self._desk.principal_of(request)
+        try:
+            return principal, self._desk.permit(principal, action)
+        except PolicyDenied as denied:
+            await self._desk.acts.refused(principal, action, denied)
+            raise
+
+    async def _shown_once(self, made: Credential, secret: str) -> Response:
+        # A credential of which the ledger knows nothing has no reader: its secret is not told
+        await self._desk.rules.record_untold()
+        token = f"mc_{made.key_id}_{secret}"
+        return JSONResponse({**_told(made), "token": token}, 201, {"Cache-Control": "no-store"})
+
+    async def _known(self, request: Request) -> Credential:
+        key_id = request.path_params["id"]
+        found = await self._desk.credentials.get(key_id) if _KEY_ID.fullmatch(key_id) else None
+        if found is None:
+            raise NotFound("no such credential", hint="mcctl credential list has the key ids")
+        return found
+
+    def _scopes(self, asked: CreateBody, principal: Principal) -> list[str]:
+        most = OF_ROLE[asked.role]
+        scopes = set(asked.scopes) or ({Scope.a2a} if asked.role == Role.agent else set())
+        if not scopes or not scopes <= most:
+            raise BadRequest(
+                f"scopes of a credential with the role {asked.role} are some of "
+                f"{', '.join(sorted(most))}",
+                hint="name them: the fewest that will do",
+            )
+        if asked.role == Role.administrator:
+            self._require_within(scopes, principal)
+        return sorted(scopes)
+
+    def _require_no_more(self, old: Credential, principal: Principal) -> None:
+        if old.role == Role.administrator:
+            scopes = OF_ROLE[Role.administrator] if old.scopes is None else old.scopes
+            self._require_within(scopes, principal)
+
+    @staticmethod
+    def _require_within(scopes: Any, principal: Principal) -> None:
+        own = OF_ROLE[Role.administrator] if principal.scopes is None else principal.scopes
+        if not set(scopes) <= set(own):
+            raise BadRequest(
+                "an administrator can make another one with no more scopes than its own",
+                hint=f"own: {', '.join(sorted(own))}",
+            )
+
+    def _said(self, principal: Principal, decision: Decision, reason: str) -> dict[str, Any]:
+        return self._desk.acts.told(principal, decision, {"reason": self._reason(reason)})
+
+    def _tenant(self, name: str) -> TenantId:
+        if name not in self._desk.tenants:
+            raise BadRequest(
+                f"unknown tenant {name[:64]!r}",
+                hint=f"known: {', '.join(sorted(self._desk.tenants))}",
+            )
+        return TenantId(name)
+
+    def _reason(self, text: str) -> str:
+        return self._desk.redact(reason_line(text))
+
+
+def _hash(secret: str) -> bytes:
+    return hashlib.sha256(secret.encode()).digest()
+
+
+def _seconds(name: str, value: int | None, least: int, most: int) -> float | None:
+    if value is None:
+        return None
+    if not least <= value <= most:
+        raise BadRequest(f"{name} must be {least} to {most}, got {value}")
+    return float(value)
+
+
+def _told(credential: Credential) -> dict[str, Any]:
+    return {
+        "key_id": credential.key_id,
+        "tenant": credential.tenant,
+        "principal": credential.principal,
+        "role": credential.role,
+        "scopes": None if credential.scopes is None else list(credential.scopes),
+        "state": credential.state,
+        "origin": credential.origin,
+        "created_at": time_text(credential.created_at),
+        "expires_at": credential.expires_at and time_text(credential.expires_at),
+        "revoked_at": credential.revoked_at and time_text(credential.revoked_at),
+    }
+
+
+__all__ = ["CredentialDesk", "Credentials", "Rules", "credential_routes"]
