@@ -55,6 +55,7 @@ class GuardedAuthenticator:
         self._few = asyncio.Semaphore(_AT_ONCE)
         self._told_at = -math.inf
         self._untold = 0
+        self.forget = inner.forget
 
     async def authenticate(self, authorization: str | None, client: str) -> Principal:
         """The principal that the header proves.
