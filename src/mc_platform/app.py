@@ -91,6 +91,7 @@ from mc_platform.model.verdict import Action, Decision, Question
 from mc_platform.observe import metrics
 from mc_platform.observe.health import Health
 from mc_platform.observe.identity import Running
+from mc_platform.observe.stalls import watch_loop
 from mc_platform.query import (
     Acts,
     AggregateDesk,
@@ -370,6 +371,7 @@ class Workbench:
         self._start("switches", partial(self._autonomy.keep_recorded, _UNTOLD_S))
         self._start("breaker", self._breaker.run)
         self._start("rules", self._note_rules)
+        self._start("stalls", watch_loop)
         if self._shipper is not None:
             self._start("shipper", self._shipper.run)
         card = agent_card(

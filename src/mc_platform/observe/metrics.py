@@ -123,6 +123,11 @@ worker_calls = Counter(
     "Large messages handed to worker processes, by result: done, overdue, failed, cancelled.",
     ["outcome", "tenant"],
 )
+event_loop_stall = Histogram(
+    "mc_event_loop_stall_seconds",
+    "CPU time for which the event loop kept everybody waiting at a time, sampled every 10 ms.",
+    buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0),
+)
 ledger_events = Counter("mc_ledger_events", "Events committed by this process.", ["kind"])
 ledger_size = Gauge("mc_ledger_size", "Leaves in this region's log, as last seen here.")
 ledger_signer_refused = Gauge(

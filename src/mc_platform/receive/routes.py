@@ -14,6 +14,7 @@ from starlette.routing import BaseRoute, Mount
 from mc_contract.governance import GOVERNANCE_URI
 from mc_platform.model.catalogue import Catalogue
 from mc_platform.receive.handler import PRINCIPAL, GovernedRequestHandler
+from mc_platform.receive.quick_text import make_quick
 
 
 class _ContextBuilder(DefaultServerCallContextBuilder):
@@ -84,6 +85,7 @@ def agent_card(*, public_url: str, version: str, catalogue: Catalogue) -> pb.Age
 
 def a2a_routes(handler: GovernedRequestHandler, card: pb.AgentCard) -> Iterable[BaseRoute]:
     """All A2A routes. JSON-RPC is served at `/a2a`, `/a2a/` and `/`."""
+    make_quick()
     builder = _ContextBuilder()
     yield from create_agent_card_routes(card)
     for path in ("/", "/a2a", "/a2a/"):
