@@ -24,6 +24,7 @@ import numpy as np
 
 from mc_contract.judgement import is_failing
 from mc_ops.canary import exchange
+from mc_ops.outgoing import sessions
 
 if TYPE_CHECKING:
     import random
@@ -76,11 +77,7 @@ class Sampled:
 
 def open_session(token: str) -> aiohttp.ClientSession:
     """A client session for the canary: no limit on connections, no cookies, no proxies."""
-    return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEEP_ALIVE_S),
-        cookie_jar=aiohttp.DummyCookieJar(),
-        headers=exchange.headers(token),
-    )
+    return sessions.open_session(keepalive_s=_KEEP_ALIVE_S, headers=exchange.headers(token))
 
 
 class PairDriver:

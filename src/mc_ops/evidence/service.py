@@ -12,6 +12,7 @@ from pathlib import Path
 import httpx
 
 from mc_ops.evidence.parts import NotRecomputable, Part, absent
+from mc_ops.outgoing.clients import AnswerWithoutEnd, open_client
 
 TIMEOUT_S = 5.0
 MAX_ANSWER_BYTES = 8 * 1024 * 1024
@@ -38,8 +39,7 @@ def service_parts(
 
 
 def _client(url: str) -> httpx.Client:
-    # no proxies from the environment: the URL is the source
-    return httpx.Client(base_url=url, timeout=TIMEOUT_S, trust_env=False)
+    return open_client(base_url=url, timeout_s=TIMEOUT_S, most_bytes=MAX_ANSWER_BYTES)
 
 
 def _health(client: httpx.Client) -> Part:
@@ -110,15 +110,14 @@ def _ledger(client: httpx.Client, ledger_key: Path) -> Part:
 
 
 def _get(client: httpx.Client, path: str) -> bytes:
-    content = b""
     try:
-        with client.stream("GET", path) as answer:
-            if answer.status_code not in _ANSWERED:
-                raise _NoAnswer(f"GET {path} answered {answer.status_code}")
-            for chunk in answer.iter_bytes():
-                content += chunk
-                if len(content) > MAX_ANSWER_BYTES:
-                    raise _NoAnswer(f"GET {path} answered more than {MAX_ANSWER_BYTES} bytes")
+        answer = client.get(path)
+    except AnswerWithoutEnd as cause:
+        raise _NoAnswer(
+            f"GET {path} answered more than {MAX_ANSWER_BYTES} bytes, or not whole in {TIMEOUT_S:g} s"
+        ) from cause
     except (httpx.HTTPError, httpx.InvalidURL) as cause:
         raise _NoAnswer(f"GET {path} failed: {type(cause).__name__}") from cause
-    return content
+    if answer.status_code not in _ANSWERED:
+        raise _NoAnswer(f"GET {path} answered {answer.status_code}")
+    return answer.content

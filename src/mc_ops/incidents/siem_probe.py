@@ -33,6 +33,7 @@ from mc_contract.siem import (
     target_problems,
 )
 from mc_ops.incidents.finding import Finding, Status
+from mc_ops.outgoing.clients import open_client
 
 _TIMEOUT_S = 10.0
 _SOON_DAYS = 14
@@ -307,11 +308,8 @@ def _ask(
         headers["X-Splunk-Request-Channel"] = _CHANNEL
     if authenticated:
         headers["Authorization"] = f"{_SCHEMES[target.siem_format]} {target.key}"
-    # No proxy of the environment, no redirects: the key goes to this host and nowhere else.
-    verify: ssl.SSLContext | bool = _verifying(target) if target.secured else True
-    with httpx.Client(
-        timeout=_TIMEOUT_S, trust_env=False, follow_redirects=False, verify=verify
-    ) as client:
+    verify = _verifying(target) if target.secured else None
+    with open_client(timeout_s=_TIMEOUT_S, verify=verify) as client:
         return client.request(method, url, headers=headers, content=content)
 
 

@@ -16,6 +16,7 @@ import httpx
 
 from mc_ops.environments.interface import Instance
 from mc_ops.errors import CouldNotTell, Finding
+from mc_ops.outgoing.clients import open_client
 
 _POLL_S = 0.25
 _HEALTH_TIMEOUT_S = 3.0
@@ -148,9 +149,8 @@ def policy_health(instance: Instance) -> PolicyHealth:
         CouldNotTell: it does not answer, or tells nothing of its policy.
     """
     try:
-        body: Any = httpx.get(
-            f"{instance.url}/health", timeout=_HEALTH_TIMEOUT_S, trust_env=False
-        ).json()
+        with open_client(timeout_s=_HEALTH_TIMEOUT_S) as client:
+            body: Any = client.get(f"{instance.url}/health").json()
         policy = body["dependencies"]["policy"]
         return PolicyHealth(str(policy["digest"]), policy.get("refused"))
     except (httpx.HTTPError, ValueError, KeyError, TypeError) as error:

@@ -12,6 +12,7 @@ from mc_ops.environments import Colour, State
 from mc_ops.environments.local.environment import LocalEnvironment
 from mc_ops.environments.local.layout import Layout, colour_of, read_json_object
 from mc_ops.errors import CouldNotTell, UnusableInput
+from mc_ops.outgoing.clients import open_client
 from mc_ops.preflight.edge import check_edge
 from mc_ops.preflight.egress import check_egress
 from mc_ops.preflight.hpa import check_hpa
@@ -78,7 +79,7 @@ def check_edge_of(layout: Layout, colour: Colour) -> list[CheckResult]:
         return [unknown("edge", error.message, error.hint)]
     if token is None or not targets:
         return [unknown("edge", "the platform does not run", "mcctl up")]
-    with httpx.Client(timeout=_TIMEOUT_S, trust_env=False) as client:
+    with open_client(timeout_s=_TIMEOUT_S) as client:
         return check_edge(
             client,
             edge_url=environment.url,
@@ -109,8 +110,7 @@ def _platform(
     except CouldNotTell as error:
         return [unknown("platform", error.message, error.hint)]
     url = database.get("service_url")
-    # trust_env is off: a proxy of the user's must not get between us and loopback.
-    with httpx.Client(timeout=_TIMEOUT_S, trust_env=False) as client:
+    with open_client(timeout_s=_TIMEOUT_S) as client:
         results = [result for target in targets for result in _doors(client, target, tokens)]
         results.append(siem_refuses(client, *_siem(replicas)))
     return results + asyncio.run(check_database(str(url) if url else None))

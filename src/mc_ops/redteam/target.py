@@ -18,6 +18,7 @@ from mc_contract.governance import (
     POLICY_DENIED_CODE,
 )
 from mc_ops.errors import CouldNotTell
+from mc_ops.outgoing.clients import open_async_client
 from mc_ops.redteam.case import Answer, Ask
 
 INPUT_CHECK = "input check"
@@ -50,9 +51,7 @@ class Target:
         self.url = url.rstrip("/")
         self._tokens = tokens
         self._agent_url = agent_url
-        self._http = httpx.AsyncClient(
-            timeout=_TIMEOUT_S, trust_env=False, limits=httpx.Limits(max_connections=64)
-        )
+        self._http = open_async_client(timeout_s=_TIMEOUT_S, most_connections=64)
         self._contexts: dict[str, str] = {}
 
     async def close(self) -> None:

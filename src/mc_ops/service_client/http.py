@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-import time
 from types import TracebackType
 from typing import Any, Self
 
 import httpx
 
-_MOST_BYTES = 64 * 1024 * 1024  # of an answer, unpacked; /metrics of a busy replica has 1 MiB
-
-
-class AnswerWithoutEnd(httpx.TransportError):
-    """An answer is too large, or its body takes longer than the whole call may."""
+from mc_ops.outgoing.clients import open_client
 
 
 class HttpClient:
-    """Asks one server; close it, or use it as a context manager. Proxies of the shell are not used.
-
-    Whoever answers must not hold up or fill the memory of who asks: see `ask`.
-    """
+    """Asks one server, by `outgoing`; close it, or use it as a context manager."""
 
     def __init__(
         self,
@@ -40,13 +32,8 @@ class HttpClient:
             transport: Another way to send, for tests.
         """
         self.url = url
-        self._timeout_s = timeout_s
-        self._http = httpx.Client(
-            base_url=base_url,
-            headers=headers,
-            timeout=timeout_s,
-            transport=transport,
-            trust_env=False,
+        self._http = open_client(
+            base_url=base_url, headers=headers, timeout_s=timeout_s, transport=transport
         )
 
     def __enter__(self) -> Self:
@@ -66,21 +53,9 @@ class HttpClient:
         """Send a request, and read the whole answer.
 
         Raises:
-            httpx.HTTPError: As httpx does; `AnswerWithoutEnd` at 64 MiB, or when the body alone
-                takes longer than the timeout, which httpx has for each piece of it.
+            httpx.HTTPError: As httpx does, and as `open_client` says.
         """
-        body = bytearray()
-        with self._http.stream(method, path, **more) as answer:
-            late = time.monotonic() + self._timeout_s
-            for piece in answer.iter_bytes():
-                body += piece
-                if len(body) > _MOST_BYTES or time.monotonic() > late:
-                    raise AnswerWithoutEnd("the answer does not end", request=answer.request)
-        packed = ("content-encoding", "content-length", "transfer-encoding")
-        headers = [(key, told) for key, told in answer.headers.multi_items() if key not in packed]
-        return httpx.Response(
-            answer.status_code, headers=headers, content=bytes(body), request=answer.request
-        )
+        return self._http.request(method, path, **more)
 
     def close(self) -> None:
         """Close its connections."""

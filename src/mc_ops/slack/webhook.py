@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import logging
 from urllib.parse import urlsplit
 
-from slack_sdk.webhook import WebhookClient
+import httpx
 
 from mc_contract.siem import is_loopback
 from mc_ops.errors import CouldNotTell
+from mc_ops.outgoing.clients import open_client
 from mc_ops.slack.messages import Message
 
 _TIMEOUT_S = 5
+_MOST_BYTES = 65_536
 _OK, _TAKEN = 200, "ok"
-
-# slack_sdk logs what went wrong together with the URL; whoever can read that log could post.
-_SILENT = logging.getLogger(f"{__name__}.silent")
-_SILENT.setLevel(logging.CRITICAL + 1)
 
 
 class NotPosted(CouldNotTell):
@@ -40,11 +37,12 @@ def post(webhook_url: str, message: Message) -> None:
             "SLACK_WEBHOOK_URL is not an https:// URL, nor one of this machine",
             hint="take it from the app's webhook page",
         )
-    client = WebhookClient(webhook_url, timeout=_TIMEOUT_S, logger=_SILENT)
+    body = {"text": message.text, "blocks": list(message.blocks)}
     try:
-        answer = client.send(text=message.text, blocks=list(message.blocks))
-    except Exception as error:  # noqa: BLE001 - see below
-        # The SDK passes on whatever urllib raises; its text may hold the URL, hence `from None`.
+        with open_client(timeout_s=_TIMEOUT_S, most_bytes=_MOST_BYTES) as client:
+            answer = client.post(webhook_url, json=body)
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        # Its text may hold the URL, hence `from None`
         raise NotPosted(
             f"Slack could not be reached ({type(error).__name__})",
             hint="check the network and SLACK_WEBHOOK_URL",
@@ -54,7 +52,7 @@ def post(webhook_url: str, message: Message) -> None:
             f"Slack refused the message: HTTP {answer.status_code}",
             hint="a revoked webhook answers 403 or 404",
         )
-    if answer.body.strip() != _TAKEN:
+    if answer.text.strip() != _TAKEN:
         raise NotPosted(
             'what answered is no Slack webhook: HTTP 200 without "ok"',
             hint="check SLACK_WEBHOOK_URL, and whether a proxy answers for Slack",

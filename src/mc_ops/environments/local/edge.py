@@ -34,6 +34,7 @@ from yarl import URL
 from mc_ops.environments.interface import Colour
 from mc_ops.environments.local.edge_control import Route, read_state, write_state
 from mc_ops.environments.local.layout import HOST
+from mc_ops.outgoing.sessions import open_session
 
 _HOP_BY_HOP = frozenset(
     name.lower()
@@ -158,20 +159,10 @@ class Edge:
 
     async def open(self) -> None:
         """Make the connection pool; to be called in the loop that serves."""
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(
-                limit=0, keepalive_timeout=_KEEPALIVE_S, ttl_dns_cache=None
-            ),
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_TIMEOUT_S),
-            auto_decompress=False,
-            cookie_jar=aiohttp.DummyCookieJar(),
-            skip_auto_headers=(
-                "User-Agent",
-                "Accept",
-                "Accept-Encoding",
-                "Content-Type",
-            ),
-            trust_env=False,
+        self._session = open_session(
+            keepalive_s=_KEEPALIVE_S,
+            connect_s=_CONNECT_TIMEOUT_S,
+            without_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
         )
 
     async def close(self) -> None:

@@ -82,12 +82,14 @@ def forget(control: Path) -> None:
 
 
 def _ask(control: Path, method: str, path: str, body: dict[str, Any] | None) -> dict[str, Any]:
-    import httpx  # here, not above: the edge itself imports this module and needs no client
+    # Here, not above: the edge itself imports this module and needs no such client
+    import httpx
 
-    transport = httpx.HTTPTransport(uds=str(control))
+    from mc_ops.outgoing.clients import open_client
+
     try:
-        with httpx.Client(transport=transport, base_url="http://edge") as client:
-            answer = client.request(method, path, json=body, timeout=_TIMEOUT_S)
+        with open_client(socket=control, base_url="http://edge", timeout_s=_TIMEOUT_S) as client:
+            answer = client.request(method, path, json=body)
             answer.raise_for_status()
             value: dict[str, Any] = answer.json()
             return value

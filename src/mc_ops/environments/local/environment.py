@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import http.client
 import json
 import os
 import shutil
@@ -21,6 +20,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from http import HTTPStatus
 from typing import Any
 
 import psutil
@@ -55,7 +55,6 @@ from mc_ops.environments.local.processes import (
     ProcessSpec,
     ProcessTable,
     Started,
-    ask,
     find_leader,
     open_log,
     require_free_port,
@@ -63,6 +62,7 @@ from mc_ops.environments.local.processes import (
 )
 from mc_ops.environments.local.specs import Specs, belongs_to, checkout
 from mc_ops.errors import CouldNotTell, Finding, UnusableInput
+from mc_ops.outgoing.loopback import ask
 
 _START_TIMEOUT_S = 60.0
 _MIGRATE_TIMEOUT_S = 120.0
@@ -785,7 +785,7 @@ def _health(record: ProcessRecord) -> _Health:
     told = body if isinstance(body, dict) else {}
     faults = told.get("faults")
     return _Health(
-        healthy=status == http.client.OK,
+        healthy=status == HTTPStatus.OK,
         word=str(told.get("status", status)),
         faults=faults if isinstance(faults, dict) else {},
     )

@@ -9,7 +9,6 @@ here; readiness is a condition that the caller's specification names.
 from __future__ import annotations
 
 import contextlib
-import http.client
 import json
 import os
 import signal
@@ -19,6 +18,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -26,6 +26,7 @@ import psutil
 
 from mc_ops.environments.local.layout import HOST, read_json_object, write_atomically
 from mc_ops.errors import CouldNotTell, UnusableInput
+from mc_ops.outgoing.loopback import ask
 
 _POLL_S = 0.05
 _PROBE_TIMEOUT_S = 2.0
@@ -108,29 +109,12 @@ class Started:
     child: subprocess.Popen[bytes]
 
 
-def ask(port: int, path: str, timeout_s: float) -> tuple[int, bytes] | None:
-    """GET a path of a local process; its status and body, or None when it does not answer.
-
-    Plain `http.client`: readiness is asked for dozens of times, and an HTTP library that loads
-    its certificates each time would keep the very processes waiting that are starting.
-    """
-    connection = http.client.HTTPConnection(HOST, port, timeout=timeout_s)
-    try:
-        connection.request("GET", path)
-        answer = connection.getresponse()
-        return answer.status, answer.read()
-    except (OSError, http.client.HTTPException):
-        return None
-    finally:
-        connection.close()
-
-
 def http_probe(port: int, path: str) -> Probe:
     """Ready when a path of a local port answers 200."""
 
     def probe(_: int) -> bool:
         answer = ask(port, path, _PROBE_TIMEOUT_S)
-        return answer is not None and answer[0] == http.client.OK
+        return answer is not None and answer[0] == HTTPStatus.OK
 
     return probe
 
