@@ -6,8 +6,9 @@ import base64
 import json
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from mc_contract.checkpoint import Checkpoint, sign_checkpoint
 from mc_contract.judgement import rejudge
 from mc_contract.ledger_export import ProvenLeaf, log_origin, verify_export, write_export
 from mc_contract.merkle import inclusion_proof, leaf_hash, tree_root
+from mc_contract.running import Record, facts_of
 from mc_ops.canary.override import judge_again
 
 REGION = "local-1"
@@ -30,8 +32,20 @@ AT = "2026-05-06T12:00:00+00:00"
 TOKEN = "mc_0123456789ab_" + "s" * 43
 
 
-def held(folder: Path, *, slower: float = 2.0, pairs: int = 900) -> Path:
-    """A finished canary's three files: HOLD (regressed), or PROMOTE with `slower=1`."""
+def held(
+    folder: Path,
+    *,
+    slower: float = 2.0,
+    pairs: int = 900,
+    healths: Mapping[str, Mapping[str, Any]] | None = None,
+    release: str | None = None,
+) -> Path:
+    """A finished canary's three files: HOLD (regressed), or PROMOTE with `slower=1`.
+
+    Args:
+        healths: What the candidate's replicas said in `/health`, by their URLs; None: a run of a
+            time when that was not recorded.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     values = np.random.default_rng(7).lognormal(-4, 0.2, pairs)
     base, cand = (
@@ -40,6 +54,11 @@ def held(folder: Path, *, slower: float = 2.0, pairs: int = 900) -> Path:
     told = rejudge(base, cand, {"margin": 0.25, "planned_pairs": pairs}).as_dict()
     (folder / "base.lat").write_bytes(base)
     (folder / "cand.lat").write_bytes(cand)
+    if healths is not None:
+        found = {"candidate": [facts_of(health) for health in healths.values()]}
+        told |= {"running": Record(found, found).as_dict(), "release": release}
+        told |= {"urls": {"candidate": list(healths), "baseline": []}}
+        told |= {"ended_at": datetime.now(UTC).isoformat()}
     (folder / "verdict.json").write_text(json.dumps(told))
     return folder
 

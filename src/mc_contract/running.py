@@ -170,8 +170,8 @@ def _groups(value: Json, what: str) -> dict[str, list[Facts]]:
 
 
 def _replicas(value: Json, what: str) -> list[Facts]:
-    if not isinstance(value, list) or not 0 < len(value) <= _MOST_REPLICAS:
-        raise MalformedRecord(f"{what} is not a list of 1 to {_MOST_REPLICAS} replicas")
+    if not isinstance(value, list) or len(value) > _MOST_REPLICAS:
+        raise MalformedRecord(f"{what} is not a list of at most {_MOST_REPLICAS} replicas")
     found: list[Facts] = []
     for one in value:
         if not isinstance(one, dict) or set(one) != set(FACTS):

@@ -610,7 +610,8 @@ class Workbench:
         try:
             await self._require_detail(request)
         except (NotAuthenticated, PolicyDenied, RateLimited):
-            status, body = await self._health.look(detail=False)
+            known = PRINCIPAL in request.scope["state"]
+            status, body = await self._health.look(detail=False, known=known)
         else:
             status, body = await self._health.look()
         return JSONResponse(body, status_code=status, headers={"Cache-Control": "no-store"})

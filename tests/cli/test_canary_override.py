@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 from tests.canary_ledger import TOKEN, SmallLedger, held, serving
+from tests.fake_replica import Replica, replica
 
 # Only these groups, so that the transcripts do not depend on the other groups' modules.
 MCCTL = [
@@ -29,11 +30,14 @@ REASON = "the slow path is known <!channel>"
 
 
 class Shell:
-    """A terminal of an operator whose platform has `ledger`, and a run `run-7` that was held."""
+    """A terminal of an operator whose platform has `ledger`, and a run `run-7` that was held.
 
-    def __init__(self, home: Path, ledger: SmallLedger, url: str) -> None:
-        self.home, self.ledger, self.url = home, ledger, url
-        self.folder = held(home / "runs" / "run-7" / "canary")
+    Its candidate `green-1` still runs.
+    """
+
+    def __init__(self, home: Path, ledger: SmallLedger, url: str, green: Replica) -> None:
+        self.home, self.ledger, self.url, self.green = home, ledger, url, green
+        self.folder = self.held(home / "runs" / "run-7" / "canary")
         (home / "trust").mkdir()
         (home / "trust" / "ledger.pub").write_bytes(ledger.pem)
         (home / "token").write_text(TOKEN)
@@ -45,6 +49,10 @@ class Shell:
             "NO_COLOR": "1",
             "COLUMNS": "300",
         }
+
+    def held(self, folder: Path, **how: Any) -> Path:
+        """A finished canary about `green-1`."""
+        return held(folder, healths={self.green.url: self.green.health}, **how)
 
     def run(self, *args: str | Path, **env: str) -> subprocess.CompletedProcess[str]:
         """Run with nobody at the terminal."""
@@ -74,7 +82,7 @@ def shell(tmp_path: Path) -> Iterator[Shell]:
     ledger = SmallLedger()
     with ExitStack() as stack:
         url = stack.enter_context(serving(ledger))
-        yield Shell(tmp_path, ledger, url)
+        yield Shell(tmp_path, ledger, url, stack.enter_context(replica("green-1")))
 
 
 def test_a_hold_is_overridden_recorded_and_stays_a_hold(shell: Shell) -> None:
@@ -103,8 +111,9 @@ def test_a_hold_is_overridden_recorded_and_stays_a_hold(shell: Shell) -> None:
 def test_evidence_shows_the_hold_and_who_overrode_it(shell: Shell, tmp_path: Path) -> None:
     """The pack recomputes HOLD and the ledger's entry; it nowhere says PROMOTE."""
     shell.override()
-    pack = tmp_path / "evidence-v1.json"
-    packed = shell.run("evidence", "pack", "--canary", shell.folder, "--out", pack)
+    pack = tmp_path / "evidence-v9.json"
+    packing = ("evidence", "pack", "--canary", shell.folder, "--out", pack)
+    packed = shell.run(*packing, "--url", shell.green.url)
     assert packed.returncode == 0, packed.stderr
     done = shell.run("evidence", "verify", pack)
     report = json.loads(done.stdout)
@@ -168,11 +177,11 @@ def test_a_missing_reason_is_a_usage_error(shell: Shell) -> None:
 def test_only_a_hold_with_true_files_is_overridden(shell: Shell) -> None:
     """PROMOTE, an edited verdict, a changed sample, a failed smoke check, no run: exit 2."""
     runs = shell.home / "runs"
-    held(runs / "good", slower=1.0)
-    edited = held(runs / "edited")
+    shell.held(runs / "good", slower=1.0)
+    edited = shell.held(runs / "edited")
     told = json.loads((edited / "verdict.json").read_text())
     (edited / "verdict.json").write_text(json.dumps(told | {"verdict": "PROMOTE"}))
-    swapped = held(runs / "swapped")
+    swapped = shell.held(runs / "swapped")
     shutil.copy(swapped / "base.lat", swapped / "cand.lat")
     smoke = runs / "smoke"
     smoke.mkdir()
@@ -277,3 +286,64 @@ def test_slack_is_told_and_its_failure_changes_nothing(shell: Shell) -> None:
     assert "s3cr3t" not in done.stdout + done.stderr
     told: dict[str, Any] = json.loads((shell.folder / "override.json").read_text())
     assert told["reason"] == REASON
+
+
+CHANGES = {
+    "restarted": ({}, "green-1 is another process: instance was "),
+    "other code": ({"code": "f" * 64}, "code was "),
+    "other settings": ({"configuration": "f" * 64}, "configuration was "),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_candidate_that_was_exchanged_is_not_what_was_overridden(
+    shell: Shell, tmp_path: Path, change: str
+) -> None:
+    """After the override: decision and evidence find it; before it: nothing is recorded."""
+    other, told = CHANGES[change]
+    shell.override()
+    assert shell.decision().returncode == 0
+    shell.green.begin(**other)
+    decided = shell.decision()
+    assert decided.returncode == 1
+    assert decided.stdout.startswith("HOLD (regressed")  # what it came to is told all the same
+    assert told in decided.stderr
+    packing = ("evidence", "pack", "--canary", shell.folder, "--out", tmp_path / "evidence-v9.json")
+    packed = shell.run(*packing, "--url", shell.green.url)
+    assert packed.returncode == 1
+    assert "nothing is signed: what serves (serving.json)" in packed.stderr
+    assert not (tmp_path / "evidence-v9.json").exists()
+    shell.held(shell.home / "runs" / "run-9")
+    shell.green.begin(**other)
+    done = shell.override("--of", "run-9")
+    assert (done.returncode, len(shell.ledger.asked)) == (1, 1)
+    assert "the candidate is not what run-9 compared" in done.stderr
+
+
+def test_a_promote_is_held_against_its_candidate_too(shell: Shell) -> None:
+    """The window between verdict and cutover is as open there."""
+    shell.held(shell.home / "runs" / "good", slower=1.0)
+    assert shell.decision("good").returncode == 0
+    shell.green.health["running"]["policy_set"] = "f" * 64  # in the same process
+    decided = shell.decision("good")
+    assert (decided.returncode, "green-1: policy set was " in decided.stderr) == (1, True)
+
+
+def test_a_run_that_recorded_nothing_decides_nothing(shell: Shell) -> None:
+    """A canary of an earlier version: exit 3, with what to do."""
+    held(shell.home / "runs" / "old", slower=1.0)
+    decided = shell.decision("old")
+    assert decided.returncode == 3
+    assert "does not record what it measured" in decided.stderr
+    assert "run the canary again" in decided.stderr
+    assert shell.override("--of", str(held(shell.home / "runs" / "older"))).returncode == 3
+    assert shell.ledger.asked == []
+
+
+def test_two_people_named_at_once_are_refused(shell: Shell) -> None:
+    """--as and MC_TOKEN_FILE: who of them would act, nobody could know."""
+    done = shell.override("--as", "OPERATOR_2")
+    assert (done.returncode, shell.ledger.asked) == (2, [])
+    assert "--as OPERATOR_2 and MC_TOKEN_FILE both say who acts" in done.stderr
+    done = shell.override()
+    assert "acting as the holder of the token in MC_TOKEN_FILE, key id 0123456789ab" in done.stderr

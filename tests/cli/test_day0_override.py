@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 from tests.canary_ledger import TOKEN, SmallLedger, held, serving
+from tests.fake_replica import Replica, replica
 
 from mc_ops.runbooks import load
 
@@ -32,6 +33,7 @@ parameters:
 - {name: CANDIDATE_URLS, default: ""}
 - {name: CANDIDATE_COLOUR, default: green}
 - {name: SIDE_REPLICAS, default: "1"}
+- {name: RELEASE, default: v9}
 - {name: VERDICT, set_by: decide}
 ```
 """
@@ -40,8 +42,8 @@ parameters:
 class Place:
     """A folder with that runbook, a platform's ledger, and a run that stopped with a HOLD."""
 
-    def __init__(self, folder: Path, ledger: SmallLedger, url: str) -> None:
-        self.folder, self.ledger, self.url = folder, ledger, url
+    def __init__(self, folder: Path, ledger: SmallLedger, url: str, green: Replica) -> None:
+        self.folder, self.ledger, self.url, self.green = folder, ledger, url, green
         text = HEADER
         for step in load(ROOT / "runbooks" / "day-0.md").steps:
             if step.id in ("canary", "decide"):
@@ -86,10 +88,11 @@ def place(tmp_path: Path) -> Iterator[Place]:
     ledger = SmallLedger()
     with ExitStack() as stack:
         url = stack.enter_context(serving(ledger))
-        made = Place(tmp_path, ledger, url)
+        green = stack.enter_context(replica("green-1"))
+        made = Place(tmp_path, ledger, url, green)
         done = made.mcctl("runbook", "run", "two", "--yes")
         assert "stopped at step canary" in done.stderr, done.stdout + done.stderr
-        held(made.run / "canary")
+        held(made.run / "canary", healths={green.url: green.health})
         yield made
 
 
@@ -121,4 +124,15 @@ def test_a_forged_override_does_not_let_it_pass(place: Place) -> None:
     assert done.returncode == 2, done.stdout + done.stderr
     assert "overrides nothing" in done.stderr
     assert "stopped at step canary" in done.stderr
+    assert "VERDICT" not in done.stdout
+
+
+def test_a_candidate_exchanged_after_its_override_does_not_pass(place: Place) -> None:
+    """HOLD, overridden, restarted, resumed: the run stops, and says what is another."""
+    words = ("--reason", "a drill", "--yes", "--url", place.url)
+    assert place.mcctl("canary", "override", place.run.name, *words).returncode == 0
+    place.green.begin()
+    done = place.mcctl("runbook", "run", "two", "--resume", place.run.name, "--yes")
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "green-1 is another process" in done.stdout + done.stderr
     assert "VERDICT" not in done.stdout

@@ -11,11 +11,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import typer
+from tests.canary_ledger import held
+from tests.fake_replica import Replica, replica
 
-from mc_contract.judgement import rejudge
+from mc_contract.running import Record, facts_of
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 openssl = pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl")
@@ -23,6 +24,7 @@ shell_tools = pytest.mark.skipif(
     not all(map(shutil.which, ("openssl", "jq", "base64", "bash"))), reason="needs jq and openssl"
 )
 Run = Callable[..., tuple[int, str, str]]
+GREEN = Replica("green-1")  # the candidate of the canaries here; nobody asks it
 
 
 @pytest.fixture
@@ -58,16 +60,8 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def _canary(folder: Path, slower: float = 1.0) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    values = np.random.default_rng(7).lognormal(-4, 0.2, 900)
-    base, cand = (
-        "".join(f"{value:.6f}\n" for value in side).encode() for side in (values, values * slower)
-    )
-    told = rejudge(base, cand, {"margin": 0.25, "planned_pairs": 900}).as_dict()
-    (folder / "base.lat").write_bytes(base)
-    (folder / "cand.lat").write_bytes(cand)
-    (folder / "verdict.json").write_text(json.dumps(told))
+def _canary(folder: Path, slower: float = 1.0, **how: Any) -> None:
+    held(folder, slower=slower, healths={GREEN.url: GREEN.health}, **how)
 
 
 def _pack(mcctl: Run, folder: Path, *more: str) -> Path:
@@ -98,14 +92,16 @@ def test_pack_then_verify(mcctl: Run, home: Path, tmp_path: Path) -> None:
 
     code, told, err = mcctl("verify", out, "--expect-release", "v9")
     report = _report(told)
-    assert code == 0, report["reasons"]
-    assert report["ok"] is True
+    # nobody served when it was packed, so that nothing shows that this candidate does
+    assert (code, report["ok"], report["reasons"]) == (3, False, [])
+    assert report["unbound"] == ["what served when this was packed was not asked"]
     assert report["verdict"]["verdict"] == "PROMOTE"
     assert (report["verdict"]["rehearsal"], report["verdict"]["margin"]) == (True, 0.25)
     statuses = {control["id"]: control["status"] for control in report["controls"]}
     assert statuses["canary"] == "measured"
     assert statuses["health"] == "declared, not measured"
-    assert "PROMOTE (rehearsal, margin 0.25)" in err
+    assert statuses["binding"] == "declared, not measured"
+    assert "is not bound to what ran: what served" in err
 
 
 def test_pack_with_hold_verifies_and_shows_the_hold(mcctl: Run, home: Path) -> None:
@@ -119,10 +115,10 @@ def test_pack_with_hold_verifies_and_shows_the_hold(mcctl: Run, home: Path) -> N
 
 def test_pack_as_json_lists_subjects_and_claims(mcctl: Run, home: Path) -> None:
     """--output json is one object on stdout."""
-    code, told, _ = mcctl("pack", "--out", home / "x.json", "--output", "json", "--release", "r")
+    code, told, _ = mcctl("pack", "--out", home / "x.json", "--output", "json", "--release", "9")
     report = _report(told)
     assert code == 0
-    assert report["release"] == "r"
+    assert report["release"] == "9"
     assert report["subjects"] == ["base.lat", "cand.lat", "verdict.json"]
 
 
@@ -133,12 +129,15 @@ def test_pack_takes_the_run_it_is_a_step_of(
     run = home / "runs" / "r1"
     line = '{"event":"step_finished","step":"canary","outcome":"passed","exit":0}\n'
     (run / "journal.jsonl").write_text(line)
-    (run / "preflight.json").write_text('{"checks":[{"name":"db","status":"pass"}]}')
+    looked = {"green": [facts_of(GREEN.health)]}
+    report = {"checks": [{"name": "db", "status": "pass"}]}
+    report["running"] = Record(looked, looked).as_dict()
+    (run / "preflight.json").write_text(json.dumps(report))
     monkeypatch.setenv("RUN_DIR", str(run))
     monkeypatch.setenv("RUN_ID", "day-0-x")
     _, told, _ = mcctl("verify", _pack(mcctl, home))
     report = _report(told)
-    assert report["ok"] is True
+    assert report["reasons"] == []
     assert report["run_id"] == "day-0-x"
     values = {claim["id"]: claim["recomputed"] for claim in report["claims"]}
     assert values["runbook.steps"] == {"passed": ["canary"], "other": {}}
@@ -174,7 +173,9 @@ def _passed_run(folder: Path, day: int, outcome: str = "passed") -> None:
         {"at": f"2026-01-{day:02}T00:10:00.000Z", "event": "run_finished", "outcome": outcome},
     ]
     (folder / "journal.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    (folder / "preflight.json").write_text('{"checks":[{"name":"db","status":"pass"}]}')
+    (folder / "preflight.json").write_text(
+        '{"checks":[{"name":"db","status":"pass"}]}'
+    )  # an old one
 
 
 def test_pack_without_run_takes_the_newest_that_passed(mcctl: Run, home: Path) -> None:
@@ -183,13 +184,13 @@ def test_pack_without_run_takes_the_newest_that_passed(mcctl: Run, home: Path) -
     _passed_run(home / "runs" / "day-0-a", 3)
     _passed_run(home / "runs" / "day-0-c", 4, outcome="failed")
     _canary(home / "runs" / "r1")  # newer, by its file's time
-    code, told, err = mcctl("pack", "--out", home / "x.json", "--output", "json")
+    code, told, err = mcctl("pack", "--out", home / "evidence-v9.json", "--output", "json")
     assert code == 0, err
     assert "run day-0-a, the newest that passed" in err
     assert "did not pass, and not in the pack: day-0-c" in err
     subjects = ["base.lat", "cand.lat", "journal.jsonl", "preflight.json", "verdict.json"]
     assert _report(told)["subjects"] == subjects
-    _, told, _ = mcctl("verify", home / "x.json")
+    _, told, _ = mcctl("verify", home / "evidence-v9.json")
     assert _report(told)["run_id"] == "day-0-a"
 
 
@@ -378,3 +379,41 @@ def _wrapper(folder: Path) -> Path:
     copy.parent.mkdir()
     shutil.copy(REPOSITORY / "tools" / "mc.py", copy)
     return copy
+
+
+def test_what_was_compared_and_serves_verifies_as_its_own_release_only(
+    mcctl: Run, home: Path, tmp_path: Path
+) -> None:
+    """PROMOTE, packed while it serves; an old run is not signed under another release's name."""
+    with replica("green-1") as green:
+        folder = home / "runs" / "r2"
+        held(folder, slower=1.0, healths={green.url: green.health}, release="v9-prod")
+        packing = ("--canary", folder, "--url", green.url, "--out")
+        out = tmp_path / "evidence-v9-prod.json"
+        code, told, err = mcctl("pack", *packing, out)
+        assert code == 0, err
+        assert "control  binding: measured" in told
+        expected = ("--expect-release", "v9-prod", "--expect-commit", "c0" * 20)
+        code, told, err = mcctl("verify", out, *expected, "--require-promote")
+        assert code == 0, told
+        assert _report(told)["release"] == {"name": "v9-prod", "commit": "c0" * 20, "version": "9"}
+        code, told, _ = mcctl("verify", out, "--expect-commit", "deadbee")
+        assert (code, "expected deadbee" in _report(told)["reasons"][0]) == (1, True)
+        assert mcctl("verify", out, "--expect-commit", "main")[0] == 2
+        code, _, err = mcctl("pack", *packing, tmp_path / "evidence-v10.json")
+        assert code == 1
+        assert "named for release 'v10', and what ran is 'v9-prod'" in err
+        green.begin()
+        code, _, err = mcctl("pack", *packing, tmp_path / "evidence-v9-prod.json", "--force")
+        assert (code, "what served when this was packed is not what" in err) == (1, True)
+
+
+def test_an_old_run_verifies_as_nothing(mcctl: Run, home: Path) -> None:
+    """A canary of a version that recorded nothing: exit 3, and never a silent ok."""
+    held(home / "runs" / "r1", slower=1.0)
+    out = _pack(mcctl, home)
+    code, told, err = mcctl("verify", out, "--expect-release", "v9")
+    assert (code, _report(told)["ok"]) == (3, False)
+    assert "does not record what it measured" in err
+    code, told, _ = mcctl("verify", out, "--require-promote", "--expect-commit", "c0" * 20)
+    assert code == 3

@@ -22,6 +22,7 @@ from mc_contract.judgement import METHOD, parse_samples, rejudge
 from mc_contract.judgement_statistics import p95
 from mc_contract.metric_judgement import MetricJudgement, rejudge_metrics
 from mc_contract.metric_judgement_series import parse_window
+from mc_contract.running import NotRecorded, read_record
 
 # What of a judgement is claimed: the figures, and what they were judged by; wording may change
 _CLAIMED = (
@@ -54,6 +55,8 @@ def _verdict(inputs: Inputs, _params: Params) -> Json:
     computed["lateness_ms"] = lateness = told.get("lateness")
     if _is_late(lateness) and computed["kind"] not in _BY_EVIDENCE:
         computed |= {"verdict": "HOLD", "kind": "void"}
+    if _was_exchanged(told) and computed["kind"] not in _BY_EVIDENCE:
+        computed |= {"verdict": "HOLD", "kind": "changed"}
     claimed: tuple[str, ...] = _CLAIMED
     if len(inputs) > _WITHOUT_METRICS:
         claimed = (*_CLAIMED, "metrics")
@@ -100,6 +103,14 @@ def _metrics(inputs: Inputs, _params: Params) -> Json:
         "score": computed.score,
         "metrics": {result.metric.name: result.outcome for result in computed.results},
     }
+
+
+def _was_exchanged(told: dict[str, Json]) -> bool:
+    """Whether an instance was another at the run's end than at its begin; False if not recorded."""
+    try:
+        return bool(read_record(told, "the verdict file").changed())
+    except NotRecorded:
+        return False
 
 
 def _is_late(lateness: Json) -> bool:

@@ -21,6 +21,7 @@ from mc_contract.evidence import (
     override_claims,
     redteam_claims,
     run_claims,
+    running_claims,
 )
 from mc_contract.evidence.claim_inputs import ClaimFunction, NotRecomputable
 
@@ -35,6 +36,7 @@ REGISTRY: Mapping[str, ClaimFunction] = {
         *ledger_claims.FUNCTIONS,
         *redteam_claims.FUNCTIONS,
         *override_claims.FUNCTIONS,
+        *running_claims.FUNCTIONS,
     )
 }
 

@@ -6,11 +6,15 @@
     (3) each artefact has its subject and digest, and each subject its artefact
     (4) it is about the expected release
     (5) every claim recomputes to its value
-    (6) every control leans on claims that recompute, or says why it is not measured
+    (6) what was measured, what serves, and what it is named for are one thing (`binding`)
+    (7) every control leans on claims that recompute, or says why it is not measured
+
+What was not recorded, so that (6) can't be told, is no reason against a pack, and it does not
+verify: `unbound` has it.
 
 A pack verifies if what it says follows from what it holds, and a trusted key said it. That is
-origin and arithmetic: not that the samples are true, and not that the verdict is PROMOTE. A pack
-with a HOLD inside verifies, and the report shows the HOLD, and who overrode it if somebody did.
+origin and arithmetic: not that the samples are true, and not that the verdict is PROMOTE, unless
+that is required. A pack with a HOLD inside verifies, and the report shows the HOLD, and who overrode it if somebody did.
 """
 
 from __future__ import annotations
@@ -20,6 +24,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from mc_contract.canonical import Json
+from mc_contract.evidence.binding import check_binding
 from mc_contract.evidence.claim_inputs import NotRecomputable
 from mc_contract.evidence.claims import REGISTRY, recompute, same_value
 from mc_contract.evidence.dsse import TrustedKey, signature_problem
@@ -56,8 +61,9 @@ class Report:
     """The outcome of `verify`.
 
     Attributes:
-        ok: Whether the pack verifies; False whenever there is a reason.
+        ok: Whether the pack verifies; False whenever there is a reason, or something unbound.
         reasons: Everything against it, empty when it verifies.
+        unbound: What ran was not recorded, so that it can't be told whether the pack is about it.
         notes: What the reader should know beside that.
         signed_by: Id of the trusted key that signed, or None.
         statement: What the pack says, when that could be read; unproven unless `ok`.
@@ -70,6 +76,7 @@ class Report:
     signed_by: str | None = None
     statement: Statement | None = None
     claims: tuple[CheckedClaim, ...] = field(default=())
+    unbound: tuple[str, ...] = ()
 
     @property
     def verdict(self) -> Json:
@@ -92,7 +99,7 @@ class Report:
 
     def _decisive(self) -> CheckedClaim | None:
         found = [item for item in self.claims if item.claim.fn == "canary.verdict"]
-        if not self.ok or not found:
+        if self.reasons or not found:
             return None
 
         def rank(item: CheckedClaim) -> tuple[bool, bool]:
@@ -119,6 +126,7 @@ class Report:
         return {
             "ok": self.ok,
             "reasons": list(self.reasons),
+            "unbound": list(self.unbound),
             "notes": list(self.notes),
             "verdict": self.verdict,
             "override": self.override,
@@ -134,7 +142,12 @@ class Report:
 
 
 def verify(
-    pack_bytes: bytes, trusted_keys: Sequence[TrustedKey], *, expect_release: str | None = None
+    pack_bytes: bytes,
+    trusted_keys: Sequence[TrustedKey],
+    *,
+    expect_release: str | None = None,
+    expect_commit: str | None = None,
+    require_promote: bool = False,
 ) -> Report:
     """Check a pack against keys and a release name that did not come with it.
 
@@ -143,6 +156,8 @@ def verify(
         trusted_keys: Who may sign; with none, nothing verifies.
         expect_release: The release that the pack must be about; None leaves that unchecked, and
             the report notes it.
+        expect_commit: The commit that must have run, or at least seven digits of one.
+        require_promote: Whether the canary must say PROMOTE; an overridden HOLD does not.
 
     Returns:
         A report; malformed input is a reason in it, never an exception.
@@ -172,12 +187,39 @@ def verify(
     # step 5: does every claim recompute?
     claims = tuple(_check_claim(claim, pack.artifacts) for claim in statement.claims)
     reasons.extend(f"claim {item.claim.id!r}: {item.problem}" for item in claims if item.problem)
-    # step 6: does every control lean on such claims?
-    sound = {item.claim.id for item in claims if not item.problem}
+    if require_promote:
+        reasons.extend(_not_promoted(claims))
+    # step 6: is it all about one thing, and that the one that it is named for?
+    recomputed = [(item.claim, item.computed) for item in claims if not item.problem]
+    binding = check_binding(
+        statement.release, recomputed, pack.artifacts, expect_commit=expect_commit
+    )
+    reasons.extend(binding.reasons)
+    # step 7: does every control lean on such claims?
+    sound = {claim.id for claim, _ in recomputed}
     known = {item.claim.id for item in claims}
     for control in statement.controls:
         reasons.extend(_control_problems(control, known, sound))
-    return Report(not reasons, tuple(reasons), tuple(notes), signed_by, statement, claims)
+    return Report(
+        ok=not (reasons or binding.unbound),
+        reasons=tuple(reasons),
+        notes=tuple(notes),
+        signed_by=signed_by,
+        statement=statement,
+        claims=claims,
+        unbound=tuple(binding.unbound),
+    )
+
+
+def _not_promoted(claims: Sequence[CheckedClaim]) -> list[str]:
+    verdicts = [item.computed for item in claims if item.claim.fn == "canary.verdict"]
+    told = [
+        str(value["verdict"]) if isinstance(value, dict) else "not recomputable"
+        for value in verdicts
+    ]
+    if told and all(one == "PROMOTE" for one in told):
+        return []
+    return [f"the canary must say PROMOTE, and says {', '.join(told) or 'nothing: there is none'}"]
 
 
 def _signer(pack: Pack, trusted_keys: Sequence[TrustedKey], reasons: list[str]) -> str | None:

@@ -6,7 +6,9 @@
 2. Warm-up that nobody measures, at a rate that the baseline keeps up with.
 3. Pairs, watched: HOLD ends the run early.
 4. The verdict, by `mc_contract.judgement` from the samples alone; files written.
-5. With metrics: what Prometheus has of the run's window, judged too; PROMOTE takes both.
+5. What runs is asked of every instance before the pairs and after them: what was exchanged in
+   between was not compared, so that is no PROMOTE.
+6. With metrics: what Prometheus has of the run's window, judged too; PROMOTE takes both.
 
 Lateness of the driver dilutes every difference, so it voids a PROMOTE or an inconclusive run.
 It does not void a HOLD by evidence: that was found in spite of the dilution.
@@ -29,6 +31,7 @@ import numpy as np
 
 from mc_contract.judgement import EarlyHold, Samples, is_failing, judge, look_every
 from mc_contract.metric_judgement import MetricJudgement
+from mc_contract.running import Groups, Record
 from mc_ops.canary import files, metrics_run, smoke
 from mc_ops.canary.driver import Load, PairDriver, Progress, Sampled, open_session
 from mc_ops.canary.metrics import Span
@@ -36,6 +39,7 @@ from mc_ops.canary.metrics_run import RunMetrics
 from mc_ops.canary.pace import settle
 from mc_ops.canary.plan import TENANT, TOKEN_ENV, Plan
 from mc_ops.errors import CouldNotTell, Declined, NotAllowed
+from mc_ops.service_client.running import look
 
 Slowed = Callable[[float], None]
 """Told the pairs a second that the run goes on with, when they are fewer than asked for."""
@@ -60,6 +64,7 @@ def run_canary(
     slowed: Slowed | None = None,
     token_source: str = "",
     metrics: RunMetrics | None = None,
+    release: str | None = None,
 ) -> CanaryResult:
     """Run the canary and write its files; blocks until the verdict falls.
 
@@ -73,6 +78,7 @@ def run_canary(
         slowed: Called before the first measured pair, if the baseline cannot keep up with the
             plan's rate: the pairs stay as many, the run takes longer.
         metrics: What else both sides are judged by, if anything.
+        release: The release that the candidate is, as the evidence will call it.
 
     Raises:
         CouldNotTell: The baseline is down or too slow for any rate, the candidate was never
@@ -84,7 +90,34 @@ def run_canary(
     files.check_out_dir(out_dir)
     if metrics is not None:
         metrics.check(plan.pairs / plan.rate / 60)
-    return asyncio.run(_run(plan, token, out_dir, progress, slowed, token_source, metrics))
+    said = Measured(release=release)
+    return asyncio.run(_run(plan, token, out_dir, progress, slowed, token_source, metrics, said))
+
+
+@dataclass(slots=True)
+class Measured:
+    """What was measured: the release's name as declared, and what the instances told of themselves.
+
+    Attributes:
+        running: None until they were asked.
+    """
+
+    release: str | None = None
+    running: Record | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """As `verdict.json` has it."""
+        told = None if self.running is None else self.running.as_dict()
+        return {"release": self.release, "running": told}
+
+
+async def _look(plan: Plan, token: str) -> Groups:
+    """What runs at each instance; one that does not answer in time is left out, like a dead one."""
+    urls = {"baseline": plan.baseline, "candidate": plan.candidate}
+    try:
+        return await asyncio.to_thread(look, urls, token)
+    except CouldNotTell:
+        return dict.fromkeys(urls, ())
 
 
 async def _run(
@@ -95,14 +128,17 @@ async def _run(
     slowed: Slowed | None,
     token_source: str,
     metrics: RunMetrics | None,
+    measured: Measured,
 ) -> CanaryResult:
     started_at = datetime.now(UTC)
     load = Load(plan.baseline, plan.candidate, pairs=plan.pairs, rate=plan.rate)
     async with open_session(token) as session:
         failure = await _smoke(session, plan, token_source)
         files.make_out_dir(out_dir)
+        at_start = await _look(plan, token)
         if failure is not None:
-            verdict = _smoke_verdict(plan, failure, started_at)
+            measured.running = Record(at_start, at_start)
+            verdict = _smoke_verdict(plan, failure, started_at) | measured.as_dict()
             files.write_verdict(out_dir, verdict)
             return CanaryResult(promote=False, verdict=verdict, out_dir=out_dir)
         driver = PairDriver(
@@ -124,7 +160,8 @@ async def _run(
                 if slowed is not None:
                     slowed(plan.rate)
             sampled = await driver.run(look_every(plan.pairs), progress)
-    return conclude(plan, sampled, started_at, out_dir, metrics)
+        measured.running = Record(at_start, await _look(plan, token))
+    return conclude(plan, sampled, started_at, out_dir, metrics, measured)
 
 
 async def _smoke(
@@ -165,6 +202,7 @@ def conclude(
     started_at: datetime,
     out_dir: Path,
     metrics: RunMetrics | None = None,
+    measured: Measured | None = None,
 ) -> CanaryResult:
     """Judge what was sampled and measured, write the files, and say what it means.
 
@@ -183,7 +221,9 @@ def conclude(
     )
     lateness_s = float(np.quantile(sampled.lateness_s, 0.99))
     by_evidence = judgement.kind in ("regressed", "errors")
-    void = lateness_s > plan.lateness_limit_s and not by_evidence
+    measured = measured or Measured()
+    changed = [] if measured.running is None or by_evidence else measured.running.changed()
+    void = lateness_s > plan.lateness_limit_s and not (by_evidence or changed)
     verdict = {
         **judgement.as_dict(),
         "stopped": sampled.stopped,
@@ -194,6 +234,7 @@ def conclude(
             "p99_ms": round(lateness_s * 1000, 3),
             "limit_ms": round(plan.lateness_limit_s * 1000, 3),
         },
+        **measured.as_dict(),
         **_times(started_at),
     }
     late = (
@@ -203,6 +244,9 @@ def conclude(
     if void:
         # Whoever reads the file alone must not find a PROMOTE in it.
         verdict |= {"verdict": "HOLD", "kind": "void", "reason": late}
+    if changed:
+        exchanged = f"what was compared was exchanged during the run: {'; '.join(changed)}"
+        verdict |= {"verdict": "HOLD", "kind": "changed", "reason": exchanged}
     # An interrupt while Prometheus is waited for must leave the samples, and no PROMOTE
     files.write_run(out_dir, base, cand, metrics_run.pending(verdict) if metrics else verdict)
     judged = None
@@ -222,7 +266,7 @@ def conclude(
         )
     if void:
         raise CouldNotTell(late, hint="give the driver a calmer machine, or a lower --rate")
-    if judged is not None and judgement.promote:
+    if judged is not None and judgement.promote and not changed:
         metrics_run.refuse_unasked(judged)
     return CanaryResult(verdict["verdict"] == "PROMOTE", verdict, out_dir, judged)
 

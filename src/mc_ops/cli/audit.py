@@ -249,7 +249,7 @@ def _run_service(argv: tuple[str, ...], variables: dict[str, str]) -> dict[str, 
 
 @contextmanager
 def _client(url: str | None, layout: Layout) -> Iterator[AuditClient]:
-    with AuditClient(url or layout.url, access_token(url, "AUDITOR")) as client:
+    with AuditClient(url or layout.url, access_token(url, None, "AUDITOR")) as client:
         yield client
 
 

@@ -99,6 +99,10 @@ def run(
     out_dir: Annotated[
         Path | None, typer.Option(help="Folder for samples and verdict; default under MC_HOME.")
     ] = None,
+    release: Annotated[
+        str | None,
+        typer.Option("--release", help="The release that the candidate is; for the evidence."),
+    ] = None,
     metrics: MetricsOption = None,
     prometheus: PrometheusOption = None,
     baseline_selector: BaselineSelector = None,
@@ -141,6 +145,7 @@ def run(
             ),
             token_source=token_source(os.environ),
             metrics=judged_too,
+            release=release,
         )
     except (CouldNotTell, Declined):
         if (folder / "verdict.json").is_file():  # a void or interrupted run has samples too

@@ -8,23 +8,28 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
 
 from mc_ops.cli import exit_codes
+from mc_ops.cli.cutover import hold_candidate, read_decision
 from mc_ops.cli.operator_access import (
     AsOption,
     UrlOption,
     YesOption,
     access_token,
+    acting_client,
     confirm_by_word,
-    operator_client,
 )
 from mc_ops.cli.output import Format, OutputOption, emit_json, note, ok, stdout, warn
 from mc_ops.environments.local.layout import Layout
 from mc_ops.errors import CouldNotTell, Finding, OpsError, UnusableInput
+
+if TYPE_CHECKING:
+    from mc_contract.canary_override import Override
+    from mc_ops.canary.override import Judged
 
 _LONGEST_REASON = 200
 _LOUD = {
@@ -43,6 +48,10 @@ KeyOption = Annotated[
     typer.Option("--key", help="The ledger's public key; default: $MC_HOME/trust/ledger.pub."),
 ]
 
+EnvOption = Annotated[
+    str, typer.Option("--env", help="Where the candidate runs, if its addresses are that one's.")
+]
+
 
 def register(app: typer.Typer) -> None:
     """Add the verbs to `mcctl canary`."""
@@ -58,10 +67,11 @@ def override(
     release: Annotated[
         str, typer.Option("--release", help="Of which release; it is recorded.")
     ] = "",
-    whose: AsOption = "OPERATOR",
+    whose: AsOption = None,
     yes: YesOption = False,
     key: KeyOption = None,
     url: UrlOption = None,
+    env: EnvOption = "local",
     output: OutputOption = Format.table,
 ) -> None:
     """Promote a HOLD by hand: who and why is in the ledger, in Slack and in the evidence."""
@@ -69,25 +79,32 @@ def override(
 
     line = _reason(reason)
     layout = Layout.from_env()
-    trusted = _ledger_key(key, layout)
+    trusted = ledger_key(key, layout)
     judged = judge_again(find_canary(run, layout.home / "runs"))
     if judged.promote:
         raise UnusableInput(f"the verdict of {judged.run} is PROMOTE: there is nothing to override")
+    if judged.kind == "changed":
+        raise Finding(
+            f"{judged.run}: {judged.told.get('reason')}",
+            hint="what was compared runs no more, so there is nothing to promote: run it again",
+        )
+    hold_candidate(judged, env)
     before = override_in(judged, trusted)
     if before is not None:
         raise Finding(f"{judged.run} is overridden already, by {before.by}: {before.reason}")
     loud = _LOUD.get(judged.kind, f"it was held: {judged.kind}")
     note(f"{escape(judged.run)}: HOLD ({escape(judged.kind)}): {escape(loud)}")
     note(f"  {escape(str(judged.told.get('reason', '')))}")
-    with operator_client(url, whose) as client:
+    with acting_client(url, whose) as client:
         confirm_by_word("This promotes it all the same.", judged.run, yes=yes)
         answer = client.override_canary(judged.as_request(), release=release, reason=line)
-    told = _write(judged, answer, _Ledger(url or layout.url, access_token(url, whose), trusted))
+    found = _write(judged, answer, _Ledger(url or layout.url, access_token(url, whose), trusted))
+    told = _as_dict(found)
     _draw_again(judged.folder)
     if output is Format.json:
         emit_json({"run": judged.run, "verdict": "HOLD", "kind": judged.kind, "override": told})
     else:
-        stdout.print(_line(judged, told), markup=False)
+        stdout.print(verdict_line(judged, found), markup=False)
         stdout.print(f"  ledger      entry {told['index']}, {told['event_id']}", markup=False)
         stdout.print(f"  decision    {told['decision']}", markup=False)
         stdout.print(f"  file        {judged.folder / 'override.json'}", markup=False)
@@ -103,39 +120,28 @@ def override(
 def decision(
     run: RunArgument,
     key: KeyOption = None,
+    env: EnvOption = "local",
     output: OutputOption = Format.table,
 ) -> None:
-    """Say what a run comes to: PROMOTE, or HOLD overridden (exit 0); HOLD (exit 1). Read-only."""
-    from mc_ops.canary.override import FailedSmoke, find_canary, judge_again, override_in
+    """Say what a run comes to, read-only: exit 0 for PROMOTE or HOLD overridden, 1 for HOLD.
 
-    layout = Layout.from_env()
-    folder = find_canary(run, layout.home / "runs")
-    try:
-        judged = judge_again(folder)
-    except FailedSmoke as error:
-        raise Finding(f"HOLD (smoke): {error.message}", hint=error.hint) from error
-    found = None
-    if not judged.promote and (folder / "override.json").exists():
-        found = override_in(judged, _ledger_key(key, layout))
-    if found and found.run != judged.run:  # files of another run, put here
-        raise UnusableInput(
-            f"the override is of run {found.run}, and this is {judged.run}",
-            hint="only the run that was overridden may go on with it",
-        )
-    told = _as_dict(found) if found else None
+    Exit 1 as well if the candidate is no longer what was compared, 3 if that was not recorded.
+    """
+    judged, found = read_decision(run, Layout.from_env(), key)
     if output is Format.json:
         emit_json(
             {
                 "run": judged.run,
                 **{name: judged.computed[name] for name in ("verdict", "kind", "rehearsal")},
                 "margin": judged.computed["margin"],
-                "override": told,
+                "override": _as_dict(found) if found else None,
             }
         )
     else:
-        stdout.print(_line(judged, told), markup=False)
+        stdout.print(verdict_line(judged, found), markup=False)
     if not judged.promote and found is None:
         raise typer.Exit(exit_codes.FINDING)
+    hold_candidate(judged, env)
 
 
 class _Ledger:
@@ -151,7 +157,7 @@ class _Ledger:
             return prove(client, self.key, event_id)
 
 
-def _write(judged: Any, answer: dict[str, Any], ledger: _Ledger) -> dict[str, Any]:
+def _write(judged: Judged, answer: dict[str, Any], ledger: _Ledger) -> Override:
     """Make `override.json` of the ledger's entry, and read it back as anyone would."""
     from mc_contract.canary_override import OVERRIDE, NotOverridden, override_file
     from mc_ops.audit import write_whole
@@ -168,7 +174,7 @@ def _write(judged: Any, answer: dict[str, Any], ledger: _Ledger) -> dict[str, An
         ) from error
     written = override_in(judged, ledger.key)
     assert written is not None  # it was written above
-    return _as_dict(written)
+    return written
 
 
 def _as_dict(found: Any) -> dict[str, Any]:
@@ -176,13 +182,13 @@ def _as_dict(found: Any) -> dict[str, Any]:
     return {name: getattr(found, name) for name in names}
 
 
-def _line(judged: Any, told: dict[str, Any] | None) -> str:
+def verdict_line(judged: Judged, found: Override | None) -> str:
     """`HOLD (errors, rehearsal, margin 0.25), overridden by operator@platform: a reason`."""
     computed = judged.computed
     parts = [] if judged.promote else [judged.kind]
     parts += ["rehearsal"] if computed["rehearsal"] else []
     verdict = f"{computed['verdict']} ({', '.join([*parts, 'margin'])} {computed['margin']})"
-    return verdict if told is None else f"{verdict}, overridden by {told['by']}: {told['reason']}"
+    return verdict if found is None else f"{verdict}, overridden by {found.by}: {found.reason}"
 
 
 def _reason(text: str) -> str:
@@ -200,7 +206,8 @@ def _reason(text: str) -> str:
     return line
 
 
-def _ledger_key(given: Path | None, layout: Layout) -> Any:
+def ledger_key(given: Path | None, layout: Layout) -> Any:
+    """The ledger's public key: the one given, or the platform's own."""
     from mc_ops.audit import load_public_key
 
     return load_public_key(given or layout.home / "trust" / "ledger.pub")

@@ -16,6 +16,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from mc_ops.cli import exit_codes
+from mc_ops.cli.cutover import backing, remember
 from mc_ops.cli.output import Format, OutputOption, emit_json, note, ok, stdout, warn
 from mc_ops.environments import Colour, EnvironmentStatus, State, open_environment
 from mc_ops.environments.local.environment import LocalEnvironment, UpRequest
@@ -249,12 +250,32 @@ def cutover(
         bool,
         typer.Option("--allow-faults", help="Also to a colour that is broken on purpose."),
     ] = False,
+    run: Annotated[
+        str | None,
+        typer.Option(
+            "--run", help="The canary that backs it; default: the newest since the last cutover."
+        ),
+    ] = None,
+    without_canary: Annotated[
+        bool, typer.Option("--without-canary", help="Whatever canaries say; the record says so.")
+    ] = False,
     env: EnvOption = "local",
 ) -> None:
-    """Send traffic to the other colour, without dropping a request; --to blue is the way back."""
+    """Send traffic to the other colour, without dropping a request; --to blue is the way back.
+
+    A canary that compared this colour since the last cutover must let it serve, and every replica
+    must be the process that was compared: exit 1 if not, 3 if that was not recorded.
+    """
     environment = open_environment(env)
-    switch = environment.switch(to, allow_faults=allow_faults)
+    hold, told = None, ""
+    if environment.active_colour() != to:  # else nothing is moved
+        urls = [one.url for one in environment.instances(to)]
+        backed = backing(environment.layout, to, urls, run, without=without_canary)
+        hold, told = backed.hold, backed.told
+        (note if backed.judged else warn)(escape(told))
+    switch = environment.switch(to, allow_faults=allow_faults, hold=hold)
     if switch.changed:
+        remember(environment.layout, switch.source, to, told)
         ok(f"cut over: {switch.source} -> {switch.target}")
         note(f"  → the way back: mcctl cutover --to {to.other}")
     else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -17,13 +18,15 @@ from mc_contract.evidence import verify as verify_pack
 from mc_ops.cli import exit_codes
 from mc_ops.cli.output import Format, OutputOption, emit_json, fail, note, ok, stdout, warn
 from mc_ops.environments import Colour, open_environment
+from mc_ops.environments.local.environment import LocalEnvironment
 from mc_ops.environments.local.layout import Layout
-from mc_ops.errors import UnusableInput
+from mc_ops.errors import CouldNotTell, UnusableInput
 from mc_ops.evidence import (
     JOURNAL,
     LEDGER_KEY,
     PREFLIGHT,
     Built,
+    Part,
     build,
     canary_in,
     canary_part,
@@ -35,13 +38,13 @@ from mc_ops.evidence import (
     load_key,
     newest_canary,
     newest_passed_run,
-    policy_sets_part,
     preflight_part,
     read_file,
     redteam_in,
     redteam_part,
     release_name,
     service_parts,
+    serving_part,
     trusted_keys,
     write_pack,
 )
@@ -99,6 +102,7 @@ def pack(
     if not runs and canary is None:
         runs = _newest_run(layout.home / "runs")
     ledger_key = layout.home / "trust" / LEDGER_KEY
+    environment = None if url else open_environment(env)
     parts = [
         canary_part(_canary_folder(canary, runs, layout.home / "runs"), ledger_key),
         journal_part(_first(runs, JOURNAL)),
@@ -107,11 +111,12 @@ def pack(
         *service_parts(
             url or layout.url,
             ledger_key,
-            None if url else _replicas(env),
+            None if environment is None else _replicas(environment),
         ),
+        _serving(environment, url or layout.url),
     ]
     built = build(
-        [*parts, policy_sets_part(parts)],
+        parts,
         release=Release(release or release_name(out), None, version("mc-platform")),
         created_at=datetime.now(UTC),
         environment=env,
@@ -122,8 +127,15 @@ def pack(
     _print_built(out, built, output)
 
 
-def _replicas(env: str) -> dict[str, str]:
-    environment = open_environment(env)
+def _serving(environment: LocalEnvironment | None, url: str) -> Part:
+    active = environment.active_colour() if environment else None
+    if environment is None or active is None:
+        return serving_part([url], all_of_them=False)
+    urls = [instance.url for instance in environment.instances(active)]
+    return serving_part(urls, all_of_them=True)
+
+
+def _replicas(environment: LocalEnvironment) -> dict[str, str]:
     return {
         instance.name: instance.url
         for colour in Colour
@@ -141,19 +153,50 @@ def verify(
     expect_release: Annotated[
         str | None, typer.Option("--expect-release", help="The release it must be about.")
     ] = None,
+    expect_commit: Annotated[
+        str | None,
+        typer.Option("--expect-commit", help="The commit that must have run, or 7 digits of it."),
+    ] = None,
+    require_promote: Annotated[
+        bool,
+        typer.Option("--require-promote", help="A HOLD, overridden or not, does not verify."),
+    ] = False,
 ) -> None:
-    """Recompute every claim of a pack; print the report as JSON, exit 1 if it does not verify."""
+    """Recompute every claim of a pack; print the report as JSON.
+
+    Exit 1 if something is against it, 3 if it does not say what ran.
+    """
     keys = trusted_keys(trust or [], Layout.from_env().home)
-    report = verify_pack(read_file(file), keys, expect_release=expect_release)
+    report = verify_pack(
+        read_file(file),
+        keys,
+        expect_release=expect_release,
+        expect_commit=_commit(expect_commit),
+        require_promote=require_promote,
+    )
     emit_json(report.as_dict())
     if report.ok:
         ok(escape(f"{file.name} verifies: {_verdict_line(report)}"))
         _warn_of_ledger_key(report, Layout.from_env().home)
         return
+    if not report.reasons:
+        raise CouldNotTell(
+            f"{file.name} is not bound to what ran: {'; '.join(report.unbound)}",
+            hint="what it claims follows from what it holds; whether that is of this release, "
+            "nothing shows",
+        )
     count = len(report.reasons)
     reasons = "1 reason" if count == 1 else f"{count} reasons"
     fail(f"{escape(file.name)} does not verify: {reasons}, see stdout")
     raise typer.Exit(exit_codes.FINDING)
+
+
+def _commit(text: str | None) -> str | None:
+    if text is not None and not re.fullmatch(r"[0-9a-fA-F]{7,64}", text):
+        raise UnusableInput(
+            f"--expect-commit {text[:80]!r} is no commit", hint="7 to 64 hexadecimal digits"
+        )
+    return text
 
 
 @app.command("extract")

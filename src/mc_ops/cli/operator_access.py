@@ -1,12 +1,15 @@
 """How the operator's verbs reach the service, and how they ask before they change something.
 
-The token: `MC_TOKEN_FILE` names a file that holds it; else it is the local platform's. It never
-stands in an argument, where every user of the machine could read it.
+The token: `MC_TOKEN_FILE` names a file that holds it, or `--as` one of the local platform's; who
+gives neither acts as its OPERATOR. No verb has a person of its own: what needs two people is asked
+of two. A verb that acts says as whom, before it asks. A token never stands in an argument, where
+every user of the machine could read it.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,10 +17,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
+from rich.markup import escape
 
 from mc_ops.cli import exit_codes
 from mc_ops.cli.output import note
-from mc_ops.environments.local.keyring import tenant_token
+from mc_ops.environments.local.keyring import principal_of, tenant_token
 from mc_ops.environments.local.layout import Layout
 from mc_ops.errors import CouldNotTell, NotAllowed, UnusableInput
 
@@ -26,23 +30,66 @@ if TYPE_CHECKING:
 
 TOKEN_FILE = "MC_TOKEN_FILE"  # noqa: S105 - the name of a variable
 _OPERATOR = "OPERATOR"
+_KEY_ID = re.compile(r"mc_([0-9a-f]{12})_")
 
 UrlOption = Annotated[
     str | None, typer.Option("--url", help="Where the service is; default: the local edge.")
 ]
 YesOption = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 AsOption = Annotated[
-    str, typer.Option("--as", help="Whose token of the local platform: OPERATOR, OPERATOR_2, ...")
+    str | None,
+    typer.Option(
+        "--as", help="Act as one of the local platform's: OPERATOR (default), OPERATOR_2, ..."
+    ),
 ]
 ReasonOption = Annotated[str, typer.Option("--reason", help="Why; it is recorded.")]
 
 
 @contextmanager
-def operator_client(url: str | None, whose: str = _OPERATOR) -> Iterator[OperatorClient]:
+def acting_client(url: str | None, whose: str | None = None) -> Iterator[OperatorClient]:
+    """A client of who acts; says as whom first.
+
+    Raises:
+        NotAllowed, CouldNotTell, UnusableInput: as `operator_client`.
+    """
+    with operator_client(url, whose) as client:
+        note(f"acting as {escape(acting_as(whose))}")
+        yield client
+
+
+def acting_as(whose: str | None) -> str:
+    """Who acts, in words: a principal of the local platform, or who holds the token that was given.
+
+    Raises:
+        NotAllowed, CouldNotTell, UnusableInput: there is no usable token.
+    """
+    if os.environ.get(TOKEN_FILE):
+        found = _KEY_ID.match(access_token(None, whose))
+        key = f", key id {found[1]}" if found else ""
+        return f"the holder of the token in {TOKEN_FILE}{key}"
+    name = whose or _OPERATOR
+    return f"{principal_of(Layout.from_env(), name)} ({name} of the local platform)"
+
+
+def require_said(whose: str | None, act: str) -> None:
+    """Refuse an act of a second person whom nobody named.
+
+    Raises:
+        UnusableInput: neither `--as` nor a token was given.
+    """
+    if whose is None and not os.environ.get(TOKEN_FILE):
+        raise UnusableInput(
+            f"{act} takes a second person, and nobody says who it is",
+            hint=f"name them with --as, or set {TOKEN_FILE} to a file with their token",
+        )
+
+
+@contextmanager
+def operator_client(url: str | None, whose: str | None = None) -> Iterator[OperatorClient]:
     """A client with the operator's token.
 
     Args:
-        whose: Another of the local platform's tokens, e.g. `OPERATOR_2`.
+        whose: Another of the local platform's tokens, e.g. `OPERATOR_2`; None: `OPERATOR`.
 
     Raises:
         NotAllowed, CouldNotTell, UnusableInput: there is no usable token.
@@ -53,17 +100,24 @@ def operator_client(url: str | None, whose: str = _OPERATOR) -> Iterator[Operato
         yield client
 
 
-def access_token(url: str | None, whose: str) -> str:
+def access_token(url: str | None, whose: str | None, default: str = _OPERATOR) -> str:
     """The token for the service at `url` (None: the local edge).
 
     Args:
-        whose: Which of the local platform's tokens, where `MC_TOKEN_FILE` names none.
+        whose: Which of the local platform's tokens; None: that of `MC_TOKEN_FILE`, or else of
+            `default`.
 
     Raises:
         NotAllowed, CouldNotTell: there is no usable token.
+        UnusableInput: two people are named at once.
     """
     if name := os.environ.get(TOKEN_FILE):
+        if whose is not None:
+            raise UnusableInput(
+                f"--as {whose} and {TOKEN_FILE} both say who acts", hint="give one of them"
+            )
         return _read(Path(name))
+    whose = whose or default
     layout = Layout.from_env()
     if url is not None and not is_here(url):
         # The local platform's token is no business of another service

@@ -373,7 +373,7 @@ def _leaves(
 
 @contextmanager
 def _client(url: str | None, layout: Layout) -> Iterator[AuditClient]:
-    with AuditClient(url or layout.url, access_token(url, "AUDITOR")) as client:
+    with AuditClient(url or layout.url, access_token(url, None, "AUDITOR")) as client:
         yield client
 
 

@@ -9,10 +9,13 @@ from typing import Annotated, Any
 
 import typer
 
+from mc_contract.canonical import Json
+from mc_contract.running import Groups, Record
 from mc_ops.cli.output import SCHEMA_VERSION, Format, OutputOption, emit_json, note, stdout
 from mc_ops.environments import Colour, open_environment
+from mc_ops.environments.local.environment import LocalEnvironment
 from mc_ops.environments.local.layout import Layout
-from mc_ops.errors import UnusableInput
+from mc_ops.errors import CouldNotTell, UnusableInput
 from mc_ops.preflight import (
     SUBJECTS,
     CheckResult,
@@ -21,6 +24,7 @@ from mc_ops.preflight import (
     check_local,
     exit_of,
 )
+from mc_ops.service_client.running import look
 
 app = typer.Typer(help="Check what must hold before a cutover.", no_args_is_help=True)
 
@@ -108,11 +112,33 @@ def _check(
 ) -> None:
     open_environment(env)  # refuses plainly what is not supported
     layout = Layout.from_env()
+    at_start = _looked(layout)
     groups = {
         one: check_local(one, layout, minimum_replicas=minimum_replicas)
         for one in (SUBJECTS if subject == "all" else (subject,))
     }
-    _tell(subject, env, groups, out, output)
+    _tell(subject, env, groups, out, output, at_start)
+
+
+def _looked(layout: Layout) -> Groups | None:
+    """What runs, by colour; None if that cannot be told."""
+    environment = LocalEnvironment(layout)
+    try:
+        found = look(
+            {str(colour): [one.url for one in environment.instances(colour)] for colour in Colour}
+        )
+    except CouldNotTell:
+        return None
+    return {colour: replicas for colour, replicas in found.items() if replicas}
+
+
+def _running(at_start: Groups | None, at_end: Groups | None) -> dict[str, Json] | None:
+    """What was looked at, for the evidence; None where nothing ran or it could not be told."""
+    if not at_start or at_end is None:
+        return None
+    colours = {**at_start, **at_end}
+    looks = [{colour: look.get(colour, ()) for colour in colours} for look in (at_start, at_end)]
+    return Record(*looks).as_dict()
 
 
 def _tell(
@@ -121,9 +147,11 @@ def _tell(
     groups: dict[str, list[CheckResult]],
     out: Path | None,
     output: Format,
+    at_start: Groups | None = None,
 ) -> None:
     results = [result for group in groups.values() for result in group]
     report = _report(subject, env, results)
+    report["running"] = _running(at_start, _looked(Layout.from_env()) if at_start else None)
     if out:
         _write(out, report)
     if output is Format.json:

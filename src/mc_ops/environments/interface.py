@@ -7,7 +7,7 @@ is *brought up* is not here: a laptop starts processes, a cluster is given manif
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
@@ -121,8 +121,14 @@ class Environment(Protocol):
     def active_colour(self) -> Colour | None:
         """The colour that serves; None when nothing was ever put in service."""
 
-    def switch(self, colour: Colour) -> Switch:
+    def switch(
+        self, colour: Colour, *, hold: Callable[[Sequence[Instance]], None] | None = None
+    ) -> Switch:
         """Send new requests to `colour`; requests under way finish where they are.
+
+        Args:
+            colour: The colour that is to serve.
+            hold: Is given its replicas before anything is changed, and raises if they must not.
 
         Raises:
             Finding: a replica of `colour` is not healthy; nothing was changed.

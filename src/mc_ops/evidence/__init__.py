@@ -30,12 +30,11 @@ from mc_ops.evidence.runs import (
     journal_part,
     newest_canary,
     newest_passed_run,
-    policy_sets_part,
     preflight_part,
     redteam_in,
     redteam_part,
 )
-from mc_ops.evidence.service import service_parts
+from mc_ops.evidence.service import service_parts, serving_part
 from mc_ops.evidence.unpack import extract
 
 __all__ = [
@@ -56,13 +55,13 @@ __all__ = [
     "load_key",
     "newest_canary",
     "newest_passed_run",
-    "policy_sets_part",
     "preflight_part",
     "read_file",
     "redteam_in",
     "redteam_part",
     "release_name",
     "service_parts",
+    "serving_part",
     "trusted_keys",
     "write_pack",
 ]

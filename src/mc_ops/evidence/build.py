@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
 from mc_contract.evidence import PackError, PrivateKey, Release, Statement, build_pack
+from mc_contract.evidence.binding import check_binding
 from mc_contract.evidence.strict import PACK_LIMITS
-from mc_ops.errors import CouldNotTell, UnusableInput
+from mc_ops.errors import CouldNotTell, Finding, UnusableInput
 from mc_ops.evidence.parts import Part
 
 
@@ -35,8 +36,13 @@ def build(
 ) -> Built:
     """The signed pack of all parts.
 
+    Args:
+        release: What it is named for; commit and version are replaced by those of what ran, where
+            that was recorded.
+
     Raises:
         CouldNotTell: no source gave anything.
+        Finding: the parts are not of one thing, or not of the one that it is named for.
         UnusableInput: the parts don't make a pack that would verify.
     """
     whole = Part()
@@ -48,6 +54,7 @@ def build(
             f"there is nothing to pack: {reasons}",
             hint="run a canary first, or name one: --canary DIR",
         )
+    release = _bound(whole, release)
     statement = Statement(
         {}, release, created_at, environment, run_id, tuple(whole.claims), tuple(whole.controls)
     )
@@ -56,6 +63,26 @@ def build(
     except PackError as cause:
         raise UnusableInput(f"the pack can't be built: {cause.message}") from cause
     return Built(raw, statement, whole.artifacts)
+
+
+def _bound(whole: Part, release: Release) -> Release:
+    """The release as it ran; adds the control that says how that is known."""
+    told = [(claim, claim.value) for claim in whole.claims]
+    found = check_binding(replace(release, commit=None), told, whole.artifacts)
+    if found.reasons:
+        raise Finding(
+            f"nothing is signed: {'; '.join(found.reasons)}",
+            hint="pack what ran under its own name, while it serves; or run it again",
+        )
+    if found.unbound:
+        whole.declared("binding", f"not bound to what ran: {'; '.join(found.unbound)}")
+    else:
+        names = [claim.id for claim in whole.claims if claim.fn.startswith("running.")]
+        whole.measured("binding", "what was measured, what serves and the name agree", *names)
+    commits, versions = ({one[name] for one in found.subject} for name in ("commit", "version"))
+    [commit] = commits if len(commits) == 1 else [None]
+    [version] = versions if len(versions) == 1 else [None]
+    return replace(release, commit=commit, version=version or release.version)
 
 
 def check_target(path: Path, *, replace: bool) -> None:

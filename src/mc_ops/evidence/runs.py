@@ -6,8 +6,8 @@ a missing source becomes a control that says so.
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -122,6 +122,7 @@ def canary_part(folder: Path | None, ledger_key: Path | None = None) -> Part:
         raise UnusableInput(
             f"the canary in {folder} can't be claimed: {cause.message}", hint="run it again"
         ) from cause
+    _add_running(part, "canary.running", "verdict.json")
     names = [claim.id for claim in part.claims]
     part.measured("canary", f"{_told(part)}, from {folder.resolve().name}", *names)
     if (folder / OVERRIDE).exists():
@@ -131,6 +132,12 @@ def canary_part(folder: Path | None, ledger_key: Path | None = None) -> Part:
         "that the two services gave these samples, side by side, is the word of whoever signed",
     )
     return part
+
+
+def _add_running(part: Part, name: str, artefact: str) -> None:
+    """Claim what was measured, where it was recorded; where not, the pack is told as not bound."""
+    with contextlib.suppress(NotRecomputable):
+        part.claim(name, "running.recorded", artefact)
 
 
 def _tells_of_metrics(verdict: bytes) -> bool:
@@ -188,6 +195,7 @@ def preflight_part(report: Path | None) -> Part:
         part.claim("preflight.checks", "preflight.passed", PREFLIGHT)
     except NotRecomputable as cause:
         return absent("preflight", f"the pre-flight report can't be used: {cause.message}")
+    _add_running(part, "preflight.running", PREFLIGHT)
     value = part.claims[0].value
     told = value if isinstance(value, dict) else {}
     passed, other = told.get("passed"), told.get("other")
@@ -197,7 +205,8 @@ def preflight_part(report: Path | None) -> Part:
         if isinstance(other, dict)
         else ""
     )
-    part.measured("preflight", f"{counts}; other: {others or 'none'}"[:1000], "preflight.checks")
+    names = [claim.id for claim in part.claims]
+    part.measured("preflight", f"{counts}; other: {others or 'none'}"[:1000], *names)
     return part
 
 
@@ -225,6 +234,7 @@ def redteam_part(folder: Path | None) -> Part:
         raise UnusableInput(
             f"the red-team in {folder} can't be claimed: {cause.message}", hint="run it again"
         ) from cause
+    _add_running(part, "redteam.running", REDTEAM_FILES[1])
     names = [claim.id for claim in part.claims]
     part.measured("privacy", _rates(part), *names)
     part.declared(
@@ -233,18 +243,6 @@ def redteam_part(folder: Path | None) -> Part:
         " signed",
     )
     return part
-
-
-def policy_sets_part(parts: Iterable[Part]) -> Part:
-    """A control that says so where the red-team met another policy set than the service now has."""
-    told = {claim.id: claim.value for part in parts for claim in part.claims}
-    met, now = told.get("redteam.policy_set"), told.get("health.policy")
-    if not isinstance(met, str) or not isinstance(now, str) or met == now:
-        return Part()
-    return absent(
-        "privacy-policy-set",
-        f"the red-team met policy set {met[:12]}, and {now[:12]} was in force when this was packed",
-    )
 
 
 def _rates(part: Part) -> str:

@@ -6,13 +6,18 @@ A service that is down, or an answer that can't be used, becomes a control that 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import httpx
 
+from mc_contract.canonical import canonical_json
+from mc_contract.evidence.binding import ANSWERS, SERVES, SERVING
+from mc_contract.running import Record
+from mc_ops.errors import CouldNotTell
 from mc_ops.evidence.parts import NotRecomputable, Part, absent
 from mc_ops.outgoing.clients import AnswerWithoutEnd, open_client
+from mc_ops.service_client.running import look
 
 TIMEOUT_S = 5.0
 MAX_ANSWER_BYTES = 8 * 1024 * 1024
@@ -36,6 +41,29 @@ def service_parts(
     with _client(url) as client:
         health, ledger = _health(client), _ledger(client, ledger_key)
     return [health, _siem(replicas or {"service": url}), ledger]
+
+
+def serving_part(urls: Sequence[str], *, all_of_them: bool) -> Part:
+    """What runs at the addresses that serve, as each tells of itself.
+
+    Args:
+        urls: The replicas that serve; or the address before them.
+        all_of_them: Whether these are all that serve; False: others may answer there, too.
+    """
+    group = SERVES if all_of_them else ANSWERS
+    try:
+        found = look({group: urls})
+    except CouldNotTell as error:
+        return absent("serving", f"what serves was not asked: {error.message}")
+    if not found[group]:
+        return absent("serving", "what serves was not asked: nothing listens there")
+    part = Part()
+    record = {"running": Record(found, found).as_dict()}
+    part.artifacts[SERVING] = canonical_json(record) + b"\n"
+    part.claim("serving.running", "running.serving", SERVING)
+    names = ", ".join(one["replica"] or "one without a name" for one in found[group])
+    part.measured("serving", f"{names}, when this was packed"[:1000], "serving.running")
+    return part
 
 
 def _client(url: str) -> httpx.Client:

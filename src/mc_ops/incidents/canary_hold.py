@@ -44,7 +44,11 @@ from mc_ops.incidents.canary_where import (
 from mc_ops.incidents.finding import Finding, Status
 
 _CLAIMED = ("verdict", "kind")
-_BUT_FOR = {"void": ", but for the lateness", "metrics": ", but for the metrics"}
+_BUT_FOR = {
+    "void": ", but for the lateness",
+    "metrics": ", but for the metrics",
+    "changed": ", but for what was exchanged meanwhile",
+}
 _REPLACED = frozenset({"verdict", "kind", "reason"})  # where something else than samples holds
 
 
@@ -140,7 +144,7 @@ def _recomputed(files: CanaryFiles, told: Mapping[str, Any], judgement: Judgemen
 
 def _differences(told: Mapping[str, Any], judgement: Judgement) -> list[str]:
     """Fields that say something else; what the file leaves out claims nothing, but the verdict."""
-    ignored = _REPLACED if told.get("kind") in ("void", "metrics") else frozenset[str]()
+    ignored = _REPLACED if told.get("kind") in ("void", "metrics", "changed") else frozenset[str]()
     other = [
         name
         for name, value in judgement.as_dict().items()
@@ -298,6 +302,8 @@ def _conclude(told: Mapping[str, Any], found: HoldDiagnosis) -> Conclusion:
         return Conclusion.void
     if told.get("kind") == "metrics":
         return Conclusion.metrics
+    if told.get("kind") == "changed":
+        return Conclusion.changed
     if judgement.promote:
         return Conclusion.promoted
     base = judgement.baseline

@@ -46,6 +46,8 @@ def next_steps(told: Mapping[str, Any], found: HoldDiagnosis) -> Iterator[tuple[
             yield "after the repair, with --metrics and --prometheus as before", _again(told)
         case Conclusion.void:
             yield "a calmer machine, or half the rate", _again(told, rate=rate_of(told) / 2)
+        case Conclusion.changed:
+            yield "when nobody restarts or changes either side", _again(told)
         case Conclusion.baseline_failing:
             yield "see what is wrong with what serves now", "mcctl status"
             yield "its own words", _LOGS

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from mc_contract.redteam import LEAST_BLOCKED, LEAST_BLOCKED_OF_A_FAMILY, THRESHOLDS, figures
+from mc_contract.running import RELEASE_FACTS, Record, facts_of
 from mc_ops.errors import CouldNotTell
 from mc_ops.redteam.case import Row
 from mc_ops.redteam.families import BY_NAME
@@ -31,10 +32,14 @@ def as_lines(rows: Sequence[Row]) -> bytes:
 def report(result: Result, size: Size, target: str) -> dict[str, Any]:
     """All that is told of a run; `figures` is what the rows give."""
     told = figures(row.as_json() for row in result.rows)
-    before, after = (_policy(health) for health in result.health)
+    running = Record(*({"target": [facts_of(health)]} for health in result.health))
+    [before], [after] = running.at_start["target"], running.at_end["target"]
     problems = [f"channel {name} could not be read" for name in result.unread]
-    if before != after:
-        problems.append("the policy set was changed during the run")
+    problems += [
+        f"the {name.replace('_', ' ')} was changed during the run"
+        for name in RELEASE_FACTS
+        if before[name] != after[name]
+    ]
     by_id = {row.id: row for row in result.rows}
     return {
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -44,7 +49,8 @@ def report(result: Result, size: Size, target: str) -> dict[str, Any]:
             "red_team": version("mc-platform"),
             "platform": result.health[1].get("version"),
         },
-        "policy_set": after,
+        "policy_set": after["policy_set"],
+        "running": running.as_dict(),
         "figures": told,
         "met": None if problems and told["met"] else told["met"],
         "problems": problems,
@@ -66,11 +72,6 @@ def report(result: Result, size: Size, target: str) -> dict[str, Any]:
             for outcome in ("missed", "changed", "invalid")
         },
     }
-
-
-def _policy(health: Mapping[str, Any]) -> str | None:
-    found = health.get("dependencies", {}).get("policy", {}).get("digest")
-    return str(found) if found else None
 
 
 def _told(row: Row) -> dict[str, str]:

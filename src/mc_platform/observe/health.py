@@ -18,6 +18,7 @@ Probe = Callable[[], Awaitable[tuple[bool, dict[str, Any]]]]
 
 _PROBE_TIMEOUT_S = 3.0
 _FOR_STRANGERS = ("status", "service", "version", "colour")
+_FOR_TENANTS = (*_FOR_STRANGERS, "replica", "running")  # who compares replicas must know them apart
 
 
 class Health:
@@ -41,11 +42,12 @@ class Health:
         self._until = 0.0
         self.draining = False
 
-    async def look(self, *, detail: bool = True) -> tuple[int, dict[str, Any]]:
+    async def look(self, *, detail: bool = True, known: bool = False) -> tuple[int, dict[str, Any]]:
         """The HTTP status and the JSON body; probes at most once in `keep_s`, all at once.
 
         Args:
             detail: False for strangers: whether it serves, and which version of what.
+            known: Without detail: whether it is a tenant, who is told what runs here, too.
         """
         if self._looking is None or (self._looking.done() and self._monotonic() >= self._until):
             self._looking = asyncio.create_task(self._probe_all())
@@ -60,7 +62,8 @@ class Health:
             "dependencies": dependencies,
         }
         if not detail:
-            body = {name: body[name] for name in _FOR_STRANGERS if name in body}
+            names = _FOR_TENANTS if known else _FOR_STRANGERS
+            body = {name: body[name] for name in names if name in body}
         return (503 if unable else 200), body
 
     async def _probe_all(self) -> dict[str, dict[str, Any]]:

@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from securesystemslib.dsse import Envelope
 from securesystemslib.signer._key import SSlibKey
+from tests.unit.mc_contract.test_running import replica
 
 from mc_contract.canonical import NotCanonical, canonical_json
 from mc_contract.evidence import (
@@ -35,10 +36,17 @@ from mc_contract.evidence import (
 )
 from mc_contract.evidence.dsse import PAYLOAD_TYPE, pae, sign
 from mc_contract.evidence.statement import parse_statement
+from mc_contract.running import Record
 
 KEY = ec.derive_private_key(0xC0FFEE, ec.SECP256R1())
 TRUSTED = [TrustedKey(key_id(KEY.public_key()), KEY.public_key())]
-ARTIFACTS = {"notes.txt": b"one\ntwo\n", "health.json": b'{"status":"ok"}'}
+SERVES = [replica("blue-1", version="1", commit="0" * 40)]
+SERVING = {"running": Record({"serving": SERVES}, {"serving": SERVES}).as_dict()}
+ARTIFACTS = {
+    "notes.txt": b"one\ntwo\n",
+    "health.json": b'{"status":"ok"}',
+    "serving.json": canonical_json(SERVING),
+}
 STATEMENT = Statement(
     subjects={},
     release=Release("v1", "0" * 40, "0.3.2"),
@@ -48,6 +56,13 @@ STATEMENT = Statement(
     claims=(
         Claim("notes.lines", 2, "lines.count", ("notes.txt",), {}),
         Claim("health.ok", True, "health.ok", ("health.json",), {}),
+        Claim(
+            "serving.running",
+            {"replicas": {"serving": [dict(one) for one in SERVES]}, "exchanged": []},
+            "running.serving",
+            ("serving.json",),
+            {},
+        ),
     ),
     controls=(
         Control("health", Status.measured, "it said so", ("health.ok",)),

@@ -77,7 +77,7 @@ def test_a_record_is_read_as_it_was_written() -> None:
         {"at_start": look},
         {**good, "more": 1},
         {**good, "at_end": {}},
-        {**good, "at_end": {"candidate": []}},
+        {**good, "at_end": {"candidate": {}}},
         {**good, "at_end": {"candidate": [{**one, "more": "x"}]}},
         {**good, "at_end": {"candidate": [{**one, "code": 5}]}},
         {**good, "at_end": {"candidate": [{**one, "code": ""}]}},

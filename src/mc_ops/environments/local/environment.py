@@ -380,12 +380,20 @@ class LocalEnvironment:
             ) from error
         return route.active if route else None
 
-    def switch(self, colour: Colour, *, allow_faults: bool = False) -> Switch:
+    def switch(
+        self,
+        colour: Colour,
+        *,
+        allow_faults: bool = False,
+        hold: Callable[[Sequence[Instance]], None] | None = None,
+    ) -> Switch:
         """Cut over to `colour`, if every replica of it is healthy and runs without faults.
 
         Args:
             colour: The colour that is to serve.
             allow_faults: Also if faults are deliberately switched on in it.
+            hold: Is given the replicas that are to serve, while no other mcctl can change them,
+                and raises if they must not.
 
         Raises:
             Finding: a replica is not healthy, or has faults; nothing was changed.
@@ -414,6 +422,8 @@ class LocalEnvironment:
                         f"--replicas {len(living)} --restart --fault none; "
                         "or, in a rehearsal, --allow-faults",
                     )
+            if hold is not None and before != colour:
+                hold(self._living_instances(living))
             self._route(colour)
         return Switch(source=before, target=colour, changed=before != colour)
 

@@ -106,6 +106,12 @@ def tenant_token(layout: Layout, tenant: str) -> str:
     return str(known[tenant]["token"])
 
 
+def principal_of(layout: Layout, name: str) -> str:
+    """Who acts with the token of that name; the name itself where that is not written down."""
+    known = _credentials(layout) or {}
+    return str(known.get(name, {}).get("principal", name))
+
+
 def credential_hashes(layout: Layout) -> str:
     """What `migrate` imports, as JSON: of each its tenant, role, principal, key id and hash."""
     known = _credentials(layout) or {}

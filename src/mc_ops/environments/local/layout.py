@@ -45,7 +45,7 @@ _RELEASES = "releases"
 _SHARED_FOLDERS = ("trust",)
 _POLICY_FOLDERS = ("policies", "policies-before", ".policies-older", ".policies-aside")
 _MEMORY = "platform.json"
-_OWN_FILES = ("edge.json", "up.lock", _MEMORY)
+_OWN_FILES = ("edge.json", "cutover.json", "up.lock", _MEMORY)
 
 # Ends a platform's start in this order, and its stop in the reverse one.
 FOUNDATIONS = ("postgres", "siem", "records-agent", "fulfilment-agent")

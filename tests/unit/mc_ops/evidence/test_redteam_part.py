@@ -10,7 +10,7 @@ import pytest
 
 from mc_contract.redteam import FAMILIES, THRESHOLDS, figures
 from mc_ops.errors import UnusableInput
-from mc_ops.evidence import Part, policy_sets_part, redteam_in, redteam_part
+from mc_ops.evidence import redteam_in, redteam_part
 
 
 def rows() -> list[dict[str, Any]]:
@@ -80,13 +80,3 @@ def test_a_report_may_doubt_more_than_its_rows(folder: Path) -> None:
     """A channel that could not be read is no row."""
     write(folder / "redteam", rows(), met=None)
     assert "could not be told" in redteam_part(folder / "redteam").controls[0].reason
-
-
-def test_another_policy_set_than_the_services_is_told(folder: Path) -> None:
-    """What was measured may no longer be in force."""
-    service = Part()
-    service.artifacts["health.json"] = b'{"policy": "b"}'
-    service.claim("health.policy", "json.pointer", "health.json", pointer="/policy")
-    [control] = policy_sets_part([redteam_part(folder / "redteam"), service]).controls
-    assert control.id == "privacy-policy-set"
-    assert policy_sets_part([service]).controls == []

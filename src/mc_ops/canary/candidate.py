@@ -1,0 +1,127 @@
+"""Is the candidate of a finished canary still the one that was compared?
+
+What counts is what each replica told of itself when the run ended (`verdict.json`, `running`):
+which process it is, and the digests of what it runs with. A replica that was restarted, added or
+taken away is no longer what was compared, with the same code as well.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from mc_contract.running import (
+    Facts,
+    MalformedRecord,
+    NotRecorded,
+    changes,
+    read_record,
+    untold,
+)
+from mc_ops.canary.files import VERDICT, read_json, read_limited
+from mc_ops.canary.override import Judged
+from mc_ops.errors import CouldNotTell, Finding, OpsError, UnusableInput
+
+_AGAIN = "run the canary again: only what was compared may serve by its verdict"
+
+
+def compared(judged: Judged) -> Sequence[Facts]:
+    """The candidate's replicas, as they were when the run ended.
+
+    Raises:
+        CouldNotTell: the run did not record them, or they did not tell what they run.
+        Finding: one was exchanged while the run lasted.
+        UnusableInput: the record is malformed.
+    """
+    try:
+        record = read_record(judged.told, f"the canary {judged.run}")
+    except NotRecorded as error:
+        raise CouldNotTell(
+            f"{error.message}: what serves cannot be held against it", hint=_AGAIN
+        ) from error
+    except MalformedRecord as error:
+        raise UnusableInput(error.message, hint=_AGAIN) from error
+    if exchanged := record.changed():
+        raise Finding(
+            f"what {judged.run} compared was exchanged during the run: {'; '.join(exchanged)}",
+            hint=_AGAIN,
+        )
+    candidate = record.at_end.get("candidate", ())
+    missing = untold(candidate)
+    if missing or not candidate:
+        raise CouldNotTell(
+            f"the candidate of {judged.run} did not tell what it runs: "
+            f"{'; '.join(missing) or 'no replica answered'}",
+            hint="it is of a release before that was told; " + _AGAIN,
+        )
+    return candidate
+
+
+def hold(judged: Judged, now: Iterable[Facts]) -> None:
+    """Refuse a candidate that is not the one that was compared.
+
+    Args:
+        judged: The canary.
+        now: All replicas that are to serve by its verdict, as they tell of themselves now.
+
+    Raises:
+        Finding: something differs; the message says what.
+        CouldNotTell, UnusableInput: as `compared`.
+    """
+    if other := changes(compared(judged), now):
+        raise Finding(
+            f"the candidate is not what {judged.run} compared: {'; '.join(other)}", hint=_AGAIN
+        )
+
+
+def candidate_urls(told: Any) -> list[str]:
+    """The addresses that a verdict's file names for its candidate; none if it names none."""
+    urls = told.get("urls") if isinstance(told, dict) else None
+    found = urls.get("candidate") if isinstance(urls, dict) else None
+    return [url for url in found if isinstance(url, str)] if isinstance(found, list) else []
+
+
+def same_places(some: Iterable[str], others: Iterable[str]) -> bool:
+    """Whether one of these addresses is one of those."""
+    return bool({urlsplit(url).netloc for url in some} & {urlsplit(url).netloc for url in others})
+
+
+def newest_about(runs: Path, urls: Sequence[str], since: datetime) -> Path | None:
+    """The folder of the newest finished canary that had one of these addresses as its candidate.
+
+    Args:
+        runs: `$MC_HOME/runs`.
+        urls: Of the replicas in question.
+        since: Those that ended before are left out.
+    """
+    found: list[tuple[datetime, Path]] = []
+    for path in (*runs.glob(f"*/{VERDICT}"), *runs.glob(f"*/canary/{VERDICT}")):
+        with suppress(OpsError, ValueError, OverflowError):
+            told = read_json(path, read_limited(path))
+            ended = datetime.fromisoformat(str(told.get("ended_at")))
+            ended = ended if ended.tzinfo else ended.replace(tzinfo=UTC)
+            if ended > since and same_places(candidate_urls(told), urls):
+                found.append((ended, path.parent))
+    return max(found, default=(since, None))[1]
+
+
+def last_cutover(home: Path) -> datetime:
+    """When traffic was last moved by `mcctl cutover`; the beginning of time if it never was."""
+    try:
+        told = json.loads((home / CUTOVER).read_text(encoding="utf-8"))
+        return datetime.fromisoformat(told["at"])
+    except FileNotFoundError:
+        return datetime.min.replace(tzinfo=UTC)
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise CouldNotTell(
+            f"{home / CUTOVER} cannot be read ({type(error).__name__})",
+            hint="it says when traffic was last moved; remove it, and every canary counts",
+        ) from error
+
+
+CUTOVER = "cutover.json"

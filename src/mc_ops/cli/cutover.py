@@ -1,0 +1,163 @@
+"""What a cutover is backed by: a finished canary whose candidate is what is to serve.
+
+`--run` names the canary. Without it the newest one since the last cutover that compared this
+colour counts; where there is none, as after a fresh start or on the way back, the plan says so.
+`--without-canary` goes on whatever canaries say, and says that.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mc_ops.environments import Colour, Instance, open_environment
+from mc_ops.environments.local.layout import Layout, write_atomically
+from mc_ops.errors import CouldNotTell, Finding, UnusableInput
+
+if TYPE_CHECKING:
+    from mc_contract.canary_override import Override
+    from mc_ops.canary.override import Judged
+
+_ANYWAY = "or move the traffic all the same, backed by nothing: --without-canary"
+
+
+@dataclass(frozen=True, slots=True)
+class Backing:
+    """What a cutover leans on.
+
+    Attributes:
+        told: In words, for the plan.
+        judged: The canary; None where there is none, or none is wanted.
+    """
+
+    told: str
+    judged: Judged | None = None
+
+    def hold(self, instances: Sequence[Instance]) -> None:
+        """Refuse replicas that are not, process by process, those that were compared.
+
+        Raises:
+            Finding: they are others.
+            CouldNotTell: they do not say, or the canary recorded nothing.
+        """
+        if self.judged is not None:
+            hold_now(self.judged, [instance.url for instance in instances])
+
+
+def backing(
+    layout: Layout, to: Colour, urls: Sequence[str], run: str | None, *, without: bool
+) -> Backing:
+    """What a cutover to `to` leans on.
+
+    Args:
+        layout: Whose runs they are.
+        to: The colour that is to serve.
+        urls: Of its replicas.
+        run: The canary that is named; None: the newest one since the last cutover.
+        without: Whether none is wanted.
+
+    Raises:
+        Finding: the canary says HOLD, and nobody overrode it.
+        CouldNotTell, UnusableInput: there is no verdict to be had of it.
+    """
+    from mc_ops.canary.candidate import last_cutover, newest_about
+    from mc_ops.canary.override import find_canary
+
+    if without and run:
+        raise UnusableInput("--run and --without-canary exclude each other", hint="give one")
+    if without:
+        return Backing("not backed by a canary (--without-canary)")
+    runs = layout.home / "runs"
+    folder = find_canary(run, runs) if run else newest_about(runs, urls, last_cutover(layout.home))
+    if folder is None:
+        return Backing(f"not backed by a canary: none compared {to} since the last cutover")
+    judged, verdict = decided(str(folder), layout)
+    return Backing(f"backed by the canary {judged.run}: {verdict}", judged)
+
+
+def decided(run: str, layout: Layout) -> tuple[Judged, str]:
+    """A canary that lets its candidate serve, and its verdict in words.
+
+    Raises:
+        Finding: it says HOLD, and nobody overrode it.
+        CouldNotTell, UnusableInput: there is no verdict to be had of it.
+    """
+    from mc_ops.cli.canary_override import verdict_line
+
+    judged, found = read_decision(run, layout, None)
+    line = verdict_line(judged, found)
+    if not judged.promote and found is None:
+        raise Finding(
+            f"{judged.run}: {line}",
+            hint=f"mcctl canary override {judged.run} --reason ... lets it serve; {_ANYWAY}",
+        )
+    return judged, line
+
+
+def read_decision(run: str, layout: Layout, key: Path | None) -> tuple[Judged, Override | None]:
+    """A canary judged again, and its override if it has one.
+
+    Raises:
+        Finding: it is a failed smoke check.
+        UnusableInput: there is no such canary, or its files do not hold.
+    """
+    from mc_ops.canary.override import FailedSmoke, find_canary, judge_again, override_in
+    from mc_ops.cli.canary_override import ledger_key
+
+    try:
+        judged = judge_again(find_canary(run, layout.home / "runs"))
+    except FailedSmoke as error:
+        raise Finding(f"HOLD (smoke): {error.message}", hint=error.hint) from error
+    found = None
+    if not judged.promote and (judged.folder / "override.json").exists():
+        found = override_in(judged, ledger_key(key, layout))
+    if found and found.run != judged.run:  # files of another run, put here
+        raise UnusableInput(
+            f"the override is of run {found.run}, and this is {judged.run}",
+            hint="only the run that was overridden may go on with it",
+        )
+    return judged, found
+
+
+def hold_candidate(judged: Judged, env: str = "local") -> None:
+    """Refuse a canary whose candidate is no longer what was compared.
+
+    Raises:
+        Finding: it was exchanged; the message says what differs.
+        CouldNotTell: that cannot be told.
+    """
+    from mc_ops.canary.candidate import candidate_urls, compared, same_places
+
+    urls = candidate_urls(dict(judged.told))
+    colour = compared(judged)[0]["colour"]
+    if colour in tuple(Colour):
+        every = [one.url for one in open_environment(env).instances(Colour(colour))]
+        if same_places(every, urls):  # else it was another platform's, or none of it runs
+            urls = every
+    hold_now(judged, urls)
+
+
+def hold_now(judged: Judged, urls: Sequence[str]) -> None:
+    """Ask what runs at the addresses, and hold it against what was compared."""
+    from mc_ops.canary.candidate import hold
+    from mc_ops.service_client.running import look
+
+    hold(judged, look({"candidate": urls})["candidate"])
+
+
+def remember(layout: Layout, source: Colour | None, to: Colour, told: str) -> None:
+    """Write down when traffic was moved, and what that was backed by."""
+    from mc_ops.canary.candidate import CUTOVER
+
+    at = datetime.now(UTC).isoformat(timespec="milliseconds")
+    record = {"at": at, "from": source, "to": to, "backed_by": told}
+    try:
+        write_atomically(layout.home / CUTOVER, json.dumps(record, indent=2) + "\n")
+    except OSError as error:
+        raise CouldNotTell(
+            f"traffic goes to {to}, and that could not be written down: {error.strerror}"
+        ) from error
