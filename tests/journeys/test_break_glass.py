@@ -20,7 +20,7 @@ def test_two_people_open_a_way_and_one_closes_it(platform, wait_until):
     asked = json.loads(
         platform.mcctl(
             "break-glass", "request", "--tenant", "TENANT_001", "--minutes", "5",
-            "--reason", "the order of bob@example.com is stuck", "-o", "json",
+            "--reason", "the order of bob@example.com is stuck", "--yes", "-o", "json",
         ).stdout
     )  # fmt: skip
     grant = asked["id"]
@@ -29,6 +29,9 @@ def test_two_people_open_a_way_and_one_closes_it(platform, wait_until):
 
     approve = ("break-glass", "approve", grant, "--reason", "seen", "--yes")
     assert platform.mcctl(*approve, "--as", "OPERATOR", check=False).returncode == 1
+    unsaid = platform.mcctl(*approve, check=False)
+    assert (unsaid.returncode, read("OPERATOR")) == (2, 403)
+    assert "nobody says who it is" in unsaid.stderr
     token = {"Authorization": f"Bearer {platform.token('TENANT_001')}"}
     by_agent = httpx.post(
         f"{platform.url}/operator/break-glass/{grant}/approve",
@@ -37,14 +40,15 @@ def test_two_people_open_a_way_and_one_closes_it(platform, wait_until):
     )
     assert by_agent.status_code == 403
     assert read("OPERATOR") == 403
-    platform.mcctl(*approve, "--as", "OPERATOR_2")
+    approved = platform.mcctl(*approve, "--as", "OPERATOR_2")
+    assert "acting as operator-2@platform" in approved.stderr
 
     shown = json.loads(platform.mcctl("break-glass", "task", task, "--tenant", "TENANT_001").stdout)
     assert (shown["id"], shown["tenant"]) == (task, "TENANT_001")
     assert read("OPERATOR_2") == 403
     assert read("OPERATOR", tenant="TENANT_002") == 403
 
-    platform.mcctl("break-glass", "end", grant, "--reason", "done", "--as", "OPERATOR_2")
+    platform.mcctl("break-glass", "end", grant, "--reason", "done", "--yes", "--as", "OPERATOR_2")
     assert read("OPERATOR") == 403
 
     def story():

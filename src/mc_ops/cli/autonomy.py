@@ -10,9 +10,11 @@ import typer
 from rich.markup import escape
 
 from mc_ops.cli.operator_access import (
+    AsOption,
     ReasonOption,
     UrlOption,
     YesOption,
+    acting_client,
     confirm,
     confirm_by_word,
     operator_client,
@@ -35,13 +37,14 @@ def halt(
     reason: ReasonOption,
     tenant: TenantOption = None,
     all_: AllOption = False,
+    whose: AsOption = None,
     yes: YesOption = False,
     url: UrlOption = None,
     output: OutputOption = Format.table,
 ) -> None:
     """Refuse every new operation of a tenant, or of all, from now on."""
     scope = _scope(tenant, all_)
-    with operator_client(url) as client:
+    with acting_client(url, whose) as client:
         if all_:
             note("Every operation of every tenant will be refused until somebody resumes them.")
             confirm_by_word("Halt all tenants?", "halt", yes=yes)
@@ -55,13 +58,14 @@ def resume(
     reason: ReasonOption,
     tenant: TenantOption = None,
     all_: AllOption = False,
+    whose: AsOption = None,
     yes: YesOption = False,
     url: UrlOption = None,
     output: OutputOption = Format.table,
 ) -> None:
     """Let a tenant, or all, enact operations again; the breaker then counts from zero."""
     scope = _scope(tenant, all_)
-    with operator_client(url) as client:
+    with acting_client(url, whose) as client:
         if all_:
             note("A tenant that is halted by itself stays halted.")
             confirm_by_word("Resume all tenants?", "resume", yes=yes)

@@ -7,8 +7,16 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
-from mc_ops.cli.operator_access import AsOption, ReasonOption, UrlOption, YesOption, confirm
-from mc_ops.cli.operator_access import operator_client as client_of
+from mc_ops.cli.operator_access import (
+    AsOption,
+    ReasonOption,
+    UrlOption,
+    YesOption,
+    acting_client,
+    confirm,
+    operator_client,
+    require_said,
+)
 from mc_ops.cli.output import Format, OutputOption, emit_json, ok, stdout
 
 app = typer.Typer(
@@ -24,12 +32,14 @@ def request(
     minutes: Annotated[
         int, typer.Option("--minutes", help="How long from the approval, 1 to 240.")
     ] = 30,
-    whose: AsOption = "OPERATOR",
+    whose: AsOption = None,
+    yes: YesOption = False,
     url: UrlOption = None,
     output: OutputOption = Format.table,
 ) -> None:
     """Ask for a grant; it opens nothing until another operator approves it."""
-    with client_of(url, whose) as client:
+    with acting_client(url, whose) as client:
+        confirm(f"Ask for a way into {tenant}'s data, for {minutes} minutes?", yes=yes)
         grant = client.ask_break_glass(tenant, minutes=minutes, reason=reason)
     _tell(grant, "asked for; another operator approves it within half an hour", output)
 
@@ -38,13 +48,17 @@ def request(
 def approve(
     grant_id: GrantArgument,
     reason: ReasonOption,
-    whose: AsOption = "OPERATOR_2",
+    whose: AsOption = None,
     yes: YesOption = False,
     url: UrlOption = None,
     output: OutputOption = Format.table,
 ) -> None:
-    """Open another operator's grant. Exit 1 if it is your own, or no longer pending."""
-    with client_of(url, whose) as client:
+    """Open another operator's grant, as whom --as or MC_TOKEN_FILE names: nobody by default.
+
+    Exit 1 if it is your own, or no longer pending.
+    """
+    require_said(whose, "an approval")
+    with acting_client(url, whose) as client:
         confirm(f"Open a tenant's data by grant {grant_id}?", yes=yes)
         grant = client.approve_break_glass(grant_id, reason=reason)
     _tell(grant, "open", output)
@@ -54,22 +68,24 @@ def approve(
 def end(
     grant_id: GrantArgument,
     reason: ReasonOption,
-    whose: AsOption = "OPERATOR",
+    whose: AsOption = None,
+    yes: YesOption = False,
     url: UrlOption = None,
     output: OutputOption = Format.table,
 ) -> None:
     """Close a grant before its time. Exit 1 if it is closed already."""
-    with client_of(url, whose) as client:
+    with acting_client(url, whose) as client:
+        confirm(f"Close grant {grant_id}?", yes=yes)
         grant = client.end_break_glass(grant_id, reason=reason)
     _tell(grant, "closed", output)
 
 
 @app.command("list")
 def list_grants(
-    whose: AsOption = "OPERATOR", url: UrlOption = None, output: OutputOption = Format.table
+    whose: AsOption = None, url: UrlOption = None, output: OutputOption = Format.table
 ) -> None:
     """Show the newest grants, open and closed."""
-    with client_of(url, whose) as client:
+    with operator_client(url, whose) as client:
         found = client.grants()["grants"]
     if output is Format.json:
         emit_json({"grants": found})
@@ -84,11 +100,11 @@ def list_grants(
 def task(
     task_id: Annotated[str, typer.Argument(metavar="TASK", help="The task's id.")],
     tenant: Annotated[str, typer.Option("--tenant", help="Whose it is.")],
-    whose: AsOption = "OPERATOR",
+    whose: AsOption = None,
     url: UrlOption = None,
 ) -> None:
     """Print a tenant's task as JSON; needs an active grant, and is recorded."""
-    with client_of(url, whose) as client:
+    with acting_client(url, whose) as client:
         emit_json(client.tenant_task(tenant, task_id))
 
 

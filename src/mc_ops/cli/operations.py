@@ -16,9 +16,11 @@ from rich.table import Table
 
 from mc_ops.cli import exit_codes
 from mc_ops.cli.operator_access import (
+    AsOption,
     ReasonOption,
     UrlOption,
     YesOption,
+    acting_client,
     confirm,
     operator_client,
 )
@@ -158,11 +160,12 @@ def watch(id: IdArgument, url: UrlOption = None, output: OutputOption = Format.t
 def cancel(
     id: IdArgument,
     reason: Annotated[str, typer.Option("--reason", help="Why; it is recorded.")] = "",
+    whose: AsOption = None,
     yes: YesOption = False,
     url: UrlOption = None,
 ) -> None:
     """Stop an operation before its next step, and undo what it did."""
-    with operator_client(url) as client:
+    with acting_client(url, whose) as client:
         operation = client.operation(id)["operation"]
         note(_sentence(operation))
         confirm("Cancel it, and undo what it has done?", yes=yes)
@@ -178,12 +181,13 @@ def resolve(
         typer.Option(help="retry: undo again what stands; accept: it was dealt with by hand."),
     ],
     reason: ReasonOption,
+    whose: AsOption = None,
     yes: YesOption = False,
     url: UrlOption = None,
     output: OutputOption = Format.table,
 ) -> None:
     """Resolve a stuck operation: exit 0 resolved, 1 an effect still stands."""
-    with operator_client(url) as client:
+    with acting_client(url, whose) as client:
         operation = client.operation(id)["operation"]
         note(_sentence(operation))
         if operation["state"] != _STUCK:

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from mc_ops.cli import exit_codes
-from mc_ops.cli.operator_access import AsOption, ReasonOption, UrlOption, operator_client
+from mc_ops.cli.operator_access import AsOption, ReasonOption, UrlOption, acting_client
 from mc_ops.cli.output import fail, note
 from mc_ops.environments.local.specs import checkout
 
@@ -70,7 +70,7 @@ def reveal(
     purpose: Annotated[
         str, typer.Option("--purpose", help="Why; policy judges it.")
     ] = "identity-verification",
-    whose: AsOption = "OPERATOR",
+    whose: AsOption = None,
     url: UrlOption = None,
 ) -> None:
     """Read a text on standard input; print it with the pseudonyms opened that policy lets you open.
@@ -78,7 +78,7 @@ def reveal(
     An operator needs an active break-glass grant for the tenant. It is recorded.
     """
     text = sys.stdin.read()
-    with operator_client(url, whose) as client:
+    with acting_client(url, whose) as client:
         told = client.reveal(text, reason=reason, tenant=tenant, purpose=purpose)
     sys.stdout.write(str(told["text"]))
     opened = ", ".join(f"{count} {kind}" for kind, count in sorted(told["opened"].items()))
