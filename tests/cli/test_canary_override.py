@@ -347,3 +347,16 @@ def test_two_people_named_at_once_are_refused(shell: Shell) -> None:
     assert "--as OPERATOR_2 and MC_TOKEN_FILE both say who acts" in done.stderr
     done = shell.override()
     assert "acting as the holder of the token in MC_TOKEN_FILE, key id 0123456789ab" in done.stderr
+
+
+def test_a_candidate_that_tells_strangers_nothing_cannot_be_told(shell: Shell) -> None:
+    """No finding is made of an answer without what is needed: exit 3. A stopped one is gone."""
+    shell.held(shell.home / "runs" / "good", slower=1.0)
+    shell.green.health = {"status": "ok", "service": "agent-workbench", "version": "9"}
+    decided = shell.decision("good")
+    assert decided.returncode == 3
+    assert "does not say what runs there" in decided.stderr
+    with replica("green-1") as stopped:
+        held(shell.home / "runs" / "gone", slower=1.0, healths={stopped.url: stopped.health})
+    decided = shell.decision("gone")
+    assert (decided.returncode, "green-1 is gone" in decided.stderr) == (1, True)

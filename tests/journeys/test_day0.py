@@ -99,12 +99,26 @@ def test_promote_cuts_over_with_a_tag_and_evidence_that_verifies(day0_platform, 
         ["git", "tag"], cwd=workspace, check=True, capture_output=True, text=True, timeout=30
     )
     assert "-mc-prod-" in tags.stdout
-    report = json.loads(day0_platform.mcctl("evidence", "verify", str(_evidence(workspace))).stdout)
+    verify = ("evidence", "verify", str(_evidence(workspace)), "--require-promote")
+    report = json.loads(day0_platform.mcctl(*verify).stdout)
     assert report["ok"] is True
+    controls = {control["id"]: control["status"] for control in report["controls"]}
+    assert controls["binding"] == "measured"
+    backed = json.loads((day0_platform.home / "cutover.json").read_text())
+    assert backed["backed_by"].startswith("backed by the canary day-0-")
     verdict = report["verdict"]
     assert verdict["verdict"] == "PROMOTE"
     assert verdict["rehearsal"] is True
     assert verdict["margin"] == 0.25
+
+
+@pytest.mark.timeout(120)
+def test_the_run_is_no_evidence_for_another_release(day0_platform, tmp_path):
+    """Packed under another release's file name it is not signed; another commit does not verify."""
+    pack = tmp_path / "evidence-v99.json"
+    done = day0_platform.mcctl("evidence", "pack", "--out", str(pack), check=False)
+    assert (done.returncode, pack.exists()) == (1, False), done.stderr
+    assert "named for release 'v99', and what ran is" in done.stderr
 
 
 @pytest.mark.timeout(120)

@@ -71,9 +71,16 @@ def hold(judged: Judged, now: Iterable[Facts]) -> None:
 
     Raises:
         Finding: something differs; the message says what.
-        CouldNotTell, UnusableInput: as `compared`.
+        CouldNotTell: one tells strangers nothing; or as `compared`.
+        UnusableInput: as `compared`.
     """
-    if other := changes(compared(judged), now):
+    before, now = compared(judged), list(now)
+    if any(one["instance"] is None and one["replica"] is None for one in now):
+        raise CouldNotTell(
+            f"the candidate of {judged.run} does not say what runs there",
+            hint="it tells clients of its own machine: ask from there",
+        )
+    if other := changes(before, now):
         raise Finding(
             f"the candidate is not what {judged.run} compared: {'; '.join(other)}", hint=_AGAIN
         )

@@ -7,6 +7,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,13 @@ import numpy as np
 import pytest
 
 from mc_contract.judgement import rejudge
+from mc_contract.running import Record, facts_of
 from mc_ops.canary import CanaryResult, make_plan, run_canary
+from mc_ops.canary.candidate import compared
 from mc_ops.canary.driver import Sampled
-from mc_ops.canary.run import conclude
-from mc_ops.errors import CouldNotTell, Declined, NotAllowed, UnusableInput
+from mc_ops.canary.override import judge_again
+from mc_ops.canary.run import Measured, conclude
+from mc_ops.errors import CouldNotTell, Declined, Finding, NotAllowed, UnusableInput
 
 TOKEN = "mc_test_canary"
 Edge = Callable[..., Any]
@@ -192,7 +196,8 @@ def test_run_into_used_folder_refused(edge: Edge, tmp_path: Path) -> None:
 def _late(cand_factor: float) -> Sampled:
     base = 0.01 + 0.001 * np.random.default_rng(3).random(3000)
     late = np.full(6000, 30.1)
-    return Sampled(base, base * cand_factor, late, "horizon")
+    sides = (np.round(side, 6) for side in (base, base * cand_factor))  # as the driver tells them
+    return Sampled(*sides, late, "horizon")
 
 
 def test_conclude_late_driver_voids_promote(tmp_path: Path) -> None:
@@ -209,3 +214,45 @@ def test_conclude_late_driver_keeps_hold_by_evidence(tmp_path: Path) -> None:
     plan = make_plan(["http://a"], ["http://b"], minutes=1)
     result = conclude(plan, _late(2.0), datetime.now(UTC), tmp_path)
     assert (result.promote, result.verdict["kind"]) == (False, "regressed")
+
+
+def _measured(**other: str) -> Measured:
+    start = {side: [facts_of(_told(side))] for side in ("baseline", "candidate")}
+    end = {side: [facts_of(_told(side) | other)] for side in start}
+    return Measured("v9", Record(start, end))
+
+
+def _told(name: str) -> dict[str, Any]:
+    digests = ("instance", "code", "policy_set", "catalogue", "configuration")
+    return {"replica": name, "colour": "green", **{one: f"{one} of {name}" for one in digests}}
+
+
+@pytest.mark.parametrize("fact", ["instance", "code", "policy_set", "configuration"])
+def test_conclude_a_side_exchanged_during_the_run_is_no_promote(tmp_path: Path, fact: str) -> None:
+    """A restart, other code, other policies: HOLD that says what, and its file follows from it."""
+    plan = make_plan(["http://a"], ["http://b"], minutes=1)
+    sampled = replace(_late(1.0), lateness_s=np.zeros(6000))
+    changed = _measured(**{fact: "new"})
+    result = conclude(plan, sampled, datetime.now(UTC), tmp_path, None, changed)
+    assert (result.promote, result.verdict["kind"]) == (False, "changed")
+    assert "what was compared was exchanged during the run: baseline: " in result.verdict["reason"]
+    judged = judge_again(tmp_path)
+    assert (judged.promote, judged.kind) == (False, "changed")
+    with pytest.raises(Finding, match="was exchanged during the run"):
+        compared(judged)
+    (tmp_path / "same").mkdir()
+    whole = conclude(plan, sampled, datetime.now(UTC), tmp_path / "same", None, _measured())
+    assert whole.promote
+    assert compared(judge_again(tmp_path / "same"))[0]["instance"] == "instance of candidate"
+    assert whole.verdict["release"] == "v9"
+
+
+def test_conclude_a_regression_stays_one_whatever_was_exchanged(tmp_path: Path) -> None:
+    """What the samples show by themselves is not hidden by it, and does not serve either."""
+    plan = make_plan(["http://a"], ["http://b"], minutes=1)
+    result = conclude(
+        plan, _late(2.0), datetime.now(UTC), tmp_path, None, _measured(instance="new")
+    )
+    assert result.verdict["kind"] == "regressed"
+    with pytest.raises(Finding, match="was exchanged during the run"):
+        compared(judge_again(tmp_path))
