@@ -228,7 +228,7 @@ class Raw:
         )
         if not reply.ok and reply.status != HTTPStatus.CONFLICT:
             raise RuntimeError(f"the receiver answered {reply.status}")
-        return {"status": reply.status, "result": reply.json()}
+        return {"status": reply.status, "result": reply.json(most_depth=64)}
 
 
 def _step(name: str) -> StepOptions:

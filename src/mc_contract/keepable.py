@@ -20,7 +20,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from decimal import Decimal
 from typing import Any, Final
 
@@ -32,9 +32,10 @@ MOST_DIGITS: Final = 308
 MOST_DEPTH: Final = 32
 MOST_VALUES: Final = 250_000
 _FIRST_ABOVE = 10**MOST_DIGITS
+_LONGEST_PATH = 12  # parts of a path that are told
 _SURELY_FITS = 15  # digits that every double holds
-_TOO_LONG = f"is a number of more than {MOST_DIGITS} digits"
-_OUT_OF_RANGE = "is a number outside a double's range"
+_TOO_LONG = f"is a number of more than {MOST_DIGITS} digits", "number too long"
+_OUT_OF_RANGE = "is a number outside a double's range", "number out of range"
 
 # Digits and points become 0, exponents e and their signs -: so a few searches at the speed of memory
 # tell whether a text may hold a number that a double does not
@@ -60,30 +61,37 @@ class NotKeepable(McError):
     Attributes:
         path: Where it stands: keys and indices from the outermost value.
         why: What is wrong with it, a clause that begins with a verb.
+        kind: The same in two or three words of a-z.
     """
 
     code = "not-keepable"
 
-    def __init__(self, path: tuple[str | int, ...], why: str) -> None:
+    def __init__(self, path: tuple[str | int, ...], why: str, kind: str) -> None:
         self.path = path
         self.why = why
+        self.kind = kind
         super().__init__(f"{self.where()} {why}")
 
-    def where(self, root: str = "", *, content_from: int | None = None) -> str:
+    def within(self, *path: str | int) -> NotKeepable:
+        """The same, of a value that stands at `path` in a larger one."""
+        return NotKeepable((*path, *self.path), self.why, self.kind)
+
+    def where(self, known: Container[str] | None = None) -> str:
         """The path as text; a key that is no plain word is `*`.
 
         Args:
-            root: What the path begins with.
-            content_from: From this place on keys are somebody's content, which is not told.
+            known: The keys that may be told, where the others are somebody's content.
         """
-        text = root
-        for place, part in enumerate(self.path):
+        text = ""
+        for part in self.path[:_LONGEST_PATH]:
             if isinstance(part, int):
                 text += f"[{part}]"
             else:
-                hidden = content_from is not None and place >= content_from
-                shown = "*" if hidden or not _PLAIN_KEY.fullmatch(part) else part
+                told = _PLAIN_KEY.fullmatch(part) and (known is None or part in known)
+                shown = part if told else "*"
                 text += f".{shown}" if text else shown
+        if len(self.path) > _LONGEST_PATH:
+            text += "..."
         return text or "the value"
 
 
@@ -92,16 +100,17 @@ class NotJson(NotKeepable):
 
     code = "not-json"
 
-    def __init__(self, why: str) -> None:
-        super().__init__((), why)
+    def __init__(self, why: str, kind: str = "not json") -> None:
+        super().__init__((), why, kind)
 
 
-def read_json(raw: bytes | str, *, most_depth: int = MOST_DEPTH) -> Any:
+def read_json(raw: bytes | str, *, most_depth: int = MOST_DEPTH, recorded: bool = False) -> Any:
     """The value that `raw` spells, with every number as it was written.
 
     Args:
         raw: UTF-8 text.
         most_depth: Lists and objects within each other.
+        recorded: It was recorded before; a NUL, which is no longer taken, is then read.
 
     Raises:
         NotJson: it is no JSON.
@@ -109,8 +118,8 @@ def read_json(raw: bytes | str, *, most_depth: int = MOST_DEPTH) -> Any:
     """
     data = raw.encode("utf-8", "surrogatepass") if isinstance(raw, str) else raw
     if data.count(b",") > MOST_VALUES:  # told before anything is made of it
-        raise NotKeepable((), f"has more than {MOST_VALUES} values")
-    if not _suspicious(data):
+        raise NotKeepable((), f"has more than {MOST_VALUES} values", "too many values")
+    if not _suspicious(data, nul=not recorded):
         try:
             value = msgspec.json.decode(data)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -119,7 +128,17 @@ def read_json(raw: bytes | str, *, most_depth: int = MOST_DEPTH) -> Any:
             members = check_shape(value, most_depth=most_depth)
             if members == len(_KEY_END.findall(data)):  # else perhaps a key stands twice
                 return value
-    return _read_carefully(data, most_depth)
+    return _read_carefully(data, most_depth, nul=recorded)
+
+
+def read_recorded(text: str) -> Any:
+    """What `json_text` wrote, or another program of ours, without any check but that it is JSON."""
+    return json.loads(text, parse_float=_recorded_number)
+
+
+def _recorded_number(text: str) -> float | Decimal:
+    number = _number(text)
+    return float(text) if isinstance(number, _Bad) else number
 
 
 def check_shape(value: Any, *, most_depth: int = MOST_DEPTH) -> int:
@@ -136,7 +155,11 @@ def check_shape(value: Any, *, most_depth: int = MOST_DEPTH) -> int:
     while level:
         depth += 1
         if depth > most_depth:
-            raise NotKeepable(_first_at(value, most_depth), f"is nested deeper than {most_depth}")
+            raise NotKeepable(
+                _first_at(value, most_depth),
+                f"is nested deeper than {most_depth}",
+                "nested too deep",
+            )
         inner: list[Any] = []
         for container in level:
             count += len(container)
@@ -147,7 +170,7 @@ def check_shape(value: Any, *, most_depth: int = MOST_DEPTH) -> int:
             if not _CONTAINERS.isdisjoint(map(type, items)):
                 inner += [item for item in items if type(item) in _CONTAINERS]
         if count > MOST_VALUES:
-            raise NotKeepable((), f"has more than {MOST_VALUES} values")
+            raise NotKeepable((), f"has more than {MOST_VALUES} values", "too many values")
         level = inner
     return members
 
@@ -173,28 +196,46 @@ def json_text(value: Any) -> str:
     return _encode(value).decode()
 
 
+def checked_text(value: Any, *, most_depth: int = MOST_DEPTH) -> str:
+    """A value as JSON text, if it can be kept.
+
+    Raises:
+        NotKeepable: naming the first place that cannot be.
+    """
+    try:
+        text = _encode(value)
+    except (TypeError, ValueError, OverflowError, RecursionError):  # of Unicode, too
+        check_keepable(value, most_depth=most_depth)
+        raise
+    if b"null" in text:  # so the encoder writes NaN and infinity, too
+        check_keepable(value, most_depth=most_depth)
+    read_json(text, most_depth=most_depth)
+    return text.decode()
+
+
 class _Bad:
     """Stands for what is not kept until its place is known."""
 
-    def __init__(self, why: str, *inner: str) -> None:
+    def __init__(self, why: str, kind: str, *inner: str) -> None:
         self.why = why
+        self.kind = kind
         self.inner = inner
 
 
-def _suspicious(data: bytes) -> bool:
+def _suspicious(data: bytes, *, nul: bool) -> bool:
     """Whether what msgspec makes of it may differ from what is written, or is not kept."""
     shapes = data.translate(_SHAPES)
-    return b"\\u0000" in data or any(long in shapes for long in _LONG)
+    return (nul and b"\\u0000" in data) or any(long in shapes for long in _LONG)
 
 
-def _read_carefully(data: bytes, most_depth: int) -> Any:
+def _read_carefully(data: bytes, most_depth: int, *, nul: bool) -> Any:
     try:
         text = data.decode()
     except UnicodeDecodeError as error:
         try:  # half of a surrogate pair of a str that was given
             text = data.decode("utf-8", "surrogatepass")
         except UnicodeDecodeError:
-            raise NotJson(f"is not UTF-8 at byte {error.start}") from None
+            raise NotJson(f"is not in UTF-8 (byte {error.start})", "not in utf-8") from None
     try:
         value = json.loads(
             text,
@@ -204,11 +245,11 @@ def _read_carefully(data: bytes, most_depth: int) -> Any:
             parse_int=_int,
         )
     except RecursionError:
-        raise NotKeepable((), f"is nested deeper than {most_depth}") from None
+        raise NotKeepable((), f"is nested deeper than {most_depth}", "nested too deep") from None
     except json.JSONDecodeError as error:
         raise NotJson(f"is not JSON: {error.msg} at character {error.pos}") from None
     check_shape(value, most_depth=most_depth)
-    return _settled(value, ())
+    return _settled(value, (), nul)
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any] | _Bad:
@@ -217,14 +258,14 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any] | _Bad:
         seen: set[str] = set()
         for key, _ in pairs:
             if key in seen:
-                return _Bad("stands twice in its object", key)
+                return _Bad("stands twice in its object", "key twice", key)
             seen.add(key)
     return made
 
 
 def _int(text: str) -> int | _Bad:
     if len(text.lstrip("-")) > MOST_DIGITS:
-        return _Bad(_TOO_LONG)
+        return _Bad(*_TOO_LONG)
     return int(text)
 
 
@@ -234,9 +275,9 @@ def _number(text: str) -> float | Decimal | _Bad:
         return near
     mantissa = text.lower().partition("e")[0].strip("-0.")
     if math.isinf(near) or (near == 0 and mantissa):
-        return _Bad(_OUT_OF_RANGE)
+        return _Bad(*_OUT_OF_RANGE)
     if len(mantissa) > MOST_DIGITS:
-        return _Bad(_TOO_LONG)
+        return _Bad(*_TOO_LONG)
     if near == 0:
         return near
     exact = Decimal(text)
@@ -247,18 +288,18 @@ def _refuse_constant(name: str) -> Any:
     raise NotJson(f"is not JSON: {name} is no number")
 
 
-def _settled(value: Any, path: tuple[str | int, ...]) -> Any:
+def _settled(value: Any, path: tuple[str | int, ...], nul: bool) -> Any:
     """The value as it is kept, of one that `json` read with our hooks."""
     if isinstance(value, dict):
         for key in value:
-            _check_text(key, (*path, key), "has a key with")
-        return {key: _settled(inner, (*path, key)) for key, inner in value.items()}
+            _check_text(key, (*path, key), "has a key with", nul=nul)
+        return {key: _settled(inner, (*path, key), nul) for key, inner in value.items()}
     if isinstance(value, list):
-        return [_settled(inner, (*path, at)) for at, inner in enumerate(value)]
+        return [_settled(inner, (*path, at), nul) for at, inner in enumerate(value)]
     if isinstance(value, _Bad):
-        raise NotKeepable((*path, *value.inner), value.why)
+        raise NotKeepable((*path, *value.inner), value.why, value.kind)
     if isinstance(value, str):
-        _check_text(value, path, "holds")
+        _check_text(value, path, "holds", nul=nul)
     return value
 
 
@@ -269,41 +310,47 @@ def _check(value: Any, path: tuple[str | int, ...], deepest: int) -> None:
         _check_text(value, path, "holds")
     elif isinstance(value, int):
         if not -_FIRST_ABOVE < value < _FIRST_ABOVE:
-            raise NotKeepable(path, _TOO_LONG)
+            raise NotKeepable(path, *_TOO_LONG)
     elif isinstance(value, float):
         if not math.isfinite(value):
-            raise NotKeepable(path, _OUT_OF_RANGE)
+            raise NotKeepable(path, *_OUT_OF_RANGE)
     elif isinstance(value, Decimal):
         _check_decimal(value, path)
     elif isinstance(value, Mapping | list | tuple) and len(path) >= deepest:
-        raise NotKeepable(path, "is nested too deep")
+        raise NotKeepable(path, "is nested too deep", "nested too deep")
     elif isinstance(value, Mapping):
         for key, inner in value.items():
             if not isinstance(key, str):
-                raise NotKeepable(path, f"has a key of type {type(key).__name__}, not a string")
+                raise NotKeepable(
+                    path, f"has a key of type {type(key).__name__}, not a string", "key no text"
+                )
             _check_text(key, (*path, key), "has a key with")
             _check(inner, (*path, key), deepest)
     elif isinstance(value, list | tuple):
         for at, inner in enumerate(value):
             _check(inner, (*path, at), deepest)
     else:
-        raise NotKeepable(path, f"is of type {type(value).__name__}, which JSON does not know")
+        raise NotKeepable(
+            path, f"is of type {type(value).__name__}, which JSON does not know", "not json"
+        )
 
 
-def _check_text(text: str, path: tuple[str | int, ...], holds: str) -> None:
-    if "\0" in text:
-        raise NotKeepable(path, f"{holds} a NUL character")
+def _check_text(text: str, path: tuple[str | int, ...], holds: str, *, nul: bool = False) -> None:
+    if "\0" in text and not nul:
+        raise NotKeepable(path, f"{holds} a NUL character", "nul character")
     try:
         text.encode()
     except UnicodeEncodeError:
-        raise NotKeepable(path, f"{holds} half of a surrogate pair") from None
+        raise NotKeepable(
+            path, f"{holds} half of a surrogate pair", "half a surrogate pair"
+        ) from None
 
 
 def _check_decimal(value: Decimal, path: tuple[str | int, ...]) -> None:
     if not value.is_finite() or math.isinf(float(value)) or (value and not float(value)):
-        raise NotKeepable(path, _OUT_OF_RANGE)
+        raise NotKeepable(path, *_OUT_OF_RANGE)
     if len(value.as_tuple().digits) > MOST_DIGITS:
-        raise NotKeepable(path, _TOO_LONG)
+        raise NotKeepable(path, *_TOO_LONG)
 
 
 def _first_at(value: Any, depth: int) -> tuple[str | int, ...]:

@@ -236,7 +236,7 @@ def texts_of(parts: Sequence[Part]) -> list[str]:
 
 def _after(task: Task) -> Flow:
     """What holds after a task: what it began with, and what it let in."""
-    if not task.parts:
+    if not task.parts and not task.unreadable:
         return task.flow
     came = TOOL_RESULT if "operation_id" in task.governance else AGENT_REPLY
     return replace(task.flow, origins=task.flow.origins | {came})

@@ -13,10 +13,12 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from decimal import Context, Decimal
 from functools import lru_cache
 from typing import Any, Protocol, TypeVar
 
 from mc_contract.canonical import canonical_json
+from mc_contract.keepable import MOST_DIGITS
 from mc_platform.bulkheads import Slots
 from mc_platform.conversation import (
     from_outside,
@@ -42,6 +44,7 @@ _SMALL_S = 0.02
 """What may be examined on the event loop, by its estimate: an upper bound for hostile shapes."""
 _DEADLINE = "deadline"
 _WAIT_S = 20.0
+_EXACT = Context(prec=MOST_DIGITS)
 _WITHHELD: tuple[Part, ...] = ({"text": "[withheld]"},)
 
 
@@ -394,9 +397,11 @@ def screener_of_process() -> LibraryScreener:
 
 
 def _without_floats(value: Any) -> Any:
-    """Numbers as their shortest text, so that a digest has one spelling for each."""
+    """Numbers in one spelling each: an SDK's 5.0 in a retry of 5 is the same request."""
     if isinstance(value, float):
         return int(value) if value.is_integer() else repr(value)
+    if isinstance(value, Decimal):  # more digits than a float holds
+        return int(value) if value == value.to_integral_value() else str(value.normalize(_EXACT))
     if isinstance(value, dict):
         return {str(key): _without_floats(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):

@@ -11,16 +11,16 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
-import msgspec
 from a2a.types import a2a_pb2 as pb
 from google.protobuf.json_format import ParseDict, ParseError
 
 from mc_contract.governance import GOVERNANCE_URI
+from mc_contract.keepable import NotJson, NotKeepable, check_shape, json_bytes, read_json
 from mc_platform.adapters.http import Lanes, Outgoing
 from mc_platform.errors import AgentFailed, Overdue, PeerFailed
 from mc_platform.model.ids import TenantId
-from mc_platform.model.label import Part
-from mc_platform.model.reply import NotJson, Reply
+from mc_platform.model.label import Part, without_nulls
+from mc_platform.model.reply import Reply
 from mc_platform.model.shape import ShapeLimits, shape_problem
 
 _MAX_REPLY_BYTES = 4 * 1_048_576
@@ -30,6 +30,12 @@ _JSON_TYPE = re.compile(r"(application|text)/([a-z0-9!#$&^_.+-]+\+)?json")
 _STATES = frozenset(pb.TaskState.keys())
 _MAX_ARTIFACTS = 16
 _MAX_PARTS = 1000  # screening joins neighbours, and one thread does it
+_DEEPEST_REPLY = 64  # a part's own depth, and the protocol's objects around it
+_NAMES = frozenset(
+    name
+    for message in (pb.Task, pb.TaskStatus, pb.Message, pb.Artifact, pb.Part)
+    for name in message.DESCRIPTOR.fields_by_camelcase_name
+) | {"jsonrpc", "id", "result", "task", "message", "error", "code"}
 _DONE = "TASK_STATE_COMPLETED"
 _SHAPE = ShapeLimits()
 _HEADERS = {"A2A-Version": "1.0", "Content-Type": "application/json"}
@@ -84,7 +90,7 @@ class A2ADownstream:
             "method": "SendMessage",
             "params": {"message": message},
         }
-        reply = await self._post(tenant, url, msgspec.json.encode(request), timeout_s)
+        reply = await self._post(tenant, url, json_bytes(request), timeout_s)
         if self._apart is None or len(reply.body) <= _SMALL_REPLY_BYTES:
             return read_reply(reply.body, self._shape)
         try:
@@ -129,10 +135,9 @@ def read_reply(raw: bytes, shape: ShapeLimits = _SHAPE) -> tuple[Part, ...]:
     if problem:
         raise AgentFailed(f"the agent's reply holds {problem}")
     try:
-        body = Reply(HTTPStatus.OK, {}, raw).json()
-    except NotJson as error:
-        raise AgentFailed(f"the agent's reply is {error}") from error
-    return _parts_of(body)
+        return _parts_of(read_json(raw, most_depth=_DEEPEST_REPLY))
+    except NotKeepable as error:
+        raise _unkeepable(error) from None
 
 
 def _read_apart(raw: bytes, shape: ShapeLimits) -> tuple[Part, ...] | str:
@@ -156,7 +161,7 @@ def _parts_of(body: Any) -> tuple[Part, ...]:
     if not isinstance(result, dict):
         raise AgentFailed("the agent's reply holds neither result nor error")
     if isinstance(result.get("message"), dict):
-        return _checked(result["message"].get("parts"))
+        return _checked(result["message"].get("parts"), "result", "message")
     task = result.get("task")
     if not isinstance(task, dict):
         raise AgentFailed("the agent's result is neither a message nor a task")
@@ -172,24 +177,63 @@ def _parts_of(body: Any) -> tuple[Part, ...]:
         raise AgentFailed(f"the agent's task has {len(artifacts)} artifacts")
     if not isinstance(artifacts, list) or not all(isinstance(item, dict) for item in artifacts):
         raise AgentFailed("the agent's task has no list of artifacts")
-    parts = [part for artifact in artifacts for part in _checked(artifact.get("parts"))]
+    parts = [
+        part
+        for at, artifact in enumerate(artifacts)
+        for part in _checked(artifact.get("parts"), "result", "task", "artifacts", at)
+    ]
     if not parts and isinstance(status.get("message"), dict):
-        parts = list(_checked(status["message"].get("parts")))
+        where = ("result", "task", "status", "message")
+        parts = list(_checked(status["message"].get("parts"), *where))
     return tuple(parts)
 
 
-def _checked(parts: Any) -> tuple[Part, ...]:
+def _checked(parts: Any, *where: str | int) -> tuple[Part, ...]:
+    """The parts, if every reader can show them.
+
+    Args:
+        where: The path of what holds them.
+    """
     if not isinstance(parts, list) or not all(isinstance(part, dict) for part in parts):
         raise AgentFailed("the agent's reply has no list of parts")
     if len(parts) > _MAX_PARTS:
         raise AgentFailed(f"the agent's reply has {len(parts)} parts, the limit is {_MAX_PARTS}")
-    try:
-        for part in parts:
-            ParseDict(part, pb.Part(), ignore_unknown_fields=True)
-    except (ParseError, ValueError, TypeError, OverflowError, RecursionError) as error:
-        # Found here, before anything of it is recorded, rather than when it is to be shown.
-        raise AgentFailed("the agent's reply has a part that is not A2A") from error
+    parts = [without_nulls(part) for part in parts]
+    # Found here, before anything of it is recorded, rather than when it is to be shown
+    for at, part in enumerate(parts):
+        if not _is_a2a(part):
+            no_part = NotKeepable((*where, "parts", at), "is no A2A part", "no part")
+            raise AgentFailed(f"the agent's reply cannot be kept: {no_part.message}")
+        for key, value in part.items():
+            try:
+                check_shape(value)
+            except NotKeepable as error:
+                raise _unkeepable(error.within(*where, "parts", at, key)) from None
     return tuple(parts)
+
+
+def _is_a2a(part: dict[str, Any]) -> bool:
+    # What data and metadata hold is any JSON, and stays out of protobuf's doubles
+    told = {key: value for key, value in part.items() if key not in ("data", "metadata")}
+    if "data" in part:
+        told["data"] = ""
+    try:
+        held = ParseDict(told, pb.Part(), ignore_unknown_fields=True)
+    except (ParseError, ValueError, TypeError, OverflowError, RecursionError):
+        return False
+    metadata = part.get("metadata")
+    has_content = held.WhichOneof("content") is not None
+    return has_content and (metadata is None or isinstance(metadata, dict))
+
+
+def _unkeepable(error: NotKeepable) -> AgentFailed:
+    """What is wrong with a reply, and where: by A2A's own names, for others are its content."""
+    if isinstance(error, NotJson):
+        return AgentFailed(f"the agent's reply {error.why}")
+    return AgentFailed(
+        f"the agent's reply cannot be kept: {error.where(_NAMES)} {error.why}",
+        hint="the agent's owner has to mend it; docs/a2a.md says what is kept",
+    )
 
 
 def _is_rpc_code(code: object) -> bool:

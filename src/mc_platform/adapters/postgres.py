@@ -6,7 +6,6 @@ row-level security; `record_pool` becomes `mc_recorder`, which may append to the
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
@@ -15,12 +14,12 @@ from typing import Any, ParamSpec, TypeVar
 
 import asyncpg
 
+from mc_platform.adapters.postgres_rows import task_from_row
 from mc_platform.bulkheads import Slots
 from mc_platform.errors import Misconfigured, Unavailable
 from mc_platform.model.credential import Found
-from mc_platform.model.flow import flow_from
 from mc_platform.model.ids import ContextId, PrincipalId, TaskId, TenantId
-from mc_platform.model.task import Task, TaskState
+from mc_platform.model.task import Task
 from mc_platform.model.tenant import Principal
 
 P = ParamSpec("P")
@@ -73,14 +72,7 @@ def wrapped(
     return decorate
 
 
-async def _prepare(connection: Any) -> None:
-    await connection.set_type_codec(
-        "json", encoder=json.dumps, decoder=json.loads, schema="pg_catalog"
-    )
-
-
 async def _become_recorder(connection: Any) -> None:
-    await _prepare(connection)
     await connection.execute("SET ROLE mc_recorder")
 
 
@@ -119,7 +111,7 @@ class Pools:
             Unavailable: the server does not answer.
         """
         try:
-            self.tenant = await self._pool(_prepare, 1, _TENANT_CONNECTIONS)
+            self.tenant = await self._pool(None, 1, _TENANT_CONNECTIONS)
             self.record = await self._pool(_become_recorder, 1, _RECORD_CONNECTIONS)
         except _REFUSED as error:
             raise Misconfigured(
@@ -221,24 +213,6 @@ class PostgresDirectory:
             scopes=None if row["scopes"] is None else frozenset(row["scopes"]),
         )
         return Found(bytes(row["secret_sha256"]), principal, row["valid_for_s"])
-
-
-def task_from_row(row: Any) -> Task:
-    """A row of `mc.task` as a value."""
-    return Task(
-        id=TaskId(row["id"]),
-        context_id=ContextId(row["context_id"]),
-        tenant=TenantId(row["tenant"]),
-        principal=PrincipalId(row["principal"]),
-        message_id=row["message_id"],
-        request_digest=row["request_digest"],
-        state=TaskState(row["state"]),
-        updated_at=row["updated_at"],
-        parts=tuple(row["parts"]),
-        status_text=row["status_text"],
-        governance=row["governance"],
-        flow=flow_from(row["flow"]),
-    )
 
 
 class PostgresTasks:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import uuid
 from typing import Any
 
+from mc_contract.keepable import json_text, read_json
 from mc_platform.adapters.postgres import Pools, wrapped
 from mc_platform.aggregate import (
     Answer,
@@ -115,7 +116,7 @@ class PostgresBook:
     @wrapped("the aggregate cannot be kept")
     async def end(self, query_id: uuid.UUID, answer: Answer | None) -> Ended:
         """See the protocol."""
-        kept = None if answer is None else answer_json(answer)
+        kept = None if answer is None else json_text(answer_json(answer))
         row = await self._pools.record.fetchrow(_END, query_id, kept)
         if row is None:
             row = await self._pools.record.fetchrow(_ENDED, query_id)
@@ -166,4 +167,4 @@ def _ended(row: Any) -> Ended | None:
 
 
 def _told(row: Any) -> Ended:
-    return Ended(None if row["answer"] is None else answer_from(row["answer"]))
+    return Ended(None if row["answer"] is None else answer_from(read_json(row["answer"])))

@@ -13,9 +13,8 @@ are in the log, also those whose partition has left.
 from __future__ import annotations
 
 import asyncio
-import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,9 +22,11 @@ from typing import Any
 import asyncpg
 
 from mc_contract.canonical import canonical_json
+from mc_contract.keepable import check_keepable, checked_text
 from mc_contract.ledger_entry import HEAD_DAMAGED, subject_of
 from mc_contract.merkle import Frontier, ProofError, leaf_hash
 from mc_platform.adapters.postgres import DATABASE_ERRORS, Pools, unavailable
+from mc_platform.adapters.postgres_rows import DEEPEST_SHOWN
 from mc_platform.errors import LedgerDamaged, PlatformError, Unavailable
 from mc_platform.model.event import Event, Recorded
 from mc_platform.model.ids import EventId
@@ -33,6 +34,7 @@ from mc_platform.model.task import Task
 from mc_platform.observe import metrics
 
 _MOST_IN_A_FLUSH = 512
+_DEEPEST_DETAIL = 48
 _PAUSES_S = (0.05, 0.2, 0.8)
 _BAD_ROW = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, ValueError)
 
@@ -88,6 +90,9 @@ LEFT JOIN LATERAL (
 """
 
 
+_Row = tuple[Any, ...]
+
+
 @dataclass(frozen=True, slots=True)
 class _Plan:
     """What a flush wants in the log: its events, and the bytes of each one's leaf.
@@ -108,7 +113,9 @@ class _Waiting:
     """One caller: what it wants recorded, and the future that it awaits."""
 
     events: Sequence[Event]
+    leaves: dict[EventId, bytes] = field(repr=False)
     task: Task | None
+    row: _Row = field(repr=False)
     done: asyncio.Future[list[Recorded]] = field(repr=False)
 
 
@@ -163,11 +170,20 @@ class PostgresJournal:
             await self._flusher
 
     async def record(self, events: Sequence[Event], task: Task | None = None) -> list[Recorded]:
-        """See the port."""
+        """See the port.
+
+        What cannot be kept is refused here, to the caller that brought it: never to those whose
+        rows share its flush.
+        """
         if self._closing:
             raise Unavailable("this replica is shutting down", hint="ask another replica")
+        leaves: dict[EventId, bytes] = {}
+        for event in events:
+            check_keepable(event.detail, most_depth=_DEEPEST_DETAIL)
+            leaves.setdefault(event.id, leaf_bytes(self._region, event))
+        row = () if task is None else _task_row(task)
         future: asyncio.Future[list[Recorded]] = asyncio.get_running_loop().create_future()
-        self._queue.append(_Waiting(events, task, future))
+        self._queue.append(_Waiting(events, leaves, task, row, future))
         self._wake.set()
         return await future
 
@@ -286,8 +302,7 @@ class PostgresJournal:
         self, batch: list[_Waiting], *, answer_lost: bool = False
     ) -> list[list[Recorded]]:
         """Append at the head that this process knows; if another moved it, lock it and look."""
-        wanted = _first_of_each(batch)
-        leaves = {event_id: leaf_bytes(self._region, event) for event_id, event in wanted.items()}
+        wanted, leaves = _first_of_each(batch)
         plan = _Plan(wanted, leaves, answer_lost)
         async with self._pools.record.acquire() as connection:
             written = None
@@ -372,8 +387,8 @@ class PostgresJournal:
                 )
             )
             frontier = frontier.append(hashed)
-        tasks = _last_of_each(
-            waiting.task
+        kept = _last_of_each(
+            (waiting.task, waiting.row)
             for waiting, recorded in zip(batch, _told(batch, places), strict=True)
             if waiting.task is not None and (not recorded or any(place.fresh for place in recorded))
         )
@@ -384,8 +399,8 @@ class PostgresJournal:
             *_columns(rows, 8),
             frontier.size,
             frontier.to_bytes(),
-            *_columns([_task_row(task) for task in tasks], 12),
-            *_columns([(one.tenant, it, one.id) for one in tasks for it in one.quotable], 3),
+            *_columns([row for _, row in kept], 12),
+            *_columns([(one.tenant, it, one.id) for one, _ in kept for it in one.quotable], 3),
         )
         return (frontier, places, [row[3] for row in rows]) if done else None
 
@@ -408,13 +423,17 @@ def _head_of(row: Any) -> Frontier:
     )
 
 
-def _first_of_each(batch: list[_Waiting]) -> dict[EventId, Event]:
+def _first_of_each(
+    batch: list[_Waiting],
+) -> tuple[dict[EventId, Event], dict[EventId, bytes]]:
     """Each event once: of two with one id the first stands, whatever the second says."""
     wanted: dict[EventId, Event] = {}
+    leaves: dict[EventId, bytes] = {}
     for waiting in batch:
         for event in waiting.events:
             wanted.setdefault(event.id, event)
-    return wanted
+            leaves.setdefault(event.id, waiting.leaves[event.id])
+    return wanted, leaves
 
 
 def _told(batch: list[_Waiting], places: dict[EventId, tuple[int, bool]]) -> list[list[Recorded]]:
@@ -446,17 +465,23 @@ def leaf_bytes(region: str, event: Event) -> bytes:
     )
 
 
-def _last_of_each(tasks: Any) -> list[Task]:
+def _last_of_each(kept: Iterable[tuple[Task, _Row]]) -> list[tuple[Task, _Row]]:
     # INSERT .. ON CONFLICT may touch a row once in a statement; a terminal state wins.
-    latest: dict[str, Task] = {}
-    for task in tasks:
+    latest: dict[str, tuple[Task, _Row]] = {}
+    for task, row in kept:
         before = latest.get(task.id)
-        if before is None or not before.state.terminal:
-            latest[task.id] = task
+        if before is None or not before[0].state.terminal:
+            latest[task.id] = task, row
     return list(latest.values())
 
 
-def _task_row(task: Task) -> tuple[Any, ...]:
+def _task_row(task: Task) -> _Row:
+    """The task's columns.
+
+    Raises:
+        NotKeepable: a reader of the row could not show it.
+    """
+    check_keepable((task.message_id, task.context_id, task.principal, task.status_text))
     return (
         task.id,
         task.context_id,
@@ -466,10 +491,10 @@ def _task_row(task: Task) -> tuple[Any, ...]:
         task.request_digest,
         task.state.value,
         task.updated_at,
-        json.dumps(task.parts),
+        checked_text(task.parts, most_depth=DEEPEST_SHOWN),
         task.status_text,
-        json.dumps(dict(task.governance)),
-        json.dumps(task.flow.as_json()),
+        checked_text(dict(task.governance)),
+        checked_text(task.flow.as_json()),
     )
 
 

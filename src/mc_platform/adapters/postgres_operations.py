@@ -11,11 +11,10 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-import msgspec
-
 from mc_platform.adapters.postgres import Pools, wrapped
+from mc_platform.adapters.postgres_rows import governance_from, ledger_row
 from mc_platform.enact.breaker import Count
-from mc_platform.model.event import Kind, LedgerRow
+from mc_platform.model.event import Kind
 from mc_platform.model.ids import OperationId, PrincipalId, TenantId
 from mc_platform.model.operation_view import (
     OperationFilter,
@@ -136,7 +135,7 @@ class PostgresOperations:
         events = await self._pools.record.fetch(
             _TIMELINE, row["tenant"], operation_id, self._region
         )
-        return OperationStory(_view(row), [_ledger_row(event) for event in events])
+        return OperationStory(_view(row), [ledger_row(event) for event in events])
 
 
 def _view(row: Any) -> OperationView:
@@ -149,9 +148,5 @@ def _view(row: Any) -> OperationView:
         started_at=row["created_at"],
         updated_at=row["updated_at"],
         said=row["status_text"],
-        governance=row["governance"],
+        governance=governance_from(row["governance"]),
     )
-
-
-def _ledger_row(row: Any) -> LedgerRow:
-    return LedgerRow(row["index"], row["recorded_at"], msgspec.json.decode(row["leaf"]))

@@ -13,9 +13,8 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
-import msgspec
-
 from mc_platform.adapters.postgres import DATABASE_ERRORS, Pools, unavailable, wrapped
+from mc_platform.adapters.postgres_rows import leaf_from
 from mc_platform.deliver import Rejected, Shipment
 from mc_platform.deliver.outbox import Position, Standing
 from mc_platform.errors import Unavailable
@@ -130,7 +129,7 @@ class _PostgresClaim:
         for begin in range(0, len(rows), _CHUNK):
             for row in rows[begin : begin + _CHUNK]:
                 index, recorded_at, raw = row
-                batch.append(Shipment(index, recorded_at, msgspec.json.decode(raw), raw))
+                batch.append(Shipment(index, recorded_at, leaf_from(raw, recorded_at), raw))
             await asyncio.sleep(0)
         if batch and (batch[0].index != start or batch[-1].index != start + len(batch) - 1):
             raise _gap(start, f"up to {batch[-1].index}")

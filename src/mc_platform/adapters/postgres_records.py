@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import msgspec
-
 from mc_platform.adapters.postgres import Pools, wrapped
+from mc_platform.adapters.postgres_rows import ledger_row
 from mc_platform.model.event import LedgerRow
 from mc_platform.model.ids import TenantId
 
@@ -29,7 +28,4 @@ class PostgresRecords:
                 before,
                 limit,
             )
-        return [
-            LedgerRow(row["index"], row["recorded_at"], msgspec.json.decode(row["leaf"]))
-            for row in rows
-        ]
+        return [ledger_row(row) for row in rows]

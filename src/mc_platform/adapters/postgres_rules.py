@@ -15,6 +15,7 @@ from typing import Any
 
 import structlog
 
+from mc_contract.keepable import json_text, read_json
 from mc_contract.rule_changes import compare_held
 from mc_platform.adapters.postgres import Pools, wrapped
 from mc_platform.errors import Unavailable
@@ -103,7 +104,11 @@ class PostgresRules:
             if newest is not None and newest["digest"] == digest:
                 return
             said = await connection.fetchrow(_DECLARED, kind, digest, self._region)
-            changes = ["first recorded"] if newest is None else compare_held(newest["held"], held)
+            changes = (
+                ["first recorded"]
+                if newest is None
+                else compare_held(read_json(newest["held"]), held)
+            )
             changes = changes or [_NO_ITEM[kind]]
             detail = {
                 "old": "" if newest is None else newest["digest"],
@@ -115,7 +120,9 @@ class PostgresRules:
                 "more_changes": max(0, len(changes) - _MOST_WORDS),
                 "replica": self._replica,
             }
-            await connection.execute(_ADD, kind, self._region, detail, digest, dict(held))
+            await connection.execute(
+                _ADD, kind, self._region, json_text(detail), digest, json_text(dict(held))
+            )
 
     @wrapped("the declaration cannot be stored")
     async def declare(
@@ -161,7 +168,7 @@ class PostgresRules:
 
 
 def _event(row: Any) -> Event:
-    detail = dict(row["detail"])
+    detail = dict(read_json(row["detail"]))
     kind = _KINDS.get((row["kind"], str(detail.get("what"))), _KIND_OF[row["kind"]])
     tenant = TenantId(detail.pop("tenant", PLATFORM))
     said = detail.pop("said", {})

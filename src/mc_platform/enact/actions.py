@@ -7,7 +7,6 @@ Which action runs when, and what a failure leads to, is the saga's business.
 
 from __future__ import annotations
 
-import json
 import math
 import threading
 from collections.abc import Callable, Mapping
@@ -17,8 +16,10 @@ from functools import partial
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
+from mc_contract.keepable import NotKeepable, checked_text, read_recorded
 from mc_platform.enact.calls import (
     DO_RETRIES,
+    MOST_DEPTH_OF_RESULT,
     UNDO_RETRIES,
     Called,
     Effect,
@@ -27,7 +28,7 @@ from mc_platform.enact.calls import (
     StepFailed,
     call,
 )
-from mc_platform.enact.http_actions import HttpAction, spec_problems
+from mc_platform.enact.http_actions import MAX_REPLY_BYTES, HttpAction, spec_problems
 from mc_platform.errors import Misconfigured
 from mc_platform.model.catalogue import ActionSpec, Retries
 from mc_platform.model.ids import ActionName
@@ -313,12 +314,15 @@ def _guarded(body: Callable[[], _T]) -> _T:
 
 
 def _json_object(value: object) -> Mapping[str, Any]:
-    try:
-        copied = json.loads(json.dumps(value, allow_nan=False))
-    except (TypeError, ValueError) as error:
-        raise StepFailed("result is not json", effect_possible=True) from error
-    if not isinstance(copied, dict):
+    if not isinstance(value, Mapping):
         raise StepFailed("result is not a json object", effect_possible=True)
+    try:
+        text = checked_text(dict(value), most_depth=MOST_DEPTH_OF_RESULT)
+    except NotKeepable as error:
+        raise StepFailed(f"result cannot be kept ({error.kind})", effect_possible=True) from error
+    if len(text) > MAX_REPLY_BYTES:
+        raise StepFailed("result too large", effect_possible=True)
+    copied: dict[str, Any] = read_recorded(text)
     return copied
 
 

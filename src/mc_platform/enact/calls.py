@@ -15,16 +15,43 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from decimal import Decimal
 from enum import StrEnum
 from typing import Any, TypeVar
 
+from mc_contract.keepable import MOST_DEPTH, json_text, read_recorded
 from mc_platform.errors import PlatformError
 
 _T = TypeVar("_T")
 RemainingS = Callable[[], float]
 """Seconds until the deadline; below 0 when it has passed, infinite without one."""
 
+MOST_DEPTH_OF_RESULT = MOST_DEPTH - 3
+"""Lists and objects within each other in a step's result: a task's part has three around it."""
 _REASON = re.compile(r"[a-z0-9][a-z0-9 ()_.-]{0,59}")
+
+
+def remembered(value: Mapping[str, Any] | None) -> dict[str, Any] | str | None:
+    """An input or a result as the engine is to remember it: what JSON's doubles do not hold, as text."""
+    if value is None:
+        return None
+    return json_text(value) if _is_exact(value) else dict(value)
+
+
+def recalled(kept: Mapping[str, Any] | str | None) -> dict[str, Any] | None:
+    """What `remembered` made."""
+    if isinstance(kept, str):
+        value: dict[str, Any] = read_recorded(kept)
+        return value
+    return None if kept is None else dict(kept)
+
+
+def _is_exact(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return any(_is_exact(inner) for inner in value.values())
+    if isinstance(value, list | tuple):
+        return any(_is_exact(inner) for inner in value)
+    return isinstance(value, Decimal)
 
 
 class Effect(StrEnum):

@@ -7,20 +7,20 @@ followed and proxies from the environment are not used: the catalogue's URL is t
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from mc_platform.enact.calls import StepFailed
+from mc_contract.keepable import NotJson, NotKeepable, json_bytes
+from mc_platform.enact.calls import MOST_DEPTH_OF_RESULT, StepFailed
 from mc_platform.enact.templates import Scope, TemplateAbsent, problems, render
 from mc_platform.errors import PeerFailed
 from mc_platform.model.catalogue import ActionSpec, HttpCall
-from mc_platform.model.reply import NotJson, Reply
+from mc_platform.model.reply import Reply
 from mc_platform.ports import BlockingHttp
 
-_MAX_REPLY_BYTES = 64 * 1024
+MAX_REPLY_BYTES = 64 * 1024
 _MAX_TIMEOUT_S = 60.0
 _METHODS = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 _REQUEST_TIMEOUT, _TOO_EARLY, _TOO_MANY = 408, 425, 429
@@ -97,10 +97,10 @@ class HttpAction:
                 tenant,
                 declared.method,
                 declared.url,
-                body=json.dumps(body).encode(),
+                body=json_bytes(body),
                 headers={**_HEADERS, "Idempotency-Key": key},
                 timeout_s=timeout_s,
-                most_bytes=_MAX_REPLY_BYTES,
+                most_bytes=MAX_REPLY_BYTES,
             )
         except PeerFailed as error:
             if not error.asked:
@@ -151,9 +151,12 @@ def _result(reply: Reply) -> dict[str, Any]:
     if not reply.body:
         return {}
     try:
-        value = reply.json()
+        value = reply.json(most_depth=MOST_DEPTH_OF_RESULT)
     except NotJson as error:
-        raise StepFailed(f"reply is {str(error).lower()}", effect_possible=True) from error
+        raise StepFailed(f"reply is {error.kind}", effect_possible=True) from error
+    except NotKeepable as error:
+        # The effect may well have happened: its receiver only tells it in a way that nobody can keep
+        raise StepFailed(f"reply cannot be kept ({error.kind})", effect_possible=True) from error
     if not isinstance(value, dict):
         raise StepFailed("reply is not a json object", effect_possible=True)
     return value

@@ -32,7 +32,7 @@ from datetime import datetime
 from functools import partial
 from typing import Any, Protocol
 
-from mc_platform.enact.calls import Called, Effect, at_once
+from mc_platform.enact.calls import Called, Effect, at_once, recalled, remembered
 from mc_platform.enact.chronicle import Chronicle, End, Entry, Step
 from mc_platform.model.event import Event, Kind
 from mc_platform.model.ids import ActionName
@@ -316,7 +316,7 @@ def kept_call(called: Called, at: datetime) -> dict[str, Any]:
         "attempts": called.attempts,
         "effect": called.effect.value,
         "reason": called.reason,
-        "result": dict(called.result),
+        "result": remembered(called.result),
         "late": called.late,
         "at": at.isoformat(),
     }
@@ -329,7 +329,7 @@ def call_from(kept: Mapping[str, Any]) -> tuple[Called, datetime]:
         attempts=kept["attempts"],
         effect=Effect(kept["effect"]),
         reason=kept["reason"],
-        result=kept["result"],
+        result=recalled(kept["result"]) or {},
         late=kept["late"],
     )
     return called, datetime.fromisoformat(kept["at"])

@@ -8,11 +8,12 @@ and within longer text absence is an error. Nothing is ever evaluated.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
+
+from mc_contract.keepable import json_text
 
 _TEMPLATE = re.compile(r"\{([A-Za-z_][\w.-]*)\}")
 _ABSENT: Any = object()
@@ -107,7 +108,7 @@ def _text(name: str, scope: Scope) -> str:
     value = _look_up(name, scope)
     if value is _ABSENT or value is None:
         raise TemplateAbsent(name)
-    return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
+    return value if isinstance(value, str) else json_text(value)
 
 
 def _look_up(name: str, scope: Scope) -> Any:

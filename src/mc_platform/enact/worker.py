@@ -21,7 +21,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from mc_platform.enact.actions import ActionRegistry
-from mc_platform.enact.calls import Called, Effect
+from mc_platform.enact.calls import Called, Effect, recalled, remembered
 from mc_platform.enact.resolution import Resolution, ResolutionMode
 from mc_platform.enact.saga import DEADLINE_PASSED, Remember, Saga, Signals
 from mc_platform.model.event import Event
@@ -135,7 +135,11 @@ class Worker:
         finally:
             ended()
         self._tell(request, report)
-        return {**asdict(report), "outcome": report.outcome.value}
+        return {
+            **asdict(report),
+            "outcome": report.outcome.value,
+            "standing": standing_as_json(report.standing),
+        }
 
     def resolve(self, payload: Mapping[str, Any]) -> dict[str, Any]:
         """Run one resolution of a stuck operation; returns its report, and what stands after it.
@@ -164,7 +168,7 @@ class Worker:
                 "attempt": report.attempt,
                 "mode": report.mode.value,
                 "resolved": report.resolved,
-                "standing": [asdict(one) for one in resolution.standing()],
+                "standing": standing_as_json(resolution.standing()),
             }
 
     @contextmanager
@@ -379,7 +383,7 @@ def payload_of(
     """An operation as JSON. Its plan travels with it: a catalogue that changes can't bend it."""
     return {
         **asdict(request),
-        "input": dict(request.input),
+        "input": remembered(request.input),
         "plan": plan_as_json(plan_from(plan)),
         "deadline_at": None if deadline_at is None else deadline_at.isoformat(),
     }
@@ -409,10 +413,15 @@ def report_from(kept: Mapping[str, Any]) -> OperationReport:
     )
 
 
+def standing_as_json(standing: Sequence[Standing]) -> list[dict[str, Any]]:
+    """What stands, as JSON to be remembered."""
+    return [{**asdict(one), "result": remembered(one.result)} for one in standing]
+
+
 def standing_from(kept: Sequence[Mapping[str, Any]]) -> tuple[Standing, ...]:
     """What stands after an operation or a resolution, as their JSON has it."""
     return tuple(
-        Standing(one["index"], ActionName(one["action"]), one["effect"], one["result"])
+        Standing(one["index"], ActionName(one["action"]), one["effect"], recalled(one["result"]))
         for one in kept
     )
 
@@ -424,6 +433,6 @@ def _request_from(payload: Mapping[str, Any]) -> OperationRequest:
         principal=PrincipalId(payload["principal"]),
         task_id=TaskId(payload["task_id"]),
         operation=payload["operation"],
-        input=payload["input"],
+        input=recalled(payload["input"]) or {},
         decision_id=payload["decision_id"],
     )

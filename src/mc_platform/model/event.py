@@ -55,6 +55,10 @@ class Kind(StrEnum):
     aggregate_refused = "aggregate.refused"
 
 
+UNREADABLE = "unreadable"
+"""What stands for the kind of a recorded event that cannot be read; nothing is recorded as that."""
+
+
 @dataclass(frozen=True, slots=True)
 class Event:
     """One fact for the ledger.

@@ -9,6 +9,22 @@ from typing import Any
 Part = dict[str, Any]
 """An A2A message part in its JSON form: `{"text": ..}`, `{"data": ..}`, `{"raw": ..}`, `{"url": ..}`."""
 
+_CONTENTS = ("text", "raw", "url")
+
+
+def without_nulls(part: Part) -> Part:
+    """The part without the members that a serialiser wrote as null although they are not there.
+
+    `data` may be null itself: it is the part's content then if nothing else is.
+    """
+    other = any(part.get(name) is not None for name in _CONTENTS)
+    return {
+        name: value
+        for name, value in part.items()
+        if value is not None or (name == "data" and not other)
+    }
+
+
 Path = tuple[str | int, ...]
 """Where in a list of parts a string stands: part index, then JSON keys and list indices."""
 

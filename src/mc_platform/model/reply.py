@@ -7,11 +7,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
-import msgspec
-
-
-class NotJson(ValueError):
-    """A reply's body is not JSON as RFC 8259 has it; says why, and quotes nothing of the body."""
+from mc_contract.keepable import read_json
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,17 +28,10 @@ class Reply:
         """The declared media type in lower case, without parameters; empty if none is declared."""
         return self.headers.get("Content-Type", "").partition(";")[0].strip().lower()
 
-    def json(self) -> Any:
+    def json(self, *, most_depth: int) -> Any:
         """The body's value.
 
         Raises:
-            NotJson: it is not UTF-8, not JSON, or nested too deep to be read.
+            NotKeepable: it is not JSON, or holds what is not kept.
         """
-        try:
-            return msgspec.json.decode(self.body)
-        except UnicodeDecodeError as error:
-            raise NotJson("not in UTF-8") from error
-        except RecursionError as error:
-            raise NotJson("nested too deep") from error
-        except ValueError as error:  # msgspec's own, whose text may quote the body
-            raise NotJson("not JSON") from error
+        return read_json(self.body, most_depth=most_depth)

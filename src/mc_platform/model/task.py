@@ -42,6 +42,7 @@ class Task:
         flow: The conversation's flow labels when this task began; not told to the client.
         quotable: Digests of what came from outside with it (`record.Quotes`); kept elsewhere, and
             never read back.
+        unreadable: Whether its row holds what cannot be shown; `status_text` then says why.
     """
 
     id: TaskId
@@ -57,3 +58,4 @@ class Task:
     governance: Mapping[str, Any] = field(default_factory=dict)
     flow: Flow = UNTAINTED
     quotable: tuple[int, ...] = ()
+    unreadable: bool = False

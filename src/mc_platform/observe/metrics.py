@@ -152,6 +152,11 @@ connections_closed = Counter(
     ["reason"],
 )
 
+unreadable_rows = Counter(
+    "mc_unreadable_rows",
+    "Rows read that hold what cannot be shown: `task`, `ledger`.",
+    ["what"],
+)
 background_failures = Counter(
     "mc_background_failures", "Times that background work failed and was begun again.", ["work"]
 )

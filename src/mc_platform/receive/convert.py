@@ -6,13 +6,15 @@ from collections.abc import Mapping
 from typing import Any
 
 from a2a.types import a2a_pb2 as pb
-from google.protobuf.json_format import MessageToDict, ParseDict
+from google.protobuf.json_format import MessageToDict, ParseError
 
 from mc_contract.governance import GOVERNANCE_URI, GovernanceError, parse_governance
 from mc_platform.errors import BadRequest
 from mc_platform.model.ids import TaskId
 from mc_platform.model.task import Task, TaskState
 from mc_platform.model.tenant import Principal
+from mc_platform.observe import metrics
+from mc_platform.receive.exact_values import ExactValues
 from mc_platform.request_path import Envelope
 
 _MAX_ID = 256
@@ -33,7 +35,7 @@ def plain_id(name: str, value: str, *, required: bool = True) -> str:
     return value
 
 
-def envelope(message: pb.Message, principal: Principal) -> Envelope:
+def envelope(message: pb.Message, principal: Principal, values: ExactValues) -> Envelope:
     """The message as the request path takes it.
 
     Raises:
@@ -64,43 +66,60 @@ def envelope(message: pb.Message, principal: Principal) -> Envelope:
         principal=principal,
         message_id=message_id,
         context_id=context_id,
-        parts=tuple(MessageToDict(part) for part in message.parts),
+        parts=tuple(values.of_part(part) for part in message.parts),
         governance=parse_governance(metadata),
         references=tuple(TaskId(one) for one in message.reference_task_ids),
     )
 
 
-def task(ours: Task) -> pb.Task:
+def task(ours: Task, values: ExactValues) -> pb.Task:
     """Our task as the SDK's, its reply as one artifact."""
-    result = pb.Task(id=ours.id, context_id=ours.context_id, status=status(ours))
-    if ours.parts:
-        result.artifacts.append(artifact(ours))
-    result.metadata.update({GOVERNANCE_URI: dict(ours.governance)})
+    shown = artifact(ours, values)
+    result = pb.Task(id=ours.id, context_id=ours.context_id, status=status(ours, shown))
+    if shown is not None and shown.parts:
+        result.artifacts.append(shown)
+    result.metadata.update({GOVERNANCE_URI: values.hold(dict(ours.governance))})
     return result
 
 
-def status(ours: Task) -> pb.TaskStatus:
-    """The task's state with its sentence, if it has one."""
+def status(ours: Task, shown: pb.Artifact | None) -> pb.TaskStatus:
+    """The task's state with its sentence, if it has one.
+
+    Args:
+        shown: What `artifact` made of the reply.
+    """
+    text = ours.status_text
+    if shown is None:
+        text = "; ".join(filter(None, (text, "the content cannot be shown: a part is not A2A")))
     result = pb.TaskStatus(state=ours.state.value)
     result.timestamp.FromDatetime(ours.updated_at)
-    if ours.status_text:
+    if text:
         result.message.CopyFrom(
             pb.Message(
                 message_id=f"{ours.id}-status",
                 context_id=ours.context_id,
                 task_id=ours.id,
                 role=pb.ROLE_AGENT,
-                parts=[pb.Part(text=ours.status_text)],
+                parts=[pb.Part(text=text)],
             )
         )
     return result
 
 
-def artifact(ours: Task) -> pb.Artifact:
-    """The released reply."""
+def artifact(ours: Task, values: ExactValues) -> pb.Artifact | None:
+    """The released reply; None if it has a part that A2A has no form for.
+
+    What is recorded is checked before: such a part is of an earlier version.
+    """
     result = pb.Artifact(artifact_id=f"{ours.id}-reply", name="reply")
-    for part in ours.parts:
-        result.parts.append(ParseDict(part, pb.Part(), ignore_unknown_fields=True))
+    try:
+        result.parts.extend(values.as_part(part) for part in ours.parts)
+    except (ParseError, ValueError, TypeError, OverflowError, RecursionError):
+        metrics.unreadable_rows.labels("task").inc()
+        return None
+    if any(part.WhichOneof("content") is None for part in result.parts):
+        metrics.unreadable_rows.labels("task").inc()
+        return None
     return result
 
 

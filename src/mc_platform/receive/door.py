@@ -13,9 +13,9 @@ import random
 import time
 from typing import Any
 
-import msgspec
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from mc_contract.keepable import NotKeepable, read_json
 from mc_platform.authenticate import GuardedAuthenticator
 from mc_platform.errors import (
     BadRequest,
@@ -41,7 +41,6 @@ _PUBLIC = _DETAILED | {"/.well-known/agent-card.json", "/ledger/checkpoint"}
 _MOST_HEAD_BYTES = 32_768
 _SMALL_BODY_BYTES = 8192
 _SHAPE = ShapeLimits()
-_PARSE_ERROR = -32700
 _ROUTES = {
     "/": "a2a",
     "/a2a": "a2a",
@@ -115,15 +114,6 @@ class Door:
                 visit.count(metered.cpu_s)
 
 
-class _AnsweredInJsonRpc(Exception):
-    """A refusal that JSON-RPC has a code for."""
-
-    def __init__(self, code: int, message: str) -> None:
-        super().__init__(message)
-        self.code = code
-        self.message = message
-
-
 class _Visit:
     """One request at the door."""
 
@@ -159,8 +149,6 @@ class _Visit:
             if self._route.startswith("a2a"):
                 self._maybe_fail()
             await door._app(self._scope, self._receive, self._send)
-        except _AnsweredInJsonRpc as refusal:
-            await self._answer_json_rpc(refusal)
         except PlatformError as error:
             if self._started:
                 raise
@@ -251,31 +239,24 @@ class _Visit:
     def _refuse_unreadable(self) -> None:
         """Refuse what is no JSON before any parser that is less strict sees it.
 
-        Not JSON here: NaN and infinite numbers, lone surrogates, bad UTF-8, endless nesting. What
-        holds more than is parsed here is refused before anything is decoded.
+        What holds more than is parsed here is refused before anything is decoded; what cannot be
+        kept, here or, for A2A, by `ExactJson`, which reads the body then.
 
         Raises:
             RequestTooLarge, BadRequest.
         """
-        if not self._body and self._route == "a2a_rest":
-            return  # HTTP+JSON has requests that say all in their path
         problem = shape_problem(self._body or b"", self._door._shape)
         if problem:
             raise RequestTooLarge(
                 f"the body holds {problem}",
                 hint="send a table as one text or file part (CSV), or in several messages",
             )
+        if self._route.startswith("a2a"):
+            return
         try:
-            msgspec.json.decode(self._body or b"")
-        except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
-            reason = "nested too deep" if isinstance(error, RecursionError) else str(error)
-            if self._route == "a2a":
-                raise _AnsweredInJsonRpc(_PARSE_ERROR, f"Invalid JSON payload: {reason}") from None
-            raise BadRequest(f"the body is not JSON: {reason}") from None
-
-    async def _answer_json_rpc(self, refusal: _AnsweredInJsonRpc) -> None:
-        error = {"code": refusal.code, "message": refusal.message}
-        await self._write(200, {"jsonrpc": "2.0", "id": None, "error": error}, [])
+            read_json(self._body or b"")
+        except NotKeepable as error:
+            raise BadRequest(f"the body cannot be taken: {error.message}") from None
 
     async def _receive(self) -> Message:
         body, self._body = self._body, None

@@ -29,6 +29,7 @@ from mc_platform.observe import metrics
 from mc_platform.observe.cost import Metered
 from mc_platform.ports import Tasks
 from mc_platform.receive import convert
+from mc_platform.receive.exact_values import VALUES, ExactValues
 from mc_platform.receive.limits import RateLimiter
 from mc_platform.receive.wire_errors import outcome, to_wire
 from mc_platform.request_path import Accepted, Envelope, RequestPath
@@ -38,7 +39,6 @@ PRINCIPAL = "mc_principal"
 _POLL_S = 0.05
 _POLL_SLOWEST_S = 1.0
 _MAX_PAGE = 100
-_SMALL_BYTES = 8192
 _EARLIEST, _LATEST = 2000, 3000  # years of a page token that can be one of ours
 _MOST_STREAMS = 100
 
@@ -73,7 +73,7 @@ class GovernedRequestHandler(RequestHandler):
         principal = _principal(context)
 
         async def send() -> Task:
-            envelope = await self._envelope(params, context, principal)
+            envelope = self._envelope(params, context, principal)
             if not params.configuration.return_immediately:
                 return await self._path.handle(envelope)
             begun = await self._path.begin(envelope)
@@ -85,41 +85,40 @@ class GovernedRequestHandler(RequestHandler):
                 begun.slot.release()
             return begun.task
 
-        return convert.task(await _counted(principal, send()))
+        return convert.task(await _counted(principal, send()), _values(context))
 
     async def on_message_send_stream(
         self, params: pb.SendMessageRequest, context: ServerCallContext
     ) -> AsyncGenerator[Event]:
         """SendStreamingMessage: the task as it begins, then its reply, then its end."""
-        principal = _principal(context)
+        principal, values = _principal(context), _values(context)
 
         async def begin() -> Accepted | Task:
-            return await self._path.begin(await self._envelope(params, context, principal))
+            return await self._path.begin(self._envelope(params, context, principal))
 
         begun = await _counted(principal, begin(), count_success=False)
         if isinstance(begun, Task):
-            yield convert.task(begun)
+            yield convert.task(begun, values)
             if not begun.state.terminal:
-                async for event in self._follow(begun):
+                async for event in self._follow(begun, values):
                     yield event
             return
         # A client that leaves its stream, be it at once, does not call back what was begun: the
         # work is a task of its own, and only the waiting for it ends.
         finishing = self._finish_apart(begun)
-        yield convert.task(begun.task)
+        yield convert.task(begun.task, values)
         ended = await _counted(principal, asyncio.shield(finishing))
-        for event in _ending(ended):
+        for event in _ending(ended, values):
             yield event
 
-    async def _envelope(
+    def _envelope(
         self, params: pb.SendMessageRequest, context: ServerCallContext, principal: Principal
     ) -> Envelope:
         _same_tenant(context, principal)
         self._limiter.admit(principal.tenant)
         if params.configuration.HasField("task_push_notification_config"):
             raise sdk.PushNotificationNotSupportedError
-        await _breathe(params.ByteSize())  # parsing has taken its time
-        return convert.envelope(params.message, principal)
+        return convert.envelope(params.message, principal, _values(context))
 
     def _finish_apart(self, accepted: Accepted) -> asyncio.Task[Task]:
         """Finish in a task of its own, whose CPU time is counted here."""
@@ -150,8 +149,8 @@ class GovernedRequestHandler(RequestHandler):
 
     async def on_get_task(self, params: pb.GetTaskRequest, context: ServerCallContext) -> pb.Task:
         """GetTask, of the caller's tenant."""
-        principal = _principal(context)
-        return convert.task(await _guarded(self._read(params.id, context, principal)))
+        task = await _guarded(self._read(params.id, context, _principal(context)))
+        return convert.task(task, _values(context))
 
     async def on_cancel_task(
         self, params: pb.CancelTaskRequest, context: ServerCallContext
@@ -160,7 +159,8 @@ class GovernedRequestHandler(RequestHandler):
         principal = _principal(context)
         try:
             self._admit(params.id, context, principal)
-            return convert.task(await self._path.cancel(principal, params.id))
+            task = await self._path.cancel(principal, params.id)
+            return convert.task(task, _values(context))
         except Conflict as error:
             raise sdk.TaskNotCancelableError(error.message) from error
         except Exception as error:
@@ -170,12 +170,12 @@ class GovernedRequestHandler(RequestHandler):
         self, params: pb.SubscribeToTaskRequest, context: ServerCallContext
     ) -> AsyncGenerator[Event]:
         """SubscribeToTask: the task now, then what becomes of it."""
-        principal = _principal(context)
+        principal, values = _principal(context), _values(context)
         task = await _guarded(self._read(params.id, context, principal))
         if task.state.terminal:
             raise sdk.UnsupportedOperationError(f"the task is {task.state.name} already")
-        yield convert.task(task)
-        async for event in self._follow(task):
+        yield convert.task(task, values)
+        async for event in self._follow(task, values):
             yield event
 
     async def on_list_tasks(
@@ -203,10 +203,11 @@ class GovernedRequestHandler(RequestHandler):
             before=_from_token(params.page_token) if params.page_token else None,
         )
         page = found[:size]
+        values = _values(context)
         token = _to_token(page[-1]) if len(found) > size else ""
         # total_size is what this page knows: counting all would cost a scan for each listing.
         return pb.ListTasksResponse(
-            tasks=[convert.task(task) for task in page],
+            tasks=[convert.task(task, values) for task in page],
             next_page_token=token,
             page_size=size,
             total_size=len(found),
@@ -221,7 +222,7 @@ class GovernedRequestHandler(RequestHandler):
         self._admit(task_id, context, principal)
         return await self._path.task(principal, task_id)
 
-    async def _follow(self, task: Task) -> AsyncGenerator[Event]:
+    async def _follow(self, task: Task, values: ExactValues) -> AsyncGenerator[Event]:
         tenant = task.tenant
         if self._streams[tenant] >= _MOST_STREAMS:
             raise to_wire(
@@ -240,7 +241,7 @@ class GovernedRequestHandler(RequestHandler):
                 task = await self._tasks.get(tenant, task.id) or task
         finally:
             self._streams[tenant] -= 1
-        for event in _ending(task):
+        for event in _ending(task, values):
             yield event
 
     # -- what this gateway does not offer ------------------------------------------------------
@@ -276,12 +277,6 @@ class GovernedRequestHandler(RequestHandler):
         raise sdk.ExtendedAgentCardNotConfiguredError
 
 
-async def _breathe(size_bytes: int) -> None:
-    """Let others have the event loop between two costly steps on something large."""
-    if size_bytes > _SMALL_BYTES:
-        await asyncio.sleep(0)
-
-
 async def _counted(principal: Principal, work: Awaitable[R], *, count_success: bool = True) -> R:
     """Await one message's work, count its result, and turn its error into an A2A one."""
     try:
@@ -308,6 +303,13 @@ def _principal(context: ServerCallContext) -> Principal:
     return principal
 
 
+def _values(context: ServerCallContext) -> ExactValues:
+    values = context.state.get(VALUES)
+    if not isinstance(values, ExactValues):
+        raise sdk.InternalError("a request came past the layer that keeps its numbers")
+    return values
+
+
 def _same_tenant(context: ServerCallContext, principal: Principal) -> None:
     """A tenant in the path or the request is a claim; it must be the credential's."""
     if context.tenant and context.tenant != principal.tenant:
@@ -317,21 +319,22 @@ def _same_tenant(context: ServerCallContext, principal: Principal) -> None:
         )
 
 
-def _ending(task: Task) -> list[Event]:
+def _ending(task: Task, values: ExactValues) -> list[Event]:
     events: list[Event] = []
-    if task.parts:
+    shown = convert.artifact(task, values)
+    if shown is not None and shown.parts:
         events.append(
             pb.TaskArtifactUpdateEvent(
                 task_id=task.id,
                 context_id=task.context_id,
-                artifact=convert.artifact(task),
+                artifact=shown,
                 last_chunk=True,
             )
         )
     update = pb.TaskStatusUpdateEvent(
-        task_id=task.id, context_id=task.context_id, status=convert.status(task)
+        task_id=task.id, context_id=task.context_id, status=convert.status(task, shown)
     )
-    update.metadata.CopyFrom(convert.task(task).metadata)
+    update.metadata.CopyFrom(convert.task(task, values).metadata)
     events.append(update)
     return events
 

@@ -14,7 +14,9 @@ class _HalfPairs:
 
     @staticmethod
     def search(text: str) -> bool:
-        """Whether the text has half of a surrogate pair."""
+        """Whether the text has half of a surrogate pair; what is no text is refused as before."""
+        if not isinstance(text, str):
+            raise TypeError("expected string")  # as the pattern has it, and protobuf expects it
         try:
             text.encode()
         except UnicodeEncodeError:

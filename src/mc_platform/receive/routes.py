@@ -8,11 +8,13 @@ from a2a.server.context import ServerCallContext
 from a2a.server.routes import create_agent_card_routes, create_jsonrpc_routes, create_rest_routes
 from a2a.server.routes.common import DefaultServerCallContextBuilder
 from a2a.types import a2a_pb2 as pb
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.routing import BaseRoute, Mount
 
 from mc_contract.governance import GOVERNANCE_URI
 from mc_platform.model.catalogue import Catalogue
+from mc_platform.receive.exact_values import VALUES, ExactJson
 from mc_platform.receive.handler import PRINCIPAL, GovernedRequestHandler
 from mc_platform.receive.quick_text import make_quick
 
@@ -24,7 +26,9 @@ class _ContextBuilder(DefaultServerCallContextBuilder):
         context = super().build(request)
         version = request.headers.get("a2a-version")
         context.state["headers"] = {} if version is None else {"A2A-Version": version}
-        context.state[PRINCIPAL] = request.scope.get("state", {}).get(PRINCIPAL)
+        found = request.scope.get("state", {})
+        context.state[PRINCIPAL] = found.get(PRINCIPAL)
+        context.state[VALUES] = found.get(VALUES)
         return context
 
 
@@ -89,8 +93,14 @@ def a2a_routes(handler: GovernedRequestHandler, card: pb.AgentCard) -> Iterable[
     builder = _ContextBuilder()
     yield from create_agent_card_routes(card)
     for path in ("/", "/a2a", "/a2a/"):
-        yield from create_jsonrpc_routes(
+        for route in create_jsonrpc_routes(
             handler, path, context_builder=builder, enable_v0_3_compat=True
-        )
+        ):
+            route.app = ExactJson(route.app, json_rpc=True)
+            yield route
     # Mounted rather than prefixed: the SDK puts its `/{tenant}/...` routes at the root otherwise.
-    yield Mount("/v1", routes=create_rest_routes(handler, context_builder=builder))
+    yield Mount(
+        "/v1",
+        routes=create_rest_routes(handler, context_builder=builder),
+        middleware=[Middleware(ExactJson, json_rpc=False)],
+    )

@@ -11,6 +11,7 @@ import binascii
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 from mc_platform.model.label import Part, Path
@@ -121,13 +122,13 @@ def _value(path: Path, value: Any, context: str, depth: int) -> Iterator[Leaf]:
 def number_text(value: Any) -> str | None:
     """A number as the string that is looked at and redacted; None if it is too long to print.
 
-    Numbers of a protobuf Struct are floats: 4111111111111111.0 is the integer that was sent.
+    An SDK whose numbers are floats sends 4111111111111111.0 for the integer that was meant.
     The digits of a small true fraction are a measure, no identifier; those before a point are
     looked at where there are many.
     """
-    if isinstance(value, float):
-        if not value.is_integer():
-            return repr(value) if abs(value) >= _LONG_WHOLE else f"{value:.6g}"
+    if isinstance(value, float | Decimal):
+        if value != int(value):
+            return str(value) if abs(float(value)) >= _LONG_WHOLE else f"{value:.6g}"
         value = int(value)
     if isinstance(value, int) and value.bit_length() > _MAX_INT_BITS:
         return None  # Python refuses to print integers of many thousand digits

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from decimal import Decimal
 from typing import Any
 
 from mc_platform.model.label import Label, Part, Path
@@ -109,7 +110,7 @@ class _Editor:
     def _labelled(self, value: Any, labels: list[Label]) -> str:
         if isinstance(value, str):
             return self._string(value, labels)
-        if isinstance(value, int | float):
+        if isinstance(value, int | float | Decimal):
             text = number_text(value)
             if text is not None:
                 return self._string(text, labels)

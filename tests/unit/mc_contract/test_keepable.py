@@ -113,8 +113,8 @@ def test_a_number_is_what_was_written(text, value):
         ('{"a\\u0000": 1}', "* has a key with a NUL character"),
         ('{"a": {"b": 1, "b": 2}}', "a.b stands twice in its object"),
         ('{"an e-mail, say": 1e400}', "* is a number outside a double's range"),
-        ("[" * 33 + "]" * 33, "[0]" * 32 + " is nested deeper than 32"),
-        ('{"a":' * 33 + "1" + "}" * 33, "a" + ".a" * 31 + " is nested deeper than 32"),
+        ("[" * 33 + "]" * 33, "[0]" * 12 + "... is nested deeper than 32"),
+        ('{"a":' * 33 + "1" + "}" * 33, "a" + ".a" * 11 + "... is nested deeper than 32"),
         ("[" * 100_000 + "]" * 100_000, "the value is nested deeper than 32"),
         ("[" + "1," * MOST_VALUES + "1]", "the value has more than 250000 values"),
         (
@@ -136,7 +136,7 @@ def test_what_is_not_kept_is_named_with_its_place(text, message):
 )
 def test_what_is_no_json_is_told_as_that(text):
     """Its own error, for the parse error that a protocol has."""
-    with pytest.raises(NotJson, match=r"^the value is not (JSON|UTF-8)"):
+    with pytest.raises(NotJson, match=r"^the value is not (JSON|in UTF-8)"):
         read_json(text)
 
 
@@ -176,4 +176,4 @@ def test_content_is_hidden_where_the_place_is_told_to_others():
     """A key of somebody's data is content: beyond the protocol's own it is a star."""
     with pytest.raises(NotKeepable) as refused:
         read_json('[{"data": {"anna": [1e400]}}]')
-    assert refused.value.where("parts", content_from=2) == "parts[0].data.*[0]"
+    assert refused.value.where({"data"}) == "[0].data.*[0]"

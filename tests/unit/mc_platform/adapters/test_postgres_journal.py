@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import uuid
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 
 import asyncpg
 import pytest
 
+from mc_contract.keepable import NotKeepable
 from mc_contract.merkle import Frontier, leaf_hash, tree_root
 from mc_platform.adapters.postgres import PostgresTasks
 from mc_platform.adapters.postgres_journal import PostgresJournal
 from mc_platform.errors import Unavailable
 from mc_platform.model.event import Event, Kind
 from mc_platform.model.task import Task, TaskState
+from mc_platform.observe import metrics
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
@@ -177,13 +182,90 @@ async def test_a_row_that_cannot_be_written_does_not_refuse_its_neighbours(make_
     assert kept == {"good-1", "good-2"}
 
 
-async def test_a_reply_may_hold_any_json_text(make_journal, pools):
-    """NUL and lone surrogates in an agent's reply come back as they were."""
+async def test_a_reply_comes_back_with_every_number_as_it_was(make_journal, pools):
+    """Integers of any kept size, decimals and their kinds pass the store unchanged."""
     journal, tasks = await make_journal(), PostgresTasks(pools)
-    parts = ({"text": "a\x00b \ud800 é"}, {"data": [1, 2.5, None, {"k": "\u2028"}]})
+    numbers = [
+        5,
+        5.0,
+        -0.0,
+        0.1,
+        9007199254740993,
+        10**307,
+        1e300,
+        Decimal("0.12345678901234567890"),
+    ]
+    parts = ({"text": "é \u2028"}, {"data": [None, True, {"k": "\U0001f600"}, *numbers]})
     task = _task(TaskState.completed, parts=parts)
     await journal.record([_event()], task)
-    assert (await tasks.get("TENANT_001", task.id)).parts == parts
+    read = (await tasks.get("TENANT_001", task.id)).parts
+    assert repr(read) == repr(parts)
+
+
+@pytest.mark.parametrize(
+    "content", ["a\ud800", "a\x00", 10**308, math.nan, Decimal("1e400"), object()], ids=ascii
+)
+async def test_what_no_reader_could_show_is_recorded_for_nobody(make_journal, pools, content):
+    """The one who brings it is told what and where; those who share the flush are recorded."""
+    journal, tasks = await make_journal(), PostgresTasks(pools)
+    good, bad = _task(TaskState.completed), _task(TaskState.completed, parts=({"data": [content]},))
+    told = await asyncio.gather(
+        journal.record([_event()], good),
+        journal.record([_event()], bad),
+        journal.record([replace(_event(), detail={"subject": "s", "x": content})]),
+        return_exceptions=True,
+    )
+    assert [type(one) for one in told] == [list, NotKeepable, NotKeepable]
+    assert str(told[1]).startswith("[0].data[0] ")
+    assert str(told[2]).startswith("x ")
+    assert await tasks.get("TENANT_001", good.id) is not None
+    assert await tasks.get("TENANT_001", bad.id) is None
+
+
+@pytest.mark.parametrize(
+    ("stored", "why"),
+    [
+        ('[{"data": {"n": 1%s}}]' % ("0" * 309), "[0].data.* is a number of more than 308 digits"),
+        ('[{"data": [1%s]}]' % ("0" * 5000), "[0].data[0] is a number of more than 308 digits"),
+        ('[{"text": "\\ud800"}]', "[0].text holds half of a surrogate pair"),
+        (f'[{{"data": {"[" * 60}1{"]" * 60}}}]', "is nested deeper than 49"),
+        ('{"data": 1}', "the value is no list of parts"),
+    ],
+    ids=["int", "long int", "surrogate", "depth", "shape"],
+)
+async def test_a_row_that_cannot_be_shown_takes_no_neighbour_along(
+    make_journal, pools, stored, why
+):
+    """It is told with its id, its state and the reason, and counted."""
+    journal, tasks = await make_journal(), PostgresTasks(pools)
+    tenant, parts = f"T-{uuid.uuid4()}", ({"text": "x"},)
+    good, bad = (_task(TaskState.completed, tenant=tenant, parts=parts) for _ in range(2))
+    await journal.record([_event()], good)
+    await journal.record([_event()], bad)
+    await pools.record.execute("UPDATE mc.task SET parts = $1 WHERE id = $2", stored, bad.id)
+    before = metrics.unreadable_rows.labels("task")._value.get()
+    page = await tasks.page(
+        tenant, principal=None, context_id=None, state=None, limit=10, before=None
+    )
+    shown = {task.id: task for task in page}
+    assert shown[good.id].parts == good.parts
+    assert shown[bad.id].parts == ()
+    assert shown[bad.id].state is TaskState.completed
+    assert shown[bad.id].unreadable
+    assert shown[bad.id].status_text.startswith("the content cannot be shown: its reply: ")
+    assert shown[bad.id].status_text.endswith(why)
+    assert metrics.unreadable_rows.labels("task")._value.get() == before + 1
+    assert (await tasks.get(tenant, bad.id)).unreadable
+
+
+async def test_what_was_recorded_with_a_nul_is_still_shown(make_journal, pools):
+    """It is no longer taken; what older versions kept stays readable."""
+    journal, tasks = await make_journal(), PostgresTasks(pools)
+    task = _task(TaskState.completed, parts=({"text": "x"},))
+    await journal.record([_event()], task)
+    stored = '[{"text": "a\\u0000b"}]'
+    await pools.record.execute("UPDATE mc.task SET parts = $1 WHERE id = $2", stored, task.id)
+    assert (await tasks.get("TENANT_001", task.id)).parts == ({"text": "a\0b"},)
 
 
 async def test_the_service_can_neither_change_nor_delete_what_the_log_holds(

@@ -213,7 +213,12 @@ def greeter(monkeypatch: pytest.MonkeyPatch, client: BlockingLanes) -> ActionReg
         ),
         (
             {"odd": 1},
-            Called(ok=False, attempts=1, effect=Effect.unknown, reason="result is not json"),
+            Called(
+                ok=False,
+                attempts=1,
+                effect=Effect.unknown,
+                reason="result cannot be kept (not json)",
+            ),
         ),
     ],
 )

@@ -1,0 +1,402 @@
+"""What a client says comes back as it was said, by every way in and out."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import uuid
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import httpx
+import pytest
+from a2a.client import ClientConfig, ClientFactory
+from a2a.types import a2a_pb2 as pb
+from a2a.utils.constants import TransportProtocol
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from starlette.applications import Starlette
+from starlette.responses import JSONResponse
+from tests.fakes import MemoryLedger, NoOperations, local_catalogue, request_path
+
+from mc_contract.keepable import MOST_DIGITS, json_bytes, json_text, read_json
+from mc_platform.adapters.downstream_a2a import read_reply
+from mc_platform.errors import PlatformError
+from mc_platform.model.label import Part, Screening
+from mc_platform.model.task import Task, TaskState
+from mc_platform.model.tenant import Principal
+from mc_platform.model.verdict import Decision, Question
+from mc_platform.receive import GovernedRequestHandler, a2a_routes
+from mc_platform.receive.handler import PRINCIPAL
+from mc_platform.receive.limits import RateLimiter
+from mc_platform.receive.routes import agent_card
+
+CATALOGUE = local_catalogue()
+URL = "http://gateway.example"
+NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+
+
+def typed(value: Any) -> Any:
+    """The value with its types, so that 5, 5.0 and True are three things."""
+    if isinstance(value, dict):
+        return {key: typed(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [typed(inner) for inner in value]
+    return type(value).__name__, repr(value)
+
+
+class Echo:
+    """An agent that answers what it is asked, over the bytes that an agent gets and sends."""
+
+    def __init__(self) -> None:
+        self.asked: list[Any] = []
+
+    async def ask(self, *, parts: Sequence[Part], **_: Any) -> tuple[Part, ...]:
+        heard = json_bytes(list(parts))
+        self.asked += json.loads(heard)
+        return read_reply(b'{"result": {"message": {"parts": %b}}}' % heard)
+
+
+class Permissive:
+    """Policy that permits all; and screening that finds nothing."""
+
+    def decide(self, question: Question) -> Decision:
+        return Decision(str(uuid.uuid4()), True, question.action, (), "permitted", "d")
+
+    def screen(self, _parts: Any, _scope: Any, _said: Any = ()) -> Screening:
+        return Screening()
+
+
+class Stored(MemoryLedger):
+    """A ledger that keeps a task's parts as the text that its row holds."""
+
+    async def record(self, events: Any, task: Any = None) -> Any:
+        if task is not None:
+            kept = tuple(read_json(json_text(list(task.parts)), most_depth=40))
+            object.__setattr__(task, "parts", kept)
+        return await super().record(events, task)
+
+    async def page(self, tenant: Any, *, limit: int, **_: Any) -> list[Task]:
+        return [task for task in self.tasks.values() if task.tenant == tenant][:limit]
+
+
+class Gateway:
+    """The A2A surface in memory."""
+
+    def __init__(self) -> None:
+        self.ledger, self.agent, self.operations = Stored(), Echo(), NoOperations()
+        card = agent_card(public_url=URL, version="1", catalogue=CATALOGUE)
+        handler = GovernedRequestHandler(
+            path=request_path(
+                catalogue=CATALOGUE,
+                decisions=Permissive(),  # type: ignore[arg-type]
+                screener=Permissive(),  # type: ignore[arg-type]
+                ledger=self.ledger,
+                downstream=self.agent,  # type: ignore[arg-type]
+                operations=self.operations,
+            ),
+            tasks=self.ledger,  # type: ignore[arg-type]
+            limiter=RateLimiter(rate_per_s=1e9, burst=1_000_000),
+            card=card,
+        )
+
+        async def refused(_request: Any, error: Any) -> JSONResponse:
+            return JSONResponse({"error": error.as_dict()}, status_code=error.http_status)
+
+        app = Starlette(
+            routes=list(a2a_routes(handler, card)), exception_handlers={PlatformError: refused}
+        )
+
+        async def entered(scope: Any, receive: Any, send: Any) -> None:
+            scope["state"] = {PRINCIPAL: Principal("agent", "TENANT_001", "k")}
+            await app(scope, receive, send)
+
+        self.card = card
+        self.http = httpx.AsyncClient(
+            transport=httpx.ASGITransport(entered), base_url=URL, headers={"A2A-Version": "1.0"}
+        )
+
+    async def rpc(self, method: str, params: Any, *, old: bool = False) -> Any:
+        """The result of a JSON-RPC call, as Python's own JSON reads it."""
+        request = {"jsonrpc": "2.0", "id": 7, "method": method, "params": params}
+        answer = await self.http.post(
+            "/a2a",
+            content=json_bytes(request),
+            headers={"A2A-Version": "0.3"} if old else {},
+        )
+        body = json.loads(answer.content)
+        assert body["id"] == 7
+        assert int(answer.headers["content-length"]) == len(answer.content)
+        return body.get("result") or body
+
+    async def raw(self, part: str) -> Any:
+        """The answer to a message with one part, written out."""
+        return await self.raw_body(
+            '{"jsonrpc": "2.0", "id": 7, "method": "SendMessage", "params": {"message":'
+            f' {{"messageId": "{uuid.uuid4()}", "role": "ROLE_USER", "parts": [{part}]}}}}}}'
+        )
+
+    async def raw_body(self, body: str | bytes, path: str = "/a2a") -> Any:
+        answer = await self.http.post(path, content=body)
+        return json.loads(answer.content)
+
+
+@asynccontextmanager
+async def open_gateway() -> AsyncIterator[Gateway]:
+    gateway = Gateway()
+    async with gateway.http:
+        yield gateway
+
+
+def message(*parts: Any, **more: Any) -> dict[str, Any]:
+    return {"messageId": str(uuid.uuid4()), "role": "ROLE_USER", "parts": list(parts), **more}
+
+
+def replied(result: Any) -> Any:
+    task = result.get("task", result)
+    # A listing writes out what is empty
+    return [
+        {key: value for key, value in part.items() if value != "" or key == "data"}
+        for part in task["artifacts"][0]["parts"]
+    ]
+
+
+_TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=8)
+_VALUES = st.recursive(
+    st.one_of(
+        st.none(),
+        st.booleans(),
+        st.integers(),
+        st.integers(-(10**MOST_DIGITS) + 1, 10**MOST_DIGITS - 1),
+        st.floats(allow_nan=False, allow_infinity=False),
+        _TEXT,
+    ),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(_TEXT, inner, max_size=4),
+    max_leaves=15,
+)
+_OBJECTS = st.dictionaries(_TEXT, _VALUES, max_size=4)
+PLAIN = settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+
+
+@PLAIN
+@given(data=_VALUES, metadata=_OBJECTS)
+def test_what_is_said_comes_back_by_every_way(data, metadata):
+    """To the agent and back: in the answer, in GetTask and ListTasks, over HTTP+JSON, in a stream."""
+
+    async def story() -> None:
+        async with open_gateway() as gateway:
+            part = {"data": data, **({"metadata": metadata} if metadata else {})}
+            result = await gateway.rpc("SendMessage", {"message": message(part)})
+            assert typed(gateway.agent.asked) == typed([part])
+            assert typed(replied(result)) == typed([part])
+            got = await gateway.rpc("GetTask", {"id": result["task"]["id"]})
+            assert typed(replied(got)) == typed([part])
+            listed = await gateway.rpc("ListTasks", {"includeArtifacts": True})
+            [task] = listed["tasks"]
+            assert typed(replied(task)) == typed([part])
+            body = json_bytes({"message": message(part)})
+            rest = await gateway.http.post("/v1/message:send", content=body)
+            assert typed(replied(json.loads(rest.content))) == typed([part])
+            read = await gateway.http.get(f"/v1/tasks/{result['task']['id']}")
+            assert typed(replied(json.loads(read.content))) == typed([part])
+            events = [event async for event in streamed(gateway, "/v1/message:stream", body)]
+            assert typed(replied(events[0])) == typed([part])
+
+    asyncio.run(story())
+
+
+@PLAIN
+@given(data=_VALUES, metadata=_OBJECTS)
+def test_what_is_said_in_0_3_comes_back(data, metadata):
+    """The compatibility passes the same layer; what is no object is wrapped as it has it."""
+
+    async def story() -> None:
+        async with open_gateway() as gateway:
+            meta = dict(metadata)
+            meta.pop("data_part_compat", None)
+            part: dict[str, Any] = {"kind": "data", "data": data}
+            if not isinstance(data, dict):
+                part["data"] = {"value": data}
+                part["metadata"] = {**meta, "data_part_compat": True}
+            elif meta:
+                part["metadata"] = meta
+            said = {"messageId": str(uuid.uuid4()), "role": "user", "parts": [part]}
+            said["kind"] = "message"
+            result = await gateway.rpc("message/send", {"message": said}, old=True)
+            assert typed(gateway.agent.asked[0]["data"]) == typed(data)
+            assert typed(result["artifacts"][0]["parts"]) == typed([part])
+            got = await gateway.rpc("tasks/get", {"id": result["id"]}, old=True)
+            assert typed(got["artifacts"][0]["parts"]) == typed([part])
+
+    asyncio.run(story())
+
+
+async def streamed(gateway: Gateway, path: str, body: bytes) -> AsyncIterator[Any]:
+    async with gateway.http.stream("POST", path, content=body) as answer:
+        async for line in answer.aiter_lines():
+            if line.startswith("data:"):
+                yield json.loads(line.removeprefix("data:"))
+
+
+@pytest.mark.parametrize(
+    ("said", "value"),
+    [
+        ("1234567890123456789", 1234567890123456789),
+        ("9007199254740993", 9007199254740993),
+        ("5", 5),
+        ("5.0", 5.0),
+        ("-0.0", -0.0),
+        ("0.1", 0.1),
+        ('{"a": [1, 1.0, "\\u2028\\u0085"]}', {"a": [1, 1.0, "\u2028\u0085"]}),
+        ("null", None),
+    ],
+)
+async def test_the_spelling_says_which_kind_of_number_it_is(said, value):
+    """An integer stays one; a decimal, too."""
+    async with open_gateway() as gateway:
+        result = (await gateway.raw(f'{{"data": {said}}}'))["result"]
+    assert typed(gateway.agent.asked[0]["data"]) == typed(value)
+    assert typed(replied(result)[0]["data"]) == typed(value)
+
+
+async def test_a_decimal_keeps_the_digits_that_a_double_has_not():
+    """It travels as it is written."""
+    async with open_gateway() as gateway:
+        said = '{"data": [0.12345678901234567890]}'
+        body = {"message": {"messageId": "m", "role": "ROLE_USER", "parts": [0]}}
+        text = json.dumps(body).replace("[0]", f"[{said}]")
+        answer = await gateway.http.post("/v1/message:send", content=text)
+    assert "[0.12345678901234567890]" in answer.text
+
+
+async def test_a_line_end_of_unicode_breaks_no_event():
+    """Some clients of event streams end lines at U+2028 and U+0085: there they are escaped."""
+    async with open_gateway() as gateway:
+        body = json_bytes({"message": message({"data": {"k": "a\u2028b\u0085c"}})})
+        async with gateway.http.stream("POST", "/v1/message:stream", content=body) as answer:
+            text = (await answer.aread()).decode()
+    lines = [line for line in text.splitlines() if line.startswith("data:")]
+    update = json.loads(lines[1].removeprefix("data:"))["artifactUpdate"]
+    assert update["artifact"]["parts"] == [{"data": {"k": "a\u2028b\u0085c"}}]
+
+
+@pytest.mark.parametrize(
+    ("part", "message"),
+    [
+        ('{"data": {"n": 1e400}}', "message.parts[0].data.n is a number outside a double's range"),
+        (
+            '{"data": [1%s]}' % ("0" * MOST_DIGITS),
+            "message.parts[0].data[0] is a number of more than 308 digits",
+        ),
+        ('{"text": "a\\u0000b"}', "message.parts[0].text holds a NUL character"),
+        ('{"text": "a\\ud800b"}', "message.parts[0].text holds half of a surrogate pair"),
+        ('{"data": {"a": 1, "a": 2}}', "message.parts[0].data.a stands twice in its object"),
+        (f'{{"data": {"[" * 33}1{"]" * 33}}}', "parts[0].data[0][0]"),
+        (
+            f'{{"data": 1, "metadata": {{"a": {"[" * 33}1{"]" * 33}}}}}',
+            "parts[0].metadata.a[0]",
+        ),
+    ],
+)
+async def test_what_cannot_be_kept_is_refused_with_its_place(part, message):
+    """In the format of the endpoint; nothing is recorded, and no agent is asked."""
+    async with open_gateway() as gateway:
+        told = (await gateway.raw(part))["error"]
+        assert told["code"] == -32602
+        assert message in told["message"]
+        body = f'{{"message": {{"messageId": "m", "role": "ROLE_USER", "parts": [{part}]}}}}'
+        rest = await gateway.http.post("/v1/message:send", content=body)
+        assert rest.status_code == 400
+        assert rest.json()["error"]["code"] == "bad-request"
+        assert message in rest.json()["error"]["message"]
+    assert gateway.agent.asked == []
+    assert gateway.ledger.tasks == {}
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b'{"id": NaN}', b"\xff", b'{"a": "caf\xe9"}'])
+async def test_what_is_no_json_is_a_parse_error(body):
+    """By JSON-RPC's own code; HTTP+JSON answers 400."""
+    async with open_gateway() as gateway:
+        told = await gateway.raw_body(body)
+        assert (told["error"]["code"], told["id"]) == (-32700, None)
+        if body:
+            rest = await gateway.http.post("/v1/message:send", content=body)
+            assert rest.status_code == 400
+
+
+@pytest.mark.parametrize("body", ["null", "1", '"x"', "[]", "{}", '{"params": []}'])
+async def test_what_is_no_request_is_left_to_the_sdk(body):
+    """Its own errors, and never a crash."""
+    async with open_gateway() as gateway:
+        told = await gateway.raw_body(body)
+    assert told["error"]["code"] in (-32600, -32601, -32602)
+
+
+async def test_a_retry_whose_sdk_writes_decimals_is_the_same_request():
+    """5 and 5.0 are one number: so the first task is given, and the agent is asked once."""
+    async with open_gateway() as gateway:
+        first = await gateway.rpc("SendMessage", {"message": message({"data": {"n": 5}})})
+        again = message({"data": {"n": 5.0}})
+        again["messageId"] = next(iter(gateway.ledger.tasks.values())).message_id
+        repeat = await gateway.rpc("SendMessage", {"message": again})
+        assert repeat["task"]["id"] == first["task"]["id"]
+        again["parts"] = [{"data": {"n": 9007199254740993}}]
+        other = await gateway.rpc("SendMessage", {"message": again})
+        assert other["error"]["code"] == -32053
+    assert len(gateway.agent.asked) == 1
+
+
+async def test_an_operation_gets_its_numbers_as_they_were_written():
+    """Its input is the message's data part."""
+    order = {"item": "w", "quantity": 1, "customer": "C-1", "amount_cents": 9007199254740993}
+    governance = {"urn:mc-platform:a2a:governance:1": {"operation": "place-order"}}
+    part = {"data": {**order, "address_ref": "A-1"}}
+    async with open_gateway() as gateway:
+        await gateway.rpc("SendMessage", {"message": message(part, metadata=governance)})
+        [begun] = gateway.operations.begun
+        assert typed(begun.input) == typed(part["data"])
+
+
+@pytest.mark.parametrize("protocol", [TransportProtocol.JSONRPC, TransportProtocol.HTTP_JSON])
+async def test_the_official_client_reads_what_its_doubles_hold(protocol):
+    """It puts numbers into protobuf, so it has doubles; and nothing breaks it."""
+    async with open_gateway() as gateway:
+        config = ClientConfig(
+            streaming=False, httpx_client=gateway.http, supported_protocol_bindings=[protocol]
+        )
+        client = ClientFactory(config).create(gateway.card)
+        said = pb.Message(message_id="m", role=pb.ROLE_USER)
+        said.parts.add().data.struct_value.update({"n": 5, "deep": [[{"a": None}]], "t": "x"})
+        [reply] = [
+            event async for event in client.send_message(pb.SendMessageRequest(message=said))
+        ]
+        assert list(reply.task.artifacts[0].parts) == list(said.parts)
+        [listed] = (await client.list_tasks(pb.ListTasksRequest(include_artifacts=True))).tasks
+        assert list(listed.artifacts[0].parts) == list(said.parts)
+
+
+@pytest.mark.parametrize(
+    "stored",
+    [({"raw": 5},), ({"text": ["x"]},), ({"text": "x", "url": "y"},), ({"metadata": {"a": 1}},)],
+)
+async def test_a_task_that_the_sdk_cannot_hold_takes_no_neighbour_along(stored: Any):
+    """It is listed with its id, its state and a word on why its content is not there."""
+    async with open_gateway() as gateway:
+        result = await gateway.rpc("SendMessage", {"message": message({"text": "hello"})})
+        good = gateway.ledger.tasks[result["task"]["id"]]
+        fields: Mapping[str, Any] = {
+            name: getattr(good, name) for name in Task.__dataclass_fields__
+        } | {"id": "bad", "parts": stored, "updated_at": NOW - timedelta(days=1)}
+        gateway.ledger.tasks["bad"] = Task(**fields)
+        listed = await gateway.rpc("ListTasks", {"includeArtifacts": True})
+        shown = {task["id"]: task for task in listed["tasks"]}
+        assert replied(shown[good.id]) == [{"text": "hello"}]
+        assert shown["bad"]["status"]["state"] == TaskState.completed.value
+        [said] = shown["bad"]["status"]["message"]["parts"]
+        assert "the content cannot be shown" in said["text"]
+        got = await gateway.rpc("GetTask", {"id": "bad"})
+        assert got["status"]["message"]["parts"] == [{"text": said["text"]}]
