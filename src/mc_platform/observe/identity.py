@@ -24,7 +24,7 @@ from mc_platform.settings import Settings, catalogue_digest
 _PACKAGES = ("mc_contract", "mc_platform")
 _COMPILED = "__pycache__"
 COMMIT_FILE = "COMMIT"
-_COMMIT = re.compile(r"[0-9a-f]{7,64}(-dirty)?")
+_COMMIT = re.compile(r"([0-9a-f]{7,64})(-dirty)?(?: ([0-9a-f]{64}))?")
 # What tells replicas of one release apart is no part of what they have in common
 _OWN = frozenset({"colour", "replica", "host", "port", "pod_uid"})
 
@@ -34,13 +34,14 @@ class Running:
 
     def __init__(self, settings: Settings, *, policy_set: Callable[[], str]) -> None:
         self._policy_set = policy_set
+        code = code_digest(_files(_root()))
         self._fixed = {
             "instance": str(uuid.uuid4()),
             "started_at": datetime.now(UTC).isoformat(timespec="milliseconds"),
             "pid": str(os.getpid()),
             "pod_uid": settings.pod_uid or None,
-            "commit": _commit(_root()),
-            "code": code_digest(_files(_root())),
+            "commit": _commit(_root(), code),
+            "code": code,
             "catalogue": catalogue_digest(settings.catalogue),
             "configuration": configuration_digest(settings),
         }
@@ -76,10 +77,17 @@ def _files(root: Path) -> Iterator[tuple[str, bytes]]:
                 yield path.relative_to(root).as_posix(), path.read_bytes()
 
 
-def _commit(root: Path) -> str | None:
-    """The commit that whoever made this release wrote beside its packages, if anyone did."""
+def _commit(root: Path, code: str) -> str | None:
+    """The commit that whoever made this release wrote beside its packages, if anyone did.
+
+    Beside it may stand the digest of the code that it is of: other code is `-dirty`.
+    """
     try:
         told = (root / COMMIT_FILE).read_text(encoding="ascii").strip()
     except (OSError, UnicodeDecodeError):
         return None
-    return told if _COMMIT.fullmatch(told) else None
+    found = _COMMIT.fullmatch(told)
+    if found is None:
+        return None
+    commit, changed, digest = found.groups()
+    return f"{commit}-dirty" if changed or digest not in (None, code) else commit

@@ -4,8 +4,8 @@ A checkout changes while production runs, and a fresh baseline must be what prod
 the checkout has become: compared with its own code every candidate is fine. So each replica runs
 from `MC_HOME/releases/<digest>/`. Copied is what a replica is made of (`mc_platform` and
 `mc_contract`); the libraries are those of the virtual environment, for all alike. Beside them stands
-`COMMIT`, which a replica tells in its `/health`: the checkout's commit, `-dirty` if what was copied
-is not what that commit has.
+`COMMIT`: the checkout's commit, `-dirty` if what was copied is not what that commit has, and the
+digest of what was copied. A replica tells it in its `/health`, and finds out if its copy was changed.
 """
 
 from __future__ import annotations
@@ -41,11 +41,12 @@ def keep(layout: Layout, source: Path | None = None) -> Path:
     """
     source = source or Path(__file__).resolve().parents[3]
     try:
-        folder = layout.releases / _digest(source)
+        digest = digest_of(source)
+        folder = layout.releases / digest[:_NAME_DIGITS]
         if not folder.is_dir():
             _copy(source, folder)
         if commit := commit_of(source):  # again: what was not committed may be by now
-            write_atomically(folder / _COMMIT_FILE, f"{commit}\n", mode=0o644)
+            write_atomically(folder / _COMMIT_FILE, f"{commit} {digest}\n", mode=0o644)
     except (OSError, shutil.Error) as error:
         raise CouldNotTell(
             f"the code of {source} cannot be copied to {layout.releases}: {error}"
@@ -85,7 +86,8 @@ def _first(env: Mapping[str, str]) -> str:
     return env.get(_SETTING, "").split(os.pathsep)[0]
 
 
-def _digest(source: Path) -> str:
+def digest_of(source: Path) -> str:
+    """SHA-256 of the packages in `source`, as a replica computes its own."""
     paths = (
         path
         for package in _PACKAGES
@@ -93,7 +95,7 @@ def _digest(source: Path) -> str:
         if path.is_file() and _COMPILED not in path.parts
     )
     files = ((path.relative_to(source).as_posix(), path.read_bytes()) for path in paths)
-    return code_digest(files)[:_NAME_DIGITS]
+    return code_digest(files)
 
 
 def commit_of(source: Path) -> str | None:

@@ -110,13 +110,15 @@ def test_a_copy_says_which_commit_it_is_of(
     _git(source.parent, "add", ".")
     _git(source.parent, "commit", "-qm", "one")
     monkeypatch.setenv("GIT_DIR", str(source))  # as a hook's caller may have it
-    clean = (releases.keep(layout, source) / "COMMIT").read_text().strip()
+    clean, digest = (releases.keep(layout, source) / "COMMIT").read_text().split()
     assert len(clean) == 40
+    assert digest == releases.digest_of(source)
+    assert folder.name == digest[:16]
     (source.parent / "notes").write_text("not part of a release")
-    assert (releases.keep(layout, source) / "COMMIT").read_text().strip() == clean
+    assert (releases.keep(layout, source) / "COMMIT").read_text() == f"{clean} {digest}\n"
     (source / "mc_platform" / "new.py").write_text("")
     dirty = releases.keep(layout, source)
-    assert (dirty / "COMMIT").read_text() == f"{clean}-dirty\n"
+    assert (dirty / "COMMIT").read_text().startswith(f"{clean}-dirty ")
     monkeypatch.delenv("GIT_DIR")
     _git(source.parent, "add", ".")
     _git(source.parent, "commit", "-qm", "two")
