@@ -347,10 +347,10 @@ def _check_text(text: str, path: tuple[str | int, ...], holds: str, *, nul: bool
 
 
 def _check_decimal(value: Decimal, path: tuple[str | int, ...]) -> None:
-    if not value.is_finite() or math.isinf(float(value)) or (value and not float(value)):
-        raise NotKeepable(path, *_OUT_OF_RANGE)
     if len(value.as_tuple().digits) > MOST_DIGITS:
         raise NotKeepable(path, *_TOO_LONG)
+    if not value.is_finite() or math.isinf(float(value)) or (value and not float(value)):
+        raise NotKeepable(path, *_OUT_OF_RANGE)
 
 
 def _first_at(value: Any, depth: int) -> tuple[str | int, ...]:

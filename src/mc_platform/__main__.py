@@ -1,8 +1,9 @@
-"""`python -m mc_platform serve | migrate | credentials | archive | policy | scan`.
+"""`python -m mc_platform serve | migrate | credentials | repair | archive | policy | scan`.
 
     serve      run one replica until SIGTERM or SIGINT, then drain
     migrate    create roles, database and schema; credentials (hashes) as JSON on standard input
     credentials  the same, and nothing else: for a database that is migrated, while replicas run
+    repair     --reason TEXT [--dry-run]: mend tasks whose content no reader can show
     archive    --older-than DAYS --to DIR: move old partitions of the ledger out as files
     policy     check | test | diff | simulate | explain-set: a policy set, without a service
     scan       texts on standard input, judged as replies; see mc_platform.scan
@@ -185,6 +186,27 @@ def _whoever() -> str:
     return "os-user:unknown"
 
 
+async def _repair() -> None:
+    from mc_platform.app import repair
+    from mc_platform.query.acts import reason_line
+    from mc_platform.settings import Settings
+
+    parser = argparse.ArgumentParser(prog="python -m mc_platform repair")
+    parser.add_argument("--reason", required=True, metavar="TEXT")
+    parser.add_argument("--dry-run", action="store_true")
+    given = parser.parse_args(sys.argv[2:])
+    if not os.environ.get("MC_DATABASE_URL"):
+        raise Misconfigured("not set: MC_DATABASE_URL", hint="see docs/settings.md")
+    report = await repair(
+        service_url=os.environ["MC_DATABASE_URL"],
+        region=os.environ.get("MC_REGION") or Settings.model_fields["region"].default,
+        by=_whoever(),
+        reason=reason_line(given.reason),
+        dry_run=given.dry_run,
+    )
+    sys.stdout.write(json.dumps(report) + "\n")
+
+
 async def _archive() -> None:
     from mc_platform.app import archive
 
@@ -216,12 +238,13 @@ def main() -> int:
         "serve": _serve,
         "migrate": _migrate,
         "credentials": _change_credentials,
+        "repair": _repair,
         "archive": _archive,
     }
     verb = sys.argv[1] if len(sys.argv) > 1 else ""
     if verb in ("policy", "scan"):
         return _offline(verb)
-    if verb not in verbs or (len(sys.argv) > 2 and verb != "archive"):
+    if verb not in verbs or (len(sys.argv) > 2 and verb not in ("archive", "repair")):
         sys.stderr.write(__doc__ or "")
         return 2
     try:

@@ -52,6 +52,7 @@ from mc_platform.adapters.postgres_migrate import (
 from mc_platform.adapters.postgres_operations import PostgresOperations
 from mc_platform.adapters.postgres_outbox import PostgresOutbox
 from mc_platform.adapters.postgres_records import PostgresRecords
+from mc_platform.adapters.postgres_repair import TaskRepair
 from mc_platform.adapters.postgres_rules import PostgresRules
 from mc_platform.adapters.siem import SiemSink, siem_sink
 from mc_platform.adapters.signer_file import SignerFile
@@ -135,6 +136,7 @@ from mc_platform.settings import Settings, catalogue_digest, load_catalogue, rea
 
 VERSION = version("mc-platform")
 _SWEEP_S = 15.0
+_MOST_TOLD = 100
 _SWEEP_MOST = 200
 _QUOTABLE_KEPT = timedelta(days=7)
 _BEGIN_AGAIN_S = 5.0
@@ -904,6 +906,39 @@ class _EngineActs:
             "mode": report.mode.value,
             "standing": list(report.standing),
         }
+
+
+async def repair(
+    *, service_url: str, region: str, by: str, reason: str, dry_run: bool
+) -> dict[str, Any]:
+    """Mend tasks that no reader could show; see `TaskRepair`.
+
+    Returns:
+        How many there are, how many were `mended`, and what is wrong with each of the first 100.
+
+    Raises:
+        Misconfigured, Unavailable.
+    """
+    pools = Pools(database_url=service_url, application_name="mc-repair")
+    await pools.open()
+    journal = PostgresJournal(pools, region=region)
+    await journal.start()
+    found: list[dict[str, str]] = []
+    count = 0
+    after: str | None = ""
+    try:
+        tasks = TaskRepair(pools, journal)
+        while after is not None:
+            repairs, after = await tasks.found(after)
+            for one in repairs:
+                if not dry_run:
+                    await tasks.mend(one, by=by, reason=reason, at=_now())
+                found.append({"task": one.task_id, "tenant": one.tenant, "why": one.why})
+            count, found = count + len(repairs), found[:_MOST_TOLD]
+    finally:
+        await journal.stop()
+        await pools.close()
+    return {"unreadable": count, "mended": 0 if dry_run else count, "tasks": found}
 
 
 async def migrate(

@@ -201,7 +201,7 @@ def _checked(parts: Any, *where: str | int) -> tuple[Part, ...]:
     parts = [without_nulls(part) for part in parts]
     # Found here, before anything of it is recorded, rather than when it is to be shown
     for at, part in enumerate(parts):
-        if not _is_a2a(part):
+        if not is_a2a_part(part):
             no_part = NotKeepable((*where, "parts", at), "is no A2A part", "no part")
             raise AgentFailed(f"the agent's reply cannot be kept: {no_part.message}")
         for key, value in part.items():
@@ -212,7 +212,8 @@ def _checked(parts: Any, *where: str | int) -> tuple[Part, ...]:
     return tuple(parts)
 
 
-def _is_a2a(part: dict[str, Any]) -> bool:
+def is_a2a_part(part: dict[str, Any]) -> bool:
+    """Whether A2A, as the official SDK has it, has a form for the part."""
     # What data and metadata hold is any JSON, and stays out of protobuf's doubles
     told = {key: value for key, value in part.items() if key not in ("data", "metadata")}
     if "data" in part:

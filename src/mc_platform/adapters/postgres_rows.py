@@ -6,6 +6,7 @@ or somebody has changed it. `python -m mc_platform repair` mends tasks; the ledg
 
 from __future__ import annotations
 
+from hashlib import sha256
 from typing import Any
 
 from mc_contract.keepable import NotKeepable, read_json
@@ -117,8 +118,10 @@ def leaf_from(raw: bytes, recorded_at: Any) -> dict[str, Any]:
         why = told(error)
     metrics.unreadable_rows.labels("ledger").inc()
     return {
-        "id": "",
+        "id": f"unreadable-{sha256(raw).hexdigest()[:32]}",
         "kind": UNREADABLE,
+        "tenant": "",
+        "region": "",
         "occurred_at": recorded_at.isoformat(),
         "detail": {"subject": "", "reason": f"the entry cannot be shown: {why}"},
     }

@@ -129,6 +129,7 @@ MEANINGS: dict[str, Meaning] = {
     Kind.policy_refused: _admin(
         "a policy set was refused: the one before stays in force", Severity.high, Outcome.failure
     ),
+    Kind.task_repaired: _admin("a task's unreadable content was mended", Severity.medium),
     Kind.aggregate_answered: Meaning("an aggregate over a tenant's data was answered"),
     Kind.aggregate_refused: Meaning(
         "an aggregate over a tenant's data was refused",

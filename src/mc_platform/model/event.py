@@ -44,6 +44,7 @@ class Kind(StrEnum):
     canary_overridden = "canary.overridden"
     policy_changed = "policy.changed"
     policy_refused = "policy.refused"
+    task_repaired = "task.repaired"
     dead_letters_resent = "dead-letters.resent"
     signer_state_rebuilt = "signer.state-rebuilt"
     catalogue_changed = "catalogue.changed"
