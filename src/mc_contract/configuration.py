@@ -17,6 +17,7 @@ Nothing here opens a file. A value is shown as the file has it, not as placehold
 from __future__ import annotations
 
 import difflib
+import hashlib
 import json
 import math
 import re
@@ -47,6 +48,7 @@ _MOST_SHOWN = 60
 _SECRET = re.compile(
     r"key(?!_id)$|token|secret|passw|authori[sz]ation|credential|cookie", re.IGNORECASE
 )
+_PLACEHOLDER = re.compile(r"\$\{(MC_[A-Z0-9_]+)\}")
 _USERINFO = re.compile(r"//[^/@\s]*@")
 
 
@@ -235,6 +237,32 @@ def json_of(raw: bytes, *, most_bytes: int = MOST_BYTES) -> Any:
         raise FileProblems([f"it is not JSON: {error.msg} ({where})"]) from None
     except ValueError:  # thousands of digits, which Python does not convert
         raise FileProblems(["it has a number that is too long to read"]) from None
+
+
+def placeholders(document: object) -> set[str]:
+    """The variables that a document's strings name as `${MC_NAME}`."""
+    if isinstance(document, str):
+        return set(_PLACEHOLDER.findall(document))
+    if isinstance(document, dict):
+        document = list(document.values())
+    return set().union(*map(placeholders, document)) if isinstance(document, list) else set()
+
+
+def filled(document: Any, values: Mapping[str, str], unset: str = "") -> Any:
+    """The document with the values of its placeholders; `unset` stands for those without one."""
+    if isinstance(document, str):
+        return _PLACEHOLDER.sub(lambda match: values.get(match.group(1), unset), document)
+    if isinstance(document, dict):
+        return {key: filled(item, values, unset) for key, item in document.items()}
+    if isinstance(document, list):
+        return [filled(item, values, unset) for item in document]
+    return document
+
+
+def document_digest(document: Any) -> str:
+    """SHA-256 (hex) of what a document says, whatever its layout is."""
+    said = json.dumps(document, sort_keys=True, default=str)
+    return hashlib.sha256(said.encode()).hexdigest()
 
 
 def check(

@@ -7,8 +7,6 @@ Secrets are `SecretStr` and print as `**********`.
 from __future__ import annotations
 
 import difflib
-import hashlib
-import json
 import os
 import re
 from collections.abc import Iterator
@@ -27,7 +25,15 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from mc_contract.configuration import MOST_BYTES, FileProblems, problems_of, toml_of
+from mc_contract.configuration import (
+    MOST_BYTES,
+    FileProblems,
+    document_digest,
+    filled,
+    placeholders,
+    problems_of,
+    toml_of,
+)
 from mc_contract.siem import DEFAULT_INDEX, INDEX_PATTERN, SiemFormat, target_problems
 from mc_platform.errors import Misconfigured
 from mc_platform.model.catalogue import Catalogue, parse_catalogue
@@ -41,7 +47,6 @@ _OF_THE_TOOLS = (
 _SERVICE_LINK = re.compile(r"_SERVICE_(HOST|PORT)|_PORT(_\d+_(TCP|UDP)|$)")
 """What Kubernetes sets for each service, whatever the service is called."""
 _NEAR = 0.75
-_PLACEHOLDER = re.compile(r"\$\{(MC_[A-Z0-9_]+)\}")
 
 
 def _alias(*names: str) -> AliasChoices:
@@ -215,7 +220,7 @@ def _strange_variables(settings: Settings | None) -> Iterator[tuple[str, str]]:
     path = settings.catalogue if settings else Path(os.environ.get("MC_CATALOGUE") or "")
     others = set(_OF_THE_TOOLS)
     with suppress(Misconfigured):
-        others |= named_variables(read_catalogue(path))
+        others |= placeholders(read_catalogue(path))
     for name in sorted(os.environ):
         ours = name.startswith(("MC_", "AUDIT_SIEM_", "AUDIT_FILE_"))
         if ours and name not in known | others and not _SERVICE_LINK.search(name):
@@ -249,7 +254,7 @@ def load_catalogue(path: Path, *, unset: str | None = None) -> Catalogue:
             hint="set them, or write the values into the catalogue",
         )
     try:
-        return parse_catalogue(_fill(raw, unset or ""), shown=raw)
+        return parse_catalogue(filled(raw, os.environ, unset or ""), shown=raw)
     except FileProblems as error:
         raise Misconfigured(
             f"catalogue {path}: {error}", hint="docs/catalogue.md has every key"
@@ -279,33 +284,9 @@ def catalogue_digest(path: Path) -> str:
     Raises:
         Misconfigured: it is unreadable, or no TOML.
     """
-    said = json.dumps(_fill(read_catalogue(path), ""), sort_keys=True, default=str)
-    return hashlib.sha256(said.encode()).hexdigest()
+    return document_digest(filled(read_catalogue(path), os.environ))
 
 
 def unset_variables(raw: Any) -> list[str]:
     """The variables that a catalogue's document names and the environment does not have."""
-    return sorted(named_variables(raw) - set(os.environ))
-
-
-def named_variables(raw: Any) -> set[str]:
-    """The variables that a catalogue's document names."""
-    named: set[str] = set()
-    _fill(raw, "", named)
-    return named
-
-
-def _fill(value: Any, unset: str, named: set[str] | None = None) -> Any:
-    if isinstance(value, str):
-
-        def one(match: re.Match[str]) -> str:
-            if named is not None:
-                named.add(match.group(1))
-            return os.environ.get(match.group(1), unset)
-
-        return _PLACEHOLDER.sub(one, value)
-    if isinstance(value, dict):
-        return {key: _fill(item, unset, named) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_fill(item, unset, named) for item in value]
-    return value
+    return sorted(placeholders(raw) - set(os.environ))

@@ -47,7 +47,24 @@ def layout(monkeypatch, tmp_path):
     monkeypatch.setattr(verbs, "open_environment", lambda _env: environment)
     monkeypatch.setattr(verbs, "policy_health", health)
     monkeypatch.setattr("mc_ops.policies.apply.policy_health", health)
+    monkeypatch.setattr(verbs, "acting_client", declaring)
+    DECLARED.clear()
     return made
+
+
+DECLARED = []
+
+
+@contextmanager
+def declaring(url, whose):
+    """An operator's client that notes what is declared."""
+
+    def declare(kind, digest, *, reason):
+        DECLARED.append((kind, digest, reason))
+        return {"principal": f"{(whose or 'OPERATOR').lower()}@platform"}
+
+    assert url is None
+    yield SimpleNamespace(declare_rules=declare)
 
 
 def digest_of(folder):
@@ -193,41 +210,99 @@ def test_explain_knows_a_decision_that_is_not_there(layout, ledger):
 def test_apply_brings_a_set_into_force_and_rollback_brings_the_old_one_back(layout, changed):
     """Each time the replicas' digest is waited for."""
     before = digest_of(layout.policies)
-    done = _run("apply", changed, "--yes", "--output", "json")
+    done = _run("apply", changed, "--yes", "--reason", "lamps", "--output", "json")
     assert done.exit_code == 0, done.exception
     report = json.loads(done.stdout)
     assert (report["before"], report["digest"]) == (before, digest_of(changed))
     assert report["replicas"] == ["blue-1"]
     assert (layout.policies / "extra.cedar").exists()
-    assert _run("apply", changed, "--yes").exit_code == 0, "again: nothing to do"
-    assert _run("rollback", "--yes").exit_code == 0
+    assert report["principal"] == "operator@platform"
+    again = _run("apply", changed, "--yes", "--reason", "lamps")
+    assert again.exit_code == 0, "again: nothing to do"
+    assert _run("rollback", "--yes", "--reason", "no lamps").exit_code == 0
     assert digest_of(layout.policies) == before
+    assert [
+        ("policy_set", digest_of(changed), "lamps"),
+        ("policy_set", before, "no lamps"),
+    ] == DECLARED
+
+
+def test_a_rollback_never_brings_back_what_was_rolled_back(layout, changed, tmp_path):
+    """Twice goes two sets back; any set that was in force can be named."""
+    before = digest_of(layout.policies)
+    _run("apply", changed, "--yes", "--reason", "lamps")
+    bad = Path(shutil.copytree(changed, tmp_path / "bad"))
+    (bad / "extra.cedar").write_text((bad / "extra.cedar").read_text().replace('"no lamps"', '"x"'))
+    done = _run("apply", bad, "--yes", "--reason", "worse")
+    assert done.exit_code == 0, done.exception
+    for expected in (digest_of(changed), before):
+        assert _run("rollback", "--yes", "--reason", "back").exit_code == 0
+        assert digest_of(layout.policies) == expected
+    assert isinstance(_run("rollback", "--yes", "--reason", "back").exception, UnusableInput)
+    wanted = digest_of(changed)
+    to = ("rollback", "--to", wanted[:12], "--yes", "--reason", "it was good")
+    assert _run(*to).exit_code == 0
+    assert digest_of(layout.policies) == wanted
+    for unusable in ("0" * 64, wanted[:4]):
+        done = _run("rollback", "--to", unusable, "--yes", "--reason", "x")
+        assert isinstance(done.exception, UnusableInput)
+
+
+def test_a_change_has_a_reason(layout, changed):
+    """Without one it is a usage error, and nothing is changed."""
+    before = digest_of(layout.policies)
+    for arguments in (("apply", changed, "--yes"), ("rollback", "--yes")):
+        done = _run(*arguments)
+        assert done.exit_code == 2
+        assert "--reason" in done.output
+    assert digest_of(layout.policies) == before
+
+
+def test_the_history_is_the_ledgers(layout, monkeypatch):
+    """Who, when, why, and what changed; other events are none of it."""
+    detail = {
+        "old": "a" * 64, "new": "b" * 64, "principal": "ann@platform", "reason": "tiers",
+        "changes": ["changed policy enact-within-tier (meaning)"],
+    }  # fmt: skip
+    leaves = [
+        {"kind": "policy.changed", "occurred_at": "2026-01-02T03:04:05+00:00", "detail": detail},
+        json.dumps({"kind": "policy.refused", "detail": {"x": "policy.changed"}}).encode(),
+        b"no json policy.changed",
+    ]
+    monkeypatch.setattr(verbs, "_leaves", lambda *_: iter(leaves))
+    done = _run("history")
+    assert done.exit_code == 0, done.exception
+    for word in ("aaaaaaaaaaaa -> bbbbbbbbbbbb", "ann@platform", "tiers", "enact-within-tier"):
+        assert word in done.stdout
+    assert "policy.refused" not in done.stdout
+    [told] = json.loads(_run("history", "--output", "json").stdout)["changes"]
+    assert told["changes"] == detail["changes"]
 
 
 def test_apply_refuses_a_broken_set_before_it_touches_anything(layout, changed):
     """A set that would be refused is not even put in place."""
     (changed / "extra.cedar").unlink()
-    done = _run("apply", changed, "--yes")
+    done = _run("apply", changed, "--yes", "--reason", "x")
     assert isinstance(done.exception, Finding)
-    assert not layout.policies_before.exists()
+    assert not layout.policy_sets.exists()
 
 
 def test_apply_does_not_change_a_copy_that_nobody_reads(layout, changed, monkeypatch):
     """A platform that was started with a set elsewhere would not notice."""
     monkeypatch.setattr(verbs, "policy_health", lambda _one: PolicyHealth("0" * 64, None))
-    done = _run("apply", changed, "--yes")
+    done = _run("apply", changed, "--yes", "--reason", "x")
     assert isinstance(done.exception, UnusableInput)
     assert "another policy set in force" in str(done.exception)
 
 
 def test_apply_asks_a_person(layout, changed):
     """And without one, it wants --yes."""
-    done = _run("apply", changed)
+    done = _run("apply", changed, "--reason", "x")
     assert isinstance(done.exception, UnusableInput)
-    assert not layout.policies_before.exists()
+    assert not layout.policy_sets.exists()
 
 
 def test_there_may_be_nothing_to_go_back_to(layout):
     """It says so."""
-    done = _run("rollback", "--yes")
+    done = _run("rollback", "--yes", "--reason", "x")
     assert isinstance(done.exception, UnusableInput)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 
 import httpx
@@ -31,12 +32,18 @@ def test_a_set_is_applied_and_rolled_back_without_a_restart(platform, tmp_path):
         'resource_residency = "eu"\npurpose = "support"\n'
         '[[row]]\nname = "closed"\nallow = false\npolicies = ["records-closed"]\n'
     )
-    platform.mcctl("policy", "apply", str(changed), "--yes")
+    platform.mcctl("policy", "apply", str(changed), "--yes", "--reason", "stocktaking")
     refused = platform.ask("Where is order O-2001?", tenant="TENANT_003")
     assert "records-closed" in refused.body["error"]["message"]
     assert platform.ask("Where is order O-2001?").text
-    platform.mcctl("policy", "rollback", "--yes")
+    platform.mcctl("policy", "rollback", "--yes", "--reason", "it is over")
     assert in_force(platform)["digest"] == before
+    told = json.loads(platform.mcctl("policy", "history", "--output", "json").stdout)["changes"]
+    assert [(one["reason"], one["principal"]) for one in told[-2:]] == [
+        ("stocktaking", "operator@platform"),
+        ("it is over", "operator@platform"),
+    ]
+    assert told[-2]["changes"] == ["added policy records-closed"]
     assert platform.ask("Where is order O-2001?", tenant="TENANT_003").text
 
 

@@ -28,6 +28,8 @@ GROUPS = {
     "policy": "mc_ops.cli.policy",
     "privacy": "mc_ops.cli.privacy",
     "break-glass": "mc_ops.cli.break_glass",
+    "credential": "mc_ops.cli.credential",
+    "tenant": "mc_ops.cli.tenant",
     "redteam": "mc_ops.cli.redteam",
     "prometheus": "mc_ops.cli.prometheus",
     "slo": "mc_ops.cli.slo",

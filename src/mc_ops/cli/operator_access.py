@@ -39,25 +39,27 @@ YesOption = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 AsOption = Annotated[
     str | None,
     typer.Option(
-        "--as", help="Act as one of the local platform's: OPERATOR (default), OPERATOR_2, ..."
+        "--as", help="Act as one of the local platform's: OPERATOR, ADMINISTRATOR, ..."
     ),
 ]
 ReasonOption = Annotated[str, typer.Option("--reason", help="Why; it is recorded.")]
 
 
 @contextmanager
-def acting_client(url: str | None, whose: str | None = None) -> Iterator[OperatorClient]:
+def acting_client(
+    url: str | None, whose: str | None = None, default: str = _OPERATOR
+) -> Iterator[OperatorClient]:
     """A client of who acts; says as whom first.
 
     Raises:
         NotAllowed, CouldNotTell, UnusableInput: as `operator_client`.
     """
-    with operator_client(url, whose) as client:
-        note(f"acting as {escape(acting_as(whose))}")
+    with operator_client(url, whose, default) as client:
+        note(f"acting as {escape(acting_as(whose, default))}")
         yield client
 
 
-def acting_as(whose: str | None) -> str:
+def acting_as(whose: str | None, default: str = _OPERATOR) -> str:
     """Who acts, in words: a principal of the local platform, or who holds the token that was given.
 
     Raises:
@@ -67,7 +69,7 @@ def acting_as(whose: str | None) -> str:
         found = _KEY_ID.match(access_token(None, whose))
         key = f", key id {found[1]}" if found else ""
         return f"the holder of the token in {TOKEN_FILE}{key}"
-    name = whose or _OPERATOR
+    name = whose or default
     return f"{principal_of(Layout.from_env(), name)} ({name} of the local platform)"
 
 
@@ -85,18 +87,20 @@ def require_said(whose: str | None, act: str) -> None:
 
 
 @contextmanager
-def operator_client(url: str | None, whose: str | None = None) -> Iterator[OperatorClient]:
+def operator_client(
+    url: str | None, whose: str | None = None, default: str = _OPERATOR
+) -> Iterator[OperatorClient]:
     """A client with the operator's token.
 
     Args:
-        whose: Another of the local platform's tokens, e.g. `OPERATOR_2`; None: `OPERATOR`.
+        whose: Another of the local platform's tokens, e.g. `OPERATOR_2`; None: `default`.
 
     Raises:
         NotAllowed, CouldNotTell, UnusableInput: there is no usable token.
     """
     from mc_ops.service_client import OperatorClient  # late: others need the options alone
 
-    with OperatorClient(url or Layout.from_env().url, token=access_token(url, whose)) as client:
+    with OperatorClient(url or Layout.from_env().url, token=access_token(url, whose, default)) as client:
         yield client
 
 

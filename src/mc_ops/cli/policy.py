@@ -16,7 +16,14 @@ from rich.markup import escape
 from mc_contract.ledger_export import ExportError, verify_export
 from mc_ops.audit import AuditClient, load_public_key, read_bytes
 from mc_ops.cli import exit_codes
-from mc_ops.cli.operator_access import YesOption, access_token, confirm
+from mc_ops.cli.operator_access import (
+    AsOption,
+    ReasonOption,
+    YesOption,
+    access_token,
+    acting_client,
+    confirm,
+)
 from mc_ops.cli.output import Format, OutputOption, emit_json, fail, note, ok, stdout, warn
 from mc_ops.cli.slo_access import OverOption, PrometheusOption, ScrapeOption, open_source
 from mc_ops.environments import open_environment
@@ -31,6 +38,7 @@ from mc_ops.policies import (
     FoundDecision,
     apply_set,
     ask_service,
+    changes_in,
     find_decision,
     policy_health,
     roll_back,
@@ -235,7 +243,9 @@ def explain(
 @app.command()
 def apply(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="The policy set.")],
+    reason: ReasonOption,
     env: EnvOption = "local",
+    whose: AsOption = None,
     yes: YesOption = False,
     timeout_s: TimeoutOption = 30.0,
     output: OutputOption = Format.table,
@@ -250,31 +260,75 @@ def apply(
         return
     _note_plan(report)
     confirm(f"Bring this set into force in {env}?", yes=yes)
+    by = _declare(target, new, reason, whose)
     applied = apply_set(target, folder, new, timeout_s=timeout_s)
-    _print_applied(applied, current, output)
+    _print_applied(applied, current, by, output)
 
 
 @app.command()
 def rollback(
+    reason: ReasonOption,
+    to: Annotated[
+        str | None,
+        typer.Option("--to", metavar="DIGEST", help="A set that was in force; 8 digits or more."),
+    ] = None,
     env: EnvOption = "local",
+    whose: AsOption = None,
     yes: YesOption = False,
     timeout_s: TimeoutOption = 30.0,
     output: OutputOption = Format.table,
 ) -> None:
-    """Bring the set back that was in force before the last `apply`."""
+    """Bring the set back that was in force before the last `apply`; again: the one before that."""
     target = _Local(open_environment(env))
-    before = target.layout.policies_before
-    if not before.is_dir():
-        raise UnusableInput(
-            "there is no policy set to go back to", hint="`mcctl policy apply` keeps the one before"
-        )
+    digest, folder = policy_set.find(target.layout, to)
+    if _require_good(folder) != digest:
+        raise CouldNotTell(f"{folder} is no more the set that it was", hint="apply a good one")
     current = target.require_own_copy()
-    digest = _require_good(before)
-    report, _ = ask_service(["diff", str(target.layout.policies), str(before)])
+    report, _ = ask_service(["diff", str(target.layout.policies), str(folder)])
     _note_plan(report)
-    confirm(f"Go back to this set in {env}?", yes=yes)
+    confirm(f"Go back to the set {digest[:12]} in {env}?", yes=yes)
+    by = _declare(target, digest, reason, whose)
     applied = roll_back(target, digest, timeout_s=timeout_s)
-    _print_applied(applied, current, output)
+    _print_applied(applied, current, by, output)
+
+
+@app.command()
+def history(
+    source: Annotated[
+        Path | None,
+        typer.Option("--from", help="A ledger export to look in; default: the running platform."),
+    ] = None,
+    key: Annotated[
+        Path | None,
+        typer.Option("--key", help="The ledger's public key; default: $MC_HOME/trust/ledger.pub."),
+    ] = None,
+    url: Annotated[
+        str | None, typer.Option("--url", help="The service; default: the local edge.")
+    ] = None,
+    output: OutputOption = Format.table,
+) -> None:
+    """Show from the ledger who changed the policy set, when, why, and what changed."""
+    changes = list(changes_in(_leaves(source, key, url)))
+    if output is Format.json:
+        emit_json({"changes": changes})
+        return
+    if not changes:
+        stdout.print("the ledger tells of no change")
+    for change in changes:
+        line = f"{change['occurred_at']}  {change['old'][:12] or '-'} -> {change['new'][:12]}  "
+        stdout.print(f"{line}{change['principal'] or '-'}", markup=False)
+        for word in (change["reason"], *change["changes"]):
+            if word:
+                stdout.print(f"    {word}", markup=False)
+
+
+def _declare(target: _Local, digest: str, reason: str, whose: str | None) -> str:
+    """Tell the platform who is about to change its set, and why; the principal that it knows."""
+    if not target.instances():
+        warn("nothing runs: the change will be recorded when something does, as undeclared")
+        return ""
+    with acting_client(None, whose) as client:
+        return str(client.declare_rules("policy_set", digest, reason=reason)["principal"])
 
 
 # -- where sets are -----------------------------------------------------------------------------
@@ -286,15 +340,16 @@ class _Local:
     def __init__(self, environment: LocalEnvironment) -> None:
         self._environment = environment
         self.layout = environment.layout
+        self._current = ""
 
     def install(self, source: Path) -> None:
-        policy_set.install(self.layout, source)
+        policy_set.install(self.layout, source, self._current)
 
     def undo(self) -> None:
         policy_set.undo(self.layout)
 
-    def restore(self) -> None:
-        policy_set.restore(self.layout)
+    def restore(self, digest: str) -> None:
+        policy_set.restore(self.layout, digest, self._current)
 
     def instances(self) -> Sequence[Instance]:
         return [one for colour in Colour for one in self._environment.instances(colour)]
@@ -319,6 +374,7 @@ class _Local:
                     f"{instance.name} has another policy set in force than the platform's own copy",
                     hint=f"was it started with {policy_set.SETTING}? then change the set there",
                 )
+        self._current = digest
         return digest
 
 
@@ -485,9 +541,10 @@ def _print_explanation(report: Mapping[str, Any]) -> None:
         line("today", f"{_answer(now)}: {now['reason']}")
 
 
-def _print_applied(applied: Applied, before: str, output: Format) -> None:
+def _print_applied(applied: Applied, before: str, by: str, output: Format) -> None:
     if output is Format.json:
-        emit_json({"digest": applied.digest, "before": before, "replicas": list(applied.replicas)})
+        told = {"digest": applied.digest, "before": before, "replicas": list(applied.replicas)}
+        emit_json({**told, "principal": by})
     if applied.replicas:
         ok(f"{', '.join(applied.replicas)}: {applied.digest[:12]} is in force")
     else:

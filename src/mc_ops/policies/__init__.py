@@ -11,7 +11,7 @@ from mc_ops.policies.apply import (
     policy_health,
     roll_back,
 )
-from mc_ops.policies.ledger import FoundDecision, find_decision
+from mc_ops.policies.ledger import FoundDecision, changes_in, find_decision
 from mc_ops.policies.offline import ask_service
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "Target",
     "apply_set",
     "ask_service",
+    "changes_in",
     "find_decision",
     "policy_health",
     "roll_back",

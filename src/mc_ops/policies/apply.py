@@ -31,12 +31,8 @@ class Target(Protocol):
     def undo(self) -> None:
         """Take away what `install` put there, as if it had never been."""
 
-    def restore(self) -> None:
-        """Put the one before back; what was there is kept in its place.
-
-        Raises:
-            UnusableInput: there is none.
-        """
+    def restore(self, digest: str) -> None:
+        """Put a kept set back."""
 
     def instances(self) -> Sequence[Instance]:
         """The replicas that run."""
@@ -98,14 +94,13 @@ def roll_back(
     pause: Callable[[float], None] = time.sleep,
     clock: Callable[[], float] = time.monotonic,
 ) -> Applied:
-    """Put the set before back and wait until each replica has it in force.
+    """Put a kept set back and wait until each replica has it in force.
 
     Raises:
-        UnusableInput: there is none.
         Finding, CouldNotTell: as `apply_set`; what was put back stays.
     """
     waiting = _Waiting(target, digest, timeout_s, health or policy_health, pause, clock)
-    target.restore()
+    target.restore(digest)
     return waiting.until_in_force()
 
 

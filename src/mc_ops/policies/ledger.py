@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+_CHANGED = "policy.changed"
 _DENYING = frozenset({"request.refused", "reply.withheld"})
 
 
@@ -70,3 +71,26 @@ def find_decision(
         except (ValueError, KeyError, TypeError, AttributeError):
             continue
     return None
+
+
+def changes_in(leaves: Iterable[bytes | Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Every change of the policy set, as the ledger tells it, the oldest first."""
+    wanted = _CHANGED.encode()
+    for leaf in leaves:
+        if isinstance(leaf, bytes) and wanted not in leaf:
+            continue
+        try:
+            said = json.loads(leaf) if isinstance(leaf, bytes) else leaf
+            if said["kind"] != _CHANGED:
+                continue
+            detail = said["detail"]
+            yield {
+                "occurred_at": str(said["occurred_at"]),
+                "old": str(detail["old"]),
+                "new": str(detail["new"]),
+                "principal": str(detail.get("principal", "")),
+                "reason": str(detail.get("reason", "")),
+                "changes": [str(change) for change in detail.get("changes", ())],
+            }
+        except (ValueError, KeyError, TypeError, AttributeError):
+            continue

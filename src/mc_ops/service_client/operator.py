@@ -136,6 +136,49 @@ class OperatorClient(HttpClient):
         body = {**canary, "release": release, "reason": reason}
         return self._call("POST", "/canary/override", json=body)
 
+    def declare_rules(self, kind: str, digest: str, *, reason: str) -> dict[str, Any]:
+        """Say which policy set or catalogue comes into force; raises as `operations` does."""
+        body = {"kind": kind, "digest": digest, "reason": reason}
+        return self._call("POST", "/rules/declare", json=body)
+
+    def credentials(self, tenant: str | None) -> dict[str, Any]:
+        """All `credentials`, or a tenant's; raises as `operations` does."""
+        return self._call("GET", "/credentials", params={"tenant": tenant} if tenant else {})
+
+    def tenants(self) -> dict[str, Any]:
+        """The catalogue's `tenants`; raises as `operations` does."""
+        return self._call("GET", "/tenants")
+
+    def create_credential(self, **asked: Any) -> dict[str, Any]:
+        """Make one: what it is, and its `token`; None is left out. Raises as `operations` does."""
+        given = {key: value for key, value in asked.items() if value is not None}
+        return self._call("POST", "/credentials", json=given)
+
+    def rotate_credential(
+        self, key_id: str, *, reason: str, overlap_s: int, expires_in_s: int | None
+    ) -> dict[str, Any]:
+        """Make one like another, which ends.
+
+        Raises:
+            Finding: it has ended already.
+            UnusableInput, NotAllowed, CouldNotTell.
+        """
+        body: dict[str, Any] = {"reason": reason, "overlap_s": overlap_s}
+        if expires_in_s is not None:
+            body["expires_in_s"] = expires_in_s
+        return self._call("POST", f"/credentials/{_segment(key_id)}/rotate", json=body)
+
+    def revoke_credential(self, key_id: str, *, reason: str) -> dict[str, Any]:
+        """End one now.
+
+        Raises:
+            Finding: it is revoked already.
+            UnusableInput, NotAllowed, CouldNotTell.
+        """
+        return self._call(
+            "POST", f"/credentials/{_segment(key_id)}/revoke", json={"reason": reason}
+        )
+
     def reveal(self, text: str, *, reason: str, tenant: str, purpose: str) -> dict[str, Any]:
         """A text with its pseudonyms opened: `text`, `opened`, `decision_id`.
 

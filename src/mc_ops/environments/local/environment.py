@@ -34,7 +34,15 @@ from mc_ops.environments.interface import (
     State,
     Switch,
 )
-from mc_ops.environments.local import edge_control, keyring, policy_set, postgres, releases
+from mc_ops.environments.local import (
+    applied,
+    credentials,
+    edge_control,
+    keyring,
+    policy_set,
+    postgres,
+    releases,
+)
 from mc_ops.environments.local.faults import Faults, shown
 from mc_ops.environments.local.layout import (
     FOUNDATIONS,
@@ -154,7 +162,7 @@ class LocalEnvironment:
             self._require_same_port()
             self._require_answers()
             memory = recall(self.layout.home)
-            keyring.prepare_secrets(self.layout)
+            keyring.prepare_secrets(self.layout, applied.tenants())
             policy_set.refresh(self.layout, checkout() / "policies")
             specs = self._specs()
             active = self.active_colour() if request.colour is None else request.colour
@@ -182,6 +190,8 @@ class LocalEnvironment:
             self._forget_releases()
             # Only now: one that hangs is no reason to stop again what was missing.
             self._require_healthy([*(spec.name for spec in wanted), "edge"])
+            for line in applied.other_catalogues(specs, self._table.all()):
+                say(line)
             if not begun:
                 say("everything was already running")
         return self.status()
@@ -637,6 +647,8 @@ class LocalEnvironment:
         self._start(neighbours, begun, say)
         if any(not self._table.alive(spec.name) for spec in replicas):
             self._migrate(specs, say)
+        elif not credentials.is_imported(self.layout):
+            self._migrate(specs, say, credentials_only=True)
 
     def _start(self, specs: Sequence[ProcessSpec], begun: list[Started], say: Say) -> None:
         for spec in specs:
@@ -647,9 +659,10 @@ class LocalEnvironment:
             say(f"starting {spec.name} on {HOST}:{spec.port}")
             begun.append(self._table.start(spec))
 
-    def _migrate(self, specs: Specs, say: Say) -> None:
-        say("bringing the database's schema up to date")
-        argv, env = specs.migrate()
+    def _migrate(self, specs: Specs, say: Say, *, credentials_only: bool = False) -> None:
+        what = "credentials" if credentials_only else "schema"
+        say(f"bringing the database's {what} up to date")
+        argv, env = specs.migrate(credentials_only=credentials_only)
         log = self.layout.log_of("migrate")
         offset = 0
         try:
@@ -674,12 +687,15 @@ class LocalEnvironment:
                 told = told.replace("MC_DATABASE_ADMIN_URL", "MC_DATABASE_URL")
                 hint += "; MC_DATABASE_URL must be an administrator's URL of a server that runs"
             raise kind(
-                f"the database's schema could not be brought up to date "
+                f"the database's {what} could not be brought up to date "
                 f"(status {error.returncode}){told}",
                 hint=hint,
             ) from error
         except (OSError, subprocess.TimeoutExpired) as error:
             raise CouldNotTell(f"migrate could not be run: {error}") from error
+        credentials.mark_imported(self.layout)
+        for line in applied.credential_changes(log, offset):
+            say(line)
 
     def _put_behind_edge(
         self, specs: Specs, serving: Colour, begun: list[Started], say: Say

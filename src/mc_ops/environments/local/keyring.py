@@ -7,10 +7,9 @@ overwritten: a lost ledger key would make the ledger's older checkpoints unverif
 
 from __future__ import annotations
 
-import hashlib
 import json
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlsplit, urlunsplit
@@ -18,6 +17,7 @@ from urllib.parse import quote, urlsplit, urlunsplit
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
+from mc_ops.environments.local import credentials
 from mc_ops.environments.local.layout import (
     HOST,
     Layout,
@@ -27,16 +27,12 @@ from mc_ops.environments.local.layout import (
 from mc_ops.errors import CouldNotTell, UnusableInput
 
 TENANTS = ("TENANT_001", "TENANT_002", "TENANT_003", "CANARY")
-PLATFORM = "PLATFORM"
-ROLES = {
-    "OPERATOR": "operator",
-    "OPERATOR_2": "operator",  # break-glass needs two people
-    "AUDITOR": "auditor",
-    "ALERTMANAGER": "alertmanager",
-}
+"""Those of the catalogue that we ship."""
 SCRAPE_TOKEN = "scrape.token"  # noqa: S105 - its file, not a secret
 SERVICE_ROLE = "mc_service"
 SERVICE_DATABASE = "mc"
+tenant_token, credential_hashes = credentials.tenant_token, credentials.hashes
+principal_of = credentials.principal_of
 _PrivateKey = ed25519.Ed25519PrivateKey | ec.EllipticCurvePrivateKey
 _POSTGRES_SCHEMES = ("postgresql", "postgres")
 
@@ -49,33 +45,14 @@ class DatabaseUrls:
     service: str
 
 
-def new_token() -> str:
-    """A tenant token, `mc_<12 hex key id>_<43 characters of secret>` (256 bits)."""
-    return f"mc_{secrets.token_hex(6)}_{secrets.token_urlsafe(32)}"
-
-
-def prepare_secrets(layout: Layout) -> None:
+def prepare_secrets(layout: Layout, tenants: Iterable[str] = TENANTS) -> None:
     """Make whatever key or token is missing; `layout.prepare()` must have been called.
 
     Raises:
+        UnusableInput: the file of credentials is not what it must be.
         CouldNotTell: a public key in `trust/` belongs to another private key.
     """
-    credentials = layout.secret("credentials.json")
-    known = _credentials(layout) or {}
-    missing = [tenant for tenant in TENANTS if tenant not in known]
-    roles = [name for name in ROLES if name not in known]
-    if missing or roles:
-        for tenant in missing:
-            principal = f"agent@{tenant.lower().replace('_', '-')}"
-            known[tenant] = {"principal": principal, "token": new_token()}
-        for name in roles:
-            known[name] = {
-                "tenant": PLATFORM,
-                "role": ROLES[name],
-                "principal": f"{name.lower().replace('_', '-')}@platform",
-                "token": new_token(),
-            }
-        write_atomically(credentials, json.dumps(known, indent=2) + "\n")
+    credentials.prepare(layout, tenants)
     if not layout.secret("siem.key").exists():
         write_atomically(layout.secret("siem.key"), secrets.token_urlsafe(32) + "\n")
     if not layout.secret(SCRAPE_TOKEN).exists():
@@ -89,44 +66,6 @@ def prepare_secrets(layout: Layout) -> None:
 def siem_key(layout: Layout) -> str:
     """The key that the SIEM receiver demands."""
     return layout.secret("siem.key").read_text(encoding="utf-8").strip()
-
-
-def tenant_token(layout: Layout, tenant: str) -> str:
-    """The bearer token of a tenant of this platform, or of a role (`OPERATOR`, ...).
-
-    Raises:
-        CouldNotTell: the platform has not been started here.
-        UnusableInput: no such tenant.
-    """
-    known = _credentials(layout)
-    if known is None:
-        raise CouldNotTell(f"no credentials under {layout.home}", hint="start it: mcctl up")
-    if tenant not in known:
-        raise UnusableInput(f'unknown tenant "{tenant}"', hint=f"known: {', '.join(known)}")
-    return str(known[tenant]["token"])
-
-
-def principal_of(layout: Layout, name: str) -> str:
-    """Who acts with the token of that name; the name itself where that is not written down."""
-    known = _credentials(layout) or {}
-    return str(known.get(name, {}).get("principal", name))
-
-
-def credential_hashes(layout: Layout) -> str:
-    """What `migrate` imports, as JSON: of each its tenant, role, principal, key id and hash."""
-    known = _credentials(layout) or {}
-    hashed = {}
-    for name, entry in known.items():
-        _, key_id, secret = entry["token"].split("_", 2)
-        digest = hashlib.sha256(secret.encode()).hexdigest()
-        hashed[name] = {
-            "tenant": entry.get("tenant", name),
-            "role": entry.get("role", "agent"),
-            "principal": entry["principal"],
-            "key_id": key_id,
-            "secret_sha256": digest,
-        }
-    return json.dumps(hashed)
 
 
 def database_urls(layout: Layout, external: str | None) -> DatabaseUrls:
@@ -157,13 +96,6 @@ def database_urls(layout: Layout, external: str | None) -> DatabaseUrls:
 def superuser_password(layout: Layout) -> str:
     """The embedded server's superuser password; `database_urls` must have been called."""
     return str(_passwords(layout)["superuser_password"])
-
-
-def _credentials(layout: Layout) -> dict[str, Any] | None:
-    return read_json_object(
-        layout.secret("credentials.json"),
-        "restore it from a copy; if it is removed, `mcctl up` makes every tenant a new token",
-    )
 
 
 def _passwords(layout: Layout) -> dict[str, Any]:

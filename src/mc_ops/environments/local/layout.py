@@ -43,7 +43,7 @@ _PRIVATE_FOLDERS = (
 )
 _RELEASES = "releases"
 _SHARED_FOLDERS = ("trust",)
-_POLICY_FOLDERS = ("policies", "policies-before", ".policies-older", ".policies-aside")
+_POLICY_FOLDERS = ("policies", "policy-sets", ".policies-aside")
 _MEMORY = "platform.json"
 _OWN_FILES = ("edge.json", "cutover.json", "up.lock", _MEMORY)
 
@@ -148,8 +148,8 @@ class Layout:
         return self.home / _POLICY_FOLDERS[0]
 
     @property
-    def policies_before(self) -> Path:
-        """The set before it; none if no set was ever applied."""
+    def policy_sets(self) -> Path:
+        """The sets that were in place before, by digest; none if no set was ever applied."""
         return self.home / _POLICY_FOLDERS[1]
 
     @property

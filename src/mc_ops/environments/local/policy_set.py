@@ -1,23 +1,32 @@
 """The local platform's own copy of a policy set, which its replicas look at while they run.
 
 `MC_HOME/policies` holds it. `mcctl up` copies the checkout's set there, unless a set was applied
-(`mcctl policy apply`): that one stays, with a mark, until a rollback. The set before it is kept in
-`MC_HOME/policies-before`. Sets are exchanged by renaming folders: a reader finds one whole set, or,
-for a moment, none, which no replica takes for a set.
+(`mcctl policy apply`): that one stays, with a mark, until a rollback. Sets that were in place are kept
+in `MC_HOME/policy-sets`, each by its digest, and `history.json` there has those to go back to, the last
+one last. Sets are exchanged by renaming folders: a reader finds one whole set, or, for a moment, none,
+which no replica takes for a set.
 """
 
 from __future__ import annotations
 
+import json
 import shutil
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Annotated
 
-from mc_ops.environments.local.layout import Layout
+from pydantic import StringConstraints
+
+from mc_contract.configuration import FileProblems, Several, Strict, check, json_of
+from mc_ops.environments.local.layout import Layout, write_atomically
 from mc_ops.errors import CouldNotTell, UnusableInput
 
 SETTING = "MC_POLICY_DIR"
 _MARK = ".applied"
-_OLDER, _ASIDE = ".policies-older", ".policies-aside"
+_ASIDE = ".policies-aside"
+_HISTORY = "history.json"
+_LEAST_DIGITS = 8
 _PATTERNS = ("*.cedar", "*.cedarschema", "tests/*.toml")
 
 
@@ -39,63 +48,131 @@ def refresh(layout: Layout, source: Path) -> None:
     _exchange(layout, source, applied=False)
 
 
-def install(layout: Layout, source: Path) -> None:
-    """Put a copy of an applied set in place; the set there before is kept.
+def install(layout: Layout, source: Path, current: str) -> None:
+    """Put a copy of an applied set in place; the set there before is kept by its digest.
+
+    Args:
+        layout: The platform's files.
+        source: The set.
+        current: The digest of the set that is in place.
 
     Raises:
         CouldNotTell: it cannot be copied.
     """
+    before = _keep(layout, current)
     _exchange(layout, source, applied=True)
+    _write_history(layout, [*_history(layout), before])
 
 
 def undo(layout: Layout) -> None:
     """Take the set that `install` put in place away again, as if it had never been there.
 
     Raises:
-        CouldNotTell: a folder cannot be renamed.
+        CouldNotTell: it cannot be copied.
     """
-    try:
-        layout.policies.rename(_fresh(layout.home / _ASIDE))
-        layout.policies_before.rename(layout.policies)
-        if (layout.home / _OLDER).is_dir():
-            (layout.home / _OLDER).rename(layout.policies_before)
-        shutil.rmtree(layout.home / _ASIDE)
-    except OSError as error:
-        raise _not_exchanged(error) from error
+    *older, before = _history(layout)
+    _exchange(layout, _kept(layout, before.digest), applied=before.applied)
+    _write_history(layout, older)
 
 
-def restore(layout: Layout) -> None:
-    """Exchange the set with the one before; done twice, it changes nothing.
+def find(layout: Layout, digest: str | None) -> tuple[str, Path]:
+    """A set to go back to: its digest, and the folder that it is kept in.
+
+    Args:
+        layout: The platform's files.
+        digest: At least eight digits of its digest; None is the set before the last `install`.
 
     Raises:
-        UnusableInput: there is none before.
-        CouldNotTell: a folder cannot be renamed.
+        UnusableInput: there is none, or several.
     """
-    if not layout.policies_before.is_dir():
-        raise UnusableInput(
-            "there is no policy set to go back to", hint="`mcctl policy apply` keeps the one before"
-        )
-    aside = layout.home / _ASIDE
+    history = _history(layout)
+    known = sorted(folder.name for folder in _sets(layout).glob("[0-9a-f]*") if folder.is_dir())
+    hint = f"kept: {', '.join(name[:12] for name in known) or 'none'}"
+    if digest is None:
+        if not history:
+            raise UnusableInput(
+                "there is no policy set to go back to",
+                hint=f"`mcctl policy apply` keeps the one before; or name one: --to DIGEST ({hint})",
+            )
+        return history[-1].digest, _kept(layout, history[-1].digest)
+    found = [name for name in known if name.startswith(digest)]
+    if len(digest) < _LEAST_DIGITS or len(found) != 1:
+        raise UnusableInput(f"{len(found)} policy sets have the digest {digest[:64]!r}", hint=hint)
+    return found[0], _kept(layout, found[0])
+
+
+def restore(layout: Layout, digest: str, current: str) -> None:
+    """Put a kept set in place. What was applied after it is no set to go back to any more.
+
+    Raises:
+        CouldNotTell: it cannot be copied.
+    """
+    history = _history(layout)
+    place = max((n for n, one in enumerate(history) if one.digest == digest), default=None)
+    _keep(layout, current)  # `find` has it still, by its digest
+    applied = True if place is None else history[place].applied
+    _exchange(layout, _kept(layout, digest), applied=applied)
+    if place is not None:
+        _write_history(layout, history[:place])
+
+
+class _Before(Strict):
+    """A set that was in place, and whether it had been applied or came from the checkout."""
+
+    digest: Annotated[str, StringConstraints(pattern="^[0-9a-f]{64}$")]
+    applied: bool
+
+
+class _History(Strict):
+    before: Several[_Before] = ()
+
+
+def _history(layout: Layout) -> tuple[_Before, ...]:
+    path = _sets(layout) / _HISTORY
     try:
-        layout.policies.rename(_fresh(aside))
-        layout.policies_before.rename(layout.policies)
-        aside.rename(layout.policies_before)
+        return check(_History, json_of(path.read_bytes())).before
+    except FileNotFoundError:
+        return ()
+    except (OSError, FileProblems) as error:
+        raise CouldNotTell(
+            f"{path} cannot be read: {error}", hint="remove it: then --to DIGEST goes back"
+        ) from error
+
+
+def _write_history(layout: Layout, before: Iterable[_Before]) -> None:
+    told = {"before": [one.model_dump() for one in before]}
+    write_atomically(_sets(layout) / _HISTORY, json.dumps(told, indent=2) + "\n")
+
+
+def _keep(layout: Layout, digest: str) -> _Before:
+    kept = _kept(layout, digest)
+    try:
+        if not kept.exists():
+            kept.parent.mkdir(mode=0o700, exist_ok=True)
+            made = Path(tempfile.mkdtemp(dir=kept.parent, prefix=".new-"))
+            _copy(layout.policies, made)
+            made.rename(kept)
     except OSError as error:
-        raise _not_exchanged(error) from error
+        raise CouldNotTell(f"the policy set in place cannot be kept: {error.strerror}") from error
+    return _Before(digest=digest, applied=(layout.policies / _MARK).exists())
+
+
+def _sets(layout: Layout) -> Path:
+    return layout.policy_sets
+
+
+def _kept(layout: Layout, digest: str) -> Path:
+    return layout.policy_sets / digest
 
 
 def _exchange(layout: Layout, source: Path, *, applied: bool) -> None:
     made = None
     try:
         made = Path(tempfile.mkdtemp(dir=layout.home, prefix=".policies-new-"))
-        for file in _files(source):
-            copy = made / file.relative_to(source)
-            copy.parent.mkdir(exist_ok=True)
-            shutil.copyfile(file, copy)
+        _copy(source, made)
         if applied:
             (made / _MARK).touch()
-            _make_room(layout)
-        elif layout.policies.exists():
+        if layout.policies.exists():
             layout.policies.rename(_fresh(layout.home / _ASIDE))
         made.rename(layout.policies)
         _fresh(layout.home / _ASIDE)
@@ -105,14 +182,6 @@ def _exchange(layout: Layout, source: Path, *, applied: bool) -> None:
         raise CouldNotTell(f"the policy set {source} cannot be copied: {error.strerror}") from error
 
 
-def _make_room(layout: Layout) -> None:
-    """Make the set in place the one before, and that one the older one."""
-    if layout.policies_before.is_dir():
-        layout.policies_before.rename(_fresh(layout.home / _OLDER))
-    if layout.policies.is_dir():
-        layout.policies.rename(layout.policies_before)
-
-
 def _fresh(folder: Path) -> Path:
     """A folder's path, with nothing there."""
     if folder.exists():
@@ -120,8 +189,11 @@ def _fresh(folder: Path) -> Path:
     return folder
 
 
-def _not_exchanged(error: OSError) -> CouldNotTell:
-    return CouldNotTell(f"the policy sets cannot be exchanged: {error.strerror}")
+def _copy(source: Path, made: Path) -> None:
+    for file in _files(source):
+        copy = made / file.relative_to(source)
+        copy.parent.mkdir(exist_ok=True)
+        shutil.copyfile(file, copy)
 
 
 def _files(folder: Path) -> list[Path]:

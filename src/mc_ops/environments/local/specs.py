@@ -96,10 +96,10 @@ class Specs:
         spec = self._spec(name, argv_of(name, self.service), {**like, **own})
         return replace(spec, settings=faults.settings())
 
-    def migrate(self) -> tuple[tuple[str, ...], dict[str, str]]:
-        """The command that makes roles and schema, and its environment."""
+    def migrate(self, *, credentials_only: bool = False) -> tuple[tuple[str, ...], dict[str, str]]:
+        """The command that makes roles, schema and credentials, and its environment."""
         env = {**self.service_env(), "MC_DATABASE_ADMIN_URL": self.urls.admin}
-        return (*self.service, "migrate"), env
+        return (*self.service, "credentials" if credentials_only else "migrate"), env
 
     def archive(self, older_than_days: int, folder: Path) -> tuple[tuple[str, ...], dict[str, str]]:
         """The command that moves old partitions of the ledger to `folder`, and its environment."""
@@ -130,7 +130,7 @@ class Specs:
         defaults = {
             "MC_REGION": "local-1",
             "MC_TRUSTED_PROXIES": HOST,  # the edge
-            "MC_CATALOGUE": str(checkout() / "deploy" / "local" / "catalogue.toml"),
+            "MC_CATALOGUE": str(catalogue_path({})),
             policy_set.SETTING: str(policy_set.read_from(layout, checkout() / "policies")),
             "MC_SIGNER_STATE_DIR": str(layout.signer),
             "AUDIT_FILE_ENABLED": "true",
@@ -193,6 +193,11 @@ def belongs_to(
         and env.get("MC_HOME") == str(layout.home)
         and env.get("MC_PORT") == str(layout.port_of(name))
     )
+
+
+def catalogue_path(env: Mapping[str, str]) -> Path:
+    """The catalogue of this platform: that of `MC_CATALOGUE`, or the one that we ship."""
+    return Path(env.get("MC_CATALOGUE") or checkout() / "deploy" / "local" / "catalogue.toml")
 
 
 def checkout() -> Path:

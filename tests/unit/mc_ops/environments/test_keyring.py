@@ -11,7 +11,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
-from mc_ops.environments.local import keyring
+from mc_ops.environments.local import credentials, keyring
 from mc_ops.environments.local.layout import Layout
 from mc_ops.errors import CouldNotTell, UnusableInput
 
@@ -96,7 +96,7 @@ def test_a_tenant_without_credentials_is_told(layout: Layout) -> None:
 def test_roles_have_tokens_of_their_own_also_in_a_platform_of_old(layout: Layout) -> None:
     """Operator, auditor and alerts belong to PLATFORM; what was there is kept as it was."""
     path = layout.secret("credentials.json")
-    old = {"TENANT_001": {"principal": "agent@tenant-001", "token": keyring.new_token()}}
+    old = {"TENANT_001": {"principal": "agent@tenant-001", "token": credentials.new_token()}}
     path.write_text(json.dumps(old))
     keyring.prepare_secrets(layout)
     assert keyring.tenant_token(layout, "TENANT_001") == old["TENANT_001"]["token"]
@@ -107,6 +107,7 @@ def test_roles_have_tokens_of_their_own_also_in_a_platform_of_old(layout: Layout
         "OPERATOR_2": ("PLATFORM", "operator"),
         "AUDITOR": ("PLATFORM", "auditor"),
         "ALERTMANAGER": ("PLATFORM", "alertmanager"),
+        "ADMINISTRATOR": ("PLATFORM", "administrator"),
     }
     assert len({keyring.tenant_token(layout, name) for name in hashes}) == len(hashes)
     before = path.read_text()

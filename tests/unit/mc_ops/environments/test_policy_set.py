@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import pytest
@@ -28,11 +29,31 @@ def a_set(folder: Path, word: str) -> Path:
     return folder
 
 
+def digest(word: str) -> str:
+    """What stands for the digest of the set that is told apart by a word."""
+    return hashlib.sha256(word.encode()).hexdigest()
+
+
+def word_in(folder: Path) -> str:
+    return (folder / "a.cedar").read_text()
+
+
 def words(layout: Layout) -> tuple[str, str]:
-    """What stands in the set in place, and in the one before (empty: none)."""
-    folders = (layout.policies, layout.policies_before)
-    inside = [(folder / "a.cedar") for folder in folders]
-    return tuple(file.read_text() if file.exists() else "" for file in inside)  # type: ignore[return-value]
+    """What stands in the set in place, and in the one to go back to (empty: none)."""
+    try:
+        before = word_in(policy_set.find(layout, None)[1])
+    except UnusableInput:
+        before = ""
+    return word_in(layout.policies), before
+
+
+def install(layout: Layout, source: Path) -> None:
+    policy_set.install(layout, source, digest(word_in(layout.policies)))
+
+
+def go_back(layout: Layout, to: str | None = None) -> None:
+    found, _ = policy_set.find(layout, to)
+    policy_set.restore(layout, found, digest(word_in(layout.policies)))
 
 
 def test_up_copies_the_checkouts_set_and_follows_it(layout: Layout, tmp_path: Path) -> None:
@@ -54,20 +75,44 @@ def test_an_applied_set_outlasts_up_and_can_be_rolled_back(layout: Layout, tmp_p
     """Until then the checkout's set does not come back by itself."""
     source = a_set(tmp_path / "source", "one")
     policy_set.refresh(layout, source)
-    policy_set.install(layout, a_set(tmp_path / "other", "other"))
+    install(layout, a_set(tmp_path / "other", "other"))
     policy_set.refresh(layout, source)
     assert words(layout) == ("other", "one")
-    policy_set.restore(layout)
-    assert words(layout) == ("one", "other")
+    go_back(layout)
+    assert words(layout) == ("one", "")
     policy_set.refresh(layout, a_set(source, "two"))
-    assert words(layout) == ("two", "other")
+    assert words(layout) == ("two", "")
+
+
+def test_going_back_twice_goes_two_sets_back(layout: Layout, tmp_path: Path) -> None:
+    """And never to what was gone back from, unless it is named by its digest."""
+    policy_set.refresh(layout, a_set(tmp_path / "source", "one"))
+    for word in ("two", "bad"):
+        install(layout, a_set(tmp_path / "other", word))
+    go_back(layout)
+    assert words(layout) == ("two", "one")
+    go_back(layout)
+    assert words(layout) == ("one", "")
+    go_back(layout, digest("bad")[:8])
+    assert words(layout) == ("bad", "")
+    policy_set.refresh(layout, tmp_path / "source")
+    assert words(layout) == ("bad", ""), "named by a person, it is an applied set"
+
+
+def test_going_back_past_several_forgets_them(layout: Layout, tmp_path: Path) -> None:
+    """A set that was applied after the one gone back to is no set to go back to."""
+    policy_set.refresh(layout, a_set(tmp_path / "source", "one"))
+    for word in ("two", "three", "four"):
+        install(layout, a_set(tmp_path / "other", word))
+    go_back(layout, digest("two"))
+    assert words(layout) == ("two", "one")
 
 
 def test_an_undone_set_leaves_no_trace(layout: Layout, tmp_path: Path) -> None:
     """The set to go back to is then the one that it was before."""
     policy_set.refresh(layout, a_set(tmp_path / "source", "one"))
-    policy_set.install(layout, a_set(tmp_path / "other", "two"))
-    policy_set.install(layout, a_set(tmp_path / "other", "bad"))
+    install(layout, a_set(tmp_path / "other", "two"))
+    install(layout, a_set(tmp_path / "other", "bad"))
     assert words(layout) == ("bad", "two")
     policy_set.undo(layout)
     assert words(layout) == ("two", "one")
@@ -77,7 +122,7 @@ def test_there_may_be_nothing_to_go_back_to(layout: Layout, tmp_path: Path) -> N
     """It says so, and changes nothing."""
     policy_set.refresh(layout, a_set(tmp_path / "source", "one"))
     with pytest.raises(UnusableInput, match="no policy set to go back to"):
-        policy_set.restore(layout)
+        policy_set.find(layout, None)
     assert words(layout) == ("one", "")
 
 
@@ -85,5 +130,5 @@ def test_purge_knows_every_folder(layout: Layout, tmp_path: Path) -> None:
     """`down --purge` leaves nothing of a set behind."""
     policy_set.refresh(layout, a_set(tmp_path / "source", "one"))
     for word in ("two", "three"):
-        policy_set.install(layout, a_set(tmp_path / "other", word))
+        install(layout, a_set(tmp_path / "other", word))
     assert set(layout.home.iterdir()) <= set(layout.own_entries)

@@ -33,8 +33,8 @@ class FakePlatform:
     def undo(self) -> None:
         self.place.pop(0)
 
-    def restore(self) -> None:
-        self.place[:2] = reversed(self.place[:2])
+    def restore(self, digest: str) -> None:
+        self.place.insert(0, digest)
 
     def instances(self) -> list[Instance]:
         return self.replicas
@@ -89,12 +89,12 @@ def test_a_platform_that_is_down_begins_with_it() -> None:
     assert _apply(FakePlatform(replicas=[])) == ()
 
 
-def test_rolling_back_exchanges_the_two() -> None:
-    """So that it can be undone, too."""
+def test_rolling_back_waits_for_every_replica() -> None:
+    """As applying does."""
     platform = FakePlatform()
     done = roll_back(platform, "older", timeout_s=1.0, health=platform.health, pause=platform.pause)
     assert done.digest == "older"
-    assert platform.place == ["older", "before"]
+    assert platform.place[0] == "older"
 
 
 def _event(decision: str, kind: str = "request.refused") -> dict[str, object]:

@@ -1,0 +1,220 @@
+"""`mcctl credential`: make, rotate, revoke and list credentials, as an administrator.
+
+A token is shown once: on stdout, or in a new file that only its owner may read. Where it replaces or
+ends one of the local platform's own (`secrets/credentials.json`), that file is kept in step.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.markup import escape
+
+from mc_ops.cli.operator_access import (
+    AsOption,
+    ReasonOption,
+    UrlOption,
+    YesOption,
+    acting_client,
+    confirm,
+    operator_client,
+)
+from mc_ops.cli.output import Format, OutputOption, emit_json, note, ok, stdout
+from mc_ops.environments.local import credentials as local
+from mc_ops.environments.local.layout import Layout
+from mc_ops.errors import UnusableInput
+
+app = typer.Typer(help="Make, rotate, revoke and list credentials.", no_args_is_help=True)
+
+_ADMINISTRATOR = "ADMINISTRATOR"
+_DURATION = re.compile(r"([1-9]\d{0,8})(s|m|h|d)")
+_UNIT_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+KeyArgument = Annotated[str, typer.Argument(metavar="KEY_ID", help="The 12 digits of its key id.")]
+ExpiresOption = Annotated[
+    str | None, typer.Option("--expires", metavar="TIME", help="How long it holds: 90d, 12h.")
+]
+OutOption = Annotated[
+    Path | None, typer.Option("--out", help="A new file for the token (0600), instead of stdout.")
+]
+
+
+@app.command()
+def create(
+    tenant: Annotated[str, typer.Option("--tenant", help="Whose; PLATFORM for other roles.")],
+    reason: ReasonOption,
+    role: Annotated[str, typer.Option("--role", help="What it is for: agent, operator, ...")] = (
+        "agent"
+    ),
+    scope: Annotated[
+        list[str] | None,
+        typer.Option("--scope", help="What it may be used for; repeat it. An agent's: a2a."),
+    ] = None,
+    principal: Annotated[
+        str | None, typer.Option("--principal", help="Its name in the ledger.")
+    ] = None,
+    expires: ExpiresOption = None,
+    out: OutOption = None,
+    keep: Annotated[
+        str | None,
+        typer.Option("--keep", metavar="NAME", help="Keep it for this machine's verbs, too."),
+    ] = None,
+    whose: AsOption = None,
+    url: UrlOption = None,
+    yes: YesOption = False,
+    output: OutputOption = Format.table,
+) -> None:
+    """Make a credential; its token is shown once."""
+    life_s = _seconds("--expires", expires)
+    if keep is not None and url is not None:
+        raise UnusableInput("--keep is for the local platform", hint="leave --url out")
+    with _place_for(out) as write, acting_client(url, whose, _ADMINISTRATOR) as client:
+        confirm(f"Make a credential of {tenant}, role {role}?", yes=yes)
+        made = client.create_credential(
+            tenant=tenant,
+            reason=reason,
+            role=role,
+            scopes=scope or None,
+            principal=principal,
+            expires_in_s=life_s,
+        )
+        write(made["token"])
+    if keep is not None:
+        entry = local.Entry(
+            token=made["token"],
+            principal=made["principal"],
+            tenant=made["tenant"],
+            role=made["role"],
+            scopes=None if made["scopes"] is None else frozenset(made["scopes"]),
+        )
+        local.keep(Layout.from_env(), keep, entry)
+    _show(made, out, output)
+
+
+@app.command()
+def rotate(
+    key_id: KeyArgument,
+    reason: ReasonOption,
+    overlap: Annotated[
+        str | None, typer.Option("--overlap", metavar="TIME", help="How long the old one holds on.")
+    ] = None,
+    expires: ExpiresOption = None,
+    out: OutOption = None,
+    whose: AsOption = None,
+    url: UrlOption = None,
+    yes: YesOption = False,
+    output: OutputOption = Format.table,
+) -> None:
+    """Make a credential like another one, which ends. Exit 1 if that has ended already."""
+    overlap_s, life_s = _seconds("--overlap", overlap) or 0, _seconds("--expires", expires)
+    with _place_for(out) as write, acting_client(url, whose, _ADMINISTRATOR) as client:
+        confirm(f"Rotate the credential {key_id}?", yes=yes)
+        made = client.rotate_credential(
+            key_id, reason=reason, overlap_s=overlap_s, expires_in_s=life_s
+        )
+        write(made["token"])
+    _in_step(url, key_id, made["token"])
+    _show(made, out, output)
+
+
+@app.command()
+def revoke(
+    key_id: KeyArgument,
+    reason: ReasonOption,
+    whose: AsOption = None,
+    url: UrlOption = None,
+    yes: YesOption = False,
+    output: OutputOption = Format.table,
+) -> None:
+    """End a credential now. Exit 1 if it has ended already."""
+    with acting_client(url, whose, _ADMINISTRATOR) as client:
+        confirm(f"Revoke the credential {key_id}?", yes=yes)
+        ended = client.revoke_credential(key_id, reason=reason)
+    _in_step(url, key_id, None)
+    if output is Format.json:
+        emit_json(ended)
+    ok(escape(f"{key_id} of {ended['tenant']} is revoked; every replica refuses it within seconds"))
+
+
+@app.command("list")
+def list_credentials(
+    tenant: Annotated[str | None, typer.Option("--tenant", help="Whose.")] = None,
+    whose: AsOption = None,
+    url: UrlOption = None,
+    output: OutputOption = Format.table,
+) -> None:
+    """Show credentials, without secrets."""
+    with operator_client(url, whose, _ADMINISTRATOR) as client:
+        found = client.credentials(tenant)["credentials"]
+    if output is Format.json:
+        emit_json({"credentials": found})
+        return
+    for one in found:
+        _print(one)
+
+
+def _show(made: Mapping[str, Any], out: Path | None, output: Format) -> None:
+    told = {key: value for key, value in made.items() if out is None or key != "token"}
+    if output is Format.json:
+        emit_json(told)
+    elif out is None:
+        stdout.print(made["token"], markup=False, soft_wrap=True)
+    where = "the token above" if out is None else f"the token in {out}"
+    ok(escape(f"{made['key_id']} of {made['tenant']}: {where} is shown once"))
+
+
+def _print(one: Mapping[str, Any]) -> None:
+    scopes = "all of its role" if one["scopes"] is None else ", ".join(one["scopes"])
+    until = f" until {one['expires_at']}" if one["state"] == "ending" else ""
+    line = f"{one['key_id']}  {one['state']}{until}  {one['tenant']}  {one['principal']}"
+    stdout.print(f"{line}  {one['role']} ({scopes})", markup=False)
+
+
+@contextmanager
+def _place_for(out: Path | None) -> Iterator[Any]:
+    """Writes a token; the file is made first, so that no token is made that has no place."""
+    if out is None:
+        yield lambda _token: None
+        return
+    try:
+        handle = os.open(out, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except OSError as error:
+        raise UnusableInput(
+            f"{out} cannot be made: {error.strerror}", hint="name a file that is not there"
+        ) from error
+    written = False
+    try:
+        with os.fdopen(handle, "w", encoding="ascii") as file:
+
+            def write(token: str) -> None:
+                nonlocal written
+                file.write(f"{token}\n")
+                written = True
+
+            yield write
+    finally:
+        if not written:
+            out.unlink(missing_ok=True)
+
+
+def _in_step(url: str | None, key_id: str, token: str | None) -> None:
+    if url is not None:
+        return
+    names = local.exchange(Layout.from_env(), key_id, token)
+    if names:
+        done = "has no token any more" if token is None else "has the new token"
+        note(escape(f"{', '.join(names)} in secrets/{local.FILE} {done}"))
+
+
+def _seconds(name: str, text: str | None) -> int | None:
+    if text is None:
+        return None
+    match = _DURATION.fullmatch(text)
+    if match is None:
+        raise UnusableInput(f"{name} is {text[:40]!r}", hint="for example 90d, 12h, 30m, 45s")
+    return int(match[1]) * _UNIT_S[match[2]]

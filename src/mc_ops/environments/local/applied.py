@@ -1,0 +1,70 @@
+"""Whether what runs has the files as they are now: what `mcctl up` tells of credentials and catalogue."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from mc_contract.configuration import MOST_BYTES, FileProblems, document_digest, filled, toml_of
+from mc_ops.environments.local.credentials import catalogue_tenants
+from mc_ops.environments.local.layout import is_replica
+from mc_ops.environments.local.processes import ProcessRecord, ask
+from mc_ops.environments.local.specs import Specs, catalogue_path
+from mc_ops.errors import UnusableInput
+
+_HEALTH_TIMEOUT_S = 3.0
+_WORDS = {
+    "added": "now valid",
+    "changed": "now another tenant's, role's or scope's",
+    "revoked": "revoked, being in the file no more",
+    "refused": "not valid: an administrator has revoked it, or another secret has its key id",
+}
+
+
+def tenants() -> list[str]:
+    """The tenants of the catalogue that replicas would read now.
+
+    Raises:
+        UnusableInput: it cannot be read.
+    """
+    return catalogue_tenants(catalogue_path(os.environ))
+
+
+def credential_changes(log: Path, offset: int) -> Iterator[str]:
+    """What the import told in its log from `offset` on, a line for each kind of change."""
+    with suppress(OSError, ValueError, IndexError, AttributeError):
+        told = log.read_bytes()[offset:].decode(errors="replace").strip().split("\n")[-1]
+        changes = json.loads(told).get("credential_changes", {})
+        for kind, words in _WORDS.items():
+            if names := changes.get(kind):
+                yield f"credentials {', '.join(map(str, names))}: {words}"
+
+
+def other_catalogues(specs: Specs, records: Iterable[ProcessRecord]) -> Iterator[str]:
+    """What is to be told of replicas that began with another catalogue than the file has now."""
+    env = specs.service_env()
+    path = Path(env["MC_CATALOGUE"])
+    try:
+        with path.open("rb") as file:
+            wanted = document_digest(filled(toml_of(file.read(MOST_BYTES + 1)), env))
+    except (OSError, FileProblems) as error:
+        raise UnusableInput(f"catalogue {path}: {error}") from error
+    behind = [
+        record.name for record in records if is_replica(record.name) and _other(record, wanted)
+    ]
+    if behind:
+        yield (
+            f"{', '.join(sorted(behind))} began with another catalogue than {path} is now; it takes "
+            "effect in replicas that start: `mcctl up --green` and a cutover, or `mcctl down`, then up"
+        )
+
+
+def _other(record: ProcessRecord, wanted: str) -> bool:
+    answer = ask(record.port, "/health", _HEALTH_TIMEOUT_S)
+    with suppress(ValueError, KeyError, TypeError):
+        if answer:
+            return str(json.loads(answer[1])["running"]["catalogue"]) != wanted
+    return False

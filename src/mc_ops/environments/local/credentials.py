@@ -1,0 +1,227 @@
+"""`secrets/credentials.json`: the tokens of this machine's platform, for whoever develops on it.
+
+An entry is a token with whose it is. `mcctl up` makes one for each tenant of the catalogue and for
+each role, and imports the hashes of all into the database whenever the file has changed. A token that
+`mcctl credential` rotates or revokes is exchanged or taken out here as well.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import secrets
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field, StringConstraints
+
+from mc_contract.configuration import (
+    MOST_BYTES,
+    FileProblems,
+    Form,
+    SetOf,
+    Strict,
+    Text,
+    Word,
+    check,
+    json_of,
+    toml_of,
+)
+from mc_contract.credential import TOKEN_FORM
+from mc_ops.environments.local.layout import Layout, write_atomically
+from mc_ops.errors import CouldNotTell, UnusableInput
+
+PLATFORM = "PLATFORM"
+ROLES = {
+    "OPERATOR": "operator",
+    "OPERATOR_2": "operator",  # break-glass needs two people
+    "AUDITOR": "auditor",
+    "ALERTMANAGER": "alertmanager",
+    "ADMINISTRATOR": "administrator",
+}
+FILE = "credentials.json"
+_IMPORTED = "credentials.imported"
+
+
+class Entry(Strict):
+    """One token, with whose it is; without a token it was revoked."""
+
+    token: (
+        Annotated[str, StringConstraints(pattern=f"^{TOKEN_FORM}$"), Form("a token: mc_...")] | None
+    ) = None
+    principal: Text
+    tenant: Word | None = None
+    role: Word = "agent"
+    scopes: SetOf[Word] | None = None
+
+    @property
+    def key_id(self) -> str | None:
+        """The public part of the token."""
+        return None if self.token is None else self.token.split("_", 2)[1]
+
+
+class _File(Strict):
+    credentials: dict[Word, Entry] = Field(default_factory=dict)
+
+
+def read(layout: Layout) -> dict[str, Entry] | None:
+    """The entries by name; None if there is no file yet.
+
+    Raises:
+        UnusableInput: it is not what it must be; the message tells all problems, and no token.
+        CouldNotTell: it cannot be read.
+    """
+    path = layout.secret(FILE)
+    hint = "mend it; if it is removed, `mcctl up` makes every tenant a new token"
+    try:
+        with path.open("rb") as file:
+            document = {"credentials": json_of(file.read(MOST_BYTES + 1))}
+        return check(_File, document).credentials
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise CouldNotTell(f"{path} cannot be read: {error.strerror}", hint=hint) from error
+    except FileProblems as error:
+        said = "; ".join(problem.removeprefix("credentials.") for problem in error.problems)
+        raise UnusableInput(f"{path}: {said}", hint=hint) from error
+
+
+def prepare(layout: Layout, tenants: Iterable[str]) -> None:
+    """Make a token for each tenant and role that has no entry.
+
+    Raises:
+        UnusableInput, CouldNotTell: the file cannot be used.
+    """
+    known = read(layout) or {}
+    made = {
+        tenant: Entry(principal=f"agent@{tenant.lower().replace('_', '-')}", token=new_token())
+        for tenant in tenants
+        if tenant not in known and tenant != PLATFORM
+    }
+    for name, role in ROLES.items():
+        if name not in known:
+            principal = f"{name.lower().replace('_', '-')}@platform"
+            made[name] = Entry(tenant=PLATFORM, role=role, principal=principal, token=new_token())
+    if made:
+        _write(layout, {**known, **made})
+
+
+def new_token() -> str:
+    """A token, `mc_<12 hex key id>_<43 characters of secret>` (256 bits)."""
+    return f"mc_{secrets.token_hex(6)}_{secrets.token_urlsafe(32)}"
+
+
+def tenant_token(layout: Layout, tenant: str) -> str:
+    """The bearer token of a tenant of this platform, or of a role (`OPERATOR`, ...).
+
+    Raises:
+        CouldNotTell: the platform has not been started here.
+        UnusableInput: no such tenant, or its token was revoked.
+    """
+    known = read(layout)
+    if known is None:
+        raise CouldNotTell(f"no credentials under {layout.home}", hint="start it: mcctl up")
+    if tenant not in known:
+        raise UnusableInput(f'unknown tenant "{tenant}"', hint=f"known: {', '.join(known)}")
+    token = known[tenant].token
+    if token is None:
+        raise UnusableInput(
+            f"the token of {tenant} was revoked",
+            hint=f"make another: mcctl credential create --keep {tenant} ...",
+        )
+    return token
+
+
+def principal_of(layout: Layout, name: str) -> str:
+    """Who acts with the token of that name; the name itself where that is not written down."""
+    entry = (read(layout) or {}).get(name)
+    return name if entry is None else entry.principal
+
+
+def hashes(layout: Layout) -> str:
+    """What the service imports, as JSON: of each token its tenant, role, key id and hash."""
+    hashed = {}
+    for name, entry in (read(layout) or {}).items():
+        if entry.token is None:
+            continue
+        told: dict[str, Any] = {
+            "tenant": entry.tenant or name,
+            "role": entry.role,
+            "principal": entry.principal,
+            "key_id": entry.key_id,
+            "secret_sha256": hashlib.sha256(entry.token.split("_", 2)[2].encode()).hexdigest(),
+        }
+        if entry.scopes is not None:
+            told["scopes"] = sorted(entry.scopes)
+        hashed[name] = told
+    return json.dumps(hashed)
+
+
+def is_imported(layout: Layout) -> bool:
+    """Whether the file is as it was when it was imported last."""
+    marker = layout.home / "run" / _IMPORTED
+    return marker.exists() and marker.read_text(encoding="ascii") == _digest(layout)
+
+
+def mark_imported(layout: Layout) -> None:
+    """The file as it is now has been imported."""
+    write_atomically(layout.home / "run" / _IMPORTED, _digest(layout))
+
+
+def exchange(layout: Layout, key_id: str, token: str | None) -> list[str]:
+    """Put another token, or none, in the place of one; returns the names of its entries."""
+    known = read(layout) or {}
+    names = [name for name, entry in known.items() if entry.key_id == key_id]
+    if names:
+        _write(
+            layout,
+            known | {name: known[name].model_copy(update={"token": token}) for name in names},
+        )
+    return names
+
+
+def keep(layout: Layout, name: str, entry: Entry) -> None:
+    """Add an entry, or put it in the place of one.
+
+    Raises:
+        UnusableInput: the entry of that name is another tenant's or role's.
+    """
+    known = read(layout) or {}
+    old = known.get(name)
+    if old is not None and (old.tenant or name, old.role) != (entry.tenant, entry.role):
+        raise UnusableInput(
+            f"{name} is the entry of {old.tenant or name}, role {old.role}",
+            hint="keep it under another name",
+        )
+    _write(layout, {**known, name: entry})
+
+
+def catalogue_tenants(path: Path) -> list[str]:
+    """The tenants that a catalogue declares.
+
+    Raises:
+        UnusableInput: it cannot be read, or is no TOML; whatever else is wrong, the service tells.
+    """
+    try:
+        with path.open("rb") as file:
+            tenants = toml_of(file.read(MOST_BYTES + 1)).get("tenants")
+    except OSError as error:
+        raise UnusableInput(
+            f"catalogue {path} cannot be read: {error.strerror}", hint="MC_CATALOGUE names it"
+        ) from error
+    except FileProblems as error:
+        raise UnusableInput(f"catalogue {path}: {error}") from error
+    return list(tenants) if isinstance(tenants, dict) else []
+
+
+def _write(layout: Layout, entries: dict[str, Entry]) -> None:
+    told = {
+        name: entry.model_dump(mode="json", exclude_none=True, exclude_defaults=True)
+        for name, entry in entries.items()
+    }
+    write_atomically(layout.secret(FILE), json.dumps(told, indent=2) + "\n")
+
+
+def _digest(layout: Layout) -> str:
+    return hashlib.sha256(hashes(layout).encode()).hexdigest()

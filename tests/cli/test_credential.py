@@ -1,0 +1,169 @@
+"""`mcctl credential` and `mcctl tenant`, against a service that answers from a table."""
+
+from __future__ import annotations
+
+import json
+import stat
+from contextlib import contextmanager
+from types import SimpleNamespace
+
+import pytest
+from typer.testing import CliRunner
+
+from mc_ops.cli import credential as verbs
+from mc_ops.environments.local import credentials as local
+from mc_ops.environments.local.layout import Layout
+from mc_ops.errors import CouldNotTell, Finding, UnusableInput
+
+KEY = "0123456789ab"
+TOKEN = f"mc_{KEY}_{'s' * 43}"
+OTHER = f"mc_{'f' * 12}_{'t' * 43}"
+MADE = {
+    "key_id": "f" * 12,
+    "tenant": "T",
+    "principal": "agent@t",
+    "role": "agent",
+    "scopes": ["a2a"],
+    "state": "valid",
+    "origin": "administrator",
+    "created_at": "2026-01-02T03:04:05+00:00",
+    "expires_at": None,
+    "revoked_at": None,
+}
+
+
+@pytest.fixture
+def layout(monkeypatch, tmp_path):
+    """A home whose secrets have one token."""
+    made = Layout(home=tmp_path / "home")
+    made.prepare()
+    monkeypatch.setenv("MC_HOME", str(made.home))
+    known = {"T": {"principal": "agent@t", "token": TOKEN}}
+    made.secret("credentials.json").write_text(json.dumps(known))
+    return made
+
+
+@pytest.fixture
+def service(monkeypatch):
+    """What was asked of the service; `answers` may hold an error."""
+    asked = []
+    fake = SimpleNamespace(asked=asked, error=None)
+
+    def told(name, **more):
+        asked.append((name, more))
+        if fake.error is not None:
+            raise fake.error
+        return dict(MADE, token=OTHER) if name != "revoke" else dict(MADE, key_id=KEY)
+
+    @contextmanager
+    def client(url, whose, default):
+        assert default == "ADMINISTRATOR"
+        yield SimpleNamespace(
+            create_credential=lambda **more: told("create", **more),
+            rotate_credential=lambda key, **more: told("rotate", key=key, **more),
+            revoke_credential=lambda key, **more: told("revoke", key=key, **more),
+            credentials=lambda _tenant: {"credentials": [MADE]},
+        )
+
+    monkeypatch.setattr(verbs, "operator_client", client)
+    monkeypatch.setattr(verbs, "acting_client", client)
+    return fake
+
+
+def run(*args):
+    return CliRunner().invoke(verbs.app, [*args, "--yes"] if args[0] != "list" else list(args))
+
+
+def test_a_token_is_shown_once_on_stdout(layout, service):
+    """Alone on its line, so that it can be piped."""
+    done = run("create", "--tenant", "T", "--reason", "x", "--scope", "a2a", "--expires", "90d")
+    assert done.exit_code == 0, done.exception
+    assert done.stdout.splitlines() == [OTHER]
+    [(_, sent)] = service.asked
+    assert (sent["scopes"], sent["expires_in_s"], sent["role"]) == (["a2a"], 90 * 86_400, "agent")
+    assert OTHER not in run("list").stdout
+
+
+def test_a_token_goes_into_a_file_of_its_own(layout, service, tmp_path):
+    """Not to stdout then, and into no file that is there."""
+    place = tmp_path / "token"
+    args = ("create", "--tenant", "T", "--reason", "x", "--out", str(place))
+    done = run(*args, "--output", "json")
+    assert place.read_text() == f"{OTHER}\n"
+    assert stat.S_IMODE(place.stat().st_mode) == 0o600
+    assert "t" * 43 not in done.output
+    assert isinstance(run(*args).exception, UnusableInput)
+    assert len(service.asked) == 1, "no token is made that has no place"
+
+
+def test_a_file_without_a_token_does_not_stay(layout, service, tmp_path):
+    """The service refused, so there is nothing to keep."""
+    service.error = CouldNotTell("down")
+    place = tmp_path / "token"
+    done = run("create", "--tenant", "T", "--reason", "x", "--out", str(place))
+    assert isinstance(done.exception, CouldNotTell)
+    assert not place.exists()
+
+
+def test_this_machines_file_is_kept_in_step(layout, service):
+    """Rotated: the new token. Revoked: none, and `mcctl up` makes no other. Kept: one more."""
+    assert run("rotate", KEY, "--reason", "x", "--overlap", "1h").exit_code == 0
+    assert service.asked[-1][1]["overlap_s"] == 3600
+    assert local.tenant_token(layout, "T") == OTHER
+    assert run("revoke", "f" * 12, "--reason", "x").exit_code == 0
+    with pytest.raises(UnusableInput, match="was revoked"):
+        local.tenant_token(layout, "T")
+    local.prepare(layout, ["T"])
+    assert local.read(layout)["T"].token is None
+    assert "T" not in json.loads(local.hashes(layout))
+    done = run("create", "--tenant", "T", "--reason", "x", "--keep", "T")
+    assert done.exit_code == 0, done.exception
+    assert local.tenant_token(layout, "T") == OTHER
+    assert local.read(layout)["T"].scopes == {"a2a"}
+
+
+def test_another_platforms_token_is_not_put_into_this_ones_file(layout, service):
+    """With --url it is another platform, whatever the key id."""
+    before = layout.secret("credentials.json").read_text()
+    url = ("--url", "https://mc.example")
+    assert run("rotate", KEY, "--reason", "x", *url).exit_code == 0
+    assert run("revoke", KEY, "--reason", "x", *url).exit_code == 0
+    done = run("create", "--tenant", "T", "--reason", "x", "--keep", "T", *url)
+    assert isinstance(done.exception, UnusableInput)
+    assert layout.secret("credentials.json").read_text() == before
+
+
+@pytest.mark.parametrize("text", ["90", "d", "1.5h", "-1d", "0d", "1w", "9999999999d"])
+def test_a_time_that_is_none_is_refused(layout, service, text):
+    """Before anything is asked of the service."""
+    done = run("create", "--tenant", "T", "--reason", "x", f"--expires={text}")
+    assert isinstance(done.exception, UnusableInput)
+    assert service.asked == []
+
+
+def test_a_credential_that_has_ended_is_a_finding(layout, service):
+    """Exit 1, and this machine's file stays as it is."""
+    service.error = Finding("the credential is revoked already")
+    assert isinstance(run("revoke", KEY, "--reason", "x").exception, Finding)
+    assert local.tenant_token(layout, "T") == TOKEN
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[]", "must be a table"),
+        ('{"T": {"principal": "p", "token": "geheim"}}', "T.token is ***, must be a token: mc_..."),
+        (f'{{"T": {{"token": "{TOKEN}"}}}}', "T.principal is missing"),
+        (f'{{"T": {{"principal": "p", "tokn": "{TOKEN}"}}}}', "T.tokn is unknown; did you mean"),
+        ('{"T": {"principal": "p"}, "T": {"principal": "q"}}', 'key "T" stands twice'),
+        ("{", "it is not JSON"),
+    ],
+)
+def test_a_file_of_credentials_is_read_strictly(layout, text, said):
+    """Every problem is told, and no token."""
+    layout.secret("credentials.json").write_text(text)
+    with pytest.raises(UnusableInput) as caught:
+        local.read(layout)
+    assert said in caught.value.message
+    assert "geheim" not in caught.value.message
+    assert TOKEN not in caught.value.message
