@@ -38,9 +38,7 @@ UrlOption = Annotated[
 YesOption = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 AsOption = Annotated[
     str | None,
-    typer.Option(
-        "--as", help="Act as one of the local platform's: OPERATOR, ADMINISTRATOR, ..."
-    ),
+    typer.Option("--as", help="Act as one of the local platform's: OPERATOR, ADMINISTRATOR, ..."),
 ]
 ReasonOption = Annotated[str, typer.Option("--reason", help="Why; it is recorded.")]
 
@@ -100,7 +98,9 @@ def operator_client(
     """
     from mc_ops.service_client import OperatorClient  # late: others need the options alone
 
-    with OperatorClient(url or Layout.from_env().url, token=access_token(url, whose, default)) as client:
+    with OperatorClient(
+        url or Layout.from_env().url, token=access_token(url, whose, default)
+    ) as client:
         yield client
 
 

@@ -11,9 +11,10 @@ from pathlib import Path
 from mc_contract.configuration import MOST_BYTES, FileProblems, document_digest, filled, toml_of
 from mc_ops.environments.local.credentials import catalogue_tenants
 from mc_ops.environments.local.layout import is_replica
-from mc_ops.environments.local.processes import ProcessRecord, ask
+from mc_ops.environments.local.processes import ProcessRecord
 from mc_ops.environments.local.specs import Specs, catalogue_path
 from mc_ops.errors import UnusableInput
+from mc_ops.outgoing.loopback import ask
 
 _HEALTH_TIMEOUT_S = 3.0
 _WORDS = {
