@@ -45,9 +45,15 @@ def test_an_override_is_in_the_ledger_once_and_the_evidence_says_hold(platform, 
 
         [version] = {health["version"] for health in healths.values()}
         pack = tmp_path / f"evidence-v{version}.json"
-        platform.mcctl("evidence", "pack", "--canary", str(run), "--out", str(pack))
+        looked = run / "preflight.json"
+        platform.mcctl("preflight", "hpa", "--out", str(looked), check=False)
+        platform.mcctl("evidence", "pack", "--run", str(run), "--out", str(pack))
         report = json.loads(platform.mcctl("evidence", "verify", str(pack)).stdout)
         assert (report["ok"], report["verdict"]["verdict"]) == (True, "HOLD")
+        claims = {claim["id"]: claim["recomputed"] for claim in report["claims"]}
+        [measured, *_] = claims["preflight.running"]["replicas"][serving]
+        assert measured in claims["serving.running"]["replicas"]["serving"]
+        assert measured in claims["canary.running"]["replicas"]["candidate"]
         assert report["override"]["index"] == told["index"]
         assert platform.mcctl("canary", "decision", run.name).stdout.startswith("HOLD (regressed")
         renamed = tmp_path / "evidence-v99.json"
