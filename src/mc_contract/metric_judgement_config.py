@@ -8,21 +8,21 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any, Literal
 
+from pydantic import AfterValidator, Field, StringConstraints, model_validator
+
+from mc_contract.configuration import FileProblems, Form, Strict, check
 from mc_contract.errors import McError
 
-DIRECTIONS = ("increase", "decrease", "either")
-MISSING = ("fail", "pass", "ignore")
 SIDE = "$side"
 DEFAULT_GROUP = "metrics"
 # A metric that is judged at all must be shown to be well: leeway is for whoever asks for it
 DEFAULT_PASS, DEFAULT_MARGINAL = 100.0, 75.0
 DEFAULT_STEP_S, DEFAULT_MIN_SAMPLES = 15.0, 10
 _MOST_METRICS = 100
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _MATCHER = r'\s*[A-Za-z_][A-Za-z0-9_]*\s*(?:=~|!~|!=|=)\s*"(?:[^"\\\n]|\\[^\n])*"\s*'
 _SELECTOR = re.compile(f"{_MATCHER}(?:,{_MATCHER})*")
 _RANGE = re.compile(r"\[\s*((?:\d+(?:ms|[smhdwy]))+)\s*[:\]]")
@@ -125,140 +125,131 @@ def check_selector(side: str, selector: str) -> str:
     return selector.strip()
 
 
-def parse_config(raw: Mapping[str, Any]) -> MetricConfig:
+def parse_config(raw: object) -> MetricConfig:
     """Check a configuration, as parsed from TOML or JSON.
 
     Raises:
-        MetricsUnusable: The message names every problem, one a line.
+        MetricsUnusable: The message names every problem.
     """
-    reader = _Reader([])
-    reader.known("the file", raw, ("pass", "marginal", "step_s", "groups", "metric"))
-    top = reader.number("pass", raw.get("pass", DEFAULT_PASS), 0, 100)
-    # a lower `pass` alone must not trip over the default of `marginal`
-    low = reader.number("marginal", raw.get("marginal", min(DEFAULT_MARGINAL, top)), 0, 100)
-    if low > top:
-        reader.problems.append(f"marginal: must not be above pass, got {low:g} and {top:g}")
-    step_s = reader.number("step_s", raw.get("step_s", DEFAULT_STEP_S), 0.1, 3600)
-    metrics = reader.metrics(raw.get("metric"))
-    groups = reader.groups(raw.get("groups", {}), {metric.group for metric in metrics})
-    if reader.problems:
+    try:
+        read = check(_File, raw)
+    except FileProblems as error:
         raise MetricsUnusable(
-            "; ".join(reader.problems),
+            str(error),
             hint="docs/canary-metrics.md has each key; deploy/canary/metrics.toml is an example",
-        )
-    return MetricConfig(metrics, top, low, groups, step_s)
+        ) from None
+    return MetricConfig(
+        metrics=tuple(metric.build() for metric in read.metric),
+        pass_score=read.pass_score,
+        # a lower `pass` alone must not trip over the default of `marginal`
+        marginal_score=min(DEFAULT_MARGINAL, read.pass_score)
+        if read.marginal is None
+        else read.marginal,
+        groups=read.weights(),
+        step_s=read.step_s,
+    )
 
 
-@dataclass(frozen=True, slots=True)
-class _Reader:
-    """Reads values and collects what is wrong with them; a bad one is read as something harmless."""
+_Score = Annotated[float, Field(ge=0, le=100)]
+_Name = Annotated[
+    str,
+    StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"),
+    Form("letters, digits, . _ or -, at most 100"),
+]
 
-    problems: list[str]
 
-    def known(self, where: str, found: Mapping[str, Any], names: tuple[str, ...]) -> None:
-        unknown = sorted(set(found) - set(names))
-        if unknown:
-            self.problems.append(
-                f"{where}: unknown {', '.join(unknown)} (known: {', '.join(names)})"
-            )
+def _query(value: str) -> str:
+    problem = _placeholder_problem(value)
+    if problem:
+        raise ValueError(problem)
+    return value
 
-    def number(self, where: str, value: object, low: float, high: float) -> float:
-        usable = isinstance(value, int | float) and not isinstance(value, bool)
-        if not (usable and low <= value <= high):  # type: ignore[operator] # NaN is refused too
-            self.problems.append(f"{where}: expected a number {low:g} to {high:g}, got {value!r}")
-            return low
-        return float(value)  # type: ignore[arg-type] # a number, by `usable`
 
-    def one_of(self, where: str, value: object, known: tuple[str, ...]) -> str:
-        if value not in known:
-            self.problems.append(f"{where}: expected {' or '.join(known)}, got {value!r}")
-            return known[0]
-        return str(value)
+class _Allowed(Strict):
+    relative: Annotated[float, Field(ge=0, le=1e12)] | None = None
+    absolute: Annotated[float, Field(ge=0, le=1e12)] | None = None
 
-    def name(self, where: str, value: object) -> str:
-        if not (isinstance(value, str) and _NAME.fullmatch(value)):
-            self.problems.append(f"{where}: expected letters, digits, . _ or -, got {value!r}")
-            return ""
-        return value
+    @classmethod
+    def rules(cls, raw: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+        if ("relative" in raw) == ("absolute" in raw):
+            yield "", "must be { relative = 0.05 } or { absolute = 0.001 }"
 
-    def metrics(self, value: object) -> tuple[Metric, ...]:
-        if not isinstance(value, list) or not 1 <= len(value) <= _MOST_METRICS:
-            self.problems.append(f"metric: expected 1 to {_MOST_METRICS} of [[metric]]")
-            return ()
-        found = [self._metric(at, entry) for at, entry in enumerate(value, 1)]
-        names = [metric.name for metric in found if metric.name]
+
+class _Metric(Strict):
+    name: _Name
+    query: Annotated[
+        str,
+        StringConstraints(min_length=1, max_length=10_000),
+        AfterValidator(_query),
+        Form("a PromQL expression"),
+    ]
+    direction: Literal["increase", "decrease", "either"]
+    allowed_change: _Allowed
+    group: _Name = DEFAULT_GROUP
+    weight: Annotated[float, Field(ge=1e-6, le=1e6)] = 1.0
+    critical: bool = False
+    missing: Literal["fail", "pass", "ignore"] = "fail"
+    min_samples: Annotated[int, Field(ge=1, le=10_000)] = DEFAULT_MIN_SAMPLES
+
+    @classmethod
+    def rules(cls, raw: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+        if raw.get("critical") is True and raw.get("missing", "fail") != "fail":
+            yield "", "is critical, so missing must be fail"
+
+    def build(self) -> Metric:
+        told = self.model_dump(exclude={"allowed_change"})
+        allowed = self.allowed_change
+        relative = allowed.relative is not None
+        size = allowed.relative if relative else allowed.absolute
+        return Metric(**told, allowed_change=size or 0.0, relative=relative)
+
+
+class _File(Strict):
+    pass_score: Annotated[_Score, Field(alias="pass")] = DEFAULT_PASS
+    marginal: _Score | None = None
+    step_s: Annotated[float, Field(ge=0.1, le=3600)] = DEFAULT_STEP_S
+    groups: dict[_Name, Annotated[float, Field(ge=1e-6, le=100)]] = Field(default_factory=dict)
+    metric: Annotated[
+        tuple[_Metric, ...], Field(strict=False, min_length=1, max_length=_MOST_METRICS)
+    ]
+
+    @classmethod
+    def rules(cls, raw: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+        metrics, groups = raw.get("metric"), raw.get("groups")
+        rows = metrics if isinstance(metrics, list) else []
+        tables = [row for row in rows if isinstance(row, Mapping)]
+        names = [name for row in tables if isinstance(name := row.get("name"), str)]
         for name in sorted({name for name in names if names.count(name) > 1}):
-            self.problems.append(f"metric {name}: the name is there twice")
-        return tuple(found)
+            yield "metric", f"the name {name[:100]!r} is there twice"
+        used = {str(row.get("group", DEFAULT_GROUP)) for row in tables}
+        for name in sorted(set(groups if isinstance(groups, Mapping) else ()) - used):
+            yield "groups", f"no metric is in group {name[:100]!r}"
 
-    def _metric(self, at: int, entry: object) -> Metric:
-        if not isinstance(entry, dict):
-            self.problems.append(f"metric {at}: expected a table")
-            return Metric("", "", "increase", 0.0, relative=False)
-        name = self.name(f"metric {at}: name", entry.get("name"))
-        where = f"metric {name or at}"
-        keys = ("name", "query", "direction", "allowed_change", "group", "weight", "critical")
-        self.known(where, entry, (*keys, "missing", "min_samples"))
-        relative, allowed = self._allowed(f"{where}: allowed_change", entry.get("allowed_change"))
-        critical = entry.get("critical", False)
-        if not isinstance(critical, bool):
-            self.problems.append(f"{where}: critical: expected true or false, got {critical!r}")
-        least = self.number(
-            f"{where}: min_samples", entry.get("min_samples", DEFAULT_MIN_SAMPLES), 1, 10_000
-        )
-        if least != int(least):
-            self.problems.append(f"{where}: min_samples: expected a whole number, got {least!r}")
-        missing = self.one_of(f"{where}: missing", entry.get("missing", "fail"), MISSING)
-        if critical is True and missing != "fail":
-            self.problems.append(f"{where}: is critical, so missing must be fail, got {missing}")
-        return Metric(
-            name=name,
-            query=self._query(f"{where}: query", entry.get("query")),
-            direction=self.one_of(f"{where}: direction", entry.get("direction"), DIRECTIONS),
-            allowed_change=allowed,
-            relative=relative,
-            group=self.name(f"{where}: group", entry.get("group", DEFAULT_GROUP)),
-            weight=self.number(f"{where}: weight", entry.get("weight", 1.0), 1e-6, 1e6),
-            critical=critical is True,
-            missing=missing,
-            min_samples=int(least),
-        )
-
-    def _allowed(self, where: str, value: object) -> tuple[bool, float]:
-        if not isinstance(value, dict) or set(value) not in ({"relative"}, {"absolute"}):
-            self.problems.append(
-                f"{where}: expected {{ relative = 0.05 }} or {{ absolute = 0.001 }}, got {value!r}"
+    @model_validator(mode="after")
+    def _holds_together(self) -> _File:
+        found = []
+        if self.marginal is not None and self.marginal > self.pass_score:
+            found.append(
+                f"marginal must not be above pass, got {self.marginal:g} and {self.pass_score:g}"
             )
-            return True, 0.0
-        [(kind, size)] = value.items()
-        return kind == "relative", self.number(f"{where}: {kind}", size, 0, 1e12)
-
-    def _query(self, where: str, value: object) -> str:
-        if not isinstance(value, str) or not 1 <= len(value) <= 10_000:
-            self.problems.append(f"{where}: expected a PromQL expression")
-            return ""
-        problem = _placeholder_problem(value)
-        if problem:
-            self.problems.append(f"{where}: {problem}")
-        return value
-
-    def groups(self, value: object, used: set[str]) -> dict[str, float]:
-        """Each used group's weight: those without one share what the others leave of 100."""
-        if not isinstance(value, dict):
-            self.problems.append("groups: expected a table of name = weight")
-            return {}
-        given = {
-            name: self.number(f"groups: {name}", weight, 1e-6, 100)
-            for name, weight in value.items()
-        }
-        for name in sorted(given.keys() - used):
-            self.problems.append(f"groups: no metric is in group {name}")
-        rest, open_ones = 100 - math.fsum(given.values()), sorted(used - given.keys())
+        rest, open_ones = self._rest()
         if open_ones and rest <= 0:
-            self.problems.append(f"groups: nothing of 100 is left for {', '.join(open_ones)}")
+            found.append(f"groups: nothing of 100 is left for {', '.join(open_ones)}")
         elif not open_ones and abs(rest) > 1e-6:
-            self.problems.append(f"groups: weights must sum to 100, got {100 - rest:g}")
-        return given | {name: rest / len(open_ones) for name in open_ones}
+            found.append(f"groups: weights must sum to 100, got {100 - rest:g}")
+        if found:
+            raise ValueError("; ".join(found))
+        return self
+
+    def _rest(self) -> tuple[float, list[str]]:
+        """What the groups leave of 100, and the used groups that share it."""
+        used = {metric.group for metric in self.metric}
+        return 100 - math.fsum(self.groups.values()), sorted(used - self.groups.keys())
+
+    def weights(self) -> dict[str, float]:
+        """Each used group's weight: those without one share what the others leave of 100."""
+        rest, open_ones = self._rest()
+        return self.groups | {name: rest / len(open_ones) for name in open_ones}
 
 
 def _placeholder_problem(query: str) -> str | None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import re
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from mc_contract.configuration import FileProblems, toml_of
 from mc_contract.metric_judgement import (
     FORMAT,
     Metric,
@@ -69,9 +69,9 @@ def read_config(path: Path) -> MetricConfig:
     """
     raw = read_limited(path, _LARGEST_CONFIG_BYTES)
     try:
-        return parse_config(tomllib.loads(raw.decode("utf-8")))
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise UnusableInput(f"{path} is not TOML: {error}") from error
+        return parse_config(toml_of(raw, most_bytes=_LARGEST_CONFIG_BYTES))
+    except FileProblems as error:
+        raise UnusableInput(f"{path}: {error}") from error
     except MetricsUnusable as error:
         raise UnusableInput(f"{path}: {error.message}", hint=error.hint) from error
 

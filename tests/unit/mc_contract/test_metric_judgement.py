@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import tomllib
 from typing import Any
 
 import numpy as np
@@ -325,20 +326,20 @@ def test_all_problems_of_a_configuration_are_told_at_once() -> None:
     with pytest.raises(MetricsUnusable) as caught:
         parse_config(bad)
     for part in (
-        "the file: unknown colour",
-        "pass: expected a number 0 to 100, got 120",
-        "metric 1: name: expected letters",
-        "metric 1: direction: expected increase or decrease or either, got 'up'",
-        "metric errors: query: must have $side",
-        "allowed_change: expected { relative = 0.05 } or { absolute = 0.001 }, got 0.1",
-        "missing: expected fail or pass or ignore, got 'maybe'",
-        "weight: expected a number 1e-06 to 1e+06, got 0",
-        "min_samples: expected a whole number, got 1.5",
-        "critical: expected true or false, got 'yes'",
-        "unknown extra",
-        "metric 4: expected a table",
-        "metric errors: the name is there twice",
-        "groups: no metric is in group nobody",
+        "colour is unknown; known: groups, marginal, metric, pass, step_s",
+        "pass is 120, must be a number from 0 to 100",
+        'metric[0].name is "one two", must be letters, digits',
+        'metric[0].direction is "up", must be increase or decrease or either',
+        "metric[1].query: must have $side",
+        "metric[1].allowed_change is 0.1, must be a table",
+        'metric[1].missing is "maybe", must be fail or pass or ignore',
+        "metric[2].weight is 0, must be a number from 1e-06 to 1e+06",
+        "metric[2].min_samples is 1.5, must be a whole number",
+        'metric[2].critical is "yes", must be true or false',
+        "metric[2].extra is unknown",
+        "metric[3] is 7, must be a table",
+        "metric: the name 'errors' is there twice",
+        "groups: no metric is in group 'nobody'",
     ):
         assert part in caught.value.message
 
@@ -399,6 +400,36 @@ def test_ranges_are_read_from_the_query() -> None:
     for query, range_s in (("x{$side}[1m]", 60), ("a[90s] / b[1h30m]", 5400), ("a[1h:5m]", 3600)):
         assert _metric(query=query).range_s == range_s
     assert _metric().range_s == 0
+
+
+def test_one_metric_is_a_configuration() -> None:
+    """All else has a usual value: everything must pass, and the only group has the weight."""
+    text = """
+    [[metric]]
+    name = "errors"
+    query = 'sum(rate(mc_requests_total{status=~"5..",$side}[1m]))'
+    direction = "increase"
+    allowed_change = { relative = 0.05 }
+    critical = true
+    """
+    config = parse_config(tomllib.loads(text))
+    assert (config.pass_score, config.marginal_score, config.step_s) == (100, 75, 15)
+    assert config.groups == {"metrics": 100.0}
+    [metric] = config.metrics
+    assert (metric.critical, metric.missing, metric.min_samples) == (True, "fail", 10)
+    assert (metric.allowed_change, metric.relative, metric.range_s) == (0.05, True, 60)
+    assert metric.query_for('a="b"') == 'sum(rate(mc_requests_total{status=~"5..",a="b"}[1m]))'
+    assert parse_config(config.as_dict()) == config
+
+
+@pytest.mark.parametrize(
+    "allowed",
+    [{}, {"relative": 0.1, "absolute": 0.1}, {"relative": -0.1}, {"relative": float("nan")}],
+)
+def test_one_change_is_allowed(allowed: dict[str, float]) -> None:
+    """Relative or absolute, not both, and a number."""
+    with pytest.raises(MetricsUnusable, match="allowed_change"):
+        parse_config({"metric": [RULE | {"allowed_change": allowed}]})
 
 
 def test_groups_without_a_weight_share_the_rest() -> None:
@@ -483,7 +514,7 @@ def _broken(path: str, value: Any) -> dict[str, Any]:
         ("window/candidate/end", "2026-01-01T00:20:00", "with a time zone"),
         ("window/candidate/end", "2025-01-01T00:20:00Z", "start first"),
         ("window", None, "window of the baseline"),
-        ("config/metric", [], "expected 1 to 100"),
+        ("config/metric", [], "of 1 to 100"),
     ],
 )
 def test_a_file_that_cannot_be_is_refused(path: str, value: Any, problem: str) -> None:

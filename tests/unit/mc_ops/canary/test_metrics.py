@@ -393,9 +393,9 @@ def test_the_example_is_about_metrics_that_exist() -> None:
     ("content", "message"),
     [
         (b"pass = ", "is not TOML"),
-        (b"\xff", "is not TOML"),
-        (b"", "expected 1 to 100 of"),
-        (b'pass = "many"', "pass: expected a number"),
+        (b"\xff", "it is not UTF-8"),
+        (b"", "metric is missing"),
+        (b'pass = "many"', 'pass is "many", must be a number'),
     ],
 )
 def test_a_configuration_that_cannot_be_used(tmp_path: Path, content: bytes, message: str) -> None:
