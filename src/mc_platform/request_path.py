@@ -29,6 +29,7 @@ from typing import Any, Protocol
 import structlog
 
 from mc_contract.governance import Governance
+from mc_contract.keepable import MOST_DEPTH, NotKeepable, check_keepable
 from mc_platform.bulkheads import Messages, Slot
 from mc_platform.conversation import Conversation, Conversations
 from mc_platform.decide import record_question
@@ -589,6 +590,10 @@ class RequestPath:
         operation = self._catalogue.operations.get(request.operation)
         if begun is None or tenant is None or operation is None:
             return (), []  # no longer catalogued: nobody can say that it may leave
+        try:
+            check_keepable(parts, most_depth=MOST_DEPTH + 2)
+        except NotKeepable as error:  # of steps that an earlier version ran
+            parts = ({"text": f"[not kept: {error.kind}]"},)
         conversation = await self._conversations.before(begun.tenant, begun.context_id, begun.id)
         released = await self.release(
             parts,

@@ -11,13 +11,16 @@ import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from datetime import datetime
 from typing import Any
 
+from mc_contract.canonical import canonical_json
 from mc_platform.adapters.postgres import DATABASE_ERRORS, Pools, unavailable, wrapped
 from mc_platform.adapters.postgres_rows import leaf_from
 from mc_platform.deliver import Rejected, Shipment
 from mc_platform.deliver.outbox import Position, Standing
 from mc_platform.errors import Unavailable
+from mc_platform.model.event import UNREADABLE
 
 _ACQUIRE_TIMEOUT_S = 5.0
 _SILENT_S = 20
@@ -96,6 +99,13 @@ WHERE h.region = $1
 """
 
 
+def shipment_of(index: int, recorded_at: datetime, raw: bytes) -> Shipment:
+    """An entry to be sent; one that cannot be read is sent as an event that says so."""
+    leaf = leaf_from(raw, recorded_at)
+    readable = leaf["kind"] != UNREADABLE
+    return Shipment(index, recorded_at, leaf, raw if readable else canonical_json(leaf))
+
+
 class _PostgresClaim:
     """Implements `deliver.Claim`. One statement at a time: it is one connection."""
 
@@ -127,9 +137,7 @@ class _PostgresClaim:
                     raise _gap(start, "up to its head")
         batch: list[Shipment] = []
         for begin in range(0, len(rows), _CHUNK):
-            for row in rows[begin : begin + _CHUNK]:
-                index, recorded_at, raw = row
-                batch.append(Shipment(index, recorded_at, leaf_from(raw, recorded_at), raw))
+            batch += [shipment_of(*row) for row in rows[begin : begin + _CHUNK]]
             await asyncio.sleep(0)
         if batch and (batch[0].index != start or batch[-1].index != start + len(batch) - 1):
             raise _gap(start, f"up to {batch[-1].index}")

@@ -6,6 +6,7 @@ or somebody has changed it. `python -m mc_platform repair` mends tasks; the ledg
 
 from __future__ import annotations
 
+from datetime import datetime
 from hashlib import sha256
 from typing import Any
 
@@ -113,9 +114,12 @@ def leaf_from(raw: bytes, recorded_at: Any) -> dict[str, Any]:
     try:
         leaf = read_json(raw, most_depth=_DEEPEST_LEAF, recorded=True)
         if isinstance(leaf, dict) and all(isinstance(leaf.get(key), of) for key, of in _EVENT):
+            datetime.fromisoformat(leaf["occurred_at"])
             return leaf
     except NotKeepable as error:
         why = told(error)
+    except ValueError:
+        why = "its time is none"
     metrics.unreadable_rows.labels("ledger").inc()
     return {
         "id": f"unreadable-{sha256(raw).hexdigest()[:32]}",

@@ -24,6 +24,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from mc_contract.keepable import json_bytes
 from mc_platform.errors import BadRequest, Conflict, NotFound, PolicyDenied
 from mc_platform.model.break_glass import LONGEST_MINUTES, Grant
 from mc_platform.model.event import Kind
@@ -261,7 +262,7 @@ class _Routes:
             decision,
             {"subject": found.id, "grant": str(grant.id), "what": "task"},
         )
-        return JSONResponse(
+        told = json_bytes(
             {
                 "id": found.id,
                 "tenant": found.tenant,
@@ -274,6 +275,7 @@ class _Routes:
                 "parts": list(found.parts),
             }
         )
+        return Response(told, media_type="application/json")
 
     async def reveal(self, request: Request) -> Response:
         principal = self._desk.principal_of(request)

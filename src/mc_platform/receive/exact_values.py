@@ -31,6 +31,8 @@ _PARSE_ERROR, _INVALID_PARAMS = -32700, -32602
 _SMALL_BODY_BYTES = 8192
 _LONGEST_ID = 256
 _CARRIED = ("data", "metadata")
+_MARK = f"mc-value-{secrets.token_hex(16)}-"  # never leaves the process, so nobody can forge it
+_TICKET = re.compile(rb'"%b"\s*:\s*"([0-9]+)"|"%b([0-9]+)"' % ((_MARK.encode(),) * 2))
 _COMPAT = "data_part_compat"  # how 0.3 marks data that is no object
 # `str.splitlines` and some clients of event streams end a line at these, which JSON may hold bare
 _LINE_ENDS = tuple(
@@ -39,32 +41,29 @@ _LINE_ENDS = tuple(
 
 
 class ExactValues:
-    """The values of one request and its answer, by ticket. Tickets cannot be guessed."""
+    """The values of one request and its answer, by ticket."""
 
     def __init__(self) -> None:
-        self._mark = "mc-value-" + secrets.token_hex(16) + "-"
         self._held: list[Any] = []
-        mark = self._mark.encode()
-        self._ticket = re.compile(rb'"%b"\s*:\s*"([0-9]+)"|"%b([0-9]+)"' % (mark, mark))
 
     def hold(self, value: Any) -> Any:
         """A ticket for a value: an object for an object, as protobuf and 0.3 demand; else a text."""
         self._held.append(value)
         at = str(len(self._held) - 1)
-        return {self._mark: at} if isinstance(value, dict) else self._mark + at
+        return {_MARK: at} if isinstance(value, dict) else _MARK + at
 
     def take(self, ticket: Any) -> Any:
         """The value of a ticket; what is none is the value itself."""
         at = ""
         if isinstance(ticket, dict) and len(ticket) == 1:
-            at = ticket.get(self._mark, "")
-        elif isinstance(ticket, str) and ticket.startswith(self._mark):
-            at = ticket.removeprefix(self._mark)
+            at = ticket.get(_MARK, "")
+        elif isinstance(ticket, str) and ticket.startswith(_MARK):
+            at = ticket.removeprefix(_MARK)
         return self._held[int(at)] if at else ticket
 
     def filled(self, body: bytes) -> bytes:
         """What leaves, its tickets replaced by their values."""
-        return self._ticket.sub(self._value_of, body) if self._held else body
+        return _TICKET.sub(self._value_of, body) if self._held else body
 
     def _value_of(self, ticket: re.Match[bytes]) -> bytes:
         if ticket[1] is None:

@@ -177,3 +177,19 @@ def test_content_is_hidden_where_the_place_is_told_to_others():
     with pytest.raises(NotKeepable) as refused:
         read_json('[{"data": {"anna": [1e400]}}]')
     assert refused.value.where({"data"}) == "[0].data.*[0]"
+
+
+@given(VALUES, st.text(alphabet='\\"{}[]:,e0.u \n', max_size=30))
+def test_strings_that_look_like_json_change_nothing(value, text):
+    """Quotes, colons and digits within strings are no keys and no numbers."""
+    whole = {text.replace("\0", ""): value, "t": [text, "1e999", "0" * 400]}
+    assert typed(read_json(json_bytes(whole))) == typed(whole)
+
+
+@given(_TEXT, VALUES, VALUES)
+def test_a_key_that_stands_twice_is_always_found(key, first, second):
+    """Whatever its values, and whatever quotes stand in them."""
+    name = json.dumps(key)
+    twice = f'[{{{name}: {json_text(first)}, "x y": ["\\":"], {name}: {json_text(second)}}}]'
+    with pytest.raises(NotKeepable, match="stands twice"):
+        read_json(twice)

@@ -1,0 +1,87 @@
+"""A row of the ledger that cannot be read is told as that, by every reader."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+
+import pytest
+
+from mc_platform.adapters.postgres_outbox import shipment_of
+from mc_platform.adapters.postgres_rows import governance_from, leaf_from, ledger_row
+from mc_platform.adapters.siem_cef import CefEncoder
+from mc_platform.adapters.siem_elastic import ElasticEncoder
+from mc_platform.adapters.siem_ocsf import OcsfEncoder
+from mc_platform.model.event import UNREADABLE
+from mc_platform.observe import metrics
+from mc_platform.query.operator_wire import event_json
+from mc_platform.query.schema import _event
+
+NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+GOOD = {
+    "v": 1,
+    "region": "r",
+    "tenant": "T",
+    "id": "e",
+    "kind": "reply.released",
+    "occurred_at": NOW.isoformat(),
+    "detail": {"subject": "s", "n": 9007199254740993},
+}
+
+
+def _with(**changes: object) -> bytes:
+    return json.dumps({**GOOD, **changes}).encode()
+
+
+@pytest.mark.parametrize(
+    ("leaf", "why"),
+    [
+        (b"", "is not JSON"),
+        (b"\xff\xfe", "is not in UTF-8"),
+        (b"[1]", "it is no event"),
+        (b"null", "it is no event"),
+        (_with(detail=None), "it is no event"),
+        (_with(kind=5), "it is no event"),
+        (_with(occurred_at="yesterday"), "its time is none"),
+        (_with(detail={"n": 10**308}), "is a number of more than 308 digits"),
+        (_with(detail={"t": "\ud800"}), "holds half of a surrogate pair"),
+    ],
+)
+def test_an_entry_that_cannot_be_read_is_told_as_that(leaf, why):
+    """Each reader shows it beside its neighbours; it is counted."""
+    before = metrics.unreadable_rows.labels("ledger")._value.get()
+    row = ledger_row({"index": 7, "recorded_at": NOW, "leaf": leaf})
+    assert metrics.unreadable_rows.labels("ledger")._value.get() == before + 1
+    assert (row.index, row.leaf["kind"]) == (7, UNREADABLE)
+    assert row.leaf["detail"]["reason"].startswith("the entry cannot be shown: ")
+    assert why in row.leaf["detail"]["reason"]
+    assert event_json(row)["kind"] == UNREADABLE
+    assert _event(row).kind == UNREADABLE
+    # A SIEM knows the same entry again by its id
+    assert leaf_from(leaf, NOW)["id"] == row.leaf["id"]
+
+
+def test_an_entry_is_read_with_its_numbers_as_they_are():
+    """Also those beyond a double."""
+    row = ledger_row({"index": 7, "recorded_at": NOW, "leaf": _with()})
+    assert row.leaf == GOOD
+    assert json.loads(_event(row).detail) == GOOD["detail"]
+
+
+@pytest.mark.parametrize("raw", [b"[1]", b"\xff", b'{"a":'])
+def test_a_siem_is_sent_an_entry_that_cannot_be_read(raw):
+    """In each format, as one event that says so: delivery goes on behind it."""
+    shipment = shipment_of(7, NOW, raw)
+    ocsf = json.loads(OcsfEncoder(version="1").encode(shipment))
+    assert ocsf["metadata"]["uid"] == shipment.leaf["id"]
+    for line in ElasticEncoder(version="1").encode([shipment]).splitlines():
+        json.loads(line)
+    assert "cannot be shown" in CefEncoder(version="1").message(shipment)
+
+
+@pytest.mark.parametrize("stored", ["[]", "{", '{"a": 1e400}'])
+def test_governance_that_cannot_be_read_is_empty(stored):
+    """And counted: an operator's list goes on."""
+    before = metrics.unreadable_rows.labels("task")._value.get()
+    assert governance_from(stored) == {}
+    assert metrics.unreadable_rows.labels("task")._value.get() == before + 1
