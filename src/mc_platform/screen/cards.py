@@ -6,8 +6,6 @@ import re
 from collections.abc import Iterator
 from decimal import Decimal
 
-from stdnum import luhn
-
 from mc_platform.screen.findings import PAYMENT_CARD, Budget, Finding
 from mc_platform.screen.windows import (
     CARD_LAYOUTS,
@@ -28,6 +26,7 @@ _INDUSTRIES = frozenset("3456")  # ISO/IEC 7812's major industries that issue pa
 _MAJOR = re.compile(r"3[47]|4|5[1-5]|222[1-9]|22[3-9]|2[3-6]|27[01]|2720|6011|62|65|35")
 _BRAND = re.compile(r"3[47]|4|5[1-5]|222[1-9]|22[3-9]|2[3-6]|27[01]|2720|6011|65")
 _ALIKE = 1.2
+_DOUBLED = str.maketrans("0123456789", "0246813579")  # the sum of the digits of twice the digit
 _BRAND_DIGITS = 16
 _BRAND_LENGTHS = frozenset({15, 16})
 _DETECTOR = "stdnum.luhn"
@@ -138,4 +137,6 @@ def is_issued(digits: str) -> bool:
 
 def is_card(digits: str) -> bool:
     """Whether digits pass Luhn's check, and are not all the same."""
-    return len(set(digits)) > 1 and bool(luhn.is_valid(digits))
+    # As `stdnum.luhn`, ten times as fast.
+    doubled = digits[-2::-2].translate(_DOUBLED)
+    return len(set(digits)) > 1 and sum(map(int, digits[-1::-2] + doubled)) % 10 == 0

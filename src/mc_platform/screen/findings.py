@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 EMAIL = "email"
@@ -26,6 +27,9 @@ EXFILTRATION_LINK = "exfiltration-link"
 OPAQUE_FILE = "opaque-file"
 UNSAFE_URL = "unsafe-url"
 SCREENING_LIMIT = "screening-limit"
+
+CANDIDATE_WORK = 25
+"""Work of a validation: libraries take 5 to 250 microseconds."""
 
 # Where findings overlap, the placeholder names the first of these.
 BY_SEVERITY = (
@@ -67,22 +71,30 @@ class Finding:
 
 
 class LimitReached(Exception):
-    """A string, or the whole message, holds more candidates than may be validated."""
+    """A string, or the whole message, costs more than screening may spend."""
 
 
 class Budget:
-    """How many candidates may still be validated, in one string and in the whole message.
+    """What may still be spent on one string and on the whole message; paid before the work is done.
 
-    Validators cost 5 to 250 microseconds each; without a bound, a message made of candidates
-    would hold the event loop. What exceeds the bound is labelled, not passed.
+    Two currencies. *Candidates* are validations and decodings. *Work* is CPU time, in units of a
+    microsecond of the reference machine (see `cost`): strings, characters, views, calls of finders
+    and candidates all cost some. The amounts are fixed, so that the same message ends at the same
+    place everywhere. What exceeds either is labelled, not passed.
     """
 
-    __slots__ = ("_leaf", "_leaf_limit", "_message")
+    __slots__ = ("_leaf", "_leaf_limit", "_message", "_work")
 
-    def __init__(self, *, per_leaf: int, per_message: int) -> None:
+    def __init__(self, *, per_leaf: int, per_message: int, work: float = math.inf) -> None:
         self._leaf_limit = per_leaf
         self._leaf = per_leaf
         self._message = per_message
+        self._work = work
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether nothing is left for the whole message."""
+        return self._message < 0 or self._work < 0
 
     def next_leaf(self) -> None:
         """Begin another string."""
@@ -96,5 +108,16 @@ class Budget:
         """
         self._leaf -= units
         self._message -= units
-        if self._leaf < 0 or self._message < 0:
+        self._work -= units * CANDIDATE_WORK
+        if self._leaf < 0 or self._message < 0 or self._work < 0:
+            raise LimitReached
+
+    def work(self, units: float) -> None:
+        """Account for work before it is done.
+
+        Raises:
+            LimitReached: nothing is left for the whole message.
+        """
+        self._work -= units
+        if self._work < 0:
             raise LimitReached

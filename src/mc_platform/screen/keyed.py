@@ -52,6 +52,7 @@ _WHOSE = (
     "applicant", "insured", "student", "recipient", "beneficiary", "owner", "person", "spouse",
 )  # fmt: skip
 _MAX_CHARS = 400
+_KEY_WORK = 4
 
 
 @lru_cache(maxsize=4096)
@@ -73,6 +74,7 @@ def find_under_key(text: str, key: str, budget: Budget) -> Iterator[Finding]:
     """The whole string, if its key names a kind of personal data and the value may be one."""
     if not key or len(text) > _MAX_CHARS:
         return
+    budget.work(_KEY_WORK)
     known = kind_of(key)
     if known is None:
         return

@@ -133,6 +133,7 @@ def _rule(name: str, pattern: str, plugin: type[RegexBasedDetector] | None = Non
 _KEY_LINE = re.compile(r"[A-Za-z0-9+/=]{16}|-----(?:\s|\\n)+[A-Za-z0-9+/=]{4,}(?:\s|\\n)+-----END")
 
 _BLOCK_CHARS = 2048
+_STRETCH_WORK = 0.05
 
 
 def _is_key_block(block: str) -> bool:
@@ -272,6 +273,7 @@ def find_keys(rule: KeyRule, text: str, budget: Budget) -> Iterator[Finding]:
             continue  # it begins within a word, a digest or a sequence
         budget.spend()
         end = rule.stretch(text, end)
+        budget.work(_STRETCH_WORK * min(end - start, _BLOCK_CHARS))
         if rule.valid(text[start:end]):
             done = end
             if rule.stretch is _over_key_block:

@@ -8,8 +8,11 @@ reading is paid from the budget of the string, and of the message.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
+
+import re2
 
 from mc_platform.screen import homoglyphs, lookalikes, markup, spelled, views
 from mc_platform.screen.findings import (
@@ -46,6 +49,12 @@ _ENCODINGS = frozenset(
     }
 )
 _CHARS_PER_UNIT = 512
+_VIEW_WORK, _CUT_WORK = 0.18, 0.03  # of a character that is decoded, or looked over for a shape
+# In a long string a layer is looked through only where its shape occurs, with so much around it.
+LONG = 4096
+_AROUND, _TO_LINE = 300, 200
+_MOST_PLACES, _MOST_SHARE = 2000, 0.6
+_APART = "\n" * 8  # wider than what may stand within any value
 _COUNTRIES = frozenset(country.lower() for country in ACCOUNT_LAYOUTS)
 # How the tokens begin that have a form of their own; only these are looked for in disguise.
 _KEY_STARTS = (
@@ -90,12 +99,14 @@ class Layer:
         shape: What must occur before it is looked through.
         view: How that is done.
         kinds: The labels that count in it; empty: all.
+        whole: Whether its shape only hints that something is disguised somewhere in the string.
     """
 
     name: str
     shape: str
     view: views.View
     kinds: frozenset[str] = frozenset()
+    whole: bool = False
 
 
 LAYERS = (
@@ -141,10 +152,10 @@ LAYERS = (
     Layer("markup", markup.INLINE_TAG, markup.tag_view, frozenset({EMAIL, IBAN, PAYMENT_CARD})),
     Layer("markup", markup.EMPHASIS, markup.emphasis_view, frozenset({EMAIL})),
     Layer("letters apart", spelled.SPACED_OUT, spelled.spaced_view),
-    Layer("rot13", _ROT13_WORDS, views.rot13_view),
+    Layer("rot13", _ROT13_WORDS, views.rot13_view, whole=True),
     Layer("rot13", _ROT13_IBAN, views.rot13_view, frozenset({IBAN})),
     Layer("rot13", _ROT13_KEY, views.rot13_view, frozenset({SECRET_KEY})),
-    Layer("text read backwards", _REVERSED_WORDS, views.reversed_view),
+    Layer("text read backwards", _REVERSED_WORDS, views.reversed_view, whole=True),
     Layer("text read backwards", _REVERSED_ADDRESS, views.reversed_view, frozenset({EMAIL})),
     Layer("text read backwards", _REVERSED_IBAN, views.reversed_view, frozenset({IBAN})),
     Layer("text read backwards", _REVERSED_KEY, views.reversed_view, frozenset({SECRET_KEY})),
@@ -205,21 +216,70 @@ class Reading:
             guesses = [name for name in self.names if name not in _ENCODINGS]
             if layer.name in guesses or len(guesses) == _MAX_GUESSES:
                 return
-        for view in layer.view(self.text):
-            if view.text == self.text:
+        budget.work(len(self.text) * _CUT_WORK)
+        cut = _cut(layer, self.text)
+        steps = self.steps if cut.origin is None else (cut, *self.steps)
+        budget.work(len(cut.text) * _VIEW_WORK)
+        for view in layer.view(cut.text):
+            if view.text == cut.text:
                 continue
+            budget.work(len(view.text) * _VIEW_WORK)
             budget.spend(1 + len(view.text) // _CHARS_PER_UNIT)
-            yield _reading(view, self.steps, (*self.names, layer.name), kinds)
+            yield _reading(view, steps, (*self.names, layer.name), kinds)
 
 
-def first_readings(text: str) -> list[Reading]:
-    """The string as it is seen, and what it says without being seen."""
+def _cut(layer: Layer, text: str) -> Normalised:
+    if len(text) <= LONG or layer.whole:
+        return Normalised(text)
+    return excerpts(text, (match.span() for match in _compiled(layer.shape).finditer(text)))
+
+
+def excerpts(text: str, spans: Iterable[tuple[int, int]]) -> Normalised:
+    """The stretches of a string around some spans; all of it if they are many or lie all over it."""
+    stretches: list[tuple[int, int]] = []
+    length = 0
+    for places, (first, last) in enumerate(spans):
+        start, end = max(0, first - _AROUND), min(len(text), last + _AROUND)
+        if stretches and start <= stretches[-1][1]:
+            length += max(0, end - stretches[-1][1])
+            stretches[-1] = (stretches[-1][0], max(end, stretches[-1][1]))
+        else:
+            stretches.append((start, end))
+            length += end - start
+        if places > _MOST_PLACES or length > _MOST_SHARE * len(text):
+            return Normalised(text)
+    pieces: list[str] = []
+    origin: list[int] = []
+    for first, last in stretches:
+        start = text.rfind("\n", max(0, first - _TO_LINE), first) + 1 or first
+        stop = text.find("\n", last, last + _TO_LINE)
+        end = last if stop < 0 else stop
+        start = max(start, origin[-1] + 1) if origin else start
+        pieces += (text[start:end], _APART)
+        origin.extend(range(start, end))
+        origin.extend([max(start, end - 1)] * len(_APART))
+    return Normalised("".join(pieces), origin)
+
+
+@lru_cache(maxsize=64)
+def _compiled(shape: str) -> re2._Regexp:
+    return re2.compile(shape)
+
+
+def first_readings(text: str, budget: Budget, kinds: frozenset[str] = frozenset()) -> list[Reading]:
+    """The string as it is seen, and what it says without being seen.
+
+    Raises:
+        LimitReached: the budget ends.
+    """
+    if not text.isascii():
+        budget.work(len(text) * _VIEW_WORK)
     seen = normalise(text)
     steps = () if seen.origin is None else (seen,)
-    readings = [Reading(seen.text, steps)]
+    readings = [Reading(seen.text, steps, kinds=kinds)]
     if seen.origin is not None and views.SMUGGLED.search(text):
         for view in views.smuggled_view(text):
-            readings.append(_reading(view, (), (_SMUGGLED.name,), frozenset()))  # noqa: PERF401
+            readings.append(_reading(view, (), (_SMUGGLED.name,), kinds))  # noqa: PERF401
     return readings
 
 

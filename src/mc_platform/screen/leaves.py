@@ -9,17 +9,20 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
 from mc_platform.model.label import Part, Path
-from mc_platform.screen.findings import OPAQUE_FILE, SCREENING_LIMIT
+from mc_platform.screen.findings import OPAQUE_FILE, SCREENING_LIMIT, Budget, LimitReached
 
 KEY = -1
 MAX_DEPTH = 64
 _MAX_INT_BITS = 4096
+# Work of a part, a list or an object, and each value in it: walked over, and held against its
+# neighbours.
+_PART_WORK, _NODE_WORK, _VALUE_WORK = 4, 2, 3
 # From here on a number's whole part is long enough for a card.
 _LONG_WHOLE = 1e11
 _CHARSET = re.compile(r";\s*charset\s*=\s*[\"']?([^\s;\"']*)", re.IGNORECASE)
@@ -39,9 +42,11 @@ _PART_KEYS = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Leaf:
     """One string; whatever is looked at is a leaf first.
+
+    It is never changed; freezing it would cost more than all else that a short string costs.
 
     Attributes:
         path: Where it stands.
@@ -61,29 +66,84 @@ class Leaf:
     def __post_init__(self) -> None:
         """Make the strings such that every library can take them."""
         if not self.text.isascii():
-            object.__setattr__(self, "text", _SURROGATE.sub("\ufffd", self.text))
+            self.text = _SURROGATE.sub("\ufffd", self.text)
         if not self.context.isascii():
-            object.__setattr__(self, "context", _SURROGATE.sub("\ufffd", self.context))
+            self.context = _SURROGATE.sub("\ufffd", self.context)
 
 
-def leaves(parts: Sequence[Part]) -> Iterator[Leaf]:
-    """Every string of the parts, in order."""
+def leaves(parts: Sequence[Part], budget: Budget | None = None) -> list[Leaf]:
+    """Every string of the parts, in order.
+
+    Args:
+        parts: A2A parts in JSON form.
+        budget: What is paid for each value. The part in which it ends, and each after it, is one
+            leaf that holds nothing and is labelled as a whole.
+    """
+    walk = _Walk(budget)
     for index, part in enumerate(parts):
-        yield from _part(index, part)
+        before = len(walk.found)
+        try:
+            walk.part(index, part)
+        except LimitReached:
+            del walk.found[before:]
+            walk.found += [
+                Leaf((at,), "", verdict=SCREENING_LIMIT) for at in range(index, len(parts))
+            ]
+            break
+    return walk.found
 
 
-def _part(index: int, part: Any) -> Iterator[Leaf]:
-    if not isinstance(part, Mapping):
-        yield from _value((index,), part, "", 1)
-        return
-    for key, value in part.items():
-        path = (index, key)
-        if key not in _PART_KEYS:
-            yield Leaf((*path, KEY), str(key))
+class _Walk:
+    """One walk over parts, along the same paths as `redact._Editor`."""
+
+    def __init__(self, budget: Budget | None) -> None:
+        self.found: list[Leaf] = []
+        self._budget = budget
+
+    def part(self, index: int, part: Any) -> None:
+        self._pay(_PART_WORK)
+        if not isinstance(part, Mapping):
+            self._value((index,), part, "", 1)
+            return
+        for key, value in part.items():
+            path = (index, key)
+            if key not in _PART_KEYS:
+                self.found.append(Leaf((*path, KEY), str(key)))
+            if isinstance(value, str):
+                self.found.append(_string(path, value, part))
+            else:
+                self._value(path, value, "", 2)
+
+    def _pay(self, units: float) -> None:
+        if self._budget is not None:
+            self._budget.work(units)
+
+    def _value(self, path: Path, value: Any, context: str, depth: int) -> None:
         if isinstance(value, str):
-            yield _string(path, value, part)
+            self.found.append(Leaf(path, value, context))
+        elif value is None or isinstance(value, bool):
+            return
+        elif isinstance(value, Mapping | list | tuple):
+            self._inside(path, value, context, depth)
         else:
-            yield from _value(path, value, "", 2)
+            text = number_text(value)
+            if text is None:
+                self.found.append(Leaf(path, "", verdict=SCREENING_LIMIT))
+            else:
+                self.found.append(Leaf(path, text, context, is_number=True))
+
+    def _inside(self, path: Path, value: Any, context: str, depth: int) -> None:
+        if depth >= MAX_DEPTH:
+            self.found.append(Leaf(path, "", verdict=SCREENING_LIMIT))
+        elif isinstance(value, Mapping):
+            self._pay(_NODE_WORK + 2 * _VALUE_WORK * len(value))
+            for key, inner in value.items():
+                self.found.append(Leaf((*path, key, KEY), str(key)))
+                self._value((*path, key), inner, str(key), depth + 1)
+        else:
+            self._pay(_NODE_WORK + _VALUE_WORK * len(value))
+            for index, inner in enumerate(value):
+                self._value((*path, index), inner, context, depth + 1)
 
 
 def _string(path: Path, value: str, part: Mapping[str, Any]) -> Leaf:
@@ -94,29 +154,6 @@ def _string(path: Path, value: str, part: Mapping[str, Any]) -> Leaf:
     if key == "url" and value.lstrip()[:5].lower() == "data:":
         return Leaf(path, value, verdict=OPAQUE_FILE)
     return Leaf(path, value)
-
-
-def _value(path: Path, value: Any, context: str, depth: int) -> Iterator[Leaf]:
-    if isinstance(value, str):
-        yield Leaf(path, value, context)
-    elif value is None or isinstance(value, bool):
-        return
-    elif isinstance(value, Mapping | list | tuple):
-        if depth >= MAX_DEPTH:
-            yield Leaf(path, "", verdict=SCREENING_LIMIT)
-        elif isinstance(value, Mapping):
-            for key, inner in value.items():
-                yield Leaf((*path, key, KEY), str(key))
-                yield from _value((*path, key), inner, str(key), depth + 1)
-        else:
-            for index, inner in enumerate(value):
-                yield from _value((*path, index), inner, context, depth + 1)
-    else:
-        text = number_text(value)
-        if text is None:
-            yield Leaf(path, "", verdict=SCREENING_LIMIT)
-        else:
-            yield Leaf(path, text, context, is_number=True)
 
 
 def number_text(value: Any) -> str | None:

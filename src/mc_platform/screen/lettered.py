@@ -43,6 +43,7 @@ _FORMS = {
     country: re.compile("".join(map(_CLASSES.__getitem__, layout)))
     for country, layout in ACCOUNT_LAYOUTS.items()
 }
+_PREFIX_WORK = 12
 _FOLDED = {ord(char): " " for char in "\t\n\r\v\f_."}
 
 
@@ -65,6 +66,7 @@ def find_ibans(text: str, budget: Budget) -> Iterator[Finding]:
         groups = _GROUPS.match(text, start, start + _IBAN_CHARS.stop)
         if groups is None or len(groups[0]) < _IBAN_CHARS.start:
             continue
+        budget.work(_PREFIX_WORK)
         # The groups run on into the words that follow: the country says how much is the number's.
         layout = ACCOUNT_LAYOUTS.get(text[start : start + 2].upper())
         cut = None if layout is None else _after(text, start, groups.end(), len(layout))

@@ -12,7 +12,6 @@ import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f]")
 _TO_FOLD = re.compile(r"[^\x09-\x0d\x20-\x7e]")
@@ -54,24 +53,35 @@ def normalise(text: str) -> Normalised:
     """Fold a string; ASCII, the common case, is returned as it is."""
     if text.isascii() and (text.isprintable() or _CONTROL.search(text) is None):
         return Normalised(text)
-    pieces: list[str] = []
-    origin: list[int] = []
-    position = 0
-    for match in _TO_FOLD.finditer(text):
-        at = match.start()
-        if at > position:
-            pieces.append(text[position:at])
-            origin.extend(range(position, at))
-        folded = _fold(match[0])
-        pieces.append(folded)
-        origin.extend([at] * len(folded))
-        position = at + 1
-    pieces.append(text[position:])
-    origin.extend(range(position, len(text)))
-    return Normalised("".join(pieces), origin)
+    folded = text.translate(_FOLDS)
+    sizes = {char: len(_FOLDS[ord(char)]) for char in set(text)}
+    _FOLDS.bound()
+    if all(size == 1 for size in sizes.values()):
+        return Normalised(folded)  # each character has kept its place
+    origin = [at for at, char in enumerate(text) for _ in range(sizes[char])]
+    return Normalised(folded, origin)
 
 
-@lru_cache(maxsize=8192)
+class _Folds(dict[int, str]):
+    """What each character becomes, told when it first occurs."""
+
+    _MOST = 16384
+
+    def __missing__(self, code: int) -> str:
+        char = chr(code)
+        folded = char if _TO_FOLD.match(char) is None else _fold(char)
+        self[code] = folded
+        return folded
+
+    def bound(self) -> None:
+        """Forget all if a stranger has filled it."""
+        if len(self) > self._MOST:
+            self.clear()
+
+
+_FOLDS = _Folds()
+
+
 def _fold(char: str) -> str:
     category = unicodedata.category(char)
     if char == "\x85":

@@ -102,6 +102,8 @@ def _in_run(
     for phone in _by_double_zero(folded, start, end, context, budget):
         taken.update(range(phone.start, phone.end))
         yield phone
+    if taken and taken.issuperset(at for at in range(start, end) if text[at].isdigit()):
+        return
     cut = windows(text, start, end, budget, named=context.names_any)
     for find in (_card, _national_id, _phone):
         for window in cut:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
@@ -12,6 +13,10 @@ from mc_platform.screen.leaves import KEY, MAX_DEPTH, decode_text, encode_text, 
 
 Replacer = Callable[[str, str], str]
 _RANK = {kind: rank for rank, kind in enumerate(BY_SEVERITY)}
+
+
+PLACEHOLDER = re.compile(r"\[[a-z]{2,16}(?:-[a-z]{2,16}){0,2}(?::[a-p]{34,1100})?\]")
+"""What stands in a span's place, or a pseudonym."""
 
 
 def placeholder(kind: str) -> str:
@@ -62,6 +67,8 @@ class _Editor:
         """A part; one with an opaque file, or an unsafe URL, becomes text that says so."""
         if not isinstance(part, Mapping):
             return self._value((index,), part, 1)
+        if whole := self._by_path.get((index,)):
+            return {"text": placeholder(_worst(whole))}
         dropped = [
             label
             for key in part
@@ -82,14 +89,16 @@ class _Editor:
 
     def _object(self, path: Path, value: Mapping[str, Any], depth: int) -> dict[str, Any]:
         result: dict[str, Any] = {}
+        counts: dict[str, int] = {}
         for key, inner in value.items():
             labels = self._by_path.get((*path, key, KEY))
             name = key if labels is None else self._string(str(key), labels)
             # Two keys may become the same placeholder; neither value may be lost for it.
-            unique, count = name, 1
+            unique, count = name, counts.get(name, 1)
             while unique in result or (labels is not None and unique in value):
                 count += 1
                 unique = f"{name} ({count})"
+            counts[name] = count
             result[unique] = self._value((*path, key), inner, depth + 1)
         return result
 
@@ -119,10 +128,13 @@ class _Editor:
     def _string(self, text: str, labels: list[Label]) -> str:
         if self._whole:
             return placeholder(_worst(labels))
-        for start, end, kind in reversed(_merged(labels)):
+        pieces: list[str] = []
+        done = 0
+        for start, end, kind in _merged(labels):
             made = self._replacer(kind, text[start:end]) if self._replacer else placeholder(kind)
-            text = text[:start] + made + text[end:]
-        return text
+            pieces += (text[done:start], made)
+            done = end
+        return "".join([*pieces, text[done:]])
 
 
 def _worst(labels: Sequence[Label]) -> str:
@@ -135,7 +147,8 @@ def _merged(labels: Sequence[Label]) -> list[tuple[int, int, str]]:
     for label in sorted(labels, key=lambda label: (label.start, label.end)):
         if spans and label.start < spans[-1][1]:
             start, end, joined = spans[-1]
-            spans[-1] = (start, max(end, label.end), [*joined, label])
+            joined.append(label)
+            spans[-1] = (start, max(end, label.end), joined)
         else:
             spans.append((label.start, label.end, [label]))
     return [(start, end, _worst(joined)) for start, end, joined in spans]

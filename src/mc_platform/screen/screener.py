@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import lru_cache, partial
 from typing import Any, TypeVar
@@ -34,8 +36,9 @@ from mc_platform.screen.findings import (
     LimitReached,
 )
 from mc_platform.screen.joins import Chain, digit_chains, earlier, is_earlier, text_chains
+from mc_platform.screen.keyed import kind_of
 from mc_platform.screen.keys import KEY_RULES, KeyRule, find_keys
-from mc_platform.screen.layers import LAYERS, Reading, first_readings
+from mc_platform.screen.layers import LAYERS, LONG, Reading, excerpts, first_readings
 from mc_platform.screen.leaves import Leaf, leaves
 from mc_platform.screen.lettered import (
     IBAN_SHAPE,
@@ -46,15 +49,26 @@ from mc_platform.screen.lettered import (
 from mc_platform.screen.national_ids import LETTERED_RULES
 from mc_platform.screen.numbers import find_numbers
 from mc_platform.screen.pieces import ANNOUNCED, split_cards, token_chains
-from mc_platform.screen.redact import replace_spans
+from mc_platform.screen.redact import PLACEHOLDER, replace_spans
 from mc_platform.screen.siblings import sibling_chains
 from mc_platform.screen.signs import SIGN_FINDERS
 from mc_platform.screen.spread import spread
-from mc_platform.screen.windows import RUN_SHAPE
+from mc_platform.screen.windows import MIN_DIGITS, RUN_SHAPE
 
 _SHORTEST_FINDING = 6  # a@b.cc
 _ANYTHING = r"(?s)."
+# What holds at the beginning or end of a text only; `[^` and `\\^` are no such thing.
+_ANCHOR = re.compile(r"(?<![\[\\])\^|(?<!\\)\$|\\[Az]")
 _REDACTION_ROUNDS = (False, False, False, True, True)  # whole strings at last
+# Work, in the budget's units.
+SCREENING_WORK, REDACTION_WORK = 1_150_000, 400_000
+_READING_WORK, _READING_CHAR_WORK = 8, 0.08
+_GRAM, _GRAM_EVERY, _NEW_GRAM_WORK = 4, 16, 24
+_FINDER_WORK, _FINDER_CHAR_WORK = 4, 0.015
+_SPREAD_WORK, _SAME_WORK = 10, 0.1
+_SHORT_CHARS, _SORTED_OUT = 64, 32
+_MOST_WITHHELD = 1000
+_PLACE, _LONG_SPAN = 64, 4096
 _SET_MEMORY_BYTES = 32 << 20
 _WORDED_IN_SET, _LAYERS_IN_SET = 16, 9
 
@@ -104,6 +118,7 @@ class _Prefilter:
     def __init__(self, *groups: tuple[Sequence[str], frozenset[str]]) -> None:
         """Take groups of shapes, each with the labels that it leads to; none: to further readings."""
         self._sets: list[tuple[re2.Set, int, int, frozenset[str]]] = []
+        self._anchored: set[int] = set()
         first = 0
         for shapes, kinds in groups:
             options = re2.Options()
@@ -113,19 +128,29 @@ class _Prefilter:
                 compiled.Add(shape)
             compiled.Compile()
             self._sets.append((compiled, first, len(shapes), kinds))
+            if any(map(_ANCHOR.search, shapes)):
+                self._anchored.add(first)
             first += len(shapes)
 
-    def hits(self, text: str, kinds: frozenset[str] = frozenset()) -> Sequence[int]:
+    def hits(
+        self,
+        text: str,
+        kinds: frozenset[str] = frozenset(),
+        only: frozenset[int] | None = None,
+    ) -> Sequence[int]:
         """The shapes' numbers in order; all of a Set's if it failed.
 
         Args:
             kinds: The labels that count; empty: all. Sets that lead to none of them are left out.
+            only: The first shapes of the Sets that may hit; None: all may.
         """
         found: list[int] = []
         if not text:
             return found
         encoded = text.encode()  # once for all Sets
         for compiled, first, witness, leads_to in self._sets:
+            if only is not None and first not in only:
+                continue
             if kinds and leads_to and kinds.isdisjoint(leads_to):
                 continue
             hits: Sequence[int] = compiled.Match(encoded) or ()  # None: not even the witness
@@ -136,6 +161,22 @@ class _Prefilter:
             else:
                 found += sorted([first + hit for hit in hits if hit != witness])
         return found
+
+    def may_hit(self, texts: Sequence[str]) -> frozenset[int]:
+        """The first shapes of the Sets that hit in any of some texts, and of some that do not.
+
+        One pass over many short strings, where a pass over each costs more than its characters. A
+        line break stands for the beginning and the end of each; Sets whose shapes ask for those
+        are always among the answer.
+        """
+        encoded = "\n".join(texts).encode()
+        return frozenset(
+            [
+                first
+                for compiled, first, witness, _ in self._sets
+                if first in self._anchored or list(compiled.Match(encoded) or ()) != [witness]
+            ]
+        )
 
 
 def _groups(shapes: Sequence[_T], size: int) -> Iterator[Sequence[_T]]:
@@ -153,14 +194,35 @@ def _group(
 
 
 class _Look:
-    """What the looks into one message share."""
+    """What the looks into one message share.
 
-    __slots__ = ("announced", "budget", "scope")
+    Attributes:
+        announced: Whether words speak of a value in pieces.
+        known: What a string, under its key, was found to hold, and whether that is all.
+        redacted: Whether what is looked at was examined before, and replaced in part.
+        clean: Strings and chains of strings that are known to hold nothing.
+        sets: For short strings, which Sets of the prefilter may hit.
+    """
+
+    __slots__ = ("_grams", "announced", "budget", "clean", "known", "redacted", "scope", "sets")
 
     def __init__(self, scope: Scope, budget: Budget) -> None:
         self.scope = scope
         self.budget = budget
-        self.announced = False  # whether words speak of a value in pieces
+        self.announced = False
+        self.redacted = False
+        self.known: dict[tuple[str, str], tuple[Sequence[Finding], bool]] = {}
+        self.clean: set[tuple[Any, ...]] = set()
+        self.sets: dict[str, frozenset[int]] = {}
+        self._grams: set[str] = set()
+
+    def price(self, text: str) -> float:
+        """Work of one reading: automata build a state for each sequence that they never met."""
+        known = len(self._grams)
+        grams = [text[at : at + _GRAM] for at in range(0, len(text), _GRAM_EVERY)]
+        self._grams.update(grams)
+        new = len(self._grams) - known
+        return _READING_WORK + len(text) * _READING_CHAR_WORK + new * _NEW_GRAM_WORK
 
 
 @lru_cache(maxsize=256)
@@ -181,8 +243,8 @@ class LibraryScreener:
     def __init__(
         self,
         *,
-        candidates_per_leaf: int = 1000,
-        candidates_per_message: int = 4000,
+        candidates_per_leaf: int = 20_000,
+        candidates_per_message: int = 20_000,
         extra: Sequence[Detector] = (),
     ) -> None:
         self._per_leaf = candidates_per_leaf
@@ -208,11 +270,12 @@ class LibraryScreener:
     def screen(
         self, parts: Sequence[Part], scope: Scope = NO_SCOPE, history: Sequence[str] = ()
     ) -> Screening:
-        """Label every string in the parts; bounded time on any input, no exception on any JSON.
+        """Label every string in the parts; bounded CPU time on any input, no exception on any JSON.
 
         A string that cannot be examined within the bounds is labelled `screening-limit` as a
         whole, a file that is not text `opaque-file`, a file's URL that must not be fetched
-        `unsafe-url`.
+        `unsafe-url`. If the bounds of the whole message are reached, all of it is labelled
+        `screening-limit` beside what was found.
 
         Args:
             parts: A2A parts in JSON form.
@@ -220,19 +283,49 @@ class LibraryScreener:
             history: Earlier texts of the conversation, newest last: what only shows when their
                 ends and these parts are read together is labelled here.
         """
-        look = _Look(scope, Budget(per_leaf=self._per_leaf, per_message=self._per_message))
+        look = _Look(scope, self._budget(SCREENING_WORK))
+        return Screening(tuple(self._labels(leaves(parts, look.budget), history, look)))
+
+    def _budget(self, work: float) -> Budget:
+        return Budget(per_leaf=self._per_leaf, per_message=self._per_message, work=work)
+
+    def _labels(self, seen: Sequence[Leaf], history: Sequence[str], look: _Look) -> list[Label]:
         labels: list[Label] = []
-        seen = list(leaves(parts))
+        self._sort_out(seen, look)
+        scoped = look.scope != NO_SCOPE or bool(self._extra)
         for leaf in seen:
             if leaf.verdict:
                 labels.append(_whole(leaf, leaf.verdict, "structure"))
-            elif len(leaf.text) >= _SHORTEST_FINDING:
+            elif len(leaf.text) >= _SHORTEST_FINDING and not _is_figure(leaf, scoped=scoped):
+                if look.budget.exhausted:
+                    break
                 labels += self._look(leaf, look)
             if not leaf.verdict and is_file_url(leaf.path) and (why := danger_of(leaf.text)):
                 labels.append(replace(_whole(leaf, UNSAFE_URL, "destination"), reason=why))
-        if len(seen) > 1 or history or look.announced:
+        if not look.budget.exhausted and (len(seen) > 1 or history or look.announced):
             labels += self._look_across(seen, earlier(history), labels, look)
-        return Screening(tuple(labels))
+        if look.budget.exhausted:
+            labels += _withheld(seen, labels)
+        return labels
+
+    def _sort_out(self, seen: Sequence[Leaf], look: _Look) -> None:
+        """Find out for many short strings at once what they cannot hold."""
+        short = {
+            leaf.text: None
+            for leaf in seen
+            if _SHORTEST_FINDING <= len(leaf.text) <= _SHORT_CHARS
+            and not leaf.verdict
+            and leaf.text.isascii()
+            and leaf.text.isprintable()
+            and (leaf.text, leaf.context) not in look.clean
+        }
+        if len(short) < _SORTED_OUT:
+            return
+        for block in _groups(list(short), _SORTED_OUT):
+            if look.budget.exhausted:
+                return
+            may_hit = self._prefilter.may_hit(block)
+            look.sets.update(dict.fromkeys(block, may_hit))
 
     def redact(
         self,
@@ -245,7 +338,7 @@ class LibraryScreener:
 
         Screening the result again finds none of the types that `screening` holds: what a
         replacement uncovers is replaced in turn, and where that does not end soon, the whole
-        string gives way.
+        string gives way, and at last the whole message.
 
         Args:
             parts: What was screened; not changed.
@@ -256,46 +349,115 @@ class LibraryScreener:
         types = screening.types
         labels = screening.labels
         result = tuple(parts)
+        if not labels:
+            return result
+        look = _Look(scope, self._budget(REDACTION_WORK))
+        self._know(leaves(parts, look.budget), labels, look)
+        look.redacted = True
+        # No recogniser reads a pseudonym: plain placeholders are the same, and cheap
+        plain = replace_spans(result, labels)
+        if not self._left(plain, types, look):
+            return plain if replacer is None else replace_spans(result, labels, replacer=replacer)
         for whole_strings in _REDACTION_ROUNDS:
-            if not labels:
-                return result
             made = None if whole_strings else replacer
             result = replace_spans(result, labels, whole_strings=whole_strings, replacer=made)
-            found = self.screen(result, scope).labels
-            labels = tuple(label for label in found if label.type in types)
-        return result if not labels else ({"text": "[withheld]"},)
+            labels = self._left(result, types, look)
+            if look.budget.exhausted:
+                break
+            if not labels:
+                return result
+        return ({"text": "[withheld]"},)
+
+    def _left(self, parts: Sequence[Part], types: frozenset[str], look: _Look) -> tuple[Label, ...]:
+        """What is still found of some types; anything at all if the budget ends."""
+        seen = leaves(parts, look.budget)
+        found = self._labels(seen, (), look)
+        if not look.budget.exhausted:
+            self._know(seen, found, look)
+            found = [label for label in found if label.type in types]
+        return tuple(found)
+
+    def _know(self, seen: Sequence[Leaf], labels: Sequence[Label], look: _Look) -> None:
+        """Remember which strings, and which of them together, hold nothing."""
+        labelled = {label.path for label in labels}
+        clean = [leaf for leaf in seen if leaf.path not in labelled]
+        look.clean.update((leaf.text, leaf.context) for leaf in clean)
+        look.clean.update(
+            _chain_key(chain)
+            for chain in _chains(seen, ())
+            if labelled.isdisjoint([leaf.path for leaf in chain.leaves])
+        )
 
     def _look(self, leaf: Leaf, look: _Look) -> list[Label]:
-        labels: list[Label] = []
-        look.budget.next_leaf()
-        try:
-            for finding in self._find(leaf.text, leaf.context, look):
-                labels.append(_label(leaf, finding))  # noqa: PERF401 - kept if the budget ends
-        except LimitReached:
+        key = (leaf.text, leaf.context)
+        if key in look.clean:
+            return []
+        if key not in look.known:
+            look.known[key] = self._examined(leaf, look)
+        findings, all_of_it = look.known[key]
+        labels = [_label(leaf, finding) for finding in findings]
+        if not all_of_it:
             labels.append(_whole(leaf, SCREENING_LIMIT, "budget"))
-        for finding in spread(leaf.text, labels):
-            if not _covered(finding, labels):
-                labels.append(_label(leaf, finding))
         if len(labels) > 1:
             labels.sort(key=lambda label: (label.start, label.end))
         return labels
 
-    def _find(self, text: str, context: str, look: _Look) -> Iterator[Finding]:
+    def _examined(self, leaf: Leaf, look: _Look) -> tuple[Sequence[Finding], bool]:
+        """What a string holds, and whether that is all that it may hold."""
+        findings: list[Finding] = []
+        look.budget.next_leaf()
+        try:
+            for finding in self._found(leaf, look):
+                findings.append(finding)  # noqa: PERF402 - kept if the budget ends
+            if findings:
+                look.budget.work(len(findings) * _SPREAD_WORK)
+                known = _Spans(findings)
+                findings += [
+                    finding
+                    for finding in spread(leaf.text, findings)
+                    if not known.cover(finding) and known.add(finding)
+                ]
+        except LimitReached:
+            return findings, False
+        return findings, True
+
+    def _found(self, leaf: Leaf, look: _Look) -> Iterator[Finding]:
+        if not look.redacted or len(leaf.text) <= LONG:
+            yield from self._find(leaf.text, leaf.context, look)
+            return
+        # All but what is around a replacement was examined before
+        cut = excerpts(leaf.text, (match.span() for match in PLACEHOLDER.finditer(leaf.text)))
+        for finding in self._find(cut.text or leaf.text, leaf.context, look):
+            start, end = cut.span(finding.start, finding.end)
+            yield replace(finding, start=start, end=end)
+
+    def _find(
+        self, text: str, context: str, look: _Look, kinds: frozenset[str] = frozenset()
+    ) -> Iterator[Finding]:
         """Findings in a string as it is seen, then those that looking through layers adds.
+
+        Args:
+            text: The string.
+            context: The key above it.
+            look: What the looks share.
+            kinds: The labels that count; empty: all.
 
         Raises:
             LimitReached: the budget ends, or something is encoded once more than is looked
                 through; what the layers above it hold is told before.
         """
-        known: list[Finding] = []
+        known = _Spans()
         too_deep = False
-        readings = first_readings(text)
+        readings = first_readings(text, look.budget, kinds)
         read: set[tuple[str, frozenset[str]]] = set()
+        only = look.sets.get(text)
         for reading in readings:  # grows while it is walked
-            hits = self._prefilter.hits(reading.text, reading.kinds)
+            look.budget.work(look.price(reading.text))
+            hits = self._prefilter.hits(reading.text, reading.kinds, only)
+            only = None
             for finding in self._ask(hits, reading, context, look):
-                if not reading.names or not _covered(finding, known):
-                    known.append(finding)
+                if not reading.names or not known.cover(finding):
+                    known.add(finding)
                     yield finding
             for hit in hits:
                 if hit == self._pieces:
@@ -315,6 +477,7 @@ class LibraryScreener:
         self, hits: Sequence[int], reading: Reading, context: str, look: _Look
     ) -> Iterator[Finding]:
         for find in self._asked(hits, reading, look.scope):
+            look.budget.work(_FINDER_WORK + len(reading.text) * _FINDER_CHAR_WORK)
             for found in find(reading.text, context, look.budget):
                 if reading.kinds and found.type not in reading.kinds:
                     continue
@@ -354,6 +517,7 @@ class LibraryScreener:
 
         def add(across: Sequence[Label]) -> None:
             here = [label for label in across if not is_earlier(label.path)]
+            look.budget.work(sum(len(known.get(label.path, ())) for label in here) * _SAME_WORK)
             if here and not any(_same(label, known.get(label.path, ())) for label in across):
                 found.extend(here)
                 for label in here:
@@ -362,24 +526,94 @@ class LibraryScreener:
         # A value that ends with an earlier message is none of this one's.
         for leaf in before:
             known[leaf.path] = []
-        chains: list[Chain] = [*text_chains([*before, *seen]), *digit_chains([*before, *seen])]
-        chains += token_chains(before, seen)
-        chains += sibling_chains(seen)
+        chains = [chain for chain in _chains(seen, before) if _chain_key(chain) not in look.clean]
         if before and chains:
             for leaf in before:
                 known[leaf.path] = self._look(leaf, look)
         for chain in chains:
             look.budget.next_leaf()
             try:
-                for finding in self._find(chain.text, chain.context, look):
+                for finding in self._find(chain.text, chain.context, look, chain.kinds):
                     add(chain.labels(finding))
             except LimitReached:
+                if look.budget.exhausted:
+                    return found
                 found += [
                     label for label in chain.whole(SCREENING_LIMIT) if not is_earlier(label.path)
                 ]
-        for across in split_cards(before, seen, look.budget):
-            add(across)
+        look.budget.next_leaf()
+        with suppress(LimitReached):  # what is exhausted is labelled as a whole
+            for across in split_cards(before, seen, look.budget):
+                add(across)
         return found
+
+
+def _is_figure(leaf: Leaf, *, scoped: bool) -> bool:
+    """Whether it is a number of too few digits for anything but what its key or the tenant says."""
+    return (
+        leaf.is_number
+        and not scoped
+        and len(leaf.text) < MIN_DIGITS
+        and (not leaf.context or kind_of(leaf.context) is None)
+    )
+
+
+def _chains(seen: Sequence[Leaf], before: Sequence[Leaf]) -> Iterator[Chain]:
+    """Strings that are read together."""
+    yield from text_chains([*before, *seen])
+    yield from digit_chains([*before, *seen])
+    yield from token_chains(before, seen)
+    yield from sibling_chains(seen)
+
+
+def _chain_key(chain: Chain) -> tuple[Any, ...]:
+    return chain.text, chain.context, chain.starts, chain.kinds
+
+
+def _withheld(seen: Sequence[Leaf], labels: Sequence[Label]) -> list[Label]:
+    """Labels for all of a message that could not be examined as a whole.
+
+    Of very many strings none is named, but the part in which they stand.
+    """
+    if len(seen) > _MOST_WITHHELD:
+        parts = dict.fromkeys(leaf.path[:1] for leaf in seen)
+        return [Label(SCREENING_LIMIT, path, 0, 0, 1.0, "budget") for path in parts]
+    known = {label.path for label in labels if label.type == SCREENING_LIMIT}
+    return [
+        _whole(leaf, SCREENING_LIMIT, "budget")
+        for leaf in seen
+        if leaf.path not in known and (leaf.text or leaf.verdict)
+    ]
+
+
+class _Spans:
+    """Spans of findings by type, such that those around another one are found at once."""
+
+    __slots__ = ("_long", "_near")
+
+    def __init__(self, findings: Sequence[Finding] = ()) -> None:
+        self._near: dict[tuple[str, int], set[tuple[int, int]]] = {}
+        self._long: dict[str, set[tuple[int, int]]] = {}
+        for finding in findings:
+            self.add(finding)
+
+    def add(self, finding: Finding) -> bool:
+        """Remember a finding's span; always true."""
+        span = (finding.start, finding.end)
+        if finding.end - finding.start > _LONG_SPAN:
+            self._long.setdefault(finding.type, set()).add(span)
+            return True
+        for place in range(finding.start // _PLACE, (finding.end - 1) // _PLACE + 1):
+            self._near.setdefault((finding.type, place), set()).add(span)
+        return True
+
+    def cover(self, finding: Finding) -> bool:
+        """Whether a span of the same type holds all of this one."""
+        near = self._near.get((finding.type, finding.start // _PLACE), ())
+        return any(
+            start <= finding.start and finding.end <= end
+            for start, end in (*near, *self._long.get(finding.type, ()))
+        )
 
 
 def _made(per_leaf: int, per_message: int, extra: tuple[Detector, ...]) -> LibraryScreener:
@@ -397,13 +631,6 @@ def _unless_withheld(leaf: Leaf, known: Sequence[Label]) -> Leaf:
     if any(label.type == SCREENING_LIMIT for label in known):
         return replace(leaf, verdict=SCREENING_LIMIT)
     return leaf
-
-
-def _covered(finding: Finding, known: Sequence[Finding] | Sequence[Label]) -> bool:
-    return any(
-        other.type == finding.type and other.start <= finding.start and finding.end <= other.end
-        for other in known
-    )
 
 
 def _same(label: Label, known: Sequence[Label]) -> bool:

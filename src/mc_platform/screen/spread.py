@@ -43,7 +43,7 @@ _BEFORE_CHARS = 60
 _LINE_START = re.compile(r"(?:\A|[\n;|]|[:=>][ \t]*)[ \t\"']*\Z")
 
 
-def spread(text: str, found: Sequence[Label]) -> Iterator[Finding]:
+def spread(text: str, found: Sequence[Finding | Label]) -> Iterator[Finding]:
     """Further findings in a string of which some are known; what is near several is read once."""
     for begin, end in _near([one for one in found if one.type == HEALTH], len(text)):
         yield from _terms(text, begin, end)
@@ -54,11 +54,11 @@ def spread(text: str, found: Sequence[Label]) -> Iterator[Finding]:
             yield from _owned(text, one.end)
 
 
-def _near(labels: Sequence[Label], length: int) -> Iterator[tuple[int, int]]:
+def _near(labels: Sequence[Finding | Label], length: int) -> Iterator[tuple[int, int]]:
     """The stretches of text around labels, put together where they touch."""
     begin = end = -1
     for label in sorted(labels, key=lambda each: each.start):
-        if label.start - _NEAR_CHARS > end:
+        if end < 0 or label.start - _NEAR_CHARS > end:
             if end >= 0:
                 yield begin, end
             begin = max(0, label.start - _NEAR_CHARS)
@@ -68,17 +68,20 @@ def _near(labels: Sequence[Label], length: int) -> Iterator[tuple[int, int]]:
 
 
 def _terms(text: str, begin: int, end: int) -> Iterator[Finding]:
-    for match in _TERM.finditer(text, begin, end):
+    # A slice, for re2 would encode the whole string each time
+    for match in _TERM.finditer(text[begin:end]):
+        start, stop = begin + match.start(), begin + match.end()
+        if match.start() == 0 and begin and text[begin - 1].isalnum():
+            continue  # the end of a word
         reason = "It stands beside a medical term that is tied to one person."
-        start, stop = match.span()
         yield Finding(HEALTH, start, stop, 0.8, "context.health-beside", reason)
 
 
 def _owned(text: str, end: int) -> Iterator[Finding]:
     """A sum in the field that follows a name: `Ann Lee, salary: 40,000 EUR`."""
-    match = _SUM.match(text, end, min(len(text), end + _SUM_CHARS))
+    match = _SUM.match(text[end : end + _SUM_CHARS])
     if match is not None:
-        start, stop = match.span(_SUM.groupindex["value"])
+        start, stop = (end + at for at in match.span(_SUM.groupindex["value"]))
         reason = "It is a sum beside the name of a person."
         yield Finding(FINANCIAL, start, stop, 0.8, "context.wealth-beside", reason)
 

@@ -26,6 +26,7 @@ _UUID = re2.compile(r"(?i)[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-
 _UUID_DASHES = 4
 _MAX_GROUPS = 8
 _GROUPS_PER_UNIT = 32  # a run of very many groups costs even where nothing is validated
+_GROUP_WORK, _WINDOW_WORK = 3.5, 12
 _SPELLED_MIN = 12
 _SERIES_MIN = 7  # a card of four groups with a date or code on either side is no series
 _CARD_GROUPS = 4
@@ -54,6 +55,7 @@ CARD_LAYOUTS = frozenset(
 )
 # Two order numbers next to each other look the same: not where they are values of a list.
 CARD_LAYOUTS_OF_TWO = frozenset({(8, 8), (6, 13)})
+_PAIRS = {layout[:2] for layout in CARD_LAYOUTS | CARD_LAYOUTS_OF_TWO}
 
 _NOTATIONS = {tuple(map(int, re.findall(r"[0-9]+", layout))) for layout in BY_LAYOUT} | {
     (3, 3, 4),
@@ -139,6 +141,7 @@ def windows(
     """
     groups = [match.span() for match in _GROUP.finditer(text, start, end)]
     budget.spend(len(groups) // _GROUPS_PER_UNIT)
+    budget.work(len(groups) * _GROUP_WORK)
     found = []
     gaps = [_separators(text[one[1] : other[0]]) for one, other in pairwise(groups)]
     series = _series(groups, gaps)
@@ -149,32 +152,37 @@ def windows(
                 if MIN_DIGITS <= sum(sizes) <= MAX_DIGITS:
                     separators = max(gaps[first : last - 1])
                     found.append(_window(text, groups, first, sizes, separators, series=False))
+    lengths = [stop - begin for begin, stop in groups]
     for first in range(len(groups)):
-        for sizes, separators in reversed(_cuts(groups, gaps, first, named)):
+        cuts = _cuts(lengths, gaps, first, named)
+        budget.work(len(cuts) * _WINDOW_WORK)
+        for sizes, separators in reversed(cuts):
             in_series = series[first] >= _SERIES_MIN
             found.append(_window(text, groups, first, sizes, separators, series=in_series))
     return found
 
 
 def _cuts(
-    groups: list[tuple[int, int]], gaps: list[int], first: int, named: Callable[[], bool]
+    lengths: list[int], gaps: list[int], first: int, named: Callable[[], bool]
 ) -> list[tuple[tuple[int, ...], int]]:
     """The sizes and separators of what may be cut out from one group on, shortest first.
 
     Without a word nearby, only the groupings count that an identifier has.
     """
     cuts: list[tuple[tuple[int, ...], int]] = []
-    sizes: tuple[int, ...] = ()
+    if _begins_nothing(lengths, gaps, first) and (gaps[first] != LIGHT or not named()):
+        return cuts
     digits, separators = 0, USUAL
-    for at in range(first, min(len(groups), first + _MAX_GROUPS)):
+    for at in range(first, min(len(lengths), first + _MAX_GROUPS)):
         if at > first and gaps[at - 1] > separators:
             separators = gaps[at - 1]
-        begin, stop = groups[at]
-        digits += stop - begin
+        digits += lengths[at]
+        if digits < MIN_DIGITS:
+            continue
         if digits > MAX_DIGITS:
             break
-        sizes = (*sizes, stop - begin)
-        if digits >= MIN_DIGITS and (
+        sizes = tuple(lengths[first : at + 1])
+        if (
             sizes in CARD_LAYOUTS
             or sizes in CARD_LAYOUTS_OF_TWO
             or (separators == USUAL and (len(sizes) == 1 or sizes in _NOTATIONS or named()))
@@ -182,6 +190,16 @@ def _cuts(
         ):
             cuts.append((sizes, separators))
     return cuts
+
+
+def _begins_nothing(lengths: list[int], gaps: list[int], first: int) -> bool:
+    """Whether a group can only begin something where a word says so: most figures of a list."""
+    return (
+        first < len(gaps)
+        and gaps[first] != USUAL
+        and not MIN_DIGITS <= lengths[first] <= MAX_DIGITS
+        and (lengths[first], lengths[first + 1]) not in _PAIRS
+    )
 
 
 def _separators(between: str) -> int:
