@@ -40,7 +40,7 @@ from mc_platform.screen.findings import SCREENING_LIMIT
 from mc_platform.screen.pseudonyms import Pseudonymiser
 
 _R = TypeVar("_R")
-_SMALL_S = 0.02
+_SMALL_S = 0.01
 """What may be examined on the event loop, by its estimate: an upper bound for hostile shapes."""
 _DEADLINE = "deadline"
 _WAIT_S = 20.0

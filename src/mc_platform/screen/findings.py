@@ -112,6 +112,10 @@ class Budget:
         if self._leaf < 0 or self._message < 0 or self._work < 0:
             raise LimitReached
 
+    def charge(self, units: float) -> None:
+        """Account for work that is done in any case; `exhausted` tells if it was too much."""
+        self._work -= units
+
     def work(self, units: float) -> None:
         """Account for work before it is done.
 

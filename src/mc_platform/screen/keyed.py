@@ -52,7 +52,7 @@ _WHOSE = (
     "applicant", "insured", "student", "recipient", "beneficiary", "owner", "person", "spouse",
 )  # fmt: skip
 _MAX_CHARS = 400
-_KEY_WORK = 4
+_KEY_WORK = 6
 
 
 @lru_cache(maxsize=4096)

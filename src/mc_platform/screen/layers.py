@@ -49,7 +49,7 @@ _ENCODINGS = frozenset(
     }
 )
 _CHARS_PER_UNIT = 512
-_VIEW_WORK, _CUT_WORK = 0.18, 0.03  # of a character that is decoded, or looked over for a shape
+_VIEW_WORK, _CUT_WORK = 0.22, 0.03  # of a character that is decoded, or looked over for a shape
 # In a long string a layer is looked through only where its shape occurs, with so much around it.
 LONG = 4096
 _AROUND, _TO_LINE = 300, 200

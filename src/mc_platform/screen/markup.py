@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from mc_platform.screen.findings import LimitReached
 from mc_platform.screen.normalise import Normalised, Replacement, rewrite
 
 _INLINE = r"</?(?:b|i|u|s|q|em|strong|span|font|mark|wbr|small|big|sub|sup|a|code|tt|ins|del|abbr|bdi|bdo)(?:[ /][^<>]{0,80})?>"
@@ -15,6 +16,7 @@ EMPHASIS = r"\*@|@\*|@[\w.\-]+\*|\*[\w.\-]+@"
 _TAGS = re.compile(rf"(?i)(?<=[\w.@+\-])(?:{_INLINE}){{1,4}}(?=[\w.@+\-])")
 _WORD = re.compile(r"[\w.*+%\-]{1,96}")
 _WORD_CHARS = 96
+_MOST_ADDRESSES = 5000
 
 
 def tag_view(text: str) -> Iterator[Normalised]:
@@ -25,7 +27,13 @@ def tag_view(text: str) -> Iterator[Normalised]:
 
 
 def emphasis_view(text: str) -> Iterator[Normalised]:
-    """The string without the asterisks within addresses."""
+    """The string without the asterisks within addresses.
+
+    Raises:
+        LimitReached: more addresses than are read.
+    """
+    if text.count("@") > _MOST_ADDRESSES:
+        raise LimitReached
     found: list[Replacement] = []
     at, done = -1, 0
     while (at := text.find("@", at + 1)) >= 0:

@@ -15,6 +15,7 @@ from mc_platform.model.label import NO_SCOPE, Label, Part, Path, Scope, Screenin
 from mc_platform.screen.cards import SCIENTIFIC, find_scientific
 from mc_platform.screen.contacts import find_emails
 from mc_platform.screen.contextual import CONTEXT_FINDERS
+from mc_platform.screen.cost import work_for
 from mc_platform.screen.declared import scope_finders
 from mc_platform.screen.destinations import danger_of, is_file_url
 from mc_platform.screen.detector import Detector, Finder
@@ -67,7 +68,9 @@ _GRAM, _GRAM_EVERY, _NEW_GRAM_WORK = 4, 16, 24
 _FINDER_WORK, _FINDER_CHAR_WORK = 4, 0.015
 _SPREAD_WORK, _SAME_WORK = 10, 0.1
 _SHORT_CHARS, _SORTED_OUT = 64, 32
+_LABEL_WORK, _REPLACED_WORK, _CHAINED_WORK = 3, 8, 1
 _MOST_WITHHELD = 1000
+_WITHHELD: tuple[Part, ...] = ({"text": "[withheld]"},)
 _PLACE, _LONG_SPAN = 64, 4096
 _SET_MEMORY_BYTES = 32 << 20
 _WORDED_IN_SET, _LAYERS_IN_SET = 16, 9
@@ -283,7 +286,7 @@ class LibraryScreener:
             history: Earlier texts of the conversation, newest last: what only shows when their
                 ends and these parts are read together is labelled here.
         """
-        look = _Look(scope, self._budget(SCREENING_WORK))
+        look = _Look(scope, self._budget(min(SCREENING_WORK, work_for(parts))))
         return Screening(tuple(self._labels(leaves(parts, look.budget), history, look)))
 
     def _budget(self, work: float) -> Budget:
@@ -351,8 +354,11 @@ class LibraryScreener:
         result = tuple(parts)
         if not labels:
             return result
-        look = _Look(scope, self._budget(REDACTION_WORK))
+        look = _Look(scope, self._budget(min(REDACTION_WORK, work_for(parts))))
         self._know(leaves(parts, look.budget), labels, look)
+        look.budget.charge(len(labels) * _REPLACED_WORK)
+        if look.budget.exhausted or any(len(label.path) == 1 for label in labels):
+            return _WITHHELD  # nobody knows all of what is to be replaced
         look.redacted = True
         # No recogniser reads a pseudonym: plain placeholders are the same, and cheap
         plain = replace_spans(result, labels)
@@ -366,7 +372,7 @@ class LibraryScreener:
                 break
             if not labels:
                 return result
-        return ({"text": "[withheld]"},)
+        return _WITHHELD
 
     def _left(self, parts: Sequence[Part], types: frozenset[str], look: _Look) -> tuple[Label, ...]:
         """What is still found of some types; anything at all if the budget ends."""
@@ -395,6 +401,7 @@ class LibraryScreener:
         if key not in look.known:
             look.known[key] = self._examined(leaf, look)
         findings, all_of_it = look.known[key]
+        look.budget.charge(len(findings) * _LABEL_WORK)
         labels = [_label(leaf, finding) for finding in findings]
         if not all_of_it:
             labels.append(_whole(leaf, SCREENING_LIMIT, "budget"))
@@ -532,6 +539,7 @@ class LibraryScreener:
                 known[leaf.path] = self._look(leaf, look)
         for chain in chains:
             look.budget.next_leaf()
+            look.budget.charge(len(chain.leaves) * _CHAINED_WORK)
             try:
                 for finding in self._find(chain.text, chain.context, look, chain.kinds):
                     add(chain.labels(finding))
