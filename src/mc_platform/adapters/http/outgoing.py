@@ -15,13 +15,17 @@ a wait in a pool would be taken for the peer's.
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache, partial
 from typing import Any
 
 import aiohttp
 from aiohttp import hdrs
+from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.http_exceptions import HttpProcessingError
 
 from mc_platform.errors import PeerFailed
@@ -30,6 +34,7 @@ from mc_platform.model.reply import Reply
 MAX_SENT_BYTES = 16 * 1_048_576
 _MAX_LINE_BYTES, _MAX_HEADERS = 8_190, 64
 _KEEP_ALIVE_S = 30.0
+_LOOK_UPS_AT_ONCE = 64
 _OWN_HEADERS = {"Accept-Encoding": "identity", "User-Agent": "agent-workbench"}
 
 
@@ -121,7 +126,10 @@ class Outgoing:
         if self._session is None:
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(
-                    limit=0, keepalive_timeout=_KEEP_ALIVE_S, ssl=self._tls or True
+                    limit=0,
+                    keepalive_timeout=_KEEP_ALIVE_S,
+                    ssl=self._tls or True,
+                    resolver=_Names(),
                 ),
                 headers=self._headers,
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),
@@ -134,6 +142,48 @@ class Outgoing:
                 trace_configs=[_tracing()],
             )
         return self._session
+
+
+class _Names(AbstractResolver):
+    """Looks names up in threads of their own.
+
+    A name whose servers do not answer holds a thread for half a minute: in the loop's common threads
+    a few of them would hold up everybody's work, and the looks-up of other agents with it.
+    """
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        """As `socket.getaddrinfo` says."""
+        look_up = partial(
+            socket.getaddrinfo,
+            host,
+            port,
+            family=family,
+            type=socket.SOCK_STREAM,
+            flags=socket.AI_ADDRCONFIG,
+        )
+        found = await asyncio.get_running_loop().run_in_executor(_look_ups(), look_up)
+        numeric = socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
+        return [
+            ResolveResult(
+                hostname=host,
+                host=str(address[0]),
+                port=int(address[1]),
+                family=kind,
+                proto=proto,
+                flags=numeric,
+            )
+            for kind, _, proto, _, address in found
+        ]
+
+    async def close(self) -> None:
+        """The threads are the process's."""
+
+
+@cache
+def _look_ups() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(_LOOK_UPS_AT_ONCE, "name-look-up")
 
 
 class Lanes:

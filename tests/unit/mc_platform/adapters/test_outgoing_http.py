@@ -9,6 +9,7 @@ import asyncio
 import gzip
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
@@ -171,6 +172,21 @@ async def test_a_probe_has_a_connection_of_its_own():
         assert await client.alive(peer.by_address)
         await client.close()
     assert [asked.connection for asked in peer.asked] == [0, 1]
+
+
+async def test_a_name_is_looked_up_though_all_common_threads_are_busy():
+    """Whatever holds the loop's threads, an agent with a host name can be asked."""
+    go = threading.Event()
+    loop = asyncio.get_running_loop()
+    loop.set_default_executor(ThreadPoolExecutor(1))
+    busy = loop.run_in_executor(None, go.wait)
+    with raw_peer(answer(FINE)) as peer:
+        client = A2ADownstream()
+        assert await ask_agent(client, peer.by_name) == ({"text": "fine"},)
+        await client.close()
+    assert not busy.done()
+    go.set()
+    await busy
 
 
 def dripping(told: bytes, stop: threading.Event):
