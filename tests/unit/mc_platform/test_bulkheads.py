@@ -7,7 +7,7 @@ import json
 import threading
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext, suppress
 from dataclasses import replace
 from itertools import islice
 from typing import Any
@@ -27,7 +27,11 @@ from mc_platform.model.event import Kind
 from mc_platform.model.ids import AgentName, PrincipalId, TenantId
 from mc_platform.model.tenant import Principal
 from mc_platform.receive import Door, GovernedRequestHandler, a2a_routes
+from mc_platform.receive.detail import DetailRule
+from mc_platform.receive.exact_values import VALUES, ExactValues
+from mc_platform.receive.handler import PRINCIPAL
 from mc_platform.receive.limits import RateLimiter
+from mc_platform.receive.peers import Peers
 from mc_platform.receive.routes import agent_card
 from mc_platform.screen import LibraryScreener
 
@@ -179,9 +183,16 @@ async def test_a_message_that_finds_no_place_at_the_agent_keeps_none_of_its_tena
 class ByHeader:
     """An `Authenticator` that takes the credential for the tenant's name."""
 
-    async def authenticate(self, authorization: str | None) -> Principal:
+    async def authenticate(self, authorization: str | None, _client: str) -> Principal:
         tenant = TenantId((authorization or "").removeprefix("Bearer "))
         return Principal(PrincipalId(f"agent@{tenant}"), tenant, "0" * 12)
+
+
+class Unwatched:
+    """`Connections` of a door that is called without any."""
+
+    def under_way(self, _scope: Any) -> AbstractContextManager[None]:
+        return nullcontext()
 
 
 class Gateway:
@@ -222,7 +233,11 @@ class Gateway:
         app = Door(
             Starlette(routes=list(a2a_routes(self.handler, card))),
             authenticator=ByHeader(),  # type: ignore[arg-type] # knows no tokens
+            peers=Peers((), loopback_is_local=True),
+            detail=DetailRule(None),
+            connections=Unwatched(),  # type: ignore[arg-type] # there are no sockets here
             max_body_bytes=2**20,
+            body_timeout_s=30,
             tenants=frozenset(map(str, catalogue.tenants)),
         )
         self.client = httpx.AsyncClient(
@@ -369,5 +384,5 @@ def _sending(tenant: TenantId, message_id: str) -> tuple[Any, Any]:
     message.parts.append(pb.Part(text="Where is order O-2001?"))
     principal = Principal(PrincipalId(f"agent@{tenant}"), tenant, "0" * 12)
     return pb.SendMessageRequest(message=message), ServerCallContext(
-        state={"mc_principal": principal}
+        state={PRINCIPAL: principal, VALUES: ExactValues()}
     )

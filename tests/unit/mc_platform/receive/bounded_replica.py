@@ -19,6 +19,7 @@ from starlette.routing import Route
 
 from mc_platform.__main__ import make_server
 from mc_platform.authenticate import Authenticator, GuardedAuthenticator
+from mc_platform.model.credential import Found
 from mc_platform.model.tenant import Principal
 from mc_platform.observe.health import Health
 from mc_platform.receive import Door
@@ -36,7 +37,8 @@ class OneCredential:
     """A directory that knows one credential."""
 
     async def find(self, key_id):
-        found = hashlib.sha256(SECRET.encode()).digest(), Principal("agent", "TENANT_001", KEY)
+        secret = hashlib.sha256(SECRET.encode()).digest()
+        found = Found(secret, Principal("agent", "TENANT_001", KEY))
         return found if key_id == KEY else None
 
 
