@@ -71,6 +71,7 @@ from mc_platform.enact import (
     migrate_engine,
 )
 from mc_platform.errors import (
+    LedgerDamaged,
     Misconfigured,
     NotAuthenticated,
     PlatformError,
@@ -510,7 +511,10 @@ class Workbench:
         await self._journal.record([self._events.event(kind, PLATFORM, subject, **told)])
 
     def _require_sound(self) -> None:
+        """Nothing is recorded in a log that is not the one that was signed or delivered."""
         self._checkpoints.require_sound()
+        if self._shipper is not None and self._shipper.damage is not None:
+            raise LedgerDamaged(self._shipper.damage, hint="docs/ledger.md, The signer refuses")
 
     async def _record_signer_rebuilt(self, known: Checkpoint) -> None:
         """Tell the ledger that the signer's memory was lost, and what stands for it now."""
@@ -565,6 +569,7 @@ class Workbench:
             backup=file,
             file_after_s=settings.audit_file_after_s,
             drain_events_per_s=settings.siem_drain_events_per_s,
+            late_after_s=settings.siem_late_after_s,
         )
         return siem, file, shipper
 
@@ -835,7 +840,7 @@ class Workbench:
 
     async def _probe_ledger(self) -> tuple[bool, dict[str, Any]]:
         try:
-            self._checkpoints.require_sound()
+            self._require_sound()
             return True, {"size": (await self._journal.head()).size}
         except Unavailable as error:
             return False, {"reason": error.message}
@@ -850,7 +855,7 @@ class Workbench:
         if self._shipper is None or self._siem is None:
             state = "events stay in the ledger" if self._shipper is None else self._shipper.state
             return False, {"reason": "AUDIT_SIEM_URL is not set", "shipper": state}
-        return not self._shipper.failing, {"shipper": self._shipper.state}
+        return self._shipper.region()
 
     async def _probe_agents(self) -> tuple[bool, dict[str, Any]]:
         agents = list(self._catalogue.agents.values())

@@ -137,6 +137,7 @@ class Settings(BaseSettings):
     audit_file_max_bytes: int = Field(default=67_108_864, ge=65_536)
     audit_file_keep: int = Field(default=10, ge=1)
     siem_drain_events_per_s: float = Field(default=5000.0, ge=100)
+    siem_late_after_s: float = Field(default=60.0, gt=0)
 
     faults_allowed: bool = False
     fault_slow_factor: float = Field(default=1.0, ge=1.0, le=100.0)

@@ -18,8 +18,9 @@ from mc_contract.canonical import canonical_json
 from mc_platform.adapters.postgres import DATABASE_ERRORS, Pools, unavailable, wrapped
 from mc_platform.adapters.postgres_rows import leaf_from
 from mc_platform.deliver import Rejected, Shipment
+from mc_platform.deliver.guard import WINDOW, Offered
 from mc_platform.deliver.outbox import Position, Standing
-from mc_platform.errors import Unavailable
+from mc_platform.errors import LedgerDamaged, Unavailable
 from mc_platform.model.event import UNREADABLE
 
 _ACQUIRE_TIMEOUT_S = 5.0
@@ -43,23 +44,22 @@ ON CONFLICT DO NOTHING
 """
 
 _POSITION = """
-WITH cursor AS (
-    SELECT next_index FROM mc.delivery_cursor WHERE region = $1 AND sink = $2
-), taken AS (
-    SELECT max(index) AS index FROM (
-        SELECT e.index FROM mc.ledger_id e, cursor c
-        WHERE e.region = $1 AND e.index < c.next_index AND NOT EXISTS (
-            SELECT FROM mc.delivery_parked p
-            WHERE p.region = $1 AND p.sink = $2 AND p.index = e.index)
-        ORDER BY e.index DESC LIMIT 1
-    ) AS last
-)
-SELECT c.next_index, t.index AS last_taken, (
-    SELECT count(*) FROM mc.delivery_parked p
-    WHERE p.region = $1 AND p.sink = $2
-      AND p.index > coalesce(t.index, -1) AND p.index < c.next_index
-) AS parked_since
-FROM cursor c, taken t
+SELECT c.next_index, h.size FROM mc.delivery_cursor c JOIN mc.ledger_head h USING (region)
+WHERE c.region = $1 AND c.sink = $2
+"""
+
+# An event that has left the ledger has no kind here.
+_RECENT = """
+SELECT coalesce(e.kind, '') AS kind, p.index IS NULL OR EXISTS (
+    SELECT FROM mc.dead_letter_resend r
+    WHERE r.region = $1 AND r.sink = $2 AND r.index = i.index AND r.taken
+) AS taken
+FROM mc.ledger_id i
+LEFT JOIN mc.ledger_event e
+    ON e.region = $1 AND e.index = i.index AND e.recorded_at = i.recorded_at
+LEFT JOIN mc.delivery_parked p ON p.region = $1 AND p.sink = $2 AND p.index = i.index
+WHERE i.region = $1 AND i.index >= $3 AND i.index < $4
+ORDER BY i.index
 """
 
 # recorded_at never falls as the index grows, so older partitions need not be looked into. The upper
@@ -88,14 +88,44 @@ UPDATE mc.delivery_cursor SET next_index = $3, updated_at = now()
 WHERE region = $1 AND sink = $2 AND next_index < $3
 """
 
+_FAIL = """
+UPDATE mc.delivery_cursor SET failing = $3, failing_at = clock_timestamp()
+WHERE region = $1 AND sink = $2
+"""
+
+# By the database's clock, whichever replica asks. Recorded times never fall, so after a step back of
+# that clock one may be ahead of it: such an event waits for no time yet.
 _STANDING = """
-SELECT h.size, coalesce(c.next_index, 0) AS next_index, e.recorded_at AS oldest_at, (
-    SELECT count(*) FROM mc.delivery_parked WHERE region = $1 AND sink = $2
-) AS parked
+SELECT h.size, coalesce(c.next_index, 0) AS next_index,
+    greatest(0, extract(epoch FROM clock_timestamp() - e.recorded_at))::float8 AS oldest_s,
+    (SELECT count(*) FROM mc.delivery_parked p WHERE p.region = $1 AND p.sink = $2 AND NOT EXISTS (
+        SELECT FROM mc.dead_letter_resend r
+        WHERE (r.region, r.sink, r.index) = (p.region, p.sink, p.index) AND r.taken)
+    ) AS dead_letters,
+    CASE WHEN c.failing_at > c.updated_at THEN c.failing END AS failing,
+    greatest(0, (SELECT max(next_index) FROM mc.delivery_cursor WHERE region = $1) - h.size) AS ahead
 FROM mc.ledger_head h
 LEFT JOIN mc.delivery_cursor c ON c.region = h.region AND c.sink = $2
 LEFT JOIN mc.ledger_id e ON e.region = h.region AND e.index = coalesce(c.next_index, 0)
+    AND e.index < h.size
 WHERE h.region = $1
+"""
+
+_WANTED_AGAIN = """
+SELECT r.index, e.recorded_at, e.leaf FROM (
+    SELECT DISTINCT index FROM mc.dead_letter_resend
+    WHERE region = $1 AND sink = $2 AND settled_at IS NULL ORDER BY index LIMIT $3
+) AS r
+LEFT JOIN mc.ledger_id i ON i.region = $1 AND i.index = r.index
+LEFT JOIN mc.ledger_event e
+    ON e.region = $1 AND e.index = i.index AND e.recorded_at = i.recorded_at
+ORDER BY r.index
+"""
+
+_SETTLE_AGAIN = """
+UPDATE mc.dead_letter_resend r SET settled_at = now(), taken = new.reason IS NULL, reason = new.reason
+FROM unnest($3::bigint[], $4::text[]) AS new (index, reason)
+WHERE r.region = $1 AND r.sink = $2 AND r.index = new.index AND r.settled_at IS NULL
 """
 
 
@@ -119,7 +149,13 @@ class _PostgresClaim:
         """See the protocol."""
         async with self._turn:
             row = await self._connection.fetchrow(_POSITION, *self._key)
-        return Position(row["next_index"], row["last_taken"], row["parked_since"])
+            if row is None:
+                raise Unavailable("the delivery cursor is missing, or the ledger's head")
+            at, size = row["next_index"], row["size"]
+            if at > size:
+                raise _beyond(at, size)
+            recent = await self._connection.fetch(_RECENT, *self._key, at - WINDOW, at)
+        return Position(at, [Offered(item["kind"], item["taken"]) for item in recent])
 
     @wrapped("the outbox cannot be read")
     async def read(self, start: int, limit: int) -> list[Shipment]:
@@ -130,7 +166,10 @@ class _PostgresClaim:
         """
         async with self._turn:
             rows = await self._connection.fetch(_READ, self._key[0], start, limit)
-            if not rows and start < await self._size():
+            size = start if rows else await self._size()
+            if start > size:
+                raise _beyond(start, size)
+            if start < size:
                 # Again: they may have been recorded between the two statements
                 rows = await self._connection.fetch(_READ, self._key[0], start, limit)
                 if not rows:
@@ -164,6 +203,35 @@ class _PostgresClaim:
                 [item.reason[:_REASON_MOST] for item in rejected],
             )
 
+    @wrapped("the state of delivery cannot be told")
+    async def fail(self, reason: str) -> None:
+        """See the protocol."""
+        async with self._turn:
+            await self._connection.execute(_FAIL, *self._key, reason[:_REASON_MOST])
+
+    @wrapped("the dead letters cannot be read")
+    async def wanted_again(self, limit: int) -> list[Shipment | Rejected]:
+        """See the protocol."""
+        async with self._turn:
+            rows = await self._connection.fetch(_WANTED_AGAIN, *self._key, limit)
+        return [
+            Rejected(index, "the event has left the ledger")
+            if raw is None
+            else shipment_of(index, recorded_at, raw)
+            for index, recorded_at, raw in rows
+        ]
+
+    @wrapped("what became of dead letters cannot be kept")
+    async def settle_again(self, taken: Sequence[int], rejected: Sequence[Rejected]) -> None:
+        """See the protocol."""
+        async with self._turn:
+            await self._connection.execute(
+                _SETTLE_AGAIN,
+                *self._key,
+                [*taken, *(item.index for item in rejected)],
+                [*(None for _ in taken), *(item.reason[:_REASON_MOST] for item in rejected)],
+            )
+
     @wrapped("the outbox cannot be read")
     async def hold(self) -> None:
         """See the protocol."""
@@ -175,6 +243,13 @@ def _gap(start: int, where: str) -> Unavailable:
     return Unavailable(
         f"events from {start} on are not all in the ledger, expected no gap {where}",
         hint="were they archived before they were delivered?",
+    )
+
+
+def _beyond(cursor: int, size: int) -> LedgerDamaged:
+    return LedgerDamaged(
+        f"the delivery cursor is {cursor}, the log has {size} entries: it was set back",
+        hint="docs/ledger.md, The signer refuses",
     )
 
 
@@ -209,9 +284,7 @@ class PostgresOutbox:
         """See the protocol."""
         async with self._pools.record.acquire(timeout=_ACQUIRE_TIMEOUT_S) as connection:
             row = await connection.fetchrow(_STANDING, self._region, sink)
-        if row is None:
-            return Standing(0, 0, None, 0)
-        return Standing(row["size"], row["next_index"], row["oldest_at"], row["parked"])
+        return Standing() if row is None else Standing(**row)
 
 
 async def _let_go(connection: Any, lock: int) -> None:

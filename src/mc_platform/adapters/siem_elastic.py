@@ -2,13 +2,15 @@
 
 Each event is a `create` whose `_id` is the event's stable id: sent twice it stands once, for the
 second is answered 409, which counts as taken. Every item has its own answer: one that cannot be
-mapped is refused for good and named; as long as one may heal (429, 5xx, no right to write) the
-whole batch is refused, and what had been taken meanwhile answers 409 next time.
+mapped is refused for good and named; as long as one may heal (429, 5xx, no right to write, and a
+400 that speaks of the index and not of the document) the whole batch is refused, and what had been
+taken meanwhile answers 409 next time.
 """
 
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any
@@ -32,11 +34,21 @@ from mc_platform.model.event import Kind
 ECS_VERSION = "8.17.0"
 MOST_EVENTS = 1000
 _MOST_TYPE_LETTERS = 64
-# Of each item its status and the kind of its error: the text of an error may quote the document.
-_WANTED = "filter_path=errors,items.*.status,items.*.error.type"
-# What is wrong with the document itself, and stays so. Others (a missing index, missing rights)
+# An error's text may quote the document: it is read here, and told to nobody.
+_ERRORS = ("error.type", "error.reason", "error.caused_by.type", "error.caused_by.reason")
+_WANTED = "filter_path=errors,items.*.status," + ",".join(
+    f"{place}{name}" for place in ("", "items.*.") for name in _ERRORS
+)
+# What may be wrong with the document itself, and stays so. Others (a missing index, missing rights)
 # are about the set-up: those are refused, and heal.
 _BAD_DOCUMENT = (HTTPStatus.BAD_REQUEST, HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+_OF_THE_DOCUMENT = re.compile(r"pars(e|ing)|^strict_dynamic_mapping|^max_bytes_length_exceeded")
+_OF_THE_SET_UP = re.compile(
+    r"\bind(ex|ices)\b|shard|cluster|alias|data.?stream|pipeline|template|security|auth"
+    r"|licen[cs]e|node|block|closed|read.?only|limit|quota|circuit|reject|timeout|unavailable"
+)
+# Also where a document brings it out: the next one does, too, until the index is set up otherwise.
+_LIMIT_OF_THE_INDEX = re.compile(r"limit of [a-z ]+\[\d+\]")
 
 
 class ElasticEncoder:
@@ -151,6 +163,10 @@ class ElasticSiem:
         body = await asyncio.to_thread(encoded, self._body, batch)
         answer = await self._http.post(self._url, body)
         if not answer.ok:
+            said = answer.json().get("error")
+            if _is_set_up(said):
+                reason = f"HTTP {answer.status} {_error_type(said)}"
+                raise SinkRefused(reason, retry_after_s=answer.retry_after_s)
             raise refusal_of(answer)
         return _outcomes(answer.json(), batch)
 
@@ -179,15 +195,33 @@ def _outcomes(said: dict[str, Any], batch: Sequence[Shipment]) -> list[Rejected]
             raise SinkRefused("the bulk answer does not tell of every event")
         if HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES or status == HTTPStatus.CONFLICT:
             continue
-        reason = f"bulk item {status} {_error_type(result)}".rstrip()
-        if status not in _BAD_DOCUMENT:
+        error = result.get("error") if isinstance(result, dict) else None
+        reason = f"bulk item {status} {_error_type(error)}".rstrip()
+        if status not in _BAD_DOCUMENT or _is_set_up(error):
             raise SinkRefused(reason)
         rejected.append(Rejected(shipment.index, reason))
     return rejected
 
 
-def _error_type(result: Any) -> str:
-    error = result.get("error")
+def _is_set_up(error: Any) -> bool:
+    """Whether an error speaks of the index or the cluster, and not of the document."""
+    kind, reason = (_text(error, name) for name in ("type", "reason"))
+    cause = error.get("caused_by") if isinstance(error, dict) else None
+    texts = (reason, _text(cause, "reason"))
+    if any(_LIMIT_OF_THE_INDEX.search(text) for text in texts):
+        return True
+    if _OF_THE_DOCUMENT.search(kind):
+        return False
+    # In a type words are joined by underscores, which count as letters
+    return any(_OF_THE_SET_UP.search(text) for text in (kind.replace("_", " "), *texts))
+
+
+def _text(error: Any, name: str) -> str:
+    value = error.get(name) if isinstance(error, dict) else None
+    return value.lower() if isinstance(value, str) else ""
+
+
+def _error_type(error: Any) -> str:
     kind = error.get("type") if isinstance(error, dict) else None
     if not isinstance(kind, str) or not kind.replace("_", "").isalnum():
         return ""

@@ -31,14 +31,7 @@ MOST_EVENTS = 1000
 SOURCE_TYPE = "mc:audit:ocsf"
 _MOST_REJECTED = 16  # of one batch; with more, halving the batch is cheaper than asking again
 _POLL_FIRST_S, _POLL_MOST_S = 0.05, 1.0
-_ACK_DISABLED = 14
-# Codes of the collector whose 400 is not about what was sent, but how we are set up.
-_SET_UP = {
-    7: "the token may not write to its index",
-    10: "no channel was named",
-    11: "the channel is not valid",
-    _ACK_DISABLED: "acknowledgement is disabled",
-}
+_NO_DATA, _ACK_DISABLED = 5, 14
 _REASONS = {
     1: "the token is disabled",
     2: "a token is required",
@@ -46,7 +39,10 @@ _REASONS = {
     4: "the token is not known",
     8: "an internal error",
     9: "the server is busy",
-    **_SET_UP,
+    7: "the token may not write to its index",
+    10: "no channel was named",
+    11: "the channel is not valid",
+    _ACK_DISABLED: "acknowledgement is disabled",
 }
 _ABOUT_ONE_EVENT = {
     6: "invalid data format",
@@ -54,6 +50,8 @@ _ABOUT_ONE_EVENT = {
     13: "an empty event",
     15: "its indexed fields are not valid",
 }
+# Any other code, known or not, is about how we are set up or how the collector is.
+_ABOUT_CONTENT = (_NO_DATA, *_ABOUT_ONE_EVENT)
 _NO_ACK = (
     "HEC does not acknowledge: enable indexer acknowledgement for the token, "
     "or set AUDIT_SIEM_HEC_ACK=off"
@@ -194,8 +192,6 @@ def _refused(answer: Answer) -> SinkRefused:
     if not isinstance(code, int):
         return refusal_of(answer, "HEC HTTP")
     reason = f"HEC code {code}: {_REASONS.get(code, f'HTTP {answer.status}')}"
-    if code in _SET_UP:
-        return SinkRefused(reason, retry_after_s=answer.retry_after_s)
-    if isinstance(refusal_of(answer), BatchRejected):
+    if code in _ABOUT_CONTENT and isinstance(refusal_of(answer), BatchRejected):
         return BatchRejected(reason)
     return SinkRefused(reason, retry_after_s=answer.retry_after_s)

@@ -3,7 +3,8 @@
 The ledger itself is the outbox: an event is delivered because it is recorded. A cursor for each
 sink tells the next leaf index; it moves only after the sink took the batch, so delivery is
 at-least-once, in the region's order, and each event bears its stable id. The one exception is
-said: an event that a sink refuses for good is parked, by a row of its own, and not forgotten.
+said: an event that a sink refuses for good is a dead letter, by a row of its own, which can be sent
+again.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol, runtime_checkable
+
+from mc_platform.deliver.guard import Offered
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,29 +93,39 @@ class Backup(Sink, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """Where a sink's cursor stands, and what came just before it.
-
-    `last_taken` is the last event before the cursor that was not parked, None if there is none;
-    `parked_since` counts those that were parked after it.
-    """
+    """Where a sink's cursor stands, and what became of the last events before it, in order."""
 
     next_index: int
-    last_taken: int | None
-    parked_since: int
+    recent: Sequence[Offered]
 
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """A sink beside the log: events recorded, its cursor, and what waits in between."""
+    """A sink beside the log, as the database has it: the same from every replica.
 
-    size: int
-    next_index: int
-    oldest_at: datetime | None
-    parked: int
+    Attributes:
+        size: Events recorded.
+        next_index: The sink's cursor.
+        oldest_s: How long the oldest event has waited that the sink has not taken; None: none waits.
+        dead_letters: Events that the sink refused for good and has not taken since.
+        failing: Why the sink takes nothing now; None if it took the last batch that it was sent.
+        ahead: How many events the farthest cursor of any sink is beyond the log's end: those were
+            recorded and delivered, and are gone.
+    """
+
+    size: int = 0
+    next_index: int = 0
+    oldest_s: float | None = None
+    dead_letters: int = 0
+    failing: str | None = None
+    ahead: int = 0
 
     @property
     def waiting(self) -> int:
-        """Events that are recorded and not yet with the sink, parked ones not counted."""
+        """Events that are recorded and not yet with the sink, dead letters not counted.
+
+        Nothing waits where the cursor is beyond the log's end; `ahead` tells of that.
+        """
         return max(0, self.size - self.next_index)
 
 
@@ -123,7 +136,11 @@ class Claim(Protocol):
     """
 
     async def position(self) -> Position:
-        """Where the sink's cursor stands."""
+        """Where the sink's cursor stands.
+
+        Raises:
+            LedgerDamaged: it is beyond the log's end.
+        """
         ...
 
     async def read(self, start: int, limit: int) -> list[Shipment]:
@@ -131,10 +148,22 @@ class Claim(Protocol):
         ...
 
     async def settle(self, next_index: int, rejected: Sequence[Rejected]) -> None:
-        """In one commit, park `rejected` and move the cursor: the sink has all others before it.
+        """In one commit, make `rejected` dead letters and move the cursor.
 
-        The cursor never moves back.
+        The sink has all others before it. The cursor never moves back.
         """
+        ...
+
+    async def fail(self, reason: str) -> None:
+        """Tell the region that the sink takes nothing now; the cursor's next move ends that."""
+        ...
+
+    async def wanted_again(self, limit: int) -> Sequence[Shipment | Rejected]:
+        """Dead letters that an operator wants sent again, by index; those that are gone, refused."""
+        ...
+
+    async def settle_again(self, taken: Sequence[int], rejected: Sequence[Rejected]) -> None:
+        """What became of those."""
         ...
 
     async def hold(self) -> None:

@@ -1,6 +1,6 @@
 """What delivery tells: metrics and log lines, for the SIEM and for the backup file.
 
-A parked event is named by its id and its place; no line holds an event's content.
+A dead letter is named by its id and its place; no line holds an event's content.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _log = structlog.get_logger()
 
 
 class SiemReport:
-    """Tells about batches to the SIEM; implements `courier.Report`."""
+    """Tells about batches to the SIEM; implements `sender.Report`."""
 
     def taken(self, batch: Sequence[Shipment], rejected: Sequence[Rejected]) -> None:
         """See the protocol."""
@@ -40,14 +40,14 @@ class SiemReport:
             "siem_refused", reason=refusal.reason, failures=failures, wait_s=round(wait_s, 3)
         )
 
-    def parked(self, event: Shipment, reason: str) -> None:
+    def dead_letter(self, event: Shipment, reason: str) -> None:
         """See the protocol."""
         metrics.siem_parked.inc()
         _log.error("siem_event_parked", index=event.index, event_id=event.leaf["id"], reason=reason)
 
 
 class FileReport:
-    """Tells about the backup file; implements `courier.Report`."""
+    """Tells about the backup file; implements `sender.Report`."""
 
     def taken(self, batch: Sequence[Shipment], rejected: Sequence[Rejected]) -> None:
         """See the protocol."""
@@ -64,7 +64,7 @@ class FileReport:
             "audit_file_refused", reason=refusal.reason, failures=failures, wait_s=round(wait_s, 3)
         )
 
-    def parked(self, event: Shipment, reason: str) -> None:
+    def dead_letter(self, event: Shipment, reason: str) -> None:
         """See the protocol."""
         _log.error(
             "audit_file_event_parked", index=event.index, event_id=event.leaf["id"], reason=reason

@@ -11,14 +11,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from datetime import UTC, datetime
+from typing import Any
 
 import structlog
 
-from mc_platform.deliver.courier import Courier
 from mc_platform.deliver.outbox import Backup, Claim, Outbox, Sink, Standing
 from mc_platform.deliver.pace import Pace
 from mc_platform.deliver.reports import FileReport, SiemReport
+from mc_platform.deliver.sender import Sender
 from mc_platform.errors import Unavailable
 from mc_platform.observe import metrics
 
@@ -26,6 +26,7 @@ _CLAIM_RETRY_S = 1.0
 _WATCH_S = 1.0
 _LOOK_S = 0.1
 _HOLD_S = 5.0
+_UNKNOWN_AFTER_S = 15.0
 _log = structlog.get_logger()
 
 
@@ -37,6 +38,7 @@ class Shipper:
         backup: The file; None if there is none.
         file_after_s: How long the SIEM must have refused before the file takes over.
         drain_events_per_s: See `pace`.
+        late_after_s: How old the oldest event that waits may be in the region's state.
     """
 
     def __init__(
@@ -47,6 +49,7 @@ class Shipper:
         backup: Backup | None,
         file_after_s: float,
         drain_events_per_s: float = 5000.0,
+        late_after_s: float = 60.0,
     ) -> None:
         def pace() -> Pace:
             return Pace(drain_events_per_s=drain_events_per_s)
@@ -55,14 +58,16 @@ class Shipper:
         self._backup = backup
         self._file_after_s = file_after_s
         self._paces = (pace(), pace())
-        self._siem = None if siem is None else Courier(siem, self._paces[0], SiemReport())
-        self._file = None if backup is None else Courier(backup, self._paces[1], FileReport())
+        self._siem = None if siem is None else Sender(siem, self._paces[0], SiemReport())
+        self._file = None if backup is None else Sender(backup, self._paces[1], FileReport())
         first = self._siem or self._file
         if first is None:
             raise ValueError("a shipper needs a SIEM, a file, or both")
-        self._first: Courier = first
+        self._first: Sender = first
         self._without_claim: str | None = "starting"
-        self._oldest_at: datetime | None = None
+        self._late_after_s = late_after_s
+        self._standing: Standing | None = None
+        self._seen_at = time.monotonic()
 
     def wake(self) -> None:
         """There is something new to ship."""
@@ -74,6 +79,36 @@ class Shipper:
     def failing(self) -> bool:
         """Whether the sink refuses now, as far as this replica knows."""
         return self.state.startswith("failing")
+
+    def region(self) -> tuple[bool, dict[str, Any]]:
+        """Whether delivery works in the region, whichever replica ships; and its figures."""
+        figures: dict[str, Any] = {"shipper": self.state}
+        standing, age_s = self._standing, self._oldest_s()
+        if standing is None or time.monotonic() - self._seen_at > _UNKNOWN_AFTER_S:
+            return False, {**figures, "delivery": "unknown: the outbox cannot be read"}
+        state = "ok"
+        if age_s > self._late_after_s:
+            state = f"late: the oldest event waits for {age_s:.0f} s"
+        if standing.failing is not None or self.failing:
+            state = f"failing: {standing.failing}" if standing.failing else self.state
+        if self.damage:
+            state = f"failing: {self.damage}"
+        figures |= {"delivery": state, "backlog": standing.waiting, "oldest_s": round(age_s, 1)}
+        return state == "ok", figures
+
+    @property
+    def damage(self) -> str | None:
+        """That events were delivered which the log no longer has; None if it has them all."""
+        ahead = self._standing.ahead if self._standing else 0
+        if ahead <= 0:
+            return None
+        return f"a delivery cursor is {ahead} events beyond the log's end: the log was set back"
+
+    def _oldest_s(self) -> float:
+        """Age of the oldest event that waits; while the outbox cannot be read it grows on."""
+        if self._standing is None or self._standing.oldest_s is None:
+            return 0.0
+        return self._standing.oldest_s + time.monotonic() - self._seen_at
 
     @property
     def state(self) -> str:
@@ -138,7 +173,7 @@ class Shipper:
         since = self._siem.failing_since if self._siem else None
         return since is not None and time.monotonic() - since >= self._file_after_s
 
-    async def _stand_in(self, siem: Courier, file: Courier, backup: Backup) -> None:
+    async def _stand_in(self, siem: Sender, file: Sender, backup: Backup) -> None:
         while True:
             await asyncio.sleep(_LOOK_S)
             await backup.delivered(siem.next_index)
@@ -149,7 +184,7 @@ class Shipper:
                 if claim is not None:
                     await self._write_file(siem, file, claim)
 
-    async def _write_file(self, siem: Courier, file: Courier, claim: Claim) -> None:
+    async def _write_file(self, siem: Sender, file: Sender, claim: Claim) -> None:
         # What the SIEM took since the last outage need not be in the file.
         await claim.settle(siem.next_index, ())
         start = (await claim.position()).next_index
@@ -169,18 +204,20 @@ class Shipper:
             except Unavailable as error:
                 _log.warning("siem_backlog_unknown", reason=error.message)
             if self._siem is not None:
-                waited = datetime.now(UTC) - (self._oldest_at or datetime.now(UTC))
-                metrics.siem_backlog_age.set(max(0.0, waited.total_seconds()))
+                metrics.siem_backlog_age.set(self._oldest_s())
             await asyncio.sleep(_WATCH_S)
 
     def _saw(self, standing: Standing) -> None:
+        before, self._standing, self._seen_at = self.damage, standing, time.monotonic()
+        if self.damage and not before:
+            _log.error("delivery_cursor_ahead", events=standing.ahead, size=standing.size)
+        metrics.delivery_cursor_ahead.set(standing.ahead)
         for pace in self._paces:
             pace.saw(standing.size)
         if self._siem is None:
             return
-        self._oldest_at = standing.oldest_at
         metrics.siem_backlog.set(standing.waiting)
-        metrics.siem_parked_now.set(standing.parked)
+        metrics.siem_parked_now.set(standing.dead_letters)
 
 
 def _first_of(errors: BaseExceptionGroup[BaseException]) -> BaseException:

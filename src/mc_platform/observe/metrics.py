@@ -85,8 +85,16 @@ siem_backlog = Gauge("mc_siem_backlog_events", "Recorded events not yet taken by
 siem_backlog_age = Gauge(
     "mc_siem_backlog_age_seconds", "Age of the oldest event not yet taken by the SIEM."
 )
-siem_parked = Counter("mc_siem_parked_events", "Events set aside: the SIEM refused them for good.")
-siem_parked_now = Gauge("mc_siem_parked", "Events of the region that are set aside now.")
+siem_parked = Counter(
+    "mc_siem_parked_events", "Events that became dead letters: the SIEM refused them."
+)
+siem_parked_now = Gauge(
+    "mc_siem_parked", "Dead letters of the region, those taken since not counted."
+)
+delivery_cursor_ahead = Gauge(
+    "mc_delivery_cursor_ahead_events",
+    "Events that were delivered and that the region's log no longer has: it was set back.",
+)
 audit_file_events = Counter("mc_audit_file_events", "Events written to the backup file.")
 audit_file_errors = Counter(
     "mc_audit_file_errors", "Writes to the backup file that failed: a full disk, for one."

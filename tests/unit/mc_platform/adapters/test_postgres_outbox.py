@@ -13,12 +13,14 @@ from mc_platform.adapters.postgres_journal import PostgresJournal
 from mc_platform.adapters.postgres_migrate import database_url
 from mc_platform.adapters.postgres_outbox import PostgresOutbox
 from mc_platform.deliver import Rejected
+from mc_platform.deliver.guard import Offered
 from mc_platform.deliver.outbox import Position
-from mc_platform.errors import Unavailable
+from mc_platform.errors import LedgerDamaged, Unavailable
 from mc_platform.model.event import Event, Kind
 from mc_platform.model.ids import EventId, TenantId
 
 TENANT = TenantId("TENANT_001")
+_TAKEN, _REFUSED = (Offered("request.accepted", taken) for taken in (True, False))
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 
 
@@ -74,11 +76,13 @@ async def test_the_cursor_moves_on_and_never_back(pools, log):
         await claim.settle(4, ())
         await claim.settle(2, ())
     async with outbox.claim("siem") as claim, outbox.claim("file") as other:
-        assert await claim.position() == Position(4, 3, 0)
-        assert await other.position() == Position(0, None, 0)
+        assert await claim.position() == Position(4, [_TAKEN] * 4)
+        assert await other.position() == Position(0, [])
     standing = await outbox.standing("siem")
     assert (standing.size, standing.next_index, standing.waiting) == (5, 4, 1)
-    assert standing.oldest_at is not None
+    assert standing.oldest_s is not None
+    assert 0 <= standing.oldest_s < 60
+    assert (standing.failing, standing.ahead) == (None, 0)
 
 
 async def test_parking_and_the_cursor_are_one_commit_and_can_be_read_again(pools, log, owner):
@@ -88,8 +92,8 @@ async def test_parking_and_the_cursor_are_one_commit_and_can_be_read_again(pools
     async with outbox.claim("siem") as claim:
         await claim.settle(2, [Rejected(0, "HTTP 400")])
         await claim.settle(5, [Rejected(3, "x" * 999), Rejected(4, "HTTP 400")])
-        assert await claim.position() == Position(5, 2, 2)
-    assert (await outbox.standing("siem")).parked == 3
+        assert await claim.position() == Position(5, [_REFUSED, _TAKEN, _TAKEN, _REFUSED, _REFUSED])
+    assert (await outbox.standing("siem")).dead_letters == 3
     rows = await owner.fetch(
         "SELECT p.index, p.event_id = e.event_id AS same, length(p.reason) AS long "
         "FROM mc.delivery_parked p JOIN mc.ledger_event e USING (region, index) "
@@ -109,6 +113,58 @@ async def test_what_is_parked_cannot_be_changed_or_removed_by_the_service(pools)
             await pools.record.execute(statement)
     with pytest.raises(asyncpg.InsufficientPrivilegeError):
         await pools.tenant.execute("SELECT FROM mc.delivery_parked")
+
+
+async def test_why_the_sink_takes_nothing_is_the_regions_until_it_takes_something(pools, log):
+    """Told by the one that ships, seen by all; the cursor's next move ends it."""
+    await log.add(3)
+    outbox, other = (PostgresOutbox(pools, region=log.region) for _ in range(2))
+    async with outbox.claim("siem") as claim:
+        await claim.fail("HTTP 503" + "x" * 400)
+        assert (await other.standing("siem")).failing.startswith("HTTP 503")
+        await claim.settle(1, ())
+        assert (await other.standing("siem")).failing is None
+
+
+async def test_dead_letters_that_are_wanted_again_are_read_and_settled(pools, log, owner):
+    """By index, once each; what is taken is a dead letter no more, what is refused stays one."""
+    await log.add(6)
+    outbox = PostgresOutbox(pools, region=log.region)
+    async with outbox.claim("siem") as claim:
+        await claim.settle(5, [Rejected(index, "HTTP 400") for index in (0, 1, 3)])
+        assert await claim.wanted_again(10) == []
+        for request in ("a", "b"):
+            await owner.execute(
+                "INSERT INTO mc.dead_letter_resend (region, sink, index, request) "
+                "SELECT $1, 'siem', unnest($2::bigint[]), $3",
+                log.region,
+                [0, 3],
+                request,
+            )
+        assert [item.index for item in await claim.wanted_again(1)] == [0]
+        assert [item.index for item in await claim.wanted_again(10)] == [0, 3]
+        await claim.settle_again([0], [Rejected(3, "y" * 999)])
+        assert await claim.wanted_again(10) == []
+        assert [item.taken for item in (await claim.position()).recent] == [
+            True, False, True, False, True]  # fmt: skip
+    assert (await outbox.standing("siem")).dead_letters == 2
+    with pytest.raises(asyncpg.InsufficientPrivilegeError):
+        await pools.record.execute("DELETE FROM mc.dead_letter_resend")
+
+
+async def test_a_cursor_beyond_the_log_is_an_error_and_no_empty_backlog(pools, log, owner):
+    """Somebody removed what was delivered, and set the head back."""
+    await log.add(6)
+    outbox = PostgresOutbox(pools, region=log.region)
+    async with outbox.claim("siem") as claim:
+        await claim.settle(6, ())
+        await owner.execute("UPDATE mc.ledger_head SET size = 2 WHERE region = $1", log.region)
+        with pytest.raises(LedgerDamaged, match="cursor is 6, the log has 2 entries"):
+            await claim.read(6, 10)
+        with pytest.raises(LedgerDamaged, match="cursor is 6, the log has 2 entries"):
+            await claim.position()
+    for sink in ("siem", "file"):
+        assert (await outbox.standing(sink)).ahead == 4
 
 
 async def _claim_falls_free(outbox):

@@ -258,6 +258,9 @@ async def test_hec_with_many_bad_events_is_split():
         (503, {"text": "Server is busy", "code": 9}, "code 9: the server is busy", False),
         (400, {"text": "Incorrect index", "code": 7}, "code 7", False),
         (400, {"text": "Data channel is missing", "code": 10}, "code 10", False),
+        (400, {"text": "Query string authorization is not enabled", "code": 16}, "code 16", False),
+        (400, {"text": "what no version has yet", "code": 99}, "code 99", False),
+        (400, {"text": "No data", "code": 5}, "code 5", True),
         (400, {"text": "Invalid data format", "code": 6}, "code 6", True),
         (400, {"code": 6, "invalid-event-number": 99}, "code 6", True),
         (413, "too large", "HEC HTTP 413", True),
@@ -336,6 +339,59 @@ async def test_elastic_with_an_item_that_may_heal_is_refused_whole(status):
         with pytest.raises(SinkRefused, match=f"bulk item {status}"):
             await sink.take(shipments(3))
         assert [one.index for one in await sink.take(shipments(3))] == [2]
+
+
+LIMIT = "Limit of total fields [1000] has been exceeded while adding new fields [1]"
+OF_THE_SINK = [
+    {"type": "index_closed_exception"},
+    {"type": "index_closed_exception", "reason": "closed", "index": "x"},
+    {"type": "index_not_found_exception", "reason": "no such index [audit]"},
+    {"type": "cluster_block_exception", "reason": "blocked by: [FORBIDDEN/8/index write (api)];"},
+    {"type": "illegal_argument_exception", "reason": LIMIT},
+    {"type": "illegal_argument_exception", "reason": "no write index is defined for alias [audit]"},
+    {"type": "illegal_argument_exception", "reason": "pipeline with id [nosuch] does not exist"},
+    {"type": "illegal_argument_exception", "reason": "only write ops with an op_type of create are "
+     "allowed in data streams"},
+    {"type": "document_parsing_exception", "reason": "[1:2] failed to parse: x",
+     "caused_by": {"type": "illegal_argument_exception", "reason": LIMIT}},
+    {"type": "mapper_parsing_exception", "reason": "Limit of mapping depth [20] has been exceeded"},
+    {"type": "validation_exception", "reason": "this action would add [2] shards"},
+    {"type": "security_exception", "reason": "action is unauthorized"},
+    {"type": "invalid_index_name_exception", "reason": "must be lowercase"},
+    {"type": "unavailable_shards_exception", "reason": "primary shard is not active"},
+]  # fmt: skip
+OF_THE_DOCUMENT = [
+    {"type": "document_parsing_exception", "reason": "failed to parse field [mc.x] in the index"},
+    {"type": "mapper_parsing_exception", "reason": "failed to parse",
+     "caused_by": {"type": "number_format_exception", "reason": "For input string: blocked"}},
+    {"type": "strict_dynamic_mapping_exception", "reason": "introduction of [x] is not allowed"},
+    {"type": "illegal_argument_exception", "reason": "Document contains at least one immense term"},
+    {"type": "illegal_argument_exception",
+     "reason": "mapper [mc.x] cannot be changed from type [long] to [text]"},
+    {"type": "x_content_parse_exception"},
+    {},
+    None,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("whole", [False, True])
+@pytest.mark.parametrize("error", OF_THE_SINK)
+async def test_elastic_that_speaks_of_its_index_is_at_fault(error, whole):
+    """Each 400 is the sink's, of an item or of the request: no event is refused for good."""
+    items = [{"create": {"status": 400, "error": error}}] * 3
+    answer = (400, {"error": error}) if whole else (200, {"errors": True, "items": items})
+    async with sink_of(ElasticSiem, Siem(answer)) as sink:
+        with pytest.raises(SinkRefused, match=f"400 {error['type']}") as caught:
+            await sink.take(shipments(3))
+    assert not isinstance(caught.value, BatchRejected)
+
+
+@pytest.mark.parametrize("error", OF_THE_DOCUMENT)
+async def test_elastic_that_speaks_of_a_document_refuses_that_one(error):
+    """Whatever words the document brings into the text."""
+    items = [{"create": {"status": 201}}, {"create": {"status": 400, "error": error}}]
+    async with sink_of(ElasticSiem, Siem((200, {"errors": True, "items": items}))) as sink:
+        assert [one.index for one in await sink.take(shipments(2))] == [1]
 
 
 @pytest.mark.parametrize(

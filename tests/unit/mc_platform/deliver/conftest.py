@@ -18,17 +18,18 @@ from mc_platform.deliver import (
     SinkRefused,
     encoded,
 )
+from mc_platform.deliver.guard import WINDOW, Offered
 from mc_platform.deliver.outbox import Position, Standing
-from mc_platform.errors import Unavailable
+from mc_platform.errors import LedgerDamaged, Unavailable
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 
 
-def make_shipment(index):
+def make_shipment(index, kind="request.accepted"):
     leaf = {
         "v": 1,
         "id": f"event-{index}",
-        "kind": "request.accepted",
+        "kind": kind,
         "tenant": "TENANT_001",
         "region": "r",
         "occurred_at": NOW.isoformat(),
@@ -40,9 +41,10 @@ def make_shipment(index):
 class MemoryOutbox:
     """An outbox of `count` events; it outlives the shippers that read it, as a database does."""
 
-    def __init__(self, count=0):
-        self.events = [make_shipment(index) for index in range(count)]
+    def __init__(self, count=0, kinds=("request.accepted",)):
+        self.events = [make_shipment(index, kinds[index % len(kinds)]) for index in range(count)]
         self.cursors, self.parked, self.claimed = {}, {}, set()
+        self.failing, self.again, self.settled_again = {}, [], {}
         self.reads, self.down = [], False
 
     def add(self, count):
@@ -66,8 +68,17 @@ class MemoryOutbox:
     async def standing(self, sink):
         self._answer()
         cursor = self.cursors.get(sink, 0)
-        oldest_at = self.events[cursor].recorded_at if cursor < len(self.events) else None
-        return Standing(len(self.events), cursor, oldest_at, len(self.parked.get(sink, {})))
+        oldest_s = None
+        if cursor < len(self.events):
+            oldest_s = (datetime.now(UTC) - self.events[cursor].recorded_at).total_seconds()
+        return Standing(
+            len(self.events),
+            cursor,
+            oldest_s,
+            len(self.parked.get(sink, {})),
+            self.failing.get(sink),
+            max(0, max(self.cursors.values(), default=0) - len(self.events)),
+        )
 
     def _answer(self):
         if self.down:
@@ -82,10 +93,11 @@ class MemoryClaim:
 
     async def position(self):
         cursor, parked = self.outbox.cursors[self.sink], self.outbox.parked[self.sink]
-        taken = [index for index in range(cursor) if index not in parked]
-        last = taken[-1] if taken else None
+        if cursor > len(self.outbox.events):
+            raise LedgerDamaged("the log was set back")
+        recent = self.outbox.events[max(0, cursor - WINDOW) : cursor]
         return Position(
-            cursor, last, sum(index > (-1 if last is None else last) for index in parked)
+            cursor, [Offered(item.leaf["kind"], item.index not in parked) for item in recent]
         )
 
     async def read(self, start, limit):
@@ -98,6 +110,27 @@ class MemoryClaim:
         self.outbox._answer()
         self.outbox.parked[self.sink] |= {item.index: item.reason for item in rejected}
         self.outbox.cursors[self.sink] = max(self.outbox.cursors[self.sink], next_index)
+        self.outbox.failing.pop(self.sink, None)
+
+    async def fail(self, reason):
+        self.outbox._answer()
+        self.outbox.failing[self.sink] = reason
+
+    async def wanted_again(self, limit):
+        self.outbox._answer()
+        return [
+            self.outbox.events[index]
+            if index < len(self.outbox.events)
+            else Rejected(index, "the event has left the ledger")
+            for index in self.outbox.again[:limit]
+        ]
+
+    async def settle_again(self, taken, rejected):
+        for index in taken:
+            self.outbox.parked[self.sink].pop(index, None)
+        for index, reason in [(i, None) for i in taken] + [(r.index, r.reason) for r in rejected]:
+            self.outbox.again.remove(index)
+            self.outbox.settled_again[index] = reason
 
     async def hold(self):
         self.outbox._answer()
@@ -118,6 +151,7 @@ class ScriptedSink:
         self.rejects_all = False
         self.broken = None
         self.poison, self.blamed, self.unmappable = set(), set(), set()
+        self.bad, self.names_bad = None, False  # a rule by which a shipment is refused, and how
         self.under_way = self.most_under_way = 0
         self.latency_s = 0.0
         self.told_delivered = 0
@@ -140,10 +174,13 @@ class ScriptedSink:
         encoded(self._encode, batch)
         if self.broken:
             raise self.broken
-        if self.rejects_all or self.poison & set(indices):
+        by_rule = {item.index for item in batch if self.bad and self.bad(item)}
+        named, unnamed = (by_rule, set()) if self.names_bad else (set(), by_rule)
+        if self.rejects_all or (self.poison | unnamed) & set(indices):
             raise BatchRejected("HTTP 400")
-        rejected = [Rejected(index, "mapping") for index in indices if index in self.blamed]
-        self.got += [index for index in indices if index not in self.blamed]
+        blamed = self.blamed | named
+        rejected = [Rejected(index, "mapping") for index in indices if index in blamed]
+        self.got += [index for index in indices if index not in blamed]
         self.batches.append(indices)
         return rejected
 

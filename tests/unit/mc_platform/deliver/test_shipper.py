@@ -160,6 +160,56 @@ async def test_the_backlog_is_told_while_the_siem_is_down_and_by_a_replica_on_st
     assert metrics.siem_backlog_age._value.get() > 0
 
 
+async def test_a_siem_that_is_down_is_the_same_on_every_replica(memory, start):
+    """One ships and waits for five minutes; the other, on standby, says the same of the region."""
+    outbox, siem = memory.Outbox(7), memory.Sink()
+    siem.refusing, siem.retry_after_s = "HTTP 503", 300.0
+    first = start(outbox, siem).shipper
+    await memory.until(lambda: siem.tries == 1)
+    standby = start(outbox, memory.Sink()).shipper
+    await memory.until(lambda: standby.state == "standby")
+    for shipper in (first, standby):
+        await memory.until(lambda shipper=shipper: shipper.region()[1].get("backlog") == 7)
+        works, told = shipper.region()
+        assert not works
+        assert told["delivery"] == "failing: HTTP 503"
+        assert told["oldest_s"] > 0
+    outbox.failing.clear()  # and where nobody tells why, its age does
+    outbox.cursors["siem"] = 3
+    await memory.until(lambda: standby.region()[1].get("backlog") == 4)
+    works, told = standby.region()
+    assert (works, told["delivery"].split(":")[0]) == (False, "late")
+    outbox.cursors["siem"] = 7
+    await memory.until(lambda: standby.region()[0])
+    ok = {"shipper": "standby", "delivery": "ok", "backlog": 0, "oldest_s": 0.0}
+    assert standby.region()[1] == ok
+
+
+async def test_a_cursor_beyond_the_log_is_told_by_every_replica(memory, start):
+    """What was delivered is gone: an alarm and no backlog of 0."""
+    outbox, siem = memory.Outbox(10), memory.Sink()
+    first = start(outbox, siem).shipper
+    await memory.until(lambda: outbox.cursors.get("siem") == 10)
+    standby = start(outbox, memory.Sink()).shipper
+    await memory.until(lambda: standby.state == "standby")
+    assert first.damage is None
+    del outbox.events[6:]
+    for shipper in (first, standby):
+        await memory.until(lambda shipper=shipper: shipper.damage is not None)
+        works, told = shipper.region()
+        assert not works
+        assert "4 events beyond the log's end" in told["delivery"]
+    assert metrics.delivery_cursor_ahead._value.get() == 4
+
+
+async def test_delivery_is_unknown_while_the_outbox_cannot_be_read(memory, start):
+    """Nothing is ok that was not looked at."""
+    outbox = memory.Outbox(0)
+    outbox.down = True
+    works, told = start(outbox, memory.Sink()).shipper.region()
+    assert (works, told["delivery"]) == (False, "unknown: the outbox cannot be read")
+
+
 async def test_a_database_that_is_down_pauses_delivery(memory, start):
     """It is told, and delivery goes on by itself when the database is back."""
     outbox, siem = memory.Outbox(3), memory.Sink()

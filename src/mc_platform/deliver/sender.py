@@ -1,22 +1,22 @@
 """Carries one sink's events from a claim to the sink, strictly in order.
 
 The next batch is read, and made ready if the sink can, while the former is being sent; two are
-never under way to the sink. A batch
-that the sink rejects for its content is split by halves down to the one event that is to blame:
-that one is parked, and delivery goes on. The guard: when `_MOST_IN_A_ROW` events were parked with
-none taken in between, the last event that the sink did take is offered again (it bears its old id,
-so a SIEM knows it). If the sink takes it, the others are to blame, and are parked; if not, or if
-there is none, the sink rejects everything: nothing more is parked, and the same is tried later.
+never under way to the sink. A batch that the sink rejects for its content is split by halves down
+to the one event that is to blame: that one becomes a dead letter, and delivery goes on, as far as
+`guard` finds that the sink is well. Where that is open, a few later events are offered ahead of
+their turn, each once (they come again in their turn; their ids tell). Dead letters that an operator
+wants sent again go in between the batches.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Protocol
 
+from mc_platform.deliver.guard import Guard, Offered
 from mc_platform.deliver.outbox import (
     BatchRejected,
     Claim,
@@ -28,15 +28,18 @@ from mc_platform.deliver.outbox import (
 )
 from mc_platform.deliver.pace import Pace, backoff_s
 
-REJECTS_EVERYTHING = "the sink rejects everything"
-_MOST_IN_A_ROW = 5
+REJECTS_TOO_MUCH = "the sink rejects too many events"
+_PROBES = 3
+_PROBES_FROM = 200  # events after those that were refused
+_LOOK_AGAIN_S = 1.0
+_AGAIN_AFTER_S = 10.0  # when the sink refused what was to be sent again
 _IDLE_S = 0.5
 _GATHER_S = 0.2  # what comes this soon after the first event goes out in one batch
 _TAKE_MOST_S = 120.0  # beyond every sink's own limit: a sink that hangs must not hang delivery
 
 
 class Report(Protocol):
-    """Where a courier tells what happened: metrics and log lines, which differ by sink."""
+    """Where a sender tells what happened: metrics and log lines, which differ by sink."""
 
     def taken(self, batch: Sequence[Shipment], rejected: Sequence[Rejected]) -> None:
         """The sink has the batch, but for `rejected`."""
@@ -50,12 +53,12 @@ class Report(Protocol):
         """The sink refused for the n-th time in a row; the next try is in `wait_s`."""
         ...
 
-    def parked(self, event: Shipment, reason: str) -> None:
-        """One event was parked."""
+    def dead_letter(self, event: Shipment, reason: str) -> None:
+        """The sink refused one event for good."""
         ...
 
 
-class Courier:
+class Sender:
     """Ships to one sink while it has a claim. `wake` it when there is something new."""
 
     def __init__(self, sink: Sink, pace: Pace, report: Report) -> None:
@@ -67,8 +70,9 @@ class Courier:
         self._report = report
         self._wake = asyncio.Event()
         self._failures = 0
-        self._in_a_row = 0
-        self._witness: Shipment | int | None = None
+        self._guard = Guard()
+        self._probed: set[int] = set()
+        self._again_at = 0.0
 
     def wake(self) -> None:
         """There is something new to ship, or a reason to stop."""
@@ -90,10 +94,11 @@ class Courier:
 
         Raises:
             Unavailable: the outbox cannot be read or the cursor not be moved.
+            LedgerDamaged: the cursor is beyond the log's end.
         """
         position = await claim.position()
         self.next_index = position.next_index
-        self._in_a_row, self._witness = position.parked_since, position.last_taken
+        self._guard, self._probed = Guard(position.recent), set()
         ahead = _ReadAhead(claim, self.next_index, self.sink)
         try:
             while while_():
@@ -102,6 +107,7 @@ class Courier:
                 batch = await ahead.next(limit)
                 if batch:
                     await self._deliver(claim, batch, while_)
+                await self._send_again(claim)
                 if not ahead.reading:
                     await self._rest()
         finally:
@@ -116,23 +122,23 @@ class Courier:
         while parts:
             part = parts.pop()
             try:
-                rejected = await self._offer(claim, part)
+                rest, refusal = await self._offer(claim, part)
             except BatchRejected:
                 half = len(part) // 2
                 parts += [part[half:], part[:half]]
                 continue
-            except SinkRefused as refusal:
-                await self._back_off(refusal)
+            except SinkRefused as error:
+                rest, refusal = part, error
+            if rest:
+                await self._back_off(claim, refusal)
                 if not while_():
                     return
-                parts.append(part)
-                continue
-            await claim.settle(part[-1].index + 1, rejected)
-            self.next_index = part[-1].index + 1
-            self._tell(part, rejected)
+                parts.append(rest)
 
-    async def _offer(self, claim: Claim, part: Sequence[Shipment]) -> Sequence[Rejected]:
-        """Send a part of a batch; those events that are to be parked.
+    async def _offer(
+        self, claim: Claim, part: Sequence[Shipment]
+    ) -> tuple[Sequence[Shipment], SinkRefused]:
+        """Send a part of a batch, and settle what may be; the rest, and why that may not.
 
         Raises:
             BatchRejected: split it.
@@ -144,30 +150,81 @@ class Courier:
             if len(part) > 1:
                 raise
             rejected = [Rejected(part[0].index, refusal.reason)]
-        blamed = {item.index for item in rejected}
-        taken = [item for item in part if item.index not in blamed]
-        if taken:
-            self._witness = taken[-1]
-            self._in_a_row = part[-1].index - taken[-1].index
-        elif self._in_a_row + len(part) <= _MOST_IN_A_ROW or await self._sink_is_well(claim):
-            self._in_a_row += len(part)
-        else:
-            raise SinkRefused(REJECTS_EVERYTHING)
-        return [item for item in rejected if part[0].index <= item.index <= part[-1].index]
+        reasons = {item.index: item.reason for item in rejected}
+        outcomes = [Offered(item.leaf["kind"], item.index not in reasons) for item in part]
+        count = self._guard.settled(outcomes)
+        others: list[Offered] = []
+        if count < len(part):
+            others = await self._probe(claim, part)
+            count = self._guard.settled(outcomes, others)
+        if count:
+            await self._settle(claim, part[:count], reasons)
+            self._guard.saw(outcomes[:count])
+        self._guard.saw(others)
+        return part[count:], SinkRefused(REJECTS_TOO_MUCH)
 
-    async def _sink_is_well(self, claim: Claim) -> bool:
-        """Whether the sink still takes what it took before."""
-        if isinstance(self._witness, int):
-            found = await claim.read(self._witness, 1)
-            self._witness = found[0] if found else None
-        if self._witness is None:
-            return False
-        try:
-            rejected = await self._take([self._witness])
-        except BatchRejected:
-            return False
-        self._in_a_row = 0
-        return not rejected
+    async def _probe(self, claim: Claim, part: Sequence[Shipment]) -> list[Offered]:
+        """Offer a few events that come later and that the sink has not taken, other kinds first."""
+        self._probed = {index for index in self._probed if index > part[-1].index}
+        later = await claim.read(part[-1].index + 1, _PROBES_FROM)
+        new = [item for item in later if item.index not in self._probed]
+        kinds = {item.leaf["kind"] for item in part}
+        found = []
+        for item in sorted(new, key=lambda item: item.leaf["kind"] in kinds)[:_PROBES]:
+            try:
+                taken = not await self._take([item])
+            except BatchRejected:
+                taken = False
+            if taken:
+                self._probed.add(item.index)
+            found.append(Offered(item.leaf["kind"], taken))
+        return found
+
+    async def _settle(
+        self, claim: Claim, part: Sequence[Shipment], reasons: Mapping[int, str]
+    ) -> None:
+        refused = [item for item in part if item.index in reasons]
+        rejected = [Rejected(item.index, reasons[item.index]) for item in refused]
+        await claim.settle(part[-1].index + 1, rejected)
+        self.next_index = part[-1].index + 1
+        self.forgive()
+        if len(refused) < len(part):
+            self._report.taken(part, rejected)
+        for item in refused:
+            self._report.dead_letter(item, reasons[item.index])
+
+    async def _send_again(self, claim: Claim) -> None:
+        """Send dead letters that an operator wants sent again; refused again, they stay what they are.
+
+        Raises:
+            Unavailable: the outbox cannot be read or written.
+        """
+        if time.monotonic() < self._again_at:
+            return
+        self._again_at = time.monotonic() + _LOOK_AGAIN_S
+        wanted = await claim.wanted_again(self.sink.most)
+        gone = [item for item in wanted if isinstance(item, Rejected)]
+        if gone:
+            await claim.settle_again((), gone)
+        parts = [[item for item in wanted if isinstance(item, Shipment)]]
+        while parts:
+            part = parts.pop()
+            if not part:
+                continue
+            try:
+                rejected = await self._take(part)
+            except BatchRejected as refusal:
+                if len(part) > 1:
+                    parts += [part[len(part) // 2 :], part[: len(part) // 2]]
+                    continue
+                rejected = [Rejected(part[0].index, refusal.reason)]
+            except SinkRefused:
+                self._again_at = time.monotonic() + _AGAIN_AFTER_S
+                return
+            refused = {item.index for item in rejected}
+            await claim.settle_again([x.index for x in part if x.index not in refused], rejected)
+            if len(refused) < len(part):
+                self._report.taken(part, rejected)
 
     async def _take(self, part: Sequence[Shipment]) -> Sequence[Rejected]:
         try:
@@ -181,24 +238,16 @@ class Courier:
         except TimeoutError as error:
             raise SinkRefused(f"no answer in {_TAKE_MOST_S:g} s") from error
         except Exception as error:
-            # A defect, and not known to be the content's: nothing is parked for it
+            # A defect, and not known to be the content's: it makes no dead letter
             raise SinkRefused(f"unexpected {type(error).__name__} in the sink") from error
 
-    def _tell(self, part: Sequence[Shipment], rejected: Sequence[Rejected]) -> None:
-        self.forgive()
-        reasons = {item.index: item.reason for item in rejected}
-        if len(rejected) < len(part):
-            self._report.taken(part, rejected)
-        for item in part:
-            if item.index in reasons:
-                self._report.parked(item, reasons[item.index])
-
-    async def _back_off(self, refusal: SinkRefused) -> None:
+    async def _back_off(self, claim: Claim, refusal: SinkRefused) -> None:
         self._failures += 1
         self.failing = refusal.reason
         self.failing_since = self.failing_since or time.monotonic()
         wait_s = backoff_s(self._failures, refusal.retry_after_s)
         self._report.refused(refusal, failures=self._failures, wait_s=wait_s)
+        await claim.fail(refusal.reason)
         await asyncio.sleep(wait_s)
 
     async def _rest(self) -> None:
