@@ -25,8 +25,10 @@ from strawberry.extensions import (
 )
 from strawberry.extensions.max_aliases import create_validator as create_alias_rule
 from strawberry.extensions.query_depth_limiter import create_validator as create_depth_rule
-from strawberry.types import ExecutionContext, Info
+from strawberry.http import GraphQLHTTPResponse
+from strawberry.types import ExecutionContext, ExecutionResult, Info
 
+from mc_platform.errors import RateLimited, Unavailable
 from mc_platform.model.event import LedgerRow
 from mc_platform.model.ids import TaskId
 from mc_platform.model.task import Task
@@ -177,6 +179,15 @@ class _App(GraphQL[Any, Any]):
 
     async def get_context(self, request: Any, response: Response | Any) -> Any:  # noqa: ARG002
         return await self._reader(request)
+
+    async def process_result(
+        self, request: Request, result: ExecutionResult
+    ) -> GraphQLHTTPResponse:
+        """Answer 429 or 503 as everywhere if a field found no free place, or no database."""
+        for error in result.errors or ():
+            if isinstance(error.original_error, RateLimited | Unavailable):
+                raise error.original_error
+        return await super().process_result(request, result)
 
 
 def graphql_app(

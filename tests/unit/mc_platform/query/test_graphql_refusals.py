@@ -1,0 +1,67 @@
+"""GraphQL says "not now" as every other path does: by status, and with a time to come back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+import pytest
+from starlette.applications import Starlette
+from starlette.responses import JSONResponse
+from starlette.routing import Route
+
+from mc_platform.errors import PlatformError, RateLimited, Unavailable
+from mc_platform.model.ids import PrincipalId, TenantId
+from mc_platform.model.tenant import Principal
+from mc_platform.query import graphql_app
+
+
+class Failing:
+    """A `Tasks` and `Records` that has no place, or no database."""
+
+    def __init__(self, error: PlatformError) -> None:
+        self._error = error
+
+    async def get(self, *_: Any) -> Any:
+        raise self._error
+
+    async def page(self, *_: Any, **__: Any) -> Any:
+        raise self._error
+
+    newest = page
+
+
+@pytest.mark.parametrize("query", ["{tasks{id}}", "{events{id}}", '{task(id:"x"){id}}'])
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [(RateLimited("busy", retry_after_s=1.0), 429), (Unavailable("no database"), 503)],
+)
+async def test_a_field_that_cannot_be_read_now_is_told_by_the_status(
+    query: str, error: PlatformError, status: int
+) -> None:
+    """Not as 200 with an error inside, which no client and no proxy would wait for."""
+
+    async def permit(_principal: Principal) -> None:
+        return
+
+    app = Starlette(
+        routes=[
+            Route(
+                "/graphql",
+                graphql_app(
+                    principal_of=lambda _: Principal(PrincipalId("p"), TenantId("T"), "0" * 12),
+                    permit=permit,
+                    tasks=Failing(error),  # type: ignore[arg-type] # of which nothing else is asked
+                    records=Failing(error),
+                ),
+                methods=["POST"],
+            )
+        ],
+        exception_handlers={
+            PlatformError: lambda _, told: JSONResponse(told.as_dict(), told.http_status)
+        },
+    )
+    transport = httpx.ASGITransport(app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://x") as client:
+        told = await client.post("/graphql", json={"query": query})
+    assert (told.status_code, told.json()["message"]) == (status, error.message)
