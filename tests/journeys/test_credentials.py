@@ -101,12 +101,14 @@ def test_up_applies_an_edited_file(start_platform, tmp_path, wait_until):
     up = platform.mcctl("up")
     assert "began with another catalogue" in up.stdout + up.stderr
     assert "NEW" in up.stdout + up.stderr
+    platform.mcctl("tenant", "declare", "--reason", "a new customer")
     platform.mcctl("down")
     platform.mcctl("up")
     assert platform.ask(ORDER, tenant="NEW", purpose="support").text
     wait_until(lambda: events(platform, "catalogue.changed")[1:], what="the SIEM has it")
     change = events(platform, "catalogue.changed")[-1]
-    assert (change["principal"], change["changes"]) == ("undeclared", ["added tenants.NEW"])
+    assert (change["principal"], change["reason"]) == ("administrator@platform", "a new customer")
+    assert change["changes"] == ["added tenants.NEW"]
 
     path.write_text(path.read_text().replace('"token": "mc_', '"token": "mk_', 1))
     broken = platform.mcctl("up", check=False)

@@ -10,8 +10,15 @@ import typer
 from rich.markup import escape
 
 from mc_ops.cli import exit_codes
-from mc_ops.cli.operator_access import AsOption, UrlOption, operator_client
+from mc_ops.cli.operator_access import (
+    AsOption,
+    ReasonOption,
+    UrlOption,
+    acting_client,
+    operator_client,
+)
 from mc_ops.cli.output import Format, OutputOption, emit_json, fail, ok, stdout
+from mc_ops.environments import open_environment
 from mc_ops.environments.local import credentials as local
 from mc_ops.environments.local.layout import Layout
 from mc_ops.errors import CouldNotTell, UnusableInput
@@ -71,6 +78,24 @@ def check(
         fail(escape(f"{len(findings)} of {len(chosen)} tenants checked: something is wrong"))
         raise typer.Exit(exit_codes.FINDING)
     ok(f"{len(chosen)} tenants checked")
+
+
+@app.command()
+def declare(
+    reason: ReasonOption,
+    whose: AsOption = None,
+    output: OutputOption = Format.table,
+) -> None:
+    """Say who changes the local catalogue and why, before replicas start with the file as it is now.
+
+    The change is then told with it, if it comes within the hour; else as undeclared.
+    """
+    digest = open_environment("local").catalogue_digest()
+    with acting_client(None, whose, _ADMINISTRATOR) as client:
+        declared = client.declare_rules("catalogue", digest, reason=reason)
+    if output is Format.json:
+        emit_json({**declared, "digest": digest})
+    ok(f"{digest[:12]}: declared for replicas that start within the hour")
 
 
 def _problem(one: Mapping[str, Any]) -> str:

@@ -152,11 +152,12 @@ class PostgresRules:
         Raises:
             Unavailable: it will do at another time.
         """
-        rows = await self._untold()
-        if rows:
+        told = 0
+        while rows := await self._untold():
             await self._journal.record([_event(row) for row in rows])
             await self._mark([row["id"] for row in rows])
-        return len(rows)
+            told += len(rows)
+        return told
 
     @wrapped("changes of the rules cannot be read")
     async def _untold(self) -> list[Any]:

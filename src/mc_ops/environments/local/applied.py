@@ -44,15 +44,24 @@ def credential_changes(log: Path, offset: int) -> Iterator[str]:
                 yield f"credentials {', '.join(map(str, names))}: {words}"
 
 
-def other_catalogues(specs: Specs, records: Iterable[ProcessRecord]) -> Iterator[str]:
-    """What is to be told of replicas that began with another catalogue than the file has now."""
+def catalogue_digest(specs: Specs) -> str:
+    """The digest of the catalogue that a replica would read now, as it tells it in `/health`.
+
+    Raises:
+        UnusableInput: it cannot be read.
+    """
     env = specs.service_env()
     path = Path(env["MC_CATALOGUE"])
     try:
         with path.open("rb") as file:
-            wanted = document_digest(filled(toml_of(file.read(MOST_BYTES + 1)), env))
+            return document_digest(filled(toml_of(file.read(MOST_BYTES + 1)), env))
     except (OSError, FileProblems) as error:
         raise UnusableInput(f"catalogue {path}: {error}") from error
+
+
+def other_catalogues(specs: Specs, records: Iterable[ProcessRecord]) -> Iterator[str]:
+    """What is to be told of replicas that began with another catalogue than the file has now."""
+    path, wanted = Path(specs.service_env()["MC_CATALOGUE"]), catalogue_digest(specs)
     behind = [
         record.name for record in records if is_replica(record.name) and _other(record, wanted)
     ]

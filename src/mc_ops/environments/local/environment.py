@@ -310,6 +310,10 @@ class LocalEnvironment:
             self._remember(memory, {colour: replicas})
             self._forget_releases()
 
+    def catalogue_digest(self) -> str:
+        """The digest of the catalogue that a replica would begin with now."""
+        return applied.catalogue_digest(self._specs())
+
     def stop_baseline(self, say: Say = _silent) -> bool:
         """Stop the fresh baseline; false if there was none."""
         if not self.layout.home.exists():
