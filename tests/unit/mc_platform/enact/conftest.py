@@ -36,6 +36,7 @@ class Receiver:
 
     `script[path]` is a list of what happens to the next new requests there: a status to answer
     without effect, or `"drop"`: have the effect and close the connection without an answer.
+    `contents[path]` is what is answered there, byte for byte, after the effect.
     A `Gate` in `gates[path]` holds a request after its effect, before its answer.
     """
 
@@ -43,6 +44,7 @@ class Receiver:
         self.calls: list[tuple[str, str, dict[str, Any]]] = []
         self.script: dict[str, list[int | str]] = {}
         self.gates: dict[str, Gate] = {}
+        self.contents: dict[str, bytes] = {}
         self.applied: dict[str, int] = {}
         self.undone: list[str] = []
         self._answers: dict[str, tuple[int, dict[str, Any]]] = {}
@@ -59,7 +61,7 @@ class Receiver:
                     self.close_connection = True
                     return
                 status, value = answer
-                content = json.dumps(value).encode()
+                content = receiver.contents.get(self.path) or json.dumps(value).encode()
                 try:
                     self.send_response(status)
                     self.send_header("Content-Length", str(len(content)))

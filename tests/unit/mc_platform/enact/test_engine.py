@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any
 
 import psycopg
@@ -177,6 +178,59 @@ async def test_operation_completed(running: Start, receiver: Any, journal: Memor
     assert task.governance["outcome"] == "completed"
     assert task.message_id == "message-1"
     assert journal.finished == [report]
+
+
+async def test_numbers_reach_actions_and_the_task_as_they_were(
+    running: Start, receiver: Any, journal: MemoryJournal
+) -> None:
+    """From the input to the receiver, from its answer to a compensation and to the task."""
+    long = Decimal("0.12345678901234567890")
+    operation = request(quantity=9007199254740993, amount_cents=5.0, customer=5, item=long)
+    text = b'{"charge_id": 1234567890123456789, "n": [5, 5.0, 0.12345678901234567890]}'
+    receiver.contents[CHARGE] = text
+    async with running() as engine:
+        await engine.start(operation)
+        assert (await ended(engine, operation)).outcome is Outcome.completed
+    assert repr(receiver.calls[0][2]) == repr({"item": float(long), "quantity": 9007199254740993})
+    assert repr(receiver.calls[1][2]) == repr({"customer": 5, "amount_cents": 5.0})
+    [_, charged, _] = journal.tasks[operation.task_id].parts[0]["data"]["steps"]
+    assert repr(charged["result"]) == repr({"charge_id": 1234567890123456789, "n": [5, 5.0, long]})
+
+
+async def test_a_result_is_given_to_its_compensation_as_it_was(
+    running: Start, receiver: Any
+) -> None:
+    """A charge with a large number for an id is refunded by that number."""
+    receiver.contents[CHARGE] = b'{"charge_id": 1234567890123456789}'
+    operation = request(item="unbookable")
+    async with running() as engine:
+        await engine.start(operation)
+        assert (await ended(engine, operation)).outcome is Outcome.compensated
+    assert receiver.calls[3][2]["charge_id"] == 1234567890123456789
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind"),
+    [
+        (b'{"charge_id": 1' + b"0" * 309 + b"}", "number too long"),
+        (b'{"charge_id": "x\\ud800y"}', "half a surrogate pair"),
+        (b'{"charge_id": {"a":' + b"[" * 45 + b"]" * 45 + b"}}", "nested too deep"),
+    ],
+)
+async def test_a_result_that_cannot_be_kept_is_the_actions_failure(
+    running: Start, receiver: Any, journal: MemoryJournal, answer: bytes, kind: str
+) -> None:
+    """Its effect may have happened: it is undone by its key, and so are those before it."""
+    receiver.contents[CHARGE] = answer
+    operation = request()
+    async with running() as engine:
+        await engine.start(operation)
+        report = await ended(engine, operation)
+    assert report.outcome is Outcome.compensated
+    assert report.reason == f'step "charge-payment" failed: reply cannot be kept ({kind})'
+    assert receiver.paths() == [STOCK, CHARGE, REFUND, UNSTOCK]
+    assert receiver.calls[2][2] == {"charge_id": None, "effect_key": f"{operation.id}:1:do"}
+    assert "internal" not in journal.tasks[operation.task_id].status_text
 
 
 async def test_failing_step_is_compensated_in_reverse(

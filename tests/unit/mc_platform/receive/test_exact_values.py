@@ -400,3 +400,35 @@ async def test_a_task_that_the_sdk_cannot_hold_takes_no_neighbour_along(stored: 
         assert "the content cannot be shown" in said["text"]
         got = await gateway.rpc("GetTask", {"id": "bad"})
         assert got["status"]["message"]["parts"] == [{"text": said["text"]}]
+
+
+@pytest.mark.parametrize(
+    ("reply", "why"),
+    [
+        ('{"data": [1%s]}' % ("0" * 309), "parts[0].data[0] is a number of more than 308 digits"),
+        ('{"data": {"anna": "\\ud800"}}', "parts[0].data.* holds half of a surrogate pair"),
+        (f'{{"data": {"[" * 45}{"]" * 45}}}', "parts[0].data[0][0][0][0][0]"),
+        ('{"text": ["x"]}', "parts[0] is no A2A part"),
+    ],
+)
+async def test_a_reply_that_cannot_be_kept_is_the_agents_failure(reply: str, why: str):
+    """Named as that, recorded, and no trouble to any listing."""
+    async with open_gateway() as gateway:
+
+        async def ask(**_: Any) -> Any:
+            return read_reply(f'{{"result": {{"message": {{"parts": [{reply}]}}}}}}'.encode())
+
+        gateway.agent.ask = ask  # type: ignore[method-assign]
+        told = (await gateway.raw('{"text": "hello"}'))["error"]
+        assert told["code"] == -32006
+        assert "the agent's reply cannot be kept" in told["message"]
+        assert why in told["message"]
+        [task] = (await gateway.rpc("ListTasks", {}))["tasks"]
+        assert task["status"]["state"] == TaskState.failed.value
+        assert why in task["status"]["message"]["parts"][0]["text"]
+    assert [event.kind.value for event in gateway.ledger.events] == [
+        "request.accepted",
+        "request.failed",
+    ]
+    assert why in gateway.ledger.events[-1].detail["reason"]
+    assert "anna" not in json.dumps(gateway.ledger.events[-1].detail)
