@@ -10,6 +10,8 @@ from datetime import datetime
 from hashlib import sha256
 from typing import Any
 
+import msgspec
+
 from mc_contract.keepable import NotKeepable, read_json
 from mc_platform.model.event import UNREADABLE, LedgerRow
 from mc_platform.model.flow import DOCUMENT, Flow, flow_from
@@ -20,7 +22,6 @@ from mc_platform.observe import metrics
 # The official SDK nests to 47 within a part; older rows hold what is no longer taken (32)
 DEEPEST_SHOWN = 47
 _AROUND = 2  # the list of parts, and a part
-_DEEPEST_LEAF = 64
 _EVENT = (("id", str), ("kind", str), ("occurred_at", str), ("detail", dict))
 _TOLD = frozenset({"data", "metadata", "text", "raw", "url", "filename", "mediaType"})
 
@@ -112,14 +113,12 @@ def leaf_from(raw: bytes, recorded_at: Any) -> dict[str, Any]:
     """A leaf as a value; what is no event is told as one that cannot be read."""
     why = "it is no event"
     try:
-        leaf = read_json(raw, most_depth=_DEEPEST_LEAF, recorded=True)
+        leaf = msgspec.json.decode(raw)
         if isinstance(leaf, dict) and all(isinstance(leaf.get(key), of) for key, of in _EVENT):
             datetime.fromisoformat(leaf["occurred_at"])
             return leaf
-    except NotKeepable as error:
-        why = told(error)
-    except ValueError:
-        why = "its time is none"
+    except (ValueError, RecursionError):  # msgspec's are of that kind; a time that is none, too
+        why = "it is not JSON, or its time is none"
     metrics.unreadable_rows.labels("ledger").inc()
     return {
         "id": f"unreadable-{sha256(raw).hexdigest()[:32]}",

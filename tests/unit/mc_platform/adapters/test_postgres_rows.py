@@ -36,15 +36,15 @@ def _with(**changes: object) -> bytes:
 @pytest.mark.parametrize(
     ("leaf", "why"),
     [
-        (b"", "is not JSON"),
-        (b"\xff\xfe", "is not in UTF-8"),
+        (b"", "it is not JSON"),
+        (b"\xff\xfe", "it is not JSON"),
+        (b"[" * 100_000, "it is not JSON"),
         (b"[1]", "it is no event"),
         (b"null", "it is no event"),
         (_with(detail=None), "it is no event"),
         (_with(kind=5), "it is no event"),
         (_with(occurred_at="yesterday"), "its time is none"),
-        (_with(detail={"n": 10**308}), "is a number of more than 308 digits"),
-        (_with(detail={"t": "\ud800"}), "holds half of a surrogate pair"),
+        (_with(detail={"t": "\ud800"}), "it is not JSON"),
     ],
 )
 def test_an_entry_that_cannot_be_read_is_told_as_that(leaf, why):
