@@ -62,7 +62,7 @@ def service(monkeypatch):
             create_credential=lambda **more: told("create", **more),
             rotate_credential=lambda key, **more: told("rotate", key=key, **more),
             revoke_credential=lambda key, **more: told("revoke", key=key, **more),
-            credentials=lambda _tenant: {"credentials": [MADE]},
+            credentials=lambda _tenant: {"credentials": [MADE], "more": False},
         )
 
     monkeypatch.setattr(verbs, "operator_client", client)

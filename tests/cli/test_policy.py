@@ -15,7 +15,7 @@ import mc_ops.cli.policy as verbs
 from mc_ops.environments.interface import Colour, Instance
 from mc_ops.environments.local import policy_set
 from mc_ops.environments.local.layout import Layout
-from mc_ops.errors import Finding, UnusableInput
+from mc_ops.errors import Finding, NotAllowed, UnusableInput
 from mc_ops.policies import PolicyHealth
 
 POLICIES = Path(__file__).parents[2] / "policies"
@@ -256,6 +256,25 @@ def test_a_change_has_a_reason(layout, changed):
         assert done.exit_code == 2
         assert "--reason" in done.output
     assert digest_of(layout.policies) == before
+
+
+def test_a_set_that_permits_no_declaration_can_be_replaced(layout, changed, monkeypatch):
+    """By who says that it is to go on; else nothing is changed, exit 4."""
+
+    @contextmanager
+    def refusing(_url, _whose):
+        def declare(*_args, **_more):
+            raise NotAllowed("ChangeRules is refused")
+
+        yield SimpleNamespace(declare_rules=declare)
+
+    monkeypatch.setattr(verbs, "acting_client", refusing)
+    before = digest_of(layout.policies)
+    arguments = ("apply", changed, "--yes", "--reason", "x")
+    assert isinstance(_run(*arguments).exception, NotAllowed)
+    assert digest_of(layout.policies) == before
+    assert _run(*arguments, "--undeclared").exit_code == 0
+    assert digest_of(layout.policies) == digest_of(changed)
 
 
 def test_the_history_is_the_ledgers(layout, monkeypatch):

@@ -25,7 +25,7 @@ from mc_ops.cli.operator_access import (
     confirm,
     operator_client,
 )
-from mc_ops.cli.output import Format, OutputOption, emit_json, note, ok, stdout
+from mc_ops.cli.output import Format, OutputOption, emit_json, note, ok, stdout, warn
 from mc_ops.environments.local import credentials as local
 from mc_ops.environments.local.layout import Layout
 from mc_ops.errors import UnusableInput
@@ -150,12 +150,14 @@ def list_credentials(
 ) -> None:
     """Show credentials, without secrets."""
     with operator_client(url, whose, _ADMINISTRATOR) as client:
-        found = client.credentials(tenant)["credentials"]
+        answer = client.credentials(tenant)
     if output is Format.json:
-        emit_json({"credentials": found})
-        return
-    for one in found:
-        _print(one)
+        emit_json({"credentials": answer["credentials"], "more": answer["more"]})
+    else:
+        for one in answer["credentials"]:
+            _print(one)
+    if answer["more"]:
+        warn("there are more: name a tenant with --tenant")
 
 
 def _show(made: Mapping[str, Any], out: Path | None, output: Format) -> None:

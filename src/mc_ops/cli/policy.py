@@ -32,7 +32,7 @@ from mc_ops.environments.local import policy_set
 from mc_ops.environments.local.environment import LocalEnvironment
 from mc_ops.environments.local.layout import Layout
 from mc_ops.environments.local.specs import checkout
-from mc_ops.errors import CouldNotTell, Finding, UnusableInput
+from mc_ops.errors import CouldNotTell, Finding, NotAllowed, UnusableInput
 from mc_ops.policies import (
     Applied,
     FoundDecision,
@@ -60,6 +60,10 @@ ExitCodeOption = Annotated[
     bool, typer.Option("--exit-code", help="Exit with 1 if anything differs.")
 ]
 EnvOption = Annotated[str, typer.Option("--env", help="Where the platform runs: local.")]
+UndeclaredOption = Annotated[
+    bool,
+    typer.Option("--undeclared", help="Go on if the set in force permits no declaration."),
+]
 TimeoutOption = Annotated[
     float, typer.Option("--timeout", min=1.0, help="Seconds that a replica may take.")
 ]
@@ -246,6 +250,7 @@ def apply(
     reason: ReasonOption,
     env: EnvOption = "local",
     whose: AsOption = None,
+    undeclared: UndeclaredOption = False,
     yes: YesOption = False,
     timeout_s: TimeoutOption = 30.0,
     output: OutputOption = Format.table,
@@ -260,7 +265,7 @@ def apply(
         return
     _note_plan(report)
     confirm(f"Bring this set into force in {env}?", yes=yes)
-    by = _declare(target, new, reason, whose)
+    by = _declare(target, new, reason, whose, undeclared=undeclared)
     applied = apply_set(target, folder, new, timeout_s=timeout_s)
     _print_applied(applied, current, by, output)
 
@@ -274,6 +279,7 @@ def rollback(
     ] = None,
     env: EnvOption = "local",
     whose: AsOption = None,
+    undeclared: UndeclaredOption = False,
     yes: YesOption = False,
     timeout_s: TimeoutOption = 30.0,
     output: OutputOption = Format.table,
@@ -287,7 +293,7 @@ def rollback(
     report, _ = ask_service(["diff", str(target.layout.policies), str(folder)])
     _note_plan(report)
     confirm(f"Go back to the set {digest[:12]} in {env}?", yes=yes)
-    by = _declare(target, digest, reason, whose)
+    by = _declare(target, digest, reason, whose, undeclared=undeclared)
     applied = roll_back(target, digest, timeout_s=timeout_s)
     _print_applied(applied, current, by, output)
 
@@ -322,13 +328,28 @@ def history(
                 stdout.print(f"    {word}", markup=False)
 
 
-def _declare(target: _Local, digest: str, reason: str, whose: str | None) -> str:
-    """Tell the platform who is about to change its set, and why; the principal that it knows."""
+def _declare(
+    target: _Local, digest: str, reason: str, whose: str | None, *, undeclared: bool
+) -> str:
+    """Tell the platform who is about to change its set, and why; the principal that it knows.
+
+    Raises:
+        NotAllowed: the set in force does not permit it, and `undeclared` is not set.
+    """
     if not target.instances():
         warn("nothing runs: the change will be recorded when something does, as undeclared")
         return ""
     with acting_client(None, whose) as client:
-        return str(client.declare_rules("policy_set", digest, reason=reason)["principal"])
+        try:
+            return str(client.declare_rules("policy_set", digest, reason=reason)["principal"])
+        except NotAllowed as error:
+            if not undeclared:
+                raise NotAllowed(
+                    error.message,
+                    hint="a set that is older than ChangeRules permits it to nobody: --undeclared",
+                ) from error
+    warn("the change will be recorded as undeclared")
+    return ""
 
 
 # -- where sets are -----------------------------------------------------------------------------

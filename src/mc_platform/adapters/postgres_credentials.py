@@ -26,6 +26,10 @@ _LIST = f"""
 SELECT {_COLUMNS} FROM mc.credential WHERE ($1::text IS NULL OR tenant = $1)
 ORDER BY tenant, principal, created_at DESC, key_id LIMIT $2
 """  # noqa: S608 - constants only
+_COUNTS = """
+SELECT tenant, count(*) AS holding FROM mc.credential
+WHERE revoked_at IS NULL AND (expires_at IS NULL OR expires_at > clock_timestamp()) GROUP BY tenant
+"""
 _GET = f"SELECT {_COLUMNS} FROM mc.credential WHERE key_id = $1"  # noqa: S608 - constants only
 _ADD = f"""
 INSERT INTO mc.credential
@@ -34,18 +38,19 @@ VALUES ($1, $2, $3, $4, $5, $6, clock_timestamp() + make_interval(secs => $7::fl
     'administrator')
 RETURNING {_COLUMNS}
 """  # noqa: S608 - constants only
-# The new one lives as long as the old one would have, unless it is told
+# The new one lives as long as the old one did from its beginning, unless it is told
 _ADD_LIKE = f"""
 INSERT INTO mc.credential
     (key_id, secret_sha256, tenant, principal, role, scopes, expires_at, origin)
 SELECT $2, $3, tenant, principal, role, scopes,
-    coalesce(clock_timestamp() + make_interval(secs => $4::float8), expires_at), 'administrator'
+    clock_timestamp() + coalesce(make_interval(secs => $4::float8), expires_at - created_at),
+    'administrator'
 FROM mc.credential WHERE key_id = $1
 RETURNING {_COLUMNS}
 """  # noqa: S608 - constants only
 _LOCK = f"""
 SELECT {_COLUMNS} FROM mc.credential WHERE key_id = $1 AND revoked_at IS NULL
-    AND (expires_at IS NULL OR expires_at > clock_timestamp()) FOR UPDATE
+    AND revoked_by IS NULL AND (expires_at IS NULL OR expires_at > clock_timestamp()) FOR UPDATE
 """  # noqa: S608 - constants only
 _END_LATER = """
 UPDATE mc.credential SET revoked_by = $3,
@@ -70,6 +75,12 @@ class PostgresCredentials:
         """See the protocol."""
         rows = await self._pools.record.fetch(_LIST, tenant, limit)
         return [_credential(row) for row in rows]
+
+    @wrapped("credentials cannot be read")
+    async def holding(self) -> Mapping[str, int]:
+        """See the protocol."""
+        rows = await self._pools.record.fetch(_COUNTS)
+        return {row["tenant"]: row["holding"] for row in rows}
 
     @wrapped("the credential cannot be read")
     async def get(self, key_id: str) -> Credential | None:

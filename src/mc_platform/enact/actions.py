@@ -279,7 +279,7 @@ def _bind(spec: ActionSpec, http: BlockingHttp, named: list[EntryPoint]) -> _Bou
     if not spec.entry_point:
         found = spec_problems(spec)
         if found or spec.do is None or spec.undo is None:
-            raise Misconfigured(", ".join(found))
+            raise Misconfigured(", ".join(found) or "needs `do` and `undo`")
         return HttpAction(spec.do, spec.undo, http)
     builtin = _BUILTINS.get(spec.entry_point)
     if builtin is not None:

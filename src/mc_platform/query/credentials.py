@@ -61,6 +61,10 @@ class Credentials(Protocol):
         """All, or a tenant's."""
         ...
 
+    async def holding(self) -> Mapping[str, int]:
+        """How many credentials hold now, by tenant; one without any is left out."""
+        ...
+
     async def get(self, key_id: str) -> Credential | None:
         """One, as it stands now."""
         ...
@@ -91,7 +95,10 @@ class Credentials(Protocol):
         by: PrincipalId,
         said: Mapping[str, Any],
     ) -> Credential | None:
-        """Add one like the old one, which ends after the overlap; None if the old one has ended."""
+        """Add one like the old one, which ends after the overlap.
+
+        None if the old one has ended, or was rotated before.
+        """
         ...
 
     async def revoke(
@@ -203,8 +210,9 @@ class _Routes:
             raise BadRequest(f"unknown parameter {unknown[0][:64]!r}", hint="known: tenant")
         name = request.query_params.get("tenant")
         tenant = None if name is None else self._tenant(name)
-        found = await self._desk.credentials.listed(tenant, _MOST_LISTED)
-        return JSONResponse({"credentials": [_told(credential) for credential in found]})
+        found = await self._desk.credentials.listed(tenant, _MOST_LISTED + 1)
+        listed = [_told(credential) for credential in found[:_MOST_LISTED]]
+        return JSONResponse({"credentials": listed, "more": len(found) > _MOST_LISTED})
 
     async def create(self, request: Request) -> Response:
         principal, decision = await self._permit(request, Action.manage_credential)
@@ -253,7 +261,10 @@ class _Routes:
             said={**said, "rotated_from": old.key_id, "rotated_to": key_id},
         )
         if made is None:
-            raise Conflict("the credential has ended; only one that holds can be rotated")
+            raise Conflict(
+                "the credential has ended, or is ending since it was rotated",
+                hint="only one that holds, and was not rotated, can be rotated",
+            )
         self._desk.forget(old.key_id)
         return await self._shown_once(made, secret)
 
@@ -272,11 +283,7 @@ class _Routes:
 
     async def tenants(self, request: Request) -> Response:
         await self._permit(request, Action.read_credentials)
-        found = await self._desk.credentials.listed(None, _MOST_LISTED)
-        holding: dict[str, int] = {}
-        for credential in found:
-            if credential.state in ("valid", "ending"):
-                holding[credential.tenant] = holding.get(credential.tenant, 0) + 1
+        holding = await self._desk.credentials.holding()
         declared = [
             {
                 "id": tenant.id,

@@ -194,6 +194,26 @@ async def test_a_rotation_overlaps_and_ends(platform):
     assert {one["credential"] for one in told} == {old["key_id"], new["key_id"]}
 
 
+async def test_a_rotated_credential_lives_as_long_as_the_old_one_did(platform):
+    """Not until the old one's end; and what was rotated is not rotated again."""
+    old = await created(platform, expires_in_s=3600)
+    await platform.owner.execute(
+        "UPDATE mc.credential SET created_at = now() - interval '50 minutes', "
+        "expires_at = now() + interval '10 minutes' WHERE key_id = $1",
+        old["key_id"],
+    )
+    path = f"/credentials/{old['key_id']}/rotate"
+    new = (await platform.call("ada", "POST", path, reason="soon over", overlap_s=600)).json()
+    left = await platform.owner.fetchval(
+        "SELECT extract(epoch FROM expires_at - created_at)::int FROM mc.credential "
+        "WHERE key_id = $1",
+        new["key_id"],
+    )
+    assert left == 3600
+    again = await platform.call("ada", "POST", path, reason="soon over", overlap_s=600)
+    assert again.status_code == 409
+
+
 async def test_a_rotation_without_overlap_ends_the_old_one_at_once(platform):
     """The default: one holds at a time."""
     old = await created(platform)
