@@ -16,7 +16,8 @@ import psutil
 import pytest
 
 from mc_ops.environments import Colour, State
-from mc_ops.environments.local import keyring
+from mc_ops.environments.local import edge_control, keyring
+from mc_ops.environments.local import environment as environment_module
 from mc_ops.environments.local.environment import LocalEnvironment, UpRequest
 from mc_ops.environments.local.faults import Faults
 from mc_ops.environments.local.layout import Layout
@@ -155,6 +156,7 @@ def test_a_fresh_baseline_is_what_serves_and_serves_nobody(
     psutil.Process(after["baseline-1"] or 0).kill()
     with pytest.raises(CouldNotTell, match="baseline-1 died"):
         platform.wait_baseline_ready(30)
+    monkeypatch.setenv("MC_REGION", "then")
     platform.up(UpRequest(faults={Colour.blue: Faults(slow_factor=2)}))
     assert not any(name.startswith("baseline") for name in states(platform))
     assert not platform.stop_baseline()
@@ -164,6 +166,79 @@ def test_a_fresh_baseline_is_what_serves_and_serves_nobody(
     for refused in ({"restart": False}, {"restart": True, "replicas": 0}):
         with pytest.raises(UnusableInput, match="as fresh"):
             platform.scale(Colour.green, **{"replicas": 1, "baseline": True, **refused})
+
+
+def test_changed_settings_are_told_and_met_on_request(
+    platform: LocalEnvironment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What runs keeps its settings until it is restarted; `up` says so, and by what names."""
+    pids = {p.name: p.pid for p in platform.up(UpRequest(green=True)).processes}
+
+    def refused(request: UpRequest) -> str:
+        with pytest.raises(UnusableInput, match="other settings") as error:
+            platform.up(request)
+        assert {p.name: p.pid for p in platform.status().processes} == pids
+        return error.value.message
+
+    monkeypatch.setenv("MC_RATE_LIMIT_PER_S", "5")
+    monkeypatch.setenv("MC_CONNECTIONS", "99")
+    monkeypatch.setenv("AUDIT_SIEM_KEY", "sesame")
+    monkeypatch.setenv("AUDIT_SIEM_URL", "http://127.0.0.1:9/sesame")
+    monkeypatch.setenv("MC_CANARY_TOKEN", "sesame")  # is mcctl's own
+    told = refused(UpRequest(green=True))
+    assert "MC_RATE_LIMIT_PER_S (unset, now 5)" in told
+    assert "AUDIT_SIEM_KEY, AUDIT_SIEM_URL" in told
+    assert "edge: MC_CONNECTIONS (unset, now 99)" in told
+    assert "green-1: " in told
+    assert "green-1: " not in refused(UpRequest())
+    assert "sesame" not in told
+    assert "MC_CANARY_TOKEN" not in told
+    for name in ("MC_RATE_LIMIT_PER_S", "MC_CONNECTIONS", "AUDIT_SIEM_KEY", "AUDIT_SIEM_URL"):
+        monkeypatch.delenv(name)
+    platform.scale(Colour.blue, 3)
+    monkeypatch.setenv("MC_RATE_LIMIT_PER_S", "6")  # no colour gets a mixture
+    with pytest.raises(UnusableInput, match=r"blue-1: MC_RATE_LIMIT_PER_S \(unset, now 6\)"):
+        platform.scale(Colour.blue, 4)
+    platform.scale(Colour.blue, 3)
+    monkeypatch.delenv("MC_RATE_LIMIT_PER_S")
+    with pytest.raises(UnusableInput, match="2 of blue asked for, and blue-3 runs as well"):
+        platform.up(UpRequest(replicas=2))
+    monkeypatch.setenv("MC_RATE_LIMIT_PER_S", "5")
+    said: list[str] = []
+    found = platform.up(UpRequest(restart=True), said.append)
+    changed = {p.name for p in found.processes if p.pid != pids.get(p.name)}
+    assert changed == {"blue-1", "blue-2", "blue-3"}
+    assert any("MC_RATE_LIMIT_PER_S (unset, now 5)" in line for line in said)
+    platform.up(UpRequest(), said.append)
+    assert said[-1] == "everything was already running"
+
+
+def test_scale_says_ok_when_what_it_started_serves(
+    platform: LocalEnvironment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that answers and cannot serve, or dies, is told with its log, and is not left behind."""
+    platform.up(UpRequest())
+    platform.scale(Colour.blue, 2)
+    control = platform.layout.control_socket()
+    assert platform.layout.url_of("blue-2") in edge_control.ready(control)
+    monkeypatch.setattr(environment_module, "_START_TIMEOUT_S", 3.0)
+    for how, told in (("SICK", "green-1 not ready after 3 s"), ("DIES", "green-1 ended with")):
+        monkeypatch.setenv(f"MC_FAKE_{how}", "green")
+        with pytest.raises(CouldNotTell, match=told) as error:
+            platform.scale(Colour.green, 1)
+        assert str(platform.layout.log_of("green-1")) in error.value.hint
+        assert platform.instances(Colour.green) == ()
+        route = edge_control.read_state(platform.layout.home / "edge.json")
+        assert route is not None
+        assert route.replicas[Colour.green] == ()
+        monkeypatch.delenv(f"MC_FAKE_{how}")
+    for wrong in (-1, 20, 10**9):
+        with pytest.raises(UnusableInput, match="expected 0 to 19"):
+            platform.scale(Colour.green, wrong)
+    os.kill(next(p.pid or 0 for p in platform.status().processes if p.name == "blue-1"), 19)
+    monkeypatch.setattr(environment_module, "_PATIENCE_S", 1.0)
+    with pytest.raises(CouldNotTell, match="running but does not answer: blue-1"):
+        platform.scale(Colour.blue, 2)
 
 
 def test_what_runs_and_does_not_answer_is_not_ready(

@@ -62,6 +62,12 @@ def up(
         list[str] | None,
         typer.Option(help="Break a colour on purpose: green:slow=2, green:errors=0.05."),
     ] = None,
+    restart: Annotated[
+        bool,
+        typer.Option(
+            "--restart", help="Restart what runs with other settings than it would get now."
+        ),
+    ] = False,
     foreground: Annotated[
         bool,
         typer.Option("--foreground", help="Stay, show the logs; Ctrl-C stops everything."),
@@ -71,7 +77,9 @@ def up(
     """Start the platform on this machine; starts only what is missing."""
     environment = open_environment(env)
     faults = read_faults(fault or (), os.environ)
-    request = UpRequest(colour=colour, replicas=replicas, green=green, faults=faults)
+    request = UpRequest(
+        colour=colour, replicas=replicas, green=green, faults=faults, restart=restart
+    )
     with _ended_like_interrupted():
         if foreground:
             _run_in_foreground(environment, request)
@@ -155,7 +163,7 @@ def scale(
     colour: ColourOption = None,
     restart: Annotated[
         bool,
-        typer.Option("--restart", help="Start those that run anew, with today's code."),
+        typer.Option("--restart", help="Restart running replicas with the current checkout."),
     ] = False,
     fault: Annotated[
         str | None,
@@ -188,9 +196,9 @@ def scale(
         ok(f"{target} has no replicas")
     else:
         count, them = ("1 replica", "it") if replicas == 1 else (f"{replicas} replicas", "them")
-        ok(f"{target} has {count}; `mcctl wait ready --colour {target}` waits for {them}")
+        ok(f"{target} has {count}; what was started for {them} serves")
     if baseline:
-        ok("a fresh baseline beside them; `mcctl wait ready --baseline` waits for it")
+        ok("a fresh baseline beside them serves as well")
 
 
 def _stop_baseline(environment: LocalEnvironment, replicas: int) -> None:

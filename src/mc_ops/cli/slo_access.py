@@ -240,7 +240,10 @@ def _name(url: str) -> str:
     if not usable:
         raise UnusableInput(f'not a URL: "{url[:200]}"', hint="for example http://127.0.0.1:8101")
     if parts.userinfo:
-        raise UnusableInput("a replica's URL must have no user or password; /metrics needs none")
+        raise UnusableInput(
+            "a replica's URL must have no user or password; "
+            "the scrape credential is in the file that MC_SCRAPE_TOKEN_FILE names"
+        )
     if parts.query or parts.fragment:
         raise UnusableInput(
             f'a replica\'s URL must have no query or fragment: "{url[:200]}"',

@@ -102,7 +102,7 @@ class Environment(Protocol):
         """The public URL: whatever colour is active answers there."""
 
     def scale(self, colour: Colour, replicas: int) -> None:
-        """Make `colour` have exactly `replicas` replicas; does not wait until they are ready.
+        """Make `colour` have exactly `replicas` replicas, and have those that were started serve.
 
         Raises:
             UnusableInput: `replicas` is out of range, or would leave nobody serving.

@@ -197,9 +197,9 @@ def read_answer(status: int, text: str, ask: Ask) -> Answer:
         reply=tuple(strings([event.get("result") for event in events])),
         task=_task_id(events),
     )
+    if ask.corrupt and status in (401, 429):  # guessing is limited for each address
+        return replace(answer, control="credential", refusal=True)
     if status == 401:
-        if ask.corrupt:
-            return replace(answer, control="credential", refusal=True)
         return replace(answer, problem="HTTP 401")
     for error in (event["error"] for event in events if isinstance(event.get("error"), dict)):
         control = _CONTROLS.get(error.get("code"))

@@ -6,18 +6,21 @@ whoever measures the service must see each failure.
 
 from __future__ import annotations
 
+import os
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
 from mc_contract.governance import GOVERNANCE_URI, POLICY_DENIED_CODE
-from mc_ops.errors import CouldNotTell, Finding, NotAllowed
+from mc_ops.errors import CouldNotTell, Finding, NotAllowed, UnusableInput
 from mc_ops.service_client.http import HttpClient, bearer
 
+SCRAPE_TOKEN_FILE = "MC_SCRAPE_TOKEN_FILE"  # noqa: S105 - the name of a variable
 _TIMEOUT_S = 30.0
 
 
@@ -125,7 +128,7 @@ class ServiceClient(HttpClient):
         Raises:
             CouldNotTell: nothing answers, or not with the service's health.
         """
-        response = self._send("GET", "/health", accept_failure=True)
+        response = self._send("GET", "/health", accept_failure=True, headers=_scraping())
         body = _json_object(response)
         if "status" not in body:
             raise CouldNotTell(f"{self.url}/health answers {response.status_code} without a status")
@@ -141,8 +144,8 @@ class ServiceClient(HttpClient):
         )
 
     def metrics(self) -> tuple[Sample, ...]:
-        """Every sample of /metrics."""
-        text = self._send("GET", "/metrics").text
+        """Every sample of /metrics; elsewhere than on this machine with the scrape credential."""
+        text = self._send("GET", "/metrics", headers=_scraping()).text
         try:
             return tuple(
                 Sample(sample.name, dict(sample.labels), float(sample.value))
@@ -223,11 +226,27 @@ class ServiceClient(HttpClient):
         if status in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):
             raise NotAllowed(
                 f"{self.url} refused the credential with {status}",
-                hint="tokens of this machine's platform are in MC_HOME/secrets/credentials.json",
+                hint=f"{SCRAPE_TOKEN_FILE} names the file of the scrape credential"
+                if path in ("/metrics", "/health")
+                else "tokens of this machine's platform are in MC_HOME/secrets/credentials.json",
             )
         if status >= httpx.codes.BAD_REQUEST and not accept_failure:
             raise CouldNotTell(f"{self.url}{path} answered {status}")
         return response
+
+
+def _scraping() -> dict[str, str]:
+    """The scrape credential in the file that `MC_SCRAPE_TOKEN_FILE` names, if it names one."""
+    name = os.environ.get(SCRAPE_TOKEN_FILE)
+    if not name:
+        return {}
+    try:
+        return bearer(Path(name).read_text(encoding="ascii").strip())
+    except (OSError, ValueError) as error:
+        raise UnusableInput(
+            f"{SCRAPE_TOKEN_FILE} {name} cannot be read ({type(error).__name__})",
+            hint="it must hold one bearer token",
+        ) from error
 
 
 def _rpc_error(method: str, error: Any) -> Exception:

@@ -10,7 +10,8 @@ from a2a.server.routes.common import DefaultServerCallContextBuilder
 from a2a.types import a2a_pb2 as pb
 from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.routing import BaseRoute, Mount
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Mount, Route
 
 from mc_contract.governance import GOVERNANCE_URI
 from mc_platform.model.catalogue import Catalogue
@@ -87,11 +88,29 @@ def agent_card(*, public_url: str, version: str, catalogue: Catalogue) -> pb.Age
     return card
 
 
+def _card_route(card: pb.AgentCard) -> Route:
+    """The card, rendered once: anyone may ask for it, as often as it likes."""
+    [sdk] = create_agent_card_routes(card, cache_control="public, max-age=60")
+    rendered: list[Response] = []
+
+    async def get(request: Request) -> Response:
+        if not rendered:
+            scope = {"type": "http", "method": "GET", "headers": []}
+            rendered.append(await sdk.endpoint(Request(scope)))
+        [whole] = rendered
+        if request.headers.get("if-none-match") == whole.headers["etag"]:
+            kept = {name: whole.headers[name] for name in ("etag", "cache-control")}
+            return Response(status_code=304, headers=kept)
+        return whole
+
+    return Route(sdk.path, get)
+
+
 def a2a_routes(handler: GovernedRequestHandler, card: pb.AgentCard) -> Iterable[BaseRoute]:
     """All A2A routes. JSON-RPC is served at `/a2a`, `/a2a/` and `/`."""
     make_quick()
     builder = _ContextBuilder()
-    yield from create_agent_card_routes(card)
+    yield _card_route(card)
     for path in ("/", "/a2a", "/a2a/"):
         for route in create_jsonrpc_routes(
             handler, path, context_builder=builder, enable_v0_3_compat=True

@@ -61,15 +61,18 @@ def catalogue_digest(specs: Specs) -> str:
 
 def other_catalogues(specs: Specs, records: Iterable[ProcessRecord]) -> Iterator[str]:
     """What is to be told of replicas that began with another catalogue than the file has now."""
-    path, wanted = Path(specs.service_env()["MC_CATALOGUE"]), catalogue_digest(specs)
-    behind = [
-        record.name for record in records if is_replica(record.name) and _other(record, wanted)
-    ]
-    if behind:
+    if behind := behind_catalogue(specs, records):
+        path = specs.service_env()["MC_CATALOGUE"]
         yield (
             f"{', '.join(sorted(behind))} began with another catalogue than {path} is now; it takes "
-            "effect in replicas that start: `mcctl up --green` and a cutover, or `mcctl down`, then up"
+            "effect in replicas that start: `mcctl up --restart`, or `mcctl up --green` and a cutover"
         )
+
+
+def behind_catalogue(specs: Specs, records: Iterable[ProcessRecord]) -> list[str]:
+    """Replicas that began with another catalogue than the file has now."""
+    wanted = catalogue_digest(specs)
+    return [record.name for record in records if is_replica(record.name) and _other(record, wanted)]
 
 
 def _other(record: ProcessRecord, wanted: str) -> bool:

@@ -10,7 +10,8 @@ is, when no byte of it was sent. Nothing about a request is logged.
 What it leaves to the service: authentication, limits, errors. What it does not trust: the
 client's `X-Forwarded-*` and hop-by-hop headers (RFC 9110, 7.6.1), a target that is no path (the
 edge is no open proxy), credentials that are not single and well-formed, and that an announced
-body comes: a small one must be whole, a large one begun, before a replica is asked.
+body comes: a small one must be whole, a large one begun, before a replica is asked. How long a
+client may take, and how many connections it may have: `edge_bounds`.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import logging
 import os
 import re
 import signal
+import sys
 from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -32,8 +34,17 @@ from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
 from mc_ops.environments.interface import Colour
+from mc_ops.environments.local.edge_bounds import (
+    BoundedServer,
+    Bounds,
+    Connection,
+    allow_handles,
+    error_body,
+    read_bounds,
+)
 from mc_ops.environments.local.edge_control import Route, read_state, write_state
 from mc_ops.environments.local.layout import HOST
+from mc_ops.errors import UnusableInput
 from mc_ops.outgoing.sessions import open_session
 
 _HOP_BY_HOP = frozenset(
@@ -62,8 +73,6 @@ _NOT_TRUSTED = frozenset(
 _NOT_FORWARDED = _HOP_BY_HOP | _NOT_TRUSTED | {"expect"}
 _WHOLE_BODY_BYTES = 262_144  # an answer of a known length up to this is sent in one write
 _ASK_FIRST_BYTES = 65_536
-_BODY_IDLE_S = 15.0  # silence in the middle of a body, not how long all of it takes
-_CLIENT_KEEPALIVE_S = 75.0  # also what a client that never sends a request gets
 # RFC 9112, 3.2.1: a path and perhaps a query, in visible ASCII, without a fragment.
 _ORIGIN_FORM = re.compile(r"/[!\"$-~]*")
 # RFC 9110, 11.4, and for bearer tokens the stricter form of RFC 6750, 2.1.
@@ -75,9 +84,6 @@ _CONNECT_TIMEOUT_S = 2.0
 _CHECK_EVERY_S = 1.0
 _CHECK_TIMEOUT_S = 2.0
 _FAILED_CHECKS = 2
-# Below the service's own limit for an idle connection, so that it never closes one that the
-# edge is just about to use.
-_KEEPALIVE_S = 10.0
 _DRAIN_S = 8.0
 
 logger = logging.getLogger("mc_ops.edge")
@@ -100,9 +106,10 @@ class _Body:
     `refused` keeps that: the HTTP client wraps whatever ends an upload into an error of its own.
     """
 
-    def __init__(self, request: web.BaseRequest, idle_s: float) -> None:
+    def __init__(self, request: web.BaseRequest, bounds: Bounds) -> None:
         self._request = request
-        self._idle_s = idle_s
+        self._bounds = bounds
+        self._late_at = asyncio.get_running_loop().time() + bounds.body_timeout_s
         self._begun = b""
         self.refused: _Refused | None = None
 
@@ -115,11 +122,17 @@ class _Body:
         if expects and self._request.transport:
             self._request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         begun = bytearray()
-        while len(begun) <= _ASK_FIRST_BYTES:
-            chunk = await self._next()
-            if not chunk:
-                return bytes(begun)
-            begun += chunk
+        connection = self._request.protocol
+        assert isinstance(connection, Connection)
+        connection.awaits_body = True
+        try:
+            while len(begun) <= _ASK_FIRST_BYTES:
+                chunk = await self._next()
+                if not chunk:
+                    return bytes(begun)
+                begun += chunk
+        finally:
+            connection.awaits_body = False
         self._begun = bytes(begun)
         return self._all()
 
@@ -131,11 +144,15 @@ class _Body:
             chunk = await self._next()
 
     async def _next(self) -> bytes:
+        idle_s = self._bounds.body_idle_s
+        silent_at = asyncio.get_running_loop().time() + idle_s
         try:
-            async with asyncio.timeout(self._idle_s):
+            async with asyncio.timeout_at(min(silent_at, self._late_at)):
                 return await self._request.content.readany()
         except TimeoutError:
-            message = f"nothing of the announced body came for {self._idle_s:g} s"
+            message = f"nothing of the announced body came for {idle_s:g} s"
+            if self._late_at <= silent_at:
+                message = f"the body was not whole after {self._bounds.body_timeout_s:g} s"
             self.refused = _Refused(408, "request-timeout", message)
         except web.RequestPayloadError:
             self.refused = _Refused(400, "bad-request", "the body is not what its headers say")
@@ -145,11 +162,9 @@ class _Body:
 class Edge:
     """Holds the route and carries requests; `route` is replaced whole, never changed."""
 
-    def __init__(
-        self, route: Route, state_file: Path, *, body_idle_s: float = _BODY_IDLE_S
-    ) -> None:
+    def __init__(self, route: Route, state_file: Path, *, bounds: Bounds | None = None) -> None:
         self.route = route
-        self._body_idle_s = body_idle_s
+        self.bounds = bounds or Bounds()
         self._state_file = state_file
         self._failed_checks: Counter[str] = Counter()
         self._unchecked: set[str] = set()
@@ -160,7 +175,7 @@ class Edge:
     async def open(self) -> None:
         """Make the connection pool; to be called in the loop that serves."""
         self._session = open_session(
-            keepalive_s=_KEEPALIVE_S,
+            keepalive_s=self.bounds.replica_keepalive_s,
             connect_s=_CONNECT_TIMEOUT_S,
             without_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
         )
@@ -189,16 +204,20 @@ class Edge:
             return list(urls)
         self._turn += 1
         turn = self._turn % len(urls)
-        return sorted(urls[turn:] + urls[:turn], key=lambda url: not self._ready(url))
+        return sorted(urls[turn:] + urls[:turn], key=lambda url: not self.ready(url))
 
-    def _ready(self, url: str) -> bool:
+    def replicas(self) -> list[str]:
+        """Those of every colour, by URL."""
+        return [url for urls in self.route.replicas.values() for url in urls]
+
+    def ready(self, url: str) -> bool:
+        """Whether a replica was seen healthy, and was at the last looks."""
         return url not in self._unchecked and self._failed_checks[url] < _FAILED_CHECKS
 
     async def check_forever(self) -> None:
         """Ask every replica for its health, again and again."""
         while True:
-            urls = [url for urls in self.route.replicas.values() for url in urls]
-            await asyncio.gather(*(self._check(url) for url in urls))
+            await asyncio.gather(*(self._check(url) for url in self.replicas()))
             await asyncio.sleep(_CHECK_EVERY_S)
 
     async def _check(self, url: str) -> None:
@@ -222,7 +241,7 @@ class Edge:
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Carry one request to a replica and its answer back."""
-        body = _Body(request, self._body_idle_s)
+        body = _Body(request, self.bounds)
         try:
             _require_plain(request)
             data = await body.begin() if request.body_exists else None
@@ -283,7 +302,7 @@ class Edge:
                 return web.Response(
                     status=answer.status, reason=answer.reason, headers=kept, body=whole
                 )
-            return await _stream(request, answer, kept)
+            return await _stream(request, answer, kept, self.bounds.write_timeout_s)
 
 
 def _require_plain(request: web.BaseRequest) -> None:
@@ -320,13 +339,17 @@ def _target(replica: str, raw_path: str) -> URL:
 
 
 async def _stream(
-    request: web.BaseRequest, answer: aiohttp.ClientResponse, headers: CIMultiDict[str]
+    request: web.BaseRequest,
+    answer: aiohttp.ClientResponse,
+    headers: CIMultiDict[str],
+    write_timeout_s: float,
 ) -> web.StreamResponse:
     response = web.StreamResponse(status=answer.status, reason=answer.reason, headers=headers)
     await response.prepare(request)
     try:
         async for chunk in answer.content.iter_any():
-            await response.write(chunk)
+            async with asyncio.timeout(write_timeout_s):
+                await response.write(chunk)
     except (aiohttp.ClientError, TimeoutError):
         # The status is out already. Cutting the connection is the only way left to tell the
         # client that this is not the whole answer.
@@ -351,10 +374,11 @@ def _forwarded(headers: CIMultiDictProxy[str], without: frozenset[str]) -> CIMul
 
 
 def _error(status: int, code: str, message: str, *, retryable: bool = True) -> web.Response:
-    error = {"code": code, "message": message, "retryable": retryable}
-    return web.json_response(
-        {"error": error},
+    return web.Response(
         status=status,
+        body=error_body(code, message, retryable=retryable),
+        content_type="application/json",
+        charset="utf-8",
         headers={"Retry-After": "1"} if status == 503 else None,
     )
 
@@ -362,7 +386,8 @@ def _error(status: int, code: str, message: str, *, retryable: bool = True) -> w
 def _control(edge: Edge) -> web.Application:
     async def show(_: web.Request) -> web.Response:
         busy = {url: count for url, count in edge.under_way.items() if count}
-        return web.json_response({**edge.route.as_dict(), "under_way": busy})
+        ready = [url for url in edge.replicas() if edge.ready(url)]
+        return web.json_response({**edge.route.as_dict(), "under_way": busy, "ready": ready})
 
     async def change(request: web.Request) -> web.Response:
         try:
@@ -387,15 +412,9 @@ async def _serve_control(edge: Edge, path: Path) -> web.AppRunner:
     return runner
 
 
-def make_server(edge: Edge) -> web.Server:
+def make_server(edge: Edge) -> BoundedServer:
     """The HTTP server in front of an edge."""
-    return web.Server(
-        edge.handle,
-        handler_cancellation=True,
-        access_log=None,
-        auto_decompress=False,
-        keepalive_timeout=_CLIENT_KEEPALIVE_S,
-    )
+    return BoundedServer(edge.handle, bounds=edge.bounds)
 
 
 def only_own_words(record: logging.LogRecord) -> bool:
@@ -416,7 +435,8 @@ def only_own_words(record: logging.LogRecord) -> bool:
 async def serve(port: int, state_file: Path, control: Path) -> None:
     """Serve until SIGTERM or SIGINT; then let requests under way end, for some seconds."""
     route = read_state(state_file) or Route(active=Colour.blue, replicas={})
-    edge = Edge(route, state_file)
+    edge = Edge(route, state_file, bounds=read_bounds(os.environ))
+    allow_handles()
     await edge.open()
     ended = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -446,6 +466,9 @@ def main() -> None:
     try:
         state_file = Path(os.environ["MC_EDGE_STATE_FILE"])
         uvloop.run(serve(int(os.environ["MC_PORT"]), state_file, control))
+    except UnusableInput as error:
+        logger.error("%s", error.message)  # noqa: TRY400 - what is wrong is not in this program
+        sys.exit(UnusableInput.exit_code)
     finally:
         control.unlink(missing_ok=True)
 

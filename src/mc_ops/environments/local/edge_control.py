@@ -76,6 +76,11 @@ def under_way(control: Path) -> dict[str, int]:
     return {str(url): int(count) for url, count in found.items()}
 
 
+def ready(control: Path) -> frozenset[str]:
+    """The replicas, by URL, that the edge has seen healthy; only such ones get requests first."""
+    return frozenset(map(str, _ask(control, "GET", "/route", None).get("ready", ())))
+
+
 def forget(control: Path) -> None:
     """Remove the socket of an edge that ended."""
     control.unlink(missing_ok=True)

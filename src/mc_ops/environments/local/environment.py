@@ -36,6 +36,7 @@ from mc_ops.environments.interface import (
 )
 from mc_ops.environments.local import (
     applied,
+    changes,
     credentials,
     edge_control,
     keyring,
@@ -56,6 +57,7 @@ from mc_ops.environments.local.layout import (
     recall,
     remember,
     replica_name,
+    replica_names,
 )
 from mc_ops.environments.local.logs import read_logs
 from mc_ops.environments.local.processes import (
@@ -101,12 +103,14 @@ class UpRequest:
         replicas: How many of each colour asked for; None for as many as there were, at first 1.
         green: Also start green, the candidate, without sending it traffic.
         faults: Faults to switch on, by colour.
+        restart: Start those anew that run with other settings than they would get now.
     """
 
     colour: Colour | None = None
     replicas: int | None = None
     green: bool = False
     faults: Mapping[Colour, Faults] = field(default_factory=dict)
+    restart: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +120,8 @@ class _Health:
     healthy: bool
     word: str
     faults: Mapping[str, Any] = field(default_factory=dict)
+    replica: str = ""
+    code: str = ""
 
 
 class LocalEnvironment:
@@ -154,7 +160,8 @@ class LocalEnvironment:
 
         Raises:
             UnusableInput: a port is taken, the platform runs on other ports, the request is out
-                of range, or a process found its settings unusable.
+                of range, or a process found its settings unusable; something runs with other
+                settings, or with more replicas, than are asked for, and nothing was changed.
             CouldNotTell: a process died, did not become ready, or runs and does not answer.
         """
         self.layout.prepare()
@@ -175,6 +182,13 @@ class LocalEnvironment:
                     colour, request.replicas, memory.replicas.get(colour, 0)
                 )
             ]
+            neighbours = [specs.neighbour(name) for name in FOUNDATIONS if name != "postgres"]
+            self._require_not_fewer(colours, request.replicas)
+            self._meet_changes(
+                [*neighbours, *wanted, specs.edge()], restart=request.restart, say=say
+            )
+            if request.restart:
+                self._stop_behind_catalogue(specs, wanted, say)
             self._stop_outdated(wanted, say)
             self._table.stop(
                 [name for name in self._baseline_names() if not self._table.alive(name)],
@@ -189,7 +203,9 @@ class LocalEnvironment:
             self._remember(memory, counted)
             self._forget_releases()
             # Only now: one that hangs is no reason to stop again what was missing.
-            self._require_healthy([*(spec.name for spec in wanted), "edge"])
+            self._require_healthy(
+                [*(one.name for one in self._living()), *(spec.name for spec in wanted), "edge"]
+            )
             for line in applied.other_catalogues(specs, self._table.all()):
                 say(line)
             if not begun:
@@ -259,8 +275,9 @@ class LocalEnvironment:
 
         Raises:
             UnusableInput: out of range, the platform runs on other ports, or it would leave
-                nobody to serve; a baseline beside replicas that are not as fresh.
-            CouldNotTell: the platform is not running, or a replica does not start.
+                nobody to serve; a baseline beside replicas that are not as fresh; a replica beside
+                others that run with other settings.
+            CouldNotTell: the platform is not running, or a replica does not start or serve.
         """
         active = self.active_colour()
         if not 0 <= replicas <= MAX_REPLICAS:
@@ -287,9 +304,13 @@ class LocalEnvironment:
             memory = recall(self.layout.home)
             specs = self._specs()
             fresh = self._fresh_baseline(specs, active, replicas) if baseline else []
-            names = [replica_name(colour, number + 1) for number in range(replicas)]
+            names = replica_names(colour, replicas)
             kept = next((r.settings for r in self._recorded(colour)), {})
             chosen = Faults.from_settings(kept) if faults is None else faults
+            if not restart and not all(self._table.alive(name) for name in names):
+                # Else one colour would serve with two kinds of settings
+                living = [name for name in names if self._table.alive(name)]
+                self._meet_changes([specs.workbench(name, chosen) for name in living])
             running = [record.name for record in self._recorded(colour)] if restart else []
             running += self._baseline_names() if baseline else []
             if running:
@@ -297,10 +318,16 @@ class LocalEnvironment:
                 self._table.stop(running, _STOP_GRACE_S)
             if baseline:
                 self._await_claim(active, say)
-            with self._undone_on_failure(say) as begun:
-                for number, name in enumerate(names):
-                    spec = specs.workbench(name, chosen)
-                    self._start([spec, *fresh[number : number + 1]], begun, say)
+            try:
+                with self._undone_on_failure(say) as begun:
+                    for number, name in enumerate(names):
+                        spec = specs.workbench(name, chosen)
+                        self._start([spec, *fresh[number : number + 1]], begun, say)
+                    self._await_serving(begun, active)
+            except BaseException:
+                with contextlib.suppress(CouldNotTell):
+                    self._route(active)  # without those that were undone
+                raise
             surplus = [r.name for r in self._recorded(colour) if r.name not in names]
             self._route(active, without=surplus)
             if surplus:
@@ -309,6 +336,35 @@ class LocalEnvironment:
                 self._table.stop(surplus, _STOP_GRACE_S)
             self._remember(memory, {colour: replicas})
             self._forget_releases()
+            self._require_healthy(names)
+
+    def _await_serving(self, begun: Sequence[Started], active: Colour | None) -> None:
+        """Wait until each that was begun serves as itself, and the edge would send requests to it.
+
+        Raises:
+            CouldNotTell, UnusableInput: as `ProcessTable.wait_ready`, with the log's file.
+        """
+        self._table.wait_ready(begun, _START_TIMEOUT_S)
+        self._route(active)
+        routed = {url for urls in self._wanted_route(active).replicas.values() for url in urls}
+        deadline = time.monotonic() + _PATIENCE_S
+        waiting = list(begun)
+        while waiting:
+            seen = edge_control.ready(self.layout.control_socket())
+            problems = {
+                one.spec.name: why
+                for one in waiting
+                if (why := _why_not_serving(one, _health(one.record), routed - seen))
+            }
+            waiting = [one for one in waiting if one.spec.name in problems]
+            if waiting and time.monotonic() > deadline:
+                first = waiting[0]
+                raise CouldNotTell(
+                    "; ".join(f"{name} was started and {why}" for name, why in problems.items())
+                    + self._table.tail_of(first.record),
+                    hint=f"mcctl logs {first.spec.name} ({self.layout.log_of(first.spec.name)})",
+                )
+            time.sleep(_POLL_S if waiting else 0)
 
     def catalogue_digest(self) -> str:
         """The digest of the catalogue that a replica would begin with now."""
@@ -553,8 +609,10 @@ class LocalEnvironment:
                 raise _hanging({_NO_ANSWER: ["edge"]}) from error
 
     def _require_healthy(self, wanted: Sequence[str]) -> None:
-        """See that each wanted process, and whatever else runs, can serve."""
-        names = list(dict.fromkeys([*(record.name for record in self._living()), *wanted]))
+        """See that each of these processes can serve."""
+        names = list(dict.fromkeys(wanted))
+        if not names:
+            return
         deadline = time.monotonic() + _PATIENCE_S
         while True:
             with ThreadPoolExecutor(max_workers=len(names)) as pool:
@@ -612,6 +670,45 @@ class LocalEnvironment:
         return list(
             dict.fromkeys([*(replica_name(colour, n + 1) for n in range(count)), *recorded])
         )
+
+    def _meet_changes(
+        self, specs: Sequence[ProcessSpec], *, restart: bool = False, say: Say = _silent
+    ) -> None:
+        """Refuse, or on request stop, what runs with other settings than it would get now."""
+        found = {
+            spec.name: what
+            for spec in specs
+            if (record := self._table.alive(spec.name)) and (what := changes.changes(spec, record))
+        }
+        if not found:
+            return
+        told = "; ".join(f"{name}: {', '.join(what)}" for name, what in found.items())
+        if not restart:
+            raise UnusableInput(
+                f"what runs has other settings than are asked for now, and was left alone: {told}",
+                hint="restart these with `mcctl up --restart` (requests are refused meanwhile), or "
+                "repeat with the settings that they have",
+            )
+        say(f"restarting with other settings: {told}")
+        self._table.stop(list(found), _STOP_GRACE_S)
+
+    def _stop_behind_catalogue(self, specs: Specs, wanted: Sequence[ProcessSpec], say: Say) -> None:
+        living = [record for spec in wanted if (record := self._table.alive(spec.name))]
+        behind = applied.behind_catalogue(specs, living)
+        if behind:
+            say(f"restarting with the catalogue as it is now: {', '.join(behind)}")
+            self._table.stop(behind, _STOP_GRACE_S)
+
+    def _require_not_fewer(self, colours: Sequence[Colour], replicas: int | None) -> None:
+        for colour in colours if replicas is not None else ():
+            living = [record.name for record in self._recorded(colour) if record.process()]
+            surplus = [name for name in living if name not in replica_names(colour, replicas or 0)]
+            if surplus:
+                raise UnusableInput(
+                    f"{replicas} of {colour} asked for, and {', '.join(surplus)} runs as well; "
+                    "nothing was changed",
+                    hint=f"mcctl scale agent-workbench --colour {colour} --replicas {replicas}",
+                )
 
     def _stop_outdated(self, wanted: Sequence[ProcessSpec], say: Say) -> None:
         """Stop replicas that run with other faults than are asked for now."""
@@ -818,7 +915,24 @@ def _health(record: ProcessRecord) -> _Health:
         healthy=status == HTTPStatus.OK,
         word=str(told.get("status", status)),
         faults=faults if isinstance(faults, dict) else {},
+        replica=str(told.get("replica", "")),
+        code=_code(told.get("running")),
     )
+
+
+def _code(running: Any) -> str:
+    return str(running.get("code") or "") if isinstance(running, dict) else ""
+
+
+def _why_not_serving(one: Started, health: _Health, unseen: set[str]) -> str:
+    """Why a replica does not serve yet, as a clause; empty when it does."""
+    if not health.healthy:
+        return f"does not serve ({health.word})"
+    if health.replica not in ("", one.spec.name):
+        return f"{health.replica} answers on its port"
+    if health.code and not releases.is_code_of(one.spec.env, health.code):
+        return "runs other code than it was started with"
+    return "the edge has not seen it healthy" if _url(one.record) in unseen else ""
 
 
 def _ships(record: ProcessRecord) -> bool:

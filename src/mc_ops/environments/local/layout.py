@@ -56,6 +56,11 @@ def replica_name(colour: Colour, number: int) -> str:
     return f"{colour}-{number}"
 
 
+def replica_names(colour: Colour, count: int) -> list[str]:
+    """The first `count` replicas of a colour."""
+    return [replica_name(colour, number + 1) for number in range(count)]
+
+
 def baseline_name(number: int) -> str:
     """`baseline-1` and so on; `number` counts from 1."""
     return f"{BASELINE}-{number}"

@@ -306,7 +306,7 @@ class ProcessTable:
                 names = ", ".join(one.spec.name for one in waiting)
                 raise CouldNotTell(
                     f"{names} not ready after {timeout_s:g} s{self.tail_of(waiting[0].record)}",
-                    hint=f"mcctl logs {waiting[0].spec.name}",
+                    hint=self._where(waiting[0]),
                 )
             time.sleep(_POLL_S if waiting else 0)
 
@@ -319,8 +319,11 @@ class ProcessTable:
         kind = UnusableInput if status == UnusableInput.exit_code else CouldNotTell
         raise kind(
             f"{one.spec.name} ended with {how} while it started{self.tail_of(one.record)}",
-            hint=f"mcctl logs {one.spec.name}",
+            hint=self._where(one),
         )
+
+    def _where(self, one: Started) -> str:
+        return f"mcctl logs {one.spec.name} ({self._log / one.spec.name}.log)"
 
     def tail_of(self, record: ProcessRecord) -> str:
         """The last lines that a process wrote since it was started, for an error's message."""

@@ -69,6 +69,11 @@ def runs_kept_code(layout: Layout, env: Mapping[str, str]) -> bool:
     return folder.parent == layout.releases and folder.is_dir()
 
 
+def is_code_of(env: Mapping[str, str], digest: str) -> bool:
+    """Whether the copy that an environment names has this digest."""
+    return digest.startswith(Path(_first(env)).name)
+
+
 def forget_unused(layout: Layout, environments: Collection[Mapping[str, str]]) -> None:
     """Remove the copies that no process runs.
 

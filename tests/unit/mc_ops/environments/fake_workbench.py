@@ -2,7 +2,8 @@
 
 `migrate` checks what it is given (an admin URL that works, hashes and no secrets on stdin);
 `serve` answers /health, echoes bodies, streams, and is slow on demand. With
-MC_FAKE_DIES=<colour> a replica of that colour ends with status 7 when it starts.
+MC_FAKE_DIES=<colour> a replica of that colour ends with status 7 when it starts; with
+MC_FAKE_SICK=<colour> one answers, and never that it can serve.
 """
 
 from __future__ import annotations
@@ -44,7 +45,8 @@ def _app() -> web.Application:
     async def health(_: web.Request) -> web.Response:
         return web.json_response(
             {"status": "ok", "version": "0", "region": os.environ["MC_REGION"], **me,
-             "dependencies": {}, "faults": faults}
+             "dependencies": {}, "faults": faults},
+            status=503 if os.environ.get("MC_FAKE_SICK") == me["colour"] else 200,
         )  # fmt: skip
 
     async def echo(request: web.Request) -> web.Response:

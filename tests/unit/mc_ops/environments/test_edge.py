@@ -23,6 +23,7 @@ from yarl import URL
 from mc_ops.environments import Colour
 from mc_ops.environments.local import edge_control
 from mc_ops.environments.local.edge import Edge, make_server, only_own_words
+from mc_ops.environments.local.edge_bounds import Bounds
 from mc_ops.environments.local.edge_control import Route
 from mc_ops.environments.local.layout import Layout
 from mc_ops.errors import CouldNotTell
@@ -410,7 +411,7 @@ async def edge_here(world: World, body_idle_s: float) -> AsyncIterator[list[byte
     edge = Edge(
         Route(Colour.blue, {Colour.blue: (url,)}),
         world.layout.home / "edge.json",
-        body_idle_s=body_idle_s,
+        bounds=Bounds(body_idle_s=body_idle_s),
     )
     runner = web.ServerRunner(make_server(edge), shutdown_timeout=1)
     async with counting_replica(world.layout.port_of("blue-1")) as lines:
