@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 
 from mc_platform.errors import RateLimited
@@ -131,12 +131,14 @@ class Slots:
             if not self._may(waiting):
                 continue
             queue = self._waiting.pop(waiting)
-            turn = queue.popleft()
+            # One whose wait has ended is cancelled before it has left the queue
+            turn = next((turn for turn in _emptied(queue) if not turn.cancelled()), None)
             if queue:
                 self._waiting[waiting] = queue  # at the end: the next place is another's
-            self._given(waiting)
-            turn.set_result(None)
-            return
+            if turn is not None:
+                self._given(waiting)
+                turn.set_result(None)
+                return
 
     def _may(self, tenant: TenantId) -> bool:
         mine = self._taken[tenant]
@@ -157,10 +159,11 @@ class Slots:
         return Slot({self: tenant})
 
     def _leave(self, tenant: TenantId, turn: asyncio.Future[None]) -> None:
-        queue = self._waiting[tenant]
-        queue.remove(turn)
+        queue = self._waiting.get(tenant, deque())
+        if turn in queue:  # else it was passed over already
+            queue.remove(turn)
         if not queue:
-            del self._waiting[tenant]
+            self._waiting.pop(tenant, None)
 
     def _refusal(self, tenant: TenantId) -> RateLimited:
         metrics.slots_refused.labels(self.kind, tenant).inc()
@@ -170,6 +173,11 @@ class Slots:
             retry_after_s=_RETRY_AFTER_S,
             hint=f"send fewer at once (at most {self.per_tenant}), and try again in a second",
         )
+
+
+def _emptied(queue: deque[asyncio.Future[None]]) -> Iterator[asyncio.Future[None]]:
+    while queue:
+        yield queue.popleft()
 
 
 class Messages:

@@ -54,6 +54,23 @@ async def settled(holds: Callable[[], bool]) -> None:
         await asyncio.sleep(0.005)
 
 
+@pytest.mark.parametrize("waiting", [1, 2])
+async def test_a_place_that_becomes_free_while_a_wait_ends_is_not_lost(waiting):
+    """Whoever gave up is passed over before it has left the queue: the next one has the place."""
+    places = slots(total=2)
+    held = [await places.take(ONE), await places.take(ONE)]
+    turns = [asyncio.create_task(places.take(ONE)) for _ in range(waiting)]
+    other = asyncio.create_task(places.take(TWO))
+    await settled(lambda: (places.waiting(ONE), places.waiting(TWO)) == (waiting, 1))
+    for turn in turns:
+        turn.cancel()
+    held[0].release()
+    await other
+    held[1].release()
+    await asyncio.gather(*turns, return_exceptions=True)
+    assert (places.taken(ONE), places.taken(TWO), places.waiting(ONE)) == (0, 1, 0)
+
+
 async def test_a_tenant_has_so_many_places_and_another_has_its_own():
     """A full tenant waits; the next one does not."""
     places = slots()
