@@ -107,7 +107,7 @@ from mc_platform.query import (
     break_glass_routes,
     canary_routes,
     credential_routes,
-    graphql_app,
+    graphql_route,
     operator_routes,
 )
 from mc_platform.receive import Door, GovernedRequestHandler, a2a_routes, retry_after
@@ -390,7 +390,7 @@ class Workbench:
             Route("/health", self._get_health),
             Route("/metrics", self._get_metrics),
             Route("/ledger/checkpoint", self._get_checkpoint),
-            Route("/graphql", self._graphql(), methods=["POST"]),
+            self._graphql(),
             *self._audit_routes(),
             *self._operator_routes(),
             *self._break_glass_routes(),
@@ -740,17 +740,16 @@ class Workbench:
             )
         )
 
-    def _graphql(self) -> ASGIApp:
+    def _graphql(self) -> Route:
         async def permit(principal: Principal) -> None:
             await self._permitted(principal, Action.read_records, "Ledger", owner=principal.tenant)
 
-        app: ASGIApp = graphql_app(
+        return graphql_route(
             principal_of=_principal_of,
             permit=permit,
             tasks=self._tasks,
             records=PostgresRecords(self._pools, region=self._settings.region),
         )
-        return app
 
     def _audit_routes(self) -> list[Route]:
         async def permit(request: Request) -> None:

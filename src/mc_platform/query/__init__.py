@@ -10,7 +10,7 @@ from mc_platform.query.break_glass import BreakGlassDesk, break_glass_routes
 from mc_platform.query.canary import CanaryDesk, canary_routes
 from mc_platform.query.credentials import CredentialDesk, credential_routes
 from mc_platform.query.operator import Figures, OperatorDesk, operator_routes
-from mc_platform.query.schema import graphql_app
+from mc_platform.query.schema import graphql_route
 
 __all__ = [
     "Acts",
@@ -25,6 +25,6 @@ __all__ = [
     "break_glass_routes",
     "canary_routes",
     "credential_routes",
-    "graphql_app",
+    "graphql_route",
     "operator_routes",
 ]

@@ -1,22 +1,29 @@
 """The GraphQL schema. Every query is bound to the credential's tenant, and decided by policy.
 
+A query is bounded before it is read: bytes, tokens, depth, aliases. Validation compares each pair of
+a document's fields, so tokens are what it costs by: 250 of them take about 15 ms, 1000 take 170.
 Depth and aliases are limited by module-level rules, so that the validation cache holds.
+
+Answers by `application/json`: 400 with `errors` for what is no request or no valid query, 200 for
+what was executed. Errors tell what the caller can mend; a defect is told by an incident id.
 """
 
 from __future__ import annotations
 
 import json
+import uuid
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+import msgspec
 import strawberry
 import structlog
 from graphql import ASTValidationRule, GraphQLError
 from starlette.requests import Request
-from starlette.responses import Response
-from strawberry.asgi import GraphQL
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
 from strawberry.extensions import (
     AddValidationRules,
     MaxTokensLimiter,
@@ -25,17 +32,26 @@ from strawberry.extensions import (
 )
 from strawberry.extensions.max_aliases import create_validator as create_alias_rule
 from strawberry.extensions.query_depth_limiter import create_validator as create_depth_rule
-from strawberry.http import GraphQLHTTPResponse
-from strawberry.types import ExecutionContext, ExecutionResult, Info
+from strawberry.types import ExecutionContext, Info
 
-from mc_platform.errors import RateLimited, Unavailable
+from mc_contract.errors import McError
+from mc_platform.errors import BadRequest, PlatformError, RateLimited, Unavailable
 from mc_platform.model.event import LedgerRow
 from mc_platform.model.ids import TaskId
-from mc_platform.model.task import Task
+from mc_platform.model.task import Task, TaskState
 from mc_platform.model.tenant import Principal
 from mc_platform.ports import Records, Tasks
 
 _MOST = 200
+_MAX_QUERY_BYTES = 8192
+_MAX_TOKENS = 250
+_MAX_DEPTH, _MAX_ALIASES = 8, 15
+# A document of so many tokens takes some 150 KiB, so each cache stays below 10 MiB
+_CACHED_QUERIES = 64
+_MOST_ERRORS = 20
+_MAX_ID = 256
+_MOST_INDEX = 2**63 - 1
+_STATES = frozenset(state.value for state in TaskState)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +111,28 @@ def _task(task: Task) -> TaskView:
 
 def _bounded(first: int) -> int:
     if not 1 <= first <= _MOST:
-        raise ValueError(f"first must be 1 to {_MOST}, got {first}")
+        raise BadRequest(f"first must be 1 to {_MOST}, got {first}")
     return first
+
+
+def _index(text: str | None) -> int | None:
+    if text is None:
+        return None
+    if not (text.isascii() and text.isdigit()) or len(text) > len(str(_MOST_INDEX)):
+        raise BadRequest("before must be an event's index: a number without sign")
+    return min(int(text), _MOST_INDEX)
+
+
+def _id(text: str) -> TaskId:
+    if not text or len(text) > _MAX_ID or not text.isprintable():
+        raise BadRequest(f"id must be 1 to {_MAX_ID} printable characters")
+    return TaskId(text)
+
+
+def _state(text: str | None) -> str | None:
+    if text is not None and text not in _STATES:
+        raise BadRequest("state is no state of a task", hint=f"one of {', '.join(sorted(_STATES))}")
+    return text
 
 
 @strawberry.type
@@ -118,7 +154,7 @@ class Query:
         rows = await reader.records.newest(
             reader.principal.tenant,
             limit=_bounded(first),
-            before=None if before is None else int(before),
+            before=_index(before),
         )
         return [_event(row) for row in rows]
 
@@ -126,7 +162,7 @@ class Query:
     async def task(self, info: Info[Reader, None], id: str) -> TaskView | None:
         """A task of the tenant."""
         reader = info.context
-        found = await reader.tasks.get(reader.principal.tenant, TaskId(id))
+        found = await reader.tasks.get(reader.principal.tenant, _id(id))
         return None if found is None else _task(found)
 
     @strawberry.field(description="Tasks, newest first.")  # type: ignore[untyped-decorator]
@@ -139,7 +175,7 @@ class Query:
             reader.principal.tenant,
             principal=None,
             context_id=None,
-            state=state,
+            state=_state(state),
             limit=_bounded(first),
             before=None,
         )
@@ -158,54 +194,99 @@ class _Schema(strawberry.Schema):
 
 
 _log = structlog.get_logger()
-_RULES: list[type[ASTValidationRule]] = [create_depth_rule(8, None), create_alias_rule(15)]
+_RULES: list[type[ASTValidationRule]] = [
+    create_depth_rule(_MAX_DEPTH, None),
+    create_alias_rule(_MAX_ALIASES),
+]
 _SCHEMA = _Schema(
     Query,
     extensions=[
-        lambda: MaxTokensLimiter(max_token_count=1000),
+        lambda: MaxTokensLimiter(max_token_count=_MAX_TOKENS),
         lambda: AddValidationRules(_RULES),
-        lambda: ParserCache(maxsize=256),
-        lambda: ValidationCache(maxsize=256),
+        lambda: ParserCache(maxsize=_CACHED_QUERIES),
+        lambda: ValidationCache(maxsize=_CACHED_QUERIES),
     ],
 )
 
 
-class _App(GraphQL[Any, Any]):
-    """Strawberry's ASGI app with our context; GraphiQL is off: it loads from elsewhere."""
+class _Asked(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
+    """A request's body."""
 
-    def __init__(self, reader: Callable[[Request], Awaitable[Reader]]) -> None:
-        super().__init__(_SCHEMA, graphql_ide=None, allow_queries_via_get=False)
-        self._reader = reader
-
-    async def get_context(self, request: Any, response: Response | Any) -> Any:  # noqa: ARG002
-        return await self._reader(request)
-
-    async def process_result(
-        self, request: Request, result: ExecutionResult
-    ) -> GraphQLHTTPResponse:
-        """Answer 429 or 503 as everywhere if a field found no free place, or no database."""
-        for error in result.errors or ():
-            if isinstance(error.original_error, RateLimited | Unavailable):
-                raise error.original_error
-        return await super().process_result(request, result)
+    query: str
+    variables: dict[str, Any] | None = None
+    operation_name: str | None = None
+    extensions: dict[str, Any] | None = None
 
 
-def graphql_app(
+def _asked(body: bytes) -> _Asked:
+    try:
+        asked = msgspec.json.decode(body, type=_Asked)
+    except msgspec.ValidationError as error:  # its text names the field and what it must be
+        raise BadRequest(
+            f"the body is no GraphQL request: {error}",
+            hint='{"query": string, "variables"?: object, "operationName"?: string}',
+        ) from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise BadRequest("the body is not JSON") from None
+    size = len(asked.query.encode())
+    if size > _MAX_QUERY_BYTES:
+        raise BadRequest(
+            f"the query has {size} bytes, the limit is {_MAX_QUERY_BYTES}",
+            hint="ask in several queries, and give values as variables",
+        )
+    return asked
+
+
+def _told(error: GraphQLError) -> dict[str, Any]:
+    """An error as its caller may see it."""
+    cause = error.original_error
+    if cause is None:
+        return dict(error.formatted)  # the query's own fault, in GraphQL's words
+    where = {key: value for key, value in error.formatted.items() if key in ("path", "locations")}
+    if isinstance(cause, McError):
+        told = cause.as_dict()
+        return {"message": told.pop("message"), **where, "extensions": told}
+    incident = uuid.uuid4().hex[:12]
+    _log.error("request_crashed", incident=incident, exc_info=cause)
+    message = f"internal error, incident {incident}"
+    return {"message": message, **where, "extensions": {"code": "internal"}}
+
+
+def graphql_route(
     *,
     principal_of: Callable[[Request], Principal],
     permit: Callable[[Principal], Awaitable[None]],
     tasks: Tasks,
     records: Records,
-) -> Any:
-    """The ASGI app.
+) -> Route:
+    """The route, for the application to mount.
 
     Args:
         permit: Raises `PolicyDenied` when policy forbids the principal to read records.
     """
 
-    async def reader(request: Request) -> Reader:
+    async def answer(request: Request) -> Response:
         principal = principal_of(request)
         await permit(principal)
-        return Reader(principal, tasks, records)
+        try:
+            asked = _asked(await request.body())
+        except PlatformError as error:
+            told = error.as_dict()
+            refused = {"message": told.pop("message"), "extensions": told}
+            return JSONResponse({"errors": [refused]}, status_code=error.http_status)
+        result = await _SCHEMA.execute(
+            asked.query,
+            variable_values=asked.variables,
+            operation_name=asked.operation_name,
+            context_value=Reader(principal, tasks, records),
+        )
+        for error in result.errors or ():
+            # 429 or 503 as everywhere if a field found no free place, or no database
+            if isinstance(error.original_error, RateLimited | Unavailable):
+                raise error.original_error
+        errors = [_told(error) for error in (result.errors or ())[:_MOST_ERRORS]]
+        body = {"data": result.data} | ({"errors": errors} if errors else {})
+        executed = result.data is not None or any("path" in error for error in errors)
+        return JSONResponse(body, status_code=200 if executed else 400)
 
-    return _App(reader)
+    return Route("/graphql", answer, methods=["POST"])
