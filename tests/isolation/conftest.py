@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import json
 import os
+import queue
 import re
 import subprocess
 import sys
@@ -41,14 +42,24 @@ class Replica:
     process: subprocess.Popen[str]
     reply: dict[str, bytes]
     _number: int = 0
-    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _told: queue.SimpleQueue[str] = field(default_factory=queue.SimpleQueue)
+
+    def __post_init__(self) -> None:
+        """Read what the replica writes, its log as well: a full pipe would stop it."""
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            if line.startswith("@"):
+                self._told.put(line[1:])
 
     def client(self, tenant: str = "TENANT_001") -> httpx.Client:
         """A client with a tenant's credential; of none with an empty name."""
         headers = {"A2A-Version": "1.0", "Content-Type": "application/json"}
         if tenant:
             headers["Authorization"] = f"Bearer mc_{KEYS[tenant][1]}_{SECRET}"
-        return httpx.Client(base_url=self.url, timeout=5, headers=headers, trust_env=False)
+        return httpx.Client(base_url=self.url, timeout=60, headers=headers, trust_env=False)
 
     def message(self, parts: Any, **more: Any) -> bytes:
         """A SendMessage with these parts."""
@@ -71,14 +82,9 @@ class Replica:
     def ask(self, what: str) -> Any:
         """One of the replica's own lines; see `replica.py`."""
         assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        with self._lock:
-            self.process.stdin.write(what + "\n")
-            self.process.stdin.flush()
-            for line in self.process.stdout:
-                if line.startswith("@"):
-                    return json.loads(line[1:])
-        raise AssertionError("the replica ended")
+        self.process.stdin.write(what + "\n")
+        self.process.stdin.flush()
+        return json.loads(self._told.get(timeout=60))
 
 
 @pytest.fixture(scope="session")
