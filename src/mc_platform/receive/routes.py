@@ -17,7 +17,7 @@ from mc_contract.governance import GOVERNANCE_URI
 from mc_platform.model.catalogue import Catalogue
 from mc_platform.receive.exact_values import VALUES, ExactJson
 from mc_platform.receive.handler import PRINCIPAL, GovernedRequestHandler
-from mc_platform.receive.quick_text import make_quick
+from mc_platform.receive.sdk_parsing import adapt_parsers
 
 
 class _ContextBuilder(DefaultServerCallContextBuilder):
@@ -108,7 +108,7 @@ def _card_route(card: pb.AgentCard) -> Route:
 
 def a2a_routes(handler: GovernedRequestHandler, card: pb.AgentCard) -> Iterable[BaseRoute]:
     """All A2A routes. JSON-RPC is served at `/a2a`, `/a2a/` and `/`."""
-    make_quick()
+    adapt_parsers()
     builder = _ContextBuilder()
     yield _card_route(card)
     for path in ("/", "/a2a", "/a2a/"):
