@@ -280,10 +280,10 @@ def graphql_route(
             operation_name=asked.operation_name,
             context_value=Reader(principal, tasks, records),
         )
-        for error in result.errors or ():
+        for failed in result.errors or ():
             # 429 or 503 as everywhere if a field found no free place, or no database
-            if isinstance(error.original_error, RateLimited | Unavailable):
-                raise error.original_error
+            if isinstance(failed.original_error, RateLimited | Unavailable):
+                raise failed.original_error
         errors = [_told(error) for error in (result.errors or ())[:_MOST_ERRORS]]
         body = {"data": result.data} | ({"errors": errors} if errors else {})
         executed = result.data is not None or any("path" in error for error in errors)
