@@ -42,6 +42,27 @@ _UNIT_S = {"s": 1, "m": 60, "h": 3600}
 _ADVICE = re.compile(r"\s*\**if it fails(?: with exit (?P<exit>\d+))?:?\**:?\s*", re.IGNORECASE)
 
 
+class _HeaderLoader(yaml.SafeLoader):
+    """Refuses a key that stands twice, of which YAML takes the last, and aliases, which can nest."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            event = self.peek_event()  # type: ignore[no-untyped-call] # PyYAML has no types
+            raise yaml.MarkedYAMLError(problem="has an alias", problem_mark=event.start_mark)
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if key.value in seen:
+                raise yaml.MarkedYAMLError(
+                    problem=f"key {str(key.value)[:60]!r} stands twice", problem_mark=key.start_mark
+                )
+            if isinstance(key, yaml.ScalarNode):
+                seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
 @dataclass(slots=True)
 class _Draft:
     """A step while its check, undo and advice may still follow."""
@@ -267,7 +288,7 @@ def _take_header(reader: _Reader, text: str, line: int) -> None:
     reader.header_line = line
     reader.header = {}
     try:
-        loaded = yaml.safe_load(text)
+        loaded = yaml.load(text, _HeaderLoader)  # noqa: S506 - a SafeLoader
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         at = line + 1 + (mark.line if mark else 0)

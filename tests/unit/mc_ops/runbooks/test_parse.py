@@ -67,6 +67,24 @@ def test_text_as_editors_write_it(text: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("header", "line", "reason"),
+    [
+        ("id: demo\ntitle: Demo\nid: other\n", 4, "key 'id' stands twice"),
+        (
+            "id: demo\ntitle: Demo\nparameters:\n- {name: N, name: M}\n",
+            5,
+            "key 'name' stands twice",
+        ),
+        ("id: &a demo\ntitle: *a\n", 3, "has an alias"),
+    ],
+)
+def test_a_header_says_everything_once(header: str, line: int, reason: str) -> None:
+    """YAML would take the last of two, and an alias of aliases grows without end."""
+    found = reasons(f"```yaml runbook\n{header}```\n{STEP}")
+    assert any(at == line and reason in said for at, said in found)
+
+
+@pytest.mark.parametrize(
     ("text", "line", "reason"),
     [
         (STEP, 1, "no header"),
