@@ -77,8 +77,13 @@ def test_no_redirect_is_followed_and_no_proxy_used(
 
 @pytest.mark.parametrize(
     "told",
-    [b"HTTP/1.1 200 O", OK + b"X: ", OK + b"Content-Length: 10000\r\n\r\n"],
-    ids=["status", "headers", "body"],
+    [
+        b"HTTP/1.1 200 O",
+        OK + b"X: ",
+        OK + b"Content-Length: 10000\r\n\r\n",
+        b"HTTP/1.0 200 OK\r\n\r\n",
+    ],
+    ids=["status", "headers", "body", "body until the end"],
 )
 def test_an_answer_that_drips_ends_in_time(told: bytes) -> None:
     """Each read succeeds; the whole call does not."""
@@ -102,6 +107,7 @@ def test_an_answer_that_drips_ends_in_time(told: bytes) -> None:
                     await client.get(peer.by_address)
 
         asyncio.run(get())
+        assert ask(peer.port, "/health", 0.3) is None
         stop.set()
 
 
