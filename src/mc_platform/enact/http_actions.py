@@ -20,6 +20,7 @@ from mc_platform.model.reply import Reply
 from mc_platform.ports import BlockingHttp
 
 MAX_REPLY_BYTES = 64 * 1024
+_MAX_BODY_BYTES = 4 * 1024 * 1024  # a template may repeat the input
 _REQUEST_TIMEOUT, _TOO_EARLY, _TOO_MANY = 408, 425, 429
 _CLIENT_ERROR, _SERVER_ERROR = 400, 500
 _HEADERS = {"Accept": "application/json", "Content-Type": "application/json"}
@@ -64,12 +65,15 @@ class HttpAction:
             body = render(declared.body, scope)
         except TemplateAbsent as absent:
             raise StepFailed("a value that the call needs is absent") from absent
+        content = json_bytes(body)
+        if len(content) > _MAX_BODY_BYTES:
+            raise StepFailed("the call is too large")
         try:
             reply = self._http.exchange(
                 tenant,
                 declared.method,
                 declared.url,
-                body=json_bytes(body),
+                body=content,
                 headers={**_HEADERS, "Idempotency-Key": key},
                 timeout_s=timeout_s,
                 most_bytes=MAX_REPLY_BYTES,

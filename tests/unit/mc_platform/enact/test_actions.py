@@ -170,6 +170,22 @@ def test_absent_value_fails_without_a_call(
     assert receiver.calls == []
 
 
+def test_a_call_that_is_too_large_is_not_made(
+    receiver: Any, client: BlockingLanes, waits: list[float]
+) -> None:
+    """A template that repeats the input many times is bounded, and the receiver is not blamed."""
+    do = {str(number): "{input.text}" for number in range(50)}
+    called = registry(client, spec(receiver.url, do=do)).do(
+        NAME, {"text": "x" * 100_000}, "op:0:do", waits.append, tenant="T"
+    )
+    assert (called.ok, called.reason, called.effect) == (
+        False,
+        "the call is too large",
+        Effect.none,
+    )
+    assert (receiver.calls, waits) == ([], [])
+
+
 class Greeter:
     """A Python action that does as its input says."""
 
