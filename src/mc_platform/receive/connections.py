@@ -17,6 +17,7 @@ import stat
 import struct
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from pathlib import Path
 from starlette.types import Scope
 
 from mc_platform.observe import metrics
+from mc_platform.receive.peers import share_of
 
 _LOOK_EVERY_S = 1.0
 _SLOWEST_BYTES_PER_S = 1024
@@ -103,26 +105,23 @@ class Connections:
 
     def look(self) -> None:
         """Close what is too much, and what does not read."""
-        found = dict(self._open())
-        try:
-            # In the order in which they were first seen
-            self._watched = {key: one for key, one in self._watched.items() if key in found}
-            for key in found:
-                self._watched.setdefault(key, _Watched())
-            metrics.connections.set(len(found))
-            for key in self._surplus():
+        found = set()
+        for key, one in self._open():
+            found.add(key)
+            if self._is_stuck(one, self._watched.setdefault(key, _Watched())):
+                self._close(one, "reading")
+        # In the order in which they were first seen
+        self._watched = {key: one for key, one in self._watched.items() if key in found}
+        metrics.connections.set(len(found))
+        surplus = self._surplus()
+        for key, one in self._open() if surplus else ():
+            if key in surplus:
                 with suppress(OSError):
-                    found[key].send(_ANSWER, socket.MSG_DONTWAIT)
-                self._close(found[key], "share")
-            for key, watched in self._watched.items():
-                if self._is_stuck(found[key], watched):
-                    self._close(found[key], "reading")
-        finally:
-            for one in found.values():
-                one.close()
+                    one.send(_ANSWER, socket.MSG_DONTWAIT)
+                self._close(one, "share")
 
     def _open(self) -> Iterator[tuple[_Client, socket.socket]]:
-        """Each connection, as a second handle to it: the first may be closed and reused meanwhile."""
+        """Each connection, for a moment by a second handle: the first may be closed and reused."""
         for handle in list(_FDS.iterdir()):
             try:
                 number = int(handle.name)
@@ -131,29 +130,27 @@ class Connections:
                 one = socket.socket(fileno=os.dup(number))
             except OSError:
                 continue
-            try:
-                own, peer = one.getsockname(), one.getpeername()
-            except OSError:  # it listens, or has just ended
-                own = peer = None
-            internet = one.family in (socket.AF_INET, socket.AF_INET6)
-            if own and internet and one.type == socket.SOCK_STREAM and own[1] == self._port:
-                yield (peer[0], peer[1]), one
-            else:
-                one.close()
+            with one:
+                if one.family not in (socket.AF_INET, socket.AF_INET6):
+                    continue
+                try:
+                    own, peer = one.getsockname(), one.getpeername()
+                except OSError:  # it listens, or has just ended
+                    continue
+                if one.type == socket.SOCK_STREAM and own[1] == self._port:
+                    yield (peer[0], peer[1]), one
 
-    def _surplus(self) -> list[_Client]:
-        counted: dict[str, int] = {}
-        for host, _ in self._watched:
-            counted[host] = counted.get(host, 0) + 1
+    def _surplus(self) -> set[_Client]:
+        counted = Counter(share_of(host) for host, _ in self._watched)
         busy = set(self._under_way)
-        chosen = []
-        all_of_them = len(self._watched)
+        chosen: set[_Client] = set()
         for key in self._watched:
+            share = share_of(key[0])
             most = self._total * 4 // 5 if self._trusts(key[0]) else self._per_peer
-            if key not in busy and (counted[key[0]] > most or all_of_them > self._total):
-                counted[key[0]] -= 1
-                all_of_them -= 1
-                chosen.append(key)
+            too_many = counted[share] > most or len(self._watched) - len(chosen) > self._total
+            if key not in busy and too_many:
+                counted[share] -= 1
+                chosen.add(key)
         return chosen
 
     def _is_stuck(self, one: socket.socket, watched: _Watched) -> bool:

@@ -181,12 +181,20 @@ class _Visit:
         authorization = self._authorization()
         allowed = self._door._peers.local(self._scope) or self._door._detail.opens(authorization)
         self._scope.setdefault("state", {})[DETAIL] = allowed
-        if not allowed and authorization is not None:
-            try:
-                await self._authenticate(authorization)
-            except Unavailable:
-                if self._scope["path"] != "/health":  # it must answer when the database does not
-                    raise
+        may_be_nobody = self._scope["path"] == "/health"
+        if allowed or (may_be_nobody and authorization is None):
+            return
+        try:
+            await self._authenticate(authorization)
+        except Unavailable:
+            if not may_be_nobody:  # it must answer when the database does not
+                raise
+        except NotAuthenticated as error:
+            raise NotAuthenticated(
+                error.message,
+                hint="ask from this machine, or send the scrape credential "
+                "(MC_SCRAPE_TOKEN_FILE), an operator's or an auditor's as a bearer token",
+            ) from None
 
     def _refuse_declared_size(self) -> None:
         scope = self._scope

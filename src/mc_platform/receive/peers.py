@@ -9,7 +9,7 @@ Anyone can say that it was forwarded, and so only lose.
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 from starlette.types import Scope
 
@@ -39,13 +39,13 @@ class Peers:
         return found is not None and any(found in network for network in self._trusted)
 
     def client(self, scope: Scope) -> str:
-        """The client's address: the last one that no trusted proxy has; what limits go by."""
+        """The client's address, as `share_of` has it: the last one that no trusted proxy has."""
         peer = _peer(scope)
         for hop in reversed([*_hops(scope), peer]):
             if not self.trusts(hop):
                 # A word that is no address is a trusted proxy's own: never the caller's text
-                return hop if _address(hop) else _UNKNOWN
-        return peer
+                return share_of(hop) if _address(hop) else _UNKNOWN
+        return share_of(peer)
 
     def local(self, scope: Scope) -> bool:
         """Whether it was sent from this machine (in a cluster: from within this pod)."""
@@ -59,6 +59,14 @@ class Peers:
             return True
         hops = _hops(scope)
         return self.trusts(peer) and len(hops) == 1 and _is_loopback(hops[0])
+
+
+def share_of(address: str) -> str:
+    """What limits go by: of IPv6 the network, since one machine has 2^64 addresses of it."""
+    found = _address(address)
+    if isinstance(found, IPv6Address) and not found.is_loopback:
+        return str(ip_network((found, 64), strict=False))
+    return str(found or address)
 
 
 def _peer(scope: Scope) -> str:

@@ -55,6 +55,9 @@ def test_local_is_who_connects_from_here_and_was_forwarded_by_nobody(trusted, pe
         (INGRESS, "10.0.0.7", None, "10.0.0.7"),
         (EDGE, "127.0.0.1", "unknown, 127.0.0.1", "unknown"),
         (EDGE, "127.0.0.1", "127.0.0.1", "127.0.0.1"),
+        ((), "2001:db8:1:2:3::4", None, "2001:db8:1:2::/64"),
+        ((), "::ffff:198.51.100.1", None, "198.51.100.1"),
+        ((), "::1", None, "::1"),
     ],
 )
 def test_the_client_is_the_last_whom_no_trusted_proxy_is(trusted, peer, forwarded, client):
