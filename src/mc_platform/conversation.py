@@ -28,6 +28,7 @@ from mc_platform.model.task import Task
 from mc_platform.ports import Tasks
 from mc_platform.record import Sealer
 from mc_platform.screen.leaves import leaves
+from mc_platform.screen.said import said
 
 _LOOKED_AT = 20
 _TAILS_KEPT = 4
@@ -230,8 +231,8 @@ def _some(hosts: frozenset[str]) -> frozenset[str]:
 
 
 def texts_of(parts: Sequence[Part]) -> list[str]:
-    """Every text in the parts, as fingerprints are taken of it."""
-    return [leaf.text for leaf in leaves(parts)]
+    """Every text that the parts say, as fingerprints are taken of it."""
+    return said(parts)[0]
 
 
 def _after(task: Task) -> Flow:

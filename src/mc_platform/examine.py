@@ -29,6 +29,7 @@ from mc_platform.conversation import (
     to_known_hosts,
 )
 from mc_platform.errors import Overdue
+from mc_platform.model.flow import DOCUMENT
 from mc_platform.model.ids import TenantId
 from mc_platform.model.label import NO_SCOPE, Label, Part, Scope, Screening
 from mc_platform.observe import metrics
@@ -38,6 +39,7 @@ from mc_platform.screen import LibraryScreener
 from mc_platform.screen.cost import estimate
 from mc_platform.screen.findings import SCREENING_LIMIT
 from mc_platform.screen.pseudonyms import Pseudonymiser
+from mc_platform.screen.said import said
 
 _R = TypeVar("_R")
 _SMALL_S = 0.01
@@ -141,13 +143,16 @@ class Examiner:
         meaning: Mapping[str, Any],
         screening: Screening,
     ) -> Incoming:
+        texts, complete = said(parts)
+        origins = origins_of(parts, screening)
         return Incoming(
             digest=self.digest(parts, meaning),
             screening=screening,
-            origins=origins_of(parts, screening),
+            # What is too long to be looked for in what came from outside may be from there
+            origins=origins if complete else origins | {DOCUMENT},
             hosts=named_hosts(parts),
             tail=tail_of(parts),
-            repeats=self._quotes.looked_for(tenant, texts_of(parts)),
+            repeats=self._quotes.looked_for(tenant, texts),
             quotable=self._quotes.kept(tenant, texts_of(from_outside(parts))),
         )
 

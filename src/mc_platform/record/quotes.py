@@ -1,10 +1,17 @@
 """Digests of what was said from outside, so that its words are known again wherever they turn up.
 
-Every run of eight words of a reply has a keyed digest; of those next to each other the least is
-kept (winnowing: Schleimer, Wilkerson and Aiken, 2003). Whoever quotes eleven words in a row of a
-reply of up to 128 words repeats a kept digest. Of a longer reply a smaller share is kept, so a
-quotation of it must be longer to be known. Nothing can be read from a digest, and no other tenant's
-words match it.
+Three kinds of fingerprints are taken of each text, all keyed:
+
+- *Words*: every run of eight; of those next to each other the least is kept (winnowing: Schleimer,
+  Wilkerson and Aiken, 2003). Whoever quotes eleven words in a row of a reply of up to 128 words
+  repeats a kept digest. Of a longer reply a smaller share is kept, so a quotation of it must be
+  longer to be known.
+- *Letters*: every run of 32 letters and digits, whatever stands between them, winnowed likewise: 39
+  in a row of a short reply are always known.
+- *Identifiers*: what is known by itself, however few words it has; see `_identifiers`.
+
+Nothing can be read from a digest, and no other tenant's words match it. A text is what
+`screen.said` makes of a message: the same for whoever quotes it in disguise.
 """
 
 from __future__ import annotations
@@ -12,21 +19,40 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from hashlib import blake2b
+from itertools import pairwise
+from typing import Any
+from zlib import crc32
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-_RUN_WORDS = 8
-_WINDOW = 4
+_RUN_WORDS, _RUN_BYTES = 8, 32
+_WINDOW, _BYTE_WINDOW = 4, 8
 _USUALLY_KEPT, _MOST_KEPT = 64, 128
-_MOST_WORDS = 4096
+_KEPT_WORDS, _LOOKED_WORDS = 4096, 24_000
+_KEPT_BYTES, _LOOKED_BYTES = 24_000, 120_000
+_MOST_LETTERS = _MOST_IDENTIFIERS = 64
 # Scripts that put no spaces between words: each character counts as one
 _WORD = re.compile(
     r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]|[^\W_\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]+"
 )
+_LETTERS = re.compile(r"[\W_]+")
+_DATE = re.compile(
+    r"\b[0-9]{4}-[0-9]{2}-[0-9]{2}(?:[t ][0-9]{2}:[0-9]{2}(?::[0-9]{2}(?:\.[0-9]{1,9})?)?"
+    r"(?:z|[+\-][0-9]{2}:?[0-9]{2})?)?\b|\b[0-9]{1,2}[./][0-9]{1,2}[./](?:[0-9]{4}|[0-9]{2})\b"
+    r"|\b[0-9]{1,2}:[0-9]{2}(?::[0-9]{2})?\b"
+)
+_URL = re.compile(r"https?://([^\s\"'<>()\[\]{}|\\^`]{4,300})")
+_ADDRESS = re.compile(r"[a-z0-9][\w.+\-]{1,63}@[\w\-]{1,63}(?:\.[\w\-]{1,63}){1,4}")
+_TOKEN = re.compile(r"[a-z0-9](?:[a-z0-9]|[\-_./:+](?=[a-z0-9])){7,79}")
+_FIGURES = re.compile(r"[0-9](?:[\s\-./()]{0,2}[0-9]){8,80}")
+_NUMBER = re.compile(r"[0-9]{3,}")
+_TOKEN_CHARS, _TOKEN_DIGITS = 9, 5
+_FIGURE_RUN, _VARIETY = 9, 4
+_PAIR_DIGITS, _PAIR_LONG = 11, 6
 
 
 class Quotes:
@@ -37,39 +63,127 @@ class Quotes:
             algorithm=SHA256(), length=32, salt=None, info=b"mc-platform quotation v1"
         ).derive(ledger_key.private_bytes_raw())
 
-    def kept(self, tenant: str, texts: Iterable[str], own: Iterable[str] = ()) -> tuple[int, ...]:
-        """What is to be kept of a reply, some 64 digests; of a very long one, of its beginning.
+    def kept(self, tenant: str, texts: Sequence[str], own: Sequence[str] = ()) -> tuple[int, ...]:
+        """What is to be kept of a reply; of a very long one, of its beginning.
 
         Args:
-            own: Texts of the request: what a reply only repeats of it is no word from outside.
+            tenant: Whose it is.
+            texts: What the reply says, in each way in which it can be read.
+            own: Likewise of the request: what a reply only repeats of it is no word from outside.
         """
-        said = self._runs(tenant, _words(texts)[:_MOST_WORDS])
-        if not said:
-            return ()
-        mine = set(self._runs(tenant, _words(own)[:_MOST_WORDS]))
-        window = max(_WINDOW, 2 * len(said) // _USUALLY_KEPT)
-        return tuple(sorted(_least_of_each(said, min(window, len(said))) - mine)[:_MOST_KEPT])
+        start = self._start(tenant)
+        mine = set(_runs(start, own, _KEPT_WORDS))
+        found: set[int] = set()
+        for text in texts:
+            runs = list(_runs(start, [text], _KEPT_WORDS))
+            window = max(_WINDOW, 2 * len(runs) // _USUALLY_KEPT)
+            found |= _least_of_each(runs, min(window, len(runs)))
+        kept = sorted(found - mine)[:_MOST_KEPT]
+        theirs = set(_spelled(own, _KEPT_BYTES, _BYTE_WINDOW))
+        pieces = [
+            piece
+            for text in texts
+            for piece in _spelled([text], _KEPT_BYTES, _letters_window(len(text)))
+            if piece not in theirs
+        ]
+        kept += sorted({_digest(start, b"letters", piece) for piece in pieces})[:_MOST_LETTERS]
+        named = set(_identifiers(texts)).difference(_identifiers(own))
+        kept += sorted(
+            {_digest(start, b"name", name.encode("utf-8", "replace")) for name in named}
+        )[:_MOST_IDENTIFIERS]
+        return tuple(sorted(set(kept)))
 
-    def looked_for(self, tenant: str, texts: Iterable[str]) -> tuple[int, ...]:
+    def looked_for(self, tenant: str, texts: Sequence[str]) -> tuple[int, ...]:
         """What a message could repeat; of a very long one its beginning and its end."""
-        words = _words(texts)
-        if len(words) <= _MOST_WORDS:
-            return tuple(set(self._runs(tenant, words)))
-        half = _MOST_WORDS // 2
-        ends = self._runs(tenant, words[:half]) + self._runs(tenant, words[-half:])
-        return tuple(set(ends))
+        start = self._start(tenant)
+        found = set(_runs(start, texts, _LOOKED_WORDS))
+        found.update(
+            _digest(start, b"letters", piece)
+            for piece in set(_spelled(texts, _LOOKED_BYTES, _BYTE_WINDOW))
+        )
+        found.update(
+            _digest(start, b"name", name.encode("utf-8", "replace"))
+            for name in set(_identifiers(texts))
+        )
+        return tuple(found)
 
-    def _runs(self, tenant: str, words: list[str]) -> list[int]:
-        start = blake2b(tenant.encode(), digest_size=8, key=self._key)
-        found = []
-        for at in range(len(words) - _RUN_WORDS + 1):
-            one = start.copy()
-            one.update(" ".join(words[at : at + _RUN_WORDS]).encode("utf-8", "replace"))
-            found.append(int.from_bytes(one.digest(), "big", signed=True))
-        return found
+    def _start(self, tenant: str) -> Any:
+        return blake2b(tenant.encode(), digest_size=8, key=self._key)
 
 
-def _least_of_each(digests: list[int], window: int) -> set[int]:
+def _digest(start: Any, kind: bytes, said: bytes) -> int:
+    one = start.copy()
+    one.update(b"\0" + kind + b"\0" + said)
+    return int.from_bytes(one.digest(), "big", signed=True)
+
+
+def _runs(start: Any, texts: Iterable[str], most: int) -> Iterator[int]:
+    """The digests of each text's runs of words; of a long one, of its beginning and its end."""
+    for text in texts:
+        words = _WORD.findall(unicodedata.normalize("NFKC", text).casefold())
+        half = most // 2
+        for some in [words] if len(words) <= most else [words[:half], words[-half:]]:
+            for at in range(len(some) - _RUN_WORDS + 1):
+                one = start.copy()
+                one.update(" ".join(some[at : at + _RUN_WORDS]).encode("utf-8", "replace"))
+                yield int.from_bytes(one.digest(), "big", signed=True)
+
+
+def _letters_window(chars: int) -> int:
+    return max(_BYTE_WINDOW, 2 * min(chars, _KEPT_BYTES) // _USUALLY_KEPT)
+
+
+def _spelled(texts: Iterable[str], most: int, window: int) -> Iterator[bytes]:
+    """Runs of letters and digits, whatever stands between them: of each few neighbours one.
+
+    A wider window chooses among those that a narrower one does.
+    """
+    for text in texts:
+        letters = _LETTERS.sub("", text).encode("utf-8", "replace")
+        half = most // 2
+        for some in [letters] if len(letters) <= most else [letters[:half], letters[-half:]]:
+            ranks = [
+                (crc32(some[at : at + _RUN_BYTES]) << 32) + at
+                for at in range(len(some) - _RUN_BYTES + 1)
+            ]
+            for rank in _least_of_each(ranks, min(window, len(ranks))):
+                at = rank & 0xFFFFFFFF
+                yield some[at : at + _RUN_BYTES]
+
+
+def _identifiers(texts: Iterable[str]) -> Iterator[str]:
+    """What is distinctive enough to be known by itself.
+
+    Links with a path; addresses; tokens of nine letters and digits or more, five of them digits, such
+    as accounts and orders' numbers; runs of nine digits, however they are grouped; and two
+    neighbouring numbers of eleven digits together, such as an account and an amount. Ordinary
+    words, small numbers, dates and times are none.
+    """
+    for text in texts:
+        plain = _DATE.sub(" | ", text[:_LOOKED_BYTES])
+        for url in _URL.finditer(plain):
+            host, _, rest = url[1].rstrip(".,;:!?").partition("/")
+            if len(rest) > 3:
+                yield f"{host}/{rest}"
+        for address in _ADDRESS.finditer(plain):
+            yield address[0].rstrip(".-")
+        for token in _TOKEN.finditer(plain):
+            squashed = _LETTERS.sub("", token[0])
+            digits = sum(map(str.isdigit, squashed))
+            if len(squashed) >= _TOKEN_CHARS and digits >= _TOKEN_DIGITS and not squashed.isdigit():
+                yield squashed
+        for figures in _FIGURES.finditer(plain):
+            digits_only = _LETTERS.sub("", figures[0])
+            for at in range(len(digits_only) - _FIGURE_RUN + 1):
+                run = digits_only[at : at + _FIGURE_RUN]
+                if len(set(run)) >= _VARIETY:
+                    yield run
+        for one, other in pairwise(number[0] for number in _NUMBER.finditer(plain)):
+            if len(one) + len(other) >= _PAIR_DIGITS and max(len(one), len(other)) >= _PAIR_LONG:
+                yield "+".join(sorted((one, other)))
+
+
+def _least_of_each(digests: Sequence[int], window: int) -> set[int]:
     """The least of each `window` neighbours, in one pass."""
     rising: deque[int] = deque()  # places whose digest may yet be the least, ascending in both
     found: set[int] = set()
@@ -82,10 +196,3 @@ def _least_of_each(digests: list[int], window: int) -> set[int]:
         if at >= window - 1:
             found.add(digests[rising[0]])
     return found
-
-
-def _words(texts: Iterable[str]) -> list[str]:
-    words: list[str] = []
-    for text in texts:
-        words += _WORD.findall(unicodedata.normalize("NFKC", text).casefold())
-    return words

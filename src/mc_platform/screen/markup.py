@@ -9,7 +9,7 @@ from mc_platform.screen.findings import LimitReached
 from mc_platform.screen.normalise import Normalised, Replacement, rewrite
 
 _INLINE = r"</?(?:b|i|u|s|q|em|strong|span|font|mark|wbr|small|big|sub|sup|a|code|tt|ins|del|abbr|bdi|bdo)(?:[ /][^<>]{0,80})?>"
-INLINE_TAG = r"(?i)[\w.@+\-]</?(?:b|i|u|s|q|em|strong|span|font|mark|wbr|small|big|sub|sup|a|code|tt|ins|del|abbr|bdi|bdo)(?:[ /][^<>]*)?>[\w.@+\-]"
+INLINE_TAG = r"(?i)[\w.@+\-](?:</?(?:b|i|u|s|q|em|strong|span|font|mark|wbr|small|big|sub|sup|a|code|tt|ins|del|abbr|bdi|bdo)(?:[ /][^<>]*)?>){1,4}[\w.@+\-]"
 """A tag that changes how letters look, between two of one word."""
 EMPHASIS = r"\*@|@\*|@[\w.\-]+\*|\*[\w.\-]+@"
 """Asterisks within an address."""

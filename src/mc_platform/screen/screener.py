@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import lru_cache, partial
 from typing import Any, TypeVar
-
-import re2
 
 from mc_platform.model.label import NO_SCOPE, Label, Part, Path, Scope, Screening
 from mc_platform.screen.cards import SCIENTIFIC, find_scientific
@@ -50,6 +47,7 @@ from mc_platform.screen.lettered import (
 from mc_platform.screen.national_ids import LETTERED_RULES
 from mc_platform.screen.numbers import find_numbers
 from mc_platform.screen.pieces import ANNOUNCED, split_cards, token_chains
+from mc_platform.screen.prefilter import Prefilter
 from mc_platform.screen.redact import PLACEHOLDER, replace_spans
 from mc_platform.screen.siblings import sibling_chains
 from mc_platform.screen.signs import SIGN_FINDERS
@@ -57,9 +55,6 @@ from mc_platform.screen.spread import spread
 from mc_platform.screen.windows import MIN_DIGITS, RUN_SHAPE
 
 _SHORTEST_FINDING = 6  # a@b.cc
-_ANYTHING = r"(?s)."
-# What holds at the beginning or end of a text only; `[^` and `\\^` are no such thing.
-_ANCHOR = re.compile(r"(?<![\[\\])\^|(?<!\\)\$|\\[Az]")
 _REDACTION_ROUNDS = (False, False, False, True, True)  # whole strings at last
 # Work, in the budget's units.
 SCREENING_WORK, REDACTION_WORK = 1_150_000, 400_000
@@ -72,7 +67,6 @@ _LABEL_WORK, _REPLACED_WORK, _CHAINED_WORK = 3, 8, 1
 _MOST_WITHHELD = 1000
 _WITHHELD: tuple[Part, ...] = ({"text": "[withheld]"},)
 _PLACE, _LONG_SPAN = 64, 4096
-_SET_MEMORY_BYTES = 32 << 20
 _WORDED_IN_SET, _LAYERS_IN_SET = 16, 9
 
 
@@ -105,81 +99,6 @@ def _finders() -> list[tuple[str, Finder, frozenset[str]]]:
 
 def _key_finder(rule: KeyRule) -> Finder:
     return lambda text, _, budget: find_keys(rule, text, budget)
-
-
-class _Prefilter:
-    """Shapes in a few re2 Sets; which of them occur in a text.
-
-    One automaton for all would have a state for each combination of half-read shapes: more than fit
-    in memory, so that it would be built anew for every text (measured: 900 microseconds a message,
-    against 15 for Sets of a few shapes each).
-
-    A Set has no slower engine to fall back to: short of memory it finds nothing, and does not say
-    so. Hence the memory, and in each Set a shape that every string has as a witness.
-    """
-
-    def __init__(self, *groups: tuple[Sequence[str], frozenset[str]]) -> None:
-        """Take groups of shapes, each with the labels that it leads to; none: to further readings."""
-        self._sets: list[tuple[re2.Set, int, int, frozenset[str]]] = []
-        self._anchored: set[int] = set()
-        first = 0
-        for shapes, kinds in groups:
-            options = re2.Options()
-            options.max_mem = _SET_MEMORY_BYTES
-            compiled = re2.Set.SearchSet(options)
-            for shape in (*shapes, _ANYTHING):
-                compiled.Add(shape)
-            compiled.Compile()
-            self._sets.append((compiled, first, len(shapes), kinds))
-            if any(map(_ANCHOR.search, shapes)):
-                self._anchored.add(first)
-            first += len(shapes)
-
-    def hits(
-        self,
-        text: str,
-        kinds: frozenset[str] = frozenset(),
-        only: frozenset[int] | None = None,
-    ) -> Sequence[int]:
-        """The shapes' numbers in order; all of a Set's if it failed.
-
-        Args:
-            kinds: The labels that count; empty: all. Sets that lead to none of them are left out.
-            only: The first shapes of the Sets that may hit; None: all may.
-        """
-        found: list[int] = []
-        if not text:
-            return found
-        encoded = text.encode()  # once for all Sets
-        for compiled, first, witness, leads_to in self._sets:
-            if only is not None and first not in only:
-                continue
-            if kinds and leads_to and kinds.isdisjoint(leads_to):
-                continue
-            hits: Sequence[int] = compiled.Match(encoded) or ()  # None: not even the witness
-            if len(hits) == 1 and hits[0] == witness:
-                continue
-            if witness not in hits:
-                found += range(first, first + witness)
-            else:
-                found += sorted([first + hit for hit in hits if hit != witness])
-        return found
-
-    def may_hit(self, texts: Sequence[str]) -> frozenset[int]:
-        """The first shapes of the Sets that hit in any of some texts, and of some that do not.
-
-        One pass over many short strings, where a pass over each costs more than its characters. A
-        line break stands for the beginning and the end of each; Sets whose shapes ask for those
-        are always among the answer.
-        """
-        encoded = "\n".join(texts).encode()
-        return frozenset(
-            [
-                first
-                for compiled, first, witness, _ in self._sets
-                if first in self._anchored or list(compiled.Match(encoded) or ()) != [witness]
-            ]
-        )
 
 
 def _groups(shapes: Sequence[_T], size: int) -> Iterator[Sequence[_T]]:
@@ -229,8 +148,8 @@ class _Look:
 
 
 @lru_cache(maxsize=256)
-def _scope_prefilter(shapes: tuple[str, ...]) -> _Prefilter:
-    return _Prefilter((shapes, frozenset()))
+def _scope_prefilter(shapes: tuple[str, ...]) -> Prefilter:
+    return Prefilter((shapes, frozenset()))
 
 
 class LibraryScreener:
@@ -259,7 +178,7 @@ class LibraryScreener:
         words = sum(not kinds.isdisjoint(_UNKNOWN | _SIGNS) for _, _, kinds in shaped)
         literal, worded = shaped[:-words], shaped[-words:]
         layers = [*(layer.shape for layer in LAYERS), ANNOUNCED]
-        self._prefilter = _Prefilter(
+        self._prefilter = Prefilter(
             _group(literal[: -len(KEY_RULES)]),
             _group(literal[-len(KEY_RULES) :]),
             *map(_group, _groups(worded, _WORDED_IN_SET)),

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import base64
+import codecs
+import re
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -241,6 +244,143 @@ async def test_a_new_context_does_not_wash_off_what_is_quoted(catalogue: Catalog
     await story.send(quoted, agent="records", context="c-4")
     await story.order({"text": "The parcel left the depot"}, context="c-5")
     assert len(story.operations.begun) == 1
+
+
+def _cyrillic(text: str) -> str:
+    return text.translate(str.maketrans("aceopxyAEOTHMK", "асеорхуАЕОТНМК"))
+
+
+def _beside(part: Any) -> Any:
+    """Data beside an order's own, of which there is one part only."""
+    return {"text": "so", "metadata": part["data"]}
+
+
+def _text(text: str) -> Any:
+    return {"text": text}
+
+
+DISGUISES: dict[str, Callable[[str], Any]] = {
+    "zero-width spaces": lambda said: _text("\u200b".join(said)),
+    "soft hyphens": lambda said: _text(re.sub(r"(\w\w)(\w)", "\\1\u00ad\\2", said)),
+    "Cyrillic letters": lambda said: _text(_cyrillic(said)),
+    "full-width letters": lambda said: _text(
+        "".join(chr(ord(c) + 0xFEE0) if c.isalnum() else c for c in said)
+    ),
+    "combining marks": lambda said: _text("".join(f"{c}\u0301" for c in said)),
+    "accents": lambda said: _text(said.translate(str.maketrans("aeiou", "áéíóú"))),
+    "capitals and signs": lambda said: _text(" -- ".join(said.upper().split())),
+    "no spaces": lambda said: _text(said.replace(" ", "")),
+    "spaces elsewhere": lambda said: _text(" ".join(re.findall("..?.?.?", said.replace(" ", "")))),
+    "letters apart": lambda said: _text(" ".join(said.replace(" ", ""))),
+    "base64": lambda said: _text(base64.b64encode(said.encode()).decode()),
+    "base64 twice": lambda said: _text(base64.b64encode(base64.b64encode(said.encode())).decode()),
+    "base32": lambda said: _text(base64.b32encode(said.encode()).decode()),
+    "hexadecimal": lambda said: _text(said.encode().hex()),
+    "percent": lambda said: _text("".join(f"%{ord(c):02x}" for c in said)),
+    "character references": lambda said: _text("".join(f"&#{ord(c)};" for c in said)),
+    "escapes": lambda said: _text("".join(f"\\u{ord(c):04x}" for c in said)),
+    "backwards": lambda said: _text(said[::-1]),
+    "rot13": lambda said: _text(codecs.encode(said, "rot13")),
+    "markup": lambda said: _text(re.sub(r"(\w)(\w)", r"\1<b></b>\2", said)),
+    "one word a key": lambda said: {"data": {f"k{n}": w for n, w in enumerate(said.split())}},
+    "one word an item": lambda said: {"data": {"words": said.split()}},
+    "one letter an item": lambda said: {"data": {"letters": list(said)}},
+    "words as keys": lambda said: {"data": dict.fromkeys(said.split(), 1)},
+    "words as keys and values": lambda said: {
+        "data": [{one: other} for one, other in batched_pairs(said.split())]
+    },
+    "base64 in pieces": lambda said: {
+        "data": re.findall(".{1,40}", base64.b64encode(said.encode()).decode())
+    },
+    "number and quote": lambda said: {"data": {"amount": 950, "note": said}},
+}
+
+
+def batched_pairs(words: list[str]) -> list[tuple[str, str]]:
+    """Neighbours, two by two."""
+    return list(zip(words[::2], words[1::2], strict=False))
+
+
+@pytest.mark.parametrize("disguise", DISGUISES)
+async def test_no_disguise_washes_off_what_is_quoted(catalogue: Catalogue, disguise: str) -> None:
+    """Both sides are read as the screener reads: however it is written, it is known again."""
+    story = Story(catalogue, reply=LONG)
+    await story.send(agent="records", context="c-1")
+    quoted = DISGUISES[disguise](LONG)
+    carried = quoted if "text" in quoted else _beside(quoted)
+    assert "tainted-only-listed-operations" in await story.refused(
+        story.order(carried, context="c-2")
+    )
+    assert await story.refused(story.send(quoted, agent="fulfilment", context="c-3"))
+    assert story.operations.begun == []
+
+
+@pytest.mark.parametrize("disguise", ["base64", "percent", "one word an item", "zero-width spaces"])
+async def test_a_disguised_reply_is_known_when_it_is_retold_in_plain_words(
+    catalogue: Catalogue, disguise: str
+) -> None:
+    """What an agent says in disguise is known by what it means."""
+    story = Story(catalogue)
+    story.agent.body = {"result": {"message": {"parts": [DISGUISES[disguise](LONG)]}}}
+    await story.send(agent="records", context="c-1")
+    assert await story.refused(story.order({"text": LONG}, context="c-2"))
+
+
+@pytest.mark.parametrize(
+    ("told", "quoted"),
+    [
+        ("It is order ORD-2024-88417.", "pay ORD-2024-88417"),
+        ("It is order ORD-2024-88417.", {"data": {"order": "ord 2024 88417"}}),
+        ("See https://pay.example/inv/77x for it.", "open HTTPS://pay.example/inv/77x now"),
+        ("Its number is 7300 4451 9023.", {"data": {"number": 730044519023}}),
+        ("Its number is 7300 4451 9023.", "use 7300-4451-9023"),
+        ("Its number is 7300 4451 9023.", "use \u0667\u0663\u0660\u0660 4451 9023"),
+        ("Book 4950 to ledger 73004451.", {"data": {"ledger": 73004451, "amount": 4950}}),
+    ],
+)
+async def test_a_distinctive_identifier_is_known_by_itself(
+    catalogue: Catalogue, told: str, quoted: Any
+) -> None:
+    """A number or a link that only the reply can have told needs no eight words around it."""
+    story = Story(catalogue, reply=told)
+    await story.send(agent="records", context="c-1")
+    part = {"text": quoted} if isinstance(quoted, str) else _beside(quoted)
+    assert await story.refused(story.order(part, context="c-2"))
+    assert story.operations.begun == []
+
+
+@pytest.mark.parametrize(
+    ("told", "own"),
+    [
+        (
+            "It was sent on 2025-03-04 at 12:30, 14 parcels for 1,250.00 EUR.",
+            "sent 2025-03-04 12:30",
+        ),
+        ("There are 3 lamps, 17 chairs and 240 tables.", "order 3 lamps, 17 chairs and 240 tables"),
+        ("Order O-2001 is on its way.", "order O-2001 again"),
+        ("See https://shop.example/ for more.", "from https://shop.example/ please"),
+        ("The customer is happy with it.", "the customer is happy with it"),
+    ],
+)
+async def test_ordinary_words_dates_and_small_numbers_are_nobodys(
+    catalogue: Catalogue, told: str, own: str
+) -> None:
+    """What two people say without having heard of each other taints nothing."""
+    story = Story(catalogue, reply=told)
+    await story.send(agent="records", context="c-1")
+    await story.order({"text": own}, context="c-2")
+    assert len(story.operations.begun) == 1
+
+
+async def test_a_quotation_amid_a_long_message_is_known(catalogue: Catalogue) -> None:
+    """Words of one's own on both sides hide nothing; what is too long to be read is no own word."""
+    story = Story(catalogue, reply=LONG)
+    await story.send(agent="records", context="c-1")
+    around = " ".join(f"word{n % 977}x{n % 31}" for n in range(5000))
+    assert await story.refused(story.order(_text(f"{around} {LONG} {around}"), context="c-2"))
+    endless = "lamp " * 40_000
+    assert await story.refused(story.order(_text(endless), context="c-3"))
+    assert story.ledger.events[-1].detail["origins"] == ["document"]
 
 
 async def test_a_quotation_taints_a_conversation_that_was_prepared_for_it(

@@ -1,0 +1,88 @@
+"""Which shapes occur in a text: one pass for many of them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+import re2
+
+_ANYTHING = r"(?s)."
+# What holds at the beginning or end of a text only; `[^` and `\\^` are no such thing.
+_ANCHOR = re.compile(r"(?<![\[\\])\^|(?<!\\)\$|\\[Az]")
+_SET_MEMORY_BYTES = 32 << 20
+
+
+class Prefilter:
+    """Shapes in a few re2 Sets; which of them occur in a text.
+
+    One automaton for all would have a state for each combination of half-read shapes: more than fit
+    in memory, so that it would be built anew for every text (measured: 900 microseconds a message,
+    against 15 for Sets of a few shapes each).
+
+    A Set has no slower engine to fall back to: short of memory it finds nothing, and does not say
+    so. Hence the memory, and in each Set a shape that every string has as a witness.
+    """
+
+    def __init__(self, *groups: tuple[Sequence[str], frozenset[str]]) -> None:
+        """Take groups of shapes, each with the labels that it leads to; none: to further readings."""
+        self._sets: list[tuple[re2.Set, int, int, frozenset[str]]] = []
+        self._anchored: set[int] = set()
+        first = 0
+        for shapes, kinds in groups:
+            options = re2.Options()
+            options.max_mem = _SET_MEMORY_BYTES
+            compiled = re2.Set.SearchSet(options)
+            for shape in (*shapes, _ANYTHING):
+                compiled.Add(shape)
+            compiled.Compile()
+            self._sets.append((compiled, first, len(shapes), kinds))
+            if any(map(_ANCHOR.search, shapes)):
+                self._anchored.add(first)
+            first += len(shapes)
+
+    def hits(
+        self,
+        text: str,
+        kinds: frozenset[str] = frozenset(),
+        only: frozenset[int] | None = None,
+    ) -> Sequence[int]:
+        """The shapes' numbers in order; all of a Set's if it failed.
+
+        Args:
+            kinds: The labels that count; empty: all. Sets that lead to none of them are left out.
+            only: The first shapes of the Sets that may hit; None: all may.
+        """
+        found: list[int] = []
+        if not text:
+            return found
+        encoded = text.encode()  # once for all Sets
+        for compiled, first, witness, leads_to in self._sets:
+            if only is not None and first not in only:
+                continue
+            if kinds and leads_to and kinds.isdisjoint(leads_to):
+                continue
+            hits: Sequence[int] = compiled.Match(encoded) or ()  # None: not even the witness
+            if len(hits) == 1 and hits[0] == witness:
+                continue
+            if witness not in hits:
+                found += range(first, first + witness)
+            else:
+                found += sorted([first + hit for hit in hits if hit != witness])
+        return found
+
+    def may_hit(self, texts: Sequence[str]) -> frozenset[int]:
+        """The first shapes of the Sets that hit in any of some texts, and of some that do not.
+
+        One pass over many short strings, where a pass over each costs more than its characters. A
+        line break stands for the beginning and the end of each; Sets whose shapes ask for those
+        are always among the answer.
+        """
+        encoded = "\n".join(texts).encode()
+        return frozenset(
+            [
+                first
+                for compiled, first, witness, _ in self._sets
+                if first in self._anchored or list(compiled.Match(encoded) or ()) != [witness]
+            ]
+        )

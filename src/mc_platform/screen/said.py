@@ -1,0 +1,102 @@
+"""What parts say, in every way in which the screener reads them: what quotations are told by.
+
+A quotation may come without its keys, with one word a key, with invisible characters, letters of
+other scripts or encoded. Both the content that is to be known again and the message that may quote
+it go through this function, so that the same words are the same text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from mc_platform.model.label import Part
+from mc_platform.screen.cost import work_for
+from mc_platform.screen.findings import Budget, LimitReached
+from mc_platform.screen.homoglyphs import folded_view
+from mc_platform.screen.layers import LAYERS, first_readings
+from mc_platform.screen.leaves import KEY, Leaf, leaves
+from mc_platform.screen.prefilter import Prefilter
+
+MOST_CHARS = 120_000
+"""More than this is not read to the end; `said` then tells that it was not."""
+_MOST_WORK, _READING_WORK, _CHAR_WORK = 400_000, 10, 0.4
+_MOST_READINGS = 24
+_LAYERS_IN_SET = 9
+_PIECE_CHARS = 96
+_PREFILTER = Prefilter(
+    *(
+        ([layer.shape for layer in LAYERS[at : at + _LAYERS_IN_SET]], frozenset[str]())
+        for at in range(0, len(LAYERS), _LAYERS_IN_SET)
+    )
+)
+
+
+def said(parts: Sequence[Part]) -> tuple[list[str], bool]:
+    """The texts that the parts say, and whether that is all.
+
+    Each text is folded: as it is seen, look-alike letters as Latin ones, in small letters. The
+    first ones are the values joined, the values with their keys, and the keys; what they say
+    through encodings and disguises follows. What is not ASCII stands there unfolded as well.
+    """
+    budget = Budget(
+        per_leaf=MOST_CHARS,
+        per_message=MOST_CHARS,
+        work=min(_MOST_WORK, work_for(parts)),
+    )
+    texts: dict[str, None] = {}
+    complete = True
+    for stream in _streams(leaves(parts, budget)):
+        complete = complete and len(stream) <= MOST_CHARS
+        try:
+            for text in _readings(_both_ends(stream), budget):
+                texts[_folded(text)] = None
+                if not text.isascii():
+                    texts[text.casefold()] = None  # as fingerprints were taken before
+        except LimitReached:
+            texts[_folded(_both_ends(stream))] = None
+            complete = False
+    return list(texts), complete
+
+
+def _streams(seen: Sequence[Leaf]) -> Iterator[str]:
+    """The strings one after the other: values, values with keys, keys, and pieces put together."""
+    values = [leaf.text for leaf in seen if leaf.path[-1] != KEY]
+    keys = [leaf.text for leaf in seen if leaf.path[-1] == KEY]
+    yield " ".join(values)
+    if keys:
+        yield " ".join(leaf.text for leaf in seen)
+        yield " ".join(keys)
+    for pieces in (values, keys):
+        if len(pieces) > 1 and all(len(piece) <= _PIECE_CHARS for piece in pieces):
+            yield "".join(pieces)
+
+
+def _both_ends(text: str) -> str:
+    half = MOST_CHARS // 2
+    return text if len(text) <= MOST_CHARS else f"{text[:half]} {text[-half:]}"
+
+
+def _readings(text: str, budget: Budget) -> Iterator[str]:
+    """A text as it is seen, and through every disguise whose shape it bears.
+
+    Raises:
+        LimitReached: the budget ends, or it says too many things.
+    """
+    readings = first_readings(text, budget)
+    read = {text}
+    for reading in readings:  # grows while it is walked
+        budget.work(_READING_WORK + len(reading.text) * _CHAR_WORK)
+        yield reading.text
+        for hit in _PREFILTER.hits(reading.text):
+            for deeper in reading.through(LAYERS[hit], budget):
+                if not deeper.is_too_deep and deeper.text not in read:
+                    read.add(deeper.text)
+                    readings.append(deeper)
+        if len(readings) > _MOST_READINGS + len(text) // _PIECE_CHARS:
+            raise LimitReached
+
+
+def _folded(text: str) -> str:
+    if not text.isascii():
+        text = next((view.text for view in folded_view(text)), text)
+    return text.casefold()
