@@ -179,7 +179,8 @@ def _identifiers(texts: Iterable[str]) -> Iterator[str]:
                 if len(set(run)) >= _VARIETY:
                     yield run
         for one, other in pairwise(number[0] for number in _NUMBER.finditer(plain)):
-            if len(one) + len(other) >= _PAIR_DIGITS and max(len(one), len(other)) >= _PAIR_LONG:
+            long = len(one) + len(other) >= _PAIR_DIGITS and max(len(one), len(other)) >= _PAIR_LONG
+            if long and len(set(one + other)) >= _VARIETY:
                 yield "+".join(sorted((one, other)))
 
 
