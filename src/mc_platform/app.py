@@ -39,6 +39,7 @@ from mc_platform.adapters.postgres_autonomy import PostgresAutonomy
 from mc_platform.adapters.postgres_break_glass import PostgresBreakGlass
 from mc_platform.adapters.postgres_budget import PostgresBook
 from mc_platform.adapters.postgres_credentials import PostgresCredentials
+from mc_platform.adapters.postgres_dead_letters import PostgresDeadLetters
 from mc_platform.adapters.postgres_journal import PostgresJournal
 from mc_platform.adapters.postgres_leases import PostgresLeases
 from mc_platform.adapters.postgres_ledger import PostgresLedger
@@ -100,6 +101,7 @@ from mc_platform.query import (
     BreakGlassDesk,
     CanaryDesk,
     CredentialDesk,
+    DeadLetterDesk,
     Figures,
     OperatorDesk,
     aggregate_routes,
@@ -107,6 +109,7 @@ from mc_platform.query import (
     break_glass_routes,
     canary_routes,
     credential_routes,
+    dead_letter_routes,
     graphql_route,
     operator_routes,
 )
@@ -395,6 +398,7 @@ class Workbench:
             *self._operator_routes(),
             *self._break_glass_routes(),
             *self._canary_routes(),
+            *self._dead_letter_routes(),
             *credential_routes(self._credential_desk()),
             *self._aggregate_routes(),
             *a2a_routes(self._handler, card),
@@ -800,6 +804,17 @@ class Workbench:
                 tasks=self._tasks,
                 reveal=self._pseudonyms.reveal if self._pseudonyms else None,
                 tenants=frozenset(tenant.id for tenant in tenants if tenant.id != PLATFORM),
+                redact=self._redacted,
+                acts=self._acts,
+            )
+        )
+
+    def _dead_letter_routes(self) -> list[Route]:
+        return dead_letter_routes(
+            DeadLetterDesk(
+                principal_of=_principal_of,
+                permit=lambda principal, action: self._decided(principal, action, "Platform"),
+                letters=PostgresDeadLetters(self._pools, region=self._settings.region),
                 redact=self._redacted,
                 acts=self._acts,
             )

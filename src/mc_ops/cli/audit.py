@@ -31,7 +31,7 @@ from mc_ops.audit import (
     verify_log,
     write_whole,
 )
-from mc_ops.cli import exit_codes
+from mc_ops.cli import dead_letters, exit_codes
 from mc_ops.cli.operator_access import access_token
 from mc_ops.cli.output import Format, OutputOption, emit_json, fail, note, ok, stdout, warn
 from mc_ops.environments import open_environment
@@ -42,8 +42,11 @@ from mc_ops.environments.local.specs import Specs
 from mc_ops.errors import CouldNotTell, Declined, UnusableInput
 
 app = typer.Typer(
-    help="Verify the ledger, export parts of it with proofs, archive it.", no_args_is_help=True
+    help="Verify the ledger, export parts of it with proofs, archive it; dead letters.",
+    no_args_is_help=True,
 )
+
+app.add_typer(dead_letters.app, name="parked")
 
 _NOT_COMPLETE = (
     "each entry is in the log; that none was left out is not proven by this file: "

@@ -136,6 +136,22 @@ class OperatorClient(HttpClient):
         body = {**canary, "release": release, "reason": reason}
         return self._call("POST", "/canary/override", json=body)
 
+    def dead_letters(self, *, after: str | None = None, request: str | None) -> dict[str, Any]:
+        """A page of `dead_letters`, those of one request if it is named; raises as `operations`."""
+        given = {"after": after, "request": request}
+        return self._call(
+            "GET", "/dead-letters", params={k: v for k, v in given.items() if v is not None}
+        )
+
+    def resend_dead_letters(self, *, reason: str, **selection: Any) -> dict[str, Any]:
+        """Have dead letters sent again: `request`, `asked`, `waiting`; raises as `operations`.
+
+        Args:
+            selection: `all`, `event_ids`, or `since` and `until`.
+        """
+        body = {key: value for key, value in selection.items() if value is not None}
+        return self._call("POST", "/dead-letters/resend", json={"reason": reason, **body})
+
     def declare_rules(self, kind: str, digest: str, *, reason: str) -> dict[str, Any]:
         """Say which policy set or catalogue comes into force; raises as `operations` does."""
         body = {"kind": kind, "digest": digest, "reason": reason}

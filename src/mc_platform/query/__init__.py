@@ -9,6 +9,7 @@ from mc_platform.query.audit import audit_routes
 from mc_platform.query.break_glass import BreakGlassDesk, break_glass_routes
 from mc_platform.query.canary import CanaryDesk, canary_routes
 from mc_platform.query.credentials import CredentialDesk, credential_routes
+from mc_platform.query.dead_letters import DeadLetterDesk, dead_letter_routes
 from mc_platform.query.operator import Figures, OperatorDesk, operator_routes
 from mc_platform.query.schema import graphql_route
 
@@ -18,6 +19,7 @@ __all__ = [
     "BreakGlassDesk",
     "CanaryDesk",
     "CredentialDesk",
+    "DeadLetterDesk",
     "Figures",
     "OperatorDesk",
     "aggregate_routes",
@@ -25,6 +27,7 @@ __all__ = [
     "break_glass_routes",
     "canary_routes",
     "credential_routes",
+    "dead_letter_routes",
     "graphql_route",
     "operator_routes",
 ]

@@ -1,0 +1,151 @@
+"""`mcctl audit parked list, resend`: events that the SIEM refused for good, and their second chance."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.markup import escape
+
+from mc_ops.audit import moment
+from mc_ops.cli import exit_codes
+from mc_ops.cli.operator_access import (
+    AsOption,
+    ReasonOption,
+    UrlOption,
+    YesOption,
+    acting_client,
+    confirm,
+    operator_client,
+)
+from mc_ops.cli.output import Format, OutputOption, emit_json, fail, ok, stdout, warn
+from mc_ops.errors import UnusableInput
+
+if TYPE_CHECKING:
+    from mc_ops.service_client import OperatorClient
+
+app = typer.Typer(
+    help="Dead letters: list events that the SIEM refused for good, and have them sent again.",
+    no_args_is_help=True,
+)
+
+_LOOK_S = 0.5
+
+
+@app.command("list")
+def list_dead_letters(
+    request: Annotated[
+        str | None, typer.Option("--request", help="Those of one resend, also taken ones.")
+    ] = None,
+    whose: AsOption = None,
+    url: UrlOption = None,
+    output: OutputOption = Format.table,
+) -> None:
+    """List dead letters, with the reason of each, and whether it is to be sent again."""
+    with operator_client(url, whose) as client:
+        found = list(_all(client, request))
+    if output is Format.json:
+        emit_json({"dead_letters": found})
+        return
+    for letter in found:
+        _print(letter)
+    if not found:
+        ok("there are no dead letters")
+
+
+@app.command()
+def resend(
+    reason: ReasonOption,
+    event: Annotated[
+        list[str] | None, typer.Option("--event", help="An event's id; repeatable.")
+    ] = None,
+    since: Annotated[
+        str | None, typer.Option(help="Refused since this time, or age: 7d, 36h.")
+    ] = None,
+    until: Annotated[str | None, typer.Option(help="Refused before this time, or age.")] = None,
+    all_: Annotated[bool, typer.Option("--all", help="All dead letters.")] = False,
+    wait: Annotated[
+        float, typer.Option(min=0, help="Seconds to wait for what becomes of them.")
+    ] = 30.0,
+    whose: AsOption = None,
+    yes: YesOption = False,
+    url: UrlOption = None,
+    output: OutputOption = Format.table,
+) -> None:
+    """Have dead letters sent again by whichever replica ships; exit 1 if one is refused again."""
+    if [all_, bool(event), bool(since or until)].count(True) != 1:
+        raise UnusableInput("name dead letters by --event, by --since and --until, or by --all")
+    now = datetime.now(UTC)
+    selection: dict[str, Any] = {
+        "all": True if all_ else None,
+        "event_ids": event or None,
+        "since": moment(since, now) if since else None,
+        "until": moment(until, now) if until else None,
+    }
+    with acting_client(url, whose) as client:
+        which = f"{len(event)} dead letters" if event else "all dead letters"
+        confirm(f"Send {'those dead letters' if since or until else which} again?", yes=yes)
+        asked = client.resend_dead_letters(reason=reason, **selection)
+        settled = _wait(client, asked["request"], wait) if asked["request"] else []
+    _tell(asked, settled, output)
+
+
+def _all(client: OperatorClient, request: str | None) -> Iterator[dict[str, Any]]:
+    after: str | None = None
+    while True:
+        page = client.dead_letters(after=after, request=request)
+        yield from page["dead_letters"]
+        after = page["next"]
+        if after is None:
+            return
+
+
+def _wait(client: OperatorClient, request: str, wait_s: float) -> list[dict[str, Any]]:
+    deadline = time.monotonic() + wait_s
+    while True:
+        letters = list(_all(client, request))
+        if time.monotonic() >= deadline or not _in_state(letters, "waiting"):
+            return letters
+        time.sleep(_LOOK_S)
+
+
+def _in_state(letters: list[dict[str, Any]], state: str) -> list[dict[str, Any]]:
+    return [letter for letter in letters if letter["state"] == state]
+
+
+def _tell(asked: dict[str, Any], letters: list[dict[str, Any]], output: Format) -> None:
+    taken, refused, waiting = (
+        _in_state(letters, state) for state in ("taken", "refused-again", "waiting")
+    )
+    counts = {"taken": len(taken), "refused": len(refused), "unsettled": len(waiting)}
+    if output is Format.json:
+        emit_json({**asked, **counts, "dead_letters": letters})
+    else:
+        for letter in (*refused, *waiting):
+            _print(letter)
+    if asked["waiting"]:
+        warn(f"{asked['waiting']} of them wait already, for an earlier request")
+    if not asked["asked"]:
+        ok("nothing was asked for: no other dead letter matches")
+    elif refused:
+        fail(f"{len(refused)} refused again, {len(taken)} taken, {len(waiting)} wait still")
+        raise typer.Exit(exit_codes.FINDING)
+    elif waiting:
+        warn(
+            f"{len(taken)} taken; {len(waiting)} wait still: they are sent when the SIEM takes "
+            f"events (mcctl audit parked list --request {escape(asked['request'])})"
+        )
+        raise typer.Exit(exit_codes.COULD_NOT_TELL)
+    else:
+        ok(f"{len(taken)} dead letters were sent again, and taken")
+
+
+def _print(letter: dict[str, Any]) -> None:
+    line = (
+        f"{letter['index']:>9}  {letter['state']:<13}  {letter['refused_at'][:19]}Z  "
+        f"{letter['event_id']}  {letter['reason']}"
+    )
+    stdout.print(line, markup=False, soft_wrap=True)

@@ -1,0 +1,219 @@
+"""Dead letters over HTTP: an operator lists events that a sink refused for good, and has them resent.
+
+Whichever replica ships sends them, in between the batches (`deliver.sender`); what becomes of each
+is told by the list. A resend is an act: policy decides, and the ledger has it before it is done.
+
+    GET  /operator/dead-letters          ?limit, after (of the last page's `next`), request
+    POST /operator/dead-letters/resend   {"reason", and one of: "all": true, "event_ids": [...],
+                                          "since" and "until" (either may be left out)}
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Annotated, Any, Protocol
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from mc_platform.errors import BadRequest, NotFound, PolicyDenied
+from mc_platform.model.dead_letter import DeadLetter, Selection
+from mc_platform.model.event import Kind
+from mc_platform.model.tenant import Principal
+from mc_platform.model.verdict import Action, Decision
+from mc_platform.query.acts import Acts, reason_line
+from mc_platform.query.operator import Permit
+from mc_platform.query.operator_wire import read_body
+from mc_platform.query.parameters import instant, refuse_unstorable
+
+_MOST, _USUAL, _MOST_IDS = 500, 100, 1000
+_PARAMETERS = ("limit", "after", "request")
+_EventId = Annotated[str, msgspec.Meta(min_length=1, max_length=128, pattern=r"^[\x20-\x7e]+\Z")]
+
+
+class DeadLetters(Protocol):
+    """A region's dead letters. All raise `Unavailable`."""
+
+    async def page(self, after: str, limit: int, request: str | None) -> Sequence[DeadLetter]:
+        """Those that no sink has taken since, or all of one request; by index and sink."""
+        ...
+
+    async def matching(self, selection: Selection) -> Sequence[DeadLetter]:
+        """Those of a selection that no sink has taken since."""
+        ...
+
+    async def ask(self, letters: Sequence[DeadLetter], request: str) -> None:
+        """Have them sent again."""
+        ...
+
+
+class ResendBody(msgspec.Struct, forbid_unknown_fields=True):
+    """Which dead letters, and why."""
+
+    reason: str
+    all: bool = False
+    event_ids: Annotated[list[_EventId], msgspec.Meta(max_length=_MOST_IDS)] | None = None
+    since: str | None = None
+    until: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadLetterDesk:
+    """What the routes need.
+
+    Attributes:
+        principal_of: Who sent a request.
+        redact: A text with all that screening finds in it replaced.
+    """
+
+    principal_of: Callable[[Request], Principal]
+    permit: Permit
+    letters: DeadLetters
+    redact: Callable[[str], str]
+    acts: Acts
+
+
+def dead_letter_routes(desk: DeadLetterDesk) -> list[Route]:
+    """The routes, for the application to mount."""
+
+    async def listed(request: Request) -> Response:
+        await _permitted(desk, request, Action.read_ledger)
+        after, limit, of = _parameters(request)
+        found = await desk.letters.page(after, limit, of)
+        ends = found[-1] if len(found) == limit else None
+        return JSONResponse(
+            {
+                "dead_letters": [_json(letter) for letter in found],
+                "next": None if ends is None else f"{ends.index}~{ends.sink}",
+            }
+        )
+
+    async def resend(request: Request) -> Response:
+        principal, decision = await _permitted(desk, request, Action.resend_dead_letters)
+        asked = await read_body(request, ResendBody)
+        selection = _selection(asked)
+        reason = desk.redact(reason_line(asked.reason))
+        found = await desk.letters.matching(selection)
+        _require_known(selection, found)
+        wanted = [letter for letter in found if not _waits(letter)]
+        if wanted:
+            told = {
+                "subject": decision.id,
+                "reason": reason,
+                "dead_letters": len(wanted),
+                "first_index": wanted[0].index,
+                "last_index": wanted[-1].index,
+                "selection": _told(asked),
+            }
+            await desk.acts.record(
+                Kind.dead_letters_resent, principal.tenant, principal, decision, told
+            )
+            await desk.letters.ask(wanted, decision.id)
+        answer = {
+            "request": decision.id if wanted else None,
+            "asked": len(wanted),
+            "waiting": len(found) - len(wanted),
+            "principal": principal.id,
+            "reason": reason,
+        }
+        return JSONResponse(answer, status_code=202 if wanted else 200)
+
+    return [
+        Route("/operator/dead-letters", listed, methods=["GET"]),
+        Route("/operator/dead-letters/resend", resend, methods=["POST"]),
+    ]
+
+
+async def _permitted(
+    desk: DeadLetterDesk, request: Request, action: Action
+) -> tuple[Principal, Decision]:
+    """Who asks, and the decision that permits it; a denial is recorded before it is raised."""
+    principal = desk.principal_of(request)
+    try:
+        return principal, desk.permit(principal, action)
+    except PolicyDenied as denied:
+        await desk.acts.refused(principal, action, denied)
+        raise
+
+
+def _parameters(request: Request) -> tuple[str, int, str | None]:
+    refuse_unstorable(request)
+    given = dict(request.query_params)
+    if unknown := sorted(set(given) - set(_PARAMETERS)):
+        raise BadRequest(
+            f"unknown parameter {unknown[0][:64]!r}", hint=f"known: {', '.join(_PARAMETERS)}"
+        )
+    text = given.get("limit", str(_USUAL))
+    limit = int(text) if text.isascii() and text.isdigit() and len(text) < 6 else 0
+    if not 1 <= limit <= _MOST:
+        raise BadRequest(f"limit must be 1 to {_MOST}")
+    after = given.get("after", "-1~")
+    index, _, _ = after.partition("~")
+    if not index.removeprefix("-").isdecimal() or not index.isascii() or len(index) > 18:
+        raise BadRequest("after must be the `next` of another page")
+    return after, limit, given.get("request")
+
+
+def _selection(asked: ResendBody) -> Selection:
+    by_time = asked.since is not None or asked.until is not None
+    if [asked.all, asked.event_ids is not None, by_time].count(True) != 1 or asked.event_ids == []:
+        raise BadRequest("expected one of: all, event_ids, since and until")
+    return Selection(
+        event_ids=asked.event_ids,
+        since=_instant("since", asked.since),
+        until=_instant("until", asked.until),
+    )
+
+
+def _instant(name: str, text: str | None) -> datetime | None:
+    found = None if text is None else instant(text)
+    if text is not None and found is None:
+        raise BadRequest(
+            f"{name} must be a time with its zone", hint="such as 2026-01-31T00:00:00Z"
+        )
+    return found
+
+
+def _require_known(selection: Selection, found: Sequence[DeadLetter]) -> None:
+    known = {letter.event_id for letter in found}
+    unknown = [event_id for event_id in selection.event_ids or () if event_id not in known]
+    if unknown:
+        raise NotFound(
+            f"{len(unknown)} of the events are no dead letters, or were taken since: "
+            f"{unknown[0]} for one",
+            hint="GET /operator/dead-letters lists those that are; nothing was sent",
+        )
+
+
+def _told(asked: ResendBody) -> dict[str, Any]:
+    if asked.event_ids is not None:
+        return {"events": len(asked.event_ids)}
+    return {"since": asked.since or "", "until": asked.until or ""}
+
+
+def _waits(letter: DeadLetter) -> bool:
+    return letter.request is not None and letter.settled_at is None
+
+
+def _json(letter: DeadLetter) -> dict[str, Any]:
+    if letter.request is None:
+        state = "refused"
+    elif letter.settled_at is None:
+        state = "waiting"
+    else:
+        state = "taken" if letter.taken else "refused-again"
+    return {
+        "sink": letter.sink,
+        "index": letter.index,
+        "event_id": letter.event_id,
+        "reason": letter.again_reason or letter.reason,
+        "refused_at": letter.refused_at.isoformat(),
+        "state": state,
+        "request": letter.request,
+        "asked_at": None if letter.asked_at is None else letter.asked_at.isoformat(),
+        "settled_at": None if letter.settled_at is None else letter.settled_at.isoformat(),
+    }
