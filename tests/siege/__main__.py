@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import multiprocessing
 import os
 import random
 import signal
@@ -13,20 +14,22 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
 import psutil
 from tests.crash.platform import CrashPlatform
 from tests.ports import free_port_block
-from tests.siege.attacks import Hostile, Seen, message
+from tests.siege.attacks import Attacks, Seen, client, message
 
 from mc_ops.errors import OpsError
 
 ROOT = Path(__file__).parents[2]
 _HONEST_PER_S = 10.0
+_NICE = 10  # attackers and agent take what is left of the cores: they are no part of the platform
 _MEMORY_EVERY_S = 2.0
 _MOST_SLOWER = 2.0
 _MOST_GROWTH = 1.2
@@ -62,51 +65,43 @@ async def _besiege(
     platform: CrashPlatform, agent_url: str, asked: argparse.Namespace, seed: int
 ) -> int:
     quiet, seen = Seen(), Seen()
-    async with (
-        _client(platform, "TENANT_001") as bad,
-        _client(platform, "TENANT_002") as good,
-        _client(platform, None) as stranger,
-    ):
-        await _honest(good, quiet, asked.quiet)
-        hostile = Hostile(bad, stranger, seen, seed)
-        until = time.monotonic() + 60 * asked.minutes
-        attackers = [
-            asyncio.create_task(_attack(hostile, until, asked.pause))
-            for _ in range(asked.attackers)
-        ]
-        memory = asyncio.create_task(_memory(platform, until))
-        await _honest(good, seen, 60 * asked.minutes)
-        await asyncio.gather(*attackers)
-        grown = await memory
+    loop, seconds, url = asyncio.get_running_loop(), 60 * asked.minutes, platform.layout.url
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), os.nice, (_NICE,)) as apart:
+        async with client(url, platform.token("TENANT_002")) as good:
+            await _honest(good, quiet, asked.quiet)
+            attacks = Attacks(
+                url, platform.token("TENANT_001"), seed, asked.attackers, seconds, asked.pause
+            )
+            attacked = loop.run_in_executor(apart, attacks.run)
+            memory = asyncio.create_task(_memory(platform, time.monotonic() + seconds))
+            await _honest(good, seen, seconds)
+            grown = await memory
+            other = await attacked
+    seen.bad += other.bad
+    seen.statuses |= other.statuses
     report = httpx.get(f"{agent_url}/report", timeout=30).json()
     return _judge(platform, quiet, seen, grown, report)
 
 
-async def _attack(hostile: Hostile, until: float, pause_s: float) -> None:
-    while time.monotonic() < until:
-        await hostile.attack()
-        await asyncio.sleep(pause_s)
-
-
-async def _honest(client: httpx.AsyncClient, seen: Seen, seconds: float) -> None:
+async def _honest(asking: httpx.AsyncClient, seen: Seen, seconds: float) -> None:
     """Ask at a fixed rate, whether or not answers come; every tenth question goes to the agent that
     is hostile."""
     loop = asyncio.get_running_loop()
     began, asked = loop.time(), []
     for number in range(int(seconds * _HONEST_PER_S)):
         await asyncio.sleep(max(0.0, began + number / _HONEST_PER_S - loop.time()))
-        asked.append(asyncio.create_task(_question(client, seen, number)))
+        asked.append(asyncio.create_task(_question(asking, seen, number)))
     await asyncio.gather(*asked)
 
 
-async def _question(client: httpx.AsyncClient, seen: Seen, number: int) -> None:
+async def _question(asking: httpx.AsyncClient, seen: Seen, number: int) -> None:
     to_hostile = number % 10 == 9
     agent = "hostile" if to_hostile else "records"
     text = "echo" if to_hostile else "What is the plan of customer C-1002?"
     parts = [{"text": f"{text} marker-of-TENANT_002"}]
     began = time.perf_counter()
     try:
-        answer = await client.post("/a2a", json=message(parts, agent=agent, purpose="support"))
+        answer = await asking.post("/a2a", json=message(parts, agent=agent, purpose="support"))
     except httpx.HTTPError as error:
         seen.fault(f"TENANT_002: {type(error).__name__}")
         return
@@ -170,23 +165,14 @@ def _p95(took_s: list[float]) -> float:
     return statistics.quantiles(took_s, n=20)[-1]
 
 
-@asynccontextmanager
-async def _client(platform: CrashPlatform, tenant: str | None) -> AsyncIterator[httpx.AsyncClient]:
-    headers = {"A2A-Version": "1.0"}
-    if tenant is not None:
-        headers["Authorization"] = f"Bearer {platform.token(tenant)}"
-    limits = httpx.Limits(max_connections=400, max_keepalive_connections=20)
-    async with httpx.AsyncClient(
-        base_url=platform.layout.url, headers=headers, timeout=90, limits=limits, trust_env=False
-    ) as client:
-        yield client
-
-
 @contextmanager
 def _agent() -> Iterator[str]:
     port = free_port_block()
     process = subprocess.Popen(
-        [sys.executable, "-m", "tests.siege.agent"], env={**os.environ, "PORT": str(port)}, cwd=ROOT
+        [sys.executable, "-m", "tests.siege.agent"],
+        env={**os.environ, "PORT": str(port)},
+        cwd=ROOT,
+        stderr=subprocess.DEVNULL,
     )
     url = f"http://localhost:{port}"  # by name: cookie jars keep cookies of names
     try:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -153,3 +155,45 @@ class Hostile:
         url = self._random.choice(("file:///etc/passwd", "http://169.254.169.254/", "gopher://a/"))
         parts = [{"url": url, "mediaType": "text/plain"}, {"text": "marker-of-TENANT_001"}]
         await self._send(f"file {url}", message(parts, agent="hostile", purpose="support"))
+
+
+@dataclass(frozen=True, slots=True)
+class Attacks:
+    """What the attackers' process does; it yields the machine's cores to everybody else."""
+
+    url: str
+    token: str
+    seed: int
+    attackers: int
+    seconds: float
+    pause_s: float
+
+    def run(self) -> Seen:
+        """Attack for the whole time; what was seen."""
+        return asyncio.run(self._run())
+
+    async def _run(self) -> Seen:
+        seen = Seen()
+        async with client(self.url, self.token) as own, client(self.url, None) as stranger:
+            hostile = Hostile(own, stranger, seen, self.seed)
+            until = time.monotonic() + self.seconds
+            await asyncio.gather(*(self._attack(hostile, until) for _ in range(self.attackers)))
+        return seen
+
+    async def _attack(self, hostile: Hostile, until: float) -> None:
+        while time.monotonic() < until:
+            await hostile.attack()
+            await asyncio.sleep(self.pause_s)
+
+
+@asynccontextmanager
+async def client(url: str, token: str | None) -> AsyncIterator[httpx.AsyncClient]:
+    """An HTTP client of the platform at `url`, with a credential or none."""
+    headers = {"A2A-Version": "1.0"}
+    if token is not None:
+        headers["Authorization"] = f"Bearer {token}"
+    limits = httpx.Limits(max_connections=400, max_keepalive_connections=20)
+    async with httpx.AsyncClient(
+        base_url=url, headers=headers, timeout=90, limits=limits, trust_env=False
+    ) as client:
+        yield client
