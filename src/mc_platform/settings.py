@@ -81,7 +81,7 @@ class Settings(BaseSettings):
     rate_limit_per_s: float = Field(default=500.0, gt=0)
     rate_limit_burst: int = Field(default=1000, ge=1)
     credential_cache_s: float = Field(default=5.0, ge=0)
-    authentication_failures_per_min: float = Field(default=600.0, gt=0)
+    authentication_failures_per_min: float = Field(default=600.0, gt=0, le=1_000_000)
     authentication_failures_burst: int = Field(default=300, ge=1)
     trusted_proxies: str = ""
     loopback_is_local: bool = True
@@ -167,8 +167,13 @@ class Settings(BaseSettings):
     @field_validator("trusted_proxies")
     @classmethod
     def _are_networks(cls, text: str) -> str:
-        for word in text.replace(",", " ").split():
-            ip_network(word)  # its error names the word, and what is wrong with it
+        for number, word in enumerate(text.replace(",", " ").split(), 1):
+            try:
+                ip_network(word)
+            except ValueError:
+                raise ValueError(
+                    f"entry {number} is no address and no network (CIDR, host bits zero)"
+                ) from None
         return text
 
     @property

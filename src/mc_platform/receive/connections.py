@@ -116,8 +116,10 @@ class Connections:
         surplus = self._surplus()
         for key, one in self._open() if surplus else ():
             if key in surplus:
-                with suppress(OSError):
-                    one.send(_ANSWER, socket.MSG_DONTWAIT)
+                # To a proxy's idle connection it could look like the answer to what it sends next
+                if not self._trusts(key[0]):
+                    with suppress(OSError):
+                        one.send(_ANSWER, socket.MSG_DONTWAIT)
                 self._close(one, "share")
 
     def _open(self) -> Iterator[tuple[_Client, socket.socket]]:

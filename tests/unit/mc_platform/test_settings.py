@@ -185,3 +185,30 @@ def test_the_local_catalogue_holds_together(monkeypatch):
     catalogue = load_catalogue(Path(__file__).parents[3] / "deploy" / "local" / "catalogue.toml")
     generally_available = {t.id for t in catalogue.tenants.values() if t.generally_available}
     assert generally_available == {"TENANT_001", "TENANT_002", "TENANT_003"}
+
+
+def test_trusted_proxies_are_addresses_and_networks(env):
+    """Each entry is one or the other; which is none is told by its number, without the value."""
+    env(MC_TRUSTED_PROXIES="127.0.0.1, 10.0.0.0/8 2001:db8::/32")
+    assert [str(one) for one in load_settings().proxies] == [
+        "127.0.0.1/32", "10.0.0.0/8", "2001:db8::/32",
+    ]  # fmt: skip
+    for wrong in ("127.0.0.1,ingress.example", "127.0.0.1,10.0.0.1/8", "127.0.0.1,*"):
+        env(MC_TRUSTED_PROXIES=wrong)
+        with pytest.raises(
+            Misconfigured, match=r"MC_TRUSTED_PROXIES: .*entry 2 is no address"
+        ) as e:
+            load_settings()
+        assert wrong.split(",")[1] not in e.value.message
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "0", "-1"])
+@pytest.mark.parametrize(
+    "name",
+    ["HEAD_TIMEOUT_S", "BODY_TIMEOUT_S", "WRITE_TIMEOUT_S", "AUTHENTICATION_FAILURES_PER_MIN"],
+)
+def test_limits_are_real_limits(env, name, value):
+    """What would switch a limit off is refused."""
+    env(**{f"MC_{name}": value})
+    with pytest.raises(Misconfigured, match=f"MC_{name}"):
+        load_settings()
