@@ -8,12 +8,11 @@ import httpx
 import pytest
 from starlette.applications import Starlette
 from starlette.responses import JSONResponse
-from starlette.routing import Route
 
 from mc_platform.errors import PlatformError, RateLimited, Unavailable
 from mc_platform.model.ids import PrincipalId, TenantId
 from mc_platform.model.tenant import Principal
-from mc_platform.query import graphql_app
+from mc_platform.query import graphql_route
 
 
 class Failing:
@@ -46,15 +45,11 @@ async def test_a_field_that_cannot_be_read_now_is_told_by_the_status(
 
     app = Starlette(
         routes=[
-            Route(
-                "/graphql",
-                graphql_app(
-                    principal_of=lambda _: Principal(PrincipalId("p"), TenantId("T"), "0" * 12),
-                    permit=permit,
-                    tasks=Failing(error),  # type: ignore[arg-type] # of which nothing else is asked
-                    records=Failing(error),
-                ),
-                methods=["POST"],
+            graphql_route(
+                principal_of=lambda _: Principal(PrincipalId("p"), TenantId("T"), "0" * 12),
+                permit=permit,
+                tasks=Failing(error),  # type: ignore[arg-type] # of which nothing else is asked
+                records=Failing(error),
             )
         ],
         exception_handlers={
