@@ -9,10 +9,9 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import os
-import secrets
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from mc_contract.checkpoint import MAX_NOTE_BYTES
@@ -50,7 +49,7 @@ class SignerFile:
             raise self._unusable("read", error) from error
 
     def _replace(self, note: str, after: str | None) -> bool:
-        made = self._path.with_name(f".{self._path.name}.{secrets.token_hex(8)}")
+        made = self._path.with_suffix(".new")  # one name, under the lock: a crash leaves no litter
         try:
             self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             with self._locked():
@@ -60,8 +59,6 @@ class SignerFile:
                 made.replace(self._path)
                 _sync_folder(self._folder)
         except OSError as error:
-            with suppress(OSError):
-                made.unlink()
             raise self._unusable("written", error) from error
         return True
 
@@ -96,7 +93,8 @@ def _try_lock(descriptor: int) -> bool:
 
 
 def _write_synced(path: Path, content: bytes) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+    descriptor = os.open(path, flags, 0o600)
     with os.fdopen(descriptor, "wb") as file:
         file.write(content)
         file.flush()
