@@ -17,6 +17,14 @@ TASKS = {
         "status": {"state": "TASK_STATE_COMPLETED"},
         "artifacts": [{"parts": [{"data": {"x": int("9" * 400)}}]}],
     },
+    "deep-data": {
+        "status": {"state": "TASK_STATE_COMPLETED"},
+        "artifacts": [{"parts": [{"data": json.loads("[" * 45 + "]" * 45)}]}],
+    },
+    "surrogate": {
+        "status": {"state": "TASK_STATE_COMPLETED"},
+        "artifacts": [{"parts": [{"data": {"x": "\ud800"}}]}],
+    },
     "many-parts": {
         "status": {"state": "TASK_STATE_COMPLETED"},
         "artifacts": [{"parts": [{"text": "x"}] * 2000}],
@@ -39,6 +47,11 @@ async def _answer(request: web.Request) -> web.Response:
         return web.Response(text=text, content_type="application/json")
     if what == "slow":
         await asyncio.sleep(2)
+    if what == "echo-parts":
+        parts = call["params"]["message"]["parts"][1:]
+        return web.json_response(
+            {"jsonrpc": "2.0", "id": 1, "result": {"message": {"parts": parts}}}
+        )
     task = TASKS.get(what)
     result = {"task": task} if task else {"message": {"parts": [{"text": f"echo {what}"}]}}
     return web.json_response({"jsonrpc": "2.0", "id": 1, "result": result})

@@ -44,7 +44,17 @@ def hostile(start_platform, free_port_block, tmp_path_factory, wait_until):
 
 @pytest.mark.parametrize(
     "what",
-    ["state", "artifact-text", "artifact-number", "big-number", "many-parts", "no-part", "deep"],
+    [
+        "state",
+        "artifact-text",
+        "artifact-number",
+        "big-number",
+        "deep-data",
+        "surrogate",
+        "many-parts",
+        "no-part",
+        "deep",
+    ],
 )
 def test_a_malformed_reply_is_the_agents_failure_and_leaks_nothing(hostile, what, wait_until):
     """It is told as such at once, its text is nowhere, and the tenant's tasks stay readable."""
@@ -63,6 +73,20 @@ def test_a_malformed_reply_is_the_agents_failure_and_leaks_nothing(hostile, what
     ):
         assert "alice@example.com" not in text
         assert "4111111111111111" not in text
+
+
+def test_numbers_come_back_from_an_agent_as_they_were_said(hostile):
+    """Large integers, 5 and 5.0: in the answer, in GetTask and in ListTasks."""
+    platform, _ = hostile
+    said = {"order_id": 1234567890123456789, "n": [5, 5.0, -0.0, 0.1], "big": 10**100}
+    answer = platform.ask("echo-parts", more=({"data": said}, {"data": 9007199254740993}))
+    for task in (
+        answer.task,
+        platform.rpc("GetTask", {"id": answer.task["id"]}).body["result"],
+        platform.rpc("ListTasks", {"includeArtifacts": True}).body["result"]["tasks"][0],
+    ):
+        first, second = (part["data"] for part in task["artifacts"][0]["parts"])
+        assert repr((first, second)) == repr((said, 9007199254740993))
 
 
 def test_one_message_id_at_once_is_one_request(hostile):
@@ -124,21 +148,22 @@ def test_personal_data_in_governance_words_is_not_carried_on(hostile, key):
 
 
 @pytest.mark.parametrize(
-    "body",
+    ("body", "code"),
     [
-        b'{"jsonrpc":"2.0","id":1,"method":"SendMessage","params":{"x":NaN}}',
-        b'{"jsonrpc":"2.0","id":1,"params":{"x":1e999}}',
-        b'{"id":"\\ud800","jsonrpc":"2.0"}',
-        b'{"x":"\xff"}',
-        b"",
+        (b'{"jsonrpc":"2.0","id":1,"method":"SendMessage","params":{"x":NaN}}', -32700),
+        (b'{"x":"\xff"}', -32700),
+        (b"", -32700),
+        (b'{"jsonrpc":"2.0","id":1,"params":{"x":1e999}}', -32602),
+        (b'{"id":"\\ud800","jsonrpc":"2.0"}', -32602),
+        (b'{"id":1,"jsonrpc":"2.0","params":{"id":"\\u0000"}}', -32602),
     ],
-    ids=["NaN", "1e999", "lone surrogate", "bad UTF-8", "empty"],
+    ids=["NaN", "bad UTF-8", "empty", "1e999", "lone surrogate", "NUL"],
 )
-def test_what_is_no_json_is_told_so_on_every_door(hostile, body):
-    """A parse error on JSON-RPC, 400 elsewhere; never a 500, never internals."""
+def test_what_is_no_json_or_cannot_be_kept_is_told_so_on_every_door(hostile, body, code):
+    """A parse error or invalid parameters on JSON-RPC, 400 elsewhere; never a 500."""
     platform, _ = hostile
     rpc = platform.post(body)
-    assert (rpc.status, rpc.body["error"]["code"]) == (200, -32700)
+    assert (rpc.status, rpc.body["error"]["code"]) == (200, code)
     assert platform.post(body, path="/graphql").status == 400
     rest = platform.post(body, path="/v1/message:send")
     assert rest.status == 400
