@@ -16,7 +16,7 @@ from functools import partial
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
-from mc_contract.keepable import NotKeepable, checked_text, read_recorded
+from mc_contract.keepable import NotKeepable, check_keepable, json_text, read_recorded
 from mc_platform.enact.calls import (
     DO_RETRIES,
     MOST_DEPTH_OF_RESULT,
@@ -317,9 +317,10 @@ def _json_object(value: object) -> Mapping[str, Any]:
     if not isinstance(value, Mapping):
         raise StepFailed("result is not a json object", effect_possible=True)
     try:
-        text = checked_text(dict(value), most_depth=MOST_DEPTH_OF_RESULT)
+        check_keepable(value, most_depth=MOST_DEPTH_OF_RESULT)
     except NotKeepable as error:
         raise StepFailed(f"result cannot be kept ({error.kind})", effect_possible=True) from error
+    text = json_text(dict(value))
     if len(text) > MAX_REPLY_BYTES:
         raise StepFailed("result too large", effect_possible=True)
     copied: dict[str, Any] = read_recorded(text)

@@ -11,7 +11,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from mc_contract.keepable import NotJson, NotKeepable, json_bytes
+from mc_contract.keepable import NotJson, NotKeepable, check_keepable, json_bytes
 from mc_platform.enact.calls import MOST_DEPTH_OF_RESULT, StepFailed
 from mc_platform.enact.templates import Scope, TemplateAbsent, problems, render
 from mc_platform.errors import PeerFailed
@@ -27,13 +27,24 @@ _HEADERS = {"Accept": "application/json", "Content-Type": "application/json"}
 
 
 def spec_problems(spec: ActionSpec) -> list[str]:
-    """What is wrong with a declared action's templates; all else the catalogue's form refuses."""
+    """What is wrong with a declared action's bodies; all else the catalogue's form refuses."""
     return [
         f"{phase}: {problem}"
         for phase, declared in (("do", spec.do), ("undo", spec.undo))
         if declared is not None
-        for problem in problems(declared.body, undo=phase == "undo")
+        for problem in (
+            *problems(declared.body, undo=phase == "undo"),
+            *_unkeepable(declared.body),
+        )
     ]
+
+
+def _unkeepable(body: Mapping[str, Any]) -> list[str]:
+    try:
+        check_keepable(body, ("body",))
+    except NotKeepable as error:  # TOML knows nan and dates
+        return [error.message]
+    return []
 
 
 class HttpAction:

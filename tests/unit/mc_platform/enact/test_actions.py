@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import math
 import socket
 import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from datetime import UTC, datetime
+from decimal import Decimal
 from importlib.metadata import EntryPoint, EntryPoints
 from typing import Any
 
@@ -64,7 +68,7 @@ def test_catalogue_of_the_local_environment_binds(
 
 def test_registration_problems_are_told_at_once(client: BlockingLanes) -> None:
     """Every problem of every action is in one error."""
-    wrong = HttpCall("POST", "http://h/", {"a": "{result.x}", "b": "{inptu.y}"})
+    wrong = HttpCall("POST", "http://h/", {"a": "{result.x}", "b": "{inptu.y}", "c": [math.nan]})
     specs = [
         ActionSpec(ActionName("one"), wrong, HttpCall("POST", "http://h/")),
         ActionSpec(ActionName("three"), None, None, entry_point="nobody.offers"),
@@ -74,6 +78,7 @@ def test_registration_problems_are_told_at_once(client: BlockingLanes) -> None:
     for told in (
         "actions.one: do: template {result.x} has a meaning in `undo` only",
         "{inptu.y}",
+        "actions.one: do: body.c[0] is a number outside a double's range",
         "actions.three: no installed package offers entry point 'nobody.offers'",
     ):
         assert told in caught.value.message
@@ -186,6 +191,22 @@ def test_a_call_that_is_too_large_is_not_made(
     assert (receiver.calls, waits) == ([], [])
 
 
+ODD: dict[str, Any] = {
+    "object": object(),
+    "bytes": b"x",
+    "set": {1},
+    "time": datetime(2026, 1, 2, tzinfo=UTC),
+    "key": {1: 2},
+    "nan": math.nan,
+    "long": 10**308,
+    "deep": json.loads("[" * 29 + "]" * 29),
+    "surrogate": "\ud800",
+    "nul": "\0",
+    "large": "x" * 65_536,
+    "fine": (9007199254740993, 5.0, Decimal("0.12345678901234567890")),
+}
+
+
 class Greeter:
     """A Python action that does as its input says."""
 
@@ -194,7 +215,7 @@ class Greeter:
             raise RuntimeError(input["raise"])
         if "fail" in input:
             raise StepFailed(input["fail"])
-        return {"key": key, "odd": object()} if "odd" in input else {"key": key}
+        return {"key": key, **{name: ODD[value] for name, value in input.items()}}
 
     def undo(self, input: Mapping[str, Any], result: Mapping[str, Any] | None, key: str) -> None:
         assert effect_key_of(key) == "op:0:do"
@@ -222,15 +243,6 @@ def greeter(monkeypatch: pytest.MonkeyPatch, client: BlockingLanes) -> ActionReg
             {"fail": "mail jane@example.org!"},
             Called(ok=False, attempts=1, effect=Effect.none, reason="failed"),
         ),
-        (
-            {"odd": 1},
-            Called(
-                ok=False,
-                attempts=1,
-                effect=Effect.unknown,
-                reason="result cannot be kept (not json)",
-            ),
-        ),
     ],
 )
 def test_python_action_ends_as_it_says(
@@ -238,6 +250,36 @@ def test_python_action_ends_as_it_says(
 ) -> None:
     """A Python action's failures are bounded: no message of its errors gets through."""
     assert greeter.do(NAME, given, "op:0:do", waits.append, tenant="T") == expected
+
+
+@pytest.mark.parametrize(
+    ("odd", "reason"),
+    [
+        ("object", "result cannot be kept (not json)"),
+        ("bytes", "result cannot be kept (not json)"),
+        ("set", "result cannot be kept (not json)"),
+        ("time", "result cannot be kept (not json)"),
+        ("key", "result cannot be kept (key no text)"),
+        ("nan", "result cannot be kept (number out of range)"),
+        ("long", "result cannot be kept (number too long)"),
+        ("deep", "result cannot be kept (nested too deep)"),
+        ("surrogate", "result cannot be kept (half a surrogate pair)"),
+        ("nul", "result cannot be kept (nul character)"),
+        ("large", "result too large"),
+    ],
+)
+def test_python_result_that_cannot_be_kept_is_the_actions_failure(
+    greeter: ActionRegistry, waits: list[float], odd: str, reason: str
+) -> None:
+    """Nothing is coerced; the effect may have happened."""
+    called = greeter.do(NAME, {"odd": odd}, "op:0:do", waits.append, tenant="T")
+    assert called == Called(ok=False, attempts=1, effect=Effect.unknown, reason=reason)
+
+
+def test_python_result_keeps_its_numbers(greeter: ActionRegistry, waits: list[float]) -> None:
+    """As a list of JSON, copied."""
+    called = greeter.do(NAME, {"odd": "fine"}, "op:0:do", waits.append, tenant="T")
+    assert repr(called.result["odd"]) == repr(list(ODD["fine"]))
 
 
 def test_python_action_is_undone(greeter: ActionRegistry, waits: list[float]) -> None:
