@@ -28,6 +28,8 @@ class _HalfPairs:
     @staticmethod
     def search(text: str) -> bool:
         """Whether the text has half of a surrogate pair."""
+        if not isinstance(text, str):
+            raise TypeError("expected string")  # as the pattern has it, and protobuf expects it
         try:
             text.encode()
         except UnicodeEncodeError:

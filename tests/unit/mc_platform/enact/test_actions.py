@@ -78,7 +78,7 @@ def test_registration_problems_are_told_at_once(client: BlockingLanes) -> None:
     for told in (
         "actions.one: do: template {result.x} has a meaning in `undo` only",
         "{inptu.y}",
-        "actions.one: do: body.c[0] is a number outside a double's range",
+        "do: body.c[0] is a number outside a double's range",
         "actions.three: no installed package offers entry point 'nobody.offers'",
     ):
         assert told in caught.value.message
