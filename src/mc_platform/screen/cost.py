@@ -12,7 +12,7 @@ short. For honest prose it is some five times too much.
 from __future__ import annotations
 
 import string
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 
@@ -21,7 +21,7 @@ from mc_platform.model.label import Part
 CAP_S = 1.5
 """What screening and redacting one message costs at most; the screener's budget ends there."""
 
-_LEAST_S, _MARGIN = 0.02, 3
+_MARGIN = 3
 _BASE_S = 50e-6
 _PER_BYTE_S = 0.5e-6
 _PER_SIGN_S = 10e-6
@@ -31,13 +31,17 @@ _CHEAP = (string.ascii_lowercase + " \n").encode() + bytes(range(0x80, 0xC0))
 _STRUCTURE = (b",", b":", b"[", b"{")
 
 
-def work_for(parts: Sequence[Part]) -> float:
-    """What the screener may spend on these parts, in microseconds of the reference machine.
+LEAST_WORK = 20_000
+"""What may be spent on any message, in microseconds of the reference machine."""
+
+
+def more_work(parts: Sequence[Part], most: float) -> Callable[[], float]:
+    """What may be spent beside `LEAST_WORK`, up to `most` in all; told when it is needed.
 
     So the estimate bounds the cost, whatever is thought of: a small message cannot cost what a large
     one may.
     """
-    return (_LEAST_S + _MARGIN * estimate(parts)) * 1e6
+    return lambda: min(most - LEAST_WORK, _MARGIN * estimate(parts) * 1e6)
 
 
 def estimate(parts: Sequence[Part]) -> float:

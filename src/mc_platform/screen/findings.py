@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 EMAIL = "email"
@@ -83,9 +84,18 @@ class Budget:
     place everywhere. What exceeds either is labelled, not passed.
     """
 
-    __slots__ = ("_leaf", "_leaf_limit", "_message", "_work")
+    __slots__ = ("_leaf", "_leaf_limit", "_message", "_more", "_work")
 
-    def __init__(self, *, per_leaf: int, per_message: int, work: float = math.inf) -> None:
+    def __init__(
+        self,
+        *,
+        per_leaf: int,
+        per_message: int,
+        work: float = math.inf,
+        more: Callable[[], float] | None = None,
+    ) -> None:
+        """Take the amounts; `more` tells what may be spent beside `work`, asked when that ends."""
+        self._more = more
         self._leaf_limit = per_leaf
         self._leaf = per_leaf
         self._message = per_message
@@ -94,7 +104,7 @@ class Budget:
     @property
     def exhausted(self) -> bool:
         """Whether nothing is left for the whole message."""
-        return self._message < 0 or self._work < 0
+        return self._message < 0 or (self._work < 0 and self._is_short())
 
     def next_leaf(self) -> None:
         """Begin another string."""
@@ -109,7 +119,7 @@ class Budget:
         self._leaf -= units
         self._message -= units
         self._work -= units * CANDIDATE_WORK
-        if self._leaf < 0 or self._message < 0 or self._work < 0:
+        if self._leaf < 0 or self._message < 0 or (self._work < 0 and self._is_short()):
             raise LimitReached
 
     def charge(self, units: float) -> None:
@@ -123,5 +133,11 @@ class Budget:
             LimitReached: nothing is left for the whole message.
         """
         self._work -= units
-        if self._work < 0:
+        if self._work < 0 and self._is_short():
             raise LimitReached
+
+    def _is_short(self) -> bool:
+        if self._more is not None:
+            self._work += self._more()
+            self._more = None
+        return self._work < 0

@@ -216,22 +216,18 @@ class Reading:
             guesses = [name for name in self.names if name not in _ENCODINGS]
             if layer.name in guesses or len(guesses) == _MAX_GUESSES:
                 return
-        budget.work(len(self.text) * _CUT_WORK)
-        cut = _cut(layer, self.text)
-        steps = self.steps if cut.origin is None else (cut, *self.steps)
-        budget.work(len(cut.text) * _VIEW_WORK)
-        for view in layer.view(cut.text):
-            if view.text == cut.text:
+        text, steps = self.text, self.steps
+        if len(text) > LONG and not layer.whole:
+            budget.work(len(text) * _CUT_WORK)
+            cut = excerpts(text, (match.span() for match in _compiled(layer.shape).finditer(text)))
+            text, steps = cut.text, steps if cut.origin is None else (cut, *steps)
+        budget.work(len(text) * _VIEW_WORK)
+        for view in layer.view(text):
+            if view.text == text:
                 continue
             budget.work(len(view.text) * _VIEW_WORK)
             budget.spend(1 + len(view.text) // _CHARS_PER_UNIT)
             yield _reading(view, steps, (*self.names, layer.name), kinds)
-
-
-def _cut(layer: Layer, text: str) -> Normalised:
-    if len(text) <= LONG or layer.whole:
-        return Normalised(text)
-    return excerpts(text, (match.span() for match in _compiled(layer.shape).finditer(text)))
 
 
 def excerpts(text: str, spans: Iterable[tuple[int, int]]) -> Normalised:

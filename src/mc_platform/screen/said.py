@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from mc_platform.model.label import Part
-from mc_platform.screen.cost import work_for
+from mc_platform.screen.cost import LEAST_WORK, more_work
 from mc_platform.screen.findings import Budget, LimitReached
 from mc_platform.screen.homoglyphs import folded_view
 from mc_platform.screen.layers import LAYERS, first_readings
@@ -41,7 +41,8 @@ def said(parts: Sequence[Part]) -> tuple[list[str], bool]:
     budget = Budget(
         per_leaf=MOST_CHARS,
         per_message=MOST_CHARS,
-        work=min(_MOST_WORK, work_for(parts)),
+        work=LEAST_WORK,
+        more=more_work(parts, _MOST_WORK),
     )
     texts: dict[str, None] = {}
     complete = True

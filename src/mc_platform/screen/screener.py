@@ -12,7 +12,7 @@ from mc_platform.model.label import NO_SCOPE, Label, Part, Path, Scope, Screenin
 from mc_platform.screen.cards import SCIENTIFIC, find_scientific
 from mc_platform.screen.contacts import find_emails
 from mc_platform.screen.contextual import CONTEXT_FINDERS
-from mc_platform.screen.cost import work_for
+from mc_platform.screen.cost import LEAST_WORK, more_work
 from mc_platform.screen.declared import scope_finders
 from mc_platform.screen.destinations import danger_of, is_file_url
 from mc_platform.screen.detector import Detector, Finder
@@ -59,6 +59,7 @@ _REDACTION_ROUNDS = (False, False, False, True, True)  # whole strings at last
 # Work, in the budget's units.
 SCREENING_WORK, REDACTION_WORK = 1_150_000, 400_000
 _READING_WORK, _READING_CHAR_WORK = 8, 0.08
+_FEW_CHARS = 4096  # of a message, for which its sequences are not counted
 _GRAM, _GRAM_EVERY, _NEW_GRAM_WORK = 4, 16, 24
 _FINDER_WORK, _FINDER_CHAR_WORK = 4, 0.015
 _SPREAD_WORK, _SAME_WORK = 10, 0.1
@@ -126,7 +127,17 @@ class _Look:
         sets: For short strings, which Sets of the prefilter may hit.
     """
 
-    __slots__ = ("_grams", "announced", "budget", "clean", "known", "redacted", "scope", "sets")
+    __slots__ = (
+        "_few",
+        "_grams",
+        "announced",
+        "budget",
+        "clean",
+        "known",
+        "redacted",
+        "scope",
+        "sets",
+    )
 
     def __init__(self, scope: Scope, budget: Budget) -> None:
         self.scope = scope
@@ -137,9 +148,13 @@ class _Look:
         self.clean: set[tuple[Any, ...]] = set()
         self.sets: dict[str, frozenset[int]] = {}
         self._grams: set[str] = set()
+        self._few = _FEW_CHARS
 
     def price(self, text: str) -> float:
         """Work of one reading: automata build a state for each sequence that they never met."""
+        if self._few > 0:
+            self._few -= len(text)
+            return _READING_WORK + len(text)
         known = len(self._grams)
         grams = [text[at : at + _GRAM] for at in range(0, len(text), _GRAM_EVERY)]
         self._grams.update(grams)
@@ -205,11 +220,16 @@ class LibraryScreener:
             history: Earlier texts of the conversation, newest last: what only shows when their
                 ends and these parts are read together is labelled here.
         """
-        look = _Look(scope, self._budget(min(SCREENING_WORK, work_for(parts))))
+        look = _Look(scope, self._budget(parts, SCREENING_WORK))
         return Screening(tuple(self._labels(leaves(parts, look.budget), history, look)))
 
-    def _budget(self, work: float) -> Budget:
-        return Budget(per_leaf=self._per_leaf, per_message=self._per_message, work=work)
+    def _budget(self, parts: Sequence[Part], most: float) -> Budget:
+        return Budget(
+            per_leaf=self._per_leaf,
+            per_message=self._per_message,
+            work=LEAST_WORK,
+            more=more_work(parts, most),
+        )
 
     def _labels(self, seen: Sequence[Leaf], history: Sequence[str], look: _Look) -> list[Label]:
         labels: list[Label] = []
@@ -273,7 +293,7 @@ class LibraryScreener:
         result = tuple(parts)
         if not labels:
             return result
-        look = _Look(scope, self._budget(min(REDACTION_WORK, work_for(parts))))
+        look = _Look(scope, self._budget(parts, REDACTION_WORK))
         self._know(leaves(parts, look.budget), labels, look)
         look.budget.charge(len(labels) * _REPLACED_WORK)
         if look.budget.exhausted or any(len(label.path) == 1 for label in labels):
