@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 
+import httpx
 import pytest
 
 needs_curl = pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
@@ -80,3 +81,25 @@ def test_log_greps_find_denials_and_deliveries_and_nothing_else(platform, wait_u
     assert {json.loads(line)["event"] for line in delivered} == {"siem_delivery"}
     for line in log.read_text().splitlines():
         json.loads(line)
+
+
+@pytest.mark.parametrize("where", ["edge", "blue-1"])
+def test_strangers_read_no_names_and_a_scraper_does(platform, where):
+    """The commands above are this machine's; who was forwarded needs a credential."""
+    port = platform.port if where == "edge" else platform.record(where)["port"]
+    url = f"http://127.0.0.1:{port}"
+    token = (platform.home / "secrets" / "scrape.token").read_text().strip()
+    for header in ("X-Forwarded-For", "Forwarded", "X-Real-IP", "Via"):
+        stranger = {header: "203.0.113.7"}
+        health = httpx.get(f"{url}/health", headers=stranger)
+        assert set(health.json()) == {"status", "service", "version", "colour"}
+        refused = httpx.get(f"{url}/metrics", headers=stranger)
+        assert (refused.status_code, refused.json()["error"]["code"]) == (401, "not-authenticated")
+        scraper = {**stranger, "Authorization": f"Bearer {token}"}
+        assert "TENANT_001" in httpx.get(f"{url}/metrics", headers=scraper).text
+        assert "dependencies" in httpx.get(f"{url}/health", headers=scraper).json()
+        auditor = {**stranger, "Authorization": f"Bearer {platform.token('AUDITOR')}"}
+        assert "TENANT_001" in httpx.get(f"{url}/metrics", headers=auditor).text
+        tenant = {**stranger, "Authorization": f"Bearer {platform.token('TENANT_001')}"}
+        assert httpx.get(f"{url}/metrics", headers=tenant).status_code == 403
+        assert "dependencies" not in httpx.get(f"{url}/health", headers=tenant).json()
