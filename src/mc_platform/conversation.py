@@ -24,7 +24,7 @@ from mc_platform.model.flow import (
 )
 from mc_platform.model.ids import ContextId, TaskId, TenantId
 from mc_platform.model.label import Part, Screening
-from mc_platform.model.task import Task
+from mc_platform.model.task import LEFT_OUT, Task
 from mc_platform.ports import Tasks
 from mc_platform.record import Sealer
 from mc_platform.screen.leaves import leaves
@@ -122,8 +122,15 @@ class Conversations:
             said=tuple(
                 end for task in newest for end in self._sealer.open(place, task.flow.tail)[-1:]
             ),
-            heard=tuple(tail_of(task.parts) for task in newest if task.parts),
+            heard=tuple(
+                [tail_of((await self._whole(task)).parts) for task in newest if task.parts]
+            ),
         )
+
+    async def _whole(self, task: Task) -> Task:
+        if task.parts != LEFT_OUT:
+            return task
+        return await self._tasks.get(task.tenant, task.id) or task
 
     def continued(
         self,

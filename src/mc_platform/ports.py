@@ -16,7 +16,7 @@ from mc_platform.model.ids import ContextId, PrincipalId, TaskId, TenantId
 from mc_platform.model.label import NO_SCOPE, Part, Screening
 from mc_platform.model.label import Scope as ScreenScope
 from mc_platform.model.reply import Reply
-from mc_platform.model.task import Task
+from mc_platform.model.task import Page, Task
 from mc_platform.model.verdict import Decision, Question
 
 Clock = Callable[[], datetime]
@@ -67,14 +67,22 @@ class Tasks(Protocol):
         state: str | None,
         limit: int,
         before: tuple[datetime, TaskId] | None,
-    ) -> list[Task]:
-        """Newest first, at most `limit`, strictly older than `before`."""
+        replies: bool,
+    ) -> Page:
+        """Newest first, at most `limit`, strictly older than `before`.
+
+        Args:
+            replies: Whether they come with their parts; then fewer tasks where those are large.
+        """
         ...
 
     async def conversation(
         self, tenant: TenantId, context_id: ContextId, *, limit: int
     ) -> list[Task]:
-        """The conversation's tasks in the order in which they began, newest first."""
+        """The conversation's tasks in the order in which they began, newest first.
+
+        A large reply is `LEFT_OUT`, here and in the two below.
+        """
         ...
 
     async def answered(self, tenant: TenantId, context_id: ContextId) -> list[Task]:

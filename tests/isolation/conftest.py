@@ -59,7 +59,13 @@ class Replica:
         headers = {"A2A-Version": "1.0", "Content-Type": "application/json"}
         if tenant:
             headers["Authorization"] = f"Bearer mc_{KEYS[tenant][1]}_{SECRET}"
-        return httpx.Client(base_url=self.url, timeout=60, headers=headers, trust_env=False)
+        return httpx.Client(
+            base_url=self.url,
+            timeout=60,
+            headers=headers,
+            trust_env=False,
+            limits=httpx.Limits(max_keepalive_connections=0),
+        )
 
     def message(self, parts: Any, **more: Any) -> bytes:
         """A SendMessage with these parts."""

@@ -6,6 +6,7 @@ row-level security; `record_pool` becomes `mc_recorder`, which may append to the
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
@@ -19,7 +20,7 @@ from mc_platform.bulkheads import Slots
 from mc_platform.errors import Misconfigured, Unavailable
 from mc_platform.model.credential import Found
 from mc_platform.model.ids import ContextId, PrincipalId, TaskId, TenantId
-from mc_platform.model.task import Task
+from mc_platform.model.task import Page, Task
 from mc_platform.model.tenant import Principal
 
 P = ParamSpec("P")
@@ -215,6 +216,43 @@ class PostgresDirectory:
         return Found(bytes(row["secret_sha256"]), principal, row["valid_for_s"])
 
 
+_LARGE_BYTES, _PAGE_BYTES = 65_536, 1_048_576
+_BUT_PARTS = (
+    "id, context_id, tenant, principal, message_id, request_digest, state, updated_at,"
+    " status_text, governance, flow"
+)
+# As it is stored, so a large one is not unpacked to be counted
+_WITHOUT_LARGE = f"{_BUT_PARTS}, CASE WHEN pg_column_size(parts) > 8192 THEN '[{{}}]' ELSE parts::text END AS parts"
+# A page with replies ends before the one with which they would be too many bytes
+_PAGE = f"""
+SELECT * FROM (
+    SELECT *, count(*) OVER () AS found, sum(octet_length(parts)) OVER newest AS so_far
+    FROM (
+        SELECT {_BUT_PARTS}, CASE WHEN $8 THEN parts::text ELSE '[]' END AS parts
+        FROM mc.task WHERE tenant = $1
+        AND ($2::text IS NULL OR principal = $2)
+        AND ($3::text IS NULL OR context_id = $3)
+        AND ($4::text IS NULL OR state = $4)
+        AND ($5::timestamptz IS NULL OR (updated_at, id) < ($5, $6))
+        ORDER BY updated_at DESC, id DESC LIMIT $7
+    ) AS all_of_it
+    WINDOW newest AS (ORDER BY updated_at DESC, id DESC)
+) AS counted
+WHERE so_far <= $9 OR so_far = octet_length(parts) ORDER BY updated_at DESC, id DESC
+"""  # noqa: S608 - constant
+
+
+def _tasks_from(rows: Sequence[Any]) -> list[Task]:
+    return [task_from_row(row) for row in rows]
+
+
+async def _apart_if_large(size_bytes: int, read: Callable[[Any], R], stored: Any) -> R:
+    """Read what is stored; in a thread if that would hold the event loop."""
+    if size_bytes > _LARGE_BYTES:
+        return await asyncio.to_thread(read, stored)
+    return read(stored)
+
+
 class PostgresTasks:
     """Reading tasks; implements `ports.Tasks`."""
 
@@ -228,7 +266,7 @@ class PostgresTasks:
             row = await connection.fetchrow(
                 "SELECT * FROM mc.task WHERE id = $1 AND tenant = $2", task_id, tenant
             )
-        return None if row is None else task_from_row(row)
+        return None if row is None else await _apart_if_large(len(row["parts"]), task_from_row, row)
 
     @wrapped("tasks cannot be read")
     async def page(
@@ -240,26 +278,27 @@ class PostgresTasks:
         state: str | None,
         limit: int,
         before: tuple[datetime, TaskId] | None,
-    ) -> list[Task]:
+        replies: bool,
+    ) -> Page:
         """See the port."""
         before_at, before_id = before or (None, None)
         async with self._pools.as_tenant(tenant) as connection:
             rows = await connection.fetch(
-                "SELECT * FROM mc.task WHERE tenant = $1"
-                " AND ($2::text IS NULL OR principal = $2)"
-                " AND ($3::text IS NULL OR context_id = $3)"
-                " AND ($4::text IS NULL OR state = $4)"
-                " AND ($5::timestamptz IS NULL OR (updated_at, id) < ($5, $6))"
-                " ORDER BY updated_at DESC, id DESC LIMIT $7",
+                _PAGE,
                 tenant,
                 principal,
                 context_id,
                 state,
                 before_at,
                 before_id,
-                limit,
+                limit + 1,
+                replies,
+                _PAGE_BYTES,
             )
-        return [task_from_row(row) for row in rows]
+        shown = rows[:limit]
+        size = sum(len(row["parts"]) for row in shown)
+        more = bool(rows) and rows[0]["found"] > len(shown)
+        return Page(await _apart_if_large(size, _tasks_from, shown), more)
 
     @wrapped("the conversation cannot be read")
     async def conversation(
@@ -268,7 +307,7 @@ class PostgresTasks:
         """See the port."""
         async with self._pools.as_tenant(tenant) as connection:
             rows = await connection.fetch(
-                "SELECT * FROM mc.task WHERE tenant = $1 AND context_id = $2"
+                f"SELECT {_WITHOUT_LARGE} FROM mc.task WHERE tenant = $1 AND context_id = $2"  # noqa: S608 - constant
                 " ORDER BY created_at DESC, id DESC LIMIT $3",
                 tenant,
                 context_id,
@@ -281,8 +320,8 @@ class PostgresTasks:
         """See the port."""
         async with self._pools.as_tenant(tenant) as connection:
             rows = await connection.fetch(
-                "SELECT * FROM mc.task WHERE tenant = $1 AND context_id = $2"
-                " AND parts::text <> '[]' LIMIT 2",
+                f"SELECT {_WITHOUT_LARGE} FROM mc.task WHERE tenant = $1 AND context_id = $2"  # noqa: S608 - constant
+                " AND pg_column_size(parts) > 6 LIMIT 2",
                 tenant,
                 context_id,
             )
@@ -303,7 +342,7 @@ class PostgresTasks:
             return []
         async with self._pools.as_tenant(tenant) as connection:
             rows = await connection.fetch(
-                "SELECT * FROM mc.task WHERE tenant = $1 AND id = ANY($2::text[])",
+                f"SELECT {_WITHOUT_LARGE} FROM mc.task WHERE tenant = $1 AND id = ANY($2::text[])",  # noqa: S608 - constant
                 tenant,
                 [row["task_id"] for row in found],
             )

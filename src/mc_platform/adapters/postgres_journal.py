@@ -22,7 +22,7 @@ from typing import Any
 import asyncpg
 
 from mc_contract.canonical import canonical_json
-from mc_contract.keepable import check_keepable, checked_text
+from mc_contract.keepable import check_keepable, checked_text, json_bytes
 from mc_contract.ledger_entry import HEAD_DAMAGED, subject_of
 from mc_contract.merkle import Frontier, ProofError, leaf_hash
 from mc_platform.adapters.postgres import DATABASE_ERRORS, Pools, unavailable
@@ -35,6 +35,7 @@ from mc_platform.observe import metrics
 
 _MOST_IN_A_FLUSH = 512
 _DEEPEST_DETAIL = 48
+_LARGE_BYTES = 65_536
 _PAUSES_S = (0.05, 0.2, 0.8)
 _BAD_ROW = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, ValueError)
 
@@ -181,7 +182,10 @@ class PostgresJournal:
         for event in events:
             check_keepable(event.detail, most_depth=_DEEPEST_DETAIL)
             leaves.setdefault(event.id, leaf_bytes(self._region, event))
-        row = () if task is None else _task_row(task)
+        row: _Row = ()
+        if task is not None:
+            apart = _is_large(task)
+            row = await asyncio.to_thread(_task_row, task) if apart else _task_row(task)
         future: asyncio.Future[list[Recorded]] = asyncio.get_running_loop().create_future()
         self._queue.append(_Waiting(events, leaves, task, row, future))
         self._wake.set()
@@ -473,6 +477,14 @@ def _last_of_each(kept: Iterable[tuple[Task, _Row]]) -> list[tuple[Task, _Row]]:
         if before is None or not before[0].state.terminal:
             latest[task.id] = task, row
     return list(latest.values())
+
+
+def _is_large(task: Task) -> bool:
+    """Whether checking the task's parts would hold the event loop."""
+    try:
+        return len(json_bytes(task.parts)) > _LARGE_BYTES
+    except (TypeError, ValueError, OverflowError, RecursionError):
+        return True  # the check says why
 
 
 def _task_row(task: Task) -> _Row:

@@ -29,6 +29,18 @@ class TaskState(StrEnum):
         return self not in (TaskState.submitted, TaskState.working)
 
 
+LEFT_OUT: tuple[Part, ...] = ({},)
+"""Stands for a large reply where only whether there is one was asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Tasks of a listing, and whether there are more behind them."""
+
+    tasks: list[Task]
+    more: bool
+
+
 @dataclass(frozen=True, slots=True)
 class Task:
     """One task of one tenant.

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -171,15 +171,16 @@ class Query:
     ) -> list[TaskView]:
         """The tenant's tasks."""
         reader = info.context
-        page: Sequence[Task] = await reader.tasks.page(
+        page = await reader.tasks.page(
             reader.principal.tenant,
             principal=None,
             context_id=None,
             state=_state(state),
             limit=_bounded(first),
             before=None,
+            replies=False,
         )
-        return [_task(task) for task in page]
+        return [_task(task) for task in page.tasks]
 
 
 class _Schema(strawberry.Schema):

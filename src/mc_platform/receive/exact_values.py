@@ -30,6 +30,7 @@ _DEEPEST_BODY = 48  # the protocol's own objects around a part's
 _PARSE_ERROR, _INVALID_PARAMS = -32700, -32602
 _SMALL_BODY_BYTES = 8192
 _LONGEST_ID = 256
+_LONGEST_REREAD = 65_536
 _CARRIED = ("data", "metadata")
 _MARK = f"mc-value-{secrets.token_hex(16)}-"  # never leaves the process, so nobody can forge it
 _TICKET = re.compile(rb'"%b"\s*:\s*"([0-9]+)"|"%b([0-9]+)"' % ((_MARK.encode(),) * 2))
@@ -233,6 +234,8 @@ async def _refuse(error: NotKeepable, body: bytes, send: Send) -> None:
 
 def _request_id(body: bytes) -> str | int | None:
     """The id of a request that is not taken, as far as it can be read."""
+    if len(body) > _LONGEST_REREAD:
+        return None
     try:
         request = json.loads(body)
     except (ValueError, RecursionError):

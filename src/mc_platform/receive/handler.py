@@ -194,23 +194,22 @@ class GovernedRequestHandler(RequestHandler):
         size = params.page_size if params.HasField("page_size") else 50
         if not 1 <= size <= _MAX_PAGE:
             raise BadRequest(f"pageSize must be 1 to {_MAX_PAGE}, got {size}")
-        found = await self._tasks.page(
+        page = await self._tasks.page(
             principal.tenant,
             principal=principal.id,
             context_id=ContextId(params.context_id) if params.context_id else None,
             state=convert.wanted_state(params.status),
-            limit=size + 1,
+            limit=size,
             before=_from_token(params.page_token) if params.page_token else None,
+            replies=params.include_artifacts,
         )
-        page = found[:size]
         values = _values(context)
-        token = _to_token(page[-1]) if len(found) > size else ""
         # total_size is what this page knows: counting all would cost a scan for each listing.
         return pb.ListTasksResponse(
-            tasks=[convert.task(task, values) for task in page],
-            next_page_token=token,
+            tasks=[convert.task(task, values) for task in page.tasks],
+            next_page_token=_to_token(page.tasks[-1]) if page.more else "",
             page_size=size,
-            total_size=len(found),
+            total_size=len(page.tasks) + page.more,
         )
 
     def _admit(self, task_id: str, context: ServerCallContext, principal: Principal) -> None:

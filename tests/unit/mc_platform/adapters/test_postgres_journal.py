@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+import random
+import string
 import uuid
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -19,7 +21,7 @@ from mc_platform.adapters.postgres import PostgresTasks
 from mc_platform.adapters.postgres_journal import PostgresJournal
 from mc_platform.errors import Unavailable
 from mc_platform.model.event import Event, Kind
-from mc_platform.model.task import Task, TaskState
+from mc_platform.model.task import LEFT_OUT, Task, TaskState
 from mc_platform.observe import metrics
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -245,9 +247,15 @@ async def test_a_row_that_cannot_be_shown_takes_no_neighbour_along(
     await pools.record.execute("UPDATE mc.task SET parts = $1 WHERE id = $2", stored, bad.id)
     before = metrics.unreadable_rows.labels("task")._value.get()
     page = await tasks.page(
-        tenant, principal=None, context_id=None, state=None, limit=10, before=None
+        tenant,
+        principal=None,
+        context_id=None,
+        state=None,
+        limit=10,
+        before=None,
+        replies=True,
     )
-    shown = {task.id: task for task in page}
+    shown = {task.id: task for task in page.tasks}
     assert shown[good.id].parts == good.parts
     assert shown[bad.id].parts == ()
     assert shown[bad.id].state is TaskState.completed
@@ -256,6 +264,31 @@ async def test_a_row_that_cannot_be_shown_takes_no_neighbour_along(
     assert shown[bad.id].status_text.endswith(why)
     assert metrics.unreadable_rows.labels("task")._value.get() == before + 1
     assert (await tasks.get(tenant, bad.id)).unreadable
+
+
+async def test_large_replies_are_read_only_where_they_are_wanted(make_journal, pools):
+    """A page ends before it is too large, and says so; a conversation has a mark in their place."""
+    journal, tasks = await make_journal(), PostgresTasks(pools)
+    tenant = f"T-{uuid.uuid4()}"
+    large = ({"text": "".join(random.Random(1).choices(string.ascii_letters, k=400_000))},)
+    made = [_task(TaskState.completed, tenant=tenant, parts=large) for _ in range(4)]
+    for task in made:
+        await journal.record([_event()], task)
+    wanted = {"principal": None, "context_id": None, "state": None}
+    seen, before = [], None
+    for _ in range(2):
+        page = await tasks.page(tenant, **wanted, limit=10, before=before, replies=True)
+        assert [task.parts for task in page.tasks] == [large, large]
+        before = page.tasks[-1].updated_at, page.tasks[-1].id
+        seen += [(task.id, page.more) for task in page.tasks]
+    assert {task_id for task_id, _ in seen} == {task.id for task in made}
+    assert [more for _, more in seen] == [True, True, False, False]
+    bare = await tasks.page(tenant, **wanted, limit=3, before=None, replies=False)
+    assert ([task.parts for task in bare.tasks], bare.more) == ([(), (), ()], True)
+    told = await tasks.conversation(tenant, made[0].context_id, limit=9)
+    assert [task.parts for task in told] == [LEFT_OUT] * len(told)
+    assert told
+    assert (await tasks.get(tenant, made[0].id)).parts == large
 
 
 async def test_what_was_recorded_with_a_nul_is_still_shown(make_journal, pools):
