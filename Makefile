@@ -74,13 +74,14 @@ $(PEER)/.locked: benchmarks/presidio.lock
 	@$(PEER)/bin/python -m pip --disable-pip-version-check install --quiet --require-hashes -r $<
 	@touch $@
 
-bench: setup $(PEER)/.locked ## screening, decisions, gateway, journal, operations, delivery, load beside their peers
+bench: setup $(PEER)/.locked ## screening, decisions, gateway, journal, operations, delivery, load beside their peers; a neighbour under attack
 	$(BIN)/python benchmarks/screening.py --peer $(PEER)/bin/python || test $$? -eq 1
 	$(BIN)/python benchmarks/decisions.py || test $$? -eq 1
 	$(BIN)/python benchmarks/gateway.py
 	$(BIN)/python benchmarks/durability.py
 	$(BIN)/python benchmarks/delivery.py
 	$(BIN)/python benchmarks/load.py || test $$? -ne 2
+	$(BIN)/python -m tests.siege --minutes 2 --quiet 30 || test $$? -ne 2
 
 lock: ## resolve dependencies anew into requirements.lock (hashes, no registry host)
 	$(PYTHON) -m venv .venv-lock
