@@ -33,7 +33,7 @@ _RUN_WORDS, _RUN_BYTES = 8, 32
 _WINDOW, _BYTE_WINDOW = 4, 8
 _USUALLY_KEPT, _MOST_KEPT = 64, 128
 _KEPT_WORDS, _LOOKED_WORDS = 4096, 24_000
-_KEPT_BYTES, _LOOKED_BYTES = 24_000, 120_000
+_KEPT_BYTES, _LOOKED_BYTES = 24_000, 80_000
 _MOST_LETTERS = _MOST_IDENTIFIERS = 64
 # Scripts that put no spaces between words: each character counts as one
 _WORD = re.compile(

@@ -17,10 +17,10 @@ from mc_platform.screen.layers import LAYERS, first_readings
 from mc_platform.screen.leaves import KEY, Leaf, leaves
 from mc_platform.screen.prefilter import Prefilter
 
-MOST_CHARS = 120_000
+MOST_CHARS = 80_000
 """More than this is not read to the end; `said` then tells that it was not."""
 _MOST_WORK, _READING_WORK, _CHAR_WORK = 400_000, 10, 0.4
-_MOST_READINGS = 24
+_MOST_READINGS, _MOST_TOGETHER = 24, 200_000
 _LAYERS_IN_SET = 9
 _PIECE_CHARS = 96
 _PREFILTER = Prefilter(
@@ -45,17 +45,21 @@ def said(parts: Sequence[Part]) -> tuple[list[str], bool]:
         more=more_work(parts, _MOST_WORK),
     )
     texts: dict[str, None] = {}
-    complete = True
+    complete, together = True, 0
     for stream in _streams(leaves(parts, budget)):
         complete = complete and len(stream) <= MOST_CHARS
         try:
             for text in _readings(_both_ends(stream), budget):
+                together += len(text)
+                if texts and together > _MOST_TOGETHER:
+                    raise LimitReached
                 texts[_folded(text)] = None
                 if not text.isascii():
                     texts[text.casefold()] = None  # as fingerprints were taken before
         except LimitReached:
-            texts[_folded(_both_ends(stream))] = None
             complete = False
+            if together <= _MOST_TOGETHER:
+                texts[_folded(_both_ends(stream))] = None
     return list(texts), complete
 
 
