@@ -492,5 +492,7 @@ def test_the_local_platforms_token_goes_to_the_local_platform_only(shell: Shell)
     assert "mcctl up" in done.stderr
     secrets = Path(shell.env["MC_HOME"]) / "secrets"
     secrets.mkdir(parents=True)
-    (secrets / "credentials.json").write_text(json.dumps({"OPERATOR": {"token": shell.fake.token}}))
+    entry = {"tenant": "PLATFORM", "role": "operator", "principal": "operator@platform"}
+    known = {"OPERATOR": entry | {"token": shell.fake.token}}
+    (secrets / "credentials.json").write_text(json.dumps(known))
     assert shell.run("autonomy", "status").returncode == 0
