@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -164,6 +165,10 @@ def number_text(value: Any) -> str | None:
     looked at where there are many.
     """
     if isinstance(value, float | Decimal):
+        if not math.isfinite(value):
+            return str(value)
+        if isinstance(value, Decimal) and value.adjusted() > _MAX_INT_BITS:
+            return None  # before as many digits are made of it
         if value != int(value):
             return str(value) if abs(float(value)) >= _LONG_WHOLE else f"{value:.6g}"
         value = int(value)

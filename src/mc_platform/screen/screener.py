@@ -57,7 +57,7 @@ from mc_platform.screen.windows import MIN_DIGITS, RUN_SHAPE
 _SHORTEST_FINDING = 6  # a@b.cc
 _REDACTION_ROUNDS = (False, False, False, True, True)  # whole strings at last
 # Work, in the budget's units.
-SCREENING_WORK, REDACTION_WORK = 1_150_000, 400_000
+SCREENING_WORK, REDACTION_WORK = 1_150_000, 450_000
 _READING_WORK, _READING_CHAR_WORK = 8, 0.08
 _FEW_CHARS = 4096  # of a message, for which its sequences are not counted
 _GRAM, _GRAM_EVERY, _NEW_GRAM_WORK = 4, 16, 24

@@ -6,6 +6,7 @@ import pickle
 import random
 import time
 from collections.abc import Callable
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -179,6 +180,12 @@ def test_what_is_split_over_a_long_strings_excerpts_is_found_where_it_stands() -
     assert (label.type, text[label.start : label.end]) == ("email", "ann&#64;example.com")
     [part] = SCREENER.redact(({"text": text},), SCREENER.screen(({"text": text},)))
     assert part["text"] == f"{filler}write to [email] now. {filler}"
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), Decimal("1E+999999")])
+def test_no_number_is_an_error_or_takes_long(number: Any) -> None:
+    """What is no finite number, or one of a million digits, is read or labelled."""
+    assert SCREENER.screen(({"data": {"x": number}},)).types <= {"screening-limit"}
 
 
 def test_luhns_check_is_that_of_the_library() -> None:
