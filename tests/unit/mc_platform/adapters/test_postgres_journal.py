@@ -205,7 +205,9 @@ async def test_a_reply_comes_back_with_every_number_as_it_was(make_journal, pool
 
 
 @pytest.mark.parametrize(
-    "content", ["a\ud800", "a\x00", 10**308, math.nan, Decimal("1e400"), object()], ids=ascii
+    "content",
+    ["a\ud800", "a\x00", 10**308, math.nan, Decimal("1e400"), object()],
+    ids=["half-surrogate", "nul", "too-long", "nan", "too-large", "no-json"],
 )
 async def test_what_no_reader_could_show_is_recorded_for_nobody(make_journal, pools, content):
     """The one who brings it is told what and where; those who share the flush are recorded."""
