@@ -27,7 +27,6 @@ MAX_NOTE_BYTES = 64 * 1024
 MAX_SIGNATURES = 100
 _ED25519 = b"\x01"  # signed-note's signature type byte
 _KEY_ID_BYTES = 4
-_SIGNATURE_BYTES = 64
 _SIGNATURE_LINE = re.compile("— ([^ ]+) ([A-Za-z0-9+/]+={0,2})")
 _SIZE = re.compile("0|[1-9][0-9]{0,18}")
 _HEAD_LINES = 3

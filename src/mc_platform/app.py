@@ -697,11 +697,7 @@ class Workbench:
         self, principal: Principal, action: Action, resource: str, owner: TenantId | None = None
     ) -> None:
         """As `_decided`, for reading: only a refusal is recorded."""
-        try:
-            self._decided(principal, action, resource, owner=owner)
-        except PolicyDenied as denied:
-            await self._acts.refused(principal, action, denied)
-            raise
+        await self._acts.permitted(self._decided, principal, action, resource, owner=owner)
 
     def _aggregate_routes(self) -> list[Route]:
         def rule(principal: Principal, purpose: str) -> tuple[Decision, Mapping[str, Any]]:

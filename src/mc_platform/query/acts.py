@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from mc_platform.errors import BadRequest, PolicyDenied
@@ -75,6 +75,21 @@ class Acts:
     def told(principal: Principal, decision: Decision, detail: Mapping[str, Any]) -> dict[str, Any]:
         """What is told of an act whose event somebody else makes."""
         return _told(principal, decision, detail)
+
+    async def permitted(
+        self,
+        decide: Callable[..., Decision],
+        principal: Principal,
+        action: Action,
+        *resource: str,
+        **circumstances: Any,
+    ) -> Decision:
+        """The decision by which `decide` permits an action; a denial is recorded, then raised."""
+        try:
+            return decide(principal, action, *resource, **circumstances)
+        except PolicyDenied as denied:
+            await self.refused(principal, action, denied)
+            raise
 
     async def refused(self, principal: Principal, action: Action, denied: PolicyDenied) -> None:
         """Tell the ledger that policy refused something; the caller raises it afterwards."""

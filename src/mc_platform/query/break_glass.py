@@ -25,7 +25,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from mc_contract.keepable import json_bytes
-from mc_platform.errors import BadRequest, Conflict, NotFound, PolicyDenied
+from mc_platform.errors import BadRequest, Conflict, NotFound
 from mc_platform.model.break_glass import LONGEST_MINUTES, Grant
 from mc_platform.model.event import Kind
 from mc_platform.model.ids import PrincipalId, TaskId, TenantId
@@ -33,7 +33,7 @@ from mc_platform.model.tenant import PLATFORM, Principal, Role
 from mc_platform.model.verdict import Action, Decision
 from mc_platform.ports import Tasks
 from mc_platform.query.acts import Acts, reason_line
-from mc_platform.query.operator_wire import read_body, time_text
+from mc_platform.query.operator_wire import ReasonBody, known_tenant, read_body, time_text
 from mc_platform.query.parameters import refuse_unstorable
 
 _MOST_LISTED = 100
@@ -130,12 +130,6 @@ class AskBody(msgspec.Struct, forbid_unknown_fields=True):
 
     tenant: str
     minutes: int
-    reason: str
-
-
-class ReasonBody(msgspec.Struct, forbid_unknown_fields=True):
-    """Why a grant is approved or ended."""
-
     reason: str
 
 
@@ -317,11 +311,9 @@ class _Routes:
     async def _decided(
         self, principal: Principal, action: Action, resource: str, **circumstances: Any
     ) -> Decision:
-        try:
-            return self._desk.decide(principal, action, resource, **circumstances)
-        except PolicyDenied as denied:
-            await self._desk.acts.refused(principal, action, denied)
-            raise
+        return await self._desk.acts.permitted(
+            self._desk.decide, principal, action, resource, **circumstances
+        )
 
     async def _grant(self, principal: Principal, tenant: TenantId) -> Grant | None:
         if principal.role != Role.operator or principal.tenant != PLATFORM:
@@ -339,12 +331,7 @@ class _Routes:
         return grant
 
     def _tenant(self, name: str) -> TenantId:
-        if name not in self._desk.tenants:
-            raise BadRequest(
-                f"unknown tenant {name[:64]!r}",
-                hint=f"known: {', '.join(sorted(self._desk.tenants))}",
-            )
-        return TenantId(name)
+        return known_tenant(name, self._desk.tenants)
 
     def _reason(self, text: str) -> str:
         return self._desk.redact(reason_line(text))

@@ -22,7 +22,6 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from mc_platform.errors import PolicyDenied
 from mc_platform.model.event import Kind
 from mc_platform.model.tenant import Principal
 from mc_platform.model.verdict import Action, Decision
@@ -111,11 +110,7 @@ def canary_routes(desk: CanaryDesk) -> list[Route]:
 async def _permitted(desk: CanaryDesk, request: Request) -> tuple[Principal, Decision]:
     """Who asks, and the decision that permits it; a denial is recorded before it is raised."""
     principal = desk.principal_of(request)
-    try:
-        return principal, desk.permit(principal, Action.override_canary)
-    except PolicyDenied as denied:
-        await desk.acts.refused(principal, Action.override_canary, denied)
-        raise
+    return principal, await desk.acts.permitted(desk.permit, principal, Action.override_canary)
 
 
 __all__ = ["CanaryDesk", "canary_routes"]

@@ -29,7 +29,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from mc_contract.credential import KEY_ID_FORM
-from mc_platform.errors import BadRequest, Conflict, NotFound, PolicyDenied
+from mc_platform.errors import BadRequest, Conflict, NotFound
 from mc_platform.model.credential import (
     LONGEST_LIFE_S,
     LONGEST_OVERLAP_S,
@@ -42,8 +42,8 @@ from mc_platform.model.ids import PrincipalId, TenantId
 from mc_platform.model.tenant import PLATFORM, Principal, Role, Tenant
 from mc_platform.model.verdict import Action, Decision
 from mc_platform.query.acts import Acts, reason_line
-from mc_platform.query.operator_wire import read_body, time_text
-from mc_platform.query.parameters import refuse_unstorable
+from mc_platform.query.operator_wire import ReasonBody, known_tenant, read_body, time_text
+from mc_platform.query.parameters import refuse_unknown, refuse_unstorable
 
 _MOST_LISTED = 1000
 _PRINCIPAL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,127}")
@@ -171,12 +171,6 @@ class RotateBody(msgspec.Struct, forbid_unknown_fields=True):
     expires_in_s: int | None = None
 
 
-class ReasonBody(msgspec.Struct, forbid_unknown_fields=True):
-    """Why."""
-
-    reason: str
-
-
 class DeclareBody(msgspec.Struct, forbid_unknown_fields=True):
     """Which set comes into force, and why."""
 
@@ -205,9 +199,7 @@ class _Routes:
     async def listed(self, request: Request) -> Response:
         refuse_unstorable(request)
         await self._permit(request, Action.read_credentials)
-        unknown = sorted(set(request.query_params) - {"tenant"})
-        if unknown:
-            raise BadRequest(f"unknown parameter {unknown[0][:64]!r}", hint="known: tenant")
+        refuse_unknown(request, "tenant")
         name = request.query_params.get("tenant")
         tenant = None if name is None else self._tenant(name)
         found = await self._desk.credentials.listed(tenant, _MOST_LISTED + 1)
@@ -332,11 +324,7 @@ class _Routes:
 
     async def _permit(self, request: Request, action: Action) -> tuple[Principal, Decision]:
         principal = self._desk.principal_of(request)
-        try:
-            return principal, self._desk.permit(principal, action)
-        except PolicyDenied as denied:
-            await self._desk.acts.refused(principal, action, denied)
-            raise
+        return principal, await self._desk.acts.permitted(self._desk.permit, principal, action)
 
     async def _shown_once(self, made: Credential, secret: str) -> Response:
         # A credential of which the ledger knows nothing has no reader: its secret is not told
@@ -382,12 +370,7 @@ class _Routes:
         return self._desk.acts.told(principal, decision, {"reason": self._reason(reason)})
 
     def _tenant(self, name: str) -> TenantId:
-        if name not in self._desk.tenants:
-            raise BadRequest(
-                f"unknown tenant {name[:64]!r}",
-                hint=f"known: {', '.join(sorted(self._desk.tenants))}",
-            )
-        return TenantId(name)
+        return known_tenant(name, self._desk.tenants)
 
     def _reason(self, text: str) -> str:
         return self._desk.redact(reason_line(text))

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Annotated, Any, Protocol
 
 import msgspec
@@ -20,7 +19,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from mc_platform.errors import BadRequest, NotFound, PolicyDenied
+from mc_platform.errors import BadRequest, NotFound
 from mc_platform.model.dead_letter import DeadLetter, Selection
 from mc_platform.model.event import Kind
 from mc_platform.model.tenant import Principal
@@ -28,10 +27,9 @@ from mc_platform.model.verdict import Action, Decision
 from mc_platform.query.acts import Acts, reason_line
 from mc_platform.query.operator import Permit
 from mc_platform.query.operator_wire import read_body
-from mc_platform.query.parameters import instant, refuse_unstorable
+from mc_platform.query.parameters import read_instant, read_limit, refuse_unknown, refuse_unstorable
 
 _MOST, _USUAL, _MOST_IDS = 500, 100, 1000
-_PARAMETERS = ("limit", "after", "request")
 _EventId = Annotated[str, msgspec.Meta(min_length=1, max_length=128, pattern=r"^[\x20-\x7e]+\Z")]
 
 
@@ -133,24 +131,14 @@ async def _permitted(
 ) -> tuple[Principal, Decision]:
     """Who asks, and the decision that permits it; a denial is recorded before it is raised."""
     principal = desk.principal_of(request)
-    try:
-        return principal, desk.permit(principal, action)
-    except PolicyDenied as denied:
-        await desk.acts.refused(principal, action, denied)
-        raise
+    return principal, await desk.acts.permitted(desk.permit, principal, action)
 
 
 def _parameters(request: Request) -> tuple[str, int, str | None]:
     refuse_unstorable(request)
-    given = dict(request.query_params)
-    if unknown := sorted(set(given) - set(_PARAMETERS)):
-        raise BadRequest(
-            f"unknown parameter {unknown[0][:64]!r}", hint=f"known: {', '.join(_PARAMETERS)}"
-        )
-    text = given.get("limit", str(_USUAL))
-    limit = int(text) if text.isascii() and text.isdigit() and len(text) < 6 else 0
-    if not 1 <= limit <= _MOST:
-        raise BadRequest(f"limit must be 1 to {_MOST}")
+    refuse_unknown(request, "limit", "after", "request")
+    given = request.query_params
+    limit = read_limit(given.get("limit"), usual=_USUAL, most=_MOST)
     after = given.get("after", "-1~")
     index, _, _ = after.partition("~")
     if not index.removeprefix("-").isdecimal() or not index.isascii() or len(index) > 18:
@@ -164,18 +152,9 @@ def _selection(asked: ResendBody) -> Selection:
         raise BadRequest("expected one of: all, event_ids, since and until")
     return Selection(
         event_ids=asked.event_ids,
-        since=_instant("since", asked.since),
-        until=_instant("until", asked.until),
+        since=None if asked.since is None else read_instant(asked.since, "since"),
+        until=None if asked.until is None else read_instant(asked.until, "until"),
     )
-
-
-def _instant(name: str, text: str | None) -> datetime | None:
-    found = None if text is None else instant(text)
-    if text is not None and found is None:
-        raise BadRequest(
-            f"{name} must be a time with its zone", hint="such as 2026-01-31T00:00:00Z"
-        )
-    return found
 
 
 def _require_known(selection: Selection, found: Sequence[DeadLetter]) -> None:

@@ -23,7 +23,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from mc_platform.errors import BadRequest, Conflict, NotFound, PolicyDenied
+from mc_platform.errors import BadRequest, Conflict, NotFound
 from mc_platform.model.autonomy import ALL, AutonomyStatus, Scope, Source
 from mc_platform.model.engine_state import EngineState
 from mc_platform.model.event import Kind
@@ -316,11 +316,7 @@ class _Routes:
     async def _permit(self, request: Request, action: Action) -> tuple[Principal, Decision]:
         """Who asks, and the decision that permits it; a denial is recorded before it is raised."""
         principal = self._desk.principal_of(request)
-        try:
-            return principal, self._desk.permit(principal, action)
-        except PolicyDenied as denied:
-            await self._acts.refused(principal, action, denied)
-            raise
+        return principal, await self._acts.permitted(self._desk.permit, principal, action)
 
     def _scope(self, text: str) -> Scope:
         if text != ALL and text not in self._desk.tenants:

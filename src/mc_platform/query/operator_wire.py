@@ -5,6 +5,7 @@ Pure but for awaiting a request's body. What cannot be understood is `BadRequest
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal, TypeVar
@@ -18,7 +19,7 @@ from mc_platform.model.engine_state import EngineState, Phase
 from mc_platform.model.event import LedgerRow
 from mc_platform.model.ids import OperationId, TenantId
 from mc_platform.model.operation_view import OperationFilter, OperationState, OperationView
-from mc_platform.query.parameters import instant, refuse_unstorable
+from mc_platform.query.parameters import read_instant, read_limit, refuse_unknown, refuse_unstorable
 
 _MOST, _USUAL = 500, 50
 _Body = TypeVar("_Body", bound=msgspec.Struct)
@@ -36,6 +37,12 @@ class CancelBody(msgspec.Struct, forbid_unknown_fields=True):
     """Why an operation is cancelled; may be left out."""
 
     reason: str = ""
+
+
+class ReasonBody(msgspec.Struct, forbid_unknown_fields=True):
+    """Why something is done that needs no other word."""
+
+    reason: str
 
 
 class ResolveBody(msgspec.Struct, forbid_unknown_fields=True):
@@ -82,6 +89,19 @@ async def read_body(request: Request, kind: type[_Body]) -> _Body:
         raise BadRequest("the body is not JSON") from None
 
 
+def known_tenant(name: str, tenants: Collection[TenantId]) -> TenantId:
+    """The tenant of that name.
+
+    Raises:
+        BadRequest: it is none of them.
+    """
+    if name not in tenants:
+        raise BadRequest(
+            f"unknown tenant {name[:64]!r}", hint=f"known: {', '.join(sorted(tenants))}"
+        )
+    return TenantId(name)
+
+
 def read_filter(request: Request) -> OperationFilter:
     """The parameters of a list.
 
@@ -89,29 +109,15 @@ def read_filter(request: Request) -> OperationFilter:
         BadRequest: one is unknown or cannot be understood.
     """
     refuse_unstorable(request)
-    given = dict(request.query_params)
-    unknown = sorted(set(given) - {"tenant", "state", "since", "limit", "before"})
-    if unknown:
-        raise BadRequest(
-            f"unknown parameter {unknown[0][:64]!r}",
-            hint="known: tenant, state, since, limit, before",
-        )
+    refuse_unknown(request, "tenant", "state", "since", "limit", "before")
+    given = request.query_params
     return OperationFilter(
-        limit=_limit(given.get("limit")),
+        limit=read_limit(given.get("limit"), usual=_USUAL, most=_MOST),
         tenant=TenantId(given["tenant"]) if given.get("tenant") else None,
         state=_standing(given["state"]) if given.get("state") else None,
-        since_at=_instant(given["since"], "since") if given.get("since") else None,
+        since_at=read_instant(given["since"], "since") if given.get("since") else None,
         before=_position(given["before"]) if given.get("before") else None,
     )
-
-
-def _limit(text: str | None) -> int:
-    if text is None:
-        return _USUAL
-    limit = int(text) if text.isascii() and text.isdigit() and len(text) < 6 else 0
-    if not 1 <= limit <= _MOST:
-        raise BadRequest(f"limit must be 1 to {_MOST}")
-    return limit
 
 
 def _standing(text: str) -> OperationState:
@@ -120,18 +126,9 @@ def _standing(text: str) -> OperationState:
     return OperationState(text)
 
 
-def _instant(text: str, name: str) -> datetime:
-    found = instant(text)
-    if found is None:
-        raise BadRequest(
-            f"{name} is no time with a zone", hint="form: 2026-01-02T03:04:05+00:00, URL-encoded"
-        )
-    return found
-
-
 def _position(text: str) -> tuple[datetime, OperationId]:
     at, _, operation_id = text.partition("~")
-    return _instant(at, "before"), OperationId(operation_id)
+    return read_instant(at, "before"), OperationId(operation_id)
 
 
 def cursor(view: OperationView) -> str:

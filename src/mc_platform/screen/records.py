@@ -54,8 +54,6 @@ _HEADER = re2.compile(
 _RULE = re.compile(r"[|\-: +]+\Z")
 _ROWS, _HEADERS, _LINE_CHARS = 200, 20, 1000
 _NAMES = words("name nom nombre nazwa nome naam navn contact customer client patient employee")
-# What a table of persons has beside a name; a table of goods, hosts or places has it not.
-_PERSONS = frozenset({POSTAL_ADDRESS, DATE_OF_BIRTH, HEALTH})
 _STREETS = words(
     "street streetaddress homeaddress address1 strasse straße calle rue ulica straat adres"
 )
