@@ -3,7 +3,7 @@
 - Nothing that a peer sets is kept: no cookies (by host name or by address), no cached credentials.
 - Redirects are not followed, and proxies and `.netrc` of the environment are not used: the URL
   that is configured is the only destination.
-- The request's and the reply's bytes are bounded, and so are the reply's headers. A compressed
+- The request's and the reply's bytes are bounded, and so is all that surrounds the reply (`framing`). A compressed
   reply is not asked for and not unpacked, so that a few bytes cannot become many.
 - One deadline holds from the name's look-up to the reply's last byte, however it drips.
 - Whatever a peer does ends as `PeerFailed`. Its message quotes nothing of what the peer sent.
@@ -28,6 +28,7 @@ from aiohttp import hdrs
 from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.http_exceptions import HttpProcessingError
 
+from mc_platform.adapters.http.framing import TooMuchFraming, bounded
 from mc_platform.errors import PeerFailed
 from mc_platform.model.reply import Reply
 
@@ -112,6 +113,8 @@ class Outgoing:
             raise PeerFailed(
                 f"no whole answer came in {timeout_s:g} s", asked=progress.sent, late=True
             ) from error
+        except TooMuchFraming as error:
+            raise _unusable("the answer has more framing than its content needs") from error
         except (aiohttp.ClientError, HttpProcessingError, OSError, ValueError) as error:
             # ValueError: what the HTTP library lets through of a malformed status or header
             what = "the connection broke" if progress.sent else "not reachable"
@@ -125,11 +128,13 @@ class Outgoing:
     def _open(self) -> aiohttp.ClientSession:
         if self._session is None:
             self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(
-                    limit=0,
-                    keepalive_timeout=_KEEP_ALIVE_S,
-                    ssl=self._tls or True,
-                    resolver=_Names(),
+                connector=bounded(
+                    aiohttp.TCPConnector(
+                        limit=0,
+                        keepalive_timeout=_KEEP_ALIVE_S,
+                        ssl=self._tls or True,
+                        resolver=_Names(),
+                    )
                 ),
                 headers=self._headers,
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),

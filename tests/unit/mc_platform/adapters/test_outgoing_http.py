@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import threading
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -286,6 +287,69 @@ async def test_a_reply_is_bounded_before_and_while_it_is_read():
             )
             assert (cut.status, len(cut.body)) == (200, 100)
             await client.close()
+
+
+CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        b"HTTP/1.1 100 Continue\r\n\r\n" * 100_000,
+        b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n" * 100_000,
+        OK + b"Content-Length: 100000\r\n\r\n" + b"HTTP/1.1 100 Continue\r\n\r\n" * 100_000,
+        CHUNKED + b"1\r\n \r\n" * 1_000_000,
+        CHUNKED + b"a\r\n0123456789\r\n" * 300_000,
+        CHUNKED + b"".join(b"1;%s\r\n \r\n" % (b"x" * 500) for _ in range(5_000)),
+    ],
+    ids=["interim", "hints", "answers after it", "chunks", "larger chunks", "chunk extensions"],
+)
+async def test_what_surrounds_a_body_is_bounded(told: bytes):
+    """Much around little content is the peer's fault at once; it costs the loop no 50 ms at a time.
+
+    Only what follows a whole answer spares that answer; the connection does not serve again.
+    """
+    with raw_peer(raw(told)) as peer:
+        client = Outgoing()
+        began, stalls = time.thread_time(), []
+
+        async def watch() -> None:
+            nonlocal began
+            while True:
+                began = time.thread_time()
+                await asyncio.sleep(0)
+                stalls.append(time.thread_time() - began)
+
+        watching = asyncio.create_task(watch())
+        try:
+            for number in range(2):
+                try:
+                    reply = await client.exchange(
+                        "GET", peer.by_address, timeout_s=20, most_bytes=4_194_304
+                    )
+                    assert (len(reply.body), peer.connections) == (100_000, number + 1)
+                except PeerFailed as error:
+                    assert "framing" in str(error)
+        finally:
+            watching.cancel()
+        assert max(stalls) < 0.05
+        await client.close()
+
+
+async def test_a_body_in_chunks_of_the_usual_size_arrives_whole():
+    """A large answer written in small pieces, behind an interim one and a large head."""
+    piece = b"40\r\n" + b"x" * 64 + b"\r\n"
+    head = b"HTTP/1.1 100 Continue\r\n\r\n" + OK + b"X-Large: " + b"y" * 8_000 + b"\r\n"
+    script = raw(head + b"Transfer-Encoding: chunked\r\n\r\n" + piece * 30_000 + b"0\r\n\r\n")
+    with raw_peer(script) as peer:
+        client = Outgoing()
+        for _ in range(2):
+            reply = await client.exchange(
+                "GET", peer.by_address, timeout_s=20, most_bytes=4_194_304
+            )
+            assert len(reply.body) == 64 * 30_000
+        await client.close()
+    assert peer.connections == 1
 
 
 async def test_a_compressed_reply_is_not_unpacked():
