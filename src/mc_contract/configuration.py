@@ -112,9 +112,10 @@ M = TypeVar("M", bound=BaseModel)
 _Item = TypeVar("_Item")
 
 Text = Annotated[str, StringConstraints(min_length=1, max_length=1000), Form("text")]
+WORD_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}$"
 Word = Annotated[
     str,
-    StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}$"),
+    StringConstraints(pattern=WORD_PATTERN),
     Form("a word of letters, digits, . _ : or -"),
 ]
 # TOML and JSON have lists only; what stands in them stays strict

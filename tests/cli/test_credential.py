@@ -11,6 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from mc_ops.cli import credential as verbs
+from mc_ops.cli.operator_access import access_token
 from mc_ops.environments.local import credentials as local
 from mc_ops.environments.local.layout import Layout
 from mc_ops.errors import CouldNotTell, Finding, UnusableInput
@@ -167,3 +168,32 @@ def test_a_file_of_credentials_is_read_strictly(layout, text, said):
     assert said in caught.value.message
     assert "geheim" not in caught.value.message
     assert TOKEN not in caught.value.message
+
+
+@pytest.mark.parametrize("name", ["../evil", "", "a b", "x" * 129, "OPERATOR"])
+def test_a_token_is_made_only_if_it_can_be_kept(layout, service, name):
+    """A name that the file takes, and no other's entry: else there would be a token without a place."""
+    known = local.read(layout)
+    operator = {"principal": "o@platform", "tenant": "PLATFORM", "role": "operator"}
+    local.keep(layout, "OPERATOR", local.Entry(token=f"mc_{'a' * 12}_{'b' * 43}", **operator))
+    done = run("create", "--tenant", "T", "--reason", "x", "--keep", name)
+    assert isinstance(done.exception, UnusableInput)
+    assert repr(name[:100]) in str(done.exception) or name == "OPERATOR"
+    assert done.exception.hint
+    assert service.asked == []
+    assert local.read(layout).keys() == known.keys() | {"OPERATOR"}, "the file is read as before"
+
+
+@pytest.mark.parametrize(
+    ("content", "whose", "said"),
+    [
+        ('{"../x": {"principal": "p"}}', "T", "letters, digits"),
+        ('{"T": {"principal": "agent@t"}}', "T", "was revoked"),
+        ('{"T": {"principal": "agent@t"}}', "t", 'unknown tenant "t"'),
+    ],
+)
+def test_a_token_that_cannot_be_used_is_told_by_its_reason(layout, content, whose, said):
+    """A file with a fault, a revoked token, nobody of the name: `up` would mend none of them."""
+    layout.secret("credentials.json").write_text(content)
+    with pytest.raises(UnusableInput, match=said):
+        access_token(None, whose)

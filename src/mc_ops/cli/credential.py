@@ -73,6 +73,8 @@ def create(
     life_s = _seconds("--expires", expires)
     if keep is not None and url is not None:
         raise UnusableInput("--keep is for the local platform", hint="leave --url out")
+    if keep is not None:  # before a token is made that would have no place
+        local.require_place(Layout.from_env(), keep, tenant, role)
     with _place_for(out) as write, acting_client(url, whose, _ADMINISTRATOR) as client:
         confirm(f"Make a credential of {tenant}, role {role}?", yes=yes)
         made = client.create_credential(

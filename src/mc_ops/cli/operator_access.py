@@ -23,7 +23,7 @@ from mc_ops.cli import exit_codes
 from mc_ops.cli.output import note
 from mc_ops.environments.local.keyring import principal_of, tenant_token
 from mc_ops.environments.local.layout import Layout
-from mc_ops.errors import CouldNotTell, NotAllowed, UnusableInput
+from mc_ops.errors import NotAllowed, UnusableInput
 
 if TYPE_CHECKING:
     from mc_ops.service_client import OperatorClient
@@ -113,7 +113,8 @@ def access_token(url: str | None, whose: str | None, default: str = _OPERATOR) -
 
     Raises:
         NotAllowed, CouldNotTell: there is no usable token.
-        UnusableInput: two people are named at once.
+        UnusableInput: two people are named at once, nobody of that name is known here, their token
+            was revoked, or the file of tokens is not what it must be.
     """
     if name := os.environ.get(TOKEN_FILE):
         if whose is not None:
@@ -128,12 +129,7 @@ def access_token(url: str | None, whose: str | None, default: str = _OPERATOR) -
         raise NotAllowed(
             f"no token for {url[:200]}", hint=f"set {TOKEN_FILE} to a file that holds one"
         )
-    try:
-        return tenant_token(layout, whose)
-    except UnusableInput as error:
-        raise CouldNotTell(
-            f"this platform has no {whose.lower()}'s token yet", hint="`mcctl up` makes it"
-        ) from error
+    return tenant_token(layout, whose)
 
 
 def is_here(url: str) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import secrets
 from collections.abc import Iterable
 from pathlib import Path
@@ -18,6 +19,7 @@ from pydantic import Field, StringConstraints
 
 from mc_contract.configuration import (
     MOST_BYTES,
+    WORD_PATTERN,
     FileProblems,
     Form,
     SetOf,
@@ -128,7 +130,8 @@ def tenant_token(layout: Layout, tenant: str) -> str:
     if token is None:
         raise UnusableInput(
             f"the token of {tenant} was revoked",
-            hint=f"make another: mcctl credential create --keep {tenant} ...",
+            hint=f"take its entry out of {layout.secret(FILE)}, and `mcctl up` makes another; or an "
+            f"administrator does: mcctl credential create --keep {tenant} ...",
         )
     return token
 
@@ -185,16 +188,30 @@ def keep(layout: Layout, name: str, entry: Entry) -> None:
     """Add an entry, or put it in the place of one.
 
     Raises:
-        UnusableInput: the entry of that name is another tenant's or role's.
+        UnusableInput: as `require_place`.
     """
-    known = read(layout) or {}
-    old = known.get(name)
-    if old is not None and (old.tenant or name, old.role) != (entry.tenant, entry.role):
+    require_place(layout, name, entry.tenant or name, entry.role)
+    _write(layout, {**(read(layout) or {}), name: entry})
+
+
+def require_place(layout: Layout, name: str, tenant: str, role: str) -> None:
+    """Refuse a name that no entry of that tenant and role can be kept under.
+
+    Raises:
+        UnusableInput: it is no name, the entry of that name is another tenant's or role's, or
+            stands for another tenant; or the file is not what it must be.
+    """
+    if re.fullmatch(WORD_PATTERN, name) is None:
+        raise UnusableInput(
+            f"{name[:100]!r} is no name of an entry",
+            hint="letters, digits, . _ : or -, at most 128",
+        )
+    old = (read(layout) or {}).get(name)
+    if old is not None and (old.tenant or name, old.role) != (tenant, role):
         raise UnusableInput(
             f"{name} is the entry of {old.tenant or name}, role {old.role}",
             hint="keep it under another name",
         )
-    _write(layout, {**known, name: entry})
 
 
 def catalogue_tenants(path: Path) -> list[str]:
