@@ -101,7 +101,7 @@ def run(
     ] = None,
     release: Annotated[
         str | None,
-        typer.Option("--release", help="The release that the candidate is; for the evidence."),
+        typer.Option("--release", help="The candidate's release, for the evidence."),
     ] = None,
     metrics: MetricsOption = None,
     prometheus: PrometheusOption = None,

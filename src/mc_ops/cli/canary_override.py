@@ -49,7 +49,7 @@ KeyOption = Annotated[
 ]
 
 EnvOption = Annotated[
-    str, typer.Option("--env", help="Where the candidate runs, if its addresses are that one's.")
+    str, typer.Option("--env", help="The candidate's environment, if its addresses are there.")
 ]
 
 

@@ -1,4 +1,4 @@
-"""`mcctl credential`: make, rotate, revoke and list credentials, as an administrator.
+"""`mcctl credential`: create, rotate, revoke and list credentials, as an administrator.
 
 A token is shown once: on stdout, or in a new file that only its owner may read. Where it replaces or
 ends one of the local platform's own (`secrets/credentials.json`), that file is kept in step.
@@ -30,14 +30,14 @@ from mc_ops.environments.local import credentials as local
 from mc_ops.environments.local.layout import Layout
 from mc_ops.errors import UnusableInput
 
-app = typer.Typer(help="Make, rotate, revoke and list credentials.", no_args_is_help=True)
+app = typer.Typer(help="Create, rotate, revoke and list credentials.", no_args_is_help=True)
 
 _ADMINISTRATOR = "ADMINISTRATOR"
 _DURATION = re.compile(r"([1-9]\d{0,8})(s|m|h|d)")
 _UNIT_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
-KeyArgument = Annotated[str, typer.Argument(metavar="KEY_ID", help="The 12 digits of its key id.")]
+KeyArgument = Annotated[str, typer.Argument(metavar="KEY_ID", help="The credential's key id.")]
 ExpiresOption = Annotated[
-    str | None, typer.Option("--expires", metavar="TIME", help="How long it holds: 90d, 12h.")
+    str | None, typer.Option("--expires", metavar="TIME", help="How long it is valid: 90d, 12h.")
 ]
 OutOption = Annotated[
     Path | None, typer.Option("--out", help="A new file for the token (0600), instead of stdout.")
@@ -46,30 +46,32 @@ OutOption = Annotated[
 
 @app.command()
 def create(
-    tenant: Annotated[str, typer.Option("--tenant", help="Whose; PLATFORM for other roles.")],
+    tenant: Annotated[
+        str, typer.Option("--tenant", help="The tenant; PLATFORM for roles but agent.")
+    ],
     reason: ReasonOption,
-    role: Annotated[str, typer.Option("--role", help="What it is for: agent, operator, ...")] = (
-        "agent"
-    ),
+    role: Annotated[str, typer.Option("--role", help="agent, operator, auditor, ...")] = ("agent"),
     scope: Annotated[
         list[str] | None,
-        typer.Option("--scope", help="What it may be used for; repeat it. An agent's: a2a."),
+        typer.Option("--scope", help="A scope; repeatable. An agent's default: a2a."),
     ] = None,
     principal: Annotated[
-        str | None, typer.Option("--principal", help="Its name in the ledger.")
+        str | None, typer.Option("--principal", help="The holder's name in the ledger.")
     ] = None,
     expires: ExpiresOption = None,
     out: OutOption = None,
     keep: Annotated[
         str | None,
-        typer.Option("--keep", metavar="NAME", help="Keep it for this machine's verbs, too."),
+        typer.Option(
+            "--keep", metavar="NAME", help="Store it in secrets/credentials.json under NAME."
+        ),
     ] = None,
     whose: AsOption = None,
     url: UrlOption = None,
     yes: YesOption = False,
     output: OutputOption = Format.table,
 ) -> None:
-    """Make a credential; its token is shown once."""
+    """Create a credential; its token is shown once."""
     life_s = _seconds("--expires", expires)
     if keep is not None and url is not None:
         raise UnusableInput("--keep is for the local platform", hint="leave --url out")
@@ -103,7 +105,8 @@ def rotate(
     key_id: KeyArgument,
     reason: ReasonOption,
     overlap: Annotated[
-        str | None, typer.Option("--overlap", metavar="TIME", help="How long the old one holds on.")
+        str | None,
+        typer.Option("--overlap", metavar="TIME", help="How long the old one stays valid."),
     ] = None,
     expires: ExpiresOption = None,
     out: OutOption = None,
@@ -112,7 +115,7 @@ def rotate(
     yes: YesOption = False,
     output: OutputOption = Format.table,
 ) -> None:
-    """Make a credential like another one, which ends. Exit 1 if that has ended already."""
+    """Replace a credential by a new one with the same rights. Exit 1 if it has ended already."""
     overlap_s, life_s = _seconds("--overlap", overlap) or 0, _seconds("--expires", expires)
     with _place_for(out) as write, acting_client(url, whose, _ADMINISTRATOR) as client:
         confirm(f"Rotate the credential {key_id}?", yes=yes)
@@ -145,7 +148,7 @@ def revoke(
 
 @app.command("list")
 def list_credentials(
-    tenant: Annotated[str | None, typer.Option("--tenant", help="Whose.")] = None,
+    tenant: Annotated[str | None, typer.Option("--tenant", help="Only this tenant's.")] = None,
     whose: AsOption = None,
     url: UrlOption = None,
     output: OutputOption = Format.table,
@@ -156,27 +159,28 @@ def list_credentials(
     if output is Format.json:
         emit_json({"credentials": answer["credentials"], "more": answer["more"]})
     else:
-        for one in answer["credentials"]:
-            _print(one)
+        for credential in answer["credentials"]:
+            _print(credential)
     if answer["more"]:
         warn("there are more: name a tenant with --tenant")
 
 
 def _show(made: Mapping[str, Any], out: Path | None, output: Format) -> None:
-    told = {key: value for key, value in made.items() if out is None or key != "token"}
     if output is Format.json:
-        emit_json(told)
+        emit_json({key: made[key] for key in made if out is None or key != "token"})
     elif out is None:
         stdout.print(made["token"], markup=False, soft_wrap=True)
     where = "the token above" if out is None else f"the token in {out}"
     ok(escape(f"{made['key_id']} of {made['tenant']}: {where} is shown once"))
 
 
-def _print(one: Mapping[str, Any]) -> None:
-    scopes = "all of its role" if one["scopes"] is None else ", ".join(one["scopes"])
-    until = f" until {one['expires_at']}" if one["state"] == "ending" else ""
-    line = f"{one['key_id']}  {one['state']}{until}  {one['tenant']}  {one['principal']}"
-    stdout.print(f"{line}  {one['role']} ({scopes})", markup=False)
+def _print(credential: Mapping[str, Any]) -> None:
+    scopes = credential["scopes"]
+    named = "all of its role" if scopes is None else ", ".join(scopes)
+    until = f" until {credential['expires_at']}" if credential["state"] == "ending" else ""
+    line = f"{credential['key_id']}  {credential['state']}{until}  {credential['tenant']}"
+    line += f"  {credential['principal']}  {credential['role']} ({named})"
+    stdout.print(line, markup=False)
 
 
 @contextmanager

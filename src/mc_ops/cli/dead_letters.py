@@ -38,7 +38,7 @@ _LOOK_S = 0.5
 @app.command("list")
 def list_dead_letters(
     request: Annotated[
-        str | None, typer.Option("--request", help="Those of one resend, also taken ones.")
+        str | None, typer.Option("--request", help="Only those of one resend, also taken ones.")
     ] = None,
     whose: AsOption = None,
     url: UrlOption = None,

@@ -64,9 +64,7 @@ def up(
     ] = None,
     restart: Annotated[
         bool,
-        typer.Option(
-            "--restart", help="Restart what runs with other settings than it would get now."
-        ),
+        typer.Option("--restart", help="Restart what runs with settings that have changed since."),
     ] = False,
     foreground: Annotated[
         bool,
@@ -261,11 +259,12 @@ def cutover(
     run: Annotated[
         str | None,
         typer.Option(
-            "--run", help="The canary that backs it; default: the newest since the last cutover."
+            "--run",
+            help="The canary run that allows it; default: the newest since the last cutover.",
         ),
     ] = None,
     without_canary: Annotated[
-        bool, typer.Option("--without-canary", help="Whatever canaries say; the record says so.")
+        bool, typer.Option("--without-canary", help="Cut over without a canary; it is recorded.")
     ] = False,
     env: EnvOption = "local",
 ) -> None:

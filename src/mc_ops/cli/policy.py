@@ -288,7 +288,10 @@ def rollback(
     target = _Local(open_environment(env))
     digest, folder = policy_set.find(target.layout, to)
     if _require_good(folder) != digest:
-        raise CouldNotTell(f"{folder} is no more the set that it was", hint="apply a good one")
+        raise CouldNotTell(
+            f"{folder} was changed since it was kept",
+            hint="apply a set from elsewhere, or --to another DIGEST",
+        )
     current = target.require_own_copy()
     report, _ = ask_service(["diff", str(target.layout.policies), str(folder)])
     _note_plan(report)

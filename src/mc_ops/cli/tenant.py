@@ -7,7 +7,6 @@ from typing import Annotated, Any
 
 import httpx
 import typer
-from rich.markup import escape
 
 from mc_ops.cli import exit_codes
 from mc_ops.cli.operator_access import (
@@ -40,13 +39,13 @@ def list_tenants(
     if output is Format.json:
         emit_json({"tenants": found})
         return
-    for one in found:
-        if one["declared"]:
-            told = f"{one['residency']}  tier {one['autonomy_tier']}  "
-            told += f"agents: {', '.join(one['agents']) or 'none'}"
-        else:
-            told = "not in the catalogue"
-        stdout.print(f"{one['id']}  credentials: {one['credentials']}  {told}", markup=False)
+    for tenant in found:
+        rest = "not in the catalogue"
+        if tenant["declared"]:
+            rest = f"{tenant['residency']}  tier {tenant['autonomy_tier']}  "
+            rest += f"agents: {', '.join(tenant['agents']) or 'none'}"
+        line = f"{tenant['id']}  credentials: {tenant['credentials']}  {rest}"
+        stdout.print(line, markup=False)
 
 
 @app.command()
@@ -56,9 +55,9 @@ def check(
     url: UrlOption = None,
     output: OutputOption = Format.table,
 ) -> None:
-    """Tell each tenant without a credential, and each credential without a tenant. Exit 1 if any.
+    """Report tenants without a credential, and credentials without a tenant. Exit 1 if any.
 
-    Of the local platform also whether the tokens in its secrets are taken.
+    For the local platform, also report tokens in its secrets that are refused.
     """
     with operator_client(url, whose, _ADMINISTRATOR) as client:
         found = client.tenants()["tenants"]
@@ -75,7 +74,7 @@ def check(
         for problem in findings:
             stdout.print(problem, markup=False)
     if findings:
-        fail(escape(f"{len(findings)} of {len(chosen)} tenants checked: something is wrong"))
+        fail(f"{len(chosen)} tenants checked: {len(findings)} findings")
         raise typer.Exit(exit_codes.FINDING)
     ok(f"{len(chosen)} tenants checked")
 
