@@ -137,7 +137,7 @@ async def _serve() -> None:
 
 
 async def _migrate() -> None:
-    from mc_platform.app import migrate
+    from mc_platform.administration import migrate
 
     _require_urls()
     text = b"" if sys.stdin.isatty() else sys.stdin.buffer.read(MOST_BYTES + 1)
@@ -151,7 +151,7 @@ async def _migrate() -> None:
 
 
 async def _change_credentials() -> None:
-    from mc_platform.app import change_credentials
+    from mc_platform.administration import change_credentials
 
     _require_urls()
     report = await change_credentials(
@@ -187,7 +187,7 @@ def _whoever() -> str:
 
 
 async def _repair() -> None:
-    from mc_platform.app import repair
+    from mc_platform.administration import repair
     from mc_platform.query.acts import reason_line
     from mc_platform.settings import Settings
 
@@ -208,7 +208,7 @@ async def _repair() -> None:
 
 
 async def _archive() -> None:
-    from mc_platform.app import archive
+    from mc_platform.administration import archive
 
     parser = argparse.ArgumentParser(prog="python -m mc_platform archive")
     parser.add_argument("--older-than", type=int, required=True, metavar="DAYS")

@@ -9,11 +9,10 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import structlog
@@ -34,7 +33,6 @@ from mc_platform.adapters.downstream_a2a import A2ADownstream
 from mc_platform.adapters.http import BlockingLanes
 from mc_platform.adapters.policy_keeper import PolicyKeeper
 from mc_platform.adapters.postgres import Pools, PostgresDirectory, PostgresTasks
-from mc_platform.adapters.postgres_archive import archive_ledger
 from mc_platform.adapters.postgres_autonomy import PostgresAutonomy
 from mc_platform.adapters.postgres_break_glass import PostgresBreakGlass
 from mc_platform.adapters.postgres_budget import PostgresBook
@@ -43,17 +41,9 @@ from mc_platform.adapters.postgres_dead_letters import PostgresDeadLetters
 from mc_platform.adapters.postgres_journal import PostgresJournal
 from mc_platform.adapters.postgres_leases import PostgresLeases
 from mc_platform.adapters.postgres_ledger import PostgresLedger
-from mc_platform.adapters.postgres_migrate import (
-    SERVICE_ROLE,
-    database_url,
-    import_credentials,
-    migrate_schema,
-    service_database,
-)
 from mc_platform.adapters.postgres_operations import PostgresOperations
 from mc_platform.adapters.postgres_outbox import PostgresOutbox
 from mc_platform.adapters.postgres_records import PostgresRecords
-from mc_platform.adapters.postgres_repair import TaskRepair
 from mc_platform.adapters.postgres_rules import PostgresRules
 from mc_platform.adapters.siem import SiemSink, siem_sink
 from mc_platform.adapters.signer_file import SignerFile
@@ -69,7 +59,6 @@ from mc_platform.enact import (
     Limits,
     OperationEngine,
     ResolutionMode,
-    migrate_engine,
 )
 from mc_platform.errors import (
     LedgerDamaged,
@@ -140,7 +129,6 @@ from mc_platform.settings import Settings, catalogue_digest, load_catalogue, rea
 
 VERSION = version("mc-platform")
 _SWEEP_S = 15.0
-_MOST_TOLD = 100
 _SWEEP_MOST = 200
 _QUOTABLE_KEPT = timedelta(days=7)
 _BEGIN_AGAIN_S = 5.0
@@ -648,7 +636,7 @@ class Workbench:
                 hint="send the scrape credential (MC_SCRAPE_TOKEN_FILE), an operator's or an "
                 "auditor's as `Authorization: Bearer <token>`",
             )
-        self._decided(state[PRINCIPAL], Action.read_ledger, "Platform")
+        self._permit(state[PRINCIPAL], Action.read_ledger)
 
     async def _get_checkpoint(self, _request: Request) -> Response:
         return PlainTextResponse(await self._checkpoints.current())
@@ -692,6 +680,10 @@ class Workbench:
                 told=decision_told(decision, question),
             )
         return replace(decision, asked=record_question(question))
+
+    def _permit(self, principal: Principal, action: Action) -> Decision:
+        """As `_decided`, for what concerns the platform."""
+        return self._decided(principal, action, "Platform")
 
     async def _permitted(
         self, principal: Principal, action: Action, resource: str, owner: TenantId | None = None
@@ -772,7 +764,7 @@ class Workbench:
         return operator_routes(
             OperatorDesk(
                 principal_of=_principal_of,
-                permit=lambda principal, action: self._decided(principal, action, "Platform"),
+                permit=self._permit,
                 operations=self._operation_rows,
                 acts=_EngineActs(self._operations),
                 autonomy=self._autonomy,
@@ -809,7 +801,7 @@ class Workbench:
         return dead_letter_routes(
             DeadLetterDesk(
                 principal_of=_principal_of,
-                permit=lambda principal, action: self._decided(principal, action, "Platform"),
+                permit=self._permit,
                 letters=PostgresDeadLetters(self._pools, region=self._settings.region),
                 redact=self._redacted,
                 acts=self._acts,
@@ -820,7 +812,7 @@ class Workbench:
         return canary_routes(
             CanaryDesk(
                 principal_of=_principal_of,
-                permit=lambda principal, action: self._decided(principal, action, "Platform"),
+                permit=self._permit,
                 redact=self._redacted,
                 acts=self._acts,
             )
@@ -829,7 +821,7 @@ class Workbench:
     def _credential_desk(self) -> CredentialDesk:
         return CredentialDesk(
             principal_of=_principal_of,
-            permit=lambda principal, action: self._decided(principal, action, "Platform"),
+            permit=self._permit,
             credentials=PostgresCredentials(self._pools),
             rules=self._rules,
             tenants=self._catalogue.tenants,
@@ -877,30 +869,6 @@ class Workbench:
         return all(answers), {"each": states}
 
 
-async def archive(
-    *,
-    admin_url: str,
-    service_url: str,
-    older_than_days: int,
-    folder: Path,
-    delivery_configured: bool,
-) -> dict[str, Any]:
-    """Move old partitions of the ledger out as files; see `archive_ledger`.
-
-    Args:
-        service_url: Tells which database it is.
-
-    Raises:
-        Misconfigured, Unavailable, LedgerDamaged.
-    """
-    return await archive_ledger(
-        admin_url=database_url(admin_url, service_database(service_url)),
-        older_than_days=older_than_days,
-        folder=folder,
-        delivery_configured=delivery_configured,
-    )
-
-
 class _EngineActs:
     """The operation engine, as the operator's desk knows it."""
 
@@ -921,86 +889,6 @@ class _EngineActs:
             "mode": report.mode.value,
             "standing": list(report.standing),
         }
-
-
-async def repair(
-    *, service_url: str, region: str, by: str, reason: str, dry_run: bool
-) -> dict[str, Any]:
-    """Mend tasks that no reader could show; see `TaskRepair`.
-
-    Returns:
-        How many there are, how many were `mended`, and what is wrong with each of the first 100.
-
-    Raises:
-        Misconfigured, Unavailable.
-    """
-    pools = Pools(database_url=service_url, application_name="mc-repair")
-    await pools.open()
-    journal = PostgresJournal(pools, region=region)
-    await journal.start()
-    found: list[dict[str, str]] = []
-    count = 0
-    after: str | None = ""
-    try:
-        tasks = TaskRepair(pools, journal)
-        while after is not None:
-            repairs, after = await tasks.found(after)
-            for one in repairs:
-                if not dry_run:
-                    await tasks.mend(one, by=by, reason=reason, at=_now())
-                found.append({"task": one.task_id, "tenant": one.tenant, "why": one.why})
-            count, found = count + len(repairs), found[:_MOST_TOLD]
-    finally:
-        await journal.stop()
-        await pools.close()
-    return {"unreadable": count, "mended": 0 if dry_run else count, "tasks": found}
-
-
-async def migrate(
-    *,
-    admin_url: str,
-    service_url: str,
-    credentials: Mapping[str, Any] | None,
-    by: str = "administrator",
-) -> dict[str, Any]:
-    """Bring a database server to this version's roles, schema, engine and credentials.
-
-    Args:
-        credentials: See `import_credentials`; None leaves those that are there.
-        by: Who does it, as the ledger is told of credentials.
-
-    Returns:
-        What was done: `applied` files, how many `credentials` are valid, and what changed in them.
-
-    Raises:
-        Misconfigured, BadRequest, Unavailable.
-    """
-    report: dict[str, Any] = {
-        "applied": await migrate_schema(admin_url=admin_url, service_url=service_url)
-    }
-    owner_url = database_url(admin_url, service_database(service_url))
-    await asyncio.to_thread(migrate_engine, owner_url, SERVICE_ROLE)
-    if credentials is not None:
-        report |= await change_credentials(
-            admin_url=admin_url, service_url=service_url, credentials=credentials, by=by
-        )
-    return report
-
-
-async def change_credentials(
-    *, admin_url: str, service_url: str, credentials: Mapping[str, Any], by: str
-) -> dict[str, Any]:
-    """Import credentials into a database that is migrated; see `import_credentials`.
-
-    Raises:
-        Misconfigured, BadRequest, Unavailable.
-    """
-    owner_url = database_url(admin_url, service_database(service_url))
-    imported = await import_credentials(owner_url=owner_url, credentials=credentials, by=by)
-    changes = {
-        name: list(value) for name, value in asdict(imported).items() if name != "valid" and value
-    }
-    return {"credentials": imported.valid, "credential_changes": changes}
 
 
 def _principal_of(request: Request) -> Principal:

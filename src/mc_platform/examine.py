@@ -182,7 +182,6 @@ class Examiner:
         asked: Sequence[Part],
         scope: Scope,
         screening: Screening,
-        *,
         pseudonyms: bool,
     ) -> tuple[tuple[Part, ...], tuple[int, ...]]:
         """The parts with every labelled span replaced, and their fingerprints."""
@@ -315,10 +314,10 @@ class ExaminationRoom:
             return _WITHHELD, ()  # nobody knows what is to be replaced
         given = (tenant, parts, asked, scope, screening, pseudonyms)
         if self._workers is None or estimate((*parts, *asked)) <= _SMALL_S:
-            return _redacted(self._examiner, *given)
+            return self._examiner.redacted(*given)
         async with self._turn(tenant, patient=True) as call:
             try:
-                return await call(_redacted, self._examiner, *given)
+                return await call(self._examiner.redacted, *given)
             except Overdue:
                 return _WITHHELD, ()
 
@@ -368,18 +367,6 @@ class _Call:
             metrics.cost_cpu.labels(self._tenant).inc(cpu_s)
             self._charge(self._tenant, cpu_s)
         return result
-
-
-def _redacted(
-    examiner: Examiner,
-    tenant: TenantId,
-    parts: Sequence[Part],
-    asked: Sequence[Part],
-    scope: Scope,
-    screening: Screening,
-    pseudonyms: bool,
-) -> tuple[tuple[Part, ...], tuple[int, ...]]:
-    return examiner.redacted(tenant, parts, asked, scope, screening, pseudonyms=pseudonyms)
 
 
 def not_screened(parts: Sequence[Part]) -> Screening:

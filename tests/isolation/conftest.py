@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from tests.raw_peer import answer, raw_peer
 
-from mc_platform.app import migrate
+from mc_platform.administration import migrate
 
 ROOT = Path(__file__).parents[2]
 SECRET = "s" * 43

@@ -151,7 +151,7 @@ class AuditFile:
             self._check(os.fstat(descriptor))
             os.fchmod(descriptor, 0o600)
             _cut_torn_line(descriptor)
-            _sync_folder(self._path.parent)
+            sync_folder(self._path.parent)
         except BaseException:
             os.close(descriptor)
             raise
@@ -182,7 +182,7 @@ class AuditFile:
             self._numbered(number - 1).rename(self._numbered(number))
         self._path.rename(self._numbered(1))
         self._remove_old()
-        _sync_folder(self._path.parent)
+        sync_folder(self._path.parent)
 
     def _rotated(self) -> set[int]:
         prefix = f"{self._path.name}."
@@ -252,7 +252,8 @@ def _last_index(path: Path) -> int:
         return _NO_INDEX
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Make durable which files a folder has."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)

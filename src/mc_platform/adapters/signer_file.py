@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from mc_contract.checkpoint import MAX_NOTE_BYTES
+from mc_platform.adapters.audit_file import sync_folder
 from mc_platform.errors import LedgerDamaged, Unavailable
 
 _LOCK_WAIT_S, _LOCK_LOOK_S = 5.0, 0.01
@@ -57,7 +58,7 @@ class SignerFile:
                     return False
                 _write_synced(made, note.encode())
                 made.replace(self._path)
-                _sync_folder(self._folder)
+                sync_folder(self._folder)
         except OSError as error:
             raise self._unusable("written", error) from error
         return True
@@ -99,11 +100,3 @@ def _write_synced(path: Path, content: bytes) -> None:
         file.write(content)
         file.flush()
         os.fsync(descriptor)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -10,7 +10,7 @@ import sys
 import pytest
 
 import mc_platform.__main__ as program
-import mc_platform.app
+import mc_platform.administration
 
 
 def _run(*args, **env):
@@ -73,7 +73,7 @@ async def test_archive_tells_whether_any_sink_is_configured(monkeypatch, setting
         asked.update(given)
         return {}
 
-    monkeypatch.setattr(mc_platform.app, "archive", archive)
+    monkeypatch.setattr(mc_platform.administration, "archive", archive)
     monkeypatch.setattr(sys, "argv", ["x", "archive", "--older-than", "30", "--to", "x"])
     for name in ("AUDIT_SIEM_URL", "AUDIT_FILE_ENABLED"):
         monkeypatch.delenv(name, raising=False)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import pytest
 
 from mc_platform.adapters.postgres import Pools
-from mc_platform.app import migrate
+from mc_platform.administration import migrate
 
 SECRET = "s" * 43
 KEY_ID = "0123456789ab"

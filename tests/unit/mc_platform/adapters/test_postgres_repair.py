@@ -12,7 +12,7 @@ from mc_platform.adapters.postgres import PostgresTasks
 from mc_platform.adapters.postgres_journal import PostgresJournal
 from mc_platform.adapters.postgres_records import PostgresRecords
 from mc_platform.adapters.postgres_repair import mended_parts, why_not_shown
-from mc_platform.app import repair
+from mc_platform.administration import repair
 from mc_platform.model.event import Event, Kind
 from mc_platform.model.task import Task, TaskState
 

@@ -1,0 +1,132 @@
+"""What an administrator does to a database: migrate it, import credentials, repair it, archive it.
+
+Beside `app`, for none of it needs the service to run. `python -m mc_platform` has a verb for each.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from mc_platform.adapters.postgres import Pools
+from mc_platform.adapters.postgres_archive import archive_ledger
+from mc_platform.adapters.postgres_journal import PostgresJournal
+from mc_platform.adapters.postgres_migrate import (
+    SERVICE_ROLE,
+    database_url,
+    import_credentials,
+    migrate_schema,
+    service_database,
+)
+from mc_platform.adapters.postgres_repair import TaskRepair
+from mc_platform.enact import migrate_engine
+
+_MOST_TOLD = 100
+
+
+async def migrate(
+    *,
+    admin_url: str,
+    service_url: str,
+    credentials: Mapping[str, Any] | None,
+    by: str = "administrator",
+) -> dict[str, Any]:
+    """Bring a database server to this version's roles, schema, engine and credentials.
+
+    Args:
+        credentials: See `import_credentials`; None leaves those that are there.
+        by: Who does it, as the ledger is told of credentials.
+
+    Returns:
+        What was done: `applied` files, how many `credentials` are valid, and what changed in them.
+
+    Raises:
+        Misconfigured, BadRequest, Unavailable.
+    """
+    report: dict[str, Any] = {
+        "applied": await migrate_schema(admin_url=admin_url, service_url=service_url)
+    }
+    owner_url = database_url(admin_url, service_database(service_url))
+    await asyncio.to_thread(migrate_engine, owner_url, SERVICE_ROLE)
+    if credentials is not None:
+        report |= await change_credentials(
+            admin_url=admin_url, service_url=service_url, credentials=credentials, by=by
+        )
+    return report
+
+
+async def change_credentials(
+    *, admin_url: str, service_url: str, credentials: Mapping[str, Any], by: str
+) -> dict[str, Any]:
+    """Import credentials into a database that is migrated; see `import_credentials`.
+
+    Raises:
+        Misconfigured, BadRequest, Unavailable.
+    """
+    owner_url = database_url(admin_url, service_database(service_url))
+    imported = await import_credentials(owner_url=owner_url, credentials=credentials, by=by)
+    changes = {
+        name: list(value) for name, value in asdict(imported).items() if name != "valid" and value
+    }
+    return {"credentials": imported.valid, "credential_changes": changes}
+
+
+async def repair(
+    *, service_url: str, region: str, by: str, reason: str, dry_run: bool
+) -> dict[str, Any]:
+    """Mend tasks that no reader could show; see `TaskRepair`.
+
+    Returns:
+        How many there are, how many were `mended`, and what is wrong with each of the first 100.
+
+    Raises:
+        Misconfigured, Unavailable.
+    """
+    pools = Pools(database_url=service_url, application_name="mc-repair")
+    await pools.open()
+    journal = PostgresJournal(pools, region=region)
+    await journal.start()
+    found: list[dict[str, str]] = []
+    count = 0
+    after: str | None = ""
+    try:
+        tasks = TaskRepair(pools, journal)
+        while after is not None:
+            repairs, after = await tasks.found(after)
+            for one in repairs:
+                if not dry_run:
+                    await tasks.mend(one, by=by, reason=reason, at=datetime.now(UTC))
+                found.append({"task": one.task_id, "tenant": one.tenant, "why": one.why})
+            count, found = count + len(repairs), found[:_MOST_TOLD]
+    finally:
+        await journal.stop()
+        await pools.close()
+    return {"unreadable": count, "mended": 0 if dry_run else count, "tasks": found}
+
+
+async def archive(
+    *,
+    admin_url: str,
+    service_url: str,
+    older_than_days: int,
+    folder: Path,
+    delivery_configured: bool,
+) -> dict[str, Any]:
+    """Move old partitions of the ledger out as files; see `archive_ledger`.
+
+    Args:
+        service_url: Tells which database it is.
+
+    Raises:
+        Misconfigured, Unavailable, LedgerDamaged.
+    """
+    return await archive_ledger(
+        admin_url=database_url(admin_url, service_database(service_url)),
+        older_than_days=older_than_days,
+        folder=folder,
+        delivery_configured=delivery_configured,
+    )
