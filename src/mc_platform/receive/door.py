@@ -28,6 +28,7 @@ from mc_platform.errors import (
     Unavailable,
 )
 from mc_platform.model.shape import ShapeLimits, shape_problem
+from mc_platform.model.tenant import Principal
 from mc_platform.observe import metrics
 from mc_platform.observe.cost import Metered
 from mc_platform.receive import retry_after
@@ -35,6 +36,7 @@ from mc_platform.receive.connections import Connections
 from mc_platform.receive.detail import DETAIL, DetailRule
 from mc_platform.receive.handler import PRINCIPAL
 from mc_platform.receive.peers import Peers
+from mc_platform.receive.turns import Turns
 
 _DETAILED = frozenset({"/health", "/metrics"})  # what they tell depends on who asks
 _PUBLIC = _DETAILED | {"/.well-known/agent-card.json", "/ledger/checkpoint"}
@@ -98,6 +100,7 @@ class Door:
         self._tenants = tenants
         self._slow_factor = slow_factor
         self._error_ratio = error_ratio
+        self._large_bodies = Turns("large bodies")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one HTTP request; other scopes go straight through."""
@@ -136,9 +139,10 @@ class _Visit:
             self._refuse_declared_size()
             path = self._scope["path"]
             if path not in _PUBLIC:
-                await self._authenticate(self._authorization())
+                principal = await self._authenticate(self._authorization())
                 if self._scope["method"] in ("POST", "PUT", "PATCH"):
                     self._body = await self._read_body()
+                    await door._large_bodies.take(principal.tenant, len(self._body))
                     self._refuse_unreadable()
                     if len(self._body) > _SMALL_BODY_BYTES:
                         await asyncio.sleep(0)  # what was read so far, and what follows, take turns
@@ -169,12 +173,13 @@ class _Visit:
             raise BadRequest("more than one Authorization header")
         return given[0].decode("latin-1") if given else None
 
-    async def _authenticate(self, authorization: str | None) -> None:
+    async def _authenticate(self, authorization: str | None) -> Principal:
         client = self._door._peers.client(self._scope)
         principal = await self._door._authenticator.authenticate(authorization, client)
         self._scope.setdefault("state", {})[PRINCIPAL] = principal
         if principal.tenant in self._door._tenants:
             self._tenant = principal.tenant
+        return principal
 
     async def _find_detail(self) -> None:
         """See whether the client is local or has the scrape credential; else who it is, if told."""

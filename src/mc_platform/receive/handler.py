@@ -31,6 +31,7 @@ from mc_platform.ports import Tasks
 from mc_platform.receive import convert
 from mc_platform.receive.exact_values import VALUES, ExactValues
 from mc_platform.receive.limits import RateLimiter
+from mc_platform.receive.turns import Turns
 from mc_platform.receive.wire_errors import outcome, to_wire
 from mc_platform.request_path import Accepted, Envelope, RequestPath
 
@@ -55,6 +56,7 @@ class GovernedRequestHandler(RequestHandler):
         self._card = card
         self._background: set[asyncio.Task[Task]] = set()
         self._streams: Counter[TenantId] = Counter()
+        self._large_answers = Turns("large answers")
 
     async def drain(self, longest_s: float) -> None:
         """Let messages whose callers do not wait end; stop and record what has not by then."""
@@ -85,7 +87,9 @@ class GovernedRequestHandler(RequestHandler):
                 begun.slot.release()
             return begun.task
 
-        return convert.task(await _counted(principal, send()), _values(context))
+        task = await _counted(principal, send())
+        await self._large_answers.to_show(principal.tenant, [task], patient=True)
+        return convert.task(task, _values(context))
 
     async def on_message_send_stream(
         self, params: pb.SendMessageRequest, context: ServerCallContext
@@ -98,6 +102,7 @@ class GovernedRequestHandler(RequestHandler):
 
         begun = await _counted(principal, begin(), count_success=False)
         if isinstance(begun, Task):
+            await self._large_answers.to_show(principal.tenant, [begun], patient=True)
             yield convert.task(begun, values)
             if not begun.state.terminal:
                 async for event in self._follow(begun, values):
@@ -108,6 +113,7 @@ class GovernedRequestHandler(RequestHandler):
         finishing = self._finish_apart(begun)
         yield convert.task(begun.task, values)
         ended = await _counted(principal, asyncio.shield(finishing))
+        await self._large_answers.to_show(principal.tenant, [ended], patient=True)
         for event in _ending(ended, values):
             yield event
 
@@ -160,6 +166,7 @@ class GovernedRequestHandler(RequestHandler):
         try:
             self._admit(params.id, context, principal)
             task = await self._path.cancel(principal, params.id)
+            await self._large_answers.to_show(principal.tenant, [task], patient=True)
             return convert.task(task, _values(context))
         except Conflict as error:
             raise sdk.TaskNotCancelableError(error.message) from error
@@ -203,6 +210,7 @@ class GovernedRequestHandler(RequestHandler):
             before=_from_token(params.page_token) if params.page_token else None,
             replies=params.include_artifacts,
         )
+        await self._large_answers.to_show(principal.tenant, page.tasks)
         values = _values(context)
         # total_size is what this page knows: counting all would cost a scan for each listing.
         return pb.ListTasksResponse(
@@ -219,7 +227,9 @@ class GovernedRequestHandler(RequestHandler):
 
     async def _read(self, task_id: str, context: ServerCallContext, principal: Principal) -> Task:
         self._admit(task_id, context, principal)
-        return await self._path.task(principal, task_id)
+        task = await self._path.task(principal, task_id)
+        await self._large_answers.to_show(principal.tenant, [task])
+        return task
 
     async def _follow(self, task: Task, values: ExactValues) -> AsyncGenerator[Event]:
         tenant = task.tenant
@@ -240,6 +250,7 @@ class GovernedRequestHandler(RequestHandler):
                 task = await self._tasks.get(tenant, task.id) or task
         finally:
             self._streams[tenant] -= 1
+        await self._large_answers.to_show(tenant, [task], patient=True)
         for event in _ending(task, values):
             yield event
 

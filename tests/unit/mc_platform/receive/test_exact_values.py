@@ -25,7 +25,7 @@ from mc_contract.keepable import MOST_DIGITS, json_bytes, json_text, read_json
 from mc_platform.adapters.downstream_a2a import read_reply
 from mc_platform.errors import PlatformError
 from mc_platform.model.label import Part, Screening
-from mc_platform.model.task import Task, TaskState
+from mc_platform.model.task import Page, Task, TaskState
 from mc_platform.model.tenant import Principal
 from mc_platform.model.verdict import Decision, Question
 from mc_platform.receive import GovernedRequestHandler, a2a_routes
@@ -78,8 +78,9 @@ class Stored(MemoryLedger):
             object.__setattr__(task, "parts", kept)
         return await super().record(events, task)
 
-    async def page(self, tenant: Any, *, limit: int, **_: Any) -> list[Task]:
-        return [task for task in self.tasks.values() if task.tenant == tenant][:limit]
+    async def page(self, tenant: Any, *, limit: int, **_: Any) -> Page:
+        found = [task for task in self.tasks.values() if task.tenant == tenant]
+        return Page(found[:limit], len(found) > limit)
 
 
 class Gateway:

@@ -1,0 +1,59 @@
+"""Large bodies and large answers in turn: the event loop serves everybody else between two of them.
+
+Reading or writing one mebibyte takes the loop some 20 ms. That is bounded; thirty of them that are
+ready together are not. Each takes a turn and pauses for longer than its own work, one at a time,
+and the tenants that wait go in rotation.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from mc_contract.keepable import json_bytes
+from mc_platform.bulkheads import Slots
+from mc_platform.model.ids import TenantId
+from mc_platform.model.task import Task
+
+_LARGE_BYTES = 65_536
+_PAUSE_S_PER_BYTE = 0.04 / 1_048_576
+_WAIT_S = 10.0
+_MOST_WAITING = 64
+
+
+class Turns:
+    """Turns of one kind.
+
+    Args:
+        kind: What takes one, in the plural.
+    """
+
+    def __init__(self, kind: str) -> None:
+        self._slots = Slots(kind, per_tenant=1, total=1, wait_s=_WAIT_S, most_waiting=_MOST_WAITING)
+
+    async def take(self, tenant: TenantId, size_bytes: int, *, patient: bool = False) -> None:
+        """Return when it is the tenant's turn; at once if it is not large.
+
+        Args:
+            patient: For the answer to what was accepted: it waits however long it takes.
+
+        Raises:
+            RateLimited: too many of the tenant wait already, or none came in time.
+        """
+        if size_bytes > _LARGE_BYTES:
+            async with self._slots.held(tenant, patient=patient):
+                await asyncio.sleep(size_bytes * _PAUSE_S_PER_BYTE)
+
+    async def to_show(
+        self, tenant: TenantId, tasks: Sequence[Task], *, patient: bool = False
+    ) -> None:
+        """As `take`, for an answer that shows these tasks."""
+        size_bytes = sum(_size(task) for task in tasks if task.parts)
+        await self.take(tenant, size_bytes, patient=patient)
+
+
+def _size(task: Task) -> int:
+    try:
+        return len(json_bytes(task.parts))
+    except (TypeError, ValueError, OverflowError, RecursionError):
+        return _LARGE_BYTES + 1  # of an earlier version, which kept what cannot be shown
