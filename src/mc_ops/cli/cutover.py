@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from mc_contract.canary_override import Override
     from mc_ops.canary.override import Judged
 
-_ANYWAY = "or move the traffic all the same, backed by nothing: --without-canary"
+_ANYWAY = "or cut over without a canary: --without-canary"
 
 
 @dataclass(frozen=True, slots=True)

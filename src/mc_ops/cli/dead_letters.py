@@ -1,4 +1,4 @@
-"""`mcctl audit parked list, resend`: events that the SIEM refused for good, and their second chance."""
+"""`mcctl audit parked list, resend`: dead letters, which are events that the SIEM refused for good."""
 
 from __future__ import annotations
 

@@ -19,6 +19,7 @@ from mc_ops.cli import exit_codes
 from mc_ops.cli.operator_access import (
     AsOption,
     ReasonOption,
+    UrlOption,
     YesOption,
     access_token,
     acting_client,
@@ -50,6 +51,14 @@ app = typer.Typer(
 )
 
 _CHANGES_SHOWN = 20
+ExportOption = Annotated[
+    Path | None,
+    typer.Option("--from", help="A ledger export to look in; default: the running platform."),
+]
+LedgerKeyOption = Annotated[
+    Path | None,
+    typer.Option("--key", help="The ledger's public key; default: $MC_HOME/trust/ledger.pub."),
+]
 DirOption = Annotated[
     Path | None, typer.Option("--dir", help="The policy set; default: the platform's own.")
 ]
@@ -206,19 +215,11 @@ def simulate(
 @app.command()
 def explain(
     decision: Annotated[str, typer.Argument(help="A decision's id: dec_...")],
-    source: Annotated[
-        Path | None,
-        typer.Option("--from", help="A ledger export to look in; default: the running platform."),
-    ] = None,
+    source: ExportOption = None,
     folder: DirOption = None,
     catalogue: CatalogueOption = None,
-    key: Annotated[
-        Path | None,
-        typer.Option("--key", help="The ledger's public key; default: $MC_HOME/trust/ledger.pub."),
-    ] = None,
-    url: Annotated[
-        str | None, typer.Option("--url", help="The service; default: the local edge.")
-    ] = None,
+    key: LedgerKeyOption = None,
+    url: UrlOption = None,
     output: OutputOption = Format.table,
 ) -> None:
     """Show what was asked and which policies answered, and whether they would answer so today."""
@@ -303,17 +304,9 @@ def rollback(
 
 @app.command()
 def history(
-    source: Annotated[
-        Path | None,
-        typer.Option("--from", help="A ledger export to look in; default: the running platform."),
-    ] = None,
-    key: Annotated[
-        Path | None,
-        typer.Option("--key", help="The ledger's public key; default: $MC_HOME/trust/ledger.pub."),
-    ] = None,
-    url: Annotated[
-        str | None, typer.Option("--url", help="The service; default: the local edge.")
-    ] = None,
+    source: ExportOption = None,
+    key: LedgerKeyOption = None,
+    url: UrlOption = None,
     output: OutputOption = Format.table,
 ) -> None:
     """Show from the ledger who changed the policy set, when, why, and what changed."""

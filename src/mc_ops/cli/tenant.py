@@ -85,9 +85,9 @@ def declare(
     whose: AsOption = None,
     output: OutputOption = Format.table,
 ) -> None:
-    """Say who changes the local catalogue and why, before replicas start with the file as it is now.
+    """Declare who changes the local catalogue and why, before replicas start with it.
 
-    The change is then told with it, if it comes within the hour; else as undeclared.
+    The ledger names them if that happens within the hour; else the change is `undeclared`.
     """
     digest = open_environment("local").catalogue_digest()
     with acting_client(None, whose, _ADMINISTRATOR) as client:

@@ -280,23 +280,7 @@ class LocalEnvironment:
             CouldNotTell: the platform is not running, or a replica does not start or serve.
         """
         active = self.active_colour()
-        if not 0 <= replicas <= MAX_REPLICAS:
-            raise UnusableInput(f"{replicas} replicas asked for, expected 0 to {MAX_REPLICAS}")
-        if replicas == 0 and colour == active:
-            raise UnusableInput(
-                f"{colour} serves; with 0 replicas nobody would",
-                hint=f"cut over first: mcctl cutover --to {colour.other}",
-            )
-        if restart and colour == active:
-            raise UnusableInput(
-                f"{colour} serves; restarting all of it would drop requests",
-                hint=f"cut over first: mcctl cutover --to {colour.other}",
-            )
-        if baseline and not (restart and replicas):
-            raise UnusableInput(
-                "a fresh baseline is compared with replicas that are as fresh",
-                hint="add --restart, and at least 1 replica",
-            )
+        _require_scalable(colour, replicas, active, restart=restart, baseline=baseline)
         if not self._table.alive("edge"):
             raise CouldNotTell("the platform is not running", hint="start it: mcctl up")
         with self._locked(say):
@@ -981,3 +965,26 @@ def _url(record: ProcessRecord) -> str:
 
 def _how(colour: Colour) -> str:
     return "mcctl up --green" if colour is Colour.green else f"mcctl up --colour {colour}"
+
+
+def _require_scalable(
+    colour: Colour, replicas: int, active: Colour | None, *, restart: bool, baseline: bool
+) -> None:
+    """Refuse what `LocalEnvironment.scale` cannot do, whatever runs."""
+    if not 0 <= replicas <= MAX_REPLICAS:
+        raise UnusableInput(f"{replicas} replicas asked for, expected 0 to {MAX_REPLICAS}")
+    if replicas == 0 and colour == active:
+        raise UnusableInput(
+            f"{colour} serves; with 0 replicas nobody would",
+            hint=f"cut over first: mcctl cutover --to {colour.other}",
+        )
+    if restart and colour == active:
+        raise UnusableInput(
+            f"{colour} serves; restarting all of it would drop requests",
+            hint=f"cut over first: mcctl cutover --to {colour.other}",
+        )
+    if baseline and not (restart and replicas):
+        raise UnusableInput(
+            "a fresh baseline is compared with replicas that are as fresh",
+            hint="add --restart, and at least 1 replica",
+        )

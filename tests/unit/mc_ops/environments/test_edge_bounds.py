@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import resource
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
@@ -14,7 +15,7 @@ from aiohttp import web
 
 from mc_ops.environments import Colour
 from mc_ops.environments.local.edge import Edge, make_server
-from mc_ops.environments.local.edge_bounds import Bounds, read_bounds
+from mc_ops.environments.local.edge_bounds import Bounds, allow_handles, read_bounds
 from mc_ops.environments.local.edge_control import Route
 from mc_ops.environments.local.layout import Layout
 from mc_ops.errors import UnusableInput
@@ -254,3 +255,14 @@ def test_limits_come_from_the_environment() -> None:
     with pytest.raises(UnusableInput) as error:
         read_bounds(wrong)
     assert all(name in error.value.message for name in wrong)
+
+
+def test_allow_handles_on_a_system_that_refuses_more(monkeypatch):
+    """An edge that may not have more handles serves with those that it has."""
+
+    def refuse(_kind: int, _limits: tuple[int, int]) -> None:
+        raise ValueError("not allowed to raise maximum limit")
+
+    monkeypatch.setattr(resource, "getrlimit", lambda _kind: (256, 1024))
+    monkeypatch.setattr(resource, "setrlimit", refuse)
+    allow_handles()
