@@ -11,6 +11,7 @@ is checked once, before it is kept:
     nesting       at most 32 lists and objects within each other
     count         at most 250,000 values
     keys          strings, each once in an object
+    raw           base64 as proto3 JSON has it (`is_base64`)
 
 `1` stays an integer and `1.0` a decimal; `-0` is the integer 0, as JSON readers have it.
 """
@@ -50,6 +51,7 @@ _SHAPES: Final = bytes.maketrans(
 )
 _LONG: Final = (b"0" * (_SURELY_FITS + 2), b"0" * (_SURELY_FITS + 1) + b"e", b"e000", b"e-000")
 _CONTAINERS: Final = frozenset({dict, list, tuple})
+_BASE64 = re.compile(r"(?:[A-Za-z0-9+/_-]{4})*(?:[A-Za-z0-9+/_-]{2,3})?")
 _KEY_END = re.compile(rb'"[ \t\n\r]*:')
 _PLAIN_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,39}")
 _LONGEST_EXPLAINED: Final = 65_536  # decoding half pairs takes 0.2 s a mebibyte
@@ -141,6 +143,17 @@ def read_recorded(text: str) -> Any:
 def _recorded_number(text: str) -> float | Decimal:
     number = _number(text)
     return float(text) if isinstance(number, _Bad) else number
+
+
+def is_base64(text: str) -> bool:
+    """Whether every reader finds the same bytes in `text`, as proto3 JSON has them.
+
+    Either alphabet, with its padding or without. Python's decoder passes over what is no base64,
+    so that `%%%` would be taken for an empty file, and others refuse the whole answer.
+    """
+    bare = text.rstrip("=")
+    padding = len(text) - len(bare)
+    return _BASE64.fullmatch(bare) is not None and padding in (0, -len(bare) % 4)
 
 
 def check_shape(value: Any, *, most_depth: int = MOST_DEPTH) -> int:

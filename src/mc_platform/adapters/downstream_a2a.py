@@ -15,7 +15,14 @@ from a2a.types import a2a_pb2 as pb
 from google.protobuf.json_format import ParseDict, ParseError
 
 from mc_contract.governance import GOVERNANCE_URI
-from mc_contract.keepable import NotJson, NotKeepable, check_shape, json_bytes, read_json
+from mc_contract.keepable import (
+    NotJson,
+    NotKeepable,
+    check_shape,
+    is_base64,
+    json_bytes,
+    read_json,
+)
 from mc_platform.adapters.http import Lanes, Outgoing
 from mc_platform.errors import AgentFailed, Overdue, PeerFailed
 from mc_platform.model.ids import TenantId
@@ -218,6 +225,8 @@ def is_a2a_part(part: dict[str, Any]) -> bool:
     told = {key: value for key, value in part.items() if key not in ("data", "metadata")}
     if "data" in part:
         told["data"] = ""
+    if not is_base64(str(told.get("raw", ""))):
+        return False
     try:
         held = ParseDict(told, pb.Part(), ignore_unknown_fields=True)
     except (ParseError, ValueError, TypeError, OverflowError, RecursionError):

@@ -61,7 +61,8 @@ def task_from_row(row: Any) -> Task:
     except NotKeepable as error:
         unreadable.append(f"its reply: {told(error)}")
     governance = _object(row["governance"], "its governance", unreadable)
-    flow = _object(row["flow"], "its labels", unreadable)
+    flow = _flow(row["flow"], unreadable)
+    state = _state(row["state"], unreadable)
     status_text = row["status_text"]
     if unreadable:
         metrics.unreadable_rows.labels("task").inc()
@@ -74,15 +75,32 @@ def task_from_row(row: Any) -> Task:
         principal=PrincipalId(row["principal"]),
         message_id=row["message_id"],
         request_digest=row["request_digest"],
-        state=TaskState(row["state"]),
+        state=state,
         updated_at=row["updated_at"],
         parts=parts,
         status_text=status_text,
         governance=governance or {},
-        # What nobody can read may be anybody's words
-        flow=Flow(origins=frozenset({DOCUMENT})) if flow is None else flow_from(flow),
+        flow=flow,
         unreadable=bool(unreadable),
     )
+
+
+def _flow(stored: str, unreadable: list[str]) -> Flow:
+    found = _object(stored, "its labels", unreadable)
+    try:
+        if found is not None:
+            return flow_from(found)
+    except ValueError as error:
+        unreadable.append(f"its labels: {error}")
+    return Flow(origins=frozenset({DOCUMENT}))  # what nobody can read may be anybody's words
+
+
+def _state(stored: str, unreadable: list[str]) -> TaskState:
+    try:
+        return TaskState(stored)
+    except ValueError:
+        unreadable.append("its state is none that a task has")
+        return TaskState.failed
 
 
 def _object(stored: str, what: str, unreadable: list[str]) -> dict[str, Any] | None:

@@ -63,15 +63,31 @@ UNTAINTED = Flow()
 
 
 def flow_from(raw: Mapping[str, Any]) -> Flow:
-    """The flow that `as_json` wrote."""
+    """The flow that `as_json` wrote.
+
+    Raises:
+        ValueError: a member is not of its kind; it is named.
+    """
+    tier, tail = raw.get("tier", 0), raw.get("tail", "")
+    if type(tier) is not int:
+        raise ValueError("tier is no integer")
+    if not isinstance(tail, str):
+        raise ValueError("tail is no text")
     return Flow(
-        origins=frozenset(raw.get("origins", ())),
-        destinations=frozenset(raw.get("destinations", ())),
-        hosts=frozenset(raw.get("hosts", ())),
-        tier=int(raw.get("tier", 0)),
-        classes=frozenset(raw.get("classes", ())),
-        tail=str(raw.get("tail", "")),
+        origins=_texts(raw, "origins"),
+        destinations=_texts(raw, "destinations"),
+        hosts=_texts(raw, "hosts"),
+        tier=tier,
+        classes=_texts(raw, "classes"),
+        tail=tail,
     )
+
+
+def _texts(raw: Mapping[str, Any], key: str) -> frozenset[str]:
+    found = raw.get(key, [])
+    if not isinstance(found, list) or not all(isinstance(each, str) for each in found):
+        raise ValueError(f"{key} is no list of texts")
+    return frozenset(found)
 
 
 def joined(flows: Iterable[Flow]) -> Flow:

@@ -21,7 +21,14 @@ from a2a.types import a2a_pb2 as pb
 from google.protobuf.json_format import MessageToDict, ParseDict
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from mc_contract.keepable import NotJson, NotKeepable, check_shape, json_bytes, read_json
+from mc_contract.keepable import (
+    NotJson,
+    NotKeepable,
+    check_shape,
+    is_base64,
+    json_bytes,
+    read_json,
+)
 from mc_platform.errors import BadRequest
 from mc_platform.model.label import Part, without_nulls
 
@@ -32,6 +39,7 @@ _SMALL_BODY_BYTES = 8192
 _LONGEST_ID = 256
 _LONGEST_REREAD = 65_536
 _CARRIED = ("data", "metadata")
+_STANDARD_BASE64 = str.maketrans("-_", "+/")
 _MARK = f"mc-value-{secrets.token_hex(16)}-"  # never leaves the process, so nobody can forge it
 _TICKET = re.compile(rb'"%b"\s*:\s*"([0-9]+)"|"%b([0-9]+)"' % ((_MARK.encode(),) * 2))
 _COMPAT = "data_part_compat"  # how 0.3 marks data that is no object
@@ -175,9 +183,31 @@ def _carried(body: bytes, values: ExactValues, *, json_rpc: bool) -> bytes:
                 check_shape(part.get(key))
             except NotKeepable as error:
                 raise error.within(*around, "parts", at, key) from None
+        try:
+            _check_bytes(part)
+        except NotKeepable as error:
+            raise error.within(*around, "parts", at) from None
         parts[at] = part if old else without_nulls(part)
         _exchange(parts[at], values, old=old)
     return json_bytes(request)
+
+
+def _check_bytes(part: dict[str, Any]) -> None:
+    """See that a file's bytes are all taken; 0.3's are put as its decoder reads them.
+
+    Raises:
+        NotKeepable: they are no base64, of which decoders would leave out what they do not know.
+    """
+    file = part.get("file")
+    for holder, key, path in ((part, "raw", ("raw",)), (file, "bytes", ("file", "bytes"))):
+        text = holder.get(key) if isinstance(holder, dict) else None
+        if not isinstance(text, str):
+            continue  # whether it may be something else is the protocol's business
+        if not is_base64(text):
+            raise NotKeepable(path, "is no base64", "no base64")
+        if holder is file:
+            bare = text.rstrip("=").translate(_STANDARD_BASE64)
+            holder[key] = bare + "=" * (-len(bare) % 4)
 
 
 def _exchange(part: dict[str, Any], values: ExactValues, *, old: bool) -> None:

@@ -406,6 +406,8 @@ async def test_a_request_is_bounded_too():
         (TASK % b'{"data":1,"metadata":[]}', r"parts\[0\] is no A2A part"),
         (TASK % b'{"metadata":{}}', r"parts\[0\] is no A2A part"),
         (TASK % b'{"raw":5}', r"parts\[0\] is no A2A part"),
+        (TASK % b'{"raw":"%%%"}', r"parts\[0\] is no A2A part"),
+        (TASK % b'{"raw":"YWJj YWJj"}', r"parts\[0\] is no A2A part"),
         (TASK % b'{"text":"x","data":1}', r"parts\[0\] is no A2A part"),
         (TASK % (b'{"data":' + b"[" * 100_000 + b"]" * 100_000 + b"}"), "JSON values"),
         (TASK % (b'{"data":' + b"[" * 100 + b"]" * 100 + b"}"), "nested 10[0-9] deep"),

@@ -8,11 +8,17 @@ from datetime import UTC, datetime
 import pytest
 
 from mc_platform.adapters.postgres_outbox import shipment_of
-from mc_platform.adapters.postgres_rows import governance_from, leaf_from, ledger_row
+from mc_platform.adapters.postgres_rows import (
+    governance_from,
+    leaf_from,
+    ledger_row,
+    task_from_row,
+)
 from mc_platform.adapters.siem_cef import CefEncoder
 from mc_platform.adapters.siem_elastic import ElasticEncoder
 from mc_platform.adapters.siem_ocsf import OcsfEncoder
 from mc_platform.model.event import UNREADABLE
+from mc_platform.model.task import TaskState
 from mc_platform.observe import metrics
 from mc_platform.query.operator_wire import event_json
 from mc_platform.query.schema import _event
@@ -85,3 +91,38 @@ def test_governance_that_cannot_be_read_is_empty(stored):
     before = metrics.unreadable_rows.labels("task")._value.get()
     assert governance_from(stored) == {}
     assert metrics.unreadable_rows.labels("task")._value.get() == before + 1
+
+
+@pytest.mark.parametrize(
+    ("changed", "why"),
+    [
+        ({"flow": '{"origins": 5}'}, "its labels: origins is no list of texts"),
+        ({"flow": '{"hosts": "shop.example"}'}, "its labels: hosts is no list of texts"),
+        ({"flow": '{"destinations": [{}]}'}, "its labels: destinations is no list of texts"),
+        ({"flow": '{"tier": "high"}'}, "its labels: tier is no integer"),
+        ({"flow": '{"tail": []}'}, "its labels: tail is no text"),
+        ({"flow": "5"}, "its labels is no object"),
+        ({"state": "TASK_STATE_LOST"}, "its state is none that a task has"),
+    ],
+)
+def test_a_task_of_any_odd_column_is_told_as_that(changed, why):
+    """Its neighbours are shown; whatever its conversation was, it counts as tainted."""
+    row = {
+        "id": "t",
+        "context_id": "c",
+        "tenant": "T",
+        "principal": "p",
+        "message_id": "m",
+        "request_digest": "",
+        "state": "TASK_STATE_COMPLETED",
+        "updated_at": NOW,
+        "parts": "[]",
+        "status_text": "",
+        "governance": "{}",
+        "flow": "{}",
+    }
+    assert not task_from_row(row).unreadable
+    task = task_from_row({**row, **changed})
+    assert (task.unreadable, task.status_text) == (True, f"the content cannot be shown: {why}")
+    assert task.flow.origins == ({"document"} if "flow" in changed else set())
+    assert task.state is (TaskState.failed if "state" in changed else TaskState.completed)
