@@ -69,10 +69,8 @@ def flow_from(raw: Mapping[str, Any]) -> Flow:
         ValueError: a member is not of its kind; it is named.
     """
     tier, tail = raw.get("tier", 0), raw.get("tail", "")
-    if type(tier) is not int:
-        raise ValueError("tier is no integer")
-    if not isinstance(tail, str):
-        raise ValueError("tail is no text")
+    if type(tier) is not int or type(tail) is not str:
+        raise ValueError("tier is no integer, or tail no text")
     return Flow(
         origins=_texts(raw, "origins"),
         destinations=_texts(raw, "destinations"),
