@@ -201,7 +201,7 @@ def _check_bytes(part: dict[str, Any]) -> None:
     file = part.get("file")
     for holder, key, path in ((part, "raw", ("raw",)), (file, "bytes", ("file", "bytes"))):
         text = holder.get(key) if isinstance(holder, dict) else None
-        if not isinstance(text, str):
+        if not isinstance(holder, dict) or not isinstance(text, str):
             continue  # whether it may be something else is the protocol's business
         if not is_base64(text):
             raise NotKeepable(path, "is no base64", "no base64")
