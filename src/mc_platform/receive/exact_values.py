@@ -198,10 +198,12 @@ def _check_bytes(part: dict[str, Any]) -> None:
     Raises:
         NotKeepable: they are no base64, of which decoders would leave out what they do not know.
     """
-    file = part.get("file")
+    file: Any = part.get("file")
     for holder, key, path in ((part, "raw", ("raw",)), (file, "bytes", ("file", "bytes"))):
-        text = holder.get(key) if isinstance(holder, dict) else None
-        if not isinstance(holder, dict) or not isinstance(text, str):
+        if not isinstance(holder, dict):
+            continue
+        text = holder.get(key)
+        if not isinstance(text, str):
             continue  # whether it may be something else is the protocol's business
         if not is_base64(text):
             raise NotKeepable(path, "is no base64", "no base64")
