@@ -256,19 +256,23 @@ def conclude(
         files.write_verdict(out_dir, verdict)
     if sampled.stopped == "interrupted":
         raise Declined(f"interrupted after {base.n} pairs", hint=f"samples are in {out_dir}")
-    failing = sampled.stopped == "baseline-failing" or is_failing(base.errors, base.n)
-    if failing and not by_evidence:
+    if not by_evidence:
+        _refuse_failing_baseline(sampled, base, out_dir)
+    if void:
+        raise CouldNotTell(late, hint="give the driver a calmer machine, or a lower --rate")
+    if judged is not None and judgement.promote and not changed:
+        metrics_run.refuse_unasked(judged)
+    return CanaryResult(verdict["verdict"] == "PROMOTE", verdict, out_dir, judged)
+
+
+def _refuse_failing_baseline(sampled: Sampled, base: Samples, out_dir: Path) -> None:
+    if sampled.stopped == "baseline-failing" or is_failing(base.errors, base.n):
         why = ", ".join(f"{count} x {name}" for name, count in sampled.base_failures.items())
         raise CouldNotTell(
             f"the baseline failed {base.errors} of {base.n} requests ({why})",
             hint=f"nothing can be compared with it; lower --rate if the machine is full, "
             f"or see {out_dir}",
         )
-    if void:
-        raise CouldNotTell(late, hint="give the driver a calmer machine, or a lower --rate")
-    if judged is not None and judgement.promote and not changed:
-        metrics_run.refuse_unasked(judged)
-    return CanaryResult(verdict["verdict"] == "PROMOTE", verdict, out_dir, judged)
 
 
 def _smoke_verdict(plan: Plan, failure: smoke.Smoke, started_at: datetime) -> dict[str, Any]:
