@@ -67,11 +67,13 @@ class Tasks(Protocol):
         state: str | None,
         limit: int,
         before: tuple[datetime, TaskId] | None,
+        since: datetime | None,
         replies: bool,
     ) -> Page:
         """Newest first, at most `limit`, strictly older than `before`.
 
         Args:
+            since: Only tasks whose state is of this time or later.
             replies: Whether they come with their parts; then fewer tasks where those are large.
         """
         ...

@@ -234,6 +234,7 @@ SELECT * FROM (
         AND ($3::text IS NULL OR context_id = $3)
         AND ($4::text IS NULL OR state = $4)
         AND ($5::timestamptz IS NULL OR (updated_at, id) < ($5, $6))
+        AND ($10::timestamptz IS NULL OR updated_at >= $10)
         ORDER BY updated_at DESC, id DESC LIMIT $7
     ) AS all_of_it
     WINDOW newest AS (ORDER BY updated_at DESC, id DESC)
@@ -278,6 +279,7 @@ class PostgresTasks:
         state: str | None,
         limit: int,
         before: tuple[datetime, TaskId] | None,
+        since: datetime | None,
         replies: bool,
     ) -> Page:
         """See the port."""
@@ -294,6 +296,7 @@ class PostgresTasks:
                 limit + 1,
                 replies,
                 _PAGE_BYTES,
+                since,
             )
         shown = rows[:limit]
         size = sum(len(row["parts"]) for row in shown)

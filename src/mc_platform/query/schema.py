@@ -178,6 +178,7 @@ class Query:
             state=_state(state),
             limit=_bounded(first),
             before=None,
+            since=None,
             replies=False,
         )
         return [_task(task) for task in page.tasks]

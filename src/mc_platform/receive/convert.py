@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 from a2a.types import a2a_pb2 as pb
@@ -121,6 +122,20 @@ def artifact(ours: Task, values: ExactValues) -> pb.Artifact | None:
         metrics.unreadable_rows.labels("task").inc()
         return None
     return result
+
+
+def since(params: pb.ListTasksRequest) -> datetime | None:
+    """From when on a listing wants tasks; None for all.
+
+    Raises:
+        BadRequest: a time that no calendar has.
+    """
+    if not params.HasField("status_timestamp_after"):
+        return None
+    try:
+        return params.status_timestamp_after.ToDatetime(UTC)
+    except (ValueError, OverflowError) as error:
+        raise BadRequest("statusTimestampAfter is no time") from error
 
 
 def wanted_state(state: int) -> str | None:

@@ -208,6 +208,7 @@ class GovernedRequestHandler(RequestHandler):
             state=convert.wanted_state(params.status),
             limit=size,
             before=_from_token(params.page_token) if params.page_token else None,
+            since=convert.since(params),
             replies=params.include_artifacts,
         )
         await self._large_answers.to_show(principal.tenant, page.tasks)

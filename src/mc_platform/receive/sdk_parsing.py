@@ -5,6 +5,9 @@ text of a mebibyte holds the event loop for 45 ms. Encoding the text finds the s
 
 What protobuf and pydantic say of a message that does not fit quotes Python and the message. A caller
 is told the place instead.
+
+A listing's parameters are read strictly: the SDK passes over what it does not know, and a filter
+that is passed over widens the answer.
 """
 
 from __future__ import annotations
@@ -15,7 +18,9 @@ from importlib import import_module
 from typing import Any
 
 from a2a.server.routes import jsonrpc_dispatcher, rest_dispatcher
+from a2a.types import a2a_pb2 as pb
 from a2a.utils import errors as sdk
+from a2a.utils import proto_utils
 from google.protobuf import json_format
 from pydantic import ValidationError
 
@@ -59,6 +64,8 @@ class _Plain:
 
 def _plainly(parse: Callable[..., Any]) -> Callable[..., Any]:
     def parsed(*args: Any, **how: Any) -> Any:
+        if isinstance(args[1], pb.ListTasksRequest):
+            how["ignore_unknown_fields"] = False
         try:
             return parse(*args, **how)
         except Exception as error:  # noqa: BLE001 - what a parser raises on what is no message
@@ -66,6 +73,31 @@ def _plainly(parse: Callable[..., Any]) -> Callable[..., Any]:
             raise sdk.InvalidParamsError(_misfit(place)) from None
 
     return parsed
+
+
+_parse_query = proto_utils.parse_params
+_parse_plainly = _plainly(json_format.ParseDict)
+
+
+def _query(params: Any, message: Any) -> None:
+    """Read a query's parameters into a message, none twice and none guessed."""
+    fields = {field.camelcase_name: field for field in message.DESCRIPTOR.fields}
+    said: dict[str, Any] = {}
+    for name in params:
+        field, values = fields.get(name), params.getlist(name)
+        if field is None or field.is_repeated:
+            if field is None and isinstance(message, pb.ListTasksRequest):
+                raise sdk.InvalidParamsError(f"no parameter but {', '.join(sorted(fields))}")
+            continue
+        if len(values) > 1:
+            raise sdk.InvalidParamsError(f"{name} is given more than once")
+        said[name] = values[0]
+        if field.type == field.TYPE_BOOL:
+            if values[0].lower() not in ("true", "false"):
+                raise sdk.InvalidParamsError(f"{name} must be true or false")
+            said[name] = values[0].lower() == "true"
+    _parse_plainly(said, type(message)())
+    _parse_query(params, message)
 
 
 def _misfit(place: str) -> str:
@@ -77,6 +109,7 @@ def adapt_parsers() -> None:
     json_format._UNPAIRED_SURROGATE_PATTERN = _HalfPairs  # type: ignore[attr-defined]
     jsonrpc_dispatcher.ParseDict = _plainly(json_format.ParseDict)  # type: ignore[attr-defined]
     rest_dispatcher.Parse = _plainly(json_format.Parse)  # type: ignore[attr-defined]
+    proto_utils.parse_params = _query
     old: Any = import_module("a2a.compat.v0_3.jsonrpc_adapter")  # at the top it would import itself
     models = old.JSONRPC03Adapter.METHOD_TO_MODEL
     models.update(

@@ -255,6 +255,7 @@ async def test_a_row_that_cannot_be_shown_takes_no_neighbour_along(
         state=None,
         limit=10,
         before=None,
+        since=None,
         replies=True,
     )
     shown = {task.id: task for task in page.tasks}
@@ -268,6 +269,20 @@ async def test_a_row_that_cannot_be_shown_takes_no_neighbour_along(
     assert (await tasks.get(tenant, bad.id)).unreadable
 
 
+async def test_a_listing_shows_only_tasks_since_a_time(make_journal, pools):
+    """Of that very time as well."""
+    journal, tasks = await make_journal(), PostgresTasks(pools)
+    tenant = f"T-{uuid.uuid4()}"
+    made = [_task(TaskState.completed, tenant=tenant) for _ in range(3)]
+    noon = datetime(2026, 1, 1, 12, tzinfo=UTC)
+    for hours, task in enumerate(made):
+        await journal.record([_event()], replace(task, updated_at=noon + timedelta(hours=hours)))
+    wanted = {"principal": None, "context_id": None, "state": None, "before": None}
+    for since, number in ((None, 3), (noon + timedelta(hours=1), 2), (noon.replace(year=2027), 0)):
+        page = await tasks.page(tenant, **wanted, limit=10, since=since, replies=True)
+        assert [task.id for task in page.tasks] == [task.id for task in reversed(made)][:number]
+
+
 async def test_large_replies_are_read_only_where_they_are_wanted(make_journal, pools):
     """A page ends before it is too large, and says so; a conversation has a mark in their place."""
     journal, tasks = await make_journal(), PostgresTasks(pools)
@@ -276,7 +291,7 @@ async def test_large_replies_are_read_only_where_they_are_wanted(make_journal, p
     made = [_task(TaskState.completed, tenant=tenant, parts=large) for _ in range(4)]
     for task in made:
         await journal.record([_event()], task)
-    wanted = {"principal": None, "context_id": None, "state": None}
+    wanted = {"principal": None, "context_id": None, "state": None, "since": None}
     seen, before = [], None
     for _ in range(2):
         page = await tasks.page(tenant, **wanted, limit=10, before=before, replies=True)
