@@ -134,7 +134,7 @@ def test_parked_events_are_a_finding_of_a_delivery_that_works(environment, deliv
     result = run()
     assert result.exit_code == 1
     assert "2 events are parked" in result.stdout
-    assert "mc.delivery_parked" in result.stdout
+    assert "mcctl audit parked list" in result.stdout
     assert "verdict: events parked" in result.stdout
     told = json.loads(run("--output", "json").stdout)
     assert told["verdict"] == "events_parked"

@@ -150,5 +150,5 @@ def _parked(count: int | None) -> Finding:
         Status.failed,
         f"{count} {'event is' if count == 1 else 'events are'} parked: refused by the SIEM for good, "
         "and not sent again",
-        "look at mc.delivery_parked, and for siem_event_parked in the log: docs/delivery.md",
+        "which, and why: mcctl audit parked list; then: mcctl audit parked resend",
     )

@@ -1,1 +1,1 @@
-"""Adapters, by technology. Only `mc_platform.app` may name them."""
+"""Adapters, by technology. Only `app` and the commands beside it may name them."""
