@@ -1,6 +1,7 @@
-"""`python -m mc_platform serve | migrate | credentials | repair | archive | policy | scan`.
+"""`python -m mc_platform serve | settings | migrate | credentials | repair | archive | policy | scan`.
 
     serve      run one replica until SIGTERM or SIGINT, then drain
+    settings   whether a replica could begin with these settings and this catalogue
     migrate    create roles, database and schema; credentials (hashes) as JSON on standard input
     credentials  the same, and nothing else: for a database that is migrated, while replicas run
     repair     --reason TEXT [--dry-run]: mend tasks whose content no reader can show
@@ -136,6 +137,12 @@ async def _serve() -> None:
     log.info("stopped")
 
 
+async def _check_settings() -> None:
+    from mc_platform.settings import load_catalogue, load_settings
+
+    load_catalogue(load_settings().catalogue)
+
+
 async def _migrate() -> None:
     from mc_platform.administration import migrate
 
@@ -236,6 +243,7 @@ def main() -> int:
     """Run the verb; 0 ok, 1 the ledger is damaged, 2 usage or settings, 3 a dependency is down."""
     verbs = {
         "serve": _serve,
+        "settings": _check_settings,
         "migrate": _migrate,
         "credentials": _change_credentials,
         "repair": _repair,

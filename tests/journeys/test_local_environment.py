@@ -213,6 +213,22 @@ def test_changed_settings_are_told_and_met_on_request(
     assert said[-1] == "everything was already running"
 
 
+def test_what_serves_is_not_stopped_for_settings_that_nothing_could_begin_with(
+    platform: LocalEnvironment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`up --restart` and `scale --restart` ask the service first; what ran goes on."""
+    before = {p.name: p.pid for p in platform.up(UpRequest(green=True)).processes}
+    monkeypatch.setenv("MC_FAKE_UNUSABLE", "1")
+    for act in (
+        lambda: platform.up(UpRequest(green=True, restart=True)),
+        lambda: platform.scale(Colour.green, 1, restart=True),
+    ):
+        with pytest.raises(UnusableInput, match="MC_FAKE_UNUSABLE is unknown") as refused:
+            act()
+        assert "nothing was stopped" in refused.value.hint
+        assert {p.name: p.pid for p in platform.status().processes} == before
+
+
 def test_scale_says_ok_when_what_it_started_serves(
     platform: LocalEnvironment, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -56,6 +56,25 @@ def test_unknown_verbs_and_missing_settings_exit_2():
     assert "MC_DATABASE_ADMIN_URL" in migrate.stderr
 
 
+def test_settings_and_catalogue_are_checked_without_a_database(tmp_path):
+    """`settings` says what `serve` would, and needs neither its port nor its database."""
+    catalogue = tmp_path / "catalogue.toml"
+    catalogue.write_text("[tenant.Z]\n")
+    given = {"MC_DATABASE_URL": "x", "MC_LEDGER_KEY_FILE": "x"}
+    assert "MC_RATE_LIMIT_PER_S" in _run("settings", **given, MC_RATE_LIMIT_PER_S="nan").stderr
+    strange = _run("settings", **given, MC_RATE_LIMIT_PERS="3")
+    assert strange.returncode == 2
+    assert "did you mean MC_RATE_LIMIT_PER_S?" in strange.stderr
+    broken = _run("settings", **given, MC_CATALOGUE=str(catalogue))
+    assert broken.returncode == 2
+    assert "tenant is unknown; did you mean tenants?" in broken.stderr
+    table = 'residency = "eu"\npurposes = ["support"]\n'
+    agent = f'[agents.a]\n{table}url = "http://h"\n'
+    catalogue.write_text(f'[tenants.T]\n{table}agents = ["a"]\n{agent}')
+    fine = _run("settings", **given, MC_CATALOGUE=str(catalogue))
+    assert (fine.returncode, fine.stderr) == (0, "")
+
+
 @pytest.mark.parametrize(
     ("settings", "configured"),
     [

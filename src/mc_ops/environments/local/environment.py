@@ -296,6 +296,8 @@ class LocalEnvironment:
                 living = [name for name in names if self._table.alive(name)]
                 self._meet_changes([specs.workbench(name, chosen) for name in living])
             running = [record.name for record in self._recorded(colour)] if restart else []
+            if running and names:
+                self._require_usable([specs.workbench(name, chosen) for name in names])
             running += self._baseline_names() if baseline else []
             if running:
                 say(f"stopping {', '.join(running)}, to start anew")
@@ -673,6 +675,7 @@ class LocalEnvironment:
                 hint="restart these with `mcctl up --restart` (requests are refused meanwhile), or "
                 "repeat with the settings that they have",
             )
+        self._require_usable([spec for spec in specs if spec.name in found])
         say(f"restarting with other settings: {told}")
         self._table.stop(list(found), _STOP_GRACE_S)
 
@@ -680,8 +683,39 @@ class LocalEnvironment:
         living = [record for spec in wanted if (record := self._table.alive(spec.name))]
         behind = applied.behind_catalogue(specs, living)
         if behind:
+            self._require_usable([spec for spec in wanted if spec.name in behind])
             say(f"restarting with the catalogue as it is now: {', '.join(behind)}")
             self._table.stop(behind, _STOP_GRACE_S)
+
+    def _require_usable(self, specs: Sequence[ProcessSpec]) -> None:
+        """Refuse to stop what serves for settings that nothing could begin with.
+
+        Raises:
+            UnusableInput: the service refuses them; with its words. Nothing was stopped.
+        """
+        replica = next((spec for spec in specs if is_replica(spec.name)), None)
+        if replica is None:
+            return
+        argv = (*self._service, "settings")
+        try:
+            done = subprocess.run(
+                argv,
+                env=dict(replica.env),
+                check=False,
+                capture_output=True,
+                text=True,
+                errors="replace",
+                timeout=_START_TIMEOUT_S,
+                cwd=replica.cwd,
+            )
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise CouldNotTell(f"the settings could not be checked: {error}") from error
+        if done.returncode:
+            said = done.stderr.strip().removeprefix("error: ")[-2000:]
+            raise UnusableInput(
+                f"{replica.name} runs, and could not begin with what it would get now: {said}",
+                hint="nothing was stopped or changed",
+            )
 
     def _require_not_fewer(self, colours: Sequence[Colour], replicas: int | None) -> None:
         for colour in colours if replicas is not None else ():

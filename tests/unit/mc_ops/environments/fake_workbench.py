@@ -1,6 +1,7 @@
-"""A workbench small enough to read: the two commands and the routes that the environment uses.
+"""A workbench small enough to read: the three commands and the routes that the environment uses.
 
 `migrate` checks what it is given (an admin URL that works, hashes and no secrets on stdin);
+`settings` refuses MC_FAKE_UNUSABLE;
 `serve` answers /health, echoes bodies, streams, and is slow on demand. With
 MC_FAKE_DIES=<colour> a replica of that colour ends with status 7 when it starts; with
 MC_FAKE_SICK=<colour> one answers, and never that it can serve.
@@ -87,6 +88,10 @@ def _app() -> web.Application:
 if __name__ == "__main__":
     if sys.argv[1] == "migrate":
         asyncio.run(_migrate())
+    elif sys.argv[1] == "settings":
+        if "MC_FAKE_UNUSABLE" in os.environ:
+            print("error: MC_FAKE_UNUSABLE is unknown", file=sys.stderr)
+            sys.exit(_REFUSED)
     else:
         if os.environ.get("MC_FAKE_DIES") == os.environ["MC_COLOUR"]:
             print("I was told to die", flush=True)
