@@ -56,7 +56,9 @@ def _alias(*names: str) -> AliasChoices:
 class Settings(BaseSettings):
     """Settings of one workbench process."""
 
-    model_config = SettingsConfigDict(env_prefix="MC_", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(
+        env_prefix="MC_", frozen=True, extra="ignore", allow_inf_nan=False
+    )
 
     database_url: SecretStr
     colour: str = Field(default="blue", pattern=r"^[a-z][a-z0-9-]{0,30}$")
@@ -80,7 +82,7 @@ class Settings(BaseSettings):
     large_messages_queued_per_tenant: int = Field(default=16, ge=1, le=10_000)
     rate_limit_per_s: float = Field(default=500.0, gt=0)
     rate_limit_burst: int = Field(default=1000, ge=1)
-    credential_cache_s: float = Field(default=5.0, ge=0)
+    credential_cache_s: float = Field(default=5.0, ge=0, le=300)
     authentication_failures_per_min: float = Field(default=600.0, gt=0, le=1_000_000)
     authentication_failures_burst: int = Field(default=300, ge=1)
     trusted_proxies: str = ""

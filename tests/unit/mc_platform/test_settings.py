@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from mc_platform.errors import Misconfigured
-from mc_platform.settings import load_catalogue, load_settings, unknown_variables
+from mc_platform.settings import Settings, load_catalogue, load_settings, unknown_variables
 
 GOOD = {"MC_DATABASE_URL": "postgresql://x:s3cret@h/mc", "MC_LEDGER_KEY_FILE": "key.pem"}
 
@@ -200,6 +200,28 @@ def test_trusted_proxies_are_addresses_and_networks(env):
         ) as e:
             load_settings()
         assert wrong.split(",")[1] not in e.value.message
+
+
+@pytest.mark.parametrize(
+    "name", [name for name, field in Settings.model_fields.items() if field.annotation is float]
+)
+def test_no_number_is_infinite(env, name):
+    """An endless cache keeps revoked credentials, an endless interval or wait switches its guard off."""
+    given = Settings.model_fields[name].validation_alias
+    variable = str(given or f"MC_{name.upper()}")
+    for value in ("nan", "inf", "1e400", "-inf"):
+        env(**{variable: value})
+        with pytest.raises(Misconfigured, match=f"{variable} must be a "):
+            load_settings()
+
+
+def test_a_revoked_credential_ends_within_minutes(env):
+    """However the cache is set."""
+    env(MC_CREDENTIAL_CACHE_S="300")
+    assert load_settings().credential_cache_s == 300
+    env(MC_CREDENTIAL_CACHE_S="301")
+    with pytest.raises(Misconfigured, match="MC_CREDENTIAL_CACHE_S must be a number from 0 to 300"):
+        load_settings()
 
 
 @pytest.mark.parametrize("value", ["nan", "inf", "0", "-1"])
