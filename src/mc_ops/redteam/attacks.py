@@ -170,7 +170,7 @@ def confused(rng: random.Random) -> Fields:
                 "/operator/autonomy",
                 "/operator/break-glass",
                 f"/operator/tenants/{_OTHER}/tasks/{uuid.UUID(int=rng.getrandbits(128))}",
-                "/audit/entries?start=0&count=10",
+                "/audit/entries?start=0&limit=10",
             )
         )
         ask, by = Ask(path=path, method="GET"), ("policy",)

@@ -18,7 +18,7 @@ from starlette.routing import Route
 from mc_contract.checkpoint import parse_checkpoint
 from mc_contract.ledger_entry import Entry
 from mc_platform.errors import BadRequest, NotFound
-from mc_platform.query.parameters import instant, refuse_unstorable
+from mc_platform.query.parameters import instant, refuse_unknown, refuse_unstorable
 from mc_platform.record import AuditLedger, Prover
 
 MOST_ENTRIES = 1000
@@ -43,23 +43,26 @@ def audit_routes(
     """
     audit = _Audit(ledger, prover, sign_head)
 
-    def route(path: str, handler: _Handler) -> Route:
+    def route(path: str, handler: _Handler, *parameters: str) -> Route:
         async def answer(request: Request) -> Response:
             await permit(request)
             refuse_unstorable(request)
+            refuse_unknown(request, *parameters)
             return JSONResponse({"region": ledger.region, **await handler(request)})
 
         return Route(path, answer, methods=["GET"])
 
     return [
-        route("/audit/entries", audit.entries),
-        route("/audit/checkpoints", audit.checkpoints),
-        route("/audit/tiles", audit.tiles),
+        route("/audit/entries", audit.entries, "start", "limit"),
+        route("/audit/checkpoints", audit.checkpoints, "from_size", "limit"),
+        route("/audit/tiles", audit.tiles, "first", "limit"),
         route("/audit/archives", audit.archives),
-        route("/audit/frontier", audit.frontier),
-        route("/audit/proof/inclusion", audit.inclusion),
-        route("/audit/proof/consistency", audit.consistency),
-        route("/audit/tenant/{tenant}", audit.tenant),
+        route("/audit/frontier", audit.frontier, "size"),
+        route("/audit/proof/inclusion", audit.inclusion, "index", "event_id", "size"),
+        route("/audit/proof/consistency", audit.consistency, "first", "second"),
+        route(
+            "/audit/tenant/{tenant}", audit.tenant, "size", "limit", "since", "until", "after_index"
+        ),
     ]
 
 

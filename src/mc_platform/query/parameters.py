@@ -33,7 +33,7 @@ def refuse_unknown(request: Request, *known: str) -> None:
     """
     if unknown := sorted(set(request.query_params) - set(known)):
         raise BadRequest(
-            f"unknown parameter {unknown[0][:64]!r}", hint=f"known: {', '.join(known)}"
+            f"unknown parameter {unknown[0][:64]!r}", hint=f"known: {', '.join(known) or 'none'}"
         )
 
 

@@ -1,0 +1,72 @@
+"""Parameters of the ledger's routes: what is not known is refused, and never passed over."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import httpx
+import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from mc_platform.errors import PlatformError
+from mc_platform.query import audit_routes
+
+
+class _Ledger:
+    region = "r"
+
+    async def entries(self, start: int, limit: int) -> list[Any]:
+        return [SimpleNamespace(as_dict=lambda: {"start": start, "limit": limit})]
+
+
+async def _permit(_request: Request) -> None:
+    return None
+
+
+async def _sign() -> str:
+    return ""
+
+
+async def _refuse(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, PlatformError)
+    return JSONResponse({"error": error.as_dict()}, status_code=error.http_status)
+
+
+@pytest.fixture(scope="module")
+def client() -> httpx.AsyncClient:
+    ledger: Any = _Ledger()
+    routes = audit_routes(ledger=ledger, prover=ledger, sign_head=_sign, permit=_permit)
+    app = Starlette(routes=routes, exception_handlers={PlatformError: _refuse})
+    return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://ledger")
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        "/audit/entries?from=7",
+        "/audit/entries?start=7&count=10",
+        "/audit/checkpoints?size=7",
+        "/audit/tiles?start=1",
+        "/audit/archives?since=2026-01-01T00:00:00Z",
+        "/audit/frontier?size=1&Size=2",
+        "/audit/proof/inclusion?index=1&at=2",
+        "/audit/proof/consistency?first=1&second=2&third=3",
+        "/audit/tenant/TENANT_001?from=2026-01-01T00:00:00Z",
+    ],
+)
+async def test_an_unknown_parameter_is_refused(client: httpx.AsyncClient, asked: str) -> None:
+    """With its name, and the names that there are."""
+    answer = await client.get(asked)
+    assert answer.status_code == 400
+    assert "unknown parameter" in answer.json()["error"]["message"]
+    assert answer.json()["error"]["hint"].startswith("known: ")
+
+
+async def test_known_parameters_are_taken(client: httpx.AsyncClient) -> None:
+    """With their values, and with what is usual where none is given."""
+    for query, start, limit in (("?start=7&limit=10", 7, 10), ("", 0, 1000)):
+        answer = await client.get(f"/audit/entries{query}")
+        assert answer.json()["entries"] == [{"start": start, "limit": limit}]
