@@ -7,6 +7,7 @@ it go through this function, so that the same words are the same text.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 
 from mc_platform.model.label import Part
@@ -23,6 +24,8 @@ _MOST_WORK, _READING_WORK, _CHAR_WORK = 400_000, 10, 0.4
 _MOST_READINGS, _MOST_TOGETHER = 24, 200_000
 _LAYERS_IN_SET = 9
 _PIECE_CHARS = 96
+_MOST_GROUPS, _LONGEST_APART, _MOST_USUAL = 4, 4_000, 8
+_SMALL_NUMBER = re.compile(r"(?<![0-9])[0-9]{1,3}(?![0-9])")
 _PREFILTER = Prefilter(
     *(
         ([layer.shape for layer in LAYERS[at : at + _LAYERS_IN_SET]], frozenset[str]())
@@ -71,9 +74,29 @@ def _streams(seen: Sequence[Leaf]) -> Iterator[str]:
     if keys:
         yield " ".join(leaf.text for leaf in seen)
         yield " ".join(keys)
+    worded = [leaf for leaf in seen if leaf.path[-1] != KEY and not leaf.is_number]
+    yield from _apart(worded, keys, without_numbers=len(worded) < len(values))
     for pieces in (values, keys):
         if len(pieces) > 1 and all(len(piece) <= _PIECE_CHARS for piece in pieces):
             yield "".join(pieces)
+
+
+def _apart(texts: Sequence[Leaf], keys: Sequence[str], *, without_numbers: bool) -> Iterator[str]:
+    """Values of one key in all objects, and what stands between small numbers that count it.
+
+    `[{"n": 1, "w": "pay"}, {"n": 2, "w": "me"}]` and `1. pay 2. me` say what `pay me` says.
+    """
+    groups: dict[str, list[str]] = {}
+    for leaf in texts:
+        groups.setdefault(leaf.context, []).append(leaf.text)
+    found = [" ".join(group) for group in groups.values() if len(group) > 1][:_MOST_GROUPS]
+    if len(groups) > 1 or without_numbers:
+        yield from (group for group in found if len(group) <= _LONGEST_APART)
+    for counted in (" ".join(leaf.text for leaf in texts), " ".join(keys)):
+        if len(counted) <= _LONGEST_APART:
+            bare, numbers = _SMALL_NUMBER.subn("", counted)
+            if numbers >= max(_MOST_USUAL, len(bare.split()) // 3):  # sentences have fewer
+                yield bare
 
 
 def _both_ends(text: str) -> str:

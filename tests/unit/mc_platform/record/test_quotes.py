@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -12,6 +13,7 @@ from tests.fakes import KEY
 from mc_ops.redteam import benign
 from mc_platform.record import Quotes
 from mc_platform.record.quotes import _identifiers
+from mc_platform.screen.said import said as read
 
 QUOTES = Quotes(KEY)
 
@@ -50,6 +52,53 @@ def test_a_text_is_known_whatever_stands_between_its_letters() -> None:
     squeezed = said.replace(" ", "")
     for quoted in (squeezed, f"well, {'. '.join(squeezed)}", f"as told: {squeezed[:45]}"):
         assert kept & set(QUOTES.looked_for("T", [quoted])), quoted
+
+
+_WORDS = [
+    "please",
+    "charge",
+    "the",
+    "customer",
+    "for",
+    "the",
+    "blue",
+    "widget",
+    "and",
+    "ship",
+    "it",
+    "to",
+    "the",
+    "new",
+    "warehouse",
+]
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        [{"data": [{"n": at, "w": word} for at, word in enumerate(_WORDS)]}],
+        [{"data": [{"kind": "word", "w": word} for word in _WORDS]}],
+        [{"data": {f"{word}{at}": at for at, word in enumerate(_WORDS)}}],
+        [{"data": {f"{letter}{at}": 1 for at, letter in enumerate("".join(_WORDS))}}],
+        [part for word in _WORDS for part in ({"text": word}, {"data": {"n": 1}})],
+        [{"text": "\n".join(f"{at}. {word}" for at, word in enumerate(_WORDS, 1))}],
+        [{"text": "\n".join(f"{at}) {one}" for at, one in enumerate("".join(_WORDS), 1))}],
+        [{"text": "".join(f"{one}{at % 10}" for at, one in enumerate("".join(_WORDS)))}],
+    ],
+    ids=["records", "kinds", "keys", "letters", "parts", "list", "letter list", "digits"],
+)
+def test_words_are_known_between_what_counts_them(parts: list[dict[str, Any]]) -> None:
+    """Numbers of their places, or a neighbour that is the same in each record, hide nothing."""
+    kept = set(QUOTES.kept("T", read([{"text": " ".join(_WORDS)}])[0]))
+    assert kept & set(QUOTES.looked_for("T", read(parts)[0]))
+
+
+def test_sentences_that_differ_in_their_numbers_are_two() -> None:
+    """Small numbers are passed over where they count, not where they say something."""
+    some = "Dissolve 145 mg of C6H12O6 in 367 ml of water, and wait for 12 minutes."
+    other = "Dissolve 23 mg of C6H12O6 in 78 ml of water, and wait for 5 minutes."
+    kept = set(QUOTES.kept("T", read([{"text": some}])[0]))
+    assert not kept & set(QUOTES.looked_for("T", read([{"text": other}])[0]))
 
 
 @pytest.mark.parametrize(
