@@ -207,6 +207,8 @@ def read_answer(status: int, text: str, ask: Ask) -> Answer:
             return replace(answer, problem=f"error {str(error.get('code'))[:40]}")
         reason = _why(error) if control == "policy" else ""
         return replace(answer, control=f"{control}{reason and ': '}{reason[:120]}", refusal=True)
+    if status == 400 and any(isinstance(event.get("errors"), list) for event in events):
+        return replace(answer, problem="error 400")  # GraphQL's own: the query was not understood
     if status != 200:
         return replace(answer, problem=f"HTTP {status}")
     if told.get("redacted"):

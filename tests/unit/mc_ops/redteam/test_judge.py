@@ -124,7 +124,10 @@ def test_an_odd_way_in_that_ends_at_no_route_proves_nothing():
     assert judge(quiet, [read_answer(404, '{"detail": "Not Found"}', ASK)]).outcome == "invalid"
     assert judge(quiet, [read_answer(503, '{"error": {"code": "x"}}', ASK)]).outcome == "invalid"
     errors = json.dumps({"data": None, "errors": [{"message": "no such field"}]})
-    assert judge(quiet, [read_answer(200, errors, ASK)]).outcome == "blocked"
+    for status in (200, 400):  # 400 is GraphQL's own status for a query that it does not take
+        assert judge(quiet, [read_answer(status, errors, ASK)]).outcome == "blocked"
+    assert judge(quiet, [read_answer(400, "{}", ASK)]).outcome == "invalid"
+    assert judge(quiet, [read_answer(500, errors, ASK)]).outcome == "invalid"
 
 
 def test_silence_without_a_control_is_no_block():
