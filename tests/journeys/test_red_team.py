@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -49,7 +50,7 @@ def test_the_red_team_finds_the_platform_closed(start_platform, tmp_path):
     acted = set(told["figures"]["controls"])
     assert {"redacted", "policy", "tenant isolation", "credential"} <= acted
 
-    pack = tmp_path / "evidence-red-team.json"
+    pack = tmp_path / f"evidence-{version('mc-platform')}.json"
     platform.mcctl("evidence", "pack", "--out", str(pack), "--redteam", str(folder))
     report = json.loads(platform.mcctl("evidence", "verify", str(pack)).stdout)
     claim = next(one for one in report["claims"] if one["id"] == "redteam.figures")
