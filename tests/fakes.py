@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from mc_platform.adapters.downstream_a2a import _parts_of
+from mc_platform.adapters.downstream_a2a import Asked, _parts_of, _result_of
 from mc_platform.adapters.postgres_journal import leaf_bytes
 from mc_platform.bulkheads import Messages
 from mc_platform.examine import ExaminationRoom, Examiner
@@ -88,7 +88,11 @@ class HostileAgent:
 
     async def ask(self, **asked: Any) -> Any:
         self.asked.append(asked)
-        return _parts_of(self.body)
+        to = Asked(asked["message_id"], asked["context_id"])
+        body = self.body
+        if isinstance(body, dict):
+            body = {"jsonrpc": "2.0", "id": to.id, **body}
+        return _parts_of(_result_of(body, to), to)
 
 
 class NoOperations:

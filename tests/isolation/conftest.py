@@ -82,8 +82,8 @@ class Replica:
     def answers(self, parts: Any) -> None:
         """Have the agent answer with these parts from now on."""
         message = {"messageId": "r", "role": "ROLE_AGENT", "parts": parts}
-        told = {"jsonrpc": "2.0", "id": 1, "result": {"message": message}}
-        self.reply["body"] = json.dumps(told, ensure_ascii=False).encode("utf-8", "replace")
+        text = json.dumps({"message": message}, ensure_ascii=False)
+        self.reply["result"] = text.encode("utf-8", "replace")
 
     def ask(self, what: str) -> Any:
         """One of the replica's own lines; see `replica.py`."""
@@ -99,7 +99,7 @@ def replica(
     free_port_block: Callable[[], int],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Replica]:
-    reply = {"body": b""}
+    reply = {"result": b"null"}
     folder = tmp_path_factory.mktemp("replica")
     with (
         run_postgres() as admin_url,
@@ -142,7 +142,9 @@ def replica(
 
 
 def _agent(reply: dict[str, bytes], asked: Any, connection: Any) -> None:
-    answer(reply["body"], "Content-Type: application/json")(asked, connection)
+    told = json.dumps(json.loads(asked.body)["id"]).encode() if asked.body else b"null"
+    body = b'{"jsonrpc":"2.0","id":%b,"result":%b}' % (told, reply["result"])
+    answer(body, "Content-Type: application/json")(asked, connection)
 
 
 def _credentials() -> dict[str, Any]:

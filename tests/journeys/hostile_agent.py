@@ -43,18 +43,19 @@ async def _answer(request: web.Request) -> web.Response:
     app["asked"][what] = app["asked"].get(what, 0) + 1
     if what == "deep":
         nested = "[" * 90_000 + "]" * 90_000
-        text = '{"jsonrpc":"2.0","id":1,"result":{"message":{"parts":[{"data":' + nested + "}]}}}"
+        head = f'{{"jsonrpc":"2.0","id":"{call["id"]}","result":'
+        text = head + '{"message":{"parts":[{"data":' + nested + "}]}}}"
         return web.Response(text=text, content_type="application/json")
     if what == "slow":
         await asyncio.sleep(2)
     if what == "echo-parts":
         parts = call["params"]["message"]["parts"][1:]
         return web.json_response(
-            {"jsonrpc": "2.0", "id": 1, "result": {"message": {"parts": parts}}}
+            {"jsonrpc": "2.0", "id": call["id"], "result": {"message": {"parts": parts}}}
         )
     task = TASKS.get(what)
     result = {"task": task} if task else {"message": {"parts": [{"text": f"echo {what}"}]}}
-    return web.json_response({"jsonrpc": "2.0", "id": 1, "result": result})
+    return web.json_response({"jsonrpc": "2.0", "id": call["id"], "result": result})
 
 
 async def _asked(request: web.Request) -> web.Response:

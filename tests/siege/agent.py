@@ -51,9 +51,11 @@ def _tenant_of(message: dict[str, Any]) -> str:
     return next((tenant for tenant in told if tenant), "nobody")
 
 
-async def _slow(_request: web.Request) -> web.StreamResponse:
+async def _slow(request: web.Request) -> web.StreamResponse:
+    call = await request.json()
     await asyncio.sleep(5)
-    return web.json_response({"jsonrpc": "2.0", "id": 1, "result": {"message": {"parts": []}}})
+    body = {"jsonrpc": "2.0", "id": call["id"], "result": {"message": {"parts": []}}}
+    return web.json_response(body)
 
 
 async def _endless(request: web.Request) -> web.StreamResponse:
@@ -77,9 +79,11 @@ async def _redirect(request: web.Request) -> web.StreamResponse:
     raise web.HTTPTemporaryRedirect(str(request.url))
 
 
-async def _poison(_request: web.Request) -> web.StreamResponse:
+async def _poison(request: web.Request) -> web.StreamResponse:
+    call = await request.json()
     text = (
-        '{"jsonrpc":"2.0","id":1,"result":{"message":{"parts":[{"data":{"n":1'
+        f'{{"jsonrpc":"2.0","id":"{call["id"]}","result":'
+        '{"message":{"parts":[{"data":{"n":1'
         + "0" * 309
         + ',"s":"\\ud800","z":"\\u0000","d":'
         + "[" * 60

@@ -2,12 +2,17 @@
 
 Sends no credential of the caller. What an agent says of its own failure is not passed on: only
 that it failed, and how. Probes of agents have connections of their own.
+
+An answer is taken only if it is one to what was asked: its JSON-RPC id is the request's, and if it
+names a conversation, it is the one that was named (A2A 1.0, 3.4.1: an agent that does not take a
+client's `contextId` refuses the request, and makes no new one). A2A 0.3 is not read.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
@@ -46,6 +51,21 @@ _NAMES = frozenset(
 _DONE = "TASK_STATE_COMPLETED"
 _SHAPE = ShapeLimits()
 _HEADERS = {"A2A-Version": "1.0", "Content-Type": "application/json"}
+_OLD_KINDS = frozenset({"message", "task", "status-update", "artifact-update"})
+_OLD_PARTS = frozenset({"text", "file", "data"})
+_OLD_STATES = frozenset(
+    name.removeprefix("TASK_STATE_").lower().replace("_", "-") for name in _STATES
+) | {"unknown"}
+_METHOD_NOT_FOUND, _VERSION_NOT_SUPPORTED = -32601, -32009
+_SPEAK_1_0 = "the agent's owner: serve A2A 1.0 at the catalogue's url; docs/a2a.md has the form"
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What an answer is to: the JSON-RPC id of the request, and its conversation."""
+
+    id: str
+    context_id: str
 
 
 class A2ADownstream:
@@ -98,14 +118,15 @@ class A2ADownstream:
             "params": {"message": message},
         }
         reply = await self._post(tenant, url, json_bytes(request), timeout_s)
+        asked = Asked(message_id, context_id)
         if self._apart is None or len(reply.body) <= _SMALL_REPLY_BYTES:
-            return read_reply(reply.body, self._shape)
+            return read_reply(reply.body, asked, self._shape)
         try:
-            read = await self._apart(tenant, _read_apart, reply.body, self._shape)
+            read = await self._apart(tenant, _read_apart, reply.body, asked, self._shape)
         except Overdue as error:
             raise AgentFailed("the agent's reply takes too long to read") from error
-        if isinstance(read, str):
-            raise AgentFailed(read)
+        if isinstance(read, dict):
+            raise AgentFailed(**read)
         return tuple(read)
 
     async def alive(self, url: str, timeout_s: float = 2.0) -> bool:
@@ -132,52 +153,73 @@ class A2ADownstream:
         return reply
 
 
-def read_reply(raw: bytes, shape: ShapeLimits = _SHAPE) -> tuple[Part, ...]:
+def read_reply(raw: bytes, asked: Asked, shape: ShapeLimits = _SHAPE) -> tuple[Part, ...]:
     """The parts of an agent's answer.
 
     Raises:
-        AgentFailed: it is no A2A reply, holds more than a reply may, or tells of a failure.
+        AgentFailed: it is no A2A reply to what was asked, holds more than a reply may, or tells of
+            a failure.
     """
     problem = shape_problem(raw, shape)
     if problem:
         raise AgentFailed(f"the agent's reply holds {problem}")
     try:
-        return _parts_of(read_json(raw, most_depth=_DEEPEST_REPLY))
+        return _parts_of(_result_of(read_json(raw, most_depth=_DEEPEST_REPLY), asked), asked)
     except NotKeepable as error:
         raise _unkeepable(error) from None
 
 
-def _read_apart(raw: bytes, shape: ShapeLimits) -> tuple[Part, ...] | str:
+def _read_apart(raw: bytes, asked: Asked, shape: ShapeLimits) -> tuple[Part, ...] | dict[str, str]:
     """The same in a worker process, from where a failure comes back as its words."""
     try:
-        return read_reply(raw, shape)
+        return read_reply(raw, asked, shape)
     except AgentFailed as failed:
-        return failed.message
+        return {"message": failed.message, "hint": failed.hint}
 
 
-def _parts_of(body: Any) -> tuple[Part, ...]:
+def _result_of(body: Any, asked: Asked) -> dict[str, Any]:
+    """The result of a JSON-RPC answer to what was asked."""
     if not isinstance(body, dict):
         raise AgentFailed("the agent's reply is not a JSON-RPC object")
+    if body.get("jsonrpc") != "2.0":
+        raise AgentFailed('the agent\'s reply is no JSON-RPC 2.0: its `jsonrpc` is not "2.0"')
     error = body.get("error")  # null beside a result, as some libraries write it, is none
+    # An agent that could not read the request does not know its id, and says null
+    if body.get("id") != asked.id and (error is None or body.get("id") is not None):
+        raise AgentFailed(
+            "the agent's reply is to another request: its JSON-RPC `id` is not the one asked",
+            hint="the agent's owner: answer with the request's `id`, as it was sent",
+        )
     if error is not None:
         code = error.get("code") if isinstance(error, dict) else None
         raise AgentFailed(
-            f"the agent answered JSON-RPC error {code if _is_rpc_code(code) else '?'}"
+            f"the agent answered JSON-RPC error {code if _is_rpc_code(code) else '?'}",
+            hint=_SPEAK_1_0 if code in (_METHOD_NOT_FOUND, _VERSION_NOT_SUPPORTED) else "",
         )
     result = body.get("result")
     if not isinstance(result, dict):
         raise AgentFailed("the agent's reply holds neither result nor error")
-    if isinstance(result.get("message"), dict):
-        return _checked(result["message"].get("parts"), "result", "message")
-    task = result.get("task")
+    return result
+
+
+def _parts_of(result: dict[str, Any], asked: Asked) -> tuple[Part, ...]:
+    message, task = result.get("message"), result.get("task")
+    if isinstance(message, dict):
+        _same_conversation(message, asked)
+        return _checked(message.get("parts"), "result", "message")
     if not isinstance(task, dict):
+        if _is_one_of(result.get("kind"), _OLD_KINDS):
+            raise _old()
         raise AgentFailed("the agent's result is neither a message nor a task")
+    _same_conversation(task, asked)
     told = task.get("status")
     status: dict[str, Any] = told if isinstance(told, dict) else {}
     state = status.get("state")
     if state != _DONE:
+        if _is_one_of(state, _OLD_STATES):
+            raise _old()
         # Only a state that A2A knows is passed on: anything else is an agent's free text.
-        known = state if isinstance(state, str) and state in _STATES else "unknown"
+        known = state if _is_one_of(state, _STATES) else "unknown"
         raise AgentFailed(f"the agent's task is in state {known}")
     artifacts = task.get("artifacts") or []
     if isinstance(artifacts, list) and len(artifacts) > _MAX_ARTIFACTS:
@@ -191,8 +233,26 @@ def _parts_of(body: Any) -> tuple[Part, ...]:
     ]
     if not parts and isinstance(status.get("message"), dict):
         where = ("result", "task", "status", "message")
+        _same_conversation(status["message"], asked)
         parts = list(_checked(status["message"].get("parts"), *where))
     return tuple(parts)
+
+
+def _same_conversation(said: dict[str, Any], asked: Asked) -> None:
+    # It may be left out, and some libraries write every member
+    if said.get("contextId") not in (None, "", asked.context_id):
+        raise AgentFailed(
+            "the agent's reply is of another conversation: its `contextId` is not the one asked",
+            hint="the agent's owner: keep the request's `contextId`, or refuse it with an error",
+        )
+
+
+def _old() -> AgentFailed:
+    return AgentFailed("the agent's reply is in A2A 0.3, and it was asked in 1.0", hint=_SPEAK_1_0)
+
+
+def _is_one_of(value: Any, known: frozenset[str]) -> bool:
+    return isinstance(value, str) and value in known
 
 
 def _checked(parts: Any, *where: str | int) -> tuple[Part, ...]:
@@ -209,6 +269,8 @@ def _checked(parts: Any, *where: str | int) -> tuple[Part, ...]:
     # Found here, before anything of it is recorded, rather than when it is to be shown
     for at, part in enumerate(parts):
         if not is_a2a_part(part):
+            if _is_one_of(part.get("kind"), _OLD_PARTS):
+                raise _old()
             no_part = NotKeepable((*where, "parts", at), "is no A2A part", "no part")
             raise AgentFailed(f"the agent's reply cannot be kept: {no_part.message}")
         for key, value in part.items():

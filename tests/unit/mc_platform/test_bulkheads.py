@@ -37,7 +37,7 @@ from mc_platform.screen import LibraryScreener
 
 ONE, TWO, THREE = TenantId("TENANT_001"), TenantId("TENANT_002"), TenantId("TENANT_003")
 REPLY = (
-    b'{"jsonrpc":"2.0","id":1,"result":{"message":{"messageId":"m","role":"ROLE_AGENT",'
+    b'{"jsonrpc":"2.0","id":%b,"result":{"message":{"messageId":"m","role":"ROLE_AGENT",'
     b'"parts":[{"text":"All is well."}]}}}'
 )
 
@@ -287,7 +287,8 @@ def holding(tenant: TenantId, go: threading.Event) -> Callable[[Asked, Any], Non
     def send(asked: Asked, connection: Any) -> None:
         if asked.body and tenant in asked.body.decode():
             go.wait(60)
-        answer(REPLY)(asked, connection)
+        told = json.dumps(json.loads(asked.body)["id"]).encode() if asked.body else b"null"
+        answer(REPLY % told)(asked, connection)
 
     return send
 

@@ -33,7 +33,7 @@ from mc_platform.model.ids import ActionName, TenantId
 ONE, TWO = TenantId("TENANT_001"), TenantId("TENANT_002")
 ACT = ActionName("act")
 TASK = (
-    b'{"jsonrpc":"2.0","id":1,"result":{"task":{"id":"t","contextId":"c",'
+    b'{"jsonrpc":"2.0","id":"m","result":{"task":{"id":"t","contextId":"c",'
     b'"status":{"state":"TASK_STATE_COMPLETED"},"artifacts":[{"artifactId":"a","parts":[%s]}]}}}'
 )
 FINE = TASK % b'{"text":"fine"}'
@@ -417,9 +417,12 @@ async def test_a_request_is_bounded_too():
         (b"", "not JSON"),
         (b"<html>sorry</html>", "not JSON"),
         (b"[]", "not a JSON-RPC object"),
-        (b'{"jsonrpc":"2.0","id":1,"error":false}', "JSON-RPC error"),
-        (b'{"jsonrpc":"2.0","id":1,"error":null}', "neither result nor error"),
-        (b'{"jsonrpc":"2.0","id":1,"error":{"code":-32001},"result":{}}', "JSON-RPC error -32001"),
+        (b'{"jsonrpc":"2.0","id":"m","error":false}', "JSON-RPC error"),
+        (b'{"jsonrpc":"2.0","id":"m","error":null}', "neither result nor error"),
+        (
+            b'{"jsonrpc":"2.0","id":"m","error":{"code":-32001},"result":{}}',
+            "JSON-RPC error -32001",
+        ),
     ],
 )
 async def test_an_agents_unreadable_answer_is_the_agents_failure(body: bytes, why: str):

@@ -22,7 +22,7 @@ from starlette.responses import JSONResponse
 from tests.fakes import MemoryLedger, NoOperations, local_catalogue, request_path
 
 from mc_contract.keepable import MOST_DIGITS, json_bytes, json_text, read_json
-from mc_platform.adapters.downstream_a2a import read_reply
+from mc_platform.adapters.downstream_a2a import Asked, read_reply
 from mc_platform.errors import PlatformError
 from mc_platform.model.label import Part, Screening
 from mc_platform.model.task import Page, Task, TaskState
@@ -36,6 +36,8 @@ from mc_platform.receive.routes import agent_card
 CATALOGUE = local_catalogue()
 URL = "http://gateway.example"
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+
+REPLY = b'{"jsonrpc": "2.0", "id": "m", "result": {"message": {"parts": %b}}}'
 
 
 def typed(value: Any) -> Any:
@@ -56,7 +58,7 @@ class Echo:
     async def ask(self, *, parts: Sequence[Part], **_: Any) -> tuple[Part, ...]:
         heard = json_bytes(list(parts))
         self.asked += json.loads(heard)
-        return read_reply(b'{"result": {"message": {"parts": %b}}}' % heard)
+        return read_reply(REPLY % heard, Asked("m", "c"))
 
 
 class Permissive:
@@ -442,7 +444,7 @@ async def test_a_reply_that_cannot_be_kept_is_the_agents_failure(reply: str, why
     async with open_gateway() as gateway:
 
         async def ask(**_: Any) -> Any:
-            return read_reply(f'{{"result": {{"message": {{"parts": [{reply}]}}}}}}'.encode())
+            return read_reply(REPLY % f"[{reply}]".encode(), Asked("m", "c"))
 
         gateway.agent.ask = ask  # type: ignore[method-assign]
         told = (await gateway.raw('{"text": "hello"}'))["error"]
