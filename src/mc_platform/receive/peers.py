@@ -24,7 +24,8 @@ class Peers:
 
     Args:
         trusted: Proxies whose `X-Forwarded-For` is believed.
-        loopback_is_local: False where whoever connects over loopback is no more than a stranger.
+        loopback_is_local: False where whoever connects over loopback is no client of this machine,
+            but a proxy that forwards for strangers.
     """
 
     def __init__(
@@ -39,10 +40,10 @@ class Peers:
         return found is not None and any(found in network for network in self._trusted)
 
     def client(self, scope: Scope) -> str:
-        """The client's address, as `share_of` has it: the last one that no trusted proxy has."""
+        """The client's address, as `share_of` has it: the last one whose word is not believed."""
         peer = _peer(scope)
         for hop in reversed([*_hops(scope), peer]):
-            if not self.trusts(hop):
+            if not self.trusts(hop) or (self._loopback_is_local and _is_loopback(hop)):
                 # A word that is no address is a trusted proxy's own: never the caller's text
                 return share_of(hop) if _address(hop) else _UNKNOWN
         return share_of(peer)
@@ -104,7 +105,7 @@ def _is_loopback(text: str) -> bool:
 
 def _address(text: str) -> IPv4Address | IPv6Address | None:
     try:
-        found = ip_address(text)
+        found = ip_address(text.partition("%")[0])  # the rest names an interface, in free words
     except ValueError:
         return None
     return (found.ipv4_mapped or found) if isinstance(found, IPv6Address) else found

@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -327,6 +329,7 @@ def test_guessing_is_limited_and_a_valid_credential_is_not(port):
         "MC_AUTHENTICATION_FAILURES_BURST": "5",
         "MC_AUTHENTICATION_FAILURES_PER_MIN": "1",
         "MC_TRUSTED_PROXIES": "127.0.0.1",
+        "MC_LOOPBACK_IS_LOCAL": "false",  # the test stands for a proxy
     }
     with replica(port, **settings) as url:
 
@@ -346,3 +349,71 @@ def test_guessing_is_limited_and_a_valid_credential_is_not(port):
         assert ask(TOKEN).status_code == 200
         assert ask(wrong).status_code == 429
         assert ask(wrong, client="198.51.100.2").status_code == 401
+
+
+SPOOFED = [
+    [("X-Forwarded-For", "198.51.100.1")],
+    [("X-Forwarded-For", "198.51.100.2, 198.51.100.3")],
+    [("X-Forwarded-For", "198.51.100.4"), ("X-Forwarded-For", "198.51.100.5, 127.0.0.1")],
+    [("x-forwarded-for", "2001:db8::1")],
+    [("X-Forwarded-For", "[2001:db8::2]:443")],
+    [("X-Forwarded-For", "::ffff:198.51.100.6")],
+    [("X-Forwarded-For", "::1%one"), ("X-Forwarded-For", "127.0.0.2")],
+    [("X-Forwarded-For", "rubbish"), ("Connection", "close, X-Forwarded-For")],
+    [("X-Forwarded-For", "")],
+    [("Forwarded", "for=198.51.100.7;proto=https;host=workbench.example.com")],
+    [("X-Real-IP", "198.51.100.8"), ("True-Client-IP", "198.51.100.9")],
+    [("X-Forwarded-Host", "workbench.example.com"), ("X-Forwarded-Proto", "https")],
+]
+
+
+@contextlib.contextmanager
+def edge_before(replica_url, port):
+    """The local edge, with one replica behind it."""
+    folder = Path(tempfile.mkdtemp())  # a socket's path is short
+    route = {"active": "blue", "replicas": {"blue": [replica_url]}}
+    (folder / "edge.json").write_text(json.dumps(route))
+    settings = {
+        "MC_PORT": str(port),
+        "MC_EDGE_STATE_FILE": str(folder / "edge.json"),
+        "MC_EDGE_CONTROL_SOCKET": str(folder / "control"),
+    }
+    command = [sys.executable, "-m", "mc_ops.environments.local.edge"]
+    child = subprocess.Popen(command, env={**os.environ, **settings})
+    try:
+        deadline = time.monotonic() + 90
+        while True:
+            try:
+                httpx.get(f"http://127.0.0.1:{port}/health", trust_env=False)
+                break
+            except httpx.TransportError:
+                assert child.poll() is None
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        child.kill()
+        child.wait()
+        shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize("by_the_edge", [True, False])
+def test_a_client_of_this_machine_has_one_allowance_whatever_it_says_of_itself(
+    block, port, by_the_edge
+):
+    """Behind the edge, and beside it, no header makes another client of who guesses."""
+    settings = {
+        "MC_AUTHENTICATION_FAILURES_BURST": str(len(SPOOFED) - 2),  # one was asked at the start
+        "MC_AUTHENTICATION_FAILURES_PER_MIN": "0.1",
+        "MC_TRUSTED_PROXIES": "127.0.0.1",  # as `mcctl up` has it
+    }
+    with replica(port, **settings) as url, edge_before(url, block + 2) as edge:
+        asked = edge if by_the_edge else url
+
+        def ask(headers, token="rubbish"):
+            sent = [*headers, ("Authorization", f"Bearer {token}")]
+            return httpx.get(f"{asked}/v1/big?size=1", headers=sent, trust_env=False).status_code
+
+        assert {ask(headers) for headers in SPOOFED[:-3]} == {401}
+        assert {ask(headers) for headers in SPOOFED} == {429}
+        assert {ask(headers, TOKEN) for headers in SPOOFED} == {200}
