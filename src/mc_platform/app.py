@@ -263,7 +263,9 @@ class Workbench:
         )
         self._authenticator = GuardedAuthenticator(
             Authenticator(
-                directory=PostgresDirectory(self._pools), cache_s=settings.credential_cache_s
+                directory=PostgresDirectory(self._pools),
+                tenants=self._catalogue.tenants,
+                cache_s=settings.credential_cache_s,
             ),
             per_min=settings.authentication_failures_per_min,
             burst=settings.authentication_failures_burst,

@@ -26,9 +26,12 @@ No error carries message content, credentials or personal data.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mc_contract.errors import McError
+
+if TYPE_CHECKING:
+    from mc_platform.model.tenant import Principal
 
 
 class PlatformError(McError):
@@ -38,10 +41,19 @@ class PlatformError(McError):
 
 
 class NotAuthenticated(PlatformError):
-    """The credential is missing, malformed, unknown or revoked; which of them is not told."""
+    """The credential is missing, malformed, unknown or revoked, or its tenant is; not told which.
+
+    Attributes:
+        strayed: Whose it is, if all is right with it but that its tenant is not in the catalogue.
+            For the log; never in an answer.
+    """
 
     code = "not-authenticated"
     http_status = 401
+
+    def __init__(self, message: str, *, hint: str = "", strayed: Principal | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.strayed = strayed
 
 
 class PolicyDenied(PlatformError):

@@ -31,6 +31,7 @@ KEYS = {
     "TENANT_001": ("agent@tenant-001", "0123456789ab", "agent"),
     "TENANT_002": ("agent@tenant-002", "1123456789ab", "agent"),
     "PLATFORM": ("operator@platform", "2123456789ab", "operator"),
+    "TENANT_GONE": ("agent@tenant-gone", "3123456789ab", "agent"),  # in no catalogue
 }
 
 

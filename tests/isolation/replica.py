@@ -5,6 +5,7 @@ output that begins with `@`:
 
     longest    the longest step since the last such line: `{"cpu_s", "step"}`
     routes     the paths that take a POST
+    reads      the paths that take a GET
 
 Settings come from the environment as for `python -m mc_platform serve`, and the server is the same.
 The loop is asyncio's own, because its steps can be counted one by one.
@@ -28,7 +29,7 @@ from mc_platform.__main__ import _serve
 from mc_platform.app import Workbench
 
 _longest: dict[str, Any] = {"cpu_s": 0.0, "step": ""}
-_posts: list[str] = []
+_paths: dict[str, list[str]] = {}
 _run = events.Handle._run
 
 
@@ -40,11 +41,11 @@ def _measured(handle: Any) -> None:
         _longest.update(cpu_s=cpu_s, step=repr(handle)[:600])
 
 
-def _posted(routes: Iterable[BaseRoute], prefix: str = "") -> Iterator[str]:
+def _taking(method: str, routes: Iterable[BaseRoute], prefix: str = "") -> Iterator[str]:
     for route in routes:
         if isinstance(route, Mount):
-            yield from _posted(route.routes, prefix + route.path)
-        elif isinstance(route, Route) and "POST" in (route.methods or ()):
+            yield from _taking(method, route.routes, prefix + route.path)
+        elif isinstance(route, Route) and method in (route.methods or ()):
             yield prefix + re.sub(r"\{[^}]*\}", "x", route.path)
 
 
@@ -52,7 +53,8 @@ async def _opened(workbench: Workbench) -> Any:
     app = outermost = await _open(workbench)
     while not hasattr(app, "routes"):  # within its layers
         app = app._app
-    _posts.extend(sorted(_posted(app.routes)))
+    _paths["routes"] = sorted(_taking("POST", app.routes))
+    _paths["reads"] = sorted(_taking("GET", app.routes))
     events.Handle._run = _measured  # type: ignore[method-assign]
     threading.Thread(target=_answer, daemon=True).start()
     return outermost
@@ -60,7 +62,7 @@ async def _opened(workbench: Workbench) -> Any:
 
 def _answer() -> None:
     for line in sys.stdin:
-        told: Any = _posts if line.strip() == "routes" else dict(_longest)
+        told: Any = _paths.get(line.strip()) or dict(_longest)
         print("@" + json.dumps(told), flush=True)
         _longest.update(cpu_s=0.0, step="")
 

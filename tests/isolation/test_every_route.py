@@ -147,6 +147,19 @@ def test_no_body_makes_any_route_fail(replica: Replica, answered: Any) -> None:
     assert wrong == []
 
 
+def test_a_credential_of_no_tenant_of_the_catalogue_opens_no_route(replica: Replica) -> None:
+    """The same refusal as that of a credential that does not exist, whatever is asked."""
+    public = {"/health", "/metrics", "/.well-known/agent-card.json", "/ledger/checkpoint"}
+    reads = set(replica.ask("reads")) - public
+    assert {"/v1/tasks", "/operator/operations", "/audit/checkpoints"} <= reads
+    asked = [("GET", path) for path in reads] + [("POST", path) for path in replica.ask("routes")]
+    with replica.client("TENANT_GONE") as gone, replica.client("") as nobody:
+        for method, path in asked:
+            told = gone.request(method, path, content=b"{}")
+            unknown = nobody.request(method, path, content=b"{}")
+            assert (told.status_code, told.content) == (401, unknown.content), path
+
+
 def test_no_json_rpc_request_fails(answered: Any) -> None:
     """Ids, methods, parameters and messages of every wrong kind."""
     calls = [

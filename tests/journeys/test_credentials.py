@@ -89,10 +89,16 @@ def test_up_applies_an_edited_file(start_platform, tmp_path, wait_until):
     gone = known.pop("TENANT_003")
     added = "mc_" + "ab" * 6 + "_" + "Z" * 43
     known["SECOND"] = {"tenant": "TENANT_001", "principal": "second@tenant-001", "token": added}
+    early = "mc_" + "cd" * 6 + "_" + "Z" * 43
+    known["EARLY"] = {"tenant": "NEW", "principal": "early@new", "token": early}
     path.write_text("\ufeff" + json.dumps(known))
     up = platform.mcctl("up")
-    assert "SECOND" in up.stdout + up.stderr
-    assert status(platform, added) == 200
+    told = (up.stdout + up.stderr).splitlines()
+    assert "credentials SECOND, TENANT_003: now valid" in told
+    [refused] = [line for line in told if "EARLY" in line]
+    assert "the catalogue has no tenant NEW (it has CANARY, " in refused
+    assert (status(platform, added), status(platform, early)) == (200, 401)
+    assert "no_tenant" in "".join(platform.log("blue-1"))
     wait_until(lambda: status(platform, gone["token"]) == 401, what="it is refused")
     assert status(platform, platform.token("TENANT_003")) == 200, "a declared tenant gets another"
 
@@ -100,11 +106,12 @@ def test_up_applies_an_edited_file(start_platform, tmp_path, wait_until):
     catalogue.write_text(catalogue.read_text() + text)
     up = platform.mcctl("up")
     assert "began with another catalogue" in up.stdout + up.stderr
-    assert "NEW" in up.stdout + up.stderr
+    assert "credentials NEW: now valid" in up.stdout + up.stderr
     platform.mcctl("tenant", "declare", "--reason", "a new customer")
     platform.mcctl("down")
     platform.mcctl("up")
     assert platform.ask(ORDER, tenant="NEW", purpose="support").text
+    assert status(platform, early) == 200
     wait_until(lambda: events(platform, "catalogue.changed")[1:], what="the SIEM has it")
     change = events(platform, "catalogue.changed")[-1]
     assert (change["principal"], change["reason"]) == ("administrator@platform", "a new customer")

@@ -99,7 +99,10 @@ def declare(
 
 def _problem(one: Mapping[str, Any]) -> str:
     if not one["declared"]:
-        return f"{one['id']}: has {one['credentials']} credentials and is not in the catalogue"
+        return (
+            f"{one['id']}: has {one['credentials']} credentials, which are refused, and is not in "
+            "the catalogue (add it there, or: mcctl credential list, and revoke them)"
+        )
     if not one["credentials"]:
         return f"{one['id']}: has no credential (mcctl credential create --tenant {one['id']} ...)"
     return ""

@@ -5,8 +5,10 @@ The key id finds the row; the secret is compared by its SHA-256, in constant tim
 unknown one is compared with a decoy, a wrong secret is looked up as an unknown key id is, and all
 failures look alike.
 
+A credential whose tenant the catalogue does not have (any more) is refused like one that is wrong.
+
 A found credential is kept for `cache_s` seconds, which is how long a revocation can lag, and never
-past its own end; that nothing was found is not kept.
+past its own end; a refusal is not kept, so one that was made a moment ago works at once.
 """
 
 from __future__ import annotations
@@ -15,11 +17,12 @@ import hashlib
 import hmac
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from mc_contract.credential import KEY_ID_FORM, SECRET_FORM
 from mc_platform.errors import NotAuthenticated
-from mc_platform.model.tenant import Principal
+from mc_platform.model.ids import TenantId
+from mc_platform.model.tenant import PLATFORM, Principal
 from mc_platform.ports import Directory
 
 _TOKEN = re.compile(f"^mc_({KEY_ID_FORM})_({SECRET_FORM})$")
@@ -28,16 +31,22 @@ _MOST_CACHED = 10_000
 
 
 class Authenticator:
-    """Turns the `Authorization` header into a principal."""
+    """Turns the `Authorization` header into a principal.
+
+    Args:
+        tenants: Those of the catalogue; the platform's own need not be among them.
+    """
 
     def __init__(
         self,
         *,
         directory: Directory,
+        tenants: Collection[TenantId],
         cache_s: float,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._directory = directory
+        self._tenants = frozenset({*tenants, PLATFORM})
         self._cache_s = cache_s
         self._monotonic = monotonic
         self._cache: dict[str, tuple[float, bytes, Principal]] = {}
@@ -46,7 +55,8 @@ class Authenticator:
         """The principal that the header proves.
 
         Raises:
-            NotAuthenticated: missing, malformed, unknown, revoked or wrong; not told which.
+            NotAuthenticated: missing, malformed, unknown, revoked, wrong, or of no tenant of the
+                catalogue; not told which.
             Unavailable: the directory cannot be read.
         """
         read = _read(authorization)
@@ -60,6 +70,8 @@ class Authenticator:
         expected, principal = await self._find(key_id)
         if not hmac.compare_digest(presented, expected) or principal is None:
             raise _refused()
+        if principal.tenant not in self._tenants:
+            raise _refused(strayed=principal)
         return principal
 
     def known(self, authorization: str | None) -> Principal | None:
@@ -83,6 +95,8 @@ class Authenticator:
         if found is None:
             self._cache.pop(key_id, None)
             return _DECOY, None
+        if found.principal.tenant not in self._tenants:
+            return found.secret_sha256, found.principal
         if len(self._cache) >= _MOST_CACHED:
             self._cache.clear()
         kept_s = self._cache_s
@@ -102,8 +116,9 @@ def _read(authorization: str | None) -> tuple[str, bytes] | None:
     return key_id, hashlib.sha256(secret.encode()).digest()
 
 
-def _refused() -> NotAuthenticated:
+def _refused(*, strayed: Principal | None = None) -> NotAuthenticated:
     return NotAuthenticated(
         "the credential is missing or not valid",
         hint="send `Authorization: Bearer <token>` with a credential of your tenant",
+        strayed=strayed,
     )

@@ -27,6 +27,9 @@ _MOST_CLIENTS = 10_000
 _AT_ONCE = 2
 _LOG_EVERY_S = 10.0
 _WELL_FORMED = re.compile(rf"(?i:bearer) +{TOKEN_FORM} *")
+_STRAYED = (
+    "this replica's catalogue has no such tenant: add it and restart, or revoke the credential"
+)
 _log = structlog.get_logger()
 
 
@@ -73,8 +76,8 @@ class GuardedAuthenticator:
                 return await self._inner.authenticate(authorization)
             async with self._few:
                 return await self._inner.authenticate(authorization)
-        except NotAuthenticated:
-            self._count(client, _reason(authorization))
+        except NotAuthenticated as error:
+            self._count(client, authorization, error.strayed)
             self._charge(client)
             raise
 
@@ -98,13 +101,21 @@ class GuardedAuthenticator:
                 hint=f"try again in {retry_after_s} s; a valid credential is not limited",
             ) from None
 
-    def _count(self, client: str, reason: str) -> None:
+    def _count(self, client: str, authorization: str | None, strayed: Principal | None) -> None:
+        reason = "no_tenant" if strayed else _reason(authorization)
         metrics.authentication_failures.labels(reason).inc()
         self._untold += 1
         now = self._monotonic()
         if now - self._told_at >= _LOG_EVERY_S:
+            whose = {}
+            if strayed:
+                whose = {"tenant": strayed.tenant, "key_id": strayed.key_id, "hint": _STRAYED}
             _log.warning(
-                "authentication_failed", client=client, reason=reason, since_last=self._untold
+                "authentication_failed",
+                client=client,
+                reason=reason,
+                since_last=self._untold,
+                **whose,
             )
             self._told_at, self._untold = now, 0
 

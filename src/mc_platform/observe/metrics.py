@@ -150,7 +150,8 @@ ledger_commit = Histogram(
 
 authentication_failures = Counter(
     "mc_authentication_failures",
-    "Requests without a valid credential: missing, malformed, unknown (or wrong, or revoked).",
+    "Requests without a valid credential: missing, malformed, unknown (or wrong, or revoked), "
+    "no_tenant (its tenant is not in the catalogue).",
     ["reason"],
 )
 connections = Gauge("mc_connections", "Connections that clients hold to this process.")
@@ -183,7 +184,7 @@ def begin(tenants: Iterable[str]) -> None:
     tenants = tuple(tenants)
     for status in ("success", "failure", "rejected"):
         siem_requests.labels(status)
-    for reason in ("missing", "malformed", "unknown"):
+    for reason in ("missing", "malformed", "unknown", "no_tenant"):
         authentication_failures.labels(reason)
     for reason in ("share", "reading"):
         connections_closed.labels(reason)

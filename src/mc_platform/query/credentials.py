@@ -241,6 +241,7 @@ class _Routes:
         life_s = _seconds("expires_in_s", asked.expires_in_s, 1, LONGEST_LIFE_S)
         said = self._said(principal, decision, asked.reason)
         old = await self._known(request)
+        self._tenant(old.tenant)  # another one for a tenant that is gone would open nothing
         self._require_no_more(old, principal)
         key_id, secret = secrets.token_hex(6), secrets.token_urlsafe(32)
         made = await self._desk.credentials.rotate(

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
 from mc_contract.configuration import MOST_BYTES, FileProblems, document_digest, filled, toml_of
-from mc_ops.environments.local.credentials import catalogue_tenants
-from mc_ops.environments.local.layout import is_replica
+from mc_ops.environments.local.credentials import FILE, catalogue_tenants, strays
+from mc_ops.environments.local.layout import Layout, is_replica
 from mc_ops.environments.local.processes import ProcessRecord
 from mc_ops.environments.local.specs import Specs, catalogue_path
 from mc_ops.errors import UnusableInput
@@ -34,14 +34,28 @@ def tenants() -> list[str]:
     return catalogue_tenants(catalogue_path(os.environ))
 
 
-def credential_changes(log: Path, offset: int) -> Iterator[str]:
-    """What the import told in its log from `offset` on, a line for each kind of change."""
+def stray_credentials(layout: Layout) -> Iterator[str]:
+    """What is to be told of entries whose tenant is not in the catalogue."""
+    declared = tenants()
+    for name, tenant in strays(layout, declared).items():
+        yield (
+            f"credentials {name}: refused, for the catalogue has no tenant {tenant} (it has "
+            f"{', '.join(sorted(declared))}): add it there, or take the entry out of secrets/{FILE}"
+        )
+
+
+def credential_changes(log: Path, offset: int, refused: Collection[str]) -> Iterator[str]:
+    """What the import told in its log from `offset` on, a line for each kind of change.
+
+    Args:
+        refused: Entries of which something else is told.
+    """
     with suppress(OSError, ValueError, IndexError, AttributeError):
         told = log.read_bytes()[offset:].decode(errors="replace").strip().split("\n")[-1]
         changes = json.loads(told).get("credential_changes", {})
         for kind, words in _WORDS.items():
-            if names := changes.get(kind):
-                yield f"credentials {', '.join(map(str, names))}: {words}"
+            if names := [str(name) for name in changes.get(kind, ()) if name not in refused]:
+                yield f"credentials {', '.join(names)}: {words}"
 
 
 def catalogue_digest(specs: Specs) -> str:

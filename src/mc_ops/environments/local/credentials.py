@@ -161,6 +161,16 @@ def hashes(layout: Layout) -> str:
     return json.dumps(hashed)
 
 
+def strays(layout: Layout, tenants: Iterable[str]) -> dict[str, str]:
+    """Entries that no replica takes, for their tenant is not in the catalogue: name -> tenant."""
+    declared = {*tenants, PLATFORM}
+    return {
+        name: tenant
+        for name, entry in (read(layout) or {}).items()
+        if entry.token is not None and (tenant := entry.tenant or name) not in declared
+    }
+
+
 def is_imported(layout: Layout) -> bool:
     """Whether the file is as it was when it was imported last."""
     marker = layout.home / "run" / _IMPORTED

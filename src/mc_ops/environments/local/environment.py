@@ -206,6 +206,8 @@ class LocalEnvironment:
             self._require_healthy(
                 [*(one.name for one in self._living()), *(spec.name for spec in wanted), "edge"]
             )
+            for line in applied.stray_credentials(self.layout):
+                say(line)
             for line in applied.other_catalogues(specs, self._table.all()):
                 say(line)
             if not begun:
@@ -813,7 +815,8 @@ class LocalEnvironment:
         except (OSError, subprocess.TimeoutExpired) as error:
             raise CouldNotTell(f"migrate could not be run: {error}") from error
         credentials.mark_imported(self.layout)
-        for line in applied.credential_changes(log, offset):
+        refused = credentials.strays(self.layout, applied.tenants())
+        for line in applied.credential_changes(log, offset, refused):
             say(line)
 
     def _put_behind_edge(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import uuid
 from datetime import UTC, datetime
@@ -61,7 +62,10 @@ async def platform(database, pools):
     clock = [0.0]
     here, there = (
         Authenticator(
-            directory=PostgresDirectory(pools), cache_s=CACHE_S, monotonic=lambda: clock[0]
+            directory=PostgresDirectory(pools),
+            tenants=TENANTS,
+            cache_s=CACHE_S,
+            monotonic=lambda: clock[0],
         )
         for _ in range(2)
     )
@@ -192,6 +196,26 @@ async def test_a_rotation_overlaps_and_ends(platform):
     details = [event["detail"] for event in await platform.events()]
     told = [one for one in details if one.get("rotated_to") == new["key_id"]]
     assert {one["credential"] for one in told} == {old["key_id"], new["key_id"]}
+
+
+async def test_a_credential_of_a_tenant_that_is_not_declared_opens_nothing_and_can_only_be_ended(
+    platform,
+):
+    """It came with a file: refused, and no other one is made in its place; it can be revoked."""
+    secret = "s" * 43
+    stray = {
+        "tenant": "T9", "principal": "agent@t9", "key_id": "9" * 12,
+        "secret_sha256": hashlib.sha256(secret.encode()).hexdigest(),
+    }  # fmt: skip
+    await import_credentials(owner_url=platform.url, credentials={"T9": stray})
+    assert not await platform.holds(platform.here, f"mc_{'9' * 12}_{secret}")
+    answer = await platform.call("ada", "POST", f"/credentials/{'9' * 12}/rotate", reason="yearly")
+    assert answer.status_code == 400
+    assert answer.json()["error"]["message"] == "unknown tenant 'T9'"
+    assert answer.json()["error"]["hint"] == "known: PLATFORM, T1, T2"
+    answer = await platform.call("ada", "POST", f"/credentials/{'9' * 12}/revoke", reason="gone")
+    assert answer.status_code == 200
+    await platform.owner.execute("DELETE FROM mc.credential WHERE tenant = 'T9'")
 
 
 async def test_a_rotated_credential_lives_as_long_as_the_old_one_did(platform):

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from mc_platform.authenticate import Authenticator
 from mc_platform.errors import NotAuthenticated
 from mc_platform.model.credential import Found
-from mc_platform.model.tenant import Principal
+from mc_platform.model.tenant import PLATFORM, Principal
 
 KEY = "0123456789ab"
 SECRET = "S" * 43
@@ -44,7 +44,9 @@ def directory():
 
 @pytest.fixture
 def authenticator(directory, clock):
-    return Authenticator(directory=directory, cache_s=5, monotonic=lambda: clock[0])
+    return Authenticator(
+        directory=directory, tenants=["TENANT_001"], cache_s=5, monotonic=lambda: clock[0]
+    )
 
 
 async def test_a_valid_token_gives_its_principal(authenticator):
@@ -128,8 +130,51 @@ async def test_a_forgotten_credential_is_looked_up_at_once(authenticator, direct
         await authenticator.authenticate(f"Bearer {TOKEN}")
 
 
+def _of(tenant):
+    return Found(
+        hashlib.sha256(SECRET.encode()).digest(), dataclasses.replace(PRINCIPAL, tenant=tenant)
+    )
+
+
+async def test_a_credential_of_a_tenant_that_is_not_declared_is_refused_like_a_wrong_one(
+    authenticator, directory
+):
+    """Also the second time; and only with the right secret is it known whose it was."""
+    directory.rows[KEY] = _of("TENANT_009")
+    for _ in range(2):
+        with pytest.raises(
+            NotAuthenticated, match=r"^the credential is missing or not valid$"
+        ) as e:
+            await authenticator.authenticate(f"Bearer {TOKEN}")
+        assert e.value.strayed == _of("TENANT_009").principal
+        assert "TENANT_009" not in str(e.value.as_dict())
+        assert authenticator.known(f"Bearer {TOKEN}") is None
+    with pytest.raises(NotAuthenticated) as e:
+        await authenticator.authenticate(f"Bearer mc_{KEY}_{'T' * 43}")
+    assert e.value.strayed is None
+
+
+async def test_a_credential_that_was_refused_for_its_tenant_works_as_soon_as_it_has_another(
+    authenticator, directory
+):
+    """No refusal is kept."""
+    directory.rows[KEY] = _of("TENANT_009")
+    with pytest.raises(NotAuthenticated):
+        await authenticator.authenticate(f"Bearer {TOKEN}")
+    directory.rows[KEY] = _of("TENANT_001")
+    assert await authenticator.authenticate(f"Bearer {TOKEN}") == PRINCIPAL
+
+
+async def test_the_platforms_own_credentials_need_no_tenant_of_the_catalogue(
+    authenticator, directory
+):
+    """Operators are asked for by role."""
+    directory.rows[KEY] = _of(PLATFORM)
+    assert (await authenticator.authenticate(f"Bearer {TOKEN}")).tenant == PLATFORM
+
+
 @given(st.text(max_size=120))
 async def test_no_text_crashes_the_door(text):
     """Any header is either a valid credential or refused."""
     with pytest.raises(NotAuthenticated):
-        await Authenticator(directory=MemoryDirectory(), cache_s=0).authenticate(text)
+        await Authenticator(directory=MemoryDirectory(), tenants=(), cache_s=0).authenticate(text)

@@ -10,10 +10,12 @@ import structlog
 from mc_platform.authenticate import GuardedAuthenticator
 from mc_platform.authenticate import failures as module
 from mc_platform.errors import NotAuthenticated, RateLimited
+from mc_platform.model.tenant import Principal
 from mc_platform.observe import metrics
 
 WRONG = f"Bearer mc_{'0' * 12}_{'x' * 43}"
 GOOD = f"Bearer mc_{'a' * 12}_{'y' * 43}"
+STRAY = f"Bearer mc_{'b' * 12}_{'z' * 43}"
 
 
 class Inner:
@@ -34,6 +36,8 @@ class Inner:
         self.most = max(self.most, self.at_once)
         await asyncio.sleep(0)
         self.at_once -= 1
+        if authorization == STRAY:
+            raise NotAuthenticated("no", strayed=Principal("agent@t9", "T9", "b" * 12))
         if authorization != GOOD:
             raise NotAuthenticated("no")
         return "principal"
@@ -124,3 +128,19 @@ async def test_failures_are_counted_by_reason_and_told_now_and_then(guarded, clo
     ]
     assert "xxx" not in str(lines)
     assert "sesame" not in str(lines)
+
+
+async def test_a_credential_of_no_tenant_is_told_by_name(guarded):
+    """Whoever runs the platform reads which one, and what to do; the token is not told."""
+
+    def counted(reason):
+        return metrics.authentication_failures.labels(reason)._value.get()
+
+    before = counted("no_tenant"), counted("unknown")
+    with structlog.testing.capture_logs() as lines:
+        assert await refusals(guarded, 4, header=STRAY) == [401, 401, 401, 429]
+    assert (counted("no_tenant"), counted("unknown")) == (before[0] + 4, before[1])
+    [line] = lines
+    assert (line["reason"], line["tenant"], line["key_id"]) == ("no_tenant", "T9", "b" * 12)
+    assert "catalogue" in line["hint"]
+    assert "zzz" not in str(lines)

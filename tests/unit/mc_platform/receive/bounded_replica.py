@@ -117,7 +117,7 @@ async def _serve():
     door = Door(
         _app(health),
         authenticator=GuardedAuthenticator(
-            Authenticator(directory=OneCredential(), cache_s=5),
+            Authenticator(directory=OneCredential(), tenants=["TENANT_001"], cache_s=5),
             per_min=settings.authentication_failures_per_min,
             burst=settings.authentication_failures_burst,
         ),
