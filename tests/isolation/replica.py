@@ -18,27 +18,17 @@ import json
 import re
 import sys
 import threading
-import time
 from asyncio import events
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 from starlette.routing import BaseRoute, Mount, Route
+from tests.isolation import steps
 
 from mc_platform.__main__ import _serve
 from mc_platform.app import Workbench
 
-_longest: dict[str, Any] = {"cpu_s": 0.0, "step": ""}
 _paths: dict[str, list[str]] = {}
-_run = events.Handle._run
-
-
-def _measured(handle: Any) -> None:
-    began = time.thread_time()
-    _run(handle)
-    cpu_s = time.thread_time() - began
-    if cpu_s > _longest["cpu_s"]:
-        _longest.update(cpu_s=cpu_s, step=repr(handle)[:600])
 
 
 def _taking(method: str, routes: Iterable[BaseRoute], prefix: str = "") -> Iterator[str]:
@@ -55,16 +45,16 @@ async def _opened(workbench: Workbench) -> Any:
         app = app._app
     _paths["routes"] = sorted(_taking("POST", app.routes))
     _paths["reads"] = sorted(_taking("GET", app.routes))
-    events.Handle._run = _measured  # type: ignore[method-assign]
+    events.Handle._run = steps.run_measured  # type: ignore[method-assign]
     threading.Thread(target=_answer, daemon=True).start()
     return outermost
 
 
 def _answer() -> None:
     for line in sys.stdin:
-        told: Any = _paths.get(line.strip()) or dict(_longest)
+        told: Any = _paths.get(line.strip()) or dict(steps.longest)
         print("@" + json.dumps(told), flush=True)
-        _longest.update(cpu_s=0.0, step="")
+        steps.reset()
 
 
 _open = Workbench.open

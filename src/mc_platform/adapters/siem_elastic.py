@@ -18,7 +18,7 @@ from typing import Any
 import msgspec
 
 from mc_contract.siem import DEFAULT_INDEX, bulk_url
-from mc_platform.adapters.siem_http import SiemHttp, compressed, refusal_of
+from mc_platform.adapters.siem_http import Answer, SiemHttp, compressed, refusal_of
 from mc_platform.adapters.siem_meaning import (
     SERVICE,
     VENDOR,
@@ -33,10 +33,12 @@ from mc_platform.model.event import Kind
 
 ECS_VERSION = "8.17.0"
 MOST_EVENTS = 1000
-_MOST_TYPE_LETTERS = 64
+_MOST_ANSWER_BYTES = 4_194_304
+_ERROR_TYPE = re.compile(r"[a-z_]{1,64}")  # no more, so that nothing else comes into a log by it
+_MOST_READ = 2000  # of an error's text, which may quote all of a document
 # An error's text may quote the document: it is read here, and told to nobody.
 _ERRORS = ("error.type", "error.reason", "error.caused_by.type", "error.caused_by.reason")
-_WANTED = "filter_path=errors,items.*.status," + ",".join(
+_WANTED = "filter_path=errors,items.*._id,items.*.status," + ",".join(
     f"{place}{name}" for place in ("", "items.*.") for name in _ERRORS
 )
 # What may be wrong with the document itself, and stays so. Others (a missing index, missing rights)
@@ -48,7 +50,7 @@ _OF_THE_SET_UP = re.compile(
     r"|licen[cs]e|node|block|closed|read.?only|limit|quota|circuit|reject|timeout|unavailable"
 )
 # Also where a document brings it out: the next one does, too, until the index is set up otherwise.
-_LIMIT_OF_THE_INDEX = re.compile(r"limit of [a-z ]+\[\d+\]")
+_LIMIT_OF_THE_INDEX = re.compile(r"limit of [a-z ]{1,60}\[\d{1,12}\]")
 
 
 class ElasticEncoder:
@@ -161,14 +163,8 @@ class ElasticSiem:
     async def take(self, batch: Sequence[Shipment]) -> Sequence[Rejected]:
         """See `deliver.Sink`."""
         body = await asyncio.to_thread(encoded, self._body, batch)
-        answer = await self._http.post(self._url, body)
-        if not answer.ok:
-            said = answer.json().get("error")
-            if _is_set_up(said):
-                reason = f"HTTP {answer.status} {_error_type(said)}"
-                raise SinkRefused(reason, retry_after_s=answer.retry_after_s)
-            raise refusal_of(answer)
-        return _outcomes(answer.json(), batch)
+        answer = await self._http.post(self._url, body, most_bytes=_MOST_ANSWER_BYTES)
+        return await asyncio.to_thread(_outcomes, answer, batch)
 
     async def close(self) -> None:
         """Close the connections."""
@@ -178,24 +174,33 @@ class ElasticSiem:
         return compressed(self._encoder.encode(batch))
 
 
-def _outcomes(said: dict[str, Any], batch: Sequence[Shipment]) -> list[Rejected]:
+def _outcomes(answer: Answer, batch: Sequence[Shipment]) -> list[Rejected]:
     """What was refused for good.
 
     Raises:
-        SinkRefused: an item may heal, or the answer does not tell of every item.
+        SinkRefused: an item may heal, or the answer does not tell of every event.
+        BatchRejected: the content is bad, and it is not known which event's.
     """
+    said = answer.json()
+    if not answer.ok:
+        error = said.get("error")
+        if _is_set_up(error):
+            reason = f"HTTP {answer.status} {_error_type(error)}".rstrip()
+            raise SinkRefused(reason, retry_after_s=answer.retry_after_s)
+        raise refusal_of(answer)
     items = said.get("items")
     if not isinstance(items, list) or len(items) != len(batch):
         raise SinkRefused("the bulk answer does not tell of every event")
     rejected = []
     for shipment, item in zip(batch, items, strict=True):
-        result = item.get("create") if isinstance(item, dict) else None
-        status = result.get("status") if isinstance(result, dict) else None
-        if not isinstance(status, int):
+        made = item.get("create") if isinstance(item, dict) else None
+        result = made if isinstance(made, dict) else {}
+        status, known = result.get("status"), shipment.leaf["id"]
+        if not isinstance(status, int) or result.get("_id", known) != known:
             raise SinkRefused("the bulk answer does not tell of every event")
         if HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES or status == HTTPStatus.CONFLICT:
             continue
-        error = result.get("error") if isinstance(result, dict) else None
+        error = result.get("error")
         reason = f"bulk item {status} {_error_type(error)}".rstrip()
         if status not in _BAD_DOCUMENT or _is_set_up(error):
             raise SinkRefused(reason)
@@ -204,7 +209,12 @@ def _outcomes(said: dict[str, Any], batch: Sequence[Shipment]) -> list[Rejected]
 
 
 def _is_set_up(error: Any) -> bool:
-    """Whether an error speaks of the index or the cluster, and not of the document."""
+    """Whether an error speaks of the index or the cluster, and not of the document.
+
+    One that is a text and no object speaks of the request's path or headers.
+    """
+    if isinstance(error, str):
+        return True
     kind, reason = (_text(error, name) for name in ("type", "reason"))
     cause = error.get("caused_by") if isinstance(error, dict) else None
     texts = (reason, _text(cause, "reason"))
@@ -218,11 +228,9 @@ def _is_set_up(error: Any) -> bool:
 
 def _text(error: Any, name: str) -> str:
     value = error.get(name) if isinstance(error, dict) else None
-    return value.lower() if isinstance(value, str) else ""
+    return value[:_MOST_READ].lower() if isinstance(value, str) else ""
 
 
 def _error_type(error: Any) -> str:
     kind = error.get("type") if isinstance(error, dict) else None
-    if not isinstance(kind, str) or not kind.replace("_", "").isalnum():
-        return ""
-    return kind[:_MOST_TYPE_LETTERS]
+    return kind if isinstance(kind, str) and _ERROR_TYPE.fullmatch(kind) else ""

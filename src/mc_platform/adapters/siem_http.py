@@ -21,9 +21,13 @@ import msgspec
 from mc_platform.adapters.http import Outgoing
 from mc_platform.deliver import BatchRejected, SinkRefused
 from mc_platform.errors import Misconfigured, PeerFailed
+from mc_platform.model.shape import ShapeLimits, shape_problem
 
 _TIMEOUT_S = 30.0
-_GREATEST_ANSWER_BYTES = 4_194_304
+MOST_ANSWER_BYTES = 65_536
+"""Of an answer that tells of a batch as a whole."""
+# Of one that tells of each of a thousand events, with all that a server may say beside it
+_ANSWER_SHAPE = ShapeLimits(values=50_000, depth=32)
 _GREATEST_RETRY_AFTER_S = 300.0
 _GZIP_LEVEL = 1  # higher ones cost more CPU than the bytes they save cost anybody
 _BAD_CONTENT = (
@@ -44,7 +48,7 @@ _VERIFY = {
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came back; `body` is cut at 4 MiB."""
+    """What came back; `body` is cut at the most bytes that were asked for."""
 
     status: int
     body: bytes
@@ -56,10 +60,12 @@ class Answer:
         return HTTPStatus.OK <= self.status < HTTPStatus.MULTIPLE_CHOICES
 
     def json(self) -> dict[str, Any]:
-        """The body as an object; empty if it is anything else, or nested beyond reading."""
+        """The body as an object; empty if it is anything else, or holds more than any answer needs."""
+        if shape_problem(self.body, _ANSWER_SHAPE):
+            return {}
         try:
             value = msgspec.json.decode(self.body)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        except (msgspec.DecodeError, UnicodeDecodeError):
             return {}
         return value if isinstance(value, dict) else {}
 
@@ -76,9 +82,14 @@ class SiemHttp:
         self._http = Outgoing(headers=headers, tls=tls_context(ca_file))
 
     async def post(
-        self, url: str, body: bytes, *, headers: Mapping[str, str] | None = None
+        self,
+        url: str,
+        body: bytes,
+        *,
+        headers: Mapping[str, str] | None = None,
+        most_bytes: int = MOST_ANSWER_BYTES,
     ) -> Answer:
-        """Post bytes.
+        """Post bytes; of the answer's body `most_bytes` are read.
 
         Raises:
             SinkRefused: no answer came, or not one that could be read.
@@ -90,7 +101,7 @@ class SiemHttp:
                 body=body,
                 headers=headers,
                 timeout_s=_TIMEOUT_S,
-                most_bytes=_GREATEST_ANSWER_BYTES,
+                most_bytes=most_bytes,
                 whole=False,  # what was taken stays taken, however long the answer
             )
         except PeerFailed as error:

@@ -32,6 +32,7 @@ SOURCE_TYPE = "mc:audit:ocsf"
 _MOST_REJECTED = 16  # of one batch; with more, halving the batch is cheaper than asking again
 _POLL_FIRST_S, _POLL_MOST_S = 0.05, 1.0
 _NO_DATA, _ACK_DISABLED = 5, 14
+_MOST_NUMBER = 10_000
 _REASONS = {
     1: "the token is disabled",
     2: "a token is required",
@@ -108,7 +109,7 @@ class SplunkSiem:
                 self._event_url, body, headers={"Content-Encoding": "gzip"}
             )
             if answer.ok:
-                await self._indexed(answer.json())
+                await self._indexed(answer)
                 break
             # What stands before the bad one may be indexed by now: it is sent again all the
             # same, for nobody has acknowledged it.
@@ -132,8 +133,10 @@ class SplunkSiem:
             raise _refused(answer)
         self._offered = True
 
-    async def _indexed(self, said: dict[str, Any]) -> None:
-        ack_id = said.get("ackId")
+    async def _indexed(self, taken: Answer) -> None:
+        if _number(taken, "code") != 0:  # a login page, or another service, answers 200 as well
+            raise _refused(taken)
+        ack_id = taken.json().get("ackId")
         if not isinstance(ack_id, int):
             if self._acknowledgement.required:
                 self._offered = None
@@ -178,20 +181,26 @@ def _bad_one(answer: Answer, left: list[Shipment]) -> Rejected:
     Raises:
         SinkRefused, BatchRejected: the answer names none.
     """
-    said = answer.json()
-    code, number = said.get("code"), said.get("invalid-event-number")
-    if answer.status == HTTPStatus.BAD_REQUEST and isinstance(code, int):
+    code, number = _number(answer, "code"), _number(answer, "invalid-event-number")
+    if answer.status == HTTPStatus.BAD_REQUEST and code is not None:
         about = _ABOUT_ONE_EVENT.get(code)
-        if about and isinstance(number, int) and 0 <= number < len(left):
+        if about and number is not None and number < len(left):
             return Rejected(left.pop(number).index, f"HEC code {code}: {about}")
     raise _refused(answer)
 
 
 def _refused(answer: Answer) -> SinkRefused:
-    code = answer.json().get("code")
-    if not isinstance(code, int):
+    code = _number(answer, "code")
+    if code is None:
+        if answer.ok:
+            return SinkRefused(f"HTTP {answer.status} without a code: this is no HEC")
         return refusal_of(answer, "HEC HTTP")
     reason = f"HEC code {code}: {_REASONS.get(code, f'HTTP {answer.status}')}"
     if code in _ABOUT_CONTENT and isinstance(refusal_of(answer), BatchRejected):
         return BatchRejected(reason)
     return SinkRefused(reason, retry_after_s=answer.retry_after_s)
+
+
+def _number(answer: Answer, name: str) -> int | None:
+    value = answer.json().get(name)
+    return value if type(value) is int and 0 <= value < _MOST_NUMBER else None

@@ -233,6 +233,17 @@ async def test_hec_acknowledgement_can_be_waived():
     assert (hec.posts, hec.asked) == (1, {})
 
 
+@pytest.mark.parametrize("said", [{}, {"code": 9}, {"code": True}, {"code": "0"}, ["x"]])
+@pytest.mark.parametrize("required", [True, False])
+async def test_a_200_that_is_no_hecs_success_is_not_taken(required, said):
+    """A login page or another service answers 200, too; nothing is lost to it."""
+    answers = [(200, {"acks": {}}), (200, said)] if required else [(200, said)]
+    with_ack = Acknowledgement(required=required, wait_s=0.1)
+    async with sink_of(SplunkSiem, Siem(*answers), acknowledgement=with_ack) as sink:
+        with pytest.raises(SinkRefused):
+            await sink.take(shipments(2))
+
+
 async def test_hec_names_the_bad_event_and_the_rest_is_sent_again():
     """Each event that the collector names is refused for good; the others are indexed."""
     hec = Hec(bad=["event-1", "event-4"])
@@ -392,6 +403,34 @@ async def test_elastic_that_speaks_of_a_document_refuses_that_one(error):
     items = [{"create": {"status": 201}}, {"create": {"status": 400, "error": error}}]
     async with sink_of(ElasticSiem, Siem((200, {"errors": True, "items": items}))) as sink:
         assert [one.index for one in await sink.take(shipments(2))] == [1]
+
+
+async def test_elastic_that_speaks_of_the_requests_path_is_at_fault():
+    """Where nothing listens under that path, an error is a text; no event is split for it."""
+    error = "no handler found for uri [/audit/_bulk] and method [POST]"
+    async with sink_of(ElasticSiem, Siem((400, {"error": error, "status": 400}))) as sink:
+        with pytest.raises(SinkRefused, match="HTTP 400") as caught:
+            await sink.take(shipments(3))
+    assert not isinstance(caught.value, BatchRejected)
+
+
+async def test_elastic_that_names_other_events_is_refused():
+    """An item that speaks of an event in another place tells nothing of the one that was sent."""
+    items = [
+        {"create": {"_id": f"event-{at}", "status": status}} for at, status in ((1, 400), (0, 201))
+    ]
+    async with sink_of(ElasticSiem, Siem((200, {"items": items}))) as sink:
+        with pytest.raises(SinkRefused, match="does not tell of every event"):
+            await sink.take(shipments(2))
+
+
+async def test_what_elastic_calls_an_error_brings_no_secret_into_a_reason():
+    """A type is lower-case words; a key or a token that stands there is left out."""
+    async with sink_of(
+        ElasticSiem, Siem(bulk_answer([201, 400], error="VuaCfGcBCdbkQm2e5aOx"))
+    ) as sink:
+        [rejected] = await sink.take(shipments(2))
+    assert rejected.reason == "bulk item 400"
 
 
 @pytest.mark.parametrize(
