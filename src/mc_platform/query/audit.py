@@ -185,10 +185,11 @@ def _number(
     text = request.query_params.get(name)
     if text is None and default is not None:
         return default
-    try:
-        value = int(text or "")
-    except ValueError:
-        value = least - 1
+    digits = (text or "").removeprefix("-")
+    # `int` would read `1_0`, blanks and digits of any script as well
+    if not (digits.isascii() and digits.isdigit()) or len(digits) > len(str(_MOST_INDEX)):
+        digits = ""
+    value = int(text or "") if digits else least - 1
     if not least <= value <= most:
         raise BadRequest(f"{name} must be a number from {least} to {most}")
     return value

@@ -31,6 +31,7 @@ from mc_contract.keepable import (
 )
 from mc_platform.errors import BadRequest
 from mc_platform.model.label import Part, without_nulls
+from mc_platform.receive.sdk_parsing import NO_COUNT, is_count
 
 VALUES = "mc_exact_values"
 _DEEPEST_BODY = 48  # the protocol's own objects around a part's
@@ -39,6 +40,7 @@ _SMALL_BODY_BYTES = 8192
 _LONGEST_ID = 256
 _LONGEST_REREAD = 65_536
 _CARRIED = ("data", "metadata")
+_COUNTS = ("historyLength", "history_length", "pageSize", "page_size")  # proto3 JSON reads both
 _STANDARD_BASE64 = str.maketrans("-_", "+/")
 _MARK = f"mc-value-{secrets.token_hex(16)}-"  # never leaves the process, so nobody can forge it
 _TICKET = re.compile(rb'"%b"\s*:\s*"([0-9]+)"|"%b([0-9]+)"' % ((_MARK.encode(),) * 2))
@@ -167,6 +169,7 @@ def _carried(body: bytes, values: ExactValues, *, json_rpc: bool) -> bytes:
     if not body and not json_rpc:
         return body  # HTTP+JSON has requests that say all in their path
     request = read_json(body, most_depth=_DEEPEST_BODY)
+    _check_counts(request, json_rpc=json_rpc)
     around: tuple[str, ...] = ("params", "message") if json_rpc else ("message",)
     message: Any = request
     for key in around:
@@ -190,6 +193,22 @@ def _carried(body: bytes, values: ExactValues, *, json_rpc: bool) -> bytes:
         parts[at] = part if old else without_nulls(part)
         _exchange(parts[at], values, old=old)
     return json_bytes(request)
+
+
+def _check_counts(request: Any, *, json_rpc: bool) -> None:
+    """See that what a request counts by is a count, whichever version of A2A it is in.
+
+    Raises:
+        NotKeepable: one is negative, no whole number, or beyond what A2A's integers hold.
+    """
+    for path in ((), ("configuration",)):
+        around = ("params", *path) if json_rpc else path
+        holder = request
+        for key in around:
+            holder = holder.get(key) if isinstance(holder, dict) else None
+        for name in _COUNTS if isinstance(holder, dict) else ():
+            if holder.get(name) is not None and not is_count(holder[name]):
+                raise NotKeepable((*around, name), NO_COUNT, "no count")
 
 
 def _check_bytes(part: dict[str, Any]) -> None:

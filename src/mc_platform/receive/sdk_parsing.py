@@ -25,6 +25,20 @@ from google.protobuf import json_format
 from pydantic import ValidationError
 
 _FIELD = re.compile(r"Failed to parse (\w{1,64}) field")
+_MOST_COUNT = 2**31 - 1
+_DIGITS = re.compile(r"[0-9]{1,10}")
+NO_COUNT = f"is no whole number from 0 to {_MOST_COUNT}"
+
+
+def is_count(value: Any) -> bool:
+    """Whether JSON's value, or a query's text, is a whole number that A2A's integers hold.
+
+    Protobuf would read `-1`, `1_0` and digits of any script as well.
+    """
+    if isinstance(value, str):
+        return _DIGITS.fullmatch(value) is not None and int(value) <= _MOST_COUNT
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return number and 0 <= value <= _MOST_COUNT and value == int(value)
 
 
 class _HalfPairs:
@@ -66,6 +80,8 @@ def _plainly(parse: Callable[..., Any]) -> Callable[..., Any]:
     def parsed(*args: Any, **how: Any) -> Any:
         if isinstance(args[1], pb.ListTasksRequest):
             how["ignore_unknown_fields"] = False
+            if isinstance(args[0], dict) and isinstance(args[0].get("status"), float | bool):
+                raise sdk.InvalidParamsError(_misfit("status"))  # 1.5 and true would be read as 1
         try:
             return parse(*args, **how)
         except Exception as error:  # noqa: BLE001 - what a parser raises on what is no message
@@ -96,6 +112,8 @@ def _query(params: Any, message: Any) -> None:
             if values[0].lower() not in ("true", "false"):
                 raise sdk.InvalidParamsError(f"{name} must be true or false")
             said[name] = values[0].lower() == "true"
+        if field.type == field.TYPE_INT32 and not is_count(values[0]):
+            raise sdk.InvalidParamsError(f"{name} {NO_COUNT}")
     _parse_plainly(said, type(message)())
     _parse_query(params, message)
 

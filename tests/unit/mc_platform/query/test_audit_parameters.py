@@ -70,3 +70,14 @@ async def test_known_parameters_are_taken(client: httpx.AsyncClient) -> None:
     for query, start, limit in (("?start=7&limit=10", 7, 10), ("", 0, 1000)):
         answer = await client.get(f"/audit/entries{query}")
         assert answer.json()["entries"] == [{"start": start, "limit": limit}]
+
+
+@pytest.mark.parametrize(
+    "number", ["-1", "1_0", "+1", "%201", "1.0", "1e3", "٧", "", "-", "9" * 5000]
+)
+async def test_what_is_no_number_is_refused(client: httpx.AsyncClient, number: str) -> None:
+    """By its name and its bounds, however Python would read it."""
+    for asked in ("/audit/entries?start=", "/audit/entries?limit=", "/audit/frontier?size="):
+        answer = await client.get(asked + number)
+        assert answer.status_code == 400
+        assert " must be a number from " in answer.json()["error"]["message"]

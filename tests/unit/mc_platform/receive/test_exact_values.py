@@ -460,3 +460,105 @@ async def test_a_reply_that_cannot_be_kept_is_the_agents_failure(reply: str, why
     ]
     assert why in gateway.ledger.events[-1].detail["reason"]
     assert "anna" not in json.dumps(gateway.ledger.events[-1].detail)
+
+
+NO_COUNTS = [
+    "-1",
+    "1.5",
+    "-0.5",
+    "2147483648",
+    "1" + "0" * 30,
+    '"-1"',
+    '"1_0"',
+    '"x"',
+    "true",
+    "[1]",
+]
+
+
+@pytest.mark.parametrize("count", NO_COUNTS)
+@pytest.mark.parametrize(
+    ("method", "field", "version"),
+    [
+        ("SendMessage", "configuration.historyLength", "1.0"),
+        ("SendMessage", "configuration.history_length", "1.0"),
+        ("SendStreamingMessage", "configuration.historyLength", "1.0"),
+        ("GetTask", "historyLength", "1.0"),
+        ("ListTasks", "historyLength", "1.0"),
+        ("ListTasks", "pageSize", "1.0"),
+        ("ListTasks", "page_size", "1.0"),
+        ("message/send", "configuration.historyLength", "0.3"),
+        ("message/stream", "configuration.historyLength", "0.3"),
+        ("tasks/get", "historyLength", "0.3"),
+    ],
+)
+async def test_what_is_no_count_is_refused_by_its_name(
+    method: str, field: str, version: str, count: str
+):
+    """Negative, no whole number or too large: -32602 in both versions, and nothing is recorded."""
+    member = f'"{field.rpartition(".")[2]}": {count}'
+    if "." in field:
+        member = f'"configuration": {{{member}}}'
+    text = '{"text": "x", "kind": "text"}'
+    said = f'{{"messageId": "m", "role": "ROLE_USER", "parts": [{text}]}}'
+    more = f'"message": {said}, ' if "essage" in method else '"id": "t", '
+    async with open_gateway() as gateway:
+        answer = await gateway.http.post(
+            "/a2a",
+            content=f'{{"jsonrpc": "2.0", "id": 7, "method": "{method}",'
+            f' "params": {{{more}{member}}}}}',
+            headers={"A2A-Version": version},
+        )
+        error = answer.json()["error"]
+        assert (error["code"], answer.json()["id"]) == (-32602, 7)
+        assert f"params.{field} is no whole number from 0 to 2147483647" in error["message"]
+        assert gateway.ledger.events == []
+
+
+@pytest.mark.parametrize("count", NO_COUNTS)
+async def test_what_is_no_count_is_refused_over_http_and_json_too(count: str):
+    """400 with the field's name, in a body and in a query."""
+    async with open_gateway() as gateway:
+        said = '{"messageId": "m", "role": "ROLE_USER", "parts": [{"text": "x"}]}'
+        body = f'{{"message": {said}, "configuration": {{"historyLength": {count}}}}}'
+        for way in ("send", "stream"):
+            answer = await gateway.http.post(f"/v1/message:{way}", content=body)
+            assert answer.status_code == 400
+            assert "configuration.historyLength is no whole number" in answer.text
+        for path, name in (
+            ("/v1/tasks/t", "historyLength"),
+            ("/v1/tasks", "historyLength"),
+            ("/v1/tasks", "pageSize"),
+        ):
+            answer = await gateway.http.get(path, params={name: count.strip('"')})
+            assert answer.status_code == 400
+            assert f"{name} is no whole number from 0 to 2147483647" in answer.text
+        assert gateway.ledger.events == []
+
+
+@pytest.mark.parametrize("count", ["0", "3", "3.0", '"3"', "2147483647", "null"])
+async def test_a_count_is_taken_in_the_forms_that_json_has(count: str):
+    """As proto3 JSON writes integers."""
+    async with open_gateway() as gateway:
+        said = '{"messageId": "m", "role": "ROLE_USER", "parts": [{"text": "x"}]}'
+        sent = await gateway.raw_body(
+            '{"jsonrpc": "2.0", "id": 7, "method": "SendMessage", "params":'
+            f' {{"message": {said}, "configuration": {{"historyLength": {count}}}}}}}'
+        )
+        listed = await gateway.raw_body(
+            f'{{"jsonrpc": "2.0", "id": 7, "method": "ListTasks", "params":'
+            f' {{"historyLength": {count}}}}}'
+        )
+        assert "result" in sent
+        assert "result" in listed
+
+
+@pytest.mark.parametrize("status", ["1.5", "true", "1.0"])
+async def test_a_state_that_is_no_whole_number_is_no_state(status: str):
+    """Protobuf would read each of them as 1, and show tasks that were not asked for."""
+    async with open_gateway() as gateway:
+        told = await gateway.raw_body(
+            f'{{"jsonrpc": "2.0", "id": 7, "method": "ListTasks", "params": {{"status": {status}}}}}'
+        )
+        assert told["error"]["code"] == -32602
+        assert "not what A2A has at status" in json.dumps(told["error"])
