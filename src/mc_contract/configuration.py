@@ -25,6 +25,7 @@ import tomllib
 import types
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from enum import Enum
 from typing import Annotated, Any, Literal, Self, TypeVar, Union, get_args, get_origin
 from urllib.parse import urlsplit
 
@@ -375,7 +376,9 @@ def _resolve(form: Any, location: tuple[int | str, ...]) -> tuple[Any, list[Any]
         fields = getattr(annotation, "model_fields", None)
         arguments = get_args(annotation)
         if fields is not None:
-            field = next((f for key, f in fields.items() if part in (f.alias or key, key)), None)
+            field = next(
+                (f for key, f in fields.items() if part in (key, f.alias, f.validation_alias)), None
+            )
             if field is None:
                 return None, []
             annotation, marks = _bare(field.annotation)
@@ -415,6 +418,8 @@ def _form(annotation: Any, marks: Iterable[Any]) -> str:
         return str(words[-1])  # the outermost
     if origin is Literal:
         return " or ".join(map(str, get_args(annotation)))
+    if isinstance(annotation, type) and issubclass(annotation, Enum):
+        return " or ".join(str(one.value) for one in annotation)
     if origin in (tuple, list, frozenset, set):
         inner = _form(*_bare(get_args(annotation)[0]))
         return f"a list{f' (each {inner})' if inner else ''}{_bounds(marks)}"

@@ -13,10 +13,9 @@ from collections.abc import Iterator
 from contextlib import suppress
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import (
-    AliasChoices,
     Field,
     SecretStr,
     ValidationError,
@@ -47,10 +46,6 @@ _OF_THE_TOOLS = (
 _SERVICE_LINK = re.compile(r"_SERVICE_(HOST|PORT)|_PORT(_\d+_(TCP|UDP)|$)")
 """What Kubernetes sets for each service, whatever the service is called."""
 _NEAR = 0.75
-
-
-def _alias(*names: str) -> AliasChoices:
-    return AliasChoices(*names)
 
 
 class Settings(BaseSettings):
@@ -109,32 +104,27 @@ class Settings(BaseSettings):
     breaker_window_s: float = Field(default=86_400.0, gt=0)
     breaker_min_operations: int = Field(default=100, ge=1)
     breaker_interval_s: float = Field(default=15.0, gt=0)
-    log_level: str = Field(default="INFO", pattern=r"^(DEBUG|INFO|WARNING|ERROR)$")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
-    audit_siem_url: str | None = Field(default=None, validation_alias=_alias("AUDIT_SIEM_URL"))
-    audit_siem_key: SecretStr | None = Field(
-        default=None, validation_alias=_alias("AUDIT_SIEM_KEY")
-    )
+    audit_siem_url: str | None = Field(default=None, validation_alias="AUDIT_SIEM_URL")
+    audit_siem_key: SecretStr | None = Field(default=None, validation_alias="AUDIT_SIEM_KEY")
     audit_siem_format: SiemFormat = Field(
-        default=SiemFormat.ocsf, validation_alias=_alias("AUDIT_SIEM_FORMAT")
+        default=SiemFormat.ocsf, validation_alias="AUDIT_SIEM_FORMAT"
     )
     audit_siem_index: str = Field(
         default=DEFAULT_INDEX,
         pattern=INDEX_PATTERN,
         max_length=200,
-        validation_alias=_alias("AUDIT_SIEM_INDEX"),
+        validation_alias="AUDIT_SIEM_INDEX",
     )
-    audit_siem_ca_file: Path | None = Field(
-        default=None, validation_alias=_alias("AUDIT_SIEM_CA_FILE")
-    )
-    audit_siem_hec_ack: str = Field(
+    audit_siem_ca_file: Path | None = Field(default=None, validation_alias="AUDIT_SIEM_CA_FILE")
+    audit_siem_hec_ack: Literal["required", "off"] = Field(
         default="required",
-        pattern=r"^(required|off)$",
-        validation_alias=_alias("AUDIT_SIEM_HEC_ACK"),
+        validation_alias="AUDIT_SIEM_HEC_ACK",
     )
-    audit_siem_insecure: bool = Field(default=False, validation_alias=_alias("AUDIT_SIEM_INSECURE"))
-    audit_file_enabled: bool = Field(default=False, validation_alias=_alias("AUDIT_FILE_ENABLED"))
-    audit_file_path: Path | None = Field(default=None, validation_alias=_alias("AUDIT_FILE_PATH"))
+    audit_siem_insecure: bool = Field(default=False, validation_alias="AUDIT_SIEM_INSECURE")
+    audit_file_enabled: bool = Field(default=False, validation_alias="AUDIT_FILE_ENABLED")
+    audit_file_path: Path | None = Field(default=None, validation_alias="AUDIT_FILE_PATH")
     audit_file_after_s: float = Field(default=30.0, ge=0)
     audit_file_max_bytes: int = Field(default=67_108_864, ge=65_536)
     audit_file_keep: int = Field(default=10, ge=1)
@@ -239,8 +229,7 @@ def _strange_variables(settings: Settings | None) -> Iterator[tuple[str, str]]:
 def _variable(location: tuple[Any, ...]) -> str:
     if not location:
         return "settings"
-    alias = location[0]
-    name = str(alias.choices[0] if isinstance(alias, AliasChoices) else alias)
+    name = str(location[0])
     return name if name.isupper() else f"MC_{name.upper()}"
 
 

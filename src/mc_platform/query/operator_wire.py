@@ -5,12 +5,14 @@ Pure but for awaiting a request's body. What cannot be understood is `BadRequest
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal, TypeVar
 
 import msgspec
+import msgspec.inspect
 from starlette.requests import Request
 
 from mc_platform.errors import BadRequest
@@ -22,6 +24,8 @@ from mc_platform.model.operation_view import OperationFilter, OperationState, Op
 from mc_platform.query.parameters import read_instant, read_limit, refuse_unknown, refuse_unstorable
 
 _MOST, _USUAL = 500, 50
+_MOST_SAID = 300
+_PATH = re.compile(r" - at `\$\.?([^`]*)`\Z")
 _Body = TypeVar("_Body", bound=msgspec.Struct)
 
 
@@ -84,9 +88,32 @@ async def read_body(request: Request, kind: type[_Body]) -> _Body:
         return msgspec.json.decode(await request.body() or b"{}", type=kind)
     except msgspec.ValidationError as error:
         # Its text names the field; what it may quote is the caller's own word
-        raise BadRequest(f"the body is not what it must be: {error}") from None
+        said = str(error)
+        cut = said if len(said) <= _MOST_SAID else f"{said[:_MOST_SAID]}..."
+        raise BadRequest(
+            f"the body is not what it must be: {cut}", hint=_accepted(kind, said)
+        ) from None
     except msgspec.DecodeError:
         raise BadRequest("the body is not JSON") from None
+
+
+def _accepted(kind: type[_Body], said: str) -> str:
+    """The words that can stand where an error says that another one does; empty where any can."""
+    path = _PATH.search(said)
+    at: Any = msgspec.inspect.type_info(kind)
+    for name in re.findall(r"[^.\[\]]+", path[1] if path else ""):
+        if isinstance(at, msgspec.inspect.ListType):
+            at = at.item_type
+        elif isinstance(at, msgspec.inspect.StructType):
+            at = {field.encode_name: field.type for field in at.fields}.get(name)
+    words: list[Any] = []
+    if isinstance(at, msgspec.inspect.EnumType):
+        words = [one.value for one in at.cls]
+    elif isinstance(at, msgspec.inspect.LiteralType):
+        words = list(at.values)
+    elif isinstance(at, msgspec.inspect.StructType) and "unknown field" in said:
+        words = [field.encode_name for field in at.fields]
+    return f"known: {', '.join(map(str, words))}" if words else ""
 
 
 def known_tenant(name: str, tenants: Collection[TenantId]) -> TenantId:

@@ -85,8 +85,9 @@ def _plainly(parse: Callable[..., Any]) -> Callable[..., Any]:
         try:
             return parse(*args, **how)
         except Exception as error:  # noqa: BLE001 - what a parser raises on what is no message
-            place = ".".join(_FIELD.findall(str(error)[:2000]))
-            raise sdk.InvalidParamsError(_misfit(place)) from None
+            path = _FIELD.findall(str(error)[:2000])
+            known = _words(args[1], path)
+            raise sdk.InvalidParamsError(_misfit(".".join(path)) + known) from None
 
     return parsed
 
@@ -116,6 +117,17 @@ def _query(params: Any, message: Any) -> None:
             raise sdk.InvalidParamsError(f"{name} {NO_COUNT}")
     _parse_plainly(said, type(message)())
     _parse_query(params, message)
+
+
+def _words(message: Any, path: list[str]) -> str:
+    """The words that A2A has at a path of a message, if it has some there and no others."""
+    field, holder = None, message.DESCRIPTOR
+    for name in path:
+        field = holder and holder.fields_by_camelcase_name.get(name)
+        holder = field and field.message_type
+    if field is None or field.enum_type is None:
+        return ""
+    return f": one of {', '.join(value.name for value in field.enum_type.values if value.number)}"
 
 
 def _misfit(place: str) -> str:

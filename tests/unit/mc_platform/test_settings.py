@@ -29,6 +29,22 @@ def env(monkeypatch):
     return set_all
 
 
+@pytest.mark.parametrize(
+    ("name", "wanted"),
+    [
+        ("AUDIT_SIEM_FORMAT", "ocsf or splunk-hec or elastic or cef"),
+        ("AUDIT_SIEM_HEC_ACK", "required or off"),
+        ("AUDIT_FILE_ENABLED", "true or false"),
+        ("MC_LOG_LEVEL", "DEBUG or INFO or WARNING or ERROR"),
+    ],
+)
+def test_a_word_that_is_none_of_a_settings_is_answered_with_those_that_are(env, name, wanted):
+    """Whatever the variable is called."""
+    with pytest.raises(Misconfigured) as refused:
+        env(**{name: "sesame"})
+    assert refused.value.message.endswith(f": {name} must be {wanted}")
+
+
 def test_secrets_do_not_print(env):
     """A settings object may be shown without telling what it keeps."""
     env(AUDIT_SIEM_URL="http://127.0.0.1/x", AUDIT_SIEM_KEY="k3y")

@@ -361,6 +361,33 @@ async def test_a_malformed_body_is_400_and_does_nothing(desk, path, body):
     assert (desk.acts.done, desk.journal.events, desk.autonomy.switches) == ([], [], {})
 
 
+@pytest.mark.parametrize(
+    ("path", "body", "known"),
+    [
+        ("operations/op-1/resolve", {"mode": "wish", "reason": "x"}, "accept, retry"),
+        ("operations/op-1/resolve", {"mod": "accept", "reason": "x"}, "mode, reason"),
+        ("alertmanager", {"version": "3", "alerts": []}, "4"),
+        ("alertmanager", {"version": "4", "alerts": [{"status": "on"}]}, "firing, resolved"),
+        ("alertmanager", {"version": "4", "alerts": [{"status": 1}]}, "firing, resolved"),
+        ("alertmanager", {"version": "4", "alerts": [1]}, ""),
+        ("autonomy/halt", {"scope": 1, "reason": "x"}, ""),
+        ("autonomy/halt", {"scope": "*", "reason": "x", "y` - at `$.z": 1}, ""),
+    ],
+)
+async def test_a_word_that_is_not_known_is_answered_with_those_that_are(desk, path, body, known):
+    """Of a field as of its value; what is no word has none."""
+    desk.operations.views["op-1"] = _view(OperationState.stuck)
+    status, told = await desk.post(path, body)
+    assert (status, told["error"]["hint"]) == (400, f"known: {known}" if known else "")
+
+
+async def test_a_long_word_is_not_quoted_whole(desk):
+    """An answer is no echo."""
+    _, told = await desk.post("autonomy/halt", {"x" * 9000: 1})
+    assert len(told["error"]["message"]) < 400
+    assert told["error"]["hint"] == "known: scope, reason"
+
+
 async def test_autonomy_is_halted_resumed_and_shown(desk):
     """The status tells who is stopped, by which switch, and what the breaker counts."""
     status, told = await desk.post("autonomy/halt", {"scope": "TENANT_001", "reason": "bad"})

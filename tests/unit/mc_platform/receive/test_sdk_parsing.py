@@ -61,6 +61,19 @@ def test_a_filter_that_is_not_known_is_refused_and_never_passed_over(query: str)
             )
 
 
+@pytest.mark.parametrize("status", ["failed", "TASK_STATE_NOPE", ""])
+def test_a_state_that_is_not_known_is_answered_with_those_that_are(status: str) -> None:
+    """Over HTTP+JSON and JSON-RPC."""
+    sdk_parsing.adapt_parsers()
+    known = (
+        r"at status: one of TASK_STATE_SUBMITTED, TASK_STATE_WORKING, .*TASK_STATE_AUTH_REQUIRED$"
+    )
+    with pytest.raises(sdk.InvalidParamsError, match=known):
+        proto_utils.parse_params(QueryParams({"status": status}), pb.ListTasksRequest())
+    with pytest.raises(sdk.InvalidParamsError, match=known):
+        jsonrpc_dispatcher.ParseDict({"status": status}, pb.ListTasksRequest())
+
+
 def test_a_listings_parameters_are_read() -> None:
     """Each has its value, the time as well."""
     sdk_parsing.adapt_parsers()
