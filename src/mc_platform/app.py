@@ -277,6 +277,7 @@ class Workbench:
             total=settings.connections,
             per_peer=settings.connections_per_peer,
             trusts=self._peers.trusts,
+            idle_timeout_s=settings.head_timeout_s,
             write_timeout_s=settings.write_timeout_s,
         )
         self._digester = Digester(key)

@@ -157,7 +157,7 @@ authentication_failures = Counter(
 connections = Gauge("mc_connections", "Connections that clients hold to this process.")
 connections_closed = Counter(
     "mc_connections_closed",
-    "Connections that were closed on their client: over its share, or not reading its answer.",
+    "Connections that were closed on their client: over its share, not reading its answer, or idle after it.",
     ["reason"],
 )
 
@@ -186,7 +186,7 @@ def begin(tenants: Iterable[str]) -> None:
         siem_requests.labels(status)
     for reason in ("missing", "malformed", "unknown", "no_tenant"):
         authentication_failures.labels(reason)
-    for reason in ("share", "reading"):
+    for reason in ("share", "reading", "idle"):
         connections_closed.labels(reason)
     for outcome in ("applied", "refused"):
         policy_reloads.labels(outcome)

@@ -2,10 +2,11 @@
 
 Granian ends a connection whose head does not come in time (`MC_HEAD_TIMEOUT_S`, which is also how
 long one may be idle), and the door ends a body that does not. Neither of them counts connections by
-peer, nor notices an answer that nobody takes. So this looks at the process's own sockets now and
-then, and closes, of a peer that has too many, those that have asked for nothing, the oldest first:
-who asks is served, whatever others behind the same address keep open. An answer must move; where the
-system does not tell (elsewhere than on Linux), that is left to the server.
+peer, nor notices an answer that nobody takes, nor always lets go of a client that goes on sending a body
+after it was answered. So this looks at the process's own sockets now and then, and closes, of a peer
+that has too many, those that have asked for nothing, the oldest first: who asks is served, whatever
+others behind the same address keep open. An answer must move, and after it the next question come;
+where the system does not tell what waits (elsewhere than on Linux), that is left to the server.
 """
 
 from __future__ import annotations
@@ -61,6 +62,7 @@ class Connections:
         total: How many there may be.
         per_peer: How many of them may be one address's; a trusted proxy may have four fifths of all.
         trusts: Whether an address is a trusted proxy's.
+        idle_timeout_s: How long a connection may go without the next request after an answer.
         write_timeout_s: How long an answer may wait for a client that takes less than 1 KiB/s of it.
     """
 
@@ -71,6 +73,7 @@ class Connections:
         total: int,
         per_peer: int,
         trusts: Callable[[str], bool],
+        idle_timeout_s: float,
         write_timeout_s: float,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -78,9 +81,11 @@ class Connections:
         self._total = total
         self._per_peer = min(per_peer, total)
         self._trusts = trusts
+        self._idle_timeout_s = idle_timeout_s
         self._write_timeout_s = write_timeout_s
         self._monotonic = monotonic
         self._under_way: dict[_Client, int] = {}
+        self._answered_at: dict[_Client, float] = {}
         self._watched: dict[_Client, _Watched] = {}
 
     @contextmanager
@@ -89,27 +94,37 @@ class Connections:
         client = scope.get("client")
         key = (str(client[0]), int(client[1])) if client else ("", 0)
         self._under_way[key] = self._under_way.get(key, 0) + 1
+        self._answered_at.pop(key, None)
         try:
             yield
         finally:
             left = self._under_way.pop(key) - 1
             if left:
                 self._under_way[key] = left
+            else:
+                self._answered_at[key] = self._monotonic()
 
     async def watch(self) -> None:
         """Look again and again; until cancelled."""
-        every_s = min(_LOOK_EVERY_S, self._write_timeout_s / 4)
+        every_s = min(_LOOK_EVERY_S, self._write_timeout_s / 4, self._idle_timeout_s / 4)
         while True:
             await asyncio.to_thread(self.look)
             await asyncio.sleep(every_s)
 
     def look(self) -> None:
-        """Close what is too much, and what does not read."""
+        """Close what is too much, what does not read, and what asks nothing more."""
         found = set()
+        answered = list(self._answered_at)
         for key, one in self._open():
             found.add(key)
-            if self._is_stuck(one, self._watched.setdefault(key, _Watched())):
+            watched = self._watched.setdefault(key, _Watched())
+            if self._is_stuck(one, watched):
                 self._close(one, "reading")
+            elif self._is_idle(key, watched):
+                self._close(one, "idle")
+        for key in answered:
+            if key not in found:
+                self._answered_at.pop(key, None)
         # In the order in which they were first seen
         self._watched = {key: one for key, one in self._watched.items() if key in found}
         metrics.connections.set(len(found))
@@ -175,6 +190,12 @@ class Connections:
         slow = acked - watched.acked < _SLOWEST_BYTES_PER_S * waited_s
         watched.stuck_at, watched.acked = now, acked
         return bool(slow)
+
+    def _is_idle(self, key: _Client, watched: _Watched) -> bool:
+        answered_at = self._answered_at.get(key)
+        if sys.platform != "linux" or answered_at is None or watched.stuck_at is not None:
+            return False
+        return self._monotonic() - answered_at > self._idle_timeout_s
 
     def _close(self, one: socket.socket, reason: str) -> None:
         metrics.connections_closed.labels(reason).inc()

@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 import resource
+import socket
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
@@ -64,15 +65,21 @@ async def edge(layout: Layout, **limits: float) -> AsyncIterator[int]:
         await replica.cleanup()
 
 
-async def to_end(reader: asyncio.StreamReader) -> bytes:
+async def connect(port: int) -> socket.socket:
+    """A connection whose answer can be read also when it was reset while more was being sent."""
+    one = socket.socket()
+    one.setblocking(False)
+    await asyncio.get_running_loop().sock_connect(one, ("127.0.0.1", port))
+    return one
+
+
+async def to_end(one: socket.socket) -> bytes:
     """What comes until the connection ends."""
     answer = b""
     async with asyncio.timeout(WITHIN_S):
-        try:
-            while got := await reader.read(65_536):
+        with suppress(ConnectionError):
+            while got := await asyncio.get_running_loop().sock_recv(one, 65_536):
                 answer += got
-        except ConnectionError:
-            pass
     return answer
 
 
@@ -84,20 +91,21 @@ def refusal(answer: bytes) -> tuple[int, str, bytes]:
 
 async def drip(port: int, begin: bytes, piece: bytes) -> bytes:
     """Send a piece every tenth of a second until the edge has had enough."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    writer.write(begin)
+    with await connect(port) as one:
 
-    async def more() -> None:
-        while piece:
-            await asyncio.sleep(0.1)
-            writer.write(piece)
+        async def send() -> None:
+            with suppress(ConnectionError):
+                await asyncio.get_running_loop().sock_sendall(one, begin)
+                while piece:
+                    await asyncio.sleep(0.1)
+                    await asyncio.get_running_loop().sock_sendall(one, piece)
 
-    dripping = asyncio.create_task(more())
-    try:
-        return await to_end(reader)
-    finally:
-        dripping.cancel()
-        writer.close()
+        dripping = asyncio.create_task(send())
+        try:
+            return await to_end(one)
+        finally:
+            dripping.cancel()
+            await asyncio.wait([dripping])
 
 
 async def honest(port: int) -> int:
@@ -200,17 +208,16 @@ async def test_an_address_has_so_many_connections_and_who_asks_is_served(
     async with edge(layout, **limits) as port, AsyncExitStack() as stack:
         session = await stack.enter_async_context(aiohttp.ClientSession())
         ticks = await stack.enter_async_context(session.get(f"http://127.0.0.1:{port}/ticks"))
-        readers = []
+        clients = []
         for _ in range(60):
-            reader, writer = await asyncio.open_connection("127.0.0.1", port)
-            stack.callback(writer.close)
-            writer.write(begun)
-            readers.append(reader)
-        status, code, head = refusal(await to_end(readers[0]))
+            client = stack.enter_context(await connect(port))
+            await asyncio.get_running_loop().sock_sendall(client, begun)
+            clients.append(client)
+        status, code, head = refusal(await to_end(clients[0]))
         assert (status, code) == (429, "rate-limited")
         assert b"retry-after: 1" in head
-        for reader in readers[1:40]:
-            assert refusal(await to_end(reader))[0] == 429
+        for client in clients[1:40]:
+            assert refusal(await to_end(client))[0] == 429
         assert await honest(port) == 200
         assert (await ticks.read()).count(b"data: ") == 15
 

@@ -101,6 +101,7 @@ async def _serve():
         total=settings.connections,
         per_peer=settings.connections_per_peer,
         trusts=peers.trusts,
+        idle_timeout_s=settings.head_timeout_s,
         write_timeout_s=settings.write_timeout_s,
     )
     health = Health(
