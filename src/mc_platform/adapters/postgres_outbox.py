@@ -15,17 +15,17 @@ from datetime import datetime
 from typing import Any
 
 from mc_contract.canonical import canonical_json
+from mc_contract.merkle import leaf_hash
 from mc_platform.adapters.postgres import DATABASE_ERRORS, Pools, unavailable, wrapped
-from mc_platform.adapters.postgres_rows import leaf_from
+from mc_platform.adapters.postgres_rows import leaf_from, unreadable_leaf
 from mc_platform.deliver import Rejected, Shipment
 from mc_platform.deliver.guard import WINDOW, Offered
-from mc_platform.deliver.outbox import Position, Standing
+from mc_platform.deliver.outbox import MOST_BATCH_BYTES, Position, Standing
 from mc_platform.errors import LedgerDamaged, Unavailable
 from mc_platform.model.event import UNREADABLE
 
 _ACQUIRE_TIMEOUT_S = 5.0
 _SILENT_S = 20
-_CHUNK = 500  # leaves decoded before requests get their turn
 _REASON_MOST = 300
 
 # A cursor lost in a crash means a repeat, which the event's id tells: no need to wait for the
@@ -64,28 +64,33 @@ ORDER BY i.index
 
 # recorded_at never falls as the index grows, so older partitions need not be looked into. The upper
 # bound on the index bounds a sort, if the planner wants one, by the batch and not by the backlog.
-_READ = """
-SELECT index, recorded_at, leaf FROM mc.ledger_event
-WHERE region = $1 AND index >= $2 AND index < $2 + $3 AND recorded_at >= (
-    SELECT recorded_at FROM mc.ledger_id WHERE region = $1 AND index = $2)
-ORDER BY index
-"""
+# The one that exceeds the bytes is the last, so that there is always one.
+_READ = f"""
+SELECT index, recorded_at, leaf, leaf_hash FROM (
+    SELECT index, recorded_at, leaf, leaf_hash,
+        coalesce(sum(octet_length(leaf)) OVER (
+            ORDER BY index ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0) AS before
+    FROM mc.ledger_event
+    WHERE region = $1 AND index >= $2 AND index < $2 + $3 AND recorded_at >= (
+        SELECT recorded_at FROM mc.ledger_id WHERE region = $1 AND index = $2)
+) AS e WHERE before < {MOST_BATCH_BYTES} ORDER BY index
+"""  # noqa: S608 - a number of ours
 
 _ADVANCE = """
 UPDATE mc.delivery_cursor SET next_index = $3, updated_at = now()
-WHERE region = $1 AND sink = $2 AND next_index < $3
+WHERE region = $1 AND sink = $2 AND next_index >= $4 AND next_index < $3
 """
 
 _PARK = """
 WITH parked AS (
     INSERT INTO mc.delivery_parked (region, sink, index, event_id, reason)
     SELECT $1, $2, e.index, e.event_id, r.reason
-    FROM unnest($4::bigint[], $5::text[]) AS r (index, reason)
+    FROM unnest($5::bigint[], $6::text[]) AS r (index, reason)
     JOIN mc.ledger_id e ON e.region = $1 AND e.index = r.index
     ON CONFLICT DO NOTHING
 )
 UPDATE mc.delivery_cursor SET next_index = $3, updated_at = now()
-WHERE region = $1 AND sink = $2 AND next_index < $3
+WHERE region = $1 AND sink = $2 AND next_index >= $4 AND next_index < $3
 """
 
 _FAIL = """
@@ -111,16 +116,26 @@ LEFT JOIN mc.ledger_id e ON e.region = h.region AND e.index = coalesce(c.next_in
 WHERE h.region = $1
 """
 
-_WANTED_AGAIN = """
-SELECT r.index, e.recorded_at, e.leaf FROM (
-    SELECT DISTINCT index FROM mc.dead_letter_resend
-    WHERE region = $1 AND sink = $2 AND settled_at IS NULL ORDER BY index LIMIT $3
-) AS r
-LEFT JOIN mc.ledger_id i ON i.region = $1 AND i.index = r.index
-LEFT JOIN mc.ledger_event e
-    ON e.region = $1 AND e.index = i.index AND e.recorded_at = i.recorded_at
-ORDER BY r.index
-"""
+# A dead letter is an index and an id: what is sent is what the ledger has recorded under both, by the
+# hash that a kept tile has of it.
+_WANTED_AGAIN = f"""
+SELECT index, recorded_at, leaf, hash FROM (
+    SELECT r.index, e.recorded_at, e.leaf, coalesce(
+            substring(t.hashes FROM (r.index % 256)::int * 32 + 1 FOR 32), e.leaf_hash) AS hash,
+        coalesce(sum(octet_length(e.leaf)) OVER (
+            ORDER BY r.index ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0) AS before
+    FROM (
+        SELECT DISTINCT index FROM mc.dead_letter_resend
+        WHERE region = $1 AND sink = $2 AND settled_at IS NULL ORDER BY index LIMIT $3
+    ) AS r
+    JOIN mc.delivery_parked p ON p.region = $1 AND p.sink = $2 AND p.index = r.index
+    LEFT JOIN mc.ledger_id i
+        ON i.region = $1 AND i.index = r.index AND i.event_id = p.event_id
+    LEFT JOIN mc.ledger_event e
+        ON e.region = $1 AND e.index = i.index AND e.recorded_at = i.recorded_at
+    LEFT JOIN mc.ledger_tile t ON t.region = $1 AND t.level = 0 AND t.index = r.index / 256
+) AS w WHERE before < {MOST_BATCH_BYTES} ORDER BY index
+"""  # noqa: S608 - a number of ours
 
 _SETTLE_AGAIN = """
 UPDATE mc.dead_letter_resend r SET settled_at = now(), taken = new.reason IS NULL, reason = new.reason
@@ -129,9 +144,12 @@ WHERE r.region = $1 AND r.sink = $2 AND r.index = new.index AND r.settled_at IS 
 """
 
 
-def shipment_of(index: int, recorded_at: datetime, raw: bytes) -> Shipment:
-    """An entry to be sent; one that cannot be read is sent as an event that says so."""
-    leaf = leaf_from(raw, recorded_at)
+def shipment_of(index: int, recorded_at: datetime, raw: bytes, recorded_hash: bytes) -> Shipment:
+    """An entry to be sent; one that cannot be read, or was changed, is sent as an event that says so."""
+    if leaf_hash(raw) == recorded_hash:
+        leaf = leaf_from(raw, recorded_at)
+    else:
+        leaf = unreadable_leaf(raw, recorded_at, "it is not what was recorded")
     readable = leaf["kind"] != UNREADABLE
     return Shipment(index, recorded_at, leaf, raw if readable else canonical_json(leaf))
 
@@ -143,6 +161,7 @@ class _PostgresClaim:
         self._connection = connection
         self._key = (region, sink)
         self._turn = asyncio.Lock()
+        self._at = -1  # not known yet
 
     @wrapped("the outbox cannot be read")
     async def position(self) -> Position:
@@ -155,6 +174,7 @@ class _PostgresClaim:
             if at > size:
                 raise _beyond(at, size)
             recent = await self._connection.fetch(_RECENT, *self._key, at - WINDOW, at)
+            self._at = at
         return Position(at, [Offered(item["kind"], item["taken"]) for item in recent])
 
     @wrapped("the outbox cannot be read")
@@ -174,10 +194,7 @@ class _PostgresClaim:
                 rows = await self._connection.fetch(_READ, self._key[0], start, limit)
                 if not rows:
                     raise _gap(start, "up to its head")
-        batch: list[Shipment] = []
-        for begin in range(0, len(rows), _CHUNK):
-            batch += [shipment_of(*row) for row in rows[begin : begin + _CHUNK]]
-            await asyncio.sleep(0)
+        batch = await asyncio.to_thread(lambda: [shipment_of(*row) for row in rows])
         if batch and (batch[0].index != start or batch[-1].index != start + len(batch) - 1):
             raise _gap(start, f"up to {batch[-1].index}")
         return batch
@@ -190,18 +207,19 @@ class _PostgresClaim:
 
     @wrapped("the delivery cursor cannot be moved")
     async def settle(self, next_index: int, rejected: Sequence[Rejected]) -> None:
-        """See the protocol."""
+        """See the protocol.
+
+        Raises:
+            Unavailable: also when somebody else has moved the cursor; `position` tells where it is.
+        """
         async with self._turn:
-            if not rejected:
-                await self._connection.execute(_ADVANCE, *self._key, next_index)
-                return
-            await self._connection.execute(
-                _PARK,
-                *self._key,
-                next_index,
-                [item.index for item in rejected],
-                [item.reason[:_REASON_MOST] for item in rejected],
+            moved = await self._connection.execute(
+                _PARK if rejected else _ADVANCE, *self._key, next_index, self._at, *_lists(rejected)
             )
+        if 0 <= self._at < next_index:
+            if moved == "UPDATE 0":
+                raise Unavailable("somebody else has moved the delivery cursor")
+            self._at = next_index
 
     @wrapped("the state of delivery cannot be told")
     async def fail(self, reason: str) -> None:
@@ -214,12 +232,14 @@ class _PostgresClaim:
         """See the protocol."""
         async with self._turn:
             rows = await self._connection.fetch(_WANTED_AGAIN, *self._key, limit)
-        return [
-            Rejected(index, "the event has left the ledger")
-            if raw is None
-            else shipment_of(index, recorded_at, raw)
-            for index, recorded_at, raw in rows
-        ]
+        return await asyncio.to_thread(
+            lambda: [
+                Rejected(index, "the event has left the ledger, or has another id there")
+                if raw is None
+                else shipment_of(index, recorded_at, raw, recorded_hash)
+                for index, recorded_at, raw, recorded_hash in rows
+            ]
+        )
 
     @wrapped("what became of dead letters cannot be kept")
     async def settle_again(self, taken: Sequence[int], rejected: Sequence[Rejected]) -> None:
@@ -237,6 +257,12 @@ class _PostgresClaim:
         """See the protocol."""
         async with self._turn:
             await self._connection.execute("SELECT")
+
+
+def _lists(rejected: Sequence[Rejected]) -> Sequence[list[Any]]:
+    if not rejected:
+        return ()
+    return [item.index for item in rejected], [item.reason[:_REASON_MOST] for item in rejected]
 
 
 def _gap(start: int, where: str) -> Unavailable:

@@ -137,6 +137,11 @@ def leaf_from(raw: bytes, recorded_at: Any) -> dict[str, Any]:
             return leaf
     except (ValueError, RecursionError):  # msgspec's are of that kind; a time that is none, too
         why = "it is not JSON, or its time is none"
+    return unreadable_leaf(raw, recorded_at, f"the entry cannot be shown: {why}")
+
+
+def unreadable_leaf(raw: bytes, recorded_at: Any, reason: str) -> dict[str, Any]:
+    """What is told in the place of a leaf that is no event, or not the one that was recorded."""
     metrics.unreadable_rows.labels("ledger").inc()
     return {
         "id": f"unreadable-{sha256(raw).hexdigest()[:32]}",
@@ -144,5 +149,5 @@ def leaf_from(raw: bytes, recorded_at: Any) -> dict[str, Any]:
         "tenant": "",
         "region": "",
         "occurred_at": recorded_at.isoformat(),
-        "detail": {"subject": "", "reason": f"the entry cannot be shown: {why}"},
+        "detail": {"subject": "", "reason": reason},
     }

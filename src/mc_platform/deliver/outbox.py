@@ -17,6 +17,9 @@ from typing import Any, Protocol, runtime_checkable
 
 from mc_platform.deliver.guard import Offered
 
+MOST_BATCH_BYTES = 2_097_152
+"""Of the leaves that are read at once; the last one may exceed it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Shipment:
@@ -144,13 +147,14 @@ class Claim(Protocol):
         ...
 
     async def read(self, start: int, limit: int) -> list[Shipment]:
-        """The events from index `start` on, in order, without gaps."""
+        """The events from index `start` on, in order, without gaps, up to `MOST_BATCH_BYTES`."""
         ...
 
     async def settle(self, next_index: int, rejected: Sequence[Rejected]) -> None:
         """In one commit, make `rejected` dead letters and move the cursor.
 
-        The sink has all others before it. The cursor never moves back.
+        The sink has all others before it. The cursor never moves back; where somebody else has set it
+        back, it stays there.
         """
         ...
 

@@ -18,6 +18,7 @@ from typing import Protocol
 
 from mc_platform.deliver.guard import Guard, Offered
 from mc_platform.deliver.outbox import (
+    MOST_BATCH_BYTES,
     BatchRejected,
     Claim,
     Preparing,
@@ -283,7 +284,7 @@ class _ReadAhead:
             self._asked = limit
         batch = await (reading or self._claim.read(self._start, limit))
         self._start += len(batch)
-        if len(batch) >= self._asked:
+        if len(batch) >= self._asked or sum(len(item.raw) for item in batch) >= MOST_BATCH_BYTES:
             self._asked = limit
             self._next = asyncio.create_task(self._read_and_prepare(self._start, limit))
         return batch

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 import pytest
 
+from mc_contract.merkle import leaf_hash
 from mc_platform.adapters.postgres_outbox import shipment_of
 from mc_platform.adapters.postgres_rows import (
     governance_from,
@@ -77,7 +78,7 @@ def test_an_entry_is_read_with_its_numbers_as_they_are():
 @pytest.mark.parametrize("raw", [b"[1]", b"\xff", b'{"a":'])
 def test_a_siem_is_sent_an_entry_that_cannot_be_read(raw):
     """In each format, as one event that says so: delivery goes on behind it."""
-    shipment = shipment_of(7, NOW, raw)
+    shipment = shipment_of(7, NOW, raw, leaf_hash(raw))
     ocsf = json.loads(OcsfEncoder(version="1").encode(shipment))
     assert ocsf["metadata"]["uid"] == shipment.leaf["id"]
     for line in ElasticEncoder(version="1").encode([shipment]).splitlines():
