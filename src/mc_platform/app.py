@@ -793,7 +793,7 @@ class Workbench:
                 decide=self._decided,
                 grants=PostgresBreakGlass(self._pools),
                 tasks=self._tasks,
-                reveal=self._pseudonyms.reveal if self._pseudonyms else None,
+                reveal=self._room.revealed if self._pseudonyms else None,
                 tenants=frozenset(tenant.id for tenant in tenants if tenant.id != PLATFORM),
                 redact=self._redacted,
                 acts=self._acts,

@@ -44,6 +44,7 @@ from mc_platform.screen.said import said
 _R = TypeVar("_R")
 _SMALL_S = 0.01
 """What may be examined on the event loop, by its estimate: an upper bound for hostile shapes."""
+_SHORT_CHARS = 16_384
 _DEADLINE = "deadline"
 _WAIT_S = 20.0
 _EXACT = Context(prec=MOST_DIGITS)
@@ -189,6 +190,10 @@ class Examiner:
         redacted = self._screener.redact(parts, screening, scope, made)
         return redacted, self._quotes.kept(tenant, texts_of(redacted), texts_of(asked))
 
+    def revealed(self, tenant: TenantId, text: str) -> tuple[str, dict[str, int]]:
+        """A text with the tenant's pseudonyms opened, and how many of each type."""
+        return self._pseudonyms.reveal(tenant, text) if self._pseudonyms else (text, {})
+
     def quotable(self, tenant: TenantId, parts: Sequence[Part]) -> tuple[int, ...]:
         """Fingerprints by which an operation's results are known when they are quoted."""
         return self._quotes.kept(tenant, texts_of(parts)) if parts else ()
@@ -320,6 +325,18 @@ class ExaminationRoom:
                 return await call(self._examiner.redacted, *given)
             except Overdue:
                 return _WITHHELD, ()
+
+    async def revealed(
+        self, asking: TenantId, tenant: TenantId, text: str
+    ) -> tuple[str, dict[str, int]]:
+        """See `Examiner.revealed`; in the turn of the tenant that asks.
+
+        Raises:
+            Overdue, Unavailable.
+        """
+        if len(text) <= _SHORT_CHARS:
+            return self._examiner.revealed(tenant, text)
+        return await self.apart(asking, self._examiner.revealed, tenant, text)
 
     async def apart(self, tenant: TenantId, work: Callable[..., _R], *args: Any) -> _R:
         """Do other work on what a tenant's agent sent in the tenant's turn, in a worker.

@@ -27,6 +27,7 @@ from mc_platform.administration import migrate
 
 ROOT = Path(__file__).parents[2]
 SECRET = "s" * 43
+PSEUDONYM_KEY = b"p" * 32
 KEYS = {
     "TENANT_001": ("agent@tenant-001", "0123456789ab", "agent"),
     "TENANT_002": ("agent@tenant-002", "1123456789ab", "agent"),
@@ -118,6 +119,7 @@ def replica(
             **dict.fromkeys(placeholders, peer.by_address),
             "MC_DATABASE_URL": service_url,
             "MC_LEDGER_KEY_FILE": str(_key(folder / "ledger.pem")),
+            "MC_PSEUDONYM_KEY_FILE": str(_pseudonym_key(folder / "pseudonyms.key")),
             "MC_CATALOGUE": str(catalogue),
             "MC_POLICY_DIR": str(ROOT / "policies"),
             "MC_PORT": str(port),
@@ -154,6 +156,11 @@ def _credentials() -> dict[str, Any]:
         tenant: {"principal": principal, "key_id": key_id, "secret_sha256": digest, "role": role}
         for tenant, (principal, key_id, role) in KEYS.items()
     }
+
+
+def _pseudonym_key(path: Path) -> Path:
+    path.write_bytes(PSEUDONYM_KEY)
+    return path
 
 
 def _key(path: Path) -> Path:

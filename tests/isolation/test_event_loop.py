@@ -14,9 +14,10 @@ from typing import Any
 
 import pytest
 from tests.hostile_shapes import shape
-from tests.isolation.conftest import Replica
+from tests.isolation.conftest import PSEUDONYM_KEY, Replica
 
 from mc_platform.model.shape import ShapeLimits, shape_problem
+from mc_platform.screen.pseudonyms import Pseudonymiser
 
 LIMIT_S = 0.05
 TRIES = 3
@@ -162,3 +163,75 @@ def test_no_graphql_query_keeps_the_loop(replica: Replica, longest: Any, name: s
         body = {"query": QUERIES[name]}
         step = longest(lambda: client.post("/graphql", json=body))
     assert _worst(iter([(name, step)])) == ""
+
+
+_OPENED = Pseudonymiser(PSEUDONYM_KEY).pseudonym("TENANT_002", "email", "joe@example.com")
+TOLD = {
+    "pseudonyms": f"{_OPENED} " * (999_000 // (len(_OPENED) + 1)),
+    "none of its own": ("[email:" + "a" * 34 + "]") * 23_000,
+    "beginnings": "[aa" * 333_000,
+    "names of types": "[aa-bbbbbbb-ccccccc:" * 49_000,
+    "too long ones": ("[email:" + "a" * 1101) * 900,
+    "accents": "\u00e9" * 499_000,
+}
+
+
+@pytest.mark.parametrize("name", TOLD)
+def test_no_text_with_pseudonyms_keeps_the_loop(replica: Replica, longest: Any, name: str) -> None:
+    """As long as may be opened at once."""
+    with replica.client("TENANT_002") as client:
+        told: list[Any] = []
+
+        def ask() -> None:
+            body = {"text": TOLD[name], "reason": "to verify who calls"}
+            raw = json.dumps(body, ensure_ascii=False).encode()
+            told.append(client.post("/privacy/reveal", content=raw))
+
+        step = longest(ask)
+        assert told[-1].status_code == 200, told[-1].text[:200]
+        if name == "pseudonyms":
+            assert told[-1].json()["text"].split() == ["joe@example.com"] * TOLD[name].count("[")
+    assert _worst(iter([(name, step)])) == ""
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/privacy/reveal", {"text": "x"}),
+        ("/operator/break-glass", {"tenant": "TENANT_001", "minutes": 5}),
+        ("/operator/dead-letters/resend", {"all": True}),
+    ],
+)
+def test_no_reason_keeps_the_loop(
+    replica: Replica, longest: Any, path: str, body: dict[str, Any]
+) -> None:
+    """One that is far too long is refused for its length alone."""
+    tenant = "TENANT_002" if path == "/privacy/reveal" else "PLATFORM"
+    with replica.client(tenant) as client:
+        told: list[Any] = []
+        for reason in ("x" * 1_000_000, " " * 1_000_000, "\u200b" * 300_000):
+            raw = json.dumps({**body, "reason": reason}, ensure_ascii=False).encode()
+            step = longest(lambda raw=raw: told.append(client.post(path, content=raw)))
+            assert _worst(iter([(path, step)])) == ""
+            assert (told[-1].status_code, "1 to 200 characters" in told[-1].text) == (400, True)
+
+
+def test_no_page_of_the_ledger_keeps_the_loop(replica: Replica, longest: Any) -> None:
+    """The largest that may be asked for, proofs among them, in a log of many entries."""
+    replica.answers([{"text": "ok"}])
+    with replica.client() as client, replica.client("PLATFORM") as operator:
+        while operator.get("/audit/entries", params={"start": 700}).json()["entries"] == []:
+            client.post("/a2a", content=replica.message([{"text": "hello"}]))
+
+        def steps() -> Iterator[tuple[str, dict[str, Any]]]:
+            for path in ("entries", "tenant/TENANT_001", "checkpoints", "tiles", "archives"):
+                told: list[Any] = []
+                yield (
+                    path,
+                    longest(
+                        lambda path=path, told=told: told.append(operator.get(f"/audit/{path}"))
+                    ),
+                )
+                assert told[-1].status_code == 200, told[-1].text
+
+        assert _worst(steps()) == ""

@@ -16,26 +16,38 @@ from mc_contract.ledger_entry import Entry
 from mc_contract.tiles import TileId, split_hashes
 from mc_platform.adapters.postgres import Pools, wrapped
 from mc_platform.record import Archive, StoredCheckpoint
+from mc_platform.record.ledger import MOST_PAGE_BYTES
 
 # OFFSET 0 in a join keeps the planner from reading a whole table: each row is looked up.
 _COLUMNS = """
     e.index, e.event_id, e.tenant, e.kind, e.subject, e.occurred_at, e.recorded_at, e.leaf,
     e.leaf_hash
 """
+_BEFORE = """
+coalesce(sum(octet_length(leaf)) OVER (
+    ORDER BY index ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0) AS before
+"""
 _ENTRIES = f"""
 SELECT {_COLUMNS}, coalesce(i.event_id, '') AS registered_id FROM (
-    SELECT * FROM mc.ledger_event WHERE region = $1 AND index >= $2 ORDER BY index LIMIT $3
+    SELECT *, {_BEFORE}, row_number() OVER (ORDER BY index) AS number FROM (
+        SELECT * FROM mc.ledger_event WHERE region = $1 AND index >= $2 ORDER BY index LIMIT $3
+    ) AS all_of_them
 ) AS e LEFT JOIN LATERAL (
     SELECT event_id FROM mc.ledger_id WHERE region = $1 AND index = e.index OFFSET 0
 ) AS i ON true
+WHERE e.before < {MOST_PAGE_BYTES} OR e.number = 2
 ORDER BY e.index, e.recorded_at, e.event_id
 """  # noqa: S608 - the columns are ours
 # `$6` bounds from above by index what `until` bounds by time, so that proofs have one size.
 _OF_TENANT = f"""
-SELECT {_COLUMNS}, NULL AS registered_id FROM mc.ledger_event e
-WHERE region = $1 AND tenant = $2 AND ($3::timestamptz IS NULL OR recorded_at >= $3)
-  AND ($4::timestamptz IS NULL OR recorded_at < $4) AND index > $5 AND index < $6
-ORDER BY index LIMIT $7
+SELECT {_COLUMNS}, NULL AS registered_id FROM (
+    SELECT *, {_BEFORE} FROM (
+        SELECT * FROM mc.ledger_event
+        WHERE region = $1 AND tenant = $2 AND ($3::timestamptz IS NULL OR recorded_at >= $3)
+          AND ($4::timestamptz IS NULL OR recorded_at < $4) AND index > $5 AND index < $6
+        ORDER BY index LIMIT $7
+    ) AS all_of_them
+) AS e WHERE before < {MOST_PAGE_BYTES} ORDER BY index
 """  # noqa: S608 - the columns are ours
 _TILES = """
 SELECT tile.* FROM unnest($2::smallint[], $3::bigint[]) AS wanted (level, index)

@@ -15,6 +15,7 @@ from mc_platform.ports import Clock, Journal
 
 _NAMESPACE = uuid.UUID("0a9d53c1-6a86-5d0e-9a0f-6f6a2a7a3b55")
 _REASON_CHARS = 200
+_LONGEST_LINE = 2000  # with spaces around
 
 
 class Acts:
@@ -125,10 +126,16 @@ def reason_line(text: str) -> str:
     Raises:
         BadRequest: empty, or longer than 200 characters.
     """
+    if len(text) > _LONGEST_LINE:  # a large text is not looked through to be refused
+        raise _no_reason(len(text))
     line = "".join(char if char.isprintable() else " " for char in text).strip()
     if not line or len(line) > _REASON_CHARS:
-        raise BadRequest(
-            f"a reason has 1 to {_REASON_CHARS} characters, got {len(line)}",
-            hint="say why, in a sentence; it is recorded",
-        )
+        raise _no_reason(len(line))
     return line
+
+
+def _no_reason(chars: int) -> BadRequest:
+    return BadRequest(
+        f"a reason has 1 to {_REASON_CHARS} characters, got {chars}",
+        hint="say why, in a sentence; it is recorded",
+    )

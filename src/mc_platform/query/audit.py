@@ -6,20 +6,23 @@ that the ledger's key has signed. `mcctl audit` does that; so can anyone with RF
 
 from __future__ import annotations
 
+import asyncio
 import base64
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 
 from mc_contract.checkpoint import parse_checkpoint
+from mc_contract.keepable import json_bytes
 from mc_contract.ledger_entry import Entry
 from mc_platform.errors import BadRequest, NotFound
 from mc_platform.query.parameters import instant, refuse_unknown, refuse_unstorable
 from mc_platform.record import AuditLedger, Prover
+from mc_platform.record.ledger import MOST_PAGE_BYTES
 
 MOST_ENTRIES = 1000
 MOST_PROVEN = 200
@@ -48,7 +51,9 @@ def audit_routes(
             await permit(request)
             refuse_unstorable(request)
             refuse_unknown(request, *parameters)
-            return JSONResponse({"region": ledger.region, **await handler(request)})
+            told = {"region": ledger.region, **await handler(request)}
+            body = await asyncio.to_thread(json_bytes, told)
+            return Response(body, media_type="application/json")
 
         return Route(path, answer, methods=["GET"])
 
@@ -157,7 +162,7 @@ class _Audit:
             "size": size,
             "checkpoint": note,
             "entries": [_proven(entry, proof) for entry, proof in zip(found, proofs, strict=True)],
-            "more": len(found) == limit,
+            "more": len(found) == limit or sum(len(e.leaf) for e in found) >= MOST_PAGE_BYTES,
         }
 
     async def _which(self, request: Request) -> int:

@@ -101,8 +101,18 @@ class Decide(Protocol):
         ...
 
 
-Reveal = Callable[[str, str], tuple[str, Mapping[str, int]]]
-"""A tenant's pseudonyms in a text opened: the text, and how many of each type."""
+class Reveal(Protocol):
+    """Opens pseudonyms, away from the event loop where the text is long."""
+
+    async def __call__(
+        self, asking: TenantId, tenant: TenantId, text: str
+    ) -> tuple[str, Mapping[str, int]]:
+        """The text with those of `tenant` opened in the turn of `asking`, and how many of each type.
+
+        Raises:
+            Unavailable: it took too long, or its worker ended.
+        """
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -291,7 +301,7 @@ class _Routes:
             raise Conflict(
                 "this platform has no key for pseudonyms", hint="set MC_PSEUDONYM_KEY_FILE"
             )
-        text, opened = self._desk.reveal(tenant, asked.text)
+        text, opened = await self._desk.reveal(principal.tenant, tenant, asked.text)
         detail = {"subject": decision.id, "opened": dict(opened), "reason": reason}
         await self._desk.acts.record(
             Kind.pseudonyms_revealed,
@@ -300,7 +310,8 @@ class _Routes:
             decision,
             detail if grant is None else {**detail, "grant": str(grant.id)},
         )
-        return JSONResponse({"text": text, "opened": dict(opened), "decision_id": decision.id})
+        told = {"text": text, "opened": dict(opened), "decision_id": decision.id}
+        return Response(json_bytes(told), media_type="application/json")
 
     # -- what all of them need ----------------------------------------------------------------
 

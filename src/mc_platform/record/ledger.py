@@ -9,6 +9,9 @@ from typing import Protocol
 
 from mc_contract.ledger_entry import Entry
 
+MOST_PAGE_BYTES = 2_097_152
+"""Of the leaves in one answer; the last one may exceed it."""
+
 
 @dataclass(frozen=True, slots=True)
 class StoredCheckpoint:
@@ -45,7 +48,10 @@ class AuditLedger(Protocol):
     region: str
 
     async def entries(self, start: int, limit: int) -> Sequence[Entry]:
-        """Rows with an index from `start`, by index; at most `limit`, whatever is there."""
+        """Rows with an index from `start`, by index; at most `limit`, whatever is there.
+
+        Up to `MOST_PAGE_BYTES`, but two in any case.
+        """
         ...
 
     async def checkpoints(self, from_size: int, limit: int) -> Sequence[StoredCheckpoint]:
@@ -70,7 +76,10 @@ class AuditLedger(Protocol):
         below: int,
         limit: int,
     ) -> Sequence[Entry]:
-        """One tenant's rows recorded in `[since, until)`, with `after_index` < index < `below`."""
+        """One tenant's rows recorded in `[since, until)`, with `after_index` < index < `below`.
+
+        At most `limit`, and up to `MOST_PAGE_BYTES`.
+        """
         ...
 
     async def archives(self) -> Sequence[Archive]:

@@ -83,12 +83,15 @@ async def platform(pools):
     async def answer(_request, error):
         return JSONResponse({"error": error.as_dict()}, status_code=error.http_status)
 
+    async def reveal(_asking, tenant, text):
+        return MAKER.reveal(tenant, text)
+
     desk = BreakGlassDesk(
         principal_of=lambda request: principals[request.headers["who"]],
         decide=decide,
         grants=PostgresBreakGlass(pools),
         tasks=OneTask(),
-        reveal=MAKER.reveal,
+        reveal=reveal,
         tenants=frozenset({"T1", "T2"}),
         redact=lambda text: text.replace("secret", "[x]"),
         acts=Acts(journal, lambda: NOW),

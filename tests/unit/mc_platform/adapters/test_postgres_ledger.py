@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import json
 import uuid
+from asyncio import events
 from datetime import UTC, datetime, timedelta
 from importlib.resources import files
 
 import asyncpg
+import httpx
 import pytest
+from starlette.applications import Starlette
+from tests.isolation import steps
 
 from mc_contract.merkle import Frontier, leaf_hash
 from mc_platform.adapters import postgres_migrate
@@ -17,6 +23,8 @@ from mc_platform.adapters.postgres_journal import PostgresJournal
 from mc_platform.adapters.postgres_ledger import PostgresLedger
 from mc_platform.adapters.postgres_migrate import database_url, migrate_schema
 from mc_platform.model.event import Event, Kind
+from mc_platform.query import audit_routes
+from mc_platform.record import Prover, TileKeeper
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 RELATIONS = """
@@ -242,3 +250,71 @@ async def test_a_ledger_of_the_first_version_is_converted_whole(database, monkey
     assert [(known.index, known.fresh), (new.index, new.fresh)] == [(1, False), (3, True)]
     await journal.stop()
     await pools.close()
+
+
+async def test_pages_of_large_entries_end_earlier(pools, journal):
+    """By their bytes; whoever asks on gets all of them, and one too large comes with another."""
+    texts = [*["x" * 900_000] * 4, "x" * 3_000_000, "x" * 3_000_000, ""]
+    for text in texts:
+        await journal.record([_event(text=text)])
+    ledger = PostgresLedger(pools, region=journal._region)
+    pages = [await ledger.entries(start, 1000) for start in (0, 3, 4, 5, 6)]
+    assert [[entry.index for entry in page] for page in pages] == [
+        [0, 1, 2],
+        [3, 4],
+        [4, 5],
+        [5, 6],
+        [6],
+    ]
+    assert [entry.index for entry in await ledger.entries(0, 2)] == [0, 1]
+
+    async def of_tenant(after):
+        found = await ledger.of_tenant(
+            "TENANT_001", since=None, until=None, after_index=after, below=7, limit=200
+        )
+        return [entry.index for entry in found]
+
+    assert [await of_tenant(after) for after in (-1, 2, 4, 5, 6)] == [
+        [0, 1, 2],
+        [3, 4],
+        [5],
+        [6],
+        [],
+    ]
+
+
+async def test_no_page_of_large_entries_keeps_the_loop(pools, journal, monkeypatch):
+    """Read and written; a tenant's says that there is more, and a client gets every one of them."""
+    for _ in range(12):
+        many = [f"policy-{at}" for at in range(2000)]
+        await journal.record([_event(policies=many) for _ in range(50)])
+    ledger = PostgresLedger(pools, region=journal._region)
+    prover = Prover(ledger, TileKeeper(ledger, interval_s=3600))
+
+    async def permit(_request):
+        return None
+
+    routes = audit_routes(ledger=ledger, prover=prover, sign_head=permit, permit=permit)
+    http = httpx.AsyncClient(
+        transport=httpx.ASGITransport(Starlette(routes=routes)), base_url="http://ledger"
+    )
+    gc.collect()
+    gc.freeze()  # what pytest holds is not this service's to walk through
+    monkeypatch.setattr(events.Handle, "_run", steps.run_measured)
+    found, after = [], -1
+    for path in ("/audit/entries", "/audit/tenant/TENANT_001?size=600"):
+        cost = []
+        for _ in range(3):
+            steps.reset()
+            answer = await http.get(path)
+            await asyncio.sleep(0)
+            cost.append(dict(steps.longest))
+        assert answer.status_code == 200
+        assert min(step["cpu_s"] for step in cost) <= 0.05, (path, cost)
+    more = True
+    while more:
+        page = (await http.get(f"/audit/tenant/TENANT_001?size=600&after_index={after}")).json()
+        found += [entry["index"] for entry in page["entries"]]
+        after, more = found[-1], page["more"]
+    assert found == list(range(600))
+    gc.unfreeze()

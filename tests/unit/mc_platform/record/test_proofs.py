@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+from asyncio import events
 from collections.abc import Sequence
 
 import pytest
+from tests.isolation import steps
 
 from mc_contract.merkle import leaf_hash, tree_root, verify_consistency, verify_inclusion
 from mc_contract.tiles import TileId
 from mc_platform.errors import BadRequest, Unavailable
+from mc_platform.query.audit import MOST_PROVEN
 from mc_platform.record import Prover, TileKeeper
 
 SIZE = 100_000
@@ -76,6 +80,19 @@ async def test_proofs_over_a_large_log_read_little_of_it(store: MemoryTiles) -> 
         first=54_321, second=SIZE, first_root=first_root, second_root=root, proof=proof
     )
     assert store.hashes_read <= 5 * 256
+
+
+async def test_a_page_of_proofs_does_not_keep_the_loop(store, monkeypatch) -> None:
+    """As many as a page may have, wherever they stand."""
+    prover, cost = _prover(store), []
+    monkeypatch.setattr(events.Handle, "_run", steps.run_measured)
+    await asyncio.sleep(0)
+    for _ in range(3):
+        steps.reset()
+        await prover.inclusion(range(0, SIZE, SIZE // MOST_PROVEN)[:MOST_PROVEN], SIZE)
+        await asyncio.sleep(0)
+        cost.append(dict(steps.longest))
+    assert min(step["cpu_s"] for step in cost) <= 0.05, cost
 
 
 async def test_proofs_are_made_when_the_leaves_are_gone(store: MemoryTiles) -> None:
