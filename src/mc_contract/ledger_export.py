@@ -175,8 +175,9 @@ def _parsed(raw: bytes) -> dict[str, Any]:
         value = json.loads(raw)
         spelled = canonical_json(value) + b"\n"
     except (ValueError, RecursionError, McError) as error:
-        # What begins as an export does was one, and has been cut or changed
-        kind = ExportError if raw.startswith(_BEGIN) else NoExport
+        # What begins as an export does, or calls itself one, was one, and has been cut or changed
+        ours = raw.startswith(_BEGIN) or FORMAT.encode() in raw
+        kind = ExportError if ours else NoExport
         raise kind("the export is not JSON") from error
     if not isinstance(value, dict) or value.get("format") != FORMAT:
         raise NoExport("this is no ledger export")

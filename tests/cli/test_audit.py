@@ -178,6 +178,19 @@ def test_export_writes_a_file_that_verify_accepts_offline(ledger, tmp_path):
     done = _run("verify", "--export", str(out), "--output", "json")
     assert done.exit_code == 1
     assert json.loads(done.stdout)["verified"] is False
+    out.write_bytes(out.read_bytes()[200:])  # cut at its beginning, it still calls itself one
+    assert _run("verify", "--export", str(out)).exit_code == 1
+
+
+@pytest.mark.parametrize("raw", [b"", b"{}", b"a letter", b"\x89PNG"])
+def test_what_never_was_an_export_is_bad_input_and_no_finding(ledger, tmp_path, raw):
+    """Exit 2, with the file and what to name instead."""
+    other = tmp_path / "other"
+    other.write_bytes(raw)
+    done = _run("verify", "--export", str(other))
+    assert isinstance(done.exception, UnusableInput)
+    assert str(other) in done.exception.message
+    assert "mcctl audit export" in done.exception.hint
 
 
 def test_prove_prints_a_proof_or_writes_it(ledger, tmp_path):

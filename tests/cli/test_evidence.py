@@ -260,18 +260,57 @@ def test_verify_of_another_release_or_key_fails(mcctl: Run, home: Path, tmp_path
 
 
 def test_verify_of_unusable_input(mcctl: Run, home: Path, tmp_path: Path) -> None:
-    """No file, no key: exit 2 and a clear word. A file that is no pack: exit 1 and the reason."""
+    """No file, no key: exit 2 and a clear word."""
     code, _, err = mcctl("verify", tmp_path / "absent.json")
     assert code == 2
     assert "no trusted key" in err
-    out = _pack(mcctl, home)
+    _pack(mcctl, home)
     code, _, err = mcctl("verify", tmp_path / "absent.json")
     assert code == 2
     assert "can't be read" in err
-    out.write_text("{}")
-    code, told, _ = mcctl("verify", out)
-    assert code == 1
-    assert "pack has no 'bundle'" in _report(told)["reasons"]
+
+
+@pytest.mark.parametrize(
+    ("raw", "reason"),
+    [
+        (b"", "it is empty"),
+        (b"{}", "pack has no 'artifacts'"),
+        (b'{"total_count":1,"artifacts":[{"id":1}]}', "pack has no 'bundle'"),
+        (b"a letter\n", "not JSON"),
+        (b"\x89PNG\r\n", "not UTF-8"),
+    ],
+)
+def test_verify_of_what_was_never_a_pack_is_bad_input(
+    mcctl: Run, home: Path, tmp_path: Path, raw: bytes, reason: str
+) -> None:
+    """Exit 2, the file, the reason and what to name instead; nothing on stdout looks like a report."""
+    _pack(mcctl, home)
+    other = tmp_path / "other.json"
+    other.write_bytes(raw)
+    code, told, err = mcctl("verify", other)
+    assert (code, told) == (2, "")
+    assert f"{other} is no evidence pack: " in err
+    assert reason in err
+    assert "mcctl evidence pack --out" in err
+
+
+def test_verify_of_what_is_left_of_a_pack_is_a_finding(mcctl: Run, home: Path) -> None:
+    """Cut at either end, damaged in the middle, without its signature or its artefacts: exit 1."""
+    out = _pack(mcctl, home)
+    raw = out.read_bytes()
+    whole = json.loads(raw)
+    for left in (
+        raw[:40],
+        raw[: len(raw) // 2],
+        raw[len(raw) // 2 :],
+        raw[:500] + b"\0" + raw[501:],
+        json.dumps({"artifacts": whole["artifacts"]}, indent=1).encode(),
+        json.dumps({"bundle": whole["bundle"]}).encode(),
+    ):
+        out.write_bytes(left)
+        code, told, _ = mcctl("verify", out)
+        assert code == 1, left[:100]
+        assert _report(told)["reasons"]
 
 
 @openssl

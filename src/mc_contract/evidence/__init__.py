@@ -18,7 +18,7 @@ from mc_contract.evidence.dsse import (
     load_private_key,
     load_trusted_keys,
 )
-from mc_contract.evidence.pack import Pack, PackError, build_pack, read_pack
+from mc_contract.evidence.pack import Pack, PackError, build_pack, read_pack, resembles_pack
 from mc_contract.evidence.statement import Claim, Control, Release, Statement, Status
 from mc_contract.evidence.verify import Report, verify
 
@@ -39,5 +39,6 @@ __all__ = [
     "load_private_key",
     "load_trusted_keys",
     "read_pack",
+    "resembles_pack",
     "verify",
 ]

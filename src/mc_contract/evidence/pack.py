@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
@@ -27,6 +28,8 @@ from mc_contract.evidence.strict import (
 )
 
 BUNDLE_TYPE = "application/vnd.dev.sigstore.bundle.v0.3+json"
+_START = re.compile(rb'\s*\{\s*"artifacts"\s*:\s*\{')
+_MARKS = (BUNDLE_TYPE.encode(), PAYLOAD_TYPE.encode(), b'"dsseEnvelope"')
 
 
 class PackError(McError):
@@ -96,6 +99,11 @@ def build_pack(
     raw = canonical_json(document) + b"\n"
     read_pack(raw)
     return raw
+
+
+def resembles_pack(raw: bytes) -> bool:
+    """Whether the bytes are a pack, or what damage or tampering has left of one."""
+    return bool(_START.match(raw)) or any(mark in raw for mark in _MARKS)
 
 
 def read_pack(raw: bytes) -> Pack:

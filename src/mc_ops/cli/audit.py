@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 import typer
 from rich.markup import escape
 
-from mc_contract.ledger_export import ExportError, VerifiedExport, verify_export
+from mc_contract.ledger_export import ExportError, NoExport, VerifiedExport, verify_export
 from mc_ops.audit import (
     AuditClient,
     Report,
@@ -259,6 +259,11 @@ def _client(url: str | None, layout: Layout) -> Iterator[AuditClient]:
 def _verify_export(path: Path, key: Any, output: Format) -> None:
     try:
         found = verify_export(read_bytes(path), key)
+    except NoExport as error:
+        raise UnusableInput(
+            f"{path} cannot be read as a ledger export: {error.message}",
+            hint="name a file that `mcctl audit export` or `mcctl audit prove` has written",
+        ) from error
     except ExportError as error:
         if output is Format.json:
             emit_json({"file": str(path), "verified": False, "reason": error.message})

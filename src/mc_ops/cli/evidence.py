@@ -13,7 +13,14 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
-from mc_contract.evidence import PrivateKey, Release, Report
+from mc_contract.evidence import (
+    PackError,
+    PrivateKey,
+    Release,
+    Report,
+    read_pack,
+    resembles_pack,
+)
 from mc_contract.evidence import verify as verify_pack
 from mc_ops.cli import exit_codes
 from mc_ops.cli.output import Format, OutputOption, emit_json, fail, note, ok, stdout, warn
@@ -164,11 +171,14 @@ def verify(
 ) -> None:
     """Recompute every claim of a pack; print the report as JSON.
 
-    Exit 1 if something is against it, 3 if it does not say what ran.
+    Exit 1 if something is against it, 2 if it is no pack at all, 3 if it does not say what ran.
     """
     keys = trusted_keys(trust or [], Layout.from_env().home)
+    raw = read_file(file)
+    if not resembles_pack(raw):
+        _refuse(file, raw)
     report = verify_pack(
-        read_file(file),
+        raw,
         keys,
         expect_release=expect_release,
         expect_commit=_commit(expect_commit),
@@ -189,6 +199,16 @@ def verify(
     reasons = "1 reason" if count == 1 else f"{count} reasons"
     fail(f"{escape(file.name)} does not verify: {reasons}, see stdout")
     raise typer.Exit(exit_codes.FINDING)
+
+
+def _refuse(file: Path, raw: bytes) -> None:
+    try:
+        read_pack(raw)
+    except PackError as error:
+        raise UnusableInput(
+            f"{file} is no evidence pack: {'it is empty' if not raw else error.problems[0]}",
+            hint="name a file that `mcctl evidence pack --out FILE` has written",
+        ) from error
 
 
 def _commit(text: str | None) -> str | None:

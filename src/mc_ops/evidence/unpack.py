@@ -38,7 +38,10 @@ def extract(raw: bytes, folder: Path) -> list[Path]:
     try:
         pack = read_pack(raw)
     except PackError as cause:
-        raise UnusableInput(f"not an evidence pack: {cause.message}") from cause
+        raise UnusableInput(
+            f"not an evidence pack: {cause.message}",
+            hint="name a file that `mcctl evidence pack --out FILE` has written",
+        ) from cause
     # names were checked by `read_pack`: relative, no dots, so they stay below the folder
     files: Mapping[PurePath, bytes] = {
         PurePath("pae.bin"): pack.signed_bytes(),
