@@ -219,8 +219,10 @@ class Sender:
                     parts += [part[len(part) // 2 :], part[: len(part) // 2]]
                     continue
                 rejected = [Rejected(part[0].index, refusal.reason)]
-            except SinkRefused:
-                self._again_at = time.monotonic() + _AGAIN_AFTER_S
+            except SinkRefused as refusal:
+                wait_s = max(_AGAIN_AFTER_S, backoff_s(1, refusal.retry_after_s))
+                self._again_at = time.monotonic() + wait_s
+                self._report.refused(refusal, failures=1, wait_s=wait_s)
                 return
             refused = {item.index for item in rejected}
             await claim.settle_again([x.index for x in part if x.index not in refused], rejected)

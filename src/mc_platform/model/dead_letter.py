@@ -36,3 +36,21 @@ class Selection:
     event_ids: Sequence[str] | None = None
     since: datetime | None = None
     until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Matching:
+    """What a selection comes to, of those that no sink has taken since.
+
+    Attributes:
+        count: How many nobody wants sent again now.
+        waiting: How many wait already.
+        first_index: Of those that `count` counts; None if there are none.
+        known: The events of `Selection.event_ids` that are dead letters.
+    """
+
+    count: int
+    waiting: int
+    first_index: int | None
+    last_index: int | None
+    known: Sequence[str]

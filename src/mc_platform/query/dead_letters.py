@@ -20,7 +20,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from mc_platform.errors import BadRequest, NotFound
-from mc_platform.model.dead_letter import DeadLetter, Selection
+from mc_platform.model.dead_letter import DeadLetter, Matching, Selection
 from mc_platform.model.event import Kind
 from mc_platform.model.tenant import Principal
 from mc_platform.model.verdict import Action, Decision
@@ -40,12 +40,12 @@ class DeadLetters(Protocol):
         """Those that no sink has taken since, or all of one request; by index and sink."""
         ...
 
-    async def matching(self, selection: Selection) -> Sequence[DeadLetter]:
-        """Those of a selection that no sink has taken since."""
+    async def matching(self, selection: Selection) -> Matching:
+        """What a selection comes to now."""
         ...
 
-    async def ask(self, letters: Sequence[DeadLetter], request: str) -> None:
-        """Have them sent again."""
+    async def ask(self, selection: Selection, last_index: int, request: str) -> int:
+        """Have those up to an index sent again that do not wait already; how many there were."""
         ...
 
 
@@ -97,28 +97,28 @@ def dead_letter_routes(desk: DeadLetterDesk) -> list[Route]:
         reason = desk.redact(reason_line(asked.reason))
         found = await desk.letters.matching(selection)
         _require_known(selection, found)
-        wanted = [letter for letter in found if not _waits(letter)]
-        if wanted:
+        asked_for = 0
+        if found.last_index is not None:
             told = {
                 "subject": decision.id,
                 "reason": reason,
-                "dead_letters": len(wanted),
-                "first_index": wanted[0].index,
-                "last_index": wanted[-1].index,
+                "dead_letters": found.count,
+                "first_index": found.first_index,
+                "last_index": found.last_index,
                 "selection": _told(asked),
             }
             await desk.acts.record(
                 Kind.dead_letters_resent, principal.tenant, principal, decision, told
             )
-            await desk.letters.ask(wanted, decision.id)
+            asked_for = await desk.letters.ask(selection, found.last_index, decision.id)
         answer = {
-            "request": decision.id if wanted else None,
-            "asked": len(wanted),
-            "waiting": len(found) - len(wanted),
+            "request": decision.id if asked_for else None,
+            "asked": asked_for,
+            "waiting": found.waiting + found.count - asked_for,
             "principal": principal.id,
             "reason": reason,
         }
-        return JSONResponse(answer, status_code=202 if wanted else 200)
+        return JSONResponse(answer, status_code=202 if asked_for else 200)
 
     return [
         Route("/operator/dead-letters", listed, methods=["GET"]),
@@ -157,8 +157,8 @@ def _selection(asked: ResendBody) -> Selection:
     )
 
 
-def _require_known(selection: Selection, found: Sequence[DeadLetter]) -> None:
-    known = {letter.event_id for letter in found}
+def _require_known(selection: Selection, found: Matching) -> None:
+    known = set(found.known)
     unknown = [event_id for event_id in selection.event_ids or () if event_id not in known]
     if unknown:
         raise NotFound(
@@ -172,10 +172,6 @@ def _told(asked: ResendBody) -> dict[str, Any]:
     if asked.event_ids is not None:
         return {"events": len(asked.event_ids)}
     return {"since": asked.since or "", "until": asked.until or ""}
-
-
-def _waits(letter: DeadLetter) -> bool:
-    return letter.request is not None and letter.settled_at is None
 
 
 def _json(letter: DeadLetter) -> dict[str, Any]:

@@ -3,28 +3,35 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import time
 import uuid
+from asyncio import events
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import asyncpg
 import httpx
 import pytest
 from starlette.applications import Starlette
 from starlette.responses import JSONResponse
+from tests.isolation import steps
 
 from mc_platform.adapters.cedar import CedarDecisionPoint
 from mc_platform.adapters.postgres_dead_letters import PostgresDeadLetters
 from mc_platform.adapters.postgres_journal import PostgresJournal
+from mc_platform.adapters.postgres_migrate import database_url
 from mc_platform.adapters.postgres_outbox import PostgresOutbox
-from mc_platform.deliver import Rejected, Shipper
+from mc_platform.deliver import Rejected, Shipper, SinkRefused
 from mc_platform.errors import PlatformError, PolicyDenied
 from mc_platform.model.event import Event, Kind
 from mc_platform.model.tenant import PLATFORM, Principal, Role, Tenant
 from mc_platform.model.verdict import Question
+from mc_platform.observe import metrics
 from mc_platform.query import Acts, DeadLetterDesk, dead_letter_routes
 
+LATE = "2999-01-01T00:00:00Z"
 POINT = CedarDecisionPoint.load(Path(__file__).parents[4] / "policies")
 TENANT = Tenant(PLATFORM, "eu", frozenset(), frozenset(), 0, generally_available=False)
 
@@ -35,9 +42,14 @@ class Sink:
     name, most = "siem", 100
 
     def __init__(self):
-        self.bad, self.got = set(), []
+        self.bad, self.got, self.refusing = set(), [], None
+        self.holds = asyncio.Event()
+        self.holds.set()
 
     async def take(self, batch):
+        await self.holds.wait()
+        if self.refusing:
+            raise self.refusing
         self.got += [item.index for item in batch if item.index not in self.bad]
         return [Rejected(item.index, "mapping") for item in batch if item.index in self.bad]
 
@@ -72,9 +84,16 @@ class Region:
                 for n in range(count)
             ]
         )
+        self.ship()
+        await self.until(lambda standing: standing.next_index == count)
+
+    def ship(self):
         shipper = Shipper(outbox=self.outbox, siem=self.sink, backup=None, file_after_s=60)
         self.task = asyncio.create_task(shipper.run())
-        await self.until(lambda standing: standing.next_index == count)
+
+    async def restart(self):
+        await self.pause()
+        self.ship()
 
     async def until(self, condition):
         deadline = time.monotonic() + 20
@@ -82,10 +101,13 @@ class Region:
             assert time.monotonic() < deadline, "never happened"
             await asyncio.sleep(0.02)
 
-    async def stop(self):
+    async def pause(self):
         self.task.cancel()
         with suppress(asyncio.CancelledError):
             await self.task
+
+    async def stop(self):
+        await self.pause()
         await self.journal.stop()
         await self.http.aclose()
 
@@ -122,6 +144,13 @@ class Region:
             self.name,
         )
         return [(row["kind"], row["tenant"]) for row in rows]
+
+
+@pytest.fixture
+async def owner(database):
+    connection = await asyncpg.connect(database_url(database.admin_url, "mc"))
+    yield connection
+    await connection.close()
 
 
 @pytest.fixture
@@ -213,3 +242,65 @@ async def test_only_an_operator_has_them_sent_again(region, role):
     assert (await region.listed())[0] == (200 if role is Role.auditor else 403)
     assert ("request.refused", PLATFORM) in await region.kinds()
     assert (await region.outbox.standing("siem")).dead_letters == 3
+
+
+async def test_two_operators_at_once_send_each_again_once(region):
+    """Both are told the truth of their own request; no dead letter is sent twice for it."""
+    region.sink.bad, before = {9}, len(region.sink.got)
+    region.sink.holds.clear()
+    answers = await asyncio.gather(
+        region.resend(all=True), region.resend(all=True), region.resend(until=LATE)
+    )
+    region.sink.holds.set()
+    await region.until(lambda standing: standing.dead_letters == 1)
+    asked = [told for _, told in answers if told["request"]]
+    assert asked
+    assert all(told["asked"] + told["waiting"] == 3 for _, told in answers)
+    for told in asked:
+        _, letters = await region.listed(request=told["request"])
+        states = _states(letters)
+        assert set(states.items()) <= {(3, "taken"), (9, "refused-again"), (20, "taken")}
+        assert len(states) == told["asked"]
+    again = [index for index in region.sink.got[before:] if index in (3, 9, 20)]
+    assert sorted(again) == [3, 20]
+
+
+async def test_what_waits_while_the_sink_refuses_is_sent_by_the_next_that_ships(region):
+    """After a restart, and by another replica; meanwhile it waits, is told, and is no dead letter less."""
+    region.sink.refusing = SinkRefused("HTTP 503", retry_after_s=0.0)
+    refusals = metrics.siem_requests.labels("failure")._value.get()
+    status, asked = await region.resend(event_ids=[f"e{n}-{region.name}" for n in (3, 20)])
+    assert (status, asked["asked"]) == (202, 2)
+    while metrics.siem_requests.labels("failure")._value.get() == refusals:
+        await asyncio.sleep(0.02)
+    assert (await region.outbox.standing("siem")).dead_letters == 3
+    assert _states((await region.listed())[1]) == {3: "waiting", 9: "refused", 20: "waiting"}
+    await region.restart()
+    region.sink.refusing, region.sink.bad = None, set()
+    await region.until(lambda standing: standing.dead_letters == 1)
+    assert _states((await region.listed())[1]) == {9: "refused"}
+
+
+async def test_a_hundred_thousand_dead_letters_keep_nobody(region, owner, monkeypatch):
+    """They are counted and asked for where they stand."""
+    await region.pause()
+    for table, rest in (
+        ("ledger_id (region, event_id, index, recorded_at)", "'more-' || n, n, now()"),
+        ("delivery_parked (region, sink, index, event_id, reason)", "'siem', n, 'more-' || n, 'x'"),
+    ):
+        await owner.execute(
+            f"INSERT INTO mc.{table} SELECT $1, {rest} FROM generate_series(1000, 100999) AS n",
+            region.name,
+        )
+    gc.collect()
+    gc.freeze()  # what pytest holds is not this service's to walk through
+    monkeypatch.setattr(events.Handle, "_run", steps.run_measured)
+    await asyncio.sleep(0)
+    steps.reset()
+    status, asked = await region.resend(all=True)
+    await asyncio.sleep(0)
+    longest = dict(steps.longest)
+    gc.unfreeze()
+    assert (status, asked["asked"], asked["waiting"]) == (202, 100_003, 0)
+    assert longest["cpu_s"] <= 0.05, longest
+    assert (await region.resend(all=True))[1]["waiting"] == 100_003
