@@ -96,10 +96,11 @@ async def repair(
     try:
         tasks = TaskRepair(pools, journal)
         while after is not None:
-            repairs, after = await tasks.found(after)
+            now = datetime.now(UTC)
+            repairs, after = await tasks.found(now, after)
             for one in repairs:
                 if not dry_run:
-                    await tasks.mend(one, by=by, reason=reason, at=datetime.now(UTC))
+                    await tasks.mend(one, by=by, reason=reason, at=now)
                 found.append({"task": one.task_id, "tenant": one.tenant, "why": one.why})
             count, found = count + len(repairs), found[:_MOST_TOLD]
     finally:

@@ -15,7 +15,7 @@ from typing import Any, ParamSpec, TypeVar
 
 import asyncpg
 
-from mc_platform.adapters.postgres_rows import task_from_row
+from mc_platform.adapters.postgres_rows import read_all_times, task_from_row
 from mc_platform.bulkheads import Slots
 from mc_platform.errors import Misconfigured, Unavailable
 from mc_platform.model.credential import Found
@@ -74,6 +74,7 @@ def wrapped(
 
 
 async def _become_recorder(connection: Any) -> None:
+    await read_all_times(connection)
     await connection.execute("SET ROLE mc_recorder")
 
 
@@ -112,7 +113,7 @@ class Pools:
             Unavailable: the server does not answer.
         """
         try:
-            self.tenant = await self._pool(None, 1, _TENANT_CONNECTIONS)
+            self.tenant = await self._pool(read_all_times, 1, _TENANT_CONNECTIONS)
             self.record = await self._pool(_become_recorder, 1, _RECORD_CONNECTIONS)
         except _REFUSED as error:
             raise Misconfigured(

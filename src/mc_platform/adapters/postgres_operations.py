@@ -9,13 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any
 
 from mc_platform.adapters.postgres import Pools, wrapped
-from mc_platform.adapters.postgres_rows import governance_from, ledger_row
+from mc_platform.adapters.postgres_rows import ledger_row, operation_from_row
 from mc_platform.enact.breaker import Count
 from mc_platform.model.event import Kind
-from mc_platform.model.ids import OperationId, PrincipalId, TenantId
+from mc_platform.model.ids import OperationId, TenantId
 from mc_platform.model.operation_view import (
     OperationFilter,
     OperationState,
@@ -68,7 +67,9 @@ _WHERE_STATE = {
     OperationState.compensated: "task.outcome = 'compensated'",
     OperationState.stuck: f"task.outcome = 'stuck' AND NOT {_RESOLVED}",
     OperationState.resolved: f"task.outcome = 'stuck' AND {_RESOLVED}",
-    OperationState.failed: f"task.outcome IS NULL AND NOT {_OPEN}",
+    # With those whose outcome somebody has changed to what is none
+    OperationState.failed: f"(task.outcome IS NULL AND NOT {_OPEN}"
+    " OR task.outcome NOT IN ('completed', 'compensated', 'stuck'))",
 }
 _TIMELINE = """
 SELECT index, recorded_at, leaf FROM mc.ledger_event
@@ -124,7 +125,7 @@ class PostgresOperations:
             operation_id,
             wanted.limit,
         )
-        return [_view(row) for row in rows]
+        return [operation_from_row(row) for row in rows]
 
     @wrapped("the operation cannot be read")
     async def story(self, operation_id: OperationId) -> OperationStory | None:
@@ -135,18 +136,4 @@ class PostgresOperations:
         events = await self._pools.record.fetch(
             _TIMELINE, row["tenant"], operation_id, self._region
         )
-        return OperationStory(_view(row), [ledger_row(event) for event in events])
-
-
-def _view(row: Any) -> OperationView:
-    return OperationView(
-        id=OperationId(row["id"]),
-        tenant=TenantId(row["tenant"]),
-        principal=PrincipalId(row["principal"]),
-        operation=row["operation"],
-        state=OperationState(row["standing"]),
-        started_at=row["created_at"],
-        updated_at=row["updated_at"],
-        said=row["status_text"],
-        governance=governance_from(row["governance"]),
-    )
+        return OperationStory(operation_from_row(row), [ledger_row(event) for event in events])

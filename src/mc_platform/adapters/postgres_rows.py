@@ -2,11 +2,15 @@
 
 What enters a row is checked before (`mc_contract.keepable`), so such a row is of an earlier version,
 or somebody has changed it. `python -m mc_platform repair` mends tasks; the ledger is never rewritten.
+
+PostgreSQL has times that no `datetime` has: infinite ones, and years before 1 and after 9999. They are
+read as `EARLIEST` or `LATEST`, by every query and in every column, and told by `see_time`.
 """
 
 from __future__ import annotations
 
-from datetime import datetime
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from typing import Any
 
@@ -15,7 +19,8 @@ import msgspec
 from mc_contract.keepable import NotKeepable, read_json
 from mc_platform.model.event import UNREADABLE, LedgerRow
 from mc_platform.model.flow import DOCUMENT, Flow, flow_from
-from mc_platform.model.ids import ContextId, PrincipalId, TaskId, TenantId
+from mc_platform.model.ids import ContextId, OperationId, PrincipalId, TaskId, TenantId
+from mc_platform.model.operation_view import OperationState, OperationView
 from mc_platform.model.task import Task, TaskState
 from mc_platform.observe import metrics
 
@@ -23,16 +28,39 @@ from mc_platform.observe import metrics
 DEEPEST_SHOWN = 47
 _AROUND = 2  # the list of parts, and a part
 _EVENT = (("id", str), ("kind", str), ("occurred_at", str), ("detail", dict))
+_MICROSECOND = timedelta(microseconds=1)
+EARLIEST = datetime.min.replace(tzinfo=UTC)
+LATEST = datetime.max.replace(tzinfo=UTC)
+_EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
+_INFINITE, _INFINITE_BEFORE = 2**63 - 1, -(2**63)
 _TOLD = frozenset({"data", "metadata", "text", "raw", "url", "filename", "mediaType"})
 
 
-def why_unreadable(parts: str) -> str:
-    """Why a task's stored parts cannot be shown; empty if they can."""
+async def read_all_times(connection: Any) -> None:
+    """Have a connection read every time that PostgreSQL has, so that none fails a whole query."""
+    await connection.set_type_codec(
+        "timestamptz",
+        schema="pg_catalog",
+        format="tuple",
+        encoder=_time_stored,
+        decoder=_time_read,
+    )
+
+
+def _time_stored(at: datetime) -> tuple[int]:
+    if at in (EARLIEST, LATEST):  # so a page that ended with such a row goes on behind it
+        return (_INFINITE if at == LATEST else _INFINITE_BEFORE,)
+    return ((at - _EPOCH) // _MICROSECOND,)
+
+
+def _time_read(stored: tuple[int]) -> datetime:
+    [microseconds] = stored
+    if microseconds == _INFINITE:
+        return LATEST
     try:
-        parts_from(parts)
-    except NotKeepable as error:
-        return told(error)
-    return ""
+        return _EPOCH + timedelta(microseconds=microseconds)
+    except OverflowError:
+        return EARLIEST if microseconds < 0 else LATEST - _MICROSECOND
 
 
 def parts_from(stored: str) -> tuple[dict[str, Any], ...]:
@@ -54,21 +82,25 @@ def told(error: NotKeepable) -> str:
 
 def task_from_row(row: Any) -> Task:
     """A row of `mc.task` as a value."""
-    unreadable: list[str] = []
+    task, unreadable = read_task(row)
+    if unreadable:
+        metrics.unreadable_rows.labels("task").inc()
+    return task
+
+
+def read_task(row: Any) -> tuple[Task, dict[str, str]]:
+    """A row of `mc.task` as a value, and why which of its columns cannot be shown."""
+    unreadable: dict[str, str] = {}
     parts: tuple[dict[str, Any], ...] = ()
     try:
         parts = parts_from(row["parts"])
     except NotKeepable as error:
-        unreadable.append(f"its reply: {told(error)}")
-    governance = _object(row["governance"], "its governance", unreadable)
-    flow = _flow(row["flow"], unreadable)
+        unreadable["parts"] = f"its reply: {told(error)}"
+    governance = _object(row, "governance", "its governance", unreadable)
+    flow = _flow(row, unreadable)
     state = _state(row["state"], unreadable)
-    status_text = row["status_text"]
-    if unreadable:
-        metrics.unreadable_rows.labels("task").inc()
-        why = f"the content cannot be shown: {'; '.join(unreadable)}"
-        status_text = f"{status_text}; {why}" if status_text else why
-    return Task(
+    see_time(row, "updated_at", unreadable)
+    task = Task(
         id=TaskId(row["id"]),
         context_id=ContextId(row["context_id"]),
         tenant=TenantId(row["tenant"]),
@@ -78,48 +110,86 @@ def task_from_row(row: Any) -> Task:
         state=state,
         updated_at=row["updated_at"],
         parts=parts,
-        status_text=status_text,
+        status_text=_said(row["status_text"], unreadable),
         governance=governance or {},
         flow=flow,
         unreadable=bool(unreadable),
     )
+    return task, unreadable
 
 
-def _flow(stored: str, unreadable: list[str]) -> Flow:
-    found = _object(stored, "its labels", unreadable)
+def operation_from_row(row: Any) -> OperationView:
+    """A row of `mc.task` as those who run the platform see an operation.
+
+    Args:
+        row: With `standing`: how it stands, as SQL tells it.
+    """
+    unreadable: dict[str, str] = {}
+    governance = _object(row, "governance", "its governance", unreadable)
+    state = OperationState.failed
+    if row["standing"] in OperationState.__members__:
+        state = OperationState(row["standing"])
+    else:
+        unreadable["outcome"] = "its outcome is none that an operation has"
+    see_time(row, "created_at", unreadable)
+    see_time(row, "updated_at", unreadable)
+    if unreadable:
+        metrics.unreadable_rows.labels("task").inc()
+    return OperationView(
+        id=OperationId(row["id"]),
+        tenant=TenantId(row["tenant"]),
+        principal=PrincipalId(row["principal"]),
+        operation=row["operation"],
+        state=state,
+        started_at=row["created_at"],
+        updated_at=row["updated_at"],
+        said=_said(row["status_text"], unreadable),
+        governance=governance or {},
+    )
+
+
+def _said(status_text: str, unreadable: Mapping[str, str]) -> str:
+    """The row's sentence, with what of it cannot be shown."""
+    if not unreadable:
+        return status_text
+    why = f"the content cannot be shown: {'; '.join(unreadable.values())}"
+    return f"{status_text}; {why}" if status_text else why
+
+
+def see_time(row: Any, column: str, unreadable: dict[str, str]) -> None:
+    """Note a time of which `read_all_times` has no `datetime`."""
+    if not EARLIEST < row[column] < LATEST - _MICROSECOND:
+        what = "its start" if column == "created_at" else "its time"
+        unreadable[column] = f"{what} is infinite, or of no year from 1 to 9999"
+
+
+def _flow(row: Any, unreadable: dict[str, str]) -> Flow:
+    found = _object(row, "flow", "its labels", unreadable)
     try:
         if found is not None:
             return flow_from(found)
     except ValueError as error:
-        unreadable.append(f"its labels: {error}")
+        unreadable["flow"] = f"its labels: {error}"
     return Flow(origins=frozenset({DOCUMENT}))  # what nobody can read may be anybody's words
 
 
-def _state(stored: str, unreadable: list[str]) -> TaskState:
+def _state(stored: str, unreadable: dict[str, str]) -> TaskState:
     try:
         return TaskState(stored)
     except ValueError:
-        unreadable.append("its state is none that a task has")
+        unreadable["state"] = "its state is none that a task has"
         return TaskState.failed
 
 
-def _object(stored: str, what: str, unreadable: list[str]) -> dict[str, Any] | None:
+def _object(row: Any, column: str, what: str, unreadable: dict[str, str]) -> dict[str, Any] | None:
     try:
-        found = read_json(stored, recorded=True)
+        found = read_json(row[column], recorded=True)
         if isinstance(found, dict):
             return found
-        unreadable.append(f"{what} is no object")
+        unreadable[column] = f"{what} is no object"
     except NotKeepable as error:
-        unreadable.append(f"{what}: {told(error)}")
+        unreadable[column] = f"{what}: {told(error)}"
     return None
-
-
-def governance_from(stored: str) -> dict[str, Any]:
-    """What a task's governance column holds; empty, and counted, if it cannot be read."""
-    found = _object(stored, "", [])
-    if found is None:
-        metrics.unreadable_rows.labels("task").inc()
-    return found or {}
 
 
 def ledger_row(row: Any) -> LedgerRow:

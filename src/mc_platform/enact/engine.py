@@ -362,11 +362,14 @@ class OperationEngine:
         status = await self._answered(lambda: DBOS.get_workflow_status(operation_id))
         if status is None or status.status not in _ENDED:
             return None
-        if status.status != "SUCCESS" or not isinstance(status.output, Mapping):
-            # Only a defect or an outside hand gets here; saying so beats waiting for ever
-            reason = f"engine reports {status.status.lower()}"
-            return OperationReport(operation_id, Outcome.stuck, (), reason)
-        return report_from(status.output)
+        # Only a defect or an outside hand leaves no report; saying so beats waiting for ever
+        reason = f"engine reports {status.status.lower()}"
+        if status.status == "SUCCESS":
+            try:
+                return report_from(status.output or {})
+            except (KeyError, TypeError, ValueError):
+                reason = "the engine's report of it cannot be read"
+        return OperationReport(operation_id, Outcome.stuck, (), reason)
 
     async def known(self, operation_id: OperationId) -> bool:
         """Whether the operation was ever started.

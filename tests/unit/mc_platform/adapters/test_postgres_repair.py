@@ -11,17 +11,39 @@ import pytest
 from mc_platform.adapters.postgres import PostgresTasks
 from mc_platform.adapters.postgres_journal import PostgresJournal
 from mc_platform.adapters.postgres_records import PostgresRecords
-from mc_platform.adapters.postgres_repair import mended_parts, why_not_shown
+from mc_platform.adapters.postgres_repair import mended_parts, mended_row, why_not_shown
+from mc_platform.adapters.postgres_rows import EARLIEST, LATEST
 from mc_platform.administration import repair
 from mc_platform.model.event import Event, Kind
 from mc_platform.model.task import Task, TaskState
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+THEN = datetime(2026, 1, 1, tzinfo=UTC)
 LONG = "1" + "0" * 309
 
 
 def nested(depth: int) -> str:
     return "[" * depth + "1" + "]" * depth
+
+
+def row(**changed):
+    """A row of `mc.task` that everybody can show, but for what is changed."""
+    whole = {
+        "id": "t",
+        "context_id": "c",
+        "tenant": "T",
+        "principal": "p",
+        "message_id": "m",
+        "request_digest": "",
+        "state": "TASK_STATE_COMPLETED",
+        "created_at": THEN,
+        "updated_at": NOW,
+        "parts": "[]",
+        "status_text": "",
+        "governance": "{}",
+        "flow": "{}",
+    }
+    return {**whole, **changed}
 
 
 @pytest.mark.parametrize(
@@ -68,17 +90,65 @@ def nested(depth: int) -> str:
 )
 def test_what_cannot_be_kept_is_named_and_the_rest_stays(stored, mended):
     """With its numbers as they were; and then it can be shown."""
-    assert why_not_shown(stored)
+    assert why_not_shown(row(parts=stored)).keys() == {"parts"}
     found = mended_parts(stored)
     assert found == mended
     assert repr(found) == repr(mended)
-    assert why_not_shown(json.dumps(found)) == ""
+    assert why_not_shown(row(parts=json.dumps(found))) == {}
 
 
 def test_what_can_be_shown_is_left_alone():
     """Also what is no longer taken, and older rows have."""
     for stored in ("[]", '[{"text": "a\\u0000"}]', '[{"data": null}]', '[{"text":"x","url":null}]'):
-        assert why_not_shown(stored) == ""
+        assert why_not_shown(row(parts=stored)) == {}
+
+
+@pytest.mark.parametrize(
+    ("column", "stored", "mended"),
+    [
+        (
+            "governance",
+            f'{{"operation": "x", "steps": [{{"action": "a", "n": {LONG}}}], "n": 5.0}}',
+            {
+                "operation": "x",
+                "steps": [{"action": "a", "n": "[not kept: number too long]"}],
+                "n": 5.0,
+            },
+        ),
+        ("governance", '{"labels": {"a\\ud800": 1}}', {"labels": {"a\ufffd": 1}}),
+        ("governance", '{"a": 1, "a": 2}', {"a": 2}),
+        ("governance", f'{{"a": {nested(60)}}}', None),
+        ("governance", "[1]", {}),
+        ("governance", f'{{"a": {nested(5000)}}}', {}),
+        ("flow", '{"origins": 5, "tier": 3}', {"origins": ["document"]}),
+        ("flow", f'{{"tier": {LONG}}}', {"origins": ["document"]}),
+        ("flow", "null", {"origins": ["document"]}),
+        ("state", "TASK_STATE_LOST", "TASK_STATE_FAILED"),
+        ("created_at", EARLIEST, NOW),
+        ("updated_at", LATEST, THEN),
+    ],
+)
+def test_every_column_that_cannot_be_shown_is_mended(column, stored, mended):
+    """And no other; a time becomes the row's other one."""
+    odd = row(**{column: stored})
+    why = why_not_shown(odd)
+    assert why.keys() == {column}
+    found = mended_row(odd, why, datetime.now(UTC))
+    assert why_not_shown({**odd, **found}) == {}
+    if column in ("governance", "flow") and mended is not None:
+        assert json.loads(found[column]) == mended
+    elif mended is not None:
+        assert found[column] == mended
+    assert {name: value for name, value in found.items() if name != column} == {
+        name: odd[name] for name in found if name != column
+    }
+
+
+def test_a_row_without_any_time_gets_that_of_its_repair():
+    """Nothing else is known of it."""
+    odd = row(created_at=EARLIEST, updated_at=LATEST)
+    mended = mended_row(odd, why_not_shown(odd), datetime(2027, 1, 1, tzinfo=UTC))
+    assert (mended["created_at"], mended["updated_at"]) == (datetime(2027, 1, 1, tzinfo=UTC),) * 2
 
 
 async def test_each_repair_is_in_the_ledger_before_the_row_is_changed(pools, database):
@@ -104,13 +174,23 @@ async def test_each_repair_is_in_the_ledger_before_the_row_is_changed(pools, dat
         tasks.append(task)
     await journal.stop()
     good, bad = tasks
-    stored = f'[{{"data": {{"anna": {LONG}}}}}]'
-    await pools.record.execute("UPDATE mc.task SET parts = $1 WHERE id = $2", stored, bad.id)
+    await pools.record.execute(
+        "UPDATE mc.task SET parts = $1, governance = $2, flow = '5', state = 'LOST',"
+        " created_at = '-infinity', updated_at = '0044-03-15 BC' WHERE id = $3",
+        f'[{{"data": {{"anna": {LONG}}}}}]',
+        f'{{"operation": "place-order", "steps": [{{"n": {LONG}}}]}}',
+        bad.id,
+    )
 
     asked = {"service_url": database.service_url, "region": region, "by": "os-user:x"}
     tried = await repair(**asked, reason="why not", dry_run=True)
     mine = {"task": bad.id, "tenant": tenant}
-    why = "[0].data.* is a number of more than 308 digits"
+    why = (
+        "its reply: [0].data.* is a number of more than 308 digits; "
+        "its governance: *[0].* is a number of more than 308 digits; its labels is no object; "
+        "its state is none that a task has; its time is infinite, or of no year from 1 to 9999; "
+        "its start is infinite, or of no year from 1 to 9999"
+    )
     assert mine | {"why": why} in tried["tasks"]
     assert (tried["unreadable"] >= 1, tried["mended"]) == (True, 0)
     read = PostgresTasks(pools)
@@ -120,7 +200,10 @@ async def test_each_repair_is_in_the_ledger_before_the_row_is_changed(pools, dat
     assert done["mended"] == done["unreadable"] == tried["unreadable"]
     shown = await read.get(tenant, bad.id)
     assert shown.parts == ({"data": {"anna": "[not kept: number too long]"}},)
-    assert not shown.unreadable
+    assert shown.governance["steps"] == [{"n": "[not kept: number too long]"}]
+    assert (shown.unreadable, shown.state.value) == (False, "TASK_STATE_FAILED")
+    assert shown.flow.tainted
+    assert shown.updated_at > NOW
     assert (await read.get(tenant, good.id)).parts == good.parts
     newest = await PostgresRecords(pools, region=region).newest(tenant, limit=1, before=None)
     [row] = newest

@@ -10,9 +10,11 @@ import pytest
 from mc_contract.merkle import leaf_hash
 from mc_platform.adapters.postgres_outbox import shipment_of
 from mc_platform.adapters.postgres_rows import (
-    governance_from,
+    EARLIEST,
+    LATEST,
     leaf_from,
     ledger_row,
+    operation_from_row,
     task_from_row,
 )
 from mc_platform.adapters.siem_cef import CefEncoder
@@ -21,7 +23,7 @@ from mc_platform.adapters.siem_ocsf import OcsfEncoder
 from mc_platform.model.event import UNREADABLE
 from mc_platform.model.task import TaskState
 from mc_platform.observe import metrics
-from mc_platform.query.operator_wire import event_json
+from mc_platform.query.operator_wire import event_json, view_json
 from mc_platform.query.schema import _event
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -86,12 +88,40 @@ def test_a_siem_is_sent_an_entry_that_cannot_be_read(raw):
     assert "cannot be shown" in CefEncoder(version="1").message(shipment)
 
 
-@pytest.mark.parametrize("stored", ["[]", "{", '{"a": 1e400}'])
-def test_governance_that_cannot_be_read_is_empty(stored):
-    """And counted: an operator's list goes on."""
+ODD_TIME = "is infinite, or of no year from 1 to 9999"
+
+
+@pytest.mark.parametrize(
+    ("changed", "why"),
+    [
+        ({"governance": "[]"}, "its governance is no object"),
+        ({"governance": '{"a": 1e400}'}, "its governance: * is a number outside a double's range"),
+        ({"standing": "lost"}, "its outcome is none that an operation has"),
+        ({"created_at": LATEST}, f"its start {ODD_TIME}"),
+        ({"updated_at": EARLIEST}, f"its time {ODD_TIME}"),
+    ],
+)
+def test_an_operation_of_any_odd_column_is_told_as_that(changed, why):
+    """In the sentence beside its neighbours, and counted: an operator's list goes on."""
+    row = {
+        "id": "o",
+        "tenant": "T",
+        "principal": "p",
+        "operation": "place-order",
+        "standing": "completed",
+        "created_at": NOW,
+        "updated_at": NOW,
+        "status_text": "it is done",
+        "governance": '{"effects": 2}',
+    }
     before = metrics.unreadable_rows.labels("task")._value.get()
-    assert governance_from(stored) == {}
+    assert operation_from_row(row).said == "it is done"
+    view = operation_from_row({**row, **changed})
+    assert view.said == f"it is done; the content cannot be shown: {why}"
     assert metrics.unreadable_rows.labels("task")._value.get() == before + 1
+    assert view.state.value == ("failed" if "standing" in changed else "completed")
+    assert view.governance == ({} if "governance" in changed else {"effects": 2})
+    json.dumps(view_json(view, None))
 
 
 @pytest.mark.parametrize(
@@ -104,6 +134,8 @@ def test_governance_that_cannot_be_read_is_empty(stored):
         ({"flow": '{"tail": []}'}, "its labels: tier is no integer, or tail no text"),
         ({"flow": "5"}, "its labels is no object"),
         ({"state": "TASK_STATE_LOST"}, "its state is none that a task has"),
+        ({"updated_at": EARLIEST}, f"its time {ODD_TIME}"),
+        ({"updated_at": LATEST}, f"its time {ODD_TIME}"),
     ],
 )
 def test_a_task_of_any_odd_column_is_told_as_that(changed, why):

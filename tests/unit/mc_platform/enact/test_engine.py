@@ -667,6 +667,32 @@ async def test_second_engine_in_a_process_is_refused(running: Start) -> None:
                 pass
 
 
+@pytest.mark.parametrize(
+    "kept", ["{}", '{"outcome": "lost"}', "[1]", "null", "no json", '{"id": 1}']
+)
+async def test_a_report_that_cannot_be_read_is_told_as_that(
+    running: Start, engine_url: str, kept: str
+) -> None:
+    """By hand the engine's table was changed: nobody knows what stands, and nobody gets an error."""
+    async with running() as engine:
+        operation = request()
+        await engine.start(operation)
+        await ended(engine, operation)
+        while await engine.report(operation.id) is None:
+            await asyncio.sleep(0.01)
+        with psycopg.connect(engine_url) as connection:
+            connection.execute(
+                "UPDATE dbos.workflow_output SET output = %s WHERE workflow_uuid = %s",
+                (kept, operation.id),
+            )
+        report = await engine.report(operation.id)
+        assert report is not None
+        assert (report.outcome, report.reason) == (
+            Outcome.stuck,
+            "the engine's report of it cannot be read",
+        )
+
+
 def test_service_role_cannot_alter_the_schema(engine_url: str) -> None:
     """The service's role uses the engine's tables and cannot change or add any."""
     with psycopg.connect(engine_url) as connection:
