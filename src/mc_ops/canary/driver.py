@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import aiohttp
 import numpy as np
+from aiohttp import hdrs
 
 from mc_contract.judgement import is_failing
 from mc_ops.canary import exchange
@@ -65,6 +66,7 @@ class Sampled:
         lateness_s: Of each request sent, how long after its intended start it left.
         stopped: `horizon`, `hold` (the watch said so), `interrupted`, or `baseline-failing`.
         base_failures, cand_failures: Why requests failed, and how many so.
+        base_refused, cand_refused: Which of the failed ones were refused, to be asked again.
     """
 
     base_s: NDArray[np.float64]
@@ -73,6 +75,8 @@ class Sampled:
     stopped: str
     base_failures: dict[str, int] = field(default_factory=dict)
     cand_failures: dict[str, int] = field(default_factory=dict)
+    base_refused: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, dtype=bool))
+    cand_refused: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, dtype=bool))
 
 
 def open_session(token: str) -> aiohttp.ClientSession:
@@ -100,6 +104,7 @@ class PairDriver:
         self._round = math.lcm(*(len(side) for side in self._sides))
         self._latency = np.full((2, load.pairs), np.nan)
         self._finished = np.zeros((2, load.pairs), dtype=bool)
+        self._refused = np.zeros((2, load.pairs), dtype=bool)
         self._failures: tuple[Counter[str], Counter[str]] = (Counter(), Counter())
         self._lateness: list[float] = []
         self._done = 0  # pairs whose both requests, and all before them, have ended
@@ -123,7 +128,7 @@ class PairDriver:
 
         Returns:
             The baseline's latencies, shape (pairs,), seconds in order of sending; infinite where
-            it did not answer in time, NaN where it failed otherwise or was not asked.
+            it did not answer in time or refused, NaN where it failed otherwise or was not asked.
         """
         latency_s = np.full((2, pairs), np.nan)
 
@@ -146,7 +151,8 @@ class PairDriver:
 
     async def _unmeasured(self, side: int, at: int, due: float) -> float:
         latency, failure = await self._ask(side, at, due)
-        return math.inf if failure == TIMEOUT else latency
+        full = failure == TIMEOUT or failure.startswith(exchange.REFUSED)
+        return math.inf if full else latency
 
     async def run(self, look_every: int, progress: Progress) -> Sampled:
         """Send all pairs, or until the watch holds or `stop` is called.
@@ -164,8 +170,16 @@ class PairDriver:
         self._count_done()
         base, cand = (side[: self._done].copy() for side in self._latency)
         base_failures, cand_failures = (dict(counter) for counter in self._failures)
+        base_refused, cand_refused = (side[: self._done].copy() for side in self._refused)
         return Sampled(
-            base, cand, np.array(self._lateness), self._why, base_failures, cand_failures
+            base,
+            cand,
+            np.array(self._lateness),
+            self._why,
+            base_failures,
+            cand_failures,
+            base_refused,
+            cand_refused,
         )
 
     async def _send(
@@ -209,6 +223,7 @@ class PairDriver:
             counted = self._failures[side]
             known = failure in counted or len(counted) < _MOST_FAILURES
             counted[failure if known else _OTHER] += 1
+            self._refused[side, at] = failure.startswith(exchange.REFUSED)
         # Microseconds, as the files have them: the verdict from the files must be this one.
         self._latency[side, at] = round(latency, 6)
         self._finished[side, at] = True
@@ -225,7 +240,8 @@ class PairDriver:
             ) as answer:
                 body = await exchange.body_of(answer)
                 latency = asyncio.get_running_loop().time() - due
-                failure = exchange.failure_of(answer.status, body)
+                again = hdrs.RETRY_AFTER in answer.headers
+                failure = exchange.failure_of(answer.status, body, retry_after=again)
         except TimeoutError:
             failure = TIMEOUT
         except exchange.AnswerTooLarge:

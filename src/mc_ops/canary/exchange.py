@@ -11,7 +11,7 @@ import re
 import uuid
 from typing import TYPE_CHECKING, Any
 
-from mc_contract.governance import GOVERNANCE_URI
+from mc_contract.governance import GOVERNANCE_URI, RATE_LIMITED_CODE
 
 if TYPE_CHECKING:
     import aiohttp
@@ -27,6 +27,8 @@ TOO_LARGE = f"answer over {_MOST_BYTES} bytes"
 UNREADABLE = (ValueError, RecursionError)
 _LARGEST_CODE = 2**31  # a longer number tells nobody anything, and would fill the report
 _NO_TASK = "answer without a task"
+REFUSED = "refused: "  # how failures begin of what was not served now, and may be asked again
+_NOT_NOW = (429, 503)
 _MARK = "00000000-0000-0000-0000-000000000000"
 
 
@@ -133,16 +135,18 @@ def outcome_of(task: dict[str, Any]) -> str:
     return outcome if isinstance(outcome, str) else ""
 
 
-def failure_of(status: int, body: bytes) -> str:
+def failure_of(status: int, body: bytes, *, retry_after: bool = False) -> str:
     """Why an answer does not count as served, as a short name for counting; empty when it does.
 
-    Served is: HTTP 200 and a completed task.
+    Served is: HTTP 200 and a completed task. Refused is: 429, 503 or JSON-RPC -32051 that tells
+    when to come again (`retry_after`).
     """
     if status != 200:
-        return f"http {status}"
+        return f"{REFUSED if retry_after and status in _NOT_NOW else ''}http {status}"
     task = task_of(body)
     if task is None:
-        return f"json-rpc {_error_code(body)}"
+        code = _error_code(body)
+        return f"{REFUSED if retry_after and code == str(RATE_LIMITED_CODE) else ''}json-rpc {code}"
     return "" if state_of(task) == COMPLETED else f"task {state_shown(task)}"
 
 

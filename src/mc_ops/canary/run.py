@@ -10,6 +10,9 @@
    between was not compared, so that is no PROMOTE.
 6. With metrics: what Prometheus has of the run's window, judged too; PROMOTE takes both.
 
+What both sides refused alike for want of a place is the machine's doing: a HOLD that rests on it is
+could not tell. A candidate that refuses more than the baseline does is held.
+
 Lateness of the driver dilutes every difference, so it voids a PROMOTE or an inconclusive run.
 It does not void a HOLD by evidence: that was found in spite of the dilution.
 """
@@ -29,7 +32,7 @@ from typing import Any
 import aiohttp
 import numpy as np
 
-from mc_contract.judgement import EarlyHold, Samples, is_failing, judge, look_every
+from mc_contract.judgement import EarlyHold, Judgement, Samples, is_failing, judge, look_every
 from mc_contract.metric_judgement import MetricJudgement
 from mc_contract.running import Groups, Record
 from mc_ops.canary import files, metrics_run, smoke
@@ -38,6 +41,7 @@ from mc_ops.canary.metrics import Span
 from mc_ops.canary.metrics_run import RunMetrics
 from mc_ops.canary.pace import settle
 from mc_ops.canary.plan import TENANT, TOKEN_ENV, Plan
+from mc_ops.canary.refusals import refusals_of
 from mc_ops.errors import CouldNotTell, Declined, NotAllowed
 from mc_ops.service_client.running import look
 
@@ -207,8 +211,8 @@ def conclude(
     """Judge what was sampled and measured, write the files, and say what it means.
 
     Raises:
-        CouldNotTell: No pair was completed, the baseline went down, the run is void, or
-            Prometheus could not be asked.
+        CouldNotTell: No pair was completed, the baseline went down, the machine was full, the run
+            is void, or Prometheus could not be asked.
         Declined: The run was interrupted.
     """
     if sampled.base_s.size == 0:
@@ -223,11 +227,18 @@ def conclude(
     by_evidence = judgement.kind in ("regressed", "errors")
     measured = measured or Measured()
     changed = [] if measured.running is None or by_evidence else measured.running.changed()
+    refused = refusals_of(sampled)
+    full = refused.alike and not judgement.promote and _rests_on_refusals(judgement, plan, sampled)
     void = lateness_s > plan.lateness_limit_s and not (by_evidence or changed)
     verdict = {
         **judgement.as_dict(),
         "stopped": sampled.stopped,
         "failures": {"baseline": sampled.base_failures, "candidate": sampled.cand_failures},
+        "refused": {
+            "baseline": refused.baseline,
+            "candidate": refused.candidate,
+            "by_the_machine": full,
+        },
         "parameters": plan.parameters(),
         "urls": {"baseline": list(plan.baseline), "candidate": list(plan.candidate)},
         "lateness": {
@@ -256,13 +267,32 @@ def conclude(
         files.write_verdict(out_dir, verdict)
     if sampled.stopped == "interrupted":
         raise Declined(f"interrupted after {base.n} pairs", hint=f"samples are in {out_dir}")
-    if not by_evidence:
+    if full or not by_evidence:
         _refuse_failing_baseline(sampled, base, out_dir)
+    if full and not changed:
+        raise CouldNotTell(
+            f"the machine refused work on both sides alike: {refused.baseline} of {base.n} "
+            f"requests of the baseline, {refused.candidate} of the candidate; without these "
+            "nothing speaks against the candidate",
+            hint=f"give it a calmer machine, or a lower --rate than {plan.rate:g}",
+        )
     if void:
         raise CouldNotTell(late, hint="give the driver a calmer machine, or a lower --rate")
     if judged is not None and judgement.promote and not changed:
         metrics_run.refuse_unasked(judged)
     return CanaryResult(verdict["verdict"] == "PROMOTE", verdict, out_dir, judged)
+
+
+def _rests_on_refusals(judgement: Judgement, plan: Plan, sampled: Sampled) -> bool:
+    """Whether the HOLD is gone, or no longer by evidence, where refused pairs count for nobody."""
+    excused = sampled.base_refused | sampled.cand_refused
+    base, cand = (
+        Samples(np.where(excused, np.nan, side)) for side in (sampled.base_s, sampled.cand_s)
+    )
+    without = judge(
+        base, cand, margin=plan.margin, planned_pairs=plan.pairs, instances=plan.instances
+    )
+    return without.kind != judgement.kind and without.kind not in ("regressed", "errors")
 
 
 def _refuse_failing_baseline(sampled: Sampled, base: Samples, out_dir: Path) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import urljoin
 
 import aiohttp
+from aiohttp import hdrs
 
 from mc_ops.canary import exchange
 
@@ -22,6 +23,8 @@ OUTCOME = "compensated"
 _INPUT = {"item": "widget", "quantity": 1}  # reserved, then given back
 _TIMEOUT_S = 15.0
 _POLL_S = 0.2
+# What is refused for want of a place is asked again, as by a client
+_AGAIN_AFTER_S = (1.0, 2.0, 4.0)
 _UNAUTHORISED = (401, 403)
 
 
@@ -112,5 +115,14 @@ def _id_of(task: dict[str, Any]) -> str:
 async def _post(
     session: aiohttp.ClientSession, url: str, call: dict[str, object]
 ) -> tuple[int, bytes]:
-    async with session.post(url, data=json.dumps(call).encode(), allow_redirects=False) as answer:
-        return answer.status, await exchange.body_of(answer)
+    for again_after_s in (*_AGAIN_AFTER_S, None):
+        async with session.post(
+            url, data=json.dumps(call).encode(), allow_redirects=False
+        ) as answer:
+            status, body = answer.status, await exchange.body_of(answer)
+            told = hdrs.RETRY_AFTER in answer.headers
+        refused = exchange.failure_of(status, body, retry_after=told).startswith(exchange.REFUSED)
+        if not refused or again_after_s is None:
+            break
+        await asyncio.sleep(again_after_s)
+    return status, body

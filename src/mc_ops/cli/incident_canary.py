@@ -30,7 +30,7 @@ _MARKS = {
     Status.unknown: ("?", "yellow"),
     Status.skipped: ("-", "dim"),
 }
-_COULD_NOT_TELL = ("void", "inconclusive", "baseline_failing")
+_COULD_NOT_TELL = ("void", "refused", "inconclusive", "baseline_failing")
 
 
 def canary_hold(

@@ -20,6 +20,7 @@ class Conclusion(Enum):
     smoke = "the candidate failed its smoke check"
     metrics = "the metrics do not confirm what the samples show"
     void = "the run is void: the driver was late"
+    refused = "the machine refused work on both sides alike"
     changed = "what was compared was exchanged during the run"
     baseline_failing = "the baseline failed, so nothing can be compared with it"
     errors = "the candidate fails more often"

@@ -308,8 +308,12 @@ def _conclude(told: Mapping[str, Any], found: HoldDiagnosis) -> Conclusion:
         return Conclusion.promoted
     base = judgement.baseline
     by_evidence = judgement.kind in ("regressed", "errors")
-    if not by_evidence and is_failing(base.errors, base.n):
+    refused = told.get("refused")
+    full = isinstance(refused, dict) and refused.get("by_the_machine") is True
+    if (full or not by_evidence) and is_failing(base.errors, base.n):
         return Conclusion.baseline_failing
+    if full:
+        return Conclusion.refused
     if found.rest is not None and found.rest.kind not in ("regressed", "errors"):
         return Conclusion.one_instance
     if judgement.kind == "errors":

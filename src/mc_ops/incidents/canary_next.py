@@ -44,7 +44,7 @@ def next_steps(told: Mapping[str, Any], found: HoldDiagnosis) -> Iterator[tuple[
             file = shlex.quote(str(found.files.folder / "metrics.json"))
             yield "see which metric did not pass, and why", f"mcctl canary judge-metrics {file}"
             yield "after the repair, with --metrics and --prometheus as before", _again(told)
-        case Conclusion.void:
+        case Conclusion.void | Conclusion.refused:
             yield "a calmer machine, or half the rate", _again(told, rate=rate_of(told) / 2)
         case Conclusion.changed:
             yield "when nobody restarts or changes either side", _again(told)
@@ -101,7 +101,7 @@ def _look_at(kind: str) -> str:
         return "mcctl status (did a replica die or refuse connections?)"
     if kind == "timeout":
         return f"{_LOGS} (no answer in 5 s: a stall, or full)"
-    if kind.startswith("http 4"):
+    if kind.startswith(("http 4", "refused")):
         return f"{_LOGS} (the candidate refuses: limits, credentials, policy)"
     return f"{_LOGS} (the candidate's own failure)"
 

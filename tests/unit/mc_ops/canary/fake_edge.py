@@ -27,7 +27,9 @@ class FakeEdge:
     latency_s: float = 0.002
     spread_s: float = 0.001
     error_every: int = 0  # every n-th question fails; 0: none
-    error_style: str = "json-rpc"  # or http, task, hang
+    error_heap: range = range(0)  # questions that fail, counted from 1
+    error_style: str = "json-rpc"  # or http, task, hang; busy, 429: with Retry-After
+    probe_refusals: int = 0  # how often the probe gets 429 before it is taken
     die_after: int = 0  # questions after which connections are dropped; 0: never
     probe_outcome: str = "compensated"
     probe_polls: int = 0  # GetTask calls until the probe has ended
@@ -57,6 +59,8 @@ class FakeEdge:
         message = call["params"]["message"]
         if message["metadata"][GOVERNANCE].get("operation") == "canary-probe":
             self.probes += 1
+            if self.probes <= self.probe_refusals:
+                return web.Response(status=429, headers={"Retry-After": "1"})
             assert message["parts"] == [{"data": {"item": "widget", "quantity": 1}}]
             return self._answer(call, self._probe_task())
         self.questions.append(message)
@@ -68,11 +72,16 @@ class FakeEdge:
             return web.Response()
         async with self._turn if self.one_at_a_time else nullcontext():
             await asyncio.sleep(self.latency_s + self._rng.random() * self.spread_s)
-        if self.error_every and number % self.error_every == 0:
+        if (self.error_every and number % self.error_every == 0) or number in self.error_heap:
             return await self._failure(call)
         return self._answer(call, {"id": "t", "status": {"state": "TASK_STATE_COMPLETED"}})
 
     async def _failure(self, call: dict[str, Any]) -> web.Response:
+        if self.error_style == "429":
+            return web.Response(status=429, headers={"Retry-After": "1"})
+        if self.error_style == "busy":
+            error = {"code": -32051, "message": "busy"}
+            return web.json_response({"id": 1, "error": error}, headers={"Retry-After": "1"})
         if self.error_style == "http":
             return web.Response(status=503)
         if self.error_style == "task":

@@ -245,6 +245,28 @@ def test_a_baseline_that_fails_leaves_nothing_to_compare(tmp_path: Path) -> None
     assert found.conclusion is Conclusion.baseline_failing
 
 
+@pytest.mark.parametrize(
+    ("told", "conclusion"),
+    [
+        (True, Conclusion.refused),
+        (False, Conclusion.one_instance),
+        ("yes", Conclusion.one_instance),
+    ],
+)
+def test_what_a_full_machine_refused_is_no_repair_of_the_candidate(
+    tmp_path: Path, told: Any, conclusion: Conclusion
+) -> None:
+    """Where the run says that both sides were refused alike, half the rate is what comes next."""
+    cand = series(102)
+    cand[::60] = np.nan
+    counted = {"baseline": 40, "candidate": 334, "by_the_machine": told}
+    kinds = {"baseline": {}, "candidate": {"refused: http 429": 334}}
+    folder = write(tmp_path / "run", series(101), cand, refused=counted, failures=kinds)
+    found = diagnosed(folder)
+    assert found.conclusion is conclusion
+    assert found.next[0][1].endswith("--rate 25") == (told is True)
+
+
 def test_a_promoted_run_is_no_hold(tmp_path: Path) -> None:
     """Nothing is to be done."""
     found = diagnosed(write(tmp_path / "run", series(101), series(102)))
