@@ -155,13 +155,30 @@ def test_pack_never_takes_another_runs_canary(mcctl: Run, home: Path) -> None:
     assert _report(told)["subjects"] == ["journal.jsonl"]
     code, _, err = mcctl("pack", "--out", home / "y.json", "--run-dir", home / "absent")
     assert code == 2
-    assert "is no folder" in err
+    assert "is no run" in err
+    assert f"the name of a run in {home / 'runs'}" in err
     empty = home / "empty"
     empty.mkdir()
     for wrong in (("--run", empty), ("--canary", empty), ("--canary", home / "absent")):
         code, _, err = mcctl("pack", "--out", home / "y.json", *wrong)
         assert code == 2, wrong
     assert not (home / "y.json").exists()
+
+
+def test_pack_takes_a_run_by_the_name_that_other_commands_print(
+    mcctl: Run, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As by its folder, for the run and for the canary; a path is never looked for among the runs."""
+    monkeypatch.chdir(tmp_path)
+    for option in ("--run", "--canary"):
+        out = home / "evidence-v9.json"
+        code, told, err = mcctl("pack", "--force", "--out", out, option, "r1", "-o", "json")
+        assert code == 0, err
+        assert _report(told)["subjects"] == ["base.lat", "cand.lat", "verdict.json"]
+        for wrong in ("r9", "..", "../r1"):
+            code, _, err = mcctl("pack", "--out", home / "y.json", option, wrong)
+            assert code == 2, wrong
+            assert wrong in err
 
 
 def _passed_run(folder: Path, day: int, outcome: str = "passed") -> None:

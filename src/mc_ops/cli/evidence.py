@@ -71,13 +71,13 @@ def pack(
         typer.Option(
             "--run",
             "--run-dir",
-            help="A run's folder (journal, canary, pre-flight); repeatable. Default: the newest "
-            "run that passed.",
+            help="A run (journal, canary, pre-flight): its name, or its folder; repeatable. "
+            "Default: the newest run that passed.",
         ),
     ] = None,
     canary: Annotated[
         Path | None,
-        typer.Option("--canary", help="Folder of a canary; default: the run's."),
+        typer.Option("--canary", help="A canary: its run, or its folder; default: the run's."),
     ] = None,
     preflight: Annotated[
         Path | None,
@@ -85,7 +85,10 @@ def pack(
     ] = None,
     redteam: Annotated[
         Path | None,
-        typer.Option("--redteam", help="Folder of `mcctl redteam privacy`; default: the run's."),
+        typer.Option(
+            "--redteam",
+            help="A run of `mcctl redteam privacy`, or its folder; default: the run's.",
+        ),
     ] = None,
     release: Annotated[
         str | None, typer.Option("--release", help="Default: from the name evidence-RELEASE.json.")
@@ -105,7 +108,8 @@ def pack(
     """Gather artefacts, claim what can be recomputed from them, and sign."""
     layout = Layout.from_env()
     check_target(out, replace=force)
-    runs = _runs(run or [])
+    runs = _runs(layout, run or [])
+    canary, redteam = (layout.run_folder(one) if one else None for one in (canary, redteam))
     if not runs and canary is None:
         runs = _newest_run(layout.home / "runs")
     ledger_key = layout.home / "trust" / LEDGER_KEY
@@ -230,11 +234,16 @@ def extract_files(
     note("nothing was verified; docs/evidence.md tells how to check the signature with openssl")
 
 
-def _runs(given: list[Path]) -> list[Path]:
+def _runs(layout: Layout, named: list[Path]) -> list[Path]:
     """The runs named, or the runbook's run that this command is a step of."""
+    given = [layout.run_folder(one) for one in named]
     for folder in given:
         if not folder.is_dir():
-            raise UnusableInput(f"{folder} is no folder", hint="expected a run's folder")
+            raise UnusableInput(
+                f"{folder} is no run",
+                hint=f"the name of a run in {layout.home / 'runs'} (mcctl runbook status names the "
+                "newest), or a run's folder",
+            )
         if not (
             canary_in(folder)
             or redteam_in(folder)

@@ -56,7 +56,9 @@ PricesOption = Annotated[
 ]
 RedteamOption = Annotated[
     Path | None,
-    typer.Option("--redteam", help="Folder of a red-team; default: the newest in MC_HOME/runs."),
+    typer.Option(
+        "--redteam", help="A run of a red-team, or its folder; default: the newest in MC_HOME/runs."
+    ),
 ]
 
 
@@ -156,7 +158,9 @@ def privacy(redteam: Path | None) -> Figure:
     folder = redteam
     if folder is None:
         folder = newest(Layout.from_env().home / "runs")
-    elif not (folder / "redteam.json").is_file() and (folder / "redteam").is_dir():
+    else:
+        folder = Layout.from_env().run_folder(folder)
+    if folder and not (folder / "redteam.json").is_file() and (folder / "redteam").is_dir():
         folder = folder / "redteam"  # a run's folder
     return block_rate(folder, now=datetime.now(UTC))
 

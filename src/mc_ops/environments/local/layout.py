@@ -185,6 +185,15 @@ class Layout:
         """The file that takes a process's stdout and stderr."""
         return self.home / "log" / f"{name}.log"
 
+    def run_folder(self, wanted: Path) -> Path:
+        """The folder of a run that a person names: by its path, or as other commands print it.
+
+        Where there is neither it is the path as it was given.
+        """
+        named = self.home / "runs" / wanted.name
+        by_name = str(wanted) == wanted.name and not wanted.is_dir() and named.is_dir()
+        return named if by_name else wanted
+
     def secret(self, name: str) -> Path:
         """A file under `secrets/`."""
         return self.home / "secrets" / name
