@@ -376,15 +376,24 @@ def _policies_of(
         parsed = json.loads(cedarpy.policies_to_json_str(source))
     except ValueError as error:
         return [], [f"{name}: does not parse: {error}"]
-    problems = [f"{name}: {e.error}" for e in cedarpy.validate_policies(source, schema).errors]
-    if parsed.get("templates"):
-        problems.append(f"{name}: templates are not supported")
+    whose = {
+        position: _place(name, source, position, body.get("annotations", {}).get("id"))
+        for kind in ("staticPolicies", "templates")
+        for position, body in parsed.get(kind, {}).items()
+    }
+    problems = [
+        f"{whose.get(e.policy_id, name)}: {e.error.removeprefix(f'for policy `{e.policy_id}`, ')}"
+        for e in cedarpy.validate_policies(source, schema).errors
+    ]
+    problems += [
+        f"{whose[one]}: templates are not supported" for one in parsed.get("templates", ())
+    ]
     found = []
     for position, body in parsed["staticPolicies"].items():
         annotations = body.get("annotations", {})
         missing = [f"@{key}" for key in ("id", "reason") if not annotations.get(key)]
         if missing:
-            problems.append(f"{name}: {position} lacks {' and '.join(missing)}")
+            problems.append(f"{whose[position]} lacks {' and '.join(missing)}")
             continue
         text = PolicyText(
             id=annotations["id"],
@@ -396,6 +405,19 @@ def _policies_of(
         )
         found.append((text, body))
     return found, problems
+
+
+def _place(name: str, source: str, position: str, policy_id: str | None) -> str:
+    """Which policy of a file, as a person finds it: by line and `@id`, or else by its number.
+
+    Args:
+        position: `policy3` for the fourth, as Cedar calls it.
+    """
+    if not policy_id:
+        return f"{name}: policy number {int(position.removeprefix('policy')) + 1}"
+    at = source.find(f'@id("{policy_id}")')
+    line = f":{source.count(chr(10), 0, at) + 1}" if at >= 0 else ""
+    return f'{name}{line}: policy "{policy_id}"'
 
 
 def _as_written(policy_id: str, source: str, body: Any) -> str:

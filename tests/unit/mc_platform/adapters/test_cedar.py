@@ -230,9 +230,30 @@ def test_changed_tenant_is_seen_at_once(point: CedarDecisionPoint) -> None:
         (
             "bad.cedar",
             '@id("b") @reason("b") permit (principal, action, resource) when {principal.foo};',
-            "bad.cedar: for policy `policy0`, attribute `foo` on entity type `Principal`",
+            'bad.cedar:1: policy "b": attribute `foo` on entity type `Principal`',
         ),
-        ("bad.cedar", "permit (principal, action, resource);", "lacks @id and @reason"),
+        (
+            "bad.cedar",
+            PERMIT_ALL
+            + '\n@reason("b") permit (principal, action, resource) when {principal.foo};',
+            "bad.cedar: policy number 2: attribute `foo` on entity type `Principal`",
+        ),
+        (
+            "bad.cedar",
+            PERMIT_ALL
+            + '\n// a rule\n@id("t") permit (principal == ?principal, action, resource);',
+            'bad.cedar:4: policy "t": templates are not supported',
+        ),
+        (
+            "bad.cedar",
+            '\n@id("c")\npermit (principal, action, resource);',
+            'bad.cedar:2: policy "c" lacks @reason',
+        ),
+        (
+            "bad.cedar",
+            "permit (principal, action, resource);",
+            "bad.cedar: policy number 1 lacks @id and @reason",
+        ),
         ("bad.cedar", PERMIT_ALL * 2, 'policy id "all" is used in bad.cedar already'),
         ("schema.cedarschema", "entity ;", "schema.cedarschema: error parsing schema"),
     ],
