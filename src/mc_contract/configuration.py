@@ -457,14 +457,25 @@ def _bounds(marks: Iterable[Any]) -> str:
 
 def _value_at(document: object, location: tuple[int | str, ...]) -> str:
     value, key = document, location[-2] if location[-1:] == ("[key]",) else None
+    secret = False
     for part in location[:-1] if key is not None else location:
-        if isinstance(part, str) and _SECRET.search(part):
-            return "***"
+        secret = secret or (isinstance(part, str) and _SECRET.search(part) is not None)
         try:
             value = value[part] if isinstance(value, Mapping | list | tuple) else value  # type: ignore[index] # by the containers' keys
         except (KeyError, IndexError, TypeError):
             break
+    if secret:
+        return "***" if isinstance(value, str) else kind_of(value)
     return _shown(value if key is None else key)
+
+
+def kind_of(value: object) -> str:
+    """What kind of value it is, where itself must not be shown."""
+    if isinstance(value, str):
+        return "text"
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return "a number"
+    return _shown(value)
 
 
 def _shown(value: object) -> str:

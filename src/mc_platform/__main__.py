@@ -28,7 +28,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mc_contract.configuration import MOST_BYTES, FileProblems, json_of
+from mc_contract.configuration import MOST_BYTES, FileProblems, json_of, kind_of
 from mc_platform.errors import LedgerDamaged, Misconfigured, PlatformError
 from mc_platform.observe import logs
 
@@ -182,7 +182,10 @@ def _credentials(text: bytes) -> dict[str, Any]:
     except FileProblems as error:
         raise Misconfigured(f"the credentials on standard input: {error}") from error
     if not isinstance(credentials, dict):
-        raise Misconfigured("standard input must be a JSON object of credentials")
+        raise Misconfigured(
+            f"standard input is {kind_of(credentials)}, must be a JSON object of credentials by name",
+            hint="docs/operator.md has an example",
+        )
     return credentials
 
 

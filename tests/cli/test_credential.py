@@ -11,6 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from mc_ops.cli import credential as verbs
+from mc_ops.cli import tenant as tenant_verbs
 from mc_ops.cli.operator_access import access_token
 from mc_ops.environments.local import credentials as local
 from mc_ops.environments.local.layout import Layout
@@ -152,7 +153,16 @@ def test_a_credential_that_has_ended_is_a_finding(layout, service):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("[]", "must be a table"),
+        ("[]", "it is a list of 0, must be an object of entries by name: "),
+        ("null", "it is null, must be an object"),
+        ("7", "it is a number, must be an object"),
+        ('"geheim"', "it is text, must be an object"),
+        ('{"T": [1, 2]}', "T is a list of 2, must be a table"),
+        (
+            '{"T": {"principal": "p", "token": ["geheim"]}}',
+            "T.token is a list of 1, must be a token",
+        ),
+        ('{"T": {"principal": "p", "role": "nurse"}}', "T.role: unknown 'nurse'; known: administr"),
         ('{"T": {"principal": "p", "token": "geheim"}}', "T.token is ***, must be a token: mc_..."),
         (f'{{"T": {{"token": "{TOKEN}"}}}}', "T.principal is missing"),
         (f'{{"T": {{"principal": "p", "tokn": "{TOKEN}"}}}}', "T.tokn is unknown; did you mean"),
@@ -197,3 +207,91 @@ def test_a_token_that_cannot_be_used_is_told_by_its_reason(layout, content, whos
     layout.secret("credentials.json").write_text(content)
     with pytest.raises(UnusableInput, match=said):
         access_token(None, whose)
+
+
+HELD = {
+    "key_id": KEY, "tenant": "T", "principal": "agent@t", "role": "agent", "scopes": None,
+    "state": "valid", "origin": "import",
+}  # fmt: skip
+
+
+@pytest.fixture
+def platform(monkeypatch):
+    """What a platform has; `taken` are the tokens that it takes."""
+    fake = SimpleNamespace(held=[HELD], more=False, taken={TOKEN})
+
+    @contextmanager
+    def client(url, whose, default):
+        yield SimpleNamespace(
+            tenants=lambda: {"tenants": [{"id": "T", "declared": True, "credentials": 1}]},
+            credentials=lambda _tenant: {"credentials": fake.held, "more": fake.more},
+        )
+
+    monkeypatch.setattr(tenant_verbs, "operator_client", client)
+    monkeypatch.setattr(tenant_verbs, "_taken", lambda _layout, token: token in fake.taken)
+    return fake
+
+
+def checked(layout, *args, **entries):
+    """The exit code of `tenant check`, and the findings about the file."""
+    layout.secret("credentials.json").write_text(json.dumps(entries))
+    done = CliRunner().invoke(tenant_verbs.app, ["check", *args, "--output", "json"])
+    told = json.loads(done.stdout)["findings"]
+    assert "s" * 43 not in done.output
+    return done.exit_code, [one.removeprefix("secrets/credentials.json: ") for one in told]
+
+
+ENTRY = {"principal": "agent@t", "token": TOKEN}
+
+
+def test_a_file_that_says_what_holds_has_no_findings(layout, platform):
+    """Nor has an entry that was revoked here, which has no token any more."""
+    assert checked(layout, T=ENTRY, GONE={"principal": "x"}) == (0, [])
+
+
+@pytest.mark.parametrize(
+    ("entry", "held", "said"),
+    [
+        ({"tenant": "T9"}, {}, "its tenant T9 is not in the catalogue (add it there"),
+        ({"token": OTHER}, {}, f"the platform knows no key id {'f' * 12} (mcctl up imports"),
+        ({"token": f"mc_{KEY}_{'x' * 43}"}, {}, "its token is refused: the platform has another"),
+        ({}, {"state": "expired"}, f"its credential {KEY} is expired ("),
+        ({}, {"state": "revoked"}, f"its credential {KEY} is revoked ("),
+        ({}, {"tenant": "T8"}, "tenant is T, and the platform has T8 (mcctl up applies"),
+        ({"principal": "me"}, {}, "principal is me, and the platform has agent@t (mcctl up"),
+        ({"role": "auditor"}, {}, "role is auditor, and the platform has agent (mcctl up"),
+        ({"scopes": ["a2a"]}, {}, "scopes is a2a, and the platform has all of its role (mcctl up"),
+        ({"role": "auditor"}, {"origin": "administrator"},
+         "role is auditor, and the platform has agent (an administrator made it: mend the entry)"),
+    ],
+)  # fmt: skip
+def test_an_entry_that_opens_nothing_or_says_something_else_is_a_finding(
+    layout, platform, entry, held, said
+):
+    """By its name, with what to do."""
+    platform.held = [HELD | held]
+    code, [told] = checked(layout, T=ENTRY | entry)
+    assert code == 1
+    assert told.startswith(f"T: {said}")
+
+
+def test_two_entries_with_one_key_id_are_a_finding(layout, platform):
+    """`mcctl up` would refuse the file."""
+    code, told = checked(layout, T=ENTRY, SECOND=ENTRY | {"tenant": "T"})
+    assert (code, len(told)) == (1, 1)
+    assert told[0].startswith("SECOND: its token has the key id of T's")
+
+
+def test_a_credential_beyond_a_long_list_is_asked_for_by_its_token(layout, platform):
+    """That it is not among those that are listed says nothing then."""
+    platform.held, platform.more = [], True
+    assert checked(layout, T=ENTRY) == (0, [])
+    platform.taken = set()
+    assert checked(layout, T=ENTRY)[0] == 1
+
+
+def test_another_tenants_entries_are_not_told_when_one_is_asked_for(layout, platform):
+    """`tenant check T` is about T."""
+    other = {"principal": "x", "token": OTHER, "tenant": "T9"}
+    assert checked(layout, "T", T=ENTRY, OTHER=other) == (0, [])
+    assert checked(layout, T=ENTRY, OTHER=other)[0] == 1

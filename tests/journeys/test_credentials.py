@@ -92,6 +92,10 @@ def test_up_applies_an_edited_file(start_platform, tmp_path, wait_until):
     early = "mc_" + "cd" * 6 + "_" + "Z" * 43
     known["EARLY"] = {"tenant": "NEW", "principal": "early@new", "token": early}
     path.write_text("\ufeff" + json.dumps(known))
+    check = platform.mcctl("tenant", "check", check=False)
+    assert check.returncode == 1
+    assert f"SECOND: the platform knows no key id {'ab' * 6} (mcctl up imports" in check.stdout
+    assert "EARLY: its tenant NEW is not in the catalogue" in check.stdout
     up = platform.mcctl("up")
     told = (up.stdout + up.stderr).splitlines()
     assert "credentials SECOND, TENANT_003: now valid" in told
@@ -99,6 +103,9 @@ def test_up_applies_an_edited_file(start_platform, tmp_path, wait_until):
     assert "the catalogue has no tenant NEW (it has CANARY, " in refused
     assert (status(platform, added), status(platform, early)) == (200, 401)
     assert "no_tenant" in "".join(platform.log("blue-1"))
+    check = platform.mcctl("tenant", "check", check=False).stdout
+    assert "SECOND" not in check
+    assert "NEW: has 1 credentials, which are refused, and is not in the catalogue" in check
     wait_until(lambda: status(platform, gone["token"]) == 401, what="it is refused")
     assert status(platform, platform.token("TENANT_003")) == 200, "a declared tenant gets another"
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Annotated, Any
 
 import httpx
@@ -57,17 +57,21 @@ def check(
 ) -> None:
     """Report tenants without a credential, and credentials without a tenant. Exit 1 if any.
 
-    For the local platform, also report tokens in its secrets that are refused.
+    For the local platform, also report entries of its file of credentials whose tenant the
+    catalogue does not have, whose key the platform does not know, that are revoked or expired, that
+    say another tenant, principal, role or scope than holds, or whose token is refused.
     """
     with operator_client(url, whose, _ADMINISTRATOR) as client:
         found = client.tenants()["tenants"]
+        held = client.credentials(None)
     chosen = [one for one in found if tenant in (None, one["id"])]
     if not chosen:
         known = ", ".join(one["id"] for one in found)
         raise UnusableInput(f'unknown tenant "{tenant}"', hint=f"known: {known}")
     findings = [problem for one in chosen if (problem := _problem(one))]
     if url is None:
-        findings += _refused_tokens(Layout.from_env(), {one["id"] for one in chosen})
+        declared = [one["id"] for one in found if one["declared"]]
+        findings += _misfits(Layout.from_env(), tenant, held, declared)
     if output is Format.json:
         emit_json({"checked": [one["id"] for one in chosen], "findings": findings})
     else:
@@ -108,23 +112,80 @@ def _problem(one: Mapping[str, Any]) -> str:
     return ""
 
 
-def _refused_tokens(layout: Layout, tenants: set[str]) -> list[str]:
+def _misfits(
+    layout: Layout, tenant: str | None, held: Mapping[str, Any], tenants: Collection[str]
+) -> list[str]:
+    """What is wrong with entries of this machine's file, each with its name and what to do.
+
+    Args:
+        tenant: Only this one's entries; None: all.
+        held: The credentials that the platform has, and whether there are `more`.
+        tenants: The catalogue's.
+    """
+    known = {one["key_id"]: one for one in held["credentials"]}
+    strays = local.strays(layout, tenants)
+    names: dict[str | None, str] = {}
+    found = []
+    for name, entry in (local.read(layout) or {}).items():
+        if entry.token is None or tenant not in (None, entry.tenant or name):
+            continue
+        there, first = known.get(entry.key_id), names.setdefault(entry.key_id, name)
+        if first != name:
+            said = f"its token has the key id of {first}'s"
+            found.append(f"{name}: {said} (take one of them out: mcctl up refuses the file)")
+        elif name in strays:
+            said = f"its tenant {strays[name]} is not in the catalogue"
+            found.append(f"{name}: {said} (add it there, or take the entry out)")
+        elif there is None and not held["more"]:
+            said = f"the platform knows no key id {entry.key_id}"
+            found.append(f"{name}: {said} (mcctl up imports the entry)")
+        elif there is not None and there["state"] in ("revoked", "expired"):
+            done = "mcctl credential create --keep, or take the entry out"
+            found.append(f"{name}: its credential {entry.key_id} is {there['state']} ({done})")
+        elif there is not None and (other := _differs(name, entry, there)):
+            done = "mcctl up applies the file"
+            if there["origin"] != "import":
+                done = "an administrator made it: mend the entry"
+            found.append(f"{name}: {other} ({done})")
+        elif not _taken(layout, entry.token):
+            said = f"its token is refused: the platform has another secret for {entry.key_id}"
+            found.append(f"{name}: {said} (put the token back, or mcctl credential create --keep)")
+    return [f"secrets/{local.FILE}: {one}" for one in found]
+
+
+def _differs(name: str, entry: local.Entry, there: Mapping[str, Any]) -> str:
+    said = {
+        "tenant": entry.tenant or name,
+        "principal": entry.principal,
+        "role": entry.role,
+        "scopes": None if entry.scopes is None else sorted(entry.scopes),
+    }
+    held = {key: there[key] for key in said}
+    held["scopes"] = None if held["scopes"] is None else sorted(held["scopes"])
+    return "; ".join(
+        f"{key} is {_word(said[key])}, and the platform has {_word(held[key])}"
+        for key in said
+        if said[key] != held[key]
+    )
+
+
+def _word(value: str | list[str] | None) -> str:
+    if isinstance(value, list):
+        return ", ".join(value) or "none"
+    return "all of its role" if value is None else value
+
+
+def _taken(layout: Layout, token: str) -> bool:
     from mc_ops.service_client.http import HttpClient, bearer
 
-    refused = []
     place = layout.url
     with HttpClient(place, place, headers={}, timeout_s=_TIMEOUT_S, transport=None) as client:
-        for name, entry in (local.read(layout) or {}).items():
-            if entry.token is None or (entry.tenant or name) not in tenants:
-                continue
-            body = {"query": "{ __typename }"}
-            try:
-                answer = client.ask("POST", "/graphql", json=body, headers=bearer(entry.token))
-            except httpx.HTTPError as error:
-                raise CouldNotTell(
-                    f"{place} does not answer ({type(error).__name__})",
-                    hint="is it running? mcctl status",
-                ) from error
-            if answer.status_code == httpx.codes.UNAUTHORIZED:
-                refused.append(f"{name}: its token in secrets/{local.FILE} is refused (mcctl up)")
-    return refused
+        body = {"query": "{ __typename }"}
+        try:
+            answer = client.ask("POST", "/graphql", json=body, headers=bearer(token))
+        except httpx.HTTPError as error:
+            raise CouldNotTell(
+                f"{place} does not answer ({type(error).__name__})",
+                hint="is it running? mcctl status",
+            ) from error
+    return answer.status_code != httpx.codes.UNAUTHORIZED

@@ -61,7 +61,7 @@ def test_every_problem_has_its_path_value_and_form():
         'class is "c", must be a or b',
         "items[0].name is missing, must be a word of letters, digits, . _ : or -",
         "items[0].size is 5, must be a whole number from 1 to less than 5",
-        "items[0].api_key is ***, must be text",
+        "items[0].api_key is a number, must be text",
         'items[1] is "x", must be a table',
         "items[2].sise is unknown; did you mean size? known: api_key, name, size",
         "words[1]: unknown 'thong'; did you mean thing? known: thing",

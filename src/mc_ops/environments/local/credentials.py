@@ -26,8 +26,10 @@ from mc_contract.configuration import (
     Strict,
     Text,
     Word,
+    among,
     check,
     json_of,
+    kind_of,
     toml_of,
 )
 from mc_contract.credential import TOKEN_FORM
@@ -44,6 +46,7 @@ ROLES = {
 }
 FILE = "credentials.json"
 _IMPORTED = "credentials.imported"
+_FORM = 'an object of entries by name: {"TENANT_001": {"token": ..., "principal": ...}, ...}'
 
 
 class Entry(Strict):
@@ -54,7 +57,7 @@ class Entry(Strict):
     ) = None
     principal: Text
     tenant: Word | None = None
-    role: Word = "agent"
+    role: Annotated[str, among({"agent", *ROLES.values()})] = "agent"
     scopes: SetOf[Word] | None = None
 
     @property
@@ -78,8 +81,10 @@ def read(layout: Layout) -> dict[str, Entry] | None:
     hint = "mend it; if it is removed, `mcctl up` makes every tenant a new token"
     try:
         with path.open("rb") as file:
-            document = {"credentials": json_of(file.read(MOST_BYTES + 1))}
-        return check(_File, document).credentials
+            document = json_of(file.read(MOST_BYTES + 1))
+        if not isinstance(document, dict):
+            raise FileProblems([f"it is {kind_of(document)}, must be {_FORM}"])
+        return check(_File, {"credentials": document}).credentials
     except FileNotFoundError:
         return None
     except OSError as error:
