@@ -23,6 +23,8 @@ MAX_REPLY_BYTES = 64 * 1024
 _MAX_BODY_BYTES = 4 * 1024 * 1024  # a template may repeat the input
 _REQUEST_TIMEOUT, _TOO_EARLY, _TOO_MANY = 408, 425, 429
 _CLIENT_ERROR, _SERVER_ERROR = 400, 500
+# How a server sends on whoever it has served; the other redirects ask for the same request again
+_FOUND, _SEE_OTHER = 302, 303
 _HEADERS = {"Accept": "application/json", "Content-Type": "application/json"}
 
 
@@ -124,8 +126,10 @@ def _failure(reply: Reply) -> StepFailed:
             status=status,
             retry_after_s=_retry_after_s(reply),
         )
-    word = "refused" if status >= _CLIENT_ERROR else "redirected"
-    return StepFailed(f"{word} ({status})", status=status)
+    if status >= _CLIENT_ERROR:
+        return StepFailed(f"refused ({status})", status=status)
+    served = status in (_FOUND, _SEE_OTHER)
+    return StepFailed(f"redirected ({status})", effect_possible=served, status=status)
 
 
 def _retry_after_s(reply: Reply) -> float:

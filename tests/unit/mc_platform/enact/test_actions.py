@@ -99,7 +99,10 @@ def test_success_carries_the_result(
     ("script", "attempts", "effect", "reason"),
     [
         ([409], 1, Effect.none, "refused (409)"),
-        ([302], 1, Effect.none, "redirected (302)"),
+        ([301], 1, Effect.none, "redirected (301)"),
+        ([302], 1, Effect.unknown, "redirected (302)"),
+        ([303], 1, Effect.unknown, "redirected (303)"),
+        ([308], 1, Effect.none, "redirected (308)"),
         ([429, 425, 429], 3, Effect.none, "not now (429)"),
         ([408, 400], 2, Effect.unknown, "refused (400)"),
         ([503, 409], 2, Effect.unknown, "refused (409)"),
