@@ -77,7 +77,7 @@ SELECT index, recorded_at, leaf, leaf_hash FROM (
 """  # noqa: S608 - a number of ours
 
 _ADVANCE = """
-UPDATE mc.delivery_cursor SET next_index = $3, updated_at = now()
+UPDATE mc.delivery_cursor SET next_index = $3, updated_at = now(), failing = NULL
 WHERE region = $1 AND sink = $2 AND next_index >= $4 AND next_index < $3
 """
 
@@ -89,9 +89,14 @@ WITH parked AS (
     JOIN mc.ledger_id e ON e.region = $1 AND e.index = r.index
     ON CONFLICT DO NOTHING
 )
-UPDATE mc.delivery_cursor SET next_index = $3, updated_at = now()
+UPDATE mc.delivery_cursor SET next_index = $3, updated_at = now(), failing = NULL
 WHERE region = $1 AND sink = $2 AND next_index >= $4 AND next_index < $3
 """
+
+_SET_BACK = """
+SELECT next_index < $3 FROM mc.delivery_cursor WHERE region = $1 AND sink = $2
+"""
+_MOVED = "somebody else has moved the delivery cursor"
 
 _FAIL = """
 UPDATE mc.delivery_cursor SET failing = $3, failing_at = clock_timestamp()
@@ -216,10 +221,10 @@ class _PostgresClaim:
             moved = await self._connection.execute(
                 _PARK if rejected else _ADVANCE, *self._key, next_index, self._at, *_lists(rejected)
             )
-        if 0 <= self._at < next_index:
-            if moved == "UPDATE 0":
-                raise Unavailable("somebody else has moved the delivery cursor")
-            self._at = next_index
+            if 0 <= self._at < next_index:
+                if moved == "UPDATE 0":
+                    raise Unavailable(_MOVED)
+                self._at = next_index
 
     @wrapped("the state of delivery cannot be told")
     async def fail(self, reason: str) -> None:
@@ -254,9 +259,14 @@ class _PostgresClaim:
 
     @wrapped("the outbox cannot be read")
     async def hold(self) -> None:
-        """See the protocol."""
+        """See the protocol.
+
+        Raises:
+            Unavailable: also when somebody else has set the cursor back.
+        """
         async with self._turn:
-            await self._connection.execute("SELECT")
+            if await self._connection.fetchval(_SET_BACK, *self._key, self._at):
+                raise Unavailable(_MOVED)
 
 
 def _lists(rejected: Sequence[Rejected]) -> Sequence[list[Any]]:

@@ -117,7 +117,10 @@ async def test_a_cursor_that_was_set_back_is_followed(pools, log, owner):
         for rejected in ((), [Rejected(4, "HTTP 400")]):
             with pytest.raises(Unavailable, match="somebody else has moved the delivery cursor"):
                 await claim.settle(5, rejected)
+        with pytest.raises(Unavailable, match="somebody else has moved the delivery cursor"):
+            await claim.hold()  # also where nothing is to be shipped
         assert (await claim.position()).next_index == 1
+        await claim.hold()
         await claim.settle(5, ())
         assert (await claim.position()).next_index == 5
 
@@ -208,7 +211,9 @@ async def test_what_is_parked_cannot_be_changed_or_removed_by_the_service(pools)
         await pools.tenant.execute("SELECT FROM mc.delivery_parked")
 
 
-async def test_why_the_sink_takes_nothing_is_the_regions_until_it_takes_something(pools, log):
+async def test_why_the_sink_takes_nothing_is_the_regions_until_it_takes_something(
+    pools, log, owner
+):
     """Told by the one that ships, seen by all; the cursor's next move ends it."""
     await log.add(3)
     outbox, other = (PostgresOutbox(pools, region=log.region) for _ in range(2))
@@ -216,6 +221,15 @@ async def test_why_the_sink_takes_nothing_is_the_regions_until_it_takes_somethin
         await claim.fail("HTTP 503" + "x" * 400)
         assert (await other.standing("siem")).failing.startswith("HTTP 503")
         await claim.settle(1, ())
+        assert (await other.standing("siem")).failing is None
+        await claim.fail("HTTP 503")
+        await owner.execute(  # the clock steps back
+            "UPDATE mc.delivery_cursor SET failing_at = now() + interval '1 hour' "
+            "WHERE region = $1",
+            log.region,
+        )
+        assert (await other.standing("siem")).failing == "HTTP 503"
+        await claim.settle(2, ())
         assert (await other.standing("siem")).failing is None
 
 
