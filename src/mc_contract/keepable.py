@@ -128,9 +128,7 @@ def read_json(raw: bytes | str, *, most_depth: int = MOST_DEPTH, recorded: bool 
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             pass  # the careful way finds out why
         else:
-            members = check_shape(value, most_depth=most_depth)
-            # If there are more than members, a key stands twice, or a string has what ends a key
-            if members in (len(_KEY_END.findall(text)) for text in (data, _unescaped(data))):
+            if _has_keys(data, check_shape(value, most_depth=most_depth)):
                 return value
     return _read_carefully(data, most_depth, nul=recorded)
 
@@ -156,7 +154,7 @@ def is_base64(text: str) -> bool:
     return _BASE64.fullmatch(bare) is not None and padding in (0, -len(bare) % 4)
 
 
-def check_shape(value: Any, *, most_depth: int = MOST_DEPTH) -> int:
+def check_shape(value: Any, *, most_depth: int = MOST_DEPTH, most_values: int = MOST_VALUES) -> int:
     """See that a value is not nested too deep, nor has too many values within; nothing else.
 
     Returns:
@@ -184,10 +182,31 @@ def check_shape(value: Any, *, most_depth: int = MOST_DEPTH) -> int:
                 items = container.values()
             if not _CONTAINERS.isdisjoint(map(type, items)):
                 inner += [item for item in items if type(item) in _CONTAINERS]
-        if count > MOST_VALUES:
-            raise NotKeepable((), f"has more than {MOST_VALUES} values", "too many values")
+        if count > most_values:
+            raise NotKeepable((), f"has more than {most_values} values", "too many values")
         level = inner
     return members
+
+
+def check_keys(data: bytes, value: Any, *, most_values: int, most_depth: int = MOST_DEPTH) -> None:
+    """See that no key stands twice in its object, which most readers pass over; nor that it is too deep.
+
+    Args:
+        data: JSON text.
+        value: What a reader made of it.
+        most_values: Values within it.
+
+    Raises:
+        NotKeepable: one does; the path is not told.
+    """
+
+    def once(pairs: list[tuple[str, Any]]) -> None:
+        if len(dict(pairs)) < len(pairs):
+            raise NotKeepable((), "has a key that stands twice in its object", "key twice")
+
+    members = check_shape(value, most_depth=most_depth, most_values=most_values)
+    if not _has_keys(data, members):
+        json.loads(data, object_pairs_hook=once, parse_int=str, parse_float=str)
 
 
 def check_keepable(
@@ -243,6 +262,14 @@ def _suspicious(data: bytes, *, nul: bool) -> bool:
         return True
     # Digests and ids often look like such numbers, so strings are left out before it is believed
     return _has_long_number(data) and _has_long_number(b" ".join(_unescaped(data).split(b'"')[::2]))
+
+
+def _has_keys(data: bytes, members: int) -> bool:
+    """Whether the text surely has as many keys as its objects have members.
+
+    If there are more, a key stands twice, or a string begins or ends as a key does.
+    """
+    return members in (len(_KEY_END.findall(text)) for text in (data, _unescaped(data)))
 
 
 def _has_long_number(data: bytes) -> bool:

@@ -34,6 +34,7 @@ from mc_platform.model.event import Kind
 ECS_VERSION = "8.17.0"
 MOST_EVENTS = 1000
 _MOST_ANSWER_BYTES = 4_194_304
+_LEAST_STATUS, _MOST_STATUS = 100, 599
 _ERROR_TYPE = re.compile(r"[a-z_]{1,64}")  # no more, so that nothing else comes into a log by it
 _MOST_READ = 2000  # of an error's text, which may quote all of a document
 # An error's text may quote the document: it is read here, and told to nobody.
@@ -196,7 +197,10 @@ def _outcomes(answer: Answer, batch: Sequence[Shipment]) -> list[Rejected]:
         made = item.get("create") if isinstance(item, dict) else None
         result = made if isinstance(made, dict) else {}
         status, known = result.get("status"), shipment.leaf["id"]
-        if not isinstance(status, int) or result.get("_id", known) != known:
+        # No other number is a status; one of any length would carry whatever the sink likes
+        if type(status) is not int or not _LEAST_STATUS <= status <= _MOST_STATUS:
+            raise SinkRefused("the bulk answer does not tell of every event")
+        if result.get("_id", known) != known:
             raise SinkRefused("the bulk answer does not tell of every event")
         if HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES or status == HTTPStatus.CONFLICT:
             continue

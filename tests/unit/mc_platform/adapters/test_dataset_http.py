@@ -15,6 +15,11 @@ from mc_platform.errors import AgentFailed
 
 ROW = {"id": "person-1", "town": "east", "place": 4, "income": 7.3, "secret": "no"}
 
+ONE_ROW = (
+    b'{"rows":[{"id":"person-1","town":"east","place":4,"secret":"no","income":%b,"more":%b}],'
+    b'"error":null}'
+)
+
 
 @asynccontextmanager
 async def _source(answer):
@@ -56,13 +61,61 @@ async def test_rows_of_one_tenant_are_read_in_steps_and_within_bounds():
         (lambda _: web.Response(status=500), "answers 500"),
         (lambda _: web.Response(status=302, headers={"Location": "/people"}), "answers 302"),
         (lambda _: web.Response(text="[]"), "a list `rows`"),
-        (lambda _: web.Response(text="{" * 5000), "a list `rows`"),
+        (lambda _: web.Response(text="{" * 5000), "JSON that can be read"),
+        *[
+            (lambda _, body=body: web.Response(body=body), why)
+            for body, why in (
+                (b"", "JSON that can be read"),
+                (b"<html>person-1</html>", "JSON that can be read"),
+                (b"\xef\xbb\xbf{}", "JSON that can be read"),
+                (b'{"rows":[]}{}', "JSON that can be read"),
+                (ONE_ROW % (b"7", '"é"'.encode("latin-1")), "JSON that can be read"),
+                (ONE_ROW % (b"7", b'"\\ud800"'), "JSON that can be read"),
+                (ONE_ROW % (b"NaN", b"1"), "JSON that can be read"),
+                (ONE_ROW % (b"1e309", b"1"), "JSON that can be read"),
+                (ONE_ROW % (b"1" + b"0" * 5000, b"1"), "JSON that can be read"),
+                (ONE_ROW % (b"7", b"[" * 45 + b"]" * 45), "nested deeper than 32"),
+                (ONE_ROW % (b"7", b"[" * 100_000 + b"]" * 100_000), "JSON that can be read"),
+                (ONE_ROW % (b"7", b"[" + b"[]," * 4_000_001 + b"1]"), "more than 8000000 values"),
+                (ONE_ROW % (b'7,"income":8', b"1"), "key that stands twice"),
+                (ONE_ROW % (b'7,"id":"person-2"', b"1"), "key that stands twice"),
+                (ONE_ROW % (b"7", b'{"a":1,"a":":"}'), "key that stands twice"),
+                (b'{"rows":[{"id":"person-1"}],"rows":[]}', "key that stands twice"),
+                (b'{"error":"person-1"}', "a list `rows`"),
+                (b'{"rows":null}', "a list `rows`"),
+                (b'{"rows":[1]}', "a list `rows`"),
+            )
+        ],
     ],
+    ids=lambda value: value if isinstance(value, str) else "",
 )
 async def test_a_source_that_does_not_answer_rows_fails_the_query(answer, why):
+    """As the source's fault, which nothing of its content is told with."""
     async with _source(answer) as (declared, reader, _):
-        with pytest.raises(AgentFailed, match=why):
+        with pytest.raises(AgentFailed, match=why) as failed:
             await reader.read(declared, "T")
+    assert "person-1" not in failed.value.message + failed.value.hint
+
+
+@pytest.mark.parametrize(
+    ("income", "more", "steps"),
+    [
+        (b"9007199254740993", b"1", 200),
+        (b"-1" + b"0" * 300, b"1", 0),
+        (b"1e308", b"1", 200),
+        (b"-0", b"null", 0),
+        (b"7.3", b'"a \\": \\\\"', 15),
+        (b"7.3", b'":)", "\\":" : ": "', 15),
+        (b"7.3", b'"{input.x} ${MC_PORT}\\u0000"', 15),
+    ],
+)
+async def test_what_is_odd_and_can_be_read_is_taken_within_its_bounds(income, more, steps):
+    """Numbers are clamped to what is declared; what is not declared is passed over."""
+    body = ONE_ROW % (income, more)
+    headers = {"Set-Cookie": "sid=1", "Content-Type": "text/plain"}
+    async with _source(lambda _: web.Response(body=body, headers=headers)) as (declared, reader, _):
+        table = await reader.read(declared, "T")
+    assert table.columns["income"] == (steps,)
 
 
 async def test_a_source_that_is_down_fails_the_query():

@@ -443,6 +443,15 @@ async def test_elastic_that_does_not_tell_of_every_event_is_refused(said):
             await sink.take(shipments(2))
 
 
+@pytest.mark.parametrize("status", [True, -400, 0, 999, 10**30, 400.0, "400", None])
+async def test_what_elastic_calls_a_status_is_one_or_brings_nothing_into_a_reason(status):
+    """A number of any length would carry whatever the SIEM likes into a log and the database."""
+    said = {"items": [{"create": {"status": status}}]}
+    async with sink_of(ElasticSiem, Siem((200, said))) as sink:
+        with pytest.raises(SinkRefused, match=r"^the bulk answer does not tell of every event$"):
+            await sink.take(shipments(1))
+
+
 # -- TLS ------------------------------------------------------------------------------------
 
 
