@@ -149,7 +149,7 @@ def wrong_secret(token: str) -> str:
 def _health(client: httpx.Client, target: Target) -> str | None:
     try:
         body = client.get(f"{target.url}/health").json()
-    except (httpx.HTTPError, ValueError):
+    except (httpx.HTTPError, ValueError, RecursionError):
         return None
     return str(body.get("status")) if isinstance(body, dict) else "not an object"
 

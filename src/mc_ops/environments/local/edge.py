@@ -392,7 +392,7 @@ def _control(edge: Edge) -> web.Application:
     async def change(request: web.Request) -> web.Response:
         try:
             edge.change(Route.from_dict(await request.json()))
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise web.HTTPBadRequest(text=str(error)) from error
         return await show(request)
 

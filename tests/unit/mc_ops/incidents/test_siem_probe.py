@@ -16,6 +16,7 @@ from aiohttp import web
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from tests.raw_peer import answer, raw_peer
 
 from mc_contract.siem import SiemFormat
 from mc_ops.environments.local.samples.siem_receiver import Behaviour, Receiver, create_app
@@ -265,3 +266,11 @@ def test_syslog_has_neither_answers_nor_a_key():
         found = statuses(SiemTarget(url, "", SiemFormat.cef))
     assert found["tcp"] is Status.ok
     assert found["http"] is found["authentication"] is Status.skipped
+
+
+def test_an_answer_nested_beyond_reading_is_no_usable_one():
+    """It ends no verb with a traceback: what it means is not known."""
+    with raw_peer(answer(b"[" * 200_000, status="400 Bad Request")) as siem:
+        target = SiemTarget(siem.by_address, KEY, SiemFormat.splunk_hec)
+        *_, last = probe_siem(target)
+    assert (last.step, last.status) == ("acknowledgement", Status.unknown)

@@ -338,7 +338,7 @@ class Face:
         kept = self._acks.get(request.headers.get("X-Splunk-Request-Channel", ""), [])
         try:
             asked = [int(one) for one in (await request.json())["acks"]]
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             return _hec(400, 6, "Invalid data format")
         due = time.monotonic() - self._behaviour.ack_after_s
         done = {str(one): 0 < one <= len(kept) and kept[one - 1] <= due for one in asked}
@@ -396,7 +396,7 @@ class Face:
             if not isinstance(wanted, dict) or not wanted:
                 raise ValueError("nothing")
             self._receiver.behaviour = msgspec.convert({**now, **wanted}, Behaviour)
-        except (ValueError, msgspec.ValidationError):
+        except (ValueError, msgspec.ValidationError, RecursionError):
             known = ", ".join(now)
             return web.json_response({"error": f"expected some of: {known}"}, status=400)
         _log.info("told to change: %s", ", ".join(sorted(wanted)))
