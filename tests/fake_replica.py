@@ -35,7 +35,11 @@ class Replica:
 
     def begin(self, **other: str) -> None:
         """Become another process, of the same release but for what is said otherwise."""
-        told = {"version": "9", "colour": self.name.rpartition("-")[0]}
+        told = {
+            "service": "agent-workbench",
+            "version": "9",
+            "colour": self.name.rpartition("-")[0],
+        }
         digests = ("code", "policy_set", "catalogue", "configuration")
         running = {name: hashlib.sha256(name.encode()).hexdigest() for name in digests}
         running |= {"commit": "c0" * 20, "instance": str(uuid.uuid4()), **other}

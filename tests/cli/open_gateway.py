@@ -38,7 +38,7 @@ class OpenGateway:
                 return self.failing, {}
             return 200, {"jsonrpc": "2.0", "id": 1, "result": self._result(body)}
         if path == "/health":
-            return 200, {"status": "ok", "version": "0"}
+            return 200, {"status": "ok", "service": "agent-workbench", "version": "0"}
         return (200, {}) if path in ("/metrics", "/graphql") else (404, {})
 
     def _result(self, body: dict[str, Any]) -> Any:

@@ -9,7 +9,7 @@ beside it: they wait for nobody, so they are in no backlog, and the SIEM never g
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -69,6 +69,7 @@ def look(replicas: Sequence[str]) -> Watch:
         try:
             with ServiceClient(url, timeout_s=_TIMEOUT_S) as client:
                 siem = client.health().dependencies.get("siem", {})
+                siem = siem if isinstance(siem, Mapping) else {}
                 values = {sample.name: sample.value for sample in client.metrics()}
         except OpsError:
             continue

@@ -109,6 +109,17 @@ def _network(verify: ssl.SSLContext | None, socket: Path | None) -> httpx.BaseTr
     return transport
 
 
+class _Answer(httpx.Response):
+    """An answer of which nothing raises but what httpx says of it."""
+
+    def json(self, **more: Any) -> Any:
+        """As httpx's; what nests deeper than Python follows is no JSON to us."""
+        try:
+            return super().json(**more)
+        except RecursionError as error:
+            raise ValueError("the answer nests too deep") from error
+
+
 class _Whole(httpx.BaseTransport):
     """Reads each answer whole before it is returned."""
 
@@ -191,11 +202,11 @@ def _require_plain(answer: httpx.Response, request: httpx.Request) -> None:
 
 
 def _read_answer(answer: httpx.Response, body: bytes, began_at: float) -> httpx.Response:
-    framing = ("content-encoding", "content-length", "transfer-encoding")
-    headers = [(key, told) for key, told in answer.headers.multi_items() if key not in framing]
-    told = httpx.Response(
-        answer.status_code, headers=headers, content=body, extensions=answer.extensions
-    )
+    framing = (b"content-encoding", b"content-length", b"transfer-encoding")
+    # As they came: a peer may send any bytes
+    headers = [(key, told) for key, told in answer.headers.raw if key.lower() not in framing]
+    told = _Answer(answer.status_code, headers=headers, content=body, extensions=answer.extensions)
+    told.encoding = "utf-8"  # a peer's choice of decoder may be one that raises anything
     told.elapsed = timedelta(seconds=time.monotonic() - began_at)
     return told
 

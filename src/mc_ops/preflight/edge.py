@@ -28,7 +28,9 @@ PATIENCE_S = 20.0
 _POLL_S = 0.2
 _SERVED, _ANSWERED, _DELIVERED = "edge-serves-colour", "requests-answered", "siem-delivered"
 _SUCCESS = ('status="success"',)
-_SAMPLE = re.compile(r"(?P<name>\w+)(?:\{(?P<labels>[^}]*)\})? (?P<value>\S+)")
+_SAMPLE = re.compile(
+    r"(?P<name>\w+)(?:\{(?P<labels>[^}]*)\})? (?P<value>\d{1,20}(?:\.\d{1,20})?(?:e[+-]?\d\d?)?)"
+)
 
 
 def check_edge(

@@ -15,6 +15,7 @@ import httpx
 
 from mc_contract.siem import DEFAULT_INDEX, SiemFormat, bulk_url, collector_url
 from mc_ops.preflight.result import CheckResult, found, not_applicable, unknown
+from mc_ops.service_client.client import SERVICE
 
 # docs/metrics.md; the runbook's own commands and alerts read these names.
 METRICS = (
@@ -64,7 +65,8 @@ def health_ok(client: httpx.Client, target: Target, patience_s: float) -> CheckR
             break
         time.sleep(_POLL_S)
     if said is None:
-        return unknown(name, f"{target.url}/health does not answer", f"mcctl logs {target.name}")
+        why = f"{target.url}/health does not answer as the workbench does"
+        return unknown(name, why, f"mcctl logs {target.name}")
     problems = [] if said == "ok" else [f"status is {said}"]
     return found(name, problems, "status is ok", f"mcctl logs {target.name}")
 
@@ -76,7 +78,8 @@ def metrics_present(client: httpx.Client, target: Target) -> CheckResult:
         answer = client.get(f"{target.url}/metrics")
     except httpx.HTTPError as error:
         return unknown(name, f"/metrics does not answer: {type(error).__name__}")
-    exported = {line.split()[2] for line in answer.text.splitlines() if line.startswith("# TYPE ")}
+    lines = (line.split() for line in answer.text.splitlines() if line.startswith("# TYPE "))
+    exported = {word for words in lines for word in words[2:3]}
     missing = [metric for metric in METRICS if metric not in exported]
     problems = [f"missing: {', '.join(missing)}"] if missing else []
     return found(name, problems, f"all {len(METRICS)} names are exported", "another version runs?")
@@ -151,7 +154,8 @@ def _health(client: httpx.Client, target: Target) -> str | None:
         body = client.get(f"{target.url}/health").json()
     except (httpx.HTTPError, ValueError, RecursionError):
         return None
-    return str(body.get("status")) if isinstance(body, dict) else "not an object"
+    ours = isinstance(body, dict) and body.get("service") == SERVICE
+    return str(body.get("status")) if ours else None
 
 
 def _knock(client: httpx.Client, target: Target, door: str, headers: Mapping[str, str]) -> int:

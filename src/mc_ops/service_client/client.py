@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from mc_ops.errors import CouldNotTell, Finding, NotAllowed, UnusableInput
 from mc_ops.service_client.http import HttpClient, bearer
 
 SCRAPE_TOKEN_FILE = "MC_SCRAPE_TOKEN_FILE"  # noqa: S105 - the name of a variable
+SERVICE = "agent-workbench"  # what the service calls itself in /health
 _TIMEOUT_S = 30.0
 
 
@@ -32,6 +34,12 @@ class Denied(Finding):
     def __init__(self, message: str, *, decision_id: str | None) -> None:
         super().__init__(message, hint="policies/ says what is permitted; nothing was done")
         self.decision_id = decision_id
+
+
+class NotTheService(CouldNotTell):
+    """Something answers, and not as the workbench does."""
+
+    code = "not-the-service"
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,21 +134,26 @@ class ServiceClient(HttpClient):
         """Ask /health; an unavailable service that says so is an answer, not an error.
 
         Raises:
-            CouldNotTell: nothing answers, or not with the service's health.
+            CouldNotTell: nothing answers.
+            NotTheService: something else does.
         """
         response = self._send("GET", "/health", accept_failure=True, headers=_scraping())
         body = _json_object(response)
-        if "status" not in body:
-            raise CouldNotTell(f"{self.url}/health answers {response.status_code} without a status")
+        parts = [body.get(name) or {} for name in ("dependencies", "faults")]
+        if body.get("service") != SERVICE or not all(isinstance(one, dict) for one in parts):
+            raise NotTheService(
+                f"{self.url}/health answers {response.status_code}, and not as {SERVICE} does",
+                hint="is it the address of a replica, or of the edge?",
+            )
         return Health(
             http_status=response.status_code,
-            status=str(body["status"]),
+            status=str(body.get("status")),
             version=str(body.get("version", "")),
             colour=str(body.get("colour", "")),
             replica=str(body.get("replica", "")),
             region=str(body.get("region", "")),
-            dependencies=body.get("dependencies") or {},
-            faults=body.get("faults") or {},
+            dependencies=parts[0],
+            faults=parts[1],
         )
 
     def metrics(self) -> tuple[Sample, ...]:
@@ -189,27 +202,42 @@ class ServiceClient(HttpClient):
         if governance:
             message["metadata"] = {GOVERNANCE_URI: governance.as_dict()}
         result = self._call("SendMessage", {"message": message})
-        if "task" in result:
-            task = _task(result["task"])
-            return Reply(text=task.text, task=task)
-        return Reply(text=_text(result.get("message", {}).get("parts")), task=None)
+        with self._read():
+            if "task" in result:
+                task = _task(result["task"])
+                return Reply(text=task.text, task=task)
+            return Reply(text=_text(result.get("message", {}).get("parts")), task=None)
 
     def get_task(self, task_id: str) -> TaskView:
         """A task as it stands; raises as `send_message` does."""
-        return _task(self._call("GetTask", {"id": task_id}))
+        return self._task_by("GetTask", task_id)
 
     def cancel(self, task_id: str) -> TaskView:
         """Ask for a task's cancellation; raises as `send_message` does."""
-        return _task(self._call("CancelTask", {"id": task_id}))
+        return self._task_by("CancelTask", task_id)
+
+    def _task_by(self, method: str, task_id: str) -> TaskView:
+        result = self._call(method, {"id": task_id})
+        with self._read():
+            return _task(result)
+
+    @contextmanager
+    def _read(self) -> Iterator[None]:
+        """What is not shaped as A2A's answers are is told as that, whatever it breaks."""
+        try:
+            yield
+        except (AttributeError, LookupError, TypeError, ValueError) as error:
+            raise NotTheService(f"{self.url} does not answer as A2A has it") from error
 
     def _call(self, method: str, params: dict[str, Any]) -> dict[str, Any]:
         call = {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}
         body = _json_object(self._send("POST", "/", json=call))
         if error := body.get("error"):
-            raise _rpc_error(method, error)
+            with self._read():
+                raise _rpc_error(method, error)
         result = body.get("result")
         if not isinstance(result, dict):
-            raise CouldNotTell(f"{self.url} answered {method} with neither result nor error")
+            raise NotTheService(f"{self.url} answered {method} with neither result nor error")
         return result
 
     def _send(
@@ -265,10 +293,10 @@ def _rpc_error(method: str, error: Any) -> Exception:
 def _json_object(response: httpx.Response) -> dict[str, Any]:
     try:
         body = response.json()
-    except (ValueError, RecursionError):
+    except ValueError:
         body = None
     if not isinstance(body, dict):
-        raise CouldNotTell(f"{response.url} answered {response.status_code} without a JSON object")
+        raise NotTheService(f"{response.url} answered {response.status_code} without a JSON object")
     return body
 
 

@@ -114,11 +114,13 @@ class PrometheusClient(HttpClient):
                     ]
                 case "scalar":
                     return [InstantSample({}, float(data["result"][1]))]
-                case other:
+                case "matrix" | "string" as other:
                     raise BadQuery(
                         f'"{expression}" gives a {other}, expected an instant vector or a scalar',
                         hint="a range selector needs a function around it, such as rate(...)",
                     )
+                case _:
+                    raise TypeError("a result of no known type")
 
     def query_range(
         self, expression: str, *, start: datetime, end: datetime, step_s: float
@@ -199,7 +201,7 @@ class PrometheusClient(HttpClient):
                 data: dict[str, Any] = told["data"]
                 return data
             kind, message = str(told["errorType"]), str(told["error"])
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
+        except (ValueError, KeyError, TypeError) as error:
             raise PrometheusUnreachable(
                 f"{self.url} does not answer as Prometheus does: HTTP {answer.status_code}",
                 hint="give the URL without /api/v1",

@@ -6,8 +6,9 @@ from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from mc_ops.errors import OpsError
+from mc_ops.errors import NotAllowed, OpsError
 from mc_ops.service_client import ServiceClient
+from mc_ops.service_client.client import NotTheService
 from mc_ops.slo import levels, targets
 from mc_ops.slo.burn import burns
 from mc_ops.slo.figure import Figure, Verdict
@@ -111,6 +112,8 @@ def _asked(replica: tuple[str, str]) -> Figure:
     try:
         with ServiceClient(url, timeout_s=_TIMEOUT_S) as client:
             health = client.health()
+    except (NotTheService, NotAllowed) as error:
+        return _health(name, Verdict.unknown, error.message)
     except OpsError as error:
         return _health(name, Verdict.missed, error.message)
     if health.status == "ok" and health.serving and not health.faults:

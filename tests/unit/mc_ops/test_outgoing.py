@@ -129,6 +129,28 @@ def test_an_answer_is_bounded_and_not_unpacked() -> None:
     assert peer.asked[0].header("Accept-Encoding") == "identity"
 
 
+@pytest.mark.parametrize("charset", ["zlib", "hex", "undefined", "idna", "utf-16", "nonsense"])
+def test_an_answer_breaks_nothing_by_what_it_says_of_itself(charset: str) -> None:
+    """Whatever decoder a peer names, and whatever bytes its headers have."""
+    told = answer(b"a\xff", f"Content-Type: text/plain; charset={charset}", "X-Odd: \xff\xe9")
+    with raw_peer(told) as peer, open_client(timeout_s=5) as client:
+        assert client.get(peer.by_address).text == "a\ufffd"
+
+        async def get() -> str:
+            async with open_async_client(timeout_s=5, most_connections=1) as client:
+                return (await client.get(peer.by_address)).text
+
+        assert asyncio.run(get()) == "a\ufffd"
+
+
+def test_an_answer_that_nests_deeper_than_python_follows_is_no_json() -> None:
+    """An error that every reader of JSON expects, and no other one."""
+    with raw_peer(answer(b"[" * 200_000)) as peer, open_client(timeout_s=5) as client:
+        told = client.get(peer.by_address)
+    with pytest.raises(ValueError, match="nests too deep"):
+        told.json()
+
+
 def test_headers_without_end_are_given_up() -> None:
     with (
         raw_peer(raw(OK + b"X: " + b"y" * 2_000_000)) as peer,

@@ -45,7 +45,7 @@ def _app() -> web.Application:
 
     async def health(_: web.Request) -> web.Response:
         return web.json_response(
-            {"status": "ok", "version": "0", "region": os.environ["MC_REGION"], **me,
+            {"status": "ok", "service": "agent-workbench", "version": "0", "region": os.environ["MC_REGION"], **me,
              "dependencies": {}, "faults": faults},
             status=503 if os.environ.get("MC_FAKE_SICK") == me["colour"] else 200,
         )  # fmt: skip

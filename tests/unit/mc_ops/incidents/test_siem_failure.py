@@ -25,7 +25,7 @@ class Replica:
     def answer(self, path):
         if path == "/health":
             siem = {"state": self.state, "shipper": self.shipper}
-            return json.dumps({"status": "ok", "dependencies": {"siem": siem}})
+            return json.dumps({"service": "agent-workbench", "dependencies": {"siem": siem}})
         return (
             "# TYPE mc_siem_backlog_events gauge\n"
             f"mc_siem_backlog_events {self.backlog}\n"

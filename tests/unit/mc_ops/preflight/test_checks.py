@@ -14,6 +14,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from mc_ops.outgoing.clients import open_client
 from mc_ops.preflight.edge import check_edge
 from mc_ops.preflight.egress import declared, outbound_declared
 from mc_ops.preflight.hpa import replicas_minimum
@@ -81,7 +82,8 @@ class Workbench:
         if path == "/health":
             code = 503 if self.health == "unavailable" else 200
             said = {"status": self.health, "colour": self.colour, "replica": f"{self.colour}-1"}
-            return code, json.dumps({**said, "version": "1", "faults": self.faults})
+            said |= {"service": "agent-workbench", "version": "1"}
+            return code, json.dumps({**said, "faults": self.faults})
         if path == "/metrics":
             names = [name for name in METRICS if name != self.missing]
             lines = [f"# TYPE {name} counter" for name in names]
@@ -105,7 +107,7 @@ class Workbench:
 
 @pytest.fixture
 def client() -> Iterator[httpx.Client]:
-    with httpx.Client(timeout=5.0, trust_env=False) as opened:
+    with open_client(timeout_s=5.0) as opened:
         yield opened
 
 
@@ -270,6 +272,51 @@ def test_health_and_metrics(client: httpx.Client, serve: Callable[[Answer], str]
     nowhere = Target("blue-1", "http://127.0.0.1:9")
     assert health_ok(client, nowhere, 0).status is Status.unknown
     assert metrics_present(client, nowhere).status is Status.unknown
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "<html>",
+        "[]",
+        '{"status": "ok"}',
+        '{"status": "ok", "service": "another"}',
+        "[" * 200_000,
+    ],
+)
+def test_what_is_not_the_workbench_has_no_health(
+    client: httpx.Client, serve: Callable[[Answer], str], body: str
+) -> None:
+    """Another program at the address, though it says ok: could not tell, and no check breaks."""
+    target = Target("blue-1", serve(lambda *_: (200, body)))
+    result = health_ok(client, target, 0)
+    assert result.status is Status.unknown
+    assert "does not answer as the workbench does" in result.detail
+    assert exit_of(_edge_by(client, target)) == 1
+
+
+def test_metrics_of_another_program_are_read_or_left(
+    client: httpx.Client, serve: Callable[[Answer], str]
+) -> None:
+    """Lines that are no samples count as nothing."""
+    sample = 'mc_siem_requests_total{status="success"}'
+    text = f"# TYPE \n# TYPE mc_x counter\n{sample} many\n{sample} 1.2.3\n{sample} NaN\n"
+    target = Target("blue-1", serve(lambda *_: (200, text)))
+    assert metrics_present(client, target).status is Status.failed
+    assert exit_of(_edge_by(client, target)) == 1
+
+
+def _edge_by(client: httpx.Client, target: Target) -> list[CheckResult]:
+    """The checks of an edge, where one program is the edge and the only replica."""
+    return check_edge(
+        client,
+        edge_url=target.url,
+        colour="blue",
+        replicas=[target],
+        token=TOKEN,
+        tenant="CANARY",
+        patience_s=0,
+    )
 
 
 def test_siem_that_takes_anything_fails(

@@ -13,6 +13,7 @@ import pytest
 
 from mc_ops.errors import CouldNotTell, NotAllowed
 from mc_ops.service_client import Denied, Governance, ServiceClient
+from mc_ops.service_client.client import NotTheService
 
 Handler = Callable[[httpx.Request], httpx.Response]
 
@@ -105,6 +106,13 @@ def test_a_refused_credential_is_not_allowed_and_not_repeated(status: int) -> No
         answering(),
         lambda _: httpx.Response(200, text="<html>"),
         lambda _: httpx.Response(200, json=[]),
+        answering(result={"task": "x"}),
+        answering(result={"task": {"artifacts": 5}}),
+        answering(result={"task": {"status": [1]}, "message": 1}),
+        answering(result={"message": "x"}),
+        answering(result={"message": {"parts": [5]}}),
+        answering(error={"code": -32050, "data": [{"metadata": "x"}]}),
+        answering(error="x"),
     ],
 )
 def test_an_answer_that_is_none_is_no_verdict(handler: Handler) -> None:
@@ -127,12 +135,29 @@ def test_health_of_an_unavailable_service_is_an_answer() -> None:
     """503 with a status is told, not raised; another thing at that address is."""
     down = {"postgres": {"state": "down"}}
     body = {"status": "unavailable", "version": "1", "dependencies": down}
+    body["service"] = "agent-workbench"
     with client(answering(503, **body), token=None) as gateway:
         health = gateway.health()
     assert (health.serving, health.status) == (False, "unavailable")
     assert health.dependencies["postgres"]["state"] == "down"
     with client(answering(404, detail="no")) as gateway, pytest.raises(CouldNotTell):
         gateway.health()
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"status": "ok"},
+        {"status": "ok", "service": "another"},
+        {"status": "ok", "service": "agent-workbench", "dependencies": ["a"]},
+        {"status": "ok", "service": "agent-workbench", "faults": "none"},
+    ],
+)
+def test_health_of_another_program_is_none(body: dict[str, Any]) -> None:
+    """Whoever says ok at that address is the workbench only if it says so, in its form."""
+    with client(answering(**body)) as gateway, pytest.raises(NotTheService) as caught:
+        gateway.health()
+    assert caught.value.exit_code == 3
 
 
 def test_metrics_are_parsed() -> None:

@@ -216,6 +216,16 @@ def test_an_answer_of_another_shape_is_no_answer(prometheus, data):
             client.alerts()
 
 
+def test_a_result_of_no_known_type_is_no_answer(prometheus):
+    """That the expression is wrong is told only of the types that expressions can have."""
+    prometheus.answer = lambda _: success({"resultType": None, "result": []})
+    with (
+        PrometheusClient(prometheus.url) as client,
+        pytest.raises(PrometheusUnreachable, match="does not answer as Prometheus"),
+    ):
+        client.query("up")
+
+
 def test_a_prometheus_that_is_not_there_is_unreachable():
     """Nobody listens: exit 3, with the URL and without a traceback of the library."""
     with (
