@@ -53,9 +53,25 @@ async def _answer(request: web.Request) -> web.Response:
         return web.json_response(
             {"jsonrpc": "2.0", "id": call["id"], "result": {"message": {"parts": parts}}}
         )
+    if what in ("other-id", "other-context", "old"):
+        return _of_something_else(what, call["id"])
     task = TASKS.get(what)
     result = {"task": task} if task else {"message": {"parts": [{"text": f"echo {what}"}]}}
     return web.json_response({"jsonrpc": "2.0", "id": call["id"], "result": result})
+
+
+def _of_something_else(what: str, asked: str) -> web.Response:
+    """An answer to another request, of another conversation, or in A2A 0.3."""
+    parts = [{"kind": "text", "text": LEAK}]
+    message = {"messageId": "m", "role": "agent", "parts": parts}
+    body = {"jsonrpc": "2.0", "id": asked, "result": {"message": message}}
+    if what == "other-id":
+        body["id"] = "another"
+    elif what == "other-context":
+        message["contextId"] = "another"
+    else:
+        body["result"] = {"kind": "message", **message}
+    return web.json_response(body)
 
 
 async def _asked(request: web.Request) -> web.Response:

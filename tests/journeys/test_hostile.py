@@ -54,6 +54,9 @@ def hostile(start_platform, free_port_block, tmp_path_factory, wait_until):
         "many-parts",
         "no-part",
         "deep",
+        "other-id",
+        "other-context",
+        "old",
     ],
 )
 def test_a_malformed_reply_is_the_agents_failure_and_leaks_nothing(hostile, what, wait_until):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import uuid
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -23,13 +24,14 @@ from tests.fakes import MemoryLedger, NoOperations, local_catalogue, request_pat
 
 from mc_contract.keepable import MOST_DIGITS, json_bytes, json_text, read_json
 from mc_platform.adapters.downstream_a2a import Asked, read_reply
+from mc_platform.adapters.postgres_rows import EARLIEST, LATEST
 from mc_platform.errors import PlatformError
 from mc_platform.model.label import Part, Screening
 from mc_platform.model.task import Page, Task, TaskState
 from mc_platform.model.tenant import Principal
 from mc_platform.model.verdict import Decision, Question
 from mc_platform.receive import GovernedRequestHandler, a2a_routes
-from mc_platform.receive.handler import PRINCIPAL
+from mc_platform.receive.handler import PRINCIPAL, _from_token, _to_token
 from mc_platform.receive.limits import RateLimiter
 from mc_platform.receive.routes import agent_card
 
@@ -428,6 +430,38 @@ async def test_a_task_that_the_sdk_cannot_hold_takes_no_neighbour_along(stored: 
         assert "the content cannot be shown" in said["text"]
         got = await gateway.rpc("GetTask", {"id": "bad"})
         assert got["status"]["message"]["parts"] == [{"text": said["text"]}]
+
+
+@pytest.mark.parametrize("protocol", [TransportProtocol.JSONRPC, TransportProtocol.HTTP_JSON])
+@pytest.mark.parametrize("at", [EARLIEST, LATEST])
+async def test_a_task_of_an_odd_time_can_be_read_by_the_official_client(
+    protocol: Any, at: datetime
+):
+    """As the first or last time that there is; its page's token is one that this service knows."""
+    async with open_gateway() as gateway:
+        result = await gateway.rpc("SendMessage", {"message": message({"text": "hello"})})
+        good = gateway.ledger.tasks[result["task"]["id"]]
+        object.__setattr__(good, "updated_at", at)
+        config = ClientConfig(
+            streaming=False, httpx_client=gateway.http, supported_protocol_bindings=[protocol]
+        )
+        client = ClientFactory(config).create(gateway.card)
+        [listed] = (await client.list_tasks(pb.ListTasksRequest())).tasks
+        got = await client.get_task(pb.GetTaskRequest(id=good.id))
+        for task in (listed, got):
+            assert task.status.timestamp.ToDatetime(UTC) == at
+        assert _from_token(_to_token(good)) == (at, good.id)
+
+
+@pytest.mark.parametrize(
+    "token", ["2026-01-02|t", "2026-01-02T03:04:05|t", "9999-12-31T23:00:00-05:00|t"]
+)
+async def test_a_page_token_without_utc_is_none_of_ours(token: str):
+    """400, and no error of whoever computes with it."""
+    async with open_gateway() as gateway:
+        given = base64.urlsafe_b64encode(token.encode()).decode()
+        told = await gateway.rpc("ListTasks", {"pageToken": given})
+        assert told["error"]["code"] == -32602
 
 
 @pytest.mark.parametrize(
