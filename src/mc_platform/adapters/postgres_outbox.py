@@ -96,6 +96,7 @@ WHERE region = $1 AND sink = $2 AND next_index >= $4 AND next_index < $3
 _SET_BACK = """
 SELECT next_index < $3 FROM mc.delivery_cursor WHERE region = $1 AND sink = $2
 """
+_CHANGED = "it is not what was recorded"
 _MOVED = "somebody else has moved the delivery cursor"
 
 _FAIL = """
@@ -154,7 +155,7 @@ def shipment_of(index: int, recorded_at: datetime, raw: bytes, recorded_hash: by
     if leaf_hash(raw) == recorded_hash:
         leaf = leaf_from(raw, recorded_at)
     else:
-        leaf = unreadable_leaf(raw, recorded_at, "it is not what was recorded")
+        leaf = unreadable_leaf(raw, recorded_at, _CHANGED)
     readable = leaf["kind"] != UNREADABLE
     return Shipment(index, recorded_at, leaf, raw if readable else canonical_json(leaf))
 
@@ -237,14 +238,7 @@ class _PostgresClaim:
         """See the protocol."""
         async with self._turn:
             rows = await self._connection.fetch(_WANTED_AGAIN, *self._key, limit)
-        return await asyncio.to_thread(
-            lambda: [
-                Rejected(index, "the event has left the ledger, or has another id there")
-                if raw is None
-                else shipment_of(index, recorded_at, raw, recorded_hash)
-                for index, recorded_at, raw, recorded_hash in rows
-            ]
-        )
+        return await asyncio.to_thread(lambda: [_again(*row) for row in rows])
 
     @wrapped("what became of dead letters cannot be kept")
     async def settle_again(self, taken: Sequence[int], rejected: Sequence[Rejected]) -> None:
@@ -267,6 +261,16 @@ class _PostgresClaim:
         async with self._turn:
             if await self._connection.fetchval(_SET_BACK, *self._key, self._at):
                 raise Unavailable(_MOVED)
+
+
+def _again(
+    index: int, recorded_at: datetime, raw: bytes | None, recorded_hash: bytes
+) -> Shipment | Rejected:
+    if raw is None:
+        return Rejected(index, "the event has left the ledger, or has another id there")
+    if leaf_hash(raw) != recorded_hash:
+        return Rejected(index, f"the ledger's entry: {_CHANGED}")
+    return shipment_of(index, recorded_at, raw, recorded_hash)
 
 
 def _lists(rejected: Sequence[Rejected]) -> Sequence[list[Any]]:
