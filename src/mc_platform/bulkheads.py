@@ -13,6 +13,7 @@ import asyncio
 from collections import Counter, deque
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
+from typing import NamedTuple
 
 from mc_platform.errors import RateLimited
 from mc_platform.model.ids import AgentName, TenantId
@@ -73,7 +74,7 @@ class Slots:
         self._wait_s = wait_s
         self._most_waiting = most_waiting
         self._taken: Counter[TenantId] = Counter()
-        self._waiting: dict[TenantId, deque[asyncio.Future[None]]] = {}  # in the order of turns
+        self._waiting: dict[TenantId, deque[_Waiting]] = {}  # in the order of turns
 
     def taken(self, tenant: TenantId) -> int:
         """How many places the tenant has now."""
@@ -99,7 +100,9 @@ class Slots:
         if len(queue) >= self._most_waiting and not patient:
             raise self._refusal(tenant)
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        queue.insert(0 if patient else len(queue), turn)
+        waiting = _Waiting(turn, patient)
+        before = sum(one.patient for one in queue) if patient else len(queue)
+        queue.insert(before, waiting)
         try:
             async with asyncio.timeout(None if patient else self._wait_s):
                 await turn
@@ -107,7 +110,7 @@ class Slots:
             if turn.done() and not turn.cancelled():  # it was given while the wait ended
                 self.give_back(tenant)
             else:
-                self._leave(tenant, turn)
+                self._leave(tenant, waiting)
             if isinstance(error, TimeoutError):
                 raise self._refusal(tenant) from error
             raise
@@ -132,7 +135,7 @@ class Slots:
                 continue
             queue = self._waiting.pop(waiting)
             # One whose wait has ended is cancelled before it has left the queue
-            turn = next((turn for turn in _emptied(queue) if not turn.cancelled()), None)
+            turn = next((one.turn for one in _emptied(queue) if not one.turn.cancelled()), None)
             if queue:
                 self._waiting[waiting] = queue  # at the end: the next place is another's
             if turn is not None:
@@ -158,10 +161,10 @@ class Slots:
         self._taken[tenant] += 1
         return Slot({self: tenant})
 
-    def _leave(self, tenant: TenantId, turn: asyncio.Future[None]) -> None:
+    def _leave(self, tenant: TenantId, waiting: _Waiting) -> None:
         queue = self._waiting.get(tenant, deque())
-        if turn in queue:  # else it was passed over already
-            queue.remove(turn)
+        if waiting in queue:  # else it was passed over already
+            queue.remove(waiting)
         if not queue:
             self._waiting.pop(tenant, None)
 
@@ -175,7 +178,12 @@ class Slots:
         )
 
 
-def _emptied(queue: deque[asyncio.Future[None]]) -> Iterator[asyncio.Future[None]]:
+class _Waiting(NamedTuple):
+    turn: asyncio.Future[None]
+    patient: bool
+
+
+def _emptied(queue: deque[_Waiting]) -> Iterator[_Waiting]:
     while queue:
         yield queue.popleft()
 

@@ -47,6 +47,9 @@ _SMALL_S = 0.01
 _SHORT_CHARS = 16_384
 _DEADLINE = "deadline"
 _WAIT_S = 20.0
+_AT_WORK = 8
+"""Small messages of one tenant that are worked on at once: enough to wait for the database in turn."""
+_MOST_WAITING = 1024
 _EXACT = Context(prec=MOST_DIGITS)
 _WITHHELD: tuple[Part, ...] = ({"text": "[withheld]"},)
 
@@ -237,6 +240,9 @@ class ExaminationRoom:
         self._examiner = examiner
         self._workers = workers
         self._charge = charge
+        self._at_work = Slots(
+            "messages at work", per_tenant=_AT_WORK, wait_s=_WAIT_S, most_waiting=_MOST_WAITING
+        )
         self._turns = (
             None
             if workers is None
@@ -248,6 +254,27 @@ class ExaminationRoom:
                 most_waiting=queued_per_tenant,
             )
         )
+
+    @asynccontextmanager
+    async def at_work(
+        self, tenant: TenantId, parts: Sequence[Part], *, patient: bool = False
+    ) -> AsyncIterator[None]:
+        """Work on a message that has come, or on its reply: a few of one tenant at once.
+
+        Hundreds that come together would each wait for the work on all others, those of other
+        tenants, too. What is large has its turn for a worker instead.
+
+        Args:
+            patient: For a reply to what was accepted: before the tenant's requests, never refused.
+
+        Raises:
+            RateLimited: the tenant's others took too long, or too many of them wait.
+        """
+        if self._is_small(parts):
+            async with self._at_work.held(tenant, patient=patient):
+                yield
+        else:
+            yield
 
     async def incoming(
         self,
@@ -263,7 +290,7 @@ class ExaminationRoom:
             RateLimited: too many large messages of the tenant wait already.
             Unavailable: a worker ended; nothing is known of the message.
         """
-        if self._workers is None or estimate(parts) <= _SMALL_S:
+        if self._is_small(parts):
             return self._examiner.incoming(tenant, parts, meaning, scope, said)
         async with self._turn(tenant, patient=False) as call:
             try:
@@ -279,7 +306,7 @@ class ExaminationRoom:
         Raises:
             RateLimited, Unavailable.
         """
-        if self._workers is None or estimate(parts) <= _SMALL_S:
+        if self._is_small(parts):
             return self._examiner.digest(parts, meaning)
         async with self._turn(tenant, patient=False) as call:
             return await call(self._examiner.digest, parts, meaning)
@@ -296,7 +323,7 @@ class ExaminationRoom:
     ) -> Outgoing:
         """See `Examiner.outgoing`; a reply always gets its turn, before the tenant's requests."""
         given = (tenant, parts, asked, scope, heard, hosts)
-        if self._workers is None or estimate((*parts, *asked)) <= _SMALL_S:
+        if self._is_small((*parts, *asked)):
             return self._examiner.outgoing(*given)
         async with self._turn(tenant, patient=True) as call:
             try:
@@ -318,7 +345,7 @@ class ExaminationRoom:
         if any(label.detector == _DEADLINE for label in screening.labels):
             return _WITHHELD, ()  # nobody knows what is to be replaced
         given = (tenant, parts, asked, scope, screening, pseudonyms)
-        if self._workers is None or estimate((*parts, *asked)) <= _SMALL_S:
+        if self._is_small((*parts, *asked)):
             return self._examiner.redacted(*given)
         async with self._turn(tenant, patient=True) as call:
             try:
@@ -348,6 +375,9 @@ class ExaminationRoom:
             return work(*args)
         async with self._turn(tenant, patient=True) as call:
             return await call(work, *args)
+
+    def _is_small(self, parts: Sequence[Part]) -> bool:
+        return self._workers is None or estimate(parts) <= _SMALL_S
 
     @asynccontextmanager
     async def _turn(self, tenant: TenantId, *, patient: bool) -> AsyncIterator[_Call]:

@@ -241,7 +241,10 @@ class RequestPath:
             return await self._repeat(envelope, digest, operation)
         begun = None
         try:
-            async with self._budget(tenant, operation) as operations_this_hour:
+            async with (
+                self._budget(tenant, operation) as operations_this_hour,
+                self._room.at_work(tenant.id, envelope.parts),
+            ):
                 begun = await self._begin(
                     envelope, tenant, agent, operation, operations_this_hour, slot
                 )
@@ -416,8 +419,13 @@ class RequestPath:
         except AgentFailed as error:
             await self._fail(task, error.message)
             raise
+        asked = accepted.envelope.parts
+        async with self._room.at_work(task.tenant, (*reply, *asked), patient=True):
+            return await self._let_out(accepted, reply)
 
+    async def _let_out(self, accepted: Accepted, reply: Sequence[Part]) -> Task:
         # (7) screen and decide the reply
+        task = accepted.task
         released = await self.release(
             reply,
             asked=accepted.envelope.parts,

@@ -36,7 +36,7 @@ from mc_platform.receive.connections import Connections
 from mc_platform.receive.detail import DETAIL, DetailRule
 from mc_platform.receive.handler import PRINCIPAL
 from mc_platform.receive.peers import Peers
-from mc_platform.receive.turns import Turns
+from mc_platform.receive.turns import Arrivals, Turns
 
 _DETAILED = frozenset({"/health", "/metrics"})  # what they tell depends on who asks
 _PUBLIC = _DETAILED | {"/.well-known/agent-card.json", "/ledger/checkpoint"}
@@ -101,6 +101,7 @@ class Door:
         self._slow_factor = slow_factor
         self._error_ratio = error_ratio
         self._large_bodies = Turns("large bodies")
+        self._arrivals = Arrivals()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one HTTP request; other scopes go straight through."""
@@ -140,11 +141,14 @@ class _Visit:
             path = self._scope["path"]
             if path not in _PUBLIC:
                 principal = await self._authenticate(self._authorization())
-                if self._scope["method"] in ("POST", "PUT", "PATCH"):
+                has_body = self._scope["method"] in ("POST", "PUT", "PATCH")
+                if has_body:
                     self._body = await self._read_body()
                     await door._large_bodies.take(principal.tenant, len(self._body))
+                await door._arrivals.begin(principal.tenant)
+                if has_body:
                     self._refuse_unreadable()
-                    if len(self._body) > _SMALL_BODY_BYTES:
+                    if len(self._body or b"") > _SMALL_BODY_BYTES:
                         await asyncio.sleep(0)  # what was read so far, and what follows, take turns
             elif self._scope["method"] not in ("GET", "HEAD"):
                 raise MethodNotAllowed("this path is read with GET")

@@ -1,6 +1,7 @@
-"""Large bodies and large answers in turn: the event loop serves everybody else between two of them.
+"""Arrivals, large bodies and large answers in turn: the event loop serves others between two of them.
 
-Reading or writing one mebibyte takes the loop some 20 ms. That is bounded; thirty of them that are
+Hundreds of small requests that come together are no long stretch of work each, but all of them in
+one round of the loop are: so a few of each tenant begin in a round. Reading or writing one mebibyte takes the loop some 20 ms. That is bounded; thirty of them that are
 ready together are not. Each takes a turn and pauses for longer than its own work, one at a time,
 and the tenants that wait go in rotation.
 """
@@ -19,6 +20,8 @@ _LARGE_BYTES = 65_536
 _PAUSE_S_PER_BYTE = 0.04 / 1_048_576
 _WAIT_S = 10.0
 _MOST_WAITING = 64
+_A_ROUND = 2  # requests of one tenant
+_MOST_ARRIVING = 1024  # above what a replica has connections for one address
 
 
 class Turns:
@@ -50,6 +53,24 @@ class Turns:
         """As `take`, for an answer that shows these tasks."""
         size_bytes = sum(_size(task) for task in tasks if task.parts)
         await self.take(tenant, size_bytes, patient=patient)
+
+
+class Arrivals:
+    """Requests that begin: a few of each tenant in one round of the event loop."""
+
+    def __init__(self) -> None:
+        self._slots = Slots(
+            "arrivals", per_tenant=_A_ROUND, wait_s=_WAIT_S, most_waiting=_MOST_ARRIVING
+        )
+
+    async def begin(self, tenant: TenantId) -> None:
+        """Return in the round in which a request of the tenant may begin.
+
+        Raises:
+            RateLimited: too many of the tenant wait already, or its round did not come in time.
+        """
+        async with self._slots.held(tenant):
+            await asyncio.sleep(0)
 
 
 def _size(task: Task) -> int:

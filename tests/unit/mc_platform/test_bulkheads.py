@@ -114,15 +114,15 @@ async def test_work_on_what_was_accepted_waits_first_and_is_never_refused():
 
     waiting = [asyncio.create_task(serve("request", patient=False))]
     await settled(lambda: places.waiting(ONE) == 1)
-    replies = [asyncio.create_task(serve("reply", patient=True)) for _ in range(2)]
-    await settled(lambda: places.waiting(ONE) == 3)
+    replies = [asyncio.create_task(serve(f"reply {at}", patient=True)) for at in range(3)]
+    await settled(lambda: places.waiting(ONE) == 4)
     with pytest.raises(RateLimited):
         await places.take(ONE)
     with pytest.raises(RateLimited):  # a request does not wait for ever
         await waiting[0]
     first.release()
     await asyncio.gather(*replies)
-    assert served == ["reply", "reply"]
+    assert served == ["reply 0", "reply 1", "reply 2"]
 
 
 async def _fill(places: Slots, tenant: TenantId) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import pickle
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
@@ -66,6 +68,27 @@ async def test_only_what_is_large_goes_to_a_worker_and_comes_back_the_same(
     assert redacted == await here.redacted(T1, LARGE, out.screening, pseudonyms=True)
     assert "[email:" in redacted[0][0]["text"]
     assert charged == [(T1, 0.25)] * 3
+
+
+async def test_a_few_small_messages_of_a_tenant_are_worked_on_at_once(examiner: Examiner) -> None:
+    """Others of it wait, replies first; another tenant's and large ones do not."""
+    room = ExaminationRoom(examiner, FakeWorkers())
+    order: list[str] = []
+
+    async def message(name: str, *, patient: bool = False) -> None:
+        async with room.at_work(T1, SMALL, patient=patient):
+            order.append(name)
+
+    async with AsyncExitStack() as at_work:
+        for _ in range(8):
+            await at_work.enter_async_context(room.at_work(T1, SMALL))
+        waiting = [asyncio.create_task(message("request"))]
+        waiting += [asyncio.create_task(message("reply", patient=True))]
+        await asyncio.sleep(0)
+        async with room.at_work(TenantId("TENANT_002"), SMALL), room.at_work(T1, LARGE):
+            assert not order
+    await asyncio.gather(*waiting)
+    assert order == ["reply", "request"]
 
 
 async def test_a_request_that_takes_too_long_is_labelled_whole(examiner: Examiner) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from mc_platform.errors import RateLimited
 from mc_platform.model.ids import TenantId
-from mc_platform.receive.turns import Turns
+from mc_platform.receive.turns import Arrivals, Turns
 
 ONE, TWO = TenantId("TENANT_001"), TenantId("TENANT_002")
 LARGE = 1_048_576
@@ -73,3 +73,29 @@ async def test_too_many_are_refused_but_never_the_answer_to_what_was_accepted():
     await turns.take(ONE, 70_000, patient=True)
     results = await asyncio.gather(*waiting, return_exceptions=True)
     assert Counter(map(type, results)) == {type(None): 65}
+
+
+async def test_a_burst_begins_a_few_requests_a_round_and_another_tenant_does_not_wait():
+    """Of 300 that come together two begin in a round; who comes after them begins in the next."""
+    arrivals, rounds, begun = Arrivals(), 0, []
+
+    async def others() -> None:
+        nonlocal rounds
+        while True:
+            rounds += 1
+            await asyncio.sleep(0)
+
+    async def arrive(tenant: TenantId) -> None:
+        await arrivals.begin(tenant)
+        begun.append((tenant, rounds))
+
+    watching = asyncio.create_task(others())
+    burst = [asyncio.create_task(arrive(ONE)) for _ in range(300)]
+    await asyncio.sleep(0)
+    came = rounds
+    await arrive(TWO)
+    await asyncio.gather(*burst)
+    watching.cancel()
+    assert max(Counter(at for tenant, at in begun if tenant == ONE).values()) <= 2
+    [at] = [at for tenant, at in begun if tenant == TWO]
+    assert at - came <= 2
