@@ -318,9 +318,12 @@ def _json_object(value: object) -> Mapping[str, Any]:
         raise StepFailed("result is not a json object", effect_possible=True)
     try:
         check_keepable(value, most_depth=MOST_DEPTH_OF_RESULT)
+        text = json_text(dict(value))
     except NotKeepable as error:
         raise StepFailed(f"result cannot be kept ({error.kind})", effect_possible=True) from error
-    text = json_text(dict(value))
+    except Exception as error:
+        # A type of somebody's own that only looks like JSON's: it is no more so the next time
+        raise StepFailed("result cannot be kept (not json)", effect_possible=True) from error
     if len(text) > MAX_REPLY_BYTES:
         raise StepFailed("result too large", effect_possible=True)
     copied: dict[str, Any] = read_recorded(text)

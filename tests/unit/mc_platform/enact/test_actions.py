@@ -11,6 +11,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from importlib.metadata import EntryPoint, EntryPoints
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -194,10 +195,24 @@ def test_a_call_that_is_too_large_is_not_made(
     assert (receiver.calls, waits) == ([], [])
 
 
+class Measure(float):
+    """A number of a library's own, as NumPy's are."""
+
+
+class Broken(dict[str, Any]):
+    """An object that fails whoever reads it."""
+
+    def items(self) -> Any:
+        raise RuntimeError("alice@example.com")
+
+
 ODD: dict[str, Any] = {
     "object": object(),
     "bytes": b"x",
     "set": {1},
+    "measure": Measure(1.5),
+    "proxy": MappingProxyType({"a": 1}),
+    "broken": Broken(a=1),
     "time": datetime(2026, 1, 2, tzinfo=UTC),
     "key": {1: 2},
     "nan": math.nan,
@@ -261,6 +276,9 @@ def test_python_action_ends_as_it_says(
         ("object", "result cannot be kept (not json)"),
         ("bytes", "result cannot be kept (not json)"),
         ("set", "result cannot be kept (not json)"),
+        ("measure", "result cannot be kept (not json)"),
+        ("proxy", "result cannot be kept (not json)"),
+        ("broken", "result cannot be kept (not json)"),
         ("time", "result cannot be kept (not json)"),
         ("key", "result cannot be kept (key no text)"),
         ("nan", "result cannot be kept (number out of range)"),
