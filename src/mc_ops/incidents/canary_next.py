@@ -45,10 +45,12 @@ def next_steps(told: Mapping[str, Any], found: HoldDiagnosis) -> Iterator[tuple[
             yield "see which metric did not pass, and why", f"mcctl canary judge-metrics {file}"
             yield "after the repair, with --metrics and --prometheus as before", _again(told)
         case Conclusion.void | Conclusion.refused:
-            yield "a calmer machine, or half the rate", _again(told, rate=rate_of(told) / 2)
+            yield _calmer(told)
         case Conclusion.changed:
             yield "when nobody restarts or changes either side", _again(told)
         case Conclusion.baseline_failing:
+            if any(kind.startswith("refused") for kind in failures_of(told, "baseline")):
+                yield _calmer(told)
             yield "see what is wrong with what serves now", "mcctl status"
             yield "its own words", _LOGS
         case Conclusion.errors:
@@ -77,6 +79,10 @@ def next_steps(told: Mapping[str, Any], found: HoldDiagnosis) -> Iterator[tuple[
                 else _repeat(told, judgement)
             )
             yield _override(found.name, judgement)
+
+
+def _calmer(told: Mapping[str, Any]) -> tuple[str, str]:
+    return "a calmer machine, or half the rate", _again(told, rate=rate_of(told) / 2)
 
 
 def _next_burst(found: HoldDiagnosis) -> Iterator[tuple[str, str]]:

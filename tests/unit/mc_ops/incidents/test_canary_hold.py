@@ -243,6 +243,11 @@ def test_a_baseline_that_fails_leaves_nothing_to_compare(tmp_path: Path) -> None
     cand[::10] = np.nan
     found = diagnosed(write(tmp_path / "run", base, cand, stopped="baseline-failing"))
     assert found.conclusion is Conclusion.baseline_failing
+    assert found.next[0][1] == "mcctl status"
+    refused = {"baseline": {"refused: json-rpc -32051": 2000}, "candidate": {}}
+    found = diagnosed(write(tmp_path / "full", base, cand, failures=refused))
+    assert found.conclusion is Conclusion.baseline_failing
+    assert found.next[0][1].endswith("--rate 25")
 
 
 @pytest.mark.parametrize(
