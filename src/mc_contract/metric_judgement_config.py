@@ -25,7 +25,7 @@ DEFAULT_STEP_S, DEFAULT_MIN_SAMPLES = 15.0, 10
 _MOST_METRICS = 100
 _MATCHER = r'\s*[A-Za-z_][A-Za-z0-9_]*\s*(?:=~|!~|!=|=)\s*"(?:[^"\\\n]|\\[^\n])*"\s*'
 _SELECTOR = re.compile(f"{_MATCHER}(?:,{_MATCHER})*")
-_RANGE = re.compile(r"\[\s*((?:\d+(?:ms|[smhdwy]))+)\s*[:\]]")
+_RANGE = re.compile(r"\[\s*((?:[0-9]+(?:ms|[smhdwy]))+)\s*[:\]]")
 _UNIT_S = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800, "y": 31_536_000}
 
 

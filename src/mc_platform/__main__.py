@@ -28,7 +28,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mc_contract.configuration import MOST_BYTES, FileProblems, json_of, kind_of
+from mc_contract.configuration import MOST_BYTES, FileProblems, json_of, kind_of, whole_number
 from mc_platform.errors import LedgerDamaged, Misconfigured, PlatformError
 from mc_platform.observe import logs
 
@@ -221,7 +221,7 @@ async def _archive() -> None:
     from mc_platform.administration import archive
 
     parser = argparse.ArgumentParser(prog="python -m mc_platform archive")
-    parser.add_argument("--older-than", type=int, required=True, metavar="DAYS")
+    parser.add_argument("--older-than", type=whole_number, required=True, metavar="DAYS")
     parser.add_argument("--to", type=Path, required=True, metavar="DIR")
     given = parser.parse_args(sys.argv[2:])
     if given.older_than < 1:

@@ -19,6 +19,7 @@ from pydantic import (
     Field,
     SecretStr,
     ValidationError,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
@@ -29,9 +30,11 @@ from mc_contract.configuration import (
     FileProblems,
     document_digest,
     filled,
+    number,
     placeholders,
     problems_of,
     toml_of,
+    whole_number,
 )
 from mc_contract.siem import DEFAULT_INDEX, INDEX_PATTERN, SiemFormat, target_problems
 from mc_platform.errors import Misconfigured
@@ -156,15 +159,27 @@ class Settings(BaseSettings):
             raise ValueError("; ".join(problems))
         return self
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _numbers_are_plain(cls, value: Any, info: ValidationInfo) -> Any:
+        kind = cls.model_fields[info.field_name or ""].annotation
+        read = {int: whole_number, float: number}.get(kind) if isinstance(kind, type) else None
+        if read is None or not isinstance(value, str):
+            return value
+        try:
+            return read(value)
+        except ValueError:
+            raise ValueError from None  # without words of its own: the form and its bounds are told
+
     @field_validator("trusted_proxies")
     @classmethod
     def _are_networks(cls, text: str) -> str:
-        for number, word in enumerate(text.replace(",", " ").split(), 1):
+        for place, word in enumerate(text.replace(",", " ").split(), 1):
             try:
                 ip_network(word)
             except ValueError:
                 raise ValueError(
-                    f"entry {number} is no address and no network (CIDR, host bits zero)"
+                    f"entry {place} is no address and no network (CIDR, host bits zero)"
                 ) from None
         return text
 

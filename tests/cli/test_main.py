@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
 import pytest
+import typer
+from typer import BadParameter, Context
+from typer.main import get_command
 
 from mc_ops.cli import main, output
 from mc_ops.errors import CouldNotTell
@@ -42,6 +47,33 @@ def test_help_lists_every_verb():
         assert f"\n  {verb} " in done.stdout
     for group in ("canary", "evidence", "runbook", "preflight"):
         assert f"\n  {group} " in done.stdout
+
+
+def _commands(command):
+    inner = getattr(command, "commands", None)
+    if inner is None:
+        yield command
+    else:
+        yield from itertools.chain.from_iterable(map(_commands, inner.values()))
+
+
+def test_every_number_among_the_options_is_read_strictly(monkeypatch):
+    """`8_0` is no number, as in settings; an option added tomorrow is read so as well."""
+    monkeypatch.setattr(main, "app", typer.Typer(rich_markup_mode=None))
+    main._compose("")
+    tried = 0
+    for command in _commands(get_command(main.app)):
+        for option in command.params:
+            kind = option.type_descriptor.annotation
+            kind = (get_args(kind) or (kind,))[0]
+            if not (isinstance(kind, type) and issubclass(kind, int | float)) or kind is bool:
+                continue
+            tried += 1
+            for text in ("8_0", " 80", "+80", "٨٠", "nan"):
+                value = [text] if option.multiple else text
+                with pytest.raises(BadParameter, match=r"must be a (whole )?number, such as"):
+                    option.get_runtime_param().coerce(value, option, Context(command))
+    assert tried > 30
 
 
 def test_version_is_the_packages():

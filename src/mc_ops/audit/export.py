@@ -31,11 +31,11 @@ def moment(text: str, now: datetime) -> str:
     Raises:
         UnusableInput: it is neither.
     """
-    if ago := _AGO.fullmatch(text):
-        return (now - timedelta(**{_UNITS[ago[2]]: int(ago[1])})).astimezone(UTC).isoformat()
     try:
+        if ago := _AGO.fullmatch(text):
+            return (now - timedelta(**{_UNITS[ago[2]]: int(ago[1])})).astimezone(UTC).isoformat()
         at = datetime.fromisoformat(text)
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:  # before the calendar begins
         raise UnusableInput(
             f"{text!r} is no time", hint="such as 2026-01-31, 2026-01-31T12:00:00Z, 7d or 36h"
         ) from error

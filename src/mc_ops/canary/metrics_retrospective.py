@@ -24,7 +24,7 @@ WHAT = (
     "promotes nothing"
 )
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
-_AGO = re.compile(r"-(\d{1,9})([smhdw])")
+_AGO = re.compile(r"-([0-9]{1,9})([smhdw])")
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,6 +32,7 @@ from mc_ops.audit import (
     write_whole,
 )
 from mc_ops.cli import dead_letters, exit_codes
+from mc_ops.cli.numeric import Whole
 from mc_ops.cli.operator_access import access_token
 from mc_ops.cli.output import Format, OutputOption, emit_json, fail, note, ok, stdout, warn
 from mc_ops.environments import open_environment
@@ -192,7 +193,7 @@ def prove_event(
 
 @app.command()
 def archive(
-    older_than: Annotated[int, typer.Option("--older-than", min=1, help="Days.")],
+    older_than: Annotated[Whole, typer.Option("--older-than", min=1, help="Days.")],
     to: Annotated[Path, typer.Option("--to", help="The folder for the files.")],
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     env: Annotated[str, typer.Option("--env", help="Where the platform runs: local.")] = "local",

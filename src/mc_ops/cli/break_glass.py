@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
+from mc_ops.cli.numeric import Whole
 from mc_ops.cli.operator_access import (
     AsOption,
     ReasonOption,
@@ -30,7 +31,7 @@ def request(
     reason: ReasonOption,
     tenant: Annotated[str, typer.Option("--tenant", help="Whose data.")],
     minutes: Annotated[
-        int, typer.Option("--minutes", help="How long from the approval, 1 to 240.")
+        Whole, typer.Option("--minutes", help="How long from the approval, 1 to 240.")
     ] = 30,
     whose: AsOption = None,
     yes: YesOption = False,

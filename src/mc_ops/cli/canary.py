@@ -43,6 +43,7 @@ from mc_ops.cli.canary_metrics import (
     MetricsOption,
     PrometheusOption,
 )
+from mc_ops.cli.numeric import Number, Whole
 from mc_ops.cli.output import Format, OutputOption, emit_json, note, stdout, warn
 from mc_ops.environments.local.layout import Layout
 from mc_ops.errors import CouldNotTell, Declined, OpsError
@@ -59,10 +60,10 @@ canary_report.register(app)
 
 @app.command()
 def plan(
-    minutes: Annotated[float, typer.Option(help="How long to send; may be a fraction.")],
-    rate: Annotated[float, typer.Option(help="Request pairs a second.")] = DEFAULT_RATE,
+    minutes: Annotated[Number, typer.Option(help="How long to send; may be a fraction.")],
+    rate: Annotated[Number, typer.Option(help="Request pairs a second.")] = DEFAULT_RATE,
     margin: Annotated[
-        float | None, typer.Option(help="How much worse the p95 may be; default as in run.")
+        Number | None, typer.Option(help="How much worse the p95 may be; default as in run.")
     ] = None,
     output: OutputOption = Format.table,
 ) -> None:
@@ -83,15 +84,15 @@ def run(
     candidate: Annotated[
         list[str], typer.Option(help="URL of the candidate; repeat for several instances.")
     ],
-    minutes: Annotated[float, typer.Option(help="How long to send; may be a fraction.")],
+    minutes: Annotated[Number, typer.Option(help="How long to send; may be a fraction.")],
     rate: Annotated[
-        float,
+        Number,
         typer.Option(
             help="Request pairs a second at most; lowered if the baseline cannot keep up."
         ),
     ] = DEFAULT_RATE,
     margin: Annotated[
-        float | None,
+        Number | None,
         typer.Option(
             help="How much worse the p95 may be; default 0.05, or what a rehearsal can decide."
         ),
@@ -163,13 +164,13 @@ def run(
 def judge(
     base: Annotated[Path, typer.Argument(help="Sample file of the baseline (base.lat).")],
     cand: Annotated[Path, typer.Argument(help="Sample file of the candidate (cand.lat).")],
-    margin: Annotated[float, typer.Option(help="How much worse the p95 may be.")] = 0.05,
+    margin: Annotated[Number, typer.Option(help="How much worse the p95 may be.")] = 0.05,
     planned_pairs: Annotated[
-        int | None,
+        Whole | None,
         typer.Option(help="Pairs declared before the run; default: as many as the files have."),
     ] = None,
     instances: Annotated[
-        int, typer.Option(help="Instances a side, over which the pairs went in turn.")
+        Whole, typer.Option(help="Instances a side, over which the pairs went in turn.")
     ] = 1,
     output: OutputOption = Format.table,
 ) -> None:

@@ -14,6 +14,7 @@ import typer
 from rich.table import Table as RichTable
 
 from mc_ops.cli import exit_codes
+from mc_ops.cli.numeric import Whole
 from mc_ops.cli.output import Format, OutputOption, emit_json, note, stdout
 
 if TYPE_CHECKING:
@@ -40,21 +41,22 @@ def register(app: typer.Typer) -> None:
 
 def calibrate(
     pairs: Annotated[
-        list[int] | None,
+        list[Whole] | None,
         typer.Option(help="Pairs of each canary; repeatable. Default 30000 and 10000."),
     ] = None,
     runs: Annotated[
-        int, typer.Option(help="Canaries for each series and change; 300 bound a rate of 0 by 1 %.")
+        Whole,
+        typer.Option(help="Canaries for each series and change; 300 bound a rate of 0 by 1 %."),
     ] = 300,
     series: Annotated[
         list[str] | None, typer.Option(help="Only this series; repeatable. Default: all.")
     ] = None,
     seed: Annotated[
-        int | None,
+        Whole | None,
         typer.Option(min=0, help="Make an earlier calibration again. Default: a fresh seed."),
     ] = None,
     jobs: Annotated[
-        int | None,
+        Whole | None,
         typer.Option(min=1, max=256, help="Processes that share the work. Default: one a core."),
     ] = None,
     output: OutputOption = Format.table,

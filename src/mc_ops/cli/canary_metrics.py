@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.markup import escape
 
+from mc_contract.configuration import number
 from mc_ops.canary.plan import Plan
 from mc_ops.cli import exit_codes
 from mc_ops.cli.output import Format, OutputOption, emit_json, note, stdout, warn
@@ -254,7 +255,7 @@ def _client(url: str) -> PrometheusClient:
 
 def _step_s(text: str) -> float:
     try:
-        step_s = float(text.removesuffix("s"))
+        step_s = number(text.removesuffix("s"))
     except ValueError:
         step_s = 0.0
     if not 0.1 <= step_s <= 3600:

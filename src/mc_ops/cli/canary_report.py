@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
+from mc_ops.cli.numeric import Number, Whole
 from mc_ops.cli.output import Format, OutputOption, emit_json, note, stdout, warn
 from mc_ops.environments.local.layout import Layout
 from mc_ops.errors import OpsError, UnusableInput
@@ -37,12 +38,12 @@ def report(
         Path | None, typer.Option("--cand", help="Instead of RUN: the candidate's samples.")
     ] = None,
     margin: Annotated[
-        float, typer.Option(help="With --base and --cand: how much worse the p95 may be.")
+        Number, typer.Option(help="With --base and --cand: how much worse the p95 may be.")
     ] = 0.05,
     planned_pairs: Annotated[
-        int | None, typer.Option(help="With --base and --cand: pairs declared before the run.")
+        Whole | None, typer.Option(help="With --base and --cand: pairs declared before the run.")
     ] = None,
-    instances: Annotated[int, typer.Option(help="With --base and --cand: instances a side.")] = 1,
+    instances: Annotated[Whole, typer.Option(help="With --base and --cand: instances a side.")] = 1,
     out: Annotated[
         Path | None,
         typer.Option("--out", help="Where to; default: RUN's folder, or canary-report/."),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mc_ops.cli.numeric import Number
 from mc_ops.cli.output import Format, OutputOption, emit_json, stdout
 from mc_ops.cli.scaling import oscillation_figure
 from mc_ops.cli.slo_access import (
@@ -44,7 +45,7 @@ def cost(
     window: WindowOption = None,
     price_file: PricesOption = None,
     billed: Annotated[
-        float | None,
+        Number | None,
         typer.Option("--bill", min=0.0, help="What was billed for this window, to reconcile."),
     ] = None,
     allow_few: AllowFewOption = False,

@@ -33,7 +33,7 @@ from mc_ops.errors import UnusableInput
 app = typer.Typer(help="Create, rotate, revoke and list credentials.", no_args_is_help=True)
 
 _ADMINISTRATOR = "ADMINISTRATOR"
-_DURATION = re.compile(r"([1-9]\d{0,8})(s|m|h|d)")
+_DURATION = re.compile(r"([1-9][0-9]{0,8})(s|m|h|d)")
 _UNIT_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 KeyArgument = Annotated[str, typer.Argument(metavar="KEY_ID", help="The credential's key id.")]
 ExpiresOption = Annotated[

@@ -12,6 +12,7 @@ from rich.markup import escape
 
 from mc_ops.audit import moment
 from mc_ops.cli import exit_codes
+from mc_ops.cli.numeric import Number
 from mc_ops.cli.operator_access import (
     AsOption,
     ReasonOption,
@@ -68,7 +69,7 @@ def resend(
     until: Annotated[str | None, typer.Option(help="Refused before this time, or age.")] = None,
     all_: Annotated[bool, typer.Option("--all", help="All dead letters.")] = False,
     wait: Annotated[
-        float, typer.Option(min=0, help="Seconds to wait for what becomes of them.")
+        Number, typer.Option(min=0, help="Seconds to wait for what becomes of them.")
     ] = 30.0,
     whose: AsOption = None,
     yes: YesOption = False,

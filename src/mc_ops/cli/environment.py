@@ -17,6 +17,7 @@ from rich.table import Table
 
 from mc_ops.cli import exit_codes
 from mc_ops.cli.cutover import backing, remember
+from mc_ops.cli.numeric import Number, Whole
 from mc_ops.cli.output import Format, OutputOption, emit_json, note, ok, stdout, warn
 from mc_ops.environments import Colour, EnvironmentStatus, State, open_environment
 from mc_ops.environments.local.environment import LocalEnvironment, UpRequest
@@ -51,7 +52,7 @@ def up(
         typer.Option(help="The colour to serve; default: the last one, else blue."),
     ] = None,
     replicas: Annotated[
-        int | None,
+        Whole | None,
         typer.Option(help="Replicas of each colour started; default: as before, or 1."),
     ] = None,
     green: Annotated[
@@ -141,7 +142,7 @@ def logs(
         typer.Argument(help="Processes; default: all.", metavar="[NAME]..."),
     ] = None,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with new lines.")] = False,
-    lines: Annotated[int, typer.Option(min=0, help="How many last lines of each.")] = 50,
+    lines: Annotated[Whole, typer.Option(min=0, help="How many last lines of each.")] = 50,
     env: EnvOption = "local",
 ) -> None:
     """Show what the processes wrote; one process's lines are shown as they are."""
@@ -157,7 +158,7 @@ def logs(
 
 def scale(
     service: Annotated[str, typer.Argument(help=f"What to scale: {SERVICE}.")],
-    replicas: Annotated[int, typer.Option(help="How many replicas there are to be.")],
+    replicas: Annotated[Whole, typer.Option(help="How many replicas there are to be.")],
     colour: ColourOption = None,
     restart: Annotated[
         bool,
@@ -215,7 +216,7 @@ def wait(
     what: Annotated[str, typer.Argument(help="What to wait for: ready.")],
     colour: ColourOption = None,
     baseline: BaselineOption = False,
-    timeout: Annotated[float, typer.Option(min=0, help="Seconds to wait at most.")] = 60.0,
+    timeout: Annotated[Number, typer.Option(min=0, help="Seconds to wait at most.")] = 60.0,
     env: EnvOption = "local",
 ) -> None:
     """Wait until every replica of a colour can serve."""

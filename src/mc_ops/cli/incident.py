@@ -19,6 +19,7 @@ from mc_contract.siem import DEFAULT_INDEX, SiemFormat
 from mc_ops.cli import exit_codes
 from mc_ops.cli.incident_canary import canary_hold
 from mc_ops.cli.incident_hpa import hpa_oscillation
+from mc_ops.cli.numeric import Number
 from mc_ops.cli.output import Format, OutputOption, emit_json, note, stdout
 from mc_ops.environments import Colour, Environment, State, open_environment
 from mc_ops.environments.local.keyring import siem_key
@@ -68,7 +69,8 @@ app.command("hpa-oscillation")(hpa_oscillation)
 @app.command("siem-failure")
 def siem_failure(
     timeout: Annotated[
-        float, typer.Option("--timeout", min=0, help="Seconds to watch for recovery; 0 looks once.")
+        Number,
+        typer.Option("--timeout", min=0, help="Seconds to watch for recovery; 0 looks once."),
     ] = 60.0,
     yes: Annotated[
         bool, typer.Option("--yes", help="Enable the backup file where it is not, without asking.")

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mc_ops.cli import exit_codes
+from mc_ops.cli.numeric import Number, Whole
 from mc_ops.cli.operator_access import confirm
 from mc_ops.cli.output import Format, OutputOption, emit_json, note, stdout
 from mc_ops.errors import UnusableInput
@@ -45,7 +46,7 @@ def hpa_oscillation(
     ] = None,
     prometheus: Annotated[str | None, typer.Option(help="URL of a Prometheus to ask.")] = None,
     hours: Annotated[
-        float, typer.Option(min=0.1, max=168, help="With --prometheus: how far back.")
+        Number, typer.Option(min=0.1, max=168, help="With --prometheus: how far back.")
     ] = 6.0,
     replicas_query: Annotated[
         str | None,
@@ -56,10 +57,10 @@ def hpa_oscillation(
         typer.Option(help="With --prometheus: the total of the metric over all replicas."),
     ] = None,
     target: Annotated[
-        float | None, typer.Option(help="What one replica should carry, in the load's unit.")
+        Number | None, typer.Option(help="What one replica should carry, in the load's unit.")
     ] = None,
     window: Annotated[
-        int | None,
+        Whole | None,
         typer.Option(min=0, max=3600, help="The scale-down window now; default the HPA's own."),
     ] = None,
     hpa: Annotated[str, typer.Option(help="Name of the HPA.")] = _NAME,

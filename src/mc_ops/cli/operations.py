@@ -15,6 +15,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from mc_ops.cli import exit_codes
+from mc_ops.cli.numeric import Whole
 from mc_ops.cli.operator_access import (
     AsOption,
     ReasonOption,
@@ -87,7 +88,7 @@ def list_(
     since: Annotated[
         str | None, typer.Option(help="Only those started since: 30m, 24h, 7d, or a time.")
     ] = None,
-    limit: Annotated[int, typer.Option(min=1, max=500, help="How many at most.")] = 50,
+    limit: Annotated[Whole, typer.Option(min=1, max=500, help="How many at most.")] = 50,
     before: Annotated[
         str | None, typer.Option(help="Go on where a page ended (its `next`).")
     ] = None,

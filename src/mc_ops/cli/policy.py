@@ -16,6 +16,7 @@ from rich.markup import escape
 from mc_contract.ledger_export import ExportError, verify_export
 from mc_ops.audit import AuditClient, load_public_key, read_bytes
 from mc_ops.cli import exit_codes
+from mc_ops.cli.numeric import Number
 from mc_ops.cli.operator_access import (
     AsOption,
     ReasonOption,
@@ -74,7 +75,7 @@ UndeclaredOption = Annotated[
     typer.Option("--undeclared", help="Go on if the set in force permits no declaration."),
 ]
 TimeoutOption = Annotated[
-    float, typer.Option("--timeout", min=1.0, help="Seconds that a replica may take.")
+    Number, typer.Option("--timeout", min=1.0, help="Seconds that a replica may take.")
 ]
 
 

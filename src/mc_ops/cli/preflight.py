@@ -11,6 +11,7 @@ import typer
 
 from mc_contract.canonical import Json
 from mc_contract.running import Groups, Record
+from mc_ops.cli.numeric import Whole
 from mc_ops.cli.output import SCHEMA_VERSION, Format, OutputOption, emit_json, note, stdout
 from mc_ops.environments import Colour, open_environment
 from mc_ops.environments.local.environment import LocalEnvironment
@@ -31,7 +32,7 @@ app = typer.Typer(help="Check what must hold before a cutover.", no_args_is_help
 EnvOption = Annotated[str, typer.Option("--env", help="Where: local.")]
 OutOption = Annotated[Path | None, typer.Option("--out", help="Also write the JSON to a file.")]
 MinimumOption = Annotated[
-    int, typer.Option("--min-replicas", min=1, help="How many replicas must serve.")
+    Whole, typer.Option("--min-replicas", min=1, help="How many replicas must serve.")
 ]
 
 _HEADINGS = {

@@ -21,6 +21,7 @@ import typer
 from rich.markup import escape
 
 from mc_ops.cli import exit_codes
+from mc_ops.cli.numeric import Whole
 from mc_ops.cli.operator_access import is_here
 from mc_ops.cli.output import Format, OutputOption, emit_json, note, stdout
 from mc_ops.environments.local.keyring import tenant_token
@@ -74,20 +75,22 @@ def privacy(
         str, typer.Option("--scenarios", help="`all`, or families with commas between.")
     ] = "all",
     attacks: Annotated[
-        int, typer.Option("--attacks", min=0, max=_MOST_CASES, help="How many, over all families.")
+        Whole,
+        typer.Option("--attacks", min=0, max=_MOST_CASES, help="How many, over all families."),
     ] = DEFAULT_ATTACKS,
     benign: Annotated[
-        int, typer.Option("--benign", min=0, max=_MOST_CASES, help="How many honest cases.")
+        Whole, typer.Option("--benign", min=0, max=_MOST_CASES, help="How many honest cases.")
     ] = DEFAULT_BENIGN,
     wordings: Annotated[
-        int, typer.Option("--wordings", min=0, max=_MOST_CASES, help="Injections by wording alone.")
+        Whole,
+        typer.Option("--wordings", min=0, max=_MOST_CASES, help="Injections by wording alone."),
     ] = DEFAULT_WORDINGS,
     corpus: Annotated[
         list[Path] | None,
         typer.Option("--corpus", help="Outside cases, JSON lines; may be given again."),
     ] = None,
     seed: Annotated[
-        int | None, typer.Option("--seed", min=0, help="Make the cases of an earlier run again.")
+        Whole | None, typer.Option("--seed", min=0, help="Make the cases of an earlier run again.")
     ] = None,
     agent_url: Annotated[
         str | None,

@@ -14,6 +14,7 @@ import typer
 from rich.markup import escape
 
 from mc_ops.cli import exit_codes
+from mc_ops.cli.numeric import Whole
 from mc_ops.cli.output import stdout, warn
 from mc_ops.environments import Colour, open_environment
 from mc_ops.environments.local.layout import Layout
@@ -48,7 +49,7 @@ AllowFewOption = Annotated[
     typer.Option("--allow-few", help="Do not exit 3 for what had no, or too few, events."),
 ]
 LeastOption = Annotated[
-    int | None,
+    Whole | None,
     typer.Option("--min-replicas", min=1, help="Default: 1 for local, 3 elsewhere."),
 ]
 PricesOption = Annotated[

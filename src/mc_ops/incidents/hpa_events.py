@@ -26,7 +26,7 @@ _LINE = re.compile(
     r"(?P<last>\S+)(?:\s+\(x(?P<count>\d{1,9}) over (?P<first>\S+)\))?\s+\S+\s+"
     rf"{RESCALED}\s+(?P<object>\S+)\s+.*?New size: (?P<size>\d{{1,9}});"
 )
-_AGE = re.compile(r"(?:\d{1,9}[smhdy])+")
+_AGE = re.compile(r"(?:[0-9]{1,9}[smhdy])+")
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "y": 365 * 86_400}
 _MOST_MOVES = 100_000
 _OLDEST_S = 12 * 365 * 86_400

@@ -8,11 +8,12 @@ from __future__ import annotations
 import csv
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
+from mc_contract.configuration import number, whole_number
 from mc_ops.errors import CouldNotTell, UnusableInput
 from mc_ops.incidents.hpa_replay import (
     DEFAULT_TOLERANCE,
@@ -29,6 +30,7 @@ GAP_S = 300.0
 _MOST_REPLICAS = 1_000_000
 _LONGEST_NUMBER = 20
 _MOST_ROWS = 1_000_000
+_Figure = TypeVar("_Figure", int, float)
 _LATEST_S = 4_102_444_800  # the year 2100; milliseconds are beyond it
 
 
@@ -116,23 +118,32 @@ def _row(row: Sequence[str], width: int) -> tuple[float, int, float]:
         raise ValueError(f"expected {width} values, got {len(row)}")
     if len(row[1]) > _LONGEST_NUMBER:
         raise ValueError(f"no Deployment has over {_MOST_REPLICAS} replicas")
-    count = int(row[1])
-    value = float(row[2]) if width > len(("time", "replicas")) else 0.0
+    count = _figure("replicas", row[1], whole_number)
+    value = _figure("load", row[2], number) if width > len(("time", "replicas")) else 0.0
     if count > _MOST_REPLICAS:
         raise ValueError(f"no Deployment has over {_MOST_REPLICAS} replicas")
-    if count < 0 or not math.isfinite(value) or value < 0:
+    if count < 0 or value < 0:
         raise ValueError("replicas and load must be 0 or more")
     return _time(row[0].strip()), count, value
 
 
+def _figure(name: str, text: str, read: Callable[[str], _Figure]) -> _Figure:
+    try:
+        return read(text.strip())
+    except ValueError as error:
+        raise ValueError(f"{name} {error}") from None
+
+
 def _time(text: str) -> float:
     try:
-        at = float(text)
+        at = number(text)
     except ValueError:
         try:
             at = stamp(datetime.fromisoformat(text))
         except UnusableInput as error:
             raise ValueError(error.message) from error
+        except ValueError:
+            at = -1.0
     if not 0 <= at <= _LATEST_S:
         raise ValueError(f"{text[:40]} is no time, expected Unix seconds or ISO 8601")
     return at

@@ -38,11 +38,11 @@ def since_text(text: str, now: datetime) -> str:
     Raises:
         UnusableInput: it is neither.
     """
-    if found := _DURATION.fullmatch(text):
-        return (now - timedelta(seconds=int(found[1]) * _UNITS[found[2]])).isoformat()
     try:
+        if found := _DURATION.fullmatch(text):
+            return (now - timedelta(seconds=int(found[1]) * _UNITS[found[2]])).isoformat()
         at = datetime.fromisoformat(text)
-    except ValueError:
+    except (ValueError, OverflowError):  # before the calendar begins
         at = None
     if at is None or at.tzinfo is None:
         raise UnusableInput(

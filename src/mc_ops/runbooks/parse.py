@@ -37,7 +37,7 @@ ENGINE_VARIABLES = frozenset(
 _LINE_END = re.compile(r"\r\n|\r|\n")
 _ID = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 _NAME = re.compile(r"[A-Z][A-Z0-9_]*")
-_DURATION = re.compile(r"(\d+)(s|m|h)")
+_DURATION = re.compile(r"([0-9]{1,9})(s|m|h)")
 _UNIT_S = {"s": 1, "m": 60, "h": 3600}
 _ADVICE = re.compile(r"\s*\**if it fails(?: with exit (?P<exit>\d+))?:?\**:?\s*", re.IGNORECASE)
 

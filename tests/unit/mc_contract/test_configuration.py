@@ -17,8 +17,10 @@ from mc_contract.configuration import (
     check,
     json_of,
     known,
+    number,
     text_of,
     toml_of,
+    whole_number,
 )
 
 
@@ -46,6 +48,40 @@ def test_a_file_becomes_its_form():
     document = {"class": "b", "items": [{"name": "x"}], "words": ["w"], "by_name": {"n": 2}}
     made = check(File, document)
     assert (made.kind, made.items[0].size, made.words, made.by_name) == ("b", 1, {"w"}, {"n": 2.0})
+
+
+NO_NUMBERS = [
+    "",
+    "8_0",
+    " 80",
+    "80 ",
+    "80\n",
+    "+80",
+    "٨٠",
+    "8e",
+    "0x10",
+    "--1",
+    "nan",
+    "inf",
+    "1e999",
+]
+
+
+@pytest.mark.parametrize("text", [*NO_NUMBERS, "80.0", "1e2", "1" * 31])
+def test_a_whole_number_is_written_in_digits_and_nothing_else(text):
+    """What `int` takes beside that is refused, and not quoted."""
+    assert [whole_number(one) for one in ("0", "-7", "080", "9" * 20)] == [0, -7, 80, int("9" * 20)]
+    with pytest.raises(ValueError, match=r"^must be a whole number, such as 12$"):
+        whole_number(text)
+
+
+@pytest.mark.parametrize("text", [*NO_NUMBERS, ".", "1,5", "1_0.5"])
+def test_a_number_is_written_in_digits_with_a_point_and_an_exponent_at_most(text):
+    """What `float` takes beside that is refused, and so is what is infinite."""
+    read = [number(one) for one in ("80", "-0.5", ".5", "5.", "1e-3", "2E+2", repr(0.1 + 0.2))]
+    assert read == [80, -0.5, 0.5, 5, 0.001, 200, 0.1 + 0.2]
+    with pytest.raises(ValueError, match=r"^must be a number, such as 12 or 0\.5$"):
+        number(text)
 
 
 def test_every_problem_has_its_path_value_and_form():

@@ -46,6 +46,19 @@ def test_a_word_that_is_none_of_a_settings_is_answered_with_those_that_are(env, 
     assert refused.value.message.endswith(f": {name} must be {wanted}")
 
 
+@pytest.mark.parametrize("text", ["8_0", " 80", "+80", "٨٠", "80.0", "8e1"])
+def test_a_number_is_read_as_it_is_written_or_refused(env, text):
+    """Python takes most of these for 80: a port that nobody has written."""
+    env(MC_PORT="8081", MC_RATE_LIMIT_PER_S="0.5")
+    assert (load_settings().port, load_settings().rate_limit_per_s) == (8081, 0.5)
+    env(MC_PORT=text)
+    with pytest.raises(Misconfigured, match=r"MC_PORT must be a whole number from 1 to 65535$"):
+        load_settings()
+    env(MC_PORT="8081", MC_RATE_LIMIT_PER_S=f"1_{text}")
+    with pytest.raises(Misconfigured, match=r"MC_RATE_LIMIT_PER_S must be a number above 0$"):
+        load_settings()
+
+
 def test_secrets_do_not_print(env):
     """A settings object may be shown without telling what it keeps."""
     env(AUDIT_SIEM_URL="http://127.0.0.1/x", AUDIT_SIEM_KEY="k3y")

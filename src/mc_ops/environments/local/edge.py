@@ -33,6 +33,7 @@ from aiohttp import hdrs, web
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
+from mc_contract.configuration import whole_number
 from mc_ops.environments.interface import Colour
 from mc_ops.environments.local.edge_bounds import (
     BoundedServer,
@@ -465,7 +466,7 @@ def main() -> None:
     control.unlink(missing_ok=True)  # a killed edge leaves its socket behind
     try:
         state_file = Path(os.environ["MC_EDGE_STATE_FILE"])
-        uvloop.run(serve(int(os.environ["MC_PORT"]), state_file, control))
+        uvloop.run(serve(whole_number(os.environ["MC_PORT"]), state_file, control))
     except UnusableInput as error:
         logger.error("%s", error.message)  # noqa: TRY400 - what is wrong is not in this program
         sys.exit(UnusableInput.exit_code)

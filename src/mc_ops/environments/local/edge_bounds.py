@@ -21,6 +21,7 @@ from typing import Any, cast
 from aiohttp import web
 from aiohttp.http_exceptions import LineTooLong
 
+from mc_contract.configuration import number, whole_number
 from mc_ops.errors import UnusableInput
 
 _MOST_HEAD_BYTES = 32_768
@@ -77,7 +78,7 @@ def read_bounds(env: Mapping[str, str]) -> Bounds:
             continue
         whole = isinstance(field.default, int)
         try:
-            value = int(text) if whole else float(text)
+            value = whole_number(text) if whole else number(text)
         except ValueError:
             value = math.nan
         if not (math.isfinite(value) and value > 0):

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
+from mc_contract.configuration import number
 from mc_ops.environments.interface import Colour
 from mc_ops.errors import UnusableInput
 
@@ -79,13 +80,13 @@ def shown(settings: Mapping[str, str]) -> str:
 def _with(faults: Faults, text: str) -> Faults:
     kind, _, value = text.partition("=")
     try:
-        number = float(value)
+        found = number(value)
     except ValueError:
         raise UnusableInput(f'fault "{text}" has no number', hint=_SYNTAX) from None
-    if kind == "slow" and 1 <= number <= _MAX_SLOW_FACTOR:
-        return replace(faults, slow_factor=number)
-    if kind == "errors" and 0 <= number <= 1:
-        return replace(faults, error_ratio=number)
+    if kind == "slow" and 1 <= found <= _MAX_SLOW_FACTOR:
+        return replace(faults, slow_factor=found)
+    if kind == "errors" and 0 <= found <= 1:
+        return replace(faults, error_ratio=found)
     raise UnusableInput(
         f'fault "{text}" is not known or out of range',
         hint=f"slow takes 1 to {_MAX_SLOW_FACTOR:g}, errors takes 0 to 1; {_SYNTAX}",

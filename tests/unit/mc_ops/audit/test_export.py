@@ -153,7 +153,7 @@ def test_what_the_service_gives_is_verified_before_it_is_written(ledger):
         )
 
 
-@pytest.mark.parametrize("text", ["", "yesterday", "0d", "7y", "2026-13-01"])
+@pytest.mark.parametrize("text", ["999999w", "", "yesterday", "0d", "7y", "2026-13-01"])
 def test_what_is_no_time_is_refused(text):
     """With what would be one."""
     with pytest.raises(UnusableInput, match="is no time"):

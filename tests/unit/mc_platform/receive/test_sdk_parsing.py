@@ -44,6 +44,9 @@ def test_half_a_surrogate_pair_is_refused_by_our_check(monkeypatch: pytest.Monke
         "contextID=x",
         "includeArtifacts=no",
         "pageSize=x",
+        "pageSize=8_0&contextId=c",
+        "pageSize=%2B8&contextId=c",
+        "historyLength=%208&contextId=c",
         "statusTimestampAfter=yesterday",
     ],
 )

@@ -26,6 +26,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import BaseRoute, Route
 
+from mc_contract.configuration import whole_number
+
 HOST = "127.0.0.1"
 _VERSION = "1.0.0"
 
@@ -73,7 +75,7 @@ def agent_app(
 
 def port_from_env() -> int:
     """`MC_PORT`."""
-    return int(os.environ["MC_PORT"])
+    return whole_number(os.environ["MC_PORT"])
 
 
 def run(app: Starlette, port: int) -> None:

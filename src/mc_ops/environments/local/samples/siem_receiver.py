@@ -31,6 +31,8 @@ from typing import Any, NamedTuple
 import msgspec
 from aiohttp import web
 
+from mc_contract.configuration import whole_number
+
 _HOST = "127.0.0.1"
 _MAX_BODY_BYTES = 67_108_864
 _JSON = json.JSONDecoder()
@@ -492,7 +494,7 @@ def main() -> None:
     web.run_app(
         app(),
         host=_HOST,
-        port=int(os.environ["MC_PORT"]),
+        port=whole_number(os.environ["MC_PORT"]),
         access_log=None,
         print=_log.info,
     )
