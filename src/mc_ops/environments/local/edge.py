@@ -71,6 +71,8 @@ _NOT_TRUSTED = frozenset(
         "x-real-ip",
     )
 )
+# What proxies add; a client that is behind one may name it in `Connection`, to have it dropped
+_OF_PROXIES = ("x-forwarded-", "x-envoy-", "cf-", "forwarded", "via", "x-real-ip", "true-client-ip")
 _NOT_FORWARDED = _HOP_BY_HOP | _NOT_TRUSTED | {"expect"}
 _WHOLE_BODY_BYTES = 262_144  # an answer of a known length up to this is sent in one write
 _ASK_FIRST_BYTES = 65_536
@@ -258,7 +260,7 @@ class Edge:
         headers = _forwarded(request.headers, _NOT_FORWARDED)
         # Behind a proxy that says so the client is not known to us, and so is nobody of this
         # machine; a name for it is not believed either (RFC 7239, 6.3).
-        forwarded = any(name.lower() in _NOT_TRUSTED for name in request.headers)
+        forwarded = any(name.lower().startswith(_OF_PROXIES) for name in request.headers)
         client = request.remote or HOST
         headers["X-Forwarded-For"] = f"unknown, {client}" if forwarded else client
         headers["X-Forwarded-Proto"] = "http"

@@ -427,3 +427,20 @@ def test_a_client_of_this_machine_has_one_allowance_whatever_it_says_of_itself(
         assert {ask(headers) for headers in SPOOFED[:-3]} == {401}
         assert {ask(headers) for headers in SPOOFED} == {429}
         assert {ask(headers, TOKEN) for headers in SPOOFED} == {200}
+
+
+def test_a_client_behind_a_tunnel_stays_a_stranger_whatever_it_calls_hop_by_hop(block, port):
+    """It asks that the tunnel's own header be dropped; the edge tells of the tunnel all the same."""
+    by_a_tunnel = ("Via", "True-Client-IP", "CF-Ray", "X-Envoy-Attempt-Count", "X-Forwarded-Port")
+    with (
+        replica(port, MC_TRUSTED_PROXIES="127.0.0.1") as url,
+        edge_before(url, block + 2) as edge,
+    ):
+
+        def ask(**headers):
+            sent = {name.replace("_", "-"): value for name, value in headers.items()}
+            return httpx.get(f"{edge}/metrics", headers=sent, trust_env=False).status_code
+
+        assert ask() == 200
+        for name in by_a_tunnel:
+            assert ask(**{name: "1.1 tunnel", "Connection": f"close, {name}"}) == 401, name
