@@ -156,7 +156,7 @@ class AuditClient(HttpClient):
         response = self._send(path, **query)
         try:
             body = response.json()
-        except (ValueError, RecursionError):
+        except ValueError:
             body = None
         if not isinstance(body, dict):
             raise CouldNotTell(f"{self.url}{path} answered without a JSON object")
@@ -187,7 +187,7 @@ class AuditClient(HttpClient):
 def _message(response: httpx.Response) -> str:
     try:
         return str(response.json()["error"]["message"])
-    except (ValueError, KeyError, TypeError, RecursionError):
+    except (ValueError, KeyError, TypeError):
         return f"status {response.status_code}"
 
 

@@ -286,7 +286,7 @@ def _acknowledges(target: SiemTarget) -> Finding:
             content=b'{"acks":[0]}',
         )
         code = answer.json().get("code")
-    except (httpx.HTTPError, ValueError, AttributeError, RecursionError) as error:
+    except (httpx.HTTPError, ValueError, AttributeError) as error:
         return Finding(step, Status.unknown, f"no usable answer: {type(error).__name__}")
     if code == _HEC_ACK_DISABLED:
         return Finding(

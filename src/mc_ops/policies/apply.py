@@ -148,7 +148,7 @@ def policy_health(instance: Instance) -> PolicyHealth:
             body: Any = client.get(f"{instance.url}/health").json()
         policy = body["dependencies"]["policy"]
         return PolicyHealth(str(policy["digest"]), policy.get("refused"))
-    except (httpx.HTTPError, ValueError, KeyError, TypeError, RecursionError) as error:
+    except (httpx.HTTPError, ValueError, KeyError, TypeError) as error:
         raise CouldNotTell(
             f"{instance.name} does not tell its policy ({type(error).__name__})",
             hint=f"mcctl logs {instance.name}",

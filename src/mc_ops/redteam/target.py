@@ -71,7 +71,7 @@ class Target:
         """
         try:
             told = (await self._http.get(f"{self.url}/health")).json()
-        except (httpx.HTTPError, ValueError, RecursionError) as error:
+        except (httpx.HTTPError, ValueError) as error:
             raise CouldNotTell(
                 f"{self.url} does not answer ({type(error).__name__})",
                 hint="is it running? mcctl status",
@@ -108,7 +108,7 @@ class Target:
                 f"{self._agent_url}/", json=body, headers={"A2A-Version": "1.0"}
             )
             told = answer.json()
-        except (httpx.HTTPError, ValueError, RecursionError):
+        except (httpx.HTTPError, ValueError):
             return False
         result = told.get("result") if isinstance(told, dict) else None
         return set(strings({"parts": list(reply)})) <= set(strings(result))
@@ -177,7 +177,7 @@ class Target:
                 f"{self.url}/graphql", json={"query": query}, headers=headers
             )
             told = answer.json()
-        except (httpx.HTTPError, ValueError, RecursionError):
+        except (httpx.HTTPError, ValueError):
             return None
         data = told.get("data") if isinstance(told, dict) and not told.get("errors") else None
         return data if isinstance(data, dict) else None

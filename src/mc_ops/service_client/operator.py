@@ -218,7 +218,7 @@ class OperatorClient(HttpClient):
             ) from error
         try:
             body = response.json()
-        except (ValueError, RecursionError):
+        except ValueError:
             body = None
         if not response.is_success:
             raise _refusal(self.url, response.status_code, body)

@@ -98,7 +98,7 @@ def _ask(control: Path, method: str, path: str, body: dict[str, Any] | None) -> 
             answer.raise_for_status()
             value: dict[str, Any] = answer.json()
             return value
-    except (httpx.HTTPError, ValueError, RecursionError) as error:
+    except (httpx.HTTPError, ValueError) as error:
         raise CouldNotTell(
             f"the edge's control socket does not answer: {error}",
             hint="mcctl logs edge",
