@@ -359,15 +359,17 @@ class _Local:
         self._environment = environment
         self.layout = environment.layout
         self._current = ""
+        self._undo: policy_set.Undo | None = None
 
     def install(self, source: Path) -> None:
-        policy_set.install(self.layout, source, self._current)
+        self._undo = policy_set.install(self.layout, source, self._current)
 
     def undo(self) -> None:
-        policy_set.undo(self.layout)
+        assert self._undo is not None  # something was put in place
+        policy_set.undo(self.layout, self._undo)
 
     def restore(self, digest: str) -> None:
-        policy_set.restore(self.layout, digest, self._current)
+        self._undo = policy_set.restore(self.layout, digest, self._current)
 
     def instances(self) -> Sequence[Instance]:
         return [one for colour in Colour for one in self._environment.instances(colour)]

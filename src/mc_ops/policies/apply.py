@@ -1,7 +1,8 @@
 """Bringing a policy set into force on every replica of a running platform, or back.
 
 The set is put where the replicas look; each of them judges it itself, and says in `/health` which
-set it has in force. If one refuses it, or does not take it in time, the set before comes back.
+set it has in force. If one refuses it, the set before comes back; likewise if an applied set is not
+taken in time, or whoever waits is interrupted. One that is gone back to stays then: it was good.
 """
 
 from __future__ import annotations
@@ -29,10 +30,10 @@ class Target(Protocol):
         """Put a copy of a set where the replicas look; the one there before is kept."""
 
     def undo(self) -> None:
-        """Take away what `install` put there, as if it had never been."""
+        """Take away what `install` or `restore` put there, as if it had never been."""
 
     def restore(self, digest: str) -> None:
-        """Put a kept set back."""
+        """Put a kept set back; the one there before is kept."""
 
     def instances(self) -> Sequence[Instance]:
         """The replicas that run."""
@@ -80,7 +81,7 @@ def apply_set(
     target.install(source)
     try:
         return waiting.until_in_force()
-    except (Finding, CouldNotTell):
+    except BaseException:
         target.undo()
         raise
 
@@ -97,11 +98,16 @@ def roll_back(
     """Put a kept set back and wait until each replica has it in force.
 
     Raises:
-        Finding, CouldNotTell: as `apply_set`; what was put back stays.
+        Finding: a replica refused it; the set before is in place again.
+        CouldNotTell: a replica did not answer, or did not take it in time; what was put back stays.
     """
     waiting = _Waiting(target, digest, timeout_s, health or policy_health, pause, clock)
     target.restore(digest)
-    return waiting.until_in_force()
+    try:
+        return waiting.until_in_force()
+    except Finding:
+        target.undo()
+        raise
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -48,7 +49,7 @@ def refresh(layout: Layout, source: Path) -> None:
     _exchange(layout, source, applied=False)
 
 
-def install(layout: Layout, source: Path, current: str) -> None:
+def install(layout: Layout, source: Path, current: str) -> Undo:
     """Put a copy of an applied set in place; the set there before is kept by its digest.
 
     Args:
@@ -59,20 +60,21 @@ def install(layout: Layout, source: Path, current: str) -> None:
     Raises:
         CouldNotTell: it cannot be copied.
     """
-    before = _keep(layout, current)
+    undoing = Undo(_keep(layout, current), _history(layout))
     _exchange(layout, source, applied=True)
-    _write_history(layout, [*_history(layout), before])
+    _write_history(layout, [*undoing.history, undoing.before])
+    return undoing
 
 
-def undo(layout: Layout) -> None:
-    """Take the set that `install` put in place away again, as if it had never been there.
+def undo(layout: Layout, undoing: Undo) -> None:
+    """Take the set that `install` or `restore` put in place away again, as if it had never been there.
 
     Raises:
         CouldNotTell: it cannot be copied.
     """
-    *older, before = _history(layout)
+    before = undoing.before
     _exchange(layout, _kept(layout, before.digest), applied=before.applied)
-    _write_history(layout, older)
+    _write_history(layout, undoing.history)
 
 
 def find(layout: Layout, digest: str | None) -> tuple[str, Path]:
@@ -101,7 +103,7 @@ def find(layout: Layout, digest: str | None) -> tuple[str, Path]:
     return found[0], _kept(layout, found[0])
 
 
-def restore(layout: Layout, digest: str, current: str) -> None:
+def restore(layout: Layout, digest: str, current: str) -> Undo:
     """Put a kept set in place. What was applied after it is no set to go back to any more.
 
     Raises:
@@ -109,11 +111,12 @@ def restore(layout: Layout, digest: str, current: str) -> None:
     """
     history = _history(layout)
     place = max((n for n, one in enumerate(history) if one.digest == digest), default=None)
-    _keep(layout, current)  # `find` has it still, by its digest
+    undoing = Undo(_keep(layout, current), history)  # `find` has it still, by its digest
     applied = True if place is None else history[place].applied
     _exchange(layout, _kept(layout, digest), applied=applied)
     if place is not None:
         _write_history(layout, history[:place])
+    return undoing
 
 
 class _Before(Strict):
@@ -121,6 +124,14 @@ class _Before(Strict):
 
     digest: Annotated[str, StringConstraints(pattern="^[0-9a-f]{64}$")]
     applied: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Undo:
+    """What was in place before a change, and the sets to go back to then."""
+
+    before: _Before
+    history: tuple[_Before, ...]
 
 
 class _History(Strict):

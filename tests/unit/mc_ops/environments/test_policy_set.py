@@ -47,13 +47,13 @@ def words(layout: Layout) -> tuple[str, str]:
     return word_in(layout.policies), before
 
 
-def install(layout: Layout, source: Path) -> None:
-    policy_set.install(layout, source, digest(word_in(layout.policies)))
+def install(layout: Layout, source: Path) -> policy_set.Undo:
+    return policy_set.install(layout, source, digest(word_in(layout.policies)))
 
 
-def go_back(layout: Layout, to: str | None = None) -> None:
+def go_back(layout: Layout, to: str | None = None) -> policy_set.Undo:
     found, _ = policy_set.find(layout, to)
-    policy_set.restore(layout, found, digest(word_in(layout.policies)))
+    return policy_set.restore(layout, found, digest(word_in(layout.policies)))
 
 
 def test_up_copies_the_checkouts_set_and_follows_it(layout: Layout, tmp_path: Path) -> None:
@@ -112,9 +112,25 @@ def test_an_undone_set_leaves_no_trace(layout: Layout, tmp_path: Path) -> None:
     """The set to go back to is then the one that it was before."""
     policy_set.refresh(layout, a_set(tmp_path / "source", "one"))
     install(layout, a_set(tmp_path / "other", "two"))
-    install(layout, a_set(tmp_path / "other", "bad"))
+    undoing = install(layout, a_set(tmp_path / "other", "bad"))
     assert words(layout) == ("bad", "two")
-    policy_set.undo(layout)
+    policy_set.undo(layout, undoing)
+    assert words(layout) == ("two", "one")
+
+
+def test_going_back_can_be_undone_too(layout: Layout, tmp_path: Path) -> None:
+    """The set in place is again the applied one, and the sets to go back to are those there were."""
+    source = a_set(tmp_path / "source", "one")
+    policy_set.refresh(layout, source)
+    for word in ("two", "three"):
+        install(layout, a_set(tmp_path / "other", word))
+    undoing = go_back(layout, digest("one"))
+    assert words(layout) == ("one", "")
+    policy_set.undo(layout, undoing)
+    assert words(layout) == ("three", "two")
+    policy_set.refresh(layout, source)
+    assert words(layout) == ("three", "two"), "the checkout's set does not come back by itself"
+    go_back(layout)
     assert words(layout) == ("two", "one")
 
 

@@ -97,6 +97,34 @@ def test_rolling_back_waits_for_every_replica() -> None:
     assert platform.place[0] == "older"
 
 
+def test_a_set_that_is_refused_on_the_way_back_is_undone_too() -> None:
+    """Else no replica would have what stands there, and none could start with it."""
+    platform = FakePlatform(refuses=True)
+    with pytest.raises(Finding, match="green-1 refuses the set") as told:
+        roll_back(platform, "older", timeout_s=1.0, health=platform.health, pause=platform.pause)
+    assert "the set before is in place again" in told.value.hint
+    assert platform.place == ["before", "older"]
+
+
+def test_an_interrupted_apply_is_undone() -> None:
+    """Whoever stops waiting leaves no set in force that was never said to be."""
+    platform = FakePlatform(slow=9)
+
+    def interrupt(_: float) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        apply_set(
+            platform,
+            Path("new"),
+            "new",
+            timeout_s=10.0,
+            health=platform.health,
+            pause=interrupt,
+        )
+    assert platform.place == ["before", "older"]
+
+
 def _event(decision: str, kind: str = "request.refused") -> dict[str, object]:
     detail = {"decision": decision, "policies": ["a"], "policy_set": "d", "reason": "r"}
     return {
