@@ -145,6 +145,7 @@ def request_path(
     operations: NoOperations | None = None,
     clock: Callable[[], datetime] = lambda: NOW,
     messages: Messages | None = None,
+    operation_wait_s: float = 0.0,
 ) -> RequestPath:
     """A request path with everything at its edges in memory."""
     digester = Digester(KEY)
@@ -162,7 +163,7 @@ def request_path(
         digester=digester,
         sealer=Sealer(KEY),
         clock=clock,
-        operation_wait_s=0.0,
+        operation_wait_s=operation_wait_s,
         messages=messages
         or Messages(tenants=5, per_tenant=64, per_agent=128, operations=64, wait_s=1.0),
     )

@@ -248,7 +248,10 @@ class RequestPath:
                 begun = await self._begin(
                     envelope, tenant, agent, operation, operations_this_hour, slot
                 )
-            return begun
+            if isinstance(begun, Accepted):
+                return begun
+            # After the block: the first one's reply needs what its repeats would hold meanwhile
+            return await self._repeat(envelope, begun, operation)
         finally:
             if not isinstance(begun, Accepted):
                 slot.release()
@@ -261,7 +264,8 @@ class RequestPath:
         operation: OperationSpec | None,
         operations_this_hour: int,
         slot: Slot,
-    ) -> Accepted | Task:
+    ) -> Accepted | str:
+        """Steps 3 to 5; of a repeat, its digest."""
         task_id = self._task_id(envelope)
 
         # (3) screen what came in, and what the conversation has had in it
@@ -322,8 +326,7 @@ class RequestPath:
         )
         decision = self._decisions.decide(question)
         if not decision.allowed and await self._tasks.get(tenant.id, task_id) is not None:
-            # What was let in once is not refused to a retry for what came later
-            return await self._repeat(envelope, digest, operation)
+            return digest  # what was let in once is not refused to a retry for what came later
         tell_decision(decision, tenant.id)
         described = {
             "principal": envelope.principal.id,
@@ -364,7 +367,7 @@ class RequestPath:
         accepted_event = self._events.event(Kind.request_accepted, tenant.id, task_id, **described)
         [recorded] = await self._journal.record([accepted_event], task)
         if not recorded.fresh:  # the message id is known, so nothing was written
-            return await self._repeat(envelope, digest, operation)
+            return digest
         accepted = Accepted(envelope, tenant, task, agent, operation, decision, conversation, slot)
         if operation is not None:
             await self._operations.start(_operation_request(envelope, task, operation))

@@ -1,0 +1,130 @@
+"""One message id at once, many times: its repeats wait, and keep nobody from working."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from tests.fakes import (
+    ROOT,
+    HostileAgent,
+    MemoryLedger,
+    NoOperations,
+    local_catalogue,
+    request_path,
+)
+
+from mc_contract.governance import Governance
+from mc_platform.adapters.cedar import CedarDecisionPoint
+from mc_platform.model.ids import PrincipalId, TenantId
+from mc_platform.model.task import Task, TaskState
+from mc_platform.model.tenant import Principal
+from mc_platform.request_path import Envelope, RequestPath
+from mc_platform.screen import LibraryScreener
+
+T1 = TenantId("TENANT_001")
+ORDER = {"item": "lamp", "quantity": 1, "customer": "x", "amount_cents": 100, "address_ref": "a"}
+_LONG_S = 60.0  # how long a repeat waits
+_SOON_S = 20.0
+
+
+class SlowAgent(HostileAgent):
+    """Answers when it may."""
+
+    def __init__(self) -> None:
+        super().__init__({"result": {"message": {"parts": [{"text": "All is well."}]}}})
+        self.may = asyncio.Event()
+
+    async def ask(self, **asked: Any) -> Any:
+        answer = await super().ask(**asked)
+        await self.may.wait()
+        return answer
+
+
+class SlowOperations(NoOperations):
+    """Operations that do not end."""
+
+    async def wait(self, _operation_id: Any, timeout_s: float) -> None:
+        await asyncio.sleep(timeout_s)
+
+
+class LookedUp(MemoryLedger):
+    """Counts who looks at tasks."""
+
+    looks = 0
+
+    async def get(self, tenant: TenantId, task_id: str) -> Task | None:
+        self.looks += 1
+        return await super().get(tenant, task_id)
+
+
+def a_path(ledger: MemoryLedger, agent: HostileAgent, operations: NoOperations) -> RequestPath:
+    catalogue = local_catalogue()
+    bounded = replace(catalogue.tenants[T1], operations_per_hour=100)
+    return request_path(
+        catalogue=replace(catalogue, tenants={**catalogue.tenants, T1: bounded}),
+        decisions=CedarDecisionPoint.load(ROOT / "policies"),
+        screener=LibraryScreener(),
+        ledger=ledger,
+        downstream=agent,
+        operations=operations,
+        operation_wait_s=_LONG_S,
+    )
+
+
+def question(message_id: str) -> Envelope:
+    return Envelope(
+        principal=Principal(PrincipalId("agent@tenant-001"), T1, "0" * 12),
+        message_id=message_id,
+        context_id="",
+        parts=({"text": "hello"},),
+        governance=Governance(),
+    )
+
+
+def order(message_id: str) -> Envelope:
+    return replace(
+        question(message_id),
+        parts=({"data": ORDER},),
+        governance=Governance(operation="place-order", purpose="fulfilment"),
+    )
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(_SOON_S):
+        while not condition():
+            await asyncio.sleep(0)
+
+
+async def test_repeats_that_wait_do_not_keep_the_reply_that_they_wait_for() -> None:
+    """A client that gives up early and asks again, and again, gets what the first one gets."""
+    ledger, agent = LookedUp(), SlowAgent()
+    path = a_path(ledger, agent, NoOperations())
+    first = asyncio.create_task(path.handle(question("m-1")))
+    await until(lambda: bool(agent.asked))
+    repeats = [asyncio.create_task(path.handle(question("m-1"))) for _ in range(20)]
+    await until(lambda: ledger.looks >= 8)  # as many as a tenant's messages are worked on at once
+    agent.may.set()
+    async with asyncio.timeout(_SOON_S):
+        ended = await asyncio.gather(first, *repeats)
+    assert {task.state for task in ended} == {TaskState.completed}
+    assert len({task.id for task in ended}) == len(agent.asked) == 1
+
+
+async def test_a_repeat_of_a_running_operation_does_not_keep_the_next_from_beginning() -> None:
+    """Operations of a tenant with an hourly budget begin in turn; waiting for one takes no turn."""
+    ledger, operations = LookedUp(), SlowOperations()
+    path = a_path(ledger, SlowAgent(), operations)
+    under_way = [asyncio.create_task(path.handle(order("m-1")))]
+    await until(lambda: len(operations.begun) == 1)
+    under_way.append(asyncio.create_task(path.handle(order("m-1"))))
+    await until(lambda: ledger.looks >= 1)
+    under_way.append(asyncio.create_task(path.handle(order("m-2"))))
+    try:
+        await until(lambda: len({request.id for request in operations.begun}) == 2)
+    finally:
+        for one in under_way:
+            one.cancel()
+        await asyncio.gather(*under_way, return_exceptions=True)
