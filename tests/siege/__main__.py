@@ -29,7 +29,7 @@ from mc_ops.errors import OpsError
 
 ROOT = Path(__file__).parents[2]
 _HONEST_PER_S = 10.0
-_NICE = 10  # attackers and agent take what is left of the cores: they are no part of the platform
+_NICE = 19  # attackers and agent take what is left of the cores: they are no part of the platform
 _MEMORY_EVERY_S = 2.0
 _MOST_SLOWER = 2.0
 _MOST_GROWTH = 1.2

@@ -106,7 +106,7 @@ REPLIES = tuple(_RAW)
 
 def main() -> None:
     """Serve on 127.0.0.1 at `PORT` until the process is ended."""
-    os.nice(10)  # it is no part of the platform that is measured
+    os.nice(19)  # it is no part of the platform that is measured
     agent = Agent()
     app = web.Application(client_max_size=16 * 1024 * 1024)
     app.router.add_post("/", agent.answer)

@@ -30,7 +30,7 @@ import structlog
 from mc_platform.errors import Overdue, Unavailable
 
 _R = TypeVar("_R")
-_NICE = 5
+_NICE = 10
 _PRELOADED = "mc_platform.adapters.worker_preload"
 _log = structlog.get_logger()
 
