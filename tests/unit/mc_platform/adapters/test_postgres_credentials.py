@@ -381,6 +381,36 @@ async def test_the_service_can_do_no_more_than_it_needs(platform):
             await platform.pools.tenant.execute(sql)
 
 
+@pytest.mark.parametrize(
+    ("ended", "steps"),
+    [
+        ("revoked_at = now(), revoked_by = 'ada'", ["revoked_by = NULL", "revoked_at = NULL"]),
+        ("revoked_by = 'ada', expires_at = now() + '1 h'", ["revoked_by = NULL"]),  # rotated
+        ("revoked_at = now()", ["revoked_at = NULL"]),  # by an import
+        ("expires_at = now()", ["expires_at = NULL"]),
+        ("expires_at = now()", ["expires_at = now() + '1 h'"]),
+    ],
+)
+async def test_no_end_of_a_credential_is_taken_back_by_the_service(platform, ended, steps):
+    """In no number of steps, and no kind of end; to end it earlier is what the service may do."""
+    made = await created(platform)
+    statement = "UPDATE mc.credential SET {} WHERE key_id = $1"
+    await platform.owner.execute(statement.format(ended), made["key_id"])
+    before = await platform.owner.fetchrow(
+        "SELECT * FROM mc.credential WHERE key_id = $1", made["key_id"]
+    )
+    for step in steps:
+        with pytest.raises(asyncpg.CheckViolationError):
+            await platform.pools.record.execute(statement.format(step), made["key_id"])
+    after = await platform.owner.fetchrow(
+        "SELECT * FROM mc.credential WHERE key_id = $1", made["key_id"]
+    )
+    assert after == before
+    if before["revoked_at"] is None:
+        earlier = statement.format("expires_at = now() - interval '1 h'")
+        assert await platform.pools.record.execute(earlier, made["key_id"]) == "UPDATE 1"
+
+
 async def test_tenants_are_listed_with_their_credentials(platform):
     """Also a tenant that is in no catalogue and has a credential all the same."""
     await created(platform)
