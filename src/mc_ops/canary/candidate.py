@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from mc_contract.running import (
     read_record,
     untold,
 )
+from mc_contract.siem import is_loopback
 from mc_ops.canary.files import VERDICT, read_json, read_limited
 from mc_ops.canary.override import Judged
 from mc_ops.errors import CouldNotTell, Finding, OpsError, UnusableInput
@@ -94,8 +94,18 @@ def candidate_urls(told: Any) -> list[str]:
 
 
 def same_places(some: Iterable[str], others: Iterable[str]) -> bool:
-    """Whether one of these addresses is one of those."""
-    return bool({urlsplit(url).netloc for url in some} & {urlsplit(url).netloc for url in others})
+    """Whether one of these addresses is one of those; all names of this machine are one."""
+    return bool({_place(url) for url in some} & {_place(url) for url in others})
+
+
+def _place(url: str) -> tuple[str, int | None]:
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname or ""  # in lower case
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+    except ValueError:
+        return url, None
+    return "this machine" if is_loopback(host) else host, port
 
 
 def newest_about(runs: Path, urls: Sequence[str], since: datetime) -> Path | None:
@@ -105,16 +115,34 @@ def newest_about(runs: Path, urls: Sequence[str], since: datetime) -> Path | Non
         runs: `$MC_HOME/runs`.
         urls: Of the replicas in question.
         since: Those that ended before are left out.
+
+    Raises:
+        CouldNotTell: a verdict that was written since then cannot be read; it may be a HOLD.
     """
     found: list[tuple[datetime, Path]] = []
     for path in (*runs.glob(f"*/{VERDICT}"), *runs.glob(f"*/canary/{VERDICT}")):
-        with suppress(OpsError, ValueError, OverflowError):
+        try:
             told = read_json(path, read_limited(path))
+            if not same_places(candidate_urls(told), urls):
+                continue
             ended = datetime.fromisoformat(str(told.get("ended_at")))
             ended = ended if ended.tzinfo else ended.replace(tzinfo=UTC)
-            if ended > since and same_places(candidate_urls(told), urls):
+            if ended > since:
                 found.append((ended, path.parent))
+        except (OpsError, ValueError, OverflowError) as error:
+            if _written_since(path, since):
+                raise CouldNotTell(
+                    f"{path} cannot be read, and may be about this candidate: {error}",
+                    hint="name the canary that counts: --run RUN",
+                ) from error
     return max(found, default=(since, None))[1]
+
+
+def _written_since(path: Path, since: datetime) -> bool:
+    try:
+        return datetime.fromtimestamp(path.stat().st_mtime, UTC) > since
+    except OSError:
+        return False  # it is gone
 
 
 def last_cutover(home: Path) -> datetime:
