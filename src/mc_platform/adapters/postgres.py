@@ -42,7 +42,10 @@ _REFUSED = (
 )
 _ACQUIRE_TIMEOUT_S = 5.0
 _COMMAND_TIMEOUT_S = 10.0
-_TENANT_CONNECTIONS, _RECORD_CONNECTIONS = 8, 6
+_TENANT_CONNECTIONS, _RECORD_CONNECTIONS = 8, 8
+# Of reads: for credentials, the switch, probes. Of look-ups: for the ledger's writer, its proofs, and
+# two claims of delivery, which hold theirs for as long as they ship
+_TENANT_KEPT, _RECORD_KEPT = 1, 4
 _MOST_WAITING = 1_000  # of one tenant, for a connection
 
 
@@ -82,11 +85,11 @@ async def _no_reset(_connection: Any) -> None:
     """Asyncpg's reset would drop SET ROLE; what our transactions set is local to them."""
 
 
-def _slots(kind: str, connections: int) -> Slots:
+def _slots(kind: str, total: int) -> Slots:
     return Slots(
         kind,
-        per_tenant=connections * 2 // 3,
-        total=connections - 1,
+        per_tenant=total * 3 // 4,
+        total=total,
         wait_s=_ACQUIRE_TIMEOUT_S,
         most_waiting=_MOST_WAITING,
     )
@@ -100,10 +103,9 @@ class Pools:
         self._name = application_name
         self.tenant: asyncpg.Pool[Any]
         self.record: asyncpg.Pool[Any]
-        # Queries are short, so waiting tenants take turns; one connection is always for the rest:
-        # credentials, the switch, probes
-        self._reading = _slots("reads", _TENANT_CONNECTIONS)
-        self._looking_up = _slots("look-ups", _RECORD_CONNECTIONS)
+        # Queries are short, so waiting tenants take turns
+        self._reading = _slots("reads", _TENANT_CONNECTIONS - _TENANT_KEPT)
+        self._looking_up = _slots("look-ups", _RECORD_CONNECTIONS - _RECORD_KEPT)
 
     async def open(self) -> None:
         """Connect both pools.
