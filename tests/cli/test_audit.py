@@ -21,7 +21,7 @@ from mc_ops.audit import AuditClient
 from mc_ops.audit.client import ArchiveRow
 from mc_ops.environments.local.keyring import database_urls, prepare_secrets
 from mc_ops.environments.local.layout import Layout
-from mc_ops.errors import Declined, UnusableInput
+from mc_ops.errors import UnusableInput
 
 LEAF = (
     b'{"detail":{"subject":"t-1"},"id":"e-%d","kind":"request.accepted","occurred_at":'
@@ -94,7 +94,7 @@ def ledger(monkeypatch, tmp_path):
     made = FakeLedger()
 
     @contextmanager
-    def opened(_url, _layout):
+    def opened(_url, _whose, _layout):
         yield made
 
     monkeypatch.setenv("MC_HOME", str(tmp_path / "home"))
@@ -227,7 +227,7 @@ def test_archive_asks_first_and_runs_the_services_command(monkeypatch, tmp_path)
 
     monkeypatch.setattr(verbs, "_run_service", run)
     args = ("archive", "--older-than", "30", "--to", str(tmp_path))
-    assert isinstance(_run(*args).exception, (UnusableInput, Declined))
+    assert isinstance(_run(*args).exception, UnusableInput)
     assert not ran
     assert "never started here" in str(_run(*args, "--yes").exception)
     layout = Layout.from_env()

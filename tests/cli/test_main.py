@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 import os
 import subprocess
@@ -49,20 +48,44 @@ def test_help_lists_every_verb():
         assert f"\n  {group} " in done.stdout
 
 
-def _commands(command):
+def _commands(command, path=()):
     inner = getattr(command, "commands", None)
     if inner is None:
-        yield command
+        yield " ".join(path), command
     else:
-        yield from itertools.chain.from_iterable(map(_commands, inner.values()))
+        for name, one in inner.items():
+            yield from _commands(one, (*path, name))
 
 
-def test_every_number_among_the_options_is_read_strictly(monkeypatch):
-    """`8_0` is no number, as in settings; an option added tomorrow is read so as well."""
+@pytest.fixture
+def commands(monkeypatch):
+    """Every verb, by its words."""
     monkeypatch.setattr(main, "app", typer.Typer(rich_markup_mode=None))
     main._compose("")
+    return dict(_commands(get_command(main.app)))
+
+
+def test_verbs_that_change_something_take_the_same_options(commands):
+    """Who gives a reason or moves traffic can give --yes; who asks the service can say as whom."""
+    options = {
+        verb: {one.opts[0]: one for one in command.params} for verb, command in commands.items()
+    }
+    with_reason = {verb for verb, known in options.items() if "--reason" in known}
+    assert {"policy apply", "tenant declare", "credential revoke"} <= with_reason
+    changing = {"cutover", "down", "runbook run", "audit archive", *with_reason}
+    reading = {"privacy reveal"}  # what is recorded of it is no change
+    assert {verb for verb in changing - reading if "--yes" not in options[verb]} == set()
+    assert {verb for verb in with_reason if "--as" not in options[verb]} == set()
+    asking = {verb for verb, known in options.items() if "--url" in known} - {"evidence pack"}
+    assert {verb for verb in asking if "--as" not in options[verb]} == set()
+    optional = {verb for verb in with_reason if not options[verb]["--reason"].required}
+    assert optional == {"operations cancel"}
+
+
+def test_every_number_among_the_options_is_read_strictly(commands):
+    """`8_0` is no number, as in settings; an option added tomorrow is read so as well."""
     tried = 0
-    for command in _commands(get_command(main.app)):
+    for command in commands.values():
         for option in command.params:
             kind = option.type_descriptor.annotation
             kind = (get_args(kind) or (kind,))[0]

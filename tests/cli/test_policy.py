@@ -173,7 +173,7 @@ def ledger(monkeypatch):
             yield SimpleNamespace(leaf=json.dumps(event).encode())
 
     @contextmanager
-    def opened(_url, _layout):
+    def opened(_url, _whose, _layout):
         yield Client()
 
     monkeypatch.setattr(verbs, "_client", opened)

@@ -33,14 +33,14 @@ from mc_ops.audit import (
 )
 from mc_ops.cli import dead_letters, exit_codes
 from mc_ops.cli.numeric import Whole
-from mc_ops.cli.operator_access import access_token
+from mc_ops.cli.operator_access import AsOption, YesOption, access_token, confirm
 from mc_ops.cli.output import Format, OutputOption, emit_json, fail, note, ok, stdout, warn
 from mc_ops.environments import open_environment
 from mc_ops.environments.local.environment import LocalEnvironment
 from mc_ops.environments.local.keyring import database_urls
 from mc_ops.environments.local.layout import Layout
 from mc_ops.environments.local.specs import Specs
-from mc_ops.errors import CouldNotTell, Declined, UnusableInput
+from mc_ops.errors import CouldNotTell, UnusableInput
 
 app = typer.Typer(
     help="Verify the ledger, export parts of it with proofs, archive it; dead letters.",
@@ -89,6 +89,7 @@ def verify(
         Path | None, typer.Option(help="Write the verified checkpoint here, for the next time.")
     ] = None,
     key: KeyOption = None,
+    whose: AsOption = None,
     url: UrlOption = None,
     output: OutputOption = Format.table,
 ) -> None:
@@ -96,8 +97,8 @@ def verify(
     layout = Layout.from_env()
     trusted = load_public_key(key or layout.home / "trust" / "ledger.pub")
     if export is not None:
-        others = (since_checkpoint, known_checkpoint, archive, allow_archived, save_checkpoint, url)
-        if any(others):
+        others = (since_checkpoint, known_checkpoint, archive, allow_archived, save_checkpoint)
+        if any((*others, whose, url)):
             raise UnusableInput("--export verifies a file alone; leave the other options out")
         _verify_export(export, trusted, output)
         return
@@ -111,7 +112,7 @@ def verify(
         if since_checkpoint
         else None
     )
-    with _client(url, layout) as client:
+    with _client(url, whose, layout) as client:
         report = verify_log(
             client,
             trusted,
@@ -141,6 +142,7 @@ def export_entries(
     until: Annotated[str | None, typer.Option("--until", help="A time, or an age.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")] = False,
     key: KeyOption = None,
+    whose: AsOption = None,
     url: UrlOption = None,
     output: OutputOption = Format.table,
 ) -> None:
@@ -149,7 +151,7 @@ def export_entries(
     _require_new(out, force=force)
     now = datetime.now(UTC)
     trusted = load_public_key(key or layout.home / "trust" / "ledger.pub")
-    with _client(url, layout) as client:
+    with _client(url, whose, layout) as client:
         raw, found = export_tenant(
             client,
             trusted,
@@ -174,6 +176,7 @@ def prove_event(
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")] = False,
     key: KeyOption = None,
+    whose: AsOption = None,
     url: UrlOption = None,
     output: OutputOption = Format.table,
 ) -> None:
@@ -182,7 +185,7 @@ def prove_event(
     if out is not None:
         _require_new(out, force=force)
     trusted = load_public_key(key or layout.home / "trust" / "ledger.pub")
-    with _client(url, layout) as client:
+    with _client(url, whose, layout) as client:
         raw, found = prove(client, trusted, event)
     if out is not None:
         _write(out, raw, found, output)
@@ -195,7 +198,7 @@ def prove_event(
 def archive(
     older_than: Annotated[Whole, typer.Option("--older-than", min=1, help="Days.")],
     to: Annotated[Path, typer.Option("--to", help="The folder for the files.")],
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    yes: YesOption = False,
     env: Annotated[str, typer.Option("--env", help="Where the platform runs: local.")] = "local",
     output: OutputOption = Format.table,
 ) -> None:
@@ -207,10 +210,7 @@ def archive(
             f"{escape(str(to))}, verifies the files, and drops the rows. Keep the files: "
             "nothing else holds those entries then."
         )
-        if not sys.stdin.isatty():
-            raise UnusableInput("audit archive cannot ask here", hint="repeat with --yes")
-        if not typer.confirm("Move them?", err=True):
-            raise Declined("nothing was moved")
+        confirm("Move them?", yes=False)
     report = _run_service(*_specs(environment).archive(older_than, to.absolute()))
     if output is Format.json:
         emit_json(report)
@@ -252,8 +252,8 @@ def _run_service(argv: tuple[str, ...], variables: dict[str, str]) -> dict[str, 
 
 
 @contextmanager
-def _client(url: str | None, layout: Layout) -> Iterator[AuditClient]:
-    with AuditClient(url or layout.url, access_token(url, None, "AUDITOR")) as client:
+def _client(url: str | None, whose: str | None, layout: Layout) -> Iterator[AuditClient]:
+    with AuditClient(url or layout.url, access_token(url, whose, "AUDITOR")) as client:
         yield client
 
 

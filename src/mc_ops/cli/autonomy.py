@@ -78,12 +78,13 @@ def resume(
 def status(
     tenant: TenantOption = None,
     all_: AllOption = False,
+    whose: AsOption = None,
     url: UrlOption = None,
     output: OutputOption = Format.table,
 ) -> None:
     """Tell who is halted, by whom and why, and what the breaker counts."""
     wanted = _scope(tenant, all_) if tenant or all_ else None
-    with operator_client(url) as client:
+    with operator_client(url, whose) as client:
         found = client.autonomy()
     scopes = [one for one in found["scopes"] if wanted in (None, one["scope"])]
     if tenant and (error := unknown_tenant(tenant, found["scopes"])):

@@ -18,6 +18,7 @@ from rich.table import Table
 from mc_ops.cli import exit_codes
 from mc_ops.cli.cutover import backing, remember
 from mc_ops.cli.numeric import Number, Whole
+from mc_ops.cli.operator_access import UnaskedOption, confirm
 from mc_ops.cli.output import Format, OutputOption, emit_json, note, ok, stdout, warn
 from mc_ops.environments import Colour, EnvironmentStatus, State, open_environment
 from mc_ops.environments.local.environment import LocalEnvironment, UpRequest
@@ -267,6 +268,7 @@ def cutover(
     without_canary: Annotated[
         bool, typer.Option("--without-canary", help="Cut over without a canary; it is recorded.")
     ] = False,
+    yes: UnaskedOption = False,
     env: EnvOption = "local",
 ) -> None:
     """Send traffic to the other colour, without dropping a request; --to blue is the way back.
@@ -274,6 +276,7 @@ def cutover(
     A canary that compared this colour since the last cutover must let it serve, and every replica
     must be the process that was compared: exit 1 if not, 3 if that was not recorded.
     """
+    del yes
     environment = open_environment(env)
     hold, told = None, ""
     if environment.active_colour() != to:  # else nothing is moved
@@ -363,10 +366,7 @@ def _confirm_purge(environment: LocalEnvironment) -> None:
         f"This removes {escape(str(home))}: the database with its ledger, every key and token "
         "(evidence packs signed so far verify only with a copy of trust/evidence.pub), all logs."
     )
-    if not sys.stdin.isatty():
-        raise UnusableInput("--purge cannot ask here", hint="repeat with --yes to confirm")
-    if not typer.confirm("Remove it all?", err=True):
-        raise Declined("nothing was stopped or removed")
+    confirm("Remove it all?", yes=False)
 
 
 def _tell(text: str) -> None:

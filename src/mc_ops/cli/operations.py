@@ -92,12 +92,13 @@ def list_(
     before: Annotated[
         str | None, typer.Option(help="Go on where a page ended (its `next`).")
     ] = None,
+    whose: AsOption = None,
     url: UrlOption = None,
     output: OutputOption = Format.table,
 ) -> None:
     """List operations, newest first."""
     now = datetime.now(UTC)
-    with operator_client(url) as client:
+    with operator_client(url, whose) as client:
         found = client.operations(
             tenant=tenant,
             state=state,
@@ -122,9 +123,14 @@ def list_(
 
 
 @app.command()
-def show(id: IdArgument, url: UrlOption = None, output: OutputOption = Format.table) -> None:
+def show(
+    id: IdArgument,
+    whose: AsOption = None,
+    url: UrlOption = None,
+    output: OutputOption = Format.table,
+) -> None:
     """Show one operation with its timeline out of the ledger."""
-    with operator_client(url) as client:
+    with operator_client(url, whose) as client:
         found = client.operation(id)
     if output is Format.json:
         emit_json(found)
@@ -142,13 +148,18 @@ def show(id: IdArgument, url: UrlOption = None, output: OutputOption = Format.ta
 
 
 @app.command()
-def watch(id: IdArgument, url: UrlOption = None, output: OutputOption = Format.table) -> None:
+def watch(
+    id: IdArgument,
+    whose: AsOption = None,
+    url: UrlOption = None,
+    output: OutputOption = Format.table,
+) -> None:
     """Follow an operation to its end: exit 0 completed, 1 compensated, stuck or failed.
 
     As JSON it prints one object a line, each time that something is new.
     """
     state = ""
-    with operator_client(url) as client:
+    with operator_client(url, whose) as client:
         for news in follow(partial(client.operation, id)):
             state = str(news.operation["state"])
             _tell(news.lines, news.operation, output)

@@ -36,6 +36,12 @@ UrlOption = Annotated[
     str | None, typer.Option("--url", help="Where the service is; default: the local edge.")
 ]
 YesOption = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
+UnaskedOption = Annotated[
+    bool,
+    typer.Option(
+        "--yes", help="As of verbs that ask, so that scripts can give it alike; asks nothing."
+    ),
+]
 AsOption = Annotated[
     str | None,
     typer.Option("--as", help="Act as one of the local platform's: OPERATOR, ADMINISTRATOR, ..."),

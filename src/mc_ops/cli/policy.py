@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
-from mc_contract.ledger_export import ExportError, verify_export
+from mc_contract.ledger_export import ExportError, NoExport, verify_export
 from mc_ops.audit import AuditClient, load_public_key, read_bytes
 from mc_ops.cli import exit_codes
 from mc_ops.cli.numeric import Number
@@ -220,11 +220,12 @@ def explain(
     folder: DirOption = None,
     catalogue: CatalogueOption = None,
     key: LedgerKeyOption = None,
+    whose: AsOption = None,
     url: UrlOption = None,
     output: OutputOption = Format.table,
 ) -> None:
     """Show what was asked and which policies answered, and whether they would answer so today."""
-    found = find_decision(decision, _leaves(source, key, url))
+    found = find_decision(decision, _leaves(source, key, whose, url))
     if found is None:
         raise UnusableInput(
             f"no ledger entry tells the decision {decision[:100]}",
@@ -307,11 +308,12 @@ def rollback(
 def history(
     source: ExportOption = None,
     key: LedgerKeyOption = None,
+    whose: AsOption = None,
     url: UrlOption = None,
     output: OutputOption = Format.table,
 ) -> None:
     """Show from the ledger who changed the policy set, when, why, and what changed."""
-    changes = list(changes_in(_leaves(source, key, url)))
+    changes = list(changes_in(_leaves(source, key, whose, url)))
     if output is Format.json:
         emit_json({"changes": changes})
         return
@@ -432,24 +434,29 @@ def _require_good(folder: Path) -> str:
 
 
 def _leaves(
-    source: Path | None, key: Path | None, url: str | None
+    source: Path | None, key: Path | None, whose: str | None, url: str | None
 ) -> Iterator[bytes | Mapping[str, Any]]:
     layout = Layout.from_env()
     if source is None:
-        with _client(url, layout) as client:
+        with _client(url, whose, layout) as client:
             for entry in client.entries(0):
                 yield entry.leaf
         return
     trusted = load_public_key(key or layout.home / "trust" / "ledger.pub")
     try:
         yield from verify_export(read_bytes(source), trusted).leaves
+    except NoExport as error:
+        raise UnusableInput(
+            f"{source} cannot be read as a ledger export: {error.message}",
+            hint="name a file that `mcctl audit export` has written",
+        ) from error
     except ExportError as error:
         raise Finding(f"{source} does not verify: {error.message}") from error
 
 
 @contextmanager
-def _client(url: str | None, layout: Layout) -> Iterator[AuditClient]:
-    with AuditClient(url or layout.url, access_token(url, None, "AUDITOR")) as client:
+def _client(url: str | None, whose: str | None, layout: Layout) -> Iterator[AuditClient]:
+    with AuditClient(url or layout.url, access_token(url, whose, "AUDITOR")) as client:
         yield client
 
 

@@ -12,6 +12,7 @@ from mc_ops.cli import exit_codes
 from mc_ops.cli.operator_access import (
     AsOption,
     ReasonOption,
+    UnaskedOption,
     UrlOption,
     acting_client,
     operator_client,
@@ -87,12 +88,14 @@ def check(
 def declare(
     reason: ReasonOption,
     whose: AsOption = None,
+    yes: UnaskedOption = False,
     output: OutputOption = Format.table,
 ) -> None:
     """Declare who changes the local catalogue and why, before replicas start with it.
 
     The ledger names them if that happens within the hour; else the change is `undeclared`.
     """
+    del yes
     digest = open_environment("local").catalogue_digest()
     with acting_client(None, whose, _ADMINISTRATOR) as client:
         declared = client.declare_rules("catalogue", digest, reason=reason)
