@@ -105,6 +105,16 @@ def test_the_exit_code_is_what_became_of_them(service, becomes, code):
     assert service.asked == [("mended", {"all": True})]
 
 
+def test_what_is_no_longer_listed_is_not_called_taken(service, monkeypatch):
+    """Another operator may have asked for the same again meanwhile: then this one cannot tell."""
+    listed = {"dead_letters": [letter(3, "taken")], "next": None}
+    monkeypatch.setattr(service, "dead_letters", lambda **_: listed)
+    done = run("resend", "--all", "--reason", "mended", "--yes", "--output", "json")
+    assert done.exit_code == 3
+    told = json.loads(done.stdout)
+    assert (told["taken"], told["refused"], told["unsettled"]) == (1, 0, 1)
+
+
 def test_a_selection_is_passed_on_as_it_was_named(service):
     """By events, or by a time or an age."""
     run("resend", "--event", "e-3", "--event", "e-9", "--reason", "r", "--yes")

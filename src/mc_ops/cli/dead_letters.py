@@ -121,7 +121,9 @@ def _tell(asked: dict[str, Any], letters: list[dict[str, Any]], output: Format) 
     taken, refused, waiting = (
         _in_state(letters, state) for state in ("taken", "refused-again", "waiting")
     )
-    counts = {"taken": len(taken), "refused": len(refused), "unsettled": len(waiting)}
+    # Also those that another request has asked for since: they are no longer listed for this one
+    unsettled = asked["asked"] - len(taken) - len(refused)
+    counts = {"taken": len(taken), "refused": len(refused), "unsettled": unsettled}
     if output is Format.json:
         emit_json({**asked, **counts, "dead_letters": letters})
     else:
@@ -132,11 +134,11 @@ def _tell(asked: dict[str, Any], letters: list[dict[str, Any]], output: Format) 
     if not asked["asked"]:
         ok("nothing was asked for: no other dead letter matches")
     elif refused:
-        fail(f"{len(refused)} refused again, {len(taken)} taken, {len(waiting)} wait still")
+        fail(f"{len(refused)} refused again, {len(taken)} taken, {unsettled} wait still")
         raise typer.Exit(exit_codes.FINDING)
-    elif waiting:
+    elif unsettled:
         warn(
-            f"{len(taken)} taken; {len(waiting)} wait still: they are sent when the SIEM takes "
+            f"{len(taken)} taken; {unsettled} wait still: they are sent when the SIEM takes "
             f"events (mcctl audit parked list --request {escape(asked['request'])})"
         )
         raise typer.Exit(exit_codes.COULD_NOT_TELL)

@@ -179,12 +179,12 @@ def strays(layout: Layout, tenants: Iterable[str]) -> dict[str, str]:
 def is_imported(layout: Layout) -> bool:
     """Whether the file is as it was when it was imported last."""
     marker = layout.home / "run" / _IMPORTED
-    return marker.exists() and marker.read_text(encoding="ascii") == _digest(layout)
+    return marker.exists() and marker.read_text(encoding="ascii") == _digest(hashes(layout))
 
 
-def mark_imported(layout: Layout) -> None:
-    """The file as it is now has been imported."""
-    write_atomically(layout.home / "run" / _IMPORTED, _digest(layout))
+def mark_imported(layout: Layout, imported: str) -> None:
+    """Those `hashes` have been imported; the file may have been changed since they were read."""
+    write_atomically(layout.home / "run" / _IMPORTED, _digest(imported))
 
 
 def exchange(layout: Layout, key_id: str, token: str | None) -> list[str]:
@@ -255,5 +255,5 @@ def _write(layout: Layout, entries: dict[str, Entry]) -> None:
     write_atomically(layout.secret(FILE), json.dumps(told, indent=2) + "\n")
 
 
-def _digest(layout: Layout) -> str:
-    return hashlib.sha256(hashes(layout).encode()).hexdigest()
+def _digest(imported: str) -> str:
+    return hashlib.sha256(imported.encode()).hexdigest()

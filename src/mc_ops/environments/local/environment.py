@@ -785,6 +785,7 @@ class LocalEnvironment:
         say(f"bringing the database's {what} up to date")
         argv, env = specs.migrate(credentials_only=credentials_only)
         log = self.layout.log_of("migrate")
+        imported = keyring.credential_hashes(self.layout)
         offset = 0
         try:
             with open_log(log) as output:
@@ -794,7 +795,7 @@ class LocalEnvironment:
                     env=env,
                     check=True,
                     timeout=_MIGRATE_TIMEOUT_S,
-                    input=keyring.credential_hashes(self.layout).encode(),
+                    input=imported.encode(),
                     stdout=output,
                     stderr=subprocess.STDOUT,
                     start_new_session=True,
@@ -814,7 +815,7 @@ class LocalEnvironment:
             ) from error
         except (OSError, subprocess.TimeoutExpired) as error:
             raise CouldNotTell(f"migrate could not be run: {error}") from error
-        credentials.mark_imported(self.layout)
+        credentials.mark_imported(self.layout, imported)
         refused = credentials.strays(self.layout, applied.tenants())
         for line in applied.credential_changes(log, offset, refused):
             say(line)

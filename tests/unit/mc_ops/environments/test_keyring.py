@@ -51,6 +51,20 @@ def test_only_hashes_leave_for_the_database(layout: Layout) -> None:
         assert secret not in text
 
 
+def test_a_token_that_was_taken_out_during_an_import_is_imported_next(layout: Layout) -> None:
+    """Marked is what the database was given, or the token would stay valid and `up` say nothing."""
+    keyring.prepare_secrets(layout)
+    given = credentials.hashes(layout)
+    file = layout.secret(credentials.FILE)
+    entries = json.loads(file.read_text())
+    del entries["TENANT_002"]
+    file.write_text(json.dumps(entries))
+    credentials.mark_imported(layout, given)
+    assert not credentials.is_imported(layout)
+    credentials.mark_imported(layout, credentials.hashes(layout))
+    assert credentials.is_imported(layout)
+
+
 def test_trusted_keys_are_those_of_the_private_ones(layout: Layout) -> None:
     """trust/ holds the public halves: P-256 for evidence, ed25519 for the ledger."""
     keyring.prepare_secrets(layout)
