@@ -419,7 +419,7 @@ class RequestPath:
                 },
                 timeout_s=accepted.agent.timeout_s,
             )
-        except AgentFailed as error:
+        except (AgentFailed, Unavailable) as error:  # the latter: a worker ended on its reply
             await self._fail(task, error.message)
             raise
         asked = accepted.envelope.parts
@@ -429,16 +429,20 @@ class RequestPath:
     async def _let_out(self, accepted: Accepted, reply: Sequence[Part]) -> Task:
         # (7) screen and decide the reply
         task = accepted.task
-        released = await self.release(
-            reply,
-            asked=accepted.envelope.parts,
-            tenant=accepted.tenant,
-            principal=accepted.envelope.principal,
-            agent=accepted.agent,
-            governance=accepted.envelope.governance,
-            flow=task.flow,
-            heard=accepted.conversation.heard,
-        )
+        try:
+            released = await self.release(
+                reply,
+                asked=accepted.envelope.parts,
+                tenant=accepted.tenant,
+                principal=accepted.envelope.principal,
+                agent=accepted.agent,
+                governance=accepted.envelope.governance,
+                flow=task.flow,
+                heard=accepted.conversation.heard,
+            )
+        except Unavailable as error:  # a worker ended; nothing of the reply is recorded
+            await self._fail(task, error.message)
+            raise
 
         # (8) record the outcome with the task
         labels = released.screening.counts()

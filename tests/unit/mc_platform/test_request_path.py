@@ -1,4 +1,4 @@
-"""One message id at once, many times: its repeats wait, and keep nobody from working."""
+"""What one message keeps for itself, and what becomes of it when the gateway cannot go on."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+import pytest
 from tests.fakes import (
     ROOT,
     HostileAgent,
@@ -18,6 +19,7 @@ from tests.fakes import (
 
 from mc_contract.governance import Governance
 from mc_platform.adapters.cedar import CedarDecisionPoint
+from mc_platform.errors import Unavailable
 from mc_platform.model.ids import PrincipalId, TenantId
 from mc_platform.model.task import Task, TaskState
 from mc_platform.model.tenant import Principal
@@ -128,3 +130,28 @@ async def test_a_repeat_of_a_running_operation_does_not_keep_the_next_from_begin
         for one in under_way:
             one.cancel()
         await asyncio.gather(*under_way, return_exceptions=True)
+
+
+@pytest.mark.parametrize("reading", [True, False])
+async def test_a_worker_that_ends_on_a_reply_ends_the_task(
+    reading: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is failed at once, and says why; a repeat does not wait for what nobody works on."""
+    ledger, agent = MemoryLedger(), SlowAgent()
+    path = a_path(ledger, agent, NoOperations())
+    agent.may.set()
+
+    async def ended(*_what: Any, **_how: Any) -> Any:
+        raise Unavailable("a worker process ended meanwhile")
+
+    if reading:
+        monkeypatch.setattr(agent, "ask", ended)
+    else:
+        monkeypatch.setattr(path._room, "outgoing", ended)
+    with pytest.raises(Unavailable):
+        await path.handle(question("m-1"))
+    [task] = ledger.tasks.values()
+    assert (task.state, task.status_text) == (TaskState.failed, "a worker process ended meanwhile")
+    assert [event.kind.value for event in ledger.events] == ["request.accepted", "request.failed"]
+    async with asyncio.timeout(_SOON_S):
+        assert (await path.handle(question("m-1"))).state == TaskState.failed
