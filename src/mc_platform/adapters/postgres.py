@@ -224,8 +224,9 @@ _BUT_PARTS = (
     "id, context_id, tenant, principal, message_id, request_digest, state, updated_at,"
     " status_text, governance, flow"
 )
-# As it is stored, so a large one is not unpacked to be counted
-_WITHOUT_LARGE = f"{_BUT_PARTS}, CASE WHEN pg_column_size(parts) > 8192 THEN '[{{}}]' ELSE parts::text END AS parts"
+# As it is stored first, so a large one is not unpacked to be counted; what packs well is large, too
+_WITHOUT_LARGE = f"""{_BUT_PARTS}, CASE WHEN pg_column_size(parts) > 8192 THEN '[{{}}]'
+    WHEN octet_length(parts::text) > {_LARGE_BYTES} THEN '[{{}}]' ELSE parts::text END AS parts"""
 # A page with replies ends before the one with which they would be too many bytes
 _PAGE = f"""
 SELECT * FROM (
