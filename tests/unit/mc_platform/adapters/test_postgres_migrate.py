@@ -31,13 +31,12 @@ async def test_the_service_role_is_least(database):
     assert owned == 0
 
 
-async def test_a_credential_is_found_until_it_is_left_out(database, pools):
+async def test_a_credential_is_found_until_it_is_left_out(owner_url, pools):
     """An import is the whole truth: who is not in it is revoked, and may come back."""
     directory = PostgresDirectory(pools)
     known = await directory.find(KEY_ID)
     secret, principal = known.secret_sha256, known.principal
     assert principal.tenant == "TENANT_001"
-    owner_url = database_url(database.admin_url, "mc")
     entry = {"principal": "agent@tenant-001", "key_id": KEY_ID, "secret_sha256": secret.hex()}
 
     await import_credentials(owner_url=owner_url, credentials={})
@@ -51,13 +50,9 @@ def _entry(key_id, **more):
 
 
 @pytest.fixture
-async def import_all(database, pools):
-    """Imports credentials; afterwards those of the other tests are back."""
-    secret = (await PostgresDirectory(pools).find(KEY_ID)).secret_sha256
-    owner_url = database_url(database.admin_url, "mc")
-    yield lambda **all_: import_credentials(owner_url=owner_url, credentials=all_)
-    before = {"principal": "agent@tenant-001", "key_id": KEY_ID, "secret_sha256": secret.hex()}
-    await import_credentials(owner_url=owner_url, credentials={"TENANT_001": before})
+def import_all(owner_url):
+    """Imports credentials."""
+    return lambda **all_: import_credentials(owner_url=owner_url, credentials=all_)
 
 
 async def test_a_tenant_has_several_credentials_and_each_has_its_role(import_all, pools):
