@@ -571,7 +571,12 @@ class Workbench:
     # -- what the engine's threads need of the loop -------------------------------------------
 
     def _blocking(self, work: Any) -> Any:
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result(_BLOCKING_TIMEOUT_S)
+        asked = asyncio.run_coroutine_threadsafe(work, self._loop)
+        try:
+            return asked.result(_BLOCKING_TIMEOUT_S)
+        except TimeoutError:
+            asked.cancel()  # the engine asks again, and what nobody waits for must not pile up
+            raise
 
     def _record_blocking(self, events: Sequence[Event], task: Task | None) -> None:
         if task is not None:
