@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import shutil
 from contextlib import contextmanager
@@ -14,8 +15,9 @@ from typer.testing import CliRunner
 import mc_ops.cli.policy as verbs
 from mc_ops.environments.interface import Colour, Instance
 from mc_ops.environments.local import policy_set
+from mc_ops.environments.local.environment import LocalEnvironment
 from mc_ops.environments.local.layout import Layout
-from mc_ops.errors import Finding, NotAllowed, UnusableInput
+from mc_ops.errors import CouldNotTell, Finding, NotAllowed, UnusableInput
 from mc_ops.policies import PolicyHealth
 
 POLICIES = Path(__file__).parents[2] / "policies"
@@ -37,7 +39,9 @@ def layout(monkeypatch, tmp_path):
     policy_set.refresh(made, POLICIES)
     replica = Instance("blue-1", Colour.blue, "http://127.0.0.1:1")
     environment = SimpleNamespace(
-        layout=made, instances=lambda colour: [replica] if colour is Colour.blue else []
+        layout=made,
+        instances=lambda colour: [replica] if colour is Colour.blue else [],
+        locked=LocalEnvironment(made).locked,
     )
 
     def health(_instance):
@@ -246,6 +250,51 @@ def test_a_rollback_never_brings_back_what_was_rolled_back(layout, changed, tmp_
     for unusable in ("0" * 64, wanted[:4]):
         done = _run("rollback", "--to", unusable, "--yes", "--reason", "x")
         assert isinstance(done.exception, UnusableInput)
+
+
+def test_of_two_who_change_the_set_at_once_the_later_is_told(
+    layout, changed, tmp_path, monkeypatch
+):
+    """Else it would undo, or go back to, another set than the one that it showed."""
+    other = Path(shutil.copytree(POLICIES, tmp_path / "other"))
+    text = (changed / "extra.cedar").read_text()
+    shutil.copytree(changed, other, dirs_exist_ok=True)
+    (other / "extra.cedar").write_text(text.replace('"no lamps"', '"none"'))
+    before, asked = digest_of(layout.policies), []
+
+    def confirm(_question, *, yes):
+        asked.append(yes)
+        if not yes:  # the other one is quicker, while this one thinks
+            assert _run("apply", other, "--yes", "--reason", "first").exit_code == 0
+
+    monkeypatch.setattr(verbs, "confirm", confirm)
+    done = _run("apply", changed, "--reason", "second")
+    assert isinstance(done.exception, CouldNotTell)
+    assert asked == [False, True]
+    assert digest_of(layout.policies) == digest_of(other)
+    assert [reason for *_, reason in DECLARED] == ["first"]
+    assert policy_set.find(layout, None)[0] == before
+
+
+def test_nobody_else_changes_the_platform_while_a_set_is_brought(layout, changed, monkeypatch):
+    """An `up` that copied a set meanwhile would exchange the same folder."""
+    free = []
+
+    @contextmanager
+    def looking(url, whose):
+        with (layout.home / "up.lock").open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                free.append(True)
+            except BlockingIOError:
+                free.append(False)
+        with declaring(url, whose) as client:
+            yield client
+
+    monkeypatch.setattr(verbs, "acting_client", looking)
+    assert _run("apply", changed, "--yes", "--reason", "x").exit_code == 0
+    assert _run("rollback", "--yes", "--reason", "x").exit_code == 0
+    assert free == [False, False]
 
 
 def test_a_change_has_a_reason(layout, changed):

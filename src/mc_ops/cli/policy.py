@@ -268,8 +268,9 @@ def apply(
         return
     _note_plan(report)
     confirm(f"Bring this set into force in {env}?", yes=yes)
-    by = _declare(target, new, reason, whose, undeclared=undeclared)
-    applied = apply_set(target, folder, new, timeout_s=timeout_s)
+    with target.as_shown():
+        by = _declare(target, new, reason, whose, undeclared=undeclared)
+        applied = apply_set(target, folder, new, timeout_s=timeout_s)
     _print_applied(applied, current, by, output)
 
 
@@ -299,8 +300,9 @@ def rollback(
     report, _ = ask_service(["diff", str(target.layout.policies), str(folder)])
     _note_plan(report)
     confirm(f"Go back to the set {digest[:12]} in {env}?", yes=yes)
-    by = _declare(target, digest, reason, whose, undeclared=undeclared)
-    applied = roll_back(target, digest, timeout_s=timeout_s)
+    with target.as_shown():
+        by = _declare(target, digest, reason, whose, undeclared=undeclared)
+        applied = roll_back(target, digest, timeout_s=timeout_s)
     _print_applied(applied, current, by, output)
 
 
@@ -398,6 +400,22 @@ class _Local:
                 )
         self._current = digest
         return digest
+
+    @contextmanager
+    def as_shown(self) -> Iterator[None]:
+        """While no other mcctl changes the platform, and the set in place is the one last looked at.
+
+        Raises:
+            CouldNotTell: another one has put another set in place since.
+        """
+        shown = self._current
+        with self._environment.locked():
+            if self.require_own_copy() != shown:
+                raise CouldNotTell(
+                    "another policy set was put in place meanwhile; nothing was changed",
+                    hint="mcctl policy history tells whose it is; then repeat the command",
+                )
+            yield
 
 
 def _set_dir(given: Path | None) -> Path:

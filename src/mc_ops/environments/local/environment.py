@@ -507,6 +507,14 @@ class LocalEnvironment:
         """
         return read_logs(self.layout.home / "log", names, lines=lines, follow=follow)
 
+    def locked(self) -> contextlib.AbstractContextManager[None]:
+        """While no other mcctl changes this platform; not to be held around a verb that changes it.
+
+        Raises:
+            CouldNotTell: another one has been changing it for too long.
+        """
+        return self._locked(_silent)
+
     # -- how ----------------------------------------------------------------------------------
 
     def _specs(self) -> Specs:
