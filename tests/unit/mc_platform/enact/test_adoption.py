@@ -20,7 +20,7 @@ import pytest
 _REPLICA = Path(__file__).with_name("replica.py")
 _CATALOGUE = Path(__file__).parents[4] / "deploy" / "local" / "catalogue.toml"
 CHARGE, COURIER = "/payments/charges", "/courier/bookings"
-_WITHIN_S = 25.0  # the crash test measures the 15 s; a loaded test machine is given more
+_WITHIN_S = 60.0  # the crash test measures the 15 s; a loaded test machine is given more
 
 
 def order(item: str = "kettle", tenant: str = "TENANT_001") -> dict[str, Any]:
