@@ -149,7 +149,10 @@ def last_cutover(home: Path) -> datetime:
     """When traffic was last moved by `mcctl cutover`; the beginning of time if it never was."""
     try:
         told = json.loads((home / CUTOVER).read_text(encoding="utf-8"))
-        return datetime.fromisoformat(told["at"])
+        at = datetime.fromisoformat(told["at"])
+        if at.tzinfo is None:
+            raise ValueError("a time without an offset")
+        return at
     except FileNotFoundError:
         return datetime.min.replace(tzinfo=UTC)
     except (OSError, ValueError, LookupError, TypeError) as error:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from mc_ops.canary.candidate import newest_about
+from mc_ops.canary.candidate import last_cutover, newest_about
 from mc_ops.errors import CouldNotTell
 
 GREEN = ["http://127.0.0.1:18083"]
@@ -59,3 +59,11 @@ def test_a_verdict_that_cannot_be_read_is_not_passed_over(tmp_path: Path, damage
         newest_about(tmp_path, GREEN, EVER)
     assert "--run" in told.value.hint
     assert newest_about(tmp_path, GREEN, datetime(2026, 1, 3, tzinfo=UTC)) is None
+
+
+@pytest.mark.parametrize("told", ["[]", '{"at": 7}', '{"at": "2026-01-02T00:00:00"}'])
+def test_a_cutover_that_cannot_be_read_is_told(tmp_path: Path, told: str) -> None:
+    """Nobody knows then which canaries came after it; a time without an offset is no time."""
+    (tmp_path / "cutover.json").write_text(told)
+    with pytest.raises(CouldNotTell, match=r"cutover\.json cannot be read"):
+        last_cutover(tmp_path)
