@@ -147,19 +147,20 @@ def _written_since(path: Path, since: datetime) -> bool:
 
 def last_cutover(home: Path) -> datetime:
     """When traffic was last moved by `mcctl cutover`; the beginning of time if it never was."""
+    problem = "a time without an offset"
     try:
         told = json.loads((home / CUTOVER).read_text(encoding="utf-8"))
         at = datetime.fromisoformat(told["at"])
-        if at.tzinfo is None:
-            raise ValueError("a time without an offset")
-        return at
+        if at.tzinfo is not None:
+            return at
     except FileNotFoundError:
         return datetime.min.replace(tzinfo=UTC)
     except (OSError, ValueError, LookupError, TypeError) as error:
-        raise CouldNotTell(
-            f"{home / CUTOVER} cannot be read ({type(error).__name__})",
-            hint="it says when traffic was last moved; remove it, and every canary counts",
-        ) from error
+        problem = type(error).__name__
+    raise CouldNotTell(
+        f"{home / CUTOVER} cannot be read ({problem})",
+        hint="it says when traffic was last moved; remove it, and every canary counts",
+    )
 
 
 CUTOVER = "cutover.json"

@@ -24,8 +24,6 @@ from a2a.utils import proto_utils
 from google.protobuf import json_format
 from pydantic import ValidationError
 
-from mc_contract.configuration import whole_number
-
 _FIELD = re.compile(r"Failed to parse (\w{1,64}) field")
 _MOST_COUNT = 2**31 - 1
 _DIGITS = re.compile(r"[0-9]{1,10}")
@@ -115,12 +113,7 @@ def _query(params: Any, message: Any) -> None:
             if values[0].lower() not in ("true", "false"):
                 raise sdk.InvalidParamsError(f"{name} must be true or false")
             said[name] = values[0].lower() == "true"
-        elif field.type == field.TYPE_INT32:
-            try:
-                whole_number(values[0])
-            except ValueError as error:
-                raise sdk.InvalidParamsError(f"{name} {error}") from None
-        if field.type == field.TYPE_INT32 and not is_count(values[0]):
+        elif field.type == field.TYPE_INT32 and not is_count(values[0]):
             raise sdk.InvalidParamsError(f"{name} {NO_COUNT}")
     _parse_plainly(said, type(message)())
     _parse_query(params, message)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import pickle
 import random
 import time
@@ -82,11 +83,20 @@ SCREENER = LibraryScreener()
 GENEROUS = 3
 
 
-def _spent(parts: Any) -> float:
-    """Seconds of the reference machine that screening and redacting takes."""
-    slower = _reference_seconds()
-    spent = _cpu(lambda: SCREENER.redact(parts, SCREENER.screen(parts)))
-    return spent / max(slower, _reference_seconds())
+def _spent(parts: Any, limit: float) -> float:
+    """Seconds of the reference machine that screening and redacting takes.
+
+    Tried again where it exceeds the limit: what a shape costs it costs each time, and what others on
+    the machine do to the processor's caches, they do not.
+    """
+    spent = math.inf
+    for _ in range(3):
+        slower = _reference_seconds()
+        took = _cpu(lambda: SCREENER.redact(parts, SCREENER.screen(parts)))
+        spent = min(spent, took / max(slower, _reference_seconds()))
+        if spent < limit:
+            break
+    return spent
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -96,7 +106,8 @@ def test_no_shape_costs_more_than_its_estimate(name: str) -> None:
     Screening and redaction have that much each.
     """
     parts = shape(name, 8192)
-    assert _spent(parts) < GENEROUS * (0.04 + 3 * estimate(parts))
+    limit = GENEROUS * (0.04 + 3 * estimate(parts))
+    assert _spent(parts, limit) < limit
 
 
 @pytest.mark.parametrize(
@@ -120,7 +131,8 @@ def test_nothing_of_full_size_costs_more_than_the_cap(name: str, size: int) -> N
     """The largest request and the largest reply cost what the budget allows, and no more."""
     parts = shape(name, size)
     assert estimate(parts) == CAP_S
-    assert _spent(parts) < GENEROUS * CAP_S
+    limit = GENEROUS * CAP_S
+    assert _spent(parts, limit) < limit
 
 
 @pytest.mark.parametrize("name", ["small integers", "one-key objects", "parts of text"])
