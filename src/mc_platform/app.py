@@ -18,7 +18,7 @@ from typing import Any
 import structlog
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
@@ -83,6 +83,7 @@ from mc_platform.model.verdict import Action, Decision, Question
 from mc_platform.observe import metrics
 from mc_platform.observe.health import Health
 from mc_platform.observe.identity import Running
+from mc_platform.observe.scrape import Scrape
 from mc_platform.observe.stalls import watch_loop
 from mc_platform.query import (
     Acts,
@@ -318,6 +319,7 @@ class Workbench:
             other={"siem": self._probe_siem, "agents": self._probe_agents},
             keep_s=settings.health_cache_s,
         )
+        self._scrape = Scrape()
         self._downstream: A2ADownstream
         self._path: RequestPath
         self._handler: GovernedRequestHandler
@@ -625,9 +627,7 @@ class Workbench:
 
     async def _get_metrics(self, request: Request) -> Response:
         await self._require_detail(request)
-        # A busy replica has a mebibyte of them: not on the loop
-        content = await asyncio.to_thread(generate_latest)
-        return Response(content, media_type=CONTENT_TYPE_LATEST)
+        return Response(await self._scrape.text(), media_type=CONTENT_TYPE_LATEST)
 
     async def _require_detail(self, request: Request) -> None:
         """See that the client is local, a scraper, or may read what concerns all tenants.
