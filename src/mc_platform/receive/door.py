@@ -42,6 +42,7 @@ _DETAILED = frozenset({"/health", "/metrics"})  # what they tell depends on who 
 _PUBLIC = _DETAILED | {"/.well-known/agent-card.json", "/ledger/checkpoint"}
 _MOST_HEAD_BYTES = 32_768
 _SMALL_BODY_BYTES = 8192
+_DRAINED = 4  # times the limit
 _SHAPE = ShapeLimits()
 _ROUTES = {
     "/": "a2a",
@@ -247,10 +248,15 @@ class _Visit:
                 raise BadRequest("the client went away before its body was whole")
             chunk = message.get("body", b"")
             received += len(chunk)
-            if received > self._door._max_body_bytes:
+            too_large = received > self._door._max_body_bytes
+            ended = not message.get("more_body", False)
+            # A connection that is closed on a client that writes loses the answer: what is not much
+            # more than may come is read to its end, and not kept
+            if too_large and (ended or received > _DRAINED * self._door._max_body_bytes):
                 raise self._too_large()
-            chunks.append(chunk)
-            if not message.get("more_body", False):
+            if not too_large:
+                chunks.append(chunk)
+            if ended:
                 return b"".join(chunks)
 
     def _refuse_unreadable(self) -> None:

@@ -161,6 +161,22 @@ def test_nobody_buffers_the_body_of_whom_nobody_knows(bounded):
     assert (status, error["code"]) == (401, "not-authenticated")
 
 
+def test_a_body_in_chunks_that_is_too_large_is_413_after_all_of_it(bounded):
+    """A client that writes all before it reads gets the answer; one that never ends is cut off."""
+    head = b"POST /v1/echo HTTP/1.1\r\nHost: x\r\n" + BEARER + b"Transfer-Encoding: chunked\r\n\r\n"
+    chunk = b"10000\r\n" + b"x" * 65_536 + b"\r\n"
+    for chunks in (17, 20, 60):  # the limit is 16 of them
+        with connect(bounded) as connection:
+            connection.sendall(head)
+            for _ in range(chunks):  # to write on what was closed would be an error
+                connection.sendall(chunk)
+                time.sleep(0.005)
+            connection.sendall(b"0\r\n\r\n")
+            assert refusal(read_to_end(connection))[:1] == (413,)
+    with connect(bounded) as connection, pytest.raises(ConnectionError):
+        connection.sendall(head + 1_000 * chunk)
+
+
 def test_a_declared_body_that_is_too_large_is_413_at_once(bounded):
     """No byte of it needs to come."""
     with connect(bounded) as connection:
