@@ -1,7 +1,9 @@
-"""Arrivals, large bodies and large answers in turn: the event loop serves others between two of them.
+"""Arrivals, large bodies and large answers in turn, so that the event loop serves others in between.
 
-Hundreds of small requests that come together are no long stretch of work each, but all of them in
-one round of the loop are: so a few of each tenant begin in a round. Reading or writing one mebibyte takes the loop some 20 ms. That is bounded; thirty of them that are
+Hundreds of small requests that come together are no long stretch of work each, but all of them in one
+round of the loop are: so a few of each tenant begin in a round.
+
+Reading or writing one mebibyte takes the loop some 20 ms. That is bounded; thirty of them that are
 ready together are not. Each takes a turn and pauses for longer than its own work, one at a time,
 and the tenants that wait go in rotation.
 """
@@ -21,7 +23,7 @@ _PAUSE_S_PER_BYTE = 0.04 / 1_048_576
 _WAIT_S = 10.0
 _MOST_WAITING = 64
 _A_ROUND = 2  # requests of one tenant
-_MOST_ARRIVING = 1024  # above what a replica has connections for one address
+_MOST_ARRIVING = 1024  # as many as one address has connections, unless set otherwise
 
 
 class Turns:
