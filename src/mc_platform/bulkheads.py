@@ -11,8 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from mc_platform.errors import RateLimited
@@ -116,14 +115,9 @@ class Slots:
             raise
         return Slot({self: tenant})
 
-    @asynccontextmanager
-    async def held(self, tenant: TenantId, *, patient: bool = False) -> AsyncIterator[None]:
-        """As `take`, for the time of a block."""
-        slot = await self.take(tenant, patient=patient)
-        try:
-            yield
-        finally:
-            slot.release()
+    def held(self, tenant: TenantId, *, patient: bool = False) -> Held:
+        """As `take`, for the time of an `async with` block."""
+        return Held(self, tenant, patient=patient)
 
     def give_back(self, tenant: TenantId) -> None:
         """One of the tenant's places is free; `Slot.release` calls this."""
@@ -176,6 +170,23 @@ class Slots:
             retry_after_s=_RETRY_AFTER_S,
             hint=f"send fewer at once (at most {self.per_tenant}), and try again in a second",
         )
+
+
+class Held:
+    """A place for the time of a block; a class, as each message passes several of them."""
+
+    __slots__ = ("_patient", "_slots", "_tenant")
+
+    def __init__(self, slots: Slots, tenant: TenantId, *, patient: bool) -> None:
+        self._slots = slots
+        self._tenant = tenant
+        self._patient = patient
+
+    async def __aenter__(self) -> None:
+        await self._slots.take(self._tenant, patient=self._patient)
+
+    async def __aexit__(self, *_: object) -> None:
+        self._slots.give_back(self._tenant)
 
 
 class _Waiting(NamedTuple):

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from decimal import Context, Decimal
 from functools import lru_cache
@@ -157,7 +157,7 @@ class Examiner:
             hosts=named_hosts(parts),
             tail=tail_of(parts),
             repeats=self._quotes.looked_for(tenant, texts),
-            quotable=self._quotes.kept(tenant, texts_of(from_outside(parts))),
+            quotable=self.quotable(tenant, from_outside(parts)),
         )
 
     def outgoing(
@@ -198,7 +198,7 @@ class Examiner:
         return self._pseudonyms.reveal(tenant, text) if self._pseudonyms else (text, {})
 
     def quotable(self, tenant: TenantId, parts: Sequence[Part]) -> tuple[int, ...]:
-        """Fingerprints by which an operation's results are known when they are quoted."""
+        """Fingerprints by which what comes from outside is known when it is quoted."""
         return self._quotes.kept(tenant, texts_of(parts)) if parts else ()
 
 
@@ -255,10 +255,9 @@ class ExaminationRoom:
             )
         )
 
-    @asynccontextmanager
-    async def at_work(
+    def at_work(
         self, tenant: TenantId, parts: Sequence[Part], *, patient: bool = False
-    ) -> AsyncIterator[None]:
+    ) -> AbstractAsyncContextManager[None]:
         """Work on a message that has come, or on its reply: a few of one tenant at once.
 
         Hundreds that come together would each wait for the work on all others, those of other
@@ -271,10 +270,8 @@ class ExaminationRoom:
             RateLimited: the tenant's others took too long, or too many of them wait.
         """
         if self._is_small(parts):
-            async with self._at_work.held(tenant, patient=patient):
-                yield
-        else:
-            yield
+            return self._at_work.held(tenant, patient=patient)
+        return nullcontext()
 
     async def incoming(
         self,

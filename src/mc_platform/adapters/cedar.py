@@ -4,8 +4,10 @@ Policies and schema are parsed and validated once, when they are loaded; a set t
 validate never comes into force. Evaluation fails closed: whatever Cedar cannot evaluate is denied,
 also when other policies would have permitted it.
 
-What is kept between questions, within bounds, is never an answer: the entities of a world, and the
-text of circumstances that the schema has passed. Each question is evaluated.
+What is kept between questions, within bounds: the entities of a world, the text of circumstances
+that the schema has passed, and what the policies said of a question about something catalogued. The
+last is no shortcut, since an evaluation depends on the question and the set alone: one point is one
+set, so a new set begins with nothing. Each answer is a decision of its own, with its own id.
 
 Left to others: the question's translation and the wording of reasons (`decide`), the meaning of
 labels (`screen` finds them, `policies/` judges them), changing sets (`policy_keeper`).
@@ -47,6 +49,7 @@ TABLES = "tests"
 _WORLDS_KEPT = 1024
 _PASSING_KEPT = 128
 _CONTEXTS_KEPT = 1024
+_RESULTS_KEPT = 4096
 _NOT_EVALUATED = "the policies could not be evaluated for this question, and so it is denied"
 _CATALOGUED = frozenset({"Agent", "Operation", "Platform"})
 
@@ -203,6 +206,7 @@ class CedarDecisionPoint:
         self._worlds: OrderedDict[Hashable, cedarpy.Entities] = OrderedDict()
         self._passing: OrderedDict[Hashable, cedarpy.Entities] = OrderedDict()
         self._contexts: OrderedDict[Hashable, str] = OrderedDict()
+        self._results: OrderedDict[Hashable, cedarpy.AuthzResult] = OrderedDict()
 
     @classmethod
     def load(
@@ -309,11 +313,25 @@ class CedarDecisionPoint:
         )
 
     def _evaluated(self, question: Question) -> cedarpy.AuthzResult:
+        world, context = world_key(question), context_key(question)
+        key = (question.action, world, context)
+        known = self._results.get(key)
+        if known is not None:
+            return known
+        result = self._evaluate(question, world, context)
+        answered = result.decision is not cedarpy.Decision.NoDecision
+        if answered and not result.diagnostics.errors and question.resource_type in _CATALOGUED:
+            _keep(self._results, key, result, _RESULTS_KEPT)
+        return result
+
+    def _evaluate(
+        self, question: Question, world_of: Hashable, context_of: Hashable
+    ) -> cedarpy.AuthzResult:
         # The schema judges a request by the kinds of principal, action and resource and by the
         # context alone. What it has passed once need not be shown to it again: each later
         # question with equal circumstances goes without, which saves a sixth of its cost.
-        world = self._world(question)
-        key = (question.action, question.resource_type, context_key(question))
+        world = self._world(question, world_of)
+        key = (question.action, question.resource_type, context_of)
         known = self._contexts.get(key)
         context = known or json.dumps(describe_context(question))
         request = {
@@ -328,13 +346,12 @@ class CedarDecisionPoint:
             _keep(self._contexts, key, context, _CONTEXTS_KEPT)
         return result
 
-    def _world(self, question: Question) -> cedarpy.Entities:
+    def _world(self, question: Question, key: Hashable) -> cedarpy.Entities:
         # Most questions are about few agents and operations: their parsed worlds are kept,
         # which halves the cost of a decision. Tasks come and go, though a client that waits asks
         # for one again and again: they are kept apart, so that they drive nothing else out.
         lasting = question.resource_type in _CATALOGUED
         kept = self._worlds if lasting else self._passing
-        key = world_key(question)
         world = kept.get(key)
         if world is None:
             described = json.dumps(describe_world(question))

@@ -7,6 +7,7 @@ import shutil
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import cedarpy
 import pytest
@@ -205,7 +206,33 @@ def test_failing_engine_denies(point: CedarDecisionPoint, monkeypatch: pytest.Mo
         raise RuntimeError("engine gone")
 
     monkeypatch.setattr(cedarpy, "is_authorized", broken)
-    assert not point.decide(QUESTION).allowed
+    assert not point.decide(replace(QUESTION, purpose="never asked before")).allowed
+
+
+def test_what_was_evaluated_once_is_not_evaluated_again(
+    point: CedarDecisionPoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An equal question has an equal answer under its own id; any other question is evaluated."""
+    evaluated: list[Any] = []
+    real = cedarpy.is_authorized
+
+    def counted(*given: Any) -> Any:
+        evaluated.append(given)
+        return real(*given)
+
+    monkeypatch.setattr(cedarpy, "is_authorized", counted)
+    asked = replace(QUESTION, operations_this_hour=4711)
+    first, second = point.decide(asked), point.decide(asked)
+    assert len(evaluated) == 1
+    assert (first.allowed, first.policy_ids, first.reason) == (
+        second.allowed,
+        second.policy_ids,
+        second.reason,
+    )
+    assert first.id != second.id
+    point.decide(replace(asked, operations_this_hour=4712))
+    point.decide(replace(asked, principal=replace(asked.principal, id="another")))
+    assert len(evaluated) == 3
 
 
 @pytest.mark.parametrize("name", ['x"}; permit', "a\nb", "", "é" * 300])
