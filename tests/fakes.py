@@ -13,12 +13,12 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from mc_platform.adapters.downstream_a2a import Asked, _parts_of, _result_of
 from mc_platform.adapters.postgres_journal import leaf_bytes
 from mc_platform.bulkheads import Messages
-from mc_platform.examine import ExaminationRoom, Examiner
 from mc_platform.model.catalogue import Catalogue
 from mc_platform.model.event import Event, Recorded
 from mc_platform.model.ids import TenantId
 from mc_platform.model.operation import OperationRequest
 from mc_platform.model.task import Task
+from mc_platform.pipeline.examine import ExaminationRoom, Examiner
 from mc_platform.ports import DecisionPoint, Screener
 from mc_platform.record import Digester, EventFactory, Quotes, Sealer
 from mc_platform.request_path import RequestPath

@@ -198,7 +198,7 @@ def _whoever() -> str:
 
 async def _repair() -> None:
     from mc_platform.administration import repair
-    from mc_platform.query.acts import reason_line
+    from mc_platform.record.audit_recorder import reason_line
     from mc_platform.settings import Settings
 
     parser = argparse.ArgumentParser(prog="python -m mc_platform repair")

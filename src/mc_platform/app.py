@@ -69,7 +69,6 @@ from mc_platform.errors import (
     RateLimited,
     Unavailable,
 )
-from mc_platform.examine import ExaminationRoom, Examiner
 from mc_platform.model.autonomy import AutonomyStatus, Scope
 from mc_platform.model.catalogue import Catalogue
 from mc_platform.model.event import Event, Kind
@@ -85,6 +84,7 @@ from mc_platform.observe.health import Health
 from mc_platform.observe.identity import Running
 from mc_platform.observe.scrape import Scrape
 from mc_platform.observe.stalls import watch_loop
+from mc_platform.pipeline.examine import ExaminationRoom, Examiner
 from mc_platform.query import (
     Acts,
     AggregateDesk,

@@ -31,7 +31,6 @@ import structlog
 from mc_contract.governance import Governance
 from mc_contract.keepable import MOST_DEPTH, NotKeepable, check_keepable
 from mc_platform.bulkheads import Messages, Slot
-from mc_platform.conversation import Conversation, Conversations
 from mc_platform.decide import record_question
 from mc_platform.errors import (
     AgentFailed,
@@ -43,7 +42,6 @@ from mc_platform.errors import (
     RateLimited,
     Unavailable,
 )
-from mc_platform.examine import ExaminationRoom
 from mc_platform.model.autonomy import ALL
 from mc_platform.model.catalogue import Agent, Catalogue, OperationSpec
 from mc_platform.model.event import Event, Kind
@@ -55,6 +53,8 @@ from mc_platform.model.task import Task, TaskState
 from mc_platform.model.tenant import Principal, Tenant
 from mc_platform.model.verdict import Action, Decision, Question
 from mc_platform.observe import logs, metrics
+from mc_platform.pipeline.conversation import Conversation, Conversations
+from mc_platform.pipeline.examine import ExaminationRoom
 from mc_platform.ports import (
     Autonomy,
     Budgets,

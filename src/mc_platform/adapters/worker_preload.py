@@ -2,7 +2,7 @@
 
 import gc
 
-from mc_platform.examine import screener_of_process
+from mc_platform.pipeline.examine import screener_of_process
 
 screener_of_process()
 gc.freeze()

@@ -3,7 +3,6 @@ for auditors, aggregates over a tenant's data, and operations, the autonomy swit
 override for those who run the platform.
 """
 
-from mc_platform.query.acts import Acts
 from mc_platform.query.aggregate import AggregateDesk, aggregate_routes
 from mc_platform.query.audit import audit_routes
 from mc_platform.query.break_glass import BreakGlassDesk, break_glass_routes
@@ -12,6 +11,7 @@ from mc_platform.query.credentials import CredentialDesk, credential_routes
 from mc_platform.query.dead_letters import DeadLetterDesk, dead_letter_routes
 from mc_platform.query.operator import Figures, OperatorDesk, operator_routes
 from mc_platform.query.schema import graphql_route
+from mc_platform.record.audit_recorder import Acts
 
 __all__ = [
     "Acts",

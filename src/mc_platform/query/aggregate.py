@@ -25,8 +25,8 @@ from mc_platform.model.dataset import MICRO, NAME, Dataset, epsilon_text
 from mc_platform.model.event import Kind
 from mc_platform.model.tenant import Principal
 from mc_platform.model.verdict import Decision
-from mc_platform.query.acts import Acts
 from mc_platform.query.operator_wire import read_body
+from mc_platform.record.audit_recorder import Acts
 from mc_platform.request_path import UNDECLARED
 
 _TOO_FEW = (

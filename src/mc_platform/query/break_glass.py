@@ -32,9 +32,9 @@ from mc_platform.model.ids import PrincipalId, TaskId, TenantId
 from mc_platform.model.tenant import PLATFORM, Principal, Role
 from mc_platform.model.verdict import Action, Decision
 from mc_platform.ports import Tasks
-from mc_platform.query.acts import Acts, reason_line
 from mc_platform.query.operator_wire import ReasonBody, known_tenant, read_body, time_text
 from mc_platform.query.parameters import refuse_unstorable
+from mc_platform.record.audit_recorder import Acts, reason_line
 
 _MOST_LISTED = 100
 _LONGEST_TEXT = 1_000_000

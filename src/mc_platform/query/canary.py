@@ -25,9 +25,9 @@ from starlette.routing import Route
 from mc_platform.model.event import Kind
 from mc_platform.model.tenant import Principal
 from mc_platform.model.verdict import Action, Decision
-from mc_platform.query.acts import Acts, reason_line
 from mc_platform.query.operator import Permit
 from mc_platform.query.operator_wire import read_body
+from mc_platform.record.audit_recorder import Acts, reason_line
 
 _MOST_PPM = 1_000_000_000  # a thousand times as slow
 _Name = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,127}\Z")]

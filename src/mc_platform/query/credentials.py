@@ -41,9 +41,9 @@ from mc_platform.model.event import Kind
 from mc_platform.model.ids import PrincipalId, TenantId
 from mc_platform.model.tenant import PLATFORM, Principal, Role, Tenant
 from mc_platform.model.verdict import Action, Decision
-from mc_platform.query.acts import Acts, reason_line
 from mc_platform.query.operator_wire import ReasonBody, known_tenant, read_body, time_text
 from mc_platform.query.parameters import refuse_unknown, refuse_unstorable
+from mc_platform.record.audit_recorder import Acts, reason_line
 
 _MOST_LISTED = 1000
 _PRINCIPAL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,127}")

@@ -24,10 +24,10 @@ from mc_platform.model.dead_letter import DeadLetter, Matching, Selection
 from mc_platform.model.event import Kind
 from mc_platform.model.tenant import Principal
 from mc_platform.model.verdict import Action, Decision
-from mc_platform.query.acts import Acts, reason_line
 from mc_platform.query.operator import Permit
 from mc_platform.query.operator_wire import read_body
 from mc_platform.query.parameters import read_instant, read_limit, refuse_unknown, refuse_unstorable
+from mc_platform.record.audit_recorder import Acts, reason_line
 
 _MOST, _USUAL, _MOST_IDS = 500, 100, 1000
 _EventId = Annotated[str, msgspec.Meta(min_length=1, max_length=128, pattern=r"^[\x20-\x7e]+\Z")]

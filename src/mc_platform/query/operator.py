@@ -37,7 +37,6 @@ from mc_platform.model.operation_view import (
 from mc_platform.model.tenant import Principal, Role
 from mc_platform.model.verdict import Action, Decision
 from mc_platform.ports import Autonomy, Clock, Journal
-from mc_platform.query.acts import Acts, reason_line
 from mc_platform.query.operator_wire import (
     Alert,
     CancelBody,
@@ -56,6 +55,7 @@ from mc_platform.query.operator_wire import (
     view_json,
 )
 from mc_platform.query.parameters import refuse_unstorable
+from mc_platform.record.audit_recorder import Acts, reason_line
 
 ALERT = "AutonomyCompensationHigh"
 _MOST_ALERTS = 1000

@@ -22,13 +22,13 @@ from tests.fakes import (
 
 from mc_contract.governance import Governance
 from mc_platform.adapters.cedar import CedarDecisionPoint
-from mc_platform.conversation import Conversations, named_hosts
 from mc_platform.errors import Conflict, PolicyDenied
 from mc_platform.model.catalogue import Catalogue
 from mc_platform.model.flow import Flow
 from mc_platform.model.ids import ContextId, OperationId, PrincipalId, TaskId, TenantId
 from mc_platform.model.operation import OperationRequest
 from mc_platform.model.tenant import Principal
+from mc_platform.pipeline.conversation import Conversations, named_hosts
 from mc_platform.record import Sealer
 from mc_platform.request_path import Envelope, RequestPath
 from mc_platform.screen import LibraryScreener

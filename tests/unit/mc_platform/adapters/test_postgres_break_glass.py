@@ -20,8 +20,8 @@ from mc_platform.model.event import Kind
 from mc_platform.model.task import Task, TaskState
 from mc_platform.model.tenant import PLATFORM, Principal, Role, Tenant
 from mc_platform.model.verdict import Question
-from mc_platform.query.acts import Acts
 from mc_platform.query.break_glass import BreakGlassDesk, break_glass_routes
+from mc_platform.record.audit_recorder import Acts
 from mc_platform.screen.pseudonyms import Pseudonymiser
 
 NOW = datetime(2026, 5, 6, 12, 0, 0, tzinfo=UTC)

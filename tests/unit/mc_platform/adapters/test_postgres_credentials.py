@@ -26,7 +26,7 @@ from mc_platform.errors import NotAuthenticated, PlatformError, PolicyDenied
 from mc_platform.model.tenant import PLATFORM, Principal, Role, Tenant
 from mc_platform.model.verdict import Question
 from mc_platform.query import CredentialDesk, credential_routes
-from mc_platform.query.acts import Acts
+from mc_platform.record.audit_recorder import Acts
 
 POINT = CedarDecisionPoint.load(Path(__file__).parents[4] / "policies")
 CACHE_S = 5.0

@@ -19,8 +19,8 @@ from mc_platform.errors import PlatformError
 from mc_platform.model.event import Kind
 from mc_platform.model.tenant import Principal, Role, Tenant
 from mc_platform.model.verdict import Action, Question
-from mc_platform.query.acts import Acts
 from mc_platform.query.aggregate import AggregateDesk, aggregate_routes
+from mc_platform.record.audit_recorder import Acts
 
 NOW = datetime(2026, 5, 6, 12, 0, 0, tzinfo=UTC)
 POINT = CedarDecisionPoint.load(Path(__file__).parents[4] / "policies")

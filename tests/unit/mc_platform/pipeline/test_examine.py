@@ -12,8 +12,8 @@ import pytest
 from tests.fakes import KEY
 
 from mc_platform.errors import Overdue
-from mc_platform.examine import ExaminationRoom, Examiner
 from mc_platform.model.ids import TenantId
+from mc_platform.pipeline.examine import ExaminationRoom, Examiner
 from mc_platform.record import Digester, Quotes
 from mc_platform.screen import LibraryScreener
 from mc_platform.screen.pseudonyms import Pseudonymiser

@@ -20,7 +20,12 @@ from typing import Any, Protocol, TypeVar
 from mc_contract.canonical import canonical_json
 from mc_contract.keepable import MOST_DIGITS
 from mc_platform.bulkheads import Slots
-from mc_platform.conversation import (
+from mc_platform.errors import Overdue
+from mc_platform.model.flow import DOCUMENT
+from mc_platform.model.ids import TenantId
+from mc_platform.model.label import NO_SCOPE, Label, Part, Scope, Screening
+from mc_platform.observe import metrics
+from mc_platform.pipeline.conversation import (
     from_outside,
     named_hosts,
     origins_of,
@@ -28,11 +33,6 @@ from mc_platform.conversation import (
     texts_of,
     to_known_hosts,
 )
-from mc_platform.errors import Overdue
-from mc_platform.model.flow import DOCUMENT
-from mc_platform.model.ids import TenantId
-from mc_platform.model.label import NO_SCOPE, Label, Part, Scope, Screening
-from mc_platform.observe import metrics
 from mc_platform.ports import Screener
 from mc_platform.record import Digester, Quotes
 from mc_platform.screen import LibraryScreener

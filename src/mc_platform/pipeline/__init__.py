@@ -1,0 +1,1 @@
+"""What stands between the request path and its stages; one package, so that the path is one page."""
