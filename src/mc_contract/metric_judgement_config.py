@@ -37,7 +37,7 @@ class MetricsUnusable(McError):
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """One metric's rules; see docs/canary-metrics.md for each.
+    """One metric's rules; see docs/reference/canary-metrics.md for each.
 
     Attributes:
         query: PromQL with `$side` where the side's label matchers belong.
@@ -136,7 +136,7 @@ def parse_config(raw: object) -> MetricConfig:
     except FileProblems as error:
         raise MetricsUnusable(
             str(error),
-            hint="docs/canary-metrics.md has each key; deploy/canary/metrics.toml is an example",
+            hint="docs/reference/canary-metrics.md has each key; deploy/canary/metrics.toml is an example",
         ) from None
     return MetricConfig(
         metrics=tuple(metric.build() for metric in read.metric),

@@ -9,7 +9,7 @@
     policy     check | test | diff | simulate | explain-set: a policy set, without a service
     scan       texts on standard input, judged as replies; see mc_platform.scan
 
-They read the environment only (docs/settings.md); nothing secret is ever an argument.
+They read the environment only (docs/reference/settings.md); nothing secret is ever an argument.
 """
 
 from __future__ import annotations
@@ -118,7 +118,9 @@ async def _serve() -> None:
     stopping = asyncio.create_task(stop.wait())
     log = logs.get("serve")
     if unknown := unknown_variables(settings):
-        log.warning("settings_not_known", variables=unknown, hint="docs/settings.md has all")
+        log.warning(
+            "settings_not_known", variables=unknown, hint="docs/reference/settings.md has all"
+        )
     log.info(
         "serving",
         host=settings.host,
@@ -173,7 +175,7 @@ async def _change_credentials() -> None:
 def _require_urls() -> None:
     missing = [n for n in ("MC_DATABASE_ADMIN_URL", "MC_DATABASE_URL") if not os.environ.get(n)]
     if missing:
-        raise Misconfigured(f"not set: {', '.join(missing)}", hint="see docs/settings.md")
+        raise Misconfigured(f"not set: {', '.join(missing)}", hint="see docs/reference/settings.md")
 
 
 def _credentials(text: bytes) -> dict[str, Any]:
@@ -184,7 +186,7 @@ def _credentials(text: bytes) -> dict[str, Any]:
     if not isinstance(credentials, dict):
         raise Misconfigured(
             f"standard input is {kind_of(credentials)}, must be a JSON object of credentials by name",
-            hint="docs/operator.md has an example",
+            hint="docs/reference/operator.md has an example",
         )
     return credentials
 
@@ -206,7 +208,7 @@ async def _repair() -> None:
     parser.add_argument("--dry-run", action="store_true")
     given = parser.parse_args(sys.argv[2:])
     if not os.environ.get("MC_DATABASE_URL"):
-        raise Misconfigured("not set: MC_DATABASE_URL", hint="see docs/settings.md")
+        raise Misconfigured("not set: MC_DATABASE_URL", hint="see docs/reference/settings.md")
     report = await repair(
         service_url=os.environ["MC_DATABASE_URL"],
         region=os.environ.get("MC_REGION") or Settings.model_fields["region"].default,

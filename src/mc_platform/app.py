@@ -180,7 +180,7 @@ def _pseudonyms(settings: Settings, catalogue: Catalogue) -> Pseudonymiser | Non
         if problems:
             raise Misconfigured(
                 f"tenants.{tenant.id}.customer_ids: {'; '.join(problems)}",
-                hint="mend the catalogue; docs/catalogue.md says what can stand there",
+                hint="mend the catalogue; docs/reference/catalogue.md says what can stand there",
             )
     if settings.pseudonym_key_file is None:
         wanting = [t.id for t in catalogue.tenants.values() if t.redaction == "pseudonym"]
@@ -511,7 +511,9 @@ class Workbench:
         """Nothing is recorded in a log that is not the one that was signed or delivered."""
         self._checkpoints.require_sound()
         if self._shipper is not None and self._shipper.damage is not None:
-            raise LedgerDamaged(self._shipper.damage, hint="docs/ledger.md, The signer refuses")
+            raise LedgerDamaged(
+                self._shipper.damage, hint="docs/explanation/ledger.md, The signer refuses"
+            )
 
     async def _record_signer_rebuilt(self, known: Checkpoint) -> None:
         """Tell the ledger that the signer's memory was lost, and what stands for it now."""

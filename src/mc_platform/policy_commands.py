@@ -133,7 +133,7 @@ def _test(given: argparse.Namespace) -> tuple[Json, int]:
     rows = files.rows()
     if not rows:
         raise Misconfigured(
-            f"{given.dir} has no tables", hint="write example questions: docs/policies.md"
+            f"{given.dir} has no tables", hint="write example questions: docs/how-to/policies.md"
         )
     wrong = failing(rows, point.decide)
     report: Json = {

@@ -214,7 +214,7 @@ def load_settings() -> Settings:
     if settings is None or problems:
         raise Misconfigured(
             f"settings do not hold together: {'; '.join(problems)}",
-            hint="each is described in docs/settings.md",
+            hint="each is described in docs/reference/settings.md",
         )
     return settings
 
@@ -269,7 +269,7 @@ def load_catalogue(path: Path, *, unset: str | None = None) -> Catalogue:
         return parse_catalogue(filled(raw, os.environ, unset or ""), shown=raw)
     except FileProblems as error:
         raise Misconfigured(
-            f"catalogue {path}: {error}", hint="docs/catalogue.md has every key"
+            f"catalogue {path}: {error}", hint="docs/reference/catalogue.md has every key"
         ) from error
 
 

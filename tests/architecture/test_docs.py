@@ -29,8 +29,8 @@ def _settings():
 
 @pytest.mark.parametrize("name", sorted(_settings()))
 def test_every_setting_is_described(name):
-    """docs/settings.md names each setting that the service reads."""
-    assert f"`{name}`" in _doc("settings.md")
+    """docs/reference/settings.md names each setting that the service reads."""
+    assert f"`{name}`" in _doc("reference/settings.md")
 
 
 def _metric_names():
@@ -42,8 +42,8 @@ def _metric_names():
 
 @pytest.mark.parametrize("name", sorted(_metric_names()))
 def test_every_metric_is_described(name):
-    """docs/metrics.md names each metric that the service exposes."""
-    assert f"`{name}`" in _doc("metrics.md")
+    """docs/reference/metrics.md names each metric that the service exposes."""
+    assert f"`{name}`" in _doc("reference/metrics.md")
 
 
 def _codes():
@@ -54,14 +54,14 @@ def _codes():
 
 @pytest.mark.parametrize("code", sorted(set(_codes())))
 def test_every_error_code_is_described(code):
-    """docs/errors.md names each stable code."""
-    assert f"`{code}`" in _doc("errors.md")
+    """docs/reference/errors.md names each stable code."""
+    assert f"`{code}`" in _doc("reference/errors.md")
 
 
 @pytest.mark.parametrize("kind", [kind.value for kind in Kind])
 def test_every_kind_of_event_is_described(kind):
-    """docs/ledger.md names each kind."""
-    assert f"`{kind}`" in _doc("ledger.md")
+    """docs/explanation/ledger.md names each kind."""
+    assert f"`{kind}`" in _doc("explanation/ledger.md")
 
 
 def test_links_of_the_documents_lead_somewhere():
@@ -74,6 +74,22 @@ def test_links_of_the_documents_lead_somewhere():
         if "://" not in target and not (page.parent / target).exists()
     ]
     assert dead == []
+
+
+def test_pages_named_by_code_exist():
+    """A hint such as `docs/reference/settings.md`, in the source or in what is deployed, is a page."""
+    named = re.compile(r"(?<![\w/.-])docs/[\w/-]+\.md")
+    texts = [
+        path for folder in ("src", "deploy", "benchmarks") for path in (ROOT / folder).rglob("*")
+    ]
+    gone = [
+        f"{path.relative_to(ROOT)}: {page}"
+        for path in texts
+        if path.suffix in {".py", ".sql", ".toml", ".yml", ".yaml"}
+        for page in named.findall(path.read_text(encoding="utf-8"))
+        if not (ROOT / page).is_file()
+    ]
+    assert gone == []
 
 
 def test_the_lock_names_no_host_and_hashes_everything():

@@ -362,8 +362,8 @@ def test_extract_of_no_pack_is_unusable_input(mcctl: Run, home: Path, tmp_path: 
 def test_documented_commands_check_the_signature_without_us(
     mcctl: Run, home: Path, tmp_path: Path
 ) -> None:
-    """The commands in docs/evidence.md, run as they stand there: jq, base64, printf, openssl."""
-    text = (REPOSITORY / "docs" / "evidence.md").read_text()
+    """The commands in docs/how-to/evidence.md, run as they stand there: jq, base64, printf, openssl."""
+    text = (REPOSITORY / "docs" / "how-to" / "evidence.md").read_text()
     script = text.split("<!-- tested: by-hand -->\n```sh\n", 1)[1].split("```", 1)[0]
     shutil.copy(_pack(mcctl, home), tmp_path / "evidence.json")
     shutil.copy(home / "trust" / "evidence.pub", tmp_path / "evidence.pub")

@@ -86,15 +86,15 @@ def test_every_alert_tells_who_acts_and_how(rule):
     assert set(rule["annotations"]) == {"summary", "action", "runbook_url"}
     assert all(text.strip() for text in rule["annotations"].values())
     assert rule["annotations"]["runbook_url"] == (
-        f"https://mc-platform.example.com/docs/alerts#{rule['alert'].lower()}"
+        f"https://mc-platform.example.com/docs/how-to/alerts/#{rule['alert'].lower()}"
     )
     assert re.fullmatch(r"[A-Z][A-Za-z]+", rule["alert"])
 
 
 @pytest.mark.parametrize("name", ALERTS)
 def test_every_alert_has_its_section(name):
-    """docs/alerts.md says what it means, what to do first, and how to silence it."""
-    page = (ROOT / "docs" / "alerts.md").read_text()
+    """docs/how-to/alerts.md says what it means, what to do first, and how to silence it."""
+    page = (ROOT / "docs" / "how-to" / "alerts.md").read_text()
     section = re.search(rf"(?ms)^### {name}$(.*?)(?=^##|\Z)", page)
     assert section is not None
     assert "First:" in section[1]
@@ -102,8 +102,8 @@ def test_every_alert_has_its_section(name):
 
 
 def test_every_recorded_name_is_in_the_contract():
-    """docs/alerts.md lists each, for others ask for them; and no other."""
-    page = (ROOT / "docs" / "alerts.md").read_text()
+    """docs/how-to/alerts.md lists each, for others ask for them; and no other."""
+    page = (ROOT / "docs" / "how-to" / "alerts.md").read_text()
     assert set(re.findall(r"`(mc:[a-z0-9_]+:\w+)`", page)) == set(_recorded())
 
 

@@ -1,4 +1,4 @@
-"""The short form of the crash test; the long one is `make crash-test` (docs/crash-test.md)."""
+"""The short form of the crash test; the long one is `make crash-test` (docs/how-to/crash-test.md)."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@
     report = verify(Path("dist/evidence-v1.json").read_bytes(), keys, expect_release="v1")
     report.ok, report.reasons, report.verdict
 
-Pure: bytes in, values out. `docs/evidence.md` tells the format and how to check a pack with other
+Pure: bytes in, values out. `docs/how-to/evidence.md` tells the format and how to check a pack with other
 people's tools.
 """
 

@@ -25,7 +25,7 @@ class Finding:
     """One thing that is not as it must be.
 
     Attributes:
-        kind: Stable word, see docs/ledger.md.
+        kind: Stable word, see docs/explanation/ledger.md.
         index: The entry it is about, if it is about one.
     """
 

@@ -37,7 +37,7 @@ class Judged:
         run: What the run is called: its folder's name, or that of the runbook's run it is in.
         told: What `verdict.json` says.
         verdict, base, cand: The bytes of the three files.
-        computed: The verdict as recomputed (`canary.verdict` in docs/evidence.md).
+        computed: The verdict as recomputed (`canary.verdict` in docs/how-to/evidence.md).
     """
 
     run: str

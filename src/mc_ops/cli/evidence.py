@@ -231,7 +231,9 @@ def extract_files(
     """Write a pack's artefacts, statement, signature and signed bytes, for other tools."""
     for path in extract(read_file(file), folder):
         stdout.print(str(path), markup=False)
-    note("nothing was verified; docs/evidence.md tells how to check the signature with openssl")
+    note(
+        "nothing was verified; docs/how-to/evidence.md tells how to check the signature with openssl"
+    )
 
 
 def _runs(layout: Layout, named: list[Path]) -> list[Path]:

@@ -53,7 +53,8 @@ LeastOption = Annotated[
     typer.Option("--min-replicas", min=1, help="Default: 1 for local, 3 elsewhere."),
 ]
 PricesOption = Annotated[
-    Path | None, typer.Option("--prices", help="Prices and cost targets; see docs/slo.md.")
+    Path | None,
+    typer.Option("--prices", help="Prices and cost targets; see docs/reference/slo.md."),
 ]
 RedteamOption = Annotated[
     Path | None,

@@ -2,7 +2,7 @@
 
 Each probe stands on the one before it, and stops the rest when it fails: without TLS no key is
 sent. Nothing is delivered: the authenticated request holds no event. The service's own sinks do
-the same over the same URLs (docs/siem.md); these probes are apart from them on purpose, for a
+the same over the same URLs (docs/reference/siem.md); these probes are apart from them on purpose, for a
 defect of a sink must not hide itself.
 """
 
@@ -101,7 +101,7 @@ def _configured(target: SiemTarget) -> Iterator[Finding]:
         insecure=target.insecure,
     )
     if problems:
-        yield Finding("settings", Status.failed, "; ".join(problems), "docs/settings.md")
+        yield Finding("settings", Status.failed, "; ".join(problems), "docs/reference/settings.md")
         return
     key = f"key {'set' if target.key else 'not set'}" if target.siem_format.needs_key else "no key"
     host, port = target.address

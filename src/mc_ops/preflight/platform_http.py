@@ -17,7 +17,7 @@ from mc_contract.siem import DEFAULT_INDEX, SiemFormat, bulk_url, collector_url
 from mc_ops.preflight.result import CheckResult, found, not_applicable, unknown
 from mc_ops.service_client.client import SERVICE
 
-# docs/metrics.md; the runbook's own commands and alerts read these names.
+# docs/reference/metrics.md; the runbook's own commands and alerts read these names.
 METRICS = (
     "mc_requests_total",
     "mc_request_duration_seconds",

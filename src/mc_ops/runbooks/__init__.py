@@ -1,4 +1,4 @@
-"""Runbooks: Markdown that people read and machines run (docs/runbooks.md).
+"""Runbooks: Markdown that people read and machines run (docs/how-to/runbooks.md).
 
     runbook = load(find("day-0", Path.cwd()))
     run_id = new_run_id(runbook.id, datetime.now(UTC), "1a2b")

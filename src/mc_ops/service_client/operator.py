@@ -1,6 +1,6 @@
 """Calls to the operator's HTTP: operations of all tenants, the autonomy switch, break-glass.
 
-The values are the service's JSON as it came; what they mean is in docs/operator.md. Nothing is
+The values are the service's JSON as it came; what they mean is in docs/reference/operator.md. Nothing is
 retried: whoever halts autonomy must know whether it was done.
 """
 
@@ -124,7 +124,7 @@ class OperatorClient(HttpClient):
 
         Args:
             canary: `run`, `kind`, `rehearsal`, `margin_ppm`, `regression_ppm`, `baseline`,
-                `candidate` and `digests`, as docs/operator.md tells.
+                `candidate` and `digests`, as docs/reference/operator.md tells.
 
         Returns:
             `event_id`, `index`, `fresh` (False: it was overridden before, and that is the place),

@@ -5,8 +5,8 @@
         figure = measure.ratio(targets.A2A)
         figure.value, figure.verdict, figure.budget
 
-A `Source` is Prometheus, or the replicas' own `/metrics`. `docs/slo.md` says how each figure is
-made, `docs/delta.md` what the operations delta has.
+A `Source` is Prometheus, or the replicas' own `/metrics`. `docs/reference/slo.md` says how each figure is
+made, `docs/reference/delta.md` what the operations delta has.
 """
 
 from __future__ import annotations

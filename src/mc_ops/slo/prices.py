@@ -15,7 +15,7 @@ from pydantic import Field, StringConstraints
 from mc_contract.configuration import MOST_BYTES, FileProblems, Form, Strict, Word, check, toml_of
 from mc_ops.errors import UnusableInput
 
-_EXAMPLE = 'currency = "EUR" and cpu_second = 0.00001 make a file; see docs/slo.md'
+_EXAMPLE = 'currency = "EUR" and cpu_second = 0.00001 make a file; see docs/reference/slo.md'
 _MOST = 1e9  # of any currency; sums of more are beyond all numbers
 METERED = {
     "request": ("mc_requests_total", "HTTP requests of tenants"),

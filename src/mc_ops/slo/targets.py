@@ -1,6 +1,6 @@
 """The targets that the runbook fixes, each as a share of good events or a limit.
 
-`docs/slo.md` has the same table in words.
+`docs/reference/slo.md` has the same table in words.
 """
 
 from __future__ import annotations

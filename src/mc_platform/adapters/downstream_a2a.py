@@ -57,7 +57,9 @@ _OLD_STATES = frozenset(
     name.removeprefix("TASK_STATE_").lower().replace("_", "-") for name in _STATES
 ) | {"unknown"}
 _METHOD_NOT_FOUND, _VERSION_NOT_SUPPORTED = -32601, -32009
-_SPEAK_1_0 = "the agent's owner: serve A2A 1.0 at the catalogue's url; docs/a2a.md has the form"
+_SPEAK_1_0 = (
+    "the agent's owner: serve A2A 1.0 at the catalogue's url; docs/reference/a2a.md has the form"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -304,7 +306,7 @@ def _unkeepable(error: NotKeepable) -> AgentFailed:
         return AgentFailed(f"the agent's reply {error.why}")
     return AgentFailed(
         f"the agent's reply cannot be kept: {error.where(_NAMES)} {error.why}",
-        hint="the agent's owner has to mend it; docs/a2a.md says what is kept",
+        hint="the agent's owner has to mend it; docs/reference/a2a.md says what is kept",
     )
 
 

@@ -358,7 +358,7 @@ class PostgresJournal:
             raise LedgerDamaged(
                 f"this process committed entry {known.size - 1}, the log has {head.size} entries "
                 "now, and not those: it was set back or rewritten",
-                hint="nothing is recorded; docs/ledger.md, The signer refuses",
+                hint="nothing is recorded; docs/explanation/ledger.md, The signer refuses",
             )
 
     async def _write(

@@ -289,7 +289,7 @@ def _gap(start: int, where: str) -> Unavailable:
 def _beyond(cursor: int, size: int) -> LedgerDamaged:
     return LedgerDamaged(
         f"the delivery cursor is {cursor}, the log has {size} entries: it was set back",
-        hint="docs/ledger.md, The signer refuses",
+        hint="docs/explanation/ledger.md, The signer refuses",
     )
 
 

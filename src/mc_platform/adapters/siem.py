@@ -1,6 +1,6 @@
 """The SIEM in the format that the settings name.
 
-Each format is a module of its own beside this one; docs/siem.md says what they promise.
+Each format is a module of its own beside this one; docs/reference/siem.md says what they promise.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """OCSF 1.8: the default format, posted as gzipped JSON lines with a bearer key.
 
-Which kind becomes which class, and why, stands in docs/siem.md. The event's stable id is
+Which kind becomes which class, and why, stands in docs/reference/siem.md. The event's stable id is
 `metadata.uid`, by which a SIEM dedupes; its place in the region's log is `metadata.sequence`; the
 leaf that the log commits to travels whole in `unmapped`, byte for byte, so that nothing is lost in
 the mapping. Encoding is on the way of every event of a region: structures that do not change are

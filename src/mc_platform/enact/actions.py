@@ -201,7 +201,7 @@ class ActionRegistry:
                 found.append(f"actions.{name}: {problem.message}")
         if found:
             raise Misconfigured(
-                "; ".join(found), hint="mend the catalogue's [actions], see docs/actions.md"
+                "; ".join(found), hint="mend the catalogue's [actions], see docs/how-to/actions.md"
             )
 
     def do(

@@ -1,7 +1,7 @@
 """Declared actions: an HTTP call and its compensating call.
 
 Both carry `Idempotency-Key`, so a receiver that honours it applies an effect once however often the
-call is repeated; a receiver that does not is at-least-once (docs/actions.md). Redirects are not
+call is repeated; a receiver that does not is at-least-once (docs/how-to/actions.md). Redirects are not
 followed and proxies from the environment are not used: the catalogue's URL is the only destination.
 """
 

@@ -1,7 +1,7 @@
 -- The ledger by time: partitions, a register of ids, tiles, an index of what was archived.
 --
 -- `mc.ledger_event` is partitioned by recorded_at, which never falls as the index grows: each
--- partition holds one run of indices, and may leave as a file (docs/ledger.md). A partition of
+-- partition holds one run of indices, and may leave as a file (docs/explanation/ledger.md). A partition of
 -- its own can't be read at all: rights are on the parent, where row-level security is.
 -- `mc.ledger_id` stays when partitions leave. It keeps an event id, and an index, to one use for
 -- good, which no constraint over a partitioned table can.

@@ -72,7 +72,7 @@ class Dataset:
         minimum_group: No fewer persons are ever answered about, or told apart by two answers.
         query_epsilon: What a query spends if it names none.
         most_epsilon: What one query may spend.
-        test_epsilon: What the test of the group size spends; see docs/aggregates.md.
+        test_epsilon: What the test of the group size spends; see docs/explanation/aggregates.md.
         test_delta: The chance by which that test may exceed its epsilon.
         principal_epsilon, tenant_epsilon: What may be spent in `period_days`.
     """

@@ -1,6 +1,6 @@
 """What this process is: its own id, and digests of what it runs with, as `/health` tells them.
 
-Whoever measures this process records them (docs/evidence.md, "What is bound to what"). They are
+Whoever measures this process records them (docs/how-to/evidence.md, "What is bound to what"). They are
 computed by the process itself when it starts; only the policy set may change while it runs.
 """
 

@@ -1,7 +1,7 @@
 """Every metric's name and labels, in one file.
 
 Tenant labels are bounded: only catalogued tenants appear; all else is `unknown`.
-Names in the runbook are contracts (docs/metrics.md has a line for each).
+Names in the runbook are contracts (docs/reference/metrics.md has a line for each).
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@
      "epsilon"?, "purpose"}
 
 Policy decides first. Answers and refusals are in the ledger before they are told: a digest of the
-query and what it spent, no value and no condition. Why and how: docs/aggregates.md.
+query and what it spent, no value and no condition. Why and how: docs/explanation/aggregates.md.
 """
 
 from __future__ import annotations

@@ -35,7 +35,7 @@ from mc_platform.observe import metrics
 _TRIES = 20  # other replicas that sign in between
 _HINT = (
     "nothing is signed or recorded until the log continues what was signed; "
-    "docs/ledger.md, The signer refuses"
+    "docs/explanation/ledger.md, The signer refuses"
 )
 _log = structlog.get_logger()
 

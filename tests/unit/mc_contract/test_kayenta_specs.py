@@ -1,7 +1,7 @@
 """Kayenta's public judge specifications, case by case, held against ours.
 
 Three kinds: cases in which our metric judgement agrees; cases in which only the comparison mode
-(`mc_ops.canary.kayenta`) does, which docs/kayenta.md lists with the reason; and cases of things
+(`mc_ops.canary.kayenta`) does, which docs/explanation/kayenta.md lists with the reason; and cases of things
 that we do not have, listed there too. The last test asserts that none of the 94 is left out.
 The numbers are Kayenta's, the tests are ours.
 """
@@ -41,7 +41,7 @@ from mc_ops.canary.kayenta import (
 
 HERE = Path(__file__).parent
 SPECS: dict[str, Any] = json.loads((HERE / "samples" / "kayenta.json").read_bytes())
-DOC = HERE.parents[2] / "docs" / "kayenta.md"
+DOC = HERE.parents[2] / "docs" / "explanation" / "kayenta.md"
 COUNTS = {
     "classifier": 37,
     "scorer": 13,
@@ -374,7 +374,7 @@ def test_comparison_mode_says_what_kayenta_says(case: Case) -> None:
 
 @pytest.mark.parametrize("case", CLASSIFIER, ids=str)
 def test_our_judgement_agrees_or_is_listed(case: Case) -> None:
-    """Ours says the like of Kayenta's label, or what docs/kayenta.md says that it says."""
+    """Ours says the like of Kayenta's label, or what docs/explanation/kayenta.md says that it says."""
     result = _judged(case)
     assert result.outcome == (case.ours or OURS[case.label])
     assert result.reason
@@ -687,7 +687,7 @@ def test_many_samples_need_no_matrix() -> None:
 
 
 def _listed() -> dict[str, list[str]]:
-    """The rows of docs/kayenta.md's tables by case: comparison mode, ours, why."""
+    """The rows of docs/explanation/kayenta.md's tables by case: comparison mode, ours, why."""
     rows = re.findall(r"^\| (.+?) \|$", DOC.read_text(encoding="utf-8"), re.MULTILINE)
     cells = [row.split(" | ") for row in rows]
     names = {name for suite in SPECS["names"].values() for name in suite}
@@ -695,7 +695,7 @@ def _listed() -> dict[str, list[str]]:
 
 
 def test_no_case_is_left_out() -> None:
-    """Each of the 94 agrees in a test above, or stands in docs/kayenta.md with a reason; not both."""
+    """Each of the 94 agrees in a test above, or stands in docs/explanation/kayenta.md with a reason; not both."""
     names = SPECS["names"]
     assert {suite: len(cases) for suite, cases in names.items()} == COUNTS
     every = {name for suite in names.values() for name in suite}

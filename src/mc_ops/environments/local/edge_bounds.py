@@ -65,7 +65,7 @@ class Bounds:
 
 
 def read_bounds(env: Mapping[str, str]) -> Bounds:
-    """The limits that the environment gives (`MC_HEAD_TIMEOUT_S` and so on); see docs/settings.md.
+    """The limits that the environment gives (`MC_HEAD_TIMEOUT_S` and so on); see docs/reference/settings.md.
 
     Raises:
         UnusableInput: a value is no positive number; every problem is told.
@@ -86,7 +86,7 @@ def read_bounds(env: Mapping[str, str]) -> Bounds:
             problems.append(f"{name}: expected {what}")
         found[field.name] = value
     if problems:
-        raise UnusableInput("; ".join(problems), hint="docs/settings.md")
+        raise UnusableInput("; ".join(problems), hint="docs/reference/settings.md")
     return Bounds(**found)
 
 

@@ -378,9 +378,9 @@ def test_ranges_must_be_past() -> None:
 
 
 def test_the_example_is_about_metrics_that_exist() -> None:
-    """deploy/canary/metrics.toml parses, and asks for names that docs/metrics.md has."""
+    """deploy/canary/metrics.toml parses, and asks for names that docs/reference/metrics.md has."""
     config = metrics.read_config(ROOT / "deploy" / "canary" / "metrics.toml")
-    documented = (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8")
+    documented = (ROOT / "docs" / "reference" / "metrics.md").read_text(encoding="utf-8")
     for metric in config.metrics:
         words = metric.query.replace("{", " ").replace("(", " ").split()
         names = [word for word in words if word.startswith("mc_")]

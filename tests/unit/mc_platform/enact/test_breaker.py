@@ -112,7 +112,7 @@ def test_the_bound_lies_below_what_was_seen_and_halts_by_itself(ended, data):
     ],
 )
 def test_what_halts(compensated, ended, halts):
-    """The table of docs/autonomy.md: a quiet tenant's bad luck is not enough, a lot is."""
+    """The table of docs/explanation/autonomy.md: a quiet tenant's bad luck is not enough, a lot is."""
     assert trips(Count(ended, compensated), LIMITS) is halts
 
 
