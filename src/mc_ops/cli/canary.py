@@ -31,7 +31,6 @@ from mc_ops.canary import (
     token_source,
 )
 from mc_ops.cli import (
-    canary_calibrate,
     canary_metrics,
     canary_override,
     canary_report,
@@ -52,7 +51,6 @@ _PROGRESS_EVERY_S = 5.0
 _PROGRESS_EVERY_TTY_S = 1.0
 
 app = typer.Typer(help="Compare a candidate with the baseline: PROMOTE or HOLD.")
-canary_calibrate.register(app)
 canary_metrics.register(app)
 canary_override.register(app)
 canary_report.register(app)

@@ -9,23 +9,31 @@ For each series and change many canaries are drawn and judged by
 
 Only ours can stop before the end. Seeds are fresh unless one is given; it is told, so that a run
 can be made again.
+
+    python benchmarks/canary_calibration.py [--pairs 30000,10000] [--runs 300] [--seed SEED]
+
+Exit 1 when a target is missed by more than chance, 2 for unusable input.
 """
 
 from __future__ import annotations
 
+import argparse
+import json
+import os
+import secrets
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import _canary_series as simulate
 import numpy as np
+from _canary_kayenta import kayenta_classify
 
 from mc_contract.judgement import FULL_MARGIN, Samples, judge
 from mc_contract.redteam import rate_lower, rate_upper
-from mc_ops.canary import simulate
-from mc_ops.canary.kayenta import kayenta_classify
-from mc_ops.errors import UnusableInput
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -137,18 +145,16 @@ def calibrate(
         By series and change what the judges said.
 
     Raises:
-        UnusableInput: For an unknown series, or numbers that make no sense.
+        ValueError: For an unknown series, or numbers that make no sense.
     """
     known = {**simulate.SERIES, **simulate.LIMITS}
     unknown = [name for name in series if name not in known]
     if unknown or not series:
-        raise UnusableInput(
-            f'no such series: "{", ".join(unknown)}"', hint=f"known are {', '.join(known)}"
-        )
+        raise ValueError(f"no such series: {unknown or 'none'}; known are {', '.join(known)}")
     if not _LEAST_PAIRS <= pairs <= _MOST_PAIRS:
-        raise UnusableInput(f"pairs must be {_LEAST_PAIRS} to {_MOST_PAIRS}, got {pairs}")
+        raise ValueError(f"pairs must be {_LEAST_PAIRS} to {_MOST_PAIRS}, got {pairs}")
     if runs < 1 or jobs < 1:
-        raise UnusableInput(f"runs and jobs must be at least 1, got {runs} and {jobs}")
+        raise ValueError(f"runs and jobs must be at least 1, got {runs} and {jobs}")
     table: Table = {}
     with ProcessPoolExecutor(jobs) as pool:
         for name in series:
@@ -247,3 +253,67 @@ def _by_minute(side: NDArray[np.float64]) -> NDArray[np.float64]:
     """The p95 of each minute at the simulated pace; at least one."""
     parts = np.array_split(side, max(1, side.size // _MINUTE))
     return np.array([np.quantile(part, 0.95) for part in parts])
+
+
+def _numbers(text: str) -> list[int]:
+    return [int(number) for number in text.split(",")]
+
+
+def main() -> int:
+    """Draw, judge and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--pairs", type=_numbers, default=[30_000, 10_000])
+    parser.add_argument("--runs", type=int, default=300, help="300 bound a rate of 0 by 1 %%")
+    parser.add_argument("--series", nargs="+", default=[*simulate.SERIES, *simulate.LIMITS])
+    parser.add_argument("--seed", type=int, default=secrets.randbits(32))
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--json", action="store_true")
+    given = parser.parse_args()
+
+    def progress(name: str) -> None:
+        print(f"calibrating {name}", file=sys.stderr)
+
+    told: dict[str, Any] = {"seed": given.seed, "runs": given.runs, "pairs": {}}
+    for size in given.pairs:
+        try:
+            table = calibrate(
+                pairs=size,
+                runs=given.runs,
+                seed=given.seed,
+                series=given.series,
+                jobs=given.jobs,
+                progress=progress,
+            )
+        except ValueError as error:
+            parser.error(str(error))
+        told["pairs"][size] = {"series": as_dict(table), "targets": verdicts(table, size)}
+        if not given.json:
+            _show(size, table)
+    targets = [target for one in told["pairs"].values() for target in one["targets"]]
+    if given.json:
+        print(json.dumps(told, indent=1))
+    else:
+        for target in targets:
+            print(
+                f"{target['outcome']:<8} {target['series']}: {target['target']} is "
+                f"{target['value']:.2%}, allowed {target['limit']:.1%}"
+            )
+        print(f"seed {given.seed}, {given.runs} canaries for each series and change")
+    return int(any(target["outcome"] == "missed" for target in targets))
+
+
+def _show(pairs: int, table: Table) -> None:
+    """Shares of wrong verdicts: HOLD without a change, PROMOTE with one; and ours' median stop."""
+    print(f"\n{pairs} pairs: share of wrong verdicts; in brackets where ours stopped")
+    for name, row in table.items():
+        for judge_name in JUDGES:
+            shares = [
+                f"{change}: {cell.figure('hold' if change == 'none' else 'promote', judge_name):.1%}"
+                + (f" ({cell.figure('stop'):.0%})" if judge_name == "ours" else "")
+                for change, cell in row.items()
+            ]
+            print(f"  {name:<22}{judge_name:<24}{'; '.join(shares)}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

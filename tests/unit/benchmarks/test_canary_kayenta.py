@@ -1,7 +1,7 @@
 """Kayenta's public judge specifications, case by case, held against ours.
 
 Three kinds: cases in which our metric judgement agrees; cases in which only the comparison mode
-(`mc_ops.canary.kayenta`) does, which docs/explanation/kayenta.md lists with the reason; and cases of things
+(`benchmarks/_canary_kayenta.py`) does, which docs/explanation/kayenta.md lists with the reason; and cases of things
 that we do not have, listed there too. The last test asserts that none of the 94 is left out.
 The numbers are Kayenta's, the tests are ours.
 """
@@ -18,6 +18,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from _canary_kayenta import (
+    effect_size,
+    iqr_outliers,
+    kayenta_classify,
+    mann_whitney,
+    rank_z,
+)
 
 from mc_contract.metric_judgement import (
     Metric,
@@ -31,13 +38,6 @@ from mc_contract.metric_judgement import (
     score_metrics,
 )
 from mc_contract.metric_judgement_series import series_of
-from mc_ops.canary.kayenta import (
-    effect_size,
-    iqr_outliers,
-    kayenta_classify,
-    mann_whitney,
-    rank_z,
-)
 
 HERE = Path(__file__).parent
 SPECS: dict[str, Any] = json.loads((HERE / "samples" / "kayenta.json").read_bytes())
