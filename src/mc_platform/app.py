@@ -124,7 +124,7 @@ from mc_platform.record import (
 )
 from mc_platform.request_path import RequestPath, decision_told, tell_decision
 from mc_platform.screen import LibraryScreener
-from mc_platform.screen.declared import check_patterns
+from mc_platform.screen.detectors.tenant_terms import check_patterns
 from mc_platform.screen.pseudonyms import Pseudonymiser
 from mc_platform.settings import Settings, catalogue_digest, load_catalogue, read_catalogue
 

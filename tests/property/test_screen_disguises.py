@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mc_platform.screen import LibraryScreener
-from mc_platform.screen.views import base64_views, entity_view, percent_view
+from mc_platform.screen.text.decoders import base64_views, entity_view, percent_view
 
 SCREENER = LibraryScreener()
 CARDS = ("4111111111111111", "5500000000000004", "378282246310005")

@@ -27,7 +27,7 @@ from mc_platform.model.label import Part, Screening
 from mc_platform.model.task import LEFT_OUT, Task
 from mc_platform.ports import Tasks
 from mc_platform.record import Sealer
-from mc_platform.screen.leaves import leaves
+from mc_platform.screen.message.strings import leaves
 from mc_platform.screen.said import said
 
 _LOOKED_AT = 20

@@ -9,7 +9,7 @@ from typing import Any
 
 from mc_platform.model.label import Label, Part, Path
 from mc_platform.screen.findings import BY_SEVERITY, OPAQUE_FILE, UNSAFE_URL
-from mc_platform.screen.leaves import KEY, MAX_DEPTH, decode_text, encode_text, number_text
+from mc_platform.screen.message.strings import KEY, MAX_DEPTH, decode_text, encode_text, number_text
 
 Replacer = Callable[[str, str], str]
 _RANK = {kind: rank for rank, kind in enumerate(BY_SEVERITY)}

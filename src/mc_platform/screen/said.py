@@ -13,10 +13,10 @@ from collections.abc import Iterator, Sequence
 from mc_platform.model.label import Part
 from mc_platform.screen.cost import LEAST_WORK, more_work
 from mc_platform.screen.findings import Budget, LimitReached
-from mc_platform.screen.homoglyphs import folded_view
-from mc_platform.screen.layers import LAYERS, first_readings
-from mc_platform.screen.leaves import KEY, Leaf, leaves
+from mc_platform.screen.message.strings import KEY, Leaf, leaves
 from mc_platform.screen.prefilter import Prefilter
+from mc_platform.screen.text.decoded_text import LAYERS, first_readings
+from mc_platform.screen.text.homoglyphs import folded_view
 
 MOST_CHARS = 80_000
 """More than this is not read to the end; `said` then tells that it was not."""

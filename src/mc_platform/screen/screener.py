@@ -9,13 +9,25 @@ from functools import lru_cache, partial
 from typing import Any, TypeVar
 
 from mc_platform.model.label import NO_SCOPE, Label, Part, Path, Scope, Screening
-from mc_platform.screen.cards import SCIENTIFIC, find_scientific
-from mc_platform.screen.contacts import find_emails
-from mc_platform.screen.contextual import CONTEXT_FINDERS
 from mc_platform.screen.cost import LEAST_WORK, more_work
-from mc_platform.screen.declared import scope_finders
 from mc_platform.screen.destinations import danger_of, is_file_url
-from mc_platform.screen.detector import Detector, Finder
+from mc_platform.screen.detectors.alphanumeric_ids import (
+    IBAN_SHAPE,
+    find_ibans,
+    find_lettered_ids,
+    lettered_shape,
+)
+from mc_platform.screen.detectors.attack_signs import SIGN_FINDERS
+from mc_platform.screen.detectors.contextual import CONTEXT_FINDERS
+from mc_platform.screen.detectors.digit_groups import MIN_DIGITS, RUN_SHAPE
+from mc_platform.screen.detectors.emails import find_emails
+from mc_platform.screen.detectors.field_names import kind_of
+from mc_platform.screen.detectors.key_rules import KEY_RULES, KeyRule, find_keys
+from mc_platform.screen.detectors.national_ids import LETTERED_RULES
+from mc_platform.screen.detectors.numbers import find_numbers
+from mc_platform.screen.detectors.payment_cards import SCIENTIFIC, find_scientific
+from mc_platform.screen.detectors.recogniser import Detector, Finder
+from mc_platform.screen.detectors.tenant_terms import scope_finders
 from mc_platform.screen.findings import (
     EMAIL,
     EXFILTRATION_LINK,
@@ -33,26 +45,20 @@ from mc_platform.screen.findings import (
     Finding,
     LimitReached,
 )
-from mc_platform.screen.joins import Chain, digit_chains, earlier, is_earlier, text_chains
-from mc_platform.screen.keyed import kind_of
-from mc_platform.screen.keys import KEY_RULES, KeyRule, find_keys
-from mc_platform.screen.layers import LAYERS, LONG, Reading, excerpts, first_readings
-from mc_platform.screen.leaves import Leaf, leaves
-from mc_platform.screen.lettered import (
-    IBAN_SHAPE,
-    find_ibans,
-    find_lettered_ids,
-    lettered_shape,
+from mc_platform.screen.message.announced_pieces import ANNOUNCED, split_cards, token_chains
+from mc_platform.screen.message.joined_strings import (
+    Chain,
+    digit_chains,
+    earlier,
+    is_earlier,
+    text_chains,
 )
-from mc_platform.screen.national_ids import LETTERED_RULES
-from mc_platform.screen.numbers import find_numbers
-from mc_platform.screen.pieces import ANNOUNCED, split_cards, token_chains
+from mc_platform.screen.message.neighbours import spread
+from mc_platform.screen.message.sibling_strings import sibling_chains
+from mc_platform.screen.message.strings import Leaf, leaves
 from mc_platform.screen.prefilter import Prefilter
 from mc_platform.screen.redact import PLACEHOLDER, replace_spans
-from mc_platform.screen.siblings import sibling_chains
-from mc_platform.screen.signs import SIGN_FINDERS
-from mc_platform.screen.spread import spread
-from mc_platform.screen.windows import MIN_DIGITS, RUN_SHAPE
+from mc_platform.screen.text.decoded_text import LAYERS, LONG, Reading, excerpts, first_readings
 
 _SHORTEST_FINDING = 6  # a@b.cc
 _REDACTION_ROUNDS = (False, False, False, True, True)  # whole strings at last

@@ -16,8 +16,8 @@ from tests.hostile_shapes import NAMES, shape
 
 from mc_platform.model.label import NO_SCOPE, Scope
 from mc_platform.screen import LibraryScreener
-from mc_platform.screen.cards import is_card
 from mc_platform.screen.cost import CAP_S, estimate
+from mc_platform.screen.detectors.payment_cards import is_card
 from mc_platform.screen.pseudonyms import Pseudonymiser
 
 

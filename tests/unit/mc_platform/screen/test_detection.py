@@ -10,7 +10,7 @@ from email_validator import validate_email
 from stdnum import iban
 
 from mc_platform.screen import LibraryScreener
-from mc_platform.screen.lettered import ACCOUNT_LAYOUTS, is_account
+from mc_platform.screen.detectors.alphanumeric_ids import ACCOUNT_LAYOUTS, is_account
 
 SCREENER = LibraryScreener()
 TOKEN = "mc_0123456789ab_" + "Ab-_" * 10 + "xyz"

@@ -9,8 +9,8 @@ import pytest
 
 from mc_platform.model.label import Screening
 from mc_platform.screen import LibraryScreener
-from mc_platform.screen.leaves import KEY
-from mc_platform.screen.normalise import normalise
+from mc_platform.screen.message.strings import KEY
+from mc_platform.screen.text.normalise import normalise
 
 SCREENER = LibraryScreener()
 MAIL = "bob@example.com"

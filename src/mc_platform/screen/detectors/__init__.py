@@ -1,0 +1,1 @@
+"""What is looked for in one decoded text."""

@@ -1,0 +1,223 @@
+"""Secrets that an assignment or a sentence announces: `password = ...`, `the API key is ...`.
+
+Code that reads, names or checks a secret holds none; neither do placeholders. A value counts if it
+looks drawn rather than written: of several kinds of characters, and not one of the usual examples.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Iterator
+
+import re2
+
+from mc_platform.screen.detectors.context_words import words
+from mc_platform.screen.detectors.recogniser import Shaped
+from mc_platform.screen.findings import SECRET_KEY, Budget, Finding
+
+FOR_LOGIN = (
+    r"pass(?:word|wd|phrase|code)|passwort|contrase[nñ]a|mot de passe|has[lł]o|wachtwoord|senha"
+    r"|kennwort|\bpwd|\bpin code"
+)
+FOR_KEYS = (
+    r"(?:api|access|auth|secret|private|signing|encryption|client|app|master|session|service|account|storage|shared|webhook"
+    r"|bearer|refresh|deploy|license|admin|identity)[_\- ]?(?:key|token|secret)(?:[_\- ]?(?:id|value|key))?|(?:\b|_)secret|(?:\b|_)token|credentials?"
+)
+_SHAPE = rf"(?i)(?:{FOR_LOGIN}|{FOR_KEYS})"
+_CUE = re2.compile(
+    rf"(?i)(?:(?P<password>{FOR_LOGIN})|{FOR_KEYS})[a-z0-9_]{{0,12}}[\"'`*\])]{{0,3}}[ \t]{{0,4}}"
+    r"(?:(?P<mark>=>|:=|[:=])|(?P<told>(?:is|was|ist|es|est|to|are|jest)\b:?))[ \t]{0,4}(?:\n[ \t]{0,8})?"
+)
+# What turns pages, or is made for one form, is called a token, too.
+_PASSING = re.compile(
+    r"(?i)(?:page|next|prev\w*|continuation|sync|cursor|csrf\w*|xsrf\w*|resume|pagination|id|start)_?token"
+)
+_OF_API = re.compile(r"(?i)(?:api|access|auth|secret)[_\- ]?(?:key|token)")
+_UUID = re.compile(r"(?i)[a-f0-9]{8}(?:-[a-f0-9]{4}){3}-[a-f0-9]{12}\Z")
+_QUOTED = re.compile(r"(?:[rbu]{0,2})([\"'`])([^\"'`\n]{1,200})\1")
+_BARE = re.compile(r"[^\s,;\"'<>()\[\]{}|`]{1,200}")
+_CODE = re.compile(r"[(\[{$]|\.\w")
+# A call, an index, an attribute, a variable: what stands for a password in code.
+_CODE_LIKE = re.compile(
+    r"\A[A-Za-z_][\w.]*[(\[]|\A[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+\W*\Z|\A\$[\w{(]+[})]?\Z|\A[({\[]\w*[\])}]"
+)
+_WIDE = re.compile(r"[^\s\"'`,;]{8,64}")
+_EXAMPLE = re.compile(
+    r"(?i)(?:your|(?:my|the|some|an?)[\W_]|insert|enter|replace|put|change|example|sample|dummy|fake|mock|placeholder|redacted|hidden|masked|todo"
+    r"|none|null|true|false|undefined|default|foo|bar|baz|string|xxx|\*\*|\.\.\.|---|env[.:_]|os\.|process\.|vault:|secret[_s/:.]|ref[+:]|arn:|https?://|/\w+/|(?:[a-z\-]+/){2}|\./|~/|file:"
+    r"|\$[{(]|\$[A-Z_]+\Z|%[(s{]|%\w+%|<|\{|#|@|&|sha\d|md5|bcrypt|hash|key[_\d]|token[_\d]|value|test[_-]?(?:key|token|secret|pass)|changeme|letmein|pass(?:word|wd)?\W{0,2}\Z"
+    r"|\d+(?:\.\d+)*\Z|(?:19|20)\d\d-\d\d|[a-f0-9]{8}-[a-f0-9]{4}-)"
+)
+_PLAIN_WORDS = re.compile(
+    r"[A-Z]?[a-z]+(?:[_\-. ][A-Za-z]+)*\d?|[A-Z]+(?:_[A-Z]+)*\d?|[a-z]*(?:[A-Z][a-z]{2,})+\d?"
+)
+_IDENTIFIER = re.compile(r"[A-Za-z_]\w*(?:\.\w+)*")
+_PASSWORD_MIN, _TOKEN_MIN, _SURE_CHARS = 6, 16, 8
+_TOKEN_BITS = 3.0
+_API_MIN, _FIGURES = 12, 5
+_REASON = "A word for a secret announces it, and it looks drawn rather than written."
+
+
+def find_assigned(text: str, _: str, budget: Budget) -> Iterator[Finding]:
+    """The secrets that are given; the span is the value without its quotes."""
+    for cue in _CUE.finditer(text):
+        budget.spend()
+        at = cue.end()
+        if _PASSING.search(text, max(0, cue.start() - 12), at) is not None:
+            continue
+        password = cue.group("password") is not None
+        quoted = _QUOTED.match(text, at)
+        if quoted is not None:
+            start, end = quoted.span(2)
+        else:
+            start, end = _bare(text, at, password=password)
+        value = text[start:end]
+        told = cue.group("told") is not None
+        issued = _UUID.match(value) is not None and _OF_API.search(cue.group()) is not None
+        if issued or is_secret_value(
+            value,
+            password=password,
+            strict=quoted is None,
+            told=told,
+            least=_API_MIN if _OF_API.search(cue.group()) else _TOKEN_MIN,
+        ):
+            yield Finding(SECRET_KEY, start, end, 0.85, "context.secret", _REASON)
+
+
+def _bare(text: str, at: int, *, password: bool) -> tuple[int, int]:
+    """Where a value without quotes stands; empty if code follows."""
+    wide = _WIDE.match(text, at) if password else None
+    if wide is not None:
+        shown = wide[0].rstrip(".!?:")
+        if kinds_of(shown) == _ALL_KINDS and _CODE_LIKE.search(shown) is None:
+            return at, at + len(shown)
+    bare = _BARE.match(text, at)
+    if bare is None or text[bare.end() : bare.end() + 1] in ("(", "[", "{", "<"):
+        return at, at
+    return at, at + len(bare[0].rstrip(".!?:*_"))
+
+
+def kinds_of(value: str) -> int:
+    """How many kinds of characters there are: lower and upper case, digits, signs."""
+    return sum(
+        (
+            any(char.islower() for char in value),
+            any(char.isupper() for char in value),
+            any(char.isdigit() for char in value),
+            any(not char.isalnum() for char in value),
+        )
+    )
+
+
+_ALL_KINDS = 4
+
+
+def is_secret_value(
+    value: str,
+    *,
+    password: bool,
+    strict: bool = False,
+    told: bool = False,
+    least: int = _TOKEN_MIN,
+) -> bool:
+    """Whether a value looks like a real secret.
+
+    Args:
+        value: What is assigned.
+        password: Whether a word for passwords announces it, else one for keys and tokens.
+        strict: It has no quotes: names and calls of code are to be told from it.
+        told: A sentence says it, not an assignment.
+        least: How many characters a key or token has at least.
+    """
+    # A sign at the beginning may be an example's, or a drawn password's.
+    odd = password and kinds_of(value) == _ALL_KINDS and value[:1] in "&#@%$<{("
+    if " " in value or len(set(value)) < 5 or (_EXAMPLE.match(value) is not None and not odd):
+        return False
+    kinds = kinds_of(value)
+    digit = any(char.isdigit() for char in value)
+    if password and kinds == _ALL_KINDS and len(value) >= _SURE_CHARS:
+        return _CODE_LIKE.search(value) is None
+    if password:
+        if len(value) < _PASSWORD_MIN or kinds < 2 or _PLAIN_WORDS.fullmatch(value) is not None:
+            return False
+        if strict and (_CODE.search(value) is not None or not digit):
+            return False
+        return digit or kinds >= 3
+    if len(value) < least or not digit or kinds < 2 or _bits(value) < _TOKEN_BITS:
+        return False
+    if strict or told:
+        return _CODE.search(value) is None and (
+            _IDENTIFIER.fullmatch(value) is None
+            or "_" not in value.strip("_")
+            or sum(map(str.isdigit, value)) >= _FIGURES  # names hold fewer
+        )
+    return True
+
+
+def _bits(value: str) -> float:
+    """Shannon's entropy, in bits a character."""
+    return -sum(
+        count / len(value) * math.log2(count / len(value)) for count in Counter(value).values()
+    )
+
+
+_CURL = (
+    r"(?:(?:\s|^)(?:-u|--user|--proxy-user)[ =]{1,2}[\"']?(?P<login>[\w.@+\-]{0,48}):[\"']?(?P<value>[^\s\"'<>]{6,128})"
+    r"|(?i:(?:-H|--header)[ =]{1,2}[\"'](?:authorization|[\w\-]{0,24}(?:api-?key|token|secret|auth)[\w\-]{0,12}))\s{0,3}:\s{0,3}"
+    r"(?:(?:[Bb]earer|[Bb]asic|[Tt]oken|[Aa]pi-?[Tt]oken)\s{1,2})?(?P<header>[^\s\"'<>]{8,512}))"
+)
+_CURL_SHAPE = r"(?:-u|--user|--proxy-user|-H|--header)[ =]{1,2}[\"'\w]"
+_CURL_COMPILED = re2.compile(_CURL)
+_PAIR = r"(?i:\b(?:login|credentials?|logon|log[- ]?in)(?: is| are)?:?) [\w.@\-]{2,40} ?/ ?"
+_PASSED = re2.compile(
+    rf"(?i)(?:{FOR_LOGIN})[ \t]{{1,2}}[\"'`]([^\s\"'`]{{8,64}})[\"'`]|{_PAIR}([^\s\"'`]{{8,64}})"
+)
+
+
+def find_passed(text: str, _: str, budget: Budget) -> Iterator[Finding]:
+    """The secrets that commands pass on: `-u name:...`, `-H "X-Api-Key: ..."`."""
+    for match in _CURL_COMPILED.finditer(text):
+        budget.spend()
+        header = match.group("header")
+        value = header or match.group("value")
+        if "$" in value[:2] or "{" in value[:2] or _EXAMPLE_WORD.match(value) is not None:
+            continue
+        drawn = any(map(str.isdigit, value)) and len(set(value)) >= _DRAWN_KINDS
+        if drawn if header else drawn or kinds_of(value) >= 3:
+            group = _CURL_COMPILED.groupindex["header" if header else "value"]
+            start, end = match.span(group)
+            yield Finding(SECRET_KEY, start, end, 0.85, "context.passed", _REASON)
+
+
+def find_beside(text: str, _: str, budget: Budget) -> Iterator[Finding]:
+    """Passwords beside a name or right behind the word: `login is admin / x`, `password 'x'`."""
+    for match in _PASSED.finditer(text):
+        budget.spend()
+        start, end = match.span(1) if match.group(1) else match.span(2)
+        value = text[start:end]
+        if is_secret_value(value, password=True, strict=True) and kinds_of(value) >= 3:
+            yield Finding(SECRET_KEY, start, end, 0.8, "context.secret", _REASON)
+
+
+_EXAMPLE_WORD = re.compile(
+    r"(?i)(?:your|my_|the_|some|example|password|passwd|secret|token|xxx|\*\*|\.\.\.|changeme|%)"
+)
+_DRAWN_KINDS = 6
+
+ASSIGNED_FINDERS: tuple[Shaped, ...] = (
+    (_SHAPE, find_assigned),
+    (_CURL_SHAPE, find_passed),
+    (rf"(?i)(?:{FOR_LOGIN})[ \t]{{1,2}}[\"'`]|{_PAIR}", find_beside),
+)
+
+SECRET_KEYS = words(
+    """password passwd pwd passphrase passwort contraseña contrasena motdepasse haslo hasło senha wachtwoord
+    dbpassword userpassword adminpassword rootpassword"""
+)
+TOKEN_KEYS = words(
+    """apikey apisecret secret secretkey clientsecret accesskey accesstoken authtoken privatekey secretaccesskey
+    awssecretaccesskey refreshtoken bearertoken webhooksecret signingkey encryptionkey masterkey sessiontoken
+    apitoken servicekey storagekey sharedsecret"""
+)

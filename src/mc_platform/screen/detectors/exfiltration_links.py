@@ -1,0 +1,300 @@
+"""Links that would carry data away, and calls of tools that are smuggled into text.
+
+A link is judged by what it carries, not by where it leads: encoded text in its query, path,
+fragment or host name, a placeholder to be filled in, or an image (fetched without a click) with a
+query that is no matter of layout. Hosts that a tenant trusts are the screener's to leave out, by
+`leads_to`.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from collections.abc import Iterator
+from urllib.parse import unquote_plus, urlsplit
+
+import re2
+
+from mc_platform.screen.detectors.context_words import cued, words
+from mc_platform.screen.detectors.prompt_injection import discussed
+from mc_platform.screen.detectors.recogniser import Shaped
+from mc_platform.screen.findings import EXFILTRATION_LINK, TOOL_CALL, Budget, Finding
+
+_URL = re.compile(r"(?i)(?:https?:|wss?:|ftp:)?//[^\s\"'<>`]{3,2048}")
+_URL_SHAPE = r"//[\w\-\[]"
+_BEFORE_CHARS = 160
+_IMAGE = re.compile(
+    r"(?i)(?:!\[[^\]\n]{0,100}\]\(\s{0,3}<?|<(?:img|iframe|script|source|video|audio|embed|object|link|input|base|image"
+    r"|track|frame|body|table|bgsound)\b[^>]{0,100}=\s{0,3}[\"']?|(?<!new )url\(\s{0,3}[\"']?|@import\s{0,3}[\"']?"
+    r"|\n?[ ]{0,3}\[[^\]\n]{1,60}\]:[ \t]{0,4}<?)\Z"
+)
+_LINK = re.compile(
+    r"(?i)(?:\]\(\s{0,3}<?|\b(?:href|action|formaction|src|data|srcset)\s{0,3}=\s{0,3}[\"']?)\Z"
+)
+_REFERENCE = re.compile(r"\]:[ \t]{0,4}<?\Z")
+_PLACEHOLDER = re.compile(
+    r"(?i)\{\{?[\w .\-]{1,60}\}?\}|\$\{|\$\(|%7B|%24%28|<[A-Z_ ]{3,40}>|\[(?:[A-Z_ ]{3,40}|[a-z_ ]*(?:data|secret|here|content|"
+    r"conversation|prompt|context|history|password|key|value|text|base64)[a-z_ ]*)\]|(?-i:(?:INSERT|YOUR|BASE64|ENCODED|URLENCODED|EXFIL|"
+    r"STOLEN|LEAKED|SECRET|CONVERSATION|SYSTEM_PROMPT|USER_DATA|CHAT_HISTORY)_[A-Z_]{2,40})|=(?:DATA|SECRET|BASE64|PASSWORD|TOKEN|"
+    r"CONTENT|PAYLOAD|CONTEXT|HISTORY|PROMPT)\b"
+)
+# What images' queries say about layout and freshness, not about a reader.
+_LAYOUT = words(
+    """style branch event label color logo logocolor labelcolor v ver version w h width height size s format fm fit
+    auto quality dpr cache cachebust rev raw theme badge job tag tab workflow svg type flag flat link
+    family display subset include_prereleases sort lang locale crop rect gravity zoom scale bg period units left_color color
+    colora colorb logowidth right_color left_text right_text package ref repos cachesecs maxage days period logowidth"""
+)
+_FILLER = re.compile(r"<[A-Za-z_ ]{3,40}>[^\s\"'<>`]{0,200}")
+_LAYOUT_VALUE = re.compile(r"[A-Za-z0-9.,\-_ /:+#%]{0,24}")
+_LOADED = words(
+    """exfil leak leaked stolen secret secrets payload dump creds credentials password passwords pwd pass conversation
+    history chat chatlog context prompt systemprompt system_prompt userdata user_data cookie cookies session_data
+    apikey api_key private ssn card pii memory note notes summary transcript contents body env keys"""
+)
+# Names that fit any data.
+_VAGUE = words(
+    "data info msg message text body content log value val id uid user email name q query param str"
+)
+_PLAIN_VALUE = re.compile(r"[A-Za-z_\-]{0,14}|[\d.]{1,4}|https?://[\w.\-/]{1,120}")
+_PLAIN_NAME_CHARS = 24
+_COLLECTORS = re.compile(
+    r"(?i)(?:\A|\.)(?:webhook\.site|requestbin\.\w+|pipedream\.net|ngrok(?:-free)?\.(?:io|app|dev)|burpcollaborator\.net"
+    r"|oastify\.com|oast\.\w+|interact\.sh|interactsh\.com|canarytokens\.\w+|requestcatcher\.com|beeceptor\.com|dnslog\.\w+"
+    r"|hookbin\.com|postb\.in|ptsv\d?\.com|requestrepo\.com|log4shell\.\w+|eyes\.sh|ceye\.io)\Z"
+)
+_ENCODED = re.compile(r"[A-Za-z0-9+/_\-]{16,}={0,2}")
+_HEX = re.compile(r"(?i)[0-9a-f]{24,}")
+_BASE32_LABEL = re.compile(r"(?i)[a-z2-7]{16,63}")
+_HOSTNAME = re2.compile(r"(?i)\b[a-z0-9_\-]{16,63}(?:\.[a-z0-9_\-]{1,63}){1,8}\.[a-z]{2,24}\b")
+_HOSTNAME_SHAPE = r"(?i)[a-z0-9_\-]{20}\.[a-z0-9]"
+_LABEL_MIN, _LABEL_LONG = 16, 44
+_READABLE_MIN = 8
+_OPAQUE_CHARS = 24
+_SEPARATED = re.compile(rb"[ =@\"{,;]")
+_WORDS_MIN = 12
+_REASON = "Whoever follows or renders it hands data to the host it leads to."
+_DETECTOR = "sign.exfiltration"
+
+
+def leads_to(text: str, hosts: frozenset[str]) -> bool:
+    """Whether a link leads to one of the hosts, or to a host below one of them."""
+    try:
+        host = (urlsplit(text if "//" in text else f"//{text}").hostname or "").rstrip(".")
+    except ValueError:
+        return False
+    return any(host == known or host.endswith(f".{known}") for known in hosts if known)
+
+
+def find_links(text: str, _: str, budget: Budget) -> Iterator[Finding]:
+    """Links that carry data; the span is the link alone, so that its host can be read from it."""
+    for match in _URL.finditer(text):
+        start = match.start()
+        budget.spend()
+        link = match[0]
+        if (filler := _FILLER.match(text, match.end())) is not None:
+            link += filler[0]
+        before = text[max(0, start - _BEFORE_CHARS) : start]
+        image = _IMAGE.search(before) is not None and (
+            _REFERENCE.search(before) is None or "![" in text
+        )
+        active = image or _LINK.search(before) is not None
+        link = _trimmed(link, active=active)
+        if _carries(link, image=image, active=active):
+            yield Finding(EXFILTRATION_LINK, start, start + len(link), 0.85, _DETECTOR, _REASON)
+
+
+def _trimmed(link: str, *, active: bool) -> str:
+    """A link without the bracket and the punctuation of the text around it."""
+    if active:
+        depth = 0
+        for at, char in enumerate(link):
+            depth += (char == "(") - (char == ")")
+            if depth < 0:
+                link = link[:at]
+                break
+    return link.rstrip(".,;:!?)*" if not active else ".,;")
+
+
+def _carries(link: str, *, image: bool, active: bool) -> bool:
+    try:
+        parts = urlsplit(link)
+        host = parts.hostname or ""
+    except ValueError:
+        return False
+    if not host or host in ("localhost", "127.0.0.1", "::1") or "." not in host.strip("."):
+        return _carries_host(host)
+    rest = link.split(host, 1)[-1] if host in link else link[len(parts.scheme) + 3 :]
+    filled = active and _PLACEHOLDER.search(link if image else rest) is not None
+    if filled and (image or parts.query or parts.fragment):
+        return True
+    if "$(" in link or ("${" in link.split("?", 1)[-1] and active and "?" in link):
+        return True
+    if _carries_host(host):
+        return True
+    pairs = [pair.partition("=") for pair in re.split("[&;]", parts.query) if pair]
+    values = [(name.lower(), unquote_plus(value)) for name, _, value in pairs]
+    if _COLLECTORS.search(host) is not None and (pairs or len(parts.path) > 40):
+        return True
+    if image and any(not _is_layout(name, value) for name, value in values):
+        return True
+    if any(name in _LOADED and _is_content(value) for name, value in values):
+        return True
+    pieces = [value for _, value in values]
+    pieces += [name for name, value in values if not value]
+    pieces += unquote_plus(parts.path).split("/")
+    pieces.append(unquote_plus(parts.fragment).rsplit("=", 1)[-1])
+    if any(_is_encoded_text(piece, told=image) for piece in pieces):
+        return True
+    return bool(image and any(len(piece) > 60 and " " in piece for piece in pieces))
+
+
+def _is_layout(name: str, value: str) -> bool:
+    if len(name) == 1:
+        return value.isdigit() and len(value) <= 4
+    if name == "logo" and value.startswith("data:image/"):
+        return True
+    if name in _LAYOUT:
+        return _LAYOUT_VALUE.fullmatch(value) is not None
+    if name in _LOADED or name in _VAGUE:
+        return False
+    return _PLAIN_VALUE.fullmatch(value) is not None and len(name) <= _PLAIN_NAME_CHARS
+
+
+def _is_content(value: str) -> bool:
+    return len(value) >= _WORDS_MIN and (" " in value or any(char.isdigit() for char in value))
+
+
+def _is_encoded_text(piece: str, *, told: bool = True) -> bool:
+    """Whether a piece of a link is text in base64, base64url, hexadecimal or base32.
+
+    Unless `told`, short text without any separator does not count: opaque ids look like that.
+    """
+    if len(piece) < _LABEL_MIN:
+        return False
+    if _HEX.fullmatch(piece) is not None and len(piece) % 2 == 0:
+        return _is_readable(bytes.fromhex(piece))
+    if _ENCODED.fullmatch(piece) is not None:
+        plain = piece.rstrip("=").replace("-", "+").replace("_", "/")
+        try:
+            raw = base64.b64decode(plain + "=" * (-len(plain) % 4), validate=True)
+            if _is_readable(raw) and (told or len(raw) >= _OPAQUE_CHARS or _SEPARATED.search(raw)):
+                return True
+        except (binascii.Error, ValueError):
+            pass
+    return _is_base32(piece.rstrip("="))
+
+
+def _is_base32(piece: str) -> bool:
+    if _BASE32_LABEL.fullmatch(piece) is None:
+        return False
+    padded = piece.upper() + "=" * (-len(piece) % 8)
+    try:
+        return _is_readable(base64.b32decode(padded))
+    except (binascii.Error, ValueError):
+        return False
+
+
+def _is_readable(raw: bytes) -> bool:
+    if len(raw) < _READABLE_MIN:
+        return False
+    try:
+        shown = raw.decode()
+    except UnicodeDecodeError:
+        return False
+    return shown.isprintable()
+
+
+def _carries_host(host: str) -> bool:
+    """Whether a host's name holds encoded text, or labels that no one would choose."""
+    labels = host.rstrip(".").split(".")[:-2]
+    if not labels or host.endswith(".onion"):
+        return False
+    joined = "".join(label for label in labels if len(label) >= _READABLE_MIN)
+    long_ones = [label for label in labels if len(label) >= 28 and not label.startswith("xn--")]
+    return (
+        any(_is_encoded_text(label) for label in labels)
+        or (len(joined) >= 24 and _is_encoded_text(joined))
+        or len(long_ones) > 1
+        or any(len(label) >= _LABEL_LONG and _is_dense(label) for label in long_ones)
+    )
+
+
+def _is_dense(label: str) -> bool:
+    digits = sum(char.isdigit() for char in label)
+    return digits >= len(label) // 8 and "-" not in label[1:-1]
+
+
+def _find_hosts(text: str, _: str, budget: Budget) -> Iterator[Finding]:
+    for match in _HOSTNAME.finditer(text):
+        budget.spend()
+        if text[max(0, match.start() - 2) : match.start()] == "//":
+            continue  # a link, judged as such
+        if _carries_host(match[0]):
+            start, end = match.span()
+            yield Finding(EXFILTRATION_LINK, start, end, 0.8, "sign.dns", _REASON)
+
+
+_SCRIPT_LINK = (
+    r"(?i)(?:\]\(\s{0,3}<?|\]:\s{0,3}|\b(?:href|src|action|formaction|data|xlink:href)\s{0,3}=\s{0,3}[\"']?)"
+    r"(?P<value>(?:javascript|vbscript)\s{0,3}:\s{0,3}[^\s\"'>]{2,200}"
+    r"|data:(?:text/html|text/javascript|application/(?:x-)?javascript|application/xhtml\+xml|image/svg\+xml)[;,][^\s\"'>]+)"
+)
+_VOID = re.compile(
+    r"(?i)javascript:\s{0,3}(?:void\(?\s?0?\)?|;|history\.|window\.(?:print|close|history)|//)"
+)
+
+
+def _acts(text: str, start: int, end: int) -> bool:
+    return _VOID.match(text, start, end) is None and not discussed(text, start, end)
+
+
+_CALL = (
+    r"<(?:antml:)?(?:function_calls?|invoke name=|tool_calls?|tool_use|tool_code|function=|tool_request|use_mcp_tool|execute_command)\b?[^<]{0,20}"
+    r"|<\|(?:tool_calls?|python_tag|tool▁call|function_call|tool_call_begin|tool_calls_section_begin)[^>]{0,20}\|?>"
+    r"|\[TOOL_(?:CALLS?|REQUEST)\]|\bTOOL_CALL\s{0,3}[:=(]"
+)
+_JSON_CALL = (
+    r"[\"'](?:tool_calls?|function_calls?|tool_use|toolUse|toolCalls?|functionCall|tool_request)[\"']\s{0,8}:\s{0,8}[\[{\"']"
+    r"|[\"'](?:type|kind)[\"']\s{0,8}:\s{0,8}[\"'](?:tool_use|tool_call|function_call)[\"']"
+    r"|[\"'](?:name|tool|function|tool_name|action)[\"']\s{0,8}:\s{0,8}[\"'][\w.\-:/]{2,64}[\"']\s{0,8},\s{0,8}[\"'](?:arguments|tool_input|action_input"
+    r"|tool_args|args|parameters|input)[\"']\s{0,8}:\s{0,8}[{\[\"']"
+    r"|[\"'](?:arguments|tool_input|action_input|tool_args)[\"']\s{0,8}:\s{0,8}[{\"'][^\n]{0,200}?[\"'](?:name|tool|function|tool_name|action)[\"']\s{0,8}:\s{0,8}[\"']"
+    r"|(?m:^)(?:Action|Tool):[ ]{0,2}[\w.\-]{2,48}[ ]{0,2}\n(?:Action|Tool) Input:"
+)
+
+
+def _smuggled(text: str, start: int, end: int) -> bool:
+    # Inline code in a document about calls is no call.
+    return text[max(0, start - 1) : start] != "`" and not discussed(text, start, end)
+
+
+LINK_FINDERS: tuple[Shaped, ...] = (
+    (_URL_SHAPE, find_links),
+    (_HOSTNAME_SHAPE, _find_hosts),
+    cued(
+        EXFILTRATION_LINK,
+        "sign.script-link",
+        _SCRIPT_LINK,
+        shape=r"(?i)(?:javascript|vbscript)\s{0,3}:|data:(?:text|application|image/svg)",
+        reason="The link runs a script or a page of its own when followed.",
+        accept=_acts,
+    ),
+    cued(
+        TOOL_CALL,
+        "sign.tool-call",
+        _CALL,
+        shape=r"<(?:antml:)?(?:function|invoke|tool|use_mcp|execute_)|<\|(?:tool|python|function)|TOOL_(?:CALL|REQ)",
+        reason="It is formed like the call of a tool, within text.",
+        accept=_smuggled,
+    ),
+    cued(
+        TOOL_CALL,
+        "sign.tool-call",
+        _JSON_CALL,
+        shape=r"[\"'](?:tool|function|arguments|action|args|parameters|input)|(?:Action|Tool) Input:",
+        reason="It is formed like the call of a tool, within text.",
+        accept=_smuggled,
+    ),
+)

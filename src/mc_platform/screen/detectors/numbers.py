@@ -1,0 +1,299 @@
+"""Runs of digits: payment cards, national identifiers, phone numbers.
+
+A run is cut into its groups; windows of whole groups are then compared with known layouts, and
+only what fits one meets a validator. Dates, times, amounts, versions, addresses of hosts and
+order numbers fit none, or fail the checksum.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+import re2
+
+from mc_platform.screen.detectors.alphanumeric_ids import ACCOUNT_LAYOUTS
+from mc_platform.screen.detectors.digit_groups import (
+    FOREIGN,
+    USUAL,
+    Window,
+    digit_runs,
+    fold_separators,
+    in_digest,
+    windows,
+)
+from mc_platform.screen.detectors.national_ids import BY_LAYOUT, CONTEXT, VALIDATORS
+from mc_platform.screen.detectors.payment_cards import CARD_MIN_DIGITS, find_card
+from mc_platform.screen.detectors.phones import find_international, find_national
+from mc_platform.screen.findings import NATIONAL_ID, PHONE, Budget, Finding
+
+_CARD_WORD = re2.compile(
+    r"(?i)\b(?:card|cards|visa|master ?card|maestro|amex|american express|discover|diners|jcb"
+    r"|unionpay|credit|debit|pan|cc(?: ?(?:no\.?|num(?:ber)?|#)|[:=])|kredit ?karte|karte|carte|tarjeta|carta|cart[aã]o|kart[ayęą]\b"
+    r"|cvv|cvc|checkout|bezahl|paiement|pago\b)"
+)
+_PHONE_WORD = re2.compile(
+    r"(?i)\b(?:phone|telephone|tel|mobile|mob|cell|call|fax|whatsapp|sms|handy|telefon\w*"
+    r"|t[eé]l[eé]phone|tel[eé]fono|telefono|portable|m[oó]vil|emergency contact|notfallkontakt|next of kin)\b"
+)
+# Behind these, so close that only they can be meant, a number of any country is a phone's.
+_DIALLED_WORD = re2.compile(
+    r"(?i)(?:\b(?:(?:tele)?phone|tel|telefon\w{0,6}|t[eé]l[eé]phone|tel[eé]fono|telefone|telepono|tlf|puhelin|gsm|mobile|cell(?:ular|phone)?"
+    r"|mob|mobil(?:nummer)?|handy(?:nummer)?|m[oó]vil|celular|cellulare|portable|komórk\w|cep|whatsapp|viber|fax|hotline|rufnummer|contact|dial)"
+    r"(?:[ _]?(?:no|nr|num|number|nummer|numer|n[uú]mero|num[eé]ro|numero|#))?\.?"
+    r"|\b(?:call|reach|text|ring|phone|contact|sms|whatsapp|message|get)(?:ed|ing)? (?:me|us|him|her|them|back|somebody|someone)"
+    r"|\bll[aá]m(?:a|e|ar)\w{0,4}|\bappele[zr](?:[ -](?:moi|la|le))?|\brappele[zr]\w*|\bchiam\w{1,6}|\bzadzwo[nń]\w*|\bligue(?: para)?"
+    r"|\b(?:my|his|her|their|our|registered|new|home|work) (?:(?:cell|mobile|phone|registered) )?number(?: is)?|\banswering|\bmessages?"
+    r"|电话|手机|電話|携帯|전화|휴대폰|тел(?:ефон)?\w{0,2}|телефон|טלפון|נייד|τηλ\w{0,6}|هاتف|جوال|โทร\w{0,6}|điện thoại|फ़?ोन)"
+    r"(?:[\s:=.#\"'()*_+]|\b(?:is|at|on|to|lautet|al|au|an|ist|es|est|jest|number|no|under|pod|unter|auf|para)\b){0,6}$"
+)
+_TAIL = re.compile(r"[\-/.][0-9]{1,4}(?![0-9])")
+_CALENDAR = frozenset({"4-2-2", "2-2-4", "4.2.2", "2.2.4", "4/2/2", "2/2/4", "4 2 2", "2 2 4"})
+_EXTENSION = re.compile(r"[ ]?(?:[xX#]|ext\.?)[ ]?[0-9]{1,6}")
+_ORDER_WORD = re2.compile(
+    r"(?i)(?:\b(?:order|invoice|shipment|parcel|ticket|serial|batch|purchase|customer|case|reference"
+    r"|article|item|bestell|rechnungs|auftrags|commande|pedido|zam[oó]wieni\w*)"
+    r"[ _\-]?(?:id|no\.?|nr\.?|num(?:ber|mer|[eé]ro)?|ref\w*|code|#)"
+    r"|\b(?:tracking|sku|ean|gtin|upc|barcode|isbn|imei|timestamp|epoch|build|serial|s/n|model|mod[eè]le?|modelo|part|batch|lot"
+    r"|meter|compteur|contador|seri(?:en|al)\w{0,8}|(?:num[eé]ro|n[uú]mero|n°) de s[eé]rie|z[aä]hler\w{0,8}|modell\w{0,8})(?: \w{2,6})?)"
+    r"(?: is)?[\s:#=(\"'\-]*$"
+)
+_CONTEXT_CHARS = 48
+_NANP_LAYOUTS = frozenset({"3-3-4", "3.3.4", "3) 3-4", "3)3-4", "1-3-3-4", "1 3-3-4", "1.3.3.4"})
+_PHONE_DIGITS = range(7, 16)
+_PHONE_CHARS = 40
+# Countries whose national notation is tried where a word says that a phone number follows.
+_WITH_TRUNK_ZERO = ("GB", "DE", "FR", "IT", "NL", "AU")
+_WITHOUT = ("US", "ES", "PL", "IN", "RU")
+_NATIONAL_COST = 2
+_PLUS = re.compile(r"\+[( ]{0,2}[0-9]")
+_DOUBLE_ZERO = re.compile(r"00[1-9][0-9]{0,4}[ \-/(]{1,2}[0-9]")
+_NO_PREFIX = ".,:-/_"
+_PLUS_CHARS = 3
+_COUNTRY_CHARS = 2
+_DIALLED = re.compile(r"[0-9 .\-/()]+")
+_DECIMALS = re.compile(r"\.[0-9]{1,6}(?![0-9]|\.[0-9])")
+_DOTTED_GROUPS = 2  # `123456.7891` is a fraction, `536.90.4399` none
+
+
+def find_numbers(text: str, key: str, budget: Budget) -> Iterator[Finding]:
+    """The findings in a normalised string.
+
+    Args:
+        text: The string.
+        key: The key under which it stands, which may say what the number is.
+        budget: What validation may still cost.
+    """
+    folded = fold_separators(text)
+    for start, end in digit_runs(text):
+        yield from _in_run(text, folded, start, end, key, budget)
+
+
+def _in_run(
+    text: str, folded: str, start: int, end: int, key: str, budget: Budget
+) -> Iterator[Finding]:
+    context = _Context(text, start, key)
+    taken: set[int] = set()
+    account_end = _account_end(text, start, end)
+    for phone in _international(folded, start, end, budget):
+        taken.update(range(phone.start, phone.end))
+        yield phone
+    for phone in _by_double_zero(folded, start, end, context, budget):
+        taken.update(range(phone.start, phone.end))
+        yield phone
+    if taken and taken.issuperset(at for at in range(start, end) if text[at].isdigit()):
+        return
+    cut = windows(text, start, end, budget, named=context.names_any)
+    for find in (_card, _national_id, _phone):
+        for window in cut:
+            if find is not _phone and window.start < account_end:
+                continue
+            if not taken.isdisjoint(window.starts):
+                continue
+            finding = find(folded, window, context, budget)
+            if finding is not None:
+                taken.update(range(finding.start, finding.end))
+                yield finding
+
+
+def _account_end(text: str, start: int, end: int) -> int:
+    """Where the digits of what has an account number's form end; the run's start if it has not.
+
+    An account number that fails its check holds stretches that pass for cards by chance.
+    """
+    if start < _COUNTRY_CHARS or text[max(0, start - 3) : start - 2].isalnum():
+        return start
+    layout = ACCOUNT_LAYOUTS.get(text[start - 2 : start].upper())
+    if layout is None:
+        return start
+    places = [at for at in range(start, end) if text[at].isdigit()]
+    count = len(layout) - _COUNTRY_CHARS
+    return places[count - 1] if len(places) >= count else start
+
+
+def _international(text: str, start: int, end: int, budget: Budget) -> Iterator[Finding]:
+    done = 0
+    for plus in _PLUS.finditer(text, max(0, start - _PLUS_CHARS), end):
+        at = plus.start()
+        dialled = _DIALLED.match(text, at + 1, min(end, at + _PHONE_CHARS))
+        if at < done or dialled is None:
+            continue
+        budget.spend()
+        phone = find_international(text, at, dialled.end())
+        if phone is not None:
+            done = phone.end
+            yield phone
+
+
+def _by_double_zero(
+    text: str, start: int, end: int, context: _Context, budget: Budget
+) -> Iterator[Finding]:
+    """A number in groups behind the prefix that is dialled for `+` in most countries."""
+    if _DOUBLE_ZERO.match(text, start, end) is None or (start and text[start - 1] in _NO_PREFIX):
+        return
+    dialled = _DIALLED.match(text, start + 2, min(end, start + _PHONE_CHARS))
+    if dialled is None or context.otherwise():
+        return
+    budget.spend()
+    phone = find_international(text, start + 2, dialled.end())
+    if phone is not None:
+        yield replace(phone, start=start)
+
+
+def _word_set() -> re2.Set:
+    options = re2.Options()
+    options.max_mem = _SET_MEMORY_BYTES
+    words = re2.Set.SearchSet(options)
+    for pattern in (*(word.pattern for word in _WORDS.values()), r"(?s)\A"):
+        words.Add(pattern)
+    words.Compile()
+    return words
+
+
+class _Context:
+    """Which words stand before a number, or in its key; looked up when first asked for."""
+
+    __slots__ = ("_before", "_known")
+
+    def __init__(self, text: str, start: int, key: str) -> None:
+        named = key.replace("_", " ") + " " if key else ""
+        self._before = named + text[max(0, start - _CONTEXT_CHARS) : start].replace("_", " ")
+        self._known: frozenset[str] | None = None
+
+    def names(self, kind: str) -> bool:
+        """Whether a word says that a card, an id, a phone number or an order's number follows."""
+        if self._known is None:
+            hits: Sequence[int] = _WORD_SET.Match(self._before) or ()
+            if _WITNESS in hits:
+                self._known = frozenset([_KINDS[hit] for hit in hits if hit != _WITNESS])
+            else:  # the Set is short of memory, and does not say so
+                self._known = frozenset(
+                    [kind for kind, word in _WORDS.items() if word.search(self._before)]
+                )
+        return kind in self._known
+
+    def otherwise(self) -> bool:
+        """Whether a word close by says that it is an order's number or the like."""
+        return self.names("order")
+
+    def dials(self) -> bool:
+        """Whether a word right before it says that it is to be dialled."""
+        return self.names("dials")
+
+    def names_any(self) -> bool:
+        """Whether a word says what the number is, whichever of them."""
+        return any(map(self.names, _NAMING))
+
+
+_PHONE_VARIETY = 3
+_SET_MEMORY_BYTES = 16 << 20
+_WORDS = {
+    "card": _CARD_WORD,
+    "id": CONTEXT,
+    "phone": _PHONE_WORD,
+    "order": _ORDER_WORD,
+    "dials": _DIALLED_WORD,
+}
+_NAMING = ("card", "id", "phone", "dials")
+_KINDS = tuple(_WORDS)
+_WITNESS = len(_KINDS)
+_WORD_SET = _word_set()
+
+
+def _card(text: str, window: Window, context: _Context, budget: Budget) -> Finding | None:
+    if window.glued and in_digest(text, window.start, window.end):
+        return None
+    if len(window.digits) < CARD_MIN_DIGITS:
+        return None
+    return find_card(window, budget, named=context.names("card"), otherwise=context.otherwise())
+
+
+def _national_id(text: str, window: Window, context: _Context, budget: Budget) -> Finding | None:
+    if window.fraction or window.glued or window.separators == FOREIGN:
+        return None
+    if _is_decimal(text, window) and not context.names("id"):
+        return None
+    layout = window.layout
+    if layout not in BY_LAYOUT and layout.count(".") >= _DOTTED_GROUPS:
+        layout = layout.replace(".", "-")
+    if layout not in BY_LAYOUT and context.names("id"):
+        layout = str(len(window.digits))  # in groups of somebody's own
+    for rule, needs_word in BY_LAYOUT.get(layout, ()):
+        named = context.names("id")
+        if not named and (needs_word or window.cut or window.separators != USUAL):
+            continue
+        budget.spend()
+        if VALIDATORS[rule.name](window.digits if "/" not in layout else _cz(window)):
+            confidence = 0.9 if named else 0.7
+            return Finding(NATIONAL_ID, window.start, window.end, confidence, f"stdnum.{rule.name}")
+    return None
+
+
+def _is_decimal(text: str, window: Window) -> bool:
+    """Whether it is the whole part of a measure or of a time: `17210328307.274`."""
+    return len(window.sizes) == 1 and _DECIMALS.match(text, window.end) is not None
+
+
+def _cz(window: Window) -> str:
+    return f"{window.digits[:6]}/{window.digits[6:]}"
+
+
+def _phone(text: str, window: Window, context: _Context, budget: Budget) -> Finding | None:
+    if len(window.digits) not in _PHONE_DIGITS or window.fraction:
+        return None
+    if window.glued and _EXTENSION.match(text, window.end) is None:
+        return None
+    if window.separators == FOREIGN:
+        return None
+    named = context.names("phone") or context.dials()
+    if not named and window.layout not in _NANP_LAYOUTS:
+        return None
+    budget.spend(_NATIONAL_COST if named else 1)
+    start = window.start
+    if start > 0 and text[start - 1] == "(":
+        start -= 1
+    if not named:
+        regions: tuple[str, ...] = ("US",)  # North America's notation is distinct
+    else:
+        regions = _WITH_TRUNK_ZERO if window.digits.startswith("0") else _WITHOUT
+    found = find_national(text, start, window.end, regions)
+    if found is not None and found.end < window.end and context.dials():
+        found = replace(found, end=_to_the_end(text, found.end, window.end))
+    return found or _named_phone(window, start, context)
+
+
+def _to_the_end(text: str, end: int, last: int) -> int:
+    """Where a number ends that goes on in its own notation: `345-67` is none if `-89` follows."""
+    while (tail := _TAIL.match(text, end, last)) is not None:
+        end = tail.end()
+    return end
+
+
+def _named_phone(window: Window, start: int, context: _Context) -> Finding | None:
+    """A number that no plan was found to know, directly behind a word for phones."""
+    if window.layout in _CALENDAR or len(set(window.digits)) < _PHONE_VARIETY:
+        return None
+    if not context.dials():
+        return None
+    return Finding(PHONE, start, window.end, 0.6, "context.phone", "A word for phones precedes it.")

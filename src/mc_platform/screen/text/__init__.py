@@ -1,0 +1,1 @@
+"""How a string is read: normalised, decoded, and with its disguises taken off."""

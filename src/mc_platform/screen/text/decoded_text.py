@@ -1,0 +1,294 @@
+"""The readings of a string: as it is seen, and through every disguise whose shape it bears.
+
+Each layer has a shape for the prefilter, so that a string without any costs nothing more. A reading
+may bear a layer's shape again; it is read on until nothing new shows or the depth is reached. Every
+reading is paid from the budget of the string, and of the message.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+
+import re2
+
+from mc_platform.screen.detectors.alphanumeric_ids import ACCOUNT_LAYOUTS
+from mc_platform.screen.findings import (
+    CROSS_TENANT_ID,
+    CUSTOMER_ID,
+    EMAIL,
+    EXFILTRATION_LINK,
+    IBAN,
+    NATIONAL_ID,
+    PAYMENT_CARD,
+    PHONE,
+    PROMPT_EXTRACTION,
+    PROMPT_INJECTION,
+    SECRET_KEY,
+    TOOL_CALL,
+    Budget,
+)
+from mc_platform.screen.text import decoders, homoglyphs, lookalikes, markup, spelled_out
+from mc_platform.screen.text.normalise import Normalised, normalise
+
+MAX_DEPTH, _MAX_GUESSES = 4, 2
+# What decodes to text by these, layer upon layer, does so by intention and not by chance.
+_ENCODINGS = frozenset(
+    {
+        "percent-encoding",
+        "character references",
+        "escapes",
+        "quoted-printable",
+        "UTF-7",
+        "base64",
+        "base32",
+        "hexadecimal",
+        "character codes",
+    }
+)
+_CHARS_PER_UNIT = 512
+_VIEW_WORK, _CUT_WORK = 0.22, 0.03  # of a character that is decoded, or looked over for a shape
+# In a long string a layer is looked through only where its shape occurs, with so much around it.
+LONG = 4096
+_AROUND, _TO_LINE = 300, 200
+_MOST_PLACES, _MOST_SHARE = 2000, 0.6
+_APART = "\n" * 8  # wider than what may stand within any value
+_COUNTRIES = frozenset(country.lower() for country in ACCOUNT_LAYOUTS)
+# How the tokens begin that have a form of their own; only these are looked for in disguise.
+_KEY_STARTS = (
+    "AKIA", "ASIA", "ABIA", "ACCA", "A3T", "ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_",
+    "glpat-", "glrt-", "sk_live_", "sk_test_", "rk_live_", "xoxb-", "xoxp-", "xoxa-", "xoxr-",
+    "npm_", "pypi-", "SG.", "eyJ", "sk-", "sq0", "AIza", "mc_", "BEGIN ", "hf_", "dapi", "hvs.", "gsk_", "ya29.", "GOCSPX-", "shpat_", "dop_v1_",
+    "lin_api_", "whsec_", "xapp-", "AGE-SECRET-KEY-", "SharedAccessKey=",
+)  # fmt: skip
+_SIGNS = frozenset({PROMPT_INJECTION, PROMPT_EXTRACTION, TOOL_CALL, EXFILTRATION_LINK})
+_DIGITS = frozenset({PAYMENT_CARD, IBAN, NATIONAL_ID, PHONE, CUSTOMER_ID, CROSS_TENANT_ID})
+_ROT13_WORDS = (
+    r"(?i)\b(?:gur|naq|lbhe?|lbhef|vf|zl|sbe|jvgu|guvf|gung|ner|sebz|unir|jvyy|cyrnfr|pneq|ahzore"
+    r"|rznvy|cnffjbeq|anzr|vtaber|cerivbhf|vafgehpgvbaf|flfgrz|cebzcg|frperg|npprff|xrl|qngn|fraq)\b"
+)
+_REVERSED_WORDS = (
+    r"(?i)\b(?:eht|dna|rof|htiw|siht|taht|morf|uoy|ruoy|drac|rebmun|liame|liam|enohp|drowssap|eman"
+    r"|erongi|suoiverp|snoitcurtsni|metsys|tpmorp|terces|yek|dnes|tnuocca|nabi|esaelp|tcatnoc|sserdda)\b"
+    r"|\b(?:revers|backward|right.to.left|r[uü]ckw[aä]rts|invers|envers|al rev[eé]s|wspak|mirror)"
+)
+_REVERSED_ADDRESS = (
+    r"(?i)\b(?:moc|gro|ten|ude|vog|ofni|zib|oi|ed|rf|lp|se|ku|ti|ln|ue|su|hc|ta|pj|nc|elpmaxe|tset)"
+    r"\.[\w.\-]+@\w"
+)
+_ROT13_IBAN = (
+    rf"(?i)\b(?:{'|'.join(map(decoders.rot13, sorted(_COUNTRIES)))})\d\d(?:[ \-]?[A-Z0-9]){{11}}"
+)
+_REVERSED_IBAN = (
+    rf"(?i)(?:[A-Z0-9][ \-]?){{11}}\d\d(?:{'|'.join(c[::-1] for c in sorted(_COUNTRIES))})\b"
+)
+_ROT13_KEY = (
+    "(?:" + "|".join(map(re.escape, map(decoders.rot13, _KEY_STARTS))) + r")[A-Za-z0-9_\-]{8}"
+)
+_REVERSED_KEY = (
+    r"[A-Za-z0-9_\-]{8}(?:" + "|".join(re.escape(key[::-1]) for key in _KEY_STARTS) + ")"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """One disguise.
+
+    Attributes:
+        name: For the reason of a label.
+        shape: What must occur before it is looked through.
+        view: How that is done.
+        kinds: The labels that count in it; empty: all.
+        whole: Whether its shape only hints that something is disguised somewhere in the string.
+    """
+
+    name: str
+    shape: str
+    view: decoders.View
+    kinds: frozenset[str] = frozenset()
+    whole: bool = False
+
+
+LAYERS = (
+    Layer("percent-encoding", r"%[0-9a-fA-F]{2}", decoders.percent_view),
+    Layer("character references", r"&(?:#[0-9xX]|[A-Za-z][A-Za-z0-9]+;)", decoders.entity_view),
+    Layer(
+        "escapes",
+        r"\\u\{?[0-9a-fA-F]{2}|\\U[0-9a-fA-F]{8}|\\x[0-9a-fA-F]{2}|\\[0-3][0-7]{2}"
+        r"|U\+[0-9a-fA-F]{4}|\\[nrt\"/]",
+        decoders.escape_view,
+    ),
+    Layer("quoted-printable", r"=[2-7][0-9A-F]|=[CDE][0-9A-F]=[89AB]|=\r?\n", decoders.quoted_view),
+    Layer("UTF-7", r"\+A[A-H][A-Za-z0-9/]{1,}", decoders.utf7_view),
+    Layer(
+        "base64",
+        r"(?:[A-Z0-9][a-z]|[a-z][A-Z0-9])[A-Za-z0-9+/_\-]{8}"
+        r"|[A-Za-z0-9+/_\-]{8}(?:[A-Z0-9][a-z]|[a-z][A-Z0-9])"
+        r"|[A-Za-z0-9+/_\-]{5}(?:[A-Z0-9][a-z]|[a-z][A-Z0-9])[A-Za-z0-9+/_\-]{3}"
+        r"|[A-Za-z0-9+/_\-]{3}(?:[A-Z0-9][a-z]|[a-z][A-Z0-9])[A-Za-z0-9+/_\-]{5}"
+        r"|\b[A-Z][A-Z0-9+/]{11}"
+        r"|\b[A-Za-z0-9+/](?:[A-Z0-9+/][A-Za-z0-9+/]{2}|[A-Za-z0-9+/][A-Z0-9+/][A-Za-z0-9+/]"
+        r"|[A-Za-z0-9+/]{2}[A-Z0-9+/])(?: [A-Za-z0-9+/]{4}){2}",
+        decoders.base64_views,
+    ),
+    Layer("base32", r"[A-Z2-7]{13}|[a-z2-7]{13}", decoders.base32_views),
+    Layer(
+        "hexadecimal",
+        r"[0-9a-fA-F]{10}|[0-9a-fA-F]{2}(?:[\s,:;\-|]{1,2}(?:0[xX]|\\?x)?[0-9a-fA-F]{2}){4}",
+        decoders.hex_views,
+    ),
+    Layer(
+        "character codes",
+        r"[0-9]{2,3}(?:[\s,;\-|]{1,2}[0-9]{2,3}){4}|[01]{7}(?:[\s,]{0,2}[01]{7,8}){3}",
+        decoders.code_views,
+    ),
+    Layer("look-alike letters", homoglyphs.FOREIGN_LETTER, homoglyphs.folded_view),
+    Layer("letters with marks", homoglyphs.MARKED_LETTER, homoglyphs.folded_view, _SIGNS),
+    Layer("look-alike digits", lookalikes.DIGIT_LIKE, lookalikes.digit_view, _DIGITS),
+    Layer("look-alike digits", lookalikes.NAMED_ID, lookalikes.id_views, frozenset({NATIONAL_ID})),
+    Layer("digits for letters", lookalikes.LETTER_LIKE, lookalikes.word_views, _SIGNS),
+    Layer("numbers in words", spelled_out.NUMBER_WORDS, spelled_out.number_view, _DIGITS),
+    Layer(
+        "address in words", spelled_out.ADDRESS_WORDS, spelled_out.address_view, frozenset({EMAIL})
+    ),
+    Layer("markup", markup.INLINE_TAG, markup.tag_view, frozenset({EMAIL, IBAN, PAYMENT_CARD})),
+    Layer("markup", markup.EMPHASIS, markup.emphasis_view, frozenset({EMAIL})),
+    Layer("letters apart", spelled_out.SPACED_OUT, spelled_out.spaced_view),
+    Layer("rot13", _ROT13_WORDS, decoders.rot13_view, whole=True),
+    Layer("rot13", _ROT13_IBAN, decoders.rot13_view, frozenset({IBAN})),
+    Layer("rot13", _ROT13_KEY, decoders.rot13_view, frozenset({SECRET_KEY})),
+    Layer("text read backwards", _REVERSED_WORDS, decoders.reversed_view, whole=True),
+    Layer("text read backwards", _REVERSED_ADDRESS, decoders.reversed_view, frozenset({EMAIL})),
+    Layer("text read backwards", _REVERSED_IBAN, decoders.reversed_view, frozenset({IBAN})),
+    Layer("text read backwards", _REVERSED_KEY, decoders.reversed_view, frozenset({SECRET_KEY})),
+)
+_SMUGGLED = Layer("characters without a glyph", "", decoders.smuggled_view)
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A string as it is read, and how it came about.
+
+    Attributes:
+        text: Normalised; what finders are asked about.
+        steps: The ways back, the last one first.
+        names: The layers that were looked through.
+        kinds: The labels that count; empty: all.
+    """
+
+    text: str
+    steps: tuple[Normalised, ...] = ()
+    names: tuple[str, ...] = ()
+    kinds: frozenset[str] = frozenset()
+
+    def span(self, start: int, end: int) -> tuple[int, int]:
+        """A span of this reading as a span of the string that was sent."""
+        for step in self.steps:
+            start, end = step.span(start, end)
+        return start, end
+
+    @property
+    def is_too_deep(self) -> bool:
+        """Whether it is beyond the layers that are looked through."""
+        return len(self.names) > MAX_DEPTH
+
+    @property
+    def is_encoded(self) -> bool:
+        """Whether each layer is an encoding, rather than a guess at what letters stand for."""
+        return _ENCODINGS.issuperset(self.names)
+
+    @property
+    def reason(self) -> str:
+        """For a label: what was looked through; empty where nothing was."""
+        return f"It shows through {', then '.join(self.names)}." if self.names else ""
+
+    def through(self, layer: Layer, budget: Budget) -> Iterator[Reading]:
+        """What this reading says through a layer.
+
+        Raises:
+            LimitReached: the budget ends.
+        """
+        kinds = (
+            layer.kinds & self.kinds if layer.kinds and self.kinds else layer.kinds or self.kinds
+        )
+        if layer.kinds and self.kinds and not kinds:
+            return
+        if layer.name not in _ENCODINGS:
+            # Guesses upon guesses would read any honest text in hundreds of ways.
+            guesses = [name for name in self.names if name not in _ENCODINGS]
+            if layer.name in guesses or len(guesses) == _MAX_GUESSES:
+                return
+        text, steps = self.text, self.steps
+        if len(text) > LONG and not layer.whole:
+            budget.work(len(text) * _CUT_WORK)
+            cut = excerpts(text, (match.span() for match in _compiled(layer.shape).finditer(text)))
+            text, steps = cut.text, steps if cut.origin is None else (cut, *steps)
+        budget.work(len(text) * _VIEW_WORK)
+        for view in layer.view(text):
+            if view.text == text:
+                continue
+            budget.work(len(view.text) * _VIEW_WORK)
+            budget.spend(1 + len(view.text) // _CHARS_PER_UNIT)
+            yield _reading(view, steps, (*self.names, layer.name), kinds)
+
+
+def excerpts(text: str, spans: Iterable[tuple[int, int]]) -> Normalised:
+    """The stretches of a string around some spans; all of it if they are many or lie all over it."""
+    stretches: list[tuple[int, int]] = []
+    length = 0
+    for places, (first, last) in enumerate(spans):
+        start, end = max(0, first - _AROUND), min(len(text), last + _AROUND)
+        if stretches and start <= stretches[-1][1]:
+            length += max(0, end - stretches[-1][1])
+            stretches[-1] = (stretches[-1][0], max(end, stretches[-1][1]))
+        else:
+            stretches.append((start, end))
+            length += end - start
+        if places > _MOST_PLACES or length > _MOST_SHARE * len(text):
+            return Normalised(text)
+    pieces: list[str] = []
+    origin: list[int] = []
+    for first, last in stretches:
+        start = text.rfind("\n", max(0, first - _TO_LINE), first) + 1 or first
+        stop = text.find("\n", last, last + _TO_LINE)
+        end = last if stop < 0 else stop
+        start = max(start, origin[-1] + 1) if origin else start
+        pieces += (text[start:end], _APART)
+        origin.extend(range(start, end))
+        origin.extend([max(start, end - 1)] * len(_APART))
+    return Normalised("".join(pieces), origin)
+
+
+@lru_cache(maxsize=64)
+def _compiled(shape: str) -> re2._Regexp:
+    return re2.compile(shape)
+
+
+def first_readings(text: str, budget: Budget, kinds: frozenset[str] = frozenset()) -> list[Reading]:
+    """The string as it is seen, and what it says without being seen.
+
+    Raises:
+        LimitReached: the budget ends.
+    """
+    if not text.isascii():
+        budget.work(len(text) * _VIEW_WORK)
+    seen = normalise(text)
+    steps = () if seen.origin is None else (seen,)
+    readings = [Reading(seen.text, steps, kinds=kinds)]
+    if seen.origin is not None and decoders.SMUGGLED.search(text):
+        for view in decoders.smuggled_view(text):
+            readings.append(_reading(view, (), (_SMUGGLED.name,), kinds))  # noqa: PERF401
+    return readings
+
+
+def _reading(
+    view: Normalised, steps: tuple[Normalised, ...], names: tuple[str, ...], kinds: frozenset[str]
+) -> Reading:
+    inner = normalise(view.text)
+    if view.origin is not None:
+        steps = (view, *steps)
+    if inner.origin is not None:
+        steps = (inner, *steps)
+    return Reading(inner.text, steps, names, kinds)

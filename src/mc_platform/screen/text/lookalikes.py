@@ -1,0 +1,203 @@
+"""Letters in the place of digits and digits in the place of letters.
+
+In a run made of digits and of letters that look like them (`4lll-1I11-O111`), every letter is read
+as its digit; in an account number the country's own layout tells which places hold digits. Only
+what a checksum confirms counts: a word or a serial number read so becomes nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+
+import re2
+
+from mc_platform.screen.detectors.alphanumeric_ids import ACCOUNT_LAYOUTS, is_account
+from mc_platform.screen.detectors.digit_groups import CARD_LAYOUTS
+from mc_platform.screen.findings import LimitReached
+from mc_platform.screen.text.normalise import Normalised, Replacement, rewrite
+
+_LIKE = r"0-9OoDQlI|!ZzEASsbGTBg"
+# Columns of a table and the end of a sentence are no digits.
+_RULED = re.compile(r"(?<![^\W_])[|!]|[|!](?![^\W_])|(?<=\d\d)[|](?=\d\d)")
+# Nine of them in a row; a column of plain digits has that shape too, and costs little.
+DIGIT_LIKE = rf"(?:[{_LIKE}][ \-./()]{{0,2}}){{8}}[{_LIKE}]"
+LETTER_LIKE = r"[A-Za-z][013457$!][A-Za-z]"
+_DIGITS = str.maketrans("OoDQlI|!ZzEASsbGTBg", "0000111122345566789")
+_RUN = re.compile(rf"(?<![^\W_])[{_LIKE}](?:[ \-./()]{{0,2}}[{_LIKE}]){{8,40}}")
+_SOMEWHERE = re2.compile(rf"(?:[{_LIKE}][ \-./()]{{0,2}}){{8,60}}[{_LIKE}]+")
+_NO_DIGIT = re.compile(r"[A-Za-z|!]")
+# A digit that touches such a letter, or a card's group of nothing but letters.
+_MIXED = re2.compile(
+    r"[0-9][OoDQlI|!ZzEASsbGTBg]|[OoDQlI|!ZzEASsbGTBg][0-9]|\b[OoDQlI|!ZzEASsbGTBg]{4}\b"
+)
+_ONE_BLOCK = re.compile(r"[0-9 \-./()]*(?=[OoIl|!]*[DQZzEASsbGTBg])[A-Za-z|!]+[0-9 \-./()]*")
+_CARD_DIGITS = 13
+_GROUP = re.compile(rf"[{_LIKE}]+")
+_ID_WORDS = (
+    r"(?:national|identity|identification|citizen|personal|social security|tax|insurance) ?(?:id|nr|no\.?|num\w*|code)"
+    r"|identit\w+|\bid(?: ?(?:card|number|no\.?|nr))?\b|dni|nif|nie|pesel|ssn|bsn|nhs|nino|cpf|cnp|egn|steuer-?id\w*"
+    r"|personal ?ausweis\w*|passport|reisepass|documento|c[eé]dula|codice fiscale|numer \w+"
+)
+NAMED_ID = rf"(?i)(?:{_ID_WORDS})[^A-Za-z0-9\n]{{1,3}}(?:(?:is|are|was|no\.?|number|nr|ist|es|est|to)[ :=]{{1,2}})?[A-Z]?[{_LIKE}]{{6}}"
+"""A word for an identity's number, and then a token that could be one in disguise."""
+_NAMED_ID = re.compile(rf"{NAMED_ID}[A-Za-z0-9|!]{{0,12}}")
+_ID_TOKEN = re.compile(rf"(?<![^\W_])[A-Za-z]?[{_LIKE}]{{7,13}}[A-Za-z]?(?![^\W_])")
+_PROSE_CHARS = 3
+_MAX_CHECKS = 500  # account numbers read in one string
+_ALONE = frozenset({"A", "I"})
+_COUNTRY_LETTERS = 2
+_MIN_DIGITS, _MIN_SHARE = 4, 0.25
+_ACCOUNT_CHARS, _ACCOUNT_DIGITS = 28, 1
+_CARD_GROUPS = CARD_LAYOUTS | {(size,) for size in range(12, 20)}
+_COUNTRY = re2.compile(rf"(?i)\b(?:{'|'.join(ACCOUNT_LAYOUTS)})[{_LIKE}]{{2}}")
+_LETTERS = str.maketrans("0123456789", "OIZEASGTBg")
+_WORD = re.compile(r"[A-Za-z0134578@$!|]{3,40}")
+_DIGEST = re.compile(r"[0-9a-f]{12,}")
+_WORDS_I = str.maketrans("013457@$!|", "oieastasil")
+_WORDS_L = str.maketrans("013457@$!|", "oleastasil")
+
+
+def digit_view(text: str) -> Iterator[Normalised]:
+    """The string with look-alike letters in runs of digits as the digits they look like."""
+    if "|" in text or "!" in text:
+        text = _RULED.sub(";", text)
+    if _MIXED.search(text) is None:
+        return
+    found = [*_runs(text)]
+    if found:
+        yield rewrite(text, found)
+    starts = [*_account_starts(text)]
+    for either in ({}, _DIGITS) if starts else ():  # places that may hold letters or digits
+        accounts = [*_accounts(text, starts, either)]
+        if accounts:
+            yield rewrite(text, accounts)
+
+
+def id_views(text: str) -> Iterator[Normalised]:
+    """The string with each named identity's number as digits; its ends may be letters.
+
+    Two readings of each: that all of it is digits, and that a letter at an end is one.
+    """
+    tokens = [
+        (token.start(), token.end(), token[0])
+        for named in _NAMED_ID.finditer(text)
+        for token in _ID_TOKEN.finditer(text, *named.span())
+        if not token[0].isdigit() and any(map(str.isdigit, token[0]))
+    ]
+    for keep_first, keep_last in ((0, 0), (0, 1), (1, 0), (1, 1)) if tokens else ():
+        yield rewrite(
+            text,
+            [(start, end, _read_id(token, keep_first, keep_last)) for start, end, token in tokens],
+        )
+
+
+def _read_id(token: str, first: int, last: int) -> str:
+    middle = token[first : len(token) - last].translate(_DIGITS)
+    return token[:first] + middle + token[len(token) - last :]
+
+
+def _runs(text: str) -> Iterator[Replacement]:
+    for first, last in _candidates(text):
+        start, end = _trimmed(text, first, last)
+        shown = text[start:end]
+        digits = sum(map(str.isdigit, shown))
+        letters = sum(map(str.isalpha, shown)) + shown.count("|") + shown.count("!")
+        mostly = digits >= _MIN_DIGITS and digits >= _MIN_SHARE * (digits + letters)
+        layout = ACCOUNT_LAYOUTS.get(shown[:2].upper(), "")
+        if letters == _COUNTRY_LETTERS and digits + letters >= len(layout) > 0:
+            continue  # an account number as it stands
+        if digits + letters < _CARD_DIGITS and _ONE_BLOCK.fullmatch(shown) is not None:
+            continue  # a number with a letter of its own: `ISO 8859-14`, `BE0403019261`, `...T12`
+        if letters and (mostly or _like_a_card(shown)):
+            yield start, end, shown.translate(_DIGITS)
+
+
+def _candidates(text: str) -> Iterator[tuple[int, int]]:
+    """The runs that hold anything but digits, and begin where no letter or digit goes before."""
+    for found in _SOMEWHERE.finditer(text):
+        start, end = found.span()
+        if _NO_DIGIT.search(text, start, end) is None:
+            continue
+        yield from (run.span() for run in _RUN.finditer(text, start, end))
+
+
+def _trimmed(text: str, start: int, end: int) -> tuple[int, int]:
+    """A run without the words of prose at its ends that consist of such letters, too."""
+    if not text[end : end + 1].isalnum() and _like_a_card(text[start:end]):
+        return start, end
+    groups = [group.span() for group in _GROUP.finditer(text, start, end)]
+    while groups and text[groups[-1][1] : groups[-1][1] + 1].isalnum():
+        groups.pop()
+    while groups and (_prose(text[slice(*groups[0])]) or text[slice(*groups[0])] in _ALONE):
+        groups.pop(0)
+    while groups and _prose(text[slice(*groups[-1])]):
+        groups.pop()
+    return (groups[0][0], groups[-1][1]) if groups else (start, start)
+
+
+def _prose(group: str) -> bool:
+    return group.isalpha() and group.islower() and len(group) <= _PROSE_CHARS
+
+
+def _like_a_card(run: str) -> bool:
+    # Few digits or none are left: then the grouping must be a card's, and no word's case.
+    sizes = tuple(len(group) for group in _GROUP.findall(run))
+    return sizes in _CARD_GROUPS and not run.islower() and not run.istitle()
+
+
+def _account_starts(text: str) -> Iterator[int]:
+    """Where a country's code stands with digits behind it, or what looks like them."""
+    for match in _COUNTRY.finditer(text):
+        start = match.start()
+        if sum(map(str.isdigit, text[start : start + _ACCOUNT_CHARS])) >= _ACCOUNT_DIGITS:
+            yield start
+
+
+def _accounts(text: str, starts: Sequence[int], either: dict[int, int]) -> Iterator[Replacement]:
+    done = checks = 0
+    for start in starts:
+        layout = ACCOUNT_LAYOUTS[text[start : start + 2].upper()]
+        if start < done:
+            continue
+        end, read = _account(text, start, layout, either)
+        if read:
+            checks += 1
+        if checks > _MAX_CHECKS:
+            raise LimitReached
+        if read and is_account(read):
+            yield start, end, read
+            done = end
+
+
+def _account(text: str, start: int, layout: str, either: dict[int, int]) -> tuple[int, str]:
+    """Where an account number ends, and what it is when each place is read as what it holds."""
+    read = text[start : start + 2]
+    for at in range(start + 2, min(len(text), start + 2 * len(layout))):
+        char = text[at]
+        if char in " -":
+            continue
+        kind = layout[len(read)]
+        read += char.translate(_DIGITS if kind == "n" else _LETTERS if kind == "a" else either)
+        if not char.isalnum() and char not in "|!":
+            break
+        if len(read) == len(layout):
+            plain = re.sub(r"[ \-]", "", text[start : at + 1])
+            return (at + 1, read) if read != plain else (start, "")
+    return start, ""
+
+
+def word_views(text: str) -> Iterator[Normalised]:
+    """The string with digits and signs inside words as the letters they look like."""
+    words = [match for match in _WORD.finditer(text) if _mixed(match[0])]
+    if not words:
+        return
+    for table in (_WORDS_I, _WORDS_L):
+        yield rewrite(text, [(m.start(), m.end(), m[0].translate(table)) for m in words])
+
+
+def _mixed(word: str) -> bool:
+    if _DIGEST.fullmatch(word):
+        return False
+    letters = sum(map(str.isalpha, word))
+    return 0 < letters < len(word) and 2 * letters >= len(word)
