@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from mc_ops.cli import credential as verbs
 from mc_ops.cli import tenant as tenant_verbs
 from mc_ops.cli.operator_access import access_token
-from mc_ops.environments.local import credentials as local
+from mc_ops.environments import credentials as local
 from mc_ops.environments.local.layout import Layout
 from mc_ops.errors import CouldNotTell, Finding, UnusableInput
 

@@ -13,8 +13,8 @@ import pytest
 from typer.testing import CliRunner
 
 import mc_ops.cli.policy as verbs
+from mc_ops.environments import policy_set
 from mc_ops.environments.interface import Colour, Instance
-from mc_ops.environments.local import policy_set
 from mc_ops.environments.local.environment import LocalEnvironment
 from mc_ops.environments.local.layout import Layout
 from mc_ops.errors import CouldNotTell, Finding, NotAllowed, UnusableInput

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from mc_ops.environments.local.faults import read_fault
+from mc_ops.environments.faults import read_fault
 from mc_ops.errors import UnusableInput
 from mc_ops.runbooks import begin, load
 

@@ -21,10 +21,10 @@ from pathlib import Path
 import psycopg
 from tests.ports import free_port_block
 
+from mc_ops.environments.faults import Faults
 from mc_ops.environments.interface import Colour
 from mc_ops.environments.local import keyring, postgres
 from mc_ops.environments.local.environment import LocalEnvironment, UpRequest
-from mc_ops.environments.local.faults import Faults
 from mc_ops.environments.local.layout import Layout, colour_of, replica_name
 from mc_ops.environments.local.processes import ProcessSpec, ProcessTable, Started
 from mc_ops.environments.local.specs import Specs

@@ -16,10 +16,10 @@ import psutil
 import pytest
 
 from mc_ops.environments import Colour, State
+from mc_ops.environments.faults import Faults
 from mc_ops.environments.local import edge_control, keyring
 from mc_ops.environments.local import environment as environment_module
 from mc_ops.environments.local.environment import LocalEnvironment, UpRequest
-from mc_ops.environments.local.faults import Faults
 from mc_ops.environments.local.layout import Layout
 from mc_ops.errors import CouldNotTell, Finding, UnusableInput
 from mc_ops.service_client import ServiceClient

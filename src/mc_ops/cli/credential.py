@@ -26,7 +26,7 @@ from mc_ops.cli.operator_access import (
     operator_client,
 )
 from mc_ops.cli.output import Format, OutputOption, emit_json, note, ok, stdout, warn
-from mc_ops.environments.local import credentials as local
+from mc_ops.environments import credentials as local
 from mc_ops.environments.local.layout import Layout
 from mc_ops.errors import UnusableInput
 

@@ -21,8 +21,8 @@ from mc_ops.cli.numeric import Number, Whole
 from mc_ops.cli.operator_access import UnaskedOption, confirm
 from mc_ops.cli.output import Format, OutputOption, emit_json, note, ok, stdout, warn
 from mc_ops.environments import Colour, EnvironmentStatus, State, open_environment
+from mc_ops.environments.faults import read_fault, read_faults
 from mc_ops.environments.local.environment import LocalEnvironment, UpRequest
-from mc_ops.environments.local.faults import read_fault, read_faults
 from mc_ops.environments.local.processes import uninterrupted
 from mc_ops.errors import CouldNotTell, Declined, UnusableInput
 

@@ -28,9 +28,8 @@ from mc_ops.cli.operator_access import (
 )
 from mc_ops.cli.output import Format, OutputOption, emit_json, fail, note, ok, stdout, warn
 from mc_ops.cli.slo_access import OverOption, PrometheusOption, ScrapeOption, open_source
-from mc_ops.environments import open_environment
+from mc_ops.environments import open_environment, policy_set
 from mc_ops.environments.interface import Colour, Instance
-from mc_ops.environments.local import policy_set
 from mc_ops.environments.local.environment import LocalEnvironment
 from mc_ops.environments.local.layout import Layout
 from mc_ops.environments.local.specs import checkout

@@ -38,7 +38,7 @@ def write(
 
     Repeat it after `scale` or `cutover`: Prometheus sees the new list of targets by itself.
     """
-    from mc_ops.environments.local import monitoring
+    from mc_ops.environments import monitoring
 
     written = monitoring.write(
         open_environment(env), folder=out, prometheus=prometheus, alertmanager=alertmanager

@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from mc_contract.configuration import MOST_BYTES, FileProblems, document_digest, filled, toml_of
-from mc_ops.environments.local.credentials import FILE, catalogue_tenants, strays
+from mc_ops.environments.credentials import FILE, catalogue_tenants, strays
 from mc_ops.environments.local.layout import Layout, is_replica
 from mc_ops.environments.local.processes import ProcessRecord
 from mc_ops.environments.local.specs import Specs, catalogue_path

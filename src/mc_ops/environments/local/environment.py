@@ -25,6 +25,8 @@ from typing import Any
 
 import psutil
 
+from mc_ops.environments import credentials, policy_set
+from mc_ops.environments.faults import Faults, shown
 from mc_ops.environments.interface import (
     Colour,
     EnvironmentStatus,
@@ -34,17 +36,7 @@ from mc_ops.environments.interface import (
     State,
     Switch,
 )
-from mc_ops.environments.local import (
-    applied,
-    changes,
-    credentials,
-    edge_control,
-    keyring,
-    policy_set,
-    postgres,
-    releases,
-)
-from mc_ops.environments.local.faults import Faults, shown
+from mc_ops.environments.local import applied, changes, edge_control, keyring, postgres, releases
 from mc_ops.environments.local.layout import (
     FOUNDATIONS,
     HOST,

@@ -17,7 +17,7 @@ from urllib.parse import quote, urlsplit, urlunsplit
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
-from mc_ops.environments.local import credentials
+from mc_ops.environments import credentials
 from mc_ops.environments.local.layout import (
     HOST,
     Layout,

@@ -15,9 +15,10 @@ from pathlib import Path
 
 import psutil
 
+from mc_ops.environments import policy_set
+from mc_ops.environments.faults import Faults
 from mc_ops.environments.interface import Colour
-from mc_ops.environments.local import policy_set, releases
-from mc_ops.environments.local.faults import Faults
+from mc_ops.environments.local import releases
 from mc_ops.environments.local.keyring import SCRAPE_TOKEN, DatabaseUrls, siem_key
 from mc_ops.environments.local.layout import HOST, Layout, colour_of
 from mc_ops.environments.local.postgres import data_home

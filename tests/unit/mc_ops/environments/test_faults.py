@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mc_ops.environments import Colour
-from mc_ops.environments.local.faults import Faults, read_faults, shown
+from mc_ops.environments.faults import Faults, read_faults, shown
 from mc_ops.errors import UnusableInput
 
 

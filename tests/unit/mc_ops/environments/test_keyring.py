@@ -11,7 +11,8 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
-from mc_ops.environments.local import credentials, keyring
+from mc_ops.environments import credentials
+from mc_ops.environments.local import keyring
 from mc_ops.environments.local.layout import Layout
 from mc_ops.errors import CouldNotTell, UnusableInput
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from mc_ops.environments import Colour, Instance
-from mc_ops.environments.local import keyring, monitoring
+from mc_ops.environments import Colour, Instance, monitoring
+from mc_ops.environments.local import keyring
 from mc_ops.environments.local.environment import LocalEnvironment
 from mc_ops.environments.local.layout import Layout
 from mc_ops.errors import CouldNotTell, UnusableInput

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mc_ops.environments.local import policy_set
+from mc_ops.environments import policy_set
 from mc_ops.environments.local.layout import Layout
 from mc_ops.errors import UnusableInput
 
