@@ -56,7 +56,16 @@ types: setup ## mypy, strict
 contracts: setup ## import directions
 	$(BIN)/lint-imports
 
-check: test lint types contracts ## what CI runs
+SITE := .venv-docs
+$(SITE)/.locked: docs/requirements.lock
+	@$(PYTHON) -m venv $(SITE)
+	@$(SITE)/bin/python -m pip --disable-pip-version-check install --quiet --require-hashes -r $<
+	@touch $@
+
+docs: $(SITE)/.locked ## build the site of docs/ into dist/docs; a dead link fails
+	NO_MKDOCS_2_WARNING=1 $(SITE)/bin/mkdocs build --strict --quiet
+
+check: test lint types contracts docs ## what CI runs
 
 crash-test: setup ## kill -9 at random under load, then account for every request (KILLS=200)
 	@$(BIN)/python -m tests.crash --kills $(KILLS)
@@ -90,6 +99,8 @@ lock: ## resolve dependencies anew into requirements.lock (hashes, no registry h
 		--no-emit-index-url --no-annotate --no-header --all-extras pyproject.toml -o requirements.lock
 	.venv-lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 		--no-emit-index-url --no-annotate --no-header benchmarks/presidio.in -o benchmarks/presidio.lock
+	.venv-lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+		--no-emit-index-url --no-annotate --no-header docs/requirements.in -o docs/requirements.lock
 	rm -rf .venv-lock
 
-.PHONY: help setup run down test lint types contracts check crash-test outage-test siege bench lock
+.PHONY: help setup run down test lint types contracts docs check crash-test outage-test siege bench lock
