@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from mc_ops.redteam.values import Canary
@@ -120,13 +120,4 @@ class Row:
 
     def as_json(self) -> dict[str, Any]:
         """All of it; no canary and no text among it."""
-        return {
-            "id": self.id,
-            "family": self.family,
-            "kind": self.kind,
-            "outcome": self.outcome,
-            "control": self.control,
-            "channel": self.channel,
-            "form": self.form,
-            "why": self.why,
-        }
+        return asdict(self)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 
 import pytest
 from hypothesis import given, settings
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from stdnum import iban, luhn
 
 from mc_contract import redteam as contract
-from mc_ops.redteam import benign, values
+from mc_ops.redteam import benign, values, wording
 from mc_ops.redteam.families import FAMILIES
 from mc_ops.redteam.judge import blind
 from mc_ops.redteam.run import Size
@@ -83,3 +84,22 @@ def test_honest_work_is_varied():
     made = list(benign.cases(4, 1000))
     assert len({case.form for case in made}) >= 20
     assert len({case.expected for case in made}) > 850
+
+
+def test_every_form_of_the_texts_can_be_filled():
+    """A slot that no list has, or that stays open, is found before a run."""
+    rng = random.Random(5)
+    known = {"what": "it", "value": "4", "item": "lamp"}
+    for table in wording.TEXTS.values():
+        for forms in table.values():
+            texts = [wording.Writer(rng, **known).fill(form) for form in forms]
+            assert not any("«" in text or "»" in text for text in texts)
+
+
+def test_what_a_text_marks_as_personal_stands_in_it():
+    """The canaries of a text are in it, and there is at least one."""
+    rng = random.Random(6)
+    for _ in range(300):
+        _, text, told = wording.personal(rng)
+        assert told
+        assert all(value in text for value in told)
