@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from subprocess import CompletedProcess
 from types import SimpleNamespace
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from tests.recording_environment import Recorded, RecordingEnvironment
 from typer.testing import CliRunner
 
 import mc_ops.cli.audit as verbs
@@ -19,8 +21,6 @@ from mc_contract.ledger_export import ProvenLeaf, log_origin, write_export
 from mc_contract.merkle import Frontier, consistency_proof, inclusion_proof, leaf_hash
 from mc_ops.audit import AuditClient
 from mc_ops.audit.client import ArchiveRow
-from mc_ops.environments.local.keyring import database_urls, prepare_secrets
-from mc_ops.environments.local.layout import Layout
 from mc_ops.errors import UnusableInput
 
 LEAF = (
@@ -210,42 +210,28 @@ def test_prove_prints_a_proof_or_writes_it(ledger, tmp_path):
 
 def test_archive_asks_first_and_runs_the_services_command(monkeypatch, tmp_path):
     """Without a terminal it wants --yes; with it the service's report is the result."""
-    monkeypatch.setenv("MC_HOME", str(tmp_path / "home"))
-    monkeypatch.delenv("MC_DATABASE_URL", raising=False)
     report = {
         "archived": [
             {"file": "a.gz", "first_index": 0, "last_index": 9, "delivered_to": ["siem"]},
         ],
         "kept": {"partition": "ledger_event_y2026m02", "reason": "sink siem has 3 of 9"},
     }
-    ran = []
-
-    def run(argv, variables):
-        ran.append(argv)
-        assert "MC_DATABASE_ADMIN_URL" in variables
-        return report
-
-    monkeypatch.setattr(verbs, "_run_service", run)
+    recorded = Recorded(answer=CompletedProcess((), 0, f"said\n{json.dumps(report)}\n", ""))
+    monkeypatch.setattr(verbs, "open_environment", lambda _: RecordingEnvironment(recorded))
     args = ("archive", "--older-than", "30", "--to", str(tmp_path))
     assert isinstance(_run(*args).exception, UnusableInput)
-    assert not ran
-    assert "never started here" in str(_run(*args, "--yes").exception)
-    layout = Layout.from_env()
-    layout.prepare()
-    prepare_secrets(layout)
-    database_urls(layout, None)
+    assert not recorded.calls
     done = _run(*args, "--yes")
     assert done.exit_code == 0
     assert "a.gz  entries 0 to 9" in done.stdout
     assert "ledger_event_y2026m02 stays: sink siem has 3 of 9" in done.stderr
-    assert ran[0][-5:] == ("archive", "--older-than", "30", "--to", str(tmp_path))
+    assert recorded.calls == [("administer", *args)]
 
 
 @pytest.mark.parametrize(("code", "exit_code"), [(1, 1), (2, 2), (3, 3)])
 def test_archive_passes_on_how_the_service_ended(monkeypatch, code, exit_code):
     """Damage is a finding, unusable settings are usage, a database that is down could not tell."""
-    done = SimpleNamespace(returncode=code, stderr="error: told\n  -> hint\n", stdout="")
-    monkeypatch.setattr(verbs.subprocess, "run", lambda *_, **__: done)
-    with pytest.raises(Exception) as caught:
-        verbs._run_service(("service",), {})
-    assert caught.value.exit_code == exit_code
+    recorded = Recorded(answer=CompletedProcess((), code, "", "error: told\n  -> hint\n"))
+    monkeypatch.setattr(verbs, "open_environment", lambda _: RecordingEnvironment(recorded))
+    done = _run("archive", "--older-than", "30", "--to", "x", "--yes")
+    assert getattr(done.exception, "exit_code", done.exit_code) == exit_code

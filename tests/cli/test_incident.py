@@ -3,85 +3,43 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 
 import pytest
+from tests.recording_environment import Recorded, RecordingEnvironment
 from typer.testing import CliRunner
 
 from mc_ops.cli import incident
-from mc_ops.environments import Colour, EnvironmentStatus, Instance, ProcessStatus, State, Switch
+from mc_ops.environments import Colour
 from mc_ops.incidents import Recovery, Watch
 
 KEY = "the-secret-key-itself"
 SIEM = {"AUDIT_SIEM_URL": "http://127.0.0.1:1/ingest", "AUDIT_SIEM_KEY": KEY}
 
 
-class FakeEnvironment:
-    """Replicas that are idle processes with the settings that a real one would have."""
-
-    name = "fake"
-    url = "http://127.0.0.1:1"
+class Platform(RecordingEnvironment):
+    """A platform of which the test says what its replicas were started with."""
 
     def __init__(self):
-        self.active, self.processes, self.calls = Colour.blue, {}, []
+        self.recorded = Recorded()
+        super().__init__(self.recorded)
 
     def start(self, name, **settings):
-        env = {"PATH": os.environ["PATH"], **SIEM, **settings}
-        argv = [sys.executable, "-c", "input()"]
-        self.processes[name] = subprocess.Popen(argv, env=env, stdin=subprocess.PIPE)
+        self.recorded.replicas[name] = {**SIEM, **settings}
 
-    def stop(self, name):
-        process = self.processes.pop(name)
-        process.stdin.close()
-        process.wait(10)
-
-    def status(self):
-        return EnvironmentStatus(
-            tuple(
-                ProcessStatus(name, State.running, process.pid, 1, 1.0, "ok")
-                for name, process in self.processes.items()
-            ),
-            self.active,
-            self.url,
-        )
-
-    def instances(self, colour):
-        names = [name for name in self.processes if name.startswith(colour.value)]
-        return tuple(Instance(name, colour, self.url) for name in names)
-
-    def active_colour(self):
-        return self.active
-
-    def scale(self, colour, replicas):
-        self.calls.append(("scale", colour, replicas))
-        for instance in self.instances(colour)[replicas:]:
-            self.stop(instance.name)
-        for number in range(len(self.instances(colour)), replicas):
-            inherited = {"AUDIT_FILE_ENABLED": os.environ["AUDIT_FILE_ENABLED"]}
-            self.start(f"{colour}-{number + 1}", AUDIT_FILE_PATH="/x/audit.jsonl", **inherited)
-
-    def wait_ready(self, colour, timeout_s):
-        self.calls.append(("wait_ready", colour))
-        return self.instances(colour)
-
-    def switch(self, colour):
-        self.calls.append(("switch", colour))
-        before, self.active = self.active, colour
-        return Switch(before, colour, changed=True)
+    @property
+    def calls(self):
+        return [call[:3] for call in self.recorded.calls]
 
 
 @pytest.fixture
 def environment(monkeypatch):
-    made = FakeEnvironment()
+    made = Platform()
     monkeypatch.setattr(incident, "open_environment", lambda _: made)
     for name in (*SIEM, "AUDIT_SIEM_FORMAT"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("AUDIT_FILE_ENABLED", "false")
-    yield made
-    for name in list(made.processes):
-        made.stop(name)
+    monkeypatch.setenv("AUDIT_FILE_PATH", "/x/audit.jsonl")
+    return made
 
 
 @pytest.fixture
@@ -158,11 +116,11 @@ def test_the_other_colour_takes_over_with_the_file(environment, delivery):
     result = run("--yes", "--output", "json")
     assert environment.calls == [
         ("scale", Colour.green, 2),
-        ("wait_ready", Colour.green),
-        ("switch", Colour.green),
+        ("wait_ready", Colour.green, 60.0),
+        ("switch", Colour.green, False),
         ("scale", Colour.blue, 0),
     ]
-    assert sorted(environment.processes) == ["green-1", "green-2"]
+    assert sorted(environment.recorded.replicas) == ["green-1", "green-2"]
     [backup] = [f for f in json.loads(result.stdout)["findings"] if f["step"] == "backup"]
     assert backup["status"] == "ok"
 

@@ -10,11 +10,11 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from tests.recording_environment import Recorded, RecordingEnvironment
 from typer.testing import CliRunner
 
 import mc_ops.cli.policy as verbs
 from mc_ops.environments import policy_set
-from mc_ops.environments.interface import Colour, Instance
 from mc_ops.environments.local.environment import LocalEnvironment
 from mc_ops.environments.local.layout import Layout
 from mc_ops.errors import CouldNotTell, Finding, NotAllowed, UnusableInput
@@ -37,12 +37,8 @@ def layout(monkeypatch, tmp_path):
     home.mkdir()
     made = Layout(home=home)
     policy_set.refresh(made, POLICIES)
-    replica = Instance("blue-1", Colour.blue, "http://127.0.0.1:1")
-    environment = SimpleNamespace(
-        layout=made,
-        instances=lambda colour: [replica] if colour is Colour.blue else [],
-        locked=LocalEnvironment(made).locked,
-    )
+    environment = RecordingEnvironment(Recorded(home=home, replicas={"blue-1": {}}))
+    monkeypatch.setattr(environment, "locked", LocalEnvironment(made).locked)
 
     def health(_instance):
         return PolicyHealth(digest_of(made.policies), None)

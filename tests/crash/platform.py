@@ -21,10 +21,11 @@ from pathlib import Path
 import psycopg
 from tests.ports import free_port_block
 
+from mc_ops.environments import UpRequest, credentials
 from mc_ops.environments.faults import Faults
 from mc_ops.environments.interface import Colour
 from mc_ops.environments.local import keyring, postgres
-from mc_ops.environments.local.environment import LocalEnvironment, UpRequest
+from mc_ops.environments.local.environment import LocalEnvironment
 from mc_ops.environments.local.layout import Layout, colour_of, replica_name
 from mc_ops.environments.local.processes import ProcessSpec, ProcessTable, Started
 from mc_ops.environments.local.specs import Specs
@@ -137,7 +138,7 @@ class CrashPlatform:
 
     def token(self, tenant: str) -> str:
         """A tenant's bearer token."""
-        return keyring.tenant_token(self.layout, tenant)
+        return credentials.tenant_token(self.layout, tenant)
 
     def database(self) -> psycopg.Connection[tuple[object, ...]]:
         """A connection as the superuser, to read the service's database.

@@ -15,11 +15,11 @@ from pathlib import Path
 import psutil
 import pytest
 
-from mc_ops.environments import Colour, State
+from mc_ops.environments import Colour, State, UpRequest, credentials
 from mc_ops.environments.faults import Faults
 from mc_ops.environments.local import edge_control, keyring
 from mc_ops.environments.local import environment as environment_module
-from mc_ops.environments.local.environment import LocalEnvironment, UpRequest
+from mc_ops.environments.local.environment import LocalEnvironment
 from mc_ops.environments.local.layout import Layout
 from mc_ops.errors import CouldNotTell, Finding, UnusableInput
 from mc_ops.service_client import ServiceClient
@@ -401,8 +401,8 @@ def test_a_child_that_dies_undoes_the_start(
 def test_neighbours_get_no_secret_of_the_service(running: LocalEnvironment) -> None:
     """No process's arguments hold a secret, and only the service's environment does."""
     found = running.status()
-    secrets = [keyring.siem_key(running.layout), keyring.superuser_password(running.layout)]
-    secrets += [keyring.tenant_token(running.layout, tenant) for tenant in keyring.TENANTS]
+    secrets = [running.layout.siem_key(), keyring.superuser_password(running.layout)]
+    secrets += [credentials.tenant_token(running.layout, tenant) for tenant in keyring.TENANTS]
     secrets.append(WEBHOOK)
     for process in found.processes:
         child = psutil.Process(process.pid)

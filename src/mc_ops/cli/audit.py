@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
-from urllib.parse import urlsplit
 
 import typer
 from rich.markup import escape
@@ -35,11 +32,7 @@ from mc_ops.cli import dead_letters, exit_codes
 from mc_ops.cli.numeric import Whole
 from mc_ops.cli.operator_access import AsOption, YesOption, access_token, confirm
 from mc_ops.cli.output import Format, OutputOption, emit_json, fail, note, ok, stdout, warn
-from mc_ops.environments import open_environment
-from mc_ops.environments.local.environment import LocalEnvironment
-from mc_ops.environments.local.keyring import database_urls
-from mc_ops.environments.local.layout import Layout
-from mc_ops.environments.local.specs import Specs
+from mc_ops.environments import Environment, Workspace, open_environment
 from mc_ops.errors import CouldNotTell, UnusableInput
 
 app = typer.Typer(
@@ -94,8 +87,8 @@ def verify(
     output: OutputOption = Format.table,
 ) -> None:
     """Read the whole log, hash it anew, hold it against all that was signed; exit 1 if tampered."""
-    layout = Layout.from_env()
-    trusted = load_public_key(key or layout.home / "trust" / "ledger.pub")
+    workspace = Workspace.from_env()
+    trusted = load_public_key(key or workspace.ledger_key)
     if export is not None:
         others = (since_checkpoint, known_checkpoint, archive, allow_archived, save_checkpoint)
         if any((*others, whose, url)):
@@ -112,7 +105,7 @@ def verify(
         if since_checkpoint
         else None
     )
-    with _client(url, whose, layout) as client:
+    with _client(url, whose, workspace) as client:
         report = verify_log(
             client,
             trusted,
@@ -147,11 +140,11 @@ def export_entries(
     output: OutputOption = Format.table,
 ) -> None:
     """Write a tenant's entries with their proofs to one file that verifies offline."""
-    layout = Layout.from_env()
+    workspace = Workspace.from_env()
     _require_new(out, force=force)
     now = datetime.now(UTC)
-    trusted = load_public_key(key or layout.home / "trust" / "ledger.pub")
-    with _client(url, whose, layout) as client:
+    trusted = load_public_key(key or workspace.ledger_key)
+    with _client(url, whose, workspace) as client:
         raw, found = export_tenant(
             client,
             trusted,
@@ -181,11 +174,11 @@ def prove_event(
     output: OutputOption = Format.table,
 ) -> None:
     """Prove that one event is in the log; the file verifies offline, like an export."""
-    layout = Layout.from_env()
+    workspace = Workspace.from_env()
     if out is not None:
         _require_new(out, force=force)
-    trusted = load_public_key(key or layout.home / "trust" / "ledger.pub")
-    with _client(url, whose, layout) as client:
+    trusted = load_public_key(key or workspace.ledger_key)
+    with _client(url, whose, workspace) as client:
         raw, found = prove(client, trusted, event)
     if out is not None:
         _write(out, raw, found, output)
@@ -211,7 +204,7 @@ def archive(
             "nothing else holds those entries then."
         )
         confirm("Move them?", yes=False)
-    report = _run_service(*_specs(environment).archive(older_than, to.absolute()))
+    report = _archived(environment, older_than, to.absolute())
     if output is Format.json:
         emit_json(report)
     for item in report["archived"]:
@@ -225,21 +218,11 @@ def archive(
     ok(f"{len(report['archived'])} files written" if report["archived"] else "nothing to move")
 
 
-def _specs(environment: LocalEnvironment) -> Specs:
-    """How the service's commands are run here, with the ports that the platform runs on."""
-    if not environment.layout.secret("database.json").exists():
-        raise CouldNotTell(
-            f"the platform was never started here ({environment.layout.home})",
-            hint="start it: mcctl up",
-        )
-    port = urlsplit(environment.url).port or environment.layout.edge_port
-    layout = replace(environment.layout, edge_port=port)
-    return Specs(layout, database_urls(layout, os.environ.get("MC_DATABASE_URL") or None))
-
-
-def _run_service(argv: tuple[str, ...], variables: dict[str, str]) -> dict[str, Any]:
-    """Run the service's own command; its last line of output is a JSON report."""
-    done = subprocess.run(argv, env=variables, capture_output=True, text=True, check=False)
+def _archived(environment: Environment, older_than_days: int, folder: Path) -> dict[str, Any]:
+    """The report of the service's own command: the last line of its output, as JSON."""
+    done = environment.administer(
+        "archive", "--older-than", str(older_than_days), "--to", str(folder)
+    )
     told = done.stderr.strip().splitlines()
     if done.returncode == exit_codes.FINDING:
         fail(escape("\n".join(told)))
@@ -252,8 +235,8 @@ def _run_service(argv: tuple[str, ...], variables: dict[str, str]) -> dict[str, 
 
 
 @contextmanager
-def _client(url: str | None, whose: str | None, layout: Layout) -> Iterator[AuditClient]:
-    with AuditClient(url or layout.url, access_token(url, whose, "AUDITOR")) as client:
+def _client(url: str | None, whose: str | None, workspace: Workspace) -> Iterator[AuditClient]:
+    with AuditClient(url or workspace.url, access_token(url, whose, "AUDITOR")) as client:
         yield client
 
 

@@ -44,7 +44,7 @@ from mc_ops.cli.canary_metrics import (
 )
 from mc_ops.cli.numeric import Number, Whole
 from mc_ops.cli.output import Format, OutputOption, emit_json, note, stdout, warn
-from mc_ops.environments.local.layout import Layout
+from mc_ops.environments import Workspace
 from mc_ops.errors import CouldNotTell, Declined, OpsError
 
 _PROGRESS_EVERY_S = 5.0
@@ -123,7 +123,7 @@ def run(
     if dry_run:
         canary_metrics.dry_run(planned, minutes, judged_too, output)
         return
-    home = Layout.from_env().home
+    home = Workspace.from_env().home
     token = read_token(os.environ, home)
     folder = out_dir or home / "runs" / f"canary-{datetime.now(UTC):%Y%m%dT%H%M%S%fZ}"
     note(f"canary: {planned.pairs} pairs at {planned.rate:g}/s ({_kind(planned)})")

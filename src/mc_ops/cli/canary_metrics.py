@@ -18,7 +18,7 @@ from mc_contract.configuration import number
 from mc_ops.canary.plan import Plan
 from mc_ops.cli import exit_codes
 from mc_ops.cli.output import Format, OutputOption, emit_json, note, stdout, warn
-from mc_ops.environments.local.layout import Layout
+from mc_ops.environments import Workspace
 from mc_ops.errors import UnusableInput
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def retrospective(
         if baseline_start is None
         else past.parse_time("--baseline-start", baseline_start, now=now)
     )
-    folder = out_dir or Layout.from_env().home / "runs" / f"retrospective-{now:%Y%m%dT%H%M%S%fZ}"
+    folder = out_dir or Workspace.from_env().runs / f"retrospective-{now:%Y%m%dT%H%M%S%fZ}"
     with _client(prometheus) as client:
         found = past.judge_past(
             client,

@@ -24,7 +24,7 @@ from mc_ops.cli.operator_access import (
     confirm_by_word,
 )
 from mc_ops.cli.output import Format, OutputOption, emit_json, note, ok, stdout, warn
-from mc_ops.environments.local.layout import Layout
+from mc_ops.environments import Workspace
 from mc_ops.errors import CouldNotTell, Finding, OpsError, UnusableInput
 
 if TYPE_CHECKING:
@@ -78,9 +78,9 @@ def override(
     from mc_ops.canary.override import find_canary, judge_again, override_in
 
     line = _reason(reason)
-    layout = Layout.from_env()
-    trusted = ledger_key(key, layout)
-    judged = judge_again(find_canary(run, layout.home / "runs"))
+    workspace = Workspace.from_env()
+    trusted = ledger_key(key, workspace)
+    judged = judge_again(find_canary(run, workspace.runs))
     if judged.promote:
         raise UnusableInput(f"the verdict of {judged.run} is PROMOTE: there is nothing to override")
     if judged.kind == "changed":
@@ -98,7 +98,7 @@ def override(
     with acting_client(url, whose) as client:
         confirm_by_word("This promotes it all the same.", judged.run, yes=yes)
         answer = client.override_canary(judged.as_request(), release=release, reason=line)
-    found = _write(judged, answer, _Ledger(url or layout.url, access_token(url, whose), trusted))
+    found = _write(judged, answer, _Ledger(url or workspace.url, access_token(url, whose), trusted))
     told = _as_dict(found)
     _draw_again(judged.folder)
     if output is Format.json:
@@ -127,7 +127,7 @@ def decision(
 
     Exit 1 as well if the candidate is no longer what was compared, 3 if that was not recorded.
     """
-    judged, found = read_decision(run, Layout.from_env(), key)
+    judged, found = read_decision(run, Workspace.from_env(), key)
     if output is Format.json:
         emit_json(
             {
@@ -206,11 +206,11 @@ def _reason(text: str) -> str:
     return line
 
 
-def ledger_key(given: Path | None, layout: Layout) -> Any:
+def ledger_key(given: Path | None, workspace: Workspace) -> Any:
     """The ledger's public key: the one given, or the platform's own."""
     from mc_ops.audit import load_public_key
 
-    return load_public_key(given or layout.home / "trust" / "ledger.pub")
+    return load_public_key(given or workspace.ledger_key)
 
 
 def _draw_again(folder: Path) -> None:

@@ -16,7 +16,7 @@ from rich.markup import escape
 
 from mc_ops.cli.numeric import Number, Whole
 from mc_ops.cli.output import Format, OutputOption, emit_json, note, stdout, warn
-from mc_ops.environments.local.layout import Layout
+from mc_ops.environments import Workspace
 from mc_ops.errors import OpsError, UnusableInput
 
 _OUT = Path("canary-report")
@@ -59,7 +59,7 @@ def report(
     if bool(run) == (base is not None or cand is not None):
         raise UnusableInput("expected a RUN, or --base and --cand", hint="mcctl canary report RUN")
     if run:
-        folder = find_canary(run, Layout.from_env().home / "runs")
+        folder = find_canary(run, Workspace.from_env().runs)
         try:
             made = _of_run(folder, checked=True)
         except (ArithmeticError, AttributeError, KeyError, TypeError, ValueError) as error:
@@ -153,7 +153,7 @@ def _proven_override(folder: Path) -> dict[str, Any] | None:
     from mc_ops.canary.override import judge_again, override_in
 
     try:
-        key = load_public_key(Layout.from_env().home / "trust" / "ledger.pub")
+        key = load_public_key(Workspace.from_env().ledger_key)
         found = override_in(judge_again(folder), key)
     except UnusableInput as error:
         warn(escape(f"{error.message}; the report does not show it"))

@@ -26,8 +26,8 @@ from mc_ops.cli.operator_access import (
     operator_client,
 )
 from mc_ops.cli.output import Format, OutputOption, emit_json, note, ok, stdout, warn
+from mc_ops.environments import Workspace
 from mc_ops.environments import credentials as local
-from mc_ops.environments.local.layout import Layout
 from mc_ops.errors import UnusableInput
 
 app = typer.Typer(help="Create, rotate, revoke and list credentials.", no_args_is_help=True)
@@ -76,7 +76,7 @@ def create(
     if keep is not None and url is not None:
         raise UnusableInput("--keep is for the local platform", hint="leave --url out")
     if keep is not None:  # before a token is made that would have no place
-        local.require_place(Layout.from_env(), keep, tenant, role)
+        local.require_place(Workspace.from_env(), keep, tenant, role)
     with _place_for(out) as write, acting_client(url, whose, _ADMINISTRATOR) as client:
         confirm(f"Make a credential of {tenant}, role {role}?", yes=yes)
         made = client.create_credential(
@@ -96,7 +96,7 @@ def create(
             role=made["role"],
             scopes=None if made["scopes"] is None else frozenset(made["scopes"]),
         )
-        local.keep(Layout.from_env(), keep, entry)
+        local.keep(Workspace.from_env(), keep, entry)
     _show(made, out, output)
 
 
@@ -213,7 +213,7 @@ def _place_for(out: Path | None) -> Iterator[Any]:
 def _in_step(url: str | None, key_id: str, token: str | None) -> None:
     if url is not None:
         return
-    names = local.exchange(Layout.from_env(), key_id, token)
+    names = local.exchange(Workspace.from_env(), key_id, token)
     if names:
         done = "has no token any more" if token is None else "has the new token"
         note(escape(f"{', '.join(names)} in secrets/{local.FILE} {done}"))

@@ -14,9 +14,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mc_ops.environments import Colour, Instance, open_environment
-from mc_ops.environments.local.layout import Layout, write_atomically
+from mc_ops.environments import Colour, Instance, Workspace, open_environment
 from mc_ops.errors import CouldNotTell, Finding, UnusableInput
+from mc_ops.files import write_atomically
 
 if TYPE_CHECKING:
     from mc_contract.canary_override import Override
@@ -49,12 +49,12 @@ class Backing:
 
 
 def backing(
-    layout: Layout, to: Colour, urls: Sequence[str], run: str | None, *, without: bool
+    workspace: Workspace, to: Colour, urls: Sequence[str], run: str | None, *, without: bool
 ) -> Backing:
     """What a cutover to `to` leans on.
 
     Args:
-        layout: Whose runs they are.
+        workspace: Whose runs they are.
         to: The colour that is to serve.
         urls: Of its replicas.
         run: The canary that is named; None: the newest one since the last cutover.
@@ -71,15 +71,17 @@ def backing(
         raise UnusableInput("--run and --without-canary exclude each other", hint="give one")
     if without:
         return Backing("not backed by a canary (--without-canary)")
-    runs = layout.home / "runs"
-    folder = find_canary(run, runs) if run else newest_about(runs, urls, last_cutover(layout.home))
+    runs = workspace.runs
+    folder = (
+        find_canary(run, runs) if run else newest_about(runs, urls, last_cutover(workspace.home))
+    )
     if folder is None:
         return Backing(f"not backed by a canary: none compared {to} since the last cutover")
-    judged, verdict = decided(str(folder), layout)
+    judged, verdict = decided(str(folder), workspace)
     return Backing(f"backed by the canary {judged.run}: {verdict}", judged)
 
 
-def decided(run: str, layout: Layout) -> tuple[Judged, str]:
+def decided(run: str, workspace: Workspace) -> tuple[Judged, str]:
     """A canary that lets its candidate serve, and its verdict in words.
 
     Raises:
@@ -88,7 +90,7 @@ def decided(run: str, layout: Layout) -> tuple[Judged, str]:
     """
     from mc_ops.cli.canary_override import verdict_line
 
-    judged, found = read_decision(run, layout, None)
+    judged, found = read_decision(run, workspace, None)
     line = verdict_line(judged, found)
     if not judged.promote and found is None:
         raise Finding(
@@ -98,7 +100,9 @@ def decided(run: str, layout: Layout) -> tuple[Judged, str]:
     return judged, line
 
 
-def read_decision(run: str, layout: Layout, key: Path | None) -> tuple[Judged, Override | None]:
+def read_decision(
+    run: str, workspace: Workspace, key: Path | None
+) -> tuple[Judged, Override | None]:
     """A canary judged again, and its override if it has one.
 
     Raises:
@@ -109,12 +113,12 @@ def read_decision(run: str, layout: Layout, key: Path | None) -> tuple[Judged, O
     from mc_ops.cli.canary_override import ledger_key
 
     try:
-        judged = judge_again(find_canary(run, layout.home / "runs"))
+        judged = judge_again(find_canary(run, workspace.runs))
     except FailedSmoke as error:
         raise Finding(f"HOLD (smoke): {error.message}", hint=error.hint) from error
     found = None
     if not judged.promote and (judged.folder / "override.json").exists():
-        found = override_in(judged, ledger_key(key, layout))
+        found = override_in(judged, ledger_key(key, workspace))
     if found and found.run != judged.run:  # files of another run, put here
         raise UnusableInput(
             f"the override is of run {found.run}, and this is {judged.run}",
@@ -149,14 +153,14 @@ def hold_now(judged: Judged, urls: Sequence[str]) -> None:
     hold(judged, look({"candidate": urls})["candidate"])
 
 
-def remember(layout: Layout, source: Colour | None, to: Colour, told: str) -> None:
+def remember(workspace: Workspace, source: Colour | None, to: Colour, told: str) -> None:
     """Write down when traffic was moved, and what that was backed by."""
     from mc_ops.canary.candidate import CUTOVER
 
     at = datetime.now(UTC).isoformat(timespec="milliseconds")
     record = {"at": at, "from": source, "to": to, "backed_by": told}
     try:
-        write_atomically(layout.home / CUTOVER, json.dumps(record, indent=2) + "\n")
+        write_atomically(workspace.home / CUTOVER, json.dumps(record, indent=2) + "\n")
     except OSError as error:
         raise CouldNotTell(
             f"traffic goes to {to}, and that could not be written down: {error.strerror}"

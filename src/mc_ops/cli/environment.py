@@ -20,10 +20,18 @@ from mc_ops.cli.cutover import backing, remember
 from mc_ops.cli.numeric import Number, Whole
 from mc_ops.cli.operator_access import UnaskedOption, confirm
 from mc_ops.cli.output import Format, OutputOption, emit_json, note, ok, stdout, warn
-from mc_ops.environments import Colour, EnvironmentStatus, State, open_environment
+from mc_ops.environments import (
+    Colour,
+    Environment,
+    EnvironmentStatus,
+    Startable,
+    State,
+    UpRequest,
+    open_environment,
+    open_startable,
+)
 from mc_ops.environments.faults import read_fault, read_faults
-from mc_ops.environments.local.environment import LocalEnvironment, UpRequest
-from mc_ops.environments.local.processes import uninterrupted
+from mc_ops.environments.signals import uninterrupted
 from mc_ops.errors import CouldNotTell, Declined, UnusableInput
 
 SERVICE = "agent-workbench"
@@ -75,7 +83,7 @@ def up(
     env: EnvOption = "local",
 ) -> None:
     """Start the platform on this machine; starts only what is missing."""
-    environment = open_environment(env)
+    environment = open_startable(env)
     faults = read_faults(fault or (), os.environ)
     request = UpRequest(
         colour=colour, replicas=replicas, green=green, faults=faults, restart=restart
@@ -96,7 +104,7 @@ def down(
     env: EnvOption = "local",
 ) -> None:
     """Stop the platform; its data stays."""
-    environment = open_environment(env)
+    environment = open_startable(env)
     if purge and not yes:
         _confirm_purge(environment)
     if environment.down(note):
@@ -105,13 +113,13 @@ def down(
         note("nothing was running")
     if purge:
         environment.purge()
-        ok(f"its data under {escape(str(environment.layout.home))} is removed")
+        ok(f"its data under {escape(str(environment.workspace.home))} is removed")
 
 
 def status(output: OutputOption = Format.table, env: EnvOption = "local") -> None:
     """Show what runs; exit 1 when something that was started is dead or cannot serve."""
     environment = open_environment(env)
-    home = str(environment.layout.home)
+    home = str(environment.workspace.home)
     found = environment.status()
     if output is Format.json:
         emit_json(_status_json(found, home))
@@ -201,7 +209,7 @@ def scale(
         ok("a fresh baseline beside them serves as well")
 
 
-def _stop_baseline(environment: LocalEnvironment, replicas: int) -> None:
+def _stop_baseline(environment: Environment, replicas: int) -> None:
     if replicas:
         raise UnusableInput(
             "a fresh baseline is started beside a candidate",
@@ -281,12 +289,12 @@ def cutover(
     hold, told = None, ""
     if environment.active_colour() != to:  # else nothing is moved
         urls = [one.url for one in environment.instances(to)]
-        backed = backing(environment.layout, to, urls, run, without=without_canary)
+        backed = backing(environment.workspace, to, urls, run, without=without_canary)
         hold, told = backed.hold, backed.told
         (note if backed.judged else warn)(escape(told))
     switch = environment.switch(to, allow_faults=allow_faults, hold=hold)
     if switch.changed:
-        remember(environment.layout, switch.source, to, told)
+        remember(environment.workspace, switch.source, to, told)
         ok(f"cut over: {switch.source} -> {switch.target}")
         note(f"  → the way back: mcctl cutover --to {to.other}")
     else:
@@ -298,17 +306,17 @@ def _require_one(colour: Colour | None, *, baseline: bool) -> None:
         raise UnusableInput("--baseline and --colour name different replicas", hint="give one")
 
 
-def _colour(environment: LocalEnvironment, colour: Colour | None) -> Colour:
+def _colour(environment: Environment, colour: Colour | None) -> Colour:
     found = colour or environment.active_colour()
     if found is None:
         raise CouldNotTell(
-            f"the platform was never started here ({environment.layout.home})",
+            f"the platform was never started here ({environment.workspace.home})",
             hint="start it: mcctl up",
         )
     return found
 
 
-def _show_ready(environment: LocalEnvironment, found: EnvironmentStatus) -> None:
+def _show_ready(environment: Environment, found: EnvironmentStatus) -> None:
     ok(f"the platform is ready; {found.active_colour} serves")
     rows = {
         "gateway": found.url,
@@ -316,15 +324,13 @@ def _show_ready(environment: LocalEnvironment, found: EnvironmentStatus) -> None
         "health": f"{found.url}/health",
         "metrics": f"{found.url}/metrics",
     }
-    for colour in Colour:
-        for instance in environment.instances(colour):
-            rows[instance.name] = instance.url
-    rows["tenant tokens"] = str(environment.layout.secret("credentials.json"))
+    rows |= {instance.name: instance.url for instance in environment.instances()}
+    rows["tenant tokens"] = str(environment.workspace.secret("credentials.json"))
     for name, value in rows.items():
         stdout.print(f"{name:<14} {value}", markup=False)
 
 
-def _run_in_foreground(environment: LocalEnvironment, request: UpRequest) -> None:
+def _run_in_foreground(environment: Startable, request: UpRequest) -> None:
     ready = False
     try:
         found = environment.up(request, _tell)
@@ -340,7 +346,7 @@ def _run_in_foreground(environment: LocalEnvironment, request: UpRequest) -> Non
         raise
 
 
-def _follow(environment: LocalEnvironment) -> None:
+def _follow(environment: Environment) -> None:
     watched = {p.name for p in environment.status().processes if p.state is State.running}
     dead = threading.Event()
 
@@ -360,8 +366,8 @@ def _follow(environment: LocalEnvironment) -> None:
         dead.set()
 
 
-def _confirm_purge(environment: LocalEnvironment) -> None:
-    home = environment.layout.home
+def _confirm_purge(environment: Environment) -> None:
+    home = environment.workspace.home
     note(
         f"This removes {escape(str(home))}: the database with its ledger, every key and token "
         "(evidence packs signed so far verify only with a copy of trust/evidence.pub), all logs."
@@ -436,7 +442,7 @@ def _status_table(found: EnvironmentStatus) -> Table:
     for heading in ("NAME", "STATE", "PID", "PORT", "UPTIME", "HEALTH", "REMARKS"):
         table.add_column(heading, no_wrap=True)
     for process in found.processes:
-        active = found.active_colour and process.name.startswith(f"{found.active_colour}-")
+        active = process.colour is not None and process.colour is found.active_colour
         remarks = [*(["active"] if active else []), *filter(None, [process.faults])]
         table.add_row(
             process.name,

@@ -24,9 +24,7 @@ from mc_contract.evidence import (
 from mc_contract.evidence import verify as verify_pack
 from mc_ops.cli import exit_codes
 from mc_ops.cli.output import Format, OutputOption, emit_json, fail, note, ok, stdout, warn
-from mc_ops.environments import Colour, open_environment
-from mc_ops.environments.local.environment import LocalEnvironment
-from mc_ops.environments.local.layout import Layout
+from mc_ops.environments import Environment, Workspace, open_environment
 from mc_ops.errors import CouldNotTell, UnusableInput
 from mc_ops.evidence import (
     JOURNAL,
@@ -106,25 +104,25 @@ def pack(
     output: OutputOption = Format.table,
 ) -> None:
     """Gather artefacts, claim what can be recomputed from them, and sign."""
-    layout = Layout.from_env()
+    workspace = Workspace.from_env()
     check_target(out, replace=force)
-    runs = _runs(layout, run or [])
-    canary, redteam = (layout.run_folder(one) if one else None for one in (canary, redteam))
+    runs = _runs(workspace, run or [])
+    canary, redteam = (workspace.run_folder(one) if one else None for one in (canary, redteam))
     if not runs and canary is None:
-        runs = _newest_run(layout.home / "runs")
-    ledger_key = layout.home / "trust" / LEDGER_KEY
+        runs = _newest_run(workspace.runs)
+    ledger_key = workspace.home / "trust" / LEDGER_KEY
     environment = None if url else open_environment(env)
     parts = [
-        canary_part(_canary_folder(canary, runs, layout.home / "runs"), ledger_key),
+        canary_part(_canary_folder(canary, runs, workspace.runs), ledger_key),
         journal_part(_first(runs, JOURNAL)),
         preflight_part(preflight or _report(runs)),
         redteam_part(_redteam_folder(redteam, runs)),
         *service_parts(
-            url or layout.url,
+            url or workspace.url,
             ledger_key,
             None if environment is None else _replicas(environment),
         ),
-        _serving(environment, url or layout.url),
+        _serving(environment, url or workspace.url),
     ]
     built = build(
         parts,
@@ -132,13 +130,13 @@ def pack(
         created_at=datetime.now(UTC),
         environment=env,
         run_id=_run_id(runs),
-        key=load_key(key) if key else _own_key(layout.home),
+        key=load_key(key) if key else _own_key(workspace.home),
     )
     write_pack(out, built.raw, replace=force)
     _print_built(out, built, output)
 
 
-def _serving(environment: LocalEnvironment | None, url: str) -> Part:
+def _serving(environment: Environment | None, url: str) -> Part:
     active = environment.active_colour() if environment else None
     if environment is None or active is None:
         return serving_part([url], all_of_them=False)
@@ -146,12 +144,8 @@ def _serving(environment: LocalEnvironment | None, url: str) -> Part:
     return serving_part(urls, all_of_them=True)
 
 
-def _replicas(environment: LocalEnvironment) -> dict[str, str]:
-    return {
-        instance.name: instance.url
-        for colour in Colour
-        for instance in environment.instances(colour)
-    }
+def _replicas(environment: Environment) -> dict[str, str]:
+    return {instance.name: instance.url for instance in environment.instances()}
 
 
 @app.command()
@@ -177,7 +171,7 @@ def verify(
 
     Exit 1 if something is against it, 2 if it is no pack at all, 3 if it does not say what ran.
     """
-    keys = trusted_keys(trust or [], Layout.from_env().home)
+    keys = trusted_keys(trust or [], Workspace.from_env().home)
     raw = read_file(file)
     if not resembles_pack(raw):
         _refuse(file, raw)
@@ -191,7 +185,7 @@ def verify(
     emit_json(report.as_dict())
     if report.ok:
         ok(escape(f"{file.name} verifies: {_verdict_line(report)}"))
-        _warn_of_ledger_key(report, Layout.from_env().home)
+        _warn_of_ledger_key(report, Workspace.from_env().home)
         return
     if not report.reasons:
         raise CouldNotTell(
@@ -236,14 +230,14 @@ def extract_files(
     )
 
 
-def _runs(layout: Layout, named: list[Path]) -> list[Path]:
+def _runs(workspace: Workspace, named: list[Path]) -> list[Path]:
     """The runs named, or the runbook's run that this command is a step of."""
-    given = [layout.run_folder(one) for one in named]
+    given = [workspace.run_folder(one) for one in named]
     for folder in given:
         if not folder.is_dir():
             raise UnusableInput(
                 f"{folder} is no run",
-                hint=f"the name of a run in {layout.home / 'runs'} (mcctl runbook status names the "
+                hint=f"the name of a run in {workspace.home / 'runs'} (mcctl runbook status names the "
                 "newest), or a run's folder",
             )
         if not (

@@ -21,9 +21,7 @@ from mc_ops.cli.incident_canary import canary_hold
 from mc_ops.cli.incident_hpa import hpa_oscillation
 from mc_ops.cli.numeric import Number
 from mc_ops.cli.output import Format, OutputOption, emit_json, note, stdout
-from mc_ops.environments import Colour, Environment, State, open_environment
-from mc_ops.environments.local.keyring import siem_key
-from mc_ops.environments.local.layout import Layout, colour_of
+from mc_ops.environments import Environment, State, open_environment
 from mc_ops.errors import CouldNotTell, UnusableInput
 from mc_ops.incidents import (
     BackupState,
@@ -35,7 +33,6 @@ from mc_ops.incidents import (
     Watch,
     look,
 )
-from mc_ops.preflight.processes import Running, environment_of
 
 app = typer.Typer(help="Run the playbook of an incident.", no_args_is_help=True)
 
@@ -81,7 +78,7 @@ def siem_failure(
     """SIEM sink failure: reach, TLS, key, backup file, recovery. The key is never printed."""
     environment = open_environment(env)
     replicas = _replicas(environment)
-    target = _target(replicas)
+    target = _target(environment, replicas)
     table = output is Format.table
     playbook = SiemFailure(
         target=target,
@@ -131,28 +128,28 @@ def _replicas(environment: Environment) -> dict[str, Mapping[str, str]]:
     """The environment variables of each replica that runs and may be read, by its name."""
     found: dict[str, Mapping[str, str]] = {}
     for process in environment.status().processes:
-        if process.state is not State.running or not process.pid or not colour_of(process.name):
+        if process.state is not State.running or process.colour is None:
             continue
         try:
-            found[process.name] = environment_of(Running(process.name, process.pid))
+            found[process.name] = environment.settings(process.name)
         except CouldNotTell:
             continue
     return found
 
 
 def _urls(environment: Environment) -> list[str]:
-    return [instance.url for colour in Colour for instance in environment.instances(colour)]
+    return [instance.url for instance in environment.instances()]
 
 
-def _target(replicas: Mapping[str, Mapping[str, str]]) -> SiemTarget | None:
+def _target(
+    environment: Environment, replicas: Mapping[str, Mapping[str, str]]
+) -> SiemTarget | None:
     """As a running replica has it; else as this shell has it; else this machine's own receiver."""
     for settings in (*replicas.values(), os.environ):
         if settings.get("AUDIT_SIEM_URL"):
             return _read_target(settings)
-    layout = Layout.from_env()
-    if not layout.secret("siem.key").exists():
-        return None
-    return SiemTarget(url=f"{layout.url_of('siem')}/ingest", key=siem_key(layout))
+    key = environment.workspace.siem_key()
+    return SiemTarget(url=f"{environment.neighbour_url('siem')}/ingest", key=key) if key else None
 
 
 def _read_target(settings: Mapping[str, str]) -> SiemTarget:

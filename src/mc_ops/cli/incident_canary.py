@@ -16,7 +16,7 @@ import typer
 
 from mc_ops.cli import exit_codes
 from mc_ops.cli.output import Format, OutputOption, emit_json, note, stdout
-from mc_ops.environments.local.layout import Layout
+from mc_ops.environments import Workspace
 from mc_ops.errors import OpsError, UnusableInput
 from mc_ops.incidents import Finding, Status
 
@@ -66,7 +66,7 @@ def _place(run: str | None, folder: Path | None) -> tuple[Path, str]:
         raise UnusableInput("give a run or --dir, not both")
     if folder is not None:
         return canary_in(folder), str(folder)
-    runs = Layout.from_env().home / "runs"
+    runs = Workspace.from_env().runs
     if run is None:
         found = newest_hold(runs)
         return found, _named(found)

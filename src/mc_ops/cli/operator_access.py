@@ -21,8 +21,8 @@ from rich.markup import escape
 
 from mc_ops.cli import exit_codes
 from mc_ops.cli.output import note
-from mc_ops.environments.local.keyring import principal_of, tenant_token
-from mc_ops.environments.local.layout import Layout
+from mc_ops.environments import Workspace
+from mc_ops.environments.credentials import principal_of, tenant_token
 from mc_ops.errors import NotAllowed, UnusableInput
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def acting_as(whose: str | None, default: str = _OPERATOR) -> str:
         key = f", key id {found[1]}" if found else ""
         return f"the holder of the token in {TOKEN_FILE}{key}"
     name = whose or default
-    return f"{principal_of(Layout.from_env(), name)} ({name} of the local platform)"
+    return f"{principal_of(Workspace.from_env(), name)} ({name} of the local platform)"
 
 
 def require_said(whose: str | None, act: str) -> None:
@@ -105,7 +105,7 @@ def operator_client(
     from mc_ops.service_client import OperatorClient  # late: others need the options alone
 
     with OperatorClient(
-        url or Layout.from_env().url, token=access_token(url, whose, default)
+        url or Workspace.from_env().url, token=access_token(url, whose, default)
     ) as client:
         yield client
 
@@ -129,13 +129,13 @@ def access_token(url: str | None, whose: str | None, default: str = _OPERATOR) -
             )
         return _read(Path(name))
     whose = whose or default
-    layout = Layout.from_env()
+    workspace = Workspace.from_env()
     if url is not None and not is_here(url):
         # The local platform's token is no business of another service
         raise NotAllowed(
             f"no token for {url[:200]}", hint=f"set {TOKEN_FILE} to a file that holds one"
         )
-    return tenant_token(layout, whose)
+    return tenant_token(workspace, whose)
 
 
 def is_here(url: str) -> bool:

@@ -28,11 +28,14 @@ from mc_ops.cli.operator_access import (
 )
 from mc_ops.cli.output import Format, OutputOption, emit_json, fail, note, ok, stdout, warn
 from mc_ops.cli.slo_access import OverOption, PrometheusOption, ScrapeOption, open_source
-from mc_ops.environments import open_environment, policy_set
-from mc_ops.environments.interface import Colour, Instance
-from mc_ops.environments.local.environment import LocalEnvironment
-from mc_ops.environments.local.layout import Layout
-from mc_ops.environments.local.specs import checkout
+from mc_ops.environments import (
+    Environment,
+    Instance,
+    Workspace,
+    checkout,
+    open_environment,
+    policy_set,
+)
 from mc_ops.errors import CouldNotTell, Finding, NotAllowed, UnusableInput
 from mc_ops.policies import (
     Applied,
@@ -261,7 +264,7 @@ def apply(
     target = _Local(open_environment(env))
     new = _require_good(folder)
     current = target.require_own_copy()
-    report, _ = ask_service(["diff", str(target.layout.policies), str(folder)])
+    report, _ = ask_service(["diff", str(target.workspace.policies), str(folder)])
     if new == current:
         ok("this set is in force already; nothing was changed")
         return
@@ -289,14 +292,14 @@ def rollback(
 ) -> None:
     """Bring the set back that was in force before the last `apply`; again: the one before that."""
     target = _Local(open_environment(env))
-    digest, folder = policy_set.find(target.layout, to)
+    digest, folder = policy_set.find(target.workspace, to)
     if _require_good(folder) != digest:
         raise CouldNotTell(
             f"{folder} was changed since it was kept",
             hint="apply a set from elsewhere, or --to another DIGEST",
         )
     current = target.require_own_copy()
-    report, _ = ask_service(["diff", str(target.layout.policies), str(folder)])
+    report, _ = ask_service(["diff", str(target.workspace.policies), str(folder)])
     _note_plan(report)
     confirm(f"Go back to the set {digest[:12]} in {env}?", yes=yes)
     with target.as_shown():
@@ -358,24 +361,24 @@ def _declare(
 class _Local:
     """The local platform as a `policies.Target`."""
 
-    def __init__(self, environment: LocalEnvironment) -> None:
+    def __init__(self, environment: Environment) -> None:
         self._environment = environment
-        self.layout = environment.layout
+        self.workspace = environment.workspace
         self._current = ""
         self._undo: policy_set.Undo | None = None
 
     def install(self, source: Path) -> None:
-        self._undo = policy_set.install(self.layout, source, self._current)
+        self._undo = policy_set.install(self.workspace, source, self._current)
 
     def undo(self) -> None:
         assert self._undo is not None  # something was put in place
-        policy_set.undo(self.layout, self._undo)
+        policy_set.undo(self.workspace, self._undo)
 
     def restore(self, digest: str) -> None:
-        self._undo = policy_set.restore(self.layout, digest, self._current)
+        self._undo = policy_set.restore(self.workspace, digest, self._current)
 
     def instances(self) -> Sequence[Instance]:
-        return [one for colour in Colour for one in self._environment.instances(colour)]
+        return self._environment.instances()
 
     def require_own_copy(self) -> str:
         """The digest of the copy at which the replicas look.
@@ -384,12 +387,12 @@ class _Local:
             CouldNotTell: the platform was never started here, or a replica tells no policy.
             UnusableInput: a replica looks elsewhere.
         """
-        if not self.layout.policies.is_dir():
+        if not self.workspace.policies.is_dir():
             raise CouldNotTell(
-                f"the platform has no policy set of its own yet ({self.layout.home})",
+                f"the platform has no policy set of its own yet ({self.workspace.home})",
                 hint="start it: mcctl up",
             )
-        report, _ = ask_service(["check", "--dir", str(self.layout.policies)])
+        report, _ = ask_service(["check", "--dir", str(self.workspace.policies)])
         digest = str(report["digest"])
         for instance in self.instances():
             if policy_health(instance).digest != digest:
@@ -420,7 +423,7 @@ class _Local:
 def _set_dir(given: Path | None) -> Path:
     if given is not None:
         return given
-    own = Layout.from_env().policies
+    own = Workspace.from_env().policies
     return own if own.is_dir() else checkout() / "policies"
 
 
@@ -453,13 +456,13 @@ def _require_good(folder: Path) -> str:
 def _leaves(
     source: Path | None, key: Path | None, whose: str | None, url: str | None
 ) -> Iterator[bytes | Mapping[str, Any]]:
-    layout = Layout.from_env()
+    workspace = Workspace.from_env()
     if source is None:
-        with _client(url, whose, layout) as client:
+        with _client(url, whose, workspace) as client:
             for entry in client.entries(0):
                 yield entry.leaf
         return
-    trusted = load_public_key(key or layout.home / "trust" / "ledger.pub")
+    trusted = load_public_key(key or workspace.ledger_key)
     try:
         yield from verify_export(read_bytes(source), trusted).leaves
     except NoExport as error:
@@ -472,8 +475,8 @@ def _leaves(
 
 
 @contextmanager
-def _client(url: str | None, whose: str | None, layout: Layout) -> Iterator[AuditClient]:
-    with AuditClient(url or layout.url, access_token(url, whose, "AUDITOR")) as client:
+def _client(url: str | None, whose: str | None, workspace: Workspace) -> Iterator[AuditClient]:
+    with AuditClient(url or workspace.url, access_token(url, whose, "AUDITOR")) as client:
         yield client
 
 

@@ -13,9 +13,7 @@ from mc_contract.canonical import Json
 from mc_contract.running import Groups, Record
 from mc_ops.cli.numeric import Whole
 from mc_ops.cli.output import SCHEMA_VERSION, Format, OutputOption, emit_json, note, stdout
-from mc_ops.environments import Colour, open_environment
-from mc_ops.environments.local.environment import LocalEnvironment
-from mc_ops.environments.local.layout import Layout
+from mc_ops.environments import Colour, Environment, open_environment
 from mc_ops.errors import CouldNotTell, UnusableInput
 from mc_ops.preflight import (
     SUBJECTS,
@@ -93,8 +91,8 @@ def edge(
     output: OutputOption = Format.table,
 ) -> None:
     """After a cutover: real requests through the edge are answered by this colour, and recorded."""
-    open_environment(env)
-    _tell("edge", env, {"edge": check_edge_of(Layout.from_env(), colour)}, out, output)
+    environment = open_environment(env)
+    _tell("edge", environment, {"edge": check_edge_of(environment, colour)}, out, output)
 
 
 @app.command("all")
@@ -111,19 +109,17 @@ def check_all(
 def _check(
     subject: str, env: str, out: Path | None, output: Format, minimum_replicas: int = 1
 ) -> None:
-    open_environment(env)  # refuses plainly what is not supported
-    layout = Layout.from_env()
-    at_start = _looked(layout)
+    environment = open_environment(env)
+    at_start = _looked(environment)
     groups = {
-        one: check_local(one, layout, minimum_replicas=minimum_replicas)
+        one: check_local(one, environment, minimum_replicas=minimum_replicas)
         for one in (SUBJECTS if subject == "all" else (subject,))
     }
-    _tell(subject, env, groups, out, output, at_start)
+    _tell(subject, environment, groups, out, output, at_start)
 
 
-def _looked(layout: Layout) -> Groups | None:
+def _looked(environment: Environment) -> Groups | None:
     """What runs, by colour; None if that cannot be told."""
-    environment = LocalEnvironment(layout)
     try:
         found = look(
             {str(colour): [one.url for one in environment.instances(colour)] for colour in Colour}
@@ -144,15 +140,15 @@ def _running(at_start: Groups | None, at_end: Groups | None) -> dict[str, Json] 
 
 def _tell(
     subject: str,
-    env: str,
+    environment: Environment,
     groups: dict[str, list[CheckResult]],
     out: Path | None,
     output: Format,
     at_start: Groups | None = None,
 ) -> None:
     results = [result for group in groups.values() for result in group]
-    report = _report(subject, env, results)
-    report["running"] = _running(at_start, _looked(Layout.from_env()) if at_start else None)
+    report = _report(subject, environment.name, results)
+    report["running"] = _running(at_start, _looked(environment) if at_start else None)
     if out:
         _write(out, report)
     if output is Format.json:

@@ -12,7 +12,7 @@ import typer
 from mc_ops.cli import exit_codes
 from mc_ops.cli.operator_access import AsOption, ReasonOption, UrlOption, acting_client
 from mc_ops.cli.output import fail, note
-from mc_ops.environments.local.specs import checkout
+from mc_ops.environments import checkout
 
 app = typer.Typer(
     help="Screen texts offline; see what a pseudonym stands for.", no_args_is_help=True

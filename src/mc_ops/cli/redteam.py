@@ -24,8 +24,8 @@ from mc_ops.cli import exit_codes
 from mc_ops.cli.numeric import Whole
 from mc_ops.cli.operator_access import is_here
 from mc_ops.cli.output import Format, OutputOption, emit_json, note, stdout
-from mc_ops.environments.local.keyring import tenant_token
-from mc_ops.environments.local.layout import Layout
+from mc_ops.environments import Workspace, open_environment
+from mc_ops.environments.credentials import tenant_token
 from mc_ops.errors import NotAllowed, UnusableInput
 from mc_ops.redteam import (
     BY_NAME,
@@ -50,6 +50,7 @@ from mc_ops.redteam import (
 
 CREDENTIALS_FILE = "MC_CREDENTIALS_FILE"
 _ATTACKERS = ("TENANT_001", "TENANT_002", "TENANT_003")
+_SAMPLE = "records-agent"  # the one that can be made to say anything
 _MOST_CASES = 20_000
 _PROGRESS_EVERY_S = 5.0
 _VERDICTS = {
@@ -117,10 +118,10 @@ def privacy(
         wordings=wordings,
         outside=tuple(outside),
     )
-    layout = Layout.from_env()
-    url = target or layout.url
-    home_is_target = _same_place(url, layout.url)
-    folder = out or layout.home / "runs" / f"redteam-{datetime.now(UTC):%Y%m%dT%H%M%SZ}" / "redteam"
+    workspace = Workspace.from_env()
+    url = target or workspace.url
+    home_is_target = _same_place(url, workspace.url)
+    folder = out or workspace.runs / f"redteam-{datetime.now(UTC):%Y%m%dT%H%M%SZ}" / "redteam"
     prepare(folder)
     cases = size.cases()
     note(f"red-team: {len(cases)} cases against {escape(url)}, seed {size.seed}")
@@ -129,9 +130,10 @@ def privacy(
             url,
             size,
             cases,
-            tokens=_tokens(url, layout),
-            agent_url=agent_url or (layout.url_of("records-agent") if home_is_target else None),
-            watch=Watch(watched(layout.home) if home_is_target else {}),
+            tokens=_tokens(url, workspace),
+            agent_url=agent_url
+            or (open_environment().neighbour_url(_SAMPLE) if home_is_target else None),
+            watch=Watch(watched(workspace.home) if home_is_target else {}),
         )
     )
     write(folder, told, rows)
@@ -189,7 +191,7 @@ def _families(scenarios: str) -> tuple[Family, ...]:
     return tuple(BY_NAME[name] for name in dict.fromkeys(names))
 
 
-def _tokens(url: str, layout: Layout) -> dict[str, str]:
+def _tokens(url: str, workspace: Workspace) -> dict[str, str]:
     """The attackers' credentials; those of this machine's platform go nowhere else."""
     if name := os.environ.get(CREDENTIALS_FILE):
         return _read(Path(name))
@@ -198,7 +200,7 @@ def _tokens(url: str, layout: Layout) -> dict[str, str]:
             f"no credentials for {url[:200]}",
             hint=f'set {CREDENTIALS_FILE} to a file of {{"TENANT_001": {{"token": "..."}}, ...}}',
         )
-    return {name: tenant_token(layout, name) for name in _ATTACKERS}
+    return {name: tenant_token(workspace, name) for name in _ATTACKERS}
 
 
 def _read(path: Path) -> dict[str, str]:

@@ -16,7 +16,7 @@ from rich.markup import escape
 
 from mc_ops.cli import exit_codes
 from mc_ops.cli.output import Format, OutputOption, emit_json, fail, note, ok, stderr, stdout, warn
-from mc_ops.environments.local.layout import Layout
+from mc_ops.environments import Workspace
 from mc_ops.errors import UnusableInput
 from mc_ops.runbooks import (
     Action,
@@ -127,8 +127,8 @@ def run(
     output: OutputOption = Format.table,
 ) -> None:
     """Run a runbook; its exit code is that of the step that stopped it, 0 if none did."""
-    layout = Layout.from_env()
-    store = RunStore(layout.home)
+    workspace = Workspace.from_env()
+    store = RunStore(workspace.home)
     given = _given(settings or [], minutes, push=push)
     if resume:
         if given:
@@ -148,7 +148,7 @@ def run(
     if dry_run:
         _print_plan(prepared, output)
         return
-    layout.prepare()
+    workspace.prepare()
     note(f"run {prepared.run_id}: {escape(prepared.runbook.title)}")
     state = prepared.carry_out(
         store,
@@ -168,7 +168,7 @@ def status(
     output: OutputOption = Format.table,
 ) -> None:
     """Show where a run stands, from its journal."""
-    store = RunStore(Layout.from_env().home)
+    store = RunStore(Workspace.from_env().home)
     wanted = run_id or store.newest()
     state = store.state(wanted)
     now = _now(store, wanted, state)

@@ -16,8 +16,7 @@ from rich.markup import escape
 from mc_ops.cli import exit_codes
 from mc_ops.cli.numeric import Whole
 from mc_ops.cli.output import stdout, warn
-from mc_ops.environments import Colour, open_environment
-from mc_ops.environments.local.layout import Layout
+from mc_ops.environments import Workspace, open_environment
 from mc_ops.errors import NotAllowed, UnusableInput
 
 if TYPE_CHECKING:
@@ -121,7 +120,7 @@ def replicas(scrape: Sequence[str] | None, *, env: str) -> dict[str, str]:
     if scrape:
         return {_name(url): url for url in scrape}
     environment = open_environment(env)
-    return {one.name: one.url for colour in Colour for one in environment.instances(colour)}
+    return {one.name: one.url for one in environment.instances()}
 
 
 def dead_replicas(scrape: Sequence[str] | None, *, env: str) -> tuple[str, ...]:
@@ -129,7 +128,7 @@ def dead_replicas(scrape: Sequence[str] | None, *, env: str) -> tuple[str, ...]:
     if scrape:
         return ()
     dead = open_environment(env).status().dead
-    return tuple(one.name for one in dead if one.name.startswith(tuple(f"{c}-" for c in Colour)))
+    return tuple(one.name for one in dead if one.colour is not None)
 
 
 def least_replicas(least: int | None, env: str) -> int:
@@ -159,9 +158,9 @@ def privacy(redteam: Path | None) -> Figure:
 
     folder = redteam
     if folder is None:
-        folder = newest(Layout.from_env().home / "runs")
+        folder = newest(Workspace.from_env().runs)
     else:
-        folder = Layout.from_env().run_folder(folder)
+        folder = Workspace.from_env().run_folder(folder)
     if folder and not (folder / "redteam.json").is_file() and (folder / "redteam").is_dir():
         folder = folder / "redteam"  # a run's folder
     return block_rate(folder, now=datetime.now(UTC))

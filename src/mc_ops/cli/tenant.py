@@ -18,9 +18,8 @@ from mc_ops.cli.operator_access import (
     operator_client,
 )
 from mc_ops.cli.output import Format, OutputOption, emit_json, fail, ok, stdout
+from mc_ops.environments import Workspace, open_environment
 from mc_ops.environments import credentials as local
-from mc_ops.environments import open_environment
-from mc_ops.environments.local.layout import Layout
 from mc_ops.errors import CouldNotTell, UnusableInput
 
 app = typer.Typer(help="List and check the catalogue's tenants.", no_args_is_help=True)
@@ -72,7 +71,7 @@ def check(
     findings = [problem for one in chosen if (problem := _problem(one))]
     if url is None:
         declared = [one["id"] for one in found if one["declared"]]
-        findings += _misfits(Layout.from_env(), tenant, held, declared)
+        findings += _misfits(Workspace.from_env(), tenant, held, declared)
     if output is Format.json:
         emit_json({"checked": [one["id"] for one in chosen], "findings": findings})
     else:
@@ -116,7 +115,7 @@ def _problem(one: Mapping[str, Any]) -> str:
 
 
 def _misfits(
-    layout: Layout, tenant: str | None, held: Mapping[str, Any], tenants: Collection[str]
+    workspace: Workspace, tenant: str | None, held: Mapping[str, Any], tenants: Collection[str]
 ) -> list[str]:
     """What is wrong with entries of this machine's file, each with its name and what to do.
 
@@ -126,10 +125,10 @@ def _misfits(
         tenants: The catalogue's.
     """
     known = {one["key_id"]: one for one in held["credentials"]}
-    strays = local.strays(layout, tenants)
+    strays = local.strays(workspace, tenants)
     names: dict[str | None, str] = {}
     found = []
-    for name, entry in (local.read(layout) or {}).items():
+    for name, entry in (local.read(workspace) or {}).items():
         if entry.token is None or tenant not in (None, entry.tenant or name):
             continue
         there, first = known.get(entry.key_id), names.setdefault(entry.key_id, name)
@@ -150,7 +149,7 @@ def _misfits(
             if there["origin"] != "import":
                 done = "an administrator made it: mend the entry"
             found.append(f"{name}: {other} ({done})")
-        elif not _taken(layout, entry.token):
+        elif not _taken(workspace, entry.token):
             said = f"its token is refused: the platform has another secret for {entry.key_id}"
             found.append(f"{name}: {said} (put the token back, or mcctl credential create --keep)")
     return [f"secrets/{local.FILE}: {one}" for one in found]
@@ -178,10 +177,10 @@ def _word(value: str | list[str] | None) -> str:
     return "all of its role" if value is None else value
 
 
-def _taken(layout: Layout, token: str) -> bool:
+def _taken(workspace: Workspace, token: str) -> bool:
     from mc_ops.service_client.http import HttpClient, bearer
 
-    place = layout.url
+    place = workspace.url
     with HttpClient(place, place, headers={}, timeout_s=_TIMEOUT_S, transport=None) as client:
         body = {"query": "{ __typename }"}
         try:

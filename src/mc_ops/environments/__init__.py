@@ -8,8 +8,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from mc_ops.environments.interface import (
     Colour,
     Environment,
@@ -17,25 +15,34 @@ from mc_ops.environments.interface import (
     Instance,
     LogLine,
     ProcessStatus,
+    Startable,
     State,
     Switch,
+    UpRequest,
 )
+from mc_ops.environments.workspace import Workspace, checkout
 from mc_ops.errors import UnusableInput
-
-if TYPE_CHECKING:
-    from mc_ops.environments.local.environment import LocalEnvironment
 
 KINDS = ("local",)
 
 
-def open_environment(kind: str = "local") -> LocalEnvironment:
+def open_environment(kind: str = "local") -> Environment:
     """The environment of that kind, as the process's environment variables describe it.
 
     Raises:
         UnusableInput: there is no such kind, or not yet.
     """
+    return open_startable(kind)
+
+
+def open_startable(kind: str = "local") -> Startable:
+    """Likewise, but one that mcctl can bring up and take away.
+
+    Raises:
+        UnusableInput: there is no such kind, or not yet.
+    """
     if kind == "local":
-        # Here, not above: the edge and the agents are in this package, and start without these.
+        # Here, not above: the edge and the samples start without these.
         from mc_ops.environments.local.environment import LocalEnvironment
         from mc_ops.environments.local.layout import Layout
 
@@ -55,7 +62,12 @@ __all__ = [
     "Instance",
     "LogLine",
     "ProcessStatus",
+    "Startable",
     "State",
     "Switch",
+    "UpRequest",
+    "Workspace",
+    "checkout",
     "open_environment",
+    "open_startable",
 ]

@@ -33,8 +33,9 @@ from mc_contract.configuration import (
     toml_of,
 )
 from mc_contract.credential import TOKEN_FORM
-from mc_ops.environments.local.layout import Layout, write_atomically
+from mc_ops.environments.workspace import Workspace
 from mc_ops.errors import CouldNotTell, UnusableInput
+from mc_ops.files import write_atomically
 
 PLATFORM = "PLATFORM"
 ROLES = {
@@ -70,14 +71,14 @@ class _File(Strict):
     credentials: dict[Word, Entry] = Field(default_factory=dict)
 
 
-def read(layout: Layout) -> dict[str, Entry] | None:
+def read(workspace: Workspace) -> dict[str, Entry] | None:
     """The entries by name; None if there is no file yet.
 
     Raises:
         UnusableInput: it is not what it must be; the message tells all problems, and no token.
         CouldNotTell: it cannot be read.
     """
-    path = layout.secret(FILE)
+    path = workspace.secret(FILE)
     hint = "mend it; if it is removed, `mcctl up` makes every tenant a new token"
     try:
         with path.open("rb") as file:
@@ -94,13 +95,13 @@ def read(layout: Layout) -> dict[str, Entry] | None:
         raise UnusableInput(f"{path}: {said}", hint=hint) from error
 
 
-def prepare(layout: Layout, tenants: Iterable[str]) -> None:
+def prepare(workspace: Workspace, tenants: Iterable[str]) -> None:
     """Make a token for each tenant and role that has no entry.
 
     Raises:
         UnusableInput, CouldNotTell: the file cannot be used.
     """
-    known = read(layout) or {}
+    known = read(workspace) or {}
     made = {
         tenant: Entry(principal=f"agent@{tenant.lower().replace('_', '-')}", token=new_token())
         for tenant in tenants
@@ -111,7 +112,7 @@ def prepare(layout: Layout, tenants: Iterable[str]) -> None:
             principal = f"{name.lower().replace('_', '-')}@platform"
             made[name] = Entry(tenant=PLATFORM, role=role, principal=principal, token=new_token())
     if made:
-        _write(layout, {**known, **made})
+        _write(workspace, {**known, **made})
 
 
 def new_token() -> str:
@@ -119,38 +120,38 @@ def new_token() -> str:
     return f"mc_{secrets.token_hex(6)}_{secrets.token_urlsafe(32)}"
 
 
-def tenant_token(layout: Layout, tenant: str) -> str:
+def tenant_token(workspace: Workspace, tenant: str) -> str:
     """The bearer token of a tenant of this platform, or of a role (`OPERATOR`, ...).
 
     Raises:
         CouldNotTell: the platform has not been started here.
         UnusableInput: no such tenant, or its token was revoked.
     """
-    known = read(layout)
+    known = read(workspace)
     if known is None:
-        raise CouldNotTell(f"no credentials under {layout.home}", hint="start it: mcctl up")
+        raise CouldNotTell(f"no credentials under {workspace.home}", hint="start it: mcctl up")
     if tenant not in known:
         raise UnusableInput(f'unknown tenant "{tenant}"', hint=f"known: {', '.join(known)}")
     token = known[tenant].token
     if token is None:
         raise UnusableInput(
             f"the token of {tenant} was revoked",
-            hint=f"take its entry out of {layout.secret(FILE)}, and `mcctl up` makes another; or an "
+            hint=f"take its entry out of {workspace.secret(FILE)}, and `mcctl up` makes another; or an "
             f"administrator does: mcctl credential create --keep {tenant} ...",
         )
     return token
 
 
-def principal_of(layout: Layout, name: str) -> str:
+def principal_of(workspace: Workspace, name: str) -> str:
     """Who acts with the token of that name; the name itself where that is not written down."""
-    entry = (read(layout) or {}).get(name)
+    entry = (read(workspace) or {}).get(name)
     return name if entry is None else entry.principal
 
 
-def hashes(layout: Layout) -> str:
+def hashes(workspace: Workspace) -> str:
     """What the service imports, as JSON: of each token its tenant, role, key id and hash."""
     hashed = {}
-    for name, entry in (read(layout) or {}).items():
+    for name, entry in (read(workspace) or {}).items():
         if entry.token is None:
             continue
         told: dict[str, Any] = {
@@ -166,50 +167,50 @@ def hashes(layout: Layout) -> str:
     return json.dumps(hashed)
 
 
-def strays(layout: Layout, tenants: Iterable[str]) -> dict[str, str]:
+def strays(workspace: Workspace, tenants: Iterable[str]) -> dict[str, str]:
     """Entries that no replica takes, for their tenant is not in the catalogue: name -> tenant."""
     declared = {*tenants, PLATFORM}
     return {
         name: tenant
-        for name, entry in (read(layout) or {}).items()
+        for name, entry in (read(workspace) or {}).items()
         if entry.token is not None and (tenant := entry.tenant or name) not in declared
     }
 
 
-def is_imported(layout: Layout) -> bool:
+def is_imported(workspace: Workspace) -> bool:
     """Whether the file is as it was when it was imported last."""
-    marker = layout.home / "run" / _IMPORTED
-    return marker.exists() and marker.read_text(encoding="ascii") == _digest(hashes(layout))
+    marker = workspace.home / "run" / _IMPORTED
+    return marker.exists() and marker.read_text(encoding="ascii") == _digest(hashes(workspace))
 
 
-def mark_imported(layout: Layout, imported: str) -> None:
+def mark_imported(workspace: Workspace, imported: str) -> None:
     """Those `hashes` have been imported; the file may have been changed since they were read."""
-    write_atomically(layout.home / "run" / _IMPORTED, _digest(imported))
+    write_atomically(workspace.home / "run" / _IMPORTED, _digest(imported))
 
 
-def exchange(layout: Layout, key_id: str, token: str | None) -> list[str]:
+def exchange(workspace: Workspace, key_id: str, token: str | None) -> list[str]:
     """Put another token, or none, in the place of one; returns the names of its entries."""
-    known = read(layout) or {}
+    known = read(workspace) or {}
     names = [name for name, entry in known.items() if entry.key_id == key_id]
     if names:
         _write(
-            layout,
+            workspace,
             known | {name: known[name].model_copy(update={"token": token}) for name in names},
         )
     return names
 
 
-def keep(layout: Layout, name: str, entry: Entry) -> None:
+def keep(workspace: Workspace, name: str, entry: Entry) -> None:
     """Add an entry, or put it in the place of one.
 
     Raises:
         UnusableInput: as `require_place`.
     """
-    require_place(layout, name, entry.tenant or name, entry.role)
-    _write(layout, {**(read(layout) or {}), name: entry})
+    require_place(workspace, name, entry.tenant or name, entry.role)
+    _write(workspace, {**(read(workspace) or {}), name: entry})
 
 
-def require_place(layout: Layout, name: str, tenant: str, role: str) -> None:
+def require_place(workspace: Workspace, name: str, tenant: str, role: str) -> None:
     """Refuse a name that no entry of that tenant and role can be kept under.
 
     Raises:
@@ -221,7 +222,7 @@ def require_place(layout: Layout, name: str, tenant: str, role: str) -> None:
             f"{name[:100]!r} is no name of an entry",
             hint="letters, digits, . _ : or -, at most 128",
         )
-    old = (read(layout) or {}).get(name)
+    old = (read(workspace) or {}).get(name)
     if old is not None and (old.tenant or name, old.role) != (tenant, role):
         raise UnusableInput(
             f"{name} is the entry of {old.tenant or name}, role {old.role}",
@@ -247,12 +248,12 @@ def catalogue_tenants(path: Path) -> list[str]:
     return list(tenants) if isinstance(tenants, dict) else []
 
 
-def _write(layout: Layout, entries: dict[str, Entry]) -> None:
+def _write(workspace: Workspace, entries: dict[str, Entry]) -> None:
     told = {
         name: entry.model_dump(mode="json", exclude_none=True, exclude_defaults=True)
         for name, entry in entries.items()
     }
-    write_atomically(layout.secret(FILE), json.dumps(told, indent=2) + "\n")
+    write_atomically(workspace.secret(FILE), json.dumps(told, indent=2) + "\n")
 
 
 def _digest(imported: str) -> str:

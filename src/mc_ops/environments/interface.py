@@ -7,10 +7,22 @@ is *brought up* is not here: a laptop starts processes, a cluster is given manif
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Protocol
+from subprocess import CompletedProcess
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from mc_ops.environments.faults import Faults
+    from mc_ops.environments.workspace import Workspace
+
+Say = Callable[[str], None]
+
+
+def silent(_: str) -> None:
+    """Tell nobody."""
 
 
 class Colour(StrEnum):
@@ -50,6 +62,7 @@ class ProcessStatus:
         health: What its /health said (`ok`, `degraded`, ...), `-` if it has none, or why it
             did not answer.
         faults: Faults deliberately switched on in it, e.g. `slow=2`; empty when none.
+        colour: Of a replica; None of any other process, and of the fresh baseline.
     """
 
     name: str
@@ -59,6 +72,7 @@ class ProcessStatus:
     uptime_s: float | None
     health: str
     faults: str = ""
+    colour: Colour | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +106,27 @@ class LogLine:
     text: str
 
 
+@dataclass(frozen=True, slots=True)
+class UpRequest:
+    """What `up` is asked for.
+
+    Attributes:
+        colour: The colour to serve; None for the one that served last, at first blue.
+        replicas: How many of each colour asked for; None for as many as there were, at first 1.
+        green: Also start green, the candidate, without sending it traffic.
+        faults: Faults to switch on, by colour.
+        restart: Start those anew that run with other settings than they would get now.
+    """
+
+    colour: Colour | None = None
+    replicas: int | None = None
+    green: bool = False
+    faults: Mapping[Colour, Faults] = field(default_factory=dict)
+    restart: bool = False
+
+
 class Environment(Protocol):
-    """Where the platform runs; both implementations raise `mc_ops.errors` only."""
+    """Where the platform runs; every implementation raises `mc_ops.errors` only."""
 
     name: str
 
@@ -101,12 +134,85 @@ class Environment(Protocol):
     def url(self) -> str:
         """The public URL: whatever colour is active answers there."""
 
-    def scale(self, colour: Colour, replicas: int) -> None:
-        """Make `colour` have exactly `replicas` replicas, and have those that were started serve.
+    @property
+    def workspace(self) -> Workspace:
+        """The files that belong to this platform: its runs, trusted keys and tokens."""
+
+    # -- what runs ----------------------------------------------------------------------------
+
+    def active_colour(self) -> Colour | None:
+        """The colour that serves; None when nothing was ever put in service."""
+
+    def instances(self, colour: Colour | None = None) -> tuple[Instance, ...]:
+        """The replicas of `colour`, or of both, that are running, ready or not."""
+
+    def baseline(self) -> tuple[Instance, ...]:
+        """The replicas of the fresh baseline that run; their colour is the one that serves."""
+
+    def status(self) -> EnvironmentStatus:
+        """What runs, and how it does."""
+
+    def settings(self, name: str) -> Mapping[str, str]:
+        """The environment variables that a replica was started with, secrets included.
 
         Raises:
-            UnusableInput: `replicas` is out of range, or would leave nobody serving.
+            CouldNotTell: it does not run, or they may not be read.
         """
+
+    def logs(
+        self, names: Sequence[str] = (), *, lines: int = 50, follow: bool = False
+    ) -> Iterator[LogLine]:
+        """The last `lines` lines of each (of all without `names`); with `follow`, new ones, too.
+
+        Raises:
+            UnusableInput: a name has no log.
+        """
+
+    def neighbour_url(self, name: str) -> str:
+        """Where a sample agent or the SIEM receiver listens that came up with the platform.
+
+        Raises:
+            UnusableInput: no neighbour has this name.
+        """
+
+    def catalogue_digest(self) -> str:
+        """The digest of the catalogue that a replica would begin with now."""
+
+    # -- what changes it ------------------------------------------------------------------------
+
+    def scale(
+        self,
+        colour: Colour,
+        replicas: int,
+        say: Say = silent,
+        *,
+        restart: bool = False,
+        faults: Faults | None = None,
+        baseline: bool = False,
+    ) -> None:
+        """Make `colour` have exactly `replicas` replicas, and have those that were started serve.
+
+        Those that go finish their requests first. With `baseline` as many replicas of what serves
+        are started beside them, with the same code and settings and no traffic, so that the two
+        sides differ in nothing but what is to be compared; `stop_baseline` ends them.
+
+        Args:
+            colour: The colour to scale.
+            replicas: How many there are to be.
+            say: Is told what is done.
+            restart: Start those that run anew, with today's code; refused for the active colour.
+            faults: Faults of those that are started; None: as those that there were.
+            baseline: Also start a fresh baseline; only with `restart`, and for another colour
+                than the one that serves.
+
+        Raises:
+            UnusableInput: `replicas` is out of range, or would leave nobody serving; a baseline
+                beside replicas that are not as fresh.
+            CouldNotTell: the platform is not running, or a replica does not start or serve.
+        """
+
+    def stop_baseline(self, say: Say = silent) -> bool:
+        """Stop the fresh baseline; false if there was none."""
 
     def wait_ready(self, colour: Colour, timeout_s: float) -> tuple[Instance, ...]:
         """Wait until every wanted replica of `colour` can serve.
@@ -115,27 +221,61 @@ class Environment(Protocol):
             CouldNotTell: not ready in `timeout_s` seconds, or one died.
         """
 
-    def instances(self, colour: Colour) -> tuple[Instance, ...]:
-        """The replicas of `colour` that are running, ready or not."""
+    def wait_baseline_ready(self, timeout_s: float) -> tuple[Instance, ...]:
+        """Wait until every replica of the fresh baseline can serve.
 
-    def active_colour(self) -> Colour | None:
-        """The colour that serves; None when nothing was ever put in service."""
+        Raises:
+            CouldNotTell: as `wait_ready`.
+        """
 
     def switch(
-        self, colour: Colour, *, hold: Callable[[Sequence[Instance]], None] | None = None
+        self,
+        colour: Colour,
+        *,
+        allow_faults: bool = False,
+        hold: Callable[[Sequence[Instance]], None] | None = None,
     ) -> Switch:
         """Send new requests to `colour`; requests under way finish where they are.
 
         Args:
             colour: The colour that is to serve.
-            hold: Is given its replicas before anything is changed, and raises if they must not.
+            allow_faults: Also if faults are deliberately switched on in it.
+            hold: Is given the replicas that are to serve, while no other mcctl can change them,
+                and raises if they must not.
 
         Raises:
-            Finding: a replica of `colour` is not healthy; nothing was changed.
+            Finding: a replica of `colour` is not healthy, or has faults; nothing was changed.
         """
 
-    def status(self) -> EnvironmentStatus:
-        """What runs, and how it does."""
+    def locked(self) -> AbstractContextManager[None]:
+        """While no other mcctl changes this platform; not to be held around a verb that changes it.
 
-    def logs(self, names: Sequence[str], *, lines: int, follow: bool) -> Iterator[LogLine]:
-        """The last `lines` lines of each, then, with `follow`, each new one as it is written."""
+        Raises:
+            CouldNotTell: another one has been changing it for too long.
+        """
+
+    def administer(self, *command: str) -> CompletedProcess[str]:
+        """Run a command of the service (`archive`, ...) with the database administrator's rights.
+
+        Raises:
+            CouldNotTell: the platform was never started here.
+        """
+
+
+class Startable(Environment, Protocol):
+    """An environment that mcctl itself brings up and takes away."""
+
+    def up(self, request: UpRequest, say: Say = silent) -> EnvironmentStatus:
+        """Start whatever is missing, and return when everything that runs is ready.
+
+        Raises:
+            UnusableInput: it cannot be started as asked, or something runs that does not fit what
+                is asked; nothing was changed.
+            CouldNotTell: a process died, did not become ready, or runs and does not answer.
+        """
+
+    def down(self, say: Say = silent) -> bool:
+        """Stop everything; false if nothing was running."""
+
+    def purge(self) -> None:
+        """Remove the platform's data, keys and logs for good; `down` must have been called."""

@@ -17,13 +17,11 @@ from typing import Any
 
 import yaml
 
-from mc_ops.environments.interface import Colour
-from mc_ops.environments.local import keyring
-from mc_ops.environments.local.environment import LocalEnvironment
-from mc_ops.environments.local.keyring import SCRAPE_TOKEN
-from mc_ops.environments.local.layout import write_atomically
-from mc_ops.environments.local.specs import checkout
+from mc_ops.environments import credentials
+from mc_ops.environments.interface import Environment
+from mc_ops.environments.workspace import checkout
 from mc_ops.errors import CouldNotTell, UnusableInput
+from mc_ops.files import write_atomically
 
 _CREDENTIAL = "ALERTMANAGER"
 _HALTING = "halt-autonomy"
@@ -45,7 +43,7 @@ class Monitoring:
 
 
 def write(
-    environment: LocalEnvironment,
+    environment: Environment,
     *,
     folder: Path | None = None,
     prometheus: str = "127.0.0.1:9090",
@@ -70,14 +68,14 @@ def write(
             )
     targets = _targets(environment)
     source = checkout() / "deploy"
-    folder = (folder or environment.layout.home / "monitoring").absolute()
+    folder = (folder or environment.workspace.home / "monitoring").absolute()
     texts = {
         "targets.json": json.dumps(targets, indent=2) + "\n",
         "prometheus.yml": _prometheus(
-            source / "prometheus", folder, alertmanager, environment.layout.secret(SCRAPE_TOKEN)
+            source / "prometheus", folder, alertmanager, environment.workspace.scrape_token
         ),
         "alertmanager.yml": _alertmanager(source / "alertmanager", folder, environment.url),
-        "alertmanager.token": keyring.tenant_token(environment.layout, _CREDENTIAL) + "\n",
+        "alertmanager.token": credentials.tenant_token(environment.workspace, _CREDENTIAL) + "\n",
     }
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -94,14 +92,13 @@ def write(
     )
 
 
-def _targets(environment: LocalEnvironment) -> list[dict[str, Any]]:
+def _targets(environment: Environment) -> list[dict[str, Any]]:
     found = [
         {
             "targets": [instance.url.removeprefix("http://")],
-            "labels": {"instance": instance.name, "colour": colour.value},
+            "labels": {"instance": instance.name, "colour": instance.colour.value},
         }
-        for colour in Colour
-        for instance in environment.instances(colour)
+        for instance in environment.instances()
     ]
     if not found:
         raise CouldNotTell("no replica of the workbench runs here", hint="start it: mcctl up")

@@ -20,8 +20,9 @@ from typing import Annotated
 from pydantic import StringConstraints
 
 from mc_contract.configuration import FileProblems, Several, Strict, check, json_of
-from mc_ops.environments.local.layout import Layout, write_atomically
+from mc_ops.environments.workspace import Workspace
 from mc_ops.errors import CouldNotTell, UnusableInput
+from mc_ops.files import write_atomically
 
 SETTING = "MC_POLICY_DIR"
 _MARK = ".applied"
@@ -31,64 +32,64 @@ _LEAST_DIGITS = 8
 _PATTERNS = ("*.cedar", "*.cedarschema", "tests/*.toml")
 
 
-def read_from(layout: Layout, source: Path) -> Path:
+def read_from(workspace: Workspace, source: Path) -> Path:
     """Where a replica looks: at the copy; at the checkout's set where no `up` has made one yet."""
-    return layout.policies if layout.policies.is_dir() else source
+    return workspace.policies if workspace.policies.is_dir() else source
 
 
-def refresh(layout: Layout, source: Path) -> None:
+def refresh(workspace: Workspace, source: Path) -> None:
     """Copy the checkout's set, unless one was applied, or the same is there already.
 
     Raises:
         CouldNotTell: it cannot be copied.
     """
-    if (layout.policies / _MARK).exists() or not source.is_dir():
+    if (workspace.policies / _MARK).exists() or not source.is_dir():
         return
-    if layout.policies.is_dir() and _contents(layout.policies) == _contents(source):
+    if workspace.policies.is_dir() and _contents(workspace.policies) == _contents(source):
         return
-    _exchange(layout, source, applied=False)
+    _exchange(workspace, source, applied=False)
 
 
-def install(layout: Layout, source: Path, current: str) -> Undo:
+def install(workspace: Workspace, source: Path, current: str) -> Undo:
     """Put a copy of an applied set in place; the set there before is kept by its digest.
 
     Args:
-        layout: The platform's files.
+        workspace: The platform's files.
         source: The set.
         current: The digest of the set that is in place.
 
     Raises:
         CouldNotTell: it cannot be copied.
     """
-    undoing = Undo(_keep(layout, current), _history(layout))
-    _exchange(layout, source, applied=True)
-    _write_history(layout, [*undoing.history, undoing.before])
+    undoing = Undo(_keep(workspace, current), _history(workspace))
+    _exchange(workspace, source, applied=True)
+    _write_history(workspace, [*undoing.history, undoing.before])
     return undoing
 
 
-def undo(layout: Layout, undoing: Undo) -> None:
+def undo(workspace: Workspace, undoing: Undo) -> None:
     """Take the set that `install` or `restore` put in place away again, as if it had never been there.
 
     Raises:
         CouldNotTell: it cannot be copied.
     """
     before = undoing.before
-    _exchange(layout, _kept(layout, before.digest), applied=before.applied)
-    _write_history(layout, undoing.history)
+    _exchange(workspace, _kept(workspace, before.digest), applied=before.applied)
+    _write_history(workspace, undoing.history)
 
 
-def find(layout: Layout, digest: str | None) -> tuple[str, Path]:
+def find(workspace: Workspace, digest: str | None) -> tuple[str, Path]:
     """A set to go back to: its digest, and the folder that it is kept in.
 
     Args:
-        layout: The platform's files.
+        workspace: The platform's files.
         digest: At least eight digits of its digest; None is the set before the last `install`.
 
     Raises:
         UnusableInput: there is none, or several.
     """
-    history = _history(layout)
-    known = sorted(folder.name for folder in _sets(layout).glob("[0-9a-f]*") if folder.is_dir())
+    history = _history(workspace)
+    known = sorted(folder.name for folder in _sets(workspace).glob("[0-9a-f]*") if folder.is_dir())
     hint = f"kept: {', '.join(name[:12] for name in known) or 'none'}"
     if digest is None:
         if not history:
@@ -96,26 +97,26 @@ def find(layout: Layout, digest: str | None) -> tuple[str, Path]:
                 "there is no policy set to go back to",
                 hint=f"`mcctl policy apply` keeps the one before; or name one: --to DIGEST ({hint})",
             )
-        return history[-1].digest, _kept(layout, history[-1].digest)
+        return history[-1].digest, _kept(workspace, history[-1].digest)
     found = [name for name in known if name.startswith(digest)]
     if len(digest) < _LEAST_DIGITS or len(found) != 1:
         raise UnusableInput(f"{len(found)} policy sets have the digest {digest[:64]!r}", hint=hint)
-    return found[0], _kept(layout, found[0])
+    return found[0], _kept(workspace, found[0])
 
 
-def restore(layout: Layout, digest: str, current: str) -> Undo:
+def restore(workspace: Workspace, digest: str, current: str) -> Undo:
     """Put a kept set in place. What was applied after it is no set to go back to any more.
 
     Raises:
         CouldNotTell: it cannot be copied.
     """
-    history = _history(layout)
+    history = _history(workspace)
     place = max((n for n, one in enumerate(history) if one.digest == digest), default=None)
-    undoing = Undo(_keep(layout, current), history)  # `find` has it still, by its digest
+    undoing = Undo(_keep(workspace, current), history)  # `find` has it still, by its digest
     applied = True if place is None else history[place].applied
-    _exchange(layout, _kept(layout, digest), applied=applied)
+    _exchange(workspace, _kept(workspace, digest), applied=applied)
     if place is not None:
-        _write_history(layout, history[:place])
+        _write_history(workspace, history[:place])
     return undoing
 
 
@@ -138,8 +139,8 @@ class _History(Strict):
     before: Several[_Before] = ()
 
 
-def _history(layout: Layout) -> tuple[_Before, ...]:
-    path = _sets(layout) / _HISTORY
+def _history(workspace: Workspace) -> tuple[_Before, ...]:
+    path = _sets(workspace) / _HISTORY
     try:
         return check(_History, json_of(path.read_bytes())).before
     except FileNotFoundError:
@@ -150,43 +151,43 @@ def _history(layout: Layout) -> tuple[_Before, ...]:
         ) from error
 
 
-def _write_history(layout: Layout, before: Iterable[_Before]) -> None:
+def _write_history(workspace: Workspace, before: Iterable[_Before]) -> None:
     told = {"before": [one.model_dump() for one in before]}
-    write_atomically(_sets(layout) / _HISTORY, json.dumps(told, indent=2) + "\n")
+    write_atomically(_sets(workspace) / _HISTORY, json.dumps(told, indent=2) + "\n")
 
 
-def _keep(layout: Layout, digest: str) -> _Before:
-    kept = _kept(layout, digest)
+def _keep(workspace: Workspace, digest: str) -> _Before:
+    kept = _kept(workspace, digest)
     try:
         if not kept.exists():
             kept.parent.mkdir(mode=0o700, exist_ok=True)
             made = Path(tempfile.mkdtemp(dir=kept.parent, prefix=".new-"))
-            _copy(layout.policies, made)
+            _copy(workspace.policies, made)
             made.rename(kept)
     except OSError as error:
         raise CouldNotTell(f"the policy set in place cannot be kept: {error.strerror}") from error
-    return _Before(digest=digest, applied=(layout.policies / _MARK).exists())
+    return _Before(digest=digest, applied=(workspace.policies / _MARK).exists())
 
 
-def _sets(layout: Layout) -> Path:
-    return layout.policy_sets
+def _sets(workspace: Workspace) -> Path:
+    return workspace.policy_sets
 
 
-def _kept(layout: Layout, digest: str) -> Path:
-    return layout.policy_sets / digest
+def _kept(workspace: Workspace, digest: str) -> Path:
+    return workspace.policy_sets / digest
 
 
-def _exchange(layout: Layout, source: Path, *, applied: bool) -> None:
+def _exchange(workspace: Workspace, source: Path, *, applied: bool) -> None:
     made = None
     try:
-        made = Path(tempfile.mkdtemp(dir=layout.home, prefix=".policies-new-"))
+        made = Path(tempfile.mkdtemp(dir=workspace.home, prefix=".policies-new-"))
         _copy(source, made)
         if applied:
             (made / _MARK).touch()
-        if layout.policies.exists():
-            layout.policies.rename(_fresh(layout.home / _ASIDE))
-        made.rename(layout.policies)
-        _fresh(layout.home / _ASIDE)
+        if workspace.policies.exists():
+            workspace.policies.rename(_fresh(workspace.home / _ASIDE))
+        made.rename(workspace.policies)
+        _fresh(workspace.home / _ASIDE)
     except OSError as error:
         if made is not None:
             shutil.rmtree(made, ignore_errors=True)

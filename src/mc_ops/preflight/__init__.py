@@ -1,6 +1,6 @@
 """Pre-flight: what must hold before a cutover, measured rather than declared.
 
-    results = check_local("pod-security", Layout.from_env(), minimum_replicas=1)
+    results = check_local("pod-security", open_environment(), minimum_replicas=1)
     raise SystemExit(exit_of(results))
 
 A check that cannot be made is `unknown`, never a pass; one without meaning here is

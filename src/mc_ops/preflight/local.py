@@ -8,10 +8,9 @@ from collections.abc import Mapping
 import httpx
 
 from mc_contract.siem import SiemFormat
-from mc_ops.environments import Colour, State
-from mc_ops.environments.local.environment import LocalEnvironment
-from mc_ops.environments.local.layout import Layout, colour_of, read_json_object
+from mc_ops.environments import Colour, Environment, State, Workspace
 from mc_ops.errors import CouldNotTell, UnusableInput
+from mc_ops.files import read_json_object
 from mc_ops.outgoing.clients import open_client
 from mc_ops.preflight.edge import check_edge
 from mc_ops.preflight.egress import check_egress
@@ -29,7 +28,7 @@ from mc_ops.preflight.platform_http import (
     wrong_secret,
 )
 from mc_ops.preflight.pod_security import check_pod_security
-from mc_ops.preflight.processes import Running, environment_of
+from mc_ops.preflight.processes import Running
 from mc_ops.preflight.result import CheckResult, unknown
 
 SUBJECTS = ("pod-security", "egress", "hpa", "platform")
@@ -37,7 +36,9 @@ _TIMEOUT_S = 5.0
 _CANARY = "CANARY"  # the tenant whose requests have no effect
 
 
-def check_local(subject: str, layout: Layout, *, minimum_replicas: int = 1) -> list[CheckResult]:
+def check_local(
+    subject: str, environment: Environment, *, minimum_replicas: int = 1
+) -> list[CheckResult]:
     """Make every check of a subject (`all`: of every subject) on this machine's platform.
 
     Raises:
@@ -47,34 +48,29 @@ def check_local(subject: str, layout: Layout, *, minimum_replicas: int = 1) -> l
         return [
             result
             for one in SUBJECTS
-            for result in check_local(one, layout, minimum_replicas=minimum_replicas)
+            for result in check_local(one, environment, minimum_replicas=minimum_replicas)
         ]
-    environment = LocalEnvironment(layout)
-    processes = [
-        Running(process.name, process.pid)
-        for process in environment.status().processes
-        if process.state is State.running and process.pid
-    ]
-    replicas = [process for process in processes if colour_of(process.name)]
+    status = [one for one in environment.status().processes if one.state is State.running]
+    processes = [Running(one.name, one.pid) for one in status if one.pid]
+    replicas = [Running(one.name, one.pid) for one in status if one.pid and one.colour]
     if subject == "pod-security":
-        return check_pod_security(layout.home, processes)
+        return check_pod_security(environment.workspace.home, processes)
     if subject == "egress":
         return check_egress(replicas)
     if subject == "hpa":
         active = environment.active_colour() if processes else None
-        running = sum(colour_of(replica.name) is active for replica in replicas)
+        running = sum(one.colour is active for one in status if one.colour)
         return check_hpa(active, running, minimum_replicas)
     if subject == "platform":
-        return _platform(layout, environment, replicas)
+        return _platform(environment, [replica.name for replica in replicas])
     raise UnusableInput(f"unknown subject {subject!r}", hint=f"known: {', '.join(SUBJECTS)}, all")
 
 
-def check_edge_of(layout: Layout, colour: Colour) -> list[CheckResult]:
+def check_edge_of(environment: Environment, colour: Colour) -> list[CheckResult]:
     """Check, after a cutover, that the edge of this machine's platform is served by `colour`."""
-    environment = LocalEnvironment(layout)
     targets = _targets(environment)
     try:
-        token = _tokens(layout).get(_CANARY)
+        token = _tokens(environment.workspace).get(_CANARY)
     except CouldNotTell as error:
         return [unknown("edge", error.message, error.hint)]
     if token is None or not targets:
@@ -90,29 +86,23 @@ def check_edge_of(layout: Layout, colour: Colour) -> list[CheckResult]:
         )
 
 
-def _targets(environment: LocalEnvironment) -> list[Target]:
-    return [
-        Target(instance.name, instance.url)
-        for colour in Colour
-        for instance in environment.instances(colour)
-    ]
+def _targets(environment: Environment) -> list[Target]:
+    return [Target(instance.name, instance.url) for instance in environment.instances()]
 
 
-def _platform(
-    layout: Layout, environment: LocalEnvironment, replicas: list[Running]
-) -> list[CheckResult]:
+def _platform(environment: Environment, replicas: list[str]) -> list[CheckResult]:
     targets = _targets(environment)
     if not targets:
         return [unknown("platform", "no replica of the workbench runs", "mcctl up")]
     try:
-        tokens = _tokens(layout)
-        database = read_json_object(layout.secret("database.json")) or {}
+        tokens = _tokens(environment.workspace)
+        database = read_json_object(environment.workspace.secret("database.json")) or {}
     except CouldNotTell as error:
         return [unknown("platform", error.message, error.hint)]
     url = database.get("service_url")
     with open_client(timeout_s=_TIMEOUT_S) as client:
         results = [result for target in targets for result in _doors(client, target, tokens)]
-        results.append(siem_refuses(client, *_siem(replicas)))
+        results.append(siem_refuses(client, *_siem(environment, replicas)))
     return results + asyncio.run(check_database(str(url) if url else None))
 
 
@@ -132,8 +122,8 @@ def _doors(client: httpx.Client, target: Target, tokens: Mapping[str, str]) -> l
     return results
 
 
-def _tokens(layout: Layout) -> dict[str, str]:
-    known = read_json_object(layout.secret("credentials.json")) or {}
+def _tokens(workspace: Workspace) -> dict[str, str]:
+    known = read_json_object(workspace.secret("credentials.json")) or {}
     return {
         tenant: str(entry["token"])
         for tenant, entry in known.items()
@@ -141,10 +131,10 @@ def _tokens(layout: Layout) -> dict[str, str]:
     }
 
 
-def _siem(replicas: list[Running]) -> tuple[str | None, SiemFormat]:
+def _siem(environment: Environment, replicas: list[str]) -> tuple[str | None, SiemFormat]:
     for replica in replicas:
         try:
-            env = environment_of(replica)
+            env = environment.settings(replica)
         except CouldNotTell:
             continue
         if url := env.get("AUDIT_SIEM_URL"):

@@ -44,7 +44,7 @@ from mc_ops.environments.local.edge_bounds import (
     read_bounds,
 )
 from mc_ops.environments.local.edge_control import Route, read_state, write_state
-from mc_ops.environments.local.layout import HOST
+from mc_ops.environments.workspace import HOST
 from mc_ops.errors import UnusableInput
 from mc_ops.outgoing.sessions import open_session
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from mc_ops.environments.interface import Colour
-from mc_ops.environments.local.layout import read_json_object, write_atomically
 from mc_ops.errors import CouldNotTell
+from mc_ops.files import read_json_object, write_atomically
 
 _TIMEOUT_S = 10.0
 

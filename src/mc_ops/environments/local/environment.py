@@ -33,21 +33,21 @@ from mc_ops.environments.interface import (
     Instance,
     LogLine,
     ProcessStatus,
+    Say,
     State,
     Switch,
+    UpRequest,
+    silent,
 )
 from mc_ops.environments.local import applied, changes, edge_control, keyring, postgres, releases
 from mc_ops.environments.local.layout import (
     FOUNDATIONS,
-    HOST,
     MAX_REPLICAS,
+    NEIGHBOURS,
     Layout,
-    Memory,
     baseline_name,
     colour_of,
     is_replica,
-    recall,
-    remember,
     replica_name,
     replica_names,
 )
@@ -60,9 +60,10 @@ from mc_ops.environments.local.processes import (
     find_leader,
     open_log,
     require_free_port,
-    uninterrupted,
 )
-from mc_ops.environments.local.specs import Specs, belongs_to, checkout
+from mc_ops.environments.local.specs import Specs, belongs_to
+from mc_ops.environments.signals import uninterrupted
+from mc_ops.environments.workspace import HOST, Memory, Workspace, checkout, recall, remember
 from mc_ops.errors import CouldNotTell, Finding, UnusableInput
 from mc_ops.outgoing.loopback import ask
 
@@ -78,31 +79,6 @@ _POLL_S = 0.1
 _NO_ANSWER = "does not answer"
 _HOW_BASELINE = "mcctl scale agent-workbench --colour CANDIDATE --replicas N --restart --baseline"
 _SSL_REQUEST = struct.pack("!ii", 8, 80877103)  # PostgreSQL answers it with one byte
-
-Say = Callable[[str], None]
-
-
-def _silent(_: str) -> None:
-    """Tell nobody."""
-
-
-@dataclass(frozen=True, slots=True)
-class UpRequest:
-    """What `up` is asked for.
-
-    Attributes:
-        colour: The colour to serve; None for the one that served last, at first blue.
-        replicas: How many of each colour asked for; None for as many as there were, at first 1.
-        green: Also start green, the candidate, without sending it traffic.
-        faults: Faults to switch on, by colour.
-        restart: Start those anew that run with other settings than they would get now.
-    """
-
-    colour: Colour | None = None
-    replicas: int | None = None
-    green: bool = False
-    faults: Mapping[Colour, Faults] = field(default_factory=dict)
-    restart: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,9 +121,45 @@ class LocalEnvironment:
         """The edge's URL, on the port that the platform runs on, or else will run on."""
         return self._as_running().url
 
+    @property
+    def workspace(self) -> Workspace:
+        """Where its files are."""
+        return self.layout
+
+    def neighbour_url(self, name: str) -> str:
+        """Where a sample agent or the SIEM receiver listens."""
+        if name not in NEIGHBOURS:
+            raise UnusableInput(
+                f'unknown neighbour "{name}"', hint=f"known: {', '.join(NEIGHBOURS)}"
+            )
+        return self._as_running().url_of(name)
+
+    def settings(self, name: str) -> Mapping[str, str]:
+        """The environment variables that a process was started with."""
+        record = self._table.alive(name)
+        process = record.process() if record else None
+        try:
+            if process:
+                return process.environ()
+        except psutil.Error as error:
+            raise CouldNotTell(f"the settings of {name} may not be read") from error
+        raise CouldNotTell(f"{name} does not run")
+
+    def administer(self, *command: str) -> subprocess.CompletedProcess[str]:
+        """Run a command of the service with the rights of the database's administrator."""
+        if not self.layout.secret("database.json").exists():
+            raise CouldNotTell(
+                f"the platform was never started here ({self.layout.home})",
+                hint="start it: mcctl up",
+            )
+        layout = self._as_running()
+        urls = keyring.database_urls(layout, self._external)
+        argv, env = Specs(layout, urls, self._service).administration(*command)
+        return subprocess.run(argv, env=env, capture_output=True, text=True, check=False)
+
     # -- up and down ------------------------------------------------------------------------
 
-    def up(self, request: UpRequest, say: Say = _silent) -> EnvironmentStatus:
+    def up(self, request: UpRequest, say: Say = silent) -> EnvironmentStatus:
         """Start whatever is missing, and return when everything that runs is ready.
 
         Raises:
@@ -174,7 +186,7 @@ class LocalEnvironment:
                     colour, request.replicas, memory.replicas.get(colour, 0)
                 )
             ]
-            neighbours = [specs.neighbour(name) for name in FOUNDATIONS if name != "postgres"]
+            neighbours = [specs.neighbour(name) for name in NEIGHBOURS]
             self._require_not_fewer(colours, request.replicas)
             self._meet_changes(
                 [*neighbours, *wanted, specs.edge()], restart=request.restart, say=say
@@ -206,7 +218,7 @@ class LocalEnvironment:
                 say("everything was already running")
         return self.status()
 
-    def down(self, say: Say = _silent) -> bool:
+    def down(self, say: Say = silent) -> bool:
         """Stop everything, the edge first; false if nothing was running.
 
         A process whose record is damaged is stopped, too, if it can be recognised; else `say`
@@ -244,7 +256,7 @@ class LocalEnvironment:
         self,
         colour: Colour,
         replicas: int,
-        say: Say = _silent,
+        say: Say = silent,
         *,
         restart: bool = False,
         faults: Faults | None = None,
@@ -350,7 +362,7 @@ class LocalEnvironment:
         """The digest of the catalogue that a replica would begin with now."""
         return applied.catalogue_digest(self._specs())
 
-    def stop_baseline(self, say: Say = _silent) -> bool:
+    def stop_baseline(self, say: Say = silent) -> bool:
         """Stop the fresh baseline; false if there was none."""
         if not self.layout.home.exists():
             return False
@@ -396,9 +408,10 @@ class LocalEnvironment:
                 )
             time.sleep(_POLL_S)
 
-    def instances(self, colour: Colour) -> tuple[Instance, ...]:
-        """The replicas of `colour` that live."""
-        return self._living_instances(self._recorded(colour))
+    def instances(self, colour: Colour | None = None) -> tuple[Instance, ...]:
+        """The replicas of `colour`, or of both, that live."""
+        colours = Colour if colour is None else (colour,)
+        return self._living_instances([one for each in colours for one in self._recorded(each)])
 
     def baseline(self) -> tuple[Instance, ...]:
         """The replicas of the fresh baseline that live; their colour is the one that serves."""
@@ -451,7 +464,7 @@ class LocalEnvironment:
         """
         if not self._table.alive("edge"):
             raise CouldNotTell("the edge is not running", hint="start it: mcctl up")
-        with self._locked(_silent):
+        with self._locked(silent):
             before = self.active_colour()
             living = [record for record in self._recorded(colour) if record.process()]
             if not living:
@@ -505,7 +518,7 @@ class LocalEnvironment:
         Raises:
             CouldNotTell: another one has been changing it for too long.
         """
-        return self._locked(_silent)
+        return self._locked(silent)
 
     # -- how ----------------------------------------------------------------------------------
 
@@ -660,7 +673,7 @@ class LocalEnvironment:
         )
 
     def _meet_changes(
-        self, specs: Sequence[ProcessSpec], *, restart: bool = False, say: Say = _silent
+        self, specs: Sequence[ProcessSpec], *, restart: bool = False, say: Say = silent
     ) -> None:
         """Refuse, or on request stop, what runs with other settings than it would get now."""
         found = {
@@ -750,7 +763,7 @@ class LocalEnvironment:
         say: Say,
     ) -> None:
         """Database, neighbours and schema; ports of all that is to come are looked at first."""
-        neighbours = [specs.neighbour(name) for name in FOUNDATIONS if name != "postgres"]
+        neighbours = [specs.neighbour(name) for name in NEIGHBOURS]
         planned = [*neighbours, *replicas]
         server = None if self._external else postgres.locate(self.layout)
         if server:
@@ -783,9 +796,9 @@ class LocalEnvironment:
     def _migrate(self, specs: Specs, say: Say, *, credentials_only: bool = False) -> None:
         what = "credentials" if credentials_only else "schema"
         say(f"bringing the database's {what} up to date")
-        argv, env = specs.migrate(credentials_only=credentials_only)
+        argv, env = specs.administration("credentials" if credentials_only else "migrate")
         log = self.layout.log_of("migrate")
-        imported = keyring.credential_hashes(self.layout)
+        imported = credentials.hashes(self.layout)
         offset = 0
         try:
             with open_log(log) as output:
@@ -858,6 +871,7 @@ class LocalEnvironment:
             time.sleep(_POLL_S)
 
     def _process_status(self, name: str, layout: Layout) -> ProcessStatus:
+        colour = colour_of(name)
         try:
             record = self._table.read(name)
         except CouldNotTell:
@@ -865,9 +879,10 @@ class LocalEnvironment:
             state = State.running if found else State.dead
             pid = found.pid if found else None
             port = layout.port_of(name)
-            return ProcessStatus(name, state, pid, port, None, "damaged record")
+            return ProcessStatus(name, state, pid, port, None, "damaged record", colour=colour)
         if record is None:
-            return ProcessStatus(name, State.stopped, None, layout.port_of(name), None, "-")
+            port = layout.port_of(name)
+            return ProcessStatus(name, State.stopped, None, port, None, "-", colour=colour)
         process = record.process()
         return ProcessStatus(
             name=name,
@@ -877,6 +892,7 @@ class LocalEnvironment:
             uptime_s=round(time.time() - record.started_at, 1) if process else None,
             health=_health(record).word if process else "-",
             faults=shown(record.settings),
+            colour=colour,
         )
 
     @contextlib.contextmanager

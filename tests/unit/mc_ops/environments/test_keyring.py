@@ -35,7 +35,7 @@ def test_secrets_are_made_once(layout: Layout) -> None:
 def test_tokens_have_the_contract_form(layout: Layout) -> None:
     """Every tenant and the canary have a token of the agreed form, each another one."""
     keyring.prepare_secrets(layout)
-    tokens = [keyring.tenant_token(layout, tenant) for tenant in keyring.TENANTS]
+    tokens = [credentials.tenant_token(layout, tenant) for tenant in keyring.TENANTS]
     assert len(set(tokens)) == 4
     assert all(re.fullmatch(r"mc_[0-9a-f]{12}_[A-Za-z0-9_-]{43}", token) for token in tokens)
 
@@ -43,9 +43,9 @@ def test_tokens_have_the_contract_form(layout: Layout) -> None:
 def test_only_hashes_leave_for_the_database(layout: Layout) -> None:
     """What migrate is given identifies each secret without holding it."""
     keyring.prepare_secrets(layout)
-    text = keyring.credential_hashes(layout)
+    text = credentials.hashes(layout)
     for tenant in keyring.TENANTS:
-        _, key_id, secret = keyring.tenant_token(layout, tenant).split("_", 2)
+        _, key_id, secret = credentials.tenant_token(layout, tenant).split("_", 2)
         entry = json.loads(text)[tenant]
         assert entry["key_id"] == key_id
         assert entry["secret_sha256"] == hashlib.sha256(secret.encode()).hexdigest()
@@ -102,10 +102,10 @@ def test_an_unusable_database_url_is_not_repeated(layout: Layout) -> None:
 def test_a_tenant_without_credentials_is_told(layout: Layout) -> None:
     """Before the first start there are none; later an unknown one lists the known."""
     with pytest.raises(CouldNotTell, match="no credentials"):
-        keyring.tenant_token(layout, "TENANT_001")
+        credentials.tenant_token(layout, "TENANT_001")
     keyring.prepare_secrets(layout)
     with pytest.raises(UnusableInput, match="TENANT_999"):
-        keyring.tenant_token(layout, "TENANT_999")
+        credentials.tenant_token(layout, "TENANT_999")
 
 
 def test_roles_have_tokens_of_their_own_also_in_a_platform_of_old(layout: Layout) -> None:
@@ -114,8 +114,8 @@ def test_roles_have_tokens_of_their_own_also_in_a_platform_of_old(layout: Layout
     old = {"TENANT_001": {"principal": "agent@tenant-001", "token": credentials.new_token()}}
     path.write_text(json.dumps(old))
     keyring.prepare_secrets(layout)
-    assert keyring.tenant_token(layout, "TENANT_001") == old["TENANT_001"]["token"]
-    hashes = json.loads(keyring.credential_hashes(layout))
+    assert credentials.tenant_token(layout, "TENANT_001") == old["TENANT_001"]["token"]
+    hashes = json.loads(credentials.hashes(layout))
     assert {name: (one["tenant"], one["role"]) for name, one in hashes.items()} == {
         **{tenant: (tenant, "agent") for tenant in keyring.TENANTS},
         "OPERATOR": ("PLATFORM", "operator"),
@@ -124,7 +124,7 @@ def test_roles_have_tokens_of_their_own_also_in_a_platform_of_old(layout: Layout
         "ALERTMANAGER": ("PLATFORM", "alertmanager"),
         "ADMINISTRATOR": ("PLATFORM", "administrator"),
     }
-    assert len({keyring.tenant_token(layout, name) for name in hashes}) == len(hashes)
+    assert len({credentials.tenant_token(layout, name) for name in hashes}) == len(hashes)
     before = path.read_text()
     keyring.prepare_secrets(layout)
     assert path.read_text() == before

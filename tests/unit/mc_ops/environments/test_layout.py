@@ -9,17 +9,10 @@ from pathlib import Path
 import pytest
 
 from mc_ops.environments import Colour, open_environment
-from mc_ops.environments.local.layout import (
-    Layout,
-    Memory,
-    colour_of,
-    is_replica,
-    read_json_object,
-    recall,
-    remember,
-    write_atomically,
-)
+from mc_ops.environments.local.layout import Layout, colour_of, is_replica
+from mc_ops.environments.workspace import Memory, recall, remember
 from mc_ops.errors import CouldNotTell, UnusableInput
+from mc_ops.files import read_json_object, write_atomically
 
 
 def test_ports_follow_the_edge_port() -> None:

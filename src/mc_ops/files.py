@@ -1,0 +1,66 @@
+"""Files of state: written whole or not at all, read with the reason where that fails."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from mc_ops.errors import CouldNotTell
+
+
+def write_atomically(
+    path: Path, content: str | bytes, mode: int = 0o600, *, replace: bool = True
+) -> None:
+    """Write a file so that a reader, or a power cut, finds what was there before or all of it.
+
+    Args:
+        path: The file; its folder must exist.
+        content: All of it.
+        mode: Its permissions, whatever the umask.
+        replace: Whether it takes the place of a file that is there.
+
+    Raises:
+        FileExistsError: there is one, and it is not to be replaced.
+        OSError: it cannot be written.
+    """
+    raw = content.encode() if isinstance(content, str) else content
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    temporary = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(raw)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.chmod(mode)
+        if replace:
+            temporary.replace(path)
+        else:
+            os.link(temporary, path)  # unlike a rename, this never replaces what came first
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def read_json_object(
+    path: Path, hint: str = "restore it from a copy, or remove it"
+) -> dict[str, Any] | None:
+    """The JSON object in a file; None when there is no file.
+
+    Args:
+        path: The file.
+        hint: What to do when it is damaged; only the caller knows what its loss would mean.
+
+    Raises:
+        CouldNotTell: the file cannot be read, or is not a JSON object.
+    """
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise CouldNotTell(f"{path} cannot be read: {error}", hint=hint) from error
+    if not isinstance(value, dict):
+        raise CouldNotTell(f"{path} is not a JSON object", hint=hint)
+    return value

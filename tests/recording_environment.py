@@ -1,0 +1,163 @@
+"""An environment that is nothing but the Protocol: what a caller uses beyond it fails.
+
+Replicas are names with settings; verbs that change them are recorded, and take effect at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from subprocess import CompletedProcess
+from typing import Any
+
+from mc_ops.environments import (
+    Colour,
+    EnvironmentStatus,
+    Instance,
+    LogLine,
+    ProcessStatus,
+    State,
+    Switch,
+    Workspace,
+)
+from mc_ops.environments.faults import Faults
+from mc_ops.environments.interface import Say, silent
+from mc_ops.errors import CouldNotTell
+
+
+@dataclass
+class Recorded:
+    """What a test sets beforehand, and looks at afterwards.
+
+    Attributes:
+        replicas: The settings of each replica that runs, by its name (`blue-1`, `baseline-1`).
+        urls: Where replicas listen; others: on a port where nobody does.
+        calls: Each verb that changes something, with what it was given.
+        answer: How a command of the service ends.
+    """
+
+    home: Path = Path("/nowhere")
+    replicas: dict[str, dict[str, str]] = field(default_factory=dict)
+    urls: dict[str, str] = field(default_factory=dict)
+    active: Colour | None = Colour.blue
+    calls: list[tuple[Any, ...]] = field(default_factory=list)
+    answer: CompletedProcess[str] = field(default_factory=lambda: CompletedProcess((), 0, "", ""))
+
+
+class RecordingEnvironment:
+    """Implements `Environment`; its public names are those of the Protocol and no more."""
+
+    name = "recording"
+    url = "http://127.0.0.1:1"
+
+    def __init__(self, recorded: Recorded) -> None:
+        self._recorded = recorded
+
+    @property
+    def workspace(self) -> Workspace:
+        return Workspace(self._recorded.home)
+
+    def active_colour(self) -> Colour | None:
+        return self._recorded.active
+
+    def instances(self, colour: Colour | None = None) -> tuple[Instance, ...]:
+        colours = Colour if colour is None else (colour,)
+        return tuple(one for each in colours for one in self._named(each.value, each))
+
+    def baseline(self) -> tuple[Instance, ...]:
+        return self._named("baseline", self._recorded.active or Colour.blue)
+
+    def _named(self, group: str, colour: Colour) -> tuple[Instance, ...]:
+        names = [name for name in self._recorded.replicas if name.startswith(f"{group}-")]
+        return tuple(
+            Instance(name, colour, self._recorded.urls.get(name, self.url)) for name in names
+        )
+
+    def status(self) -> EnvironmentStatus:
+        processes = tuple(
+            ProcessStatus(one.name, State.running, None, None, 1.0, "ok", colour=one.colour)
+            for one in self.instances()
+        )
+        return EnvironmentStatus(processes, self._recorded.active, self.url)
+
+    def settings(self, name: str) -> Mapping[str, str]:
+        if name not in self._recorded.replicas:
+            raise CouldNotTell(f"{name} does not run")
+        return self._recorded.replicas[name]
+
+    def logs(
+        self, names: Sequence[str] = (), *, lines: int = 50, follow: bool = False
+    ) -> Iterator[LogLine]:
+        for name in names or self._recorded.replicas:
+            yield LogLine(name, f"last of {lines}, {'followed' if follow else 'and no more'}")
+
+    def neighbour_url(self, name: str) -> str:
+        return f"{self.url}/{name}"
+
+    def catalogue_digest(self) -> str:
+        return "ca7a" * 16
+
+    def scale(
+        self,
+        colour: Colour,
+        replicas: int,
+        say: Say = silent,
+        *,
+        restart: bool = False,
+        faults: Faults | None = None,
+        baseline: bool = False,
+    ) -> None:
+        self._record("scale", colour, replicas, restart, faults, baseline)
+        groups = [colour.value, *(["baseline"] if baseline else [])]
+        for group in groups:
+            wanted = [f"{group}-{number + 1}" for number in range(replicas)]
+            running = [name for name in self._recorded.replicas if name.startswith(f"{group}-")]
+            for name in running:
+                if name not in wanted or restart:
+                    del self._recorded.replicas[name]
+            for name in wanted:
+                self._recorded.replicas.setdefault(name, dict(os.environ))
+                say(f"starting {name}")
+
+    def stop_baseline(self, say: Say = silent) -> bool:
+        self._record("stop_baseline")
+        names = [one.name for one in self.baseline()]
+        for name in names:
+            del self._recorded.replicas[name]
+        return bool(names)
+
+    def wait_ready(self, colour: Colour, timeout_s: float) -> tuple[Instance, ...]:
+        self._record("wait_ready", colour, timeout_s)
+        return self.instances(colour)
+
+    def wait_baseline_ready(self, timeout_s: float) -> tuple[Instance, ...]:
+        self._record("wait_baseline_ready", timeout_s)
+        return self.baseline()
+
+    def switch(
+        self,
+        colour: Colour,
+        *,
+        allow_faults: bool = False,
+        hold: Callable[[Sequence[Instance]], None] | None = None,
+    ) -> Switch:
+        before = self._recorded.active
+        if hold is not None and before != colour:
+            hold(self.instances(colour))
+        self._record("switch", colour, allow_faults)
+        self._recorded.active = colour
+        return Switch(before, colour, changed=before != colour)
+
+    def locked(self) -> contextlib.AbstractContextManager[None]:
+        self._record("locked")
+        return contextlib.nullcontext()
+
+    def administer(self, *command: str) -> CompletedProcess[str]:
+        self._record("administer", *command)
+        return self._recorded.answer
+
+    def _record(self, *call: Any) -> None:
+        self._recorded.calls.append(call)
