@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from starlette.requests import Request
 
 from mc_platform.adapters.downstream_a2a import Asked, _parts_of, _result_of
 from mc_platform.adapters.postgres_journal import leaf_bytes
 from mc_platform.bulkheads import Messages
 from mc_platform.model.catalogue import Catalogue
 from mc_platform.model.event import Event, Recorded
-from mc_platform.model.ids import TenantId
+from mc_platform.model.ids import DecisionId, TenantId
 from mc_platform.model.operation import OperationRequest
 from mc_platform.model.task import Task
+from mc_platform.model.tenant import Principal, Tenant
+from mc_platform.model.verdict import Decision, Question
+from mc_platform.pipeline.enforcement import Enforcement
 from mc_platform.pipeline.examine import ExaminationRoom, Examiner
 from mc_platform.ports import DecisionPoint, Screener
-from mc_platform.record import Digester, EventFactory, Quotes, Sealer
+from mc_platform.record import AuditRecorder, Digester, EventFactory, Quotes, Sealer
 from mc_platform.request_path import RequestPath
 from mc_platform.settings import load_catalogue
 
@@ -135,6 +139,43 @@ def local_catalogue() -> Catalogue:
         return load_catalogue(ROOT / "deploy" / "local" / "catalogue.toml")
 
 
+class Answers:
+    """A `DecisionPoint` that gives one answer to all, and remembers what it was asked."""
+
+    digest = "0" * 64
+
+    def __init__(self, *, allowed: bool = True) -> None:
+        self.allowed = allowed
+        self.asked: list[Question] = []
+
+    def decide(self, question: Question) -> Decision:
+        self.asked.append(question)
+        number = f"decision-{len(self.asked)}"
+        return Decision(DecisionId(number), self.allowed, question.action, (), "so it is", "0" * 64)
+
+
+def handler_fields(
+    *,
+    principal_of: Callable[[Request], Principal],
+    tenants: Mapping[TenantId, Tenant],
+    decisions: DecisionPoint | None = None,
+    journal: Any = None,
+    redact: Callable[[str], str] = str,
+) -> dict[str, Any]:
+    """The fields of `query.handlers.Handlers`, with a real enforcement point."""
+    recorder = AuditRecorder(journal or MemoryLedger(), lambda: NOW)
+    return {
+        "principal_of": principal_of,
+        "enforcement": Enforcement(
+            catalogue=Catalogue(tenants, {}, {}, {}),
+            decisions=decisions or Answers(),
+            recorder=recorder,
+        ),
+        "recorder": recorder,
+        "redact": redact,
+    }
+
+
 def request_path(
     *,
     catalogue: Catalogue,
@@ -152,7 +193,11 @@ def request_path(
     return RequestPath(
         catalogue=catalogue,
         room=ExaminationRoom(Examiner(screener=screener, digester=digester, quotes=Quotes(KEY))),
-        decisions=decisions,
+        enforcement=Enforcement(
+            catalogue=catalogue,
+            decisions=decisions,
+            recorder=AuditRecorder(ledger, clock),
+        ),
         journal=ledger,
         tasks=ledger,  # type: ignore[arg-type] # no story here lists pages
         downstream=downstream,

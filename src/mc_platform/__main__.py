@@ -200,7 +200,7 @@ def _whoever() -> str:
 
 async def _repair() -> None:
     from mc_platform.administration import repair
-    from mc_platform.record.audit_recorder import reason_line
+    from mc_platform.query.parameters import reason_line
     from mc_platform.settings import Settings
 
     parser = argparse.ArgumentParser(prog="python -m mc_platform repair")

@@ -25,8 +25,7 @@ No error carries message content, credentials or personal data.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mc_contract.errors import McError
 
@@ -57,11 +56,7 @@ class NotAuthenticated(PlatformError):
 
 
 class PolicyDenied(PlatformError):
-    """Policy does not permit it; `decision_id` finds the decision in the ledger.
-
-    Attributes:
-        told: The decision as the ledger keeps it, for whoever records the refusal.
-    """
+    """Policy does not permit it; `decision_id` finds the decision in the ledger."""
 
     code = "policy-denied"
     http_status = 403
@@ -73,12 +68,10 @@ class PolicyDenied(PlatformError):
         decision_id: str,
         reason: str,
         hint: str = "",
-        told: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(message, hint=hint)
         self.decision_id = decision_id
         self.reason = reason
-        self.told = dict(told or {})
 
     def as_dict(self) -> dict[str, object]:
         """As other errors, with the decision's id."""

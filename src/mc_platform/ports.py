@@ -12,9 +12,10 @@ from typing import Protocol
 from mc_platform.model.autonomy import AutonomyStatus, Halt, Scope, Source, Thrown
 from mc_platform.model.credential import Found
 from mc_platform.model.event import Event, LedgerRow, Recorded
-from mc_platform.model.ids import ContextId, PrincipalId, TaskId, TenantId
+from mc_platform.model.ids import ContextId, OperationId, PrincipalId, TaskId, TenantId
 from mc_platform.model.label import NO_SCOPE, Part, Screening
 from mc_platform.model.label import Scope as ScreenScope
+from mc_platform.model.operation import OperationReport, OperationRequest
 from mc_platform.model.reply import Reply
 from mc_platform.model.task import Page, Task
 from mc_platform.model.verdict import Decision, Question
@@ -140,6 +141,38 @@ class Downstream(Protocol):
         Raises:
             AgentFailed: no answer in time, not A2A, or the agent says it failed.
         """
+        ...
+
+
+class Operations(Protocol):
+    """The operation engine, as the request path knows it. Behind it: DBOS; memory in tests."""
+
+    def healthy(self) -> bool:
+        """Whether operations are begun here now."""
+        ...
+
+    async def start(self, request: OperationRequest) -> None:
+        """Begin it durably, once for each id."""
+        ...
+
+    async def report(self, operation_id: OperationId) -> OperationReport | None:
+        """Its end as the engine has it; None while it runs, or if it is unknown."""
+        ...
+
+    async def known(self, operation_id: OperationId) -> bool:
+        """Whether it was ever begun."""
+        ...
+
+    async def wait(self, operation_id: OperationId, timeout_s: float) -> OperationReport | None:
+        """Its end, or None if it has not ended in time."""
+        ...
+
+    async def cancel(self, operation_id: OperationId) -> bool:
+        """Ask it to stop between steps and compensate; False if it has ended, or is unknown."""
+        ...
+
+    async def void(self, operation_id: OperationId) -> bool:
+        """Prevent it from ever beginning; False if it was begun."""
         ...
 
 

@@ -19,19 +19,15 @@ its engine, a forwarded question is failed by `fail_abandoned`.
 from __future__ import annotations
 
 import asyncio
-import uuid
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import Any, Protocol
-
-import structlog
+from typing import Any
 
 from mc_contract.governance import Governance
 from mc_contract.keepable import MOST_DEPTH, NotKeepable, check_keepable
 from mc_platform.bulkheads import Messages, Slot
-from mc_platform.decide import record_question
 from mc_platform.errors import (
     AgentFailed,
     AutonomyHalted,
@@ -51,45 +47,32 @@ from mc_platform.model.label import Part, Screening
 from mc_platform.model.operation import OperationReport, OperationRequest
 from mc_platform.model.task import Task, TaskState
 from mc_platform.model.tenant import Principal, Tenant
-from mc_platform.model.verdict import Action, Decision, Question
-from mc_platform.observe import logs, metrics
+from mc_platform.model.verdict import Action, Decision
+from mc_platform.observe import metrics
 from mc_platform.pipeline.conversation import Conversation, Conversations
-from mc_platform.pipeline.examine import ExaminationRoom
+from mc_platform.pipeline.enforcement import (
+    Enforcement,
+    count_denial,
+    denial,
+    message_question,
+    reply_question,
+)
+from mc_platform.pipeline.examine import ExaminationRoom, Incoming
+from mc_platform.pipeline.idempotency import Envelope, agent_context_of, meaning_of, task_id_of
 from mc_platform.ports import (
     Autonomy,
     Budgets,
     Clock,
-    DecisionPoint,
     Downstream,
     Journal,
+    Operations,
     Tasks,
 )
-from mc_platform.record import Digester, EventFactory, Sealer
+from mc_platform.record import Digester, EventFactory, Sealer, decision_detail
 
-_NAMESPACE = uuid.UUID("1d6cbb0e-54a5-5c3f-8f0e-0c9a2f6e7b51")
-UNDECLARED = "undeclared"
 _REPEAT_POLL_S = 0.05
 _REPEAT_POLL_SLOWEST_S = 1.0
 _ABANDONED_MARGIN_S = 30.0
-_log = structlog.get_logger()
-
-
-@dataclass(frozen=True, slots=True)
-class Envelope:
-    """A received message and who sent it.
-
-    Attributes:
-        message_id: The client's; the idempotency key within the tenant.
-        parts: A2A parts in JSON form.
-        references: Tasks that the message says it refers to.
-    """
-
-    principal: Principal
-    message_id: str
-    context_id: str
-    parts: tuple[Part, ...]
-    governance: Governance
-    references: tuple[TaskId, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +101,6 @@ class Released:
         decision: The one that holds.
         screening: The labels found in the raw content.
         redacted: Whether labelled spans were replaced.
-        told: The decision, as the ledger keeps it.
         quotable: Fingerprints by which what leaves is known again.
     """
 
@@ -126,40 +108,7 @@ class Released:
     decision: Decision
     screening: Screening
     redacted: bool
-    told: Mapping[str, Any]
     quotable: tuple[int, ...] = ()
-
-
-class Operations(Protocol):
-    """What the path needs of the operation engine."""
-
-    def healthy(self) -> bool:
-        """Whether operations are begun here now."""
-        ...
-
-    async def start(self, request: OperationRequest) -> None:
-        """Begin it durably, once for each id."""
-        ...
-
-    async def report(self, operation_id: OperationId) -> OperationReport | None:
-        """Its end as the engine has it; None while it runs, or if it is unknown."""
-        ...
-
-    async def known(self, operation_id: OperationId) -> bool:
-        """Whether it was ever begun."""
-        ...
-
-    async def wait(self, operation_id: OperationId, timeout_s: float) -> OperationReport | None:
-        """Its end, or None if it has not ended in time."""
-        ...
-
-    async def cancel(self, operation_id: OperationId) -> bool:
-        """Ask it to stop between steps and compensate; False if it has ended, or is unknown."""
-        ...
-
-    async def void(self, operation_id: OperationId) -> bool:
-        """See to it that it never begins; False if it was begun."""
-        ...
 
 
 class RequestPath:
@@ -170,7 +119,7 @@ class RequestPath:
         *,
         catalogue: Catalogue,
         room: ExaminationRoom,
-        decisions: DecisionPoint,
+        enforcement: Enforcement,
         journal: Journal,
         tasks: Tasks,
         downstream: Downstream,
@@ -186,7 +135,7 @@ class RequestPath:
     ) -> None:
         self._catalogue = catalogue
         self._room = room
-        self._decisions = decisions
+        self._enforcement = enforcement
         self._journal = journal
         self._tasks = tasks
         self._downstream = downstream
@@ -199,7 +148,6 @@ class RequestPath:
         self._digester = digester
         self._clock = clock
         self._operation_wait_s = operation_wait_s
-        self._vocabulary = _vocabulary(catalogue)
         self._scopes = {
             tenant.id: catalogue.scope_of(tenant) for tenant in catalogue.tenants.values()
         }
@@ -233,10 +181,10 @@ class RequestPath:
         try:
             slot = await self._places.take(tenant.id, agent.name, operation=operation is not None)
         except RateLimited:
-            if await self._tasks.get(tenant.id, self._task_id(envelope)) is None:
+            if await self._tasks.get(tenant.id, task_id_of(envelope, self._digester)) is None:
                 raise
             # What was let in once is not refused to a retry
-            meaning = _meaning(envelope.governance)
+            meaning = meaning_of(envelope.governance)
             digest = await self._room.digest(tenant.id, envelope.parts, meaning)
             return await self._repeat(envelope, digest, operation)
         begun = None
@@ -266,84 +214,43 @@ class RequestPath:
         slot: Slot,
     ) -> Accepted | str:
         """Steps 3 to 5; of a repeat, its digest."""
-        task_id = self._task_id(envelope)
+        task_id = task_id_of(envelope, self._digester)
 
         # (3) screen what came in, and what the conversation has had in it
-        conversation = await self._conversations.before(tenant.id, envelope.context_id, task_id)
-        known = await self._room.incoming(
-            tenant.id,
-            envelope.parts,
-            _meaning(envelope.governance),
-            self._scopes[tenant.id],
-            conversation.said,
-        )
-        digest, screening = known.digest, known.screening
-        conversation = await self._conversations.carried(
-            tenant.id,
-            task_id,
-            conversation,
-            repeats=known.repeats,
-            references=envelope.references,
-        )
-        _count_labels(screening, "inbound")
-        flow = self._conversations.continued(
-            conversation,
-            tenant=tenant.id,
-            came=known.origins,
-            hosts=known.hosts,
-            classes=screening.classes,
-            tail=known.tail,
-            named=frozenset({agent.name, *envelope.governance.destinations}),
-            tier=operation.autonomy_tier if operation else 0,
-        )
+        conversation, known, flow = await self._screen(envelope, tenant, agent, operation, task_id)
 
         # (4) decide
-        governance = envelope.governance
-        purpose = self.declared(governance.purpose)
-        was_tainted = conversation.flow.tainted
-        question = Question(
-            principal=envelope.principal,
-            tenant=tenant,
-            action=Action.enact if operation else Action.send_message,
-            resource_type="Operation" if operation else "Agent",
-            resource_id=operation.name if operation else agent.name,
-            resource_agent=agent.name if operation else "",
-            resource_tier=operation.autonomy_tier if operation else 0,
-            resource_purposes=operation.purposes if operation else agent.purposes,
-            resource_residency=agent.residency,
-            resource_accepts=agent.accepts,
-            purpose=purpose,
-            residency=self.declared(governance.residency),
-            labels=screening.types,
-            classes=screening.classes,
-            tainted=flow.tainted,
-            origins=flow.origins,
-            named=not was_tainted or agent.name in conversation.flow.destinations,
-            tier_ceiling=max(conversation.flow.tier, tenant.tainted_tier)
-            if flow.tainted
-            else tenant.autonomy_tier,
-            operations_this_hour=operations_this_hour,
+        governance = self._enforcement.as_declared(envelope.governance)
+        decision = self._enforcement.decide(
+            message_question(
+                principal=envelope.principal,
+                tenant=tenant,
+                agent=agent,
+                operation=operation,
+                governance=governance,
+                screening=known.screening,
+                before=conversation.flow,
+                flow=flow,
+                operations_this_hour=operations_this_hour,
+            )
         )
-        decision = self._decisions.decide(question)
-        if not decision.allowed and await self._tasks.get(tenant.id, task_id) is not None:
-            return digest  # what was let in once is not refused to a retry for what came later
-        tell_decision(decision, tenant.id)
         described = {
             "principal": envelope.principal.id,
             "agent": agent.name,
             "operation": governance.operation,
-            "purpose": purpose,
-            "residency": question.residency,
+            "purpose": governance.purpose,
+            "residency": governance.residency,
             "message": self._digester.digest(envelope.message_id.encode()),
-            "request": digest,
-            "labels": screening.counts(),
+            "request": known.digest,
+            "labels": known.screening.counts(),
             "origins": sorted(flow.origins),
-            **decision_told(decision, question),
         }
         if not decision.allowed:
-            await self._refuse(tenant, decision, described)
+            if await self._tasks.get(tenant.id, task_id) is not None:
+                return known.digest  # what was let in once is not refused to a retry
+            await self._enforcement.refuse(envelope.principal, decision, described)
         if operation is not None:
-            await self._require_autonomy(tenant, task_id, described)
+            await self._require_autonomy(envelope.principal, task_id, decision, described)
 
         # (5) record the intent
         task = Task(
@@ -352,26 +259,64 @@ class RequestPath:
             tenant=tenant.id,
             principal=envelope.principal.id,
             message_id=envelope.message_id,
-            request_digest=digest,
+            request_digest=known.digest,
             state=TaskState.working if operation else TaskState.submitted,
             updated_at=self._clock(),
             governance={
                 "decision_id": decision.id,
-                "purpose": purpose,
-                "residency": question.residency,
+                "purpose": governance.purpose,
+                "residency": governance.residency,
             }
             | ({"operation_id": task_id, "operation": operation.name} if operation else {}),
             flow=flow,
             quotable=known.quotable,
         )
-        accepted_event = self._events.event(Kind.request_accepted, tenant.id, task_id, **described)
-        [recorded] = await self._journal.record([accepted_event], task)
+        described |= decision_detail(decision)
+        event = self._events.event(Kind.request_accepted, tenant.id, task_id, **described)
+        [recorded] = await self._journal.record([event], task)
         if not recorded.fresh:  # the message id is known, so nothing was written
-            return digest
+            return known.digest
         accepted = Accepted(envelope, tenant, task, agent, operation, decision, conversation, slot)
         if operation is not None:
             await self._operations.start(_operation_request(envelope, task, operation))
         return accepted
+
+    async def _screen(
+        self,
+        envelope: Envelope,
+        tenant: Tenant,
+        agent: Agent,
+        operation: OperationSpec | None,
+        task_id: TaskId,
+    ) -> tuple[Conversation, Incoming, Flow]:
+        """The conversation before the message, what is known of its parts, and what holds with it."""
+        conversation = await self._conversations.before(tenant.id, envelope.context_id, task_id)
+        known = await self._room.incoming(
+            tenant.id,
+            envelope.parts,
+            meaning_of(envelope.governance),
+            self._scopes[tenant.id],
+            conversation.said,
+        )
+        _count_labels(known.screening, "inbound")
+        conversation = await self._conversations.carried(
+            tenant.id,
+            task_id,
+            conversation,
+            repeats=known.repeats,
+            references=envelope.references,
+        )
+        flow = self._conversations.continued(
+            conversation,
+            tenant=tenant.id,
+            came=known.origins,
+            hosts=known.hosts,
+            classes=known.screening.classes,
+            tail=known.tail,
+            named=frozenset({agent.name, *envelope.governance.destinations}),
+            tier=operation.autonomy_tier if operation else 0,
+        )
+        return conversation, known, flow
 
     async def finish(self, accepted: Accepted) -> Task:
         """Steps 6 to 8.
@@ -389,11 +334,31 @@ class RequestPath:
             accepted.slot.release()
 
     async def _answer(self, accepted: Accepted) -> Task:
-        task = accepted.task
+        """Steps 6 to 8 of a question; whatever ends it before its reply is recorded is recorded."""
+        task, asked = accepted.task, accepted.envelope.parts
+        released = None
         try:
-            return await self._forward(accepted)
-        except (AgentFailed, PolicyDenied, Unavailable):
-            raise  # recorded already, or not recordable
+            # (6) enact: forward
+            reply = await self._forward(accepted)
+            async with self._room.at_work(task.tenant, (*reply, *asked), patient=True):
+                # (7) screen and decide the reply
+                released = await self._release(
+                    reply,
+                    task=task,
+                    tenant=accepted.tenant,
+                    principal=accepted.envelope.principal,
+                    agent=accepted.agent,
+                    asked=asked,
+                    heard=accepted.conversation.heard,
+                )
+                # (8) record the outcome with the task
+                return await self._record_reply(task, released)
+        except (AgentFailed, Unavailable) as error:
+            if released is None:  # the agent failed, or a worker ended; else the ledger is away
+                await self._fail(task, error.message)
+            raise
+        except PolicyDenied:
+            raise  # recorded already
         except asyncio.CancelledError:
             await self._fail(task, "the gateway stopped before the agent had answered")
             raise
@@ -401,92 +366,74 @@ class RequestPath:
             await self._fail(task, "the gateway failed on the agent's answer")
             raise
 
-    async def _forward(self, accepted: Accepted) -> Task:
-        # (6) enact: forward
+    async def _forward(self, accepted: Accepted) -> tuple[Part, ...]:
         task = accepted.task
-        try:
-            reply = await self._downstream.ask(
-                tenant=task.tenant,
-                url=accepted.agent.url,
-                message_id=task.id,
-                # one tenant's conversation must not be another's, whatever id both chose
-                context_id=str(uuid.uuid5(_NAMESPACE, f"{task.tenant}|{task.context_id}")),
-                parts=accepted.envelope.parts,
-                governance={
-                    "tenant": task.tenant,
-                    "purpose": str(task.governance["purpose"]),
-                    "residency": str(task.governance["residency"]),
-                },
-                timeout_s=accepted.agent.timeout_s,
-            )
-        except (AgentFailed, Unavailable) as error:  # the latter: a worker ended on its reply
-            await self._fail(task, error.message)
-            raise
-        asked = accepted.envelope.parts
-        async with self._room.at_work(task.tenant, (*reply, *asked), patient=True):
-            return await self._let_out(accepted, reply)
+        return await self._downstream.ask(
+            tenant=task.tenant,
+            url=accepted.agent.url,
+            message_id=task.id,
+            context_id=agent_context_of(task.tenant, task.context_id),
+            parts=accepted.envelope.parts,
+            governance={
+                "tenant": task.tenant,
+                "purpose": str(task.governance["purpose"]),
+                "residency": str(task.governance["residency"]),
+            },
+            timeout_s=accepted.agent.timeout_s,
+        )
 
-    async def _let_out(self, accepted: Accepted, reply: Sequence[Part]) -> Task:
-        # (7) screen and decide the reply
-        task = accepted.task
-        try:
-            released = await self.release(
-                reply,
-                asked=accepted.envelope.parts,
-                tenant=accepted.tenant,
-                principal=accepted.envelope.principal,
-                agent=accepted.agent,
-                governance=accepted.envelope.governance,
-                flow=task.flow,
-                heard=accepted.conversation.heard,
-            )
-        except Unavailable as error:  # a worker ended; nothing of the reply is recorded
-            await self._fail(task, error.message)
-            raise
-
-        # (8) record the outcome with the task
-        labels = released.screening.counts()
-        detail = {"labels": labels, "redacted": released.redacted, **released.told}
+    async def _record_reply(self, task: Task, released: Released) -> Task:
+        labels = sorted(released.screening.types)
+        event = self._release_event(task.tenant, task.id, released)
         if released.parts is None:
-            denied = _denied(released.decision, "the reply is withheld")
+            denied = denial(released.decision, "the reply is withheld")
             await self._close(
-                replace(task, state=TaskState.rejected, status_text=denied.message),
-                self._events.event(Kind.reply_withheld, task.tenant, task.id, **detail),
+                replace(task, state=TaskState.rejected, status_text=denied.message), event
             )
             raise denied
+        governance = {
+            **task.governance,
+            "release_decision_id": released.decision.id,
+            "redacted": released.redacted,
+            "labels": labels,
+        }
         return await self._close(
             replace(
                 task,
                 state=TaskState.completed,
                 parts=released.parts,
                 quotable=released.quotable,
-                governance={
-                    **task.governance,
-                    "release_decision_id": released.decision.id,
-                    "redacted": released.redacted,
-                    "labels": sorted(labels),
-                },
+                governance=governance,
             ),
-            self._events.event(Kind.reply_released, task.tenant, task.id, **detail),
+            event,
         )
 
-    async def release(
+    def _release_event(self, tenant: TenantId, task_id: TaskId, released: Released) -> Event:
+        return self._events.event(
+            Kind.reply_withheld if released.parts is None else Kind.reply_released,
+            tenant,
+            task_id,
+            labels=released.screening.counts(),
+            redacted=released.redacted,
+            **decision_detail(released.decision),
+        )
+
+    async def _release(
         self,
         parts: Sequence[Part],
         *,
+        task: Task,
         tenant: Tenant,
         principal: Principal,
         agent: Agent,
-        governance: Governance,
-        flow: Flow,
         asked: Sequence[Part] = (),
         heard: Sequence[str] = (),
     ) -> Released:
         """Step 7: raw if permitted, else redacted if that is, else not at all.
 
         Args:
+            task: Its conversation's flow bounds where links may lead.
             asked: The request's parts, whose words a reply may repeat.
-            flow: The conversation's; links to hosts that it names may carry data.
             heard: Earlier replies of the conversation.
         """
         scope = self._scopes[tenant.id]
@@ -496,47 +443,40 @@ class RequestPath:
             asked=asked,
             scope=scope,
             heard=heard,
-            hosts=scope.hosts | flow.hosts,
+            hosts=scope.hosts | task.flow.hosts,
         )
         screening = known.screening
         _count_labels(screening, "outbound")
-        question = Question(
+        question = reply_question(
             principal=principal,
             tenant=tenant,
-            action=Action.release_reply,
-            resource_type="Agent",
-            resource_id=agent.name,
-            resource_residency=agent.residency,
-            resource_accepts=agent.accepts,
-            purpose=self.declared(governance.purpose),
-            residency=self.declared(governance.residency),
-            labels=screening.types,
-            classes=screening.classes,
-            tainted=flow.tainted,
-            origins=flow.origins,
+            agent=agent,
+            governance=Governance(
+                purpose=str(task.governance.get("purpose", "")),
+                residency=str(task.governance.get("residency", "")),
+            ),
+            screening=screening,
+            flow=task.flow,
         )
-        decision = self._decisions.decide(question)
+        decision = self._enforcement.decide(question)
         if decision.allowed:
-            tell_decision(decision, tenant.id)
-            told = decision_told(decision, question)
-            return Released(tuple(parts), decision, screening, False, told, known.quotable)
-        # What is refused raw is not refused yet: only the second answer counts as a denial.
-        question = replace(question, redacted=True)
-        decision = self._decide(question)
-        told = decision_told(decision, question)
-        if decision.allowed:
-            metrics.privacy_redactions.labels(tenant.id).inc()
-            redacted, quotable = await self._room.redacted(
-                tenant.id,
-                parts,
-                screening,
-                asked=asked,
-                scope=scope,
-                pseudonyms=tenant.redaction == "pseudonym",
-            )
-            return Released(redacted, decision, screening, True, told, quotable)
-        metrics.privacy_withheld.labels(tenant.id).inc()
-        return Released(None, decision, screening, False, told)
+            return Released(tuple(parts), decision, screening, False, known.quotable)
+        # What is refused raw is not refused yet: only the second answer counts as a denial
+        decision = self._enforcement.decide(replace(question, redacted=True))
+        if not decision.allowed:
+            count_denial(tenant.id, decision)
+            metrics.privacy_withheld.labels(tenant.id).inc()
+            return Released(None, decision, screening, False)
+        metrics.privacy_redactions.labels(tenant.id).inc()
+        redacted, quotable = await self._room.redacted(
+            tenant.id,
+            parts,
+            screening,
+            asked=asked,
+            scope=scope,
+            pseudonyms=tenant.redaction == "pseudonym",
+        )
+        return Released(redacted, decision, screening, True, quotable)
 
     async def task(self, principal: Principal, task_id: str) -> Task:
         """The caller's tenant's task.
@@ -548,7 +488,7 @@ class RequestPath:
         task = await self._tasks.get(principal.tenant, TaskId(task_id))
         if task is None:
             raise NotFound("no such task")
-        await self._permit_on_task(principal, task, Action.read_task)
+        await self._permit(principal, task, Action.read_task)
         return task
 
     async def cancel(self, principal: Principal, task_id: str) -> Task:
@@ -562,7 +502,7 @@ class RequestPath:
         task = await self._tasks.get(principal.tenant, TaskId(task_id))
         if task is None:
             raise NotFound("no such task")
-        decision = await self._permit_on_task(principal, task, Action.cancel_task)
+        decision = await self._permit(principal, task, Action.cancel_task)
         if task.state.terminal:
             raise Conflict(f"the task is {task.state.name} already")
         if "operation_id" not in task.governance:
@@ -574,7 +514,7 @@ class RequestPath:
                     task.tenant,
                     task.id,
                     principal=principal.id,
-                    **decision_told(decision),
+                    **decision_detail(decision),
                 )
             ]
         )
@@ -610,27 +550,17 @@ class RequestPath:
         except NotKeepable as error:  # of steps that an earlier version ran
             parts = ({"text": f"[not kept: {error.kind}]"},)
         conversation = await self._conversations.before(begun.tenant, begun.context_id, begun.id)
-        released = await self.release(
+        released = await self._release(
             parts,
+            task=begun,
             tenant=tenant,
             principal=Principal(request.principal, request.tenant, ""),
             agent=self._catalogue.agents[operation.agent],
-            governance=Governance(
-                purpose=str(begun.governance.get("purpose", "")),
-                residency=str(begun.governance.get("residency", "")),
-            ),
-            flow=begun.flow,
             heard=conversation.heard,
         )
-        event = self._events.event(
-            Kind.reply_withheld if released.parts is None else Kind.reply_released,
-            request.tenant,
-            request.task_id,
-            labels=released.screening.counts(),
-            redacted=released.redacted,
-            **released.told,
-        )
-        return released.parts or (), [event]
+        return released.parts or (), [
+            self._release_event(request.tenant, request.task_id, released)
+        ]
 
     async def fail_abandoned(self, tasks: Sequence[Task]) -> int:
         """End tasks that no process works on any more; return how many.
@@ -664,18 +594,7 @@ class RequestPath:
                 "the governance metadata names a tenant that is not the credential's",
                 hint="leave `tenant` out: the credential tells it",
             )
-        return self.tenant(envelope.principal)
-
-    def tenant(self, principal: Principal) -> Tenant:
-        """The principal's tenant, as catalogued.
-
-        Raises:
-            NotFound: the catalogue has no such tenant (any more).
-        """
-        tenant = self._catalogue.tenants.get(principal.tenant)
-        if tenant is None:
-            raise NotFound(f"tenant {principal.tenant} is not in the catalogue")
-        return tenant
+        return self._enforcement.tenant(envelope.principal)
 
     def _target(self, governance: Governance, tenant: Tenant) -> tuple[Agent, OperationSpec | None]:
         operation = None
@@ -711,22 +630,12 @@ class RequestPath:
                 tenant.id, self._clock() - timedelta(hours=1)
             )
 
-    def declared(self, word: str) -> str:
-        """A purpose or residency as the catalogue knows it; free text is not carried on.
-
-        What a caller writes there would stand in decisions, the log and the ledger.
-        """
-        return word if not word or word in self._vocabulary else UNDECLARED
-
-    def _task_id(self, envelope: Envelope) -> TaskId:
-        # Keyed: a message id may hold what must not be guessed from the ledger's subjects
-        name = f"{envelope.principal.tenant}|{envelope.message_id}"
-        return TaskId(str(uuid.uuid5(_NAMESPACE, self._digester.digest(name.encode()))))
-
     async def _repeat(
         self, envelope: Envelope, digest: str, operation: OperationSpec | None
     ) -> Task:
-        first = await self._tasks.get(envelope.principal.tenant, self._task_id(envelope))
+        first = await self._tasks.get(
+            envelope.principal.tenant, task_id_of(envelope, self._digester)
+        )
         if first is None:
             raise Unavailable("the first request with this message id cannot be read")
         if first.request_digest != digest:
@@ -754,31 +663,19 @@ class RequestPath:
             task = await self._tasks.get(task.tenant, task.id) or task
         return task
 
-    def _decide(self, question: Question) -> Decision:
-        decision = self._decisions.decide(question)
-        tell_decision(decision, question.tenant.id)
-        return decision
-
-    async def _refuse(
-        self, tenant: Tenant, decision: Decision, described: Mapping[str, Any]
-    ) -> None:
-        await self._journal.record(
-            [self._events.event(Kind.request_refused, tenant.id, decision.id, **described)]
-        )
-        denied = _denied(decision, "the request is refused")
-        if described.get("purpose") == UNDECLARED:
-            denied.hint = f"purposes of this tenant: {', '.join(sorted(tenant.purposes))}"
-        raise denied
-
     async def _require_autonomy(
-        self, tenant: Tenant, task_id: TaskId, described: Mapping[str, Any]
+        self,
+        principal: Principal,
+        task_id: TaskId,
+        decision: Decision,
+        described: Mapping[str, Any],
     ) -> None:
-        halt = await self._autonomy.halted(tenant.id)
+        halt = await self._autonomy.halted(principal.tenant)
         if halt is not None:
             # A repeat of what was accepted before the halt is no new enactment
-            if await self._tasks.get(tenant.id, task_id) is not None:
+            if await self._tasks.get(principal.tenant, task_id) is not None:
                 return
-            whose = "all tenants" if halt.scope == ALL else f"tenant {tenant.id}"
+            whose = "all tenants" if halt.scope == ALL else f"tenant {principal.tenant}"
             since = halt.since_at.isoformat(timespec="seconds")
             # The operator's words are not for tenants; the ledger has them with the switch
             error = AutonomyHalted(
@@ -787,31 +684,14 @@ class RequestPath:
                 since=since,
                 hint="nothing is enacted until an operator resumes it; questions are answered",
             )
-            refused = {**described, "reason": error.message}
-            await self._journal.record(
-                [
-                    self._events.event(
-                        Kind.request_refused, tenant.id, str(described["decision"]), **refused
-                    )
-                ]
-            )
-            raise error
+            await self._enforcement.refuse(principal, decision, described, error=error)
         if not self._operations.healthy():  # told before anything is recorded
             raise Unavailable("this replica begins no operations now", hint="ask again")
 
-    async def _permit_on_task(self, principal: Principal, task: Task, action: Action) -> Decision:
-        question = Question(
-            principal=principal,
-            tenant=self.tenant(principal),
-            action=action,
-            resource_type="Task",
-            resource_id=task.id,
-            resource_tenant=task.tenant,
+    async def _permit(self, principal: Principal, task: Task, action: Action) -> Decision:
+        return await self._enforcement.permit(
+            principal, action, "Task", resource_id=task.id, owner=task.tenant
         )
-        decision = self._decide(question)
-        if not decision.allowed:
-            await self._refuse(self.tenant(principal), decision, decision_told(decision, question))
-        return replace(decision, asked=record_question(question))
 
     async def _await_operation(self, tenant: TenantId, task: Task) -> Task:
         await self._operations.wait(OperationId(task.id), self._operation_wait_s)
@@ -846,34 +726,6 @@ class RequestPath:
         return closed
 
 
-def _vocabulary(catalogue: Catalogue) -> frozenset[str]:
-    """Every purpose and residency that the catalogue declares."""
-    words: set[str] = set()
-    for tenant in catalogue.tenants.values():
-        words |= {*tenant.purposes, tenant.residency}
-    for agent in catalogue.agents.values():
-        words |= {*agent.purposes, agent.residency}
-    for operation in catalogue.operations.values():
-        words |= operation.purposes
-    return frozenset(words)
-
-
-def tell_decision(decision: Decision, tenant: TenantId) -> None:
-    """Count a decision; log a denial in the form that the runbook's grep finds."""
-    metrics.policy_decisions.labels("allow" if decision.allowed else "deny", tenant).inc()
-    if not decision.allowed:
-        _log.info(
-            logs.DENIAL,
-            decision="deny",
-            decision_id=decision.id,
-            action=decision.action.value,
-            tenant=tenant,
-            policies=list(decision.policy_ids),
-            policy_set=decision.policy_digest,
-            reason=decision.reason,
-        )
-
-
 def _operation_request(
     envelope: Envelope, task: Task, operation: OperationSpec
 ) -> OperationRequest:
@@ -901,46 +753,9 @@ def _operation_input(parts: Sequence[Part], operation: OperationSpec) -> dict[st
     return dict(given)
 
 
-def decision_told(decision: Decision, question: Question | None = None) -> dict[str, Any]:
-    """A decision as the ledger keeps it, with the question if it is to be asked again one day."""
-    asked = decision.asked if question is None else record_question(question)
-    return {
-        **({} if asked is None else {"asked": asked}),
-        "decision": decision.id,
-        "allowed": decision.allowed,
-        "policies": list(decision.policy_ids),
-        "policy_set": decision.policy_digest,
-        "reason": decision.reason,
-    }
-
-
-def _denied(decision: Decision, what: str) -> PolicyDenied:
-    return PolicyDenied(
-        f"{what}: {decision.reason}", decision_id=decision.id, reason=decision.reason
-    )
-
-
 def _count_labels(screening: Screening, direction: str) -> None:
     for kind, count in screening.counts().items():
         metrics.privacy_labels.labels(kind, direction).inc(count)
 
 
-def _meaning(governance: Governance) -> dict[str, Any]:
-    """What a request means beside its parts: a repeat must mean the same."""
-    return {
-        "agent": governance.agent,
-        "operation": governance.operation,
-        "purpose": governance.purpose,
-        "residency": governance.residency,
-        **({"destinations": list(governance.destinations)} if governance.destinations else {}),
-    }
-
-
-__all__ = [
-    "Accepted",
-    "Envelope",
-    "Operations",
-    "RequestPath",
-    "decision_told",
-    "tell_decision",
-]
+__all__ = ["Accepted", "RequestPath"]

@@ -143,6 +143,17 @@ class Catalogue:
     operations: Mapping[str, OperationSpec]
     datasets: Mapping[str, Dataset] = field(default_factory=dict)
 
+    def vocabulary(self) -> frozenset[str]:
+        """Every purpose and residency that is declared."""
+        words: set[str] = set()
+        for tenant in self.tenants.values():
+            words |= {*tenant.purposes, tenant.residency}
+        for agent in self.agents.values():
+            words |= {*agent.purposes, agent.residency}
+        for operation in self.operations.values():
+            words |= operation.purposes
+        return frozenset(words)
+
     def scope_of(self, tenant: Tenant) -> Scope:
         """What screening is told about a tenant: its own words, and the ids of all others."""
         others = (other for other in self.tenants.values() if other.id != tenant.id)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import base64
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -20,6 +21,8 @@ from mc_contract.checkpoint import parse_checkpoint
 from mc_contract.keepable import json_bytes
 from mc_contract.ledger_entry import Entry
 from mc_platform.errors import BadRequest, NotFound
+from mc_platform.model.verdict import Action
+from mc_platform.query.handlers import Handlers
 from mc_platform.query.parameters import instant, refuse_unknown, refuse_unstorable
 from mc_platform.record import AuditLedger, Prover
 from mc_platform.record.ledger import MOST_PAGE_BYTES
@@ -31,66 +34,54 @@ _MOST_INDEX = 2**63 - 1
 _Handler = Callable[[Request], Awaitable[Mapping[str, Any]]]
 
 
-def audit_routes(
-    *,
-    ledger: AuditLedger,
-    prover: Prover,
-    sign_head: Callable[[], Awaitable[str]],
-    permit: Callable[[Request], Awaitable[None]],
-) -> list[Route]:
-    """The routes.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditHandlers(Handlers):
+    """Answers them.
 
-    Args:
+    Attributes:
         sign_head: Signs a checkpoint over the log as it is now.
-        permit: Raises `NotAuthenticated` or `PolicyDenied` unless the caller may read the ledger.
     """
-    audit = _Audit(ledger, prover, sign_head)
 
-    def route(path: str, handler: _Handler, *parameters: str) -> Route:
+    ledger: AuditLedger
+    prover: Prover
+    sign_head: Callable[[], Awaitable[str]]
+
+    def routes(self) -> list[Route]:
+        span = ("size", "limit", "since", "until", "after_index")
+        return [
+            self._route("/audit/entries", self.entries, "start", "limit"),
+            self._route("/audit/checkpoints", self.checkpoints, "from_size", "limit"),
+            self._route("/audit/tiles", self.tiles, "first", "limit"),
+            self._route("/audit/archives", self.archives),
+            self._route("/audit/frontier", self.frontier, "size"),
+            self._route("/audit/proof/inclusion", self.inclusion, "index", "event_id", "size"),
+            self._route("/audit/proof/consistency", self.consistency, "first", "second"),
+            self._route("/audit/tenant/{tenant}", self.tenant, *span),
+        ]
+
+    def _route(self, path: str, handler: _Handler, *parameters: str) -> Route:
         async def answer(request: Request) -> Response:
-            await permit(request)
+            await self.permit(request, Action.read_ledger)
             refuse_unstorable(request)
             refuse_unknown(request, *parameters)
-            told = {"region": ledger.region, **await handler(request)}
-            body = await asyncio.to_thread(json_bytes, told)
+            whole = {"region": self.ledger.region, **await handler(request)}
+            body = await asyncio.to_thread(json_bytes, whole)
             return Response(body, media_type="application/json")
 
         return Route(path, answer, methods=["GET"])
-
-    return [
-        route("/audit/entries", audit.entries, "start", "limit"),
-        route("/audit/checkpoints", audit.checkpoints, "from_size", "limit"),
-        route("/audit/tiles", audit.tiles, "first", "limit"),
-        route("/audit/archives", audit.archives),
-        route("/audit/frontier", audit.frontier, "size"),
-        route("/audit/proof/inclusion", audit.inclusion, "index", "event_id", "size"),
-        route("/audit/proof/consistency", audit.consistency, "first", "second"),
-        route(
-            "/audit/tenant/{tenant}", audit.tenant, "size", "limit", "since", "until", "after_index"
-        ),
-    ]
-
-
-class _Audit:
-    def __init__(
-        self, ledger: AuditLedger, prover: Prover, sign_head: Callable[[], Awaitable[str]]
-    ) -> None:
-        self._ledger = ledger
-        self._prover = prover
-        self._sign_head = sign_head
 
     async def entries(self, request: Request) -> Mapping[str, Any]:
         """Rows from `start`, by index; whatever the table holds, twice or not in order of time."""
         start = _number(request, "start", least=0, default=0)
         limit = _number(request, "limit", least=1, most=MOST_ENTRIES, default=MOST_ENTRIES)
-        found = await self._ledger.entries(start, limit)
+        found = await self.ledger.entries(start, limit)
         return {"entries": [entry.as_dict() for entry in found]}
 
     async def checkpoints(self, request: Request) -> Mapping[str, Any]:
         """Stored notes of at least `from_size`, by size."""
         size = _number(request, "from_size", least=0, default=0)
         limit = _number(request, "limit", least=1, most=MOST_ENTRIES, default=MOST_ENTRIES)
-        found = await self._ledger.checkpoints(size, limit)
+        found = await self.ledger.checkpoints(size, limit)
         return {
             "checkpoints": [
                 {"size": item.size, "note": item.note, "created_at": item.created_at.isoformat()}
@@ -102,7 +93,7 @@ class _Audit:
         """Kept tiles of level 0, from tile `first`: 256 leaf hashes each."""
         first = _number(request, "first", least=0, default=0)
         limit = _number(request, "limit", least=1, most=MOST_TILES, default=MOST_TILES)
-        found = await self._ledger.tile_hashes(first, limit)
+        found = await self.ledger.tile_hashes(first, limit)
         return {"tiles": [{"index": index, "hashes": _base64(hashes)} for index, hashes in found]}
 
     async def archives(self, _request: Request) -> Mapping[str, Any]:
@@ -119,35 +110,35 @@ class _Audit:
                     "checkpoint": item.checkpoint,
                     "archived_at": item.archived_at.isoformat(),
                 }
-                for item in await self._ledger.archives()
+                for item in await self.ledger.archives()
             ]
         }
 
     async def frontier(self, request: Request) -> Mapping[str, Any]:
         """The log's frontier at `size`: enough to go on hashing from there."""
         size = _number(request, "size", least=0)
-        frontier = await self._prover.frontier(size)
+        frontier = await self.prover.frontier(size)
         return {"size": size, "frontier": _base64(frontier.to_bytes())}
 
     async def inclusion(self, request: Request) -> Mapping[str, Any]:
         """One entry's proof at `size`; without a size, at a checkpoint signed now."""
         index = await self._which(request)
         size, note = await self._size(request)
-        [proof] = await self._prover.inclusion([index], size)
+        [proof] = await self.prover.inclusion([index], size)
         return {"index": index, "size": size, "proof": _hashes(proof), "checkpoint": note}
 
     async def consistency(self, request: Request) -> Mapping[str, Any]:
         """That the log of `second` entries begins with that of `first`."""
         first = _number(request, "first", least=1)
         second = _number(request, "second", least=1)
-        proof = await self._prover.consistency(first, second)
+        proof = await self.prover.consistency(first, second)
         return {"first": first, "second": second, "proof": _hashes(proof)}
 
     async def tenant(self, request: Request) -> Mapping[str, Any]:
         """A tenant's entries with their proofs at one size; ask on with that size."""
         size, note = await self._size(request)
         limit = _number(request, "limit", least=1, most=MOST_PROVEN, default=MOST_PROVEN)
-        found = await self._ledger.of_tenant(
+        found = await self.ledger.of_tenant(
             request.path_params["tenant"],
             since=_time(request, "since"),
             until=_time(request, "until"),
@@ -156,7 +147,7 @@ class _Audit:
             limit=limit,
         )
         proofs = (
-            await self._prover.inclusion([entry.index for entry in found], size) if found else []
+            await self.prover.inclusion([entry.index for entry in found], size) if found else []
         )
         return {
             "size": size,
@@ -171,7 +162,7 @@ class _Audit:
             raise BadRequest("expected either index or event_id")
         if event_id is None:
             return _number(request, "index", least=0)
-        index = await self._ledger.index_of(event_id)
+        index = await self.ledger.index_of(event_id)
         if index is None:
             raise NotFound("no event with this id was recorded in this region")
         return index
@@ -179,7 +170,7 @@ class _Audit:
     async def _size(self, request: Request) -> tuple[int, str | None]:
         if "size" in request.query_params:
             return _number(request, "size", least=1), None
-        note = await self._sign_head()
+        note = await self.sign_head()
         text, _, _ = note.rpartition("\n\n")
         return parse_checkpoint(f"{text}\n").size, note
 

@@ -15,7 +15,7 @@ before the answer leaves. A tenant's own agents may open its pseudonyms where po
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -30,11 +30,11 @@ from mc_platform.model.break_glass import LONGEST_MINUTES, Grant
 from mc_platform.model.event import Kind
 from mc_platform.model.ids import PrincipalId, TaskId, TenantId
 from mc_platform.model.tenant import PLATFORM, Principal, Role
-from mc_platform.model.verdict import Action, Decision
+from mc_platform.model.verdict import Action
 from mc_platform.ports import Tasks
+from mc_platform.query.handlers import Handlers
 from mc_platform.query.operator_wire import ReasonBody, known_tenant, read_body, time_text
 from mc_platform.query.parameters import refuse_unstorable
-from mc_platform.record.audit_recorder import Acts, reason_line
 
 _MOST_LISTED = 100
 _LONGEST_TEXT = 1_000_000
@@ -80,27 +80,6 @@ class Grants(Protocol):
         ...
 
 
-class Decide(Protocol):
-    """Asks policy, with the circumstances that matter here."""
-
-    def __call__(
-        self,
-        principal: Principal,
-        action: Action,
-        resource: str,
-        *,
-        owner: TenantId | None = None,
-        purpose: str = "",
-        break_glass: bool = False,
-    ) -> Decision:
-        """The decision that permits it.
-
-        Raises:
-            PolicyDenied: it does not.
-        """
-        ...
-
-
 class Reveal(Protocol):
     """Opens pseudonyms, away from the event loop where the text is long."""
 
@@ -113,26 +92,6 @@ class Reveal(Protocol):
             Unavailable: it took too long, or its worker ended.
         """
         ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BreakGlassDesk:
-    """What the routes need.
-
-    Attributes:
-        reveal: None where the platform has no key for pseudonyms.
-        tenants: Those to which a way can be opened.
-        redact: A text with all that screening finds in it replaced.
-    """
-
-    principal_of: Callable[[Request], Principal]
-    decide: Decide
-    grants: Grants
-    tasks: Tasks
-    reveal: Reveal | None
-    tenants: frozenset[TenantId]
-    redact: Callable[[str], str]
-    acts: Acts
 
 
 class AskBody(msgspec.Struct, forbid_unknown_fields=True):
@@ -152,46 +111,53 @@ class RevealBody(msgspec.Struct, forbid_unknown_fields=True):
     purpose: str = "identity-verification"
 
 
-def break_glass_routes(desk: BreakGlassDesk) -> list[Route]:
-    """The routes, for the application to mount."""
-    routes = _Routes(desk)
-    return [
-        Route("/operator/break-glass", routes.newest, methods=["GET"]),
-        Route("/operator/break-glass", routes.ask, methods=["POST"]),
-        Route("/operator/break-glass/{id}/approve", routes.approve, methods=["POST"]),
-        Route("/operator/break-glass/{id}/end", routes.end, methods=["POST"]),
-        Route("/operator/tenants/{tenant}/tasks/{id}", routes.task, methods=["GET"]),
-        Route("/privacy/reveal", routes.reveal, methods=["POST"]),
-    ]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BreakGlassHandlers(Handlers):
+    """Answers them.
 
+    Attributes:
+        reveal_pseudonyms: None where the platform has no key for pseudonyms.
+        tenants: Those to which a way can be opened.
+    """
 
-class _Routes:
-    def __init__(self, desk: BreakGlassDesk) -> None:
-        self._desk = desk
+    grants: Grants
+    tasks: Tasks
+    reveal_pseudonyms: Reveal | None
+    tenants: frozenset[TenantId]
+
+    def routes(self) -> list[Route]:
+        return [
+            Route("/operator/break-glass", self.newest, methods=["GET"]),
+            Route("/operator/break-glass", self.ask, methods=["POST"]),
+            Route("/operator/break-glass/{id}/approve", self.approve, methods=["POST"]),
+            Route("/operator/break-glass/{id}/end", self.end, methods=["POST"]),
+            Route("/operator/tenants/{tenant}/tasks/{id}", self.task, methods=["GET"]),
+            Route("/privacy/reveal", self.reveal, methods=["POST"]),
+        ]
 
     # -- grants -------------------------------------------------------------------------------
 
     async def newest(self, request: Request) -> Response:
-        await self._permit(request, Action.read_operations)
-        found = await self._desk.grants.newest(_MOST_LISTED)
+        await self.permit(request, Action.read_operations)
+        found = await self.grants.newest(_MOST_LISTED)
         return JSONResponse({"grants": [_told(grant) for grant in found]})
 
     async def ask(self, request: Request) -> Response:
-        principal, decision = await self._permit(request, Action.break_glass)
+        principal, decision = await self.permit(request, Action.break_glass)
         asked = await read_body(request, AskBody)
         tenant = self._tenant(asked.tenant)
         if not 1 <= asked.minutes <= LONGEST_MINUTES:
             raise BadRequest(f"minutes must be 1 to {LONGEST_MINUTES}, got {asked.minutes}")
-        reason = self._reason(asked.reason)
+        reason = self.reason(asked.reason)
         grant_id = uuid.uuid4()
-        await self._desk.acts.record(
+        await self.recorder.record(
             Kind.break_glass_requested,
             tenant,
             principal,
             decision,
             {"subject": str(grant_id), "minutes": asked.minutes, "reason": reason},
         )
-        grant = await self._desk.grants.ask(
+        grant = await self.grants.ask(
             grant_id,
             tenant=tenant,
             reason=reason,
@@ -201,8 +167,8 @@ class _Routes:
         return JSONResponse(_told(grant), status_code=201)
 
     async def approve(self, request: Request) -> Response:
-        principal, decision = await self._permit(request, Action.approve_break_glass)
-        reason = self._reason((await read_body(request, ReasonBody)).reason)
+        principal, decision = await self.permit(request, Action.approve_break_glass)
+        reason = self.reason((await read_body(request, ReasonBody)).reason)
         grant = await self._known(request)
         if grant.asked_by == principal.id:
             raise Conflict(
@@ -212,7 +178,7 @@ class _Routes:
         if grant.state != "pending":
             raise Conflict(f"the grant is {grant.state}; only a pending one can be approved")
         # Told before it opens: nothing is ever open that the ledger does not know
-        await self._desk.acts.record(
+        await self.recorder.record(
             Kind.break_glass_approved,
             grant.tenant,
             principal,
@@ -224,20 +190,20 @@ class _Routes:
                 "reason": reason,
             },
         )
-        opened = await self._desk.grants.approve(grant.id, principal.id)
+        opened = await self.grants.approve(grant.id, principal.id)
         if opened is None:
             raise Conflict("the grant is no longer pending; the approval has opened nothing")
         return JSONResponse(_told(opened))
 
     async def end(self, request: Request) -> Response:
-        principal, decision = await self._permit(request, Action.break_glass)
-        reason = self._reason((await read_body(request, ReasonBody)).reason)
+        principal, decision = await self.permit(request, Action.break_glass)
+        reason = self.reason((await read_body(request, ReasonBody)).reason)
         grant = await self._known(request)
         # Closed before it is told: closing must not wait for the ledger
-        ended = await self._desk.grants.end(grant.id, principal.id)
+        ended = await self.grants.end(grant.id, principal.id)
         if ended is None:
             raise Conflict(f"the grant is {grant.state} already")
-        await self._desk.acts.record(
+        await self.recorder.record(
             Kind.break_glass_ended,
             grant.tenant,
             principal,
@@ -250,16 +216,16 @@ class _Routes:
 
     async def task(self, request: Request) -> Response:
         refuse_unstorable(request)
-        principal = self._desk.principal_of(request)
+        principal = self.principal_of(request)
         tenant = TenantId(request.path_params["tenant"])
         grant = await self._grant(principal, tenant)
-        decision = await self._decided(
+        decision = await self.enforcement.permit(
             principal, Action.read_task, "Task", owner=tenant, break_glass=grant is not None
         )
-        found = await self._desk.tasks.get(tenant, TaskId(request.path_params["id"]))
+        found = await self.tasks.get(tenant, TaskId(request.path_params["id"]))
         if found is None or grant is None:
             raise NotFound("no such task of this tenant")
-        await self._desk.acts.record(
+        await self.recorder.record(
             Kind.break_glass_used,
             tenant,
             principal,
@@ -282,14 +248,14 @@ class _Routes:
         return Response(told, media_type="application/json")
 
     async def reveal(self, request: Request) -> Response:
-        principal = self._desk.principal_of(request)
+        principal = self.principal_of(request)
         asked = await read_body(request, RevealBody)
-        reason = self._reason(asked.reason)
+        reason = self.reason(asked.reason)
         if len(asked.text) > _LONGEST_TEXT:
             raise BadRequest(f"the text exceeds {_LONGEST_TEXT} characters", hint="send less")
         tenant = TenantId(asked.tenant or principal.tenant)
         grant = await self._grant(principal, tenant)
-        decision = await self._decided(
+        decision = await self.enforcement.permit(
             principal,
             Action.reveal_pseudonym,
             "Ledger",
@@ -297,13 +263,13 @@ class _Routes:
             purpose=asked.purpose,
             break_glass=grant is not None,
         )
-        if self._desk.reveal is None:
+        if self.reveal_pseudonyms is None:
             raise Conflict(
                 "this platform has no key for pseudonyms", hint="set MC_PSEUDONYM_KEY_FILE"
             )
-        text, opened = await self._desk.reveal(principal.tenant, tenant, asked.text)
+        text, opened = await self.reveal_pseudonyms(principal.tenant, tenant, asked.text)
         detail = {"subject": decision.id, "opened": dict(opened), "reason": reason}
-        await self._desk.acts.record(
+        await self.recorder.record(
             Kind.pseudonyms_revealed,
             tenant,
             principal,
@@ -315,37 +281,23 @@ class _Routes:
 
     # -- what all of them need ----------------------------------------------------------------
 
-    async def _permit(self, request: Request, action: Action) -> tuple[Principal, Decision]:
-        principal = self._desk.principal_of(request)
-        return principal, await self._decided(principal, action, "Platform")
-
-    async def _decided(
-        self, principal: Principal, action: Action, resource: str, **circumstances: Any
-    ) -> Decision:
-        return await self._desk.acts.permitted(
-            self._desk.decide, principal, action, resource, **circumstances
-        )
-
     async def _grant(self, principal: Principal, tenant: TenantId) -> Grant | None:
         if principal.role != Role.operator or principal.tenant != PLATFORM:
             return None
-        return await self._desk.grants.active(principal.id, tenant)
+        return await self.grants.active(principal.id, tenant)
 
     async def _known(self, request: Request) -> Grant:
         try:
             grant_id = uuid.UUID(request.path_params["id"])
         except ValueError:
             raise BadRequest("the grant's id is no UUID") from None
-        grant = await self._desk.grants.get(grant_id)
+        grant = await self.grants.get(grant_id)
         if grant is None:
             raise NotFound("no such grant")
         return grant
 
     def _tenant(self, name: str) -> TenantId:
-        return known_tenant(name, self._desk.tenants)
-
-    def _reason(self, text: str) -> str:
-        return self._desk.redact(reason_line(text))
+        return known_tenant(name, self.tenants)
 
 
 def _told(grant: Grant) -> dict[str, Any]:
@@ -365,4 +317,4 @@ def _told(grant: Grant) -> dict[str, Any]:
     }
 
 
-__all__ = ["BreakGlassDesk", "Decide", "Grants", "Reveal", "break_glass_routes"]
+__all__ = ["BreakGlassHandlers", "Grants", "Reveal"]

@@ -13,7 +13,6 @@ the first (`fresh` false).
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -23,11 +22,9 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from mc_platform.model.event import Kind
-from mc_platform.model.tenant import Principal
-from mc_platform.model.verdict import Action, Decision
-from mc_platform.query.operator import Permit
+from mc_platform.model.verdict import Action
+from mc_platform.query.handlers import Handlers
 from mc_platform.query.operator_wire import read_body
-from mc_platform.record.audit_recorder import Acts, reason_line
 
 _MOST_PPM = 1_000_000_000  # a thousand times as slow
 _Name = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,127}\Z")]
@@ -70,30 +67,19 @@ class OverrideBody(msgspec.Struct, forbid_unknown_fields=True):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CanaryDesk:
-    """What the route needs.
+class CanaryHandlers(Handlers):
+    """Answers it."""
 
-    Attributes:
-        principal_of: Who sent a request, as the door found.
-        redact: A text with all that screening finds in it replaced.
-    """
+    def routes(self) -> list[Route]:
+        return [Route("/operator/canary/override", self.override, methods=["POST"])]
 
-    principal_of: Callable[[Request], Principal]
-    permit: Permit
-    redact: Callable[[str], str]
-    acts: Acts
-
-
-def canary_routes(desk: CanaryDesk) -> list[Route]:
-    """The route, for the application to mount."""
-
-    async def override(request: Request) -> Response:
-        principal, decision = await _permitted(desk, request)
+    async def override(self, request: Request) -> Response:
+        principal, decision = await self.permit(request, Action.override_canary)
         asked = await read_body(request, OverrideBody)
-        reason = desk.redact(reason_line(asked.reason))
-        told = msgspec.to_builtins(asked) | {"reason": reason, "subject": asked.run}
-        recorded = await desk.acts.record_once(
-            Kind.canary_overridden, principal, decision, told, about=asked.digests.verdict
+        reason = self.reason(asked.reason)
+        detail = msgspec.to_builtins(asked) | {"reason": reason, "subject": asked.run}
+        recorded = await self.recorder.record_once(
+            Kind.canary_overridden, principal, decision, detail, about=asked.digests.verdict
         )
         answer = {
             "event_id": recorded.event_id,
@@ -104,13 +90,5 @@ def canary_routes(desk: CanaryDesk) -> list[Route]:
         }
         return JSONResponse(answer, status_code=201 if recorded.fresh else 200)
 
-    return [Route("/operator/canary/override", override, methods=["POST"])]
 
-
-async def _permitted(desk: CanaryDesk, request: Request) -> tuple[Principal, Decision]:
-    """Who asks, and the decision that permits it; a denial is recorded before it is raised."""
-    principal = desk.principal_of(request)
-    return principal, await desk.acts.permitted(desk.permit, principal, Action.override_canary)
-
-
-__all__ = ["CanaryDesk", "canary_routes"]
+__all__ = ["CanaryHandlers"]

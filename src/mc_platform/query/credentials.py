@@ -41,9 +41,9 @@ from mc_platform.model.event import Kind
 from mc_platform.model.ids import PrincipalId, TenantId
 from mc_platform.model.tenant import PLATFORM, Principal, Role, Tenant
 from mc_platform.model.verdict import Action, Decision
+from mc_platform.query.handlers import Handlers
 from mc_platform.query.operator_wire import ReasonBody, known_tenant, read_body, time_text
 from mc_platform.query.parameters import refuse_unknown, refuse_unstorable
-from mc_platform.record.audit_recorder import Acts, reason_line
 
 _MOST_LISTED = 1000
 _PRINCIPAL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,127}")
@@ -132,26 +132,6 @@ class Rules(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CredentialDesk:
-    """What the routes need.
-
-    Attributes:
-        permit: The decision that permits an action on the platform; raises `PolicyDenied`.
-        forget: Take a key id out of this replica's cache.
-        redact: A text with all that screening finds in it replaced.
-    """
-
-    principal_of: Callable[[Request], Principal]
-    permit: Callable[[Principal, Action], Decision]
-    credentials: Credentials
-    rules: Rules
-    tenants: Mapping[TenantId, Tenant]
-    forget: Callable[[str], None]
-    redact: Callable[[str], str]
-    acts: Acts
-
-
 class CreateBody(msgspec.Struct, forbid_unknown_fields=True):
     """Whose credential, and what for."""
 
@@ -179,35 +159,42 @@ class DeclareBody(msgspec.Struct, forbid_unknown_fields=True):
     reason: str
 
 
-def credential_routes(desk: CredentialDesk) -> list[Route]:
-    """The routes, for the application to mount."""
-    routes = _Routes(desk)
-    return [
-        Route("/operator/credentials", routes.listed, methods=["GET"]),
-        Route("/operator/credentials", routes.create, methods=["POST"]),
-        Route("/operator/credentials/{id}/rotate", routes.rotate, methods=["POST"]),
-        Route("/operator/credentials/{id}/revoke", routes.revoke, methods=["POST"]),
-        Route("/operator/tenants", routes.tenants, methods=["GET"]),
-        Route("/operator/rules/declare", routes.declare, methods=["POST"]),
-    ]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CredentialHandlers(Handlers):
+    """Answers them.
 
+    Attributes:
+        catalogued: The catalogue's tenants.
+        forget: Takes a key id out of this replica's cache.
+    """
 
-class _Routes:
-    def __init__(self, desk: CredentialDesk) -> None:
-        self._desk = desk
+    credentials: Credentials
+    rules: Rules
+    catalogued: Mapping[TenantId, Tenant]
+    forget: Callable[[str], None]
+
+    def routes(self) -> list[Route]:
+        return [
+            Route("/operator/credentials", self.listed, methods=["GET"]),
+            Route("/operator/credentials", self.create, methods=["POST"]),
+            Route("/operator/credentials/{id}/rotate", self.rotate, methods=["POST"]),
+            Route("/operator/credentials/{id}/revoke", self.revoke, methods=["POST"]),
+            Route("/operator/tenants", self.tenants, methods=["GET"]),
+            Route("/operator/rules/declare", self.declare, methods=["POST"]),
+        ]
 
     async def listed(self, request: Request) -> Response:
         refuse_unstorable(request)
-        await self._permit(request, Action.read_credentials)
+        await self.permit(request, Action.read_credentials)
         refuse_unknown(request, "tenant")
         name = request.query_params.get("tenant")
         tenant = None if name is None else self._tenant(name)
-        found = await self._desk.credentials.listed(tenant, _MOST_LISTED + 1)
+        found = await self.credentials.listed(tenant, _MOST_LISTED + 1)
         listed = [_told(credential) for credential in found[:_MOST_LISTED]]
         return JSONResponse({"credentials": listed, "more": len(found) > _MOST_LISTED})
 
     async def create(self, request: Request) -> Response:
-        principal, decision = await self._permit(request, Action.manage_credential)
+        principal, decision = await self.permit(request, Action.manage_credential)
         asked = await read_body(request, CreateBody)
         tenant = self._tenant(asked.tenant)
         if (asked.role == Role.agent) == (tenant == PLATFORM):
@@ -222,7 +209,7 @@ class _Routes:
         life_s = _seconds("expires_in_s", asked.expires_in_s, 1, LONGEST_LIFE_S)
         said = self._said(principal, decision, asked.reason)
         key_id, secret = secrets.token_hex(6), secrets.token_urlsafe(32)
-        made = await self._desk.credentials.create(
+        made = await self.credentials.create(
             key_id,
             _hash(secret),
             tenant=tenant,
@@ -235,7 +222,7 @@ class _Routes:
         return await self._shown_once(made, secret)
 
     async def rotate(self, request: Request) -> Response:
-        principal, decision = await self._permit(request, Action.manage_credential)
+        principal, decision = await self.permit(request, Action.manage_credential)
         asked = await read_body(request, RotateBody)
         overlap_s = _seconds("overlap_s", asked.overlap_s, 0, LONGEST_OVERLAP_S)
         life_s = _seconds("expires_in_s", asked.expires_in_s, 1, LONGEST_LIFE_S)
@@ -244,7 +231,7 @@ class _Routes:
         self._tenant(old.tenant)  # another one for a tenant that is gone would open nothing
         self._require_no_more(old, principal)
         key_id, secret = secrets.token_hex(6), secrets.token_urlsafe(32)
-        made = await self._desk.credentials.rotate(
+        made = await self.credentials.rotate(
             old.key_id,
             key_id,
             _hash(secret),
@@ -258,25 +245,25 @@ class _Routes:
                 "the credential has ended, or is ending since it was rotated",
                 hint="only one that holds, and was not rotated, can be rotated",
             )
-        self._desk.forget(old.key_id)
+        self.forget(old.key_id)
         return await self._shown_once(made, secret)
 
     async def revoke(self, request: Request) -> Response:
-        principal, decision = await self._permit(request, Action.manage_credential)
+        principal, decision = await self.permit(request, Action.manage_credential)
         asked = await read_body(request, ReasonBody)
         said = self._said(principal, decision, asked.reason)
         old = await self._known(request)
-        ended = await self._desk.credentials.revoke(old.key_id, by=principal.id, said=said)
+        ended = await self.credentials.revoke(old.key_id, by=principal.id, said=said)
         if ended is None:
             raise Conflict("the credential is revoked already")
-        self._desk.forget(old.key_id)
+        self.forget(old.key_id)
         # Ended before it is told: ending must not wait for the ledger
-        await self._desk.rules.record_untold()
+        await self.rules.record_untold()
         return JSONResponse(_told(ended))
 
     async def tenants(self, request: Request) -> Response:
-        await self._permit(request, Action.read_credentials)
-        holding = await self._desk.credentials.holding()
+        await self.permit(request, Action.read_credentials)
+        holding = await self.credentials.holding()
         declared = [
             {
                 "id": tenant.id,
@@ -288,20 +275,20 @@ class _Routes:
                 "generally_available": tenant.generally_available,
                 "credentials": holding.get(tenant.id, 0),
             }
-            for tenant in self._desk.tenants.values()
+            for tenant in self.catalogued.values()
         ]
-        strays = sorted(set(holding) - {str(name) for name in self._desk.tenants})
+        strays = sorted(set(holding) - {str(name) for name in self.catalogued})
         declared += [
             {"id": name, "declared": False, "credentials": holding[name]} for name in strays
         ]
         return JSONResponse({"tenants": declared})
 
     async def declare(self, request: Request) -> Response:
-        principal, decision = await self._permit(request, Action.change_rules)
+        principal, decision = await self.permit(request, Action.change_rules)
         asked = await read_body(request, DeclareBody)
         if not _DIGEST.fullmatch(asked.digest):
             raise BadRequest("digest must be 64 hex digits", hint="mcctl policy check tells it")
-        reason = self._reason(asked.reason)
+        reason = self.reason(asked.reason)
         declaration = uuid.uuid4()
         detail = {
             "subject": asked.digest,
@@ -310,8 +297,8 @@ class _Routes:
             "new": asked.digest,
             "reason": reason,
         }
-        await self._desk.acts.record(Kind.rules_declared, PLATFORM, principal, decision, detail)
-        await self._desk.rules.declare(
+        await self.recorder.record(Kind.rules_declared, PLATFORM, principal, decision, detail)
+        await self.rules.declare(
             declaration,
             kind=asked.kind,
             digest=asked.digest,
@@ -323,19 +310,15 @@ class _Routes:
 
     # -- what all of them need ----------------------------------------------------------------
 
-    async def _permit(self, request: Request, action: Action) -> tuple[Principal, Decision]:
-        principal = self._desk.principal_of(request)
-        return principal, await self._desk.acts.permitted(self._desk.permit, principal, action)
-
     async def _shown_once(self, made: Credential, secret: str) -> Response:
         # A credential of which the ledger knows nothing has no reader: its secret is not told
-        await self._desk.rules.record_untold()
+        await self.rules.record_untold()
         token = f"mc_{made.key_id}_{secret}"
         return JSONResponse({**_told(made), "token": token}, 201, {"Cache-Control": "no-store"})
 
     async def _known(self, request: Request) -> Credential:
         key_id = request.path_params["id"]
-        found = await self._desk.credentials.get(key_id) if _KEY_ID.fullmatch(key_id) else None
+        found = await self.credentials.get(key_id) if _KEY_ID.fullmatch(key_id) else None
         if found is None:
             raise NotFound("no such credential", hint="mcctl credential list has the key ids")
         return found
@@ -368,13 +351,10 @@ class _Routes:
             )
 
     def _said(self, principal: Principal, decision: Decision, reason: str) -> dict[str, Any]:
-        return self._desk.acts.told(principal, decision, {"reason": self._reason(reason)})
+        return self.recorder.detail(principal, decision, {"reason": self.reason(reason)})
 
     def _tenant(self, name: str) -> TenantId:
-        return known_tenant(name, self._desk.tenants)
-
-    def _reason(self, text: str) -> str:
-        return self._desk.redact(reason_line(text))
+        return known_tenant(name, self.catalogued)
 
 
 def _hash(secret: str) -> bytes:
@@ -404,4 +384,4 @@ def _told(credential: Credential) -> dict[str, Any]:
     }
 
 
-__all__ = ["CredentialDesk", "Credentials", "Rules", "credential_routes"]
+__all__ = ["CredentialHandlers", "Credentials", "Rules"]

@@ -10,7 +10,7 @@ is told by the list. A resend is an act: policy decides, and the ledger has it b
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Protocol
 
@@ -22,12 +22,10 @@ from starlette.routing import Route
 from mc_platform.errors import BadRequest, NotFound
 from mc_platform.model.dead_letter import DeadLetter, Matching, Selection
 from mc_platform.model.event import Kind
-from mc_platform.model.tenant import Principal
-from mc_platform.model.verdict import Action, Decision
-from mc_platform.query.operator import Permit
+from mc_platform.model.verdict import Action
+from mc_platform.query.handlers import Handlers
 from mc_platform.query.operator_wire import read_body
 from mc_platform.query.parameters import read_instant, read_limit, refuse_unknown, refuse_unstorable
-from mc_platform.record.audit_recorder import Acts, reason_line
 
 _MOST, _USUAL, _MOST_IDS = 500, 100, 1000
 _EventId = Annotated[str, msgspec.Meta(min_length=1, max_length=128, pattern=r"^[\x20-\x7e]+\Z")]
@@ -60,28 +58,21 @@ class ResendBody(msgspec.Struct, forbid_unknown_fields=True):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DeadLetterDesk:
-    """What the routes need.
+class DeadLetterHandlers(Handlers):
+    """Answers them."""
 
-    Attributes:
-        principal_of: Who sent a request.
-        redact: A text with all that screening finds in it replaced.
-    """
-
-    principal_of: Callable[[Request], Principal]
-    permit: Permit
     letters: DeadLetters
-    redact: Callable[[str], str]
-    acts: Acts
 
+    def routes(self) -> list[Route]:
+        return [
+            Route("/operator/dead-letters", self.listed, methods=["GET"]),
+            Route("/operator/dead-letters/resend", self.resend, methods=["POST"]),
+        ]
 
-def dead_letter_routes(desk: DeadLetterDesk) -> list[Route]:
-    """The routes, for the application to mount."""
-
-    async def listed(request: Request) -> Response:
-        await _permitted(desk, request, Action.read_ledger)
+    async def listed(self, request: Request) -> Response:
+        await self.permit(request, Action.read_ledger)
         after, limit, of = _parameters(request)
-        found = await desk.letters.page(after, limit, of)
+        found = await self.letters.page(after, limit, of)
         ends = found[-1] if len(found) == limit else None
         return JSONResponse(
             {
@@ -90,16 +81,16 @@ def dead_letter_routes(desk: DeadLetterDesk) -> list[Route]:
             }
         )
 
-    async def resend(request: Request) -> Response:
-        principal, decision = await _permitted(desk, request, Action.resend_dead_letters)
+    async def resend(self, request: Request) -> Response:
+        principal, decision = await self.permit(request, Action.resend_dead_letters)
         asked = await read_body(request, ResendBody)
         selection = _selection(asked)
-        reason = desk.redact(reason_line(asked.reason))
-        found = await desk.letters.matching(selection)
+        reason = self.reason(asked.reason)
+        found = await self.letters.matching(selection)
         _require_known(selection, found)
         asked_for = 0
         if found.last_index is not None:
-            told = {
+            detail = {
                 "subject": decision.id,
                 "reason": reason,
                 "dead_letters": found.count,
@@ -107,10 +98,10 @@ def dead_letter_routes(desk: DeadLetterDesk) -> list[Route]:
                 "last_index": found.last_index,
                 "selection": _told(asked),
             }
-            await desk.acts.record(
-                Kind.dead_letters_resent, principal.tenant, principal, decision, told
+            await self.recorder.record(
+                Kind.dead_letters_resent, principal.tenant, principal, decision, detail
             )
-            asked_for = await desk.letters.ask(selection, found.last_index, decision.id)
+            asked_for = await self.letters.ask(selection, found.last_index, decision.id)
         answer = {
             "request": decision.id if asked_for else None,
             "asked": asked_for,
@@ -119,19 +110,6 @@ def dead_letter_routes(desk: DeadLetterDesk) -> list[Route]:
             "reason": reason,
         }
         return JSONResponse(answer, status_code=202 if asked_for else 200)
-
-    return [
-        Route("/operator/dead-letters", listed, methods=["GET"]),
-        Route("/operator/dead-letters/resend", resend, methods=["POST"]),
-    ]
-
-
-async def _permitted(
-    desk: DeadLetterDesk, request: Request, action: Action
-) -> tuple[Principal, Decision]:
-    """Who asks, and the decision that permits it; a denial is recorded before it is raised."""
-    principal = desk.principal_of(request)
-    return principal, await desk.acts.permitted(desk.permit, principal, action)
 
 
 def _parameters(request: Request) -> tuple[str, int, str | None]:

@@ -2,7 +2,7 @@
 
 Every route asks policy first, by the principal's role; a denial is recorded. Whatever changes
 something is in the ledger, with its principal and the decision, before it is done. Left to others: the engine's acts
-(`OperatorActs`), the switch (`ports.Autonomy`), who the principal is (the door).
+(`OperationControl`), the switch (`ports.Autonomy`), who the principal is (the middleware).
 
     GET  /operator/operations               ?tenant= &state= &since= &limit= &before=
     GET  /operator/operations/{id}
@@ -36,7 +36,8 @@ from mc_platform.model.operation_view import (
 )
 from mc_platform.model.tenant import Principal, Role
 from mc_platform.model.verdict import Action, Decision
-from mc_platform.ports import Autonomy, Clock, Journal
+from mc_platform.ports import Autonomy
+from mc_platform.query.handlers import Handlers
 from mc_platform.query.operator_wire import (
     Alert,
     CancelBody,
@@ -55,7 +56,6 @@ from mc_platform.query.operator_wire import (
     view_json,
 )
 from mc_platform.query.parameters import refuse_unstorable
-from mc_platform.record.audit_recorder import Acts, reason_line
 
 ALERT = "AutonomyCompensationHigh"
 _MOST_ALERTS = 1000
@@ -83,7 +83,7 @@ class OperationReader(Protocol):
         ...
 
 
-class OperatorActs(Protocol):
+class OperationControl(Protocol):
     """What the operation engine does for an operator, and what it says."""
 
     async def states(
@@ -110,69 +110,42 @@ class OperatorActs(Protocol):
         ...
 
 
-class Permit(Protocol):
-    """Asks policy whether a principal may do something to the platform."""
-
-    def __call__(self, principal: Principal, action: Action) -> Decision:
-        """The decision that permits it.
-
-        Raises:
-            PolicyDenied: it does not.
-        """
-        ...
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
-class OperatorDesk:
-    """What the routes need.
+class OperatorHandlers(Handlers):
+    """Answers them.
 
     Attributes:
-        principal_of: Who sent a request, as the door found.
+        engine: What stops and resolves operations.
         figures: What the breaker counts now, by scope.
         breaker: What it halts on, for people to read.
         tenants: All that may be halted.
-        redact: A text with all that screening finds in it replaced.
     """
 
-    principal_of: Callable[[Request], Principal]
-    permit: Permit
     operations: OperationReader
-    acts: OperatorActs
+    engine: OperationControl
     autonomy: Autonomy
     figures: Callable[[AutonomyStatus], Awaitable[Mapping[Scope, Figures]]]
     breaker: Mapping[str, Any]
-    journal: Journal
     tenants: frozenset[TenantId]
-    redact: Callable[[str], str]
-    clock: Clock
 
-
-def operator_routes(desk: OperatorDesk) -> list[Route]:
-    """The routes, for the application to mount."""
-    routes = _Routes(desk)
-    return [
-        Route("/operator/operations", routes.list_operations, methods=["GET"]),
-        Route("/operator/operations/{id}", routes.show_operation, methods=["GET"]),
-        Route("/operator/operations/{id}/cancel", routes.cancel, methods=["POST"]),
-        Route("/operator/operations/{id}/resolve", routes.resolve, methods=["POST"]),
-        Route("/operator/autonomy", routes.show_autonomy, methods=["GET"]),
-        Route("/operator/autonomy/halt", routes.halt, methods=["POST"]),
-        Route("/operator/autonomy/resume", routes.resume, methods=["POST"]),
-        Route("/operator/alertmanager", routes.alertmanager, methods=["POST"]),
-    ]
-
-
-class _Routes:
-    def __init__(self, desk: OperatorDesk) -> None:
-        self._desk = desk
-        self._acts = Acts(desk.journal, desk.clock)
+    def routes(self) -> list[Route]:
+        return [
+            Route("/operator/operations", self.list_operations, methods=["GET"]),
+            Route("/operator/operations/{id}", self.show_operation, methods=["GET"]),
+            Route("/operator/operations/{id}/cancel", self.cancel, methods=["POST"]),
+            Route("/operator/operations/{id}/resolve", self.resolve, methods=["POST"]),
+            Route("/operator/autonomy", self.show_autonomy, methods=["GET"]),
+            Route("/operator/autonomy/halt", self.halt, methods=["POST"]),
+            Route("/operator/autonomy/resume", self.resume, methods=["POST"]),
+            Route("/operator/alertmanager", self.alertmanager, methods=["POST"]),
+        ]
 
     # -- operations ---------------------------------------------------------------------------
 
     async def list_operations(self, request: Request) -> Response:
-        await self._permit(request, Action.read_operations)
+        await self.permit(request, Action.read_operations)
         wanted = read_filter(request)
-        found = await self._desk.operations.page(wanted)
+        found = await self.operations.page(wanted)
         engine = await self._engine_states([view for view in found if unended(view)])
         body = {
             "operations": [view_json(view, engine.get(view.id)) for view in found],
@@ -181,7 +154,7 @@ class _Routes:
         return JSONResponse(body)
 
     async def show_operation(self, request: Request) -> Response:
-        await self._permit(request, Action.read_operations)
+        await self.permit(request, Action.read_operations)
         story = await self._story(request)
         view = story.operation
         engine = await self._engine_states([view])
@@ -195,23 +168,23 @@ class _Routes:
         return JSONResponse(body)
 
     async def cancel(self, request: Request) -> Response:
-        principal, decision = await self._permit(request, Action.manage_operation)
+        principal, decision = await self.permit(request, Action.manage_operation)
         asked = await read_body(request, CancelBody)
-        reason = self._reason(asked.reason) if asked.reason else ""
+        reason = self.reason(asked.reason) if asked.reason else ""
         view = (await self._story(request)).operation
         if not unended(view):
             raise Conflict(f"the operation is {view.state.value} already")
         await self._record(
             Kind.operation_cancel_requested, view, principal, decision, reason=reason
         )
-        if not await self._desk.acts.cancel(view.id):
+        if not await self.engine.cancel(view.id):
             raise Conflict("the operation has ended meanwhile")
         return JSONResponse({"operation": view.id, "cancel_requested": True}, status_code=202)
 
     async def resolve(self, request: Request) -> Response:
-        principal, decision = await self._permit(request, Action.manage_operation)
+        principal, decision = await self.permit(request, Action.manage_operation)
         asked = await read_body(request, ResolveBody)
-        reason = self._reason(asked.reason)
+        reason = self.reason(asked.reason)
         view = (await self._story(request)).operation
         if view.state is not OperationState.stuck:
             raise Conflict(f"the operation is {view.state.value}; only a stuck one can be resolved")
@@ -223,7 +196,7 @@ class _Routes:
             reason=reason,
             mode=asked.mode,
         )
-        begun = await self._desk.acts.resolve(
+        begun = await self.engine.resolve(
             view.id, mode=asked.mode, principal=principal.id, reason=reason
         )
         return JSONResponse(
@@ -232,7 +205,7 @@ class _Routes:
 
     async def _story(self, request: Request) -> OperationStory:
         refuse_unstorable(request)
-        story = await self._desk.operations.story(OperationId(request.path_params["id"]))
+        story = await self.operations.story(OperationId(request.path_params["id"]))
         if story is None:
             raise NotFound("no such operation")
         return story
@@ -240,18 +213,18 @@ class _Routes:
     async def _engine_states(
         self, views: Sequence[OperationView]
     ) -> Mapping[OperationId, EngineState]:
-        return await self._desk.acts.states([view.id for view in views]) if views else {}
+        return await self.engine.states([view.id for view in views]) if views else {}
 
     # -- autonomy -----------------------------------------------------------------------------
 
     async def show_autonomy(self, request: Request) -> Response:
-        await self._permit(request, Action.read_operations)
-        status = await self._desk.autonomy.status()
-        figures = await self._desk.figures(status)
-        scopes = [ALL, *(Scope(tenant) for tenant in sorted(self._desk.tenants))]
+        await self.permit(request, Action.read_operations)
+        status = await self.autonomy.status()
+        figures = await self.figures(status)
+        scopes = [ALL, *(Scope(tenant) for tenant in sorted(self.tenants))]
         body = {
             "at": time_text(status.at),
-            "breaker": dict(self._desk.breaker),
+            "breaker": dict(self.breaker),
             "scopes": [scope_json(scope, status, figures.get(scope)) for scope in scopes],
         }
         return JSONResponse(body)
@@ -263,19 +236,19 @@ class _Routes:
         return await self._throw(request, Action.resume_autonomy, halted=False)
 
     async def _throw(self, request: Request, action: Action, *, halted: bool) -> Response:
-        principal, _ = await self._permit(request, action)
+        principal, _ = await self.permit(request, action)
         asked = await read_body(request, ThrowBody)
-        thrown = await self._desk.autonomy.set(
+        thrown = await self.autonomy.set(
             self._scope(asked.scope),
             halted=halted,
-            reason=self._reason(asked.reason),
+            reason=self.reason(asked.reason),
             principal=principal.id,
             source=_SOURCES.get(principal.role, Source.operator),
         )
         return JSONResponse(thrown_json(asked.scope, thrown))
 
     async def alertmanager(self, request: Request) -> Response:
-        principal, _ = await self._permit(request, Action.halt_autonomy)
+        principal, _ = await self.permit(request, Action.halt_autonomy)
         told = await read_body(request, Notification)
         if len(told.alerts) > _MOST_ALERTS:
             raise BadRequest(f"{len(told.alerts)} alerts in one notification")
@@ -287,7 +260,7 @@ class _Routes:
             if why:
                 ignored.append({"alert": name[:_REASON_CHARS], "why": why})
                 continue
-            thrown = await self._desk.autonomy.set(
+            thrown = await self.autonomy.set(
                 Scope(scope),
                 halted=True,
                 reason=f"alert {ALERT} fires since {time_text(alert.starts_at)}",
@@ -307,28 +280,19 @@ class _Routes:
             return "this alert halts nothing"
         if alert.status != "firing":
             return "a resolved alert never resumes autonomy; a person does"
-        if scope != ALL and scope not in self._desk.tenants:
+        if scope != ALL and scope not in self.tenants:
             return "its tenant is not in the catalogue"
         return ""
 
     # -- what all of them need ----------------------------------------------------------------
 
-    async def _permit(self, request: Request, action: Action) -> tuple[Principal, Decision]:
-        """Who asks, and the decision that permits it; a denial is recorded before it is raised."""
-        principal = self._desk.principal_of(request)
-        return principal, await self._acts.permitted(self._desk.permit, principal, action)
-
     def _scope(self, text: str) -> Scope:
-        if text != ALL and text not in self._desk.tenants:
+        if text != ALL and text not in self.tenants:
             raise BadRequest(
                 "the scope is no tenant of the catalogue",
-                hint=f"`*`, or one of {', '.join(sorted(self._desk.tenants))}",
+                hint=f"`*`, or one of {', '.join(sorted(self.tenants))}",
             )
         return Scope(text)
-
-    def _reason(self, text: str) -> str:
-        """An operator's words as they may be recorded: one short line, screened like a reply."""
-        return self._desk.redact(reason_line(text))
 
     async def _record(
         self,
@@ -343,14 +307,7 @@ class _Routes:
             "operation": view.operation,
             **{key: value for key, value in detail.items() if value},
         }
-        await self._acts.record(kind, view.tenant, principal, decision, told)
+        await self.recorder.record(kind, view.tenant, principal, decision, told)
 
 
-__all__ = [
-    "Figures",
-    "OperationReader",
-    "OperatorActs",
-    "OperatorDesk",
-    "Permit",
-    "operator_routes",
-]
+__all__ = ["Figures", "OperationControl", "OperationReader", "OperatorHandlers"]

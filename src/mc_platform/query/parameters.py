@@ -8,6 +8,9 @@ from starlette.requests import Request
 
 from mc_platform.errors import BadRequest
 
+_REASON_CHARS = 200
+_LONGEST_LINE = 2000  # with spaces around
+
 
 def refuse_unstorable(request: Request) -> None:
     """See that no parameter holds a character that no stored text can hold.
@@ -35,6 +38,27 @@ def refuse_unknown(request: Request, *known: str) -> None:
         raise BadRequest(
             f"unknown parameter {unknown[0][:64]!r}", hint=f"known: {', '.join(known) or 'none'}"
         )
+
+
+def reason_line(text: str) -> str:
+    """A person's words as one short line; what screening finds in it is still to be replaced.
+
+    Raises:
+        BadRequest: empty, or longer than 200 characters.
+    """
+    if len(text) > _LONGEST_LINE:  # a large text is not looked through to be refused
+        raise _no_reason(len(text))
+    line = "".join(char if char.isprintable() else " " for char in text).strip()
+    if not line or len(line) > _REASON_CHARS:
+        raise _no_reason(len(line))
+    return line
+
+
+def _no_reason(chars: int) -> BadRequest:
+    return BadRequest(
+        f"a reason has 1 to {_REASON_CHARS} characters, got {chars}",
+        hint="say why, in a sentence; it is recorded",
+    )
 
 
 def read_limit(text: str | None, *, usual: int, most: int) -> int:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -40,7 +39,9 @@ from mc_platform.model.event import LedgerRow
 from mc_platform.model.ids import TaskId
 from mc_platform.model.task import Task, TaskState
 from mc_platform.model.tenant import Principal
+from mc_platform.model.verdict import Action
 from mc_platform.ports import Records, Tasks
+from mc_platform.query.handlers import Handlers
 
 _MOST = 200
 _MAX_QUERY_BYTES = 8192
@@ -254,22 +255,21 @@ def _told(error: GraphQLError) -> dict[str, Any]:
     return {"message": message, **where, "extensions": {"code": "internal"}}
 
 
-def graphql_route(
-    *,
-    principal_of: Callable[[Request], Principal],
-    permit: Callable[[Principal], Awaitable[None]],
-    tasks: Tasks,
-    records: Records,
-) -> Route:
-    """The route, for the application to mount.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GraphqlHandlers(Handlers):
+    """Answers queries."""
 
-    Args:
-        permit: Raises `PolicyDenied` when policy forbids the principal to read records.
-    """
+    tasks: Tasks
+    records: Records
 
-    async def answer(request: Request) -> Response:
-        principal = principal_of(request)
-        await permit(principal)
+    def routes(self) -> list[Route]:
+        return [Route("/graphql", self.answer, methods=["POST"])]
+
+    async def answer(self, request: Request) -> Response:
+        principal = self.principal_of(request)
+        await self.enforcement.permit(
+            principal, Action.read_records, "Ledger", owner=principal.tenant
+        )
         try:
             asked = _asked(await request.body())
         except PlatformError as error:
@@ -280,7 +280,7 @@ def graphql_route(
             asked.query,
             variable_values=asked.variables,
             operation_name=asked.operation_name,
-            context_value=Reader(principal, tasks, records),
+            context_value=Reader(principal, self.tasks, self.records),
         )
         for failed in result.errors or ():
             # 429 or 503 as everywhere if a field found no free place, or no database
@@ -290,5 +290,3 @@ def graphql_route(
         body = {"data": result.data} | ({"errors": errors} if errors else {})
         executed = result.data is not None or any("path" in error for error in errors)
         return JSONResponse(body, status_code=200 if executed else 400)
-
-    return Route("/graphql", answer, methods=["POST"])

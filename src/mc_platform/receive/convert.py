@@ -15,8 +15,8 @@ from mc_platform.model.ids import TaskId
 from mc_platform.model.task import Task, TaskState
 from mc_platform.model.tenant import Principal
 from mc_platform.observe import metrics
+from mc_platform.pipeline.idempotency import Envelope
 from mc_platform.receive.exact_values import ExactValues
-from mc_platform.request_path import Envelope
 
 _MAX_ID = 256
 _MAX_PARTS = 256

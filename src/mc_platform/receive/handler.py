@@ -27,13 +27,14 @@ from mc_platform.model.task import Task
 from mc_platform.model.tenant import Principal
 from mc_platform.observe import metrics
 from mc_platform.observe.cost import Metered
+from mc_platform.pipeline.idempotency import Envelope
 from mc_platform.ports import Tasks
 from mc_platform.receive import convert
 from mc_platform.receive.exact_values import VALUES, ExactValues
 from mc_platform.receive.limits import RateLimiter
 from mc_platform.receive.turns import Turns
 from mc_platform.receive.wire_errors import outcome, to_wire
-from mc_platform.request_path import Accepted, Envelope, RequestPath
+from mc_platform.request_path import Accepted, RequestPath
 
 R = TypeVar("R")
 PRINCIPAL = "mc_principal"

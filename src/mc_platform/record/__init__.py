@@ -3,6 +3,7 @@
 Events hold ids, labels with counts, keyed digests and reasons: never content or credentials.
 """
 
+from mc_platform.record.audit_recorder import AuditRecorder, decision_detail
 from mc_platform.record.checkpoints import CheckpointKeeper, Memory, ProcessMemory
 from mc_platform.record.digest import Digester
 from mc_platform.record.events import EventFactory
@@ -14,6 +15,7 @@ from mc_platform.record.sealer import Sealer
 __all__ = [
     "Archive",
     "AuditLedger",
+    "AuditRecorder",
     "CheckpointKeeper",
     "Digester",
     "EventFactory",
@@ -25,4 +27,5 @@ __all__ = [
     "StoredCheckpoint",
     "TileKeeper",
     "TileStore",
+    "decision_detail",
 ]

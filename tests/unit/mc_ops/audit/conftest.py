@@ -19,6 +19,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse
 from starlette.routing import Route
+from tests.fakes import handler_fields
 
 from mc_contract.merkle import Frontier
 from mc_ops.audit import AuditClient
@@ -29,7 +30,9 @@ from mc_platform.adapters.postgres_ledger import PostgresLedger
 from mc_platform.adapters.postgres_migrate import database_url, migrate_schema
 from mc_platform.errors import NotAuthenticated, PlatformError
 from mc_platform.model.event import Event, Kind
-from mc_platform.query import audit_routes
+from mc_platform.model.ids import PrincipalId
+from mc_platform.model.tenant import PLATFORM, Principal, Role, Tenant
+from mc_platform.query import AuditHandlers
 from mc_platform.record import (
     CheckpointKeeper,
     EventFactory,
@@ -126,9 +129,10 @@ class LedgerUnderTest:
         return await self.checkpoints.current()
 
     def _app(self) -> Starlette:
-        async def permit(request: Request) -> None:
+        def principal_of(request: Request) -> Principal:
             if request.headers.get("authorization") != f"Bearer {TOKEN}":
                 raise NotAuthenticated("no")
+            return Principal(PrincipalId("eve"), PLATFORM, "", Role.auditor)
 
         async def head(_request: Request) -> Any:
             return PlainTextResponse(await self._sign_head())
@@ -137,14 +141,15 @@ class LedgerUnderTest:
             assert isinstance(error, PlatformError)
             return JSONResponse({"error": error.as_dict()}, status_code=error.http_status)
 
-        routes = audit_routes(
+        tenant = Tenant(PLATFORM, "eu", frozenset(), frozenset(), 0)
+        handlers = AuditHandlers(
+            **handler_fields(principal_of=principal_of, tenants={PLATFORM: tenant}),
             ledger=self.ledger,
             prover=self.prover,
             sign_head=self._sign_head,
-            permit=permit,
         )
         return Starlette(
-            routes=[Route("/ledger/checkpoint", head), *routes],
+            routes=[Route("/ledger/checkpoint", head), *handlers.routes()],
             exception_handlers={PlatformError: refuse},
         )
 

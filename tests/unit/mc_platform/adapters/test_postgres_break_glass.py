@@ -12,16 +12,15 @@ import httpx
 import pytest
 from starlette.applications import Starlette
 from starlette.responses import JSONResponse
+from tests.fakes import handler_fields
 
 from mc_platform.adapters.cedar import CedarDecisionPoint
 from mc_platform.adapters.postgres_break_glass import PostgresBreakGlass
-from mc_platform.errors import PlatformError, PolicyDenied
+from mc_platform.errors import PlatformError
 from mc_platform.model.event import Kind
 from mc_platform.model.task import Task, TaskState
 from mc_platform.model.tenant import PLATFORM, Principal, Role, Tenant
-from mc_platform.model.verdict import Question
-from mc_platform.query.break_glass import BreakGlassDesk, break_glass_routes
-from mc_platform.record.audit_recorder import Acts
+from mc_platform.query.break_glass import BreakGlassHandlers
 from mc_platform.screen.pseudonyms import Pseudonymiser
 
 NOW = datetime(2026, 5, 6, 12, 0, 0, tzinfo=UTC)
@@ -55,23 +54,6 @@ class OneTask:
         return TASK if (tenant, task_id) == ("T1", "task-1") else None
 
 
-def decide(principal, action, resource, *, owner=None, purpose="", break_glass=False):
-    question = Question(
-        principal=principal,
-        tenant=TENANTS[principal.tenant],
-        action=action,
-        resource_type=resource,
-        resource_id=owner or principal.tenant,
-        resource_tenant=owner,
-        purpose=purpose,
-        break_glass=break_glass,
-    )
-    decision = POINT.decide(question)
-    if not decision.allowed:
-        raise PolicyDenied("refused", decision_id=decision.id, reason=decision.reason)
-    return decision
-
-
 @pytest.fixture
 async def platform(pools):
     """The routes, a client for each principal, and what the ledger was told."""
@@ -86,17 +68,20 @@ async def platform(pools):
     async def reveal(_asking, tenant, text):
         return MAKER.reveal(tenant, text)
 
-    desk = BreakGlassDesk(
-        principal_of=lambda request: principals[request.headers["who"]],
-        decide=decide,
+    handlers = BreakGlassHandlers(
+        **handler_fields(
+            principal_of=lambda request: principals[request.headers["who"]],
+            tenants=TENANTS,
+            decisions=POINT,
+            journal=journal,
+            redact=lambda text: text.replace("secret", "[x]"),
+        ),
         grants=PostgresBreakGlass(pools),
         tasks=OneTask(),
-        reveal=reveal,
+        reveal_pseudonyms=reveal,
         tenants=frozenset({"T1", "T2"}),
-        redact=lambda text: text.replace("secret", "[x]"),
-        acts=Acts(journal, lambda: NOW),
     )
-    app = Starlette(routes=break_glass_routes(desk), exception_handlers={PlatformError: answer})
+    app = Starlette(routes=handlers.routes(), exception_handlers={PlatformError: answer})
     transport = httpx.ASGITransport(app)
     async with httpx.AsyncClient(transport=transport, base_url="http://mc") as client:
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import uuid
-from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,6 +13,7 @@ import httpx
 import pytest
 from starlette.applications import Starlette
 from starlette.responses import JSONResponse
+from tests.fakes import handler_fields
 
 from mc_platform.adapters.cedar import CedarDecisionPoint
 from mc_platform.adapters.postgres import PostgresDirectory
@@ -22,11 +22,9 @@ from mc_platform.adapters.postgres_journal import PostgresJournal
 from mc_platform.adapters.postgres_migrate import database_url, import_credentials
 from mc_platform.adapters.postgres_rules import PostgresRules
 from mc_platform.authenticate import Authenticator
-from mc_platform.errors import NotAuthenticated, PlatformError, PolicyDenied
+from mc_platform.errors import NotAuthenticated, PlatformError
 from mc_platform.model.tenant import PLATFORM, Principal, Role, Tenant
-from mc_platform.model.verdict import Question
-from mc_platform.query import CredentialDesk, credential_routes
-from mc_platform.record.audit_recorder import Acts
+from mc_platform.query import CredentialHandlers
 
 POINT = CedarDecisionPoint.load(Path(__file__).parents[4] / "policies")
 CACHE_S = 5.0
@@ -41,14 +39,6 @@ PRINCIPALS = {
     "eve": Principal("eve@platform", PLATFORM, "", Role.auditor),
     "agent": Principal("agent@t1", "T1", ""),
 }
-
-
-def permit(principal, action):
-    question = Question(principal, TENANTS[principal.tenant], action, "Platform", principal.tenant)
-    decision = POINT.decide(question)
-    if not decision.allowed:
-        raise PolicyDenied("refused", decision_id=decision.id, reason=decision.reason)
-    return decision
 
 
 @pytest.fixture
@@ -73,17 +63,20 @@ async def platform(database, pools):
     async def answer(_request, error):
         return JSONResponse({"error": error.as_dict()}, status_code=error.http_status)
 
-    desk = CredentialDesk(
-        principal_of=lambda request: PRINCIPALS[request.headers["who"]],
-        permit=permit,
+    handlers = CredentialHandlers(
+        **handler_fields(
+            principal_of=lambda request: PRINCIPALS[request.headers["who"]],
+            tenants=TENANTS,
+            decisions=POINT,
+            journal=journal,
+            redact=lambda text: text.replace("geheim", "[x]"),
+        ),
         credentials=PostgresCredentials(pools),
         rules=rules,
-        tenants=TENANTS,
+        catalogued=TENANTS,
         forget=here.forget,
-        redact=lambda text: text.replace("geheim", "[x]"),
-        acts=Acts(journal, lambda: datetime.now(UTC)),
     )
-    app = Starlette(routes=credential_routes(desk), exception_handlers={PlatformError: answer})
+    app = Starlette(routes=handlers.routes(), exception_handlers={PlatformError: answer})
     transport = httpx.ASGITransport(app)
     owner = await asyncpg.connect(database_url(database.admin_url, "mc"))
     start = (await journal.head()).size

@@ -16,6 +16,7 @@ import httpx
 import pytest
 from starlette.applications import Starlette
 from starlette.responses import JSONResponse
+from tests.fakes import handler_fields
 from tests.isolation import steps
 
 from mc_platform.adapters.cedar import CedarDecisionPoint
@@ -24,12 +25,11 @@ from mc_platform.adapters.postgres_journal import PostgresJournal
 from mc_platform.adapters.postgres_migrate import database_url
 from mc_platform.adapters.postgres_outbox import PostgresOutbox
 from mc_platform.deliver import Rejected, Shipper, SinkRefused
-from mc_platform.errors import PlatformError, PolicyDenied
+from mc_platform.errors import PlatformError
 from mc_platform.model.event import Event, Kind
 from mc_platform.model.tenant import PLATFORM, Principal, Role, Tenant
-from mc_platform.model.verdict import Question
 from mc_platform.observe import metrics
-from mc_platform.query import Acts, DeadLetterDesk, dead_letter_routes
+from mc_platform.query import DeadLetterHandlers
 
 LATE = "2999-01-01T00:00:00Z"
 POINT = CedarDecisionPoint.load(Path(__file__).parents[4] / "policies")
@@ -62,16 +62,17 @@ class Region:
         self.sink, self.role = Sink(), Role.operator
         self.outbox = PostgresOutbox(pools, region=self.name)
         self.journal = PostgresJournal(pools, region=self.name)
-        desk = DeadLetterDesk(
-            principal_of=lambda _: Principal("ann@x", PLATFORM, "0" * 12, self.role),
-            permit=self._permit,
+        handlers = DeadLetterHandlers(
+            **handler_fields(
+                principal_of=lambda _: Principal("ann@x", PLATFORM, "0" * 12, self.role),
+                tenants={PLATFORM: TENANT},
+                decisions=POINT,
+                journal=self.journal,
+                redact=lambda text: text.replace("joe@example.com", "[email]"),
+            ),
             letters=PostgresDeadLetters(pools, region=self.name),
-            redact=lambda text: text.replace("joe@example.com", "[email]"),
-            acts=Acts(self.journal, lambda: datetime.now(UTC)),
         )
-        app = Starlette(
-            routes=dead_letter_routes(desk), exception_handlers={PlatformError: self._told}
-        )
+        app = Starlette(routes=handlers.routes(), exception_handlers={PlatformError: self._told})
         transport = httpx.ASGITransport(app=app)
         self.http = httpx.AsyncClient(transport=transport, base_url="http://desk")
 
@@ -110,20 +111,6 @@ class Region:
         await self.pause()
         await self.journal.stop()
         await self.http.aclose()
-
-    def _permit(self, principal, action):
-        decision = POINT.decide(
-            Question(
-                principal=principal,
-                tenant=TENANT,
-                action=action,
-                resource_type="Platform",
-                resource_id="platform",
-            )
-        )
-        if not decision.allowed:
-            raise PolicyDenied("no", decision_id=decision.id, reason=decision.reason)
-        return decision
 
     @staticmethod
     async def _told(_request, error):

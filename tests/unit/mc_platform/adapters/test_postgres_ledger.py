@@ -14,6 +14,7 @@ import asyncpg
 import httpx
 import pytest
 from starlette.applications import Starlette
+from tests.fakes import handler_fields
 from tests.isolation import steps
 
 from mc_contract.merkle import Frontier, leaf_hash
@@ -23,7 +24,8 @@ from mc_platform.adapters.postgres_journal import PostgresJournal
 from mc_platform.adapters.postgres_ledger import PostgresLedger
 from mc_platform.adapters.postgres_migrate import database_url, migrate_schema
 from mc_platform.model.event import Event, Kind
-from mc_platform.query import audit_routes
+from mc_platform.model.tenant import PLATFORM, Principal, Role, Tenant
+from mc_platform.query import AuditHandlers
 from mc_platform.record import Prover, TileKeeper
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -291,12 +293,18 @@ async def test_no_page_of_large_entries_keeps_the_loop(pools, journal, monkeypat
     ledger = PostgresLedger(pools, region=journal._region)
     prover = Prover(ledger, TileKeeper(ledger, interval_s=3600))
 
-    async def permit(_request):
-        return None
-
-    routes = audit_routes(ledger=ledger, prover=prover, sign_head=permit, permit=permit)
+    auditor = Principal("eve", PLATFORM, "", Role.auditor)
+    handlers = AuditHandlers(
+        **handler_fields(
+            principal_of=lambda _: auditor,
+            tenants={PLATFORM: Tenant(PLATFORM, "eu", frozenset(), frozenset(), 0)},
+        ),
+        ledger=ledger,
+        prover=prover,
+        sign_head=None,
+    )
     http = httpx.AsyncClient(
-        transport=httpx.ASGITransport(Starlette(routes=routes)), base_url="http://ledger"
+        transport=httpx.ASGITransport(Starlette(routes=handlers.routes())), base_url="http://ledger"
     )
     gc.collect()
     gc.freeze()  # what pytest holds is not this service's to walk through

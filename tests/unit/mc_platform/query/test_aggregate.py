@@ -11,16 +11,14 @@ import pytest
 from starlette.applications import Starlette
 from starlette.responses import JSONResponse
 from tests.aggregate_fakes import Town, between, is_
+from tests.fakes import handler_fields
 
 from mc_platform.adapters.cedar import CedarDecisionPoint
 from mc_platform.bulkheads import Slots
-from mc_platform.decide import record_question
 from mc_platform.errors import PlatformError
 from mc_platform.model.event import Kind
 from mc_platform.model.tenant import Principal, Role, Tenant
-from mc_platform.model.verdict import Action, Question
-from mc_platform.query.aggregate import AggregateDesk, aggregate_routes
-from mc_platform.record.audit_recorder import Acts
+from mc_platform.query.aggregate import AggregateHandlers
 
 NOW = datetime(2026, 5, 6, 12, 0, 0, tzinfo=UTC)
 POINT = CedarDecisionPoint.load(Path(__file__).parents[4] / "policies")
@@ -42,31 +40,23 @@ class Desk:
         self.journal = Journal()
         self.principal = Principal("agent@t", "T", "key")
         self.slots = Slots("aggregates", per_tenant=2, wait_s=0.01, most_waiting=2)
-        desk = AggregateDesk(
-            principal_of=lambda _: self.principal,
-            rule=self._rule,
+        purposes = {"T": "support", "OTHER": "support", "SELLER": "marketing"}
+        handlers = AggregateHandlers(
+            **handler_fields(
+                principal_of=lambda _: self.principal,
+                tenants={
+                    name: Tenant(name, "eu", frozenset({purpose}), frozenset(), 0)
+                    for name, purpose in purposes.items()
+                },
+                decisions=POINT,
+                journal=self.journal,
+            ),
             aggregates=self.town.aggregates,
             datasets={"people": self.town.dataset},
-            purposes=frozenset({"support", "marketing"}),
-            acts=Acts(self.journal, lambda: NOW),
             slots=self.slots,
         )
-        app = Starlette(
-            routes=aggregate_routes(desk), exception_handlers={PlatformError: self._error}
-        )
+        app = Starlette(routes=handlers.routes(), exception_handlers={PlatformError: self._error})
         self.http = httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://x")
-
-    def _rule(self, principal, purpose):
-        question = Question(
-            principal=principal,
-            tenant=Tenant(principal.tenant, "eu", frozenset({"support"}), frozenset(), 0),
-            action=Action.read_aggregate,
-            resource_type="Dataset",
-            resource_id=principal.tenant,
-            resource_tenant=principal.tenant,
-            purpose=purpose,
-        )
-        return POINT.decide(question), record_question(question)
 
     @staticmethod
     async def _error(_request, error):

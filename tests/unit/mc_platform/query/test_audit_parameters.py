@@ -10,9 +10,12 @@ import pytest
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
+from tests.fakes import handler_fields
 
 from mc_platform.errors import PlatformError
-from mc_platform.query import audit_routes
+from mc_platform.model.ids import PrincipalId
+from mc_platform.model.tenant import PLATFORM, Principal, Role, Tenant
+from mc_platform.query import AuditHandlers
 
 
 class _Ledger:
@@ -20,10 +23,6 @@ class _Ledger:
 
     async def entries(self, start: int, limit: int) -> list[Any]:
         return [SimpleNamespace(as_dict=lambda: {"start": start, "limit": limit})]
-
-
-async def _permit(_request: Request) -> None:
-    return None
 
 
 async def _sign() -> str:
@@ -38,8 +37,15 @@ async def _refuse(_request: Request, error: Exception) -> Response:
 @pytest.fixture(scope="module")
 def client() -> httpx.AsyncClient:
     ledger: Any = _Ledger()
-    routes = audit_routes(ledger=ledger, prover=ledger, sign_head=_sign, permit=_permit)
-    app = Starlette(routes=routes, exception_handlers={PlatformError: _refuse})
+    auditor = Principal(PrincipalId("eve"), PLATFORM, "", Role.auditor)
+    tenant = Tenant(PLATFORM, "eu", frozenset(), frozenset(), 0)
+    handlers = AuditHandlers(
+        **handler_fields(principal_of=lambda _: auditor, tenants={PLATFORM: tenant}),
+        ledger=ledger,
+        prover=ledger,
+        sign_head=_sign,
+    )
+    app = Starlette(routes=handlers.routes(), exception_handlers={PlatformError: _refuse})
     return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://ledger")
 
 

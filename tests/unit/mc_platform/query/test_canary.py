@@ -10,13 +10,13 @@ import httpx
 import pytest
 from starlette.applications import Starlette
 from starlette.responses import JSONResponse
+from tests.fakes import handler_fields
 
 from mc_platform.adapters.cedar import CedarDecisionPoint
-from mc_platform.errors import PlatformError, PolicyDenied, Unavailable
+from mc_platform.errors import PlatformError, Unavailable
 from mc_platform.model.event import Kind, Recorded
 from mc_platform.model.tenant import PLATFORM, Principal, Role, Tenant
-from mc_platform.model.verdict import Question
-from mc_platform.query import Acts, CanaryDesk, canary_routes
+from mc_platform.query import CanaryHandlers
 
 NOW = datetime(2026, 5, 6, 12, 0, 0, tzinfo=UTC)
 POINT = CedarDecisionPoint.load(Path(__file__).parents[4] / "policies")
@@ -57,34 +57,25 @@ class MemoryJournal:
         return places
 
 
-def _permit(principal, action):
-    tenant = replace(PLATFORM_TENANT, id=principal.tenant)
-    question = Question(
-        principal=principal,
-        tenant=tenant,
-        action=action,
-        resource_type="Platform",
-        resource_id="platform",
-    )
-    decision = POINT.decide(question)
-    if not decision.allowed:
-        raise PolicyDenied("no", decision_id=decision.id, reason=decision.reason)
-    return decision
-
-
 class Desk:
     """The route over memory, called by whoever `who` says in `role`."""
 
     def __init__(self):
         self.journal = MemoryJournal()
         self.role, self.who = Role.operator, "ann"
-        desk = CanaryDesk(
-            principal_of=self._principal,
-            permit=_permit,
-            redact=lambda text: text.replace("joe@example.com", "[email]"),
-            acts=Acts(self.journal, lambda: NOW),
+        handlers = CanaryHandlers(
+            **handler_fields(
+                principal_of=self._principal,
+                tenants={
+                    PLATFORM: PLATFORM_TENANT,
+                    "TENANT_001": replace(PLATFORM_TENANT, id="TENANT_001"),
+                },
+                decisions=POINT,
+                journal=self.journal,
+                redact=lambda text: text.replace("joe@example.com", "[email]"),
+            )
         )
-        app = Starlette(routes=canary_routes(desk), exception_handlers={PlatformError: self._told})
+        app = Starlette(routes=handlers.routes(), exception_handlers={PlatformError: self._told})
         self.http = httpx.AsyncClient(
             transport=httpx.ASGITransport(app=app), base_url="http://desk"
         )

@@ -8,11 +8,12 @@ import httpx
 import pytest
 from starlette.applications import Starlette
 from starlette.responses import JSONResponse
+from tests.fakes import handler_fields
 
 from mc_platform.errors import PlatformError, RateLimited, Unavailable
 from mc_platform.model.ids import PrincipalId, TenantId
-from mc_platform.model.tenant import Principal
-from mc_platform.query import graphql_route
+from mc_platform.model.tenant import Principal, Tenant
+from mc_platform.query import GraphqlHandlers
 
 
 class Failing:
@@ -39,19 +40,15 @@ async def test_a_field_that_cannot_be_read_now_is_told_by_the_status(
     query: str, error: PlatformError, status: int
 ) -> None:
     """Not as 200 with an error inside, which no client and no proxy would wait for."""
-
-    async def permit(_principal: Principal) -> None:
-        return
-
+    principal = Principal(PrincipalId("p"), TenantId("T"), "0" * 12)
+    tenant = Tenant(TenantId("T"), "eu", frozenset(), frozenset(), 0)
+    handlers = GraphqlHandlers(
+        **handler_fields(principal_of=lambda _: principal, tenants={tenant.id: tenant}),
+        tasks=Failing(error),  # type: ignore[arg-type] # of which nothing else is asked
+        records=Failing(error),
+    )
     app = Starlette(
-        routes=[
-            graphql_route(
-                principal_of=lambda _: Principal(PrincipalId("p"), TenantId("T"), "0" * 12),
-                permit=permit,
-                tasks=Failing(error),  # type: ignore[arg-type] # of which nothing else is asked
-                records=Failing(error),
-            )
-        ],
+        routes=handlers.routes(),
         exception_handlers={
             PlatformError: lambda _, told: JSONResponse(told.as_dict(), told.http_status)
         },

@@ -12,9 +12,10 @@ import httpx
 import pytest
 from starlette.applications import Starlette
 from starlette.responses import JSONResponse
+from tests.fakes import handler_fields
 
 from mc_platform.adapters.cedar import CedarDecisionPoint
-from mc_platform.errors import PlatformError, PolicyDenied
+from mc_platform.errors import PlatformError
 from mc_platform.model.autonomy import ALL, AutonomyStatus, Source, Switch, Thrown
 from mc_platform.model.engine_state import EngineState, Phase
 from mc_platform.model.event import Kind, LedgerRow
@@ -24,12 +25,12 @@ from mc_platform.model.operation_view import (
     OperationView,
 )
 from mc_platform.model.tenant import PLATFORM, Principal, Role, Tenant
-from mc_platform.model.verdict import Question
-from mc_platform.query.operator import Figures, OperatorDesk, operator_routes
+from mc_platform.query.operator import Figures, OperatorHandlers
 
 NOW = datetime(2026, 5, 6, 12, 0, 0, tzinfo=UTC)
 POINT = CedarDecisionPoint.load(Path(__file__).parents[4] / "policies")
 PLATFORM_TENANT = Tenant(PLATFORM, "eu", frozenset(), frozenset(), 0, generally_available=False)
+TENANT = replace(PLATFORM_TENANT, id="TENANT_001")
 
 
 def _view(state=OperationState.running, **more):
@@ -69,7 +70,7 @@ class MemoryOperations:
         return view and OperationStory(view, [LedgerRow(7, NOW, leaf)])
 
 
-class MemoryActs:
+class MemoryEngine:
     """An engine that keeps what was asked of it, and what stood in the ledger by then."""
 
     def __init__(self, journal):
@@ -121,49 +122,31 @@ class MemoryAutonomy:
         return Thrown(self.switches[scope], changed=True)
 
 
-def _permit(principal, action):
-    tenant = PLATFORM_TENANT
-    if principal.tenant != PLATFORM:
-        tenant = replace(PLATFORM_TENANT, id=principal.tenant)
-    decision = POINT.decide(
-        Question(
-            principal=principal,
-            tenant=tenant,
-            action=action,
-            resource_type="Platform",
-            resource_id="platform",
-        )
-    )
-    if not decision.allowed:
-        raise PolicyDenied("no", decision_id=decision.id, reason=decision.reason)
-    return decision
-
-
 class Desk:
     """The routes over memory, called by whoever `role` says."""
 
     def __init__(self):
         self.journal = MemoryJournal()
         self.operations = MemoryOperations()
-        self.acts = MemoryActs(self.journal)
+        self.engine = MemoryEngine(self.journal)
         self.autonomy = MemoryAutonomy()
         self.role = Role.operator
-        desk = OperatorDesk(
-            principal_of=self._principal,
-            permit=_permit,
+        handlers = OperatorHandlers(
+            **handler_fields(
+                principal_of=self._principal,
+                tenants={PLATFORM: PLATFORM_TENANT, "TENANT_001": TENANT},
+                decisions=POINT,
+                journal=self.journal,
+                redact=lambda text: text.replace("joe@example.com", "[email]"),
+            ),
             operations=self.operations,
-            acts=self.acts,
+            engine=self.engine,
             autonomy=self.autonomy,
             figures=self._figures,
             breaker={"enabled": True},
-            journal=self.journal,
             tenants=frozenset({"TENANT_001", "TENANT_002"}),
-            redact=lambda text: text.replace("joe@example.com", "[email]"),
-            clock=lambda: NOW,
         )
-        app = Starlette(
-            routes=operator_routes(desk), exception_handlers={PlatformError: self._told}
-        )
+        app = Starlette(routes=handlers.routes(), exception_handlers={PlatformError: self._told})
         self.http = httpx.AsyncClient(
             transport=httpx.ASGITransport(app=app), base_url="http://desk"
         )
@@ -223,7 +206,7 @@ async def test_a_role_can_do_what_it_is_for_and_nothing_else(desk, role, path):
         assert status == 200
     else:
         assert (status, body["error"]["code"]) == (403, "policy-denied")
-        assert desk.acts.done == []
+        assert desk.engine.done == []
         assert desk.autonomy.switches == {}
         [refused] = desk.journal.events
         assert refused.kind is Kind.request_refused
@@ -279,7 +262,7 @@ async def test_an_id_that_no_database_takes_is_refused(desk):
         await desk.post("operations/op%00/resolve", {"mode": "retry", "reason": "x"}),
     ):
         assert (answer[0], answer[1]["error"]["code"]) == (400, "bad-request")
-    assert (desk.acts.done, desk.journal.events) == ([], [])
+    assert (desk.engine.done, desk.journal.events) == ([], [])
 
 
 async def test_an_operation_is_shown_with_its_timeline(desk):
@@ -298,7 +281,7 @@ async def test_a_cancel_is_recorded_before_it_is_asked_for(desk):
         202,
         {"operation": "op-1", "cancel_requested": True},
     )
-    assert desk.acts.done == [("cancel", "op-1", 1)]
+    assert desk.engine.done == [("cancel", "op-1", 1)]
     [event] = desk.journal.events
     assert (event.kind, event.tenant) == (Kind.operation_cancel_requested, "TENANT_001")
     assert event.detail["principal"] == "operator@x"
@@ -316,7 +299,7 @@ async def test_what_has_ended_is_neither_cancelled_nor_recorded(desk):
     assert (status, body["error"]["message"]) == (409, "the operation is completed already")
     assert desk.journal.events == []
     desk.operations.views["op-1"] = _view()
-    desk.acts.running = False
+    desk.engine.running = False
     assert (await desk.post("operations/op-1/cancel", {}))[0] == 409
 
 
@@ -328,7 +311,7 @@ async def test_only_a_stuck_operation_is_resolved_and_the_reason_is_screened(des
     status, told = await desk.post("operations/op-1/resolve", body)
     assert (status, told["resolution"]) == (202, {"attempt": 1})
     reason = "[email] was refunded by hand"
-    assert desk.acts.done == [("accept", "op-1", 1, "operator@x", reason)]
+    assert desk.engine.done == [("accept", "op-1", 1, "operator@x", reason)]
     [event] = desk.journal.events
     assert event.kind is Kind.operation_resolve_requested
     assert (event.detail["mode"], event.detail["reason"]) == ("accept", reason)
@@ -358,7 +341,7 @@ async def test_a_malformed_body_is_400_and_does_nothing(desk, path, body):
     desk.operations.views["op-1"] = _view(OperationState.stuck)
     status, told = await desk.post(path, body)
     assert (status, told["error"]["code"]) == (400, "bad-request")
-    assert (desk.acts.done, desk.journal.events, desk.autonomy.switches) == ([], [], {})
+    assert (desk.engine.done, desk.journal.events, desk.autonomy.switches) == ([], [], {})
 
 
 @pytest.mark.parametrize(

@@ -6,16 +6,16 @@ import asyncio
 
 import pytest
 
-from mc_platform import app
+from mc_platform.assembly import engine_bridge
 
 
 async def test_what_an_engines_thread_no_longer_waits_for_is_given_up(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """It asks again and again while the loop is late: each time in the place of the last one."""
-    monkeypatch.setattr(app, "_BLOCKING_TIMEOUT_S", 0.01)
-    workbench = app.Workbench.__new__(app.Workbench)
-    workbench._loop = asyncio.get_running_loop()
+    monkeypatch.setattr(engine_bridge, "_TIMEOUT_S", 0.01)
+    bridge = engine_bridge.EngineBridge.__new__(engine_bridge.EngineBridge)
+    bridge._loop = asyncio.get_running_loop()
     ended = asyncio.Event()
 
     async def late() -> None:
@@ -25,6 +25,6 @@ async def test_what_an_engines_thread_no_longer_waits_for_is_given_up(
             ended.set()
 
     with pytest.raises(TimeoutError):
-        await asyncio.to_thread(workbench._blocking, late())
+        await asyncio.to_thread(bridge._blocking, late())
     async with asyncio.timeout(20):
         await ended.wait()

@@ -1,0 +1,1 @@
+"""Parts of one replica that `app.py` puts together: each knows its own dependencies and no other."""

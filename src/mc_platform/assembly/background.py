@@ -1,0 +1,87 @@
+"""Work that a replica does beside requests, begun again whatever it dies of."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+
+import structlog
+
+from mc_platform.adapters.postgres import PostgresTasks
+from mc_platform.adapters.postgres_ledger import PostgresLedger
+from mc_platform.errors import RateLimited, Unavailable
+from mc_platform.observe import metrics
+from mc_platform.ports import Clock
+from mc_platform.request_path import RequestPath
+
+_SWEEP_S = 15.0
+_SWEEP_MOST = 200
+_QUOTABLE_KEPT = timedelta(days=7)
+_BEGIN_AGAIN_S = 5.0
+_PARTITIONS_S = 24 * 3600.0
+_POSTPONED_S = 30.0
+_log = structlog.get_logger()
+
+
+class Background:
+    """Tasks that run until the process stops."""
+
+    def __init__(self) -> None:
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def start(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
+        """Do `work` until the process stops; whatever it dies of, it is begun again."""
+
+        async def insist() -> None:
+            while True:
+                try:
+                    await work()
+                except Exception as error:  # noqa: BLE001 - no defect may end it for good
+                    metrics.background_failures.labels(name).inc()
+                    _log.error("background_work_failed", work=name, exc_info=error)
+                await asyncio.sleep(_BEGIN_AGAIN_S)
+
+        metrics.begin_work(name)
+        self._tasks.append(asyncio.create_task(insist(), name=name))
+
+    async def stop(self) -> None:
+        """End all of it."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+async def sweep(tasks: PostgresTasks, path: RequestPath, clock: Clock) -> None:
+    """End tasks whose gateway died; their clients would ask for ever."""
+    while True:
+        try:
+            ended = await _sweep_once(tasks, path, clock)
+            if ended:
+                _log.warning("abandoned_tasks_failed", tasks=ended)
+        except (RateLimited, Unavailable) as error:
+            _log.warning("sweep_postponed", reason=error.message)
+        await asyncio.sleep(_SWEEP_S)
+
+
+async def _sweep_once(tasks: PostgresTasks, path: RequestPath, clock: Clock) -> int:
+    await tasks.forget_quotable(_QUOTABLE_KEPT)
+    older_than = clock() - path.abandoned_after()
+    ended, last = 0, None
+    while found := await tasks.abandoned(older_than, _SWEEP_MOST, last):
+        ended += await path.fail_abandoned(found)
+        last = found[-1]
+    return ended
+
+
+async def keep_partitions(ledger: PostgresLedger) -> None:
+    """Have the ledger's next partition made in time; until then the default one catches all."""
+    while True:
+        try:
+            made = await ledger.ensure_partitions()
+            if made:
+                _log.info("ledger_partitions_made", partitions=made)
+            await asyncio.sleep(_PARTITIONS_S)
+        except Unavailable as error:
+            _log.warning("ledger_partitions_postponed", reason=error.message)
+            await asyncio.sleep(_POSTPONED_S)

@@ -1,0 +1,95 @@
+"""What the operation engine's threads need of the event loop, and the engine as operators know it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from mc_platform.enact import OperationEngine, ResolutionMode
+from mc_platform.model.event import Event
+from mc_platform.model.ids import OperationId, PrincipalId, TaskId, TenantId
+from mc_platform.model.label import Part
+from mc_platform.model.operation import OperationRequest
+from mc_platform.model.task import Task
+from mc_platform.pipeline.examine import Examiner
+from mc_platform.ports import Autonomy, Journal, Tasks
+from mc_platform.request_path import RequestPath
+
+_TIMEOUT_S = 30.0
+
+
+class EngineBridge:
+    """Calls into the loop that block an engine's thread; usable once it is `connect`ed."""
+
+    def __init__(
+        self, *, journal: Journal, tasks: Tasks, autonomy: Autonomy, examiner: Examiner
+    ) -> None:
+        self._journal = journal
+        self._tasks = tasks
+        self._autonomy = autonomy
+        self._examiner = examiner
+        self._path: RequestPath
+        self._loop: asyncio.AbstractEventLoop
+
+    def connect(self, path: RequestPath) -> None:
+        """Take the running loop, and the path that decides what of results may leave."""
+        self._loop = asyncio.get_running_loop()
+        self._path = path
+
+    def record(self, events: Sequence[Event], task: Task | None) -> None:
+        """As `Journal.record`."""
+        if task is not None:
+            quotable = self._examiner.quotable(task.tenant, task.parts)
+            task = replace(task, quotable=quotable)
+        self._blocking(self._journal.record(events, task))
+
+    def load_task(self, tenant: TenantId, task_id: TaskId) -> Task | None:
+        """As `Tasks.get`."""
+        found: Task | None = self._blocking(self._tasks.get(tenant, task_id))
+        return found
+
+    def halted(self, request: OperationRequest) -> bool:
+        """Whether the operation may not begin."""
+        return self._blocking(self._autonomy.halted(request.tenant)) is not None
+
+    def release(
+        self, request: OperationRequest, parts: tuple[Part, ...]
+    ) -> tuple[tuple[Part, ...], Sequence[Event]]:
+        """As `RequestPath.release_results`."""
+        released: tuple[tuple[Part, ...], Sequence[Event]] = self._blocking(
+            self._path.release_results(request, parts)
+        )
+        return released
+
+    def _blocking(self, work: Any) -> Any:
+        running = asyncio.run_coroutine_threadsafe(work, self._loop)
+        try:
+            return running.result(_TIMEOUT_S)
+        except TimeoutError:
+            running.cancel()  # the engine asks again, and what nobody waits for must not pile up
+            raise
+
+
+class EngineControl:
+    """The operation engine, as the operator's handlers know it."""
+
+    def __init__(self, engine: OperationEngine) -> None:
+        self._engine = engine
+        self.states = engine.states
+        self.cancel = engine.cancel
+
+    async def resolve(
+        self, operation_id: OperationId, *, mode: str, principal: PrincipalId, reason: str
+    ) -> Mapping[str, Any]:
+        """Begin to resolve a stuck operation."""
+        report = await self._engine.resolve(
+            operation_id, mode=ResolutionMode(mode), principal=principal, reason=reason
+        )
+        return {
+            "resolved": report.resolved,
+            "attempt": report.attempt,
+            "mode": report.mode.value,
+            "standing": list(report.standing),
+        }

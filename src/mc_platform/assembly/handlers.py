@@ -1,0 +1,145 @@
+"""The routes beside A2A that policy governs, each with what answers it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from starlette.routing import Route
+
+from mc_platform.adapters.dataset_http import HttpRows
+from mc_platform.adapters.postgres import Pools
+from mc_platform.adapters.postgres_break_glass import PostgresBreakGlass
+from mc_platform.adapters.postgres_budget import PostgresBook
+from mc_platform.adapters.postgres_credentials import PostgresCredentials
+from mc_platform.adapters.postgres_dead_letters import PostgresDeadLetters
+from mc_platform.adapters.postgres_operations import PostgresOperations
+from mc_platform.adapters.postgres_records import PostgresRecords
+from mc_platform.adapters.postgres_rules import PostgresRules
+from mc_platform.aggregate import Aggregates
+from mc_platform.assembly.engine_bridge import EngineControl
+from mc_platform.bulkheads import Slots
+from mc_platform.enact import Breaker
+from mc_platform.model.autonomy import AutonomyStatus, Scope
+from mc_platform.model.catalogue import Catalogue
+from mc_platform.model.tenant import PLATFORM
+from mc_platform.ports import Autonomy, Tasks
+from mc_platform.query import (
+    AggregateHandlers,
+    AuditHandlers,
+    BreakGlassHandlers,
+    CanaryHandlers,
+    CredentialHandlers,
+    DeadLetterHandlers,
+    Figures,
+    GraphqlHandlers,
+    OperatorHandlers,
+)
+from mc_platform.query.break_glass import Reveal
+from mc_platform.query.handlers import Handlers
+from mc_platform.record import AuditLedger, CheckpointKeeper, Prover
+from mc_platform.settings import Settings
+
+
+def operator_routes(
+    shared: Mapping[str, Any],
+    *,
+    settings: Settings,
+    catalogue: Catalogue,
+    pools: Pools,
+    operations: PostgresOperations,
+    engine: EngineControl,
+    autonomy: Autonomy,
+    breaker: Breaker,
+    tasks: Tasks,
+    reveal: Reveal | None,
+    rules: PostgresRules,
+    forget_credential: Callable[[str], None],
+) -> list[Route]:
+    """Operations, autonomy, break-glass, canary, dead letters, credentials and rules.
+
+    Args:
+        shared: The fields of `Handlers`.
+        reveal: None where there is no key for pseudonyms.
+    """
+
+    async def figures(status: AutonomyStatus) -> Mapping[Scope, Figures]:
+        counts = (await breaker.judgement(status)).counts
+        return {scope: Figures(count.ended, count.compensated) for scope, count in counts.items()}
+
+    tenants = frozenset(catalogue.tenants)
+    handlers: list[Handlers] = [
+        OperatorHandlers(
+            **shared,
+            operations=operations,
+            engine=engine,
+            autonomy=autonomy,
+            figures=figures,
+            breaker={
+                "enabled": settings.breaker_enabled,
+                "ratio": settings.breaker_ratio,
+                "min_operations": settings.breaker_min_operations,
+                "window_s": settings.breaker_window_s,
+            },
+            tenants=tenants,
+        ),
+        BreakGlassHandlers(
+            **shared,
+            grants=PostgresBreakGlass(pools),
+            tasks=tasks,
+            reveal_pseudonyms=reveal,
+            tenants=tenants - {PLATFORM},
+        ),
+        CanaryHandlers(**shared),
+        DeadLetterHandlers(**shared, letters=PostgresDeadLetters(pools, region=settings.region)),
+        CredentialHandlers(
+            **shared,
+            credentials=PostgresCredentials(pools),
+            rules=rules,
+            catalogued=catalogue.tenants,
+            forget=forget_credential,
+        ),
+    ]
+    return [route for each in handlers for route in each.routes()]
+
+
+def reading_routes(
+    shared: Mapping[str, Any],
+    *,
+    settings: Settings,
+    catalogue: Catalogue,
+    pools: Pools,
+    tasks: Tasks,
+    ledger: AuditLedger,
+    prover: Prover,
+    checkpoints: CheckpointKeeper,
+    rows: HttpRows,
+    key: bytes,
+) -> list[Route]:
+    """GraphQL over a tenant's own records, the ledger for auditors, and aggregates.
+
+    Args:
+        shared: The fields of `Handlers`.
+        key: Of the digests of aggregates: the same for all replicas.
+    """
+    handlers: list[Handlers] = [
+        GraphqlHandlers(
+            **shared, tasks=tasks, records=PostgresRecords(pools, region=settings.region)
+        ),
+        AuditHandlers(**shared, ledger=ledger, prover=prover, sign_head=checkpoints.current),
+        AggregateHandlers(
+            **shared,
+            aggregates=Aggregates(book=PostgresBook(pools), rows=rows, key=key),
+            datasets=catalogue.datasets,
+            slots=Slots(
+                "aggregates",
+                per_tenant=2,
+                total=len(catalogue.tenants) + 1,
+                kept_each=1,
+                tenants=len(catalogue.tenants),
+                wait_s=settings.slot_wait_s,
+                most_waiting=16,
+            ),
+        ),
+    ]
+    return [route for each in handlers for route in each.routes()]
