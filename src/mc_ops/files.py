@@ -1,14 +1,19 @@
-"""Files of state: written whole or not at all, read with the reason where that fails."""
+"""Files: written whole or not at all, read within bounds and with the reason where that fails."""
 
 from __future__ import annotations
 
 import json
 import os
+import stat
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from mc_ops.errors import CouldNotTell
+from mc_ops.errors import CouldNotTell, UnusableInput
+
+LARGEST_BYTES = 256 * 1024 * 1024
 
 
 def write_atomically(
@@ -64,3 +69,44 @@ def read_json_object(
     if not isinstance(value, dict):
         raise CouldNotTell(f"{path} is not a JSON object", hint=hint)
     return value
+
+
+def read_limited(path: Path, most: int = LARGEST_BYTES) -> bytes:
+    """A file's bytes.
+
+    Raises:
+        UnusableInput: It cannot be read, is not a regular file (a device may have no end), or is
+            larger than `most`.
+    """
+    try:
+        # Non-blocking: to open a pipe that nobody writes to would wait for ever.
+        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        try:
+            found = os.fstat(handle)
+            if not stat.S_ISREG(found.st_mode):
+                raise UnusableInput(f"{path} is not a regular file")
+            with os.fdopen(handle, "rb", closefd=False) as file:
+                data = b"" if found.st_size > most else file.read(most + 1)
+        finally:
+            os.close(handle)
+    except OSError as error:
+        raise UnusableInput(f"{path} cannot be read: {error.strerror}") from error
+    if (size := max(found.st_size, len(data))) > most:  # it may have grown meanwhile
+        raise UnusableInput(
+            f"{path} has {size} bytes or more, the limit is {most} bytes",
+            hint="is it the file that you mean?",
+        )
+    return data
+
+
+@contextmanager
+def writing(place: Path) -> Iterator[None]:
+    """Name the place where what happens within cannot write.
+
+    Raises:
+        CouldNotTell: It could not.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise CouldNotTell(f"{place} cannot be written: {error.strerror}") from error

@@ -106,7 +106,7 @@ def test_judge_rehearsal_is_said(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [("0.1\nbad\n", "line 2: expected a latency"), ("", "no samples"), (None, "cannot read")],
+    [("0.1\nbad\n", "line 2: expected a latency"), ("", "no samples"), (None, "cannot be read")],
 )
 def test_judge_unusable_file_exit_2(tmp_path: Path, content: str | None, message: str) -> None:
     """A file that cannot be used: exit 2, file and line on stderr, nothing on stdout."""
@@ -199,7 +199,7 @@ def test_run_whose_report_cannot_be_written_keeps_its_verdict(edge: Edge, tmp_pa
     )
     assert done.returncode == 1, done.stderr
     assert "✘ HOLD (errors)" in done.stdout
-    assert "no report: cannot write to" in done.stderr
+    assert "cannot be written" in done.stderr
     assert "the verdict stands" in done.stderr
 
 

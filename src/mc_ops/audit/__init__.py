@@ -5,7 +5,7 @@ It believes the ledger's public key, checkpoints kept elsewhere, and arithmetic;
 
 from mc_ops.audit.client import AuditClient
 from mc_ops.audit.export import export_tenant, moment, prove
-from mc_ops.audit.files import load_checkpoint, load_public_key, read_bytes, write_whole
+from mc_ops.audit.files import load_checkpoint, load_public_key
 from mc_ops.audit.log_pass import Finding
 from mc_ops.audit.verify import Report, Saved, verify_log
 
@@ -19,7 +19,5 @@ __all__ = [
     "load_public_key",
     "moment",
     "prove",
-    "read_bytes",
     "verify_log",
-    "write_whole",
 ]

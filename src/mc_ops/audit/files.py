@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-import os
-import tempfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +17,7 @@ from mc_contract.ledger_entry import MAX_LINE_BYTES, Entry
 from mc_contract.ledger_export import verify_log_checkpoint
 from mc_ops.audit.client import ArchiveRow
 from mc_ops.audit.log_pass import Findings
-from mc_ops.errors import CouldNotTell, UnusableInput
+from mc_ops.errors import UnusableInput
 
 _LONGEST_KEY = 64 * 1024  # bytes; an ed25519 key has 113 as PEM
 
@@ -61,38 +59,6 @@ def load_checkpoint(path: Path, key: Ed25519PublicKey) -> Checkpoint:
         raise UnusableInput(
             f"{path} is no checkpoint that the ledger's key signed: {error.message}"
         ) from error
-
-
-def read_bytes(path: Path) -> bytes:
-    """A whole file.
-
-    Raises:
-        UnusableInput: it can't be read.
-    """
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise UnusableInput(f"{path} can't be read: {error.strerror}") from error
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file so that a reader sees the old one or the new one, and it survives a crash.
-
-    Raises:
-        CouldNotTell: it can't be written; what was there stays.
-    """
-    try:
-        with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
-            try:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-                os.replace(file.name, path)  # noqa: PTH105 - the name is what the file has
-            except OSError:
-                Path(file.name).unlink(missing_ok=True)
-                raise
-    except OSError as error:
-        raise CouldNotTell(f"{path} can't be written: {error.strerror}") from error
 
 
 def archived_entries(

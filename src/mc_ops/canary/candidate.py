@@ -23,9 +23,10 @@ from mc_contract.running import (
     untold,
 )
 from mc_contract.siem import is_loopback
-from mc_ops.canary.files import VERDICT, read_json, read_limited
+from mc_ops.canary.files import VERDICT, read_json
 from mc_ops.canary.override import Judged
 from mc_ops.errors import CouldNotTell, Finding, OpsError, UnusableInput
+from mc_ops.files import read_limited
 
 _AGAIN = "run the canary again: only what was compared may serve by its verdict"
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,10 +15,10 @@ from mc_contract.judgement import (
     judge,
     parse_samples,
 )
-from mc_ops.errors import CouldNotTell, UnusableInput
+from mc_ops.errors import UnusableInput
+from mc_ops.files import read_limited, writing
 
 BASE, CAND, VERDICT, METRICS = "base.lat", "cand.lat", "verdict.json", "metrics.json"
-LARGEST_BYTES = 256 * 1024 * 1024  # some twenty million samples
 
 
 def check_out_dir(folder: Path) -> None:
@@ -61,11 +59,9 @@ def write_run(folder: Path, base: Samples, cand: Samples, verdict: dict[str, Any
     Raises:
         CouldNotTell: When a file cannot be written.
     """
-    try:
+    with writing(folder):
         (folder / BASE).write_bytes(format_samples(base))
         (folder / CAND).write_bytes(format_samples(cand))
-    except OSError as error:
-        raise CouldNotTell(f"cannot write to {folder}: {error.strerror}") from error
     write_verdict(folder, verdict)
 
 
@@ -85,10 +81,8 @@ def write_json(path: Path, told: Mapping[str, Any], *, indent: int) -> None:
         CouldNotTell: When it cannot be written.
     """
     text = json.dumps(told, indent=indent, allow_nan=False) + "\n"
-    try:
+    with writing(path.parent):
         path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise CouldNotTell(f"cannot write to {path.parent}: {error.strerror}") from error
 
 
 def read_samples(path: Path) -> Samples:
@@ -96,7 +90,7 @@ def read_samples(path: Path) -> Samples:
 
     Raises:
         UnusableInput: When it cannot be read, is not a regular file (a device may have no end),
-            is larger than `LARGEST_BYTES`, or is not a sample file.
+            is larger than 256 MiB, or is not a sample file.
     """
     data = read_limited(path)
     try:
@@ -118,38 +112,6 @@ def read_json(path: Path, data: bytes) -> dict[str, Any]:
     if not isinstance(told, dict):
         raise UnusableInput(f"{path} is not a JSON object")
     return told
-
-
-def read_limited(path: Path, most: int | None = None) -> bytes:
-    """A file's bytes, `LARGEST_BYTES` at most unless told.
-
-    Raises:
-        UnusableInput: When it cannot be read, is not a regular file (a device may have no end),
-            or is larger.
-    """
-    most = LARGEST_BYTES if most is None else most
-    try:
-        # Non-blocking: to open a pipe that nobody writes to would wait for ever.
-        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
-        try:
-            found = os.fstat(handle)
-            if not stat.S_ISREG(found.st_mode):
-                raise UnusableInput(f"{path} is not a regular file")
-            size, data = found.st_size, b""
-            if size <= most:
-                with os.fdopen(handle, "rb", closefd=False) as file:
-                    data = file.read(most + 1)  # the file may have grown since
-                size = len(data)
-        finally:
-            os.close(handle)
-    except OSError as error:
-        raise UnusableInput(f"cannot read {path}: {error.strerror}") from error
-    if size > most:
-        raise UnusableInput(
-            f"{path} has {size} bytes or more, the limit is {most} bytes",
-            hint="is it the file that you mean?",
-        )
-    return data
 
 
 def judge_files(

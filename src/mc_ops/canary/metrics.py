@@ -26,8 +26,9 @@ from mc_contract.metric_judgement import (
     parse_config,
     rejudge_metrics,
 )
-from mc_ops.canary.files import METRICS, read_json, read_limited, write_json
+from mc_ops.canary.files import METRICS, read_json, write_json
 from mc_ops.errors import CouldNotTell, OpsError, UnusableInput
+from mc_ops.files import read_limited
 from mc_ops.service_client import PrometheusClient, RangeSeries
 
 _LARGEST_CONFIG_BYTES = 1024 * 1024

@@ -21,8 +21,9 @@ from mc_contract.evidence.canary_claims import agree
 from mc_contract.evidence.claim_inputs import NotRecomputable
 from mc_contract.evidence.claims import recompute
 from mc_contract.judgement import rejudge
-from mc_ops.canary.files import BASE, CAND, METRICS, VERDICT, read_json, read_limited
+from mc_ops.canary.files import BASE, CAND, METRICS, VERDICT, read_json
 from mc_ops.errors import UnusableInput
+from mc_ops.files import read_limited
 
 _BELOW = "canary"  # where a runbook's run keeps its canary
 _PPM = 1_000_000

@@ -21,7 +21,7 @@ from mc_contract.judgement import Samples, history
 from mc_ops.canary.report_page import page
 from mc_ops.canary.report_picture import Subject, draw
 from mc_ops.canary.report_summary import summary
-from mc_ops.errors import CouldNotTell
+from mc_ops.files import writing
 
 PICTURE, PAGE, SUMMARY = "report.png", "report.html", "summary.md"
 _QUANTILES = (("p50", 0.5), ("p95", 0.95), ("p99", 0.99))
@@ -131,12 +131,10 @@ def write_files(report: Report, folder: Path) -> list[Path]:
         folder / PAGE: report.page.encode(),
         folder / SUMMARY: report.summary.encode(),
     }
-    try:
+    with writing(folder):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         for path, content in files.items():
             path.write_bytes(content)
-    except OSError as error:
-        raise CouldNotTell(f"cannot write to {folder}: {error.strerror}") from error
     return list(files)
 
 

@@ -24,9 +24,7 @@ from mc_ops.audit import (
     load_public_key,
     moment,
     prove,
-    read_bytes,
     verify_log,
-    write_whole,
 )
 from mc_ops.cli import dead_letters, exit_codes
 from mc_ops.cli.numeric import Whole
@@ -34,6 +32,7 @@ from mc_ops.cli.operator_access import AsOption, YesOption, access_token, confir
 from mc_ops.cli.output import Format, OutputOption, emit_json, fail, note, ok, stdout, warn
 from mc_ops.environments import Environment, Workspace, open_environment
 from mc_ops.errors import CouldNotTell, UnusableInput
+from mc_ops.files import read_limited, write_atomically, writing
 
 app = typer.Typer(
     help="Verify the ledger, export parts of it with proofs, archive it; dead letters.",
@@ -117,7 +116,8 @@ def verify(
         )
     _print_report(report, output)
     if report.verified and save_checkpoint:
-        write_whole(save_checkpoint, report.note.encode())
+        with writing(save_checkpoint):
+            write_atomically(save_checkpoint, report.note)
         ok(f"the verified checkpoint is in {escape(str(save_checkpoint))}; keep it elsewhere")
     elif save_checkpoint:
         warn("not verified: no checkpoint was saved")
@@ -242,7 +242,7 @@ def _client(url: str | None, whose: str | None, workspace: Workspace) -> Iterato
 
 def _verify_export(path: Path, key: Any, output: Format) -> None:
     try:
-        found = verify_export(read_bytes(path), key)
+        found = verify_export(read_limited(path), key)
     except NoExport as error:
         raise UnusableInput(
             f"{path} cannot be read as a ledger export: {error.message}",
@@ -266,7 +266,8 @@ def _require_new(out: Path, *, force: bool) -> None:
 
 
 def _write(out: Path, raw: bytes, found: VerifiedExport, output: Format) -> None:
-    write_whole(out, raw)
+    with writing(out):
+        write_atomically(out, raw)
     _print_export(out, found, output)
     if not found.leaves:
         warn("no entry fits: the file is empty but for its checkpoint")

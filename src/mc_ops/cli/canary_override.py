@@ -160,12 +160,14 @@ class _Ledger:
 def _write(judged: Judged, answer: dict[str, Any], ledger: _Ledger) -> Override:
     """Make `override.json` of the ledger's entry, and read it back as anyone would."""
     from mc_contract.canary_override import OVERRIDE, NotOverridden, override_file
-    from mc_ops.audit import write_whole
     from mc_ops.canary.override import override_in
+    from mc_ops.files import write_atomically, writing
 
     try:
         raw, found = ledger.proof(str(answer["event_id"]))
-        write_whole(judged.folder / OVERRIDE, override_file(raw, found))
+        path = judged.folder / OVERRIDE
+        with writing(path):
+            write_atomically(path, override_file(raw, found))
     except (OpsError, NotOverridden) as error:
         raise CouldNotTell(
             f"it is recorded (entry {answer['index']}), but without its proof it does not count: "

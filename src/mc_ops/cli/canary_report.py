@@ -125,10 +125,11 @@ def _of_run(folder: Path, *, checked: bool) -> Any:
         UnusableInput: A file is missing or unusable, or the verdict is not that of the samples.
     """
     from mc_contract.canary_override import OVERRIDE
-    from mc_ops.canary.files import BASE, CAND, VERDICT, read_json, read_limited, read_samples
+    from mc_ops.canary.files import BASE, CAND, VERDICT, read_json, read_samples
     from mc_ops.canary.metrics import judge_metrics_file
     from mc_ops.canary.override import judge_again
     from mc_ops.canary.report import make_report
+    from mc_ops.files import read_limited
 
     told = read_json(folder / VERDICT, read_limited(folder / VERDICT))
     link = link_of(os.environ, folder)

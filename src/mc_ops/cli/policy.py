@@ -14,7 +14,7 @@ import typer
 from rich.markup import escape
 
 from mc_contract.ledger_export import ExportError, NoExport, verify_export
-from mc_ops.audit import AuditClient, load_public_key, read_bytes
+from mc_ops.audit import AuditClient, load_public_key
 from mc_ops.cli import exit_codes
 from mc_ops.cli.numeric import Number
 from mc_ops.cli.operator_access import (
@@ -37,6 +37,7 @@ from mc_ops.environments import (
     policy_set,
 )
 from mc_ops.errors import CouldNotTell, Finding, NotAllowed, UnusableInput
+from mc_ops.files import read_limited
 from mc_ops.policies import (
     Applied,
     FoundDecision,
@@ -464,7 +465,7 @@ def _leaves(
         return
     trusted = load_public_key(key or workspace.ledger_key)
     try:
-        yield from verify_export(read_bytes(source), trusted).leaves
+        yield from verify_export(read_limited(source), trusted).leaves
     except NoExport as error:
         raise UnusableInput(
             f"{source} cannot be read as a ledger export: {error.message}",

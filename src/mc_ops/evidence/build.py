@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -14,6 +12,7 @@ from mc_contract.evidence.binding import check_binding
 from mc_contract.evidence.strict import PACK_LIMITS
 from mc_ops.errors import CouldNotTell, Finding, UnusableInput
 from mc_ops.evidence.parts import Part
+from mc_ops.files import write_atomically
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,21 +120,7 @@ def write_pack(path: Path, raw: bytes, *, replace: bool = False) -> None:
     check_target(path, replace=replace)
     try:
         path.parent.mkdir(exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(raw)
-                file.flush()
-                os.fsync(file.fileno())
-            Path(temporary).chmod(0o644)  # evidence is for reading; it holds no secrets
-            if replace:
-                Path(temporary).replace(path)
-            else:
-                os.link(temporary, path)  # unlike a rename, this never replaces what came first
-                Path(temporary).unlink()
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+        write_atomically(path, raw, 0o644, replace=replace)  # for reading; it holds no secrets
     except FileExistsError as cause:
         raise UnusableInput(f"{path} was written meanwhile, and is not overwritten") from cause
     except OSError as cause:

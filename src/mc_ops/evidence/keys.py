@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-import tempfile
 from pathlib import Path
 
 from cryptography.hazmat.primitives import serialization
@@ -24,6 +23,7 @@ from mc_contract.evidence import (
     load_trusted_keys,
 )
 from mc_ops.errors import CouldNotTell, NotAllowed, UnusableInput
+from mc_ops.files import write_atomically
 
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
@@ -124,14 +124,5 @@ def _new_key() -> bytes:
 
 def _create(path: Path, content: bytes, *, mode: int) -> None:
     """Make the file whole or not at all; whoever came first wins."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).chmod(mode)
-        with contextlib.suppress(FileExistsError):  # made meanwhile by another: theirs is used
-            os.link(temporary, path)
-    finally:
-        Path(temporary).unlink(missing_ok=True)
+    with contextlib.suppress(FileExistsError):  # made meanwhile by another: theirs is used
+        write_atomically(path, content, mode, replace=False)

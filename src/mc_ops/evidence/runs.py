@@ -14,6 +14,7 @@ from pathlib import Path
 from mc_contract.canary_override import OVERRIDE
 from mc_ops.errors import UnusableInput
 from mc_ops.evidence.parts import NotRecomputable, Part, absent
+from mc_ops.files import read_limited
 
 LEDGER_KEY = "ledger.pub"
 CANARY_FILES = ("base.lat", "cand.lat", "verdict.json")
@@ -107,10 +108,10 @@ def canary_part(folder: Path | None, ledger_key: Path | None = None) -> Part:
         return absent("canary", "no finished canary was found")
     part = Part()
     for name in CANARY_FILES:
-        part.artifacts[name] = _read(folder / name)
+        part.artifacts[name] = read_limited(folder / name)
     metrics = (CANARY_METRICS,) if _tells_of_metrics(part.artifacts["verdict.json"]) else ()
     for name in metrics:
-        part.artifacts[name] = _read(folder / name)
+        part.artifacts[name] = read_limited(folder / name)
     try:
         part.claim("canary.verdict", "canary.verdict", *CANARY_FILES, *metrics)
         for name in metrics:
@@ -154,8 +155,8 @@ def _add_override(
 ) -> None:
     if ledger_key is None:
         raise UnusableInput(f"{folder / OVERRIDE} needs the ledger's public key to be proven")
-    part.artifacts[OVERRIDE] = _read(folder / OVERRIDE)
-    part.artifacts[LEDGER_KEY] = _read(ledger_key)
+    part.artifacts[OVERRIDE] = read_limited(folder / OVERRIDE)
+    part.artifacts[LEDGER_KEY] = read_limited(ledger_key)
     try:
         sources = (OVERRIDE, *CANARY_FILES, LEDGER_KEY, *metrics)
         part.claim("canary.override", "canary.override", *sources)
@@ -174,7 +175,7 @@ def journal_part(folder: Path | None) -> Part:
     """The runbook's journal so far; a last line that is still being written is left out."""
     if folder is None:
         return absent("runbook", "no runbook run was given")
-    raw = _read(folder / JOURNAL)
+    raw = read_limited(folder / JOURNAL)
     part = Part()
     part.artifacts[JOURNAL] = raw[: raw.rfind(b"\n") + 1]
     try:
@@ -190,7 +191,7 @@ def preflight_part(report: Path | None) -> Part:
     if report is None:
         return absent("preflight", "no pre-flight report was found")
     part = Part()
-    part.artifacts[PREFLIGHT] = _read(report)
+    part.artifacts[PREFLIGHT] = read_limited(report)
     try:
         part.claim("preflight.checks", "preflight.passed", PREFLIGHT)
     except NotRecomputable as cause:
@@ -225,7 +226,7 @@ def redteam_part(folder: Path | None) -> Part:
         return absent("privacy", "no privacy red-team was given")
     part = Part()
     for name in REDTEAM_FILES:
-        part.artifacts[name] = _read(folder / name)
+        part.artifacts[name] = read_limited(folder / name)
     try:
         part.claim("redteam.figures", "redteam.figures", *REDTEAM_FILES)
         part.claim("redteam.policy_set", "json.pointer", REDTEAM_FILES[1], pointer="/policy_set")
@@ -266,10 +267,3 @@ def _told(part: Part) -> str:
         return "the verdict"
     rehearsal = "rehearsal, " if value["rehearsal"] else ""
     return f"{value['verdict']} ({rehearsal}margin {value['margin']})"
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as cause:
-        raise UnusableInput(f"{path} can't be read: {cause.strerror}") from cause

@@ -13,7 +13,7 @@ from typing import Any
 
 from mc_contract.redteam import LEAST_BLOCKED, LEAST_BLOCKED_OF_A_FAMILY, THRESHOLDS, figures
 from mc_contract.running import RELEASE_FACTS, Record, facts_of
-from mc_ops.errors import CouldNotTell
+from mc_ops.files import writing
 from mc_ops.redteam.case import Row
 from mc_ops.redteam.families import BY_NAME
 from mc_ops.redteam.run import Result, Size
@@ -85,13 +85,11 @@ def prepare(folder: Path) -> None:
     Raises:
         CouldNotTell: it cannot be written to.
     """
-    try:
+    with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         probe = folder / ".probe"
         probe.touch()
         probe.unlink()
-    except OSError as error:
-        raise CouldNotTell(f"{folder} cannot be written: {error.strerror}") from error
 
 
 def write(folder: Path, told: Mapping[str, Any], rows: Sequence[Row]) -> None:
@@ -100,13 +98,11 @@ def write(folder: Path, told: Mapping[str, Any], rows: Sequence[Row]) -> None:
     Raises:
         CouldNotTell: the folder cannot be written.
     """
-    try:
+    with writing(folder):
         (folder / ROWS).write_bytes(as_lines(rows))
         text = json.dumps(told, indent=1, ensure_ascii=True) + "\n"
         (folder / REPORT).write_text(text, encoding="ascii")
         picture(told, folder / PICTURE)
-    except OSError as error:
-        raise CouldNotTell(f"{folder} cannot be written: {error.strerror}") from error
 
 
 def picture(told: Mapping[str, Any], path: Path) -> None:

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import secrets
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from mc_ops.errors import CouldNotTell, UnusableInput
+from mc_ops.files import read_limited, write_atomically, writing
 
 KIND = "operations-delta"
 _MOST_BYTES = 4 * 1024 * 1024
@@ -42,15 +41,7 @@ def read(path: Path) -> Previous:
     Raises:
         UnusableInput: it cannot be read, or is no delta of ours.
     """
-    try:
-        if path.exists() and not path.is_file():
-            raise UnusableInput(f"{path} is not a regular file")  # a pipe may have no end
-        with path.open("rb") as file:
-            raw = file.read(_MOST_BYTES + 1)
-    except OSError as error:
-        raise UnusableInput(f"{path} cannot be read: {error.strerror}") from error
-    if len(raw) > _MOST_BYTES:
-        raise UnusableInput(f"{path} is over {_MOST_BYTES} bytes: no operations delta")
+    raw = read_limited(path, _MOST_BYTES)
     try:
         told = json.loads(raw)
         at = datetime.fromisoformat(told["timestamp"])
@@ -102,10 +93,8 @@ def check_target(out: Path, *, force: bool) -> None:
             f"{out.with_suffix('.md')} is there, and no delta beside it: it is somebody else's",
             hint="another --out, or --force",
         )
-    try:
+    with writing(out.parent):
         out.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise CouldNotTell(f"{out.parent} cannot be made: {error.strerror}") from error
 
 
 def write(out: Path, raw: bytes, text: str) -> None:
@@ -114,17 +103,11 @@ def write(out: Path, raw: bytes, text: str) -> None:
     Raises:
         CouldNotTell: the folder cannot be written.
     """
-    with _writing(out):
-        _replace(out.with_suffix(".md"), text.encode(errors="replace"))  # a label may be no text
-        _replace(out, raw)
-
-
-@contextmanager
-def _writing(out: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise CouldNotTell(f"{out.parent} cannot be written: {error.strerror}") from error
+    with writing(out.parent):
+        write_atomically(
+            out.with_suffix(".md"), text.encode(errors="replace"), 0o644
+        )  # a label may be no text
+        write_atomically(out, raw, 0o644)
 
 
 def keep(out: Path) -> Path | None:
@@ -138,7 +121,7 @@ def keep(out: Path) -> Path | None:
     Raises:
         CouldNotTell: the folder cannot be written.
     """
-    with _writing(out):
+    with writing(out.parent):
         return _kept(out)
 
 
@@ -154,24 +137,11 @@ def _kept(out: Path) -> Path | None:
         number += 1
         kept = out.with_name(f"{stem}.{number}.json")
     if not kept.exists():
-        _replace(kept, out.read_bytes())
+        write_atomically(kept, out.read_bytes(), 0o644)
     markdown = out.with_suffix(".md")
     if markdown.is_file():
-        _replace(kept.with_suffix(".md"), markdown.read_bytes())
+        write_atomically(kept.with_suffix(".md"), markdown.read_bytes(), 0o644)
     return kept
-
-
-def _replace(path: Path, raw: bytes) -> None:
-    """Put a file there at once: a reader sees the old one or the new one."""
-    beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    try:
-        with beside.open("xb") as file:
-            file.write(raw)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 def encoded(told: Mapping[str, Any]) -> bytes:

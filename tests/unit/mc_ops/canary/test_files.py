@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from mc_ops.canary import files
 from mc_ops.canary.files import judge_files, read_samples
 from mc_ops.errors import UnusableInput
+from mc_ops.files import read_limited
 
 
 def test_samples_of_no_regular_file_are_refused_at_once(tmp_path: Path) -> None:
@@ -42,7 +42,6 @@ def test_samples_that_grow_while_they_are_read_are_refused(
     """The limit holds for what is read, not only for what the file system says."""
     growing = tmp_path / "growing.lat"
     growing.write_text("0.1\n" * 10)
-    monkeypatch.setattr(files, "LARGEST_BYTES", 39)
     real = os.fstat
 
     def small(descriptor: int) -> os.stat_result:
@@ -50,9 +49,9 @@ def test_samples_that_grow_while_they_are_read_are_refused(
         found[6] = 0
         return os.stat_result(found)
 
-    monkeypatch.setattr(files.os, "fstat", small)
+    monkeypatch.setattr(os, "fstat", small)
     with pytest.raises(UnusableInput, match="limit is 39 bytes"):
-        read_samples(growing)
+        read_limited(growing, 39)
 
 
 def test_samples_behind_a_link_are_read(tmp_path: Path) -> None:

@@ -162,7 +162,7 @@ def test_a_verdict_edited_to_promote_is_not_packed(prometheus: Prometheus, tmp_p
     with pytest.raises(UnusableInput, match="says verdict 'PROMOTE'"):
         _packed(tmp_path)
     (tmp_path / "metrics.json").unlink()
-    with pytest.raises(UnusableInput, match=r"metrics\.json can't be read"):
+    with pytest.raises(UnusableInput, match=r"metrics\.json cannot be read"):
         _packed(tmp_path)
 
 

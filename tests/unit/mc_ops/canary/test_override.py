@@ -96,7 +96,7 @@ def test_other_metrics_than_were_judged_are_refused(tmp_path: Path) -> None:
     """Without the metrics' file, or with another, nothing can be judged again."""
     folder = _held_by_metrics(tmp_path / "r")
     (folder / "metrics.json").unlink()
-    with pytest.raises(UnusableInput, match=r"cannot read .*metrics\.json"):
+    with pytest.raises(UnusableInput, match=r"metrics\.json cannot be read"):
         judge_again(folder)
     (folder / "metrics.json").write_text("{}")
     with pytest.raises(UnusableInput, match="does not follow from its samples"):

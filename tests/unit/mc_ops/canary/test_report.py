@@ -228,5 +228,5 @@ def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     """A file stands in the way: told, by the folder's name."""
     (tmp_path / "out").write_text("")
     report = room.Report(b"", "", "")
-    with pytest.raises(CouldNotTell, match="cannot write to"):
+    with pytest.raises(CouldNotTell, match="cannot be written"):
         write_files(report, tmp_path / "out")
