@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 from prometheus_client.metrics import MetricWrapperBase
+from typer.main import get_command
 
 from mc_contract.errors import McError
+from mc_ops.cli import main
 from mc_platform import errors
 from mc_platform.model.event import Kind
 from mc_platform.observe import metrics
@@ -64,6 +66,22 @@ def test_every_kind_of_event_is_described(kind):
     assert f"`{kind}`" in _doc("explanation/ledger.md")
 
 
+def _verbs(command, path="mcctl"):
+    inner = getattr(command, "commands", None)
+    if inner is None:
+        yield path
+    else:
+        for name, verb in inner.items():
+            yield from _verbs(verb, f"{path} {name}")
+
+
+def test_every_verb_is_described():
+    """docs/reference/mcctl.md has a row for each verb, and for no other."""
+    main._compose("--help")
+    rows = re.findall(r"(?m)^\| `(mcctl [a-z0-9 -]+)` \|", _doc("reference/mcctl.md"))
+    assert sorted(rows) == sorted(_verbs(get_command(main.app)))
+
+
 def test_links_of_the_documents_lead_somewhere():
     """No relative link in README, ARCHITECTURE, SECURITY, docs or runbooks is dead."""
     pages = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("runbooks/*.md")]
@@ -90,6 +108,14 @@ def test_pages_named_by_code_exist():
         if not (ROOT / page).is_file()
     ]
     assert gone == []
+
+
+def test_files_that_the_guide_names_exist():
+    """CONTRIBUTING.md says where things go by paths that are there."""
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    named = re.findall(r"`((?:src|tests|docs|deploy|policies|runbooks)/[\w./-]+)`", text)
+    assert len(named) > 20
+    assert [path for path in named if not (ROOT / path).exists()] == []
 
 
 def test_every_page_is_in_the_site_and_in_the_list_of_pages():
