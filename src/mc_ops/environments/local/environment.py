@@ -40,6 +40,7 @@ from mc_ops.environments.interface import (
     silent,
 )
 from mc_ops.environments.local import applied, changes, edge_control, keyring, postgres, releases
+from mc_ops.environments.local.free_ports import require_free_port
 from mc_ops.environments.local.layout import (
     FOUNDATIONS,
     MAX_REPLICAS,
@@ -51,15 +52,13 @@ from mc_ops.environments.local.layout import (
     replica_name,
     replica_names,
 )
-from mc_ops.environments.local.logs import read_logs
+from mc_ops.environments.local.logs import open_log, read_logs
 from mc_ops.environments.local.processes import (
     ProcessRecord,
     ProcessSpec,
     ProcessTable,
     Started,
     find_leader,
-    open_log,
-    require_free_port,
 )
 from mc_ops.environments.local.specs import Specs, belongs_to
 from mc_ops.environments.signals import uninterrupted

@@ -1,16 +1,19 @@
-"""The logs of the local platform's processes: the last lines, then each new one."""
+"""The log files of the local platform's processes: opened to write, read to the last line and on."""
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 from mc_ops.environments.interface import LogLine
-from mc_ops.environments.local.processes import end_of_whole_lines, last_lines
-from mc_ops.errors import UnusableInput
+from mc_ops.errors import CouldNotTell, UnusableInput
 
 _POLL_S = 0.2
+_LOG_ROTATE_BYTES = 20_000_000
+_BLOCK_BYTES = 65_536
 
 
 def read_logs(folder: Path, names: Sequence[str], *, lines: int, follow: bool) -> Iterator[LogLine]:
@@ -53,3 +56,72 @@ def _lines(folder: Path, names: list[str], lines: int, follow: bool) -> Iterator
                 quiet = False
         if quiet:
             time.sleep(_POLL_S)
+
+
+def open_log(path: Path) -> BinaryIO:
+    """A log to append to, which only this user reads; one that grew large is put aside first.
+
+    Raises:
+        CouldNotTell: it cannot be opened, or is a link.
+    """
+    try:
+        handle = _open_private(path)
+        if os.fstat(handle).st_size > _LOG_ROTATE_BYTES:
+            os.close(handle)
+            path.replace(path.with_suffix(".log.1"))
+            handle = _open_private(path)
+    except OSError as error:
+        raise CouldNotTell(f"the log {path} cannot be opened: {error.strerror}") from error
+    return os.fdopen(handle, "ab")
+
+
+def _open_private(path: Path) -> int:
+    handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+    # Whatever the umask, and whatever an earlier version made it.
+    os.fchmod(handle, 0o600)
+    return handle
+
+
+def last_lines(path: Path, count: int, *, start: int = 0, end: int | None = None) -> list[str]:
+    """The last `count` lines of a log, however long, between two places in it.
+
+    Args:
+        path: The log; no lines if there is none.
+        count: How many lines at most.
+        start: The byte where to begin; 0 if the log is shorter, for it was begun anew then.
+        end: The byte where to end; None for the end of the log.
+    """
+    blocks: list[bytes] = []
+    newlines = 0
+    try:
+        with path.open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            position = size if end is None else min(end, size)
+            first = start if start <= size else 0
+            # One newline more than lines: the one that ends the line before the first wanted.
+            while position > first and newlines <= count:
+                step = min(_BLOCK_BYTES, position - first)
+                position -= step
+                file.seek(position)
+                blocks.append(file.read(step))
+                newlines += blocks[-1].count(b"\n")
+    except FileNotFoundError:
+        return []
+    lines = b"".join(reversed(blocks)).split(b"\n")
+    if not lines[-1]:
+        del lines[-1]
+    return [line.decode("utf-8", "replace") for line in lines[-count:]] if count else []
+
+
+def end_of_whole_lines(path: Path) -> int:
+    """Where in a log the last line ends that is whole; 0 if there is none."""
+    with path.open("rb") as file:
+        position = file.seek(0, os.SEEK_END)
+        while position > 0:
+            step = min(_BLOCK_BYTES, position)
+            position -= step
+            file.seek(position)
+            found = file.read(step).rfind(b"\n")
+            if found >= 0:
+                return position + found + 1
+    return 0

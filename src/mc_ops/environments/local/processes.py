@@ -12,19 +12,17 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from http import HTTPStatus
 from pathlib import Path
-from typing import BinaryIO
 
 import psutil
 
+from mc_ops.environments.local.logs import last_lines, open_log
 from mc_ops.environments.signals import uninterrupted
-from mc_ops.environments.workspace import HOST
 from mc_ops.errors import CouldNotTell, UnusableInput
 from mc_ops.files import read_json_object, write_atomically
 from mc_ops.outgoing.loopback import ask
@@ -32,8 +30,6 @@ from mc_ops.outgoing.loopback import ask
 _POLL_S = 0.05
 _PROBE_TIMEOUT_S = 2.0
 _LOG_TAIL_LINES = 12
-_LOG_ROTATE_BYTES = 20_000_000
-_BLOCK_BYTES = 65_536
 # /proc counts in hundredths of a second, and a clock step shifts what psutil computes from it.
 _SAME_CREATION_S = 2.0
 
@@ -118,49 +114,6 @@ def http_probe(port: int, path: str) -> Probe:
         return answer is not None and answer[0] == HTTPStatus.OK
 
     return probe
-
-
-def require_free_port(name: str, port: int) -> None:
-    """See that `port` can be bound, before anything is started.
-
-    Raises:
-        UnusableInput: it is taken; the message says by whom, if the system tells.
-    """
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((HOST, port))
-        except OSError as error:
-            owner, home = _owner_of(port)
-            stop = (
-                f"stop that platform (MC_HOME={home} mcctl down)" if home else "stop that process"
-            )
-            raise UnusableInput(
-                f"port {port}, wanted for {name}, is taken by {owner}",
-                hint=f"{stop}, or set MC_EDGE_PORT to another range",
-            ) from error
-
-
-def _owner_of(port: int) -> tuple[str, str | None]:
-    """Who listens on `port`, in words, and the `MC_HOME` of the platform that it belongs to."""
-    with contextlib.suppress(psutil.Error, OSError):
-        for connection in psutil.net_connections(kind="tcp"):
-            address = connection.laddr
-            listening = connection.status == psutil.CONN_LISTEN
-            if listening and address and address.port == port and connection.pid:
-                return _described(psutil.Process(connection.pid), port)
-    return "another process", None
-
-
-def _described(process: psutil.Process, port: int) -> tuple[str, str | None]:
-    words = f"{process.name()} (pid {process.pid})"
-    with contextlib.suppress(psutil.Error, OSError):
-        env = process.environ()
-        home = env.get("MC_HOME")
-        if home and env.get("MC_PORT") == str(port):
-            what = "the edge" if "MC_EDGE_STATE_FILE" in env else "a process"
-            return f"{what} of an MC Platform, MC_HOME={home}: {words}", home
-    return words, None
 
 
 def find_leader(recognised: Callable[[psutil.Process], bool]) -> psutil.Process | None:
@@ -353,75 +306,6 @@ class ProcessTable:
             time.sleep(_POLL_S)
         for record in records:
             (self._run / f"{record.name}.json").unlink(missing_ok=True)
-
-
-def open_log(path: Path) -> BinaryIO:
-    """A log to append to, which only this user reads; one that grew large is put aside first.
-
-    Raises:
-        CouldNotTell: it cannot be opened, or is a link.
-    """
-    try:
-        handle = _open_private(path)
-        if os.fstat(handle).st_size > _LOG_ROTATE_BYTES:
-            os.close(handle)
-            path.replace(path.with_suffix(".log.1"))
-            handle = _open_private(path)
-    except OSError as error:
-        raise CouldNotTell(f"the log {path} cannot be opened: {error.strerror}") from error
-    return os.fdopen(handle, "ab")
-
-
-def _open_private(path: Path) -> int:
-    handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o600)
-    # Whatever the umask, and whatever an earlier version made it.
-    os.fchmod(handle, 0o600)
-    return handle
-
-
-def last_lines(path: Path, count: int, *, start: int = 0, end: int | None = None) -> list[str]:
-    """The last `count` lines of a log, however long, between two places in it.
-
-    Args:
-        path: The log; no lines if there is none.
-        count: How many lines at most.
-        start: The byte where to begin; 0 if the log is shorter, for it was begun anew then.
-        end: The byte where to end; None for the end of the log.
-    """
-    blocks: list[bytes] = []
-    newlines = 0
-    try:
-        with path.open("rb") as file:
-            size = file.seek(0, os.SEEK_END)
-            position = size if end is None else min(end, size)
-            first = start if start <= size else 0
-            # One newline more than lines: the one that ends the line before the first wanted.
-            while position > first and newlines <= count:
-                step = min(_BLOCK_BYTES, position - first)
-                position -= step
-                file.seek(position)
-                blocks.append(file.read(step))
-                newlines += blocks[-1].count(b"\n")
-    except FileNotFoundError:
-        return []
-    lines = b"".join(reversed(blocks)).split(b"\n")
-    if not lines[-1]:
-        del lines[-1]
-    return [line.decode("utf-8", "replace") for line in lines[-count:]] if count else []
-
-
-def end_of_whole_lines(path: Path) -> int:
-    """Where in a log the last line ends that is whole; 0 if there is none."""
-    with path.open("rb") as file:
-        position = file.seek(0, os.SEEK_END)
-        while position > 0:
-            step = min(_BLOCK_BYTES, position)
-            position -= step
-            file.seek(position)
-            found = file.read(step).rfind(b"\n")
-            if found >= 0:
-                return position + found + 1
-    return 0
 
 
 def _lives(record: ProcessRecord) -> bool:
