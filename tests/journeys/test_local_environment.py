@@ -17,8 +17,7 @@ import pytest
 
 from mc_ops.environments import Colour, State, UpRequest, credentials
 from mc_ops.environments.faults import Faults
-from mc_ops.environments.local import edge_control, keyring
-from mc_ops.environments.local import environment as environment_module
+from mc_ops.environments.local import edge_control, health, keyring, start
 from mc_ops.environments.local.environment import LocalEnvironment
 from mc_ops.environments.local.layout import Layout
 from mc_ops.errors import CouldNotTell, Finding, UnusableInput
@@ -237,7 +236,7 @@ def test_scale_says_ok_when_what_it_started_serves(
     platform.scale(Colour.blue, 2)
     control = platform.layout.control_socket()
     assert platform.layout.url_of("blue-2") in edge_control.ready(control)
-    monkeypatch.setattr(environment_module, "_START_TIMEOUT_S", 3.0)
+    monkeypatch.setattr(start, "_START_TIMEOUT_S", 3.0)
     for how, told in (("SICK", "green-1 not ready after 3 s"), ("DIES", "green-1 ended with")):
         monkeypatch.setenv(f"MC_FAKE_{how}", "green")
         with pytest.raises(CouldNotTell, match=told) as error:
@@ -252,7 +251,7 @@ def test_scale_says_ok_when_what_it_started_serves(
         with pytest.raises(UnusableInput, match="expected 0 to 19"):
             platform.scale(Colour.green, wrong)
     os.kill(next(p.pid or 0 for p in platform.status().processes if p.name == "blue-1"), 19)
-    monkeypatch.setattr(environment_module, "_PATIENCE_S", 1.0)
+    monkeypatch.setattr(health, "PATIENCE_S", 1.0)
     with pytest.raises(CouldNotTell, match="running but does not answer: blue-1"):
         platform.scale(Colour.blue, 2)
 
@@ -267,8 +266,8 @@ def test_what_runs_and_does_not_answer_is_not_ready(
         try:
             # Impatient with the stopped one alone; what runs has the time that a slow machine needs
             with monkeypatch.context() as impatient:
-                impatient.setattr("mc_ops.environments.local.environment._PATIENCE_S", 0.1)
-                impatient.setattr("mc_ops.environments.local.environment._HEALTH_TIMEOUT_S", 2.0)
+                impatient.setattr(health, "PATIENCE_S", 0.1)
+                impatient.setattr(health, "_TIMEOUT_S", 2.0)
                 impatient.setattr("mc_ops.environments.local.edge_control._TIMEOUT_S", 2.0)
                 with pytest.raises(CouldNotTell, match=f"running but does not answer: {name}"):
                     platform.up(UpRequest())

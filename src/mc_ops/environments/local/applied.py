@@ -10,13 +10,12 @@ from pathlib import Path
 
 from mc_contract.configuration import MOST_BYTES, FileProblems, document_digest, filled, toml_of
 from mc_ops.environments.credentials import FILE, catalogue_tenants, strays
+from mc_ops.environments.local.health import health_of
 from mc_ops.environments.local.layout import Layout, is_replica
 from mc_ops.environments.local.processes import ProcessRecord
 from mc_ops.environments.local.specs import Specs, catalogue_path
 from mc_ops.errors import UnusableInput
-from mc_ops.outgoing.loopback import ask
 
-_HEALTH_TIMEOUT_S = 3.0
 _WORDS = {
     "added": "now valid",
     "changed": "now another tenant's, role's or scope's",
@@ -86,12 +85,7 @@ def other_catalogues(specs: Specs, records: Iterable[ProcessRecord]) -> Iterator
 def behind_catalogue(specs: Specs, records: Iterable[ProcessRecord]) -> list[str]:
     """Replicas that began with another catalogue than the file has now."""
     wanted = catalogue_digest(specs)
-    return [record.name for record in records if is_replica(record.name) and _other(record, wanted)]
-
-
-def _other(record: ProcessRecord, wanted: str) -> bool:
-    answer = ask(record.port, "/health", _HEALTH_TIMEOUT_S)
-    with suppress(ValueError, KeyError, TypeError):
-        if answer:
-            return str(json.loads(answer[1])["running"]["catalogue"]) != wanted
-    return False
+    begun_with = {
+        record.name: health_of(record).catalogue for record in records if is_replica(record.name)
+    }
+    return [name for name, digest in begun_with.items() if digest and digest != wanted]

@@ -28,6 +28,7 @@ from mc_ops.files import read_json_object, write_atomically
 from mc_ops.outgoing.loopback import ask
 
 _POLL_S = 0.05
+_GRACE_S = 10.0
 _PROBE_TIMEOUT_S = 2.0
 _LOG_TAIL_LINES = 12
 # /proc counts in hundredths of a second, and a clock step shifts what psutil computes from it.
@@ -288,7 +289,7 @@ class ProcessTable:
         lines = last_lines(self._log / f"{name}.log", _LOG_TAIL_LINES, start=since)
         return "".join(f"\n    {name} | {line}" for line in lines)
 
-    def stop(self, names: Sequence[str], grace_s: float) -> None:
+    def stop(self, names: Sequence[str], grace_s: float = _GRACE_S) -> None:
         """Stop processes side by side: ask, wait `grace_s` seconds, then kill; forget them.
 
         One that is gone already, or whose pid belongs to another process now, is only forgotten.

@@ -1,0 +1,118 @@
+"""The processes of one platform: what was recorded of them, and which of them live."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from dataclasses import replace
+
+import psutil
+
+from mc_ops.environments.interface import Colour, Instance, Say
+from mc_ops.environments.local import releases
+from mc_ops.environments.local.layout import Layout, colour_of, is_replica
+from mc_ops.environments.local.processes import ProcessRecord, ProcessTable, find_leader
+from mc_ops.environments.local.specs import belongs_to
+from mc_ops.environments.workspace import HOST
+from mc_ops.errors import UnusableInput
+
+
+class Records:
+    """A platform's process table, with what the names in it mean."""
+
+    def __init__(self, layout: Layout, service: tuple[str, ...]) -> None:
+        """Look at the records of `layout`; `service` is what replicas are recognised by."""
+        self.table = ProcessTable(layout.home / "run", layout.home / "log")
+        self._layout = layout
+        self._service = service
+
+    def of(self, colour: Colour) -> list[ProcessRecord]:
+        """The replicas of a colour that were started, alive or not."""
+        return self._read([name for name in self.table.names() if colour_of(name) == colour])
+
+    def baseline(self) -> list[ProcessRecord]:
+        """The replicas of the fresh baseline that were started, alive or not."""
+        return self._read(self.baseline_names())
+
+    def baseline_names(self) -> list[str]:
+        """Their names, whatever is in their records."""
+        return [name for name in self.table.names() if is_replica(name) and not colour_of(name)]
+
+    def _read(self, names: Sequence[str]) -> list[ProcessRecord]:
+        return [record for name in names if (record := self.table.read(name))]
+
+    def living(self) -> list[ProcessRecord]:
+        """Every recorded process that lives; damaged records are left out."""
+        damaged = self.table.damaged()
+        names = [name for name in self.table.names() if name not in damaged]
+        return [record for name in names if (record := self.table.alive(name))]
+
+    def as_running(self) -> Layout:
+        """The layout with the ports that the platform runs on, whatever `MC_EDGE_PORT` says."""
+        for record in self.living():
+            with contextlib.suppress(UnusableInput):
+                offset = self._layout.port_of(record.name) - self._layout.edge_port
+                return replace(self._layout, edge_port=record.port - offset)
+        return self._layout
+
+    def require_same_port(self) -> None:
+        """Refuse to change a platform that runs on other ports than this shell says.
+
+        Raises:
+            UnusableInput: it does.
+        """
+        found = self.as_running().edge_port
+        if found != self._layout.edge_port:
+            raise UnusableInput(
+                f"this platform runs on {found}, MC_EDGE_PORT is {self._layout.edge_port}",
+                hint=f"set MC_EDGE_PORT={found}, or `mcctl down` first",
+            )
+
+    def mend(self, say: Say) -> None:
+        """Record anew the processes whose records are damaged; forget those not recognised."""
+        damaged = self.table.damaged()
+        layout = self.as_running() if damaged else self._layout
+        for name in damaged:
+            process = self.recognised(name, layout)
+            if process:
+                env = process.environ() if is_replica(name) else {}
+                faults = {key: env[key] for key in env if key.startswith("MC_FAULT")}
+                self.table.adopt(name, process, layout.port_of(name), faults)
+                say(f"the record of {name} was damaged; it is pid {process.pid}, recorded anew")
+            else:
+                self.table.forget(name)
+                say(
+                    f"the record of {name} was damaged and is removed; no process was recognised "
+                    "as its own, so if one still runs, end it by hand"
+                )
+
+    def recognised(self, name: str, layout: Layout) -> psutil.Process | None:
+        """The process that is `name` by all that it shows, though its record does not say so."""
+        try:
+            layout.port_of(name)
+        except UnusableInput:
+            return None
+        return find_leader(lambda process: belongs_to(process, name, layout, self._service))
+
+    def forget_releases(self) -> None:
+        """Remove copies of code that nobody runs; not if that cannot be told."""
+        with contextlib.suppress(psutil.Error):
+            records = [record for record in self.living() if is_replica(record.name)]
+            found = [process.environ() for record in records if (process := record.process())]
+            releases.forget_unused(self._layout, found)
+
+
+def living_instances(
+    records: Sequence[ProcessRecord], serving: Colour | None
+) -> tuple[Instance, ...]:
+    """Where those live that live; one of the fresh baseline has the colour that serves."""
+    return tuple(
+        Instance(record.name, colour_of(record.name) or serving or Colour.blue, url_of(record))
+        for record in records
+        if record.process()
+    )
+
+
+def url_of(record: ProcessRecord) -> str:
+    """Where a recorded process listens."""
+    return f"http://{HOST}:{record.port}"
