@@ -23,9 +23,9 @@ from mc_ops.environments import (
     Switch,
     Workspace,
 )
-from mc_ops.environments.faults import Faults
+from mc_ops.environments.faults import Faults, shown
 from mc_ops.environments.interface import Say, silent
-from mc_ops.errors import CouldNotTell
+from mc_ops.errors import CouldNotTell, Finding, UnusableInput
 
 
 @dataclass
@@ -78,10 +78,15 @@ class RecordingEnvironment:
 
     def status(self) -> EnvironmentStatus:
         processes = tuple(
-            ProcessStatus(one.name, State.running, None, None, 1.0, "ok", colour=one.colour)
+            ProcessStatus(
+                one.name, State.running, None, None, 1.0, "ok", self._faults(one), one.colour
+            )
             for one in self.instances()
         )
         return EnvironmentStatus(processes, self._recorded.active, self.url)
+
+    def _faults(self, instance: Instance) -> str:
+        return shown(self._recorded.replicas[instance.name])
 
     def settings(self, name: str) -> Mapping[str, str]:
         if name not in self._recorded.replicas:
@@ -92,9 +97,13 @@ class RecordingEnvironment:
         self, names: Sequence[str] = (), *, lines: int = 50, follow: bool = False
     ) -> Iterator[LogLine]:
         for name in names or self._recorded.replicas:
+            if name not in self._recorded.replicas:
+                raise UnusableInput(f'there is no log of "{name}"')
             yield LogLine(name, f"last of {lines}, {'followed' if follow else 'and no more'}")
 
     def neighbour_url(self, name: str) -> str:
+        if name not in ("siem", "records-agent", "fulfilment-agent"):
+            raise UnusableInput(f'unknown neighbour "{name}"')
         return f"{self.url}/{name}"
 
     def catalogue_digest(self) -> str:
@@ -110,6 +119,9 @@ class RecordingEnvironment:
         faults: Faults | None = None,
         baseline: bool = False,
     ) -> None:
+        unserved = colour is self._recorded.active and (restart or not replicas)
+        if replicas < 0 or unserved or (baseline and not (restart and replicas)):
+            raise UnusableInput(f"{colour} cannot be scaled so")
         self._record("scale", colour, replicas, restart, faults, baseline)
         groups = [colour.value, *(["baseline"] if baseline else [])]
         for group in groups:
@@ -119,7 +131,8 @@ class RecordingEnvironment:
                 if name not in wanted or restart:
                     del self._recorded.replicas[name]
             for name in wanted:
-                self._recorded.replicas.setdefault(name, dict(os.environ))
+                settings = {**os.environ, **(faults or Faults()).settings()}
+                self._recorded.replicas.setdefault(name, settings)
                 say(f"starting {name}")
 
     def stop_baseline(self, say: Say = silent) -> bool:
@@ -131,6 +144,8 @@ class RecordingEnvironment:
 
     def wait_ready(self, colour: Colour, timeout_s: float) -> tuple[Instance, ...]:
         self._record("wait_ready", colour, timeout_s)
+        if not self.instances(colour):
+            raise CouldNotTell(f"no replica of {colour} was started")
         return self.instances(colour)
 
     def wait_baseline_ready(self, timeout_s: float) -> tuple[Instance, ...]:
@@ -145,6 +160,10 @@ class RecordingEnvironment:
         hold: Callable[[Sequence[Instance]], None] | None = None,
     ) -> Switch:
         before = self._recorded.active
+        if not self.instances(colour):
+            raise Finding(f"no replica of {colour} runs")
+        if before != colour and not allow_faults and any(map(self._faults, self.instances(colour))):
+            raise Finding(f"{colour} runs with faults")
         if hold is not None and before != colour:
             hold(self.instances(colour))
         self._record("switch", colour, allow_faults)
