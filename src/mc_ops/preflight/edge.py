@@ -19,7 +19,7 @@ from typing import Any
 import httpx
 
 from mc_contract.governance import GOVERNANCE_URI
-from mc_ops.preflight.platform_http import Target
+from mc_ops.environments import Instance
 from mc_ops.preflight.result import CheckResult, found, unknown
 
 QUESTION = "What is the status of order O-2001?"
@@ -38,7 +38,7 @@ def check_edge(
     *,
     edge_url: str,
     colour: str,
-    replicas: Sequence[Target],
+    replicas: Sequence[Instance],
     token: str,
     tenant: str,
     patience_s: float = PATIENCE_S,
@@ -49,12 +49,12 @@ def check_edge(
         client: Sends the requests.
         edge_url: The public URL.
         colour: The colour that should serve.
-        replicas: Every replica that runs, of either colour; names begin with the colour.
+        replicas: Every replica that runs, of either colour.
         token: The canary tenant's.
         tenant: That tenant, whose requests nobody else makes: only they are counted.
         patience_s: How long counters and delivery are waited for.
     """
-    own = [replica for replica in replicas if replica.name.startswith(f"{colour}-")]
+    own = [replica for replica in replicas if replica.colour == colour]
     if not own:
         return [unknown(_SERVED, f"no replica of {colour} runs", "mcctl status")]
     try:
@@ -113,7 +113,7 @@ def _serves(client: httpx.Client, edge_url: str, colour: str) -> CheckResult:
     return found(_SERVED, problems, good, f"mcctl cutover --to {colour}")
 
 
-def without_faults(client: httpx.Client, colour: str, own: Sequence[Target]) -> CheckResult:
+def without_faults(client: httpx.Client, colour: str, own: Sequence[Instance]) -> CheckResult:
     """No replica of the colour is broken on purpose, by its own /health.
 
     Raises:
@@ -166,7 +166,7 @@ def _task_state(answer: httpx.Response) -> str:
 
 
 def _total(
-    client: httpx.Client, replicas: Iterable[Target], name: str, labels: Iterable[str]
+    client: httpx.Client, replicas: Iterable[Instance], name: str, labels: Iterable[str]
 ) -> float:
     """The sum of a counter's series that carry all `labels`, over these replicas.
 

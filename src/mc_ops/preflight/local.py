@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import httpx
 
 from mc_contract.siem import SiemFormat
-from mc_ops.environments import Colour, Environment, State, Workspace
+from mc_ops.environments import Colour, Environment, Instance, State, Workspace
 from mc_ops.errors import CouldNotTell, UnusableInput
 from mc_ops.files import read_json_object
 from mc_ops.outgoing.clients import open_client
@@ -19,7 +19,6 @@ from mc_ops.preflight.platform_database import check_database
 from mc_ops.preflight.platform_http import (
     HEALTH_PATIENCE_S,
     UNKNOWN_TOKEN,
-    Target,
     admits,
     health_ok,
     metrics_present,
@@ -58,7 +57,7 @@ def check_local(
     if subject == "egress":
         return check_egress(replicas)
     if subject == "hpa":
-        active = environment.active_colour() if processes else None
+        active = environment.active_colour() if status else None
         running = sum(one.colour is active for one in status if one.colour)
         return check_hpa(active, running, minimum_replicas)
     if subject == "platform":
@@ -68,7 +67,7 @@ def check_local(
 
 def check_edge_of(environment: Environment, colour: Colour) -> list[CheckResult]:
     """Check, after a cutover, that the edge of this machine's platform is served by `colour`."""
-    targets = _targets(environment)
+    targets = environment.instances()
     try:
         token = _tokens(environment.workspace).get(_CANARY)
     except CouldNotTell as error:
@@ -86,12 +85,8 @@ def check_edge_of(environment: Environment, colour: Colour) -> list[CheckResult]
         )
 
 
-def _targets(environment: Environment) -> list[Target]:
-    return [Target(instance.name, instance.url) for instance in environment.instances()]
-
-
 def _platform(environment: Environment, replicas: list[str]) -> list[CheckResult]:
-    targets = _targets(environment)
+    targets = environment.instances()
     if not targets:
         return [unknown("platform", "no replica of the workbench runs", "mcctl up")]
     try:
@@ -106,7 +101,7 @@ def _platform(environment: Environment, replicas: list[str]) -> list[CheckResult
     return results + asyncio.run(check_database(str(url) if url else None))
 
 
-def _doors(client: httpx.Client, target: Target, tokens: Mapping[str, str]) -> list[CheckResult]:
+def _doors(client: httpx.Client, target: Instance, tokens: Mapping[str, str]) -> list[CheckResult]:
     results = [
         health_ok(client, target, HEALTH_PATIENCE_S),
         metrics_present(client, target),

@@ -9,11 +9,11 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import httpx
 
 from mc_contract.siem import DEFAULT_INDEX, SiemFormat, bulk_url, collector_url
+from mc_ops.environments import Instance
 from mc_ops.preflight.result import CheckResult, found, not_applicable, unknown
 from mc_ops.service_client.client import SERVICE
 
@@ -47,15 +47,7 @@ _POLL_S = 0.2
 _REFUSED = (401, 403)
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
-    """A replica and where it answers."""
-
-    name: str
-    url: str
-
-
-def health_ok(client: httpx.Client, target: Target, patience_s: float) -> CheckResult:
+def health_ok(client: httpx.Client, target: Instance, patience_s: float) -> CheckResult:
     """The replica says "ok"; it is given `patience_s` seconds to get there."""
     name = f"health-{target.name}"
     deadline = time.monotonic() + patience_s
@@ -71,7 +63,7 @@ def health_ok(client: httpx.Client, target: Target, patience_s: float) -> CheckR
     return found(name, problems, "status is ok", f"mcctl logs {target.name}")
 
 
-def metrics_present(client: httpx.Client, target: Target) -> CheckResult:
+def metrics_present(client: httpx.Client, target: Instance) -> CheckResult:
     """Every metric that the runbook reads is exported under its name."""
     name = f"metrics-{target.name}"
     try:
@@ -86,7 +78,7 @@ def metrics_present(client: httpx.Client, target: Target) -> CheckResult:
 
 
 def refuses(
-    client: httpx.Client, target: Target, label: str, headers: Mapping[str, str]
+    client: httpx.Client, target: Instance, label: str, headers: Mapping[str, str]
 ) -> CheckResult:
     """Every door answers 401 to these credentials; `/graphql` may also be absent (404)."""
     name = f"{label}-refused-{target.name}"
@@ -103,7 +95,7 @@ def refuses(
     return found(name, problems, ", ".join(answers), "stop traffic to it: it serves strangers")
 
 
-def admits(client: httpx.Client, target: Target, token: str) -> CheckResult:
+def admits(client: httpx.Client, target: Instance, token: str) -> CheckResult:
     """A good token is let in; without this, refusing everybody would look like safety."""
     name = f"good-token-admitted-{target.name}"
     try:
@@ -149,7 +141,7 @@ def wrong_secret(token: str) -> str:
     return f"{head}_{'A' * max(len(secret), 1)}"
 
 
-def _health(client: httpx.Client, target: Target) -> str | None:
+def _health(client: httpx.Client, target: Instance) -> str | None:
     try:
         body = client.get(f"{target.url}/health").json()
     except (httpx.HTTPError, ValueError):
@@ -158,7 +150,7 @@ def _health(client: httpx.Client, target: Target) -> str | None:
     return str(body.get("status")) if ours else None
 
 
-def _knock(client: httpx.Client, target: Target, door: str, headers: Mapping[str, str]) -> int:
+def _knock(client: httpx.Client, target: Instance, door: str, headers: Mapping[str, str]) -> int:
     """Ask a door for what it is asked in `DOORS`; returns the HTTP status, 503 if it stays that."""
     status = httpx.codes.SERVICE_UNAVAILABLE.value
     for _ in range(KNOCKS):

@@ -14,6 +14,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from mc_ops.environments import Colour, Instance
 from mc_ops.outgoing.clients import open_client
 from mc_ops.preflight.edge import check_edge
 from mc_ops.preflight.egress import declared, outbound_declared
@@ -21,7 +22,6 @@ from mc_ops.preflight.hpa import replicas_minimum
 from mc_ops.preflight.platform_database import check_database
 from mc_ops.preflight.platform_http import (
     METRICS,
-    Target,
     admits,
     health_ok,
     metrics_present,
@@ -208,7 +208,7 @@ def test_doors_that_let_strangers_in_fail(
 ) -> None:
     """401 to strangers passes; a door that answers them fails; a good token must be let in."""
     safe, unsafe = (
-        Target(name, serve(Workbench(guarded=guarded)))
+        Instance(name, Colour(name.split("-")[0]), serve(Workbench(guarded=guarded)))
         for name, guarded in (("blue-1", True), ("blue-2", False))
     )
     wrong = {"Authorization": f"Bearer {wrong_secret(TOKEN)}"}
@@ -226,7 +226,7 @@ def test_one_open_door_fails(
     """Each way in is knocked on, and the one that is open is named."""
     bench = Workbench()
     bench.open_doors = (door,)
-    result = refuses(client, Target("blue-1", serve(bench)), "no-token", {})
+    result = refuses(client, Instance("blue-1", Colour.blue, serve(bench)), "no-token", {})
     assert set(bench.knocked) == {"/", "/a2a", "/v1/message:send", "/graphql"}
     assert (result.status, result.detail) == (
         Status.failed,
@@ -243,10 +243,10 @@ def test_door_that_is_unavailable_is_knocked_on_again(
     def shaky(method: str, path: str, given: str, body: bytes) -> tuple[int, str]:
         return (503, "{}") if next(turns) % 2 == 0 else bench(method, path, given, body)
 
-    target = Target("blue-1", serve(shaky))
+    target = Instance("blue-1", Colour.blue, serve(shaky))
     assert refuses(client, target, "no-token", {}).status is Status.passed
     assert admits(client, target, TOKEN).status is Status.passed
-    down = Target("blue-2", serve(lambda *_: (503, "{}")))
+    down = Instance("blue-2", Colour.blue, serve(lambda *_: (503, "{}")))
     assert refuses(client, down, "no-token", {}).status is Status.failed
     assert admits(client, down, TOKEN).detail == "answered 503, expected 200"
 
@@ -256,20 +256,22 @@ def test_good_token_is_tried_where_clients_go(
 ) -> None:
     """The admitted knock goes to /a2a."""
     bench = Workbench()
-    assert admits(client, Target("blue-1", serve(bench)), TOKEN).status is Status.passed
+    assert (
+        admits(client, Instance("blue-1", Colour.blue, serve(bench)), TOKEN).status is Status.passed
+    )
     assert bench.knocked == ["/a2a"]
 
 
 def test_health_and_metrics(client: httpx.Client, serve: Callable[[Answer], str]) -> None:
     """A status that is not ok and a missing metric fail by name; silence is unknown."""
     bench = Workbench()
-    target = Target("blue-1", serve(bench))
+    target = Instance("blue-1", Colour.blue, serve(bench))
     assert health_ok(client, target, 0).status is Status.passed
     assert metrics_present(client, target).status is Status.passed
     bench.health, bench.missing = "degraded", "mc_siem_requests_total"
     assert health_ok(client, target, 0).detail == "status is degraded"
     assert metrics_present(client, target).detail == "missing: mc_siem_requests_total"
-    nowhere = Target("blue-1", "http://127.0.0.1:9")
+    nowhere = Instance("blue-1", Colour.blue, "http://127.0.0.1:9")
     assert health_ok(client, nowhere, 0).status is Status.unknown
     assert metrics_present(client, nowhere).status is Status.unknown
 
@@ -288,7 +290,7 @@ def test_what_is_not_the_workbench_has_no_health(
     client: httpx.Client, serve: Callable[[Answer], str], body: str
 ) -> None:
     """Another program at the address, though it says ok: could not tell, and no check breaks."""
-    target = Target("blue-1", serve(lambda *_: (200, body)))
+    target = Instance("blue-1", Colour.blue, serve(lambda *_: (200, body)))
     result = health_ok(client, target, 0)
     assert result.status is Status.unknown
     assert "does not answer as the workbench does" in result.detail
@@ -301,12 +303,12 @@ def test_metrics_of_another_program_are_read_or_left(
     """Lines that are no samples count as nothing."""
     sample = 'mc_siem_requests_total{status="success"}'
     text = f"# TYPE \n# TYPE mc_x counter\n{sample} many\n{sample} 1.2.3\n{sample} NaN\n"
-    target = Target("blue-1", serve(lambda *_: (200, text)))
+    target = Instance("blue-1", Colour.blue, serve(lambda *_: (200, text)))
     assert metrics_present(client, target).status is Status.failed
     assert exit_of(_edge_by(client, target)) == 1
 
 
-def _edge_by(client: httpx.Client, target: Target) -> list[CheckResult]:
+def _edge_by(client: httpx.Client, target: Instance) -> list[CheckResult]:
     """The checks of an edge, where one program is the edge and the only replica."""
     return check_edge(
         client,
@@ -332,7 +334,7 @@ def test_edge_served_by_the_colour(client: httpx.Client, serve: Callable[[Answer
     """The right colour passes every check; the wrong one, or a silent SIEM, fails."""
     blue, green = Workbench("blue"), Workbench("green", delivers=False)
     urls = {"blue": serve(blue), "green": serve(green)}
-    replicas = [Target(f"{colour}-1", url) for colour, url in urls.items()]
+    replicas = [Instance(f"{colour}-1", Colour(colour), url) for colour, url in urls.items()]
 
     def check(edge: str, colour: str) -> dict[str, Status]:
         results = check_edge(
@@ -371,7 +373,10 @@ def test_edge_that_sends_some_elsewhere_fails(
         client,
         edge_url=serve(edge),
         colour="blue",
-        replicas=[Target("blue-1", serve(blue)), Target("green-1", serve(green))],
+        replicas=[
+            Instance("blue-1", Colour.blue, serve(blue)),
+            Instance("green-1", Colour.green, serve(green)),
+        ],
         token=TOKEN,
         tenant="CANARY",
         patience_s=0.3,
