@@ -61,7 +61,7 @@ def check_local(
         running = sum(one.colour is active for one in status if one.colour)
         return check_hpa(active, running, minimum_replicas)
     if subject == "platform":
-        return _platform(environment, [replica.name for replica in replicas])
+        return _platform(environment, [one.name for one in status if one.colour])
     raise UnusableInput(f"unknown subject {subject!r}", hint=f"known: {', '.join(SUBJECTS)}, all")
 
 
