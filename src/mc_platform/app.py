@@ -262,30 +262,18 @@ class Workbench:
         self._bridge.connect(self._path)
         await self._operations.launch()
         self._start_background()
-        self._health = Probes(
-            pools=self._pools,
-            journal=self._journal,
-            require_sound=self._require_sound,
-            policies=self._policies,
-            operations=self._operations,
-            shipper=self._shipper,
-            sends=self._delivery.sends,
-            agents=self._catalogue.agents,
-            downstream=self._downstream,
-        ).health(identity=self._identity, keep_s=settings.health_cache_s)
+        self._health = self._probes().health(
+            identity=self._identity, keep_s=settings.health_cache_s
+        )
         card = agent_card(
             public_url=settings.public_url, version=VERSION, catalogue=self._catalogue
         )
         self._handler = GovernedRequestHandler(
-            path=self._path,
-            tasks=self._tasks,
-            limiter=self._limiter,
-            card=card,
+            path=self._path, tasks=self._tasks, limiter=self._limiter, card=card
         )
-        routes = [*self._routes(), *a2a_routes(self._handler, card)]
         return Door(
             Starlette(
-                routes=routes,
+                routes=[*self.routes(), *a2a_routes(self._handler, card)],
                 exception_handlers={PlatformError: _platform_error, Exception: _crash},
             ),
             authenticator=self._authenticator,
@@ -322,6 +310,19 @@ class Workbench:
                 await step()
             except Exception as error:  # noqa: BLE001 - the rest must be closed all the same
                 _log.error("close_failed", exc_info=error)
+
+    def _probes(self) -> Probes:
+        return Probes(
+            pools=self._pools,
+            journal=self._journal,
+            require_sound=self._require_sound,
+            policies=self._policies,
+            operations=self._operations,
+            shipper=self._shipper,
+            sends=self._delivery.sends,
+            agents=self._catalogue.agents,
+            downstream=self._downstream,
+        )
 
     def _start_background(self) -> None:
         works: dict[str, Callable[[], Awaitable[None]]] = {
@@ -373,7 +374,8 @@ class Workbench:
             enabled=settings.breaker_enabled,
         )
 
-    def _routes(self) -> list[Route]:
+    def routes(self) -> list[Route]:
+        """All routes but those of A2A."""
         settings, catalogue = self._settings, self._catalogue
         shared = {
             "principal_of": self._principal_of,
