@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+import socket
 import subprocess
 import tempfile
 import time
@@ -24,10 +26,32 @@ settings.load_profile("anywhere")
 T = TypeVar("T")
 
 
+# As under `nohup make test &`, where what is started would ignore Ctrl-C as well. A signal that is
+# handled, by nothing here, is its default again in every child.
+for _number in (signal.SIGINT, signal.SIGQUIT, signal.SIGTERM):
+    if signal.getsignal(_number) is signal.SIG_IGN:
+        signal.signal(_number, lambda *_: None)
+
+
 @pytest.fixture(scope="session")
-def free_port_block() -> Callable[[], int]:
-    """Gives the first of a block of ports that a platform may use, none of them in use now."""
-    return ports.free_port_block
+def free_port_block() -> Callable[[], AbstractContextManager[int]]:
+    """Gives the first of a block of ports that a platform may use, and nobody else meanwhile."""
+    return ports.free_block
+
+
+@pytest.fixture
+def free_ports() -> Iterator[int]:
+    """The first of a block of ports of the test's own."""
+    with ports.free_block() as first:
+        yield first
+
+
+@pytest.fixture
+def dead_port() -> Iterator[int]:
+    """A port at which nobody listens, and which nobody else can take."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield taken.getsockname()[1]
 
 
 def until(condition: Callable[[], T], *, within_s: float = 20.0, what: str = "") -> T:
@@ -60,40 +84,37 @@ def run_postgres() -> Callable[[], AbstractContextManager[str]]:
 @contextmanager
 def _postgres() -> Iterator[str]:
     as_nobody: dict[str, Any] = {"user": "nobody"} if os.geteuid() == 0 else {}
-    with tempfile.TemporaryDirectory(prefix="mc-unit-", ignore_cleanup_errors=True) as folder:
+    common: dict[str, Any] = {"cwd": "/", "env": {"PATH": "/usr/bin:/bin", "LC_ALL": "C"}}
+    common |= as_nobody
+    with (
+        tempfile.TemporaryDirectory(prefix="mc-unit-", ignore_cleanup_errors=True) as folder,
+        ports.free_block() as port,
+    ):
         home = Path(folder)
         home.chmod(0o777)
         data = home / "data"
-        common: dict[str, Any] = {"cwd": "/", "env": {"PATH": "/usr/bin:/bin", "LC_ALL": "C"}}
-        subprocess.run(
-            [
-                _BINARIES / "initdb",
-                "-D",
-                data,
-                "-U",
-                "postgres",
-                "--auth=trust",
-                "--no-sync",
-                "--encoding=UTF8",
-            ],
-            check=True,
-            capture_output=True,
-            **common,
-            **as_nobody,
-        )
-        port = ports.free_port_block()
-        arguments = ["-c", "listen_addresses=127.0.0.1", "-c", f"port={port}", "-c", "fsync=off"]
-        arguments += ["-c", "unix_socket_directories=", "-c", "max_connections=60"]
+        made = [_BINARIES / "initdb", "-D", data, "-U", "postgres", "--auth=trust"]
+        made += ["--no-sync", "--encoding=UTF8", "--no-instructions"]
+        subprocess.run(made, check=True, capture_output=True, **common)
+        settings = {
+            "listen_addresses": "127.0.0.1",
+            "port": port,
+            "unix_socket_directories": "",
+            "max_connections": 60,
+            # What is lost with the machine is lost with the test, too
+            "fsync": "off",
+            "full_page_writes": "off",
+        }
+        arguments = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
         process = subprocess.Popen(
             [_BINARIES / "postgres", "-D", data, *arguments],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             **common,
-            **as_nobody,
         )
         url = f"postgresql://postgres@127.0.0.1:{port}/postgres"
         try:
-            _wait_until_up(url)
+            until(lambda: _is_up(url, process), within_s=90, what="PostgreSQL is up")
             yield url
         finally:
             process.terminate()
@@ -104,14 +125,10 @@ def _postgres() -> Iterator[str]:
                 process.wait()
 
 
-def _wait_until_up(url: str) -> None:
-    deadline = time.monotonic() + 30
-    while True:
-        try:
-            psycopg.connect(url, connect_timeout=2).close()
-        except psycopg.OperationalError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.05)
-        else:
-            return
+def _is_up(url: str, process: subprocess.Popen[bytes]) -> bool:
+    assert process.poll() is None, "PostgreSQL ended"
+    try:
+        psycopg.connect(url, connect_timeout=10).close()
+    except psycopg.OperationalError:
+        return False
+    return True

@@ -1,40 +1,69 @@
-"""Ports for the platforms that tests start: each test worker chooses from a share of its own.
+"""Ports for the platforms that tests start: each test process chooses from a share of its own.
 
 A platform takes most of its ports later than its first ones, and gives some up while a process of
-it is started anew: that a port is free now is not enough where others choose beside it.
+it is started anew: that a port is free now is not enough where others choose beside it. So a
+process that runs tests locks its share for as long as it lives, and a block that it has given out
+is given to nobody else until it is given back.
 """
 
 from __future__ import annotations
 
+import fcntl
+import itertools
 import os
-import random
 import socket
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
 
 BLOCK = 80  # ports that one local platform may use, beginning with its edge
 # Below those from which outgoing connections are given theirs: one of these took a port while its
 # process was started anew
-_PORTS, _WORKERS = (15_000, 32_000), 8
+_LOWEST, _BLOCKS, _SHARES = 15_000, 12, 16
+
+_given: set[int] = set()
 
 
-def free_port_block() -> int:
-    """The first of `BLOCK` ports, none of which is in use now."""
-    lowest, highest = _share()
-    for _ in range(200):
-        # Not from a run's seed: two runs with one seed may happen side by side
-        first = random.SystemRandom().randrange(lowest, highest - BLOCK, BLOCK)
-        if all(_free(first + offset) for offset in range(BLOCK)):
+@contextmanager
+def free_block() -> Iterator[int]:
+    """The first of `BLOCK` ports, which are nobody else's until the end."""
+    first = take_block()
+    try:
+        yield first
+    finally:
+        _given.discard(first)
+
+
+def take_block() -> int:
+    """The first of `BLOCK` ports, which are nobody else's while this process lives.
+
+    Raises:
+        RuntimeError: no block is free.
+    """
+    for first in itertools.islice(_share(), _BLOCKS):
+        if first not in _given and all(_free(first + offset) for offset in range(BLOCK)):
+            _given.add(first)
             return first
-    raise RuntimeError("no free block of ports was found")
+    raise RuntimeError("no block of ports is free")
 
 
-def _share() -> tuple[int, int]:
-    """All of them for who has no workers beside it; what a worker starts is in its share, too."""
-    worker = os.environ.get("PYTEST_XDIST_WORKER")
-    if worker is None:
-        return _PORTS
-    size = (_PORTS[1] - _PORTS[0]) // _WORKERS
-    lowest = _PORTS[0] + int(worker.removeprefix("gw")) % _WORKERS * size
-    return lowest, lowest + size
+@cache
+def _share() -> Iterator[int]:
+    """The blocks of this process, in turn: each rests for as long as it can before it is reused."""
+    for number in range(_SHARES):
+        path = Path(tempfile.gettempdir()) / f"mc-test-ports-{os.getuid()}-{number}"
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(handle)
+            continue
+        # The handle stays open: the lock ends with this process
+        lowest = _LOWEST + number * _BLOCKS * BLOCK
+        return itertools.cycle(range(lowest, lowest + _BLOCKS * BLOCK, BLOCK))
+    raise RuntimeError(f"{_SHARES} test processes have all ports that tests may use")
 
 
 def _free(port: int) -> bool:

@@ -7,7 +7,6 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,11 +15,15 @@ PROGRAM = Path(__file__).parent / "mcctl_with_fake_workbench.py"
 
 
 @pytest.fixture
-def env(tmp_path: Path, free_port_block: Callable[[], int]) -> dict[str, str]:
+def env(tmp_path: Path, free_ports: int) -> dict[str, str]:
     """The environment of a platform that was never started."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("MC_", "AUDIT_"))}
-    port = free_port_block()
-    return {**kept, "MC_HOME": str(tmp_path / "mc"), "MC_EDGE_PORT": str(port), "NO_COLOR": "1"}
+    return {
+        **kept,
+        "MC_HOME": str(tmp_path / "mc"),
+        "MC_EDGE_PORT": str(free_ports),
+        "NO_COLOR": "1",
+    }
 
 
 def mcctl(env: dict[str, str], *args: str) -> subprocess.CompletedProcess[str]:

@@ -19,7 +19,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import psycopg
-from tests.ports import free_port_block
+from tests.ports import take_block
 
 from mc_ops.environments import UpRequest, credentials
 from mc_ops.environments.faults import Faults
@@ -51,7 +51,7 @@ class CrashPlatform:
         self.home = Path(tempfile.mkdtemp(prefix="mc-crash-"))
         os.environ.update(settings)
         os.environ["MC_HOME"] = str(self.home)
-        self.layout = Layout(self.home.resolve(), free_port_block())
+        self.layout = Layout(self.home.resolve(), take_block())
         self.replicas = tuple(replica_name(Colour.blue, n + 1) for n in range(replicas))
         self._environment = LocalEnvironment(self.layout)
         self._table = ProcessTable(self.layout.home / "run", self.layout.home / "log")

@@ -98,13 +98,14 @@ class Replica:
 @pytest.fixture(scope="session")
 def replica(
     run_postgres: Callable[[], AbstractContextManager[str]],
-    free_port_block: Callable[[], int],
+    free_port_block: Callable[[], AbstractContextManager[int]],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Replica]:
     reply = {"result": b"null"}
     folder = tmp_path_factory.mktemp("replica")
     with (
         run_postgres() as admin_url,
+        free_port_block() as port,
         raw_peer(lambda asked, connection: _agent(reply, asked, connection)) as peer,
     ):
         host = admin_url.split("@")[1].split("/")[0]
@@ -112,7 +113,6 @@ def replica(
         asyncio.run(
             migrate(admin_url=admin_url, service_url=service_url, credentials=_credentials())
         )
-        port = free_port_block()
         catalogue = ROOT / "deploy" / "local" / "catalogue.toml"
         placeholders = re.findall(r"\$\{(MC_\w+)\}", catalogue.read_text(encoding="utf-8"))
         settings = {

@@ -10,7 +10,7 @@ import sys
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -193,13 +193,16 @@ class Platform:
 
 
 @contextmanager
-def _platforms(free_port_block: Callable[[], int]) -> Iterator[Callable[..., Platform]]:
+def _platforms(
+    free_port_block: Callable[[], AbstractContextManager[int]],
+) -> Iterator[Callable[..., Platform]]:
     started: list[Platform] = []
+    stack = ExitStack()
 
     def start(*args: str, **env: str) -> Platform:
         home = Path(tempfile.mkdtemp(prefix="mc-journey-"))
         home.chmod(0o711)
-        platform = Platform(home, free_port_block())
+        platform = Platform(home, stack.enter_context(free_port_block()))
         platform.env.update(env)
         started.append(platform)
         platform.mcctl("up", *args)
@@ -211,17 +214,20 @@ def _platforms(free_port_block: Callable[[], int]) -> Iterator[Callable[..., Pla
         for platform in started:
             platform.mcctl("down", check=False)
             shutil.rmtree(platform.home, ignore_errors=True)
+        stack.close()
 
 
 @pytest.fixture(scope="module")
-def start_platform(free_port_block: Callable[[], int]) -> Iterator[Callable[..., Platform]]:
+def start_platform(
+    free_port_block: Callable[[], AbstractContextManager[int]],
+) -> Iterator[Callable[..., Platform]]:
     """Starts platforms of their own; all are stopped and removed when the module is done."""
     with _platforms(free_port_block) as start:
         yield start
 
 
 @pytest.fixture(scope="session")
-def platform(free_port_block: Callable[[], int]) -> Iterator[Platform]:
+def platform(free_port_block: Callable[[], AbstractContextManager[int]]) -> Iterator[Platform]:
     """The shared platform; a test that breaks it mends it."""
     with _platforms(free_port_block) as start:
         yield start()

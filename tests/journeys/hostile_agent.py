@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
+import socket
 
 from aiohttp import web
 
@@ -83,9 +83,10 @@ def main() -> None:
     app["asked"] = {}
     app.router.add_post("/", _answer)
     app.router.add_get("/asked", _asked)
-    web.run_app(app, host="127.0.0.1", port=int(os.environ["PORT"]), print=None)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        print(json.dumps({"port": listener.getsockname()[1]}), flush=True)
+        web.run_app(app, sock=listener, print=None)
 
 
 if __name__ == "__main__":
-    print(json.dumps({"port": os.environ["PORT"]}))
     main()

@@ -173,13 +173,13 @@ def _enact(platform) -> None:
 
 
 def test_a_broken_siem_pages_and_undone_operations_halt_their_tenant(
-    start_platform, free_port_block, tmp_path, wait_until
+    start_platform, free_ports, tmp_path, wait_until
 ):
     """Nothing fires on a healthy platform; then each fault reaches who must act, and ends."""
     # Without its own breaker: what halts here can only have been the alert
     platform = start_platform(MC_BREAKER_ENABLED="false")
     on_call = OnCall()
-    watch = Watch(platform, free_port_block(), tmp_path / "watch", on_call.url)
+    watch = Watch(platform, free_ports, tmp_path / "watch", on_call.url)
     with on_call.listening(), watch.running(wait_until):
         prometheus = PrometheusClient(watch.prometheus_url)
         wait_until(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import socket
 import subprocess
 import sys
@@ -19,23 +18,17 @@ HERE = Path(__file__).parent
 
 
 @pytest.fixture(scope="module")
-def hostile(start_platform, free_port_block, tmp_path_factory, wait_until):
+def hostile(start_platform, tmp_path_factory):
     """A platform whose agent `records` is hostile; `asked` tells what reached it."""
-    port = free_port_block()
+    agent = subprocess.Popen(
+        [sys.executable, str(HERE / "hostile_agent.py")], stdout=subprocess.PIPE
+    )
+    port = json.loads(agent.stdout.readline())["port"]
     catalogue = tmp_path_factory.mktemp("hostile") / "catalogue.toml"
     text = (HERE.parents[1] / "deploy" / "local" / "catalogue.toml").read_text()
     catalogue.write_text(
         text.replace('url = "${MC_RECORDS_AGENT_URL}"', f'url = "http://127.0.0.1:{port}"')
     )
-    agent = subprocess.Popen(
-        [sys.executable, str(HERE / "hostile_agent.py")], env={**os.environ, "PORT": str(port)}
-    )
-
-    def listening():
-        with socket.socket() as probe:
-            return probe.connect_ex(("127.0.0.1", port)) == 0
-
-    wait_until(listening, what="the hostile agent listens")
     platform = start_platform(MC_CATALOGUE=str(catalogue))
     yield platform, lambda: httpx.get(f"http://127.0.0.1:{port}/asked").json()
     agent.terminate()

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 
@@ -42,11 +43,11 @@ def _new(home: Path, edge_port: int) -> LocalEnvironment:
 
 @pytest.fixture
 def platform(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free_port_block: Callable[[], int]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free_ports: int
 ) -> Iterator[LocalEnvironment]:
     """A platform of the test's own, not started; whatever runs at the end is stopped."""
     _clear(monkeypatch)
-    environment = _new(tmp_path / "mc", free_port_block())
+    environment = _new(tmp_path / "mc", free_ports)
     yield environment
     environment.down()
     environment.purge()
@@ -54,13 +55,14 @@ def platform(
 
 @pytest.fixture(scope="module")
 def running(
-    tmp_path_factory: pytest.TempPathFactory, free_port_block: Callable[[], int]
+    tmp_path_factory: pytest.TempPathFactory,
+    free_port_block: Callable[[], AbstractContextManager[int]],
 ) -> Iterator[LocalEnvironment]:
     """A running platform for the tests that only look at it."""
-    with pytest.MonkeyPatch.context() as monkeypatch:
+    with pytest.MonkeyPatch.context() as monkeypatch, free_port_block() as port:
         _clear(monkeypatch)
         monkeypatch.setenv("SLACK_WEBHOOK_URL", WEBHOOK)
-        environment = _new(tmp_path_factory.mktemp("running") / "mc", free_port_block())
+        environment = _new(tmp_path_factory.mktemp("running") / "mc", port)
         environment.up(UpRequest())
         yield environment
         environment.down()

@@ -22,7 +22,6 @@ from pathlib import Path
 import httpx
 import psutil
 from tests.crash.platform import CrashPlatform
-from tests.ports import free_port_block
 from tests.siege.attacks import Attacks, Seen, client, message
 
 from mc_ops.errors import OpsError
@@ -167,21 +166,16 @@ def _p95(took_s: list[float]) -> float:
 
 @contextmanager
 def _agent() -> Iterator[str]:
-    port = free_port_block()
     process = subprocess.Popen(
         [sys.executable, "-m", "tests.siege.agent"],
-        env={**os.environ, "PORT": str(port)},
         cwd=ROOT,
+        stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
     )
-    url = f"http://localhost:{port}"  # by name: cookie jars keep cookies of names
+    assert process.stdout is not None
+    port = int(process.stdout.readline())
     try:
-        for _ in range(200):
-            with contextlib.suppress(httpx.HTTPError):
-                httpx.get(f"{url}/report", timeout=1)
-                break
-            time.sleep(0.1)
-        yield url
+        yield f"http://localhost:{port}"  # by name: cookie jars keep cookies of names
     finally:
         process.terminate()
         process.wait(10)

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import os
+import socket
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
@@ -105,7 +106,7 @@ REPLIES = tuple(_RAW)
 
 
 def main() -> None:
-    """Serve on 127.0.0.1 at `PORT` until the process is ended."""
+    """Serve on 127.0.0.1, at a port that is printed first, until the process is ended."""
     os.nice(19)  # it is no part of the platform that is measured
     agent = Agent()
     app = web.Application(client_max_size=16 * 1024 * 1024)
@@ -116,7 +117,9 @@ def main() -> None:
         return web.json_response(told)
 
     app.router.add_get("/report", report)
-    web.run_app(app, host="127.0.0.1", port=int(os.environ["PORT"]), print=None)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        print(listener.getsockname()[1], flush=True)
+        web.run_app(app, sock=listener, print=None)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,9 +10,9 @@ from mc_ops.environments.local.layout import Layout
 
 
 @pytest.fixture
-def layout(tmp_path: Path, free_port_block: Callable[[], int]) -> Layout:
+def layout(tmp_path: Path, free_ports: int) -> Layout:
     """A platform's layout with its folders made and a free range of ports."""
-    layout = Layout(home=tmp_path / "mc", edge_port=free_port_block())
+    layout = Layout(home=tmp_path / "mc", edge_port=free_ports)
     layout.prepare()
     return layout
 

@@ -130,12 +130,9 @@ def test_a_collector_that_does_not_acknowledge_is_found(receiver):
     assert "AUDIT_SIEM_HEC_ACK=off" in found["acknowledgement"].remedy
 
 
-def test_nobody_listens():
+def test_nobody_listens(dead_port):
     """The connection is refused, and nothing above it is tried."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    found = by_step(SiemTarget(f"http://127.0.0.1:{port}/ingest", KEY))
+    found = by_step(SiemTarget(f"http://127.0.0.1:{dead_port}/ingest", KEY))
     assert list(found) == ["settings", "dns", "tcp"]
     assert found["tcp"].status is Status.failed
 

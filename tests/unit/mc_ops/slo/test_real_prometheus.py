@@ -31,7 +31,7 @@ def config(*groups):
 
 
 @pytest.fixture
-def region(tmp_path, wait_until, free_port_block):
+def region(tmp_path, wait_until, free_ports):
     """Prometheus, two replicas of which each has been scraped, and a stranger that burns CPU."""
     with replica("blue-1") as one, replica("blue-2") as two, replica("stranger") as stranger:
         del stranger.samples["mc_ledger_size"]
@@ -40,7 +40,7 @@ def region(tmp_path, wait_until, free_port_block):
         (tmp_path / "p.yml").write_text(
             config(("agent-workbench", [one.url, two.url]), ("other", [stranger.url]))
         )
-        address = f"127.0.0.1:{free_port_block()}"
+        address = f"127.0.0.1:{free_ports}"
         process = subprocess.Popen(
             [
                 "prometheus",

@@ -223,12 +223,9 @@ async def test_a_receiver_that_hung_up_between_batches_is_connected_anew():
     assert syslog.connections == 2
 
 
-async def test_a_receiver_that_is_gone_is_a_refusal():
+async def test_a_receiver_that_is_gone_is_a_refusal(dead_port):
     """Nobody listens: refused, to be sent again."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    sink = CefSiem(url=f"syslog+tcp://127.0.0.1:{port}", version="1")
+    sink = CefSiem(url=f"syslog+tcp://127.0.0.1:{dead_port}", version="1")
     with pytest.raises(SinkRefused, match="syslog: ConnectionRefusedError"):
         await sink.take([shipment()])
 

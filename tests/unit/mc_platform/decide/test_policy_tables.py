@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import re
 import shutil
+from itertools import groupby
 from pathlib import Path
 
 import pytest
 
 from mc_platform.adapters.cedar import CedarDecisionPoint, read_policy_files
-from mc_platform.decide import Row, failing, holds
+from mc_platform.decide import failing
 
 POLICY_DIR = Path(__file__).parents[4] / "policies"
 ROWS = read_policy_files(POLICY_DIR).rows()
+TABLES = {name: list(rows) for name, rows in groupby(ROWS, lambda row: row.label.partition(":")[0])}
 POINT = CedarDecisionPoint.load(POLICY_DIR)
 
 
-@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.label)
-def test_policy_set_answers_the_example(row: Row) -> None:
-    """Each row is answered as the table says, for the reason that the table says."""
-    decision = POINT.decide(row.question)
-    assert holds(row, decision), f"{decision.policy_ids}: {decision.reason}"
+@pytest.mark.parametrize("table", TABLES)
+def test_policy_set_answers_the_examples(table: str) -> None:
+    """Each row is answered as its table says, for the reason that it says; if not, it is named."""
+    assert failing(TABLES[table], POINT.decide) == []
 
 
 @pytest.mark.parametrize("policy_id", sorted(POINT.policies))

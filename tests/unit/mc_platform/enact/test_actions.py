@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import socket
 import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -136,12 +135,12 @@ def test_waits_grow_and_stay_bounded() -> None:
     assert policy.wait_s(30, 0, 0) == 5
 
 
-def test_unreachable_receiver_has_no_effect(client: BlockingLanes, waits: list[float]) -> None:
+def test_unreachable_receiver_has_no_effect(
+    client: BlockingLanes, waits: list[float], dead_port: int
+) -> None:
     """A connection that was never made cannot have had an effect."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        url = f"http://127.0.0.1:{probe.getsockname()[1]}"
-        called = registry(client, spec(url)).do(NAME, {}, "op:0:do", waits.append, tenant="T")
+    url = f"http://127.0.0.1:{dead_port}"
+    called = registry(client, spec(url)).do(NAME, {}, "op:0:do", waits.append, tenant="T")
     assert called == Called(ok=False, attempts=3, effect=Effect.none, reason="unreachable")
 
 

@@ -56,7 +56,8 @@ def replica(port, **settings):
 
 @pytest.fixture(scope="module")
 def block(free_port_block):
-    return free_port_block()
+    with free_port_block() as first:
+        yield first
 
 
 @pytest.fixture
