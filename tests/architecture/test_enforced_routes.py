@@ -256,7 +256,9 @@ async def test_each_method_of_json_rpc_asks(application: Application, method: st
 
 
 async def test_an_operation_asks_to_enact(application: Application) -> None:
-    order = {"item": "a", "amount_cents": 1, "address_ref": "b"}
+    order = dict.fromkeys(
+        ("sku", "quantity", "customer", "item", "amount_cents", "address_ref"), "1"
+    )
     message = {
         **MESSAGE["message"],
         "metadata": {GOVERNANCE_URI: ORDER},
