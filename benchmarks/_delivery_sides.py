@@ -184,9 +184,9 @@ def _until(condition: Callable[[], bool], what: str, within_s: float = 30.0) -> 
 
 
 async def _ship(database_url: str, region: str, url: str) -> None:
-    from mc_platform.adapters.postgres import Pools
-    from mc_platform.adapters.postgres_outbox import PostgresOutbox
-    from mc_platform.adapters.siem_ocsf import OcsfSiem
+    from mc_platform.adapters.postgres.outbox import PostgresOutbox
+    from mc_platform.adapters.postgres.pools import Pools
+    from mc_platform.adapters.siem.ocsf import OcsfSiem
     from mc_platform.deliver import Shipper
 
     pools = Pools(database_url=database_url, application_name="bench")

@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from mc_contract.judgement import EarlyHold
+from mc_contract.judgement.verdict import EarlyHold
 from mc_ops.canary import exchange
 from mc_ops.canary.driver import Load, PairDriver, Sampled, open_session
 

@@ -21,9 +21,9 @@ from typing import Any, Protocol
 from dbos import DBOS, DBOSConfig, SetWorkflowID, StepOptions
 
 from mc_platform.adapters.http import BlockingLanes
-from mc_platform.adapters.postgres import Pools, PostgresTasks
-from mc_platform.adapters.postgres_journal import PostgresJournal
-from mc_platform.adapters.postgres_leases import PostgresLeases
+from mc_platform.adapters.postgres.journal import PostgresJournal
+from mc_platform.adapters.postgres.leases import PostgresLeases
+from mc_platform.adapters.postgres.pools import Pools, PostgresTasks
 from mc_platform.enact import ENGINE_SCHEMA, OperationEngine
 from mc_platform.enact.engine_database import quiet_engine_logs
 from mc_platform.model.catalogue import parse_catalogue

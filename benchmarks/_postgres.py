@@ -25,7 +25,7 @@ import psycopg
 
 from mc_ops.environments.local import postgres
 from mc_ops.environments.local.layout import Layout
-from mc_platform.adapters.postgres_migrate import SERVICE_ROLE, database_url, migrate_schema
+from mc_platform.adapters.postgres.migrate import SERVICE_ROLE, database_url, migrate_schema
 from mc_platform.enact import migrate_engine
 
 _START_TIMEOUT_S = 60.0

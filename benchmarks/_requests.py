@@ -26,9 +26,9 @@ import psycopg
 from _postgres import Database, cpu_between
 from _rounds import Round, Side, compare, require
 
-from mc_contract.merkle import Frontier, leaf_hash
-from mc_platform.adapters.postgres import Pools
-from mc_platform.adapters.postgres_journal import PostgresJournal, leaf_bytes
+from mc_contract.ledger.merkle import Frontier, leaf_hash
+from mc_platform.adapters.postgres.journal import PostgresJournal, leaf_bytes
+from mc_platform.adapters.postgres.pools import Pools
 from mc_platform.model.event import Event, Kind
 from mc_platform.model.ids import ContextId, PrincipalId, TaskId, TenantId
 from mc_platform.model.task import Task, TaskState

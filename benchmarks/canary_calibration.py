@@ -2,7 +2,7 @@
 
 For each series and change many canaries are drawn and judged by
 
-- ours: the verdict of `mc_contract.judgement`;
+- ours: the verdict of `mc_contract.judgement.verdict`;
 - the runbook's rule: p95 by its index formula, HOLD above 5 %;
 - Mann-Whitney as Kayenta's judge has it, by default settings: on all samples, and on the p95 of
   each minute, which is what its users feed it. HOLD when it says High.
@@ -32,7 +32,7 @@ import _canary_series as simulate
 import numpy as np
 from _canary_kayenta import kayenta_classify
 
-from mc_contract.judgement import FULL_MARGIN, Samples, judge
+from mc_contract.judgement.verdict import FULL_MARGIN, Samples, judge
 from mc_contract.redteam import rate_lower, rate_upper
 
 if TYPE_CHECKING:

@@ -31,7 +31,7 @@ from typing import Any
 
 import cedarpy
 
-from mc_platform.adapters.policy_keeper import PolicyKeeper
+from mc_platform.adapters.cedar.policy_keeper import PolicyKeeper
 from mc_platform.decide import describe_request, describe_world
 from mc_platform.model.ids import AgentName, PrincipalId, TenantId
 from mc_platform.model.tenant import Principal, Tenant

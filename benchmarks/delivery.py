@@ -36,10 +36,10 @@ from typing import Any
 from _delivery_sides import Ours, Side, SyslogNg, cpu_s, forget_peak, memory_kib
 from _postgres import _free_port, durable_postgres
 
-from mc_platform.adapters.postgres import Pools
-from mc_platform.adapters.postgres_journal import PostgresJournal
-from mc_platform.adapters.postgres_outbox import PostgresOutbox
-from mc_platform.adapters.siem_ocsf import OcsfEncoder
+from mc_platform.adapters.postgres.journal import PostgresJournal
+from mc_platform.adapters.postgres.outbox import PostgresOutbox
+from mc_platform.adapters.postgres.pools import Pools
+from mc_platform.adapters.siem.ocsf import OcsfEncoder
 from mc_platform.model.event import Event, Kind
 from mc_platform.model.ids import EventId, TenantId
 

@@ -20,10 +20,10 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from mc_contract.canary_override import override_file
 from mc_contract.canonical import canonical_json
-from mc_contract.checkpoint import Checkpoint, sign_checkpoint
-from mc_contract.judgement import rejudge
-from mc_contract.ledger_export import ProvenLeaf, log_origin, verify_export, write_export
-from mc_contract.merkle import inclusion_proof, leaf_hash, tree_root
+from mc_contract.judgement.verdict import rejudge
+from mc_contract.ledger.checkpoint import Checkpoint, sign_checkpoint
+from mc_contract.ledger.export import ProvenLeaf, log_origin, verify_export, write_export
+from mc_contract.ledger.merkle import inclusion_proof, leaf_hash, tree_root
 from mc_contract.running import Record, facts_of
 from mc_ops.canary.override import judge_again
 

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from starlette.requests import Request
 
 from mc_platform.adapters.downstream_a2a import Asked, _parts_of, _result_of
-from mc_platform.adapters.postgres_journal import leaf_bytes
+from mc_platform.adapters.postgres.journal import leaf_bytes
 from mc_platform.bulkheads import Messages
 from mc_platform.model.catalogue import Catalogue
 from mc_platform.model.event import Event, Recorded

@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from mc_contract.canonical import canonical_json
 from mc_contract.errors import McError
-from mc_contract.ledger_export import VerifiedExport, verify_export
+from mc_contract.ledger.export import VerifiedExport, verify_export
 
 KIND = "canary.overridden"
 OVERRIDE = "override.json"

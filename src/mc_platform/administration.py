@@ -12,17 +12,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from mc_platform.adapters.postgres import Pools
-from mc_platform.adapters.postgres_archive import archive_ledger
-from mc_platform.adapters.postgres_journal import PostgresJournal
-from mc_platform.adapters.postgres_migrate import (
+from mc_platform.adapters.postgres.archive import archive_ledger
+from mc_platform.adapters.postgres.journal import PostgresJournal
+from mc_platform.adapters.postgres.migrate import (
     SERVICE_ROLE,
     database_url,
     import_credentials,
     migrate_schema,
     service_database,
 )
-from mc_platform.adapters.postgres_repair import TaskRepair
+from mc_platform.adapters.postgres.pools import Pools
+from mc_platform.adapters.postgres.repair import TaskRepair
 from mc_platform.enact import migrate_engine
 
 _MOST_TOLD = 100

@@ -20,17 +20,17 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from mc_contract.rule_changes import held_document
+from mc_platform.adapters.cedar.policy_keeper import PolicyKeeper
 from mc_platform.adapters.dataset_http import HttpRows
 from mc_platform.adapters.downstream_a2a import A2ADownstream
 from mc_platform.adapters.http import BlockingLanes
-from mc_platform.adapters.policy_keeper import PolicyKeeper
-from mc_platform.adapters.postgres import Pools, PostgresDirectory, PostgresTasks
-from mc_platform.adapters.postgres_autonomy import PostgresAutonomy
-from mc_platform.adapters.postgres_journal import PostgresJournal
-from mc_platform.adapters.postgres_leases import PostgresLeases
-from mc_platform.adapters.postgres_ledger import PostgresLedger
-from mc_platform.adapters.postgres_operations import PostgresOperations
-from mc_platform.adapters.postgres_rules import PostgresRules
+from mc_platform.adapters.postgres.autonomy import PostgresAutonomy
+from mc_platform.adapters.postgres.journal import PostgresJournal
+from mc_platform.adapters.postgres.leases import PostgresLeases
+from mc_platform.adapters.postgres.ledger import PostgresLedger
+from mc_platform.adapters.postgres.operations import PostgresOperations
+from mc_platform.adapters.postgres.pools import Pools, PostgresDirectory, PostgresTasks
+from mc_platform.adapters.postgres.rules import PostgresRules
 from mc_platform.adapters.worker_processes import WorkerProcesses
 from mc_platform.assembly.announcements import Announcements
 from mc_platform.assembly.background import Background, keep_partitions, sweep

@@ -32,7 +32,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, NoReturn
 
-from mc_platform.adapters.cedar import (
+from mc_platform.adapters.cedar.decision_point import (
     CedarDecisionPoint,
     PolicyFiles,
     PolicySetRefused,

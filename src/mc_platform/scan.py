@@ -23,7 +23,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
-from mc_platform.adapters.cedar import CedarDecisionPoint
+from mc_platform.adapters.cedar.decision_point import CedarDecisionPoint
 from mc_platform.errors import Misconfigured
 from mc_platform.model.ids import AgentName, PrincipalId, TenantId
 from mc_platform.model.label import NO_SCOPE, Label, Scope

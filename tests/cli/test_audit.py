@@ -15,10 +15,10 @@ from tests.recording_environment import Recorded, RecordingEnvironment
 from typer.testing import CliRunner
 
 import mc_ops.cli.audit as verbs
-from mc_contract.checkpoint import Checkpoint, sign_checkpoint
-from mc_contract.ledger_entry import Entry
-from mc_contract.ledger_export import ProvenLeaf, log_origin, write_export
-from mc_contract.merkle import Frontier, consistency_proof, inclusion_proof, leaf_hash
+from mc_contract.ledger.checkpoint import Checkpoint, sign_checkpoint
+from mc_contract.ledger.entry import Entry
+from mc_contract.ledger.export import ProvenLeaf, log_origin, write_export
+from mc_contract.ledger.merkle import Frontier, consistency_proof, inclusion_proof, leaf_hash
 from mc_ops.audit import AuditClient
 from mc_ops.audit.client import ArchiveRow
 from mc_ops.errors import UnusableInput

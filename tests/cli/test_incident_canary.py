@@ -10,7 +10,7 @@ import pytest
 from tests.cli.test_canary import _mcctl, fake_edge
 from typer.testing import CliRunner
 
-from mc_contract.judgement import Samples, format_samples, judge
+from mc_contract.judgement.verdict import Samples, format_samples, judge
 from mc_ops.cli.incident import app
 
 

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from mc_contract.merkle import leaf_hash, tree_root
+from mc_contract.ledger.merkle import leaf_hash, tree_root
 
 from .evidence import Delivered, Filed, LedgerEvent, World
 from .load import Acknowledgement, Promise

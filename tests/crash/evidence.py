@@ -20,7 +20,7 @@ import psycopg
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
-from mc_contract.checkpoint import CheckpointError, parse_checkpoint, verify_checkpoint
+from mc_contract.ledger.checkpoint import CheckpointError, parse_checkpoint, verify_checkpoint
 
 from .platform import CrashPlatform
 

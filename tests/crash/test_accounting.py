@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from mc_contract.merkle import leaf_hash, tree_root
+from mc_contract.ledger.merkle import leaf_hash, tree_root
 
 from .accounting import account, outage_account
 from .evidence import Delivered, Filed, Head, LedgerEvent, StoredTask, World

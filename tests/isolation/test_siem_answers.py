@@ -17,7 +17,7 @@ from tests.raw_peer import Asked, RawPeer, answer, raw, raw_peer
 
 from mc_contract.canonical import canonical_json
 from mc_contract.siem import SiemFormat
-from mc_platform.adapters.siem import siem_sink
+from mc_platform.adapters.siem.sink import siem_sink
 from mc_platform.deliver import BatchRejected, Shipment, SinkRefused
 
 LIMIT_S = 0.05

@@ -227,7 +227,7 @@ def test_the_checkpoint_verifies_with_the_published_key(platform):
     """Anyone can check the log's size and root with the ledger's public key alone."""
     from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
-    from mc_contract.checkpoint import verify_checkpoint
+    from mc_contract.ledger.checkpoint import verify_checkpoint
 
     note = httpx.get(platform.url + "/ledger/checkpoint").text
     key = load_pem_public_key((platform.home / "trust" / "ledger.pub").read_bytes())

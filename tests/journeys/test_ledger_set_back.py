@@ -10,7 +10,7 @@ import asyncpg
 import httpx
 import pytest
 
-from mc_contract.merkle import Frontier
+from mc_contract.ledger.merkle import Frontier
 
 
 def _sql(platform: Any, *statements: tuple[Any, ...]) -> list[Any]:

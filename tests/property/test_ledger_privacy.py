@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.fakes import ROOT, HostileAgent, MemoryLedger, local_catalogue, request_path
 
 from mc_contract.governance import Governance
-from mc_platform.adapters.cedar import CedarDecisionPoint
+from mc_platform.adapters.cedar.decision_point import CedarDecisionPoint
 from mc_platform.errors import PlatformError
 from mc_platform.model.ids import PrincipalId, TenantId
 from mc_platform.model.tenant import Principal

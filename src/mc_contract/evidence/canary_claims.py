@@ -18,10 +18,10 @@ from mc_contract.evidence.claim_inputs import (
     Params,
     json_object,
 )
-from mc_contract.judgement import METHOD, parse_samples, rejudge
-from mc_contract.judgement_statistics import p95
-from mc_contract.metric_judgement import MetricJudgement, rejudge_metrics
-from mc_contract.metric_judgement_series import parse_window
+from mc_contract.judgement.statistics import p95
+from mc_contract.judgement.verdict import METHOD, parse_samples, rejudge
+from mc_contract.metric_judgement.series import parse_window
+from mc_contract.metric_judgement.verdict import MetricJudgement, rejudge_metrics
 from mc_contract.running import NotRecorded, read_record
 
 # What of a judgement is claimed: the figures, and what they were judged by; wording may change

@@ -14,7 +14,6 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from mc_contract.canonical import Json
-from mc_contract.checkpoint import Checkpoint, verify_checkpoint
 from mc_contract.evidence.claim_inputs import (
     ClaimFunction,
     Inputs,
@@ -25,7 +24,8 @@ from mc_contract.evidence.claim_inputs import (
     utf8,
 )
 from mc_contract.evidence.strict import decode_base64
-from mc_contract.merkle import leaf_hash, verify_inclusion
+from mc_contract.ledger.checkpoint import Checkpoint, verify_checkpoint
+from mc_contract.ledger.merkle import leaf_hash, verify_inclusion
 
 
 def ledger_public_key(pem: bytes) -> Ed25519PublicKey:

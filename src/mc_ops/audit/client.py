@@ -14,9 +14,9 @@ from urllib.parse import quote
 import httpx
 
 from mc_contract.errors import McError
-from mc_contract.ledger_entry import Entry, strict_base64
-from mc_contract.merkle import Frontier
-from mc_contract.tiles import split_hashes
+from mc_contract.ledger.entry import Entry, strict_base64
+from mc_contract.ledger.merkle import Frontier
+from mc_contract.ledger.tiles import split_hashes
 from mc_ops.errors import CouldNotTell, NotAllowed, UnusableInput
 from mc_ops.service_client.http import HttpClient, bearer
 

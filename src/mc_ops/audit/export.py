@@ -8,8 +8,8 @@ from datetime import UTC, datetime, timedelta
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from mc_contract.checkpoint import CheckpointError
-from mc_contract.ledger_export import (
+from mc_contract.ledger.checkpoint import CheckpointError
+from mc_contract.ledger.export import (
     ExportError,
     ProvenLeaf,
     VerifiedExport,

@@ -11,10 +11,10 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
-from mc_contract.checkpoint import MAX_NOTE_BYTES, Checkpoint, CheckpointError
-from mc_contract.ledger_archive import ArchiveError, read_entries, read_header
-from mc_contract.ledger_entry import MAX_LINE_BYTES, Entry
-from mc_contract.ledger_export import verify_log_checkpoint
+from mc_contract.ledger.archive import ArchiveError, read_entries, read_header
+from mc_contract.ledger.checkpoint import MAX_NOTE_BYTES, Checkpoint, CheckpointError
+from mc_contract.ledger.entry import MAX_LINE_BYTES, Entry
+from mc_contract.ledger.export import verify_log_checkpoint
 from mc_ops.audit.client import ArchiveRow
 from mc_ops.audit.log_pass import Findings
 from mc_ops.errors import UnusableInput

@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from mc_contract.ledger_entry import Entry
-from mc_contract.merkle import Frontier
-from mc_contract.tiles import TILE_WIDTH
+from mc_contract.ledger.entry import Entry
+from mc_contract.ledger.merkle import Frontier
+from mc_contract.ledger.tiles import TILE_WIDTH
 
 MOST_FINDINGS = 10_000
 _MOST_GAPS = 20

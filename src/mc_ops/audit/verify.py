@@ -20,11 +20,11 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from mc_contract.checkpoint import Checkpoint, CheckpointError
-from mc_contract.ledger_entry import HEAD_DAMAGED, SIGNER_REFUSES, Entry
-from mc_contract.ledger_export import region_of, verify_log_checkpoint
-from mc_contract.merkle import Frontier, ProofError, verify_consistency
-from mc_contract.tiles import TILE_WIDTH
+from mc_contract.ledger.checkpoint import Checkpoint, CheckpointError
+from mc_contract.ledger.entry import HEAD_DAMAGED, SIGNER_REFUSES, Entry
+from mc_contract.ledger.export import region_of, verify_log_checkpoint
+from mc_contract.ledger.merkle import Frontier, ProofError, verify_consistency
+from mc_contract.ledger.tiles import TILE_WIDTH
 from mc_ops.audit.client import ArchiveRow, AuditClient
 from mc_ops.audit.files import archived_entries
 from mc_ops.audit.log_pass import Finding, Findings, LogPass, Signed

@@ -23,7 +23,7 @@ import aiohttp
 import numpy as np
 from aiohttp import hdrs
 
-from mc_contract.judgement import is_failing
+from mc_contract.judgement.verdict import is_failing
 from mc_ops.canary import exchange
 from mc_ops.outgoing import sessions
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from mc_contract.judgement import EarlyHold
+    from mc_contract.judgement.verdict import EarlyHold
 
 TIMEOUT_S = 5.0
 TIMEOUT = "timeout"

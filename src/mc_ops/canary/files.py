@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mc_contract.judgement import (
+from mc_contract.judgement.verdict import (
     Judgement,
     Samples,
     SamplesUnusable,

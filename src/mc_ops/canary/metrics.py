@@ -1,7 +1,7 @@
 """The canary's metrics: the configuration file, the sides' selectors, what Prometheus has of both.
 
 What was asked and answered becomes one document, `metrics.json`: rules, selectors, queries, windows,
-series and result. `mc_contract.metric_judgement` judges it; nothing here decides.
+series and result. `mc_contract.metric_judgement.verdict` judges it; nothing here decides.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from mc_contract.configuration import FileProblems, toml_of
-from mc_contract.metric_judgement import (
+from mc_contract.metric_judgement.verdict import (
     FORMAT,
     Metric,
     MetricConfig,

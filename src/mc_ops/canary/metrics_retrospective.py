@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from mc_contract.metric_judgement import MetricConfig, MetricJudgement
+from mc_contract.metric_judgement.verdict import MetricConfig, MetricJudgement
 from mc_ops.canary import files, metrics
 from mc_ops.canary.metrics import Selectors, Span
 from mc_ops.errors import UnusableInput

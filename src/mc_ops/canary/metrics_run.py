@@ -14,8 +14,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from mc_contract.metric_judgement import MetricConfig, MetricJudgement
-from mc_contract.metric_judgement_statistics import LEAST_BLOCKS
+from mc_contract.metric_judgement.statistics import LEAST_BLOCKS
+from mc_contract.metric_judgement.verdict import MetricConfig, MetricJudgement
 from mc_ops.canary import metrics
 from mc_ops.canary.metrics import Selectors, Span
 from mc_ops.errors import CouldNotTell, OpsError, UnusableInput

@@ -20,7 +20,7 @@ from mc_contract.canary_override import OVERRIDE, NotOverridden, Override, read_
 from mc_contract.evidence.canary_claims import agree
 from mc_contract.evidence.claim_inputs import NotRecomputable
 from mc_contract.evidence.claims import recompute
-from mc_contract.judgement import rejudge
+from mc_contract.judgement.verdict import rejudge
 from mc_ops.canary.files import BASE, CAND, METRICS, VERDICT, read_json
 from mc_ops.errors import UnusableInput
 from mc_ops.files import read_limited

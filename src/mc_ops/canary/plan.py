@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from mc_contract.judgement import (
+from mc_contract.judgement.verdict import (
     FULL_MARGIN,
     FULL_PAIRS,
     MOST_INSTANCES,

@@ -5,7 +5,7 @@
    could not tell, since no sample of it exists.
 2. Warm-up that nobody measures, at a rate that the baseline keeps up with.
 3. Pairs, watched: HOLD ends the run early.
-4. The verdict, by `mc_contract.judgement` from the samples alone; files written.
+4. The verdict, by `mc_contract.judgement.verdict` from the samples alone; files written.
 5. What runs is asked of every instance before the pairs and after them: what was exchanged in
    between was not compared, so that is no PROMOTE.
 6. With metrics: what Prometheus has of the run's window, judged too; PROMOTE takes both.
@@ -32,8 +32,15 @@ from typing import Any
 import aiohttp
 import numpy as np
 
-from mc_contract.judgement import EarlyHold, Judgement, Samples, is_failing, judge, look_every
-from mc_contract.metric_judgement import MetricJudgement
+from mc_contract.judgement.verdict import (
+    EarlyHold,
+    Judgement,
+    Samples,
+    is_failing,
+    judge,
+    look_every,
+)
+from mc_contract.metric_judgement.verdict import MetricJudgement
 from mc_contract.running import Groups, Record
 from mc_ops.canary import files, metrics_run, smoke
 from mc_ops.canary.driver import Load, PairDriver, Progress, Sampled, open_session

@@ -14,7 +14,8 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
-from mc_contract.ledger_export import ExportError, NoExport, VerifiedExport, verify_export
+from mc_contract.ledger.export import ExportError, NoExport, VerifiedExport, verify_export
+from mc_ops import exit_codes
 from mc_ops.audit import (
     AuditClient,
     Report,
@@ -26,7 +27,7 @@ from mc_ops.audit import (
     prove,
     verify_log,
 )
-from mc_ops.cli import dead_letters, exit_codes
+from mc_ops.cli import dead_letters
 from mc_ops.cli.numeric import Whole
 from mc_ops.cli.operator_access import AsOption, YesOption, access_token, confirm
 from mc_ops.cli.output import Format, OutputOption, emit_json, fail, note, ok, stdout, warn

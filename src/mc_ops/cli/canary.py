@@ -18,7 +18,7 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
-from mc_ops import slack
+from mc_ops import exit_codes, slack
 from mc_ops.canary import (
     DEFAULT_RATE,
     Plan,
@@ -30,12 +30,7 @@ from mc_ops.canary import (
     size_of,
     token_source,
 )
-from mc_ops.cli import (
-    canary_metrics,
-    canary_override,
-    canary_report,
-    exit_codes,
-)
+from mc_ops.cli import canary_metrics, canary_override, canary_report
 from mc_ops.cli.canary_metrics import (
     BaselineSelector,
     CandidateSelector,

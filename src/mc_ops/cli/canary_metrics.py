@@ -15,14 +15,14 @@ import typer
 from rich.markup import escape
 
 from mc_contract.configuration import number
+from mc_ops import exit_codes
 from mc_ops.canary.plan import Plan
-from mc_ops.cli import exit_codes
 from mc_ops.cli.output import Format, OutputOption, emit_json, note, stdout, warn
 from mc_ops.environments import Workspace
 from mc_ops.errors import UnusableInput
 
 if TYPE_CHECKING:
-    from mc_contract.metric_judgement import MetricJudgement
+    from mc_contract.metric_judgement.verdict import MetricJudgement
     from mc_ops.canary.metrics_run import RunMetrics
     from mc_ops.service_client import PrometheusClient
 

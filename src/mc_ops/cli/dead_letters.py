@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.markup import escape
 
+from mc_ops import exit_codes
 from mc_ops.audit import moment
-from mc_ops.cli import exit_codes
 from mc_ops.cli.numeric import Number
 from mc_ops.cli.operator_access import (
     AsOption,

@@ -15,7 +15,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from mc_ops.cli import exit_codes
+from mc_ops import exit_codes
 from mc_ops.cli.cutover import backing, remember
 from mc_ops.cli.numeric import Number, Whole
 from mc_ops.cli.operator_access import UnaskedOption, confirm

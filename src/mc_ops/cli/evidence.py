@@ -22,7 +22,7 @@ from mc_contract.evidence import (
     resembles_pack,
 )
 from mc_contract.evidence import verify as verify_pack
-from mc_ops.cli import exit_codes
+from mc_ops import exit_codes
 from mc_ops.cli.output import Format, OutputOption, emit_json, fail, note, ok, stdout, warn
 from mc_ops.environments import Environment, Workspace, open_environment
 from mc_ops.errors import CouldNotTell, UnusableInput

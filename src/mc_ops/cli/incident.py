@@ -16,7 +16,7 @@ import typer
 from rich.markup import escape
 
 from mc_contract.siem import DEFAULT_INDEX, SiemFormat
-from mc_ops.cli import exit_codes
+from mc_ops import exit_codes
 from mc_ops.cli.incident_canary import canary_hold
 from mc_ops.cli.incident_hpa import hpa_oscillation
 from mc_ops.cli.numeric import Number

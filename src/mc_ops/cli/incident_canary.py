@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mc_ops.cli import exit_codes
+from mc_ops import exit_codes
 from mc_ops.cli.output import Format, OutputOption, emit_json, note, stdout
 from mc_ops.environments import Workspace
 from mc_ops.errors import OpsError, UnusableInput
 from mc_ops.incidents import Finding, Status
 
 if TYPE_CHECKING:
-    from mc_ops.incidents.canary_diagnosis import HoldDiagnosis
+    from mc_ops.incidents.canary_hold.diagnosis import HoldDiagnosis
 
 _MARKS = {
     Status.ok: ("✔", "green"),
@@ -46,8 +46,8 @@ def canary_hold(
     output: OutputOption = Format.table,
 ) -> None:
     """Canary HOLD: redo the verdict, see where and when the sides differ, and say what is next."""
-    from mc_ops.incidents.canary_files import read_files
-    from mc_ops.incidents.canary_hold import diagnose_hold
+    from mc_ops.incidents.canary_hold.files import read_files
+    from mc_ops.incidents.canary_hold.playbook import diagnose_hold
 
     place, name = _place(run, folder)
     diagnosis = diagnose_hold(read_files(place), name=name)
@@ -60,7 +60,7 @@ def canary_hold(
 
 def _place(run: str | None, folder: Path | None) -> tuple[Path, str]:
     """The folder, and how commands name the run."""
-    from mc_ops.incidents.canary_files import canary_in, download, newest_hold, run_named
+    from mc_ops.incidents.canary_hold.files import canary_in, download, newest_hold, run_named
 
     if run is not None and folder is not None:
         raise UnusableInput("give a run or --dir, not both")

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mc_ops.cli import exit_codes
+from mc_ops import exit_codes
 from mc_ops.cli.numeric import Number, Whole
 from mc_ops.cli.operator_access import confirm
 from mc_ops.cli.output import Format, OutputOption, emit_json, note, stdout
@@ -23,9 +23,9 @@ from mc_ops.errors import UnusableInput
 
 if TYPE_CHECKING:
     from mc_ops.environments.kubernetes import Autoscaler, Autoscalers
-    from mc_ops.incidents.hpa_playbook import HpaDiagnosis
-    from mc_ops.incidents.hpa_record import Recorded
-    from mc_ops.incidents.hpa_replay import Rules
+    from mc_ops.incidents.hpa_oscillation.playbook import HpaDiagnosis
+    from mc_ops.incidents.hpa_oscillation.record import Recorded
+    from mc_ops.incidents.hpa_oscillation.replay import Rules
 
 _NAME = "agent-workbench"
 _REPLICAS_QUERY = (
@@ -108,7 +108,7 @@ def hpa_oscillation(
         )
     diagnosis = _diagnosed(recorded, autoscaler, target=target, window=window)
     if picture:
-        from mc_ops.incidents.hpa_picture import write_picture
+        from mc_ops.incidents.hpa_oscillation.picture import write_picture
 
         write_picture(diagnosis, picture)
     if output is Format.table:
@@ -125,14 +125,14 @@ def hpa_oscillation(
 
 
 def _of_events(where: str, hpa: str) -> Recorded:
-    from mc_ops.incidents.hpa_events import read_events
+    from mc_ops.incidents.hpa_oscillation.events import read_events
 
     text, written_s = _read(where)
     return read_events(text, hpa=hpa, listed_s=written_s)
 
 
 def _of_series(where: str) -> Recorded:
-    from mc_ops.incidents.hpa_record import read_csv
+    from mc_ops.incidents.hpa_oscillation.record import read_csv
 
     return read_csv(_read(where)[0])
 
@@ -168,7 +168,7 @@ def _replicas_query(hpa: str, namespace: str | None) -> str:
 
 def _of_prometheus(url: str, replicas: str, load: str | None, hours: float) -> Recorded:
     from mc_ops.cli.slo_access import prometheus_token
-    from mc_ops.incidents.hpa_record import recorded_of_ranges
+    from mc_ops.incidents.hpa_oscillation.record import recorded_of_ranges
     from mc_ops.service_client import PrometheusClient
 
     end = datetime.now(UTC)
@@ -186,7 +186,7 @@ def _of_prometheus(url: str, replicas: str, load: str | None, hours: float) -> R
 
 
 def _of_cluster(cluster: Autoscalers, autoscaler: Autoscaler) -> Recorded:
-    from mc_ops.incidents.hpa_events import recorded_of_cluster
+    from mc_ops.incidents.hpa_oscillation.events import recorded_of_cluster
 
     return recorded_of_cluster(
         cluster.events(autoscaler.name),
@@ -204,8 +204,8 @@ def _diagnosed(
     target: float | None,
     window: int | None,
 ) -> HpaDiagnosis:
-    from mc_ops.incidents.hpa_playbook import diagnose
-    from mc_ops.incidents.hpa_record import rules_of
+    from mc_ops.incidents.hpa_oscillation.playbook import diagnose
+    from mc_ops.incidents.hpa_oscillation.record import rules_of
 
     rules: Rules | None = None
     if autoscaler is not None:
@@ -225,8 +225,8 @@ def _patched(
     cluster: Autoscalers, autoscaler: Autoscaler, seconds: int, *, yes: bool
 ) -> dict[str, Any]:
     """Ask, patch, read back; what was before, and the command that undoes it."""
-    from mc_ops.incidents.hpa_playbook import window_change, window_command
-    from mc_ops.incidents.hpa_record import rules_of
+    from mc_ops.incidents.hpa_oscillation.playbook import window_change, window_command
+    from mc_ops.incidents.hpa_oscillation.record import rules_of
 
     before = autoscaler.window_s
     if seconds <= (has_s := rules_of(autoscaler.spec).down.window_s):
@@ -253,8 +253,8 @@ def _patched(
 
 
 def _print(diagnosis: HpaDiagnosis, hpa: str, namespace: str | None) -> None:
-    from mc_ops.incidents.hpa_picture import sparklines
-    from mc_ops.incidents.hpa_playbook import HpaVerdict, window_change, window_command
+    from mc_ops.incidents.hpa_oscillation.picture import sparklines
+    from mc_ops.incidents.hpa_oscillation.playbook import HpaVerdict, window_change, window_command
 
     icon, colour = {
         HpaVerdict.calm: ("✔", "green"),
@@ -296,7 +296,7 @@ def _end(
     namespace: str | None,
     output: Format,
 ) -> None:
-    from mc_ops.incidents.hpa_playbook import HpaVerdict, window_change, window_command
+    from mc_ops.incidents.hpa_oscillation.playbook import HpaVerdict, window_change, window_command
 
     verdict = diagnosis.verdict
     if output is Format.json:

@@ -11,7 +11,7 @@ import typer
 from rich.markup import escape
 from typer.exceptions import TyperException
 
-from mc_ops.cli import exit_codes
+from mc_ops import exit_codes
 from mc_ops.cli.output import fail, flush
 from mc_ops.errors import OpsError
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 from rich.markup import escape
 
-from mc_ops.cli import exit_codes
+from mc_ops import exit_codes
 from mc_ops.cli.output import note
 from mc_ops.environments import Workspace
 from mc_ops.environments.credentials import principal_of, tenant_token

@@ -13,9 +13,9 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
-from mc_contract.ledger_export import ExportError, NoExport, verify_export
+from mc_contract.ledger.export import ExportError, NoExport, verify_export
+from mc_ops import exit_codes
 from mc_ops.audit import AuditClient, load_public_key
-from mc_ops.cli import exit_codes
 from mc_ops.cli.numeric import Number
 from mc_ops.cli.operator_access import (
     AsOption,

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from mc_ops.cli import exit_codes
+from mc_ops import exit_codes
 from mc_ops.cli.operator_access import AsOption, ReasonOption, UrlOption, acting_client
 from mc_ops.cli.output import fail, note
 from mc_ops.environments import checkout

@@ -20,7 +20,7 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
-from mc_ops.cli import exit_codes
+from mc_ops import exit_codes
 from mc_ops.cli.numeric import Whole
 from mc_ops.cli.operator_access import is_here
 from mc_ops.cli.output import Format, OutputOption, emit_json, note, stdout

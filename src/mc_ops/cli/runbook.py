@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
-from mc_ops.cli import exit_codes
+from mc_ops import exit_codes
 from mc_ops.cli.output import Format, OutputOption, emit_json, fail, note, ok, stderr, stdout, warn
 from mc_ops.environments import Workspace
 from mc_ops.errors import UnusableInput

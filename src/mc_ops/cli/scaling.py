@@ -60,7 +60,7 @@ def oscillation_figure(source: Source, env: str) -> Figure:
 
 
 def _of_prometheus(source: PrometheusSource) -> Oscillation:
-    from mc_ops.incidents.hpa_record import GAP_S
+    from mc_ops.incidents.hpa_oscillation.record import GAP_S
 
     series = source.replica_series(_LOOK_BACK_S, now=datetime.now(UTC))
     if not series:
@@ -71,7 +71,7 @@ def _of_prometheus(source: PrometheusSource) -> Oscillation:
 def _of_cluster() -> Oscillation:
     """By the events of the HPA, in the namespace of the kubeconfig's context."""
     from mc_ops.environments.kubernetes import Autoscalers
-    from mc_ops.incidents.hpa_events import recorded_of_cluster
+    from mc_ops.incidents.hpa_oscillation.events import recorded_of_cluster
 
     cluster = Autoscalers()
     autoscaler = cluster.read(_HPA)

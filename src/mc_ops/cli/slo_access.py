@@ -13,7 +13,7 @@ import httpx
 import typer
 from rich.markup import escape
 
-from mc_ops.cli import exit_codes
+from mc_ops import exit_codes
 from mc_ops.cli.numeric import Whole
 from mc_ops.cli.output import stdout, warn
 from mc_ops.environments import Workspace, open_environment

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import httpx
 import typer
 
-from mc_ops.cli import exit_codes
+from mc_ops import exit_codes
 from mc_ops.cli.operator_access import (
     AsOption,
     ReasonOption,

@@ -7,10 +7,10 @@ asks first. Keys are shown to the SIEM and to nobody else: a finding says whethe
 """
 
 from mc_ops.incidents.finding import Finding, Status
-from mc_ops.incidents.hpa import Oscillation, oscillation
-from mc_ops.incidents.siem_failure import BackupState, SiemFailure, Verdict
-from mc_ops.incidents.siem_probe import SiemTarget, probe_siem
-from mc_ops.incidents.siem_recovery import Recovery, Watch, look
+from mc_ops.incidents.hpa_oscillation.oscillation import Oscillation, oscillation
+from mc_ops.incidents.siem_failure.probe import SiemTarget, probe_siem
+from mc_ops.incidents.siem_failure.recovery import Recovery, Watch, look
+from mc_ops.incidents.siem_failure.verdict import BackupState, SiemFailure, Verdict
 
 __all__ = [
     "BackupState",

@@ -16,11 +16,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from urllib.parse import quote
 
-from mc_ops.environments.local.samples.datasets import TENANTS, customers
 from mc_ops.redteam import values, wording
 from mc_ops.redteam.case import Ask
 from mc_ops.redteam.disguises import disguise, halves
 from mc_ops.redteam.values import Canary
+from mc_samples.datasets import TENANTS, customers
 
 Fields = dict[str, object]
 _AGENT, _OTHER = "TENANT_001", "TENANT_002"

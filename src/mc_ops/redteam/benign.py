@@ -14,9 +14,9 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from types import ModuleType
 
-from mc_ops.environments.local.samples.customers import CUSTOMERS, ORDERS
 from mc_ops.redteam import values, wording
 from mc_ops.redteam.case import Ask, Case
+from mc_samples.customers import CUSTOMERS, ORDERS
 
 Work = Callable[[random.Random], str]
 _SOURCES = (

@@ -126,7 +126,7 @@ def trend(windows: tuple[Denials, ...]) -> Trend:
         )
         return Trend(Direction.unknown, reason, windows)
     now_bad, before_bad = min(now_bad, now_all), min(before_bad, before_all)
-    from mc_contract.judgement_statistics import newcombe  # it brings numpy
+    from mc_contract.judgement.statistics import newcombe  # it brings numpy
 
     bounds = newcombe(before_bad, before_all, now_bad, now_all, alpha=ALPHA)
     now, before = now_bad / now_all, before_bad / before_all

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from mc_contract.checkpoint import MAX_NOTE_BYTES
+from mc_contract.ledger.checkpoint import MAX_NOTE_BYTES
 from mc_platform.adapters.audit_file import sync_folder
 from mc_platform.errors import LedgerDamaged, Unavailable
 

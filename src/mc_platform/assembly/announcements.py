@@ -5,8 +5,8 @@ from __future__ import annotations
 import uuid
 from typing import Any
 
-from mc_contract.checkpoint import Checkpoint
-from mc_platform.adapters.postgres_rules import PostgresRules
+from mc_contract.ledger.checkpoint import Checkpoint
+from mc_platform.adapters.postgres.rules import PostgresRules
 from mc_platform.model.event import Kind
 from mc_platform.model.tenant import PLATFORM
 from mc_platform.ports import Journal

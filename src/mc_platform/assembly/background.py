@@ -8,8 +8,8 @@ from datetime import timedelta
 
 import structlog
 
-from mc_platform.adapters.postgres import PostgresTasks
-from mc_platform.adapters.postgres_ledger import PostgresLedger
+from mc_platform.adapters.postgres.ledger import PostgresLedger
+from mc_platform.adapters.postgres.pools import PostgresTasks
 from mc_platform.errors import RateLimited, Unavailable
 from mc_platform.observe import metrics
 from mc_platform.ports import Clock

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import structlog
 
 from mc_platform.adapters.audit_file import AuditFile
-from mc_platform.adapters.postgres import Pools
-from mc_platform.adapters.postgres_outbox import PostgresOutbox
-from mc_platform.adapters.siem import siem_sink
+from mc_platform.adapters.postgres.outbox import PostgresOutbox
+from mc_platform.adapters.postgres.pools import Pools
+from mc_platform.adapters.siem.sink import siem_sink
 from mc_platform.deliver import Shipper
 from mc_platform.settings import Settings
 

@@ -8,14 +8,14 @@ from typing import Any
 from starlette.routing import Route
 
 from mc_platform.adapters.dataset_http import HttpRows
-from mc_platform.adapters.postgres import Pools
-from mc_platform.adapters.postgres_break_glass import PostgresBreakGlass
-from mc_platform.adapters.postgres_budget import PostgresBook
-from mc_platform.adapters.postgres_credentials import PostgresCredentials
-from mc_platform.adapters.postgres_dead_letters import PostgresDeadLetters
-from mc_platform.adapters.postgres_operations import PostgresOperations
-from mc_platform.adapters.postgres_records import PostgresRecords
-from mc_platform.adapters.postgres_rules import PostgresRules
+from mc_platform.adapters.postgres.break_glass import PostgresBreakGlass
+from mc_platform.adapters.postgres.budget import PostgresBook
+from mc_platform.adapters.postgres.credentials import PostgresCredentials
+from mc_platform.adapters.postgres.dead_letters import PostgresDeadLetters
+from mc_platform.adapters.postgres.operations import PostgresOperations
+from mc_platform.adapters.postgres.pools import Pools
+from mc_platform.adapters.postgres.records import PostgresRecords
+from mc_platform.adapters.postgres.rules import PostgresRules
 from mc_platform.aggregate import Aggregates
 from mc_platform.assembly.engine_bridge import EngineControl
 from mc_platform.bulkheads import Slots

@@ -11,10 +11,10 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
+from mc_platform.adapters.cedar.policy_keeper import PolicyKeeper
 from mc_platform.adapters.downstream_a2a import A2ADownstream
-from mc_platform.adapters.policy_keeper import PolicyKeeper
-from mc_platform.adapters.postgres import Pools
-from mc_platform.adapters.postgres_journal import PostgresJournal
+from mc_platform.adapters.postgres.journal import PostgresJournal
+from mc_platform.adapters.postgres.pools import Pools
 from mc_platform.deliver import Shipper
 from mc_platform.enact import OperationEngine
 from mc_platform.errors import NotAuthenticated, PolicyDenied, RateLimited, Unavailable

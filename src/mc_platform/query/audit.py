@@ -17,9 +17,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from mc_contract.checkpoint import parse_checkpoint
 from mc_contract.keepable import json_bytes
-from mc_contract.ledger_entry import Entry
+from mc_contract.ledger.checkpoint import parse_checkpoint
+from mc_contract.ledger.entry import Entry
 from mc_platform.errors import BadRequest, NotFound
 from mc_platform.model.verdict import Action
 from mc_platform.query.handlers import Handlers

@@ -21,14 +21,14 @@ from typing import Protocol
 import structlog
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from mc_contract.checkpoint import (
+from mc_contract.ledger.checkpoint import (
     Checkpoint,
     CheckpointError,
     sign_checkpoint,
     verify_checkpoint,
 )
-from mc_contract.ledger_entry import SIGNER_REFUSES
-from mc_contract.merkle import Frontier, ProofError, verify_consistency
+from mc_contract.ledger.entry import SIGNER_REFUSES
+from mc_contract.ledger.merkle import Frontier, ProofError, verify_consistency
 from mc_platform.errors import BadRequest, LedgerDamaged, Unavailable
 from mc_platform.observe import metrics
 

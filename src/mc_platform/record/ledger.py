@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from mc_contract.ledger_entry import Entry
+from mc_contract.ledger.entry import Entry
 
 MOST_PAGE_BYTES = 2_097_152
 """Of the leaves in one answer; the last one may exceed it."""

@@ -12,8 +12,8 @@ from typing import Protocol
 
 import structlog
 
-from mc_contract.merkle import Frontier, tree_root
-from mc_contract.tiles import (
+from mc_contract.ledger.merkle import Frontier, tree_root
+from mc_contract.ledger.tiles import (
     TILE_WIDTH,
     Piece,
     TileId,

@@ -26,7 +26,8 @@ from _canary_kayenta import (
     rank_z,
 )
 
-from mc_contract.metric_judgement import (
+from mc_contract.metric_judgement.series import series_of
+from mc_contract.metric_judgement.verdict import (
     Metric,
     MetricConfig,
     MetricJudgement,
@@ -37,7 +38,6 @@ from mc_contract.metric_judgement import (
     parse_config,
     score_metrics,
 )
-from mc_contract.metric_judgement_series import series_of
 
 HERE = Path(__file__).parent
 SPECS: dict[str, Any] = json.loads((HERE / "samples" / "kayenta.json").read_bytes())

@@ -10,7 +10,7 @@ from tests.canary_ledger import AT, SmallLedger, held
 from mc_contract.canary_override import KIND, NotOverridden, override_file, read_override
 from mc_contract.evidence.claim_inputs import NotRecomputable
 from mc_contract.evidence.claims import recompute
-from mc_contract.ledger_export import verify_export
+from mc_contract.ledger.export import verify_export
 from mc_platform.model.event import Kind
 
 

@@ -15,7 +15,7 @@ from mc_contract.canonical import Json, canonical_json
 from mc_contract.evidence import Claim, Release, Report, Statement, TrustedKey, build_pack, key_id
 from mc_contract.evidence import verify as verify_pack
 from mc_contract.evidence.claims import recompute
-from mc_contract.judgement import rejudge
+from mc_contract.judgement.verdict import rejudge
 from mc_contract.redteam import THRESHOLDS, figures
 
 KEY = ec.derive_private_key(0xBEEF, ec.SECP256R1())

@@ -10,8 +10,8 @@ import pytest
 
 from mc_contract.evidence.claim_inputs import NotRecomputable
 from mc_contract.evidence.claims import recompute
-from mc_contract.judgement import rejudge
-from mc_contract.metric_judgement import FORMAT, parse_config, rejudge_metrics
+from mc_contract.judgement.verdict import rejudge
+from mc_contract.metric_judgement.verdict import FORMAT, parse_config, rejudge_metrics
 
 WINDOW = {"start": "2026-01-01T00:00:00+00:00", "end": "2026-01-01T00:20:00+00:00"}
 FILES = ("base.lat", "cand.lat", "verdict.json", "metrics.json")

@@ -19,7 +19,7 @@ from tests.fakes import ROOT, MemoryLedger, NoOperations, local_catalogue, reque
 from tests.raw_peer import Asked, RawPeer, answer, raw_peer
 
 from mc_contract.governance import RATE_LIMITED_CODE
-from mc_platform.adapters.cedar import CedarDecisionPoint
+from mc_platform.adapters.cedar.decision_point import CedarDecisionPoint
 from mc_platform.adapters.downstream_a2a import A2ADownstream
 from mc_platform.bulkheads import Messages, Slot, Slots
 from mc_platform.errors import RateLimited

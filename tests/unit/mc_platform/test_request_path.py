@@ -18,7 +18,7 @@ from tests.fakes import (
 )
 
 from mc_contract.governance import Governance
-from mc_platform.adapters.cedar import CedarDecisionPoint
+from mc_platform.adapters.cedar.decision_point import CedarDecisionPoint
 from mc_platform.errors import Unavailable
 from mc_platform.model.ids import PrincipalId, TenantId
 from mc_platform.model.task import Task, TaskState

@@ -21,7 +21,7 @@ from tests.fakes import (
 )
 
 from mc_contract.governance import Governance
-from mc_platform.adapters.cedar import CedarDecisionPoint
+from mc_platform.adapters.cedar.decision_point import CedarDecisionPoint
 from mc_platform.errors import Conflict, PolicyDenied
 from mc_platform.model.catalogue import Catalogue
 from mc_platform.model.flow import Flow

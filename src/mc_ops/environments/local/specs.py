@@ -25,7 +25,7 @@ from mc_ops.environments.local.postgres import data_home
 from mc_ops.environments.local.processes import ProcessSpec, http_probe
 from mc_ops.environments.workspace import HOST, checkout
 
-_SAMPLES = "mc_ops.environments.local.samples"
+_SAMPLES = "mc_samples"
 _MODULES = {
     "records-agent": f"{_SAMPLES}.records_agent",
     "fulfilment-agent": f"{_SAMPLES}.fulfilment_agent",

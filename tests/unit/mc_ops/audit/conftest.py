@@ -21,13 +21,13 @@ from starlette.responses import JSONResponse, PlainTextResponse
 from starlette.routing import Route
 from tests.fakes import handler_fields
 
-from mc_contract.merkle import Frontier
+from mc_contract.ledger.merkle import Frontier
 from mc_ops.audit import AuditClient
-from mc_platform.adapters.postgres import Pools
-from mc_platform.adapters.postgres_archive import archive_ledger
-from mc_platform.adapters.postgres_journal import PostgresJournal
-from mc_platform.adapters.postgres_ledger import PostgresLedger
-from mc_platform.adapters.postgres_migrate import database_url, migrate_schema
+from mc_platform.adapters.postgres.archive import archive_ledger
+from mc_platform.adapters.postgres.journal import PostgresJournal
+from mc_platform.adapters.postgres.ledger import PostgresLedger
+from mc_platform.adapters.postgres.migrate import database_url, migrate_schema
+from mc_platform.adapters.postgres.pools import Pools
 from mc_platform.errors import NotAuthenticated, PlatformError
 from mc_platform.model.event import Event, Kind
 from mc_platform.model.ids import PrincipalId

@@ -9,8 +9,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from mc_contract.ledger_export import verify_log_checkpoint
-from mc_contract.merkle import Frontier, leaf_hash, verify_inclusion
+from mc_contract.ledger.export import verify_log_checkpoint
+from mc_contract.ledger.merkle import Frontier, leaf_hash, verify_inclusion
 from mc_ops.audit import Saved, prove, verify_log
 from mc_ops.errors import CouldNotTell, UnusableInput
 from mc_platform.errors import LedgerDamaged

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from mc_contract.canonical import canonical_json
-from mc_contract.ledger_export import ExportError, ProvenLeaf, verify_export, write_export
+from mc_contract.ledger.export import ExportError, ProvenLeaf, verify_export, write_export
 from mc_ops.audit import export_tenant, moment, prove
 from mc_ops.errors import Finding, UnusableInput
 
@@ -111,7 +111,7 @@ def test_an_export_forged_with_care_is_refused(ledger, export):
 
 
 def test_an_export_verifies_as_a_program_without_the_service(ledger, export, tmp_path):
-    """`python -m mc_contract.ledger_export` says what is proven, and what is not."""
+    """`python -m mc_contract.ledger.export` says what is proven, and what is not."""
     key = ledger.public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
     (tmp_path / "ledger.pub").write_bytes(key)
     for raw, code, said in (
@@ -120,7 +120,7 @@ def test_an_export_verifies_as_a_program_without_the_service(ledger, export, tmp
     ):
         (tmp_path / "export.json").write_bytes(raw)
         done = subprocess.run(
-            [sys.executable, "-m", "mc_contract.ledger_export", "export.json", "ledger.pub"],
+            [sys.executable, "-m", "mc_contract.ledger.export", "export.json", "ledger.pub"],
             cwd=tmp_path,
             capture_output=True,
             text=True,

@@ -7,8 +7,8 @@ import asyncio
 import pytest
 
 from mc_contract.canonical import canonical_json
-from mc_contract.ledger_export import verify_log_checkpoint
-from mc_contract.merkle import Frontier, leaf_hash
+from mc_contract.ledger.export import verify_log_checkpoint
+from mc_contract.ledger.merkle import Frontier, leaf_hash
 from mc_ops.audit import verify_log
 from mc_platform.adapters.signer_file import SignerFile
 from mc_platform.errors import LedgerDamaged, Unavailable

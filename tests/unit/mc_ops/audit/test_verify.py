@@ -12,8 +12,8 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from mc_contract.canonical import canonical_json
-from mc_contract.ledger_export import verify_log_checkpoint
-from mc_contract.merkle import Frontier, leaf_hash
+from mc_contract.ledger.export import verify_log_checkpoint
+from mc_contract.ledger.merkle import Frontier, leaf_hash
 from mc_ops.audit import Saved, load_public_key, verify_log
 from mc_ops.errors import NotAllowed, UnusableInput
 

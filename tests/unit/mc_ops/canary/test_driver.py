@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from aiohttp import web
 
-from mc_contract.judgement import EarlyHold
+from mc_contract.judgement.verdict import EarlyHold
 from mc_ops.canary.driver import Load, PairDriver, Sampled, open_session
 
 Edge = Callable[..., Any]

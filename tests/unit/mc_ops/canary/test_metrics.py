@@ -19,7 +19,7 @@ import pytest
 from tests.canary_ledger import SmallLedger
 
 from mc_contract.evidence import Status
-from mc_contract.metric_judgement import parse_config
+from mc_contract.metric_judgement.verdict import parse_config
 from mc_ops.canary import make_plan, metrics
 from mc_ops.canary.driver import Sampled
 from mc_ops.canary.metrics_retrospective import judge_past, parse_time, spans_of

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mc_contract.judgement import rejudge
+from mc_contract.judgement.verdict import rejudge
 from mc_contract.running import Record, facts_of
 from mc_ops.canary import CanaryResult, make_plan, run_canary
 from mc_ops.canary.candidate import compared

@@ -15,9 +15,9 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from mc_contract.checkpoint import Checkpoint, sign_checkpoint
 from mc_contract.evidence import Status
-from mc_contract.judgement import rejudge
+from mc_contract.judgement.verdict import rejudge
+from mc_contract.ledger.checkpoint import Checkpoint, sign_checkpoint
 from mc_ops.errors import UnusableInput
 from mc_ops.evidence import (
     Part,

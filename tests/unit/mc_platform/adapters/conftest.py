@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from mc_platform.adapters.postgres import Pools
-from mc_platform.adapters.postgres_migrate import database_url, import_credentials
+from mc_platform.adapters.postgres.migrate import database_url, import_credentials
+from mc_platform.adapters.postgres.pools import Pools
 from mc_platform.administration import migrate
 
 SECRET = "s" * 43

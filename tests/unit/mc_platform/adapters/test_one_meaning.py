@@ -17,8 +17,8 @@ from prometheus_client import REGISTRY
 from tests.fake_replica import replica
 
 from mc_ops.slo import Measure, ScrapeSource, targets
-from mc_platform.adapters.postgres_journal import PostgresJournal
-from mc_platform.adapters.postgres_operations import PostgresOperations
+from mc_platform.adapters.postgres.journal import PostgresJournal
+from mc_platform.adapters.postgres.operations import PostgresOperations
 from mc_platform.enact.breaker import Count, Limits, trips
 from mc_platform.enact.calls import Called, Effect
 from mc_platform.enact.chronicle import Chronicle, End, Step

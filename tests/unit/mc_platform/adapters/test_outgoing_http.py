@@ -22,7 +22,7 @@ from tests.raw_peer import answer, raw, raw_peer
 from mc_platform.adapters.dataset_http import HttpRows
 from mc_platform.adapters.downstream_a2a import A2ADownstream
 from mc_platform.adapters.http import BlockingLanes, Outgoing
-from mc_platform.adapters.siem_http import SiemHttp
+from mc_platform.adapters.siem.http import SiemHttp
 from mc_platform.deliver import SinkRefused
 from mc_platform.enact.actions import ActionRegistry
 from mc_platform.enact.calls import RetryPolicy

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from mc_platform.adapters.cedar import CedarDecisionPoint, read_policy_files
+from mc_platform.adapters.cedar.decision_point import CedarDecisionPoint, read_policy_files
 from mc_platform.decide import failing
 
 POLICY_DIR = Path(__file__).parents[4] / "policies"

@@ -18,7 +18,7 @@ from typing import Any
 import psycopg
 
 from mc_platform.adapters.http import BlockingLanes
-from mc_platform.adapters.postgres_leases import PostgresLeases
+from mc_platform.adapters.postgres.leases import PostgresLeases
 from mc_platform.enact import OperationEngine
 from mc_platform.errors import Unavailable
 from mc_platform.model.catalogue import parse_catalogue

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mc_contract.judgement_statistics import _incomplete_beta
+from mc_contract.judgement.statistics import _incomplete_beta
 from mc_platform.enact.breaker import (
     Breaker,
     Count,

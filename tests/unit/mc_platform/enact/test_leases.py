@@ -8,7 +8,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from mc_platform.adapters.postgres_leases import PostgresLeases
+from mc_platform.adapters.postgres.leases import PostgresLeases
 from mc_platform.enact.leases import Holder, LeaseKeeper, Renewal, Waiting
 
 BLUE = Holder("blue-1", "process-a", "1.0")

@@ -13,7 +13,7 @@ from starlette.responses import JSONResponse
 from tests.aggregate_fakes import Town, between, is_
 from tests.fakes import handler_fields
 
-from mc_platform.adapters.cedar import CedarDecisionPoint
+from mc_platform.adapters.cedar.decision_point import CedarDecisionPoint
 from mc_platform.bulkheads import Slots
 from mc_platform.errors import PlatformError
 from mc_platform.model.event import Kind

@@ -12,7 +12,7 @@ from starlette.applications import Starlette
 from starlette.responses import JSONResponse
 from tests.fakes import handler_fields
 
-from mc_platform.adapters.cedar import CedarDecisionPoint
+from mc_platform.adapters.cedar.decision_point import CedarDecisionPoint
 from mc_platform.errors import PlatformError, Unavailable
 from mc_platform.model.event import Kind, Recorded
 from mc_platform.model.tenant import PLATFORM, Principal, Role, Tenant

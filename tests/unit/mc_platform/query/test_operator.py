@@ -14,7 +14,7 @@ from starlette.applications import Starlette
 from starlette.responses import JSONResponse
 from tests.fakes import handler_fields
 
-from mc_platform.adapters.cedar import CedarDecisionPoint
+from mc_platform.adapters.cedar.decision_point import CedarDecisionPoint
 from mc_platform.errors import PlatformError
 from mc_platform.model.autonomy import ALL, AutonomyStatus, Source, Switch, Thrown
 from mc_platform.model.engine_state import EngineState, Phase

@@ -24,7 +24,7 @@ from tests.fakes import MemoryLedger, NoOperations, local_catalogue, request_pat
 
 from mc_contract.keepable import MOST_DIGITS, json_bytes, json_text, read_json
 from mc_platform.adapters.downstream_a2a import Asked, read_reply
-from mc_platform.adapters.postgres_rows import EARLIEST, LATEST
+from mc_platform.adapters.postgres.rows import EARLIEST, LATEST
 from mc_platform.errors import PlatformError
 from mc_platform.model.label import Part, Screening
 from mc_platform.model.task import Page, Task, TaskState

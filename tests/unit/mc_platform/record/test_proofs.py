@@ -9,8 +9,8 @@ from collections.abc import Sequence
 import pytest
 from tests.isolation import steps
 
-from mc_contract.merkle import leaf_hash, tree_root, verify_consistency, verify_inclusion
-from mc_contract.tiles import TileId
+from mc_contract.ledger.merkle import leaf_hash, tree_root, verify_consistency, verify_inclusion
+from mc_contract.ledger.tiles import TileId
 from mc_platform.errors import BadRequest, Unavailable
 from mc_platform.query.audit import MOST_PROVEN
 from mc_platform.record import Prover, TileKeeper

@@ -1,0 +1,1 @@
+"""The canary's verdict, so that anyone can compute it again."""

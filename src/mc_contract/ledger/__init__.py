@@ -1,0 +1,1 @@
+"""The ledger's formats: entries, Merkle trees, tiles, checkpoints, exports, archives."""

@@ -1,0 +1,1 @@
+"""What a canary run shows to people: page, picture, summary."""

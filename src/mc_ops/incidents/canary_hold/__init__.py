@@ -1,0 +1,1 @@
+"""The playbook for a canary that says HOLD."""

@@ -1,0 +1,1 @@
+"""The playbook for an autoscaler that oscillates."""

@@ -1,0 +1,1 @@
+"""The playbook for a SIEM that does not take events."""

@@ -1,0 +1,1 @@
+"""Cedar: the decision point, and what reloads and tries policy sets."""

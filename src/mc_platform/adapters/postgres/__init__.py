@@ -1,0 +1,1 @@
+"""PostgreSQL: one module for each port; `pools` has the connections."""

@@ -1,0 +1,203 @@
+"""The autonomy switch in PostgreSQL; implements `ports.Autonomy`.
+
+Rows are only added; of each scope the newest holds. Writers of one scope take turns, so "newest"
+means "committed last". Nothing is kept in memory: a halt holds for the very next enactment of
+every replica.
+
+Each switch is told in the ledger by an event that bears the switch's id. The switch is committed
+first: a halt must not wait for the ledger. `keep_recorded` tells what a crash left untold.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+import structlog
+
+from mc_platform.adapters.postgres.pools import Pools, wrapped
+from mc_platform.errors import Unavailable
+from mc_platform.model.autonomy import ALL, AutonomyStatus, Halt, Scope, Source, Switch, Thrown
+from mc_platform.model.event import Event, Kind
+from mc_platform.model.ids import EventId, PrincipalId, TenantId
+from mc_platform.model.tenant import PLATFORM
+from mc_platform.ports import Journal
+
+_COLUMNS = "id, scope, halted, reason, principal, source, at"
+# Two look-ups in the index, whatever the length of the history.
+_NEWEST = f"""
+SELECT newest.* FROM unnest($1::text[]) AS asked (scope) CROSS JOIN LATERAL (
+    SELECT {_COLUMNS} FROM mc.autonomy_switch
+    WHERE scope = asked.scope ORDER BY number DESC LIMIT 1
+) AS newest
+"""  # noqa: S608 - constants only
+_STATUS = f"""
+SELECT DISTINCT ON (scope) {_COLUMNS}, clock_timestamp() AS read_at
+FROM mc.autonomy_switch ORDER BY scope, number DESC
+"""  # noqa: S608 - constants only
+_ADD = f"""
+INSERT INTO mc.autonomy_switch (id, scope, halted, reason, principal, source)
+VALUES ($1, $2, $3, $4, $5, $6) RETURNING {_COLUMNS}
+"""  # noqa: S608 - constants only
+_UNTOLD = f"""
+SELECT {_COLUMNS} FROM mc.autonomy_switch AS switch
+WHERE NOT EXISTS (SELECT FROM mc.autonomy_switch_recorded AS told WHERE told.id = switch.id)
+ORDER BY number LIMIT 100
+"""  # noqa: S608 - constants only
+_TOLD = (
+    "INSERT INTO mc.autonomy_switch_recorded (id) SELECT unnest($1::uuid[]) ON CONFLICT DO NOTHING"
+)
+_log = structlog.get_logger()
+
+
+class PostgresAutonomy:
+    """The switch of the platform whose database this is."""
+
+    def __init__(self, pools: Pools, *, journal: Journal) -> None:
+        self._pools = pools
+        self._journal = journal
+
+    @wrapped("the autonomy switch cannot be read")
+    async def halted(self, tenant: TenantId) -> Halt | None:
+        """See the port."""
+        async with self._pools.reading(tenant) as connection:
+            rows = await connection.fetch(_NEWEST, [ALL, tenant])
+        halts = sorted(
+            (_switch(row) for row in rows if row["halted"]), key=lambda switch: switch.scope != ALL
+        )
+        return halt_from(halts[0]) if halts else None
+
+    @wrapped("the autonomy switch cannot be read")
+    async def status(self) -> AutonomyStatus:
+        """See the port."""
+        rows = await self._pools.tenant.fetch(_STATUS)
+        at = (
+            rows[0]["read_at"]
+            if rows
+            else await self._pools.tenant.fetchval("SELECT clock_timestamp()")
+        )
+        return AutonomyStatus(at, {Scope(row["scope"]): _switch(row) for row in rows})
+
+    async def set(
+        self,
+        scope: Scope,
+        *,
+        halted: bool,
+        reason: str,
+        principal: PrincipalId,
+        source: Source,
+        unless_resumed_since: datetime | None = None,
+    ) -> Thrown:
+        """See the port."""
+        thrown = await self._throw(scope, halted, reason, principal, source, unless_resumed_since)
+        if thrown.changed and thrown.switch is not None:
+            try:
+                await self._tell([thrown.switch])
+            except Unavailable as error:
+                _log.warning("switch_not_recorded_yet", scope=scope, reason=error.message)
+        return thrown
+
+    async def keep_recorded(self, interval_s: float) -> None:
+        """Tell the ledger, now and then again and again, of switches that a crash left untold."""
+        while True:
+            try:
+                await self.record_untold()
+            except Unavailable as error:
+                _log.warning("switches_not_recorded_yet", reason=error.message)
+            await asyncio.sleep(interval_s)
+
+    async def record_untold(self) -> int:
+        """Record the switches that are not in the ledger; return how many there were.
+
+        Raises:
+            Unavailable: it will do at another time; recording twice is harmless.
+        """
+        untold = await self._untold()
+        if untold:
+            await self._tell(untold)
+        return len(untold)
+
+    @wrapped("the autonomy switch cannot be set")
+    async def _throw(
+        self,
+        scope: Scope,
+        halted: bool,
+        reason: str,
+        principal: PrincipalId,
+        source: Source,
+        unless_resumed_since: datetime | None,
+    ) -> Thrown:
+        async with self._pools.record.acquire() as connection, connection.transaction():
+            await connection.execute(
+                "SELECT pg_advisory_xact_lock(hashtextextended('mc.autonomy_switch ' || $1, 0))",
+                scope,
+            )
+            row = await connection.fetchrow(_NEWEST, [scope])
+            newest = None if row is None else _switch(row)
+            if not _changes(newest, halted, unless_resumed_since):
+                return Thrown(newest, changed=False)
+            added = await connection.fetchrow(
+                _ADD, uuid.uuid4(), scope, halted, reason, principal, source.value
+            )
+        return Thrown(_switch(added), changed=True)
+
+    @wrapped("the autonomy switch cannot be read")
+    async def _untold(self) -> list[Switch]:
+        return [_switch(row) for row in await self._pools.record.fetch(_UNTOLD)]
+
+    async def _tell(self, switches: Sequence[Switch]) -> None:
+        await self._journal.record([event_of(switch) for switch in switches])
+        await self._mark_told(switches)
+
+    @wrapped("it cannot be noted that the switch is recorded")
+    async def _mark_told(self, switches: Sequence[Switch]) -> None:
+        await self._pools.record.execute(_TOLD, [switch.id for switch in switches])
+
+
+def _changes(newest: Switch | None, halted: bool, unless_resumed_since: datetime | None) -> bool:
+    """Whether a throw adds a row: not what holds already, nor what a later resume overrules."""
+    if newest is None:
+        return halted
+    if newest.halted == halted:
+        return False
+    return unless_resumed_since is None or newest.at < unless_resumed_since
+
+
+def halt_from(switch: Switch) -> Halt:
+    """A switch that halts, as a refused caller is told of it."""
+    return Halt(switch.scope, switch.reason, switch.principal, switch.source, switch.at)
+
+
+def event_of(switch: Switch) -> Event:
+    """The event that tells of a switch: the same bytes whoever makes it, whenever.
+
+    A tenant's switch is told to the tenant; that of all belongs to the platform.
+    """
+    return Event(
+        id=EventId(str(switch.id)),
+        kind=Kind.autonomy_halted if switch.halted else Kind.autonomy_resumed,
+        tenant=PLATFORM if switch.scope == ALL else TenantId(switch.scope),
+        occurred_at=switch.at,
+        detail={
+            "subject": str(switch.id),
+            "scope": switch.scope,
+            "reason": switch.reason,
+            "principal": switch.principal,
+            "source": switch.source.value,
+        },
+    )
+
+
+def _switch(row: Any) -> Switch:
+    return Switch(
+        id=uuid.UUID(str(row["id"])),
+        scope=Scope(row["scope"]),
+        halted=row["halted"],
+        reason=row["reason"],
+        principal=PrincipalId(row["principal"]),
+        source=Source(row["source"]),
+        at=row["at"],
+    )

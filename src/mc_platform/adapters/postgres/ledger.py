@@ -1,0 +1,244 @@
+"""Reading the ledger for audit, and its tiles; implements `record.AuditLedger` and `TileStore`.
+
+An auditor reads a lot and is in no hurry: one connection of the recorder's pool at a time, so that
+the journal always finds one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from datetime import datetime
+from typing import Any
+
+from mc_contract.ledger.entry import Entry
+from mc_contract.ledger.tiles import TileId, split_hashes
+from mc_platform.adapters.postgres.pools import Pools, wrapped
+from mc_platform.record import Archive, StoredCheckpoint
+from mc_platform.record.ledger import MOST_PAGE_BYTES
+
+# OFFSET 0 in a join keeps the planner from reading a whole table: each row is looked up.
+_COLUMNS = """
+    e.index, e.event_id, e.tenant, e.kind, e.subject, e.occurred_at, e.recorded_at, e.leaf,
+    e.leaf_hash
+"""
+_BEFORE = """
+coalesce(sum(octet_length(leaf)) OVER (
+    ORDER BY index ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0) AS before
+"""
+_ENTRIES = f"""
+SELECT {_COLUMNS}, coalesce(i.event_id, '') AS registered_id FROM (
+    SELECT *, {_BEFORE}, row_number() OVER (ORDER BY index) AS number FROM (
+        SELECT * FROM mc.ledger_event WHERE region = $1 AND index >= $2 ORDER BY index LIMIT $3
+    ) AS all_of_them
+) AS e LEFT JOIN LATERAL (
+    SELECT event_id FROM mc.ledger_id WHERE region = $1 AND index = e.index OFFSET 0
+) AS i ON true
+WHERE e.before < {MOST_PAGE_BYTES} OR e.number = 2
+ORDER BY e.index, e.recorded_at, e.event_id
+"""  # noqa: S608 - the columns are ours
+# `$6` bounds from above by index what `until` bounds by time, so that proofs have one size.
+_OF_TENANT = f"""
+SELECT {_COLUMNS}, NULL AS registered_id FROM (
+    SELECT *, {_BEFORE} FROM (
+        SELECT * FROM mc.ledger_event
+        WHERE region = $1 AND tenant = $2 AND ($3::timestamptz IS NULL OR recorded_at >= $3)
+          AND ($4::timestamptz IS NULL OR recorded_at < $4) AND index > $5 AND index < $6
+        ORDER BY index LIMIT $7
+    ) AS all_of_them
+) AS e WHERE before < {MOST_PAGE_BYTES} ORDER BY index
+"""  # noqa: S608 - the columns are ours
+_TILES = """
+SELECT tile.* FROM unnest($2::smallint[], $3::bigint[]) AS wanted (level, index)
+CROSS JOIN LATERAL (
+    SELECT level, index, hashes FROM mc.ledger_tile
+    WHERE region = $1 AND level = wanted.level AND index = wanted.index OFFSET 0
+) AS tile
+"""
+
+
+class PostgresLedger:
+    """One region's log."""
+
+    def __init__(self, pools: Pools, *, region: str) -> None:
+        self._pools = pools
+        self.region = region
+        self._one_at_a_time = asyncio.Semaphore(1)
+
+    @wrapped("the ledger cannot be read")
+    async def entries(self, start: int, limit: int) -> list[Entry]:
+        """See the protocol."""
+        rows = await self._fetch(_ENTRIES, start, limit)
+        return [_entry(row) for row in rows]
+
+    @wrapped("checkpoints cannot be read")
+    async def checkpoints(self, from_size: int, limit: int) -> list[StoredCheckpoint]:
+        """See the protocol."""
+        rows = await self._fetch(
+            "SELECT size, note, created_at FROM mc.ledger_checkpoint "
+            "WHERE region = $1 AND size >= $2 ORDER BY size LIMIT $3",
+            from_size,
+            limit,
+        )
+        return [StoredCheckpoint(row["size"], row["note"], row["created_at"]) for row in rows]
+
+    @wrapped("the ledger's ids cannot be read")
+    async def index_of(self, event_id: str) -> int | None:
+        """See the protocol."""
+        rows = await self._fetch(
+            "SELECT index FROM mc.ledger_id WHERE region = $1 AND event_id = $2", event_id
+        )
+        return rows[0]["index"] if rows else None
+
+    @wrapped("the ledger cannot be read")
+    async def of_tenant(
+        self,
+        tenant: str,
+        *,
+        since: datetime | None,
+        until: datetime | None,
+        after_index: int,
+        below: int,
+        limit: int,
+    ) -> list[Entry]:
+        """See the protocol."""
+        rows = await self._fetch(_OF_TENANT, tenant, since, until, after_index, below, limit)
+        return [_entry(row) for row in rows]
+
+    @wrapped("the index of archives cannot be read")
+    async def archives(self) -> list[Archive]:
+        """See the protocol."""
+        rows = await self._fetch(
+            "SELECT * FROM mc.ledger_archive WHERE region = $1 ORDER BY first_index"
+        )
+        return [
+            Archive(
+                first_index=row["first_index"],
+                last_index=row["last_index"],
+                file=row["file"],
+                sha256=row["sha256"].hex(),
+                frontier_before=row["frontier_before"],
+                frontier_after=row["frontier_after"],
+                checkpoint=row["checkpoint"],
+                archived_at=row["archived_at"],
+            )
+            for row in rows
+        ]
+
+    # -- tiles --------------------------------------------------------------------------------
+
+    @wrapped("the ledger's head cannot be read")
+    async def size(self) -> int:
+        """See the protocol."""
+        rows = await self._fetch("SELECT size FROM mc.ledger_head WHERE region = $1")
+        return rows[0]["size"] if rows else 0
+
+    @wrapped("tiles cannot be read")
+    async def tiles(self, wanted: Sequence[TileId]) -> dict[TileId, list[bytes]]:
+        """See the protocol."""
+        if not wanted:
+            return {}
+        rows = await self._fetch(
+            _TILES, [tile.level for tile in wanted], [tile.index for tile in wanted]
+        )
+        return {TileId(row["level"], row["index"]): split_hashes(row["hashes"]) for row in rows}
+
+    @wrapped("tiles cannot be read")
+    async def tile_hashes(self, first: int, count: int) -> list[tuple[int, bytes]]:
+        """See the protocol."""
+        rows = await self._fetch(
+            "SELECT index, hashes FROM mc.ledger_tile WHERE region = $1 AND level = 0 "
+            "AND index >= $2 ORDER BY index LIMIT $3",
+            first,
+            count,
+        )
+        return [(row["index"], row["hashes"]) for row in rows]
+
+    @wrapped("tiles cannot be read")
+    async def tile_count(self, level: int) -> int:
+        """See the protocol."""
+        rows = await self._fetch(
+            "SELECT coalesce(max(index) + 1, 0) AS tiles FROM mc.ledger_tile "
+            "WHERE region = $1 AND level = $2",
+            level,
+        )
+        return int(rows[0]["tiles"])
+
+    @wrapped("tiles cannot be read")
+    async def tile_roots(self, level: int, first: int, count: int) -> list[bytes]:
+        """See the protocol."""
+        rows = await self._fetch(
+            "SELECT index, root AS hash FROM mc.ledger_tile WHERE region = $1 AND level = $2 "
+            "AND index >= $3 AND index < $4 ORDER BY index",
+            level,
+            first,
+            first + count,
+        )
+        return _without_gap(rows, first)
+
+    @wrapped("the ledger cannot be read")
+    async def leaf_hashes(self, first: int, count: int) -> list[bytes]:
+        """See the protocol."""
+        rows = await self._fetch(
+            "SELECT index, leaf_hash AS hash FROM mc.ledger_event WHERE region = $1 "
+            "AND index >= $2 AND index < $3 ORDER BY index",
+            first,
+            first + count,
+        )
+        return _without_gap(rows, first)
+
+    @wrapped("a tile cannot be stored")
+    async def store_tile(self, tile: TileId, hashes: Sequence[bytes], root: bytes) -> None:
+        """See the protocol."""
+        async with self._connection() as connection:
+            await connection.execute(
+                "INSERT INTO mc.ledger_tile (region, level, index, hashes, root) "
+                "VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING",
+                self.region,
+                tile.level,
+                tile.index,
+                b"".join(hashes),
+                root,
+            )
+
+    @wrapped("partitions cannot be made")
+    async def ensure_partitions(self) -> list[str]:
+        """Make this month's and the next month's partition; return the names of new ones.
+
+        Raises:
+            Unavailable: the database does not answer, or is busy; what is recorded meanwhile goes
+                to the default partition, and moves when its own is made.
+        """
+        async with self._connection() as connection:
+            rows = await connection.fetch("SELECT * FROM mc.ensure_ledger_partitions()")
+        return [row[0] for row in rows]
+
+    async def _fetch(self, statement: str, *arguments: Any) -> list[Any]:
+        async with self._connection() as connection:
+            rows: list[Any] = await connection.fetch(statement, self.region, *arguments)
+            return rows
+
+    @asynccontextmanager
+    async def _connection(self) -> AsyncIterator[Any]:
+        async with self._one_at_a_time, self._pools.record.acquire() as connection:
+            yield connection
+
+
+def _entry(row: Any) -> Entry:
+    return Entry(
+        index=row["index"],
+        leaf=row["leaf"],
+        recorded_hash=row["leaf_hash"],
+        event_id=row["event_id"],
+        tenant=row["tenant"],
+        kind=row["kind"],
+        subject=row["subject"],
+        occurred_at=row["occurred_at"],
+        recorded_at=row["recorded_at"],
+        registered_id=row["registered_id"],
+    )
+
+
+def _without_gap(rows: Sequence[Any], first: int) -> list[bytes]:
+    return [row["hash"] for at, row in enumerate(rows, first) if row["index"] == at]

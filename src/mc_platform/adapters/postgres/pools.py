@@ -1,0 +1,385 @@
+"""The PostgreSQL side: pools, credentials, tasks.
+
+Two pools with one login: `tenant_pool` stays `mc_service` and sees a tenant's rows only through
+row-level security; `record_pool` becomes `mc_recorder`, which may append to the log.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import asynccontextmanager
+from datetime import datetime, timedelta
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
+
+import asyncpg
+
+from mc_platform.adapters.postgres.rows import read_all_times, task_from_row
+from mc_platform.bulkheads import Slots
+from mc_platform.errors import Misconfigured, Unavailable
+from mc_platform.model.credential import Found
+from mc_platform.model.ids import ContextId, PrincipalId, TaskId, TenantId
+from mc_platform.model.task import Page, Task
+from mc_platform.model.tenant import Principal
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+# InternalClientError: a connection that the server has just ended, and that does not know it yet
+DATABASE_ERRORS = (
+    OSError,
+    TimeoutError,
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+)
+_REFUSED = (
+    asyncpg.exceptions.ClientConfigurationError,
+    asyncpg.InvalidAuthorizationSpecificationError,
+    asyncpg.InvalidCatalogNameError,
+    asyncpg.InsufficientPrivilegeError,
+)
+_ACQUIRE_TIMEOUT_S = 5.0
+_COMMAND_TIMEOUT_S = 10.0
+_TENANT_CONNECTIONS, _RECORD_CONNECTIONS = 8, 8
+# Of reads: for credentials, the switch, probes. Of look-ups: for the ledger's writer, its proofs, and
+# two claims of delivery, which hold theirs for as long as they ship
+_TENANT_KEPT, _RECORD_KEPT = 1, 4
+_MOST_WAITING = 1_000  # of one tenant, for a connection
+
+
+def unavailable(what: str, error: BaseException) -> Unavailable:
+    """The database error as ours; its text may quote data, so only its type is told."""
+    return Unavailable(
+        f"{what}: {type(error).__name__}", hint="see the dependency `postgres` in /health"
+    )
+
+
+def wrapped(
+    what: str,
+) -> Callable[[Callable[P, Coroutine[Any, Any, R]]], Callable[P, Coroutine[Any, Any, R]]]:
+    """Turn database errors of an async method into `Unavailable`."""
+
+    def decorate(
+        method: Callable[P, Coroutine[Any, Any, R]],
+    ) -> Callable[P, Coroutine[Any, Any, R]]:
+        @wraps(method)
+        async def call(*args: P.args, **kwargs: P.kwargs) -> R:
+            try:
+                return await method(*args, **kwargs)
+            except DATABASE_ERRORS as error:
+                raise unavailable(what, error) from error
+
+        return call
+
+    return decorate
+
+
+async def _become_recorder(connection: Any) -> None:
+    await read_all_times(connection)
+    await connection.execute("SET ROLE mc_recorder")
+
+
+async def _no_reset(_connection: Any) -> None:
+    """Asyncpg's reset would drop SET ROLE; what our transactions set is local to them."""
+
+
+def _slots(kind: str, total: int) -> Slots:
+    return Slots(
+        kind,
+        per_tenant=total * 3 // 4,
+        total=total,
+        wait_s=_ACQUIRE_TIMEOUT_S,
+        most_waiting=_MOST_WAITING,
+    )
+
+
+class Pools:
+    """The process's connections. `open` before use, `close` at the end."""
+
+    def __init__(self, *, database_url: str, application_name: str) -> None:
+        self._url = database_url
+        self._name = application_name
+        self.tenant: asyncpg.Pool[Any]
+        self.record: asyncpg.Pool[Any]
+        # Queries are short, so waiting tenants take turns
+        self._reading = _slots("reads", _TENANT_CONNECTIONS - _TENANT_KEPT)
+        self._looking_up = _slots("look-ups", _RECORD_CONNECTIONS - _RECORD_KEPT)
+
+    async def open(self) -> None:
+        """Connect both pools.
+
+        Raises:
+            Misconfigured: the URL is malformed, or the server refuses the role.
+            Unavailable: the server does not answer.
+        """
+        try:
+            self.tenant = await self._pool(read_all_times, 1, _TENANT_CONNECTIONS)
+            self.record = await self._pool(_become_recorder, 1, _RECORD_CONNECTIONS)
+        except _REFUSED as error:
+            raise Misconfigured(
+                f"MC_DATABASE_URL is not usable: {type(error).__name__}",
+                hint="form: postgresql://mc_service:PASSWORD@HOST:PORT/mc; "
+                "`python -m mc_platform migrate` makes role and database",
+            ) from error
+        except DATABASE_ERRORS as error:
+            raise Unavailable(
+                f"cannot connect to the database: {type(error).__name__}",
+                hint="is the server of MC_DATABASE_URL up?",
+            ) from error
+
+    async def _pool(self, init: Any, least: int, most: int) -> asyncpg.Pool[Any]:
+        return await asyncpg.create_pool(
+            self._url,
+            min_size=least,
+            max_size=most,
+            init=init,
+            reset=_no_reset,
+            timeout=_ACQUIRE_TIMEOUT_S,
+            command_timeout=_COMMAND_TIMEOUT_S,
+            server_settings={"application_name": self._name},
+        )
+
+    async def close(self) -> None:
+        """Close both pools, waiting for what is under way."""
+        await self.tenant.close()
+        await self.record.close()
+
+    @asynccontextmanager
+    async def reading(self, tenant: TenantId) -> AsyncIterator[Any]:
+        """A connection of the service's role, out of the tenant's share.
+
+        Raises:
+            RateLimited: the tenant's own reads have taken its share for too long.
+        """
+        async with (
+            self._reading.held(tenant),
+            self.tenant.acquire(timeout=_ACQUIRE_TIMEOUT_S) as connection,
+        ):
+            yield connection
+
+    @asynccontextmanager
+    async def as_tenant(self, tenant: TenantId) -> AsyncIterator[Any]:
+        """A connection inside a transaction that row-level security binds to `tenant`.
+
+        Raises:
+            RateLimited: as `reading`.
+        """
+        async with self.reading(tenant) as connection, connection.transaction(readonly=True):
+            await connection.execute("SELECT set_config('mc.tenant', $1, true)", tenant)
+            yield connection
+
+    @asynccontextmanager
+    async def looking_up(self, tenant: TenantId) -> AsyncIterator[Any]:
+        """A connection that may read all rows, for a look-up on behalf of one tenant.
+
+        Raises:
+            RateLimited: as `reading`.
+        """
+        async with (
+            self._looking_up.held(tenant),
+            self.record.acquire(timeout=_ACQUIRE_TIMEOUT_S) as connection,
+        ):
+            yield connection
+
+    async def alive(self) -> bool:
+        """Whether the server answers a query now."""
+        try:
+            return await self.tenant.fetchval("SELECT true", timeout=2.0) is True
+        except DATABASE_ERRORS:
+            return False
+
+
+class PostgresDirectory:
+    """Credentials at rest; implements `ports.Directory`."""
+
+    def __init__(self, pools: Pools) -> None:
+        self._pools = pools
+
+    @wrapped("credentials cannot be read")
+    async def find(self, key_id: str) -> Found | None:
+        """See the port."""
+        row = await self._pools.tenant.fetchrow(
+            "SELECT secret_sha256, tenant, principal, role, scopes, "
+            "extract(epoch FROM expires_at - clock_timestamp())::float8 AS valid_for_s "
+            "FROM mc.credential WHERE key_id = $1 AND (revoked_at IS NULL) "
+            "AND (expires_at IS NULL OR expires_at > clock_timestamp())",
+            key_id,
+        )
+        if row is None:
+            return None
+        principal = Principal(
+            id=PrincipalId(row["principal"]),
+            tenant=TenantId(row["tenant"]),
+            key_id=key_id,
+            role=row["role"],
+            scopes=None if row["scopes"] is None else frozenset(row["scopes"]),
+        )
+        return Found(bytes(row["secret_sha256"]), principal, row["valid_for_s"])
+
+
+_LARGE_BYTES, _PAGE_BYTES = 65_536, 1_048_576
+_BUT_PARTS = (
+    "id, context_id, tenant, principal, message_id, request_digest, state, updated_at,"
+    " status_text, governance, flow"
+)
+# As it is stored first, so a large one is not unpacked to be counted; what packs well is large, too
+_WITHOUT_LARGE = f"""{_BUT_PARTS}, CASE WHEN pg_column_size(parts) > 8192 THEN '[{{}}]'
+    WHEN octet_length(parts::text) > {_LARGE_BYTES} THEN '[{{}}]' ELSE parts::text END AS parts"""
+# A page with replies ends before the one with which they would be too many bytes
+_PAGE = f"""
+SELECT * FROM (
+    SELECT *, count(*) OVER () AS found, sum(octet_length(parts)) OVER newest AS so_far
+    FROM (
+        SELECT {_BUT_PARTS}, CASE WHEN $8 THEN parts::text ELSE '[]' END AS parts
+        FROM mc.task WHERE tenant = $1
+        AND ($2::text IS NULL OR principal = $2)
+        AND ($3::text IS NULL OR context_id = $3)
+        AND ($4::text IS NULL OR state = $4)
+        AND ($5::timestamptz IS NULL OR (updated_at, id) < ($5, $6))
+        AND ($10::timestamptz IS NULL OR updated_at >= $10)
+        ORDER BY updated_at DESC, id DESC LIMIT $7
+    ) AS all_of_it
+    WINDOW newest AS (ORDER BY updated_at DESC, id DESC)
+) AS counted
+WHERE so_far <= $9 OR so_far = octet_length(parts) ORDER BY updated_at DESC, id DESC
+"""  # noqa: S608 - constant
+
+
+def _tasks_from(rows: Sequence[Any]) -> list[Task]:
+    return [task_from_row(row) for row in rows]
+
+
+async def _apart_if_large(size_bytes: int, read: Callable[[Any], R], stored: Any) -> R:
+    """Read what is stored; in a thread if that would hold the event loop."""
+    if size_bytes > _LARGE_BYTES:
+        return await asyncio.to_thread(read, stored)
+    return read(stored)
+
+
+class PostgresTasks:
+    """Reading tasks; implements `ports.Tasks`."""
+
+    def __init__(self, pools: Pools) -> None:
+        self._pools = pools
+
+    @wrapped("tasks cannot be read")
+    async def get(self, tenant: TenantId, task_id: TaskId) -> Task | None:
+        """See the port."""
+        async with self._pools.as_tenant(tenant) as connection:
+            row = await connection.fetchrow(
+                "SELECT * FROM mc.task WHERE id = $1 AND tenant = $2", task_id, tenant
+            )
+        return None if row is None else await _apart_if_large(len(row["parts"]), task_from_row, row)
+
+    @wrapped("tasks cannot be read")
+    async def page(
+        self,
+        tenant: TenantId,
+        *,
+        principal: PrincipalId | None,
+        context_id: ContextId | None,
+        state: str | None,
+        limit: int,
+        before: tuple[datetime, TaskId] | None,
+        since: datetime | None,
+        replies: bool,
+    ) -> Page:
+        """See the port."""
+        before_at, before_id = before or (None, None)
+        async with self._pools.as_tenant(tenant) as connection:
+            rows = await connection.fetch(
+                _PAGE,
+                tenant,
+                principal,
+                context_id,
+                state,
+                before_at,
+                before_id,
+                limit + 1,
+                replies,
+                _PAGE_BYTES,
+                since,
+            )
+        shown = rows[:limit]
+        size = sum(len(row["parts"]) for row in shown)
+        more = bool(rows) and rows[0]["found"] > len(shown)
+        return Page(await _apart_if_large(size, _tasks_from, shown), more)
+
+    @wrapped("the conversation cannot be read")
+    async def conversation(
+        self, tenant: TenantId, context_id: ContextId, *, limit: int
+    ) -> list[Task]:
+        """See the port."""
+        async with self._pools.as_tenant(tenant) as connection:
+            rows = await connection.fetch(
+                f"SELECT {_WITHOUT_LARGE} FROM mc.task WHERE tenant = $1 AND context_id = $2"  # noqa: S608 - constant
+                " ORDER BY created_at DESC, id DESC LIMIT $3",
+                tenant,
+                context_id,
+                limit,
+            )
+        return [task_from_row(row) for row in rows]
+
+    @wrapped("the conversation cannot be read")
+    async def answered(self, tenant: TenantId, context_id: ContextId) -> list[Task]:
+        """See the port."""
+        async with self._pools.as_tenant(tenant) as connection:
+            rows = await connection.fetch(
+                f"SELECT {_WITHOUT_LARGE} FROM mc.task WHERE tenant = $1 AND context_id = $2"  # noqa: S608 - constant
+                " AND pg_column_size(parts) > 6 LIMIT 2",
+                tenant,
+                context_id,
+            )
+        return [task_from_row(row) for row in rows]
+
+    @wrapped("quotations cannot be looked for")
+    async def quoted(self, tenant: TenantId, digests: Sequence[int]) -> list[Task]:
+        """See the port."""
+        # Most messages quote nothing: one round trip tells; rows are read behind row-level security
+        async with self._pools.looking_up(tenant) as connection:
+            found = await connection.fetch(
+                "SELECT DISTINCT task_id FROM mc.quotable WHERE tenant = $1"
+                " AND digest = ANY($2::bigint[]) LIMIT 20",
+                tenant,
+                digests,
+            )
+        if not found:
+            return []
+        async with self._pools.as_tenant(tenant) as connection:
+            rows = await connection.fetch(
+                f"SELECT {_WITHOUT_LARGE} FROM mc.task WHERE tenant = $1 AND id = ANY($2::text[])",  # noqa: S608 - constant
+                tenant,
+                [row["task_id"] for row in found],
+            )
+        return [task_from_row(row) for row in rows]
+
+    @wrapped("old digests of quotations cannot be forgotten")
+    async def forget_quotable(self, kept: timedelta) -> None:
+        """Delete digests that are older than `kept`, ten thousand at most."""
+        await self._pools.record.execute(
+            "DELETE FROM mc.quotable WHERE ctid = ANY (ARRAY(SELECT ctid FROM mc.quotable"
+            " WHERE told_at < clock_timestamp() - $1::interval LIMIT 10000))",
+            kept,
+        )
+
+    @wrapped("open tasks cannot be read")
+    async def abandoned(
+        self, older_than: datetime, limit: int, after: Task | None = None
+    ) -> list[Task]:
+        """Open tasks of all tenants not touched since `older_than`, oldest first.
+
+        Args:
+            after: The last task of the page before this one.
+        """
+        rows = await self._pools.record.fetch(
+            "SELECT * FROM mc.task WHERE state IN ('TASK_STATE_SUBMITTED', 'TASK_STATE_WORKING')"
+            " AND updated_at < $1 AND ($3::timestamptz IS NULL OR (updated_at, id) > ($3, $4))"
+            " ORDER BY updated_at, id LIMIT $2",
+            older_than,
+            limit,
+            None if after is None else after.updated_at,
+            None if after is None else after.id,
+        )
+        return [task_from_row(row) for row in rows]

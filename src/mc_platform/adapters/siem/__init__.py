@@ -1,0 +1,1 @@
+"""SIEM sinks: one module for each vendor's protocol."""

@@ -1,0 +1,272 @@
+"""Hot reload: a good set takes over whole, a broken one never does."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from mc_platform.adapters.cedar.policy_keeper import PolicyKeeper
+from mc_platform.errors import Misconfigured
+from mc_platform.model.ids import AgentName, PrincipalId, TenantId
+from mc_platform.model.tenant import Principal, Tenant
+from mc_platform.model.verdict import Action, Question
+from mc_platform.observe import metrics
+
+POLICY_DIR = Path(__file__).parents[5] / "policies"
+TENANT = Tenant(
+    id=TenantId("TENANT_001"),
+    residency="eu",
+    purposes=frozenset({"support"}),
+    agents=frozenset({AgentName("records")}),
+    autonomy_tier=1,
+)
+QUESTION = Question(
+    principal=Principal(PrincipalId("bot"), TENANT.id, "0" * 12),
+    tenant=TENANT,
+    action=Action.send_message,
+    resource_type="Agent",
+    resource_id="records",
+    resource_residency="eu",
+    purpose="support",
+)
+NOBODY = '@id("nobody") @reason("closed") forbid (principal, action, resource);\n'
+
+
+@dataclass
+class Clock:
+    """Time that a test turns on."""
+
+    now: datetime = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+
+    def __call__(self) -> datetime:
+        self.now += timedelta(minutes=1)
+        return self.now
+
+
+@dataclass
+class Listener:
+    """What the keeper told; `down` times it fails first."""
+
+    told: list[tuple[str, str, str, str]] = field(default_factory=list)
+    down: int = 0
+
+    async def changed(self, old: str, new: str, reason: str) -> None:
+        await self._hear("changed", old, new, reason)
+
+    async def refused(self, old: str, new: str, reason: str) -> None:
+        await self._hear("refused", old, new, reason)
+
+    async def _hear(self, *told: str) -> None:
+        if self.down:
+            self.down -= 1
+            raise ConnectionError("the ledger is down")
+        self.told.append(told)  # type: ignore[arg-type]
+
+
+async def _no_pause(_seconds: float) -> None:
+    """A pause that takes no time."""
+
+
+@pytest.fixture
+def policy_dir(tmp_path: Path) -> Path:
+    """A set without tables, so that any valid change may come into force."""
+    folder = Path(shutil.copytree(POLICY_DIR, tmp_path / "policies"))
+    shutil.rmtree(folder / "tests")
+    return folder
+
+
+@pytest.fixture
+def listener() -> Listener:
+    return Listener()
+
+
+@pytest.fixture
+def keeper(policy_dir: Path, listener: Listener) -> PolicyKeeper:
+    return PolicyKeeper.load(
+        policy_dir,
+        on_changed=listener.changed,
+        on_refused=listener.refused,
+        clock=Clock(),
+        pause=_no_pause,
+    )
+
+
+def _reloads(outcome: str) -> float:
+    return float(metrics.policy_reloads.labels(outcome)._value.get())
+
+
+async def test_a_changed_set_takes_over_and_is_told(
+    keeper: PolicyKeeper, policy_dir: Path, listener: Listener
+) -> None:
+    """From the next decision on, with its own digest."""
+    before, counted = keeper.state(), _reloads("applied")
+    assert keeper.decide(QUESTION).allowed
+    (policy_dir / "closed.cedar").write_text(NOBODY)
+    after = await keeper.reload()
+    decision = keeper.decide(QUESTION)
+    assert (decision.allowed, decision.policy_ids) == (False, ("nobody",))
+    assert decision.policy_digest == keeper.digest == after["digest"] != before["digest"]
+    assert after["since"] > before["since"]
+    assert after["refused"] is None
+    assert listener.told == [("changed", before["digest"], after["digest"], "")]
+    assert _reloads("applied") == counted + 1
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "reason"),
+    [
+        ("broken.cedar", "permit (", "broken.cedar: does not parse"),
+        ("broken.cedar", "permit (principal, action, resource);", "lacks @id and @reason"),
+        ("schema.cedarschema", "entity ;", "schema.cedarschema"),
+        ("broken.cedar", "\udcff", "broken.cedar: it is not UTF-8: byte 1"),
+    ],
+    ids=["parse", "annotations", "schema", "bytes"],
+)
+async def test_a_broken_set_never_replaces_a_good_one(
+    keeper: PolicyKeeper, policy_dir: Path, listener: Listener, name: str, text: str, reason: str
+) -> None:
+    """The good one answers on, and health tells why the other one was refused."""
+    before, counted = keeper.digest, _reloads("refused")
+    (policy_dir / name).write_bytes(text.encode(errors="surrogateescape"))
+    state = await keeper.reload()
+    assert keeper.decide(QUESTION).allowed
+    assert state["digest"] == before
+    assert reason in state["refused"]["reason"]
+    assert [told[0] for told in listener.told] == ["refused"]
+    await keeper.reload()
+    assert len(listener.told) == 1, "one refusal is told once"
+    assert _reloads("refused") == counted + 1
+
+
+async def test_a_set_whose_own_tables_fail_is_refused(
+    keeper: PolicyKeeper, policy_dir: Path
+) -> None:
+    """Valid Cedar that breaks a promise is a broken set, until the promise is changed, too."""
+    before = keeper.digest
+    shutil.copytree(POLICY_DIR / "tests", policy_dir / "tests")
+    (policy_dir / "closed.cedar").write_text(NOBODY)
+    state = await keeper.reload()
+    assert (state["digest"], "its own table fails" in state["refused"]["reason"]) == (before, True)
+    shutil.rmtree(policy_dir / "tests")
+    state = await keeper.reload()
+    assert state["digest"] != before
+    assert state["refused"] is None
+
+
+async def test_going_back_to_the_good_set_clears_the_refusal(
+    keeper: PolicyKeeper, policy_dir: Path, listener: Listener
+) -> None:
+    """Nothing changed, so nothing is told but the refusal."""
+    (policy_dir / "broken.cedar").write_text("permit (")
+    assert (await keeper.reload())["refused"]
+    (policy_dir / "broken.cedar").unlink()
+    assert (await keeper.reload())["refused"] is None
+    assert [told[0] for told in listener.told] == ["refused"]
+
+
+async def test_a_half_written_set_is_not_taken(keeper: PolicyKeeper, policy_dir: Path) -> None:
+    """A set that another look finds changed again is not judged at all."""
+    before = keeper.digest
+    file = policy_dir / "closed.cedar"
+    await keeper.look()
+    file.write_text("permit (")
+    await keeper.look()
+    file.write_text('@id("all") @reason("half") permit (principal, action, resource);\n')
+    await keeper.look()
+    assert keeper.digest == before
+    file.write_text(NOBODY)
+    await keeper.look()
+    assert (keeper.digest, keeper.state()["refused"]) == (before, None)
+    await keeper.look()
+    assert keeper.decide(QUESTION).policy_ids == ("nobody",)
+
+
+@pytest.mark.parametrize(
+    "condition",
+    ["(" * 20_000 + "true" + ")" * 20_000, "true" + " || true" * 20_000, "[" * 3000 + "]" * 3000],
+    ids=["parentheses", "a long or", "sets"],
+)
+async def test_a_set_that_breaks_the_engine_down_leaves_the_one_in_force(
+    keeper: PolicyKeeper, policy_dir: Path, condition: str
+) -> None:
+    """The native engine overruns its stack on it, which no handler could catch: a child finds out."""
+    before = keeper.digest
+    deep = f'@id("deep") @reason("x") permit (principal, action, resource) when {{ {condition} }};'
+    (policy_dir / "deep.cedar").write_text(deep)
+    state = await keeper.reload()
+    assert "nests too deeply" in state["refused"]["reason"]
+    assert keeper.digest == before
+
+
+async def test_a_policy_in_a_folder_below_is_not_passed_over(
+    keeper: PolicyKeeper, policy_dir: Path
+) -> None:
+    """It would not be in force though it stands there: such a set is refused, and says so."""
+    (policy_dir / "more").mkdir()
+    (policy_dir / "more" / "nobody.cedar").write_text(NOBODY)
+    state = await keeper.reload()
+    assert "more/nobody.cedar would not be in force" in state["refused"]["reason"]
+
+
+async def test_a_table_that_nothing_expected_is_a_refusal(
+    keeper: PolicyKeeper, policy_dir: Path
+) -> None:
+    """A table that breaks its reader is told in `/health`, and is not looked at for ever."""
+    (policy_dir / "tests").mkdir()
+    (policy_dir / "tests" / "deep.toml").write_text("a = " + "[" * 5000 + "]" * 5000)
+    state = await keeper.reload()
+    assert "tests/deep.toml: it is nested too deep" in state["refused"]["reason"]
+
+
+async def test_a_missing_directory_leaves_the_set_in_force(
+    keeper: PolicyKeeper, policy_dir: Path
+) -> None:
+    """Without a set to take, the good one stays."""
+    shutil.rmtree(policy_dir)
+    state = await keeper.reload()
+    assert "cannot be read" in state["refused"]["reason"]
+    assert keeper.decide(QUESTION).allowed
+
+
+async def test_a_change_that_could_not_be_told_is_told_later(
+    keeper: PolicyKeeper, policy_dir: Path, listener: Listener
+) -> None:
+    """The ledger may be down when a set takes over; the set does not wait, the event does."""
+    listener.down = 2
+    (policy_dir / "closed.cedar").write_text(NOBODY)
+    await keeper.reload()
+    assert not keeper.decide(QUESTION).allowed
+    assert listener.told == []
+    await keeper.reload()
+    assert [told[0] for told in listener.told] == ["changed"]
+
+
+async def test_run_looks_again_and_again(policy_dir: Path) -> None:
+    """It takes a set that is put there while it runs."""
+    looks = 0
+
+    async def pause(_seconds: float) -> None:
+        nonlocal looks
+        looks += 1
+        if looks == 1:
+            (policy_dir / "closed.cedar").write_text(NOBODY)
+        if looks == 4:
+            raise TimeoutError
+
+    keeper = PolicyKeeper.load(policy_dir, pause=pause)
+    before = keeper.digest
+    with pytest.raises(TimeoutError):
+        await keeper.run()
+    assert keeper.digest != before
+
+
+def test_a_first_set_that_fails_its_tables_is_no_start(policy_dir: Path) -> None:
+    """There is no good set to stay with."""
+    shutil.copytree(POLICY_DIR / "tests", policy_dir / "tests")
+    (policy_dir / "closed.cedar").write_text(NOBODY)
+    with pytest.raises(Misconfigured, match="its own table fails"):
+        PolicyKeeper.load(policy_dir)
