@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mc_contract.judgement.verdict import Samples, judge
-from mc_ops.canary.report.content import content as room
+from mc_ops.canary.report import content as room
 from mc_ops.canary.report.content import make_report, words, write_files
 from mc_ops.canary.report.page import page
 from mc_ops.canary.report.summary import summary

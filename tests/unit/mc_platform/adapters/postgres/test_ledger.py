@@ -18,11 +18,11 @@ from tests.fakes import handler_fields
 from tests.isolation import steps
 
 from mc_contract.ledger.merkle import Frontier, leaf_hash
+from mc_platform.adapters.postgres import migrate as postgres_migrate
 from mc_platform.adapters.postgres.journal import PostgresJournal
 from mc_platform.adapters.postgres.ledger import PostgresLedger
 from mc_platform.adapters.postgres.migrate import database_url, migrate_schema
 from mc_platform.adapters.postgres.pools import Pools
-from mc_platform.adapters.postgres.pools import migrate as postgres_migrate
 from mc_platform.model.event import Event, Kind
 from mc_platform.model.tenant import PLATFORM, Principal, Role, Tenant
 from mc_platform.query import AuditHandlers

@@ -20,8 +20,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mc_contract.canonical import canonical_json
+from mc_platform.adapters.siem import cef as siem_cef
 from mc_platform.adapters.siem.cef import CefEncoder, CefSiem
-from mc_platform.adapters.siem.sink import cef as siem_cef
 from mc_platform.deliver import Shipment, SinkRefused
 from mc_platform.model.event import Kind
 
