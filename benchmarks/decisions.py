@@ -4,9 +4,9 @@ The bare side has everything built before it begins: the parsed policies, the pa
 each request, the request itself. It is measured twice: with the schema, which is the guarantee that
 the decision point gives, and without it, which is the least that an evaluation can cost. The
 decision point starts from a `Question` each time, fails closed, explains the answer and gives it
-an id. Each question is evaluated on either side; no answer is kept. What is kept are parsed entities,
-and circumstances that the schema has passed: so a last side asks with circumstances that are new
-each time, as a first message has them. It is told, and not held against the target.
+an id. Beside the target stands its side with circumstances that are new each time, as a first message
+has them: each is shown to the schema and evaluated. Questions about something catalogued that were
+asked before are not evaluated again; that side is told, and not held against the target.
 
 Rounds alternate in random order, so that drift of the machine meets all. What is printed are
 ratios; absolute figures belong to the machine.
@@ -39,8 +39,12 @@ from mc_platform.model.verdict import Action, Question
 
 POLICIES = Path(__file__).parents[1] / "policies"
 MOST_OVERHEAD = 0.20
-_BARE, _BARE_NO_SCHEMA, _OURS = "bare, with schema", "bare, without", "decision point"
-_FRESH = "decision point, never-seen circumstances"
+_BARE, _BARE_NO_SCHEMA, _AGAIN = (
+    "bare, with schema",
+    "bare, without",
+    "decision point, asked before",
+)
+_OURS = "decision point, never-seen circumstances"
 
 
 def questions() -> list[Question]:
@@ -119,7 +123,7 @@ def _sides(asked: list[Question]) -> dict[str, Callable[[], list[bool]]]:
         for question in asked
     ]
 
-    def ours() -> list[bool]:
+    def again() -> list[bool]:
         return [keeper.decide(question).allowed for question in asked]
 
     def bare() -> list[bool]:
@@ -135,7 +139,7 @@ def _sides(asked: list[Question]) -> dict[str, Callable[[], list[bool]]]:
         new = frozenset({f"pass-{next(seen)}"})
         return [keeper.decide(replace(one, origins=one.origins | new)).allowed for one in asked]
 
-    return {_BARE: bare, _BARE_NO_SCHEMA: bare_no_schema, _OURS: ours, _FRESH: fresh}
+    return {_BARE: bare, _BARE_NO_SCHEMA: bare_no_schema, _AGAIN: again, _OURS: fresh}
 
 
 def measure(*, rounds: int, seconds: float) -> dict[str, Any]:
@@ -161,15 +165,13 @@ def measure(*, rounds: int, seconds: float) -> dict[str, Any]:
         "cores": os.cpu_count(),
         "questions": len(asked),
         "decisions_per_s": {name: round(rate, 1) for name, rate in median.items()},
-        "overhead": {
-            name: round(median[name] / median[_OURS] - 1, 4) for name in (_BARE, _BARE_NO_SCHEMA)
-        },
+        "overhead": round(median[_BARE] / median[_OURS] - 1, 4),
         "target": MOST_OVERHEAD,
     }
 
 
 def main() -> int:
-    """Measure; 1 if the overhead is above the target, beside either bare side."""
+    """Measure; 1 if the overhead over the bare side with the schema is above the target."""
     options = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     options.add_argument("--rounds", type=int, default=7)
     options.add_argument("--seconds", type=float, default=0.5, help="of one round of one side")
@@ -179,14 +181,12 @@ def main() -> int:
     print(f"{report['cores']} cores; {report['questions']} questions; {given.rounds} rounds each")
     for name, rate in report["decisions_per_s"].items():
         print(f"  {name:<40} {rate:>9.0f} decisions/s")
-    for name, overhead in report["overhead"].items():
-        met = "met" if overhead <= MOST_OVERHEAD else "MISSED"
-        print(
-            f"  overhead over {name}: {overhead:+.1%} (target at most {MOST_OVERHEAD:.0%}: {met})"
-        )
+    overhead = report["overhead"]
+    met = "met" if overhead <= MOST_OVERHEAD else "MISSED"
+    print(f"  overhead over {_BARE}: {overhead:+.1%} (target at most {MOST_OVERHEAD:.0%}: {met})")
     if given.json is not None:
         given.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    return 0 if max(report["overhead"].values()) <= MOST_OVERHEAD else 1
+    return 0 if overhead <= MOST_OVERHEAD else 1
 
 
 if __name__ == "__main__":
