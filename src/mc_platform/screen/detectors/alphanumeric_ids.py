@@ -12,9 +12,9 @@ from mc_platform.screen.detectors.national_ids import (
     CONTEXT,
     LETTERED_RULES,
     VALIDATORS,
-    LetteredRule,
 )
 from mc_platform.screen.findings import IBAN, NATIONAL_ID, Budget, Finding
+from mc_platform.screen.rules import Lettered
 
 # Between groups: a space or hyphen, or what is put in its place to break the pattern.
 _BETWEEN = r"[ \-\t\n\r\v\f_.]*"
@@ -52,12 +52,12 @@ _PREFIX_WORK = 12
 _FOLDED = {ord(char): " " for char in "\t\n\r\v\f_."}
 
 
-def lettered_shape(rule: LetteredRule) -> str:
+def lettered_shape(rule: Lettered) -> str:
     """A rule's shape, with every optional separator widened to all that may stand for it."""
-    return re.sub(r"\[ \\-\]\?|\[ \]\?| \?", lambda _: _BETWEEN, rule.shape)
+    return re.sub(r"\[ \\-\]\?|\[ \]\?| \?", lambda _: _BETWEEN, rule.pattern)
 
 
-_COMPILED = {rule.shape: re2.compile(lettered_shape(rule)) for rule in LETTERED_RULES}
+_COMPILED = {rule.pattern: re2.compile(lettered_shape(rule)) for rule in LETTERED_RULES}
 
 
 def find_ibans(text: str, budget: Budget) -> Iterator[Finding]:
@@ -119,9 +119,9 @@ def _is_word(text: str, end: int) -> bool:
     return letter in _WORDS_OF_ONE and _GOES_ON.match(text, end) is not None
 
 
-def find_lettered_ids(rule: LetteredRule, text: str, key: str, budget: Budget) -> Iterator[Finding]:
+def find_lettered_ids(rule: Lettered, text: str, key: str, budget: Budget) -> Iterator[Finding]:
     """National identifiers of one shape, standing alone and passing their validator."""
-    for match in _COMPILED[rule.shape].finditer(text):
+    for match in _COMPILED[rule.pattern].finditer(text):
         start, end = match.span()
         if _FRACTION.search(text, max(0, start - 2), start) is not None:
             continue  # 1.82126812e+01

@@ -13,9 +13,12 @@ from collections.abc import Iterator
 
 import re2
 
-from mc_platform.screen.detectors.context_words import words
 from mc_platform.screen.detectors.recogniser import Shaped
 from mc_platform.screen.findings import SECRET_KEY, Budget, Finding
+from mc_platform.screen.rules import rule_file
+
+_RULES = rule_file("assigned_secrets")
+
 
 FOR_LOGIN = (
     r"pass(?:word|wd|phrase|code)|passwort|contrase[nñ]a|mot de passe|has[lł]o|wachtwoord|senha"
@@ -25,11 +28,8 @@ FOR_KEYS = (
     r"(?:api|access|auth|secret|private|signing|encryption|client|app|master|session|service|account|storage|shared|webhook"
     r"|bearer|refresh|deploy|license|admin|identity)[_\- ]?(?:key|token|secret)(?:[_\- ]?(?:id|value|key))?|(?:\b|_)secret|(?:\b|_)token|credentials?"
 )
-_SHAPE = rf"(?i)(?:{FOR_LOGIN}|{FOR_KEYS})"
-_CUE = re2.compile(
-    rf"(?i)(?:(?P<password>{FOR_LOGIN})|{FOR_KEYS})[a-z0-9_]{{0,12}}[\"'`*\])]{{0,3}}[ \t]{{0,4}}"
-    r"(?:(?P<mark>=>|:=|[:=])|(?P<told>(?:is|was|ist|es|est|to|are|jest)\b:?))[ \t]{0,4}(?:\n[ \t]{0,8})?"
-)
+_SHAPE = _RULES.pattern("shape")
+_CUE = re2.compile(_RULES.pattern("cue"))
 # What turns pages, or is made for one form, is called a token, too.
 _PASSING = re.compile(
     r"(?i)(?:page|next|prev\w*|continuation|sync|cursor|csrf\w*|xsrf\w*|resume|pagination|id|start)_?token"
@@ -44,12 +44,7 @@ _CODE_LIKE = re.compile(
     r"\A[A-Za-z_][\w.]*[(\[]|\A[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+\W*\Z|\A\$[\w{(]+[})]?\Z|\A[({\[]\w*[\])}]"
 )
 _WIDE = re.compile(r"[^\s\"'`,;]{8,64}")
-_EXAMPLE = re.compile(
-    r"(?i)(?:your|(?:my|the|some|an?)[\W_]|insert|enter|replace|put|change|example|sample|dummy|fake|mock|placeholder|redacted|hidden|masked|todo"
-    r"|none|null|true|false|undefined|default|foo|bar|baz|string|xxx|\*\*|\.\.\.|---|env[.:_]|os\.|process\.|vault:|secret[_s/:.]|ref[+:]|arn:|https?://|/\w+/|(?:[a-z\-]+/){2}|\./|~/|file:"
-    r"|\$[{(]|\$[A-Z_]+\Z|%[(s{]|%\w+%|<|\{|#|@|&|sha\d|md5|bcrypt|hash|key[_\d]|token[_\d]|value|test[_-]?(?:key|token|secret|pass)|changeme|letmein|pass(?:word|wd)?\W{0,2}\Z"
-    r"|\d+(?:\.\d+)*\Z|(?:19|20)\d\d-\d\d|[a-f0-9]{8}-[a-f0-9]{4}-)"
-)
+_EXAMPLE = re.compile(_RULES.pattern("example"))
 _PLAIN_WORDS = re.compile(
     r"[A-Z]?[a-z]+(?:[_\-. ][A-Za-z]+)*\d?|[A-Z]+(?:_[A-Z]+)*\d?|[a-z]*(?:[A-Z][a-z]{2,})+\d?"
 )
@@ -163,17 +158,11 @@ def _bits(value: str) -> float:
     )
 
 
-_CURL = (
-    r"(?:(?:\s|^)(?:-u|--user|--proxy-user)[ =]{1,2}[\"']?(?P<login>[\w.@+\-]{0,48}):[\"']?(?P<value>[^\s\"'<>]{6,128})"
-    r"|(?i:(?:-H|--header)[ =]{1,2}[\"'](?:authorization|[\w\-]{0,24}(?:api-?key|token|secret|auth)[\w\-]{0,12}))\s{0,3}:\s{0,3}"
-    r"(?:(?:[Bb]earer|[Bb]asic|[Tt]oken|[Aa]pi-?[Tt]oken)\s{1,2})?(?P<header>[^\s\"'<>]{8,512}))"
-)
+_CURL = _RULES.pattern("curl")
 _CURL_SHAPE = r"(?:-u|--user|--proxy-user|-H|--header)[ =]{1,2}[\"'\w]"
 _CURL_COMPILED = re2.compile(_CURL)
-_PAIR = r"(?i:\b(?:login|credentials?|logon|log[- ]?in)(?: is| are)?:?) [\w.@\-]{2,40} ?/ ?"
-_PASSED = re2.compile(
-    rf"(?i)(?:{FOR_LOGIN})[ \t]{{1,2}}[\"'`]([^\s\"'`]{{8,64}})[\"'`]|{_PAIR}([^\s\"'`]{{8,64}})"
-)
+_PAIR = _RULES.pattern("pair")
+_PASSED = re2.compile(_RULES.pattern("passed"))
 
 
 def find_passed(text: str, _: str, budget: Budget) -> Iterator[Finding]:
@@ -212,12 +201,5 @@ ASSIGNED_FINDERS: tuple[Shaped, ...] = (
     (rf"(?i)(?:{FOR_LOGIN})[ \t]{{1,2}}[\"'`]|{_PAIR}", find_beside),
 )
 
-SECRET_KEYS = words(
-    """password passwd pwd passphrase passwort contraseña contrasena motdepasse haslo hasło senha wachtwoord
-    dbpassword userpassword adminpassword rootpassword"""
-)
-TOKEN_KEYS = words(
-    """apikey apisecret secret secretkey clientsecret accesskey accesstoken authtoken privatekey secretaccesskey
-    awssecretaccesskey refreshtoken bearertoken webhooksecret signingkey encryptionkey masterkey sessiontoken
-    apitoken servicekey storagekey sharedsecret"""
-)
+SECRET_KEYS = _RULES.words("secret-keys")
+TOKEN_KEYS = _RULES.words("token-keys")

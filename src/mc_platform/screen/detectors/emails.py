@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import re2
 from email_validator import SPECIAL_USE_DOMAIN_NAMES, EmailNotValidError, validate_email
 
-from mc_platform.screen.detectors.context_words import words
 from mc_platform.screen.findings import EMAIL, Budget, Finding
+from mc_platform.screen.rules import rule_file
 
 # Candidates only, read to the left and to the right of an `@`. The bound keeps a local part of
 # 65 characters from hiding an address, and a long string from being read again for each `@`.
@@ -30,9 +30,7 @@ _PLAIN = re.compile(
     r"[A-Za-z0-9_]+(?:[.+\-][A-Za-z0-9_]+){0,5}@(?:[A-Za-z0-9](?:[A-Za-z0-9]{0,40}|-?[A-Za-z0-9]{1,30})\.){1,4}([A-Za-z]{2,12})"
 )
 # Users as whom programs log in: before a path they are no addressees.
-_MACHINE_USERS = words(
-    "git hg svn gitea gitlab aur root deploy deployer ubuntu debian ec2-user centos admin user www-data pi core"
-)
+_MACHINE_USERS = rule_file("common").words("machine-users")
 _PATH = re.compile(r":(?!//)[~./\w][\w./~\-]*")
 _SPECIAL_TOPS = frozenset(name.rsplit(".", 1)[-1] for name in SPECIAL_USE_DOMAIN_NAMES)
 

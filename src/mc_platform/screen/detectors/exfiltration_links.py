@@ -16,54 +16,31 @@ from urllib.parse import unquote_plus, urlsplit
 
 import re2
 
-from mc_platform.screen.detectors.context_words import cued, words
 from mc_platform.screen.detectors.prompt_injection import discussed
-from mc_platform.screen.detectors.recogniser import Shaped
-from mc_platform.screen.findings import EXFILTRATION_LINK, TOOL_CALL, Budget, Finding
+from mc_platform.screen.detectors.recogniser import Shaped, recognisers
+from mc_platform.screen.findings import EXFILTRATION_LINK, Budget, Finding
+from mc_platform.screen.rules import rule_file
+
+_RULES = rule_file("exfiltration_links")
+
 
 _URL = re.compile(r"(?i)(?:https?:|wss?:|ftp:)?//[^\s\"'<>`]{3,2048}")
 _URL_SHAPE = r"//[\w\-\[]"
 _BEFORE_CHARS = 160
-_IMAGE = re.compile(
-    r"(?i)(?:!\[[^\]\n]{0,100}\]\(\s{0,3}<?|<(?:img|iframe|script|source|video|audio|embed|object|link|input|base|image"
-    r"|track|frame|body|table|bgsound)\b[^>]{0,100}=\s{0,3}[\"']?|(?<!new )url\(\s{0,3}[\"']?|@import\s{0,3}[\"']?"
-    r"|\n?[ ]{0,3}\[[^\]\n]{1,60}\]:[ \t]{0,4}<?)\Z"
-)
+_IMAGE = re.compile(_RULES.pattern("image"))
 _LINK = re.compile(
     r"(?i)(?:\]\(\s{0,3}<?|\b(?:href|action|formaction|src|data|srcset)\s{0,3}=\s{0,3}[\"']?)\Z"
 )
 _REFERENCE = re.compile(r"\]:[ \t]{0,4}<?\Z")
-_PLACEHOLDER = re.compile(
-    r"(?i)\{\{?[\w .\-]{1,60}\}?\}|\$\{|\$\(|%7B|%24%28|<[A-Z_ ]{3,40}>|\[(?:[A-Z_ ]{3,40}|[a-z_ ]*(?:data|secret|here|content|"
-    r"conversation|prompt|context|history|password|key|value|text|base64)[a-z_ ]*)\]|(?-i:(?:INSERT|YOUR|BASE64|ENCODED|URLENCODED|EXFIL|"
-    r"STOLEN|LEAKED|SECRET|CONVERSATION|SYSTEM_PROMPT|USER_DATA|CHAT_HISTORY)_[A-Z_]{2,40})|=(?:DATA|SECRET|BASE64|PASSWORD|TOKEN|"
-    r"CONTENT|PAYLOAD|CONTEXT|HISTORY|PROMPT)\b"
-)
-# What images' queries say about layout and freshness, not about a reader.
-_LAYOUT = words(
-    """style branch event label color logo logocolor labelcolor v ver version w h width height size s format fm fit
-    auto quality dpr cache cachebust rev raw theme badge job tag tab workflow svg type flag flat link
-    family display subset include_prereleases sort lang locale crop rect gravity zoom scale bg period units left_color color
-    colora colorb logowidth right_color left_text right_text package ref repos cachesecs maxage days period logowidth"""
-)
+_PLACEHOLDER = re.compile(_RULES.pattern("placeholder"))
+_LAYOUT = _RULES.words("layout")
 _FILLER = re.compile(r"<[A-Za-z_ ]{3,40}>[^\s\"'<>`]{0,200}")
 _LAYOUT_VALUE = re.compile(r"[A-Za-z0-9.,\-_ /:+#%]{0,24}")
-_LOADED = words(
-    """exfil leak leaked stolen secret secrets payload dump creds credentials password passwords pwd pass conversation
-    history chat chatlog context prompt systemprompt system_prompt userdata user_data cookie cookies session_data
-    apikey api_key private ssn card pii memory note notes summary transcript contents body env keys"""
-)
-# Names that fit any data.
-_VAGUE = words(
-    "data info msg message text body content log value val id uid user email name q query param str"
-)
+_LOADED = _RULES.words("loaded")
+_VAGUE = _RULES.words("vague")
 _PLAIN_VALUE = re.compile(r"[A-Za-z_\-]{0,14}|[\d.]{1,4}|https?://[\w.\-/]{1,120}")
 _PLAIN_NAME_CHARS = 24
-_COLLECTORS = re.compile(
-    r"(?i)(?:\A|\.)(?:webhook\.site|requestbin\.\w+|pipedream\.net|ngrok(?:-free)?\.(?:io|app|dev)|burpcollaborator\.net"
-    r"|oastify\.com|oast\.\w+|interact\.sh|interactsh\.com|canarytokens\.\w+|requestcatcher\.com|beeceptor\.com|dnslog\.\w+"
-    r"|hookbin\.com|postb\.in|ptsv\d?\.com|requestrepo\.com|log4shell\.\w+|eyes\.sh|ceye\.io)\Z"
-)
+_COLLECTORS = re.compile(_RULES.pattern("collectors"))
 _ENCODED = re.compile(r"[A-Za-z0-9+/_\-]{16,}={0,2}")
 _HEX = re.compile(r"(?i)[0-9a-f]{24,}")
 _BASE32_LABEL = re.compile(r"(?i)[a-z2-7]{16,63}")
@@ -236,11 +213,6 @@ def _find_hosts(text: str, _: str, budget: Budget) -> Iterator[Finding]:
             yield Finding(EXFILTRATION_LINK, start, end, 0.8, "sign.dns", _REASON)
 
 
-_SCRIPT_LINK = (
-    r"(?i)(?:\]\(\s{0,3}<?|\]:\s{0,3}|\b(?:href|src|action|formaction|data|xlink:href)\s{0,3}=\s{0,3}[\"']?)"
-    r"(?P<value>(?:javascript|vbscript)\s{0,3}:\s{0,3}[^\s\"'>]{2,200}"
-    r"|data:(?:text/html|text/javascript|application/(?:x-)?javascript|application/xhtml\+xml|image/svg\+xml)[;,][^\s\"'>]+)"
-)
 _VOID = re.compile(
     r"(?i)javascript:\s{0,3}(?:void\(?\s?0?\)?|;|history\.|window\.(?:print|close|history)|//)"
 )
@@ -250,51 +222,13 @@ def _acts(text: str, start: int, end: int) -> bool:
     return _VOID.match(text, start, end) is None and not discussed(text, start, end)
 
 
-_CALL = (
-    r"<(?:antml:)?(?:function_calls?|invoke name=|tool_calls?|tool_use|tool_code|function=|tool_request|use_mcp_tool|execute_command)\b?[^<]{0,20}"
-    r"|<\|(?:tool_calls?|python_tag|tool▁call|function_call|tool_call_begin|tool_calls_section_begin)[^>]{0,20}\|?>"
-    r"|\[TOOL_(?:CALLS?|REQUEST)\]|\bTOOL_CALL\s{0,3}[:=(]"
-)
-_JSON_CALL = (
-    r"[\"'](?:tool_calls?|function_calls?|tool_use|toolUse|toolCalls?|functionCall|tool_request)[\"']\s{0,8}:\s{0,8}[\[{\"']"
-    r"|[\"'](?:type|kind)[\"']\s{0,8}:\s{0,8}[\"'](?:tool_use|tool_call|function_call)[\"']"
-    r"|[\"'](?:name|tool|function|tool_name|action)[\"']\s{0,8}:\s{0,8}[\"'][\w.\-:/]{2,64}[\"']\s{0,8},\s{0,8}[\"'](?:arguments|tool_input|action_input"
-    r"|tool_args|args|parameters|input)[\"']\s{0,8}:\s{0,8}[{\[\"']"
-    r"|[\"'](?:arguments|tool_input|action_input|tool_args)[\"']\s{0,8}:\s{0,8}[{\"'][^\n]{0,200}?[\"'](?:name|tool|function|tool_name|action)[\"']\s{0,8}:\s{0,8}[\"']"
-    r"|(?m:^)(?:Action|Tool):[ ]{0,2}[\w.\-]{2,48}[ ]{0,2}\n(?:Action|Tool) Input:"
-)
-
-
 def _smuggled(text: str, start: int, end: int) -> bool:
     # Inline code in a document about calls is no call.
     return text[max(0, start - 1) : start] != "`" and not discussed(text, start, end)
 
 
 LINK_FINDERS: tuple[Shaped, ...] = (
+    *recognisers(_RULES, {"acts": _acts, "smuggled": _smuggled}),
     (_URL_SHAPE, find_links),
     (_HOSTNAME_SHAPE, _find_hosts),
-    cued(
-        EXFILTRATION_LINK,
-        "sign.script-link",
-        _SCRIPT_LINK,
-        shape=r"(?i)(?:javascript|vbscript)\s{0,3}:|data:(?:text|application|image/svg)",
-        reason="The link runs a script or a page of its own when followed.",
-        accept=_acts,
-    ),
-    cued(
-        TOOL_CALL,
-        "sign.tool-call",
-        _CALL,
-        shape=r"<(?:antml:)?(?:function|invoke|tool|use_mcp|execute_)|<\|(?:tool|python|function)|TOOL_(?:CALL|REQ)",
-        reason="It is formed like the call of a tool, within text.",
-        accept=_smuggled,
-    ),
-    cued(
-        TOOL_CALL,
-        "sign.tool-call",
-        _JSON_CALL,
-        shape=r"[\"'](?:tool|function|arguments|action|args|parameters|input)|(?:Action|Tool) Input:",
-        reason="It is formed like the call of a tool, within text.",
-        accept=_smuggled,
-    ),
 )

@@ -33,6 +33,7 @@ from detect_secrets.plugins.twilio import TwilioKeyDetector
 
 from mc_contract.credential import TOKEN_FORM
 from mc_platform.screen.findings import SECRET_KEY, Budget, Finding
+from mc_platform.screen.rules import compiled, rule_file
 
 _PLUGINS: tuple[type[RegexBasedDetector], ...] = (
     AWSKeyDetector,
@@ -54,6 +55,7 @@ _PLUGINS: tuple[type[RegexBasedDetector], ...] = (
     TelegramBotTokenDetector,
     TwilioKeyDetector,
 )
+_RULES = rule_file("keys")
 _TAIL = re.compile(r"[A-Za-z0-9_\-+/=]*")
 _JWT_TAIL = re.compile(r"[A-Za-z0-9_\-+/=.]*")
 _LONG_REPETITION = re.compile(r"\{(\d+),\d{3,}\}")
@@ -127,7 +129,7 @@ def _rule(name: str, pattern: str, plugin: type[RegexBasedDetector] | None = Non
         stretch, valid = _over_key_block, _is_key_block
     elif plugin is BasicAuthDetector or name.endswith("url.login"):
         valid = _is_no_example
-    return KeyRule(name, pattern, re2.compile(pattern), stretch, valid)
+    return KeyRule(name, pattern, compiled(pattern), stretch, valid)
 
 
 _KEY_LINE = re.compile(r"[A-Za-z0-9+/=]{16}|-----(?:\s|\\n)+[A-Za-z0-9+/=]{4,}(?:\s|\\n)+-----END")
@@ -167,95 +169,12 @@ def _library_rules() -> Iterator[KeyRule]:
             yield _rule(f"detect-secrets.{name}", _for_re2(pattern), plugin)
 
 
-# Forms that their issuers document and the library does not know (yet).
-_ISSUED = {
-    "google.api-key": r"\bAIza[0-9A-Za-z_\-]{35}",
-    "google.oauth": r"\bya29\.[0-9A-Za-z_\-]{20}|\bGOCSPX-[0-9A-Za-z_\-]{28}",
-    "azure.client-secret": r"[0-9A-Za-z_~.\-]{3}\dQ~[0-9A-Za-z_~.\-]{31}",
-    "azure.sas": r"[?&]sig=[0-9A-Za-z%+/]{40}",
-    "azure.shared-key": r"SharedAccessKey=[0-9A-Za-z+/]{40}",
-    "github.pat": r"\bgithub_pat_[0-9A-Za-z_]{36}",
-    "slack.app": r"\bxapp-\d-[0-9A-Z]{6,20}-\d{6,20}-[0-9a-z]{20}|\bxox[abceoprs]-[0-9A-Za-z\-]{20}",
-    "stripe.key": r"\b[rs]k_(?:live|test)_[0-9A-Za-z]{16}|\bwhsec_[0-9A-Za-z+/]{24}",
-    "openai.key": r"\bsk-(?:proj|svcacct|admin|None)-[0-9A-Za-z_\-]{20}|\bsk-[0-9A-Za-z]{40}",
-    "anthropic.key": r"\bsk-ant-[0-9A-Za-z]{2,12}-[0-9A-Za-z_\-]{20}",
-    "huggingface.token": r"\bhf_[0-9A-Za-z]{30}",
-    "npm.token": r"\bnpm_[0-9A-Za-z]{36}",
-    "digitalocean.token": r"\bdo[opr]_v1_[0-9a-f]{64}",
-    "shopify.token": r"\bshp(?:at|ca|pa|ss)_[0-9a-fA-F]{32}",
-    "databricks.token": r"\bdapi[0-9a-f]{32}",
-    "vault.token": r"\bhv[sbr]\.[0-9A-Za-z_\-]{24}",
-    "age.key": r"AGE-SECRET-KEY-1[0-9A-Z]{44}",
-    "docker.token": r"\bdckr_[op]at_[0-9A-Za-z_\-]{20}",
-    "linear.key": r"\blin_api_[0-9A-Za-z]{32}",
-    "groq.key": r"\bgsk_[0-9A-Za-z]{40}",
-    "grafana.token": r"\bgl(?:c_[0-9A-Za-z+/]{32}|sa_[0-9A-Za-z]{32}_[0-9A-Fa-f]{8})|\beyJrIjoi[0-9A-Za-z+/]{60}",
-    "notion.token": r"\bntn_\d{11}[0-9A-Za-z]{35}|\bsecret_[0-9A-Za-z]{43}\b",
-    "sourcegraph.token": r"\bsgp_(?:(?:[0-9a-fA-F]{16}|local)_)?[0-9a-fA-F]{40}",
-    "planetscale.token": r"\bpscale_(?:tkn|oauth|pw)_[0-9A-Za-z_=.\-]{32}",
-    "pulumi.token": r"\bpul-[0-9a-f]{40}",
-    "prefect.token": r"\bpn[ub]_[0-9A-Za-z]{36}",
-    "rubygems.token": r"\brubygems_[0-9a-f]{48}",
-    "readme.token": r"\brdme_[0-9a-z]{70}",
-    "doppler.token": r"\bdp\.(?:pt|st|ct|sa|scim|audit)\.[0-9A-Za-z.]{40}",
-    "dynatrace.token": r"\bdt0[a-z]\d{2}\.[0-9A-Za-z]{24}\.[0-9A-Za-z]{64}",
-    "duffel.token": r"\bduffel_(?:test|live)_[0-9A-Za-z_\-=]{43}",
-    "flutterwave.key": r"\bFLW(?:SECK|PUBK)(?:_TEST)?-[0-9A-Za-z]{12}",
-    "fly.token": r"\bfo1_[0-9A-Za-z_\-]{43}|\bfm[12][ar]?_[0-9A-Za-z+/]{80}",
-    "frameio.token": r"\bfio-u-[0-9A-Za-z_\-=]{64}",
-    "harness.key": r"\b[ps]at\.[0-9A-Za-z_\-]{22}\.[0-9A-Za-z]{20,24}\.[0-9A-Za-z]{20}",
-    "terraform.token": r"\b[0-9A-Za-z]{14}\.atlasv1\.[0-9A-Za-z_\-=]{60}",
-    "heroku.key": r"\bHRKU-[0-9A-Za-z_\-]{58}",
-    "huggingface.organisation": r"\bapi_org_[A-Za-z]{34}",
-    "infracost.key": r"\bico-[0-9A-Za-z]{32}",
-    "intra42.secret": r"\bs-s4t2(?:ud|af)-[0-9a-f]{64}",
-    "mailgun.key": r"\b(?:pub)?key-[0-9a-f]{32}|\bhttp-signing-[0-9a-f]{32}",
-    "maxmind.key": r"\b[0-9A-Za-z]{6}_[0-9A-Za-z]{29}_mmk",
-    "newrelic.key": r"\bNR(?:AK-[0-9A-Z]{27}|JS-[0-9a-f]{19}|II-[0-9A-Za-z\-]{32}|AL-[0-9a-f]{32})",
-    "octopus.key": r"\bAPI-[0-9A-Z]{26}\b",
-    "openshift.token": r"\bsha256~[0-9A-Za-z_\-]{43}",
-    "perplexity.key": r"\bpplx-[0-9A-Za-z]{48}",
-    "postman.key": r"\bPMAK-[0-9A-Fa-f]{24}-[0-9A-Fa-f]{34}",
-    "scalingo.token": r"\btk-us-[0-9A-Za-z_\-]{48}",
-    "brevo.key": r"\bxkeysib-[0-9a-f]{64}-[0-9A-Za-z]{16}",
-    "sentry.token": r"\bsntry[us]_[0-9A-Za-z+/=_]{60}",
-    "settlemint.token": r"\bsm_[aps]at_[0-9A-Za-z]{16}",
-    "shippo.token": r"\bshippo_(?:live|test)_[0-9A-Fa-f]{40}",
-    "slack.webhook": r"\bhooks\.slack\.com/(?:services|workflows|triggers)/[0-9A-Za-z+/]{40}",
-    "teams.webhook": r"\.webhook\.office\.com/webhookb2/[0-9A-Za-z@\-]{40}",
-    "discord.webhook": r"\bdiscord(?:app)?\.com/api/webhooks/\d{15,20}/[0-9A-Za-z_\-]{40}",
-    "square.token": r"\b(?:EAAA|sq0[a-z]{3}-)[0-9A-Za-z_\-]{22}",
-    "stripe.prod": r"\b[rs]k_prod_[0-9A-Za-z]{10}",
-    "twilio.key": r"\bSK[0-9a-fA-F]{32}\b",
-    "typeform.token": r"\btfp_[0-9A-Za-z_\-=.]{59}",
-    "yandex.token": r"\bt1\.[A-Z0-9a-z_\-]{1,8}=*\.[A-Z0-9a-z_\-]{86}|\bAQVN[0-9A-Za-z_\-]{35}|\bYC[0-9A-Za-z_\-]{38}\b",
-    "1password.key": r"\bA3-[0-9A-Z]{6}-(?:[0-9A-Z]{11}|[0-9A-Z]{6}-[0-9A-Z]{5})-[0-9A-Z]{5}-[0-9A-Z]{5}-[0-9A-Z]{5}|\bops_eyJ[0-9A-Za-z+/]{200}",
-    "adobe.secret": r"\bp8e-[0-9A-Za-z]{32}",
-    "airtable.token": r"\bpat[0-9A-Za-z]{14}\.[0-9a-f]{64}",
-    "alibaba.key": r"\bLTAI[0-9A-Za-z]{17,21}\b",
-    "artifactory.key": r"\bAKCp[0-9A-Za-z]{69}|\bcmVmd[0-9A-Za-z]{59}",
-    "authress.key": r"\b(?:sc|ext|scauth|authress)_[0-9a-z]{5,30}\.[0-9a-z]{4,6}\.acc[_\-][0-9a-z\-]{10,32}\.[0-9a-z+/_=\-]{20}",
-    "bedrock.key": r"\bABSK[0-9A-Za-z+/]{109}|\bbedrock-api-key-[0-9A-Za-z]{24}",
-    "clickhouse.key": r"\b4b1d[0-9A-Za-z]{38}\b",
-    "clojars.token": r"\bCLOJARS_[0-9A-Za-z]{60}",
-    "cloudflare.origin": r"\bv1\.0-[0-9a-f]{24}-[0-9a-f]{140}",
-    "dropbox.token": r"\bsl\.[0-9A-Za-z\-=_]{130}",
-    "easypost.key": r"\bEZ[AT]K[0-9A-Za-z]{54}",
-    "facebook.token": r"\bEAA[MC][0-9A-Za-z]{100}|\b\d{15,16}(?:\||%7C)[0-9A-Za-z_\-]{27,40}\b",
-    "gitlab.more": r"\bglffct-[0-9A-Za-z_\-]{20}|\b_gitlab_session=[0-9a-z]{32}",
-    "vault.legacy": r"\bs\.[0-9A-Za-z]{24}\b",
-    "telegram.bot": r"\bbot\d{8,10}:[0-9A-Za-z_\-]{35}",
-    "launchdarkly.key": r"\b(?:sdk|api|mob)-[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}",
-    "asana.token": r"\b[01]/\d{16}:[0-9a-f]{32}",
-    "url.login": r"://[\w.%\-]{0,40}:[^\s/@\"'<>{}]{6,64}@[\w\-]",
-    "http.authorization": r"(?i)\bauthorization[\"']?\s{0,3}[:=]\s{0,3}[\"']?(?:bearer|basic|token|apikey|api-token|digest)\s{1,3}[0-9a-z_\-.+/=~]{12}",
-}
 _PEM = r"-----BEGIN (?:[A-Z0-9]{1,12} ){0,3}PRIVATE KEY(?: BLOCK)?-----"
 
 
 def _own_rules() -> Iterator[KeyRule]:
-    for name, pattern in _ISSUED.items():
-        yield _rule(f"form.{name}", pattern)
+    for row in _RULES.table.key:
+        yield _rule(f"form.{row.name}", _RULES.expand(row.pattern))
     yield _rule("form.pem", _PEM, PrivateKeyDetector)
 
 

@@ -11,7 +11,7 @@ from collections.abc import Generator, Iterator, Sequence
 
 import re2
 
-from mc_platform.screen.detectors.context_words import squash, words
+from mc_platform.screen.detectors.context_words import squash
 from mc_platform.screen.detectors.field_names import VALID, kind_of
 from mc_platform.screen.detectors.person_names import is_name_value
 from mc_platform.screen.detectors.recogniser import Shaped
@@ -23,6 +23,10 @@ from mc_platform.screen.findings import (
     Budget,
     Finding,
 )
+from mc_platform.screen.rules import rule_file
+
+_RULES = rule_file("person_records")
+
 
 _DETECTOR = "context.record"
 _REASON = "The record in which it stands says what it is."
@@ -41,35 +45,23 @@ _PROPERTIES = {
 }
 _LETTER_OR_DIGIT = re.compile(r"[^\W_]")
 
-_COLUMN = (
-    r"(?:(?:first|last|full|given|family|patient|customer|client|employee)?[ _\-]?name|surname|vorname|nachname|nombre|apellidos?|nom|pr[eé]nom"
-    r"|nazwisko|imi[eę]|cognome|dob|birth[ _]?date|date of birth|geburtsdatum|street|address|stra(?:ß|ss)e|calle|adres|diagnosis|salary)"
-)
-_TABLE_SHAPE = (
-    rf"(?i)\b{_COLUMN}[\"']?[ ]?[,;|\t]|[,;|\t][ ]?[\"']?{_COLUMN}[\"']?[ ]?(?:[\r\n]|[,;|\t])"
-)
+_TABLE_SHAPE = _RULES.pattern("table-shape")
 _HEADER = re2.compile(
     r"(?m)^[ ]?\|?[ ]?[\"']?[A-Za-zÀ-ž][\w .\-]{0,31}[\"']?(?:[ ]?[,;|\t][ ]?[\"']?[A-Za-zÀ-ž][\w .\-]{0,31}[\"']?)+[ ]?\|?\r?\n"
 )
 _RULE = re.compile(r"[|\-: +]+\Z")
 _ROWS, _HEADERS, _LINE_CHARS = 200, 20, 1000
-_NAMES = words("name nom nombre nazwa nome naam navn contact customer client patient employee")
-_STREETS = words(
-    "street streetaddress homeaddress address1 strasse straße calle rue ulica straat adres"
-)
+_NAMES = _RULES.words("names")
+_STREETS = _RULES.words("streets")
 _TRIMMED = " \"'|\r"
 
 _ELEMENT = re2.compile(r"<([A-Za-z][\w.:\-]{1,40})(?:[ ][^<>]{0,80})?>([^<>]{2,200})</")
-_ELEMENT_SHAPE = (
-    r"(?i)<(?:[\w.:\-]*(?:name|birth|dob|diagnos|icd|medicat|allerg|blood|hiv|street|address|salary|income|account|iban|bic|passw|secret|token|apikey"
-    r"|api[_\-]key|medical|biometr|template))[\w.:\-]*[^<>]*>[^<>]+</"
-)
+_ELEMENT_SHAPE = _RULES.pattern("element-shape")
 _PERSON_ELEMENT = re2.compile(
     r"(?i)<(?:[\w\-]+:)?(?:patient|customer|client|employee|person|member|user|contact|holder|insured|student|guest|applicant|recipient)s?\b[^<>]{0,80}>"
 )
 _ELEMENT_WINDOW = 400
-# What pages and schemas hold for everybody.
-_OF_ANYBODY = words("address condition token treatment")
+_OF_ANYBODY = _RULES.words("of-anybody")
 
 
 def _cell(kind: str, start: int, end: int) -> Finding:

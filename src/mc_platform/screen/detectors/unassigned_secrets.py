@@ -7,59 +7,27 @@ value counts if it looks drawn, as in `assigned`.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import re2
 
 from mc_platform.screen.detectors.assigned_secrets import (
-    FOR_KEYS,
-    FOR_LOGIN,
     is_secret_value,
     kinds_of,
 )
-from mc_platform.screen.detectors.context_words import cued, words
-from mc_platform.screen.detectors.recogniser import Shaped
+from mc_platform.screen.detectors.recogniser import Shaped, recognisers
 from mc_platform.screen.findings import SECRET_KEY, Budget, Finding
+from mc_platform.screen.rules import rule_file
+
+_RULES = rule_file("unassigned_secrets")
+
 
 _REASON = "A word for a secret announces it, and it looks drawn rather than written."
 _DETECTOR = "context.handed"
-_IS = r"[\"'`*]{0,3}[ \t]{0,2}(?:[:=]|=>|(?i:is|are|was)\b:?)?[ \t]{1,3}[\"'`*]{0,3}"
 
-# Programs that take a password as an option, and the options by which they do.
-_PROGRAM = (
-    r"(?:sshpass|(?:docker|podman|skopeo|helm registry|oras|az|npm|vault|cf|oc) login|mysql\w*|mariadb\w*|mongo\w*|psql|sqlcmd|redis-cli"
-    r"|ldap(?:search|modify|add)|rabbitmq\w*|smbclient|xfreerdp|openssl|gpg|keytool|7z|zip|unzip|htpasswd|curlftpfs|lftp|sqlplus)"
-)
-_OPTION = (
-    rf"\b{_PROGRAM}\b[^\n|;&]{{0,100}}?[ ](?:-p|(?:-p|-P|-a|-w|-k|-K|-storepass|-keypass|--pass(?:word|wd|phrase)?)[ =]|-pass(?:in|out)?[ ]pass:)"
-    r"[\"']?(?P<value>[^\s\"'`|;]{6,128})"
-)
-_LOGIN = r"(?i:\b(?:login|user|username|account)[ ]{1,2})[^\s\"']{1,64}[ ]{1,2}(?i:password|passwd|pass)[ ]{1,2}(?P<value>[^\s\"'`]{6,128})"
-_ATTRIBUTE = (
-    rf"(?i:\b(?:key|name|id)[\"']?\s{{0,2}}[:=]\s{{0,2}}[\"']?[\w.\-]{{0,32}}?(?:(?P<login>{FOR_LOGIN})|{FOR_KEYS})[\w.\-]{{0,12}}[\"']?"
-    r"[,]?\s{1,8}[\"']?(?:value|content|default)[\"']?\s{0,2}[:=]\s{0,2})[\"'](?P<value>[^\s\"'<>]{6,200})[\"']"
-)
-_ATTRIBUTE_SHAPE = rf"(?i:(?:{FOR_LOGIN}|{FOR_KEYS})[\w.\-]*[\"']?,?\s+[\"']?(?:value|content|default)[\"']?\s?[:=])"
-_COOKIE = (
-    r"(?i:\b(?:set-)?cookie[\"']?:[ ]?(?:[^\n]{0,160}?[; \"'])?[\w.\-]{0,24}(?:sess(?:ion)?(?:id)?|\bsid|auth|token|jwt|remember\w*)[\w.\-]{0,16})="
-    r"(?P<value>[^\s;,\"']{16,512})"
-)
-_COOKIE_SHAPE = r"(?i)cookie[\"']?: ?[^\n]*="
-_NETWORK = r"(?i:\b(?:wi-?fi|wlan|wpa2?|hotspot|network)[ _\-]?(?:key|pass|psk|passphrase)|\bpsk)"
-_CODE = (
-    r"(?i:\b(?:otp|one[- ]time[ -](?:pass(?:word|code)|code|pin)|(?:2fa|mfa|totp|tan|sms|verification|authentication|authenticator)[ _\-]code))"
-    r"(?:[ ](?i:code|pin|password))?"
-)
-_AUTHENTICATOR = r"(?i:\b(?:totp|hotp|otp|2fa|mfa|authenticator)[ _\-]?(?:secret|key|seed))"
-_RECOVERY = r"(?i:\b(?:recovery|backup|scratch|rescue)[ _\-](?:codes?|keys?|tokens?))"
-_RECOVERY_CODE = r"[A-Za-z0-9]{4,8}(?:-[A-Za-z0-9]{4,8})+|[a-z]*\d[a-z0-9]{7,}"
-_PHRASE = r"(?i:\b(?:seed|recovery|mnemonic|backup|wallet)[ _\-](?:phrase|words|seed)|\bmnemonic(?:[ ]phrase)?|\bseed)"
-_TWELVE = r"(?:[a-z]{3,8}[ ,\n]{1,3}){11,23}[a-z]{3,8}"
-# No list of mnemonics holds these, and hardly a sentence of twelve words does without them.
-_PROSE = words(
-    """the and for are your from will not was has must should have with when which were been its our his her
-    into than them these those their also such more most"""
-)
+_ATTRIBUTE = _RULES.pattern("attribute")
+_ATTRIBUTE_SHAPE = _RULES.pattern("attribute-shape")
+_PROSE = _RULES.words("prose")
 _SEQUENCES = "01234567890123456789 98765432109876543210"
 _EXAMPLE = re.compile(r"(?i)your|example|changeme|xxx|\.\.\.|<|\$|%|\{|password|secret|placeholder")
 # What turns pages, or is made for one form, is called a token, too.
@@ -132,26 +100,18 @@ _ATTRIBUTE_COMPILED = re2.compile(_ATTRIBUTE)
 _ATTRIBUTE_VALUE = _ATTRIBUTE_COMPILED.groupindex["value"]
 
 
-def _handed(pattern: str, shape: str, accept: Callable[[str, int, int], bool]) -> Shaped:
-    return cued(SECRET_KEY, _DETECTOR, pattern, shape=shape, accept=accept, reason=_REASON)
-
-
 HANDED_FINDERS: tuple[Shaped, ...] = (
-    _handed(_OPTION, rf"\b{_PROGRAM} [^\n]*-[pPawksK-]", _password),
-    _handed(_LOGIN, r"(?i) (?:password|passwd|pass) [^\s]", _password),
+    *recognisers(
+        _RULES,
+        {
+            "base32": _base32,
+            "codes": _codes,
+            "drawn-figures": _drawn_figures,
+            "mnemonic": _mnemonic,
+            "network-key": _network_key,
+            "password": _password,
+            "token": _token,
+        },
+    ),
     (_ATTRIBUTE_SHAPE, _attributes),
-    _handed(_COOKIE, _COOKIE_SHAPE, _token),
-    _handed(rf"{_NETWORK}{_IS}(?P<value>[^\s\"'`,;<>]{{8,63}})", _NETWORK, _network_key),
-    _handed(rf"{_CODE}{_IS}(?P<value>\d{{3}}[ \-]\d{{3}}|\d{{4,8}})\b", _CODE, _drawn_figures),
-    _handed(rf"{_AUTHENTICATOR}{_IS}(?P<value>[A-Z2-7]{{16,64}})\b", _AUTHENTICATOR, _base32),
-    _handed(
-        rf"{_RECOVERY}{_IS}(?P<value>(?:{_RECOVERY_CODE})(?:[, \n\-*]{{1,4}}(?:{_RECOVERY_CODE})\b)*)",
-        _RECOVERY,
-        _codes,
-    ),
-    _handed(
-        rf"{_PHRASE}(?:[ ]?[:=]|[ ](?i:is|was)\b:?)\s{{0,2}}[\"'`]?(?P<value>{_TWELVE})\b",
-        _PHRASE,
-        _mnemonic,
-    ),
 )

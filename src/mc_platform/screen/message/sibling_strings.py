@@ -13,11 +13,12 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 from mc_platform.model.label import Path
-from mc_platform.screen.detectors.context_words import squash, words
+from mc_platform.screen.detectors.context_words import squash
 from mc_platform.screen.detectors.payment_cards import is_card, is_issued
 from mc_platform.screen.findings import EMAIL, IBAN, PAYMENT_CARD, SECRET_KEY
 from mc_platform.screen.message.joined_strings import Chain
 from mc_platform.screen.message.strings import KEY, Leaf
+from mc_platform.screen.rules import rule_file
 
 _MOST, _MOST_SHORT = 6, 20
 _MOST_CHARS, _LEAST_CHARS = 64, 10
@@ -32,8 +33,7 @@ _DIGITS = re.compile(r"[0-9]{1,18}")
 _VALUE = re.compile(r"[0-9@]")
 _AT_EDGE = re.compile(r"\A@[\w.\-]+\.\w|@\Z")
 _KINDS = frozenset({EMAIL, IBAN, PAYMENT_CARD, SECRET_KEY})
-_LOCAL = words("local localpart mailbox mailuser emailuser emaillocal emailname addressee mailname")
-_DOMAIN = words("domain host hostname provider server maildomain emaildomain mailhost emailhost")
+_LOCAL, _DOMAIN = map(rule_file("common").words, ("mailbox-keys", "mail-domain-keys"))
 
 
 def sibling_chains(seen: Sequence[Leaf]) -> Iterator[Chain]:
