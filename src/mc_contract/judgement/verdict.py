@@ -384,7 +384,7 @@ class _Case:
             )
         worse = f"p95 {math.expm1(known.mean):+.1%} ({_percent_range(known)})"
         if known.low > 0 and math.expm1(known.mean) >= self.margin:
-            return fall("regressed", f"{worse}; allowed is {self.margin:.0%}")
+            return fall("regressed", f"the candidate's {worse}, allowed {100 * self.margin:g} %")
         wanted = f"about {needed} pairs would decide it" if needed else "more pairs are needed"
         if self.n < self.planned:
             return fall(

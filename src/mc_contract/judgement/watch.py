@@ -142,10 +142,11 @@ class EarlyHold:
             return None
         if not known.exceeds(math.log1p(self.margin / 2), alpha=ALPHA_HOLD):
             return None
+        of_base, of_cand = (1000 * p95(side[~np.isnan(side)]) for side in (base, cand))
         reason = (
-            f"p95 {math.expm1(known.mean):+.1%} after {base.size} of {self.planned_pairs} "
-            f"planned pairs: above the recent p95 alone in {self._slow} pairs, below alone "
-            f"in {self._fast}; {self.margin:.0%} is allowed"
+            f"the candidate's p95 is {100 * math.expm1(known.mean):.3g} % worse ({of_cand:.3g} ms, "
+            f"baseline {of_base:.3g} ms; allowed {100 * self.margin:g} %), clear after {base.size} "
+            f"of {self.planned_pairs} pairs"
         )
         return Fall("regressed", reason, self._looks, base.size)
 

@@ -54,7 +54,7 @@ def report(
     from mc_ops.canary import judge_files
     from mc_ops.canary.files import read_samples
     from mc_ops.canary.override import find_canary
-    from mc_ops.canary.report.content import make_report, write_files
+    from mc_ops.canary.report.files import make_report, write_files
 
     if bool(run) == (base is not None or cand is not None):
         raise UnusableInput("expected a RUN, or --base and --cand", hint="mcctl canary report RUN")
@@ -87,7 +87,7 @@ def write_report(folder: Path) -> None:
     A failure is a warning: a report that cannot be drawn changes no verdict.
     """
     try:
-        from mc_ops.canary.report.content import write_files
+        from mc_ops.canary.report.files import write_files
 
         made = _of_run(folder, checked=False)
         write_files(made, folder)
@@ -128,7 +128,7 @@ def _of_run(folder: Path, *, checked: bool) -> Any:
     from mc_ops.canary.files import BASE, CAND, VERDICT, read_json, read_samples
     from mc_ops.canary.metrics import judge_metrics_file
     from mc_ops.canary.override import judge_again
-    from mc_ops.canary.report.content import make_report
+    from mc_ops.canary.report.files import make_report
     from mc_ops.files import read_limited
 
     told = read_json(folder / VERDICT, read_limited(folder / VERDICT))

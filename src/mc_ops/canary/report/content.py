@@ -1,46 +1,24 @@
-"""The report of a canary: a picture, a page that stands alone, and a summary in Markdown.
-
-    report = make_report(told, base, cand)
-    write_files(report, folder)          # report.png, report.html, summary.md
-
-It shows what the verdict's file says and what the samples give; it decides nothing. Text that
-came from elsewhere (URLs, reasons, failures) is escaped wherever it is shown.
-"""
+"""What the report of a canary says, ready to be laid out; nothing is escaped yet."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from mc_contract.judgement.verdict import Samples, history
-from mc_ops.canary.report.page import page
-from mc_ops.canary.report.picture import Subject, draw
-from mc_ops.canary.report.summary import summary
-from mc_ops.files import writing
+from mc_contract.judgement.verdict import Samples
 
-PICTURE, PAGE, SUMMARY = "report.png", "report.html", "summary.md"
 _QUANTILES = (("p50", 0.5), ("p95", 0.95), ("p99", 0.99))
 _NOT_MEASURED = "not measured"
 Rows = tuple[tuple[str, ...], ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
-    """Three files' content."""
-
-    picture: bytes
-    page: str
-    summary: str
-
-
-@dataclass(frozen=True, slots=True)
-class Told:
-    """A report's words, ready to be laid out; nothing is escaped yet.
+class ReportContent:
+    """The texts and tables of a report.
 
     Attributes:
         verdict: `PROMOTE` or `HOLD`, as the verdict's file has it: an override changes nothing.
@@ -71,7 +49,7 @@ class Told:
         return self.verdict == "PROMOTE"
 
 
-def make_report(
+def content_of(
     verdict: Mapping[str, Any],
     base: Samples | None,
     cand: Samples | None,
@@ -79,78 +57,11 @@ def make_report(
     override: Mapping[str, Any] | None = None,
     metrics: Mapping[str, Any] | None = None,
     link: str = "",
-) -> Report:
-    """Draw and lay out.
-
-    Args:
-        verdict: What `verdict.json` has, or `Judgement.as_dict()`; figures may be null.
-        base: The baseline's samples; None where nothing was compared (a failed smoke check).
-        cand: The candidate's.
-        override: `by`, `at`, `reason`, `index`, `decision` of an override that the ledger proves.
-        metrics: The metrics' judgement (`MetricJudgement.as_dict()`), if there is one.
-        link: Where this was run, such as the URL of a workflow's run.
-    """
-    told = words(verdict, base, cand, override=override, metrics=metrics, link=link)
-    looks = (
-        history(
-            base,
-            cand,
-            margin=verdict["margin"],
-            planned_pairs=verdict.get("planned_pairs"),
-            instances=verdict.get("instances", 1),
-        )
-        if base is not None and cand is not None
-        else []
-    )
-    by_hand = [f"overridden by {override['by']}: {override['reason']}"] if override else []
-    picture = draw(
-        Subject(
-            title=f"Canary: {told.title}",
-            promote=told.promote,
-            reason=(told.reason, *by_hand),
-            base=base,
-            cand=cand,
-            looks=looks,
-            margin=float(verdict["margin"]),
-            planned_pairs=verdict.get("planned_pairs"),
-            decided_at_pairs=verdict.get("decided_at_pairs"),
-            verdict=told.verdict,
-        )
-    )
-    return Report(picture, page(told, picture), summary(told))
-
-
-def write_files(report: Report, folder: Path) -> list[Path]:
-    """Write the three files; those of an earlier report are replaced.
-
-    Raises:
-        CouldNotTell: one cannot be written.
-    """
-    files = {
-        folder / PICTURE: report.picture,
-        folder / PAGE: report.page.encode(),
-        folder / SUMMARY: report.summary.encode(),
-    }
-    with writing(folder):
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for path, content in files.items():
-            path.write_bytes(content)
-    return list(files)
-
-
-def words(
-    verdict: Mapping[str, Any],
-    base: Samples | None,
-    cand: Samples | None,
-    *,
-    override: Mapping[str, Any] | None = None,
-    metrics: Mapping[str, Any] | None = None,
-    link: str = "",
-) -> Told:
-    """What the report says; arguments as in `make_report`."""
+) -> ReportContent:
+    """The content of a report; arguments as in `make_report`."""
     rehearsal = bool(verdict.get("rehearsal"))
     parts = [str(verdict["kind"]), *(["rehearsal"] if rehearsal else [])]
-    return Told(
+    return ReportContent(
         verdict=str(verdict["verdict"]),
         title=f"{verdict['verdict']} ({', '.join(parts)}, margin {percent(verdict['margin'])})",
         reason=str(verdict["reason"]),
@@ -174,9 +85,9 @@ def percent(value: object, *, signed: bool = False) -> str:
 def _sides(
     verdict: Mapping[str, Any], base: Samples | None, cand: Samples | None
 ) -> Iterable[tuple[str, ...]]:
-    told = [verdict["baseline"], verdict["candidate"]]
-    yield ("requests", *(f"{side['n']:,}" for side in told))
-    yield ("failed", *(_failed(side) for side in told))
+    sides = [verdict["baseline"], verdict["candidate"]]
+    yield ("requests", *(f"{side['n']:,}" for side in sides))
+    yield ("failed", *(_failed(side) for side in sides))
     answered = [_answered(side) for side in (base, cand)]
     for name, share in _QUANTILES:
         yield (name, *(_quantile(values, share) for values in answered))
@@ -203,17 +114,20 @@ def _comparison(verdict: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
     interval = verdict.get("interval")
     if interval:
         ends = " to ".join(percent(end, signed=True) for end in interval)
-        yield "its 90 % interval", ends
+        yield "90 % interval", ends
     yield "margin (allowed)", percent(verdict["margin"])
     if verdict.get("error_bound") is not None:
-        yield "more failures, at most (95 % bound)", percent(verdict["error_bound"], signed=True)
-        yield "more failures allowed", percent(verdict.get("error_tolerance"))
+        yield (
+            "increase of failures, upper bound (95 %)",
+            percent(verdict["error_bound"], signed=True),
+        )
+        yield "increase of failures allowed", percent(verdict.get("error_tolerance"))
     for name, key in (
         ("pairs planned", "planned_pairs"),
         ("instances a side", "instances"),
-        ("pairs on which it fell", "decided_at_pairs"),
-        ("looks at the samples", "looks"),
-        ("pairs that would decide it", "pairs_needed"),
+        ("pairs until the verdict", "decided_at_pairs"),
+        ("interim analyses", "looks"),
+        ("pairs needed to decide", "pairs_needed"),
     ):
         if verdict.get(key) is not None:
             yield name, f"{verdict[key]:,}"
@@ -223,15 +137,20 @@ def _comparison(verdict: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
         yield "the runbook's bare rule", f"{figure}, {runbook['verdict']} (decides nothing)"
 
 
-def _metrics(told: Mapping[str, Any]) -> Iterable[tuple[str, ...]]:
+def _metrics(judgement: Mapping[str, Any]) -> Iterable[tuple[str, ...]]:
     """A row for each metric, and the score of all."""
-    yield ("metric", "outcome", "baseline", "change", "its 90 % interval", "allowed", "why")
-    for one in told["metrics"]:
-        critical = " (critical)" if one["critical"] else ""
-        figures = (one[key] for key in ("baseline_level", "change", "interval", "allowed"))
-        yield f"{one['name']}{critical}", one["outcome"], *map(_figure, figures), one["reason"]
-    score = f"score {_figure(told['score'])}, {_figure(told['pass'])} passes"
-    yield "all together", told["outcome"], "", "", "", "", f"{told['reason']} ({score})"
+    yield ("metric", "outcome", "baseline", "change", "90 % interval", "allowed", "why")
+    for metric in judgement["metrics"]:
+        critical = " (critical)" if metric["critical"] else ""
+        figures = (metric[key] for key in ("baseline_level", "change", "interval", "allowed"))
+        yield (
+            f"{metric['name']}{critical}",
+            metric["outcome"],
+            *map(_figure, figures),
+            metric["reason"],
+        )
+    score = f"score {_figure(judgement['score'])}, {_figure(judgement['pass'])} passes"
+    yield "all together", judgement["outcome"], "", "", "", "", f"{judgement['reason']} ({score})"
 
 
 def _figure(value: object) -> str:
@@ -240,16 +159,16 @@ def _figure(value: object) -> str:
     if isinstance(value, float):
         return f"{value:.4g}"
     if isinstance(value, list | tuple):
-        return " to ".join(_figure(one) for one in value)
+        return " to ".join(map(_figure, value))
     return str(value)
 
 
-def _failures(told: object) -> Iterable[tuple[str, ...]]:
-    if not isinstance(told, Mapping):
+def _failures(failures: object) -> Iterable[tuple[str, ...]]:
+    if not isinstance(failures, Mapping):
         return
-    for side, found in told.items():
-        if isinstance(found, Mapping):
-            for name, count in found.items():
+    for side, counts in failures.items():
+        if isinstance(counts, Mapping):
+            for name, count in counts.items():
                 yield str(side), str(name), f"{count:,}" if isinstance(count, int) else str(count)
 
 
@@ -269,15 +188,15 @@ def _run(verdict: Mapping[str, Any], link: str) -> Iterable[tuple[str, str]]:
         yield "driver's lateness (p99)", f"{late:g} ms, limit {limit:g} ms"
 
 
-def _override(told: Mapping[str, Any] | None) -> Rows:
-    if told is None:
+def _override(override: Mapping[str, Any] | None) -> Rows:
+    if override is None:
         return ()
     return (
-        ("by", str(told["by"])),
-        ("why", str(told["reason"])),
-        ("when", str(told["at"])),
-        ("ledger", f"entry {told['index']} of {told['region']}"),
-        ("decision", str(told["decision"])),
+        ("by", str(override["by"])),
+        ("why", str(override["reason"])),
+        ("when", str(override["at"])),
+        ("ledger", f"entry {override['index']} of {override['region']}"),
+        ("decision", str(override["decision"])),
     )
 
 

@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from typing import TYPE_CHECKING
 
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-if TYPE_CHECKING:
-    from mc_ops.canary.report.content import Told
+from mc_ops.canary.report.content import ReportContent
 
 _STYLE = """
 :root { color-scheme: light dark; --ink: #1f2937; --soft: #4b5563; --line: #d1d5db;
@@ -61,14 +59,14 @@ _PAGE = """<!doctype html>
 <meta http-equiv="Content-Security-Policy" content="{{ policy }}">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="referrer" content="no-referrer">
-<title>Canary: {{ told.title }}</title>
+<title>Canary: {{ content.title }}</title>
 <style>{{ style }}</style>
 </head>
 <body>
 <main>
-<header class="{{ 'good' if told.promote else 'bad' }}">
-<h1><span aria-hidden="true">{{ '✔' if told.promote else '✘' }}</span> Canary: {{ told.title }}</h1>
-<p>{{ told.reason }}</p>
+<header class="{{ 'good' if content.promote else 'bad' }}">
+<h1><span aria-hidden="true">{{ '✔' if content.promote else '✘' }}</span> Canary: {{ content.title }}</h1>
+<p>{{ content.reason }}</p>
 </header>
 {%- macro pairs(rows) %}
 <div class="wide named"><table><tbody>
@@ -85,46 +83,46 @@ _PAGE = """<!doctype html>
 {%- endfor %}
 </tbody></table></div>
 {%- endmacro %}
-{%- if told.override %}
+{%- if content.override %}
 <section class="by-hand">
-<h2>Overridden by hand; the verdict stays {{ told.verdict }}</h2>
-{{- pairs(told.override) }}
+<h2>Overridden by hand; the verdict stays {{ content.verdict }}</h2>
+{{- pairs(content.override) }}
 </section>
 {%- endif %}
 <section>
 <h2>What was seen</h2>
-<img alt="Distributions of both sides' latencies, the regression of the p95 with its interval as pairs came in, and where the verdict fell. The figures are in the tables below." src="data:image/png;base64,{{ picture }}">
+<img alt="Distributions of both sides' latencies, the regression of the p95 with its interval as pairs came in, and when the verdict was reached. The figures are in the tables below." src="data:image/png;base64,{{ picture }}">
 </section>
 <div class="pair">
 <section>
 <h2>The two sides</h2>
-{{- grid(told.sides) }}
+{{- grid(content.sides) }}
 </section>
 <section>
 <h2>The comparison</h2>
-{{- pairs(told.comparison) }}
+{{- pairs(content.comparison) }}
 </section>
 </div>
-{%- if told.metrics %}
+{%- if content.metrics %}
 <section>
 <h2>Metrics</h2>
-{{- grid(told.metrics) }}
+{{- grid(content.metrics) }}
 </section>
 {%- endif %}
-{%- if told.failures %}
+{%- if content.failures %}
 <section>
 <h2>Failures</h2>
-{{- grid((('side', 'failure', 'count'),) + told.failures) }}
+{{- grid((('side', 'failure', 'count'),) + content.failures) }}
 </section>
 {%- endif %}
-{%- if told.run %}
+{%- if content.run %}
 <section>
 <h2>The run</h2>
-{{- pairs(told.run) }}
+{{- pairs(content.run) }}
 </section>
 {%- endif %}
 <footer>
-{%- for note in told.notes %}
+{%- for note in content.notes %}
 <p>{{ note }}</p>
 {%- endfor %}
 </footer>
@@ -134,11 +132,11 @@ _PAGE = """<!doctype html>
 """
 
 
-def page(told: Told, picture: bytes) -> str:
+def page(content: ReportContent, picture: bytes) -> str:
     """The page.
 
     Args:
-        told: The report's words.
+        content: Its texts and tables.
         picture: PNG.
     """
     digest = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
@@ -148,7 +146,7 @@ def page(told: Told, picture: bytes) -> str:
     )
     environment = Environment(autoescape=True, undefined=StrictUndefined)
     return environment.from_string(_PAGE).render(
-        told=told,
+        content=content,
         picture=base64.b64encode(picture).decode(),
         style=Markup(_STYLE),  # noqa: S704 - our own text, and the policy has its digest
         policy=Markup(policy),  # noqa: S704 - our own text

@@ -1,4 +1,4 @@
-"""The picture of a canary, as PNG: what was answered, how the evidence grew, where it fell.
+"""The picture of a canary, as PNG: latencies, how the evidence grew, and when the verdict was reached.
 
 Four panels: how the latencies are distributed; how large a share of requests was slower than any
 latency, down to the last one; the regression with its 90 % interval as pairs came in, against the
@@ -73,11 +73,11 @@ class Subject:
         title: The verdict with its kind.
         promote: Whether it is PROMOTE.
         reason: The verdict's reason, and who overrode it, one a line.
-        looks: The regression as pairs came in, up to where the verdict fell; empty where it could
-            not be told.
+        looks: The regression as pairs came in, until the verdict; empty where there are no
+            pairs.
         margin: How much worse the p95 may be (0.05 = 5 %).
         planned_pairs: The pairs declared before the run, or None.
-        decided_at_pairs: The pairs on which the verdict fell, or None.
+        decided_at_pairs: After how many pairs the verdict was reached, or None.
         verdict: `PROMOTE` or `HOLD`.
     """
 
@@ -273,7 +273,7 @@ def _interval(axes: Axes, subject: Subject) -> None:
     right = _right(subject, seen)
     axes.set_xlim(0, right * 1.005)
     if subject.decided_at_pairs is not None:
-        _fell(axes, subject, right)
+        _mark_verdict(axes, subject, right)
     if subject.planned_pairs and seen < subject.planned_pairs:
         axes.axvspan(seen, right * 1.005, color="#F3F4F6", linewidth=0, zorder=0)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
@@ -301,7 +301,7 @@ def _span(
     return bottom - 0.12 * pad, top + 0.38 * pad
 
 
-def _fell(axes: Axes, subject: Subject, right: float) -> None:
+def _mark_verdict(axes: Axes, subject: Subject, right: float) -> None:
     at = subject.decided_at_pairs or 0
     colour = GREEN if subject.promote else RED
     axes.axvline(at, color=colour, linewidth=1.6)

@@ -8,33 +8,31 @@ from __future__ import annotations
 
 import html
 import re
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from mc_ops.canary.report.content import Rows, Told
+from mc_ops.canary.report.content import ReportContent, Rows
 
 # What Markdown gives a meaning to anywhere, what begins a block, and what makes a link by itself
 _MARKS = re.compile(r"([\\`*_\[\]|~@$]|^[#+=-]|:(?=//)|(?<=www)\.)")
 _LONGEST = 400
 
 
-def summary(told: Told) -> str:
+def summary(content: ReportContent) -> str:
     """The Markdown; well below the megabyte that a step's summary may have."""
-    icon = "✅" if told.promote else "⛔"
-    lines = [f"## {icon} Canary: {_text(told.title)}", "", _text(told.reason), ""]
-    if told.override:
-        by, why, when, ledger, decision = (_text(value) for _, value in told.override)
+    icon = "✅" if content.promote else "⛔"
+    lines = [f"## {icon} Canary: {_text(content.title)}", "", _text(content.reason), ""]
+    if content.override:
+        by, why, when, ledger, decision = (_text(value) for _, value in content.override)
         recorded = f"{when}, ledger {ledger}, decision {decision}. The verdict stays HOLD."
         lines += [f"> **Overridden by {by}**: {why}  ", f"> {recorded}", ""]
-    lines += _table(told.sides)
-    lines += _table((("", ""), *told.comparison))
-    if told.metrics:
-        lines += ["### Metrics", "", *_table(told.metrics)]
-    if told.failures:
-        lines += ["### Failures", "", *_table((("side", "failure", "count"), *told.failures))]
-    lines += ["<details><summary>The run</summary>", "", *_table((("", ""), *told.run))]
+    lines += _table(content.sides)
+    lines += _table((("", ""), *content.comparison))
+    if content.metrics:
+        lines += ["### Metrics", "", *_table(content.metrics)]
+    if content.failures:
+        lines += ["### Failures", "", *_table((("side", "failure", "count"), *content.failures))]
+    lines += ["<details><summary>The run</summary>", "", *_table((("", ""), *content.run))]
     lines += ["</details>", ""]
-    lines += [f"_{_text(note)}_\n" for note in told.notes]
+    lines += [f"_{_text(note)}_\n" for note in content.notes]
     return "\n".join(lines)
 
 

@@ -16,8 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mc_contract.judgement.verdict import Samples, judge
-from mc_ops.canary.report import content as room
-from mc_ops.canary.report.content import make_report, words, write_files
+from mc_ops.canary.report import files as room
+from mc_ops.canary.report.content import content_of
+from mc_ops.canary.report.files import make_report, write_files
 from mc_ops.canary.report.page import page
 from mc_ops.canary.report.summary import summary
 from mc_ops.errors import CouldNotTell
@@ -114,7 +115,7 @@ def test_a_report_is_a_picture_a_page_and_a_summary(tmp_path: Path) -> None:
 
 def test_the_page_stands_alone_and_may_run_nothing() -> None:
     """No script, no link, no other file; its policy allows its own style and data images only."""
-    told = _Page(page(words(HOLD, BASE, CAND, override=OVERRIDE, link=EVIL), b"png"))
+    told = _Page(page(content_of(HOLD, BASE, CAND, override=OVERRIDE, link=EVIL), b"png"))
     assert {"script", "link", "iframe", "a", "form", "object"} & set(told.tags) == set()
     digest = base64.b64encode(hashlib.sha256(told.style.encode()).digest()).decode()
     assert "default-src 'none'" in told.policy
@@ -124,7 +125,7 @@ def test_the_page_stands_alone_and_may_run_nothing() -> None:
 
 def test_an_override_is_shown_and_the_verdict_stays() -> None:
     """Who, why and where, escaped; the word PROMOTE is nowhere."""
-    told = words(HOLD, BASE, CAND, override=OVERRIDE, link="")
+    told = content_of(HOLD, BASE, CAND, override=OVERRIDE, link="")
     for text in (page(told, b""), summary(told)):
         assert "ann" in text
         assert "entry 7 of local-1" in text
@@ -145,8 +146,8 @@ def test_no_text_breaks_out_of_page_or_summary(text: str, where: str) -> None:
         more = {"failures": {evil: {evil: 1}}}
     metrics = _metrics(evil, name=evil) if where == "metric" else None
     override = {**OVERRIDE, "reason": evil} if where == "override" else None
-    told = words(HOLD | more, BASE, CAND, override=override, metrics=metrics)
-    plain = words(HOLD, BASE, CAND, override=OVERRIDE if override else None, link="")
+    told = content_of(HOLD | more, BASE, CAND, override=override, metrics=metrics)
+    plain = content_of(HOLD, BASE, CAND, override=OVERRIDE if override else None, link="")
     tags = _Page(page(told, b"")).tags
     assert "script" not in tags
     assert set(tags) <= {*_Page(page(plain, b"")).tags, "thead", "section", "h2", "table"}
@@ -161,7 +162,7 @@ def test_no_text_breaks_out_of_page_or_summary(text: str, where: str) -> None:
 
 def test_metrics_are_shown_if_there_are_any() -> None:
     """Name, outcome, figures and reason; what could not be compared is not measured."""
-    told = words(HOLD, BASE, CAND, metrics=_metrics("too few", change=None, interval=None))
+    told = content_of(HOLD, BASE, CAND, metrics=_metrics("too few", change=None, interval=None))
     head, row, together = told.metrics
     assert head[:2] == ("metric", "outcome")
     assert row == (
@@ -179,7 +180,7 @@ def test_metrics_are_shown_if_there_are_any() -> None:
     )
     assert "autonomy" in page(told, b"")
     assert "### Metrics" in summary(told)
-    assert words(HOLD, BASE, CAND).metrics == ()
+    assert content_of(HOLD, BASE, CAND).metrics == ()
 
 
 def test_a_failed_smoke_check_has_a_report_without_samples() -> None:
