@@ -7,15 +7,13 @@ One `Workbench` is one replica: it opens its dependencies in order, runs its bac
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import version
-from typing import Any
 
 import structlog
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
@@ -35,40 +33,35 @@ from mc_platform.adapters.worker_processes import WorkerProcesses
 from mc_platform.assembly.announcements import Announcements
 from mc_platform.assembly.background import Background, keep_partitions, sweep
 from mc_platform.assembly.delivery import delivery
-from mc_platform.assembly.engine_bridge import EngineBridge, EngineControl
-from mc_platform.assembly.handlers import operator_routes, reading_routes
+from mc_platform.assembly.engine_bridge import EngineBridge, EngineControl, breaker
+from mc_platform.assembly.handlers import operator_routes, reading_routes, redacted_text
 from mc_platform.assembly.keys import ledger_key, pseudonymiser, signer_memory
-from mc_platform.assembly.probes import ProbeHandlers, Probes, faults
+from mc_platform.assembly.probes import Probes
 from mc_platform.authenticate import Authenticator, GuardedAuthenticator
 from mc_platform.bulkheads import Messages
 from mc_platform.enact import (
     ENGINE_SCHEMA,
-    Breaker,
-    Limits,
     OperationEngine,
 )
 from mc_platform.errors import (
     LedgerDamaged,
-    NotAuthenticated,
     PlatformError,
 )
-from mc_platform.model.label import Part
 from mc_platform.model.shape import ShapeLimits
 from mc_platform.model.tenant import Principal
 from mc_platform.observe import metrics
-from mc_platform.observe.health import Health
 from mc_platform.observe.identity import Running
 from mc_platform.observe.stalls import watch_loop
 from mc_platform.pipeline.enforcement import Enforcement
 from mc_platform.pipeline.examine import ExaminationRoom, Examiner
-from mc_platform.receive import Door, GovernedRequestHandler, a2a_routes, retry_after
+from mc_platform.receive import Door, GovernedRequestHandler, a2a_routes
 from mc_platform.receive.connections import Connections
 from mc_platform.receive.detail import DetailRule
 from mc_platform.receive.handler import PRINCIPAL
 from mc_platform.receive.limits import RateLimiter
 from mc_platform.receive.peers import Peers
 from mc_platform.receive.routes import agent_card
-from mc_platform.receive.wire_errors import to_wire
+from mc_platform.receive.wire_errors import answer
 from mc_platform.record import (
     AuditRecorder,
     CheckpointKeeper,
@@ -84,15 +77,8 @@ from mc_platform.screen import LibraryScreener
 from mc_platform.settings import Settings, catalogue_digest, load_catalogue, read_catalogue
 
 VERSION = version("mc-platform")
-_SWEEP_S = 15.0
-_SWEEP_MOST = 200
-_QUOTABLE_KEPT = timedelta(days=7)
-_BEGIN_AGAIN_S = 5.0
 _TILES_S = 5.0
 _UNTOLD_S = 5.0
-_PARTITIONS_S = 24 * 3600.0
-_POSTPONED_S = 30.0
-_BLOCKING_TIMEOUT_S = 30.0
 _log = structlog.get_logger()
 
 
@@ -127,9 +113,7 @@ class Workbench:
             self._pools, journal=self._journal, region=settings.region, replica=settings.replica
         )
         self._events = EventFactory(clock=_now)
-        self._announcements = Announcements(
-            replica=settings.replica, journal=self._journal, events=self._events, rules=self._rules
-        )
+        self._announcements = Announcements(settings.replica, self._journal, self._events)
         self._policies = PolicyKeeper.load(
             settings.policy_dir,
             on_changed=self._policy_changed,
@@ -149,7 +133,9 @@ class Workbench:
         )
         self._autonomy = PostgresAutonomy(self._pools, journal=self._journal)
         self._operation_rows = PostgresOperations(self._pools, region=settings.region)
-        self._breaker = self._made_breaker()
+        self._breaker = breaker(
+            settings, self._catalogue.tenants.values(), self._autonomy, self._operation_rows
+        )
         self._authenticator = GuardedAuthenticator(
             Authenticator(
                 directory=PostgresDirectory(self._pools),
@@ -219,8 +205,8 @@ class Workbench:
             charge=self._limiter.spend,
         )
         self._shape = ShapeLimits(values=settings.max_json_values, depth=settings.max_json_depth)
-        self._running = Running(settings, policy_set=lambda: self._policies.digest)
-        self._health: Health
+        self._running = Running(settings, version=VERSION, policy_set=lambda: self._policies.digest)
+        self._probes: Probes
         self._downstream: A2ADownstream
         self._path: RequestPath
         self._handler: GovernedRequestHandler
@@ -262,9 +248,7 @@ class Workbench:
         self._bridge.connect(self._path)
         await self._operations.launch()
         self._start_background()
-        self._health = self._probes().health(
-            identity=self._identity, keep_s=settings.health_cache_s
-        )
+        self._probes = self._make_probes()
         card = agent_card(
             public_url=settings.public_url, version=VERSION, catalogue=self._catalogue
         )
@@ -274,7 +258,7 @@ class Workbench:
         return Door(
             Starlette(
                 routes=[*self.routes(), *a2a_routes(self._handler, card)],
-                exception_handlers={PlatformError: _platform_error, Exception: _crash},
+                exception_handlers={PlatformError: answer, Exception: answer},
             ),
             authenticator=self._authenticator,
             peers=self._peers,
@@ -290,7 +274,7 @@ class Workbench:
 
     def begin_drain(self) -> None:
         """Tell load balancers to look elsewhere: `/health` answers 503 from now on."""
-        self._health.draining = True
+        self._probes.health.draining = True
 
     async def close(self) -> None:
         """Let what is under way end, then close in reverse order; one failure stops no other."""
@@ -311,17 +295,21 @@ class Workbench:
             except Exception as error:  # noqa: BLE001 - the rest must be closed all the same
                 _log.error("close_failed", exc_info=error)
 
-    def _probes(self) -> Probes:
+    def _make_probes(self) -> Probes:
         return Probes(
+            identity=self._running.identity,
+            keep_s=self._settings.health_cache_s,
             pools=self._pools,
             journal=self._journal,
             require_sound=self._require_sound,
             policies=self._policies,
             operations=self._operations,
-            shipper=self._shipper,
-            sends=self._delivery.sends,
-            agents=self._catalogue.agents,
+            delivery=self._delivery,
+            agents=list(self._catalogue.agents.values()),
             downstream=self._downstream,
+            checkpoints=self._checkpoints,
+            enforcement=self._enforcement,
+            principal_of=self._principal_of,
         )
 
     def _start_background(self) -> None:
@@ -329,7 +317,13 @@ class Workbench:
             "checkpoints": self._checkpoints.run,
             "tiles": self._tiles.run,
             "partitions": partial(keep_partitions, self._ledger),
-            "sweep": partial(sweep, self._tasks, self._path, _now),
+            "sweep": partial(
+                sweep,
+                self._tasks,
+                self._path.open_tasks,
+                self._catalogue.agents.values(),
+                _now,
+            ),
             "policies": self._policies.run,
             "connections": self._connections.watch,
             "switches": partial(self._autonomy.keep_recorded, _UNTOLD_S),
@@ -343,11 +337,13 @@ class Workbench:
             self._background.start(name, work)
 
     async def _policy_changed(self, _old: str, new: str, _reason: str) -> None:
-        await self._announcements.policy_set(new, self._policies.held())
+        """Tell the ledger that another policy set is in force: once a region, by who is first."""
+        await self._rules.note("policy_set", new, self._policies.held())
 
     async def _announce_rules(self) -> None:
-        await self._announcements.policy_set(self._policies.digest, self._policies.held())
-        await self._announcements.catalogue(self._catalogue_digest, self._catalogue_held)
+        """Tell the ledger of rules that came into force while nothing ran, then of the rest."""
+        await self._rules.note("policy_set", self._policies.digest, self._policies.held())
+        await self._rules.note("catalogue", self._catalogue_digest, self._catalogue_held)
         await self._rules.keep_recorded(_UNTOLD_S)
 
     def _require_sound(self) -> None:
@@ -358,22 +354,6 @@ class Workbench:
                 self._shipper.damage, hint="docs/explanation/ledger.md, The signer refuses"
             )
 
-    def _made_breaker(self) -> Breaker:
-        settings, tenants = self._settings, self._catalogue.tenants.values()
-        return Breaker(
-            autonomy=self._autonomy,
-            counts=self._operation_rows,
-            tenants=[tenant.id for tenant in tenants if tenant.generally_available],
-            others=[tenant.id for tenant in tenants if not tenant.generally_available],
-            limits=Limits(
-                ratio=settings.breaker_ratio,
-                window_s=settings.breaker_window_s,
-                min_operations=settings.breaker_min_operations,
-            ),
-            interval_s=settings.breaker_interval_s,
-            enabled=settings.breaker_enabled,
-        )
-
     def routes(self) -> list[Route]:
         """All routes but those of A2A."""
         settings, catalogue = self._settings, self._catalogue
@@ -381,16 +361,10 @@ class Workbench:
             "principal_of": self._principal_of,
             "enforcement": self._enforcement,
             "recorder": self._recorder,
-            "redact": self._redacted,
+            "redact": partial(redacted_text, self._screener),
         }
-        probes = ProbeHandlers(
-            health=self._health,
-            checkpoints=self._checkpoints,
-            enforcement=self._enforcement,
-            principal_of=self._principal_of,
-        )
         return [
-            *probes.routes(),
+            *self._probes.routes(),
             *operator_routes(
                 shared,
                 settings=settings,
@@ -424,37 +398,3 @@ class Workbench:
         principal: Principal = request.scope["state"][PRINCIPAL]
         self._limiter.admit(principal.tenant)
         return principal
-
-    def _identity(self) -> dict[str, Any]:
-        settings = self._settings
-        return {
-            "service": "agent-workbench",
-            "version": VERSION,
-            "colour": settings.colour,
-            "replica": settings.replica,
-            "region": settings.region,
-            "faults": faults(settings),
-            "running": self._running.told(),
-        }
-
-    def _redacted(self, text: str) -> str:
-        parts: tuple[Part, ...] = ({"text": text},)
-        [part] = self._screener.redact(parts, self._screener.screen(parts))
-        return str(part["text"])
-
-
-async def _crash(_request: Request, error: Exception) -> Response:
-    wire = to_wire(error)
-    return JSONResponse(
-        {"error": {"code": "internal", "message": wire.message, "hint": "", "retryable": False}},
-        status_code=500,
-    )
-
-
-async def _platform_error(_request: Request, error: Exception) -> Response:
-    assert isinstance(error, PlatformError)
-    retry_after.note(error)
-    headers = {}
-    if isinstance(error, NotAuthenticated):
-        headers["WWW-Authenticate"] = 'Bearer realm="agent-workbench"'
-    return JSONResponse({"error": error.as_dict()}, error.http_status, headers)

@@ -13,7 +13,7 @@
 
 Steps 3 to 5 are `begin`, 6 to 8 are `finish`; a caller that does not want to wait gets the task
 after `begin`. A process that dies between them leaves an open task: an operation is finished by
-its engine, a forwarded question is failed by `fail_abandoned`.
+its engine, a forwarded question is failed by `OpenTasks.fail_abandoned`.
 """
 
 from __future__ import annotations
@@ -33,7 +33,6 @@ from mc_platform.errors import (
     AutonomyHalted,
     BadRequest,
     Conflict,
-    NotFound,
     PolicyDenied,
     RateLimited,
     Unavailable,
@@ -44,10 +43,10 @@ from mc_platform.model.event import Event, Kind
 from mc_platform.model.flow import Flow
 from mc_platform.model.ids import AgentName, OperationId, TaskId, TenantId
 from mc_platform.model.label import Part, Screening
-from mc_platform.model.operation import OperationReport, OperationRequest
+from mc_platform.model.operation import OperationRequest
 from mc_platform.model.task import Task, TaskState
 from mc_platform.model.tenant import Principal, Tenant
-from mc_platform.model.verdict import Action, Decision
+from mc_platform.model.verdict import Action, Decision, Question
 from mc_platform.observe import metrics
 from mc_platform.pipeline.conversation import Conversation, Conversations
 from mc_platform.pipeline.enforcement import (
@@ -55,10 +54,10 @@ from mc_platform.pipeline.enforcement import (
     count_denial,
     denial,
     message_question,
-    reply_question,
 )
 from mc_platform.pipeline.examine import ExaminationRoom, Incoming
 from mc_platform.pipeline.idempotency import Envelope, agent_context_of, meaning_of, task_id_of
+from mc_platform.pipeline.open_tasks import OpenTasks
 from mc_platform.ports import (
     Autonomy,
     Budgets,
@@ -72,7 +71,6 @@ from mc_platform.record import Digester, EventFactory, Sealer, decision_detail
 
 _REPEAT_POLL_S = 0.05
 _REPEAT_POLL_SLOWEST_S = 1.0
-_ABANDONED_MARGIN_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +146,15 @@ class RequestPath:
         self._digester = digester
         self._clock = clock
         self._operation_wait_s = operation_wait_s
+        self.open_tasks = OpenTasks(
+            tasks=tasks,
+            journal=journal,
+            operations=operations,
+            enforcement=enforcement,
+            events=events,
+            clock=clock,
+            operation_wait_s=operation_wait_s,
+        )
         self._scopes = {
             tenant.id: catalogue.scope_of(tenant) for tenant in catalogue.tenants.values()
         }
@@ -328,7 +335,7 @@ class RequestPath:
         """
         try:
             if accepted.operation is not None:
-                return await self._await_operation(accepted.tenant.id, accepted.task)
+                return await self.open_tasks.until_ended(accepted.task)
             return await self._answer(accepted)
         finally:
             accepted.slot.release()
@@ -355,15 +362,15 @@ class RequestPath:
                 return await self._record_reply(task, released)
         except (AgentFailed, Unavailable) as error:
             if released is None:  # the agent failed, or a worker ended; else the ledger is away
-                await self._fail(task, error.message)
+                await self.open_tasks.fail(task, error.message)
             raise
         except PolicyDenied:
             raise  # recorded already
         except asyncio.CancelledError:
-            await self._fail(task, "the gateway stopped before the agent had answered")
+            await self.open_tasks.fail(task, "the gateway stopped before the agent had answered")
             raise
         except Exception:
-            await self._fail(task, "the gateway failed on the agent's answer")
+            await self.open_tasks.fail(task, "the gateway failed on the agent's answer")
             raise
 
     async def _forward(self, accepted: Accepted) -> tuple[Part, ...]:
@@ -387,7 +394,7 @@ class RequestPath:
         event = self._release_event(task.tenant, task.id, released)
         if released.parts is None:
             denied = denial(released.decision, "the reply is withheld")
-            await self._close(
+            await self.open_tasks.close(
                 replace(task, state=TaskState.rejected, status_text=denied.message), event
             )
             raise denied
@@ -397,7 +404,7 @@ class RequestPath:
             "redacted": released.redacted,
             "labels": labels,
         }
-        return await self._close(
+        return await self.open_tasks.close(
             replace(
                 task,
                 state=TaskState.completed,
@@ -447,16 +454,20 @@ class RequestPath:
         )
         screening = known.screening
         _count_labels(screening, "outbound")
-        question = reply_question(
+        question = Question(
             principal=principal,
             tenant=tenant,
-            agent=agent,
-            governance=Governance(
-                purpose=str(task.governance.get("purpose", "")),
-                residency=str(task.governance.get("residency", "")),
-            ),
-            screening=screening,
-            flow=task.flow,
+            action=Action.release_reply,
+            resource_type="Agent",
+            resource_id=agent.name,
+            resource_residency=agent.residency,
+            resource_accepts=agent.accepts,
+            purpose=str(task.governance.get("purpose", "")),
+            residency=str(task.governance.get("residency", "")),
+            labels=screening.types,
+            classes=screening.classes,
+            tainted=task.flow.tainted,
+            origins=task.flow.origins,
         )
         decision = self._enforcement.decide(question)
         if decision.allowed:
@@ -477,58 +488,6 @@ class RequestPath:
             pseudonyms=tenant.redaction == "pseudonym",
         )
         return Released(redacted, decision, screening, True, quotable)
-
-    async def task(self, principal: Principal, task_id: str) -> Task:
-        """The caller's tenant's task.
-
-        Raises:
-            NotFound: there is none, or it is another tenant's; not told which.
-            PolicyDenied, Unavailable.
-        """
-        task = await self._tasks.get(principal.tenant, TaskId(task_id))
-        if task is None:
-            raise NotFound("no such task")
-        await self._permit(principal, task, Action.read_task)
-        return task
-
-    async def cancel(self, principal: Principal, task_id: str) -> Task:
-        """Ask for a running operation's compensation and wait for its end.
-
-        Raises:
-            NotFound: as for `task`.
-            Conflict: the task has ended, or is a question that cannot be called back.
-            PolicyDenied, Unavailable.
-        """
-        task = await self._tasks.get(principal.tenant, TaskId(task_id))
-        if task is None:
-            raise NotFound("no such task")
-        decision = await self._permit(principal, task, Action.cancel_task)
-        if task.state.terminal:
-            raise Conflict(f"the task is {task.state.name} already")
-        if "operation_id" not in task.governance:
-            raise Conflict("a forwarded question cannot be called back")
-        await self._journal.record(
-            [
-                self._events.event(
-                    Kind.task_cancel_requested,
-                    task.tenant,
-                    task.id,
-                    principal=principal.id,
-                    **decision_detail(decision),
-                )
-            ]
-        )
-        operation_id = OperationId(task.id)
-        if not await self._operations.cancel(operation_id) and await self._operations.void(
-            operation_id
-        ):
-            # Accepted by a gateway that died before it could begin it: a wish must not be lost
-            why = "canceled before the operation began"
-            return await self._close(
-                replace(task, state=TaskState.canceled, status_text=why),
-                self._events.event(Kind.request_failed, task.tenant, task.id, reason=why),
-            )
-        return await self._await_operation(task.tenant, task)
 
     async def release_results(
         self, request: OperationRequest, parts: Sequence[Part]
@@ -561,29 +520,6 @@ class RequestPath:
         return released.parts or (), [
             self._release_event(request.tenant, request.task_id, released)
         ]
-
-    async def fail_abandoned(self, tasks: Sequence[Task]) -> int:
-        """End tasks that no process works on any more; return how many.
-
-        A question whose gateway died is one; an operation is if its engine never got it, or broke
-        on it: nobody then knows what stands, so it is told as stuck.
-        """
-        failed = 0
-        for task in tasks:
-            if "operation_id" not in task.governance:
-                await self._fail(task, "the gateway was interrupted before the agent answered")
-                failed += 1
-            elif await self._operations.void(OperationId(task.id)):
-                await self._fail(task, "the gateway was interrupted before the operation began")
-                failed += 1
-            elif (report := await self._operations.report(OperationId(task.id))) is not None:
-                failed += await self._close_broken(task, report)
-        return failed
-
-    def abandoned_after(self) -> timedelta:
-        """How long an open question may stand untouched before nobody can be waiting for it."""
-        longest = max((agent.timeout_s for agent in self._catalogue.agents.values()), default=0.0)
-        return timedelta(seconds=longest + _ABANDONED_MARGIN_S)
 
     # -- the steps' details, in the order of their use ---------------------------------------
 
@@ -687,43 +623,6 @@ class RequestPath:
             await self._enforcement.refuse(principal, decision, described, error=error)
         if not self._operations.healthy():  # told before anything is recorded
             raise Unavailable("this replica begins no operations now", hint="ask again")
-
-    async def _permit(self, principal: Principal, task: Task, action: Action) -> Decision:
-        return await self._enforcement.permit(
-            principal, action, "Task", resource_id=task.id, owner=task.tenant
-        )
-
-    async def _await_operation(self, tenant: TenantId, task: Task) -> Task:
-        await self._operations.wait(OperationId(task.id), self._operation_wait_s)
-        return await self._tasks.get(tenant, task.id) or task
-
-    async def _fail(self, task: Task, reason: str) -> None:
-        await self._close(
-            replace(task, state=TaskState.failed, status_text=reason),
-            self._events.event(Kind.request_failed, task.tenant, task.id, reason=reason),
-        )
-
-    async def _close_broken(self, task: Task, report: OperationReport) -> bool:
-        now = await self._tasks.get(task.tenant, task.id)
-        if now is None or now.state.terminal:  # it ended in the meantime, and told so itself
-            return False
-        told = {"operation_id": task.id, "reason": report.reason}
-        await self._close(
-            replace(
-                task,
-                state=TaskState.failed,
-                status_text=f"the operation is stuck: {report.reason}",
-                governance={**task.governance, "outcome": report.outcome.value, "steps": []},
-            ),
-            self._events.event(Kind.operation_stuck, task.tenant, task.id, **told),
-        )
-        metrics.count_operation(task.tenant, report)
-        return True
-
-    async def _close(self, task: Task, event: Event) -> Task:
-        closed = replace(task, updated_at=self._clock())
-        await self._journal.record([event], closed)
-        return closed
 
 
 def _operation_request(

@@ -136,7 +136,10 @@ class Application:
         bench._enforcement = Enforcement(
             catalogue=catalogue, decisions=self.asked, recorder=recorder
         )
-        bench._health = Health(identity=dict, vital={}, other={})
+        agents: Any = None
+        bench._downstream = agents
+        bench._probes = bench._make_probes()
+        vars(bench._probes)["health"] = Health(identity=dict, vital={}, other={})
         path = request_path(
             catalogue=catalogue,
             decisions=self.asked,

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from datetime import timedelta
+from collections.abc import Awaitable, Callable, Iterable
+from datetime import datetime, timedelta
 
 import structlog
 
 from mc_platform.adapters.postgres.ledger import PostgresLedger
 from mc_platform.adapters.postgres.pools import PostgresTasks
 from mc_platform.errors import RateLimited, Unavailable
+from mc_platform.model.catalogue import Agent
 from mc_platform.observe import metrics
+from mc_platform.pipeline.open_tasks import OpenTasks
 from mc_platform.ports import Clock
-from mc_platform.request_path import RequestPath
 
 _SWEEP_S = 15.0
 _SWEEP_MOST = 200
+_ABANDONED_MARGIN_S = 30.0
 _QUOTABLE_KEPT = timedelta(days=7)
 _BEGIN_AGAIN_S = 5.0
 _PARTITIONS_S = 24 * 3600.0
@@ -52,11 +54,15 @@ class Background:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
 
-async def sweep(tasks: PostgresTasks, path: RequestPath, clock: Clock) -> None:
+async def sweep(
+    tasks: PostgresTasks, open_tasks: OpenTasks, agents: Iterable[Agent], clock: Clock
+) -> None:
     """End tasks whose gateway died; their clients would ask for ever."""
+    # A question that stands untouched for longer has nobody who waits for it
+    longest_s = max((agent.timeout_s for agent in agents), default=0.0) + _ABANDONED_MARGIN_S
     while True:
         try:
-            ended = await _sweep_once(tasks, path, clock)
+            ended = await _sweep_once(tasks, open_tasks, clock() - timedelta(seconds=longest_s))
             if ended:
                 _log.warning("abandoned_tasks_failed", tasks=ended)
         except (RateLimited, Unavailable) as error:
@@ -64,12 +70,11 @@ async def sweep(tasks: PostgresTasks, path: RequestPath, clock: Clock) -> None:
         await asyncio.sleep(_SWEEP_S)
 
 
-async def _sweep_once(tasks: PostgresTasks, path: RequestPath, clock: Clock) -> int:
+async def _sweep_once(tasks: PostgresTasks, open_tasks: OpenTasks, older_than: datetime) -> int:
     await tasks.forget_quotable(_QUOTABLE_KEPT)
-    older_than = clock() - path.abandoned_after()
     ended, last = 0, None
     while found := await tasks.abandoned(older_than, _SWEEP_MOST, last):
-        ended += await path.fail_abandoned(found)
+        ended += await open_tasks.fail_abandoned(found)
         last = found[-1]
     return ended
 

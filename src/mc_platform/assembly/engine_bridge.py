@@ -3,35 +3,36 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from mc_platform.enact import OperationEngine, ResolutionMode
+from mc_platform.enact import Breaker, Limits, OperationEngine, ResolutionMode
+from mc_platform.enact.breaker import OperationCounts
 from mc_platform.model.event import Event
 from mc_platform.model.ids import OperationId, PrincipalId, TaskId, TenantId
 from mc_platform.model.label import Part
 from mc_platform.model.operation import OperationRequest
 from mc_platform.model.task import Task
+from mc_platform.model.tenant import Tenant
 from mc_platform.pipeline.examine import Examiner
 from mc_platform.ports import Autonomy, Journal, Tasks
 from mc_platform.request_path import RequestPath
+from mc_platform.settings import Settings
 
 _TIMEOUT_S = 30.0
 
 
+@dataclass(slots=True, kw_only=True)
 class EngineBridge:
     """Calls into the loop that block an engine's thread; usable once it is `connect`ed."""
 
-    def __init__(
-        self, *, journal: Journal, tasks: Tasks, autonomy: Autonomy, examiner: Examiner
-    ) -> None:
-        self._journal = journal
-        self._tasks = tasks
-        self._autonomy = autonomy
-        self._examiner = examiner
-        self._path: RequestPath
-        self._loop: asyncio.AbstractEventLoop
+    journal: Journal
+    tasks: Tasks
+    autonomy: Autonomy
+    examiner: Examiner
+    _path: RequestPath = field(init=False)
+    _loop: asyncio.AbstractEventLoop = field(init=False)
 
     def connect(self, path: RequestPath) -> None:
         """Take the running loop, and the path that decides what of results may leave."""
@@ -41,18 +42,18 @@ class EngineBridge:
     def record(self, events: Sequence[Event], task: Task | None) -> None:
         """As `Journal.record`."""
         if task is not None:
-            quotable = self._examiner.quotable(task.tenant, task.parts)
+            quotable = self.examiner.quotable(task.tenant, task.parts)
             task = replace(task, quotable=quotable)
-        self._blocking(self._journal.record(events, task))
+        self._blocking(self.journal.record(events, task))
 
     def load_task(self, tenant: TenantId, task_id: TaskId) -> Task | None:
         """As `Tasks.get`."""
-        found: Task | None = self._blocking(self._tasks.get(tenant, task_id))
+        found: Task | None = self._blocking(self.tasks.get(tenant, task_id))
         return found
 
     def halted(self, request: OperationRequest) -> bool:
         """Whether the operation may not begin."""
-        return self._blocking(self._autonomy.halted(request.tenant)) is not None
+        return self._blocking(self.autonomy.halted(request.tenant)) is not None
 
     def release(
         self, request: OperationRequest, parts: tuple[Part, ...]
@@ -93,3 +94,23 @@ class EngineControl:
             "mode": report.mode.value,
             "standing": list(report.standing),
         }
+
+
+def breaker(
+    settings: Settings, tenants: Iterable[Tenant], autonomy: Autonomy, counts: OperationCounts
+) -> Breaker:
+    """What halts autonomy where too many operations are compensated."""
+    known = list(tenants)
+    return Breaker(
+        autonomy=autonomy,
+        counts=counts,
+        tenants=[tenant.id for tenant in known if tenant.generally_available],
+        others=[tenant.id for tenant in known if not tenant.generally_available],
+        limits=Limits(
+            ratio=settings.breaker_ratio,
+            window_s=settings.breaker_window_s,
+            min_operations=settings.breaker_min_operations,
+        ),
+        interval_s=settings.breaker_interval_s,
+        enabled=settings.breaker_enabled,
+    )

@@ -22,8 +22,9 @@ from mc_platform.bulkheads import Slots
 from mc_platform.enact import Breaker
 from mc_platform.model.autonomy import AutonomyStatus, Scope
 from mc_platform.model.catalogue import Catalogue
+from mc_platform.model.label import Part
 from mc_platform.model.tenant import PLATFORM
-from mc_platform.ports import Autonomy, Tasks
+from mc_platform.ports import Autonomy, Screener, Tasks
 from mc_platform.query import (
     AggregateHandlers,
     AuditHandlers,
@@ -143,3 +144,10 @@ def reading_routes(
         ),
     ]
     return [route for each in handlers for route in each.routes()]
+
+
+def redacted_text(screener: Screener, text: str) -> str:
+    """A text with all that screening finds in it replaced."""
+    parts: tuple[Part, ...] = ({"text": text},)
+    [part] = screener.redact(parts, screener.screen(parts))
+    return str(part["text"])

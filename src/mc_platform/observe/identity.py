@@ -30,10 +30,22 @@ _OWN = frozenset({"colour", "replica", "host", "port", "pod_uid"})
 
 
 class Running:
-    """What runs here; `told` is what `/health` has under `running`."""
+    """What runs here, and under which names."""
 
-    def __init__(self, settings: Settings, *, policy_set: Callable[[], str]) -> None:
+    def __init__(self, settings: Settings, *, version: str, policy_set: Callable[[], str]) -> None:
         self._policy_set = policy_set
+        faults = {
+            "slow_factor": (settings.fault_slow_factor, 1.0),
+            "error_ratio": (settings.fault_error_ratio, 0.0),
+        }
+        self._names = {
+            "service": "agent-workbench",
+            "version": version,
+            "colour": settings.colour,
+            "replica": settings.replica,
+            "region": settings.region,
+            "faults": {name: now for name, (now, usual) in faults.items() if now != usual},
+        }
         code = code_digest(_files(_root()))
         self._fixed = {
             "instance": str(uuid.uuid4()),
@@ -46,9 +58,10 @@ class Running:
             "configuration": configuration_digest(settings),
         }
 
-    def told(self) -> dict[str, str | None]:
-        """As of now."""
-        return {**self._fixed, "policy_set": self._policy_set()}
+    def identity(self) -> dict[str, Any]:
+        """What `/health` says of this process."""
+        running = {**self._fixed, "policy_set": self._policy_set()}
+        return {**self._names, "running": running}
 
 
 def configuration_digest(settings: Settings) -> str:

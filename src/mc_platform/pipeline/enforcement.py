@@ -88,7 +88,7 @@ class Enforcement:
         owner: TenantId | None = None,
         purpose: str = "",
         break_glass: bool = False,
-        refused_as: Kind = Kind.request_refused,
+        refused_as: Kind | None = Kind.request_refused,
     ) -> Decision:
         """The decision that lets a principal do something other than send a message.
 
@@ -98,41 +98,31 @@ class Enforcement:
             owner: Whose the resource is, for those that are a tenant's.
             purpose: As the caller declares it.
             break_glass: Whether a grant of the principal's covers the owner.
-            refused_as: The kind of event that records a refusal.
+            refused_as: The kind of event that records a refusal; None for probes, which are asked
+                every few seconds and while the database is down: they are refused unrecorded.
 
         Raises:
             PolicyDenied: recorded before it is raised.
             Unavailable: the refusal could not be recorded.
         """
         purpose = self.declared(purpose)
-        question = self._question(
-            principal,
-            action,
-            resource,
-            resource_id,
-            owner,
-            purpose=purpose,
-            break_glass=break_glass,
+        decision = self.decide(
+            Question(
+                principal=principal,
+                tenant=self.tenant(principal),
+                action=action,
+                resource_type=resource,
+                resource_id=resource_id or owner or principal.tenant,
+                resource_tenant=owner,
+                purpose=purpose,
+                break_glass=break_glass,
+            )
         )
-        decision = self.decide(question)
         if not decision.allowed:
             detail = {"purpose": purpose} if purpose else {}
             what = f"{action.value} is refused"
             await self.refuse(principal, decision, detail, what=what, kind=refused_as)
         return decision
-
-    def require(self, principal: Principal, action: Action) -> None:
-        """As `permit` for the platform, but a refusal is not recorded.
-
-        For probes: they are asked every few seconds, and while the database is down.
-
-        Raises:
-            PolicyDenied: policy does not permit it.
-        """
-        decision = self.decide(self._question(principal, action, "Platform"))
-        if not decision.allowed:
-            count_denial(principal.tenant, decision)
-            raise denial(decision, f"{action.value} is refused")
 
     async def refuse(
         self,
@@ -142,13 +132,14 @@ class Enforcement:
         *,
         what: str = "the request is refused",
         error: PlatformError | None = None,
-        kind: Kind = Kind.request_refused,
+        kind: Kind | None = Kind.request_refused,
     ) -> NoReturn:
         """Record a refusal, then raise it.
 
         Args:
             detail: What else is known of what was asked.
             error: Why what policy permits is refused all the same; None: policy denies it.
+            kind: The event that records it; None: it is not recorded.
 
         Raises:
             PolicyDenied: or the error that was given.
@@ -162,27 +153,9 @@ class Enforcement:
                 error.hint = f"purposes of this tenant: {purposes}"
         else:
             detail = {"reason": error.message, **detail}
-        await self._recorder.record_refusal(principal, decision, detail, kind)
+        if kind is not None:
+            await self._recorder.record_refusal(principal, decision, detail, kind)
         raise error
-
-    def _question(
-        self,
-        principal: Principal,
-        action: Action,
-        resource: str,
-        resource_id: str = "",
-        owner: TenantId | None = None,
-        **circumstances: Any,
-    ) -> Question:
-        return Question(
-            principal=principal,
-            tenant=self.tenant(principal),
-            action=action,
-            resource_type=resource,
-            resource_id=resource_id or owner or principal.tenant,
-            resource_tenant=owner,
-            **circumstances,
-        )
 
 
 def message_question(
@@ -229,33 +202,6 @@ def message_question(
     )
 
 
-def reply_question(
-    *,
-    principal: Principal,
-    tenant: Tenant,
-    agent: Agent,
-    governance: Governance,
-    screening: Screening,
-    flow: Flow,
-) -> Question:
-    """What is asked of a reply, or of an operation's results, as they come."""
-    return Question(
-        principal=principal,
-        tenant=tenant,
-        action=Action.release_reply,
-        resource_type="Agent",
-        resource_id=agent.name,
-        resource_residency=agent.residency,
-        resource_accepts=agent.accepts,
-        purpose=governance.purpose,
-        residency=governance.residency,
-        labels=screening.types,
-        classes=screening.classes,
-        tainted=flow.tainted,
-        origins=flow.origins,
-    )
-
-
 def count_denial(tenant: TenantId, decision: Decision) -> None:
     """Count a denial that takes effect; log it in the form that the runbook's grep finds."""
     metrics.policy_decisions.labels("deny", tenant).inc()
@@ -284,5 +230,4 @@ __all__ = [
     "count_denial",
     "denial",
     "message_question",
-    "reply_question",
 ]

@@ -165,7 +165,7 @@ class GovernedRequestHandler(RequestHandler):
         principal = _principal(context)
         try:
             self._admit(params.id, context, principal)
-            task = await self._path.cancel(principal, params.id)
+            task = await self._path.open_tasks.cancel(principal, params.id)
             await self._large_answers.to_show(principal.tenant, [task], patient=True)
             return convert.task(task, _values(context))
         except Conflict as error:
@@ -228,7 +228,7 @@ class GovernedRequestHandler(RequestHandler):
 
     async def _read(self, task_id: str, context: ServerCallContext, principal: Principal) -> Task:
         self._admit(task_id, context, principal)
-        task = await self._path.task(principal, task_id)
+        task = await self._path.open_tasks.read(principal, task_id)
         await self._large_answers.to_show(principal.tenant, [task])
         return task
 

@@ -12,6 +12,8 @@ import structlog
 from a2a.server.jsonrpc_models import JSONRPCError
 from a2a.server.request_handlers.response_helpers import EXCEPTION_MAP
 from a2a.utils import errors as sdk
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
 
 from mc_contract.errors import McError
 from mc_contract.governance import (
@@ -113,3 +115,15 @@ def outcome(error: Exception) -> str:
 
 def _sentence(error: McError) -> str:
     return f"{error.message}; {error.hint}" if error.hint else error.message
+
+
+async def answer(_request: Request, error: Exception) -> Response:
+    """An error of a route that is not A2A's, as JSON."""
+    if not isinstance(error, errors.PlatformError):
+        told = {"code": "internal", "message": to_wire(error).message, "hint": ""}
+        return JSONResponse({"error": {**told, "retryable": False}}, status_code=500)
+    retry_after.note(error)
+    headers = {}
+    if isinstance(error, errors.NotAuthenticated):
+        headers["WWW-Authenticate"] = 'Bearer realm="agent-workbench"'
+    return JSONResponse({"error": error.as_dict()}, error.http_status, headers)

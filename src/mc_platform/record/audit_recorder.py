@@ -76,7 +76,7 @@ class AuditRecorder:
         principal: Principal,
         decision: Decision,
         detail: Mapping[str, Any],
-        kind: Kind = Kind.request_refused,
+        kind: Kind,
     ) -> None:
         """Record that something is refused: the one form that all refusals have.
 

@@ -66,7 +66,10 @@ def test_the_catalogue_counts_with_what_fills_its_placeholders(tmp_path, monkeyp
 def test_every_process_has_an_id_of_its_own_and_tells_everything(made, monkeypatch, tmp_path):
     """The code's digest is the one that the local environment writes beside its copy."""
     digest = "a" * 64
-    one, other = (Running(made(), policy_set=lambda: digest).told() for _ in range(2))
+    one, other = (
+        Running(made(), version="1", policy_set=lambda: digest).identity()["running"]
+        for _ in range(2)
+    )
     assert one["instance"] != other["instance"]
     assert {name: one[name] for name in ("code", "catalogue", "configuration", "policy_set")} == {
         name: other[name] for name in ("code", "catalogue", "configuration", "policy_set")
@@ -94,6 +97,6 @@ def test_every_process_has_an_id_of_its_own_and_tells_everything(made, monkeypat
 def test_a_commit_is_told_only_if_it_is_one(text, told, made, monkeypatch, tmp_path):
     """It stands beside the packages, where whoever made the release wrote it."""
     monkeypatch.setattr(identity, "_root", lambda: tmp_path)
-    assert Running(made(), policy_set=str).told()["commit"] is None
+    assert Running(made(), version="1", policy_set=str).identity()["running"]["commit"] is None
     (tmp_path / "COMMIT").write_text(text, encoding="utf-8")
-    assert Running(made(), policy_set=str).told()["commit"] == told
+    assert Running(made(), version="1", policy_set=str).identity()["running"]["commit"] == told
