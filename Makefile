@@ -42,9 +42,15 @@ down: setup ## stop everything that `make run` started
 LONGEST := tests/journeys tests/property
 TESTS := $(LONGEST) $(filter-out $(LONGEST),$(patsubst %/,%,$(wildcard tests/*/)))
 
-test: setup ## run the tests: side by side, but those alone that measure time
-	$(BIN)/python -m pytest -q -n 4 --dist loadfile --no-loadscope-reorder -m "not alone" $(TESTS)
-	$(BIN)/python -m pytest -q -m alone tests/journeys
+# What is compiled is kept, whatever the shell says: tests start some hundred processes
+test test-quick: export PYTHONDONTWRITEBYTECODE =
+
+test: setup ## run the tests: side by side, but those alone that measure time; tell the slowest 25
+	$(BIN)/python -m pytest -q -n 4 --dist loadfile --no-loadscope-reorder --durations=25 -m "not alone" $(TESTS)
+	$(BIN)/python -m pytest -q --durations=25 -m alone tests/journeys
+
+test-quick: setup ## units, contracts and architecture, without processes and databases: under 90 s
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not alone and not slow" tests/architecture tests/contracts tests/unit
 
 lint: setup ## ruff: format and rules
 	$(BIN)/ruff format --check .
@@ -103,4 +109,4 @@ lock: ## resolve dependencies anew into requirements.lock (hashes, no registry h
 		--no-emit-index-url --no-annotate --no-header docs/requirements.in -o docs/requirements.lock
 	rm -rf .venv-lock
 
-.PHONY: help setup run down test lint types contracts docs check crash-test outage-test siege bench lock
+.PHONY: help setup run down test test-quick lint types contracts docs check crash-test outage-test siege bench lock

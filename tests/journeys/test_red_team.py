@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 
 SEED = "20261125"
 
-pytestmark = pytest.mark.alone
+pytestmark = pytest.mark.timeout(900)
 
 
 def test_the_red_team_finds_the_platform_closed(start_platform, tmp_path):
@@ -37,7 +37,7 @@ def test_the_red_team_finds_the_platform_closed(start_platform, tmp_path):
         capture_output=True,
         check=False,
         text=True,
-        timeout=280,
+        timeout=800,
     )
     assert done.stdout, done.stderr
     told = json.loads(done.stdout)

@@ -54,19 +54,19 @@ def _script(page: str, folder: Path) -> tuple[str, list[tuple[str, str, str]]]:
     return "\n".join(lines), blocks
 
 
-def test_the_tutorial_does_what_it_shows(free_port_block):
+def test_the_tutorial_does_what_it_shows(free_ports):
     """Every command of the page works in a fresh home, and shows what the page shows."""
     home = Path(tempfile.mkdtemp(prefix="mc-tutorial-"))
     home.chmod(0o711)
-    port = free_port_block()
+
     kept = {name: value for name, value in os.environ.items() if not name.startswith("MC_")}
     env = {
         **kept,
         "HOME": str(home),
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{kept['PATH']}",
         "CHECKOUT": str(ROOT),
-        "MC_EDGE_PORT": str(port),
-        "ROOMS_PORT": str(port + 19),  # between the platform's own
+        "MC_EDGE_PORT": str(free_ports),
+        "ROOMS_PORT": str(free_ports + 19),  # between the platform's own
         "NO_COLOR": "1",
         "COLUMNS": "200",
     }

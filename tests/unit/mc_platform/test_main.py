@@ -12,6 +12,8 @@ import pytest
 import mc_platform.__main__ as program
 import mc_platform.administration
 
+pytestmark = pytest.mark.slow
+
 
 def _run(*args, **env):
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("MC_", "AUDIT_"))}

@@ -24,6 +24,8 @@ from mc_ops.canary.override import judge_again
 from mc_ops.canary.run import Measured, conclude
 from mc_ops.errors import CouldNotTell, Declined, Finding, NotAllowed, UnusableInput
 
+pytestmark = pytest.mark.slow
+
 TOKEN = "mc_test_canary"
 Edge = Callable[..., Any]
 

@@ -28,6 +28,8 @@ from mc_ops.environments.local.edge_control import Route
 from mc_ops.environments.local.layout import Layout
 from mc_ops.errors import CouldNotTell
 
+pytestmark = pytest.mark.slow
+
 FAKE = Path(__file__).parent / "fake_workbench.py"
 
 

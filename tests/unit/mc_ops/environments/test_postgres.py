@@ -18,6 +18,8 @@ from mc_ops.environments.local import keyring, postgres
 from mc_ops.environments.local.layout import Layout
 from mc_ops.environments.local.processes import ProcessTable, Started
 
+pytestmark = pytest.mark.slow
+
 
 @dataclass
 class Database:

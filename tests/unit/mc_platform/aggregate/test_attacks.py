@@ -24,6 +24,8 @@ from mc_platform.aggregate.noise import answer, large_enough, margin
 from mc_platform.errors import BudgetSpent, Unavailable
 from mc_platform.model.dataset import MICRO
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("apart", [1, 5, 9])
 async def test_differencing_is_refused_whoever_asks_the_second_query(apart):

@@ -17,6 +17,8 @@ from typing import Any
 import psycopg
 import pytest
 
+pytestmark = pytest.mark.slow
+
 _REPLICA = Path(__file__).with_name("replica.py")
 _CATALOGUE = Path(__file__).parents[4] / "deploy" / "local" / "catalogue.toml"
 CHARGE, COURIER = "/payments/charges", "/courier/bookings"

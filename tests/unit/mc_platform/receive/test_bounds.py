@@ -19,6 +19,8 @@ import httpx
 import pytest
 from tests.unit.mc_platform.receive.bounded_replica import TOKEN
 
+pytestmark = pytest.mark.slow
+
 PROGRAM = Path(__file__).parent / "bounded_replica.py"
 BEARER = f"Authorization: Bearer {TOKEN}\r\n".encode()
 WITHIN_S = 20.0  # far above each limit: how long a test waits before it calls a client held

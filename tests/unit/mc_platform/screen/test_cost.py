@@ -20,6 +20,8 @@ from mc_platform.screen.cost import CAP_S, estimate
 from mc_platform.screen.detectors.payment_cards import is_card
 from mc_platform.screen.pseudonyms import Pseudonymiser
 
+pytestmark = pytest.mark.slow
+
 
 def test_estimate_of_a_short_question_is_small() -> None:
     """An ordinary message is cheap enough for the event loop."""
