@@ -1,6 +1,6 @@
 """A SIEM's front door: takes events by HTTP in each format, demands the key, keeps what it got.
 
-    MC_PORT=8093 MC_HOME=.mc MC_SIEM_KEY_FILE=... python -m ...samples.siem_receiver
+    MC_PORT=8093 MC_HOME=.mc MC_SIEM_KEY_FILE=... python -m mc_samples.siem_receiver
 
 | path | speaks | key |
 |---|---|---|
@@ -11,265 +11,39 @@
 Gzipped or not. A success means that every event is on disk (HEC: when it is acknowledged). Repeats
 are kept and counted, not dropped: delivery is at-least-once, and a SIEM dedupes by the event's id;
 Elasticsearch does that itself, so there a repeat is answered 409 and counted only. `GET /stats`
-tells the counts. `POST /control` makes it fail, slow, or refuse events, for drills: see `Behaviour`.
+tells the counts. `POST /control` makes it fail, slow, or refuse events, for drills: see `siem_store.Behaviour`.
 """
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import hmac
 import json
 import logging
 import os
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 from aiohttp import web
 
 from mc_contract.configuration import whole_number
+from mc_samples.siem_store import (
+    Behaviour,
+    Receiver,
+    lines_of,
+    note_of,
+    note_of_line,
+    parse_concatenated,
+    parse_events,
+)
 
 _HOST = "127.0.0.1"
 _MAX_BODY_BYTES = 67_108_864
-_JSON = json.JSONDecoder()
 
 _log = logging.getLogger("mc_ops.siem")
-
-
-class Behaviour(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """How the receiver behaves; `POST /control` changes the fields that it names.
-
-    Attributes:
-        failing: Answer 503; 429 where `retry_after_s` is set.
-        retry_after_s: The `Retry-After` of such an answer.
-        reject: Ids or indexes of events that it calls bad, as each protocol does.
-        slow_s: Wait so long before an answer.
-        ack: HEC: whether acknowledgement is offered.
-        ack_after_s: HEC: how long after they are on disk events are acknowledged.
-    """
-
-    failing: bool = False
-    retry_after_s: float | None = None
-    reject: list[str | int] = []
-    slow_s: float = 0.0
-    ack: bool = True
-    ack_after_s: float = 0.0
-
-
-@dataclass(slots=True)
-class Counts:
-    """What came in. `order_violations`: new events with an index below one that was there."""
-
-    count: int = 0
-    distinct: int = 0
-    duplicates: int = 0
-    order_violations: int = 0
-
-
-class Note(NamedTuple):
-    """What is counted of an event: its stable id, and its place in its region's log if it has one."""
-
-    id: str
-    region: str
-    sequence: int | None
-
-
-class _PeekMetadata(msgspec.Struct):
-    uid: str | None = None
-    sequence: int | None = None
-
-
-class _PeekCloud(msgspec.Struct):
-    region: str | None = None
-
-
-class _Peek(msgspec.Struct):
-    metadata: _PeekMetadata | None = None
-    cloud: _PeekCloud | None = None
-
-
-_PEEK = msgspec.json.Decoder(_Peek)
-
-
-@dataclass(slots=True)
-class Receiver:
-    """What was received, in a file, and its counts."""
-
-    events_file: Path
-    behaviour: Behaviour = field(default_factory=Behaviour)
-    counts: Counts = field(default_factory=Counts)
-    _ids: set[str] = field(default_factory=set)
-    _greatest: dict[str, int] = field(default_factory=dict)
-    _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
-    _file: Any = None
-
-    def __post_init__(self) -> None:
-        """Read what is there: counts go on where a killed receiver stopped."""
-        self.events_file.parent.mkdir(parents=True, exist_ok=True)
-        self._file = self.events_file.open("a+b")
-        self._file.seek(0)
-        content = self._file.read()
-        whole = content.rfind(b"\n") + 1
-        if whole != len(content):  # killed in mid-write; that batch was never acknowledged
-            self._file.truncate(whole)
-        for line in content[:whole].splitlines():
-            self._count(note_of_line(line))
-
-    async def keep(self, events: Sequence[dict[str, Any]]) -> None:
-        """Write events to disk, and return when they are there."""
-        await self.keep_lines(list(map(msgspec.json.encode, events)), list(map(note_of, events)))
-
-    async def keep_lines(self, lines: Sequence[bytes], notes: Sequence[Note]) -> None:
-        """Write events to disk as they came; `notes` tells of each what is counted."""
-        data = b"\n".join((*lines, b""))
-        async with self._lock:
-            await asyncio.to_thread(self._append, data)
-            for note in notes:
-                self._count(note)
-
-    async def create(self, events: Sequence[dict[str, Any]]) -> list[bool]:
-        """Keep those whose id is new, as a store does that dedupes; tells of each if it was new."""
-        fresh, seen = [], set[str]()
-        for event in events:
-            name = event_id(event)
-            fresh.append(name not in self._ids and name not in seen)
-            seen.add(name)
-            self.counts.count += not fresh[-1]
-            self.counts.duplicates += not fresh[-1]
-        new = [event for event, is_new in zip(events, fresh, strict=True) if is_new]
-        if new:
-            await self.keep(new)
-        return fresh
-
-    def rejects(self, note: Note) -> bool:
-        """Whether it is told to call this event bad."""
-        refused = self.behaviour.reject
-        return bool(refused) and (note.id in refused or note.sequence in refused)
-
-    def stats(self) -> dict[str, int]:
-        """How many events, different ones, repeats, and new ones that came too late."""
-        return asdict(self.counts)
-
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
-
-    def _append(self, lines: bytes) -> None:
-        self._file.write(lines)
-        self._file.flush()
-        os.fsync(self._file.fileno())
-
-    def _count(self, note: Note) -> None:
-        self.counts.count += 1
-        if note.id in self._ids:
-            self.counts.duplicates += 1
-            return
-        self._ids.add(note.id)
-        self.counts.distinct += 1
-        if note.sequence is not None:
-            greatest = self._greatest.get(note.region, -1)
-            self.counts.order_violations += note.sequence < greatest
-            self._greatest[note.region] = max(greatest, note.sequence)
-
-
-def note_of(event: Mapping[str, Any]) -> Note:
-    """What is counted of an event."""
-    return Note(event_id(event), *place_of(event))
-
-
-def note_of_line(line: bytes) -> Note:
-    """The same of an event's JSON; of OCSF only what is needed is decoded, for there are many.
-
-    Raises:
-        ValueError: it is not a JSON object.
-    """
-    try:
-        seen = _PEEK.decode(line)
-        if seen.metadata is not None and seen.metadata.uid is not None:
-            region = seen.cloud.region if seen.cloud else None
-            return Note(seen.metadata.uid, region or "", seen.metadata.sequence)
-    except msgspec.ValidationError:
-        pass  # an object of another shape, or none
-    event = msgspec.json.decode(line)
-    if not isinstance(event, dict):
-        raise ValueError("expected a JSON object")  # noqa: TRY004 - content, not a call
-    return note_of(event)
-
-
-def event_id(event: Mapping[str, Any]) -> str:
-    """An event's stable id (OCSF `metadata.uid`, ECS `event.id`, or `id`), else its digest."""
-    for outer, inner in (("metadata", "uid"), ("event", "id"), ("event", "uid")):
-        nested = event.get(outer)
-        if isinstance(nested, dict) and isinstance(nested.get(inner), str):
-            return str(nested[inner])
-        if (
-            isinstance(nested, dict)
-            and outer == "event"
-            and isinstance(nested.get("metadata"), dict)
-        ):
-            return event_id(nested)  # Splunk HEC wraps the event
-    for name in ("id", "uid", "event_id"):
-        if isinstance(event.get(name), str):
-            return str(event[name])
-    text = json.dumps(event, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def place_of(event: Mapping[str, Any]) -> tuple[str, int | None]:
-    """An event's region and its index in that region's log; None if it has none."""
-    inner = event.get("event")
-    if isinstance(inner, dict) and isinstance(inner.get("metadata"), dict):
-        return place_of(inner)
-    index = None
-    for name in ("metadata", "event"):
-        nested = event.get(name)
-        if isinstance(nested, dict) and isinstance(nested.get("sequence"), int):
-            index = nested["sequence"]
-    cloud = event.get("cloud")
-    region = cloud.get("region") if isinstance(cloud, dict) else None
-    return str(region or ""), index
-
-
-def parse_events(body: bytes) -> list[dict[str, Any]]:
-    """Read JSON lines, one object, or an array.
-
-    Raises:
-        ValueError: it is none of them, or holds something that is not an object.
-    """
-    text = body.strip()
-    try:
-        if text.startswith(b"["):
-            events = msgspec.json.decode(text)
-        else:
-            events = [msgspec.json.decode(line) for line in _lines(text)]
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise ValueError(str(error)) from error
-    if not events or not all(isinstance(event, dict) for event in events):
-        raise ValueError("expected one or more JSON objects")
-    return list(events)
-
-
-def _lines(body: bytes) -> list[bytes]:
-    return [line for line in body.split(b"\n") if line.strip()]
-
-
-def parse_concatenated(body: bytes) -> list[Any]:
-    """Read JSON values one after the other, with or without space between them, as HEC does.
-
-    Raises:
-        ValueError: something else is there.
-    """
-    text, at, values = body.decode("utf-8").strip(), 0, []
-    while at < len(text):
-        value, at = _JSON.raw_decode(text, at)
-        values.append(value)
-        while at < len(text) and text[at].isspace():
-            at += 1
-    return values
 
 
 class Face:
@@ -292,7 +66,7 @@ class Face:
         await self._hold_up({"error": "failing, as told"})
         body = await request.read()
         try:
-            lines = _lines(body)
+            lines = lines_of(body)
             if not lines or body.lstrip().startswith(b"["):
                 lines = list(map(msgspec.json.encode, parse_events(body)))
             notes = list(map(note_of_line, lines))

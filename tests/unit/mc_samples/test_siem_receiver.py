@@ -15,13 +15,8 @@ from aiohttp.test_utils import TestClient, TestServer
 from mc_contract.siem import SiemFormat
 from mc_platform.adapters.siem.sink import siem_sink
 from mc_platform.deliver import BatchRejected, Shipment, SinkRefused
-from mc_samples.siem_receiver import (
-    Receiver,
-    create_app,
-    event_id,
-    parse_concatenated,
-    place_of,
-)
+from mc_samples.siem_receiver import create_app
+from mc_samples.siem_store import Receiver, event_id, parse_concatenated, place_of
 
 KEY = {"Authorization": "Bearer the-key"}
 HEC = {"Authorization": "Splunk the-key", "X-Splunk-Request-Channel": "c-1"}

@@ -22,11 +22,11 @@ from typing import Any
 import asyncpg
 
 from mc_contract.canonical import canonical_json
-from mc_contract.keepable import check_keepable, checked_text, json_bytes
+from mc_contract.keepable import check_keepable
 from mc_contract.ledger.entry import HEAD_DAMAGED, subject_of
 from mc_contract.ledger.merkle import Frontier, ProofError, leaf_hash
 from mc_platform.adapters.postgres.pools import DATABASE_ERRORS, Pools, unavailable
-from mc_platform.adapters.postgres.rows import DEEPEST_SHOWN
+from mc_platform.adapters.postgres.rows import is_large, task_columns
 from mc_platform.errors import LedgerDamaged, PlatformError, Unavailable
 from mc_platform.model.event import Event, Recorded
 from mc_platform.model.ids import EventId
@@ -35,7 +35,6 @@ from mc_platform.observe import metrics
 
 _MOST_IN_A_FLUSH = 512
 _DEEPEST_DETAIL = 48
-_LARGE_BYTES = 65_536
 _PAUSES_S = (0.05, 0.2, 0.8)
 _BAD_ROW = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, ValueError)
 
@@ -184,8 +183,8 @@ class PostgresJournal:
             leaves.setdefault(event.id, leaf_bytes(self._region, event))
         row: _Row = ()
         if task is not None:
-            apart = _is_large(task)
-            row = await asyncio.to_thread(_task_row, task) if apart else _task_row(task)
+            apart = is_large(task)
+            row = await asyncio.to_thread(task_columns, task) if apart else task_columns(task)
         future: asyncio.Future[list[Recorded]] = asyncio.get_running_loop().create_future()
         self._queue.append(_Waiting(events, leaves, task, row, future))
         self._wake.set()
@@ -477,37 +476,6 @@ def _last_of_each(kept: Iterable[tuple[Task, _Row]]) -> list[tuple[Task, _Row]]:
         if before is None or not before[0].state.terminal:
             latest[task.id] = task, row
     return list(latest.values())
-
-
-def _is_large(task: Task) -> bool:
-    """Whether checking the task's parts would hold the event loop."""
-    try:
-        return len(json_bytes(task.parts)) > _LARGE_BYTES
-    except (TypeError, ValueError, OverflowError, RecursionError):
-        return True  # the check says why
-
-
-def _task_row(task: Task) -> _Row:
-    """The task's columns.
-
-    Raises:
-        NotKeepable: a reader of the row could not show it.
-    """
-    check_keepable((task.message_id, task.context_id, task.principal, task.status_text))
-    return (
-        task.id,
-        task.context_id,
-        task.tenant,
-        task.principal,
-        task.message_id,
-        task.request_digest,
-        task.state.value,
-        task.updated_at,
-        checked_text(task.parts, most_depth=DEEPEST_SHOWN),
-        task.status_text,
-        checked_text(dict(task.governance)),
-        checked_text(task.flow.as_json()),
-    )
 
 
 def _columns(rows: list[tuple[Any, ...]], width: int) -> list[list[Any]]:

@@ -16,7 +16,7 @@ from typing import Any
 
 import msgspec
 
-from mc_contract.keepable import NotKeepable, read_json
+from mc_contract.keepable import NotKeepable, check_keepable, checked_text, json_bytes, read_json
 from mc_platform.model.event import UNREADABLE, LedgerRow
 from mc_platform.model.flow import DOCUMENT, Flow, flow_from
 from mc_platform.model.ids import ContextId, OperationId, PrincipalId, TaskId, TenantId
@@ -26,6 +26,7 @@ from mc_platform.observe import metrics
 
 # The official SDK nests to 47 within a part; older rows hold what is no longer taken (32)
 DEEPEST_SHOWN = 47
+_LARGE_BYTES = 65_536
 _AROUND = 2  # the list of parts, and a part
 _EVENT = (("id", str), ("kind", str), ("occurred_at", str), ("detail", dict))
 _MICROSECOND = timedelta(microseconds=1)
@@ -78,6 +79,37 @@ def parts_from(stored: str) -> tuple[dict[str, Any], ...]:
 def told(error: NotKeepable) -> str:
     """Where and why, without a word of the content."""
     return f"{error.where(_TOLD)} {error.why}"
+
+
+def is_large(task: Task) -> bool:
+    """Whether checking the task's parts would hold the event loop."""
+    try:
+        return len(json_bytes(task.parts)) > _LARGE_BYTES
+    except (TypeError, ValueError, OverflowError, RecursionError):
+        return True  # the check says why
+
+
+def task_columns(task: Task) -> tuple[Any, ...]:
+    """A task's columns, as the journal writes them.
+
+    Raises:
+        NotKeepable: a reader of the row could not show it.
+    """
+    check_keepable((task.message_id, task.context_id, task.principal, task.status_text))
+    return (
+        task.id,
+        task.context_id,
+        task.tenant,
+        task.principal,
+        task.message_id,
+        task.request_digest,
+        task.state.value,
+        task.updated_at,
+        checked_text(task.parts, most_depth=DEEPEST_SHOWN),
+        task.status_text,
+        checked_text(dict(task.governance)),
+        checked_text(task.flow.as_json()),
+    )
 
 
 def task_from_row(row: Any) -> Task:

@@ -20,7 +20,8 @@ from tests.raw_peer import answer, raw_peer
 
 from mc_contract.siem import SiemFormat
 from mc_ops.incidents import SiemTarget, Status, probe_siem
-from mc_samples.siem_receiver import Behaviour, Receiver, create_app
+from mc_samples.siem_receiver import create_app
+from mc_samples.siem_store import Behaviour, Receiver
 
 KEY = "the-secret-key-itself"
 PATHS = {SiemFormat.ocsf: "/ingest", SiemFormat.splunk_hec: "", SiemFormat.elastic: ""}
