@@ -11,7 +11,6 @@ import json
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 from mc_contract.running import (
@@ -23,10 +22,9 @@ from mc_contract.running import (
     untold,
 )
 from mc_contract.siem import is_loopback
-from mc_ops.canary.files import VERDICT, read_json
 from mc_ops.canary.override import Judged
+from mc_ops.canary_folder import VERDICT, read_verdict, urls_of
 from mc_ops.errors import CouldNotTell, Finding, OpsError, UnusableInput
-from mc_ops.files import read_limited
 
 _AGAIN = "run the canary again: only what was compared may serve by its verdict"
 
@@ -87,13 +85,6 @@ def hold(judged: Judged, now: Iterable[Facts]) -> None:
         )
 
 
-def candidate_urls(told: Any) -> list[str]:
-    """The addresses that a verdict's file names for its candidate; none if it names none."""
-    urls = told.get("urls") if isinstance(told, dict) else None
-    found = urls.get("candidate") if isinstance(urls, dict) else None
-    return [url for url in found if isinstance(url, str)] if isinstance(found, list) else []
-
-
 def same_places(some: Iterable[str], others: Iterable[str]) -> bool:
     """Whether one of these addresses is one of those; all names of this machine are one."""
     return bool({_place(url) for url in some} & {_place(url) for url in others})
@@ -123,8 +114,8 @@ def newest_about(runs: Path, urls: Sequence[str], since: datetime) -> Path | Non
     found: list[tuple[datetime, Path]] = []
     for path in (*runs.glob(f"*/{VERDICT}"), *runs.glob(f"*/canary/{VERDICT}")):
         try:
-            told = read_json(path, read_limited(path))
-            if not same_places(candidate_urls(told), urls):
+            told = read_verdict(path.parent)
+            if not same_places(urls_of(told, "candidate"), urls):
                 continue
             ended = datetime.fromisoformat(str(told.get("ended_at")))
             ended = ended if ended.tzinfo else ended.replace(tzinfo=UTC)

@@ -15,10 +15,9 @@ from mc_contract.judgement.verdict import (
     judge,
     parse_samples,
 )
+from mc_ops.canary_folder import BASE, CAND, METRICS, VERDICT
 from mc_ops.errors import UnusableInput
 from mc_ops.files import read_limited, writing
-
-BASE, CAND, VERDICT, METRICS = "base.lat", "cand.lat", "verdict.json", "metrics.json"
 
 
 def check_out_dir(folder: Path) -> None:
@@ -97,21 +96,6 @@ def read_samples(path: Path) -> Samples:
         return parse_samples(data)
     except SamplesUnusable as error:
         raise UnusableInput(f"{path}: {error.message}", hint=error.hint) from error
-
-
-def read_json(path: Path, data: bytes) -> dict[str, Any]:
-    """The JSON object that a file's bytes hold.
-
-    Raises:
-        UnusableInput: They hold something else.
-    """
-    try:
-        told = json.loads(data)
-    except (ValueError, RecursionError) as error:
-        raise UnusableInput(f"{path} is not JSON: {error}") from error
-    if not isinstance(told, dict):
-        raise UnusableInput(f"{path} is not a JSON object")
-    return told
 
 
 def judge_files(

@@ -26,7 +26,8 @@ from mc_contract.metric_judgement.verdict import (
     parse_config,
     rejudge_metrics,
 )
-from mc_ops.canary.files import METRICS, read_json, write_json
+from mc_ops.canary.files import write_json
+from mc_ops.canary_folder import METRICS, read_json
 from mc_ops.errors import CouldNotTell, OpsError, UnusableInput
 from mc_ops.files import read_limited
 from mc_ops.service_client import PrometheusClient, RangeSeries

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,11 +20,10 @@ from mc_contract.evidence.canary_claims import agree
 from mc_contract.evidence.claim_inputs import NotRecomputable
 from mc_contract.evidence.claims import recompute
 from mc_contract.judgement.verdict import rejudge
-from mc_ops.canary.files import BASE, CAND, METRICS, VERDICT, read_json
+from mc_ops.canary_folder import BASE, CAND, METRICS, VERDICT, read_json, run_of
 from mc_ops.errors import UnusableInput
 from mc_ops.files import read_limited
 
-_BELOW = "canary"  # where a runbook's run keeps its canary
 _PPM = 1_000_000
 _ODD = re.compile(r"[^A-Za-z0-9._+-]+")
 
@@ -82,29 +80,6 @@ class FailedSmoke(UnusableInput):
     """A HOLD without samples: nothing was compared, so there is nothing to judge or override by."""
 
     code = "canary-failed-smoke"
-
-
-def find_canary(wanted: str, runs: Path) -> Path:
-    """The folder of a finished canary.
-
-    Args:
-        wanted: A folder, or the name of a run under `runs`; the canary may be in it, or in
-            `canary/` below it.
-        runs: `$MC_HOME/runs`.
-
-    Raises:
-        UnusableInput: there is none.
-    """
-    named = [runs / wanted] if wanted not in (".", "..") and "/" not in wanted else []
-    for place in (Path(wanted), *named):
-        for folder in (place, place / _BELOW):
-            with suppress(OSError):  # no name that a file can have, or a folder that is not ours
-                if (folder / VERDICT).is_file():
-                    return folder.resolve()
-    raise UnusableInput(
-        f"{wanted!r} is no run with a canary's verdict",
-        hint=f"a folder with {VERDICT}, or the name of a run in {runs}",
-    )
 
 
 def judge_again(folder: Path) -> Judged:
@@ -204,9 +179,7 @@ def override_in(judged: Judged, key: Ed25519PublicKey) -> Override | None:
 
 def run_name(folder: Path) -> str:
     """What a canary's run is called, fit for the ledger."""
-    found = folder.resolve()
-    name = found.parent.name if found.name == _BELOW else found.name
-    return _ODD.sub("-", name).lstrip("._+-")[:128] or "run"
+    return _ODD.sub("-", run_of(folder)).lstrip("._+-")[:128] or "run"
 
 
 def _figures(samples: bytes) -> dict[str, Any]:

@@ -75,7 +75,8 @@ def override(
     output: OutputOption = Format.table,
 ) -> None:
     """Promote a HOLD by hand: who and why is in the ledger, in Slack and in the evidence."""
-    from mc_ops.canary.override import find_canary, judge_again, override_in
+    from mc_ops.canary.override import judge_again, override_in
+    from mc_ops.canary_folder import find_canary
 
     line = _reason(reason)
     workspace = Workspace.from_env()

@@ -53,8 +53,8 @@ def report(
     """Write report.png, report.html and summary.md; decides nothing, exit 0."""
     from mc_ops.canary import judge_files
     from mc_ops.canary.files import read_samples
-    from mc_ops.canary.override import find_canary
     from mc_ops.canary.report.files import make_report, write_files
+    from mc_ops.canary_folder import find_canary
 
     if bool(run) == (base is not None or cand is not None):
         raise UnusableInput("expected a RUN, or --base and --cand", hint="mcctl canary report RUN")
@@ -125,13 +125,13 @@ def _of_run(folder: Path, *, checked: bool) -> Any:
         UnusableInput: A file is missing or unusable, or the verdict is not that of the samples.
     """
     from mc_contract.canary_override import OVERRIDE
-    from mc_ops.canary.files import BASE, CAND, VERDICT, read_json, read_samples
+    from mc_ops.canary.files import read_samples
     from mc_ops.canary.metrics import judge_metrics_file
     from mc_ops.canary.override import judge_again
     from mc_ops.canary.report.files import make_report
-    from mc_ops.files import read_limited
+    from mc_ops.canary_folder import BASE, CAND, VERDICT, read_verdict
 
-    told = read_json(folder / VERDICT, read_limited(folder / VERDICT))
+    told = read_verdict(folder)
     link = link_of(os.environ, folder)
     if told.get("kind") == "smoke":
         if told.get("verdict") != "HOLD":

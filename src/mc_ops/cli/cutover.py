@@ -65,7 +65,7 @@ def backing(
         CouldNotTell, UnusableInput: there is no verdict to be had of it.
     """
     from mc_ops.canary.candidate import last_cutover, newest_about
-    from mc_ops.canary.override import find_canary
+    from mc_ops.canary_folder import find_canary
 
     if without and run:
         raise UnusableInput("--run and --without-canary exclude each other", hint="give one")
@@ -109,7 +109,8 @@ def read_decision(
         Finding: it is a failed smoke check.
         UnusableInput: there is no such canary, or its files do not hold.
     """
-    from mc_ops.canary.override import FailedSmoke, find_canary, judge_again, override_in
+    from mc_ops.canary.override import FailedSmoke, judge_again, override_in
+    from mc_ops.canary_folder import find_canary
     from mc_ops.cli.canary_override import ledger_key
 
     try:
@@ -134,9 +135,10 @@ def hold_candidate(judged: Judged, env: str = "local") -> None:
         Finding: it was exchanged; the message says what differs.
         CouldNotTell: that cannot be told.
     """
-    from mc_ops.canary.candidate import candidate_urls, compared, same_places
+    from mc_ops.canary.candidate import compared, same_places
+    from mc_ops.canary_folder import urls_of
 
-    urls = candidate_urls(dict(judged.told))
+    urls = list(urls_of(judged.told, "candidate"))
     colour = compared(judged)[0]["colour"]
     if colour in tuple(Colour):
         every = [one.url for one in open_environment(env).instances(Colour(colour))]

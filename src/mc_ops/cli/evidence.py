@@ -23,6 +23,7 @@ from mc_contract.evidence import (
 )
 from mc_contract.evidence import verify as verify_pack
 from mc_ops import exit_codes
+from mc_ops.canary_folder import canaries, canary_in
 from mc_ops.cli.output import Format, OutputOption, emit_json, fail, note, ok, stdout, warn
 from mc_ops.environments import Environment, Workspace, open_environment
 from mc_ops.errors import CouldNotTell, UnusableInput
@@ -33,7 +34,6 @@ from mc_ops.evidence import (
     Built,
     Part,
     build,
-    canary_in,
     canary_part,
     check_target,
     ensure_key,
@@ -41,7 +41,6 @@ from mc_ops.evidence import (
     journal_part,
     key_path,
     load_key,
-    newest_canary,
     newest_passed_run,
     preflight_part,
     read_file,
@@ -286,7 +285,7 @@ def _canary_folder(given: Path | None, runs: list[Path], all_runs: Path) -> Path
         return found
     if runs:  # never another run's canary: it would be evidence for something else
         return next((found for folder in runs if (found := canary_in(folder))), None)
-    newest = newest_canary(all_runs)
+    newest = next(canaries(all_runs), None)
     if newest is not None:
         warn(
             f"no --run given, and no run passed: canary {escape(str(newest))}, the newest, "

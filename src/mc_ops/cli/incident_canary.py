@@ -60,16 +60,17 @@ def canary_hold(
 
 def _place(run: str | None, folder: Path | None) -> tuple[Path, str]:
     """The folder, and how commands name the run."""
-    from mc_ops.incidents.canary_hold.files import canary_in, download, newest_hold, run_named
+    from mc_ops.canary_folder import find_canary, run_of
+    from mc_ops.incidents.canary_hold.files import download, newest_hold, require_canary
 
     if run is not None and folder is not None:
         raise UnusableInput("give a run or --dir, not both")
     if folder is not None:
-        return canary_in(folder), str(folder)
+        return require_canary(folder), str(folder)
     runs = Workspace.from_env().runs
     if run is None:
         found = newest_hold(runs)
-        return found, _named(found)
+        return found, run_of(found)
     if run.isascii() and run.isdigit():
         into = Path(tempfile.mkdtemp(prefix="mc-canary-"))
         try:
@@ -79,11 +80,7 @@ def _place(run: str | None, folder: Path | None) -> tuple[Path, str]:
             raise
         note(f"downloaded to {into}")
         return found, str(found)
-    return run_named(runs, run), run
-
-
-def _named(found: Path) -> str:
-    return found.parent.name if found.name == "canary" else found.name
+    return find_canary(run, runs, samples_suffice=True), run
 
 
 def _code(diagnosis: HoldDiagnosis) -> int:

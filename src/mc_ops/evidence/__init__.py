@@ -3,7 +3,7 @@
 The format and `verify` are in `mc_contract.evidence`, pure; here are files, keys and HTTP. Nothing
 is invented: a source that gave nothing is a control that says so.
 
-    parts = [canary_part(newest_canary(home / "runs"), ledger_key), *service_parts(url, ledger_key)]
+    parts = [canary_part(next(canaries(home / "runs"), None), ledger_key), *service_parts(url, ledger_key)]
     built = build(parts, release=release, ..., key=ensure_key(home))
     write_pack(out, built.raw)
 """
@@ -25,10 +25,8 @@ from mc_ops.evidence.runs import (
     LEDGER_KEY,
     PREFLIGHT,
     Found,
-    canary_in,
     canary_part,
     journal_part,
-    newest_canary,
     newest_passed_run,
     preflight_part,
     redteam_in,
@@ -45,7 +43,6 @@ __all__ = [
     "Found",
     "Part",
     "build",
-    "canary_in",
     "canary_part",
     "check_target",
     "ensure_key",
@@ -53,7 +50,6 @@ __all__ = [
     "journal_part",
     "key_path",
     "load_key",
-    "newest_canary",
     "newest_passed_run",
     "preflight_part",
     "read_file",

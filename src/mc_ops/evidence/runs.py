@@ -12,27 +12,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mc_contract.canary_override import OVERRIDE
+from mc_ops.canary_folder import FINISHED, METRICS, VERDICT, canary_in
 from mc_ops.errors import UnusableInput
 from mc_ops.evidence.parts import NotRecomputable, Part, absent
 from mc_ops.files import read_limited
 
 LEDGER_KEY = "ledger.pub"
-CANARY_FILES = ("base.lat", "cand.lat", "verdict.json")
-CANARY_METRICS = "metrics.json"
 JOURNAL = "journal.jsonl"
 PREFLIGHT = "preflight.json"
 REDTEAM_FILES = ("redteam-rows.jsonl", "redteam.json")
-
-
-def canary_in(folder: Path) -> Path | None:
-    """The folder with a canary's files: `folder` itself, or `canary` below it."""
-    return _holding(CANARY_FILES, folder, folder / "canary")
-
-
-def newest_canary(runs: Path) -> Path | None:
-    """The latest canary of all runs, by when its verdict was written."""
-    found = [canary for run in _folders(runs) if (canary := canary_in(run))]
-    return max(found, key=lambda place: (place / "verdict.json").stat().st_mtime, default=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,13 +95,13 @@ def canary_part(folder: Path | None, ledger_key: Path | None = None) -> Part:
     if folder is None:
         return absent("canary", "no finished canary was found")
     part = Part()
-    for name in CANARY_FILES:
+    for name in FINISHED:
         part.artifacts[name] = read_limited(folder / name)
-    metrics = (CANARY_METRICS,) if _tells_of_metrics(part.artifacts["verdict.json"]) else ()
+    metrics = (METRICS,) if _tells_of_metrics(part.artifacts[VERDICT]) else ()
     for name in metrics:
         part.artifacts[name] = read_limited(folder / name)
     try:
-        part.claim("canary.verdict", "canary.verdict", *CANARY_FILES, *metrics)
+        part.claim("canary.verdict", "canary.verdict", *FINISHED, *metrics)
         for name in metrics:
             part.claim("canary.metrics", "canary.metrics", name)
         for side, name in (("baseline", "base.lat"), ("candidate", "cand.lat")):
@@ -123,7 +111,7 @@ def canary_part(folder: Path | None, ledger_key: Path | None = None) -> Part:
         raise UnusableInput(
             f"the canary in {folder} can't be claimed: {cause.message}", hint="run it again"
         ) from cause
-    _add_running(part, "canary.running", "verdict.json")
+    _add_running(part, "canary.running", VERDICT)
     names = [claim.id for claim in part.claims]
     part.measured("canary", f"{_told(part)}, from {folder.resolve().name}", *names)
     if (folder / OVERRIDE).exists():
@@ -158,7 +146,7 @@ def _add_override(
     part.artifacts[OVERRIDE] = read_limited(folder / OVERRIDE)
     part.artifacts[LEDGER_KEY] = read_limited(ledger_key)
     try:
-        sources = (OVERRIDE, *CANARY_FILES, LEDGER_KEY, *metrics)
+        sources = (OVERRIDE, *FINISHED, LEDGER_KEY, *metrics)
         part.claim("canary.override", "canary.override", *sources)
     except NotRecomputable as cause:
         raise UnusableInput(

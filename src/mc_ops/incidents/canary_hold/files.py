@@ -6,23 +6,30 @@ packs evidence of the newest canary must not find it there.
 
 from __future__ import annotations
 
-import json
-import os
 import shutil
-import stat
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mc_ops.canary_folder import (
+    BASE,
+    CAND,
+    FINISHED,
+    SAMPLES,
+    VERDICT,
+    canaries,
+    canary_in,
+    read_json,
+    read_verdict,
+)
 from mc_ops.errors import CouldNotTell, NotAllowed, UnusableInput
+from mc_ops.files import read_limited
 
-BASE, CAND, VERDICT = "base.lat", "cand.lat", "verdict.json"
 ARTIFACT = "canary-samples"
 DEFAULT_RATE = 50.0
-LARGEST_BYTES = 256 * 1024 * 1024
-_LARGEST_VERDICT_BYTES = 1024 * 1024
 _DOWNLOAD_S = 300.0
 _GH_NOT_AUTHENTICATED = 4
 
@@ -41,13 +48,6 @@ class CanaryFiles:
     base: bytes | None
     cand: bytes | None
     verdict: Mapping[str, Any] | None
-
-
-def urls_of(told: Mapping[str, Any], side: str) -> tuple[str, ...]:
-    """The instances of a side, as the verdict names them; empty if it does not."""
-    urls = told.get("urls")
-    listed = urls.get(side) if isinstance(urls, dict) else None
-    return tuple(map(str, listed)) if isinstance(listed, list) else ()
 
 
 def failures_of(told: Mapping[str, Any], side: str) -> dict[str, int]:
@@ -73,37 +73,27 @@ def newest_hold(runs: Path) -> Path:
     Raises:
         CouldNotTell: There is none.
     """
-    holds = [place for place in _places(runs) if _says(place, "HOLD")]
-    if not holds:
-        raise CouldNotTell(
-            f"no canary on HOLD under {runs}", hint="name a run, or its folder with --dir DIR"
-        )
-    return max(holds, key=lambda place: (place / VERDICT).stat().st_mtime)
+    for place in canaries(runs, VERDICT):
+        with suppress(UnusableInput):  # somebody else's file
+            if read_verdict(place).get("verdict") == "HOLD":
+                return place
+    raise CouldNotTell(
+        f"no canary on HOLD under {runs}", hint="name a run, or its folder with --dir DIR"
+    )
 
 
-def run_named(runs: Path, name: str) -> Path:
-    """The folder of the run of that name: `runs/NAME` or `runs/NAME/canary`.
-
-    Raises:
-        UnusableInput: There is none, or the name is a path.
-    """
-    if Path(name).name != name or name in (".", ".."):
-        raise UnusableInput(f'"{name}" is not the name of a run', hint="for a folder: --dir DIR")
-    return canary_in(runs / name)
-
-
-def canary_in(folder: Path) -> Path:
-    """The folder itself, or `canary` below it: the one with files of a canary.
+def require_canary(folder: Path) -> Path:
+    """The folder itself, or `canary` below it: the one with a verdict, or with samples alone.
 
     Raises:
         UnusableInput: Neither has any.
     """
-    for place in (folder, folder / "canary"):
-        if (place / VERDICT).is_file() or all((place / name).is_file() for name in (BASE, CAND)):
-            return place
-    raise UnusableInput(
-        f"{folder} holds no canary", hint=f"expected {BASE} and {CAND}, or {VERDICT}"
-    )
+    found = canary_in(folder, VERDICT) or canary_in(folder, *SAMPLES)
+    if found is None:
+        raise UnusableInput(
+            f"{folder} holds no canary", hint=f"expected {BASE} and {CAND}, or {VERDICT}"
+        )
+    return found
 
 
 def read_files(folder: Path) -> CanaryFiles:
@@ -113,18 +103,14 @@ def read_files(folder: Path) -> CanaryFiles:
         UnusableInput: A file cannot be read, is too large, or the verdict is not JSON; or one
             sample file is missing.
     """
-    base, cand = (_read(folder / name, LARGEST_BYTES) for name in (BASE, CAND))
+    base, cand, told = (
+        read_limited(folder / name) if (folder / name).exists() else None for name in FINISHED
+    )
     if (base is None) != (cand is None):
         missing = BASE if base is None else CAND
         raise UnusableInput(f"{folder} lacks {missing}", hint="both sides are needed to compare")
-    data = _read(folder / VERDICT, _LARGEST_VERDICT_BYTES)
-    if data is None:
-        return CanaryFiles(folder, base, cand, None)
-    try:
-        verdict = json.loads(data)
-    except (ValueError, RecursionError) as error:
-        raise UnusableInput(f"{folder / VERDICT} is not JSON") from error
-    if not isinstance(verdict, dict) or verdict.get("verdict") not in ("HOLD", "PROMOTE"):
+    verdict = None if told is None else read_json(folder / VERDICT, told)
+    if verdict is not None and verdict.get("verdict") not in ("HOLD", "PROMOTE"):
         raise UnusableInput(f"{folder / VERDICT} is not a canary's verdict")
     return CanaryFiles(folder, base, cand, verdict)
 
@@ -173,40 +159,4 @@ def download(run_id: str, into: Path) -> Path:
             f"gh could not download {ARTIFACT} of run {run_id}: {said[0] if said else 'no reason'}",
             hint="gh run list --workflow=canary-analysis.yml",
         )
-    return canary_in(into)
-
-
-def _places(runs: Path) -> Iterator[Path]:
-    if not runs.is_dir():
-        return
-    for folder in runs.iterdir():
-        for place in (folder, folder / "canary"):
-            if (place / VERDICT).is_file():
-                yield place
-
-
-def _says(place: Path, word: str) -> bool:
-    """Whether its verdict is that; samples, which may be large, are not read."""
-    try:
-        told = json.loads(_read(place / VERDICT, _LARGEST_VERDICT_BYTES) or b"")
-    except (UnusableInput, ValueError, RecursionError):
-        return False
-    return isinstance(told, dict) and told.get("verdict") == word
-
-
-def _read(path: Path, most: int) -> bytes | None:
-    """The bytes; None when there is no such file."""
-    try:
-        # Non-blocking: to open a pipe that nobody writes to would wait for ever.
-        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise UnusableInput(f"cannot read {path}: {error.strerror}") from error
-    with os.fdopen(handle, "rb") as file:
-        if not stat.S_ISREG(os.fstat(handle).st_mode):
-            raise UnusableInput(f"{path} is not a regular file")
-        data = file.read(most + 1)
-    if len(data) > most:
-        raise UnusableInput(f"{path} has over {most} bytes")
-    return data
+    return require_canary(into)

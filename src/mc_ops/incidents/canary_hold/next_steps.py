@@ -15,8 +15,9 @@ from urllib.parse import urlsplit
 from mc_contract.judgement.plan import ALPHA_PROMOTE, DECIDABLE
 from mc_contract.judgement.statistics import newcombe, student_t_quantile
 from mc_contract.judgement.verdict import Judgement
+from mc_ops.canary_folder import urls_of
 from mc_ops.incidents.canary_hold.diagnosis import Conclusion, HoldDiagnosis
-from mc_ops.incidents.canary_hold.files import DEFAULT_RATE, failures_of, rate_of, urls_of
+from mc_ops.incidents.canary_hold.files import DEFAULT_RATE, failures_of, rate_of
 from mc_ops.incidents.canary_hold.where import BLOCKS
 
 _MOST_TIMES = 20

@@ -22,17 +22,10 @@ from mc_contract.judgement.verdict import (
     parse_samples,
     rejudge,
 )
+from mc_ops.canary_folder import BASE, CAND, VERDICT, urls_of
 from mc_ops.errors import UnusableInput
 from mc_ops.incidents.canary_hold.diagnosis import Conclusion, HoldDiagnosis
-from mc_ops.incidents.canary_hold.files import (
-    BASE,
-    CAND,
-    VERDICT,
-    CanaryFiles,
-    failures_of,
-    rate_of,
-    urls_of,
-)
+from mc_ops.incidents.canary_hold.files import CanaryFiles, failures_of, rate_of
 from mc_ops.incidents.canary_hold.next_steps import next_steps
 from mc_ops.incidents.canary_hold.where import (
     Blocks,

@@ -14,7 +14,8 @@ from tests.canary_ledger import SmallLedger, held
 from mc_contract.evidence import Release, verify
 from mc_contract.metric_judgement.verdict import FORMAT, parse_config, rejudge_metrics
 from mc_ops.canary import metrics_run
-from mc_ops.canary.override import find_canary, judge_again, override_in, run_name
+from mc_ops.canary.override import judge_again, override_in, run_name
+from mc_ops.canary_folder import find_canary
 from mc_ops.cli.canary_report import write_report
 from mc_ops.errors import UnusableInput
 from mc_ops.evidence import build, canary_part, ensure_key, trusted_keys

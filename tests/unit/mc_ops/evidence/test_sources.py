@@ -18,13 +18,12 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from mc_contract.evidence import Status
 from mc_contract.judgement.verdict import rejudge
 from mc_contract.ledger.checkpoint import Checkpoint, sign_checkpoint
+from mc_ops.canary_folder import canaries, canary_in
 from mc_ops.errors import UnusableInput
 from mc_ops.evidence import (
     Part,
-    canary_in,
     canary_part,
     journal_part,
-    newest_canary,
     preflight_part,
     service_parts,
 )
@@ -181,12 +180,12 @@ def test_newest_canary_is_found_directly_or_under_its_name(tmp_path: Path) -> No
     old, new = _canary(tmp_path / "r1"), _canary(tmp_path / "r2" / "canary")
     (tmp_path / "r3").mkdir()
     os.utime(old / "verdict.json", (1, 1))
-    assert newest_canary(tmp_path) == new
+    assert next(canaries(tmp_path)) == new
     assert canary_in(tmp_path / "r2") == new
     assert canary_in(tmp_path / "r3") is None
     _canary(tmp_path / "r3" / "canary-earlier")  # set aside by a repeated step
     assert canary_in(tmp_path / "r3") is None
-    assert newest_canary(tmp_path / "absent") is None
+    assert list(canaries(tmp_path / "absent")) == []
     assert canary_part(None, Path("ledger.pub")).controls[0].status is Status.declared
 
 
