@@ -1,7 +1,7 @@
 """The whole journey of one A2A message, on one page.
 
 (1) receive       parsed and size-limited already: an `Envelope`
-(2) authenticate  done at the door: the envelope carries the principal
+(2) authenticate  done by the middleware: the envelope carries the principal
 (3) screen        label what came in, and what the conversation has had in it
 (4) decide        may this principal send this, for this purpose, to that agent or operation?
                   and, for an operation: is autonomy halted?

@@ -1,4 +1,4 @@
-"""A governed request, from the door to the SIEM, and everything that is refused on the way."""
+"""A governed request, from the socket to the SIEM, and everything that is refused on the way."""
 
 from __future__ import annotations
 

@@ -175,7 +175,7 @@ def test_what_is_no_json_or_cannot_be_kept_is_told_so_on_every_door(hostile, bod
     ids=["deep", "many", "long number"],
 )
 def test_what_costs_more_than_its_bytes_is_refused_before_it_is_parsed(hostile, body, told):
-    """413 on every door, and it says what, how many, and the limit."""
+    """413 on every path, and it says what, how many, and the limit."""
     platform, _ = hostile
     for path in ("/a2a", "/graphql", "/v1/message:send", "/aggregates"):
         answer = platform.post(body, path=path)

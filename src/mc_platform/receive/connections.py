@@ -1,7 +1,7 @@
 """Bounds what the web server does not: connections of one peer, and clients that do not read.
 
 Granian ends a connection whose head does not come in time (`MC_HEAD_TIMEOUT_S`, which is also how
-long one may be idle), and the door ends a body that does not. Neither of them counts connections by
+long one may be idle), and the middleware ends a body that does not. Neither of them counts connections by
 peer, nor notices an answer that nobody takes, nor always lets go of a client that goes on sending a body
 after it was answered. So this looks at the process's own sockets now and then, and closes, of a peer
 that has too many, those that have asked for nothing, the oldest first: who asks is served, whatever

@@ -105,7 +105,7 @@ class ExactJson:
     """The ASGI layer around the SDK's routes.
 
     Args:
-        json_rpc: Whether refusals are JSON-RPC errors; else those of the door.
+        json_rpc: Whether refusals are JSON-RPC errors; else those of the middleware.
     """
 
     def __init__(self, app: ASGIApp, *, json_rpc: bool) -> None:

@@ -310,7 +310,7 @@ async def _guarded(work: Awaitable[R]) -> R:
 def _principal(context: ServerCallContext) -> Principal:
     principal = context.state.get(PRINCIPAL)
     if not isinstance(principal, Principal):
-        raise sdk.InternalError("a request came past the door without a principal")
+        raise sdk.InternalError("a request came past the middleware without a principal")
     return principal
 
 

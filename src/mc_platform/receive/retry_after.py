@@ -1,7 +1,7 @@
 """`Retry-After` on every answer that says "not now", whatever layer gives the answer.
 
-The door opens a note for each request; who turns an error into an answer writes into it how long
-the caller shall wait; the door's response carries it. JSON-RPC answers have it too, although their
+The middleware opens a note for each request; who turns an error into an answer writes into it how long
+the caller shall wait; the middleware's response carries it. JSON-RPC answers have it too, although their
 HTTP status is 200: a client need not read the body to know that it has to wait.
 """
 

@@ -21,7 +21,7 @@ from mc_platform.receive.sdk_parsing import adapt_parsers
 
 
 class _ContextBuilder(DefaultServerCallContextBuilder):
-    """Carries the principal that the door found into the handler; no header but the version's."""
+    """Carries the principal that the middleware found into the handler; no header but the version's."""
 
     def build(self, request: Request) -> ServerCallContext:
         context = super().build(request)

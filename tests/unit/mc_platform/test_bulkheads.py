@@ -26,7 +26,7 @@ from mc_platform.errors import RateLimited
 from mc_platform.model.event import Kind
 from mc_platform.model.ids import AgentName, PrincipalId, TenantId
 from mc_platform.model.tenant import Principal
-from mc_platform.receive import Door, GovernedRequestHandler, a2a_routes
+from mc_platform.receive import GatewayMiddleware, GovernedRequestHandler, a2a_routes
 from mc_platform.receive.detail import DetailRule
 from mc_platform.receive.exact_values import VALUES, ExactValues
 from mc_platform.receive.handler import PRINCIPAL
@@ -206,14 +206,14 @@ class ByHeader:
 
 
 class Unwatched:
-    """`Connections` of a door that is called without any."""
+    """`Connections` of a middleware that is called without any."""
 
     def under_way(self, _scope: Any) -> AbstractContextManager[None]:
         return nullcontext()
 
 
 class Gateway:
-    """Door, handler, request path and client to agents, in this process."""
+    """Middleware, handler, request path and client to agents, in this process."""
 
     def __init__(self, agent_url: str, *, wait_s: float) -> None:
         catalogue = local_catalogue()
@@ -247,7 +247,7 @@ class Gateway:
             limiter=RateLimiter(rate_per_s=10_000, burst=10_000),
             card=card,
         )
-        app = Door(
+        app = GatewayMiddleware(
             Starlette(routes=list(a2a_routes(self.handler, card))),
             authenticator=ByHeader(),  # type: ignore[arg-type] # knows no tokens
             peers=Peers((), loopback_is_local=True),

@@ -1,4 +1,4 @@
-"""Credentials at the door."""
+"""Credentials as the middleware checks them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A replica's web server, door and watch over connections, around an app without a database.
+"""A replica's web server, middleware and watch over connections, around an app without a database.
 
 Its settings are those of the service, from the environment. The one valid credential is `TOKEN`.
 `/health` looks at one slow probe and tells how often it did; `/v1/big` and `/v1/stream` answer with
@@ -22,7 +22,7 @@ from mc_platform.authenticate import Authenticator, GuardedAuthenticator
 from mc_platform.model.credential import Found
 from mc_platform.model.tenant import Principal
 from mc_platform.observe.health import Health
-from mc_platform.receive import Door
+from mc_platform.receive import GatewayMiddleware
 from mc_platform.receive.connections import Connections
 from mc_platform.receive.detail import DETAIL, DetailRule
 from mc_platform.receive.peers import Peers
@@ -115,7 +115,7 @@ async def _serve():
         other={},
         keep_s=settings.health_cache_s,
     )
-    door = Door(
+    middleware = GatewayMiddleware(
         _app(health),
         authenticator=GuardedAuthenticator(
             Authenticator(directory=OneCredential(), tenants=["TENANT_001"], cache_s=5),
@@ -130,7 +130,7 @@ async def _serve():
         tenants=frozenset({"TENANT_001"}),
     )
     watching = asyncio.create_task(connections.watch())
-    await make_server(door, settings).serve()
+    await make_server(middleware, settings).serve()
     watching.cancel()
 
 

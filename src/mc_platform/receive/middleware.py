@@ -1,4 +1,4 @@
-"""The door: an ASGI layer around every route.
+"""The middleware: an ASGI layer around every route.
 
 Measures and counts each request, refuses what is too large or not authenticated before any
 parsing, applies the rehearsal's fault switches, and lets public paths through. Its refusals are
@@ -63,7 +63,7 @@ def route_of(path: str) -> str:
     return known or next((name for start, name in _PREFIXES if path.startswith(start)), "other")
 
 
-class Door:
+class GatewayMiddleware:
     """Wraps the application.
 
     Args:
@@ -120,10 +120,12 @@ class Door:
 
 
 class _Visit:
-    """One request at the door."""
+    """One request in the middleware."""
 
-    def __init__(self, door: Door, scope: Scope, receive: Receive, send: Send) -> None:
-        self._door = door
+    def __init__(
+        self, middleware: GatewayMiddleware, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        self._middleware = middleware
         self._scope = scope
         self._receive_raw = receive
         self._send_raw = send
@@ -136,7 +138,7 @@ class _Visit:
 
     async def serve(self) -> None:
         """Check, then hand on."""
-        door = self._door
+        middleware = self._middleware
         try:
             self._refuse_declared_size()
             path = self._scope["path"]
@@ -145,8 +147,8 @@ class _Visit:
                 has_body = self._scope["method"] in ("POST", "PUT", "PATCH")
                 if has_body:
                     self._body = await self._read_body()
-                    await door._large_bodies.take(principal.tenant, len(self._body))
-                await door._arrivals.begin(principal.tenant)
+                    await middleware._large_bodies.take(principal.tenant, len(self._body))
+                await middleware._arrivals.begin(principal.tenant)
                 if has_body:
                     self._refuse_unreadable()
                     if len(self._body or b"") > _SMALL_BODY_BYTES:
@@ -157,7 +159,7 @@ class _Visit:
                 await self._find_detail()
             if self._route.startswith("a2a"):
                 self._maybe_fail()
-            await door._app(self._scope, self._receive, self._send)
+            await middleware._app(self._scope, self._receive, self._send)
         except PlatformError as error:
             if self._started:
                 raise
@@ -179,17 +181,19 @@ class _Visit:
         return given[0].decode("latin-1") if given else None
 
     async def _authenticate(self, authorization: str | None) -> Principal:
-        client = self._door._peers.client(self._scope)
-        principal = await self._door._authenticator.authenticate(authorization, client)
+        client = self._middleware._peers.client(self._scope)
+        principal = await self._middleware._authenticator.authenticate(authorization, client)
         self._scope.setdefault("state", {})[PRINCIPAL] = principal
-        if principal.tenant in self._door._tenants:
+        if principal.tenant in self._middleware._tenants:
             self._tenant = principal.tenant
         return principal
 
     async def _find_detail(self) -> None:
         """See whether the client is local or has the scrape credential; else who it is, if told."""
         authorization = self._authorization()
-        allowed = self._door._peers.local(self._scope) or self._door._detail.opens(authorization)
+        allowed = self._middleware._peers.local(self._scope) or self._middleware._detail.opens(
+            authorization
+        )
         self._scope.setdefault("state", {})[DETAIL] = allowed
         may_be_nobody = self._scope["path"] == "/health"
         if allowed or (may_be_nobody and authorization is None):
@@ -216,21 +220,21 @@ class _Visit:
                 hint="send shorter headers",
             )
         declared = dict(self._scope["headers"]).get(b"content-length", b"0")
-        if declared.isdigit() and int(declared) > self._door._max_body_bytes:
+        if declared.isdigit() and int(declared) > self._middleware._max_body_bytes:
             raise self._too_large()
 
     def _too_large(self) -> RequestTooLarge:
-        limit = self._door._max_body_bytes
+        limit = self._middleware._max_body_bytes
         return RequestTooLarge(f"the body exceeds {limit} bytes", hint="send less in one message")
 
     def _maybe_fail(self) -> None:
-        ratio = self._door._error_ratio
+        ratio = self._middleware._error_ratio
         if ratio > 0.0 and random.random() < ratio:  # noqa: S311 - a rehearsal's fault, no secret
             raise Unavailable("fault switch MC_FAULT_ERROR_RATIO answered this request")
 
     async def _read_body(self) -> bytes:
         """The whole body, read here so that the limit is kept whatever the client declared."""
-        limit_s = self._door._body_timeout_s
+        limit_s = self._middleware._body_timeout_s
         try:
             async with asyncio.timeout(limit_s):
                 return await self._read_all()
@@ -248,11 +252,11 @@ class _Visit:
                 raise BadRequest("the client went away before its body was whole")
             chunk = message.get("body", b"")
             received += len(chunk)
-            too_large = received > self._door._max_body_bytes
+            too_large = received > self._middleware._max_body_bytes
             ended = not message.get("more_body", False)
             # A connection that is closed on a client that writes loses the answer: what is not much
             # more than may come is read to its end, and not kept
-            if too_large and (ended or received > _DRAINED * self._door._max_body_bytes):
+            if too_large and (ended or received > _DRAINED * self._middleware._max_body_bytes):
                 raise self._too_large()
             if not too_large:
                 chunks.append(chunk)
@@ -268,7 +272,7 @@ class _Visit:
         Raises:
             RequestTooLarge, BadRequest.
         """
-        problem = shape_problem(self._body or b"", self._door._shape)
+        problem = shape_problem(self._body or b"", self._middleware._shape)
         if problem:
             raise RequestTooLarge(
                 f"the body holds {problem}",
@@ -289,9 +293,9 @@ class _Visit:
 
     async def _send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
-            if self._route.startswith("a2a") and self._door._slow_factor > 1.0:
+            if self._route.startswith("a2a") and self._middleware._slow_factor > 1.0:
                 elapsed = time.perf_counter() - self._began
-                await asyncio.sleep(elapsed * (self._door._slow_factor - 1.0))
+                await asyncio.sleep(elapsed * (self._middleware._slow_factor - 1.0))
             self._status = message["status"]
             self._started = True
             message = _with_retry_after(message)
