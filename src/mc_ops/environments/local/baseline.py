@@ -8,19 +8,18 @@ from mc_ops.environments.faults import Faults
 from mc_ops.environments.interface import Colour, Say
 from mc_ops.environments.local import releases
 from mc_ops.environments.local.health import health_of
-from mc_ops.environments.local.layout import Layout, baseline_name
+from mc_ops.environments.local.layout import baseline_name
 from mc_ops.environments.local.processes import ProcessSpec
 from mc_ops.environments.local.records import Records
 from mc_ops.environments.local.specs import Specs
 from mc_ops.errors import CouldNotTell
 
-HOW = "mcctl scale agent-workbench --colour CANDIDATE --replicas N --restart --baseline"
 _CLAIM_WITHIN_S = 5.0  # a free claim to the SIEM is taken within a second or so
 _POLL_S = 0.1
 
 
 def baseline_specs(
-    layout: Layout, records: Records, specs: Specs, active: Colour | None, replicas: int
+    records: Records, specs: Specs, active: Colour | None, replicas: int
 ) -> list[ProcessSpec]:
     """Specifications of a fresh baseline; its k-th replica is like the k-th that serves.
 
@@ -34,7 +33,7 @@ def baseline_specs(
     ]
     if not serving:
         raise CouldNotTell("nobody serves: there is nothing to compare with", hint="mcctl up")
-    if not all(releases.runs_kept_code(layout, env) for env, _ in serving):
+    if not all(releases.runs_kept_code(records.layout, env) for env, _ in serving):
         raise CouldNotTell(
             f"the code that {active} runs was not kept, so it cannot be started once more",
             hint="it was started by an earlier mcctl: mcctl down, then mcctl up",

@@ -14,11 +14,10 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
 
 import psutil
 
-from mc_ops.environments import policy_set
-from mc_ops.environments.faults import Faults
 from mc_ops.environments.interface import (
     Colour,
     EnvironmentStatus,
@@ -29,35 +28,30 @@ from mc_ops.environments.interface import (
     UpRequest,
     silent,
 )
-from mc_ops.environments.local import applied, keyring, lock, postgres
-from mc_ops.environments.local.baseline import HOW as HOW_BASELINE
-from mc_ops.environments.local.baseline import await_shipper, baseline_specs
+from mc_ops.environments.local import lock
 from mc_ops.environments.local.health import (
-    NO_ANSWER,
-    hanging,
     health_of,
-    require_healthy,
     status_of,
     wait_healthy,
 )
 from mc_ops.environments.local.layout import (
     FOUNDATIONS,
-    MAX_REPLICAS,
     NEIGHBOURS,
     Layout,
     is_replica,
     replica_name,
-    replica_names,
 )
 from mc_ops.environments.local.logs import read_logs
-from mc_ops.environments.local.outdated import Outdated
-from mc_ops.environments.local.processes import ProcessSpec
+from mc_ops.environments.local.postgres import data_home
 from mc_ops.environments.local.records import Records, living_instances
-from mc_ops.environments.local.specs import Specs
-from mc_ops.environments.local.start import Start
 from mc_ops.environments.local.traffic import Traffic
-from mc_ops.environments.workspace import Memory, Workspace, checkout, recall, remember
+from mc_ops.environments.workspace import Workspace
 from mc_ops.errors import CouldNotTell, Finding, UnusableInput
+
+if TYPE_CHECKING:
+    from mc_ops.environments.faults import Faults
+
+_HOW_BASELINE = "mcctl scale agent-workbench --colour CANDIDATE --replicas N --restart --baseline"
 
 
 class LocalEnvironment:
@@ -84,8 +78,7 @@ class LocalEnvironment:
         self._external = database_url or os.environ.get("MC_DATABASE_URL") or None
         self._records = Records(layout, service)
         self._table = self._records.table
-        self._traffic = Traffic(layout, self._records)
-        self._outdated = Outdated(self._records, service)
+        self._traffic = Traffic(self._records)
 
     @property
     def url(self) -> str:
@@ -123,9 +116,10 @@ class LocalEnvironment:
                 f"the platform was never started here ({self.layout.home})",
                 hint="start it: mcctl up",
             )
-        layout = self._records.as_running()
-        urls = keyring.database_urls(layout, self._external)
-        argv, env = Specs(layout, urls, self._service).administration(*command)
+        from mc_ops.environments.local.specs import Specs
+
+        specs = Specs.of(self._records.as_running(), self._service, self._external)
+        argv, env = specs.administration(*command)
         return subprocess.run(argv, env=env, capture_output=True, text=True, check=False)
 
     # -- up and down ------------------------------------------------------------------------
@@ -139,70 +133,13 @@ class LocalEnvironment:
                 settings, or with more replicas, than are asked for, and nothing was changed.
             CouldNotTell: a process died, did not become ready, or runs and does not answer.
         """
+        # Late: who only looks at the platform waits for nothing that starts one.
+        from mc_ops.environments.local.bring_up import bring_up
+
         self.layout.prepare()
         with self._changing(say):
-            self._records.require_same_port()
-            self._require_answers()
-            memory = recall(self.layout.home)
-            keyring.prepare_secrets(self.layout, applied.tenants())
-            policy_set.refresh(self.layout, checkout() / "policies")
-            specs = self._specs()
-            serving = request.colour or self.active_colour() or Colour.blue
-            wanted = self._wanted(specs, request, serving, memory)
-            self._outdated.stop(specs, wanted, say, restart=request.restart)
-            with Start(self.layout, self._table, say) as start:
-                start.foundations(specs, wanted, self._external)
-                start.processes(wanted)
-                start.wait_ready()
-                self._put_behind_edge(specs, serving, start, say)
-            counted = {c: len(found) for c in Colour if (found := self._records.of(c))}
-            self._remember(memory, counted)
-            self._records.forget_releases()
-            # Only now: one that hangs is no reason to stop again what was missing.
-            living = [record.name for record in self._records.living()]
-            require_healthy(self._table, [*living, *(spec.name for spec in wanted), "edge"])
-            for line in applied.stray_credentials(self.layout):
-                say(line)
-            for line in applied.other_catalogues(specs, self._table.all()):
-                say(line)
-            if not start.begun:
-                say("everything was already running")
+            bring_up(self._records, self._traffic, self._external, request, say)
         return self.status()
-
-    def _wanted(
-        self, specs: Specs, request: UpRequest, serving: Colour, memory: Memory
-    ) -> list[ProcessSpec]:
-        """The replicas that are to run: as many as are asked for, ran before, or run now."""
-        colours = [serving]
-        if request.green and serving is not Colour.green:
-            colours.append(Colour.green)
-        wanted = [
-            specs.workbench(name, request.faults.get(colour, Faults()))
-            for colour in colours
-            for name in self._wanted_replicas(
-                colour, request.replicas, memory.replicas.get(colour, 0)
-            )
-        ]
-        self._outdated.require_not_fewer(colours, request.replicas)
-        return wanted
-
-    def _wanted_replicas(self, colour: Colour, replicas: int | None, remembered: int) -> list[str]:
-        if replicas is not None and not 1 <= replicas <= MAX_REPLICAS:
-            raise UnusableInput(f"{replicas} replicas asked for, expected 1 to {MAX_REPLICAS}")
-        recorded = [record.name for record in self._records.of(colour)]
-        count = replicas or remembered or max(len(recorded), 1)
-        return list(dict.fromkeys([*replica_names(colour, count), *recorded]))
-
-    def _put_behind_edge(self, specs: Specs, serving: Colour, start: Start, say: Say) -> None:
-        if self._table.alive("edge"):
-            active = self.active_colour() or serving
-            if active != serving:
-                say(f"{active} keeps serving; to change that: mcctl cutover --to {serving}")
-            self._traffic.send_to(active)
-            return
-        self._traffic.begin_with(serving)
-        start.processes([specs.edge()])
-        start.wait_ready()
 
     def down(self, say: Say = silent) -> bool:
         """Stop everything, the edge first; false if nothing was running.
@@ -228,7 +165,7 @@ class LocalEnvironment:
 
     def purge(self) -> None:
         """Remove the platform's data, keys and logs for good; `down` must have been called."""
-        for path in (postgres.data_home(self.layout), *self.layout.own_entries):
+        for path in (data_home(self.layout), *self.layout.own_entries):
             if path.is_dir():
                 shutil.rmtree(path)
             else:
@@ -259,64 +196,12 @@ class LocalEnvironment:
                 others that run with other settings.
             CouldNotTell: the platform is not running, or a replica does not start or serve.
         """
-        active = self.active_colour()
-        _require_scalable(colour, replicas, active, restart=restart, baseline=baseline)
-        if not self._table.alive("edge"):
-            raise CouldNotTell("the platform is not running", hint="start it: mcctl up")
+        from mc_ops.environments.local.scaling import Scaling
+
+        scaling = Scaling(self._records, self._traffic, self._external, say)
+        scaling.require_possible(colour, replicas, restart=restart, baseline=baseline)
         with self._changing(say):
-            self._records.require_same_port()
-            memory = recall(self.layout.home)
-            fresh = (
-                baseline_specs(self.layout, self._records, self._specs(), active, replicas)
-                if baseline
-                else []
-            )
-            specs = self._replica_specs(colour, replicas, faults)
-            self._outdated.make_room(colour, specs, say, restart=restart, baseline=baseline)
-            if baseline:
-                await_shipper(self._records, active, say)
-            self._start_serving(specs, fresh, active, say)
-            self._stop_surplus(colour, [spec.name for spec in specs], active, say)
-            self._remember(memory, {colour: replicas})
-            self._records.forget_releases()
-            require_healthy(self._table, [spec.name for spec in specs])
-
-    def _replica_specs(
-        self, colour: Colour, replicas: int, faults: Faults | None
-    ) -> list[ProcessSpec]:
-        """With these faults, or else those that the colour's replicas have."""
-        specs = self._specs()
-        kept = next((record.settings for record in self._records.of(colour)), {})
-        chosen = Faults.from_settings(kept) if faults is None else faults
-        return [specs.workbench(name, chosen) for name in replica_names(colour, replicas)]
-
-    def _start_serving(
-        self,
-        specs: Sequence[ProcessSpec],
-        fresh: Sequence[ProcessSpec],
-        active: Colour | None,
-        say: Say,
-    ) -> None:
-        """Start replicas, each with its partner of the fresh baseline, and wait until all serve."""
-        try:
-            with Start(self.layout, self._table, say) as start:
-                for number, spec in enumerate(specs):
-                    start.processes([spec, *fresh[number : number + 1]])
-                start.wait_serving(self._traffic, active)
-        except BaseException:
-            with contextlib.suppress(CouldNotTell):
-                self._traffic.send_to(active)  # without those that were undone
-            raise
-
-    def _stop_surplus(
-        self, colour: Colour, wanted: Sequence[str], active: Colour | None, say: Say
-    ) -> None:
-        surplus = [one.name for one in self._records.of(colour) if one.name not in wanted]
-        self._traffic.send_to(active, without=surplus)
-        if surplus:
-            self._traffic.drain([self.layout.url_of(name) for name in surplus])
-            say(f"stopping {', '.join(surplus)}")
-            self._table.stop(surplus)
+            scaling.carry_out(colour, replicas, restart=restart, faults=faults, baseline=baseline)
 
     def stop_baseline(self, say: Say = silent) -> bool:
         """Stop the fresh baseline; false if there was none."""
@@ -348,7 +233,7 @@ class LocalEnvironment:
             self._records.baseline,
             "the fresh baseline",
             timeout_s,
-            hint=HOW_BASELINE,
+            hint=_HOW_BASELINE,
         )
         return living_instances(found, self.active_colour())
 
@@ -439,7 +324,10 @@ class LocalEnvironment:
 
     def catalogue_digest(self) -> str:
         """The digest of the catalogue that a replica would begin with now."""
-        return applied.catalogue_digest(self._specs())
+        from mc_ops.environments.local.applied import catalogue_digest
+        from mc_ops.environments.local.specs import Specs
+
+        return catalogue_digest(Specs.of(self.layout, self._service, self._external))
 
     # -- how ----------------------------------------------------------------------------------
 
@@ -450,49 +338,6 @@ class LocalEnvironment:
             self._records.mend(say)
             yield
 
-    def _specs(self) -> Specs:
-        urls = keyring.database_urls(self.layout, self._external)
-        return Specs(self.layout, urls, self._service)
-
-    def _require_answers(self) -> None:
-        """See that what the others are started with answers, if it runs: database and edge."""
-        database = self._table.alive("postgres")
-        if database and not health_of(database).healthy:
-            raise hanging({NO_ANSWER: ["postgres"]})
-        if self._table.alive("edge"):
-            try:
-                self._traffic.require_answer()
-            except CouldNotTell as error:
-                raise hanging({NO_ANSWER: ["edge"]}) from error
-
-    def _remember(self, before: Memory, counted: Mapping[Colour, int]) -> None:
-        memory = Memory(self.layout.edge_port, {**before.replicas, **counted})
-        if memory != before:
-            remember(self.layout.home, memory)
-
 
 def _how(colour: Colour) -> str:
     return "mcctl up --green" if colour is Colour.green else f"mcctl up --colour {colour}"
-
-
-def _require_scalable(
-    colour: Colour, replicas: int, active: Colour | None, *, restart: bool, baseline: bool
-) -> None:
-    """Refuse what `scale` cannot do, whatever runs."""
-    if not 0 <= replicas <= MAX_REPLICAS:
-        raise UnusableInput(f"{replicas} replicas asked for, expected 0 to {MAX_REPLICAS}")
-    if replicas == 0 and colour == active:
-        raise UnusableInput(
-            f"{colour} serves; with 0 replicas nobody would",
-            hint=f"cut over first: mcctl cutover --to {colour.other}",
-        )
-    if restart and colour == active:
-        raise UnusableInput(
-            f"{colour} serves; restarting all of it would drop requests",
-            hint=f"cut over first: mcctl cutover --to {colour.other}",
-        )
-    if baseline and not (restart and replicas):
-        raise UnusableInput(
-            "a fresh baseline is compared with replicas that are as fresh",
-            hint="add --restart, and at least 1 replica",
-        )

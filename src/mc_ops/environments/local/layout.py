@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
+import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,13 @@ _OFFSETS = {
 BASELINE = "baseline"  # replicas of what serves, fresh, only to be compared with a candidate
 _REPLICA_OFFSETS = {Colour.blue.value: 20, Colour.green.value: 40, BASELINE: 60}
 _SOCKET_PATH_LIMIT = 100  # sun_path has 108 bytes on Linux and 104 on macOS
+_SAMPLES = "mc_samples"
+_MODULES = {
+    "records-agent": f"{_SAMPLES}.records_agent",
+    "fulfilment-agent": f"{_SAMPLES}.fulfilment_agent",
+    "siem": f"{_SAMPLES}.siem_receiver",
+    "edge": "mc_ops.environments.local.edge",
+}
 # Ends a platform's start in this order, and its stop in the reverse one.
 NEIGHBOURS = ("siem", "records-agent", "fulfilment-agent")
 FOUNDATIONS = ("postgres", *NEIGHBOURS)
@@ -55,6 +63,13 @@ def colour_of(name: str) -> Colour | None:
     """The colour of a replica's name; None for any other process, and for the fresh baseline."""
     head, _, number = name.partition("-")
     return Colour(head) if head in Colour.__members__ and number.isdigit() else None
+
+
+def argv_of(name: str, service: tuple[str, ...]) -> tuple[str, ...]:
+    """Program and arguments of any process but PostgreSQL; what they are recognised by, too."""
+    if name in _MODULES:
+        return (sys.executable, "-m", _MODULES[name])
+    return (*service, "serve")
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,30 +1,51 @@
-"""What runs otherwise than it would be started now: refused, or on request stopped to start anew."""
+"""What runs otherwise than it would be started now: refused, or on request stopped to start anew.
+
+`mcctl up` starts what is missing and leaves what runs alone, so settings of a shell that is not the one
+of the last start would seem to be in force, and are not. Compared are the variables that the process
+reads, as it was given them; the catalogue's content is `applied`'s. Values are shown only where they can
+be no secret.
+"""
 
 from __future__ import annotations
 
+import re
 import subprocess
 from collections.abc import Sequence
 
+import psutil
+
 from mc_ops.environments.faults import shown
 from mc_ops.environments.interface import Colour, Say, silent
-from mc_ops.environments.local import applied, changes
+from mc_ops.environments.local import applied
 from mc_ops.environments.local.layout import NEIGHBOURS, is_replica, replica_names
-from mc_ops.environments.local.processes import ProcessSpec
+from mc_ops.environments.local.processes import ProcessRecord, ProcessSpec
 from mc_ops.environments.local.records import Records
 from mc_ops.environments.local.specs import Specs
 from mc_ops.errors import CouldNotTell, UnusableInput
 
 _SETTINGS_TIMEOUT_S = 60.0
+_READ_BY = {
+    "edge": re.compile(r"MC_(HEAD|BODY|WRITE)_TIMEOUT_S|MC_CONNECTIONS(_PER_PEER)?"),
+    "siem": re.compile(r"MC_SIEM_.*"),
+}
+_READ_BY_REPLICAS = re.compile(r"(MC|AUDIT|OTEL)_.*")
+# Of mcctl itself, or of one process (faults are looked at by name, and a replica of its own)
+_NOT_READ = re.compile(
+    r"MC_(FAULTS?|BLUE_FAULT|GREEN_FAULT|BASELINE_FAULT)(_.*)?|MC_EDGE_.*|MC_CANARY_.*|MC_PROMETHEUS_.*"
+    r"|MC_(HOME|PORT|REPLICA|COLOUR|DATABASE_ADMIN_URL|TOKEN_FILE|CREDENTIALS_FILE|PRICES_FILE)"
+    r"|MC_SIEM_(FAIL|KEY_FILE)"
+)
+_SECRET = re.compile(r"KEY|TOKEN|SECRET|PASSWORD|URL|WEBHOOK")
+_PLAIN = re.compile(r"[\w./,:+-]{1,60}", re.ASCII)
 
 
 class Outdated:
     """Holds what runs against what it would be started with now."""
 
-    def __init__(self, records: Records, service: tuple[str, ...]) -> None:
-        """Look at the processes of `records`; `service` is asked whether settings are usable."""
+    def __init__(self, records: Records) -> None:
+        """Look at the processes of `records`."""
         self._records = records
         self._table = records.table
-        self._service = service
 
     def stop(self, specs: Specs, wanted: Sequence[ProcessSpec], say: Say, *, restart: bool) -> None:
         """Before a start: stop what has other faults, and with `restart` other settings, too.
@@ -76,7 +97,7 @@ class Outdated:
         found = {
             spec.name: what
             for spec in specs
-            if (record := self._table.alive(spec.name)) and (what := changes.changes(spec, record))
+            if (record := self._table.alive(spec.name)) and (what := _changes(spec, record))
         }
         if not found:
             return
@@ -121,7 +142,7 @@ class Outdated:
             return
         try:
             done = subprocess.run(
-                (*self._service, "settings"),
+                (*self._records.service, "settings"),
                 env=dict(replica.env),
                 check=False,
                 capture_output=True,
@@ -154,3 +175,40 @@ class Outdated:
                     "nothing was changed",
                     hint=f"mcctl scale agent-workbench --colour {colour} --replicas {replicas}",
                 )
+
+
+def _changes(spec: ProcessSpec, record: ProcessRecord) -> list[str]:
+    """Which settings a living process would have now that it has not, in words; sorted.
+
+    Nothing where its environment may not be read.
+    """
+    process = record.process()
+    try:
+        runs_with = process.environ() if process else {}
+    except psutil.Error:
+        return []
+    if not runs_with:
+        return []
+    names = {name for name in {*spec.env, *runs_with} if _is_read(spec.name, name)}
+    return [
+        _told(name, runs_with.get(name), spec.env.get(name))
+        for name in sorted(names)
+        if (runs_with.get(name) or "") != (spec.env.get(name) or "")
+    ]
+
+
+def _is_read(process: str, name: str) -> bool:
+    if is_replica(process):
+        return bool(_READ_BY_REPLICAS.fullmatch(name)) and not _NOT_READ.fullmatch(name)
+    pattern = _READ_BY.get(process)
+    return bool(pattern and pattern.fullmatch(name))
+
+
+def _told(name: str, before: str | None, after: str | None) -> str:
+    def shown(value: str | None) -> str | None:
+        if not value:
+            return "unset"
+        return value if _PLAIN.fullmatch(value) and not _SECRET.search(name) else None
+
+    old, new = shown(before), shown(after)
+    return name if old is None or new is None else f"{name} ({old}, now {new})"

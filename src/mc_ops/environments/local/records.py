@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import pairwise
 
 import psutil
 
 from mc_ops.environments.interface import Colour, Instance, Say
 from mc_ops.environments.local import releases
-from mc_ops.environments.local.layout import Layout, colour_of, is_replica
+from mc_ops.environments.local.layout import Layout, argv_of, colour_of, is_replica
+from mc_ops.environments.local.postgres import data_home
 from mc_ops.environments.local.processes import ProcessRecord, ProcessTable, find_leader
-from mc_ops.environments.local.specs import belongs_to
-from mc_ops.environments.workspace import HOST
+from mc_ops.environments.workspace import HOST, Memory, remember
 from mc_ops.errors import UnusableInput
 
 
@@ -23,8 +24,8 @@ class Records:
     def __init__(self, layout: Layout, service: tuple[str, ...]) -> None:
         """Look at the records of `layout`; `service` is what replicas are recognised by."""
         self.table = ProcessTable(layout.home / "run", layout.home / "log")
-        self._layout = layout
-        self._service = service
+        self.layout = layout
+        self.service = service
 
     def of(self, colour: Colour) -> list[ProcessRecord]:
         """The replicas of a colour that were started, alive or not."""
@@ -51,9 +52,9 @@ class Records:
         """The layout with the ports that the platform runs on, whatever `MC_EDGE_PORT` says."""
         for record in self.living():
             with contextlib.suppress(UnusableInput):
-                offset = self._layout.port_of(record.name) - self._layout.edge_port
-                return replace(self._layout, edge_port=record.port - offset)
-        return self._layout
+                offset = self.layout.port_of(record.name) - self.layout.edge_port
+                return replace(self.layout, edge_port=record.port - offset)
+        return self.layout
 
     def require_same_port(self) -> None:
         """Refuse to change a platform that runs on other ports than this shell says.
@@ -62,16 +63,16 @@ class Records:
             UnusableInput: it does.
         """
         found = self.as_running().edge_port
-        if found != self._layout.edge_port:
+        if found != self.layout.edge_port:
             raise UnusableInput(
-                f"this platform runs on {found}, MC_EDGE_PORT is {self._layout.edge_port}",
+                f"this platform runs on {found}, MC_EDGE_PORT is {self.layout.edge_port}",
                 hint=f"set MC_EDGE_PORT={found}, or `mcctl down` first",
             )
 
     def mend(self, say: Say) -> None:
         """Record anew the processes whose records are damaged; forget those not recognised."""
         damaged = self.table.damaged()
-        layout = self.as_running() if damaged else self._layout
+        layout = self.as_running() if damaged else self.layout
         for name in damaged:
             process = self.recognised(name, layout)
             if process:
@@ -92,14 +93,43 @@ class Records:
             layout.port_of(name)
         except UnusableInput:
             return None
-        return find_leader(lambda process: belongs_to(process, name, layout, self._service))
+        return find_leader(lambda process: belongs_to(process, name, layout, self.service))
+
+    def remember(self, before: Memory, counted: Mapping[Colour, int]) -> None:
+        """Keep for the next start how many replicas there are of some colours."""
+        memory = Memory(self.layout.edge_port, {**before.replicas, **counted})
+        if memory != before:
+            remember(self.layout.home, memory)
 
     def forget_releases(self) -> None:
         """Remove copies of code that nobody runs; not if that cannot be told."""
         with contextlib.suppress(psutil.Error):
             records = [record for record in self.living() if is_replica(record.name)]
             found = [process.environ() for record in records if (process := record.process())]
-            releases.forget_unused(self._layout, found)
+            releases.forget_unused(self.layout, found)
+
+
+def belongs_to(
+    process: psutil.Process, name: str, layout: Layout, service: tuple[str, ...]
+) -> bool:
+    """Whether a process, of which there is no record, is the one called `name` of `layout`.
+
+    A command line alone could be another platform's, so the environment must say the same. For
+    PostgreSQL, which gets none of ours, the folder of its data does.
+
+    Raises:
+        psutil.Error: it is gone, or its details may not be read.
+    """
+    argv = process.cmdline()
+    if name == "postgres":
+        data = str(data_home(layout) / "data")
+        return any(pair == ("-D", data) for pair in pairwise(argv))
+    env = process.environ()
+    return (
+        tuple(argv[1:]) == argv_of(name, service)[1:]
+        and env.get("MC_HOME") == str(layout.home)
+        and env.get("MC_PORT") == str(layout.port_of(name))
+    )
 
 
 def living_instances(

@@ -10,28 +10,17 @@ import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from pathlib import Path
-
-import psutil
 
 from mc_ops.environments import policy_set
 from mc_ops.environments.faults import Faults
 from mc_ops.environments.interface import Colour
 from mc_ops.environments.local import releases
-from mc_ops.environments.local.keyring import DatabaseUrls
-from mc_ops.environments.local.layout import Layout, colour_of
-from mc_ops.environments.local.postgres import data_home
+from mc_ops.environments.local.keyring import DatabaseUrls, database_urls
+from mc_ops.environments.local.layout import Layout, argv_of, colour_of
 from mc_ops.environments.local.processes import ProcessSpec, http_probe
 from mc_ops.environments.workspace import HOST, checkout
 
-_SAMPLES = "mc_samples"
-_MODULES = {
-    "records-agent": f"{_SAMPLES}.records_agent",
-    "fulfilment-agent": f"{_SAMPLES}.fulfilment_agent",
-    "siem": f"{_SAMPLES}.siem_receiver",
-    "edge": "mc_ops.environments.local.edge",
-}
 _FOR_THE_SERVICE_ONLY = (
     "MC_DATABASE_URL",
     "MC_DATABASE_ADMIN_URL",
@@ -53,6 +42,11 @@ class Specs:
     urls: DatabaseUrls
     service: tuple[str, ...] = (sys.executable, "-m", "mc_platform")
     inherited: Mapping[str, str] | None = None
+
+    @classmethod
+    def of(cls, layout: Layout, service: tuple[str, ...], external: str | None) -> Specs:
+        """Of a platform with its own database, or one at the admin URL `external`."""
+        return cls(layout, database_urls(layout, external), service)
 
     def neighbour(self, name: str) -> ProcessSpec:
         """A sample agent or the SIEM receiver."""
@@ -153,36 +147,6 @@ class Specs:
             ready=http_probe(self.layout.port_of(name), "/health"),
             cwd=Path.cwd(),
         )
-
-
-def argv_of(name: str, service: tuple[str, ...]) -> tuple[str, ...]:
-    """Program and arguments of any process but PostgreSQL; what they are recognised by, too."""
-    if name in _MODULES:
-        return (sys.executable, "-m", _MODULES[name])
-    return (*service, "serve")
-
-
-def belongs_to(
-    process: psutil.Process, name: str, layout: Layout, service: tuple[str, ...]
-) -> bool:
-    """Whether a process, of which there is no record, is the one called `name` of `layout`.
-
-    A command line alone could be another platform's, so the environment must say the same. For
-    PostgreSQL, which gets none of ours, the folder of its data does.
-
-    Raises:
-        psutil.Error: it is gone, or its details may not be read.
-    """
-    argv = process.cmdline()
-    if name == "postgres":
-        data = str(data_home(layout) / "data")
-        return any(pair == ("-D", data) for pair in pairwise(argv))
-    env = process.environ()
-    return (
-        tuple(argv[1:]) == argv_of(name, service)[1:]
-        and env.get("MC_HOME") == str(layout.home)
-        and env.get("MC_PORT") == str(layout.port_of(name))
-    )
 
 
 def catalogue_path(env: Mapping[str, str]) -> Path:

@@ -61,6 +61,10 @@ class Start:
                     self._say(f"stopping {one.spec.name}, which this call had started")
                 self._table.stop([one.spec.name])
 
+    def lives(self, spec: ProcessSpec) -> bool:
+        """Whether a process of that name lives already."""
+        return self._table.alive(spec.name) is not None
+
     def processes(self, specs: Sequence[ProcessSpec]) -> None:
         """Start those that do not live; does not wait until they are ready.
 

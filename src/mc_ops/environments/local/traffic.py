@@ -7,7 +7,6 @@ from collections.abc import Sequence
 
 from mc_ops.environments.interface import Colour
 from mc_ops.environments.local import edge_control
-from mc_ops.environments.local.layout import Layout
 from mc_ops.environments.local.records import Records, living_instances
 from mc_ops.errors import CouldNotTell
 
@@ -18,11 +17,11 @@ _POLL_S = 0.1
 class Traffic:
     """The edge of one platform, whether it runs or not."""
 
-    def __init__(self, layout: Layout, records: Records) -> None:
-        """Look at the edge of `layout`; `records` has the replicas behind it."""
-        self._layout = layout
+    def __init__(self, records: Records) -> None:
+        """Look at the edge before the replicas of `records`."""
+        self._layout = records.layout
         self._records = records
-        self._state = layout.home / "edge.json"
+        self._state = records.layout.home / "edge.json"
 
     def active_colour(self) -> Colour | None:
         """The colour that the edge serves, or served when it last ran.
