@@ -33,7 +33,7 @@ _LINK = re.compile(
 )
 # What runbooks and the tutorial tell their machines on a fence's first line; readers see its title.
 _FENCE = re.compile(
-    r"^(?P<language>```\w+) (?:runbook\b|step=|run\b|shows\b|file=).*$", re.MULTILINE
+    r"^(?:(?P<whole>````.*?^````$)|(?P<language>```\w+) [^\n]+$)", re.MULTILINE | re.DOTALL
 )
 _TITLE = re.compile(r' title="[^"]*"')
 _LOADED = re.compile(r"<(?:script|img|iframe)[^>]+src=.?https?:|<link[^>]+stylesheet[^>]+https?:")
@@ -76,6 +76,8 @@ def on_page_markdown(markdown: str, *, page: Any, config: Any, files: Any) -> st
 
 
 def _shown(fence: re.Match[str]) -> str:
+    if fence["whole"]:
+        return fence[0]
     title = _TITLE.search(fence[0])
     return fence["language"] + (title[0] if title else "")
 
