@@ -89,9 +89,10 @@ $(PEER)/.locked: benchmarks/presidio.lock
 	@$(PEER)/bin/python -m pip --disable-pip-version-check install --quiet --require-hashes -r $<
 	@touch $@
 
-bench: setup $(PEER)/.locked ## screening, decisions, gateway, journal, operations, delivery, load beside their peers; a neighbour under attack
+bench: setup $(PEER)/.locked ## screening, decisions, mcctl, gateway, journal, operations, delivery, load beside their peers; a neighbour under attack
 	$(BIN)/python benchmarks/screening.py --peer $(PEER)/bin/python || test $$? -eq 1
 	$(BIN)/python benchmarks/decisions.py || test $$? -eq 1
+	$(BIN)/python benchmarks/cli.py || test $$? -eq 1
 	$(BIN)/python benchmarks/gateway.py
 	$(BIN)/python benchmarks/durability.py
 	$(BIN)/python benchmarks/delivery.py

@@ -20,6 +20,5 @@ def _open(kind: str) -> LocalEnvironment:
 
 
 if __name__ == "__main__":
-    mcctl.GROUPS.clear()
     verbs.open_environment = verbs.open_startable = _open
     mcctl.main()

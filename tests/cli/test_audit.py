@@ -94,11 +94,11 @@ def ledger(monkeypatch, tmp_path):
     made = FakeLedger()
 
     @contextmanager
-    def opened(_url, _whose, _layout):
+    def opened(_url, _whose):
         yield made
 
     monkeypatch.setenv("MC_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr(verbs, "_client", opened)
+    monkeypatch.setattr(verbs, "audit_client", opened)
     (tmp_path / "home" / "trust").mkdir(parents=True)
     pem = KEY.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
     (tmp_path / "home" / "trust" / "ledger.pub").write_bytes(pem)

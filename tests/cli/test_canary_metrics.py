@@ -35,8 +35,6 @@ MCCTL = [
     """import mc_ops.cli.main as m
 import mc_ops.canary.plan as plan
 plan.REHEARSAL_LATENESS_LIMIT_S = 30.0  # the machine that runs tests may be busy
-m.GROUPS = {'canary': m.GROUPS['canary']}
-m.VERB_MODULES = ()
 m.main()""",
 ]
 RULES = """step_s = 0.1

@@ -18,14 +18,7 @@ from tests.canary_ledger import TOKEN, SmallLedger, held, serving
 from tests.fake_replica import Replica, replica
 
 # Only these groups, so that the transcripts do not depend on the other groups' modules.
-MCCTL = [
-    sys.executable,
-    "-c",
-    """import mc_ops.cli.main as m
-m.GROUPS = {name: m.GROUPS[name] for name in ('canary', 'evidence')}
-m.VERB_MODULES = ()
-m.main()""",
-]
+MCCTL = [str(Path(sys.executable).parent / "mcctl")]
 REASON = "the slow path is known <!channel>"
 
 

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import typer
 from tests.canary_ledger import held
 from tests.fake_replica import Replica, replica
 
@@ -29,15 +28,10 @@ GREEN = Replica("green-1")  # the candidate of the canaries here; nobody asks it
 
 @pytest.fixture
 def mcctl(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Run:
-    """`mcctl`'s own main, composed of the evidence group alone."""
+    """`mcctl`'s own main."""
     main = importlib.import_module("mc_ops.cli.main")
 
     def run(*args: str | Path) -> tuple[int, str, str]:
-        app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False)
-        app.callback()(lambda: None)
-        monkeypatch.setattr(main, "app", app)
-        monkeypatch.setattr(main, "GROUPS", {"evidence": "mc_ops.cli.evidence"})
-        monkeypatch.setattr(main, "VERB_MODULES", ())
         monkeypatch.setattr(sys, "argv", ["mcctl", "evidence", *map(str, args)])
         with pytest.raises(SystemExit) as stopped:
             main.main()

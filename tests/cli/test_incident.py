@@ -48,7 +48,7 @@ def delivery(monkeypatch):
 
     def say(recovery, parked=0):
         watch = Watch(recovery, 3, 1.0, "said", parked)
-        monkeypatch.setattr(incident, "look", lambda _: watch)
+        monkeypatch.setattr("mc_ops.incidents.look", lambda _: watch)
 
     return say
 

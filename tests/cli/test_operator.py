@@ -27,14 +27,7 @@ _STYLE = re.compile("\x1b\\[[0-9;]*m")
 event, operation = fake_operator.event, fake_operator.operation
 
 # Only these groups, so that the transcripts do not depend on the other groups' modules.
-MCCTL = [
-    sys.executable,
-    "-c",
-    """import mc_ops.cli.main as m
-m.GROUPS = {name: m.GROUPS[name] for name in ('operations', 'autonomy')}
-m.VERB_MODULES = ()
-m.main()""",
-]
+MCCTL = [str(Path(sys.executable).parent / "mcctl")]
 
 
 class Shell:

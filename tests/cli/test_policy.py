@@ -18,7 +18,7 @@ from mc_ops.environments import policy_set
 from mc_ops.environments.local.environment import LocalEnvironment
 from mc_ops.environments.local.layout import Layout
 from mc_ops.errors import CouldNotTell, Finding, NotAllowed, UnusableInput
-from mc_ops.policies import PolicyHealth
+from mc_ops.policies import PolicyHealth, ask_service
 
 POLICIES = Path(__file__).parents[2] / "policies"
 ASKED = {
@@ -45,7 +45,7 @@ def layout(monkeypatch, tmp_path):
 
     monkeypatch.setenv("MC_HOME", str(home))
     monkeypatch.setattr(verbs, "open_environment", lambda _env: environment)
-    monkeypatch.setattr(verbs, "policy_health", health)
+    monkeypatch.setattr("mc_ops.policies.policy_health", health)
     monkeypatch.setattr("mc_ops.policies.apply.policy_health", health)
     monkeypatch.setattr(verbs, "acting_client", declaring)
     DECLARED.clear()
@@ -68,7 +68,7 @@ def declaring(url, whose):
 
 
 def digest_of(folder):
-    report, _ = verbs.ask_service(["check", "--dir", str(folder)])
+    report, _ = ask_service(["check", "--dir", str(folder)])
     return report["digest"]
 
 
@@ -173,10 +173,10 @@ def ledger(monkeypatch):
             yield SimpleNamespace(leaf=json.dumps(event).encode())
 
     @contextmanager
-    def opened(_url, _whose, _layout):
+    def opened(_url, _whose):
         yield Client()
 
-    monkeypatch.setattr(verbs, "_client", opened)
+    monkeypatch.setattr(verbs, "audit_client", opened)
     return detail
 
 
@@ -353,7 +353,7 @@ def test_apply_refuses_a_broken_set_before_it_touches_anything(layout, changed):
 
 def test_apply_does_not_change_a_copy_that_nobody_reads(layout, changed, monkeypatch):
     """A platform that was started with a set elsewhere would not notice."""
-    monkeypatch.setattr(verbs, "policy_health", lambda _one: PolicyHealth("0" * 64, None))
+    monkeypatch.setattr("mc_ops.policies.policy_health", lambda _one: PolicyHealth("0" * 64, None))
     done = _run("apply", changed, "--yes", "--reason", "x")
     assert isinstance(done.exception, UnusableInput)
     assert "another policy set in force" in str(done.exception)

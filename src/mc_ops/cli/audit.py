@@ -4,36 +4,27 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
 
-from mc_contract.ledger.export import ExportError, NoExport, VerifiedExport, verify_export
+from mc_ops import audit as room
 from mc_ops import exit_codes
-from mc_ops.audit import (
-    AuditClient,
-    Report,
-    Saved,
-    export_tenant,
-    load_checkpoint,
-    load_public_key,
-    moment,
-    prove,
-    verify_log,
-)
 from mc_ops.cli import dead_letters
+from mc_ops.cli.ledger_access import LedgerKeyOption, audit_client, ledger_key, read_export
 from mc_ops.cli.numeric import Whole
-from mc_ops.cli.operator_access import AsOption, YesOption, access_token, confirm
+from mc_ops.cli.operator_access import AsOption, UrlOption, YesOption, confirm
 from mc_ops.cli.output import Format, OutputOption, emit_json, fail, note, ok, stdout, warn
-from mc_ops.environments import Environment, Workspace, open_environment
-from mc_ops.errors import CouldNotTell, UnusableInput
-from mc_ops.files import read_limited, write_atomically, writing
+from mc_ops.environments import Environment, open_environment
+from mc_ops.errors import CouldNotTell, Finding, UnusableInput
+from mc_ops.files import write_atomically, writing
+
+if TYPE_CHECKING:
+    from mc_contract.ledger.export import VerifiedExport
 
 app = typer.Typer(
     help="Verify the ledger, export parts of it with proofs, archive it; dead letters.",
@@ -46,13 +37,6 @@ _NOT_COMPLETE = (
     "each entry is in the log; that none was left out is not proven by this file: "
     "mcctl audit verify reads the whole log"
 )
-UrlOption = Annotated[
-    str | None, typer.Option("--url", help="The service; default: the local edge.")
-]
-KeyOption = Annotated[
-    Path | None,
-    typer.Option("--key", help="The ledger's public key; default: $MC_HOME/trust/ledger.pub."),
-]
 
 
 @app.command()
@@ -81,14 +65,13 @@ def verify(
     save_checkpoint: Annotated[
         Path | None, typer.Option(help="Write the verified checkpoint here, for the next time.")
     ] = None,
-    key: KeyOption = None,
+    key: LedgerKeyOption = None,
     whose: AsOption = None,
     url: UrlOption = None,
     output: OutputOption = Format.table,
 ) -> None:
     """Read the whole log, hash it anew, hold it against all that was signed; exit 1 if tampered."""
-    workspace = Workspace.from_env()
-    trusted = load_public_key(key or workspace.ledger_key)
+    trusted = ledger_key(key)
     if export is not None:
         others = (since_checkpoint, known_checkpoint, archive, allow_archived, save_checkpoint)
         if any((*others, whose, url)):
@@ -99,14 +82,14 @@ def verify(
         raise UnusableInput("--archive reads archived entries, --allow-archived leaves them unread")
     if archive is not None and not archive.is_dir():
         raise UnusableInput(f"{archive} is no folder")
-    saved = [Saved(str(p), load_checkpoint(p, trusted)) for p in known_checkpoint or ()]
+    saved = [room.Saved(str(p), room.load_checkpoint(p, trusted)) for p in known_checkpoint or ()]
     since = (
-        Saved(str(since_checkpoint), load_checkpoint(since_checkpoint, trusted))
+        room.Saved(str(since_checkpoint), room.load_checkpoint(since_checkpoint, trusted))
         if since_checkpoint
         else None
     )
-    with _client(url, whose, workspace) as client:
-        report = verify_log(
+    with audit_client(url, whose) as client:
+        report = room.verify_log(
             client,
             trusted,
             since=since,
@@ -135,23 +118,22 @@ def export_entries(
     out: Annotated[Path, typer.Option("--out", help="The file to write.")],
     until: Annotated[str | None, typer.Option("--until", help="A time, or an age.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")] = False,
-    key: KeyOption = None,
+    key: LedgerKeyOption = None,
     whose: AsOption = None,
     url: UrlOption = None,
     output: OutputOption = Format.table,
 ) -> None:
     """Write a tenant's entries with their proofs to one file that verifies offline."""
-    workspace = Workspace.from_env()
     _require_new(out, force=force)
     now = datetime.now(UTC)
-    trusted = load_public_key(key or workspace.ledger_key)
-    with _client(url, whose, workspace) as client:
-        raw, found = export_tenant(
+    trusted = ledger_key(key)
+    with audit_client(url, whose) as client:
+        raw, found = room.export_tenant(
             client,
             trusted,
             tenant=tenant,
-            since=moment(since, now),
-            until=moment(until, now) if until else "",
+            since=room.moment(since, now),
+            until=room.moment(until, now) if until else "",
         )
         archived = client.archives()
     if archived:
@@ -169,18 +151,17 @@ def prove_event(
         Path | None, typer.Option("--out", help="The file to write; default: standard output.")
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")] = False,
-    key: KeyOption = None,
+    key: LedgerKeyOption = None,
     whose: AsOption = None,
     url: UrlOption = None,
     output: OutputOption = Format.table,
 ) -> None:
     """Prove that one event is in the log; the file verifies offline, like an export."""
-    workspace = Workspace.from_env()
     if out is not None:
         _require_new(out, force=force)
-    trusted = load_public_key(key or workspace.ledger_key)
-    with _client(url, whose, workspace) as client:
-        raw, found = prove(client, trusted, event)
+    trusted = ledger_key(key)
+    with audit_client(url, whose) as client:
+        raw, found = room.prove(client, trusted, event)
     if out is not None:
         _write(out, raw, found, output)
         return
@@ -235,25 +216,13 @@ def _archived(environment: Environment, older_than_days: int, folder: Path) -> d
     return report
 
 
-@contextmanager
-def _client(url: str | None, whose: str | None, workspace: Workspace) -> Iterator[AuditClient]:
-    with AuditClient(url or workspace.url, access_token(url, whose, "AUDITOR")) as client:
-        yield client
-
-
 def _verify_export(path: Path, key: Any, output: Format) -> None:
     try:
-        found = verify_export(read_limited(path), key)
-    except NoExport as error:
-        raise UnusableInput(
-            f"{path} cannot be read as a ledger export: {error.message}",
-            hint="name a file that `mcctl audit export` or `mcctl audit prove` has written",
-        ) from error
-    except ExportError as error:
+        found = read_export(path, key)
+    except Finding as error:
         if output is Format.json:
             emit_json({"file": str(path), "verified": False, "reason": error.message})
-        fail(escape(f"{path} does not verify: {error.message}"))
-        raise typer.Exit(exit_codes.FINDING) from error
+        raise
     _print_export(path, found, output)
     ok(f"{escape(str(path))} verifies")
     note(_NOT_COMPLETE)
@@ -298,7 +267,7 @@ def _print_export(path: Path, found: VerifiedExport, output: Format) -> None:
     stdout.print(line, markup=False)
 
 
-def _print_report(report: Report, output: Format) -> None:
+def _print_report(report: room.Report, output: Format) -> None:
     if output is Format.json:
         emit_json({**asdict(report), "verified": report.verified})
     else:

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
+from mc_ops import operations as room
 from mc_ops.cli.operator_access import (
     AsOption,
     ReasonOption,
@@ -21,7 +22,6 @@ from mc_ops.cli.operator_access import (
 )
 from mc_ops.cli.output import Format, OutputOption, emit_json, note, ok, stdout
 from mc_ops.errors import UnusableInput
-from mc_ops.operations import ScopeRow, instant, scope_rows, unknown_tenant
 
 app = typer.Typer(help="Halt and resume what agents may enact.", no_args_is_help=True)
 
@@ -87,14 +87,14 @@ def status(
     with operator_client(url, whose) as client:
         found = client.autonomy()
     scopes = [one for one in found["scopes"] if wanted in (None, one["scope"])]
-    if tenant and (error := unknown_tenant(tenant, found["scopes"])):
+    if tenant and (error := room.unknown_tenant(tenant, found["scopes"])):
         raise error
     if output is Format.json:
         emit_json({"at": found["at"], "breaker": found["breaker"], "scopes": scopes})
         return
     note(_limits(found["breaker"]))
     everybody = [one for one in found["scopes"] if one["scope"] == _ALL and one not in scopes]
-    rows = scope_rows([*scopes, *everybody], instant(found["at"]))[: len(scopes)]
+    rows = room.scope_rows([*scopes, *everybody], room.instant(found["at"]))[: len(scopes)]
     _print(rows)
 
 
@@ -121,7 +121,7 @@ def _tell(thrown: dict[str, Any], done: str, output: Format) -> None:
         ok(f"{who}: {done} now")
         return
     switch = thrown["switch"]
-    at = "" if switch is None else f"{instant(switch['at']):%Y-%m-%d %H:%M:%SZ}"
+    at = "" if switch is None else f"{room.instant(switch['at']):%Y-%m-%d %H:%M:%SZ}"
     if thrown["halted"]:
         ok(f"{who}: halted already since {at}; nothing was changed")
     else:
@@ -129,7 +129,7 @@ def _tell(thrown: dict[str, Any], done: str, output: Format) -> None:
         ok(f"{who}: had no halt of its own to resume{resumed}; nothing was changed")
 
 
-def _print(rows: list[ScopeRow]) -> None:
+def _print(rows: list[room.ScopeRow]) -> None:
     """Each scope on a line that is never cut short; who threw its switch, and why, beneath."""
     names = [len(name) for name in ("SCOPE", *(row.name for row in rows))]
     since = [len(text) for text in ("SINCE", *(row.since for row in rows))]

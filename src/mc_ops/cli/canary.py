@@ -18,19 +18,13 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
+from mc_ops import canary as room
 from mc_ops import exit_codes, slack
-from mc_ops.canary import (
-    DEFAULT_RATE,
-    Plan,
-    Size,
-    judge_files,
-    make_plan,
-    read_token,
-    run_canary,
-    size_of,
-    token_source,
+from mc_ops.cli import (
+    canary_metrics,
+    canary_override,
+    canary_report,
 )
-from mc_ops.cli import canary_metrics, canary_override, canary_report
 from mc_ops.cli.canary_metrics import (
     BaselineSelector,
     CandidateSelector,
@@ -42,6 +36,7 @@ from mc_ops.cli.output import Format, OutputOption, emit_json, note, stdout, war
 from mc_ops.environments import Workspace
 from mc_ops.errors import CouldNotTell, Declined, OpsError
 
+DEFAULT_RATE = 50.0  # pairs a second, as `mc_ops.canary.DEFAULT_RATE`: numpy is slow to load
 _PROGRESS_EVERY_S = 5.0
 _PROGRESS_EVERY_TTY_S = 1.0
 
@@ -61,7 +56,7 @@ def plan(
     output: OutputOption = Format.table,
 ) -> None:
     """Say what a run of that length decides; sends nothing. Exit 2 when it decides nothing."""
-    size = size_of(minutes=minutes, rate=rate, margin=margin)
+    size = room.size_of(minutes=minutes, rate=rate, margin=margin)
     if output is Format.json:
         told = {"pairs": size.pairs, "margin": size.margin, "rehearsal": size.rehearsal}
         emit_json({**told, "minutes": minutes, "rate_pairs_per_s": rate})
@@ -107,7 +102,7 @@ def run(
     output: OutputOption = Format.table,
 ) -> None:
     """Send paired live traffic to both sides and judge it."""
-    planned = make_plan(baseline, candidate, minutes=minutes, rate=rate, margin=margin)
+    planned = room.make_plan(baseline, candidate, minutes=minutes, rate=rate, margin=margin)
     judged_too = canary_metrics.run_metrics(
         metrics,
         prometheus,
@@ -119,7 +114,7 @@ def run(
         canary_metrics.dry_run(planned, minutes, judged_too, output)
         return
     home = Workspace.from_env().home
-    token = read_token(os.environ, home)
+    token = room.read_token(os.environ, home)
     folder = out_dir or home / "runs" / f"canary-{datetime.now(UTC):%Y%m%dT%H%M%S%fZ}"
     note(f"canary: {planned.pairs} pairs at {planned.rate:g}/s ({_kind(planned)})")
     if len(planned.baseline) != len(planned.candidate):
@@ -128,7 +123,7 @@ def run(
             "share the same load: the side with fewer has more to do each, and looks slower"
         )
     try:
-        result = run_canary(
+        result = room.run_canary(
             planned,
             token=token,
             out_dir=folder,
@@ -137,7 +132,7 @@ def run(
                 f"canary: the baseline does not keep up with {planned.rate:g} pairs/s; going on "
                 f"with {pace:g}/s, which takes {planned.pairs / pace:.0f} s"
             ),
-            token_source=token_source(os.environ),
+            token_source=room.token_source(os.environ),
             metrics=judged_too,
             release=release,
         )
@@ -168,14 +163,14 @@ def judge(
     output: OutputOption = Format.table,
 ) -> None:
     """Judge two sample files alone: a latency in seconds a line, a failed request is `error`."""
-    judgement = judge_files(
+    judgement = room.judge_files(
         base, cand, margin=margin, planned_pairs=planned_pairs, instances=instances
     )
     _show(judgement.as_dict(), output)
     raise typer.Exit(exit_codes.OK if judgement.promote else exit_codes.FINDING)
 
 
-def _kind(planned: Plan | Size) -> str:
+def _kind(planned: room.Plan | room.Size) -> str:
     if planned.rehearsal:
         return f"rehearsal, margin {planned.margin}; not the full verdict"
     return f"full verdict, margin {planned.margin}"

@@ -14,9 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.markup import escape
 
-from mc_contract.configuration import number
 from mc_ops import exit_codes
-from mc_ops.canary.plan import Plan
 from mc_ops.cli.output import Format, OutputOption, emit_json, note, stdout, warn
 from mc_ops.environments import Workspace
 from mc_ops.errors import UnusableInput
@@ -24,6 +22,7 @@ from mc_ops.errors import UnusableInput
 if TYPE_CHECKING:
     from mc_contract.metric_judgement.verdict import MetricJudgement
     from mc_ops.canary.metrics_run import RunMetrics
+    from mc_ops.canary.plan import Plan
     from mc_ops.service_client import PrometheusClient
 
 
@@ -254,6 +253,8 @@ def _client(url: str) -> PrometheusClient:
 
 
 def _step_s(text: str) -> float:
+    from mc_contract.configuration import number
+
     try:
         step_s = number(text.removesuffix("s"))
     except ValueError:

@@ -15,6 +15,7 @@ from rich.markup import escape
 
 from mc_ops import exit_codes
 from mc_ops.cli.cutover import hold_candidate, read_decision
+from mc_ops.cli.ledger_access import LedgerKeyOption, ledger_key
 from mc_ops.cli.operator_access import (
     AsOption,
     UrlOption,
@@ -43,10 +44,6 @@ _LOUD = {
 RunArgument = Annotated[
     str, typer.Argument(metavar="RUN", help="A canary's folder, or a run's name.")
 ]
-KeyOption = Annotated[
-    Path | None,
-    typer.Option("--key", help="The ledger's public key; default: $MC_HOME/trust/ledger.pub."),
-]
 
 EnvOption = Annotated[
     str, typer.Option("--env", help="The candidate's environment, if its addresses are there.")
@@ -69,7 +66,7 @@ def override(
     ] = "",
     whose: AsOption = None,
     yes: YesOption = False,
-    key: KeyOption = None,
+    key: LedgerKeyOption = None,
     url: UrlOption = None,
     env: EnvOption = "local",
     output: OutputOption = Format.table,
@@ -80,7 +77,7 @@ def override(
 
     line = _reason(reason)
     workspace = Workspace.from_env()
-    trusted = ledger_key(key, workspace)
+    trusted = ledger_key(key)
     judged = judge_again(find_canary(run, workspace.runs))
     if judged.promote:
         raise UnusableInput(f"the verdict of {judged.run} is PROMOTE: there is nothing to override")
@@ -120,7 +117,7 @@ def override(
 
 def decision(
     run: RunArgument,
-    key: KeyOption = None,
+    key: LedgerKeyOption = None,
     env: EnvOption = "local",
     output: OutputOption = Format.table,
 ) -> None:
@@ -207,13 +204,6 @@ def _reason(text: str) -> str:
             hint="it is recorded, and shown to whoever reads the evidence",
         )
     return line
-
-
-def ledger_key(given: Path | None, workspace: Workspace) -> Any:
-    """The ledger's public key: the one given, or the platform's own."""
-    from mc_ops.audit import load_public_key
-
-    return load_public_key(given or workspace.ledger_key)
 
 
 def _draw_again(folder: Path) -> None:

@@ -33,11 +33,11 @@ if TYPE_CHECKING:
     from mc_ops.slo import Costs
 
 
-def register(app: typer.Typer) -> None:
-    """Add the verb."""
-    app.command()(cost)
+app = typer.Typer()
 
 
+@app.command()
+@app.command()
 def cost(
     prometheus: PrometheusOption = None,
     scrape: ScrapeOption = None,

@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mc_ops.cli.ledger_access import ledger_key
 from mc_ops.environments import Colour, Instance, Workspace, open_environment
 from mc_ops.errors import CouldNotTell, Finding, UnusableInput
 from mc_ops.files import write_atomically
@@ -111,7 +112,6 @@ def read_decision(
     """
     from mc_ops.canary.override import FailedSmoke, judge_again, override_in
     from mc_ops.canary_folder import find_canary
-    from mc_ops.cli.canary_override import ledger_key
 
     try:
         judged = judge_again(find_canary(run, workspace.runs))
@@ -119,7 +119,7 @@ def read_decision(
         raise Finding(f"HOLD (smoke): {error.message}", hint=error.hint) from error
     found = None
     if not judged.promote and (judged.folder / "override.json").exists():
-        found = override_in(judged, ledger_key(key, workspace))
+        found = override_in(judged, ledger_key(key))
     if found and found.run != judged.run:  # files of another run, put here
         raise UnusableInput(
             f"the override is of run {found.run}, and this is {judged.run}",

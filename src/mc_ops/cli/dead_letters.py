@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.markup import escape
 
+from mc_ops import audit as room
 from mc_ops import exit_codes
-from mc_ops.audit import moment
 from mc_ops.cli.numeric import Number
 from mc_ops.cli.operator_access import (
     AsOption,
@@ -83,8 +83,8 @@ def resend(
     selection: dict[str, Any] = {
         "all": True if all_ else None,
         "event_ids": event or None,
-        "since": moment(since, now) if since else None,
-        "until": moment(until, now) if until else None,
+        "since": room.moment(since, now) if since else None,
+        "until": room.moment(until, now) if until else None,
     }
     with acting_client(url, whose) as client:
         which = f"{len(event)} dead letters" if event else "all dead letters"

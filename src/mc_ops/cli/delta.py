@@ -30,12 +30,11 @@ from mc_ops.cli.slo_access import (
 )
 from mc_ops.errors import OpsError, UnusableInput
 
-
-def register(app: typer.Typer) -> None:
-    """Add the verb."""
-    app.command()(delta)
+app = typer.Typer()
 
 
+@app.command()
+@app.command()
 def delta(
     out: Annotated[Path, typer.Option("--out", help="The JSON file; Markdown is put beside it.")],
     period: Annotated[str, typer.Option("--period", help="day-1, day-7, ...")] = "day-7",

@@ -30,7 +30,7 @@ from mc_ops.environments import (
     open_environment,
     open_startable,
 )
-from mc_ops.environments.faults import read_fault, read_faults
+from mc_ops.environments import faults as faults_room
 from mc_ops.environments.signals import uninterrupted
 from mc_ops.errors import CouldNotTell, Declined, UnusableInput
 
@@ -43,18 +43,10 @@ BaselineOption = Annotated[
 ColourOption = Annotated[Colour | None, typer.Option(help="The colour; default: the active one.")]
 
 
-def register(app: typer.Typer) -> None:
-    """Add the verbs to `mcctl`."""
-    app.command()(up)
-    app.command()(down)
-    app.command()(status)
-    app.command()(logs)
-    app.command()(scale)
-    app.command()(wait)
-    app.command()(cutover)
-    app.command()(instances)
+app = typer.Typer()
 
 
+@app.command()
 def up(
     colour: Annotated[
         Colour | None,
@@ -84,7 +76,7 @@ def up(
 ) -> None:
     """Start the platform on this machine; starts only what is missing."""
     environment = open_startable(env)
-    faults = read_faults(fault or (), os.environ)
+    faults = faults_room.read_faults(fault or (), os.environ)
     request = UpRequest(
         colour=colour, replicas=replicas, green=green, faults=faults, restart=restart
     )
@@ -95,6 +87,7 @@ def up(
             _show_ready(environment, environment.up(request, _tell))
 
 
+@app.command()
 def down(
     purge: Annotated[
         bool,
@@ -116,6 +109,7 @@ def down(
         ok(f"its data under {escape(str(environment.workspace.home))} is removed")
 
 
+@app.command()
 def status(output: OutputOption = Format.table, env: EnvOption = "local") -> None:
     """Show what runs; exit 1 when something that was started is dead or cannot serve."""
     environment = open_environment(env)
@@ -145,6 +139,7 @@ def status(output: OutputOption = Format.table, env: EnvOption = "local") -> Non
         raise typer.Exit(exit_codes.FINDING)
 
 
+@app.command()
 def logs(
     names: Annotated[
         list[str] | None,
@@ -165,6 +160,7 @@ def logs(
                 sys.stdout.flush()
 
 
+@app.command()
 def scale(
     service: Annotated[str, typer.Argument(help=f"What to scale: {SERVICE}.")],
     replicas: Annotated[Whole, typer.Option(help="How many replicas there are to be.")],
@@ -196,7 +192,7 @@ def scale(
         return
     target = _colour(environment, colour)
     with _ended_like_interrupted():
-        faults = None if fault is None else read_fault(fault)
+        faults = None if fault is None else faults_room.read_fault(fault)
         environment.scale(
             target, replicas, _tell, restart=restart, faults=faults, baseline=baseline
         )
@@ -221,6 +217,7 @@ def _stop_baseline(environment: Environment, replicas: int) -> None:
         note("there was no fresh baseline")
 
 
+@app.command()
 def wait(
     what: Annotated[str, typer.Argument(help="What to wait for: ready.")],
     colour: ColourOption = None,
@@ -241,6 +238,7 @@ def wait(
     ok(f"{target} is ready: {', '.join(instance.name for instance in found)}")
 
 
+@app.command()
 def instances(
     colour: ColourOption = None,
     baseline: BaselineOption = False,
@@ -260,6 +258,7 @@ def instances(
         stdout.print(instance.url, markup=False)
 
 
+@app.command()
 def cutover(
     to: Annotated[Colour, typer.Option(help="The colour that is to serve.")],
     allow_faults: Annotated[

@@ -13,49 +13,16 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
-from mc_contract.evidence import (
-    PackError,
-    PrivateKey,
-    Release,
-    Report,
-    read_pack,
-    resembles_pack,
-)
-from mc_contract.evidence import verify as verify_pack
+from mc_contract import evidence as contract
+from mc_ops import evidence as room
 from mc_ops import exit_codes
 from mc_ops.canary_folder import canaries, canary_in
 from mc_ops.cli.output import Format, OutputOption, emit_json, fail, note, ok, stdout, warn
 from mc_ops.environments import Environment, Workspace, open_environment
 from mc_ops.errors import CouldNotTell, UnusableInput
-from mc_ops.evidence import (
-    JOURNAL,
-    LEDGER_KEY,
-    PREFLIGHT,
-    Built,
-    Part,
-    build,
-    canary_part,
-    check_target,
-    ensure_key,
-    extract,
-    journal_part,
-    key_path,
-    load_key,
-    newest_passed_run,
-    preflight_part,
-    read_file,
-    redteam_in,
-    redteam_part,
-    release_name,
-    service_parts,
-    serving_part,
-    trusted_keys,
-    write_pack,
-)
 
 app = typer.Typer(help="Pack and verify the evidence of a release.", no_args_is_help=True)
 
-_RUN_FILES = (JOURNAL, PREFLIGHT)
 
 PackArgument = Annotated[Path, typer.Argument(help="The evidence file.")]
 
@@ -104,43 +71,43 @@ def pack(
 ) -> None:
     """Gather artefacts, claim what can be recomputed from them, and sign."""
     workspace = Workspace.from_env()
-    check_target(out, replace=force)
+    room.check_target(out, replace=force)
     runs = _runs(workspace, run or [])
     canary, redteam = (workspace.run_folder(one) if one else None for one in (canary, redteam))
     if not runs and canary is None:
         runs = _newest_run(workspace.runs)
-    ledger_key = workspace.home / "trust" / LEDGER_KEY
+    ledger_key = workspace.home / "trust" / room.LEDGER_KEY
     environment = None if url else open_environment(env)
     parts = [
-        canary_part(_canary_folder(canary, runs, workspace.runs), ledger_key),
-        journal_part(_first(runs, JOURNAL)),
-        preflight_part(preflight or _report(runs)),
-        redteam_part(_redteam_folder(redteam, runs)),
-        *service_parts(
+        room.canary_part(_canary_folder(canary, runs, workspace.runs), ledger_key),
+        room.journal_part(_first(runs, room.JOURNAL)),
+        room.preflight_part(preflight or _report(runs)),
+        room.redteam_part(_redteam_folder(redteam, runs)),
+        *room.service_parts(
             url or workspace.url,
             ledger_key,
             None if environment is None else _replicas(environment),
         ),
         _serving(environment, url or workspace.url),
     ]
-    built = build(
+    built = room.build(
         parts,
-        release=Release(release or release_name(out), None, version("mc-platform")),
+        release=contract.Release(release or room.release_name(out), None, version("mc-platform")),
         created_at=datetime.now(UTC),
         environment=env,
         run_id=_run_id(runs),
-        key=load_key(key) if key else _own_key(workspace.home),
+        key=room.load_key(key) if key else _own_key(workspace.home),
     )
-    write_pack(out, built.raw, replace=force)
+    room.write_pack(out, built.raw, replace=force)
     _print_built(out, built, output)
 
 
-def _serving(environment: Environment | None, url: str) -> Part:
+def _serving(environment: Environment | None, url: str) -> room.Part:
     active = environment.active_colour() if environment else None
     if environment is None or active is None:
-        return serving_part([url], all_of_them=False)
+        return room.serving_part([url], all_of_them=False)
     urls = [instance.url for instance in environment.instances(active)]
-    return serving_part(urls, all_of_them=True)
+    return room.serving_part(urls, all_of_them=True)
 
 
 def _replicas(environment: Environment) -> dict[str, str]:
@@ -170,11 +137,11 @@ def verify(
 
     Exit 1 if something is against it, 2 if it is no pack at all, 3 if it does not say what ran.
     """
-    keys = trusted_keys(trust or [], Workspace.from_env().home)
-    raw = read_file(file)
-    if not resembles_pack(raw):
+    keys = room.trusted_keys(trust or [], Workspace.from_env().home)
+    raw = room.read_file(file)
+    if not contract.resembles_pack(raw):
         _refuse(file, raw)
-    report = verify_pack(
+    report = contract.verify(
         raw,
         keys,
         expect_release=expect_release,
@@ -200,8 +167,8 @@ def verify(
 
 def _refuse(file: Path, raw: bytes) -> None:
     try:
-        read_pack(raw)
-    except PackError as error:
+        contract.read_pack(raw)
+    except contract.PackError as error:
         raise UnusableInput(
             f"{file} is no evidence pack: {'it is empty' if not raw else error.problems[0]}",
             hint="name a file that `mcctl evidence pack --out FILE` has written",
@@ -222,7 +189,7 @@ def extract_files(
     folder: Annotated[Path, typer.Option("--dir", help="Where to write the files.")],
 ) -> None:
     """Write a pack's artefacts, statement, signature and signed bytes, for other tools."""
-    for path in extract(read_file(file), folder):
+    for path in room.extract(room.read_file(file), folder):
         stdout.print(str(path), markup=False)
     note(
         "nothing was verified; docs/how-to/evidence.md tells how to check the signature with openssl"
@@ -232,6 +199,7 @@ def extract_files(
 def _runs(workspace: Workspace, named: list[Path]) -> list[Path]:
     """The runs named, or the runbook's run that this command is a step of."""
     given = [workspace.run_folder(one) for one in named]
+    files = (room.JOURNAL, room.PREFLIGHT)
     for folder in given:
         if not folder.is_dir():
             raise UnusableInput(
@@ -241,11 +209,11 @@ def _runs(workspace: Workspace, named: list[Path]) -> list[Path]:
             )
         if not (
             canary_in(folder)
-            or redteam_in(folder)
-            or any((folder / name).is_file() for name in _RUN_FILES)
+            or room.redteam_in(folder)
+            or any((folder / name).is_file() for name in files)
         ):
             raise UnusableInput(
-                f"{folder} is no run's folder: it has no {', no '.join(_RUN_FILES)}, no canary",
+                f"{folder} is no run's folder: it has no {', no '.join(files)}, no canary",
                 hint="runs are in $MC_HOME/runs; mcctl runbook status names the newest",
             )
     own = os.environ.get("RUN_DIR")
@@ -254,7 +222,7 @@ def _runs(workspace: Workspace, named: list[Path]) -> list[Path]:
 
 def _newest_run(all_runs: Path) -> list[Path]:
     """The newest run that passed, and the reader is told which; none: `[]`."""
-    found = newest_passed_run(all_runs)
+    found = room.newest_passed_run(all_runs)
     if found is None:
         return []
     note(f"no --run given: run {escape(found.folder.name)}, the newest that passed")
@@ -264,11 +232,11 @@ def _newest_run(all_runs: Path) -> list[Path]:
     return [found.folder]
 
 
-def _own_key(home: Path) -> PrivateKey:
+def _own_key(home: Path) -> contract.PrivateKey:
     """The platform's signing key; the reader is told when it is a new one, that nobody knows."""
-    path = key_path(home)
+    path = room.key_path(home)
     was_there = path.exists()
-    key = ensure_key(home)
+    key = room.ensure_key(home)
     if not was_there:
         warn(f"made a new signing key {escape(str(path))}; nobody trusts it yet")
     return key
@@ -296,8 +264,8 @@ def _canary_folder(given: Path | None, runs: list[Path], all_runs: Path) -> Path
 
 def _redteam_folder(given: Path | None, runs: list[Path]) -> Path | None:
     if given is None:
-        return next((found for folder in runs if (found := redteam_in(folder))), None)
-    found = redteam_in(given)
+        return next((found for folder in runs if (found := room.redteam_in(folder))), None)
+    found = room.redteam_in(given)
     if found is None:
         raise UnusableInput(
             f"{given} holds no finished red-team",
@@ -307,8 +275,8 @@ def _redteam_folder(given: Path | None, runs: list[Path]) -> Path | None:
 
 
 def _report(runs: list[Path]) -> Path | None:
-    folder = _first(runs, PREFLIGHT)
-    return folder / PREFLIGHT if folder else None
+    folder = _first(runs, room.PREFLIGHT)
+    return folder / room.PREFLIGHT if folder else None
 
 
 def _first(folders: list[Path], name: str) -> Path | None:
@@ -319,7 +287,7 @@ def _run_id(runs: list[Path]) -> str:
     return os.environ.get("RUN_ID") or (runs[0].resolve().name if runs else "none")
 
 
-def _print_built(out: Path, built: Built, output: Format) -> None:
+def _print_built(out: Path, built: room.Built, output: Format) -> None:
     said = built.statement
     controls = [control.as_dict() for control in said.controls]
     if output is Format.json:
@@ -357,7 +325,7 @@ def _short(value: object) -> str:
     return str(value)
 
 
-def _verdict_line(report: Report) -> str:
+def _verdict_line(report: contract.Report) -> str:
     if not report.verdict:
         return "it holds no canary verdict"
     told = report.override
@@ -365,11 +333,13 @@ def _verdict_line(report: Report) -> str:
     return f"canary {_short(report.verdict)}{by_hand}"
 
 
-def _warn_of_ledger_key(report: Report, home: Path) -> None:
+def _warn_of_ledger_key(report: contract.Report, home: Path) -> None:
     """An override is proven by the pack's copy of the ledger's key: is it the one known here?"""
-    known = home / "trust" / LEDGER_KEY
+    known = home / "trust" / room.LEDGER_KEY
     if report.override is None or report.statement is None or not known.is_file():
         return
     digest = hashlib.sha256(known.read_bytes()).hexdigest()
-    if report.statement.subjects.get(LEDGER_KEY) != digest:
-        warn(f"the pack's {LEDGER_KEY} is not {escape(str(known))}: another ledger tells of that")
+    if report.statement.subjects.get(room.LEDGER_KEY) != digest:
+        warn(
+            f"the pack's {room.LEDGER_KEY} is not {escape(str(known))}: another ledger tells of that"
+        )

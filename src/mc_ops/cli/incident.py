@@ -17,41 +17,20 @@ from rich.markup import escape
 
 from mc_contract.siem import DEFAULT_INDEX, SiemFormat
 from mc_ops import exit_codes
+from mc_ops import incidents as room
 from mc_ops.cli.incident_canary import canary_hold
 from mc_ops.cli.incident_hpa import hpa_oscillation
 from mc_ops.cli.numeric import Number
-from mc_ops.cli.output import Format, OutputOption, emit_json, note, stdout
+from mc_ops.cli.output import Format, OutputOption, emit_json, note, print_check, stdout
 from mc_ops.environments import Environment, State, open_environment
 from mc_ops.errors import CouldNotTell, UnusableInput
-from mc_ops.incidents import (
-    BackupState,
-    Finding,
-    SiemFailure,
-    SiemTarget,
-    Status,
-    Verdict,
-    Watch,
-    look,
-)
 
 app = typer.Typer(help="Run the playbook of an incident.", no_args_is_help=True)
 
 EnvOption = Annotated[str, typer.Option("--env", help="Where the platform runs: local.")]
 _READY_S = 60.0
-_CODES = {
-    Verdict.recovered: exit_codes.OK,
-    Verdict.events_parked: exit_codes.FINDING,
-    Verdict.still_failing: exit_codes.FINDING,
-    Verdict.could_not_tell: exit_codes.COULD_NOT_TELL,
-}
+_CODES = {"recovered": exit_codes.OK, "could_not_tell": exit_codes.COULD_NOT_TELL}
 _TRUE = ("1", "true", "yes", "on", "t", "y")  # as pydantic reads a bool
-_MARKS = {
-    Status.ok: ("✔", "green"),
-    Status.warning: ("▲", "yellow"),
-    Status.failed: ("✘", "red"),
-    Status.unknown: ("?", "yellow"),
-    Status.skipped: ("-", "dim"),
-}
 
 
 @app.callback()
@@ -80,11 +59,11 @@ def siem_failure(
     replicas = _replicas(environment)
     target = _target(environment, replicas)
     table = output is Format.table
-    playbook = SiemFailure(
+    playbook = room.SiemFailure(
         target=target,
         backup=lambda: _backup(environment),
         enable=_enabler(environment, replicas, yes=yes),
-        looked=lambda: look(_urls(environment)),
+        looked=lambda: room.look(_urls(environment)),
     )
     verdict = playbook.run(
         timeout_s=timeout,
@@ -96,22 +75,18 @@ def siem_failure(
     else:
         told = {"incident": "siem-failure", "environment": env, "verdict": verdict.name}
         emit_json({**told, **playbook.as_dict()})
-    raise typer.Exit(_CODES[verdict])
+    raise typer.Exit(_CODES.get(verdict.name, exit_codes.FINDING))
 
 
 def _silent(_: object) -> None:
     """Tell nothing: the JSON at the end has it all."""
 
 
-def _print_finding(finding: Finding) -> None:
-    icon, colour = _MARKS[finding.status]
-    stdout.print(f"{icon} {finding.status:<8} {finding.step}", style=colour, markup=False)
-    stdout.print(f"    {finding.detail}", markup=False)
-    if finding.remedy:
-        stdout.print(f"    → {finding.remedy}", markup=False)
+def _print_finding(finding: room.Finding) -> None:
+    print_check(finding.status, finding.step, finding.detail, finding.remedy)
 
 
-def _print_watch(watch: Watch) -> None:
+def _print_watch(watch: room.Watch) -> None:
     waiting = "?" if watch.backlog is None else _waiting(watch.backlog)
     oldest = "" if not watch.oldest_s else f", the oldest for {watch.oldest_s:.0f} s"
     note(escape(f"delivery: {watch.recovery}; {waiting}{oldest}; shipper: {watch.said}"))
@@ -143,16 +118,18 @@ def _urls(environment: Environment) -> list[str]:
 
 def _target(
     environment: Environment, replicas: Mapping[str, Mapping[str, str]]
-) -> SiemTarget | None:
+) -> room.SiemTarget | None:
     """As a running replica has it; else as this shell has it; else this machine's own receiver."""
     for settings in (*replicas.values(), os.environ):
         if settings.get("AUDIT_SIEM_URL"):
             return _read_target(settings)
     key = environment.workspace.siem_key()
-    return SiemTarget(url=f"{environment.neighbour_url('siem')}/ingest", key=key) if key else None
+    return (
+        room.SiemTarget(url=f"{environment.neighbour_url('siem')}/ingest", key=key) if key else None
+    )
 
 
-def _read_target(settings: Mapping[str, str]) -> SiemTarget:
+def _read_target(settings: Mapping[str, str]) -> room.SiemTarget:
     told = settings.get("AUDIT_SIEM_FORMAT") or SiemFormat.ocsf.value
     try:
         siem_format = SiemFormat(told)
@@ -160,7 +137,7 @@ def _read_target(settings: Mapping[str, str]) -> SiemTarget:
         known = ", ".join(SiemFormat)
         raise UnusableInput("AUDIT_SIEM_FORMAT is not known", hint=f"known: {known}") from None
     ca_file = settings.get("AUDIT_SIEM_CA_FILE")
-    return SiemTarget(
+    return room.SiemTarget(
         url=settings["AUDIT_SIEM_URL"],
         key=settings.get("AUDIT_SIEM_KEY", ""),
         siem_format=siem_format,
@@ -175,11 +152,11 @@ def _is_true(value: str | None) -> bool:
     return (value or "").lower() in _TRUE
 
 
-def _backup(environment: Environment) -> BackupState | None:
+def _backup(environment: Environment) -> room.BackupState | None:
     replicas = _replicas(environment)
     enabled = {name: _is_true(has.get("AUDIT_FILE_ENABLED")) for name, has in replicas.items()}
     paths = {has["AUDIT_FILE_PATH"] for has in replicas.values() if has.get("AUDIT_FILE_PATH")}
-    return BackupState(enabled, frozenset(paths))
+    return room.BackupState(enabled, frozenset(paths))
 
 
 # -- the one change -------------------------------------------------------------------------------

@@ -15,21 +15,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mc_ops import exit_codes
-from mc_ops.cli.output import Format, OutputOption, emit_json, note, stdout
+from mc_ops.cli.output import Format, OutputOption, emit_json, note, print_check, stdout
 from mc_ops.environments import Workspace
 from mc_ops.errors import OpsError, UnusableInput
-from mc_ops.incidents import Finding, Status
 
 if TYPE_CHECKING:
     from mc_ops.incidents.canary_hold.diagnosis import HoldDiagnosis
 
-_MARKS = {
-    Status.ok: ("✔", "green"),
-    Status.warning: ("▲", "yellow"),
-    Status.failed: ("✘", "red"),
-    Status.unknown: ("?", "yellow"),
-    Status.skipped: ("-", "dim"),
-}
 _COULD_NOT_TELL = ("void", "refused", "inconclusive", "baseline_failing")
 
 
@@ -90,32 +82,21 @@ def _code(diagnosis: HoldDiagnosis) -> int:
     return exit_codes.COULD_NOT_TELL if name in _COULD_NOT_TELL else exit_codes.FINDING
 
 
-def _say(text: str, style: str = "") -> None:
-    """One line; what a terminal would obey is shown as `?`, for the files may be from anywhere."""
-    shown = "".join(one if one.isprintable() else "?" for one in text)
-    stdout.print(shown, style=style, markup=False)
-
-
 def _print(diagnosis: HoldDiagnosis) -> None:
-    _say(f"canary {diagnosis.name}", "bold")
+    stdout.print(f"canary {diagnosis.name}", style="bold", markup=False)
     for finding in diagnosis.findings:
-        _print_finding(finding)
+        print_check(finding.status, finding.step, finding.detail, finding.remedy)
         if finding.step == "time" and diagnosis.blocks:
             told = ["?" if one is None else f"{one:+.0%}" for one in diagnosis.blocks.ratios]
-            _say(f"    p95 by time: {' '.join(told)}")
+            stdout.print(f"    p95 by time: {' '.join(told)}", markup=False)
     for one in diagnosis.instances:
         p95 = "no answer" if one.p95_s is None else f"p95 {one.p95_s * 1000:.1f} ms"
         mark = " ▲" if one.stands_out else ""
-        _say(f"    {one.side:<9} {one.url}  {p95}, {one.errors} of {one.requests} failed{mark}")
-    _say(f"conclusion: {diagnosis.conclusion.value}", "bold")
+        stdout.print(
+            f"    {one.side:<9} {one.url}  {p95}, {one.errors} of {one.requests} failed{mark}",
+            markup=False,
+        )
+    stdout.print(f"conclusion: {diagnosis.conclusion.value}", style="bold", markup=False)
     for what, how in diagnosis.next:
-        _say(f"→ {what}:")
-        _say(f"    {how}")
-
-
-def _print_finding(finding: Finding) -> None:
-    icon, colour = _MARKS[finding.status]
-    _say(f"{icon} {finding.status:<8} {finding.step}", colour)
-    _say(f"    {finding.detail}")
-    if finding.remedy:
-        _say(f"    → {finding.remedy}")
+        stdout.print(f"→ {what}:", markup=False)
+        stdout.print(f"    {how}", markup=False)

@@ -254,7 +254,11 @@ def _patched(
 
 def _print(diagnosis: HpaDiagnosis, hpa: str, namespace: str | None) -> None:
     from mc_ops.incidents.hpa_oscillation.picture import sparklines
-    from mc_ops.incidents.hpa_oscillation.playbook import HpaVerdict, window_change, window_command
+    from mc_ops.incidents.hpa_oscillation.playbook import (
+        HpaVerdict,
+        window_change,
+        window_command,
+    )
 
     icon, colour = {
         HpaVerdict.calm: ("✔", "green"),
@@ -296,7 +300,11 @@ def _end(
     namespace: str | None,
     output: Format,
 ) -> None:
-    from mc_ops.incidents.hpa_oscillation.playbook import HpaVerdict, window_change, window_command
+    from mc_ops.incidents.hpa_oscillation.playbook import (
+        HpaVerdict,
+        window_change,
+        window_command,
+    )
 
     verdict = diagnosis.verdict
     if output is Format.json:

@@ -5,46 +5,91 @@ from __future__ import annotations
 import importlib
 import sys
 import traceback
-from typing import Annotated, Protocol, runtime_checkable
+from typing import Annotated, Any, Protocol, cast, runtime_checkable
 
 import typer
 from rich.markup import escape
+from typer.core import TyperCommand, TyperGroup
 from typer.exceptions import TyperException
+from typer.main import get_group
 
 from mc_ops import exit_codes
+from mc_ops.cli import lazy
 from mc_ops.cli.output import fail, flush
 from mc_ops.errors import OpsError
 
-# verb (or group) -> module under mc_ops.cli that has `app` (a group) or `register(app)` (verbs)
-GROUPS = {
-    "canary": "mc_ops.cli.canary",
-    "evidence": "mc_ops.cli.evidence",
-    "runbook": "mc_ops.cli.runbook",
-    "preflight": "mc_ops.cli.preflight",
-    "incident": "mc_ops.cli.incident",
-    "audit": "mc_ops.cli.audit",
-    "operations": "mc_ops.cli.operations",
-    "autonomy": "mc_ops.cli.autonomy",
-    "policy": "mc_ops.cli.policy",
-    "privacy": "mc_ops.cli.privacy",
-    "break-glass": "mc_ops.cli.break_glass",
-    "credential": "mc_ops.cli.credential",
-    "tenant": "mc_ops.cli.tenant",
-    "redteam": "mc_ops.cli.redteam",
-    "prometheus": "mc_ops.cli.prometheus",
-    "slo": "mc_ops.cli.slo",
-    "health": "mc_ops.cli.health",
+# What `mcctl --help` lists, in its order: a line of help, and the module under mc_ops.cli whose
+# `app` is that group, or (VERBS) has a command of that name.
+VERBS = {
+    "up": ("environment", "Start the platform on this machine."),
+    "down": ("environment", "Stop the platform; its data is kept."),
+    "status": ("environment", "Show each process of the platform and its health."),
+    "logs": ("environment", "Print the log lines of the platform's processes."),
+    "scale": ("environment", "Change the number of replicas of a colour."),
+    "wait": ("environment", "Wait until every replica of a colour is ready."),
+    "cutover": ("environment", "Switch traffic to the other colour (blue or green)."),
+    "instances": ("environment", "Print the URL of each running replica of a colour."),
+    "cost": ("cost", "Show the cost of requests for each tenant."),
+    "delta": ("delta", "Write a period's figures and their change as a report."),
 }
-VERB_MODULES = ("mc_ops.cli.environment", "mc_ops.cli.cost", "mc_ops.cli.delta")
-VERBS = frozenset(
-    {"up", "down", "status", "logs", "scale", "wait", "cutover", "instances", "cost", "delta"}
-)
+GROUPS = {
+    "canary": ("canary", "Compare a candidate with the baseline: PROMOTE or HOLD."),
+    "evidence": ("evidence", "Pack and verify the signed evidence of a release."),
+    "runbook": ("runbook", "Read and run executable runbooks."),
+    "preflight": ("preflight", "Check the conditions for a cutover."),
+    "incident": ("incident", "Run the playbook of an incident."),
+    "audit": ("audit", "Verify, export and archive the audit ledger."),
+    "operations": ("operations", "List, follow, cancel and resolve operations."),
+    "autonomy": ("autonomy", "Halt and resume what agents may do by themselves."),
+    "policy": ("policy", "Check, test, compare, explain and apply policy sets."),
+    "privacy": ("privacy", "Screen texts for personal data; resolve pseudonyms."),
+    "break-glass": ("break_glass", "Grant an operator temporary access to a tenant's data."),
+    "credential": ("credential", "Create, rotate, revoke and list credentials."),
+    "tenant": ("tenant", "List and check the tenants of the catalogue."),
+    "redteam": ("redteam", "Attack a running platform and measure its defence."),
+    "prometheus": ("prometheus", "Write Prometheus and Alertmanager configuration."),
+    "slo": ("slo", "Show SLO status."),
+    "health": ("health", "Run the daily health check of the whole platform."),
+}
 
 _INTERRUPTED = 130  # what typer returns for a Ctrl-C that it caught itself
 
+
+class _Commands(TyperGroup):
+    """All commands, with a line of help each; a command's module is loaded when it is called."""
+
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**attributes)
+        for name, (_, summary) in {**VERBS, **GROUPS}.items():
+            self.add_command(TyperCommand(name=name, help=summary))
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """As click's; typer would load pydantic to check the None that it gives two flags."""
+        params = super().get_params(ctx)
+        for flag in params:
+            flag.default = flag.default or False
+        return params
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
+        """As click's, of the command itself instead of its line of help."""
+        if args[0] in self.commands:
+            self.add_command(load(args[0]))
+        return cast(tuple[str | None, Any, list[str]], super().resolve_command(ctx, args))
+
+
+def load(name: str) -> Any:
+    """The verb or the group of that name, for which its module is imported."""
+    module, summary = VERBS.get(name) or GROUPS[name]
+    whole = typer.Typer(rich_markup_mode=None)
+    whole.add_typer(importlib.import_module(f"mc_ops.cli.{module}").app, name=name, help=summary)
+    group = cast(TyperGroup, get_group(whole).commands[name])
+    return group.commands[name] if name in VERBS else group
+
+
 app = typer.Typer(
     name="mcctl",
-    help="Operate MC Platform: start it, judge a candidate, cut over, prove what happened.",
+    cls=_Commands,
+    help="Operate MC Platform: run it, release to it, audit it, handle its incidents.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -65,7 +110,7 @@ def _root(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    """Operate MC Platform."""
+    pass
 
 
 @runtime_checkable
@@ -75,19 +120,10 @@ class _Showing(Protocol):
     def show(self) -> None: ...
 
 
-def _compose(first: str) -> None:
-    """Add the verbs; only the wanted group when the first word names one, to start fast."""
-    for name in VERB_MODULES:
-        importlib.import_module(name).register(app)
-    wanted = (first,) if first in GROUPS else () if first in VERBS else tuple(GROUPS)
-    for group in wanted:
-        app.add_typer(importlib.import_module(GROUPS[group]).app, name=group)
-
-
 def main() -> None:
     """Run `mcctl`; the only place of the tool-chain that exits."""
+    lazy.install()
     try:
-        _compose(sys.argv[1] if len(sys.argv) > 1 else "")
         code = app(standalone_mode=False)
     except (typer.Abort, KeyboardInterrupt):
         fail("interrupted")

@@ -5,25 +5,28 @@ Typer reads those as Python does, so `8_0` would be 80. To a type checker both a
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
-
-from mc_contract.configuration import number, whole_number
 
 if TYPE_CHECKING:
     Whole = int
     Number = float
 else:
-    from pydantic_core import PydanticCustomError, core_schema
 
-    def _schema(read: Callable[[str], Any], plain: Any) -> Any:
+    def _schema(reader: str, plain: str) -> Any:
+        # Late: pydantic takes 0.1 CPU-seconds, and `--help` reads no number
+        from pydantic_core import PydanticCustomError, core_schema
+
+        from mc_contract import configuration
+
         def strictly(value: Any) -> Any:
             try:
-                return read(value) if isinstance(value, str) else value
+                return getattr(configuration, reader)(value) if isinstance(value, str) else value
             except ValueError as error:
                 raise PydanticCustomError("number", "{why}", {"why": str(error)}) from None
 
-        return core_schema.no_info_before_validator_function(strictly, plain)
+        return core_schema.no_info_before_validator_function(
+            strictly, getattr(core_schema, plain)()
+        )
 
     class Whole(int):
         """A whole number, as `mc_contract.configuration.whole_number` reads it."""
@@ -31,7 +34,7 @@ else:
         @classmethod
         def __get_pydantic_core_schema__(cls, _source: Any, _handler: Any) -> Any:
             """How typer's values are made."""
-            return _schema(whole_number, core_schema.int_schema())
+            return _schema("whole_number", "int_schema")
 
     class Number(float):
         """A number, as `mc_contract.configuration.number` reads it."""
@@ -39,7 +42,7 @@ else:
         @classmethod
         def __get_pydantic_core_schema__(cls, _source: Any, _handler: Any) -> Any:
             """How typer's values are made."""
-            return _schema(number, core_schema.float_schema())
+            return _schema("number", "float_schema")
 
     Whole.__name__, Number.__name__ = "whole number", "number"  # as `--help` shows them
 

@@ -15,6 +15,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from mc_ops import exit_codes
+from mc_ops import operations as room
 from mc_ops.cli.numeric import Whole
 from mc_ops.cli.operator_access import (
     AsOption,
@@ -36,16 +37,6 @@ from mc_ops.cli.output import (
     warn,
 )
 from mc_ops.errors import CouldNotTell, Finding
-from mc_ops.operations import (
-    ago,
-    describe,
-    engine_text,
-    follow,
-    instant,
-    since_text,
-    timeline_lines,
-    unknown_tenant,
-)
 
 app = typer.Typer(help="See, follow, cancel and resolve operations.", no_args_is_help=True)
 
@@ -102,13 +93,13 @@ def list_(
         found = client.operations(
             tenant=tenant,
             state=state,
-            since=None if since is None else since_text(since, now),
+            since=None if since is None else room.since_text(since, now),
             limit=str(limit),
             before=before,
         )
         if tenant and not found["operations"]:
             # Only now: one that the catalogue has lost may still have operations
-            error = unknown_tenant(tenant, client.autonomy()["scopes"])
+            error = room.unknown_tenant(tenant, client.autonomy()["scopes"])
             if error is not None:
                 raise error
     if output is Format.json:
@@ -135,10 +126,10 @@ def show(
     if output is Format.json:
         emit_json(found)
         return
-    for line in describe(found["operation"], datetime.now(UTC), found["timeline"]):
+    for line in room.describe(found["operation"], datetime.now(UTC), found["timeline"]):
         stdout.print(line, markup=False)
     stdout.print()
-    for line in timeline_lines(found["timeline"]):
+    for line in room.timeline_lines(found["timeline"]):
         stdout.print(line, markup=False)
     if found["operation"]["state"] == "stuck":
         warn(
@@ -160,7 +151,7 @@ def watch(
     """
     state = ""
     with operator_client(url, whose) as client:
-        for news in follow(partial(client.operation, id)):
+        for news in room.follow(partial(client.operation, id)):
             state = str(news.operation["state"])
             _tell(news.lines, news.operation, output)
     if output is Format.table:
@@ -252,7 +243,7 @@ def _tell(lines: tuple[str, ...], operation: Mapping[str, Any], output: Format) 
 
 def _sentence(operation: dict[str, Any]) -> str:
     text = f"{operation['operation']} of {operation['tenant']}, {operation['state']}"
-    where = engine_text(operation.get("engine"))
+    where = room.engine_text(operation.get("engine"))
     return escape(f"{text}, {where}" if where else text)
 
 
@@ -262,10 +253,10 @@ def _print_list(operations: list[dict[str, Any]], now: datetime) -> None:
     wanted = stdout.measure(table, options=stdout.options.update(width=_WIDEST)).maximum
     if stdout.is_terminal and wanted > stdout.width:
         for one in operations:
-            started = ago(instant(one["started_at"]), now)
+            started = room.ago(room.instant(one["started_at"]), now)
             stdout.print(f"{escape(one['id'])}  {_state(one)}, started {started}")
             undone = "" if one.get("effects") is None else f", effects undone: {_undone(one)}"
-            engine = engine_text(one.get("engine"))
+            engine = room.engine_text(one.get("engine"))
             rest = f"{one['operation']} of {one['tenant']}{undone}{engine and ', '}{engine}"
             stdout.print(f"    {rest}", markup=False)
         return
@@ -292,8 +283,8 @@ def _table(operations: list[dict[str, Any]], now: datetime) -> Table:
             escape(one["tenant"]),
             escape(one["operation"]),
             _state(one),
-            ago(instant(one["started_at"]), now),
+            room.ago(room.instant(one["started_at"]), now),
             _undone(one),
-            escape(engine_text(one.get("engine"))),
+            escape(room.engine_text(one.get("engine"))),
         )
     return table

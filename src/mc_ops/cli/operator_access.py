@@ -21,8 +21,7 @@ from rich.markup import escape
 
 from mc_ops import exit_codes
 from mc_ops.cli.output import note
-from mc_ops.environments import Workspace
-from mc_ops.environments.credentials import principal_of, tenant_token
+from mc_ops.environments import Workspace, credentials
 from mc_ops.errors import NotAllowed, UnusableInput
 
 if TYPE_CHECKING:
@@ -74,7 +73,7 @@ def acting_as(whose: str | None, default: str = _OPERATOR) -> str:
         key = f", key id {found[1]}" if found else ""
         return f"the holder of the token in {TOKEN_FILE}{key}"
     name = whose or default
-    return f"{principal_of(Workspace.from_env(), name)} ({name} of the local platform)"
+    return f"{credentials.principal_of(Workspace.from_env(), name)} ({name} of the local platform)"
 
 
 def require_said(whose: str | None, act: str) -> None:
@@ -135,7 +134,7 @@ def access_token(url: str | None, whose: str | None, default: str = _OPERATOR) -
         raise NotAllowed(
             f"no token for {url[:200]}", hint=f"set {TOKEN_FILE} to a file that holds one"
         )
-    return tenant_token(workspace, whose)
+    return credentials.tenant_token(workspace, whose)
 
 
 def is_here(url: str) -> bool:

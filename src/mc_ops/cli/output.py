@@ -112,6 +112,29 @@ def json_text(result: dict[str, Any]) -> str:
     return text + "\n"
 
 
+_MARKS = {
+    **dict.fromkeys(("ok", "pass"), ("✔", "green")),
+    **dict.fromkeys(("failed", "fail"), ("✘", "red")),
+    "warning": ("▲", "yellow"),
+    "unknown": ("?", "yellow"),
+    **dict.fromkeys(("skipped", "not-applicable"), ("-", "dim")),
+}
+
+
+def print_check(status: str, name: str, detail: str, remedy: str = "", *, width: int = 8) -> None:
+    """Print a check's answer: icon, word and colour, then what was seen and what to do.
+
+    Args:
+        status: A word of the checks' or the playbooks' `Status`.
+        width: Of the column of these words.
+    """
+    icon, colour = _MARKS[status]
+    stdout.print(f"{icon} {status:<{width}} {name}", style=colour, markup=False)
+    stdout.print(f"    {detail}", markup=False)
+    if remedy:
+        stdout.print(f"    → {remedy}", markup=False)
+
+
 def flush() -> None:
     """Write what is still to be written to stdout, if that can be done."""
     try:

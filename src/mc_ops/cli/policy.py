@@ -13,16 +13,14 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
-from mc_contract.ledger.export import ExportError, NoExport, verify_export
-from mc_ops import exit_codes
-from mc_ops.audit import AuditClient, load_public_key
+from mc_ops import exit_codes, policies
+from mc_ops.cli.ledger_access import LedgerKeyOption, audit_client, ledger_key, read_export
 from mc_ops.cli.numeric import Number
 from mc_ops.cli.operator_access import (
     AsOption,
     ReasonOption,
     UrlOption,
     YesOption,
-    access_token,
     acting_client,
     confirm,
 )
@@ -37,17 +35,6 @@ from mc_ops.environments import (
     policy_set,
 )
 from mc_ops.errors import CouldNotTell, Finding, NotAllowed, UnusableInput
-from mc_ops.files import read_limited
-from mc_ops.policies import (
-    Applied,
-    FoundDecision,
-    apply_set,
-    ask_service,
-    changes_in,
-    find_decision,
-    policy_health,
-    roll_back,
-)
 
 app = typer.Typer(
     help="Check, test and compare policy sets; explain decisions; apply a set, and go back.",
@@ -58,10 +45,6 @@ _CHANGES_SHOWN = 20
 ExportOption = Annotated[
     Path | None,
     typer.Option("--from", help="A ledger export to look in; default: the running platform."),
-]
-LedgerKeyOption = Annotated[
-    Path | None,
-    typer.Option("--key", help="The ledger's public key; default: $MC_HOME/trust/ledger.pub."),
 ]
 DirOption = Annotated[
     Path | None, typer.Option("--dir", help="The policy set; default: the platform's own.")
@@ -89,7 +72,7 @@ def check(
 ) -> None:
     """Parse and validate a set and its tables; tell every problem at once. Exit 1 if there is one."""
     where = _set_dir(folder)
-    report, holds = ask_service(["check", "--dir", str(where)])
+    report, holds = policies.ask_service(["check", "--dir", str(where)])
     if output is Format.json:
         emit_json(report)
     else:
@@ -113,7 +96,7 @@ def run_tables(
 ) -> None:
     """Ask a set the questions of its own tables. Exit 1 if a row gets another answer."""
     where = _set_dir(folder)
-    report, holds = ask_service(
+    report, holds = policies.ask_service(
         ["test", "--dir", str(where), *(["--mutation"] if mutation else [])]
     )
     unnoticed = report.get("mutation", {}).get("unnoticed", [])
@@ -171,7 +154,7 @@ def diff(
 ) -> None:
     """Tell which policies were added, removed and changed, and how the schema changed."""
     options = ["--exit-code"] if exit_code else []
-    report, same = ask_service(["diff", str(old), str(new), *options])
+    report, same = policies.ask_service(["diff", str(old), str(new), *options])
     if output is Format.json:
         emit_json(report)
     else:
@@ -198,7 +181,7 @@ def simulate(
     """Ask recorded questions of both sets, and show whose decisions change."""
     arguments = ["simulate", "--dir", str(folder), "--old", str(_set_dir(old))]
     arguments += ["--from", str(source), "--catalogue", str(_catalogue(catalogue))]
-    report, same = ask_service([*arguments, *(["--exit-code"] if exit_code else [])])
+    report, same = policies.ask_service([*arguments, *(["--exit-code"] if exit_code else [])])
     if output is Format.json:
         emit_json(report)
     else:
@@ -228,7 +211,7 @@ def explain(
     output: OutputOption = Format.table,
 ) -> None:
     """Show what was asked and which policies answered, and whether they would answer so today."""
-    found = find_decision(decision, _leaves(source, key, whose, url))
+    found = policies.find_decision(decision, _leaves(source, key, whose, url))
     if found is None:
         raise UnusableInput(
             f"no ledger entry tells the decision {decision[:100]}",
@@ -236,7 +219,7 @@ def explain(
         )
     asked = "" if found.asked is None else json.dumps(found.asked)
     arguments = ["--dir", str(_set_dir(folder)), "--catalogue", str(_catalogue(catalogue))]
-    in_force, _ = ask_service(["explain-set", *arguments], stdin=asked)
+    in_force, _ = policies.ask_service(["explain-set", *arguments], stdin=asked)
     report = _explanation(found, in_force)
     if output is Format.json:
         emit_json(report)
@@ -265,7 +248,7 @@ def apply(
     target = _Local(open_environment(env))
     new = _require_good(folder)
     current = target.require_own_copy()
-    report, _ = ask_service(["diff", str(target.workspace.policies), str(folder)])
+    report, _ = policies.ask_service(["diff", str(target.workspace.policies), str(folder)])
     if new == current:
         ok("this set is in force already; nothing was changed")
         return
@@ -273,7 +256,7 @@ def apply(
     confirm(f"Bring this set into force in {env}?", yes=yes)
     with target.as_shown():
         by = _declare(target, new, reason, whose, undeclared=undeclared)
-        applied = apply_set(target, folder, new, timeout_s=timeout_s)
+        applied = policies.apply_set(target, folder, new, timeout_s=timeout_s)
     _print_applied(applied, current, by, output)
 
 
@@ -300,12 +283,12 @@ def rollback(
             hint="apply a set from elsewhere, or --to another DIGEST",
         )
     current = target.require_own_copy()
-    report, _ = ask_service(["diff", str(target.workspace.policies), str(folder)])
+    report, _ = policies.ask_service(["diff", str(target.workspace.policies), str(folder)])
     _note_plan(report)
     confirm(f"Go back to the set {digest[:12]} in {env}?", yes=yes)
     with target.as_shown():
         by = _declare(target, digest, reason, whose, undeclared=undeclared)
-        applied = roll_back(target, digest, timeout_s=timeout_s)
+        applied = policies.roll_back(target, digest, timeout_s=timeout_s)
     _print_applied(applied, current, by, output)
 
 
@@ -318,7 +301,7 @@ def history(
     output: OutputOption = Format.table,
 ) -> None:
     """Show from the ledger who changed the policy set, when, why, and what changed."""
-    changes = list(changes_in(_leaves(source, key, whose, url)))
+    changes = list(policies.changes_in(_leaves(source, key, whose, url)))
     if output is Format.json:
         emit_json({"changes": changes})
         return
@@ -393,10 +376,10 @@ class _Local:
                 f"the platform has no policy set of its own yet ({self.workspace.home})",
                 hint="start it: mcctl up",
             )
-        report, _ = ask_service(["check", "--dir", str(self.workspace.policies)])
+        report, _ = policies.ask_service(["check", "--dir", str(self.workspace.policies)])
         digest = str(report["digest"])
         for instance in self.instances():
-            if policy_health(instance).digest != digest:
+            if policies.policy_health(instance).digest != digest:
                 raise UnusableInput(
                     f"{instance.name} has another policy set in force than the platform's own copy",
                     hint=f"was it started with {policy_set.SETTING}? then change the set there",
@@ -439,13 +422,13 @@ def _require_good(folder: Path) -> str:
         Finding: it would be refused.
         UnusableInput: there is no set, or it has no tables.
     """
-    report, holds = ask_service(["check", "--dir", str(folder)])
+    report, holds = policies.ask_service(["check", "--dir", str(folder)])
     if not holds:
         raise Finding(
             f"the set has {_count(report['problems'], 'problem')}: {report['problems'][0]}",
             hint=f"mcctl policy check {folder}",
         )
-    report, holds = ask_service(["test", "--dir", str(folder)])
+    report, holds = policies.ask_service(["test", "--dir", str(folder)])
     if not holds:
         raise Finding(
             f"{_count(report['failing'], 'row')} of its own tables failed: {report['failing'][0]}",
@@ -457,28 +440,12 @@ def _require_good(folder: Path) -> str:
 def _leaves(
     source: Path | None, key: Path | None, whose: str | None, url: str | None
 ) -> Iterator[bytes | Mapping[str, Any]]:
-    workspace = Workspace.from_env()
-    if source is None:
-        with _client(url, whose, workspace) as client:
-            for entry in client.entries(0):
-                yield entry.leaf
+    if source is not None:
+        yield from read_export(source, ledger_key(key)).leaves
         return
-    trusted = load_public_key(key or workspace.ledger_key)
-    try:
-        yield from verify_export(read_limited(source), trusted).leaves
-    except NoExport as error:
-        raise UnusableInput(
-            f"{source} cannot be read as a ledger export: {error.message}",
-            hint="name a file that `mcctl audit export` has written",
-        ) from error
-    except ExportError as error:
-        raise Finding(f"{source} does not verify: {error.message}") from error
-
-
-@contextmanager
-def _client(url: str | None, whose: str | None, workspace: Workspace) -> Iterator[AuditClient]:
-    with AuditClient(url or workspace.url, access_token(url, whose, "AUDITOR")) as client:
-        yield client
+    with audit_client(url, whose) as client:
+        for entry in client.entries(0):
+            yield entry.leaf
 
 
 # -- what is printed ----------------------------------------------------------------------------
@@ -534,7 +501,7 @@ def _answer(answer: Mapping[str, Any]) -> str:
     return f"{'allow' if answer['allowed'] else 'deny'} ({by})"
 
 
-def _explanation(found: FoundDecision, in_force: Mapping[str, Any]) -> dict[str, Any]:
+def _explanation(found: policies.FoundDecision, in_force: Mapping[str, Any]) -> dict[str, Any]:
     same_set = found.digest == in_force["digest"]
     now = in_force.get("now")
     why_not = "the event does not hold the question" if found.asked is None else ""
@@ -589,7 +556,7 @@ def _print_explanation(report: Mapping[str, Any]) -> None:
         line("today", f"{_answer(now)}: {now['reason']}")
 
 
-def _print_applied(applied: Applied, before: str, by: str, output: Format) -> None:
+def _print_applied(applied: policies.Applied, before: str, by: str, output: Format) -> None:
     if output is Format.json:
         told = {"digest": applied.digest, "before": before, "replicas": list(applied.replicas)}
         emit_json({**told, "principal": by})

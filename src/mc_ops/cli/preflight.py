@@ -5,25 +5,27 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mc_contract.canonical import Json
-from mc_contract.running import Groups, Record
+from mc_ops import preflight as room
 from mc_ops.cli.numeric import Whole
-from mc_ops.cli.output import SCHEMA_VERSION, Format, OutputOption, emit_json, note, stdout
+from mc_ops.cli.output import (
+    SCHEMA_VERSION,
+    Format,
+    OutputOption,
+    emit_json,
+    note,
+    print_check,
+    stdout,
+)
 from mc_ops.environments import Colour, Environment, open_environment
 from mc_ops.errors import CouldNotTell, UnusableInput
-from mc_ops.preflight import (
-    SUBJECTS,
-    CheckResult,
-    Status,
-    check_edge_of,
-    check_local,
-    exit_of,
-)
-from mc_ops.service_client.running import look
+
+if TYPE_CHECKING:
+    from mc_contract.canonical import Json
+    from mc_contract.running import Groups
 
 app = typer.Typer(help="Check what must hold before a cutover.", no_args_is_help=True)
 
@@ -33,18 +35,13 @@ MinimumOption = Annotated[
     Whole, typer.Option("--min-replicas", min=1, help="How many replicas must serve.")
 ]
 
+_BAD = ("fail", "unknown")
 _HEADINGS = {
     "pod-security": "who may read, who may connect, who is root",
     "egress": "where the replicas are connected to",
     "hpa": "whether enough replicas serve",
     "platform": "whether strangers are refused, replicas healthy, the ledger append-only",
     "edge": "which colour serves behind the public URL",
-}
-_MARKS = {
-    Status.passed: ("✔", "green"),
-    Status.failed: ("✘", "red"),
-    Status.unknown: ("?", "yellow"),
-    Status.not_applicable: ("-", "dim"),
 }
 
 
@@ -92,7 +89,7 @@ def edge(
 ) -> None:
     """After a cutover: real requests through the edge are answered by this colour, and recorded."""
     environment = open_environment(env)
-    _tell("edge", environment, {"edge": check_edge_of(environment, colour)}, out, output)
+    _tell("edge", environment, {"edge": room.check_edge_of(environment, colour)}, out, output)
 
 
 @app.command("all")
@@ -112,14 +109,16 @@ def _check(
     environment = open_environment(env)
     at_start = _looked(environment)
     groups = {
-        one: check_local(one, environment, minimum_replicas=minimum_replicas)
-        for one in (SUBJECTS if subject == "all" else (subject,))
+        one: room.check_local(one, environment, minimum_replicas=minimum_replicas)
+        for one in (room.SUBJECTS if subject == "all" else (subject,))
     }
     _tell(subject, environment, groups, out, output, at_start)
 
 
 def _looked(environment: Environment) -> Groups | None:
     """What runs, by colour; None if that cannot be told."""
+    from mc_ops.service_client.running import look
+
     try:
         found = look(
             {str(colour): [one.url for one in environment.instances(colour)] for colour in Colour}
@@ -131,6 +130,8 @@ def _looked(environment: Environment) -> Groups | None:
 
 def _running(at_start: Groups | None, at_end: Groups | None) -> dict[str, Json] | None:
     """What was looked at, for the evidence; None where nothing ran or it could not be told."""
+    from mc_contract.running import Record
+
     if not at_start or at_end is None:
         return None
     colours = {**at_start, **at_end}
@@ -141,7 +142,7 @@ def _running(at_start: Groups | None, at_end: Groups | None) -> dict[str, Json] 
 def _tell(
     subject: str,
     environment: Environment,
-    groups: dict[str, list[CheckResult]],
+    groups: dict[str, list[room.CheckResult]],
     out: Path | None,
     output: Format,
     at_start: Groups | None = None,
@@ -155,15 +156,15 @@ def _tell(
         emit_json(report)
     else:
         _print(groups)
-    raise typer.Exit(exit_of(results))
+    raise typer.Exit(room.exit_of(results))
 
 
-def _report(subject: str, env: str, results: list[CheckResult]) -> dict[str, Any]:
+def _report(subject: str, env: str, results: list[room.CheckResult]) -> dict[str, Any]:
     return {
         "subject": subject,
         "environment": env,
         "at": datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
-        "ok": exit_of(results) == 0,
+        "ok": room.exit_of(results) == 0,
         "checks": [result.as_dict() for result in results],
     }
 
@@ -176,22 +177,15 @@ def _write(path: Path, report: dict[str, Any]) -> None:
         raise UnusableInput(f"{path} cannot be written: {error.strerror}") from error
 
 
-def _print(groups: dict[str, list[CheckResult]]) -> None:
+def _print(groups: dict[str, list[room.CheckResult]]) -> None:
     for subject, results in groups.items():
         stdout.print(f"{subject}: {_HEADINGS[subject]}", style="bold", markup=False)
-        _print_results(results)
+        for one in results:
+            remedy = one.remedy if one.status in _BAD else ""
+            print_check(one.status, one.name, one.detail, remedy, width=14)
     results = [result for group in groups.values() for result in group]
-    bad = sum(result.status in (Status.failed, Status.unknown) for result in results)
-    meaningless = sum(result.status is Status.not_applicable for result in results)
+    bad = sum(result.status in _BAD for result in results)
+    meaningless = sum(result.status is room.Status.not_applicable for result in results)
     made = len(results) - meaningless
     aside = f" ({meaningless} not applicable here)" if meaningless else ""
     note(f"{made} {'check' if made == 1 else 'checks'}, {bad} to look at{aside}")
-
-
-def _print_results(results: list[CheckResult]) -> None:
-    for result in results:
-        icon, colour = _MARKS[result.status]
-        stdout.print(f"{icon} {result.status:<14} {result.name}", style=colour, markup=False)
-        stdout.print(f"    {result.detail}", markup=False)
-        if result.remedy and result.status in (Status.failed, Status.unknown):
-            stdout.print(f"    → {result.remedy}", markup=False)

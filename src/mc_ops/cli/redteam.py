@@ -6,7 +6,6 @@ stdout is the result, progress goes to stderr. Exit 0: the targets are met, 1: t
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import secrets
@@ -21,37 +20,19 @@ import typer
 from rich.markup import escape
 
 from mc_ops import exit_codes
+from mc_ops import redteam as room
 from mc_ops.cli.numeric import Whole
 from mc_ops.cli.operator_access import is_here
 from mc_ops.cli.output import Format, OutputOption, emit_json, note, stdout
-from mc_ops.environments import Workspace, open_environment
-from mc_ops.environments.credentials import tenant_token
+from mc_ops.environments import Workspace, credentials, open_environment
 from mc_ops.errors import NotAllowed, UnusableInput
-from mc_ops.redteam import (
-    BY_NAME,
-    DEFAULT_ATTACKS,
-    DEFAULT_BENIGN,
-    DEFAULT_WORDINGS,
-    FAMILIES,
-    Case,
-    Family,
-    Size,
-    Target,
-    Watch,
-    lines,
-    prepare,
-    read_corpus,
-    refuse_repeats,
-    report,
-    run,
-    watched,
-    write,
-)
 
 CREDENTIALS_FILE = "MC_CREDENTIALS_FILE"
 _ATTACKERS = ("TENANT_001", "TENANT_002", "TENANT_003")
 _SAMPLE = "records-agent"  # the one that can be made to say anything
 _MOST_CASES = 20_000
+# As in mc_ops.redteam, which is slow to load
+DEFAULT_ATTACKS, DEFAULT_BENIGN, DEFAULT_WORDINGS = 2400, 2000, 200
 _PROGRESS_EVERY_S = 5.0
 _VERDICTS = {
     True: ("green", "✔", "met", exit_codes.OK),
@@ -108,9 +89,9 @@ def privacy(
     A case counts as blocked only if a control acted and the value did not come back in any channel.
     """
     families = _families(scenarios)
-    outside = [case for file in corpus or [] for case in read_corpus(file)]
-    refuse_repeats(outside)
-    size = Size(
+    outside = [case for file in corpus or [] for case in room.read_corpus(file)]
+    room.refuse_repeats(outside)
+    size = room.Size(
         seed=secrets.randbelow(2**31) if seed is None else seed,
         families=families,
         attacks=attacks,
@@ -122,9 +103,11 @@ def privacy(
     url = target or workspace.url
     home_is_target = _same_place(url, workspace.url)
     folder = out or workspace.runs / f"redteam-{datetime.now(UTC):%Y%m%dT%H%M%SZ}" / "redteam"
-    prepare(folder)
+    room.prepare(folder)
     cases = size.cases()
     note(f"red-team: {len(cases)} cases against {escape(url)}, seed {size.seed}")
+    import asyncio
+
     told, rows = asyncio.run(
         _attack(
             url,
@@ -133,15 +116,15 @@ def privacy(
             tokens=_tokens(url, workspace),
             agent_url=agent_url
             or (open_environment().neighbour_url(_SAMPLE) if home_is_target else None),
-            watch=Watch(watched(workspace.home) if home_is_target else {}),
+            watch=room.Watch(room.watched(workspace.home) if home_is_target else {}),
         )
     )
-    write(folder, told, rows)
+    room.write(folder, told, rows)
     colour, icon, word, code = _VERDICTS[told["met"]]
     if output is Format.json:
         emit_json({**told, "files": str(folder)})
     else:
-        for line in lines(told):
+        for line in room.lines(told):
             stdout.print(line, markup=False)
         stdout.print(f"[{colour}]{icon} {word}[/{colour}] (seed {size.seed})")
         stdout.print(f"files       {folder}", markup=False)
@@ -150,19 +133,19 @@ def privacy(
 
 async def _attack(
     url: str,
-    size: Size,
-    cases: Sequence[Case],
+    size: room.Size,
+    cases: Sequence[room.Case],
     *,
     tokens: dict[str, str],
     agent_url: str | None,
-    watch: Watch,
+    watch: room.Watch,
 ) -> tuple[dict[str, Any], Any]:
-    target = Target(url, tokens=tokens, agent_url=agent_url)
+    target = room.Target(url, tokens=tokens, agent_url=agent_url)
     try:
-        result = await run(target, cases, watch, _Progress())
+        result = await room.run(target, cases, watch, _Progress())
     finally:
         await target.close()
-    return report(result, size, url), result.rows
+    return room.report(result, size, url), result.rows
 
 
 class _Progress:
@@ -178,17 +161,17 @@ class _Progress:
             sys.stderr.write(f"red-team: {done} of {planned} cases\n")
 
 
-def _families(scenarios: str) -> tuple[Family, ...]:
+def _families(scenarios: str) -> tuple[room.Family, ...]:
     if scenarios == "all":
-        return FAMILIES
+        return room.FAMILIES
     names = [name.strip() for name in scenarios.split(",") if name.strip()]
-    unknown = [name for name in names if name not in BY_NAME]
+    unknown = [name for name in names if name not in room.BY_NAME]
     if unknown or not names:
         raise UnusableInput(
             f'unknown scenario "{(unknown or [""])[0][:80]}"',
-            hint=f"known: {', '.join(BY_NAME)}, all",
+            hint=f"known: {', '.join(room.BY_NAME)}, all",
         )
-    return tuple(BY_NAME[name] for name in dict.fromkeys(names))
+    return tuple(room.BY_NAME[name] for name in dict.fromkeys(names))
 
 
 def _tokens(url: str, workspace: Workspace) -> dict[str, str]:
@@ -200,7 +183,7 @@ def _tokens(url: str, workspace: Workspace) -> dict[str, str]:
             f"no credentials for {url[:200]}",
             hint=f'set {CREDENTIALS_FILE} to a file of {{"TENANT_001": {{"token": "..."}}, ...}}',
         )
-    return {name: tenant_token(workspace, name) for name in _ATTACKERS}
+    return {name: credentials.tenant_token(workspace, name) for name in _ATTACKERS}
 
 
 def _read(path: Path) -> dict[str, str]:

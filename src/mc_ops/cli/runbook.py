@@ -15,28 +15,10 @@ import typer
 from rich.markup import escape
 
 from mc_ops import exit_codes
+from mc_ops import runbooks as room
 from mc_ops.cli.output import Format, OutputOption, emit_json, fail, note, ok, stderr, stdout, warn
 from mc_ops.environments import Workspace
 from mc_ops.errors import UnusableInput
-from mc_ops.runbooks import (
-    Action,
-    Finished,
-    Outcome,
-    Plan,
-    Prepared,
-    Runbook,
-    RunState,
-    RunStore,
-    Step,
-    begin,
-    find,
-    known_files,
-    load,
-    new_run_id,
-    read,
-    root_of,
-    take_up,
-)
 
 app = typer.Typer(help="Read and run runbooks.", no_args_is_help=True)
 
@@ -47,8 +29,8 @@ NameArgument = Annotated[str, typer.Argument(help="A runbook's name, or the path
 def list_runbooks(output: OutputOption = Format.table) -> None:
     """List the runbooks of this repository."""
     rows = []
-    for path in known_files(Path.cwd()):
-        runbook, problems = read(path)
+    for path in room.known_files(Path.cwd()):
+        runbook, problems = room.read(path)
         title = runbook.title if runbook else f"cannot be run: {len(problems)} problems"
         steps = len(runbook.steps) if runbook else None
         rows.append({"name": path.stem, "title": title, "steps": steps})
@@ -64,8 +46,8 @@ def list_runbooks(output: OutputOption = Format.table) -> None:
 @app.command()
 def lint(file: NameArgument, output: OutputOption = Format.table) -> None:
     """Say whether a runbook can be run; exit 1 with every line and reason if not."""
-    path = find(file, Path.cwd())
-    runbook, problems = read(path)
+    path = room.find(file, Path.cwd())
+    runbook, problems = room.read(path)
     if output is Format.json:
         listed = [{"line": problem.line, "reason": problem.reason} for problem in problems]
         emit_json({"file": str(path), "ok": runbook is not None, "problems": listed})
@@ -81,7 +63,7 @@ def lint(file: NameArgument, output: OutputOption = Format.table) -> None:
 @app.command()
 def show(name: NameArgument, output: OutputOption = Format.table) -> None:
     """Show a runbook's parameters, steps, checks and undos."""
-    runbook = load(find(name, Path.cwd()))
+    runbook = room.load(room.find(name, Path.cwd()))
     if output is Format.json:
         emit_json(_described(runbook))
         return
@@ -128,7 +110,7 @@ def run(
 ) -> None:
     """Run a runbook; its exit code is that of the step that stopped it, 0 if none did."""
     workspace = Workspace.from_env()
-    store = RunStore(workspace.home)
+    store = room.RunStore(workspace.home)
     given = _given(settings or [], minutes, push=push)
     if resume:
         if given:
@@ -141,10 +123,12 @@ def run(
     else:
         if run_id:
             raise UnusableInput(f"unexpected argument {run_id!r}", hint="--resume RUN_ID")
-        path = find(name, Path.cwd())
-        runbook = load(path)
-        new_id = new_run_id(runbook.id, datetime.now(UTC), secrets.token_hex(2))
-        prepared = begin(runbook, run_id=new_id, root=root_of(path), environment=env, given=given)
+        path = room.find(name, Path.cwd())
+        runbook = room.load(path)
+        new_id = room.new_run_id(runbook.id, datetime.now(UTC), secrets.token_hex(2))
+        prepared = room.begin(
+            runbook, run_id=new_id, root=room.root_of(path), environment=env, given=given
+        )
     if dry_run:
         _print_plan(prepared, output)
         return
@@ -168,7 +152,7 @@ def status(
     output: OutputOption = Format.table,
 ) -> None:
     """Show where a run stands, from its journal."""
-    store = RunStore(Workspace.from_env().home)
+    store = room.RunStore(Workspace.from_env().home)
     wanted = run_id or store.newest()
     state = store.state(wanted)
     now = _now(store, wanted, state)
@@ -179,22 +163,22 @@ def status(
     for step_id, step in state.steps.items():
         took = "" if step.duration_s is None else f"  {step.duration_s:.1f} s"
         stdout.print(f"  {_icon(step.outcome)} {step.outcome}  {step_id}{took}", markup=False)
-    if now not in ("running", Outcome.passed):
+    if now not in ("running", room.Outcome.passed):
         note(f"go on with it: mcctl runbook run {state.runbook} --resume {wanted}")
 
 
 class _Progress:
     """Tells a person how a run goes, on stderr; a closed stderr does not stop the run."""
 
-    def __init__(self, runbook: Runbook) -> None:
+    def __init__(self, runbook: room.Runbook) -> None:
         self._total = len(runbook.steps)
         self._new_line = True
 
-    def step_started(self, position: int, step: Step, reason: str) -> None:
+    def step_started(self, position: int, step: room.Step, reason: str) -> None:
         why = f" ({escape(reason)})" if reason else ""
         _quietly(f"\n[bold]step {position + 1}/{self._total}  {escape(step.title)}[/bold]{why}")
 
-    def step_skipped(self, position: int, step: Step, reason: str) -> None:
+    def step_skipped(self, position: int, step: room.Step, reason: str) -> None:
         _quietly(f"step {position + 1}/{self._total}  {escape(step.title)}: {escape(reason)}")
 
     def output(self, data: bytes) -> None:
@@ -205,14 +189,16 @@ class _Progress:
             sys.stderr.buffer.write(data)
             sys.stderr.flush()
 
-    def block_finished(self, kind: str, step: Step, finished: Finished, outcome: Outcome) -> None:
+    def block_finished(
+        self, kind: str, step: room.Step, finished: room.Finished, outcome: room.Outcome
+    ) -> None:
         if not self._new_line:
             _quietly("")
             self._new_line = True
         what = step.id if kind == "step" else f"{kind} of {step.id}"
-        good = outcome in (Outcome.passed, Outcome.unchecked, Outcome.undone)
+        good = outcome in (room.Outcome.passed, room.Outcome.unchecked, room.Outcome.undone)
         word = "ok" if good else "timed out" if finished.timed_out else str(outcome)
-        colour = "green" if good else "yellow" if outcome is Outcome.waiting else "red"
+        colour = "green" if good else "yellow" if outcome is room.Outcome.waiting else "red"
         code = "" if good else f" (exit {finished.exit})"
         _quietly(
             f"[{colour}]{_icon(outcome)} {word}[/{colour}]  {escape(what)}"
@@ -228,12 +214,12 @@ def _quietly(text: str) -> None:
         stderr.print(text)
 
 
-def _icon(outcome: Outcome) -> str:
-    if outcome in (Outcome.passed, Outcome.unchecked):
+def _icon(outcome: room.Outcome) -> str:
+    if outcome in (room.Outcome.passed, room.Outcome.unchecked):
         return "✔"
-    if outcome is Outcome.undone:
+    if outcome is room.Outcome.undone:
         return "↩"
-    if outcome in (Outcome.pending, Outcome.started, Outcome.waiting):
+    if outcome in (room.Outcome.pending, room.Outcome.started, room.Outcome.waiting):
         return "…"
     return "✘"
 
@@ -255,17 +241,17 @@ def _given(settings: list[str], minutes: str, *, push: bool) -> dict[str, str]:
 
 
 def _resumed(
-    store: RunStore, name: str, run_id: str, env: str, *, accept_changes: bool
-) -> Prepared:
+    store: room.RunStore, name: str, run_id: str, env: str, *, accept_changes: bool
+) -> room.Prepared:
     """Find the run that is meant by `NAME --resume [RUN_ID]` or by `--resume RUN_ID` alone."""
     if not run_id and name in store.ids():
         run_id = name
         path = Path(store.state(run_id).path)
     else:
-        path = find(name, Path.cwd())
-    runbook = load(path)
+        path = room.find(name, Path.cwd())
+    runbook = room.load(path)
     run_id = run_id or store.newest(runbook.id)
-    return take_up(runbook, store, run_id, environment=env, accept_changes=accept_changes)
+    return room.take_up(runbook, store, run_id, environment=env, accept_changes=accept_changes)
 
 
 def _confirm(question: str, *, yes: bool) -> bool:
@@ -276,7 +262,7 @@ def _confirm(question: str, *, yes: bool) -> bool:
     return typer.confirm(question, err=True)
 
 
-def _print_plan(prepared: Prepared, output: Format) -> None:
+def _print_plan(prepared: room.Prepared, output: Format) -> None:
     if output is Format.json:
         emit_json({"runbook": prepared.runbook.id, "dry_run": True, **_plan(prepared.plan)})
         return
@@ -287,7 +273,7 @@ def _print_plan(prepared: Prepared, output: Format) -> None:
         why = f"  ({planned.reason})" if planned.reason else ""
         step = planned.step
         stdout.print(f"  {number}. {planned.action}  {step.id}: {step.title}{why}", markup=False)
-        if planned.action is not Action.skip:
+        if planned.action is not room.Action.skip:
             _show_script("", step.script.text)
 
 
@@ -297,26 +283,32 @@ def _show_script(label: str, text: str) -> None:
         label = " " * len(label)
 
 
-def _say_end(prepared: Prepared, state: RunState, name: str) -> None:
+def _say_end(prepared: room.Prepared, state: room.RunState, name: str) -> None:
     failing = next(
         (
             planned.step
             for planned in prepared.plan.steps
-            if state.step(planned.step.id).outcome is not Outcome.passed
+            if state.step(planned.step.id).outcome is not room.Outcome.passed
         ),
         None,
     )
-    if state.outcome is Outcome.passed or failing is None:
+    if state.outcome is room.Outcome.passed or failing is None:
         ok(f"run {prepared.run_id} passed")
         return
     stopped = _stopped_at(prepared.runbook, state) or failing
     text = f"run {prepared.run_id} stopped at step {stopped.id}: {state.outcome}"
     cause = _cause(state)
-    (warn if state.outcome is Outcome.waiting else fail)(f"{text} ({cause})" if cause else text)
-    undone = [step.id for step in prepared.runbook.steps if _undo_of(state, step, Outcome.undone)]
+    (warn if state.outcome is room.Outcome.waiting else fail)(
+        f"{text} ({cause})" if cause else text
+    )
+    undone = [
+        step.id for step in prepared.runbook.steps if _undo_of(state, step, room.Outcome.undone)
+    ]
     if undone:
         note(f"  → taken back: {', '.join(undone)}")
-    broken = [step.id for step in prepared.runbook.steps if _undo_of(state, step, Outcome.failed)]
+    broken = [
+        step.id for step in prepared.runbook.steps if _undo_of(state, step, room.Outcome.failed)
+    ]
     for step_id in broken:
         fail(f"the undo of {step_id} failed: look at the platform before anything else")
     if advice := _advice(stopped, state):
@@ -339,26 +331,26 @@ _CAUSES = {
 }
 
 
-def _cause(state: RunState) -> str:
-    if state.outcome is Outcome.interrupted:
+def _cause(state: room.RunState) -> str:
+    if state.outcome is room.Outcome.interrupted:
         return "by Ctrl-C or a signal, not by what it found"
-    if state.outcome is Outcome.declined:
+    if state.outcome is room.Outcome.declined:
         return "a person said no, or interrupted it"
     return _CAUSES.get(state.exit or 0, "")
 
 
-def _advice(step: Step, state: RunState) -> str:
+def _advice(step: room.Step, state: room.RunState) -> str:
     """The step's prose, if it is about such an end: not about interruptions and wrong input."""
     about_any = state.exit not in (exit_codes.DECLINED, exit_codes.USAGE)
     said = step.advice_for(state.exit)
     return said if about_any or said != step.advice else ""
 
 
-def _undo_of(state: RunState, step: Step, outcome: Outcome) -> bool:
+def _undo_of(state: room.RunState, step: room.Step, outcome: room.Outcome) -> bool:
     return state.step(step.id).undo is outcome
 
 
-def _new_run(runbook: Runbook, state: RunState, name: str) -> str:
+def _new_run(runbook: room.Runbook, state: room.RunState, name: str) -> str:
     """The command of a new run with this one's parameters, for whoever corrects them."""
     words = ["mcctl", "runbook", "run", name, "--env", state.environment]
     for parameter in runbook.parameters:
@@ -368,7 +360,7 @@ def _new_run(runbook: Runbook, state: RunState, name: str) -> str:
     return shlex.join(words)
 
 
-def _stopped_at(runbook: Runbook, state: RunState) -> Step | None:
+def _stopped_at(runbook: room.Runbook, state: room.RunState) -> room.Step | None:
     """The last step that was begun in this run: the one that stopped it."""
     begun = [step for step in runbook.steps if state.step(step.id).started_at]
     return max(
@@ -378,7 +370,7 @@ def _stopped_at(runbook: Runbook, state: RunState) -> Step | None:
     )
 
 
-def _result(runbook: Runbook, run_id: str, state: RunState, output: Format) -> None:
+def _result(runbook: room.Runbook, run_id: str, state: room.RunState, output: Format) -> None:
     """The run's result on stdout: its outcome, and what its steps determined."""
     if output is Format.json:
         emit_json({"run_id": run_id, **_reported(state)})
@@ -389,13 +381,13 @@ def _result(runbook: Runbook, run_id: str, state: RunState, output: Format) -> N
             stdout.print(f"  {parameter.name}={state.parameters[parameter.name]}", markup=False)
 
 
-def _now(store: RunStore, run_id: str, state: RunState) -> str:
-    if state.outcome is not Outcome.started:
+def _now(store: room.RunStore, run_id: str, state: room.RunState) -> str:
+    if state.outcome is not room.Outcome.started:
         return str(state.outcome)
     return "running" if store.running() == run_id else "broken off"
 
 
-def _reported(state: RunState) -> dict[str, Any]:
+def _reported(state: room.RunState) -> dict[str, Any]:
     return {
         "runbook": state.runbook,
         "environment": state.environment,
@@ -410,14 +402,14 @@ def _reported(state: RunState) -> dict[str, Any]:
                 "exit": step.exit,
                 "attempts": step.attempts,
                 "duration_s": step.duration_s,
-                "undo": None if step.undo is Outcome.pending else step.undo,
+                "undo": None if step.undo is room.Outcome.pending else step.undo,
             }
             for step_id, step in state.steps.items()
         ],
     }
 
 
-def _plan(plan: Plan) -> dict[str, Any]:
+def _plan(plan: room.Plan) -> dict[str, Any]:
     return {
         "undo_first": [step.id for step in plan.undos],
         "steps": [
@@ -433,7 +425,7 @@ def _plan(plan: Plan) -> dict[str, Any]:
     }
 
 
-def _described(runbook: Runbook) -> dict[str, Any]:
+def _described(runbook: room.Runbook) -> dict[str, Any]:
     return {
         "id": runbook.id,
         "title": runbook.title,

@@ -9,9 +9,9 @@ import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from mc_ops import incidents as room
 from mc_ops.cli.slo_access import LOCAL
 from mc_ops.errors import CouldNotTell, OpsError
-from mc_ops.incidents import Oscillation, oscillation
 
 if TYPE_CHECKING:
     from mc_ops.slo import Figure, PrometheusSource, Source
@@ -59,16 +59,16 @@ def oscillation_figure(source: Source, env: str) -> Figure:
     )
 
 
-def _of_prometheus(source: PrometheusSource) -> Oscillation:
+def _of_prometheus(source: PrometheusSource) -> room.Oscillation:
     from mc_ops.incidents.hpa_oscillation.record import GAP_S
 
     series = source.replica_series(_LOOK_BACK_S, now=datetime.now(UTC))
     if not series:
         raise CouldNotTell("Prometheus knows no count of replicas")
-    return oscillation(series, gap_s=GAP_S)
+    return room.oscillation(series, gap_s=GAP_S)
 
 
-def _of_cluster() -> Oscillation:
+def _of_cluster() -> room.Oscillation:
     """By the events of the HPA, in the namespace of the kubeconfig's context."""
     from mc_ops.environments.kubernetes import Autoscalers
     from mc_ops.incidents.hpa_oscillation.events import recorded_of_cluster
@@ -82,4 +82,4 @@ def _of_cluster() -> Oscillation:
         created_at=autoscaler.created_at,
         status=autoscaler.status,
     )
-    return oscillation(recorded.replicas)
+    return room.oscillation(recorded.replicas)

@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import httpx
 import typer
 from rich.markup import escape
 
@@ -237,6 +236,8 @@ def source_json(source: Source) -> Mapping[str, object]:
 
 
 def _name(url: str) -> str:
+    import httpx
+
     try:
         parts = httpx.URL(url)
         usable = parts.scheme in ("http", "https") and bool(parts.host)

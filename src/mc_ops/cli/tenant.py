@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Annotated, Any
 
-import httpx
 import typer
 
 from mc_ops import exit_codes
@@ -178,6 +177,8 @@ def _word(value: str | list[str] | None) -> str:
 
 
 def _taken(workspace: Workspace, token: str) -> bool:
+    import httpx
+
     from mc_ops.service_client.http import HttpClient, bearer
 
     place = workspace.url

@@ -1,0 +1,63 @@
+"""How `audit`, `policy` and `canary override` reach the ledger: its service, its key, its exports."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mc_ops import audit
+from mc_ops.cli.operator_access import access_token
+from mc_ops.environments import Workspace
+from mc_ops.errors import Finding, UnusableInput
+from mc_ops.files import read_limited
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+    from mc_contract.ledger.export import VerifiedExport
+
+LedgerKeyOption = Annotated[
+    Path | None,
+    typer.Option("--key", help="The ledger's public key; default: $MC_HOME/trust/ledger.pub."),
+]
+
+
+@contextmanager
+def audit_client(url: str | None, whose: str | None) -> Iterator[audit.AuditClient]:
+    """A client of the ledger at `url` (None: the local platform's), as the AUDITOR by default."""
+    token = access_token(url, whose, "AUDITOR")
+    with audit.AuditClient(url or Workspace.from_env().url, token) as client:
+        yield client
+
+
+def ledger_key(given: Path | None) -> Ed25519PublicKey:
+    """The ledger's public key: the one that is given, or the local platform's.
+
+    Raises:
+        UnusableInput: it cannot be read.
+    """
+    return audit.load_public_key(given or Workspace.from_env().ledger_key)
+
+
+def read_export(path: Path, key: Ed25519PublicKey) -> VerifiedExport:
+    """A ledger export, verified.
+
+    Raises:
+        UnusableInput: it is no ledger export.
+        Finding: it does not verify.
+    """
+    from mc_contract.ledger.export import ExportError, NoExport, verify_export
+
+    try:
+        return verify_export(read_limited(path), key)
+    except NoExport as error:
+        raise UnusableInput(
+            f"{path} cannot be read as a ledger export: {error.message}",
+            hint="name a file that `mcctl audit export` or `mcctl audit prove` has written",
+        ) from error
+    except ExportError as error:
+        raise Finding(f"{path} does not verify: {error.message}") from error
