@@ -7,7 +7,6 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from typer.main import get_command
 
 from mc_ops.cli import main
 
@@ -54,8 +53,7 @@ def _texts(command, path):
 @pytest.fixture(scope="module")
 def helps():
     """Each help text of each verb, with the verb."""
-    main._compose("--help")
-    return list(_texts(get_command(main.app), "mcctl"))
+    return list(_texts(main.load_all(), "mcctl"))
 
 
 @_words("help")

@@ -55,20 +55,24 @@ GROUPS = {
 _INTERRUPTED = 130  # what typer returns for a Ctrl-C that it caught itself
 
 
-class _Commands(TyperGroup):
+class _Group(TyperGroup):
+    """A group of which `--help` and completion need no pydantic."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """As click's; typer would load pydantic to check the None that is a flag's default."""
+        params = super().get_params(ctx)
+        for flag in params:
+            flag.default = flag.default or False
+        return params
+
+
+class _Commands(_Group):
     """All commands, with a line of help each; a command's module is loaded when it is called."""
 
     def __init__(self, **attributes: Any) -> None:
         super().__init__(**attributes)
         for name, (_, summary) in {**VERBS, **GROUPS}.items():
             self.add_command(TyperCommand(name=name, help=summary))
-
-    def get_params(self, ctx: Any) -> list[Any]:
-        """As click's; typer would load pydantic to check the None that it gives two flags."""
-        params = super().get_params(ctx)
-        for flag in params:
-            flag.default = flag.default or False
-        return params
 
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
         """As click's, of the command itself instead of its line of help."""
@@ -81,9 +85,19 @@ def load(name: str) -> Any:
     """The verb or the group of that name, for which its module is imported."""
     module, summary = VERBS.get(name) or GROUPS[name]
     whole = typer.Typer(rich_markup_mode=None)
-    whole.add_typer(importlib.import_module(f"mc_ops.cli.{module}").app, name=name, help=summary)
+    whole.add_typer(
+        importlib.import_module(f"mc_ops.cli.{module}").app, name=name, cls=_Group, help=summary
+    )
     group = cast(TyperGroup, get_group(whole).commands[name])
     return group.commands[name] if name in VERBS else group
+
+
+def load_all() -> TyperGroup:
+    """`mcctl` with every command's module imported, for who reads all of its help."""
+    whole = get_group(app)
+    for name in (*VERBS, *GROUPS):
+        whole.add_command(load(name))
+    return whole
 
 
 app = typer.Typer(
