@@ -31,7 +31,7 @@ from typing import Any
 
 import cedarpy
 
-from mc_platform.adapters.cedar.policy_keeper import PolicyKeeper
+from mc_platform.adapters.cedar.policy_reloader import PolicyReloader
 from mc_platform.decide import describe_request, describe_world
 from mc_platform.model.ids import AgentName, PrincipalId, TenantId
 from mc_platform.model.tenant import Principal, Tenant
@@ -111,7 +111,7 @@ def questions() -> list[Question]:
 
 
 def _sides(asked: list[Question]) -> dict[str, Callable[[], list[bool]]]:
-    keeper = PolicyKeeper.load(POLICIES)
+    reloader = PolicyReloader.load(POLICIES)
     texts = sorted(POLICIES.glob("*.cedar"))
     policies = cedarpy.PolicySet.from_str("\n".join(file.read_text() for file in texts))
     schema = cedarpy.Schema.from_str((POLICIES / "schema.cedarschema").read_text())
@@ -124,7 +124,7 @@ def _sides(asked: list[Question]) -> dict[str, Callable[[], list[bool]]]:
     ]
 
     def again() -> list[bool]:
-        return [keeper.decide(question).allowed for question in asked]
+        return [reloader.decide(question).allowed for question in asked]
 
     def bare() -> list[bool]:
         return [cedarpy.is_authorized(one, policies, world, schema).allowed for one, world in built]
@@ -137,7 +137,7 @@ def _sides(asked: list[Question]) -> dict[str, Callable[[], list[bool]]]:
     def fresh() -> list[bool]:
         # An origin that no policy names changes no answer, and makes all circumstances new
         new = frozenset({f"pass-{next(seen)}"})
-        return [keeper.decide(replace(one, origins=one.origins | new)).allowed for one in asked]
+        return [reloader.decide(replace(one, origins=one.origins | new)).allowed for one in asked]
 
     return {_BARE: bare, _BARE_NO_SCHEMA: bare_no_schema, _AGAIN: again, _OURS: fresh}
 

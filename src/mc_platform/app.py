@@ -18,7 +18,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from mc_contract.rule_changes import held_document
-from mc_platform.adapters.cedar.policy_keeper import PolicyKeeper
+from mc_platform.adapters.cedar.policy_reloader import PolicyReloader
 from mc_platform.adapters.dataset_http import HttpRows
 from mc_platform.adapters.downstream_a2a import A2ADownstream
 from mc_platform.adapters.http import BlockingLanes
@@ -114,7 +114,7 @@ class Workbench:
         )
         self._events = EventFactory(clock=_now)
         self._announcements = Announcements(settings.replica, self._journal, self._events)
-        self._policies = PolicyKeeper.load(
+        self._policies = PolicyReloader.load(
             settings.policy_dir,
             on_changed=self._policy_changed,
             on_refused=self._announcements.policy_refused,

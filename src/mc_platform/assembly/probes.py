@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from mc_platform.adapters.cedar.policy_keeper import PolicyKeeper
+from mc_platform.adapters.cedar.policy_reloader import PolicyReloader
 from mc_platform.adapters.downstream_a2a import A2ADownstream
 from mc_platform.adapters.postgres.journal import PostgresJournal
 from mc_platform.adapters.postgres.pools import Pools
@@ -49,7 +49,7 @@ class Probes:
     pools: Pools
     journal: PostgresJournal
     require_sound: Callable[[], None]
-    policies: PolicyKeeper
+    policies: PolicyReloader
     operations: OperationEngine
     delivery: Delivery
     agents: Sequence[Agent]

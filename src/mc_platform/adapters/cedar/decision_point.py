@@ -10,7 +10,7 @@ last is no shortcut, since an evaluation depends on the question and the set alo
 set, so a new set begins with nothing. Each answer is a decision of its own, with its own id.
 
 Left to others: the question's translation and the wording of reasons (`decide`), the meaning of
-labels (`screen` finds them, `policies/` judges them), changing sets (`policy_keeper`).
+labels (`screen` finds them, `policies/` judges them), changing sets (`policy_reloader`).
 """
 
 from __future__ import annotations

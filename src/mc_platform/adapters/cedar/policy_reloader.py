@@ -3,7 +3,7 @@
 A directory is looked at every few seconds. What stands there comes into force only if
 
 - it was seen unchanged twice, so that a half-written set is never taken,
-- a process of its own survived judging it (`policy_trial`),
+- a process of its own survived judging it (`validation_sandbox`),
 - it parses and validates, and
 - its own tables (`tests/*.toml`), if it has any, all hold.
 
@@ -31,7 +31,7 @@ from mc_platform.adapters.cedar.decision_point import (
     new_decision_id,
     read_policy_files,
 )
-from mc_platform.adapters.cedar.policy_trial import trial
+from mc_platform.adapters.cedar.validation_sandbox import validate_apart
 from mc_platform.decide import outside_scopes
 from mc_platform.errors import Misconfigured
 from mc_platform.model.ids import DecisionId
@@ -62,7 +62,7 @@ class _Seen:
     problem: str = ""
 
 
-class PolicyKeeper:
+class PolicyReloader:
     """A `ports.DecisionPoint` that asks the set in force; safe to share between threads.
 
     Build it with `load`; keep `run` running.
@@ -78,7 +78,7 @@ class PolicyKeeper:
         new_id: Callable[[], DecisionId] = new_decision_id,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
         pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
-        trial: Callable[[PolicyFiles], Awaitable[str]] = trial,
+        validate: Callable[[PolicyFiles], Awaitable[str]] = validate_apart,
     ) -> None:
         self._dir = policy_dir
         self._point = point
@@ -87,7 +87,7 @@ class PolicyKeeper:
         self._new_id = new_id
         self._clock = clock
         self._pause = pause
-        self._trial = trial
+        self._validate = validate
         self._since_at = clock()
         self._refused: dict[str, str] | None = None
         self._seen = ""
@@ -96,7 +96,7 @@ class PolicyKeeper:
         self._turn = asyncio.Lock()
 
     @classmethod
-    def load(cls, policy_dir: Path, **options: Any) -> PolicyKeeper:
+    def load(cls, policy_dir: Path, **options: Any) -> PolicyReloader:
         """Read and check the first set; options are those of the constructor.
 
         Raises:
@@ -161,7 +161,7 @@ class PolicyKeeper:
             self._refuse(old, "", seen.problem)
             return
         try:
-            problem = "" if seen.files.digest == old else await self._trial(seen.files)
+            problem = "" if seen.files.digest == old else await self._validate(seen.files)
             if problem:
                 self._refuse(old, seen.files.digest, problem)
                 return

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from mc_platform.adapters.cedar.policy_keeper import PolicyKeeper
+from mc_platform.adapters.cedar.policy_reloader import PolicyReloader
 from mc_platform.errors import Misconfigured
 from mc_platform.model.ids import AgentName, PrincipalId, TenantId
 from mc_platform.model.tenant import Principal, Tenant
@@ -49,7 +49,7 @@ class Clock:
 
 @dataclass
 class Listener:
-    """What the keeper told; `down` times it fails first."""
+    """What the reloader told; `down` times it fails first."""
 
     told: list[tuple[str, str, str, str]] = field(default_factory=list)
     down: int = 0
@@ -85,8 +85,8 @@ def listener() -> Listener:
 
 
 @pytest.fixture
-def keeper(policy_dir: Path, listener: Listener) -> PolicyKeeper:
-    return PolicyKeeper.load(
+def reloader(policy_dir: Path, listener: Listener) -> PolicyReloader:
+    return PolicyReloader.load(
         policy_dir,
         on_changed=listener.changed,
         on_refused=listener.refused,
@@ -100,16 +100,16 @@ def _reloads(outcome: str) -> float:
 
 
 async def test_a_changed_set_takes_over_and_is_told(
-    keeper: PolicyKeeper, policy_dir: Path, listener: Listener
+    reloader: PolicyReloader, policy_dir: Path, listener: Listener
 ) -> None:
     """From the next decision on, with its own digest."""
-    before, counted = keeper.state(), _reloads("applied")
-    assert keeper.decide(QUESTION).allowed
+    before, counted = reloader.state(), _reloads("applied")
+    assert reloader.decide(QUESTION).allowed
     (policy_dir / "closed.cedar").write_text(NOBODY)
-    after = await keeper.reload()
-    decision = keeper.decide(QUESTION)
+    after = await reloader.reload()
+    decision = reloader.decide(QUESTION)
     assert (decision.allowed, decision.policy_ids) == (False, ("nobody",))
-    assert decision.policy_digest == keeper.digest == after["digest"] != before["digest"]
+    assert decision.policy_digest == reloader.digest == after["digest"] != before["digest"]
     assert after["since"] > before["since"]
     assert after["refused"] is None
     assert listener.told == [("changed", before["digest"], after["digest"], "")]
@@ -127,62 +127,67 @@ async def test_a_changed_set_takes_over_and_is_told(
     ids=["parse", "annotations", "schema", "bytes"],
 )
 async def test_a_broken_set_never_replaces_a_good_one(
-    keeper: PolicyKeeper, policy_dir: Path, listener: Listener, name: str, text: str, reason: str
+    reloader: PolicyReloader,
+    policy_dir: Path,
+    listener: Listener,
+    name: str,
+    text: str,
+    reason: str,
 ) -> None:
     """The good one answers on, and health tells why the other one was refused."""
-    before, counted = keeper.digest, _reloads("refused")
+    before, counted = reloader.digest, _reloads("refused")
     (policy_dir / name).write_bytes(text.encode(errors="surrogateescape"))
-    state = await keeper.reload()
-    assert keeper.decide(QUESTION).allowed
+    state = await reloader.reload()
+    assert reloader.decide(QUESTION).allowed
     assert state["digest"] == before
     assert reason in state["refused"]["reason"]
     assert [told[0] for told in listener.told] == ["refused"]
-    await keeper.reload()
+    await reloader.reload()
     assert len(listener.told) == 1, "one refusal is told once"
     assert _reloads("refused") == counted + 1
 
 
 async def test_a_set_whose_own_tables_fail_is_refused(
-    keeper: PolicyKeeper, policy_dir: Path
+    reloader: PolicyReloader, policy_dir: Path
 ) -> None:
     """Valid Cedar that breaks a promise is a broken set, until the promise is changed, too."""
-    before = keeper.digest
+    before = reloader.digest
     shutil.copytree(POLICY_DIR / "tests", policy_dir / "tests")
     (policy_dir / "closed.cedar").write_text(NOBODY)
-    state = await keeper.reload()
+    state = await reloader.reload()
     assert (state["digest"], "its own table fails" in state["refused"]["reason"]) == (before, True)
     shutil.rmtree(policy_dir / "tests")
-    state = await keeper.reload()
+    state = await reloader.reload()
     assert state["digest"] != before
     assert state["refused"] is None
 
 
 async def test_going_back_to_the_good_set_clears_the_refusal(
-    keeper: PolicyKeeper, policy_dir: Path, listener: Listener
+    reloader: PolicyReloader, policy_dir: Path, listener: Listener
 ) -> None:
     """Nothing changed, so nothing is told but the refusal."""
     (policy_dir / "broken.cedar").write_text("permit (")
-    assert (await keeper.reload())["refused"]
+    assert (await reloader.reload())["refused"]
     (policy_dir / "broken.cedar").unlink()
-    assert (await keeper.reload())["refused"] is None
+    assert (await reloader.reload())["refused"] is None
     assert [told[0] for told in listener.told] == ["refused"]
 
 
-async def test_a_half_written_set_is_not_taken(keeper: PolicyKeeper, policy_dir: Path) -> None:
+async def test_a_half_written_set_is_not_taken(reloader: PolicyReloader, policy_dir: Path) -> None:
     """A set that another look finds changed again is not judged at all."""
-    before = keeper.digest
+    before = reloader.digest
     file = policy_dir / "closed.cedar"
-    await keeper.look()
+    await reloader.look()
     file.write_text("permit (")
-    await keeper.look()
+    await reloader.look()
     file.write_text('@id("all") @reason("half") permit (principal, action, resource);\n')
-    await keeper.look()
-    assert keeper.digest == before
+    await reloader.look()
+    assert reloader.digest == before
     file.write_text(NOBODY)
-    await keeper.look()
-    assert (keeper.digest, keeper.state()["refused"]) == (before, None)
-    await keeper.look()
-    assert keeper.decide(QUESTION).policy_ids == ("nobody",)
+    await reloader.look()
+    assert (reloader.digest, reloader.state()["refused"]) == (before, None)
+    await reloader.look()
+    assert reloader.decide(QUESTION).policy_ids == ("nobody",)
 
 
 @pytest.mark.parametrize(
@@ -191,57 +196,57 @@ async def test_a_half_written_set_is_not_taken(keeper: PolicyKeeper, policy_dir:
     ids=["parentheses", "a long or", "sets"],
 )
 async def test_a_set_that_breaks_the_engine_down_leaves_the_one_in_force(
-    keeper: PolicyKeeper, policy_dir: Path, condition: str
+    reloader: PolicyReloader, policy_dir: Path, condition: str
 ) -> None:
     """The native engine overruns its stack on it, which no handler could catch: a child finds out."""
-    before = keeper.digest
+    before = reloader.digest
     deep = f'@id("deep") @reason("x") permit (principal, action, resource) when {{ {condition} }};'
     (policy_dir / "deep.cedar").write_text(deep)
-    state = await keeper.reload()
+    state = await reloader.reload()
     assert "nests too deeply" in state["refused"]["reason"]
-    assert keeper.digest == before
+    assert reloader.digest == before
 
 
 async def test_a_policy_in_a_folder_below_is_not_passed_over(
-    keeper: PolicyKeeper, policy_dir: Path
+    reloader: PolicyReloader, policy_dir: Path
 ) -> None:
     """It would not be in force though it stands there: such a set is refused, and says so."""
     (policy_dir / "more").mkdir()
     (policy_dir / "more" / "nobody.cedar").write_text(NOBODY)
-    state = await keeper.reload()
+    state = await reloader.reload()
     assert "more/nobody.cedar would not be in force" in state["refused"]["reason"]
 
 
 async def test_a_table_that_nothing_expected_is_a_refusal(
-    keeper: PolicyKeeper, policy_dir: Path
+    reloader: PolicyReloader, policy_dir: Path
 ) -> None:
     """A table that breaks its reader is told in `/health`, and is not looked at for ever."""
     (policy_dir / "tests").mkdir()
     (policy_dir / "tests" / "deep.toml").write_text("a = " + "[" * 5000 + "]" * 5000)
-    state = await keeper.reload()
+    state = await reloader.reload()
     assert "tests/deep.toml: it is nested too deep" in state["refused"]["reason"]
 
 
 async def test_a_missing_directory_leaves_the_set_in_force(
-    keeper: PolicyKeeper, policy_dir: Path
+    reloader: PolicyReloader, policy_dir: Path
 ) -> None:
     """Without a set to take, the good one stays."""
     shutil.rmtree(policy_dir)
-    state = await keeper.reload()
+    state = await reloader.reload()
     assert "cannot be read" in state["refused"]["reason"]
-    assert keeper.decide(QUESTION).allowed
+    assert reloader.decide(QUESTION).allowed
 
 
 async def test_a_change_that_could_not_be_told_is_told_later(
-    keeper: PolicyKeeper, policy_dir: Path, listener: Listener
+    reloader: PolicyReloader, policy_dir: Path, listener: Listener
 ) -> None:
     """The ledger may be down when a set takes over; the set does not wait, the event does."""
     listener.down = 2
     (policy_dir / "closed.cedar").write_text(NOBODY)
-    await keeper.reload()
-    assert not keeper.decide(QUESTION).allowed
+    await reloader.reload()
+    assert not reloader.decide(QUESTION).allowed
     assert listener.told == []
-    await keeper.reload()
+    await reloader.reload()
     assert [told[0] for told in listener.told] == ["changed"]
 
 
@@ -257,11 +262,11 @@ async def test_run_looks_again_and_again(policy_dir: Path) -> None:
         if looks == 4:
             raise TimeoutError
 
-    keeper = PolicyKeeper.load(policy_dir, pause=pause)
-    before = keeper.digest
+    reloader = PolicyReloader.load(policy_dir, pause=pause)
+    before = reloader.digest
     with pytest.raises(TimeoutError):
-        await keeper.run()
-    assert keeper.digest != before
+        await reloader.run()
+    assert reloader.digest != before
 
 
 def test_a_first_set_that_fails_its_tables_is_no_start(policy_dir: Path) -> None:
@@ -269,4 +274,4 @@ def test_a_first_set_that_fails_its_tables_is_no_start(policy_dir: Path) -> None
     shutil.copytree(POLICY_DIR / "tests", policy_dir / "tests")
     (policy_dir / "closed.cedar").write_text(NOBODY)
     with pytest.raises(Misconfigured, match="its own table fails"):
-        PolicyKeeper.load(policy_dir)
+        PolicyReloader.load(policy_dir)

@@ -1,4 +1,4 @@
-"""A policy set judged in a process of its own, before the service takes it in hand.
+"""A sandbox that validates a policy set in a process of its own, before the service takes it in hand.
 
 Cedar parses and evaluates by recursion, natively: a condition that nests too deeply overruns the
 stack, and the process is gone with no error to catch. So a set that is new to a running service is
@@ -21,7 +21,7 @@ _STACK_BYTES = 1 << 20
 _BROKE_DOWN = "the policy engine breaks down on it: a condition nests too deeply, or is too long"
 
 
-async def trial(files: PolicyFiles) -> str:
+async def validate_apart(files: PolicyFiles) -> str:
     """What is wrong with a set; empty if it could come into force."""
     child = await asyncio.create_subprocess_exec(
         sys.executable,
