@@ -24,7 +24,7 @@ from mc_platform.model.verdict import Decision, Question
 from mc_platform.pipeline.enforcement import Enforcement
 from mc_platform.pipeline.examine import ExaminationRoom, Examiner
 from mc_platform.ports import DecisionPoint, Screener
-from mc_platform.record import AuditRecorder, Digester, EventFactory, Quotes, Sealer
+from mc_platform.record import AuditRecorder, ContentFingerprints, Digester, EventFactory, Sealer
 from mc_platform.request_path import RequestPath
 from mc_platform.settings import load_catalogue
 
@@ -192,7 +192,9 @@ def request_path(
     digester = Digester(KEY)
     return RequestPath(
         catalogue=catalogue,
-        room=ExaminationRoom(Examiner(screener=screener, digester=digester, quotes=Quotes(KEY))),
+        room=ExaminationRoom(
+            Examiner(screener=screener, digester=digester, fingerprints=ContentFingerprints(KEY))
+        ),
         enforcement=Enforcement(
             catalogue=catalogue,
             decisions=decisions,

@@ -65,10 +65,10 @@ from mc_platform.receive.wire_errors import answer
 from mc_platform.record import (
     AuditRecorder,
     CheckpointKeeper,
+    ContentFingerprints,
     Digester,
     EventFactory,
     Prover,
-    Quotes,
     Sealer,
     TileKeeper,
 )
@@ -167,7 +167,7 @@ class Workbench:
         self._examiner = Examiner(
             screener=self._screener,
             digester=self._digester,
-            quotes=Quotes(self._key),
+            fingerprints=ContentFingerprints(self._key),
             pseudonyms=self._pseudonyms,
         )
         self._bridge = EngineBridge(

@@ -1,5 +1,5 @@
 -- Digests of what was released to each tenant from outside, so that a message that quotes it is
--- known to, whatever conversation it claims to open; see mc_platform.record.quotes.
+-- known to, whatever conversation it claims to open; see mc_platform.record.fingerprints.
 
 CREATE TABLE mc.quotable (
     tenant  text NOT NULL,

@@ -52,7 +52,7 @@ class Task:
         status_text: A sentence for the client, without content of others.
         governance: What the extension tells the client: decision, operation, steps, outcome.
         flow: The conversation's flow labels when this task began; not told to the client.
-        quotable: Digests of what came from outside with it (`record.Quotes`); kept elsewhere, and
+        quotable: Digests of what came from outside with it (`record.ContentFingerprints`); kept elsewhere, and
             never read back.
         unreadable: Whether its row holds what cannot be shown; `status_text` then says why.
     """

@@ -34,7 +34,7 @@ from mc_platform.pipeline.conversation import (
     to_known_hosts,
 )
 from mc_platform.ports import Screener
-from mc_platform.record import Digester, Quotes
+from mc_platform.record import ContentFingerprints, Digester
 from mc_platform.screen import LibraryScreener
 from mc_platform.screen.cost import estimate
 from mc_platform.screen.findings import SCREENING_LIMIT
@@ -97,12 +97,12 @@ class Examiner:
         *,
         screener: Screener,
         digester: Digester,
-        quotes: Quotes,
+        fingerprints: ContentFingerprints,
         pseudonyms: Pseudonymiser | None = None,
     ) -> None:
         self._screener = screener
         self._digester = digester
-        self._quotes = quotes
+        self._fingerprints = fingerprints
         self._pseudonyms = pseudonyms
 
     def __getstate__(self) -> dict[str, Any]:
@@ -156,7 +156,7 @@ class Examiner:
             origins=origins if complete else origins | {DOCUMENT},
             hosts=named_hosts(parts),
             tail=tail_of(parts),
-            repeats=self._quotes.looked_for(tenant, texts),
+            repeats=self._fingerprints.looked_for(tenant, texts),
             quotable=self.quotable(tenant, from_outside(parts)),
         )
 
@@ -177,7 +177,9 @@ class Examiner:
             hosts: Those to which links may carry data.
         """
         screening = to_known_hosts(self._screener.screen(parts, scope, heard), parts, hosts)
-        return Outgoing(screening, self._quotes.kept(tenant, texts_of(parts), texts_of(asked)))
+        return Outgoing(
+            screening, self._fingerprints.kept(tenant, texts_of(parts), texts_of(asked))
+        )
 
     def redacted(
         self,
@@ -191,7 +193,7 @@ class Examiner:
         """The parts with every labelled span replaced, and their fingerprints."""
         made = self._pseudonyms.replacer(tenant) if pseudonyms and self._pseudonyms else None
         redacted = self._screener.redact(parts, screening, scope, made)
-        return redacted, self._quotes.kept(tenant, texts_of(redacted), texts_of(asked))
+        return redacted, self._fingerprints.kept(tenant, texts_of(redacted), texts_of(asked))
 
     def revealed(self, tenant: TenantId, text: str) -> tuple[str, dict[str, int]]:
         """A text with the tenant's pseudonyms opened, and how many of each type."""
@@ -199,7 +201,7 @@ class Examiner:
 
     def quotable(self, tenant: TenantId, parts: Sequence[Part]) -> tuple[int, ...]:
         """Fingerprints by which what comes from outside is known when it is quoted."""
-        return self._quotes.kept(tenant, texts_of(parts)) if parts else ()
+        return self._fingerprints.kept(tenant, texts_of(parts)) if parts else ()
 
 
 class Workers(Protocol):

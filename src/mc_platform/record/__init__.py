@@ -7,9 +7,9 @@ from mc_platform.record.audit_recorder import AuditRecorder, decision_detail
 from mc_platform.record.checkpoints import CheckpointKeeper, Memory, ProcessMemory
 from mc_platform.record.digest import Digester
 from mc_platform.record.events import EventFactory
+from mc_platform.record.fingerprints import ContentFingerprints
 from mc_platform.record.ledger import Archive, AuditLedger, StoredCheckpoint
 from mc_platform.record.proofs import Prover, TileKeeper, TileStore
-from mc_platform.record.quotes import Quotes
 from mc_platform.record.sealer import Sealer
 
 __all__ = [
@@ -17,12 +17,12 @@ __all__ = [
     "AuditLedger",
     "AuditRecorder",
     "CheckpointKeeper",
+    "ContentFingerprints",
     "Digester",
     "EventFactory",
     "Memory",
     "ProcessMemory",
     "Prover",
-    "Quotes",
     "Sealer",
     "StoredCheckpoint",
     "TileKeeper",

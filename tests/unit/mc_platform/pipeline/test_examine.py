@@ -14,7 +14,7 @@ from tests.fakes import KEY
 from mc_platform.errors import Overdue
 from mc_platform.model.ids import TenantId
 from mc_platform.pipeline.examine import ExaminationRoom, Examiner
-from mc_platform.record import Digester, Quotes
+from mc_platform.record import ContentFingerprints, Digester
 from mc_platform.screen import LibraryScreener
 from mc_platform.screen.pseudonyms import Pseudonymiser
 
@@ -44,7 +44,7 @@ def examiner() -> Examiner:
     return Examiner(
         screener=LibraryScreener(),
         digester=Digester(KEY),
-        quotes=Quotes(KEY),
+        fingerprints=ContentFingerprints(KEY),
         pseudonyms=Pseudonymiser(bytes(32)),
     )
 

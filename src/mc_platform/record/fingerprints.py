@@ -1,4 +1,4 @@
-"""Digests of what was said from outside, so that its words are known again wherever they turn up.
+"""Content fingerprints: digests of what was said from outside, so that its words are known again wherever they turn up.
 
 Three kinds of fingerprints are taken of each text, all keyed:
 
@@ -55,7 +55,7 @@ _FIGURE_RUN, _VARIETY = 9, 4
 _PAIR_DIGITS, _PAIR_LONG = 11, 6
 
 
-class Quotes:
+class ContentFingerprints:
     """Digests under one region's key."""
 
     def __init__(self, ledger_key: Ed25519PrivateKey) -> None:
