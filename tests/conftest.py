@@ -54,7 +54,7 @@ def dead_port() -> Iterator[int]:
         yield taken.getsockname()[1]
 
 
-def until(condition: Callable[[], T], *, within_s: float = 20.0, what: str = "") -> T:
+def until(condition: Callable[[], T], *, within_s: float = 60.0, what: str = "") -> T:
     """Poll until `condition` gives something true; fail by name when it never does."""
     deadline = time.monotonic() + within_s
     while True:

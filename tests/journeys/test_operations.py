@@ -87,7 +87,7 @@ def test_a_killed_workbench_ends_its_operation_after_restart(start_platform, wai
         task = platform.task(task_id)
         return task if task["status"]["state"] != "TASK_STATE_WORKING" else None
 
-    task = wait_until(ended, within_s=30, what="the operation ended")
+    task = wait_until(ended, within_s=90, what="the operation ended")
     governance = task["metadata"]["urn:mc-platform:a2a:governance:1"]
     assert governance["outcome"] in ("completed", "compensated")
     assert (

@@ -24,7 +24,7 @@ from mc_ops.runbooks.journal import read
 Bench = Any  # tests/unit/mc_ops/runbooks/conftest.py; test folders are not packages
 
 
-def until(condition: Callable[[], bool], timeout_s: float = 15.0) -> None:
+def until(condition: Callable[[], bool], timeout_s: float = 60.0) -> None:
     deadline = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < deadline, "the condition was never met"

@@ -26,5 +26,5 @@ async def test_what_an_engines_thread_no_longer_waits_for_is_given_up(
 
     with pytest.raises(TimeoutError):
         await asyncio.to_thread(bridge._blocking, late())
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         await ended.wait()

@@ -212,7 +212,7 @@ class Running:
             await self.task
 
 
-async def poll(condition, within_s=20.0):
+async def poll(condition, within_s=60.0):
     deadline = time.monotonic() + within_s
     while not condition():
         assert time.monotonic() < deadline, "never happened"

@@ -6,13 +6,14 @@ import json
 import threading
 import tomllib
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
+from tests.unit.mc_platform.enact.replicas import Replica
 
 from mc_platform.enact import migrate_engine
 from mc_platform.model.catalogue import Catalogue, parse_catalogue
@@ -114,7 +115,7 @@ class Receiver:
         gate = self.gates.get(path)
         if gate is not None:
             gate.arrived.set()
-            gate.open.wait(20)
+            gate.open.wait(300)  # `close` lets it go
         return None if what == "drop" else answer
 
     def _do(self, path: str, key: str, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
@@ -191,3 +192,16 @@ def engine_url(postgres: str) -> str:
         connection.execute("GRANT USAGE ON SCHEMA mc TO mc_service")
         connection.execute(_LEASES.read_text(encoding="utf-8"))
     return owner.replace("mc_owner@", "mc_service@")
+
+
+@pytest.fixture
+def replica_of(engine_url: str, receiver: Receiver) -> Iterator[Callable[..., Replica]]:
+    """Starts replicas by name, with the receiver behind them; they end with the test."""
+    with ExitStack() as stack:
+
+        def start(name: str, *requests: dict[str, Any], **more: Any) -> Replica:
+            made = Replica(engine_url, catalogue_text(receiver.url), name, *requests, **more)
+            stack.callback(made.kill)
+            return made
+
+        yield start

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import threading
 import time
 
 from mc_platform.observe.scrape import Scrape
@@ -12,15 +13,19 @@ from mc_platform.observe.scrape import Scrape
 async def test_who_asks_at_once_shares_one_rendering_that_began_afterwards():
     """A hundred while one is rendered: one more in all, and it is theirs."""
     count = itertools.count(1)
+    begun, asked = threading.Event(), threading.Event()
 
     def render() -> bytes:
-        time.sleep(0.05)
+        begun.set()
+        asked.wait(60)
         return b"%d" % next(count)
 
     scrape = Scrape(render)
     first = asyncio.create_task(scrape.text())
-    await asyncio.sleep(0.01)
+    await asyncio.to_thread(begun.wait, 60)
     others = [asyncio.create_task(scrape.text()) for _ in range(100)]
+    await asyncio.sleep(0)  # all have asked
+    asked.set()
     assert await first == b"1"
     assert set(await asyncio.gather(*others)) == {b"2"}
 

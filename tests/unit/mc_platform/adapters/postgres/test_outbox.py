@@ -320,7 +320,7 @@ async def test_a_cursor_beyond_the_log_is_an_error_and_no_empty_backlog(pools, l
 
 
 async def _claim_falls_free(outbox):
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while True:
             async with outbox.claim("siem") as claim:
                 if claim is not None:

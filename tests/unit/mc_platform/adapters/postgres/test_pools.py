@@ -68,7 +68,7 @@ async def test_slow_look_ups_leave_the_ledgers_writer_a_connection_while_both_si
             event = EventFactory(clock=lambda: datetime.now(UTC)).event(
                 Kind.request_failed, ONE, "one", reason="x"
             )
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 [recorded] = await journal.record([event])
             assert recorded.fresh
         finally:

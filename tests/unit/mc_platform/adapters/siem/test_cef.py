@@ -165,7 +165,7 @@ class Syslog:
 
 
 async def until(condition):
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not condition():
             await asyncio.sleep(0.01)
 
@@ -254,7 +254,7 @@ class SlowListener:
         self.port = self._listener.getsockname()[1]
 
     async def accept(self):
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             connection, _ = await asyncio.get_running_loop().sock_accept(self._listener)
         connection.setblocking(False)
         return connection
@@ -266,7 +266,7 @@ class SlowListener:
 async def rest_of(connection):
     """All that a connection still brings, until the other side has closed it."""
     loop, got = asyncio.get_running_loop(), b""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         try:
             while piece := await loop.sock_recv(connection, 65_536):
                 got += piece
