@@ -1,4 +1,4 @@
-"""A town of synthetic customers, and the book of aggregates in memory."""
+"""A town of synthetic customers, and the privacy budget accountant in memory."""
 
 from __future__ import annotations
 
@@ -56,8 +56,8 @@ def is_(column, value):
     return {"column": column, "op": "eq", "value": value}
 
 
-class MemoryBook:
-    """As PostgresBook, for one tenant and one period."""
+class MemoryAccountant:
+    """As PostgresBudgetAccountant, for one tenant and one period."""
 
     def __init__(self):
         self.charges = []
@@ -116,11 +116,11 @@ class TableRows:
 class Town:
     """The aggregates over one table, as an attacker meets them."""
 
-    def __init__(self, rows=None, book=None, **rules):
+    def __init__(self, rows=None, accountant=None, **rules):
         self.dataset = dataset(**rules)
         self.rows = TableRows(rows or table())
-        self.book = book or MemoryBook()
-        self.aggregates = Aggregates(book=self.book, rows=self.rows, key=KEY)
+        self.accountant = accountant or MemoryAccountant()
+        self.aggregates = Aggregates(accountant=self.accountant, rows=self.rows, key=KEY)
 
     async def ask(self, *where, measure="count", column=None, epsilon=None, who=MALLORY):
         raw = {"measure": measure, "column": column, "where": list(where), "epsilon": epsilon}
@@ -128,7 +128,7 @@ class Town:
 
     @property
     def spent(self):
-        return sum(epsilon for _, epsilon in self.book.charges) / MICRO
+        return sum(epsilon for _, epsilon in self.accountant.charges) / MICRO
 
 
 def colleague(number):

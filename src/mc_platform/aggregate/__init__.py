@@ -5,12 +5,12 @@
     noise       OpenDP: the noisy answer, and the noisy test of the group size
     answering   the order of it all: repeat, charge, test, charge, draw, keep
 
-Left to others: who may ask at all (policy), where rows come from, where the book is kept.
+Left to others: who may ask at all (policy), where rows come from, where the accounts are kept.
 """
 
 from mc_platform.aggregate.answering import (
     Aggregates,
-    Book,
+    BudgetAccountant,
     Charge,
     Ended,
     Opening,
@@ -28,7 +28,7 @@ __all__ = [
     "Aggregates",
     "Answer",
     "Asked",
-    "Book",
+    "BudgetAccountant",
     "Charge",
     "Condition",
     "Ended",

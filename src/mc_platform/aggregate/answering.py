@@ -51,7 +51,7 @@ class Charge:
 
 @dataclass(frozen=True, slots=True)
 class Opening:
-    """A query as the book notes it: digests only."""
+    """A query as the accountant notes it: digests only."""
 
     id: uuid.UUID
     charge: Charge
@@ -75,7 +75,7 @@ class Ended:
     answer: Answer | None
 
 
-class Book(Protocol):
+class BudgetAccountant(Protocol):
     """What was spent and answered. Behind it: PostgreSQL; memory in tests. All raise Unavailable."""
 
     async def find(self, tenant: TenantId, dataset: Dataset, fingerprint: bytes) -> Ended | None:
@@ -141,9 +141,9 @@ class Outcome:
 class Aggregates:
     """Answers queries over the tenants' datasets."""
 
-    def __init__(self, *, book: Book, rows: Rows, key: bytes) -> None:
-        """Take the key of the digests: 32 bytes or more, the same for all who share the book."""
-        self._book = book
+    def __init__(self, *, accountant: BudgetAccountant, rows: Rows, key: bytes) -> None:
+        """Take the key of the digests: 32 bytes or more, the same for all who share the accounts."""
+        self._accountant = accountant
         self._rows = rows
         self._digests = Digests(key)
 
@@ -157,11 +157,11 @@ class Aggregates:
         Raises:
             BudgetSpent: the budget of the principal or of the tenant does not reach.
             AgentFailed: the rows cannot be read; nothing was charged.
-            Unavailable: the book cannot be; what was charged stays so.
+            Unavailable: the accountant cannot be reached; what was charged stays so.
         """
         tenant = principal.tenant
         fingerprint = self._digests.of_text(tenant, asked.query.text())
-        ended = await self._book.find(tenant, dataset, fingerprint)
+        ended = await self._accountant.find(tenant, dataset, fingerprint)
         if ended is not None:
             return await self._outcome(principal, dataset, fingerprint, ended, None)
         table = await self._rows.read(dataset, tenant)
@@ -181,21 +181,23 @@ class Aggregates:
             condition=self._digests.of_text(tenant, asked.query.conditions_text()),
             selection=selection,
         )
-        turn = await self._book.begin(opening)
+        turn = await self._accountant.begin(opening)
         if isinstance(turn, Ended):
             return await self._outcome(principal, dataset, fingerprint, turn, None)
         least = await asyncio.to_thread(least_apart, opening.selection, turn.earlier)
         if not large_enough(least, dataset):
-            ended = await self._book.end(turn.id, None)
+            ended = await self._accountant.end(turn.id, None)
             return await self._outcome(principal, dataset, fingerprint, ended, test.epsilon)
         try:
-            await self._book.charge(replace(test, epsilon=asked.epsilon, needed=asked.epsilon))
+            await self._accountant.charge(
+                replace(test, epsilon=asked.epsilon, needed=asked.epsilon)
+            )
         except BudgetSpent as error:
             # Others were faster; the test has been paid for
             paid = f"{error.message}; its test has spent {epsilon_text(test.epsilon)}"
             raise BudgetSpent(paid, hint=error.hint, epsilon=test.epsilon) from error
         drawn = _drawn(asked, table, chosen, dataset)
-        ended = await self._book.end(turn.id, drawn)
+        ended = await self._accountant.end(turn.id, drawn)
         spent = test.epsilon + asked.epsilon
         return await self._outcome(principal, dataset, fingerprint, ended, spent)
 
@@ -212,7 +214,7 @@ class Aggregates:
         ended: Ended,
         spent: int | None,
     ) -> Outcome:
-        total = await self._book.spent(principal.tenant, principal.id, dataset)
+        total = await self._accountant.spent(principal.tenant, principal.id, dataset)
         tenant_left = max(0, dataset.tenant_epsilon - total.tenant)
         own_left = max(0, dataset.principal_epsilon - total.principal)
         return Outcome(
@@ -232,7 +234,7 @@ def _drawn(asked: Asked, table: Table, chosen: list[int], dataset: Dataset) -> A
 
 
 def answer_from(kept: Mapping[str, Any]) -> Answer:
-    """An answer as a book keeps it."""
+    """An answer as the accountant keeps it."""
     return Answer(
         value=float(kept["value"]),
         epsilon=int(kept["epsilon"]),
@@ -242,7 +244,7 @@ def answer_from(kept: Mapping[str, Any]) -> Answer:
 
 
 def answer_json(answer: Answer) -> dict[str, Any]:
-    """An answer as a book keeps it; `epsilon` in millionths."""
+    """An answer as the accountant keeps it; `epsilon` in millionths."""
     return {
         "value": answer.value,
         "epsilon": answer.epsilon,

@@ -9,7 +9,7 @@ from starlette.routing import Route
 
 from mc_platform.adapters.dataset_http import HttpRows
 from mc_platform.adapters.postgres.break_glass import PostgresBreakGlass
-from mc_platform.adapters.postgres.budget import PostgresBook
+from mc_platform.adapters.postgres.budget import PostgresBudgetAccountant
 from mc_platform.adapters.postgres.credentials import PostgresCredentials
 from mc_platform.adapters.postgres.dead_letters import PostgresDeadLetters
 from mc_platform.adapters.postgres.operations import PostgresOperations
@@ -130,7 +130,7 @@ def reading_routes(
         AuditHandlers(**shared, ledger=ledger, prover=prover, sign_head=checkpoints.current),
         AggregateHandlers(
             **shared,
-            aggregates=Aggregates(book=PostgresBook(pools), rows=rows, key=key),
+            aggregates=Aggregates(accountant=PostgresBudgetAccountant(pools), rows=rows, key=key),
             datasets=catalogue.datasets,
             slots=Slots(
                 "aggregates",

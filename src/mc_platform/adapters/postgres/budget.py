@@ -1,4 +1,4 @@
-"""The book of aggregates in PostgreSQL; implements `aggregate.Book`.
+"""The privacy budget accountant in PostgreSQL; implements `aggregate.BudgetAccountant`.
 
 Whoever charges holds the row of its tenant's dataset, so charges take turns and no two see the
 same rest. All times are the database's.
@@ -63,8 +63,8 @@ WHERE id = $1 AND state = 'pending' RETURNING state, answer
 _ENDED = "SELECT state, answer FROM mc.aggregate_query WHERE id = $1"
 
 
-class PostgresBook:
-    """The book of the platform whose database this is."""
+class PostgresBudgetAccountant:
+    """The accountant of the platform whose database this is."""
 
     def __init__(self, pools: Pools) -> None:
         self._pools = pools

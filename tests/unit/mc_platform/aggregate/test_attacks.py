@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from tests.aggregate_fakes import (
     PEOPLE,
-    MemoryBook,
+    MemoryAccountant,
     Town,
     between,
     colleague,
@@ -188,11 +188,11 @@ def _guessed(rows, counts, truth):
 
 
 async def test_a_crash_after_the_charge_gives_nothing_back():
-    class Forgetful(MemoryBook):
+    class Forgetful(MemoryAccountant):
         async def end(self, query_id, answer):
             raise Unavailable("down")
 
-    town = Town(book=Forgetful())
+    town = Town(accountant=Forgetful())
     for times in (1, 2, 3):
         with pytest.raises(Unavailable):
             await town.ask()
@@ -209,13 +209,13 @@ async def test_what_the_query_will_need_is_looked_at_before_its_test_is_charged(
 
 
 async def test_who_is_overtaken_between_test_and_answer_is_told_what_the_test_has_cost():
-    class Overtaken(MemoryBook):
+    class Overtaken(MemoryAccountant):
         async def begin(self, opening):
             turn = await super().begin(opening)
             self.charges.append(("colleague-1", 4_200_000))
             return turn
 
-    town = Town(book=Overtaken(), principal_epsilon=5, tenant_epsilon=5)
+    town = Town(accountant=Overtaken(), principal_epsilon=5, tenant_epsilon=5)
     with pytest.raises(BudgetSpent, match=r"its test has spent 0\.5$") as refused:
         await town.ask()
     assert refused.value.epsilon == 500_000

@@ -134,7 +134,7 @@ async def test_policy_decides_first(desk, purpose, role):
         status, body = await desk.ask(purpose=purpose, dataset=name)
         assert (status, body["error"]["code"]) == (403, "policy-denied")
     assert desk.town.rows.reads == 0
-    assert desk.town.book.charges == []
+    assert desk.town.accountant.charges == []
     assert {event.kind for event in desk.journal.events} == {Kind.aggregate_refused}
 
 
@@ -206,7 +206,7 @@ async def test_a_query_that_cannot_be_understood_is_refused_clearly_and_costs_no
     assert names in f"{error['message']} {error['hint']}"
     assert "person-1" not in json.dumps(error)
     assert desk.town.rows.reads == 0
-    assert desk.town.book.charges == []
+    assert desk.town.accountant.charges == []
 
 
 async def test_a_tenant_whose_queries_are_under_way_is_told_to_wait(desk):

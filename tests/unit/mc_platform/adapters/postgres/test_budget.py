@@ -1,4 +1,4 @@
-"""The book of aggregates on a real PostgreSQL: what is charged stays charged, and takes turns."""
+"""The privacy budget accountant on a real PostgreSQL: what is charged stays charged, and takes turns."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.aggregate_fakes import MALLORY, Town, between, colleague, dataset, is_
 
-from mc_platform.adapters.postgres.budget import PostgresBook
+from mc_platform.adapters.postgres.budget import PostgresBudgetAccountant
 from mc_platform.adapters.postgres.pools import Pools
 from mc_platform.aggregate import Aggregates, Charge, read_query
 from mc_platform.errors import BudgetSpent, Unavailable
@@ -28,12 +28,12 @@ def tenant():
 
 @pytest.fixture
 def town(pools, tenant):
-    """A town whose book is the database's."""
+    """A town whose accountant is the database's."""
     return _town(pools, tenant)
 
 
 def _town(pools, tenant, **rules):
-    made = Town(book=PostgresBook(pools), **rules)
+    made = Town(accountant=PostgresBudgetAccountant(pools), **rules)
     made.mallory = replace(MALLORY, tenant=tenant)
     return made
 
@@ -86,7 +86,7 @@ async def test_no_id_and_no_condition_is_in_the_database(town, pools, tenant):
     assert not any("person-" in row["told"] or "north" in row["told"] for row in rows)
     # Another key sees nobody it knows in the selection, so it is no plain hash of the ids
     [kept] = [bytes(row["selection"]) for row in rows if row["selection"]]
-    other = Aggregates(book=town.book, rows=town.rows, key=b"x" * 32)
+    other = Aggregates(accountant=town.accountant, rows=town.rows, key=b"x" * 32)
     asked = read_query({"measure": "count"}, town.dataset)
     assert other.fingerprint(tenant, asked.query) != town.aggregates.fingerprint(
         tenant, asked.query
@@ -98,13 +98,13 @@ async def test_no_id_and_no_condition_is_in_the_database(town, pools, tenant):
 
 async def test_charges_at_once_never_pass_a_cap(pools, tenant):
     """Ninety charges by three principals, of whom each may have 10, and all of them 24."""
-    book = PostgresBook(pools)
+    accountant = PostgresBudgetAccountant(pools)
     rules = dataset(principal_epsilon=10, tenant_epsilon=24)
 
     async def one(number):
         charge = Charge(tenant, f"p{number % 3}", rules, MICRO // 2, MICRO // 2)
         try:
-            await book.charge(charge)
+            await accountant.charge(charge)
         except BudgetSpent:
             return False
         return True
@@ -139,7 +139,7 @@ async def test_a_process_that_dies_before_its_answer_is_kept_has_paid_for_nothin
         raise Unavailable("died")
 
     with monkeypatch.context() as patched:
-        patched.setattr(town.book, "end", die)
+        patched.setattr(town.accountant, "end", die)
         with pytest.raises(Unavailable):
             await _ask(town)
     assert await _charged(pools, tenant) == {MALLORY.id: MICRO}
@@ -197,11 +197,11 @@ def test_whatever_is_charged_in_whatever_order_nobody_passes_a_cap(database, cha
         await pools.open()
         tenant = f"T_{uuid.uuid4().hex[:8]}"
         rules = dataset(principal_epsilon=own, tenant_epsilon=own + more)
-        book = PostgresBook(pools)
+        accountant = PostgresBudgetAccountant(pools)
 
         async def one(who, epsilon, needed):
             try:
-                await book.charge(Charge(tenant, who, rules, epsilon, needed))
+                await accountant.charge(Charge(tenant, who, rules, epsilon, needed))
             except BudgetSpent:
                 return who, 0
             return who, epsilon
@@ -215,7 +215,7 @@ def test_whatever_is_charged_in_whatever_order_nobody_passes_a_cap(database, cha
             assert max(spent.values(), default=0) <= own * MICRO
             assert sum(spent.values()) <= (own + more) * MICRO
             for who in ("ann", "bob", "eve"):
-                assert (await book.spent(tenant, who, rules)).principal == spent[who]
+                assert (await accountant.spent(tenant, who, rules)).principal == spent[who]
         finally:
             await pools.close()
 
