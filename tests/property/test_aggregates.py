@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tests.aggregate_fakes import KEY, dataset, table
 
 from mc_platform.aggregate import read_query
-from mc_platform.aggregate.selecting import Digests, least_apart, places
+from mc_platform.aggregate.select import Digests, least_apart, places
 from mc_platform.errors import BadRequest
 
 RULES = dataset()

@@ -13,7 +13,7 @@ from decimal import Decimal
 
 import opendp.prelude as dp
 
-from mc_platform.aggregate.asking import Query
+from mc_platform.aggregate.query import Query
 from mc_platform.model.dataset import MICRO, Column, Dataset
 
 dp.enable_features("contrib")  # OpenDP keeps what has a written proof but no audit behind it

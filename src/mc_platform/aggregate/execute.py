@@ -17,9 +17,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-from mc_platform.aggregate.asking import Asked, Query
 from mc_platform.aggregate.noise import Answer, answer, large_enough
-from mc_platform.aggregate.selecting import Digests, least_apart, places
+from mc_platform.aggregate.query import Asked, Query
+from mc_platform.aggregate.select import Digests, least_apart, places
 from mc_platform.errors import BudgetSpent
 from mc_platform.model.dataset import Dataset, Table, epsilon_text
 from mc_platform.model.ids import PrincipalId, TenantId

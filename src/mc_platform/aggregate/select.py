@@ -11,7 +11,7 @@ import hashlib
 import hmac
 from collections.abc import Iterable
 
-from mc_platform.aggregate.asking import Query
+from mc_platform.aggregate.query import Query
 from mc_platform.model.dataset import Table
 from mc_platform.model.ids import TenantId
 
