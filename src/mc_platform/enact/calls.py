@@ -31,15 +31,15 @@ MOST_DEPTH_OF_RESULT = MOST_DEPTH - 3
 _REASON = re.compile(r"[a-z0-9][a-z0-9 ()_.-]{0,59}")
 
 
-def remembered(value: Mapping[str, Any] | None) -> dict[str, Any] | str | None:
-    """An input or a result as the engine is to remember it: what JSON's doubles do not hold, as text."""
+def storable(value: Mapping[str, Any] | None) -> dict[str, Any] | str | None:
+    """An input or a result as the engine stores it: what JSON's doubles do not hold, as text."""
     if value is None:
         return None
     return json_text(value) if _is_exact(value) else dict(value)
 
 
-def recalled(kept: Mapping[str, Any] | str | None) -> dict[str, Any] | None:
-    """What `remembered` made."""
+def restored(kept: Mapping[str, Any] | str | None) -> dict[str, Any] | None:
+    """What `storable` was given."""
     if isinstance(kept, str):
         value: dict[str, Any] = read_recorded(kept)
         return value

@@ -1,6 +1,6 @@
 """Resolving a stuck operation: its compensations again, or a person's word that it is dealt with.
 
-Control flow only, with the hands and the memory of a saga. An operation may be resolved several
+Control flow only, with the activities and durable steps of a saga. An operation may be resolved several
 times, numbered from 1: the events of each have ids of their own, while a compensation keeps the
 idempotency key that it had in the operation, so a receiver undoes once however often it is asked.
 
@@ -18,8 +18,8 @@ from functools import partial
 from typing import Any, Protocol
 
 from mc_platform.enact.calls import Called, Effect
-from mc_platform.enact.chronicle import Chronicle, Entry, Step
-from mc_platform.enact.saga import Remember, broken, call_from, kept_call
+from mc_platform.enact.event_log import Entry, EventLog, Step
+from mc_platform.enact.saga import DurableStep, broken, call_from, kept_call
 from mc_platform.model.event import Event, Kind
 from mc_platform.model.ids import ActionName, OperationId, PrincipalId
 from mc_platform.model.operation import OperationRequest, Standing
@@ -37,8 +37,8 @@ class ResolutionMode(StrEnum):
     """Call nothing: a person says that they were dealt with by hand."""
 
 
-class ResolutionHands(Protocol):
-    """What a resolution touches: the part of a saga's `Hands` that it needs."""
+class ResolutionActivities(Protocol):
+    """What a resolution touches: the part of a saga's `Activities` that it needs."""
 
     def undo(
         self,
@@ -86,8 +86,8 @@ class Resolution:
         mode: What to do.
         principal: Who asked for it.
         reason: Why, in the operator's words; recorded, cut to 200 printable characters.
-        hands: What it touches.
-        remember: What makes it durable; its names are this resolution's own.
+        activities: What it touches.
+        durable_step: What makes it durable; its names are this resolution's own.
     """
 
     def __init__(
@@ -99,8 +99,8 @@ class Resolution:
         mode: ResolutionMode,
         principal: PrincipalId,
         reason: str,
-        hands: ResolutionHands,
-        remember: Remember,
+        activities: ResolutionActivities,
+        durable_step: DurableStep,
     ) -> None:
         if attempt < 1:
             raise ValueError(f"resolutions are numbered from 1, got {attempt}")
@@ -110,9 +110,9 @@ class Resolution:
         self._mode = mode
         self._principal = principal
         self._reason = bounded(reason)
-        self._hands = hands
-        self._remember = remember
-        self._chronicle = Chronicle(request, len(standing))
+        self._activities = activities
+        self._run_step = durable_step
+        self._event_log = EventLog(request, len(standing))
         self._carried: list[Entry] = []
 
     def run(self) -> ResolutionReport:
@@ -123,7 +123,7 @@ class Resolution:
         standing = tuple(str(step.action) for step in self._steps if step.stands)
         resolved = self._mode is ResolutionMode.accept or not standing
         report = ResolutionReport(self._request.id, self._attempt, self._mode, resolved, standing)
-        self._remember("finish", partial(self._record_end, report))
+        self._run_step("finish", partial(self._record_end, report))
         return report
 
     def standing(self) -> tuple[Standing, ...]:
@@ -133,7 +133,7 @@ class Resolution:
     def _retry(self, step: Step) -> None:
         body = partial(self._undo, step)
         try:
-            kept = self._remember(f"undo:{step.index}:{step.action}", body)
+            kept = self._run_step(f"undo:{step.index}:{step.action}", body)
         except Exception as error:  # noqa: BLE001 it stands, which is told; the others are tried
             step.undone = broken(error)
             return
@@ -143,12 +143,12 @@ class Resolution:
     def _undo(self, step: Step) -> dict[str, Any]:
         self._record(Entry(Kind.compensation_intended, step.index, step.action))
         result = step.done.result if step.done.effect is Effect.landed else None
-        key = self._chronicle.key(step.index, "undo")
+        key = self._event_log.key(step.index, "undo")
         try:
-            called = self._hands.undo(step.action, self._request.input, result, key)
+            called = self._activities.undo(step.action, self._request.input, result, key)
         except Exception as error:  # noqa: BLE001 as in a saga: nothing is known of the call
             called = broken(error)
-        return kept_call(called, self._hands.now())
+        return kept_call(called, self._activities.now())
 
     def _record_end(self, report: ResolutionReport) -> dict[str, Any]:
         kind = Kind.operation_resolved if report.resolved else Kind.operation_still_stuck
@@ -162,11 +162,11 @@ class Resolution:
         return {}
 
     def _record(self, entry: Entry) -> None:
-        now = self._hands.now()
+        now = self._activities.now()
         told: Callable[[Entry], Event] = partial(
-            self._chronicle.event, now=now, resolution=self._attempt
+            self._event_log.event, now=now, resolution=self._attempt
         )
-        self._hands.record([told(one) for one in [*self._carried, entry]], None)
+        self._activities.record([told(one) for one in [*self._carried, entry]], None)
 
 
 def bounded(reason: str) -> str:

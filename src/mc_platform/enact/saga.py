@@ -1,11 +1,11 @@
 """The saga: steps in order, and on failure or cancel their compensations in reverse.
 
-The control flow only. What it touches comes in as `Hands`; what makes it durable comes in as
-`remember`, which runs a body once and gives its result back on every later run. So the law of the
+The control flow only. What it touches comes in as `Activities`; what makes it durable comes in as
+`durable_step`, which runs a body once and gives its result back on every later run. So the law of the
 saga is tested without an engine, with a crash at any point.
 
 (1) before each effect its intent is recorded, together with the outcome of the effect before it:
-    one commit a step, and outcomes are derived from remembered results, so a crash cannot make
+    one commit a step, and outcomes are derived from stored results, so a crash cannot make
     the ledger tell two of them;
 (2) an effect that may have happened counts as one that happened: it is compensated. So does the
     effect of a step amid which an earlier run died, whatever this run hears of it;
@@ -21,7 +21,7 @@ Recording the intent may take long (a ledger that is down), so halt and deadline
 more after it: a step that they stop then has an intent, no call, and is told as failed.
 
 Code here catches `Exception` and never `BaseException`: the engine, and a process that is
-stopping, interrupt a saga by those, and it goes on elsewhere from what is remembered.
+stopping, interrupt a saga by those, and it goes on elsewhere from what is stored.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ from datetime import datetime
 from functools import partial
 from typing import Any, Protocol
 
-from mc_platform.enact.calls import Called, Effect, at_once, recalled, remembered
-from mc_platform.enact.chronicle import Chronicle, End, Entry, Step
+from mc_platform.enact.calls import Called, Effect, at_once, restored, storable
+from mc_platform.enact.event_log import End, Entry, EventLog, Step
 from mc_platform.model.event import Event, Kind
 from mc_platform.model.ids import ActionName
 from mc_platform.model.label import Part
 from mc_platform.model.operation import OperationReport, OperationRequest, plan_from
 from mc_platform.model.task import Task
 
-Remember = Callable[[str, Callable[[], dict[str, Any]]], dict[str, Any]]
+DurableStep = Callable[[str, Callable[[], dict[str, Any]]], dict[str, Any]]
 """Run a body under a name and keep its JSON result; on a later run, return what was kept."""
 
 
@@ -62,7 +62,7 @@ class Signals:
     halted: bool = False
 
 
-class Hands(Protocol):
+class Activities(Protocol):
     """What a saga touches. All methods block; `record` and `task` return only when they succeeded.
 
     `do` and `undo` are called from several threads at once.
@@ -148,8 +148,8 @@ class Saga:
     Args:
         request: The operation.
         plan: Its actions in order, fixed when it was started; those of a group run at once.
-        hands: What it touches.
-        remember: What makes it durable.
+        activities: What it touches.
+        durable_step: What makes it durable.
         deadline_at: When it goes no further; None for never.
     """
 
@@ -158,18 +158,18 @@ class Saga:
         request: OperationRequest,
         plan: Sequence[ActionName | Sequence[ActionName]],
         *,
-        hands: Hands,
-        remember: Remember,
+        activities: Activities,
+        durable_step: DurableStep,
         deadline_at: datetime | None = None,
     ) -> None:
         self._request = request
         self._stages: list[_Stage] = []
         for actions in plan_from(plan):
             self._stages.append(_Stage(sum(len(stage.actions) for stage in self._stages), actions))
-        self._hands = hands
-        self._remember = remember
+        self._activities = activities
+        self._run_step = durable_step
         self._deadline_at = deadline_at
-        self._chronicle = Chronicle(request, sum(len(stage.actions) for stage in self._stages))
+        self._event_log = EventLog(request, sum(len(stage.actions) for stage in self._stages))
         self._progress = _Progress(carried=[Entry(Kind.operation_started)])
 
     def run(self) -> OperationReport:
@@ -201,7 +201,7 @@ class Saga:
         return True
 
     def _do(self, stage: _Stage) -> dict[str, Any]:
-        signals = self._hands.signals()
+        signals = self._activities.signals()
         stop = self._stop(stage, signals)
         # A run before this one may have had this effect, and died before it could say so
         uncertain = signals.recovered and not self._progress.moved
@@ -215,13 +215,13 @@ class Saga:
             return _kept([self._call_kept(called) for _ in stage.members], stopped=stop)
         calls = at_once([partial(self._do_one, *member, uncertain) for member in stage.members])
         landed = stage is self._stages[-1] and all(one["state"] == "done" for one in calls)
-        late = landed and self._hands.signals().cancel_requested
+        late = landed and self._activities.signals().cancel_requested
         return _kept(calls, stopped=CANCELED if late else "")
 
     def _do_one(self, index: int, action: ActionName, uncertain: bool) -> dict[str, Any]:
-        key = self._chronicle.key(index, "do")
+        key = self._event_log.key(index, "do")
         try:
-            called = self._hands.do(action, self._request.input, key, self._deadline_at)
+            called = self._activities.do(action, self._request.input, key, self._deadline_at)
         except Exception as error:  # noqa: BLE001 its siblings go on, and are told
             called = broken(error)
         if called.effect is Effect.none and uncertain:
@@ -237,12 +237,12 @@ class Saga:
 
     def _stop_late(self, stage: _Stage) -> str:
         """The second look, when the intent is recorded."""
-        if stage is self._stages[0] and self._hands.halted():
+        if stage is self._stages[0] and self._activities.halted():
             return HALTED
         return DEADLINE_PASSED if self._is_late() else ""
 
     def _is_late(self) -> bool:
-        return self._deadline_at is not None and self._hands.now() >= self._deadline_at
+        return self._deadline_at is not None and self._activities.now() >= self._deadline_at
 
     def _backward(self) -> None:
         for stage, steps in reversed(self._progress.ran):
@@ -265,9 +265,9 @@ class Saga:
 
     def _undo_one(self, step: Step) -> dict[str, Any]:
         result = step.done.result if step.done.effect is Effect.landed else None
-        key = self._chronicle.key(step.index, "undo")
+        key = self._event_log.key(step.index, "undo")
         try:
-            called = self._hands.undo(step.action, self._request.input, result, key)
+            called = self._activities.undo(step.action, self._request.input, result, key)
         except Exception as error:  # noqa: BLE001 its siblings go on, and are told
             called = broken(error)
         return self._call_kept(called)
@@ -276,26 +276,26 @@ class Saga:
         progress = self._progress
         end = End(steps=progress.steps(), failure=progress.failure, canceled=progress.canceled)
         self._keep("finish", partial(self._record_end, end))
-        return self._chronicle.report(end)
+        return self._event_log.report(end)
 
     def _record_end(self, end: End) -> dict[str, Any]:
-        now = self._hands.now()
+        now = self._activities.now()
         parts: tuple[Part, ...] = ()
         released: Sequence[Event] = ()
         if end.completed:
-            parts, released = self._hands.release(self._chronicle.parts(end))
+            parts, released = self._activities.release(self._event_log.parts(end))
         entries = [*self._progress.carried, end.entry()]
-        events = [self._chronicle.event(entry, now) for entry in entries]
-        task = self._hands.task()
+        events = [self._event_log.event(entry, now) for entry in entries]
+        task = self._activities.task()
         if task is not None:
-            task = self._chronicle.ended_task(task, end, parts, now)
-        self._hands.record([*events[:-1], *released, events[-1]], task)
+            task = self._event_log.ended_task(task, end, parts, now)
+        self._activities.record([*events[:-1], *released, events[-1]], task)
         return {}
 
     def _record(self, intents: Sequence[Entry]) -> None:
-        now = self._hands.now()
+        now = self._activities.now()
         entries = [*self._progress.carried, *intents]
-        self._hands.record([self._chronicle.event(entry, now) for entry in entries], None)
+        self._activities.record([self._event_log.event(entry, now) for entry in entries], None)
 
     def _keep(self, name: str, body: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         def run_body() -> dict[str, Any]:
@@ -303,20 +303,20 @@ class Saga:
             self._progress.moved = True
             return kept
 
-        return self._remember(name, run_body)
+        return self._run_step(name, run_body)
 
     def _call_kept(self, called: Called) -> dict[str, Any]:
-        return kept_call(called, self._hands.now())
+        return kept_call(called, self._activities.now())
 
 
 def kept_call(called: Called, at: datetime) -> dict[str, Any]:
-    """How a call ended, as JSON to be remembered."""
+    """How a call ended, as JSON to be stored."""
     return {
         "state": "done" if called.ok else "failed",
         "attempts": called.attempts,
         "effect": called.effect.value,
         "reason": called.reason,
-        "result": remembered(called.result),
+        "result": storable(called.result),
         "late": called.late,
         "at": at.isoformat(),
     }
@@ -329,7 +329,7 @@ def call_from(kept: Mapping[str, Any]) -> tuple[Called, datetime]:
         attempts=kept["attempts"],
         effect=Effect(kept["effect"]),
         reason=kept["reason"],
-        result=recalled(kept["result"]) or {},
+        result=restored(kept["result"]) or {},
         late=kept["late"],
     )
     return called, datetime.fromisoformat(kept["at"])

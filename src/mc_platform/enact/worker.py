@@ -21,9 +21,9 @@ from functools import partial
 from typing import Any, TypeVar
 
 from mc_platform.enact.actions import ActionRegistry
-from mc_platform.enact.calls import Called, Effect, recalled, remembered
+from mc_platform.enact.calls import Called, Effect, restored, storable
 from mc_platform.enact.resolution import Resolution, ResolutionMode
-from mc_platform.enact.saga import DEADLINE_PASSED, Remember, Saga, Signals
+from mc_platform.enact.saga import DEADLINE_PASSED, DurableStep, Saga, Signals
 from mc_platform.model.event import Event
 from mc_platform.model.ids import ActionName, OperationId, PrincipalId, TaskId, TenantId
 from mc_platform.model.label import Part
@@ -90,7 +90,7 @@ class Worker:
         release: Release,
         on_finished: OnFinished | None,
         clock: Callable[[], datetime],
-        durable_step: Remember,
+        durable_step: DurableStep,
         signals: Callable[[OperationId], Signals],
         halted: Callable[[OperationRequest], bool],
         term: Callable[[], int] = lambda: 1,
@@ -129,8 +129,8 @@ class Worker:
                     request,
                     plan_of(payload),
                     deadline_at=deadline_of(payload),
-                    hands=_WorkerHands(self, request, run),
-                    remember=partial(self._remember, run),
+                    activities=_WorkerActivities(self, request, run),
+                    durable_step=partial(self._run_step, run),
                 ).run()
         finally:
             ended()
@@ -160,8 +160,8 @@ class Worker:
                 mode=ResolutionMode(payload["mode"]),
                 principal=PrincipalId(payload["principal"]),
                 reason=payload["reason"],
-                hands=_WorkerHands(self, request, run),
-                remember=partial(self._remember, run),
+                activities=_WorkerActivities(self, request, run),
+                durable_step=partial(self._run_step, run),
             )
             report = resolution.run()
             return {
@@ -243,7 +243,7 @@ class Worker:
             self.pause(run, wait_s)
             wait_s = min(_LONGEST_WAIT_S, wait_s * 2)
 
-    def _remember(self, run: Run, name: str, body: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    def _run_step(self, run: Run, name: str, body: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         self.check_abandoned(run)
         try:
             return self._durable_step(name, body)
@@ -264,7 +264,7 @@ class Worker:
             tell(report)
 
 
-class _WorkerHands:
+class _WorkerActivities:
     """What one operation's saga touches."""
 
     def __init__(self, worker: Worker, request: OperationRequest, run: Run) -> None:
@@ -383,7 +383,7 @@ def payload_of(
     """An operation as JSON. Its plan travels with it: a catalogue that changes can't bend it."""
     return {
         **asdict(request),
-        "input": remembered(request.input),
+        "input": storable(request.input),
         "plan": plan_as_json(plan_from(plan)),
         "deadline_at": None if deadline_at is None else deadline_at.isoformat(),
     }
@@ -414,14 +414,14 @@ def report_from(kept: Mapping[str, Any]) -> OperationReport:
 
 
 def standing_as_json(standing: Sequence[Standing]) -> list[dict[str, Any]]:
-    """What stands, as JSON to be remembered."""
-    return [{**asdict(one), "result": remembered(one.result)} for one in standing]
+    """What stands, as JSON to be stored."""
+    return [{**asdict(one), "result": storable(one.result)} for one in standing]
 
 
 def standing_from(kept: Sequence[Mapping[str, Any]]) -> tuple[Standing, ...]:
     """What stands after an operation or a resolution, as their JSON has it."""
     return tuple(
-        Standing(one["index"], ActionName(one["action"]), one["effect"], recalled(one["result"]))
+        Standing(one["index"], ActionName(one["action"]), one["effect"], restored(one["result"]))
         for one in kept
     )
 
@@ -433,6 +433,6 @@ def _request_from(payload: Mapping[str, Any]) -> OperationRequest:
         principal=PrincipalId(payload["principal"]),
         task_id=TaskId(payload["task_id"]),
         operation=payload["operation"],
-        input=recalled(payload["input"]) or {},
+        input=restored(payload["input"]) or {},
         decision_id=payload["decision_id"],
     )

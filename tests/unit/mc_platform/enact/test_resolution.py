@@ -32,7 +32,7 @@ STANDING = (
 
 
 @dataclass
-class Hands:
+class Activities:
     """A receiver whose compensations of the actions in `resisting` fail."""
 
     resisting: set[str] = field(default_factory=set)
@@ -64,14 +64,14 @@ class Hands:
 
 
 def resolve(
-    hands: Hands,
+    activities: Activities,
     standing: Sequence[Standing] = STANDING,
     *,
     attempt: int = 1,
     mode: ResolutionMode = ResolutionMode.retry,
     reason: str = "the courier is back",
 ) -> tuple[ResolutionReport, tuple[Standing, ...]]:
-    def remember(_name: str, body: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    def durable_step(_name: str, body: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         return body()
 
     resolution = Resolution(
@@ -81,17 +81,17 @@ def resolve(
         mode=mode,
         principal=PrincipalId("sre@platform"),
         reason=reason,
-        hands=hands,
-        remember=remember,
+        activities=activities,
+        durable_step=durable_step,
     )
     return resolution.run(), resolution.standing()
 
 
 def test_retry_undoes_in_reverse_under_the_same_keys() -> None:
     """A retry asks for the latest effect first, with the key and the result of the operation."""
-    hands = Hands()
-    report, left = resolve(hands)
-    assert hands.asked == [
+    activities = Activities()
+    report, left = resolve(activities)
+    assert activities.asked == [
         ("book", None, "op:2:undo"),
         ("reserve", {"id": "R-1"}, "op:0:undo"),
     ]
@@ -99,7 +99,7 @@ def test_retry_undoes_in_reverse_under_the_same_keys() -> None:
         REQUEST.id, 1, ResolutionMode.retry, resolved=True, standing=()
     )
     assert left == ()
-    last = list(hands.ledger.values())[-1]
+    last = list(activities.ledger.values())[-1]
     assert last.kind is Kind.operation_resolved
     assert last.detail["principal"] == "sre@platform"
     assert last.detail["reason"] == "the courier is back"
@@ -108,16 +108,16 @@ def test_retry_undoes_in_reverse_under_the_same_keys() -> None:
 
 def test_what_resists_is_left_for_the_next_resolution() -> None:
     """A retry in vain says `operation.still-stuck`; the next has events of its own, and goes on."""
-    hands = Hands(resisting={"reserve"})
-    report, left = resolve(hands)
+    activities = Activities(resisting={"reserve"})
+    report, left = resolve(activities)
     assert (report.resolved, report.standing) == (False, ("reserve",))
     assert left == (STANDING[0],)
-    assert hands.kinds()[-2:] == ["compensation.failed", "operation.still-stuck"]
-    before = len(hands.ledger)
-    hands.resisting.clear()
-    report, left = resolve(hands, left, attempt=2)
+    assert activities.kinds()[-2:] == ["compensation.failed", "operation.still-stuck"]
+    before = len(activities.ledger)
+    activities.resisting.clear()
+    report, left = resolve(activities, left, attempt=2)
     assert (report.resolved, left) == (True, ())
-    assert hands.kinds()[before:] == [
+    assert activities.kinds()[before:] == [
         "compensation.intended",
         "compensation.done",
         "operation.resolved",
@@ -126,11 +126,11 @@ def test_what_resists_is_left_for_the_next_resolution() -> None:
 
 def test_accept_calls_nothing() -> None:
     """A person's word closes the operation, and the ledger keeps what that word is about."""
-    hands = Hands(resisting={"reserve", "book"})
-    report, _ = resolve(hands, mode=ResolutionMode.accept)
+    activities = Activities(resisting={"reserve", "book"})
+    report, _ = resolve(activities, mode=ResolutionMode.accept)
     assert (report.resolved, report.standing) == (True, ("reserve", "book"))
-    assert hands.asked == []
-    (event,) = hands.ledger.values()
+    assert activities.asked == []
+    (event,) = activities.ledger.values()
     assert event.kind is Kind.operation_resolved
     assert event.detail["standing"] == ["reserve", "book"]
 
@@ -145,4 +145,4 @@ def test_a_reason_is_bounded() -> None:
 def test_resolutions_are_numbered_from_one() -> None:
     """A number below 1 would take the operation's own event ids."""
     with pytest.raises(ValueError, match="numbered from 1"):
-        resolve(Hands(), attempt=0)
+        resolve(Activities(), attempt=0)

@@ -1,4 +1,4 @@
-"""A worker's hands look at switch and deadline when an effect may really be begun."""
+"""A worker's activities look at switch and deadline when an effect may really be begun."""
 
 from __future__ import annotations
 

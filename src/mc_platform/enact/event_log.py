@@ -97,12 +97,12 @@ class Step:
         result = dict(self.done.result) if landed else None
         return Standing(self.index, self.action, self.done.effect.value, result)
 
-    def report(self, *, parked: bool) -> StepReport:
+    def report(self, *, stuck: bool) -> StepReport:
         """The step's line in the report.
 
-        `attempts` counts the call that decided the state. `parked` marks standing effects `stuck`.
+        `attempts` counts the call that decided the state. `stuck` marks standing effects `stuck`.
         """
-        if self.stands and parked:
+        if self.stands and stuck:
             last = self.done if self.undone is None else self.undone
             return StepReport(self.action, "stuck", last.attempts, last.reason)
         if not self.done.ok:
@@ -164,7 +164,7 @@ class End:
         return Entry(_LAST_KIND[self.outcome], detail=tuple(detail))
 
 
-class Chronicle:
+class EventLog:
     """Tells one operation.
 
     Args:
@@ -215,15 +215,15 @@ class Chronicle:
 
     def report(self, end: End) -> OperationReport:
         """The operation's end as a value."""
-        parked = end.outcome is Outcome.stuck
+        stuck = end.outcome is Outcome.stuck
         undone, _ = end.counts
         return OperationReport(
             id=self._request.id,
             outcome=end.outcome,
-            steps=tuple(step.report(parked=parked) for step in end.steps),
+            steps=tuple(step.report(stuck=stuck) for step in end.steps),
             reason=end.reason,
             canceled=end.canceled,
-            standing=tuple(step.standing() for step in end.steps if step.stands) if parked else (),
+            standing=tuple(step.standing() for step in end.steps if step.stands) if stuck else (),
             effects_undone=undone,
         )
 
