@@ -14,8 +14,10 @@ from subprocess import CompletedProcess
 from typing import Any
 
 from mc_ops.environments import (
+    BASELINE,
     Colour,
     EnvironmentStatus,
+    Group,
     Instance,
     LogLine,
     ProcessStatus,
@@ -63,17 +65,16 @@ class RecordingEnvironment:
     def active_colour(self) -> Colour | None:
         return self._recorded.active
 
-    def instances(self, colour: Colour | None = None) -> tuple[Instance, ...]:
-        colours = Colour if colour is None else (colour,)
-        return tuple(one for each in colours for one in self._named(each.value, each))
-
-    def baseline(self) -> tuple[Instance, ...]:
-        return self._named("baseline", self._recorded.active or Colour.blue)
-
-    def _named(self, group: str, colour: Colour) -> tuple[Instance, ...]:
-        names = [name for name in self._recorded.replicas if name.startswith(f"{group}-")]
+    def instances(self, group: Group | None = None) -> tuple[Instance, ...]:
         return tuple(
-            Instance(name, colour, self._recorded.urls.get(name, self.url)) for name in names
+            Instance(
+                name,
+                Colour.__members__.get(each) or self._recorded.active or Colour.blue,
+                self._recorded.urls.get(name, self.url),
+            )
+            for each in (Colour if group is None else (group,))
+            for name in self._recorded.replicas
+            if name.startswith(f"{each}-")
         )
 
     def status(self) -> EnvironmentStatus:
@@ -123,7 +124,7 @@ class RecordingEnvironment:
         if replicas < 0 or unserved or (baseline and not (restart and replicas)):
             raise UnusableInput(f"{colour} cannot be scaled so")
         self._record("scale", colour, replicas, restart, faults, baseline)
-        groups = [colour.value, *(["baseline"] if baseline else [])]
+        groups = [colour.value, *([BASELINE] if baseline else [])]
         for group in groups:
             wanted = [f"{group}-{number + 1}" for number in range(replicas)]
             running = [name for name in self._recorded.replicas if name.startswith(f"{group}-")]
@@ -137,20 +138,16 @@ class RecordingEnvironment:
 
     def stop_baseline(self, say: Say = silent) -> bool:
         self._record("stop_baseline")
-        names = [one.name for one in self.baseline()]
+        names = [one.name for one in self.instances(BASELINE)]
         for name in names:
             del self._recorded.replicas[name]
         return bool(names)
 
-    def wait_ready(self, colour: Colour, timeout_s: float) -> tuple[Instance, ...]:
-        self._record("wait_ready", colour, timeout_s)
-        if not self.instances(colour):
-            raise CouldNotTell(f"no replica of {colour} was started")
-        return self.instances(colour)
-
-    def wait_baseline_ready(self, timeout_s: float) -> tuple[Instance, ...]:
-        self._record("wait_baseline_ready", timeout_s)
-        return self.baseline()
+    def wait_ready(self, group: Group, timeout_s: float) -> tuple[Instance, ...]:
+        self._record("wait_ready", group, timeout_s)
+        if not self.instances(group):
+            raise CouldNotTell(f"no replica of {group} was started")
+        return self.instances(group)
 
     def switch(
         self,

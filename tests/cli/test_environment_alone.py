@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 import mc_ops.cli.environment as verbs
 from mc_ops.cli import cutover, preflight, slo_access
-from mc_ops.environments import Colour, open_environment
+from mc_ops.environments import BASELINE, Colour, open_environment
 from mc_ops.environments.faults import Faults
 from mc_ops.errors import UnusableInput
 
@@ -58,7 +58,7 @@ def test_replicas_are_changed(recorded):
     assert recorded.calls == [
         ("scale", Colour.green, 2, True, Faults(slow_factor=2), True),
         ("wait_ready", Colour.green, 9.0),
-        ("wait_baseline_ready", 60.0),
+        ("wait_ready", BASELINE, 60.0),
         ("stop_baseline",),
     ]
 

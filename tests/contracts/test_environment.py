@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from tests.recording_environment import Recorded, RecordingEnvironment
 
-from mc_ops.environments import Colour, Environment, Instance, State, UpRequest
+from mc_ops.environments import BASELINE, Colour, Environment, Instance, State, UpRequest
 from mc_ops.environments.faults import Faults
 from mc_ops.environments.local.environment import LocalEnvironment
 from mc_ops.environments.local.layout import Layout
@@ -93,12 +93,12 @@ def test_scale_never_leaves_nobody_to_serve(environment: Environment) -> None:
 def test_a_fresh_baseline_stands_beside_a_candidate(environment: Environment) -> None:
     """It has the colour that serves, is no replica of it, and is gone when it is stopped."""
     environment.scale(GREEN, 1, restart=True, baseline=True)
-    [fresh] = environment.wait_baseline_ready(READY_S)
+    [fresh] = environment.wait_ready(BASELINE, READY_S)
     assert fresh.colour is BLUE
-    assert environment.baseline() == (fresh,)
+    assert environment.instances(BASELINE) == (fresh,)
     assert fresh not in environment.instances()
     assert environment.stop_baseline()
-    assert environment.baseline() == ()
+    assert environment.instances(BASELINE) == ()
     assert not environment.stop_baseline()
 
 

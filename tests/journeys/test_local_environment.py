@@ -16,7 +16,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from mc_ops.environments import Colour, State, UpRequest, credentials
+from mc_ops.environments import BASELINE, Colour, State, UpRequest, credentials
 from mc_ops.environments.faults import Faults
 from mc_ops.environments.local import edge_control, health, keyring, start
 from mc_ops.environments.local.environment import LocalEnvironment
@@ -130,7 +130,7 @@ def test_a_fresh_baseline_is_what_serves_and_serves_nobody(
     assert [line.split()[1] for line in said if line.startswith("starting")] == [
         "green-1", "baseline-1", "green-2", "baseline-2",
     ]  # fmt: skip
-    fresh = platform.wait_baseline_ready(30)
+    fresh = platform.wait_ready(BASELINE, 30)
     platform.wait_ready(Colour.green, 30)
     assert [instance.name for instance in fresh] == ["baseline-1", "baseline-2"]
     for instance in fresh:
@@ -156,14 +156,14 @@ def test_a_fresh_baseline_is_what_serves_and_serves_nobody(
 
     psutil.Process(after["baseline-1"] or 0).kill()
     with pytest.raises(CouldNotTell, match="baseline-1 died"):
-        platform.wait_baseline_ready(30)
+        platform.wait_ready(BASELINE, 30)
     monkeypatch.setenv("MC_REGION", "then")
     platform.up(UpRequest(faults={Colour.blue: Faults(slow_factor=2)}))
     assert not any(name.startswith("baseline") for name in states(platform))
     assert not platform.stop_baseline()
     platform.scale(Colour.green, 1, restart=True, baseline=True)
     assert platform.stop_baseline()
-    assert platform.baseline() == ()
+    assert platform.instances(BASELINE) == ()
     for refused in ({"restart": False}, {"restart": True, "replicas": 0}):
         with pytest.raises(UnusableInput, match="as fresh"):
             platform.scale(Colour.green, **{"replicas": 1, "baseline": True, **refused})

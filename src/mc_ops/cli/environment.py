@@ -21,9 +21,11 @@ from mc_ops.cli.numeric import Number, Whole
 from mc_ops.cli.operator_access import UnaskedOption, confirm
 from mc_ops.cli.output import Format, OutputOption, emit_json, note, ok, stdout, warn
 from mc_ops.environments import (
+    BASELINE,
     Colour,
     Environment,
     EnvironmentStatus,
+    Group,
     Startable,
     State,
     UpRequest,
@@ -229,13 +231,9 @@ def wait(
     if what != "ready":
         raise UnusableInput(f'cannot wait for "{what}"', hint="known: ready")
     environment = open_environment(env)
-    _require_one(colour, baseline=baseline)
-    if baseline:
-        target, found = "the fresh baseline", environment.wait_baseline_ready(timeout)
-    else:
-        target = _colour(environment, colour)
-        found = environment.wait_ready(target, timeout)
-    ok(f"{target} is ready: {', '.join(instance.name for instance in found)}")
+    group = _group(environment, colour, baseline=baseline)
+    found = environment.wait_ready(group, timeout)
+    ok(f"{_named(group)} is ready: {', '.join(instance.name for instance in found)}")
 
 
 @app.command()
@@ -246,14 +244,10 @@ def instances(
 ) -> None:
     """Print the URL of each living replica of a colour, one a line."""
     environment = open_environment(env)
-    _require_one(colour, baseline=baseline)
-    if baseline:
-        found = environment.baseline()
-    else:
-        found = environment.instances(_colour(environment, colour))
+    group = _group(environment, colour, baseline=baseline)
+    found = environment.instances(group)
     if not found:
-        whose = "the fresh baseline" if baseline else colour or "the active colour"
-        raise CouldNotTell(f"no replica of {whose} runs")
+        raise CouldNotTell(f"no replica of {_named(group)} runs")
     for instance in found:
         stdout.print(instance.url, markup=False)
 
@@ -300,9 +294,16 @@ def cutover(
         ok(f"{to} serves already; nothing was changed")
 
 
-def _require_one(colour: Colour | None, *, baseline: bool) -> None:
-    if baseline and colour is not None:
+def _group(environment: Environment, colour: Colour | None, *, baseline: bool) -> Group:
+    if not baseline:
+        return _colour(environment, colour)
+    if colour is not None:
         raise UnusableInput("--baseline and --colour name different replicas", hint="give one")
+    return BASELINE
+
+
+def _named(group: Group) -> str:
+    return "the fresh baseline" if group == BASELINE else group
 
 
 def _colour(environment: Environment, colour: Colour | None) -> Colour:

@@ -9,9 +9,11 @@
 from __future__ import annotations
 
 from mc_ops.environments.interface import (
+    BASELINE,
     Colour,
     Environment,
     EnvironmentStatus,
+    Group,
     Instance,
     LogLine,
     ProcessStatus,
@@ -56,9 +58,11 @@ def open_startable(kind: str = "local") -> Startable:
 
 
 __all__ = [
+    "BASELINE",
     "Colour",
     "Environment",
     "EnvironmentStatus",
+    "Group",
     "Instance",
     "LogLine",
     "ProcessStatus",

@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from enum import StrEnum
 from subprocess import CompletedProcess
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Literal, Protocol
 
 if TYPE_CHECKING:
     from mc_ops.environments.faults import Faults
@@ -35,6 +35,10 @@ class Colour(StrEnum):
     def other(self) -> Colour:
         """The other side."""
         return Colour.green if self is Colour.blue else Colour.blue
+
+
+BASELINE: Final = "baseline"  # replicas of what serves, fresh, only to be compared with a candidate
+Group = Colour | Literal["baseline"]
 
 
 class State(StrEnum):
@@ -143,11 +147,11 @@ class Environment(Protocol):
     def active_colour(self) -> Colour | None:
         """The colour that serves; None when nothing was ever put in service."""
 
-    def instances(self, colour: Colour | None = None) -> tuple[Instance, ...]:
-        """The replicas of `colour`, or of both, that are running, ready or not."""
+    def instances(self, group: Group | None = None) -> tuple[Instance, ...]:
+        """The replicas of a group, or of both colours, that are running, ready or not.
 
-    def baseline(self) -> tuple[Instance, ...]:
-        """The replicas of the fresh baseline that run; their colour is the one that serves."""
+        Those of the fresh baseline have the colour that serves.
+        """
 
     def status(self) -> EnvironmentStatus:
         """What runs, and how it does."""
@@ -214,18 +218,11 @@ class Environment(Protocol):
     def stop_baseline(self, say: Say = silent) -> bool:
         """Stop the fresh baseline; false if there was none."""
 
-    def wait_ready(self, colour: Colour, timeout_s: float) -> tuple[Instance, ...]:
-        """Wait until every wanted replica of `colour` can serve.
+    def wait_ready(self, group: Group, timeout_s: float) -> tuple[Instance, ...]:
+        """Wait until every wanted replica of a group can serve.
 
         Raises:
             CouldNotTell: not ready in `timeout_s` seconds, or one died.
-        """
-
-    def wait_baseline_ready(self, timeout_s: float) -> tuple[Instance, ...]:
-        """Wait until every replica of the fresh baseline can serve.
-
-        Raises:
-            CouldNotTell: as `wait_ready`.
         """
 
     def switch(

@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 
 from mc_ops.environments.faults import Faults
-from mc_ops.environments.interface import Colour, Say
+from mc_ops.environments.interface import BASELINE, Colour, Say
 from mc_ops.environments.local import releases
 from mc_ops.environments.local.health import health_of
-from mc_ops.environments.local.layout import baseline_name
+from mc_ops.environments.local.layout import replica_name
 from mc_ops.environments.local.processes import ProcessSpec
 from mc_ops.environments.local.records import Records
 from mc_ops.environments.local.specs import Specs
@@ -39,7 +39,7 @@ def baseline_specs(
             hint="it was started by an earlier mcctl: mcctl down, then mcctl up",
         )
     return [
-        specs.baseline(baseline_name(number + 1), *serving[number % len(serving)])
+        specs.baseline(replica_name(BASELINE, number + 1), *serving[number % len(serving)])
         for number in range(replicas)
     ]
 

@@ -19,8 +19,10 @@ from typing import TYPE_CHECKING
 import psutil
 
 from mc_ops.environments.interface import (
+    BASELINE,
     Colour,
     EnvironmentStatus,
+    Group,
     Instance,
     LogLine,
     Say,
@@ -50,8 +52,6 @@ from mc_ops.errors import CouldNotTell, Finding, UnusableInput
 
 if TYPE_CHECKING:
     from mc_ops.environments.faults import Faults
-
-_HOW_BASELINE = "mcctl scale agent-workbench --colour CANDIDATE --replicas N --restart --baseline"
 
 
 class LocalEnvironment:
@@ -208,44 +208,23 @@ class LocalEnvironment:
         if not self.layout.home.exists():
             return False
         with self._changing(say):
-            names = self._records.baseline_names()
+            names = self._records.names(BASELINE)
             if names:
                 say(f"stopping {', '.join(names)}")
                 self._table.stop(names)
                 self._records.forget_releases()
         return bool(names)
 
-    def wait_ready(self, colour: Colour, timeout_s: float) -> tuple[Instance, ...]:
-        """Wait until each recorded replica of `colour` answers /health with 200."""
-        found = wait_healthy(
-            self._table,
-            lambda: self._records.of(colour),
-            str(colour),
-            timeout_s,
-            hint=_how(colour),
-        )
-        return living_instances(found, colour)
+    def wait_ready(self, group: Group, timeout_s: float) -> tuple[Instance, ...]:
+        """Wait until each recorded replica of a group answers /health with 200."""
+        found = wait_healthy(self._records, group, timeout_s, hint=_how(group))
+        return living_instances(found, self.active_colour() if group == BASELINE else None)
 
-    def wait_baseline_ready(self, timeout_s: float) -> tuple[Instance, ...]:
-        """Wait until each replica of the fresh baseline answers /health with 200."""
-        found = wait_healthy(
-            self._table,
-            self._records.baseline,
-            "the fresh baseline",
-            timeout_s,
-            hint=_HOW_BASELINE,
-        )
-        return living_instances(found, self.active_colour())
-
-    def instances(self, colour: Colour | None = None) -> tuple[Instance, ...]:
-        """The replicas of `colour`, or of both, that live."""
-        colours = Colour if colour is None else (colour,)
-        records = [record for each in colours for record in self._records.of(each)]
-        return living_instances(records, colour)
-
-    def baseline(self) -> tuple[Instance, ...]:
-        """The replicas of the fresh baseline that live; their colour is the one that serves."""
-        return living_instances(self._records.baseline(), self.active_colour())
+    def instances(self, group: Group | None = None) -> tuple[Instance, ...]:
+        """The replicas of a group, or of both colours, that live."""
+        groups = Colour if group is None else (group,)
+        records = [record for each in groups for record in self._records.of(each)]
+        return living_instances(records, self.active_colour() if group == BASELINE else None)
 
     def active_colour(self) -> Colour | None:
         """The colour that the edge serves, or served when it last ran."""
@@ -339,5 +318,8 @@ class LocalEnvironment:
             yield
 
 
-def _how(colour: Colour) -> str:
-    return "mcctl up --green" if colour is Colour.green else f"mcctl up --colour {colour}"
+def _how(group: Group) -> str:
+    """The command that starts replicas of a group."""
+    if group == BASELINE:
+        return "mcctl scale agent-workbench --colour CANDIDATE --replicas N --restart --baseline"
+    return "mcctl up --green" if group is Colour.green else f"mcctl up --colour {group}"

@@ -6,14 +6,14 @@ import json
 import socket
 import struct
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any
 
 from mc_ops.environments.faults import shown
-from mc_ops.environments.interface import ProcessStatus, State
+from mc_ops.environments.interface import BASELINE, Group, ProcessStatus, State
 from mc_ops.environments.local.layout import Layout, colour_of
 from mc_ops.environments.local.processes import ProcessRecord, ProcessTable
 from mc_ops.environments.local.records import Records
@@ -138,30 +138,32 @@ def hanging(failing: Mapping[str, Sequence[str]]) -> CouldNotTell:
 
 
 def wait_healthy(
-    table: ProcessTable,
-    find: Callable[[], list[ProcessRecord]],
-    what: str,
-    timeout_s: float,
-    *,
-    hint: str,
+    records: Records, group: Group, timeout_s: float, *, hint: str
 ) -> list[ProcessRecord]:
-    """Wait until each that `find` finds answers /health with 200.
+    """Wait until each replica of a group answers /health with 200.
+
+    Args:
+        records: Of the platform.
+        group: Whose replicas.
+        timeout_s: For how long.
+        hint: What starts them.
 
     Raises:
-        CouldNotTell: there is none, one died, or it took longer than `timeout_s`.
+        CouldNotTell: there is none, one died, or it took longer.
     """
+    what = "the fresh baseline" if group == BASELINE else group
     deadline = time.monotonic() + timeout_s
     while True:
-        records = find()
-        if not records:
+        found = records.of(group)
+        if not found:
             raise CouldNotTell(f"no replica of {what} was started", hint=hint)
-        gone = [record for record in records if not record.process()]
+        gone = [record for record in found if not record.process()]
         if gone:
             names = ", ".join(record.name for record in gone)
-            raise CouldNotTell(f"{names} died{table.tail_of(gone[0])}", hint=hint)
-        slow = [record.name for record in records if not health_of(record).healthy]
+            raise CouldNotTell(f"{names} died{records.table.tail_of(gone[0])}", hint=hint)
+        slow = [record.name for record in found if not health_of(record).healthy]
         if not slow:
-            return records
+            return found
         if time.monotonic() > deadline:
             raise CouldNotTell(
                 f"{', '.join(slow)} not ready after {timeout_s:g} s",

@@ -10,7 +10,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from mc_ops.environments.interface import Colour
+from mc_ops.environments.interface import BASELINE, Colour, Group
 from mc_ops.environments.workspace import HOST, Workspace
 from mc_ops.errors import CouldNotTell, UnusableInput
 
@@ -23,7 +23,6 @@ _OFFSETS = {
     "fulfilment-agent": 12,
     "siem": 13,
 }
-BASELINE = "baseline"  # replicas of what serves, fresh, only to be compared with a candidate
 _REPLICA_OFFSETS = {Colour.blue.value: 20, Colour.green.value: 40, BASELINE: 60}
 _SOCKET_PATH_LIMIT = 100  # sun_path has 108 bytes on Linux and 104 on macOS
 _SAMPLES = "mc_samples"
@@ -38,31 +37,32 @@ NEIGHBOURS = ("siem", "records-agent", "fulfilment-agent")
 FOUNDATIONS = ("postgres", *NEIGHBOURS)
 
 
-def replica_name(colour: Colour, number: int) -> str:
+def replica_name(group: Group, number: int) -> str:
     """`blue-1` and so on; `number` counts from 1."""
-    return f"{colour}-{number}"
+    return f"{group}-{number}"
 
 
-def replica_names(colour: Colour, count: int) -> list[str]:
-    """The first `count` replicas of a colour."""
-    return [replica_name(colour, number + 1) for number in range(count)]
+def replica_names(group: Group, count: int) -> list[str]:
+    """The first `count` replicas of a group."""
+    return [replica_name(group, number + 1) for number in range(count)]
 
 
-def baseline_name(number: int) -> str:
-    """`baseline-1` and so on; `number` counts from 1."""
-    return f"{BASELINE}-{number}"
+def group_of(name: str) -> Group | None:
+    """The group of a replica's name; None for any other process."""
+    head, _, number = name.partition("-")
+    if not number.isdigit():
+        return None
+    return BASELINE if head == BASELINE else Colour.__members__.get(head)
 
 
 def is_replica(name: str) -> bool:
     """Whether a process of that name is a workbench: of a colour, or of the fresh baseline."""
-    head, _, number = name.partition("-")
-    return head in _REPLICA_OFFSETS and number.isdigit()
+    return group_of(name) is not None
 
 
 def colour_of(name: str) -> Colour | None:
     """The colour of a replica's name; None for any other process, and for the fresh baseline."""
-    head, _, number = name.partition("-")
-    return Colour(head) if head in Colour.__members__ and number.isdigit() else None
+    return Colour.__members__.get(str(group_of(name)))
 
 
 def argv_of(name: str, service: tuple[str, ...]) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 import psutil
 
 from mc_ops.environments.faults import shown
-from mc_ops.environments.interface import Colour, Say, silent
+from mc_ops.environments.interface import BASELINE, Colour, Say, silent
 from mc_ops.environments.local import applied
 from mc_ops.environments.local.layout import NEIGHBOURS, is_replica, replica_names
 from mc_ops.environments.local.processes import ProcessRecord, ProcessSpec
@@ -58,7 +58,7 @@ class Outdated:
         if restart:
             self._stop_behind_catalogue(specs, wanted, say)
         self._stop_other_faults(wanted, say)
-        names = self._records.baseline_names()
+        names = self._records.names(BASELINE)
         self._table.stop([name for name in names if not self._table.alive(name)])
 
     def make_room(
@@ -81,7 +81,7 @@ class Outdated:
         running = [record.name for record in self._records.of(colour)] if restart else []
         if running:
             self._require_usable(specs)
-        running += self._records.baseline_names() if baseline else []
+        running += self._records.names(BASELINE) if baseline else []
         if running:
             say(f"stopping {', '.join(running)}, to start anew")
             self._table.stop(running)

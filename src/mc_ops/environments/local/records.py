@@ -9,9 +9,9 @@ from itertools import pairwise
 
 import psutil
 
-from mc_ops.environments.interface import Colour, Instance, Say
+from mc_ops.environments.interface import Colour, Group, Instance, Say
 from mc_ops.environments.local import releases
-from mc_ops.environments.local.layout import Layout, argv_of, colour_of, is_replica
+from mc_ops.environments.local.layout import Layout, argv_of, colour_of, group_of, is_replica
 from mc_ops.environments.local.postgres import data_home
 from mc_ops.environments.local.processes import ProcessRecord, ProcessTable, find_leader
 from mc_ops.environments.workspace import HOST, Memory, remember
@@ -27,20 +27,13 @@ class Records:
         self.layout = layout
         self.service = service
 
-    def of(self, colour: Colour) -> list[ProcessRecord]:
-        """The replicas of a colour that were started, alive or not."""
-        return self._read([name for name in self.table.names() if colour_of(name) == colour])
+    def of(self, group: Group) -> list[ProcessRecord]:
+        """The replicas of a group that were started, alive or not."""
+        return [record for name in self.names(group) if (record := self.table.read(name))]
 
-    def baseline(self) -> list[ProcessRecord]:
-        """The replicas of the fresh baseline that were started, alive or not."""
-        return self._read(self.baseline_names())
-
-    def baseline_names(self) -> list[str]:
+    def names(self, group: Group) -> list[str]:
         """Their names, whatever is in their records."""
-        return [name for name in self.table.names() if is_replica(name) and not colour_of(name)]
-
-    def _read(self, names: Sequence[str]) -> list[ProcessRecord]:
-        return [record for name in names if (record := self.table.read(name))]
+        return [name for name in self.table.names() if group_of(name) == group]
 
     def living(self) -> list[ProcessRecord]:
         """Every recorded process that lives; damaged records are left out."""
