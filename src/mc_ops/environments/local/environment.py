@@ -196,12 +196,30 @@ class LocalEnvironment:
                 others that run with other settings.
             CouldNotTell: the platform is not running, or a replica does not start or serve.
         """
-        from mc_ops.environments.local.scaling import Scaling
+        from mc_ops.environments.local import scaling
+        from mc_ops.environments.local.specs import Specs
 
-        scaling = Scaling(self._records, self._traffic, self._external, say)
-        scaling.require_possible(colour, replicas, restart=restart, baseline=baseline)
+        scaling.require_scalable(
+            self._records,
+            colour,
+            replicas,
+            self.active_colour(),
+            restart=restart,
+            baseline=baseline,
+        )
         with self._changing(say):
-            scaling.carry_out(colour, replicas, restart=restart, faults=faults, baseline=baseline)
+            self._records.require_same_port()
+            scaling.scale(
+                self._records,
+                self._traffic,
+                Specs.of(self.layout, self._service, self._external),
+                colour,
+                replicas,
+                say,
+                restart=restart,
+                faults=faults,
+                baseline=baseline,
+            )
 
     def stop_baseline(self, say: Say = silent) -> bool:
         """Stop the fresh baseline; false if there was none."""
