@@ -1,12 +1,15 @@
 """`python -m mc_platform scan`: texts judged as a reply would be, without a service.
 
-    scan --policies DIR [--purpose P] [--catalogue FILE --tenant T] < ROWS.jsonl > RESULTS.jsonl
+    scan --policies DIR [--purpose P] [--catalogue FILE --tenant T] [--explain] < ROWS.jsonl > RESULTS.jsonl
 
 A row is a JSON object with `id` (a string or a whole number) and `text`; other keys are ignored. Each gets one line,
 in the order of the rows:
 
     {"id", "verdict": "block" | "allow", "labels": [{"type", "class", "start", "end", "confidence",
      "detector", "reason"}], "policies": ["..."]}
+
+With `--explain` each label also has `rules`, `decoders` and `validators`: which rows found it, through
+which encodings and disguises, and what let it count (`screen/explain.py`).
 
 `block` means that policy does not let the text out as it is, in a reply, for that purpose; it may
 still let it out redacted. `start` and `end` count characters of the text. Without `--tenant` the
@@ -30,6 +33,7 @@ from mc_platform.model.label import NO_SCOPE, Label, Scope
 from mc_platform.model.tenant import Principal, Tenant
 from mc_platform.model.verdict import Action, Question
 from mc_platform.screen import LibraryScreener
+from mc_platform.screen.explain import explain
 from mc_platform.settings import load_catalogue
 
 _AGENT = AgentName("scanned")
@@ -40,11 +44,18 @@ class Scanner:
     """Screening and policy over single texts."""
 
     def __init__(
-        self, *, policies: CedarDecisionPoint, tenant: Tenant, scope: Scope, purpose: str
+        self,
+        *,
+        policies: CedarDecisionPoint,
+        tenant: Tenant,
+        scope: Scope,
+        purpose: str,
+        explained: bool = False,
     ) -> None:
         self._screener = LibraryScreener()
         self._policies = policies
         self._scope = scope
+        self._explained = explained
         self._tenant = tenant
         self._purpose = purpose
         self._principal = Principal(PrincipalId("scan"), tenant.id, "")
@@ -52,6 +63,14 @@ class Scanner:
     def judge(self, text: str) -> dict[str, Any]:
         """`{"verdict", "labels", "policies"}` of one text."""
         screening = self._screener.screen(({"text": text},), self._scope)
+        labels = [_told(label) for label in screening.labels]
+        if self._explained:
+            for shown, each in zip(labels, explain(self._screener, text, self._scope), strict=True):
+                shown |= {
+                    "rules": list(each.rules),
+                    "decoders": list(each.decoders),
+                    "validators": list(each.validators),
+                }
         decision = self._policies.decide(
             Question(
                 principal=self._principal,
@@ -67,7 +86,7 @@ class Scanner:
         )
         return {
             "verdict": "allow" if decision.allowed else "block",
-            "labels": [_told(label) for label in screening.labels],
+            "labels": labels,
             "policies": list(decision.policy_ids),
         }
 
@@ -147,6 +166,7 @@ def run(arguments: Sequence[str]) -> int:
     parser.add_argument("--purpose", default="support")
     parser.add_argument("--catalogue", default="")
     parser.add_argument("--tenant", default="")
+    parser.add_argument("--explain", action="store_true")
     given = parser.parse_args(arguments)
     tenant, scope = _tenant(given.catalogue, given.tenant, given.purpose)
     if given.purpose not in tenant.purposes:
@@ -159,6 +179,7 @@ def run(arguments: Sequence[str]) -> int:
         tenant=tenant,
         scope=scope,
         purpose=given.purpose,
+        explained=given.explain,
     )
     return 2 if scanner.scan(sys.stdin.buffer, sys.stdout, sys.stderr) else 0
 

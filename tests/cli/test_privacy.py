@@ -12,12 +12,13 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).parents[2]
+MCCTL = Path(sys.executable).with_name("mcctl")
 
 
 def scan(*arguments: str, rows: bytes = b"") -> tuple[int, list[dict[str, Any]], str]:
     """Run the verb: exit code, results, standard error."""
     ran = subprocess.run(
-        [str(Path(sys.executable).with_name("mcctl")), "privacy", "scan", *arguments],
+        [str(MCCTL), "privacy", "scan", *arguments],
         input=rows,
         capture_output=True,
         check=False,
@@ -125,3 +126,35 @@ def test_what_an_id_may_be_is_told(name: Any) -> None:
     code, results, problems = scan("-", rows=row(name, "hello"))
     assert (code, results) == (2, [])
     assert "'id' must be a string or a whole number" in problems
+
+
+def explain(text: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [str(MCCTL), "privacy", "scan", "--explain", text, *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+        cwd=ROOT,
+    )
+
+
+def test_explain_names_rule_decoder_and_validator_of_each_label() -> None:
+    """Whoever writes a rule sees what acted; JSON says the same."""
+    text = "National insurance AB123456C. T3VyIHBhdGllbnQgaGFzIGRpYWJldGVz"
+    shown = explain(text)
+    assert shown.returncode == 0, shown.stderr
+    assert "national-id  'AB123456C' (19-28)" in shown.stdout
+    assert "announced_ids.toml [[announced]]" in shown.stdout
+    assert "decoder    base64" in shown.stdout
+    assert "validator  not-supposed" in shown.stdout
+    labels = json.loads(explain(text, "--output", "json").stdout)["labels"]
+    (health,) = [label for label in labels if label["type"] == "health"]
+    assert health["rules"] == ["health.toml [[recogniser]] 2 context.health-patient"]
+    assert (health["decoders"], health["validators"]) == (["base64"], ["not-supposed"])
+
+
+def test_explain_and_a_file_exclude_each_other() -> None:
+    """Neither, or both, is an error of use with the remedy."""
+    assert scan()[0] == 2
+    assert explain("x", "rows.jsonl").returncode == 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ import typer
 
 from mc_ops import exit_codes
 from mc_ops.cli.operator_access import AsOption, ReasonOption, UrlOption, acting_client
-from mc_ops.cli.output import fail, note
+from mc_ops.cli.output import Format, OutputOption, emit_json, fail, note, stdout
 from mc_ops.environments import checkout
 
 app = typer.Typer(
@@ -26,7 +27,12 @@ def privacy() -> None:
 
 @app.command()
 def scan(
-    file: Annotated[Path, typer.Argument(metavar="FILE.jsonl", help="Rows; - is standard input.")],
+    file: Annotated[
+        Path | None, typer.Argument(metavar="FILE.jsonl", help="Rows; - is standard input.")
+    ] = None,
+    explain: Annotated[
+        str, typer.Option("--explain", metavar="TEXT", help="Explain the labels of this text.")
+    ] = "",
     policies: Annotated[
         Path | None, typer.Option("--policies", help="The policy set; default: the platform's own.")
     ] = None,
@@ -37,13 +43,19 @@ def scan(
     catalogue: Annotated[
         Path | None, typer.Option("--catalogue", help="Where the tenant is declared.")
     ] = None,
+    output: OutputOption = Format.table,
 ) -> None:
     """Judge each text as a reply would be: `block` or `allow`, with the labels found.
 
     A row is `{"id", "text"}`; other fields are ignored. Each gets one line of JSON, in order:
     `{"id", "verdict", "labels", "policies"}`. A row that cannot be read is told on standard error,
     the others are answered, and the exit code is 2.
+
+    With --explain TEXT instead of a file: which rule, decoder and validator acted for each label.
     """
+    if (file is None) == (not explain):
+        fail("one of FILE.jsonl and --explain TEXT is needed", "see `mcctl privacy scan --help`")
+        raise typer.Exit(exit_codes.USAGE)
     where = policies or checkout() / "policies"
     command = [sys.executable, "-m", "mc_platform", "scan", f"--policies={where}"]
     command += [f"--purpose={purpose}"]
@@ -51,6 +63,8 @@ def scan(
         command.append(f"--tenant={tenant}")
     if catalogue is not None:
         command.append(f"--catalogue={catalogue}")
+    if file is None:
+        raise typer.Exit(_explain(command, explain, output))
     try:
         if str(file) == "-":
             code = subprocess.run(command, check=False).returncode
@@ -61,6 +75,30 @@ def scan(
         fail(f"{file} cannot be read: {error.strerror}", "name a file of JSON lines")
         raise typer.Exit(exit_codes.USAGE) from error
     raise typer.Exit(code)
+
+
+def _explain(command: list[str], text: str, output: Format) -> int:
+    """Print what acted for each label of one text; the exit code of the scan."""
+    row = json.dumps({"id": 1, "text": text}).encode()
+    ran = subprocess.run([*command, "--explain"], check=False, input=row, stdout=subprocess.PIPE)
+    if ran.returncode != 0 or not ran.stdout:
+        return ran.returncode
+    result = json.loads(ran.stdout)
+    if output is Format.json:
+        emit_json({key: result[key] for key in ("verdict", "labels", "policies")})
+        return 0
+    for label in result["labels"]:
+        start, end = label["start"], label["end"]
+        stdout.print(f"{label['type']}  {text[start:end]!r} ({start}-{end})", markup=False)
+        for name, value in (
+            ("rule", label["rules"] or [f"code ({label['detector']})"]),
+            ("decoder", label["decoders"] or ["none"]),
+            ("validator", label["validators"] or ["none"]),
+        ):
+            stdout.print(f"  {name:10} {', '.join(value)}", markup=False)
+    policies = ", ".join(result["policies"])
+    stdout.print(f"{result['verdict']}{f' ({policies})' if policies else ''}", markup=False)
+    return 0
 
 
 @app.command()

@@ -5,41 +5,27 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from functools import lru_cache, partial
+from functools import lru_cache
 from typing import Any, TypeVar
 
 from mc_platform.model.label import NO_SCOPE, Label, Part, Path, Scope, Screening
 from mc_platform.screen.cost import LEAST_WORK, more_work
 from mc_platform.screen.destinations import danger_of, is_file_url
-from mc_platform.screen.detectors.alphanumeric_ids import (
-    IBAN_SHAPE,
-    find_ibans,
-    find_lettered_ids,
-    lettered_shape,
-)
-from mc_platform.screen.detectors.attack_signs import SIGN_FINDERS
-from mc_platform.screen.detectors.contextual import CONTEXT_FINDERS
-from mc_platform.screen.detectors.digit_groups import MIN_DIGITS, RUN_SHAPE
-from mc_platform.screen.detectors.emails import find_emails
+from mc_platform.screen.detectors.digit_groups import MIN_DIGITS
 from mc_platform.screen.detectors.field_names import kind_of
-from mc_platform.screen.detectors.key_rules import KEY_RULES, KeyRule, find_keys
-from mc_platform.screen.detectors.national_ids import LETTERED_RULES
-from mc_platform.screen.detectors.numbers import find_numbers
-from mc_platform.screen.detectors.payment_cards import SCIENTIFIC, find_scientific
 from mc_platform.screen.detectors.recogniser import Detector, Finder
+from mc_platform.screen.detectors.registry import (
+    ATTACKS,
+    CONTEXTUAL,
+    FORMED,
+    KEYS,
+    RECOGNISERS,
+    Entry,
+)
 from mc_platform.screen.detectors.tenant_terms import scope_finders
+from mc_platform.screen.examination import Examination, Spans
 from mc_platform.screen.findings import (
-    EMAIL,
-    EXFILTRATION_LINK,
-    IBAN,
-    NATIONAL_ID,
-    PAYMENT_CARD,
-    PHONE,
-    PROMPT_EXTRACTION,
-    PROMPT_INJECTION,
     SCREENING_LIMIT,
-    SECRET_KEY,
-    TOOL_CALL,
     UNSAFE_URL,
     Budget,
     Finding,
@@ -64,48 +50,16 @@ _SHORTEST_FINDING = 6  # a@b.cc
 _REDACTION_ROUNDS = (False, False, False, True, True)  # whole strings at last
 # Work, in the budget's units.
 SCREENING_WORK, REDACTION_WORK = 1_150_000, 450_000
-_READING_WORK, _READING_CHAR_WORK = 8, 0.08
-_FEW_CHARS = 4096  # of a message, for which its sequences are not counted
-_GRAM, _GRAM_EVERY, _NEW_GRAM_WORK = 4, 16, 24
 _FINDER_WORK, _FINDER_CHAR_WORK = 4, 0.015
 _SPREAD_WORK, _SAME_WORK = 10, 0.1
 _SHORT_CHARS, _SORTED_OUT = 64, 32
 _LABEL_WORK, _REPLACED_WORK, _CHAINED_WORK = 3, 8, 1
 _MOST_WITHHELD = 1000
 _WITHHELD: tuple[Part, ...] = ({"text": "[withheld]"},)
-_PLACE, _LONG_SPAN = 64, 4096
 _WORDED_IN_SET, _LAYERS_IN_SET = 16, 9
 
 
-_SIGNS = frozenset({PROMPT_INJECTION, PROMPT_EXTRACTION, TOOL_CALL, EXFILTRATION_LINK})
-_NUMBERS = frozenset({PAYMENT_CARD, NATIONAL_ID, PHONE})
-_UNKNOWN = frozenset({""})
 _T = TypeVar("_T")
-
-
-def _finders() -> list[tuple[str, Finder, frozenset[str]]]:
-    """Each finder, the shape that must occur before it is asked, and what it may find.
-
-    A reading in which only some labels count asks only those finders.
-    """
-    finders: list[tuple[str, Finder, frozenset[str]]] = [
-        (r"[^\s@]@[^\s@]", lambda text, _, budget: find_emails(text, budget), frozenset({EMAIL})),
-        (RUN_SHAPE, find_numbers, _NUMBERS),
-        (IBAN_SHAPE, lambda text, _, budget: find_ibans(text, budget), frozenset({IBAN})),
-        (SCIENTIFIC, lambda text, _, budget: find_scientific(text, budget), _NUMBERS),
-    ]
-    finders += [
-        (lettered_shape(rule), partial(find_lettered_ids, rule), frozenset({NATIONAL_ID}))
-        for rule in LETTERED_RULES
-    ]
-    finders += [(rule.pattern, _key_finder(rule), frozenset({SECRET_KEY})) for rule in KEY_RULES]
-    finders += [(shape, finder, _UNKNOWN) for shape, finder in CONTEXT_FINDERS]
-    finders += [(shape, finder, _SIGNS) for shape, finder in SIGN_FINDERS]
-    return finders
-
-
-def _key_finder(rule: KeyRule) -> Finder:
-    return lambda text, _, budget: find_keys(rule, text, budget)
 
 
 def _groups(shapes: Sequence[_T], size: int) -> Iterator[Sequence[_T]]:
@@ -113,59 +67,11 @@ def _groups(shapes: Sequence[_T], size: int) -> Iterator[Sequence[_T]]:
         yield shapes[at : at + size]
 
 
-def _group(
-    finders: Sequence[tuple[str, Finder, frozenset[str]]],
-) -> tuple[Sequence[str], frozenset[str]]:
+def _group(entries: Sequence[Entry]) -> tuple[Sequence[str], frozenset[str]]:
     return (
-        [shape for shape, _, _ in finders],
-        frozenset[str]().union(*(kinds for _, _, kinds in finders)),
+        [pattern for pattern, _, _ in entries],
+        frozenset[str]().union(*(kinds for _, _, kinds in entries)),
     )
-
-
-class _Look:
-    """What the looks into one message share.
-
-    Attributes:
-        announced: Whether words speak of a value in pieces.
-        known: What a string, under its key, was found to hold, and whether that is all.
-        redacted: Whether what is looked at was examined before, and replaced in part.
-        clean: Strings and chains of strings that are known to hold nothing.
-        sets: For short strings, which Sets of the prefilter may hit.
-    """
-
-    __slots__ = (
-        "_few",
-        "_grams",
-        "announced",
-        "budget",
-        "clean",
-        "known",
-        "redacted",
-        "scope",
-        "sets",
-    )
-
-    def __init__(self, scope: Scope, budget: Budget) -> None:
-        self.scope = scope
-        self.budget = budget
-        self.announced = False
-        self.redacted = False
-        self.known: dict[tuple[str, str], tuple[Sequence[Finding], bool]] = {}
-        self.clean: set[tuple[Any, ...]] = set()
-        self.sets: dict[str, frozenset[int]] = {}
-        self._grams: set[str] = set()
-        self._few = _FEW_CHARS
-
-    def price(self, text: str) -> float:
-        """Work of one reading: automata build a state for each sequence that they never met."""
-        if self._few > 0:
-            self._few -= len(text)
-            return _READING_WORK + len(text)
-        known = len(self._grams)
-        grams = [text[at : at + _GRAM] for at in range(0, len(text), _GRAM_EVERY)]
-        self._grams.update(grams)
-        new = len(self._grams) - known
-        return _READING_WORK + len(text) * _READING_CHAR_WORK + new * _NEW_GRAM_WORK
 
 
 @lru_cache(maxsize=256)
@@ -193,16 +99,13 @@ class LibraryScreener:
         self._per_leaf = candidates_per_leaf
         self._per_message = candidates_per_message
         self._extra = tuple(extra)
-        shaped = _finders()
-        self._finders = [(finder, kinds) for _, finder, kinds in shaped]
-        self._pieces = len(shaped) + len(LAYERS)
-        words = sum(not kinds.isdisjoint(_UNKNOWN | _SIGNS) for _, _, kinds in shaped)
-        literal, worded = shaped[:-words], shaped[-words:]
+        self._finders = [(recognise, kinds) for _, recognise, kinds in RECOGNISERS]
+        self._pieces = len(RECOGNISERS) + len(LAYERS)
         layers = [*(layer.shape for layer in LAYERS), ANNOUNCED]
         self._prefilter = Prefilter(
-            _group(literal[: -len(KEY_RULES)]),
-            _group(literal[-len(KEY_RULES) :]),
-            *map(_group, _groups(worded, _WORDED_IN_SET)),
+            _group(FORMED),
+            _group(KEYS),
+            *map(_group, _groups((*CONTEXTUAL, *ATTACKS), _WORDED_IN_SET)),
             *((shapes, frozenset[str]()) for shapes in _groups(layers, _LAYERS_IN_SET)),
         )
 
@@ -226,8 +129,16 @@ class LibraryScreener:
             history: Earlier texts of the conversation, newest last: what only shows when their
                 ends and these parts are read together is labelled here.
         """
-        look = _Look(scope, self._budget(parts, SCREENING_WORK))
+        look = Examination(scope, self._budget(parts, SCREENING_WORK))
         return Screening(tuple(self._labels(leaves(parts, look.budget), history, look)))
+
+    def trace(
+        self, parts: Sequence[Part], scope: Scope = NO_SCOPE
+    ) -> tuple[Screening, Sequence[tuple[Reading, Finding]]]:
+        """As `screen`, and every finding in the text in which it was found."""
+        look = Examination(scope, self._budget(parts, SCREENING_WORK))
+        look.trace = []
+        return Screening(tuple(self._labels(leaves(parts, look.budget), (), look))), look.trace
 
     def _budget(self, parts: Sequence[Part], most: float) -> Budget:
         return Budget(
@@ -237,7 +148,9 @@ class LibraryScreener:
             more=more_work(parts, most),
         )
 
-    def _labels(self, seen: Sequence[Leaf], history: Sequence[str], look: _Look) -> list[Label]:
+    def _labels(
+        self, seen: Sequence[Leaf], history: Sequence[str], look: Examination
+    ) -> list[Label]:
         labels: list[Label] = []
         self._sort_out(seen, look)
         scoped = look.scope != NO_SCOPE or bool(self._extra)
@@ -256,7 +169,7 @@ class LibraryScreener:
             labels += _withheld(seen, labels)
         return labels
 
-    def _sort_out(self, seen: Sequence[Leaf], look: _Look) -> None:
+    def _sort_out(self, seen: Sequence[Leaf], look: Examination) -> None:
         """Find out for many short strings at once what they cannot hold."""
         short = {
             leaf.text: None
@@ -299,7 +212,7 @@ class LibraryScreener:
         result = tuple(parts)
         if not labels:
             return result
-        look = _Look(scope, self._budget(parts, REDACTION_WORK))
+        look = Examination(scope, self._budget(parts, REDACTION_WORK))
         self._know(leaves(parts, look.budget), labels, look)
         look.budget.charge(len(labels) * _REPLACED_WORK)
         if look.budget.exhausted or any(len(label.path) == 1 for label in labels):
@@ -319,7 +232,9 @@ class LibraryScreener:
                 return result
         return _WITHHELD
 
-    def _left(self, parts: Sequence[Part], types: frozenset[str], look: _Look) -> tuple[Label, ...]:
+    def _left(
+        self, parts: Sequence[Part], types: frozenset[str], look: Examination
+    ) -> tuple[Label, ...]:
         """What is still found of some types; anything at all if the budget ends."""
         seen = leaves(parts, look.budget)
         found = self._labels(seen, (), look)
@@ -328,7 +243,7 @@ class LibraryScreener:
             found = [label for label in found if label.type in types]
         return tuple(found)
 
-    def _know(self, seen: Sequence[Leaf], labels: Sequence[Label], look: _Look) -> None:
+    def _know(self, seen: Sequence[Leaf], labels: Sequence[Label], look: Examination) -> None:
         """Remember which strings, and which of them together, hold nothing."""
         labelled = {label.path for label in labels}
         clean = [leaf for leaf in seen if leaf.path not in labelled]
@@ -339,7 +254,7 @@ class LibraryScreener:
             if labelled.isdisjoint([leaf.path for leaf in chain.leaves])
         )
 
-    def _look(self, leaf: Leaf, look: _Look) -> list[Label]:
+    def _look(self, leaf: Leaf, look: Examination) -> list[Label]:
         key = (leaf.text, leaf.context)
         if key in look.clean:
             return []
@@ -354,7 +269,7 @@ class LibraryScreener:
             labels.sort(key=lambda label: (label.start, label.end))
         return labels
 
-    def _examined(self, leaf: Leaf, look: _Look) -> tuple[Sequence[Finding], bool]:
+    def _examined(self, leaf: Leaf, look: Examination) -> tuple[Sequence[Finding], bool]:
         """What a string holds, and whether that is all that it may hold."""
         findings: list[Finding] = []
         look.budget.next_leaf()
@@ -363,7 +278,7 @@ class LibraryScreener:
                 findings.append(finding)  # noqa: PERF402 - kept if the budget ends
             if findings:
                 look.budget.work(len(findings) * _SPREAD_WORK)
-                known = _Spans(findings)
+                known = Spans(findings)
                 findings += [
                     finding
                     for finding in spread(leaf.text, findings)
@@ -373,7 +288,7 @@ class LibraryScreener:
             return findings, False
         return findings, True
 
-    def _found(self, leaf: Leaf, look: _Look) -> Iterator[Finding]:
+    def _found(self, leaf: Leaf, look: Examination) -> Iterator[Finding]:
         if not look.redacted or len(leaf.text) <= LONG:
             yield from self._find(leaf.text, leaf.context, look)
             return
@@ -384,7 +299,7 @@ class LibraryScreener:
             yield replace(finding, start=start, end=end)
 
     def _find(
-        self, text: str, context: str, look: _Look, kinds: frozenset[str] = frozenset()
+        self, text: str, context: str, look: Examination, kinds: frozenset[str] = frozenset()
     ) -> Iterator[Finding]:
         """Findings in a string as it is seen, then those that looking through layers adds.
 
@@ -398,7 +313,7 @@ class LibraryScreener:
             LimitReached: the budget ends, or something is encoded once more than is looked
                 through; what the layers above it hold is told before.
         """
-        known = _Spans()
+        known = Spans()
         too_deep = False
         readings = first_readings(text, look.budget, kinds)
         read: set[tuple[str, frozenset[str]]] = set()
@@ -426,13 +341,15 @@ class LibraryScreener:
             raise LimitReached
 
     def _ask(
-        self, hits: Sequence[int], reading: Reading, context: str, look: _Look
+        self, hits: Sequence[int], reading: Reading, context: str, look: Examination
     ) -> Iterator[Finding]:
         for find in self._asked(hits, reading, look.scope):
             look.budget.work(_FINDER_WORK + len(reading.text) * _FINDER_CHAR_WORK)
             for found in find(reading.text, context, look.budget):
                 if reading.kinds and found.type not in reading.kinds:
                     continue
+                if look.trace is not None:
+                    look.trace.append((reading, found))
                 if not reading.steps and not reading.names:
                     yield found
                     continue
@@ -457,7 +374,7 @@ class LibraryScreener:
         seen: Sequence[Leaf],
         before: Sequence[Leaf],
         labels: Sequence[Label],
-        look: _Look,
+        look: Examination,
     ) -> list[Label]:
         """What only shows when neighbouring strings, or earlier ones, are read together."""
         found: list[Label] = []
@@ -537,36 +454,6 @@ def _withheld(seen: Sequence[Leaf], labels: Sequence[Label]) -> list[Label]:
         for leaf in seen
         if leaf.path not in known and (leaf.text or leaf.verdict)
     ]
-
-
-class _Spans:
-    """Spans of findings by type, such that those around another one are found at once."""
-
-    __slots__ = ("_long", "_near")
-
-    def __init__(self, findings: Sequence[Finding] = ()) -> None:
-        self._near: dict[tuple[str, int], set[tuple[int, int]]] = {}
-        self._long: dict[str, set[tuple[int, int]]] = {}
-        for finding in findings:
-            self.add(finding)
-
-    def add(self, finding: Finding) -> bool:
-        """Remember a finding's span; always true."""
-        span = (finding.start, finding.end)
-        if finding.end - finding.start > _LONG_SPAN:
-            self._long.setdefault(finding.type, set()).add(span)
-            return True
-        for place in range(finding.start // _PLACE, (finding.end - 1) // _PLACE + 1):
-            self._near.setdefault((finding.type, place), set()).add(span)
-        return True
-
-    def cover(self, finding: Finding) -> bool:
-        """Whether a span of the same type holds all of this one."""
-        near = self._near.get((finding.type, finding.start // _PLACE), ())
-        return any(
-            start <= finding.start and finding.end <= end
-            for start, end in (*near, *self._long.get(finding.type, ()))
-        )
 
 
 def _made(per_leaf: int, per_message: int, extra: tuple[Detector, ...]) -> LibraryScreener:

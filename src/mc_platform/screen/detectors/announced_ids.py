@@ -14,10 +14,11 @@ import re2
 from stdnum import mac
 
 from mc_platform.screen.detectors.recogniser import (
-    Finder,
     PatternRule,
+    RuleGroup,
     Shaped,
     Validator,
+    pattern_rule,
     recognisers,
 )
 from mc_platform.screen.findings import NATIONAL_ID, Budget, Finding
@@ -28,6 +29,7 @@ _RULES = rule_file("announced_ids")
 
 _IS = _RULES.pattern("is")
 _LIBRARY = "stdnum."
+_CHECKED = "A word names it, and its own checksum or structure holds."
 _REASON = "A word names it, and it is formed accordingly."
 
 
@@ -59,25 +61,25 @@ def _by(module: str) -> Validator:
     return accept
 
 
-def _announced(row: Announced) -> Finder:
-    pattern = rf"(?i:{_RULES.expand(row.words)}){_IS}(?P<value>(?i:{_RULES.expand(row.pattern)}))\b"
-    if row.name.startswith(_LIBRARY):
-        reason, confidence = "A word names it, and its own checksum or structure holds.", 0.9
-        validator = _by(row.name.removeprefix(_LIBRARY))
-    else:
-        reason, confidence, validator = _REASON, 0.8, _mixed
-    return PatternRule(NATIONAL_ID, row.name, pattern, reason, confidence, validator).recogniser()
+def _announced(number: int, row: Announced) -> PatternRule:
+    library = row.name.startswith(_LIBRARY)
+    return pattern_rule(
+        _RULES,
+        f"[[announced]] {number}",
+        row.name,
+        rf"(?i:{_RULES.expand(row.words)}){_IS}(?P<value>(?i:{_RULES.expand(row.pattern)}))\b",
+        label=NATIONAL_ID,
+        reason=_CHECKED if library else _REASON,
+        confidence=0.9 if library else 0.8,
+        validator=_by(row.name.removeprefix(_LIBRARY)) if library else _mixed,
+        validated=row.name if library else "mixed",
+    )
 
 
-def _any_of(rows: Sequence[Announced]) -> Shaped:
+def _any_of(rows: Sequence[tuple[int, Announced]]) -> Shaped:
     """One prefilter pattern for many: the words that name one of them."""
-    asked = [_announced(row) for row in rows]
-
-    def find(text: str, key: str, budget: Budget) -> Iterator[Finding]:
-        for recognise in asked:
-            yield from recognise(text, key, budget)
-
-    return "(?i)" + "|".join(dict.fromkeys(_RULES.expand(row.words) for row in rows)), find
+    words = dict.fromkeys(_RULES.expand(row.words) for _, row in rows)
+    return "(?i)" + "|".join(words), RuleGroup([_announced(*row) for row in rows]).find
 
 
 _MRZ_SHAPE = r"[A-Z]{2,}<+[A-Z]|[A-Z0-9<]{20}<<"
@@ -144,9 +146,10 @@ def _is_mac(text: str, start: int, end: int) -> bool:
 
 _imei = _by("imei")
 
+_ROWS = tuple(enumerate(_RULES.table.announced, 1))
 _BY_JUDGE = (
-    [row for row in _RULES.table.announced if row.name.startswith(_LIBRARY)],
-    [row for row in _RULES.table.announced if not row.name.startswith(_LIBRARY)],
+    [row for row in _ROWS if row[1].name.startswith(_LIBRARY)],
+    [row for row in _ROWS if not row[1].name.startswith(_LIBRARY)],
 )
 
 MORE_ID_FINDERS: tuple[Shaped, ...] = (

@@ -181,7 +181,7 @@ def _own_rules() -> Iterator[KeyRule]:
 KEY_RULES = (_rule(_OWN_TOKEN, TOKEN_FORM), *_library_rules(), *_own_rules())
 
 
-def find_keys(rule: KeyRule, text: str, budget: Budget) -> Iterator[Finding]:
+def find_keys(rule: KeyRule, text: str, _: str, budget: Budget) -> Iterator[Finding]:
     """The spans that one rule finds; each is looked at once, however often it begins."""
     done = 0
     for match in rule.compiled.finditer(text):

@@ -46,33 +46,79 @@ class Detector(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class PatternRule:
-    """A pattern with the group `value`, or a reader that says where the value behind it stands."""
+    """One row: a pattern, a reader that says where its value stands, a validator that lets it count.
+
+    Attributes:
+        group: Of the pattern, the value's; 0: all of it.
+        source: The file and the row.
+        validated: The validator's name; empty: none.
+    """
 
     label: str
     name: str
-    pattern: str
+    pattern: re2._Regexp
+    group: int
     reason: str
     confidence: float
-    validator: Validator | None = None
-    reader: Reader | None = None
+    validator: Validator | None
+    reader: Reader | None
+    source: str
+    validated: str
 
-    def recogniser(self) -> Finder:
-        """The recogniser of what the pattern finds and the validator lets count."""
-        pattern = compiled(self.pattern)
-        group = pattern.groupindex.get(_VALUE, 0)
-        reader, validator = self.reader, self.validator
+    def find(self, text: str, _: str, budget: Budget) -> Iterator[Finding]:
+        """What the pattern finds and the validator lets count."""
+        for match in self.pattern.finditer(text):
+            budget.spend()
+            span = match.span(self.group) if self.reader is None else self.reader(text, match.end())
+            if span is None or span[0] < 0 or span[0] >= span[1]:
+                continue
+            start, end = span
+            if self.validator is None or self.validator(text, start, end):
+                yield Finding(self.label, start, end, self.confidence, self.name, self.reason)
 
-        def find(text: str, _: str, budget: Budget) -> Iterator[Finding]:
-            for match in pattern.finditer(text):
-                budget.spend()
-                span = match.span(group) if reader is None else reader(text, match.end())
-                if span is None or span[0] < 0 or span[0] >= span[1]:
-                    continue
-                start, end = span
-                if validator is None or validator(text, start, end):
-                    yield Finding(self.label, start, end, self.confidence, self.name, self.reason)
 
-        return find
+def pattern_rule(
+    rules: Rules,
+    row: str,
+    name: str,
+    pattern: str,
+    *,
+    label: str,
+    reason: str,
+    confidence: float,
+    validator: Validator | None = None,
+    reader: Reader | None = None,
+    validated: str = "",
+) -> PatternRule:
+    """The rule that a row makes, with its pattern compiled; `row` is its table and number."""
+    expression = compiled(pattern)
+    return PatternRule(
+        label,
+        name,
+        expression,
+        expression.groupindex.get(_VALUE, 0),
+        reason,
+        confidence,
+        validator,
+        reader,
+        f"{rules.name}.toml {row} {name}",
+        validated,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class RuleGroup:
+    """Several rules behind one prefilter pattern; a pass for all of their patterns ends most texts."""
+
+    members: Sequence[PatternRule]
+    any_pattern: re2._Regexp | None = None
+
+    def find(self, text: str, key: str, budget: Budget) -> Iterator[Finding]:
+        """What any of the rules finds."""
+        if self.any_pattern is not None and self.any_pattern.search(text) is None:
+            return
+        for rule in self.members:
+            yield from rule.find(text, key, budget)
 
 
 def recognisers(
@@ -86,22 +132,30 @@ def recognisers(
         Misconfigured: a row names a validator or a reader that is not among these.
     """
     groups: dict[str, list[PatternRule]] = {}
-    for row in rules.table.recogniser:
-        rule = PatternRule(
+    for number, row in enumerate(rules.table.recogniser, 1):
+        pattern = rules.expand(row.pattern)
+        rule = pattern_rule(
+            rules,
+            f"[[recogniser]] {number}",
+            row.name,
+            pattern,
             label=row.label,
-            name=row.name,
-            pattern=rules.expand(row.pattern),
             reason=row.reason,
             confidence=row.confidence,
             validator=_named(rules, row.name, "validator", row.validator, validators or {}),
             reader=_named(rules, row.name, "reader", row.reader, readers or {}),
+            validated=row.validator,
         )
         if row.group:
             groups.setdefault(row.group, []).append(rule)
         else:
-            yield rules.expand(row.prefilter) or rule.pattern, rule.recogniser()
+            yield rules.expand(row.prefilter) or pattern, rule.find
+    options = re2.Options()
+    options.max_mem = _GROUP_MEMORY_BYTES
     for name, members in groups.items():
-        yield rules.expand(rules.table.groups[name].prefilter), _any_of(members)
+        any_pattern = "|".join(f"(?:{rule.pattern.pattern})" for rule in members)
+        group = RuleGroup(members, re2.compile(any_pattern, options))
+        yield rules.expand(rules.table.groups[name].prefilter), group.find
 
 
 def _named(rules: Rules, row: str, kind: str, name: str, known: Mapping[str, _T]) -> _T | None:
@@ -110,19 +164,3 @@ def _named(rules: Rules, row: str, kind: str, name: str, known: Mapping[str, _T]
             rules, row, f"unknown {kind} {name!r}; known: {', '.join(sorted(known)) or 'none'}"
         )
     return known[name] if name else None
-
-
-def _any_of(members: Sequence[PatternRule]) -> Finder:
-    """One recogniser for several; a pass for all of their patterns ends most texts."""
-    options = re2.Options()
-    options.max_mem = _GROUP_MEMORY_BYTES
-    any_pattern = re2.compile("|".join(f"(?:{rule.pattern})" for rule in members), options)
-    asked = [rule.recogniser() for rule in members]
-
-    def find(text: str, key: str, budget: Budget) -> Iterator[Finding]:
-        if any_pattern.search(text) is None:
-            return
-        for recognise in asked:
-            yield from recognise(text, key, budget)
-
-    return find

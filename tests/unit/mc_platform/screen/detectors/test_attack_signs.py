@@ -6,7 +6,7 @@ import pytest
 
 from mc_platform.model.label import Scope
 from mc_platform.screen import LibraryScreener
-from mc_platform.screen.detectors.attack_signs import leads_to
+from mc_platform.screen.detectors.exfiltration_links import leads_to
 
 SCREENER = LibraryScreener()
 

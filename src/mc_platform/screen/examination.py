@@ -1,0 +1,94 @@
+"""What is known of a message while it is examined: what was found, and what it cost."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from mc_platform.model.label import Scope
+from mc_platform.screen.findings import Budget, Finding
+from mc_platform.screen.text.decoded_text import Reading
+
+_READING_WORK, _READING_CHAR_WORK = 8, 0.08
+_FEW_CHARS = 4096  # of a message, for which its sequences are not counted
+_GRAM, _GRAM_EVERY, _NEW_GRAM_WORK = 4, 16, 24
+_PLACE, _LONG_SPAN = 64, 4096
+
+
+class Examination:
+    """What is known of one message while it is examined.
+
+    Attributes:
+        announced: Whether words speak of a value in pieces.
+        known: What a string, under its key, was found to hold, and whether that is all.
+        redacted: Whether what is looked at was examined before, and replaced in part.
+        clean: Strings and chains of strings that are known to hold nothing.
+        sets: For short strings, which Sets of the prefilter may hit.
+        trace: Every finding in the text in which it was found; None: not kept.
+    """
+
+    __slots__ = (
+        "_few",
+        "_grams",
+        "announced",
+        "budget",
+        "clean",
+        "known",
+        "redacted",
+        "scope",
+        "sets",
+        "trace",
+    )
+
+    def __init__(self, scope: Scope, budget: Budget) -> None:
+        self.scope = scope
+        self.budget = budget
+        self.announced = False
+        self.redacted = False
+        self.known: dict[tuple[str, str], tuple[Sequence[Finding], bool]] = {}
+        self.clean: set[tuple[Any, ...]] = set()
+        self.sets: dict[str, frozenset[int]] = {}
+        self.trace: list[tuple[Reading, Finding]] | None = None
+        self._grams: set[str] = set()
+        self._few = _FEW_CHARS
+
+    def price(self, text: str) -> float:
+        """Work of one reading: automata build a state for each sequence that they never met."""
+        if self._few > 0:
+            self._few -= len(text)
+            return _READING_WORK + len(text)
+        known = len(self._grams)
+        grams = [text[at : at + _GRAM] for at in range(0, len(text), _GRAM_EVERY)]
+        self._grams.update(grams)
+        new = len(self._grams) - known
+        return _READING_WORK + len(text) * _READING_CHAR_WORK + new * _NEW_GRAM_WORK
+
+
+class Spans:
+    """Spans of findings by type, such that those around another one are found at once."""
+
+    __slots__ = ("_long", "_near")
+
+    def __init__(self, findings: Sequence[Finding] = ()) -> None:
+        self._near: dict[tuple[str, int], set[tuple[int, int]]] = {}
+        self._long: dict[str, set[tuple[int, int]]] = {}
+        for finding in findings:
+            self.add(finding)
+
+    def add(self, finding: Finding) -> bool:
+        """Remember a finding's span; always true."""
+        span = (finding.start, finding.end)
+        if finding.end - finding.start > _LONG_SPAN:
+            self._long.setdefault(finding.type, set()).add(span)
+            return True
+        for place in range(finding.start // _PLACE, (finding.end - 1) // _PLACE + 1):
+            self._near.setdefault((finding.type, place), set()).add(span)
+        return True
+
+    def cover(self, finding: Finding) -> bool:
+        """Whether a span of the same type holds all of this one."""
+        near = self._near.get((finding.type, finding.start // _PLACE), ())
+        return any(
+            start <= finding.start and finding.end <= end
+            for start, end in (*near, *self._long.get(finding.type, ()))
+        )
