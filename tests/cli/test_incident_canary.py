@@ -148,8 +148,8 @@ def test_without_gh_the_command_for_elsewhere_is_told(runs, tmp_path, monkeypatc
     ("argv", "code", "said"),
     [
         ([], 3, "no canary on HOLD"),
-        (["nothing"], 2, "holds no canary"),
-        (["../x"], 2, "not the name of a run"),
+        (["nothing"], 2, "is no run with a canary"),
+        (["../x"], 2, "is no run with a canary"),
         (["a", "--dir", "b"], 2, "not both"),
         (["--dir", "/dev"], 2, "holds no canary"),
     ],
