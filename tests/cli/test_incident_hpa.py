@@ -180,7 +180,7 @@ def test_prometheus_gives_replicas_and_load(prometheus):
     ("argv", "said"),
     [
         (["--events", "a", "--series", "b"], "give one of"),
-        (["--series", "/nowhere/at/all"], "cannot read /nowhere/at/all"),
+        (["--series", "/nowhere/at/all"], "/nowhere/at/all cannot be read"),
         (["--series", "/dev/zero"], "not a regular file"),
         (["--prometheus", "ftp://x"], "not an http"),
         (["--hpa", "../secrets/x"], "no name of a HPA"),

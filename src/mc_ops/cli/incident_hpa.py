@@ -15,11 +15,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mc_contract.configuration import FileProblems, text_of
 from mc_ops import exit_codes
 from mc_ops.cli.numeric import Number, Whole
 from mc_ops.cli.operator_access import confirm
 from mc_ops.cli.output import Format, OutputOption, emit_json, note, stdout
 from mc_ops.errors import UnusableInput
+from mc_ops.files import read_limited
 
 if TYPE_CHECKING:
     from mc_ops.environments.kubernetes import Autoscaler, Autoscalers
@@ -39,7 +41,7 @@ _STEP_S = 15.0
 def hpa_oscillation(
     events: Annotated[
         str | None,
-        typer.Option(help="What `kubectl get events` printed, a file or -; table or -o json."),
+        typer.Option(help="What `kubectl get events -o json` printed, a file or -."),
     ] = None,
     series: Annotated[
         str | None, typer.Option(help="A CSV file (or -) with time,replicas or time,replicas,load.")
@@ -127,35 +129,22 @@ def hpa_oscillation(
 def _of_events(where: str, hpa: str) -> Recorded:
     from mc_ops.incidents.hpa_oscillation.events import read_events
 
-    text, written_s = _read(where)
-    return read_events(text, hpa=hpa, listed_s=written_s)
+    return read_events(_read(where), hpa=hpa)
 
 
 def _of_series(where: str) -> Recorded:
     from mc_ops.incidents.hpa_oscillation.record import read_csv
 
-    return read_csv(_read(where)[0])
+    return read_csv(_read(where))
 
 
-def _read(where: str) -> tuple[str, float]:
-    """The text, and when it was written (a file's own time; now for stdin)."""
+def _read(where: str) -> str:
     try:
         if where == "-":
-            data, written_s = sys.stdin.buffer.read(_LARGEST_BYTES + 1), time.time()
-        else:
-            path = Path(where)
-            if path.exists() and not path.is_file():
-                raise UnusableInput(f"{where} is not a regular file")  # a pipe may have no end
-            with path.open("rb") as file:
-                data, written_s = file.read(_LARGEST_BYTES + 1), path.stat().st_mtime
-    except OSError as error:
-        raise UnusableInput(f"cannot read {where}: {error.strerror}") from error
-    if len(data) > _LARGEST_BYTES:
-        raise UnusableInput(f"{where} has over {_LARGEST_BYTES} bytes")
-    try:
-        return data.decode("utf-8-sig"), written_s
-    except UnicodeDecodeError as error:
-        raise UnusableInput(f"{where} is not UTF-8 text") from error
+            return text_of(sys.stdin.buffer.read(_LARGEST_BYTES + 1), most_bytes=_LARGEST_BYTES)
+        return text_of(read_limited(Path(where), _LARGEST_BYTES), most_bytes=_LARGEST_BYTES)
+    except FileProblems as error:
+        raise UnusableInput(f"{where}: {error}") from error
 
 
 def _replicas_query(hpa: str, namespace: str | None) -> str:

@@ -1,4 +1,4 @@
-"""The replicas of an HPA from its events: what `kubectl get events` prints, or JSON.
+"""The replicas of an HPA from its events: the cluster's, or what `kubectl get events -o json` prints.
 
 An HPA tells of each rescaling by an event `SuccessfulRescale`, "New size: 5; reason: ..."; it
 never emits `ScaledUp` or `ScaledDown`. Equal events are folded into one by whoever records them:
@@ -21,15 +21,7 @@ from mc_ops.incidents.hpa_oscillation.record import Recorded, stamp
 RESCALED = "SuccessfulRescale"
 _KIND = "horizontalpodautoscaler"
 _SIZE = re.compile(r"New size: (\d{1,9});")
-# kubectl's table: LAST SEEN (with "(x12 over 58m)" when folded), TYPE, REASON, OBJECT, MESSAGE.
-_LINE = re.compile(
-    r"(?P<last>\S+)(?:\s+\(x(?P<count>\d{1,9}) over (?P<first>\S+)\))?\s+\S+\s+"
-    rf"{RESCALED}\s+(?P<object>\S+)\s+.*?New size: (?P<size>\d{{1,9}});"
-)
-_AGE = re.compile(r"(?:[0-9]{1,9}[smhdy])+")
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "y": 365 * 86_400}
 _MOST_MOVES = 100_000
-_OLDEST_S = 12 * 365 * 86_400
 _KEPT_S = 3600.0  # --event-ttl of the API server
 _SLACK_S = 60.0  # the event is written after the scaling
 _CLUSTER = "the cluster's events"
@@ -46,22 +38,24 @@ class _Rescaled:
     count: int
 
 
-def read_events(text: str, *, hpa: str, listed_s: float) -> Recorded:
+def read_events(text: str, *, hpa: str) -> Recorded:
     """The replicas as a listing of events tells them.
 
     Args:
-        text: What `kubectl get events` printed, as a table or with `-o json`.
+        text: What `kubectl get events -o json` printed; its table has ages alone, no times.
         hpa: The name of the HPA.
-        listed_s: Unix seconds when it was printed: the table has ages only.
 
     Raises:
-        UnusableInput: The text is neither.
+        UnusableInput: The text is something else.
         CouldNotTell: No rescaling of that HPA is in it.
     """
-    if text.lstrip()[:1] in ("{", "["):
-        return _recorded(_of_json(text), hpa=hpa, source="events (JSON)")
-    found = list(_of_table(text, listed_s))
-    return _recorded(found, hpa=hpa, source="events (table)", until_s=listed_s)
+    try:
+        told = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise _not_events(error) from error
+    items = told["items"] if isinstance(told, dict) and "items" in told else told
+    found = _of_objects([items] if isinstance(items, dict) else items)
+    return _recorded(found, hpa=hpa, source="events (JSON)")
 
 
 def recorded_of_cluster(
@@ -108,15 +102,6 @@ def recorded_of_cluster(
     note = "what was before the first event is not known, so that one is no reversal"
     begun = ((since_s, count), *recorded.replicas)
     return replace(recorded, replicas=begun, notes=(*recorded.notes, note))
-
-
-def _of_json(text: str) -> list[_Rescaled]:
-    try:
-        told = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise _not_events(error) from error
-    items = told["items"] if isinstance(told, dict) and "items" in told else told
-    return _of_objects([items] if isinstance(items, dict) else items)
 
 
 def _not_events(error: Exception) -> UnusableInput:
@@ -171,32 +156,6 @@ def _seconds(text: str) -> float:
     return stamp(at)
 
 
-def _of_table(text: str, listed_s: float) -> Iterator[_Rescaled]:
-    for line in text.splitlines():
-        found = _LINE.search(line)
-        if found is None:
-            continue
-        kind, _, name = found["object"].partition("/")
-        if kind.split(".")[0].lower() not in (_KIND, "hpa"):
-            continue
-        last_s = listed_s - _age(found["last"])
-        first_s = listed_s - _age(found["first"]) if found["first"] else last_s
-        yield _Rescaled(name, int(found["size"]), first_s, last_s, int(found["count"] or 1))
-
-
-def _age(text: str) -> float:
-    if not _AGE.fullmatch(text):
-        raise UnusableInput(
-            f'an event was last seen "{text[:40]}", expected an age such as 2m10s',
-            hint="kubectl get events -o json has the times themselves",
-        )
-    parts = re.findall(r"(\d+)([smhdy])", text)
-    age_s = sum(int(number) * _UNITS[unit] for number, unit in parts)
-    if age_s > _OLDEST_S:
-        raise UnusableInput(f'an event was last seen "{text[:40]}", which is older than Kubernetes')
-    return float(age_s)
-
-
 def _recorded(
     found: list[_Rescaled], *, hpa: str, source: str, until_s: float | None = None
 ) -> Recorded:
@@ -220,8 +179,6 @@ def _recorded(
             f"{folded} of {len(moves)} rescalings are folded into events of which only the first "
             "and the last time are known; those between are taken as spread evenly"
         )
-    if source.endswith("(table)"):
-        notes.append("ages of 10 minutes and more are whole minutes in kubectl's table")
     series = (*moves, (end_s, moves[-1][1])) if end_s > moves[-1][0] else tuple(moves)
     return Recorded(series, None, source, tuple(notes), guessed=folded)
 

@@ -23,41 +23,17 @@ from mc_ops.service_client import RangeSeries
 
 NOW = 1_767_229_200.0  # 2026-01-01T01:00:00Z
 NAME = "agent-workbench"
-TABLE = """\
-LAST SEEN             TYPE      REASON              OBJECT                                    MESSAGE
-58m                   Normal    SuccessfulRescale   horizontalpodautoscaler/agent-workbench   New size: 6; reason: cpu above target
-30m                   Normal    SuccessfulRescale   horizontalpodautoscaler/other             New size: 9; reason: cpu above target
-2m10s                 Normal    SuccessfulRescale   horizontalpodautoscaler/agent-workbench   New size: 3; reason: All metrics below target
-3m                    Normal    ScalingReplicaSet   deployment/agent-workbench                Scaled up replica set agent-workbench-1 to 6
-<unknown>             Warning   FailedGetScale      horizontalpodautoscaler/agent-workbench   no matches
-"""
-
 
 # -- events ---------------------------------------------------------------------------------------
 
 
-def test_kubectl_s_table_is_read_by_its_ages() -> None:
-    """Only rescalings of this HPA count; the record ends when the table was printed."""
-    found = read_events(TABLE, hpa=NAME, listed_s=NOW)
-    assert found.replicas == ((NOW - 3480, 6), (NOW - 130, 3), (NOW, 3))
-    assert "whole minutes" in found.notes[0]
-
-
-def test_a_table_of_all_namespaces_is_read_too() -> None:
-    """`-A` puts a column in front."""
-    text = "\n".join(f"prod   {line}" for line in TABLE.splitlines())
-    assert len(read_events(text, hpa=NAME, listed_s=NOW).replicas) == 3
-
-
 def test_folded_events_stand_for_all_their_times() -> None:
     """`x7 over 60m` are seven; where between nobody knows, and it is said."""
-    text = (
-        "10s (x7 over 60m)  Normal  SuccessfulRescale  horizontalpodautoscaler/agent-workbench  "
-        "New size: 6; reason: a\n"
-        "5m (x6 over 55m)  Normal  SuccessfulRescale  horizontalpodautoscaler/agent-workbench  "
-        "New size: 3; reason: b\n"
-    )
-    found = read_events(text, hpa=NAME, listed_s=NOW)
+    events = [
+        rescaled("2026-01-01T00:00:00Z", 6, count=7, lastTimestamp="2026-01-01T00:59:50Z"),
+        rescaled("2026-01-01T00:05:00Z", 3, count=6, lastTimestamp="2026-01-01T00:55:00Z"),
+    ]
+    found = read_events(json.dumps(events), hpa=NAME)
     assert len(reversal_times(found.replicas)) == 11  # of 13 the first has nothing before it
     assert "13 of 13 rescalings are folded" in found.notes[0]
 
@@ -73,15 +49,15 @@ def test_json_of_either_events_api_is_read() -> None:
         "series": {"count": 2, "lastObservedTime": "2026-01-01T00:40:00Z"},
     }
     text = json.dumps({"kind": "List", "items": [old, new]})
-    found = read_events(text, hpa=NAME, listed_s=NOW)
+    found = read_events(text, hpa=NAME)
     assert found.replicas == ((NOW - 3000, 5), (NOW - 2399.5, 3), (NOW - 1200, 3))
 
 
 @pytest.mark.parametrize(
     ("text", "kind", "said"),
     [
-        ("", CouldNotTell, "no event SuccessfulRescale"),
-        ("No resources found in default namespace.", CouldNotTell, "no event SuccessfulRescale"),
+        ('{"items": []}', CouldNotTell, "no event SuccessfulRescale"),
+        ("LAST SEEN  TYPE  REASON  OBJECT  MESSAGE", UnusableInput, "not JSON of Kubernetes"),
         ("{", UnusableInput, "not JSON of Kubernetes"),
         ("[1]", UnusableInput, "not JSON of Kubernetes"),
         ("[" * 100_000, UnusableInput, "not JSON of Kubernetes"),
@@ -97,8 +73,6 @@ def test_json_of_either_events_api_is_read() -> None:
             UnusableInput,
             "over 100000 rescalings",
         ),
-        (TABLE.replace("2m10s", "<invalid>"), UnusableInput, 'last seen "<invalid>"'),
-        (TABLE.replace("2m10s", "900000000y"), UnusableInput, "older than Kubernetes"),
         ('{"items": 7}', UnusableInput, "not JSON of Kubernetes"),
         (
             json.dumps([rescaled("2026-01-01T00:00:00Z", 3, count="x")]),
@@ -115,20 +89,21 @@ def test_json_of_either_events_api_is_read() -> None:
 def test_events_that_are_none_are_told(text: str, kind: type[Exception], said: str) -> None:
     """Nothing is concluded from a listing that cannot be read, or has none."""
     with pytest.raises(kind, match=said):
-        read_events(text, hpa=NAME, listed_s=NOW)
+        read_events(text, hpa=NAME)
 
 
 def test_a_count_below_one_is_one() -> None:
     """An event happened."""
     text = json.dumps([rescaled("2026-01-01T00:10:00Z", 5, count=-3)])
-    assert read_events(text, hpa=NAME, listed_s=NOW).replicas == ((NOW - 3000, 5),)
+    assert read_events(text, hpa=NAME).replicas == ((NOW - 3000, 5),)
 
 
 def test_another_hpa_s_events_are_named_in_the_hint() -> None:
     """A wrong --hpa is the likeliest reason."""
+    text = json.dumps([rescaled("2026-01-01T00:10:00Z", 5)])
     with pytest.raises(CouldNotTell) as caught:
-        read_events(TABLE, hpa="mistyped", listed_s=NOW)
-    assert caught.value.hint == "there are some of agent-workbench, other: --hpa NAME"
+        read_events(text, hpa="mistyped")
+    assert caught.value.hint == "there are some of agent-workbench: --hpa NAME"
 
 
 def of_cluster(events: list[dict[str, object]], **status: object) -> Recorded:
