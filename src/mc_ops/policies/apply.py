@@ -11,13 +11,11 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
-
-import httpx
+from typing import Protocol
 
 from mc_ops.environments.interface import Instance
-from mc_ops.errors import CouldNotTell, Finding
-from mc_ops.outgoing.clients import open_client
+from mc_ops.errors import CouldNotTell, Finding, OpsError
+from mc_ops.service_client import ServiceClient
 
 _POLL_S = 0.25
 _HEALTH_TIMEOUT_S = 3.0
@@ -150,11 +148,10 @@ def policy_health(instance: Instance) -> PolicyHealth:
         CouldNotTell: it does not answer, or tells nothing of its policy.
     """
     try:
-        with open_client(timeout_s=_HEALTH_TIMEOUT_S) as client:
-            body: Any = client.get(f"{instance.url}/health").json()
-        policy = body["dependencies"]["policy"]
+        with ServiceClient(instance.url, timeout_s=_HEALTH_TIMEOUT_S) as service:
+            policy = service.health().dependencies["policy"]
         return PolicyHealth(str(policy["digest"]), policy.get("refused"))
-    except (httpx.HTTPError, ValueError, KeyError, TypeError) as error:
+    except (OpsError, KeyError, TypeError) as error:
         raise CouldNotTell(
             f"{instance.name} does not tell its policy ({type(error).__name__})",
             hint=f"mcctl logs {instance.name}",

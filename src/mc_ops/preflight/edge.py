@@ -20,12 +20,16 @@ import httpx
 
 from mc_contract.governance import GOVERNANCE_URI
 from mc_ops.environments import Instance
+from mc_ops.errors import OpsError
 from mc_ops.preflight.result import CheckResult, found, unknown
+from mc_ops.service_client import Health, ServiceClient
+from mc_ops.service_client.client import NotTheService
 
 QUESTION = "What is the status of order O-2001?"
 QUESTIONS = 20  # enough that an edge which sends only some of them elsewhere is found out
 PATIENCE_S = 20.0
 _POLL_S = 0.2
+_TIMEOUT_S = 5.0
 _SERVED, _ANSWERED, _DELIVERED = "edge-serves-colour", "requests-answered", "siem-delivered"
 _SUCCESS = ('status="success"',)
 _SAMPLE = re.compile(
@@ -62,11 +66,11 @@ def check_edge(
         answered_before = _total(client, own, "mc_a2a_requests_total", answered)
         delivered_before = _total(client, replicas, "mc_siem_requests_total", _SUCCESS)
         results = [
-            _serves(client, edge_url, colour),
-            without_faults(client, colour, own),
+            _serves(edge_url, colour),
+            without_faults(colour, own),
             _ask(client, edge_url, token),
         ]
-    except httpx.HTTPError as error:
+    except (httpx.HTTPError, OpsError) as error:
         why = f"a replica or the edge does not answer: {type(error).__name__}"
         return [unknown(_SERVED, why, "mcctl status")]
 
@@ -97,41 +101,43 @@ def check_edge(
     return results
 
 
-def _serves(client: httpx.Client, edge_url: str, colour: str) -> CheckResult:
-    answer = client.get(f"{edge_url}/health")
+def _serves(edge_url: str, colour: str) -> CheckResult:
     try:
-        body = answer.json()
-    except ValueError:
-        return found(_SERVED, ["/health answers no JSON"], "", "mcctl logs edge")
-    said = body if isinstance(body, dict) else {}
+        said = _health(edge_url)
+    except NotTheService as error:
+        return found(_SERVED, [error.message], "", "mcctl logs edge")
     problems = []
-    if answer.status_code != httpx.codes.OK or said.get("status") == "unavailable":
-        problems.append(f"/health answers {answer.status_code}, {said.get('status')}")
-    if said.get("colour") != colour:
-        problems.append(f"{said.get('colour')} serves, expected {colour}")
-    good = f"{said.get('replica')} (version {said.get('version')}) answers, {said.get('status')}"
+    if not said.serving or said.status == "unavailable":
+        problems.append(f"/health answers {said.http_status}, {said.status}")
+    if said.colour != colour:
+        problems.append(f"{said.colour} serves, expected {colour}")
+    good = f"{said.replica} (version {said.version}) answers, {said.status}"
     return found(_SERVED, problems, good, f"mcctl cutover --to {colour}")
 
 
-def without_faults(client: httpx.Client, colour: str, own: Sequence[Instance]) -> CheckResult:
+def without_faults(colour: str, own: Sequence[Instance]) -> CheckResult:
     """No replica of the colour is broken on purpose, by its own /health.
 
     Raises:
-        httpx.HTTPError: A replica does not answer.
+        OpsError: A replica does not answer.
     """
     name = f"no-faults-{colour}"
     problems = []
     for replica in own:
         try:
-            said: Any = client.get(f"{replica.url}/health").json()
-        except ValueError:
-            return unknown(name, f"/health of {replica.name} answers no JSON", "mcctl logs")
-        faults = said.get("faults") if isinstance(said, dict) else None
+            faults = _health(replica.url).faults
+        except NotTheService as error:
+            return unknown(name, error.message, "mcctl logs")
         if faults:
-            listed = faults.items() if isinstance(faults, dict) else [("faults", faults)]
-            problems.append(f"{replica.name} has {', '.join(f'{k} {v}' for k, v in listed)}")
+            listed = ", ".join(f"{kind} {value}" for kind, value in faults.items())
+            problems.append(f"{replica.name} has {listed}")
     remedy = "cut back, then start it anew: mcctl scale ... --restart --fault none"
     return found(name, problems, f"{len(own)} replicas, none broken on purpose", remedy)
+
+
+def _health(url: str) -> Health:
+    with ServiceClient(url, timeout_s=_TIMEOUT_S) as service:
+        return service.health()
 
 
 def _ask(client: httpx.Client, edge_url: str, token: str) -> CheckResult:

@@ -103,7 +103,7 @@ def _platform(environment: Environment, replicas: list[str]) -> list[CheckResult
 
 def _doors(client: httpx.Client, target: Instance, tokens: Mapping[str, str]) -> list[CheckResult]:
     results = [
-        health_ok(client, target, HEALTH_PATIENCE_S),
+        health_ok(target, HEALTH_PATIENCE_S),
         metrics_present(client, target),
         refuses(client, target, "no-token", {}),
         refuses(client, target, "unknown-token", {"Authorization": f"Bearer {UNKNOWN_TOKEN}"}),

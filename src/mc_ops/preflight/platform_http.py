@@ -14,8 +14,9 @@ import httpx
 
 from mc_contract.siem import DEFAULT_INDEX, SiemFormat, bulk_url, collector_url
 from mc_ops.environments import Instance
+from mc_ops.errors import OpsError
 from mc_ops.preflight.result import CheckResult, found, not_applicable, unknown
-from mc_ops.service_client.client import SERVICE
+from mc_ops.service_client import ServiceClient
 
 # docs/reference/metrics.md; the runbook's own commands and alerts read these names.
 METRICS = (
@@ -43,16 +44,17 @@ DOORS: Mapping[str, Mapping[str, object]] = {
 KNOCKS = 5
 _OPTIONAL = {"/graphql"}  # a service without it has no such door to guard
 HEALTH_PATIENCE_S = 10.0
+_TIMEOUT_S = 5.0
 _POLL_S = 0.2
 _REFUSED = (401, 403)
 
 
-def health_ok(client: httpx.Client, target: Instance, patience_s: float) -> CheckResult:
+def health_ok(target: Instance, patience_s: float) -> CheckResult:
     """The replica says "ok"; it is given `patience_s` seconds to get there."""
     name = f"health-{target.name}"
     deadline = time.monotonic() + patience_s
     while True:
-        said = _health(client, target)
+        said = _health(target)
         if said == "ok" or time.monotonic() >= deadline:
             break
         time.sleep(_POLL_S)
@@ -141,13 +143,12 @@ def wrong_secret(token: str) -> str:
     return f"{head}_{'A' * max(len(secret), 1)}"
 
 
-def _health(client: httpx.Client, target: Instance) -> str | None:
+def _health(target: Instance) -> str | None:
     try:
-        body = client.get(f"{target.url}/health").json()
-    except (httpx.HTTPError, ValueError):
+        with ServiceClient(target.url, timeout_s=_TIMEOUT_S) as service:
+            return service.health().status
+    except OpsError:
         return None
-    ours = isinstance(body, dict) and body.get("service") == SERVICE
-    return str(body.get("status")) if ours else None
 
 
 def _knock(client: httpx.Client, target: Instance, door: str, headers: Mapping[str, str]) -> int:

@@ -266,13 +266,13 @@ def test_health_and_metrics(client: httpx.Client, serve: Callable[[Answer], str]
     """A status that is not ok and a missing metric fail by name; silence is unknown."""
     bench = Workbench()
     target = Instance("blue-1", Colour.blue, serve(bench))
-    assert health_ok(client, target, 0).status is Status.passed
+    assert health_ok(target, 0).status is Status.passed
     assert metrics_present(client, target).status is Status.passed
     bench.health, bench.missing = "degraded", "mc_siem_requests_total"
-    assert health_ok(client, target, 0).detail == "status is degraded"
+    assert health_ok(target, 0).detail == "status is degraded"
     assert metrics_present(client, target).detail == "missing: mc_siem_requests_total"
     nowhere = Instance("blue-1", Colour.blue, "http://127.0.0.1:9")
-    assert health_ok(client, nowhere, 0).status is Status.unknown
+    assert health_ok(nowhere, 0).status is Status.unknown
     assert metrics_present(client, nowhere).status is Status.unknown
 
 
@@ -291,7 +291,7 @@ def test_what_is_not_the_workbench_has_no_health(
 ) -> None:
     """Another program at the address, though it says ok: could not tell, and no check breaks."""
     target = Instance("blue-1", Colour.blue, serve(lambda *_: (200, body)))
-    result = health_ok(client, target, 0)
+    result = health_ok(target, 0)
     assert result.status is Status.unknown
     assert "does not answer as the workbench does" in result.detail
     assert exit_of(_edge_by(client, target)) == 1
