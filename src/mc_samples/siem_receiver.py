@@ -1,4 +1,4 @@
-"""A SIEM's front door: takes events by HTTP in each format, demands the key, keeps what it got.
+"""A SIEM's endpoint: takes events by HTTP in each format, demands the key, keeps what it got.
 
     MC_PORT=8093 MC_HOME=.mc MC_SIEM_KEY_FILE=... python -m mc_samples.siem_receiver
 

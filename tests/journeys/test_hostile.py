@@ -155,7 +155,7 @@ def test_personal_data_in_governance_words_is_not_carried_on(hostile, key):
     ],
     ids=["NaN", "bad UTF-8", "empty", "1e999", "lone surrogate", "NUL"],
 )
-def test_what_is_no_json_or_cannot_be_kept_is_told_so_on_every_door(hostile, body, code):
+def test_what_is_no_json_or_cannot_be_kept_is_told_so_on_every_route(hostile, body, code):
     """A parse error or invalid parameters on JSON-RPC, 400 elsewhere; never a 500."""
     platform, _ = hostile
     rpc = platform.post(body)

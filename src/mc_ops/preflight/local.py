@@ -96,12 +96,14 @@ def _platform(environment: Environment, replicas: list[str]) -> list[CheckResult
         return [unknown("platform", error.message, error.hint)]
     url = database.get("service_url")
     with open_client(timeout_s=_TIMEOUT_S) as client:
-        results = [result for target in targets for result in _doors(client, target, tokens)]
+        results = [result for target in targets for result in _route_checks(client, target, tokens)]
         results.append(siem_refuses(client, *_siem(environment, replicas)))
     return results + asyncio.run(check_database(str(url) if url else None))
 
 
-def _doors(client: httpx.Client, target: Instance, tokens: Mapping[str, str]) -> list[CheckResult]:
+def _route_checks(
+    client: httpx.Client, target: Instance, tokens: Mapping[str, str]
+) -> list[CheckResult]:
     results = [
         health_ok(target, HEALTH_PATIENCE_S),
         metrics_present(client, target),

@@ -1,4 +1,4 @@
-"""The service as anybody meets it over HTTP: its doors, its health, its metrics, its SIEM.
+"""The service as anybody meets it over HTTP: its routes, its health, its metrics, its SIEM.
 
 Only public routes are used, and no check has an effect: the one request that is let in asks for
 a task that does not exist.
@@ -33,16 +33,16 @@ UNKNOWN_TOKEN = "mc_000000000000_" + "0" * 43  # well-formed, and nobody's
 _GET_TASK = {"jsonrpc": "2.0", "id": 1, "method": "GetTask", "params": {"id": "preflight-none"}}
 # Every way in that acts for a tenant, and what it is asked: for something that does not exist,
 # or, over REST, an empty message that no agent gets.
-DOORS: Mapping[str, Mapping[str, object]] = {
+GUARDED_ROUTES: Mapping[str, Mapping[str, object]] = {
     "/a2a": _GET_TASK,
     "/v1/message:send": {"message": {}},
     "/": _GET_TASK,
     "/graphql": {"query": "{ __typename }"},
 }
-# A door may be too busy (or, in a rehearsal, too faulty) to answer just now: 503 says neither that
+# A route may be too busy (or, in a rehearsal, too faulty) to answer just now: 503 says neither that
 # it admits nor that it refuses, so it is knocked on again before anything is concluded.
 KNOCKS = 5
-_OPTIONAL = {"/graphql"}  # a service without it has no such door to guard
+_OPTIONAL = {"/graphql"}  # a service without it has no such route to guard
 HEALTH_PATIENCE_S = 10.0
 _TIMEOUT_S = 5.0
 _POLL_S = 0.2
@@ -82,18 +82,18 @@ def metrics_present(client: httpx.Client, target: Instance) -> CheckResult:
 def refuses(
     client: httpx.Client, target: Instance, label: str, headers: Mapping[str, str]
 ) -> CheckResult:
-    """Every door answers 401 to these credentials; `/graphql` may also be absent (404)."""
+    """Every route answers 401 to these credentials; `/graphql` may also be absent (404)."""
     name = f"{label}-refused-{target.name}"
     problems, answers = [], []
-    for door in DOORS:
+    for route in GUARDED_ROUTES:
         try:
-            status = _knock(client, target, door, headers)
+            status = _knock(client, target, route, headers)
         except httpx.HTTPError as error:
-            return unknown(name, f"{door} does not answer: {type(error).__name__}")
-        answers.append(f"{door} {status}")
-        absent = door in _OPTIONAL and status == httpx.codes.NOT_FOUND
+            return unknown(name, f"{route} does not answer: {type(error).__name__}")
+        answers.append(f"{route} {status}")
+        absent = route in _OPTIONAL and status == httpx.codes.NOT_FOUND
         if status != httpx.codes.UNAUTHORIZED and not absent:
-            problems.append(f"{door} answered {status}, expected 401")
+            problems.append(f"{route} answered {status}, expected 401")
     return found(name, problems, ", ".join(answers), "stop traffic to it: it serves strangers")
 
 
@@ -151,13 +151,13 @@ def _health(target: Instance) -> str | None:
         return None
 
 
-def _knock(client: httpx.Client, target: Instance, door: str, headers: Mapping[str, str]) -> int:
-    """Ask a door for what it is asked in `DOORS`; returns the HTTP status, 503 if it stays that."""
+def _knock(client: httpx.Client, target: Instance, route: str, headers: Mapping[str, str]) -> int:
+    """Ask a route for what it is asked in `GUARDED_ROUTES`; returns the HTTP status, 503 if it stays that."""
     status = httpx.codes.SERVICE_UNAVAILABLE.value
     for _ in range(KNOCKS):
         status = client.post(
-            target.url + door,
-            content=json.dumps(DOORS[door]),
+            target.url + route,
+            content=json.dumps(GUARDED_ROUTES[route]),
             headers={"Content-Type": "application/json", "A2A-Version": "1.0", **headers},
         ).status_code
         if status != httpx.codes.SERVICE_UNAVAILABLE:

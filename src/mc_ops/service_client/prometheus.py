@@ -70,7 +70,7 @@ class PrometheusClient(HttpClient):
 
         Args:
             url: Where Prometheus is; a path in front of `/api/v1` is kept.
-            token: A bearer token, for a Prometheus behind a door.
+            token: A bearer token, for a Prometheus that asks for one.
             timeout_s: How long each call may take.
             transport: Another way to send, for tests.
 
@@ -193,7 +193,7 @@ class PrometheusClient(HttpClient):
         if answer.status_code in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):
             raise NotAllowed(
                 f"{self.url} refuses to be asked: HTTP {answer.status_code}",
-                hint="it stands behind a door that wants other credentials",
+                hint="it asks for other credentials",
             )
         try:
             told = answer.json()

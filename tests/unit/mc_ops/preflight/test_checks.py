@@ -69,13 +69,13 @@ def serving(answer: Answer) -> Iterator[str]:
 
 
 class Workbench:
-    """A stand-in replica: doors that check the token, counters that count, a health."""
+    """A stand-in replica: routes that check the token, counters that count, a health."""
 
     def __init__(self, colour: str = "blue", *, guarded: bool = True, delivers: bool = True):
         self.colour, self.guarded, self.delivers = colour, guarded, delivers
         self.health, self.missing, self.answered = "ok", "", 0
         self.faults: dict[str, float] = {}
-        self.open_doors: tuple[str, ...] = ()
+        self.open_route_checks: tuple[str, ...] = ()
         self.knocked: list[str] = []
 
     def __call__(self, method: str, path: str, given: str, body: bytes) -> tuple[int, str]:
@@ -94,7 +94,7 @@ class Workbench:
             lines.append(f'mc_siem_requests_total{{status="success"}} {sent}.0')
             return 200, "\n".join(lines) + "\n"
         self.knocked.append(path)
-        if path in self.open_doors:
+        if path in self.open_route_checks:
             return 200, "{}"
         if self.guarded and given != f"Bearer {TOKEN}":
             return 401, "{}"
@@ -203,10 +203,10 @@ def test_replicas_minimum(running: int, minimum: int, status: Status) -> None:
     assert replicas_minimum(None, running, minimum).status is Status.unknown
 
 
-def test_doors_that_let_strangers_in_fail(
+def test_routes_that_let_strangers_in_fail(
     client: httpx.Client, serve: Callable[[Answer], str]
 ) -> None:
-    """401 to strangers passes; a door that answers them fails; a good token must be let in."""
+    """401 to strangers passes; a route that answers them fails; a good token must be let in."""
     safe, unsafe = (
         Instance(name, Colour(name.split("-")[0]), serve(Workbench(guarded=guarded)))
         for name, guarded in (("blue-1", True), ("blue-2", False))
@@ -219,18 +219,18 @@ def test_doors_that_let_strangers_in_fail(
     assert admits(client, safe, wrong_secret(TOKEN)).status is Status.failed
 
 
-@pytest.mark.parametrize("door", ["/", "/a2a", "/v1/message:send", "/graphql"])
+@pytest.mark.parametrize("route", ["/", "/a2a", "/v1/message:send", "/graphql"])
 def test_one_open_door_fails(
-    client: httpx.Client, serve: Callable[[Answer], str], door: str
+    client: httpx.Client, serve: Callable[[Answer], str], route: str
 ) -> None:
     """Each way in is knocked on, and the one that is open is named."""
     bench = Workbench()
-    bench.open_doors = (door,)
+    bench.open_route_checks = (route,)
     result = refuses(client, Instance("blue-1", Colour.blue, serve(bench)), "no-token", {})
     assert set(bench.knocked) == {"/", "/a2a", "/v1/message:send", "/graphql"}
     assert (result.status, result.detail) == (
         Status.failed,
-        f"{door} answered 200, expected 401",
+        f"{route} answered 200, expected 401",
     )
 
 
