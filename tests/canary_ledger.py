@@ -17,13 +17,14 @@ from urllib.parse import parse_qs, urlsplit
 import numpy as np
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from tests.merkle_proofs import inclusion_proof
 
 from mc_contract.canary_override import override_file
 from mc_contract.canonical import canonical_json
 from mc_contract.judgement.verdict import rejudge
 from mc_contract.ledger.checkpoint import Checkpoint, sign_checkpoint
 from mc_contract.ledger.export import ProvenLeaf, log_origin, verify_export, write_export
-from mc_contract.ledger.merkle import inclusion_proof, leaf_hash, tree_root
+from mc_contract.ledger.merkle import leaf_hash, tree_root
 from mc_contract.running import Record, facts_of
 from mc_ops.canary.override import judge_again
 

@@ -28,7 +28,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mc_contract.configuration import MOST_BYTES, FileProblems, json_of, kind_of, whole_number
+from mc_contract.configuration import MOST_BYTES, FileProblems, json_of, kind_of
+from mc_contract.numbers import whole_number
 from mc_platform.errors import LedgerDamaged, Misconfigured, PlatformError
 from mc_platform.observe import logs
 

@@ -30,12 +30,11 @@ from mc_contract.configuration import (
     FileProblems,
     document_digest,
     filled,
-    number,
     placeholders,
     problems_of,
     toml_of,
-    whole_number,
 )
+from mc_contract.numbers import number, whole_number
 from mc_contract.siem import DEFAULT_INDEX, INDEX_PATTERN, SiemFormat, target_problems
 from mc_platform.errors import Misconfigured
 from mc_platform.model.catalogue import Catalogue, parse_catalogue

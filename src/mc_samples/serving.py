@@ -26,7 +26,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import BaseRoute, Route
 
-from mc_contract.configuration import whole_number
+from mc_contract.numbers import whole_number
 
 HOST = "127.0.0.1"
 _VERSION = "1.0.0"

@@ -29,7 +29,7 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
-from mc_contract.configuration import whole_number
+from mc_contract.numbers import whole_number
 from mc_samples.siem_store import (
     Behaviour,
     Receiver,

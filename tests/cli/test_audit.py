@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from tests.merkle_proofs import consistency_proof, inclusion_proof
 from tests.recording_environment import Recorded, RecordingEnvironment
 from typer.testing import CliRunner
 
@@ -18,7 +19,7 @@ import mc_ops.cli.audit as verbs
 from mc_contract.ledger.checkpoint import Checkpoint, sign_checkpoint
 from mc_contract.ledger.entry import Entry
 from mc_contract.ledger.export import ProvenLeaf, log_origin, write_export
-from mc_contract.ledger.merkle import Frontier, consistency_proof, inclusion_proof, leaf_hash
+from mc_contract.ledger.merkle import Frontier, leaf_hash
 from mc_ops.audit import AuditClient
 from mc_ops.audit.client import ArchiveRow
 from mc_ops.errors import UnusableInput

@@ -102,55 +102,6 @@ def tree_root(leaf_hashes: Sequence[bytes]) -> bytes:
     return frontier.root()
 
 
-def inclusion_proof(leaf_hashes: Sequence[bytes], index: int) -> list[bytes]:
-    """PATH(index, leaves): the audit path, from the leaf's sibling up to the root's child.
-
-    Raises:
-        ProofError: when there is no leaf `index`.
-    """
-    if not 0 <= index < len(leaf_hashes):
-        raise ProofError(f"no leaf {index} in a tree of size {len(leaf_hashes)}")
-    path: list[bytes] = []
-    low, high = 0, len(leaf_hashes)
-    while high - low > 1:
-        split = low + _split(high - low)
-        if index < split:
-            path.append(tree_root(leaf_hashes[split:high]))
-            high = split
-        else:
-            path.append(tree_root(leaf_hashes[low:split]))
-            low = split
-    path.reverse()
-    return path
-
-
-def consistency_proof(leaf_hashes: Sequence[bytes], first: int, second: int) -> list[bytes]:
-    """PROOF(first, leaves[:second]): that the tree of `first` leaves is a prefix of `second`'s.
-
-    Raises:
-        ProofError: unless 1 <= first <= second <= the number of leaves.
-    """
-    if not 1 <= first <= second <= len(leaf_hashes):
-        raise ProofError(
-            f"no consistency proof from size {first} to {second} in a tree of size "
-            f"{len(leaf_hashes)}"
-        )
-    proof: list[bytes] = []
-    low, high = 0, second
-    while first != high:
-        split = low + _split(high - low)
-        if first <= split:
-            proof.append(tree_root(leaf_hashes[split:high]))
-            high = split
-        else:
-            proof.append(tree_root(leaf_hashes[low:split]))
-            low = split
-    if low > 0:  # the old tree is no perfect left subtree, so its last piece is not known yet
-        proof.append(tree_root(leaf_hashes[low:high]))
-    proof.reverse()
-    return proof
-
-
 def verify_inclusion(
     *, leaf: bytes, index: int, size: int, proof: Sequence[bytes], root: bytes
 ) -> None:
@@ -221,11 +172,6 @@ def _climb(node: int, last: int, proof: Sequence[bytes]) -> Iterator[tuple[bytes
         node, last = node >> 1, last >> 1
     if last != 0:
         raise ProofError(f"the proof has {len(proof)} hashes, too few for the tree's size")
-
-
-def _split(size: int) -> int:
-    """The largest power of two smaller than `size` (RFC 6962 section 2.1)."""
-    return 1 << ((size - 1).bit_length() - 1)
 
 
 def _refuse_odd_hashes(hashes: Sequence[bytes]) -> None:

@@ -253,7 +253,7 @@ def _client(url: str) -> PrometheusClient:
 
 
 def _step_s(text: str) -> float:
-    from mc_contract.configuration import number
+    from mc_contract.numbers import number
 
     try:
         step_s = number(text.removesuffix("s"))

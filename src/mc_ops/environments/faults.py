@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
+from mc_contract.numbers import number
 from mc_ops.environments.interface import Colour
 from mc_ops.errors import UnusableInput
 
@@ -77,8 +78,6 @@ def shown(settings: Mapping[str, str]) -> str:
 
 
 def _with(faults: Faults, text: str) -> Faults:
-    from mc_contract.configuration import number  # late: what is only shown needs no parser
-
     kind, _, value = text.partition("=")
     try:
         found = number(value)

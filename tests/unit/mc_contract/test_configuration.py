@@ -17,11 +17,10 @@ from mc_contract.configuration import (
     check,
     json_of,
     known,
-    number,
     text_of,
     toml_of,
-    whole_number,
 )
+from mc_contract.numbers import number, whole_number
 
 
 class Item(Strict):

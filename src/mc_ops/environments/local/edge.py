@@ -33,7 +33,7 @@ from aiohttp import hdrs, web
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
-from mc_contract.configuration import whole_number
+from mc_contract.numbers import whole_number
 from mc_ops.environments.interface import Colour
 from mc_ops.environments.local.edge_bounds import (
     BoundedServer,

@@ -21,7 +21,7 @@ from typing import Any, cast
 from aiohttp import web
 from aiohttp.http_exceptions import LineTooLong
 
-from mc_contract.configuration import number, whole_number
+from mc_contract.numbers import number, whole_number
 from mc_ops.errors import UnusableInput
 
 _MOST_HEAD_BYTES = 32_768

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeVar
 
-from mc_contract.configuration import number, whole_number
+from mc_contract.numbers import number, whole_number
 from mc_ops.errors import CouldNotTell, UnusableInput
 from mc_ops.incidents.hpa_oscillation.replay import (
     DEFAULT_TOLERANCE,

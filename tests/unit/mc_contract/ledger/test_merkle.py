@@ -7,13 +7,12 @@ import hashlib
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.merkle_proofs import consistency_proof, inclusion_proof
 
 from mc_contract.ledger.merkle import (
     EMPTY_ROOT,
     Frontier,
     ProofError,
-    consistency_proof,
-    inclusion_proof,
     leaf_hash,
     node_hash,
     tree_root,

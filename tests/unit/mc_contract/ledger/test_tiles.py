@@ -5,15 +5,9 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.merkle_proofs import consistency_proof, inclusion_proof
 
-from mc_contract.ledger.merkle import (
-    Frontier,
-    ProofError,
-    consistency_proof,
-    inclusion_proof,
-    leaf_hash,
-    tree_root,
-)
+from mc_contract.ledger.merkle import Frontier, ProofError, leaf_hash, tree_root
 from mc_contract.ledger.tiles import (
     TILE_WIDTH,
     Node,

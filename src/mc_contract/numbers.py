@@ -1,0 +1,33 @@
+"""Numbers as people write them in settings, options and files; strictly, as Python does not."""
+
+from __future__ import annotations
+
+import math
+import re
+
+_WHOLE = re.compile(r"-?[0-9]{1,30}")
+_NUMBER = re.compile(r"-?(?:[0-9]{1,30}(?:\.[0-9]{0,30})?|\.[0-9]{1,30})(?:[eE][+-]?[0-9]{1,3})?")
+
+
+def whole_number(text: str) -> int:
+    """The whole number that a text is: digits 0 to 9, a `-` before them, and nothing else.
+
+    Python's own `int` takes `8_0` for 80, and blanks, a `+` and the digits of every script.
+
+    Raises:
+        ValueError: it is none; the message says what one is, and not what was given.
+    """
+    if not _WHOLE.fullmatch(text):
+        raise ValueError("must be a whole number, such as 12")
+    return int(text)
+
+
+def number(text: str) -> float:
+    """The number that a text is, with a `.` and an exponent at most; see `whole_number`.
+
+    Raises:
+        ValueError: it is none, or infinite; the message says what one is, and not what was given.
+    """
+    if not _NUMBER.fullmatch(text) or not math.isfinite(value := float(text)):
+        raise ValueError("must be a number, such as 12 or 0.5")
+    return value
