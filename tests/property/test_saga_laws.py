@@ -68,7 +68,7 @@ class World:
             raise Crash
 
 
-class Hands:
+class Activities:
     """A receiver that honours idempotency keys, and a ledger that keeps an id once."""
 
     def __init__(self, world: World) -> None:
@@ -145,7 +145,7 @@ class Hands:
 def run_to_the_end(world: World) -> OperationReport:
     plan = [ActionName(f"action-{index}") for index in range(len(world.do_ends))]
 
-    def remember(name: str, body: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    def durable_step(name: str, body: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         if name not in world.kept:
             result = body()
             world.live()
@@ -155,7 +155,9 @@ def run_to_the_end(world: World) -> OperationReport:
     while True:
         world.runs += 1
         try:
-            return Saga(REQUEST, plan, hands=Hands(world), remember=remember).run()
+            return Saga(
+                REQUEST, plan, activities=Activities(world), durable_step=durable_step
+            ).run()
         except Crash:
             continue
 

@@ -21,7 +21,7 @@ from mc_platform.adapters.postgres.journal import PostgresJournal
 from mc_platform.adapters.postgres.operations import PostgresOperations
 from mc_platform.enact.breaker import Count, Limits, trips
 from mc_platform.enact.calls import Called, Effect
-from mc_platform.enact.event_log import Chronicle, End, Step
+from mc_platform.enact.event_log import EventLog, End, Step
 from mc_platform.model.event import Event, Kind
 from mc_platform.model.operation import Ending, OperationRequest
 from mc_platform.model.task import Task, TaskState
@@ -89,7 +89,7 @@ def _request(tenant):
 def test_each_ending_has_one_meaning(kind):
     """What an end counts as is told by its report alone."""
     end, meaning = ENDS[kind]
-    assert Chronicle(_request("T"), 2).report(end).ending is meaning
+    assert EventLog(_request("T"), 2).report(end).ending is meaning
 
 
 @pytest.fixture(params=HISTORIES)
@@ -107,7 +107,7 @@ async def told(request, pools):
                 asked.task_id, "c", tenant, "agent@x", str(uuid.uuid4()), "d",
                 TaskState.working, NOW, governance={"operation": asked.operation},
             )  # fmt: skip
-            chronicle = Chronicle(asked, 2)
+            chronicle = EventLog(asked, 2)
             ended = chronicle.ended_task(task, ENDS[kind][0], (), NOW)
             await journal.record([_event(tenant, "accepted")], task)
             await journal.record([_event(tenant, "ended")], ended)
