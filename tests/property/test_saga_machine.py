@@ -2,7 +2,7 @@
 
 Each run of the saga lives in a thread, as in a replica. It may die at a point, or be stopped there
 (SIGSTOP), lose its lease to the run after it, and wake at any later time: a zombie. What outlives
-a run is the world: remembered results, the ledger, a receiver that honours idempotency keys and
+a run is the world: stored results, the ledger, a receiver that honours idempotency keys and
 leaves tombstones, and the signals. Its laws are looked at after every rule, and once more when
 everybody is awake and the operation has ended.
 """
@@ -180,7 +180,7 @@ def _index(key: str) -> int:
 
 
 class Run:
-    """One run, in its thread; also the hands of its saga."""
+    """One run, in its thread; also the activities of its saga."""
 
     def __init__(self, world: World, number: int, stop: Stop | None) -> None:
         self.world = world
@@ -232,7 +232,7 @@ class Run:
         with self._change:
             assert self._change.wait_for(condition, PATIENCE_S), "the model itself is stuck"
 
-    def remember(self, name: str, body: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    def durable_step(self, name: str, body: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         world = self.world
         if self.epoch != world.epoch:
             raise Interrupted
@@ -412,7 +412,13 @@ class SagaMachine(RuleBasedStateMachine):
         return run
 
     def _saga(self, run: Run) -> OperationReport:
-        saga = Saga(REQUEST, run.world.plan, hands=run, remember=run.remember, deadline_at=DEADLINE)
+        saga = Saga(
+            REQUEST,
+            run.world.plan,
+            activities=run,
+            durable_step=run.durable_step,
+            deadline_at=DEADLINE,
+        )
         return saga.run()
 
     @precondition(lambda self: self.report is None)
@@ -505,8 +511,8 @@ class SagaMachine(RuleBasedStateMachine):
                 mode=mode,
                 principal=PrincipalId("operator"),
                 reason="by hand",
-                hands=run,
-                remember=run.remember,
+                activities=run,
+                durable_step=run.durable_step,
             )
             report = resolution.run()
             stood.append(resolution.standing())

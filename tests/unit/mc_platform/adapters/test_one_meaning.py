@@ -21,7 +21,7 @@ from mc_platform.adapters.postgres.journal import PostgresJournal
 from mc_platform.adapters.postgres.operations import PostgresOperations
 from mc_platform.enact.breaker import Count, Limits, trips
 from mc_platform.enact.calls import Called, Effect
-from mc_platform.enact.event_log import EventLog, End, Step
+from mc_platform.enact.event_log import End, EventLog, Step
 from mc_platform.model.event import Event, Kind
 from mc_platform.model.operation import Ending, OperationRequest
 from mc_platform.model.task import Task, TaskState
