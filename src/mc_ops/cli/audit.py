@@ -26,10 +26,7 @@ from mc_ops.files import write_atomically, writing
 if TYPE_CHECKING:
     from mc_contract.ledger.export import VerifiedExport
 
-app = typer.Typer(
-    help="Verify the ledger, export parts of it with proofs, archive it; dead letters.",
-    no_args_is_help=True,
-)
+app = typer.Typer(no_args_is_help=True)
 
 app.add_typer(dead_letters.app, name="parked")
 
@@ -42,35 +39,38 @@ _NOT_COMPLETE = (
 @app.command()
 def verify(
     export: Annotated[
-        Path | None, typer.Option("--export", help="Verify this file instead, offline.")
+        Path | None,
+        typer.Option("--export", help="Verify this export offline instead of the whole ledger."),
     ] = None,
     since_checkpoint: Annotated[
         Path | None,
-        typer.Option(help="Begin at this checkpoint, saved by an earlier verification."),
+        typer.Option(help="Start at a checkpoint that an earlier verification saved."),
     ] = None,
     known_checkpoint: Annotated[
         list[Path] | None,
-        typer.Option(help="A checkpoint kept elsewhere that the log must agree with; repeatable."),
+        typer.Option(help="Checkpoint kept elsewhere that the ledger must match; repeatable."),
     ] = None,
     archive: Annotated[
-        Path | None, typer.Option("--archive", help="Folder of archived entries, to read too.")
+        Path | None,
+        typer.Option("--archive", help="Folder with archived entries, to verify them as well."),
     ] = None,
     allow_archived: Annotated[
         bool,
         typer.Option(
             "--allow-archived",
-            help="Without --archive: verify the rest, and leave archived entries unread.",
+            help="Verify the rest when archived entries are not at hand.",
         ),
     ] = False,
     save_checkpoint: Annotated[
-        Path | None, typer.Option(help="Write the verified checkpoint here, for the next time.")
+        Path | None,
+        typer.Option(help="File to write the verified checkpoint to, for --since-checkpoint."),
     ] = None,
     key: LedgerKeyOption = None,
     whose: AsOption = None,
     url: UrlOption = None,
     output: OutputOption = Format.table,
 ) -> None:
-    """Read the whole log, hash it anew, hold it against all that was signed; exit 1 if tampered."""
+    """Verify the ledger against its signed checkpoints; exit 1 if it was changed."""
     trusted = ledger_key(key)
     if export is not None:
         others = (since_checkpoint, known_checkpoint, archive, allow_archived, save_checkpoint)
@@ -113,17 +113,24 @@ def verify(
 
 @app.command("export")
 def export_entries(
-    tenant: Annotated[str, typer.Option("--tenant", help="Whose entries.")],
-    since: Annotated[str, typer.Option("--since", help="A time, or an age: 7d, 36h.")],
-    out: Annotated[Path, typer.Option("--out", help="The file to write.")],
-    until: Annotated[str | None, typer.Option("--until", help="A time, or an age.")] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")] = False,
+    tenant: Annotated[str, typer.Option("--tenant", help="Tenant whose entries are exported.")],
+    since: Annotated[
+        str, typer.Option("--since", help="Start of the range: a time, or an age such as 7d, 36h.")
+    ],
+    out: Annotated[Path, typer.Option("--out", help="Output file.")],
+    until: Annotated[
+        str | None,
+        typer.Option("--until", help="End of the range: a time, or an age; default: now."),
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Overwrite the file if it exists.")
+    ] = False,
     key: LedgerKeyOption = None,
     whose: AsOption = None,
     url: UrlOption = None,
     output: OutputOption = Format.table,
 ) -> None:
-    """Write a tenant's entries with their proofs to one file that verifies offline."""
+    """Write a tenant's entries with their proofs to a file that verifies offline."""
     _require_new(out, force=force)
     now = datetime.now(UTC)
     trusted = ledger_key(key)
@@ -146,17 +153,19 @@ def export_entries(
 
 @app.command("prove")
 def prove_event(
-    event: Annotated[str, typer.Argument(help="An event's id, or an index of the log.")],
+    event: Annotated[str, typer.Argument(help="Id of an event, or its index in the ledger.")],
     out: Annotated[
-        Path | None, typer.Option("--out", help="The file to write; default: standard output.")
+        Path | None, typer.Option("--out", help="Output file; default: standard output.")
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Overwrite the file if it exists.")
+    ] = False,
     key: LedgerKeyOption = None,
     whose: AsOption = None,
     url: UrlOption = None,
     output: OutputOption = Format.table,
 ) -> None:
-    """Prove that one event is in the log; the file verifies offline, like an export."""
+    """Write a proof that an event is in the ledger; the file verifies offline."""
     if out is not None:
         _require_new(out, force=force)
     trusted = ledger_key(key)
@@ -171,13 +180,18 @@ def prove_event(
 
 @app.command()
 def archive(
-    older_than: Annotated[Whole, typer.Option("--older-than", min=1, help="Days.")],
-    to: Annotated[Path, typer.Option("--to", help="The folder for the files.")],
+    older_than: Annotated[
+        Whole,
+        typer.Option("--older-than", min=1, help="Minimum age in days of the months to archive."),
+    ],
+    to: Annotated[Path, typer.Option("--to", help="Output folder.")],
     yes: YesOption = False,
-    env: Annotated[str, typer.Option("--env", help="Where the platform runs: local.")] = "local",
+    env: Annotated[
+        str, typer.Option("--env", help="Environment of the platform; only `local` exists today.")
+    ] = "local",
     output: OutputOption = Format.table,
 ) -> None:
-    """Move whole old months of the ledger out of the database into files; their rows go."""
+    """Move old months of the ledger from the database into files."""
     environment = open_environment(env)
     if not yes:
         note(

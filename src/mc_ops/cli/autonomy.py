@@ -23,12 +23,12 @@ from mc_ops.cli.operator_access import (
 from mc_ops.cli.output import Format, OutputOption, emit_json, note, ok, stdout
 from mc_ops.errors import UnusableInput
 
-app = typer.Typer(help="Halt and resume what agents may enact.", no_args_is_help=True)
+app = typer.Typer(no_args_is_help=True)
 
 _ALL = "*"
 _INDENT = "    "
 _LEAST_WIDTH = 20
-TenantOption = Annotated[str | None, typer.Option("--tenant", help="The tenant.")]
+TenantOption = Annotated[str | None, typer.Option("--tenant", help="Tenant.")]
 AllOption = Annotated[bool, typer.Option("--all", help="All tenants.")]
 
 
@@ -42,7 +42,7 @@ def halt(
     url: UrlOption = None,
     output: OutputOption = Format.table,
 ) -> None:
-    """Refuse every new operation of a tenant, or of all, from now on."""
+    """Refuse new operations of a tenant, or of all tenants."""
     scope = _scope(tenant, all_)
     with acting_client(url, whose) as client:
         if all_:
@@ -63,7 +63,7 @@ def resume(
     url: UrlOption = None,
     output: OutputOption = Format.table,
 ) -> None:
-    """Let a tenant, or all, enact operations again; the breaker then counts from zero."""
+    """Permit operations of a tenant, or of all, again; resets the circuit breaker's count."""
     scope = _scope(tenant, all_)
     with acting_client(url, whose) as client:
         if all_:
@@ -82,7 +82,7 @@ def status(
     url: UrlOption = None,
     output: OutputOption = Format.table,
 ) -> None:
-    """Tell who is halted, by whom and why, and what the breaker counts."""
+    """Show which tenants are halted, by whom and why, and the circuit breaker's counts."""
     wanted = _scope(tenant, all_) if tenant or all_ else None
     with operator_client(url, whose) as client:
         found = client.autonomy()

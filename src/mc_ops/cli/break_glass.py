@@ -20,25 +20,23 @@ from mc_ops.cli.operator_access import (
 )
 from mc_ops.cli.output import Format, OutputOption, emit_json, ok, stdout
 
-app = typer.Typer(
-    help="Ask for a way into a tenant's data, approve another's, end it.", no_args_is_help=True
-)
-GrantArgument = Annotated[str, typer.Argument(metavar="GRANT", help="The grant's id.")]
+app = typer.Typer(no_args_is_help=True)
+GrantArgument = Annotated[str, typer.Argument(metavar="GRANT", help="Id of the grant.")]
 
 
 @app.command()
 def request(
     reason: ReasonOption,
-    tenant: Annotated[str, typer.Option("--tenant", help="Whose data.")],
+    tenant: Annotated[str, typer.Option("--tenant", help="Tenant whose data is accessed.")],
     minutes: Annotated[
-        Whole, typer.Option("--minutes", help="How long from the approval, 1 to 240.")
+        Whole, typer.Option("--minutes", help="Duration in minutes from the approval, 1 to 240.")
     ] = 30,
     whose: AsOption = None,
     yes: YesOption = False,
     url: UrlOption = None,
     output: OutputOption = Format.table,
 ) -> None:
-    """Ask for a grant; it opens nothing until another operator approves it."""
+    """Request access to a tenant's data; another operator must approve it."""
     with acting_client(url, whose) as client:
         confirm(f"Ask for a way into {tenant}'s data, for {minutes} minutes?", yes=yes)
         grant = client.ask_break_glass(tenant, minutes=minutes, reason=reason)
@@ -54,9 +52,9 @@ def approve(
     url: UrlOption = None,
     output: OutputOption = Format.table,
 ) -> None:
-    """Open another operator's grant, as whom --as or MC_TOKEN_FILE names: nobody by default.
+    """Approve another operator's request; name yourself with --as or MC_TOKEN_FILE.
 
-    Exit 1 if it is your own, or no longer pending.
+    Exit 1 if it is your own request or no longer pending.
     """
     require_said(whose, "an approval")
     with acting_client(url, whose) as client:
@@ -74,7 +72,7 @@ def end(
     url: UrlOption = None,
     output: OutputOption = Format.table,
 ) -> None:
-    """Close a grant before its time. Exit 1 if it is closed already."""
+    """End a grant early. Exit 1 if it has ended already."""
     with acting_client(url, whose) as client:
         confirm(f"Close grant {grant_id}?", yes=yes)
         grant = client.end_break_glass(grant_id, reason=reason)
@@ -85,7 +83,7 @@ def end(
 def list_grants(
     whose: AsOption = None, url: UrlOption = None, output: OutputOption = Format.table
 ) -> None:
-    """Show the newest grants, open and closed."""
+    """List the newest grants, active and ended."""
     with operator_client(url, whose) as client:
         found = client.grants()["grants"]
     if output is Format.json:
@@ -99,12 +97,12 @@ def list_grants(
 
 @app.command()
 def task(
-    task_id: Annotated[str, typer.Argument(metavar="TASK", help="The task's id.")],
-    tenant: Annotated[str, typer.Option("--tenant", help="Whose it is.")],
+    task_id: Annotated[str, typer.Argument(metavar="TASK", help="Id of the task.")],
+    tenant: Annotated[str, typer.Option("--tenant", help="Tenant of the task.")],
     whose: AsOption = None,
     url: UrlOption = None,
 ) -> None:
-    """Print a tenant's task as JSON; needs an active grant, and is recorded."""
+    """Print a task of a tenant as JSON; needs an active grant and is recorded."""
     with acting_client(url, whose) as client:
         emit_json(client.tenant_task(tenant, task_id))
 

@@ -40,7 +40,7 @@ DEFAULT_RATE = 50.0  # pairs a second, as `mc_ops.canary.DEFAULT_RATE`: numpy is
 _PROGRESS_EVERY_S = 5.0
 _PROGRESS_EVERY_TTY_S = 1.0
 
-app = typer.Typer(help="Compare a candidate with the baseline: PROMOTE or HOLD.")
+app = typer.Typer()
 canary_metrics.register(app)
 canary_override.register(app)
 canary_report.register(app)
@@ -48,14 +48,19 @@ canary_report.register(app)
 
 @app.command()
 def plan(
-    minutes: Annotated[Number, typer.Option(help="How long to send; may be a fraction.")],
-    rate: Annotated[Number, typer.Option(help="Request pairs a second.")] = DEFAULT_RATE,
+    minutes: Annotated[
+        Number, typer.Option(help="Duration of the traffic in minutes; fractions allowed.")
+    ],
+    rate: Annotated[Number, typer.Option(help="Request pairs per second.")] = DEFAULT_RATE,
     margin: Annotated[
-        Number | None, typer.Option(help="How much worse the p95 may be; default as in run.")
+        Number | None,
+        typer.Option(
+            help="Allowed increase of the p95 (0.05 is 5 %); default: as in `canary run`."
+        ),
     ] = None,
     output: OutputOption = Format.table,
 ) -> None:
-    """Say what a run of that length decides; sends nothing. Exit 2 when it decides nothing."""
+    """Show what a run of that length can decide, without traffic; exit 2 if it is too short."""
     size = room.size_of(minutes=minutes, rate=rate, margin=margin)
     if output is Format.json:
         told = {"pairs": size.pairs, "margin": size.margin, "rehearsal": size.rehearsal}
@@ -66,42 +71,41 @@ def plan(
 
 @app.command()
 def run(
-    baseline: Annotated[
-        list[str], typer.Option(help="URL of the baseline; repeat for several instances.")
+    baseline: Annotated[list[str], typer.Option(help="URL of a baseline instance; repeatable.")],
+    candidate: Annotated[list[str], typer.Option(help="URL of a candidate instance; repeatable.")],
+    minutes: Annotated[
+        Number, typer.Option(help="Duration of the traffic in minutes; fractions allowed.")
     ],
-    candidate: Annotated[
-        list[str], typer.Option(help="URL of the candidate; repeat for several instances.")
-    ],
-    minutes: Annotated[Number, typer.Option(help="How long to send; may be a fraction.")],
     rate: Annotated[
         Number,
-        typer.Option(
-            help="Request pairs a second at most; lowered if the baseline cannot keep up."
-        ),
+        typer.Option(help="Maximum request pairs per second; lowered if the baseline is too slow."),
     ] = DEFAULT_RATE,
     margin: Annotated[
         Number | None,
         typer.Option(
-            help="How much worse the p95 may be; default 0.05, or what a rehearsal can decide."
+            help="Allowed increase of the p95; default: 0.05 (5 %), more for a short rehearsal."
         ),
     ] = None,
     out_dir: Annotated[
-        Path | None, typer.Option(help="Folder for samples and verdict; default under MC_HOME.")
+        Path | None,
+        typer.Option(
+            help="Output folder for samples and verdict; default: a new one in MC_HOME/runs."
+        ),
     ] = None,
     release: Annotated[
         str | None,
-        typer.Option("--release", help="The candidate's release, for the evidence."),
+        typer.Option("--release", help="Name of the candidate's release, for the evidence."),
     ] = None,
     metrics: MetricsOption = None,
     prometheus: PrometheusOption = None,
     baseline_selector: BaselineSelector = None,
     candidate_selector: CandidateSelector = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print the plan; send nothing to either side.")
+        bool, typer.Option("--dry-run", help="Print the plan and send no traffic.")
     ] = False,
     output: OutputOption = Format.table,
 ) -> None:
-    """Send paired live traffic to both sides and judge it."""
+    """Send the same requests to baseline and candidate, and compare latency and errors."""
     planned = room.make_plan(baseline, candidate, minutes=minutes, rate=rate, margin=margin)
     judged_too = canary_metrics.run_metrics(
         metrics,
@@ -152,17 +156,21 @@ def run(
 def judge(
     base: Annotated[Path, typer.Argument(help="Sample file of the baseline (base.lat).")],
     cand: Annotated[Path, typer.Argument(help="Sample file of the candidate (cand.lat).")],
-    margin: Annotated[Number, typer.Option(help="How much worse the p95 may be.")] = 0.05,
+    margin: Annotated[
+        Number, typer.Option(help="Allowed increase of the p95 (0.05 is 5 %).")
+    ] = 0.05,
     planned_pairs: Annotated[
         Whole | None,
-        typer.Option(help="Pairs declared before the run; default: as many as the files have."),
+        typer.Option(
+            help="Number of request pairs planned before the run; default: all in the files."
+        ),
     ] = None,
     instances: Annotated[
-        Whole, typer.Option(help="Instances a side, over which the pairs went in turn.")
+        Whole, typer.Option(help="Number of instances per side, used in turn.")
     ] = 1,
     output: OutputOption = Format.table,
 ) -> None:
-    """Judge two sample files alone: a latency in seconds a line, a failed request is `error`."""
+    """Judge two sample files: one latency in seconds per line, `error` for a failed request."""
     judgement = room.judge_files(
         base, cand, margin=margin, planned_pairs=planned_pairs, instances=instances
     )

@@ -28,15 +28,22 @@ if TYPE_CHECKING:
 
 MetricsOption = Annotated[
     Path | None,
-    typer.Option(help="Metrics to judge beside latency and errors (TOML); needs --prometheus."),
+    typer.Option(help="TOML file with more metrics to judge; needs --prometheus."),
 ]
-PrometheusOption = Annotated[str | None, typer.Option(help="URL of the Prometheus to ask.")]
+PrometheusOption = Annotated[
+    str | None, typer.Option(help="URL of the Prometheus server to query.")
+]
 BaselineSelector = Annotated[
     str | None,
-    typer.Option(help="Label matchers of the baseline for $side; default: instance by its URLs."),
+    typer.Option(
+        help="Label matchers of the baseline, put in for $side; default: instance, by its URLs."
+    ),
 ]
 CandidateSelector = Annotated[
-    str | None, typer.Option(help="Label matchers of the candidate for $side; default likewise.")
+    str | None,
+    typer.Option(
+        help="Label matchers of the candidate, put in for $side; default: instance, by its URLs."
+    ),
 ]
 
 _ICONS = {
@@ -55,25 +62,37 @@ def register(app: typer.Typer) -> None:
 
 
 def retrospective(
-    prometheus: Annotated[str, typer.Option(help="URL of the Prometheus to ask.")],
-    config: Annotated[Path, typer.Option(help="Metrics to judge (TOML).")],
-    baseline_selector: Annotated[str, typer.Option(help='For $side, such as colour="blue".')],
-    candidate_selector: Annotated[str, typer.Option(help="Likewise for the candidate.")],
-    start: Annotated[str, typer.Option(help="ISO 8601 with its zone, now, or -90m.")],
-    end: Annotated[str, typer.Option(help="Likewise.")] = "now",
+    prometheus: Annotated[str, typer.Option(help="URL of the Prometheus server to query.")],
+    config: Annotated[Path, typer.Option(help="TOML file with the metrics to judge.")],
+    baseline_selector: Annotated[
+        str, typer.Option(help='Label matchers of the baseline, put in for $side: colour="blue".')
+    ],
+    candidate_selector: Annotated[
+        str, typer.Option(help="Label matchers of the candidate, put in for $side.")
+    ],
+    start: Annotated[
+        str,
+        typer.Option(
+            help="Start of the window: ISO 8601 time with zone, `now`, or an age such as -90m."
+        ),
+    ],
+    end: Annotated[str, typer.Option(help="End of the window; same format as --start.")] = "now",
     baseline_start: Annotated[
         str | None,
-        typer.Option(help="Where the baseline's range begins, if not at --start: -7d, for one."),
+        typer.Option(help="Start of the baseline's window, such as -7d; default: --start."),
     ] = None,
     step: Annotated[
-        str | None, typer.Option(help="Seconds between points, such as 15s; default: the file's.")
+        str | None,
+        typer.Option(
+            help="Interval between points, such as 15s; default: the interval in --config."
+        ),
     ] = None,
     out_dir: Annotated[
-        Path | None, typer.Option(help="Folder for the files; default under MC_HOME.")
+        Path | None, typer.Option(help="Output folder; default: a new one in MC_HOME/runs.")
     ] = None,
     output: OutputOption = Format.table,
 ) -> None:
-    """Judge the metrics of two past ranges; sends nothing, and is no canary verdict."""
+    """Compare metrics of two past time ranges; sends no traffic and gives no canary verdict."""
     from dataclasses import replace
 
     from mc_ops.canary import metrics
@@ -110,10 +129,10 @@ def retrospective(
 
 
 def judge_metrics(
-    file: Annotated[Path, typer.Argument(help="metrics.json of a run or a retrospective.")],
+    file: Annotated[Path, typer.Argument(help="metrics.json of a canary run or a retrospective.")],
     output: OutputOption = Format.table,
 ) -> None:
-    """Judge a metrics.json again, from its series and rules alone."""
+    """Judge a metrics.json again from the series and rules it holds."""
     from mc_ops.canary.metrics import judge_metrics_file
 
     judgement = judge_metrics_file(file)

@@ -42,11 +42,12 @@ _LOUD = {
 }
 
 RunArgument = Annotated[
-    str, typer.Argument(metavar="RUN", help="A canary's folder, or a run's name.")
+    str, typer.Argument(metavar="RUN", help="Name of a run, or a canary's folder.")
 ]
 
 EnvOption = Annotated[
-    str, typer.Option("--env", help="The candidate's environment, if its addresses are there.")
+    str,
+    typer.Option("--env", help="Environment that runs the candidate; only `local` exists today."),
 ]
 
 
@@ -59,10 +60,14 @@ def register(app: typer.Typer) -> None:
 def override(
     run: RunArgument,
     reason: Annotated[
-        str, typer.Option("--reason", help="Why it may serve all the same; it is recorded.")
+        str,
+        typer.Option(
+            "--reason", help="Reason to promote it despite the HOLD; recorded in the ledger."
+        ),
     ],
     release: Annotated[
-        str, typer.Option("--release", help="Of which release; it is recorded.")
+        str,
+        typer.Option("--release", help="Name of the candidate's release; recorded in the ledger."),
     ] = "",
     whose: AsOption = None,
     yes: YesOption = False,
@@ -71,7 +76,7 @@ def override(
     env: EnvOption = "local",
     output: OutputOption = Format.table,
 ) -> None:
-    """Promote a HOLD by hand: who and why is in the ledger, in Slack and in the evidence."""
+    """Promote a HOLD manually; ledger, Slack and evidence show who did it and why."""
     from mc_ops.canary.override import judge_again, override_in
     from mc_ops.canary_folder import find_canary
 
@@ -121,9 +126,9 @@ def decision(
     env: EnvOption = "local",
     output: OutputOption = Format.table,
 ) -> None:
-    """Say what a run comes to, read-only: exit 0 for PROMOTE or HOLD overridden, 1 for HOLD.
+    """Show a run's verdict: exit 0 for PROMOTE or an overridden HOLD, 1 for HOLD.
 
-    Exit 1 as well if the candidate is no longer what was compared, 3 if that was not recorded.
+    Also exit 1 if the candidate has changed since the run, 3 if that is unknown.
     """
     judged, found = read_decision(run, Workspace.from_env(), key)
     if output is Format.json:

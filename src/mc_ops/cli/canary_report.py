@@ -29,28 +29,34 @@ def register(app: typer.Typer) -> None:
 
 def report(
     run: Annotated[
-        str, typer.Argument(metavar="[RUN]", help="A canary's folder, or a run's name.")
+        str, typer.Argument(metavar="[RUN]", help="Name of a run, or a canary's folder.")
     ] = "",
     base: Annotated[
-        Path | None, typer.Option("--base", help="Instead of RUN: the baseline's samples.")
+        Path | None, typer.Option("--base", help="Instead of RUN: sample file of the baseline.")
     ] = None,
     cand: Annotated[
-        Path | None, typer.Option("--cand", help="Instead of RUN: the candidate's samples.")
+        Path | None, typer.Option("--cand", help="Instead of RUN: sample file of the candidate.")
     ] = None,
     margin: Annotated[
-        Number, typer.Option(help="With --base and --cand: how much worse the p95 may be.")
+        Number,
+        typer.Option(help="With --base and --cand: allowed increase of the p95 (0.05 is 5 %)."),
     ] = 0.05,
     planned_pairs: Annotated[
-        Whole | None, typer.Option(help="With --base and --cand: pairs declared before the run.")
+        Whole | None,
+        typer.Option(
+            help="With --base and --cand: number of request pairs planned before the run."
+        ),
     ] = None,
-    instances: Annotated[Whole, typer.Option(help="With --base and --cand: instances a side.")] = 1,
+    instances: Annotated[
+        Whole, typer.Option(help="With --base and --cand: number of instances per side.")
+    ] = 1,
     out: Annotated[
         Path | None,
-        typer.Option("--out", help="Where to; default: RUN's folder, or canary-report/."),
+        typer.Option("--out", help="Output folder; default: RUN's folder, or canary-report/."),
     ] = None,
     output: OutputOption = Format.table,
 ) -> None:
-    """Write report.png, report.html and summary.md; decides nothing, exit 0."""
+    """Write report.png, report.html and summary.md of a run; always exit 0."""
     from mc_ops.canary import judge_files
     from mc_ops.canary.files import read_samples
     from mc_ops.canary.report.files import make_report, write_files

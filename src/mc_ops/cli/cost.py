@@ -46,13 +46,17 @@ def cost(
     price_file: PricesOption = None,
     billed: Annotated[
         Number | None,
-        typer.Option("--bill", min=0.0, help="What was billed for this window, to reconcile."),
+        typer.Option(
+            "--bill",
+            min=0.0,
+            help="Amount billed for this window, to compare with the calculated cost.",
+        ),
     ] = None,
     allow_few: AllowFewOption = False,
     env: EnvOption = LOCAL,
     output: OutputOption = Format.table,
 ) -> None:
-    """Tell what requests cost, by tenant. Exit 1 above a target, 3 if it cannot be told."""
+    """Show the cost of requests for each tenant. Exit 1 above a target, 3 if unknown."""
     from mc_ops.slo import Measure, Verdict, costs, overall
 
     asked, priced = parse_window(window, prometheus), prices(price_file)

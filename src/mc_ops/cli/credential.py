@@ -30,40 +30,49 @@ from mc_ops.environments import Workspace
 from mc_ops.environments import credentials as local
 from mc_ops.errors import UnusableInput
 
-app = typer.Typer(help="Create, rotate, revoke and list credentials.", no_args_is_help=True)
+app = typer.Typer(no_args_is_help=True)
 
 _ADMINISTRATOR = "ADMINISTRATOR"
 _DURATION = re.compile(r"([1-9][0-9]{0,8})(s|m|h|d)")
 _UNIT_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
-KeyArgument = Annotated[str, typer.Argument(metavar="KEY_ID", help="The credential's key id.")]
+KeyArgument = Annotated[str, typer.Argument(metavar="KEY_ID", help="Key id of the credential.")]
 ExpiresOption = Annotated[
-    str | None, typer.Option("--expires", metavar="TIME", help="How long it is valid: 90d, 12h.")
+    str | None,
+    typer.Option("--expires", metavar="TIME", help="Validity, such as 90d or 12h."),
 ]
 OutOption = Annotated[
-    Path | None, typer.Option("--out", help="A new file for the token (0600), instead of stdout.")
+    Path | None,
+    typer.Option("--out", help="New file for the token (mode 0600), instead of stdout."),
 ]
 
 
 @app.command()
 def create(
     tenant: Annotated[
-        str, typer.Option("--tenant", help="The tenant; PLATFORM for roles but agent.")
+        str,
+        typer.Option("--tenant", help="Tenant of the holder; PLATFORM for every role but agent."),
     ],
     reason: ReasonOption,
-    role: Annotated[str, typer.Option("--role", help="agent, operator, auditor, ...")] = ("agent"),
+    role: Annotated[
+        str, typer.Option("--role", help="Role of the holder: agent, operator, auditor, ...")
+    ] = ("agent"),
     scope: Annotated[
         list[str] | None,
-        typer.Option("--scope", help="A scope; repeatable. An agent's default: a2a."),
+        typer.Option(
+            "--scope", help="Scope of the credential; repeatable; default for an agent: a2a."
+        ),
     ] = None,
     principal: Annotated[
-        str | None, typer.Option("--principal", help="The holder's name in the ledger.")
+        str | None, typer.Option("--principal", help="Name of the holder in the ledger.")
     ] = None,
     expires: ExpiresOption = None,
     out: OutOption = None,
     keep: Annotated[
         str | None,
         typer.Option(
-            "--keep", metavar="NAME", help="Store it in secrets/credentials.json under NAME."
+            "--keep",
+            metavar="NAME",
+            help="Also store the token in secrets/credentials.json under NAME.",
         ),
     ] = None,
     whose: AsOption = None,
@@ -106,7 +115,11 @@ def rotate(
     reason: ReasonOption,
     overlap: Annotated[
         str | None,
-        typer.Option("--overlap", metavar="TIME", help="How long the old one stays valid."),
+        typer.Option(
+            "--overlap",
+            metavar="TIME",
+            help="Time for which the old credential stays valid, such as 1h.",
+        ),
     ] = None,
     expires: ExpiresOption = None,
     out: OutOption = None,
@@ -115,7 +128,7 @@ def rotate(
     yes: YesOption = False,
     output: OutputOption = Format.table,
 ) -> None:
-    """Replace a credential by a new one with the same rights. Exit 1 if it has ended already."""
+    """Replace a credential with a new one of the same rights. Exit 1 if it has ended."""
     overlap_s, life_s = _seconds("--overlap", overlap) or 0, _seconds("--expires", expires)
     with _place_for(out) as write, acting_client(url, whose, _ADMINISTRATOR) as client:
         confirm(f"Rotate the credential {key_id}?", yes=yes)
@@ -136,7 +149,7 @@ def revoke(
     yes: YesOption = False,
     output: OutputOption = Format.table,
 ) -> None:
-    """End a credential now. Exit 1 if it has ended already."""
+    """Revoke a credential now. Exit 1 if it has ended."""
     with acting_client(url, whose, _ADMINISTRATOR) as client:
         confirm(f"Revoke the credential {key_id}?", yes=yes)
         ended = client.revoke_credential(key_id, reason=reason)
@@ -148,12 +161,12 @@ def revoke(
 
 @app.command("list")
 def list_credentials(
-    tenant: Annotated[str | None, typer.Option("--tenant", help="Only this tenant's.")] = None,
+    tenant: Annotated[str | None, typer.Option("--tenant", help="Only this tenant.")] = None,
     whose: AsOption = None,
     url: UrlOption = None,
     output: OutputOption = Format.table,
 ) -> None:
-    """Show credentials, without secrets."""
+    """List credentials without their secrets."""
     with operator_client(url, whose, _ADMINISTRATOR) as client:
         answer = client.credentials(tenant)
     if output is Format.json:

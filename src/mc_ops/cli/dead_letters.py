@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from mc_ops.service_client import OperatorClient
 
 app = typer.Typer(
-    help="Dead letters: list events that the SIEM refused for good, and have them sent again.",
+    help="List dead letters (events that the SIEM refused for good) and send them again.",
     no_args_is_help=True,
 )
 
@@ -39,13 +39,16 @@ _LOOK_S = 0.5
 @app.command("list")
 def list_dead_letters(
     request: Annotated[
-        str | None, typer.Option("--request", help="Only those of one resend, also taken ones.")
+        str | None,
+        typer.Option(
+            "--request", help="Only dead letters of this resend request, delivered ones included."
+        ),
     ] = None,
     whose: AsOption = None,
     url: UrlOption = None,
     output: OutputOption = Format.table,
 ) -> None:
-    """List dead letters, with the reason of each, and whether it is to be sent again."""
+    """List dead letters with their reason and state."""
     with operator_client(url, whose) as client:
         found = list(_all(client, request))
     if output is Format.json:
@@ -61,22 +64,24 @@ def list_dead_letters(
 def resend(
     reason: ReasonOption,
     event: Annotated[
-        list[str] | None, typer.Option("--event", help="An event's id; repeatable.")
+        list[str] | None, typer.Option("--event", help="Id of an event; repeatable.")
     ] = None,
     since: Annotated[
-        str | None, typer.Option(help="Refused since this time, or age: 7d, 36h.")
+        str | None, typer.Option(help="Only events refused since this time or age: 7d, 36h.")
     ] = None,
-    until: Annotated[str | None, typer.Option(help="Refused before this time, or age.")] = None,
+    until: Annotated[
+        str | None, typer.Option(help="Only events refused before this time or age.")
+    ] = None,
     all_: Annotated[bool, typer.Option("--all", help="All dead letters.")] = False,
     wait: Annotated[
-        Number, typer.Option(min=0, help="Seconds to wait for what becomes of them.")
+        Number, typer.Option(min=0, help="Maximum time to wait for delivery, in seconds.")
     ] = 30.0,
     whose: AsOption = None,
     yes: YesOption = False,
     url: UrlOption = None,
     output: OutputOption = Format.table,
 ) -> None:
-    """Have dead letters sent again by whichever replica ships; exit 1 if one is refused again."""
+    """Send dead letters again; exit 1 if the SIEM refuses one again."""
     if [all_, bool(event), bool(since or until)].count(True) != 1:
         raise UnusableInput("name dead letters by --event, by --since and --until, or by --all")
     now = datetime.now(UTC)

@@ -36,8 +36,13 @@ app = typer.Typer()
 @app.command()
 @app.command()
 def delta(
-    out: Annotated[Path, typer.Option("--out", help="The JSON file; Markdown is put beside it.")],
-    period: Annotated[str, typer.Option("--period", help="day-1, day-7, ...")] = "day-7",
+    out: Annotated[
+        Path,
+        typer.Option("--out", help="JSON file to write; a Markdown file is written beside it."),
+    ],
+    period: Annotated[
+        str, typer.Option("--period", help="Name of the period: day-1, day-7, ...")
+    ] = "day-7",
     prometheus: PrometheusOption = None,
     scrape: ScrapeOption = None,
     over: OverOption = None,
@@ -47,19 +52,20 @@ def delta(
     previous: Annotated[
         Path | None,
         typer.Option(
-            "--previous", help="An earlier delta; default: the newest of this period beside --out."
+            "--previous",
+            help="Earlier report to compare with; default: the newest one beside --out.",
         ),
     ] = None,
     slack: Annotated[
-        bool, typer.Option("--slack", help="Post it to SLACK_WEBHOOK_URL as well.")
+        bool, typer.Option("--slack", help="Also post a summary to SLACK_WEBHOOK_URL.")
     ] = False,
     force: Annotated[
-        bool, typer.Option("--force", help="Replace --out even if it is no delta.")
+        bool, typer.Option("--force", help="Overwrite --out even if it is another kind of file.")
     ] = False,
     env: EnvOption = LOCAL,
     output: OutputOption = Format.table,
 ) -> None:
-    """Measure a period's figures and how they moved; what is not known is null, with a reason."""
+    """Write a period's figures and their change; an unknown figure is null with a reason."""
     from mc_ops.slo import Measure, Window, costs, markdown
     from mc_ops.slo import delta as room
     from mc_ops.slo import delta_files as files

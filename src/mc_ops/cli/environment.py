@@ -38,11 +38,16 @@ from mc_ops.errors import CouldNotTell, Declined, UnusableInput
 
 SERVICE = "agent-workbench"
 
-EnvOption = Annotated[str, typer.Option("--env", help="Where the platform runs: local.")]
-BaselineOption = Annotated[
-    bool, typer.Option("--baseline", help="The fresh baseline instead of a colour.")
+EnvOption = Annotated[
+    str, typer.Option("--env", help="Environment of the platform; only `local` exists today.")
 ]
-ColourOption = Annotated[Colour | None, typer.Option(help="The colour; default: the active one.")]
+BaselineOption = Annotated[
+    bool, typer.Option("--baseline", help="Use the baseline replicas instead of a colour.")
+]
+ColourOption = Annotated[
+    Colour | None,
+    typer.Option(help="Colour (blue or green); default: the one that receives traffic."),
+]
 
 
 app = typer.Typer()
@@ -52,31 +57,40 @@ app = typer.Typer()
 def up(
     colour: Annotated[
         Colour | None,
-        typer.Option(help="The colour to serve; default: the last one, else blue."),
+        typer.Option(
+            help="Colour that receives traffic (blue or green); default: as before, else blue."
+        ),
     ] = None,
     replicas: Annotated[
         Whole | None,
-        typer.Option(help="Replicas of each colour started; default: as before, or 1."),
+        typer.Option(help="Number of replicas per colour; default: as before, else 1."),
     ] = None,
     green: Annotated[
         bool,
-        typer.Option("--green", help="Also start green, the candidate; it gets no traffic."),
+        typer.Option("--green", help="Also start green as the candidate, without traffic."),
     ] = False,
     fault: Annotated[
         list[str] | None,
-        typer.Option(help="Break a colour on purpose: green:slow=2, green:errors=0.05."),
+        typer.Option(
+            help="Inject a fault into a colour's replicas: green:slow=2, green:errors=0.05."
+        ),
     ] = None,
     restart: Annotated[
         bool,
-        typer.Option("--restart", help="Restart what runs with settings that have changed since."),
+        typer.Option(
+            "--restart", help="Restart processes whose settings have changed since they started."
+        ),
     ] = False,
     foreground: Annotated[
         bool,
-        typer.Option("--foreground", help="Stay, show the logs; Ctrl-C stops everything."),
+        typer.Option(
+            "--foreground",
+            help="Stay in the foreground and print the logs; Ctrl-C stops the platform.",
+        ),
     ] = False,
     env: EnvOption = "local",
 ) -> None:
-    """Start the platform on this machine; starts only what is missing."""
+    """Start the platform on this machine; what runs already is left alone."""
     environment = open_startable(env)
     faults = faults_room.read_faults(fault or (), os.environ)
     request = UpRequest(
@@ -93,12 +107,14 @@ def up(
 def down(
     purge: Annotated[
         bool,
-        typer.Option("--purge", help="Also remove its data, keys and logs, for good."),
+        typer.Option("--purge", help="Also delete its data, keys and logs permanently."),
     ] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask before --purge.")] = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Do not ask for confirmation of --purge.")
+    ] = False,
     env: EnvOption = "local",
 ) -> None:
-    """Stop the platform; its data stays."""
+    """Stop the platform; its data is kept."""
     environment = open_startable(env)
     if purge and not yes:
         _confirm_purge(environment)
@@ -113,7 +129,7 @@ def down(
 
 @app.command()
 def status(output: OutputOption = Format.table, env: EnvOption = "local") -> None:
-    """Show what runs; exit 1 when something that was started is dead or cannot serve."""
+    """Show each process and its health; exit 1 if one is dead or cannot serve."""
     environment = open_environment(env)
     home = str(environment.workspace.home)
     found = environment.status()
@@ -145,13 +161,15 @@ def status(output: OutputOption = Format.table, env: EnvOption = "local") -> Non
 def logs(
     names: Annotated[
         list[str] | None,
-        typer.Argument(help="Processes; default: all.", metavar="[NAME]..."),
+        typer.Argument(help="Names of processes; default: all.", metavar="[NAME]..."),
     ] = None,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with new lines.")] = False,
-    lines: Annotated[Whole, typer.Option(min=0, help="How many last lines of each.")] = 50,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Keep printing new lines as they are written.")
+    ] = False,
+    lines: Annotated[Whole, typer.Option(min=0, help="Number of recent lines per process.")] = 50,
     env: EnvOption = "local",
 ) -> None:
-    """Show what the processes wrote; one process's lines are shown as they are."""
+    """Print the processes' log lines, with the process's name if there are several."""
     environment = open_environment(env)
     wanted = names or []
     with _reader_may_leave():
@@ -165,7 +183,7 @@ def logs(
 @app.command()
 def scale(
     service: Annotated[str, typer.Argument(help=f"What to scale: {SERVICE}.")],
-    replicas: Annotated[Whole, typer.Option(help="How many replicas there are to be.")],
+    replicas: Annotated[Whole, typer.Option(help="Number of replicas to run.")],
     colour: ColourOption = None,
     restart: Annotated[
         bool,
@@ -173,19 +191,21 @@ def scale(
     ] = False,
     fault: Annotated[
         str | None,
-        typer.Option(help="Break those that start: slow=2, errors=0.05, none; default: as before."),
+        typer.Option(
+            help="Inject a fault into the started replicas: slow=2, errors=0.05, none; default: as before."
+        ),
     ] = None,
     baseline: Annotated[
         bool,
         typer.Option(
             "--baseline",
-            help="With --restart: also as many fresh replicas of what serves, to compare with; "
-            "with --replicas 0 and no --colour: stop those.",
+            help="With --restart: also start as many replicas of the release that serves, as a baseline; "
+            "with --replicas 0 and no --colour: stop the baseline.",
         ),
     ] = False,
     env: EnvOption = "local",
 ) -> None:
-    """Change the number of replicas; those that go finish their requests first."""
+    """Change the number of replicas; stopped replicas finish their requests first."""
     if service != SERVICE:
         raise UnusableInput(f'"{service}" cannot be scaled', hint=f"known: {SERVICE}")
     environment = open_environment(env)
@@ -221,13 +241,15 @@ def _stop_baseline(environment: Environment, replicas: int) -> None:
 
 @app.command()
 def wait(
-    what: Annotated[str, typer.Argument(help="What to wait for: ready.")],
+    what: Annotated[str, typer.Argument(help="State to wait for; only `ready`.")],
     colour: ColourOption = None,
     baseline: BaselineOption = False,
-    timeout: Annotated[Number, typer.Option(min=0, help="Seconds to wait at most.")] = 60.0,
+    timeout: Annotated[
+        Number, typer.Option(min=0, help="Maximum time to wait, in seconds.")
+    ] = 60.0,
     env: EnvOption = "local",
 ) -> None:
-    """Wait until every replica of a colour can serve."""
+    """Wait until every replica of a colour is ready."""
     if what != "ready":
         raise UnusableInput(f'cannot wait for "{what}"', hint="known: ready")
     environment = open_environment(env)
@@ -242,7 +264,7 @@ def instances(
     baseline: BaselineOption = False,
     env: EnvOption = "local",
 ) -> None:
-    """Print the URL of each living replica of a colour, one a line."""
+    """Print the URL of each running replica of a colour, one per line."""
     environment = open_environment(env)
     group = _group(environment, colour, baseline=baseline)
     found = environment.instances(group)
@@ -254,25 +276,30 @@ def instances(
 
 @app.command()
 def cutover(
-    to: Annotated[Colour, typer.Option(help="The colour that is to serve.")],
+    to: Annotated[Colour, typer.Option(help="Colour that receives the traffic.")],
     allow_faults: Annotated[
         bool,
-        typer.Option("--allow-faults", help="Also to a colour that is broken on purpose."),
+        typer.Option(
+            "--allow-faults", help="Allow a colour whose replicas have an injected fault."
+        ),
     ] = False,
     run: Annotated[
         str | None,
         typer.Option(
             "--run",
-            help="The canary run that allows it; default: the newest since the last cutover.",
+            help="Canary run that justifies it; default: the newest since the last cutover.",
         ),
     ] = None,
     without_canary: Annotated[
-        bool, typer.Option("--without-canary", help="Cut over without a canary; it is recorded.")
+        bool,
+        typer.Option(
+            "--without-canary", help="Cut over without a canary; the ledger records this."
+        ),
     ] = False,
     yes: UnaskedOption = False,
     env: EnvOption = "local",
 ) -> None:
-    """Send traffic to the other colour, without dropping a request; --to blue is the way back.
+    """Switch traffic to a colour without dropping a request; switch back the same way.
 
     A canary that compared this colour since the last cutover must let it serve, and every replica
     must be the process that was compared: exit 1 if not, 3 if that was not recorded.

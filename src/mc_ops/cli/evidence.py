@@ -21,55 +21,70 @@ from mc_ops.cli.output import Format, OutputOption, emit_json, fail, note, ok, s
 from mc_ops.environments import Environment, Workspace, open_environment
 from mc_ops.errors import CouldNotTell, UnusableInput
 
-app = typer.Typer(help="Pack and verify the evidence of a release.", no_args_is_help=True)
+app = typer.Typer(no_args_is_help=True)
 
 
-PackArgument = Annotated[Path, typer.Argument(help="The evidence file.")]
+PackArgument = Annotated[
+    Path, typer.Argument(help="Evidence file, as `mcctl evidence pack` writes it.")
+]
 
 
 @app.command()
 def pack(
-    out: Annotated[Path, typer.Option("--out", help="The file to write.")],
+    out: Annotated[Path, typer.Option("--out", help="Output file.")],
     run: Annotated[
         list[Path] | None,
         typer.Option(
             "--run",
             "--run-dir",
-            help="A run (journal, canary, pre-flight): its name, or its folder; repeatable. "
+            help="Name or folder of a run (journal, canary, pre-flight); repeatable. "
             "Default: the newest run that passed.",
         ),
     ] = None,
     canary: Annotated[
         Path | None,
-        typer.Option("--canary", help="A canary: its run, or its folder; default: the run's."),
+        typer.Option("--canary", help="Run or folder of a canary; default: the canary of --run."),
     ] = None,
     preflight: Annotated[
         Path | None,
-        typer.Option("--preflight", help="A report of `mcctl preflight --output json`."),
+        typer.Option(
+            "--preflight",
+            help="Report of `mcctl preflight --output json`; default: the report of --run.",
+        ),
     ] = None,
     redteam: Annotated[
         Path | None,
         typer.Option(
             "--redteam",
-            help="A run of `mcctl redteam privacy`, or its folder; default: the run's.",
+            help="Run or folder of a red-team; default: the red-team of --run.",
         ),
     ] = None,
     release: Annotated[
-        str | None, typer.Option("--release", help="Default: from the name evidence-RELEASE.json.")
+        str | None,
+        typer.Option(
+            "--release",
+            help="Name of the release; default: RELEASE of a file evidence-RELEASE.json.",
+        ),
     ] = None,
     key: Annotated[
-        Path | None, typer.Option("--key", help="Signing key; default: the platform's own.")
+        Path | None,
+        typer.Option("--key", help="Private key that signs; default: the platform's own."),
     ] = None,
     url: Annotated[
-        str | None, typer.Option("--url", help="The service; default: the local edge.")
+        str | None, typer.Option("--url", help="URL of the service; default: the local platform.")
     ] = None,
-    env: Annotated[str, typer.Option("--env", help="The environment that it is about.")] = "local",
+    env: Annotated[
+        str,
+        typer.Option(
+            "--env", help="Environment that the evidence is about; only `local` exists today."
+        ),
+    ] = "local",
     force: Annotated[
-        bool, typer.Option("--force", help="Replace the file if it is there already.")
+        bool, typer.Option("--force", help="Overwrite the file if it exists.")
     ] = False,
     output: OutputOption = Format.table,
 ) -> None:
-    """Gather artefacts, claim what can be recomputed from them, and sign."""
+    """Collect a release's evidence, derive claims that can be recomputed, and sign it."""
     workspace = Workspace.from_env()
     room.check_target(out, replace=force)
     runs = _runs(workspace, run or [])
@@ -119,23 +134,29 @@ def verify(
     file: PackArgument,
     trust: Annotated[
         list[Path] | None,
-        typer.Option("--trust", help="A public key to believe; default: $MC_HOME/trust."),
+        typer.Option(
+            "--trust", help="Trusted public key; repeatable; default: the keys in $MC_HOME/trust."
+        ),
     ] = None,
     expect_release: Annotated[
-        str | None, typer.Option("--expect-release", help="The release it must be about.")
+        str | None,
+        typer.Option("--expect-release", help="Fail unless the evidence is about this release."),
     ] = None,
     expect_commit: Annotated[
         str | None,
-        typer.Option("--expect-commit", help="The commit that must have run, or 7 digits of it."),
+        typer.Option("--expect-commit", help="Fail unless this commit ran (7 digits or more)."),
     ] = None,
     require_promote: Annotated[
         bool,
-        typer.Option("--require-promote", help="A HOLD, overridden or not, does not verify."),
+        typer.Option(
+            "--require-promote",
+            help="Fail if the canary's verdict is HOLD, also if it was overridden.",
+        ),
     ] = False,
 ) -> None:
-    """Recompute every claim of a pack; print the report as JSON.
+    """Recompute every claim of an evidence file; print the report as JSON.
 
-    Exit 1 if something is against it, 2 if it is no pack at all, 3 if it does not say what ran.
+    Exit 1 if a claim fails, 2 if it is no evidence file, 3 if it does not say what ran.
     """
     keys = room.trusted_keys(trust or [], Workspace.from_env().home)
     raw = room.read_file(file)
@@ -186,9 +207,9 @@ def _commit(text: str | None) -> str | None:
 @app.command("extract")
 def extract_files(
     file: PackArgument,
-    folder: Annotated[Path, typer.Option("--dir", help="Where to write the files.")],
+    folder: Annotated[Path, typer.Option("--dir", help="Output folder.")],
 ) -> None:
-    """Write a pack's artefacts, statement, signature and signed bytes, for other tools."""
+    """Write an evidence file's artefacts, statement and signature as files."""
     for path in room.extract(room.read_file(file), folder):
         stdout.print(str(path), markup=False)
     note(

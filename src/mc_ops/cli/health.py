@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from mc_ops.slo import Figure
     from mc_ops.slo.health import Section
 
-app = typer.Typer(help="Checks of the whole platform.", no_args_is_help=True)
+app = typer.Typer(no_args_is_help=True)
 
 
 class Part(StrEnum):
@@ -51,11 +51,6 @@ class Part(StrEnum):
     platform = "platform"
 
 
-@app.callback()
-def health() -> None:
-    """Checks of the whole platform."""
-
-
 @app.command("day-1")
 def day_1(
     prometheus: PrometheusOption = None,
@@ -63,16 +58,19 @@ def day_1(
     over: OverOption = None,
     window: WindowOption = None,
     section: Annotated[
-        list[Part] | None, typer.Option("--section", help="Only this section; repeatable.")
+        list[Part] | None,
+        typer.Option("--section", help="Only this section of the check; repeatable."),
     ] = None,
     price_file: PricesOption = None,
     min_replicas: LeastOption = None,
     allow_few: AllowFewOption = False,
-    out: Annotated[Path | None, typer.Option("--out", help="Write the JSON here as well.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Also write the result as JSON to this file.")
+    ] = None,
     env: EnvOption = LOCAL,
     output: OutputOption = Format.table,
 ) -> None:
-    """Make the morning check. Exit 0 all is well, 1 something is not, 3 could not tell."""
+    """Run the daily health check. Exit 0 healthy, 1 a check failed, 3 unknown."""
     from mc_ops.slo import Measure, costs, overall
     from mc_ops.slo import health as room
     from mc_ops.slo.levels import replicas as counted

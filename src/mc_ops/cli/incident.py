@@ -25,17 +25,14 @@ from mc_ops.cli.output import Format, OutputOption, emit_json, note, print_check
 from mc_ops.environments import Environment, State, open_environment
 from mc_ops.errors import CouldNotTell, UnusableInput
 
-app = typer.Typer(help="Run the playbook of an incident.", no_args_is_help=True)
+app = typer.Typer(no_args_is_help=True)
 
-EnvOption = Annotated[str, typer.Option("--env", help="Where the platform runs: local.")]
+EnvOption = Annotated[
+    str, typer.Option("--env", help="Environment of the platform; only `local` exists today.")
+]
 _READY_S = 60.0
 _CODES = {"recovered": exit_codes.OK, "could_not_tell": exit_codes.COULD_NOT_TELL}
 _TRUE = ("1", "true", "yes", "on", "t", "y")  # as pydantic reads a bool
-
-
-@app.callback()
-def _group() -> None:
-    """Run the playbook of an incident."""
 
 
 app.command("canary-hold")(canary_hold)
@@ -46,15 +43,17 @@ app.command("hpa-oscillation")(hpa_oscillation)
 def siem_failure(
     timeout: Annotated[
         Number,
-        typer.Option("--timeout", min=0, help="Seconds to watch for recovery; 0 looks once."),
+        typer.Option(
+            "--timeout", min=0, help="Time to watch for recovery, in seconds; 0 checks once."
+        ),
     ] = 60.0,
     yes: Annotated[
-        bool, typer.Option("--yes", help="Enable the backup file where it is not, without asking.")
+        bool, typer.Option("--yes", help="Enable the backup file without confirmation.")
     ] = False,
     output: OutputOption = Format.table,
     env: EnvOption = "local",
 ) -> None:
-    """SIEM sink failure: reach, TLS, key, backup file, recovery. The key is never printed."""
+    """Find out why the SIEM takes no events, enable the backup file, watch recovery."""
     environment = open_environment(env)
     replicas = _replicas(environment)
     target = _target(environment, replicas)

@@ -29,15 +29,18 @@ def canary_hold(
     run: Annotated[
         str | None,
         typer.Argument(
-            help="A run under $MC_HOME/runs, or the number of a GitHub run; default the newest HOLD."
+            help="Name of a run, or number of a GitHub Actions run; default: the newest HOLD."
         ),
     ] = None,
     folder: Annotated[
-        Path | None, typer.Option("--dir", help="A folder with base.lat, cand.lat, verdict.json.")
+        Path | None,
+        typer.Option(
+            "--dir", help="Folder with base.lat, cand.lat and verdict.json, instead of RUN."
+        ),
     ] = None,
     output: OutputOption = Format.table,
 ) -> None:
-    """Canary HOLD: redo the verdict, see where and when the sides differ, and say what is next."""
+    """Explain a canary's HOLD: where and when the sides differ, and what to do next."""
     from mc_ops.incidents.canary_hold.files import read_files
     from mc_ops.incidents.canary_hold.playbook import diagnose_hold
 

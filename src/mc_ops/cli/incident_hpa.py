@@ -41,47 +41,62 @@ _STEP_S = 15.0
 def hpa_oscillation(
     events: Annotated[
         str | None,
-        typer.Option(help="What `kubectl get events -o json` printed, a file or -."),
+        typer.Option(help="Output of `kubectl get events -o json`, as a file or - for stdin."),
     ] = None,
     series: Annotated[
-        str | None, typer.Option(help="A CSV file (or -) with time,replicas or time,replicas,load.")
+        str | None,
+        typer.Option(
+            help="CSV file (- is stdin) with columns time,replicas or time,replicas,load."
+        ),
     ] = None,
-    prometheus: Annotated[str | None, typer.Option(help="URL of a Prometheus to ask.")] = None,
+    prometheus: Annotated[
+        str | None, typer.Option(help="URL of a Prometheus server to query.")
+    ] = None,
     hours: Annotated[
-        Number, typer.Option(min=0.1, max=168, help="With --prometheus: how far back.")
+        Number,
+        typer.Option(min=0.1, max=168, help="With --prometheus: length of the window in hours."),
     ] = 6.0,
     replicas_query: Annotated[
         str | None,
-        typer.Option(help="With --prometheus: the replicas; default kube-state-metrics'."),
+        typer.Option(
+            help="With --prometheus: query for the replicas; default: of kube-state-metrics."
+        ),
     ] = None,
     load_query: Annotated[
         str | None,
-        typer.Option(help="With --prometheus: the total of the metric over all replicas."),
+        typer.Option(help="With --prometheus: query for the load, summed over all replicas."),
     ] = None,
     target: Annotated[
-        Number | None, typer.Option(help="What one replica should carry, in the load's unit.")
+        Number | None,
+        typer.Option(help="Load that one replica should carry, in the unit of the load."),
     ] = None,
     window: Annotated[
         Whole | None,
-        typer.Option(min=0, max=3600, help="The scale-down window now; default the HPA's own."),
+        typer.Option(
+            min=0, max=3600, help="Current scale-down window in seconds; default: the HPA's."
+        ),
     ] = None,
-    hpa: Annotated[str, typer.Option(help="Name of the HPA.")] = _NAME,
+    hpa: Annotated[str, typer.Option(help="Name of the HorizontalPodAutoscaler (HPA).")] = _NAME,
     namespace: Annotated[
-        str | None, typer.Option(help="Its namespace; default the kubeconfig's.")
+        str | None, typer.Option(help="Namespace of the HPA; default: the kubeconfig's.")
     ] = None,
-    context: Annotated[str | None, typer.Option(help="A context of the kubeconfig.")] = None,
+    context: Annotated[str | None, typer.Option(help="Context of the kubeconfig.")] = None,
     picture: Annotated[
-        Path | None, typer.Option(help="Draw the record and the replay into this PNG.")
+        Path | None,
+        typer.Option(help="Write a chart of the record and the replay to this PNG file."),
     ] = None,
     patch: Annotated[
-        bool, typer.Option("--patch", help="Set the window that was found, after asking.")
+        bool,
+        typer.Option("--patch", help="Set the computed window on the HPA, after confirmation."),
     ] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask before --patch.")] = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Do not ask for confirmation of --patch.")
+    ] = False,
     output: OutputOption = Format.table,
 ) -> None:
-    """HPA oscillation: detect it, replay the HPA's algorithm, compute the window that stops it.
+    """Detect an oscillating autoscaler and compute the scale-down window that stops it.
 
-    Without --events, --series or --prometheus the cluster's own events are read.
+    Reads the cluster's events unless --events, --series or --prometheus is given.
     """
     if sum(source is not None for source in (events, series, prometheus)) > 1:
         raise UnusableInput("give one of --events, --series and --prometheus")

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 LedgerKeyOption = Annotated[
     Path | None,
-    typer.Option("--key", help="The ledger's public key; default: $MC_HOME/trust/ledger.pub."),
+    typer.Option("--key", help="Public key of the ledger; default: $MC_HOME/trust/ledger.pub."),
 ]
 
 

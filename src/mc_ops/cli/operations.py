@@ -38,9 +38,9 @@ from mc_ops.cli.output import (
 )
 from mc_ops.errors import CouldNotTell, Finding
 
-app = typer.Typer(help="See, follow, cancel and resolve operations.", no_args_is_help=True)
+app = typer.Typer(no_args_is_help=True)
 
-IdArgument = Annotated[str, typer.Argument(help="The operation's id.", metavar="ID")]
+IdArgument = Annotated[str, typer.Argument(help="Id of the operation.", metavar="ID")]
 _COLOURS = {
     "completed": "[green]✔ completed[/green]",
     "resolved": "[green]✔ resolved[/green]",
@@ -74,14 +74,15 @@ class Mode(StrEnum):
 
 @app.command("list")
 def list_(
-    tenant: Annotated[str | None, typer.Option(help="Only this tenant's.")] = None,
-    state: Annotated[State | None, typer.Option(help="Only those in this state.")] = None,
+    tenant: Annotated[str | None, typer.Option(help="Only this tenant.")] = None,
+    state: Annotated[State | None, typer.Option(help="Only operations in this state.")] = None,
     since: Annotated[
-        str | None, typer.Option(help="Only those started since: 30m, 24h, 7d, or a time.")
+        str | None,
+        typer.Option(help="Only operations started since this age or time: 30m, 24h, 7d."),
     ] = None,
-    limit: Annotated[Whole, typer.Option(min=1, max=500, help="How many at most.")] = 50,
+    limit: Annotated[Whole, typer.Option(min=1, max=500, help="Maximum number of rows.")] = 50,
     before: Annotated[
-        str | None, typer.Option(help="Go on where a page ended (its `next`).")
+        str | None, typer.Option(help="Continue after a page: its `next` value.")
     ] = None,
     whose: AsOption = None,
     url: UrlOption = None,
@@ -120,7 +121,7 @@ def show(
     url: UrlOption = None,
     output: OutputOption = Format.table,
 ) -> None:
-    """Show one operation with its timeline out of the ledger."""
+    """Show an operation and its timeline from the ledger."""
     with operator_client(url, whose) as client:
         found = client.operation(id)
     if output is Format.json:
@@ -145,9 +146,9 @@ def watch(
     url: UrlOption = None,
     output: OutputOption = Format.table,
 ) -> None:
-    """Follow an operation to its end: exit 0 completed, 1 compensated, stuck or failed.
+    """Follow an operation until it ends: exit 0 completed, 1 compensated, stuck or failed.
 
-    As JSON it prints one object a line, each time that something is new.
+    With --output json, prints one object per line for each change.
     """
     state = ""
     with operator_client(url, whose) as client:
@@ -162,12 +163,12 @@ def watch(
 @app.command()
 def cancel(
     id: IdArgument,
-    reason: Annotated[str, typer.Option("--reason", help="Why; it is recorded.")] = "",
+    reason: Annotated[str, typer.Option("--reason", help="Reason; recorded in the ledger.")] = "",
     whose: AsOption = None,
     yes: YesOption = False,
     url: UrlOption = None,
 ) -> None:
-    """Stop an operation before its next step, and undo what it did."""
+    """Stop an operation before its next step and undo its effects."""
     with acting_client(url, whose) as client:
         operation = client.operation(id)["operation"]
         note(_sentence(operation))
@@ -181,7 +182,9 @@ def resolve(
     id: IdArgument,
     mode: Annotated[
         Mode,
-        typer.Option(help="retry: undo again what stands; accept: it was dealt with by hand."),
+        typer.Option(
+            help="retry: try the undo again; accept: close it, as it was handled manually."
+        ),
     ],
     reason: ReasonOption,
     whose: AsOption = None,
@@ -189,7 +192,7 @@ def resolve(
     url: UrlOption = None,
     output: OutputOption = Format.table,
 ) -> None:
-    """Resolve a stuck operation: exit 0 resolved, 1 an effect still stands."""
+    """Resolve a stuck operation: exit 0 resolved, 1 if an effect is still not undone."""
     with acting_client(url, whose) as client:
         operation = client.operation(id)["operation"]
         note(_sentence(operation))

@@ -32,20 +32,20 @@ _OPERATOR = "OPERATOR"
 _KEY_ID = re.compile(r"mc_([0-9a-f]{12})_")
 
 UrlOption = Annotated[
-    str | None, typer.Option("--url", help="Where the service is; default: the local edge.")
+    str | None, typer.Option("--url", help="URL of the service; default: the local platform.")
 ]
-YesOption = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
+YesOption = Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")]
 UnaskedOption = Annotated[
     bool,
-    typer.Option(
-        "--yes", help="As of verbs that ask, so that scripts can give it alike; asks nothing."
-    ),
+    typer.Option("--yes", help="Accepted for scripts; this command asks no question."),
 ]
 AsOption = Annotated[
     str | None,
-    typer.Option("--as", help="Act as one of the local platform's: OPERATOR, ADMINISTRATOR, ..."),
+    typer.Option(
+        "--as", help="Use the token of a local user: OPERATOR, ADMINISTRATOR, AUDITOR, ..."
+    ),
 ]
-ReasonOption = Annotated[str, typer.Option("--reason", help="Why; it is recorded.")]
+ReasonOption = Annotated[str, typer.Option("--reason", help="Reason; recorded in the ledger.")]
 
 
 @contextmanager

@@ -36,41 +36,48 @@ from mc_ops.environments import (
 )
 from mc_ops.errors import CouldNotTell, Finding, NotAllowed, UnusableInput
 
-app = typer.Typer(
-    help="Check, test and compare policy sets; explain decisions; apply a set, and go back.",
-    no_args_is_help=True,
-)
+app = typer.Typer(no_args_is_help=True)
 
 _CHANGES_SHOWN = 20
 ExportOption = Annotated[
     Path | None,
-    typer.Option("--from", help="A ledger export to look in; default: the running platform."),
+    typer.Option(
+        "--from", help="Ledger export to read; default: the ledger of the running platform."
+    ),
 ]
 DirOption = Annotated[
-    Path | None, typer.Option("--dir", help="The policy set; default: the platform's own.")
+    Path | None,
+    typer.Option("--dir", help="Folder of the policy set; default: the platform's own."),
 ]
 CatalogueOption = Annotated[
-    Path | None, typer.Option("--catalogue", help="The catalogue; default: the local platform's.")
+    Path | None, typer.Option("--catalogue", help="Catalogue file; default: the local platform's.")
 ]
 ExitCodeOption = Annotated[
-    bool, typer.Option("--exit-code", help="Exit with 1 if anything differs.")
+    bool, typer.Option("--exit-code", help="Exit 1 if there is a difference.")
 ]
-EnvOption = Annotated[str, typer.Option("--env", help="Where the platform runs: local.")]
+EnvOption = Annotated[
+    str, typer.Option("--env", help="Environment of the platform; only `local` exists today.")
+]
 UndeclaredOption = Annotated[
     bool,
-    typer.Option("--undeclared", help="Go on if the set in force permits no declaration."),
+    typer.Option(
+        "--undeclared",
+        help="Continue if the active policy set does not permit announcing the change.",
+    ),
 ]
 TimeoutOption = Annotated[
-    Number, typer.Option("--timeout", min=1.0, help="Seconds that a replica may take.")
+    Number, typer.Option("--timeout", min=1.0, help="Maximum time per replica, in seconds.")
 ]
 
 
 @app.command()
 def check(
-    folder: Annotated[Path | None, typer.Argument(metavar="[DIR]", help="The policy set.")] = None,
+    folder: Annotated[
+        Path | None, typer.Argument(metavar="[DIR]", help="Folder of the policy set.")
+    ] = None,
     output: OutputOption = Format.table,
 ) -> None:
-    """Parse and validate a set and its tables; tell every problem at once. Exit 1 if there is one."""
+    """Validate a policy set and its example tables. Exit 1 if there is a problem."""
     where = _set_dir(folder)
     report, holds = policies.ask_service(["check", "--dir", str(where)])
     if output is Format.json:
@@ -87,14 +94,19 @@ def check(
 
 @app.command("test")
 def run_tables(
-    folder: Annotated[Path | None, typer.Argument(metavar="[DIR]", help="The policy set.")] = None,
+    folder: Annotated[
+        Path | None, typer.Argument(metavar="[DIR]", help="Folder of the policy set.")
+    ] = None,
     mutation: Annotated[
         bool,
-        typer.Option("--mutation", help="Also take each policy away: some row must then fail."),
+        typer.Option(
+            "--mutation",
+            help="Also run mutation tests: remove each policy in turn and require an example to fail.",
+        ),
     ] = False,
     output: OutputOption = Format.table,
 ) -> None:
-    """Ask a set the questions of its own tables. Exit 1 if a row gets another answer."""
+    """Test a policy set against its example tables. Exit 1 if an example fails."""
     where = _set_dir(folder)
     report, holds = policies.ask_service(
         ["test", "--dir", str(where), *(["--mutation"] if mutation else [])]
@@ -106,12 +118,16 @@ def run_tables(
         for row in report["failing"]:
             stdout.print(row, markup=False)
         for policy in unnoticed:
-            stdout.print(f"{policy}: no row misses it when it is taken away", markup=False)
+            stdout.print(f"{policy}: not covered by any example", markup=False)
         _print_set(where, report)
     if not holds:
-        fail(f"{_count(report['failing'], 'row')} failed, {len(unnoticed)} policies are not missed")
+        if report["failing"]:
+            fail(f"{_count(report['failing'], 'example')} failed")
+        if unnoticed:
+            names = ", ".join(f'"{name}"' for name in unnoticed)
+            fail(escape(f"no example needs {names}: add one for each"))
         raise typer.Exit(exit_codes.FINDING)
-    ok("every row holds" + (", and every policy is missed when taken away" if mutation else ""))
+    ok("all examples hold" + ("; each policy is covered by one" if mutation else ""))
 
 
 @app.command()
@@ -122,7 +138,7 @@ def trend(
     env: EnvOption = "local",
     output: OutputOption = Format.table,
 ) -> None:
-    """Tell whether the share of denials rises. Exit 1 if it does, 3 if it cannot be told."""
+    """Show whether the share of denied decisions rises. Exit 1 if so, 3 if unknown."""
     from mc_ops import slo
 
     with open_source(prometheus, scrape, over, env=env) as source:
@@ -147,12 +163,12 @@ def trend(
 
 @app.command()
 def diff(
-    old: Annotated[Path, typer.Argument(help="A policy set.")],
-    new: Annotated[Path, typer.Argument(help="Another one.")],
+    old: Annotated[Path, typer.Argument(help="Folder of the old policy set.")],
+    new: Annotated[Path, typer.Argument(help="Folder of the new policy set.")],
     exit_code: ExitCodeOption = False,
     output: OutputOption = Format.table,
 ) -> None:
-    """Tell which policies were added, removed and changed, and how the schema changed."""
+    """Show the policies that differ between two sets, and changes of the schema."""
     options = ["--exit-code"] if exit_code else []
     report, same = policies.ask_service(["diff", str(old), str(new), *options])
     if output is Format.json:
@@ -167,18 +183,19 @@ def diff(
 
 @app.command()
 def simulate(
-    folder: Annotated[Path, typer.Option("--dir", help="The changed policy set.")],
+    folder: Annotated[Path, typer.Option("--dir", help="Folder of the changed policy set.")],
     source: Annotated[
-        Path, typer.Option("--from", help="A ledger export, or JSON lines of decisions.")
+        Path, typer.Option("--from", help="Recorded decisions: a ledger export, or JSON lines.")
     ],
     old: Annotated[
-        Path | None, typer.Option("--old", help="The other set; default: the platform's own.")
+        Path | None,
+        typer.Option("--old", help="Folder of the old policy set; default: the platform's own."),
     ] = None,
     catalogue: CatalogueOption = None,
     exit_code: ExitCodeOption = False,
     output: OutputOption = Format.table,
 ) -> None:
-    """Ask recorded questions of both sets, and show whose decisions change."""
+    """Replay recorded decisions on two sets and show which decisions change."""
     arguments = ["simulate", "--dir", str(folder), "--old", str(_set_dir(old))]
     arguments += ["--from", str(source), "--catalogue", str(_catalogue(catalogue))]
     report, same = policies.ask_service([*arguments, *(["--exit-code"] if exit_code else [])])
@@ -201,7 +218,7 @@ def simulate(
 
 @app.command()
 def explain(
-    decision: Annotated[str, typer.Argument(help="A decision's id: dec_...")],
+    decision: Annotated[str, typer.Argument(help="Id of a decision: dec_...")],
     source: ExportOption = None,
     folder: DirOption = None,
     catalogue: CatalogueOption = None,
@@ -210,7 +227,7 @@ def explain(
     url: UrlOption = None,
     output: OutputOption = Format.table,
 ) -> None:
-    """Show what was asked and which policies answered, and whether they would answer so today."""
+    """Show a recorded decision, its policies, and whether it would be the same today."""
     found = policies.find_decision(decision, _leaves(source, key, whose, url))
     if found is None:
         raise UnusableInput(
@@ -235,7 +252,7 @@ def explain(
 
 @app.command()
 def apply(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The policy set.")],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the policy set.")],
     reason: ReasonOption,
     env: EnvOption = "local",
     whose: AsOption = None,
@@ -244,7 +261,7 @@ def apply(
     timeout_s: TimeoutOption = 30.0,
     output: OutputOption = Format.table,
 ) -> None:
-    """Bring a set into force on every replica; if one refuses it, the set before comes back."""
+    """Activate a policy set on every replica; if one refuses it, restore the previous set."""
     target = _Local(open_environment(env))
     new = _require_good(folder)
     current = target.require_own_copy()
@@ -265,7 +282,11 @@ def rollback(
     reason: ReasonOption,
     to: Annotated[
         str | None,
-        typer.Option("--to", metavar="DIGEST", help="A set that was in force; 8 digits or more."),
+        typer.Option(
+            "--to",
+            metavar="DIGEST",
+            help="Digest of an earlier set (8 digits or more); default: the previous one.",
+        ),
     ] = None,
     env: EnvOption = "local",
     whose: AsOption = None,
@@ -274,7 +295,7 @@ def rollback(
     timeout_s: TimeoutOption = 30.0,
     output: OutputOption = Format.table,
 ) -> None:
-    """Bring the set back that was in force before the last `apply`; again: the one before that."""
+    """Activate the policy set that was active before; repeat it to go further back."""
     target = _Local(open_environment(env))
     digest, folder = policy_set.find(target.workspace, to)
     if _require_good(folder) != digest:
@@ -300,7 +321,7 @@ def history(
     url: UrlOption = None,
     output: OutputOption = Format.table,
 ) -> None:
-    """Show from the ledger who changed the policy set, when, why, and what changed."""
+    """Show the changes of the policy set: who, when, why and what."""
     changes = list(policies.changes_in(_leaves(source, key, whose, url)))
     if output is Format.json:
         emit_json({"changes": changes})

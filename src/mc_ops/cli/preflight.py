@@ -27,12 +27,16 @@ if TYPE_CHECKING:
     from mc_contract.canonical import Json
     from mc_contract.running import Groups
 
-app = typer.Typer(help="Check what must hold before a cutover.", no_args_is_help=True)
+app = typer.Typer(no_args_is_help=True)
 
-EnvOption = Annotated[str, typer.Option("--env", help="Where: local.")]
-OutOption = Annotated[Path | None, typer.Option("--out", help="Also write the JSON to a file.")]
+EnvOption = Annotated[
+    str, typer.Option("--env", help="Environment of the platform; only `local` exists today.")
+]
+OutOption = Annotated[
+    Path | None, typer.Option("--out", help="Also write the result as JSON to this file.")
+]
 MinimumOption = Annotated[
-    Whole, typer.Option("--min-replicas", min=1, help="How many replicas must serve.")
+    Whole, typer.Option("--min-replicas", min=1, help="Minimum number of replicas that must serve.")
 ]
 
 _BAD = ("fail", "unknown")
@@ -49,7 +53,7 @@ _HEADINGS = {
 def pod_security(
     env: EnvOption = "local", out: OutOption = None, output: OutputOption = Format.table
 ) -> None:
-    """State and secrets private, listeners on loopback, the database not root."""
+    """Check file modes of secrets, listening addresses and the database's user."""
     _check("pod-security", env, out, output)
 
 
@@ -57,7 +61,7 @@ def pod_security(
 def egress(
     env: EnvOption = "local", out: OutOption = None, output: OutputOption = Format.table
 ) -> None:
-    """Replicas are connected to declared destinations only."""
+    """Check that replicas connect to declared destinations only."""
     _check("egress", env, out, output)
 
 
@@ -68,7 +72,7 @@ def hpa(
     output: OutputOption = Format.table,
     min_replicas: MinimumOption = 1,
 ) -> None:
-    """Enough replicas serve."""
+    """Check that enough replicas serve."""
     _check("hpa", env, out, output, min_replicas)
 
 
@@ -76,18 +80,18 @@ def hpa(
 def platform(
     env: EnvOption = "local", out: OutOption = None, output: OutputOption = Format.table
 ) -> None:
-    """Strangers are refused, replicas are healthy, metrics are there, the ledger only grows."""
+    """Check authentication, replica health, metrics and the append-only ledger."""
     _check("platform", env, out, output)
 
 
 @app.command()
 def edge(
-    colour: Annotated[Colour, typer.Option("--colour", help="The colour that should serve.")],
+    colour: Annotated[Colour, typer.Option("--colour", help="Colour that must serve.")],
     env: EnvOption = "local",
     out: OutOption = None,
     output: OutputOption = Format.table,
 ) -> None:
-    """After a cutover: real requests through the edge are answered by this colour, and recorded."""
+    """Check after a cutover that requests reach this colour and are recorded."""
     environment = open_environment(env)
     _tell("edge", environment, {"edge": room.check_edge_of(environment, colour)}, out, output)
 
@@ -99,7 +103,7 @@ def check_all(
     output: OutputOption = Format.table,
     min_replicas: MinimumOption = 1,
 ) -> None:
-    """Every check of every subject."""
+    """Run all checks but `edge`."""
     _check("all", env, out, output, min_replicas)
 
 

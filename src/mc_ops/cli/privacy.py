@@ -15,37 +15,34 @@ from mc_ops.cli.operator_access import AsOption, ReasonOption, UrlOption, acting
 from mc_ops.cli.output import Format, OutputOption, emit_json, fail, note, stdout
 from mc_ops.environments import checkout
 
-app = typer.Typer(
-    help="Screen texts offline; see what a pseudonym stands for.", no_args_is_help=True
-)
-
-
-@app.callback()
-def privacy() -> None:
-    """Screen texts offline; see what a pseudonym stands for."""
+app = typer.Typer(no_args_is_help=True)
 
 
 @app.command()
 def scan(
     file: Annotated[
-        Path | None, typer.Argument(metavar="FILE.jsonl", help="Rows; - is standard input.")
+        Path | None, typer.Argument(metavar="FILE.jsonl", help="JSON lines of texts; - is stdin.")
     ] = None,
     explain: Annotated[
-        str, typer.Option("--explain", metavar="TEXT", help="Explain the labels of this text.")
+        str, typer.Option("--explain", metavar="TEXT", help="Show why this text gets its labels.")
     ] = "",
     policies: Annotated[
-        Path | None, typer.Option("--policies", help="The policy set; default: the platform's own.")
+        Path | None,
+        typer.Option("--policies", help="Folder of the policy set; default: the platform's own."),
     ] = None,
     purpose: Annotated[
-        str, typer.Option("--purpose", help="The purpose of the reply.")
+        str, typer.Option("--purpose", help="Purpose for which the text is used.")
     ] = "support",
-    tenant: Annotated[str, typer.Option("--tenant", help="In whose name; needs --catalogue.")] = "",
+    tenant: Annotated[
+        str,
+        typer.Option("--tenant", help="Tenant for which the text is screened; needs --catalogue."),
+    ] = "",
     catalogue: Annotated[
-        Path | None, typer.Option("--catalogue", help="Where the tenant is declared.")
+        Path | None, typer.Option("--catalogue", help="Catalogue file that declares the tenant.")
     ] = None,
     output: OutputOption = Format.table,
 ) -> None:
-    """Judge each text as a reply would be: `block` or `allow`, with the labels found.
+    """Screen each text as a reply would be: `block` or `allow`, with the labels found.
 
     A row is `{"id", "text"}`; other fields are ignored. Each gets one line of JSON, in order:
     `{"id", "verdict", "labels", "policies"}`. A row that cannot be read is told on standard error,
@@ -104,16 +101,16 @@ def _explain(command: list[str], text: str, output: Format) -> int:
 @app.command()
 def reveal(
     reason: ReasonOption,
-    tenant: Annotated[str, typer.Option("--tenant", help="Whose pseudonyms they are.")] = "",
+    tenant: Annotated[str, typer.Option("--tenant", help="Tenant whose pseudonyms they are.")] = "",
     purpose: Annotated[
-        str, typer.Option("--purpose", help="Why; policy judges it.")
+        str, typer.Option("--purpose", help="Purpose, which the policy must permit.")
     ] = "identity-verification",
     whose: AsOption = None,
     url: UrlOption = None,
 ) -> None:
-    """Read a text on standard input; print it with the pseudonyms opened that policy lets you open.
+    """Read a text on standard input; print it with its pseudonyms resolved.
 
-    An operator needs an active break-glass grant for the tenant. It is recorded.
+    Policy decides which; an operator needs an active break-glass grant. It is recorded.
     """
     text = sys.stdin.read()
     with acting_client(url, whose) as client:

@@ -12,31 +12,28 @@ from rich.markup import escape
 from mc_ops.cli.output import Format, OutputOption, emit_json, note, ok, stdout
 from mc_ops.environments import open_environment
 
-app = typer.Typer(help="Have the platform watched by Prometheus.", no_args_is_help=True)
-
-
-@app.callback()
-def _group() -> None:
-    """Have the platform watched by Prometheus."""
+app = typer.Typer(no_args_is_help=True)
 
 
 @app.command()
 def write(
     out: Annotated[
-        Path | None, typer.Option("--out", help="The folder. [default: MC_HOME/monitoring]")
+        Path | None, typer.Option("--out", help="Output folder; default: MC_HOME/monitoring.")
     ] = None,
     prometheus: Annotated[
-        str, typer.Option("--prometheus", help="Where Prometheus shall listen.")
+        str, typer.Option("--prometheus", help="Address on which Prometheus listens.")
     ] = "127.0.0.1:9090",
     alertmanager: Annotated[
-        str, typer.Option("--alertmanager", help="Where Alertmanager shall listen.")
+        str, typer.Option("--alertmanager", help="Address on which Alertmanager listens.")
     ] = "127.0.0.1:9093",
-    env: Annotated[str, typer.Option("--env", help="Where the platform runs: local.")] = "local",
+    env: Annotated[
+        str, typer.Option("--env", help="Environment of the platform; only `local` exists today.")
+    ] = "local",
     output: OutputOption = Format.table,
 ) -> None:
-    """Write the settings of both for the replicas that run; print the commands that start them.
+    """Write both configurations for the running replicas; print the start commands.
 
-    Repeat it after `scale` or `cutover`: Prometheus sees the new list of targets by itself.
+    Repeat it after `scale` or `cutover`; Prometheus reloads the targets by itself.
     """
     from mc_ops.environments import monitoring
 

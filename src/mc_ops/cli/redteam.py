@@ -40,53 +40,59 @@ _VERDICTS = {
     None: ("yellow", "?", "could not tell", exit_codes.COULD_NOT_TELL),
 }
 
-app = typer.Typer(help="Attack a running platform, as a stranger or a compromised agent would.")
-
-
-@app.callback()
-def redteam() -> None:
-    """Attack a running platform, as a stranger or a compromised agent would."""
+app = typer.Typer()
 
 
 @app.command()
 def privacy(
     target: Annotated[
-        str | None, typer.Option("--target", "--url", help="The platform; default: the local edge.")
+        str | None,
+        typer.Option("--target", "--url", help="URL of the platform; default: the local platform."),
     ] = None,
     scenarios: Annotated[
-        str, typer.Option("--scenarios", help="`all`, or families with commas between.")
+        str, typer.Option("--scenarios", help="Attack families, separated by commas, or `all`.")
     ] = "all",
     attacks: Annotated[
         Whole,
-        typer.Option("--attacks", min=0, max=_MOST_CASES, help="How many, over all families."),
+        typer.Option(
+            "--attacks", min=0, max=_MOST_CASES, help="Number of attacks over all families."
+        ),
     ] = DEFAULT_ATTACKS,
     benign: Annotated[
-        Whole, typer.Option("--benign", min=0, max=_MOST_CASES, help="How many honest cases.")
+        Whole, typer.Option("--benign", min=0, max=_MOST_CASES, help="Number of harmless cases.")
     ] = DEFAULT_BENIGN,
     wordings: Annotated[
         Whole,
-        typer.Option("--wordings", min=0, max=_MOST_CASES, help="Injections by wording alone."),
+        typer.Option(
+            "--wordings",
+            min=0,
+            max=_MOST_CASES,
+            help="Number of prompt injections that differ in wording only.",
+        ),
     ] = DEFAULT_WORDINGS,
     corpus: Annotated[
         list[Path] | None,
-        typer.Option("--corpus", help="Outside cases, JSON lines; may be given again."),
+        typer.Option("--corpus", help="File with more cases (JSON lines); repeatable."),
     ] = None,
     seed: Annotated[
-        Whole | None, typer.Option("--seed", min=0, help="Make the cases of an earlier run again.")
+        Whole | None,
+        typer.Option("--seed", min=0, help="Seed of an earlier run, to repeat its cases."),
     ] = None,
     agent_url: Annotated[
         str | None,
-        typer.Option("--agent-url", help="The sample agent that can be made to say anything."),
+        typer.Option(
+            "--agent-url", help="URL of the sample agent that plays the compromised agent."
+        ),
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option("--out", help="Folder for rows, report and picture; default in MC_HOME/runs."),
+        typer.Option("--out", help="Output folder; default: a new one in MC_HOME/runs."),
     ] = None,
     output: OutputOption = Format.table,
 ) -> None:
-    """Try each family of attacks, and honest work; print rates with their 95 % bounds.
+    """Run attacks and harmless cases; print block rates with 95 % confidence bounds.
 
-    A case counts as blocked only if a control acted and the value did not come back in any channel.
+    An attack counts as blocked only if a control acted and the value leaked in no channel.
     """
     families = _families(scenarios)
     outside = [case for file in corpus or [] for case in room.read_corpus(file)]

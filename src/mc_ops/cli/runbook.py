@@ -20,9 +20,9 @@ from mc_ops.cli.output import Format, OutputOption, emit_json, fail, note, ok, s
 from mc_ops.environments import Workspace
 from mc_ops.errors import UnusableInput
 
-app = typer.Typer(help="Read and run runbooks.", no_args_is_help=True)
+app = typer.Typer(no_args_is_help=True)
 
-NameArgument = Annotated[str, typer.Argument(help="A runbook's name, or the path of its file.")]
+NameArgument = Annotated[str, typer.Argument(help="Name of a runbook, or path of its file.")]
 
 
 @app.command("list")
@@ -45,7 +45,7 @@ def list_runbooks(output: OutputOption = Format.table) -> None:
 
 @app.command()
 def lint(file: NameArgument, output: OutputOption = Format.table) -> None:
-    """Say whether a runbook can be run; exit 1 with every line and reason if not."""
+    """Check a runbook for errors; exit 1 with the line and reason of each."""
     path = room.find(file, Path.cwd())
     runbook, problems = room.read(path)
     if output is Format.json:
@@ -62,7 +62,7 @@ def lint(file: NameArgument, output: OutputOption = Format.table) -> None:
 
 @app.command()
 def show(name: NameArgument, output: OutputOption = Format.table) -> None:
-    """Show a runbook's parameters, steps, checks and undos."""
+    """Show a runbook's parameters, steps, checks and undo scripts."""
     runbook = room.load(room.find(name, Path.cwd()))
     if output is Format.json:
         emit_json(_described(runbook))
@@ -85,30 +85,36 @@ def show(name: NameArgument, output: OutputOption = Format.table) -> None:
 def run(
     name: NameArgument,
     run_id: Annotated[
-        str, typer.Argument(help="With --resume: the run; the newest one if left out.")
+        str, typer.Argument(help="With --resume: id of the run; default: the newest.")
     ] = "",
     *,
-    env: Annotated[str, typer.Option("--env", help="Where: local.")] = "local",
-    minutes: Annotated[str, typer.Option("--minutes", help="Short for --set MINUTES=M.")] = "",
+    env: Annotated[
+        str, typer.Option("--env", help="Environment of the platform; only `local` exists today.")
+    ] = "local",
+    minutes: Annotated[str, typer.Option("--minutes", help="Same as --set MINUTES=M.")] = "",
     settings: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Set a parameter.")
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="KEY=VALUE", help="Set a parameter of the runbook; repeatable."
+        ),
     ] = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with a run: --resume [RUN_ID].")
+        bool, typer.Option("--resume", help="Continue a stopped run: --resume [RUN_ID].")
     ] = False,
     accept_changes: Annotated[
-        bool, typer.Option("--accept-changes", help="Resume though the runbook's file changed.")
+        bool,
+        typer.Option("--accept-changes", help="Resume even if the runbook's file has changed."),
     ] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print what would be done, and do nothing.")
+        bool, typer.Option("--dry-run", help="Print the steps without running them.")
     ] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Answer every question with yes.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Answer yes to every question.")] = False,
     push: Annotated[
-        bool, typer.Option("--push", help="Short for --set PUSH=1: release tags are pushed.")
+        bool, typer.Option("--push", help="Same as --set PUSH=1: push release tags.")
     ] = False,
     output: OutputOption = Format.table,
 ) -> None:
-    """Run a runbook; its exit code is that of the step that stopped it, 0 if none did."""
+    """Run a runbook; exit 0, or with the exit code of the step that stopped it."""
     workspace = Workspace.from_env()
     store = room.RunStore(workspace.home)
     given = _given(settings or [], minutes, push=push)
@@ -148,10 +154,10 @@ def run(
 
 @app.command()
 def status(
-    run_id: Annotated[str, typer.Argument(help="A run; the newest one if left out.")] = "",
+    run_id: Annotated[str, typer.Argument(help="Id of a run; default: the newest.")] = "",
     output: OutputOption = Format.table,
 ) -> None:
-    """Show where a run stands, from its journal."""
+    """Show the progress of a run."""
     store = room.RunStore(Workspace.from_env().home)
     wanted = run_id or store.newest()
     state = store.state(wanted)

@@ -28,12 +28,7 @@ from mc_ops.cli.slo_access import (
 )
 from mc_ops.errors import CouldNotTell, UnusableInput
 
-app = typer.Typer(help="The targets, as they stand.", no_args_is_help=True)
-
-
-@app.callback()
-def slo() -> None:
-    """The targets, as they stand."""
+app = typer.Typer(no_args_is_help=True)
 
 
 @app.command()
@@ -47,12 +42,12 @@ def status(
     allow_few: AllowFewOption = False,
     only: Annotated[
         list[str] | None,
-        typer.Option("--only", help="A target by its name, such as a2a-success; repeatable."),
+        typer.Option("--only", help="Only this target, such as a2a-success; repeatable."),
     ] = None,
     env: EnvOption = LOCAL,
     output: OutputOption = Format.table,
 ) -> None:
-    """Measure every target. Exit 0 all met, 1 something missed, 3 something could not be told."""
+    """Show each SLO, its value and error budget. Exit 0 all met, 1 one missed, 3 unknown."""
     from mc_ops.slo import Measure, health, overall
 
     asked = parse_window(window, prometheus)

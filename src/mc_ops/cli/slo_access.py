@@ -27,37 +27,58 @@ LOCAL = "local"
 _WIDTH = 100
 
 PrometheusOption = Annotated[
-    str | None, typer.Option("--prometheus", help="URL of a Prometheus; it can look back.")
+    str | None,
+    typer.Option(
+        "--prometheus", help="URL of a Prometheus server to query; allows past time windows."
+    ),
 ]
 ScrapeOption = Annotated[
     list[str] | None,
-    typer.Option("--scrape", help="URL of a replica; repeatable. Default: the local platform's."),
+    typer.Option(
+        "--scrape",
+        help="URL of a replica to read metrics from; repeatable; default: all local replicas.",
+    ),
 ]
 OverOption = Annotated[
     str | None,
-    typer.Option("--over", help="Look at the replicas twice, so far apart, such as 10s."),
+    typer.Option(
+        "--over", help="Read the replicas twice, this far apart (10s), and use the difference."
+    ),
 ]
 WindowOption = Annotated[
     str | None,
-    typer.Option("--window", help="In place of each target's own window; needs --prometheus."),
+    typer.Option(
+        "--window",
+        help="Time window for all targets, such as 24h; needs --prometheus; default: each target's own.",
+    ),
 ]
-EnvOption = Annotated[str, typer.Option("--env", help="Where the platform runs: local.")]
+EnvOption = Annotated[
+    str, typer.Option("--env", help="Environment of the platform; only `local` exists today.")
+]
 AllowFewOption = Annotated[
     bool,
-    typer.Option("--allow-few", help="Do not exit 3 for what had no, or too few, events."),
+    typer.Option(
+        "--allow-few", help="Ignore targets with no or too few events, instead of exit 3."
+    ),
 ]
 LeastOption = Annotated[
     Whole | None,
-    typer.Option("--min-replicas", min=1, help="Default: 1 for local, 3 elsewhere."),
+    typer.Option(
+        "--min-replicas",
+        min=1,
+        help="Minimum number of replicas; default: 1 for local, 3 elsewhere.",
+    ),
 ]
 PricesOption = Annotated[
     Path | None,
-    typer.Option("--prices", help="Prices and cost targets; see docs/reference/slo.md."),
+    typer.Option(
+        "--prices", help="TOML file with prices and cost targets; see docs/reference/slo.md."
+    ),
 ]
 RedteamOption = Annotated[
     Path | None,
     typer.Option(
-        "--redteam", help="A run of a red-team, or its folder; default: the newest in MC_HOME/runs."
+        "--redteam", help="Red-team run or its folder; default: the newest in MC_HOME/runs."
     ),
 ]
 

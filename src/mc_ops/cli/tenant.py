@@ -21,7 +21,7 @@ from mc_ops.environments import Workspace, open_environment
 from mc_ops.environments import credentials as local
 from mc_ops.errors import CouldNotTell, UnusableInput
 
-app = typer.Typer(help="List and check the catalogue's tenants.", no_args_is_help=True)
+app = typer.Typer(no_args_is_help=True)
 _ADMINISTRATOR = "ADMINISTRATOR"
 _TIMEOUT_S = 10.0
 
@@ -32,7 +32,7 @@ def list_tenants(
     url: UrlOption = None,
     output: OutputOption = Format.table,
 ) -> None:
-    """Show the tenants, and how many credentials each has."""
+    """List the tenants with the number of their credentials."""
     with operator_client(url, whose, _ADMINISTRATOR) as client:
         found = client.tenants()["tenants"]
     if output is Format.json:
@@ -49,12 +49,14 @@ def list_tenants(
 
 @app.command()
 def check(
-    tenant: Annotated[str | None, typer.Argument(metavar="[TENANT]", help="Only this one.")] = None,
+    tenant: Annotated[
+        str | None, typer.Argument(metavar="[TENANT]", help="Only this tenant.")
+    ] = None,
     whose: AsOption = None,
     url: UrlOption = None,
     output: OutputOption = Format.table,
 ) -> None:
-    """Report tenants without a credential, and credentials without a tenant. Exit 1 if any.
+    """Find tenants without a credential and credentials without a tenant. Exit 1 if any.
 
     For the local platform, also report entries of its file of credentials whose tenant the
     catalogue does not have, whose key the platform does not know, that are revoked or expired, that
@@ -89,9 +91,9 @@ def declare(
     yes: UnaskedOption = False,
     output: OutputOption = Format.table,
 ) -> None:
-    """Declare who changes the local catalogue and why, before replicas start with it.
+    """Announce a change of the local catalogue, with its reason, before replicas load it.
 
-    The ledger names them if that happens within the hour; else the change is `undeclared`.
+    Within an hour the ledger names you as its author; later it says `undeclared`.
     """
     del yes
     digest = open_environment("local").catalogue_digest()
