@@ -27,7 +27,7 @@ def recorded(monkeypatch, tmp_path):
 
 def run(*arguments):
     app = typer.Typer()
-    verbs.register(app)
+    app.add_typer(verbs.app)
     app.add_typer(preflight.app, name="preflight")
     result = CliRunner().invoke(app, arguments)
     assert result.exception is None or isinstance(result.exception, SystemExit), result.exception

@@ -211,7 +211,8 @@ class Environment(Protocol):
 
         Raises:
             UnusableInput: `replicas` is out of range, or would leave nobody serving; a baseline
-                beside replicas that are not as fresh.
+                beside replicas that are not as fresh; a replica beside others that run with
+                other settings.
             CouldNotTell: the platform is not running, or a replica does not start or serve.
         """
 
@@ -266,8 +267,9 @@ class Startable(Environment, Protocol):
         """Start whatever is missing, and return when everything that runs is ready.
 
         Raises:
-            UnusableInput: it cannot be started as asked, or something runs that does not fit what
-                is asked; nothing was changed.
+            UnusableInput: a port is taken, the platform runs on other ports, the request is out
+                of range, or a process found its settings unusable; something runs with other
+                settings, or with more replicas, than are asked for, and nothing was changed.
             CouldNotTell: a process died, did not become ready, or runs and does not answer.
         """
 

@@ -89,7 +89,9 @@ def find(workspace: Workspace, digest: str | None) -> tuple[str, Path]:
         UnusableInput: there is none, or several.
     """
     history = _history(workspace)
-    known = sorted(folder.name for folder in _sets(workspace).glob("[0-9a-f]*") if folder.is_dir())
+    known = sorted(
+        folder.name for folder in workspace.policy_sets.glob("[0-9a-f]*") if folder.is_dir()
+    )
     hint = f"kept: {', '.join(name[:12] for name in known) or 'none'}"
     if digest is None:
         if not history:
@@ -140,7 +142,7 @@ class _History(Strict):
 
 
 def _history(workspace: Workspace) -> tuple[_Before, ...]:
-    path = _sets(workspace) / _HISTORY
+    path = workspace.policy_sets / _HISTORY
     try:
         return check(_History, json_of(path.read_bytes())).before
     except FileNotFoundError:
@@ -153,7 +155,7 @@ def _history(workspace: Workspace) -> tuple[_Before, ...]:
 
 def _write_history(workspace: Workspace, before: Iterable[_Before]) -> None:
     told = {"before": [one.model_dump() for one in before]}
-    write_atomically(_sets(workspace) / _HISTORY, json.dumps(told, indent=2) + "\n")
+    write_atomically(workspace.policy_sets / _HISTORY, json.dumps(told, indent=2) + "\n")
 
 
 def _keep(workspace: Workspace, digest: str) -> _Before:
@@ -167,10 +169,6 @@ def _keep(workspace: Workspace, digest: str) -> _Before:
     except OSError as error:
         raise CouldNotTell(f"the policy set in place cannot be kept: {error.strerror}") from error
     return _Before(digest=digest, applied=(workspace.policies / _MARK).exists())
-
-
-def _sets(workspace: Workspace) -> Path:
-    return workspace.policy_sets
 
 
 def _kept(workspace: Workspace, digest: str) -> Path:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import httpx
 
 from mc_contract.siem import SiemFormat
-from mc_ops.environments import Colour, Environment, Instance, State, Workspace
+from mc_ops.environments import Colour, Environment, Instance, State, Workspace, credentials
 from mc_ops.errors import CouldNotTell, UnusableInput
 from mc_ops.files import read_json_object
 from mc_ops.outgoing.clients import open_client
@@ -70,7 +70,7 @@ def check_edge_of(environment: Environment, colour: Colour) -> list[CheckResult]
     targets = environment.instances()
     try:
         token = _tokens(environment.workspace).get(_CANARY)
-    except CouldNotTell as error:
+    except (CouldNotTell, UnusableInput) as error:
         return [unknown("edge", error.message, error.hint)]
     if token is None or not targets:
         return [unknown("edge", "the platform does not run", "mcctl up")]
@@ -92,7 +92,7 @@ def _platform(environment: Environment, replicas: list[str]) -> list[CheckResult
     try:
         tokens = _tokens(environment.workspace)
         database = read_json_object(environment.workspace.secret("database.json")) or {}
-    except CouldNotTell as error:
+    except (CouldNotTell, UnusableInput) as error:
         return [unknown("platform", error.message, error.hint)]
     url = database.get("service_url")
     with open_client(timeout_s=_TIMEOUT_S) as client:
@@ -120,12 +120,8 @@ def _route_checks(
 
 
 def _tokens(workspace: Workspace) -> dict[str, str]:
-    known = read_json_object(workspace.secret("credentials.json")) or {}
-    return {
-        tenant: str(entry["token"])
-        for tenant, entry in known.items()
-        if isinstance(entry, dict) and "token" in entry
-    }
+    known = credentials.read(workspace) or {}
+    return {name: entry.token for name, entry in known.items() if entry.token}
 
 
 def _siem(environment: Environment, replicas: list[str]) -> tuple[str | None, SiemFormat]:

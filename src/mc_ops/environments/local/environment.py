@@ -55,7 +55,7 @@ if TYPE_CHECKING:
 
 
 class LocalEnvironment:
-    """The platform as processes on this machine; implements `interface.Startable`."""
+    """The platform as processes on this machine; its verbs raise as `interface` says."""
 
     name = "local"
 
@@ -64,18 +64,16 @@ class LocalEnvironment:
         layout: Layout,
         *,
         service: tuple[str, ...] = (sys.executable, "-m", "mc_platform"),
-        database_url: str | None = None,
     ) -> None:
         """Look at the platform of `layout`; starts nothing.
 
         Args:
             layout: Its files and ports.
             service: The workbench's command, before `serve` or `migrate`.
-            database_url: Admin URL of an external PostgreSQL; default `MC_DATABASE_URL`.
         """
         self.layout = layout
         self._service = service
-        self._external = database_url or os.environ.get("MC_DATABASE_URL") or None
+        self._external = os.environ.get("MC_DATABASE_URL") or None  # an administrator's
         self._records = Records(layout, service)
         self._table = self._records.table
         self._traffic = Traffic(self._records)
@@ -125,14 +123,7 @@ class LocalEnvironment:
     # -- up and down ------------------------------------------------------------------------
 
     def up(self, request: UpRequest, say: Say = silent) -> EnvironmentStatus:
-        """Start whatever is missing, and return when everything that runs is ready.
-
-        Raises:
-            UnusableInput: a port is taken, the platform runs on other ports, the request is out
-                of range, or a process found its settings unusable; something runs with other
-                settings, or with more replicas, than are asked for, and nothing was changed.
-            CouldNotTell: a process died, did not become ready, or runs and does not answer.
-        """
+        """Start whatever is missing, and return when everything that runs is ready."""
         # Late: who only looks at the platform waits for nothing that starts one.
         from mc_ops.environments.local.bring_up import bring_up
 
@@ -189,12 +180,6 @@ class LocalEnvironment:
 
         A fresh baseline (`baseline-1` and so on) is started in turn with the colour's, and the work
         that one replica of a region does for all (shipping to the SIEM) is with one that serves.
-
-        Raises:
-            UnusableInput: out of range, the platform runs on other ports, or it would leave
-                nobody to serve; a baseline beside replicas that are not as fresh; a replica beside
-                others that run with other settings.
-            CouldNotTell: the platform is not running, or a replica does not start or serve.
         """
         from mc_ops.environments.local import scaling
         from mc_ops.environments.local.specs import Specs
@@ -255,12 +240,7 @@ class LocalEnvironment:
         allow_faults: bool = False,
         hold: Callable[[Sequence[Instance]], None] | None = None,
     ) -> Switch:
-        """Cut over to `colour`, if every replica of it is healthy and runs without faults.
-
-        Raises:
-            Finding: a replica is not healthy, or has faults; nothing was changed.
-            CouldNotTell: the edge is not running, or does not answer.
-        """
+        """Cut over to `colour`, if every replica of it is healthy and runs without faults."""
         if not self._table.alive("edge"):
             raise CouldNotTell("the edge is not running", hint="start it: mcctl up")
         with self._changing(silent):
@@ -304,19 +284,11 @@ class LocalEnvironment:
     def logs(
         self, names: Sequence[str] = (), *, lines: int = 50, follow: bool = False
     ) -> Iterator[LogLine]:
-        """What the processes wrote; all of them when `names` is empty.
-
-        Raises:
-            UnusableInput: a name has no log.
-        """
+        """What the processes wrote; all of them when `names` is empty."""
         return read_logs(self.layout.home / "log", names, lines=lines, follow=follow)
 
     def locked(self) -> contextlib.AbstractContextManager[None]:
-        """While no other mcctl changes this platform; not to be held around a verb that changes it.
-
-        Raises:
-            CouldNotTell: another one has been changing it for too long.
-        """
+        """While no other mcctl changes this platform."""
         return self._changing(silent)
 
     def catalogue_digest(self) -> str:

@@ -47,12 +47,14 @@ def prepare_secrets(layout: Layout, tenants: Iterable[str] = TENANTS) -> None:
         CouldNotTell: a public key in `trust/` belongs to another private key.
     """
     credentials.prepare(layout, tenants)
-    if not layout.secret("siem.key").exists():
-        write_atomically(layout.secret("siem.key"), secrets.token_urlsafe(32) + "\n")
-    if not layout.scrape_token.exists():
-        write_atomically(layout.scrape_token, secrets.token_urlsafe(32) + "\n")
-    if not layout.secret("pseudonym.key").exists():
-        write_atomically(layout.secret("pseudonym.key"), secrets.token_urlsafe(48) + "\n")
+    made = {
+        layout.secret("siem.key"): 32,
+        layout.scrape_token: 32,
+        layout.secret("pseudonym.key"): 48,
+    }
+    for path, random_bytes in made.items():
+        if not path.exists():
+            write_atomically(path, secrets.token_urlsafe(random_bytes) + "\n")
     _key_pair(layout, "ledger", ed25519.Ed25519PrivateKey.generate)
     _key_pair(layout, "evidence", lambda: ec.generate_private_key(ec.SECP256R1()))
 

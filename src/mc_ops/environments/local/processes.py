@@ -140,15 +140,11 @@ class ProcessTable:
         kept = read_json_object(self._run / f"{name}.json", hint)
         if kept is None:
             return None
-        try:
+        with contextlib.suppress(TypeError, KeyError):
             record = ProcessRecord(**{**kept, "argv": tuple(kept["argv"])})
-        except (TypeError, KeyError) as error:
-            raise CouldNotTell(
-                f"{self._run / name}.json is not a process record", hint=hint
-            ) from error
-        if not record.has_usable_values(name):
-            raise CouldNotTell(f"{self._run / name}.json is not a process record", hint=hint)
-        return record
+            if record.has_usable_values(name):
+                return record
+        raise CouldNotTell(f"{self._run / name}.json is not a process record", hint=hint)
 
     def names(self) -> list[str]:
         """The processes that have a record, whatever is in it."""
@@ -176,14 +172,13 @@ class ProcessTable:
         self, name: str, process: psutil.Process, port: int, settings: Mapping[str, str]
     ) -> None:
         """Record a living process anew, whose record was damaged."""
-        argv = tuple(process.cmdline())
         self._write(
             ProcessRecord(
                 name=name,
                 pid=process.pid,
                 create_time=process.create_time(),
                 port=port,
-                argv=argv,
+                argv=tuple(process.cmdline()),
                 started_at=process.create_time(),
                 stop_signal=int(signal.SIGINT if name == "postgres" else signal.SIGTERM),
                 settings=dict(settings),
