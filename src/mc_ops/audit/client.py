@@ -18,9 +18,8 @@ from mc_contract.ledger.entry import Entry, strict_base64
 from mc_contract.ledger.merkle import Frontier
 from mc_contract.ledger.tiles import split_hashes
 from mc_ops.errors import CouldNotTell, NotAllowed, UnusableInput
-from mc_ops.service_client.http import HttpClient, bearer
+from mc_ops.service_client.http import HttpClient
 
-_TIMEOUT_S = 60.0
 _PAGE = 1000
 _TILE_PAGE = 64
 T = TypeVar("T")
@@ -51,14 +50,7 @@ class ArchiveRow:
 class AuditClient(HttpClient):
     """One service at one URL, with an auditor's credential."""
 
-    def __init__(
-        self, url: str, token: str, *, transport: httpx.BaseTransport | None = None
-    ) -> None:
-        """Make a client; nothing is sent yet."""
-        place = url.rstrip("/")
-        super().__init__(
-            place, place, headers=bearer(token), timeout_s=_TIMEOUT_S, transport=transport
-        )
+    TIMEOUT_S = 60.0
 
     def head_note(self) -> str:
         """A checkpoint signed now."""
@@ -163,13 +155,7 @@ class AuditClient(HttpClient):
         return body
 
     def _send(self, path: str, **query: str | int) -> httpx.Response:
-        try:
-            response = self._http.get(path, params=query)
-        except httpx.HTTPError as error:
-            raise CouldNotTell(
-                f"{self.url} does not answer ({type(error).__name__})",
-                hint="is it running? mcctl status",
-            ) from error
+        response = self.reach("GET", path, params=query)
         status = response.status_code
         if status in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):
             raise NotAllowed(

@@ -184,7 +184,7 @@ def _taken(workspace: Workspace, token: str) -> bool:
     from mc_ops.service_client.http import HttpClient, bearer
 
     place = workspace.url
-    with HttpClient(place, place, headers={}, timeout_s=_TIMEOUT_S, transport=None) as client:
+    with HttpClient(place, timeout_s=_TIMEOUT_S) as client:
         body = {"query": "{ __typename }"}
         try:
             answer = client.ask("POST", "/graphql", json=body, headers=bearer(token))

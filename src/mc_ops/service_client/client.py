@@ -23,7 +23,6 @@ from mc_ops.service_client.http import HttpClient, bearer
 
 SCRAPE_TOKEN_FILE = "MC_SCRAPE_TOKEN_FILE"  # noqa: S105 - the name of a variable
 SERVICE = "agent-workbench"  # what the service calls itself in /health
-_TIMEOUT_S = 30.0
 
 
 class Denied(Finding):
@@ -110,25 +109,7 @@ class Reply:
 class ServiceClient(HttpClient):
     """One service at one URL, on behalf of one tenant's credential (or of nobody)."""
 
-    def __init__(
-        self,
-        url: str,
-        *,
-        token: str | None = None,
-        timeout_s: float = _TIMEOUT_S,
-        transport: httpx.BaseTransport | None = None,
-    ) -> None:
-        """Make a client; nothing is sent yet.
-
-        Args:
-            url: Where the service is, without a path.
-            token: A tenant's bearer token; health and metrics need none.
-            timeout_s: How long each call may take.
-            transport: Another way to send, for tests.
-        """
-        place = url.rstrip("/")
-        headers = {"A2A-Version": "1.0"} | bearer(token)
-        super().__init__(place, place, headers=headers, timeout_s=timeout_s, transport=transport)
+    HEADERS = {"A2A-Version": "1.0"}  # noqa: RUF012 - typed by HttpClient
 
     def health(self) -> Health:
         """Ask /health; an unavailable service that says so is an answer, not an error.
@@ -243,13 +224,7 @@ class ServiceClient(HttpClient):
     def _send(
         self, method: str, path: str, *, accept_failure: bool = False, **more: Any
     ) -> httpx.Response:
-        try:
-            response = self.ask(method, path, **more)
-        except httpx.HTTPError as error:
-            raise CouldNotTell(
-                f"{self.url} does not answer ({type(error).__name__})",
-                hint="is it running? mcctl status",
-            ) from error
+        response = self.reach(method, path, **more)
         status = response.status_code
         if status in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):
             raise NotAllowed(

@@ -2,38 +2,47 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import httpx
 
+from mc_ops.errors import CouldNotTell
 from mc_ops.outgoing.clients import open_client
 
 
 class HttpClient:
     """Asks one server, by `outgoing`; close it, or use it as a context manager."""
 
+    BELOW: ClassVar[str] = ""
+    """What paths are appended to, below the URL."""
+    HEADERS: ClassVar[Mapping[str, str]] = {}
+    """Of every request."""
+    TIMEOUT_S: ClassVar[float] = 30.0
+
     def __init__(
         self,
         url: str,
-        base_url: str,
+        token: str | None = None,
         *,
-        headers: dict[str, str],
-        timeout_s: float,
-        transport: httpx.BaseTransport | None,
+        timeout_s: float | None = None,
+        transport: httpx.BaseTransport | None = None,
     ) -> None:
         """Make a client; nothing is sent yet.
 
         Args:
-            url: Where the server is, for messages.
-            base_url: What paths are appended to.
-            headers: Of every request.
-            timeout_s: How long each call may take.
+            url: Where the server is.
+            token: A bearer token, if it asks for one.
+            timeout_s: How long each call may take; default `TIMEOUT_S`.
             transport: Another way to send, for tests.
         """
-        self.url = url
+        self.url = url.rstrip("/")
         self._http = open_client(
-            base_url=base_url, headers=headers, timeout_s=timeout_s, transport=transport
+            base_url=f"{self.url}{self.BELOW}",
+            headers={**self.HEADERS, **bearer(token)},
+            timeout_s=self.TIMEOUT_S if timeout_s is None else timeout_s,
+            transport=transport,
         )
 
     def __enter__(self) -> Self:
@@ -56,6 +65,20 @@ class HttpClient:
             httpx.HTTPError: As httpx does, and as `open_client` says.
         """
         return self._http.request(method, path, **more)
+
+    def reach(self, method: str, path: str, **more: Any) -> httpx.Response:
+        """Like `ask`, of the platform.
+
+        Raises:
+            CouldNotTell: It does not answer.
+        """
+        try:
+            return self.ask(method, path, **more)
+        except httpx.HTTPError as error:
+            raise CouldNotTell(
+                f"{self.url} does not answer ({type(error).__name__})",
+                hint="is it running? mcctl status",
+            ) from error
 
     def close(self) -> None:
         """Close its connections."""

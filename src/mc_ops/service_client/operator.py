@@ -12,9 +12,8 @@ from urllib.parse import quote
 import httpx
 
 from mc_ops.errors import CouldNotTell, Finding, NotAllowed, OpsError, UnusableInput
-from mc_ops.service_client.http import HttpClient, bearer
+from mc_ops.service_client.http import HttpClient
 
-_TIMEOUT_S = 15.0
 _REFUSED: dict[int, type[OpsError]] = {
     400: UnusableInput,
     401: NotAllowed,
@@ -27,14 +26,7 @@ _REFUSED: dict[int, type[OpsError]] = {
 class OperatorClient(HttpClient):
     """The operator's side of one service, by the token of an operator or auditor."""
 
-    def __init__(
-        self, url: str, *, token: str, transport: httpx.BaseTransport | None = None
-    ) -> None:
-        """Make a client; nothing is sent yet."""
-        place = url.rstrip("/")
-        super().__init__(
-            place, place, headers=bearer(token), timeout_s=_TIMEOUT_S, transport=transport
-        )
+    TIMEOUT_S = 15.0
 
     def operations(self, **wanted: str | None) -> dict[str, Any]:
         """A page of operations: `operations`, and `next` (None at the end).
@@ -209,13 +201,7 @@ class OperatorClient(HttpClient):
         return self._send(method, f"/operator{path}", **more)
 
     def _send(self, method: str, path: str, **more: Any) -> dict[str, Any]:
-        try:
-            response = self._http.request(method, path, **more)
-        except httpx.HTTPError as error:
-            raise CouldNotTell(
-                f"{self.url} does not answer ({type(error).__name__})",
-                hint="is it running? mcctl status",
-            ) from error
+        response = self.reach(method, path, **more)
         try:
             body = response.json()
         except ValueError:

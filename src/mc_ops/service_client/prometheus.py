@@ -16,10 +16,9 @@ from typing import Any
 import httpx
 
 from mc_ops.errors import CouldNotTell, NotAllowed, UnusableInput
-from mc_ops.service_client.http import HttpClient, bearer
+from mc_ops.service_client.http import HttpClient
 from mc_ops.urls import plain_url
 
-_TIMEOUT_S = 30.0
 _MOST_POINTS = 11_000  # Prometheus refuses a range of more points a series
 
 
@@ -58,21 +57,10 @@ class RangeSeries:
 class PrometheusClient(HttpClient):
     """One Prometheus at one URL; close it, or use it as a context manager."""
 
-    def __init__(
-        self,
-        url: str,
-        *,
-        token: str | None = None,
-        timeout_s: float = _TIMEOUT_S,
-        transport: httpx.BaseTransport | None = None,
-    ) -> None:
-        """Make a client; nothing is sent yet.
+    BELOW = "/api/v1"
 
-        Args:
-            url: Where Prometheus is; a path in front of `/api/v1` is kept.
-            token: A bearer token, for a Prometheus that asks for one.
-            timeout_s: How long each call may take.
-            transport: Another way to send, for tests.
+    def __init__(self, url: str, token: str | None = None, **more: Any) -> None:
+        """Make a client; a path in front of `/api/v1` is kept. Arguments as for `HttpClient`.
 
         Raises:
             UnusableInput: When the URL is not http(s), or holds a user or password.
@@ -82,14 +70,8 @@ class PrometheusClient(HttpClient):
             url,
             example="http://127.0.0.1:9090",
             instead="a bearer token can be given beside it",
-        ).rstrip("/")
-        super().__init__(
-            place,
-            f"{place}/api/v1/",
-            headers=bearer(token),
-            timeout_s=timeout_s,
-            transport=transport,
         )
+        super().__init__(place, token, **more)
 
     def query(self, expression: str, *, at: datetime | None = None) -> list[InstantSample]:
         """Evaluate an expression at one time (now unless told).

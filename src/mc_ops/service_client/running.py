@@ -11,7 +11,7 @@ import httpx
 
 from mc_contract.running import Facts, facts_of
 from mc_ops.errors import CouldNotTell
-from mc_ops.service_client.http import HttpClient, bearer
+from mc_ops.service_client.http import HttpClient
 
 _TIMEOUT_S = 10.0  # longer than /health waits for what it depends on
 _AT_ONCE = 16
@@ -29,9 +29,7 @@ def running_at(url: str, token: str | None = None) -> Facts | None:
         CouldNotTell: it is there, perhaps, and does not answer.
     """
     try:
-        with HttpClient(
-            url, urljoin(url, "/"), headers=bearer(token), timeout_s=_TIMEOUT_S, transport=None
-        ) as client:
+        with HttpClient(urljoin(url, "/"), token, timeout_s=_TIMEOUT_S) as client:
             answer = client.ask("GET", "/health")
     except httpx.ConnectError:
         return None
