@@ -17,70 +17,18 @@ from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 from mc_platform.model.label import Path
+from mc_platform.screen.rules import rule_file
 
 _ODD = re.compile(r"[\x00-\x20\x7f-\x9f\\]")
 _START = re.compile(r"(?i)https?://[^/?#]")
 _HOST = re.compile(r"[a-z0-9_]([a-z0-9_.-]{0,251}[a-z0-9_])?")
 _NUMBER = re.compile(r"(0x[0-9a-f]*|[0-9]+)")
 _LABEL_MAX = 63
-# Special-use and customary names of private networks, and of cloud metadata
-_INTERNAL = frozenset(
-    [
-        "localhost",
-        "localdomain",
-        "local",
-        "internal",
-        "intranet",
-        "private",
-        "corp",
-        "home",
-        "lan",
-        "svc",
-        "cluster",
-        "home.arpa",
-        "in-addr.arpa",
-        "ip6.arpa",
-        "test",
-        "invalid",
-        "onion",
-        "alt",
-        "metadata.tencentyun.com",
-        "metadata.packet.net",
-        "metadata.platformequinix.com",
-    ]
-)
-# Public names below which a name stands for any address, or for this machine
-_STAND_INS = frozenset(
-    [
-        "nip.io",
-        "sslip.io",
-        "xip.io",
-        "traefik.me",
-        "localtest.me",
-        "lvh.me",
-        "vcap.me",
-        "lacolhost.com",
-        "local.gd",
-        "rbndr.us",
-        "1u.ms",
-        "backname.io",
-        "localh.st",
-    ]
-)
+_RULES = rule_file("destinations")
+_INTERNAL = _RULES.words("internal-names")
+_STAND_INS = _RULES.words("stand-ins")
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
-# Beside what `is_global` knows, which depends on Python's version: answered within a cloud (Azure's
-# host, Oracle's metadata), anycast of 6to4, site-local, NAT64 of one's own, segment routing
-_NOT_PUBLIC = tuple(
-    ipaddress.ip_network(network)
-    for network in (
-        "168.63.129.16/32",
-        "192.0.0.0/24",
-        "192.88.99.0/24",
-        "fec0::/10",
-        "64:ff9b:1::/48",
-        "5f00::/16",
-    )
-)
+_NOT_PUBLIC = tuple(map(ipaddress.ip_network, _RULES.words("not-public")))
 _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 

@@ -32,7 +32,9 @@ from mc_platform.screen.findings import (
     Budget,
     Finding,
 )
+from mc_platform.screen.rules import rule_file
 
+_RULES = rule_file("common")
 _KINDS: tuple[tuple[str, frozenset[str], Callable[[str, str], bool]], ...] = (
     (PERSON_NAME, PERSON_KEYS, lambda _, text: is_name_value(text)),
     (POSTAL_ADDRESS, ADDRESS_KEYS, lambda _, text: is_address_value(text)),
@@ -47,10 +49,7 @@ _KINDS: tuple[tuple[str, frozenset[str], Callable[[str, str], bool]], ...] = (
     ),
 )
 # `customer_first_name` and `patientDob` say the same as `first_name` and `dob`.
-_WHOSE = (
-    "patient", "customer", "client", "employee", "member", "user", "holder", "contact", "guest",
-    "applicant", "insured", "student", "recipient", "beneficiary", "owner", "person", "spouse",
-)  # fmt: skip
+_WHOSE = _RULES.table.words["whose"].split()
 _MAX_CHARS = 400
 _KEY_WORK = 6
 

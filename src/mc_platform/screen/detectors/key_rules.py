@@ -9,52 +9,18 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from importlib import import_module
 
 import re2
-from detect_secrets.plugins.aws import AWSKeyDetector
-from detect_secrets.plugins.azure_storage_key import AzureStorageKeyDetector
 from detect_secrets.plugins.base import RegexBasedDetector
 from detect_secrets.plugins.basic_auth import BasicAuthDetector
-from detect_secrets.plugins.discord import DiscordBotTokenDetector
-from detect_secrets.plugins.github_token import GitHubTokenDetector
-from detect_secrets.plugins.gitlab_token import GitLabTokenDetector
 from detect_secrets.plugins.jwt import JwtTokenDetector
-from detect_secrets.plugins.mailchimp import MailchimpDetector
-from detect_secrets.plugins.npm import NpmDetector
-from detect_secrets.plugins.openai import OpenAIDetector
 from detect_secrets.plugins.private_key import PrivateKeyDetector
-from detect_secrets.plugins.pypi_token import PypiTokenDetector
-from detect_secrets.plugins.sendgrid import SendGridDetector
-from detect_secrets.plugins.slack import SlackDetector
-from detect_secrets.plugins.square_oauth import SquareOAuthDetector
-from detect_secrets.plugins.stripe import StripeDetector
-from detect_secrets.plugins.telegram_token import TelegramBotTokenDetector
-from detect_secrets.plugins.twilio import TwilioKeyDetector
 
 from mc_contract.credential import TOKEN_FORM
 from mc_platform.screen.findings import SECRET_KEY, Budget, Finding
 from mc_platform.screen.rules import compiled, rule_file
 
-_PLUGINS: tuple[type[RegexBasedDetector], ...] = (
-    AWSKeyDetector,
-    AzureStorageKeyDetector,
-    BasicAuthDetector,
-    DiscordBotTokenDetector,
-    GitHubTokenDetector,
-    GitLabTokenDetector,
-    JwtTokenDetector,
-    MailchimpDetector,
-    NpmDetector,
-    OpenAIDetector,
-    PrivateKeyDetector,
-    PypiTokenDetector,
-    SendGridDetector,
-    SlackDetector,
-    SquareOAuthDetector,
-    StripeDetector,
-    TelegramBotTokenDetector,
-    TwilioKeyDetector,
-)
 _RULES = rule_file("keys")
 _TAIL = re.compile(r"[A-Za-z0-9_\-+/=]*")
 _JWT_TAIL = re.compile(r"[A-Za-z0-9_\-+/=.]*")
@@ -163,7 +129,9 @@ def _for_re2(pattern: re.Pattern[str]) -> str:
 
 
 def _library_rules() -> Iterator[KeyRule]:
-    for plugin in _PLUGINS:
+    for listed in _RULES.table.words["detect-secrets"].split():
+        module, _, detector = listed.partition(":")
+        plugin = getattr(import_module(f"detect_secrets.plugins.{module}"), detector)
         name = plugin.__name__.removesuffix("Detector")
         for pattern in plugin().denylist:
             yield _rule(f"detect-secrets.{name}", _for_re2(pattern), plugin)

@@ -30,10 +30,12 @@ from mc_platform.screen.findings import (
     TOOL_CALL,
     Budget,
 )
+from mc_platform.screen.rules import rule_file
 from mc_platform.screen.text import decoders, homoglyphs, lookalikes, markup, spelled_out
 from mc_platform.screen.text.normalise import Normalised, normalise
 
 MAX_DEPTH, _MAX_GUESSES = 4, 2
+_RULES = rule_file("decoders")
 # What decodes to text by these, layer upon layer, does so by intention and not by chance.
 _ENCODINGS = frozenset(
     {
@@ -56,28 +58,12 @@ _AROUND, _TO_LINE = 300, 200
 _MOST_PLACES, _MOST_SHARE = 2000, 0.6
 _APART = "\n" * 8  # wider than what may stand within any value
 _COUNTRIES = frozenset(country.lower() for country in ACCOUNT_LAYOUTS)
-# How the tokens begin that have a form of their own; only these are looked for in disguise.
-_KEY_STARTS = (
-    "AKIA", "ASIA", "ABIA", "ACCA", "A3T", "ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_",
-    "glpat-", "glrt-", "sk_live_", "sk_test_", "rk_live_", "xoxb-", "xoxp-", "xoxa-", "xoxr-",
-    "npm_", "pypi-", "SG.", "eyJ", "sk-", "sq0", "AIza", "mc_", "BEGIN ", "hf_", "dapi", "hvs.", "gsk_", "ya29.", "GOCSPX-", "shpat_", "dop_v1_",
-    "lin_api_", "whsec_", "xapp-", "AGE-SECRET-KEY-", "SharedAccessKey=",
-)  # fmt: skip
+_KEY_STARTS = ("BEGIN ", *_RULES.table.words["key-starts"].split())
 _SIGNS = frozenset({PROMPT_INJECTION, PROMPT_EXTRACTION, TOOL_CALL, EXFILTRATION_LINK})
 _DIGITS = frozenset({PAYMENT_CARD, IBAN, NATIONAL_ID, PHONE, CUSTOMER_ID, CROSS_TENANT_ID})
-_ROT13_WORDS = (
-    r"(?i)\b(?:gur|naq|lbhe?|lbhef|vf|zl|sbe|jvgu|guvf|gung|ner|sebz|unir|jvyy|cyrnfr|pneq|ahzore"
-    r"|rznvy|cnffjbeq|anzr|vtaber|cerivbhf|vafgehpgvbaf|flfgrz|cebzcg|frperg|npprff|xrl|qngn|fraq)\b"
-)
-_REVERSED_WORDS = (
-    r"(?i)\b(?:eht|dna|rof|htiw|siht|taht|morf|uoy|ruoy|drac|rebmun|liame|liam|enohp|drowssap|eman"
-    r"|erongi|suoiverp|snoitcurtsni|metsys|tpmorp|terces|yek|dnes|tnuocca|nabi|esaelp|tcatnoc|sserdda)\b"
-    r"|\b(?:revers|backward|right.to.left|r[uü]ckw[aä]rts|invers|envers|al rev[eé]s|wspak|mirror)"
-)
-_REVERSED_ADDRESS = (
-    r"(?i)\b(?:moc|gro|ten|ude|vog|ofni|zib|oi|ed|rf|lp|se|ku|ti|ln|ue|su|hc|ta|pj|nc|elpmaxe|tset)"
-    r"\.[\w.\-]+@\w"
-)
+_ROT13_WORDS = _RULES.pattern("rot13-words")
+_REVERSED_WORDS = _RULES.pattern("reversed-words")
+_REVERSED_ADDRESS = _RULES.pattern("reversed-address")
 _ROT13_IBAN = (
     rf"(?i)\b(?:{'|'.join(map(decoders.rot13, sorted(_COUNTRIES)))})\d\d(?:[ \-]?[A-Z0-9]){{11}}"
 )

@@ -13,40 +13,20 @@ from itertools import pairwise
 
 import phonenumbers
 
+from mc_platform.screen.rules import rule_file
 from mc_platform.screen.text.normalise import Normalised, Replacement, rewrite
 
-_UNITS = {
-    "en": "zero one two three four five six seven eight nine",
-    "de": "null eins zwei drei vier fünf sechs sieben acht neun",
-    "es": "cero uno dos tres cuatro cinco seis siete ocho nueve",
-    "fr": "zéro un deux trois quatre cinq six sept huit neuf",
-    "pl": "zero jeden dwa trzy cztery pięć sześć siedem osiem dziewięć",
-    "it": "zero uno due tre quattro cinque sei sette otto nove",
-    "pt": "zero um dois três quatro cinco seis sete oito nove",
-    "nl": "nul een twee drie vier vijf zes zeven acht negen",
-    "sv": "noll ett två tre fyra fem sex sju åtta nio",
-}
-_ALSO = {
-    **dict.fromkeys(("oh", "o", "nought", "naught", "nil", "zip"), "0"),
-    **dict.fromkeys(("ein", "eine", "une", "una", "jedna"), "1"),
-    **dict.fromkeys(("zwo", "dwie", "duas"), "2"),
-    "fuenf": "5",
-    "funf": "5",
-    "niner": "9",
-    "meia": "6",
-}
-_TEENS = ["ten", "eleven", "twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen"]
-_TEENS += ["eighteen", "nineteen"]
-_TENS = ["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"]
-_REPEATS = {
-    **dict.fromkeys(("double", "doppel", "doppelt", "doble", "dubbel", "doppio", "duplo"), 2),
-    **dict.fromkeys(("triple", "treble", "dreifach", "triplo"), 3),
-    **dict.fromkeys(("quadruple",), 4),
-}
-_MARKS = {
-    **dict.fromkeys(("plus",), "+"),
-    **dict.fromkeys(("dash", "hyphen", "minus", "bindestrich", "guion", "tiret", "space"), "-"),
-}
+_RULES = rule_file("spelled_out")
+_LISTS = _RULES.table.words
+
+
+def _pairs(name: str) -> dict[str, str]:
+    return dict(pair.split("=", 1) for pair in _LISTS[name].split())
+
+
+_TENS = _LISTS["tens"].split()
+_REPEATS = {word: int(times) for word, times in _pairs("repeats").items()}
+_MARKS = _pairs("marks")
 _HUNDRED = {"hundred": "00", "thousand": "000"}
 
 
@@ -55,18 +35,18 @@ def _plain(word: str) -> str:
 
 
 def _words() -> dict[str, str]:
+    languages = [name for name in _LISTS if name.startswith("digits-") and name != "digits-also"]
     words = {
-        word: str(digit) for units in _UNITS.values() for digit, word in enumerate(units.split())
+        word: str(digit) for name in languages for digit, word in enumerate(_LISTS[name].split())
     }
-    words.update(_ALSO)
-    words.update({word: str(10 + at) for at, word in enumerate(_TEENS)})
+    words.update(_pairs("digits-also"))
+    words.update({word: str(10 + at) for at, word in enumerate(_LISTS["teens"].split())})
     words.update({word: str(20 + 10 * at) for at, word in enumerate(_TENS)})
     return {**{_plain(word): digits for word, digits in words.items()}, **words}
 
 
 _WORDS = _words()
-# Words that honest prose strings together by themselves; at least some others must be there.
-_WEAK = frozenset({"o", "oh", "een", "un", "um", "ein", "eine", "una", "une", "sex"})
+_WEAK = _RULES.words("weak")
 _STRONG = sorted((w for w in _WORDS if w not in _WEAK and len(w) > 1), key=len, reverse=True)
 _ANY = "|".join(_STRONG)
 NUMBER_WORDS = rf"(?i)\b(?:{_ANY})(?:[\s\-,.;:/]{{0,3}}(?:{_ANY}|[0-9]|double|triple)){{2}}"
@@ -160,52 +140,13 @@ def _adds(out: list[str], shown: str, before: tuple[int, int, str] | None, text:
     return text[before[0] : before[1]].lower() in _TENS
 
 
-_AT_WORDS = r"at|ät|arroba|małpa|malpa|chiocciola|arobase|arrobase|klammeraffe|snabel-?a"
-_DOT_WORDS = r"dot|punkt|punto|point|kropka|ponto|punt|period"
+_AT_WORDS, _DOT_WORDS = _RULES.pattern("at-words"), _RULES.pattern("dot-words")
 _OPEN, _CLOSE = r"\s*[\[({<_*|~\-]+\s*", r"\s*[\])}>_*|~\-]+\s*"
 _AT_BRACKETED = re.compile(rf"(?i)(?:{_OPEN}(?:{_AT_WORDS}){_CLOSE}|\s*[\[({{<]\s*@\s*[\])}}>]\s*)")
 _DOT_BRACKETED = re.compile(rf"(?i){_OPEN}(?:{_DOT_WORDS}){_CLOSE}|\s*[\[({{<]\s*\.\s*[\])}}>]\s*")
 TOP_LEVELS = "|".join(
     sorted(
-        {region.lower() for region in phonenumbers.SUPPORTED_REGIONS}
-        | {
-            "eu",
-            "uk",
-            "com",
-            "net",
-            "org",
-            "info",
-            "biz",
-            "dev",
-            "app",
-            "edu",
-            "gov",
-            "mil",
-            "int",
-            "io",
-            "ai",
-            "co",
-            "me",
-            "tv",
-            "xyz",
-            "online",
-            "site",
-        }
-        | {
-            "example",
-            "test",
-            "shop",
-            "store",
-            "tech",
-            "cloud",
-            "email",
-            "name",
-            "pro",
-            "agency",
-            "museum",
-            "travel",
-            "jobs",
-        },
+        {region.lower() for region in phonenumbers.SUPPORTED_REGIONS} | _RULES.words("top-levels"),
         key=len,
         reverse=True,
     )
@@ -224,74 +165,11 @@ _SIGN_WORD = re.compile(
 )
 _WRITTEN = re.compile(rf"(?i){_BR_AT}|{_BR_DOT}|\s(?:{_DOT_WORDS})\s")
 _SIGNS = {"underscore": "_", "dash": "-", "hyphen": "-", "minus": "-", "plus": "+"}
-_FREEMAIL = re.compile(
-    r"(?i)(?:gmail|googlemail|outlook|hotmail|yahoo|icloud|proton(?:mail)?|gmx|web|aol|live|wp|o2"
-    r"|onet|interia|orange|free|laposte|libero|mail|yandex|posteo)\.[a-z.]{2,6}\Z"
-)
+_FREEMAIL = re.compile(_RULES.pattern("freemail"))
 _MAIL_WORD = re.compile(
     r"(?i)\b(?:e-?mail|mail|write|reach|contact|address|correo|adresse?|courriel)\b"
 )
-_NOT_LOCAL = frozenset(
-    [
-        "us",
-        "me",
-        "it",
-        "him",
-        "her",
-        "them",
-        "is",
-        "are",
-        "was",
-        "were",
-        "look",
-        "looking",
-        "available",
-        "now",
-        "here",
-        "found",
-        "find",
-        "at",
-        "bought",
-        "met",
-        "sold",
-        "hosted",
-        "listed",
-        "live",
-        "work",
-        "works",
-        "working",
-        "working",
-        "also",
-        "only",
-        "more",
-        "be",
-        "be",
-        "seen",
-        "seen",
-        "stay",
-    ]
-)
-_NOT_HOST = frozenset(
-    [
-        "the",
-        "a",
-        "an",
-        "this",
-        "that",
-        "these",
-        "those",
-        "every",
-        "each",
-        "our",
-        "your",
-        "my",
-        "his",
-        "her",
-        "its",
-        "which",
-        *("some", "any", "no", "one", "least", "most", "all", "first", "last", "what", "certain"),
-    ]
-)
+_NOT_LOCAL, _NOT_HOST = _RULES.words("not-local"), _RULES.words("not-host")
 _NAMED_CHARS = 60
 ADDRESS_WORDS = (
     rf"(?i)(?:\w\s*[\[({{<_*|~\-]\s*(?:{_AT_WORDS}|@)\s*[\])}}>_*|~\-]|[\[({{<_*|~\-]\s*(?:{_DOT_WORDS}|\.)\s*[\])}}>_*|~\-]"
