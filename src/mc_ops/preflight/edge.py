@@ -81,24 +81,22 @@ def check_edge(
         return _total(client, replicas, "mc_siem_requests_total", _SUCCESS) - delivered_before
 
     enough, counted = _wait(answered_now, QUESTIONS, patience_s)
-    results.append(
+    delivered, _ = _wait(delivered_now, 1, patience_s)
+    return [
+        *results,
         found(
             f"answered-by-{colour}",
             [] if enough else [f"{colour} answered {counted:.0f} of {QUESTIONS} requests"],
             f"replicas of {colour} answered all {QUESTIONS} requests",
             "mcctl status: which colour is active?",
-        )
-    )
-    delivered, _ = _wait(delivered_now, 1, patience_s)
-    results.append(
+        ),
         found(
             _DELIVERED,
             [] if delivered else [f"no batch was delivered within {patience_s:g} s"],
             "a batch was delivered after the requests",
             "curl -I $AUDIT_SIEM_URL; mcctl logs",
-        )
-    )
-    return results
+        ),
+    ]
 
 
 def _serves(edge_url: str, colour: str) -> CheckResult:
