@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import os
 import shlex
-import sys
-import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -33,12 +31,11 @@ from mc_ops.cli.canary_metrics import (
 )
 from mc_ops.cli.numeric import Number, Whole
 from mc_ops.cli.output import Format, OutputOption, emit_json, note, stdout, warn
+from mc_ops.cli.progress import ProgressLine
 from mc_ops.environments import Workspace
 from mc_ops.errors import CouldNotTell, Declined, OpsError
 
 DEFAULT_RATE = 50.0  # pairs a second, as `mc_ops.canary.DEFAULT_RATE`: numpy is slow to load
-_PROGRESS_EVERY_S = 5.0
-_PROGRESS_EVERY_TTY_S = 1.0
 
 app = typer.Typer()
 canary_metrics.register(app)
@@ -126,12 +123,15 @@ def run(
             f"{len(planned.baseline)} baseline and {len(planned.candidate)} candidate instance(s) "
             "share the same load: the side with fewer has more to do each, and looks slower"
         )
+    progress = ProgressLine("canary", "pairs")
     try:
         result = room.run_canary(
             planned,
             token=token,
             out_dir=folder,
-            progress=_Progress(),
+            progress=lambda done, base_errors, cand_errors, planned: progress.count(
+                done, planned, f"failed: baseline {base_errors}, candidate {cand_errors}"
+            ),
             slowed=lambda pace: note(
                 f"canary: the baseline does not keep up with {planned.rate:g} pairs/s; going on "
                 f"with {pace:g}/s, which takes {planned.pairs / pace:.0f} s"
@@ -144,6 +144,8 @@ def run(
         if (folder / "verdict.json").is_file():  # a void or interrupted run has samples too
             canary_report.write_report(folder)
         raise
+    finally:
+        progress.end()
     _show(result.verdict, output, folder=folder)
     if result.metrics is not None and output is Format.table:
         canary_metrics.show_judgement(result.metrics)
@@ -182,23 +184,6 @@ def _kind(planned: room.Plan | room.Size) -> str:
     if planned.rehearsal:
         return f"rehearsal, margin {planned.margin}; not the full verdict"
     return f"full verdict, margin {planned.margin}"
-
-
-class _Progress:
-    """A line on stderr now and then."""
-
-    def __init__(self) -> None:
-        self._every_s = _PROGRESS_EVERY_TTY_S if sys.stderr.isatty() else _PROGRESS_EVERY_S
-        self._last = time.monotonic()
-
-    def __call__(self, done: int, base_errors: int, cand_errors: int, planned: int) -> None:
-        now = time.monotonic()
-        if now - self._last >= self._every_s:
-            self._last = now
-            note(
-                f"canary: {done} of {planned} pairs; failed: baseline {base_errors}, "
-                f"candidate {cand_errors}"
-            )
 
 
 def _show(verdict: dict[str, Any], output: Format, folder: Path | None = None) -> None:

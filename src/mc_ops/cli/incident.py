@@ -15,7 +15,6 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from mc_contract.siem import DEFAULT_INDEX, SiemFormat
 from mc_ops import exit_codes
 from mc_ops import incidents as room
 from mc_ops.cli.incident_canary import canary_hold
@@ -129,6 +128,8 @@ def _target(
 
 
 def _read_target(settings: Mapping[str, str]) -> room.SiemTarget:
+    from mc_contract.siem import DEFAULT_INDEX, SiemFormat
+
     told = settings.get("AUDIT_SIEM_FORMAT") or SiemFormat.ocsf.value
     try:
         siem_format = SiemFormat(told)

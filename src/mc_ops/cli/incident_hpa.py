@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mc_contract.configuration import FileProblems, text_of
 from mc_ops import exit_codes
 from mc_ops.cli.numeric import Number, Whole
 from mc_ops.cli.operator_access import confirm
@@ -154,6 +153,8 @@ def _of_series(where: str) -> Recorded:
 
 
 def _read(where: str) -> str:
+    from mc_contract.configuration import FileProblems, text_of
+
     try:
         if where == "-":
             return text_of(sys.stdin.buffer.read(_LARGEST_BYTES + 1), most_bytes=_LARGEST_BYTES)

@@ -5,22 +5,23 @@ Typer reads those as Python does, so `8_0` would be 80. To a type checker both a
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
+
+from mc_contract.numbers import number, whole_number
 
 if TYPE_CHECKING:
     Whole = int
     Number = float
 else:
 
-    def _schema(reader: str, plain: str) -> Any:
+    def _schema(read: Callable[[str], Any], plain: str) -> Any:
         # Late: pydantic takes 0.1 CPU-seconds, and `--help` reads no number
         from pydantic_core import PydanticCustomError, core_schema
 
-        from mc_contract import configuration
-
         def strictly(value: Any) -> Any:
             try:
-                return getattr(configuration, reader)(value) if isinstance(value, str) else value
+                return read(value) if isinstance(value, str) else value
             except ValueError as error:
                 raise PydanticCustomError("number", "{why}", {"why": str(error)}) from None
 
@@ -29,20 +30,20 @@ else:
         )
 
     class Whole(int):
-        """A whole number, as `mc_contract.configuration.whole_number` reads it."""
+        """A whole number, as `mc_contract.numbers.whole_number` reads it."""
 
         @classmethod
         def __get_pydantic_core_schema__(cls, _source: Any, _handler: Any) -> Any:
             """How typer's values are made."""
-            return _schema("whole_number", "int_schema")
+            return _schema(whole_number, "int_schema")
 
     class Number(float):
-        """A number, as `mc_contract.configuration.number` reads it."""
+        """A number, as `mc_contract.numbers.number` reads it."""
 
         @classmethod
         def __get_pydantic_core_schema__(cls, _source: Any, _handler: Any) -> Any:
             """How typer's values are made."""
-            return _schema("number", "float_schema")
+            return _schema(number, "float_schema")
 
     Whole.__name__, Number.__name__ = "whole number", "number"  # as `--help` shows them
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from contextlib import suppress
 from enum import StrEnum
 from typing import IO, Annotated, Any
 
@@ -146,6 +147,15 @@ def flush() -> None:
 def note(text: str) -> None:
     """Tell the reader something that is not the result (stderr)."""
     stderr.print(text)
+
+
+def rewrite(text: str) -> None:
+    """Put this line in place of the last one on stderr, which must be a terminal; empty: none."""
+    plain = text.replace("\n", " ").translate(_CONTROLS)
+    short = plain if len(plain) < stderr.width else f"{plain[: stderr.width - 2]}…"
+    with suppress(OSError):
+        sys.stderr.write(f"\r\x1b[2K{short}")
+        sys.stderr.flush()
 
 
 def ok(text: str) -> None:

@@ -9,8 +9,6 @@ from __future__ import annotations
 import json
 import os
 import secrets
-import sys
-import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,6 +22,7 @@ from mc_ops import redteam as room
 from mc_ops.cli.numeric import Whole
 from mc_ops.cli.operator_access import is_here
 from mc_ops.cli.output import Format, OutputOption, emit_json, note, stdout
+from mc_ops.cli.progress import ProgressLine
 from mc_ops.environments import Workspace, credentials, open_environment
 from mc_ops.errors import NotAllowed, UnusableInput
 
@@ -33,7 +32,6 @@ _SAMPLE = "records-agent"  # the one that can be made to say anything
 _MOST_CASES = 20_000
 # As in mc_ops.redteam, which is slow to load
 DEFAULT_ATTACKS, DEFAULT_BENIGN, DEFAULT_WORDINGS = 2400, 2000, 200
-_PROGRESS_EVERY_S = 5.0
 _VERDICTS = {
     True: ("green", "✔", "met", exit_codes.OK),
     False: ("red", "✘", "not met", exit_codes.FINDING),
@@ -147,24 +145,13 @@ async def _attack(
     watch: room.Watch,
 ) -> tuple[dict[str, Any], Any]:
     target = room.Target(url, tokens=tokens, agent_url=agent_url)
+    progress = ProgressLine("red-team", "cases")
     try:
-        result = await room.run(target, cases, watch, _Progress())
+        result = await room.run(target, cases, watch, progress.count)
     finally:
+        progress.end()
         await target.close()
     return room.report(result, size, url), result.rows
-
-
-class _Progress:
-    """A line on stderr now and then."""
-
-    def __init__(self) -> None:
-        self._last = time.monotonic()
-
-    def __call__(self, done: int, planned: int) -> None:
-        now = time.monotonic()
-        if now - self._last >= _PROGRESS_EVERY_S:
-            self._last = now
-            sys.stderr.write(f"red-team: {done} of {planned} cases\n")
 
 
 def _families(scenarios: str) -> tuple[room.Family, ...]:
