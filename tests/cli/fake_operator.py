@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from contextlib import AbstractContextManager
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
+
+from tests.loopback import serving_json
 
 AT = "2026-05-06T12:00:00+00:00"
 
@@ -137,41 +135,6 @@ class FakeOperator:
         ]
 
 
-@contextmanager
-def serving(fake: FakeOperator) -> Iterator[str]:
+def serving(fake: FakeOperator) -> AbstractContextManager[str]:
     """Serve on a free port; gives the URL."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def _serve(self) -> None:
-            length = int(self.headers.get("Content-Length") or 0)
-            body = json.loads(self.rfile.read(length)) if length else None
-            status, told = fake.answer(
-                self.command, self.path, body, self.headers.get("Authorization", "")
-            )
-            content = json.dumps(told).encode()
-            self.send_response(status)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(content)
-
-        def do_GET(self) -> None:
-            """Serve."""
-            self._serve()
-
-        def do_POST(self) -> None:
-            """Serve."""
-            self._serve()
-
-        def log_message(self, format: str, *args: Any) -> None:
-            """Say nothing."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_address[1]}"
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    return serving_json(fake.answer)

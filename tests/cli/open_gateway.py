@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-import threading
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
+
+from tests.loopback import serving
 
 _CALL = re.compile(r"\[\[plant:([\w-]+)\]\]")
 
@@ -72,11 +73,5 @@ def open_gateway() -> Iterator[OpenGateway]:
         def log_message(self, *_: Any) -> None:
             """Nothing."""
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    gateway.url = f"http://127.0.0.1:{server.server_port}"
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
+    with serving(Handler) as gateway.url:
         yield gateway
-    finally:
-        server.shutdown()
-        server.server_close()

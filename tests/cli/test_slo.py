@@ -7,16 +7,17 @@ import json
 import os
 import subprocess
 import sys
-import threading
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import typer
 from tests.fake_cluster import Cluster, hpa, rescaled
 from tests.fake_replica import replica
+from tests.loopback import serving
 from typer.testing import CliRunner
 
 from mc_ops.cli import cost, delta, health, policy, slo
@@ -70,27 +71,21 @@ def mcctl(tmp_path, monkeypatch):
 @pytest.fixture
 def slack():
     """Slack's webhook: it keeps what was posted, and answers with the code that it is told."""
-    posted = []
+    kept = SimpleNamespace(code=200, posted=[], hook="")
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self):
-            posted.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-            self.send_response(server.code)
+            kept.posted.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(kept.code)
             self.end_headers()
             self.wfile.write(b"ok")
 
         def log_message(self, *_):
             """Keep quiet."""
 
-    server = HTTPServer(("127.0.0.1", 0), Handler)
-    server.code, server.posted = 200, posted
-    server.hook = f"http://127.0.0.1:{server.server_port}{HOOK}"
-    thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
-    thread.start()
-    yield server
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with serving(Handler) as url:
+        kept.hook = url + HOOK
+        yield kept
 
 
 def test_a_quiet_platform_cannot_be_told(blue, tmp_path):

@@ -174,6 +174,12 @@ class Platform:
     def record(self, name: str) -> dict[str, Any]:
         return json.loads((self.home / "run" / f"{name}.json").read_text())
 
+    def effects(self, task_id: str = "") -> list[dict[str, Any]]:
+        """Every effect and every undo at the receiver, in order; of one task if it is named."""
+        port = self.record("fulfilment-agent")["port"]
+        effects = httpx.get(f"http://127.0.0.1:{port}/effects", timeout=60).json()["effects"]
+        return [effect for effect in effects if effect["key"].startswith(task_id)]
+
     def siem_events(self) -> list[dict[str, Any]]:
         """What the SIEM got, each event once: delivery is at least once, and a SIEM dedupes."""
         path = self.home / "siem" / "events.jsonl"

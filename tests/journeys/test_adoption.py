@@ -6,7 +6,6 @@ import json
 import os
 import signal
 
-import httpx
 import pytest
 
 GOVERNANCE = "urn:mc-platform:a2a:governance:1"
@@ -34,12 +33,6 @@ def _ended(platform, task_ids):
     tasks = [answer.body["result"] for answer in answers]
     working = ("TASK_STATE_WORKING", "TASK_STATE_SUBMITTED")
     return tasks if all(task["status"]["state"] not in working for task in tasks) else None
-
-
-def _applied(platform):
-    """Every effect and every undo at the receiver, in order."""
-    port = platform.record("fulfilment-agent")["port"]
-    return httpx.get(f"http://127.0.0.1:{port}/effects").json()["effects"]
 
 
 def test_operations_of_a_replica_that_stays_dead_are_adopted(pair, wait_until):
@@ -91,10 +84,14 @@ def test_a_stuck_operation_is_told_and_resolved_by_an_operator(pair, wait_until)
     shown = pair.mcctl("operations", "show", task_id).stdout
     assert "operation.resolved" in shown
     assert "it is back" in shown
-    mine = [effect for effect in _applied(pair) if effect["key"].startswith(task_id)]
-    assert sorted(effect["verb"] for effect in mine) == ["do", "do", "undo", "undo"]
+    assert sorted(effect["verb"] for effect in pair.effects(task_id)) == [
+        "do",
+        "do",
+        "undo",
+        "undo",
+    ]
     wait_until(lambda: pair.metric(series) == 0, within_s=90, what="the metric is back at zero")
 
 
 def _keys(platform):
-    return [effect["key"] for effect in _applied(platform) if effect["verb"] == "do"]
+    return [effect["key"] for effect in platform.effects() if effect["verb"] == "do"]

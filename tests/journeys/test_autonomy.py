@@ -148,9 +148,9 @@ def test_the_breaker_stops_a_tenant_whose_operations_are_undone(start_platform, 
     assert not _status(platform, "TENANT_002")["halted"]
 
 
-def test_a_halt_survives_every_restart(start_platform):
+@pytest.mark.usefixtures("resumed")
+def test_a_halt_survives_every_restart(platform):
     """It is in the database, not in a process."""
-    platform = start_platform()
     _throw(platform, "halt", "*", "before the night")
     platform.mcctl("down")
     platform.mcctl("up")

@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import os
 import socket
-import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from contextlib import AbstractContextManager, ExitStack
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import httpx
 import pytest
+from tests import loopback
 
 from mc_ops.environments import Colour, Instance
 from mc_ops.outgoing.clients import open_client
@@ -38,8 +38,7 @@ TOKEN = "mc_0123456789ab_" + "s" * 43
 Answer = Callable[[str, str, str, bytes], tuple[int, str]]
 
 
-@contextmanager
-def serving(answer: Answer) -> Iterator[str]:
+def serving(answer: Answer) -> AbstractContextManager[str]:
     """A real HTTP server; `answer(method, path, authorization, body)` gives status and text."""
 
     class Handler(BaseHTTPRequestHandler):
@@ -57,15 +56,7 @@ def serving(answer: Answer) -> Iterator[str]:
         def log_message(self, *_: object) -> None:
             return
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    return loopback.serving(Handler)
 
 
 class Workbench:

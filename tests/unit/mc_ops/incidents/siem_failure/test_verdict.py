@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import json
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 
 import pytest
+from tests.loopback import serving
 
 from mc_ops.errors import CouldNotTell
 from mc_ops.incidents import BackupState, Recovery, SiemFailure, Status, Verdict, Watch, look
@@ -35,7 +35,6 @@ class Replica:
             f"mc_siem_parked {self.parked}\n"
         )
 
-    @contextlib.contextmanager
     def serving(self):
         replica = self
 
@@ -50,15 +49,7 @@ class Replica:
             def log_message(self, *_):
                 pass
 
-        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}"
-        finally:
-            server.shutdown()
-            thread.join()
-            server.server_close()
+        return serving(Handler)
 
 
 def looked(*replicas):

@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
-import ipaddress
 import json
 import re
 import socket
-import ssl
 import threading
 from contextlib import asynccontextmanager
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.loopback import certificate
 
 from mc_contract.canonical import canonical_json
 from mc_platform.adapters.siem import cef as siem_cef
@@ -99,39 +95,6 @@ def test_every_kind_is_a_frame_of_its_length(kind):
 # -- over the wire --------------------------------------------------------------------------
 
 
-def own_ca(folder):
-    """A server's context under a CA of our own, and the CA's file."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "a test's own CA")])
-    now = dt.datetime.now(dt.UTC)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - dt.timedelta(days=1))
-        .not_valid_after(now + dt.timedelta(days=1))
-        .add_extension(
-            x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), False
-        )
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), True)
-        .sign(key, hashes.SHA256())
-    )
-    crt, pem = folder / "ca.pem", folder / "key.pem"
-    crt.write_bytes(made.public_bytes(serialization.Encoding.PEM))
-    pem.write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-    )
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(crt, pem)
-    return context, crt
-
-
 class Syslog:
     """A syslog receiver that keeps messages by their frames; it may close as soon as connected."""
 
@@ -172,7 +135,7 @@ async def until(condition):
 
 async def test_batches_travel_over_tls_on_one_connection(tmp_path):
     """Two batches, in order, each message whole; the receiver's certificate is verified."""
-    context, ca = own_ca(tmp_path)
+    context, ca = certificate(tmp_path)
     syslog = Syslog()
     async with syslog.serving(context) as url:
         sink = CefSiem(url=url, version="1", ca_file=str(ca))
@@ -187,7 +150,7 @@ async def test_batches_travel_over_tls_on_one_connection(tmp_path):
 
 async def test_a_receiver_nobody_vouches_for_gets_nothing(tmp_path):
     """Without a CA that we trust there is no connection, and no fallback to clear text."""
-    context, _ = own_ca(tmp_path)
+    context, _ = certificate(tmp_path)
     syslog = Syslog()
     async with syslog.serving(context) as url:
         sink = CefSiem(url=url, version="1")
@@ -284,7 +247,7 @@ async def cancelled(task):
 
 async def test_a_take_cancelled_amid_the_handshake_closes_what_it_opened(tmp_path):
     """Its thread is woken and hangs up at once; the next take has a connection of its own."""
-    context, ca = own_ca(tmp_path)
+    context, ca = certificate(tmp_path)
     slow = SlowListener()
     sink = CefSiem(url=f"syslog+tls://127.0.0.1:{slow.port}", version="1", ca_file=str(ca))
     first = asyncio.create_task(sink.take([shipment(1)]))

@@ -6,17 +6,13 @@ import asyncio
 import datetime as dt
 import email.utils
 import gzip
-import ipaddress
 import json
-import ssl
 from contextlib import asynccontextmanager
 
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from tests.loopback import certificate
 
 from mc_contract.canonical import canonical_json
 from mc_contract.siem import SiemFormat
@@ -453,39 +449,6 @@ async def test_what_elastic_calls_a_status_is_one_or_brings_nothing_into_a_reaso
 
 
 # -- TLS ------------------------------------------------------------------------------------
-
-
-def certificate(folder, *, days=1, host="127.0.0.1"):
-    """A self-signed certificate; gives the server's context and the file to trust."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "a test's own SIEM")])
-    now = dt.datetime.now(dt.UTC)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - dt.timedelta(days=30))
-        .not_valid_after(now + dt.timedelta(days=days))
-        .add_extension(
-            x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(host))]), False
-        )
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), True)
-        .sign(key, hashes.SHA256())
-    )
-    crt, pem = folder / "ca.pem", folder / "key.pem"
-    crt.write_bytes(made.public_bytes(serialization.Encoding.PEM))
-    pem.write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-    )
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(crt, pem)
-    return context, crt
 
 
 @asynccontextmanager
