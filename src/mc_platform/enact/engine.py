@@ -1,6 +1,6 @@
 """The operation engine: durable operations on DBOS, in the threads of this process.
 
-The only class that knows DBOS. An operation is one DBOS workflow whose id is the operation's id,
+With `engine_status` all that knows DBOS. An operation is one DBOS workflow whose id is the operation's id,
 so starting it twice starts it once; each of its steps is a DBOS step.
 
 Replicas share the work. Where it is accepted an operation begins at once while there are free
@@ -35,16 +35,22 @@ from dbos import (
     DBOSPortableJSONSerializer,
     SetEnqueueOptions,
     SetWorkflowID,
-    WorkflowStatus,
 )
 from dbos import error as dbos_error
 
 from mc_platform.enact.actions import ActionRegistry
 from mc_platform.enact.calls import DO_RETRIES, UNDO_RETRIES, RetryPolicy
 from mc_platform.enact.engine_database import SCHEMA, quiet_engine_logs
+from mc_platform.enact.engine_status import (
+    RESOLUTION_SUFFIX,
+    next_resolution,
+    report_of,
+    request_cancel,
+    signals,
+    state_of,
+)
 from mc_platform.enact.leases import Holder, LeaseKeeper, Leases
 from mc_platform.enact.resolution import ResolutionMode, ResolutionReport
-from mc_platform.enact.saga import Signals
 from mc_platform.enact.slots import Slots
 from mc_platform.enact.worker import (
     LoadTask,
@@ -53,27 +59,24 @@ from mc_platform.enact.worker import (
     Release,
     Worker,
     payload_of,
-    report_from,
 )
-from mc_platform.errors import BadRequest, Conflict, Misconfigured, NotFound, Unavailable
+from mc_platform.errors import BadRequest, Conflict, Misconfigured, Unavailable
 from mc_platform.model.catalogue import Catalogue
-from mc_platform.model.engine_state import EngineState, Phase
+from mc_platform.model.engine_state import EngineState
 from mc_platform.model.ids import OperationId, PrincipalId
-from mc_platform.model.operation import OperationReport, OperationRequest, Outcome
+from mc_platform.model.operation import OperationReport, OperationRequest
 from mc_platform.ports import BlockingHttp
 
 _T = TypeVar("_T")
-_APPLICATION, _WORKFLOW, _CANCEL = "mc-platform", "mc.operation", "cancel_requested"
+_APPLICATION, _WORKFLOW = "mc-platform", "mc.operation"
 _VOID = "mc.void"
-_RESOLUTION, _RESOLUTION_SUFFIX = "mc.resolution", ":resolve:"
+_RESOLUTION = "mc.resolution"
 _RECOVERY_QUEUE = "_dbos_internal_queue"
 _QUEUE, _QUEUE_POLL_S = "mc.operations", 0.25
-_END_LOOKS, _END_LOOK_S = 10, 0.1
 _ANSWER_TIMEOUT_S = 10.0
 _IDLE_IN_TRANSACTION_S = 4.0
 _RESOLUTION_TIMEOUT_S = 60.0
 _LOOK_AGAIN_S = 1.0
-_ENDED = frozenset({"SUCCESS", "ERROR", "CANCELLED", "MAX_RECOVERY_ATTEMPTS_EXCEEDED"})
 
 
 class OperationEngine:
@@ -159,7 +162,7 @@ class OperationEngine:
             on_finished=on_finished,
             clock=clock,
             durable_step=lambda name, body: DBOS.run_step({"name": name}, body),
-            signals=_signals,
+            signals=signals,
             halted=halted,
             term=lambda: self._keeper.term if self._keeper else 1,
             held=lambda term: self._keeper is None or self._keeper.held(term),
@@ -360,16 +363,7 @@ class OperationEngine:
             Unavailable: the engine is not running, or its database does not answer.
         """
         status = await self._answered(lambda: DBOS.get_workflow_status(operation_id))
-        if status is None or status.status not in _ENDED:
-            return None
-        # Only a defect or an outside hand leaves no report; saying so beats waiting for ever
-        reason = f"engine reports {status.status.lower()}"
-        if status.status == "SUCCESS":
-            try:
-                return report_from(status.output or {})
-            except (KeyError, TypeError, ValueError):
-                reason = "the engine's report of it cannot be read"
-        return OperationReport(operation_id, Outcome.stuck, (), reason)
+        return report_of(operation_id, status)
 
     async def known(self, operation_id: OperationId) -> bool:
         """Whether the operation was ever started.
@@ -397,10 +391,10 @@ class OperationEngine:
         found = DBOS.list_workflows(
             workflow_ids=[str(name) for name in operation_ids], load_input=False, load_output=False
         )
-        return {OperationId(one.workflow_id): _state(one, live) for one in found}
+        return {OperationId(one.workflow_id): state_of(one, live) for one in found}
 
     async def void(self, operation_id: OperationId) -> bool:
-        """See to it that an operation that was never begun never begins.
+        """Prevent an operation that has not started from ever starting.
 
         Atomic: of a start and this, the database lets one be first.
 
@@ -431,7 +425,7 @@ class OperationEngine:
             True if the operation was still running; False if it had ended or is unknown. True is
             no promise: an operation whose last step is done completes.
         """
-        return await self._answered(lambda: _request_cancel(operation_id))
+        return await self._answered(lambda: request_cancel(operation_id))
 
     async def resolve(
         self,
@@ -452,10 +446,10 @@ class OperationEngine:
             raise Unavailable("the operation engine is not running")
 
         def work() -> ResolutionReport:
-            payload = _next_resolution(operation_id)
+            payload = next_resolution(operation_id)
             asked = {"mode": mode.value, "principal": principal, "reason": reason}
             assert self._resolution is not None
-            with SetWorkflowID(f"{operation_id}{_RESOLUTION_SUFFIX}{payload['attempt']}"):
+            with SetWorkflowID(f"{operation_id}{RESOLUTION_SUFFIX}{payload['attempt']}"):
                 handle = DBOS.start_workflow(self._resolution, {**payload, **asked})
             kept = handle.get_result()
             standing = tuple(str(one["action"]) for one in kept["standing"])
@@ -493,75 +487,6 @@ class OperationEngine:
 
 def _adopt(executor_ids: list[str]) -> None:
     DBOS._recover_pending_workflows(executor_ids)
-
-
-def _signals(operation_id: OperationId) -> Signals:
-    status = DBOS.get_workflow_status(operation_id)
-    if status is None:
-        return Signals()
-    return Signals(
-        cancel_requested=bool((status.attributes or {}).get(_CANCEL)),
-        recovered=(status.recovery_attempts or 0) > 1,
-    )
-
-
-def _request_cancel(operation_id: OperationId) -> bool:
-    status = DBOS.get_workflow_status(operation_id)
-    if status is None or status.status in _ENDED:
-        return False
-    DBOS.update_workflow_attributes(operation_id, {_CANCEL: True}, merge=True)
-    return True
-
-
-def _next_resolution(operation_id: OperationId) -> dict[str, Any]:
-    """The payload of the next resolution of an operation, but for who asks and why."""
-    # The ledger has the end a moment before the engine keeps it
-    for _ in range(_END_LOOKS):
-        found = {
-            one.workflow_id: one for one in DBOS.list_workflows(workflow_id_prefix=operation_id)
-        }
-        operation = found.pop(operation_id, None)
-        if operation is None:
-            raise NotFound(f"no operation {operation_id}")
-        if operation.status in _ENDED:
-            break
-        time.sleep(_END_LOOK_S)
-    else:
-        raise Conflict("the operation has not ended", hint="cancel it, or wait for its end")
-    last = operation
-    for number in range(1, len(found) + 1):
-        last = found.get(f"{operation_id}{_RESOLUTION_SUFFIX}{number}", last)
-    if last.status not in _ENDED:
-        raise Conflict("a resolution of this operation is running", hint="wait for its end")
-    kept = last.output if isinstance(last.output, Mapping) else None
-    if kept is None:
-        raise Conflict(
-            f"the engine holds no report of the operation ({last.status.lower()})",
-            hint="nobody knows what stands: look at the receivers of its steps",
-        )
-    if kept.get("outcome", Outcome.stuck.value) != Outcome.stuck.value:
-        raise Conflict(f"the operation is {kept['outcome']}, not stuck")
-    if kept.get("resolved"):
-        raise Conflict(f"the operation was resolved already, at attempt {len(found)}")
-    assert operation.input is not None
-    return {
-        "operation": operation.input["args"][0],
-        "standing": kept.get("standing", []),
-        "attempt": len(found) + 1,
-    }
-
-
-def _state(found: WorkflowStatus, live: Mapping[str, str] | None) -> EngineState:
-    replica, version = found.executor_id or "", found.app_version or ""
-    if found.status in _ENDED:
-        phase = Phase.ended
-    elif live is not None and version not in live.values():
-        phase = Phase.waiting
-    elif found.status != "PENDING":
-        phase = Phase.queued
-    else:
-        phase = Phase.running if live is None or replica in live else Phase.adopting
-    return EngineState(phase, replica, version)
 
 
 def _resolve(future: asyncio.Future[OperationReport], report: OperationReport) -> None:
