@@ -33,7 +33,7 @@ from mc_platform.adapters.worker_processes import WorkerProcesses
 from mc_platform.assembly.announcements import Announcements
 from mc_platform.assembly.background import Background, keep_partitions, sweep
 from mc_platform.assembly.delivery import delivery
-from mc_platform.assembly.engine_bridge import EngineBridge, EngineControl, breaker
+from mc_platform.assembly.engine_bridge import EngineBridge, breaker
 from mc_platform.assembly.handlers import operator_routes, reading_routes, redacted_text
 from mc_platform.assembly.keys import ledger_key, pseudonymiser, signer_memory
 from mc_platform.assembly.probes import Probes
@@ -371,7 +371,7 @@ class Workbench:
                 catalogue=catalogue,
                 pools=self._pools,
                 operations=self._operation_rows,
-                engine=EngineControl(self._operations),
+                engine=self._operations,
                 autonomy=self._autonomy,
                 breaker=self._breaker,
                 tasks=self._tasks,

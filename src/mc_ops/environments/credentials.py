@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import secrets
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
@@ -32,7 +31,7 @@ from mc_contract.configuration import (
     kind_of,
     toml_of,
 )
-from mc_contract.credential import TOKEN_FORM
+from mc_contract.credential import TOKEN_FORM, new_token
 from mc_ops.environments.workspace import Workspace
 from mc_ops.errors import CouldNotTell, UnusableInput
 from mc_ops.files import write_atomically
@@ -113,11 +112,6 @@ def prepare(workspace: Workspace, tenants: Iterable[str]) -> None:
             made[name] = Entry(tenant=PLATFORM, role=role, principal=principal, token=new_token())
     if made:
         _write(workspace, {**known, **made})
-
-
-def new_token() -> str:
-    """A token, `mc_<12 hex key id>_<43 characters of secret>` (256 bits)."""
-    return f"mc_{secrets.token_hex(6)}_{secrets.token_urlsafe(32)}"
 
 
 def tenant_token(workspace: Workspace, tenant: str) -> str:

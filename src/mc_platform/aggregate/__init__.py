@@ -19,7 +19,6 @@ from mc_platform.aggregate.execute import (
     Spent,
     Turn,
     answer_from,
-    answer_json,
 )
 from mc_platform.aggregate.noise import Answer
 from mc_platform.aggregate.query import Asked, Condition, Query, read_query
@@ -39,6 +38,5 @@ __all__ = [
     "Spent",
     "Turn",
     "answer_from",
-    "answer_json",
     "read_query",
 ]

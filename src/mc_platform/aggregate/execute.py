@@ -241,13 +241,3 @@ def answer_from(kept: Mapping[str, Any]) -> Answer:
         noise_scale=float(kept["noise_scale"]),
         half_width=float(kept["half_width"]),
     )
-
-
-def answer_json(answer: Answer) -> dict[str, Any]:
-    """An answer as the accountant keeps it; `epsilon` in millionths."""
-    return {
-        "value": answer.value,
-        "epsilon": answer.epsilon,
-        "noise_scale": answer.noise_scale,
-        "half_width": answer.half_width,
-    }

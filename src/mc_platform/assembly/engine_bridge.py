@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from mc_platform.enact import Breaker, Limits, OperationEngine, ResolutionMode
+from mc_platform.enact import Breaker, Limits
 from mc_platform.enact.breaker import OperationCounts
 from mc_platform.model.event import Event
-from mc_platform.model.ids import OperationId, PrincipalId, TaskId, TenantId
+from mc_platform.model.ids import TaskId, TenantId
 from mc_platform.model.label import Part
 from mc_platform.model.operation import OperationRequest
 from mc_platform.model.task import Task
@@ -71,29 +71,6 @@ class EngineBridge:
         except TimeoutError:
             running.cancel()  # the engine asks again, and what nobody waits for must not pile up
             raise
-
-
-class EngineControl:
-    """The operation engine, as the operator's handlers know it."""
-
-    def __init__(self, engine: OperationEngine) -> None:
-        self._engine = engine
-        self.states = engine.states
-        self.cancel = engine.cancel
-
-    async def resolve(
-        self, operation_id: OperationId, *, mode: str, principal: PrincipalId, reason: str
-    ) -> Mapping[str, Any]:
-        """Begin to resolve a stuck operation."""
-        report = await self._engine.resolve(
-            operation_id, mode=ResolutionMode(mode), principal=principal, reason=reason
-        )
-        return {
-            "resolved": report.resolved,
-            "attempt": report.attempt,
-            "mode": report.mode.value,
-            "standing": list(report.standing),
-        }
 
 
 def breaker(

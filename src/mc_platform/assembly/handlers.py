@@ -17,9 +17,8 @@ from mc_platform.adapters.postgres.pools import Pools
 from mc_platform.adapters.postgres.records import PostgresRecords
 from mc_platform.adapters.postgres.rules import PostgresRules
 from mc_platform.aggregate import Aggregates
-from mc_platform.assembly.engine_bridge import EngineControl
 from mc_platform.bulkheads import Slots
-from mc_platform.enact import Breaker
+from mc_platform.enact import Breaker, OperationEngine
 from mc_platform.model.autonomy import AutonomyStatus, Scope
 from mc_platform.model.catalogue import Catalogue
 from mc_platform.model.label import Part
@@ -49,7 +48,7 @@ def operator_routes(
     catalogue: Catalogue,
     pools: Pools,
     operations: PostgresOperations,
-    engine: EngineControl,
+    engine: OperationEngine,
     autonomy: Autonomy,
     breaker: Breaker,
     tasks: Tasks,

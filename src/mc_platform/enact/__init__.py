@@ -20,7 +20,7 @@ from mc_platform.enact.engine import OperationEngine
 from mc_platform.enact.engine_database import SCHEMA as ENGINE_SCHEMA
 from mc_platform.enact.engine_database import migrate_engine
 from mc_platform.enact.http_actions import effect_key_of
-from mc_platform.enact.resolution import ResolutionMode
+from mc_platform.enact.resolution import ResolutionMode, ResolutionReport
 
 __all__ = [
     "ENGINE_SCHEMA",
@@ -30,6 +30,7 @@ __all__ = [
     "OperationEngine",
     "PythonAction",
     "ResolutionMode",
+    "ResolutionReport",
     "RetryPolicy",
     "StepFailed",
     "effect_key_of",

@@ -75,6 +75,15 @@ class ResolutionReport:
     resolved: bool
     standing: tuple[str, ...]
 
+    def as_dict(self) -> dict[str, Any]:
+        """As JSON, without the operation."""
+        return {
+            "resolved": self.resolved,
+            "attempt": self.attempt,
+            "mode": self.mode.value,
+            "standing": list(self.standing),
+        }
+
 
 class Resolution:
     """One attempt to resolve a stuck operation.

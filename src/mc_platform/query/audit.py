@@ -23,14 +23,19 @@ from mc_contract.ledger.entry import Entry
 from mc_platform.errors import BadRequest, NotFound
 from mc_platform.model.verdict import Action
 from mc_platform.query.handlers import Handlers
-from mc_platform.query.parameters import instant, refuse_unknown, refuse_unstorable
+from mc_platform.query.parameters import (
+    MOST_INDEX,
+    read_instant,
+    read_number,
+    refuse_unknown,
+    refuse_unstorable,
+)
 from mc_platform.record import AuditLedger, Prover
 from mc_platform.record.ledger import MOST_PAGE_BYTES
 
 MOST_ENTRIES = 1000
 MOST_PROVEN = 200
 MOST_TILES = 64
-_MOST_INDEX = 2**63 - 1
 _Handler = Callable[[Request], Awaitable[Mapping[str, Any]]]
 
 
@@ -72,15 +77,15 @@ class AuditHandlers(Handlers):
 
     async def entries(self, request: Request) -> Mapping[str, Any]:
         """Rows from `start`, by index; whatever the table holds, twice or not in order of time."""
-        start = _number(request, "start", least=0, default=0)
-        limit = _number(request, "limit", least=1, most=MOST_ENTRIES, default=MOST_ENTRIES)
+        start = _number(request, "start", least=0, usual=0)
+        limit = _number(request, "limit", least=1, most=MOST_ENTRIES, usual=MOST_ENTRIES)
         found = await self.ledger.entries(start, limit)
         return {"entries": [entry.as_dict() for entry in found]}
 
     async def checkpoints(self, request: Request) -> Mapping[str, Any]:
         """Stored notes of at least `from_size`, by size."""
-        size = _number(request, "from_size", least=0, default=0)
-        limit = _number(request, "limit", least=1, most=MOST_ENTRIES, default=MOST_ENTRIES)
+        size = _number(request, "from_size", least=0, usual=0)
+        limit = _number(request, "limit", least=1, most=MOST_ENTRIES, usual=MOST_ENTRIES)
         found = await self.ledger.checkpoints(size, limit)
         return {
             "checkpoints": [
@@ -91,8 +96,8 @@ class AuditHandlers(Handlers):
 
     async def tiles(self, request: Request) -> Mapping[str, Any]:
         """Kept tiles of level 0, from tile `first`: 256 leaf hashes each."""
-        first = _number(request, "first", least=0, default=0)
-        limit = _number(request, "limit", least=1, most=MOST_TILES, default=MOST_TILES)
+        first = _number(request, "first", least=0, usual=0)
+        limit = _number(request, "limit", least=1, most=MOST_TILES, usual=MOST_TILES)
         found = await self.ledger.tile_hashes(first, limit)
         return {"tiles": [{"index": index, "hashes": _base64(hashes)} for index, hashes in found]}
 
@@ -137,12 +142,12 @@ class AuditHandlers(Handlers):
     async def tenant(self, request: Request) -> Mapping[str, Any]:
         """A tenant's entries with their proofs at one size; ask on with that size."""
         size, note = await self._size(request)
-        limit = _number(request, "limit", least=1, most=MOST_PROVEN, default=MOST_PROVEN)
+        limit = _number(request, "limit", least=1, most=MOST_PROVEN, usual=MOST_PROVEN)
         found = await self.ledger.of_tenant(
             request.path_params["tenant"],
             since=_time(request, "since"),
             until=_time(request, "until"),
-            after_index=_number(request, "after_index", least=-1, default=-1),
+            after_index=_number(request, "after_index", least=-1, usual=-1),
             below=size,
             limit=limit,
         )
@@ -176,31 +181,14 @@ class AuditHandlers(Handlers):
 
 
 def _number(
-    request: Request, name: str, *, least: int, most: int = _MOST_INDEX, default: int | None = None
+    request: Request, name: str, *, least: int, most: int = MOST_INDEX, usual: int | None = None
 ) -> int:
-    text = request.query_params.get(name)
-    if text is None and default is not None:
-        return default
-    digits = (text or "").removeprefix("-")
-    # `int` would read `1_0`, blanks and digits of any script as well
-    if not (digits.isascii() and digits.isdigit()) or len(digits) > len(str(_MOST_INDEX)):
-        digits = ""
-    value = int(text or "") if digits else least - 1
-    if not least <= value <= most:
-        raise BadRequest(f"{name} must be a number from {least} to {most}")
-    return value
+    return read_number(request.query_params.get(name), name, least=least, most=most, usual=usual)
 
 
 def _time(request: Request, name: str) -> datetime | None:
     text = request.query_params.get(name)
-    if text is None:
-        return None
-    at = instant(text)
-    if at is None:
-        raise BadRequest(
-            f"{name} must be a time with its zone", hint="such as 2026-01-31T00:00:00Z"
-        )
-    return at
+    return None if text is None else read_instant(text, name)
 
 
 def _proven(entry: Entry, proof: Sequence[bytes]) -> dict[str, Any]:

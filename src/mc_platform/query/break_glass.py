@@ -17,7 +17,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import msgspec
 from starlette.requests import Request
@@ -33,7 +33,13 @@ from mc_platform.model.tenant import PLATFORM, Principal, Role
 from mc_platform.model.verdict import Action
 from mc_platform.ports import Tasks
 from mc_platform.query.handlers import Handlers
-from mc_platform.query.operator_wire import ReasonBody, known_tenant, read_body, time_text
+from mc_platform.query.operator_wire import (
+    ReasonBody,
+    fields_json,
+    known_tenant,
+    read_body,
+    time_text,
+)
 from mc_platform.query.parameters import refuse_unstorable
 
 _MOST_LISTED = 100
@@ -140,7 +146,7 @@ class BreakGlassHandlers(Handlers):
     async def newest(self, request: Request) -> Response:
         await self.permit(request, Action.read_operations)
         found = await self.grants.newest(_MOST_LISTED)
-        return JSONResponse({"grants": [_told(grant) for grant in found]})
+        return JSONResponse({"grants": [fields_json(grant) for grant in found]})
 
     async def ask(self, request: Request) -> Response:
         principal, decision = await self.permit(request, Action.break_glass)
@@ -164,7 +170,7 @@ class BreakGlassHandlers(Handlers):
             minutes=asked.minutes,
             principal=principal.id,
         )
-        return JSONResponse(_told(grant), status_code=201)
+        return JSONResponse(fields_json(grant), status_code=201)
 
     async def approve(self, request: Request) -> Response:
         principal, decision = await self.permit(request, Action.approve_break_glass)
@@ -193,7 +199,7 @@ class BreakGlassHandlers(Handlers):
         opened = await self.grants.approve(grant.id, principal.id)
         if opened is None:
             raise Conflict("the grant is no longer pending; the approval has opened nothing")
-        return JSONResponse(_told(opened))
+        return JSONResponse(fields_json(opened))
 
     async def end(self, request: Request) -> Response:
         principal, decision = await self.permit(request, Action.break_glass)
@@ -210,7 +216,7 @@ class BreakGlassHandlers(Handlers):
             decision,
             {"subject": str(grant.id), "reason": reason},
         )
-        return JSONResponse(_told(ended))
+        return JSONResponse(fields_json(ended))
 
     # -- what a grant opens -------------------------------------------------------------------
 
@@ -298,23 +304,6 @@ class BreakGlassHandlers(Handlers):
 
     def _tenant(self, name: str) -> TenantId:
         return known_tenant(name, self.tenants)
-
-
-def _told(grant: Grant) -> dict[str, Any]:
-    return {
-        "id": str(grant.id),
-        "tenant": grant.tenant,
-        "state": grant.state.value,
-        "reason": grant.reason,
-        "minutes": grant.minutes,
-        "asked_by": grant.asked_by,
-        "asked_at": time_text(grant.asked_at),
-        "approved_by": grant.approved_by,
-        "approved_at": grant.approved_at and time_text(grant.approved_at),
-        "expires_at": grant.expires_at and time_text(grant.expires_at),
-        "ended_by": grant.ended_by,
-        "ended_at": grant.ended_at and time_text(grant.ended_at),
-    }
 
 
 __all__ = ["BreakGlassHandlers", "Grants", "Reveal"]

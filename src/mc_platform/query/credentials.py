@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-import secrets
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -28,7 +27,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from mc_contract.credential import KEY_ID_FORM
+from mc_contract.credential import KEY_ID_FORM, new_token, parts_of
 from mc_platform.errors import BadRequest, Conflict, NotFound
 from mc_platform.model.credential import (
     LONGEST_LIFE_S,
@@ -42,7 +41,12 @@ from mc_platform.model.ids import PrincipalId, TenantId
 from mc_platform.model.tenant import PLATFORM, Principal, Role, Tenant
 from mc_platform.model.verdict import Action, Decision
 from mc_platform.query.handlers import Handlers
-from mc_platform.query.operator_wire import ReasonBody, known_tenant, read_body, time_text
+from mc_platform.query.operator_wire import (
+    ReasonBody,
+    fields_json,
+    known_tenant,
+    read_body,
+)
 from mc_platform.query.parameters import refuse_unknown, refuse_unstorable
 
 _MOST_LISTED = 1000
@@ -190,7 +194,7 @@ class CredentialHandlers(Handlers):
         name = request.query_params.get("tenant")
         tenant = None if name is None else self._tenant(name)
         found = await self.credentials.listed(tenant, _MOST_LISTED + 1)
-        listed = [_told(credential) for credential in found[:_MOST_LISTED]]
+        listed = [fields_json(credential) for credential in found[:_MOST_LISTED]]
         return JSONResponse({"credentials": listed, "more": len(found) > _MOST_LISTED})
 
     async def create(self, request: Request) -> Response:
@@ -208,7 +212,8 @@ class CredentialHandlers(Handlers):
         scopes = self._scopes(asked, principal)
         life_s = _seconds("expires_in_s", asked.expires_in_s, 1, LONGEST_LIFE_S)
         said = self._said(principal, decision, asked.reason)
-        key_id, secret = secrets.token_hex(6), secrets.token_urlsafe(32)
+        token = new_token()
+        key_id, secret = parts_of(token)
         made = await self.credentials.create(
             key_id,
             _hash(secret),
@@ -219,7 +224,7 @@ class CredentialHandlers(Handlers):
             life_s=life_s,
             said=said,
         )
-        return await self._shown_once(made, secret)
+        return await self._shown_once(made, token)
 
     async def rotate(self, request: Request) -> Response:
         principal, decision = await self.permit(request, Action.manage_credential)
@@ -230,7 +235,8 @@ class CredentialHandlers(Handlers):
         old = await self._known(request)
         self._tenant(old.tenant)  # another one for a tenant that is gone would open nothing
         self._require_no_more(old, principal)
-        key_id, secret = secrets.token_hex(6), secrets.token_urlsafe(32)
+        token = new_token()
+        key_id, secret = parts_of(token)
         made = await self.credentials.rotate(
             old.key_id,
             key_id,
@@ -246,7 +252,7 @@ class CredentialHandlers(Handlers):
                 hint="only one that holds, and was not rotated, can be rotated",
             )
         self.forget(old.key_id)
-        return await self._shown_once(made, secret)
+        return await self._shown_once(made, token)
 
     async def revoke(self, request: Request) -> Response:
         principal, decision = await self.permit(request, Action.manage_credential)
@@ -259,7 +265,7 @@ class CredentialHandlers(Handlers):
         self.forget(old.key_id)
         # Ended before it is told: ending must not wait for the ledger
         await self.rules.record_untold()
-        return JSONResponse(_told(ended))
+        return JSONResponse(fields_json(ended))
 
     async def tenants(self, request: Request) -> Response:
         await self.permit(request, Action.read_credentials)
@@ -310,11 +316,12 @@ class CredentialHandlers(Handlers):
 
     # -- what all of them need ----------------------------------------------------------------
 
-    async def _shown_once(self, made: Credential, secret: str) -> Response:
+    async def _shown_once(self, made: Credential, token: str) -> Response:
         # A credential of which the ledger knows nothing has no reader: its secret is not told
         await self.rules.record_untold()
-        token = f"mc_{made.key_id}_{secret}"
-        return JSONResponse({**_told(made), "token": token}, 201, {"Cache-Control": "no-store"})
+        return JSONResponse(
+            {**fields_json(made), "token": token}, 201, {"Cache-Control": "no-store"}
+        )
 
     async def _known(self, request: Request) -> Credential:
         key_id = request.path_params["id"]
@@ -367,21 +374,6 @@ def _seconds(name: str, value: int | None, least: int, most: int) -> float | Non
     if not least <= value <= most:
         raise BadRequest(f"{name} must be {least} to {most}, got {value}")
     return float(value)
-
-
-def _told(credential: Credential) -> dict[str, Any]:
-    return {
-        "key_id": credential.key_id,
-        "tenant": credential.tenant,
-        "principal": credential.principal,
-        "role": credential.role,
-        "scopes": None if credential.scopes is None else list(credential.scopes),
-        "state": credential.state,
-        "origin": credential.origin,
-        "created_at": time_text(credential.created_at),
-        "expires_at": credential.expires_at and time_text(credential.expires_at),
-        "revoked_at": credential.revoked_at and time_text(credential.revoked_at),
-    }
 
 
 __all__ = ["CredentialHandlers", "Credentials", "Rules"]

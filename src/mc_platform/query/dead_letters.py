@@ -25,7 +25,12 @@ from mc_platform.model.event import Kind
 from mc_platform.model.verdict import Action
 from mc_platform.query.handlers import Handlers
 from mc_platform.query.operator_wire import read_body
-from mc_platform.query.parameters import read_instant, read_limit, refuse_unknown, refuse_unstorable
+from mc_platform.query.parameters import (
+    read_instant,
+    read_number,
+    refuse_unknown,
+    refuse_unstorable,
+)
 
 _MOST, _USUAL, _MOST_IDS = 500, 100, 1000
 _EventId = Annotated[str, msgspec.Meta(min_length=1, max_length=128, pattern=r"^[\x20-\x7e]+\Z")]
@@ -116,7 +121,7 @@ def _parameters(request: Request) -> tuple[str, int, str | None]:
     refuse_unstorable(request)
     refuse_unknown(request, "limit", "after", "request")
     given = request.query_params
-    limit = read_limit(given.get("limit"), usual=_USUAL, most=_MOST)
+    limit = read_number(given.get("limit"), "limit", least=1, most=_MOST, usual=_USUAL)
     after = given.get("after", "-1~")
     index, _, _ = after.partition("~")
     if not index.removeprefix("-").isdecimal() or not index.isascii() or len(index) > 18:

@@ -23,6 +23,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from mc_platform.enact import ResolutionMode, ResolutionReport
 from mc_platform.errors import BadRequest, Conflict, NotFound
 from mc_platform.model.autonomy import ALL, AutonomyStatus, Scope, Source
 from mc_platform.model.engine_state import EngineState
@@ -97,12 +98,14 @@ class OperationControl(Protocol):
         ...
 
     async def resolve(
-        self, operation_id: OperationId, *, mode: str, principal: PrincipalId, reason: str
-    ) -> Mapping[str, Any]:
+        self,
+        operation_id: OperationId,
+        *,
+        mode: ResolutionMode,
+        principal: PrincipalId,
+        reason: str,
+    ) -> ResolutionReport:
         """Begin to resolve a stuck operation; the ledger tells how that ends.
-
-        Returns:
-            What is known by now, as JSON values.
 
         Raises:
             Conflict: it is not stuck.
@@ -197,11 +200,10 @@ class OperatorHandlers(Handlers):
             mode=asked.mode,
         )
         begun = await self.engine.resolve(
-            view.id, mode=asked.mode, principal=principal.id, reason=reason
+            view.id, mode=ResolutionMode(asked.mode), principal=principal.id, reason=reason
         )
-        return JSONResponse(
-            {"operation": view.id, "mode": asked.mode, "resolution": dict(begun)}, status_code=202
-        )
+        body = {"operation": view.id, "mode": asked.mode, "resolution": begun.as_dict()}
+        return JSONResponse(body, status_code=202)
 
     async def _story(self, request: Request) -> OperationStory:
         refuse_unstorable(request)

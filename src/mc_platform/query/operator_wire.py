@@ -5,7 +5,9 @@ Pure but for awaiting a request's body. What cannot be understood is `BadRequest
 
 from __future__ import annotations
 
+import dataclasses
 import re
+import uuid
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
@@ -21,7 +23,12 @@ from mc_platform.model.engine_state import EngineState, Phase
 from mc_platform.model.event import LedgerRow
 from mc_platform.model.ids import OperationId, TenantId
 from mc_platform.model.operation_view import OperationFilter, OperationState, OperationView
-from mc_platform.query.parameters import read_instant, read_limit, refuse_unknown, refuse_unstorable
+from mc_platform.query.parameters import (
+    read_instant,
+    read_number,
+    refuse_unknown,
+    refuse_unstorable,
+)
 
 _MOST, _USUAL = 500, 50
 _MOST_SAID = 300
@@ -139,7 +146,7 @@ def read_filter(request: Request) -> OperationFilter:
     refuse_unknown(request, "tenant", "state", "since", "limit", "before")
     given = request.query_params
     return OperationFilter(
-        limit=read_limit(given.get("limit"), usual=_USUAL, most=_MOST),
+        limit=read_number(given.get("limit"), "limit", least=1, most=_MOST, usual=_USUAL),
         tenant=TenantId(given["tenant"]) if given.get("tenant") else None,
         state=_standing(given["state"]) if given.get("state") else None,
         since_at=read_instant(given["since"], "since") if given.get("since") else None,
@@ -242,6 +249,19 @@ def thrown_json(scope: str, thrown: Thrown) -> dict[str, Any]:
         "changed": thrown.changed,
         "halted": thrown.switch is not None and thrown.switch.halted,
         "switch": None if thrown.switch is None else _switch_json(thrown.switch),
+    }
+
+
+def fields_json(value: Any) -> dict[str, Any]:
+    """A dataclass as JSON: its fields, times in ISO 8601."""
+    fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+    return {
+        name: time_text(kept)
+        if isinstance(kept, datetime)
+        else str(kept)
+        if isinstance(kept, uuid.UUID)
+        else kept
+        for name, kept in fields.items()
     }
 
 

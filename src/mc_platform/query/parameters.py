@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import UTC, datetime
 
 from starlette.requests import Request
 
+from mc_contract.numbers import whole_number
 from mc_platform.errors import BadRequest
 
+MOST_INDEX = 2**63 - 1
 _REASON_CHARS = 200
 _LONGEST_LINE = 2000  # with spaces around
 
@@ -61,38 +64,33 @@ def _no_reason(chars: int) -> BadRequest:
     )
 
 
-def read_limit(text: str | None, *, usual: int, most: int) -> int:
-    """How many a page has; `usual` where nothing is asked for.
+def read_number(
+    text: str | None, name: str, *, least: int, most: int = MOST_INDEX, usual: int | None = None
+) -> int:
+    """A whole number; `usual` where nothing is given.
 
     Raises:
-        BadRequest: it is no whole number from 1 to `most`.
+        BadRequest: it is none from `least` to `most`.
     """
-    if text is None:
+    if text is None and usual is not None:
         return usual
-    limit = int(text) if text.isascii() and text.isdigit() and len(text) < 6 else 0
-    if not 1 <= limit <= most:
-        raise BadRequest(f"limit must be 1 to {most}")
-    return limit
+    try:
+        value = whole_number(text or "")
+    except ValueError:
+        value = least - 1
+    if not least <= value <= most:
+        raise BadRequest(f"{name} must be a number from {least} to {most}")
+    return value
 
 
 def read_instant(text: str, name: str) -> datetime:
     """A time with its zone, in UTC.
 
     Raises:
-        BadRequest: it is none.
+        BadRequest: it is none, or UTC has no such year.
     """
-    found = instant(text)
-    if found is None:
-        raise BadRequest(
-            f"{name} must be a time with its zone", hint="such as 2026-01-31T00:00:00Z"
-        )
-    return found
-
-
-def instant(text: str) -> datetime | None:
-    """A time with its zone, in UTC; None if it is none, or UTC has no such year."""
-    try:
+    with suppress(ValueError, OverflowError):
         at = datetime.fromisoformat(text)
-        return at.astimezone(UTC) if at.tzinfo else None
-    except (ValueError, OverflowError):
-        return None
+        if at.tzinfo:
+            return at.astimezone(UTC)
+    raise BadRequest(f"{name} must be a time with its zone", hint="such as 2026-01-31T00:00:00Z")

@@ -7,6 +7,7 @@ same rest. All times are the database's.
 from __future__ import annotations
 
 import uuid
+from dataclasses import asdict
 from typing import Any
 
 from mc_contract.keepable import json_text, read_json
@@ -19,7 +20,6 @@ from mc_platform.aggregate import (
     Spent,
     Turn,
     answer_from,
-    answer_json,
 )
 from mc_platform.errors import BudgetSpent
 from mc_platform.model.dataset import Dataset, epsilon_text
@@ -116,7 +116,7 @@ class PostgresBudgetAccountant:
     @wrapped("the aggregate cannot be kept")
     async def end(self, query_id: uuid.UUID, answer: Answer | None) -> Ended:
         """See the protocol."""
-        kept = None if answer is None else json_text(answer_json(answer))
+        kept = None if answer is None else json_text(asdict(answer))
         row = await self._pools.record.fetchrow(_END, query_id, kept)
         if row is None:
             row = await self._pools.record.fetchrow(_ENDED, query_id)

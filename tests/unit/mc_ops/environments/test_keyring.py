@@ -11,6 +11,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
+from mc_contract.credential import new_token
 from mc_ops.environments import credentials
 from mc_ops.environments.local import keyring
 from mc_ops.environments.local.layout import Layout
@@ -111,7 +112,7 @@ def test_a_tenant_without_credentials_is_told(layout: Layout) -> None:
 def test_roles_have_tokens_of_their_own_also_in_a_platform_of_old(layout: Layout) -> None:
     """Operator, auditor and alerts belong to PLATFORM; what was there is kept as it was."""
     path = layout.secret("credentials.json")
-    old = {"TENANT_001": {"principal": "agent@tenant-001", "token": credentials.new_token()}}
+    old = {"TENANT_001": {"principal": "agent@tenant-001", "token": new_token()}}
     path.write_text(json.dumps(old))
     keyring.prepare_secrets(layout)
     assert credentials.tenant_token(layout, "TENANT_001") == old["TENANT_001"]["token"]

@@ -15,6 +15,7 @@ from starlette.responses import JSONResponse
 from tests.fakes import handler_fields
 
 from mc_platform.adapters.cedar.decision_point import CedarDecisionPoint
+from mc_platform.enact import ResolutionReport
 from mc_platform.errors import PlatformError
 from mc_platform.model.autonomy import ALL, AutonomyStatus, Source, Switch, Thrown
 from mc_platform.model.engine_state import EngineState, Phase
@@ -87,7 +88,7 @@ class MemoryEngine:
 
     async def resolve(self, operation_id, *, mode, principal, reason):
         self.done.append((mode, operation_id, len(self._journal.events), principal, reason))
-        return {"attempt": 1}
+        return ResolutionReport(operation_id, 1, mode, True, ())
 
 
 class MemoryJournal:
@@ -309,7 +310,7 @@ async def test_only_a_stuck_operation_is_resolved_and_the_reason_is_screened(des
     assert (await desk.post("operations/op-1/resolve", body))[0] == 409
     desk.operations.views["op-1"] = _view(OperationState.stuck)
     status, told = await desk.post("operations/op-1/resolve", body)
-    assert (status, told["resolution"]) == (202, {"attempt": 1})
+    assert (status, told["resolution"]["attempt"]) == (202, 1)
     reason = "[email] was refunded by hand"
     assert desk.engine.done == [("accept", "op-1", 1, "operator@x", reason)]
     [event] = desk.journal.events
