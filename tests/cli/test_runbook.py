@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import pty
+import re
 import signal
 import subprocess
 import sys
@@ -12,7 +15,6 @@ from pathlib import Path
 
 import pytest
 
-# Only this group, so that these transcripts do not depend on the other groups' modules.
 MCCTL = [str(Path(sys.executable).parent / "mcctl")]
 RUNBOOK = """# Demo
 
@@ -29,6 +31,7 @@ echo looking at $ENV
 echo "SEEN=yes" >> "$STEP_OUTPUT"
 ```
 ```sh step=second title="End" repeat=safe
+echo it ends here
 test -e ready || exit $CODE
 ```
 > If it fails: touch ready.
@@ -44,7 +47,7 @@ def place(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def start(place: Path, *args: str) -> subprocess.Popen[str]:
+def start(place: Path, *args: str, stderr: int = subprocess.PIPE) -> subprocess.Popen[str]:
     kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
     return subprocess.Popen(
         [*MCCTL, "runbook", *args],
@@ -52,7 +55,7 @@ def start(place: Path, *args: str) -> subprocess.Popen[str]:
         env={**kept, "MC_HOME": str(place / "home"), "NO_COLOR": "1"},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        stderr=stderr,
         text=True,
     )
 
@@ -67,8 +70,26 @@ def test_run_passes_and_tells_its_result(place: Path) -> None:
     """Exit 0; progress on stderr, the outcome and what steps determined on stdout."""
     code, out, err = mcctl(place, "run", "demo")
     assert code == 0, err
-    assert ": passed\n  SEEN=yes\n" in out
+    assert re.search(r": passed, 2 of 2 steps in \S+ s\n  SEEN=yes\n  logs: \S+/logs\n$", out)
     assert "step 1/2  Look around\nlooking at local\n✔ ok  first" in err
+
+
+@pytest.mark.parametrize(("code", "shown"), [(0, False), (1, True)])
+def test_on_a_terminal_a_steps_output_is_folded(place: Path, code: int, shown: bool) -> None:
+    """What a step wrote is shown only where it fails; all of it is in the folder that is named."""
+    master, slave = pty.openpty()
+    process = start(place, "run", "demo", "--set", f"CODE={code}", stderr=slave)
+    os.close(slave)
+    seen = b""
+    with contextlib.suppress(OSError), os.fdopen(master, "rb", buffering=0) as terminal:
+        while data := terminal.read(4096):
+            seen += data
+    out, _ = process.communicate(timeout=60)
+    assert b"ok" in seen
+    assert b"looking at" not in seen
+    assert (b"ends here" in seen) is shown
+    logs = Path(out.rpartition("logs: ")[2].strip())
+    assert "looking at local" in (logs / "01-first.1.log").read_text(encoding="utf-8")
 
 
 def test_run_failure_tells_what_next_and_resume_goes_on(place: Path) -> None:
@@ -76,7 +97,7 @@ def test_run_failure_tells_what_next_and_resume_goes_on(place: Path) -> None:
     code, _, err = mcctl(place, "run", "demo", "--set", "CODE=1")
     assert code == 1
     assert "✘ failed  second" in err
-    assert "stopped at step second: failed (it found what must not be)" in err
+    assert "stopped at step second: a check failed (exit 1)" in err
     assert "→ it was held; touch ready." in err
     command = err.strip().splitlines()[-1].partition("mcctl runbook ")[2].split()
     (place / "ready").touch()
@@ -111,7 +132,7 @@ def test_unusable_input_tells_a_new_run(place: Path) -> None:
     """Exit 2: a resumed run would keep its parameters, so a new one is told, advice is not."""
     code, _, err = mcctl(place, "run", "demo", "--set", "CODE=2")
     assert code == 2
-    assert "stopped at step second: failed (what it was given cannot be used" in err
+    assert "stopped at step second: invalid input, see above (exit 2)" in err
     assert "mcctl runbook run demo --env local --set CODE=2" in err
     assert "--resume" not in err
     assert "touch ready" not in err
@@ -126,7 +147,7 @@ def test_could_not_tell_has_the_general_advice(place: Path) -> None:
 def test_dry_run_runs_nothing(place: Path) -> None:
     """A dry run prints every step's script and leaves nothing behind, not even a state folder."""
     code, out, _ = mcctl(place, "run", "demo", "--dry-run")
-    assert (code, "2. run  second: End\n     test -e ready" in out) == (0, True)
+    assert (code, "2. run  second: End\n     echo it ends here" in out) == (0, True)
     assert sorted(path.name for path in place.iterdir()) == ["runbooks"]
 
 
@@ -158,6 +179,6 @@ def test_interrupt_exits_5(place: Path) -> None:
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 5, err
-    assert "stopped at step second: interrupted (by Ctrl-C or a signal" in err
+    assert "stopped at step second: interrupted by Ctrl-C or a signal" in err
     assert "touch ready" not in err
     assert "--resume demo-" in err
