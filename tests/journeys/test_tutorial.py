@@ -78,7 +78,7 @@ def test_the_tutorial_does_what_it_shows(free_ports):
             cwd=home,
             env=env,
             stdin=subprocess.DEVNULL,
-            timeout=240,
+            timeout=280,
         )
         for number, (text, code, shown) in enumerate(blocks):
             out = (home / f"{number:02}.out").read_text(encoding="utf-8")
