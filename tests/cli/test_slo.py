@@ -14,13 +14,12 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-import typer
+from click.testing import CliRunner
 from tests.fake_cluster import Cluster, hpa, rescaled
 from tests.fake_replica import replica
 from tests.loopback import serving
-from typer.testing import CliRunner
 
-from mc_ops.cli import cost, delta, health, policy, slo
+from mc_ops.cli.main import load_all
 from mc_ops.errors import OpsError
 
 MCCTL = str(Path(sys.executable).parent / "mcctl")
@@ -50,15 +49,10 @@ def mcctl(tmp_path, monkeypatch):
     monkeypatch.setenv("NO_COLOR", "1")
     for name in ("MC_EDGE_PORT", "MC_PRICES_FILE", "SLACK_WEBHOOK_URL", "MC_PROMETHEUS_TOKEN_FILE"):
         monkeypatch.delenv(name, raising=False)
-    alone = typer.Typer()
-    alone.callback()(lambda: None)
-    for verb in (cost, delta):
-        verb.register(alone)
-    groups = {"slo": slo.app, "health": health.app, "policy": policy.app}
+    whole = load_all()
 
-    def run(first, *args, **env):
-        group, given = (groups[first], args) if first in groups else (alone, (first, *args))
-        done = CliRunner().invoke(group, list(given), env=env)
+    def run(*args, **env):
+        done = CliRunner().invoke(whole, list(args), env=env)
         if done.exception is None or isinstance(done.exception, SystemExit):
             return Done(done.exit_code, done.stdout, done.stderr)
         assert isinstance(done.exception, OpsError), done.exception
