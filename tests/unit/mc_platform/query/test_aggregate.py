@@ -32,7 +32,7 @@ class Journal:
         self.events += events
 
 
-class Desk:
+class Api:
     """The route over HTTP, with the real policies."""
 
     def __init__(self, **rules):
@@ -69,12 +69,12 @@ class Desk:
 
 
 @pytest.fixture
-def desk():
-    return Desk()
+def api():
+    return Api()
 
 
-async def test_an_answer_tells_what_it_is_worth_and_what_it_cost(desk):
-    status, body = await desk.ask(where=[is_("town", "north")], epsilon=1)
+async def test_an_answer_tells_what_it_is_worth_and_what_it_cost(api):
+    status, body = await api.ask(where=[is_("town", "north")], epsilon=1)
     assert status == 200
     assert abs(body["value"] - 100) < 40
     assert body["noise"] == {"distribution": "laplace", "scale": 1.0}
@@ -85,22 +85,22 @@ async def test_an_answer_tells_what_it_is_worth_and_what_it_cost(desk):
         "remaining": 98.5,
         "tenant_remaining": 98.5,
     }
-    status, again = await desk.ask(where=[is_("town", "north")])
+    status, again = await api.ask(where=[is_("town", "north")])
     assert (again["value"], again["epsilon"]["spent"]) == (body["value"], 0)
     assert again["repeated"]
     assert not body["repeated"]
 
 
-async def test_the_ledger_tells_of_answers_and_refusals_without_values(desk):
-    _, body = await desk.ask(where=[is_("town", "north")], measure="sum", column="income")
-    assert (await desk.ask(where=[between(7, 9)]))[0] == 403
-    answered, refused = desk.journal.events
+async def test_the_ledger_tells_of_answers_and_refusals_without_values(api):
+    _, body = await api.ask(where=[is_("town", "north")], measure="sum", column="income")
+    assert (await api.ask(where=[between(7, 9)]))[0] == 403
+    answered, refused = api.journal.events
     assert (answered.kind, refused.kind) == (Kind.aggregate_answered, Kind.aggregate_refused)
     assert answered.detail["query"] == body["query"]
     assert (answered.detail["epsilon"], refused.detail["epsilon"]) == ("1", "0.5")
     assert answered.detail["asked"]["action"] == "ReadAggregate"
     assert answered.detail["policies"] == ["own-aggregates"]
-    told = json.dumps([event.detail for event in desk.journal.events])
+    told = json.dumps([event.detail for event in api.journal.events])
     assert "north" not in told
     assert str(body["value"]) not in told
     assert not _floats(answered.detail) | _floats(refused.detail)
@@ -113,10 +113,10 @@ def _floats(value):
     return {value} if isinstance(value, float) else set()
 
 
-async def test_too_small_a_group_and_too_near_a_query_are_refused_in_the_same_words(desk):
-    small = await desk.ask(where=[between(7, 9)])
-    assert (await desk.ask())[0] == 200
-    near = await desk.ask(where=[between(1, 399)])
+async def test_too_small_a_group_and_too_near_a_query_are_refused_in_the_same_words(api):
+    small = await api.ask(where=[between(7, 9)])
+    assert (await api.ask())[0] == 200
+    near = await api.ask(where=[between(1, 399)])
     assert small[0] == near[0] == 403
     assert small[1]["error"].pop("decisionId") != near[1]["error"].pop("decisionId")
     assert small == near
@@ -127,41 +127,41 @@ async def test_too_small_a_group_and_too_near_a_query_are_refused_in_the_same_wo
     ("purpose", "role"),
     [("marketing", Role.agent), ("", Role.agent), ("support", Role.auditor)],
 )
-async def test_policy_decides_first(desk, purpose, role):
+async def test_policy_decides_first(api, purpose, role):
     """Nothing is read or charged; and the words of the refusal tell nothing of datasets."""
-    desk.principal = Principal("who@t", "T", "key", role)
+    api.principal = Principal("who@t", "T", "key", role)
     for name in ("people", "nothing"):
-        status, body = await desk.ask(purpose=purpose, dataset=name)
+        status, body = await api.ask(purpose=purpose, dataset=name)
         assert (status, body["error"]["code"]) == (403, "policy-denied")
-    assert desk.town.rows.reads == 0
-    assert desk.town.accountant.charges == []
-    assert {event.kind for event in desk.journal.events} == {Kind.aggregate_refused}
+    assert api.town.rows.reads == 0
+    assert api.town.accountant.charges == []
+    assert {event.kind for event in api.journal.events} == {Kind.aggregate_refused}
 
 
-async def test_a_purpose_in_free_text_goes_no_further(desk):
-    status, body = await desk.ask(purpose="to write to jane@example.com")
+async def test_a_purpose_in_free_text_goes_no_further(api):
+    status, body = await api.ask(purpose="to write to jane@example.com")
     assert status == 403
-    [refused] = desk.journal.events
+    [refused] = api.journal.events
     assert refused.detail["purpose"] == "undeclared"
     assert "jane" not in json.dumps([body, refused.detail])
 
 
-async def test_another_tenants_dataset_is_as_absent_as_none(desk):
-    desk.principal = Principal("agent@o", "OTHER", "key")
-    theirs, none = await desk.ask(), await desk.ask(dataset="nothing")
+async def test_another_tenants_dataset_is_as_absent_as_none(api):
+    api.principal = Principal("agent@o", "OTHER", "key")
+    theirs, none = await api.ask(), await api.ask(dataset="nothing")
     assert theirs == none
     assert theirs[0] == 400
     assert theirs[1]["error"]["hint"] == "yours: none"
 
 
-async def test_a_spent_budget_is_429_and_told(desk):
-    desk = Desk(principal_epsilon=1, tenant_epsilon=1)
-    assert (await desk.ask())[0] == 200
-    status, body = await desk.ask(where=[is_("town", "east")])
+async def test_a_spent_budget_is_429_and_told(api):
+    api = Api(principal_epsilon=1, tenant_epsilon=1)
+    assert (await api.ask())[0] == 200
+    status, body = await api.ask(where=[is_("town", "east")])
     assert (status, body["error"]["code"]) == (429, "privacy-budget-spent")
-    assert desk.journal.events[-1].kind is Kind.aggregate_refused
-    assert desk.journal.events[-1].detail["epsilon"] == "0"
-    assert (await desk.ask())[0] == 200  # a repeat is free
+    assert api.journal.events[-1].kind is Kind.aggregate_refused
+    assert api.journal.events[-1].detail["epsilon"] == "0"
+    assert (await api.ask())[0] == 200  # a repeat is free
 
 
 @pytest.mark.parametrize(
@@ -198,24 +198,24 @@ async def test_a_spent_budget_is_429_and_told(desk):
     ],
 )
 async def test_a_query_that_cannot_be_understood_is_refused_clearly_and_costs_nothing(
-    desk, body, names
+    api, body, names
 ):
-    status, answer = await desk.ask(**body)
+    status, answer = await api.ask(**body)
     error = answer["error"]
     assert (status, error["code"]) == (400, "bad-request")
     assert names in f"{error['message']} {error['hint']}"
     assert "person-1" not in json.dumps(error)
-    assert desk.town.rows.reads == 0
-    assert desk.town.accountant.charges == []
+    assert api.town.rows.reads == 0
+    assert api.town.accountant.charges == []
 
 
-async def test_a_tenant_whose_queries_are_under_way_is_told_to_wait(desk):
+async def test_a_tenant_whose_queries_are_under_way_is_told_to_wait(api):
     """429, no budget spent, nothing recorded; another tenant's places are its own."""
-    held = [await desk.slots.take(desk.principal.tenant) for _ in range(2)]
-    status, body = await desk.ask(where=[is_("town", "north")], epsilon=1)
+    held = [await api.slots.take(api.principal.tenant) for _ in range(2)]
+    status, body = await api.ask(where=[is_("town", "north")], epsilon=1)
     assert (status, body["error"]["code"]) == (429, "rate-limited")
-    assert desk.journal.events == []
-    async with desk.slots.held("ANOTHER"):
+    assert api.journal.events == []
+    async with api.slots.held("ANOTHER"):
         held[0].release()
-    status, body = await desk.ask(where=[is_("town", "north")], epsilon=1)
+    status, body = await api.ask(where=[is_("town", "north")], epsilon=1)
     assert (status, body["repeated"]) == (200, False)

@@ -57,7 +57,7 @@ class MemoryJournal:
         return places
 
 
-class Desk:
+class Api:
     """The route over memory, called by whoever `who` says in `role`."""
 
     def __init__(self):
@@ -76,9 +76,7 @@ class Desk:
             )
         )
         app = Starlette(routes=handlers.routes(), exception_handlers={PlatformError: self._told})
-        self.http = httpx.AsyncClient(
-            transport=httpx.ASGITransport(app=app), base_url="http://desk"
-        )
+        self.http = httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://api")
 
     def _principal(self, _request):
         tenant = "TENANT_001" if self.role == Role.agent else PLATFORM
@@ -94,14 +92,14 @@ class Desk:
 
 
 @pytest.fixture
-def desk():
-    return Desk()
+def api():
+    return Api()
 
 
-async def test_an_override_is_recorded_with_who_why_and_what(desk):
+async def test_an_override_is_recorded_with_who_why_and_what(api):
     """Principal, decision, screened reason, figures and digests, under the platform's name."""
-    status, body = await desk.override()
-    [event] = desk.journal.events
+    status, body = await api.override()
+    [event] = api.journal.events
     assert (status, body["fresh"], body["index"]) == (201, True, 0)
     assert body["event_id"] == event.id
     assert body["principal"] == "ann@x"
@@ -116,33 +114,33 @@ async def test_an_override_is_recorded_with_who_why_and_what(desk):
     assert told["policies"] == ["operators-override-the-canary"]
 
 
-async def test_a_verdict_is_overridden_once(desk):
+async def test_a_verdict_is_overridden_once(api):
     """The second is answered with the first's place, and nothing of it is recorded."""
-    _, first = await desk.override()
-    desk.who = "bob"
-    status, second = await desk.override(reason="me too", run="another-name")
+    _, first = await api.override()
+    api.who = "bob"
+    status, second = await api.override(reason="me too", run="another-name")
     assert (status, second["fresh"]) == (200, False)
     assert (second["event_id"], second["index"]) == (first["event_id"], first["index"])
-    [event] = desk.journal.events
+    [event] = api.journal.events
     assert event.detail["principal"] == "ann@x"
-    await desk.override(digests={**BODY["digests"], "verdict": "d" * 64})
-    assert len(desk.journal.events) == 2
+    await api.override(digests={**BODY["digests"], "verdict": "d" * 64})
+    assert len(api.journal.events) == 2
 
 
-async def test_what_is_not_recorded_is_not_overridden(desk):
+async def test_what_is_not_recorded_is_not_overridden(api):
     """A ledger that cannot be written: 503, nothing else."""
-    desk.journal.down = True
-    status, body = await desk.override()
+    api.journal.down = True
+    status, body = await api.override()
     assert (status, "event_id" in body) == (503, False)
 
 
 @pytest.mark.parametrize("role", [Role.agent, Role.auditor, Role.alertmanager])
-async def test_only_an_operator_overrides(desk, role):
+async def test_only_an_operator_overrides(api, role):
     """403 for every other role, and the refusal is what the ledger gets."""
-    desk.role = role
-    status, body = await desk.override()
+    api.role = role
+    status, body = await api.override()
     assert (status, body["error"]["code"]) == (403, "policy-denied")
-    [refused] = desk.journal.events
+    [refused] = api.journal.events
     assert refused.kind is Kind.request_refused
     assert refused.detail["action"] == "OverrideCanary"
 
@@ -171,8 +169,8 @@ async def test_only_an_operator_overrides(desk, role):
         {"more": 1},
     ],
 )
-async def test_what_cannot_be_recorded_is_refused(desk, changed):
+async def test_what_cannot_be_recorded_is_refused(api, changed):
     """400, and the ledger has nothing: no reason, a PROMOTE, odd names, floats, other fields."""
-    status, body = await desk.override(**changed)
+    status, body = await api.override(**changed)
     assert (status, body["error"]["code"]) == (400, "bad-request")
-    assert desk.journal.events == []
+    assert api.journal.events == []

@@ -123,7 +123,7 @@ class MemoryAutonomy:
         return Thrown(self.switches[scope], changed=True)
 
 
-class Desk:
+class Api:
     """The routes over memory, called by whoever `role` says."""
 
     def __init__(self):
@@ -148,9 +148,7 @@ class Desk:
             tenants=frozenset({"TENANT_001", "TENANT_002"}),
         )
         app = Starlette(routes=handlers.routes(), exception_handlers={PlatformError: self._told})
-        self.http = httpx.AsyncClient(
-            transport=httpx.ASGITransport(app=app), base_url="http://desk"
-        )
+        self.http = httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://api")
 
     def _principal(self, _request):
         tenant = "TENANT_001" if self.role == Role.agent else PLATFORM
@@ -174,8 +172,8 @@ class Desk:
 
 
 @pytest.fixture
-def desk():
-    return Desk()
+def api():
+    return Api()
 
 
 GETS = ["operations", "operations/op-1", "autonomy"]
@@ -195,40 +193,40 @@ MAY = {
 
 @pytest.mark.parametrize("role", list(MAY))
 @pytest.mark.parametrize("path", [*GETS, *POSTS])
-async def test_a_role_can_do_what_it_is_for_and_nothing_else(desk, role, path):
+async def test_a_role_can_do_what_it_is_for_and_nothing_else(api, role, path):
     """An agent's token opens none of it; an auditor's reads; an alert's can only halt."""
-    desk.role = role
-    desk.operations.views["op-1"] = _view(OperationState.stuck)
+    api.role = role
+    api.operations.views["op-1"] = _view(OperationState.stuck)
     if path in GETS:
-        status, body = await desk.get(path)
+        status, body = await api.get(path)
     else:
-        status, body = await desk.post(path, POSTS[path])
+        status, body = await api.post(path, POSTS[path])
     if path in MAY[role]:
         assert status == 200
     else:
         assert (status, body["error"]["code"]) == (403, "policy-denied")
-        assert desk.engine.done == []
-        assert desk.autonomy.switches == {}
-        [refused] = desk.journal.events
+        assert api.engine.done == []
+        assert api.autonomy.switches == {}
+        [refused] = api.journal.events
         assert refused.kind is Kind.request_refused
         assert refused.tenant == ("TENANT_001" if role == Role.agent else PLATFORM)
         assert refused.detail["principal"] == f"{role}@x"
 
 
-async def test_a_list_is_filtered_and_told_with_the_engines_word(desk):
+async def test_a_list_is_filtered_and_told_with_the_engines_word(api):
     """Every parameter reaches the reader; what runs is told with its replica."""
-    status, body = await desk.get(
+    status, body = await api.get(
         "operations?tenant=TENANT_001&state=running&since=2026-05-06T00:00:00%2B00:00&limit=1"
     )
     assert status == 200
     [operation] = body["operations"]
     assert (operation["id"], operation["state"]) == ("op-1", "running")
     assert operation["engine"] == {"phase": "running", "replica": "blue-2", "version": "1.0"}
-    wanted = desk.operations.asked
+    wanted = api.operations.asked
     assert (wanted.tenant, wanted.state) == ("TENANT_001", OperationState.running)
     assert (wanted.since_at, wanted.limit) == (NOW.replace(hour=0), 1)
-    await desk.http.get("/operator/operations", params={"before": body["next"]})
-    assert desk.operations.asked.before == (NOW, "op-1")
+    await api.http.get("/operator/operations", params={"before": body["next"]})
+    assert api.operations.asked.before == (NOW, "op-1")
 
 
 @pytest.mark.parametrize(
@@ -249,71 +247,71 @@ async def test_a_list_is_filtered_and_told_with_the_engines_word(desk):
         "order=up",
     ],
 )
-async def test_a_parameter_that_cannot_be_understood_is_refused(desk, query):
+async def test_a_parameter_that_cannot_be_understood_is_refused(api, query):
     """400, by the parameter's name."""
-    status, body = await desk.get(f"operations?{query}")
+    status, body = await api.get(f"operations?{query}")
     assert (status, body["error"]["code"]) == (400, "bad-request")
 
 
-async def test_an_id_that_no_database_takes_is_refused(desk):
+async def test_an_id_that_no_database_takes_is_refused(api):
     """400 for a NUL in the path, before anything is asked for, recorded or done."""
     for answer in (
-        await desk.get("operations/op%00"),
-        await desk.post("operations/op%00/cancel", {}),
-        await desk.post("operations/op%00/resolve", {"mode": "retry", "reason": "x"}),
+        await api.get("operations/op%00"),
+        await api.post("operations/op%00/cancel", {}),
+        await api.post("operations/op%00/resolve", {"mode": "retry", "reason": "x"}),
     ):
         assert (answer[0], answer[1]["error"]["code"]) == (400, "bad-request")
-    assert (desk.engine.done, desk.journal.events) == ([], [])
+    assert (api.engine.done, api.journal.events) == ([], [])
 
 
-async def test_an_operation_is_shown_with_its_timeline(desk):
+async def test_an_operation_is_shown_with_its_timeline(api):
     """Steps from its task, events from the ledger."""
-    status, body = await desk.get("operations/op-1")
+    status, body = await api.get("operations/op-1")
     assert status == 200
     assert body["operation"]["steps"] == [{"action": "reserve"}]
     [event] = body["timeline"]
     assert (event["index"], event["kind"], event["detail"]) == (7, "step.done", {"step": 0})
-    assert (await desk.get("operations/none"))[0] == 404
+    assert (await api.get("operations/none"))[0] == 404
 
 
-async def test_a_cancel_is_recorded_before_it_is_asked_for(desk):
+async def test_a_cancel_is_recorded_before_it_is_asked_for(api):
     """With principal, decision and reason; asking twice is two acts."""
-    assert await desk.post("operations/op-1/cancel", {"reason": "wrong order"}) == (
+    assert await api.post("operations/op-1/cancel", {"reason": "wrong order"}) == (
         202,
         {"operation": "op-1", "cancel_requested": True},
     )
-    assert desk.engine.done == [("cancel", "op-1", 1)]
-    [event] = desk.journal.events
+    assert api.engine.done == [("cancel", "op-1", 1)]
+    [event] = api.journal.events
     assert (event.kind, event.tenant) == (Kind.operation_cancel_requested, "TENANT_001")
     assert event.detail["principal"] == "operator@x"
     assert event.detail["reason"] == "wrong order"
     assert event.detail["operation_id"] == "op-1"
     assert event.detail["policies"] == ["operators-run-the-platform"]
-    await desk.post("operations/op-1/cancel", {})
-    assert len({event.id for event in desk.journal.events}) == 2
+    await api.post("operations/op-1/cancel", {})
+    assert len({event.id for event in api.journal.events}) == 2
 
 
-async def test_what_has_ended_is_neither_cancelled_nor_recorded(desk):
+async def test_what_has_ended_is_neither_cancelled_nor_recorded(api):
     """409, whether it was known or turns out."""
-    desk.operations.views["op-1"] = _view(OperationState.completed)
-    status, body = await desk.post("operations/op-1/cancel", {})
+    api.operations.views["op-1"] = _view(OperationState.completed)
+    status, body = await api.post("operations/op-1/cancel", {})
     assert (status, body["error"]["message"]) == (409, "the operation is completed already")
-    assert desk.journal.events == []
-    desk.operations.views["op-1"] = _view()
-    desk.engine.running = False
-    assert (await desk.post("operations/op-1/cancel", {}))[0] == 409
+    assert api.journal.events == []
+    api.operations.views["op-1"] = _view()
+    api.engine.running = False
+    assert (await api.post("operations/op-1/cancel", {}))[0] == 409
 
 
-async def test_only_a_stuck_operation_is_resolved_and_the_reason_is_screened(desk):
+async def test_only_a_stuck_operation_is_resolved_and_the_reason_is_screened(api):
     """The operator's words go through screening before the ledger has them."""
     body = {"mode": "accept", "reason": "joe@example.com was\trefunded by hand"}
-    assert (await desk.post("operations/op-1/resolve", body))[0] == 409
-    desk.operations.views["op-1"] = _view(OperationState.stuck)
-    status, told = await desk.post("operations/op-1/resolve", body)
+    assert (await api.post("operations/op-1/resolve", body))[0] == 409
+    api.operations.views["op-1"] = _view(OperationState.stuck)
+    status, told = await api.post("operations/op-1/resolve", body)
     assert (status, told["resolution"]["attempt"]) == (202, 1)
     reason = "[email] was refunded by hand"
-    assert desk.engine.done == [("accept", "op-1", 1, "operator@x", reason)]
-    [event] = desk.journal.events
+    assert api.engine.done == [("accept", "op-1", 1, "operator@x", reason)]
+    [event] = api.journal.events
     assert event.kind is Kind.operation_resolve_requested
     assert (event.detail["mode"], event.detail["reason"]) == ("accept", reason)
 
@@ -337,12 +335,12 @@ async def test_only_a_stuck_operation_is_resolved_and_the_reason_is_screened(des
         ("alertmanager", b"alerts!"),
     ],
 )
-async def test_a_malformed_body_is_400_and_does_nothing(desk, path, body):
+async def test_a_malformed_body_is_400_and_does_nothing(api, path, body):
     """Nothing is recorded, nothing is done."""
-    desk.operations.views["op-1"] = _view(OperationState.stuck)
-    status, told = await desk.post(path, body)
+    api.operations.views["op-1"] = _view(OperationState.stuck)
+    status, told = await api.post(path, body)
     assert (status, told["error"]["code"]) == (400, "bad-request")
-    assert (desk.engine.done, desk.journal.events, desk.autonomy.switches) == ([], [], {})
+    assert (api.engine.done, api.journal.events, api.autonomy.switches) == ([], [], {})
 
 
 @pytest.mark.parametrize(
@@ -358,27 +356,27 @@ async def test_a_malformed_body_is_400_and_does_nothing(desk, path, body):
         ("autonomy/halt", {"scope": "*", "reason": "x", "y` - at `$.z": 1}, ""),
     ],
 )
-async def test_a_word_that_is_not_known_is_answered_with_those_that_are(desk, path, body, known):
+async def test_a_word_that_is_not_known_is_answered_with_those_that_are(api, path, body, known):
     """Of a field as of its value; what is no word has none."""
-    desk.operations.views["op-1"] = _view(OperationState.stuck)
-    status, told = await desk.post(path, body)
+    api.operations.views["op-1"] = _view(OperationState.stuck)
+    status, told = await api.post(path, body)
     assert (status, told["error"]["hint"]) == (400, f"known: {known}" if known else "")
 
 
-async def test_a_long_word_is_not_quoted_whole(desk):
+async def test_a_long_word_is_not_quoted_whole(api):
     """An answer is no echo."""
-    _, told = await desk.post("autonomy/halt", {"x" * 9000: 1})
+    _, told = await api.post("autonomy/halt", {"x" * 9000: 1})
     assert len(told["error"]["message"]) < 400
     assert told["error"]["hint"] == "known: scope, reason"
 
 
-async def test_autonomy_is_halted_resumed_and_shown(desk):
+async def test_autonomy_is_halted_resumed_and_shown(api):
     """The status tells who is stopped, by which switch, and what the breaker counts."""
-    status, told = await desk.post("autonomy/halt", {"scope": "TENANT_001", "reason": "bad"})
+    status, told = await api.post("autonomy/halt", {"scope": "TENANT_001", "reason": "bad"})
     assert (status, told["changed"], told["halted"]) == (200, True, True)
-    _, again = await desk.post("autonomy/halt", {"scope": "TENANT_001", "reason": "worse"})
+    _, again = await api.post("autonomy/halt", {"scope": "TENANT_001", "reason": "worse"})
     assert (again["changed"], again["switch"]["reason"]) == (False, "bad")
-    _, shown = await desk.get("autonomy")
+    _, shown = await api.get("autonomy")
     scopes = {one["scope"]: one for one in shown["scopes"]}
     assert list(scopes) == ["*", "TENANT_001", "TENANT_002"]
     assert (scopes["TENANT_001"]["halted"], scopes["TENANT_001"]["by"]) == (True, "TENANT_001")
@@ -386,13 +384,13 @@ async def test_autonomy_is_halted_resumed_and_shown(desk):
     assert (scopes["TENANT_002"]["halted"], scopes["TENANT_002"]["ended"]) == (False, None)
     assert scopes["*"]["halted"] is False
 
-    await desk.post("autonomy/halt", {"scope": "*", "reason": "all"})
-    await desk.post("autonomy/resume", {"scope": "TENANT_001", "reason": "mended"})
-    _, shown = await desk.get("autonomy")
+    await api.post("autonomy/halt", {"scope": "*", "reason": "all"})
+    await api.post("autonomy/resume", {"scope": "TENANT_001", "reason": "mended"})
+    _, shown = await api.get("autonomy")
     scopes = {one["scope"]: one for one in shown["scopes"]}
     assert (scopes["TENANT_001"]["halted"], scopes["TENANT_001"]["by"]) == (True, "*")
     assert scopes["TENANT_001"]["switch"]["reason"] == "mended"
-    assert desk.autonomy.switches["*"].source is Source.operator
+    assert api.autonomy.switches["*"].source is Source.operator
 
 
 def _alert(name="AutonomyCompensationHigh", status="firing", at=NOW, **labels):
@@ -422,10 +420,10 @@ def _notification(*alerts):
     }
 
 
-async def test_a_firing_alert_halts_its_tenant_or_all(desk):
+async def test_a_firing_alert_halts_its_tenant_or_all(api):
     """By its label `tenant`; without one it is about everybody."""
-    desk.role = Role.alertmanager
-    status, told = await desk.post(
+    api.role = Role.alertmanager
+    status, told = await api.post(
         "alertmanager", _notification(_alert(tenant="TENANT_002"), _alert())
     )
     assert status == 200
@@ -433,15 +431,15 @@ async def test_a_firing_alert_halts_its_tenant_or_all(desk):
         ("TENANT_002", True),
         ("*", True),
     ]
-    switch = desk.autonomy.switches["TENANT_002"]
+    switch = api.autonomy.switches["TENANT_002"]
     assert (switch.source, switch.principal) == (Source.alertmanager, "alertmanager@x")
     assert "AutonomyCompensationHigh fires since 2026-05-06T12:00:00+00:00" in switch.reason
 
 
-async def test_what_halts_nothing_is_answered_200_and_listed(desk):
+async def test_what_halts_nothing_is_answered_200_and_listed(api):
     """Alertmanager would send a refused notification again and again."""
-    desk.role = Role.alertmanager
-    status, told = await desk.post(
+    api.role = Role.alertmanager
+    status, told = await api.post(
         "alertmanager",
         _notification(
             _alert("DiskFull"),
@@ -449,7 +447,7 @@ async def test_what_halts_nothing_is_answered_200_and_listed(desk):
             _alert(status="resolved", tenant="TENANT_001"),
         ),
     )
-    assert (status, told["halted"], desk.autonomy.switches) == (200, [], {})
+    assert (status, told["halted"], api.autonomy.switches) == (200, [], {})
     assert [one["why"] for one in told["ignored"]] == [
         "this alert halts nothing",
         "its tenant is not in the catalogue",
@@ -457,29 +455,29 @@ async def test_what_halts_nothing_is_answered_200_and_listed(desk):
     ]
 
 
-async def test_a_resolved_alert_never_resumes(desk):
+async def test_a_resolved_alert_never_resumes(api):
     """Only a person does."""
-    desk.role = Role.alertmanager
-    await desk.post("alertmanager", _notification(_alert(tenant="TENANT_001")))
-    await desk.post("alertmanager", _notification(_alert(status="resolved", tenant="TENANT_001")))
-    assert desk.autonomy.switches["TENANT_001"].halted
+    api.role = Role.alertmanager
+    await api.post("alertmanager", _notification(_alert(tenant="TENANT_001")))
+    await api.post("alertmanager", _notification(_alert(status="resolved", tenant="TENANT_001")))
+    assert api.autonomy.switches["TENANT_001"].halted
 
 
-async def test_an_alert_that_a_person_has_overruled_stays_overruled(desk):
+async def test_an_alert_that_a_person_has_overruled_stays_overruled(api):
     """It goes on firing for as long as its window; sent again it halts nothing, a new one does."""
     old, new = NOW - timedelta(hours=1), NOW + timedelta(hours=1)
     notification = _notification(_alert(tenant="TENANT_001", at=old))
-    await desk.post("alertmanager", notification)
-    await desk.post("autonomy/resume", {"scope": "TENANT_001", "reason": "mended"})
-    _, told = await desk.post("alertmanager", notification)
+    await api.post("alertmanager", notification)
+    await api.post("autonomy/resume", {"scope": "TENANT_001", "reason": "mended"})
+    _, told = await api.post("alertmanager", notification)
     assert told["halted"] == []
     assert told["ignored"][0]["why"] == "autonomy was resumed since it began"
-    _, told = await desk.post("alertmanager", _notification(_alert(tenant="TENANT_001", at=new)))
+    _, told = await api.post("alertmanager", _notification(_alert(tenant="TENANT_001", at=new)))
     assert told["halted"][0]["changed"]
 
 
-async def test_a_halt_by_the_alerts_credential_is_never_told_as_a_persons(desk):
+async def test_a_halt_by_the_alerts_credential_is_never_told_as_a_persons(api):
     """Whichever path it takes, the switch says what threw it."""
-    desk.role = Role.alertmanager
-    await desk.post("autonomy/halt", {"scope": "TENANT_001", "reason": "x"})
-    assert desk.autonomy.switches["TENANT_001"].source is Source.alertmanager
+    api.role = Role.alertmanager
+    await api.post("autonomy/halt", {"scope": "TENANT_001", "reason": "x"})
+    assert api.autonomy.switches["TENANT_001"].source is Source.alertmanager

@@ -74,7 +74,7 @@ class Region:
         )
         app = Starlette(routes=handlers.routes(), exception_handlers={PlatformError: self._told})
         transport = httpx.ASGITransport(app=app)
-        self.http = httpx.AsyncClient(transport=transport, base_url="http://desk")
+        self.http = httpx.AsyncClient(transport=transport, base_url="http://api")
 
     async def start(self, count, bad):
         await self.journal.start()
