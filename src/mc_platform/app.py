@@ -90,6 +90,7 @@ class Workbench:
     """One replica of the service, assembled."""
 
     def __init__(self, settings: Settings) -> None:
+        # Over 60 lines: each part is made once, in the order in which parts need each other
         self._settings = settings
         self._background = Background()
         self._catalogue = load_catalogue(settings.catalogue)

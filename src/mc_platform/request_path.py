@@ -53,7 +53,6 @@ from mc_platform.pipeline.enforcement import (
     Enforcement,
     count_denial,
     denial,
-    message_question,
 )
 from mc_platform.pipeline.examine import ExaminationRoom, Incoming
 from mc_platform.pipeline.idempotency import Envelope, agent_context_of, meaning_of, task_id_of
@@ -221,6 +220,7 @@ class RequestPath:
         slot: Slot,
     ) -> Accepted | str:
         """Steps 3 to 5; of a repeat, its digest."""
+        # Over 60 lines: what is decided, described and recorded of a message stands in one view
         task_id = task_id_of(envelope, self._digester)
 
         # (3) screen what came in, and what the conversation has had in it
@@ -228,18 +228,16 @@ class RequestPath:
 
         # (4) decide
         governance = self._enforcement.as_declared(envelope.governance)
-        decision = self._enforcement.decide(
-            message_question(
-                principal=envelope.principal,
-                tenant=tenant,
-                agent=agent,
-                operation=operation,
-                governance=governance,
-                screening=known.screening,
-                before=conversation.flow,
-                flow=flow,
-                operations_this_hour=operations_this_hour,
-            )
+        decision = self._enforcement.decide_message(
+            principal=envelope.principal,
+            tenant=tenant,
+            agent=agent,
+            operation=operation,
+            governance=governance,
+            screening=known.screening,
+            before=conversation.flow,
+            flow=flow,
+            operations_this_hour=operations_this_hour,
         )
         described = {
             "principal": envelope.principal.id,
@@ -444,13 +442,9 @@ class RequestPath:
             heard: Earlier replies of the conversation.
         """
         scope = self._scopes[tenant.id]
+        hosts = scope.hosts | task.flow.hosts
         known = await self._room.outgoing(
-            tenant.id,
-            parts,
-            asked=asked,
-            scope=scope,
-            heard=heard,
-            hosts=scope.hosts | task.flow.hosts,
+            tenant.id, parts, asked=asked, scope=scope, heard=heard, hosts=hosts
         )
         screening = known.screening
         _count_labels(screening, "outbound")

@@ -134,6 +134,7 @@ class OperationEngine:
         undo_retries: RetryPolicy = UNDO_RETRIES,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
+        # Over 60 lines: its signature and DBOS's settings, each with its reason, are most of it
         self._operations = catalogue.operations
         self._clock = clock
         half = max(1, max_concurrent // 2)

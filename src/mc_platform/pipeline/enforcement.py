@@ -78,6 +78,51 @@ class Enforcement:
             metrics.policy_decisions.labels("allow", question.tenant.id).inc()
         return decision
 
+    def decide_message(
+        self,
+        *,
+        principal: Principal,
+        tenant: Tenant,
+        agent: Agent,
+        operation: OperationSpec | None,
+        governance: Governance,
+        screening: Screening,
+        before: Flow,
+        flow: Flow,
+        operations_this_hour: int,
+    ) -> Decision:
+        """Whether a message may be sent, or an operation enacted.
+
+        Args:
+            governance: With a purpose and residency that the catalogue declares.
+            before: What held of the conversation before the message.
+            flow: What holds with it.
+        """
+        question = Question(
+            principal=principal,
+            tenant=tenant,
+            action=Action.enact if operation else Action.send_message,
+            resource_type="Operation" if operation else "Agent",
+            resource_id=operation.name if operation else agent.name,
+            resource_agent=agent.name if operation else "",
+            resource_tier=operation.autonomy_tier if operation else 0,
+            resource_purposes=operation.purposes if operation else agent.purposes,
+            resource_residency=agent.residency,
+            resource_accepts=agent.accepts,
+            purpose=governance.purpose,
+            residency=governance.residency,
+            labels=screening.types,
+            classes=screening.classes,
+            tainted=flow.tainted,
+            origins=flow.origins,
+            named=not before.tainted or agent.name in before.destinations,
+            tier_ceiling=max(before.tier, tenant.tainted_tier)
+            if flow.tainted
+            else tenant.autonomy_tier,
+            operations_this_hour=operations_this_hour,
+        )
+        return self.decide(question)
+
     async def permit(
         self,
         principal: Principal,
@@ -158,50 +203,6 @@ class Enforcement:
         raise error
 
 
-def message_question(
-    *,
-    principal: Principal,
-    tenant: Tenant,
-    agent: Agent,
-    operation: OperationSpec | None,
-    governance: Governance,
-    screening: Screening,
-    before: Flow,
-    flow: Flow,
-    operations_this_hour: int,
-) -> Question:
-    """What is asked of a message.
-
-    Args:
-        governance: With a purpose and residency that the catalogue declares.
-        before: What held of the conversation before the message.
-        flow: What holds with it.
-    """
-    return Question(
-        principal=principal,
-        tenant=tenant,
-        action=Action.enact if operation else Action.send_message,
-        resource_type="Operation" if operation else "Agent",
-        resource_id=operation.name if operation else agent.name,
-        resource_agent=agent.name if operation else "",
-        resource_tier=operation.autonomy_tier if operation else 0,
-        resource_purposes=operation.purposes if operation else agent.purposes,
-        resource_residency=agent.residency,
-        resource_accepts=agent.accepts,
-        purpose=governance.purpose,
-        residency=governance.residency,
-        labels=screening.types,
-        classes=screening.classes,
-        tainted=flow.tainted,
-        origins=flow.origins,
-        named=not before.tainted or agent.name in before.destinations,
-        tier_ceiling=max(before.tier, tenant.tainted_tier)
-        if flow.tainted
-        else tenant.autonomy_tier,
-        operations_this_hour=operations_this_hour,
-    )
-
-
 def count_denial(tenant: TenantId, decision: Decision) -> None:
     """Count a denial that takes effect; log it in the form that the runbook's grep finds."""
     metrics.policy_decisions.labels("deny", tenant).inc()
@@ -229,5 +230,4 @@ __all__ = [
     "Enforcement",
     "count_denial",
     "denial",
-    "message_question",
 ]
