@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mc_platform.screen import LibraryScreener
-from mc_platform.screen.text.decoders import base64_views, entity_view, percent_view
+from mc_platform.screen.text.decoders import decode_base64, decode_entities, decode_percent
 
 SCREENER = LibraryScreener()
 CARDS = ("4111111111111111", "5500000000000004", "378282246310005")
@@ -77,7 +77,7 @@ def test_separated_card_is_always_found(card: str, breaks: str, after: str) -> N
 @given(text=STRING)
 def test_views_lead_back_into_the_string(text: str) -> None:
     """Every character of a view comes from a non-empty span of the string, in order."""
-    for view in (*percent_view(text), *entity_view(text), *base64_views(text)):
+    for view in (*decode_percent(text), *decode_entities(text), *decode_base64(text)):
         spans = [view.span(at, at + 1) for at in range(len(view.text))]
         assert all(0 <= start < end <= len(text) for start, end in spans)
         assert spans == sorted(spans)

@@ -7,9 +7,9 @@ from typing import Any
 
 from mc_platform.model.label import Scope
 from mc_platform.screen.findings import Budget, Finding
-from mc_platform.screen.text.decoded_text import Reading
+from mc_platform.screen.text.decoded_text import DecodedText
 
-_READING_WORK, _READING_CHAR_WORK = 8, 0.08
+_TEXT_WORK, _TEXT_CHAR_WORK = 8, 0.08
 _FEW_CHARS = 4096  # of a message, for which its sequences are not counted
 _GRAM, _GRAM_EVERY, _NEW_GRAM_WORK = 4, 16, 24
 _PLACE, _LONG_SPAN = 64, 4096
@@ -48,20 +48,20 @@ class Examination:
         self.known: dict[tuple[str, str], tuple[Sequence[Finding], bool]] = {}
         self.clean: set[tuple[Any, ...]] = set()
         self.sets: dict[str, frozenset[int]] = {}
-        self.trace: list[tuple[Reading, Finding]] | None = None
+        self.trace: list[tuple[DecodedText, Finding]] | None = None
         self._grams: set[str] = set()
         self._few = _FEW_CHARS
 
     def price(self, text: str) -> float:
-        """Work of one reading: automata build a state for each sequence that they never met."""
+        """Work of one decoded text: automata build a state for each sequence that they never met."""
         if self._few > 0:
             self._few -= len(text)
-            return _READING_WORK + len(text)
+            return _TEXT_WORK + len(text)
         known = len(self._grams)
         grams = [text[at : at + _GRAM] for at in range(0, len(text), _GRAM_EVERY)]
         self._grams.update(grams)
         new = len(self._grams) - known
-        return _READING_WORK + len(text) * _READING_CHAR_WORK + new * _NEW_GRAM_WORK
+        return _TEXT_WORK + len(text) * _TEXT_CHAR_WORK + new * _NEW_GRAM_WORK
 
 
 class Spans:

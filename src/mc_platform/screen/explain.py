@@ -11,7 +11,7 @@ from mc_platform.screen.detectors.registry import RECOGNISERS
 from mc_platform.screen.findings import Budget, Finding
 from mc_platform.screen.rules import rule_file
 from mc_platform.screen.screener import LibraryScreener
-from mc_platform.screen.text.decoded_text import Reading
+from mc_platform.screen.text.decoded_text import DecodedText
 
 _MANY = 1 << 30
 
@@ -39,7 +39,7 @@ def explain(screener: LibraryScreener, text: str, scope: Scope = NO_SCOPE) -> tu
     return tuple(_explained(label, trace) for label in screening.labels)
 
 
-def _explained(label: Label, trace: Sequence[tuple[Reading, Finding]]) -> Explained:
+def _explained(label: Label, trace: Sequence[tuple[DecodedText, Finding]]) -> Explained:
     for decoded, finding in trace:
         same = (finding.type, finding.detector) == (label.type, label.detector)
         if same and decoded.span(finding.start, finding.end) == (label.start, label.end):

@@ -1,4 +1,4 @@
-"""What the finders of this room share: a finding in one normalised string, and the budget."""
+"""What the recognisers share: a finding in one normalised string, and the budget."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ class Budget:
     """What may still be spent on one string and on the whole message; paid before the work is done.
 
     Two currencies. *Candidates* are validations and decodings. *Work* is CPU time, in units of a
-    microsecond of the reference machine (see `cost`): strings, characters, views, calls of finders
+    microsecond of the reference machine (see `cost`): strings, characters, decoded texts, recognisers
     and candidates all cost some. The amounts are fixed, so that the same message ends at the same
     place everywhere. What exceeds either is labelled, not passed.
     """

@@ -1,4 +1,4 @@
-"""Which shapes occur in a text: one pass for many of them."""
+"""Which patterns occur in a text: one pass for many of them."""
 
 from __future__ import annotations
 
@@ -14,32 +14,32 @@ _SET_MEMORY_BYTES = 32 << 20
 
 
 class Prefilter:
-    """Shapes in a few re2 Sets; which of them occur in a text.
+    """Prefilter patterns in a few re2 Sets; which of them occur in a text.
 
-    One automaton for all would have a state for each combination of half-read shapes: more than fit
+    One automaton for all would have a state for each combination of half-read patterns: more than fit
     in memory, so that it would be built anew for every text (measured: 900 microseconds a message,
-    against 15 for Sets of a few shapes each).
+    against 15 for Sets of a few patterns each).
 
     A Set has no slower engine to fall back to: short of memory it finds nothing, and does not say
-    so. Hence the memory, and in each Set a shape that every string has as a witness.
+    so. Hence the memory, and in each Set a pattern that every string has as a witness.
     """
 
     def __init__(self, *groups: tuple[Sequence[str], frozenset[str]]) -> None:
-        """Take groups of shapes, each with the labels that it leads to; none: to further readings."""
+        """Take groups of patterns, each with the labels that it leads to; none: to further decoders."""
         self._sets: list[tuple[re2.Set, int, int, frozenset[str]]] = []
         self._anchored: set[int] = set()
         first = 0
-        for shapes, kinds in groups:
+        for patterns, kinds in groups:
             options = re2.Options()
             options.max_mem = _SET_MEMORY_BYTES
             compiled = re2.Set.SearchSet(options)
-            for shape in (*shapes, _ANYTHING):
-                compiled.Add(shape)
+            for pattern in (*patterns, _ANYTHING):
+                compiled.Add(pattern)
             compiled.Compile()
-            self._sets.append((compiled, first, len(shapes), kinds))
-            if any(map(_ANCHOR.search, shapes)):
+            self._sets.append((compiled, first, len(patterns), kinds))
+            if any(map(_ANCHOR.search, patterns)):
                 self._anchored.add(first)
-            first += len(shapes)
+            first += len(patterns)
 
     def hits(
         self,
@@ -47,11 +47,11 @@ class Prefilter:
         kinds: frozenset[str] = frozenset(),
         only: frozenset[int] | None = None,
     ) -> Sequence[int]:
-        """The shapes' numbers in order; all of a Set's if it failed.
+        """The patterns' numbers in order; all of a Set's if it failed.
 
         Args:
             kinds: The labels that count; empty: all. Sets that lead to none of them are left out.
-            only: The first shapes of the Sets that may hit; None: all may.
+            only: The first patterns of the Sets that may hit; None: all may.
         """
         found: list[int] = []
         if not text:
@@ -72,10 +72,10 @@ class Prefilter:
         return found
 
     def may_hit(self, texts: Sequence[str]) -> frozenset[int]:
-        """The first shapes of the Sets that hit in any of some texts, and of some that do not.
+        """The first patterns of the Sets that hit in any of some texts, and of some that do not.
 
         One pass over many short strings, where a pass over each costs more than its characters. A
-        line break stands for the beginning and the end of each; Sets whose shapes ask for those
+        line break stands for the beginning and the end of each; Sets whose patterns ask for those
         are always among the answer.
         """
         encoded = "\n".join(texts).encode()

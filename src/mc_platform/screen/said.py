@@ -15,21 +15,21 @@ from mc_platform.screen.cost import LEAST_WORK, more_work
 from mc_platform.screen.findings import Budget, LimitReached
 from mc_platform.screen.message.strings import KEY, Leaf, leaves
 from mc_platform.screen.prefilter import Prefilter
-from mc_platform.screen.text.decoded_text import LAYERS, first_readings
-from mc_platform.screen.text.homoglyphs import folded_view
+from mc_platform.screen.text.decoded_text import DECODERS, first_texts
+from mc_platform.screen.text.homoglyphs import decode_lookalikes
 
 MOST_CHARS = 80_000
 """More than this is not read to the end; `said` then tells that it was not."""
-_MOST_WORK, _READING_WORK, _CHAR_WORK = 400_000, 10, 0.4
-_MOST_READINGS, _MOST_TOGETHER = 24, 200_000
-_LAYERS_IN_SET = 9
+_MOST_WORK, _TEXT_WORK, _CHAR_WORK = 400_000, 10, 0.4
+_MOST_TEXTS, _MOST_TOGETHER = 24, 200_000
+_DECODERS_IN_SET = 9
 _PIECE_CHARS = 96
 _MOST_GROUPS, _LONGEST_APART, _MOST_USUAL = 4, 4_000, 8
 _SMALL_NUMBER = re.compile(r"(?<![0-9])[0-9]{1,3}(?![0-9])")
 _PREFILTER = Prefilter(
     *(
-        ([layer.shape for layer in LAYERS[at : at + _LAYERS_IN_SET]], frozenset[str]())
-        for at in range(0, len(LAYERS), _LAYERS_IN_SET)
+        ([decoder.prefilter for decoder in DECODERS[at : at + _DECODERS_IN_SET]], frozenset[str]())
+        for at in range(0, len(DECODERS), _DECODERS_IN_SET)
     )
 )
 
@@ -52,7 +52,7 @@ def said(parts: Sequence[Part]) -> tuple[list[str], bool]:
     for stream in _streams(leaves(parts, budget)):
         complete = complete and len(stream) <= MOST_CHARS
         try:
-            for text in _readings(_both_ends(stream), budget):
+            for text in _decoded_texts(_both_ends(stream), budget):
                 together += len(text)
                 if texts and together > _MOST_TOGETHER:
                     raise LimitReached
@@ -104,27 +104,27 @@ def _both_ends(text: str) -> str:
     return text if len(text) <= MOST_CHARS else f"{text[:half]} {text[-half:]}"
 
 
-def _readings(text: str, budget: Budget) -> Iterator[str]:
-    """A text as it is seen, and through every disguise whose shape it bears.
+def _decoded_texts(text: str, budget: Budget) -> Iterator[str]:
+    """A text as it is seen, and through every disguise that it may bear.
 
     Raises:
         LimitReached: the budget ends, or it says too many things.
     """
-    readings = first_readings(text, budget)
+    texts = first_texts(text, budget)
     read = {text}
-    for reading in readings:  # grows while it is walked
-        budget.work(_READING_WORK + len(reading.text) * _CHAR_WORK)
-        yield reading.text
-        for hit in _PREFILTER.hits(reading.text):
-            for deeper in reading.through(LAYERS[hit], budget):
+    for decoded in texts:  # grows while it is walked
+        budget.work(_TEXT_WORK + len(decoded.text) * _CHAR_WORK)
+        yield decoded.text
+        for hit in _PREFILTER.hits(decoded.text):
+            for deeper in decoded.through(DECODERS[hit], budget):
                 if not deeper.is_too_deep and deeper.text not in read:
                     read.add(deeper.text)
-                    readings.append(deeper)
-        if len(readings) > _MOST_READINGS + len(text) // _PIECE_CHARS:
+                    texts.append(deeper)
+        if len(texts) > _MOST_TEXTS + len(text) // _PIECE_CHARS:
             raise LimitReached
 
 
 def _folded(text: str) -> str:
     if not text.isascii():
-        text = next((view.text for view in folded_view(text)), text)
+        text = next((decoded.text for decoded in decode_lookalikes(text)), text)
     return text.casefold()

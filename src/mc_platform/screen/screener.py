@@ -13,7 +13,7 @@ from mc_platform.screen.cost import LEAST_WORK, more_work
 from mc_platform.screen.destinations import danger_of, is_file_url
 from mc_platform.screen.detectors.digit_groups import MIN_DIGITS
 from mc_platform.screen.detectors.field_names import kind_of
-from mc_platform.screen.detectors.recogniser import Detector, Finder
+from mc_platform.screen.detectors.recogniser import Detector, Recogniser
 from mc_platform.screen.detectors.registry import (
     ATTACKS,
     CONTEXTUAL,
@@ -22,7 +22,7 @@ from mc_platform.screen.detectors.registry import (
     RECOGNISERS,
     Entry,
 )
-from mc_platform.screen.detectors.tenant_terms import scope_finders
+from mc_platform.screen.detectors.tenant_terms import scope_recognisers
 from mc_platform.screen.examination import Examination, Spans
 from mc_platform.screen.findings import (
     SCREENING_LIMIT,
@@ -44,27 +44,27 @@ from mc_platform.screen.message.sibling_strings import sibling_chains
 from mc_platform.screen.message.strings import Leaf, leaves
 from mc_platform.screen.prefilter import Prefilter
 from mc_platform.screen.redact import PLACEHOLDER, replace_spans
-from mc_platform.screen.text.decoded_text import LAYERS, LONG, Reading, excerpts, first_readings
+from mc_platform.screen.text.decoded_text import DECODERS, LONG, DecodedText, excerpts, first_texts
 
 _SHORTEST_FINDING = 6  # a@b.cc
 _REDACTION_ROUNDS = (False, False, False, True, True)  # whole strings at last
 # Work, in the budget's units.
 SCREENING_WORK, REDACTION_WORK = 1_150_000, 450_000
-_FINDER_WORK, _FINDER_CHAR_WORK = 4, 0.015
+_RECOGNISER_WORK, _RECOGNISER_CHAR_WORK = 4, 0.015
 _SPREAD_WORK, _SAME_WORK = 10, 0.1
 _SHORT_CHARS, _SORTED_OUT = 64, 32
 _LABEL_WORK, _REPLACED_WORK, _CHAINED_WORK = 3, 8, 1
 _MOST_WITHHELD = 1000
 _WITHHELD: tuple[Part, ...] = ({"text": "[withheld]"},)
-_WORDED_IN_SET, _LAYERS_IN_SET = 16, 9
+_WORDED_IN_SET, _DECODERS_IN_SET = 16, 9
 
 
 _T = TypeVar("_T")
 
 
-def _groups(shapes: Sequence[_T], size: int) -> Iterator[Sequence[_T]]:
-    for at in range(0, len(shapes), size):
-        yield shapes[at : at + size]
+def _groups(patterns: Sequence[_T], size: int) -> Iterator[Sequence[_T]]:
+    for at in range(0, len(patterns), size):
+        yield patterns[at : at + size]
 
 
 def _group(entries: Sequence[Entry]) -> tuple[Sequence[str], frozenset[str]]:
@@ -75,8 +75,8 @@ def _group(entries: Sequence[Entry]) -> tuple[Sequence[str], frozenset[str]]:
 
 
 @lru_cache(maxsize=256)
-def _scope_prefilter(shapes: tuple[str, ...]) -> Prefilter:
-    return Prefilter((shapes, frozenset()))
+def _scope_prefilter(patterns: tuple[str, ...]) -> Prefilter:
+    return Prefilter((patterns, frozenset()))
 
 
 class LibraryScreener:
@@ -86,7 +86,7 @@ class LibraryScreener:
         candidates_per_leaf: Validations and decodings spent on one string before it is labelled
             `screening-limit` instead.
         candidates_per_message: The same for a whole message.
-        extra: Further detectors, such as a model; each is asked about every reading of a string.
+        extra: Further detectors, such as a model; each is asked about every decoded text of a string.
     """
 
     def __init__(
@@ -99,14 +99,14 @@ class LibraryScreener:
         self._per_leaf = candidates_per_leaf
         self._per_message = candidates_per_message
         self._extra = tuple(extra)
-        self._finders = [(recognise, kinds) for _, recognise, kinds in RECOGNISERS]
-        self._pieces = len(RECOGNISERS) + len(LAYERS)
-        layers = [*(layer.shape for layer in LAYERS), ANNOUNCED]
+        self._recognisers = [(recognise, kinds) for _, recognise, kinds in RECOGNISERS]
+        self._pieces = len(RECOGNISERS) + len(DECODERS)
+        decoders = [*(decoder.prefilter for decoder in DECODERS), ANNOUNCED]
         self._prefilter = Prefilter(
             _group(FORMED),
             _group(KEYS),
             *map(_group, _groups((*CONTEXTUAL, *ATTACKS), _WORDED_IN_SET)),
-            *((shapes, frozenset[str]()) for shapes in _groups(layers, _LAYERS_IN_SET)),
+            *((patterns, frozenset[str]()) for patterns in _groups(decoders, _DECODERS_IN_SET)),
         )
 
     def __reduce__(self) -> tuple[Callable[..., LibraryScreener], tuple[int, int, tuple[Any, ...]]]:
@@ -134,7 +134,7 @@ class LibraryScreener:
 
     def trace(
         self, parts: Sequence[Part], scope: Scope = NO_SCOPE
-    ) -> tuple[Screening, Sequence[tuple[Reading, Finding]]]:
+    ) -> tuple[Screening, Sequence[tuple[DecodedText, Finding]]]:
         """As `screen`, and every finding in the text in which it was found."""
         look = Examination(scope, self._budget(parts, SCREENING_WORK))
         look.trace = []
@@ -301,7 +301,7 @@ class LibraryScreener:
     def _find(
         self, text: str, context: str, look: Examination, kinds: frozenset[str] = frozenset()
     ) -> Iterator[Finding]:
-        """Findings in a string as it is seen, then those that looking through layers adds.
+        """Findings in a string as it is seen, then those that decoders add.
 
         Args:
             text: The string.
@@ -311,63 +311,67 @@ class LibraryScreener:
 
         Raises:
             LimitReached: the budget ends, or something is encoded once more than is looked
-                through; what the layers above it hold is told before.
+                through; what the texts above it hold is told before.
         """
         known = Spans()
         too_deep = False
-        readings = first_readings(text, look.budget, kinds)
+        texts = first_texts(text, look.budget, kinds)
         read: set[tuple[str, frozenset[str]]] = set()
         only = look.sets.get(text)
-        for reading in readings:  # grows while it is walked
-            look.budget.work(look.price(reading.text))
-            hits = self._prefilter.hits(reading.text, reading.kinds, only)
+        for decoded in texts:  # grows while it is walked
+            look.budget.work(look.price(decoded.text))
+            hits = self._prefilter.hits(decoded.text, decoded.kinds, only)
             only = None
-            for finding in self._ask(hits, reading, context, look):
-                if not reading.names or not known.cover(finding):
+            for finding in self._ask(hits, decoded, context, look):
+                if not decoded.names or not known.cover(finding):
                     known.add(finding)
                     yield finding
             for hit in hits:
                 if hit == self._pieces:
                     look.announced = True
-                elif hit >= len(self._finders):
-                    layer = LAYERS[hit - len(self._finders)]
-                    for deeper in reading.through(layer, look.budget):
+                elif hit >= len(self._recognisers):
+                    decoder = DECODERS[hit - len(self._recognisers)]
+                    for deeper in decoded.through(decoder, look.budget):
                         if deeper.is_too_deep:
                             too_deep = too_deep or deeper.is_encoded
                         elif (deeper.text, deeper.kinds) not in read:
                             read.add((deeper.text, deeper.kinds))
-                            readings.append(deeper)
+                            texts.append(deeper)
         if too_deep:
             raise LimitReached
 
     def _ask(
-        self, hits: Sequence[int], reading: Reading, context: str, look: Examination
+        self, hits: Sequence[int], decoded: DecodedText, context: str, look: Examination
     ) -> Iterator[Finding]:
-        for find in self._asked(hits, reading, look.scope):
-            look.budget.work(_FINDER_WORK + len(reading.text) * _FINDER_CHAR_WORK)
-            for found in find(reading.text, context, look.budget):
-                if reading.kinds and found.type not in reading.kinds:
+        for find in self._asked(hits, decoded, look.scope):
+            look.budget.work(_RECOGNISER_WORK + len(decoded.text) * _RECOGNISER_CHAR_WORK)
+            for found in find(decoded.text, context, look.budget):
+                if decoded.kinds and found.type not in decoded.kinds:
                     continue
                 if look.trace is not None:
-                    look.trace.append((reading, found))
-                if not reading.steps and not reading.names:
+                    look.trace.append((decoded, found))
+                if not decoded.steps and not decoded.names:
                     yield found
                     continue
-                start, end = reading.span(found.start, found.end)
-                yield replace(found, start=start, end=end, reason=found.reason or reading.reason)
+                start, end = decoded.span(found.start, found.end)
+                yield replace(found, start=start, end=end, reason=found.reason or decoded.reason)
 
-    def _asked(self, hits: Sequence[int], reading: Reading, scope: Scope) -> Iterator[Finder]:
+    def _asked(
+        self, hits: Sequence[int], decoded: DecodedText, scope: Scope
+    ) -> Iterator[Recogniser]:
         for hit in hits:
-            if hit >= len(self._finders):
+            if hit >= len(self._recognisers):
                 break
-            finder, kinds = self._finders[hit]
-            if not reading.kinds or not kinds.isdisjoint(reading.kinds):
-                yield finder
-        if scope != NO_SCOPE and (declared := scope_finders(scope)):
-            for hit in _scope_prefilter(tuple([shape for shape, _ in declared])).hits(reading.text):
+            recogniser, kinds = self._recognisers[hit]
+            if not decoded.kinds or not kinds.isdisjoint(decoded.kinds):
+                yield recogniser
+        if scope != NO_SCOPE and (declared := scope_recognisers(scope)):
+            for hit in _scope_prefilter(tuple([pattern for pattern, _ in declared])).hits(
+                decoded.text
+            ):
                 yield declared[hit][1]
         for detector in self._extra:
-            yield _as_finder(detector)
+            yield _as_recogniser(detector)
 
     def _look_across(
         self,
@@ -462,7 +466,7 @@ def _made(per_leaf: int, per_message: int, extra: tuple[Detector, ...]) -> Libra
     )
 
 
-def _as_finder(detector: Detector) -> Finder:
+def _as_recogniser(detector: Detector) -> Recogniser:
     return lambda text, _context, _budget: detector.find(text)
 
 

@@ -18,7 +18,7 @@ from mc_platform.screen.rules import Lettered
 
 # Between groups: a space or hyphen, or what is put in its place to break the pattern.
 _BETWEEN = r"[ \-\t\n\r\v\f_.]*"
-IBAN_SHAPE = rf"(?i)[A-Z]{{2}}\d{{2}}(?:{_BETWEEN}[A-Z0-9]){{11}}"
+IBAN_PREFILTER = rf"(?i)[A-Z]{{2}}\d{{2}}(?:{_BETWEEN}[A-Z0-9]){{11}}"
 _COUNTRY = re2.compile(r"(?i)[A-Z]{2}\d{2}")
 _GROUPS = re.compile(r"[A-Za-z0-9]+(?:[ \-]{1,2}[A-Za-z0-9]+)*")
 _IBAN_CHARS = range(15, 52)  # 34 at most, and separators after every fourth
@@ -52,12 +52,12 @@ _PREFIX_WORK = 12
 _FOLDED = {ord(char): " " for char in "\t\n\r\v\f_."}
 
 
-def lettered_shape(rule: Lettered) -> str:
+def widened_pattern(rule: Lettered) -> str:
     """A rule's shape, with every optional separator widened to all that may stand for it."""
     return re.sub(r"\[ \\-\]\?|\[ \]\?| \?", lambda _: _BETWEEN, rule.pattern)
 
 
-_COMPILED = {rule.pattern: re2.compile(lettered_shape(rule)) for rule in LETTERED_RULES}
+_COMPILED = {rule.pattern: re2.compile(widened_pattern(rule)) for rule in LETTERED_RULES}
 
 
 def find_ibans(text: str, budget: Budget) -> Iterator[Finding]:

@@ -15,8 +15,8 @@ from stdnum import mac
 
 from mc_platform.screen.detectors.recogniser import (
     PatternRule,
+    Prefiltered,
     RuleGroup,
-    Shaped,
     Validator,
     pattern_rule,
     recognisers,
@@ -76,13 +76,13 @@ def _announced(number: int, row: Announced) -> PatternRule:
     )
 
 
-def _any_of(rows: Sequence[tuple[int, Announced]]) -> Shaped:
+def _any_of(rows: Sequence[tuple[int, Announced]]) -> Prefiltered:
     """One prefilter pattern for many: the words that name one of them."""
     words = dict.fromkeys(_RULES.expand(row.words) for _, row in rows)
     return "(?i)" + "|".join(words), RuleGroup([_announced(*row) for row in rows]).find
 
 
-_MRZ_SHAPE = r"[A-Z]{2,}<+[A-Z]|[A-Z0-9<]{20}<<"
+_MRZ_PREFILTER = r"[A-Z]{2,}<+[A-Z]|[A-Z0-9<]{20}<<"
 _MRZ_LINE = re.compile(r"(?<![A-Z0-9<])[A-Z0-9<]{30,44}(?![A-Z0-9<])")
 _WEIGHTS = (7, 3, 1)
 
@@ -152,7 +152,7 @@ _BY_JUDGE = (
     [row for row in _ROWS if not row[1].name.startswith(_LIBRARY)],
 )
 
-MORE_ID_FINDERS: tuple[Shaped, ...] = (
+MORE_ID_RECOGNISERS: tuple[Prefiltered, ...] = (
     *recognisers(
         _RULES,
         {
@@ -164,6 +164,6 @@ MORE_ID_FINDERS: tuple[Shaped, ...] = (
             "public-ip": _public_ip,
         },
     ),
-    (_MRZ_SHAPE, find_mrz),
+    (_MRZ_PREFILTER, find_mrz),
     *map(_any_of, _BY_JUDGE),
 )

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 import re2
 
-from mc_platform.screen.detectors.recogniser import Shaped
+from mc_platform.screen.detectors.recogniser import Prefiltered
 from mc_platform.screen.findings import SECRET_KEY, Budget, Finding
 from mc_platform.screen.rules import rule_file
 
@@ -28,8 +28,8 @@ FOR_KEYS = (
     r"(?:api|access|auth|secret|private|signing|encryption|client|app|master|session|service|account|storage|shared|webhook"
     r"|bearer|refresh|deploy|license|admin|identity)[_\- ]?(?:key|token|secret)(?:[_\- ]?(?:id|value|key))?|(?:\b|_)secret|(?:\b|_)token|credentials?"
 )
-_SHAPE = _RULES.pattern("shape")
-_CUE = re2.compile(_RULES.pattern("cue"))
+_PREFILTER = _RULES.pattern("shape")
+_ANNOUNCED = re2.compile(_RULES.pattern("announced"))
 # What turns pages, or is made for one form, is called a token, too.
 _PASSING = re.compile(
     r"(?i)(?:page|next|prev\w*|continuation|sync|cursor|csrf\w*|xsrf\w*|resume|pagination|id|start)_?token"
@@ -57,26 +57,26 @@ _REASON = "A word for a secret announces it, and it looks drawn rather than writ
 
 def find_assigned(text: str, _: str, budget: Budget) -> Iterator[Finding]:
     """The secrets that are given; the span is the value without its quotes."""
-    for cue in _CUE.finditer(text):
+    for word in _ANNOUNCED.finditer(text):
         budget.spend()
-        at = cue.end()
-        if _PASSING.search(text, max(0, cue.start() - 12), at) is not None:
+        at = word.end()
+        if _PASSING.search(text, max(0, word.start() - 12), at) is not None:
             continue
-        password = cue.group("password") is not None
+        password = word.group("password") is not None
         quoted = _QUOTED.match(text, at)
         if quoted is not None:
             start, end = quoted.span(2)
         else:
             start, end = _bare(text, at, password=password)
         value = text[start:end]
-        told = cue.group("told") is not None
-        issued = _UUID.match(value) is not None and _OF_API.search(cue.group()) is not None
+        told = word.group("told") is not None
+        issued = _UUID.match(value) is not None and _OF_API.search(word.group()) is not None
         if issued or is_secret_value(
             value,
             password=password,
             strict=quoted is None,
             told=told,
-            least=_API_MIN if _OF_API.search(cue.group()) else _TOKEN_MIN,
+            least=_API_MIN if _OF_API.search(word.group()) else _TOKEN_MIN,
         ):
             yield Finding(SECRET_KEY, start, end, 0.85, "context.secret", _REASON)
 
@@ -159,7 +159,7 @@ def _bits(value: str) -> float:
 
 
 _CURL = _RULES.pattern("curl")
-_CURL_SHAPE = r"(?:-u|--user|--proxy-user|-H|--header)[ =]{1,2}[\"'\w]"
+_CURL_PREFILTER = r"(?:-u|--user|--proxy-user|-H|--header)[ =]{1,2}[\"'\w]"
 _CURL_COMPILED = re2.compile(_CURL)
 _PAIR = _RULES.pattern("pair")
 _PASSED = re2.compile(_RULES.pattern("passed"))
@@ -195,9 +195,9 @@ _EXAMPLE_WORD = re.compile(
 )
 _DRAWN_KINDS = 6
 
-ASSIGNED_FINDERS: tuple[Shaped, ...] = (
-    (_SHAPE, find_assigned),
-    (_CURL_SHAPE, find_passed),
+ASSIGNED_RECOGNISERS: tuple[Prefiltered, ...] = (
+    (_PREFILTER, find_assigned),
+    (_CURL_PREFILTER, find_passed),
     (rf"(?i)(?:{FOR_LOGIN})[ \t]{{1,2}}[\"'`]|{_PAIR}", find_beside),
 )
 

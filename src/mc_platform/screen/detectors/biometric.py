@@ -1,4 +1,4 @@
-"""Biometric data: values by which a body is recognised, with the cue that says so.
+"""Biometric data: values by which a body is recognised, with the context words that says so.
 
 A key's or certificate's fingerprint is none: templates, codes, embeddings and prints of a voice
 or face are, with a value of some length behind them.
@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import re2
 
-from mc_platform.screen.detectors.recogniser import Shaped, recognisers
+from mc_platform.screen.detectors.recogniser import Prefiltered, recognisers
 from mc_platform.screen.rules import rule_file
 
 _RULES = rule_file("biometric")
 
 
-BIOMETRIC_FINDERS: tuple[Shaped, ...] = (*recognisers(_RULES, {}),)
+BIOMETRIC_RECOGNISERS: tuple[Prefiltered, ...] = (*recognisers(_RULES, {}),)
 
 BIOMETRIC_KEYS = _RULES.words("biometric-keys")
 _KEY_VALUE = re2.compile(_RULES.pattern("key-value"))

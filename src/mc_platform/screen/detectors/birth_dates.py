@@ -1,17 +1,17 @@
-"""Dates of birth: a date that a cue announces, of somebody who may be alive."""
+"""Dates of birth: a date that context words announce, of somebody who may be alive."""
 
 from __future__ import annotations
 
 import re2
 
 from mc_platform.screen.detectors.context_words import in_record
-from mc_platform.screen.detectors.recogniser import Shaped, recognisers
+from mc_platform.screen.detectors.recogniser import Prefiltered, recognisers
 from mc_platform.screen.rules import rule_file
 
 _RULES = rule_file("birth_dates")
 
 
-BIRTH_FINDERS: tuple[Shaped, ...] = (*recognisers(_RULES, {"in-record": in_record}),)
+BIRTH_RECOGNISERS: tuple[Prefiltered, ...] = (*recognisers(_RULES, {"in-record": in_record}),)
 
 BIRTH_KEYS = _RULES.words("birth-keys")
 _VALUE = re2.compile(_RULES.pattern("value"))

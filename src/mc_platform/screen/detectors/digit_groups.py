@@ -17,7 +17,7 @@ from mc_platform.screen.detectors.national_ids import BY_LAYOUT
 from mc_platform.screen.findings import Budget
 
 # For the prefilter, which knows letters beyond ASCII at a cost only: looser, never tighter.
-RUN_SHAPE = r"(?:\d[^0-9A-Za-z]*){6}\d"
+RUN_PREFILTER = r"(?:\d[^0-9A-Za-z]*){6}\d"
 MIN_DIGITS, MAX_DIGITS = 7, 19
 # Possessive, so that it never backtracks.
 _RUN = re.compile(r"[0-9](?:[\W_]{0,4}+[0-9]){6,}+")

@@ -17,7 +17,7 @@ from urllib.parse import unquote_plus, urlsplit
 import re2
 
 from mc_platform.screen.detectors.prompt_injection import discussed
-from mc_platform.screen.detectors.recogniser import Shaped, recognisers
+from mc_platform.screen.detectors.recogniser import Prefiltered, recognisers
 from mc_platform.screen.findings import EXFILTRATION_LINK, Budget, Finding
 from mc_platform.screen.rules import rule_file
 
@@ -25,7 +25,7 @@ _RULES = rule_file("exfiltration_links")
 
 
 _URL = re.compile(r"(?i)(?:https?:|wss?:|ftp:)?//[^\s\"'<>`]{3,2048}")
-_URL_SHAPE = r"//[\w\-\[]"
+_URL_PREFILTER = r"//[\w\-\[]"
 _BEFORE_CHARS = 160
 _IMAGE = re.compile(_RULES.pattern("image"))
 _LINK = re.compile(
@@ -45,7 +45,7 @@ _ENCODED = re.compile(r"[A-Za-z0-9+/_\-]{16,}={0,2}")
 _HEX = re.compile(r"(?i)[0-9a-f]{24,}")
 _BASE32_LABEL = re.compile(r"(?i)[a-z2-7]{16,63}")
 _HOSTNAME = re2.compile(r"(?i)\b[a-z0-9_\-]{16,63}(?:\.[a-z0-9_\-]{1,63}){1,8}\.[a-z]{2,24}\b")
-_HOSTNAME_SHAPE = r"(?i)[a-z0-9_\-]{20}\.[a-z0-9]"
+_HOSTNAME_PREFILTER = r"(?i)[a-z0-9_\-]{20}\.[a-z0-9]"
 _LABEL_MIN, _LABEL_LONG = 16, 44
 _READABLE_MIN = 8
 _OPAQUE_CHARS = 24
@@ -227,8 +227,8 @@ def _smuggled(text: str, start: int, end: int) -> bool:
     return text[max(0, start - 1) : start] != "`" and not discussed(text, start, end)
 
 
-LINK_FINDERS: tuple[Shaped, ...] = (
+LINK_RECOGNISERS: tuple[Prefiltered, ...] = (
     *recognisers(_RULES, {"acts": _acts, "smuggled": _smuggled}),
-    (_URL_SHAPE, find_links),
-    (_HOSTNAME_SHAPE, _find_hosts),
+    (_URL_PREFILTER, find_links),
+    (_HOSTNAME_PREFILTER, _find_hosts),
 )

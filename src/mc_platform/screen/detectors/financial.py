@@ -1,4 +1,4 @@
-"""Financial data: accounts by their cue and checksum, wallets, and what somebody owns or earns."""
+"""Financial data: accounts by their context words and checksum, wallets, and what somebody owns or earns."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from stdnum import bic, bitcoin
 from stdnum.us import rtn
 
 from mc_platform.screen.detectors.context_words import in_record, is_common
-from mc_platform.screen.detectors.recogniser import Shaped, recognisers
+from mc_platform.screen.detectors.recogniser import Prefiltered, recognisers
 from mc_platform.screen.rules import rule_file
 
 _RULES = rule_file("financial")
@@ -79,7 +79,7 @@ def _of_a_card(text: str, start: int, end: int) -> bool:
     )
 
 
-FINANCE_FINDERS: tuple[Shaped, ...] = (
+FINANCE_RECOGNISERS: tuple[Prefiltered, ...] = (
     *recognisers(
         _RULES,
         {

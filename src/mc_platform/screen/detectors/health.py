@@ -8,7 +8,7 @@ from __future__ import annotations
 import re2
 
 from mc_platform.screen.detectors.context_words import is_common
-from mc_platform.screen.detectors.recogniser import Shaped, recognisers
+from mc_platform.screen.detectors.recogniser import Prefiltered, recognisers
 from mc_platform.screen.rules import rule_file
 
 _RULES = rule_file("health")
@@ -47,7 +47,7 @@ def _not_supposed(text: str, start: int, end: int) -> bool:
 
 _REASON = "The text ties a medical term to one person."
 
-HEALTH_FINDERS: tuple[Shaped, ...] = (
+HEALTH_RECOGNISERS: tuple[Prefiltered, ...] = (
     *recognisers(
         _RULES,
         {

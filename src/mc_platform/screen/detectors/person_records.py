@@ -14,7 +14,7 @@ import re2
 from mc_platform.screen.detectors.context_words import squash
 from mc_platform.screen.detectors.field_names import VALID, kind_of
 from mc_platform.screen.detectors.person_names import is_name_value
-from mc_platform.screen.detectors.recogniser import Shaped
+from mc_platform.screen.detectors.recogniser import Prefiltered
 from mc_platform.screen.findings import (
     DATE_OF_BIRTH,
     HEALTH,
@@ -32,7 +32,7 @@ _DETECTOR = "context.record"
 _REASON = "The record in which it stands says what it is."
 _CONFIDENCE = 0.85
 
-_CARD_SHAPE = r"(?i)BEGIN:VCARD"
+_CARD_PREFILTER = r"(?i)BEGIN:VCARD"
 _PROPERTY = re2.compile(
     r"(?im)^(?:item\d{1,2}\.)?(?P<name>FN|N|ADR|BDAY|NICKNAME)(?:;[^:\n]{0,80})?:(?P<value>[^\n\r]{2,200})"
 )
@@ -45,7 +45,7 @@ _PROPERTIES = {
 }
 _LETTER_OR_DIGIT = re.compile(r"[^\W_]")
 
-_TABLE_SHAPE = _RULES.pattern("table-shape")
+_TABLE_PREFILTER = _RULES.pattern("table-shape")
 _HEADER = re2.compile(
     r"(?m)^[ ]?\|?[ ]?[\"']?[A-Za-zÀ-ž][\w .\-]{0,31}[\"']?(?:[ ]?[,;|\t][ ]?[\"']?[A-Za-zÀ-ž][\w .\-]{0,31}[\"']?)+[ ]?\|?\r?\n"
 )
@@ -56,7 +56,7 @@ _STREETS = _RULES.words("streets")
 _TRIMMED = " \"'|\r"
 
 _ELEMENT = re2.compile(r"<([A-Za-z][\w.:\-]{1,40})(?:[ ][^<>]{0,80})?>([^<>]{2,200})</")
-_ELEMENT_SHAPE = _RULES.pattern("element-shape")
+_ELEMENT_PREFILTER = _RULES.pattern("element-shape")
 _PERSON_ELEMENT = re2.compile(
     r"(?i)<(?:[\w\-]+:)?(?:patient|customer|client|employee|person|member|user|contact|holder|insured|student|guest|applicant|recipient)s?\b[^<>]{0,80}>"
 )
@@ -164,8 +164,8 @@ def _elements(text: str, _: str, budget: Budget) -> Iterator[Finding]:
             yield _cell(known[0], start, start + len(value))
 
 
-RECORD_FINDERS: tuple[Shaped, ...] = (
-    (_CARD_SHAPE, _vcards),
-    (_TABLE_SHAPE, _tables),
-    (_ELEMENT_SHAPE, _elements),
+RECORD_RECOGNISERS: tuple[Prefiltered, ...] = (
+    (_CARD_PREFILTER, _vcards),
+    (_TABLE_PREFILTER, _tables),
+    (_ELEMENT_PREFILTER, _elements),
 )

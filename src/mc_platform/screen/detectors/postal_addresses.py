@@ -1,7 +1,7 @@
-"""Postal addresses: a street with a number, and a postcode or a cue that somebody lives there.
+"""Postal addresses: a street with a number, and a postcode or context words that say that somebody lives there.
 
 Organisations' addresses are public: licences and imprints hold them. An address counts where a
-cue says whose it is, or where it is whole and no organisation stands beside it.
+context word says whose it is, or where it is whole and no organisation stands beside it.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import re2
 
 from mc_platform.screen.detectors.context_words import in_record
-from mc_platform.screen.detectors.recogniser import Shaped, recognisers
+from mc_platform.screen.detectors.recogniser import Prefiltered, recognisers
 from mc_platform.screen.findings import POSTAL_ADDRESS, Budget, Finding
 from mc_platform.screen.rules import Street, compiled, rule_file
 
@@ -46,7 +46,7 @@ def _find_addresses(form: re2._Regexp, text: str, budget: Budget) -> Iterator[Fi
             stop,
             0.85 if whole else 0.8,
             "context.address",
-            "A street with its number, and a postcode or a cue that a person is to be found there.",
+            "A street with its number, and a postcode or context words that a person is to be found there.",
         )
 
 
@@ -70,16 +70,16 @@ def _find_whole(text: str, _: str, budget: Budget) -> Iterator[Finding]:
             end,
             0.75,
             "context.address",
-            "A place with its code, where a cue says that a person is to be found.",
+            "A place with its code, where context words say that a person is to be found.",
         )
 
 
-def _street(row: Street) -> Shaped:
+def _street(row: Street) -> Prefiltered:
     form = compiled(_RULES.expand(row.pattern))
     return _RULES.expand(row.prefilter), lambda text, _, budget: _find_addresses(form, text, budget)
 
 
-ADDRESS_FINDERS: tuple[Shaped, ...] = (
+ADDRESS_RECOGNISERS: tuple[Prefiltered, ...] = (
     *recognisers(_RULES, {}),
     *map(_street, _RULES.table.street),
     (_TOLD, _find_whole),

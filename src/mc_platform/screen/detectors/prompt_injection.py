@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re2
 
-from mc_platform.screen.detectors.recogniser import Shaped, recognisers
+from mc_platform.screen.detectors.recogniser import Prefiltered, recognisers
 from mc_platform.screen.rules import rule_file
 
 _RULES = rule_file("prompt_injection")
@@ -57,6 +57,6 @@ def _bare(text: str, start: int, end: int) -> bool:
     return text[max(0, start - 1) : start] not in tuple(_QUOTES) and _addressed(text, start, end)
 
 
-INJECTION_FINDERS: tuple[Shaped, ...] = (
+INJECTION_RECOGNISERS: tuple[Prefiltered, ...] = (
     *recognisers(_RULES, {"addressed": _addressed, "bare": _bare}),
 )

@@ -15,10 +15,10 @@ import re2
 from mc_platform.screen.findings import Budget, Finding
 from mc_platform.screen.rules import Rules, compiled, unusable
 
-Finder = Callable[[str, str, Budget], Iterator[Finding]]
+Recogniser = Callable[[str, str, Budget], Iterator[Finding]]
 """From a normalised string, the key under which it stands (or empty) and the budget: findings."""
 
-Shaped = tuple[str, Finder]
+Prefiltered = tuple[str, Recogniser]
 """An RE2 pattern that must occur in a string, and the recogniser that is asked if it does."""
 
 Reader = Callable[[str, int], tuple[int, int] | None]
@@ -125,7 +125,7 @@ def recognisers(
     rules: Rules,
     validators: Mapping[str, Validator] | None = None,
     readers: Mapping[str, Reader] | None = None,
-) -> Iterator[Shaped]:
+) -> Iterator[Prefiltered]:
     """The recognisers of a rule file, each with its prefilter pattern; those of a group as one.
 
     Raises:

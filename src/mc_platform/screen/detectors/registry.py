@@ -5,31 +5,31 @@ from __future__ import annotations
 from functools import partial
 
 from mc_platform.screen.detectors.alphanumeric_ids import (
-    IBAN_SHAPE,
+    IBAN_PREFILTER,
     find_ibans,
     find_lettered_ids,
-    lettered_shape,
+    widened_pattern,
 )
-from mc_platform.screen.detectors.announced_ids import MORE_ID_FINDERS
-from mc_platform.screen.detectors.assigned_secrets import ASSIGNED_FINDERS
-from mc_platform.screen.detectors.biometric import BIOMETRIC_FINDERS
-from mc_platform.screen.detectors.birth_dates import BIRTH_FINDERS
-from mc_platform.screen.detectors.digit_groups import RUN_SHAPE
+from mc_platform.screen.detectors.announced_ids import MORE_ID_RECOGNISERS
+from mc_platform.screen.detectors.assigned_secrets import ASSIGNED_RECOGNISERS
+from mc_platform.screen.detectors.biometric import BIOMETRIC_RECOGNISERS
+from mc_platform.screen.detectors.birth_dates import BIRTH_RECOGNISERS
+from mc_platform.screen.detectors.digit_groups import RUN_PREFILTER
 from mc_platform.screen.detectors.emails import find_emails
-from mc_platform.screen.detectors.exfiltration_links import LINK_FINDERS
+from mc_platform.screen.detectors.exfiltration_links import LINK_RECOGNISERS
 from mc_platform.screen.detectors.field_names import find_under_key
-from mc_platform.screen.detectors.financial import FINANCE_FINDERS
-from mc_platform.screen.detectors.health import HEALTH_FINDERS
+from mc_platform.screen.detectors.financial import FINANCE_RECOGNISERS
+from mc_platform.screen.detectors.health import HEALTH_RECOGNISERS
 from mc_platform.screen.detectors.key_rules import KEY_RULES, find_keys
 from mc_platform.screen.detectors.national_ids import LETTERED_RULES
 from mc_platform.screen.detectors.numbers import find_numbers
 from mc_platform.screen.detectors.payment_cards import SCIENTIFIC, find_scientific
-from mc_platform.screen.detectors.person_names import NAME_FINDERS
-from mc_platform.screen.detectors.person_records import RECORD_FINDERS
-from mc_platform.screen.detectors.postal_addresses import ADDRESS_FINDERS
-from mc_platform.screen.detectors.prompt_injection import INJECTION_FINDERS
-from mc_platform.screen.detectors.recogniser import Finder
-from mc_platform.screen.detectors.unassigned_secrets import HANDED_FINDERS
+from mc_platform.screen.detectors.person_names import NAME_RECOGNISERS
+from mc_platform.screen.detectors.person_records import RECORD_RECOGNISERS
+from mc_platform.screen.detectors.postal_addresses import ADDRESS_RECOGNISERS
+from mc_platform.screen.detectors.prompt_injection import INJECTION_RECOGNISERS
+from mc_platform.screen.detectors.recogniser import Recogniser
+from mc_platform.screen.detectors.unassigned_secrets import HANDED_RECOGNISERS
 from mc_platform.screen.findings import (
     EMAIL,
     EXFILTRATION_LINK,
@@ -43,7 +43,7 @@ from mc_platform.screen.findings import (
     TOOL_CALL,
 )
 
-Entry = tuple[str, Finder, frozenset[str]]
+Entry = tuple[str, Recogniser, frozenset[str]]
 """A prefilter pattern, its recogniser, and the labels that it may lead to; `""`: any."""
 
 _ANY_STRING = r"(?s)\A."
@@ -52,11 +52,11 @@ _SIGNS = frozenset({PROMPT_INJECTION, PROMPT_EXTRACTION, TOOL_CALL, EXFILTRATION
 
 FORMED: tuple[Entry, ...] = (
     (r"[^\s@]@[^\s@]", lambda text, _, budget: find_emails(text, budget), frozenset({EMAIL})),
-    (RUN_SHAPE, find_numbers, _NUMBERS),
-    (IBAN_SHAPE, lambda text, _, budget: find_ibans(text, budget), frozenset({IBAN})),
+    (RUN_PREFILTER, find_numbers, _NUMBERS),
+    (IBAN_PREFILTER, lambda text, _, budget: find_ibans(text, budget), frozenset({IBAN})),
     (SCIENTIFIC, lambda text, _, budget: find_scientific(text, budget), _NUMBERS),
     *(
-        (lettered_shape(rule), partial(find_lettered_ids, rule), frozenset({NATIONAL_ID}))
+        (widened_pattern(rule), partial(find_lettered_ids, rule), frozenset({NATIONAL_ID}))
         for rule in LETTERED_RULES
     ),
 )
@@ -70,22 +70,23 @@ CONTEXTUAL: tuple[Entry, ...] = tuple(
     (pattern, recognise, frozenset({""}))
     for pattern, recognise in (
         (_ANY_STRING, find_under_key),
-        *NAME_FINDERS,
-        *ADDRESS_FINDERS,
-        *BIRTH_FINDERS,
-        *HEALTH_FINDERS,
-        *BIOMETRIC_FINDERS,
-        *FINANCE_FINDERS,
-        *ASSIGNED_FINDERS,
-        *HANDED_FINDERS,
-        *MORE_ID_FINDERS,
-        *RECORD_FINDERS,
+        *NAME_RECOGNISERS,
+        *ADDRESS_RECOGNISERS,
+        *BIRTH_RECOGNISERS,
+        *HEALTH_RECOGNISERS,
+        *BIOMETRIC_RECOGNISERS,
+        *FINANCE_RECOGNISERS,
+        *ASSIGNED_RECOGNISERS,
+        *HANDED_RECOGNISERS,
+        *MORE_ID_RECOGNISERS,
+        *RECORD_RECOGNISERS,
     )
 )
 """What only its context tells from honest text: words before it, or the key under which it stands."""
 
 ATTACKS: tuple[Entry, ...] = tuple(
-    (pattern, recognise, _SIGNS) for pattern, recognise in (*INJECTION_FINDERS, *LINK_FINDERS)
+    (pattern, recognise, _SIGNS)
+    for pattern, recognise in (*INJECTION_RECOGNISERS, *LINK_RECOGNISERS)
 )
 """Signs of an attack: wording, smuggled calls of tools, links that carry data away."""
 

@@ -11,7 +11,7 @@ import re2
 
 from mc_platform.errors import Misconfigured
 from mc_platform.model.label import Scope
-from mc_platform.screen.detectors.recogniser import Finder, Shaped
+from mc_platform.screen.detectors.recogniser import Prefiltered, Recogniser
 from mc_platform.screen.findings import (
     CROSS_TENANT_ID,
     CUSTOMER_ID,
@@ -72,8 +72,8 @@ def _options() -> re2.Options:
 
 
 @lru_cache(maxsize=256)
-def scope_finders(scope: Scope) -> tuple[Shaped, ...]:
-    """Finders for what a scope declares; the same scope is compiled once.
+def scope_recognisers(scope: Scope) -> tuple[Prefiltered, ...]:
+    """Recognisers for what a scope declares; the same scope is compiled once.
 
     Raises:
         Misconfigured: a pattern cannot be used; the message names it.
@@ -83,16 +83,20 @@ def scope_finders(scope: Scope) -> tuple[Shaped, ...]:
         raise Misconfigured(
             "; ".join(problems), hint="mend the tenant's customer_ids in the catalogue"
         )
-    finders = [(pattern, _id_finder(CUSTOMER_ID, pattern)) for pattern in scope.customer_ids]
-    finders += [(pattern, _id_finder(CROSS_TENANT_ID, pattern)) for pattern in scope.foreign_ids]
+    recognisers = [
+        (pattern, _id_recogniser(CUSTOMER_ID, pattern)) for pattern in scope.customer_ids
+    ]
+    recognisers += [
+        (pattern, _id_recogniser(CROSS_TENANT_ID, pattern)) for pattern in scope.foreign_ids
+    ]
     terms = [term for term in map(_term_pattern, scope.dictionary) if term]
     if terms:
         shape = "(?i)(?:" + "|".join(terms) + ")"
-        finders.append((shape, _term_finder(shape)))
-    return tuple(finders)
+        recognisers.append((shape, _term_recogniser(shape)))
+    return tuple(recognisers)
 
 
-def _id_finder(kind: str, pattern: str) -> Finder:
+def _id_recogniser(kind: str, pattern: str) -> Recogniser:
     compiled = re2.compile(pattern, _options())
     detector = f"declared.{kind}"
 
@@ -107,7 +111,7 @@ def _id_finder(kind: str, pattern: str) -> Finder:
     return find
 
 
-def _term_finder(shape: str) -> Finder:
+def _term_recogniser(shape: str) -> Recogniser:
     compiled = re2.compile(shape)
 
     def find(text: str, _: str, budget: Budget) -> Iterator[Finding]:

@@ -15,7 +15,7 @@ from mc_platform.screen.detectors.assigned_secrets import (
     is_secret_value,
     kinds_of,
 )
-from mc_platform.screen.detectors.recogniser import Shaped, recognisers
+from mc_platform.screen.detectors.recogniser import Prefiltered, recognisers
 from mc_platform.screen.findings import SECRET_KEY, Budget, Finding
 from mc_platform.screen.rules import rule_file
 
@@ -26,7 +26,7 @@ _REASON = "A word for a secret announces it, and it looks drawn rather than writ
 _DETECTOR = "context.handed"
 
 _ATTRIBUTE = _RULES.pattern("attribute")
-_ATTRIBUTE_SHAPE = _RULES.pattern("attribute-shape")
+_ATTRIBUTE_PREFILTER = _RULES.pattern("attribute-shape")
 _PROSE = _RULES.words("prose")
 _SEQUENCES = "01234567890123456789 98765432109876543210"
 _EXAMPLE = re.compile(r"(?i)your|example|changeme|xxx|\.\.\.|<|\$|%|\{|password|secret|placeholder")
@@ -100,7 +100,7 @@ _ATTRIBUTE_COMPILED = re2.compile(_ATTRIBUTE)
 _ATTRIBUTE_VALUE = _ATTRIBUTE_COMPILED.groupindex["value"]
 
 
-HANDED_FINDERS: tuple[Shaped, ...] = (
+HANDED_RECOGNISERS: tuple[Prefiltered, ...] = (
     *recognisers(
         _RULES,
         {
@@ -113,5 +113,5 @@ HANDED_FINDERS: tuple[Shaped, ...] = (
             "token": _token,
         },
     ),
-    (_ATTRIBUTE_SHAPE, _attributes),
+    (_ATTRIBUTE_PREFILTER, _attributes),
 )

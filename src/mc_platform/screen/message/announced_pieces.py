@@ -3,7 +3,7 @@
 A card is put together from pieces of digits only where words announce pieces or a card, or where
 the messages hold hardly anything else; what is put together must be issued and pass Luhn's check.
 Addresses, accounts and keys are put together from the tokens that look like parts of one, and then
-meet the usual finders.
+meet the usual recognisers.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""The readings of a string: as it is seen, and through every disguise whose shape it bears.
+"""The decoded texts of a string: as it is seen, and through every disguise that it may bear.
 
-Each layer has a shape for the prefilter, so that a string without any costs nothing more. A reading
-may bear a layer's shape again; it is read on until nothing new shows or the depth is reached. Every
-reading is paid from the budget of the string, and of the message.
+Each decoder has a prefilter pattern, so that a string without any costs nothing more. A decoded text may
+be decoded again; that goes on until nothing new shows or the depth is reached. Each is paid from the budget
+of the string, and of the message.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from mc_platform.screen.text.normalise import Normalised, normalise
 
 MAX_DEPTH, _MAX_GUESSES = 4, 2
 _RULES = rule_file("decoders")
-# What decodes to text by these, layer upon layer, does so by intention and not by chance.
+# What decodes to text by these, one upon the other, does so by intention and not by chance.
 _ENCODINGS = frozenset(
     {
         "percent-encoding",
@@ -51,8 +51,11 @@ _ENCODINGS = frozenset(
     }
 )
 _CHARS_PER_UNIT = 512
-_VIEW_WORK, _CUT_WORK = 0.22, 0.03  # of a character that is decoded, or looked over for a shape
-# In a long string a layer is looked through only where its shape occurs, with so much around it.
+_DECODED_WORK, _CUT_WORK = (
+    0.22,
+    0.03,
+)  # of a character that is decoded, or looked over for a pattern
+# In a long string a decoder reads only where its prefilter pattern occurs, and so much around it.
 LONG = 4096
 _AROUND, _TO_LINE = 300, 200
 _MOST_PLACES, _MOST_SHARE = 2000, 0.6
@@ -79,36 +82,42 @@ _REVERSED_KEY = (
 
 
 @dataclass(frozen=True, slots=True)
-class Layer:
+class Decoder:
     """One disguise.
 
     Attributes:
         name: For the reason of a label.
-        shape: What must occur before it is looked through.
-        view: How that is done.
+        prefilter: The pattern that must occur before it is tried.
+        decode: What the string says through it.
         kinds: The labels that count in it; empty: all.
-        whole: Whether its shape only hints that something is disguised somewhere in the string.
+        whole: Whether its prefilter pattern only hints that something is disguised somewhere in the string.
     """
 
     name: str
-    shape: str
-    view: decoders.View
+    prefilter: str
+    decode: decoders.Decode
     kinds: frozenset[str] = frozenset()
     whole: bool = False
 
 
-LAYERS = (
-    Layer("percent-encoding", r"%[0-9a-fA-F]{2}", decoders.percent_view),
-    Layer("character references", r"&(?:#[0-9xX]|[A-Za-z][A-Za-z0-9]+;)", decoders.entity_view),
-    Layer(
+DECODERS = (
+    Decoder("percent-encoding", r"%[0-9a-fA-F]{2}", decoders.decode_percent),
+    Decoder(
+        "character references", r"&(?:#[0-9xX]|[A-Za-z][A-Za-z0-9]+;)", decoders.decode_entities
+    ),
+    Decoder(
         "escapes",
         r"\\u\{?[0-9a-fA-F]{2}|\\U[0-9a-fA-F]{8}|\\x[0-9a-fA-F]{2}|\\[0-3][0-7]{2}"
         r"|U\+[0-9a-fA-F]{4}|\\[nrt\"/]",
-        decoders.escape_view,
+        decoders.decode_escapes,
     ),
-    Layer("quoted-printable", r"=[2-7][0-9A-F]|=[CDE][0-9A-F]=[89AB]|=\r?\n", decoders.quoted_view),
-    Layer("UTF-7", r"\+A[A-H][A-Za-z0-9/]{1,}", decoders.utf7_view),
-    Layer(
+    Decoder(
+        "quoted-printable",
+        r"=[2-7][0-9A-F]|=[CDE][0-9A-F]=[89AB]|=\r?\n",
+        decoders.decode_quoted_printable,
+    ),
+    Decoder("UTF-7", r"\+A[A-H][A-Za-z0-9/]{1,}", decoders.decode_utf7),
+    Decoder(
         "base64",
         r"(?:[A-Z0-9][a-z]|[a-z][A-Z0-9])[A-Za-z0-9+/_\-]{8}"
         r"|[A-Za-z0-9+/_\-]{8}(?:[A-Z0-9][a-z]|[a-z][A-Z0-9])"
@@ -117,50 +126,62 @@ LAYERS = (
         r"|\b[A-Z][A-Z0-9+/]{11}"
         r"|\b[A-Za-z0-9+/](?:[A-Z0-9+/][A-Za-z0-9+/]{2}|[A-Za-z0-9+/][A-Z0-9+/][A-Za-z0-9+/]"
         r"|[A-Za-z0-9+/]{2}[A-Z0-9+/])(?: [A-Za-z0-9+/]{4}){2}",
-        decoders.base64_views,
+        decoders.decode_base64,
     ),
-    Layer("base32", r"[A-Z2-7]{13}|[a-z2-7]{13}", decoders.base32_views),
-    Layer(
+    Decoder("base32", r"[A-Z2-7]{13}|[a-z2-7]{13}", decoders.decode_base32),
+    Decoder(
         "hexadecimal",
         r"[0-9a-fA-F]{10}|[0-9a-fA-F]{2}(?:[\s,:;\-|]{1,2}(?:0[xX]|\\?x)?[0-9a-fA-F]{2}){4}",
-        decoders.hex_views,
+        decoders.decode_hexadecimal,
     ),
-    Layer(
+    Decoder(
         "character codes",
         r"[0-9]{2,3}(?:[\s,;\-|]{1,2}[0-9]{2,3}){4}|[01]{7}(?:[\s,]{0,2}[01]{7,8}){3}",
-        decoders.code_views,
+        decoders.decode_character_codes,
     ),
-    Layer("look-alike letters", homoglyphs.FOREIGN_LETTER, homoglyphs.folded_view),
-    Layer("letters with marks", homoglyphs.MARKED_LETTER, homoglyphs.folded_view, _SIGNS),
-    Layer("look-alike digits", lookalikes.DIGIT_LIKE, lookalikes.digit_view, _DIGITS),
-    Layer("look-alike digits", lookalikes.NAMED_ID, lookalikes.id_views, frozenset({NATIONAL_ID})),
-    Layer("digits for letters", lookalikes.LETTER_LIKE, lookalikes.word_views, _SIGNS),
-    Layer("numbers in words", spelled_out.NUMBER_WORDS, spelled_out.number_view, _DIGITS),
-    Layer(
-        "address in words", spelled_out.ADDRESS_WORDS, spelled_out.address_view, frozenset({EMAIL})
+    Decoder("look-alike letters", homoglyphs.FOREIGN_LETTER, homoglyphs.decode_lookalikes),
+    Decoder("letters with marks", homoglyphs.MARKED_LETTER, homoglyphs.decode_lookalikes, _SIGNS),
+    Decoder("look-alike digits", lookalikes.DIGIT_LIKE, lookalikes.decode_digits, _DIGITS),
+    Decoder(
+        "look-alike digits",
+        lookalikes.NAMED_ID,
+        lookalikes.decode_identifiers,
+        frozenset({NATIONAL_ID}),
     ),
-    Layer("markup", markup.INLINE_TAG, markup.tag_view, frozenset({EMAIL, IBAN, PAYMENT_CARD})),
-    Layer("markup", markup.EMPHASIS, markup.emphasis_view, frozenset({EMAIL})),
-    Layer("letters apart", spelled_out.SPACED_OUT, spelled_out.spaced_view),
-    Layer("rot13", _ROT13_WORDS, decoders.rot13_view, whole=True),
-    Layer("rot13", _ROT13_IBAN, decoders.rot13_view, frozenset({IBAN})),
-    Layer("rot13", _ROT13_KEY, decoders.rot13_view, frozenset({SECRET_KEY})),
-    Layer("text read backwards", _REVERSED_WORDS, decoders.reversed_view, whole=True),
-    Layer("text read backwards", _REVERSED_ADDRESS, decoders.reversed_view, frozenset({EMAIL})),
-    Layer("text read backwards", _REVERSED_IBAN, decoders.reversed_view, frozenset({IBAN})),
-    Layer("text read backwards", _REVERSED_KEY, decoders.reversed_view, frozenset({SECRET_KEY})),
+    Decoder("digits for letters", lookalikes.LETTER_LIKE, lookalikes.decode_words, _SIGNS),
+    Decoder("numbers in words", spelled_out.NUMBER_WORDS, spelled_out.decode_numbers, _DIGITS),
+    Decoder(
+        "address in words",
+        spelled_out.ADDRESS_WORDS,
+        spelled_out.decode_addresses,
+        frozenset({EMAIL}),
+    ),
+    Decoder(
+        "markup", markup.INLINE_TAG, markup.decode_tags, frozenset({EMAIL, IBAN, PAYMENT_CARD})
+    ),
+    Decoder("markup", markup.EMPHASIS, markup.decode_emphasis, frozenset({EMAIL})),
+    Decoder("letters apart", spelled_out.SPACED_OUT, spelled_out.decode_spaced),
+    Decoder("rot13", _ROT13_WORDS, decoders.decode_rot13, whole=True),
+    Decoder("rot13", _ROT13_IBAN, decoders.decode_rot13, frozenset({IBAN})),
+    Decoder("rot13", _ROT13_KEY, decoders.decode_rot13, frozenset({SECRET_KEY})),
+    Decoder("text read backwards", _REVERSED_WORDS, decoders.decode_reversed, whole=True),
+    Decoder("text read backwards", _REVERSED_ADDRESS, decoders.decode_reversed, frozenset({EMAIL})),
+    Decoder("text read backwards", _REVERSED_IBAN, decoders.decode_reversed, frozenset({IBAN})),
+    Decoder(
+        "text read backwards", _REVERSED_KEY, decoders.decode_reversed, frozenset({SECRET_KEY})
+    ),
 )
-_SMUGGLED = Layer("characters without a glyph", "", decoders.smuggled_view)
+_SMUGGLED = Decoder("characters without a glyph", "", decoders.decode_smuggled)
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class DecodedText:
     """A string as it is read, and how it came about.
 
     Attributes:
-        text: Normalised; what finders are asked about.
+        text: Normalised; what recognisers are asked about.
         steps: The ways back, the last one first.
-        names: The layers that were looked through.
+        names: The decoders that it went through.
         kinds: The labels that count; empty: all.
     """
 
@@ -170,19 +191,19 @@ class Reading:
     kinds: frozenset[str] = frozenset()
 
     def span(self, start: int, end: int) -> tuple[int, int]:
-        """A span of this reading as a span of the string that was sent."""
+        """A span of this text as a span of the string that was sent."""
         for step in self.steps:
             start, end = step.span(start, end)
         return start, end
 
     @property
     def is_too_deep(self) -> bool:
-        """Whether it is beyond the layers that are looked through."""
+        """Whether it went through more decoders than are tried."""
         return len(self.names) > MAX_DEPTH
 
     @property
     def is_encoded(self) -> bool:
-        """Whether each layer is an encoding, rather than a guess at what letters stand for."""
+        """Whether each decoder is an encoding, rather than a guess at what letters stand for."""
         return _ENCODINGS.issuperset(self.names)
 
     @property
@@ -190,34 +211,38 @@ class Reading:
         """For a label: what was looked through; empty where nothing was."""
         return f"It shows through {', then '.join(self.names)}." if self.names else ""
 
-    def through(self, layer: Layer, budget: Budget) -> Iterator[Reading]:
-        """What this reading says through a layer.
+    def through(self, decoder: Decoder, budget: Budget) -> Iterator[DecodedText]:
+        """What this text says through a decoder.
 
         Raises:
             LimitReached: the budget ends.
         """
         kinds = (
-            layer.kinds & self.kinds if layer.kinds and self.kinds else layer.kinds or self.kinds
+            decoder.kinds & self.kinds
+            if decoder.kinds and self.kinds
+            else decoder.kinds or self.kinds
         )
-        if layer.kinds and self.kinds and not kinds:
+        if decoder.kinds and self.kinds and not kinds:
             return
-        if layer.name not in _ENCODINGS:
+        if decoder.name not in _ENCODINGS:
             # Guesses upon guesses would read any honest text in hundreds of ways.
             guesses = [name for name in self.names if name not in _ENCODINGS]
-            if layer.name in guesses or len(guesses) == _MAX_GUESSES:
+            if decoder.name in guesses or len(guesses) == _MAX_GUESSES:
                 return
         text, steps = self.text, self.steps
-        if len(text) > LONG and not layer.whole:
+        if len(text) > LONG and not decoder.whole:
             budget.work(len(text) * _CUT_WORK)
-            cut = excerpts(text, (match.span() for match in _compiled(layer.shape).finditer(text)))
+            cut = excerpts(
+                text, (match.span() for match in _compiled(decoder.prefilter).finditer(text))
+            )
             text, steps = cut.text, steps if cut.origin is None else (cut, *steps)
-        budget.work(len(text) * _VIEW_WORK)
-        for view in layer.view(text):
-            if view.text == text:
+        budget.work(len(text) * _DECODED_WORK)
+        for shown in decoder.decode(text):
+            if shown.text == text:
                 continue
-            budget.work(len(view.text) * _VIEW_WORK)
-            budget.spend(1 + len(view.text) // _CHARS_PER_UNIT)
-            yield _reading(view, steps, (*self.names, layer.name), kinds)
+            budget.work(len(shown.text) * _DECODED_WORK)
+            budget.spend(1 + len(shown.text) // _CHARS_PER_UNIT)
+            yield _decoded_text(shown, steps, (*self.names, decoder.name), kinds)
 
 
 def excerpts(text: str, spans: Iterable[tuple[int, int]]) -> Normalised:
@@ -248,33 +273,35 @@ def excerpts(text: str, spans: Iterable[tuple[int, int]]) -> Normalised:
 
 
 @lru_cache(maxsize=64)
-def _compiled(shape: str) -> re2._Regexp:
-    return re2.compile(shape)
+def _compiled(prefilter: str) -> re2._Regexp:
+    return re2.compile(prefilter)
 
 
-def first_readings(text: str, budget: Budget, kinds: frozenset[str] = frozenset()) -> list[Reading]:
+def first_texts(
+    text: str, budget: Budget, kinds: frozenset[str] = frozenset()
+) -> list[DecodedText]:
     """The string as it is seen, and what it says without being seen.
 
     Raises:
         LimitReached: the budget ends.
     """
     if not text.isascii():
-        budget.work(len(text) * _VIEW_WORK)
+        budget.work(len(text) * _DECODED_WORK)
     seen = normalise(text)
     steps = () if seen.origin is None else (seen,)
-    readings = [Reading(seen.text, steps, kinds=kinds)]
+    texts = [DecodedText(seen.text, steps, kinds=kinds)]
     if seen.origin is not None and decoders.SMUGGLED.search(text):
-        for view in decoders.smuggled_view(text):
-            readings.append(_reading(view, (), (_SMUGGLED.name,), kinds))  # noqa: PERF401
-    return readings
+        for shown in decoders.decode_smuggled(text):
+            texts.append(_decoded_text(shown, (), (_SMUGGLED.name,), kinds))  # noqa: PERF401
+    return texts
 
 
-def _reading(
-    view: Normalised, steps: tuple[Normalised, ...], names: tuple[str, ...], kinds: frozenset[str]
-) -> Reading:
-    inner = normalise(view.text)
-    if view.origin is not None:
-        steps = (view, *steps)
+def _decoded_text(
+    shown: Normalised, steps: tuple[Normalised, ...], names: tuple[str, ...], kinds: frozenset[str]
+) -> DecodedText:
+    inner = normalise(shown.text)
+    if shown.origin is not None:
+        steps = (shown, *steps)
     if inner.origin is not None:
         steps = (inner, *steps)
-    return Reading(inner.text, steps, names, kinds)
+    return DecodedText(inner.text, steps, names, kinds)

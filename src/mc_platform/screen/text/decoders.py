@@ -1,9 +1,9 @@
-"""Encodings that are looked through, a layer each.
+"""Encodings that are looked through, a decoder each.
 
 Percent, HTML entities, escapes of programming languages, quoted-printable, UTF-7; base64, base32,
 hexadecimal and other numbers for characters; compressed bytes; rot13; text read backwards; and what
-characters without a glyph say. A view is the string decoded, with the way back to the characters
-that were sent. Decoding is linear in the string's length; `layers` bounds how often it is done.
+characters without a glyph say. Each yields the string decoded, with the way back to the characters
+that were sent. Decoding is linear in the string's length; `decoded_text` bounds how often it is done.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import re2
 from mc_platform.screen.findings import LimitReached
 from mc_platform.screen.text.normalise import Normalised, Replacement, rewrite, standing_for
 
-View = Callable[[str], Iterator[Normalised]]
+Decode = Callable[[str], Iterator[Normalised]]
 
 INFLATED_BYTES = 1 << 16
 _PERCENT = re.compile(r"(?:%[0-9a-fA-F]{2})+")
@@ -70,22 +70,22 @@ def rot13(text: str) -> str:
     return text.translate(_ROT13)
 
 
-def percent_view(text: str) -> Iterator[Normalised]:
+def decode_percent(text: str) -> Iterator[Normalised]:
     """The string with percent-encoded UTF-8 decoded."""
     yield _decoded(text, _PERCENT, lambda found: _utf8(bytes.fromhex(found.replace("%", ""))))
 
 
-def entity_view(text: str) -> Iterator[Normalised]:
+def decode_entities(text: str) -> Iterator[Normalised]:
     """The string with HTML's character references resolved."""
     yield _decoded(text, _ENTITY, html.unescape)
 
 
-def escape_view(text: str) -> Iterator[Normalised]:
+def decode_escapes(text: str) -> Iterator[Normalised]:
     r"""The string with escapes such as `\u0041`, `\x41`, `\101` and `U+0041` resolved."""
     yield _decoded(text, _ESCAPES, _unescape)
 
 
-def quoted_view(text: str) -> Iterator[Normalised]:
+def decode_quoted_printable(text: str) -> Iterator[Normalised]:
     """The string with quoted-printable decoded, soft line breaks included."""
     found = (
         (match.start(), match.end(), _unquote(match[0]))
@@ -100,12 +100,12 @@ def _is_parameter(text: str, match: re.Match[str]) -> bool:
     return len(match[0]) == _ONE_QUOTED and _PARAMETER.search(before) is not None
 
 
-def utf7_view(text: str) -> Iterator[Normalised]:
+def decode_utf7(text: str) -> Iterator[Normalised]:
     """The string with the shifted stretches of UTF-7 decoded."""
     yield _decoded(text, _UTF7, _from_utf7)
 
 
-def base64_views(text: str) -> Iterator[Normalised]:
+def decode_base64(text: str) -> Iterator[Normalised]:
     """What each run of base64 says, if it is text; every character stands for the whole run."""
     done = tried = 0
     for run in _BASE64.finditer(text):
@@ -154,7 +154,7 @@ def _wrapped(text: str, start: int, end: int) -> tuple[str | None, int]:
 _NEXT_LINE = re.compile(r"\s{0,2}\r?\n[ \t>]{0,8}([A-Za-z0-9+/_\-]{1,}={0,2})(?=\s|\Z)")
 
 
-def base32_views(text: str) -> Iterator[Normalised]:
+def decode_base32(text: str) -> Iterator[Normalised]:
     """What each run of base32 says, if it is text."""
     for run in _BASE32.finditer(text):
         plain = run[0].rstrip("=").upper()
@@ -167,7 +167,7 @@ def base32_views(text: str) -> Iterator[Normalised]:
             yield standing_for(shown, *run.span())
 
 
-def hex_views(text: str) -> Iterator[Normalised]:
+def decode_hexadecimal(text: str) -> Iterator[Normalised]:
     """What runs of hexadecimal bytes say, together or apart, if it is text."""
     for run in _HEX.finditer(text):
         shown = _text(bytes.fromhex(run[1]))
@@ -181,7 +181,7 @@ def hex_views(text: str) -> Iterator[Normalised]:
             yield standing_for(shown, *run.span())
 
 
-def code_views(text: str) -> Iterator[Normalised]:
+def decode_character_codes(text: str) -> Iterator[Normalised]:
     """What decimal or binary character codes say, if all are those of text."""
     for run in _DECIMAL.finditer(text):
         yield from _codes([int(code) for code in _NUMBER.findall(run[0])], *run.span())
@@ -198,17 +198,17 @@ def _codes(codes: list[int], start: int, end: int) -> Iterator[Normalised]:
         yield standing_for("".join(map(chr, codes)), start, end)
 
 
-def rot13_view(text: str) -> Iterator[Normalised]:
+def decode_rot13(text: str) -> Iterator[Normalised]:
     """The string with every letter moved by thirteen."""
     yield Normalised(rot13(text))
 
 
-def reversed_view(text: str) -> Iterator[Normalised]:
+def decode_reversed(text: str) -> Iterator[Normalised]:
     """The string read backwards."""
     yield Normalised(text[::-1], range(len(text) - 1, -1, -1), backwards=True)
 
 
-def smuggled_view(text: str) -> Iterator[Normalised]:
+def decode_smuggled(text: str) -> Iterator[Normalised]:
     """What characters without a glyph say: tags are ASCII, variation selectors are bytes."""
     found: list[Replacement] = []
     for match in _TAGS.finditer(text):

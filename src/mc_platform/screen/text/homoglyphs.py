@@ -1,7 +1,7 @@
 """Letters that look like Latin ones: Cyrillic, Greek, letter-like symbols, letters with marks.
 
 The folded text has a character for each of the original ones, so that places stay. It is a second
-reading beside the original: nothing honest is lost by it, and what is found in it must be valid by
+text beside the original: nothing honest is lost by it, and what is found in it must be valid by
 itself.
 """
 
@@ -53,7 +53,7 @@ def _table() -> dict[int, str]:
 _TABLE = _table()
 
 
-def folded_view(text: str) -> Iterator[Normalised]:
+def decode_lookalikes(text: str) -> Iterator[Normalised]:
     """The string with every look-alike letter as the Latin letter or digit that it looks like."""
     folded = text.translate(_TABLE)
     if folded != text:

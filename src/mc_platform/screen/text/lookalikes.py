@@ -58,7 +58,7 @@ _WORDS_I = str.maketrans("013457@$!|", "oieastasil")
 _WORDS_L = str.maketrans("013457@$!|", "oleastasil")
 
 
-def digit_view(text: str) -> Iterator[Normalised]:
+def decode_digits(text: str) -> Iterator[Normalised]:
     """The string with look-alike letters in runs of digits as the digits they look like."""
     if "|" in text or "!" in text:
         text = _RULED.sub(";", text)
@@ -74,7 +74,7 @@ def digit_view(text: str) -> Iterator[Normalised]:
             yield rewrite(text, accounts)
 
 
-def id_views(text: str) -> Iterator[Normalised]:
+def decode_identifiers(text: str) -> Iterator[Normalised]:
     """The string with each named identity's number as digits; its ends may be letters.
 
     Two readings of each: that all of it is digits, and that a letter at an end is one.
@@ -187,7 +187,7 @@ def _account(text: str, start: int, layout: str, either: dict[int, int]) -> tupl
     return start, ""
 
 
-def word_views(text: str) -> Iterator[Normalised]:
+def decode_words(text: str) -> Iterator[Normalised]:
     """The string with digits and signs inside words as the letters they look like."""
     words = [match for match in _WORD.finditer(text) if _mixed(match[0])]
     if not words:

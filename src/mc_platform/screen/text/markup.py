@@ -19,14 +19,14 @@ _WORD_CHARS = 96
 _MOST_ADDRESSES = 5000
 
 
-def tag_view(text: str) -> Iterator[Normalised]:
+def decode_tags(text: str) -> Iterator[Normalised]:
     """The string without the tags that stand within words."""
     found = [(match.start(), match.end(), "") for match in _TAGS.finditer(text)]
     if found:
         yield rewrite(text, found)
 
 
-def emphasis_view(text: str) -> Iterator[Normalised]:
+def decode_emphasis(text: str) -> Iterator[Normalised]:
     """The string without the asterisks within addresses.
 
     Raises:

@@ -61,7 +61,7 @@ _PER_GROUP = 2.5
 _LEADING = frozenset({"o", "een", "um"})
 
 
-def number_view(text: str) -> Iterator[Normalised]:
+def decode_numbers(text: str) -> Iterator[Normalised]:
     """The string with runs of number words as digits; a comma between them becomes a space."""
     found: list[Replacement] = []
     run: list[tuple[int, int, str]] = []
@@ -177,7 +177,7 @@ ADDRESS_WORDS = (
 )
 
 
-def address_view(text: str) -> Iterator[Normalised]:
+def decode_addresses(text: str) -> Iterator[Normalised]:
     """The string with written-out signs of e-mail addresses as signs."""
     found = [(m.start(), m.end(), "@") for m in _AT_BRACKETED.finditer(text)]
     found += [(m.start(), m.end(), ".") for m in _DOT_BRACKETED.finditer(text)]
@@ -236,7 +236,7 @@ _SPACED = re.compile(
 _WIDE = re.compile(r"(?<![^\W_])[^\W_](?:  [^\W_]){5,}(?![\w])")
 
 
-def spaced_view(text: str) -> Iterator[Normalised]:
+def decode_spaced(text: str) -> Iterator[Normalised]:
     """The string with words whose letters stand apart put together; a wider gap parts words."""
     found: list[Replacement] = []
     for match in _SPACED.finditer(text):

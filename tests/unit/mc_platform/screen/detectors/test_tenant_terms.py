@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from mc_platform.errors import Misconfigured
 from mc_platform.model.label import Scope
-from mc_platform.screen.detectors.tenant_terms import check_patterns, scope_finders
+from mc_platform.screen.detectors.tenant_terms import check_patterns, scope_recognisers
 from mc_platform.screen.findings import Budget
 
 SCOPE = Scope(
@@ -24,7 +24,7 @@ def _found(scope: Scope, text: str) -> list[tuple[str, str]]:
     budget = Budget(per_leaf=1000, per_message=1000)
     return [
         (finding.type, text[finding.start : finding.end])
-        for _, find in scope_finders(scope)
+        for _, find in scope_recognisers(scope)
         for finding in find(text, "", budget)
     ]
 
@@ -52,7 +52,7 @@ def test_declared_value_is_found_as_a_whole(text: str, found: list[tuple[str, st
 
 def test_empty_scope_finds_nothing() -> None:
     """Who declares nothing gets no finders."""
-    assert scope_finders(Scope()) == ()
+    assert scope_recognisers(Scope()) == ()
 
 
 @pytest.mark.parametrize("pattern", ["(a", "(?=x)", r"(a)\1", "a*", "", "x" * 600])
@@ -61,7 +61,7 @@ def test_unusable_pattern_is_named(pattern: str) -> None:
     (problem,) = check_patterns([r"C-\d+", pattern])
     assert repr(pattern[:60]) in problem
     with pytest.raises(Misconfigured, match="pattern"):
-        scope_finders(Scope(customer_ids=(pattern,)))
+        scope_recognisers(Scope(customer_ids=(pattern,)))
 
 
 PLAIN_LETTERS = st.characters(categories=["Lu", "Ll"]).filter(
