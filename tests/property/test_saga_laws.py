@@ -12,31 +12,17 @@ from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.fake_saga import REQUEST, working_task
 
 from mc_platform.enact.calls import Called, Effect
 from mc_platform.enact.saga import Saga, Signals
 from mc_platform.model.event import Event, Kind
 from mc_platform.model.ids import (
     ActionName,
-    ContextId,
-    OperationId,
-    PrincipalId,
-    TaskId,
-    TenantId,
 )
 from mc_platform.model.label import Part
-from mc_platform.model.operation import OperationReport, OperationRequest, Outcome
+from mc_platform.model.operation import OperationReport, Outcome
 from mc_platform.model.task import Task, TaskState
-
-REQUEST = OperationRequest(
-    id=OperationId("op"),
-    tenant=TenantId("TENANT_001"),
-    principal=PrincipalId("p"),
-    task_id=TaskId("t"),
-    operation="any",
-    input={},
-    decision_id="d",
-)
 
 
 class Crash(BaseException):
@@ -115,16 +101,7 @@ class Activities:
         self.world.live()
 
     def task(self) -> Task | None:
-        return Task(
-            id=TaskId("t"),
-            context_id=ContextId("c"),
-            tenant=TenantId("TENANT_001"),
-            principal=PrincipalId("p"),
-            message_id="m",
-            request_digest="r",
-            state=TaskState.working,
-            updated_at=self.now(),
-        )
+        return working_task(self.now())
 
     def release(self, parts: tuple[Part, ...]) -> tuple[tuple[Part, ...], Sequence[Event]]:
         return parts, ()

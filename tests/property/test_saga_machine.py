@@ -12,7 +12,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
@@ -25,6 +25,7 @@ from hypothesis.stateful import (
     precondition,
     rule,
 )
+from tests.fake_saga import REQUEST, START, working_task
 
 from mc_platform.enact.calls import Called, Effect
 from mc_platform.enact.resolution import Resolution, ResolutionMode, ResolutionReport
@@ -32,35 +33,20 @@ from mc_platform.enact.saga import Saga, Signals
 from mc_platform.model.event import Event, Kind
 from mc_platform.model.ids import (
     ActionName,
-    ContextId,
-    OperationId,
     PrincipalId,
-    TaskId,
-    TenantId,
 )
 from mc_platform.model.label import Part
 from mc_platform.model.operation import (
     OperationReport,
-    OperationRequest,
     Outcome,
     Plan,
     Standing,
 )
 from mc_platform.model.task import Task, TaskState
 
-REQUEST = OperationRequest(
-    id=OperationId("op"),
-    tenant=TenantId("TENANT_001"),
-    principal=PrincipalId("p"),
-    task_id=TaskId("t"),
-    operation="any",
-    input={},
-    decision_id="d",
-)
-START = datetime(2026, 1, 1, tzinfo=UTC)
 DEADLINE = START + timedelta(seconds=100)
 ENDS = (Kind.operation_completed, Kind.operation_compensated, Kind.operation_stuck)
-PATIENCE_S = 20.0
+PATIENCE_S = 60.0
 
 DO = ["ok", "ok", "ok", "heals", "refused", "lost", "unknown", "late", "raises"]
 UNDO = ["ok", "ok", "fails", "lost", "raises"]
@@ -323,16 +309,7 @@ class Run:
         self._at("recorded")
 
     def task(self) -> Task | None:
-        return Task(
-            id=TaskId("t"),
-            context_id=ContextId("c"),
-            tenant=TenantId("TENANT_001"),
-            principal=PrincipalId("p"),
-            message_id="m",
-            request_digest="r",
-            state=TaskState.working,
-            updated_at=self.now(),
-        )
+        return working_task(self.now())
 
     def release(self, parts: tuple[Part, ...]) -> tuple[tuple[Part, ...], Sequence[Event]]:
         return parts, ()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -24,6 +26,7 @@ from mc_contract.ledger.tiles import (
 LEAVES = [leaf_hash(number.to_bytes(4, "big")) for number in range(70_000)]
 
 
+@cache
 def _tiles(size: int) -> dict[TileId, list[bytes]]:
     """Every tile of a log of `size` leaves, also those that are not full."""
     tiles: dict[TileId, list[bytes]] = {}
@@ -37,14 +40,13 @@ def _tiles(size: int) -> dict[TileId, list[bytes]]:
 
 
 SIZES = [1, 2, 3, 255, 256, 257, 511, 513, 1000, 1024, 65_535, 65_536, 65_537, 70_000]
-ALL_TILES = {size: _tiles(size) for size in SIZES}
 
 
 @given(st.sampled_from(SIZES[:10]), st.data())
 def test_inclusion_proofs_from_tiles_are_those_of_the_tree(size: int, data: st.DataObject) -> None:
     """The same hashes in the same order."""
     index = data.draw(st.integers(0, size - 1))
-    found = resolve(inclusion_pieces(index, size), ALL_TILES[size])
+    found = resolve(inclusion_pieces(index, size), _tiles(size))
     assert found == inclusion_proof(LEAVES[:size], index)
 
 
@@ -54,7 +56,7 @@ def test_consistency_proofs_from_tiles_are_those_of_the_tree(
 ) -> None:
     """The same hashes in the same order."""
     first = data.draw(st.integers(1, size))
-    found = resolve(consistency_pieces(first, size), ALL_TILES[size])
+    found = resolve(consistency_pieces(first, size), _tiles(size))
     assert found == consistency_proof(LEAVES, first, size)
 
 
@@ -62,16 +64,16 @@ def test_consistency_proofs_from_tiles_are_those_of_the_tree(
 def test_proofs_over_three_levels_of_tiles(size: int) -> None:
     """At and around 256 * 256 leaves, where a third level begins."""
     for index in (0, 255, 256, 40_000, size - 1):
-        found = resolve(inclusion_pieces(index, size), ALL_TILES[size])
+        found = resolve(inclusion_pieces(index, size), _tiles(size))
         assert found == inclusion_proof(LEAVES[:size], index)
-    found = resolve(consistency_pieces(40_001, size), ALL_TILES[size])
+    found = resolve(consistency_pieces(40_001, size), _tiles(size))
     assert found == consistency_proof(LEAVES, 40_001, size)
 
 
 @pytest.mark.parametrize("size", [0, *SIZES])
 def test_frontier_from_tiles_has_the_trees_root(size: int) -> None:
     """A reader can go on hashing from any size."""
-    frontier = frontier_at(size, ALL_TILES.get(size, {}))
+    frontier = frontier_at(size, _tiles(size))
     assert frontier.size == size
     assert frontier.root() == tree_root(LEAVES[:size])
     assert Frontier.from_bytes(frontier.to_bytes()) == frontier

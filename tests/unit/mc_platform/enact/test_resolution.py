@@ -8,23 +8,15 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from tests.fake_saga import REQUEST
 
 from mc_platform.enact.calls import Called, Effect
 from mc_platform.enact.resolution import Resolution, ResolutionMode, ResolutionReport, bounded
 from mc_platform.model.event import Event, Kind
-from mc_platform.model.ids import ActionName, OperationId, PrincipalId, TaskId, TenantId
-from mc_platform.model.operation import OperationRequest, Standing
+from mc_platform.model.ids import ActionName, PrincipalId
+from mc_platform.model.operation import Standing
 from mc_platform.model.task import Task
 
-REQUEST = OperationRequest(
-    id=OperationId("op"),
-    tenant=TenantId("TENANT_001"),
-    principal=PrincipalId("p"),
-    task_id=TaskId("t"),
-    operation="place-order",
-    input={},
-    decision_id="d",
-)
 STANDING = (
     Standing(0, ActionName("reserve"), "landed", {"id": "R-1"}),
     Standing(2, ActionName("book"), "unknown", None),

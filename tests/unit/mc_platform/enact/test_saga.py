@@ -4,34 +4,25 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
+
+from tests.fake_saga import REQUEST, START
 
 from mc_platform.enact.calls import Called, Effect
 from mc_platform.enact.saga import DEADLINE_PASSED, HALTED, Saga, Signals
 from mc_platform.enact.worker import deadline_of, payload_of, plan_of, report_from
 from mc_platform.model.event import Event
-from mc_platform.model.ids import ActionName, OperationId, PrincipalId, TaskId, TenantId
+from mc_platform.model.ids import ActionName
 from mc_platform.model.label import Part
 from mc_platform.model.operation import (
     OperationReport,
-    OperationRequest,
     Outcome,
     Standing,
     plan_from,
 )
 from mc_platform.model.task import Task
 
-START = datetime(2026, 1, 1, tzinfo=UTC)
-REQUEST = OperationRequest(
-    id=OperationId("op"),
-    tenant=TenantId("TENANT_001"),
-    principal=PrincipalId("p"),
-    task_id=TaskId("t"),
-    operation="ship-parallel",
-    input={},
-    decision_id="d",
-)
 DONE = Called(ok=True, attempts=1, effect=Effect.landed)
 REFUSED = Called(ok=False, attempts=1, effect=Effect.none, reason="refused (409)")
 RESISTED = Called(ok=False, attempts=6, effect=Effect.unknown, reason="unavailable (503)")
@@ -61,7 +52,7 @@ class Activities:
     ) -> Called:
         self.keys.add(key)
         if self.meeting is not None:
-            self.meeting.wait(20)
+            self.meeting.wait(60)
         self.at += timedelta(seconds=10)
         end = self.ends.get(action, DONE)
         if isinstance(end, Exception):

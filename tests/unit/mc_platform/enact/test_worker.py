@@ -3,26 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
+
+from tests.fake_saga import REQUEST, START
 
 from mc_platform.enact.actions import ActionRegistry
 from mc_platform.enact.calls import Called, Effect
 from mc_platform.enact.saga import Signals
 from mc_platform.enact.worker import Worker, payload_of
-from mc_platform.model.ids import ActionName, OperationId, PrincipalId, TaskId, TenantId
-from mc_platform.model.operation import OperationRequest
-
-START = datetime(2026, 1, 1, tzinfo=UTC)
-REQUEST = OperationRequest(
-    id=OperationId("op"),
-    tenant=TenantId("TENANT_001"),
-    principal=PrincipalId("p"),
-    task_id=TaskId("t"),
-    operation="any",
-    input={},
-    decision_id="d",
-)
+from mc_platform.model.ids import ActionName
 
 
 class Lapsing:
