@@ -1,4 +1,4 @@
-"""`mcctl audit parked` as an operator meets it: what it prints, asks, and exits with."""
+"""`mcctl audit dead-letters` as an operator meets it: what it prints, asks, and exits with."""
 
 from __future__ import annotations
 

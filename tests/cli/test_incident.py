@@ -91,11 +91,11 @@ def test_parked_events_are_a_finding_of_a_delivery_that_works(environment, deliv
     delivery(Recovery.recovered, parked=2)
     result = run()
     assert result.exit_code == 1
-    assert "2 events are parked" in result.stdout
-    assert "mcctl audit parked list" in result.stdout
-    assert "verdict: events parked" in result.stdout
+    assert "2 dead letters" in result.stdout
+    assert "mcctl audit dead-letters list" in result.stdout
+    assert "verdict: dead letters" in result.stdout
     told = json.loads(run("--output", "json").stdout)
-    assert told["verdict"] == "events_parked"
+    assert told["verdict"] == "dead_letters"
     assert told["delivery"]["parked_events"] == 2
 
 
@@ -151,4 +151,4 @@ def test_the_shell_says_where_the_siem_is_when_nothing_runs(environment, deliver
     result = run("--output", "json")
     assert result.exit_code == 3
     steps = [finding["step"] for finding in json.loads(result.stdout)["findings"]]
-    assert steps == ["settings", "dns", "tcp", "backup", "parked"]
+    assert steps == ["settings", "dns", "tcp", "backup", "dead letters"]

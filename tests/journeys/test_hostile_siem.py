@@ -139,7 +139,7 @@ def _told(platform: Any) -> list[dict[str, Any]]:
 
 
 def _dead(platform: Any) -> set[str]:
-    listed = json.loads(platform.mcctl("audit", "parked", "list", "-o", "json").stdout)
+    listed = json.loads(platform.mcctl("audit", "dead-letters", "list", "-o", "json").stdout)
     assert all(letter["reason"] for letter in listed["dead_letters"])
     return {letter["event_id"] for letter in listed["dead_letters"]}
 
@@ -218,7 +218,7 @@ def test_nothing_is_lost_to_a_siem_that_does_its_worst(attacked: Any, wait_until
 
     def resend(whose: str) -> dict[str, Any]:
         said = ("--all", "--reason", "mended", "--yes", "--as", whose, "-o", "json")
-        done = platform.mcctl("audit", "parked", "resend", *said, check=False)
+        done = platform.mcctl("audit", "dead-letters", "resend", *said, check=False)
         return {**json.loads(done.stdout), "code": done.returncode}
 
     assert resend("OPERATOR")["code"] == 1  # it is bad still: refused again, and kept

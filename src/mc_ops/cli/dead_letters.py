@@ -1,4 +1,4 @@
-"""`mcctl audit parked list, resend`: dead letters, which are events that the SIEM refused for good."""
+"""`mcctl audit dead-letters list, resend`: dead letters, which are events that the SIEM refused for good."""
 
 from __future__ import annotations
 
@@ -144,7 +144,7 @@ def _tell(asked: dict[str, Any], letters: list[dict[str, Any]], output: Format) 
     elif unsettled:
         warn(
             f"{len(taken)} taken; {unsettled} wait still: they are sent when the SIEM takes "
-            f"events (mcctl audit parked list --request {escape(asked['request'])})"
+            f"events (mcctl audit dead-letters list --request {escape(asked['request'])})"
         )
         raise typer.Exit(exit_codes.COULD_NOT_TELL)
     else:

@@ -45,7 +45,7 @@ def scan(
     """Screen each text as a reply would be: `block` or `allow`, with the labels found.
 
     A row is `{"id", "text"}`; other fields are ignored. Each gets one line of JSON, in order:
-    `{"id", "verdict", "labels", "policies"}`. A row that cannot be read is told on standard error,
+    `{"id", "verdict", "labels", "policies"}`. A row that cannot be read is reported on standard error,
     the others are answered, and the exit code is 2.
 
     With --explain TEXT instead of a file: which rule, decoder and validator acted for each label.

@@ -2,7 +2,7 @@
 
 Recovered means: no replica says that it fails, one of them ships, and nothing older than a few
 seconds waits. A backlog of zero alone would not do: under load there is always something on the
-way; nor would the end of failures: what had piled up must have drained. Parked events are told
+way; nor would the end of failures: what had piled up must have drained. Dead letters are reported
 beside it: they wait for nobody, so they are in no backlog, and the SIEM never gets them.
 """
 
@@ -40,14 +40,14 @@ class Watch:
         backlog: Events that the SIEM has not taken; None if no replica tells.
         oldest_s: How long the oldest of them waits; None likewise.
         said: What the shipping replica says of itself.
-        parked: Events that were set aside, for the SIEM refused them for good; None likewise.
+        dead_letters: Events that the SIEM refused for good; None likewise.
     """
 
     recovery: Recovery
     backlog: int | None
     oldest_s: float | None
     said: str
-    parked: int | None
+    dead_letters: int | None
 
     def as_dict(self) -> dict[str, str | int | float | None]:
         """The look as it appears in JSON."""
@@ -56,7 +56,7 @@ class Watch:
             "backlog_events": self.backlog,
             "backlog_age_s": self.oldest_s,
             "shipper": self.said,
-            "parked_events": self.parked,
+            "parked_events": self.dead_letters,
         }
 
 
@@ -64,7 +64,7 @@ def look(replicas: Sequence[str]) -> Watch:
     """Ask each replica (by URL) for health and metrics; one that does not answer tells nothing."""
     said: list[str] = []
     down = False
-    backlog, oldest_s, parked = None, None, None
+    backlog, oldest_s, dead_letters = None, None, None
     for url in replicas:
         try:
             with ServiceClient(url, timeout_s=_TIMEOUT_S) as client:
@@ -79,17 +79,17 @@ def look(replicas: Sequence[str]) -> Watch:
             backlog = max(backlog or 0, int(values[_BACKLOG]))
             oldest_s = max(oldest_s or 0.0, values[_AGE])
         if _PARKED in values:
-            parked = max(parked or 0, int(values[_PARKED]))
+            dead_letters = max(dead_letters or 0, int(values[_PARKED]))
     telling = next((one for one in said if one != "standby"), said[0] if said else "")
     if not said or backlog is None or oldest_s is None:
         reason = telling or "no replica answers"
-        return Watch(Recovery.unknown, backlog, oldest_s, reason, parked)
+        return Watch(Recovery.unknown, backlog, oldest_s, reason, dead_letters)
     if down or telling.startswith("failing"):
-        return Watch(Recovery.failing, backlog, oldest_s, telling, parked)
+        return Watch(Recovery.failing, backlog, oldest_s, telling, dead_letters)
     shipping = telling == "ok" or telling.startswith("draining")
     done = shipping and (backlog == 0 or oldest_s <= SETTLED_S)
     recovery = Recovery.recovered if done else Recovery.draining
-    return Watch(recovery, backlog, oldest_s, telling, parked)
+    return Watch(recovery, backlog, oldest_s, telling, dead_letters)
 
 
 def watch_until_recovered(

@@ -1,7 +1,7 @@
 """The playbook "SIEM Sink Failure": look, see to the backup file, watch it recover.
 
 The sequence goes on whatever a step finds: that the SIEM is down is why the file is seen to, and
-the last look decides, and what was parked: delivery that works again does not bring it back.
+the last look decides, and dead letters: delivery that works again does not bring them back.
 Nothing is lost meanwhile, with or without the file: every event is in the
 ledger, and the SIEM's cursor stays where it stopped.
 """
@@ -23,7 +23,7 @@ class Verdict(Enum):
     """How the playbook ends."""
 
     recovered = "recovered"
-    events_parked = "events parked"
+    dead_letters = "dead letters"
     """Delivery works, but not all events will get there by it."""
     still_failing = "still failing"
     could_not_tell = "could not tell"
@@ -74,9 +74,9 @@ class SiemFailure:
             self.findings.append(finding)
             tell(finding)
         self.last = watch_until_recovered(self.looked, timeout_s=timeout_s, tell=tell_watch)
-        parked = _parked(self.last.parked)
-        self.findings.append(parked)
-        tell(parked)
+        letters = _dead_letters(self.last.dead_letters)
+        self.findings.append(letters)
+        tell(letters)
         return _verdict(self.last)
 
     def as_dict(self) -> dict[str, Any]:
@@ -134,21 +134,21 @@ def _verdict(last: Watch) -> Verdict:
         return Verdict.could_not_tell
     if last.recovery is not Recovery.recovered:
         return Verdict.still_failing
-    if last.parked is None:
+    if last.dead_letters is None:
         return Verdict.could_not_tell
-    return Verdict.events_parked if last.parked else Verdict.recovered
+    return Verdict.dead_letters if last.dead_letters else Verdict.recovered
 
 
-def _parked(count: int | None) -> Finding:
-    step = "parked"
+def _dead_letters(count: int | None) -> Finding:
+    step = "dead letters"
     if count is None:
-        return Finding(step, Status.unknown, "no replica tells whether events are parked")
+        return Finding(step, Status.unknown, "no replica shows whether there are dead letters")
     if count == 0:
-        return Finding(step, Status.ok, "no event is parked")
+        return Finding(step, Status.ok, "no dead letters")
     return Finding(
         step,
         Status.failed,
-        f"{count} {'event is' if count == 1 else 'events are'} parked: refused by the SIEM for good, "
+        f"{count} {'dead letter' if count == 1 else 'dead letters'}: refused by the SIEM for good, "
         "and not sent again",
-        "which, and why: mcctl audit parked list; then: mcctl audit parked resend",
+        "which, and why: mcctl audit dead-letters list; then: mcctl audit dead-letters resend",
     )

@@ -65,8 +65,10 @@ def test_one_ships_and_nothing_old_waits():
 
 def test_each_replica_tells_the_regions_parked_events():
     """They are one figure, not to be added; one that has just started knows of none yet."""
-    assert looked(Replica(parked=2), Replica(shipper="standby", parked=2), Replica()).parked == 2
-    assert looked().parked is None
+    assert (
+        looked(Replica(parked=2), Replica(shipper="standby", parked=2), Replica()).dead_letters == 2
+    )
+    assert looked().dead_letters is None
 
 
 @pytest.mark.parametrize(
@@ -163,7 +165,7 @@ def test_the_verdict_is_what_delivery_does(recovery, verdict):
     ("recovery", "parked", "verdict", "status"),
     [
         (Recovery.recovered, 0, Verdict.recovered, Status.ok),
-        (Recovery.recovered, 1, Verdict.events_parked, Status.failed),
+        (Recovery.recovered, 1, Verdict.dead_letters, Status.failed),
         (Recovery.failing, 1, Verdict.still_failing, Status.failed),
         (Recovery.recovered, None, Verdict.could_not_tell, Status.unknown),
     ],
@@ -172,9 +174,9 @@ def test_what_is_parked_is_no_recovery(recovery, parked, verdict, status):
     """It is told whatever delivery does; that nobody tells is not that there is nothing."""
     got, findings, _ = run(recovery, lambda: BackupState({"blue-1": True}), parked=parked)
     assert got is verdict
-    assert findings["parked"].status is status
+    assert findings["dead letters"].status is status
     if parked:
-        assert findings["parked"].detail.startswith("1 event is parked")
+        assert findings["dead letters"].detail.startswith("1 dead letter")
 
 
 def test_a_file_that_is_there_is_left_alone():
