@@ -45,7 +45,7 @@ def layout(monkeypatch, tmp_path):
 
     monkeypatch.setenv("MC_HOME", str(home))
     monkeypatch.setattr(verbs, "open_environment", lambda _env: environment)
-    monkeypatch.setattr("mc_ops.policies.policy_health", health)
+    monkeypatch.setattr("mc_ops.policies.local_set.policy_health", health)
     monkeypatch.setattr("mc_ops.policies.apply.policy_health", health)
     monkeypatch.setattr(verbs, "acting_client", declaring)
     DECLARED.clear()
@@ -353,7 +353,9 @@ def test_apply_refuses_a_broken_set_before_it_touches_anything(layout, changed):
 
 def test_apply_does_not_change_a_copy_that_nobody_reads(layout, changed, monkeypatch):
     """A platform that was started with a set elsewhere would not notice."""
-    monkeypatch.setattr("mc_ops.policies.policy_health", lambda _one: PolicyHealth("0" * 64, None))
+    monkeypatch.setattr(
+        "mc_ops.policies.local_set.policy_health", lambda _one: PolicyHealth("0" * 64, None)
+    )
     done = _run("apply", changed, "--yes", "--reason", "x")
     assert isinstance(done.exception, UnusableInput)
     assert "another policy set in force" in str(done.exception)

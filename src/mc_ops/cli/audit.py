@@ -18,6 +18,7 @@ from mc_ops.cli import dead_letters
 from mc_ops.cli.ledger_access import LedgerKeyOption, audit_client, ledger_key, read_export
 from mc_ops.cli.numeric import Whole
 from mc_ops.cli.operator_access import AsOption, UrlOption, YesOption, confirm
+from mc_ops.cli.options import EnvOption
 from mc_ops.cli.output import Format, OutputOption, emit_json, fail, note, ok, stdout, warn
 from mc_ops.environments import Environment, open_environment
 from mc_ops.errors import CouldNotTell, Finding, UnusableInput
@@ -36,6 +37,7 @@ _NOT_COMPLETE = (
 )
 
 
+# Over 60 lines because its options are: they are the interface, and stand where typer reads them
 @app.command()
 def verify(
     export: Annotated[
@@ -186,9 +188,7 @@ def archive(
     ],
     to: Annotated[Path, typer.Option("--to", help="Output folder.")],
     yes: YesOption = False,
-    env: Annotated[
-        str, typer.Option("--env", help="Environment of the platform; only `local` exists today.")
-    ] = "local",
+    env: EnvOption = "local",
     output: OutputOption = Format.table,
 ) -> None:
     """Move old months of the ledger from the database into files."""

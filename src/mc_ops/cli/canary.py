@@ -66,6 +66,7 @@ def plan(
     stdout.print(f"{size.pairs} pairs at {rate:g}/s: {_kind(size)}", markup=False)
 
 
+# Over 60 lines because its options are: they are the interface, and stand where typer reads them
 @app.command()
 def run(
     baseline: Annotated[list[str], typer.Option(help="URL of a baseline instance; repeatable.")],

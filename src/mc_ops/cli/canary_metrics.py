@@ -61,6 +61,7 @@ def register(app: typer.Typer) -> None:
     app.command(name="judge-metrics")(judge_metrics)
 
 
+# Over 60 lines because its options are: they are the interface, and stand where typer reads them
 def retrospective(
     prometheus: Annotated[str, typer.Option(help="URL of the Prometheus server to query.")],
     config: Annotated[Path, typer.Option(help="TOML file with the metrics to judge.")],

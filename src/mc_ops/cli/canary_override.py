@@ -24,6 +24,7 @@ from mc_ops.cli.operator_access import (
     acting_client,
     confirm_by_word,
 )
+from mc_ops.cli.options import EnvOption
 from mc_ops.cli.output import Format, OutputOption, emit_json, note, ok, stdout, warn
 from mc_ops.environments import Workspace
 from mc_ops.errors import CouldNotTell, Finding, OpsError, UnusableInput
@@ -45,11 +46,6 @@ RunArgument = Annotated[
     str, typer.Argument(metavar="RUN", help="Name of a run, or a canary's folder.")
 ]
 
-EnvOption = Annotated[
-    str,
-    typer.Option("--env", help="Environment that runs the candidate; only `local` exists today."),
-]
-
 
 def register(app: typer.Typer) -> None:
     """Add the verbs to `mcctl canary`."""
@@ -57,6 +53,7 @@ def register(app: typer.Typer) -> None:
     app.command()(decision)
 
 
+# Over 60 lines because its options are: they are the interface, and stand where typer reads them
 def override(
     run: RunArgument,
     reason: Annotated[

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mc_ops.cli.numeric import Number
+from mc_ops.cli.options import EnvOption
 from mc_ops.cli.output import Format, OutputOption, emit_json, stdout
 from mc_ops.cli.scaling import oscillation_figure
 from mc_ops.cli.slo_access import (
     LOCAL,
     AllowFewOption,
-    EnvOption,
     OverOption,
     PricesOption,
     PrometheusOption,

@@ -19,6 +19,7 @@ from mc_ops import exit_codes
 from mc_ops.cli.cutover import backing, remember
 from mc_ops.cli.numeric import Number, Whole
 from mc_ops.cli.operator_access import UnaskedOption, confirm
+from mc_ops.cli.options import EnvOption
 from mc_ops.cli.output import Format, OutputOption, emit_json, note, ok, stdout, warn
 from mc_ops.environments import (
     BASELINE,
@@ -38,9 +39,6 @@ from mc_ops.errors import CouldNotTell, Declined, UnusableInput
 
 SERVICE = "agent-workbench"
 
-EnvOption = Annotated[
-    str, typer.Option("--env", help="Environment of the platform; only `local` exists today.")
-]
 BaselineOption = Annotated[
     bool, typer.Option("--baseline", help="Use the baseline replicas instead of a colour.")
 ]

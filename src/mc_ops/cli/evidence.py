@@ -29,6 +29,7 @@ PackArgument = Annotated[
 ]
 
 
+# Over 60 lines because its options are: they are the interface, and stand where typer reads them
 @app.command()
 def pack(
     out: Annotated[Path, typer.Option("--out", help="Output file.")],

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.markup import escape
 
+from mc_ops.cli.options import EnvOption
 from mc_ops.cli.output import Format, OutputOption, emit_json, json_text, stdout
 from mc_ops.cli.scaling import oscillation_figure
 from mc_ops.cli.slo_access import (
     LOCAL,
     AllowFewOption,
-    EnvOption,
     LeastOption,
     OverOption,
     PricesOption,

@@ -37,6 +37,7 @@ _LARGEST_BYTES = 64 * 1024 * 1024
 _STEP_S = 15.0
 
 
+# Over 60 lines because its options are: they are the interface, and stand where typer reads them
 def hpa_oscillation(
     events: Annotated[
         str | None,

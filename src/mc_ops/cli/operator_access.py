@@ -126,7 +126,7 @@ def access_token(url: str | None, whose: str | None, default: str = _OPERATOR) -
             raise UnusableInput(
                 f"--as {whose} and {TOKEN_FILE} both say who acts", hint="give one of them"
             )
-        return _read(Path(name))
+        return read_token_file(TOKEN_FILE, Path(name))
     whose = whose or default
     workspace = Workspace.from_env()
     if url is not None and not is_here(url):
@@ -150,16 +150,21 @@ def is_here(url: str) -> bool:
     return not parts.userinfo and parts.host in ("127.0.0.1", "localhost", "::1")
 
 
-def _read(path: Path) -> str:
+def read_token_file(variable: str, path: Path) -> str:
+    """The token in the file that the environment variable names.
+
+    Raises:
+        NotAllowed: it cannot be read, or does not hold a token alone.
+    """
     try:
         token = path.read_text(encoding="ascii").strip()
     except (OSError, UnicodeDecodeError) as error:
         raise NotAllowed(
-            f"{TOKEN_FILE} {path} cannot be read ({type(error).__name__})",
+            f"{variable} {path} cannot be read ({type(error).__name__})",
             hint="it must hold the token alone",
         ) from error
     if not token or not token.isprintable() or " " in token:
-        raise NotAllowed(f"{TOKEN_FILE} {path} does not hold a token alone")
+        raise NotAllowed(f"{variable} {path} does not hold a token alone")
     return token
 
 

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import difflib
-import itertools
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -24,21 +21,27 @@ from mc_ops.cli.operator_access import (
     acting_client,
     confirm,
 )
-from mc_ops.cli.output import Format, OutputOption, emit_json, fail, note, ok, stdout, warn
+from mc_ops.cli.options import EnvOption
+from mc_ops.cli.output import Format, OutputOption, emit_json, fail, ok, stdout, warn
+from mc_ops.cli.policy_text import (
+    note_plan,
+    print_applied,
+    print_diff,
+    print_explanation,
+    print_set,
+    print_simulation,
+)
 from mc_ops.cli.slo_access import OverOption, PrometheusOption, ScrapeOption, open_source
 from mc_ops.environments import (
-    Environment,
-    Instance,
     Workspace,
     checkout,
     open_environment,
     policy_set,
 )
-from mc_ops.errors import CouldNotTell, Finding, NotAllowed, UnusableInput
+from mc_ops.errors import CouldNotTell, NotAllowed, UnusableInput
 
 app = typer.Typer(no_args_is_help=True)
 
-_CHANGES_SHOWN = 20
 ExportOption = Annotated[
     Path | None,
     typer.Option(
@@ -54,9 +57,6 @@ CatalogueOption = Annotated[
 ]
 ExitCodeOption = Annotated[
     bool, typer.Option("--exit-code", help="Exit 1 if there is a difference.")
-]
-EnvOption = Annotated[
-    str, typer.Option("--env", help="Environment of the platform; only `local` exists today.")
 ]
 UndeclaredOption = Annotated[
     bool,
@@ -85,9 +85,9 @@ def check(
     else:
         for problem in report["problems"]:
             stdout.print(problem, markup=False)
-        _print_set(where, report)
+        print_set(where, report)
     if not holds:
-        fail(f"{_count(report['problems'], 'problem')}; this set cannot come into force")
+        fail(f"{policies.counted(report['problems'], 'problem')}; this set cannot come into force")
         raise typer.Exit(exit_codes.FINDING)
     ok("the set parses and validates")
 
@@ -119,10 +119,10 @@ def run_tables(
             stdout.print(row, markup=False)
         for policy in unnoticed:
             stdout.print(f"{policy}: not covered by any example", markup=False)
-        _print_set(where, report)
+        print_set(where, report)
     if not holds:
         if report["failing"]:
-            fail(f"{_count(report['failing'], 'example')} failed")
+            fail(f"{policies.counted(report['failing'], 'example')} failed")
         if unnoticed:
             names = ", ".join(f'"{name}"' for name in unnoticed)
             fail(escape(f"no example needs {names}: add one for each"))
@@ -174,7 +174,7 @@ def diff(
     if output is Format.json:
         emit_json(report)
     else:
-        _print_diff(report)
+        print_diff(report)
     if report["same"]:
         ok("the sets mean the same")
     if not same:
@@ -202,7 +202,7 @@ def simulate(
     if output is Format.json:
         emit_json(report)
     else:
-        _print_simulation(report)
+        print_simulation(report)
     for reason, count in report["skipped"].items():
         warn(escape(f"{count} not asked again: {reason}"))
     if report["drifted"]:
@@ -237,11 +237,11 @@ def explain(
     asked = "" if found.asked is None else json.dumps(found.asked)
     arguments = ["--dir", str(_set_dir(folder)), "--catalogue", str(_catalogue(catalogue))]
     in_force, _ = policies.ask_service(["explain-set", *arguments], stdin=asked)
-    report = _explanation(found, in_force)
+    report = policies.explanation(found, in_force)
     if output is Format.json:
         emit_json(report)
     else:
-        _print_explanation(report)
+        print_explanation(report)
     if report["holds_today"] is None:
         warn(escape(f"it cannot be asked again: {report['why_not']}"))
     elif report["holds_today"]:
@@ -262,19 +262,19 @@ def apply(
     output: OutputOption = Format.table,
 ) -> None:
     """Activate a policy set on every replica; if one refuses it, restore the previous set."""
-    target = _Local(open_environment(env))
-    new = _require_good(folder)
+    target = policies.LocalSet(open_environment(env))
+    new = policies.require_good(folder)
     current = target.require_own_copy()
     report, _ = policies.ask_service(["diff", str(target.workspace.policies), str(folder)])
     if new == current:
         ok("this set is in force already; nothing was changed")
         return
-    _note_plan(report)
+    note_plan(report)
     confirm(f"Bring this set into force in {env}?", yes=yes)
     with target.as_shown():
         by = _declare(target, new, reason, whose, undeclared=undeclared)
         applied = policies.apply_set(target, folder, new, timeout_s=timeout_s)
-    _print_applied(applied, current, by, output)
+    print_applied(applied, current, by, output)
 
 
 @app.command()
@@ -296,21 +296,21 @@ def rollback(
     output: OutputOption = Format.table,
 ) -> None:
     """Activate the policy set that was active before; repeat it to go further back."""
-    target = _Local(open_environment(env))
+    target = policies.LocalSet(open_environment(env))
     digest, folder = policy_set.find(target.workspace, to)
-    if _require_good(folder) != digest:
+    if policies.require_good(folder) != digest:
         raise CouldNotTell(
             f"{folder} was changed since it was kept",
             hint="apply a set from elsewhere, or --to another DIGEST",
         )
     current = target.require_own_copy()
     report, _ = policies.ask_service(["diff", str(target.workspace.policies), str(folder)])
-    _note_plan(report)
+    note_plan(report)
     confirm(f"Go back to the set {digest[:12]} in {env}?", yes=yes)
     with target.as_shown():
         by = _declare(target, digest, reason, whose, undeclared=undeclared)
         applied = policies.roll_back(target, digest, timeout_s=timeout_s)
-    _print_applied(applied, current, by, output)
+    print_applied(applied, current, by, output)
 
 
 @app.command()
@@ -337,7 +337,7 @@ def history(
 
 
 def _declare(
-    target: _Local, digest: str, reason: str, whose: str | None, *, undeclared: bool
+    target: policies.LocalSet, digest: str, reason: str, whose: str | None, *, undeclared: bool
 ) -> str:
     """Tell the platform who is about to change its set, and why; the principal that it knows.
 
@@ -360,71 +360,6 @@ def _declare(
     return ""
 
 
-# -- where sets are -----------------------------------------------------------------------------
-
-
-class _Local:
-    """The local platform as a `policies.Target`."""
-
-    def __init__(self, environment: Environment) -> None:
-        self._environment = environment
-        self.workspace = environment.workspace
-        self._current = ""
-        self._undo: policy_set.Undo | None = None
-
-    def install(self, source: Path) -> None:
-        self._undo = policy_set.install(self.workspace, source, self._current)
-
-    def undo(self) -> None:
-        assert self._undo is not None  # something was put in place
-        policy_set.undo(self.workspace, self._undo)
-
-    def restore(self, digest: str) -> None:
-        self._undo = policy_set.restore(self.workspace, digest, self._current)
-
-    def instances(self) -> Sequence[Instance]:
-        return self._environment.instances()
-
-    def require_own_copy(self) -> str:
-        """The digest of the copy at which the replicas look.
-
-        Raises:
-            CouldNotTell: the platform was never started here, or a replica tells no policy.
-            UnusableInput: a replica looks elsewhere.
-        """
-        if not self.workspace.policies.is_dir():
-            raise CouldNotTell(
-                f"the platform has no policy set of its own yet ({self.workspace.home})",
-                hint="start it: mcctl up",
-            )
-        report, _ = policies.ask_service(["check", "--dir", str(self.workspace.policies)])
-        digest = str(report["digest"])
-        for instance in self.instances():
-            if policies.policy_health(instance).digest != digest:
-                raise UnusableInput(
-                    f"{instance.name} has another policy set in force than the platform's own copy",
-                    hint=f"was it started with {policy_set.SETTING}? then change the set there",
-                )
-        self._current = digest
-        return digest
-
-    @contextmanager
-    def as_shown(self) -> Iterator[None]:
-        """While no other mcctl changes the platform, and the set in place is the one last looked at.
-
-        Raises:
-            CouldNotTell: another one has put another set in place since.
-        """
-        shown = self._current
-        with self._environment.locked():
-            if self.require_own_copy() != shown:
-                raise CouldNotTell(
-                    "another policy set was put in place meanwhile; nothing was changed",
-                    hint="mcctl policy history tells whose it is; then repeat the command",
-                )
-            yield
-
-
 def _set_dir(given: Path | None) -> Path:
     if given is not None:
         return given
@@ -436,28 +371,6 @@ def _catalogue(given: Path | None) -> Path:
     return given or checkout() / "deploy" / "local" / "catalogue.toml"
 
 
-def _require_good(folder: Path) -> str:
-    """The digest of a set that validates and whose tables hold.
-
-    Raises:
-        Finding: it would be refused.
-        UnusableInput: there is no set, or it has no tables.
-    """
-    report, holds = policies.ask_service(["check", "--dir", str(folder)])
-    if not holds:
-        raise Finding(
-            f"the set has {_count(report['problems'], 'problem')}: {report['problems'][0]}",
-            hint=f"mcctl policy check {folder}",
-        )
-    report, holds = policies.ask_service(["test", "--dir", str(folder)])
-    if not holds:
-        raise Finding(
-            f"{_count(report['failing'], 'row')} of its own tables failed: {report['failing'][0]}",
-            hint=f"mcctl policy test {folder}",
-        )
-    return str(report["digest"])
-
-
 def _leaves(
     source: Path | None, key: Path | None, whose: str | None, url: str | None
 ) -> Iterator[bytes | Mapping[str, Any]]:
@@ -467,121 +380,3 @@ def _leaves(
     with audit_client(url, whose) as client:
         for entry in client.entries(0):
             yield entry.leaf
-
-
-# -- what is printed ----------------------------------------------------------------------------
-
-
-def _count(items: Sequence[object], noun: str) -> str:
-    return f"{len(items)} {noun}{'' if len(items) == 1 else 's'}"
-
-
-def _print_set(where: Path, report: Mapping[str, Any]) -> None:
-    line = f"{where}  {report['policies']} policies  {report['rows']} rows  {report['digest']}"
-    stdout.print(line, markup=False)
-
-
-def _print_diff(report: Mapping[str, Any]) -> None:
-    for sign, name in (("+", "added"), ("-", "removed")):
-        for policy in report[name]:
-            line = f"{sign} {policy['id']}  {policy['effect']}: {policy['reason']}"
-            stdout.print(line, markup=False)
-    for policy in report["changed"]:
-        stdout.print(f"~ {policy['id']}", markup=False)
-        old, new = (policy[side]["text"].splitlines() for side in ("old", "new"))
-        lines = difflib.unified_diff(old, new, lineterm="", n=1)
-        for line in itertools.islice(lines, 2, None):
-            stdout.print(f"    {line}", markup=False)
-    for line in report["schema"]:
-        stdout.print(line, markup=False)
-
-
-def _note_plan(report: Mapping[str, Any]) -> None:
-    for sign, name in (("+", "added"), ("-", "removed"), ("~", "changed")):
-        for policy in report[name]:
-            note(escape(f"{sign} {policy['id']}"))
-    if report["schema"]:
-        note("~ the schema")
-
-
-def _print_simulation(report: Mapping[str, Any]) -> None:
-    stdout.print(f"{report['replayed']} asked again, {report['changed']} change", markup=False)
-    for tenant, count in report["by_tenant"].items():
-        stdout.print(f"  {tenant}  {count}", markup=False)
-    for change in report["changes"][:_CHANGES_SHOWN]:
-        line = f"{change['decision']}  {change['tenant']}  {change['principal']}  "
-        line += f"{change['action']} {change['resource']}  "
-        line += f"{_answer(change['old'])} -> {_answer(change['new'])}"
-        stdout.print(line, markup=False)
-    if report["changed"] > _CHANGES_SHOWN:
-        note(f"{report['changed'] - _CHANGES_SHOWN} more: --output json")
-
-
-def _answer(answer: Mapping[str, Any]) -> str:
-    by = ", ".join(answer["policies"]) or "no policy"
-    return f"{'allow' if answer['allowed'] else 'deny'} ({by})"
-
-
-def _explanation(found: policies.FoundDecision, in_force: Mapping[str, Any]) -> dict[str, Any]:
-    same_set = found.digest == in_force["digest"]
-    now = in_force.get("now")
-    why_not = "the event does not hold the question" if found.asked is None else ""
-    holds = None
-    if now is not None and "not_restorable" in now:
-        why_not = str(now["not_restorable"])
-    elif now is not None:
-        # A reply refused raw and released redacted is one recorded decision: the second one
-        holds = (now["allowed"], now["policies"]) == (found.allowed, list(found.policies))
-    return {
-        "decision": found.decision,
-        "event": found.event,
-        "kind": found.kind,
-        "tenant": found.tenant,
-        "occurred_at": found.occurred_at,
-        "asked": found.asked,
-        "allowed": found.allowed,
-        "reason": found.reason,
-        "policy_set": found.digest,
-        "same_set_today": same_set,
-        # Of another set the same id may mean another thing: its text is not shown as this one's
-        "policies": [
-            in_force["policies"].get(name, {"id": name}) if same_set else {"id": name}
-            for name in found.policies
-        ],
-        "now": now,
-        "holds_today": holds,
-        "why_not": why_not,
-    }
-
-
-def _print_explanation(report: Mapping[str, Any]) -> None:
-    def line(name: str, value: object) -> None:
-        stdout.print(f"{name:<10} {value}", markup=False)
-
-    line("decision", report["decision"])
-    line("event", f"{report['kind']} {report['event']} at {report['occurred_at']}")
-    line("tenant", report["tenant"])
-    line("answer", "allow" if report["allowed"] else "deny")
-    line("reason", report["reason"])
-    for name, value in (report["asked"] or {}).items():
-        parts = list(value.values()) if isinstance(value, dict) else value
-        line("asked", f"{name}: {', '.join(map(str, parts)) if isinstance(parts, list) else value}")
-    today = "the one in force" if report["same_set_today"] else "not the one in force"
-    line("set", f"{report['policy_set']} ({today})")
-    for policy in report["policies"]:
-        line("policy", policy["id"])
-        for text in policy.get("text", "").splitlines():
-            stdout.print(f"           {text}", markup=False)
-    now = report["now"]
-    if now is not None and "allowed" in now:
-        line("today", f"{_answer(now)}: {now['reason']}")
-
-
-def _print_applied(applied: policies.Applied, before: str, by: str, output: Format) -> None:
-    if output is Format.json:
-        told = {"digest": applied.digest, "before": before, "replicas": list(applied.replicas)}
-        emit_json({**told, "principal": by})
-    if applied.replicas:
-        ok(f"{', '.join(applied.replicas)}: {applied.digest[:12]} is in force")
-    else:
-        ok(f"{applied.digest[:12]} is in place; nothing runs, the next `mcctl up` begins with it")

@@ -11,6 +11,7 @@ import typer
 
 from mc_ops import preflight as room
 from mc_ops.cli.numeric import Whole
+from mc_ops.cli.options import EnvOption
 from mc_ops.cli.output import (
     SCHEMA_VERSION,
     Format,
@@ -29,9 +30,6 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True)
 
-EnvOption = Annotated[
-    str, typer.Option("--env", help="Environment of the platform; only `local` exists today.")
-]
 OutOption = Annotated[
     Path | None, typer.Option("--out", help="Also write the result as JSON to this file.")
 ]

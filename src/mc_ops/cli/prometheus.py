@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
+from mc_ops.cli.options import EnvOption
 from mc_ops.cli.output import Format, OutputOption, emit_json, note, ok, stdout
 from mc_ops.environments import open_environment
 
@@ -26,9 +27,7 @@ def write(
     alertmanager: Annotated[
         str, typer.Option("--alertmanager", help="Address on which Alertmanager listens.")
     ] = "127.0.0.1:9093",
-    env: Annotated[
-        str, typer.Option("--env", help="Environment of the platform; only `local` exists today.")
-    ] = "local",
+    env: EnvOption = "local",
     output: OutputOption = Format.table,
 ) -> None:
     """Write both configurations for the running replicas; print the start commands.

@@ -13,6 +13,7 @@ import typer
 from rich.markup import escape
 
 from mc_ops import runbooks as room
+from mc_ops.cli.options import EnvOption
 from mc_ops.cli.output import Format, OutputOption, emit_json, note, ok, stdout
 from mc_ops.cli.runbook_text import (
     StepProgress,
@@ -88,6 +89,7 @@ def show(name: NameArgument, output: OutputOption = Format.table) -> None:
             print_script(f"undo on {events} until {step.undo.until}: ", step.undo.script.text)
 
 
+# Over 60 lines because its options are: they are the interface, and stand where typer reads them
 @app.command()
 def run(
     name: NameArgument,
@@ -95,9 +97,7 @@ def run(
         str, typer.Argument(help="With --resume: id of the run; default: the newest.")
     ] = "",
     *,
-    env: Annotated[
-        str, typer.Option("--env", help="Environment of the platform; only `local` exists today.")
-    ] = "local",
+    env: EnvOption = "local",
     minutes: Annotated[str, typer.Option("--minutes", help="Same as --set MINUTES=M.")] = "",
     settings: Annotated[
         list[str] | None,

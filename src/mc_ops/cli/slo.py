@@ -6,11 +6,11 @@ from typing import Annotated
 
 import typer
 
+from mc_ops.cli.options import EnvOption
 from mc_ops.cli.output import Format, OutputOption, emit_json
 from mc_ops.cli.slo_access import (
     LOCAL,
     AllowFewOption,
-    EnvOption,
     LeastOption,
     OverOption,
     PrometheusOption,

@@ -14,9 +14,10 @@ from rich.markup import escape
 
 from mc_ops import exit_codes
 from mc_ops.cli.numeric import Whole
+from mc_ops.cli.operator_access import read_token_file
 from mc_ops.cli.output import stdout, warn
 from mc_ops.environments import Workspace, open_environment
-from mc_ops.errors import NotAllowed, UnusableInput
+from mc_ops.errors import UnusableInput
 
 if TYPE_CHECKING:
     from mc_ops.slo import Figure, Prices, Source, Verdict, Window
@@ -51,9 +52,6 @@ WindowOption = Annotated[
         "--window",
         help="Time window for all targets, such as 24h; needs --prometheus; default: each target's own.",
     ),
-]
-EnvOption = Annotated[
-    str, typer.Option("--env", help="Environment of the platform; only `local` exists today.")
 ]
 AllowFewOption = Annotated[
     bool,
@@ -289,13 +287,4 @@ def prometheus_token() -> str | None:
     name = os.environ.get(PROMETHEUS_TOKEN_FILE)
     if not name:
         return None
-    try:
-        token = Path(name).read_text(encoding="ascii").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise NotAllowed(
-            f"{PROMETHEUS_TOKEN_FILE} {name} cannot be read ({type(error).__name__})",
-            hint="it must hold the token alone",
-        ) from error
-    if not token or not token.isprintable() or " " in token:
-        raise NotAllowed(f"{PROMETHEUS_TOKEN_FILE} {name} does not hold a token alone")
-    return token
+    return read_token_file(PROMETHEUS_TOKEN_FILE, Path(name))

@@ -11,18 +11,24 @@ from mc_ops.policies.apply import (
     policy_health,
     roll_back,
 )
+from mc_ops.policies.explain import explanation
 from mc_ops.policies.ledger import FoundDecision, changes_in, find_decision
+from mc_ops.policies.local_set import LocalSet, counted, require_good
 from mc_ops.policies.offline import ask_service
 
 __all__ = [
     "Applied",
     "FoundDecision",
+    "LocalSet",
     "PolicyHealth",
     "Target",
     "apply_set",
     "ask_service",
     "changes_in",
+    "counted",
+    "explanation",
     "find_decision",
     "policy_health",
+    "require_good",
     "roll_back",
 ]
