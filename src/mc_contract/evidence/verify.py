@@ -162,6 +162,7 @@ def verify(
     Returns:
         A report; malformed input is a reason in it, never an exception.
     """
+    # Longer than other functions, as the order of the steps is what a reader looks for here.
     # step 0: read it strictly
     try:
         pack = read_pack(pack_bytes)

@@ -222,45 +222,25 @@ def conclude(
             is void, or Prometheus could not be asked.
         Declined: The run was interrupted.
     """
-    if sampled.base_s.size == 0:
-        if sampled.stopped == "interrupted":
-            raise Declined("interrupted before the first pair was complete")
-        raise CouldNotTell("no pair was completed", hint="is the rate too high for this machine?")
+    _require_a_pair(sampled)
     base, cand = Samples(sampled.base_s), Samples(sampled.cand_s)
     judgement = judge(
         base, cand, margin=plan.margin, planned_pairs=plan.pairs, instances=plan.instances
     )
-    lateness_s = float(np.quantile(sampled.lateness_s, 0.99))
     by_evidence = judgement.kind in ("regressed", "errors")
     measured = measured or Measured()
     changed = [] if measured.running is None or by_evidence else measured.running.changed()
     refused = refusals_of(sampled)
     full = refused.alike and not judgement.promote and _rests_on_refusals(judgement, plan, sampled)
-    void = lateness_s > plan.lateness_limit_s and not (by_evidence or changed)
-    verdict = {
-        **judgement.as_dict(),
-        "stopped": sampled.stopped,
-        "failures": {"baseline": sampled.base_failures, "candidate": sampled.cand_failures},
-        "refused": {
-            "baseline": refused.baseline,
-            "candidate": refused.candidate,
-            "by_the_machine": full,
-        },
-        "parameters": plan.parameters(),
-        "urls": {"baseline": list(plan.baseline), "candidate": list(plan.candidate)},
-        "lateness": {
-            "p99_ms": round(lateness_s * 1000, 3),
-            "limit_ms": round(plan.lateness_limit_s * 1000, 3),
-        },
-        **measured.as_dict(),
-        **_times(started_at),
+    verdict = _verdict(plan, sampled, judgement, started_at) | measured.as_dict()
+    verdict["refused"] = {
+        "baseline": refused.baseline,
+        "candidate": refused.candidate,
+        "by_the_machine": full,
     }
-    late = (
-        f"the run is void: the driver sent {lateness_s * 1000:.1f} ms late (p99), "
-        f"limit is {plan.lateness_limit_s * 1000:.0f} ms"
-    )
-    if void:
-        # Whoever reads the file alone must not find a PROMOTE in it.
+    late = "" if by_evidence or changed else _late(plan, sampled)
+    # Whoever reads the file alone must not find a PROMOTE in it
+    if late:
         verdict |= {"verdict": "HOLD", "kind": "void", "reason": late}
     if changed:
         exchanged = f"what was compared was exchanged during the run: {'; '.join(changed)}"
@@ -283,11 +263,50 @@ def conclude(
             "nothing speaks against the candidate",
             hint=f"give it a calmer machine, or a lower --rate than {plan.rate:g}",
         )
-    if void:
+    if late:
         raise CouldNotTell(late, hint="give the driver a calmer machine, or a lower --rate")
     if judged is not None and judgement.promote and not changed:
         metrics_run.refuse_unasked(judged)
     return CanaryResult(verdict["verdict"] == "PROMOTE", verdict, out_dir, judged)
+
+
+def _require_a_pair(sampled: Sampled) -> None:
+    if sampled.base_s.size == 0:
+        if sampled.stopped == "interrupted":
+            raise Declined("interrupted before the first pair was complete")
+        raise CouldNotTell("no pair was completed", hint="is the rate too high for this machine?")
+
+
+def _verdict(
+    plan: Plan, sampled: Sampled, judgement: Judgement, started_at: datetime
+) -> dict[str, Any]:
+    """What `verdict.json` has of a run that was sampled."""
+    return {
+        **judgement.as_dict(),
+        "stopped": sampled.stopped,
+        "failures": {"baseline": sampled.base_failures, "candidate": sampled.cand_failures},
+        "parameters": plan.parameters(),
+        "urls": {"baseline": list(plan.baseline), "candidate": list(plan.candidate)},
+        "lateness": {
+            "p99_ms": round(_lateness_s(sampled) * 1000, 3),
+            "limit_ms": round(plan.lateness_limit_s * 1000, 3),
+        },
+        **_times(started_at),
+    }
+
+
+def _lateness_s(sampled: Sampled) -> float:
+    return float(np.quantile(sampled.lateness_s, 0.99))
+
+
+def _late(plan: Plan, sampled: Sampled) -> str:
+    """Why the driver was too late for its samples to count; empty if it was not."""
+    if _lateness_s(sampled) <= plan.lateness_limit_s:
+        return ""
+    return (
+        f"the run is void: the driver sent {_lateness_s(sampled) * 1000:.1f} ms late (p99), "
+        f"limit is {plan.lateness_limit_s * 1000:.0f} ms"
+    )
 
 
 def _rests_on_refusals(judgement: Judgement, plan: Plan, sampled: Sampled) -> bool:
