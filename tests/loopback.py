@@ -6,13 +6,16 @@ import datetime as dt
 import ipaddress
 import json
 import ssl
+import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import httpx
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -60,6 +63,24 @@ def serving_json(answer: AnswerJson) -> Iterator[str]:
 
     with serving(Handler) as url:
         yield url
+
+
+def until_answers(url: str, child: subprocess.Popen[Any], *, within_s: float = 120.0) -> None:
+    """Wait until a child that was started answers there, whatever it says.
+
+    Raises:
+        AssertionError: it ended, or does not answer.
+    """
+    deadline = time.monotonic() + within_s
+    while True:
+        try:
+            httpx.get(url, trust_env=False)
+        except httpx.TransportError as error:
+            assert child.poll() is None, f"{child.args}: ended"
+            assert time.monotonic() < deadline, f"{url}: {error}"
+            time.sleep(0.05)
+        else:
+            return
 
 
 def certificate(

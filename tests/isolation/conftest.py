@@ -21,6 +21,7 @@ import httpx
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from tests.loopback import until_answers
 from tests.raw_peer import answer, raw_peer
 
 from mc_platform.administration import migrate
@@ -137,7 +138,7 @@ def replica(
         made = Replica(f"http://127.0.0.1:{port}", process, reply)
         try:
             made.ask("longest")
-            _until_serving(made)
+            until_answers(f"{made.url}/health", process)
             yield made
         finally:
             process.terminate()
@@ -167,14 +168,3 @@ def _key(path: Path) -> Path:
     key = Ed25519PrivateKey.generate()
     path.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
     return path
-
-
-def _until_serving(replica: Replica) -> None:
-    with replica.client("") as client:
-        while replica.process.poll() is None:
-            try:
-                client.get("/health")
-            except httpx.TransportError:
-                continue
-            return
-    raise AssertionError("the replica ended")

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from tests.loopback import until_answers
 from tests.unit.mc_platform.receive.bounded_replica import TOKEN
 
 pytestmark = pytest.mark.slow
@@ -41,15 +42,7 @@ def replica(port, **settings):
     child = subprocess.Popen([sys.executable, str(PROGRAM)], env={**os.environ, **limits})
     url = f"http://127.0.0.1:{port}"
     try:
-        deadline = time.monotonic() + 90  # a busy machine imports slowly
-        while True:
-            try:
-                httpx.get(f"{url}/v1/nothing", trust_env=False)
-                break
-            except httpx.TransportError:
-                assert child.poll() is None
-                assert time.monotonic() < deadline
-                time.sleep(0.05)
+        until_answers(f"{url}/v1/nothing", child)
         yield url
     finally:
         child.kill()
@@ -410,15 +403,7 @@ def edge_before(replica_url, port):
     command = [sys.executable, "-m", "mc_ops.environments.local.edge"]
     child = subprocess.Popen(command, env={**os.environ, **settings})
     try:
-        deadline = time.monotonic() + 90
-        while True:
-            try:
-                httpx.get(f"http://127.0.0.1:{port}/health", trust_env=False)
-                break
-            except httpx.TransportError:
-                assert child.poll() is None
-                assert time.monotonic() < deadline
-                time.sleep(0.05)
+        until_answers(f"http://127.0.0.1:{port}/health", child)
         yield f"http://127.0.0.1:{port}"
     finally:
         child.kill()
