@@ -33,7 +33,7 @@ def test_sigterm_amid_requests_and_an_operation_loses_nothing(platform, wait_unt
     gone = (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
     wait_until(
         lambda: not process.is_running() or process.status() in gone,
-        within_s=30,
+        within_s=90,
         what="the replica ended by itself",
     )
     stop.set()
@@ -49,6 +49,6 @@ def test_sigterm_amid_requests_and_an_operation_loses_nothing(platform, wait_unt
             assert platform.task(answer.task["id"])["status"] == answer.task["status"], message_id
     wait_until(
         lambda: platform.task(running)["status"]["state"] == "TASK_STATE_COMPLETED",
-        within_s=30,
+        within_s=90,
         what="the operation that was under way completed",
     )
