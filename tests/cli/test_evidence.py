@@ -79,7 +79,7 @@ def test_pack_then_verify(mcctl: Run, home: Path, tmp_path: Path) -> None:
     assert f"no run passed: canary {home / 'runs' / 'r1'}" in err
     assert "release v9" in told
     assert "subject  base.lat" in told
-    assert "claim    canary.verdict = PROMOTE (rehearsal, margin 0.25)" in told
+    assert "claim    canary.verdict: PROMOTE (rehearsal, margin 0.25)" in told
     assert "health: health was not measured" in err
     assert not [path for path in out.parent.iterdir() if path != out]
     assert (home / "trust" / "evidence.pub").exists()

@@ -22,6 +22,7 @@ from mc_ops.cli import (
     canary_metrics,
     canary_override,
     canary_report,
+    slack_post,
 )
 from mc_ops.cli.canary_metrics import (
     BaselineSelector,
@@ -33,7 +34,7 @@ from mc_ops.cli.numeric import Number, Whole
 from mc_ops.cli.output import Format, OutputOption, emit_json, note, stdout, warn
 from mc_ops.cli.progress import ProgressLine
 from mc_ops.environments import Workspace
-from mc_ops.errors import CouldNotTell, Declined, OpsError
+from mc_ops.errors import CouldNotTell, Declined
 
 DEFAULT_RATE = 50.0  # pairs a second, as `mc_ops.canary.DEFAULT_RATE`: numpy is slow to load
 
@@ -151,7 +152,8 @@ def run(
     if result.metrics is not None and output is Format.table:
         canary_metrics.show_judgement(result.metrics)
     canary_report.write_report(folder)
-    _tell_slack(result.verdict, folder)
+    link = canary_report.link_of(os.environ, folder)
+    slack_post.post(lambda: slack.canary_message(result.verdict, link=link), "the verdict stands")
     raise typer.Exit(exit_codes.OK if result.promote else exit_codes.FINDING)
 
 
@@ -245,15 +247,3 @@ def _figures(verdict: dict[str, Any]) -> list[str]:
     if verdict["kind"] == "inconclusive" and verdict["pairs_needed"] is not None:
         lines.append(f"needed      {verdict['pairs_needed']} pairs for this margin and noise")
     return lines
-
-
-def _tell_slack(verdict: dict[str, Any], folder: Path) -> None:
-    """Post when SLACK_WEBHOOK_URL is set; whatever happens there, the verdict stands."""
-    url = os.environ.get("SLACK_WEBHOOK_URL", "").strip()
-    if not url:
-        return
-    try:
-        link = canary_report.link_of(os.environ, folder)
-        slack.post(url, slack.canary_message(verdict, link=link))
-    except OpsError as error:
-        warn(f"{error.message}; the verdict stands")

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.markup import escape
 
-from mc_ops import exit_codes
+from mc_ops import exit_codes, slack
+from mc_ops.cli import slack_post
+from mc_ops.cli.canary_report import link_of
 from mc_ops.cli.cutover import hold_candidate, read_decision
 from mc_ops.cli.ledger_access import LedgerKeyOption, ledger_key
 from mc_ops.cli.operator_access import (
@@ -25,7 +27,7 @@ from mc_ops.cli.operator_access import (
     confirm_by_word,
 )
 from mc_ops.cli.options import EnvOption
-from mc_ops.cli.output import Format, OutputOption, emit_json, note, ok, stdout, warn
+from mc_ops.cli.output import Format, OutputOption, emit_json, note, ok, stdout
 from mc_ops.environments import Workspace
 from mc_ops.errors import CouldNotTell, Finding, OpsError, UnusableInput
 
@@ -114,7 +116,10 @@ def override(
             hint="your reason was not recorded; override.json tells what was",
         )
     ok(f"{escape(judged.run)} is overridden; the verdict stays HOLD")
-    _tell_slack(judged, told)
+    link = link_of(os.environ, judged.folder)
+    slack_post.post(
+        lambda: slack.canary_message(judged.told, override=told, link=link), "the override stands"
+    )
 
 
 def decision(
@@ -212,20 +217,3 @@ def _draw_again(folder: Path) -> None:
     from mc_ops.cli.canary_report import write_report
 
     write_report(folder)
-
-
-def _tell_slack(judged: Any, told: dict[str, Any]) -> None:
-    """Post when SLACK_WEBHOOK_URL is set; whatever happens there, the override stands."""
-    from mc_ops import slack
-    from mc_ops.cli.canary_report import link_of
-
-    url = os.environ.get("SLACK_WEBHOOK_URL", "").strip()
-    if not url:
-        return
-    try:
-        message = slack.canary_message(
-            judged.told, override=told, link=link_of(os.environ, judged.folder)
-        )
-        slack.post(url, message)
-    except OpsError as error:
-        warn(f"{escape(error.message)}; the override stands")

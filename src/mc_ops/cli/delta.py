@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -13,6 +12,8 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
+from mc_ops import slack as messages
+from mc_ops.cli import slack_post
 from mc_ops.cli.options import EnvOption
 from mc_ops.cli.output import Format, OutputOption, emit_json, note, stdout, warn
 from mc_ops.cli.slo_access import (
@@ -28,7 +29,7 @@ from mc_ops.cli.slo_access import (
     privacy,
     source_json,
 )
-from mc_ops.errors import OpsError, UnusableInput
+from mc_ops.errors import UnusableInput
 
 app = typer.Typer()
 
@@ -104,7 +105,13 @@ def delta(
         note(f"the earlier {escape(out.name)} is kept as {escape(str(kept))}")
     _show(told, out, digest, output)
     if slack:
-        _post(told, digest, out.name)
+        stands = "the delta is written"
+        if not slack_post.is_configured():
+            warn(f"SLACK_WEBHOOK_URL is not set: nothing was posted; {stands}")
+        elif slack_post.post(
+            lambda: messages.delta_message(told, sha256=digest, file=out.name), stands
+        ):
+            note("posted to Slack")
 
 
 def _notes(looks_back: bool, span: str, asked: str) -> list[str]:
@@ -130,19 +137,3 @@ def _show(told: Mapping[str, Any], out: Path, digest: str, output: Format) -> No
         note(escape(text))
     stdout.print(f"file    {out} (sha256 {digest})", markup=False)
     stdout.print(f"        {out.with_suffix('.md')}", markup=False)
-
-
-def _post(told: Mapping[str, Any], digest: str, name: str) -> None:
-    """Post it; whatever happens there, the delta is written."""
-    from mc_ops import slack
-
-    url = os.environ.get("SLACK_WEBHOOK_URL", "").strip()
-    if not url:
-        warn("SLACK_WEBHOOK_URL is not set: nothing was posted; the delta is written")
-        return
-    try:
-        slack.post(url, slack.delta_message(told, sha256=digest, file=name))
-    except OpsError as error:
-        warn(f"{escape(error.message)}; the delta is written")
-        return
-    note("posted to Slack")

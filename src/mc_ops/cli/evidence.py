@@ -326,7 +326,7 @@ def _print_built(out: Path, built: room.Built, output: Format) -> None:
         for name, content in sorted(built.artifacts.items()):
             stdout.print(f"subject  {name}  {len(content)} bytes", markup=False)
         for claim in said.claims:
-            stdout.print(f"claim    {claim.id} = {_short(claim.value)}", markup=False)
+            stdout.print(f"claim    {claim.id}: {_short(claim.value)}", markup=False)
         for control in said.controls:
             line = f"control  {control.id}: {control.status.value} - {control.reason}"
             stdout.print(line, markup=False)
@@ -344,6 +344,12 @@ def _short(value: object) -> str:
     if isinstance(value, dict) and "verdict" in value:
         rehearsal = "rehearsal, " if value.get("rehearsal") else ""
         return f"{value['verdict']} ({rehearsal}margin {value.get('margin')})"
+    if isinstance(value, dict) and set(value) == {"passed", "other"}:
+        others = (
+            f", {step} {'under way' if state == 'started' else state}"
+            for step, state in value["other"].items()
+        )
+        return f"{len(value['passed'])} passed{''.join(others)}"
     return str(value)
 
 

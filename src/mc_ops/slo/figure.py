@@ -154,7 +154,8 @@ def judge(share: Share, good: float, total: float) -> Judged:
     events = min(trials, max(0, round(good)))
     bounds = (rate_lower(events, trials), rate_upper(events, trials))
     if bounds[1] < share.at_least and trials - events >= LEAST_BAD:
-        return Judged(Verdict.missed, "few events, and yet surely missed", bounds=bounds)
+        best = f"at best {bounds[1]:.2%} (95 % bound), target {share.at_least:.2%}"
+        return Judged(Verdict.missed, best, bounds=bounds)
     return Judged(
         Verdict.unknown,
         f"too few to tell: {trials} of the {share.least_events} events that it takes",

@@ -85,13 +85,12 @@ def oscillation(series: Series, *, gap_s: float = math.inf) -> Oscillation:
     busiest = busiest_hour(times)
     oscillating = busiest >= THRESHOLD_PER_HOUR
     enough = _longest_s(series, gap_s) >= _HOUR_S
-    counted = f"{busiest} reversals in the busiest hour" if enough else f"{busiest} reversals"
-    told = f"{counted} of {_minutes(end_s - start_s)}, {THRESHOLD_PER_HOUR} or more oscillate"
+    counted = f"{busiest} reversal{'' if busiest == 1 else 's'}"
+    span_s = end_s - start_s
+    told = f"{counted} in{' the busiest hour of' if enough else ''} {_minutes(span_s)}"
     if not (oscillating or enough):
-        short = (
-            "less than an hour" if end_s - start_s < _HOUR_S else "less than an hour at a stretch"
-        )
-        told += f"; {short} is too short to say that it does not"
+        told += f"; an hour of data {'without a gap ' if span_s >= _HOUR_S else ''}is needed"
+    told += f" ({THRESHOLD_PER_HOUR} an hour = oscillating)"
     return Oscillation(
         oscillating=oscillating,
         reversals_per_hour=float(busiest),

@@ -51,7 +51,7 @@ def test_four_reversals_in_an_hour_oscillate() -> None:
     assert found.enough
     assert found.reversals == 11
     assert found.reversals_per_hour == 11.0
-    assert found.why == "11 reversals in the busiest hour of 60 min, 4 or more oscillate"
+    assert found.why == "11 reversals in the busiest hour of 60 min (4 an hour = oscillating)"
 
 
 def test_a_daily_rhythm_does_not_oscillate() -> None:
@@ -80,7 +80,7 @@ def test_less_than_an_hour_cannot_say_no_but_can_say_yes() -> None:
     short = oscillation([(0.0, 3), (60.0, 6), (600.0, 3), (1200.0, 3)])
     assert not short.enough
     assert short.as_dict()["oscillating"] is None
-    assert "too short to say that it does not" in short.why
+    assert "an hour of data is needed" in short.why
     quick = oscillation([(at * 200.0, 3 if at % 2 else 6) for at in range(7)])
     assert not quick.enough
     assert quick.oscillating
@@ -91,7 +91,7 @@ def test_what_nobody_looked_at_does_not_make_an_hour() -> None:
     minutes = [*range(30), *range(330, 360)]
     gaps = oscillation([(at * 60.0, 3) for at in minutes], gap_s=300)
     assert not gaps.enough
-    assert "less than an hour at a stretch" in gaps.why
+    assert "an hour of data without a gap is needed" in gaps.why
     assert oscillation([(at * 60.0, 3) for at in range(61)], gap_s=300).enough
 
 
