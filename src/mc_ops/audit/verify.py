@@ -13,7 +13,7 @@ import heapq
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import chain
 from pathlib import Path
@@ -96,33 +96,27 @@ def verify_log(
         NotAllowed: it refuses the credential.
         UnusableInput: a saved checkpoint is another region's.
     """
-    return _Verification(
-        client, key, since, known, archive, say, allow_archived=allow_archived
-    ).run()
+    return _Verification(client, key, since, known, archive, say, allow_archived).run()
 
 
+@dataclass(slots=True)
 class _Verification:
-    def __init__(
-        self,
-        client: AuditClient,
-        key: Ed25519PublicKey,
-        since: Saved | None,
-        known: Sequence[Saved],
-        archive: Path | None,
-        say: Say,
-        *,
-        allow_archived: bool,
-    ) -> None:
-        self._client = client
-        self._key = key
-        self._since = since
-        self._saved = [*known, *([since] if since else [])]
-        self._archive = archive
-        self._allow_archived = allow_archived
-        self._say = say
-        self._findings = Findings()
-        self._stored_seen = False
-        self._refused_at = ""  # what is verified instead of the head, while the signer refuses
+    """One verification; the arguments are those of `verify_log`."""
+
+    _client: AuditClient
+    _key: Ed25519PublicKey
+    _since: Saved | None
+    _known: Sequence[Saved]
+    _archive: Path | None
+    _say: Say
+    _allow_archived: bool
+    _findings: Findings = field(default_factory=Findings)
+    _stored_seen: bool = False
+    _refused_at: str = ""  # what is verified instead of the head, while the signer refuses
+
+    @property
+    def _saved(self) -> list[Saved]:
+        return [*self._known, *([self._since] if self._since else [])]
 
     def run(self) -> Report:
         try:
