@@ -271,13 +271,12 @@ def main() -> int:
 
 
 def _offline(verb: str) -> int:
-    # One or the other: screening takes seconds to load, and policy commands need none of it
-    if verb == "policy":
-        from mc_platform.policy_commands import run
-    else:
-        from mc_platform.scan import run
-
     try:
+        # One or the other: screening takes seconds to load, and policy commands need none of it
+        if verb == "policy":
+            from mc_platform.policy_commands import run
+        else:
+            from mc_platform.scan import run
         return run(sys.argv[2:])
     except PlatformError as error:
         return _told(error)

@@ -6,7 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from mc_platform.model.label import Scope
+from mc_platform.screen.detectors.digit_groups import MIN_DIGITS
+from mc_platform.screen.detectors.field_names import kind_of
 from mc_platform.screen.findings import Budget, Finding
+from mc_platform.screen.message.strings import Leaf
 from mc_platform.screen.text.decoded_text import DecodedText
 
 _TEXT_WORK, _TEXT_CHAR_WORK = 8, 0.08
@@ -92,3 +95,13 @@ class Spans:
             start <= finding.start and finding.end <= end
             for start, end in (*near, *self._long.get(finding.type, ()))
         )
+
+
+def is_figure(leaf: Leaf, *, scoped: bool) -> bool:
+    """Whether it is a number of too few digits for anything but what its key or the tenant says."""
+    return (
+        leaf.is_number
+        and not scoped
+        and len(leaf.text) < MIN_DIGITS
+        and (not leaf.context or kind_of(leaf.context) is None)
+    )

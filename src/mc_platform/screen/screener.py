@@ -11,8 +11,6 @@ from typing import Any, TypeVar
 from mc_platform.model.label import NO_SCOPE, Label, Part, Path, Scope, Screening
 from mc_platform.screen.cost import LEAST_WORK, more_work
 from mc_platform.screen.destinations import danger_of, is_file_url
-from mc_platform.screen.detectors.digit_groups import MIN_DIGITS
-from mc_platform.screen.detectors.field_names import kind_of
 from mc_platform.screen.detectors.recogniser import Detector, Recogniser
 from mc_platform.screen.detectors.registry import (
     ATTACKS,
@@ -23,7 +21,7 @@ from mc_platform.screen.detectors.registry import (
     Entry,
 )
 from mc_platform.screen.detectors.tenant_terms import scope_recognisers
-from mc_platform.screen.examination import Examination, Spans
+from mc_platform.screen.examination import Examination, Spans, is_figure
 from mc_platform.screen.findings import (
     SCREENING_LIMIT,
     UNSAFE_URL,
@@ -157,7 +155,7 @@ class LibraryScreener:
         for leaf in seen:
             if leaf.verdict:
                 labels.append(_whole(leaf, leaf.verdict, "structure"))
-            elif len(leaf.text) >= _SHORTEST_FINDING and not _is_figure(leaf, scoped=scoped):
+            elif len(leaf.text) >= _SHORTEST_FINDING and not is_figure(leaf, scoped=scoped):
                 if look.budget.exhausted:
                     break
                 labels += self._look(leaf, look)
@@ -420,16 +418,6 @@ class LibraryScreener:
             for across in split_cards(before, seen, look.budget):
                 add(across)
         return found
-
-
-def _is_figure(leaf: Leaf, *, scoped: bool) -> bool:
-    """Whether it is a number of too few digits for anything but what its key or the tenant says."""
-    return (
-        leaf.is_number
-        and not scoped
-        and len(leaf.text) < MIN_DIGITS
-        and (not leaf.context or kind_of(leaf.context) is None)
-    )
 
 
 def _chains(seen: Sequence[Leaf], before: Sequence[Leaf]) -> Iterator[Chain]:

@@ -10,7 +10,6 @@ import re
 from collections.abc import Iterator, Sequence
 from importlib import import_module
 
-import re2
 from stdnum import mac
 
 from mc_platform.screen.detectors.recogniser import (
@@ -127,7 +126,7 @@ def find_mrz(text: str, _: str, budget: Budget) -> Iterator[Finding]:
             )
 
 
-_DRIVER = re2.compile(_RULES.pattern("driver"))
+_DRIVER = _RULES.re2("driver")
 
 
 def _driven(text: str, start: int, end: int) -> bool:

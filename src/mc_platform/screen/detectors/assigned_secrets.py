@@ -29,7 +29,7 @@ FOR_KEYS = (
     r"|bearer|refresh|deploy|license|admin|identity)[_\- ]?(?:key|token|secret)(?:[_\- ]?(?:id|value|key))?|(?:\b|_)secret|(?:\b|_)token|credentials?"
 )
 _PREFILTER = _RULES.pattern("shape")
-_ANNOUNCED = re2.compile(_RULES.pattern("announced"))
+_ANNOUNCED = _RULES.re2("announced")
 # What turns pages, or is made for one form, is called a token, too.
 _PASSING = re.compile(
     r"(?i)(?:page|next|prev\w*|continuation|sync|cursor|csrf\w*|xsrf\w*|resume|pagination|id|start)_?token"
@@ -44,7 +44,7 @@ _CODE_LIKE = re.compile(
     r"\A[A-Za-z_][\w.]*[(\[]|\A[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+\W*\Z|\A\$[\w{(]+[})]?\Z|\A[({\[]\w*[\])}]"
 )
 _WIDE = re.compile(r"[^\s\"'`,;]{8,64}")
-_EXAMPLE = re.compile(_RULES.pattern("example"))
+_EXAMPLE = _RULES.re("example")
 _PLAIN_WORDS = re.compile(
     r"[A-Z]?[a-z]+(?:[_\-. ][A-Za-z]+)*\d?|[A-Z]+(?:_[A-Z]+)*\d?|[a-z]*(?:[A-Z][a-z]{2,})+\d?"
 )
@@ -162,7 +162,7 @@ _CURL = _RULES.pattern("curl")
 _CURL_PREFILTER = r"(?:-u|--user|--proxy-user|-H|--header)[ =]{1,2}[\"'\w]"
 _CURL_COMPILED = re2.compile(_CURL)
 _PAIR = _RULES.pattern("pair")
-_PASSED = re2.compile(_RULES.pattern("passed"))
+_PASSED = _RULES.re2("passed")
 
 
 def find_passed(text: str, _: str, budget: Budget) -> Iterator[Finding]:

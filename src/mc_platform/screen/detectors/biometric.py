@@ -6,8 +6,6 @@ or face are, with a value of some length behind them.
 
 from __future__ import annotations
 
-import re2
-
 from mc_platform.screen.detectors.recogniser import Prefiltered, recognisers
 from mc_platform.screen.rules import rule_file
 
@@ -17,7 +15,7 @@ _RULES = rule_file("biometric")
 BIOMETRIC_RECOGNISERS: tuple[Prefiltered, ...] = (*recognisers(_RULES, {}),)
 
 BIOMETRIC_KEYS = _RULES.words("biometric-keys")
-_KEY_VALUE = re2.compile(_RULES.pattern("key-value"))
+_KEY_VALUE = _RULES.re2("key-value")
 
 
 def is_biometric_value(text: str) -> bool:

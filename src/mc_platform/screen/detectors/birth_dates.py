@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re2
-
 from mc_platform.screen.detectors.context_words import in_record
 from mc_platform.screen.detectors.recogniser import Prefiltered, recognisers
 from mc_platform.screen.rules import rule_file
@@ -14,7 +12,7 @@ _RULES = rule_file("birth_dates")
 BIRTH_RECOGNISERS: tuple[Prefiltered, ...] = (*recognisers(_RULES, {"in-record": in_record}),)
 
 BIRTH_KEYS = _RULES.words("birth-keys")
-_VALUE = re2.compile(_RULES.pattern("value"))
+_VALUE = _RULES.re2("value")
 
 
 def is_birth_value(text: str) -> bool:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import re
-from functools import lru_cache
-
 import re2
 
 from mc_platform.screen.rules import rule_file
@@ -16,10 +13,7 @@ _WINDOW_CHARS = 240
 COLON = _RULES.pattern("colon")
 """Between the name of a field and its value: `name: x`, `"name": "x"`, `**Name:** x`, `name=x`."""
 
-_RECORD = re2.compile(_RULES.pattern("record"))
-
-
-_SQUASHED = re.compile(r"[\W_]+")
+_RECORD = _RULES.re2("record")
 
 
 def in_record(text: str, start: int, end: int, *, chars: int = _WINDOW_CHARS) -> bool:
@@ -37,9 +31,3 @@ _LETTERS = re2.compile(r"[\pL]+")
 def is_common(phrase: str) -> bool:
     """Whether one of a phrase's words is a common one, so that its capitals make no name of it."""
     return any(word.lower() in _COMMON for word in _LETTERS.findall(phrase))
-
-
-@lru_cache(maxsize=4096)
-def squash(key: str) -> str:
-    """A key's letters and digits in lower case: `firstName`, `first_name`, `First-Name` are one."""
-    return _SQUASHED.sub("", key[:80]).lower()

@@ -27,12 +27,12 @@ _RULES = rule_file("exfiltration_links")
 _URL = re.compile(r"(?i)(?:https?:|wss?:|ftp:)?//[^\s\"'<>`]{3,2048}")
 _URL_PREFILTER = r"//[\w\-\[]"
 _BEFORE_CHARS = 160
-_IMAGE = re.compile(_RULES.pattern("image"))
+_IMAGE = _RULES.re("image")
 _LINK = re.compile(
     r"(?i)(?:\]\(\s{0,3}<?|\b(?:href|action|formaction|src|data|srcset)\s{0,3}=\s{0,3}[\"']?)\Z"
 )
 _REFERENCE = re.compile(r"\]:[ \t]{0,4}<?\Z")
-_PLACEHOLDER = re.compile(_RULES.pattern("placeholder"))
+_PLACEHOLDER = _RULES.re("placeholder")
 _LAYOUT = _RULES.words("layout")
 _FILLER = re.compile(r"<[A-Za-z_ ]{3,40}>[^\s\"'<>`]{0,200}")
 _LAYOUT_VALUE = re.compile(r"[A-Za-z0-9.,\-_ /:+#%]{0,24}")
@@ -40,7 +40,7 @@ _LOADED = _RULES.words("loaded")
 _VAGUE = _RULES.words("vague")
 _PLAIN_VALUE = re.compile(r"[A-Za-z_\-]{0,14}|[\d.]{1,4}|https?://[\w.\-/]{1,120}")
 _PLAIN_NAME_CHARS = 24
-_COLLECTORS = re.compile(_RULES.pattern("collectors"))
+_COLLECTORS = _RULES.re("collectors")
 _ENCODED = re.compile(r"[A-Za-z0-9+/_\-]{16,}={0,2}")
 _HEX = re.compile(r"(?i)[0-9a-f]{24,}")
 _BASE32_LABEL = re.compile(r"(?i)[a-z2-7]{16,63}")

@@ -12,7 +12,6 @@ from mc_platform.screen.detectors.assigned_secrets import (
 )
 from mc_platform.screen.detectors.biometric import BIOMETRIC_KEYS, is_biometric_value
 from mc_platform.screen.detectors.birth_dates import BIRTH_KEYS, is_birth_value
-from mc_platform.screen.detectors.context_words import squash
 from mc_platform.screen.detectors.financial import (
     ACCOUNT_KEYS,
     NUMERIC_KEYS,
@@ -32,7 +31,7 @@ from mc_platform.screen.findings import (
     Budget,
     Finding,
 )
-from mc_platform.screen.rules import rule_file
+from mc_platform.screen.rules import rule_file, squash
 
 _RULES = rule_file("common")
 _KINDS: tuple[tuple[str, frozenset[str], Callable[[str, str], bool]], ...] = (
@@ -49,7 +48,7 @@ _KINDS: tuple[tuple[str, frozenset[str], Callable[[str, str], bool]], ...] = (
     ),
 )
 # `customer_first_name` and `patientDob` say the same as `first_name` and `dob`.
-_WHOSE = _RULES.table.words["whose"].split()
+_WHOSE = _RULES.listed("whose")
 _MAX_CHARS = 400
 _KEY_WORK = 6
 

@@ -21,7 +21,7 @@ def _bic(text: str, start: int, end: int) -> bool:
     return bool(bic.is_valid(text[start:end]))
 
 
-_PERSONAL = re2.compile(_RULES.pattern("personal"))
+_PERSONAL = _RULES.re2("personal")
 
 
 def _own_bic(text: str, start: int, end: int) -> bool:
@@ -62,8 +62,8 @@ def _drawn(text: str, start: int, end: int) -> bool:
     return _several(text, start, end) and text[start:end] not in _SEQUENCES
 
 
-_PUBLIC_MONEY = re2.compile(_RULES.pattern("public-money"))
-_EXPIRY = re2.compile(_RULES.pattern("expiry"))
+_PUBLIC_MONEY = _RULES.re2("public-money")
+_EXPIRY = _RULES.re2("expiry")
 
 
 def _of_no_celebrity(text: str, start: int, end: int) -> bool:

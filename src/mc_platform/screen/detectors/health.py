@@ -19,7 +19,7 @@ _DRUG = _RULES.pattern("drug")
 _DOSE = _RULES.pattern("dose")
 _MEDICAL = _RULES.pattern("medical")
 
-_KNOWN = re2.compile(_RULES.pattern("known"))
+_KNOWN = _RULES.re2("known")
 
 
 def _of_nobody_known(text: str, start: int, end: int) -> bool:

@@ -129,7 +129,7 @@ def _for_re2(pattern: re.Pattern[str]) -> str:
 
 
 def _library_rules() -> Iterator[KeyRule]:
-    for listed in _RULES.table.words["detect-secrets"].split():
+    for listed in _RULES.listed("detect-secrets"):
         module, _, detector = listed.partition(":")
         plugin = getattr(import_module(f"detect_secrets.plugins.{module}"), detector)
         name = plugin.__name__.removesuffix("Detector")

@@ -13,14 +13,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from importlib import import_module
 
-import re2
-
 from mc_platform.screen.rules import Digits, rule_file
 
 _RULES = rule_file("national_ids")
 
 
-CONTEXT = re2.compile(_RULES.pattern("context"))
+CONTEXT = _RULES.re2("context")
 
 
 DIGIT_RULES, LETTERED_RULES = _RULES.table.digits, _RULES.table.lettered

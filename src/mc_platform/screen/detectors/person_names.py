@@ -29,8 +29,8 @@ _TITLES = _RULES.words("titles")
 
 
 PERSON_KEYS = _RULES.words("person-keys")
-_FILE = re2.compile(_RULES.pattern("file"))
-_OWNED = re2.compile(_RULES.pattern("owned"))
+_FILE = _RULES.re2("file")
+_OWNED = _RULES.re2("owned")
 _NO_NAME = _RULES.words("no-name")
 _CODE_AFTER = frozenset("([{<=$%_")
 

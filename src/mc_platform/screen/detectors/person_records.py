@@ -11,7 +11,6 @@ from collections.abc import Generator, Iterator, Sequence
 
 import re2
 
-from mc_platform.screen.detectors.context_words import squash
 from mc_platform.screen.detectors.field_names import VALID, kind_of
 from mc_platform.screen.detectors.person_names import is_name_value
 from mc_platform.screen.detectors.recogniser import Prefiltered
@@ -23,7 +22,7 @@ from mc_platform.screen.findings import (
     Budget,
     Finding,
 )
-from mc_platform.screen.rules import rule_file
+from mc_platform.screen.rules import rule_file, squash
 
 _RULES = rule_file("person_records")
 

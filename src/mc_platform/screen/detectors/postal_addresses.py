@@ -18,10 +18,10 @@ from mc_platform.screen.rules import Street, compiled, rule_file
 _RULES = rule_file("postal_addresses")
 
 
-_POSTCODE = re2.compile(_RULES.pattern("postcode"))
+_POSTCODE = _RULES.re2("postcode")
 _BEFORE_CHARS, _BEHIND_CHARS = 90, 80
-_OWNER = re2.compile(_RULES.pattern("owner"))
-_PUBLIC = re2.compile(_RULES.pattern("public"))
+_OWNER = _RULES.re2("owner")
+_PUBLIC = _RULES.re2("public")
 
 
 def _find_addresses(form: re2._Regexp, text: str, budget: Budget) -> Iterator[Finding]:
@@ -51,7 +51,7 @@ def _find_addresses(form: re2._Regexp, text: str, budget: Budget) -> Iterator[Fi
 
 
 _TOLD = _RULES.pattern("told")
-_WHOLE = re2.compile(_RULES.pattern("whole"))
+_WHOLE = _RULES.re2("whole")
 _WHOLE_VALUE = _WHOLE.groupindex["value"]
 _CAPITAL = re2.compile(r"[A-ZÀ-Þ][a-zà-ž'’]{2}")
 _DIGIT = re2.compile(r"\d")

@@ -17,8 +17,8 @@ _RULES = rule_file("prompt_injection")
 
 _QUOTES = "\"'“”„‘’«»`「」"
 _TALK_CHARS = 140
-_TALK = re2.compile(_RULES.pattern("talk"))
-_TOLD_OF = re2.compile(_RULES.pattern("told-of"))
+_TALK = _RULES.re2("talk")
+_TOLD_OF = _RULES.re2("told-of")
 
 
 def discussed(text: str, start: int, end: int) -> bool:
@@ -32,10 +32,10 @@ def discussed(text: str, start: int, end: int) -> bool:
     return opened and closed and _TALK.search(near) is not None
 
 
-_ATTACKED = re2.compile(_RULES.pattern("attacked"))
+_ATTACKED = _RULES.re2("attacked")
 
 
-_OF_A_FILE = re2.compile(_RULES.pattern("of-a-file"))
+_OF_A_FILE = _RULES.re2("of-a-file")
 
 
 # What a terminal, a template or a form shows is called a prompt, too.

@@ -161,6 +161,6 @@ def recognisers(
 def _named(rules: Rules, row: str, kind: str, name: str, known: Mapping[str, _T]) -> _T | None:
     if name and name not in known:
         raise unusable(
-            rules, row, f"unknown {kind} {name!r}; known: {', '.join(sorted(known)) or 'none'}"
+            rules.name, row, f"unknown {kind} {name!r}; known: {', '.join(sorted(known)) or 'none'}"
         )
     return known[name] if name else None

@@ -13,12 +13,11 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 from mc_platform.model.label import Path
-from mc_platform.screen.detectors.context_words import squash
 from mc_platform.screen.detectors.payment_cards import is_card, is_issued
 from mc_platform.screen.findings import EMAIL, IBAN, PAYMENT_CARD, SECRET_KEY
 from mc_platform.screen.message.joined_strings import Chain
 from mc_platform.screen.message.strings import KEY, Leaf
-from mc_platform.screen.rules import rule_file
+from mc_platform.screen.rules import rule_file, squash
 
 _MOST, _MOST_SHORT = 6, 20
 _MOST_CHARS, _LEAST_CHARS = 64, 10

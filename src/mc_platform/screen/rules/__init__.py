@@ -35,6 +35,7 @@ FOLDER = Path(__file__).parent
 COMMON = "common"
 _MOST_NESTED = 12
 _FRAGMENT = re.compile(r"%\{([a-z0-9-]+)\}")
+_SQUASHED = re.compile(r"[\W_]+")
 _INDENT = re.compile(r"(?m)^[ \t]+|\n")
 _GUIDE = "see docs/how-to/add-a-screening-rule.md"
 
@@ -158,13 +159,40 @@ class Rules:
         self.table = table
         self._fragments = {**common, **table.fragments}
 
+    def listed(self, name: str) -> list[str]:
+        """The words of a list that code asks for, in order.
+
+        Raises:
+            Misconfigured: there is none of that name; as `words`, `pattern`, `re2` and `re`.
+        """
+        if name not in self.table.words:
+            raise unusable(self.name, "words", f"{name} is missing, which code asks for")
+        return self.table.words[name].split()
+
     def words(self, name: str) -> frozenset[str]:
         """The words of a list."""
-        return frozenset(self.table.words[name].split())
+        return frozenset(self.listed(name))
 
     def pattern(self, name: str) -> str:
         """The fragment of that name, complete."""
-        return self.expand(f"%{{{name}}}")
+        try:
+            return self.expand(f"%{{{name}}}")
+        except KeyError as error:
+            raise unusable(self.name, "fragments", f"{error} is missing, which is used") from error
+
+    def re2(self, name: str) -> re2._Regexp:
+        """The fragment of that name as an RE2 expression."""
+        try:
+            return re2.compile(self.pattern(name))
+        except re2.error as error:
+            raise unusable(self.name, f"fragments {name}", f"is no RE2 pattern: {error}") from error
+
+    def re(self, name: str) -> re.Pattern[str]:
+        """The fragment of that name as an expression of Python, which knows look-around."""
+        try:
+            return re.compile(self.pattern(name))
+        except re.error as error:
+            raise unusable(self.name, f"fragments {name}", f"is no pattern: {error}") from error
 
     def expand(self, pattern: str) -> str:
         """A pattern with its fragments in place.
@@ -185,7 +213,10 @@ class Rules:
         return _on_one_line(self._fragments[name])
 
     def misplaced(self) -> Iterator[str]:
-        """What is wrong with the patterns: fragments that do not exist, and no RE2."""
+        """What is wrong with the words and patterns: other forms of keys, no such fragment, no RE2."""
+        for name, listed in self.table.words.items():
+            if name.endswith("-keys") and (wrong := [w for w in listed.split() if w != squash(w)]):
+                yield f"words.{name}: write {wrong[0]!r} as {squash(wrong[0])!r}, as keys are compared"
         for where, pattern in self._patterns():
             try:
                 compiled(self.expand(pattern))
@@ -229,6 +260,12 @@ def _table(document: dict[str, Any]) -> RuleFile:
         raise FileProblems(problems_of(error, RuleFile, path=path)) from None
 
 
+@lru_cache(maxsize=4096)
+def squash(key: str) -> str:
+    """A key's letters and digits in lower case: `firstName`, `first_name`, `First-Name` are one."""
+    return _SQUASHED.sub("", key[:80]).lower()
+
+
 def _on_one_line(pattern: str) -> str:
     return _INDENT.sub("", pattern) if "\n" in pattern else pattern
 
@@ -252,8 +289,6 @@ def rule_file(name: str) -> Rules:
     return rules
 
 
-def unusable(rules: Rules, row: str, reason: str) -> Misconfigured:
+def unusable(name: str, row: str, reason: str) -> Misconfigured:
     """The error of a row that the code which reads it cannot use."""
-    return Misconfigured(
-        f"screening rules {FOLDER / rules.name}.toml: {row}: {reason}", hint=_GUIDE
-    )
+    return Misconfigured(f"screening rules {FOLDER / name}.toml: {row}: {reason}", hint=_GUIDE)

@@ -17,14 +17,13 @@ from mc_platform.screen.rules import rule_file
 from mc_platform.screen.text.normalise import Normalised, Replacement, rewrite
 
 _RULES = rule_file("spelled_out")
-_LISTS = _RULES.table.words
 
 
 def _pairs(name: str) -> dict[str, str]:
-    return dict(pair.split("=", 1) for pair in _LISTS[name].split())
+    return dict(pair.split("=", 1) for pair in _RULES.listed(name))
 
 
-_TENS = _LISTS["tens"].split()
+_TENS = _RULES.listed("tens")
 _REPEATS = {word: int(times) for word, times in _pairs("repeats").items()}
 _MARKS = _pairs("marks")
 _HUNDRED = {"hundred": "00", "thousand": "000"}
@@ -35,12 +34,14 @@ def _plain(word: str) -> str:
 
 
 def _words() -> dict[str, str]:
-    languages = [name for name in _LISTS if name.startswith("digits-") and name != "digits-also"]
+    languages = [
+        name for name in _RULES.table.words if name.startswith("digits-") and name != "digits-also"
+    ]
     words = {
-        word: str(digit) for name in languages for digit, word in enumerate(_LISTS[name].split())
+        word: str(digit) for name in languages for digit, word in enumerate(_RULES.listed(name))
     }
     words.update(_pairs("digits-also"))
-    words.update({word: str(10 + at) for at, word in enumerate(_LISTS["teens"].split())})
+    words.update({word: str(10 + at) for at, word in enumerate(_RULES.listed("teens"))})
     words.update({word: str(20 + 10 * at) for at, word in enumerate(_TENS)})
     return {**{_plain(word): digits for word, digits in words.items()}, **words}
 
@@ -165,7 +166,7 @@ _SIGN_WORD = re.compile(
 )
 _WRITTEN = re.compile(rf"(?i){_BR_AT}|{_BR_DOT}|\s(?:{_DOT_WORDS})\s")
 _SIGNS = {"underscore": "_", "dash": "-", "hyphen": "-", "minus": "-", "plus": "+"}
-_FREEMAIL = re.compile(_RULES.pattern("freemail"))
+_FREEMAIL = _RULES.re("freemail")
 _MAIL_WORD = re.compile(
     r"(?i)\b(?:e-?mail|mail|write|reach|contact|address|correo|adresse?|courriel)\b"
 )

@@ -84,6 +84,10 @@ negative = "y"
         (ROW + 'confidence = "high"', "'context.sample' confidence"),
         (ROW + 'group = "gone"', "'context.sample' is of the unknown group 'gone'"),
         ("[fragments]\na = '%{b}'\nb = '%{a}'\n[groups.x]\nprefilter = '%{a}'", "one another"),
+        (
+            "[words]\nhealth-keys = 'blood_type'",
+            "words.health-keys: write 'blood_type' as 'bloodtype'",
+        ),
         ("[[recogniser]", "Expected"),
     ],
 )
@@ -136,3 +140,17 @@ def test_the_row_in_the_guide_works() -> None:
         "M1234567"
     ]
     assert not list(recognise(row.negative, "", budget))
+
+
+def test_what_code_asks_for_and_is_gone_is_told() -> None:
+    """A list or a fragment that code reads cannot be deleted unnoticed, nor hold no pattern."""
+    table = RuleFile.model_validate({"fragments": {"broken": "(x"}})
+    sample = rules.Rules("sample", table, {})
+    for ask, said in (
+        (lambda: sample.words("gone"), "words: gone is missing"),
+        (lambda: sample.pattern("gone"), "fragments: 'gone' is missing"),
+        (lambda: sample.re2("broken"), "fragments broken: is no RE2 pattern"),
+        (lambda: sample.re("broken"), "fragments broken: is no pattern"),
+    ):
+        with pytest.raises(Misconfigured, match=said):
+            ask()
