@@ -204,7 +204,7 @@ class Environment(Protocol):
             colour: The colour to scale.
             replicas: How many there are to be.
             say: Is told what is done.
-            restart: Start those that run anew, with today's code; refused for the active colour.
+            restart: Restart running replicas with the current checkout; refused for the active colour.
             faults: Faults of those that are started; None: as those that there were.
             baseline: Also start a fresh baseline; only with `restart`, and for another colour
                 than the one that serves.

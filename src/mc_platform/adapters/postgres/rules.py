@@ -80,7 +80,7 @@ class PostgresRules:
         self._replica = replica
 
     async def note(self, kind: str, digest: str, held: Mapping[str, Mapping[str, str]]) -> None:
-        """See to it that the ledger knows which set is in force here; told once a region.
+        """Make sure that the ledger names the set in force here; recorded once a region.
 
         Args:
             kind: `policy_set` or `catalogue`.

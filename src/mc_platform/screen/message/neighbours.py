@@ -1,4 +1,4 @@
-"""What one label in a record makes of its neighbours.
+"""Extend labels to neighbouring values of the same record.
 
 A text that ties one medical term to a person ties the others of the same record to that person, too:
 half a diagnosis that is left tells all of it. A full name right before an address is whose it is, and
