@@ -54,7 +54,7 @@ def test_a_denial_tells_reason_and_decision_and_is_recorded(platform, wait_until
 
     error = answer.body["error"]
     assert error["code"] == -32050
-    assert "purposes of this tenant: fulfilment, support" in error["message"]
+    assert "is not one that TENANT_001 has declared (fulfilment, support)" in error["message"]
     [info] = error["data"]
     assert info["reason"] == "POLICY_DENIED"
     decision = info["metadata"]["decisionId"]

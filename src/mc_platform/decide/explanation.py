@@ -37,11 +37,16 @@ def _nothing_permits(question: Question) -> str:
         f"no policy permits {question.action.value} on "
         f"{question.resource_type} {_shown(question.resource_id)}"
     )
-    if question.purpose:
+    tenant = question.tenant
+    declared = question.purpose in {"", *tenant.purposes}
+    if question.purpose and declared:
         clause += f" for purpose {_shown(question.purpose)}"
     if question.labels:
         state = "redacted" if question.redacted else "unredacted"
         clause += f" with {state} {', '.join(sorted(question.labels))}"
+    if not declared:
+        known = ", ".join(sorted(tenant.purposes)) or "none"
+        clause += f": the purpose is not one that {tenant.id} has declared ({known})"
     return clause
 
 

@@ -30,7 +30,7 @@ from mc_platform.observe import logs, metrics
 from mc_platform.ports import DecisionPoint
 from mc_platform.record import AuditRecorder
 
-UNDECLARED = "undeclared"
+_UNDECLARED = "undeclared"
 _log = structlog.get_logger()
 
 
@@ -61,7 +61,7 @@ class Enforcement:
 
         What a caller writes there would stand in decisions, the log and the ledger.
         """
-        return word if not word or word in self._vocabulary else UNDECLARED
+        return word if not word or word in self._vocabulary else _UNDECLARED
 
     def as_declared(self, governance: Governance) -> Governance:
         """The same, its purpose and residency in the catalogue's words (`declared`)."""
@@ -201,9 +201,6 @@ class Enforcement:
         if error is None:
             count_denial(principal.tenant, decision)
             error = denial(decision, what)
-            if detail.get("purpose") == UNDECLARED:
-                purposes = ", ".join(sorted(self.tenant(principal).purposes))
-                error.hint = f"purposes of this tenant: {purposes}"
         else:
             detail = {"reason": error.message, **detail}
         if kind is not None:
@@ -234,7 +231,6 @@ def denial(decision: Decision, what: str) -> PolicyDenied:
 
 
 __all__ = [
-    "UNDECLARED",
     "Enforcement",
     "count_denial",
     "denial",

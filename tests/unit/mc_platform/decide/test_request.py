@@ -124,8 +124,8 @@ def test_explanation_without_policies_says_what_nothing_permits() -> None:
     """A denial by default names action, resource, purpose and labels."""
     question = replace(QUESTION, labels=frozenset({"email"}))
     assert explain(question, allowed=False, policy_ids=(), reasons={}) == (
-        'no policy permits SendMessage on Agent "records" for purpose "marketing"'
-        " with unredacted email"
+        'no policy permits SendMessage on Agent "records" with unredacted email: '
+        "the purpose is not one that TENANT_001 has declared (support)"
     )
 
 

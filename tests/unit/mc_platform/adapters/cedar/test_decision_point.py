@@ -78,7 +78,8 @@ def test_denial_by_default_says_what_nothing_permits(point: CedarDecisionPoint) 
     assert not decision.allowed
     assert decision.policy_ids == ()
     assert decision.reason == (
-        'no policy permits SendMessage on Agent "records" for purpose "marketing"'
+        'no policy permits SendMessage on Agent "records": '
+        "the purpose is not one that TENANT_001 has declared (support)"
     )
 
 
