@@ -38,7 +38,7 @@ def open_environment(kind: str = "local") -> Environment:
 
 
 def open_startable(kind: str = "local") -> Startable:
-    """Likewise, but one that mcctl can bring up and take away.
+    """The environment of that kind, with the verbs that bring it up and take it away.
 
     Raises:
         UnusableInput: there is no such kind, or not yet.
