@@ -4,8 +4,8 @@ Messages, replies, tasks, GraphQL, the audit, operators, aggregates and break-gl
 question is built from what the catalogue declares, decided, counted, and kept with its decision. A
 refusal is recorded in one form before it is raised. `ports.DecisionPoint` is behind it.
 
-An allowed decision counts when it is made, a denial when it takes effect (`count_denial`, `refuse`): what
-is refused raw is released redacted if that is permitted, and a retry gets its first answer.
+An allowed decision counts when it is made, a denial when it takes effect (`count_denial`, `refuse`):
+what is refused raw is released redacted if that is permitted, and a retry gets its first answer.
 """
 
 from __future__ import annotations
