@@ -330,7 +330,7 @@ async def test_a_stopped_edge_lets_requests_finish(world: World) -> None:
                     await asyncio.sleep(0.01)
             may_answer.set()
             assert (await request).status == 200
-            assert await asyncio.to_thread(child.wait, 15) == 0
+            assert await asyncio.to_thread(child.wait, 60) == 0
 
 
 async def test_a_route_that_is_none_is_refused_and_changes_nothing(world: World) -> None:

@@ -353,13 +353,17 @@ async def test_a_holder_that_is_silent_loses_its_claim(pools, log):
     """A stopped process keeps its connection, but not its claim; `hold` is what keeps that."""
 
     async def be_silent(claim):
-        await claim._connection.execute("SET idle_session_timeout = '400ms'")
-        for _ in range(4):  # longer than the limit, but never silent for so long
-            await asyncio.sleep(0.2)
+        await claim._connection.execute("SET idle_session_timeout = '2s'")
+        for _ in range(5):  # longer than the limit, but never silent for so long
+            await asyncio.sleep(0.5)
             await claim.hold()
+        held.append(True)
+
+    held: list[bool] = []
 
     with pytest.raises(Unavailable):
         await _lose_claim(PostgresOutbox(pools, region=log.region), be_silent)
+    assert held, "it lost its claim although it held it"
 
 
 async def test_a_claim_leaves_nothing_behind_on_its_connection(pools, log):
