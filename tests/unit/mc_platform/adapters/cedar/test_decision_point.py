@@ -11,6 +11,7 @@ from typing import Any
 
 import cedarpy
 import pytest
+from tests.unit.mc_platform.adapters.cedar.questions import POLICY_DIR, QUESTION, TENANT
 
 from mc_platform.adapters.cedar.decision_point import (
     CedarDecisionPoint,
@@ -18,27 +19,9 @@ from mc_platform.adapters.cedar.decision_point import (
     read_policy_files,
 )
 from mc_platform.errors import Misconfigured
-from mc_platform.model.ids import AgentName, DecisionId, PrincipalId, TenantId
-from mc_platform.model.tenant import Principal, Tenant
+from mc_platform.model.ids import AgentName, DecisionId, TenantId
 from mc_platform.model.verdict import Action, Question
 
-POLICY_DIR = Path(__file__).parents[5] / "policies"
-TENANT = Tenant(
-    id=TenantId("TENANT_001"),
-    residency="eu",
-    purposes=frozenset({"support"}),
-    agents=frozenset({AgentName("records")}),
-    autonomy_tier=1,
-)
-QUESTION = Question(
-    principal=Principal(PrincipalId("bot"), TENANT.id, "0" * 12),
-    tenant=TENANT,
-    action=Action.send_message,
-    resource_type="Agent",
-    resource_id="records",
-    resource_residency="eu",
-    purpose="support",
-)
 PERMIT_ALL = '@id("all") @reason("all") permit (principal, action, resource);\n'
 
 

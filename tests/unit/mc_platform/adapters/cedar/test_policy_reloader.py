@@ -8,31 +8,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from tests.unit.mc_platform.adapters.cedar.questions import POLICY_DIR, QUESTION
 
 from mc_platform.adapters.cedar.policy_reloader import PolicyReloader
 from mc_platform.errors import Misconfigured
-from mc_platform.model.ids import AgentName, PrincipalId, TenantId
-from mc_platform.model.tenant import Principal, Tenant
-from mc_platform.model.verdict import Action, Question
 from mc_platform.observe import metrics
 
-POLICY_DIR = Path(__file__).parents[5] / "policies"
-TENANT = Tenant(
-    id=TenantId("TENANT_001"),
-    residency="eu",
-    purposes=frozenset({"support"}),
-    agents=frozenset({AgentName("records")}),
-    autonomy_tier=1,
-)
-QUESTION = Question(
-    principal=Principal(PrincipalId("bot"), TENANT.id, "0" * 12),
-    tenant=TENANT,
-    action=Action.send_message,
-    resource_type="Agent",
-    resource_id="records",
-    resource_residency="eu",
-    purpose="support",
-)
 NOBODY = '@id("nobody") @reason("closed") forbid (principal, action, resource);\n'
 
 
