@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True)
 
 app.add_typer(dead_letters.app, name="dead-letters")
+app.add_typer(dead_letters.app, name="parked", hidden=True)  # its first name, which scripts use
 
 _NOT_COMPLETE = (
     "each entry is in the log; that none was left out is not proven by this file: "

@@ -14,6 +14,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
@@ -28,6 +29,8 @@ _SETTING = "PYTHONPATH"
 _COMMIT_FILE = "COMMIT"
 _NAME_DIGITS = 16
 _GIT_TIMEOUT_S = 10
+_NEW = ".new-"
+_LONGEST_COPY_S = 600.0
 
 
 def keep(layout: Layout, source: Path | None = None) -> Path:
@@ -84,8 +87,18 @@ def forget_unused(layout: Layout, environments: Collection[Mapping[str, str]]) -
     """
     used = {_first(env) for env in environments}
     for folder in layout.releases.iterdir() if layout.releases.is_dir() else ():
-        if str(folder) not in used:
+        if str(folder) not in used and not _is_being_copied(folder):
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _is_being_copied(folder: Path) -> bool:
+    """Whether another start may be at work on it; what a killed one left is older."""
+    if not folder.name.startswith(_NEW):
+        return False
+    try:
+        return time.time() - folder.stat().st_mtime < _LONGEST_COPY_S
+    except FileNotFoundError:
+        return True  # it has just become a copy
 
 
 def _first(env: Mapping[str, str]) -> str:
@@ -134,13 +147,16 @@ def _git(folder: Path, *command: str) -> str | None:
 def _copy(source: Path, folder: Path) -> None:
     folder.parent.mkdir(mode=0o700, exist_ok=True)
     # Whole or not at all: a call that is killed half-way must leave nothing that looks complete.
-    temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".new-"))
+    temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=_NEW))
     try:
         for package in _PACKAGES:
             shutil.copytree(
                 source / package, temporary / package, ignore=shutil.ignore_patterns(_COMPILED)
             )
-        temporary.replace(folder)
-    except BaseException:
+        try:
+            temporary.replace(folder)
+        except OSError:
+            if not folder.is_dir():  # else another start has copied the same code meanwhile
+                raise
+    finally:
         shutil.rmtree(temporary, ignore_errors=True)
-        raise

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -124,3 +126,22 @@ def test_a_copy_says_which_commit_it_is_of(
     _git(source.parent, "commit", "-qm", "two")
     assert releases.keep(layout, source) == dirty
     assert "-dirty" not in (dirty / "COMMIT").read_text()
+
+
+def test_two_starts_at_once_share_the_copy(
+    layout: Layout, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever copies second finds the first one's copy; what another start copies now is left."""
+    copytree, others = shutil.copytree, list[Any]()
+
+    def meanwhile(*given: Any, **options: Any) -> Any:
+        if not others:
+            others.append(None)
+            monkeypatch.setattr(shutil, "copytree", copytree)
+            others[0] = releases.keep(layout, source)
+            releases.forget_unused(layout, [releases.settings(others[0], {})])
+        return copytree(*given, **options)
+
+    monkeypatch.setattr(shutil, "copytree", meanwhile)
+    assert releases.keep(layout, source) == others[0]
+    assert [folder.name for folder in layout.releases.iterdir()] == [others[0].name]
