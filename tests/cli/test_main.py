@@ -217,3 +217,15 @@ def test_completion_lists_the_commands_without_loading_them():
 def test_no_line_of_the_first_help_is_cut_short():
     """Each command's line says what it does, whole, on a terminal of 80 columns."""
     assert "..." not in _run("--help").stdout.partition("Commands:")[2]
+
+
+def test_defaults_that_stand_twice_are_the_same():
+    """Help is shown without loading the rooms, so it has copies of their defaults."""
+    from mc_ops import canary, redteam
+    from mc_ops.cli import canary as canary_verbs
+    from mc_ops.cli import redteam as redteam_verbs
+    from mc_ops.incidents.canary_hold import files
+
+    assert canary_verbs.DEFAULT_RATE == canary.DEFAULT_RATE == files.DEFAULT_RATE
+    for name in ("DEFAULT_ATTACKS", "DEFAULT_BENIGN", "DEFAULT_WORDINGS"):
+        assert getattr(redteam_verbs, name) == getattr(redteam, name), name
