@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 from aiohttp import web
+from tests.children import child
 
 _FAKE = Path(__file__).parents[1] / "unit" / "mc_ops" / "canary" / "fake_edge.py"
 _SPEC = importlib.util.spec_from_file_location("fake_edge", _FAKE)
@@ -346,7 +347,7 @@ def test_run_ctrl_c_exit_5_with_samples(edge: Edge, tmp_path: Path) -> None:
         *(*MCCTL, "canary", "run", "--baseline", base.url, "--candidate", cand.url),
         *("--minutes", "0.1", "--rate", "200", "--margin", "0.5", "--out-dir", str(out)),
     ]
-    with subprocess.Popen(
+    with child(
         command, env=_env(tmp_path), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
         # A warm-up has 120 pairs, and a busy machine has five of them at most: of those after

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 from tests.canary_ledger import TOKEN, SmallLedger, held, serving
+from tests.children import child
 from tests.fake_replica import Replica, replica
 
 # Only these groups, so that the transcripts do not depend on the other groups' modules.
@@ -260,12 +261,12 @@ def test_the_runs_name_is_typed(shell: Shell, typed: str, code: int, asked: int)
     leader, follower = pty.openpty()
     try:
         command = [*MCCTL, "canary", "override", "run-7", "--reason", "x", "--url", shell.url]
-        with subprocess.Popen(
+        with child(
             command, env=shell.env, stdin=follower, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-        ) as child:
+        ) as started:
             os.write(leader, typed.encode() + b"\n")
-            child.communicate(timeout=60)
-            assert (child.returncode, len(shell.ledger.asked)) == (code, asked)
+            started.communicate(timeout=60)
+            assert (started.returncode, len(shell.ledger.asked)) == (code, asked)
     finally:
         os.close(leader)
         os.close(follower)

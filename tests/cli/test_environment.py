@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.children import child
 
 PROGRAM = Path(__file__).parent / "mcctl_with_fake_workbench.py"
 
@@ -91,14 +92,14 @@ def test_logs_into_a_pipe_that_closes_end_quietly(env: dict[str, str]) -> None:
     for lines in (2, 200_000):
         (folder / "edge.log").write_text("a line of a log\n" * lines)
         argv = [sys.executable, str(PROGRAM), "logs", "edge", "--lines", str(lines)]
-        with subprocess.Popen(
+        with child(
             argv, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        ) as child:
-            assert child.stdout
-            assert child.stderr
-            child.stdout.close()
-            told = child.stderr.read()
-        assert (child.returncode, told) == (0, "")
+        ) as started:
+            assert started.stdout
+            assert started.stderr
+            started.stdout.close()
+            told = started.stderr.read()
+        assert (started.returncode, told) == (0, "")
 
 
 def test_down_of_nothing_is_harmless(env: dict[str, str]) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.children import child
 
 _SPEC = importlib.util.spec_from_file_location(
     "fake_operator", Path(__file__).parent / "fake_operator.py"
@@ -67,16 +68,16 @@ class Shell:
         """
         leader, follower = pty.openpty()
         try:
-            with subprocess.Popen(
+            with child(
                 [*MCCTL, *args, "--url", self.url],
                 env=self.env,
                 stdin=follower,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
-            ) as child:
+            ) as started:
                 os.write(leader, answer.encode() + b"\n")
-                self.said = child.communicate(timeout=60)[1].decode()
-                return child.returncode
+                self.said = started.communicate(timeout=60)[1].decode()
+                return started.returncode
         finally:
             os.close(leader)
             os.close(follower)
@@ -86,18 +87,18 @@ class Shell:
         leader, follower = pty.openpty()
         sent = b""
         try:
-            with subprocess.Popen(
+            with child(
                 [*MCCTL, *args, "--url", self.url],
                 env=self.env | {"COLUMNS": str(columns), "TERM": "xterm"},
                 stdin=subprocess.DEVNULL,
                 stdout=follower,
                 stderr=subprocess.DEVNULL,
-            ) as child:
+            ) as started:
                 os.close(follower)
                 with suppress(OSError):  # how the end of a terminal is told
                     while part := os.read(leader, 65536):
                         sent += part
-                child.wait(60)
+                started.wait(60)
         finally:
             os.close(leader)
         return [_STYLE.sub("", line) for line in sent.decode().splitlines()]

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from tests.children import child
 
 from mc_ops.environments import BASELINE, Colour, State, UpRequest, credentials
 from mc_ops.environments.faults import Faults
@@ -350,9 +351,8 @@ def test_a_wrong_database_is_told_by_the_name_that_was_set(
 ) -> None:
     """The user set MC_DATABASE_URL; what `migrate` calls it is not shown."""
     url = f"postgresql://admin:secret@127.0.0.1:{platform.layout.edge_port + 5}/postgres"
-    external = LocalEnvironment(
-        platform.layout, service=(sys.executable, str(FAKE)), database_url=url
-    )
+    monkeypatch.setenv("MC_DATABASE_URL", url)
+    external = LocalEnvironment(platform.layout, service=(sys.executable, str(FAKE)))
     with pytest.raises(UnusableInput, match="refuses MC_DATABASE_URL") as caught:
         external.up(UpRequest())
     assert "ADMIN" not in caught.value.message + caught.value.hint
@@ -434,13 +434,13 @@ def test_interrupted_start_leaves_nothing(platform: LocalEnvironment) -> None:
                          (signal.SIGHUP, "starting blue-1"), (signal.SIGHUP, "following the logs"),
                          (signal.SIGINT, "following the logs")):  # fmt: skip
         argv = [sys.executable, str(MCCTL), "up", "--foreground"]
-        with subprocess.Popen(argv, env=env, stderr=subprocess.PIPE, text=True) as child:
-            assert child.stderr
-            seen = next((line for line in child.stderr if sign in line), None)
+        with child(argv, env=env, stderr=subprocess.PIPE, text=True) as started:
+            assert started.stderr
+            seen = next((line for line in started.stderr if sign in line), None)
             assert seen, f"{sign!r} was never said"
-            child.send_signal(number)
-            rest = child.stderr.read()
-        assert child.returncode == 5, rest
+            started.send_signal(number)
+            rest = started.stderr.read()
+        assert started.returncode == 5, rest
         assert _strays(layout) == []
         assert list((layout.home / "run").glob("*.json")) == []
 
