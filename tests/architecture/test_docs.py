@@ -71,7 +71,8 @@ def _verbs(command, path="mcctl"):
         yield path
     else:
         for name, verb in inner.items():
-            yield from _verbs(verb, f"{path} {name}")
+            if not verb.hidden:  # an earlier name
+                yield from _verbs(verb, f"{path} {name}")
 
 
 def test_every_verb_is_described():
