@@ -92,7 +92,7 @@ class Receiver:
         whole = content.rfind(b"\n") + 1
         if whole != len(content):  # killed in mid-write; that batch was never acknowledged
             self._file.truncate(whole)
-        for line in content[:whole].splitlines():
+        for line in lines_of(content[:whole]):  # as they were written: JSON may hold a bare return
             self._count(note_of_line(line))
 
     async def keep(self, events: Sequence[dict[str, Any]]) -> None:

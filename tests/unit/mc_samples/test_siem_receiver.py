@@ -16,7 +16,7 @@ from mc_contract.siem import SiemFormat
 from mc_platform.adapters.siem.sink import siem_sink
 from mc_platform.deliver import BatchRejected, Shipment, SinkRefused
 from mc_samples.siem_receiver import create_app
-from mc_samples.siem_store import Receiver, event_id, parse_concatenated, place_of
+from mc_samples.siem_store import Receiver, event_id, note_of_line, parse_concatenated, place_of
 
 KEY = {"Authorization": "Bearer the-key"}
 HEC = {"Authorization": "Splunk the-key", "X-Splunk-Request-Channel": "c-1"}
@@ -109,6 +109,17 @@ async def test_a_restart_counts_on_and_drops_a_torn_line(events_file: Path) -> N
     assert again.stats() == {"count": 2, "distinct": 2, "duplicates": 0, "order_violations": 0}
     await again.keep(EVENTS[:1])
     assert len(events_file.read_text().splitlines()) == 3
+    again.close()
+
+
+async def test_a_restart_reads_lines_as_they_were_written(events_file: Path) -> None:
+    """A bare return within a line is JSON's white space, and ends no line."""
+    line = b'{"metadata":\r{"uid": "e-1"}}'
+    first = Receiver(events_file)
+    await first.keep_lines([line], [note_of_line(line)])
+    first.close()
+    again = Receiver(events_file)
+    assert again.stats() == {"count": 1, "distinct": 1, "duplicates": 0, "order_violations": 0}
     again.close()
 
 
