@@ -88,7 +88,7 @@ class CefEncoder:
             "cs2": leaf["region"],
             "cs2Label": "region",
             "act": kind,
-            "outcome": None if meaning.outcome is Outcome.unknown else meaning.outcome.value,
+            "outcome": None if meaning.outcome is Outcome.unknown else meaning.outcome,
             "suid": text_of(detail, "principal"),
             "reason": text_of(detail, "reason"),
             "mcLeaf": shipment.raw.decode(),

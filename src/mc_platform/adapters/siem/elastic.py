@@ -32,7 +32,6 @@ from mc_platform.deliver import Rejected, Shipment, SinkRefused, encoded
 from mc_platform.model.event import Kind
 
 ECS_VERSION = "8.17.0"
-MOST_EVENTS = 1000
 _MOST_ANSWER_BYTES = 4_194_304
 _LEAST_STATUS, _MOST_STATUS = 100, 599
 _ERROR_TYPE = re.compile(r"[a-z_]{1,64}")  # no more, so that nothing else comes into a log by it
@@ -77,9 +76,9 @@ class ElasticEncoder:
                 "category": _CATEGORY[meaning.group],
                 "type": _type(kind, meaning),
                 "action": kind,
-                "outcome": meaning.outcome.value,
+                "outcome": meaning.outcome,
                 "sequence": shipment.index,
-                "severity": meaning.severity.value,
+                "severity": meaning.severity.number,
                 "module": "mc_platform",
                 "dataset": "mc_platform.audit",
                 "provider": SERVICE,
@@ -135,11 +134,8 @@ def _type(kind: str, meaning: Meaning) -> list[str]:
     return ["info"]
 
 
-class ElasticSiem:
+class ElasticSiem(SiemHttp):
     """Posts a batch to `_bulk`, and reads what became of each event."""
-
-    name = "siem"
-    most = MOST_EVENTS
 
     def __init__(
         self,
@@ -150,9 +146,7 @@ class ElasticSiem:
         index: str = DEFAULT_INDEX,
         ca_file: str | None = None,
     ) -> None:
-        self._url = bulk_url(url, index, _WANTED)
-        self._encoder = ElasticEncoder(version=version)
-        self._http = SiemHttp(
+        super().__init__(
             headers={
                 "Authorization": f"ApiKey {key}",
                 "Content-Type": "application/x-ndjson",
@@ -160,16 +154,13 @@ class ElasticSiem:
             },
             ca_file=ca_file,
         )
+        self._url = bulk_url(url, index, _WANTED)
+        self._encoder = ElasticEncoder(version=version)
 
     async def take(self, batch: Sequence[Shipment]) -> Sequence[Rejected]:
-        """See `deliver.Sink`."""
         body = await asyncio.to_thread(encoded, self._body, batch)
-        answer = await self._http.post(self._url, body, most_bytes=_MOST_ANSWER_BYTES)
+        answer = await self.post(self._url, body, most_bytes=_MOST_ANSWER_BYTES)
         return await asyncio.to_thread(_outcomes, answer, batch)
-
-    async def close(self) -> None:
-        """Close the connections."""
-        await self._http.close()
 
     def _body(self, batch: Sequence[Shipment]) -> bytes:
         return compressed(self._encoder.encode(batch))

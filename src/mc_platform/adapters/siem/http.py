@@ -71,7 +71,10 @@ class Answer:
 
 
 class SiemHttp:
-    """One sink's connections, opened at the first post."""
+    """What sinks over HTTP share: one sink's connections, opened at the first post."""
+
+    name = "siem"
+    most = 1000
 
     def __init__(self, *, headers: Mapping[str, str], ca_file: str | None = None) -> None:
         """Read the CA file; nothing is connected yet.

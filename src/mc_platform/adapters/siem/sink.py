@@ -6,24 +6,12 @@ Each format is a module of its own beside this one; docs/reference/siem.md says 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Protocol
 
 from mc_contract.siem import DEFAULT_INDEX, SiemFormat
 from mc_platform.adapters.siem.cef import CefSiem
 from mc_platform.adapters.siem.elastic import ElasticSiem
 from mc_platform.adapters.siem.ocsf import OcsfSiem
 from mc_platform.adapters.siem.splunk import Acknowledgement, SplunkSiem
-from mc_platform.deliver import Sink
-
-__all__ = ["SiemSink", "siem_sink"]
-
-
-class SiemSink(Sink, Protocol):
-    """A sink with connections of its own; nothing is connected before the first batch."""
-
-    async def close(self) -> None:
-        """Close the connections."""
-        ...
 
 
 def siem_sink(
@@ -35,8 +23,10 @@ def siem_sink(
     index: str = DEFAULT_INDEX,
     ca_file: Path | None = None,
     hec_ack_required: bool = True,
-) -> SiemSink:
-    """The sink for `AUDIT_SIEM_URL`; what does not belong to the format is not looked at.
+) -> OcsfSiem | SplunkSiem | ElasticSiem | CefSiem:
+    """The sink for `AUDIT_SIEM_URL`; nothing is connected before the first batch.
+
+    What does not belong to the format is not looked at.
 
     Args:
         url: As `mc_contract.siem.target_problems` accepts it.

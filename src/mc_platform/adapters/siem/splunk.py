@@ -27,7 +27,6 @@ from mc_platform.adapters.siem.meaning import SERVICE
 from mc_platform.adapters.siem.ocsf import OcsfEncoder
 from mc_platform.deliver import BatchRejected, Rejected, Shipment, SinkRefused, encoded
 
-MOST_EVENTS = 1000
 SOURCE_TYPE = "mc:audit:ocsf"
 _MOST_REJECTED = 16  # of one batch; with more, halving the batch is cheaper than asking again
 _POLL_FIRST_S, _POLL_MOST_S = 0.05, 1.0
@@ -67,11 +66,8 @@ class Acknowledgement:
     wait_s: float = 30.0
 
 
-class SplunkSiem:
+class SplunkSiem(SiemHttp):
     """Posts a batch, and waits until it is indexed."""
-
-    name = "siem"
-    most = MOST_EVENTS
 
     def __init__(
         self,
@@ -82,32 +78,28 @@ class SplunkSiem:
         acknowledgement: Acknowledgement | None = None,
         ca_file: str | None = None,
     ) -> None:
+        super().__init__(
+            headers={
+                "Authorization": f"Splunk {key}",
+                # A channel keeps its ids apart from those of other senders with the same token.
+                "X-Splunk-Request-Channel": str(uuid.uuid4()),
+                "Content-Type": "application/json",
+            },
+            ca_file=ca_file,
+        )
         self._event_url = collector_url(url, HEC_EVENT_PATH)
         self._ack_url = collector_url(url, HEC_ACK_PATH)
         self._acknowledgement = acknowledgement or Acknowledgement()
         self._offered: bool | None = None
         self._encoder = OcsfEncoder(version=version)
-        # A channel keeps its ids apart from those of other senders with the same token.
-        channel = str(uuid.uuid4())
-        self._http = SiemHttp(
-            headers={
-                "Authorization": f"Splunk {key}",
-                "X-Splunk-Request-Channel": channel,
-                "Content-Type": "application/json",
-            },
-            ca_file=ca_file,
-        )
 
     async def take(self, batch: Sequence[Shipment]) -> Sequence[Rejected]:
-        """See `deliver.Sink`."""
         await self._require_acknowledgement()
         rejected: list[Rejected] = []
         left = list(batch)
         while left:
             body = await asyncio.to_thread(encoded, self._body, left)
-            answer = await self._http.post(
-                self._event_url, body, headers={"Content-Encoding": "gzip"}
-            )
+            answer = await self.post(self._event_url, body, headers={"Content-Encoding": "gzip"})
             if answer.ok:
                 await self._indexed(answer)
                 break
@@ -118,15 +110,11 @@ class SplunkSiem:
                 raise BatchRejected(f"HEC refused more than {_MOST_REJECTED} events of a batch")
         return rejected
 
-    async def close(self) -> None:
-        """Close the connections."""
-        await self._http.close()
-
     async def _require_acknowledgement(self) -> None:
         """Ask once, before anything is sent: each try without it would index the batch again."""
         if not self._acknowledgement.required or self._offered:
             return
-        answer = await self._http.post(self._ack_url, b'{"acks":[0]}')
+        answer = await self.post(self._ack_url, b'{"acks":[0]}')
         if answer.json().get("code") == _ACK_DISABLED:
             raise SinkRefused(_NO_ACK)
         if not answer.ok:
@@ -146,7 +134,7 @@ class SplunkSiem:
         pause_s = _POLL_FIRST_S
         ask = msgspec.json.encode({"acks": [ack_id]})
         while True:
-            answer = await self._http.post(self._ack_url, ask)
+            answer = await self.post(self._ack_url, ask)
             if not answer.ok:
                 raise _refused(answer)
             acks = answer.json().get("acks")
@@ -167,7 +155,7 @@ class SplunkSiem:
     def _envelope(self, shipment: Shipment) -> dict[str, Any]:
         event = self._encoder.event(shipment)
         return {
-            "time": event.time / 1000,
+            "time": event["time"] / 1000,
             "host": shipment.leaf["region"],
             "source": SERVICE,
             "sourcetype": SOURCE_TYPE,
