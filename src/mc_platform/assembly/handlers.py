@@ -19,6 +19,7 @@ from mc_platform.adapters.postgres.rules import PostgresRules
 from mc_platform.aggregate import Aggregates
 from mc_platform.bulkheads import Slots
 from mc_platform.enact import Breaker, OperationEngine
+from mc_platform.enact.breaker import Count
 from mc_platform.model.autonomy import AutonomyStatus, Scope
 from mc_platform.model.catalogue import Catalogue
 from mc_platform.model.label import Part
@@ -31,7 +32,6 @@ from mc_platform.query import (
     CanaryHandlers,
     CredentialHandlers,
     DeadLetterHandlers,
-    Figures,
     GraphqlHandlers,
     OperatorHandlers,
 )
@@ -63,9 +63,8 @@ def operator_routes(
         reveal: None where there is no key for pseudonyms.
     """
 
-    async def figures(status: AutonomyStatus) -> Mapping[Scope, Figures]:
-        counts = (await breaker.judgement(status)).counts
-        return {scope: Figures(count.ended, count.compensated) for scope, count in counts.items()}
+    async def figures(status: AutonomyStatus) -> Mapping[Scope, Count]:
+        return (await breaker.judgement(status)).counts
 
     tenants = frozenset(catalogue.tenants)
     handlers: list[Handlers] = [

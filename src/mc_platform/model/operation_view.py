@@ -46,6 +46,11 @@ class OperationView:
     said: str
     governance: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def running(self) -> bool:
+        """Whether something can follow."""
+        return self.state is OperationState.running
+
 
 @dataclass(frozen=True, slots=True)
 class OperationFilter:

@@ -9,7 +9,7 @@ from mc_platform.query.break_glass import BreakGlassHandlers
 from mc_platform.query.canary import CanaryHandlers
 from mc_platform.query.credentials import CredentialHandlers
 from mc_platform.query.dead_letters import DeadLetterHandlers
-from mc_platform.query.operator import Figures, OperatorHandlers
+from mc_platform.query.operator import OperatorHandlers
 from mc_platform.query.schema import GraphqlHandlers
 
 __all__ = [
@@ -19,7 +19,6 @@ __all__ = [
     "CanaryHandlers",
     "CredentialHandlers",
     "DeadLetterHandlers",
-    "Figures",
     "GraphqlHandlers",
     "OperatorHandlers",
 ]

@@ -7,7 +7,6 @@ that the ledger's key has signed. `mcctl audit` does that; so can anyone with RF
 from __future__ import annotations
 
 import asyncio
-import base64
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -19,17 +18,11 @@ from starlette.routing import Route
 
 from mc_contract.keepable import json_bytes
 from mc_contract.ledger.checkpoint import parse_checkpoint
-from mc_contract.ledger.entry import Entry
 from mc_platform.errors import BadRequest, NotFound
 from mc_platform.model.verdict import Action
 from mc_platform.query.handlers import Handlers
-from mc_platform.query.parameters import (
-    MOST_INDEX,
-    read_instant,
-    read_number,
-    refuse_unknown,
-    refuse_unstorable,
-)
+from mc_platform.query.operator_wire import base64_text, fields_json
+from mc_platform.query.parameters import read_instant, read_number, refuse_unknown
 from mc_platform.record import AuditLedger, Prover
 from mc_platform.record.ledger import MOST_PAGE_BYTES
 
@@ -67,7 +60,6 @@ class AuditHandlers(Handlers):
     def _route(self, path: str, handler: _Handler, *parameters: str) -> Route:
         async def answer(request: Request) -> Response:
             await self.permit(request, Action.read_ledger)
-            refuse_unstorable(request)
             refuse_unknown(request, *parameters)
             whole = {"region": self.ledger.region, **await handler(request)}
             body = await asyncio.to_thread(json_bytes, whole)
@@ -77,53 +69,36 @@ class AuditHandlers(Handlers):
 
     async def entries(self, request: Request) -> Mapping[str, Any]:
         """Rows from `start`, by index; whatever the table holds, twice or not in order of time."""
-        start = _number(request, "start", least=0, usual=0)
-        limit = _number(request, "limit", least=1, most=MOST_ENTRIES, usual=MOST_ENTRIES)
+        start = read_number(request, "start", least=0, usual=0)
+        limit = read_number(request, "limit", least=1, most=MOST_ENTRIES, usual=MOST_ENTRIES)
         found = await self.ledger.entries(start, limit)
         return {"entries": [entry.as_dict() for entry in found]}
 
     async def checkpoints(self, request: Request) -> Mapping[str, Any]:
         """Stored notes of at least `from_size`, by size."""
-        size = _number(request, "from_size", least=0, usual=0)
-        limit = _number(request, "limit", least=1, most=MOST_ENTRIES, usual=MOST_ENTRIES)
+        size = read_number(request, "from_size", least=0, usual=0)
+        limit = read_number(request, "limit", least=1, most=MOST_ENTRIES, usual=MOST_ENTRIES)
         found = await self.ledger.checkpoints(size, limit)
-        return {
-            "checkpoints": [
-                {"size": item.size, "note": item.note, "created_at": item.created_at.isoformat()}
-                for item in found
-            ]
-        }
+        return {"checkpoints": [fields_json(checkpoint) for checkpoint in found]}
 
     async def tiles(self, request: Request) -> Mapping[str, Any]:
         """Kept tiles of level 0, from tile `first`: 256 leaf hashes each."""
-        first = _number(request, "first", least=0, usual=0)
-        limit = _number(request, "limit", least=1, most=MOST_TILES, usual=MOST_TILES)
+        first = read_number(request, "first", least=0, usual=0)
+        limit = read_number(request, "limit", least=1, most=MOST_TILES, usual=MOST_TILES)
         found = await self.ledger.tile_hashes(first, limit)
-        return {"tiles": [{"index": index, "hashes": _base64(hashes)} for index, hashes in found]}
+        return {
+            "tiles": [{"index": index, "hashes": base64_text(hashes)} for index, hashes in found]
+        }
 
     async def archives(self, _request: Request) -> Mapping[str, Any]:
         """What has left the database, by index."""
-        return {
-            "archives": [
-                {
-                    "first_index": item.first_index,
-                    "last_index": item.last_index,
-                    "file": item.file,
-                    "sha256": item.sha256,
-                    "frontier_before": _base64(item.frontier_before),
-                    "frontier_after": _base64(item.frontier_after),
-                    "checkpoint": item.checkpoint,
-                    "archived_at": item.archived_at.isoformat(),
-                }
-                for item in await self.ledger.archives()
-            ]
-        }
+        return {"archives": [fields_json(archive) for archive in await self.ledger.archives()]}
 
     async def frontier(self, request: Request) -> Mapping[str, Any]:
         """The log's frontier at `size`: enough to go on hashing from there."""
-        size = _number(request, "size", least=0)
+        size = read_number(request, "size", least=0)
         frontier = await self.prover.frontier(size)
-        return {"size": size, "frontier": _base64(frontier.to_bytes())}
+        return {"size": size, "frontier": base64_text(frontier.to_bytes())}
 
     async def inclusion(self, request: Request) -> Mapping[str, Any]:
         """One entry's proof at `size`; without a size, at a checkpoint signed now."""
@@ -134,20 +109,20 @@ class AuditHandlers(Handlers):
 
     async def consistency(self, request: Request) -> Mapping[str, Any]:
         """That the log of `second` entries begins with that of `first`."""
-        first = _number(request, "first", least=1)
-        second = _number(request, "second", least=1)
+        first = read_number(request, "first", least=1)
+        second = read_number(request, "second", least=1)
         proof = await self.prover.consistency(first, second)
         return {"first": first, "second": second, "proof": _hashes(proof)}
 
     async def tenant(self, request: Request) -> Mapping[str, Any]:
         """A tenant's entries with their proofs at one size; ask on with that size."""
         size, note = await self._size(request)
-        limit = _number(request, "limit", least=1, most=MOST_PROVEN, usual=MOST_PROVEN)
+        limit = read_number(request, "limit", least=1, most=MOST_PROVEN, usual=MOST_PROVEN)
         found = await self.ledger.of_tenant(
             request.path_params["tenant"],
             since=_time(request, "since"),
             until=_time(request, "until"),
-            after_index=_number(request, "after_index", least=-1, usual=-1),
+            after_index=read_number(request, "after_index", least=-1, usual=-1),
             below=size,
             limit=limit,
         )
@@ -157,7 +132,10 @@ class AuditHandlers(Handlers):
         return {
             "size": size,
             "checkpoint": note,
-            "entries": [_proven(entry, proof) for entry, proof in zip(found, proofs, strict=True)],
+            "entries": [
+                {**entry.as_dict(), "proof": _hashes(proof)}
+                for entry, proof in zip(found, proofs, strict=True)
+            ],
             "more": len(found) == limit or sum(len(e.leaf) for e in found) >= MOST_PAGE_BYTES,
         }
 
@@ -166,7 +144,7 @@ class AuditHandlers(Handlers):
         if (event_id is None) == ("index" not in request.query_params):
             raise BadRequest("expected either index or event_id")
         if event_id is None:
-            return _number(request, "index", least=0)
+            return read_number(request, "index", least=0)
         index = await self.ledger.index_of(event_id)
         if index is None:
             raise NotFound("no event with this id was recorded in this region")
@@ -174,16 +152,10 @@ class AuditHandlers(Handlers):
 
     async def _size(self, request: Request) -> tuple[int, str | None]:
         if "size" in request.query_params:
-            return _number(request, "size", least=1), None
+            return read_number(request, "size", least=1), None
         note = await self.sign_head()
         text, _, _ = note.rpartition("\n\n")
         return parse_checkpoint(f"{text}\n").size, note
-
-
-def _number(
-    request: Request, name: str, *, least: int, most: int = MOST_INDEX, usual: int | None = None
-) -> int:
-    return read_number(request.query_params.get(name), name, least=least, most=most, usual=usual)
 
 
 def _time(request: Request, name: str) -> datetime | None:
@@ -191,13 +163,5 @@ def _time(request: Request, name: str) -> datetime | None:
     return None if text is None else read_instant(text, name)
 
 
-def _proven(entry: Entry, proof: Sequence[bytes]) -> dict[str, Any]:
-    return {**entry.as_dict(), "proof": _hashes(proof)}
-
-
 def _hashes(proof: Sequence[bytes]) -> list[str]:
-    return [_base64(item) for item in proof]
-
-
-def _base64(value: bytes) -> str:
-    return base64.b64encode(value).decode()
+    return [base64_text(item) for item in proof]

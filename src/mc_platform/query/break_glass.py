@@ -15,9 +15,9 @@ before the answer leaves. A tenant's own agents may open its pseudonyms where po
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any
 
 import msgspec
 from starlette.requests import Request
@@ -25,79 +25,27 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from mc_contract.keepable import json_bytes
+from mc_platform.adapters.postgres.break_glass import PostgresBreakGlass
 from mc_platform.errors import BadRequest, Conflict, NotFound
 from mc_platform.model.break_glass import LONGEST_MINUTES, Grant
 from mc_platform.model.event import Kind
-from mc_platform.model.ids import PrincipalId, TaskId, TenantId
+from mc_platform.model.ids import TaskId, TenantId
 from mc_platform.model.tenant import PLATFORM, Principal, Role
 from mc_platform.model.verdict import Action
 from mc_platform.ports import Tasks
 from mc_platform.query.handlers import Handlers
-from mc_platform.query.operator_wire import (
-    ReasonBody,
-    fields_json,
-    known_tenant,
-    read_body,
-    time_text,
-)
+from mc_platform.query.operator_wire import ReasonBody, fields_json, known_tenant, read_body
 from mc_platform.query.parameters import refuse_unstorable
 
 _MOST_LISTED = 100
 _LONGEST_TEXT = 1_000_000
-
-
-class Grants(Protocol):
-    """Break-glass grants at rest. Behind it: PostgreSQL; memory in tests."""
-
-    async def ask(
-        self,
-        grant_id: uuid.UUID,
-        *,
-        tenant: TenantId,
-        reason: str,
-        minutes: int,
-        principal: PrincipalId,
-    ) -> Grant:
-        """Store a pending grant."""
-        ...
-
-    async def approve(self, grant_id: uuid.UUID, principal: PrincipalId) -> Grant | None:
-        """Open a pending grant of another principal from now on; None if it is not that."""
-        ...
-
-    async def end(self, grant_id: uuid.UUID, principal: PrincipalId) -> Grant | None:
-        """Close a pending or active grant now; None if it is neither."""
-        ...
-
-    async def get(self, grant_id: uuid.UUID) -> Grant | None:
-        """One grant, as it stands now."""
-        ...
-
-    async def newest(self, limit: int) -> Sequence[Grant]:
-        """Those that were asked for last come first."""
-        ...
-
-    async def active(self, principal: PrincipalId, tenant: TenantId) -> Grant | None:
-        """The grant that opens a tenant to a principal now; None if none does.
-
-        Raises:
-            Unavailable: it is not known, so nothing is open.
-        """
-        ...
-
-
-class Reveal(Protocol):
-    """Opens pseudonyms, away from the event loop where the text is long."""
-
-    async def __call__(
-        self, asking: TenantId, tenant: TenantId, text: str
-    ) -> tuple[str, Mapping[str, int]]:
-        """The text with those of `tenant` opened in the turn of `asking`, and how many of each type.
-
-        Raises:
-            Unavailable: it took too long, or its worker ended.
-        """
-        ...
+_TASK = (
+    "id", "tenant", "principal", "context_id", "state", "updated_at", "status_text", "governance",
+    "parts",
+)  # fmt: skip
+Reveal = Callable[[TenantId, TenantId, str], Awaitable[tuple[str, Mapping[str, int]]]]
+"""In the turn of one tenant, opens another's pseudonyms in a text: what it says then, and how many of
+each type were opened. Raises `Unavailable` where it took too long, or its worker ended."""
 
 
 class AskBody(msgspec.Struct, forbid_unknown_fields=True):
@@ -126,7 +74,7 @@ class BreakGlassHandlers(Handlers):
         tenants: Those to which a way can be opened.
     """
 
-    grants: Grants
+    grants: PostgresBreakGlass
     tasks: Tasks
     reveal_pseudonyms: Reveal | None
     tenants: frozenset[TenantId]
@@ -156,20 +104,10 @@ class BreakGlassHandlers(Handlers):
             raise BadRequest(f"minutes must be 1 to {LONGEST_MINUTES}, got {asked.minutes}")
         reason = self.reason(asked.reason)
         grant_id = uuid.uuid4()
-        await self.recorder.record(
-            Kind.break_glass_requested,
-            tenant,
-            principal,
-            decision,
-            {"subject": str(grant_id), "minutes": asked.minutes, "reason": reason},
-        )
-        grant = await self.grants.ask(
-            grant_id,
-            tenant=tenant,
-            reason=reason,
-            minutes=asked.minutes,
-            principal=principal.id,
-        )
+        said: dict[str, Any] = {"minutes": asked.minutes, "reason": reason}
+        detail = {"subject": str(grant_id), **said}
+        await self.recorder.record(Kind.break_glass_requested, tenant, principal, decision, detail)
+        grant = await self.grants.ask(grant_id, tenant=tenant, principal=principal.id, **said)
         return JSONResponse(fields_json(grant), status_code=201)
 
     async def approve(self, request: Request) -> Response:
@@ -238,20 +176,7 @@ class BreakGlassHandlers(Handlers):
             decision,
             {"subject": found.id, "grant": str(grant.id), "what": "task"},
         )
-        told = json_bytes(
-            {
-                "id": found.id,
-                "tenant": found.tenant,
-                "principal": found.principal,
-                "context_id": found.context_id,
-                "state": found.state.value,
-                "updated_at": time_text(found.updated_at),
-                "status_text": found.status_text,
-                "governance": dict(found.governance),
-                "parts": list(found.parts),
-            }
-        )
-        return Response(told, media_type="application/json")
+        return Response(json_bytes(fields_json(found, *_TASK)), media_type="application/json")
 
     async def reveal(self, request: Request) -> Response:
         principal = self.principal_of(request)
@@ -304,6 +229,3 @@ class BreakGlassHandlers(Handlers):
 
     def _tenant(self, name: str) -> TenantId:
         return known_tenant(name, self.tenants)
-
-
-__all__ = ["BreakGlassHandlers", "Grants", "Reveal"]

@@ -89,6 +89,3 @@ class CanaryHandlers(Handlers):
             "reason": reason,
         }
         return JSONResponse(answer, status_code=201 if recorded.fresh else 200)
-
-
-__all__ = ["CanaryHandlers"]

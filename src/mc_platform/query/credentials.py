@@ -18,9 +18,9 @@ from __future__ import annotations
 import hashlib
 import re
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import msgspec
 from starlette.requests import Request
@@ -28,6 +28,8 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from mc_contract.credential import KEY_ID_FORM, new_token, parts_of
+from mc_platform.adapters.postgres.credentials import PostgresCredentials
+from mc_platform.adapters.postgres.rules import PostgresRules
 from mc_platform.errors import BadRequest, Conflict, NotFound
 from mc_platform.model.credential import (
     LONGEST_LIFE_S,
@@ -41,99 +43,13 @@ from mc_platform.model.ids import PrincipalId, TenantId
 from mc_platform.model.tenant import PLATFORM, Principal, Role, Tenant
 from mc_platform.model.verdict import Action, Decision
 from mc_platform.query.handlers import Handlers
-from mc_platform.query.operator_wire import (
-    ReasonBody,
-    fields_json,
-    known_tenant,
-    read_body,
-)
-from mc_platform.query.parameters import refuse_unknown, refuse_unstorable
+from mc_platform.query.operator_wire import ReasonBody, fields_json, known_tenant, read_body
+from mc_platform.query.parameters import refuse_unknown
 
 _MOST_LISTED = 1000
 _PRINCIPAL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,127}")
 _KEY_ID = re.compile(KEY_ID_FORM)
 _DIGEST = re.compile(r"[0-9a-f]{64}")
-
-
-class Credentials(Protocol):
-    """Credentials at rest, with what an administrator may do to them. Behind it: PostgreSQL.
-
-    `said` is what is to be told of a change: who makes it, why, by which decision.
-    """
-
-    async def listed(self, tenant: TenantId | None, limit: int) -> Sequence[Credential]:
-        """All, or a tenant's."""
-        ...
-
-    async def holding(self) -> Mapping[str, int]:
-        """How many credentials hold now, by tenant; one without any is left out."""
-        ...
-
-    async def get(self, key_id: str) -> Credential | None:
-        """One, as it stands now."""
-        ...
-
-    async def create(
-        self,
-        key_id: str,
-        secret_sha256: bytes,
-        *,
-        tenant: TenantId,
-        principal: PrincipalId,
-        role: str,
-        scopes: Sequence[str],
-        life_s: float | None,
-        said: Mapping[str, Any],
-    ) -> Credential:
-        """Add one."""
-        ...
-
-    async def rotate(
-        self,
-        old_key_id: str,
-        key_id: str,
-        secret_sha256: bytes,
-        *,
-        overlap_s: float,
-        life_s: float | None,
-        by: PrincipalId,
-        said: Mapping[str, Any],
-    ) -> Credential | None:
-        """Add one like the old one, which ends after the overlap.
-
-        None if the old one has ended, or was rotated before.
-        """
-        ...
-
-    async def revoke(
-        self, key_id: str, *, by: PrincipalId, said: Mapping[str, Any]
-    ) -> Credential | None:
-        """End one now; None if it was revoked before, or is not there."""
-        ...
-
-
-class Rules(Protocol):
-    """Changes of the rules on their way to the ledger."""
-
-    async def record_untold(self) -> int:
-        """Record what the ledger does not know yet.
-
-        Raises:
-            Unavailable: it will be recorded at another time.
-        """
-        ...
-
-    async def declare(
-        self,
-        declaration_id: uuid.UUID,
-        *,
-        kind: str,
-        digest: str,
-        principal: PrincipalId,
-        reason: str,
-    ) -> None:
-        """Say that a set comes into force within the hour, and why."""
-        ...
 
 
 class CreateBody(msgspec.Struct, forbid_unknown_fields=True):
@@ -172,8 +88,8 @@ class CredentialHandlers(Handlers):
         forget: Takes a key id out of this replica's cache.
     """
 
-    credentials: Credentials
-    rules: Rules
+    credentials: PostgresCredentials
+    rules: PostgresRules
     catalogued: Mapping[TenantId, Tenant]
     forget: Callable[[str], None]
 
@@ -188,7 +104,6 @@ class CredentialHandlers(Handlers):
         ]
 
     async def listed(self, request: Request) -> Response:
-        refuse_unstorable(request)
         await self.permit(request, Action.read_credentials)
         refuse_unknown(request, "tenant")
         name = request.query_params.get("tenant")
@@ -374,6 +289,3 @@ def _seconds(name: str, value: int | None, least: int, most: int) -> float | Non
     if not least <= value <= most:
         raise BadRequest(f"{name} must be {least} to {most}, got {value}")
     return float(value)
-
-
-__all__ = ["CredentialHandlers", "Credentials", "Rules"]

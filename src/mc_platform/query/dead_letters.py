@@ -10,46 +10,26 @@ is told by the list. A resend is an act: policy decides, and the ledger has it b
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any
 
 import msgspec
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from mc_platform.adapters.postgres.dead_letters import PostgresDeadLetters
 from mc_platform.errors import BadRequest, NotFound
 from mc_platform.model.dead_letter import DeadLetter, Matching, Selection
 from mc_platform.model.event import Kind
 from mc_platform.model.verdict import Action
 from mc_platform.query.handlers import Handlers
-from mc_platform.query.operator_wire import read_body
-from mc_platform.query.parameters import (
-    read_instant,
-    read_number,
-    refuse_unknown,
-    refuse_unstorable,
-)
+from mc_platform.query.operator_wire import fields_json, read_body
+from mc_platform.query.parameters import read_instant, read_number, refuse_unknown
 
 _MOST, _USUAL, _MOST_IDS = 500, 100, 1000
+_SHOWN = ("sink", "index", "event_id", "refused_at", "request", "asked_at", "settled_at")
 _EventId = Annotated[str, msgspec.Meta(min_length=1, max_length=128, pattern=r"^[\x20-\x7e]+\Z")]
-
-
-class DeadLetters(Protocol):
-    """A region's dead letters. All raise `Unavailable`."""
-
-    async def page(self, after: str, limit: int, request: str | None) -> Sequence[DeadLetter]:
-        """Those that no sink has taken since, or all of one request; by index and sink."""
-        ...
-
-    async def matching(self, selection: Selection) -> Matching:
-        """What a selection comes to now."""
-        ...
-
-    async def ask(self, selection: Selection, last_index: int, request: str) -> int:
-        """Have those up to an index sent again that do not wait already; how many there were."""
-        ...
 
 
 class ResendBody(msgspec.Struct, forbid_unknown_fields=True):
@@ -66,7 +46,7 @@ class ResendBody(msgspec.Struct, forbid_unknown_fields=True):
 class DeadLetterHandlers(Handlers):
     """Answers them."""
 
-    letters: DeadLetters
+    letters: PostgresDeadLetters
 
     def routes(self) -> list[Route]:
         return [
@@ -118,10 +98,9 @@ class DeadLetterHandlers(Handlers):
 
 
 def _parameters(request: Request) -> tuple[str, int, str | None]:
-    refuse_unstorable(request)
     refuse_unknown(request, "limit", "after", "request")
     given = request.query_params
-    limit = read_number(given.get("limit"), "limit", least=1, most=_MOST, usual=_USUAL)
+    limit = read_number(request, "limit", least=1, most=_MOST, usual=_USUAL)
     after = given.get("after", "-1~")
     index, _, _ = after.partition("~")
     if not index.removeprefix("-").isdecimal() or not index.isascii() or len(index) > 18:
@@ -165,13 +144,7 @@ def _json(letter: DeadLetter) -> dict[str, Any]:
     else:
         state = "taken" if letter.taken else "refused-again"
     return {
-        "sink": letter.sink,
-        "index": letter.index,
-        "event_id": letter.event_id,
+        **fields_json(letter, *_SHOWN),
         "reason": letter.again_reason or letter.reason,
-        "refused_at": letter.refused_at.isoformat(),
         "state": state,
-        "request": letter.request,
-        "asked_at": None if letter.asked_at is None else letter.asked_at.isoformat(),
-        "settled_at": None if letter.settled_at is None else letter.settled_at.isoformat(),
     }

@@ -24,6 +24,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from mc_platform.enact import ResolutionMode, ResolutionReport
+from mc_platform.enact.breaker import Count
 from mc_platform.errors import BadRequest, Conflict, NotFound
 from mc_platform.model.autonomy import ALL, AutonomyStatus, Scope, Source
 from mc_platform.model.engine_state import EngineState
@@ -42,7 +43,6 @@ from mc_platform.query.handlers import Handlers
 from mc_platform.query.operator_wire import (
     Alert,
     CancelBody,
-    Figures,
     Notification,
     ResolveBody,
     ThrowBody,
@@ -52,8 +52,6 @@ from mc_platform.query.operator_wire import (
     read_filter,
     scope_json,
     thrown_json,
-    time_text,
-    unended,
     view_json,
 )
 from mc_platform.query.parameters import refuse_unstorable
@@ -127,7 +125,7 @@ class OperatorHandlers(Handlers):
     operations: OperationReader
     engine: OperationControl
     autonomy: Autonomy
-    figures: Callable[[AutonomyStatus], Awaitable[Mapping[Scope, Figures]]]
+    figures: Callable[[AutonomyStatus], Awaitable[Mapping[Scope, Count]]]
     breaker: Mapping[str, Any]
     tenants: frozenset[TenantId]
 
@@ -149,7 +147,7 @@ class OperatorHandlers(Handlers):
         await self.permit(request, Action.read_operations)
         wanted = read_filter(request)
         found = await self.operations.page(wanted)
-        engine = await self._engine_states([view for view in found if unended(view)])
+        engine = await self._engine_states([view for view in found if view.running])
         body = {
             "operations": [view_json(view, engine.get(view.id)) for view in found],
             "next": cursor(found[-1]) if len(found) == wanted.limit else None,
@@ -175,7 +173,7 @@ class OperatorHandlers(Handlers):
         asked = await read_body(request, CancelBody)
         reason = self.reason(asked.reason) if asked.reason else ""
         view = (await self._story(request)).operation
-        if not unended(view):
+        if not view.running:
             raise Conflict(f"the operation is {view.state.value} already")
         await self._record(
             Kind.operation_cancel_requested, view, principal, decision, reason=reason
@@ -225,7 +223,7 @@ class OperatorHandlers(Handlers):
         figures = await self.figures(status)
         scopes = [ALL, *(Scope(tenant) for tenant in sorted(self.tenants))]
         body = {
-            "at": time_text(status.at),
+            "at": status.at.isoformat(),
             "breaker": dict(self.breaker),
             "scopes": [scope_json(scope, status, figures.get(scope)) for scope in scopes],
         }
@@ -265,7 +263,7 @@ class OperatorHandlers(Handlers):
             thrown = await self.autonomy.set(
                 Scope(scope),
                 halted=True,
-                reason=f"alert {ALERT} fires since {time_text(alert.starts_at)}",
+                reason=f"alert {ALERT} fires since {alert.starts_at.isoformat()}",
                 principal=principal.id,
                 source=Source.alertmanager,
                 # An alert goes on firing for as long as its window; who resumed has seen it.
@@ -310,6 +308,3 @@ class OperatorHandlers(Handlers):
             **{key: value for key, value in detail.items() if value},
         }
         await self.recorder.record(kind, view.tenant, principal, decision, told)
-
-
-__all__ = ["Figures", "OperationControl", "OperationReader", "OperatorHandlers"]

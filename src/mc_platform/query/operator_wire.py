@@ -5,20 +5,22 @@ Pure but for awaiting a request's body. What cannot be understood is `BadRequest
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import re
 import uuid
 from collections.abc import Collection
-from dataclasses import dataclass
 from datetime import datetime
+from enum import Enum
 from typing import Any, Literal, TypeVar
 
 import msgspec
 import msgspec.inspect
 from starlette.requests import Request
 
+from mc_platform.enact.breaker import Count
 from mc_platform.errors import BadRequest
-from mc_platform.model.autonomy import ALL, AutonomyStatus, Scope, Switch, Thrown
+from mc_platform.model.autonomy import ALL, AutonomyStatus, Scope, Thrown
 from mc_platform.model.engine_state import EngineState, Phase
 from mc_platform.model.event import LedgerRow
 from mc_platform.model.ids import OperationId, TenantId
@@ -27,21 +29,14 @@ from mc_platform.query.parameters import (
     read_instant,
     read_number,
     refuse_unknown,
-    refuse_unstorable,
 )
 
 _MOST, _USUAL = 500, 50
 _MOST_SAID = 300
 _PATH = re.compile(r" - at `\$\.?([^`]*)`\Z")
+_VIEW = ("id", "tenant", "principal", "operation", "state", "started_at", "updated_at", "said")
+_SWITCH = ("id", "halted", "reason", "principal", "source", "at")
 _Body = TypeVar("_Body", bound=msgspec.Struct)
-
-
-@dataclass(frozen=True, slots=True)
-class Figures:
-    """What the breaker counts of a scope: operations ended, and compensated."""
-
-    ended: int
-    compensated: int
 
 
 class CancelBody(msgspec.Struct, forbid_unknown_fields=True):
@@ -142,11 +137,10 @@ def read_filter(request: Request) -> OperationFilter:
     Raises:
         BadRequest: one is unknown or cannot be understood.
     """
-    refuse_unstorable(request)
     refuse_unknown(request, "tenant", "state", "since", "limit", "before")
     given = request.query_params
     return OperationFilter(
-        limit=read_number(given.get("limit"), "limit", least=1, most=_MOST, usual=_USUAL),
+        limit=read_number(request, "limit", least=1, most=_MOST, usual=_USUAL),
         tenant=TenantId(given["tenant"]) if given.get("tenant") else None,
         state=_standing(given["state"]) if given.get("state") else None,
         since_at=read_instant(given["since"], "since") if given.get("since") else None,
@@ -167,40 +161,19 @@ def _position(text: str) -> tuple[datetime, OperationId]:
 
 def cursor(view: OperationView) -> str:
     """Where a page ends, for the parameter `before`."""
-    return f"{time_text(view.started_at)}~{view.id}"
-
-
-def unended(view: OperationView) -> bool:
-    """Whether something can follow."""
-    return view.state is OperationState.running
+    return f"{view.started_at.isoformat()}~{view.id}"
 
 
 def view_json(view: OperationView, engine: EngineState | None) -> dict[str, Any]:
     """An operation, with the engine's word if it has one."""
     governance = view.governance
+    running = engine is not None and engine.phase is not Phase.ended
     return {
-        "id": view.id,
-        "tenant": view.tenant,
-        "principal": view.principal,
-        "operation": view.operation,
-        "state": view.state.value,
+        **fields_json(view, *_VIEW),
         "canceled": governance.get("canceled") is True,
-        "started_at": time_text(view.started_at),
-        "updated_at": time_text(view.updated_at),
         "effects": governance.get("effects"),
         "effects_undone": governance.get("effects_undone"),
-        "said": view.said,
-        "engine": _engine_json(engine),
-    }
-
-
-def _engine_json(engine: EngineState | None) -> dict[str, Any] | None:
-    if engine is None or engine.phase is Phase.ended:
-        return None
-    return {
-        "phase": engine.phase.value,
-        "replica": engine.replica,
-        "version": engine.version,
+        "engine": fields_json(engine) if running else None,
     }
 
 
@@ -212,12 +185,12 @@ def event_json(row: LedgerRow) -> dict[str, Any]:
         "id": leaf["id"],
         "kind": leaf["kind"],
         "occurred_at": leaf["occurred_at"],
-        "recorded_at": time_text(row.recorded_at),
+        "recorded_at": row.recorded_at.isoformat(),
         "detail": leaf["detail"],
     }
 
 
-def scope_json(scope: Scope, status: AutonomyStatus, figures: Figures | None) -> dict[str, Any]:
+def scope_json(scope: Scope, status: AutonomyStatus, count: Count | None) -> dict[str, Any]:
     """Where the switch of a scope stands, and what the breaker counts of it."""
     holding = status.switches.get(scope)
     halting = status.halt_of(TenantId(scope)) if scope != ALL else holding
@@ -225,20 +198,9 @@ def scope_json(scope: Scope, status: AutonomyStatus, figures: Figures | None) ->
         "scope": scope,
         "halted": halting is not None and halting.halted,
         "by": halting.scope if halting is not None and halting.halted else None,
-        "switch": None if holding is None else _switch_json(holding),
-        "ended": None if figures is None else figures.ended,
-        "compensated": None if figures is None else figures.compensated,
-    }
-
-
-def _switch_json(switch: Switch) -> dict[str, Any]:
-    return {
-        "id": str(switch.id),
-        "halted": switch.halted,
-        "reason": switch.reason,
-        "principal": switch.principal,
-        "source": switch.source.value,
-        "at": time_text(switch.at),
+        "switch": None if holding is None else fields_json(holding, *_SWITCH),
+        "ended": None if count is None else count.ended,
+        "compensated": None if count is None else count.compensated,
     }
 
 
@@ -248,23 +210,29 @@ def thrown_json(scope: str, thrown: Thrown) -> dict[str, Any]:
         "scope": scope,
         "changed": thrown.changed,
         "halted": thrown.switch is not None and thrown.switch.halted,
-        "switch": None if thrown.switch is None else _switch_json(thrown.switch),
+        "switch": None if thrown.switch is None else fields_json(thrown.switch, *_SWITCH),
     }
 
 
-def fields_json(value: Any) -> dict[str, Any]:
-    """A dataclass as JSON: its fields, times in ISO 8601."""
-    fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
-    return {
-        name: time_text(kept)
-        if isinstance(kept, datetime)
-        else str(kept)
-        if isinstance(kept, uuid.UUID)
-        else kept
-        for name, kept in fields.items()
-    }
+def fields_json(value: Any, *names: str) -> dict[str, Any]:
+    """A dataclass as JSON: the fields that are named, or all."""
+    names = names or tuple(field.name for field in dataclasses.fields(value))
+    return {name: _plain(getattr(value, name)) for name in names}
 
 
-def time_text(at: datetime) -> str:
-    """A time in ISO 8601."""
-    return at.isoformat()
+def _plain(value: Any) -> Any:
+    match value:
+        case datetime():
+            return value.isoformat()
+        case bytes():
+            return base64_text(value)
+        case uuid.UUID():
+            return str(value)
+        case Enum():
+            return value.value
+    return value
+
+
+def base64_text(value: bytes) -> str:
+    """Bytes as JSON's text has them."""
+    return base64.b64encode(value).decode()

@@ -32,11 +32,12 @@ def _storable(text: str) -> bool:
 
 
 def refuse_unknown(request: Request, *known: str) -> None:
-    """See that no parameter has another name.
+    """See that no parameter has another name, or holds what `refuse_unstorable` refuses.
 
     Raises:
         BadRequest: one has; an ignored filter would widen the answer.
     """
+    refuse_unstorable(request)
     if unknown := sorted(set(request.query_params) - set(known)):
         raise BadRequest(
             f"unknown parameter {unknown[0][:64]!r}", hint=f"known: {', '.join(known) or 'none'}"
@@ -65,13 +66,14 @@ def _no_reason(chars: int) -> BadRequest:
 
 
 def read_number(
-    text: str | None, name: str, *, least: int, most: int = MOST_INDEX, usual: int | None = None
+    request: Request, name: str, *, least: int, most: int = MOST_INDEX, usual: int | None = None
 ) -> int:
-    """A whole number; `usual` where nothing is given.
+    """A parameter that is a whole number; `usual` where it is not given.
 
     Raises:
         BadRequest: it is none from `least` to `most`.
     """
+    text = request.query_params.get(name)
     if text is None and usual is not None:
         return usual
     try:

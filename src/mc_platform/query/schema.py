@@ -42,6 +42,7 @@ from mc_platform.model.tenant import Principal
 from mc_platform.model.verdict import Action
 from mc_platform.ports import Records, Tasks
 from mc_platform.query.handlers import Handlers
+from mc_platform.query.operator_wire import read_body
 
 _MOST = 200
 _MAX_QUERY_BYTES = 8192
@@ -153,9 +154,7 @@ class Query:
         """The tenant's part of the ledger."""
         reader = info.context
         rows = await reader.records.newest(
-            reader.principal.tenant,
-            limit=_bounded(first),
-            before=_index(before),
+            reader.principal.tenant, limit=_bounded(first), before=_index(before)
         )
         return [_event(row) for row in rows]
 
@@ -221,16 +220,8 @@ class _Asked(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
     extensions: dict[str, Any] | None = None
 
 
-def _asked(body: bytes) -> _Asked:
-    try:
-        asked = msgspec.json.decode(body, type=_Asked)
-    except msgspec.ValidationError as error:  # its text names the field and what it must be
-        raise BadRequest(
-            f"the body is no GraphQL request: {error}",
-            hint='{"query": string, "variables"?: object, "operationName"?: string}',
-        ) from None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        raise BadRequest("the body is not JSON") from None
+async def _asked(request: Request) -> _Asked:
+    asked = await read_body(request, _Asked)
     size = len(asked.query.encode())
     if size > _MAX_QUERY_BYTES:
         raise BadRequest(
@@ -271,7 +262,7 @@ class GraphqlHandlers(Handlers):
             principal, Action.read_records, "Ledger", owner=principal.tenant
         )
         try:
-            asked = _asked(await request.body())
+            asked = await _asked(request)
         except PlatformError as error:
             told = error.as_dict()
             refused = {"message": told.pop("message"), "extensions": told}

@@ -1,4 +1,4 @@
-"""Break-glass grants in PostgreSQL; implements `query.break_glass.Grants`.
+"""Break-glass grants in PostgreSQL.
 
 All times are the database's: a replica whose clock is off opens nothing for longer.
 """
@@ -66,34 +66,38 @@ class PostgresBreakGlass:
         minutes: int,
         principal: PrincipalId,
     ) -> Grant:
-        """See the protocol."""
+        """Store a pending grant."""
         return _grant(
             await self._pools.record.fetchrow(_ADD, grant_id, tenant, reason, minutes, principal)
         )
 
     @wrapped("the break-glass grant cannot be approved")
     async def approve(self, grant_id: uuid.UUID, principal: PrincipalId) -> Grant | None:
-        """See the protocol."""
+        """Open a pending grant of another principal from now on; None if it is not that."""
         return _found(await self._pools.record.fetchrow(_APPROVE, grant_id, principal))
 
     @wrapped("the break-glass grant cannot be ended")
     async def end(self, grant_id: uuid.UUID, principal: PrincipalId) -> Grant | None:
-        """See the protocol."""
+        """Close a pending or active grant now; None if it is neither."""
         return _found(await self._pools.record.fetchrow(_END, grant_id, principal))
 
     @wrapped("the break-glass grant cannot be read")
     async def get(self, grant_id: uuid.UUID) -> Grant | None:
-        """See the protocol."""
+        """One grant, as it stands now."""
         return _found(await self._pools.record.fetchrow(_GET, grant_id))
 
     @wrapped("break-glass grants cannot be read")
     async def newest(self, limit: int) -> Sequence[Grant]:
-        """See the protocol."""
+        """Those that were asked for last come first."""
         return [_grant(row) for row in await self._pools.record.fetch(_NEWEST, limit)]
 
     @wrapped("break-glass grants cannot be read")
     async def active(self, principal: PrincipalId, tenant: TenantId) -> Grant | None:
-        """See the protocol."""
+        """The grant that opens a tenant to a principal now; None if none does.
+
+        Raises:
+            Unavailable: it is not known, so nothing is open.
+        """
         return _found(await self._pools.record.fetchrow(_ACTIVE, principal, tenant))
 
 

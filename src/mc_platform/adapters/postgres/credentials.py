@@ -1,7 +1,8 @@
-"""Credentials as an administrator sees them; implements `query.credentials.Credentials`.
+"""Credentials as an administrator sees them.
 
 The service may add a credential and end one, and nothing else. Each statement runs with what is to
-be told of it (`mc.change`); the database's own trigger makes the change's record of it.
+be told of it (`said`: who changes it, why, by which decision; `mc.change` in the database, whose own
+trigger makes the change's record of it).
 """
 
 from __future__ import annotations
@@ -72,19 +73,19 @@ class PostgresCredentials:
 
     @wrapped("credentials cannot be read")
     async def listed(self, tenant: TenantId | None, limit: int) -> Sequence[Credential]:
-        """See the protocol."""
+        """All, or a tenant's."""
         rows = await self._pools.record.fetch(_LIST, tenant, limit)
         return [_credential(row) for row in rows]
 
     @wrapped("credentials cannot be read")
     async def holding(self) -> Mapping[str, int]:
-        """See the protocol."""
+        """How many credentials hold now, by tenant; one without any is left out."""
         rows = await self._pools.record.fetch(_COUNTS)
         return {row["tenant"]: row["holding"] for row in rows}
 
     @wrapped("the credential cannot be read")
     async def get(self, key_id: str) -> Credential | None:
-        """See the protocol."""
+        """One, as it stands now."""
         row = await self._pools.record.fetchrow(_GET, key_id)
         return None if row is None else _credential(row)
 
@@ -101,7 +102,7 @@ class PostgresCredentials:
         life_s: float | None,
         said: Mapping[str, Any],
     ) -> Credential:
-        """See the protocol."""
+        """Add one."""
         async with self._saying(said) as connection:
             row = await connection.fetchrow(
                 _ADD, key_id, secret_sha256, tenant, principal, role, list(scopes), life_s
@@ -120,7 +121,10 @@ class PostgresCredentials:
         by: PrincipalId,
         said: Mapping[str, Any],
     ) -> Credential | None:
-        """See the protocol."""
+        """Add one like the old one, which ends after the overlap.
+
+        None if the old one has ended, or was rotated before.
+        """
         async with self._saying(said) as connection:
             if await connection.fetchrow(_LOCK, old_key_id) is None:
                 return None
@@ -135,7 +139,7 @@ class PostgresCredentials:
     async def revoke(
         self, key_id: str, *, by: PrincipalId, said: Mapping[str, Any]
     ) -> Credential | None:
-        """See the protocol."""
+        """End one now; None if it was revoked before, or is not there."""
         async with self._saying(said) as connection:
             row = await connection.fetchrow(_REVOKE, key_id, by)
         return None if row is None else _credential(row)

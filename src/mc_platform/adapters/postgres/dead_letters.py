@@ -1,4 +1,4 @@
-"""Dead letters in PostgreSQL; implements `query.DeadLetters`.
+"""Dead letters in PostgreSQL.
 
 A wish to send one again is a row of `mc.dead_letter_resend`; whoever ships settles it.
 """
@@ -69,20 +69,20 @@ class PostgresDeadLetters:
 
     @wrapped("the dead letters cannot be read")
     async def page(self, after: str, limit: int, request: str | None) -> Sequence[DeadLetter]:
-        """See the protocol."""
+        """Those that no sink has taken since, or all of one request; by index and sink."""
         index, _, sink = after.partition("~")
         return await self._letters(_PAGE, request, int(index), sink, limit)
 
     @wrapped("the dead letters cannot be read")
     async def matching(self, selection: Selection) -> Matching:
-        """See the protocol."""
+        """What a selection comes to now."""
         row = await self._pools.record.fetchrow(_MATCHING, self._region, *_bounds(selection))
         assert row is not None  # an aggregate always has one
         return Matching(**row)
 
     @wrapped("that dead letters are wanted again cannot be kept")
     async def ask(self, selection: Selection, last_index: int, request: str) -> int:
-        """See the protocol."""
+        """Have those up to an index sent again that do not wait already; how many there were."""
         done = await self._pools.record.execute(
             _ASK, self._region, *_bounds(selection), request, last_index
         )

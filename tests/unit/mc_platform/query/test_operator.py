@@ -16,6 +16,7 @@ from tests.fakes import handler_fields
 
 from mc_platform.adapters.cedar.decision_point import CedarDecisionPoint
 from mc_platform.enact import ResolutionReport
+from mc_platform.enact.breaker import Count
 from mc_platform.errors import PlatformError
 from mc_platform.model.autonomy import ALL, AutonomyStatus, Source, Switch, Thrown
 from mc_platform.model.engine_state import EngineState, Phase
@@ -26,7 +27,7 @@ from mc_platform.model.operation_view import (
     OperationView,
 )
 from mc_platform.model.tenant import PLATFORM, Principal, Role, Tenant
-from mc_platform.query.operator import Figures, OperatorHandlers
+from mc_platform.query.operator import OperatorHandlers
 
 NOW = datetime(2026, 5, 6, 12, 0, 0, tzinfo=UTC)
 POINT = CedarDecisionPoint.load(Path(__file__).parents[4] / "policies")
@@ -155,7 +156,7 @@ class Api:
         return Principal(f"{self.role}@x", tenant, "0" * 12, self.role)
 
     async def _figures(self, _status):
-        return {ALL: Figures(200, 3), "TENANT_001": Figures(100, 3)}
+        return {ALL: Count(200, 3), "TENANT_001": Count(100, 3)}
 
     @staticmethod
     async def _told(_request, error):
