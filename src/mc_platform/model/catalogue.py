@@ -292,7 +292,7 @@ class _Tenant(Strict):
     generally_available: bool = True
     customer_ids: Several[Text] = ()
     dictionary: Several[Text] = ()
-    hosts: SetOf[Text] = frozenset()
+    hosts: SetOf[Annotated[Text, AfterValidator(str.lower)]] = frozenset()
     redaction: Literal["placeholder", "pseudonym"] = "placeholder"
     outbound: dict[Word, SetOf[Annotated[str, among(_MAY_LEAVE)]]] = Field(default_factory=dict)
     operations_per_hour: Annotated[int, Field(ge=0, le=_MOST_OPERATIONS)] | None = None
@@ -300,22 +300,7 @@ class _Tenant(Strict):
     tainted_tier: _Tier = 0
 
     def build(self, name: TenantId) -> Tenant:
-        return Tenant(
-            id=name,
-            residency=self.residency,
-            purposes=self.purposes,
-            agents=frozenset(AgentName(agent) for agent in self.agents),
-            autonomy_tier=self.autonomy_tier,
-            generally_available=self.generally_available,
-            customer_ids=self.customer_ids,
-            dictionary=self.dictionary,
-            hosts=frozenset(host.lower() for host in self.hosts),
-            redaction=self.redaction,
-            outbound=self.outbound,
-            operations_per_hour=self.operations_per_hour,
-            tainted_operations=self.tainted_operations,
-            tainted_tier=self.tainted_tier,
-        )
+        return Tenant(id=name, **dict(self))
 
 
 class _OperationTable(Strict):
@@ -327,15 +312,8 @@ class _OperationTable(Strict):
     deadline_s: Annotated[float, Field(gt=0, le=_MAX_DEADLINE_S)] = DEFAULT_DEADLINE_S
 
     def build(self, name: str) -> OperationSpec:
-        return OperationSpec(
-            name=name,
-            agent=AgentName(self.agent),
-            plan=tuple(tuple(ActionName(action) for action in group) for group in self.steps),
-            autonomy_tier=self.autonomy_tier,
-            purposes=self.purposes,
-            required=self.required,
-            deadline_s=self.deadline_s,
-        )
+        fields = dict(self)
+        return OperationSpec(name=name, plan=fields.pop("steps"), **fields)
 
 
 class _File(Strict):

@@ -181,21 +181,10 @@ class DatasetTable(Strict):
 
     def build(self, name: str) -> Dataset:
         """The dataset."""
-        return Dataset(
-            name=name,
-            url=self.url,
-            tenants=frozenset(TenantId(tenant) for tenant in self.tenants),
-            unit=self.unit,
-            columns={key: column.build(key) for key, column in self.columns.items()},
-            minimum_group=self.minimum_group,
-            query_epsilon=_micro(self.query_epsilon),
-            most_epsilon=_micro(self.most_epsilon),
-            test_epsilon=_micro(self.test_epsilon),
-            test_delta=self.test_delta,
-            principal_epsilon=_micro(self.principal_epsilon),
-            tenant_epsilon=_micro(self.tenant_epsilon),
-            period_days=self.period_days,
-        )
+        fields = dict(self)
+        fields["columns"] = {key: column.build(key) for key, column in self.columns.items()}
+        fields |= {key: _micro(fields[key]) for key in fields if key.endswith("_epsilon")}
+        return Dataset(name=name, **fields)
 
 
 def _exact(value: float) -> Decimal:
