@@ -21,7 +21,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
 
@@ -42,18 +42,14 @@ from mc_platform.model.catalogue import Agent, Catalogue, OperationSpec
 from mc_platform.model.event import Event, Kind
 from mc_platform.model.flow import Flow
 from mc_platform.model.ids import AgentName, OperationId, TaskId, TenantId
-from mc_platform.model.label import Part, Screening
+from mc_platform.model.label import Part, Scope, Screening
 from mc_platform.model.operation import OperationRequest
 from mc_platform.model.task import Task, TaskState
 from mc_platform.model.tenant import Principal, Tenant
 from mc_platform.model.verdict import Action, Decision, Question
 from mc_platform.observe import metrics
 from mc_platform.pipeline.conversation import Conversation, Conversations
-from mc_platform.pipeline.enforcement import (
-    Enforcement,
-    count_denial,
-    denial,
-)
+from mc_platform.pipeline.enforcement import Enforcement, count_denial, denial
 from mc_platform.pipeline.examine import ExaminationRoom, Incoming
 from mc_platform.pipeline.idempotency import Envelope, agent_context_of, meaning_of, task_id_of
 from mc_platform.pipeline.open_tasks import OpenTasks
@@ -108,58 +104,47 @@ class Released:
     quotable: tuple[int, ...] = ()
 
 
+@dataclass(slots=True, kw_only=True)
 class RequestPath:
     """Carries one message through the stages."""
 
-    def __init__(
-        self,
-        *,
-        catalogue: Catalogue,
-        room: ExaminationRoom,
-        enforcement: Enforcement,
-        journal: Journal,
-        tasks: Tasks,
-        downstream: Downstream,
-        operations: Operations,
-        autonomy: Autonomy,
-        budgets: Budgets,
-        events: EventFactory,
-        digester: Digester,
-        sealer: Sealer,
-        clock: Clock,
-        operation_wait_s: float,
-        messages: Messages,
-    ) -> None:
-        self._catalogue = catalogue
-        self._room = room
-        self._enforcement = enforcement
-        self._journal = journal
-        self._tasks = tasks
-        self._downstream = downstream
-        self._operations = operations
-        self._autonomy = autonomy
-        self._budgets = budgets
-        self._conversations = Conversations(tasks, sealer)
-        self._places = messages
-        self._events = events
-        self._digester = digester
-        self._clock = clock
-        self._operation_wait_s = operation_wait_s
+    catalogue: Catalogue
+    room: ExaminationRoom
+    enforcement: Enforcement
+    journal: Journal
+    tasks: Tasks
+    downstream: Downstream
+    operations: Operations
+    autonomy: Autonomy
+    budgets: Budgets
+    events: EventFactory
+    digester: Digester
+    sealer: Sealer
+    clock: Clock
+    operation_wait_s: float
+    messages: Messages
+    open_tasks: OpenTasks = field(init=False)
+    _conversations: Conversations = field(init=False)
+    _scopes: Mapping[TenantId, Scope] = field(init=False)
+    _turns: Mapping[TenantId, asyncio.Lock] = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Make what follows from the rest."""
         self.open_tasks = OpenTasks(
-            tasks=tasks,
-            journal=journal,
-            operations=operations,
-            enforcement=enforcement,
-            events=events,
-            clock=clock,
-            operation_wait_s=operation_wait_s,
+            tasks=self.tasks,
+            journal=self.journal,
+            operations=self.operations,
+            enforcement=self.enforcement,
+            events=self.events,
+            clock=self.clock,
+            operation_wait_s=self.operation_wait_s,
         )
-        self._scopes = {
-            tenant.id: catalogue.scope_of(tenant) for tenant in catalogue.tenants.values()
-        }
+        self._conversations = Conversations(self.tasks, self.sealer)
+        tenants = self.catalogue.tenants.values()
+        self._scopes = {tenant.id: self.catalogue.scope_of(tenant) for tenant in tenants}
         self._turns = {
             tenant.id: asyncio.Lock()
-            for tenant in catalogue.tenants.values()
+            for tenant in tenants
             if tenant.operations_per_hour is not None
         }
 
@@ -185,19 +170,19 @@ class RequestPath:
         if operation is not None:
             _operation_input(envelope.parts, operation)  # refused before anything is recorded
         try:
-            slot = await self._places.take(tenant.id, agent.name, operation=operation is not None)
+            slot = await self.messages.take(tenant.id, agent.name, operation=operation is not None)
         except RateLimited:
-            if await self._tasks.get(tenant.id, task_id_of(envelope, self._digester)) is None:
+            if await self.tasks.get(tenant.id, task_id_of(envelope, self.digester)) is None:
                 raise
             # What was let in once is not refused to a retry
             meaning = meaning_of(envelope.governance)
-            digest = await self._room.digest(tenant.id, envelope.parts, meaning)
+            digest = await self.room.digest(tenant.id, envelope.parts, meaning)
             return await self._repeat(envelope, digest, operation)
         begun = None
         try:
             async with (
                 self._budget(tenant, operation) as operations_this_hour,
-                self._room.at_work(tenant.id, envelope.parts),
+                self.room.at_work(tenant.id, envelope.parts),
             ):
                 begun = await self._begin(
                     envelope, tenant, agent, operation, operations_this_hour, slot
@@ -221,14 +206,14 @@ class RequestPath:
     ) -> Accepted | str:
         """Steps 3 to 5; of a repeat, its digest."""
         # Over 60 lines: what is decided, described and recorded of a message stands in one view
-        task_id = task_id_of(envelope, self._digester)
+        task_id = task_id_of(envelope, self.digester)
 
         # (3) screen what came in, and what the conversation has had in it
         conversation, known, flow = await self._screen(envelope, tenant, agent, operation, task_id)
 
         # (4) decide
-        governance = self._enforcement.as_declared(envelope.governance)
-        decision = self._enforcement.decide_message(
+        governance = self.enforcement.as_declared(envelope.governance)
+        decision = self.enforcement.decide_message(
             principal=envelope.principal,
             tenant=tenant,
             agent=agent,
@@ -245,15 +230,15 @@ class RequestPath:
             "operation": governance.operation,
             "purpose": governance.purpose,
             "residency": governance.residency,
-            "message": self._digester.digest(envelope.message_id.encode()),
+            "message": self.digester.digest(envelope.message_id.encode()),
             "request": known.digest,
             "labels": known.screening.counts(),
             "origins": sorted(flow.origins),
         }
         if not decision.allowed:
-            if await self._tasks.get(tenant.id, task_id) is not None:
+            if await self.tasks.get(tenant.id, task_id) is not None:
                 return known.digest  # what was let in once is not refused to a retry
-            await self._enforcement.refuse(envelope.principal, decision, described)
+            await self.enforcement.refuse(envelope.principal, decision, described)
         if operation is not None:
             await self._require_autonomy(envelope.principal, task_id, decision, described)
 
@@ -266,7 +251,7 @@ class RequestPath:
             message_id=envelope.message_id,
             request_digest=known.digest,
             state=TaskState.working if operation else TaskState.submitted,
-            updated_at=self._clock(),
+            updated_at=self.clock(),
             governance={
                 "decision_id": decision.id,
                 "purpose": governance.purpose,
@@ -277,13 +262,13 @@ class RequestPath:
             quotable=known.quotable,
         )
         described |= decision_detail(decision)
-        event = self._events.event(Kind.request_accepted, tenant.id, task_id, **described)
-        [recorded] = await self._journal.record([event], task)
+        event = self.events.event(Kind.request_accepted, tenant.id, task_id, **described)
+        [recorded] = await self.journal.record([event], task)
         if not recorded.fresh:  # the message id is known, so nothing was written
             return known.digest
         accepted = Accepted(envelope, tenant, task, agent, operation, decision, conversation, slot)
         if operation is not None:
-            await self._operations.start(_operation_request(envelope, task, operation))
+            await self.operations.start(_operation_request(envelope, task, operation))
         return accepted
 
     async def _screen(
@@ -296,7 +281,7 @@ class RequestPath:
     ) -> tuple[Conversation, Incoming, Flow]:
         """The conversation before the message, what is known of its parts, and what holds with it."""
         conversation = await self._conversations.before(tenant.id, envelope.context_id, task_id)
-        known = await self._room.incoming(
+        known = await self.room.incoming(
             tenant.id,
             envelope.parts,
             meaning_of(envelope.governance),
@@ -345,7 +330,7 @@ class RequestPath:
         try:
             # (6) enact: forward
             reply = await self._forward(accepted)
-            async with self._room.at_work(task.tenant, (*reply, *asked), patient=True):
+            async with self.room.at_work(task.tenant, (*reply, *asked), patient=True):
                 # (7) screen and decide the reply
                 released = await self._release(
                     reply,
@@ -373,7 +358,7 @@ class RequestPath:
 
     async def _forward(self, accepted: Accepted) -> tuple[Part, ...]:
         task = accepted.task
-        return await self._downstream.ask(
+        return await self.downstream.ask(
             tenant=task.tenant,
             url=accepted.agent.url,
             message_id=task.id,
@@ -414,7 +399,7 @@ class RequestPath:
         )
 
     def _release_event(self, tenant: TenantId, task_id: TaskId, released: Released) -> Event:
-        return self._events.event(
+        return self.events.event(
             Kind.reply_withheld if released.parts is None else Kind.reply_released,
             tenant,
             task_id,
@@ -443,7 +428,7 @@ class RequestPath:
         """
         scope = self._scopes[tenant.id]
         hosts = scope.hosts | task.flow.hosts
-        known = await self._room.outgoing(
+        known = await self.room.outgoing(
             tenant.id, parts, asked=asked, scope=scope, heard=heard, hosts=hosts
         )
         screening = known.screening
@@ -463,17 +448,17 @@ class RequestPath:
             tainted=task.flow.tainted,
             origins=task.flow.origins,
         )
-        decision = self._enforcement.decide(question)
+        decision = self.enforcement.decide(question)
         if decision.allowed:
             return Released(tuple(parts), decision, screening, False, known.quotable)
         # What is refused raw is not refused yet: only the second answer counts as a denial
-        decision = self._enforcement.decide(replace(question, redacted=True))
+        decision = self.enforcement.decide(replace(question, redacted=True))
         if not decision.allowed:
             count_denial(tenant.id, decision)
             metrics.privacy_withheld.labels(tenant.id).inc()
             return Released(None, decision, screening, False)
         metrics.privacy_redactions.labels(tenant.id).inc()
-        redacted, quotable = await self._room.redacted(
+        redacted, quotable = await self.room.redacted(
             tenant.id,
             parts,
             screening,
@@ -493,9 +478,9 @@ class RequestPath:
         Returns:
             The parts that may leave, and the event that tells the release.
         """
-        begun = await self._tasks.get(request.tenant, request.task_id)
-        tenant = self._catalogue.tenants.get(request.tenant)
-        operation = self._catalogue.operations.get(request.operation)
+        begun = await self.tasks.get(request.tenant, request.task_id)
+        tenant = self.catalogue.tenants.get(request.tenant)
+        operation = self.catalogue.operations.get(request.operation)
         if begun is None or tenant is None or operation is None:
             return (), []  # no longer catalogued: nobody can say that it may leave
         try:
@@ -508,7 +493,7 @@ class RequestPath:
             task=begun,
             tenant=tenant,
             principal=Principal(request.principal, request.tenant, ""),
-            agent=self._catalogue.agents[operation.agent],
+            agent=self.catalogue.agents[operation.agent],
             heard=conversation.heard,
         )
         return released.parts or (), [
@@ -524,20 +509,20 @@ class RequestPath:
                 "the governance metadata names a tenant that is not the credential's",
                 hint="leave `tenant` out: the credential tells it",
             )
-        return self._enforcement.tenant(envelope.principal)
+        return self.enforcement.tenant(envelope.principal)
 
     def _target(self, governance: Governance, tenant: Tenant) -> tuple[Agent, OperationSpec | None]:
         operation = None
         name = governance.agent
         if governance.operation:
-            operation = self._catalogue.operations.get(governance.operation)
+            operation = self.catalogue.operations.get(governance.operation)
             if operation is None:
                 raise BadRequest(
                     "the governance metadata names an unknown operation",
-                    hint=f"known: {', '.join(sorted(self._catalogue.operations))}",
+                    hint=f"known: {', '.join(sorted(self.catalogue.operations))}",
                 )
             name = operation.agent
-        agent = self._catalogue.agents.get(AgentName(name))
+        agent = self.catalogue.agents.get(AgentName(name))
         if agent is None:
             raise BadRequest(
                 "the governance metadata names an unknown agent",
@@ -556,16 +541,12 @@ class RequestPath:
             yield 0
             return
         async with turn:
-            yield await self._budgets.operations_since(
-                tenant.id, self._clock() - timedelta(hours=1)
-            )
+            yield await self.budgets.operations_since(tenant.id, self.clock() - timedelta(hours=1))
 
     async def _repeat(
         self, envelope: Envelope, digest: str, operation: OperationSpec | None
     ) -> Task:
-        first = await self._tasks.get(
-            envelope.principal.tenant, task_id_of(envelope, self._digester)
-        )
+        first = await self.tasks.get(envelope.principal.tenant, task_id_of(envelope, self.digester))
         if first is None:
             raise Unavailable("the first request with this message id cannot be read")
         if first.request_digest != digest:
@@ -578,19 +559,19 @@ class RequestPath:
         if (
             operation is not None
             and not first.state.terminal
-            and not await self._operations.known(OperationId(first.id))
+            and not await self.operations.known(OperationId(first.id))
         ):
             # It was accepted by a gateway that died before it could begin it
-            await self._operations.start(_operation_request(envelope, first, operation))
+            await self.operations.start(_operation_request(envelope, first, operation))
         return await self._until_terminal(first)
 
     async def _until_terminal(self, task: Task) -> Task:
-        deadline = asyncio.get_running_loop().time() + self._operation_wait_s
+        deadline = asyncio.get_running_loop().time() + self.operation_wait_s
         pause = _REPEAT_POLL_S
         while not task.state.terminal and asyncio.get_running_loop().time() < deadline:
             await asyncio.sleep(pause)
             pause = min(pause * 1.5, _REPEAT_POLL_SLOWEST_S)
-            task = await self._tasks.get(task.tenant, task.id) or task
+            task = await self.tasks.get(task.tenant, task.id) or task
         return task
 
     async def _require_autonomy(
@@ -600,10 +581,10 @@ class RequestPath:
         decision: Decision,
         described: Mapping[str, Any],
     ) -> None:
-        halt = await self._autonomy.halted(principal.tenant)
+        halt = await self.autonomy.halted(principal.tenant)
         if halt is not None:
             # A repeat of what was accepted before the halt is no new enactment
-            if await self._tasks.get(principal.tenant, task_id) is not None:
+            if await self.tasks.get(principal.tenant, task_id) is not None:
                 return
             whose = "all tenants" if halt.scope == ALL else f"tenant {principal.tenant}"
             since = halt.since_at.isoformat(timespec="seconds")
@@ -614,8 +595,8 @@ class RequestPath:
                 since=since,
                 hint="nothing is enacted until an operator resumes it; questions are answered",
             )
-            await self._enforcement.refuse(principal, decision, described, error=error)
-        if not self._operations.healthy():  # told before anything is recorded
+            await self.enforcement.refuse(principal, decision, described, error=error)
+        if not self.operations.healthy():  # told before anything is recorded
             raise Unavailable("this replica begins no operations now", hint="ask again")
 
 
@@ -649,6 +630,3 @@ def _operation_input(parts: Sequence[Part], operation: OperationSpec) -> dict[st
 def _count_labels(screening: Screening, direction: str) -> None:
     for kind, count in screening.counts().items():
         metrics.privacy_labels.labels(kind, direction).inc(count)
-
-
-__all__ = ["Accepted", "RequestPath"]

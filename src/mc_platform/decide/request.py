@@ -6,7 +6,8 @@ travel as JSON objects, never as Cedar source, so no id can change the meaning o
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
+from operator import attrgetter
 from typing import Any
 
 from mc_platform.model.verdict import Question
@@ -45,40 +46,19 @@ def describe_context(question: Question) -> Json:
     }
 
 
-def context_key(question: Question) -> Hashable:
-    """What `describe_context` depends on: equal keys describe equal circumstances.
+context_key: Callable[[Question], Hashable] = attrgetter(
+    "purpose", "residency", "labels", "classes", "redacted", "tainted", "origins", "named",
+    "tier_ceiling", "operations_this_hour", "break_glass",
+)  # fmt: skip
+"""What `describe_context` depends on: equal keys describe equal circumstances.
 
-    Two questions with equal keys and equal kinds of action and resource are alike to the schema.
-    """
-    return (
-        question.purpose,
-        question.residency,
-        question.labels,
-        question.classes,
-        question.redacted,
-        question.tainted,
-        question.origins,
-        question.named,
-        question.tier_ceiling,
-        question.operations_this_hour,
-        question.break_glass,
-    )
-
-
-def world_key(question: Question) -> Hashable:
-    """Everything that `describe_world` depends on: equal keys describe equal worlds."""
-    return (
-        question.principal,
-        question.tenant,
-        question.resource_type,
-        question.resource_id,
-        question.resource_tenant,
-        question.resource_agent,
-        question.resource_tier,
-        question.resource_purposes,
-        question.resource_residency,
-        question.resource_accepts,
-    )
+Two questions with equal keys and equal kinds of action and resource are alike to the schema.
+"""
+world_key: Callable[[Question], Hashable] = attrgetter(
+    "principal", "tenant", "resource_type", "resource_id", "resource_tenant", "resource_agent",
+    "resource_tier", "resource_purposes", "resource_residency", "resource_accepts",
+)  # fmt: skip
+"""Everything that `describe_world` depends on: equal keys describe equal worlds."""
 
 
 def describe_world(question: Question) -> list[Json]:

@@ -264,15 +264,3 @@ def tail_of(parts: Sequence[Part]) -> str:
 
 def _place(tenant: TenantId, context_id: ContextId) -> str:
     return f"{tenant}|{context_id}"
-
-
-__all__ = [
-    "Conversation",
-    "Conversations",
-    "from_outside",
-    "named_hosts",
-    "origins_of",
-    "tail_of",
-    "texts_of",
-    "to_known_hosts",
-]

@@ -228,10 +228,3 @@ def denial(decision: Decision, what: str) -> PolicyDenied:
     return PolicyDenied(
         f"{what}: {decision.reason}", decision_id=decision.id, reason=decision.reason
     )
-
-
-__all__ = [
-    "Enforcement",
-    "count_denial",
-    "denial",
-]

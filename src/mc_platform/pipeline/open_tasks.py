@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from mc_platform.errors import Conflict, NotFound
 from mc_platform.model.event import Event, Kind
@@ -18,27 +18,17 @@ from mc_platform.ports import Clock, Journal, Operations, Tasks
 from mc_platform.record import EventFactory, decision_detail
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class OpenTasks:
     """Changes what stands open; each change is one commit of an event and the task's new state."""
 
-    def __init__(
-        self,
-        *,
-        tasks: Tasks,
-        journal: Journal,
-        operations: Operations,
-        enforcement: Enforcement,
-        events: EventFactory,
-        clock: Clock,
-        operation_wait_s: float,
-    ) -> None:
-        self._tasks = tasks
-        self._journal = journal
-        self._operations = operations
-        self._enforcement = enforcement
-        self._events = events
-        self._clock = clock
-        self._operation_wait_s = operation_wait_s
+    tasks: Tasks
+    journal: Journal
+    operations: Operations
+    enforcement: Enforcement
+    events: EventFactory
+    clock: Clock
+    operation_wait_s: float
 
     async def read(self, principal: Principal, task_id: str) -> Task:
         """A task of the caller's tenant.
@@ -53,10 +43,10 @@ class OpenTasks:
     async def _permitted(
         self, principal: Principal, task_id: str, action: Action
     ) -> tuple[Task, Decision]:
-        task = await self._tasks.get(principal.tenant, TaskId(task_id))
+        task = await self.tasks.get(principal.tenant, TaskId(task_id))
         if task is None:
             raise NotFound("no such task")
-        decision = await self._enforcement.permit(
+        decision = await self.enforcement.permit(
             principal, action, "Task", resource_id=task.id, owner=task.tenant
         )
         return task, decision
@@ -74,9 +64,9 @@ class OpenTasks:
             raise Conflict(f"the task is {task.state.name} already")
         if "operation_id" not in task.governance:
             raise Conflict("a forwarded question cannot be called back")
-        await self._journal.record(
+        await self.journal.record(
             [
-                self._events.event(
+                self.events.event(
                     Kind.task_cancel_requested,
                     task.tenant,
                     task.id,
@@ -86,21 +76,21 @@ class OpenTasks:
             ]
         )
         operation_id = OperationId(task.id)
-        if not await self._operations.cancel(operation_id) and await self._operations.void(
+        if not await self.operations.cancel(operation_id) and await self.operations.void(
             operation_id
         ):
             # Accepted by a gateway that died before it could begin it: a wish must not be lost
             why = "canceled before the operation began"
             return await self.close(
                 replace(task, state=TaskState.canceled, status_text=why),
-                self._events.event(Kind.request_failed, task.tenant, task.id, reason=why),
+                self.events.event(Kind.request_failed, task.tenant, task.id, reason=why),
             )
         return await self.until_ended(task)
 
     async def until_ended(self, task: Task) -> Task:
         """An operation's task at its end, or as it stands when the wait is over."""
-        await self._operations.wait(OperationId(task.id), self._operation_wait_s)
-        return await self._tasks.get(task.tenant, task.id) or task
+        await self.operations.wait(OperationId(task.id), self.operation_wait_s)
+        return await self.tasks.get(task.tenant, task.id) or task
 
     async def fail_abandoned(self, tasks: Sequence[Task]) -> int:
         """End tasks that no process works on any more; return how many.
@@ -113,10 +103,10 @@ class OpenTasks:
             if "operation_id" not in task.governance:
                 await self.fail(task, "the gateway was interrupted before the agent answered")
                 failed += 1
-            elif await self._operations.void(OperationId(task.id)):
+            elif await self.operations.void(OperationId(task.id)):
                 await self.fail(task, "the gateway was interrupted before the operation began")
                 failed += 1
-            elif (report := await self._operations.report(OperationId(task.id))) is not None:
+            elif (report := await self.operations.report(OperationId(task.id))) is not None:
                 failed += await self._close_broken(task, report)
         return failed
 
@@ -124,17 +114,17 @@ class OpenTasks:
         """Record that a question, or an operation that never began, has failed."""
         await self.close(
             replace(task, state=TaskState.failed, status_text=reason),
-            self._events.event(Kind.request_failed, task.tenant, task.id, reason=reason),
+            self.events.event(Kind.request_failed, task.tenant, task.id, reason=reason),
         )
 
     async def close(self, task: Task, event: Event) -> Task:
         """Record a task's new state with the event that tells it."""
-        closed = replace(task, updated_at=self._clock())
-        await self._journal.record([event], closed)
+        closed = replace(task, updated_at=self.clock())
+        await self.journal.record([event], closed)
         return closed
 
     async def _close_broken(self, task: Task, report: OperationReport) -> bool:
-        now = await self._tasks.get(task.tenant, task.id)
+        now = await self.tasks.get(task.tenant, task.id)
         if now is None or now.state.terminal:  # it ended in the meantime, and recorded it itself
             return False
         detail = {"operation_id": task.id, "reason": report.reason}
@@ -145,7 +135,7 @@ class OpenTasks:
                 status_text=f"the operation is stuck: {report.reason}",
                 governance={**task.governance, "outcome": report.outcome.value, "steps": []},
             ),
-            self._events.event(Kind.operation_stuck, task.tenant, task.id, **detail),
+            self.events.event(Kind.operation_stuck, task.tenant, task.id, **detail),
         )
         metrics.count_operation(task.tenant, report)
         return True

@@ -14,11 +14,11 @@ import asyncio
 import json
 import re
 import secrets
-from collections.abc import Mapping
 from typing import Any
 
 from a2a.types import a2a_pb2 as pb
 from google.protobuf.json_format import MessageToDict, ParseDict
+from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mc_contract.keepable import (
@@ -127,7 +127,7 @@ class ExactJson:
             except NotKeepable as error:
                 if not self._json_rpc:
                     raise BadRequest(f"the body cannot be taken: {error.message}") from None
-                await _refuse(error, body, send)
+                await _refuse(error, body, scope, receive, send)
                 return
             if len(body) > _SMALL_BODY_BYTES:
                 await asyncio.sleep(0)  # reading it has taken its time
@@ -273,14 +273,14 @@ def _again(body: bytes, receive: Receive) -> Receive:
     return read
 
 
-async def _refuse(error: NotKeepable, body: bytes, send: Send) -> None:
+async def _refuse(
+    error: NotKeepable, body: bytes, scope: Scope, receive: Receive, send: Send
+) -> None:
     code = _PARSE_ERROR if isinstance(error, NotJson) else _INVALID_PARAMS
     what = "Invalid JSON payload" if isinstance(error, NotJson) else "the request cannot be taken"
-    told: Mapping[str, Any] = {"code": code, "message": f"{what}: {error.message}"}
-    body = json.dumps({"jsonrpc": "2.0", "id": _request_id(body), "error": told}).encode()
-    headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
-    await send({"type": "http.response.start", "status": 200, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
+    told = {"code": code, "message": f"{what}: {error.message}"}
+    answer = JSONResponse({"jsonrpc": "2.0", "id": _request_id(body), "error": told})
+    await answer(scope, receive, send)
 
 
 def _request_id(body: bytes) -> str | int | None:
@@ -294,6 +294,3 @@ def _request_id(body: bytes) -> str | int | None:
     given = request.get("id") if isinstance(request, dict) else None
     usable = isinstance(given, str | int) and not isinstance(given, bool)
     return given if usable and len(str(given)) <= _LONGEST_ID and str(given).isprintable() else None
-
-
-__all__ = ["VALUES", "ExactJson", "ExactValues"]

@@ -13,7 +13,7 @@ import binascii
 from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable
 from datetime import datetime, timedelta
-from typing import TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from a2a.server.context import ServerCallContext
 from a2a.server.events import Event
@@ -257,29 +257,14 @@ class GovernedRequestHandler(RequestHandler):
 
     # -- what this gateway does not offer ------------------------------------------------------
 
-    async def on_create_task_push_notification_config(
-        self, params: pb.TaskPushNotificationConfig, context: ServerCallContext
-    ) -> pb.TaskPushNotificationConfig:
-        """Not offered, and the card says so."""
+    async def _not_offered(self, params: Any, context: ServerCallContext) -> NoReturn:
+        """The card says so."""
         raise sdk.PushNotificationNotSupportedError
 
-    async def on_get_task_push_notification_config(
-        self, params: pb.GetTaskPushNotificationConfigRequest, context: ServerCallContext
-    ) -> pb.TaskPushNotificationConfig:
-        """Not offered."""
-        raise sdk.PushNotificationNotSupportedError
-
-    async def on_list_task_push_notification_configs(
-        self, params: pb.ListTaskPushNotificationConfigsRequest, context: ServerCallContext
-    ) -> pb.ListTaskPushNotificationConfigsResponse:
-        """Not offered."""
-        raise sdk.PushNotificationNotSupportedError
-
-    async def on_delete_task_push_notification_config(
-        self, params: pb.DeleteTaskPushNotificationConfigRequest, context: ServerCallContext
-    ) -> None:
-        """Not offered."""
-        raise sdk.PushNotificationNotSupportedError
+    on_create_task_push_notification_config = _not_offered
+    on_get_task_push_notification_config = _not_offered
+    on_list_task_push_notification_configs = _not_offered
+    on_delete_task_push_notification_config = _not_offered
 
     async def on_get_extended_agent_card(
         self, params: pb.GetExtendedAgentCardRequest, context: ServerCallContext

@@ -8,11 +8,11 @@ JSON; a JSON-RPC client sees the HTTP status.
 from __future__ import annotations
 
 import asyncio
-import json
 import random
 import time
-from typing import Any
+from dataclasses import KW_ONLY, dataclass, field
 
+from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mc_contract.keepable import NotKeepable, read_json
@@ -37,6 +37,7 @@ from mc_platform.receive.detail import DETAIL, DetailRule
 from mc_platform.receive.handler import PRINCIPAL
 from mc_platform.receive.peers import Peers
 from mc_platform.receive.turns import Arrivals, Turns
+from mc_platform.receive.wire_errors import answer
 
 _DETAILED = frozenset({"/health", "/metrics"})  # what they tell depends on who asks
 _PUBLIC = _DETAILED | {"/.well-known/agent-card.json", "/ledger/checkpoint"}
@@ -63,10 +64,11 @@ def route_of(path: str) -> str:
     return known or next((name for start, name in _PREFIXES if path.startswith(start)), "other")
 
 
+@dataclass(slots=True)
 class GatewayMiddleware:
     """Wraps the application.
 
-    Args:
+    Attributes:
         peers: Knows where a request comes from.
         detail: Who may see what strangers may not.
         connections: Is told what is under way.
@@ -75,44 +77,30 @@ class GatewayMiddleware:
         error_ratio: This share of A2A requests is answered 503 (a fault switch).
     """
 
-    def __init__(
-        self,
-        app: ASGIApp,
-        *,
-        authenticator: GuardedAuthenticator,
-        peers: Peers,
-        detail: DetailRule,
-        connections: Connections,
-        max_body_bytes: int,
-        body_timeout_s: float,
-        tenants: frozenset[str],
-        shape: ShapeLimits = _SHAPE,
-        slow_factor: float = 1.0,
-        error_ratio: float = 0.0,
-    ) -> None:
-        self._app = app
-        self._authenticator = authenticator
-        self._peers = peers
-        self._detail = detail
-        self._connections = connections
-        self._max_body_bytes = max_body_bytes
-        self._shape = shape
-        self._body_timeout_s = body_timeout_s
-        self._tenants = tenants
-        self._slow_factor = slow_factor
-        self._error_ratio = error_ratio
-        self._large_bodies = Turns("large bodies")
-        self._arrivals = Arrivals()
+    app: ASGIApp
+    _: KW_ONLY
+    authenticator: GuardedAuthenticator
+    peers: Peers
+    detail: DetailRule
+    connections: Connections
+    max_body_bytes: int
+    body_timeout_s: float
+    tenants: frozenset[str]
+    shape: ShapeLimits = _SHAPE
+    slow_factor: float = 1.0
+    error_ratio: float = 0.0
+    large_bodies: Turns = field(init=False, default_factory=lambda: Turns("large bodies"))
+    arrivals: Arrivals = field(init=False, default_factory=Arrivals)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one HTTP request; other scopes go straight through."""
         if scope["type"] != "http":
-            await self._app(scope, receive, send)
+            await self.app(scope, receive, send)
             return
         retry_after.begin()
         visit = _Visit(self, scope, receive, send)
         metered = Metered(visit.serve())
-        with self._connections.under_way(scope):
+        with self.connections.under_way(scope):
             try:
                 await metered
             finally:
@@ -147,8 +135,8 @@ class _Visit:
                 has_body = self._scope["method"] in ("POST", "PUT", "PATCH")
                 if has_body:
                     self._body = await self._read_body()
-                    await middleware._large_bodies.take(principal.tenant, len(self._body))
-                await middleware._arrivals.begin(principal.tenant)
+                    await middleware.large_bodies.take(principal.tenant, len(self._body))
+                await middleware.arrivals.begin(principal.tenant)
                 if has_body:
                     self._refuse_unreadable()
                     if len(self._body or b"") > _SMALL_BODY_BYTES:
@@ -159,11 +147,12 @@ class _Visit:
                 await self._find_detail()
             if self._route.startswith("a2a"):
                 self._maybe_fail()
-            await middleware._app(self._scope, self._receive, self._send)
+            await middleware.app(self._scope, self._receive, self._send)
         except PlatformError as error:
             if self._started:
                 raise
-            await self._answer(error)
+            refusal = await answer(Request(self._scope), error)
+            await refusal(self._scope, self._receive, self._send)
 
     def count(self, cpu_s: float) -> None:
         """Tell the metrics what became of it."""
@@ -181,17 +170,17 @@ class _Visit:
         return given[0].decode("latin-1") if given else None
 
     async def _authenticate(self, authorization: str | None) -> Principal:
-        client = self._middleware._peers.client(self._scope)
-        principal = await self._middleware._authenticator.authenticate(authorization, client)
+        client = self._middleware.peers.client(self._scope)
+        principal = await self._middleware.authenticator.authenticate(authorization, client)
         self._scope.setdefault("state", {})[PRINCIPAL] = principal
-        if principal.tenant in self._middleware._tenants:
+        if principal.tenant in self._middleware.tenants:
             self._tenant = principal.tenant
         return principal
 
     async def _find_detail(self) -> None:
         """See whether the client is local or has the scrape credential; else who it is, if told."""
         authorization = self._authorization()
-        allowed = self._middleware._peers.local(self._scope) or self._middleware._detail.opens(
+        allowed = self._middleware.peers.local(self._scope) or self._middleware.detail.opens(
             authorization
         )
         self._scope.setdefault("state", {})[DETAIL] = allowed
@@ -220,21 +209,21 @@ class _Visit:
                 hint="send shorter headers",
             )
         declared = dict(self._scope["headers"]).get(b"content-length", b"0")
-        if declared.isdigit() and int(declared) > self._middleware._max_body_bytes:
+        if declared.isdigit() and int(declared) > self._middleware.max_body_bytes:
             raise self._too_large()
 
     def _too_large(self) -> RequestTooLarge:
-        limit = self._middleware._max_body_bytes
+        limit = self._middleware.max_body_bytes
         return RequestTooLarge(f"the body exceeds {limit} bytes", hint="send less in one message")
 
     def _maybe_fail(self) -> None:
-        ratio = self._middleware._error_ratio
+        ratio = self._middleware.error_ratio
         if ratio > 0.0 and random.random() < ratio:  # noqa: S311 - a rehearsal's fault, no secret
             raise Unavailable("fault switch MC_FAULT_ERROR_RATIO answered this request")
 
     async def _read_body(self) -> bytes:
         """The whole body, read here so that the limit is kept whatever the client declared."""
-        limit_s = self._middleware._body_timeout_s
+        limit_s = self._middleware.body_timeout_s
         try:
             async with asyncio.timeout(limit_s):
                 return await self._read_all()
@@ -252,11 +241,11 @@ class _Visit:
                 raise BadRequest("the client went away before its body was whole")
             chunk = message.get("body", b"")
             received += len(chunk)
-            too_large = received > self._middleware._max_body_bytes
+            too_large = received > self._middleware.max_body_bytes
             ended = not message.get("more_body", False)
             # A connection that is closed on a client that writes loses the answer: what is not much
             # more than may come is read to its end, and not kept
-            if too_large and (ended or received > _DRAINED * self._middleware._max_body_bytes):
+            if too_large and (ended or received > _DRAINED * self._middleware.max_body_bytes):
                 raise self._too_large()
             if not too_large:
                 chunks.append(chunk)
@@ -272,7 +261,7 @@ class _Visit:
         Raises:
             RequestTooLarge, BadRequest.
         """
-        problem = shape_problem(self._body or b"", self._middleware._shape)
+        problem = shape_problem(self._body or b"", self._middleware.shape)
         if problem:
             raise RequestTooLarge(
                 f"the body holds {problem}",
@@ -293,27 +282,13 @@ class _Visit:
 
     async def _send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
-            if self._route.startswith("a2a") and self._middleware._slow_factor > 1.0:
+            if self._route.startswith("a2a") and self._middleware.slow_factor > 1.0:
                 elapsed = time.perf_counter() - self._began
-                await asyncio.sleep(elapsed * (self._middleware._slow_factor - 1.0))
+                await asyncio.sleep(elapsed * (self._middleware.slow_factor - 1.0))
             self._status = message["status"]
             self._started = True
             message = _with_retry_after(message)
         await self._send_raw(message)
-
-    async def _answer(self, error: PlatformError) -> None:
-        retry_after.note(error)
-        more = []
-        if isinstance(error, NotAuthenticated):
-            more.append((b"www-authenticate", b'Bearer realm="agent-workbench"'))
-        await self._write(error.http_status, {"error": error.as_dict()}, more)
-
-    async def _write(
-        self, status: int, body: dict[str, Any], more: list[tuple[bytes, bytes]]
-    ) -> None:
-        headers = [(b"content-type", b"application/json"), *more]
-        await self._send({"type": "http.response.start", "status": status, "headers": headers})
-        await self._send({"type": "http.response.body", "body": json.dumps(body).encode()})
 
 
 def _with_retry_after(message: Message) -> Message:

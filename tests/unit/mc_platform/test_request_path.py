@@ -147,7 +147,7 @@ async def test_a_worker_that_ends_on_a_reply_ends_the_task(
     if reading:
         monkeypatch.setattr(agent, "ask", ended)
     else:
-        monkeypatch.setattr(path._room, "outgoing", ended)
+        monkeypatch.setattr(path.room, "outgoing", ended)
     with pytest.raises(Unavailable):
         await path.handle(question("m-1"))
     [task] = ledger.tasks.values()
