@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pkgutil
 import re
 from pathlib import Path
 
@@ -109,23 +110,76 @@ def test_pages_named_by_code_exist():
     assert gone == []
 
 
+def _pages():
+    pages = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("runbooks/**/*.md")]
+    return {
+        page.relative_to(ROOT).as_posix(): page.read_text(encoding="utf-8")
+        for page in pages
+        if page.name != "CHANGELOG.md"  # which tells what was
+    }
+
+
 def test_files_that_pages_name_exist():
-    """A path in `code` is one of the repository, whole or from any folder of src/ or tests/ on."""
+    """A path is one of the repository; a Python file in `code` may begin with any folder of it."""
+    roots = "src|tests|tools|benchmarks|deploy|docs|policies|runbooks|scripts"
     sources = [
         f"/{path.relative_to(ROOT).as_posix()}"
-        for folder in ("src", "tests", "tools", "benchmarks", "deploy", "scripts")
+        for folder in roots.split("|")
         for path in (ROOT / folder).rglob("*")
     ]
+    whole = re.compile(rf"(?<![\w./{{}}$-])(?:{roots})/(?!NAME|\.venv)[\w./-]*\w")
     gone = [
-        f"{page.relative_to(ROOT)}: {named}"
-        for page in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]
-        for named in re.findall(
-            r"`([\w./-]+\.py|(?:src|tests|docs|deploy|policies)/[\w./-]+)", page.read_text("utf-8")
-        )
-        if page.name != "CHANGELOG.md"
-        and not (ROOT / named).exists()
-        and not any(path.endswith("/" + named.rstrip("/")) for path in sources)
+        f"{page}: {named}"
+        for page, text in _pages().items()
+        for named in {*re.findall(r"`([\w./-]+\.py)\b", text), *whole.findall(text)}
+        if not (ROOT / named).exists() and not any(path.endswith("/" + named) for path in sources)
     ]
+    assert gone == []
+
+
+def test_what_pages_name_in_a_module_exists():
+    """A dotted name such as `mc_contract.judgement.verdict.rejudge` can be imported."""
+    dotted = re.compile(r"\bmc_(?:platform|contract|ops|samples)(?:\.\w+)+")
+    entry_points = {"mc_platform.actions"}  # a group of a package's metadata
+    gone = []
+    for page, text in _pages().items():
+        for name in set(dotted.findall(text)) - entry_points:
+            try:
+                pkgutil.resolve_name(name)
+            except (ImportError, AttributeError):
+                gone.append(f"{page}: {name}")
+    assert gone == []
+
+
+_CODE = re.compile(r"^```[^\n]*\n(.*?)^```|`([^`\n]+)`", re.MULTILINE | re.DOTALL)
+_COMMAND = re.compile(r"(?<![\w./`-])mcctl((?: [^\s;|&)#]+(?:\|[a-z]\S*)?)+)")
+
+
+def _commands(text):
+    """What follows `mcctl` in code: continued lines are one, `a|b` are two verbs."""
+    for fenced, inline in _CODE.findall(text):
+        one = re.sub(r"\\\n\s*|\n\s+(?=\[|--)", " ", fenced or inline)
+        yield from (command.split() for command in _COMMAND.findall(one))
+
+
+def test_commands_that_pages_show_exist():
+    """Each verb of `mcctl` in code, and each option behind it, is one that it takes."""
+    root, gone = main.load_all(), []
+    for page, text in _pages().items():
+        for words in _commands(text):
+            verbs, rest = [root], list(words)
+            while rest and hasattr(verbs[0], "commands") and re.match(r"[a-z]", rest[0]):
+                names = rest.pop(0).strip(',"').split("|")
+                verbs = [verb for verb in map(verbs[0].commands.get, names) if verb]
+                if len(verbs) < len(names):
+                    gone.append(f"{page}: no verb in mcctl {' '.join(words)}")
+                    break
+            takes = {"--help"}.union(*(p.opts + p.secondary_opts for v in verbs for p in v.params))
+            gone += [
+                f"{page}: no {option} in mcctl {' '.join(words)}"
+                for option in re.findall(r"(?<![\w-])--[a-z][a-z-]*", " ".join(rest))
+                if verbs and option not in takes
+            ]
     assert gone == []
 
 
