@@ -1,15 +1,22 @@
-"""Makes docs/pictures/*.svg of the TOML files beside them; a test holds that they are current.
+"""Makes docs/pictures/*.svg of the files beside them; a test holds that they are current.
 
-A picture is boxes on a grid and arrows between them. `at` is column, row, width and height; an arrow
-is a straight line where the two boxes overlap in one direction. The same text gives the same bytes.
+A TOML file is boxes on a grid and arrows between them. `at` is column, row, width and height; an
+arrow is a straight line where the two boxes overlap in one direction. An `.ansi` file is a command
+and what it printed on a terminal, as `script -qec COMMAND /dev/null` has it, control sequences of
+colour included. The same text gives the same bytes.
 """
 
 from __future__ import annotations
 
+import io
+import re
 import tomllib
 from html import escape
 from pathlib import Path
 from typing import Any
+
+from rich.console import Console
+from rich.text import Text
 
 PICTURES = Path(__file__).parents[1] / "docs" / "pictures"
 _COLUMN, _ROW, _MARGIN = 84, 48, 16  # px
@@ -97,11 +104,31 @@ def _arrow(
     return f'{line}<text class="label" x="{x}" y="{y}">{escape(arrow["text"])}</text>'
 
 
+def terminal(shown: str) -> str:
+    """What stands on a terminal, as a standalone SVG that loads no font from elsewhere."""
+    command, _, printed = shown.partition("\n")
+    text = Text.from_ansi(printed.rstrip())
+    width = max(len(line) for line in text.plain.splitlines())
+    console = Console(record=True, width=width, file=io.StringIO(), legacy_windows=False)
+    console.print(text)
+    return re.sub(r"@font-face \{.*?\}\s*", "", console.export_svg(title=command), flags=re.DOTALL)
+
+
+def picture_of(source: Path) -> str:
+    """The picture that belongs to that file."""
+    text = source.read_text(encoding="utf-8")
+    return terminal(text) if source.suffix == ".ansi" else svg(tomllib.loads(text))
+
+
+def sources() -> list[Path]:
+    """The files that pictures are made of."""
+    return sorted({*PICTURES.glob("*.toml"), *PICTURES.glob("*.ansi")})
+
+
 def main() -> None:
     """Write every picture."""
-    for source in sorted(PICTURES.glob("*.toml")):
-        picture = tomllib.loads(source.read_text(encoding="utf-8"))
-        source.with_suffix(".svg").write_text(svg(picture), encoding="utf-8")
+    for source in sources():
+        source.with_suffix(".svg").write_text(picture_of(source), encoding="utf-8")
 
 
 if __name__ == "__main__":
