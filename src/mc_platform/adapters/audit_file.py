@@ -52,7 +52,6 @@ class AuditFile:
         self._writing = threading.Lock()
 
     async def delivered(self, next_index: int) -> None:
-        """See `deliver.Backup`."""
         self._delivered = max(self._delivered, next_index)
         if self._delivered <= self._kept_until:
             return
@@ -64,7 +63,7 @@ class AuditFile:
             self._kept_until = self._delivered
 
     async def take(self, batch: Sequence[Shipment]) -> Sequence[Rejected]:
-        """See `deliver.Sink`; nothing is refused for good."""
+        """Nothing is refused for good."""
         lines = [b'{"index":%d,%b\n' % (item.index, item.raw[1:]) for item in batch]
         try:
             await asyncio.to_thread(self._alone, lambda: self._append(lines))

@@ -33,7 +33,6 @@ class HttpRows:
         self._lanes = Lanes()
 
     async def read(self, dataset: Dataset, tenant: TenantId) -> Table:
-        """See the protocol."""
         try:
             reply = await self._lanes.of(tenant).exchange(
                 "GET",

@@ -105,7 +105,6 @@ class A2ADownstream:
         governance: Mapping[str, str],
         timeout_s: float,
     ) -> tuple[Part, ...]:
-        """See the port."""
         message = {
             "messageId": message_id,
             "contextId": context_id,

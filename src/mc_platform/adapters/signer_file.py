@@ -32,11 +32,9 @@ class SignerFile:
         self._wait_s = _LOCK_WAIT_S
 
     async def last(self) -> str | None:
-        """See the protocol."""
         return await asyncio.to_thread(self._read)
 
     async def keep(self, note: str, *, after: str | None) -> bool:
-        """See the protocol."""
         return await asyncio.to_thread(self._replace, note, after)
 
     def _read(self) -> str | None:

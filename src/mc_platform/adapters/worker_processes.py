@@ -53,7 +53,7 @@ class WorkerProcesses:
         self._context.set_forkserver_preload([_PRELOADED])
 
     async def run(self, work: Callable[..., _R], *args: Any) -> tuple[_R, float]:
-        """See `examine.Workers`; no more than `count` calls may be under way."""
+        """No more than `count` calls may be under way."""
         loop = asyncio.get_running_loop()
         worker = self._idle.pop() if self._idle else None
         try:

@@ -36,7 +36,6 @@ class Prepared:
         self._ready: deque[tuple[Sequence[Shipment], bytes]] = deque(maxlen=2)
 
     async def prepare(self, batch: Sequence[Shipment]) -> None:
-        """See `outbox.Preparing`."""
         self._ready.append((batch, await asyncio.to_thread(encoded, self._encode, batch)))
 
     async def body(self, batch: Sequence[Shipment]) -> bytes:

@@ -19,7 +19,6 @@ class SiemReport:
     """Tells about batches to the SIEM; implements `sender.Report`."""
 
     def taken(self, batch: Sequence[Shipment], rejected: Sequence[Rejected]) -> None:
-        """See the protocol."""
         metrics.siem_requests.labels("success").inc()
         _log.info(
             logs.DELIVERY,
@@ -30,18 +29,15 @@ class SiemReport:
         )
 
     def batch_rejected(self) -> None:
-        """See the protocol."""
         metrics.siem_requests.labels("rejected").inc()
 
     def refused(self, refusal: SinkRefused, *, failures: int, wait_s: float) -> None:
-        """See the protocol."""
         metrics.siem_requests.labels("failure").inc()
         _log.warning(
             "siem_refused", reason=refusal.reason, failures=failures, wait_s=round(wait_s, 3)
         )
 
     def dead_letter(self, event: Shipment, reason: str) -> None:
-        """See the protocol."""
         metrics.siem_parked.inc()
         _log.error("siem_event_parked", index=event.index, event_id=event.leaf["id"], reason=reason)
 
@@ -50,22 +46,18 @@ class FileReport:
     """Tells about the backup file; implements `sender.Report`."""
 
     def taken(self, batch: Sequence[Shipment], rejected: Sequence[Rejected]) -> None:
-        """See the protocol."""
         metrics.audit_file_events.inc(len(batch) - len(rejected))
 
     def batch_rejected(self) -> None:
-        """See the protocol."""
         metrics.audit_file_errors.inc()
 
     def refused(self, refusal: SinkRefused, *, failures: int, wait_s: float) -> None:
-        """See the protocol."""
         metrics.audit_file_errors.inc()
         _log.error(
             "audit_file_refused", reason=refusal.reason, failures=failures, wait_s=round(wait_s, 3)
         )
 
     def dead_letter(self, event: Shipment, reason: str) -> None:
-        """See the protocol."""
         _log.error(
             "audit_file_event_parked", index=event.index, event_id=event.leaf["id"], reason=reason
         )

@@ -78,11 +78,9 @@ class ProcessMemory:
         self._note: str | None = None
 
     async def last(self) -> str | None:
-        """See the protocol."""
         return self._note
 
     async def keep(self, note: str, *, after: str | None) -> bool:
-        """See the protocol."""
         if self._note != after:
             return False
         self._note = note

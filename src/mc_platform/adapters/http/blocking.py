@@ -38,8 +38,6 @@ class BlockingLanes:
         timeout_s: float,
         most_bytes: int,
     ) -> Reply:
-        """See the port."""
-
         async def ask() -> Reply:
             return await self._lanes.of(tenant).exchange(
                 method,

@@ -62,7 +62,6 @@ class PostgresAutonomy:
 
     @wrapped("the autonomy switch cannot be read")
     async def halted(self, tenant: TenantId) -> Halt | None:
-        """See the port."""
         async with self._pools.reading(tenant) as connection:
             rows = await connection.fetch(_NEWEST, [ALL, tenant])
         halts = sorted(
@@ -72,7 +71,6 @@ class PostgresAutonomy:
 
     @wrapped("the autonomy switch cannot be read")
     async def status(self) -> AutonomyStatus:
-        """See the port."""
         rows = await self._pools.tenant.fetch(_STATUS)
         at = (
             rows[0]["read_at"]
@@ -91,7 +89,6 @@ class PostgresAutonomy:
         source: Source,
         unless_resumed_since: datetime | None = None,
     ) -> Thrown:
-        """See the port."""
         thrown = await self._throw(scope, halted, reason, principal, source, unless_resumed_since)
         if thrown.changed and thrown.switch is not None:
             try:

@@ -71,7 +71,6 @@ class PostgresBudgetAccountant:
 
     @wrapped("answered aggregates cannot be read")
     async def find(self, tenant: TenantId, dataset: Dataset, fingerprint: bytes) -> Ended | None:
-        """See the protocol."""
         row = await self._pools.record.fetchrow(
             _FIND, tenant, dataset.name, fingerprint, dataset.period_days
         )
@@ -79,7 +78,6 @@ class PostgresBudgetAccountant:
 
     @wrapped("the privacy budget cannot be charged")
     async def begin(self, opening: Opening) -> Turn | Ended:
-        """See the protocol."""
         charge, query_id = opening.charge, opening.id
         place = charge.tenant, charge.dataset.name
         async with self._pools.record.acquire() as connection, connection.transaction():
@@ -108,14 +106,12 @@ class PostgresBudgetAccountant:
 
     @wrapped("the privacy budget cannot be charged")
     async def charge(self, charge: Charge) -> None:
-        """See the protocol."""
         async with self._pools.record.acquire() as connection, connection.transaction():
             await _take_turn(connection, (charge.tenant, charge.dataset.name))
             await _charge(connection, charge)
 
     @wrapped("the aggregate cannot be kept")
     async def end(self, query_id: uuid.UUID, answer: Answer | None) -> Ended:
-        """See the protocol."""
         kept = None if answer is None else json_text(asdict(answer))
         row = await self._pools.record.fetchrow(_END, query_id, kept)
         if row is None:
@@ -124,7 +120,6 @@ class PostgresBudgetAccountant:
 
     @wrapped("the privacy budget cannot be read")
     async def spent(self, tenant: TenantId, principal: PrincipalId, dataset: Dataset) -> Spent:
-        """See the protocol."""
         return await _spent(self._pools.record, tenant, principal, dataset)
 
 

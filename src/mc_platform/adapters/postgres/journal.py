@@ -170,9 +170,7 @@ class PostgresJournal:
             await self._flusher
 
     async def record(self, events: Sequence[Event], task: Task | None = None) -> list[Recorded]:
-        """See the port.
-
-        What cannot be kept is refused here, to the caller that brought it: never to those whose
+        """What cannot be kept is refused here, to the caller that brought it: never to those whose
         rows share its flush.
         """
         if self._closing:

@@ -91,11 +91,9 @@ class PostgresLeases:
         self._own = threading.local()  # a connection for each thread: none waits for another
 
     def claim(self, holder: Holder, ttl_s: float) -> None:
-        """See the protocol."""
         self._run(_CLAIM.replace("{conflict}", _TAKE_OVER), _named(holder, ttl_s))
 
     def renew(self, holder: Holder, ttl_s: float) -> Renewal:
-        """See the protocol."""
         rows = self._run(_RENEW, _named(holder, ttl_s))
         if not rows:
             # Long lost leases are forgotten: who comes back then finds none, or another's
@@ -105,7 +103,7 @@ class PostgresLeases:
         return Renewal.lost if rows[0][0] else Renewal.kept
 
     def release(self, holder: Holder) -> None:
-        """See the protocol; the connection is closed as well."""
+        """The connection is closed as well."""
         try:
             self._run(
                 "DELETE FROM mc.operation_lease "
@@ -116,30 +114,26 @@ class PostgresLeases:
             self._close()
 
     def unrun(self, holder: Holder, running: Sequence[str], older_than_s: float) -> Sequence[str]:
-        """See the protocol."""
         values = {**_named(holder, 0), "running": list(running), "older": older_than_s}
         return [row[0] for row in self._run(_UNRUN, values)]
 
     def abandoned(self, application_version: str) -> Sequence[str]:
-        """See the protocol."""
         # Committed first: a holder that renews from now on learns that it has lost
         self._run(_MARK, {})
         self._run(_FORGET, {})
         return [row[0] for row in self._run(_ABANDONED, {"version": application_version})]
 
     def reassign(self, application_version: str) -> int:
-        """See the protocol."""
         return len(
             self._run(_REASSIGN + "RETURNING w.workflow_uuid", {"version": application_version})
         )
 
     def waiting(self) -> Waiting:
-        """See the protocol."""
         [(queued, for_version)] = self._run(_WAITING, {})
         return Waiting(queued, for_version)
 
     def live(self) -> dict[str, str]:
-        """See the protocol; asked from passing threads, so its connection is closed at once."""
+        """Asked from passing threads, so its connection is closed at once."""
         with psycopg.connect(
             self._url, connect_timeout=_CONNECT_TIMEOUT_S, autocommit=True
         ) as connection:

@@ -68,13 +68,11 @@ class PostgresLedger:
 
     @wrapped("the ledger cannot be read")
     async def entries(self, start: int, limit: int) -> list[Entry]:
-        """See the protocol."""
         rows = await self._fetch(_ENTRIES, start, limit)
         return [_entry(row) for row in rows]
 
     @wrapped("checkpoints cannot be read")
     async def checkpoints(self, from_size: int, limit: int) -> list[StoredCheckpoint]:
-        """See the protocol."""
         rows = await self._fetch(
             "SELECT size, note, created_at FROM mc.ledger_checkpoint "
             "WHERE region = $1 AND size >= $2 ORDER BY size LIMIT $3",
@@ -85,7 +83,6 @@ class PostgresLedger:
 
     @wrapped("the ledger's ids cannot be read")
     async def index_of(self, event_id: str) -> int | None:
-        """See the protocol."""
         rows = await self._fetch(
             "SELECT index FROM mc.ledger_id WHERE region = $1 AND event_id = $2", event_id
         )
@@ -102,13 +99,11 @@ class PostgresLedger:
         below: int,
         limit: int,
     ) -> list[Entry]:
-        """See the protocol."""
         rows = await self._fetch(_OF_TENANT, tenant, since, until, after_index, below, limit)
         return [_entry(row) for row in rows]
 
     @wrapped("the index of archives cannot be read")
     async def archives(self) -> list[Archive]:
-        """See the protocol."""
         rows = await self._fetch(
             "SELECT * FROM mc.ledger_archive WHERE region = $1 ORDER BY first_index"
         )
@@ -130,13 +125,11 @@ class PostgresLedger:
 
     @wrapped("the ledger's head cannot be read")
     async def size(self) -> int:
-        """See the protocol."""
         rows = await self._fetch("SELECT size FROM mc.ledger_head WHERE region = $1")
         return rows[0]["size"] if rows else 0
 
     @wrapped("tiles cannot be read")
     async def tiles(self, wanted: Sequence[TileId]) -> dict[TileId, list[bytes]]:
-        """See the protocol."""
         if not wanted:
             return {}
         rows = await self._fetch(
@@ -146,7 +139,6 @@ class PostgresLedger:
 
     @wrapped("tiles cannot be read")
     async def tile_hashes(self, first: int, count: int) -> list[tuple[int, bytes]]:
-        """See the protocol."""
         rows = await self._fetch(
             "SELECT index, hashes FROM mc.ledger_tile WHERE region = $1 AND level = 0 "
             "AND index >= $2 ORDER BY index LIMIT $3",
@@ -157,7 +149,6 @@ class PostgresLedger:
 
     @wrapped("tiles cannot be read")
     async def tile_count(self, level: int) -> int:
-        """See the protocol."""
         rows = await self._fetch(
             "SELECT coalesce(max(index) + 1, 0) AS tiles FROM mc.ledger_tile "
             "WHERE region = $1 AND level = $2",
@@ -167,7 +158,6 @@ class PostgresLedger:
 
     @wrapped("tiles cannot be read")
     async def tile_roots(self, level: int, first: int, count: int) -> list[bytes]:
-        """See the protocol."""
         rows = await self._fetch(
             "SELECT index, root AS hash FROM mc.ledger_tile WHERE region = $1 AND level = $2 "
             "AND index >= $3 AND index < $4 ORDER BY index",
@@ -179,7 +169,6 @@ class PostgresLedger:
 
     @wrapped("the ledger cannot be read")
     async def leaf_hashes(self, first: int, count: int) -> list[bytes]:
-        """See the protocol."""
         rows = await self._fetch(
             "SELECT index, leaf_hash AS hash FROM mc.ledger_event WHERE region = $1 "
             "AND index >= $2 AND index < $3 ORDER BY index",
@@ -190,7 +179,6 @@ class PostgresLedger:
 
     @wrapped("a tile cannot be stored")
     async def store_tile(self, tile: TileId, hashes: Sequence[bytes], root: bytes) -> None:
-        """See the protocol."""
         async with self._connection() as connection:
             await connection.execute(
                 "INSERT INTO mc.ledger_tile (region, level, index, hashes, root) "

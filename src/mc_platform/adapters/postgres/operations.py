@@ -86,13 +86,11 @@ class PostgresOperations:
 
     @wrapped("operations cannot be counted")
     async def ended(self, since_at: Mapping[TenantId, datetime]) -> Mapping[TenantId, Count]:
-        """See `OperationCounts`."""
         rows = await self._pools.record.fetch(_ENDED, list(since_at), list(since_at.values()))
         return {TenantId(row["tenant"]): Count(row["ended"], row["compensated"]) for row in rows}
 
     @wrapped("operations cannot be counted")
     async def operations_since(self, tenant: TenantId, since_at: datetime) -> int:
-        """See `ports.Budgets`."""
         count: int = await self._pools.record.fetchval(
             "SELECT count(*) FROM mc.task WHERE tenant = $1 AND operation IS NOT NULL"
             " AND created_at >= $2",
@@ -103,14 +101,12 @@ class PostgresOperations:
 
     @wrapped("stuck operations cannot be counted")
     async def stuck(self, tenants: Sequence[TenantId]) -> Mapping[TenantId, int]:
-        """See `OperationCounts`."""
         await self._pools.record.execute(_NOTE_RESOLVED, list(tenants))
         rows = await self._pools.record.fetch(_STUCK, list(tenants))
         return {TenantId(row["tenant"]): row["stuck"] for row in rows}
 
     @wrapped("operations cannot be read")
     async def page(self, wanted: OperationFilter) -> list[OperationView]:
-        """See `OperationReader`."""
         state = "" if wanted.state is None else f"AND {_WHERE_STATE[wanted.state]}"
         started_at, operation_id = wanted.before or (None, None)
         rows = await self._pools.record.fetch(
@@ -129,7 +125,6 @@ class PostgresOperations:
 
     @wrapped("the operation cannot be read")
     async def story(self, operation_id: OperationId) -> OperationStory | None:
-        """See `OperationReader`."""
         row = await self._pools.record.fetchrow(f"{_VIEW} AND task.id = $1", operation_id)
         if row is None:
             return None

@@ -171,7 +171,6 @@ class _PostgresClaim:
 
     @wrapped("the outbox cannot be read")
     async def position(self) -> Position:
-        """See the protocol."""
         async with self._turn:
             row = await self._connection.fetchrow(_POSITION, *self._key)
             if row is None:
@@ -185,11 +184,7 @@ class _PostgresClaim:
 
     @wrapped("the outbox cannot be read")
     async def read(self, start: int, limit: int) -> list[Shipment]:
-        """See the protocol.
-
-        Raises:
-            Unavailable: also when events are missing, which nothing that is right can do.
-        """
+        """Raise `Unavailable` also when events are missing, which nothing that is right can do."""
         async with self._turn:
             rows = await self._connection.fetch(_READ, self._key[0], start, limit)
             size = start if rows else await self._size()
@@ -213,11 +208,7 @@ class _PostgresClaim:
 
     @wrapped("the delivery cursor cannot be moved")
     async def settle(self, next_index: int, rejected: Sequence[Rejected]) -> None:
-        """See the protocol.
-
-        Raises:
-            Unavailable: also when somebody else has moved the cursor; `position` tells where it is.
-        """
+        """Raise `Unavailable` also when somebody else has moved the cursor; `position` tells where it is."""
         async with self._turn:
             moved = await self._connection.execute(
                 _PARK if rejected else _ADVANCE, *self._key, next_index, self._at, *_lists(rejected)
@@ -229,20 +220,17 @@ class _PostgresClaim:
 
     @wrapped("the state of delivery cannot be told")
     async def fail(self, reason: str) -> None:
-        """See the protocol."""
         async with self._turn:
             await self._connection.execute(_FAIL, *self._key, reason[:_REASON_MOST])
 
     @wrapped("the dead letters cannot be read")
     async def wanted_again(self, limit: int) -> list[Shipment | Rejected]:
-        """See the protocol."""
         async with self._turn:
             rows = await self._connection.fetch(_WANTED_AGAIN, *self._key, limit)
         return await asyncio.to_thread(lambda: [_again(*row) for row in rows])
 
     @wrapped("what became of dead letters cannot be kept")
     async def settle_again(self, taken: Sequence[int], rejected: Sequence[Rejected]) -> None:
-        """See the protocol."""
         async with self._turn:
             await self._connection.execute(
                 _SETTLE_AGAIN,
@@ -253,11 +241,7 @@ class _PostgresClaim:
 
     @wrapped("the outbox cannot be read")
     async def hold(self) -> None:
-        """See the protocol.
-
-        Raises:
-            Unavailable: also when somebody else has set the cursor back.
-        """
+        """Raise `Unavailable` also when somebody else has set the cursor back."""
         async with self._turn:
             if await self._connection.fetchval(_SET_BACK, *self._key, self._at):
                 raise Unavailable(_MOVED)
@@ -302,7 +286,6 @@ class PostgresOutbox:
 
     @asynccontextmanager
     async def claim(self, sink: str) -> AsyncIterator[_PostgresClaim | None]:
-        """See the protocol."""
         digest = hashlib.sha256(f"mc-outbox|{self._region}|{sink}".encode()).digest()
         lock = int.from_bytes(digest[:8], "big", signed=True)
         try:
@@ -321,7 +304,6 @@ class PostgresOutbox:
 
     @wrapped("the outbox cannot be read")
     async def standing(self, sink: str) -> Standing:
-        """See the protocol."""
         async with self._pools.record.acquire(timeout=_ACQUIRE_TIMEOUT_S) as connection:
             row = await connection.fetchrow(_STANDING, self._region, sink)
         return Standing() if row is None else Standing(**row)

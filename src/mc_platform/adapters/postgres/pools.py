@@ -199,7 +199,6 @@ class PostgresDirectory:
 
     @wrapped("credentials cannot be read")
     async def find(self, key_id: str) -> Found | None:
-        """See the port."""
         row = await self._pools.tenant.fetchrow(
             "SELECT secret_sha256, tenant, principal, role, scopes, "
             "extract(epoch FROM expires_at - clock_timestamp())::float8 AS valid_for_s "
@@ -266,7 +265,6 @@ class PostgresTasks:
 
     @wrapped("tasks cannot be read")
     async def get(self, tenant: TenantId, task_id: TaskId) -> Task | None:
-        """See the port."""
         async with self._pools.as_tenant(tenant) as connection:
             row = await connection.fetchrow(
                 "SELECT * FROM mc.task WHERE id = $1 AND tenant = $2", task_id, tenant
@@ -286,7 +284,6 @@ class PostgresTasks:
         since: datetime | None,
         replies: bool,
     ) -> Page:
-        """See the port."""
         before_at, before_id = before or (None, None)
         async with self._pools.as_tenant(tenant) as connection:
             rows = await connection.fetch(
@@ -311,7 +308,6 @@ class PostgresTasks:
     async def conversation(
         self, tenant: TenantId, context_id: ContextId, *, limit: int
     ) -> list[Task]:
-        """See the port."""
         async with self._pools.as_tenant(tenant) as connection:
             rows = await connection.fetch(
                 f"SELECT {_WITHOUT_LARGE} FROM mc.task WHERE tenant = $1 AND context_id = $2"  # noqa: S608 - constant
@@ -324,7 +320,6 @@ class PostgresTasks:
 
     @wrapped("the conversation cannot be read")
     async def answered(self, tenant: TenantId, context_id: ContextId) -> list[Task]:
-        """See the port."""
         async with self._pools.as_tenant(tenant) as connection:
             rows = await connection.fetch(
                 f"SELECT {_WITHOUT_LARGE} FROM mc.task WHERE tenant = $1 AND context_id = $2"  # noqa: S608 - constant
@@ -336,7 +331,6 @@ class PostgresTasks:
 
     @wrapped("quotations cannot be looked for")
     async def quoted(self, tenant: TenantId, digests: Sequence[int]) -> list[Task]:
-        """See the port."""
         # Most messages quote nothing: one round trip tells; rows are read behind row-level security
         async with self._pools.looking_up(tenant) as connection:
             found = await connection.fetch(

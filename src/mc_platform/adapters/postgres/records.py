@@ -17,7 +17,6 @@ class PostgresRecords:
 
     @wrapped("the ledger cannot be read")
     async def newest(self, tenant: TenantId, *, limit: int, before: int | None) -> list[LedgerRow]:
-        """See the port."""
         async with self._pools.as_tenant(tenant) as connection:
             rows = await connection.fetch(
                 "SELECT index, recorded_at, leaf FROM mc.ledger_event "

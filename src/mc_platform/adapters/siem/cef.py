@@ -160,7 +160,7 @@ class CefSiem:
         self._guard = threading.Lock()  # of `_socket` and `_generation`; held for moments only
 
     async def take(self, batch: Sequence[Shipment]) -> Sequence[Rejected]:
-        """See `deliver.Sink`, and above for what "kept" can mean here."""
+        """What "kept" can mean here stands in the module's docstring."""
         try:
             await asyncio.to_thread(self._send, batch, self._generation)
         except asyncio.CancelledError:
