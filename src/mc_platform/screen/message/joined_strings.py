@@ -9,6 +9,7 @@ import re
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 from mc_platform.model.label import Label, Path
 from mc_platform.screen.findings import NATIONAL_ID, PAYMENT_CARD, Finding
@@ -24,6 +25,9 @@ _BLOCK, _OVERLAP = 512, 20
 _DIGIT_TAIL = re.compile(r"\d[^\w]{0,2}\Z")
 _DIGIT_HEAD = re.compile(r"[^\w]{0,2}\d")
 _DIGIT = re.compile(r"\d")
+
+Piece = tuple[Leaf, int, str]
+"""A string, where in it a piece begins, and the piece."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +51,20 @@ class Chain:
     offsets: tuple[int, ...]
     lengths: tuple[int, ...]
     kinds: frozenset[str]
+
+    @classmethod
+    def of(cls, pieces: Sequence[Piece], between: str, kinds: frozenset[str]) -> Chain:
+        """Pieces put together with something between them."""
+        sizes = [len(text) for _, _, text in pieces]
+        return cls(
+            leaves=tuple([leaf for leaf, _, _ in pieces]),
+            text=between.join([text for _, _, text in pieces]),
+            context=pieces[0][0].context,
+            starts=tuple(accumulate([size + len(between) for size in sizes[:-1]], initial=0)),
+            offsets=tuple([offset for _, offset, _ in pieces]),
+            lengths=tuple(sizes),
+            kinds=kinds,
+        )
 
     def labels(self, finding: Finding) -> list[Label]:
         """A finding as labels of the strings over which it stretches; none if it is in one."""
@@ -148,7 +166,7 @@ def _chains(group: Sequence[Leaf], between: str, kinds: frozenset[str]) -> Itera
     """Cut where a string is long: its beginning ends one chain, its end begins the next."""
     if len(group) < 2:
         return
-    pending: list[tuple[Leaf, int, str]] = []
+    pending: list[Piece] = []
     for index, leaf in enumerate(group):
         text = leaf.text
         if len(pending) == _BLOCK:
@@ -165,21 +183,6 @@ def _chains(group: Sequence[Leaf], between: str, kinds: frozenset[str]) -> Itera
     yield from _chain(pending, between, kinds)
 
 
-def _chain(
-    pieces: list[tuple[Leaf, int, str]], between: str, kinds: frozenset[str]
-) -> Iterator[Chain]:
-    if len(pieces) < 2:
-        return
-    starts, at = [], 0
-    for _, _, text in pieces:
-        starts.append(at)
-        at += len(text) + len(between)
-    yield Chain(
-        leaves=tuple(leaf for leaf, _, _ in pieces),
-        text=between.join(text for _, _, text in pieces),
-        context=pieces[0][0].context,
-        starts=tuple(starts),
-        offsets=tuple(offset for _, offset, _ in pieces),
-        lengths=tuple(len(text) for _, _, text in pieces),
-        kinds=kinds,
-    )
+def _chain(pieces: Sequence[Piece], between: str, kinds: frozenset[str]) -> Iterator[Chain]:
+    if len(pieces) > 1:
+        yield Chain.of(pieces, between, kinds)

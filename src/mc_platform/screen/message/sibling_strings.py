@@ -153,16 +153,4 @@ def _counts(column: Sequence[Leaf]) -> bool:
 
 
 def _joined(group: Sequence[Leaf], between: str, kinds: frozenset[str]) -> Chain:
-    starts, at = [], 0
-    for leaf in group:
-        starts.append(at)
-        at += len(leaf.text) + len(between)
-    return Chain(
-        leaves=tuple(group),
-        text=between.join(leaf.text for leaf in group),
-        context=group[0].context,
-        starts=tuple(starts),
-        offsets=(0,) * len(group),
-        lengths=tuple(len(leaf.text) for leaf in group),
-        kinds=kinds,
-    )
+    return Chain.of([(leaf, 0, leaf.text) for leaf in group], between, kinds)
