@@ -29,6 +29,9 @@ OPAQUE_FILE = "opaque-file"
 UNSAFE_URL = "unsafe-url"
 SCREENING_LIMIT = "screening-limit"
 
+SIGNS = frozenset({PROMPT_INJECTION, PROMPT_EXTRACTION, TOOL_CALL, EXFILTRATION_LINK})
+"""Signs of an attack."""
+
 CANDIDATE_WORK = 25
 """Work of a validation: libraries take 5 to 250 microseconds."""
 

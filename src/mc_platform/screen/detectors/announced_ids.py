@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from importlib import import_module
-
-from stdnum import mac
 
 from mc_platform.screen.detectors.recogniser import (
+    LIBRARY,
     PatternRule,
     Prefiltered,
     RuleGroup,
-    Validator,
+    library_validator,
     pattern_rule,
     recognisers,
 )
@@ -27,7 +25,6 @@ _RULES = rule_file("announced_ids")
 
 
 _IS = _RULES.pattern("is")
-_LIBRARY = "stdnum."
 _CHECKED = "A word names it, and its own checksum or structure holds."
 _REASON = "A word names it, and it is formed accordingly."
 
@@ -48,20 +45,8 @@ def _medicare(text: str, start: int, end: int) -> bool:
     )
 
 
-def _by(module: str) -> Validator:
-    check = import_module(f"stdnum.{module}").is_valid
-
-    def accept(text: str, start: int, end: int) -> bool:
-        try:
-            return bool(check(text[start:end]))
-        except Exception:  # noqa: BLE001 - foreign validators raise what they like
-            return False
-
-    return accept
-
-
 def _announced(number: int, row: Announced) -> PatternRule:
-    library = row.name.startswith(_LIBRARY)
+    library = row.name.startswith(LIBRARY)
     return pattern_rule(
         _RULES,
         f"[[announced]] {number}",
@@ -70,7 +55,7 @@ def _announced(number: int, row: Announced) -> PatternRule:
         label=NATIONAL_ID,
         reason=_CHECKED if library else _REASON,
         confidence=0.9 if library else 0.8,
-        validator=_by(row.name.removeprefix(_LIBRARY)) if library else _mixed,
+        validator=library_validator(_RULES, row.name, row.name) if library else _mixed,
         validated=row.name if library else "mixed",
     )
 
@@ -139,25 +124,17 @@ def _public_ip(text: str, start: int, end: int) -> bool:
     return len(parts) != 4 or all(int(part) < 256 for part in parts)
 
 
-def _is_mac(text: str, start: int, end: int) -> bool:
-    return bool(mac.is_valid(text[start:end]))
-
-
-_imei = _by("imei")
-
 _ROWS = tuple(enumerate(_RULES.table.announced, 1))
 _BY_JUDGE = (
-    [row for row in _ROWS if row[1].name.startswith(_LIBRARY)],
-    [row for row in _ROWS if not row[1].name.startswith(_LIBRARY)],
+    [row for row in _ROWS if row[1].name.startswith(LIBRARY)],
+    [row for row in _ROWS if not row[1].name.startswith(LIBRARY)],
 )
 
-MORE_ID_RECOGNISERS: tuple[Prefiltered, ...] = (
+RECOGNISERS: tuple[Prefiltered, ...] = (
     *recognisers(
         _RULES,
         {
             "driven": _driven,
-            "imei": _imei,
-            "is-mac": _is_mac,
             "medicare": _medicare,
             "mixed": _mixed,
             "public-ip": _public_ip,

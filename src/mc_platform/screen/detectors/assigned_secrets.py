@@ -11,8 +11,6 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 
-import re2
-
 from mc_platform.screen.detectors.recogniser import Prefiltered
 from mc_platform.screen.findings import SECRET_KEY, Budget, Finding
 from mc_platform.screen.rules import rule_file
@@ -20,20 +18,8 @@ from mc_platform.screen.rules import rule_file
 _RULES = rule_file("assigned_secrets")
 
 
-FOR_LOGIN = (
-    r"pass(?:word|wd|phrase|code)|passwort|contrase[nñ]a|mot de passe|has[lł]o|wachtwoord|senha"
-    r"|kennwort|\bpwd|\bpin code"
-)
-FOR_KEYS = (
-    r"(?:api|access|auth|secret|private|signing|encryption|client|app|master|session|service|account|storage|shared|webhook"
-    r"|bearer|refresh|deploy|license|admin|identity)[_\- ]?(?:key|token|secret)(?:[_\- ]?(?:id|value|key))?|(?:\b|_)secret|(?:\b|_)token|credentials?"
-)
-_PREFILTER = _RULES.pattern("shape")
 _ANNOUNCED = _RULES.re2("announced")
-# What turns pages, or is made for one form, is called a token, too.
-_PASSING = re.compile(
-    r"(?i)(?:page|next|prev\w*|continuation|sync|cursor|csrf\w*|xsrf\w*|resume|pagination|id|start)_?token"
-)
+_PASSING = _RULES.re("passing")
 _OF_API = re.compile(r"(?i)(?:api|access|auth|secret)[_\- ]?(?:key|token)")
 _UUID = re.compile(r"(?i)[a-f0-9]{8}(?:-[a-f0-9]{4}){3}-[a-f0-9]{12}\Z")
 _QUOTED = re.compile(r"(?:[rbu]{0,2})([\"'`])([^\"'`\n]{1,200})\1")
@@ -158,16 +144,13 @@ def _bits(value: str) -> float:
     )
 
 
-_CURL = _RULES.pattern("curl")
-_CURL_PREFILTER = r"(?:-u|--user|--proxy-user|-H|--header)[ =]{1,2}[\"'\w]"
-_CURL_COMPILED = re2.compile(_CURL)
-_PAIR = _RULES.pattern("pair")
+_CURL = _RULES.re2("curl")
 _PASSED = _RULES.re2("passed")
 
 
 def find_passed(text: str, _: str, budget: Budget) -> Iterator[Finding]:
     """The secrets that commands pass on: `-u name:...`, `-H "X-Api-Key: ..."`."""
-    for match in _CURL_COMPILED.finditer(text):
+    for match in _CURL.finditer(text):
         budget.spend()
         header = match.group("header")
         value = header or match.group("value")
@@ -175,7 +158,7 @@ def find_passed(text: str, _: str, budget: Budget) -> Iterator[Finding]:
             continue
         drawn = any(map(str.isdigit, value)) and len(set(value)) >= _DRAWN_KINDS
         if drawn if header else drawn or kinds_of(value) >= 3:
-            group = _CURL_COMPILED.groupindex["header" if header else "value"]
+            group = _CURL.groupindex["header" if header else "value"]
             start, end = match.span(group)
             yield Finding(SECRET_KEY, start, end, 0.85, "context.passed", _REASON)
 
@@ -190,16 +173,19 @@ def find_beside(text: str, _: str, budget: Budget) -> Iterator[Finding]:
             yield Finding(SECRET_KEY, start, end, 0.8, "context.secret", _REASON)
 
 
-_EXAMPLE_WORD = re.compile(
-    r"(?i)(?:your|my_|the_|some|example|password|passwd|secret|token|xxx|\*\*|\.\.\.|changeme|%)"
-)
+_EXAMPLE_WORD = _RULES.re("example-word")
 _DRAWN_KINDS = 6
 
-ASSIGNED_RECOGNISERS: tuple[Prefiltered, ...] = (
-    (_PREFILTER, find_assigned),
-    (_CURL_PREFILTER, find_passed),
-    (rf"(?i)(?:{FOR_LOGIN})[ \t]{{1,2}}[\"'`]|{_PAIR}", find_beside),
+RECOGNISERS: tuple[Prefiltered, ...] = (
+    (_RULES.pattern("shape"), find_assigned),
+    (_RULES.pattern("curl-shape"), find_passed),
+    (_RULES.pattern("beside-shape"), find_beside),
 )
 
-SECRET_KEYS = _RULES.words("secret-keys")
-TOKEN_KEYS = _RULES.words("token-keys")
+_SECRET_KEYS = _RULES.words("secret-keys")
+KEYS = _SECRET_KEYS | _RULES.words("token-keys")
+
+
+def is_value(key: str, text: str) -> bool:
+    """Whether what stands under a squashed key for secrets looks like a real one."""
+    return is_secret_value(text, password=key in _SECRET_KEYS)

@@ -35,7 +35,7 @@ _PATH = re.compile(r":(?!//)[~./\w][\w./~\-]*")
 _SPECIAL_TOPS = frozenset(name.rsplit(".", 1)[-1] for name in SPECIAL_USE_DOMAIN_NAMES)
 
 
-def find_emails(text: str, budget: Budget) -> Iterator[Finding]:
+def find_emails(text: str, _: str, budget: Budget) -> Iterator[Finding]:
     """Addresses that are well-formed; whether they exist is never asked."""
     at = -1
     while (at := text.find("@", at + 1)) >= 0:

@@ -40,6 +40,7 @@ _LOADED = _RULES.words("loaded")
 _VAGUE = _RULES.words("vague")
 _PLAIN_VALUE = re.compile(r"[A-Za-z_\-]{0,14}|[\d.]{1,4}|https?://[\w.\-/]{1,120}")
 _PLAIN_NAME_CHARS = 24
+_VOID = _RULES.re("void")
 _COLLECTORS = _RULES.re("collectors")
 _ENCODED = re.compile(r"[A-Za-z0-9+/_\-]{16,}={0,2}")
 _HEX = re.compile(r"(?i)[0-9a-f]{24,}")
@@ -213,11 +214,6 @@ def _find_hosts(text: str, _: str, budget: Budget) -> Iterator[Finding]:
             yield Finding(EXFILTRATION_LINK, start, end, 0.8, "sign.dns", _REASON)
 
 
-_VOID = re.compile(
-    r"(?i)javascript:\s{0,3}(?:void\(?\s?0?\)?|;|history\.|window\.(?:print|close|history)|//)"
-)
-
-
 def _acts(text: str, start: int, end: int) -> bool:
     return _VOID.match(text, start, end) is None and not discussed(text, start, end)
 
@@ -227,7 +223,7 @@ def _smuggled(text: str, start: int, end: int) -> bool:
     return text[max(0, start - 1) : start] != "`" and not discussed(text, start, end)
 
 
-LINK_RECOGNISERS: tuple[Prefiltered, ...] = (
+RECOGNISERS: tuple[Prefiltered, ...] = (
     *recognisers(_RULES, {"acts": _acts, "smuggled": _smuggled}),
     (_URL_PREFILTER, find_links),
     (_HOSTNAME_PREFILTER, _find_hosts),

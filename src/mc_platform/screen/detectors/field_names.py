@@ -5,21 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from functools import lru_cache
 
-from mc_platform.screen.detectors.assigned_secrets import (
-    SECRET_KEYS,
-    TOKEN_KEYS,
-    is_secret_value,
+from mc_platform.screen.detectors import (
+    assigned_secrets,
+    financial,
+    health,
+    person_names,
+    postal_addresses,
 )
-from mc_platform.screen.detectors.biometric import BIOMETRIC_KEYS, is_biometric_value
-from mc_platform.screen.detectors.birth_dates import BIRTH_KEYS, is_birth_value
-from mc_platform.screen.detectors.financial import (
-    ACCOUNT_KEYS,
-    NUMERIC_KEYS,
-    is_financial_value,
-)
-from mc_platform.screen.detectors.health import HEALTH_KEYS, is_health_value
-from mc_platform.screen.detectors.person_names import PERSON_KEYS, is_name_value
-from mc_platform.screen.detectors.postal_addresses import ADDRESS_KEYS, is_address_value
 from mc_platform.screen.findings import (
     BIOMETRIC,
     DATE_OF_BIRTH,
@@ -34,18 +26,16 @@ from mc_platform.screen.findings import (
 from mc_platform.screen.rules import rule_file, squash
 
 _RULES = rule_file("common")
+_BIRTH, _BODY = rule_file("birth_dates"), rule_file("biometric")
+_BIRTH_VALUE, _BODY_VALUE = _BIRTH.re2("value"), _BODY.re2("key-value")
 _KINDS: tuple[tuple[str, frozenset[str], Callable[[str, str], bool]], ...] = (
-    (PERSON_NAME, PERSON_KEYS, lambda _, text: is_name_value(text)),
-    (POSTAL_ADDRESS, ADDRESS_KEYS, lambda _, text: is_address_value(text)),
-    (DATE_OF_BIRTH, BIRTH_KEYS, lambda _, text: is_birth_value(text)),
-    (HEALTH, HEALTH_KEYS, is_health_value),
-    (BIOMETRIC, BIOMETRIC_KEYS, lambda _, text: is_biometric_value(text)),
-    (FINANCIAL, NUMERIC_KEYS | ACCOUNT_KEYS, is_financial_value),
-    (
-        SECRET_KEY,
-        SECRET_KEYS | TOKEN_KEYS,
-        lambda key, text: is_secret_value(text, password=key in SECRET_KEYS),
-    ),
+    (PERSON_NAME, person_names.KEYS, lambda _, text: person_names.is_name_value(text)),
+    (POSTAL_ADDRESS, postal_addresses.KEYS, lambda _, text: postal_addresses.is_value(text)),
+    (DATE_OF_BIRTH, _BIRTH.words("birth-keys"), lambda _, text: bool(_BIRTH_VALUE.match(text))),
+    (HEALTH, health.KEYS, health.is_value),
+    (BIOMETRIC, _BODY.words("biometric-keys"), lambda _, text: bool(_BODY_VALUE.search(text))),
+    (FINANCIAL, financial.KEYS, financial.is_value),
+    (SECRET_KEY, assigned_secrets.KEYS, assigned_secrets.is_value),
 )
 # `customer_first_name` and `patientDob` say the same as `first_name` and `dob`.
 _WHOSE = _RULES.listed("whose")

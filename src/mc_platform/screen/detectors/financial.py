@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import re2
-from stdnum import bic, bitcoin
-from stdnum.us import rtn
+from stdnum import bic
 
 from mc_platform.screen.detectors.context_words import in_record, is_common
 from mc_platform.screen.detectors.recogniser import Prefiltered, recognisers
@@ -13,31 +11,14 @@ from mc_platform.screen.rules import rule_file
 _RULES = rule_file("financial")
 
 
-_MONEY = _RULES.pattern("money")
-_WEALTH = _RULES.pattern("wealth")
-
-
-def _bic(text: str, start: int, end: int) -> bool:
-    return bool(bic.is_valid(text[start:end]))
-
-
 _PERSONAL = _RULES.re2("personal")
 
 
 def _own_bic(text: str, start: int, end: int) -> bool:
     """Whether a bank's code is a field, or part of somebody's bank details: alone it names a bank."""
-    if text[max(0, start - 3) : start].rstrip().endswith((":", "=")):
-        return _bic(text, start, end)
+    field = text[max(0, start - 3) : start].rstrip().endswith((":", "="))
     near = text[max(0, start - 120) : start] + "\n" + text[end : end + 120]
-    return _bic(text, start, end) and _PERSONAL.search(near) is not None
-
-
-def _routing(text: str, start: int, end: int) -> bool:
-    return bool(rtn.is_valid(text[start:end]))
-
-
-def _bitcoin(text: str, start: int, end: int) -> bool:
-    return bool(bitcoin.is_valid(text[start:end]))
+    return bool(bic.is_valid(text[start:end])) and (field or _PERSONAL.search(near) is not None)
 
 
 def _clabe(text: str, start: int, end: int) -> bool:
@@ -79,36 +60,28 @@ def _of_a_card(text: str, start: int, end: int) -> bool:
     )
 
 
-FINANCE_RECOGNISERS: tuple[Prefiltered, ...] = (
+RECOGNISERS: tuple[Prefiltered, ...] = (
     *recognisers(
         _RULES,
         {
-            "bitcoin": _bitcoin,
             "clabe": _clabe,
             "drawn": _drawn,
             "of-a-card": _of_a_card,
             "of-no-celebrity": _of_no_celebrity,
             "own-bic": _own_bic,
             "own-record": _own_record,
-            "routing": _routing,
             "several": _several,
         },
     ),
 )
 
-NUMERIC_KEYS = _RULES.words("numeric-keys")
-ACCOUNT_KEYS = _RULES.words("account-keys")
-_AMOUNT = re2.compile(
-    r"\A\s*(?:[$€£¥₹]|[A-Z]{3})?[ ]?\d[\d.,' ]{1,14}(?:[ ]?(?:[$€£¥₹]|[A-Z]{3}|zł|[kK]))?\s*\z"
-)
-_ACCOUNT_VALUE = re2.compile(
-    r"\A\s*(?:\d(?:[ \-]?\d){5,19}|[A-Z]{6}[A-Z0-9]{2}(?:[A-Z0-9]{3})?|0x[0-9a-fA-F]{40}"
-    r"|[A-Za-z0-9]{26,74})\s*\z"
-)
+_NUMERIC_KEYS = _RULES.words("numeric-keys")
+KEYS = _NUMERIC_KEYS | _RULES.words("account-keys")
+_AMOUNT, _ACCOUNT = map(_RULES.re2, ("amount-value", "account-value"))
 
 
-def is_financial_value(key: str, text: str) -> bool:
+def is_value(key: str, text: str) -> bool:
     """Whether what stands under a squashed key for financial data is an amount or an account."""
-    if key in NUMERIC_KEYS:
+    if key in _NUMERIC_KEYS:
         return _AMOUNT.match(text) is not None
-    return _ACCOUNT_VALUE.match(text) is not None
+    return _ACCOUNT.match(text) is not None

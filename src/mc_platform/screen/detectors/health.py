@@ -5,19 +5,12 @@ General medical prose, which speaks of patients and diseases at large, is left a
 
 from __future__ import annotations
 
-import re2
-
 from mc_platform.screen.detectors.context_words import is_common
 from mc_platform.screen.detectors.recogniser import Prefiltered, recognisers
 from mc_platform.screen.rules import rule_file
 
 _RULES = rule_file("health")
 
-
-_DISEASE = _RULES.pattern("disease")
-_DRUG = _RULES.pattern("drug")
-_DOSE = _RULES.pattern("dose")
-_MEDICAL = _RULES.pattern("medical")
 
 _KNOWN = _RULES.re2("known")
 
@@ -32,11 +25,7 @@ def _of_somebody(text: str, start: int, end: int) -> bool:
     return _of_nobody_known(text, start, end) and not is_common(line.split(":")[0])
 
 
-# Guidelines speak of a patient who may be anybody.
-_SUPPOSED = re2.compile(
-    r"(?i)\b(?:if|when|where|whether|unless|once|until|suppose|assum\w+|should|may|might|must|can|could|in case"
-    r"|e\.g|for example|guideline\w*|protocol|\?)"
-)
+_SUPPOSED = _RULES.re2("supposed")
 
 
 def _not_supposed(text: str, start: int, end: int) -> bool:
@@ -45,9 +34,7 @@ def _not_supposed(text: str, start: int, end: int) -> bool:
     return _SUPPOSED.search(sentence) is None and _of_nobody_known(text, start, end)
 
 
-_REASON = "The text ties a medical term to one person."
-
-HEALTH_RECOGNISERS: tuple[Prefiltered, ...] = (
+RECOGNISERS: tuple[Prefiltered, ...] = (
     *recognisers(
         _RULES,
         {
@@ -58,22 +45,16 @@ HEALTH_RECOGNISERS: tuple[Prefiltered, ...] = (
     ),
 )
 
-HEALTH_KEYS = _RULES.words("health-keys")
-PLAIN_HEALTH_KEYS = _RULES.words("plain-health-keys")
-_VALUE = re2.compile(_MEDICAL)
-_ALLERGEN = re2.compile(
-    r"(?i)\b(?:penicillin|peanuts?|latex|pollen|shellfish|sulfa|nuts|dust|gluten)\b"
-)
-_NOTHING = re2.compile(
-    r"(?i)\A\W*(?:none|n/?a|null|unknown|string|true|false|no|text|nil|object)?\W*\z"
-)
+KEYS = _RULES.words("health-keys")
+_PLAIN_KEYS = _RULES.words("plain-health-keys")
+_VALUE, _ALLERGEN, _NOTHING = map(_RULES.re2, ("medical", "allergen", "nothing"))
 
 
-def is_health_value(key: str, text: str) -> bool:
+def is_value(key: str, text: str) -> bool:
     """Whether what stands under a squashed key for health data is a medical term."""
     if _NOTHING.match(text) is not None:
         return False
-    if key in PLAIN_HEALTH_KEYS and len(text) <= 200:
+    if key in _PLAIN_KEYS and len(text) <= 200:
         return True
     return _VALUE.search(text) is not None or (
         key.startswith(("allerg", "alerg")) and _ALLERGEN.search(text) is not None

@@ -25,10 +25,7 @@ _RULES = rule_file("keys")
 _TAIL = re.compile(r"[A-Za-z0-9_\-+/=]*")
 _JWT_TAIL = re.compile(r"[A-Za-z0-9_\-+/=.]*")
 _LONG_REPETITION = re.compile(r"\{(\d+),\d{3,}\}")
-_EXAMPLE_LOGIN = re.compile(
-    r"(?i)://[^:]{0,64}:(?:pass\w{0,6}|pw|pwd|secret|token|x{3,}|\*+|\.{3}|<[^>]*>|\$?\{[^}]*\}?|\$\w+|%\w*|key|"
-    r"my_?pass\w*|your\w*|changeme|example|[a-z]{1,3}|user)@"
-)
+_EXAMPLE_LOGIN = _RULES.re("example-login")
 _END_MARK = "-----END"
 _LONGEST_BLOCK = 1 << 16
 _OWN_TOKEN = "mc-platform.token"  # noqa: S105 - the name of a rule
@@ -137,13 +134,10 @@ def _library_rules() -> Iterator[KeyRule]:
             yield _rule(f"detect-secrets.{name}", _for_re2(pattern), plugin)
 
 
-_PEM = r"-----BEGIN (?:[A-Z0-9]{1,12} ){0,3}PRIVATE KEY(?: BLOCK)?-----"
-
-
 def _own_rules() -> Iterator[KeyRule]:
     for row in _RULES.table.key:
         yield _rule(f"form.{row.name}", _RULES.expand(row.pattern))
-    yield _rule("form.pem", _PEM, PrivateKeyDetector)
+    yield _rule("form.pem", _RULES.pattern("pem"), PrivateKeyDetector)
 
 
 KEY_RULES = (_rule(_OWN_TOKEN, TOKEN_FORM), *_library_rules(), *_own_rules())

@@ -11,8 +11,8 @@ A *layout* writes a run of digits by its groups: `3-2-4` is `123-45-6789`, `11` 
 from __future__ import annotations
 
 from collections.abc import Callable
-from importlib import import_module
 
+from mc_platform.screen.detectors.recogniser import LIBRARY, library_check
 from mc_platform.screen.rules import Digits, rule_file
 
 _RULES = rule_file("national_ids")
@@ -29,29 +29,17 @@ def _nino(value: str) -> bool:
     return value[:2].upper() not in _NINO_NEVER_ISSUED
 
 
-def _library(name: str) -> Callable[[str], bool]:
-    check: Callable[[str], bool] = import_module(f"stdnum.{name}").is_valid
-
-    def valid(value: str) -> bool:
-        try:
-            return bool(check(value))
-        except Exception:  # noqa: BLE001 - e.g. stdnum.cn.ric raises KeyError for some places
-            return False
-
-    return valid
-
-
 def _nir(value: str) -> bool:
     # INSEE: the sex (with the codes for the time before a number is given), then year and month.
     return value.lstrip()[:1] in _NIR_BEGINS and _library_nir(value)
 
 
 _NIR_BEGINS = frozenset("123478")
-_library_nir = _library("fr.nir")
+_library_nir = library_check(_RULES, "fr.nir", f"{LIBRARY}fr.nir")
 _OWN = {"gb.nino": _nino, "fr.nir": _nir}
 
 VALIDATORS: dict[str, Callable[[str], bool]] = {
-    rule.name: _OWN.get(rule.name) or _library(rule.name)
+    rule.name: _OWN.get(rule.name) or library_check(_RULES, rule.name, LIBRARY + rule.name)
     for rule in (*DIGIT_RULES, *LETTERED_RULES)
 }
 

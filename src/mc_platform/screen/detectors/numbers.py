@@ -27,38 +27,12 @@ from mc_platform.screen.detectors.national_ids import BY_LAYOUT, CONTEXT, VALIDA
 from mc_platform.screen.detectors.payment_cards import CARD_MIN_DIGITS, find_card
 from mc_platform.screen.detectors.phones import find_international, find_national
 from mc_platform.screen.findings import NATIONAL_ID, PHONE, Budget, Finding
+from mc_platform.screen.rules import rule_file
 
-_CARD_WORD = re2.compile(
-    r"(?i)\b(?:card|cards|visa|master ?card|maestro|amex|american express|discover|diners|jcb"
-    r"|unionpay|credit|debit|pan|cc(?: ?(?:no\.?|num(?:ber)?|#)|[:=])|kredit ?karte|karte|carte|tarjeta|carta|cart[aã]o|kart[ayęą]\b"
-    r"|cvv|cvc|checkout|bezahl|paiement|pago\b)"
-)
-_PHONE_WORD = re2.compile(
-    r"(?i)\b(?:phone|telephone|tel|mobile|mob|cell|call|fax|whatsapp|sms|handy|telefon\w*"
-    r"|t[eé]l[eé]phone|tel[eé]fono|telefono|portable|m[oó]vil|emergency contact|notfallkontakt|next of kin)\b"
-)
-# Behind these, so close that only they can be meant, a number of any country is a phone's.
-_DIALLED_WORD = re2.compile(
-    r"(?i)(?:\b(?:(?:tele)?phone|tel|telefon\w{0,6}|t[eé]l[eé]phone|tel[eé]fono|telefone|telepono|tlf|puhelin|gsm|mobile|cell(?:ular|phone)?"
-    r"|mob|mobil(?:nummer)?|handy(?:nummer)?|m[oó]vil|celular|cellulare|portable|komórk\w|cep|whatsapp|viber|fax|hotline|rufnummer|contact|dial)"
-    r"(?:[ _]?(?:no|nr|num|number|nummer|numer|n[uú]mero|num[eé]ro|numero|#))?\.?"
-    r"|\b(?:call|reach|text|ring|phone|contact|sms|whatsapp|message|get)(?:ed|ing)? (?:me|us|him|her|them|back|somebody|someone)"
-    r"|\bll[aá]m(?:a|e|ar)\w{0,4}|\bappele[zr](?:[ -](?:moi|la|le))?|\brappele[zr]\w*|\bchiam\w{1,6}|\bzadzwo[nń]\w*|\bligue(?: para)?"
-    r"|\b(?:my|his|her|their|our|registered|new|home|work) (?:(?:cell|mobile|phone|registered) )?number(?: is)?|\banswering|\bmessages?"
-    r"|电话|手机|電話|携帯|전화|휴대폰|тел(?:ефон)?\w{0,2}|телефон|טלפון|נייד|τηλ\w{0,6}|هاتف|جوال|โทร\w{0,6}|điện thoại|फ़?ोन)"
-    r"(?:[\s:=.#\"'()*_+]|\b(?:is|at|on|to|lautet|al|au|an|ist|es|est|jest|number|no|under|pod|unter|auf|para)\b){0,6}$"
-)
+_RULES = rule_file("numbers")
 _TAIL = re.compile(r"[\-/.][0-9]{1,4}(?![0-9])")
 _CALENDAR = frozenset({"4-2-2", "2-2-4", "4.2.2", "2.2.4", "4/2/2", "2/2/4", "4 2 2", "2 2 4"})
 _EXTENSION = re.compile(r"[ ]?(?:[xX#]|ext\.?)[ ]?[0-9]{1,6}")
-_ORDER_WORD = re2.compile(
-    r"(?i)(?:\b(?:order|invoice|shipment|parcel|ticket|serial|batch|purchase|customer|case|reference"
-    r"|article|item|bestell|rechnungs|auftrags|commande|pedido|zam[oó]wieni\w*)"
-    r"[ _\-]?(?:id|no\.?|nr\.?|num(?:ber|mer|[eé]ro)?|ref\w*|code|#)"
-    r"|\b(?:tracking|sku|ean|gtin|upc|barcode|isbn|imei|timestamp|epoch|build|serial|s/n|model|mod[eè]le?|modelo|part|batch|lot"
-    r"|meter|compteur|contador|seri(?:en|al)\w{0,8}|(?:num[eé]ro|n[uú]mero|n°) de s[eé]rie|z[aä]hler\w{0,8}|modell\w{0,8})(?: \w{2,6})?)"
-    r"(?: is)?[\s:#=(\"'\-]*$"
-)
 _CONTEXT_CHARS = 48
 _NANP_LAYOUTS = frozenset({"3-3-4", "3.3.4", "3) 3-4", "3)3-4", "1-3-3-4", "1 3-3-4", "1.3.3.4"})
 _PHONE_DIGITS = range(7, 16)
@@ -153,7 +127,7 @@ def _by_double_zero(
     if _DOUBLE_ZERO.match(text, start, end) is None or (start and text[start - 1] in _NO_PREFIX):
         return
     dialled = _DIALLED.match(text, start + 2, min(end, start + _PHONE_CHARS))
-    if dialled is None or context.otherwise():
+    if dialled is None or context.names("order"):
         return
     budget.spend()
     phone = find_international(text, start + 2, dialled.end())
@@ -182,7 +156,7 @@ class _Context:
         self._known: frozenset[str] | None = None
 
     def names(self, kind: str) -> bool:
-        """Whether a word says that a card, an id, a phone number or an order's number follows."""
+        """Whether a word says so: `card`, `id`, `phone`, `dialled` right behind it, `order`."""
         if self._known is None:
             hits: Sequence[int] = _WORD_SET.Match(self._before) or ()
             if _WITNESS in hits:
@@ -193,14 +167,6 @@ class _Context:
                 )
         return kind in self._known
 
-    def otherwise(self) -> bool:
-        """Whether a word close by says that it is an order's number or the like."""
-        return self.names("order")
-
-    def dials(self) -> bool:
-        """Whether a word right before it says that it is to be dialled."""
-        return self.names("dials")
-
     def names_any(self) -> bool:
         """Whether a word says what the number is, whichever of them."""
         return any(map(self.names, _NAMING))
@@ -209,13 +175,10 @@ class _Context:
 _PHONE_VARIETY = 3
 _SET_MEMORY_BYTES = 16 << 20
 _WORDS = {
-    "card": _CARD_WORD,
     "id": CONTEXT,
-    "phone": _PHONE_WORD,
-    "order": _ORDER_WORD,
-    "dials": _DIALLED_WORD,
+    **{kind: _RULES.re2(kind) for kind in ("card", "phone", "order", "dialled")},
 }
-_NAMING = ("card", "id", "phone", "dials")
+_NAMING = ("card", "id", "phone", "dialled")
 _KINDS = tuple(_WORDS)
 _WITNESS = len(_KINDS)
 _WORD_SET = _word_set()
@@ -226,7 +189,7 @@ def _card(text: str, window: Window, context: _Context, budget: Budget) -> Findi
         return None
     if len(window.digits) < CARD_MIN_DIGITS:
         return None
-    return find_card(window, budget, named=context.names("card"), otherwise=context.otherwise())
+    return find_card(window, budget, named=context.names("card"), otherwise=context.names("order"))
 
 
 def _national_id(text: str, window: Window, context: _Context, budget: Budget) -> Finding | None:
@@ -266,7 +229,7 @@ def _phone(text: str, window: Window, context: _Context, budget: Budget) -> Find
         return None
     if window.separators == FOREIGN:
         return None
-    named = context.names("phone") or context.dials()
+    named = context.names("phone") or context.names("dialled")
     if not named and window.layout not in _NANP_LAYOUTS:
         return None
     budget.spend(_NATIONAL_COST if named else 1)
@@ -278,7 +241,7 @@ def _phone(text: str, window: Window, context: _Context, budget: Budget) -> Find
     else:
         regions = _WITH_TRUNK_ZERO if window.digits.startswith("0") else _WITHOUT
     found = find_national(text, start, window.end, regions)
-    if found is not None and found.end < window.end and context.dials():
+    if found is not None and found.end < window.end and context.names("dialled"):
         found = replace(found, end=_to_the_end(text, found.end, window.end))
     return found or _named_phone(window, start, context)
 
@@ -294,6 +257,6 @@ def _named_phone(window: Window, start: int, context: _Context) -> Finding | Non
     """A number that no plan was found to know, directly behind a word for phones."""
     if window.layout in _CALENDAR or len(set(window.digits)) < _PHONE_VARIETY:
         return None
-    if not context.dials():
+    if not context.names("dialled"):
         return None
     return Finding(PHONE, start, window.end, 0.6, "context.phone", "A word for phones precedes it.")

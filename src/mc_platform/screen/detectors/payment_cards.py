@@ -91,7 +91,7 @@ def find_card(
     return Finding(PAYMENT_CARD, window.start, window.end, sure, _DETECTOR)
 
 
-def find_scientific(text: str, budget: Budget) -> Iterator[Finding]:
+def find_scientific(text: str, _: str, budget: Budget) -> Iterator[Finding]:
     """Cards written with an exponent."""
     for match in _SCIENTIFIC.finditer(text):
         budget.spend()

@@ -28,7 +28,7 @@ _PARTICLES = _RULES.words("particles")
 _TITLES = _RULES.words("titles")
 
 
-PERSON_KEYS = _RULES.words("person-keys")
+KEYS = _RULES.words("person-keys")
 _FILE = _RULES.re2("file")
 _OWNED = _RULES.re2("owned")
 _NO_NAME = _RULES.words("no-name")
@@ -122,14 +122,13 @@ def _before_address(text: str, _: str, budget: Budget) -> Iterator[Finding]:
 _ADDRESS = re2.compile(r"[\w.+\-]{1,64}@[\w\-]{1,63}\.\w")
 _BEFORE_ADDRESS = r"[\"',;|\t ][<(\[]?[\w.+\-]{1,64}@[\w\-]"
 
-NAME_RECOGNISERS: tuple[Prefiltered, ...] = (
+RECOGNISERS: tuple[Prefiltered, ...] = (
     *recognisers(
         _RULES,
         {
             "in-file": _in_file,
             "of-somebody": _of_somebody,
             "uncommon": _uncommon,
-            "in-record": in_record,
         },
         {"from-capital": _from_capital, "read-full-name": read_full_name, "read-name": read_name},
     ),

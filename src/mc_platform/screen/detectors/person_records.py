@@ -56,9 +56,7 @@ _TRIMMED = " \"'|\r"
 
 _ELEMENT = re2.compile(r"<([A-Za-z][\w.:\-]{1,40})(?:[ ][^<>]{0,80})?>([^<>]{2,200})</")
 _ELEMENT_PREFILTER = _RULES.pattern("element-shape")
-_PERSON_ELEMENT = re2.compile(
-    r"(?i)<(?:[\w\-]+:)?(?:patient|customer|client|employee|person|member|user|contact|holder|insured|student|guest|applicant|recipient)s?\b[^<>]{0,80}>"
-)
+_PERSON_ELEMENT = _RULES.re2("person-element")
 _ELEMENT_WINDOW = 400
 _OF_ANYBODY = _RULES.words("of-anybody")
 
@@ -163,7 +161,7 @@ def _elements(text: str, _: str, budget: Budget) -> Iterator[Finding]:
             yield _cell(known[0], start, start + len(value))
 
 
-RECORD_RECOGNISERS: tuple[Prefiltered, ...] = (
+RECOGNISERS: tuple[Prefiltered, ...] = (
     (_CARD_PREFILTER, _vcards),
     (_TABLE_PREFILTER, _tables),
     (_ELEMENT_PREFILTER, _elements),

@@ -79,19 +79,19 @@ def _street(row: Street) -> Prefiltered:
     return _RULES.expand(row.prefilter), lambda text, _, budget: _find_addresses(form, text, budget)
 
 
-ADDRESS_RECOGNISERS: tuple[Prefiltered, ...] = (
+RECOGNISERS: tuple[Prefiltered, ...] = (
     *recognisers(_RULES, {}),
     *map(_street, _RULES.table.street),
     (_TOLD, _find_whole),
 )
 
-ADDRESS_KEYS = _RULES.words("address-keys")
+KEYS = _RULES.words("address-keys")
 _VALUE = re2.compile(r"\A[^@{}<>=\[\]\n]{0,120}\z")
 _HAS_LETTERS = re2.compile(r"[A-Za-zÀ-ž\p{Han}]{3}")
 _HAS_NUMBER = re2.compile(r"(?:\A|[\s,./#-])\d{1,5}[A-Za-z]?(?:[\s,./-]|\z)")
 
 
-def is_address_value(text: str) -> bool:
+def is_value(text: str) -> bool:
     """Whether what stands under a key for addresses may be one: words and a number, no host."""
     return (
         _VALUE.match(text) is not None

@@ -7,8 +7,6 @@ quotes it or describes what attackers do, is left alone where that can be seen.
 
 from __future__ import annotations
 
-import re2
-
 from mc_platform.screen.detectors.recogniser import Prefiltered, recognisers
 from mc_platform.screen.rules import rule_file
 
@@ -17,8 +15,8 @@ _RULES = rule_file("prompt_injection")
 
 _QUOTES = "\"'“”„‘’«»`「」"
 _TALK_CHARS = 140
-_TALK = _RULES.re2("talk")
-_TOLD_OF = _RULES.re2("told-of")
+_TALK, _TOLD_OF, _ATTACKED = map(_RULES.re2, ("talk", "told-of", "attacked"))
+_OF_A_FILE, _OF_A_SHELL = map(_RULES.re2, ("of-a-file", "of-a-shell"))
 
 
 def discussed(text: str, start: int, end: int) -> bool:
@@ -30,18 +28,6 @@ def discussed(text: str, start: int, end: int) -> bool:
     closed = any(mark in _QUOTES for mark in after[:60])
     near = before[-100:] + " " + after[:80]
     return opened and closed and _TALK.search(near) is not None
-
-
-_ATTACKED = _RULES.re2("attacked")
-
-
-_OF_A_FILE = _RULES.re2("of-a-file")
-
-
-# What a terminal, a template or a form shows is called a prompt, too.
-_OF_A_SHELL = re2.compile(
-    r"(?i)\A[\s\"'`]{1,3}(?:symbol|sign|character|char|variable|colou?r|length|width|font|icon|timeout)s?\b"
-)
 
 
 def _addressed(text: str, start: int, end: int) -> bool:
@@ -57,6 +43,6 @@ def _bare(text: str, start: int, end: int) -> bool:
     return text[max(0, start - 1) : start] not in tuple(_QUOTES) and _addressed(text, start, end)
 
 
-INJECTION_RECOGNISERS: tuple[Prefiltered, ...] = (
+RECOGNISERS: tuple[Prefiltered, ...] = (
     *recognisers(_RULES, {"addressed": _addressed, "bare": _bare}),
 )

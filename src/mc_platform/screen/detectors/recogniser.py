@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Protocol, TypeVar
 
 import re2
 
+from mc_platform.screen.detectors.context_words import in_record
 from mc_platform.screen.findings import Budget, Finding
 from mc_platform.screen.rules import Rules, compiled, unusable
 
@@ -26,6 +28,9 @@ Reader = Callable[[str, int], tuple[int, int] | None]
 
 Validator = Callable[[str, int, int], bool]
 """From the text and the span of the value: whether it counts."""
+
+LIBRARY = "stdnum."
+"""How the names of validators begin that are modules of python-stdnum: `stdnum.us.rtn`."""
 
 _T = TypeVar("_T")
 _VALUE = "value"
@@ -128,12 +133,23 @@ def recognisers(
 ) -> Iterator[Prefiltered]:
     """The recognisers of a rule file, each with its prefilter pattern; those of a group as one.
 
+    Args:
+        rules: The file.
+        validators: Those that its rows may name, beside `in-record` and modules of python-stdnum.
+        readers: Those that its rows may name.
+
     Raises:
         Misconfigured: a row names a validator or a reader that is not among these.
     """
+    known: Mapping[str, Validator] = {"in-record": in_record, **(validators or {})}
     groups: dict[str, list[PatternRule]] = {}
     for number, row in enumerate(rules.table.recogniser, 1):
         pattern = rules.expand(row.pattern)
+        validator = (
+            library_validator(rules, row.name, row.validator)
+            if row.validator.startswith(LIBRARY)
+            else _named(rules, row.name, "validator", row.validator, known)
+        )
         rule = pattern_rule(
             rules,
             f"[[recogniser]] {number}",
@@ -142,7 +158,7 @@ def recognisers(
             label=row.label,
             reason=row.reason,
             confidence=row.confidence,
-            validator=_named(rules, row.name, "validator", row.validator, validators or {}),
+            validator=validator,
             reader=_named(rules, row.name, "reader", row.reader, readers or {}),
             validated=row.validator,
         )
@@ -158,9 +174,34 @@ def recognisers(
         yield rules.expand(rules.table.groups[name].prefilter), group.find
 
 
+def library_check(rules: Rules, row: str, name: str) -> Callable[[str], bool]:
+    """What a module of python-stdnum says of a value; `name` begins with `LIBRARY`.
+
+    Raises:
+        Misconfigured: there is no such module.
+    """
+    try:
+        is_valid = import_module(name).is_valid
+    except (ImportError, AttributeError):
+        raise unusable(rules.name, row, f"python-stdnum has no {name!r} that validates") from None
+
+    def valid(value: str) -> bool:
+        try:
+            return bool(is_valid(value))
+        except Exception:  # noqa: BLE001 - e.g. stdnum.cn.ric raises KeyError for some places
+            return False
+
+    return valid
+
+
+def library_validator(rules: Rules, row: str, name: str) -> Validator:
+    """As `library_check`, of a value within a text."""
+    valid = library_check(rules, row, name)
+    return lambda text, start, end: valid(text[start:end])
+
+
 def _named(rules: Rules, row: str, kind: str, name: str, known: Mapping[str, _T]) -> _T | None:
     if name and name not in known:
-        raise unusable(
-            rules.name, row, f"unknown {kind} {name!r}; known: {', '.join(sorted(known)) or 'none'}"
-        )
+        listed = ", ".join(sorted(known)) or "none"
+        raise unusable(rules.name, row, f"unknown {kind} {name!r}; known: {listed}")
     return known[name] if name else None

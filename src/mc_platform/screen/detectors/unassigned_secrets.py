@@ -9,8 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-import re2
-
 from mc_platform.screen.detectors.assigned_secrets import (
     is_secret_value,
     kinds_of,
@@ -25,15 +23,11 @@ _RULES = rule_file("unassigned_secrets")
 _REASON = "A word for a secret announces it, and it looks drawn rather than written."
 _DETECTOR = "context.handed"
 
-_ATTRIBUTE = _RULES.pattern("attribute")
-_ATTRIBUTE_PREFILTER = _RULES.pattern("attribute-shape")
+_ATTRIBUTE = _RULES.re2("attribute")
+_ATTRIBUTE_VALUE = _ATTRIBUTE.groupindex["value"]
 _PROSE = _RULES.words("prose")
 _SEQUENCES = "01234567890123456789 98765432109876543210"
-_EXAMPLE = re.compile(r"(?i)your|example|changeme|xxx|\.\.\.|<|\$|%|\{|password|secret|placeholder")
-# What turns pages, or is made for one form, is called a token, too.
-_PASSING = re.compile(
-    r"(?i)csrf|xsrf|page_?token|next_?token|continuation|cursor|sync_?token|id_?token"
-)
+_EXAMPLE, _PASSING = map(_RULES.re, ("example", "passing"))
 _DRAWN = 6
 _MNEMONIC = 3
 
@@ -87,7 +81,7 @@ def _mnemonic(text: str, start: int, end: int) -> bool:
 
 
 def _attributes(text: str, _: str, budget: Budget) -> Iterator[Finding]:
-    for match in _ATTRIBUTE_COMPILED.finditer(text):
+    for match in _ATTRIBUTE.finditer(text):
         budget.spend()
         start, end = match.span(_ATTRIBUTE_VALUE)
         if _PASSING.search(text, match.start(), start) is not None:
@@ -96,11 +90,7 @@ def _attributes(text: str, _: str, budget: Budget) -> Iterator[Finding]:
             yield Finding(SECRET_KEY, start, end, 0.85, _DETECTOR, _REASON)
 
 
-_ATTRIBUTE_COMPILED = re2.compile(_ATTRIBUTE)
-_ATTRIBUTE_VALUE = _ATTRIBUTE_COMPILED.groupindex["value"]
-
-
-HANDED_RECOGNISERS: tuple[Prefiltered, ...] = (
+RECOGNISERS: tuple[Prefiltered, ...] = (
     *recognisers(
         _RULES,
         {
@@ -113,5 +103,5 @@ HANDED_RECOGNISERS: tuple[Prefiltered, ...] = (
             "token": _token,
         },
     ),
-    (_ATTRIBUTE_PREFILTER, _attributes),
+    (_RULES.pattern("attribute-shape"), _attributes),
 )

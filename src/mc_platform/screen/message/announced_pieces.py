@@ -11,13 +11,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
-import re2
-
 from mc_platform.model.label import Label
 from mc_platform.screen.detectors.payment_cards import is_card, is_issued
 from mc_platform.screen.findings import EMAIL, IBAN, PAYMENT_CARD, SECRET_KEY, Budget
-from mc_platform.screen.message.joined_strings import Chain
+from mc_platform.screen.message.joined_strings import Chain, Piece
 from mc_platform.screen.message.strings import Leaf
+from mc_platform.screen.rules import rule_file
 from mc_platform.screen.text.spelled_out import TOP_LEVELS
 
 _TEXT_CHARS = 400
@@ -26,25 +25,10 @@ _CARD_DIGITS = range(12, 20)
 _BARE_CHARS, _TOLD_DIGITS = 14, 3
 _DIGIT = re.compile(r"[0-9]")
 _PIECE = re.compile(r"(?<![0-9.,])[0-9]{1,19}(?:[ \-.]{1,2}[0-9]{1,19}){0,18}")
-_COUNTER = re.compile(
-    r"(?i)\b(?:part|chunk|piece|segment|message|msg|step|no\.?|teil|partie?|parte|cz[eę][sś][cć])"
-    r"[ #]*[0-9]{1,2}\b|\(?\b[0-9]{1,2} ?(?:/|of|von|de|z) ?[0-9]{1,2}\b\)?|^[0-9]{1,2}[).:]"
-    r"|\b[0-9]{4}-[0-9]{2}-[0-9]{2}\b"
-)
-ANNOUNCED = (
-    r"(?i)\b(?:half|halves|rest|remaining|remainder|followed by|digits|continu\w+|starts? with"
-    r"|begins? with|ends? with|ending (?:in|with)|concat\w*|then append|append (?:it|them|the|\d)|combine (?:them|both|these|the two)|join (?:them|both|these|the two)|put (?:them|it) together|full (?:card )?number|split|pieces?"
-    r"|chunks?|segments?|part (?:one|two|three|\d)|\d ?(?:/|of) ?\d|first part|second part|last part"
-    r"|next part|first four|last four|first bit|next bit|then comes|h[aä]lfte|ziffern|restlich\w*"
-    r"|gefolgt|moiti[eé]|chiffres|suivi|la suite|le reste|mitad|d[ií]gitos|seguido|el resto"
-    r"|po[lł]ow\w+|cyfry|reszta|dalej)\b"
-)
-"""What must occur for a single text to be searched for pieces."""
-_ANNOUNCED = re2.compile(ANNOUNCED)
-_CARD = re2.compile(
-    r"(?i)\b(?:card|visa|master ?card|amex|maestro|credit|debit|pan|kredit ?karte|karte|carte|tarjeta"
-    r"|kart[aąęy])\b"
-)
+_RULES = rule_file("announced_pieces")
+_COUNTER = _RULES.re("counter")
+ANNOUNCED = _RULES.pattern("announced")
+_ANNOUNCED, _CARD = _RULES.re2("announced"), _RULES.re2("card")
 _TOKEN = re.compile(r"[\w.+\-@/=]{1,80}")
 _VALUE = re.compile(r"[0-9@_]|[a-z][A-Z]|\w\.\w|^[A-Z]{3,}")
 # A part of an address: cut before or after the sign, or the domain with its sign.
@@ -55,7 +39,8 @@ _KINDS = frozenset({EMAIL, IBAN, SECRET_KEY})
 _DETECTOR = "stdnum.luhn"
 _REASON = "It is given in pieces, which together are a card's number."
 
-Piece = tuple[Leaf, int, int, str]
+_Digits = tuple[Leaf, int, int, str]
+"""A string, where in it digits begin and end, and the digits."""
 
 
 def _texts(before: Sequence[Leaf], seen: Sequence[Leaf]) -> list[Leaf]:
@@ -90,7 +75,7 @@ def split_cards(
         at = last or at + 1
 
 
-def _told(texts: Sequence[Leaf], found: Sequence[Sequence[Piece]]) -> bool:
+def _told(texts: Sequence[Leaf], found: Sequence[Sequence[_Digits]]) -> bool:
     """Whether words speak of pieces, or of a card that is not in one text alone."""
     for leaf, of_one in zip(texts, found, strict=True):
         if of_one and (
@@ -100,7 +85,7 @@ def _told(texts: Sequence[Leaf], found: Sequence[Sequence[Piece]]) -> bool:
     return False
 
 
-def _bare(texts: Sequence[Leaf], found: Sequence[Sequence[Piece]]) -> bool:
+def _bare(texts: Sequence[Leaf], found: Sequence[Sequence[_Digits]]) -> bool:
     """Whether several texts hold digits, and those hardly anything else."""
     bare = sum(
         1
@@ -110,7 +95,7 @@ def _bare(texts: Sequence[Leaf], found: Sequence[Sequence[Piece]]) -> bool:
     return bare >= 2 and bare == sum(1 for of_one in found if of_one)
 
 
-def _pieces(leaf: Leaf) -> list[Piece]:
+def _pieces(leaf: Leaf) -> list[_Digits]:
     text = leaf.text
     if len(text) > 2 * _TEXT_CHARS or _DIGIT.search(text) is None:
         return []
@@ -120,7 +105,7 @@ def _pieces(leaf: Leaf) -> list[Piece]:
     ]
 
 
-def _card_from(pieces: Sequence[Piece], first: int, budget: Budget) -> int:
+def _card_from(pieces: Sequence[_Digits], first: int, budget: Budget) -> int:
     """One past the last piece of the card that begins with a piece; 0 if none does."""
     digits, best = "", 0
     for at in range(first, min(len(pieces), first + _MAX_JOINED)):
@@ -146,19 +131,7 @@ def token_chains(before: Sequence[Leaf], seen: Sequence[Leaf]) -> Iterator[Chain
     if len(tokens) < 2:
         return
     for between in ("", " "):
-        starts, at = [], 0
-        for *_, shown in tokens:
-            starts.append(at)
-            at += len(shown) + len(between)
-        yield Chain(
-            leaves=tuple(leaf for leaf, *_ in tokens),
-            text=between.join(shown for *_, shown in tokens),
-            context="",
-            starts=tuple(starts),
-            offsets=tuple(start for _, start, _, _ in tokens),
-            lengths=tuple(len(shown) for *_, shown in tokens),
-            kinds=kinds,
-        )
+        yield Chain.of(tokens, between, kinds)
 
 
 def _tokens(leaf: Leaf) -> Iterator[Piece]:
@@ -166,12 +139,9 @@ def _tokens(leaf: Leaf) -> Iterator[Piece]:
     if len(text) > 2 * _TEXT_CHARS:
         return
     for match in _TOKEN.finditer(text):
-        start, end = match.span()
-        while end > start and text[end - 1] in ".-=":
-            end -= 1
-        shown = text[start:end]
+        start, shown = match.start(), match[0].rstrip(".-=")
         if not shown:
             continue
         quoted = start > 0 and _QUOTED.match(text, start - 1) and _QUOTED.match(text, match.end())
         if _VALUE.search(shown) or quoted or _AFTER.search(text[max(0, start - 12) : start]):
-            yield leaf, start, end, shown
+            yield leaf, start, shown

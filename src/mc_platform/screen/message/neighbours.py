@@ -10,12 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
-import re2
-
 from mc_platform.model.label import Label
-from mc_platform.screen.detectors.context_words import COLON
-from mc_platform.screen.detectors.financial import _MONEY, _WEALTH
-from mc_platform.screen.detectors.health import _DISEASE, _DOSE, _DRUG
 from mc_platform.screen.detectors.person_names import read_full_name
 from mc_platform.screen.findings import (
     FINANCIAL,
@@ -24,20 +19,11 @@ from mc_platform.screen.findings import (
     POSTAL_ADDRESS,
     Finding,
 )
+from mc_platform.screen.rules import rule_file
 
 _NEAR_CHARS = 200
-_PLACES = (
-    r"breast|lung|prostate|skin|colon|bowel|liver|pancreatic|ovarian|cervical|bladder|brain|blood|bone"
-    r"|kidney|thyroid|throat|stomach|chronic|acute|type|severe|mild|major|stage|recurrent|metastatic"
-    r"|bipolar|anxiety|personality|eating|panic|obsessive|attention|post-?traumatic|autism|multiple"
-)
-_TERM = re2.compile(
-    rf"(?i)\b(?:(?:{_PLACES})[ \-](?:[0-9]{{1,2}}[ ]|(?-i:[IV]{{1,3}})[ ])?){{0,3}}(?:{_DISEASE}|{_DRUG}|{_DOSE})"
-    r"(?:[ ](?:disorder|disease|syndrome|attack|failure|positive|type[ ][0-9]|stage[ ][0-9IV]{1,3}|(?-i:[A-C])\b)){0,2}"
-)
-_SUM = re2.compile(
-    rf"['’]?s?[ ]?[,;:(|\n][ ]?(?:[\w ]{{0,16}} )?{_WEALTH}(?:{COLON}|[ ](?:is|was|of)[ ])(?P<value>{_MONEY})"
-)
+_TERM = rule_file("health").re2("beside")
+_SUM = rule_file("financial").re2("beside-name")
 _SUM_CHARS = 90
 _BEFORE_CHARS = 60
 _LINE_START = re.compile(r"(?:\A|[\n;|]|[:=>][ \t]*)[ \t\"']*\Z")

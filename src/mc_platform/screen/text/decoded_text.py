@@ -19,15 +19,12 @@ from mc_platform.screen.findings import (
     CROSS_TENANT_ID,
     CUSTOMER_ID,
     EMAIL,
-    EXFILTRATION_LINK,
     IBAN,
     NATIONAL_ID,
     PAYMENT_CARD,
     PHONE,
-    PROMPT_EXTRACTION,
-    PROMPT_INJECTION,
     SECRET_KEY,
-    TOOL_CALL,
+    SIGNS,
     Budget,
 )
 from mc_platform.screen.rules import rule_file
@@ -62,7 +59,6 @@ _MOST_PLACES, _MOST_SHARE = 2000, 0.6
 _APART = "\n" * 8  # wider than what may stand within any value
 _COUNTRIES = frozenset(country.lower() for country in ACCOUNT_LAYOUTS)
 _KEY_STARTS = ("BEGIN ", *_RULES.listed("key-starts"))
-_SIGNS = frozenset({PROMPT_INJECTION, PROMPT_EXTRACTION, TOOL_CALL, EXFILTRATION_LINK})
 _DIGITS = frozenset({PAYMENT_CARD, IBAN, NATIONAL_ID, PHONE, CUSTOMER_ID, CROSS_TENANT_ID})
 _ROT13_WORDS = _RULES.pattern("rot13-words")
 _REVERSED_WORDS = _RULES.pattern("reversed-words")
@@ -140,7 +136,7 @@ DECODERS = (
         decoders.decode_character_codes,
     ),
     Decoder("look-alike letters", homoglyphs.FOREIGN_LETTER, homoglyphs.decode_lookalikes),
-    Decoder("letters with marks", homoglyphs.MARKED_LETTER, homoglyphs.decode_lookalikes, _SIGNS),
+    Decoder("letters with marks", homoglyphs.MARKED_LETTER, homoglyphs.decode_lookalikes, SIGNS),
     Decoder("look-alike digits", lookalikes.DIGIT_LIKE, lookalikes.decode_digits, _DIGITS),
     Decoder(
         "look-alike digits",
@@ -148,7 +144,7 @@ DECODERS = (
         lookalikes.decode_identifiers,
         frozenset({NATIONAL_ID}),
     ),
-    Decoder("digits for letters", lookalikes.LETTER_LIKE, lookalikes.decode_words, _SIGNS),
+    Decoder("digits for letters", lookalikes.LETTER_LIKE, lookalikes.decode_words, SIGNS),
     Decoder("numbers in words", spelled_out.NUMBER_WORDS, spelled_out.decode_numbers, _DIGITS),
     Decoder(
         "address in words",

@@ -15,6 +15,7 @@ import re2
 from mc_platform.screen.detectors.alphanumeric_ids import ACCOUNT_LAYOUTS, is_account
 from mc_platform.screen.detectors.digit_groups import CARD_LAYOUTS
 from mc_platform.screen.findings import LimitReached
+from mc_platform.screen.rules import rule_file
 from mc_platform.screen.text.normalise import Normalised, Replacement, rewrite
 
 _LIKE = r"0-9OoDQlI|!ZzEASsbGTBg"
@@ -34,12 +35,7 @@ _MIXED = re2.compile(
 _ONE_BLOCK = re.compile(r"[0-9 \-./()]*(?=[OoIl|!]*[DQZzEASsbGTBg])[A-Za-z|!]+[0-9 \-./()]*")
 _CARD_DIGITS = 13
 _GROUP = re.compile(rf"[{_LIKE}]+")
-_ID_WORDS = (
-    r"(?:national|identity|identification|citizen|personal|social security|tax|insurance) ?(?:id|nr|no\.?|num\w*|code)"
-    r"|identit\w+|\bid(?: ?(?:card|number|no\.?|nr))?\b|dni|nif|nie|pesel|ssn|bsn|nhs|nino|cpf|cnp|egn|steuer-?id\w*"
-    r"|personal ?ausweis\w*|passport|reisepass|documento|c[eé]dula|codice fiscale|numer \w+"
-)
-NAMED_ID = rf"(?i)(?:{_ID_WORDS})[^A-Za-z0-9\n]{{1,3}}(?:(?:is|are|was|no\.?|number|nr|ist|es|est|to)[ :=]{{1,2}})?[A-Z]?[{_LIKE}]{{6}}"
+NAMED_ID = rf"(?i)(?:{rule_file('decoders').pattern('id-words')})[^A-Za-z0-9\n]{{1,3}}(?:(?:is|are|was|no\.?|number|nr|ist|es|est|to)[ :=]{{1,2}})?[A-Z]?[{_LIKE}]{{6}}"
 """A word for an identity's number, and then a token that could be one in disguise."""
 _NAMED_ID = re.compile(rf"{NAMED_ID}[A-Za-z0-9|!]{{0,12}}")
 _ID_TOKEN = re.compile(rf"(?<![^\W_])[A-Za-z]?[{_LIKE}]{{7,13}}[A-Za-z]?(?![^\W_])")

@@ -148,8 +148,7 @@ _DOT_BRACKETED = re.compile(rf"(?i){_OPEN}(?:{_DOT_WORDS}){_CLOSE}|\s*[\[({{<]\s
 TOP_LEVELS = "|".join(
     sorted(
         {region.lower() for region in phonenumbers.SUPPORTED_REGIONS} | _RULES.words("top-levels"),
-        key=len,
-        reverse=True,
+        key=lambda top: (-len(top), top),
     )
 )
 _BR_AT = rf"{_OPEN}(?:{_AT_WORDS}|@){_CLOSE}"

@@ -13,6 +13,7 @@ import re2
 
 from mc_platform.errors import Misconfigured
 from mc_platform.screen import LibraryScreener, rules
+from mc_platform.screen.detectors import registry
 from mc_platform.screen.detectors.recogniser import recognisers
 from mc_platform.screen.findings import Budget
 from mc_platform.screen.rules import FOLDER, RuleFile, rule_file
@@ -124,6 +125,37 @@ def test_a_validator_that_does_not_exist_is_told_with_those_that_do() -> None:
     )
     with pytest.raises(Misconfigured, match="unknown validator 'gone'; known: in-record"):
         list(recognisers(rules.Rules("sample", table, {}), {"in-record": lambda *_: True}))
+
+
+@pytest.mark.parametrize("row", ["validator = 'stdnum.luhn'", "validator = 'stdnum.gone'"])
+def test_a_row_may_name_a_check_of_the_library(row: str) -> None:
+    """`stdnum.` and a module of python-stdnum is a validator; a module that is not there is told."""
+    text = ROW.replace("(?P<value>x)", r"loyalty (?P<value>\d+)") + row
+    sample = rules.Rules("sample", RuleFile.model_validate(tomllib.loads(text)), {})
+    if "gone" in row:
+        with pytest.raises(
+            Misconfigured, match=r"context.sample: python-stdnum has no 'stdnum.gone'"
+        ):
+            list(recognisers(sample))
+        return
+    ((_, recognise),) = recognisers(sample)
+    budget = Budget(per_leaf=100, per_message=100)
+    text = "loyalty 18, loyalty 19"
+    assert [text[f.start : f.end] for f in recognise(text, "", budget)] == ["18"]
+
+
+def test_a_rule_file_that_no_module_reads_needs_no_python(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A new topic is a new file: its recognisers are among the others."""
+    shutil.copy(FOLDER / "common.toml", tmp_path)
+    (tmp_path / "loyalty.toml").write_text(ROW)
+    monkeypatch.setattr(rules, "FOLDER", tmp_path)
+    monkeypatch.setattr(registry, "FOLDER", tmp_path)
+    ((prefilter, recognise),) = registry.of_files_alone()
+    assert prefilter == "(?P<value>x)"
+    budget = Budget(per_leaf=100, per_message=100)
+    assert [found.detector for found in recognise("x", "", budget)] == ["context.sample"]
 
 
 def test_the_row_in_the_guide_works() -> None:
