@@ -6,7 +6,6 @@ order ids, digests, public figures' names, dates, code that handles addresses, p
 
 from __future__ import annotations
 
-import base64
 import inspect
 import json
 import random
@@ -15,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from types import ModuleType
 
 from mc_ops.redteam import values, wording
-from mc_ops.redteam.case import Ask, Case
+from mc_ops.redteam.case import Ask, Case, document_of, rpc, says
 from mc_samples.customers import CUSTOMERS, ORDERS
 
 Work = Callable[[random.Random], str]
@@ -89,43 +88,35 @@ def cases(seed: int, count: int) -> Iterator[Case]:
     rng = random.Random(f"{seed}|benign")  # noqa: S311 - cases, no secret
     for number in range(count):
         if number % 10 == 9:
-            yield _real(rng, number)
-            continue
-        form = WORK[number % len(WORK)]
-        text = honest(rng, form)
-        question = f"{wording.prose(rng, 1)} {wording.pick(rng, 'question')}"
-        ask = Ask(
-            parts=({"text": text if rng.random() < 0.25 else question},),
-            reply=({"text": text},),
-            tenant=rng.choice(("TENANT_001", "TENANT_002", "TENANT_003")),
-            stream=rng.random() < 0.1,
-        )
-        yield Case(f"benign-{number}", "benign", "benign", (ask,), expected=text, form=form)
-
-
-def _real(rng: random.Random, number: int) -> Case:
-    """What honest tenants do beside asking: orders, documents, data, conversations, reading."""
-    make = rng.choice(
-        (_state, _permitted, _placed, _summary, _table, _talked, _again, _read_back, _own_id)
-    )
-    asks, expected, form = make(rng)
-    return Case(f"benign-{number}", "benign", "benign", asks, expected=expected, form=form)
+            asks, text, form = rng.choice(_REAL)(rng)
+        else:
+            form = WORK[number % len(WORK)]
+            text = honest(rng, form)
+            question = f"{wording.prose(rng, 1)} {wording.pick(rng, 'question')}"
+            ask = Ask(
+                parts=says(text if rng.random() < 0.25 else question),
+                reply=says(text),
+                tenant=rng.choice(("TENANT_001", "TENANT_002", "TENANT_003")),
+                stream=rng.random() < 0.1,
+            )
+            asks = (ask,)
+        yield Case(f"benign-{number}", "benign", "benign", asks, expected=text, form=form)
 
 
 _IN_STOCK = ("widget", "gadget")  # of the sample agent
-_Honest = tuple[tuple[Ask, ...], str, str]
+_Honest = tuple[tuple[Ask, ...], str, str]  # the requests, what must come back, how it was made
 
 
 def _state(rng: random.Random) -> _Honest:
     order = rng.choice(list(ORDERS.values()))
-    ask = Ask(parts=({"text": f"What is the state of order {order.id}?"},))
+    ask = Ask(parts=says(f"What is the state of order {order.id}?"))
     return (ask,), f"Order {order.id} is {order.state}, {order.outlook}.", "order state"
 
 
 def _permitted(rng: random.Random) -> _Honest:
     customer = rng.choice(list(CUSTOMERS.values()))
     ask = Ask(
-        parts=({"text": f"The e-mail of customer {customer.id}, please."},),
+        parts=says(f"The e-mail of customer {customer.id}, please."),
         tenant="TENANT_002",
         governance={"purpose": "identity-verification"},
     )
@@ -141,64 +132,59 @@ def _placed(rng: random.Random) -> _Honest:
         "address_ref": f"A-{rng.randint(1, 99)}",
     }
     governance = {"operation": "place-order", "purpose": "fulfilment"}
-    ask = Ask(parts=({"data": order},), governance=governance)
-    return (ask,), "TASK_STATE_COMPLETED", "operation"
+    return (
+        (Ask(parts=({"data": order},), governance=governance),),
+        "TASK_STATE_COMPLETED",
+        "operation",
+    )
 
 
 def _summary(rng: random.Random) -> _Honest:
     text = honest(rng, "support talk")
     told = f"It is about a {wording.pick(rng, 'thing')}, and nothing is urgent."
-    document: dict[str, object] = {"text": text, "metadata": {"origin": "document"}}
-    if rng.random() < 0.5:
-        raw = base64.b64encode(text.encode()).decode()
-        document = {"raw": raw, "mediaType": "text/plain", "filename": "letter.txt"}
-    return (
-        (Ask(parts=({"text": "Summarise it."}, document), reply=({"text": told},)),),
-        told,
-        "document",
-    )
+    document = document_of(rng, text, "letter.txt")
+    return (Ask(parts=(*says("Summarise it."), document), reply=says(told)),), told, "document"
 
 
 def _table(rng: random.Random) -> _Honest:
     told = f"{wording.pick(rng, 'city')} has {rng.randint(2, 900)} parcels"
     data = {"rows": [{"city": told, "late": rng.randint(0, 9)}], "total": rng.randint(1, 99)}
-    return (Ask(parts=({"text": "As a table, please."},), reply=({"data": data},)),), told, "data"
+    return (Ask(parts=says("As a table, please."), reply=({"data": data},)),), told, "data"
 
 
 def _talked(rng: random.Random) -> _Honest:
     talk, told = values.fresh_id(rng), _math(rng)
     first = Ask(
-        parts=({"text": honest(rng, "support talk")},),
-        reply=({"text": honest(rng, "support talk")},),
+        parts=says(honest(rng, "support talk")),
+        reply=says(honest(rng, "support talk")),
         conversation=talk,
         setup=True,
     )
-    second = Ask(
-        parts=({"text": honest(rng, "dates")},), reply=({"text": told},), conversation=talk
-    )
+    second = Ask(parts=says(honest(rng, "dates")), reply=says(told), conversation=talk)
     return (first, second), told, "conversation"
 
 
 def _again(rng: random.Random) -> _Honest:
     told = honest(rng, "support talk")
     ask = Ask(
-        parts=({"text": wording.prose(rng)},),
-        reply=({"text": told},),
-        message_id=f"rt-{values.fresh_id(rng)}",
+        parts=says(wording.prose(rng)), reply=says(told), message_id=f"rt-{values.fresh_id(rng)}"
     )
     return (ask, ask), told, "retry"
 
 
 def _read_back(rng: random.Random) -> _Honest:
     told = honest(rng, "order ids")
-    first = Ask(parts=({"text": wording.prose(rng)},), reply=({"text": told},), setup=True)
-    body = {"jsonrpc": "2.0", "id": 1, "method": "GetTask", "params": {"id": "{task}"}}
-    return (first, Ask(path="/a2a", body=body)), told, "own task"
+    first = Ask(parts=says(wording.prose(rng)), reply=says(told), setup=True)
+    return (first, Ask(path="/a2a", body=rpc("GetTask", id="{task}"))), told, "own task"
 
 
 def _own_id(rng: random.Random) -> _Honest:
     told = f"See account AX-{values.digits(rng, 5)}."
-    return (Ask(parts=({"text": wording.prose(rng)},), reply=({"text": told},)),), told, "own ids"
+    return (Ask(parts=says(wording.prose(rng)), reply=says(told)),), told, "own ids"
+
+
+# What honest tenants do beside asking: orders, documents, data, conversations, reading
+_REAL = (_state, _permitted, _placed, _summary, _table, _talked, _again, _read_back, _own_id)
 
 
 def wordings(seed: int, count: int) -> Iterator[Case]:
@@ -206,5 +192,5 @@ def wordings(seed: int, count: int) -> Iterator[Case]:
     rng = random.Random(f"{seed}|wording")  # noqa: S311 - cases, no secret
     for number in range(count):
         text = f"{wording.prose(rng, 1)} {wording.injection(rng)} {wording.prose(rng, 1)}"
-        ask = Ask(parts=({"text": wording.prose(rng)},), reply=({"text": text},))
+        ask = Ask(parts=says(wording.prose(rng)), reply=says(text))
         yield Case(f"wording-{number}", "wording", "wording", (ask,), form="injection")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import random
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
@@ -10,6 +12,24 @@ from mc_ops.redteam.values import Canary
 
 Part = dict[str, Any]
 Kind = Literal["attack", "benign", "wording"]
+
+
+def says(text: str) -> tuple[Part, ...]:
+    """A message or a reply of one text."""
+    return ({"text": text},)
+
+
+def document_of(rng: random.Random, text: str, filename: str) -> Part:
+    """A text as a document: said to be one, or, every other time, as a file."""
+    if rng.random() < 0.5:
+        raw = base64.b64encode(text.encode()).decode()
+        return {"raw": raw, "mediaType": "text/plain", "filename": filename}
+    return {"text": text, "metadata": {"origin": "document"}}
+
+
+def rpc(method: str, **params: object) -> dict[str, object]:
+    """A call of A2A's JSON-RPC."""
+    return {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}
 
 
 @dataclass(frozen=True, slots=True)

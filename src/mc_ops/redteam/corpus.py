@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from mc_ops.errors import UnusableInput
-from mc_ops.redteam.case import Ask, Case
+from mc_ops.redteam.case import Ask, Case, says
 
 _SCENARIO = re.compile(r"[^a-z0-9]+")
 _LONGEST_ID = 120
@@ -79,7 +79,7 @@ def _case(name: str, scenario: str, text: str, expect: str) -> Case:
     family = "corpus-" + (_SCENARIO.sub("-", scenario.lower()).strip("-")[:40] or "unnamed")
     # A message that holds a link would have named its host
     sent = text if expect == "allow" else "What do you make of it?"
-    ask = Ask(parts=({"text": sent},), reply=({"text": text},))
+    ask = Ask(parts=says(sent), reply=says(text))
     if expect == "allow":
         return Case(name, family, "benign", (ask,), expected=text, form="outside")
     return Case(name, family, "attack", (ask,), whole=text, form="outside")

@@ -198,10 +198,7 @@ async def _side_by_side(jobs: Sequence[Callable[[], Awaitable[None]]]) -> None:
 
 
 async def confirmed_timing(
-    target: Target,
-    cases: Sequence[Case],
-    run_name: str,
-    answers: Mapping[str, Sequence[Answer]],
+    target: Target, cases: Sequence[Case], run_name: str, answers: Mapping[str, Sequence[Answer]]
 ) -> dict[str, dict[str, Any]]:
     """The timing of each form; one that tells is measured once more, since one in a thousand is chance.
 
@@ -224,10 +221,7 @@ def tells(told: Mapping[str, Any] | None) -> bool:
 
 
 async def _timing(
-    target: Target,
-    cases: Sequence[Case],
-    run_name: str,
-    answers: Mapping[str, Sequence[Answer]],
+    target: Target, cases: Sequence[Case], run_name: str, answers: Mapping[str, Sequence[Answer]]
 ) -> dict[str, dict[str, Any]]:
     """Whether what exists is told by how long its refusal takes: a sign test over pairs.
 

@@ -19,10 +19,11 @@ from mc_contract.governance import (
 )
 from mc_ops.errors import CouldNotTell
 from mc_ops.outgoing.clients import open_async_client
-from mc_ops.redteam.case import Answer, Ask
+from mc_ops.redteam.case import Answer, Ask, Part, rpc, says
 
 INPUT_CHECK = "input check"
 _TIMEOUT_S = 30.0
+_A2A = {"A2A-Version": "1.0"}
 _CONTROLS: Mapping[Any, str] = {
     POLICY_DENIED_CODE: "policy",
     CONFLICT_CODE: "idempotency",
@@ -70,13 +71,12 @@ class Target:
             CouldNotTell: nothing, or nothing that can be read.
         """
         try:
-            told = (await self._http.get(f"{self.url}/health")).json()
+            return await self._object("GET", f"{self.url}/health")
         except (httpx.HTTPError, ValueError) as error:
             raise CouldNotTell(
                 f"{self.url} does not answer ({type(error).__name__})",
                 hint="is it running? mcctl status",
             ) from error
-        return told if isinstance(told, dict) else {}
 
     async def plant(self, replies: Mapping[str, Any]) -> None:
         """Make the sample agent answer so when a key is named.
@@ -100,18 +100,12 @@ class Target:
         """Whether the agent, asked without the platform, answers with what was planted."""
         if self._agent_url is None:
             return True
-        parts = [{"text": f"Reference [[plant:{key}]]."}]
-        message = {"messageId": str(uuid.uuid4()), "role": "ROLE_USER", "parts": parts}
-        body = {"jsonrpc": "2.0", "id": 1, "method": "SendMessage", "params": {"message": message}}
+        body = rpc("SendMessage", message=_message(_calling_up(key)))
         try:
-            answer = await self._http.post(
-                f"{self._agent_url}/", json=body, headers={"A2A-Version": "1.0"}
-            )
-            told = answer.json()
+            told = await self._object("POST", f"{self._agent_url}/", json=body, headers=_A2A)
         except (httpx.HTTPError, ValueError):
             return False
-        result = told.get("result") if isinstance(told, dict) else None
-        return set(strings({"parts": list(reply)})) <= set(strings(result))
+        return set(strings({"parts": list(reply)})) <= set(strings(told.get("result")))
 
     async def ask(self, ask: Ask, key: str, task: str = "") -> Answer:
         """Send one request.
@@ -134,32 +128,20 @@ class Target:
 
     def _request(self, ask: Ask, key: str, task: str) -> httpx.Request:
         token = _spoilt(self._tokens.get(ask.tenant, ""), ask.corrupt)
-        headers = {"A2A-Version": "1.0", "Authorization": f"Bearer {token}", **ask.headers}
-        if ask.path:
-            body = None
-            if ask.method != "GET":
-                body = json.loads(json.dumps(ask.body).replace("{task}", task))
-            return self._http.build_request(
-                ask.method, f"{self.url}{ask.path}", json=body, headers=headers
-            )
-        parts: list[Any] = list(ask.parts)
-        if ask.reply:
-            parts.append({"text": f"Reference [[plant:{key}]]."})
-        message: dict[str, Any] = {
-            "messageId": ask.message_id or str(uuid.uuid4()),
-            "role": "ROLE_USER",
-            "parts": parts,
-            "metadata": {GOVERNANCE_URI: {"purpose": "support", **ask.governance}},
-        }
-        if ask.conversation:
-            message["contextId"] = self._contexts.setdefault(ask.conversation, str(uuid.uuid4()))
-        body = {
-            "jsonrpc": "2.0",
-            "id": 1,
-            "method": "SendStreamingMessage" if ask.stream else "SendMessage",
-            "params": {"message": message},
-        }
-        return self._http.build_request("POST", f"{self.url}/a2a", json=body, headers=headers)
+        headers = {**_A2A, "Authorization": f"Bearer {token}", **ask.headers}
+        body: Any = None
+        if not ask.path:
+            message = _message([*ask.parts, *(_calling_up(key) if ask.reply else ())])
+            message["messageId"] = ask.message_id or message["messageId"]
+            message["metadata"] = {GOVERNANCE_URI: {"purpose": "support", **ask.governance}}
+            if ask.conversation:
+                talk = self._contexts.setdefault(ask.conversation, str(uuid.uuid4()))
+                message["contextId"] = talk
+            body = rpc("SendStreamingMessage" if ask.stream else "SendMessage", message=message)
+        elif ask.method != "GET":
+            body = json.loads(json.dumps(ask.body).replace("{task}", task))
+        url = self.url + (ask.path or "/a2a")
+        return self._http.build_request(ask.method, url, json=body, headers=headers)
 
     async def metrics(self) -> str:
         """What `/metrics` says; empty if it says nothing."""
@@ -173,14 +155,26 @@ class Target:
         """The data that GraphQL gives to a tenant; None if it gives none, or errors."""
         headers = {"Authorization": f"Bearer {self._tokens[tenant]}"}
         try:
-            answer = await self._http.post(
-                f"{self.url}/graphql", json={"query": query}, headers=headers
+            told = await self._object(
+                "POST", f"{self.url}/graphql", json={"query": query}, headers=headers
             )
-            told = answer.json()
         except (httpx.HTTPError, ValueError):
             return None
-        data = told.get("data") if isinstance(told, dict) and not told.get("errors") else None
+        data = None if told.get("errors") else told.get("data")
         return data if isinstance(data, dict) else None
+
+    async def _object(self, method: str, url: str, **more: Any) -> dict[str, Any]:
+        told = (await self._http.request(method, url, **more)).json()
+        return told if isinstance(told, dict) else {}
+
+
+def _message(parts: Sequence[Part]) -> dict[str, Any]:
+    return {"messageId": str(uuid.uuid4()), "role": "ROLE_USER", "parts": list(parts)}
+
+
+def _calling_up(key: str) -> tuple[Part, ...]:
+    """What makes the sample agent answer with the reply that was planted under that key."""
+    return says(f"Reference [[plant:{key}]].")
 
 
 def read_answer(status: int, text: str, ask: Ask) -> Answer:
@@ -235,18 +229,16 @@ def _task_id(events: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _spoilt(token: str, how: str) -> str:
-    if how == "flip" and token:
-        last = "A" if token[-1] != "A" else "B"
-        return token[:-1] + last
+    if not token or not how:
+        return token
+    if how == "flip":
+        return token[:-1] + ("B" if token[-1] == "A" else "A")
     if how == "cut":
         return token[:-6]
-    if how == "unknown-key" and token.count("_") >= 2:
-        head, key_id, secret = token.split("_", 2)
+    head, key_id, secret = token.split("_", 2)
+    if how == "unknown-key":
         return f"{head}_{key_id[::-1]}_{secret}"
-    if how == "other-secret" and token.count("_") >= 2:
-        head, key_id, secret = token.split("_", 2)
-        return f"{head}_{key_id}_{secret[::-1]}"
-    return token
+    return f"{head}_{key_id}_{secret[::-1]}"
 
 
 def _objects(text: str) -> Iterator[dict[str, Any]]:

@@ -71,7 +71,8 @@ def digits(rng: random.Random, count: int) -> str:
     return "".join(rng.choices(string.digits, k=count))
 
 
-def _made(kind: str, text: str) -> Canary:
+def made(kind: str, text: str) -> Canary:
+    """A canary of that text."""
     return Canary(kind, text, core_of(text))
 
 
@@ -79,7 +80,7 @@ def email(rng: random.Random) -> Canary:
     """An address at a domain that no one owns."""
     local = f"{name(rng).lower()}.{name(rng).lower()}{digits(rng, 3)}"
     domain = f"{name(rng, 2).lower()}{rng.choice(_LOWER)}.{rng.choice(('com', 'org', 'net', 'de'))}"
-    return _made("email", f"{local}@{domain}")
+    return made("email", f"{local}@{domain}")
 
 
 def card(rng: random.Random) -> Canary:
@@ -90,7 +91,7 @@ def card(rng: random.Random) -> Canary:
     number = body + luhn.calc_check_digit(body)
     gap = rng.choice(("", "", " ", "-"))
     grouped = [number[at : at + 4] for at in range(0, length, 4)] if gap else [number]
-    return _made("payment-card", gap.join(grouped))
+    return made("payment-card", gap.join(grouped))
 
 
 def account(rng: random.Random) -> Canary:
@@ -100,17 +101,17 @@ def account(rng: random.Random) -> Canary:
         body = digits(rng, _IBAN_DIGITS[country])
         number = country + iban.calc_check_digits(f"{country}00{body}") + body
         if iban.is_valid(number):
-            return _made("iban", rng.choice((number, iban.format(number))))
+            return made("iban", rng.choice((number, iban.format(number))))
 
 
 def national_id(rng: random.Random) -> Canary:
     """A Spanish DNI or a Polish PESEL."""
     if rng.random() < 0.5:
         number = digits(rng, 8)
-        return _made("national-id", number + dni.calc_check_digit(number))
+        return made("national-id", number + dni.calc_check_digit(number))
     year, month, day = rng.randint(40, 99), rng.randint(1, 12), rng.randint(1, 28)
     body = f"{year:02}{month:02}{day:02}{digits(rng, 4)}"
-    return _made("national-id", body + pesel.calc_check_digit(body))
+    return made("national-id", body + pesel.calc_check_digit(body))
 
 
 def phone(rng: random.Random) -> Canary:
@@ -120,7 +121,7 @@ def phone(rng: random.Random) -> Canary:
     country = start.split(" ")[0]
     lengths = {"+49": 10, "+48": 9, "+44": 10, "+1": 10}
     local = core_of(number)[len(country) - 1 :][: lengths[country]]
-    return _made("phone", f"{country} {local[:3]} {local[3:6]} {local[6:]}")
+    return made("phone", f"{country} {local[:3]} {local[3:6]} {local[6:]}")
 
 
 def secret(rng: random.Random) -> Canary:
@@ -134,7 +135,7 @@ def secret(rng: random.Random) -> Canary:
             "sk_live_" + "".join(rng.choices(letters, k=24)),
         )
     )
-    return _made("secret-key", text)
+    return made("secret-key", text)
 
 
 MAKERS = (email, card, account, national_id, phone, secret)

@@ -123,9 +123,14 @@ def personal(rng: random.Random) -> tuple[str, str, tuple[str, ...]]:
     return kind, text, tuple(writer.personal)
 
 
-def request(rng: random.Random, kind: str, who: str) -> str:
+def person(rng: random.Random) -> str:
+    """The two names of somebody."""
+    return f"{name(rng)} {name(rng)}"
+
+
+def request(rng: random.Random, kind: str) -> str:
     """Somebody asks for something of somebody."""
-    what = rng.choice(TEXTS["what"].get(kind, ["record"]))
+    who, what = person(rng), rng.choice(TEXTS["what"].get(kind, ["record"]))
     return write(rng, "lists", "ask", what=what, who=who)
 
 
