@@ -9,6 +9,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from stdnum import luhn
+from stdnum.es import dni
+from stdnum.pl import pesel
+
 _NAMES = (
     "Ada Lindgren", "Bruno Keller", "Carla Moreau", "Dmitri Hansen", "Elena Rossi",
     "Farid Novak", "Greta Olsen", "Hugo Marin", "Ines Duarte", "Jonas Weber",
@@ -21,8 +25,6 @@ _STATES = (
     ("delivered", "signed for on 2026-11-20"),
     ("awaiting payment", "reserved until 2026-12-02"),
 )
-_DNI_LETTERS = "TRWAGMYFPDXBNJZSQVHLCKE"
-_PESEL_WEIGHTS = (1, 3, 7, 9, 1, 3, 7, 9, 1, 3)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,19 +51,16 @@ class Order:
 
 def _card(index: int) -> str:
     digits = f"411111{index * 7_919:09d}"
-    doubled = sum(sum(divmod(int(d) * 2, 10)) for d in digits[::-2])
-    check = -(doubled + sum(int(d) for d in digits[-2::-2])) % 10
-    number = f"{digits}{check}"
+    number = digits + luhn.calc_check_digit(digits)
     return " ".join(number[i : i + 4] for i in range(0, 16, 4))
 
 
 def _national_id(index: int) -> str:
     if index % 2:
-        number = 12_345_000 + index * 617
-        return f"{number}{_DNI_LETTERS[number % 23]}"
+        number = str(12_345_000 + index * 617)
+        return number + dni.calc_check_digit(number)
     digits = f"{60 + index}0{1 + index % 9}1{index % 9}{1_000 + index * 37}"
-    check = -sum(int(d) * w for d, w in zip(digits, _PESEL_WEIGHTS, strict=True)) % 10
-    return f"{digits}{check}"
+    return digits + pesel.calc_check_digit(digits)
 
 
 def _customer(index: int) -> Customer:

@@ -20,21 +20,15 @@ from pathlib import Path
 from typing import Any
 
 from a2a.helpers import new_text_message
-from a2a.server.agent_execution import AgentExecutor, RequestContext
+from a2a.server.agent_execution import RequestContext
 from a2a.server.events import EventQueue
-from a2a.server.tasks import TaskUpdater
 from a2a.types import AgentSkill
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import BaseRoute, Route
 
-from mc_samples.serving import (
-    agent_app,
-    card,
-    port_from_env,
-    run,
-)
+from mc_samples.serving import Agent, agent_app, body_of, serve
 from mc_samples.world import Refused, Result, Thing, World
 
 _MAX_DELAY_S = 5.0
@@ -54,7 +48,7 @@ _CAN_DO = (
 Endpoint = Callable[[Request], Awaitable[JSONResponse]]
 
 
-class FulfilmentExecutor(AgentExecutor):
+class FulfilmentAgent(Agent):
     """The agent's A2A side."""
 
     def __init__(self, world: World) -> None:
@@ -65,15 +59,10 @@ class FulfilmentExecutor(AgentExecutor):
         text = self._answer(context.get_user_input())
         await event_queue.enqueue_event(new_text_message(text, context_id=context.context_id))
 
-    async def cancel(self, context: RequestContext, event_queue: EventQueue) -> None:
-        """Nothing here lasts long enough to be cancelled, but the answer is honest."""
-        updater = TaskUpdater(event_queue, context.task_id or "", context.context_id or "")
-        await updater.cancel()
-
     def _answer(self, question: str) -> str:
         if found := _BOOKING.search(question):
-            state = self._world.booking_state(found.group().upper())
             name = found.group().upper()
+            state = self._world.booking_state(name)
             return f"Booking {name} is {state}." if state else f"There is no booking {name}."
         if re.search(r"\bwhat can you do\b|\bhelp\b|\bskills?\b", question, re.IGNORECASE):
             return _CAN_DO
@@ -126,11 +115,9 @@ def _forget_idle(locks: defaultdict[str, asyncio.Lock]) -> None:
 
 
 async def _read(request: Request) -> tuple[dict[str, Any], float]:
-    raw = b""
-    async for chunk in request.stream():
-        raw += chunk
-        if len(raw) > _MAX_BODY_BYTES:
-            raise Refused(413, f"the body is over {_MAX_BODY_BYTES} bytes")
+    raw = await body_of(request, _MAX_BODY_BYTES)
+    if raw is None:
+        raise Refused(413, f"the body is over {_MAX_BODY_BYTES} bytes")
     try:
         body = json.loads(raw)
     except ValueError:
@@ -158,27 +145,27 @@ def _key(request: Request) -> str | None:
 
 def create_app(port: int, world: World) -> Starlette:
     """The agent as an ASGI app; `port` is what its card says."""
-    skill = AgentSkill(
-        id="fulfilment",
-        name="Fulfilment",
-        description="Says what it can do and how a booking stands; its work is done by actions.",
-        tags=["fulfilment", "operations"],
-        examples=["What can you do?", "status of booking B-3"],
-    )
-    described = card(
+    return agent_app(
+        FulfilmentAgent(world),
         name="fulfilment",
         description="Stock, payments and courier of a shop that does not exist.",
+        skill=AgentSkill(
+            id="fulfilment",
+            name="Fulfilment",
+            description="Says what it can do and how a booking stands; its work is done by actions.",
+            tags=["fulfilment", "operations"],
+            examples=["What can you do?", "status of booking B-3"],
+        ),
         port=port,
-        skills=[skill],
+        more=action_routes(world),
     )
-    return agent_app(described, FulfilmentExecutor(world), action_routes(world))
 
 
 def main() -> None:
     """Read the environment and serve."""
     world = World(Path(os.environ["MC_HOME"]) / "fulfilment" / "journal.jsonl")
     try:
-        run(create_app(port_from_env(), world), port_from_env())
+        serve(lambda port: create_app(port, world))
     finally:
         world.close()
 

@@ -19,6 +19,8 @@ from google.protobuf.json_format import ParseDict, ParseError
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from mc_samples.serving import body_of
+
 _CALL = re.compile(r"\[\[plant:([A-Za-z0-9_-]{1,200})\]\]")
 _MOST_REPLIES = 50_000
 _MOST_BODY_BYTES = 32 * 1024 * 1024
@@ -37,11 +39,9 @@ class Planted:
 
     async def take(self, request: Request) -> Response:
         """`POST /plant`."""
-        body = b""
-        async for chunk in request.stream():
-            body += chunk
-            if len(body) > _MOST_BODY_BYTES:
-                return JSONResponse({"error": f"over {_MOST_BODY_BYTES} bytes"}, 413)
+        body = await body_of(request, _MOST_BODY_BYTES)
+        if body is None:
+            return JSONResponse({"error": f"over {_MOST_BODY_BYTES} bytes"}, 413)
         try:
             replies = _read(json.loads(body))
         except (ValueError, ParseError) as error:

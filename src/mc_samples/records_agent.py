@@ -12,33 +12,22 @@ from __future__ import annotations
 
 import asyncio
 import re
-import uuid
 from collections.abc import Callable
 
-from a2a.helpers import new_task_from_user_message, new_text_message, new_text_part
-from a2a.server.agent_execution import AgentExecutor, RequestContext
+from a2a.helpers import new_message, new_task_from_user_message, new_text_message, new_text_part
+from a2a.server.agent_execution import RequestContext
 from a2a.server.events import EventQueue
 from a2a.server.tasks import TaskUpdater
-from a2a.types import AgentSkill, Message, Role
+from a2a.types import AgentSkill
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from mc_samples.customers import (
-    CUSTOMERS,
-    ORDERS,
-    Customer,
-    Order,
-)
+from mc_samples.customers import CUSTOMERS, ORDERS, Customer, Order
 from mc_samples.datasets import customers
 from mc_samples.planting import Planted
-from mc_samples.serving import (
-    agent_app,
-    card,
-    port_from_env,
-    run,
-)
+from mc_samples.serving import Agent, agent_app, serve
 
 _CUSTOMER = re.compile(r"\bC-\d{4}\b", re.IGNORECASE)
 _ORDER = re.compile(r"\bO-\d{4}\b", re.IGNORECASE)
@@ -51,11 +40,7 @@ _FIELDS: tuple[tuple[re.Pattern[str], str, Callable[[Customer], str]], ...] = tu
         (r"\be-?mail", "email", lambda c: c.email),
         (r"\b(phone|telephone|mobile)\b", "phone", lambda c: c.phone),
         (r"\bcard\b", "card", lambda c: c.card),
-        (
-            r"\b(national id|dni|pesel|identity)\b",
-            "national id",
-            lambda c: c.national_id,
-        ),
+        (r"\b(national id|dni|pesel|identity)\b", "national id", lambda c: c.national_id),
         (r"\bname\b", "name", lambda c: c.name),
     )
 )
@@ -105,7 +90,7 @@ def _listed(question: str) -> list[Order]:
     return list(ORDERS.values())
 
 
-class RecordsExecutor(AgentExecutor):
+class RecordsAgent(Agent):
     """Turns `answer` into A2A messages, and listings into tasks; says what was planted."""
 
     def __init__(self, planted: Planted) -> None:
@@ -115,20 +100,11 @@ class RecordsExecutor(AgentExecutor):
         """Answer the request's text."""
         question = context.get_user_input()
         planted = self._planted.called_up(question)
-        if planted is not None:
-            reply = Message(
-                message_id=str(uuid.uuid4()),
-                role=Role.ROLE_AGENT,
-                parts=planted,
-                context_id=context.context_id or "",
-            )
-            await event_queue.enqueue_event(reply)
-            return
-        if _LISTING.search(question) and context.message:
+        if planted is None and _LISTING.search(question) and context.message:
             await self._list(question, context, event_queue)
             return
-        reply = new_text_message(answer(question), context_id=context.context_id)
-        await event_queue.enqueue_event(reply)
+        parts = [new_text_part(answer(question))] if planted is None else list(planted)
+        await event_queue.enqueue_event(new_message(parts, context_id=context.context_id))
 
     async def _list(self, question: str, context: RequestContext, event_queue: EventQueue) -> None:
         assert context.message
@@ -147,37 +123,26 @@ class RecordsExecutor(AgentExecutor):
                 append=number > 0,
                 last_chunk=number == len(orders) - 1,
             )
-        done = new_text_message(
-            f"{len(orders)} orders.", context_id=task.context_id, task_id=task.id
-        )
-        await updater.complete(done)
-
-    async def cancel(self, context: RequestContext, event_queue: EventQueue) -> None:
-        """Stop a listing; the SDK has already stopped `execute`."""
-        updater = TaskUpdater(event_queue, context.task_id or "", context.context_id or "")
-        await updater.cancel()
+        told = f"{len(orders)} orders."
+        await updater.complete(new_text_message(told, context_id=task.context_id, task_id=task.id))
 
 
 def create_app(port: int) -> Starlette:
     """The agent as an ASGI app; `port` is what its card says."""
-    skill = AgentSkill(
-        id="customer-records",
-        name="Customer records",
-        description="Answers questions about synthetic customers and their orders.",
-        tags=["records", "orders"],
-        examples=["What is the status of order O-2001?", "email of customer C-1002"],
-    )
-    described = card(
-        name="records",
-        description="Customer records of a shop that does not exist.",
-        port=port,
-        skills=[skill],
-    )
     planted = Planted()
     return agent_app(
-        described,
-        RecordsExecutor(planted),
-        [
+        RecordsAgent(planted),
+        name="records",
+        description="Customer records of a shop that does not exist.",
+        skill=AgentSkill(
+            id="customer-records",
+            name="Customer records",
+            description="Answers questions about synthetic customers and their orders.",
+            tags=["records", "orders"],
+            examples=["What is the status of order O-2001?", "email of customer C-1002"],
+        ),
+        port=port,
+        more=[
             Route("/datasets/customers", _get_customers, methods=["GET"]),
             Route("/plant", planted.take, methods=["POST"]),
         ],
@@ -189,4 +154,4 @@ async def _get_customers(request: Request) -> JSONResponse:
 
 
 if __name__ == "__main__":
-    run(create_app(port_from_env()), port_from_env())
+    serve(create_app)

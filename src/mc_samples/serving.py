@@ -8,16 +8,13 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-from a2a.server.agent_execution import AgentExecutor
+from a2a.server.agent_execution import AgentExecutor, RequestContext
+from a2a.server.events import EventQueue
 from a2a.server.request_handlers import DefaultRequestHandler
-from a2a.server.routes import (
-    create_agent_card_routes,
-    create_jsonrpc_routes,
-    create_rest_routes,
-)
-from a2a.server.tasks import InMemoryTaskStore
+from a2a.server.routes import create_agent_card_routes, create_jsonrpc_routes, create_rest_routes
+from a2a.server.tasks import InMemoryTaskStore, TaskUpdater
 from a2a.types import AgentCapabilities, AgentCard, AgentInterface, AgentSkill
 from granian.constants import Interfaces
 from granian.server.embed import Server
@@ -32,10 +29,30 @@ HOST = "127.0.0.1"
 _VERSION = "1.0.0"
 
 
-def card(*, name: str, description: str, port: int, skills: Sequence[AgentSkill]) -> AgentCard:
-    """The public card of an agent that speaks A2A 1.0 by JSON-RPC and by HTTP+JSON."""
+class Agent(AgentExecutor):
+    """A sample agent; its `execute` answers."""
+
+    async def cancel(self, context: RequestContext, event_queue: EventQueue) -> None:
+        """Say that the task is cancelled; the SDK has already stopped `execute`."""
+        updater = TaskUpdater(event_queue, context.task_id or "", context.context_id or "")
+        await updater.cancel()
+
+
+def agent_app(
+    agent: Agent,
+    *,
+    name: str,
+    description: str,
+    skill: AgentSkill,
+    port: int,
+    more: Sequence[BaseRoute] = (),
+) -> Starlette:
+    """The SDK's own routes around an agent, plus `/health` and whatever more is given.
+
+    Its public card says that it speaks A2A 1.0 by JSON-RPC and by HTTP+JSON on that port.
+    """
     url = f"http://{HOST}:{port}/"
-    return AgentCard(
+    card = AgentCard(
         name=name,
         description=description,
         version=_VERSION,
@@ -46,26 +63,20 @@ def card(*, name: str, description: str, port: int, skills: Sequence[AgentSkill]
         capabilities=AgentCapabilities(streaming=True, push_notifications=False),
         default_input_modes=["text/plain"],
         default_output_modes=["text/plain"],
-        skills=list(skills),
+        skills=[skill],
     )
-
-
-def agent_app(
-    agent_card: AgentCard, executor: AgentExecutor, more: Sequence[BaseRoute] = ()
-) -> Starlette:
-    """The SDK's own routes around `executor`, plus `/health` and whatever more is given."""
     handler = DefaultRequestHandler(
-        agent_executor=executor, task_store=InMemoryTaskStore(), agent_card=agent_card
+        agent_executor=agent, task_store=InMemoryTaskStore(), agent_card=card
     )
 
     async def health(_: Request) -> JSONResponse:
-        return JSONResponse({"status": "ok", "agent": agent_card.name, "version": _VERSION})
+        return JSONResponse({"status": "ok", "agent": name, "version": _VERSION})
 
     return Starlette(
         routes=[
             Route("/health", health, methods=["GET"]),
             *more,
-            *create_agent_card_routes(agent_card),
+            *create_agent_card_routes(card),
             *create_jsonrpc_routes(handler, rpc_url="/"),
             # Last: the SDK mounts a route for any first path segment as a tenant.
             *create_rest_routes(handler, path_prefix="/v1"),
@@ -73,24 +84,25 @@ def agent_app(
     )
 
 
-def port_from_env() -> int:
-    """`MC_PORT`."""
-    return whole_number(os.environ["MC_PORT"])
+async def body_of(request: Request, most_bytes: int) -> bytes | None:
+    """A request's body; None where it is larger."""
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > most_bytes:
+            return None
+    return bytes(body)
 
 
-def run(app: Starlette, port: int) -> None:
-    """Serve until SIGTERM or SIGINT; requests under way are let finish."""
-    asyncio.run(_serve(app, port))
+def serve(create_app: Callable[[int], Starlette]) -> None:
+    """Serve on `MC_PORT` until SIGTERM or SIGINT; requests under way are let finish."""
+    port = whole_number(os.environ["MC_PORT"])
+    asyncio.run(_serve(create_app(port), port))
 
 
 async def _serve(app: Starlette, port: int) -> None:
     server = Server(
-        app,
-        address=HOST,
-        port=port,
-        interface=Interfaces.ASGI,
-        backlog=1024,
-        websockets=False,
+        app, address=HOST, port=port, interface=Interfaces.ASGI, backlog=1024, websockets=False
     )
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -186,36 +186,30 @@ class Face:
 
     def _require(self, request: web.Request, scheme: str) -> None:
         if not self._fits(request, scheme):
-            raise web.HTTPUnauthorized(
-                text='{"error": "the key is missing or wrong"}',
-                content_type="application/json",
-                headers={"WWW-Authenticate": scheme},
-            )
+            said = {"error": "the key is missing or wrong"}
+            raise _refusal(web.HTTPUnauthorized, said, {"WWW-Authenticate": scheme})
 
     def _require_splunk(self, request: web.Request) -> None:
         if "Authorization" not in request.headers:
-            raise web.HTTPUnauthorized(
-                text='{"text": "Token is required", "code": 2}', content_type="application/json"
-            )
+            raise _refusal(web.HTTPUnauthorized, {"text": "Token is required", "code": 2})
         if not self._fits(request, "Splunk"):
-            raise web.HTTPForbidden(
-                text='{"text": "Invalid token", "code": 4}', content_type="application/json"
-            )
+            raise _refusal(web.HTTPForbidden, {"text": "Invalid token", "code": 4})
 
     async def _hold_up(self, said: Mapping[str, Any]) -> None:
         behaviour = self._behaviour
         if behaviour.slow_s > 0:
             await asyncio.sleep(behaviour.slow_s)
-        if not behaviour.failing:
-            return
-        text = json.dumps(said)
-        if behaviour.retry_after_s is None:
-            raise web.HTTPServiceUnavailable(text=text, content_type="application/json")
-        raise web.HTTPTooManyRequests(
-            text=text,
-            content_type="application/json",
-            headers={"Retry-After": f"{behaviour.retry_after_s:g}"},
-        )
+        if behaviour.failing and behaviour.retry_after_s is None:
+            raise _refusal(web.HTTPServiceUnavailable, said)
+        if behaviour.failing:
+            wait = {"Retry-After": f"{behaviour.retry_after_s:g}"}
+            raise _refusal(web.HTTPTooManyRequests, said, wait)
+
+
+def _refusal(
+    kind: type[web.HTTPException], said: Mapping[str, Any], headers: Mapping[str, str] | None = None
+) -> web.HTTPException:
+    return kind(text=json.dumps(said), content_type="application/json", headers=headers)
 
 
 def _hec(status: int, code: int, text: str, more: Mapping[str, Any] | None = None) -> web.Response:

@@ -178,36 +178,35 @@ def note_of_line(line: bytes) -> Note:
 
 def event_id(event: Mapping[str, Any]) -> str:
     """An event's stable id (OCSF `metadata.uid`, ECS `event.id`, or `id`), else its digest."""
-    for outer, inner in (("metadata", "uid"), ("event", "id"), ("event", "uid")):
-        nested = event.get(outer)
-        if isinstance(nested, dict) and isinstance(nested.get(inner), str):
-            return str(nested[inner])
-        if (
-            isinstance(nested, dict)
-            and outer == "event"
-            and isinstance(nested.get("metadata"), dict)
-        ):
-            return event_id(nested)  # Splunk HEC wraps the event
-    for name in ("id", "uid", "event_id"):
-        if isinstance(event.get(name), str):
-            return str(event[name])
+    event = _unwrapped(event)
+    nested = (("metadata", "uid"), ("event", "id"), ("event", "uid"))
+    found = [_table(event, outer).get(inner) for outer, inner in nested]
+    found += [event.get(name) for name in ("id", "uid", "event_id")]
+    for name in found:
+        if isinstance(name, str):
+            return name
     text = json.dumps(event, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def place_of(event: Mapping[str, Any]) -> tuple[str, int | None]:
     """An event's region and its index in that region's log; None if it has none."""
-    inner = event.get("event")
-    if isinstance(inner, dict) and isinstance(inner.get("metadata"), dict):
-        return place_of(inner)
-    index = None
-    for name in ("metadata", "event"):
-        nested = event.get(name)
-        if isinstance(nested, dict) and isinstance(nested.get("sequence"), int):
-            index = nested["sequence"]
-    cloud = event.get("cloud")
-    region = cloud.get("region") if isinstance(cloud, dict) else None
-    return str(region or ""), index
+    event = _unwrapped(event)
+    places = [_table(event, outer).get("sequence") for outer in ("event", "metadata")]
+    index = next((place for place in places if isinstance(place, int)), None)
+    return str(_table(event, "cloud").get("region") or ""), index
+
+
+def _unwrapped(event: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The event that Splunk HEC wraps; any other as it is."""
+    while _table(inner := _table(event, "event"), "metadata"):
+        event = inner
+    return event
+
+
+def _table(event: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    found = event.get(name)
+    return found if isinstance(found, dict) else {}
 
 
 def parse_events(body: bytes) -> list[dict[str, Any]]:

@@ -15,16 +15,11 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
-_STOCK = {
-    "widget": 1_000_000,
-    "gadget": 1_000_000,
-    "unbookable": 1_000_000,
-    "scarce": 1,
-}
+_STOCK = {"widget": 1_000_000, "gadget": 1_000_000, "unbookable": 1_000_000, "scarce": 1}
 _MAX_QUANTITY = 1_000
 _MAX_AMOUNT_CENTS = 100_000_000
 
@@ -84,18 +79,12 @@ class World:
         if key is not None and key in self._barred:
             raise Refused(409, "this call was undone before it took effect")
         fields = _checked(thing, body)
-        try:
-            self._require_possible(thing, fields)
-        except Refused as refusal:
+        if obstacle := self._obstacle(thing, fields):
             # A refusal is a result too: the same call again must not succeed by luck.
-            result: Result = (refusal.status, {"error": refusal.message})
-            self._commit({"op": "refuse", "key": key, "digest": digest, "result": result})
-            return result
+            return self._commit({"op": "refuse"}, key, digest, (409, {"error": obstacle}))
         new_id = f"{thing[0].upper()}-{self._count + 1}"
-        result = (201, {f"{thing}_id": new_id})
         event = {"op": "do", "thing": thing, "id": new_id, "fields": fields}
-        self._commit({**event, "key": key, "digest": digest, "result": result})
-        return result
+        return self._commit(event, key, digest, (201, {f"{thing}_id": new_id}))
 
     def undo(self, thing: Thing, body: dict[str, Any], key: str | None) -> Result:
         """Take back what `<thing>_id` or `effect_key` names; always 200, and true to the facts.
@@ -120,26 +109,15 @@ class World:
         else:
             answer = {"cancelled": False, "note": "nothing to undo"}
             event = {"op": "bar", "effect_key": effect_key}
-        result: Result = (200, answer)
-        self._commit({**event, "key": key, "digest": digest, "result": result})
-        return result
+        return self._commit(event, key, digest, (200, answer))
 
     def snapshot(self) -> dict[str, Any]:
         """The world now: stock, and what holds (what was undone is not in it)."""
-        held: dict[str, dict[str, Any]] = {
-            "reservation": {},
-            "charge": {},
-            "booking": {},
-        }
+        held: dict[str, dict[str, Any]] = {f"{thing}s": {} for thing in get_args(Thing)}
         for entry in self._entries.values():
             if not entry.undone:
-                held[entry.thing][entry.id] = dict(entry.fields)
-        return {
-            "stock": dict(self._stock),
-            "reservations": held["reservation"],
-            "charges": held["charge"],
-            "bookings": held["booking"],
-        }
+                held[f"{entry.thing}s"][entry.id] = dict(entry.fields)
+        return {"stock": dict(self._stock), **held}
 
     def booking_state(self, booking_id: str) -> str | None:
         """`booked` or `cancelled`; None if there is no such booking."""
@@ -156,17 +134,21 @@ class World:
             raise Refused(422, "this Idempotency-Key was used for a different request")
         return result
 
-    def _require_possible(self, thing: Thing, fields: Mapping[str, Any]) -> None:
+    def _obstacle(self, thing: Thing, fields: Mapping[str, Any]) -> str | None:
         if thing == "reservation" and self._stock[fields["item"]] < fields["quantity"]:
-            raise Refused(409, f"not enough {fields['item']} in stock")
+            return f"not enough {fields['item']} in stock"
         if thing == "booking" and fields["item"] == "unbookable":
-            raise Refused(409, "no courier takes this item")
+            return "no courier takes this item"
+        return None
 
-    def _commit(self, event: dict[str, Any]) -> None:
-        line = json.dumps(event, separators=(",", ":")) + "\n"
-        self._journal.write(line.encode())
+    def _commit(
+        self, event: Mapping[str, Any], key: str | None, digest: str, result: Result
+    ) -> Result:
+        event = {**event, "key": key, "digest": digest, "result": result}
+        self._journal.write((json.dumps(event, separators=(",", ":")) + "\n").encode())
         self._journal.flush()  # survives this process; a sample need not survive a power cut
         self._apply(event)
+        return result
 
     def _apply(self, event: Mapping[str, Any]) -> None:
         self._count += 1
@@ -181,8 +163,7 @@ class World:
                 self._by_key[key] = entry.id
             self._effect("do", entry, sign=-1)
         elif event["op"] == "undo" and event["applied"]:
-            before = self._entries[event["id"]]
-            entry = Entry(before.thing, before.id, before.key, before.fields, undone=True)
+            entry = replace(self._entries[event["id"]], undone=True)
             self._entries[entry.id] = entry
             self._effect("undo", entry, sign=1)
         elif event["op"] == "bar" and event.get("effect_key"):
@@ -191,13 +172,8 @@ class World:
     def _effect(self, verb: str, entry: Entry, *, sign: int) -> None:
         if entry.thing == "reservation":
             self._stock[entry.fields["item"]] += sign * entry.fields["quantity"]
-        told = {
-            "seq": len(self.effects) + 1,
-            "verb": verb,
-            "thing": entry.thing,
-            "id": entry.id,
-        }
-        self.effects.append({**told, "key": entry.key})
+        effect = {"seq": len(self.effects) + 1, "verb": verb, "thing": entry.thing}
+        self.effects.append({**effect, "id": entry.id, "key": entry.key})
 
 
 def _whole_lines(journal: Path) -> list[bytes]:
