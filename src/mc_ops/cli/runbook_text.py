@@ -284,7 +284,9 @@ def runbook_json(runbook: room.Runbook) -> dict[str, Any]:
                 "check": step.check.text if step.check else None,
                 "undo": step.undo.script.text if step.undo else None,
                 "if_it_fails": step.advice,
-                "if_it_fails_with_exit": {str(code): said for code, said in step.advice_by_exit},
+                "if_it_fails_with_exit": {
+                    str(code): said for code, said in sorted(step.advice_by_exit.items())
+                },
             }
             for step in runbook.steps
         ],

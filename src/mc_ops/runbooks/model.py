@@ -6,8 +6,20 @@ Values only: reading the Markdown is `parse`, running the steps is `engine`.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Annotated, Self
+
+from pydantic import AfterValidator, StringConstraints, model_validator
+
+from mc_contract.configuration import Form, Strict
+
+# What the engine itself puts into a step's environment; a parameter may not take these names.
+ENGINE_VARIABLES = frozenset(
+    {"ENV", "HOME", "MC_HOME", "PATH", "RUN_DIR", "RUN_ID", "RUNBOOK", "STEP_OUTPUT"}
+)
 
 
 class Repeat(StrEnum):
@@ -65,15 +77,32 @@ class Step:
     check: Script | None = None
     undo: Undo | None = None
     advice: str = ""
-    advice_by_exit: tuple[tuple[int, str], ...] = ()
+    advice_by_exit: Mapping[int, str] = field(default_factory=dict)
 
     def advice_for(self, code: int | None) -> str:
         """What the prose says about that exit code, else about any failure; may be empty."""
-        return dict(self.advice_by_exit).get(code or 0, self.advice)
+        return self.advice_by_exit.get(code or 0, self.advice)
 
 
-@dataclass(frozen=True, slots=True)
-class Parameter:
+def _free(name: str) -> str:
+    if name in ENGINE_VARIABLES:
+        raise ValueError(f"{name} is set by the engine itself")
+    return name
+
+
+def _expression(pattern: str) -> str:
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        raise ValueError(f"no regular expression: {error}") from error
+    return pattern
+
+
+# YAML reads a bare no, yes, 1.10 or 08:30 as something else than these letters.
+_Quoted = Annotated[str, Form("text; put it in quotes")]
+
+
+class Parameter(Strict):
     """A value that the steps find in their environment.
 
     Attributes:
@@ -83,11 +112,26 @@ class Parameter:
         pattern: A regular expression that the whole value must match; empty means anything.
     """
 
-    name: str
-    help: str
-    default: str | None = None
-    set_by: str = ""
-    pattern: str = ""
+    name: Annotated[
+        str,
+        StringConstraints(pattern="^[A-Z][A-Z0-9_]*$"),
+        AfterValidator(_free),
+        Form("an upper-case variable name"),
+    ]
+    help: _Quoted = ""
+    default: _Quoted | None = None
+    set_by: _Quoted = ""
+    pattern: Annotated[_Quoted, AfterValidator(_expression)] = ""
+
+    def allows(self, value: str) -> bool:
+        """Whether the whole of a value matches the pattern."""
+        return not self.pattern or re.fullmatch(self.pattern, value) is not None
+
+    @model_validator(mode="after")
+    def _with_usable_default(self) -> Self:
+        if self.default is not None and not self.allows(self.default):
+            raise ValueError(f"the default of {self.name} does not match its pattern")
+        return self
 
 
 @dataclass(frozen=True, slots=True)

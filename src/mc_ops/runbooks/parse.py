@@ -9,37 +9,92 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Annotated, Any
 
 import yaml
 from markdown_it import MarkdownIt
+from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
 
-from mc_contract.configuration import FileProblems, text_of
+from mc_contract.configuration import (
+    FileProblems,
+    Form,
+    SetOf,
+    Several,
+    Strict,
+    Text,
+    check,
+    text_of,
+)
 from mc_ops.runbooks.model import On, Parameter, Problem, Repeat, Runbook, Script, Step, Undo
 
 if TYPE_CHECKING:
     from markdown_it.token import Token
 
 SHELLS = ("sh", "bash")
-ATTRIBUTES = {
-    "step": {"title", "timeout", "repeat"},
-    "check": {"timeout"},
-    "undo": {"timeout", "on", "until"},
-}
-DEFAULT_TIMEOUT_S = 600.0
-# What the engine itself puts into a step's environment; a parameter may not take these names.
-ENGINE_VARIABLES = frozenset(
-    {"ENV", "HOME", "MC_HOME", "PATH", "RUN_DIR", "RUN_ID", "RUNBOOK", "STEP_OUTPUT"}
-)
-
 _LINE_END = re.compile(r"\r\n|\r|\n")
-_ID = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
-_NAME = re.compile(r"[A-Z][A-Z0-9_]*")
 _DURATION = re.compile(r"([0-9]{1,9})(s|m|h)")
 _UNIT_S = {"s": 1, "m": 60, "h": 3600}
 _ADVICE = re.compile(r"\s*\**if it fails(?: with exit (?P<exit>\d+))?:?\**:?\s*", re.IGNORECASE)
+
+
+def _seconds(duration: str) -> float:
+    match = _DURATION.fullmatch(duration)
+    if match is None or int(match[1]) == 0:
+        raise ValueError("")
+    return float(int(match[1]) * _UNIT_S[match[2]])
+
+
+def _declared_once(parameters: Iterable[Parameter]) -> Iterable[Parameter]:
+    seen: set[str] = set()
+    for parameter in parameters:
+        if parameter.name in seen:
+            raise ValueError(f"{parameter.name} is declared twice")
+        seen.add(parameter.name)
+    return parameters
+
+
+_Id = Annotated[
+    str,
+    StringConstraints(pattern="^[a-z0-9]+(-[a-z0-9]+)*$"),
+    Form("lower-case words joined by hyphens"),
+]
+
+
+class _Header(Strict):
+    id: _Id
+    title: Text
+    parameters: Annotated[Several[Parameter], AfterValidator(_declared_once)] | None = None
+
+
+class _Block(Strict):
+    """The attributes of an executable block; the first of them names its step."""
+
+    timeout: Annotated[
+        float, BeforeValidator(_seconds), Form("a duration such as 90s, 20m or 1h")
+    ] = 600.0
+
+
+class _StepBlock(_Block):
+    step: _Id
+    title: str = ""
+    repeat: Annotated[Repeat, Field(strict=False)] = Repeat.ask
+
+
+class _CheckBlock(_Block):
+    check: _Id
+
+
+class _UndoBlock(_Block):
+    undo: _Id
+    on: Annotated[
+        SetOf[Annotated[On, Field(strict=False)]], BeforeValidator(re.compile(r"[|,]").split)
+    ] = frozenset({On.failure})
+    until: str = ""
+
+
+_BLOCKS: Mapping[str, type[_Block]] = {"step": _StepBlock, "check": _CheckBlock, "undo": _UndoBlock}
 
 
 class _HeaderLoader(yaml.SafeLoader):
@@ -64,43 +119,18 @@ class _HeaderLoader(yaml.SafeLoader):
 
 
 @dataclass(slots=True)
-class _Draft:
-    """A step while its check, undo and advice may still follow."""
-
-    id: str
-    line: int
-    title: str
-    section: str
-    script: Script
-    repeat: Repeat
-    check: Script | None = None
-    undo: Undo | None = None
-    undo_line: int = 0
-    advice: str = ""
-    advice_by_exit: dict[int, str] = field(default_factory=dict)
-
-    def finished(self) -> Step:
-        return Step(
-            id=self.id,
-            title=self.title,
-            section=self.section,
-            script=self.script,
-            repeat=self.repeat,
-            check=self.check,
-            undo=self.undo,
-            advice=self.advice,
-            advice_by_exit=tuple(sorted(self.advice_by_exit.items())),
-        )
-
-
-@dataclass(slots=True)
 class _Reader:
-    """Collects what the tokens say; problems are gathered, never raised."""
+    """Collects what the tokens say; a block that cannot be used is a problem, and is left out.
+
+    Attributes:
+        named: Each step that is there, those with problems among them, and its line.
+    """
 
     problems: list[Problem] = field(default_factory=list)
-    header: Mapping[str, Any] | None = None
-    header_line: int = 1
-    drafts: dict[str, _Draft] = field(default_factory=dict)
+    header: _Header | None = None
+    header_line: int = 0
+    named: dict[str, int] = field(default_factory=dict)
+    steps: dict[str, Step] = field(default_factory=dict)
     section: str = ""
 
     def problem(self, line: int, reason: str) -> None:
@@ -128,64 +158,62 @@ def parse(source: bytes, path: str) -> tuple[Runbook | None, list[Problem]]:
         if token.type == "heading_open":
             reader.section = tokens[position + 1].content
         elif token.type == "fence":
-            _read_fence(reader, token, lines)
+            begin, end = token.map or (0, 0)
+            try:
+                _read_fence(reader, token, begin + 1, lines[end - 1 : end])
+            except FileProblems as error:
+                reader.problems += [Problem(begin + 1, reason) for reason in error.problems]
         elif token.type == "blockquote_open":
             _read_advice(reader, tokens, position)
-    parameters = _read_header(reader)
-    _check_references(reader, parameters)
+    if not reader.header_line:
+        reader.problem(1, "no header: a ```yaml runbook block with id, title and parameters")
+    _check_references(reader)
     if reader.problems or reader.header is None:
         return None, sorted(reader.problems)
     runbook = Runbook(
-        id=str(reader.header["id"]),
-        title=str(reader.header["title"]),
+        id=reader.header.id,
+        title=reader.header.title,
         path=path,
         source=source,
-        parameters=parameters,
-        steps=tuple(draft.finished() for draft in reader.drafts.values()),
+        parameters=reader.header.parameters or (),
+        steps=tuple(reader.steps.values()),
     )
     return runbook, []
 
 
-def _read_fence(reader: _Reader, token: Token, lines: list[str]) -> None:
-    line = (token.map or [0, 0])[0] + 1
-    words = token.info.split(maxsplit=1)
-    language, rest = (words[0] if words else ""), (words[1] if len(words) > 1 else "")
+def _read_fence(reader: _Reader, token: Token, line: int, last: list[str]) -> None:
+    """Take a block, if it is one of the runbook's.
+
+    Raises:
+        FileProblems: it cannot be used.
+    """
+    language, rest = [*token.info.split(maxsplit=1), "", ""][:2]
     if language == "yaml" and rest.strip() == "runbook":
         _take_header(reader, token.content, line)
-        return
-    if language not in SHELLS or not rest:
-        return
-    last = (token.map or [0, 0])[1] - 1
-    if last >= len(lines) or not lines[last].lstrip(" >").startswith(token.markup):
-        reader.problem(line, "the block is not closed")
-        return
-    attributes = _attributes(reader, rest, line)
-    if attributes is None:
-        return
-    kinds = [kind for kind in ATTRIBUTES if kind in attributes]
-    if len(kinds) != 1:
-        reader.problem(
-            line, "a shell block with attributes needs exactly one of step=, check=, undo="
-        )
-        return
-    _take_block(reader, kinds[0], attributes, token.content, line)
+    elif language in SHELLS and rest:
+        if not (last and last[0].lstrip(" >").startswith(token.markup)):
+            raise FileProblems(["the block is not closed"])
+        attributes = _attributes(rest)
+        kinds = [kind for kind in _BLOCKS if kind in attributes]
+        if len(kinds) != 1:
+            raise FileProblems(
+                ["a shell block with attributes needs exactly one of step=, check=, undo="]
+            )
+        _take_block(reader, kinds[0], attributes, token.content, line)
 
 
-def _attributes(reader: _Reader, rest: str, line: int) -> dict[str, str] | None:
+def _attributes(text: str) -> dict[str, str]:
     try:
-        words = shlex.split(rest)
+        words = shlex.split(text)
     except ValueError as error:
-        reader.problem(line, f"attributes cannot be read: {str(error).lower()}")
-        return None
+        raise FileProblems([f"attributes cannot be read: {str(error).lower()}"]) from error
     found: dict[str, str] = {}
     for word in words:
-        key, equals, value = word.partition("=")
-        if not equals or not value:
-            reader.problem(line, f"attribute {word!r} is not of the form key=value")
-            return None
+        key, _, value = word.partition("=")
+        if not value:
+            raise FileProblems([f"attribute {word!r} is not of the form key=value"])
         if key in found:
-            reader.problem(line, f"attribute {key!r} is given twice")
-            return None
+            raise FileProblems([f"attribute {key!r} is given twice"])
         found[key] = value
     return found
 
@@ -193,71 +221,26 @@ def _attributes(reader: _Reader, rest: str, line: int) -> dict[str, str] | None:
 def _take_block(
     reader: _Reader, kind: str, attributes: dict[str, str], text: str, line: int
 ) -> None:
-    step_id = attributes.pop(kind)
-    for unknown in sorted(set(attributes) - ATTRIBUTES[kind]):
-        known = ", ".join(sorted(ATTRIBUTES[kind]))
-        reader.problem(line, f"unknown attribute {unknown!r} of a {kind}; known are {known}")
-    if not _ID.fullmatch(step_id):
-        reader.problem(line, f"id {step_id!r} is not lower-case words joined by hyphens")
-        return
+    name = attributes[kind]
+    first = reader.named.setdefault(name, line) if kind == "step" else reader.named.get(name)
+    if first is None:
+        raise FileProblems([f"{kind} for unknown step {name!r} (a {kind} follows its step)"])
+    if kind == "step" and first != line:
+        raise FileProblems([f"duplicate step id {name!r}, first used on line {first}"])
     if not text.strip():
-        reader.problem(line, f"the {kind} {step_id!r} is empty")
-    script = Script(text, line, _timeout(reader, attributes.get("timeout"), line))
-    if kind == "step":
-        if step_id in reader.drafts:
-            first = reader.drafts[step_id].line
-            reader.problem(line, f"duplicate step id {step_id!r}, first used on line {first}")
-            return
-        reader.drafts[step_id] = _Draft(
-            id=step_id,
-            line=line,
-            title=attributes.get("title", step_id),
-            section=reader.section,
-            script=script,
-            repeat=_repeat(reader, attributes.get("repeat"), line),
-        )
-        return
-    draft = reader.drafts.get(step_id)
-    if draft is None:
-        reader.problem(line, f"{kind} for unknown step {step_id!r} (a {kind} follows its step)")
-    elif kind == "check" and draft.check is None:
-        draft.check = script
-    elif kind == "undo" and draft.undo is None:
-        events = _on(reader, attributes.get("on", On.failure), line)
-        draft.undo = Undo(script, events, attributes.get("until", step_id))
-        draft.undo_line = line
-    else:
-        reader.problem(line, f"step {step_id!r} has a second {kind}")
-
-
-def _timeout(reader: _Reader, value: str | None, line: int) -> float:
-    if value is None:
-        return DEFAULT_TIMEOUT_S
-    match = _DURATION.fullmatch(value)
-    if match is None or int(match[1]) == 0:
-        reader.problem(line, f"timeout {value!r} is not a duration such as 90s, 20m or 1h")
-        return DEFAULT_TIMEOUT_S
-    return float(int(match[1]) * _UNIT_S[match[2]])
-
-
-def _repeat(reader: _Reader, value: str | None, line: int) -> Repeat:
-    if value is None:
-        return Repeat.ask
-    try:
-        return Repeat(value)
-    except ValueError:
-        reader.problem(line, f"repeat {value!r} is neither safe nor ask")
-        return Repeat.ask
-
-
-def _on(reader: _Reader, value: str, line: int) -> frozenset[On]:
-    events = set()
-    for word in re.split(r"[|,]", value):
-        try:
-            events.add(On(word))
-        except ValueError:
-            reader.problem(line, f"on={word!r} is neither failure nor interrupt")
-    return frozenset(events)
+        raise FileProblems([f"the {kind} {name!r} is empty"])
+    block = check(_BLOCKS[kind], attributes)
+    script = Script(text, line, block.timeout)
+    step = reader.steps.get(name)
+    if isinstance(block, _StepBlock):
+        title = block.title or name
+        reader.steps[name] = Step(name, title, reader.section, script, block.repeat)
+    elif step is not None and (step.undo if isinstance(block, _UndoBlock) else step.check):
+        raise FileProblems([f"step {name!r} has a second {kind}"])
+    elif step is not None and isinstance(block, _UndoBlock):
+        reader.steps[name] = replace(step, undo=Undo(script, block.on, block.until or name))
+    elif step is not None:
+        reader.steps[name] = replace(step, check=script)
 
 
 def _read_advice(reader: _Reader, tokens: list[Token], position: int) -> None:
@@ -271,22 +254,20 @@ def _read_advice(reader: _Reader, tokens: list[Token], position: int) -> None:
             paragraphs.append(" ".join(token.content.split()))
     text = " ".join(paragraphs)
     begin = _ADVICE.match(text)
-    if not (begin and reader.drafts):
+    if not (begin and reader.steps):
         return
-    draft = reader.drafts[next(reversed(reader.drafts))]
-    said = text[begin.end() :]
+    step, said = reader.steps[next(reversed(reader.steps))], text[begin.end() :]
     if begin["exit"] is None:
-        draft.advice = said
+        reader.steps[step.id] = replace(step, advice=said)
     else:
-        draft.advice_by_exit[int(begin["exit"])] = said
+        by_exit = {**step.advice_by_exit, int(begin["exit"]): said}
+        reader.steps[step.id] = replace(step, advice_by_exit=by_exit)
 
 
 def _take_header(reader: _Reader, text: str, line: int) -> None:
-    if reader.header is not None:
-        reader.problem(line, f"a second header; the first is on line {reader.header_line}")
-        return
+    if reader.header_line:
+        raise FileProblems([f"a second header; the first is on line {reader.header_line}"])
     reader.header_line = line
-    reader.header = {}
     try:
         loaded = yaml.load(text, _HeaderLoader)  # noqa: S506 - a SafeLoader
     except yaml.YAMLError as error:
@@ -294,87 +275,25 @@ def _take_header(reader: _Reader, text: str, line: int) -> None:
         at = line + 1 + (mark.line if mark else 0)
         reader.problem(at, f"the header is not YAML: {getattr(error, 'problem', error)}")
         return
-    if isinstance(loaded, dict):
-        reader.header = loaded
-    else:
-        reader.problem(line, "the header is not a mapping of id, title and parameters")
+    reader.header = check(_Header, loaded)
 
 
-def _read_header(reader: _Reader) -> tuple[Parameter, ...]:
-    if reader.header is None:
-        reader.problem(1, "no header: a ```yaml runbook block with id, title and parameters")
-        return ()
-    line = reader.header_line
-    for key in sorted(set(map(str, reader.header)) - {"id", "title", "parameters"}):
-        reader.problem(line, f"unknown key {key!r} in the header")
-    for key in ("id", "title"):
-        if not isinstance(reader.header.get(key), str):
-            reader.problem(line, f"the header has no {key}")
-    identity = reader.header.get("id")
-    if isinstance(identity, str) and not _ID.fullmatch(identity):
-        reader.problem(line, f"id {identity!r} is not lower-case words joined by hyphens")
-    return tuple(_parameters(reader, reader.header.get("parameters") or [], line))
-
-
-def _parameters(reader: _Reader, listed: object, line: int) -> Iterator[Parameter]:
-    if not isinstance(listed, list):
-        reader.problem(line, "parameters is not a list")
-        return
-    seen: set[str] = set()
-    for item in listed:
-        if not isinstance(item, dict) or not isinstance(item.get("name"), str):
-            reader.problem(line, f"a parameter without a name: {item!r}")
-            continue
-        name = item["name"]
-        if not _NAME.fullmatch(name):
-            reader.problem(line, f"parameter {name!r} is not an upper-case variable name")
-        if name in ENGINE_VARIABLES:
-            reader.problem(line, f"parameter {name!r} is set by the engine itself")
-        if name in seen:
-            reader.problem(line, f"parameter {name!r} is declared twice")
-        seen.add(name)
-        for key in sorted(set(map(str, item)) - {"name", "default", "help", "set_by", "pattern"}):
-            reader.problem(line, f"unknown key {key!r} of parameter {name!r}")
-        for key in ("default", "help", "set_by", "pattern"):
-            # YAML reads a bare no, yes, 1.10 or 08:30 as something else than these letters.
-            if not isinstance(item.get(key, ""), str):
-                reader.problem(line, f"{key} of parameter {name!r} is not text; put it in quotes")
-        pattern = str(item.get("pattern", ""))
-        default = item.get("default")
-        try:
-            fits = default is None or not pattern or re.fullmatch(pattern, str(default))
-        except re.error as error:
-            reader.problem(line, f"pattern of parameter {name!r} is no regular expression: {error}")
-            pattern, fits = "", True
-        if not fits:
-            reader.problem(line, f"default of parameter {name!r} does not match its pattern")
-        yield Parameter(
-            name=name,
-            help=str(item.get("help", "")),
-            default=None if default is None else str(default),
-            set_by=str(item.get("set_by", "")),
-            pattern=pattern,
-        )
-
-
-def _check_references(reader: _Reader, parameters: tuple[Parameter, ...]) -> None:
+def _check_references(reader: _Reader) -> None:
     """Refuse what points at a step that is not there, or that comes too early."""
-    order = list(reader.drafts)
+    order = list(reader.named)
     if not order:
         reader.problem(1, "no steps: a shell block with step=ID is one")
-    for parameter in parameters:
+    for parameter in (reader.header and reader.header.parameters) or ():
         if parameter.set_by and parameter.set_by not in order:
             reader.problem(
                 reader.header_line,
                 f"parameter {parameter.name!r} is set by unknown step {parameter.set_by!r}",
             )
-    for draft in reader.drafts.values():
-        if draft.undo is None or draft.undo.until == draft.id:
+    for step in reader.steps.values():
+        if step.undo is None:
             continue
-        if draft.undo.until not in order:
-            reader.problem(draft.undo_line, f"until names unknown step {draft.undo.until!r}")
-        elif order.index(draft.undo.until) < order.index(draft.id):
-            reader.problem(
-                draft.undo_line,
-                f"until names {draft.undo.until!r}, which comes before {draft.id!r}",
-            )
+        line, until = step.undo.script.line, step.undo.until
+        if until not in order:
+            reader.problem(line, f"until names unknown step {until!r}")
+        elif order.index(until) < order.index(step.id):
+            reader.problem(line, f"until names {until!r}, which comes before {step.id!r}")

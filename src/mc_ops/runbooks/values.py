@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 from mc_ops.errors import UnusableInput
-from mc_ops.runbooks.model import Runbook, Step
-from mc_ops.runbooks.parse import ENGINE_VARIABLES
+from mc_ops.runbooks.model import ENGINE_VARIABLES, Runbook, Step
 from mc_ops.runbooks.process import Finished
 from mc_ops.runbooks.state import Outcome
 
@@ -59,14 +57,12 @@ def check_value(runbook: Runbook, name: str, value: str) -> None:
     Raises:
         UnusableInput: The parameter is unknown, or the value does not match.
     """
-    if name in ENGINE_VARIABLES:
-        raise UnusableInput(f"{name} is set by the engine itself")
-    for parameter in runbook.parameters:
-        if parameter.name == name:
-            if parameter.pattern and not re.fullmatch(parameter.pattern, value):
-                raise UnusableInput(
-                    f"{name}={value!r} does not match {parameter.pattern}", hint=parameter.help
-                )
-            return
-    known = ", ".join(parameter.name for parameter in runbook.parameters) or "none"
-    raise UnusableInput(f"runbook {runbook.id} has no parameter {name!r}", hint=f"known: {known}")
+    parameter = next((one for one in runbook.parameters if one.name == name), None)
+    if parameter is None:
+        known = ", ".join(one.name for one in runbook.parameters) or "none"
+        hint = "the engine itself sets it" if name in ENGINE_VARIABLES else f"known: {known}"
+        raise UnusableInput(f"runbook {runbook.id} has no parameter {name!r}", hint=hint)
+    if not parameter.allows(value):
+        raise UnusableInput(
+            f"{name}={value!r} does not match {parameter.pattern}", hint=parameter.help
+        )

@@ -93,36 +93,69 @@ def test_a_header_says_everything_once(header: str, line: int, reason: str) -> N
         (HEADER + STEP + "```sh check=two\ntrue\n```\n", 8, "check for unknown step 'two'"),
         (HEADER + STEP + "```sh undo=two\ntrue\n```\n", 8, "undo for unknown step 'two'"),
         (HEADER + "```sh check=one\ntrue\n```\n" + STEP, 5, "check for unknown step 'one'"),
-        (HEADER + "```sh step=one colour=red\ntrue\n```\n", 5, "unknown attribute 'colour'"),
+        (
+            HEADER + "```sh step=one colour=red\ntrue\n```\n",
+            5,
+            "colour is unknown; known: repeat, step",
+        ),
         (HEADER + STEP + '```sh title="x"\ntrue\n```\n', 8, "exactly one of step=, check=, undo="),
         (HEADER + "```sh step=\ntrue\n```\n", 5, "attribute 'step=' is not of the form key=value"),
-        (HEADER + "```sh step=One\ntrue\n```\n", 5, "id 'One' is not lower-case"),
+        (HEADER + "```sh step=One\ntrue\n```\n", 5, 'step is "One", must be lower-case words'),
         (HEADER + "```sh step=one\n\n```\n", 5, "the step 'one' is empty"),
         (HEADER + "```sh step=one\ntrue\n", 5, "the block is not closed"),
         (HEADER + '```sh step=one title="x\ntrue\n```\n', 5, "attributes cannot be read"),
-        (HEADER + "```sh step=one timeout=soon\ntrue\n```\n", 5, "timeout 'soon' is not a"),
-        (HEADER + "```sh step=one repeat=no\ntrue\n```\n", 5, "repeat 'no' is neither"),
-        (HEADER + STEP + "```sh undo=one on=panic\ntrue\n```\n", 8, "on='panic' is neither"),
+        (
+            HEADER + "```sh step=one timeout=soon\ntrue\n```\n",
+            5,
+            'timeout is "soon", must be a duration such as',
+        ),
+        (
+            HEADER + "```sh step=one repeat=no\ntrue\n```\n",
+            5,
+            'repeat is "no", must be safe or ask',
+        ),
+        (
+            HEADER + STEP + "```sh undo=one on=panic\ntrue\n```\n",
+            8,
+            'on[0] is "panic", must be failure or interrupt',
+        ),
         (HEADER + STEP + "```sh undo=one until=x\ntrue\n```\n", 8, "until names unknown step 'x'"),
         (HEADER + STEP + "```sh check=one\ntrue\n```\n" * 2, 11, "has a second check"),
         (HEADER + HEADER + STEP, 5, "a second header"),
         ("```yaml runbook\nid: x: y\n```\n" + STEP, 2, "the header is not YAML"),
-        ("```yaml runbook\nid: x\n```\n" + STEP, 1, "the header has no title"),
+        ("```yaml runbook\nid: x\n```\n" + STEP, 1, "title is missing"),
         (
             "```yaml runbook\nid: x\ntitle: X\nparameters:\n- {name: PATH}\n```\n" + STEP,
             1,
-            "parameter 'PATH' is set by the engine itself",
+            "parameters[0].name: PATH is set by the engine itself",
         ),
         (
             "```yaml runbook\nid: x\ntitle: X\nparameters:\n- {name: A, default: no}\n```\n" + STEP,
             1,
-            "default of parameter 'A' is not text; put it in quotes",
+            "parameters[0].default is false, must be text; put it in quotes",
         ),
         (
             "```yaml runbook\nid: x\ntitle: X\nparameters:\n- {name: A, set_by: none}\n```\n"
             + STEP,
             1,
             "parameter 'A' is set by unknown step 'none'",
+        ),
+        (
+            "```yaml runbook\nid: x\ntitle: X\nparameters:\n- {name: A}\n- {name: A}\n```\n" + STEP,
+            1,
+            "A is declared twice",
+        ),
+        (
+            "```yaml runbook\nid: x\ntitle: X\nparameters:\n- {name: A, pattern: '['}\n```\n"
+            + STEP,
+            1,
+            "parameters[0].pattern: no regular expression",
+        ),
+        (
+            "```yaml runbook\nid: x\ntitle: X\nparameters:\n"
+            "- {name: A, pattern: b, default: c}\n```\n" + STEP,
+            1,
+            "parameters[0]: the default of A does not match its pattern",
         ),
     ],
 )
