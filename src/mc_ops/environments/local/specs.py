@@ -21,12 +21,7 @@ from mc_ops.environments.local.layout import Layout, argv_of, colour_of
 from mc_ops.environments.local.processes import ProcessSpec, http_probe
 from mc_ops.environments.workspace import HOST, checkout
 
-_FOR_THE_SERVICE_ONLY = (
-    "MC_DATABASE_URL",
-    "MC_DATABASE_ADMIN_URL",
-    "AUDIT_SIEM_KEY",
-    "SLACK_WEBHOOK_URL",
-)
+_FOR_THE_SERVICE_ONLY = ("MC_DATABASE_URL", "AUDIT_SIEM_KEY", "SLACK_WEBHOOK_URL")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,35 +45,24 @@ class Specs:
 
     def neighbour(self, name: str) -> ProcessSpec:
         """A sample agent or the SIEM receiver."""
-        env = {
-            **self._inherited(private=False),
-            "MC_PORT": str(self.layout.port_of(name)),
-        }
-        env["MC_HOME"] = str(self.layout.home)
+        env = self._own(name)
         if name == "siem":
             env["MC_SIEM_KEY_FILE"] = str(self.layout.secret("siem.key"))
-        return self._spec(name, argv_of(name, self.service), env)
+        return self._spec(name, env)
 
     def edge(self) -> ProcessSpec:
         """The edge; it is ready when a request gets through it, not when it listens."""
-        env = self._inherited(private=False)
-        env["MC_PORT"] = str(self.layout.edge_port)
-        env["MC_HOME"] = str(self.layout.home)
+        env = self._own("edge")
         env["MC_EDGE_STATE_FILE"] = str(self.layout.home / "edge.json")
         env["MC_EDGE_CONTROL_SOCKET"] = str(self.layout.control_socket())
-        return self._spec("edge", argv_of("edge", self.service), env)
+        return self._spec("edge", env)
 
     def workbench(self, name: str, faults: Faults) -> ProcessSpec:
         """One replica of the service, running today's code."""
-        colour = colour_of(name) or Colour.blue
         env = self.service_env()
-        env.update(releases.settings(releases.keep(self.layout), env))
-        env["MC_COLOUR"] = colour.value
-        env["MC_REPLICA"] = name
-        env["MC_PORT"] = str(self.layout.port_of(name))
-        env.update(faults.settings())
-        spec = self._spec(name, argv_of(name, self.service), env)
-        return replace(spec, settings=faults.settings())
+        env |= releases.settings(releases.keep(self.layout), env)
+        env["MC_COLOUR"] = (colour_of(name) or Colour.blue).value
+        return self._replica(name, env | faults.settings(), faults)
 
     def baseline(self, name: str, like: Mapping[str, str], faults: Faults) -> ProcessSpec:
         """A fresh replica of what serves: the same code, the same settings, nothing else.
@@ -88,9 +72,7 @@ class Specs:
             like: The environment of the replica that serves.
             faults: Its faults, which are in `like`, too.
         """
-        own = {"MC_REPLICA": name, "MC_PORT": str(self.layout.port_of(name))}
-        spec = self._spec(name, argv_of(name, self.service), {**like, **own})
-        return replace(spec, settings=faults.settings())
+        return self._replica(name, like, faults)
 
     def administration(self, *command: str) -> tuple[tuple[str, ...], dict[str, str]]:
         """A command of the service (`migrate`, ...) with the rights of the database's administrator."""
@@ -131,17 +113,27 @@ class Specs:
 
     def _inherited(self, *, private: bool) -> dict[str, str]:
         source = os.environ if self.inherited is None else self.inherited
-        env = {k: v for k, v in source.items() if not k.startswith(("MC_FAULT", "MC_PORT"))}
-        env.pop("MC_DATABASE_ADMIN_URL", None)
-        if not private:
-            for key in _FOR_THE_SERVICE_ONLY:
-                env.pop(key, None)
+        left_out = {"MC_DATABASE_ADMIN_URL", *(() if private else _FOR_THE_SERVICE_ONLY)}
+        env = {
+            key: value
+            for key, value in source.items()
+            if key not in left_out and not key.startswith(("MC_FAULT", "MC_PORT"))
+        }
         return {**env, "PYTHONUNBUFFERED": "1"}
 
-    def _spec(self, name: str, argv: tuple[str, ...], env: dict[str, str]) -> ProcessSpec:
+    def _own(self, name: str) -> dict[str, str]:
+        """The environment of a process that is none of the service's."""
+        port = str(self.layout.port_of(name))
+        return {**self._inherited(private=False), "MC_PORT": port, "MC_HOME": str(self.layout.home)}
+
+    def _replica(self, name: str, env: Mapping[str, str], faults: Faults) -> ProcessSpec:
+        own = {"MC_REPLICA": name, "MC_PORT": str(self.layout.port_of(name))}
+        return replace(self._spec(name, {**env, **own}), settings=faults.settings())
+
+    def _spec(self, name: str, env: dict[str, str]) -> ProcessSpec:
         return ProcessSpec(
             name=name,
-            argv=argv,
+            argv=argv_of(name, self.service),
             env=env,
             port=self.layout.port_of(name),
             ready=http_probe(self.layout.port_of(name), "/health"),
