@@ -8,13 +8,28 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 from mc_contract.numbers import number
 from mc_ops.environments.interface import Colour
 from mc_ops.errors import UnusableInput
 
 _SYNTAX = "write green:slow=2 or green:errors=0.05"
-_MAX_SLOW_FACTOR = 100.0
+
+
+class _Kind(NamedTuple):
+    """A kind of fault, in the service's words, and from where to where its value goes."""
+
+    field: str
+    setting: str
+    least: float
+    most: float
+
+
+_KINDS = {
+    "slow": _Kind("slow_factor", "MC_FAULT_SLOW_FACTOR", 1, 100),
+    "errors": _Kind("error_ratio", "MC_FAULT_ERROR_RATIO", 0, 1),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,19 +41,15 @@ class Faults:
 
     def settings(self) -> dict[str, str]:
         """The service's environment variables for these faults; empty when there are none."""
-        found = {}
-        if self.slow_factor is not None:
-            found["MC_FAULT_SLOW_FACTOR"] = f"{self.slow_factor:g}"
-        if self.error_ratio is not None:
-            found["MC_FAULT_ERROR_RATIO"] = f"{self.error_ratio:g}"
+        values = ((kind.setting, getattr(self, kind.field)) for kind in _KINDS.values())
+        found = {setting: f"{value:g}" for setting, value in values if value is not None}
         return {**found, "MC_FAULTS_ALLOWED": "1"} if found else {}
 
     @classmethod
     def from_settings(cls, settings: Mapping[str, str]) -> Faults:
         """The faults that a process's recorded settings mean."""
-        slow = settings.get("MC_FAULT_SLOW_FACTOR")
-        errors = settings.get("MC_FAULT_ERROR_RATIO")
-        return cls(float(slow) if slow else None, float(errors) if errors else None)
+        values = ((kind.field, settings.get(kind.setting)) for kind in _KINDS.values())
+        return cls(**{field: float(value) for field, value in values if value})
 
 
 def read_faults(options: Iterable[str], env: Mapping[str, str]) -> dict[Colour, Faults]:
@@ -49,8 +60,8 @@ def read_faults(options: Iterable[str], env: Mapping[str, str]) -> dict[Colour, 
     """
     faults: dict[Colour, Faults] = {}
     for colour in Colour:
-        for text in filter(None, env.get(f"MC_{colour.upper()}_FAULT", "").split(",")):
-            faults[colour] = _with(faults.get(colour, Faults()), text.strip())
+        if text := env.get(f"MC_{colour.upper()}_FAULT"):
+            faults[colour] = _with_all(text)
     for option in options:
         name, _, text = option.partition(":")
         if name not in Colour.__members__:
@@ -65,29 +76,41 @@ def read_fault(text: str) -> Faults:
     Raises:
         UnusableInput: a fault is misspelt or out of range.
     """
-    faults = Faults()
-    for one in () if text == "none" else filter(None, text.split(",")):
-        faults = _with(faults, one.strip())
-    return faults
+    return Faults() if text == "none" else _with_all(text)
 
 
 def shown(settings: Mapping[str, str]) -> str:
     """Faults as a person wrote them, from a process's recorded settings."""
-    names = {"MC_FAULT_SLOW_FACTOR": "slow", "MC_FAULT_ERROR_RATIO": "errors"}
-    return ",".join(f"{short}={settings[key]}" for key, short in names.items() if key in settings)
+    values = ((word, settings.get(kind.setting)) for word, kind in _KINDS.items())
+    return ",".join(f"{word}={value}" for word, value in values if value is not None)
+
+
+def told_by(health: Mapping[str, Any]) -> str:
+    """Faults as a person wrote them, from what a replica says of itself."""
+    words = {kind.field: word for word, kind in _KINDS.items()}
+    return ",".join(
+        f"{words.get(field, field)}={f'{value:g}' if isinstance(value, int | float) else value}"
+        for field, value in health.items()
+    )
+
+
+def _with_all(text: str) -> Faults:
+    faults = Faults()
+    for fault in filter(None, text.split(",")):
+        faults = _with(faults, fault.strip())
+    return faults
 
 
 def _with(faults: Faults, text: str) -> Faults:
-    kind, _, value = text.partition("=")
+    word, _, written = text.partition("=")
     try:
-        found = number(value)
+        value = number(written)
     except ValueError:
         raise UnusableInput(f'fault "{text}" has no number', hint=_SYNTAX) from None
-    if kind == "slow" and 1 <= found <= _MAX_SLOW_FACTOR:
-        return replace(faults, slow_factor=found)
-    if kind == "errors" and 0 <= found <= 1:
-        return replace(faults, error_ratio=found)
-    raise UnusableInput(
-        f'fault "{text}" is not known or out of range',
-        hint=f"slow takes 1 to {_MAX_SLOW_FACTOR:g}, errors takes 0 to 1; {_SYNTAX}",
-    )
+    kind = _KINDS.get(word)
+    if kind is None or not kind.least <= value <= kind.most:
+        raise UnusableInput(
+            f'fault "{text}" is not known or out of range',
+            hint=f"slow takes 1 to 100, errors takes 0 to 1; {_SYNTAX}",
+        )
+    return replace(faults, **{kind.field: value})

@@ -220,8 +220,7 @@ def _told(what: str, name: str = "") -> Iterator[None]:
         raise _refused(error, what, name) from error
     except (kr8s.APITimeoutError, kr8s.ConnectionClosedError, httpx.HTTPError, OSError) as error:
         raise CouldNotTell(
-            f"the Kubernetes API does not answer: {type(error).__name__}",
-            hint=_CLUSTER,
+            f"the Kubernetes API does not answer: {type(error).__name__}", hint=_CLUSTER
         ) from error
     except (ValueError, LookupError, TypeError, AttributeError, yaml.YAMLError) as error:
         # What kr8s makes of no kubeconfig, a bad one, and of answers that are none of Kubernetes.
@@ -246,8 +245,7 @@ def _refused(error: Any, what: str, name: str) -> OpsError:
         return _absent(name)
     if status in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):
         return NotAllowed(
-            f"the Kubernetes API refuses: HTTP {status}",
-            hint=f"the right that is needed: {what}",
+            f"the Kubernetes API refuses: HTTP {status}", hint=f"the right that is needed: {what}"
         )
     if status == httpx.codes.CONFLICT:
         return CouldNotTell(

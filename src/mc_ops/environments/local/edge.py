@@ -48,29 +48,13 @@ from mc_ops.environments.workspace import HOST
 from mc_ops.errors import UnusableInput
 from mc_ops.outgoing.sessions import open_session
 
-_HOP_BY_HOP = frozenset(
-    name.lower()
-    for name in (
-        "Connection",
-        "Keep-Alive",
-        "Proxy-Authenticate",
-        "Proxy-Authorization",
-        "Proxy-Connection",
-        "TE",
-        "Trailer",
-        "Transfer-Encoding",
-        "Upgrade",
-    )
-)
-_NOT_TRUSTED = frozenset(
-    (
-        "forwarded",
-        "x-forwarded-for",
-        "x-forwarded-host",
-        "x-forwarded-proto",
-        "x-real-ip",
-    )
-)
+_HOP_BY_HOP = frozenset((
+    "connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "proxy-connection",
+    "te", "trailer", "transfer-encoding", "upgrade",
+))  # fmt: skip
+_NOT_TRUSTED = frozenset((
+    "forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip",
+))  # fmt: skip
 # What proxies add; a client that is behind one may name it in `Connection`, to have it dropped
 _OF_PROXIES = ("x-forwarded-", "x-envoy-", "cf-", "forwarded", "via", "x-real-ip", "true-client-ip")
 _NOT_FORWARDED = _HOP_BY_HOP | _NOT_TRUSTED | {"expect"}

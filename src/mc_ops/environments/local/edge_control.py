@@ -55,8 +55,7 @@ def read_state(path: Path) -> Route | None:
         return Route.from_dict(value)
     except ValueError as error:
         raise CouldNotTell(
-            f"{path} is not the edge's state: {error}",
-            hint="remove it, then `mcctl up`",
+            f"{path} is not the edge's state: {error}", hint="remove it, then `mcctl up`"
         ) from error
 
 
@@ -81,11 +80,6 @@ def ready(control: Path) -> frozenset[str]:
     return frozenset(map(str, _ask(control, "GET", "/route", None).get("ready", ())))
 
 
-def forget(control: Path) -> None:
-    """Remove the socket of an edge that ended."""
-    control.unlink(missing_ok=True)
-
-
 def _ask(control: Path, method: str, path: str, body: dict[str, Any] | None) -> dict[str, Any]:
     # Here, not above: the edge itself imports this module and needs no such client
     import httpx
@@ -100,6 +94,5 @@ def _ask(control: Path, method: str, path: str, body: dict[str, Any] | None) -> 
             return value
     except (httpx.HTTPError, ValueError) as error:
         raise CouldNotTell(
-            f"the edge's control socket does not answer: {error}",
-            hint="mcctl logs edge",
+            f"the edge's control socket does not answer: {error}", hint="mcctl logs edge"
         ) from error

@@ -8,16 +8,19 @@ interrupted it stops what it began and nothing else. One lock file keeps two cal
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from typing import IO
 
 import psutil
 
+from mc_ops.environments.faults import Faults, told_by
 from mc_ops.environments.interface import (
     BASELINE,
     Colour,
@@ -30,12 +33,7 @@ from mc_ops.environments.interface import (
     UpRequest,
     silent,
 )
-from mc_ops.environments.local import lock
-from mc_ops.environments.local.health import (
-    health_of,
-    status_of,
-    wait_healthy,
-)
+from mc_ops.environments.local.health import health_of, status_of, wait_healthy
 from mc_ops.environments.local.layout import (
     FOUNDATIONS,
     NEIGHBOURS,
@@ -50,8 +48,8 @@ from mc_ops.environments.local.traffic import Traffic
 from mc_ops.environments.workspace import Workspace
 from mc_ops.errors import CouldNotTell, Finding, UnusableInput
 
-if TYPE_CHECKING:
-    from mc_ops.environments.faults import Faults
+_LOCK_TIMEOUT_S = 120.0
+_LOCK_POLL_S = 0.1
 
 
 class LocalEnvironment:
@@ -60,10 +58,7 @@ class LocalEnvironment:
     name = "local"
 
     def __init__(
-        self,
-        layout: Layout,
-        *,
-        service: tuple[str, ...] = (sys.executable, "-m", "mc_platform"),
+        self, layout: Layout, *, service: tuple[str, ...] = (sys.executable, "-m", "mc_platform")
     ) -> None:
         """Look at the platform of `layout`; starts nothing.
 
@@ -181,30 +176,22 @@ class LocalEnvironment:
         A fresh baseline (`baseline-1` and so on) is started in turn with the colour's, and the work
         that one replica of a region does for all (shipping to the SIEM) is with one that serves.
         """
-        from mc_ops.environments.local import scaling
+        from mc_ops.environments.local.scaling import Scaling
         from mc_ops.environments.local.specs import Specs
 
-        scaling.require_scalable(
-            self._records,
-            colour,
-            replicas,
-            self.active_colour(),
+        scaling = Scaling(
+            records=self._records,
+            traffic=self._traffic,
+            colour=colour,
+            replicas=replicas,
             restart=restart,
+            faults=faults,
             baseline=baseline,
         )
+        scaling.require_possible()
         with self._changing(say):
             self._records.require_same_port()
-            scaling.scale(
-                self._records,
-                self._traffic,
-                Specs.of(self.layout, self._service, self._external),
-                colour,
-                replicas,
-                say,
-                restart=restart,
-                faults=faults,
-                baseline=baseline,
-            )
+            scaling.carry_out(Specs.of(self.layout, self._service, self._external), say)
 
     def stop_baseline(self, say: Say = silent) -> bool:
         """Stop the fresh baseline; false if there was none."""
@@ -259,7 +246,7 @@ class LocalEnvironment:
                     )
                 if health.faults and before != colour and not allow_faults:
                     raise Finding(
-                        f"{colour} runs with faults {health.named_faults()}; nothing was changed",
+                        f"{colour} runs with faults {told_by(health.faults)}; nothing was changed",
                         hint=f"start it without: mcctl scale agent-workbench --colour {colour} "
                         f"--replicas {len(living)} --restart --fault none; "
                         "or, in a rehearsal, --allow-faults",
@@ -303,9 +290,31 @@ class LocalEnvironment:
     @contextlib.contextmanager
     def _changing(self, say: Say) -> Iterator[None]:
         """Hold the platform's lock, its damaged records mended."""
-        with lock.held(self.layout.home / "up.lock", say):
+        with (self.layout.home / "up.lock").open("w") as file:
+            _take(file, say)
             self._records.mend(say)
             yield
+
+
+def _take(lock: IO[str], say: Say) -> None:
+    """Keep any other mcctl from changing the platform until the file is closed."""
+    deadline = time.monotonic() + _LOCK_TIMEOUT_S
+    told = False
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                raise CouldNotTell(
+                    f"another mcctl has been changing this platform for {_LOCK_TIMEOUT_S:g} s",
+                    hint="wait for it, or end it",
+                ) from None
+            if not told:
+                say("another mcctl is changing this platform; waiting for it")
+                told = True
+            time.sleep(_LOCK_POLL_S)
+        else:
+            return
 
 
 def _how(group: Group) -> str:

@@ -47,16 +47,6 @@ class Health:
     catalogue: str = ""
     ships: bool = False
 
-    def named_faults(self) -> str:
-        """Its faults in the words that `--fault` takes."""
-        short = {"slow_factor": "slow", "error_ratio": "errors"}
-        return ",".join(
-            f"{short.get(name, name)}={value:g}"
-            if isinstance(value, int | float)
-            else f"{name}={value}"
-            for name, value in self.faults.items()
-        )
-
 
 def health_of(record: ProcessRecord) -> Health:
     """What a recorded process says of itself, on the port that it was started with."""
@@ -166,8 +156,7 @@ def wait_healthy(
             return found
         if time.monotonic() > deadline:
             raise CouldNotTell(
-                f"{', '.join(slow)} not ready after {timeout_s:g} s",
-                hint=f"mcctl logs {slow[0]}",
+                f"{', '.join(slow)} not ready after {timeout_s:g} s", hint=f"mcctl logs {slow[0]}"
             )
         time.sleep(_POLL_S)
 

@@ -16,13 +16,7 @@ from mc_ops.errors import CouldNotTell, UnusableInput
 
 MAX_REPLICAS = 19  # ports P+21..P+39 (blue), P+41..P+59 (green), P+61..P+79 (the fresh baseline)
 
-_OFFSETS = {
-    "edge": 0,
-    "postgres": 10,
-    "records-agent": 11,
-    "fulfilment-agent": 12,
-    "siem": 13,
-}
+_OFFSETS = {"edge": 0, "postgres": 10, "records-agent": 11, "fulfilment-agent": 12, "siem": 13}
 _REPLICA_OFFSETS = {Colour.blue.value: 20, Colour.green.value: 40, BASELINE: 60}
 _SOCKET_PATH_LIMIT = 100  # sun_path has 108 bytes on Linux and 104 on macOS
 _SAMPLES = "mc_samples"

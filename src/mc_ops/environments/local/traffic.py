@@ -78,4 +78,4 @@ class Traffic:
 
     def forget(self) -> None:
         """Remove what an edge that ended has left behind."""
-        edge_control.forget(self._layout.control_socket())
+        self._layout.control_socket().unlink(missing_ok=True)

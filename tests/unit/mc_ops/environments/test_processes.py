@@ -15,14 +15,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from mc_ops.environments.local.free_ports import require_free_port
 from mc_ops.environments.local.layout import Layout
 from mc_ops.environments.local.logs import end_of_whole_lines, last_lines
-from mc_ops.environments.local.processes import (
-    ProcessSpec,
-    ProcessTable,
-    find_leader,
-)
+from mc_ops.environments.local.processes import ProcessSpec, ProcessTable, find_leader
+from mc_ops.environments.local.start import require_free_port
 from mc_ops.errors import CouldNotTell, UnusableInput
 
 SLEEPS = "import time; print('awake', flush=True); time.sleep(60)"
