@@ -23,7 +23,7 @@ from mc_ops.errors import Declined, OpsError, UnusableInput
 from mc_ops.runbooks.journal import Journal
 from mc_ops.runbooks.model import On, Runbook, Script, Step
 from mc_ops.runbooks.plan import Action, Plan, PlannedStep
-from mc_ops.runbooks.process import Finished, Surroundings, execute, left_over, stop
+from mc_ops.runbooks.process import Finished, execute, left_over, stop
 from mc_ops.runbooks.state import Outcome, RunState
 from mc_ops.runbooks.values import COULD_NOT_TELL, DECLINED, judge, read_outputs
 
@@ -50,17 +50,20 @@ class Reporter(Protocol):
         """Something that a person should know."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Context:
-    """What a run needs from outside.
+@dataclass(slots=True, kw_only=True)
+class Engine:
+    """One run (or its resumption) of one runbook.
 
     Attributes:
         root: The directory in which steps run.
         folder: The run's folder, with its journal, logs and whatever steps put there.
+        home: The platform's state directory.
         variables: The environment that steps inherit; never journalled.
         confirm: Asks a person; raises when there is nobody to ask.
     """
 
+    runbook: Runbook
+    state: RunState
     run_id: str
     root: Path
     folder: Path
@@ -69,17 +72,7 @@ class Context:
     journal: Journal
     reporter: Reporter
     confirm: Callable[[str], bool]
-
-
-class Engine:
-    """One run (or its resumption) of one runbook."""
-
-    def __init__(self, runbook: Runbook, state: RunState, context: Context) -> None:
-        self._runbook = runbook
-        self._state = state
-        self._context = context
-        self._signals = 0
-        self._undoing = False
+    _signals: int = 0
 
     def run(self, plan: Plan) -> RunState:
         """Carry out the plan, up to its end or to the first step that does not pass.
@@ -96,16 +89,16 @@ class Engine:
                 self._write("run_finished", outcome=Outcome.failed, exit=error.exit_code)
                 raise
             self._write("run_finished", outcome=outcome, exit=code)
-        return self._state
+        return self.state
 
     def _carry_out(self, plan: Plan) -> tuple[Outcome, int]:
         for step in plan.undos:
-            if not self._undo(step, self._state.step(step.id).undo_cause):
-                self._context.reporter.note(f"undo of {step.id} failed again; nothing else was run")
+            if not self._undo(step, self.state.step(step.id).undo_cause):
+                self.reporter.note(f"undo of {step.id} failed again; nothing else was run")
                 return Outcome.failed, COULD_NOT_TELL
         for position, planned in enumerate(plan.steps):
             if planned.action is Action.skip:
-                self._context.reporter.step_skipped(position, planned.step, planned.reason)
+                self.reporter.step_skipped(position, planned.step, planned.reason)
                 continue
             if self._signals:
                 self._undo_armed(position, On.interrupt)
@@ -117,52 +110,45 @@ class Engine:
         return Outcome.passed, 0
 
     def _take_up(self, position: int, planned: PlannedStep) -> tuple[Outcome, int]:
-        step, report = planned.step, self._context.reporter
+        step = planned.step
         self._stop_left_over(step)
-        report.step_started(position, step, planned.reason)
-        if planned.action is Action.check and self._check(position, step)[0] is Outcome.passed:
+        self.reporter.step_started(position, step, planned.reason)
+        if planned.action is Action.check and self._check(step)[0] is Outcome.passed:
             return Outcome.passed, 0
         unsafe = planned.action in (Action.check, Action.ask)
-        if unsafe and not self._context.confirm(
+        if unsafe and not self.confirm(
             f"step {step.id} was broken off and may be half done; run it again?"
         ):
             raise Declined(f"step {step.id} was not run again")
-        return self._step(position, step)
+        return self._step(step)
 
-    def _step(self, position: int, step: Step) -> tuple[Outcome, int]:
-        attempt = self._state.step(step.id).attempts + 1
-        output = self._context.folder / "outputs" / f"{position + 1:02}-{step.id}.{attempt}"
+    def _step(self, step: Step) -> tuple[Outcome, int]:
+        position = self.runbook.index(step.id)
+        attempt = self.state.step(step.id).attempts + 1
+        output = self.folder / "outputs" / f"{position + 1:02}-{step.id}.{attempt}"
         output.parent.mkdir(mode=0o700, exist_ok=True)
         output.write_bytes(b"")
-        log = self._log(position, step, f"{attempt}.log")
-        self._write(
-            "step_started",
-            step=step.id,
-            position=position,
-            attempt=attempt,
-            log=f"{LOGS}/{log.name}",
-        )
-        finished = self._execute(step, step.script, "step", log, {"STEP_OUTPUT": str(output)})
+        told = {"position": position, "attempt": attempt}
+        variables = {"STEP_OUTPUT": str(output)}
+        finished, log = self._block("step", step, step.script, f"{attempt}.log", told, variables)
         outcome, code = judge(finished)
         outputs: dict[str, str] = {}
         if outcome is Outcome.passed:
             try:
-                outputs = read_outputs(self._runbook, step, output)
+                outputs = read_outputs(self.runbook, step, output)
             except UnusableInput as error:
-                self._context.reporter.note(error.message)
+                self.reporter.note(error.message)
                 outcome, code = Outcome.failed, error.exit_code
         follows = outcome is Outcome.passed and step.check is not None
         self._finish(
             "step", step, finished, outcome, code, log, outputs=outputs, check_follows=follows
         )
-        return self._check(position, step) if follows else (outcome, code)
+        return self._check(step) if follows else (outcome, code)
 
-    def _check(self, position: int, step: Step) -> tuple[Outcome, int]:
+    def _check(self, step: Step) -> tuple[Outcome, int]:
         if step.check is None:
             return Outcome.passed, 0
-        log = self._log(position, step, "check.log")
-        self._write("check_started", step=step.id, log=f"{LOGS}/{log.name}")
-        finished = self._execute(step, step.check, "check", log, {})
+        finished, log = self._block("check", step, step.check, "check.log")
         outcome, code = judge(finished)
         self._finish("check", step, finished, outcome, code, log)
         return outcome, code
@@ -175,56 +161,61 @@ class Engine:
 
     def _undo_armed(self, position: int, cause: On) -> None:
         """Take back, newest first, every begun step whose undo covers this position."""
-        for step in reversed(self._runbook.steps[: position + 1]):
-            begun = self._state.step(step.id).outcome not in (Outcome.pending, Outcome.undone)
-            armed = begun and self._runbook.armed_after(step, position)
+        for step in reversed(self.runbook.steps[: position + 1]):
+            begun = self.state.step(step.id).outcome not in (Outcome.pending, Outcome.undone)
+            armed = begun and self.runbook.armed_after(step, position)
             if step.undo and armed and cause in step.undo.on:
                 self._undo(step, cause)
 
     def _undo(self, step: Step, cause: str) -> bool:
         if step.undo is None:
             return True
-        log = self._log(self._runbook.index(step.id), step, "undo.log")
-        self._context.reporter.note(f"undoing {step.id} ({cause})")
-        self._write("undo_started", step=step.id, cause=cause, log=f"{LOGS}/{log.name}")
-        self._undoing = True
-        try:
-            finished = self._execute(step, step.undo.script, "undo", log, {})
-        finally:
-            self._undoing = False
+        self.reporter.note(f"undoing {step.id} ({cause})")
+        finished, log = self._block("undo", step, step.undo.script, "undo.log", {"cause": cause})
         outcome = Outcome.undone if finished.exit == 0 else Outcome.failed
         self._finish("undo", step, finished, outcome, finished.exit, log)
         return outcome is Outcome.undone
 
-    def _execute(
-        self, step: Step, script: Script, kind: str, log: Path, extra: Mapping[str, str]
-    ) -> Finished:
-        around = Surroundings(
-            root=self._context.root,
-            environment={**self._environment(), **extra},
+    def _block(
+        self,
+        kind: str,
+        step: Step,
+        script: Script,
+        ending: str,
+        told: Mapping[str, object] | None = None,
+        variables: Mapping[str, str] | None = None,
+    ) -> tuple[Finished, str]:
+        """Announce a block in the journal and run it; returns how it ended, and its log's name."""
+        log = self._log(step, ending)
+        name = f"{LOGS}/{log.name}"
+        self._write(f"{kind}_started", step=step.id, **(told or {}), log=name)
+        finished = execute(
+            script,
+            root=self.root,
+            environment={**self._environment(), **(variables or {})},
             log=log,
-            stream=self._context.reporter.output,
+            stream=self.reporter.output,
             started=lambda pid: self._write("process_started", step=step.id, kind=kind, pid=pid),
-            interrupted=lambda: self._signals > 0 and not self._undoing,
+            interrupted=lambda: self._signals > 0 and kind != "undo",
         )
-        return execute(script, around)
+        return finished, name
 
     def _environment(self) -> dict[str, str]:
         beside = str(Path(sys.executable).parent)  # where `mcctl` of this very installation is
         # A parameter that no step has set yet must not be read from whoever started the run, and
         # BASH_ENV would run a file of theirs before each step.
-        hidden = {"BASH_ENV", *(parameter.name for parameter in self._runbook.parameters)}
-        inherited = {k: v for k, v in self._context.variables.items() if k not in hidden}
+        hidden = {"BASH_ENV", *(parameter.name for parameter in self.runbook.parameters)}
+        inherited = {k: v for k, v in self.variables.items() if k not in hidden}
         return {
             **inherited,
             "PYTHONUNBUFFERED": "1",
-            **self._state.parameters,
+            **self.state.parameters,
             "PATH": os.pathsep.join([beside, inherited.get("PATH", os.defpath)]),
-            "ENV": self._state.environment,
-            "MC_HOME": str(self._context.home),
-            "RUNBOOK": self._runbook.id,
-            "RUN_ID": self._context.run_id,
-            "RUN_DIR": str(self._context.folder),
+            "ENV": self.state.environment,
+            "MC_HOME": str(self.home),
+            "RUNBOOK": self.runbook.id,
+            "RUN_ID": self.run_id,
+            "RUN_DIR": str(self.folder),
         }
 
     def _finish(
@@ -234,7 +225,7 @@ class Engine:
         finished: Finished,
         outcome: Outcome,
         code: int,
-        log: Path,
+        log: str,
         **more: object,
     ) -> None:
         self._write(
@@ -245,30 +236,30 @@ class Engine:
             raw_exit=finished.exit,
             duration_s=finished.duration_s,
             timed_out=finished.timed_out,
-            log=f"{LOGS}/{log.name}",
+            log=log,
             output_sha256=finished.output_sha256,
             **more,
         )
-        self._context.reporter.block_finished(kind, step, finished, outcome)
+        self.reporter.block_finished(kind, step, finished, outcome)
 
     def _write(self, event: str, **fields: object) -> None:
-        self._state.take(self._context.journal.append(event, **fields))
+        self.state.take(self.journal.append(event, **fields))
 
-    def _log(self, position: int, step: Step, ending: str) -> Path:
-        folder = self._context.folder / LOGS
+    def _log(self, step: Step, ending: str) -> Path:
+        folder = self.folder / LOGS
         folder.mkdir(mode=0o700, exist_ok=True)
-        wanted = folder / f"{position + 1:02}-{step.id}.{ending}"
-        number = 1
+        name = f"{self.runbook.index(step.id) + 1:02}-{step.id}"
+        wanted, number = folder / f"{name}.{ending}", 1
         while wanted.exists():  # a check or an undo that runs once more keeps its earlier log
             number += 1
-            wanted = folder / f"{position + 1:02}-{step.id}.{number}.{ending}"
+            wanted = folder / f"{name}.{number}.{ending}"
         return wanted
 
     def _stop_left_over(self, step: Step) -> None:
-        pid = self._state.step(step.id).pid
-        processes = left_over(pid, self._context.run_id) if pid else []
+        pid = self.state.step(step.id).pid
+        processes = left_over(pid, self.run_id) if pid else []
         if processes:
-            self._context.reporter.note(f"step {step.id} was still running without its engine")
+            self.reporter.note(f"step {step.id} was still running without its engine")
             stop(processes)
 
     @contextmanager

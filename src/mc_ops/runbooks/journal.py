@@ -58,7 +58,8 @@ class Journal:
         Raises:
             CouldNotTell: The disk refused; nothing may go on without its record.
         """
-        line = {"seq": self._next, "at": _stamp(self._clock()), "event": event, **fields}
+        at = self._clock().isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        line = {"seq": self._next, "at": at, "event": event, **fields}
         masked = self._masked(line)
         data = (json.dumps(masked, ensure_ascii=False, allow_nan=False) + "\n").encode()
         try:
@@ -118,7 +119,3 @@ def read(folder: Path) -> list[Event]:
             raise UnusableInput(f"journal {path} is damaged on line {number}: out of order")
         events.append(event)
     return events
-
-
-def _stamp(moment: datetime) -> str:
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -41,71 +41,72 @@ class Finished:
     timed_out: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Surroundings:
-    """Where a block runs and who listens.
+def execute(
+    script: Script,
+    *,
+    root: Path,
+    environment: Mapping[str, str],
+    log: Path,
+    stream: Callable[[bytes], None],
+    started: Callable[[int], None],
+    interrupted: Callable[[], bool],
+) -> Finished:
+    """Run a block with `bash -euo pipefail -c` and wait for its end.
 
-    Attributes:
+    The block begins only after `started` returned.
+
+    Args:
+        script: The block.
+        root: Where it runs.
+        environment: The whole environment.
         log: The file that gets stdout and stderr; it must not exist yet.
         stream: Gets the output as it grows.
         started: Gets the pid, which is also the process group's and the session's id.
         interrupted: Asked often; True ends the block.
-    """
-
-    root: Path
-    environment: Mapping[str, str]
-    log: Path
-    stream: Callable[[bytes], None]
-    started: Callable[[int], None]
-    interrupted: Callable[[], bool]
-
-
-def execute(script: Script, around: Surroundings) -> Finished:
-    """Run a block with `bash -euo pipefail -c` and wait for its end.
-
-    The block begins only after `started` returned.
 
     Raises:
         CouldNotTell: bash cannot be started, or the log cannot be written.
     """
     began = time.monotonic()
-    process = _start(script, around)
-    interrupted = timed_out = False
-    with around.log.open("rb") as log:
+    process = _start(script, root, environment, log)
+    broken_off = timed_out = False
+    with log.open("rb") as output:
         try:
-            around.started(process.pid)
+            started(process.pid)
             _release(process)
             while process.poll() is None:
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     process.wait(POLL_S)
-                around.stream(log.read())
-                interrupted = around.interrupted()
+                stream(output.read())
+                broken_off = interrupted()
                 timed_out = time.monotonic() - began > script.timeout_s
-                if process.returncode is None and (interrupted or timed_out):
+                if process.returncode is None and (broken_off or timed_out):
                     break
-                interrupted = timed_out = False
+                broken_off = timed_out = False
         finally:
             # Also when the engine itself fails here: a block never outlives its engine's error.
             if process.poll() is None:
                 _end(process)
-        around.stream(log.read())
+        stream(output.read())
     return Finished(
         exit=process.returncode,
         duration_s=round(time.monotonic() - began, 3),
-        output_sha256=hashlib.sha256(around.log.read_bytes()).hexdigest(),
-        interrupted=interrupted,
+        output_sha256=hashlib.sha256(log.read_bytes()).hexdigest(),
+        interrupted=broken_off,
         timed_out=timed_out,
     )
 
 
-def _start(script: Script, around: Surroundings) -> subprocess.Popen[bytes]:
+def _start(
+    script: Script, root: Path, environment: Mapping[str, str], log: Path
+) -> subprocess.Popen[bytes]:
     try:
-        descriptor = os.open(around.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL, 0o600)
+        descriptor = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL, 0o600)
         try:
             return subprocess.Popen(
                 ["bash", "-c", _GATE, "bash", script.text],
-                cwd=around.root,
-                env=dict(around.environment),
+                cwd=root,
+                env=dict(environment),
                 stdin=subprocess.PIPE,
                 stdout=descriptor,
                 stderr=subprocess.STDOUT,

@@ -12,7 +12,7 @@ from datetime import datetime
 from pathlib import Path
 
 from mc_ops.errors import UnusableInput, Waiting
-from mc_ops.runbooks.engine import Context, Engine, Reporter
+from mc_ops.runbooks.engine import Engine, Reporter
 from mc_ops.runbooks.journal import Journal
 from mc_ops.runbooks.model import Runbook
 from mc_ops.runbooks.plan import Plan, make_plan
@@ -72,7 +72,9 @@ class Prepared:
             journal = Journal(folder, clock=clock, environment=variables)
             name, fields = self.first_event
             self.state.take(journal.append(name, **fields))
-            context = Context(
+            return Engine(
+                runbook=self.runbook,
+                state=self.state,
                 run_id=self.run_id,
                 root=self.root,
                 folder=folder,
@@ -81,8 +83,7 @@ class Prepared:
                 journal=journal,
                 reporter=reporter,
                 confirm=confirm,
-            )
-            return Engine(self.runbook, self.state, context).run(self.plan)
+            ).run(self.plan)
 
 
 def begin(
