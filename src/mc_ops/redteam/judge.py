@@ -28,6 +28,8 @@ _NOT_UNDERSTOOD = frozenset({"error 400", "error 404"})  # HTTP+JSON's own error
 
 def judge(case: Case, answers: Sequence[Answer]) -> Row:
     """What came of a case whose requests were answered so."""
+    if blind(case):
+        return _row(case, "invalid", why="the red-team would not see this leak")
     for ask, answer in zip(case.asks, answers, strict=True):
         problem = _not_tried(case, ask, answer)
         if problem:

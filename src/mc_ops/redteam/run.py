@@ -19,7 +19,7 @@ from mc_ops.errors import CouldNotTell
 from mc_ops.redteam import benign, channels
 from mc_ops.redteam.case import Answer, Case, Row
 from mc_ops.redteam.families import FAMILIES, Family
-from mc_ops.redteam.judge import blind, judge
+from mc_ops.redteam.judge import judge
 from mc_ops.redteam.target import Target
 
 DEFAULT_ATTACKS, DEFAULT_BENIGN, DEFAULT_WORDINGS = 2400, 2000, 200
@@ -112,7 +112,7 @@ async def run(
     for case in timed:  # alone: what others do to the machine would be measured
         await attempt(case)
     timing = await confirmed_timing(target, timed, run_name, answers)
-    found = {case.id: _judged(case, answers[case.id]) for case in cases}
+    found = {case.id: judge(case, answers[case.id]) for case in cases}
     await _settle(target)
     over_http = await channels.told(target, since)
     unread = sorted(name for name, raw in over_http.items() if raw is None)
@@ -136,19 +136,6 @@ def _named(case: Case, run_name: str) -> Case:
         for ask in case.asks
     )
     return replace(case, asks=asks)
-
-
-def _judged(case: Case, answers: Sequence[Answer]) -> Row:
-    if blind(case):
-        return Row(
-            case.id,
-            case.family,
-            case.kind,
-            "invalid",
-            form=case.form,
-            why="the red-team would not see this leak",
-        )
-    return judge(case, answers)
 
 
 async def _try(target: Target, case: Case, run_name: str) -> list[Answer]:
