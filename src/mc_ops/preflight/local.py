@@ -14,7 +14,6 @@ from mc_ops.files import read_json_object
 from mc_ops.outgoing.clients import open_client
 from mc_ops.preflight.edge import check_edge
 from mc_ops.preflight.egress import check_egress
-from mc_ops.preflight.hpa import check_hpa
 from mc_ops.preflight.platform_database import check_database
 from mc_ops.preflight.platform_http import (
     HEALTH_PATIENCE_S,
@@ -28,7 +27,7 @@ from mc_ops.preflight.platform_http import (
 )
 from mc_ops.preflight.pod_security import check_pod_security
 from mc_ops.preflight.processes import Running
-from mc_ops.preflight.result import CheckResult, unknown
+from mc_ops.preflight.result import CheckResult, found, not_applicable, unknown
 
 SUBJECTS = ("pod-security", "egress", "hpa", "platform")
 _TIMEOUT_S = 5.0
@@ -59,10 +58,27 @@ def check_local(
     if subject == "hpa":
         active = environment.active_colour() if status else None
         running = sum(one.colour is active for one in status if one.colour)
-        return check_hpa(active, running, minimum_replicas)
+        return [
+            replicas_minimum(active, running, minimum_replicas),
+            not_applicable("horizontal-pod-autoscaler", "local has no HPA"),
+        ]
     if subject == "platform":
         return _platform(environment, [one.name for one in status if one.colour])
     raise UnusableInput(f"unknown subject {subject!r}", hint=f"known: {', '.join(SUBJECTS)}, all")
+
+
+def replicas_minimum(colour: str | None, running: int, minimum: int) -> CheckResult:
+    """The colour that serves has at least the minimum of replicas; with None nothing was ever put in service."""
+    name = "replicas-minimum"
+    if colour is None:
+        return unknown(name, "no colour serves", "mcctl up")
+    told = f"{running} replicas of {colour} run, at least {minimum} must"
+    return found(
+        name,
+        [told] if running < minimum else [],
+        told,
+        f"mcctl scale agent-workbench --replicas {minimum}",
+    )
 
 
 def check_edge_of(environment: Environment, colour: Colour) -> list[CheckResult]:

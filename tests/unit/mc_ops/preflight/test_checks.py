@@ -18,7 +18,7 @@ from mc_ops.environments import Colour, Instance
 from mc_ops.outgoing.clients import open_client
 from mc_ops.preflight.edge import check_edge
 from mc_ops.preflight.egress import declared, outbound_declared
-from mc_ops.preflight.hpa import replicas_minimum
+from mc_ops.preflight.local import replicas_minimum
 from mc_ops.preflight.platform_database import check_database
 from mc_ops.preflight.platform_http import (
     METRICS,
