@@ -6,7 +6,7 @@ import asyncio
 import math
 import ssl
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from contextvars import ContextVar
 from datetime import timedelta
 from functools import lru_cache
@@ -171,7 +171,8 @@ class _WholeAsync(httpx.AsyncBaseTransport):
                 try:
                     _require_plain(answer, request)
                     body = bytearray()
-                    async for piece in _pieces(answer):
+                    assert isinstance(answer.stream, httpx.AsyncByteStream)
+                    async for piece in answer.stream:
                         body += piece
                         if len(body) > self._most_bytes:
                             raise AnswerWithoutEnd("the answer does not end", request=request)
@@ -184,11 +185,6 @@ class _WholeAsync(httpx.AsyncBaseTransport):
     async def aclose(self) -> None:
         """Close the connections."""
         await self._inner.aclose()
-
-
-def _pieces(answer: httpx.Response) -> AsyncIterator[bytes]:
-    assert isinstance(answer.stream, httpx.AsyncByteStream)
-    return aiter(answer.stream)
 
 
 def _timeout_s(request: httpx.Request) -> float:

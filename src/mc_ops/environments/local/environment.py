@@ -80,11 +80,9 @@ class LocalEnvironment:
 
     @property
     def workspace(self) -> Workspace:
-        """Where its files are."""
         return self.layout
 
     def neighbour_url(self, name: str) -> str:
-        """Where a sample agent or the SIEM receiver listens."""
         if name not in NEIGHBOURS:
             raise UnusableInput(
                 f'unknown neighbour "{name}"', hint=f"known: {', '.join(NEIGHBOURS)}"
@@ -92,7 +90,6 @@ class LocalEnvironment:
         return self._records.as_running().url_of(name)
 
     def settings(self, name: str) -> Mapping[str, str]:
-        """The environment variables that a process was started with."""
         record = self._table.alive(name)
         process = record.process() if record else None
         try:
@@ -103,7 +100,6 @@ class LocalEnvironment:
         raise CouldNotTell(f"{name} does not run")
 
     def administer(self, *command: str) -> subprocess.CompletedProcess[str]:
-        """Run a command of the service with the rights of the database's administrator."""
         if not self.layout.secret("database.json").exists():
             raise CouldNotTell(
                 f"the platform was never started here ({self.layout.home})",
@@ -118,7 +114,6 @@ class LocalEnvironment:
     # -- up and down ------------------------------------------------------------------------
 
     def up(self, request: UpRequest, say: Say = silent) -> EnvironmentStatus:
-        """Start whatever is missing, and return when everything that runs is ready."""
         # Late: who only looks at the platform waits for nothing that starts one.
         from mc_ops.environments.local.bring_up import bring_up
 
@@ -150,7 +145,6 @@ class LocalEnvironment:
         return bool(names)
 
     def purge(self) -> None:
-        """Remove the platform's data, keys and logs for good; `down` must have been called."""
         for path in (data_home(self.layout), *self.layout.own_entries):
             if path.is_dir():
                 shutil.rmtree(path)
@@ -194,7 +188,6 @@ class LocalEnvironment:
             scaling.carry_out(Specs.of(self.layout, self._service, self._external), say)
 
     def stop_baseline(self, say: Say = silent) -> bool:
-        """Stop the fresh baseline; false if there was none."""
         if not self.layout.home.exists():
             return False
         with self._changing(say):
@@ -271,15 +264,12 @@ class LocalEnvironment:
     def logs(
         self, names: Sequence[str] = (), *, lines: int = 50, follow: bool = False
     ) -> Iterator[LogLine]:
-        """What the processes wrote; all of them when `names` is empty."""
         return read_logs(self.layout.home / "log", names, lines=lines, follow=follow)
 
     def locked(self) -> contextlib.AbstractContextManager[None]:
-        """While no other mcctl changes this platform."""
         return self._changing(silent)
 
     def catalogue_digest(self) -> str:
-        """The digest of the catalogue that a replica would begin with now."""
         from mc_ops.environments.local.applied import catalogue_digest
         from mc_ops.environments.local.specs import Specs
 

