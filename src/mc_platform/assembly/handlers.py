@@ -12,9 +12,9 @@ from mc_platform.adapters.postgres.break_glass import PostgresBreakGlass
 from mc_platform.adapters.postgres.budget import PostgresBudgetAccountant
 from mc_platform.adapters.postgres.credentials import PostgresCredentials
 from mc_platform.adapters.postgres.dead_letters import PostgresDeadLetters
+from mc_platform.adapters.postgres.ledger import PostgresRecords
 from mc_platform.adapters.postgres.operations import PostgresOperations
 from mc_platform.adapters.postgres.pools import Pools
-from mc_platform.adapters.postgres.records import PostgresRecords
 from mc_platform.adapters.postgres.rules import PostgresRules
 from mc_platform.aggregate import Aggregates
 from mc_platform.bulkheads import Slots

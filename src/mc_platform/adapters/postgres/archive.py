@@ -19,8 +19,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import IO, Any
 
-import asyncpg
-
 from mc_contract.ledger.archive import (
     ArchiveError,
     ArchiveHeader,
@@ -32,7 +30,10 @@ from mc_contract.ledger.checkpoint import CheckpointError, parse_checkpoint
 from mc_contract.ledger.entry import MAX_LINE_BYTES, Entry
 from mc_contract.ledger.merkle import Frontier
 from mc_contract.ledger.tiles import TILE_WIDTH, split_hashes
-from mc_platform.adapters.postgres.pools import DATABASE_ERRORS, unavailable
+from mc_platform.adapters.audit_file import sync_folder
+from mc_platform.adapters.postgres.migrate import administrator
+from mc_platform.adapters.postgres.pools import wrapped
+from mc_platform.adapters.postgres.rows import ENTRY_COLUMNS
 from mc_platform.errors import LedgerDamaged, Misconfigured, Unavailable
 
 _STAND_IN = "file"  # holds what the SIEM refuses for a while, and has no more than that
@@ -78,6 +79,7 @@ class _NotYet(Exception):
     """The partition can't go yet, for the reason given."""
 
 
+@wrapped("the ledger cannot be archived")
 async def archive_ledger(
     *,
     admin_url: str,
@@ -106,22 +108,11 @@ async def archive_ledger(
         Unavailable: the database does not answer, or is too busy.
     """
     _prepare(folder)
-    try:
-        connection = await asyncpg.connect(admin_url)
-    except (OSError, asyncpg.PostgresError) as error:
-        raise Misconfigured(
-            f"the database refuses MC_DATABASE_ADMIN_URL: {type(error).__name__}"
-        ) from error
-    try:
+    before = (now or datetime.now(UTC)) - timedelta(days=older_than_days)
+    async with administrator(admin_url) as connection:
         await connection.execute("SELECT pg_advisory_lock($1)", _LOCK)
-        before = (now or datetime.now(UTC)) - timedelta(days=older_than_days)
-        return await _Archiver(connection, folder, delivery_configured=delivery_configured).archive(
-            before
-        )
-    except DATABASE_ERRORS as error:
-        raise unavailable("the ledger cannot be archived", error) from error
-    finally:
-        await connection.close()
+        archiver = _Archiver(connection, folder, delivery_configured=delivery_configured)
+        return await archiver.archive(before)
 
 
 class _Archiver:
@@ -285,24 +276,15 @@ class _Archiver:
         after = -1
         while True:
             rows = await self._connection.fetch(
-                f'SELECT * FROM mc."{name}" WHERE region = $1 AND index > $2 '  # noqa: S608
+                f'SELECT {ENTRY_COLUMNS} FROM mc."{name}" AS e '  # noqa: S608
+                "WHERE region = $1 AND index > $2 "
                 "ORDER BY index LIMIT $3",
                 region,
                 after,
                 _PAGE,
             )
             for row in rows:
-                yield Entry(
-                    index=row["index"],
-                    leaf=row["leaf"],
-                    recorded_hash=row["leaf_hash"],
-                    event_id=row["event_id"],
-                    tenant=row["tenant"],
-                    kind=row["kind"],
-                    subject=row["subject"],
-                    occurred_at=row["occurred_at"],
-                    recorded_at=row["recorded_at"],
-                )
+                yield Entry(**row)
             if len(rows) < _PAGE:
                 return
             after = rows[-1]["index"]
@@ -388,14 +370,10 @@ def _create(path: Path) -> IO[bytes]:
 
 def _settle(partial: Path, path: Path) -> None:
     """Make the written file durable, under its own name."""
-    for target in (partial, path.parent):
-        if target is not partial:
-            partial.replace(path)
-        descriptor = os.open(target, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+    with partial.open("rb") as file:
+        os.fsync(file.fileno())
+    partial.replace(path)
+    sync_folder(path.parent)
 
 
 def _read_back(path: Path, wanted: ArchiveHeader) -> None:

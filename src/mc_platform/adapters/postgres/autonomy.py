@@ -64,10 +64,11 @@ class PostgresAutonomy:
     async def halted(self, tenant: TenantId) -> Halt | None:
         async with self._pools.reading(tenant) as connection:
             rows = await connection.fetch(_NEWEST, [ALL, tenant])
-        halts = sorted(
-            (_switch(row) for row in rows if row["halted"]), key=lambda switch: switch.scope != ALL
-        )
-        return halt_from(halts[0]) if halts else None
+        halts = {row["scope"]: _switch(row) for row in rows if row["halted"]}
+        switch = halts.get(ALL) or halts.get(tenant)
+        if switch is None:
+            return None
+        return Halt(switch.scope, switch.reason, switch.principal, switch.source, switch.at)
 
     @wrapped("the autonomy switch cannot be read")
     async def status(self) -> AutonomyStatus:
@@ -161,11 +162,6 @@ def _changes(newest: Switch | None, halted: bool, unless_resumed_since: datetime
     if newest.halted == halted:
         return False
     return unless_resumed_since is None or newest.at < unless_resumed_since
-
-
-def halt_from(switch: Switch) -> Halt:
-    """A switch that halts, as a refused caller is told of it."""
-    return Halt(switch.scope, switch.reason, switch.principal, switch.source, switch.at)
 
 
 def event_of(switch: Switch) -> Event:

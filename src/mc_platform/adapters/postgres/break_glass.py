@@ -106,20 +106,5 @@ def _found(row: Any) -> Grant | None:
 
 
 def _grant(row: Any) -> Grant:
-    def principal(value: str | None) -> PrincipalId | None:
-        return None if value is None else PrincipalId(value)
-
-    return Grant(
-        id=uuid.UUID(str(row["id"])),
-        tenant=TenantId(row["tenant"]),
-        reason=row["reason"],
-        minutes=row["minutes"],
-        asked_by=PrincipalId(row["asked_by"]),
-        asked_at=row["asked_at"],
-        approved_by=principal(row["approved_by"]),
-        approved_at=row["approved_at"],
-        expires_at=row["expires_at"],
-        ended_by=principal(row["ended_by"]),
-        ended_at=row["ended_at"],
-        state=GrantState(row["state"]),
-    )
+    columns = {"id": uuid.UUID(str(row["id"])), "state": GrantState(row["state"])}
+    return Grant(**{**row, **columns})

@@ -152,15 +152,4 @@ class PostgresCredentials:
 
 
 def _credential(row: Any) -> Credential:
-    return Credential(
-        key_id=row["key_id"],
-        tenant=TenantId(row["tenant"]),
-        principal=PrincipalId(row["principal"]),
-        role=row["role"],
-        scopes=None if row["scopes"] is None else tuple(row["scopes"]),
-        state=row["state"],
-        origin=row["origin"],
-        created_at=row["created_at"],
-        expires_at=row["expires_at"],
-        revoked_at=row["revoked_at"],
-    )
+    return Credential(**{**row, "scopes": None if row["scopes"] is None else tuple(row["scopes"])})

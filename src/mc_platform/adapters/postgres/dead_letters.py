@@ -71,7 +71,8 @@ class PostgresDeadLetters:
     async def page(self, after: str, limit: int, request: str | None) -> Sequence[DeadLetter]:
         """Those that no sink has taken since, or all of one request; by index and sink."""
         index, _, sink = after.partition("~")
-        return await self._letters(_PAGE, request, int(index), sink, limit)
+        rows = await self._pools.record.fetch(_PAGE, self._region, request, int(index), sink, limit)
+        return [DeadLetter(**row) for row in rows]
 
     @wrapped("the dead letters cannot be read")
     async def matching(self, selection: Selection) -> Matching:
@@ -87,10 +88,6 @@ class PostgresDeadLetters:
             _ASK, self._region, *_bounds(selection), request, last_index
         )
         return int(done.rpartition(" ")[2])
-
-    async def _letters(self, statement: str, *arguments: Any) -> list[DeadLetter]:
-        rows = await self._pools.record.fetch(statement, self._region, *arguments)
-        return [DeadLetter(**row) for row in rows]
 
 
 def _bounds(selection: Selection) -> tuple[Any, ...]:

@@ -25,7 +25,7 @@ from mc_contract.canonical import canonical_json
 from mc_contract.keepable import check_keepable
 from mc_contract.ledger.entry import HEAD_DAMAGED, subject_of
 from mc_contract.ledger.merkle import Frontier, ProofError, leaf_hash
-from mc_platform.adapters.postgres.pools import DATABASE_ERRORS, Pools, unavailable
+from mc_platform.adapters.postgres.pools import DATABASE_ERRORS, Pools, unavailable, wrapped
 from mc_platform.adapters.postgres.rows import is_large, task_columns
 from mc_platform.errors import LedgerDamaged, PlatformError, Unavailable
 from mc_platform.model.event import Event, Recorded
@@ -145,21 +145,19 @@ class PostgresJournal:
         self._head: Frontier | None = None
         self._committed: Frontier | None = None  # as `_head`, but never forgotten
 
+    @wrapped("the ledger cannot be opened")
     async def start(self) -> None:
         """Create the region's head if there is none, and begin to flush.
 
         Raises:
             Unavailable: the database does not answer.
         """
-        try:
-            await self._pools.record.execute(
-                "INSERT INTO mc.ledger_head (region, size, frontier) VALUES ($1, 0, $2) "
-                "ON CONFLICT DO NOTHING",
-                self._region,
-                Frontier().to_bytes(),
-            )
-        except DATABASE_ERRORS as error:
-            raise unavailable("the ledger cannot be opened", error) from error
+        await self._pools.record.execute(
+            "INSERT INTO mc.ledger_head (region, size, frontier) VALUES ($1, 0, $2) "
+            "ON CONFLICT DO NOTHING",
+            self._region,
+            Frontier().to_bytes(),
+        )
         self._flusher = asyncio.create_task(self._flush_forever(), name="ledger-flush")
 
     async def stop(self) -> None:
@@ -188,6 +186,7 @@ class PostgresJournal:
         self._wake.set()
         return await future
 
+    @wrapped("the ledger's head cannot be read")
     async def head(self) -> Frontier:
         """The region's log as it stands now.
 
@@ -195,46 +194,39 @@ class PostgresJournal:
             Unavailable: the database does not answer.
             LedgerDamaged: the head does not hold together.
         """
-        try:
-            stored = await self._pools.record.fetchrow(
+        return _head_of(
+            await self._pools.record.fetchrow(
                 "SELECT size, frontier FROM mc.ledger_head WHERE region = $1", self._region
             )
-        except DATABASE_ERRORS as error:
-            raise unavailable("the ledger's head cannot be read", error) from error
-        return _head_of(stored)
+        )
 
+    @wrapped("stored checkpoints cannot be read")
     async def newest_checkpoint(self) -> str | None:
         """The stored note of the greatest size.
 
         Raises:
             Unavailable: the database does not answer.
         """
-        try:
-            note: str | None = await self._pools.record.fetchval(
-                "SELECT note FROM mc.ledger_checkpoint WHERE region = $1 "
-                "ORDER BY size DESC LIMIT 1",
-                self._region,
-            )
-        except DATABASE_ERRORS as error:
-            raise unavailable("stored checkpoints cannot be read", error) from error
+        note: str | None = await self._pools.record.fetchval(
+            "SELECT note FROM mc.ledger_checkpoint WHERE region = $1 ORDER BY size DESC LIMIT 1",
+            self._region,
+        )
         return note
 
+    @wrapped("the checkpoint cannot be stored")
     async def store_checkpoint(self, size: int, note: str) -> None:
         """Keep a signed checkpoint; another replica's for the same size is as good.
 
         Raises:
             Unavailable: the database does not answer.
         """
-        try:
-            await self._pools.record.execute(
-                "INSERT INTO mc.ledger_checkpoint (region, size, note) VALUES ($1, $2, $3) "
-                "ON CONFLICT DO NOTHING",
-                self._region,
-                size,
-                note,
-            )
-        except DATABASE_ERRORS as error:
-            raise unavailable("the checkpoint cannot be stored", error) from error
+        await self._pools.record.execute(
+            "INSERT INTO mc.ledger_checkpoint (region, size, note) VALUES ($1, $2, $3) "
+            "ON CONFLICT DO NOTHING",
+            self._region,
+            size,
+            note,
+        )
 
     async def _flush_forever(self) -> None:
         while self._queue or not self._closing:

@@ -1,4 +1,4 @@
-"""Reading the ledger for audit, and its tiles; implements `record.AuditLedger` and `TileStore`.
+"""Reading the ledger: for a tenant, for audit, its tiles (`record.AuditLedger` and `TileStore`).
 
 An auditor reads a lot and is in no hurry: one connection of the recorder's pool at a time, so that
 the journal always finds one.
@@ -15,20 +15,19 @@ from typing import Any
 from mc_contract.ledger.entry import Entry
 from mc_contract.ledger.tiles import TileId, split_hashes
 from mc_platform.adapters.postgres.pools import Pools, wrapped
+from mc_platform.adapters.postgres.rows import ENTRY_COLUMNS, ledger_row
+from mc_platform.model.event import LedgerRow
+from mc_platform.model.ids import TenantId
 from mc_platform.record import Archive, StoredCheckpoint
 from mc_platform.record.ledger import MOST_PAGE_BYTES
 
 # OFFSET 0 in a join keeps the planner from reading a whole table: each row is looked up.
-_COLUMNS = """
-    e.index, e.event_id, e.tenant, e.kind, e.subject, e.occurred_at, e.recorded_at, e.leaf,
-    e.leaf_hash
-"""
 _BEFORE = """
 coalesce(sum(octet_length(leaf)) OVER (
     ORDER BY index ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0) AS before
 """
 _ENTRIES = f"""
-SELECT {_COLUMNS}, coalesce(i.event_id, '') AS registered_id FROM (
+SELECT {ENTRY_COLUMNS}, coalesce(i.event_id, '') AS registered_id FROM (
     SELECT *, {_BEFORE}, row_number() OVER (ORDER BY index) AS number FROM (
         SELECT * FROM mc.ledger_event WHERE region = $1 AND index >= $2 ORDER BY index LIMIT $3
     ) AS all_of_them
@@ -40,7 +39,7 @@ ORDER BY e.index, e.recorded_at, e.event_id
 """  # noqa: S608 - the columns are ours
 # `$6` bounds from above by index what `until` bounds by time, so that proofs have one size.
 _OF_TENANT = f"""
-SELECT {_COLUMNS}, NULL AS registered_id FROM (
+SELECT {ENTRY_COLUMNS} FROM (
     SELECT *, {_BEFORE} FROM (
         SELECT * FROM mc.ledger_event
         WHERE region = $1 AND tenant = $2 AND ($3::timestamptz IS NULL OR recorded_at >= $3)
@@ -58,6 +57,28 @@ CROSS JOIN LATERAL (
 """
 
 
+class PostgresRecords:
+    """A tenant's part of one region's log, under row-level security; implements `ports.Records`."""
+
+    def __init__(self, pools: Pools, *, region: str) -> None:
+        self._pools = pools
+        self._region = region
+
+    @wrapped("the ledger cannot be read")
+    async def newest(self, tenant: TenantId, *, limit: int, before: int | None) -> list[LedgerRow]:
+        async with self._pools.as_tenant(tenant) as connection:
+            rows = await connection.fetch(
+                "SELECT index, recorded_at, leaf FROM mc.ledger_event "
+                "WHERE tenant = $1 AND region = $2 AND ($3::bigint IS NULL OR index < $3) "
+                "ORDER BY index DESC LIMIT $4",
+                tenant,
+                self._region,
+                before,
+                limit,
+            )
+        return [ledger_row(row) for row in rows]
+
+
 class PostgresLedger:
     """One region's log."""
 
@@ -69,7 +90,7 @@ class PostgresLedger:
     @wrapped("the ledger cannot be read")
     async def entries(self, start: int, limit: int) -> list[Entry]:
         rows = await self._fetch(_ENTRIES, start, limit)
-        return [_entry(row) for row in rows]
+        return [Entry(**row) for row in rows]
 
     @wrapped("checkpoints cannot be read")
     async def checkpoints(self, from_size: int, limit: int) -> list[StoredCheckpoint]:
@@ -79,7 +100,7 @@ class PostgresLedger:
             from_size,
             limit,
         )
-        return [StoredCheckpoint(row["size"], row["note"], row["created_at"]) for row in rows]
+        return [StoredCheckpoint(**row) for row in rows]
 
     @wrapped("the ledger's ids cannot be read")
     async def index_of(self, event_id: str) -> int | None:
@@ -100,26 +121,16 @@ class PostgresLedger:
         limit: int,
     ) -> list[Entry]:
         rows = await self._fetch(_OF_TENANT, tenant, since, until, after_index, below, limit)
-        return [_entry(row) for row in rows]
+        return [Entry(**row) for row in rows]
 
     @wrapped("the index of archives cannot be read")
     async def archives(self) -> list[Archive]:
         rows = await self._fetch(
-            "SELECT * FROM mc.ledger_archive WHERE region = $1 ORDER BY first_index"
+            "SELECT first_index, last_index, file, encode(sha256, 'hex') AS sha256, "
+            "frontier_before, frontier_after, checkpoint, archived_at "
+            "FROM mc.ledger_archive WHERE region = $1 ORDER BY first_index"
         )
-        return [
-            Archive(
-                first_index=row["first_index"],
-                last_index=row["last_index"],
-                file=row["file"],
-                sha256=row["sha256"].hex(),
-                frontier_before=row["frontier_before"],
-                frontier_after=row["frontier_after"],
-                checkpoint=row["checkpoint"],
-                archived_at=row["archived_at"],
-            )
-            for row in rows
-        ]
+        return [Archive(**row) for row in rows]
 
     # -- tiles --------------------------------------------------------------------------------
 
@@ -211,21 +222,6 @@ class PostgresLedger:
     async def _connection(self) -> AsyncIterator[Any]:
         async with self._one_at_a_time, self._pools.record.acquire() as connection:
             yield connection
-
-
-def _entry(row: Any) -> Entry:
-    return Entry(
-        index=row["index"],
-        leaf=row["leaf"],
-        recorded_hash=row["leaf_hash"],
-        event_id=row["event_id"],
-        tenant=row["tenant"],
-        kind=row["kind"],
-        subject=row["subject"],
-        occurred_at=row["occurred_at"],
-        recorded_at=row["recorded_at"],
-        registered_id=row["registered_id"],
-    )
 
 
 def _without_gap(rows: Sequence[Any], first: int) -> list[bytes]:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import Annotated, Any
@@ -63,13 +64,7 @@ async def migrate_schema(*, admin_url: str, service_url: str) -> list[str]:
         Misconfigured: the URLs are unusable, or the server refuses the administrator.
     """
     _, password, database = _service_identity(service_url)
-    try:
-        server = await asyncpg.connect(admin_url)
-    except (OSError, asyncpg.PostgresError) as error:
-        raise Misconfigured(
-            f"the database refuses MC_DATABASE_ADMIN_URL: {type(error).__name__}"
-        ) from error
-    try:
+    async with administrator(admin_url) as server:
         # CREATE DATABASE cannot run in a transaction; the lock serialises two migrations.
         await server.execute("SELECT pg_advisory_lock($1)", _LOCK)
         await _ensure_roles(server, password)
@@ -78,8 +73,25 @@ async def migrate_schema(*, admin_url: str, service_url: str) -> list[str]:
         await server.execute(f'REVOKE ALL ON DATABASE "{database}" FROM PUBLIC')
         await server.execute(f'GRANT CONNECT ON DATABASE "{database}" TO mc_service')
         return await _apply(database_url(admin_url, database))
+
+
+@asynccontextmanager
+async def administrator(url: str) -> AsyncIterator[Any]:
+    """A connection of an administrator.
+
+    Raises:
+        Misconfigured: the server refuses it, or does not answer.
+    """
+    try:
+        connection = await asyncpg.connect(url)
+    except (OSError, asyncpg.PostgresError) as error:
+        raise Misconfigured(
+            f"the database refuses MC_DATABASE_ADMIN_URL: {type(error).__name__}"
+        ) from error
+    try:
+        yield connection
     finally:
-        await server.close()
+        await connection.close()
 
 
 def database_url(admin_url: str, database: str) -> str:
@@ -106,8 +118,7 @@ async def _ensure_roles(server: Any, password: str) -> None:
 
 
 async def _apply(url: str) -> list[str]:
-    connection = await asyncpg.connect(url)
-    try:
+    async with administrator(url) as connection:
         await connection.execute("CREATE SCHEMA IF NOT EXISTS mc")
         await connection.execute(
             "CREATE TABLE IF NOT EXISTS mc.schema_migration "
@@ -128,8 +139,6 @@ async def _apply(url: str) -> list[str]:
                 )
             applied.append(script.name)
         return applied
-    finally:
-        await connection.close()
 
 
 class _Credential(Strict):
@@ -230,27 +239,23 @@ async def import_credentials(
     added: list[str] = []
     changed: list[str] = []
     refused: list[str] = []
-    connection = await asyncpg.connect(owner_url)
-    try:
-        async with connection.transaction():
-            await connection.execute("SELECT set_config('mc.change', $1, true)", json.dumps(said))
-            for name, row in rows.items():
-                secret = bytes.fromhex(row.secret_sha256)
-                scopes = None if row.scopes is None else sorted(row.scopes)
-                new = await connection.fetchval(
-                    _IMPORT, row.key_id, secret, row.tenant, row.principal, row.role, scopes
-                )
-                if new is not None:
-                    (added if new else changed).append(name)
-                elif not await connection.fetchval(_HOLDS, row.key_id, secret):
-                    refused.append(name)
-            ended = await connection.fetch(_END_ABSENT, [row.key_id for row in rows.values()])
-        return Imported(
-            valid=len(rows) - len(refused),
-            added=tuple(added),
-            changed=tuple(changed),
-            revoked=tuple(row["key_id"] for row in ended),
-            refused=tuple(refused),
-        )
-    finally:
-        await connection.close()
+    async with administrator(owner_url) as connection, connection.transaction():
+        await connection.execute("SELECT set_config('mc.change', $1, true)", json.dumps(said))
+        for name, row in rows.items():
+            secret = bytes.fromhex(row.secret_sha256)
+            scopes = None if row.scopes is None else sorted(row.scopes)
+            new = await connection.fetchval(
+                _IMPORT, row.key_id, secret, row.tenant, row.principal, row.role, scopes
+            )
+            if new is not None:
+                (added if new else changed).append(name)
+            elif not await connection.fetchval(_HOLDS, row.key_id, secret):
+                refused.append(name)
+        ended = await connection.fetch(_END_ABSENT, [row.key_id for row in rows.values()])
+    return Imported(
+        valid=len(rows) - len(refused),
+        added=tuple(added),
+        changed=tuple(changed),
+        revoked=tuple(row["key_id"] for row in ended),
+        refused=tuple(refused),
+    )

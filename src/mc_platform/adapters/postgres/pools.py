@@ -308,26 +308,13 @@ class PostgresTasks:
     async def conversation(
         self, tenant: TenantId, context_id: ContextId, *, limit: int
     ) -> list[Task]:
-        async with self._pools.as_tenant(tenant) as connection:
-            rows = await connection.fetch(
-                f"SELECT {_WITHOUT_LARGE} FROM mc.task WHERE tenant = $1 AND context_id = $2"  # noqa: S608 - constant
-                " ORDER BY created_at DESC, id DESC LIMIT $3",
-                tenant,
-                context_id,
-                limit,
-            )
-        return [task_from_row(row) for row in rows]
+        newest = "context_id = $2 ORDER BY created_at DESC, id DESC LIMIT $3"
+        return await self._without_large(tenant, newest, context_id, limit)
 
     @wrapped("the conversation cannot be read")
     async def answered(self, tenant: TenantId, context_id: ContextId) -> list[Task]:
-        async with self._pools.as_tenant(tenant) as connection:
-            rows = await connection.fetch(
-                f"SELECT {_WITHOUT_LARGE} FROM mc.task WHERE tenant = $1 AND context_id = $2"  # noqa: S608 - constant
-                " AND pg_column_size(parts) > 6 LIMIT 2",
-                tenant,
-                context_id,
-            )
-        return [task_from_row(row) for row in rows]
+        with_parts = "context_id = $2 AND pg_column_size(parts) > 6 LIMIT 2"
+        return await self._without_large(tenant, with_parts, context_id)
 
     @wrapped("quotations cannot be looked for")
     async def quoted(self, tenant: TenantId, digests: Sequence[int]) -> list[Task]:
@@ -341,13 +328,14 @@ class PostgresTasks:
             )
         if not found:
             return []
+        ids = [row["task_id"] for row in found]
+        return await self._without_large(tenant, "id = ANY($2::text[])", ids)
+
+    async def _without_large(self, tenant: TenantId, which: str, *values: Any) -> list[Task]:
+        query = f"SELECT {_WITHOUT_LARGE} FROM mc.task WHERE tenant = $1 AND {which}"  # noqa: S608 - constants
         async with self._pools.as_tenant(tenant) as connection:
-            rows = await connection.fetch(
-                f"SELECT {_WITHOUT_LARGE} FROM mc.task WHERE tenant = $1 AND id = ANY($2::text[])",  # noqa: S608 - constant
-                tenant,
-                [row["task_id"] for row in found],
-            )
-        return [task_from_row(row) for row in rows]
+            rows = await connection.fetch(query, tenant, *values)
+        return _tasks_from(rows)
 
     @wrapped("old digests of quotations cannot be forgotten")
     async def forget_quotable(self, kept: timedelta) -> None:
@@ -376,4 +364,4 @@ class PostgresTasks:
             None if after is None else after.updated_at,
             None if after is None else after.id,
         )
-        return [task_from_row(row) for row in rows]
+        return _tasks_from(rows)

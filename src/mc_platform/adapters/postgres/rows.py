@@ -34,6 +34,11 @@ EARLIEST = datetime.min.replace(tzinfo=UTC)
 LATEST = datetime.max.replace(tzinfo=UTC)
 _EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 _INFINITE, _INFINITE_BEFORE = 2**63 - 1, -(2**63)
+ENTRY_COLUMNS = """
+    e.index, e.event_id, e.tenant, e.kind, e.subject, e.occurred_at, e.recorded_at, e.leaf,
+    e.leaf_hash AS recorded_hash
+"""
+"""Of a row `e` of the ledger, named as the fields of `mc_contract.ledger.entry.Entry`."""
 _TOLD = frozenset({"data", "metadata", "text", "raw", "url", "filename", "mediaType"})
 
 

@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 import pytest
 
 from mc_platform.adapters.postgres.journal import PostgresJournal
+from mc_platform.adapters.postgres.ledger import PostgresRecords
 from mc_platform.adapters.postgres.pools import PostgresTasks
-from mc_platform.adapters.postgres.records import PostgresRecords
 from mc_platform.adapters.postgres.repair import mended_parts, mended_row, why_not_shown
 from mc_platform.adapters.postgres.rows import EARLIEST, LATEST
 from mc_platform.administration import repair
