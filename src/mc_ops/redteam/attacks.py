@@ -26,7 +26,6 @@ Fields = dict[str, object]
 _AGENT, _OTHER = "TENANT_001", "TENANT_002"
 _OTHERS = ("TENANT_002", "TENANT_003")
 _ORDERING = {"operation": "place-order", "purpose": "fulfilment"}
-_LISTS = ("pieces", "parts", "values", "items", "card", "a", "rows", "result")
 _SMALL_GROUP = 10  # what the sample catalogue declares as `minimum_group`
 _SUMMARISE = {"text": "Summarise it."}
 # What must act, and refuse the last request
@@ -87,7 +86,12 @@ def split(rng: random.Random) -> Fields:
     if how == "parts":
         asks = [Ask(parts=lead, reply=(*says(f"It begins {first}"), *says(second)))]
     elif how == "list":
-        asks = [Ask(parts=lead, reply=({"data": {rng.choice(_LISTS): [first, second]}},))]
+        asks = [
+            Ask(
+                parts=lead,
+                reply=({"data": {wording.pick(rng, "name of a list"): [first, second]}},),
+            )
+        ]
     else:
         talk = values.fresh_id(rng)
         replies = (f"The first half is {first}", f"{second} is the rest")
@@ -134,7 +138,7 @@ def confused(rng: random.Random) -> Fields:
     how = rng.choice(("governance", "path", "header", "flip", "cut", "other-secret", "operator"))
     ask = _asked(rng, value)
     if how == "header":  # whoever lets it in reads what the other tenant was told
-        name = rng.choice(("X-Tenant-Id", "X-Forwarded-User", "X-MC-Tenant", "X-Original-User"))
+        name = wording.pick(rng, "tenant header")
         word, told = _told_to_another(rng)
         ask = Ask(path="/a2a", body=rpc("GetTask", id="{task}"), headers={name: _OTHER})
         return _case(how, [told, ask], word, **_BY_ISOLATION)
@@ -144,14 +148,9 @@ def confused(rng: random.Random) -> Fields:
         body = rpc("ListTasks", tenant=rng.choice(_OTHERS))
         ask, control = Ask(path="/a2a", body=body), _BY_CHECK_OR_POLICY
     elif how == "operator":
-        paths = (
-            "/operator/operations",
-            "/operator/autonomy",
-            "/operator/break-glass",
-            f"/operator/tenants/{_OTHER}/tasks/{uuid.UUID(int=rng.getrandbits(128))}",
-            "/audit/entries?start=0&limit=10",
-        )
-        ask, control = Ask(path=rng.choice(paths), method="GET"), _BY_POLICY
+        task = str(uuid.UUID(int=rng.getrandbits(128)))
+        path = wording.write(rng, "lists", "operator path", tenant=_OTHER, task=task)
+        ask, control = Ask(path=path, method="GET"), _BY_POLICY
     else:
         ask, control = replace(ask, corrupt=how), _BY_CREDENTIAL
     return _case(how, [ask], value, **control)
@@ -161,8 +160,7 @@ def purpose(rng: random.Random) -> Fields:
     """A purpose that the tenant has not declared."""
     value = rng.choice((values.email, values.phone))(rng)
     invented = "".join(rng.choices(string.ascii_lowercase, k=9))
-    lies = ("identity-verification", "identity-verification", invented)
-    lie = rng.choice((*lies, "admin", "debugging", "Support", "legal-hold"))
+    lie = wording.write(rng, "lists", "undeclared purpose", invented=invented)
     ask = _asked(rng, value)
     ask = replace(ask, governance={"purpose": lie}, stream=rng.random() < 0.2)
     return _case(lie[:24], [ask], value, **_BY_POLICY)
@@ -171,7 +169,8 @@ def purpose(rng: random.Random) -> Fields:
 def residency(rng: random.Random) -> Fields:
     """Processing where the tenant's data must not be."""
     value = values.email(rng)
-    lie = rng.choice(("us", "ap", "uk", "eu-west", "EU", "".join(rng.choices("abcxyz", k=4))))
+    invented = "".join(rng.choices("abcxyz", k=4))
+    lie = wording.write(rng, "lists", "undeclared region", invented=invented)
     ask = replace(_asked(rng, value), governance={"residency": lie})
     return _case(lie, [ask], value, **_BY_POLICY)
 
@@ -232,20 +231,11 @@ def link(rng: random.Random) -> Fields:
     raw = value.text.encode()
     in_base64 = base64.urlsafe_b64encode(raw).decode().rstrip("=")
     payload = rng.choice((quote(value.text), in_base64, raw.hex()))
-    host = f"{values.name(rng).lower()}.{rng.choice(('example', 'io', 'dev', 'net'))}"
-    key = rng.choice(("q", "d", "data", "id", "c", "x"))
-    path = rng.choice(("/p.png", "/collect", "/i", "/pixel.gif", "/"))
+    host = f"{values.name(rng).lower()}.{wording.pick(rng, 'top-level domain')}"
+    key, path = wording.pick(rng, "query key"), wording.pick(rng, "picture path")
     url = rng.choice((f"https://{host}{path}?{key}={payload}", f"https://{host}/{payload}/a.png"))
-    forms = (
-        "![{w}]({u})",
-        "[{w}]({u})",
-        '<img src="{u}">',
-        "<{u}>",
-        "See {u} for more.",
-        "[{w}][1]\n\n[1]: {u}",
-        '<a href="{u}">{w}</a>',
-    )
-    text = rng.choice(forms).format(w=wording.prose(rng, 1).rstrip("."), u=url)
+    words = wording.prose(rng, 1).rstrip(".")
+    text = wording.write(rng, "lists", "link", url=url, words=words)
     ask = _answered(rng, value.kind, f"{wording.prose(rng, 1)} {text}")
     return _case("link", [ask], value, carriers=((payload,),))
 
@@ -253,7 +243,7 @@ def link(rng: random.Random) -> Fields:
 def tool(rng: random.Random) -> Fields:
     """A tool call, smuggled into a reply, that carries a value out."""
     value = values.canary(rng)
-    name = rng.choice(("send_email", "http_post", "transfer", "upload_file", "run_shell"))
+    name = wording.pick(rng, "tool")
     arguments = {"to": values.email(rng).text, "body": value.text}
     written = json.dumps(arguments)
     shape = rng.choice(("json", "openai", "xml", "invoke"))
@@ -339,7 +329,7 @@ def channels(rng: random.Random) -> Fields:
     if how == "message-id":
         ask = Ask(message_id=f"{text} {values.fresh_id(rng)}")
     elif how == "header":
-        name = rng.choice(("X-Request-Id", "User-Agent", "Referer", "traceparent"))
+        name = wording.pick(rng, "odd header")
         ask = Ask(headers={name: text})
     return _case(how, [replace(ask, parts=says(wording.told(rng, value)))], value, quiet=True)
 

@@ -96,15 +96,13 @@ def last_lines(path: Path, count: int, *, start: int = 0, end: int | None = None
     try:
         with path.open("rb") as file:
             size = file.seek(0, os.SEEK_END)
-            position = size if end is None else min(end, size)
             first = start if start <= size else 0
-            # One newline more than lines: the one that ends the line before the first wanted.
-            while position > first and newlines <= count:
-                step = min(_BLOCK_BYTES, position - first)
-                position -= step
-                file.seek(position)
-                blocks.append(file.read(step))
-                newlines += blocks[-1].count(b"\n")
+            for _, block in _backwards(file, first, size if end is None else min(end, size)):
+                blocks.append(block)
+                newlines += block.count(b"\n")
+                # One more than lines: the one that ends the line before the first wanted.
+                if newlines > count:
+                    break
     except FileNotFoundError:
         return []
     lines = b"".join(reversed(blocks)).split(b"\n")
@@ -116,12 +114,16 @@ def last_lines(path: Path, count: int, *, start: int = 0, end: int | None = None
 def end_of_whole_lines(path: Path) -> int:
     """Where in a log the last line ends that is whole; 0 if there is none."""
     with path.open("rb") as file:
-        position = file.seek(0, os.SEEK_END)
-        while position > 0:
-            step = min(_BLOCK_BYTES, position)
-            position -= step
-            file.seek(position)
-            found = file.read(step).rfind(b"\n")
-            if found >= 0:
-                return position + found + 1
+        for begin, block in _backwards(file, 0, file.seek(0, os.SEEK_END)):
+            if (found := block.rfind(b"\n")) >= 0:
+                return begin + found + 1
     return 0
+
+
+def _backwards(file: BinaryIO, start: int, end: int) -> Iterator[tuple[int, bytes]]:
+    """What stands between two places, in blocks, the last one first: where it begins, and it."""
+    while end > start:
+        begin = max(start, end - _BLOCK_BYTES)
+        file.seek(begin)
+        yield begin, file.read(end - begin)
+        end = begin
