@@ -14,6 +14,7 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any
 
 import httpx
@@ -61,10 +62,11 @@ def check_edge(
     own = [replica for replica in replicas if replica.colour == colour]
     if not own:
         return [unknown(_SERVED, f"no replica of {colour} runs", "mcctl status")]
+    of_tenant = (*_SUCCESS, f'tenant="{tenant}"')
+    answered = partial(_total, client, own, "mc_a2a_requests_total", of_tenant)
+    delivered = partial(_total, client, replicas, "mc_siem_requests_total", _SUCCESS)
     try:
-        answered = (*_SUCCESS, f'tenant="{tenant}"')
-        answered_before = _total(client, own, "mc_a2a_requests_total", answered)
-        delivered_before = _total(client, replicas, "mc_siem_requests_total", _SUCCESS)
+        answered_before, delivered_before = answered(), delivered()
         results = [
             _serves(edge_url, colour),
             without_faults(colour, own),
@@ -74,25 +76,20 @@ def check_edge(
         why = f"a replica or the edge does not answer: {type(error).__name__}"
         return [unknown(_SERVED, why, "mcctl status")]
 
-    def answered_now() -> float:
-        return _total(client, own, "mc_a2a_requests_total", answered) - answered_before
-
-    def delivered_now() -> float:
-        return _total(client, replicas, "mc_siem_requests_total", _SUCCESS) - delivered_before
-
-    enough, counted = _wait(answered_now, QUESTIONS, patience_s)
-    delivered, _ = _wait(delivered_now, 1, patience_s)
+    counted = _growth(answered, answered_before, QUESTIONS, patience_s)
+    too_few = f"{colour} answered {counted:.0f} of {QUESTIONS} requests"
+    batches = _growth(delivered, delivered_before, 1, patience_s)
     return [
         *results,
         found(
             f"answered-by-{colour}",
-            [] if enough else [f"{colour} answered {counted:.0f} of {QUESTIONS} requests"],
+            [] if counted >= QUESTIONS else [too_few],
             f"replicas of {colour} answered all {QUESTIONS} requests",
             "mcctl status: which colour is active?",
         ),
         found(
             _DELIVERED,
-            [] if delivered else [f"no batch was delivered within {patience_s:g} s"],
+            [] if batches >= 1 else [f"no batch was delivered within {patience_s:g} s"],
             "a batch was delivered after the requests",
             "curl -I $AUDIT_SIEM_URL; mcctl logs",
         ),
@@ -188,14 +185,14 @@ def _total(
     return total
 
 
-def _wait(measure: Callable[[], float], least: float, patience_s: float) -> tuple[bool, float]:
-    """Measure until there is `least`; returns whether there was, and the last measurement."""
+def _growth(measure: Callable[[], float], before: float, wanted: float, patience_s: float) -> float:
+    """By how much a counter has grown, waiting until it is as much as is wanted."""
     deadline = time.monotonic() + patience_s
-    value = 0.0
+    grown = 0.0
     while True:
         # A replica that is busy now may answer the next time.
         with contextlib.suppress(httpx.HTTPError):
-            value = measure()
-        if value >= least or time.monotonic() >= deadline:
-            return value >= least, value
+            grown = measure() - before
+        if grown >= wanted or time.monotonic() >= deadline:
+            return grown
         time.sleep(_POLL_S)

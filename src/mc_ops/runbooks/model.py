@@ -151,11 +151,8 @@ class Runbook:
         return hashlib.sha256(self.source).hexdigest()
 
     def index(self, step_id: str) -> int:
-        """Position of a step; raises KeyError for an unknown id."""
-        for position, step in enumerate(self.steps):
-            if step.id == step_id:
-                return position
-        raise KeyError(step_id)
+        """Position of a step; raises ValueError for an unknown id."""
+        return [step.id for step in self.steps].index(step_id)
 
     def armed_after(self, step: Step, position: int) -> bool:
         """Whether the undo of `step` covers the step at `position`."""

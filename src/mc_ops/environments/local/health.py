@@ -104,18 +104,16 @@ def require_healthy(table: ProcessTable, wanted: Sequence[str]) -> None:
 
     deadline = time.monotonic() + PATIENCE_S
     while True:
+        failing: dict[str, list[str]] = {}
         with ThreadPoolExecutor(max_workers=len(names)) as pool:
-            found = dict(zip(names, pool.map(health, names), strict=True))
-        if all(one.healthy for one in found.values()):
+            for name, found in zip(names, pool.map(health, names), strict=True):
+                if not found.healthy:
+                    failing.setdefault(found.word, []).append(name)
+        if not failing:
             return
         if time.monotonic() > deadline:
-            break
+            raise hanging(failing)
         time.sleep(_POLL_S)
-    failing: dict[str, list[str]] = {}
-    for name, one in found.items():
-        if not one.healthy:
-            failing.setdefault(one.word, []).append(name)
-    raise hanging(failing)
 
 
 def hanging(failing: Mapping[str, Sequence[str]]) -> CouldNotTell:
