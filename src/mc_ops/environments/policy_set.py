@@ -74,7 +74,7 @@ def undo(workspace: Workspace, undoing: Undo) -> None:
         CouldNotTell: it cannot be copied.
     """
     before = undoing.before
-    _exchange(workspace, _kept(workspace, before.digest), applied=before.applied)
+    _exchange(workspace, workspace.policy_sets / before.digest, applied=before.applied)
     _write_history(workspace, undoing.history)
 
 
@@ -99,11 +99,11 @@ def find(workspace: Workspace, digest: str | None) -> tuple[str, Path]:
                 "there is no policy set to go back to",
                 hint=f"`mcctl policy apply` keeps the one before; or name one: --to DIGEST ({hint})",
             )
-        return history[-1].digest, _kept(workspace, history[-1].digest)
+        return history[-1].digest, workspace.policy_sets / history[-1].digest
     found = [name for name in known if name.startswith(digest)]
     if len(digest) < _LEAST_DIGITS or len(found) != 1:
         raise UnusableInput(f"{len(found)} policy sets have the digest {digest[:64]!r}", hint=hint)
-    return found[0], _kept(workspace, found[0])
+    return found[0], workspace.policy_sets / found[0]
 
 
 def restore(workspace: Workspace, digest: str, current: str) -> Undo:
@@ -116,7 +116,7 @@ def restore(workspace: Workspace, digest: str, current: str) -> Undo:
     place = max((n for n, one in enumerate(history) if one.digest == digest), default=None)
     undoing = Undo(_keep(workspace, current), history)  # `find` has it still, by its digest
     applied = True if place is None else history[place].applied
-    _exchange(workspace, _kept(workspace, digest), applied=applied)
+    _exchange(workspace, workspace.policy_sets / digest, applied=applied)
     if place is not None:
         _write_history(workspace, history[:place])
     return undoing
@@ -159,7 +159,7 @@ def _write_history(workspace: Workspace, before: Iterable[_Before]) -> None:
 
 
 def _keep(workspace: Workspace, digest: str) -> _Before:
-    kept = _kept(workspace, digest)
+    kept = workspace.policy_sets / digest
     try:
         if not kept.exists():
             kept.parent.mkdir(mode=0o700, exist_ok=True)
@@ -169,10 +169,6 @@ def _keep(workspace: Workspace, digest: str) -> _Before:
     except OSError as error:
         raise CouldNotTell(f"the policy set in place cannot be kept: {error.strerror}") from error
     return _Before(digest=digest, applied=(workspace.policies / _MARK).exists())
-
-
-def _kept(workspace: Workspace, digest: str) -> Path:
-    return workspace.policy_sets / digest
 
 
 def _exchange(workspace: Workspace, source: Path, *, applied: bool) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 from mc_ops.errors import CouldNotTell, UnusableInput
@@ -80,13 +81,9 @@ def load(path: Path) -> Runbook:
     return runbook
 
 
-def _scripts(runbook: Runbook) -> list[Script]:
-    found: list[Script] = []
+def _scripts(runbook: Runbook) -> Iterator[Script]:
     for step in runbook.steps:
-        found.append(step.script)
-        found.extend([step.check] if step.check else [])
-        found.extend([step.undo.script] if step.undo else [])
-    return found
+        yield from filter(None, (step.script, step.check, step.undo and step.undo.script))
 
 
 def _syntax(script: Script) -> list[Problem]:

@@ -175,9 +175,8 @@ class Edge:
     def change(self, route: Route) -> None:
         """Store the route, then use it."""
         write_state(self._state_file, route)
-        known = {url for urls in self.route.replicas.values() for url in urls}
         # A new replica gets traffic once it was seen healthy, not before.
-        self._unchecked |= {u for urls in route.replicas.values() for u in urls} - known
+        self._unchecked |= set(route.urls) - set(self.route.urls)
         self.route = route
 
     def candidates(self) -> list[str]:
@@ -193,10 +192,6 @@ class Edge:
         turn = self._turn % len(urls)
         return sorted(urls[turn:] + urls[:turn], key=lambda url: not self.ready(url))
 
-    def replicas(self) -> list[str]:
-        """Those of every colour, by URL."""
-        return [url for urls in self.route.replicas.values() for url in urls]
-
     def ready(self, url: str) -> bool:
         """Whether a replica was seen healthy, and was at the last looks."""
         return url not in self._unchecked and self._failed_checks[url] < _FAILED_CHECKS
@@ -204,7 +199,7 @@ class Edge:
     async def check_forever(self) -> None:
         """Ask every replica for its health, again and again."""
         while True:
-            await asyncio.gather(*(self._check(url) for url in self.replicas()))
+            await asyncio.gather(*(self._check(url) for url in self.route.urls))
             await asyncio.sleep(_CHECK_EVERY_S)
 
     async def _check(self, url: str) -> None:
@@ -373,7 +368,7 @@ def _error(status: int, code: str, message: str, *, retryable: bool = True) -> w
 def _control(edge: Edge) -> web.Application:
     async def show(_: web.Request) -> web.Response:
         busy = {url: count for url, count in edge.under_way.items() if count}
-        ready = [url for url in edge.replicas() if edge.ready(url)]
+        ready = [url for url in edge.route.urls if edge.ready(url)]
         return web.json_response({**edge.route.as_dict(), "under_way": busy, "ready": ready})
 
     async def change(request: web.Request) -> web.Response:

@@ -22,6 +22,11 @@ class Route:
     active: Colour
     replicas: Mapping[Colour, tuple[str, ...]]
 
+    @property
+    def urls(self) -> list[str]:
+        """The replicas of every colour."""
+        return [url for urls in self.replicas.values() for url in urls]
+
     def as_dict(self) -> dict[str, Any]:
         """The route as it is stored and sent."""
         return {

@@ -30,13 +30,11 @@ class Specs:
 
     Attributes:
         service: The command of the workbench, before `serve` or `migrate`.
-        inherited: The environment of mcctl, from which children inherit.
     """
 
     layout: Layout
     urls: DatabaseUrls
     service: tuple[str, ...] = (sys.executable, "-m", "mc_platform")
-    inherited: Mapping[str, str] | None = None
 
     @classmethod
     def of(cls, layout: Layout, service: tuple[str, ...], external: str | None) -> Specs:
@@ -112,11 +110,10 @@ class Specs:
         return {**env, **own}
 
     def _inherited(self, *, private: bool) -> dict[str, str]:
-        source = os.environ if self.inherited is None else self.inherited
         left_out = {"MC_DATABASE_ADMIN_URL", *(() if private else _FOR_THE_SERVICE_ONLY)}
         env = {
             key: value
-            for key, value in source.items()
+            for key, value in os.environ.items()
             if key not in left_out and not key.startswith(("MC_FAULT", "MC_PORT"))
         }
         return {**env, "PYTHONUNBUFFERED": "1"}

@@ -56,8 +56,7 @@ class Traffic:
 
     def not_ready(self) -> set[str]:
         """The replicas, by URL, to which the edge would not send a request yet."""
-        routed = {url for urls in self._route(None).replicas.values() for url in urls}
-        return routed - edge_control.ready(self._layout.control_socket())
+        return set(self._route(None).urls) - edge_control.ready(self._layout.control_socket())
 
     def require_answer(self) -> None:
         """See that the edge answers.
