@@ -26,8 +26,8 @@ from typing import Any
 from zlib import crc32
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from mc_platform.record.digest import derived_key
 
 _RUN_WORDS, _RUN_BYTES = 8, 32
 _WINDOW, _BYTE_WINDOW = 4, 8
@@ -59,9 +59,7 @@ class ContentFingerprints:
     """Digests under one region's key."""
 
     def __init__(self, ledger_key: Ed25519PrivateKey) -> None:
-        self._key = HKDF(
-            algorithm=SHA256(), length=32, salt=None, info=b"mc-platform quotation v1"
-        ).derive(ledger_key.private_bytes_raw())
+        self._key = derived_key(ledger_key, b"quotation v1")
 
     def kept(self, tenant: str, texts: Sequence[str], own: Sequence[str] = ()) -> tuple[int, ...]:
         """What is to be kept of a reply; of a very long one, of its beginning.
@@ -80,40 +78,34 @@ class ContentFingerprints:
             found |= _least_of_each(runs, min(window, len(runs)))
         kept = sorted(found - mine)[:_MOST_KEPT]
         theirs = set(_spelled(own, _KEPT_BYTES, _BYTE_WINDOW))
-        pieces = [
+        pieces = {
             piece
             for text in texts
             for piece in _spelled([text], _KEPT_BYTES, _letters_window(len(text)))
-            if piece not in theirs
-        ]
-        kept += sorted({_digest(start, b"letters", piece) for piece in pieces})[:_MOST_LETTERS]
-        named = set(_identifiers(texts)).difference(_identifiers(own))
-        kept += sorted(
-            {_digest(start, b"name", name.encode("utf-8", "replace")) for name in named}
-        )[:_MOST_IDENTIFIERS]
+        }
+        kept += sorted(_digests(start, b"letters", pieces - theirs))[:_MOST_LETTERS]
+        kept += sorted(_digests(start, b"name", _names(texts) - _names(own)))[:_MOST_IDENTIFIERS]
         return tuple(sorted(set(kept)))
 
     def looked_for(self, tenant: str, texts: Sequence[str]) -> tuple[int, ...]:
         """What a message could repeat; of a very long one its beginning and its end."""
         start = self._start(tenant)
         found = set(_runs(start, texts, _LOOKED_WORDS))
-        found.update(
-            _digest(start, b"letters", piece)
-            for piece in set(_spelled(texts, _LOOKED_BYTES, _BYTE_WINDOW))
-        )
-        found.update(
-            _digest(start, b"name", name.encode("utf-8", "replace"))
-            for name in set(_identifiers(texts))
-        )
+        found |= _digests(start, b"letters", set(_spelled(texts, _LOOKED_BYTES, _BYTE_WINDOW)))
+        found |= _digests(start, b"name", _names(texts))
         return tuple(found)
 
     def _start(self, tenant: str) -> Any:
         return blake2b(tenant.encode(), digest_size=8, key=self._key)
 
 
-def _digest(start: Any, kind: bytes, said: bytes) -> int:
+def _digests(start: Any, kind: bytes, pieces: set[bytes]) -> set[int]:
+    return {_digest(start, b"\0%b\0%b" % (kind, piece)) for piece in pieces}
+
+
+def _digest(start: Any, said: bytes) -> int:
     one = start.copy()
-    one.update(b"\0" + kind + b"\0" + said)
+    one.update(said)
     return int.from_bytes(one.digest(), "big", signed=True)
 
 
@@ -124,9 +116,8 @@ def _runs(start: Any, texts: Iterable[str], most: int) -> Iterator[int]:
         half = most // 2
         for some in [words] if len(words) <= most else [words[:half], words[-half:]]:
             for at in range(len(some) - _RUN_WORDS + 1):
-                one = start.copy()
-                one.update(" ".join(some[at : at + _RUN_WORDS]).encode("utf-8", "replace"))
-                yield int.from_bytes(one.digest(), "big", signed=True)
+                run = " ".join(some[at : at + _RUN_WORDS])
+                yield _digest(start, run.encode("utf-8", "replace"))
 
 
 def _letters_window(chars: int) -> int:
@@ -149,6 +140,10 @@ def _spelled(texts: Iterable[str], most: int, window: int) -> Iterator[bytes]:
             for rank in _least_of_each(ranks, min(window, len(ranks))):
                 at = rank & 0xFFFFFFFF
                 yield some[at : at + _RUN_BYTES]
+
+
+def _names(texts: Iterable[str]) -> set[bytes]:
+    return {name.encode("utf-8", "replace") for name in _identifiers(texts)}
 
 
 def _identifiers(texts: Iterable[str]) -> Iterator[str]:

@@ -14,8 +14,8 @@ import msgspec
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from mc_platform.record.digest import derived_key
 
 _NONCE_BYTES = 12
 
@@ -24,11 +24,7 @@ class Sealer:
     """Seals lists of texts, bound to a place."""
 
     def __init__(self, ledger_key: Ed25519PrivateKey) -> None:
-        self._cipher = AESGCM(
-            HKDF(
-                algorithm=SHA256(), length=32, salt=None, info=b"mc-platform conversation tail v1"
-            ).derive(ledger_key.private_bytes_raw())
-        )
+        self._cipher = AESGCM(derived_key(ledger_key, b"conversation tail v1"))
 
     def seal(self, place: str, texts: list[str]) -> str:
         """The texts as printable characters that only this key opens, and only at this place."""

@@ -4,10 +4,10 @@ Policies and schema are parsed and validated once, when they are loaded; a set t
 validate never comes into force. Evaluation fails closed: whatever Cedar cannot evaluate is denied,
 also when other policies would have permitted it.
 
-What is kept between questions, within bounds: the entities of a world, the text of circumstances
-that the schema has passed, and what the policies said of a question about something catalogued. The
-last is no shortcut, since an evaluation depends on the question and the set alone: one point is one
-set, so a new set begins with nothing. Each answer is a decision of its own, with its own id.
+What is kept between questions, within bounds: the entities of a world, and what the policies said of
+a question about something catalogued. The latter is no shortcut, since an evaluation depends on the
+question and the set alone: one point is one set, so a new set begins with nothing. Each answer is a
+decision of its own, with its own id.
 
 Left to others: the question's translation and the wording of reasons (`decide`), the meaning of
 labels (`screen` finds them, `policies/` judges them), changing sets (`policy_reloader`).
@@ -33,7 +33,7 @@ from mc_platform.decide import (
     BrokenTable,
     Row,
     context_key,
-    describe_context,
+    describe_request,
     describe_world,
     explain,
     failing,
@@ -48,7 +48,6 @@ SCHEMA_FILE = "schema.cedarschema"
 TABLES = "tests"
 _WORLDS_KEPT = 1024
 _PASSING_KEPT = 128
-_CONTEXTS_KEPT = 1024
 _RESULTS_KEPT = 4096
 _NOT_EVALUATED = "the policies could not be evaluated for this question, and so it is denied"
 _CATALOGUED = frozenset({"Agent", "Operation", "Platform"})
@@ -205,7 +204,6 @@ class CedarDecisionPoint:
         self._new_id = new_id
         self._worlds: OrderedDict[Hashable, cedarpy.Entities] = OrderedDict()
         self._passing: OrderedDict[Hashable, cedarpy.Entities] = OrderedDict()
-        self._contexts: OrderedDict[Hashable, str] = OrderedDict()
         self._results: OrderedDict[Hashable, cedarpy.AuthzResult] = OrderedDict()
 
     @classmethod
@@ -318,32 +316,12 @@ class CedarDecisionPoint:
         known = self._results.get(key)
         if known is not None:
             return known
-        result = self._evaluate(question, world, context)
+        result = cedarpy.is_authorized(
+            describe_request(question), self._policies, self._world(question, world), self._schema
+        )
         answered = result.decision is not cedarpy.Decision.NoDecision
         if answered and not result.diagnostics.errors and question.resource_type in _CATALOGUED:
             _keep(self._results, key, result, _RESULTS_KEPT)
-        return result
-
-    def _evaluate(
-        self, question: Question, world_of: Hashable, context_of: Hashable
-    ) -> cedarpy.AuthzResult:
-        # The schema judges a request by the kinds of principal, action and resource and by the
-        # context alone. What it has passed once need not be shown to it again: each later
-        # question with equal circumstances goes without, which saves a sixth of its cost.
-        world = self._world(question, world_of)
-        key = (question.action, question.resource_type, context_of)
-        known = self._contexts.get(key)
-        context = known or json.dumps(describe_context(question))
-        request = {
-            "principal": {"type": "Principal", "id": question.principal.id},
-            "action": {"type": "Action", "id": question.action.value},
-            "resource": {"type": question.resource_type, "id": question.resource_id},
-            "context": context,
-        }
-        schema = self._schema if known is None else None
-        result = cedarpy.is_authorized(request, self._policies, world, schema)
-        if known is None and result.decision is not cedarpy.Decision.NoDecision:
-            _keep(self._contexts, key, context, _CONTEXTS_KEPT)
         return result
 
     def _world(self, question: Question, key: Hashable) -> cedarpy.Entities:
