@@ -24,6 +24,7 @@ import resource
 import signal
 import socket
 import sys
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 _BACKLOG = 1024
 _MOST_HANDLES = 65_536
 _BUFFER_BYTES = 65_536
+_Report = dict[str, Any]
 
 
 def _require_free_port(host: str, port: int) -> None:
@@ -146,37 +148,31 @@ async def _check_settings() -> None:
     load_catalogue(load_settings().catalogue)
 
 
-async def _migrate() -> None:
+async def _migrate() -> _Report:
     from mc_platform.administration import migrate
 
-    _require_urls()
+    urls = _urls()
     text = b"" if sys.stdin.isatty() else sys.stdin.buffer.read(MOST_BYTES + 1)
-    report = await migrate(
-        admin_url=os.environ["MC_DATABASE_ADMIN_URL"],
-        service_url=os.environ["MC_DATABASE_URL"],
-        credentials=_credentials(text) if text.strip() else None,
-        by=_whoever(),
-    )
-    sys.stdout.write(json.dumps(report) + "\n")
+    credentials = _credentials(text) if text.strip() else None
+    return await migrate(**urls, credentials=credentials, by=_whoever())
 
 
-async def _change_credentials() -> None:
+async def _change_credentials() -> _Report:
     from mc_platform.administration import change_credentials
 
-    _require_urls()
-    report = await change_credentials(
-        admin_url=os.environ["MC_DATABASE_ADMIN_URL"],
-        service_url=os.environ["MC_DATABASE_URL"],
-        credentials=_credentials(sys.stdin.buffer.read(MOST_BYTES + 1)),
-        by=_whoever(),
-    )
-    sys.stdout.write(json.dumps(report) + "\n")
+    urls = _urls()
+    credentials = _credentials(sys.stdin.buffer.read(MOST_BYTES + 1))
+    return await change_credentials(**urls, credentials=credentials, by=_whoever())
 
 
-def _require_urls() -> None:
-    missing = [n for n in ("MC_DATABASE_ADMIN_URL", "MC_DATABASE_URL") if not os.environ.get(n)]
+def _urls(*names: str) -> dict[str, str]:
+    """The databases' URLs, the administrator's and the service's unless others are named."""
+    wanted = {"admin_url": "MC_DATABASE_ADMIN_URL", "service_url": "MC_DATABASE_URL"}
+    wanted = {name: wanted[name] for name in names or wanted}
+    missing = [variable for variable in wanted.values() if not os.environ.get(variable)]
     if missing:
         raise Misconfigured(f"not set: {', '.join(missing)}", hint="see docs/reference/settings.md")
+    return {name: os.environ[variable] for name, variable in wanted.items()}
 
 
 def _credentials(text: bytes) -> dict[str, Any]:
@@ -199,7 +195,7 @@ def _whoever() -> str:
     return "os-user:unknown"
 
 
-async def _repair() -> None:
+async def _repair() -> _Report:
     from mc_platform.administration import repair
     from mc_platform.query.parameters import reason_line
     from mc_platform.settings import Settings
@@ -208,19 +204,16 @@ async def _repair() -> None:
     parser.add_argument("--reason", required=True, metavar="TEXT")
     parser.add_argument("--dry-run", action="store_true")
     given = parser.parse_args(sys.argv[2:])
-    if not os.environ.get("MC_DATABASE_URL"):
-        raise Misconfigured("not set: MC_DATABASE_URL", hint="see docs/reference/settings.md")
-    report = await repair(
-        service_url=os.environ["MC_DATABASE_URL"],
+    return await repair(
+        **_urls("service_url"),
         region=os.environ.get("MC_REGION") or Settings.model_fields["region"].default,
         by=_whoever(),
         reason=reason_line(given.reason),
         dry_run=given.dry_run,
     )
-    sys.stdout.write(json.dumps(report) + "\n")
 
 
-async def _archive() -> None:
+async def _archive() -> _Report:
     from mc_platform.administration import archive
 
     parser = argparse.ArgumentParser(prog="python -m mc_platform archive")
@@ -229,15 +222,12 @@ async def _archive() -> None:
     given = parser.parse_args(sys.argv[2:])
     if given.older_than < 1:
         raise Misconfigured(f"--older-than must be at least 1 day, got {given.older_than}")
-    _require_urls()
-    report = await archive(
-        admin_url=os.environ["MC_DATABASE_ADMIN_URL"],
-        service_url=os.environ["MC_DATABASE_URL"],
+    return await archive(
+        **_urls(),
         older_than_days=given.older_than,
         folder=given.to,
         delivery_configured=bool(os.environ.get("AUDIT_SIEM_URL") or _is_set("AUDIT_FILE_ENABLED")),
     )
-    sys.stdout.write(json.dumps(report) + "\n")
 
 
 def _is_set(name: str) -> bool:
@@ -247,7 +237,7 @@ def _is_set(name: str) -> bool:
 
 def main() -> int:
     """Run the verb; 0 ok, 1 the ledger is damaged, 2 usage or settings, 3 a dependency is down."""
-    verbs = {
+    verbs: dict[str, Callable[[], Coroutine[Any, Any, _Report | None]]] = {
         "serve": _serve,
         "settings": _check_settings,
         "migrate": _migrate,
@@ -264,9 +254,11 @@ def main() -> int:
     try:
         import uvloop
 
-        uvloop.run(verbs[verb]())
+        report = uvloop.run(verbs[verb]())
     except PlatformError as error:
         return _told(error)
+    if report is not None:
+        sys.stdout.write(json.dumps(report) + "\n")
     return 0
 
 

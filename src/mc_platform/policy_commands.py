@@ -27,7 +27,7 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import chain
 from pathlib import Path
 from typing import Any, NoReturn
@@ -342,13 +342,9 @@ def _recorded(value: Mapping[str, Any]) -> Recorded | None:
 
 
 def _shown(text: PolicyText) -> Json:
-    return {
-        "id": text.id,
-        "effect": text.effect,
-        "reason": text.reason,
-        "file": text.file,
-        "text": text.text,
-    }
+    shown = asdict(text)
+    del shown["meaning"]
+    return shown
 
 
 def _answer(decision: Decision) -> Json:

@@ -64,9 +64,6 @@ from mc_platform.ports import (
 )
 from mc_platform.record import Digester, EventFactory, Sealer, decision_detail
 
-_REPEAT_POLL_S = 0.05
-_REPEAT_POLL_SLOWEST_S = 1.0
-
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
@@ -563,16 +560,7 @@ class RequestPath:
         ):
             # It was accepted by a gateway that died before it could begin it
             await self.operations.start(_operation_request(envelope, first, operation))
-        return await self._until_terminal(first)
-
-    async def _until_terminal(self, task: Task) -> Task:
-        deadline = asyncio.get_running_loop().time() + self.operation_wait_s
-        pause = _REPEAT_POLL_S
-        while not task.state.terminal and asyncio.get_running_loop().time() < deadline:
-            await asyncio.sleep(pause)
-            pause = min(pause * 1.5, _REPEAT_POLL_SLOWEST_S)
-            task = await self.tasks.get(task.tenant, task.id) or task
-        return task
+        return await self.open_tasks.followed(first, self.operation_wait_s)
 
     async def _require_autonomy(
         self,

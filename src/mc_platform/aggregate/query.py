@@ -14,12 +14,11 @@ from decimal import Decimal
 from typing import Any
 
 from mc_platform.errors import BadRequest
-from mc_platform.model.dataset import Column, Dataset, epsilon_text, micro_epsilon
+from mc_platform.model.dataset import Column, Dataset, epsilon_text, is_number, micro_epsilon
 
 MEASURES = ("count", "sum", "mean")
 _OPS = ("eq", "in", "between")
 _MOST_CONDITIONS = 8
-_GREATEST = 1 << 53
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +153,7 @@ def _range(at: str, column: Column, op: Any, value: Any) -> Condition:
     if op == "in":
         raise BadRequest(f"{at}: `in` is for categories", hint="use `eq` or `between`")
     pair = [value, value] if op == "eq" else value
-    if not isinstance(pair, list) or len(pair) != 2 or not all(map(_is_number, pair)):
+    if not isinstance(pair, list) or len(pair) != 2 or not all(map(is_number, pair)):
         wanted = "a number" if op == "eq" else "two numbers, the lower first"
         raise BadRequest(f"{at}: value must be {wanted}")
     low, high = (Decimal(str(one)) / column.step for one in pair)
@@ -186,9 +185,3 @@ def _excludes_nothing(one: Condition, column: Column) -> bool:
     if one.values:
         return len(one.values) == len(column.values)
     return (one.lower, one.upper) == (column.lower, column.upper)
-
-
-def _is_number(value: Any) -> bool:
-    # The bounds keep out NaN and infinities as well
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    return number and -_GREATEST <= value <= _GREATEST

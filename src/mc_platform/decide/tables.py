@@ -22,7 +22,7 @@ from typing import Annotated, Any, get_type_hints
 from pydantic import Field, create_model
 
 from mc_contract.configuration import FileProblems, SetOf, Several, Strict, Text, among, check
-from mc_platform.model.ids import AgentName, PrincipalId, TenantId
+from mc_platform.model.ids import PrincipalId
 from mc_platform.model.tenant import Principal, Role, Tenant
 from mc_platform.model.verdict import Action, Decision, Question
 
@@ -93,24 +93,14 @@ def _row(label: str, table: _File, row: _Row) -> Row:
         "question": {**table.question, **row.question},
     }
     read = check(_Asked, asked)
-    tenant, question = read.tenant, dict(read.question)
-    tenant_id = TenantId(tenant.id)
+    tenant, question = Tenant(**dict(read.tenant)), dict(read.question)
     return Row(
         label=label,
         question=Question(
             principal=Principal(
-                PrincipalId(row.principal.id), tenant_id, "0" * 12, row.principal.role
+                PrincipalId(row.principal.id), tenant.id, "0" * 12, row.principal.role
             ),
-            tenant=Tenant(
-                id=tenant_id,
-                residency=tenant.residency,
-                agents=frozenset(AgentName(agent) for agent in tenant.agents),
-                autonomy_tier=tenant.autonomy_tier,
-                outbound=tenant.outbound,
-                operations_per_hour=tenant.operations_per_hour,
-                purposes=tenant.purposes,
-                tainted_operations=tenant.tainted_operations,
-            ),
+            tenant=tenant,
             action=Action(question.pop("action")),
             **question,
         ),

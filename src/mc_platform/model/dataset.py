@@ -197,7 +197,7 @@ def _micro(epsilon: float) -> int:
 
 def micro_epsilon(value: Any) -> int | None:
     """An epsilon in whole millionths, rounded down; None if it is no number of 0.01 or more."""
-    if not _is_number(value):
+    if not is_number(value):
         return None
     micro = _micro(value)
     return micro if micro >= LEAST_EPSILON else None
@@ -208,7 +208,7 @@ def epsilon_text(micro: int) -> str:
     return f"{(Decimal(micro) / MICRO).normalize():f}"
 
 
-def _is_number(value: Any) -> bool:
-    # The bounds keep out NaN and infinities as well
+def is_number(value: Any) -> bool:
+    """Whether JSON's value is a number within the bounds, which keep out NaN and infinities as well."""
     number = isinstance(value, int | float) and not isinstance(value, bool)
     return number and -_GREATEST <= value <= _GREATEST

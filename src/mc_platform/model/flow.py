@@ -9,7 +9,7 @@ and go with an operation to its results.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,7 +47,7 @@ class Flow:
         return bool(self.origins)
 
     def as_json(self) -> dict[str, Any]:
-        """What is stored; empty attributes are left out."""
+        """What is stored, and what `msgspec.convert` reads; empty attributes are left out."""
         told: dict[str, Any] = {
             "origins": sorted(self.origins),
             "destinations": sorted(self.destinations),
@@ -60,32 +60,6 @@ class Flow:
 
 
 UNTAINTED = Flow()
-
-
-def flow_from(raw: Mapping[str, Any]) -> Flow:
-    """The flow that `as_json` wrote.
-
-    Raises:
-        ValueError: a member is not of its kind; it is named.
-    """
-    tier, tail = raw.get("tier", 0), raw.get("tail", "")
-    if type(tier) is not int or type(tail) is not str:
-        raise ValueError("tier is no integer, or tail no text")
-    return Flow(
-        origins=_texts(raw, "origins"),
-        destinations=_texts(raw, "destinations"),
-        hosts=_texts(raw, "hosts"),
-        tier=tier,
-        classes=_texts(raw, "classes"),
-        tail=tail,
-    )
-
-
-def _texts(raw: Mapping[str, Any], key: str) -> frozenset[str]:
-    found = raw.get(key, [])
-    if not isinstance(found, list) or not all(isinstance(each, str) for each in found):
-        raise ValueError(f"{key} is no list of texts")
-    return frozenset(found)
 
 
 def joined(flows: Iterable[Flow]) -> Flow:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import math
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -16,6 +19,8 @@ from mc_platform.observe import metrics
 from mc_platform.pipeline.enforcement import Enforcement
 from mc_platform.ports import Clock, Journal, Operations, Tasks
 from mc_platform.record import EventFactory, decision_detail
+
+_POLL_S, _POLL_SLOWEST_S = 0.05, 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,6 +96,15 @@ class OpenTasks:
         """An operation's task at its end, or as it stands when the wait is over."""
         await self.operations.wait(OperationId(task.id), self.operation_wait_s)
         return await self.tasks.get(task.tenant, task.id) or task
+
+    async def followed(self, task: Task, longest_s: float = math.inf) -> Task:
+        """A task at its end, or as it stands when the wait is over; looked for again and again."""
+        deadline, pause = time.monotonic() + longest_s, _POLL_S
+        while not task.state.terminal and time.monotonic() < deadline:
+            await asyncio.sleep(pause)
+            pause = min(pause * 1.5, _POLL_SLOWEST_S)
+            task = await self.tasks.get(task.tenant, task.id) or task
+        return task
 
     async def fail_abandoned(self, tasks: Sequence[Task]) -> int:
         """End tasks that no process works on any more; return how many.

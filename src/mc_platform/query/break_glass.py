@@ -99,7 +99,7 @@ class BreakGlassHandlers(Handlers):
     async def ask(self, request: Request) -> Response:
         principal, decision = await self.permit(request, Action.break_glass)
         asked = await read_body(request, AskBody)
-        tenant = self._tenant(asked.tenant)
+        tenant = known_tenant(asked.tenant, self.tenants)
         if not 1 <= asked.minutes <= LONGEST_MINUTES:
             raise BadRequest(f"minutes must be 1 to {LONGEST_MINUTES}, got {asked.minutes}")
         reason = self.reason(asked.reason)
@@ -226,6 +226,3 @@ class BreakGlassHandlers(Handlers):
         if grant is None:
             raise NotFound("no such grant")
         return grant
-
-    def _tenant(self, name: str) -> TenantId:
-        return known_tenant(name, self.tenants)

@@ -18,7 +18,7 @@ from __future__ import annotations
 import hashlib
 import re
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -107,7 +107,7 @@ class CredentialHandlers(Handlers):
         await self.permit(request, Action.read_credentials)
         refuse_unknown(request, "tenant")
         name = request.query_params.get("tenant")
-        tenant = None if name is None else self._tenant(name)
+        tenant = None if name is None else known_tenant(name, self.catalogued)
         found = await self.credentials.listed(tenant, _MOST_LISTED + 1)
         listed = [fields_json(credential) for credential in found[:_MOST_LISTED]]
         return JSONResponse({"credentials": listed, "more": len(found) > _MOST_LISTED})
@@ -115,7 +115,7 @@ class CredentialHandlers(Handlers):
     async def create(self, request: Request) -> Response:
         principal, decision = await self.permit(request, Action.manage_credential)
         asked = await read_body(request, CreateBody)
-        tenant = self._tenant(asked.tenant)
+        tenant = known_tenant(asked.tenant, self.catalogued)
         if (asked.role == Role.agent) == (tenant == PLATFORM):
             raise BadRequest(
                 f"a role other than agent belongs to the tenant {PLATFORM}, and no agent does",
@@ -148,8 +148,9 @@ class CredentialHandlers(Handlers):
         life_s = _seconds("expires_in_s", asked.expires_in_s, 1, LONGEST_LIFE_S)
         said = self._said(principal, decision, asked.reason)
         old = await self._known(request)
-        self._tenant(old.tenant)  # another one for a tenant that is gone would open nothing
-        self._require_no_more(old, principal)
+        # Another one for a tenant that is gone would open nothing
+        known_tenant(old.tenant, self.catalogued)
+        _require_no_more(old.role, old.scopes, principal)
         token = new_token()
         key_id, secret = parts_of(token)
         made = await self.credentials.rotate(
@@ -254,29 +255,22 @@ class CredentialHandlers(Handlers):
                 f"{', '.join(sorted(most))}",
                 hint="name them: the fewest that will do",
             )
-        if asked.role == Role.administrator:
-            self._require_within(scopes, principal)
+        _require_no_more(asked.role, scopes, principal)
         return sorted(scopes)
-
-    def _require_no_more(self, old: Credential, principal: Principal) -> None:
-        if old.role == Role.administrator:
-            scopes = OF_ROLE[Role.administrator] if old.scopes is None else old.scopes
-            self._require_within(scopes, principal)
-
-    @staticmethod
-    def _require_within(scopes: Any, principal: Principal) -> None:
-        own = OF_ROLE[Role.administrator] if principal.scopes is None else principal.scopes
-        if not set(scopes) <= set(own):
-            raise BadRequest(
-                "an administrator can make another one with no more scopes than its own",
-                hint=f"own: {', '.join(sorted(own))}",
-            )
 
     def _said(self, principal: Principal, decision: Decision, reason: str) -> dict[str, Any]:
         return self.recorder.detail(principal, decision, {"reason": self.reason(reason)})
 
-    def _tenant(self, name: str) -> TenantId:
-        return known_tenant(name, self.catalogued)
+
+def _require_no_more(role: str, scopes: Collection[str] | None, principal: Principal) -> None:
+    """What an administrator makes, or makes again, is no administrator with more scopes than its own."""
+    every = OF_ROLE[Role.administrator]
+    own = every if principal.scopes is None else principal.scopes
+    if role == Role.administrator and not set(every if scopes is None else scopes) <= set(own):
+        raise BadRequest(
+            "an administrator can make another one with no more scopes than its own",
+            hint=f"own: {', '.join(sorted(own))}",
+        )
 
 
 def _hash(secret: str) -> bytes:

@@ -38,8 +38,6 @@ from mc_platform.request_path import Accepted, RequestPath
 
 R = TypeVar("R")
 PRINCIPAL = "mc_principal"
-_POLL_S = 0.05
-_POLL_SLOWEST_S = 1.0
 _MAX_PAGE = 100
 _MOST_STREAMS = 100
 
@@ -244,11 +242,7 @@ class GovernedRequestHandler(RequestHandler):
             )
         self._streams[tenant] += 1
         try:
-            pause = _POLL_S
-            while not task.state.terminal:
-                await asyncio.sleep(pause)
-                pause = min(pause * 1.5, _POLL_SLOWEST_S)
-                task = await self._tasks.get(tenant, task.id) or task
+            task = await self._path.open_tasks.followed(task)
         finally:
             self._streams[tenant] -= 1
         await self._large_answers.to_show(tenant, [task], patient=True)

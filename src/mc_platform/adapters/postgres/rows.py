@@ -18,7 +18,7 @@ import msgspec
 
 from mc_contract.keepable import NotKeepable, check_keepable, checked_text, json_bytes, read_json
 from mc_platform.model.event import UNREADABLE, LedgerRow
-from mc_platform.model.flow import DOCUMENT, Flow, flow_from
+from mc_platform.model.flow import DOCUMENT, Flow
 from mc_platform.model.ids import ContextId, OperationId, PrincipalId, TaskId, TenantId
 from mc_platform.model.operation_view import OperationState, OperationView
 from mc_platform.model.task import Task, TaskState
@@ -204,8 +204,8 @@ def _flow(row: Any, unreadable: dict[str, str]) -> Flow:
     found = _object(row, "flow", "its labels", unreadable)
     try:
         if found is not None:
-            return flow_from(found)
-    except ValueError as error:
+            return msgspec.convert(found, Flow)
+    except msgspec.ValidationError as error:
         unreadable["flow"] = f"its labels: {error}"
     return Flow(origins=frozenset({DOCUMENT}))  # what nobody can read may be anybody's words
 

@@ -127,11 +127,17 @@ def test_an_operation_of_any_odd_column_is_told_as_that(changed, why):
 @pytest.mark.parametrize(
     ("changed", "why"),
     [
-        ({"flow": '{"origins": 5}'}, "its labels: origins is no list of texts"),
-        ({"flow": '{"hosts": "shop.example"}'}, "its labels: hosts is no list of texts"),
-        ({"flow": '{"destinations": [{}]}'}, "its labels: destinations is no list of texts"),
-        ({"flow": '{"tier": "high"}'}, "its labels: tier is no integer, or tail no text"),
-        ({"flow": '{"tail": []}'}, "its labels: tier is no integer, or tail no text"),
+        ({"flow": '{"origins": 5}'}, "its labels: Expected `array`, got `int` - at `$.origins`"),
+        (
+            {"flow": '{"hosts": "shop.example"}'},
+            "its labels: Expected `array`, got `str` - at `$.hosts`",
+        ),
+        (
+            {"flow": '{"destinations": [{}]}'},
+            "its labels: Expected `str`, got `object` - at `$.destinations[0]`",
+        ),
+        ({"flow": '{"tier": "high"}'}, "its labels: Expected `int`, got `str` - at `$.tier`"),
+        ({"flow": '{"tail": []}'}, "its labels: Expected `str`, got `array` - at `$.tail`"),
         ({"flow": "5"}, "its labels is no object"),
         ({"state": "TASK_STATE_LOST"}, "its state is none that a task has"),
         ({"updated_at": EARLIEST}, f"its time {ODD_TIME}"),
