@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
 
-from mc_platform.model.autonomy import AutonomyStatus, Halt, Scope, Source, Thrown
+from mc_platform.model.autonomy import AutonomyStatus, Scope, Source, Switch, Thrown
 from mc_platform.model.credential import Found
 from mc_platform.model.event import Event, LedgerRow, Recorded
 from mc_platform.model.ids import ContextId, OperationId, PrincipalId, TaskId, TenantId
@@ -247,8 +247,8 @@ class Budgets(Protocol):
 class Autonomy(Protocol):
     """The switch that stops enactments. Behind it: PostgreSQL; memory in tests."""
 
-    async def halted(self, tenant: TenantId) -> Halt | None:
-        """Why the tenant may enact nothing now, read afresh; None if it may.
+    async def halted(self, tenant: TenantId) -> Switch | None:
+        """The switch by which the tenant may enact nothing now, read afresh; None if it may.
 
         Raises:
             Unavailable: it is not known, so nothing may be enacted.

@@ -575,7 +575,7 @@ class RequestPath:
             if await self.tasks.get(principal.tenant, task_id) is not None:
                 return
             whose = "all tenants" if halt.scope == ALL else f"tenant {principal.tenant}"
-            since = halt.since_at.isoformat(timespec="seconds")
+            since = halt.at.isoformat(timespec="seconds")
             # The operator's words are not for tenants; the ledger has them with the switch
             error = AutonomyHalted(
                 f"autonomy is halted for {whose} since {since}",

@@ -39,17 +39,6 @@ class Switch:
 
 
 @dataclass(frozen=True, slots=True)
-class Halt:
-    """Why a tenant may enact nothing now; `scope` tells whether it is alone in that."""
-
-    scope: Scope
-    reason: str
-    principal: PrincipalId
-    source: Source
-    since_at: datetime
-
-
-@dataclass(frozen=True, slots=True)
 class Thrown:
     """The answer to a throw: the switch that holds now, and whether this throw made it."""
 

@@ -20,7 +20,7 @@ import structlog
 
 from mc_platform.adapters.postgres.pools import Pools, wrapped
 from mc_platform.errors import Unavailable
-from mc_platform.model.autonomy import ALL, AutonomyStatus, Halt, Scope, Source, Switch, Thrown
+from mc_platform.model.autonomy import ALL, AutonomyStatus, Scope, Source, Switch, Thrown
 from mc_platform.model.event import Event, Kind
 from mc_platform.model.ids import EventId, PrincipalId, TenantId
 from mc_platform.model.tenant import PLATFORM
@@ -61,14 +61,11 @@ class PostgresAutonomy:
         self._journal = journal
 
     @wrapped("the autonomy switch cannot be read")
-    async def halted(self, tenant: TenantId) -> Halt | None:
+    async def halted(self, tenant: TenantId) -> Switch | None:
         async with self._pools.reading(tenant) as connection:
             rows = await connection.fetch(_NEWEST, [ALL, tenant])
         halts = {row["scope"]: _switch(row) for row in rows if row["halted"]}
-        switch = halts.get(ALL) or halts.get(tenant)
-        if switch is None:
-            return None
-        return Halt(switch.scope, switch.reason, switch.principal, switch.source, switch.at)
+        return halts.get(ALL) or halts.get(tenant)
 
     @wrapped("the autonomy switch cannot be read")
     async def status(self) -> AutonomyStatus:

@@ -69,7 +69,7 @@ async def test_a_halt_holds_at_once_for_every_process_and_a_resume_ends_it(
     assert await other.halted(tenant) is None
     thrown = await _throw(autonomy, tenant, reason="orders go wrong")
     halt = await other.halted(tenant)
-    assert (halt.scope, halt.reason, halt.since_at) == (
+    assert (halt.scope, halt.reason, halt.at) == (
         tenant,
         "orders go wrong",
         thrown.switch.at,
