@@ -39,14 +39,8 @@ from mc_platform.assembly.keys import ledger_key, pseudonymiser, signer_memory
 from mc_platform.assembly.probes import Probes
 from mc_platform.authenticate import Authenticator, GuardedAuthenticator
 from mc_platform.bulkheads import Messages
-from mc_platform.enact import (
-    ENGINE_SCHEMA,
-    OperationEngine,
-)
-from mc_platform.errors import (
-    LedgerDamaged,
-    PlatformError,
-)
+from mc_platform.enact import ENGINE_SCHEMA, OperationEngine
+from mc_platform.errors import LedgerDamaged, PlatformError
 from mc_platform.model.shape import ShapeLimits
 from mc_platform.model.tenant import Principal
 from mc_platform.observe import metrics

@@ -84,39 +84,32 @@ class Outgoing:
     quotable: tuple[int, ...]
 
 
+@dataclass(kw_only=True)
 class Examiner:
     """The work itself: synchronous and pure. It travels to worker processes with its keys.
 
-    Args:
+    Attributes:
         screener: Not sent along: a worker has its own, of the same kind.
         pseudonyms: None: a replaced value is never told again.
     """
 
-    def __init__(
-        self,
-        *,
-        screener: Screener,
-        digester: Digester,
-        fingerprints: ContentFingerprints,
-        pseudonyms: Pseudonymiser | None = None,
-    ) -> None:
-        self._screener = screener
-        self._digester = digester
-        self._fingerprints = fingerprints
-        self._pseudonyms = pseudonyms
+    screener: Screener
+    digester: Digester
+    fingerprints: ContentFingerprints
+    pseudonyms: Pseudonymiser | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         """Everything but the screener, which is compiled and large."""
-        return {**vars(self), "_screener": None}
+        return {**vars(self), "screener": None}
 
     def __setstate__(self, state: Mapping[str, Any]) -> None:
         """Take up work in another process."""
-        vars(self).update(state, _screener=screener_of_process())
+        vars(self).update(state, screener=screener_of_process())
 
     def digest(self, parts: Sequence[Part], meaning: Mapping[str, Any]) -> str:
         """What a repeat of a request has the same of."""
         whole = {**meaning, "parts": _without_floats(list(parts))}
-        return self._digester.digest(canonical_json(whole))
+        return self.digester.digest(canonical_json(whole))
 
     def incoming(
         self,
@@ -132,7 +125,7 @@ class Examiner:
             meaning: What else the request means; it is digested together with the parts.
             said: The ends of earlier messages of the conversation, oldest first.
         """
-        return self._incoming(tenant, parts, meaning, self._screener.screen(parts, scope, said))
+        return self._incoming(tenant, parts, meaning, self.screener.screen(parts, scope, said))
 
     def unscreened(
         self, tenant: TenantId, parts: Sequence[Part], meaning: Mapping[str, Any]
@@ -156,7 +149,7 @@ class Examiner:
             origins=origins if complete else origins | {DOCUMENT},
             hosts=named_hosts(parts),
             tail=tail_of(parts),
-            repeats=self._fingerprints.looked_for(tenant, texts),
+            repeats=self.fingerprints.looked_for(tenant, texts),
             quotable=self.quotable(tenant, from_outside(parts)),
         )
 
@@ -176,10 +169,8 @@ class Examiner:
             heard: The ends of earlier replies.
             hosts: Those to which links may carry data.
         """
-        screening = to_known_hosts(self._screener.screen(parts, scope, heard), parts, hosts)
-        return Outgoing(
-            screening, self._fingerprints.kept(tenant, texts_of(parts), texts_of(asked))
-        )
+        screening = to_known_hosts(self.screener.screen(parts, scope, heard), parts, hosts)
+        return Outgoing(screening, self.fingerprints.kept(tenant, texts_of(parts), texts_of(asked)))
 
     def redacted(
         self,
@@ -191,17 +182,17 @@ class Examiner:
         pseudonyms: bool,
     ) -> tuple[tuple[Part, ...], tuple[int, ...]]:
         """The parts with every labelled span replaced, and their fingerprints."""
-        made = self._pseudonyms.replacer(tenant) if pseudonyms and self._pseudonyms else None
-        redacted = self._screener.redact(parts, screening, scope, made)
-        return redacted, self._fingerprints.kept(tenant, texts_of(redacted), texts_of(asked))
+        made = self.pseudonyms.replacer(tenant) if pseudonyms and self.pseudonyms else None
+        redacted = self.screener.redact(parts, screening, scope, made)
+        return redacted, self.fingerprints.kept(tenant, texts_of(redacted), texts_of(asked))
 
     def revealed(self, tenant: TenantId, text: str) -> tuple[str, dict[str, int]]:
         """A text with the tenant's pseudonyms opened, and how many of each type."""
-        return self._pseudonyms.reveal(tenant, text) if self._pseudonyms else (text, {})
+        return self.pseudonyms.reveal(tenant, text) if self.pseudonyms else (text, {})
 
     def quotable(self, tenant: TenantId, parts: Sequence[Part]) -> tuple[int, ...]:
         """Fingerprints by which what comes from outside is known when it is quoted."""
-        return self._fingerprints.kept(tenant, texts_of(parts)) if parts else ()
+        return self.fingerprints.kept(tenant, texts_of(parts)) if parts else ()
 
 
 class Workers(Protocol):

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from functools import partial
+from typing import Any
 
 import msgspec
 from starlette.requests import Request
@@ -20,11 +21,11 @@ from starlette.routing import Route
 
 from mc_platform.aggregate import Aggregates, Answer, Outcome, read_query
 from mc_platform.bulkheads import Slots
-from mc_platform.errors import BadRequest, BudgetSpent, PlatformError, PolicyDenied
+from mc_platform.errors import BadRequest, BudgetSpent, PolicyDenied
 from mc_platform.model.dataset import MICRO, NAME, Dataset, epsilon_text
 from mc_platform.model.event import Kind
 from mc_platform.model.tenant import Principal
-from mc_platform.model.verdict import Action, Decision
+from mc_platform.model.verdict import Action
 from mc_platform.query.handlers import Handlers
 from mc_platform.query.operator_wire import read_body
 
@@ -70,6 +71,7 @@ class AggregateHandlers(Handlers):
             purpose=body.purpose,
             refused_as=Kind.aggregate_refused,
         )
+        refuse = partial(self.enforcement.refuse, principal, decision, kind=Kind.aggregate_refused)
         dataset = self._dataset(principal, body.dataset)
         asked = read_query(msgspec.structs.asdict(body), dataset)
         detail: dict[str, Any] = {
@@ -83,7 +85,7 @@ class AggregateHandlers(Handlers):
                 outcome = await self.aggregates.answer(principal, dataset, asked)
         except BudgetSpent as spent:
             detail["epsilon"] = epsilon_text(spent.epsilon)
-            await self._refuse(principal, decision, detail, spent)
+            await refuse(detail, error=spent)
         detail |= {"epsilon": epsilon_text(outcome.epsilon), "repeated": outcome.repeated}
         if outcome.answer is None:
             error = PolicyDenied(
@@ -92,26 +94,12 @@ class AggregateHandlers(Handlers):
                 reason=_TOO_FEW,
                 hint="ask for a larger group; the same query is refused again, at no cost",
             )
-            await self._refuse(principal, decision, detail | {"reason": _TOO_FEW}, error)
+            await refuse(detail | {"reason": _TOO_FEW}, error=error)
+        detail["subject"] = decision.id
         await self.recorder.record(
-            Kind.aggregate_answered,
-            principal.tenant,
-            principal,
-            decision,
-            {"subject": decision.id, **detail},
+            Kind.aggregate_answered, principal.tenant, principal, decision, detail
         )
         return JSONResponse(_answer_json(outcome, outcome.answer, dataset))
-
-    async def _refuse(
-        self,
-        principal: Principal,
-        decision: Decision,
-        detail: Mapping[str, Any],
-        error: PlatformError,
-    ) -> NoReturn:
-        await self.enforcement.refuse(
-            principal, decision, detail, error=error, kind=Kind.aggregate_refused
-        )
 
     def _dataset(self, principal: Principal, name: str) -> Dataset:
         mine = sorted(one.name for one in self.datasets.values() if principal.tenant in one.tenants)

@@ -122,17 +122,10 @@ class BreakGlassHandlers(Handlers):
         if grant.state != "pending":
             raise Conflict(f"the grant is {grant.state}; only a pending one can be approved")
         # Told before it opens: nothing is ever open that the ledger does not know
+        detail = {"subject": str(grant.id), "minutes": grant.minutes, "reason": reason}
+        detail["asked_by"] = grant.asked_by
         await self.recorder.record(
-            Kind.break_glass_approved,
-            grant.tenant,
-            principal,
-            decision,
-            {
-                "subject": str(grant.id),
-                "asked_by": grant.asked_by,
-                "minutes": grant.minutes,
-                "reason": reason,
-            },
+            Kind.break_glass_approved, grant.tenant, principal, decision, detail
         )
         opened = await self.grants.approve(grant.id, principal.id)
         if opened is None:
@@ -147,12 +140,9 @@ class BreakGlassHandlers(Handlers):
         ended = await self.grants.end(grant.id, principal.id)
         if ended is None:
             raise Conflict(f"the grant is {grant.state} already")
+        detail = {"subject": str(grant.id), "reason": reason}
         await self.recorder.record(
-            Kind.break_glass_ended,
-            grant.tenant,
-            principal,
-            decision,
-            {"subject": str(grant.id), "reason": reason},
+            Kind.break_glass_ended, grant.tenant, principal, decision, detail
         )
         return JSONResponse(fields_json(ended))
 
@@ -169,13 +159,8 @@ class BreakGlassHandlers(Handlers):
         found = await self.tasks.get(tenant, TaskId(request.path_params["id"]))
         if found is None or grant is None:
             raise NotFound("no such task of this tenant")
-        await self.recorder.record(
-            Kind.break_glass_used,
-            tenant,
-            principal,
-            decision,
-            {"subject": found.id, "grant": str(grant.id), "what": "task"},
-        )
+        detail = {"subject": found.id, "grant": str(grant.id), "what": "task"}
+        await self.recorder.record(Kind.break_glass_used, tenant, principal, decision, detail)
         return Response(json_bytes(fields_json(found, *_TASK)), media_type="application/json")
 
     async def reveal(self, request: Request) -> Response:
@@ -200,13 +185,9 @@ class BreakGlassHandlers(Handlers):
             )
         text, opened = await self.reveal_pseudonyms(principal.tenant, tenant, asked.text)
         detail = {"subject": decision.id, "opened": dict(opened), "reason": reason}
-        await self.recorder.record(
-            Kind.pseudonyms_revealed,
-            tenant,
-            principal,
-            decision,
-            detail if grant is None else {**detail, "grant": str(grant.id)},
-        )
+        if grant is not None:
+            detail["grant"] = str(grant.id)
+        await self.recorder.record(Kind.pseudonyms_revealed, tenant, principal, decision, detail)
         told = {"text": text, "opened": dict(opened), "decision_id": decision.id}
         return Response(json_bytes(told), media_type="application/json")
 

@@ -25,11 +25,7 @@ from mc_platform.model.engine_state import EngineState, Phase
 from mc_platform.model.event import LedgerRow
 from mc_platform.model.ids import OperationId, TenantId
 from mc_platform.model.operation_view import OperationFilter, OperationState, OperationView
-from mc_platform.query.parameters import (
-    read_instant,
-    read_number,
-    refuse_unknown,
-)
+from mc_platform.query.parameters import read_instant, read_number, refuse_unknown
 
 _MOST, _USUAL = 500, 50
 _MOST_SAID = 300

@@ -21,7 +21,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from starlette.types import Scope
@@ -54,10 +54,11 @@ class _Watched:
     acked: int = 0
 
 
+@dataclass(slots=True, kw_only=True)
 class Connections:
     """The connections of one listening port.
 
-    Args:
+    Attributes:
         port: Where the process listens.
         total: How many there may be.
         per_peer: How many of them may be one address's; a trusted proxy may have four fifths of all.
@@ -66,27 +67,16 @@ class Connections:
         write_timeout_s: How long an answer may wait for a client that takes less than 1 KiB/s of it.
     """
 
-    def __init__(
-        self,
-        *,
-        port: int,
-        total: int,
-        per_peer: int,
-        trusts: Callable[[str], bool],
-        idle_timeout_s: float,
-        write_timeout_s: float,
-        monotonic: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._port = port
-        self._total = total
-        self._per_peer = min(per_peer, total)
-        self._trusts = trusts
-        self._idle_timeout_s = idle_timeout_s
-        self._write_timeout_s = write_timeout_s
-        self._monotonic = monotonic
-        self._under_way: dict[_Client, int] = {}
-        self._answered_at: dict[_Client, float] = {}
-        self._watched: dict[_Client, _Watched] = {}
+    port: int
+    total: int
+    per_peer: int
+    trusts: Callable[[str], bool]
+    idle_timeout_s: float
+    write_timeout_s: float
+    monotonic: Callable[[], float] = time.monotonic
+    _under_way: dict[_Client, int] = field(init=False, default_factory=dict)
+    _answered_at: dict[_Client, float] = field(init=False, default_factory=dict)
+    _watched: dict[_Client, _Watched] = field(init=False, default_factory=dict)
 
     @contextmanager
     def under_way(self, scope: Scope) -> Iterator[None]:
@@ -102,11 +92,11 @@ class Connections:
             if left:
                 self._under_way[key] = left
             else:
-                self._answered_at[key] = self._monotonic()
+                self._answered_at[key] = self.monotonic()
 
     async def watch(self) -> None:
         """Look again and again; until cancelled."""
-        every_s = min(_LOOK_EVERY_S, self._write_timeout_s / 4, self._idle_timeout_s / 4)
+        every_s = min(_LOOK_EVERY_S, self.write_timeout_s / 4, self.idle_timeout_s / 4)
         while True:
             await asyncio.to_thread(self.look)
             await asyncio.sleep(every_s)
@@ -132,7 +122,7 @@ class Connections:
         for key, one in self._open() if surplus else ():
             if key in surplus:
                 # To a proxy's idle connection it could look like the answer to what it sends next
-                if not self._trusts(key[0]):
+                if not self.trusts(key[0]):
                     with suppress(OSError):
                         one.send(_ANSWER, socket.MSG_DONTWAIT)
                 self._close(one, "share")
@@ -154,7 +144,7 @@ class Connections:
                     own, peer = one.getsockname(), one.getpeername()
                 except OSError:  # it listens, or has just ended
                     continue
-                if one.type == socket.SOCK_STREAM and own[1] == self._port:
+                if one.type == socket.SOCK_STREAM and own[1] == self.port:
                     yield (peer[0], peer[1]), one
 
     def _surplus(self) -> set[_Client]:
@@ -163,8 +153,8 @@ class Connections:
         chosen: set[_Client] = set()
         for key in self._watched:
             share = share_of(key[0])
-            most = self._total * 4 // 5 if self._trusts(key[0]) else self._per_peer
-            too_many = counted[share] > most or len(self._watched) - len(chosen) > self._total
+            most = self.total * 4 // 5 if self.trusts(key[0]) else min(self.per_peer, self.total)
+            too_many = counted[share] > most or len(self._watched) - len(chosen) > self.total
             if key not in busy and too_many:
                 counted[share] -= 1
                 chosen.add(key)
@@ -181,11 +171,11 @@ class Connections:
             watched.stuck_at = None
             return False
         [acked] = struct.unpack_from("=Q", info, _ACKED_AT)
-        now = self._monotonic()
+        now = self.monotonic()
         if watched.stuck_at is None:
             watched.stuck_at, watched.acked = now, acked
         waited_s = now - watched.stuck_at
-        if waited_s < self._write_timeout_s:
+        if waited_s < self.write_timeout_s:
             return False
         slow = acked - watched.acked < _SLOWEST_BYTES_PER_S * waited_s
         watched.stuck_at, watched.acked = now, acked
@@ -195,7 +185,7 @@ class Connections:
         answered_at = self._answered_at.get(key)
         if sys.platform != "linux" or answered_at is None or watched.stuck_at is not None:
             return False
-        return self._monotonic() - answered_at > self._idle_timeout_s
+        return self.monotonic() - answered_at > self.idle_timeout_s
 
     def _close(self, one: socket.socket, reason: str) -> None:
         metrics.connections_closed.labels(reason).inc()

@@ -8,6 +8,7 @@ from a2a.server.context import ServerCallContext
 from a2a.server.routes import create_agent_card_routes, create_jsonrpc_routes, create_rest_routes
 from a2a.server.routes.common import DefaultServerCallContextBuilder
 from a2a.types import a2a_pb2 as pb
+from google.protobuf.json_format import ParseDict
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
@@ -35,57 +36,49 @@ class _ContextBuilder(DefaultServerCallContextBuilder):
 
 def agent_card(*, public_url: str, version: str, catalogue: Catalogue) -> pb.AgentCard:
     """The gateway's own card: its interfaces, credentials, extension and skills."""
-    card = pb.AgentCard(
-        name="agent-workbench",
-        description="Governed gateway for autonomous agents: every request is authenticated, "
-        "screened, decided by policy, recorded in a tamper-evident ledger, and undoable.",
-        version=version,
-        capabilities=pb.AgentCapabilities(
-            streaming=True,
-            push_notifications=False,
-            extensions=[
-                pb.AgentExtension(
-                    uri=GOVERNANCE_URI,
-                    description="Agent, purpose, residency and operation of a request; "
-                    "decision, outcome and steps of its task.",
-                    required=False,
-                )
-            ],
-        ),
-        default_input_modes=["text/plain", "application/json"],
-        default_output_modes=["text/plain", "application/json"],
-    )
     base = public_url.rstrip("/")
-    for binding, url in (("JSONRPC", f"{base}/a2a"), ("HTTP+JSON", f"{base}/v1")):
-        card.supported_interfaces.append(
-            pb.AgentInterface(url=url, protocol_binding=binding, protocol_version="1.0")
-        )
-    card.security_schemes["bearer"].CopyFrom(
-        pb.SecurityScheme(http_auth_security_scheme=pb.HTTPAuthSecurityScheme(scheme="Bearer"))
-    )
-    requirement = pb.SecurityRequirement()
-    requirement.schemes["bearer"].CopyFrom(pb.StringList())
-    card.security_requirements.append(requirement)
-    for agent in catalogue.agents.values():
-        card.skills.append(
-            pb.AgentSkill(
-                id=f"ask-{agent.name}",
-                name=f"Ask {agent.name}",
-                description=f"Forwards a question to the agent {agent.name}, under policy.",
-                tags=["question"],
-            )
-        )
-    for operation in catalogue.operations.values():
-        card.skills.append(
-            pb.AgentSkill(
-                id=operation.name,
-                name=operation.name,
-                description=f"Durable operation: {', '.join(operation.steps)}; "
-                "compensated in reverse if a step fails.",
-                tags=["operation"],
-            )
-        )
-    return card
+    modes = ["text/plain", "application/json"]
+    questions = [
+        {
+            "id": f"ask-{agent.name}",
+            "name": f"Ask {agent.name}",
+            "description": f"Forwards a question to the agent {agent.name}, under policy.",
+            "tags": ["question"],
+        }
+        for agent in catalogue.agents.values()
+    ]
+    operations = [
+        {
+            "id": operation.name,
+            "name": operation.name,
+            "description": f"Durable operation: {', '.join(operation.steps)}; "
+            "compensated in reverse if a step fails.",
+            "tags": ["operation"],
+        }
+        for operation in catalogue.operations.values()
+    ]
+    extension = {
+        "uri": GOVERNANCE_URI,
+        "description": "Agent, purpose, residency and operation of a request; "
+        "decision, outcome and steps of its task.",
+    }
+    card = {
+        "name": "agent-workbench",
+        "description": "Governed gateway for autonomous agents: every request is authenticated, "
+        "screened, decided by policy, recorded in a tamper-evident ledger, and undoable.",
+        "version": version,
+        "capabilities": {"streaming": True, "pushNotifications": False, "extensions": [extension]},
+        "defaultInputModes": modes,
+        "defaultOutputModes": modes,
+        "supportedInterfaces": [
+            {"url": f"{base}{path}", "protocolBinding": binding, "protocolVersion": "1.0"}
+            for binding, path in (("JSONRPC", "/a2a"), ("HTTP+JSON", "/v1"))
+        ],
+        "securitySchemes": {"bearer": {"httpAuthSecurityScheme": {"scheme": "Bearer"}}},
+        "securityRequirements": [{"schemes": {"bearer": {}}}],
+        "skills": [*questions, *operations],
+    }
+    return ParseDict(card, pb.AgentCard())
 
 
 def _card_route(card: pb.AgentCard) -> Route:
