@@ -30,7 +30,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from mc_platform.adapters.cedar.decision_point import (
     CedarDecisionPoint,
@@ -46,6 +46,7 @@ from mc_platform.model.verdict import Decision, Question
 
 _MAX_LINE_CHARS = 4 * 1024 * 1024
 _CHANGES_SHOWN = 10_000
+_NO_RECORD = (ValueError, KeyError, TypeError, AttributeError)
 
 Json = dict[str, Any]
 
@@ -281,40 +282,27 @@ def _records(path: Path, skipped: Counter[str]) -> Iterator[Recorded]:
         with path.open(encoding="utf-8") as file:
             first = file.readline()
             if '"mc-ledger-export"' in first:
-                yield from _of_export(first + file.read(), path)
+                yield from filter(None, map(_recorded, json.loads(first + file.read())["entries"]))
                 return
             for number, line in enumerate(chain([first], file), 1):
                 if len(line) > _MAX_LINE_CHARS:
                     raise Misconfigured(f"a line has more than {_MAX_LINE_CHARS} characters")
                 try:
                     found = _recorded(json.loads(line)) if line.strip() else None
-                except (ValueError, KeyError, TypeError, AttributeError):
-                    skipped["a line is no record"] += 1
+                except _NO_RECORD:
                     if number == 1:
-                        _unusable(path)
+                        raise
+                    skipped["a line is no record"] += 1
                     continue
                 if found is not None:
                     yield found
     except (OSError, UnicodeDecodeError) as error:
         raise Misconfigured(f"{path} cannot be read: {error}") from error
-
-
-def _of_export(text: str, path: Path) -> Iterator[Recorded]:
-    try:
-        entries = json.loads(text)["entries"]
-        for entry in entries:
-            found = _recorded(entry)
-            if found is not None:
-                yield found
-    except (ValueError, KeyError, TypeError, AttributeError):
-        _unusable(path)
-
-
-def _unusable(path: Path) -> NoReturn:
-    raise Misconfigured(
-        f"{path} is neither a ledger export nor JSON lines of recorded decisions",
-        hint="mcctl audit export writes one",
-    )
+    except _NO_RECORD as error:
+        raise Misconfigured(
+            f"{path} is neither a ledger export nor JSON lines of recorded decisions",
+            hint="mcctl audit export writes one",
+        ) from error
 
 
 def _recorded(value: Mapping[str, Any]) -> Recorded | None:

@@ -19,7 +19,7 @@ its engine, a forwarded question is failed by `OpenTasks.fail_abandoned`.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -509,22 +509,15 @@ class RequestPath:
         return self.enforcement.tenant(envelope.principal)
 
     def _target(self, governance: Governance, tenant: Tenant) -> tuple[Agent, OperationSpec | None]:
-        operation = None
-        name = governance.agent
+        operation, name = None, governance.agent
         if governance.operation:
             operation = self.catalogue.operations.get(governance.operation)
             if operation is None:
-                raise BadRequest(
-                    "the governance metadata names an unknown operation",
-                    hint=f"known: {', '.join(sorted(self.catalogue.operations))}",
-                )
+                raise _unknown("operation", self.catalogue.operations)
             name = operation.agent
         agent = self.catalogue.agents.get(AgentName(name))
         if agent is None:
-            raise BadRequest(
-                "the governance metadata names an unknown agent",
-                hint=f"known: {', '.join(sorted(tenant.agents))}",
-            )
+            raise _unknown("agent", tenant.agents)
         return agent, operation
 
     @asynccontextmanager
@@ -586,6 +579,13 @@ class RequestPath:
             await self.enforcement.refuse(principal, decision, described, error=error)
         if not self.operations.healthy():  # told before anything is recorded
             raise Unavailable("this replica begins no operations now", hint="ask again")
+
+
+def _unknown(what: str, known: Iterable[str]) -> BadRequest:
+    return BadRequest(
+        f"the governance metadata names an unknown {what}",
+        hint=f"known: {', '.join(sorted(known))}",
+    )
 
 
 def _operation_request(

@@ -36,8 +36,8 @@ from mc_platform.model.operation_view import (
     OperationStory,
     OperationView,
 )
-from mc_platform.model.tenant import Principal, Role
-from mc_platform.model.verdict import Action, Decision
+from mc_platform.model.tenant import Role
+from mc_platform.model.verdict import Action
 from mc_platform.ports import Autonomy
 from mc_platform.query.handlers import Handlers
 from mc_platform.query.operator_wire import (
@@ -48,6 +48,7 @@ from mc_platform.query.operator_wire import (
     ThrowBody,
     cursor,
     event_json,
+    known_tenant,
     read_body,
     read_filter,
     scope_json,
@@ -175,8 +176,9 @@ class OperatorHandlers(Handlers):
         view = (await self._story(request)).operation
         if not view.running:
             raise Conflict(f"the operation is {view.state.value} already")
-        await self._record(
-            Kind.operation_cancel_requested, view, principal, decision, reason=reason
+        detail = _about(view) | ({"reason": reason} if reason else {})
+        await self.recorder.record(
+            Kind.operation_cancel_requested, view.tenant, principal, decision, detail
         )
         if not await self.engine.cancel(view.id):
             raise Conflict("the operation has ended meanwhile")
@@ -189,13 +191,9 @@ class OperatorHandlers(Handlers):
         view = (await self._story(request)).operation
         if view.state is not OperationState.stuck:
             raise Conflict(f"the operation is {view.state.value}; only a stuck one can be resolved")
-        await self._record(
-            Kind.operation_resolve_requested,
-            view,
-            principal,
-            decision,
-            reason=reason,
-            mode=asked.mode,
+        detail = _about(view) | {"reason": reason, "mode": asked.mode}
+        await self.recorder.record(
+            Kind.operation_resolve_requested, view.tenant, principal, decision, detail
         )
         begun = await self.engine.resolve(
             view.id, mode=ResolutionMode(asked.mode), principal=principal.id, reason=reason
@@ -239,7 +237,7 @@ class OperatorHandlers(Handlers):
         principal, _ = await self.permit(request, action)
         asked = await read_body(request, ThrowBody)
         thrown = await self.autonomy.set(
-            self._scope(asked.scope),
+            Scope(known_tenant(asked.scope, {ALL, *self.tenants})),
             halted=halted,
             reason=self.reason(asked.reason),
             principal=principal.id,
@@ -284,27 +282,6 @@ class OperatorHandlers(Handlers):
             return "its tenant is not in the catalogue"
         return ""
 
-    # -- what all of them need ----------------------------------------------------------------
 
-    def _scope(self, text: str) -> Scope:
-        if text != ALL and text not in self.tenants:
-            raise BadRequest(
-                "the scope is no tenant of the catalogue",
-                hint=f"`*`, or one of {', '.join(sorted(self.tenants))}",
-            )
-        return Scope(text)
-
-    async def _record(
-        self,
-        kind: Kind,
-        view: OperationView,
-        principal: Principal,
-        decision: Decision,
-        **detail: str,
-    ) -> None:
-        told = {
-            "operation_id": view.id,
-            "operation": view.operation,
-            **{key: value for key, value in detail.items() if value},
-        }
-        await self.recorder.record(kind, view.tenant, principal, decision, told)
+def _about(view: OperationView) -> dict[str, str]:
+    return {"operation_id": view.id, "operation": view.operation}

@@ -20,7 +20,7 @@ from starlette.requests import Request
 
 from mc_platform.enact.breaker import Count
 from mc_platform.errors import BadRequest
-from mc_platform.model.autonomy import ALL, AutonomyStatus, Scope, Thrown
+from mc_platform.model.autonomy import AutonomyStatus, Scope, Thrown
 from mc_platform.model.engine_state import EngineState, Phase
 from mc_platform.model.event import LedgerRow
 from mc_platform.model.ids import OperationId, TenantId
@@ -114,7 +114,7 @@ def _accepted(kind: type[_Body], said: str) -> str:
     return f"known: {', '.join(map(str, words))}" if words else ""
 
 
-def known_tenant(name: str, tenants: Collection[TenantId]) -> TenantId:
+def known_tenant(name: str, tenants: Collection[str]) -> TenantId:
     """The tenant of that name.
 
     Raises:
@@ -189,11 +189,11 @@ def event_json(row: LedgerRow) -> dict[str, Any]:
 def scope_json(scope: Scope, status: AutonomyStatus, count: Count | None) -> dict[str, Any]:
     """Where the switch of a scope stands, and what the breaker counts of it."""
     holding = status.switches.get(scope)
-    halting = status.halt_of(TenantId(scope)) if scope != ALL else holding
+    halting = status.halt_of(TenantId(scope))
     return {
         "scope": scope,
-        "halted": halting is not None and halting.halted,
-        "by": halting.scope if halting is not None and halting.halted else None,
+        "halted": halting is not None,
+        "by": None if halting is None else halting.scope,
         "switch": None if holding is None else fields_json(holding, *_SWITCH),
         "ended": None if count is None else count.ended,
         "compensated": None if count is None else count.compensated,
