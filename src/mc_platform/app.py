@@ -34,7 +34,7 @@ from mc_platform.assembly.announcements import Announcements
 from mc_platform.assembly.background import Background, keep_partitions, sweep
 from mc_platform.assembly.delivery import delivery
 from mc_platform.assembly.engine_bridge import EngineBridge, breaker
-from mc_platform.assembly.handlers import operator_routes, reading_routes, redacted_text
+from mc_platform.assembly.handlers import governed_routes, redacted_text
 from mc_platform.assembly.keys import ledger_key, pseudonymiser, signer_memory
 from mc_platform.assembly.probes import Probes
 from mc_platform.authenticate import Authenticator, GuardedAuthenticator
@@ -351,7 +351,6 @@ class Workbench:
 
     def routes(self) -> list[Route]:
         """All routes but those of A2A."""
-        settings, catalogue = self._settings, self._catalogue
         shared = {
             "principal_of": self._principal_of,
             "enforcement": self._enforcement,
@@ -360,26 +359,19 @@ class Workbench:
         }
         return [
             *self._probes.routes(),
-            *operator_routes(
+            *governed_routes(
                 shared,
-                settings=settings,
-                catalogue=catalogue,
+                settings=self._settings,
+                catalogue=self._catalogue,
                 pools=self._pools,
+                tasks=self._tasks,
                 operations=self._operation_rows,
                 engine=self._operations,
                 autonomy=self._autonomy,
                 breaker=self._breaker,
-                tasks=self._tasks,
                 reveal=self._room.revealed if self._pseudonyms else None,
                 rules=self._rules,
                 forget_credential=self._authenticator.forget,
-            ),
-            *reading_routes(
-                shared,
-                settings=settings,
-                catalogue=catalogue,
-                pools=self._pools,
-                tasks=self._tasks,
                 ledger=self._ledger,
                 prover=self._prover,
                 checkpoints=self._checkpoints,

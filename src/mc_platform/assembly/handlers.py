@@ -41,27 +41,34 @@ from mc_platform.record import AuditLedger, CheckpointKeeper, Prover
 from mc_platform.settings import Settings
 
 
-def operator_routes(
+def governed_routes(
     shared: Mapping[str, Any],
     *,
     settings: Settings,
     catalogue: Catalogue,
     pools: Pools,
+    tasks: Tasks,
     operations: PostgresOperations,
     engine: OperationEngine,
     autonomy: Autonomy,
     breaker: Breaker,
-    tasks: Tasks,
     reveal: Reveal | None,
     rules: PostgresRules,
     forget_credential: Callable[[str], None],
+    ledger: AuditLedger,
+    prover: Prover,
+    checkpoints: CheckpointKeeper,
+    rows: HttpRows,
+    key: bytes,
 ) -> list[Route]:
-    """Operations, autonomy, break-glass, canary, dead letters, credentials and rules.
+    """All of them.
 
     Args:
         shared: The fields of `Handlers`.
         reveal: None where there is no key for pseudonyms.
+        key: Of the digests of aggregates: the same for all replicas.
     """
+    # Over 60 lines: one row for each kind of handlers
 
     async def figures(status: AutonomyStatus) -> Mapping[Scope, Count]:
         return (await breaker.judgement(status)).counts
@@ -98,30 +105,6 @@ def operator_routes(
             catalogued=catalogue.tenants,
             forget=forget_credential,
         ),
-    ]
-    return [route for each in handlers for route in each.routes()]
-
-
-def reading_routes(
-    shared: Mapping[str, Any],
-    *,
-    settings: Settings,
-    catalogue: Catalogue,
-    pools: Pools,
-    tasks: Tasks,
-    ledger: AuditLedger,
-    prover: Prover,
-    checkpoints: CheckpointKeeper,
-    rows: HttpRows,
-    key: bytes,
-) -> list[Route]:
-    """GraphQL over a tenant's own records, the ledger for auditors, and aggregates.
-
-    Args:
-        shared: The fields of `Handlers`.
-        key: Of the digests of aggregates: the same for all replicas.
-    """
-    handlers: list[Handlers] = [
         GraphqlHandlers(
             **shared, tasks=tasks, records=PostgresRecords(pools, region=settings.region)
         ),
@@ -133,9 +116,9 @@ def reading_routes(
             slots=Slots(
                 "aggregates",
                 per_tenant=2,
-                total=len(catalogue.tenants) + 1,
+                total=len(tenants) + 1,
                 kept_each=1,
-                tenants=len(catalogue.tenants),
+                tenants=len(tenants),
                 wait_s=settings.slot_wait_s,
                 most_waiting=16,
             ),

@@ -9,7 +9,7 @@ from typing import Any
 from a2a.types import a2a_pb2 as pb
 from google.protobuf.json_format import MessageToDict, ParseError
 
-from mc_contract.governance import GOVERNANCE_URI, GovernanceError, parse_governance
+from mc_contract.governance import GOVERNANCE_URI, parse_governance
 from mc_platform.errors import BadRequest
 from mc_platform.model.ids import TaskId
 from mc_platform.model.task import Task, TaskState
@@ -151,6 +151,3 @@ def wanted_state(state: int) -> str | None:
     except ValueError as error:
         raise BadRequest(f"unknown task state {state}") from error
     return name if name in {item.value for item in TaskState} else "none of ours"
-
-
-__all__ = ["GovernanceError", "artifact", "envelope", "status", "task", "wanted_state"]

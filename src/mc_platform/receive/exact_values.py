@@ -21,14 +21,7 @@ from google.protobuf.json_format import MessageToDict, ParseDict
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from mc_contract.keepable import (
-    NotJson,
-    NotKeepable,
-    check_shape,
-    is_base64,
-    json_bytes,
-    read_json,
-)
+from mc_contract.keepable import NotJson, NotKeepable, check_shape, is_base64, json_bytes, read_json
 from mc_platform.errors import BadRequest
 from mc_platform.model.label import Part, without_nulls
 from mc_platform.receive.sdk_parsing import NO_COUNT, is_count

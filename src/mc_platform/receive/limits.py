@@ -8,25 +8,21 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, field
 
 from mc_platform.errors import RateLimited
 from mc_platform.model.ids import TenantId
 
 
+@dataclass(slots=True, kw_only=True)
 class RateLimiter:
     """Admits `rate_per_s` requests a second for a tenant on average, `burst` at once."""
 
-    def __init__(
-        self,
-        *,
-        rate_per_s: float,
-        burst: int,
-        monotonic: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._rate = rate_per_s
-        self._burst = float(burst)
-        self._monotonic = monotonic
-        self._buckets: dict[TenantId, tuple[float, float]] = {}  # tenant: tokens, at
+    rate_per_s: float
+    burst: float
+    monotonic: Callable[[], float] = time.monotonic
+    _buckets: dict[TenantId, tuple[float, float]] = field(init=False, default_factory=dict)
+    """Of each tenant its tokens, and when it had them."""
 
     def admit(self, tenant: TenantId) -> None:
         """Take one token.
@@ -38,9 +34,9 @@ class RateLimiter:
         if tokens < 1.0:
             self._buckets[tenant] = (tokens, now)
             # Up to the next millisecond: no wait at all would be a lie
-            retry_after_s = math.ceil(1000 * (1.0 - tokens) / self._rate) / 1000
+            retry_after_s = math.ceil(1000 * (1.0 - tokens) / self.rate_per_s) / 1000
             raise RateLimited(
-                f"tenant {tenant} is over {self._rate:g} requests/s on this replica",
+                f"tenant {tenant} is over {self.rate_per_s:g} requests/s on this replica",
                 retry_after_s=retry_after_s,
                 hint=f"try again in {retry_after_s} s",
             )
@@ -52,9 +48,9 @@ class RateLimiter:
         It may leave less than nothing: then no request is admitted until that is made up for.
         """
         tokens, now = self._tokens(tenant)
-        self._buckets[tenant] = (max(tokens - cpu_s * self._rate, -self._burst), now)
+        self._buckets[tenant] = (max(tokens - cpu_s * self.rate_per_s, -self.burst), now)
 
     def _tokens(self, tenant: TenantId) -> tuple[float, float]:
-        now = self._monotonic()
-        tokens, at = self._buckets.get(tenant, (self._burst, now))
-        return min(self._burst, tokens + (now - at) * self._rate), now
+        now = self.monotonic()
+        tokens, at = self._buckets.get(tenant, (self.burst, now))
+        return min(self.burst, tokens + (now - at) * self.rate_per_s), now
