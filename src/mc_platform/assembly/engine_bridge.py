@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Coroutine, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from mc_platform.enact import Breaker, Limits
 from mc_platform.enact.breaker import OperationCounts
@@ -21,6 +21,7 @@ from mc_platform.request_path import RequestPath
 from mc_platform.settings import Settings
 
 _TIMEOUT_S = 30.0
+_R = TypeVar("_R")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -48,8 +49,7 @@ class EngineBridge:
 
     def load_task(self, tenant: TenantId, task_id: TaskId) -> Task | None:
         """As `Tasks.get`."""
-        found: Task | None = self._blocking(self.tasks.get(tenant, task_id))
-        return found
+        return self._blocking(self.tasks.get(tenant, task_id))
 
     def halted(self, request: OperationRequest) -> bool:
         """Whether the operation may not begin."""
@@ -59,12 +59,9 @@ class EngineBridge:
         self, request: OperationRequest, parts: tuple[Part, ...]
     ) -> tuple[tuple[Part, ...], Sequence[Event]]:
         """As `RequestPath.release_results`."""
-        released: tuple[tuple[Part, ...], Sequence[Event]] = self._blocking(
-            self._path.release_results(request, parts)
-        )
-        return released
+        return self._blocking(self._path.release_results(request, parts))
 
-    def _blocking(self, work: Any) -> Any:
+    def _blocking(self, work: Coroutine[Any, Any, _R]) -> _R:
         running = asyncio.run_coroutine_threadsafe(work, self._loop)
         try:
             return running.result(_TIMEOUT_S)

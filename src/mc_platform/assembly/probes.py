@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -57,6 +57,7 @@ class Probes:
     checkpoints: CheckpointKeeper
     enforcement: Enforcement
     principal_of: Callable[[Request], Principal]
+    _scrape: Scrape = field(init=False, default_factory=Scrape)
 
     @cached_property
     def health(self) -> Health:
@@ -72,10 +73,6 @@ class Probes:
             other={"siem": self._siem, "agents": self._each_agent},
             keep_s=self.keep_s,
         )
-
-    @cached_property
-    def _scrape(self) -> Scrape:
-        return Scrape()
 
     def routes(self) -> list[Route]:
         """The routes, for the application to mount."""

@@ -158,13 +158,10 @@ def _question_form() -> type[Strict]:
     fields: dict[str, Any] = {}
     for field in dataclasses.fields(Question):
         if field.name not in ("principal", "tenant"):
-            needed = (
-                field.default is dataclasses.MISSING
-                and field.default_factory is dataclasses.MISSING
-            )
-            default = (
-                ... if needed else frozenset() if callable(field.default_factory) else field.default
-            )
+            needed = field.default is dataclasses.MISSING
+            default: Any = ... if needed else field.default
+            if callable(field.default_factory):
+                default = field.default_factory()
             fields[field.name] = (forms.get(hints[field.name], hints[field.name]), default)
     return create_model("_Question", __base__=Strict, **fields)
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
 from decimal import Context, Decimal
 from functools import lru_cache
@@ -282,11 +282,13 @@ class ExaminationRoom:
         """
         if self._is_small(parts):
             return self._examiner.incoming(tenant, parts, meaning, scope, said)
-        async with self._turn(tenant, patient=False) as call:
+        async with self._turn(tenant, patient=False):
             try:
-                return await call(self._examiner.incoming, tenant, parts, meaning, scope, said)
+                return await self._call(
+                    tenant, self._examiner.incoming, tenant, parts, meaning, scope, said
+                )
             except Overdue:
-                return await call(self._examiner.unscreened, tenant, parts, meaning)
+                return await self._call(tenant, self._examiner.unscreened, tenant, parts, meaning)
 
     async def digest(
         self, tenant: TenantId, parts: Sequence[Part], meaning: Mapping[str, Any]
@@ -298,8 +300,8 @@ class ExaminationRoom:
         """
         if self._is_small(parts):
             return self._examiner.digest(parts, meaning)
-        async with self._turn(tenant, patient=False) as call:
-            return await call(self._examiner.digest, parts, meaning)
+        async with self._turn(tenant, patient=False):
+            return await self._call(tenant, self._examiner.digest, parts, meaning)
 
     async def outgoing(
         self,
@@ -315,9 +317,9 @@ class ExaminationRoom:
         given = (tenant, parts, asked, scope, heard, hosts)
         if self._is_small((*parts, *asked)):
             return self._examiner.outgoing(*given)
-        async with self._turn(tenant, patient=True) as call:
+        async with self._turn(tenant, patient=True):
             try:
-                return await call(self._examiner.outgoing, *given)
+                return await self._call(tenant, self._examiner.outgoing, *given)
             except Overdue:
                 return Outgoing(not_screened(parts), ())
 
@@ -337,9 +339,9 @@ class ExaminationRoom:
         given = (tenant, parts, asked, scope, screening, pseudonyms)
         if self._is_small((*parts, *asked)):
             return self._examiner.redacted(*given)
-        async with self._turn(tenant, patient=True) as call:
+        async with self._turn(tenant, patient=True):
             try:
-                return await call(self._examiner.redacted, *given)
+                return await self._call(tenant, self._examiner.redacted, *given)
             except Overdue:
                 return _WITHHELD, ()
 
@@ -363,31 +365,19 @@ class ExaminationRoom:
         """
         if self._workers is None:
             return work(*args)
-        async with self._turn(tenant, patient=True) as call:
-            return await call(work, *args)
+        async with self._turn(tenant, patient=True):
+            return await self._call(tenant, work, *args)
 
     def _is_small(self, parts: Sequence[Part]) -> bool:
         return self._workers is None or estimate(parts) <= _SMALL_S
 
-    @asynccontextmanager
-    async def _turn(self, tenant: TenantId, *, patient: bool) -> AsyncIterator[_Call]:
-        assert self._workers is not None
+    def _turn(self, tenant: TenantId, *, patient: bool) -> AbstractAsyncContextManager[None]:
         assert self._turns is not None
-        async with self._turns.held(tenant, patient=patient):
-            yield _Call(self._workers, tenant, self._charge)
+        return self._turns.held(tenant, patient=patient)
 
-
-class _Call:
-    """Calls a worker in a tenant's turn, and counts what it costs."""
-
-    def __init__(
-        self, workers: Workers, tenant: TenantId, charge: Callable[[TenantId, float], None]
-    ) -> None:
-        self._workers = workers
-        self._tenant = tenant
-        self._charge = charge
-
-    async def __call__(self, work: Callable[..., _R], *args: Any) -> _R:
+    async def _call(self, tenant: TenantId, work: Callable[..., _R], *args: Any) -> _R:
+        """Call a worker in a tenant's turn, and count what it costs."""
+        assert self._workers is not None
         outcome, began, cpu_s = "failed", time.monotonic(), 0.0
         try:
             result, cpu_s = await self._workers.run(work, *args)
@@ -400,9 +390,9 @@ class _Call:
             cpu_s = time.monotonic() - began
             raise
         finally:
-            metrics.worker_calls.labels(outcome, self._tenant).inc()
-            metrics.cost_cpu.labels(self._tenant).inc(cpu_s)
-            self._charge(self._tenant, cpu_s)
+            metrics.worker_calls.labels(outcome, tenant).inc()
+            metrics.cost_cpu.labels(tenant).inc(cpu_s)
+            self._charge(tenant, cpu_s)
         return result
 
 
