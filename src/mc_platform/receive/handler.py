@@ -118,8 +118,7 @@ class GovernedRequestHandler(RequestHandler):
     def _envelope(
         self, params: pb.SendMessageRequest, context: ServerCallContext, principal: Principal
     ) -> Envelope:
-        _same_tenant(context, principal)
-        self._limiter.admit(principal.tenant)
+        self._admit(context, principal)
         if params.configuration.HasField("task_push_notification_config"):
             raise sdk.PushNotificationNotSupportedError
         return convert.envelope(params.message, principal, _values(context))
@@ -162,7 +161,8 @@ class GovernedRequestHandler(RequestHandler):
         """CancelTask: a running operation is compensated; the answer is its end."""
         principal = _principal(context)
         try:
-            self._admit(params.id, context, principal)
+            self._admit(context, principal)
+            convert.plain_id("id", params.id)
             task = await self._path.open_tasks.cancel(principal, params.id)
             await self._large_answers.to_show(principal.tenant, [task], patient=True)
             return convert.task(task, _values(context))
@@ -193,8 +193,7 @@ class GovernedRequestHandler(RequestHandler):
     async def _list(
         self, params: pb.ListTasksRequest, context: ServerCallContext, principal: Principal
     ) -> pb.ListTasksResponse:
-        _same_tenant(context, principal)
-        self._limiter.admit(principal.tenant)
+        self._admit(context, principal)
         convert.plain_id("contextId", params.context_id, required=False)
         size = params.page_size if params.HasField("page_size") else 50
         if not 1 <= size <= _MAX_PAGE:
@@ -219,13 +218,18 @@ class GovernedRequestHandler(RequestHandler):
             total_size=len(page.tasks) + page.more,
         )
 
-    def _admit(self, task_id: str, context: ServerCallContext, principal: Principal) -> None:
-        _same_tenant(context, principal)
+    def _admit(self, context: ServerCallContext, principal: Principal) -> None:
+        """Take a request's token. A tenant in its path or body is a claim, not the credential's."""
+        if context.tenant and context.tenant != principal.tenant:
+            raise BadRequest(
+                "the request names a tenant that is not the credential's",
+                hint="leave `tenant` out: the credential tells it",
+            )
         self._limiter.admit(principal.tenant)
-        convert.plain_id("id", task_id)
 
     async def _read(self, task_id: str, context: ServerCallContext, principal: Principal) -> Task:
-        self._admit(task_id, context, principal)
+        self._admit(context, principal)
+        convert.plain_id("id", task_id)
         task = await self._path.open_tasks.read(principal, task_id)
         await self._large_answers.to_show(principal.tenant, [task])
         return task
@@ -298,15 +302,6 @@ def _values(context: ServerCallContext) -> ExactValues:
     if not isinstance(values, ExactValues):
         raise sdk.InternalError("a request came past the layer that keeps its numbers")
     return values
-
-
-def _same_tenant(context: ServerCallContext, principal: Principal) -> None:
-    """A tenant in the path or the request is a claim; it must be the credential's."""
-    if context.tenant and context.tenant != principal.tenant:
-        raise BadRequest(
-            "the request names a tenant that is not the credential's",
-            hint="leave `tenant` out: the credential tells it",
-        )
 
 
 def _ending(task: Task, values: ExactValues) -> list[Event]:
