@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import stat
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from mc_ops.errors import CouldNotTell, UnusableInput
 
 LARGEST_BYTES = 256 * 1024 * 1024
+_LOCK_POLL_S = 0.03
 
 
 def write_atomically(
@@ -97,6 +100,20 @@ def read_limited(path: Path, most: int = LARGEST_BYTES) -> bytes:
             hint="is it the file that you mean?",
         )
     return data
+
+
+def lock(file: IO[str], patience_s: float) -> bool:
+    """Take a file's lock, which ends with the open file; false if another has it for too long."""
+    deadline = time.monotonic() + patience_s
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(_LOCK_POLL_S)
+        else:
+            return True
 
 
 @contextmanager

@@ -7,8 +7,8 @@ fails). The service obeys them only with `MC_FAULTS_ALLOWED=1`, and shows them i
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 from mc_contract.numbers import number
 from mc_ops.environments.interface import Colour
@@ -17,19 +17,13 @@ from mc_ops.errors import UnusableInput
 _SYNTAX = "write green:slow=2 or green:errors=0.05"
 
 
-class _Kind(NamedTuple):
-    """A kind of fault, in the service's words, and from where to where its value goes."""
-
-    field: str
-    setting: str
-    least: float
-    most: float
+# As people write it: the field, and from where to where its value goes
+_KINDS = {"slow": ("slow_factor", 1, 100), "errors": ("error_ratio", 0, 1)}
+_WORDS = {field: word for word, (field, _, _) in _KINDS.items()}
 
 
-_KINDS = {
-    "slow": _Kind("slow_factor", "MC_FAULT_SLOW_FACTOR", 1, 100),
-    "errors": _Kind("error_ratio", "MC_FAULT_ERROR_RATIO", 0, 1),
-}
+def _setting(field: str) -> str:
+    return f"MC_FAULT_{field.upper()}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,15 +35,18 @@ class Faults:
 
     def settings(self) -> dict[str, str]:
         """The service's environment variables for these faults; empty when there are none."""
-        values = ((kind.setting, getattr(self, kind.field)) for kind in _KINDS.values())
-        found = {setting: f"{value:g}" for setting, value in values if value is not None}
+        found = {
+            _setting(field): f"{value:g}"
+            for field, value in asdict(self).items()
+            if value is not None
+        }
         return {**found, "MC_FAULTS_ALLOWED": "1"} if found else {}
 
     @classmethod
     def from_settings(cls, settings: Mapping[str, str]) -> Faults:
         """The faults that a process's recorded settings mean."""
-        values = ((kind.field, settings.get(kind.setting)) for kind in _KINDS.values())
-        return cls(**{field: float(value) for field, value in values if value})
+        values = {field: settings.get(_setting(field)) for field in _WORDS}
+        return cls(**{field: float(value) for field, value in values.items() if value})
 
 
 def read_faults(options: Iterable[str], env: Mapping[str, str]) -> dict[Colour, Faults]:
@@ -81,15 +78,14 @@ def read_fault(text: str) -> Faults:
 
 def shown(settings: Mapping[str, str]) -> str:
     """Faults as a person wrote them, from a process's recorded settings."""
-    values = ((word, settings.get(kind.setting)) for word, kind in _KINDS.items())
-    return ",".join(f"{word}={value}" for word, value in values if value is not None)
+    values = {word: settings.get(_setting(field)) for field, word in _WORDS.items()}
+    return ",".join(f"{word}={value}" for word, value in values.items() if value is not None)
 
 
 def told_by(health: Mapping[str, Any]) -> str:
     """Faults as a person wrote them, from what a replica says of itself."""
-    words = {kind.field: word for word, kind in _KINDS.items()}
     return ",".join(
-        f"{words.get(field, field)}={f'{value:g}' if isinstance(value, int | float) else value}"
+        f"{_WORDS.get(field, field)}={f'{value:g}' if isinstance(value, int | float) else value}"
         for field, value in health.items()
     )
 
@@ -107,10 +103,10 @@ def _with(faults: Faults, text: str) -> Faults:
         value = number(written)
     except ValueError:
         raise UnusableInput(f'fault "{text}" has no number', hint=_SYNTAX) from None
-    kind = _KINDS.get(word)
-    if kind is None or not kind.least <= value <= kind.most:
+    field, least, most = _KINDS.get(word, ("", 1, 0))
+    if not least <= value <= most:
         raise UnusableInput(
             f'fault "{text}" is not known or out of range',
             hint=f"slow takes 1 to 100, errors takes 0 to 1; {_SYNTAX}",
         )
-    return replace(faults, **{kind.field: value})
+    return replace(faults, **{field: value})

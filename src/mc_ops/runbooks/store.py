@@ -9,18 +9,17 @@ import contextlib
 import fcntl
 import json
 import os
-import time
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
-from typing import IO
 
 from mc_ops.errors import CouldNotTell, UnusableInput, Waiting
+from mc_ops.files import lock
 from mc_ops.runbooks import journal
 from mc_ops.runbooks.process import left_over
 from mc_ops.runbooks.state import Outcome, RunState
 
-PATIENCE_S = 0.3
+PATIENCE_S = 0.3  # `running` holds the lock, shared, while it looks
 
 
 class RunStore:
@@ -114,7 +113,7 @@ class RunStore:
         """
         self._runs.mkdir(mode=0o700, parents=True, exist_ok=True)
         with self._lock.open("a+") as held:
-            if not _taken(held):
+            if not lock(held, PATIENCE_S):
                 raise Waiting(
                     f"another run is in progress: {_holder(self._lock)}",
                     hint="mcctl runbook status; try again when it has ended",
@@ -136,20 +135,6 @@ class RunStore:
 def new_run_id(runbook_id: str, now: datetime, suffix: str) -> str:
     """The id of a new run: runbook, UTC second, and four hex digits for runs of one second."""
     return f"{runbook_id}-{now:%Y%m%dT%H%M%SZ}-{suffix}"
-
-
-def _taken(lock: IO[str]) -> bool:
-    """Take the lock; patient for a moment, because `running` holds it shared while it looks."""
-    deadline = time.monotonic() + PATIENCE_S
-    while True:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() > deadline:
-                return False
-            time.sleep(PATIENCE_S / 10)
-        else:
-            return True
 
 
 def _holder(lock: Path) -> str:

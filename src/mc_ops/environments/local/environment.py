@@ -8,15 +8,12 @@ interrupted it stops what it began and nothing else. One lock file keeps two cal
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import IO
 
 import psutil
 
@@ -47,9 +44,9 @@ from mc_ops.environments.local.records import Records, living_instances
 from mc_ops.environments.local.traffic import Traffic
 from mc_ops.environments.workspace import Workspace
 from mc_ops.errors import CouldNotTell, Finding, UnusableInput
+from mc_ops.files import lock
 
 _LOCK_TIMEOUT_S = 120.0
-_LOCK_POLL_S = 0.1
 
 
 class LocalEnvironment:
@@ -281,30 +278,15 @@ class LocalEnvironment:
     def _changing(self, say: Say) -> Iterator[None]:
         """Hold the platform's lock, its damaged records mended."""
         with (self.layout.home / "up.lock").open("w") as file:
-            _take(file, say)
+            if not lock(file, 0):
+                say("another mcctl is changing this platform; waiting for it")
+                if not lock(file, _LOCK_TIMEOUT_S):
+                    raise CouldNotTell(
+                        f"another mcctl has been changing this platform for {_LOCK_TIMEOUT_S:g} s",
+                        hint="wait for it, or end it",
+                    )
             self._records.mend(say)
             yield
-
-
-def _take(lock: IO[str], say: Say) -> None:
-    """Keep any other mcctl from changing the platform until the file is closed."""
-    deadline = time.monotonic() + _LOCK_TIMEOUT_S
-    told = False
-    while True:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() > deadline:
-                raise CouldNotTell(
-                    f"another mcctl has been changing this platform for {_LOCK_TIMEOUT_S:g} s",
-                    hint="wait for it, or end it",
-                ) from None
-            if not told:
-                say("another mcctl is changing this platform; waiting for it")
-                told = True
-            time.sleep(_LOCK_POLL_S)
-        else:
-            return
 
 
 def _how(group: Group) -> str:
