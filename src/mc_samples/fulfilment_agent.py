@@ -55,7 +55,6 @@ class FulfilmentAgent(Agent):
         self._world = world
 
     async def execute(self, context: RequestContext, event_queue: EventQueue) -> None:
-        """Tell a booking's state, or what the agent can do."""
         text = self._answer(context.get_user_input())
         await event_queue.enqueue_event(new_text_message(text, context_id=context.context_id))
 
@@ -162,7 +161,6 @@ def create_app(port: int, world: World) -> Starlette:
 
 
 def main() -> None:
-    """Read the environment and serve."""
     world = World(Path(os.environ["MC_HOME"]) / "fulfilment" / "journal.jsonl")
     try:
         serve(lambda port: create_app(port, world))

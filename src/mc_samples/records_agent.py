@@ -97,7 +97,6 @@ class RecordsAgent(Agent):
         self._planted = planted
 
     async def execute(self, context: RequestContext, event_queue: EventQueue) -> None:
-        """Answer the request's text."""
         question = context.get_user_input()
         planted = self._planted.called_up(question)
         if planted is None and _LISTING.search(question) and context.message:

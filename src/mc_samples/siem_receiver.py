@@ -121,7 +121,6 @@ class Face:
         return web.json_response({"acks": done})
 
     async def collector_health(self, _: web.Request) -> web.Response:
-        """HEC's own health."""
         if self._behaviour.failing:
             return _hec(503, 9, "Server is busy")
         return _hec(200, 17, "HEC is healthy")
@@ -159,7 +158,6 @@ class Face:
         return web.json_response({"status": "degraded" if self._behaviour.failing else "ok"})
 
     async def stats(self, request: web.Request) -> web.Response:
-        """The counts."""
         self._require(request, "Bearer")
         return web.json_response({**self._receiver.stats(), "failing": self._behaviour.failing})
 
@@ -226,7 +224,6 @@ _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 def create_app(receiver: Receiver, key: str) -> web.Application:
-    """The receiver's HTTP face."""
     face = Face(receiver, key)
     posts: dict[str, _Handler] = {
         "/ingest": face.ingest,
@@ -248,7 +245,6 @@ def create_app(receiver: Receiver, key: str) -> web.Application:
 
 
 def main() -> None:
-    """Read the environment and serve."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     key = Path(os.environ["MC_SIEM_KEY_FILE"]).read_text(encoding="utf-8").strip()
     if not key:

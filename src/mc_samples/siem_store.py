@@ -131,7 +131,6 @@ class Receiver:
         return asdict(self.counts)
 
     def close(self) -> None:
-        """Close the file."""
         self._file.close()
 
     def _append(self, lines: bytes) -> None:

@@ -64,7 +64,6 @@ class World:
         self._journal = journal.open("ab")
 
     def close(self) -> None:
-        """Close the journal."""
         self._journal.close()
 
     def do(self, thing: Thing, body: dict[str, Any], key: str | None) -> Result:

@@ -33,7 +33,6 @@ class Colour(StrEnum):
 
     @property
     def other(self) -> Colour:
-        """The other side."""
         return Colour.green if self is Colour.blue else Colour.blue
 
 

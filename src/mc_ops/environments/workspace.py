@@ -122,7 +122,6 @@ class Workspace:
         return f"http://{HOST}:{self.edge_port}"
 
     def secret(self, name: str) -> Path:
-        """A file under `secrets/`."""
         return self.home / "secrets" / name
 
     def siem_key(self) -> str | None:
@@ -172,7 +171,6 @@ def recall(home: Path) -> Memory:
 
 
 def remember(home: Path, memory: Memory) -> None:
-    """Keep `memory` for the next start."""
     kept = {
         "edge_port": memory.edge_port,
         "replicas": {colour.value: count for colour, count in memory.replicas.items()},

@@ -128,7 +128,6 @@ class _Whole(httpx.BaseTransport):
         self._most_bytes = most_bytes
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
-        """Send, and read to the end."""
         began_at = time.monotonic()
         ends_at = began_at + _timeout_s(request)
         token = _ends_at.set(ends_at)
@@ -151,7 +150,6 @@ class _Whole(httpx.BaseTransport):
         return _read_answer(answer, bytes(body), began_at)
 
     def close(self) -> None:
-        """Close the connections."""
         self._inner.close()
 
 
@@ -163,7 +161,6 @@ class _WholeAsync(httpx.AsyncBaseTransport):
         self._most_bytes = most_bytes
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Send, and read to the end."""
         began_at, timeout_s = time.monotonic(), _timeout_s(request)
         try:
             async with asyncio.timeout(None if math.isinf(timeout_s) else timeout_s):
@@ -183,7 +180,6 @@ class _WholeAsync(httpx.AsyncBaseTransport):
         return _read_answer(answer, bytes(body), began_at)
 
     async def aclose(self) -> None:
-        """Close the connections."""
         await self._inner.aclose()
 
 
@@ -211,11 +207,9 @@ class _InTime(httpcore.SyncBackend):
     """Connections whose every read and write ends when the call must."""
 
     def connect_tcp(self, *args: Any, **more: Any) -> httpcore.NetworkStream:
-        """As httpcore's, in time."""
         return _InTimeStream(super().connect_tcp(*args, **_in_time(more)))
 
     def connect_unix_socket(self, *args: Any, **more: Any) -> httpcore.NetworkStream:
-        """As httpcore's, in time."""
         return _InTimeStream(super().connect_unix_socket(*args, **_in_time(more)))
 
 

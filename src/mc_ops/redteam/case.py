@@ -28,7 +28,6 @@ def document_of(rng: random.Random, text: str, filename: str) -> Part:
 
 
 def rpc(method: str, **params: object) -> dict[str, object]:
-    """A call of A2A's JSON-RPC."""
     return {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}
 
 

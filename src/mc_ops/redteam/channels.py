@@ -42,7 +42,6 @@ class Watch:
 
     @property
     def names(self) -> list[str]:
-        """The channels."""
         return sorted(self._files)
 
     def grown(self) -> dict[str, bytes]:

@@ -56,12 +56,10 @@ class Target:
         self._contexts: dict[str, str] = {}
 
     async def close(self) -> None:
-        """Close the connections."""
         await self._http.aclose()
 
     @property
     def tenants(self) -> list[str]:
-        """Whose credentials are there."""
         return sorted(self._tokens)
 
     async def health(self) -> dict[str, Any]:

@@ -67,12 +67,10 @@ def fresh_id(rng: random.Random) -> str:
 
 
 def digits(rng: random.Random, count: int) -> str:
-    """Random digits."""
     return "".join(rng.choices(string.digits, k=count))
 
 
 def made(kind: str, text: str) -> Canary:
-    """A canary of that text."""
     return Canary(kind, text, core_of(text))
 
 
@@ -95,7 +93,6 @@ def card(rng: random.Random) -> Canary:
 
 
 def account(rng: random.Random) -> Canary:
-    """An IBAN."""
     while True:
         country = rng.choice(list(_IBAN_DIGITS))
         body = digits(rng, _IBAN_DIGITS[country])
@@ -142,7 +139,6 @@ MAKERS = (email, card, account, national_id, phone, secret)
 
 
 def canary(rng: random.Random) -> Canary:
-    """One of any kind."""
     return rng.choice(MAKERS)(rng)
 
 

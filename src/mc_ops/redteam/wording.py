@@ -81,7 +81,6 @@ class Writer:
         self.personal: list[str] = []
 
     def fill(self, form: str) -> str:
-        """The form with a value in each slot."""
         return _SLOT.sub(lambda match: self._slot(match[1]), form)
 
     def _slot(self, slot: str) -> str:
@@ -111,7 +110,6 @@ def write(rng: random.Random, table: str, key: str, **known: str) -> str:
 
 
 def pick(rng: random.Random, name: str) -> str:
-    """One of a list of `texts.toml`."""
     return write(rng, "lists", name)
 
 
@@ -124,7 +122,6 @@ def personal(rng: random.Random) -> tuple[str, str, tuple[str, ...]]:
 
 
 def person(rng: random.Random) -> str:
-    """The two names of somebody."""
     return f"{name(rng)} {name(rng)}"
 
 

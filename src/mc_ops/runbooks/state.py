@@ -60,7 +60,6 @@ class RunState:
 
     @classmethod
     def of(cls, events: Iterable[Event]) -> RunState:
-        """The state that these events lead to."""
         state = cls()
         for event in events:
             state.take(event)

@@ -168,7 +168,6 @@ class Edge:
         )
 
     async def close(self) -> None:
-        """Close the connections to the replicas."""
         if self._session:
             await self._session.close()
 
@@ -395,7 +394,6 @@ async def _serve_control(edge: Edge, path: Path) -> web.AppRunner:
 
 
 def make_server(edge: Edge) -> BoundedServer:
-    """The HTTP server in front of an edge."""
     return BoundedServer(edge.handle, bounds=edge.bounds)
 
 
@@ -439,7 +437,6 @@ async def serve(port: int, state_file: Path, control: Path) -> None:
 
 
 def main() -> None:
-    """Read the environment and serve."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     for handler in logging.getLogger().handlers:
         handler.addFilter(only_own_words)

@@ -122,7 +122,6 @@ class BoundedServer(web.Server):
         self._open = 0
 
     def __call__(self) -> Connection:
-        """The protocol of a new connection."""
         return Connection(self, loop=self._loop, **self._kwargs)
 
     def admit(self, one: Connection) -> None:
@@ -188,7 +187,6 @@ class Connection(web.RequestHandler):
         self._server.admit(self)
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        """Forget it."""
         self._server.forget(self)
         self._take_time_away()
         self._socket = None

@@ -37,7 +37,6 @@ def replica_name(group: Group, number: int) -> str:
 
 
 def replica_names(group: Group, count: int) -> list[str]:
-    """The first `count` replicas of a group."""
     return [replica_name(group, number + 1) for number in range(count)]
 
 
@@ -96,7 +95,6 @@ class Layout(Workspace):
         return self.edge_port + _REPLICA_OFFSETS[head] + number
 
     def url_of(self, name: str) -> str:
-        """The URL of a process that speaks HTTP."""
         return f"http://{HOST}:{self.port_of(name)}"
 
     def log_of(self, name: str) -> Path:

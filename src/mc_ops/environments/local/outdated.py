@@ -43,7 +43,6 @@ class Outdated:
     """Holds what runs against what it would be started with now."""
 
     def __init__(self, records: Records) -> None:
-        """Look at the processes of `records`."""
         self._records = records
         self._table = records.table
 

@@ -137,5 +137,4 @@ def living_instances(
 
 
 def url_of(record: ProcessRecord) -> str:
-    """Where a recorded process listens."""
     return f"http://{HOST}:{record.port}"
