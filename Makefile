@@ -43,14 +43,21 @@ LONGEST := tests/journeys tests/property
 TESTS := $(LONGEST) $(filter-out $(LONGEST),$(patsubst %/,%,$(wildcard tests/*/)))
 
 # What is compiled is kept, whatever the shell says: tests start some hundred processes
-test test-quick: export PYTHONDONTWRITEBYTECODE =
+test test-long test-quick: export PYTHONDONTWRITEBYTECODE =
+
+PYTEST := $(BIN)/python -m pytest -q --durations=25
+SIDE_BY_SIDE := -n 4 --dist loadfile --no-loadscope-reorder
 
 test: setup ## run the tests: side by side, but those alone that measure time; tell the slowest 25
-	$(BIN)/python -m pytest -q -n 4 --dist loadfile --no-loadscope-reorder --durations=25 -m "not alone" $(TESTS)
-	$(BIN)/python -m pytest -q --durations=25 -m alone tests/journeys
+	$(PYTEST) $(SIDE_BY_SIDE) -m "not alone and not long" $(TESTS)
+	$(PYTEST) -m "alone and not long" tests/journeys
+
+test-long: setup ## run the tests that prove by volume, as CI does: kills, sieges, costs, faults in Day-0
+	$(PYTEST) $(SIDE_BY_SIDE) -m "long and not alone" $(TESTS)
+	$(PYTEST) -m "long and alone" tests/journeys
 
 test-quick: setup ## units, contracts and architecture, without processes and databases: under 90 s
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not alone and not slow" tests/architecture tests/contracts tests/unit
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not alone and not slow and not long" tests/architecture tests/contracts tests/unit
 
 lint: setup ## ruff: format and rules
 	$(BIN)/ruff format --check .
@@ -71,7 +78,7 @@ $(SITE)/.locked: docs/requirements.lock
 docs: $(SITE)/.locked ## build the site of docs/ into dist/docs; a dead link fails
 	NO_MKDOCS_2_WARNING=1 $(SITE)/bin/mkdocs build --strict --quiet
 
-check: test lint types contracts docs ## what CI runs
+check: test test-long lint types contracts docs ## what CI runs
 
 crash-test: setup ## kill -9 at random under load, then account for every request (KILLS=200)
 	@$(BIN)/python -m tests.crash --kills $(KILLS)
@@ -110,4 +117,4 @@ lock: ## resolve dependencies anew into requirements.lock (hashes, no registry h
 		--no-emit-index-url --no-annotate --no-header docs/requirements.in -o docs/requirements.lock
 	rm -rf .venv-lock
 
-.PHONY: help setup run down test test-quick lint types contracts docs check crash-test outage-test siege bench lock
+.PHONY: help setup run down test test-long test-quick lint types contracts docs check crash-test outage-test siege bench lock

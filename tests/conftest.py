@@ -20,9 +20,15 @@ import pytest
 from httpx._transports import default as transports
 from hypothesis import HealthCheck, settings
 from tests import ports
+from tests.examples import examples
 
 # A law holds on a slow machine as well: no example has a time limit.
-settings.register_profile("anywhere", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile(
+    "anywhere",
+    deadline=None,
+    max_examples=examples(100),
+    suppress_health_check=[HealthCheck.too_slow],
+)
 settings.load_profile("anywhere")
 
 T = TypeVar("T")

@@ -15,6 +15,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from tests import forked
 
 FAKES = Path(__file__).parents[1] / "unit" / "mc_ops" / "canary"
 
@@ -29,14 +30,7 @@ def _fake(name: str) -> ModuleType:
 
 
 fake_edge, fake_prometheus = _fake("fake_edge"), _fake("fake_prometheus")
-MCCTL = [
-    sys.executable,
-    "-c",
-    """import mc_ops.cli.main as m
-import mc_ops.canary.plan as plan
-plan.REHEARSAL_LATENESS_LIMIT_S = 30.0  # the machine that runs tests may be busy
-m.main()""",
-]
+MCCTL = str(Path(__file__).with_name("mcctl_on_a_busy_machine.py"))
 RULES = """step_s = 0.1
 [[metric]]
 name = "errors"
@@ -89,14 +83,7 @@ def rules(tmp_path: Path) -> str:
 def _mcctl(home: Path, *args: str, **env: str) -> subprocess.CompletedProcess[str]:
     kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
     told = {"MC_HOME": str(home), "MC_CANARY_TOKEN": fake_edge.TOKEN, "NO_COLOR": "1"}
-    return subprocess.run(
-        [*MCCTL, "canary", *args],
-        env=kept | told | env,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    return forked.run([MCCTL, "canary", *args], env=kept | told | env)
 
 
 @pytest.mark.parametrize(("colour", "code"), [("teal", 0), ("green", 1)])

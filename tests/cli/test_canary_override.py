@@ -7,19 +7,19 @@ import os
 import pty
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests import forked
 from tests.canary_ledger import TOKEN, SmallLedger, held, serving
 from tests.children import child
 from tests.fake_replica import Replica, replica
 
 # Only these groups, so that the transcripts do not depend on the other groups' modules.
-MCCTL = [str(Path(sys.executable).parent / "mcctl")]
+MCCTL = [forked.MCCTL]
 REASON = "the slow path is known <!channel>"
 
 
@@ -50,15 +50,7 @@ class Shell:
 
     def run(self, *args: str | Path, **env: str) -> subprocess.CompletedProcess[str]:
         """Run with nobody at the terminal."""
-        return subprocess.run(
-            [*MCCTL, *map(str, args)],
-            env=self.env | env,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-            stdin=subprocess.DEVNULL,
-        )
+        return forked.run([*MCCTL, *map(str, args)], env=self.env | env)
 
     def override(self, *args: str | Path, **env: str) -> subprocess.CompletedProcess[str]:
         """Override `run-7` unless told otherwise, without being asked."""

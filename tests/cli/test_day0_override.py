@@ -8,19 +8,18 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from tests import forked
 from tests.canary_ledger import TOKEN, SmallLedger, held, serving
 from tests.fake_replica import Replica, replica
 
 from mc_ops.runbooks import load
 
 ROOT = Path(__file__).parents[2]
-MCCTL = str(Path(sys.executable).parent / "mcctl")
 HEADER = """# Two steps of Day-0
 
 ```yaml runbook
@@ -65,16 +64,7 @@ class Place:
         }
 
     def mcctl(self, *args: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [MCCTL, *args],
-            cwd=self.folder,
-            env=self.env,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=120,
-            stdin=subprocess.DEVNULL,
-        )
+        return forked.run([forked.MCCTL, *args], cwd=self.folder, env=self.env, timeout=120)
 
     @property
     def run(self) -> Path:

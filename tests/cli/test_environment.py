@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests import forked
 from tests.children import child
 
 PROGRAM = Path(__file__).parent / "mcctl_with_fake_workbench.py"
@@ -29,10 +30,7 @@ def env(tmp_path: Path, free_ports: int) -> dict[str, str]:
 
 def mcctl(env: dict[str, str], *args: str) -> subprocess.CompletedProcess[str]:
     """Run mcctl with nobody at the terminal."""
-    argv = [sys.executable, str(PROGRAM), *args]
-    return subprocess.run(
-        argv, env=env, capture_output=True, text=True, timeout=60, check=False, stdin=subprocess.DEVNULL
-    )  # fmt: skip
+    return forked.run([str(PROGRAM), *args], env=env)
 
 
 def test_status_of_nothing_is_no_failure(env: dict[str, str]) -> None:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
+from tests import forked
 from tests.cli.test_incident_canary import write
 from tests.cli.test_incident_hpa import events_of, seen
 from tests.fake_cluster import Cluster, hpa
@@ -18,16 +17,8 @@ FOLDER = ROOT / "runbooks" / "incidents"
 
 
 def mcctl(home, *argv, **env):
-    return subprocess.run(
-        [str(Path(sys.executable).parent / "mcctl"), *argv],
-        env={**os.environ, "MC_HOME": str(home), "MC_EDGE_PORT": "23080", **env},
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        stdin=subprocess.DEVNULL,
-        timeout=120,
-        check=False,
-    )
+    told = {**os.environ, "MC_HOME": str(home), "MC_EDGE_PORT": "23080", **env}
+    return forked.run([forked.MCCTL, *argv], env=told, cwd=ROOT, timeout=120)
 
 
 @pytest.mark.parametrize("path", sorted(FOLDER.glob("*.md")), ids=lambda path: path.stem)

@@ -8,13 +8,13 @@ import os
 import pty
 import re
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests import forked
 from tests.children import child
 
 _SPEC = importlib.util.spec_from_file_location(
@@ -28,7 +28,7 @@ _STYLE = re.compile("\x1b\\[[0-9;]*m")
 event, operation = fake_operator.event, fake_operator.operation
 
 # Only these groups, so that the transcripts do not depend on the other groups' modules.
-MCCTL = [str(Path(sys.executable).parent / "mcctl")]
+MCCTL = [forked.MCCTL]
 
 
 class Shell:
@@ -51,15 +51,7 @@ class Shell:
     def run(self, *args: str, url: bool = True) -> subprocess.CompletedProcess[str]:
         """Run with nobody at the terminal."""
         where = ["--url", self.url] if url else []
-        return subprocess.run(
-            [*MCCTL, *args, *where],
-            env=self.env,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-            stdin=subprocess.DEVNULL,
-        )
+        return forked.run([*MCCTL, *args, *where], env=self.env)
 
     def typed(self, answer: str, *args: str) -> int:
         """Run at a terminal where somebody types `answer`; gives the exit code.

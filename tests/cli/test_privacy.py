@@ -5,31 +5,19 @@ from __future__ import annotations
 import json
 import random
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests import forked
 
 ROOT = Path(__file__).parents[2]
-MCCTL = Path(sys.executable).with_name("mcctl")
 
 
 def scan(*arguments: str, rows: bytes = b"") -> tuple[int, list[dict[str, Any]], str]:
     """Run the verb: exit code, results, standard error."""
-    ran = subprocess.run(
-        [str(MCCTL), "privacy", "scan", *arguments],
-        input=rows,
-        capture_output=True,
-        check=False,
-        timeout=60,
-        cwd=ROOT,
-    )
-    return (
-        ran.returncode,
-        [json.loads(line) for line in ran.stdout.splitlines()],
-        ran.stderr.decode(),
-    )
+    ran = forked.run([forked.MCCTL, "privacy", "scan", *arguments], stdin=rows, cwd=ROOT)
+    return ran.returncode, [json.loads(line) for line in ran.stdout.splitlines()], ran.stderr
 
 
 def row(name: Any, text: Any, **more: Any) -> bytes:
@@ -129,14 +117,7 @@ def test_what_an_id_may_be_is_told(name: Any) -> None:
 
 
 def explain(text: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [str(MCCTL), "privacy", "scan", "--explain", text, *arguments],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-        cwd=ROOT,
-    )
+    return forked.run([forked.MCCTL, "privacy", "scan", "--explain", text, *arguments], cwd=ROOT)
 
 
 def test_explain_names_rule_decoder_and_validator_of_each_label() -> None:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests import forked
 from tests.cli.open_gateway import OpenGateway, open_gateway
 
 ROOT = Path(__file__).parents[2]
@@ -33,19 +32,15 @@ def attack(gateway: OpenGateway, tmp_path: Path) -> Any:
     env = {**os.environ, "MC_CREDENTIALS_FILE": str(tokens), "MC_HOME": str(tmp_path / ".mc")}
 
     def run(*arguments: str, **more: str) -> tuple[int, dict[str, Any], str]:
-        done = subprocess.run(
+        done = forked.run(
             [
-                sys.executable,
-                ROOT / "scripts" / "privacy-red-team.py",
+                str(ROOT / "scripts" / "privacy-red-team.py"),
                 *("--target", gateway.url, "--agent-url", gateway.url, "--output", "json"),
                 *("--seed", "3", "--wordings", "4", *arguments),
             ],
-            capture_output=True,
-            check=False,
             timeout=120,
             env={**env, **more},
             cwd=tmp_path,
-            text=True,
         )
         return done.returncode, json.loads(done.stdout or "{}"), done.stderr
 

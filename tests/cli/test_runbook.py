@@ -9,13 +9,13 @@ import pty
 import re
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
+from tests import forked
 
-MCCTL = [str(Path(sys.executable).parent / "mcctl")]
+MCCTL = [forked.MCCTL]
 RUNBOOK = """# Demo
 
 ```yaml runbook
@@ -48,11 +48,10 @@ def place(tmp_path: Path) -> Path:
 
 
 def start(place: Path, *args: str, stderr: int = subprocess.PIPE) -> subprocess.Popen[str]:
-    kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
     return subprocess.Popen(
         [*MCCTL, "runbook", *args],
         cwd=place,
-        env={**kept, "MC_HOME": str(place / "home"), "NO_COLOR": "1"},
+        env=_env(place),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=stderr,
@@ -60,10 +59,14 @@ def start(place: Path, *args: str, stderr: int = subprocess.PIPE) -> subprocess.
     )
 
 
+def _env(place: Path) -> dict[str, str]:
+    kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+    return {**kept, "MC_HOME": str(place / "home"), "NO_COLOR": "1"}
+
+
 def mcctl(place: Path, *args: str) -> tuple[int, str, str]:
-    process = start(place, *args)
-    out, err = process.communicate(timeout=60)
-    return process.returncode, out, err
+    done = forked.run([*MCCTL, "runbook", *args], cwd=place, env=_env(place))
+    return done.returncode, done.stdout, done.stderr
 
 
 def test_run_passes_and_tells_its_result(place: Path) -> None:

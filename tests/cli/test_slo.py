@@ -5,16 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import subprocess
-import sys
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner
+from tests import forked
 from tests.fake_cluster import Cluster, hpa, rescaled
 from tests.fake_replica import replica
 from tests.loopback import serving
@@ -22,7 +20,6 @@ from tests.loopback import serving
 from mc_ops.cli.main import load_all
 from mc_ops.errors import OpsError
 
-MCCTL = str(Path(sys.executable).parent / "mcctl")
 HOOK = "/services/T000/B000/s3cr3t"
 
 
@@ -85,14 +82,9 @@ def slack():
 def test_a_quiet_platform_cannot_be_told(blue, tmp_path):
     """Nothing happened: no target is called met for that, and the exit code is 3."""
     blue.a2a()
-    done = subprocess.run(
-        [MCCTL, "slo", "status", "--scrape", blue.url, "--only", "a2a-success"],
+    done = forked.run(
+        [forked.MCCTL, "slo", "status", "--scrape", blue.url, "--only", "a2a-success"],
         env={"PATH": os.environ["PATH"], "MC_HOME": str(tmp_path / "home"), "NO_COLOR": "1"},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
     )
     assert done.returncode == 3
     assert "? unknown A2A success" in done.stdout

@@ -164,6 +164,7 @@ def test_every_alert_has_a_test_that_fires_one_that_must_not_and_one_at_its_edge
 
 
 @needs_promtool
+@pytest.mark.long
 @pytest.mark.parametrize("broken", ["never", "always"])
 def test_the_promtool_tests_can_fail(tmp_path, broken):
     """With alerts that never fire, or always do, every file but the runbook's fails."""

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.examples import examples
 
 from mc_platform.screen import LibraryScreener
 from mc_platform.screen.findings import Budget
@@ -74,7 +75,7 @@ PARTS = st.lists(
 )
 
 
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 @given(PARTS, st.lists(TEXTS, max_size=3))
 def test_no_message_makes_the_screen_raise(parts: Any, history: list[str]) -> None:
     """Any JSON in any part, with any history; and redacting ends."""

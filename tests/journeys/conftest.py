@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator
@@ -17,9 +16,9 @@ from typing import Any
 
 import httpx
 import pytest
+from tests import forked
 
 ROOT = Path(__file__).parents[2]
-MCCTL = str(Path(sys.executable).parent / "mcctl")
 GOVERNANCE = "urn:mc-platform:a2a:governance:1"
 
 
@@ -65,15 +64,8 @@ class Platform:
     def mcctl(
         self, *args: str, check: bool = True, **more: str
     ) -> subprocess.CompletedProcess[str]:
-        done = subprocess.run(
-            [MCCTL, *args],
-            check=False,
-            cwd=self.cwd,
-            env={**self.env, **more},
-            capture_output=True,
-            text=True,
-            timeout=600,
-        )
+        command = [forked.MCCTL, *args]
+        done = forked.run(command, cwd=self.cwd, env={**self.env, **more}, timeout=600)
         if check and done.returncode != 0:
             raise AssertionError(
                 f"mcctl {' '.join(args)}: {done.returncode}\n{done.stdout}{done.stderr}"
@@ -232,8 +224,11 @@ def start_platform(
         yield start
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def platform(free_port_block: Callable[[], AbstractContextManager[int]]) -> Iterator[Platform]:
-    """The shared platform; a test that breaks it mends it."""
+    """The platform that journeys share; a test that breaks it mends it.
+
+    It ends with the last journey of its worker: idle, it would take 4 % of a core from all other tests.
+    """
     with _platforms(free_port_block) as start:
         yield start()

@@ -15,6 +15,7 @@ _KILLS = 6
 _SHORT = ("--short", "--kills", str(_KILLS), "--gap", "1.2")
 
 
+@pytest.mark.long
 @pytest.mark.timeout(240)
 def test_whatever_is_killed_everything_acknowledged_is_accounted_for(tmp_path):
     """kill -9 of replicas, database and SIEM, and a paused replica, under load: nothing is lost."""

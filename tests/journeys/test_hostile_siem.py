@@ -160,6 +160,7 @@ def attacked(request: Any, start_platform: Any) -> Iterator[tuple[Any, HostileSi
         )
 
 
+@pytest.mark.long
 def test_nothing_is_lost_to_a_siem_that_does_its_worst(attacked: Any, wait_until: Any) -> None:
     """While it takes nothing (more ways: tests/isolation/test_siem_answers.py), names every event bad,
     or those of one tenant; through `kill -9` of both replicas, and a resend by two operators at once.

@@ -58,6 +58,7 @@ def own(start_platform: Any) -> Any:
     return start_platform("--replicas", "2")
 
 
+@pytest.mark.long
 def test_a_ledger_that_was_set_back_is_neither_signed_nor_continued(
     own: Any, wait_until: Any
 ) -> None:

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 
 SEED = "20261125"
 
-pytestmark = pytest.mark.timeout(900)
+pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
 
 
 def test_the_red_team_finds_the_platform_closed(start_platform, tmp_path):

@@ -12,6 +12,7 @@ from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.examples import examples
 from tests.fake_saga import REQUEST, working_task
 
 from mc_platform.enact.calls import Called, Effect
@@ -158,7 +159,7 @@ def steps_of(world: World, kind: Kind) -> list[int]:
     return [event.detail["step"] for event in world.ledger.values() if event.kind is kind]
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 @given(worlds())
 def test_saga_end_is_lawful(world: World) -> None:
     """Whatever fails and whenever it dies: the operation ends as its effects say."""
@@ -177,7 +178,7 @@ def test_saga_end_is_lawful(world: World) -> None:
         assert report.outcome is Outcome.completed
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 @given(worlds())
 def test_compensations_are_the_reverse_of_effects(world: World) -> None:
     """Intended compensations are exactly the effects that stood, in reverse; none on success."""
@@ -192,7 +193,7 @@ def test_compensations_are_the_reverse_of_effects(world: World) -> None:
     assert {int(key.split(":")[1]) for key in world.applied} <= set(stood)
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 @given(worlds())
 def test_ledger_tells_each_intent_before_its_end_and_one_end(world: World) -> None:
     """The ledger opens with the start, closes with one end, and no outcome lacks its intent."""
@@ -212,7 +213,7 @@ def test_ledger_tells_each_intent_before_its_end_and_one_end(world: World) -> No
     assert open_steps == []
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 @given(worlds())
 def test_task_agrees_with_the_report(world: World) -> None:
     """The task's terminal state and its governance say what the report says."""

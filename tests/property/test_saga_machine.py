@@ -25,6 +25,7 @@ from hypothesis.stateful import (
     precondition,
     rule,
 )
+from tests.examples import examples
 from tests.fake_saga import REQUEST, START, working_task
 
 from mc_platform.enact.calls import Called, Effect
@@ -636,5 +637,5 @@ class SagaMachine(RuleBasedStateMachine):
                 run.wake()
 
 
-SagaMachine.TestCase.settings = settings(max_examples=150, stateful_step_count=9)
+SagaMachine.TestCase.settings = settings(max_examples=examples(150), stateful_step_count=9)
 test_saga_machine = SagaMachine.TestCase

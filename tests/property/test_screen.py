@@ -6,6 +6,7 @@ from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.examples import examples
 
 from mc_platform.model.label import Part
 from mc_platform.screen import LibraryScreener
@@ -43,7 +44,7 @@ PART = st.one_of(
     st.dictionaries(STRING, JSON, max_size=3),
 )
 PARTS = st.lists(PART, max_size=3)
-RELAXED = settings(max_examples=150)
+RELAXED = settings(max_examples=examples(150))
 
 
 @RELAXED

@@ -6,10 +6,12 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pytest
-from tests import ports
+from tests import forked, ports
 
 ROOT = Path(__file__).parents[2]
 BEGIN_ANOTHER = """
@@ -42,3 +44,48 @@ def test_a_block_of_ports_is_nobody_elses_until_it_is_given_back() -> None:
             [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
         )
         assert not {first, second} & set(map(int, other.stdout.split()))
+
+
+def test_a_forked_program_is_as_one_that_was_started(tmp_path: Path) -> None:
+    """Output, exit code, argv, environment, folder, standard input, and the signal that ended it."""
+    program = tmp_path / "program.py"
+    program.write_text(
+        "import os, signal, sys\n"
+        "print(sys.argv[1:], os.environ['WHAT'], os.getcwd(), sys.stdin.read())\n"
+        "print('careful', file=sys.stderr)\n"
+        "if sys.argv[1] == 'die': os.kill(os.getpid(), signal.SIGKILL)\n"
+        "if sys.argv[1] == 'raise': raise ValueError('no')\n"
+        "sys.exit(int(sys.argv[1]))\n"
+    )
+    env = {"WHAT": "é", "PYTHONUTF8": "1"}
+    for argument in ("0", "3", "die", "raise"):
+        command = [str(program), argument]
+        forked_one = forked.run(command, env=env, cwd=tmp_path, stdin="typed")
+        started = subprocess.run(
+            [sys.executable, *command],
+            env=env,
+            cwd=tmp_path,
+            input="typed",
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert forked_one.returncode == started.returncode
+        if argument in {"0", "3"}:
+            assert (forked_one.stdout, forked_one.stderr) == (started.stdout, started.stderr)
+        if argument == "raise":
+            assert forked_one.stderr.endswith("ValueError: no\n")
+
+
+def test_a_forked_program_that_takes_too_long_is_killed(
+    tmp_path: Path, wait_until: Callable[..., object]
+) -> None:
+    """As `subprocess.run` does, and what it wrote is not waited for."""
+    program = tmp_path / "program.py"
+    program.write_text(
+        "import os, pathlib, time\npathlib.Path('pid').write_text(str(os.getpid()))\ntime.sleep(600)\n"
+    )
+    with pytest.raises(subprocess.TimeoutExpired):
+        forked.run([str(program)], cwd=tmp_path, timeout=2)
+    pid = int((tmp_path / "pid").read_text())
+    wait_until(lambda: not psutil.pid_exists(pid), what="the program is gone")

@@ -10,6 +10,7 @@ from uuid import uuid4
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.examples import examples
 
 from mc_contract.judgement.statistics import _incomplete_beta
 from mc_platform.enact.breaker import (
@@ -59,7 +60,7 @@ def test_the_tail_is_the_exact_binomial(ended, data, percent):
     assert found == pytest.approx(exact, rel=1e-9, abs=1e-15)
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 @given(st.integers(1, 5000), st.data(), st.floats(0.001, 0.999))
 def test_the_tail_is_the_incomplete_beta_function(ended, data, share):
     """P(X >= k) = I_p(k, n - k + 1), by an implementation of another kind."""
@@ -154,7 +155,7 @@ _FEW = st.integers(0, 300).flatmap(
 )
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(st.lists(_FEW, min_size=1, max_size=6), st.integers(0, 99))
 def test_no_single_tenant_stops_all(others, bad):
     """Whatever one tenant does below the minimum: all trips only if it trips without that one."""

@@ -101,6 +101,7 @@ def _spent(parts: Any, limit: float) -> float:
     return spent
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", NAMES)
 def test_no_shape_costs_more_than_its_estimate(name: str) -> None:
     """Whatever a message is made of, the estimate bounds what it costs: three times as much at most.
@@ -112,6 +113,7 @@ def test_no_shape_costs_more_than_its_estimate(name: str) -> None:
     assert _spent(parts, limit) < limit
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("name", "size"),
     [

@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.examples import examples
 
 from mc_ops.errors import UnusableInput
 from mc_ops.incidents.hpa_oscillation.oscillation import oscillation, reversal_times
@@ -180,7 +181,7 @@ def test_the_least_of_policies_and_none_at_all() -> None:
     first=st.integers(1, 40),
     wider=st.integers(0, 40),
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 def test_the_replicas_alone_tell_of_every_longer_window(
     demand: list[int], first: int, wider: int
 ) -> None:

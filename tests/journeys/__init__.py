@@ -1,0 +1,1 @@
+"""Stories told on whole platforms of real processes."""
