@@ -30,8 +30,7 @@ from mc_platform.adapters.postgres.operations import PostgresOperations
 from mc_platform.adapters.postgres.pools import Pools, PostgresDirectory, PostgresTasks
 from mc_platform.adapters.postgres.rules import PostgresRules
 from mc_platform.adapters.worker_processes import WorkerProcesses
-from mc_platform.assembly.announcements import Announcements
-from mc_platform.assembly.background import Background, keep_partitions, sweep
+from mc_platform.assembly.background import Announcements, Background, keep_partitions, sweep
 from mc_platform.assembly.delivery import delivery
 from mc_platform.assembly.engine_bridge import EngineBridge, breaker
 from mc_platform.assembly.handlers import governed_routes, redacted_text

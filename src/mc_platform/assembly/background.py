@@ -1,20 +1,27 @@
-"""Work that a replica does beside requests, begun again whatever it dies of."""
+"""What a replica does beside requests: work begun again whatever it dies of, and its own events."""
 
 from __future__ import annotations
 
 import asyncio
+import uuid
 from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 import structlog
 
+from mc_contract.ledger.checkpoint import Checkpoint
 from mc_platform.adapters.postgres.ledger import PostgresLedger
 from mc_platform.adapters.postgres.pools import PostgresTasks
 from mc_platform.errors import RateLimited, Unavailable
 from mc_platform.model.catalogue import Agent
+from mc_platform.model.event import Kind
+from mc_platform.model.tenant import PLATFORM
 from mc_platform.observe import metrics
 from mc_platform.pipeline.open_tasks import OpenTasks
-from mc_platform.ports import Clock
+from mc_platform.ports import Clock, Journal
+from mc_platform.record import EventFactory
 
 _SWEEP_S = 15.0
 _SWEEP_MOST = 200
@@ -90,3 +97,28 @@ async def keep_partitions(ledger: PostgresLedger) -> None:
         except Unavailable as error:
             _log.warning("ledger_partitions_postponed", reason=error.message)
             await asyncio.sleep(_POSTPONED_S)
+
+
+@dataclass(frozen=True, slots=True)
+class Announcements:
+    """Records events that no request causes."""
+
+    replica: str
+    journal: Journal
+    events: EventFactory
+
+    async def policy_refused(self, old: str, new: str, reason: str) -> None:
+        """Tell that a policy set was kept out."""
+        subject = f"{self.replica}:{new or 'unreadable'}:{uuid.uuid4()}"
+        await self._record(Kind.policy_refused, subject, old=old, new=new, reason=reason)
+
+    async def signer_rebuilt(self, known: Checkpoint) -> None:
+        """Tell that the signer's memory was lost, and what stands for it now."""
+        subject = f"{self.replica}:{uuid.uuid4()}"
+        await self._record(
+            Kind.signer_state_rebuilt, subject, size=known.size, root=known.root.hex()
+        )
+
+    async def _record(self, kind: Kind, subject: str, **detail: Any) -> None:
+        event = self.events.event(kind, PLATFORM, subject, replica=self.replica, **detail)
+        await self.journal.record([event])

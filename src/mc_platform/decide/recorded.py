@@ -8,7 +8,7 @@ again, so the answer is that of today's catalogue.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 from mc_platform.model.catalogue import Catalogue
@@ -18,17 +18,12 @@ from mc_platform.model.verdict import Action, Question
 
 _SETS = ("labels", "classes", "origins")
 _NO_CATALOGUE_KIND = frozenset({"Task", "Ledger", "Dataset", "Platform"})
+_CIRCUMSTANCES = (
+    "purpose", "residency", "redacted", "tainted", "named", "tier_ceiling", "operations_this_hour",
+    "break_glass",
+)  # fmt: skip
 # Field of the question -> what it is when it is not recorded
-_USUAL: Mapping[str, Any] = {
-    "purpose": "",
-    "residency": "",
-    "redacted": False,
-    "tainted": False,
-    "named": True,
-    "tier_ceiling": 3,
-    "operations_this_hour": 0,
-    "break_glass": False,
-}
+_USUAL = {field.name: field.default for field in fields(Question) if field.name in _CIRCUMSTANCES}
 _RESOURCE_USUAL: Mapping[str, Any] = {"agent": "", "tenant": None, "tier": 0}
 _NEEDED = ("principal", "tenant", "action", "resource")
 _KNOWN = frozenset({*_NEEDED, "role", *_SETS, *_USUAL})

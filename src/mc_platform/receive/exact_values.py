@@ -18,6 +18,7 @@ from typing import Any
 
 from a2a.types import a2a_pb2 as pb
 from google.protobuf.json_format import MessageToDict, ParseDict
+from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -114,7 +115,7 @@ class ExactJson:
         scope.setdefault("state", {})[VALUES] = values
         incoming = receive
         if scope["method"] == "POST":
-            body = await _body_of(receive)
+            body = await Request(scope, receive).body()
             try:
                 incoming = _again(_carried(body, values, json_rpc=self._json_rpc), receive)
             except NotKeepable as error:
@@ -244,15 +245,6 @@ def _inline(value: Any) -> bytes:
     for bare, escaped in _LINE_ENDS:
         text = text.replace(bare, escaped)
     return text
-
-
-async def _body_of(receive: Receive) -> bytes:
-    chunks: list[bytes] = []
-    while True:
-        message = await receive()
-        chunks.append(message.get("body", b""))
-        if not message.get("more_body", False):
-            return b"".join(chunks)
 
 
 def _again(body: bytes, receive: Receive) -> Receive:

@@ -31,13 +31,12 @@ from mc_platform.model.shape import ShapeLimits, shape_problem
 from mc_platform.model.tenant import Principal
 from mc_platform.observe import metrics
 from mc_platform.observe.cost import Metered
-from mc_platform.receive import retry_after
 from mc_platform.receive.connections import Connections
 from mc_platform.receive.detail import DETAIL, DetailRule
 from mc_platform.receive.handler import PRINCIPAL
 from mc_platform.receive.peers import Peers
 from mc_platform.receive.turns import Arrivals, Turns
-from mc_platform.receive.wire_errors import answer
+from mc_platform.receive.wire_errors import answer, begin_waits, retry_after
 
 _DETAILED = frozenset({"/health", "/metrics"})  # what they tell depends on who asks
 _PUBLIC = _DETAILED | {"/.well-known/agent-card.json", "/ledger/checkpoint"}
@@ -97,7 +96,7 @@ class GatewayMiddleware:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        retry_after.begin()
+        begin_waits()
         visit = _Visit(self, scope, receive, send)
         metered = Metered(visit.serve())
         with self.connections.under_way(scope):
@@ -293,7 +292,7 @@ class _Visit:
 
 def _with_retry_after(message: Message) -> Message:
     headers = list(message.get("headers", []))
-    told = retry_after.header(message["status"])
+    told = retry_after(message["status"])
     if told is None or any(name.lower() == told[0] for name, _ in headers):
         return message
     return {**message, "headers": [*headers, told]}

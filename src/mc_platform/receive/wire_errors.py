@@ -1,12 +1,19 @@
-"""Our errors as A2A errors: JSON-RPC codes, HTTP statuses, reasons.
+"""Our errors as A2A errors: JSON-RPC codes, HTTP statuses, reasons, and how long to wait.
 
 The SDK looks an exception's class up in its tables; ours are entered there beside its own, so
 that JSON-RPC and HTTP+JSON answer alike. Codes -32050 to -32054 are this platform's.
+
+Whatever layer says "not now", its answer carries `Retry-After`: the middleware opens a note for each
+request, who turns an error into an answer writes the wait into it, and the middleware's response bears
+it. JSON-RPC answers do, too, although their HTTP status is 200: a client need not read the body to
+know that it has to wait.
 """
 
 from __future__ import annotations
 
+import math
 import uuid
+from contextvars import ContextVar
 
 import structlog
 from a2a.server.jsonrpc_models import JSONRPCError
@@ -25,9 +32,29 @@ from mc_contract.governance import (
     GovernanceError,
 )
 from mc_platform import errors
-from mc_platform.receive import retry_after
 
+_UNTOLD_S = 1.0
+_waits: ContextVar[list[float]] = ContextVar("waits")
 _log = structlog.get_logger()
+
+
+def begin_waits() -> None:
+    """Open the note of the request that this context serves."""
+    _waits.set([])
+
+
+def _note_wait(error: BaseException) -> None:
+    wait_s = getattr(error, "retry_after_s", None)
+    if wait_s is not None:
+        _waits.get([]).append(float(wait_s))
+
+
+def retry_after(status: int) -> tuple[bytes, bytes] | None:
+    """The header for a response with this status; None if it needs none."""
+    waits = _waits.get([])
+    if not waits and status not in (429, 503):
+        return None
+    return b"retry-after", str(math.ceil(max(waits, default=_UNTOLD_S))).encode()
 
 
 class PolicyDeniedError(sdk.A2AError):
@@ -85,10 +112,10 @@ def to_wire(error: BaseException) -> sdk.A2AError:
     if isinstance(error, errors.AgentFailed):
         return AgentFailedError(_sentence(error))
     if isinstance(error, errors.Unavailable):
-        retry_after.note(error)
+        _note_wait(error)
         return UnavailableError(_sentence(error))
     if isinstance(error, errors.RateLimited):
-        retry_after.note(error)
+        _note_wait(error)
         return RateLimitedError(_sentence(error), {"retryAfterS": str(error.retry_after_s)})
     if isinstance(error, (errors.BadRequest, errors.RequestTooLarge, GovernanceError)):
         return sdk.InvalidParamsError(_sentence(error))
@@ -122,7 +149,7 @@ async def answer(_request: Request, error: Exception) -> Response:
     if not isinstance(error, errors.PlatformError):
         told = {"code": "internal", "message": to_wire(error).message, "hint": ""}
         return JSONResponse({"error": {**told, "retryable": False}}, status_code=500)
-    retry_after.note(error)
+    _note_wait(error)
     headers = {}
     if isinstance(error, errors.NotAuthenticated):
         headers["WWW-Authenticate"] = 'Bearer realm="agent-workbench"'
