@@ -29,8 +29,6 @@ _PER_STRING_S = 15e-6
 # Letters, spaces, and the bytes of a character after its first one.
 _CHEAP = (string.ascii_lowercase + " \n").encode() + bytes(range(0x80, 0xC0))
 _STRUCTURE = (b",", b":", b"[", b"{")
-
-
 LEAST_WORK = 20_000
 """What may be spent on any message, in microseconds of the reference machine."""
 

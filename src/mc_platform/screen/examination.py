@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from mc_platform.model.label import Scope
@@ -18,6 +19,7 @@ _GRAM, _GRAM_EVERY, _NEW_GRAM_WORK = 4, 16, 24
 _PLACE, _LONG_SPAN = 64, 4096
 
 
+@dataclass(slots=True)
 class Examination:
     """What is known of one message while it is examined.
 
@@ -30,30 +32,16 @@ class Examination:
         trace: Every finding in the text in which it was found; None: not kept.
     """
 
-    __slots__ = (
-        "_few",
-        "_grams",
-        "announced",
-        "budget",
-        "clean",
-        "known",
-        "redacted",
-        "scope",
-        "sets",
-        "trace",
-    )
-
-    def __init__(self, scope: Scope, budget: Budget) -> None:
-        self.scope = scope
-        self.budget = budget
-        self.announced = False
-        self.redacted = False
-        self.known: dict[tuple[str, str], tuple[Sequence[Finding], bool]] = {}
-        self.clean: set[tuple[Any, ...]] = set()
-        self.sets: dict[str, frozenset[int]] = {}
-        self.trace: list[tuple[DecodedText, Finding]] | None = None
-        self._grams: set[str] = set()
-        self._few = _FEW_CHARS
+    scope: Scope
+    budget: Budget
+    announced: bool = False
+    redacted: bool = False
+    known: dict[tuple[str, str], tuple[Sequence[Finding], bool]] = field(default_factory=dict)
+    clean: set[tuple[Any, ...]] = field(default_factory=set)
+    sets: dict[str, frozenset[int]] = field(default_factory=dict)
+    trace: list[tuple[DecodedText, Finding]] | None = None
+    _grams: set[str] = field(default_factory=set)
+    _few: int = _FEW_CHARS
 
     def price(self, text: str) -> float:
         """Work of one decoded text: automata build a state for each sequence that they never met."""

@@ -86,6 +86,8 @@ def _table_rows(detector: str) -> Iterator[str]:
         yield from (
             f"national_ids.toml [[lettered]] {r.name}" for r in table.lettered if r.name == name
         )
+    elif detector == "stdnum.luhn":
+        yield "payment_cards.toml [[issuer]]"
     elif detector == "context.address":
         yield "postal_addresses.toml [[street]]"
 

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import TypeVar
 
 import re2
 
+_T = TypeVar("_T")
 _ANYTHING = r"(?s)."
 # What holds at the beginning or end of a text only; `[^` and `\\^` are no such thing.
 _ANCHOR = re.compile(r"(?<![\[\\])\^|(?<!\\)\$|\\[Az]")
 _SET_MEMORY_BYTES = 32 << 20
+
+
+def groups(items: Sequence[_T], size: int) -> Iterator[Sequence[_T]]:
+    """The items in order, as many at a time as one Set holds well."""
+    for at in range(0, len(items), size):
+        yield items[at : at + size]
 
 
 class Prefilter:

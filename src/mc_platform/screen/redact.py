@@ -13,8 +13,6 @@ from mc_platform.screen.message.strings import KEY, MAX_DEPTH, decode_text, enco
 
 Replacer = Callable[[str, str], str]
 _RANK = {kind: rank for rank, kind in enumerate(BY_SEVERITY)}
-
-
 PLACEHOLDER = re.compile(r"\[[a-z]{2,16}(?:-[a-z]{2,16}){0,2}(?::[a-p]{34,1100})?\]")
 """What stands in a span's place, or a pseudonym."""
 

@@ -14,22 +14,21 @@ from mc_platform.model.label import Part
 from mc_platform.screen.cost import LEAST_WORK, more_work
 from mc_platform.screen.findings import Budget, LimitReached
 from mc_platform.screen.message.strings import KEY, Leaf, leaves
-from mc_platform.screen.prefilter import Prefilter
-from mc_platform.screen.text.decoded_text import DECODERS, first_texts
+from mc_platform.screen.prefilter import Prefilter, groups
+from mc_platform.screen.text.decoded_text import DECODERS, DECODERS_IN_SET, first_texts
 from mc_platform.screen.text.homoglyphs import decode_lookalikes
 
 MOST_CHARS = 80_000
 """More than this is not read to the end; `said` then tells that it was not."""
 _MOST_WORK, _TEXT_WORK, _CHAR_WORK = 400_000, 10, 0.4
 _MOST_TEXTS, _MOST_TOGETHER = 24, 200_000
-_DECODERS_IN_SET = 9
 _PIECE_CHARS = 96
 _MOST_GROUPS, _LONGEST_APART, _MOST_USUAL = 4, 4_000, 8
 _SMALL_NUMBER = re.compile(r"(?<![0-9])[0-9]{1,3}(?![0-9])")
 _PREFILTER = Prefilter(
     *(
-        ([decoder.prefilter for decoder in DECODERS[at : at + _DECODERS_IN_SET]], frozenset[str]())
-        for at in range(0, len(DECODERS), _DECODERS_IN_SET)
+        (group, frozenset[str]())
+        for group in groups([decoder.prefilter for decoder in DECODERS], DECODERS_IN_SET)
     )
 )
 

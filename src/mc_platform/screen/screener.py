@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from functools import lru_cache
-from typing import Any, TypeVar
+from functools import lru_cache, partial
+from typing import Any
 
 from mc_platform.model.label import NO_SCOPE, Label, Part, Path, Scope, Screening
 from mc_platform.screen.cost import LEAST_WORK, more_work
@@ -40,9 +40,16 @@ from mc_platform.screen.message.joined_strings import (
 from mc_platform.screen.message.neighbours import spread
 from mc_platform.screen.message.sibling_strings import sibling_chains
 from mc_platform.screen.message.strings import Leaf, leaves
-from mc_platform.screen.prefilter import Prefilter
+from mc_platform.screen.prefilter import Prefilter, groups
 from mc_platform.screen.redact import PLACEHOLDER, replace_spans
-from mc_platform.screen.text.decoded_text import DECODERS, LONG, DecodedText, excerpts, first_texts
+from mc_platform.screen.text.decoded_text import (
+    DECODERS,
+    DECODERS_IN_SET,
+    LONG,
+    DecodedText,
+    excerpts,
+    first_texts,
+)
 
 _SHORTEST_FINDING = 6  # a@b.cc
 _REDACTION_ROUNDS = (False, False, False, True, True)  # whole strings at last
@@ -54,15 +61,7 @@ _SHORT_CHARS, _SORTED_OUT = 64, 32
 _LABEL_WORK, _REPLACED_WORK, _CHAINED_WORK = 3, 8, 1
 _MOST_WITHHELD = 1000
 _WITHHELD: tuple[Part, ...] = ({"text": "[withheld]"},)
-_WORDED_IN_SET, _DECODERS_IN_SET = 16, 9
-
-
-_T = TypeVar("_T")
-
-
-def _groups(patterns: Sequence[_T], size: int) -> Iterator[Sequence[_T]]:
-    for at in range(0, len(patterns), size):
-        yield patterns[at : at + size]
+_WORDED_IN_SET = 16
 
 
 def _group(entries: Sequence[Entry]) -> tuple[Sequence[str], frozenset[str]]:
@@ -103,13 +102,18 @@ class LibraryScreener:
         self._prefilter = Prefilter(
             _group(FORMED),
             _group(KEYS),
-            *map(_group, _groups((*CONTEXTUAL, *ATTACKS), _WORDED_IN_SET)),
-            *((patterns, frozenset[str]()) for patterns in _groups(decoders, _DECODERS_IN_SET)),
+            *map(_group, groups((*CONTEXTUAL, *ATTACKS), _WORDED_IN_SET)),
+            *((patterns, frozenset[str]()) for patterns in groups(decoders, DECODERS_IN_SET)),
         )
 
-    def __reduce__(self) -> tuple[Callable[..., LibraryScreener], tuple[int, int, tuple[Any, ...]]]:
+    def __reduce__(self) -> tuple[Callable[[], LibraryScreener], tuple[()]]:
         """Pickled as its settings, for another process; automata are built there."""
-        return _made, (self._per_leaf, self._per_message, self._extra)
+        return partial(
+            LibraryScreener,
+            candidates_per_leaf=self._per_leaf,
+            candidates_per_message=self._per_message,
+            extra=self._extra,
+        ), ()
 
     def screen(
         self, parts: Sequence[Part], scope: Scope = NO_SCOPE, history: Sequence[str] = ()
@@ -180,7 +184,7 @@ class LibraryScreener:
         }
         if len(short) < _SORTED_OUT:
             return
-        for block in _groups(list(short), _SORTED_OUT):
+        for block in groups(list(short), _SORTED_OUT):
             if look.budget.exhausted:
                 return
             may_hit = self._prefilter.may_hit(block)
@@ -446,12 +450,6 @@ def _withheld(seen: Sequence[Leaf], labels: Sequence[Label]) -> list[Label]:
         for leaf in seen
         if leaf.path not in known and (leaf.text or leaf.verdict)
     ]
-
-
-def _made(per_leaf: int, per_message: int, extra: tuple[Detector, ...]) -> LibraryScreener:
-    return LibraryScreener(
-        candidates_per_leaf=per_leaf, candidates_per_message=per_message, extra=extra
-    )
 
 
 def _as_recogniser(detector: Detector) -> Recogniser:

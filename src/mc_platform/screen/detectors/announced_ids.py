@@ -22,8 +22,6 @@ from mc_platform.screen.findings import NATIONAL_ID, Budget, Finding
 from mc_platform.screen.rules import Announced, rule_file
 
 _RULES = rule_file("announced_ids")
-
-
 _IS = _RULES.pattern("is")
 _CHECKED = "A word names it, and its own checksum or structure holds."
 _REASON = "A word names it, and it is formed accordingly."

@@ -16,8 +16,6 @@ from mc_platform.screen.findings import SECRET_KEY, Budget, Finding
 from mc_platform.screen.rules import rule_file
 
 _RULES = rule_file("assigned_secrets")
-
-
 _ANNOUNCED = _RULES.re2("announced")
 _PASSING = _RULES.re("passing")
 _OF_API = re.compile(r"(?i)(?:api|access|auth|secret)[_\- ]?(?:key|token)")

@@ -15,6 +15,7 @@ import re2
 
 from mc_platform.screen.detectors.national_ids import BY_LAYOUT
 from mc_platform.screen.findings import Budget
+from mc_platform.screen.rules import rule_file
 
 # For the prefilter, which knows letters beyond ASCII at a cost only: looser, never tighter.
 RUN_PREFILTER = r"(?:\d[^0-9A-Za-z]*){6}\d"
@@ -38,23 +39,14 @@ _COMMON = frozenset({" ", "-", "."})
 _LIGHT = re.compile(r"[\s.\-/()_]{1,4}")
 _FOLDED = {ord(char): " " for char in "\t\n\v\f\r\x85"} | {ord("_"): "-"}
 
-CARD_LAYOUTS = frozenset(
-    {
-        (4, 4, 4, 4),
-        (4, 4, 4, 4, 3),
-        (4, 4, 4, 4, 2),
-        (4, 4, 4, 4, 1),
-        (4, 4, 4),
-        (4, 4, 4, 1),
-        (4, 4, 4, 2),
-        (4, 4, 4, 3),
-        (4, 6, 5),
-        (4, 6, 4),
-        (4, 5, 6),
-    }
-)
-# Two order numbers next to each other look the same: not where they are values of a list.
-CARD_LAYOUTS_OF_TWO = frozenset({(8, 8), (6, 13)})
+_CARDS = rule_file("payment_cards")
+
+
+def _layouts(name: str) -> frozenset[tuple[int, ...]]:
+    return frozenset(tuple(map(int, layout.split("-"))) for layout in _CARDS.words(name))
+
+
+CARD_LAYOUTS, CARD_LAYOUTS_OF_TWO = map(_layouts, ("layouts", "layouts-of-two"))
 _PAIRS = {layout[:2] for layout in CARD_LAYOUTS | CARD_LAYOUTS_OF_TWO}
 
 _NOTATIONS = {tuple(map(int, re.findall(r"[0-9]+", layout))) for layout in BY_LAYOUT} | {

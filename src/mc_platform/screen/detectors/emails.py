@@ -19,18 +19,13 @@ _LOCAL_CHARS = 64
 _LIBRARY_WORK = 60
 _CORE = re2.compile(r"[A-Za-z0-9][A-Za-z0-9._%+\-]*@[A-Za-z0-9.\-]+\.[A-Za-z]{2,24}")
 _EDGES = ".-!?*_=|/#~`"
-# Endings of files that are no top-level domains: `image=@photo.png`, `flag@1.txt`.
-_FILE = re.compile(
-    r"(?i)\.(?:txt|png|jpe?g|gif|svg|webp|bmp|ico|pdf|docx?|xlsx?|pptx?|html?|css|jsx?|tsx|json|xml|ya?ml|toml|csv|tsv|ini|cfg|conf"
-    r"|lock|log|exe|dll|deb|rpm|gz|tgz|bz2|xz|tar|whl|jar|class|service|target|timer|socket|mount|local|lan|internal)\Z"
-)
-
+_RULES = rule_file("emails")
+_FILE = re.compile(rf"(?i)\.(?:{'|'.join(_RULES.listed('file-endings'))})\Z")
 # Addresses in their usual form; the library is asked about all others.
 _PLAIN = re.compile(
     r"[A-Za-z0-9_]+(?:[.+\-][A-Za-z0-9_]+){0,5}@(?:[A-Za-z0-9](?:[A-Za-z0-9]{0,40}|-?[A-Za-z0-9]{1,30})\.){1,4}([A-Za-z]{2,12})"
 )
-# Users as whom programs log in: before a path they are no addressees.
-_MACHINE_USERS = rule_file("common").words("machine-users")
+_MACHINE_USERS = _RULES.words("machine-users")
 _PATH = re.compile(r":(?!//)[~./\w][\w./~\-]*")
 _SPECIAL_TOPS = frozenset(name.rsplit(".", 1)[-1] for name in SPECIAL_USE_DOMAIN_NAMES)
 

@@ -14,16 +14,12 @@ import re
 from collections.abc import Iterator
 from urllib.parse import unquote_plus, urlsplit
 
-import re2
-
 from mc_platform.screen.detectors.prompt_injection import discussed
 from mc_platform.screen.detectors.recogniser import Prefiltered, recognisers
 from mc_platform.screen.findings import EXFILTRATION_LINK, Budget, Finding
 from mc_platform.screen.rules import rule_file
 
 _RULES = rule_file("exfiltration_links")
-
-
 _URL = re.compile(r"(?i)(?:https?:|wss?:|ftp:)?//[^\s\"'<>`]{3,2048}")
 _URL_PREFILTER = r"//[\w\-\[]"
 _BEFORE_CHARS = 160
@@ -45,8 +41,6 @@ _COLLECTORS = _RULES.re("collectors")
 _ENCODED = re.compile(r"[A-Za-z0-9+/_\-]{16,}={0,2}")
 _HEX = re.compile(r"(?i)[0-9a-f]{24,}")
 _BASE32_LABEL = re.compile(r"(?i)[a-z2-7]{16,63}")
-_HOSTNAME = re2.compile(r"(?i)\b[a-z0-9_\-]{16,63}(?:\.[a-z0-9_\-]{1,63}){1,8}\.[a-z]{2,24}\b")
-_HOSTNAME_PREFILTER = r"(?i)[a-z0-9_\-]{20}\.[a-z0-9]"
 _LABEL_MIN, _LABEL_LONG = 16, 44
 _READABLE_MIN = 8
 _OPAQUE_CHARS = 24
@@ -204,14 +198,9 @@ def _is_dense(label: str) -> bool:
     return digits >= len(label) // 8 and "-" not in label[1:-1]
 
 
-def _find_hosts(text: str, _: str, budget: Budget) -> Iterator[Finding]:
-    for match in _HOSTNAME.finditer(text):
-        budget.spend()
-        if text[max(0, match.start() - 2) : match.start()] == "//":
-            continue  # a link, judged as such
-        if _carries_host(match[0]):
-            start, end = match.span()
-            yield Finding(EXFILTRATION_LINK, start, end, 0.8, "sign.dns", _REASON)
+def _carries_away(text: str, start: int, end: int) -> bool:
+    # A link is judged as such.
+    return text[max(0, start - 2) : start] != "//" and _carries_host(text[start:end])
 
 
 def _acts(text: str, start: int, end: int) -> bool:
@@ -224,7 +213,6 @@ def _smuggled(text: str, start: int, end: int) -> bool:
 
 
 RECOGNISERS: tuple[Prefiltered, ...] = (
-    *recognisers(_RULES, {"acts": _acts, "smuggled": _smuggled}),
+    *recognisers(_RULES, {"acts": _acts, "carries-away": _carries_away, "smuggled": _smuggled}),
     (_URL_PREFILTER, find_links),
-    (_HOSTNAME_PREFILTER, _find_hosts),
 )

@@ -9,8 +9,6 @@ from mc_platform.screen.detectors.recogniser import Prefiltered, recognisers
 from mc_platform.screen.rules import rule_file
 
 _RULES = rule_file("financial")
-
-
 _PERSONAL = _RULES.re2("personal")
 
 

@@ -10,8 +10,6 @@ from mc_platform.screen.detectors.recogniser import Prefiltered, recognisers
 from mc_platform.screen.rules import rule_file
 
 _RULES = rule_file("health")
-
-
 _KNOWN = _RULES.re2("known")
 
 

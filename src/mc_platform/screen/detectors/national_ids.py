@@ -16,11 +16,7 @@ from mc_platform.screen.detectors.recogniser import LIBRARY, library_check
 from mc_platform.screen.rules import Digits, rule_file
 
 _RULES = rule_file("national_ids")
-
-
 CONTEXT = _RULES.re2("context")
-
-
 DIGIT_RULES, LETTERED_RULES = _RULES.table.digits, _RULES.table.lettered
 _NINO_NEVER_ISSUED = frozenset({"BG", "GB", "NK", "KN", "TN", "NT", "ZZ"})
 

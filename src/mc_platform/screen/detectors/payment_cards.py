@@ -15,6 +15,7 @@ from mc_platform.screen.detectors.digit_groups import (
     Window,
 )
 from mc_platform.screen.findings import PAYMENT_CARD, Budget, Finding
+from mc_platform.screen.rules import rule_file
 
 CARD_MIN_DIGITS = 12
 _GLUED_MIN_DIGITS = 13
@@ -22,26 +23,16 @@ _GLUED_MIN_DIGITS = 13
 SCIENTIFIC = r"\d\.\d{8,18}[eE]\+?1[1-8]"
 _SCIENTIFIC = re.compile(r"(?<![0-9.])" + SCIENTIFIC + r"(?!\d)", re.ASCII)
 _INDUSTRIES = frozenset("3456")  # ISO/IEC 7812's major industries that issue payment cards
-# The brands whose cards are by far the most; four figures that begin otherwise are mere figures.
-_MAJOR = re.compile(r"3[47]|4|5[1-5]|222[1-9]|22[3-9]|2[3-6]|27[01]|2720|6011|62|65|35")
-_BRAND = re.compile(r"3[47]|4|5[1-5]|222[1-9]|22[3-9]|2[3-6]|27[01]|2720|6011|65")
+_RULES = rule_file("payment_cards")
+_MAJOR, _BRAND = map(_RULES.re, ("major", "brand"))
 _ALIKE = 1.2
 _DOUBLED = str.maketrans("0123456789", "0246813579")  # the sum of the digits of twice the digit
 _BRAND_DIGITS = 16
 _BRAND_LENGTHS = frozenset({15, 16})
 _DETECTOR = "stdnum.luhn"
-# Prefixes as issued (ISO/IEC 7812), with the lengths in which they occur.
-_ISSUERS = (
-    (re.compile(r"4"), frozenset({13, 16, 18, 19})),
-    (re.compile(r"5[1-5]|222[1-9]|22[3-9]|2[3-6]|27[01]|2720"), frozenset({16})),
-    (re.compile(r"3[47]"), frozenset({15})),
-    (re.compile(r"30[0-5]|3095|3[689]"), frozenset(range(14, 20))),
-    (re.compile(r"35(?:2[89]|[3-8])"), frozenset(range(16, 20))),
-    (re.compile(r"2131|1800"), frozenset({15})),
-    (re.compile(r"6011|64[4-9]|65|62|81|60|82|508|63[6-9]"), frozenset(range(16, 20))),
-    (re.compile(r"220[0-4]|9792"), frozenset(range(16, 20))),
-    (re.compile(r"50|5[6-8]|63|67|0604"), frozenset(range(12, 20))),
-)
+_ISSUERS = [
+    (re.compile(_RULES.expand(row.pattern)), frozenset(row.digits)) for row in _RULES.table.issuer
+]
 
 
 def find_card(

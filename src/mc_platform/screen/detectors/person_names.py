@@ -18,16 +18,12 @@ from mc_platform.screen.findings import PERSON_NAME, Budget, Finding
 from mc_platform.screen.rules import rule_file
 
 _RULES = rule_file("person_names")
-
-
 _NAME_CHARS = 72
 _MAX_TOKENS = 5
 _WORD = re.compile(r"[^\W\d_]+(?:['’\-][^\W\d_]+){0,3}")
 _GAP = re.compile(r",?[ ]{1,2}|\.[ ]?|['\"*]")
 _PARTICLES = _RULES.words("particles")
 _TITLES = _RULES.words("titles")
-
-
 KEYS = _RULES.words("person-keys")
 _FILE = _RULES.re2("file")
 _OWNED = _RULES.re2("owned")

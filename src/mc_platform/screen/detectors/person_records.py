@@ -25,8 +25,6 @@ from mc_platform.screen.findings import (
 from mc_platform.screen.rules import rule_file, squash
 
 _RULES = rule_file("person_records")
-
-
 _DETECTOR = "context.record"
 _REASON = "The record in which it stands says what it is."
 _CONFIDENCE = 0.85

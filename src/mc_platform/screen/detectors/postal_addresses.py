@@ -16,8 +16,6 @@ from mc_platform.screen.findings import POSTAL_ADDRESS, Budget, Finding
 from mc_platform.screen.rules import Street, compiled, rule_file
 
 _RULES = rule_file("postal_addresses")
-
-
 _POSTCODE = _RULES.re2("postcode")
 _BEFORE_CHARS, _BEHIND_CHARS = 90, 80
 _OWNER = _RULES.re2("owner")
@@ -50,28 +48,13 @@ def _find_addresses(form: re2._Regexp, text: str, budget: Budget) -> Iterator[Fi
         )
 
 
-_TOLD = _RULES.pattern("told")
-_WHOLE = _RULES.re2("whole")
-_WHOLE_VALUE = _WHOLE.groupindex["value"]
 _CAPITAL = re2.compile(r"[A-ZÀ-Þ][a-zà-ž'’]{2}")
 _DIGIT = re2.compile(r"\d")
 
 
-def _find_whole(text: str, _: str, budget: Budget) -> Iterator[Finding]:
-    for match in _WHOLE.finditer(text):
-        budget.spend()
-        start, end = match.span(_WHOLE_VALUE)
-        value = text[start:end]
-        if _CAPITAL.search(value) is None or _DIGIT.search(value) is None:
-            continue
-        yield Finding(
-            POSTAL_ADDRESS,
-            start,
-            end,
-            0.75,
-            "context.address",
-            "A place with its code, where context words say that a person is to be found.",
-        )
+def _capital_and_digit(text: str, start: int, end: int) -> bool:
+    value = text[start:end]
+    return _CAPITAL.search(value) is not None and _DIGIT.search(value) is not None
 
 
 def _street(row: Street) -> Prefiltered:
@@ -80,9 +63,8 @@ def _street(row: Street) -> Prefiltered:
 
 
 RECOGNISERS: tuple[Prefiltered, ...] = (
-    *recognisers(_RULES, {}),
+    *recognisers(_RULES, {"capital-and-digit": _capital_and_digit}),
     *map(_street, _RULES.table.street),
-    (_TOLD, _find_whole),
 )
 
 KEYS = _RULES.words("address-keys")

@@ -11,8 +11,6 @@ from mc_platform.screen.detectors.recogniser import Prefiltered, recognisers
 from mc_platform.screen.rules import rule_file
 
 _RULES = rule_file("prompt_injection")
-
-
 _QUOTES = "\"'“”„‘’«»`「」"
 _TALK_CHARS = 140
 _TALK, _TOLD_OF, _ATTACKED = map(_RULES.re2, ("talk", "told-of", "attacked"))

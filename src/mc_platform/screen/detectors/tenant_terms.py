@@ -84,45 +84,27 @@ def scope_recognisers(scope: Scope) -> tuple[Prefiltered, ...]:
             "; ".join(problems), hint="mend the tenant's customer_ids in the catalogue"
         )
     recognisers = [
-        (pattern, _id_recogniser(CUSTOMER_ID, pattern)) for pattern in scope.customer_ids
-    ]
-    recognisers += [
-        (pattern, _id_recogniser(CROSS_TENANT_ID, pattern)) for pattern in scope.foreign_ids
+        (pattern, _declared(kind, kind, re2.compile(pattern, _options())))
+        for kind, declared in (
+            (CUSTOMER_ID, scope.customer_ids),
+            (CROSS_TENANT_ID, scope.foreign_ids),
+        )
+        for pattern in declared
     ]
     terms = [term for term in map(_term_pattern, scope.dictionary) if term]
     if terms:
         shape = "(?i)(?:" + "|".join(terms) + ")"
-        recognisers.append((shape, _term_recogniser(shape)))
+        recognisers.append((shape, _declared(TENANT_TERM, "dictionary", re2.compile(shape))))
     return tuple(recognisers)
 
 
-def _id_recogniser(kind: str, pattern: str) -> Recogniser:
-    compiled = re2.compile(pattern, _options())
-    detector = f"declared.{kind}"
-
+def _declared(kind: str, detector: str, pattern: re2._Regexp) -> Recogniser:
     def find(text: str, _: str, budget: Budget) -> Iterator[Finding]:
-        for match in compiled.finditer(text):
+        for match in pattern.finditer(text):
             start, end = match.span()
-            if start == end or not _stands_alone(text, start, end):
-                continue
-            budget.spend()
-            yield Finding(kind, start, end, 0.95, detector, _REASONS[kind])
-
-    return find
-
-
-def _term_recogniser(shape: str) -> Recogniser:
-    compiled = re2.compile(shape)
-
-    def find(text: str, _: str, budget: Budget) -> Iterator[Finding]:
-        for match in compiled.finditer(text):
-            start, end = match.span()
-            if not _stands_alone(text, start, end):
-                continue
-            budget.spend()
-            yield Finding(
-                TENANT_TERM, start, end, 0.95, "declared.dictionary", _REASONS[TENANT_TERM]
-            )
+            if start < end and _stands_alone(text, start, end):
+                budget.spend()
+                yield Finding(kind, start, end, 0.95, f"declared.{detector}", _REASONS[kind])
 
     return find
 

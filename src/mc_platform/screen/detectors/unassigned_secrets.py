@@ -18,8 +18,6 @@ from mc_platform.screen.findings import SECRET_KEY, Budget, Finding
 from mc_platform.screen.rules import rule_file
 
 _RULES = rule_file("unassigned_secrets")
-
-
 _REASON = "A word for a secret announces it, and it looks drawn rather than written."
 _DETECTOR = "context.handed"
 

@@ -94,6 +94,13 @@ class Key(_Row):
     pattern: Pattern
 
 
+class Issuer(_Row):
+    """How the numbers of a payment card begin, and how many digits they have."""
+
+    pattern: Pattern
+    digits: Several[int]
+
+
 class Announced(_Row):
     """An identifier that counts behind its name.
 
@@ -133,6 +140,7 @@ class RuleFile(Strict):
     recogniser: Several[Recogniser] = ()
     street: Several[Street] = ()
     key: Several[Key] = ()
+    issuer: Several[Issuer] = ()
     announced: Several[Announced] = ()
     digits: Several[Digits] = ()
     lettered: Several[Lettered] = ()
@@ -149,6 +157,10 @@ class RuleFile(Strict):
                 yield "recogniser", f"{name} has the unknown label {row.get('label')!r}"
             if (group := row.get("group", "")) and group not in raw.get("groups", {}):
                 yield "recogniser", f"{name} is of the unknown group {group!r}"
+
+
+ROWS = tuple(name for name in RuleFile.model_fields if name not in ("words", "fragments", "groups"))
+"""The tables whose rows have examples."""
 
 
 class Rules:
@@ -228,7 +240,7 @@ class Rules:
     def _patterns(self) -> Iterator[tuple[str, str]]:
         for name, group in self.table.groups.items():
             yield f"groups.{name}.prefilter", group.prefilter
-        for kind in ("recogniser", "street", "key", "announced", "lettered"):
+        for kind in ROWS:
             for row in getattr(self.table, kind):
                 for field in ("pattern", "prefilter", "words"):
                     if pattern := getattr(row, field, ""):

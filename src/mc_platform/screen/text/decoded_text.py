@@ -33,25 +33,9 @@ from mc_platform.screen.text.normalise import Normalised, normalise
 
 MAX_DEPTH, _MAX_GUESSES = 4, 2
 _RULES = rule_file("decoders")
-# What decodes to text by these, one upon the other, does so by intention and not by chance.
-_ENCODINGS = frozenset(
-    {
-        "percent-encoding",
-        "character references",
-        "escapes",
-        "quoted-printable",
-        "UTF-7",
-        "base64",
-        "base32",
-        "hexadecimal",
-        "character codes",
-    }
-)
 _CHARS_PER_UNIT = 512
-_DECODED_WORK, _CUT_WORK = (
-    0.22,
-    0.03,
-)  # of a character that is decoded, or looked over for a pattern
+# Of a character that is decoded, or looked over for a pattern.
+_DECODED_WORK, _CUT_WORK = 0.22, 0.03
 # In a long string a decoder reads only where its prefilter pattern occurs, and so much around it.
 LONG = 4096
 _AROUND, _TO_LINE = 300, 200
@@ -96,45 +80,24 @@ class Decoder:
     whole: bool = False
 
 
+_ENCODERS = tuple(
+    Decoder(name, _RULES.pattern(name.replace(" ", "-").lower()), decode)
+    for name, decode in (
+        ("percent-encoding", decoders.decode_percent),
+        ("character references", decoders.decode_entities),
+        ("escapes", decoders.decode_escapes),
+        ("quoted-printable", decoders.decode_quoted_printable),
+        ("UTF-7", decoders.decode_utf7),
+        ("base64", decoders.decode_base64),
+        ("base32", decoders.decode_base32),
+        ("hexadecimal", decoders.decode_hexadecimal),
+        ("character codes", decoders.decode_character_codes),
+    )
+)
+# What decodes to text by these, one upon the other, does so by intention and not by chance.
+_ENCODINGS = frozenset(decoder.name for decoder in _ENCODERS)
 DECODERS = (
-    Decoder("percent-encoding", r"%[0-9a-fA-F]{2}", decoders.decode_percent),
-    Decoder(
-        "character references", r"&(?:#[0-9xX]|[A-Za-z][A-Za-z0-9]+;)", decoders.decode_entities
-    ),
-    Decoder(
-        "escapes",
-        r"\\u\{?[0-9a-fA-F]{2}|\\U[0-9a-fA-F]{8}|\\x[0-9a-fA-F]{2}|\\[0-3][0-7]{2}"
-        r"|U\+[0-9a-fA-F]{4}|\\[nrt\"/]",
-        decoders.decode_escapes,
-    ),
-    Decoder(
-        "quoted-printable",
-        r"=[2-7][0-9A-F]|=[CDE][0-9A-F]=[89AB]|=\r?\n",
-        decoders.decode_quoted_printable,
-    ),
-    Decoder("UTF-7", r"\+A[A-H][A-Za-z0-9/]{1,}", decoders.decode_utf7),
-    Decoder(
-        "base64",
-        r"(?:[A-Z0-9][a-z]|[a-z][A-Z0-9])[A-Za-z0-9+/_\-]{8}"
-        r"|[A-Za-z0-9+/_\-]{8}(?:[A-Z0-9][a-z]|[a-z][A-Z0-9])"
-        r"|[A-Za-z0-9+/_\-]{5}(?:[A-Z0-9][a-z]|[a-z][A-Z0-9])[A-Za-z0-9+/_\-]{3}"
-        r"|[A-Za-z0-9+/_\-]{3}(?:[A-Z0-9][a-z]|[a-z][A-Z0-9])[A-Za-z0-9+/_\-]{5}"
-        r"|\b[A-Z][A-Z0-9+/]{11}"
-        r"|\b[A-Za-z0-9+/](?:[A-Z0-9+/][A-Za-z0-9+/]{2}|[A-Za-z0-9+/][A-Z0-9+/][A-Za-z0-9+/]"
-        r"|[A-Za-z0-9+/]{2}[A-Z0-9+/])(?: [A-Za-z0-9+/]{4}){2}",
-        decoders.decode_base64,
-    ),
-    Decoder("base32", r"[A-Z2-7]{13}|[a-z2-7]{13}", decoders.decode_base32),
-    Decoder(
-        "hexadecimal",
-        r"[0-9a-fA-F]{10}|[0-9a-fA-F]{2}(?:[\s,:;\-|]{1,2}(?:0[xX]|\\?x)?[0-9a-fA-F]{2}){4}",
-        decoders.decode_hexadecimal,
-    ),
-    Decoder(
-        "character codes",
-        r"[0-9]{2,3}(?:[\s,;\-|]{1,2}[0-9]{2,3}){4}|[01]{7}(?:[\s,]{0,2}[01]{7,8}){3}",
-        decoders.decode_character_codes,
-    ),
+    *_ENCODERS,
     Decoder("look-alike letters", homoglyphs.FOREIGN_LETTER, homoglyphs.decode_lookalikes),
     Decoder("letters with marks", homoglyphs.MARKED_LETTER, homoglyphs.decode_lookalikes, SIGNS),
     Decoder("look-alike digits", lookalikes.DIGIT_LIKE, lookalikes.decode_digits, _DIGITS),
@@ -167,7 +130,9 @@ DECODERS = (
         "text read backwards", _REVERSED_KEY, decoders.decode_reversed, frozenset({SECRET_KEY})
     ),
 )
-_SMUGGLED = Decoder("characters without a glyph", "", decoders.decode_smuggled)
+DECODERS_IN_SET = 9
+"""Of whose prefilter patterns one automaton is made."""
+_SMUGGLED = "characters without a glyph"
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,7 +253,7 @@ def first_texts(
     texts = [DecodedText(seen.text, steps, kinds=kinds)]
     if seen.origin is not None and decoders.SMUGGLED.search(text):
         for shown in decoders.decode_smuggled(text):
-            texts.append(_decoded_text(shown, (), (_SMUGGLED.name,), kinds))  # noqa: PERF401
+            texts.append(_decoded_text(shown, (), (_SMUGGLED,), kinds))  # noqa: PERF401
     return texts
 
 

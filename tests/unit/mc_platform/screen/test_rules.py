@@ -21,7 +21,7 @@ from mc_platform.screen.text.normalise import normalise
 
 SCREENER = LibraryScreener()
 FILES = sorted(path.stem for path in FOLDER.glob("*.toml"))
-LABELS = {"street": "postal-address", "key": "secret-key"}
+LABELS = {"street": "postal-address", "key": "secret-key", "issuer": "payment-card"}
 
 
 def _detector(table: str, row) -> str:
@@ -31,6 +31,8 @@ def _detector(table: str, row) -> str:
             return "context.address"
         case "key", name:
             return f"form.{name}"
+        case "issuer", _:
+            return "stdnum.luhn"
         case "digits" | "lettered", name:
             return "shape.gb.nino" if name == "gb.nino" else f"stdnum.{name}"
         case _:
@@ -39,7 +41,7 @@ def _detector(table: str, row) -> str:
 
 def _rows() -> Iterator[tuple[str, str, object]]:
     for file in FILES:
-        for table in ("recogniser", "street", "key", "announced", "digits", "lettered"):
+        for table in rules.ROWS:
             for at, row in enumerate(getattr(rule_file(file).table, table)):
                 yield pytest.param(file, table, row, id=f"{file}-{table}-{at}-{row.name}")
 
