@@ -6,60 +6,37 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-EMAIL = "email"
-PAYMENT_CARD = "payment-card"
-NATIONAL_ID = "national-id"
-IBAN = "iban"
-PHONE = "phone"
-SECRET_KEY = "secret-key"  # noqa: S105 - the name of a label
-PERSON_NAME = "person-name"
-POSTAL_ADDRESS = "postal-address"
-DATE_OF_BIRTH = "date-of-birth"
-HEALTH = "health"
-BIOMETRIC = "biometric"
-FINANCIAL = "financial"
-CUSTOMER_ID = "customer-id"
-TENANT_TERM = "tenant-term"
-CROSS_TENANT_ID = "cross-tenant-id"
-PROMPT_INJECTION = "prompt-injection"
-PROMPT_EXTRACTION = "prompt-extraction"
-TOOL_CALL = "tool-call"
-EXFILTRATION_LINK = "exfiltration-link"
-OPAQUE_FILE = "opaque-file"
-UNSAFE_URL = "unsafe-url"
-SCREENING_LIMIT = "screening-limit"
+BY_SEVERITY = (
+    SCREENING_LIMIT := "screening-limit",
+    OPAQUE_FILE := "opaque-file",
+    UNSAFE_URL := "unsafe-url",
+    SECRET_KEY := "secret-key",
+    CROSS_TENANT_ID := "cross-tenant-id",
+    PAYMENT_CARD := "payment-card",
+    NATIONAL_ID := "national-id",
+    IBAN := "iban",
+    BIOMETRIC := "biometric",
+    HEALTH := "health",
+    FINANCIAL := "financial",
+    EMAIL := "email",
+    PHONE := "phone",
+    DATE_OF_BIRTH := "date-of-birth",
+    POSTAL_ADDRESS := "postal-address",
+    PERSON_NAME := "person-name",
+    CUSTOMER_ID := "customer-id",
+    TENANT_TERM := "tenant-term",
+    EXFILTRATION_LINK := "exfiltration-link",
+    TOOL_CALL := "tool-call",
+    PROMPT_EXTRACTION := "prompt-extraction",
+    PROMPT_INJECTION := "prompt-injection",
+)
+"""The labels; where findings overlap, the placeholder names the first of these."""
 
 SIGNS = frozenset({PROMPT_INJECTION, PROMPT_EXTRACTION, TOOL_CALL, EXFILTRATION_LINK})
 """Signs of an attack."""
 
 CANDIDATE_WORK = 25
 """Work of a validation: libraries take 5 to 250 microseconds."""
-
-# Where findings overlap, the placeholder names the first of these.
-BY_SEVERITY = (
-    SCREENING_LIMIT,
-    OPAQUE_FILE,
-    UNSAFE_URL,
-    SECRET_KEY,
-    CROSS_TENANT_ID,
-    PAYMENT_CARD,
-    NATIONAL_ID,
-    IBAN,
-    BIOMETRIC,
-    HEALTH,
-    FINANCIAL,
-    EMAIL,
-    PHONE,
-    DATE_OF_BIRTH,
-    POSTAL_ADDRESS,
-    PERSON_NAME,
-    CUSTOMER_ID,
-    TENANT_TERM,
-    EXFILTRATION_LINK,
-    TOOL_CALL,
-    PROMPT_EXTRACTION,
-    PROMPT_INJECTION,
-)
 
 
 @dataclass(frozen=True, slots=True)

@@ -91,6 +91,3 @@ class Pseudonymiser:
     def _made_cipher(self, tenant: str) -> AESSIV:
         info = b"mc-platform pseudonym v1|" + tenant.encode()
         return AESSIV(HKDF(algorithm=SHA256(), length=64, salt=None, info=info).derive(self._key))
-
-
-__all__ = ["KEY_BYTES", "REVERSIBLE", "Pseudonymiser"]

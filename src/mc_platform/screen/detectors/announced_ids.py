@@ -7,7 +7,7 @@ own check digits. Addresses of machines count only where they are said to be a p
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from mc_platform.screen.detectors.recogniser import (
     LIBRARY,
@@ -15,11 +15,10 @@ from mc_platform.screen.detectors.recogniser import (
     Prefiltered,
     RuleGroup,
     library_validator,
-    pattern_rule,
     recognisers,
 )
 from mc_platform.screen.findings import NATIONAL_ID, Budget, Finding
-from mc_platform.screen.rules import Announced, rule_file
+from mc_platform.screen.rules import Announced, compiled, rule_file
 
 _RULES = rule_file("announced_ids")
 _IS = _RULES.pattern("is")
@@ -45,21 +44,27 @@ def _medicare(text: str, start: int, end: int) -> bool:
 
 def _announced(number: int, row: Announced) -> PatternRule:
     library = row.name.startswith(LIBRARY)
-    return pattern_rule(
-        _RULES,
-        f"[[announced]] {number}",
+    return PatternRule(
+        NATIONAL_ID,
         row.name,
-        rf"(?i:{_RULES.expand(row.words)}){_IS}(?P<value>(?i:{_RULES.expand(row.pattern)}))\b",
-        label=NATIONAL_ID,
-        reason=_CHECKED if library else _REASON,
-        confidence=0.9 if library else 0.8,
+        compiled(
+            rf"(?i:{_RULES.expand(row.words)}){_IS}(?P<value>(?i:{_RULES.expand(row.pattern)}))\b"
+        ),
+        _CHECKED if library else _REASON,
+        0.9 if library else 0.8,
+        _RULES.source("announced", number, row.name),
         validator=library_validator(_RULES, row.name, row.name) if library else _mixed,
         validated=row.name if library else "mixed",
     )
 
 
-def _any_of(rows: Sequence[tuple[int, Announced]]) -> Prefiltered:
+def _any_of(*, library: bool) -> Prefiltered:
     """One prefilter pattern for many: the words that name one of them."""
+    rows = [
+        (number, row)
+        for number, row in enumerate(_RULES.table.announced, 1)
+        if row.name.startswith(LIBRARY) is library
+    ]
     words = dict.fromkeys(_RULES.expand(row.words) for _, row in rows)
     return "(?i)" + "|".join(words), RuleGroup([_announced(*row) for row in rows]).find
 
@@ -122,12 +127,6 @@ def _public_ip(text: str, start: int, end: int) -> bool:
     return len(parts) != 4 or all(int(part) < 256 for part in parts)
 
 
-_ROWS = tuple(enumerate(_RULES.table.announced, 1))
-_BY_JUDGE = (
-    [row for row in _ROWS if row[1].name.startswith(LIBRARY)],
-    [row for row in _ROWS if not row[1].name.startswith(LIBRARY)],
-)
-
 RECOGNISERS: tuple[Prefiltered, ...] = (
     *recognisers(
         _RULES,
@@ -139,5 +138,6 @@ RECOGNISERS: tuple[Prefiltered, ...] = (
         },
     ),
     (_MRZ_PREFILTER, find_mrz),
-    *map(_any_of, _BY_JUDGE),
+    _any_of(library=True),
+    _any_of(library=False),
 )

@@ -8,10 +8,8 @@ order numbers fit none, or fail the checksum.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
-
-import re2
 
 from mc_platform.screen.detectors.alphanumeric_ids import ACCOUNT_LAYOUTS
 from mc_platform.screen.detectors.digit_groups import (
@@ -27,6 +25,7 @@ from mc_platform.screen.detectors.national_ids import BY_LAYOUT, CONTEXT, VALIDA
 from mc_platform.screen.detectors.payment_cards import CARD_MIN_DIGITS, find_card
 from mc_platform.screen.detectors.phones import find_international, find_national
 from mc_platform.screen.findings import NATIONAL_ID, PHONE, Budget, Finding
+from mc_platform.screen.prefilter import Prefilter
 from mc_platform.screen.rules import rule_file
 
 _RULES = rule_file("numbers")
@@ -135,16 +134,6 @@ def _by_double_zero(
         yield replace(phone, start=start)
 
 
-def _word_set() -> re2.Set:
-    options = re2.Options()
-    options.max_mem = _SET_MEMORY_BYTES
-    words = re2.Set.SearchSet(options)
-    for pattern in (*(word.pattern for word in _WORDS.values()), r"(?s)\A"):
-        words.Add(pattern)
-    words.Compile()
-    return words
-
-
 class _Context:
     """Which words stand before a number, or in its key; looked up when first asked for."""
 
@@ -158,13 +147,10 @@ class _Context:
     def names(self, kind: str) -> bool:
         """Whether a word says so: `card`, `id`, `phone`, `dialled` right behind it, `order`."""
         if self._known is None:
-            hits: Sequence[int] = _WORD_SET.Match(self._before) or ()
-            if _WITNESS in hits:
-                self._known = frozenset([_KINDS[hit] for hit in hits if hit != _WITNESS])
-            else:  # the Set is short of memory, and does not say so
-                self._known = frozenset(
-                    [kind for kind, word in _WORDS.items() if word.search(self._before)]
-                )
+            hits = _WORD_SET.hits(self._before)
+            if len(hits) == len(_WORDS):  # or the Set was short of memory
+                hits = [at for at in hits if _WORDS[_KINDS[at]].search(self._before)]
+            self._known = frozenset([_KINDS[hit] for hit in hits])
         return kind in self._known
 
     def names_any(self) -> bool:
@@ -173,15 +159,13 @@ class _Context:
 
 
 _PHONE_VARIETY = 3
-_SET_MEMORY_BYTES = 16 << 20
 _WORDS = {
     "id": CONTEXT,
     **{kind: _RULES.re2(kind) for kind in ("card", "phone", "order", "dialled")},
 }
 _NAMING = ("card", "id", "phone", "dialled")
 _KINDS = tuple(_WORDS)
-_WITNESS = len(_KINDS)
-_WORD_SET = _word_set()
+_WORD_SET = Prefilter(([word.pattern for word in _WORDS.values()], frozenset()))
 
 
 def _card(text: str, window: Window, context: _Context, budget: Budget) -> Finding | None:

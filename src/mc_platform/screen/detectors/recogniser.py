@@ -7,7 +7,7 @@ recogniser is linear in the text.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Protocol, TypeVar
 
@@ -49,26 +49,30 @@ class Detector(Protocol):
         ...  # pragma: no cover - a protocol
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class PatternRule:
     """One row: a pattern, a reader that says where its value stands, a validator that lets it count.
 
     Attributes:
-        group: Of the pattern, the value's; 0: all of it.
         source: The file and the row.
         validated: The validator's name; empty: none.
+        group: Of the pattern, the value's; 0: all of it.
     """
 
     label: str
     name: str
     pattern: re2._Regexp
-    group: int
     reason: str
     confidence: float
-    validator: Validator | None
-    reader: Reader | None
     source: str
-    validated: str
+    validator: Validator | None = None
+    reader: Reader | None = None
+    validated: str = ""
+    group: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Look the group up once."""
+        self.group = self.pattern.groupindex.get(_VALUE, 0)
 
     def find(self, text: str, _: str, budget: Budget) -> Iterator[Finding]:
         """What the pattern finds and the validator lets count."""
@@ -80,35 +84,6 @@ class PatternRule:
             start, end = span
             if self.validator is None or self.validator(text, start, end):
                 yield Finding(self.label, start, end, self.confidence, self.name, self.reason)
-
-
-def pattern_rule(
-    rules: Rules,
-    row: str,
-    name: str,
-    pattern: str,
-    *,
-    label: str,
-    reason: str,
-    confidence: float,
-    validator: Validator | None = None,
-    reader: Reader | None = None,
-    validated: str = "",
-) -> PatternRule:
-    """The rule that a row makes, with its pattern compiled; `row` is its table and number."""
-    expression = compiled(pattern)
-    return PatternRule(
-        label,
-        name,
-        expression,
-        expression.groupindex.get(_VALUE, 0),
-        reason,
-        confidence,
-        validator,
-        reader,
-        f"{rules.name}.toml {row} {name}",
-        validated,
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,14 +125,13 @@ def recognisers(
             if row.validator.startswith(LIBRARY)
             else _named(rules, row.name, "validator", row.validator, known)
         )
-        rule = pattern_rule(
-            rules,
-            f"[[recogniser]] {number}",
+        rule = PatternRule(
+            row.label,
             row.name,
-            pattern,
-            label=row.label,
-            reason=row.reason,
-            confidence=row.confidence,
+            compiled(pattern),
+            row.reason,
+            row.confidence,
+            rules.source("recogniser", number, row.name),
             validator=validator,
             reader=_named(rules, row.name, "reader", row.reader, readers or {}),
             validated=row.validator,
@@ -202,6 +176,6 @@ def library_validator(rules: Rules, row: str, name: str) -> Validator:
 
 def _named(rules: Rules, row: str, kind: str, name: str, known: Mapping[str, _T]) -> _T | None:
     if name and name not in known:
-        listed = ", ".join(sorted(known)) or "none"
-        raise unusable(rules.name, row, f"unknown {kind} {name!r}; known: {listed}")
+        listed = ", ".join([*sorted(known), *(["stdnum.MODULE"] if kind == "validator" else [])])
+        raise unusable(rules.name, row, f"unknown {kind} {name!r}; known: {listed or 'none'}")
     return known[name] if name else None

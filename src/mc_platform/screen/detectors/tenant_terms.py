@@ -19,6 +19,7 @@ from mc_platform.screen.findings import (
     Budget,
     Finding,
 )
+from mc_platform.screen.rules import why_no_re2
 
 PATTERN_MAX_CHARS = 512
 _PATTERN_MEMORY_BYTES = 1 << 20
@@ -56,9 +57,7 @@ def _problem(pattern: str) -> str:
     try:
         compiled = re2.compile(pattern, _options())
     except re2.error as error:
-        why = error.args[0] if error.args else "no reason given"
-        told = why.decode() if isinstance(why, bytes) else str(why)
-        return f"is no RE2 expression ({told}); write it without look-around and back-references"
+        return why_no_re2(error)
     if compiled.search("") is not None:
         return "matches the empty string; let it demand at least one character"
     return ""

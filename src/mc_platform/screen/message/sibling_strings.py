@@ -41,7 +41,7 @@ def sibling_chains(seen: Sequence[Leaf]) -> Iterator[Chain]:
     for leaf in seen:
         if leaf.path[-1] == KEY:
             continue
-        if group and _home(leaf.path) != _home(group[0].path):
+        if group and leaf.path[:-1] != group[0].path[:-1]:
             yield from _chain(group)
             group = []
         group.append(leaf)
@@ -50,16 +50,8 @@ def sibling_chains(seen: Sequence[Leaf]) -> Iterator[Chain]:
     yield from _column_chains(seen)
 
 
-def _home(path: Path) -> Path:
-    return path[:-1]
-
-
-def _is_inside(leaf: Leaf) -> bool:
-    return len(leaf.path) > 2
-
-
 def _chain(group: Sequence[Leaf]) -> Iterator[Chain]:
-    if not group or not _is_inside(group[0]) or not 2 <= len(group) <= _MOST_SHORT:
+    if not group or len(group[0].path) <= 2 or not 2 <= len(group) <= _MOST_SHORT:
         return
     if any(leaf.verdict or leaf.is_number or len(leaf.text) > _MOST_CHARS for leaf in group):
         return
@@ -105,13 +97,13 @@ def _is_card_in_pieces(pieces: Sequence[str]) -> bool:
 def _key_chains(seen: Sequence[Leaf]) -> Iterator[Chain]:
     """A key with the one value of its object: halves of a card, or of an address."""
     for at, (key, value) in enumerate(pairwise(seen)):
-        if key.path[-1] != KEY or value.path != key.path[:-1] or not _is_inside(value):
+        if key.path[-1] != KEY or value.path != key.path[:-1] or len(value.path) <= 2:
             continue
         if key.verdict or value.verdict or not 0 < len(value.text) <= _MOST_CHARS:
             continue
         if len(key.text) > _MOST_CHARS or not _VALUE.search(key.text + value.text):
             continue
-        home = _home(value.path)
+        home = value.path[:-1]
         before, behind = seen[at - 1 : at], seen[at + 2 : at + 3]
         if any(
             other.path[: len(home)] == home

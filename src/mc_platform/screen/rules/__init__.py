@@ -154,7 +154,11 @@ class RuleFile(Strict):
                 continue
             name = f"{row.get('name')!r}"
             if row.get("label") not in BY_SEVERITY:
-                yield "recogniser", f"{name} has the unknown label {row.get('label')!r}"
+                known = ", ".join(BY_SEVERITY)
+                yield (
+                    "recogniser",
+                    f"{name} has the unknown label {row.get('label')!r}; known: {known}",
+                )
             if (group := row.get("group", "")) and group not in raw.get("groups", {}):
                 yield "recogniser", f"{name} is of the unknown group {group!r}"
 
@@ -195,9 +199,9 @@ class Rules:
     def re2(self, name: str) -> re2._Regexp:
         """The fragment of that name as an RE2 expression."""
         try:
-            return re2.compile(self.pattern(name))
+            return compiled(self.pattern(name))
         except re2.error as error:
-            raise unusable(self.name, f"fragments {name}", f"is no RE2 pattern: {error}") from error
+            raise unusable(self.name, f"fragments {name}", why_no_re2(error)) from error
 
     def re(self, name: str) -> re.Pattern[str]:
         """The fragment of that name as an expression of Python, which knows look-around."""
@@ -205,6 +209,10 @@ class Rules:
             return re.compile(self.pattern(name))
         except re.error as error:
             raise unusable(self.name, f"fragments {name}", f"is no pattern: {error}") from error
+
+    def source(self, table: str, number: int, row: str) -> str:
+        """Where a row stands, for people."""
+        return f"{self.name}.toml [[{table}]] {number} {row}"
 
     def expand(self, pattern: str) -> str:
         """A pattern with its fragments in place.
@@ -235,7 +243,7 @@ class Rules:
             except KeyError as error:
                 yield f"{where}: no fragment {error}; known: {', '.join(sorted(self._fragments))}"
             except re2.error as error:
-                yield f"{where}: is no RE2 pattern: {error}"
+                yield f"{where}: {why_no_re2(error)}"
 
     def _patterns(self) -> Iterator[tuple[str, str]]:
         for name, group in self.table.groups.items():
@@ -250,7 +258,16 @@ class Rules:
 @cache
 def compiled(pattern: str) -> re2._Regexp:
     """An RE2 pattern, compiled once for the check of its file and for the recogniser that uses it."""
-    return re2.compile(pattern)
+    options = re2.Options()
+    options.log_errors = False  # the error is told
+    return re2.compile(pattern, options)
+
+
+def why_no_re2(error: re2.error) -> str:
+    """Why RE2 does not take a pattern."""
+    why = error.args[0] if error.args else "no reason given"
+    told = why.decode() if isinstance(why, bytes) else why
+    return f"is no RE2 pattern ({told}); write it without look-around and back-references"
 
 
 def _table(document: dict[str, Any]) -> RuleFile:

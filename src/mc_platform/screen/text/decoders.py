@@ -126,15 +126,17 @@ def decode_base64(text: str) -> Iterator[Normalised]:
             continue
         # The run may be a path or several values: `/a/b/<base64>`.
         for piece in _BASE64_PIECE.finditer(text, start, end):
-            shown_run = _base64(piece[0]) if piece.span() != (start, end) else None
-            if shown_run is not None:
-                yield standing_for(shown_run, *piece.span())
+            if piece.span() != (start, end):
+                yield from _standing(_base64(piece[0]), piece)
     for run in _BASE64_QUADS.finditer(text):
         if run[0].islower():
             continue  # words of four letters
-        shown_run = _base64(re.sub(r"[ \-]", "", run[0]))
-        if shown_run is not None:
-            yield standing_for(shown_run, *run.span())
+        yield from _standing(_base64(re.sub(r"[ \-]", "", run[0])), run)
+
+
+def _standing(shown: str | None, run: re.Match[str]) -> Iterator[Normalised]:
+    if shown is not None:
+        yield standing_for(shown, *run.span())
 
 
 def _wrapped(text: str, start: int, end: int) -> tuple[str | None, int]:
@@ -162,23 +164,17 @@ def decode_base32(text: str) -> Iterator[Normalised]:
             raw = base64.b32decode(plain + "=" * (-len(plain) % 8))
         except (binascii.Error, ValueError):
             continue
-        shown = _text(raw)
-        if shown is not None:
-            yield standing_for(shown, *run.span())
+        yield from _standing(_text(raw), run)
 
 
 def decode_hexadecimal(text: str) -> Iterator[Normalised]:
     """What runs of hexadecimal bytes say, together or apart, if it is text."""
     for run in _HEX.finditer(text):
-        shown = _text(bytes.fromhex(run[1]))
-        if shown is not None:
-            yield standing_for(shown, *run.span())
+        yield from _standing(_text(bytes.fromhex(run[1])), run)
     for run in _HEX_APART.finditer(text):
         if text[run.end() : run.end() + 1].isalnum():
             continue
-        shown = _text(bytes.fromhex(_MARK.sub("", run[0])))
-        if shown is not None:
-            yield standing_for(shown, *run.span())
+        yield from _standing(_text(bytes.fromhex(_MARK.sub("", run[0]))), run)
 
 
 def decode_character_codes(text: str) -> Iterator[Normalised]:
