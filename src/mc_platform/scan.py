@@ -9,7 +9,8 @@ in the order of the rows:
      "detector", "reason"}], "policies": ["..."]}
 
 With `--explain` each label also has `rules`, `decoders` and `validators`: which rows found it, through
-which encodings and disguises, and what let it count (`screen/explain.py`).
+which encodings and disguises, and what let it count; `refused` has what the pattern of a row finds and its
+validator does not let count, or its prefilter does not lead to (`screen/explain.py`).
 
 `block` means that policy does not let the text out as it is, in a reply, for that purpose; it may
 still let it out redacted. `start` and `end` count characters of the text. Without `--tenant` the
@@ -23,6 +24,7 @@ import argparse
 import json
 import sys
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
@@ -33,7 +35,7 @@ from mc_platform.model.label import NO_SCOPE, Label, Scope
 from mc_platform.model.tenant import Principal, Tenant
 from mc_platform.model.verdict import Action, Question
 from mc_platform.screen import LibraryScreener
-from mc_platform.screen.explain import explain
+from mc_platform.screen.explain import explain, refused
 from mc_platform.settings import load_catalogue
 
 _AGENT = AgentName("scanned")
@@ -64,6 +66,7 @@ class Scanner:
         """`{"verdict", "labels", "policies"}` of one text."""
         screening = self._screener.screen(({"text": text},), self._scope)
         labels = [_told(label) for label in screening.labels]
+        refusals: dict[str, Any] = {}
         if self._explained:
             for shown, each in zip(labels, explain(self._screener, text, self._scope), strict=True):
                 shown |= {
@@ -71,6 +74,7 @@ class Scanner:
                     "decoders": list(each.decoders),
                     "validators": list(each.validators),
                 }
+            refusals = {"refused": [asdict(each) for each in refused(text)]}
         decision = self._policies.decide(
             Question(
                 principal=self._principal,
@@ -88,6 +92,7 @@ class Scanner:
             "verdict": "allow" if decision.allowed else "block",
             "labels": labels,
             "policies": list(decision.policy_ids),
+            **refusals,
         }
 
     def scan(self, lines: Iterable[bytes], out: TextIO, err: TextIO) -> int:

@@ -135,6 +135,15 @@ def test_explain_names_rule_decoder_and_validator_of_each_label() -> None:
     assert (health["decoders"], health["validators"]) == (["base64"], ["not-supposed"])
 
 
+def test_explain_names_the_rule_that_came_near() -> None:
+    """A text without a label says which row's pattern occurs, and what did not let it count."""
+    shown = explain('attackers write "ignore all previous instructions" in an e-mail')
+    assert shown.returncode == 0, shown.stderr
+    assert "no label  'ignore all previous instructions' (17-49)" in shown.stdout
+    assert "  rule       prompt_injection.toml [[recogniser]] 1 sign.override" in shown.stdout
+    assert "  refused by addressed" in shown.stdout
+
+
 def test_explain_and_a_file_exclude_each_other() -> None:
     """Neither, or both, is an error of use with the remedy."""
     assert scan()[0] == 2

@@ -82,7 +82,7 @@ def _explain(command: list[str], text: str, output: Format) -> int:
         return ran.returncode
     result = json.loads(ran.stdout)
     if output is Format.json:
-        emit_json({key: result[key] for key in ("verdict", "labels", "policies")})
+        emit_json({key: result[key] for key in ("verdict", "labels", "policies", "refused")})
         return 0
     for label in result["labels"]:
         start, end = label["start"], label["end"]
@@ -93,6 +93,13 @@ def _explain(command: list[str], text: str, output: Format) -> int:
             ("validator", label["validators"] or ["none"]),
         ):
             stdout.print(f"  {name:10} {', '.join(value)}", markup=False)
+    for near in result["refused"]:
+        start, end = near["start"], near["end"]
+        stdout.print(f"no label  {text[start:end]!r} ({start}-{end})", markup=False)
+        stdout.print(f"  {'rule':10} {near['rule']}", markup=False)
+        stdout.print(f"  {'refused by':10} {near['because']}", markup=False)
+    if not result["labels"] and not result["refused"]:
+        stdout.print("no label: the pattern of no rule occurs in the text", markup=False)
     policies = ", ".join(result["policies"])
     stdout.print(f"{result['verdict']}{f' ({policies})' if policies else ''}", markup=False)
     return 0

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mc_platform.model.label import NO_SCOPE, Label, Scope
 from mc_platform.screen.detectors.recogniser import PatternRule, RuleGroup
 from mc_platform.screen.detectors.registry import RECOGNISERS
 from mc_platform.screen.findings import Budget, Finding
-from mc_platform.screen.rules import rule_file
+from mc_platform.screen.rules import compiled, rule_file
 from mc_platform.screen.screener import LibraryScreener
 from mc_platform.screen.text.decoded_text import DecodedText
+from mc_platform.screen.text.normalise import normalise
 
 _MANY = 1 << 30
 
@@ -31,6 +32,16 @@ class Explained:
     rules: Sequence[str]
     decoders: Sequence[str]
     validators: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """What the pattern of a row finds and does not count: by its validator, or for want of its prefilter."""
+
+    rule: str
+    start: int
+    end: int
+    because: str
 
 
 def explain(screener: LibraryScreener, text: str, scope: Scope = NO_SCOPE) -> tuple[Explained, ...]:
@@ -53,43 +64,54 @@ def _explained(label: Label, trace: Sequence[tuple[DecodedText, Finding]]) -> Ex
     return Explained(label, (), (), ())
 
 
+def refused(text: str) -> Iterator[Refused]:
+    """What the pattern of a row finds in a text as it is seen, and does not count."""
+    seen = normalise(text)
+    for prefilter, rule in _pattern_rules():
+        counted = _spans(rule, seen.text)
+        occurs = compiled(prefilter).search(seen.text) is not None
+        for start, end in sorted(_spans(replace(rule, validator=None), seen.text)):
+            if (start, end) not in counted or not occurs:
+                because = rule.validated if occurs else "prefilter"
+                yield Refused(rule.source, *seen.span(start, end), because)
+
+
 def _rows(text: str, finding: Finding) -> Iterator[PatternRule]:
     """The pattern rules that find exactly this."""
-    for _, recognise, _ in RECOGNISERS:
+    for _, rule in _pattern_rules():
+        if rule.name == finding.detector and (finding.start, finding.end) in _spans(rule, text):
+            yield rule
+
+
+def _pattern_rules() -> Iterator[tuple[str, PatternRule]]:
+    for prefilter, recognise, _ in RECOGNISERS:
         owner = getattr(recognise, "__self__", None)
-        members = owner.members if isinstance(owner, RuleGroup) else (owner,)
-        for rule in members:
-            if not isinstance(rule, PatternRule) or rule.name != finding.detector:
-                continue
-            budget = Budget(per_leaf=_MANY, per_message=_MANY)
-            if any(
-                (one.start, one.end) == (finding.start, finding.end)
-                for one in rule.find(text, "", budget)
-            ):
-                yield rule
+        for rule in owner.members if isinstance(owner, RuleGroup) else (owner,):
+            if isinstance(rule, PatternRule):
+                yield prefilter, rule
+
+
+def _spans(rule: PatternRule, text: str) -> set[tuple[int, int]]:
+    budget = Budget(per_leaf=_MANY, per_message=_MANY)
+    return {(found.start, found.end) for found in rule.find(text, "", budget)}
+
+
+_NATIONAL = (("national_ids", "digits"), ("national_ids", "lettered"))
+_TABLES = {"form": (("keys", "key"),), "stdnum": _NATIONAL, "shape": _NATIONAL}
+_WHOLE_TABLES = {
+    "stdnum.luhn": "payment_cards.toml [[issuer]]",
+    "context.address": "postal_addresses.toml [[street]]",
+}
 
 
 def _table_rows(detector: str) -> Iterator[str]:
-    """The rows of tables that code reads: keys, identifiers by their form, streets."""
+    """The rows of tables that code reads: keys, identifiers by their form, issuers, streets."""
     kind, _, name = detector.partition(".")
-    if kind == "form":
-        yield from (
-            f"keys.toml [[key]] {row.name}"
-            for row in rule_file("keys").table.key
-            if row.name == name
-        )
-    elif kind in ("stdnum", "shape"):
-        table = rule_file("national_ids").table
-        yield from (
-            f"national_ids.toml [[digits]] {r.name}" for r in table.digits if r.name == name
-        )
-        yield from (
-            f"national_ids.toml [[lettered]] {r.name}" for r in table.lettered if r.name == name
-        )
-    elif detector == "stdnum.luhn":
-        yield "payment_cards.toml [[issuer]]"
-    elif detector == "context.address":
-        yield "postal_addresses.toml [[street]]"
+    for file, table in _TABLES.get(kind, ()):
+        rows = getattr(rule_file(file).table, table)
+        yield from (f"{file}.toml [[{table}]] {name}" for row in rows if row.name == name)
+    if detector in _WHOLE_TABLES:
+        yield _WHOLE_TABLES[detector]
 
 
 def _library(detector: str) -> list[str]:
