@@ -31,9 +31,9 @@ from mc_contract.siem import SYSLOG_CLEAR, SYSLOG_PORT
 from mc_platform.adapters.siem.http import tls_context, told
 from mc_platform.adapters.siem.meaning import (
     SERVICE,
+    SEVERITIES,
     VENDOR,
     Outcome,
-    Severity,
     meaning_of,
     occurred_ms,
     text_of,
@@ -48,21 +48,6 @@ _POLL_S = 0.002
 _POLL_MOST_S = 0.05
 _MOST_READS = 64
 _FACILITY_LOG_AUDIT = 13
-# By Severity: what RFC 5424 and CEF call it (CEF: 0 to 10).
-_SYSLOG_SEVERITY = {
-    Severity.unknown: 5,
-    Severity.informational: 6,
-    Severity.low: 5,
-    Severity.medium: 4,
-    Severity.high: 3,
-}
-_CEF_SEVERITY = {
-    Severity.unknown: 3,
-    Severity.informational: 1,
-    Severity.low: 3,
-    Severity.medium: 6,
-    Severity.high: 9,
-}
 _NOT_PRINTABLE = re.compile(r"[^\x21-\x7e]")
 
 
@@ -97,13 +82,13 @@ class CefEncoder:
             f"{name}={_extension(value)}" for name, value in fields.items() if value is not None
         )
         title = _header(meaning.text or kind)
-        severity = _CEF_SEVERITY[meaning.severity]
+        severity = SEVERITIES[meaning.severity].cef
         return f"{self._device}|{_header(kind)}|{title}|{severity}|{extension}"
 
     def frame(self, shipment: Shipment) -> bytes:
         """The whole message with its length before it (RFC 5425, section 4.3)."""
         leaf = shipment.leaf
-        severity = _SYSLOG_SEVERITY[meaning_of(leaf["kind"]).severity]
+        severity = SEVERITIES[meaning_of(leaf["kind"]).severity].syslog
         priority = _FACILITY_LOG_AUDIT * 8 + severity
         header = " ".join(
             (

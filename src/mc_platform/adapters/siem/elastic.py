@@ -21,6 +21,7 @@ from mc_contract.siem import DEFAULT_INDEX, bulk_url
 from mc_platform.adapters.siem.http import Answer, SiemHttp, compressed, refusal_of
 from mc_platform.adapters.siem.meaning import (
     SERVICE,
+    SEVERITIES,
     VENDOR,
     Group,
     Meaning,
@@ -78,7 +79,7 @@ class ElasticEncoder:
                 "action": kind,
                 "outcome": meaning.outcome,
                 "sequence": shipment.index,
-                "severity": meaning.severity.number,
+                "severity": SEVERITIES[meaning.severity].ocsf,
                 "module": "mc_platform",
                 "dataset": "mc_platform.audit",
                 "provider": SERVICE,

@@ -9,13 +9,12 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum, auto
-from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import Field
 
-from mc_contract.configuration import Strict, among, check, toml_of
+from mc_contract.configuration import Strict, among, check, known, toml_of
 from mc_platform.model.event import Kind
 
 SERVICE = "agent-workbench"
@@ -32,21 +31,6 @@ class Outcome(StrEnum):
     unknown = auto()
 
 
-class Severity(StrEnum):
-    """How bad it is."""
-
-    unknown = auto()
-    informational = auto()
-    low = auto()
-    medium = auto()
-    high = auto()
-
-    @cached_property
-    def number(self) -> int:
-        """OCSF's `severity_id`."""
-        return list(Severity).index(self)
-
-
 class Group(StrEnum):
     """What sort of happening it is, by which a format chooses its class; see the table's head."""
 
@@ -56,23 +40,41 @@ class Group(StrEnum):
     administration = auto()
 
 
+class Severity(Strict):
+    """How bad it is: OCSF's and ECS' number, syslog's (RFC 5424), and CEF's (0 to 10)."""
+
+    ocsf: int
+    syslog: int
+    cef: int
+
+
 class Meaning(Strict):
-    """What one kind means; `text` is a sentence for people."""
+    """What one kind means; `text` is a sentence for people, `severity` a name in `SEVERITIES`."""
 
     text: str
     outcome: Annotated[Outcome, Field(strict=False)] = Outcome.success
-    severity: Annotated[Severity, Field(strict=False)] = Severity.informational
+    severity: Annotated[str, known("severities")] = "informational"
     group: Annotated[Group, Field(strict=False)] = Group.activity
 
 
-class Table(Strict):
-    """The file: a row for each kind."""
-
+class _Table(Strict):
+    severities: dict[str, Severity]
     kinds: dict[Annotated[str, among(Kind)], Meaning]
 
 
-MEANINGS = check(Table, toml_of(Path(__file__).with_name("meanings.toml").read_bytes())).kinds
-_UNKNOWN = Meaning(text="", outcome=Outcome.unknown, severity=Severity.unknown)
+def read_table(document: dict[str, Any]) -> tuple[dict[str, Meaning], dict[str, Severity]]:
+    """Meanings by kind, and severities by name.
+
+    Raises:
+        FileProblems: with every row that is wrong.
+    """
+    names = {"severities": document.get("severities", {})}
+    table = check(_Table, document, names=names)
+    return table.kinds, table.severities
+
+
+MEANINGS, SEVERITIES = read_table(toml_of(Path(__file__).with_name("meanings.toml").read_bytes()))
+_UNKNOWN = Meaning(text="", outcome=Outcome.unknown, severity="unknown")
 
 
 def meaning_of(kind: str) -> Meaning:

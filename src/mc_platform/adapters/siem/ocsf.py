@@ -18,6 +18,7 @@ import msgspec
 from mc_platform.adapters.siem.http import SiemHttp, compressed, refusal_of
 from mc_platform.adapters.siem.meaning import (
     SERVICE,
+    SEVERITIES,
     VENDOR,
     Group,
     Outcome,
@@ -69,7 +70,7 @@ def _shared(kind: str) -> _Object:
         "activity_id": activity[0],
         "activity_name": activity[1],
         "type_uid": uid * 100 + activity[0],
-        "severity_id": meaning.severity.number,
+        "severity_id": SEVERITIES[meaning.severity].ocsf,
         "status_id": status,
         "message": meaning.text or kind,
     }
