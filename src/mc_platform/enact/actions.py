@@ -26,6 +26,7 @@ from mc_platform.enact.calls import (
     RemainingS,
     RetryPolicy,
     StepFailed,
+    Values,
     call,
 )
 from mc_platform.enact.http_actions import MAX_REPLY_BYTES, HttpAction, spec_problems
@@ -48,52 +49,24 @@ class PythonAction(Protocol):
     passing failure whose effect may have happened: it is tried again, and compensated in the end.
     """
 
-    def do(self, input: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    def do(self, input: Values, key: str) -> Values:
         """Have the effect once per `key`, however often it is called; return JSON values."""
-        ...
 
-    def undo(
-        self,
-        input: Mapping[str, Any],
-        result: Mapping[str, Any] | None,
-        key: str,
-    ) -> object:
+    def undo(self, input: Values, result: Values | None, key: str) -> object:
         """Take the effect back; `result` is None when it is not known whether it happened.
 
         `key` is the compensation's own; `effect_key_of(key)` is the key that `do` got.
         """
-        ...
 
 
 class Refuse:
     """The built-in `mc.refuse`: always fails, without effect. The canary's last step."""
 
-    def do(self, input: Mapping[str, Any], key: str) -> Mapping[str, Any]:  # noqa: ARG002
-        """Refuse."""
+    def do(self, input: Values, key: str) -> Values:  # noqa: ARG002
         raise StepFailed("refused")
 
-    def undo(
-        self,
-        input: Mapping[str, Any],
-        result: Mapping[str, Any] | None,
-        key: str,
-    ) -> None:
+    def undo(self, input: Values, result: Values | None, key: str) -> None:
         """Nothing was done, so nothing is to be undone."""
-
-
-_BUILTINS: Mapping[str, Callable[[], PythonAction]] = {"mc.refuse": Refuse}
-
-
-class _Bound(Protocol):
-    """What carries an action out: `PythonAction`, told whose it is and how long it may take."""
-
-    def do(
-        self, input: Mapping[str, Any], key: str, *, tenant: str, most_s: float
-    ) -> Mapping[str, Any]: ...
-
-    def undo(
-        self, input: Mapping[str, Any], result: Mapping[str, Any] | None, key: str, *, tenant: str
-    ) -> object: ...
 
 
 class TimedAction:
@@ -113,19 +86,19 @@ class TimedAction:
 
     def do(
         self,
-        input: Mapping[str, Any],
+        input: Values,
         key: str,
         *,
         tenant: str = "",  # noqa: ARG002
         most_s: float = math.inf,
-    ) -> Mapping[str, Any]:
+    ) -> Values:
         """One attempt of the effect."""
         return self._timed(lambda: self._action.do(input, key), most_s)
 
     def undo(
         self,
-        input: Mapping[str, Any],
-        result: Mapping[str, Any] | None,
+        input: Values,
+        result: Values | None,
         key: str,
         *,
         tenant: str = "",  # noqa: ARG002
@@ -159,7 +132,7 @@ def _settle(ended: Future[_T], body: Callable[[], _T]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Registered:
-    action: _Bound
+    action: HttpAction | TimedAction
     do_retries: RetryPolicy
     undo_retries: RetryPolicy
 
@@ -207,7 +180,7 @@ class ActionRegistry:
     def do(
         self,
         name: ActionName,
-        input: Mapping[str, Any],
+        input: Values,
         key: str,
         wait: Callable[[float], None],
         remaining_s: RemainingS = lambda: math.inf,
@@ -228,7 +201,7 @@ class ActionRegistry:
         if found is None:
             return _unregistered()
 
-        def attempt() -> Mapping[str, Any]:
+        def attempt() -> Values:
             most_s = max(_SHORTEST_TIMEOUT_S, remaining_s())
             return _json_object(
                 _guarded(partial(found.action.do, input, key, tenant=tenant, most_s=most_s))
@@ -239,8 +212,8 @@ class ActionRegistry:
     def undo(
         self,
         name: ActionName,
-        input: Mapping[str, Any],
-        result: Mapping[str, Any] | None,
+        input: Values,
+        result: Values | None,
         key: str,
         wait: Callable[[float], None],
         *,
@@ -251,7 +224,7 @@ class ActionRegistry:
         if found is None:
             return _unregistered()
 
-        def attempt() -> Mapping[str, Any]:
+        def attempt() -> Values:
             _guarded(partial(found.action.undo, input, result, key, tenant=tenant))
             return {}
 
@@ -275,15 +248,16 @@ def _policy(declared: Retries | None, usual: RetryPolicy) -> RetryPolicy:
     )
 
 
-def _bind(spec: ActionSpec, http: BlockingHttp, named: list[EntryPoint]) -> _Bound:
+def _bind(
+    spec: ActionSpec, http: BlockingHttp, named: list[EntryPoint]
+) -> HttpAction | TimedAction:
     if not spec.entry_point:
         found = spec_problems(spec)
         if found or spec.do is None or spec.undo is None:
             raise Misconfigured(", ".join(found) or "needs `do` and `undo`")
         return HttpAction(spec.do, spec.undo, http)
-    builtin = _BUILTINS.get(spec.entry_point)
-    if builtin is not None:
-        return TimedAction(builtin(), spec.timeout_s)
+    if spec.entry_point == "mc.refuse":
+        return TimedAction(Refuse(), spec.timeout_s)
     if len(named) != 1:
         count = "no" if not named else str(len(named))
         raise Misconfigured(
@@ -313,7 +287,7 @@ def _guarded(body: Callable[[], _T]) -> _T:
         raise StepFailed(reason, retryable=True, effect_possible=True) from error
 
 
-def _json_object(value: object) -> Mapping[str, Any]:
+def _json_object(value: object) -> Values:
     if not isinstance(value, Mapping):
         raise StepFailed("result is not a json object", effect_possible=True)
     try:
@@ -328,14 +302,3 @@ def _json_object(value: object) -> Mapping[str, Any]:
         raise StepFailed("result too large", effect_possible=True)
     copied: dict[str, Any] = read_recorded(text)
     return copied
-
-
-__all__ = [
-    "ENTRY_POINT_GROUP",
-    "ActionRegistry",
-    "Called",
-    "Effect",
-    "PythonAction",
-    "Refuse",
-    "StepFailed",
-]

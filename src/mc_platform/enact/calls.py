@@ -23,6 +23,8 @@ from mc_contract.keepable import MOST_DEPTH, json_text, read_recorded
 from mc_platform.errors import PlatformError
 
 _T = TypeVar("_T")
+Values = Mapping[str, Any]
+"""JSON values by name: an operation's input, a step's result."""
 RemainingS = Callable[[], float]
 """Seconds until the deadline; below 0 when it has passed, infinite without one."""
 
@@ -31,14 +33,14 @@ MOST_DEPTH_OF_RESULT = MOST_DEPTH - 3
 _REASON = re.compile(r"[a-z0-9][a-z0-9 ()_.-]{0,59}")
 
 
-def storable(value: Mapping[str, Any] | None) -> dict[str, Any] | str | None:
+def storable(value: Values | None) -> dict[str, Any] | str | None:
     """An input or a result as the engine stores it: what JSON's doubles do not hold, as text."""
     if value is None:
         return None
     return json_text(value) if _is_exact(value) else dict(value)
 
 
-def restored(kept: Mapping[str, Any] | str | None) -> dict[str, Any] | None:
+def restored(kept: Values | str | None) -> dict[str, Any] | None:
     """What `storable` was given."""
     if isinstance(kept, str):
         value: dict[str, Any] = read_recorded(kept)
@@ -130,12 +132,12 @@ class Called:
     attempts: int
     effect: Effect
     reason: str = ""
-    result: Mapping[str, Any] = field(default_factory=dict)
+    result: Values = field(default_factory=dict)
     late: bool = False
 
 
 def call(
-    attempt: Callable[[], Mapping[str, Any]],
+    attempt: Callable[[], Values],
     policy: RetryPolicy,
     wait: Callable[[float], None],
     *,

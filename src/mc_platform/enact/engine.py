@@ -233,10 +233,10 @@ class OperationEngine:
                 self._keeper.start()
             self._dbos = DBOS(config=self._config)
             # No limit on recoveries: an operation must end however often its process dies
-            register = DBOS.workflow(name=_WORKFLOW, max_recovery_attempts=None)
-            self._workflow = register(operation)
-            register = DBOS.workflow(name=_RESOLUTION, max_recovery_attempts=None)
-            self._resolution = register(resolution)
+            self._workflow = DBOS.workflow(name=_WORKFLOW, max_recovery_attempts=None)(operation)
+            self._resolution = DBOS.workflow(name=_RESOLUTION, max_recovery_attempts=None)(
+                resolution
+            )
             self._void = DBOS.workflow(name=_VOID, max_recovery_attempts=None)(void)
             DBOS.launch()
             DBOS.register_queue(
@@ -270,7 +270,7 @@ class OperationEngine:
     def _tear_down(self) -> None:
         DBOS.destroy(destroy_registry=True)
         if self._keeper is not None:
-            self._keeper.stop(release=True)
+            self._keeper.stop()
 
     async def shutdown(self, drain_s: float) -> None:
         """Take no new operations, let running ones end for at most `drain_s`, leave the rest.

@@ -9,7 +9,7 @@ a resolution of a stuck operation needs.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any
 from uuid import NAMESPACE_URL, uuid5
@@ -164,6 +164,11 @@ class End:
         return Entry(_LAST_KIND[self.outcome], detail=tuple(detail))
 
 
+def key_of(request: OperationRequest, index: int, phase: str) -> str:
+    """The idempotency key of a step's `do` or `undo`."""
+    return f"{request.id}:{index}:{phase}"
+
+
 class EventLog:
     """Tells one operation.
 
@@ -175,10 +180,6 @@ class EventLog:
     def __init__(self, request: OperationRequest, planned: int) -> None:
         self._request = request
         self._planned = planned
-
-    def key(self, index: int, phase: str) -> str:
-        """The idempotency key of a step's `do` or `undo`."""
-        return f"{self._request.id}:{index}:{phase}"
 
     def event(self, entry: Entry, now: datetime, *, resolution: int = 0) -> Event:
         """The event of an entry.
@@ -249,15 +250,7 @@ class EventLog:
         return {
             "operation_id": report.id,
             "outcome": report.outcome.value,
-            "steps": [
-                {
-                    "action": step.action,
-                    "state": step.state,
-                    "attempts": step.attempts,
-                    "reason": step.reason,
-                }
-                for step in report.steps
-            ],
+            "steps": [asdict(step) for step in report.steps],
             "effects": stood,
             "effects_undone": undone,
             "canceled": end.canceled,

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mc_contract.keepable import NotJson, NotKeepable, check_keepable, json_bytes
-from mc_platform.enact.calls import MOST_DEPTH_OF_RESULT, StepFailed
+from mc_platform.enact.calls import MOST_DEPTH_OF_RESULT, StepFailed, Values
 from mc_platform.enact.templates import Scope, TemplateAbsent, problems, render
 from mc_platform.errors import PeerFailed
 from mc_platform.model.catalogue import ActionSpec, HttpCall
@@ -57,16 +57,12 @@ class HttpAction:
         self._undo = undo
         self._http = http
 
-    def do(
-        self, input: Mapping[str, Any], key: str, *, tenant: str, most_s: float = math.inf
-    ) -> Mapping[str, Any]:
+    def do(self, input: Values, key: str, *, tenant: str, most_s: float = math.inf) -> Values:
         """One attempt of the effect; it takes no longer than `most_s` seconds."""
         timeout_s = min(self._do.timeout_s, most_s)
         return self._send(tenant, self._do, Scope(input), key, timeout_s)
 
-    def undo(
-        self, input: Mapping[str, Any], result: Mapping[str, Any] | None, key: str, *, tenant: str
-    ) -> None:
+    def undo(self, input: Values, result: Values | None, key: str, *, tenant: str) -> None:
         """One attempt of the compensation."""
         scope = Scope(input, result, effect_key_of(key))
         self._send(tenant, self._undo, scope, key, self._undo.timeout_s)
@@ -110,19 +106,12 @@ def effect_key_of(undo_key: str) -> str:
 
 def _failure(reply: Reply) -> StepFailed:
     status = reply.status
-    if status >= _SERVER_ERROR:
+    if status >= _SERVER_ERROR or status in (_REQUEST_TIMEOUT, _TOO_EARLY, _TOO_MANY):
+        what = "unavailable" if status >= _SERVER_ERROR else "not now"
         return StepFailed(
-            f"unavailable ({status})",
+            f"{what} ({status})",
             retryable=True,
-            effect_possible=True,
-            status=status,
-            retry_after_s=_retry_after_s(reply),
-        )
-    if status in (_REQUEST_TIMEOUT, _TOO_EARLY, _TOO_MANY):
-        return StepFailed(
-            f"not now ({status})",
-            retryable=True,
-            effect_possible=status == _REQUEST_TIMEOUT,
+            effect_possible=status not in (_TOO_EARLY, _TOO_MANY),
             status=status,
             retry_after_s=_retry_after_s(reply),
         )

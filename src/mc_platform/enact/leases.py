@@ -82,35 +82,27 @@ class Leases(Protocol):
 
     def claim(self, holder: Holder, ttl_s: float) -> None:
         """Take the lease of `holder.executor_id`, whoever had it."""
-        ...
 
     def renew(self, holder: Holder, ttl_s: float) -> Renewal:
         """Hold the lease for `ttl_s` more seconds."""
-        ...
 
     def release(self, holder: Holder) -> None:
         """Give the lease back; what is unfinished may be adopted at once."""
-        ...
 
     def unrun(self, holder: Holder, running: Sequence[str], older_than_s: float) -> Sequence[str]:
         """Operations that are the holder's at rest, are not `running`, and were left so long."""
-        ...
 
     def abandoned(self, application_version: str) -> Sequence[str]:
         """Mark lapsed leases lost; replicas with unfinished operations and no lease."""
-        ...
 
     def reassign(self, application_version: str) -> int:
         """Give operations that no code has begun, of versions that nobody runs, to this one."""
-        ...
 
     def waiting(self) -> Waiting:
         """What waits now."""
-        ...
 
     def live(self) -> dict[str, str]:
         """Versions by replica, of those that hold a lease."""
-        ...
 
 
 class LeaseKeeper:
@@ -176,14 +168,14 @@ class LeaseKeeper:
         for thread in self._threads:
             thread.start()
 
-    def stop(self, *, release: bool) -> None:
-        """End the heartbeat; with `release`, let others adopt at once what is left."""
+    def stop(self) -> None:
+        """End the heartbeat, and let others adopt at once what is left."""
         self._stop.set()
         for thread in self._threads:
             if thread.is_alive():
                 thread.join(self._ttl_s)
         self._held_until = 0.0
-        if release and not self.superseded:
+        if not self.superseded:
             try:
                 self._leases.release(self._holder)
             except Exception as error:  # noqa: BLE001 it lapses by itself

@@ -10,20 +10,18 @@ terminal state is final. What the ledger tells last is how the operation stands.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
 from enum import StrEnum
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 from mc_platform.enact.calls import Called, Effect
 from mc_platform.enact.event_log import Entry, EventLog, Step
-from mc_platform.enact.saga import DurableStep, broken, call_from, kept_call
+from mc_platform.enact.saga import Activities, DurableStep, broken, call_from, undone
 from mc_platform.model.event import Event, Kind
-from mc_platform.model.ids import ActionName, OperationId, PrincipalId
+from mc_platform.model.ids import OperationId, PrincipalId
 from mc_platform.model.operation import OperationRequest, Standing
-from mc_platform.model.task import Task
 
 _MAX_REASON = 200
 
@@ -35,28 +33,6 @@ class ResolutionMode(StrEnum):
     """Try their compensations again."""
     accept = "accept"
     """Call nothing: a person says that they were dealt with by hand."""
-
-
-class ResolutionActivities(Protocol):
-    """What a resolution touches: the part of a saga's `Activities` that it needs."""
-
-    def undo(
-        self,
-        action: ActionName,
-        input: Mapping[str, Any],
-        result: Mapping[str, Any] | None,
-        key: str,
-    ) -> Called:
-        """Compensate an effect, with retries."""
-        ...
-
-    def record(self, events: Sequence[Event], task: Task | None) -> None:
-        """Commit events."""
-        ...
-
-    def now(self) -> datetime:
-        """Aware UTC."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +71,7 @@ class Resolution:
         mode: What to do.
         principal: Who asked for it.
         reason: Why, in the operator's words; recorded, cut to 200 printable characters.
-        activities: What it touches.
+        activities: Of a saga; a resolution needs `undo`, `record` and `now` of them.
         durable_step: What makes it durable; its names are this resolution's own.
     """
 
@@ -108,7 +84,7 @@ class Resolution:
         mode: ResolutionMode,
         principal: PrincipalId,
         reason: str,
-        activities: ResolutionActivities,
+        activities: Activities,
         durable_step: DurableStep,
     ) -> None:
         if attempt < 1:
@@ -151,13 +127,7 @@ class Resolution:
 
     def _undo(self, step: Step) -> dict[str, Any]:
         self._record(Entry(Kind.compensation_intended, step.index, step.action))
-        result = step.done.result if step.done.effect is Effect.landed else None
-        key = self._event_log.key(step.index, "undo")
-        try:
-            called = self._activities.undo(step.action, self._request.input, result, key)
-        except Exception as error:  # noqa: BLE001 as in a saga: nothing is known of the call
-            called = broken(error)
-        return kept_call(called, self._activities.now())
+        return undone(self._activities, self._request, step)
 
     def _record_end(self, report: ResolutionReport) -> dict[str, Any]:
         kind = Kind.operation_resolved if report.resolved else Kind.operation_still_stuck

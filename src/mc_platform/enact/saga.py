@@ -32,8 +32,8 @@ from datetime import datetime
 from functools import partial
 from typing import Any, Protocol
 
-from mc_platform.enact.calls import Called, Effect, at_once, restored, storable
-from mc_platform.enact.event_log import End, Entry, EventLog, Step
+from mc_platform.enact.calls import Called, Effect, Values, at_once, restored, storable
+from mc_platform.enact.event_log import End, Entry, EventLog, Step, key_of
 from mc_platform.model.event import Event, Kind
 from mc_platform.model.ids import ActionName
 from mc_platform.model.label import Part
@@ -69,48 +69,30 @@ class Activities(Protocol):
     """
 
     def do(
-        self,
-        action: ActionName,
-        input: Mapping[str, Any],
-        key: str,
-        deadline_at: datetime | None,
+        self, action: ActionName, input: Values, key: str, deadline_at: datetime | None
     ) -> Called:
         """Have an effect, with retries as long as the deadline allows."""
-        ...
 
-    def undo(
-        self,
-        action: ActionName,
-        input: Mapping[str, Any],
-        result: Mapping[str, Any] | None,
-        key: str,
-    ) -> Called:
+    def undo(self, action: ActionName, input: Values, result: Values | None, key: str) -> Called:
         """Compensate an effect, with retries."""
-        ...
 
     def record(self, events: Sequence[Event], task: Task | None) -> None:
         """Commit events, with the task's new state."""
-        ...
 
     def task(self) -> Task | None:
         """The operation's task as it stands."""
-        ...
 
     def release(self, parts: tuple[Part, ...]) -> tuple[tuple[Part, ...], Sequence[Event]]:
         """The results as they may leave, and the events that tell of that decision."""
-        ...
 
     def signals(self) -> Signals:
         """Read afresh at each call."""
-        ...
 
     def halted(self) -> bool:
         """Whether autonomy is halted, read at a moment at which an effect may be begun."""
-        ...
 
     def now(self) -> datetime:
         """Aware UTC."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,7 +201,7 @@ class Saga:
         return _kept(calls, stopped=CANCELED if late else "")
 
     def _do_one(self, index: int, action: ActionName, uncertain: bool) -> dict[str, Any]:
-        key = self._event_log.key(index, "do")
+        key = key_of(self._request, index, "do")
         try:
             called = self._activities.do(action, self._request.input, key, self._deadline_at)
         except Exception as error:  # noqa: BLE001 its siblings go on, and are told
@@ -261,16 +243,8 @@ class Saga:
 
     def _undo(self, steps: Sequence[Step]) -> dict[str, Any]:
         self._record([Entry(Kind.compensation_intended, step.index, step.action) for step in steps])
-        return _kept(at_once([partial(self._undo_one, step) for step in steps]))
-
-    def _undo_one(self, step: Step) -> dict[str, Any]:
-        result = step.done.result if step.done.effect is Effect.landed else None
-        key = self._event_log.key(step.index, "undo")
-        try:
-            called = self._activities.undo(step.action, self._request.input, result, key)
-        except Exception as error:  # noqa: BLE001 its siblings go on, and are told
-            called = broken(error)
-        return self._call_kept(called)
+        undo = partial(undone, self._activities, self._request)
+        return _kept(at_once([partial(undo, step) for step in steps]))
 
     def _finish(self) -> OperationReport:
         progress = self._progress
@@ -307,6 +281,17 @@ class Saga:
 
     def _call_kept(self, called: Called) -> dict[str, Any]:
         return kept_call(called, self._activities.now())
+
+
+def undone(activities: Activities, request: OperationRequest, step: Step) -> dict[str, Any]:
+    """Compensate a step's effect; how that went, as JSON to be stored."""
+    result = step.done.result if step.done.effect is Effect.landed else None
+    key = key_of(request, step.index, "undo")
+    try:
+        called = activities.undo(step.action, request.input, result, key)
+    except Exception as error:  # noqa: BLE001 nothing is known of the call; others go on
+        called = broken(error)
+    return kept_call(called, activities.now())
 
 
 def kept_call(called: Called, at: datetime) -> dict[str, Any]:

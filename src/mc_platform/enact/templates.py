@@ -35,11 +35,7 @@ class Scope:
 
 
 class TemplateAbsent(LookupError):
-    """A value named inside longer text is absent; `name` is the template's."""
-
-    def __init__(self, name: str) -> None:
-        super().__init__(name)
-        self.name = name
+    """A value named inside longer text is absent."""
 
 
 def render(body: Mapping[str, Any], scope: Scope) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from mc_platform.enact.actions import ActionRegistry
-from mc_platform.enact.calls import Called, Effect, restored, storable
+from mc_platform.enact.calls import Called, Effect, Values, restored, storable
 from mc_platform.enact.resolution import Resolution, ResolutionMode
 from mc_platform.enact.saga import DEADLINE_PASSED, DurableStep, Saga, Signals
 from mc_platform.model.event import Event
@@ -31,7 +31,6 @@ from mc_platform.model.operation import (
     OperationReport,
     OperationRequest,
     Outcome,
-    Plan,
     Standing,
     StepReport,
     plan_as_json,
@@ -127,7 +126,7 @@ class Worker:
             with self._running(request) as run:
                 report = Saga(
                     request,
-                    plan_of(payload),
+                    plan_from(payload["plan"]),  # flat ones, without groups, are read too
                     deadline_at=deadline_of(payload),
                     activities=_WorkerActivities(self, request, run),
                     durable_step=partial(self._run_step, run),
@@ -274,11 +273,7 @@ class _WorkerActivities:
         self._begun = False
 
     def do(
-        self,
-        action: ActionName,
-        input: Mapping[str, Any],
-        key: str,
-        deadline_at: datetime | None,
+        self, action: ActionName, input: Values, key: str, deadline_at: datetime | None
     ) -> Called:
         worker = self._worker
         worker.require_lease(self._run)
@@ -300,13 +295,7 @@ class _WorkerActivities:
             )
         )
 
-    def undo(
-        self,
-        action: ActionName,
-        input: Mapping[str, Any],
-        result: Mapping[str, Any] | None,
-        key: str,
-    ) -> Called:
+    def undo(self, action: ActionName, input: Values, result: Values | None, key: str) -> Called:
         worker = self._worker
         worker.require_lease(self._run)
         return self._valid(
@@ -387,11 +376,6 @@ def payload_of(
         "plan": plan_as_json(plan_from(plan)),
         "deadline_at": None if deadline_at is None else deadline_at.isoformat(),
     }
-
-
-def plan_of(payload: Mapping[str, Any]) -> Plan:
-    """The plan in a payload; flat ones, without groups, are read too."""
-    return plan_from(payload["plan"])
 
 
 def deadline_of(payload: Mapping[str, Any]) -> datetime | None:

@@ -89,7 +89,7 @@ def test_a_paused_process_knows_by_its_own_clock_that_its_lease_is_over() -> Non
     assert made.held(1)
     clock.now += 8.0
     assert not made.held(1)
-    made.stop(release=True)
+    made.stop()
 
 
 def test_a_lost_lease_ends_the_term_and_takes_up_what_is_left(wait_until: Any) -> None:
@@ -102,7 +102,7 @@ def test_a_lost_lease_ends_the_term_and_takes_up_what_is_left(wait_until: Any) -
     wait_until(lambda: adopted == [["blue-1"]], what="its own operations are taken up")
     assert made.held(2)
     assert not made.held(1)
-    made.stop(release=True)
+    made.stop()
     assert leases.released
 
 
@@ -114,7 +114,7 @@ def test_a_second_process_of_the_name_ends_the_first_ones_rights(wait_until: Any
     made.start()
     wait_until(lambda: made.superseded, what="superseded")
     assert not made.held()
-    made.stop(release=True)
+    made.stop()
     assert not leases.released
 
 
@@ -130,7 +130,7 @@ def test_nobody_is_adopted_right_after_an_outage(wait_until: Any) -> None:
     made = keeper(leases, Clock(), [], adopt=adopt)
     made.start()
     wait_until(lambda: adopted, what="adoption after a steady while")
-    made.stop(release=True)
+    made.stop()
     executor_ids, renewals = adopted[0]
     assert executor_ids == ["green-1"]
     assert renewals >= 3 + 3, "two that held and an outage, then three that held"
@@ -150,7 +150,7 @@ def test_taking_up_ones_own_is_tried_until_it_succeeds(wait_until: Any) -> None:
     made = keeper(leases, Clock(), adopted, adopt=adopt)
     made.start()
     wait_until(lambda: adopted == [["blue-1"]], what="it succeeded at last")
-    made.stop(release=True)
+    made.stop()
 
 
 def test_what_was_claimed_and_is_not_run_is_queued_again(wait_until: Any) -> None:
@@ -165,7 +165,7 @@ def test_what_was_claimed_and_is_not_run_is_queued_again(wait_until: Any) -> Non
     made = keeper(leases, Clock(), [], running=lambda: ["runs-here"], requeue=requeue)
     made.start()
     wait_until(lambda: queued, what="it is queued again")
-    made.stop(release=True)
+    made.stop()
     assert queued == ["orphan"]
 
 

@@ -11,7 +11,7 @@ from tests.fake_saga import REQUEST, START
 
 from mc_platform.enact.calls import Called, Effect
 from mc_platform.enact.saga import DEADLINE_PASSED, HALTED, Saga, Signals
-from mc_platform.enact.worker import deadline_of, payload_of, plan_of, report_from
+from mc_platform.enact.worker import deadline_of, payload_of, report_from
 from mc_platform.model.event import Event
 from mc_platform.model.ids import ActionName
 from mc_platform.model.label import Part
@@ -255,6 +255,6 @@ def test_a_payload_carries_plan_and_deadline_and_old_ones_are_read() -> None:
     plan = plan_from(["a", ["b", "c"]])
     payload = payload_of(REQUEST, plan, deadline_at=START)
     assert payload["plan"] == ["a", ["b", "c"]]
-    assert (plan_of(payload), deadline_of(payload)) == (plan, START)
+    assert (plan_from(payload["plan"]), deadline_of(payload)) == (plan, START)
     old = {"plan": ["a", "b"]}
-    assert (plan_of(old), deadline_of(old)) == ((("a",), ("b",)), None)
+    assert (plan_from(old["plan"]), deadline_of(old)) == ((("a",), ("b",)), None)
