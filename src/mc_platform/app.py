@@ -30,7 +30,13 @@ from mc_platform.adapters.postgres.operations import PostgresOperations
 from mc_platform.adapters.postgres.pools import Pools, PostgresDirectory, PostgresTasks
 from mc_platform.adapters.postgres.rules import PostgresRules
 from mc_platform.adapters.worker_processes import WorkerProcesses
-from mc_platform.assembly.background import Announcements, Background, keep_partitions, sweep
+from mc_platform.assembly.background import (
+    Announcements,
+    Background,
+    every,
+    keep_partitions,
+    sweep,
+)
 from mc_platform.assembly.delivery import delivery
 from mc_platform.assembly.engine_bridge import EngineBridge, breaker
 from mc_platform.assembly.handlers import governed_routes, redacted_text
@@ -70,6 +76,7 @@ from mc_platform.screen import LibraryScreener
 from mc_platform.settings import Settings, catalogue_digest, load_catalogue, read_catalogue
 
 VERSION = version("mc-platform")
+_SWEEP_S = 15.0
 _TILES_S = 5.0
 _UNTOLD_S = 5.0
 _log = structlog.get_logger()
@@ -114,7 +121,7 @@ class Workbench:
             on_refused=self._announcements.policy_refused,
         )
         self._ledger = PostgresLedger(self._pools, region=settings.region)
-        self._tiles = TileKeeper(self._ledger, interval_s=_TILES_S)
+        self._tiles = TileKeeper(self._ledger)
         self._prover = Prover(self._ledger, self._tiles)
         self._checkpoints = CheckpointKeeper(
             region=settings.region,
@@ -307,20 +314,17 @@ class Workbench:
         )
 
     def _start_background(self) -> None:
+        agents = self._catalogue.agents.values()
+        sweeping = partial(sweep, self._tasks, self._path.open_tasks, agents, _now)
+        untold = self._autonomy.record_untold
         works: dict[str, Callable[[], Awaitable[None]]] = {
             "checkpoints": self._checkpoints.run,
-            "tiles": self._tiles.run,
+            "tiles": partial(every, _TILES_S, self._tiles.keep, "tiles_postponed"),
             "partitions": partial(keep_partitions, self._ledger),
-            "sweep": partial(
-                sweep,
-                self._tasks,
-                self._path.open_tasks,
-                self._catalogue.agents.values(),
-                _now,
-            ),
+            "sweep": partial(every, _SWEEP_S, sweeping, "sweep_postponed"),
             "policies": self._policies.run,
             "connections": self._connections.watch,
-            "switches": partial(self._autonomy.keep_recorded, _UNTOLD_S),
+            "switches": partial(every, _UNTOLD_S, untold, "switches_not_recorded_yet"),
             "breaker": self._breaker.run,
             "rules": self._announce_rules,
             "stalls": watch_loop,
@@ -338,7 +342,7 @@ class Workbench:
         """Tell the ledger of rules that came into force while nothing ran, then of the rest."""
         await self._rules.note("policy_set", self._policies.digest, self._policies.held())
         await self._rules.note("catalogue", self._catalogue_digest, self._catalogue_held)
-        await self._rules.keep_recorded(_UNTOLD_S)
+        await every(_UNTOLD_S, self._rules.record_untold, "rule_changes_not_recorded_yet")
 
     def _require_sound(self) -> None:
         """Nothing is recorded in a log that is not the one that was signed or delivered."""

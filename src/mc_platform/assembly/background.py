@@ -6,7 +6,7 @@ import asyncio
 import uuid
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import structlog
@@ -23,7 +23,6 @@ from mc_platform.pipeline.open_tasks import OpenTasks
 from mc_platform.ports import Clock, Journal
 from mc_platform.record import EventFactory
 
-_SWEEP_S = 15.0
 _SWEEP_MOST = 200
 _ABANDONED_MARGIN_S = 30.0
 _QUOTABLE_KEPT = timedelta(days=7)
@@ -61,29 +60,30 @@ class Background:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
 
+async def every(interval_s: float, work: Callable[[], Awaitable[object]], postponed: str) -> None:
+    """Do `work` now, and then again and again; what cannot be done now is told as `postponed`."""
+    while True:
+        try:
+            await work()
+        except (RateLimited, Unavailable) as error:
+            _log.warning(postponed, reason=error.message)
+        await asyncio.sleep(interval_s)
+
+
 async def sweep(
     tasks: PostgresTasks, open_tasks: OpenTasks, agents: Iterable[Agent], clock: Clock
 ) -> None:
     """End tasks whose gateway died; their clients would ask for ever."""
     # A question that stands untouched for longer has nobody who waits for it
     longest_s = max((agent.timeout_s for agent in agents), default=0.0) + _ABANDONED_MARGIN_S
-    while True:
-        try:
-            ended = await _sweep_once(tasks, open_tasks, clock() - timedelta(seconds=longest_s))
-            if ended:
-                _log.warning("abandoned_tasks_failed", tasks=ended)
-        except (RateLimited, Unavailable) as error:
-            _log.warning("sweep_postponed", reason=error.message)
-        await asyncio.sleep(_SWEEP_S)
-
-
-async def _sweep_once(tasks: PostgresTasks, open_tasks: OpenTasks, older_than: datetime) -> int:
+    older_than = clock() - timedelta(seconds=longest_s)
     await tasks.forget_quotable(_QUOTABLE_KEPT)
     ended, last = 0, None
     while found := await tasks.abandoned(older_than, _SWEEP_MOST, last):
         ended += await open_tasks.fail_abandoned(found)
         last = found[-1]
-    return ended
+    if ended:
+        _log.warning("abandoned_tasks_failed", tasks=ended)
 
 
 async def keep_partitions(ledger: PostgresLedger) -> None:

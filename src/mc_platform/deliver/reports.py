@@ -16,9 +16,10 @@ _log = structlog.get_logger()
 
 
 class SiemReport:
-    """Tells about batches to the SIEM; implements `sender.Report`."""
+    """Tells about batches to the SIEM."""
 
     def taken(self, batch: Sequence[Shipment], rejected: Sequence[Rejected]) -> None:
+        """The sink has the batch, but for `rejected`."""
         metrics.siem_requests.labels("success").inc()
         _log.info(
             logs.DELIVERY,
@@ -29,21 +30,24 @@ class SiemReport:
         )
 
     def batch_rejected(self) -> None:
+        """The sink rejected a batch for its content."""
         metrics.siem_requests.labels("rejected").inc()
 
     def refused(self, refusal: SinkRefused, *, failures: int, wait_s: float) -> None:
+        """The sink refused for the n-th time in a row; the next try is in `wait_s`."""
         metrics.siem_requests.labels("failure").inc()
         _log.warning(
             "siem_refused", reason=refusal.reason, failures=failures, wait_s=round(wait_s, 3)
         )
 
     def dead_letter(self, event: Shipment, reason: str) -> None:
+        """The sink refused one event for good."""
         metrics.siem_parked.inc()
         _log.error("siem_event_parked", index=event.index, event_id=event.leaf["id"], reason=reason)
 
 
 class FileReport:
-    """Tells about the backup file; implements `sender.Report`."""
+    """Tells the same about the backup file."""
 
     def taken(self, batch: Sequence[Shipment], rejected: Sequence[Rejected]) -> None:
         metrics.audit_file_events.inc(len(batch) - len(rejected))

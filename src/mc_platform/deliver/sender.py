@@ -14,7 +14,6 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import Protocol
 
 from mc_platform.deliver.guard import Guard, Offered
 from mc_platform.deliver.outbox import (
@@ -28,6 +27,7 @@ from mc_platform.deliver.outbox import (
     SinkRefused,
 )
 from mc_platform.deliver.pace import Pace, backoff_s
+from mc_platform.deliver.reports import FileReport, SiemReport
 
 REJECTS_TOO_MUCH = "the sink rejects too many events"
 _PROBES = 3
@@ -39,30 +39,10 @@ _GATHER_S = 0.2  # what comes this soon after the first event goes out in one ba
 _TAKE_MOST_S = 120.0  # beyond every sink's own limit: a sink that hangs must not hang delivery
 
 
-class Report(Protocol):
-    """Where a sender tells what happened: metrics and log lines, which differ by sink."""
-
-    def taken(self, batch: Sequence[Shipment], rejected: Sequence[Rejected]) -> None:
-        """The sink has the batch, but for `rejected`."""
-        ...
-
-    def batch_rejected(self) -> None:
-        """The sink rejected a batch for its content."""
-        ...
-
-    def refused(self, refusal: SinkRefused, *, failures: int, wait_s: float) -> None:
-        """The sink refused for the n-th time in a row; the next try is in `wait_s`."""
-        ...
-
-    def dead_letter(self, event: Shipment, reason: str) -> None:
-        """The sink refused one event for good."""
-        ...
-
-
 class Sender:
     """Ships to one sink while it has a claim. `wake` it when there is something new."""
 
-    def __init__(self, sink: Sink, pace: Pace, report: Report) -> None:
+    def __init__(self, sink: Sink, pace: Pace, report: SiemReport | FileReport) -> None:
         self.sink = sink
         self.next_index = 0
         self.failing: str | None = None

@@ -10,8 +10,6 @@ import asyncio
 from collections.abc import Sequence
 from typing import Protocol
 
-import structlog
-
 from mc_contract.ledger.merkle import Frontier, tree_root
 from mc_contract.ledger.tiles import (
     TILE_WIDTH,
@@ -24,9 +22,7 @@ from mc_contract.ledger.tiles import (
     resolve,
     tiles_of,
 )
-from mc_platform.errors import BadRequest, LedgerDamaged, Unavailable
-
-_log = structlog.get_logger()
+from mc_platform.errors import BadRequest, LedgerDamaged
 
 
 class TileStore(Protocol):
@@ -37,44 +33,28 @@ class TileStore(Protocol):
 
     async def size(self) -> int:
         """How many leaves the log has."""
-        ...
 
     async def tiles(self, wanted: Sequence[TileId]) -> dict[TileId, list[bytes]]:
         """The hashes of those of the wanted tiles that are full and kept."""
-        ...
 
     async def tile_count(self, level: int) -> int:
         """How many tiles of a level are kept: 0 to that, without a gap."""
-        ...
 
     async def tile_roots(self, level: int, first: int, count: int) -> list[bytes]:
         """The roots of a level's tiles from `first`, in order; fewer if fewer are kept."""
-        ...
 
     async def leaf_hashes(self, first: int, count: int) -> list[bytes]:
         """Leaf hashes from `first`, in order without a gap; fewer if fewer are there."""
-        ...
 
     async def store_tile(self, tile: TileId, hashes: Sequence[bytes], root: bytes) -> None:
         """Keep a full tile; another's of the same place stays."""
-        ...
 
 
 class TileKeeper:
     """Writes every tile that is full and not kept yet."""
 
-    def __init__(self, store: TileStore, *, interval_s: float) -> None:
+    def __init__(self, store: TileStore) -> None:
         self._store = store
-        self._interval_s = interval_s
-
-    async def run(self) -> None:
-        """Keep tiles each interval; until cancelled."""
-        while True:
-            try:
-                await self.keep()
-            except Unavailable as error:
-                _log.warning("tiles_postponed", reason=error.message)
-            await asyncio.sleep(self._interval_s)
 
     async def keep(self) -> int:
         """Write all that is missing now; return how many tiles were written.

@@ -38,8 +38,10 @@ class BlockingLanes:
         timeout_s: float,
         most_bytes: int,
     ) -> Reply:
-        async def ask() -> Reply:
-            return await self._lanes.of(tenant).exchange(
+        with self._lock:
+            if self._closed:
+                raise PeerFailed("this process is stopping", asked=False)
+            asking = self._lanes.of(tenant).exchange(
                 method,
                 url,
                 body=body,
@@ -47,11 +49,7 @@ class BlockingLanes:
                 timeout_s=timeout_s,
                 most_bytes=most_bytes,
             )
-
-        with self._lock:
-            if self._closed:
-                raise PeerFailed("this process is stopping", asked=False)
-            asked = asyncio.run_coroutine_threadsafe(ask(), self._running())
+            asked = asyncio.run_coroutine_threadsafe(asking, self._running())
         try:
             return asked.result()
         except CancelledError as error:

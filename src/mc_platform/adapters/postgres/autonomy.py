@@ -5,12 +5,11 @@ means "committed last". Nothing is kept in memory: a halt holds for the very nex
 every replica.
 
 Each switch is told in the ledger by an event that bears the switch's id. The switch is committed
-first: a halt must not wait for the ledger. `keep_recorded` tells what a crash left untold.
+first: a halt must not wait for the ledger. `record_untold` tells what a crash left untold.
 """
 
 from __future__ import annotations
 
-import asyncio
 import uuid
 from collections.abc import Sequence
 from datetime import datetime
@@ -77,6 +76,7 @@ class PostgresAutonomy:
         )
         return AutonomyStatus(at, {Scope(row["scope"]): _switch(row) for row in rows})
 
+    @wrapped("the autonomy switch cannot be set")
     async def set(
         self,
         scope: Scope,
@@ -87,44 +87,6 @@ class PostgresAutonomy:
         source: Source,
         unless_resumed_since: datetime | None = None,
     ) -> Thrown:
-        thrown = await self._throw(scope, halted, reason, principal, source, unless_resumed_since)
-        if thrown.changed and thrown.switch is not None:
-            try:
-                await self._tell([thrown.switch])
-            except Unavailable as error:
-                _log.warning("switch_not_recorded_yet", scope=scope, reason=error.message)
-        return thrown
-
-    async def keep_recorded(self, interval_s: float) -> None:
-        """Tell the ledger, now and then again and again, of switches that a crash left untold."""
-        while True:
-            try:
-                await self.record_untold()
-            except Unavailable as error:
-                _log.warning("switches_not_recorded_yet", reason=error.message)
-            await asyncio.sleep(interval_s)
-
-    async def record_untold(self) -> int:
-        """Record the switches that are not in the ledger; return how many there were.
-
-        Raises:
-            Unavailable: it will do at another time; recording twice is harmless.
-        """
-        untold = await self._untold()
-        if untold:
-            await self._tell(untold)
-        return len(untold)
-
-    @wrapped("the autonomy switch cannot be set")
-    async def _throw(
-        self,
-        scope: Scope,
-        halted: bool,
-        reason: str,
-        principal: PrincipalId,
-        source: Source,
-        unless_resumed_since: datetime | None,
-    ) -> Thrown:
         async with self._pools.record.acquire() as connection, connection.transaction():
             await connection.execute(
                 "SELECT pg_advisory_xact_lock(hashtextextended('mc.autonomy_switch ' || $1, 0))",
@@ -134,21 +96,32 @@ class PostgresAutonomy:
             newest = None if row is None else _switch(row)
             if not _changes(newest, halted, unless_resumed_since):
                 return Thrown(newest, changed=False)
-            added = await connection.fetchrow(
-                _ADD, uuid.uuid4(), scope, halted, reason, principal, source.value
+            switch = _switch(
+                await connection.fetchrow(
+                    _ADD, uuid.uuid4(), scope, halted, reason, principal, source.value
+                )
             )
-        return Thrown(_switch(added), changed=True)
+        try:
+            await self._tell([switch])
+        except Unavailable as error:
+            _log.warning("switch_not_recorded_yet", scope=scope, reason=error.message)
+        return Thrown(switch, changed=True)
 
     @wrapped("the autonomy switch cannot be read")
-    async def _untold(self) -> list[Switch]:
-        return [_switch(row) for row in await self._pools.record.fetch(_UNTOLD)]
+    async def record_untold(self) -> int:
+        """Record the switches that are not in the ledger; return how many there were.
 
-    async def _tell(self, switches: Sequence[Switch]) -> None:
-        await self._journal.record([event_of(switch) for switch in switches])
-        await self._mark_told(switches)
+        Raises:
+            Unavailable: it will do at another time; recording twice is harmless.
+        """
+        untold = [_switch(row) for row in await self._pools.record.fetch(_UNTOLD)]
+        if untold:
+            await self._tell(untold)
+        return len(untold)
 
     @wrapped("it cannot be noted that the switch is recorded")
-    async def _mark_told(self, switches: Sequence[Switch]) -> None:
+    async def _tell(self, switches: Sequence[Switch]) -> None:
+        await self._journal.record([event_of(switch) for switch in switches])
         await self._pools.record.execute(_TOLD, [switch.id for switch in switches])
 
 

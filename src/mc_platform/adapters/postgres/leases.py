@@ -134,10 +134,10 @@ class PostgresLeases:
 
     def live(self) -> dict[str, str]:
         """Asked from passing threads, so its connection is closed at once."""
-        with psycopg.connect(
-            self._url, connect_timeout=_CONNECT_TIMEOUT_S, autocommit=True
-        ) as connection:
-            return {row[0]: row[1] for row in connection.execute(_LIVE).fetchall()}
+        try:
+            return {row[0]: row[1] for row in self._run(_LIVE, {})}
+        finally:
+            self._close()
 
     def _run(self, text: str, values: dict[str, Any]) -> list[tuple[Any, ...]]:
         connection = self._connected()

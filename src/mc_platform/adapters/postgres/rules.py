@@ -7,18 +7,14 @@ told to the ledger, again and again until it is there; telling it twice records 
 
 from __future__ import annotations
 
-import asyncio
 import json
 import uuid
 from collections.abc import Mapping
 from typing import Any
 
-import structlog
-
 from mc_contract.keepable import json_text, read_json
 from mc_contract.rule_changes import compare_held
 from mc_platform.adapters.postgres.pools import Pools, wrapped
-from mc_platform.errors import Unavailable
 from mc_platform.model.event import Event, Kind
 from mc_platform.model.ids import EventId, PrincipalId, TenantId
 from mc_platform.model.tenant import PLATFORM
@@ -67,7 +63,6 @@ _KIND_OF = {
     "policy_set": Kind.policy_changed,
     "catalogue": Kind.catalogue_changed,
 }
-_log = structlog.get_logger()
 
 
 class PostgresRules:
@@ -137,15 +132,7 @@ class PostgresRules:
         """Say that a set comes into force within the hour, and why."""
         await self._pools.record.execute(_DECLARE, declaration_id, kind, digest, principal, reason)
 
-    async def keep_recorded(self, interval_s: float) -> None:
-        """Tell the ledger, again and again, of changes that it does not know yet."""
-        while True:
-            try:
-                await self.record_untold()
-            except Unavailable as error:
-                _log.warning("rule_changes_not_recorded_yet", reason=error.message)
-            await asyncio.sleep(interval_s)
-
+    @wrapped("changes of the rules cannot be read")
     async def record_untold(self) -> int:
         """Record what is not in the ledger; return how many changes there were.
 
@@ -153,15 +140,11 @@ class PostgresRules:
             Unavailable: it will do at another time.
         """
         told = 0
-        while rows := await self._untold():
+        while rows := await self._pools.record.fetch(_UNTOLD, self._region):
             await self._journal.record([_event(row) for row in rows])
             await self._mark([row["id"] for row in rows])
             told += len(rows)
         return told
-
-    @wrapped("changes of the rules cannot be read")
-    async def _untold(self) -> list[Any]:
-        return list(await self._pools.record.fetch(_UNTOLD, self._region))
 
     @wrapped("it cannot be noted that a change is recorded")
     async def _mark(self, ids: list[Any]) -> None:

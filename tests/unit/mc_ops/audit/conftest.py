@@ -107,7 +107,7 @@ class LedgerUnderTest:
         self.journal = PostgresJournal(self.pools, region=self.region)
         await self.journal.start()
         self.ledger = PostgresLedger(self.pools, region=self.region)
-        self.tiles = TileKeeper(self.ledger, interval_s=3600)
+        self.tiles = TileKeeper(self.ledger)
         self.prover = Prover(self.ledger, self.tiles)
         self.restart()
         self.transport = AppTransport(self.loop, self._app())

@@ -54,13 +54,13 @@ class MemoryTiles:
 
 
 def _prover(store: MemoryTiles) -> Prover:
-    return Prover(store, TileKeeper(store, interval_s=3600))
+    return Prover(store, TileKeeper(store))
 
 
 @pytest.fixture
 async def store() -> MemoryTiles:
     made = MemoryTiles(LEAVES)
-    await TileKeeper(made, interval_s=3600).keep()
+    await TileKeeper(made).keep()
     made.hashes_read = 0
     return made
 
@@ -113,7 +113,7 @@ async def test_a_keeper_that_is_behind_catches_up_when_asked(store: MemoryTiles)
 
 async def test_keeping_again_writes_nothing(store: MemoryTiles) -> None:
     """Any replica may keep tiles; whoever is second has nothing to do."""
-    assert await TileKeeper(store, interval_s=3600).keep() == 0
+    assert await TileKeeper(store).keep() == 0
 
 
 async def test_a_tile_of_missing_entries_is_not_made() -> None:
@@ -121,7 +121,7 @@ async def test_a_tile_of_missing_entries_is_not_made() -> None:
     store = MemoryTiles(LEAVES[:600])
     del store.leaves[300]
     with pytest.raises(Unavailable, match="tile 0/1 cannot be made"):
-        await TileKeeper(store, interval_s=3600).keep()
+        await TileKeeper(store).keep()
     assert set(store.kept) == {TileId(0, 0)}
 
 

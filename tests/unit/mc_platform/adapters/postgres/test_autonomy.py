@@ -11,6 +11,7 @@ import pytest
 
 from mc_platform.adapters.postgres.autonomy import PostgresAutonomy, event_of
 from mc_platform.adapters.postgres.journal import PostgresJournal
+from mc_platform.assembly.background import every
 from mc_platform.errors import Unavailable
 from mc_platform.model.autonomy import ALL, Source
 from mc_platform.model.event import Kind
@@ -162,17 +163,17 @@ async def test_a_crash_after_the_event_and_before_its_note_records_nothing_twice
     assert len(await _told(pools, switch)) == 1
 
 
-async def test_reconciling_goes_on_by_itself(pools, journal, tenant):
-    """`keep_recorded` heals at its start, and survives a ledger that is down."""
+async def test_reconciling_goes_on_by_itself(pools, autonomy, tenant):
+    """Background work heals at its start, and survives a ledger that is down."""
     refusing = RefusingJournal()
     cut_off = PostgresAutonomy(pools, journal=refusing)
     switch = (await _throw(cut_off, tenant)).switch
-    failing = asyncio.create_task(cut_off.keep_recorded(0.01))
+    failing = asyncio.create_task(every(0.01, cut_off.record_untold, "postponed"))
     async with asyncio.timeout(60):
         while refusing.asked < 4:
             await asyncio.sleep(0.02)
     failing.cancel()
-    running = asyncio.create_task(PostgresAutonomy(pools, journal=journal).keep_recorded(60))
+    running = asyncio.create_task(every(60, autonomy.record_untold, "postponed"))
     async with asyncio.timeout(60):
         while not await _told(pools, switch):
             await asyncio.sleep(0.02)

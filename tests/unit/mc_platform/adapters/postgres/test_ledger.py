@@ -291,7 +291,7 @@ async def test_no_page_of_large_entries_keeps_the_loop(pools, journal, monkeypat
         many = [f"policy-{at}" for at in range(2000)]
         await journal.record([_event(policies=many) for _ in range(50)])
     ledger = PostgresLedger(pools, region=journal._region)
-    prover = Prover(ledger, TileKeeper(ledger, interval_s=3600))
+    prover = Prover(ledger, TileKeeper(ledger))
 
     auditor = Principal("eve", PLATFORM, "", Role.auditor)
     handlers = AuditHandlers(
