@@ -33,7 +33,6 @@ class Directory(Protocol):
         Raises:
             Unavailable: the directory cannot be read.
         """
-        ...
 
 
 class Journal(Protocol):
@@ -49,7 +48,6 @@ class Journal(Protocol):
         Raises:
             Unavailable: nothing was recorded.
         """
-        ...
 
 
 class Tasks(Protocol):
@@ -57,7 +55,6 @@ class Tasks(Protocol):
 
     async def get(self, tenant: TenantId, task_id: TaskId) -> Task | None:
         """The tenant's task, or None (also when it is another tenant's)."""
-        ...
 
     async def page(
         self,
@@ -77,7 +74,6 @@ class Tasks(Protocol):
             since: Only tasks whose state is of this time or later.
             replies: Whether they come with their parts; then fewer tasks where those are large.
         """
-        ...
 
     async def conversation(
         self, tenant: TenantId, context_id: ContextId, *, limit: int
@@ -86,15 +82,12 @@ class Tasks(Protocol):
 
         A large reply is `LEFT_OUT`, here and in the two below.
         """
-        ...
 
     async def answered(self, tenant: TenantId, context_id: ContextId) -> list[Task]:
         """A few of the conversation's tasks in which content was released, whichever."""
-        ...
 
     async def quoted(self, tenant: TenantId, digests: Sequence[int]) -> list[Task]:
         """Tasks with which one of these digests (`Task.quotable`) came; a few if there are many."""
-        ...
 
 
 class Records(Protocol):
@@ -102,7 +95,6 @@ class Records(Protocol):
 
     async def newest(self, tenant: TenantId, *, limit: int, before: int | None) -> list[LedgerRow]:
         """Newest first, at most `limit`, with an index below `before`."""
-        ...
 
 
 class DecisionPoint(Protocol):
@@ -110,12 +102,10 @@ class DecisionPoint(Protocol):
 
     def decide(self, question: Question) -> Decision:
         """Answer one question; denial is an answer, never an error."""
-        ...
 
     @property
     def digest(self) -> str:
         """sha256 (hex) of the policy set in force."""
-        ...
 
 
 class Downstream(Protocol):
@@ -141,7 +131,6 @@ class Downstream(Protocol):
         Raises:
             AgentFailed: no answer in time, not A2A, or the agent says it failed.
         """
-        ...
 
 
 class Operations(Protocol):
@@ -149,31 +138,24 @@ class Operations(Protocol):
 
     def healthy(self) -> bool:
         """Whether operations are begun here now."""
-        ...
 
     async def start(self, request: OperationRequest) -> None:
         """Begin it durably, once for each id."""
-        ...
 
     async def report(self, operation_id: OperationId) -> OperationReport | None:
         """Its end as the engine has it; None while it runs, or if it is unknown."""
-        ...
 
     async def known(self, operation_id: OperationId) -> bool:
         """Whether it was ever begun."""
-        ...
 
     async def wait(self, operation_id: OperationId, timeout_s: float) -> OperationReport | None:
         """Its end, or None if it has not ended in time."""
-        ...
 
     async def cancel(self, operation_id: OperationId) -> bool:
         """Ask it to stop between steps and compensate; False if it has ended, or is unknown."""
-        ...
 
     async def void(self, operation_id: OperationId) -> bool:
         """Prevent it from ever beginning; False if it was begun."""
-        ...
 
 
 class BlockingHttp(Protocol):
@@ -195,11 +177,9 @@ class BlockingHttp(Protocol):
         Raises:
             PeerFailed: no reply came in `timeout_s`, or not one that can be taken.
         """
-        ...
 
     def close(self) -> None:
         """Close the connections; a call under way fails."""
-        ...
 
 
 class Screener(Protocol):
@@ -215,7 +195,6 @@ class Screener(Protocol):
             history: Earlier texts of the conversation, newest last: what only shows when their
                 ends and these parts are read together is labelled here.
         """
-        ...
 
     def redact(
         self,
@@ -229,7 +208,6 @@ class Screener(Protocol):
         Args:
             replacer: Makes a span's replacement from label type and original; None: `[type]`.
         """
-        ...
 
 
 class Budgets(Protocol):
@@ -241,7 +219,6 @@ class Budgets(Protocol):
         Raises:
             Unavailable: it is not known, so nothing may be enacted.
         """
-        ...
 
 
 class Autonomy(Protocol):
@@ -253,7 +230,6 @@ class Autonomy(Protocol):
         Raises:
             Unavailable: it is not known, so nothing may be enacted.
         """
-        ...
 
     async def status(self) -> AutonomyStatus:
         """Where the switch stands, for every scope that ever had one.
@@ -261,7 +237,6 @@ class Autonomy(Protocol):
         Raises:
             Unavailable: the switch cannot be read.
         """
-        ...
 
     async def set(
         self,
@@ -282,4 +257,3 @@ class Autonomy(Protocol):
         Raises:
             Unavailable: nothing was changed, as far as is known.
         """
-        ...

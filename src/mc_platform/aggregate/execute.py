@@ -80,7 +80,6 @@ class BudgetAccountant(Protocol):
 
     async def find(self, tenant: TenantId, dataset: Dataset, fingerprint: bytes) -> Ended | None:
         """How the query ended in the dataset's period; None if it did not."""
-        ...
 
     async def begin(self, opening: Opening) -> Turn | Ended:
         """Charge and note a query, or say how it has ended meanwhile; durable on return.
@@ -88,7 +87,6 @@ class BudgetAccountant(Protocol):
         Raises:
             BudgetSpent: nothing was charged.
         """
-        ...
 
     async def charge(self, charge: Charge) -> None:
         """Charge; durable on return.
@@ -96,15 +94,12 @@ class BudgetAccountant(Protocol):
         Raises:
             BudgetSpent: nothing was charged.
         """
-        ...
 
     async def end(self, query_id: uuid.UUID, answer: Answer | None) -> Ended:
         """Keep how a query ended; if it has ended already, that stands and is returned."""
-        ...
 
     async def spent(self, tenant: TenantId, principal: PrincipalId, dataset: Dataset) -> Spent:
         """What was spent in the dataset's period."""
-        ...
 
 
 class Rows(Protocol):
@@ -116,7 +111,6 @@ class Rows(Protocol):
         Raises:
             AgentFailed: they do not come, or are not as declared.
         """
-        ...
 
 
 @dataclass(frozen=True, slots=True)

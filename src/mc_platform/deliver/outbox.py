@@ -74,7 +74,6 @@ class Sink(Protocol):
             SinkRefused: none was taken, or that is not known.
             BatchRejected: the content is bad, and it is not known which event's.
         """
-        ...
 
 
 @runtime_checkable
@@ -83,7 +82,6 @@ class Preparing(Protocol):
 
     async def prepare(self, batch: Sequence[Shipment]) -> None:
         """Do the part of `take` that sends nothing; `take` of this very list then uses it."""
-        ...
 
 
 class Backup(Sink, Protocol):
@@ -91,7 +89,6 @@ class Backup(Sink, Protocol):
 
     async def delivered(self, next_index: int) -> None:
         """All events before `next_index` are with the SIEM; told by the one that ships to it."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,11 +141,9 @@ class Claim(Protocol):
         Raises:
             LedgerDamaged: it is beyond the log's end.
         """
-        ...
 
     async def read(self, start: int, limit: int) -> list[Shipment]:
         """The events from index `start` on, in order, without gaps, up to `MOST_BATCH_BYTES`."""
-        ...
 
     async def settle(self, next_index: int, rejected: Sequence[Rejected]) -> None:
         """In one commit, make `rejected` dead letters and move the cursor.
@@ -156,23 +151,18 @@ class Claim(Protocol):
         The sink has all others before it. The cursor never moves back; where somebody else has set it
         back, it stays there.
         """
-        ...
 
     async def fail(self, reason: str) -> None:
         """Tell the region that the sink takes nothing now; the cursor's next move ends that."""
-        ...
 
     async def wanted_again(self, limit: int) -> Sequence[Shipment | Rejected]:
         """Dead letters that an operator wants sent again, by index; those that are gone, refused."""
-        ...
 
     async def settle_again(self, taken: Sequence[int], rejected: Sequence[Rejected]) -> None:
         """What became of those."""
-        ...
 
     async def hold(self) -> None:
         """Tell that the claim is still wanted; one that is silent for long is given to another."""
-        ...
 
 
 class Outbox(Protocol):
@@ -180,7 +170,6 @@ class Outbox(Protocol):
 
     def claim(self, sink: str) -> AbstractAsyncContextManager[Claim | None]:
         """Try to become the one that ships to `sink`; None if another process is."""
-        ...
 
     async def standing(self, sink: str) -> Standing:
         """How a sink stands; needs no claim.
@@ -188,4 +177,3 @@ class Outbox(Protocol):
         Raises:
             Unavailable: the store does not answer.
         """
-        ...

@@ -91,11 +91,9 @@ class OperationCounts(Protocol):
 
     async def ended(self, since_at: Mapping[TenantId, datetime]) -> Mapping[TenantId, Count]:
         """Operations of each tenant that ended after its time; no entry where none did."""
-        ...
 
     async def stuck(self, tenants: Sequence[TenantId]) -> Mapping[TenantId, int]:
         """Operations of each tenant that are stuck and not resolved; no entry where none is."""
-        ...
 
 
 def binomial_tail(compensated: int, ended: int, share: float) -> float:

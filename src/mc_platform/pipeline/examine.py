@@ -201,7 +201,6 @@ class Workers(Protocol):
     @property
     def count(self) -> int:
         """How many calls run at once."""
-        ...
 
     async def run(self, work: Callable[..., _R], *args: Any) -> tuple[_R, float]:
         """What `work(*args)` returns in a worker, and the seconds of CPU that it took there.
@@ -210,7 +209,6 @@ class Workers(Protocol):
             Overdue: it took longer than any call may.
             Unavailable: the worker ended meanwhile.
         """
-        ...
 
 
 class ExaminationRoom:

@@ -72,7 +72,6 @@ class OperationReader(Protocol):
         Raises:
             Unavailable: they cannot be read.
         """
-        ...
 
     async def story(self, operation_id: OperationId) -> OperationStory | None:
         """One operation with its timeline, or None.
@@ -80,7 +79,6 @@ class OperationReader(Protocol):
         Raises:
             Unavailable: it cannot be read.
         """
-        ...
 
 
 class OperationControl(Protocol):
@@ -90,11 +88,9 @@ class OperationControl(Protocol):
         self, operation_ids: Sequence[OperationId]
     ) -> Mapping[OperationId, EngineState]:
         """Where the engine has each; no entry for one that it does not know."""
-        ...
 
     async def cancel(self, operation_id: OperationId) -> bool:
         """Ask it to stop between steps and compensate; False if it has ended."""
-        ...
 
     async def resolve(
         self,
@@ -109,7 +105,6 @@ class OperationControl(Protocol):
         Raises:
             Conflict: it is not stuck.
         """
-        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -57,7 +57,6 @@ class Memory(Protocol):
         Raises:
             LedgerDamaged: it is there and cannot be read.
         """
-        ...
 
     async def keep(self, note: str, *, after: str | None) -> bool:
         """Keep a note durably; False if the last one is no longer `after`: another has signed.
@@ -66,7 +65,6 @@ class Memory(Protocol):
             LedgerDamaged: it cannot be kept.
             Unavailable: another process holds it for long.
         """
-        ...
 
 
 class ProcessMemory:
@@ -92,15 +90,12 @@ class Log(Protocol):
 
     async def head(self) -> Frontier:
         """The log as it is now."""
-        ...
 
     async def newest_checkpoint(self) -> str | None:
         """The stored note of the greatest size."""
-        ...
 
     async def store_checkpoint(self, size: int, note: str) -> None:
         """Keep a signed note in the database."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,19 +52,15 @@ class AuditLedger(Protocol):
 
         Up to `MOST_PAGE_BYTES`, but two in any case.
         """
-        ...
 
     async def checkpoints(self, from_size: int, limit: int) -> Sequence[StoredCheckpoint]:
         """Stored checkpoints of at least `from_size`, by size."""
-        ...
 
     async def tile_hashes(self, first: int, count: int) -> Sequence[tuple[int, bytes]]:
         """Kept tiles of level 0, each with its index, from tile `first`."""
-        ...
 
     async def index_of(self, event_id: str) -> int | None:
         """Where an event stands, also when it has been archived; None if it was never recorded."""
-        ...
 
     async def of_tenant(
         self,
@@ -80,8 +76,6 @@ class AuditLedger(Protocol):
 
         At most `limit`, and up to `MOST_PAGE_BYTES`.
         """
-        ...
 
     async def archives(self) -> Sequence[Archive]:
         """What has left, by index."""
-        ...
