@@ -76,6 +76,7 @@ from mc_platform.screen import LibraryScreener
 from mc_platform.settings import Settings, catalogue_digest, load_catalogue, read_catalogue
 
 VERSION = version("mc-platform")
+_POLICIES_S = 2.0
 _SWEEP_S = 15.0
 _TILES_S = 5.0
 _UNTOLD_S = 5.0
@@ -322,10 +323,15 @@ class Workbench:
             "tiles": partial(every, _TILES_S, self._tiles.keep, "tiles_postponed"),
             "partitions": partial(keep_partitions, self._ledger),
             "sweep": partial(every, _SWEEP_S, sweeping, "sweep_postponed"),
-            "policies": self._policies.run,
+            "policies": partial(every, _POLICIES_S, self._policies.look, "policies_not_looked_at"),
             "connections": self._connections.watch,
             "switches": partial(every, _UNTOLD_S, untold, "switches_not_recorded_yet"),
-            "breaker": self._breaker.run,
+            "breaker": partial(
+                every,
+                self._settings.breaker_interval_s,
+                self._breaker.look,
+                "breaker_could_not_look",
+            ),
             "rules": self._announce_rules,
             "stalls": watch_loop,
         }

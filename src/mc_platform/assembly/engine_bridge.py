@@ -85,6 +85,5 @@ def breaker(
             window_s=settings.breaker_window_s,
             min_operations=settings.breaker_min_operations,
         ),
-        interval_s=settings.breaker_interval_s,
         enabled=settings.breaker_enabled,
     )

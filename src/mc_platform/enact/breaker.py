@@ -1,6 +1,6 @@
 """The breaker: halts autonomy when more operations are compensated than chance explains.
 
-Judgement is pure: counts in, verdicts out. `Breaker` is the loop that reads counts and switch,
+Judgement is pure: counts in, verdicts out. `Breaker` reads counts and switch,
 halts what must be halted and tells the metrics. Every replica runs one: halting twice is harmless.
 
 It trips a scope when at least `min_operations` ended in the window and the one-sided 95 %
@@ -14,7 +14,6 @@ It never resumes: only a person does.
 
 from __future__ import annotations
 
-import asyncio
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,7 +22,6 @@ from typing import Protocol
 
 import structlog
 
-from mc_platform.errors import Unavailable
 from mc_platform.model.autonomy import ALL, AutonomyStatus, Scope, Source
 from mc_platform.model.ids import PrincipalId, TenantId
 from mc_platform.observe import metrics
@@ -208,7 +206,7 @@ def _percent(share: float) -> str:
 
 
 class Breaker:
-    """Looks every `interval_s`, halts what trips, and tells the metrics.
+    """Looks when it is told to, halts what trips, and tells the metrics.
 
     Args:
         tenants: Those that are judged: the generally available ones.
@@ -224,7 +222,6 @@ class Breaker:
         tenants: Sequence[TenantId],
         others: Sequence[TenantId] = (),
         limits: Limits,
-        interval_s: float,
         enabled: bool,
     ) -> None:
         self._autonomy = autonomy
@@ -232,17 +229,7 @@ class Breaker:
         self._tenants = tuple(tenants)
         self._others = tuple(others)
         self._limits = limits
-        self._interval_s = interval_s
         self._enabled = enabled
-
-    async def run(self) -> None:
-        """Look now, and then again and again."""
-        while True:
-            try:
-                await self.look()
-            except Unavailable as error:
-                _log.warning("breaker_could_not_look", reason=error.message)
-            await asyncio.sleep(self._interval_s)
 
     async def look(self) -> Judgement:
         """One look: count, judge, halt, tell.
@@ -257,8 +244,7 @@ class Breaker:
                 await self._halt(trip, judged_at=status.at)
             if judgement.trips:
                 status = await self._autonomy.status()
-        self._tell(judgement, status)
-        await self._tell_stuck()
+        await self._tell(judgement, status)
         return judgement
 
     async def judgement(self, status: AutonomyStatus) -> Judgement:
@@ -284,21 +270,14 @@ class Breaker:
         if thrown.changed:
             _log.error("breaker_tripped", scope=trip.scope, reason=reason_of(trip, self._limits))
 
-    def _tell(self, judgement: Judgement, status: AutonomyStatus) -> None:
+    async def _tell(self, judgement: Judgement, status: AutonomyStatus) -> None:
         for scope, count in judgement.counts.items():
             metrics.autonomy_compensation_ratio.labels(scope).set(count.ratio)
-        show_halts((*self._tenants, *self._others), status)
-
-    async def _tell_stuck(self) -> None:
+        switch = status.switches.get(ALL)
+        metrics.autonomy_halted.labels(ALL).set(switch is not None and switch.halted)
         everybody = (*self._tenants, *self._others)
+        for tenant in everybody:
+            metrics.autonomy_halted.labels(tenant).set(status.halt_of(tenant) is not None)
         stuck = await self._counts.stuck(everybody)
         for tenant in everybody:
             metrics.autonomy_stuck.labels(tenant).set(stuck.get(tenant, 0))
-
-
-def show_halts(tenants: Sequence[TenantId], status: AutonomyStatus) -> None:
-    """Set `mc_autonomy_halted` of each tenant, and of all."""
-    everybody = status.switches.get(ALL)
-    metrics.autonomy_halted.labels(ALL).set(everybody is not None and everybody.halted)
-    for tenant in tenants:
-        metrics.autonomy_halted.labels(tenant).set(status.halt_of(tenant) is not None)

@@ -38,8 +38,6 @@ from mc_platform.model.ids import DecisionId
 from mc_platform.model.verdict import Decision, Question
 from mc_platform.observe import metrics
 
-LOOK_S = 2.0
-_SETTLE_S = 0.5
 _MOST_UNTOLD = 64
 _MOST_REASON_CHARS = 500
 _log = structlog.get_logger()
@@ -65,7 +63,7 @@ class _Seen:
 class PolicyReloader:
     """A `ports.DecisionPoint` that asks the set in force; safe to share between threads.
 
-    Build it with `load`; keep `run` running.
+    Build it with `load`; call `look` every few seconds.
     """
 
     def __init__(
@@ -77,7 +75,6 @@ class PolicyReloader:
         on_refused: Told = _nobody,
         new_id: Callable[[], DecisionId] = new_decision_id,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
-        pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
         validate: Callable[[PolicyFiles], Awaitable[str]] = validate_apart,
     ) -> None:
         self._dir = policy_dir
@@ -86,7 +83,6 @@ class PolicyReloader:
         self._on_refused = on_refused
         self._new_id = new_id
         self._clock = clock
-        self._pause = pause
         self._validate = validate
         self._since_at = clock()
         self._refused: dict[str, str] | None = None
@@ -128,22 +124,6 @@ class PolicyReloader:
             "since": self._since_at.isoformat(timespec="seconds"),
             "refused": None if self._refused is None else dict(self._refused),
         }
-
-    async def run(self) -> None:
-        """Look again and again, until cancelled."""
-        while True:
-            await self._pause(LOOK_S)
-            await self.look()
-
-    async def reload(self) -> dict[str, Any]:
-        """Look now, twice; the state afterwards.
-
-        A directory that is being written meanwhile is left to the next look.
-        """
-        await self.look()
-        await self._pause(_SETTLE_S)
-        await self.look()
-        return self.state()
 
     async def look(self) -> None:
         """Look once; a set that was seen the last time, too, and not yet judged, is judged."""

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from tests.examples import examples
 
 from mc_contract.judgement.statistics import _incomplete_beta
+from mc_platform.assembly.background import every
 from mc_platform.enact.breaker import (
     Breaker,
     Count,
@@ -242,7 +243,6 @@ def _breaker(autonomy, counts, **more):
         "tenants": ["T_BAD", "T_GOOD"],
         "others": ["T_CANARY"],
         "limits": LIMITS,
-        "interval_s": 0.01,
         "enabled": True,
     }
     return Breaker(autonomy=autonomy, counts=counts, **{**fields, **more})
@@ -305,6 +305,8 @@ async def test_the_loop_outlives_an_unavailable_database():
             looked.set()
             return {}
 
-    running = asyncio.create_task(_breaker(MemoryAutonomy(), Flaky()).run())
+    running = asyncio.create_task(
+        every(0.01, _breaker(MemoryAutonomy(), Flaky()).look, "postponed")
+    )
     await asyncio.wait_for(looked.wait(), 10)
     running.cancel()

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.unit.mc_platform.adapters.cedar.questions import POLICY_DIR, QUESTION
 
 from mc_platform.adapters.cedar.policy_reloader import PolicyReloader
+from mc_platform.assembly.background import every
 from mc_platform.errors import Misconfigured
 from mc_platform.observe import metrics
 
@@ -48,8 +51,11 @@ class Listener:
         self.told.append(told)  # type: ignore[arg-type]
 
 
-async def _no_pause(_seconds: float) -> None:
-    """A pause that takes no time."""
+async def look_twice(reloader: PolicyReloader) -> dict[str, Any]:
+    """A set is judged when it was seen unchanged; the state afterwards."""
+    await reloader.look()
+    await reloader.look()
+    return reloader.state()
 
 
 @pytest.fixture
@@ -72,7 +78,6 @@ def reloader(policy_dir: Path, listener: Listener) -> PolicyReloader:
         on_changed=listener.changed,
         on_refused=listener.refused,
         clock=Clock(),
-        pause=_no_pause,
     )
 
 
@@ -87,7 +92,7 @@ async def test_a_changed_set_takes_over_and_is_told(
     before, counted = reloader.state(), _reloads("applied")
     assert reloader.decide(QUESTION).allowed
     (policy_dir / "closed.cedar").write_text(NOBODY)
-    after = await reloader.reload()
+    after = await look_twice(reloader)
     decision = reloader.decide(QUESTION)
     assert (decision.allowed, decision.policy_ids) == (False, ("nobody",))
     assert decision.policy_digest == reloader.digest == after["digest"] != before["digest"]
@@ -118,12 +123,12 @@ async def test_a_broken_set_never_replaces_a_good_one(
     """The good one answers on, and health tells why the other one was refused."""
     before, counted = reloader.digest, _reloads("refused")
     (policy_dir / name).write_bytes(text.encode(errors="surrogateescape"))
-    state = await reloader.reload()
+    state = await look_twice(reloader)
     assert reloader.decide(QUESTION).allowed
     assert state["digest"] == before
     assert reason in state["refused"]["reason"]
     assert [told[0] for told in listener.told] == ["refused"]
-    await reloader.reload()
+    await look_twice(reloader)
     assert len(listener.told) == 1, "one refusal is told once"
     assert _reloads("refused") == counted + 1
 
@@ -135,10 +140,10 @@ async def test_a_set_whose_own_tables_fail_is_refused(
     before = reloader.digest
     shutil.copytree(POLICY_DIR / "tests", policy_dir / "tests")
     (policy_dir / "closed.cedar").write_text(NOBODY)
-    state = await reloader.reload()
+    state = await look_twice(reloader)
     assert (state["digest"], "its own table fails" in state["refused"]["reason"]) == (before, True)
     shutil.rmtree(policy_dir / "tests")
-    state = await reloader.reload()
+    state = await look_twice(reloader)
     assert state["digest"] != before
     assert state["refused"] is None
 
@@ -148,9 +153,9 @@ async def test_going_back_to_the_good_set_clears_the_refusal(
 ) -> None:
     """Nothing changed, so nothing is told but the refusal."""
     (policy_dir / "broken.cedar").write_text("permit (")
-    assert (await reloader.reload())["refused"]
+    assert (await look_twice(reloader))["refused"]
     (policy_dir / "broken.cedar").unlink()
-    assert (await reloader.reload())["refused"] is None
+    assert (await look_twice(reloader))["refused"] is None
     assert [told[0] for told in listener.told] == ["refused"]
 
 
@@ -183,7 +188,7 @@ async def test_a_set_that_breaks_the_engine_down_leaves_the_one_in_force(
     before = reloader.digest
     deep = f'@id("deep") @reason("x") permit (principal, action, resource) when {{ {condition} }};'
     (policy_dir / "deep.cedar").write_text(deep)
-    state = await reloader.reload()
+    state = await look_twice(reloader)
     assert "nests too deeply" in state["refused"]["reason"]
     assert reloader.digest == before
 
@@ -194,7 +199,7 @@ async def test_a_policy_in_a_folder_below_is_not_passed_over(
     """It would not be in force though it stands there: such a set is refused, and says so."""
     (policy_dir / "more").mkdir()
     (policy_dir / "more" / "nobody.cedar").write_text(NOBODY)
-    state = await reloader.reload()
+    state = await look_twice(reloader)
     assert "more/nobody.cedar would not be in force" in state["refused"]["reason"]
 
 
@@ -204,7 +209,7 @@ async def test_a_table_that_nothing_expected_is_a_refusal(
     """A table that breaks its reader is told in `/health`, and is not looked at for ever."""
     (policy_dir / "tests").mkdir()
     (policy_dir / "tests" / "deep.toml").write_text("a = " + "[" * 5000 + "]" * 5000)
-    state = await reloader.reload()
+    state = await look_twice(reloader)
     assert "tests/deep.toml: it is nested too deep" in state["refused"]["reason"]
 
 
@@ -213,7 +218,7 @@ async def test_a_missing_directory_leaves_the_set_in_force(
 ) -> None:
     """Without a set to take, the good one stays."""
     shutil.rmtree(policy_dir)
-    state = await reloader.reload()
+    state = await look_twice(reloader)
     assert "cannot be read" in state["refused"]["reason"]
     assert reloader.decide(QUESTION).allowed
 
@@ -224,30 +229,23 @@ async def test_a_change_that_could_not_be_told_is_told_later(
     """The ledger may be down when a set takes over; the set does not wait, the event does."""
     listener.down = 2
     (policy_dir / "closed.cedar").write_text(NOBODY)
-    await reloader.reload()
+    await look_twice(reloader)
     assert not reloader.decide(QUESTION).allowed
     assert listener.told == []
-    await reloader.reload()
+    await look_twice(reloader)
     assert [told[0] for told in listener.told] == ["changed"]
 
 
-async def test_run_looks_again_and_again(policy_dir: Path) -> None:
-    """It takes a set that is put there while it runs."""
-    looks = 0
-
-    async def pause(_seconds: float) -> None:
-        nonlocal looks
-        looks += 1
-        if looks == 1:
-            (policy_dir / "closed.cedar").write_text(NOBODY)
-        if looks == 4:
-            raise TimeoutError
-
-    reloader = PolicyReloader.load(policy_dir, pause=pause)
+async def test_a_set_that_is_put_there_meanwhile_is_taken(policy_dir: Path) -> None:
+    """Background work looks again and again."""
+    reloader = PolicyReloader.load(policy_dir)
     before = reloader.digest
-    with pytest.raises(TimeoutError):
-        await reloader.run()
-    assert reloader.digest != before
+    looking = asyncio.create_task(every(0.01, reloader.look, "postponed"))
+    (policy_dir / "closed.cedar").write_text(NOBODY)
+    async with asyncio.timeout(60):
+        while reloader.digest == before:
+            await asyncio.sleep(0.01)
+    looking.cancel()
 
 
 def test_a_first_set_that_fails_its_tables_is_no_start(policy_dir: Path) -> None:
