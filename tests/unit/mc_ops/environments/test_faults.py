@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mc_ops.environments import Colour
-from mc_ops.environments.faults import Faults, read_faults, shown
+from mc_ops.environments.faults import Faults, read_fault, read_faults, shown, told_by
 from mc_ops.errors import UnusableInput
 
 
@@ -49,3 +49,12 @@ def test_recorded_settings_mean_the_same_faults(slow: float | None, errors: floa
     faults = Faults(slow, errors)
     assert Faults.from_settings(faults.settings()) == faults
     assert bool(shown(faults.settings())) == bool(faults.settings())
+
+
+def test_faults_have_the_same_words_wherever_they_are_told() -> None:
+    """From a record and from /health as a person wrote them; a fault of a later version by its name."""
+    faults = read_fault("slow=2, errors=0.05")
+    assert shown(faults.settings()) == "slow=2,errors=0.05"
+    health = {"slow_factor": 2, "error_ratio": 0.05, "dropped": "all"}
+    assert told_by(health) == "slow=2,errors=0.05,dropped=all"
+    assert read_fault("none") == Faults()
