@@ -40,7 +40,7 @@ from mc_ops.environments.local.edge_bounds import (
     Bounds,
     Connection,
     allow_handles,
-    error_body,
+    error_answer,
     read_bounds,
 )
 from mc_ops.environments.local.edge_control import Route, read_state, write_state
@@ -77,14 +77,12 @@ logger = logging.getLogger("mc_ops.edge")
 
 
 class _Refused(Exception):
-    """The request goes no further; `answer` tells the client why."""
+    """The request goes no further; its answer tells the client why."""
 
     def __init__(self, status: int, code: str, message: str) -> None:
         super().__init__(code)
-        self._told = (status, code, message)
-
-    def answer(self) -> web.Response:
-        return _error(*self._told, retryable=self._told[0] == 408)
+        self.answer = error_answer(status, code, message, retryable=status == 408)
+        self.answer.force_close()  # what else the client sends on this connection is in doubt
 
 
 class _Body:
@@ -228,9 +226,7 @@ class Edge:
             data = await body.begin() if request.body_exists else None
             return await self._carry_to_one(request, body, data)
         except _Refused as refused:
-            answer = refused.answer()
-            answer.force_close()  # what else the client sends on this connection is in doubt
-            return answer
+            return refused.answer
 
     async def _carry_to_one(
         self, request: web.BaseRequest, body: _Body, data: bytes | AsyncIterator[bytes] | None
@@ -253,10 +249,10 @@ class Edge:
                 if body.refused:
                     raise body.refused from None
                 logger.warning("replica %s broke off: %s", url, type(error).__name__)
-                return _error(502, "bad-gateway", "the replica broke the connection off")
+                return error_answer(502, "bad-gateway", "the replica broke the connection off")
             finally:
                 self.under_way[url] -= 1
-        return _error(503, "no-replica", f"no replica of {self.route.active} can be reached")
+        return error_answer(503, "no-replica", f"no replica of {self.route.active} can be reached")
 
     async def _carry(
         self,
@@ -351,16 +347,6 @@ def _forwarded(headers: CIMultiDictProxy[str], without: frozenset[str]) -> CIMul
         (name, value)
         for name, value in headers.items()
         if name.lower() not in without and name.lower() not in named
-    )
-
-
-def _error(status: int, code: str, message: str, *, retryable: bool = True) -> web.Response:
-    return web.Response(
-        status=status,
-        body=error_body(code, message, retryable=retryable),
-        content_type="application/json",
-        charset="utf-8",
-        headers={"Retry-After": "1"} if status == 503 else None,
     )
 
 

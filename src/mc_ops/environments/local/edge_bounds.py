@@ -105,6 +105,17 @@ def error_body(code: str, message: str, *, retryable: bool) -> bytes:
     return json.dumps({"error": error}).encode()
 
 
+def error_answer(status: int, code: str, message: str, *, retryable: bool = True) -> web.Response:
+    """An error as an answer."""
+    return web.Response(
+        status=status,
+        body=error_body(code, message, retryable=retryable),
+        content_type="application/json",
+        charset="utf-8",
+        headers={"Retry-After": "1"} if status == HTTPStatus.SERVICE_UNAVAILABLE else None,
+    )
+
+
 class BoundedServer(web.Server):
     """An aiohttp server whose connections keep within `bounds`."""
 
@@ -291,7 +302,6 @@ class Connection(web.RequestHandler):
             status, code, told = 431, "head-too-large", "the request line or a header is too long"
         elif status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             code, told = "internal", "the edge failed"
-        body = error_body(code, told, retryable=False)
-        answer = web.Response(status=status, body=body, content_type="application/json")
+        answer = error_answer(status, code, told, retryable=False)
         answer.force_close()
         return answer
