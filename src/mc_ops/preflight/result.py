@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
+from mc_ops.exit_codes import COULD_NOT_TELL, FINDING, OK
+
 
 class Status(StrEnum):
     """The answer of a check; unknown is never taken for a pass."""
@@ -71,5 +73,5 @@ def exit_of(results: Iterable[CheckResult]) -> int:
     """The exit code of a pre-flight: 1 for a failure, else 3 for an unknown or for no check."""
     statuses = {result.status for result in results}
     if Status.failed in statuses:
-        return 1
-    return 3 if Status.unknown in statuses or not statuses else 0
+        return FINDING
+    return COULD_NOT_TELL if Status.unknown in statuses or not statuses else OK

@@ -20,12 +20,13 @@ from types import FrameType
 from typing import Protocol
 
 from mc_ops.errors import Declined, OpsError, UnusableInput
+from mc_ops.exit_codes import COULD_NOT_TELL, DECLINED
 from mc_ops.runbooks.journal import Journal
 from mc_ops.runbooks.model import On, Runbook, Script, Step
 from mc_ops.runbooks.plan import Action, Plan, PlannedStep
 from mc_ops.runbooks.process import Finished, execute, left_over, stop
 from mc_ops.runbooks.state import Outcome, RunState
-from mc_ops.runbooks.values import COULD_NOT_TELL, DECLINED, judge, read_outputs
+from mc_ops.runbooks.values import judge, read_outputs
 
 LOGS = "logs"
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from mc_ops.errors import UnusableInput
+from mc_ops.exit_codes import COULD_NOT_TELL, DECLINED, FINDING, NOT_ALLOWED, USAGE, WAITING
 from mc_ops.runbooks.model import ENGINE_VARIABLES, Runbook, Step
 from mc_ops.runbooks.process import Finished
 from mc_ops.runbooks.state import Outcome
 
 # Exit codes that mean the same in a step as in `mcctl`; any other says only "could not tell".
-KNOWN_EXITS = {1, 2, 3, 4, 5, 8}
-COULD_NOT_TELL, DECLINED, WAITING = 3, 5, 8
+_KNOWN = (FINDING, USAGE, COULD_NOT_TELL, NOT_ALLOWED, DECLINED, WAITING)
 
 
 def judge(finished: Finished) -> tuple[Outcome, int]:
@@ -22,7 +22,7 @@ def judge(finished: Finished) -> tuple[Outcome, int]:
         return Outcome.failed, COULD_NOT_TELL
     if finished.exit == 0:
         return Outcome.passed, 0
-    code = finished.exit if finished.exit in KNOWN_EXITS else COULD_NOT_TELL
+    code = finished.exit if finished.exit in _KNOWN else COULD_NOT_TELL
     special = {WAITING: Outcome.waiting, DECLINED: Outcome.declined}
     return special.get(code, Outcome.failed), code
 
