@@ -141,6 +141,17 @@ def test_unusable_input_tells_a_new_run(place: Path) -> None:
     assert "touch ready" not in err
 
 
+def test_an_undo_that_ran_is_told_as_that(place: Path) -> None:
+    """It may have had nothing to take back: only the undo itself knows, and says it."""
+    undo = "```sh undo=second\necho there was nothing to undo\n```\n> If it fails: touch"
+    text = RUNBOOK.replace("> If it fails: touch", undo)
+    (place / "runbooks" / "demo.md").write_text(text)
+    code, _, err = mcctl(place, "run", "demo", "--set", "CODE=1")
+    assert code == 1
+    assert "there was nothing to undo" in err
+    assert "→ undo run: second" in err
+
+
 def test_could_not_tell_has_the_general_advice(place: Path) -> None:
     """What is about exit 1 alone is not told for exit 3."""
     code, _, err = mcctl(place, "run", "demo", "--set", "CODE=3")

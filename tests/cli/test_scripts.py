@@ -74,6 +74,12 @@ def test_day_0_is_in_order() -> None:
         assert "--baseline --replicas 0" in undo.script.text
         assert (undo.until, len(undo.on)) == (until, 2)
     assert all(step.advice for step in runbook.steps)
+    # Where traffic came back, it is said that it was moved: most failures move none
+    advice = [
+        said for step in runbook.steps for said in (step.advice, *step.advice_by_exit.values())
+    ]
+    assert not any("serves again" in said for said in advice)
+    assert "nothing was moved" in cutover.advice_for(1)
 
 
 def test_day_1_is_in_the_runbooks_order() -> None:

@@ -135,7 +135,7 @@ def say_end(prepared: room.Prepared, state: room.RunState, name: str) -> None:
         step.id for step in prepared.runbook.steps if _undo_of(state, step, room.Outcome.undone)
     ]
     if undone:
-        note(f"  → taken back: {', '.join(undone)}")
+        note(f"  → undo run: {', '.join(undone)}")
     broken = [
         step.id for step in prepared.runbook.steps if _undo_of(state, step, room.Outcome.failed)
     ]
