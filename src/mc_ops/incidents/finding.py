@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from enum import StrEnum
 
 
@@ -33,9 +33,4 @@ class Finding:
 
     def as_dict(self) -> dict[str, str]:
         """The finding as it appears in JSON."""
-        return {
-            "step": self.step,
-            "status": self.status.value,
-            "detail": self.detail,
-            "remedy": self.remedy,
-        }
+        return asdict(self)

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from mc_ops.errors import UnusableInput
 
@@ -19,6 +20,7 @@ THRESHOLD_PER_HOUR = 4
 WITHIN_S = 15 * 60.0
 """Two opposite moves further apart than this follow the load; they are no reversal."""
 _HOUR_S = 3600.0
+_Value = TypeVar("_Value", int, float)
 
 Series = Sequence[tuple[float, int]]
 
@@ -108,14 +110,27 @@ def reversal_times(series: Series) -> list[float]:
 
     Only where the two are at most 15 min apart; `series` as in `oscillation`.
     """
-    moves = [
-        (at, now > before) for (_, before), (at, now) in itertools.pairwise(series) if now != before
-    ]
     return [
         at
-        for (before_at, before_up), (at, up) in itertools.pairwise(moves)
+        for (before_at, before_up), (at, up) in itertools.pairwise(moves_of(series))
         if up != before_up and at - before_at <= WITHIN_S
     ]
+
+
+def moves_of(series: Series) -> list[tuple[float, bool]]:
+    """When the replicas changed, and whether they went up."""
+    return [
+        (at, now > before) for (_, before), (at, now) in itertools.pairwise(series) if now != before
+    ]
+
+
+def values_at(series: Sequence[tuple[float, _Value]], times: Iterable[float]) -> Iterator[_Value]:
+    """The value that holds at each of the times, which rise; before the series, its first."""
+    following = 1
+    for at in times:
+        while following < len(series) and series[following][0] <= at:
+            following += 1
+        yield series[following - 1][1]
 
 
 def busiest_hour(times: Sequence[float]) -> int:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from mc_ops.errors import UnusableInput
-from mc_ops.incidents.hpa_oscillation.oscillation import Series, reversal_times
+from mc_ops.incidents.hpa_oscillation.oscillation import Series, reversal_times, values_at
 from mc_ops.incidents.hpa_oscillation.playbook import HpaDiagnosis
 
 _BLOCKS = "▁▂▃▄▅▆▇█"
@@ -46,13 +46,8 @@ def _busiest(series: Series) -> float:
 
 def _columns(series: Series, start_s: float, end_s: float) -> list[int]:
     """The count at the end of each minute."""
-    columns, following = [], 1
-    for column in range(max(1, int((end_s - start_s) / _COLUMN_S))):
-        until = start_s + (column + 1) * _COLUMN_S
-        while following < len(series) and series[following][0] <= until:
-            following += 1
-        columns.append(series[following - 1][1])
-    return columns
+    columns = range(max(1, int((end_s - start_s) / _COLUMN_S)))
+    return list(values_at(series, (start_s + (column + 1) * _COLUMN_S for column in columns)))
 
 
 def _line(counts: list[int], least: int, most: int) -> str:

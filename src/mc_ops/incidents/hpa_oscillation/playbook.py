@@ -20,7 +20,9 @@ from mc_ops.incidents.hpa_oscillation.oscillation import (
     THRESHOLD_PER_HOUR,
     Oscillation,
     Series,
+    moves_of,
     oscillation,
+    values_at,
 )
 from mc_ops.incidents.hpa_oscillation.record import Recorded
 from mc_ops.incidents.hpa_oscillation.replay import DEFAULT_WINDOW_S, SYNC_S, Rules, Trace
@@ -161,12 +163,9 @@ def assumed_window(series: Series) -> int:
 
 def _held(series: Series) -> list[float]:
     """Seconds from each move up to the move down that follows it."""
-    moves = [
-        (at, now > before) for (_, before), (at, now) in itertools.pairwise(series) if now != before
-    ]
     return [
         down_at - up_at
-        for (up_at, up), (down_at, again_up) in itertools.pairwise(moves)
+        for (up_at, up), (down_at, again_up) in itertools.pairwise(moves_of(series))
         if up and not again_up
     ]
 
@@ -174,9 +173,8 @@ def _held(series: Series) -> list[float]:
 def _with_window(diagnosis: HpaDiagnosis, target: float | None) -> HpaDiagnosis:
     recorded, rules, notes = diagnosis.recorded, diagnosis.rules, list(diagnosis.notes)
     if recorded.load is not None and target is not None:
-        trace = Trace.from_load(
-            recorded.load, target=target, replicas=_count_at(recorded, recorded.load[0][0])
-        )
+        [begun] = values_at(recorded.replicas, [recorded.load[0][0]])
+        trace = Trace.from_load(recorded.load, target=target, replicas=begun)
         window = smallest_window(trace, rules)
         if window.before >= THRESHOLD_PER_HOUR:
             return replace(diagnosis, window=window, method="load")
@@ -199,12 +197,6 @@ def _with_window(diagnosis: HpaDiagnosis, target: float | None) -> HpaDiagnosis:
         "replicas"
     )
     return replace(diagnosis, window=window, method="replicas", notes=tuple(notes))
-
-
-def _count_at(recorded: Recorded, at: float) -> int:
-    """The replicas at a time; the first ones for a time before the record."""
-    counts = [count for when, count in recorded.replicas if when <= at]
-    return counts[-1] if counts else recorded.replicas[0][1]
 
 
 def window_command(name: str, namespace: str | None, change: Mapping[str, Any]) -> str:

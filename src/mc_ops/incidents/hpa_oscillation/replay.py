@@ -20,7 +20,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from mc_ops.errors import UnusableInput
-from mc_ops.incidents.hpa_oscillation.oscillation import Series, check_series
+from mc_ops.incidents.hpa_oscillation.oscillation import Series, check_series, values_at
 
 SYNC_S = 15
 """The controller looks every 15 s (`--horizontal-pod-autoscaler-sync-period`)."""
@@ -157,12 +157,8 @@ def _every_sync(series: Sequence[tuple[float, float]]) -> Iterator[float]:
             f"{LONGEST_RECORD_S // 86_400}",
             hint="take the days on which it oscillates",
         )
-    following = 1
-    for step in range(1 + int((end_s - start_s) / SYNC_S)):
-        at = start_s + step * SYNC_S
-        while following < len(series) and series[following][0] <= at:
-            following += 1
-        yield series[following - 1][1]
+    syncs = range(1 + int((end_s - start_s) / SYNC_S))
+    return values_at(series, (start_s + step * SYNC_S for step in syncs))
 
 
 def replay(trace: Trace, rules: Rules) -> list[tuple[float, int]]:

@@ -86,14 +86,17 @@ class SiemTarget:
 
 def probe_siem(target: SiemTarget) -> Iterator[Finding]:
     """Look at each layer, lowest first; ends after the first that does not work."""
-    for probe in (_configured, _resolved, _connected, _trusted, _answers, _authenticated):
-        for finding in probe(target):
-            yield finding
-            if finding.status in (Status.failed, Status.unknown):
-                return
+    probes = [_configured, _resolved, _connected, _trusted, _answers, _authenticated]
+    if target.siem_format is SiemFormat.splunk_hec and target.hec_ack_required:
+        probes.append(_acknowledges)
+    for probe in probes:
+        finding = probe(target)
+        yield finding
+        if finding.status in (Status.failed, Status.unknown):
+            return
 
 
-def _configured(target: SiemTarget) -> Iterator[Finding]:
+def _configured(target: SiemTarget) -> Finding:
     problems = target_problems(
         target.url,
         siem_format=target.siem_format,
@@ -101,75 +104,67 @@ def _configured(target: SiemTarget) -> Iterator[Finding]:
         insecure=target.insecure,
     )
     if problems:
-        yield Finding("settings", Status.failed, "; ".join(problems), "docs/reference/settings.md")
-        return
+        return Finding("settings", Status.failed, "; ".join(problems), "docs/reference/settings.md")
     key = f"key {'set' if target.key else 'not set'}" if target.siem_format.needs_key else "no key"
     host, port = target.address
-    yield Finding("settings", Status.ok, f"format {target.siem_format} to {host}:{port}, {key}")
+    return Finding("settings", Status.ok, f"format {target.siem_format} to {host}:{port}, {key}")
 
 
-def _resolved(target: SiemTarget) -> Iterator[Finding]:
+def _resolved(target: SiemTarget) -> Finding:
     host, port = target.address
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except OSError as error:
-        yield Finding(
+        return Finding(
             "dns",
             Status.failed,
             f"{host} does not resolve: {error.strerror or error}",
             "check the host of AUDIT_SIEM_URL, and this machine's resolver",
         )
-        return
     addresses = sorted({str(entry[4][0]) for entry in found})
-    yield Finding("dns", Status.ok, f"{host} is {', '.join(addresses)}")
+    return Finding("dns", Status.ok, f"{host} is {', '.join(addresses)}")
 
 
-def _connected(target: SiemTarget) -> Iterator[Finding]:
+def _connected(target: SiemTarget) -> Finding:
     host, port = target.address
     began = time.monotonic()
     try:
         socket.create_connection((host, port), timeout=_TIMEOUT_S).close()
     except OSError as error:
-        yield Finding(
+        return Finding(
             "tcp",
             Status.failed,
             f"{host}:{port} is not reachable: {_reason(error)}",
             "is the SIEM up? does a firewall or an egress policy stand between?",
         )
-        return
     took_ms = (time.monotonic() - began) * 1000
-    yield Finding("tcp", Status.ok, f"connected to {host}:{port} in {took_ms:.0f} ms")
+    return Finding("tcp", Status.ok, f"connected to {host}:{port} in {took_ms:.0f} ms")
 
 
-def _trusted(target: SiemTarget) -> Iterator[Finding]:
+def _trusted(target: SiemTarget) -> Finding:
     if not target.secured:
-        yield Finding("tls", Status.skipped, "the URL is not one of TLS")
-        return
+        return Finding("tls", Status.skipped, "the URL is not one of TLS")
     try:
         with _handshake(target, _verifying(target)) as tls:
             version = tls.version()
             certificate = tls.getpeercert(binary_form=True)
     except ssl.SSLCertVerificationError as error:
         seen = _unverified(target)
-        yield Finding(
+        return Finding(
             "tls",
             Status.failed,
             f"the certificate is refused: {error.verify_message}" + (f"; {seen}" if seen else ""),
             "renew it, or name the CA that signed it in AUDIT_SIEM_CA_FILE",
         )
-        return
     except (OSError, ValueError) as error:
-        yield Finding("tls", Status.failed, f"no TLS: {_reason(error)}", "is it a TLS port?")
-        return
+        return Finding("tls", Status.failed, f"no TLS: {_reason(error)}", "is it a TLS port?")
     if certificate is None:
-        yield Finding("tls", Status.unknown, "no certificate was shown")
-        return
+        return Finding("tls", Status.unknown, "no certificate was shown")
     days, told = _expiry(certificate)
     detail = f"{version}, chain and host name verified, {told}"
     if days < _SOON_DAYS:
-        yield Finding("tls", Status.warning, detail, "have the certificate renewed")
-    else:
-        yield Finding("tls", Status.ok, detail)
+        return Finding("tls", Status.warning, detail, "have the certificate renewed")
+    return Finding("tls", Status.ok, detail)
 
 
 def _verifying(target: SiemTarget) -> ssl.SSLContext:
@@ -206,17 +201,15 @@ def _expiry(certificate: bytes) -> tuple[int, str]:
     return days, f"it expires in {days} days"
 
 
-def _answers(target: SiemTarget) -> Iterator[Finding]:
+def _answers(target: SiemTarget) -> Finding:
     """An empty request without a key: a SIEM that works refuses it."""
     if not target.siem_format.needs_key:
-        yield Finding("http", Status.skipped, "syslog has no answers")
-        return
+        return Finding("http", Status.skipped, "syslog has no answers")
     try:
         answer = _ask(target, "POST", target.event_url, authenticated=False)
     except httpx.HTTPError as error:
-        yield Finding("http", Status.failed, f"no answer: {type(error).__name__}", _LOOK_AT_SIEM)
-        return
-    yield _sick(answer, "http") or _strangers(answer)
+        return Finding("http", Status.failed, f"no answer: {type(error).__name__}", _LOOK_AT_SIEM)
+    return _sick(answer, "http") or _strangers(answer)
 
 
 _LOOK_AT_SIEM = "look at the SIEM itself; the service repeats by itself until it answers"
@@ -246,11 +239,10 @@ def _sick(answer: httpx.Response, step: str) -> Finding | None:
     return None
 
 
-def _authenticated(target: SiemTarget) -> Iterator[Finding]:
+def _authenticated(target: SiemTarget) -> Finding:
     """A request with the key and without an event."""
     if not target.siem_format.needs_key:
-        yield Finding("authentication", Status.skipped, "syslog is not shown a key")
-        return
+        return Finding("authentication", Status.skipped, "syslog is not shown a key")
     method, url = "POST", target.event_url
     if target.siem_format is SiemFormat.elastic:
         server = target.event_url.partition("?")[0].removesuffix(f"/{target.index}/_bulk")
@@ -258,21 +250,18 @@ def _authenticated(target: SiemTarget) -> Iterator[Finding]:
     try:
         answer = _ask(target, method, url, authenticated=True)
     except httpx.HTTPError as error:
-        yield Finding("authentication", Status.unknown, f"no answer: {type(error).__name__}")
-        return
+        return Finding("authentication", Status.unknown, f"no answer: {type(error).__name__}")
     status = answer.status_code
     if status in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):
-        yield Finding(
+        return Finding(
             "authentication",
             Status.failed,
             f"HTTP {status}: the key is not accepted",
             "have a new key made, set AUDIT_SIEM_KEY, restart the replicas",
         )
-        return
-    sick = _sick(answer, "authentication")
-    yield sick or Finding("authentication", Status.ok, f"the key is accepted (HTTP {status})")
-    if sick is None and target.siem_format is SiemFormat.splunk_hec and target.hec_ack_required:
-        yield _acknowledges(target)
+    return _sick(answer, "authentication") or Finding(
+        "authentication", Status.ok, f"the key is accepted (HTTP {status})"
+    )
 
 
 def _acknowledges(target: SiemTarget) -> Finding:
