@@ -305,7 +305,8 @@ def _read_carefully(data: bytes, most_depth: int, *, nul: bool) -> Any:
     except json.JSONDecodeError as error:
         raise NotJson(f"is not JSON: {error.msg} at character {error.pos}") from None
     check_shape(value, most_depth=most_depth)
-    return _settled(value, (), nul)
+    _check(value, (), most_depth, nul=nul)
+    return value
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any] | _Bad:
@@ -344,26 +345,13 @@ def _refuse_constant(name: str) -> Any:
     raise NotJson(f"is not JSON: {name} is no number")
 
 
-def _settled(value: Any, path: tuple[str | int, ...], nul: bool) -> Any:
-    """The value as it is kept, of one that `json` read with our hooks."""
-    if isinstance(value, dict):
-        for key in value:
-            _check_text(key, (*path, key), "has a key with", nul=nul)
-        return {key: _settled(inner, (*path, key), nul) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [_settled(inner, (*path, at), nul) for at, inner in enumerate(value)]
+def _check(value: Any, path: tuple[str | int, ...], deepest: int, *, nul: bool = False) -> None:
+    if value is None or isinstance(value, bool):
+        return
     if isinstance(value, _Bad):
         raise NotKeepable((*path, *value.inner), value.why, value.kind)
     if isinstance(value, str):
         _check_text(value, path, "holds", nul=nul)
-    return value
-
-
-def _check(value: Any, path: tuple[str | int, ...], deepest: int) -> None:
-    if value is None or isinstance(value, bool):
-        return
-    if isinstance(value, str):
-        _check_text(value, path, "holds")
     elif isinstance(value, int):
         if not -_FIRST_ABOVE < value < _FIRST_ABOVE:
             raise NotKeepable(path, *_TOO_LONG)
@@ -380,11 +368,11 @@ def _check(value: Any, path: tuple[str | int, ...], deepest: int) -> None:
                 raise NotKeepable(
                     path, f"has a key of type {type(key).__name__}, not a string", "key no text"
                 )
-            _check_text(key, (*path, key), "has a key with")
-            _check(inner, (*path, key), deepest)
+            _check_text(key, (*path, key), "has a key with", nul=nul)
+            _check(inner, (*path, key), deepest, nul=nul)
     elif isinstance(value, list | tuple):
         for at, inner in enumerate(value):
-            _check(inner, (*path, at), deepest)
+            _check(inner, (*path, at), deepest, nul=nul)
     else:
         raise NotKeepable(
             path, f"is of type {type(value).__name__}, which JSON does not know", "not json"
