@@ -6,14 +6,13 @@ is believed yet: whether a verdict follows from its samples is for the callers t
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from mc_ops.errors import UnusableInput
-from mc_ops.files import read_limited
+from mc_ops.files import json_object, read_limited
 
 BASE, CAND, VERDICT, METRICS = "base.lat", "cand.lat", "verdict.json", "metrics.json"
 SAMPLES = (BASE, CAND)
@@ -66,28 +65,13 @@ def run_of(folder: Path) -> str:
     return found.parent.name if found.name == _BELOW else found.name
 
 
-def read_json(path: Path, data: bytes) -> dict[str, Any]:
-    """The JSON object that a file's bytes hold.
-
-    Raises:
-        UnusableInput: They hold something else.
-    """
-    try:
-        told = json.loads(data)
-    except (ValueError, RecursionError) as error:
-        raise UnusableInput(f"{path} is not JSON: {error}") from error
-    if not isinstance(told, dict):
-        raise UnusableInput(f"{path} is not a JSON object")
-    return told
-
-
 def read_verdict(folder: Path) -> dict[str, Any]:
     """What `verdict.json` says.
 
     Raises:
         UnusableInput: It is missing, unreadable, or no JSON object.
     """
-    return read_json(folder / VERDICT, read_limited(folder / VERDICT))
+    return json_object(folder / VERDICT, read_limited(folder / VERDICT))
 
 
 def urls_of(verdict: object, side: str) -> tuple[str, ...]:

@@ -74,6 +74,21 @@ def read_json_object(
     return value
 
 
+def json_object(path: Path, data: bytes) -> dict[str, Any]:
+    """The JSON object that a file's bytes hold.
+
+    Raises:
+        UnusableInput: They hold something else.
+    """
+    try:
+        told = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise UnusableInput(f"{path} is not JSON: {error}") from error
+    if not isinstance(told, dict):
+        raise UnusableInput(f"{path} is not a JSON object")
+    return told
+
+
 def read_limited(path: Path, most: int = LARGEST_BYTES) -> bytes:
     """A file's bytes.
 

@@ -27,13 +27,12 @@ from mc_contract.metric_judgement.verdict import (
     rejudge_metrics,
 )
 from mc_ops.canary.files import write_json
-from mc_ops.canary_folder import METRICS, read_json
+from mc_ops.canary_folder import METRICS
 from mc_ops.errors import CouldNotTell, OpsError, UnusableInput
-from mc_ops.files import read_limited
+from mc_ops.files import json_object, read_limited
 from mc_ops.service_client import PrometheusClient, RangeSeries
 
 _LARGEST_CONFIG_BYTES = 1024 * 1024
-_LARGEST_DOCUMENT_BYTES = 256 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,7 +229,7 @@ def judge_metrics_file(path: Path) -> MetricJudgement:
     Raises:
         UnusableInput: When it cannot be read, or is no such file.
     """
-    document = read_json(path, read_limited(path, _LARGEST_DOCUMENT_BYTES))
+    document = json_object(path, read_limited(path))
     try:
         return rejudge_metrics(document)
     except MetricsUnusable as error:

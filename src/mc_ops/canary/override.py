@@ -20,9 +20,9 @@ from mc_contract.evidence.canary_claims import agree
 from mc_contract.evidence.claim_inputs import NotRecomputable
 from mc_contract.evidence.claims import recompute
 from mc_contract.judgement.verdict import rejudge
-from mc_ops.canary_folder import BASE, CAND, METRICS, VERDICT, read_json, run_of
+from mc_ops.canary_folder import BASE, CAND, METRICS, VERDICT, run_of
 from mc_ops.errors import UnusableInput
-from mc_ops.files import read_limited
+from mc_ops.files import json_object, read_limited
 
 _PPM = 1_000_000
 _ODD = re.compile(r"[^A-Za-z0-9._+-]+")
@@ -90,7 +90,7 @@ def judge_again(folder: Path) -> Judged:
             verdict does not follow from the samples.
     """
     verdict = read_limited(folder / VERDICT)
-    told = read_json(folder / VERDICT, verdict)
+    told = json_object(folder / VERDICT, verdict)
     if told.get("kind") == "smoke":
         if told.get("verdict") != "HOLD":
             raise UnusableInput(f"{folder / VERDICT} says that a failed smoke check is no HOLD")

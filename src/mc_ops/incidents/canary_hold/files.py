@@ -22,11 +22,10 @@ from mc_ops.canary_folder import (
     VERDICT,
     canaries,
     canary_in,
-    read_json,
     read_verdict,
 )
 from mc_ops.errors import CouldNotTell, NotAllowed, UnusableInput
-from mc_ops.files import read_limited
+from mc_ops.files import json_object, read_limited
 
 ARTIFACT = "canary-samples"
 DEFAULT_RATE = 50.0
@@ -109,7 +108,7 @@ def read_files(folder: Path) -> CanaryFiles:
     if (base is None) != (cand is None):
         missing = BASE if base is None else CAND
         raise UnusableInput(f"{folder} lacks {missing}", hint="both sides are needed to compare")
-    verdict = None if told is None else read_json(folder / VERDICT, told)
+    verdict = None if told is None else json_object(folder / VERDICT, told)
     if verdict is not None and verdict.get("verdict") not in ("HOLD", "PROMOTE"):
         raise UnusableInput(f"{folder / VERDICT} is not a canary's verdict")
     return CanaryFiles(folder, base, cand, verdict)
