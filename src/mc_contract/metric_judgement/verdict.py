@@ -1,7 +1,7 @@
 """The canary's metrics: is each within its allowed change, by evidence, and what do all make?
 
 One metric: the change between the sides, estimated with an interval over time blocks
-(`metric_judgement_statistics`), is held against the allowed change, like the latency judgement:
+(`metric_judgement.statistics`), is held against the allowed change, like the latency judgement:
 
 - `pass` when the interval's bad end is within the allowed change (non-inferiority);
 - `fail` when a change for the worse is shown and its estimate is beyond the allowed change;
@@ -250,7 +250,7 @@ def judge_metric(
             rare[1] if change.points < LEAST_BLOCKS else None,
             paired=paired,
         )
-    allowed = metric.allowed_change * (abs(change.level) if metric.relative else 1.0)
+    allowed = metric.allowed_change.at(change.level)
     outcome = _held_against(metric.direction, change, allowed)
     return found(
         outcome,
@@ -348,22 +348,22 @@ def _held_against(direction: str, change: Change, allowed: float) -> str:
 
 
 def _told(metric: Metric, change: Change, allowed: float, outcome: str) -> str:
-    level = abs(change.level)
-    if metric.relative and level:
+    level, share = abs(change.level), metric.allowed_change.relative
+    if share is not None and level:
         low, middle, high = (x / level for x in (change.low, change.estimate, change.high))
         what = f"{middle:+.2%} (90 % interval {low:+.2%} to {high:+.2%})"
-        limit = f"{metric.allowed_change:.2%}"
+        limit = f"{share:.2%}"
     else:
         what = f"{change.estimate:+.4g} (90 % interval {change.low:+.4g} to {change.high:+.4g})"
         limit = f"{allowed:.4g}"
-        if metric.relative and outcome != "pass":
+        if share is not None and outcome != "pass":
             limit += ", since the baseline is 0: an absolute change can be allowed instead"
     word = {
         "pass": "within the allowed change is shown",
         "fail": "beyond the allowed change",
         "inconclusive": "within the allowed change is not shown",
     }[outcome]
-    bad = {"increase": "increase", "decrease": "decrease", "either": "change"}[metric.direction]
+    bad = "change" if metric.direction == "either" else metric.direction
     return f"{what}: {word} (allowed {bad} {limit})"
 
 

@@ -94,15 +94,13 @@ def retrospective(
     output: OutputOption = Format.table,
 ) -> None:
     """Compare metrics of two past time ranges; sends no traffic and gives no canary verdict."""
-    from dataclasses import replace
-
     from mc_ops.canary import metrics
     from mc_ops.canary import metrics_retrospective as past
 
     now = datetime.now(UTC)
     rules = metrics.read_config(config)
     if step is not None:
-        rules = replace(rules, step_s=_step_s(step))
+        rules = rules.model_copy(update={"step_s": _step_s(step)})
     times = [
         past.parse_time(name, text, now=now) for name, text in (("--start", start), ("--end", end))
     ]
@@ -254,9 +252,10 @@ def _plan_lines(planned: Plan, minutes: float) -> list[str]:
 
 
 def _allowed(metric: Any) -> str:
-    size = f"{metric.allowed_change:.2%}" if metric.relative else f"{metric.allowed_change:g}"
-    bad = {"increase": "increase", "decrease": "decrease", "either": "change"}[metric.direction]
-    return f"allowed {bad} {size}"
+    share, size = metric.allowed_change.relative, metric.allowed_change.absolute
+    allowed = f"{size:g}" if share is None else f"{share:.2%}"
+    bad = "change" if metric.direction == "either" else metric.direction
+    return f"allowed {bad} {allowed}"
 
 
 def _selector(given: str | None, urls: Sequence[str]) -> str:

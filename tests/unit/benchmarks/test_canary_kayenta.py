@@ -340,14 +340,15 @@ def _series(values: Any) -> Series:
 
 
 def _judged(case: Case) -> MetricResult:
-    metric = Metric(
-        "m",
-        "x{$side}",
-        direction=case.direction,
-        allowed_change=case.allowed,
-        relative=True,
-        min_samples=2,
-        critical=case.critical,
+    metric = Metric.model_validate(
+        {
+            "name": "m",
+            "query": "x{$side}",
+            "direction": case.direction,
+            "allowed_change": {"relative": case.allowed},
+            "min_samples": 2,
+            "critical": case.critical,
+        }
     )
     base, cand = (_series(side) for side in case.sides)
     return judge_metric(metric, base, cand, step_s=1.0)

@@ -51,8 +51,10 @@ def _series(values: Any, *, shift_ms: int = 0, step_ms: int = 15_000) -> Series:
 
 
 def _metric(**changed: Any) -> Metric:
-    rules = {"direction": "increase", "allowed_change": 0.1, "relative": True} | changed
-    return Metric(rules.pop("name", "m"), rules.pop("query", "x{$side}"), **rules)
+    rules = {"name": "m", "query": "x{$side}", "direction": "increase"} | changed
+    size, relative = rules.pop("allowed_change", 0.1), rules.pop("relative", True)
+    allowed = {"relative" if relative else "absolute": size}
+    return Metric.model_validate({**rules, "allowed_change": allowed})
 
 
 def _noise(seed: int, n: int = 40, level: float = 100.0) -> Any:
@@ -397,7 +399,11 @@ def test_selectors_cannot_leave_their_braces(selector: str) -> None:
 
 def test_ranges_are_read_from_the_query() -> None:
     """The longest range tells how many neighbouring points overlap."""
-    for query, range_s in (("x{$side}[1m]", 60), ("a[90s] / b[1h30m]", 5400), ("a[1h:5m]", 3600)):
+    for query, range_s in (
+        ("x{$side}[1m]", 60),
+        ("x{$side}[90s] / x[1h30m]", 5400),
+        ("x{$side}[1h:5m]", 3600),
+    ):
         assert _metric(query=query).range_s == range_s
     assert _metric().range_s == 0
 
@@ -417,7 +423,8 @@ def test_one_metric_is_a_configuration() -> None:
     assert config.groups == {"metrics": 100.0}
     [metric] = config.metrics
     assert (metric.critical, metric.missing, metric.min_samples) == (True, "fail", 10)
-    assert (metric.allowed_change, metric.relative, metric.range_s) == (0.05, True, 60)
+    assert (metric.allowed_change.relative, metric.allowed_change.absolute) == (0.05, None)
+    assert metric.range_s == 60
     assert metric.query_for('a="b"') == 'sum(rate(mc_requests_total{status=~"5..",a="b"}[1m]))'
     assert parse_config(config.as_dict()) == config
 

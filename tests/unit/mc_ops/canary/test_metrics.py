@@ -449,6 +449,6 @@ def test_rules_may_be_asked_with_another_step(prometheus: Prometheus, tmp_path: 
     """The step that was asked with stands in the file, so that the judgement is the same again."""
     server = prometheus(blue=_noisy(100, 1), green=_noisy(100, 2))
     found = _run_metrics(server.url)
-    slower = replace(found, config=replace(found.config, step_s=2.0))
+    slower = replace(found, config=found.config.model_copy(update={"step_s": 2.0}))
     _concluded(slower, tmp_path)
     assert metrics.judge_metrics_file(tmp_path / "metrics.json").config.step_s == 2.0
