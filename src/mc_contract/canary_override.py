@@ -20,6 +20,7 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from mc_contract.canonical import canonical_json
+from mc_contract.configuration import FileProblems, json_of
 from mc_contract.errors import McError
 from mc_contract.ledger.export import VerifiedExport, verify_export
 
@@ -95,8 +96,6 @@ def read_override(
         NotOverridden: it is malformed, not in the ledger, says other than the ledger, or is
             about other files.
     """
-    if len(raw) > MAX_OVERRIDE_BYTES:
-        raise NotOverridden(f"{OVERRIDE} is larger than {MAX_OVERRIDE_BYTES} bytes")
     told = _object(raw)
     try:
         export = canonical_json(told.get("proof")) + b"\n"
@@ -118,20 +117,13 @@ def read_override(
 
 
 def _object(raw: bytes) -> dict[str, Any]:
+    """What the file says; names stand once: of two, another reader might believe the other one."""
     try:
-        told = json.loads(raw, object_pairs_hook=_once)
-    except (ValueError, RecursionError) as error:
-        raise NotOverridden(f"{OVERRIDE} is not JSON") from error
+        told = json_of(raw, most_bytes=MAX_OVERRIDE_BYTES)
+    except FileProblems as error:
+        raise NotOverridden(f"{OVERRIDE}: {error}") from error
     if not isinstance(told, dict):
         raise NotOverridden(f"{OVERRIDE} is not a JSON object")
-    return told
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object whose names stand once: of two, another reader might believe the other one."""
-    told = dict(pairs)
-    if len(told) != len(pairs):
-        raise ValueError("a name stands twice")
     return told
 
 
@@ -161,6 +153,3 @@ def _override(found: VerifiedExport) -> Override:
         )
     except (KeyError, TypeError, ValueError) as error:
         raise NotOverridden(f"the ledger's entry {leaf.get('index')} is malformed") from error
-
-
-__all__ = ["KIND", "OVERRIDE", "NotOverridden", "Override", "override_file", "read_override"]

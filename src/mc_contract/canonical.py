@@ -8,10 +8,13 @@ write such a number as a string if others must agree.
 
 Refused: NaN and infinities (no JSON), lone surrogates (no UTF-8), keys that are not strings, and
 every other type. Nothing is coerced: a silent `str(key)` would let two values share one spelling.
+`decode_base64` takes bytes by their one spelling as well, and `same_value` compares what was read.
 """
 
 from __future__ import annotations
 
+import base64
+import binascii
 import math
 from json.encoder import encode_basestring
 from typing import TypeAlias
@@ -23,10 +26,12 @@ Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | Non
 # ECMAScript switches to exponent form outside 1e-7 <= |x| < 1e21
 _MAX_PLAIN_EXPONENT = 21
 _MIN_PLAIN_EXPONENT = -6
+# Two machines may round the last digits of a percentile or a logarithm differently
+FLOAT_TOLERANCE = 1e-9
 
 
 class NotCanonical(McError):
-    """The value has no canonical JSON form."""
+    """The value has no canonical JSON form, or the text is not the canonical base64 of its bytes."""
 
     code = "not-canonical"
 
@@ -51,6 +56,38 @@ def canonical_json(value: object) -> bytes:
         return text.encode()
     except UnicodeEncodeError as cause:
         raise NotCanonical("a string holds a lone surrogate, which UTF-8 can't carry") from cause
+
+
+def decode_base64(text: str) -> bytes:
+    """The bytes of `text`, if it is their one canonical standard base64 spelling (RFC 4648).
+
+    Raises:
+        NotCanonical: other alphabets, white space, missing padding, or stray trailing bits.
+    """
+    try:
+        value = base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError) as cause:
+        raise NotCanonical("malformed base64") from cause
+    if base64.b64encode(value) != text.encode():
+        raise NotCanonical("base64 is not in its one canonical form")
+    return value
+
+
+def same_value(claimed: Json, computed: Json) -> bool:
+    """Equal in type and value; floats within a relative 1e-9 (`FLOAT_TOLERANCE`)."""
+    if isinstance(claimed, bool) or isinstance(computed, bool):
+        return claimed is computed
+    if isinstance(claimed, int | float) and isinstance(computed, int | float):
+        if isinstance(claimed, int) and isinstance(computed, int):
+            return claimed == computed
+        return math.isclose(claimed, computed, rel_tol=FLOAT_TOLERANCE, abs_tol=0.0)
+    if isinstance(claimed, list) and isinstance(computed, list):
+        return len(claimed) == len(computed) and all(map(same_value, claimed, computed))
+    if isinstance(claimed, dict) and isinstance(computed, dict):
+        return claimed.keys() == computed.keys() and all(
+            same_value(claimed[key], computed[key]) for key in claimed
+        )
+    return type(claimed) is type(computed) and claimed == computed
 
 
 _Path: TypeAlias = "tuple[_Path, str] | None"

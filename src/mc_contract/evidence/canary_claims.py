@@ -1,15 +1,18 @@
 """Claims about a canary: the verdict and its figures, done again from the samples in the pack.
 
-What recomputing can't show: that the samples came from the two services, side by side. The pack's
-own control `sample-origin` says so.
+What recomputing can't show: that the samples came from the two services, side by side (the pack's
+own control `sample-origin` says so); of an override, that the embedded ledger key is the ledger's
+(compare the artefact with `trust/ledger.pub`), and that the reason is a good one.
 """
 
 from __future__ import annotations
 
 import math
+from dataclasses import asdict
 
 import numpy as np
 
+from mc_contract.canary_override import read_override
 from mc_contract.canonical import Json
 from mc_contract.evidence.claim_inputs import (
     ClaimFunction,
@@ -20,6 +23,7 @@ from mc_contract.evidence.claim_inputs import (
 )
 from mc_contract.judgement.statistics import p95
 from mc_contract.judgement.verdict import METHOD, parse_samples, rejudge
+from mc_contract.ledger.checkpoint import read_public_key
 from mc_contract.metric_judgement.series import parse_window
 from mc_contract.metric_judgement.verdict import MetricJudgement, rejudge_metrics
 from mc_contract.running import NotRecorded, read_record
@@ -39,12 +43,16 @@ _CLAIMED = (
     "error_bound",
     "lateness_ms",
 )
+_OVERRIDE_CLAIMED = (
+    *("by", "reason", "at", "kind", "run", "release"),
+    *("decision", "event_id", "index", "region"),
+)
 _WITHOUT_METRICS = 3  # artefacts of a verdict by samples alone
 # a candidate found worse is worse however late the driver was
 _BY_EVIDENCE = ("regressed", "errors")
 
 
-def _verdict(inputs: Inputs, _params: Params) -> Json:
+def _verdict(inputs: Inputs, _params: Params) -> dict[str, Json]:
     base, cand, told = inputs[0], inputs[1], json_object(inputs[2], "the verdict file")
     if told.get("method", METHOD) != METHOD:
         raise NotRecomputable(
@@ -156,6 +164,21 @@ def _requests(inputs: Inputs, _params: Params) -> Json:
     return {"sent": samples.n, "failed": samples.errors}
 
 
+def _override(inputs: Inputs, params: Params) -> Json:
+    """A person promoted this very HOLD, and the ledger says so."""
+    raw, base, cand, verdict, pem, *metrics = inputs
+    found = _verdict((base, cand, verdict, *metrics), params)
+    if found["verdict"] != "HOLD":
+        raise NotRecomputable("the samples give no HOLD: there is nothing to override")
+    key = read_public_key(pem)
+    override = asdict(read_override(raw, key, verdict=verdict, base=base, cand=cand))
+    if override["kind"] != found["kind"]:
+        raise NotRecomputable(
+            f"the override is of a HOLD for {override['kind']}, the samples give {found['kind']}"
+        )
+    return {name: override[name] for name in _OVERRIDE_CLAIMED}
+
+
 _ORIGIN = "whether the services gave these samples, the pack does not show"
 
 FUNCTIONS = (
@@ -177,4 +200,13 @@ FUNCTIONS = (
     ),
     ClaimFunction("canary.p95_ms", 1, (), f"the p95 of the samples; {_ORIGIN}", _p95_ms),
     ClaimFunction("canary.requests", 1, (), f"how many samples there are; {_ORIGIN}", _requests),
+    ClaimFunction(
+        "canary.override",
+        5,
+        (),
+        "the ledger has an entry by which this person promoted this HOLD, for this reason; that "
+        "the key is the ledger's, only a copy of it from outside the pack tells",
+        _override,
+        optional=1,  # the metrics of a verdict that tells of some
+    ),
 )

@@ -10,23 +10,12 @@ in `REGISTRY`. Names are forever: old packs must verify.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 
 from mc_contract.canonical import Json, canonical_json
 from mc_contract.errors import McError
-from mc_contract.evidence import (
-    canary_claims,
-    ledger_claims,
-    override_claims,
-    redteam_claims,
-    run_claims,
-    running_claims,
-)
+from mc_contract.evidence import canary_claims, ledger_claims, redteam_claims, run_claims
 from mc_contract.evidence.claim_inputs import ClaimFunction, NotRecomputable
-
-# Two machines may round the last digits of a percentile or a logarithm differently
-FLOAT_TOLERANCE = 1e-9
 
 REGISTRY: Mapping[str, ClaimFunction] = {
     function.name: function
@@ -35,8 +24,6 @@ REGISTRY: Mapping[str, ClaimFunction] = {
         *canary_claims.FUNCTIONS,
         *ledger_claims.FUNCTIONS,
         *redteam_claims.FUNCTIONS,
-        *override_claims.FUNCTIONS,
-        *running_claims.FUNCTIONS,
     )
 }
 
@@ -72,20 +59,3 @@ def recompute(
         # artefacts come from strangers: whatever a function trips over, the answer is "no"
         raise NotRecomputable(f"{fn} can't use its artefacts: {type(error).__name__}") from error
     return value
-
-
-def same_value(claimed: Json, computed: Json) -> bool:
-    """Equal in type and value; floats within a relative 1e-9 (`FLOAT_TOLERANCE`)."""
-    if isinstance(claimed, bool) or isinstance(computed, bool):
-        return claimed is computed
-    if isinstance(claimed, int | float) and isinstance(computed, int | float):
-        if isinstance(claimed, int) and isinstance(computed, int):
-            return claimed == computed
-        return math.isclose(claimed, computed, rel_tol=FLOAT_TOLERANCE, abs_tol=0.0)
-    if isinstance(claimed, list) and isinstance(computed, list):
-        return len(claimed) == len(computed) and all(map(same_value, claimed, computed))
-    if isinstance(claimed, dict) and isinstance(computed, dict):
-        return claimed.keys() == computed.keys() and all(
-            same_value(claimed[key], computed[key]) for key in claimed
-        )
-    return type(claimed) is type(computed) and claimed == computed

@@ -9,11 +9,7 @@ from __future__ import annotations
 
 import base64
 
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-
-from mc_contract.canonical import Json
+from mc_contract.canonical import Json, decode_base64
 from mc_contract.evidence.claim_inputs import (
     ClaimFunction,
     Inputs,
@@ -23,24 +19,8 @@ from mc_contract.evidence.claim_inputs import (
     text_param,
     utf8,
 )
-from mc_contract.evidence.strict import decode_base64
-from mc_contract.ledger.checkpoint import Checkpoint, verify_checkpoint
+from mc_contract.ledger.checkpoint import Checkpoint, read_public_key, verify_checkpoint
 from mc_contract.ledger.merkle import leaf_hash, verify_inclusion
-
-
-def ledger_public_key(pem: bytes) -> Ed25519PublicKey:
-    """The ed25519 key in a PEM artefact.
-
-    Raises:
-        NotRecomputable: it is no such key.
-    """
-    try:
-        loaded = serialization.load_pem_public_key(pem)
-    except (ValueError, UnsupportedAlgorithm) as cause:
-        raise NotRecomputable("the ledger key is not a PEM public key") from cause
-    if not isinstance(loaded, Ed25519PublicKey):
-        raise NotRecomputable("the ledger key is not ed25519")
-    return loaded
 
 
 def _checkpoint(inputs: Inputs, params: Params) -> Json:
@@ -71,7 +51,7 @@ def _inclusion(inputs: Inputs, params: Params) -> Json:
 
 def _verified(note: bytes, pem: bytes, params: Params) -> Checkpoint:
     key_name = text_param(params, "key_name")
-    return verify_checkpoint(utf8(note, "checkpoint"), {key_name: ledger_public_key(pem)})
+    return verify_checkpoint(utf8(note, "checkpoint"), {key_name: read_public_key(pem)})
 
 
 _KEY_CAVEAT = "that the key is the ledger's, only a copy of it from outside the pack tells"

@@ -15,7 +15,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from mc_contract.canonical import Json, canonical_json
+from mc_contract.canonical import Json, NotCanonical, canonical_json, decode_base64
 from mc_contract.errors import McError
 from mc_contract.evidence.dsse import PAYLOAD_TYPE, PrivateKey, key_id, pae, sign
 from mc_contract.evidence.statement import MAX_SUBJECTS, Statement, colliding_names, parse_statement
@@ -23,7 +23,6 @@ from mc_contract.evidence.strict import (
     PACK_LIMITS,
     Malformed,
     artifact_name_problem,
-    decode_base64,
     parse_json,
 )
 
@@ -185,7 +184,7 @@ def _decoded(value: Json, what: str, problems: list[str], *, empty: bool = False
         return b""
     try:
         return decode_base64(value)
-    except Malformed as cause:
+    except NotCanonical as cause:
         problems.append(f"{what}: {cause.message}")
         return b""
 

@@ -6,7 +6,7 @@ What recomputing can't show: that each row tells what happened. The pack's own c
 
 from __future__ import annotations
 
-from mc_contract.canonical import Json
+from mc_contract.canonical import Json, same_value
 from mc_contract.evidence.claim_inputs import (
     ClaimFunction,
     Inputs,
@@ -16,8 +16,6 @@ from mc_contract.evidence.claim_inputs import (
     utf8,
 )
 from mc_contract.redteam import THRESHOLDS, RedTeamRows, figures
-
-_TOLERANCE = 1e-9
 
 
 def _figures(inputs: Inputs, _params: Params) -> Json:
@@ -31,7 +29,7 @@ def _figures(inputs: Inputs, _params: Params) -> Json:
     except RedTeamRows as cause:
         raise NotRecomputable(str(cause)) from cause
     told = json_object(inputs[1], "the red-team's report")
-    if not _same(told.get("figures"), computed):
+    if not same_value(told.get("figures"), computed):
         raise NotRecomputable("the red-team's report tells other figures than its rows give")
     if told.get("met") not in (computed["met"], None):  # it may doubt more than the rows do
         raise NotRecomputable("the red-team's report judges otherwise than its rows")
@@ -49,18 +47,6 @@ def _ids(listed: Json) -> Json:
     if not isinstance(listed, list):
         return None
     return [one.get("id") if isinstance(one, dict) else None for one in listed]
-
-
-def _same(told: Json, computed: Json) -> bool:
-    if isinstance(computed, dict):
-        return (
-            isinstance(told, dict)
-            and told.keys() == computed.keys()
-            and all(_same(told[key], value) for key, value in computed.items())
-        )
-    if isinstance(computed, float):
-        return isinstance(told, int | float) and abs(told - computed) <= _TOLERANCE
-    return told == computed
 
 
 FUNCTIONS = (

@@ -1,8 +1,10 @@
-"""Claims about plain artefacts: digests, lines, JSON values, journals, pre-flight, health, metrics.
+"""Claims about plain artefacts, and about what replicas told of themselves.
 
-Formats that are read here: a runbook journal is JSON lines with `event`, `step` and `outcome`; a
-pre-flight report is JSON with a list of `checks`, each with a `name` and a `status`; a health
-answer is JSON with `status`; metrics are Prometheus text.
+Plain are digests, lines, JSON values, journals, pre-flight, health and metrics. Formats that are
+read here: a runbook journal is JSON lines with `event`, `step` and `outcome`; a pre-flight report
+is JSON with a list of `checks`, each with a `name` and a `status`; a health answer is JSON with
+`status`; metrics are Prometheus text. That the parts of a pack are of one thing is no claim, which
+a pack could leave out: `verify` holds them against each other itself (`binding`).
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from mc_contract.evidence.claim_inputs import (
     utf8,
 )
 from mc_contract.evidence.strict import parse_json
+from mc_contract.running import read_record
 
 _INDEX = re.compile(r"0|[1-9][0-9]{0,8}")
 _STEP_BEGUN = frozenset({"step_started", "undo_started"})
@@ -117,12 +120,19 @@ def _metrics_sum(inputs: Inputs, params: Params) -> Json:
     return total
 
 
+def _recorded(inputs: Inputs, _params: Params) -> Json:
+    """Each group's replicas when the measurement ended, and what was exchanged before that."""
+    record = read_record(json_object(inputs[0], "the artefact"), "the artefact")
+    return {"replicas": record.as_dict()["at_end"], "exchanged": [*record.changed()]}
+
+
 def _lines(raw: bytes, what: str) -> list[str]:
     """The lines that are not blank; only a newline ends one (not U+2028 and its like)."""
     return [line for line in utf8(raw, what).split("\n") if line.strip()]
 
 
 _AS_TOLD = "as the source told it at the time; the pack does not show that the source was right"
+_TOLD = "the replicas told this of themselves then; whether it is true, the pack does not show"
 
 FUNCTIONS = (
     ClaimFunction("sha256", 1, (), "the artefact's digest", _sha256),
@@ -134,4 +144,6 @@ FUNCTIONS = (
     ClaimFunction("preflight.passed", 1, (), _AS_TOLD, _preflight_passed),
     ClaimFunction("health.ok", 1, (), _AS_TOLD, _health_ok),
     ClaimFunction("metrics.sum", 1, ("metric", "labels"), _AS_TOLD, _metrics_sum),
+    ClaimFunction("running.recorded", 1, (), _TOLD, _recorded),
+    ClaimFunction("running.serving", 1, (), _TOLD, _recorded),
 )

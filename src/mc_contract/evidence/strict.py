@@ -2,14 +2,12 @@
 
 `json.loads` takes the last of two equal keys, knows NaN, and recurses as deep as it is told; two
 readers of one pack could then see two packs. What is refused here is refused before any meaning
-is given to the document. `decode_base64` and `artifact_name_problem` guard the other two places
-where one thing could be spelled in two ways.
+is given to the document. `artifact_name_problem` guards another place where one thing could be
+spelled in two ways.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
 import json
 import math
 import re
@@ -123,21 +121,6 @@ def _bounded(text: str) -> int:
     if len(text) > MAX_INT_CHARS:  # beyond a double, comparing with a float would overflow
         raise Malformed(f"document holds an integer of {len(text)} characters")
     return int(text)
-
-
-def decode_base64(text: str) -> bytes:
-    """The bytes of `text`, if it is their one canonical standard base64 spelling (RFC 4648).
-
-    Raises:
-        Malformed: other alphabets, white space, missing padding, or stray trailing bits.
-    """
-    try:
-        value = base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError) as cause:
-        raise Malformed("malformed base64") from cause
-    if base64.b64encode(value) != text.encode():
-        raise Malformed("base64 is not in its one canonical form")
-    return value
 
 
 def artifact_name_problem(name: str) -> str | None:

@@ -23,10 +23,10 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from mc_contract.canonical import Json
+from mc_contract.canonical import Json, same_value
 from mc_contract.evidence.binding import check_binding
 from mc_contract.evidence.claim_inputs import NotRecomputable
-from mc_contract.evidence.claims import REGISTRY, recompute, same_value
+from mc_contract.evidence.claims import REGISTRY, recompute
 from mc_contract.evidence.dsse import TrustedKey, signature_problem
 from mc_contract.evidence.pack import Pack, PackError, read_pack
 from mc_contract.evidence.statement import Claim, Control, Statement, Status, parse_statement

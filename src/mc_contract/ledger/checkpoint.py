@@ -11,15 +11,16 @@ the key is the log's takes a key from outside. Cosignatures of other types are i
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
+from mc_contract.canonical import NotCanonical, decode_base64
 from mc_contract.errors import McError
 from mc_contract.ledger.merkle import HASH_BYTES
 
@@ -82,6 +83,21 @@ def verifier_key(key_name: str, public_key: Ed25519PublicKey) -> str:
     """The key as other signed-note tools take it: `name+hash+base64`."""
     material = base64.b64encode(_ED25519 + public_key.public_bytes_raw()).decode()
     return f"{key_name}+{key_id(key_name, public_key).hex()}+{material}"
+
+
+def read_public_key(pem: bytes) -> Ed25519PublicKey:
+    """The ledger's public key in a PEM file.
+
+    Raises:
+        CheckpointError: it is no such key.
+    """
+    try:
+        key = load_pem_public_key(pem)
+    except (ValueError, UnsupportedAlgorithm) as cause:
+        raise CheckpointError("the ledger's key is not a PEM public key") from cause
+    if not isinstance(key, Ed25519PublicKey):
+        raise CheckpointError("the ledger's key is not an ed25519 public key")
+    return key
 
 
 def sign_note(text: str, key_name: str, private_key: Ed25519PrivateKey) -> str:
@@ -172,7 +188,7 @@ def parse_checkpoint(text: str) -> Checkpoint:
     origin, size, root_text = lines[:_HEAD_LINES]
     if not _SIZE.fullmatch(size):
         raise CheckpointError(f"tree size {size!r} is not a plain decimal number")
-    root = _strict_base64(root_text)
+    root = _decoded(root_text)
     if len(root) != HASH_BYTES:
         raise CheckpointError(f"root hash has {len(root)} bytes, expected {HASH_BYTES}")
     told = (line.removeprefix(_PREVIOUS) for line in lines[_HEAD_LINES:])
@@ -198,21 +214,17 @@ def _parse_signature(line: str) -> tuple[str, bytes]:
     match = _SIGNATURE_LINE.fullmatch(line)
     if match is None or not _is_key_name(match[1]):
         raise CheckpointError("signed note has a malformed signature line")
-    signature = _strict_base64(match[2])
+    signature = _decoded(match[2])
     if len(signature) <= _KEY_ID_BYTES:
         raise CheckpointError(f"the signature of {match[1]} has {len(signature)} bytes")
     return match[1], signature
 
 
-def _strict_base64(text: str) -> bytes:
-    """Decode, refusing a second spelling of the same bytes (stray trailing bits)."""
+def _decoded(text: str) -> bytes:
     try:
-        value = base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError) as cause:
-        raise CheckpointError("malformed base64 in a signed note") from cause
-    if base64.b64encode(value).decode() != text:
-        raise CheckpointError("base64 in a signed note is not in its one canonical form")
-    return value
+        return decode_base64(text)
+    except NotCanonical as cause:
+        raise CheckpointError(f"in a signed note: {cause.message}") from cause
 
 
 def _is_key_name(name: str) -> bool:

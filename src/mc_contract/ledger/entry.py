@@ -8,13 +8,13 @@ it is the database's word, and no signature covers it.
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from mc_contract.canonical import NotCanonical, decode_base64
 from mc_contract.errors import McError
 from mc_contract.ledger.merkle import HASH_BYTES, leaf_hash
 
@@ -138,12 +138,9 @@ def strict_base64(text: object) -> bytes:
     if not isinstance(text, str):
         raise EntryError("expected base64 text")
     try:
-        value = base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise EntryError("malformed base64") from error
-    if base64.b64encode(value).decode() != text:
-        raise EntryError("base64 is not in its one canonical form")
-    return value
+        return decode_base64(text)
+    except NotCanonical as error:
+        raise EntryError(error.message) from error
 
 
 def subject_of(detail: Mapping[str, Any]) -> str:

@@ -26,13 +26,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
 from mc_contract.canonical import canonical_json
 from mc_contract.errors import McError
-from mc_contract.ledger.checkpoint import Checkpoint, CheckpointError, verify_checkpoint
+from mc_contract.ledger.checkpoint import (
+    Checkpoint,
+    CheckpointError,
+    read_public_key,
+    verify_checkpoint,
+)
 from mc_contract.ledger.entry import EntryError, strict_base64
 from mc_contract.ledger.merkle import ProofError, leaf_hash, verify_inclusion
 
@@ -243,12 +246,12 @@ def main(arguments: Sequence[str]) -> int:
         sys.stderr.write("usage: python -m mc_contract.ledger.export EXPORT.json LEDGER.pub\n")
         return 2
     try:
-        key = _public_key(Path(arguments[1]))
+        key = read_public_key(Path(arguments[1]).read_bytes())
         found = verify_export(Path(arguments[0]).read_bytes(), key)
     except OSError as error:
         sys.stderr.write(f"{error.filename} cannot be read: {error.strerror}\n")
         return 2
-    except (NoExport, _NoKey) as error:
+    except (NoExport, CheckpointError) as error:
         sys.stderr.write(f"cannot tell: {error.message}\n")
         return 2
     except ExportError as error:
@@ -261,20 +264,6 @@ def main(arguments: Sequence[str]) -> int:
         "by an export\n"
     )
     return 0
-
-
-class _NoKey(McError):
-    """A file does not hold the key that is needed."""
-
-
-def _public_key(path: Path) -> Ed25519PublicKey:
-    try:
-        key = load_pem_public_key(path.read_bytes())
-    except (ValueError, UnsupportedAlgorithm) as error:
-        raise _NoKey(f"{path} holds no public key in PEM") from error
-    if not isinstance(key, Ed25519PublicKey):
-        raise _NoKey(f"the key in {path} must be an ed25519 public key")
-    return key
 
 
 if __name__ == "__main__":

@@ -37,6 +37,16 @@ def node_hash(left: bytes, right: bytes) -> bytes:
     return hashlib.sha256(b"\x01" + left + right).digest()
 
 
+def folded(hashes: Sequence[bytes]) -> bytes:
+    """The root over perfect subtrees, the largest first (of nothing: SHA-256 of nothing)."""
+    if not hashes:
+        return EMPTY_ROOT
+    root = hashes[-1]
+    for left in reversed(hashes[:-1]):
+        root = node_hash(left, root)
+    return root
+
+
 @dataclass(frozen=True, slots=True)
 class Frontier:
     """The compact range [0, size): roots of its perfect subtrees, the largest first.
@@ -62,13 +72,8 @@ class Frontier:
         return Frontier(self.size + 1, (*hashes, leaf))
 
     def root(self) -> bytes:
-        """The tree's root hash (of nothing: SHA-256 of the empty string)."""
-        if not self.hashes:
-            return EMPTY_ROOT
-        root = self.hashes[-1]
-        for left in reversed(self.hashes[:-1]):
-            root = node_hash(left, root)
-        return root
+        """The tree's root hash."""
+        return folded(self.hashes)
 
     def to_bytes(self) -> bytes:
         """For a database column: the size (8 bytes, big-endian), then the hashes."""

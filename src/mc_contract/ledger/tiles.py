@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from mc_contract.ledger.merkle import HASH_BYTES, Frontier, ProofError, node_hash, tree_root
+from mc_contract.ledger.merkle import HASH_BYTES, Frontier, ProofError, folded, tree_root
 
 TILE_WIDTH = 256
 TILE_HEIGHT = 8
@@ -123,7 +123,7 @@ def resolve(pieces: Iterable[Piece], tiles: Mapping[TileId, Sequence[bytes]]) ->
     Raises:
         ProofError: when a tile is missing, or has fewer hashes than are needed.
     """
-    return [_folded([_hash_of(node, tiles) for node in piece]) for piece in pieces]
+    return [folded([_hash_of(node, tiles) for node in piece]) for piece in pieces]
 
 
 def frontier_at(size: int, tiles: Mapping[TileId, Sequence[bytes]]) -> Frontier:
@@ -150,10 +150,3 @@ def _hash_of(node: Node, tiles: Mapping[TileId, Sequence[bytes]]) -> bytes:
             f"tile {node.tile.level}/{node.tile.index} lacks hashes {start} to {start + count - 1}"
         )
     return tree_root(hashes)
-
-
-def _folded(hashes: Sequence[bytes]) -> bytes:
-    root = hashes[-1]
-    for left in reversed(hashes[:-1]):
-        root = node_hash(left, root)
-    return root

@@ -9,10 +9,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
 from mc_contract.ledger.archive import ArchiveError, read_entries, read_header
-from mc_contract.ledger.checkpoint import MAX_NOTE_BYTES, Checkpoint, CheckpointError
+from mc_contract.ledger.checkpoint import (
+    MAX_NOTE_BYTES,
+    Checkpoint,
+    CheckpointError,
+    read_public_key,
+)
 from mc_contract.ledger.entry import MAX_LINE_BYTES, Entry
 from mc_contract.ledger.export import verify_log_checkpoint
 from mc_ops.audit.client import ArchiveRow
@@ -30,17 +34,14 @@ def load_public_key(path: Path) -> Ed25519PublicKey:
     """
     try:
         with path.open("rb") as file:  # a device may have no end
-            key = load_pem_public_key(file.read(_LONGEST_KEY))
+            return read_public_key(file.read(_LONGEST_KEY))
     except OSError as error:
         raise UnusableInput(
             f"the ledger's public key {path} can't be read: {error.strerror}",
             hint="--key FILE; on this machine it is MC_HOME/trust/ledger.pub",
         ) from error
-    except ValueError as error:
-        raise UnusableInput(f"{path} holds no public key in PEM") from error
-    if not isinstance(key, Ed25519PublicKey):
-        raise UnusableInput(f"{path} holds no ed25519 public key")
-    return key
+    except CheckpointError as error:
+        raise UnusableInput(f"{path} holds no public key of a ledger: {error.message}") from error
 
 
 def load_checkpoint(path: Path, key: Ed25519PublicKey) -> Checkpoint:

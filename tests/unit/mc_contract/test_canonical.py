@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import struct
 from enum import IntEnum
@@ -10,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mc_contract.canonical import NotCanonical, canonical_json
+from mc_contract.canonical import NotCanonical, canonical_json, decode_base64
 
 SCALARS = (
     st.none()
@@ -131,3 +132,21 @@ def test_value_without_a_spelling_is_refused(value: object) -> None:
     """Nothing is coerced: what JSON does not know is refused."""
     with pytest.raises(NotCanonical):
         canonical_json(value)
+
+
+@given(st.binary(max_size=64))
+def test_base64_has_one_spelling(raw: bytes) -> None:
+    """Only the canonical spelling decodes."""
+    text = base64.b64encode(raw).decode()
+    assert decode_base64(text) == raw
+    for lax in (text + "\n", " " + text, text.rstrip("=") + "===", text.replace("=", "")):
+        if lax != text:
+            with pytest.raises(NotCanonical):
+                decode_base64(lax)
+
+
+@pytest.mark.parametrize("text", ["QQ=", "QR==", "Q_-=", "QQ==QQ==", "QQ\u0661=", "====", "Q Q=="])
+def test_base64_lax_forms_are_refused(text: str) -> None:
+    """Stray bits, other alphabets, white space and inner padding are refused."""
+    with pytest.raises(NotCanonical):
+        decode_base64(text)

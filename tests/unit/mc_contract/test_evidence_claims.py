@@ -14,8 +14,9 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from tests.merkle_proofs import inclusion_proof
 
+from mc_contract.canonical import same_value
 from mc_contract.evidence.claim_inputs import NotRecomputable
-from mc_contract.evidence.claims import REGISTRY, recompute, same_value
+from mc_contract.evidence.claims import REGISTRY, recompute
 from mc_contract.judgement.verdict import parse_samples, rejudge
 from mc_contract.ledger.checkpoint import Checkpoint, sign_checkpoint
 from mc_contract.ledger.merkle import leaf_hash, tree_root

@@ -37,8 +37,8 @@ def _run(folder, capsys, export, key):
     [
         (EXPORT, None, "ledger.pub cannot be read: No such file"),
         (None, KEY, "export.json cannot be read: No such file"),
-        (EXPORT, b"not a key", "ledger.pub holds no public key in PEM"),
-        (EXPORT, _pem(ec_key(SECP256R1())), "must be an ed25519 public key"),
+        (EXPORT, b"not a key", "the ledger's key is not a PEM public key"),
+        (EXPORT, _pem(ec_key(SECP256R1())), "not an ed25519 public key"),
         (b"", KEY, "the export is not JSON"),
         (b"\x89PNG", KEY, "the export is not JSON"),
         (b"[]", KEY, "this is no ledger export"),
