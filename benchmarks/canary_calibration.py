@@ -33,7 +33,7 @@ import numpy as np
 from _canary_kayenta import kayenta_classify
 
 from mc_contract.judgement.verdict import FULL_MARGIN, Samples, judge
-from mc_contract.redteam import rate_lower, rate_upper
+from mc_contract.proportions import rate_lower, rate_upper
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 
 from mc_contract.judgement.samples import SamplesUnusable
-from mc_contract.judgement.statistics import newcombe
+from mc_contract.proportions import newcombe
 
 FULL_MARGIN = 0.05  # the runbook's: p95 at most 5 % worse
 FULL_PAIRS = 20_000  # fewer can't decide that margin (canary-method.md: 19 % false HOLD at 10,000)

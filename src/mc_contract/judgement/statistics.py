@@ -1,7 +1,6 @@
 """The few statistics that the canary verdict needs, written out so that a verdict can be redone.
 
-Student's t, Newcombe's interval for a difference of proportions, the nearest-rank p95, and an
-e-value for paired yes/no outcomes. Pure functions of numbers; which of them decides what is
+Student's t, the nearest-rank p95, and an e-value for paired yes/no outcomes. Pure functions of numbers; which of them decides what is
 `mc_contract.judgement.verdict`'s.
 """
 
@@ -9,7 +8,6 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
-from statistics import NormalDist
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -54,29 +52,6 @@ def log_e_value(worse: int, better: int, same: int, *, allowed: float) -> float:
         + same * np.log1p(-_BETS * allowed)
     )
     return float(np.logaddexp.reduce(wealth) - math.log(_BETS.size))
-
-
-def newcombe(
-    bad_base: int, n_base: int, bad_cand: int, n_cand: int, *, alpha: float
-) -> tuple[float, float]:
-    """Newcombe's hybrid score bounds for candidate minus baseline, one-sided `alpha` each."""
-    z = NormalDist().inv_cdf(1 - alpha)
-    (low_b, mid_b, high_b), (low_c, mid_c, high_c) = (
-        _wilson(bad_base, n_base, z),
-        _wilson(bad_cand, n_cand, z),
-    )
-    difference = mid_c - mid_b
-    return (
-        difference - math.hypot(mid_c - low_c, high_b - mid_b),
-        difference + math.hypot(high_c - mid_c, mid_b - low_b),
-    )
-
-
-def _wilson(bad: int, n: int, z: float) -> tuple[float, float, float]:
-    share = bad / n
-    centre = (share + z * z / (2 * n)) / (1 + z * z / n)
-    half = z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n)) / (1 + z * z / n)
-    return (max(0.0, centre - half), share, min(1.0, centre + half))
 
 
 def student_t_cdf(t: float, df: int) -> float:

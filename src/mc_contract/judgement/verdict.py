@@ -11,7 +11,7 @@ PROMOTE is a claim that needs evidence, so the null hypothesis is that the candi
    the margin either, and Newcombe's upper bound on the error difference is below the allowed.
 3. All else is HOLD: regressed, errors, or inconclusive with the pairs that would have been needed.
 
-How the ratio is estimated is `judgement_estimate`'s, the looks are `judgement_watch`'s.
+How the ratio is estimated is `judgement.estimate`'s, the looks are `judgement.watch`'s.
 The verdict is a pure function of the two sample files and the declared parameters (margin,
 planned pairs, instances), so anyone who has those can redo it: `rejudge`. What is not checked here: that the
 samples are true, and that both sides were measured side by side.
@@ -45,8 +45,9 @@ from mc_contract.judgement.samples import (
     parse_samples,
     samples_of,
 )
-from mc_contract.judgement.statistics import newcombe, p95, runbook_p95
+from mc_contract.judgement.statistics import p95, runbook_p95
 from mc_contract.judgement.watch import EarlyHold, Fall
+from mc_contract.proportions import newcombe
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mc_contract.proportions import binomial_tail
+
 if TYPE_CHECKING:
     from mc_ops.canary.driver import Sampled
 
@@ -51,6 +53,4 @@ def _in_more_stretches(sampled: Sampled) -> bool:
         for side in (sampled.base_refused, sampled.cand_refused)
     )
     more, fewer = int((cand > base).sum()), int((cand < base).sum())
-    differ = more + fewer
-    as_many = sum(math.comb(differ, count) for count in range(more, differ + 1))
-    return as_many * 0.5**differ <= _ALPHA
+    return binomial_tail(more, more + fewer, 0.5) <= _ALPHA

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from mc_contract.proportions import binomial_tail
 from mc_ops.errors import CouldNotTell
 from mc_ops.redteam import benign, channels
 from mc_ops.redteam.case import Answer, Case, Row
@@ -236,9 +237,7 @@ def sign_test(heads: int, tosses: int) -> float:
     """The two-sided p-value of the sign test: a fair coin, `heads` of `tosses`."""
     if not tosses:
         return 1.0
-    least = min(heads, tosses - heads)
-    tail: float = sum(math.comb(tosses, k) for k in range(least + 1)) / 2**tosses
-    return min(1.0, 2 * tail)
+    return min(1.0, 2 * binomial_tail(max(heads, tosses - heads), tosses, 0.5))
 
 
 async def _settle(target: Target) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from mc_ops.slo import targets
-from mc_ops.slo.figure import Figure, Judged, Share, Verdict, budget_of, judge
+from mc_ops.slo.figure import Figure, Heading, Judged, Share, Verdict, budget_of, judge
 from mc_ops.slo.measure import Measure
 from mc_ops.slo.source import Window
 
@@ -17,14 +17,12 @@ from mc_ops.slo.source import Window
 def burn(measure: Measure, window: Window) -> Figure:
     """The burn rate of requests answered 5xx over one window."""
     good, total = _available(measure, window)
-    name, title = f"error-budget-burn:{window.text}", "error budget burn (5xx)"
+    heading = Heading(f"error-budget-burn:{window.text}", "error budget burn (5xx)", "<= 1", "x")
     if total is None:
-        return measure.absent(name, title, "<= 1", "mc_requests_total", window, unit="x")
+        return measure.absent(heading, "mc_requests_total", window)
     judged = judge(targets.AVAILABILITY, good, total)
     budget = budget_of(targets.AVAILABILITY, good, total)
-    figure = measure.figure(
-        name, title, budget.burn_rate if budget else None, "x", "<= 1", judged, window
-    )
+    figure = measure.figure(heading, budget.burn_rate if budget else None, judged, window)
     return replace(figure, events=total, budget=budget)
 
 
@@ -38,7 +36,8 @@ def burns(measure: Measure) -> list[Figure]:
 
 def _burn_pair(measure: Measure, kind: str, long: Window, short: Window, most: float) -> Figure:
     slow, quick = burn(measure, long), burn(measure, short)
-    text = f"<= {most:g} ({long.text}, {short.text})"
+    target = f"<= {most:g} ({long.text}, {short.text})"
+    heading = Heading(f"error-budget-burn:{kind}", f"error budget burn ({kind})", target, "x")
     # The limit as a share that must be good, so that few events are judged as everywhere
     share = Share(1 - most * (1 - targets.AVAILABILITY.at_least))
     verdicts = []
@@ -47,22 +46,9 @@ def _burn_pair(measure: Measure, kind: str, long: Window, short: Window, most: f
             verdicts.append(Judged(Verdict.unknown, one.reason, few=one.few))
         else:
             verdicts.append(judge(share, one.events - one.budget.bad, one.events))
-    judged = _both_burn(*verdicts)
+    figure = measure.figure(heading, slow.value, _both_burn(*verdicts), long)
     detail = {"long": slow.value, "short": quick.value, "limit": most}
-    return replace(
-        measure.figure(
-            f"error-budget-burn:{kind}",
-            f"error budget burn ({kind})",
-            slow.value,
-            "x",
-            text,
-            judged,
-            long,
-        ),
-        budget=slow.budget,
-        events=slow.events,
-        detail=detail,
-    )
+    return replace(figure, budget=slow.budget, events=slow.events, detail=detail)
 
 
 def _available(measure: Measure, window: Window) -> tuple[float, float | None]:

@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from mc_ops.slo import targets
-from mc_ops.slo.figure import Figure, Judged, Verdict
+from mc_ops.slo.figure import Figure, Heading, Judged, Verdict
 from mc_ops.slo.measure import Measure
 from mc_ops.slo.prices import METERED, Prices
 from mc_ops.slo.source import Capacity, Window
@@ -128,7 +128,7 @@ def costs(measure: Measure, prices: Prices | None, *, billed: float | None = Non
             for key, value in source.increases(METERED[name][0], ("tenant",), window).items()
             if key[0] != targets.OTHER_TENANT  # a probe is nobody's item
         }
-        for name in (prices.metered if prices else ())
+        for name in (prices.items if prices else ())
     }
     tenants = _tenants(direct, requests, metered, capacity, prices)
     bill = _bill(tenants, capacity, metered, prices, billed) if prices else None
@@ -137,10 +137,8 @@ def costs(measure: Measure, prices: Prices | None, *, billed: float | None = Non
     )
     if not cpu or not asked:
         missing = _REQUESTS if cpu else _CPU
-        name, title, target = "cost-per-request", "cost of a request", _target(prices)
-        return replace(
-            told, figures=(measure.absent(name, title, target, missing, window, unit="cost"),)
-        )
+        heading = Heading("cost-per-request", "cost of a request", _target(prices), "cost")
+        return replace(told, figures=(measure.absent(heading, missing, window),))
     return replace(told, figures=tuple(_figures(measure, told, prices, window)))
 
 
@@ -163,7 +161,7 @@ def _tenants(
         if prices:
             idle_cost = part * idle * prices.cpu_second
             used = (own + part * shared) * prices.cpu_second
-            cost = used + idle_cost + sum(prices.metered[key] * n for key, n in items.items())
+            cost = used + idle_cost + sum(prices.items[key] * n for key, n in items.items())
         asked = requests.get(tenant, 0.0)
         if own or asked or any(items.values()):
             found.append(
@@ -174,9 +172,12 @@ def _tenants(
 
 def _idle_s(capacity: Capacity, prices: Prices | None) -> float:
     """CPU-seconds that were reserved and not used."""
-    if not prices or prices.reserved_cores is None or capacity.replica_s is None:
+    if not prices or prices.reserved_cores_per_replica is None or capacity.replica_s is None:
         return 0.0
-    return max(0.0, prices.reserved_cores * capacity.replica_s - (capacity.process_cpu_s or 0.0))
+    return max(
+        0.0,
+        prices.reserved_cores_per_replica * capacity.replica_s - (capacity.process_cpu_s or 0.0),
+    )
 
 
 def _bill(
@@ -186,7 +187,7 @@ def _bill(
     prices: Prices,
     billed: float | None,
 ) -> Bill:
-    items = sum(prices.metered[name] * sum(rows.values()) for name, rows in metered.items())
+    items = sum(prices.items[name] * sum(rows.values()) for name, rows in metered.items())
     cpu = (capacity.process_cpu_s or 0.0) + _idle_s(capacity, prices)
     amount = cpu * prices.cpu_second + items if billed is None else billed
     allotted = sum(one.cost or 0.0 for one in tenants)
@@ -204,7 +205,9 @@ def _figures(measure: Measure, told: Costs, prices: Prices | None, window: Windo
         detail={"direct_cpu_ms_per_request": 1000 * direct / requests if requests else None},
     )
     if prices:
-        found += [_unit(measure, told, prices, window, one) for one in sorted(prices.tenants)]
+        found += [
+            _unit(measure, told, prices, window, one) for one in sorted(prices.targets.tenants)
+        ]
     if told.bill:
         found.append(_reconciled(measure, told, told.bill, window))
     return found
@@ -215,18 +218,20 @@ def _unit(
 ) -> Figure:
     """What a request costs, over all tenants or for one."""
     tenants = [one for one in told.tenants if tenant in (None, one.tenant)]
-    name = "cost-per-request" + (f":{tenant}" if tenant else "")
-    title = f"cost of a request of {tenant}" if tenant else "cost of a request"
+    heading = Heading(
+        "cost-per-request" + (f":{tenant}" if tenant else ""),
+        f"cost of a request of {tenant}" if tenant else "cost of a request",
+        _target(prices, tenant),
+        told.currency or "cost",
+    )
     requests = sum(one.requests for one in tenants)
-    limit = (prices.tenants[tenant] if tenant else prices.per_request) if prices else None
-    target = _target(prices, tenant)
-    unit = told.currency or "cost"
+    limit = prices.most_per_request(tenant) if prices else None
     value = sum(one.cost or 0.0 for one in tenants) / requests if prices and requests else None
     if not prices:
         judged = Judged(Verdict.not_applicable, _NO_PRICE)
     elif told.capacity.process_cpu_s is None:
         value, judged = None, Judged(Verdict.unknown, "no replica tells process_cpu_seconds_total")
-    elif prices.reserved_cores is not None and told.capacity.replica_s is None:
+    elif prices.reserved_cores_per_replica is not None and told.capacity.replica_s is None:
         value, judged = None, Judged(Verdict.unknown, "no replica tells how long it has run")
     elif requests < LEAST_REQUESTS:
         # Start-up and background would be most of what such a request costs
@@ -236,13 +241,11 @@ def _unit(
         judged = Judged(Verdict.not_applicable, "no target is set (targets.per_request)")
     else:
         judged = Judged(Verdict.met if value <= limit else Verdict.missed)
-    return replace(
-        measure.figure(name, title, value, unit, target, judged, window), events=requests
-    )
+    return replace(measure.figure(heading, value, judged, window), events=requests)
 
 
 def _target(prices: Prices | None, tenant: str | None = None) -> str:
-    limit = (prices.tenants.get(tenant) if tenant else prices.per_request) if prices else None
+    limit = prices.most_per_request(tenant) if prices else None
     return f"<= {limit:g} {prices.currency}" if prices and limit is not None else "not set"
 
 
@@ -262,5 +265,5 @@ def _reconciled(measure: Measure, told: Costs, bill: Bill, window: Window) -> Fi
         met = abs(bill.difference) <= MOST_DIFFERENCE
         reason = "" if met else f"{bill.allotted:.6g} of {bill.amount:.6g} is allotted to tenants"
         judged = Judged(Verdict.met if met else Verdict.missed, reason)
-    name, title = "cost-reconciliation", "tenants' sum against the bill"
-    return measure.figure(name, title, bill.difference, "ratio", "within 1 %", judged, window)
+    heading = Heading("cost-reconciliation", "tenants' sum against the bill", "within 1 %")
+    return measure.figure(heading, bill.difference, judged, window)

@@ -21,7 +21,7 @@ from mc_ops.slo import targets
 from mc_ops.slo.burn import burn
 from mc_ops.slo.cost import Costs
 from mc_ops.slo.delta_files import KIND, Previous
-from mc_ops.slo.figure import Figure, Judged, Verdict
+from mc_ops.slo.figure import Figure, Heading, Judged, Verdict
 from mc_ops.slo.measure import Measure
 from mc_ops.slo.shown import shown
 from mc_ops.slo.source import Window
@@ -73,43 +73,35 @@ def measured(measure: Measure, window: Window, costs: Costs, privacy: Figure) ->
 
 def _denials(measure: Measure, window: Window) -> Figure:
     found = counted(measure, (window,))
-    name, title = "policy-deny-share", "denials among policy decisions"
+    heading = Heading("policy-deny-share", "denials among policy decisions", "not set")
     if found is None:
-        return measure.absent(name, title, "not set", TREND_METRIC, window)
+        return measure.absent(heading, TREND_METRIC, window)
     whole = found[-1]
     judged = Judged(Verdict.not_applicable)
     if whole.share is None:
         judged = Judged(Verdict.unknown, "no decision in this time", few=True)
-    figure = measure.figure(name, title, whole.share, "ratio", "not set", judged, window)
-    return replace(figure, events=whole.decisions)
+    return replace(measure.figure(heading, whole.share, judged, window), events=whole.decisions)
 
 
 def _cpu(unit: Figure) -> Figure:
     value = unit.detail.get("direct_cpu_ms_per_request")
-    return Figure(
-        "cpu-ms-per-request",
-        "CPU of a request",
-        value,
-        "ms",
-        "not set",
-        Verdict.unknown if value is None else Verdict.not_applicable,
-        unit.window,
-        unit.source,
-        reason="no tenant made a request in this time" if value is None else "",
-    )
+    reason = "no tenant made a request in this time"
+    return _untargeted(unit, "cpu-ms-per-request", "CPU of a request", value, "ms", reason)
 
 
 def _requests(costs: Costs, unit: Figure) -> Figure:
+    value = round(sum(one.requests for one in costs.tenants), 3) if costs.tenants else None
+    reason = "nothing was counted in this time"
+    return _untargeted(unit, "requests", "tenants' requests", value, "count", reason)
+
+
+def _untargeted(
+    beside: Figure, name: str, title: str, value: float | None, unit: str, reason: str
+) -> Figure:
+    """A figure without a target, of the same time; `reason` is told where it is not known."""
+    verdict, reason = (Verdict.unknown, reason) if value is None else (Verdict.not_applicable, "")
     return Figure(
-        "requests",
-        "tenants' requests",
-        round(sum(one.requests for one in costs.tenants), 3) if costs.tenants else None,
-        "count",
-        "not set",
-        Verdict.not_applicable if costs.tenants else Verdict.unknown,
-        unit.window,
-        unit.source,
-        reason="" if costs.tenants else "nothing was counted in this time",
+        name, title, value, unit, "not set", verdict, beside.window, beside.source, reason
     )
 
 

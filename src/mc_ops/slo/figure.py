@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from mc_contract.redteam import rate_lower, rate_upper
+from mc_contract.proportions import rate_lower, rate_upper
 
 LEAST_BAD = 3
 """One bad event of seven is bad luck, or the beginning of something; the alerts' floor as well."""
@@ -43,6 +43,16 @@ class Budget:
     bad: float
     left: float
     burn_rate: float
+
+
+@dataclass(frozen=True, slots=True)
+class Heading:
+    """What a figure is called and should be; see `Figure`."""
+
+    name: str
+    title: str
+    target: str
+    unit: str = "ratio"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,29 +89,11 @@ class Figure:
 
     def as_json(self) -> dict[str, Any]:
         """All of it as JSON; what does not apply is null."""
-        budget = self.budget
-        return {
-            "name": self.name,
-            "title": self.title,
-            "value": self.value,
-            "unit": self.unit,
-            "target": self.target,
-            "verdict": self.verdict.value,
-            "reason": self.reason or None,
-            "window": self.window,
-            "source": self.source,
-            "events": self.events,
-            "bounds": list(self.bounds) if self.bounds else None,
-            "budget": {
-                "allowed": budget.allowed,
-                "bad": budget.bad,
-                "left": budget.left,
-                "burn_rate": budget.burn_rate,
-            }
-            if budget
-            else None,
-            **({"detail": self.detail} if self.detail else {}),
-        }
+        told = asdict(self) | {"reason": self.reason or None}
+        del told["few"]
+        if not self.detail:
+            del told["detail"]
+        return told
 
 
 @dataclass(frozen=True, slots=True)

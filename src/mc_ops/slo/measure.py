@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from mc_ops.errors import CouldNotTell
 from mc_ops.slo import targets
-from mc_ops.slo.figure import Figure, Judged, Share, Verdict, budget_of, judge
+from mc_ops.slo.figure import Figure, Heading, Judged, Share, Verdict, budget_of, judge
 from mc_ops.slo.quantile import Quantile, at_most, quantile
 from mc_ops.slo.source import Key, Source, Window, span_of
 from mc_ops.slo.targets import RatioTarget
@@ -44,14 +44,12 @@ class Measure:
         by = ("status", "tenant")
         rows = self.source.increases(target.metric, by, window)
         if not rows:
-            return self.absent(target.name, target.title, target.target, target.metric, window)
+            return self.absent(target, target.metric, window)
         rows = {key: n for key, n in rows.items() if key[1] not in target.tenants_left_out}
         counted = {key: n for key, n in rows.items() if key[0] not in target.left_out and n > 0}
         good = sum(value for (status, _), value in counted.items() if status in target.good)
         total = sum(counted.values())
-        figure = self._share(
-            target.name, target.title, target.target, target.share, good, total, window
-        )
+        figure = self._share(target, target.share, good, total, window)
         statuses: dict[str, float] = defaultdict(float)
         for (status, _), value in rows.items():
             statuses[status] += value
@@ -63,12 +61,12 @@ class Measure:
     def compensation(self) -> Figure:
         """Compensated operations among those that nobody canceled: at most 0.5 % in 24 h."""
         window = self.window(targets.COMPENSATION_WINDOW)
-        name, title, target = "compensation", "compensated operations", "<= 0.5 %"
+        heading = Heading("compensation", "compensated operations", "<= 0.5 %")
         found = []
         for metric in (targets.AUTONOMY.metric, "mc_autonomy_compensation_total"):
             rows = self.source.increases(metric, ("status", "tenant"), window)
             if not rows:
-                return self.absent(name, title, target, metric, window)
+                return self.absent(heading, metric, window)
             by_tenant: dict[str, float] = defaultdict(float)
             for (status, tenant), n in rows.items():
                 if tenant not in targets.NO_CUSTOMERS and status not in targets.CANCELED:
@@ -78,9 +76,7 @@ class Measure:
         # `increase` extrapolates each counter by itself, hence never below none
         good = {tenant: max(0.0, n - undone.get(tenant, 0.0)) for tenant, n in ended.items()}
         share = targets.COMPENSATION
-        figure = self._share(
-            name, title, target, share, sum(good.values()), sum(ended.values()), window
-        )
+        figure = self._share(heading, share, sum(good.values()), sum(ended.values()), window)
         # One tenant over the limit is a miss, however many operations others have
         over = [
             tenant
@@ -104,16 +100,21 @@ class Measure:
         window = self.window(targets.LATENCY_WINDOW)
         tenants = self._by_tenant(window)
         busy = {name: buckets for name, buckets in tenants.items() if max(buckets.values()) > 0}
-        name, title, target = "p95", "p95 of every tenant", "< 200 ms"
+        heading = Heading("p95", "p95 of every tenant", "< 200 ms", "ms")
         if not tenants:
-            return [self.absent(name, title, target, _BUCKETS, window, unit="ms")]
+            return [self.absent(heading, _BUCKETS, window)]
         if not busy:
             idle = Judged(Verdict.unknown, "no tenant made a request in this time", few=True)
-            return [self.figure(name, title, None, "ms", target, idle, window)]
+            return [self.figure(heading, None, idle, window)]
         share = Share(targets.P95, strict=True)
         return [
-            self._latency(f"p95:{tenant}", f"p95 of {tenant}", target, (0.2, share), one, window)
-            for tenant, one in sorted(busy.items())
+            self._latency(
+                replace(heading, name=f"p95:{tenant}", title=f"p95 of {tenant}"),
+                (targets.P95_LIMIT_S, share),
+                buckets,
+                window,
+            )
+            for tenant, buckets in sorted(busy.items())
         ]
 
     def graphql_p95(self) -> list[Figure]:
@@ -127,12 +128,12 @@ class Measure:
             ("warning", targets.GRAPHQL_WARNING_S),
             ("critical", targets.GRAPHQL_CRITICAL_S),
         ):
-            name, title = f"graphql-p95-{kind}", f"GraphQL p95 ({kind})"
             target = f"<= {1000 * edge:g} ms"
+            heading = Heading(f"graphql-p95-{kind}", f"GraphQL p95 ({kind})", target, "ms")
             found.append(
-                self._latency(name, title, target, (edge, share), buckets, window)
+                self._latency(heading, (edge, share), buckets, window)
                 if buckets
-                else self.absent(name, title, target, _BUCKETS, window, unit="ms")
+                else self.absent(heading, _BUCKETS, window)
             )
         return found
 
@@ -142,11 +143,11 @@ class Measure:
         for one in self._by_tenant(window).values():
             for edge, count in one.items():
                 buckets[edge] += count
-        name, title, target = "p95", "p95 of all tenants' requests", "< 200 ms"
+        heading = Heading("p95", "p95 of all tenants' requests", "< 200 ms", "ms")
         if not buckets:
-            return self.absent(name, title, target, _BUCKETS, window, unit="ms")
+            return self.absent(heading, _BUCKETS, window)
         share = Share(targets.P95, strict=True)
-        return self._latency(name, title, target, (targets.P95_LIMIT_S, share), buckets, window)
+        return self._latency(heading, (targets.P95_LIMIT_S, share), buckets, window)
 
     def _by_tenant(self, window: Window) -> dict[str, dict[float, float]]:
         """Each customer's histogram of the routes on which it waits for an answer."""
@@ -159,9 +160,7 @@ class Measure:
 
     def _latency(
         self,
-        name: str,
-        title: str,
-        target: str,
+        heading: Heading,
         limit: tuple[float, Share],
         buckets: Mapping[float, float],
         window: Window,
@@ -175,77 +174,49 @@ class Measure:
             judged = Judged(Verdict.unknown, f"{1000 * edge:g} ms is no edge of the histogram")
         else:
             judged = judge(share, under, total)
-        figure = self.figure(name, title, value, "ms", target, _told(judged, told), window)
+        figure = self.figure(heading, value, _told(judged, told), window)
         good = under or 0.0
         return replace(figure, events=total, budget=budget_of(share, good, total))
 
     def _share(
-        self,
-        name: str,
-        title: str,
-        target: str,
-        share: Share,
-        good: float,
-        total: float,
-        window: Window,
+        self, heading: Heading, share: Share, good: float, total: float, window: Window
     ) -> Figure:
         value = good / total if total > 0 else None
-        figure = self.figure(name, title, value, "ratio", target, judge(share, good, total), window)
+        figure = self.figure(heading, value, judge(share, good, total), window)
         return replace(figure, events=total, budget=budget_of(share, good, total))
 
-    def absent(
-        self, name: str, title: str, target: str, metric: str, window: Window, unit: str = "ratio"
-    ) -> Figure:
+    def absent(self, heading: Heading, metric: str, window: Window) -> Figure:
         """The figure of a metric that the source does not have."""
         why = f"{self.source.name} has no {metric.removesuffix('_bucket')} of this time"
-        return self.figure(name, title, None, unit, target, Judged(Verdict.unknown, why), window)
+        return self.figure(heading, None, Judged(Verdict.unknown, why), window)
 
     def figure(
-        self,
-        name: str,
-        title: str,
-        value: float | None,
-        unit: str,
-        target: str,
-        judged: Judged,
-        window: Window,
+        self, heading: Heading, value: float | None, judged: Judged, window: Window
     ) -> Figure:
         """A figure over a window, unless a replica's silence leaves it unknown."""
-        judged = self._without_gaps(judged)
-        span, reason = self.source.span(window), judged.reason
-        covered = self.source.covered_s(window) or 0.0
+        span, covered = self.source.span(window), self.source.covered_s(window) or 0.0
         if self.source.looks_back and covered < _COVERED_ENOUGH * window.seconds:
             span = f"{span} ({span_of(covered)} known)"
+        return self._judged(heading, value, judged, span)
+
+    def now(self, heading: Heading, value: float | None, judged: Judged) -> Figure:
+        """A figure of this moment; as `figure`."""
+        return self._judged(heading, value, judged, "now")
+
+    def _judged(self, heading: Heading, value: float | None, judged: Judged, span: str) -> Figure:
+        judged = self._without_gaps(judged)
         return Figure(
-            name,
-            title,
+            heading.name,
+            heading.title,
             value,
-            unit,
-            target,
+            heading.unit,
+            heading.target,
             judged.verdict,
             span,
             self.source.name,
-            reason=reason,
-            few=judged.few,
+            judged.reason,
+            judged.few,
             bounds=judged.bounds,
-        )
-
-    def now(
-        self, name: str, title: str, value: float | None, unit: str, target: str, judged: Judged
-    ) -> Figure:
-        """A figure of this moment; as `figure`."""
-        judged = self._without_gaps(judged)
-        return Figure(
-            name,
-            title,
-            value,
-            unit,
-            target,
-            judged.verdict,
-            "now",
-            self.source.name,
-            reason=judged.reason,
-            few=judged.few,
         )
 
     def _without_gaps(self, judged: Judged) -> Judged:

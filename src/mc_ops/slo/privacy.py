@@ -8,12 +8,16 @@ itself doubted. Neither is signed here: an evidence pack signs them.
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from mc_contract.canonical import same_value
 from mc_contract.redteam import LEAST_BLOCKED, RedTeamRows, figures
+from mc_ops.errors import UnusableInput
+from mc_ops.files import json_object, read_limited
 from mc_ops.slo.figure import Figure, Verdict
 from mc_ops.slo.source import Window, span_of
 
@@ -21,22 +25,15 @@ ROWS, REPORT = "redteam-rows.jsonl", "redteam.json"
 OLDEST = Window.parse("8d")
 """A weekly suite, and a day of grace."""
 _CLOCKS_DIFFER = timedelta(minutes=5)
-_MOST_BYTES = 256 * 1024 * 1024
 _NAME, _TITLE = "privacy-block-rate", "privacy block rate"
-
-
-class _Unusable(Exception):
-    """Why a result cannot be used."""
 
 
 def newest(runs: Path) -> Path | None:
     """The folder of the latest red-team below `runs`, by when its report says it ended."""
     found = []
     for report in (*runs.glob(f"*/{REPORT}"), *runs.glob(f"*/redteam/{REPORT}")):
-        try:
+        with suppress(UnusableInput):
             found.append((_time(_report(report)), report.parent))
-        except _Unusable:
-            continue
     return max(found, default=(None, None))[1]
 
 
@@ -63,15 +60,15 @@ def block_rate(folder: Path | None, *, now: datetime, oldest: Window = OLDEST) -
         at = _time(report)
         age = now - at
         if age < -_CLOCKS_DIFFER:
-            raise _Unusable(f"it says it was made in the future, {at:%Y-%m-%d %H:%MZ}")
+            raise UnusableInput(f"it says it was made in the future, {at:%Y-%m-%d %H:%MZ}")
         window = f"{at:%Y-%m-%d}, {span_of(max(0.0, age.total_seconds()))} ago"
         blank = replace(blank, window=window)
         if age.total_seconds() > oldest.seconds:
-            raise _Unusable(f"it is {span_of(age.total_seconds())} old, over {oldest.text}")
+            raise UnusableInput(f"it is {span_of(age.total_seconds())} old, over {oldest.text}")
         told = _recomputed(folder / ROWS)
-    except _Unusable as error:
-        return replace(blank, reason=f"the red-team cannot be used: {error}")
-    if told != report.get("figures"):
+    except UnusableInput as error:
+        return replace(blank, reason=f"the red-team cannot be used: {error.message}")
+    if not same_value(report.get("figures"), told):
         return replace(
             blank, reason="the red-team cannot be used: its report does not follow from its rows"
         )
@@ -106,38 +103,23 @@ def _figure(blank: Figure, told: dict[str, Any], report: dict[str, Any]) -> Figu
 
 
 def _report(path: Path) -> dict[str, Any]:
-    try:
-        value = json.loads(_read(path))
-    except (ValueError, RecursionError) as error:
-        raise _Unusable(f"{path.name} is not JSON") from error
-    if not isinstance(value, dict):
-        raise _Unusable(f"{path.name} is no object")
-    return value
+    return json_object(path, read_limited(path))
 
 
 def _time(report: dict[str, Any]) -> datetime:
     try:
         at = datetime.fromisoformat(report["at"])
     except (KeyError, TypeError, ValueError) as error:
-        raise _Unusable("its report does not say when it was made") from error
+        raise UnusableInput("its report does not say when it was made") from error
     if at.tzinfo is None:
-        raise _Unusable("its report's time has no zone")
+        raise UnusableInput("its report's time has no zone")
     return at.astimezone(UTC)
 
 
 def _recomputed(path: Path) -> dict[str, Any]:
     try:
-        return figures(json.loads(line) for line in _read(path).splitlines() if line.strip())
+        return figures(json.loads(line) for line in read_limited(path).splitlines() if line.strip())
     except RedTeamRows as error:
-        raise _Unusable(str(error)) from error
+        raise UnusableInput(str(error)) from error
     except (ValueError, RecursionError) as error:
-        raise _Unusable(f"{path.name} has a line that is not JSON") from error
-
-
-def _read(path: Path) -> str:
-    try:
-        if path.stat().st_size > _MOST_BYTES:
-            raise _Unusable(f"{path.name} is over {_MOST_BYTES} bytes")
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise _Unusable(f"{path.name} cannot be read ({type(error).__name__})") from error
+        raise UnusableInput(f"{path.name} has a line that is not JSON") from error

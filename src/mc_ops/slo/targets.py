@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mc_ops.slo.figure import Share
+from mc_ops.slo.figure import Heading, Share
 from mc_ops.slo.source import Window
 
 OTHER_TENANT = "unknown"
@@ -29,24 +29,20 @@ MOST_BACKLOG_AGE_S = 300.0
 LEAST_REPLICAS = 3
 
 
-@dataclass(frozen=True, slots=True)
-class RatioTarget:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RatioTarget(Heading):
     """A target on the share of good events.
 
     Attributes:
-        name: Of its figure.
         good: The metric and the values of its `status` label that are good.
         left_out: Values of `status` that are no events of this target.
         tenants_left_out: Tenants whose events are none.
     """
 
-    name: str
-    title: str
     metric: str
     good: frozenset[str]
     share: Share
     window: Window
-    target: str
     left_out: frozenset[str] = frozenset()
     tenants_left_out: frozenset[str] = NO_CUSTOMERS
 
@@ -54,32 +50,32 @@ class RatioTarget:
 A2A = RatioTarget(
     "a2a-success",
     "A2A success",
-    "mc_a2a_requests_total",
-    # A denial is an answer: policy did what it is there for, and the gateway did not fail
-    frozenset({"success", "denied"}),
-    Share(0.99, strict=True),
-    Window.parse("24h"),
     "> 99 %",
+    metric="mc_a2a_requests_total",
+    # A denial is an answer: policy did what it is there for, and the gateway did not fail
+    good=frozenset({"success", "denied"}),
+    share=Share(0.99, strict=True),
+    window=Window.parse("24h"),
     left_out=frozenset({"client_error"}),
 )
 AUTONOMY = RatioTarget(
     "autonomy-success",
     "autonomy success",
-    "mc_autonomy_operations_total",
-    frozenset({"completed"}),
-    Share(0.995, strict=True),
-    Window.parse("24h"),
     "> 99.5 %",
+    metric="mc_autonomy_operations_total",
+    good=frozenset({"completed"}),
+    share=Share(0.995, strict=True),
+    window=Window.parse("24h"),
     left_out=CANCELED,
 )
 SIEM = RatioTarget(
     "siem-delivery",
     "SIEM delivery",
-    "mc_siem_requests_total",
-    frozenset({"success"}),
-    Share(0.95),
-    Window.parse("15m"),
     ">= 95 %",
+    metric="mc_siem_requests_total",
+    good=frozenset({"success"}),
+    share=Share(0.95),
+    window=Window.parse("15m"),
 )
 COMPENSATION = Share(0.995)
 COMPENSATION_WINDOW = Window.parse("24h")

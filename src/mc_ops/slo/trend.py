@@ -14,8 +14,9 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
+from mc_contract.proportions import newcombe
 from mc_ops.slo import targets
-from mc_ops.slo.figure import Figure, Judged, Verdict
+from mc_ops.slo.figure import Figure, Heading, Judged, Verdict
 from mc_ops.slo.measure import Measure
 from mc_ops.slo.source import Window
 
@@ -126,8 +127,6 @@ def trend(windows: tuple[Denials, ...]) -> Trend:
         )
         return Trend(Direction.unknown, reason, windows)
     now_bad, before_bad = min(now_bad, now_all), min(before_bad, before_all)
-    from mc_contract.judgement.statistics import newcombe  # it brings numpy
-
     bounds = newcombe(before_bad, before_all, now_bad, now_all, alpha=ALPHA)
     now, before = now_bad / now_all, before_bad / before_all
     said = f"{now:.2%} denied in {newest.span}, {before:.2%} before it"
@@ -143,24 +142,15 @@ def policy_figures(measure: Measure) -> list[Figure]:
     """The runbook's two checks: denials are not zero, and they do not trend up."""
     found = counted(measure)
     longest = WINDOWS[-1]
-    names = (
-        ("policy-denies", "policy denials", "> 0"),
-        ("deny-trend", "trend of denials", "not rising"),
-    )
+    denials = Heading("policy-denies", "policy denials", "> 0", "count")
+    rising = Heading("deny-trend", "trend of denials", "not rising")
     if found is None:
-        return [
-            measure.absent(name, title, target, METRIC, longest, unit="count")
-            for name, title, target in names
-        ]
-    (name, title, target), (trend_name, trend_title, trend_target) = names
+        return [measure.absent(heading, METRIC, longest) for heading in (denials, rising)]
     whole = found[-1]
-    some = measure.figure(name, title, whole.denies, "count", target, _some(whole), longest)
+    some = measure.figure(denials, whole.denies, _some(whole), longest)
     some = replace(some, events=whole.decisions)
     told = trend(found)
-    value = found[0].share
-    moved = measure.figure(
-        trend_name, trend_title, value, "ratio", trend_target, _moved(told, measure), WINDOWS[0]
-    )
+    moved = measure.figure(rising, found[0].share, _moved(told, measure), WINDOWS[0])
     return [some, replace(moved, events=found[0].decisions, detail=told.as_json())]
 
 

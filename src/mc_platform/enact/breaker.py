@@ -22,15 +22,13 @@ from typing import Protocol
 
 import structlog
 
+from mc_contract.proportions import CONFIDENCE, binomial_tail, rate_lower
 from mc_platform.model.autonomy import ALL, AutonomyStatus, Scope, Source
 from mc_platform.model.ids import PrincipalId, TenantId
 from mc_platform.observe import metrics
 from mc_platform.ports import Autonomy
 
-CONFIDENCE = 0.95
 _PRINCIPAL = PrincipalId("breaker@platform")
-_NEGLIGIBLE = 1e-17  # of a sum of binomial terms, relative: below the last bit
-_HALVINGS = 40  # of the unit interval: to 1e-12
 _log = structlog.get_logger()
 
 
@@ -94,62 +92,15 @@ class OperationCounts(Protocol):
         """Operations of each tenant that are stuck and not resolved; no entry where none is."""
 
 
-def binomial_tail(compensated: int, ended: int, share: float) -> float:
-    """P(X >= compensated) for `ended` trials of probability `share`, exactly (to rounding).
-
-    Terms are summed away from the distribution's middle, where they only shrink, and all of one
-    sign: nothing cancels, and about ten standard deviations of them count.
-    """
-    if compensated <= 0:
-        return 1.0
-    if share <= 0.0 or share >= 1.0:
-        return 0.0 if share <= 0.0 else 1.0
-    odds = share / (1 - share)
-    if compensated > ended * share:
-        term = total = _probability(compensated, ended, share)
-        for hits in range(compensated, ended):
-            term *= odds * (ended - hits) / (hits + 1)
-            total += term
-            if term < total * _NEGLIGIBLE:
-                break
-        return min(1.0, total)
-    term = total = _probability(compensated - 1, ended, share)
-    for hits in range(compensated - 1, 0, -1):
-        term *= hits / ((ended - hits + 1) * odds)
-        total += term
-        if term < total * _NEGLIGIBLE:
-            break
-    return max(0.0, 1.0 - total)
-
-
-def _probability(hits: int, trials: int, share: float) -> float:
-    ways = math.lgamma(trials + 1) - math.lgamma(hits + 1) - math.lgamma(trials - hits + 1)
-    return math.exp(ways + hits * math.log(share) + (trials - hits) * math.log1p(-share))
-
-
-def lower_bound(count: Count, *, confidence: float = CONFIDENCE) -> float:
-    """The one-sided Clopper-Pearson lower bound of the share of compensated operations.
-
-    The share at which this many or more would be seen with probability `1 - confidence`; 0 if
-    none was compensated (Clopper and Pearson, Biometrika 26, 1934).
-    """
-    if count.compensated == 0:
-        return 0.0
-    low, high = 0.0, 1.0
-    for _ in range(_HALVINGS):
-        middle = (low + high) / 2
-        if binomial_tail(count.compensated, count.ended, middle) < 1 - confidence:
-            low = middle
-        else:
-            high = middle
-    return low
-
-
 def trips(count: Count, limits: Limits) -> bool:
-    """Whether a count halts its scope: `lower_bound(count) > limits.ratio`, without finding it."""
+    """Whether a count halts its scope: its lower bound is above `limits.ratio`, without finding it."""
     if count.ended < limits.min_operations or count.ratio <= limits.ratio:
         return False
     return binomial_tail(count.compensated, count.ended, limits.ratio) < 1 - CONFIDENCE
+
+
+def _lower_bound(count: Count) -> float:
+    return rate_lower(count.compensated, count.ended)
 
 
 def counted_since(
@@ -178,12 +129,12 @@ def judge(counts: Mapping[TenantId, Count], status: AutonomyStatus, limits: Limi
     halted = {scope for scope, switch in status.switches.items() if switch.halted}
     for scope, count in by_scope.items():
         if scope not in halted and trips(count, limits):
-            found.append(Trip(scope, count, lower_bound(count)))
+            found.append(Trip(scope, count, _lower_bound(count)))
     stopped = halted | {trip.scope for trip in found}
     still = [count for scope, count in by_scope.items() if scope not in stopped]
     running = sum(still, Count())
     if ALL not in halted and _common(still, running, limits):
-        found.append(Trip(ALL, running, lower_bound(running)))
+        found.append(Trip(ALL, running, _lower_bound(running)))
     return Judgement({ALL: running, **by_scope}, tuple(found))
 
 

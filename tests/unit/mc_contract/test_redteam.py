@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from mc_contract.redteam import FAMILIES, RedTeamRows, figures, rate_lower, rate_upper
+from mc_contract.redteam import FAMILIES, RedTeamRows, figures
 
 
 def rows(kind, family, **counts):
@@ -25,29 +23,6 @@ def attacks(blocked, **others):
 
 
 HONEST = rows("benign", "benign", passed=400)
-
-
-@pytest.mark.parametrize(("missed", "trials"), [(0, 598), (1, 947), (2, 1258), (3, 1549)])
-def test_the_bound_is_clopper_and_pearsons(missed, trials):
-    """The known numbers of trials for 99.5 % with 95 % confidence, and one fewer is too few."""
-    assert rate_lower(trials - missed, trials) >= 0.995
-    assert rate_lower(trials - 1 - missed, trials - 1) < 0.995
-
-
-@given(st.integers(1, 400), st.data())
-def test_bounds_hold_the_rate_and_grow_with_it(trials, data):
-    """The lower bound is at most the rate, the upper at least; one more event raises both."""
-    events = data.draw(st.integers(0, trials - 1))
-    assert rate_lower(events, trials) <= events / trials <= rate_upper(events, trials)
-    assert rate_lower(events, trials) <= rate_lower(events + 1, trials)
-    assert rate_upper(events, trials) <= rate_upper(events + 1, trials)
-
-
-def test_no_trial_proves_nothing():
-    """With none, the lower bound is 0 and the upper 1."""
-    assert (rate_lower(0, 0), rate_upper(0, 0)) == (0.0, 1.0)
-    with pytest.raises(ValueError, match="3 events in 2 trials"):
-        rate_upper(3, 2)
 
 
 def test_targets_are_met_by_enough_attacks_that_were_blocked():

@@ -13,8 +13,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from mc_contract.judgement.plan import ALPHA_PROMOTE, DECIDABLE
-from mc_contract.judgement.statistics import newcombe, student_t_quantile
+from mc_contract.judgement.statistics import student_t_quantile
 from mc_contract.judgement.verdict import Judgement
+from mc_contract.proportions import newcombe
 from mc_ops.canary_folder import urls_of
 from mc_ops.incidents.canary_hold.diagnosis import Conclusion, HoldDiagnosis
 from mc_ops.incidents.canary_hold.files import DEFAULT_RATE, failures_of, rate_of

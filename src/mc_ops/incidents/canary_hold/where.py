@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from mc_contract.judgement.estimate import log_p95_ratio
 from mc_contract.judgement.plan import LEAST_ANSWERS
-from mc_contract.judgement.statistics import newcombe, p95, student_t_quantile
+from mc_contract.judgement.statistics import p95, student_t_quantile
 from mc_contract.judgement.verdict import Judgement, Samples, judge
+from mc_contract.proportions import newcombe
 
 Latencies = NDArray[np.float64]
 

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from mc_contract.judgement.statistics import (
     log_e_value,
-    newcombe,
     p95,
     runbook_p95,
     student_t_cdf,
@@ -47,17 +46,6 @@ def test_student_t_cdf_symmetric(t: float, df: int) -> None:
 def test_student_t_cdf_one_degree_is_cauchy(t: float) -> None:
     """With one degree of freedom it is Cauchy's, which has a closed form."""
     assert student_t_cdf(t, 1) == pytest.approx(0.5 + math.atan(t) / math.pi, abs=1e-9)
-
-
-@pytest.mark.parametrize(
-    ("counts", "expected"),
-    [((48, 80, 56, 70), (0.0524, 0.3339)), ((3, 10, 9, 10), (0.1705, 0.8090))],
-)
-def test_newcombe_published_examples(
-    counts: tuple[int, int, int, int], expected: tuple[float, float]
-) -> None:
-    """Bounds are those of Newcombe 1998, table II, method 10 (two-sided 95 %)."""
-    assert newcombe(*counts, alpha=0.025) == pytest.approx(expected, abs=6e-5)
 
 
 def test_p95_is_smallest_with_19_of_20_at_or_below() -> None:

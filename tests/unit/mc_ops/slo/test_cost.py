@@ -8,7 +8,13 @@ from tests.fake_replica import replica
 from mc_ops.errors import UnusableInput
 from mc_ops.slo import Measure, Prices, ScrapeSource, costs, read_prices
 
-PRICES = Prices("EUR", cpu_second=0.01, per_request=0.001, tenants={"TENANT_002": 0.0001})
+PRICES = Prices.model_validate(
+    {
+        "currency": "EUR",
+        "cpu_second": 0.01,
+        "targets": {"per_request": 0.001, "tenants": {"TENANT_002": 0.0001}},
+    }
+)
 
 
 @pytest.fixture
@@ -73,7 +79,15 @@ def test_metered_items_and_reserved_capacity_are_added(blue):
     """A price for an operation, and a core that is paid for though nobody used it."""
     blue.operations("TENANT_002", completed=10)
     del blue.samples["process_start_time_seconds"]
-    prices = Prices("EUR", 0.01, reserved_cores=1, metered={"operation": 0.5}, per_request=1)
+    prices = Prices.model_validate(
+        {
+            "currency": "EUR",
+            "cpu_second": 0.01,
+            "reserved_cores_per_replica": 1,
+            "metered": {"operation": 0.5},
+            "targets": {"per_request": 1},
+        }
+    )
     told = measured(blue, prices)
     assert told.tenants[1].metered == {"operation": 10}
     assert told.tenants[1].cost == pytest.approx(0.025 + 5)
@@ -106,7 +120,9 @@ def test_prices_are_read_from_a_file(tmp_path):
         "[metered]\nrequest = 0\n[targets]\nper_request = 1\n[targets.tenants]\nTENANT_001 = 2\n"
     )
     told = read_prices(path)
-    assert told == Prices("EUR", 1e-5, 0.5, {"request": 0}, 1, {"TENANT_001": 2})
+    assert (told.currency, told.cpu_second, told.reserved_cores_per_replica) == ("EUR", 1e-5, 0.5)
+    assert told.items == {"request": 0}
+    assert (told.targets.per_request, told.targets.tenants) == (1, {"TENANT_001": 2})
 
 
 @pytest.mark.parametrize(

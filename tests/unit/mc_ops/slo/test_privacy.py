@@ -75,7 +75,7 @@ def test_a_suite_that_could_not_tell_is_unknown_with_its_doubts(tmp_path):
         (lambda folder: (folder / "redteam-rows.jsonl").unlink(), "redteam-rows.jsonl cannot be read"),
         (lambda folder: (folder / "redteam-rows.jsonl").write_text("{"), "not JSON"),
         (lambda folder: (folder / "redteam-rows.jsonl").write_text('{"id": "a"}\n'), "row 1 lacks"),
-        (lambda folder: (folder / "redteam.json").write_text("[]"), "is no object"),
+        (lambda folder: (folder / "redteam.json").write_text("[]"), "is not a JSON object"),
         (lambda folder: (folder / "redteam.json").write_text("[" * 100_000), "is not JSON"),
         (lambda folder: (folder / "redteam.json").write_text('{"at": "x"}'), "does not say when"),
         (lambda folder: result(folder, at=datetime(2026, 5, 1)), "has no zone"),  # noqa: DTZ001

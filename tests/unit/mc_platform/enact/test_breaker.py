@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
 from datetime import UTC, datetime, timedelta
-from fractions import Fraction
 from uuid import uuid4
 
 import pytest
@@ -12,16 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.examples import examples
 
-from mc_contract.judgement.statistics import _incomplete_beta
+from mc_contract.proportions import rate_lower
 from mc_platform.assembly.background import every
 from mc_platform.enact.breaker import (
     Breaker,
     Count,
     Limits,
-    binomial_tail,
     counted_since,
     judge,
-    lower_bound,
     reason_of,
     trips,
 )
@@ -41,57 +37,12 @@ def _status(*switches, at=NOW):
     return AutonomyStatus(at, {switch.scope: switch for switch in switches})
 
 
-def _exact_tail(compensated, ended, share):
-    p = Fraction(share)
-    return float(
-        sum(
-            math.comb(ended, k) * p**k * (1 - p) ** (ended - k)
-            for k in range(compensated, ended + 1)
-        )
-    )
-
-
-@given(st.integers(1, 80), st.data(), st.integers(1, 99))
-def test_the_tail_is_the_exact_binomial(ended, data, percent):
-    """Against rational arithmetic, on either side of the middle."""
-    compensated = data.draw(st.integers(0, ended))
-    share = Fraction(percent, 100)
-    exact = _exact_tail(compensated, ended, share)
-    found = binomial_tail(compensated, ended, float(share))
-    assert found == pytest.approx(exact, rel=1e-9, abs=1e-15)
-
-
-@settings(max_examples=examples(200))
-@given(st.integers(1, 5000), st.data(), st.floats(0.001, 0.999))
-def test_the_tail_is_the_incomplete_beta_function(ended, data, share):
-    """P(X >= k) = I_p(k, n - k + 1), by an implementation of another kind."""
-    compensated = data.draw(st.integers(1, ended))
-    expected = _incomplete_beta(compensated, ended - compensated + 1, share)
-    assert binomial_tail(compensated, ended, share) == pytest.approx(expected, rel=1e-6, abs=1e-12)
-
-
-@pytest.mark.parametrize(
-    ("compensated", "ended", "confidence", "bound"),
-    [
-        (10, 100, 0.975, 0.04900469),  # the textbook's two-sided 95 % interval, 4.90 to 17.62 %
-        (1, 50, 0.95, 1 - 0.95 ** (1 / 50)),  # closed form for one
-        (7, 7, 0.95, 0.05 ** (1 / 7)),  # closed form for all
-        (0, 1000, 0.95, 0.0),
-    ],
-)
-def test_the_bound_has_its_known_values(compensated, ended, confidence, bound):
-    """Clopper-Pearson, where its values are known otherwise."""
-    assert lower_bound(Count(ended, compensated), confidence=confidence) == pytest.approx(
-        bound, abs=1e-8
-    )
-
-
 @given(st.integers(1, 3000), st.data())
 def test_the_bound_lies_below_what_was_seen_and_halts_by_itself(ended, data):
     """No count trips unless its bound, which is below its share, is above the limit."""
     compensated = data.draw(st.integers(0, min(ended, 60)))
     count = Count(ended, compensated)
-    bound = lower_bound(count)
+    bound = rate_lower(compensated, ended)
     assert bound <= count.ratio
     if abs(bound - LIMITS.ratio) > 1e-9:
         assert trips(count, LIMITS) == (ended >= 100 and bound > LIMITS.ratio)
