@@ -64,7 +64,7 @@ def test_judge_equal_files_promotes_with_exit_0(tmp_path: Path) -> None:
     cand = _write(tmp_path / "cand.lat", _latencies(20_000, 2))
     done = _mcctl(tmp_path, "judge", base, cand)
     assert done.returncode == 0
-    assert done.stdout.startswith("✔ PROMOTE (promoted): p95 ")
+    assert done.stdout.startswith("✔ PROMOTE (promoted): the candidate's p95 is ")
     assert "rehearsal" not in done.stdout
     assert "runbook     " in done.stdout
     assert done.stderr == ""

@@ -123,7 +123,9 @@ def _parts(
         if missing := _untold(_needed(part)):
             found.unbound.append(f"{name}: it was not told what ran: {missing}")
         elif exchanged := _exchanged(part):
-            found.reasons.append(f"{name}: exchanged during the run: {'; '.join(exchanged)}")
+            found.reasons.append(
+                f"{name}: a replica was replaced during the run: {'; '.join(exchanged)}"
+            )
         else:
             yield part
 

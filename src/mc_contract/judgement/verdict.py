@@ -367,50 +367,54 @@ class _Case:
             low, high = error_bounds
             return fall(
                 "errors",
-                f"the candidate fails more often, by {low:.2%} to {high:.2%} of requests; "
-                f"allowed is {self.tolerance:.2%}",
+                f"the candidate fails {100 * low:.2f} % to {100 * high:.2f} % more of its requests "
+                f"than the baseline (allowed {100 * self.tolerance:g} %)",
             )
         failed = int(np.isnan(self.base).sum())
         if is_failing(failed, self.base.size):
             return fall(
                 "inconclusive",
-                f"the baseline failed {failed} of {self.base.size} requests; nothing can be "
-                "compared with that",
+                f"the baseline failed {failed} of {self.base.size} requests: too many to compare "
+                "with it",
             )
         if known is None:
             return fall(
                 "inconclusive",
-                f"too few answers to judge: it takes at least {LEAST_SAMPLES} a side, "
-                "all along the run",
+                f"too few answers: at least {LEAST_SAMPLES} a side are needed, throughout the run",
             )
-        worse = f"p95 {math.expm1(known.mean):+.1%} ({_percent_range(known)})"
+        mean, margin = _percent(known.mean), f"{100 * self.margin:g} %"
+        interval = f"90 % interval {_percent(known.low)} to {_percent(known.high)}"
         if known.low > 0 and math.expm1(known.mean) >= self.margin:
-            return fall("regressed", f"the candidate's {worse}, allowed {100 * self.margin:g} %")
+            return fall(
+                "regressed",
+                f"the candidate's p95 is {mean.removeprefix('+')} worse ({interval}; allowed {margin})",
+            )
+        change = f"the candidate's p95 is {mean} against the baseline's ({interval})"
         wanted = f"about {needed} pairs would decide it" if needed else "more pairs are needed"
         if self.n < self.planned:
             return fall(
                 "inconclusive",
-                f"stopped at {self.n} of {self.planned} planned pairs; {worse} so far",
+                f"stopped at {self.n} of {self.planned} planned pairs; so far {change}",
             )
         if error_bounds[1] >= self.tolerance:
             return fall(
                 "inconclusive",
-                f"the error difference may be as high as {error_bounds[1]:.2%}, "
-                f"allowed is {self.tolerance:.2%}; more pairs are needed",
+                f"the candidate may fail up to {100 * error_bounds[1]:.2f} % more of its requests "
+                f"(allowed {100 * self.tolerance:g} %): more pairs are needed",
             )
         if math.expm1(known.high) >= self.margin:
             return fall(
-                "inconclusive", f"{worse}: less than {self.margin:.0%} worse is not shown; {wanted}"
+                "inconclusive", f"{change}: not shown to be less than {margin} worse; {wanted}"
             )
         whole = math.expm1(log_p95_ratio(self.base, self.cand))
         if not whole < self.margin:  # nor if it is no number
             # A candidate that is slow now and then, or its neighbour was: no test tells which.
             return fall(
                 "inconclusive",
-                f"{worse} in most stretches, but {whole:+.1%} over the whole window: it was slow "
+                f"{change} in most of the run, but {100 * whole:+.3g} % over all of it: it was slow "
                 "now and then; compare more instances a side",
             )
-        return fall("promoted", f"{worse}: less than {self.margin:.0%} worse is shown")
+        return fall("promoted", f"{change}: shown to be less than {margin} worse")
 
     def _estimate(self) -> Estimate | None:
         """The estimate over all samples, if there are enough of them."""
@@ -466,8 +470,8 @@ def _runbook_rule(base: NDArray[np.float64], cand: NDArray[np.float64]) -> dict[
     }
 
 
-def _percent_range(known: Estimate) -> str:
-    return f"90 % interval {math.expm1(known.low):+.1%} to {math.expm1(known.high):+.1%}"
+def _percent(log_ratio: float) -> str:
+    return f"{100 * math.expm1(log_ratio):+.3g} %"
 
 
 def _rounded(value: float | None, factor: float = 1.0) -> float | None:

@@ -115,8 +115,9 @@ class EarlyHold:
         if not _exceeds(np.array(self._error_excess), allowed / 2):
             return None
         reason = (
-            f"the candidate alone failed in {self._worse} of {base.size} pairs, the baseline "
-            f"alone in {self._better}; {allowed:.1%} more is allowed"
+            f"the candidate alone failed in {self._worse} of {base.size} pairs, the baseline alone "
+            f"in {self._better} (allowed {100 * allowed:g} % more), clear after {base.size} of "
+            f"{self.planned_pairs} pairs"
         )
         return Fall("errors", reason, self._looks, base.size)
 

@@ -359,9 +359,9 @@ def _told(metric: Metric, change: Change, allowed: float, outcome: str) -> str:
         if share is not None and outcome != "pass":
             limit += ", since the baseline is 0: an absolute change can be allowed instead"
     word = {
-        "pass": "within the allowed change is shown",
+        "pass": "shown to be within the allowed change",
         "fail": "beyond the allowed change",
-        "inconclusive": "within the allowed change is not shown",
+        "inconclusive": "not shown to be within the allowed change",
     }[outcome]
     bad = "change" if metric.direction == "either" else metric.direction
     return f"{what}: {word} (allowed {bad} {limit})"

@@ -47,7 +47,7 @@ def compared(judged: Judged) -> Sequence[Facts]:
         raise UnusableInput(error.message, hint=_AGAIN) from error
     if exchanged := record.changed():
         raise Finding(
-            f"what {judged.run} compared was exchanged during the run: {'; '.join(exchanged)}",
+            f"a replica was replaced during the run of {judged.run}: {'; '.join(exchanged)}",
             hint=_AGAIN,
         )
     candidate = record.at_end.get("candidate", ())

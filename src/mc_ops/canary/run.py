@@ -243,8 +243,8 @@ def conclude(
     if late:
         verdict |= {"verdict": "HOLD", "kind": "void", "reason": late}
     if changed:
-        exchanged = f"what was compared was exchanged during the run: {'; '.join(changed)}"
-        verdict |= {"verdict": "HOLD", "kind": "changed", "reason": exchanged}
+        replaced = f"a replica was replaced during the run: {'; '.join(changed)}"
+        verdict |= {"verdict": "HOLD", "kind": "changed", "reason": replaced}
     # An interrupt while Prometheus is waited for must leave the samples, and no PROMOTE
     files.write_run(out_dir, base, cand, metrics_run.pending(verdict) if metrics else verdict)
     judged = None
@@ -304,8 +304,8 @@ def _late(plan: Plan, sampled: Sampled) -> str:
     if _lateness_s(sampled) <= plan.lateness_limit_s:
         return ""
     return (
-        f"the run is void: the driver sent {_lateness_s(sampled) * 1000:.1f} ms late (p99), "
-        f"limit is {plan.lateness_limit_s * 1000:.0f} ms"
+        f"the run is void: the driver sent its requests {_lateness_s(sampled) * 1000:.1f} ms late "
+        f"(p99; limit {plan.lateness_limit_s * 1000:.0f} ms)"
     )
 
 

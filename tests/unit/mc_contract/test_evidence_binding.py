@@ -219,7 +219,10 @@ def test_what_was_exchanged_meanwhile_is_told() -> None:
     parts.preflight["running"]["at_end"]["green"][0]["instance"] = "restarted"
     parts.redteam["running"]["at_end"]["target"][0]["instance"] = "another replica"
     [reason] = parts.verify().reasons
-    assert "the pre-flight (preflight.json): exchanged during the run: green: green-1" in reason
+    assert (
+        "the pre-flight (preflight.json): a replica was replaced during the run: green: green-1"
+        in reason
+    )
 
 
 def test_a_candidate_exchanged_during_the_run_is_no_promote() -> None:
@@ -232,7 +235,10 @@ def test_a_candidate_exchanged_during_the_run_is_no_promote() -> None:
         parts.verify()
     parts.verdict |= {"verdict": "HOLD", "kind": "changed"}
     report = parts.verify()
-    assert "exchanged during the run: candidate: green-1 is another process" in report.reasons[0]
+    assert (
+        "a replica was replaced during the run: candidate: green-1 is another process"
+        in report.reasons[0]
+    )
 
 
 @pytest.mark.parametrize("part", ["verdict", "preflight", "redteam", "serving"])

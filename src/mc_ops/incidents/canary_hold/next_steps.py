@@ -54,7 +54,7 @@ def next_steps(told: Mapping[str, Any], found: HoldDiagnosis) -> Iterator[tuple[
             if any(kind.startswith("refused") for kind in failures_of(told, "baseline")):
                 yield _calmer(told)
             yield "see what is wrong with what serves now", "mcctl status"
-            yield "its own words", _LOGS
+            yield "the logs of its replicas", _LOGS
         case Conclusion.errors:
             yield from _next_errors(told)
             yield "after the repair", _again(told)
@@ -170,12 +170,12 @@ def pairs_that_decide(judgement: Judgement) -> tuple[int, str] | None:
 def _override(name: str, judgement: Judgement) -> tuple[str, str]:
     interval = judgement.interval
     risk = (
-        f"accepts a p95 of up to {interval[1]:+.1%} (95 %)"
+        f"a p95 of up to {100 * interval[1]:+.3g} % (95 %)"
         if interval
-        else "accepts a p95 of which nothing is known"
+        else "a p95 of which nothing is known"
     )
     command = f"mcctl canary override {shlex.quote(name)} --reason 'WHY'"
-    return f"or take the risk upon you: {risk}", command
+    return f"or accept the risk: {risk}", command
 
 
 def _again(told: Mapping[str, Any], *, pairs: int | None = None, rate: float | None = None) -> str:

@@ -40,7 +40,7 @@ _CLAIMED = ("verdict", "kind")
 _BUT_FOR = {
     "void": ", but for the lateness",
     "metrics": ", but for the metrics",
-    "changed": ", but for what was exchanged meanwhile",
+    "changed": ", but for the replica that was replaced",
 }
 _REPLACED = frozenset({"verdict", "kind", "reason"})  # where something else than samples holds
 
@@ -178,7 +178,7 @@ def _early(told: Mapping[str, Any], judgement: Judgement) -> Finding:
     stopped = told.get("stopped")
     detail = f"{sent} of {planned} planned pairs were sent"
     if stopped == "hold" or (decided < planned and judgement.kind in ("regressed", "errors")):
-        detail += f"; HOLD after {decided} pairs, for the evidence sufficed by then (alpha 0.01)"
+        detail += f"; HOLD after {decided} pairs: the evidence was enough by then (alpha 0.01)"
     elif stopped == "interrupted":
         return Finding("length", Status.warning, detail + "; it was interrupted")
     return Finding("length", Status.ok, detail)
@@ -200,7 +200,7 @@ def _errors(told: Mapping[str, Any], judgement: Judgement) -> Finding:
     if kinds:
         detail += f"; {'; '.join(kinds)}"
     if is_failing(base.errors, base.n):
-        return Finding("errors", Status.failed, detail, "the baseline itself is ill")
+        return Finding("errors", Status.failed, detail, "the baseline itself fails")
     status = Status.failed if judgement.kind == "errors" else Status.ok
     return Finding("errors", status, detail)
 
@@ -215,7 +215,7 @@ def _lateness(told: Mapping[str, Any]) -> Finding:
     if late["p99_ms"] <= late["limit_ms"]:
         return Finding("driver", Status.ok, detail)
     return Finding(
-        "driver", Status.warning, detail, "lateness dilutes a difference, it never makes one"
+        "driver", Status.warning, detail, "lateness can hide a difference, and does not cause one"
     )
 
 

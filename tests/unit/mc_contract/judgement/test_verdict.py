@@ -146,6 +146,84 @@ def test_judge_stopped_before_horizon_never_promoted() -> None:
     assert "stopped at 2999 of 3000 planned pairs" in verdict.reason
 
 
+_FLAT = np.full(3000, 0.1)
+
+
+@pytest.mark.parametrize(
+    ("base", "cand", "planned", "reason"),
+    [
+        (
+            _FLAT,
+            _FLAT * 1.04,
+            3000,
+            (
+                "the candidate's p95 is +4 % against the baseline's (90 % interval +4 % to +4 %): shown "
+                "to be less than 25 % worse"
+            ),
+        ),
+        (
+            _FLAT,
+            _FLAT * 1.6,
+            3000,
+            "the candidate's p95 is 60 % worse (90 % interval +60 % to +60 %; allowed 25 %)",
+        ),
+        (
+            _series(3000, 100),
+            2 * _series(3000, 200),
+            3000,
+            (
+                "the candidate's p95 is 84.8 % worse (26.4 ms, baseline 15.7 ms; allowed 25 %), clear "
+                "after 300 of 3000 pairs"
+            ),
+        ),
+        (
+            _FLAT,
+            np.where(np.arange(3000) < 1500, 0.1, np.nan),
+            3000,
+            (
+                "the candidate alone failed in 180 of 1680 pairs, the baseline alone in 0 (allowed 0.5 % "
+                "more), clear after 1680 of 3000 pairs"
+            ),
+        ),
+        (
+            _FLAT,
+            _failing(_FLAT, 120)[:2990],
+            None,
+            (
+                "the candidate fails 0.59 % to 1.16 % more of its requests than the baseline (allowed "
+                "0.5 %)"
+            ),
+        ),
+        (
+            _failing(_FLAT, 16),
+            _failing(_FLAT, 16),
+            3000,
+            "the baseline failed 188 of 3000 requests: too many to compare with it",
+        ),
+        (
+            _FLAT[:299],
+            _FLAT[:299],
+            None,
+            "too few answers: at least 300 a side are needed, throughout the run",
+        ),
+        (
+            _FLAT[:2999],
+            _FLAT[:2999],
+            3000,
+            (
+                "stopped at 2999 of 3000 planned pairs; so far the candidate's p95 is +0 % against the "
+                "baseline's (90 % interval +0 % to +0 %)"
+            ),
+        ),
+    ],
+)
+def test_the_reason_has_the_figures_and_what_is_allowed(
+    base: Series, cand: Series, planned: int | None, reason: str
+) -> None:
+    """One sentence says what was seen, by how much, and what would have been allowed."""
+    assert _judge(base, cand, 0.25, planned).reason == reason
+
+
 @pytest.mark.parametrize("sides", ["both", "base", "cand"])
 def test_judge_side_that_always_fails_is_held(sides: str) -> None:
     """A side without a single answer gives HOLD and null figures, not a crash."""

@@ -205,7 +205,7 @@ def _late(cand_factor: float) -> Sampled:
 def test_conclude_late_driver_voids_promote(tmp_path: Path) -> None:
     """Samples that a late driver diluted give no PROMOTE: could not tell, nor in the file."""
     plan = make_plan(["http://a"], ["http://b"], minutes=1)
-    with pytest.raises(CouldNotTell, match=r"void: the driver sent 30100\.0 ms late"):
+    with pytest.raises(CouldNotTell, match=r"void: the driver sent its requests 30100\.0 ms late"):
         conclude(plan, _late(1.0), datetime.now(UTC), tmp_path)
     verdict = json.loads((tmp_path / "verdict.json").read_text())
     assert (verdict["verdict"], verdict["kind"]) == ("HOLD", "void")
@@ -237,10 +237,10 @@ def test_conclude_a_side_exchanged_during_the_run_is_no_promote(tmp_path: Path, 
     changed = _measured(**{fact: "new"})
     result = conclude(plan, sampled, datetime.now(UTC), tmp_path, None, changed)
     assert (result.promote, result.verdict["kind"]) == (False, "changed")
-    assert "what was compared was exchanged during the run: baseline: " in result.verdict["reason"]
+    assert "a replica was replaced during the run: baseline: " in result.verdict["reason"]
     judged = judge_again(tmp_path)
     assert (judged.promote, judged.kind) == (False, "changed")
-    with pytest.raises(Finding, match="was exchanged during the run"):
+    with pytest.raises(Finding, match="a replica was replaced during the run"):
         compared(judged)
     (tmp_path / "same").mkdir()
     whole = conclude(plan, sampled, datetime.now(UTC), tmp_path / "same", None, _measured())
@@ -256,5 +256,5 @@ def test_conclude_a_regression_stays_one_whatever_was_exchanged(tmp_path: Path) 
         plan, _late(2.0), datetime.now(UTC), tmp_path, None, _measured(instance="new")
     )
     assert result.verdict["kind"] == "regressed"
-    with pytest.raises(Finding, match="was exchanged during the run"):
+    with pytest.raises(Finding, match="a replica was replaced during the run"):
         compared(judge_again(tmp_path))

@@ -146,7 +146,7 @@ def test_inconclusive_gets_the_pairs_that_decide_and_the_risk_of_an_override(
     assert what.startswith(f"repeat with {needed[0]} pairs: they decide it in 99 of 100 cases")
     assert needed[0] > N
     assert "--minutes" in again
-    assert f"up to {found.judgement.interval[1]:+.1%}" in risk
+    assert f"up to {100 * found.judgement.interval[1]:+.3g} %" in risk
     assert override == "mcctl canary override run --reason 'WHY'"
 
 
