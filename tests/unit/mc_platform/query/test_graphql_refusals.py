@@ -57,3 +57,24 @@ async def test_a_field_that_cannot_be_read_now_is_told_by_the_status(
     async with httpx.AsyncClient(transport=transport, base_url="http://x") as client:
         told = await client.post("/graphql", json={"query": query})
     assert (told.status_code, told.json()["message"]) == (status, error.message)
+
+
+async def test_a_body_that_is_no_request_is_refused_with_the_members_that_are_known() -> None:
+    """In GraphQL's form, and in the words of every other route."""
+    principal = Principal(PrincipalId("p"), TenantId("T"), "0" * 12)
+    tenant = Tenant(TenantId("T"), "eu", frozenset(), frozenset(), 0)
+    nothing: Any = None
+    handlers = GraphqlHandlers(
+        **handler_fields(principal_of=lambda _: principal, tenants={tenant.id: tenant}),
+        tasks=nothing,
+        records=nothing,
+    )
+    transport = httpx.ASGITransport(Starlette(routes=handlers.routes()))
+    async with httpx.AsyncClient(transport=transport, base_url="http://x") as client:
+        refused = await client.post("/graphql", json={"query": "{tenant}", "operation": "x"})
+        broken = await client.post("/graphql", content=b"{")
+    [error] = refused.json()["errors"]
+    assert refused.status_code == 400
+    assert "unknown field `operation`" in error["message"]
+    assert error["extensions"]["hint"] == "known: query, variables, operationName, extensions"
+    assert broken.json()["errors"][0]["message"] == "the body is not JSON"

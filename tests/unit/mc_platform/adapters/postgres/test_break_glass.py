@@ -125,6 +125,9 @@ async def test_nothing_is_open_until_another_person_approves(platform):
     assert opened.json()["state"] == "active"
     read = await platform.call("ann", "GET", task)
     assert read.json()["parts"] == [{"text": "hi"}]
+    # What screening keeps of the conversation is not shown
+    shown = "id tenant principal context_id state updated_at status_text governance parts"
+    assert set(read.json()) == set(shown.split())
     # It is hers alone, for this tenant alone
     assert (await platform.call("bob", "GET", task)).status_code == 403
     other = await platform.call("ann", "GET", "/operator/tenants/T2/tasks/task-1")
