@@ -3,10 +3,9 @@
 Events hold ids, labels with counts, keyed digests and reasons: never content or credentials.
 """
 
-from mc_platform.record.audit_recorder import AuditRecorder, decision_detail
 from mc_platform.record.checkpoints import CheckpointKeeper, Memory, ProcessMemory
 from mc_platform.record.digest import Digester
-from mc_platform.record.events import EventFactory
+from mc_platform.record.events import AuditRecorder, EventFactory, decision_detail
 from mc_platform.record.fingerprints import ContentFingerprints
 from mc_platform.record.ledger import Archive, AuditLedger, StoredCheckpoint
 from mc_platform.record.proofs import Prover, TileKeeper, TileStore
