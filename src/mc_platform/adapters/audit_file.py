@@ -73,7 +73,6 @@ class AuditFile:
         return ()
 
     async def close(self) -> None:
-        """Close the file."""
         await asyncio.to_thread(self._alone, self._close)
 
     def _alone(self, work: Callable[[], None]) -> None:

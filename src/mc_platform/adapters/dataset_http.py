@@ -49,7 +49,6 @@ class HttpRows:
         return await asyncio.to_thread(_parsed, reply.body, dataset)
 
     async def close(self) -> None:
-        """Close the connections."""
         await self._lanes.close()
 
 

@@ -90,7 +90,6 @@ class A2ADownstream:
         self._probes = Outgoing()
 
     async def close(self) -> None:
-        """Close the connections."""
         await self._lanes.close()
         await self._probes.close()
 

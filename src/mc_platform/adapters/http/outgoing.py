@@ -205,7 +205,6 @@ class Lanes:
         return self._lanes[tenant]
 
     async def close(self) -> None:
-        """Close them all."""
         for lane in self._lanes.values():
             await lane.close()
 

@@ -24,13 +24,10 @@ from mc_platform.adapters.siem.meaning import (
     SEVERITIES,
     VENDOR,
     Group,
-    Meaning,
-    Outcome,
     meaning_of,
     text_of,
 )
 from mc_platform.deliver import Rejected, Shipment, SinkRefused, encoded
-from mc_platform.model.event import Kind
 
 ECS_VERSION = "8.17.0"
 _MOST_ANSWER_BYTES = 4_194_304
@@ -67,15 +64,16 @@ class ElasticEncoder:
         detail: dict[str, Any] = leaf["detail"]
         kind: str = leaf["kind"]
         meaning = meaning_of(kind)
+        event_kind, category, types = _ECS[meaning.group]
         document: dict[str, Any] = {
             "@timestamp": leaf["occurred_at"],
             "ecs": {"version": ECS_VERSION},
             "message": meaning.text or kind,
             "event": {
                 "id": leaf["id"],
-                "kind": "alert" if _refused(meaning) else "event",
-                "category": _CATEGORY[meaning.group],
-                "type": _type(kind, meaning),
+                "kind": event_kind,
+                "category": [category],
+                "type": meaning.ecs_type or types,
                 "action": kind,
                 "outcome": meaning.outcome,
                 "sequence": shipment.index,
@@ -107,32 +105,13 @@ class ElasticEncoder:
         return self._encoder.encode_lines(lines)
 
 
-_CATEGORY = {
-    Group.activity: ["api"],
-    Group.refusal: ["api"],
-    Group.withheld: ["api"],
-    Group.administration: ["configuration"],
+# By group: whether it is an alert, the category, and the type where a kind has none of its own
+_ECS: dict[Group, tuple[str, str, tuple[str, ...]]] = {
+    Group.activity: ("event", "api", ("info",)),
+    Group.refusal: ("alert", "api", ("access", "denied")),
+    Group.withheld: ("alert", "api", ("access", "denied")),
+    Group.administration: ("event", "configuration", ("change",)),
 }
-
-
-def _refused(meaning: Meaning) -> bool:
-    return meaning.group in (Group.refusal, Group.withheld)
-
-
-def _type(kind: str, meaning: Meaning) -> list[str]:
-    if meaning.group is Group.administration:
-        return ["change"]
-    if _refused(meaning):
-        return ["access", "denied"]
-    if kind in (Kind.request_accepted, Kind.reply_released):
-        return ["access", "allowed"]
-    if kind == Kind.operation_started:
-        return ["start"]
-    if kind in (Kind.operation_completed, Kind.operation_compensated, Kind.operation_stuck):
-        return ["end"]
-    if meaning.outcome is Outcome.success and kind in (Kind.step_done, Kind.compensation_done):
-        return ["change"]
-    return ["info"]
 
 
 class ElasticSiem(SiemHttp):

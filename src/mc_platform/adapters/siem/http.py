@@ -112,7 +112,6 @@ class SiemHttp:
         return Answer(reply.status, reply.body, retry_after_s(reply.headers))
 
     async def close(self) -> None:
-        """Close the connections."""
         await self._http.close()
 
 

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from mc_contract.configuration import Strict, among, check, known, toml_of
+from mc_contract.configuration import Several, Strict, among, check, known, toml_of
 from mc_platform.model.event import Kind
 
 SERVICE = "agent-workbench"
@@ -55,6 +55,7 @@ class Meaning(Strict):
     outcome: Annotated[Outcome, Field(strict=False)] = Outcome.success
     severity: Annotated[str, known("severities")] = "informational"
     group: Annotated[Group, Field(strict=False)] = Group.activity
+    ecs_type: Several[str] = ()
 
 
 class _Table(Strict):
