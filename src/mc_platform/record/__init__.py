@@ -4,12 +4,11 @@ Events hold ids, labels with counts, keyed digests and reasons: never content or
 """
 
 from mc_platform.record.checkpoints import CheckpointKeeper, Memory, ProcessMemory
-from mc_platform.record.digest import Digester
 from mc_platform.record.events import AuditRecorder, EventFactory, decision_detail
 from mc_platform.record.fingerprints import ContentFingerprints
+from mc_platform.record.keyed import Digester, Sealer
 from mc_platform.record.ledger import Archive, AuditLedger, StoredCheckpoint
 from mc_platform.record.proofs import Prover, TileKeeper, TileStore
-from mc_platform.record.sealer import Sealer
 
 __all__ = [
     "Archive",

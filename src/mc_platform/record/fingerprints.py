@@ -27,7 +27,7 @@ from zlib import crc32
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from mc_platform.record.digest import derived_key
+from mc_platform.record.keyed import derived_key
 
 _RUN_WORDS, _RUN_BYTES = 8, 32
 _WINDOW, _BYTE_WINDOW = 4, 8
