@@ -11,7 +11,7 @@ from typing import Any
 from mc_platform.model.label import NO_SCOPE, Label, Part, Path, Scope, Screening
 from mc_platform.screen.cost import LEAST_WORK, more_work
 from mc_platform.screen.destinations import danger_of, is_file_url
-from mc_platform.screen.detectors.recogniser import Detector, Recogniser
+from mc_platform.screen.detectors.recogniser import Recogniser
 from mc_platform.screen.detectors.registry import (
     ATTACKS,
     CONTEXTUAL,
@@ -83,19 +83,13 @@ class LibraryScreener:
         candidates_per_leaf: Validations and decodings spent on one string before it is labelled
             `screening-limit` instead.
         candidates_per_message: The same for a whole message.
-        extra: Further detectors, such as a model; each is asked about every decoded text of a string.
     """
 
     def __init__(
-        self,
-        *,
-        candidates_per_leaf: int = 20_000,
-        candidates_per_message: int = 20_000,
-        extra: Sequence[Detector] = (),
+        self, *, candidates_per_leaf: int = 20_000, candidates_per_message: int = 20_000
     ) -> None:
         self._per_leaf = candidates_per_leaf
         self._per_message = candidates_per_message
-        self._extra = tuple(extra)
         self._recognisers = [(recognise, kinds) for _, recognise, kinds in RECOGNISERS]
         self._pieces = len(RECOGNISERS) + len(DECODERS)
         decoders = [*(decoder.prefilter for decoder in DECODERS), ANNOUNCED]
@@ -112,7 +106,6 @@ class LibraryScreener:
             LibraryScreener,
             candidates_per_leaf=self._per_leaf,
             candidates_per_message=self._per_message,
-            extra=self._extra,
         ), ()
 
     def screen(
@@ -155,7 +148,7 @@ class LibraryScreener:
     ) -> list[Label]:
         labels: list[Label] = []
         self._sort_out(seen, look)
-        scoped = look.scope != NO_SCOPE or bool(self._extra)
+        scoped = look.scope != NO_SCOPE
         for leaf in seen:
             if leaf.verdict:
                 labels.append(_whole(leaf, leaf.verdict, "structure"))
@@ -372,8 +365,6 @@ class LibraryScreener:
                 decoded.text
             ):
                 yield declared[hit][1]
-        for detector in self._extra:
-            yield _as_recogniser(detector)
 
     def _look_across(
         self,
@@ -450,10 +441,6 @@ def _withheld(seen: Sequence[Leaf], labels: Sequence[Label]) -> list[Label]:
         for leaf in seen
         if leaf.path not in known and (leaf.text or leaf.verdict)
     ]
-
-
-def _as_recogniser(detector: Detector) -> Recogniser:
-    return lambda text, _context, _budget: detector.find(text)
 
 
 def _unless_withheld(leaf: Leaf, known: Sequence[Label]) -> Leaf:

@@ -8,8 +8,6 @@ from mc_platform.screen.rules import rule_file
 
 _RULES = rule_file("common")
 _WINDOW_CHARS = 240
-COLON = _RULES.pattern("colon")
-"""Between the name of a field and its value: `name: x`, `"name": "x"`, `**Name:** x`, `name=x`."""
 
 _RECORD = _RULES.re2("record")
 

@@ -155,15 +155,11 @@ def _is_encoded_text(piece: str, *, told: bool = True) -> bool:
                 return True
         except (binascii.Error, ValueError):
             pass
-    return _is_base32(piece.rstrip("="))
-
-
-def _is_base32(piece: str) -> bool:
-    if _BASE32_LABEL.fullmatch(piece) is None:
+    plain = piece.rstrip("=").upper()
+    if _BASE32_LABEL.fullmatch(plain) is None:
         return False
-    padded = piece.upper() + "=" * (-len(piece) % 8)
     try:
-        return _is_readable(base64.b32decode(padded))
+        return _is_readable(base64.b32decode(plain + "=" * (-len(plain) % 8)))
     except (binascii.Error, ValueError):
         return False
 

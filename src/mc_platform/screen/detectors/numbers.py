@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import chain
 
 from mc_platform.screen.detectors.alphanumeric_ids import ACCOUNT_LAYOUTS
 from mc_platform.screen.detectors.digit_groups import (
@@ -69,10 +70,10 @@ def _in_run(
     context = _Context(text, start, key)
     taken: set[int] = set()
     account_end = _account_end(text, start, end)
-    for phone in _international(folded, start, end, budget):
-        taken.update(range(phone.start, phone.end))
-        yield phone
-    for phone in _by_double_zero(folded, start, end, context, budget):
+    for phone in chain(
+        _international(folded, start, end, budget),
+        _by_double_zero(folded, start, end, context, budget),
+    ):
         taken.update(range(phone.start, phone.end))
         yield phone
     if taken and taken.issuperset(at for at in range(start, end) if text[at].isdigit()):

@@ -1,4 +1,4 @@
-"""What detects: recognisers, made from the rows of a rule file, and detectors with means of their own.
+"""What detects: recognisers, made from the rows of a rule file.
 
 All patterns run in RE2; what stands between a context word and its value is bounded, so that a
 recogniser is linear in the text.
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 import re2
 
@@ -35,18 +35,6 @@ LIBRARY = "stdnum."
 _T = TypeVar("_T")
 _VALUE = "value"
 _GROUP_MEMORY_BYTES = 16 << 20
-
-
-class Detector(Protocol):
-    """Something that looks at a whole text by means of its own, such as a model.
-
-    It is asked once for each string and must not raise; it has no budget, so its own bound on
-    length and time is part of it.
-    """
-
-    def find(self, text: str) -> Iterator[Finding]:
-        """What it finds in one normalised string."""
-        ...  # pragma: no cover - a protocol
 
 
 @dataclass(slots=True)

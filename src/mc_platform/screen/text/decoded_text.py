@@ -178,12 +178,8 @@ class DecodedText:
         Raises:
             LimitReached: the budget ends.
         """
-        kinds = (
-            decoder.kinds & self.kinds
-            if decoder.kinds and self.kinds
-            else decoder.kinds or self.kinds
-        )
-        if decoder.kinds and self.kinds and not kinds:
+        kinds = decoder.kinds or self.kinds
+        if decoder.kinds and self.kinds and not (kinds := decoder.kinds & self.kinds):
             return
         if decoder.name not in _ENCODINGS:
             # Guesses upon guesses would read any honest text in hundreds of ways.
