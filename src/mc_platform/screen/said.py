@@ -16,7 +16,7 @@ from mc_platform.screen.findings import Budget, LimitReached
 from mc_platform.screen.message.strings import KEY, Leaf, leaves
 from mc_platform.screen.prefilter import Prefilter, groups
 from mc_platform.screen.text.decoded_text import DECODERS, DECODERS_IN_SET, first_texts
-from mc_platform.screen.text.homoglyphs import decode_lookalikes
+from mc_platform.screen.text.lookalikes import decode_lookalikes
 
 MOST_CHARS = 80_000
 """More than this is not read to the end; `said` then tells that it was not."""

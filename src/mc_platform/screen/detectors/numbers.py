@@ -1,8 +1,8 @@
 """Runs of digits: payment cards, national identifiers, phone numbers.
 
 A run is cut into its groups; windows of whole groups are then compared with known layouts, and
-only what fits one meets a validator. Dates, times, amounts, versions, addresses of hosts and
-order numbers fit none, or fail the checksum.
+only what fits one meets a validator; a phone number must be valid in the plan of its country. Dates,
+times, amounts, versions, addresses of hosts and order numbers fit none, or fail the checksum.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import chain
+
+import phonenumbers
 
 from mc_platform.screen.detectors.alphanumeric_ids import ACCOUNT_LAYOUTS
 from mc_platform.screen.detectors.digit_groups import (
@@ -24,7 +26,6 @@ from mc_platform.screen.detectors.digit_groups import (
 )
 from mc_platform.screen.detectors.national_ids import BY_LAYOUT, CONTEXT, VALIDATORS
 from mc_platform.screen.detectors.payment_cards import CARD_MIN_DIGITS, find_card
-from mc_platform.screen.detectors.phones import find_international, find_national
 from mc_platform.screen.findings import NATIONAL_ID, PHONE, Budget, Finding
 from mc_platform.screen.prefilter import Prefilter
 from mc_platform.screen.rules import rule_file
@@ -33,6 +34,8 @@ _RULES = rule_file("numbers")
 _TAIL = re.compile(r"[\-/.][0-9]{1,4}(?![0-9])")
 _CALENDAR = frozenset({"4-2-2", "2-2-4", "4.2.2", "2.2.4", "4/2/2", "2/2/4", "4 2 2", "2 2 4"})
 _EXTENSION = re.compile(r"[ ]?(?:[xX#]|ext\.?)[ ]?[0-9]{1,6}")
+_GROUP = re.compile(r"[0-9]+")
+_TRIES = 3  # groups left out at the end, e.g. an extension or the next figure
 _CONTEXT_CHARS = 48
 _NANP_LAYOUTS = frozenset({"3-3-4", "3.3.4", "3) 3-4", "3)3-4", "1-3-3-4", "1 3-3-4", "1.3.3.4"})
 _PHONE_DIGITS = range(7, 16)
@@ -114,7 +117,7 @@ def _international(text: str, start: int, end: int, budget: Budget) -> Iterator[
         if at < done or dialled is None:
             continue
         budget.spend()
-        phone = find_international(text, at, dialled.end())
+        phone = _find_international(text, at, dialled.end())
         if phone is not None:
             done = phone.end
             yield phone
@@ -130,7 +133,7 @@ def _by_double_zero(
     if dialled is None or context.names("order"):
         return
     budget.spend()
-    phone = find_international(text, start + 2, dialled.end())
+    phone = _find_international(text, start + 2, dialled.end())
     if phone is not None:
         yield replace(phone, start=start)
 
@@ -225,7 +228,7 @@ def _phone(text: str, window: Window, context: _Context, budget: Budget) -> Find
         regions: tuple[str, ...] = ("US",)  # North America's notation is distinct
     else:
         regions = _WITH_TRUNK_ZERO if window.digits.startswith("0") else _WITHOUT
-    found = find_national(text, start, window.end, regions)
+    found = _find_national(text, start, window.end, regions)
     if found is not None and found.end < window.end and context.names("dialled"):
         found = replace(found, end=_to_the_end(text, found.end, window.end))
     return found or _named_phone(window, start, context)
@@ -245,3 +248,33 @@ def _named_phone(window: Window, start: int, context: _Context) -> Finding | Non
     if not context.names("dialled"):
         return None
     return Finding(PHONE, start, window.end, 0.6, "context.phone", "A word for phones precedes it.")
+
+
+def _find_international(text: str, start: int, end: int) -> Finding | None:
+    """A number that begins with `+` at `start`, anywhere in the world."""
+    return _longest_phone(text, start, end, None)
+
+
+def _find_national(text: str, start: int, end: int, regions: tuple[str, ...]) -> Finding | None:
+    """A number in the notation of one of some countries."""
+    tried = (_longest_phone(text, start, end, region) for region in regions)
+    return next((found for found in tried if found is not None), None)
+
+
+def _longest_phone(text: str, start: int, end: int, region: str | None) -> Finding | None:
+    for stop in _phone_ends(text, start, end):
+        digits = "".join(_GROUP.findall(text, start, stop))
+        if len(digits) not in _PHONE_DIGITS:
+            continue
+        try:
+            number = phonenumbers.parse(digits if region else f"+{digits}", region)
+        except phonenumbers.NumberParseException:
+            continue
+        if phonenumbers.is_valid_number(number):
+            return Finding(PHONE, start, stop, 0.8, "phonenumbers")
+    return None
+
+
+def _phone_ends(text: str, start: int, end: int) -> Iterator[int]:
+    """Where the number may end: after the last group first, then after fewer."""
+    yield from [group.end() for group in _GROUP.finditer(text, start, end)][: -_TRIES - 1 : -1]

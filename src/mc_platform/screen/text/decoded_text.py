@@ -28,7 +28,7 @@ from mc_platform.screen.findings import (
     Budget,
 )
 from mc_platform.screen.rules import rule_file
-from mc_platform.screen.text import decoders, homoglyphs, lookalikes, markup, spelled_out
+from mc_platform.screen.text import decoders, lookalikes, spelled_out
 from mc_platform.screen.text.normalise import Normalised, normalise
 
 MAX_DEPTH, _MAX_GUESSES = 4, 2
@@ -98,8 +98,8 @@ _ENCODERS = tuple(
 _ENCODINGS = frozenset(decoder.name for decoder in _ENCODERS)
 DECODERS = (
     *_ENCODERS,
-    Decoder("look-alike letters", homoglyphs.FOREIGN_LETTER, homoglyphs.decode_lookalikes),
-    Decoder("letters with marks", homoglyphs.MARKED_LETTER, homoglyphs.decode_lookalikes, SIGNS),
+    Decoder("look-alike letters", lookalikes.FOREIGN_LETTER, lookalikes.decode_lookalikes),
+    Decoder("letters with marks", lookalikes.MARKED_LETTER, lookalikes.decode_lookalikes, SIGNS),
     Decoder("look-alike digits", lookalikes.DIGIT_LIKE, lookalikes.decode_digits, _DIGITS),
     Decoder(
         "look-alike digits",
@@ -116,9 +116,9 @@ DECODERS = (
         frozenset({EMAIL}),
     ),
     Decoder(
-        "markup", markup.INLINE_TAG, markup.decode_tags, frozenset({EMAIL, IBAN, PAYMENT_CARD})
+        "markup", decoders.INLINE_TAG, decoders.decode_tags, frozenset({EMAIL, IBAN, PAYMENT_CARD})
     ),
-    Decoder("markup", markup.EMPHASIS, markup.decode_emphasis, frozenset({EMAIL})),
+    Decoder("markup", decoders.EMPHASIS, decoders.decode_emphasis, frozenset({EMAIL})),
     Decoder("letters apart", spelled_out.SPACED_OUT, spelled_out.decode_spaced),
     Decoder("rot13", _ROT13_WORDS, decoders.decode_rot13, whole=True),
     Decoder("rot13", _ROT13_IBAN, decoders.decode_rot13, frozenset({IBAN})),

@@ -1,8 +1,8 @@
 """Encodings that are looked through, a decoder each.
 
 Percent, HTML entities, escapes of programming languages, quoted-printable, UTF-7; base64, base32,
-hexadecimal and other numbers for characters; compressed bytes; rot13; text read backwards; and what
-characters without a glyph say. Each yields the string decoded, with the way back to the characters
+hexadecimal and other numbers for characters; compressed bytes; rot13; text read backwards; what
+characters without a glyph say; and what markup cuts in pieces which a reader sees whole. Each yields the string decoded, with the way back to the characters
 that were sent. Decoding is linear in the string's length; `decoded_text` bounds how often it is done.
 """
 
@@ -308,3 +308,45 @@ def _text(raw: bytes) -> str | None:
     if len(_PLAIN.findall(raw)) >= _MOSTLY * len(raw):
         return raw.decode("ascii", "replace").replace("\0", " ")
     return None
+
+
+_INLINE = "b|i|u|s|q|em|strong|span|font|mark|wbr|small|big|sub|sup|a|code|tt|ins|del|abbr|bdi|bdo"
+INLINE_TAG = rf"(?i)[\w.@+\-](?:</?(?:{_INLINE})(?:[ /][^<>]*)?>){{1,4}}[\w.@+\-]"
+"""A tag that changes how letters look, between two of one word."""
+EMPHASIS = r"\*@|@\*|@[\w.\-]+\*|\*[\w.\-]+@"
+"""Asterisks within an address."""
+_INLINE_TAGS = re.compile(
+    rf"(?i)(?<=[\w.@+\-])(?:</?(?:{_INLINE})(?:[ /][^<>]{{0,80}})?>){{1,4}}(?=[\w.@+\-])"
+)
+_WORD = re.compile(r"[\w.*+%\-]{1,96}")
+_WORD_CHARS = 96
+_MOST_ADDRESSES = 5000
+
+
+def decode_tags(text: str) -> Iterator[Normalised]:
+    """The string without the tags that stand within words."""
+    found = [(match.start(), match.end(), "") for match in _INLINE_TAGS.finditer(text)]
+    if found:
+        yield rewrite(text, found)
+
+
+def decode_emphasis(text: str) -> Iterator[Normalised]:
+    """The string without the asterisks within addresses.
+
+    Raises:
+        LimitReached: more addresses than are read.
+    """
+    if text.count("@") > _MOST_ADDRESSES:
+        raise LimitReached
+    found: list[Replacement] = []
+    at, done = -1, 0
+    while (at := text.find("@", at + 1)) >= 0:
+        before = _WORD.match(text[max(done, at - _WORD_CHARS) : at][::-1])
+        behind = _WORD.match(text, at + 1)
+        if before is None or behind is None:
+            continue
+        start, end = at - before.end(), behind.end()
+        found += [(star, star + 1, "") for star in range(start, end) if text[star] == "*"]
+        done = end
+    if found:
+        yield rewrite(text, found)

@@ -3,7 +3,7 @@
 Compatibility forms become plain ones (NFKC), invisible characters, control characters other than
 white space, and combining marks vanish, every script's digits become ASCII digits, every dash a
 hyphen, every space a space. Look-alike letters of other scripts are left as they are: folding them
-would damage honest words, so a decoder of its own does that (`homoglyphs`).
+would damage honest words, so a decoder of its own does that (`lookalikes`).
 """
 
 from __future__ import annotations
