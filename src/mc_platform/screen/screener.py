@@ -378,8 +378,12 @@ class LibraryScreener:
         known: dict[Path, list[Label]] = {}
         for label in labels:
             known.setdefault(label.path, []).append(label)
-        if any(label.type == SCREENING_LIMIT for label in labels):
-            seen = [_unless_withheld(leaf, known.get(leaf.path, ())) for leaf in seen]
+        # What is labelled as a whole needs no second look.
+        if withheld := {label.path for label in labels if label.type == SCREENING_LIMIT}:
+            seen = [
+                replace(leaf, verdict=SCREENING_LIMIT) if leaf.path in withheld else leaf
+                for leaf in seen
+            ]
 
         def add(across: Sequence[Label]) -> None:
             here = [label for label in across if not is_earlier(label.path)]
@@ -443,13 +447,6 @@ def _withheld(seen: Sequence[Leaf], labels: Sequence[Label]) -> list[Label]:
     ]
 
 
-def _unless_withheld(leaf: Leaf, known: Sequence[Label]) -> Leaf:
-    # What is labelled as a whole needs no second look.
-    if any(label.type == SCREENING_LIMIT for label in known):
-        return replace(leaf, verdict=SCREENING_LIMIT)
-    return leaf
-
-
 def _same(label: Label, known: Sequence[Label]) -> bool:
     return any(
         other.type == label.type and other.start < label.end and label.start < other.end
@@ -457,16 +454,9 @@ def _same(label: Label, known: Sequence[Label]) -> bool:
     )
 
 
-def _label(leaf: Leaf, finding: Finding) -> Label:
-    return Label(
-        type=finding.type,
-        path=leaf.path,
-        start=finding.start,
-        end=finding.end,
-        confidence=finding.confidence,
-        detector=finding.detector,
-        reason=finding.reason,
-    )
+def _label(leaf: Leaf, found: Finding) -> Label:
+    how = found.confidence, found.detector, found.reason
+    return Label(found.type, leaf.path, found.start, found.end, *how)
 
 
 def _whole(leaf: Leaf, kind: str, detector: str) -> Label:

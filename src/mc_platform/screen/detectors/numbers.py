@@ -117,7 +117,7 @@ def _international(text: str, start: int, end: int, budget: Budget) -> Iterator[
         if at < done or dialled is None:
             continue
         budget.spend()
-        phone = _find_international(text, at, dialled.end())
+        phone = _longest_phone(text, at, dialled.end())
         if phone is not None:
             done = phone.end
             yield phone
@@ -133,7 +133,7 @@ def _by_double_zero(
     if dialled is None or context.names("order"):
         return
     budget.spend()
-    phone = _find_international(text, start + 2, dialled.end())
+    phone = _longest_phone(text, start + 2, dialled.end())
     if phone is not None:
         yield replace(phone, start=start)
 
@@ -250,18 +250,14 @@ def _named_phone(window: Window, start: int, context: _Context) -> Finding | Non
     return Finding(PHONE, start, window.end, 0.6, "context.phone", "A word for phones precedes it.")
 
 
-def _find_international(text: str, start: int, end: int) -> Finding | None:
-    """A number that begins with `+` at `start`, anywhere in the world."""
-    return _longest_phone(text, start, end, None)
-
-
 def _find_national(text: str, start: int, end: int, regions: tuple[str, ...]) -> Finding | None:
     """A number in the notation of one of some countries."""
     tried = (_longest_phone(text, start, end, region) for region in regions)
     return next((found for found in tried if found is not None), None)
 
 
-def _longest_phone(text: str, start: int, end: int, region: str | None) -> Finding | None:
+def _longest_phone(text: str, start: int, end: int, region: str | None = None) -> Finding | None:
+    """A number in the notation of a country; None: one that begins with `+`, anywhere."""
     for stop in _phone_ends(text, start, end):
         digits = "".join(_GROUP.findall(text, start, stop))
         if len(digits) not in _PHONE_DIGITS:

@@ -12,10 +12,11 @@ import pytest
 import re2
 
 from mc_platform.errors import Misconfigured
+from mc_platform.model.label import CLASSES
 from mc_platform.screen import LibraryScreener, rules
 from mc_platform.screen.detectors import registry
 from mc_platform.screen.detectors.recogniser import recognisers
-from mc_platform.screen.findings import Budget
+from mc_platform.screen.findings import BY_SEVERITY, Budget
 from mc_platform.screen.rules import FOLDER, RuleFile, rule_file
 from mc_platform.screen.text.normalise import normalise
 
@@ -60,6 +61,11 @@ def test_row_finds_its_positive_example_and_not_its_negative_one(file, table, ro
     if table in ("recogniser", "street"):
         pattern = re2.compile(rule_file(file).expand(row.pattern))
         assert pattern.search(normalise(row.positive).text)
+
+
+def test_every_label_has_a_class() -> None:
+    """What screening can find, policies can speak of; and nothing else is listed."""
+    assert set(BY_SEVERITY) == set(CLASSES)
 
 
 ROW = """
