@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
@@ -41,36 +42,30 @@ def replace_spans(
     for label in labels:
         by_path.setdefault(label.path, []).append(label)
     touched = {path[0] for path in by_path}
-    editor = _Editor(by_path, whole_strings=whole_strings, replacer=replacer)
+    editor = _Editor(by_path, whole_strings, replacer)
     return tuple(
         editor.part(index, part) if index in touched else part for index, part in enumerate(parts)
     )
 
 
+@dataclass(frozen=True, slots=True)
 class _Editor:
     """One walk over the parts, along the same paths as `leaves`."""
 
-    def __init__(
-        self,
-        by_path: Mapping[Path, list[Label]],
-        *,
-        whole_strings: bool,
-        replacer: Replacer | None,
-    ) -> None:
-        self._by_path = by_path
-        self._whole = whole_strings
-        self._replacer = replacer
+    by_path: Mapping[Path, list[Label]]
+    whole: bool
+    replacer: Replacer | None
 
     def part(self, index: int, part: Any) -> Any:
         """A part; one with an opaque file, or an unsafe URL, becomes text that says so."""
         if not isinstance(part, Mapping):
             return self._value((index,), part, 1)
-        if whole := self._by_path.get((index,)):
+        if whole := self.by_path.get((index,)):
             return {"text": placeholder(_worst(whole))}
         dropped = [
             label
             for key in part
-            for label in self._by_path.get((index, key), ())
+            for label in self.by_path.get((index, key), ())
             if label.type in (OPAQUE_FILE, UNSAFE_URL)
         ]
         if dropped:
@@ -78,7 +73,7 @@ class _Editor:
             kept = {key: value for key, value in part.items() if key == "metadata"}
             return {"text": placeholder(_worst(dropped)), **self._object((index,), kept, 1)}
         edited = self._object((index,), part, 1)
-        raw_labels = self._by_path.get((index, "raw"))
+        raw_labels = self.by_path.get((index, "raw"))
         if raw_labels and isinstance(part.get("raw"), str):
             text = decode_text(part["raw"], part.get("mediaType"))
             if text is not None:
@@ -89,7 +84,7 @@ class _Editor:
         result: dict[str, Any] = {}
         counts: dict[str, int] = {}
         for key, inner in value.items():
-            labels = self._by_path.get((*path, key, KEY))
+            labels = self.by_path.get((*path, key, KEY))
             name = key if labels is None else self._string(str(key), labels)
             # Two keys may become the same placeholder; neither value may be lost for it.
             unique, count = name, counts.get(name, 1)
@@ -101,7 +96,7 @@ class _Editor:
         return result
 
     def _value(self, path: Path, value: Any, depth: int) -> Any:
-        labels = self._by_path.get(path)
+        labels = self.by_path.get(path)
         if labels:
             return self._labelled(value, labels)
         if depth >= MAX_DEPTH:
@@ -124,12 +119,12 @@ class _Editor:
         return placeholder(_worst(labels))
 
     def _string(self, text: str, labels: list[Label]) -> str:
-        if self._whole:
+        if self.whole:
             return placeholder(_worst(labels))
         pieces: list[str] = []
         done = 0
         for start, end, kind in _merged(labels):
-            made = self._replacer(kind, text[start:end]) if self._replacer else placeholder(kind)
+            made = self.replacer(kind, text[start:end]) if self.replacer else placeholder(kind)
             pieces += (text[done:start], made)
             done = end
         return "".join([*pieces, text[done:]])

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from stdnum import bic
 
-from mc_platform.screen.detectors.context_words import in_record, is_common
-from mc_platform.screen.detectors.recogniser import Prefiltered, recognisers
+from mc_platform.screen.detectors.recogniser import Prefiltered, in_record, is_common, recognisers
 from mc_platform.screen.rules import rule_file
 
 _RULES = rule_file("financial")

@@ -5,8 +5,7 @@ General medical prose, which speaks of patients and diseases at large, is left a
 
 from __future__ import annotations
 
-from mc_platform.screen.detectors.context_words import is_common
-from mc_platform.screen.detectors.recogniser import Prefiltered, recognisers
+from mc_platform.screen.detectors.recogniser import Prefiltered, is_common, recognisers
 from mc_platform.screen.rules import rule_file
 
 _RULES = rule_file("health")

@@ -195,7 +195,8 @@ def _national_id(text: str, window: Window, context: _Context, budget: Budget) -
         if not named and (needs_word or window.cut or window.separators != USUAL):
             continue
         budget.spend()
-        if VALIDATORS[rule.name](window.digits if "/" not in layout else _cz(window)):
+        digits = window.digits
+        if VALIDATORS[rule.name](digits if "/" not in layout else f"{digits[:6]}/{digits[6:]}"):
             confidence = 0.9 if named else 0.7
             return Finding(NATIONAL_ID, window.start, window.end, confidence, f"stdnum.{rule.name}")
     return None
@@ -204,10 +205,6 @@ def _national_id(text: str, window: Window, context: _Context, budget: Budget) -
 def _is_decimal(text: str, window: Window) -> bool:
     """Whether it is the whole part of a measure or of a time: `17210328307.274`."""
     return len(window.sizes) == 1 and _DECIMALS.match(text, window.end) is not None
-
-
-def _cz(window: Window) -> str:
-    return f"{window.digits[:6]}/{window.digits[6:]}"
 
 
 def _phone(text: str, window: Window, context: _Context, budget: Budget) -> Finding | None:

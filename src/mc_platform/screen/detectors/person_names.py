@@ -2,7 +2,7 @@
 
 A name alone is no personal datum here: public figures are spoken about in honest text. It counts
 where a field, a role or the person itself announces it, and the weaker the announcement, the more
-of a record must stand beside it (`context_words.in_record`).
+of a record must stand beside it (`in_record`).
 """
 
 from __future__ import annotations
@@ -12,8 +12,7 @@ from collections.abc import Iterator
 
 import re2
 
-from mc_platform.screen.detectors.context_words import in_record, is_common
-from mc_platform.screen.detectors.recogniser import Prefiltered, recognisers
+from mc_platform.screen.detectors.recogniser import Prefiltered, in_record, is_common, recognisers
 from mc_platform.screen.findings import PERSON_NAME, Budget, Finding
 from mc_platform.screen.rules import rule_file
 

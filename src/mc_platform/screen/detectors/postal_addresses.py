@@ -10,8 +10,7 @@ from collections.abc import Iterator
 
 import re2
 
-from mc_platform.screen.detectors.context_words import in_record
-from mc_platform.screen.detectors.recogniser import Prefiltered, recognisers
+from mc_platform.screen.detectors.recogniser import Prefiltered, in_record, recognisers
 from mc_platform.screen.findings import POSTAL_ADDRESS, Budget, Finding
 from mc_platform.screen.rules import Street, compiled, rule_file
 

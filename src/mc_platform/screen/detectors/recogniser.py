@@ -13,9 +13,8 @@ from typing import TypeVar
 
 import re2
 
-from mc_platform.screen.detectors.context_words import in_record
 from mc_platform.screen.findings import Budget, Finding
-from mc_platform.screen.rules import Rules, compiled, unusable
+from mc_platform.screen.rules import Rules, compiled, rule_file, unusable
 
 Recogniser = Callable[[str, str, Budget], Iterator[Finding]]
 """From a normalised string, the key under which it stands (or empty) and the budget: findings."""
@@ -33,6 +32,9 @@ LIBRARY = "stdnum."
 """How the names of validators begin that are modules of python-stdnum: `stdnum.us.rtn`."""
 
 _T = TypeVar("_T")
+_WINDOW_CHARS = 240
+_RECORD, _COMMON = rule_file("common").re2("record"), rule_file("common").words("common")
+_LETTERS = re2.compile(r"[\pL]+")
 _VALUE = "value"
 _GROUP_MEMORY_BYTES = 16 << 20
 
@@ -167,3 +169,16 @@ def _named(rules: Rules, row: str, kind: str, name: str, known: Mapping[str, _T]
         listed = ", ".join([*sorted(known), *(["stdnum.MODULE"] if kind == "validator" else [])])
         raise unusable(rules.name, row, f"unknown {kind} {name!r}; known: {listed or 'none'}")
     return known[name] if name else None
+
+
+def in_record(text: str, start: int, end: int, *, chars: int = _WINDOW_CHARS) -> bool:
+    """Whether something near a span belongs to somebody's record: an id, a contact, a context word."""
+    return (
+        _RECORD.search(text[end : end + chars]) is not None
+        or _RECORD.search(text[max(0, start - chars) : start]) is not None
+    )
+
+
+def is_common(phrase: str) -> bool:
+    """Whether one of a phrase's words is a common one, so that its capitals make no name of it."""
+    return any(word.lower() in _COMMON for word in _LETTERS.findall(phrase))
