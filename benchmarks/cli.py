@@ -21,6 +21,8 @@ COMMANDS = {
     ("--version",): 0.25,
     ("policy", "apply", "--help"): 0.25,
     ("up", "--bogus"): 0.25,
+    ("up", "--colour", "pink"): 0.25,
+    ("operations", "show"): 0.25,
     ("completion",): 0.25,
     ("status",): 0.4,
 }

@@ -22,6 +22,7 @@ from mc_contract.ledger.export import ProvenLeaf, log_origin, write_export
 from mc_contract.ledger.merkle import Frontier, leaf_hash
 from mc_ops.audit import AuditClient
 from mc_ops.audit.client import ArchiveRow
+from mc_ops.cli.ledger_access import LedgerReading
 from mc_ops.errors import UnusableInput
 
 LEAF = (
@@ -95,11 +96,11 @@ def ledger(monkeypatch, tmp_path):
     made = FakeLedger()
 
     @contextmanager
-    def opened(_url, _whose):
+    def opened(_call):
         yield made
 
     monkeypatch.setenv("MC_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr(verbs, "audit_client", opened)
+    monkeypatch.setattr(LedgerReading, "ledger", opened)
     (tmp_path / "home" / "trust").mkdir(parents=True)
     pem = KEY.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
     (tmp_path / "home" / "trust" / "ledger.pub").write_bytes(pem)

@@ -108,7 +108,7 @@ def test_run_with_metrics(
     lines = done.stdout.splitlines()
     if code == 0:
         assert lines[0].startswith("✔ PROMOTE (promoted)")
-        assert "✔ pass         errors critical" in done.stdout
+        assert "✔ pass  errors critical" in done.stdout
     else:
         assert lines[0].startswith("✘ HOLD (metrics): metrics fail: critical metric errors: +")
         assert "✘ metrics fail" in done.stdout
@@ -128,9 +128,9 @@ def test_dry_run_prints_the_plan_and_sends_nothing(
     done = _mcctl(tmp_path, *with_metrics, *SELECTORS, MC_CANARY_TOKEN="")
     assert done.returncode == 0, done.stderr
     for part in (
-        "pairs       3000 at 50/s at most, 1 minutes",
-        "margin      0.25 (rehearsal, not the full verdict)",
-        f"metrics     {prometheus.url} answers",
+        "pairs      3000 at 50/s at most, 1 minutes",
+        "margin     0.25 (rehearsal, not the full verdict)",
+        f"metrics    {prometheus.url} answers",
         "errors (critical, group metrics, allowed increase 10.00%, missing: fail)",
         'points in the last 1 minutes: sum(rate(mc_errors_total{colour="blue"}[200ms]))',
         'points in the last 1 minutes: sum(rate(mc_errors_total{colour="green"}[200ms]))',

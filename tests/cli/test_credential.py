@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from mc_ops.cli import credential as verbs
 from mc_ops.cli import tenant as tenant_verbs
-from mc_ops.cli.operator_access import access_token
+from mc_ops.cli.operator_access import Access, access_token
 from mc_ops.environments import credentials as local
 from mc_ops.environments.local.layout import Layout
 from mc_ops.errors import CouldNotTell, Finding, UnusableInput
@@ -58,7 +58,7 @@ def service(monkeypatch):
         return dict(MADE, token=OTHER) if name != "revoke" else dict(MADE, key_id=KEY)
 
     @contextmanager
-    def client(url, whose, default):
+    def client(_call, default):
         assert default == "ADMINISTRATOR"
         yield SimpleNamespace(
             create_credential=lambda **more: told("create", **more),
@@ -67,8 +67,8 @@ def service(monkeypatch):
             credentials=lambda _tenant: {"credentials": [MADE], "more": False},
         )
 
-    monkeypatch.setattr(verbs, "operator_client", client)
-    monkeypatch.setattr(verbs, "acting_client", client)
+    monkeypatch.setattr(Access, "client", client)
+    monkeypatch.setattr(Access, "acting", client)
     return fake
 
 
@@ -221,13 +221,13 @@ def platform(monkeypatch):
     fake = SimpleNamespace(held=[HELD], more=False, taken={TOKEN})
 
     @contextmanager
-    def client(url, whose, default):
+    def client(_call, default):
         yield SimpleNamespace(
             tenants=lambda: {"tenants": [{"id": "T", "declared": True, "credentials": 1}]},
             credentials=lambda _tenant: {"credentials": fake.held, "more": fake.more},
         )
 
-    monkeypatch.setattr(tenant_verbs, "operator_client", client)
+    monkeypatch.setattr(Access, "client", client)
     monkeypatch.setattr(tenant_verbs, "_taken", lambda _layout, token: token in fake.taken)
     return fake
 

@@ -9,6 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 import mc_ops.cli.dead_letters as verbs
+from mc_ops.cli.operator_access import Access
 from mc_ops.errors import UnusableInput
 
 AT = "2026-05-06T12:00:00+00:00"
@@ -58,11 +59,11 @@ def service(monkeypatch):
     fake = FakeService()
 
     @contextmanager
-    def client(url, whose=None):
+    def client(_call):
         yield fake
 
-    monkeypatch.setattr(verbs, "operator_client", client)
-    monkeypatch.setattr(verbs, "acting_client", client)
+    monkeypatch.setattr(Access, "client", client)
+    monkeypatch.setattr(Access, "acting", client)
     monkeypatch.setattr(verbs, "_LOOK_S", 0.0)
     return fake
 

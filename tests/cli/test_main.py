@@ -83,7 +83,7 @@ def test_every_number_among_the_options_is_read_strictly(commands):
     """`8_0` is no number, as in settings; an option added tomorrow is read so as well."""
     tried = 0
     for command in commands.values():
-        for option in command.params:
+        for option in command.get_params(Context(command)):
             kind = option.type_descriptor.annotation
             kind = (get_args(kind) or (kind,))[0]
             if not (isinstance(kind, type) and issubclass(kind, int | float)) or kind is bool:

@@ -14,6 +14,8 @@ from tests.recording_environment import Recorded, RecordingEnvironment
 from typer.testing import CliRunner
 
 import mc_ops.cli.policy as verbs
+from mc_ops.cli.ledger_access import LedgerReading
+from mc_ops.cli.operator_access import Access
 from mc_ops.environments import policy_set
 from mc_ops.environments.local.environment import LocalEnvironment
 from mc_ops.environments.local.layout import Layout
@@ -47,7 +49,7 @@ def layout(monkeypatch, tmp_path):
     monkeypatch.setattr(verbs, "open_environment", lambda _env: environment)
     monkeypatch.setattr("mc_ops.policies.local_set.policy_health", health)
     monkeypatch.setattr("mc_ops.policies.apply.policy_health", health)
-    monkeypatch.setattr(verbs, "acting_client", declaring)
+    monkeypatch.setattr(Access, "acting", declaring)
     DECLARED.clear()
     return made
 
@@ -56,14 +58,14 @@ DECLARED = []
 
 
 @contextmanager
-def declaring(url, whose):
+def declaring(call):
     """An operator's client that notes what is declared."""
 
     def declare(kind, digest, *, reason):
         DECLARED.append((kind, digest, reason))
-        return {"principal": f"{(whose or 'OPERATOR').lower()}@platform"}
+        return {"principal": f"{(call.whose or 'OPERATOR').lower()}@platform"}
 
-    assert url is None
+    assert call.url is None
     yield SimpleNamespace(declare_rules=declare)
 
 
@@ -173,10 +175,10 @@ def ledger(monkeypatch):
             yield SimpleNamespace(leaf=json.dumps(event).encode())
 
     @contextmanager
-    def opened(_url, _whose):
+    def opened(_call):
         yield Client()
 
-    monkeypatch.setattr(verbs, "audit_client", opened)
+    monkeypatch.setattr(LedgerReading, "ledger", opened)
     return detail
 
 
@@ -184,7 +186,7 @@ def test_explain_shows_question_policy_and_whether_it_still_holds(layout, ledger
     """With the policy's own text, since the set is the one that answered."""
     done = _run("explain", "dec_1")
     assert done.exit_code == 0, done.exception
-    assert "asked      action: SendMessage" in done.stdout
+    assert "asked     action: SendMessage" in done.stdout
     assert '@id("send-to-own-agents")' in done.stdout
     assert "(the one in force)" in done.stdout
     report = json.loads(_run("explain", "dec_1", "--output", "json").stdout)
@@ -277,17 +279,17 @@ def test_nobody_else_changes_the_platform_while_a_set_is_brought(layout, changed
     free = []
 
     @contextmanager
-    def looking(url, whose):
+    def looking(call):
         with (layout.home / "up.lock").open("w") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 free.append(True)
             except BlockingIOError:
                 free.append(False)
-        with declaring(url, whose) as client:
+        with declaring(call) as client:
             yield client
 
-    monkeypatch.setattr(verbs, "acting_client", looking)
+    monkeypatch.setattr(Access, "acting", looking)
     assert _run("apply", changed, "--yes", "--reason", "x").exit_code == 0
     assert _run("rollback", "--yes", "--reason", "x").exit_code == 0
     assert free == [False, False]
@@ -307,13 +309,13 @@ def test_a_set_that_permits_no_declaration_can_be_replaced(layout, changed, monk
     """By who says that it is to go on; else nothing is changed, exit 4."""
 
     @contextmanager
-    def refusing(_url, _whose):
+    def refusing(_call):
         def declare(*_args, **_more):
             raise NotAllowed("ChangeRules is refused")
 
         yield SimpleNamespace(declare_rules=declare)
 
-    monkeypatch.setattr(verbs, "acting_client", refusing)
+    monkeypatch.setattr(Access, "acting", refusing)
     before = digest_of(layout.policies)
     arguments = ("apply", changed, "--yes", "--reason", "x")
     assert isinstance(_run(*arguments).exception, NotAllowed)

@@ -87,7 +87,7 @@ def test_a_quiet_platform_cannot_be_told(blue, tmp_path):
         env={"PATH": os.environ["PATH"], "MC_HOME": str(tmp_path / "home"), "NO_COLOR": "1"},
     )
     assert done.returncode == 3
-    assert "? unknown A2A success" in done.stdout
+    assert "? unknown  A2A success" in done.stdout
     assert "nothing happened in this time" in done.stdout
     assert done.stdout.endswith("? could not tell\n")
 
@@ -359,4 +359,4 @@ def test_a_cluster_that_cannot_be_asked_leaves_oscillation_unknown(
     done = mcctl("cost", "--env", "kubernetes", "--scrape", blue.url)
     assert done.returncode == 3
     assert "TENANT_001" in done.stdout
-    assert "? unknown replica oscillation" in done.stdout
+    assert "? unknown  replica oscillation" in done.stdout

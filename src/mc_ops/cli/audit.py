@@ -15,11 +15,10 @@ from rich.markup import escape
 from mc_ops import audit as room
 from mc_ops import exit_codes
 from mc_ops.cli import dead_letters
-from mc_ops.cli.ledger_access import LedgerKeyOption, audit_client, ledger_key, read_export
-from mc_ops.cli.numeric import Whole
-from mc_ops.cli.operator_access import AsOption, UrlOption, YesOption, confirm
-from mc_ops.cli.options import EnvOption
-from mc_ops.cli.output import Format, OutputOption, emit_json, fail, note, ok, stdout, warn
+from mc_ops.cli.ledger_access import LedgerReading, read_export
+from mc_ops.cli.operator_access import YesOption, confirm
+from mc_ops.cli.options import EnvOption, Verbs, Whole
+from mc_ops.cli.output import Format, OutputOption, columns, emit_json, fail, note, ok, show, warn
 from mc_ops.environments import Environment, open_environment
 from mc_ops.errors import CouldNotTell, Finding, UnusableInput
 from mc_ops.files import write_atomically, writing
@@ -27,7 +26,8 @@ from mc_ops.files import write_atomically, writing
 if TYPE_CHECKING:
     from mc_contract.ledger.export import VerifiedExport
 
-app = typer.Typer(no_args_is_help=True)
+app = Verbs()
+ForceOption = Annotated[bool, typer.Option("--force", help="Overwrite the file if it exists.")]
 
 app.add_typer(dead_letters.app, name="dead-letters")
 app.add_typer(dead_letters.app, name="parked", hidden=True)  # its first name, which scripts use
@@ -41,6 +41,7 @@ _NOT_COMPLETE = (
 # Over 60 lines because its options are: they are the interface, and stand where typer reads them
 @app.command()
 def verify(
+    call: LedgerReading,
     export: Annotated[
         Path | None,
         typer.Option("--export", help="Verify this export offline instead of the whole ledger."),
@@ -68,18 +69,14 @@ def verify(
         Path | None,
         typer.Option(help="File to write the verified checkpoint to, for --since-checkpoint."),
     ] = None,
-    key: LedgerKeyOption = None,
-    whose: AsOption = None,
-    url: UrlOption = None,
-    output: OutputOption = Format.table,
 ) -> None:
     """Verify the ledger against its signed checkpoints; exit 1 if it was changed."""
-    trusted = ledger_key(key)
+    trusted = call.trusted()
     if export is not None:
         others = (since_checkpoint, known_checkpoint, archive, allow_archived, save_checkpoint)
-        if any((*others, whose, url)):
+        if any((*others, call.whose, call.url)):
             raise UnusableInput("--export verifies a file alone; leave the other options out")
-        _verify_export(export, trusted, output)
+        _verify_export(export, trusted, call.output)
         return
     if archive is not None and allow_archived:
         raise UnusableInput("--archive reads archived entries, --allow-archived leaves them unread")
@@ -91,7 +88,7 @@ def verify(
         if since_checkpoint
         else None
     )
-    with audit_client(url, whose) as client:
+    with call.ledger() as client:
         report = room.verify_log(
             client,
             trusted,
@@ -101,7 +98,7 @@ def verify(
             allow_archived=allow_archived,
             say=note,
         )
-    _print_report(report, output)
+    _print_report(report, call.output)
     if report.verified and save_checkpoint:
         with writing(save_checkpoint):
             write_atomically(save_checkpoint, report.note)
@@ -116,6 +113,7 @@ def verify(
 
 @app.command("export")
 def export_entries(
+    call: LedgerReading,
     tenant: Annotated[str, typer.Option("--tenant", help="Tenant whose entries are exported.")],
     since: Annotated[
         str, typer.Option("--since", help="Start of the range: a time, or an age such as 7d, 36h.")
@@ -125,19 +123,13 @@ def export_entries(
         str | None,
         typer.Option("--until", help="End of the range: a time, or an age; default: now."),
     ] = None,
-    force: Annotated[
-        bool, typer.Option("--force", help="Overwrite the file if it exists.")
-    ] = False,
-    key: LedgerKeyOption = None,
-    whose: AsOption = None,
-    url: UrlOption = None,
-    output: OutputOption = Format.table,
+    force: ForceOption = False,
 ) -> None:
     """Write a tenant's entries with their proofs to a file that verifies offline."""
     _require_new(out, force=force)
     now = datetime.now(UTC)
-    trusted = ledger_key(key)
-    with audit_client(url, whose) as client:
+    trusted = call.trusted()
+    with call.ledger() as client:
         raw, found = room.export_tenant(
             client,
             trusted,
@@ -151,31 +143,26 @@ def export_entries(
             f"entries 0 to {archived[-1].last_index} have left the database as files; "
             "what of the tenant is in them is not in this export"
         )
-    _write(out, raw, found, output)
+    _write(out, raw, found, call.output)
 
 
 @app.command("prove")
 def prove_event(
+    call: LedgerReading,
     event: Annotated[str, typer.Argument(help="Id of an event, or its index in the ledger.")],
     out: Annotated[
         Path | None, typer.Option("--out", help="Output file; default: standard output.")
     ] = None,
-    force: Annotated[
-        bool, typer.Option("--force", help="Overwrite the file if it exists.")
-    ] = False,
-    key: LedgerKeyOption = None,
-    whose: AsOption = None,
-    url: UrlOption = None,
-    output: OutputOption = Format.table,
+    force: ForceOption = False,
 ) -> None:
     """Write a proof that an event is in the ledger; the file verifies offline."""
     if out is not None:
         _require_new(out, force=force)
-    trusted = ledger_key(key)
-    with audit_client(url, whose) as client:
+    trusted = call.trusted()
+    with call.ledger() as client:
         raw, found = room.prove(client, trusted, event)
     if out is not None:
-        _write(out, raw, found, output)
+        _write(out, raw, found, call.output)
         return
     sys.stdout.write(raw.decode())
     ok(f"entry {found.leaves[0]['index']} is in the log of {found.region}")
@@ -202,12 +189,11 @@ def archive(
         )
         confirm("Move them?", yes=False)
     report = _archived(environment, older_than, to.absolute())
-    if output is Format.json:
-        emit_json(report)
-    for item in report["archived"]:
-        if output is Format.table:
-            line = f"{item['file']}  entries {item['first_index']} to {item['last_index']}"
-            stdout.print(line, markup=False)
+    moved = [
+        (item["file"], f"entries {item['first_index']} to {item['last_index']}")
+        for item in report["archived"]
+    ]
+    show(output, report, columns(moved))
     if report["kept"]:
         warn(escape(f"{report['kept']['partition']} stays: {report['kept']['reason']}"))
     if any(not item["delivered_to"] for item in report["archived"]):
@@ -261,40 +247,34 @@ def _write(out: Path, raw: bytes, found: VerifiedExport, output: Format) -> None
 
 
 def _print_export(path: Path, found: VerifiedExport, output: Format) -> None:
-    if output is Format.json:
-        emit_json(
-            {
-                "file": str(path),
-                "verified": True,
-                "region": found.region,
-                "tenant": found.tenant,
-                "since": found.since,
-                "until": found.until,
-                "size": found.checkpoint.size,
-                "root": found.checkpoint.root.hex(),
-                "entries": len(found.leaves),
-                "complete": None,
-            }
-        )
-        return
     about = f"tenant {found.tenant}" if found.tenant else "single events"
     line = f"{path}  {about}  {len(found.leaves)} entries  log size {found.checkpoint.size}"
-    stdout.print(line, markup=False)
+    result = {
+        "file": str(path),
+        "verified": True,
+        "region": found.region,
+        "tenant": found.tenant,
+        "since": found.since,
+        "until": found.until,
+        "size": found.checkpoint.size,
+        "root": found.checkpoint.root.hex(),
+        "entries": len(found.leaves),
+        "complete": None,
+    }
+    show(output, result, [line])
 
 
 def _print_report(report: room.Report, output: Format) -> None:
-    if output is Format.json:
-        emit_json({**asdict(report), "verified": report.verified})
-    else:
-        stdout.print(f"region       {report.region}", markup=False)
-        stdout.print(f"size         {report.size}", markup=False)
-        stdout.print(f"root         {report.root}", markup=False)
-        stdout.print(f"entries      {report.entries} read, from {report.first}", markup=False)
-        stdout.print(f"checkpoints  {report.checkpoints} held against it", markup=False)
-        for finding in report.findings:
-            stdout.print(f"{finding.kind:<12} {finding.message}", markup=False)
-        for reason in report.unseen:
-            stdout.print(f"not seen     {reason}", markup=False)
+    rows = [
+        ("region", report.region),
+        ("size", str(report.size)),
+        ("root", report.root),
+        ("entries", f"{report.entries} read, from {report.first}"),
+        ("checkpoints", f"{report.checkpoints} held against it"),
+        *((finding.kind, finding.message) for finding in report.findings),
+        *(("not seen", reason) for reason in report.unseen),
+    ]
+    show(output, {**asdict(report), "verified": report.verified}, columns(rows))
     for notice in report.notices:
         warn(escape(notice))
     if output is Format.json:

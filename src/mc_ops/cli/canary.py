@@ -15,33 +15,24 @@ from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
+from rich.text import Text
 
 from mc_ops import canary as room
 from mc_ops import exit_codes, slack
-from mc_ops.cli import (
-    canary_metrics,
-    canary_override,
-    canary_report,
-    slack_post,
-)
-from mc_ops.cli.canary_metrics import (
-    BaselineSelector,
-    CandidateSelector,
-    MetricsOption,
-    PrometheusOption,
-)
-from mc_ops.cli.numeric import Number, Whole
-from mc_ops.cli.output import Format, OutputOption, emit_json, note, stdout, warn
+from mc_ops.cli import canary_metrics, canary_override, canary_report, slack_post
+from mc_ops.cli.canary_metrics import MetricsOptions
+from mc_ops.cli.options import Number, Verbs, Whole
+from mc_ops.cli.output import Format, OutputOption, columns, note, show, styled, warn
 from mc_ops.cli.progress import ProgressLine
 from mc_ops.environments import Workspace
 from mc_ops.errors import CouldNotTell, Declined
 
 DEFAULT_RATE = 50.0  # pairs a second, as `mc_ops.canary.DEFAULT_RATE`: numpy is slow to load
 
-app = typer.Typer()
-canary_metrics.register(app)
-canary_override.register(app)
-canary_report.register(app)
+app = Verbs()
+app.add_typer(canary_metrics.app)
+app.add_typer(canary_override.app)
+app.add_typer(canary_report.app)
 
 
 @app.command()
@@ -60,11 +51,9 @@ def plan(
 ) -> None:
     """Show what a run of that length can decide, without traffic; exit 2 if it is too short."""
     size = room.size_of(minutes=minutes, rate=rate, margin=margin)
-    if output is Format.json:
-        told = {"pairs": size.pairs, "margin": size.margin, "rehearsal": size.rehearsal}
-        emit_json({**told, "minutes": minutes, "rate_pairs_per_s": rate})
-        return
-    stdout.print(f"{size.pairs} pairs at {rate:g}/s: {_kind(size)}", markup=False)
+    told = {"pairs": size.pairs, "margin": size.margin, "rehearsal": size.rehearsal}
+    result = {**told, "minutes": minutes, "rate_pairs_per_s": rate}
+    show(output, result, [f"{size.pairs} pairs at {rate:g}/s: {_kind(size)}"])
 
 
 # Over 60 lines because its options are: they are the interface, and stand where typer reads them
@@ -75,6 +64,7 @@ def run(
     minutes: Annotated[
         Number, typer.Option(help="Duration of the traffic in minutes; fractions allowed.")
     ],
+    metrics: MetricsOptions,
     rate: Annotated[
         Number,
         typer.Option(help="Maximum request pairs per second; lowered if the baseline is too slow."),
@@ -95,10 +85,6 @@ def run(
         str | None,
         typer.Option("--release", help="Name of the candidate's release, for the evidence."),
     ] = None,
-    metrics: MetricsOption = None,
-    prometheus: PrometheusOption = None,
-    baseline_selector: BaselineSelector = None,
-    candidate_selector: CandidateSelector = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the plan and send no traffic.")
     ] = False,
@@ -106,13 +92,7 @@ def run(
 ) -> None:
     """Send the same requests to baseline and candidate, and compare latency and errors."""
     planned = room.make_plan(baseline, candidate, minutes=minutes, rate=rate, margin=margin)
-    judged_too = canary_metrics.run_metrics(
-        metrics,
-        prometheus,
-        planned,
-        baseline_selector=baseline_selector,
-        candidate_selector=candidate_selector,
-    )
+    judged_too = metrics.of_run(planned)
     if dry_run:
         canary_metrics.dry_run(planned, minutes, judged_too, output)
         return
@@ -148,9 +128,10 @@ def run(
         raise
     finally:
         progress.end()
-    _show(result.verdict, output, folder=folder)
-    if result.metrics is not None and output is Format.table:
-        canary_metrics.show_judgement(result.metrics)
+    lines = _lines(result.verdict, folder)
+    if result.metrics is not None:
+        lines += canary_metrics.judgement_lines(result.metrics)
+    show(output, {**result.verdict, "out_dir": str(folder)}, lines)
     canary_report.write_report(folder)
     link = canary_report.link_of(os.environ, folder)
     slack_post.post(lambda: slack.canary_message(result.verdict, link=link), "the verdict stands")
@@ -179,7 +160,7 @@ def judge(
     judgement = room.judge_files(
         base, cand, margin=margin, planned_pairs=planned_pairs, instances=instances
     )
-    _show(judgement.as_dict(), output)
+    show(output, judgement.as_dict(), _lines(judgement.as_dict()))
     raise typer.Exit(exit_codes.OK if judgement.promote else exit_codes.FINDING)
 
 
@@ -189,22 +170,18 @@ def _kind(planned: room.Plan | room.Size) -> str:
     return f"full verdict, margin {planned.margin}"
 
 
-def _show(verdict: dict[str, Any], output: Format, folder: Path | None = None) -> None:
-    if output is Format.json:
-        emit_json(verdict | ({"out_dir": str(folder)} if folder else {}))
-        return
+def _lines(verdict: dict[str, Any], folder: Path | None = None) -> list[str | Text]:
     promote = verdict["verdict"] == "PROMOTE"
-    icon, colour = ("✔", "green") if promote else ("✘", "red")
-    reason = escape(verdict["reason"])
-    stdout.print(f"[{colour}]{icon} {verdict['verdict']}[/{colour}] ({verdict['kind']}): {reason}")
+    mark = "[green]✔ PROMOTE[/green]" if promote else f"[red]✘ {verdict['verdict']}[/red]"
+    lines: list[str | Text] = [styled(f"{mark} ({verdict['kind']}): {escape(verdict['reason'])}")]
     if verdict["rehearsal"]:
-        stdout.print(f"  rehearsal, margin {verdict['margin']}; not the full verdict")
-    for line in _figures(verdict):
-        stdout.print(f"  {line}", markup=False)
+        lines.append(f"  rehearsal, margin {verdict['margin']}; not the full verdict")
+    rows = _figures(verdict)
     if folder:
-        stdout.print(f"  files       {folder}", markup=False)
+        rows.append(("files", str(folder)))
         if verdict["kind"] != "smoke":
-            stdout.print(f"  again by    {_judge_command(verdict, folder)}", markup=False)
+            rows.append(("again by", _judge_command(verdict, folder)))
+    return [*lines, *columns((f"  {name}", text) for name, text in rows)]
 
 
 def _judge_command(verdict: dict[str, Any], folder: Path) -> str:
@@ -220,30 +197,28 @@ def _judge_command(verdict: dict[str, Any], folder: Path) -> str:
     return "; ".join(commands)
 
 
-def _figures(verdict: dict[str, Any]) -> list[str]:
-    lines = []
+def _figures(verdict: dict[str, Any]) -> list[tuple[str, str]]:
+    rows = []
     for side in ("baseline", "candidate"):
         figures = verdict[side]
         p95 = "not measured" if figures["p95_ms"] is None else f"{figures['p95_ms']:.2f} ms"
-        lines.append(f"{side:<11} p95 {p95}, {figures['errors']} of {figures['n']} failed")
+        rows.append((side, f"p95 {p95}, {figures['errors']} of {figures['n']} failed"))
     for side, failures in (verdict.get("failures") or {}).items():
         if failures:
             counted = ", ".join(f"{count} x {name}" for name, count in failures.items())
-            lines.append(f"failures    {side}: {counted}")
+            rows.append(("failures", f"{side}: {counted}"))
     if verdict["regression"] is not None:
         interval = verdict["interval"]
         bounds = f", 90 % interval {interval[0]:+.1%} to {interval[1]:+.1%}" if interval else ""
         pairs = min(verdict[side]["n"] for side in ("baseline", "candidate"))
-        lines.append(f"regression  {verdict['regression']:+.1%} over all {pairs} pairs{bounds}")
+        rows.append(("regression", f"{verdict['regression']:+.1%} over all {pairs} pairs{bounds}"))
         decided = verdict.get("decided_at_pairs")
         if decided is not None and decided < pairs:
-            lines.append(f"decided     after {decided} pairs, by what they showed (first line)")
+            rows.append(("decided", f"after {decided} pairs, by what they showed (first line)"))
     runbook = verdict["runbook"]
     if runbook and runbook["regression_percent"] is not None:
-        lines.append(
-            f"runbook     {runbook['regression_percent']:+.2f} %, "
-            f"its bare rule says {runbook['verdict']}"
-        )
+        percent = runbook["regression_percent"]
+        rows.append(("runbook", f"{percent:+.2f} %, its bare rule says {runbook['verdict']}"))
     if verdict["kind"] == "inconclusive" and verdict["pairs_needed"] is not None:
-        lines.append(f"needed      {verdict['pairs_needed']} pairs for this margin and noise")
-    return lines
+        rows.append(("needed", f"{verdict['pairs_needed']} pairs for this margin and noise"))
+    return rows

@@ -7,15 +7,19 @@ not tell (Prometheus down), 4 Prometheus wants other credentials.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
+from rich.text import Text
 
 from mc_ops import exit_codes
-from mc_ops.cli.output import Format, OutputOption, emit_json, note, stdout, warn
+from mc_ops.cli.options import OptionGroup, Verbs
+from mc_ops.cli.output import Format, OutputOption, columns, note, show, styled, warn
+from mc_ops.cli.slo_access import prometheus_client
 from mc_ops.environments import Workspace
 from mc_ops.errors import UnusableInput
 
@@ -23,28 +27,66 @@ if TYPE_CHECKING:
     from mc_contract.metric_judgement.verdict import MetricJudgement
     from mc_ops.canary.metrics_run import RunMetrics
     from mc_ops.canary.plan import Plan
-    from mc_ops.service_client import PrometheusClient
 
 
-MetricsOption = Annotated[
-    Path | None,
-    typer.Option(help="TOML file with more metrics to judge; needs --prometheus."),
-]
-PrometheusOption = Annotated[
-    str | None, typer.Option(help="URL of the Prometheus server to query.")
-]
-BaselineSelector = Annotated[
-    str | None,
-    typer.Option(
-        help="Label matchers of the baseline, put in for $side; default: instance, by its URLs."
-    ),
-]
-CandidateSelector = Annotated[
-    str | None,
-    typer.Option(
-        help="Label matchers of the candidate, put in for $side; default: instance, by its URLs."
-    ),
-]
+app = Verbs()
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetricsOptions(OptionGroup):
+    """The options of a run that judges metrics, too."""
+
+    metrics: Annotated[
+        Path | None,
+        typer.Option(help="TOML file with more metrics to judge; needs --prometheus."),
+    ] = None
+    prometheus: Annotated[
+        str | None, typer.Option(help="URL of the Prometheus server to query.")
+    ] = None
+    baseline_selector: Annotated[
+        str | None,
+        typer.Option(
+            help="Label matchers of the baseline, put in for $side; default: instance, by its URLs."
+        ),
+    ] = None
+    candidate_selector: Annotated[
+        str | None,
+        typer.Option(
+            help="Label matchers of the candidate, put in for $side; default: instance, by its URLs."
+        ),
+    ] = None
+
+    def of_run(self, planned: Plan) -> RunMetrics | None:
+        """What a run's metrics are judged by; None when none were asked for.
+
+        Raises:
+            UnusableInput: An option without the others, or a file or selector that cannot be used.
+        """
+        if self.metrics is None:
+            given = (self.prometheus, self.baseline_selector, self.candidate_selector)
+            if any(option is not None for option in given):
+                raise UnusableInput("--prometheus and the selectors are for --metrics FILE")
+            return None
+        if self.prometheus is None:
+            raise UnusableInput(
+                "--metrics needs --prometheus", hint="the URL of the Prometheus to ask"
+            )
+        from mc_ops.canary import metrics
+        from mc_ops.canary.metrics_run import RunMetrics
+
+        selectors = metrics.make_selectors(
+            _selector(self.baseline_selector, planned.baseline),
+            _selector(self.candidate_selector, planned.candidate),
+        )
+        if selectors.baseline == selectors.candidate:
+            raise UnusableInput("baseline and candidate have the same selector")
+        return RunMetrics(
+            metrics.read_config(self.metrics),
+            selectors,
+            prometheus_client(self.prometheus),
+            told=lambda text: warn(escape(text)),
+        )
+
 
 _ICONS = {
     "pass": ("✔", "green"),
@@ -55,13 +97,8 @@ _ICONS = {
 }
 
 
-def register(app: typer.Typer) -> None:
-    """Add the verbs to the group `canary`."""
-    app.command()(retrospective)
-    app.command(name="judge-metrics")(judge_metrics)
-
-
 # Over 60 lines because its options are: they are the interface, and stand where typer reads them
+@app.command()
 def retrospective(
     prometheus: Annotated[str, typer.Option(help="URL of the Prometheus server to query.")],
     config: Annotated[Path, typer.Option(help="TOML file with the metrics to judge.")],
@@ -110,7 +147,7 @@ def retrospective(
         else past.parse_time("--baseline-start", baseline_start, now=now)
     )
     folder = out_dir or Workspace.from_env().runs / f"retrospective-{now:%Y%m%dT%H%M%S%fZ}"
-    with _client(prometheus) as client:
+    with prometheus_client(prometheus) as client:
         found = past.judge_past(
             client,
             rules,
@@ -118,15 +155,13 @@ def retrospective(
             past.spans_of(times[0], times[1], other, now=now),
             out_dir=folder,
         )
-    if output is Format.json:
-        emit_json(found.verdict | {"metrics": found.judgement.as_dict(), "out_dir": str(folder)})
-    else:
-        show_judgement(found.judgement)
-        stdout.print(f"  {past.WHAT}", markup=False)
-        stdout.print(f"  files       {folder}", markup=False)
+    result = found.verdict | {"metrics": found.judgement.as_dict(), "out_dir": str(folder)}
+    lines = judgement_lines(found.judgement)
+    show(output, result, [*lines, f"  {past.WHAT}", f"  files       {folder}"])
     raise typer.Exit(exit_codes.OK if found.judgement.passed else exit_codes.FINDING)
 
 
+@app.command()
 def judge_metrics(
     file: Annotated[Path, typer.Argument(help="metrics.json of a canary run or a retrospective.")],
     output: OutputOption = Format.table,
@@ -135,48 +170,8 @@ def judge_metrics(
     from mc_ops.canary.metrics import judge_metrics_file
 
     judgement = judge_metrics_file(file)
-    if output is Format.json:
-        emit_json(judgement.as_dict())
-    else:
-        show_judgement(judgement)
+    show(output, judgement.as_dict(), judgement_lines(judgement))
     raise typer.Exit(exit_codes.OK if judgement.passed else exit_codes.FINDING)
-
-
-def run_metrics(
-    file: Path | None,
-    prometheus: str | None,
-    planned: Plan,
-    *,
-    baseline_selector: str | None,
-    candidate_selector: str | None,
-) -> RunMetrics | None:
-    """What a run's metrics are judged by; None when none were asked for.
-
-    Raises:
-        UnusableInput: An option without the others, or a file or selector that cannot be used.
-    """
-    if file is None:
-        given = (prometheus, baseline_selector, candidate_selector)
-        if any(option is not None for option in given):
-            raise UnusableInput("--prometheus and the selectors are for --metrics FILE")
-        return None
-    if prometheus is None:
-        raise UnusableInput("--metrics needs --prometheus", hint="the URL of the Prometheus to ask")
-    from mc_ops.canary import metrics
-    from mc_ops.canary.metrics_run import RunMetrics
-
-    selectors = metrics.make_selectors(
-        _selector(baseline_selector, planned.baseline),
-        _selector(candidate_selector, planned.candidate),
-    )
-    if selectors.baseline == selectors.candidate:
-        raise UnusableInput("baseline and candidate have the same selector")
-    return RunMetrics(
-        metrics.read_config(file),
-        selectors,
-        _client(prometheus),
-        told=lambda text: warn(escape(text)),
-    )
 
 
 def dry_run(planned: Plan, minutes: float, found: RunMetrics | None, output: Format) -> None:
@@ -200,55 +195,53 @@ def dry_run(planned: Plan, minutes: float, found: RunMetrics | None, output: For
             "queries": rows,
         },
     }
-    if output is Format.json:
-        emit_json(plan)
-        return
-    for line in _plan_lines(planned, minutes):
-        stdout.print(line, markup=False)
-    if found is None:
-        stdout.print("metrics     none are judged (--metrics)", markup=False)
-        return
-    stdout.print(f"metrics     {found.client.url} answers", markup=False)
-    for metric, row in zip(found.config.metrics, rows, strict=True):
-        kind = "critical" if metric.critical else f"weight {metric.weight:g}"
-        stdout.print(
-            f"  {metric.name} ({kind}, group {metric.group}, {_allowed(metric)}, "
-            f"missing: {metric.missing})",
-            markup=False,
-        )
-        for side, query in row["queries"].items():
-            stdout.print(
-                f"    {side:<9} {row['points'][side]} points in the last {minutes:g} minutes: "
-                f"{query}",
-                markup=False,
-            )
-    note("nothing was sent to either side")
+    show(output, plan, _plan_lines(planned, minutes, found, rows))
+    if output is Format.table:
+        note("nothing was sent to either side")
 
 
-def show_judgement(judgement: MetricJudgement) -> None:
-    """Print what the metrics showed, each with its reason."""
-    icon, colour = _ICONS[judgement.outcome]
-    stdout.print(
-        f"[{colour}]{icon} metrics {judgement.outcome}[/{colour}]: {escape(judgement.reason)}"
+def judgement_lines(judgement: MetricJudgement) -> list[Text]:
+    """What the metrics showed, each with its reason."""
+    head = (
+        f"{_marked(judgement.outcome, f'metrics {judgement.outcome}')}: {escape(judgement.reason)}"
     )
-    width = max(len(result.metric.name) for result in judgement.results)
-    for result in judgement.results:
-        icon, colour = _ICONS[result.outcome]
-        critical = " critical" if result.metric.critical else ""
-        stdout.print(
-            f"  [{colour}]{icon} {result.outcome:<12}[/{colour}] {result.metric.name:<{width}}"
-            f"{critical}  {escape(result.reason)}"
+    rows = [
+        (
+            styled(f"  {_marked(result.outcome, result.outcome)}"),
+            f"{result.metric.name}{' critical' if result.metric.critical else ''}",
+            result.reason,
         )
-
-
-def _plan_lines(planned: Plan, minutes: float) -> list[str]:
-    kind = "rehearsal, not the full verdict" if planned.rehearsal else "full verdict"
-    return [
-        f"pairs       {planned.pairs} at {planned.rate:g}/s at most, {minutes:g} minutes",
-        f"margin      {planned.margin} ({kind})",
-        f"baseline    {', '.join(planned.baseline)}",
-        f"candidate   {', '.join(planned.candidate)}",
+        for result in judgement.results
     ]
+    return [styled(head), *columns(rows)]
+
+
+def _marked(outcome: str, text: str) -> str:
+    icon, colour = _ICONS[outcome]
+    return f"[{colour}]{icon} {text}[/{colour}]"
+
+
+def _plan_lines(
+    planned: Plan, minutes: float, found: RunMetrics | None, queries: list[dict[str, Any]]
+) -> list[str | Text]:
+    kind = "rehearsal, not the full verdict" if planned.rehearsal else "full verdict"
+    asked = "none are judged (--metrics)" if found is None else f"{found.client.url} answers"
+    rows = [
+        ("pairs", f"{planned.pairs} at {planned.rate:g}/s at most, {minutes:g} minutes"),
+        ("margin", f"{planned.margin} ({kind})"),
+        ("baseline", ", ".join(planned.baseline)),
+        ("candidate", ", ".join(planned.candidate)),
+        ("metrics", asked),
+    ]
+    lines: list[str | Text] = [*columns(rows)]
+    for metric, row in zip(() if found is None else found.config.metrics, queries, strict=True):
+        weight = "critical" if metric.critical else f"weight {metric.weight:g}"
+        about = f"group {metric.group}, {_allowed(metric)}, missing: {metric.missing}"
+        lines.append(f"  {metric.name} ({weight}, {about})")
+        for side, query in row["queries"].items():
+            seen = f"{row['points'][side]} points in the last {minutes:g} minutes"
+            lines.append(f"    {side:<9} {seen}: {query}")
+    return lines
 
 
 def _allowed(metric: Any) -> str:
@@ -262,13 +255,6 @@ def _selector(given: str | None, urls: Sequence[str]) -> str:
     from mc_ops.canary.metrics import selector_of
 
     return selector_of(urls) if given is None else given
-
-
-def _client(url: str) -> PrometheusClient:
-    from mc_ops.cli.slo_access import prometheus_token
-    from mc_ops.service_client import PrometheusClient
-
-    return PrometheusClient(url, token=prometheus_token())
 
 
 def _step_s(text: str) -> float:

@@ -7,7 +7,6 @@ with its proof. Nothing else promotes a HOLD, and no verdict is ever changed.
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -15,19 +14,12 @@ from rich.markup import escape
 
 from mc_ops import exit_codes, slack
 from mc_ops.cli import slack_post
-from mc_ops.cli.canary_report import link_of
+from mc_ops.cli.canary_report import link_of, write_report
 from mc_ops.cli.cutover import hold_candidate, read_decision
-from mc_ops.cli.ledger_access import LedgerKeyOption, ledger_key
-from mc_ops.cli.operator_access import (
-    AsOption,
-    UrlOption,
-    YesOption,
-    access_token,
-    acting_client,
-    confirm_by_word,
-)
-from mc_ops.cli.options import EnvOption
-from mc_ops.cli.output import Format, OutputOption, emit_json, note, ok, stdout
+from mc_ops.cli.ledger_access import LedgerKeyOption, LedgerReading
+from mc_ops.cli.operator_access import YesOption, confirm_by_word
+from mc_ops.cli.options import EnvOption, Verbs
+from mc_ops.cli.output import Format, OutputOption, columns, note, ok, show
 from mc_ops.environments import Workspace
 from mc_ops.errors import CouldNotTell, Finding, OpsError, UnusableInput
 
@@ -44,20 +36,18 @@ _LOUD = {
     "void": "the run is void: its samples show nothing, for better or worse",
 }
 
+app = Verbs()
+
 RunArgument = Annotated[
     str, typer.Argument(metavar="RUN", help="Name of a run, or a canary's folder.")
 ]
 
 
-def register(app: typer.Typer) -> None:
-    """Add the verbs to `mcctl canary`."""
-    app.command()(override)
-    app.command()(decision)
-
-
 # Over 60 lines because its options are: they are the interface, and stand where typer reads them
+@app.command()
 def override(
     run: RunArgument,
+    call: LedgerReading,
     reason: Annotated[
         str,
         typer.Option(
@@ -68,12 +58,8 @@ def override(
         str,
         typer.Option("--release", help="Name of the candidate's release; recorded in the ledger."),
     ] = "",
-    whose: AsOption = None,
     yes: YesOption = False,
-    key: LedgerKeyOption = None,
-    url: UrlOption = None,
     env: EnvOption = "local",
-    output: OutputOption = Format.table,
 ) -> None:
     """Promote a HOLD manually; ledger, Slack and evidence show who did it and why."""
     from mc_ops.canary.override import judge_again, override_in
@@ -81,7 +67,7 @@ def override(
 
     line = _reason(reason)
     workspace = Workspace.from_env()
-    trusted = ledger_key(key)
+    trusted = call.trusted()
     judged = judge_again(find_canary(run, workspace.runs))
     if judged.promote:
         raise UnusableInput(f"the verdict of {judged.run} is PROMOTE: there is nothing to override")
@@ -97,19 +83,19 @@ def override(
     loud = _LOUD.get(judged.kind, f"it was held: {judged.kind}")
     note(f"{escape(judged.run)}: HOLD ({escape(judged.kind)}): {escape(loud)}")
     note(f"  {escape(str(judged.told.get('reason', '')))}")
-    with acting_client(url, whose) as client:
+    with call.acting() as client:
         confirm_by_word("This promotes it all the same.", judged.run, yes=yes)
         answer = client.override_canary(judged.as_request(), release=release, reason=line)
-    found = _write(judged, answer, _Ledger(url or workspace.url, access_token(url, whose), trusted))
+    found = _write(judged, answer, call)
     told = _as_dict(found)
-    _draw_again(judged.folder)
-    if output is Format.json:
-        emit_json({"run": judged.run, "verdict": "HOLD", "kind": judged.kind, "override": told})
-    else:
-        stdout.print(verdict_line(judged, found), markup=False)
-        stdout.print(f"  ledger      entry {told['index']}, {told['event_id']}", markup=False)
-        stdout.print(f"  decision    {told['decision']}", markup=False)
-        stdout.print(f"  file        {judged.folder / 'override.json'}", markup=False)
+    write_report(judged.folder)
+    rows = [
+        ("  ledger", f"entry {told['index']}, {told['event_id']}"),
+        ("  decision", told["decision"]),
+        ("  file", str(judged.folder / "override.json")),
+    ]
+    result = {"run": judged.run, "verdict": "HOLD", "kind": judged.kind, "override": told}
+    call.show(result, [verdict_line(judged, found), *columns(rows)])
     if (told["by"], told["reason"]) != (answer["principal"], answer["reason"]):
         raise Finding(
             f"{judged.run} was overridden before, by {told['by']}: {told['reason']}",
@@ -122,6 +108,7 @@ def override(
     )
 
 
+@app.command()
 def decision(
     run: RunArgument,
     key: LedgerKeyOption = None,
@@ -133,44 +120,29 @@ def decision(
     Also exit 1 if the candidate has changed since the run, 3 if that is unknown.
     """
     judged, found = read_decision(run, Workspace.from_env(), key)
-    if output is Format.json:
-        emit_json(
-            {
-                "run": judged.run,
-                **{name: judged.computed[name] for name in ("verdict", "kind", "rehearsal")},
-                "margin": judged.computed["margin"],
-                "override": _as_dict(found) if found else None,
-            }
-        )
-    else:
-        stdout.print(verdict_line(judged, found), markup=False)
+    result = {
+        "run": judged.run,
+        **{name: judged.computed[name] for name in ("verdict", "kind", "rehearsal", "margin")},
+        "override": _as_dict(found) if found else None,
+    }
+    show(output, result, [verdict_line(judged, found)])
     if not judged.promote and found is None:
         raise typer.Exit(exit_codes.FINDING)
     hold_candidate(judged, env)
 
 
-class _Ledger:
-    """Where the entry is proven: the service, its token, and the key that it is held against."""
-
-    def __init__(self, url: str, token: str, key: Any) -> None:
-        self.url, self.token, self.key = url, token, key
-
-    def proof(self, event_id: str) -> tuple[bytes, Any]:
-        from mc_ops.audit import AuditClient, prove
-
-        with AuditClient(self.url, self.token) as client:
-            return prove(client, self.key, event_id)
-
-
-def _write(judged: Judged, answer: dict[str, Any], ledger: _Ledger) -> Override:
-    """Make `override.json` of the ledger's entry, and read it back as anyone would."""
+def _write(judged: Judged, answer: dict[str, Any], call: LedgerReading) -> Override:
+    """Make `override.json` of the ledger's entry and its proof, and read it back as anyone would."""
     from mc_contract.canary_override import OVERRIDE, NotOverridden, override_file
+    from mc_ops.audit import prove
     from mc_ops.canary.override import override_in
     from mc_ops.files import write_atomically, writing
 
+    path, trusted = judged.folder / OVERRIDE, call.trusted()
     try:
-        raw, found = ledger.proof(str(answer["event_id"]))
-        path = judged.folder / OVERRIDE
+        # As who acted, who need not be an auditor
+        with call.ledger("OPERATOR") as client:
+            raw, found = prove(client, trusted, str(answer["event_id"]))
         with writing(path):
             write_atomically(path, override_file(raw, found))
     except (OpsError, NotOverridden) as error:
@@ -179,7 +151,7 @@ def _write(judged: Judged, answer: dict[str, Any], ledger: _Ledger) -> Override:
             f"{error.message}",
             hint="repeat the command when the ledger can be read; it records nothing twice",
         ) from error
-    written = override_in(judged, ledger.key)
+    written = override_in(judged, trusted)
     assert written is not None  # it was written above
     return written
 
@@ -211,9 +183,3 @@ def _reason(text: str) -> str:
             hint="it is recorded, and shown to whoever reads the evidence",
         )
     return line
-
-
-def _draw_again(folder: Path) -> None:
-    from mc_ops.cli.canary_report import write_report
-
-    write_report(folder)

@@ -14,19 +14,18 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
-from mc_ops.cli.numeric import Number, Whole
-from mc_ops.cli.output import Format, OutputOption, emit_json, note, stdout, warn
+from mc_ops.cli.options import Number, Verbs, Whole
+from mc_ops.cli.output import Format, OutputOption, note, show, warn
 from mc_ops.environments import Workspace
 from mc_ops.errors import OpsError, UnusableInput
 
 _OUT = Path("canary-report")
 
 
-def register(app: typer.Typer) -> None:
-    """Add the verb to `mcctl canary`."""
-    app.command()(report)
+app = Verbs()
 
 
+@app.command()
 def report(
     run: Annotated[
         str, typer.Argument(metavar="[RUN]", help="Name of a run, or a canary's folder.")
@@ -79,12 +78,8 @@ def report(
         )
         made = make_report(judgement.as_dict(), read_samples(base), read_samples(cand))
         target = out or _OUT
-    written = write_files(made, target)
-    if output is Format.json:
-        emit_json({"files": [str(path) for path in written]})
-        return
-    for path in written:
-        stdout.print(str(path), markup=False)
+    written = [str(path) for path in write_files(made, target)]
+    show(output, {"files": written}, written)
 
 
 def write_report(folder: Path) -> None:

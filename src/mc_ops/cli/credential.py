@@ -16,21 +16,14 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
-from mc_ops.cli.operator_access import (
-    AsOption,
-    ReasonOption,
-    UrlOption,
-    YesOption,
-    acting_client,
-    confirm,
-    operator_client,
-)
-from mc_ops.cli.output import Format, OutputOption, emit_json, note, ok, stdout, warn
+from mc_ops.cli.operator_access import Changing, Reading
+from mc_ops.cli.options import Verbs
+from mc_ops.cli.output import columns, note, ok, warn
 from mc_ops.environments import Workspace
 from mc_ops.environments import credentials as local
 from mc_ops.errors import UnusableInput
 
-app = typer.Typer(no_args_is_help=True)
+app = Verbs()
 
 _ADMINISTRATOR = "ADMINISTRATOR"
 _DURATION = re.compile(r"([1-9][0-9]{0,8})(s|m|h|d)")
@@ -52,7 +45,7 @@ def create(
         str,
         typer.Option("--tenant", help="Tenant of the holder; PLATFORM for every role but agent."),
     ],
-    reason: ReasonOption,
+    call: Changing,
     role: Annotated[
         str, typer.Option("--role", help="Role of the holder: agent, operator, auditor, ...")
     ] = ("agent"),
@@ -75,22 +68,18 @@ def create(
             help="Also store the token in secrets/credentials.json under NAME.",
         ),
     ] = None,
-    whose: AsOption = None,
-    url: UrlOption = None,
-    yes: YesOption = False,
-    output: OutputOption = Format.table,
 ) -> None:
     """Create a credential; its token is shown once."""
     life_s = _seconds("--expires", expires)
-    if keep is not None and url is not None:
+    if keep is not None and call.url is not None:
         raise UnusableInput("--keep is for the local platform", hint="leave --url out")
     if keep is not None:  # before a token is made that would have no place
         local.require_place(Workspace.from_env(), keep, tenant, role)
-    with _place_for(out) as write, acting_client(url, whose, _ADMINISTRATOR) as client:
-        confirm(f"Make a credential of {tenant}, role {role}?", yes=yes)
+    with _place_for(out) as write, call.acting(_ADMINISTRATOR) as client:
+        call.confirm(f"Make a credential of {tenant}, role {role}?")
         made = client.create_credential(
             tenant=tenant,
-            reason=reason,
+            reason=call.reason,
             role=role,
             scopes=scope or None,
             principal=principal,
@@ -106,13 +95,13 @@ def create(
             scopes=None if made["scopes"] is None else frozenset(made["scopes"]),
         )
         local.keep(Workspace.from_env(), keep, entry)
-    _show(made, out, output)
+    _show(made, out, call)
 
 
 @app.command()
 def rotate(
     key_id: KeyArgument,
-    reason: ReasonOption,
+    call: Changing,
     overlap: Annotated[
         str | None,
         typer.Option(
@@ -123,77 +112,65 @@ def rotate(
     ] = None,
     expires: ExpiresOption = None,
     out: OutOption = None,
-    whose: AsOption = None,
-    url: UrlOption = None,
-    yes: YesOption = False,
-    output: OutputOption = Format.table,
 ) -> None:
     """Replace a credential with a new one of the same rights. Exit 1 if it has ended."""
     overlap_s, life_s = _seconds("--overlap", overlap) or 0, _seconds("--expires", expires)
-    with _place_for(out) as write, acting_client(url, whose, _ADMINISTRATOR) as client:
-        confirm(f"Rotate the credential {key_id}?", yes=yes)
+    with _place_for(out) as write, call.acting(_ADMINISTRATOR) as client:
+        call.confirm(f"Rotate the credential {key_id}?")
         made = client.rotate_credential(
-            key_id, reason=reason, overlap_s=overlap_s, expires_in_s=life_s
+            key_id, reason=call.reason, overlap_s=overlap_s, expires_in_s=life_s
         )
         write(made["token"])
-    _in_step(url, key_id, made["token"])
-    _show(made, out, output)
+    _in_step(call.url, key_id, made["token"])
+    _show(made, out, call)
 
 
 @app.command()
 def revoke(
     key_id: KeyArgument,
-    reason: ReasonOption,
-    whose: AsOption = None,
-    url: UrlOption = None,
-    yes: YesOption = False,
-    output: OutputOption = Format.table,
+    call: Changing,
 ) -> None:
     """Revoke a credential now. Exit 1 if it has ended."""
-    with acting_client(url, whose, _ADMINISTRATOR) as client:
-        confirm(f"Revoke the credential {key_id}?", yes=yes)
-        ended = client.revoke_credential(key_id, reason=reason)
-    _in_step(url, key_id, None)
-    if output is Format.json:
-        emit_json(ended)
+    with call.acting(_ADMINISTRATOR) as client:
+        call.confirm(f"Revoke the credential {key_id}?")
+        ended = client.revoke_credential(key_id, reason=call.reason)
+    _in_step(call.url, key_id, None)
+    call.show(ended, ())
     ok(escape(f"{key_id} of {ended['tenant']} is revoked; every replica refuses it within seconds"))
 
 
 @app.command("list")
 def list_credentials(
+    call: Reading,
     tenant: Annotated[str | None, typer.Option("--tenant", help="Only this tenant.")] = None,
-    whose: AsOption = None,
-    url: UrlOption = None,
-    output: OutputOption = Format.table,
 ) -> None:
     """List credentials without their secrets."""
-    with operator_client(url, whose, _ADMINISTRATOR) as client:
+    with call.client(_ADMINISTRATOR) as client:
         answer = client.credentials(tenant)
-    if output is Format.json:
-        emit_json({"credentials": answer["credentials"], "more": answer["more"]})
-    else:
-        for credential in answer["credentials"]:
-            _print(credential)
+    result = {"credentials": answer["credentials"], "more": answer["more"]}
+    call.show(result, columns(map(_cells, answer["credentials"])))
     if answer["more"]:
         warn("there are more: name a tenant with --tenant")
 
 
-def _show(made: Mapping[str, Any], out: Path | None, output: Format) -> None:
-    if output is Format.json:
-        emit_json({key: made[key] for key in made if out is None or key != "token"})
-    elif out is None:
-        stdout.print(made["token"], markup=False, soft_wrap=True)
+def _show(made: Mapping[str, Any], out: Path | None, call: Changing) -> None:
+    told = {key: made[key] for key in made if out is None or key != "token"}
+    call.show(told, [made["token"]] if out is None else [])
     where = "the token above" if out is None else f"the token in {out}"
     ok(escape(f"{made['key_id']} of {made['tenant']}: {where} is shown once"))
 
 
-def _print(credential: Mapping[str, Any]) -> None:
+def _cells(credential: Mapping[str, Any]) -> tuple[str, ...]:
     scopes = credential["scopes"]
     named = "all of its role" if scopes is None else ", ".join(scopes)
     until = f" until {credential['expires_at']}" if credential["state"] == "ending" else ""
-    line = f"{credential['key_id']}  {credential['state']}{until}  {credential['tenant']}"
-    line += f"  {credential['principal']}  {credential['role']} ({named})"
-    stdout.print(line, markup=False)
+    return (
+        credential["key_id"],
+        f"{credential['state']}{until}",
+        credential["tenant"],
+        credential["principal"],
+        f"{credential['role']} ({named})",
+    )
 
 
 @contextmanager

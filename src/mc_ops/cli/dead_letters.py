@@ -12,57 +12,42 @@ from rich.markup import escape
 
 from mc_ops import audit as room
 from mc_ops import exit_codes
-from mc_ops.cli.numeric import Number
-from mc_ops.cli.operator_access import (
-    AsOption,
-    ReasonOption,
-    UrlOption,
-    YesOption,
-    acting_client,
-    confirm,
-    operator_client,
-)
-from mc_ops.cli.output import Format, OutputOption, emit_json, fail, ok, stdout, warn
+from mc_ops.cli.operator_access import Changing, Reading
+from mc_ops.cli.options import Number, Verbs
+from mc_ops.cli.output import columns, fail, ok, warn
 from mc_ops.errors import UnusableInput
 
 if TYPE_CHECKING:
+    from rich.text import Text
+
     from mc_ops.service_client import OperatorClient
 
-app = typer.Typer(
-    help="List dead letters (events that the SIEM refused for good) and send them again.",
-    no_args_is_help=True,
-)
+app = Verbs(help="List dead letters (events that the SIEM refused for good) and send them again.")
 
 _LOOK_S = 0.5
 
 
 @app.command("list")
 def list_dead_letters(
+    call: Reading,
     request: Annotated[
         str | None,
         typer.Option(
             "--request", help="Only dead letters of this resend request, delivered ones included."
         ),
     ] = None,
-    whose: AsOption = None,
-    url: UrlOption = None,
-    output: OutputOption = Format.table,
 ) -> None:
     """List dead letters with their reason and state."""
-    with operator_client(url, whose) as client:
+    with call.client() as client:
         found = list(_all(client, request))
-    if output is Format.json:
-        emit_json({"dead_letters": found})
-        return
-    for letter in found:
-        _print(letter)
+    call.show({"dead_letters": found}, _lines(found))
     if not found:
         ok("there are no dead letters")
 
 
 @app.command()
 def resend(
-    reason: ReasonOption,
+    call: Changing,
     event: Annotated[
         list[str] | None, typer.Option("--event", help="Id of an event; repeatable.")
     ] = None,
@@ -76,10 +61,6 @@ def resend(
     wait: Annotated[
         Number, typer.Option(min=0, help="Maximum time to wait for delivery, in seconds.")
     ] = 30.0,
-    whose: AsOption = None,
-    yes: YesOption = False,
-    url: UrlOption = None,
-    output: OutputOption = Format.table,
 ) -> None:
     """Send dead letters again; exit 1 if the SIEM refuses one again."""
     if [all_, bool(event), bool(since or until)].count(True) != 1:
@@ -91,12 +72,12 @@ def resend(
         "since": room.moment(since, now) if since else None,
         "until": room.moment(until, now) if until else None,
     }
-    with acting_client(url, whose) as client:
+    with call.acting() as client:
         which = f"{len(event)} dead letters" if event else "all dead letters"
-        confirm(f"Send {'those dead letters' if since or until else which} again?", yes=yes)
-        asked = client.resend_dead_letters(reason=reason, **selection)
+        call.confirm(f"Send {'those dead letters' if since or until else which} again?")
+        asked = client.resend_dead_letters(reason=call.reason, **selection)
         settled = _wait(client, asked["request"], wait) if asked["request"] else []
-    _tell(asked, settled, output)
+    _tell(asked, settled, call)
 
 
 def _all(client: OperatorClient, request: str | None) -> Iterator[dict[str, Any]]:
@@ -122,18 +103,14 @@ def _in_state(letters: list[dict[str, Any]], state: str) -> list[dict[str, Any]]
     return [letter for letter in letters if letter["state"] == state]
 
 
-def _tell(asked: dict[str, Any], letters: list[dict[str, Any]], output: Format) -> None:
+def _tell(asked: dict[str, Any], letters: list[dict[str, Any]], call: Changing) -> None:
     taken, refused, waiting = (
         _in_state(letters, state) for state in ("taken", "refused-again", "waiting")
     )
     # Also those that another request has asked for since: they are no longer listed for this one
     unsettled = asked["asked"] - len(taken) - len(refused)
     counts = {"taken": len(taken), "refused": len(refused), "unsettled": unsettled}
-    if output is Format.json:
-        emit_json({**asked, **counts, "dead_letters": letters})
-    else:
-        for letter in (*refused, *waiting):
-            _print(letter)
+    call.show({**asked, **counts, "dead_letters": letters}, _lines([*refused, *waiting]))
     if asked["waiting"]:
         warn(f"{asked['waiting']} of them wait already, for an earlier request")
     if not asked["asked"]:
@@ -151,9 +128,17 @@ def _tell(asked: dict[str, Any], letters: list[dict[str, Any]], output: Format) 
         ok(f"{len(taken)} dead letters were sent again, and taken")
 
 
-def _print(letter: dict[str, Any]) -> None:
-    line = (
-        f"{letter['index']:>9}  {letter['state']:<13}  {letter['refused_at'][:19]}Z  "
-        f"{letter['event_id']}  {letter['reason']}"
+def _lines(letters: list[dict[str, Any]]) -> list[Text]:
+    return columns(
+        [
+            (
+                str(one["index"]),
+                one["state"],
+                f"{one['refused_at'][:19]}Z",
+                one["event_id"],
+                one["reason"],
+            )
+            for one in letters
+        ],
+        right=[0],
     )
-    stdout.print(line, markup=False, soft_wrap=True)

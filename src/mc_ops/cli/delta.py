@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,33 +11,30 @@ from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
+from rich.text import Text
 
 from mc_ops import slack as messages
 from mc_ops.cli import slack_post
-from mc_ops.cli.options import EnvOption
-from mc_ops.cli.output import Format, OutputOption, emit_json, note, stdout, warn
+from mc_ops.cli.options import Verbs
+from mc_ops.cli.output import columns, note, show, warn
 from mc_ops.cli.slo_access import (
-    LOCAL,
-    OverOption,
     PricesOption,
-    PrometheusOption,
     RedteamOption,
-    ScrapeOption,
+    SourceOptions,
     WindowOption,
-    open_source,
     prices,
     privacy,
     source_json,
 )
 from mc_ops.errors import UnusableInput
 
-app = typer.Typer()
+app = Verbs()
 
 
-@app.command()
 # Over 60 lines because its options are: they are the interface, and stand where typer reads them
 @app.command()
 def delta(
+    call: SourceOptions,
     out: Annotated[
         Path,
         typer.Option("--out", help="JSON file to write; a Markdown file is written beside it."),
@@ -45,9 +42,6 @@ def delta(
     period: Annotated[
         str, typer.Option("--period", help="Name of the period: day-1, day-7, ...")
     ] = "day-7",
-    prometheus: PrometheusOption = None,
-    scrape: ScrapeOption = None,
-    over: OverOption = None,
     window: WindowOption = None,
     price_file: PricesOption = None,
     redteam: RedteamOption = None,
@@ -64,8 +58,6 @@ def delta(
     force: Annotated[
         bool, typer.Option("--force", help="Overwrite --out even if it is another kind of file.")
     ] = False,
-    env: EnvOption = LOCAL,
-    output: OutputOption = Format.table,
 ) -> None:
     """Write a period's figures and their change; an unknown figure is null with a reason."""
     from mc_ops.slo import Measure, Window, costs, markdown
@@ -79,7 +71,7 @@ def delta(
     now = datetime.now(UTC)
     before = files.read(previous) if previous else files.newest_before(out.parent, now, period)
     priced = prices(price_file)
-    with open_source(prometheus, scrape, over, env=env) as source:
+    with call.open() as source:
         measure = Measure(source, asked)
         figures = room.measured(measure, asked, costs(measure, priced), privacy(redteam))
         kept = files.keep(out)
@@ -103,7 +95,9 @@ def delta(
     files.write(out, raw, markdown(told))
     if kept:
         note(f"the earlier {escape(out.name)} is kept as {escape(str(kept))}")
-    _show(told, out, digest, output)
+    show(call.output, {**told, "file": str(out), "sha256": digest}, _lines(told, out, digest))
+    for text in told["source"]["notes"]:
+        note(escape(text))
     if slack:
         stands = "the delta is written"
         if not slack_post.is_configured():
@@ -120,20 +114,22 @@ def _notes(looks_back: bool, span: str, asked: str) -> list[str]:
     return [f"The replicas' own counters were read: figures are {span}, not over {asked}."]
 
 
-def _show(told: Mapping[str, Any], out: Path, digest: str, output: Format) -> None:
+def _lines(told: Mapping[str, Any], out: Path, digest: str) -> Iterator[str | Text]:
     from mc_ops.slo import moved, shown
 
-    if output is Format.json:
-        emit_json({**told, "file": str(out), "sha256": digest})
-        return
-    for name, value in told["metrics"].items():
-        figure = told["figures"][name]
-        change = moved(told["trend"]["metrics"].get(name), figure["unit"])
-        line = f"{name:<22}{shown(value, figure['unit']):>14}  {figure['verdict']:<15}{change}"
-        stdout.print(line, markup=False)
+    figures = {name: told["figures"][name] for name in told["metrics"]}
+    rows = [
+        (
+            name,
+            shown(told["metrics"][name], figure["unit"]),
+            figure["verdict"],
+            moved(told["trend"]["metrics"].get(name), figure["unit"]),
+        )
+        for name, figure in figures.items()
+    ]
+    for figure, line in zip(figures.values(), columns(rows, right=[1]), strict=True):
+        yield line
         if figure["reason"]:
-            stdout.print(f"{'':<24}{figure['reason']}", markup=False)
-    for text in told["source"]["notes"]:
-        note(escape(text))
-    stdout.print(f"file    {out} (sha256 {digest})", markup=False)
-    stdout.print(f"        {out.with_suffix('.md')}", markup=False)
+            yield f"{'':<24}{figure['reason']}"
+    yield f"file    {out} (sha256 {digest})"
+    yield f"        {out.with_suffix('.md')}"

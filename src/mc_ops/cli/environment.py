@@ -17,9 +17,8 @@ from rich.table import Table
 
 from mc_ops import exit_codes
 from mc_ops.cli.cutover import backing, remember
-from mc_ops.cli.numeric import Number, Whole
 from mc_ops.cli.operator_access import UnaskedOption, confirm
-from mc_ops.cli.options import EnvOption
+from mc_ops.cli.options import EnvOption, Number, Verbs, Whole
 from mc_ops.cli.output import Format, OutputOption, emit_json, note, ok, stdout, warn
 from mc_ops.environments import (
     BASELINE,
@@ -48,7 +47,7 @@ ColourOption = Annotated[
 ]
 
 
-app = typer.Typer()
+app = Verbs()
 
 
 @app.command()

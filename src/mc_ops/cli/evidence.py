@@ -17,11 +17,12 @@ from mc_contract import evidence as contract
 from mc_ops import evidence as room
 from mc_ops import exit_codes
 from mc_ops.canary_folder import canaries, canary_in
+from mc_ops.cli.options import Verbs
 from mc_ops.cli.output import Format, OutputOption, emit_json, fail, note, ok, stdout, warn
 from mc_ops.environments import Environment, Workspace, open_environment
 from mc_ops.errors import CouldNotTell, UnusableInput
 
-app = typer.Typer(no_args_is_help=True)
+app = Verbs()
 
 
 PackArgument = Annotated[

@@ -7,30 +7,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.markup import escape
 
-from mc_ops.cli.options import EnvOption
-from mc_ops.cli.output import Format, OutputOption, emit_json, json_text, stdout
+from mc_ops.cli.options import Verbs
+from mc_ops.cli.output import json_text, show
 from mc_ops.cli.scaling import oscillation_figure
 from mc_ops.cli.slo_access import (
-    LOCAL,
-    AllowFewOption,
+    FigureOptions,
     LeastOption,
-    OverOption,
     PricesOption,
-    PrometheusOption,
-    ScrapeOption,
-    WindowOption,
     dead_replicas,
     exit_code,
+    figure_lines,
     least_replicas,
-    open_source,
-    parse_window,
     prices,
-    print_figures,
-    print_verdict,
     replicas,
     source_json,
+    verdict_line,
 )
 from mc_ops.errors import CouldNotTell, OpsError
 
@@ -38,7 +30,7 @@ if TYPE_CHECKING:
     from mc_ops.slo import Figure
     from mc_ops.slo.health import Section
 
-app = typer.Typer(no_args_is_help=True)
+app = Verbs()
 
 
 class Part(StrEnum):
@@ -53,32 +45,26 @@ class Part(StrEnum):
 
 @app.command("day-1")
 def day_1(
-    prometheus: PrometheusOption = None,
-    scrape: ScrapeOption = None,
-    over: OverOption = None,
-    window: WindowOption = None,
+    call: FigureOptions,
     section: Annotated[
         list[Part] | None,
         typer.Option("--section", help="Only this section of the check; repeatable."),
     ] = None,
     price_file: PricesOption = None,
     min_replicas: LeastOption = None,
-    allow_few: AllowFewOption = False,
     out: Annotated[
         Path | None, typer.Option("--out", help="Also write the result as JSON to this file.")
     ] = None,
-    env: EnvOption = LOCAL,
-    output: OutputOption = Format.table,
 ) -> None:
     """Run the daily health check. Exit 0 healthy, 1 a check failed, 3 unknown."""
     from mc_ops.slo import Measure, costs, overall
     from mc_ops.slo import health as room
     from mc_ops.slo.levels import replicas as counted
 
-    asked, priced = parse_window(window, prometheus), prices(price_file)
+    asked, priced = call.asked(), prices(price_file)
     parts = set(section or Part)
     sections: list[Section] = []
-    with open_source(prometheus, scrape, over, env=env) as source:
+    with call.open() as source:
         measure = Measure(source, asked)
         if Part.morning in parts:
             sections.append(room.morning(measure))
@@ -88,24 +74,17 @@ def day_1(
             sections.append(room.performance(measure))
         if Part.cost in parts:
             figures = costs(measure, priced).figures
-            count = counted(measure, least_replicas(min_replicas, env))
-            sections.append(room.cost(figures, count, oscillation_figure(source, env)))
+            count = counted(measure, least_replicas(min_replicas, call.env))
+            sections.append(room.cost(figures, count, oscillation_figure(source, call.env)))
         if Part.platform in parts:
-            sections.append(room.platform(measure, _replicas_health(scrape, env)))
+            sections.append(room.platform(measure, _replicas_health(call.scrape, call.env)))
         told = source_json(source)
-    verdict = overall((one for part in sections for one in part.figures), allow_few=allow_few)
+    verdict = overall((one for part in sections for one in part.figures), allow_few=call.allow_few)
     report = {"verdict": verdict.value, "source": told, "sections": _json(sections)}
     if out:
         _write(out, report)
-    if output is Format.json:
-        emit_json(report)
-    else:
-        width = max(len(one.title) for part in sections for one in part.figures)
-        for part in sections:
-            stdout.print(f"\n[bold]{escape(part.title)}[/bold]")
-            print_figures(part.figures, width)
-        stdout.print()
-        print_verdict(verdict)
+    lines = figure_lines({part.title: part.figures for part in sections})
+    show(call.output, report, [*lines, "", verdict_line(verdict)])
     raise typer.Exit(exit_code(verdict))
 
 

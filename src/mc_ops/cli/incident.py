@@ -19,13 +19,12 @@ from mc_ops import exit_codes
 from mc_ops import incidents as room
 from mc_ops.cli.incident_canary import canary_hold
 from mc_ops.cli.incident_hpa import hpa_oscillation
-from mc_ops.cli.numeric import Number
-from mc_ops.cli.options import EnvOption
+from mc_ops.cli.options import EnvOption, Number, Verbs
 from mc_ops.cli.output import Format, OutputOption, emit_json, note, print_check, stdout
 from mc_ops.environments import Environment, State, open_environment
 from mc_ops.errors import CouldNotTell, UnusableInput
 
-app = typer.Typer(no_args_is_help=True)
+app = Verbs()
 
 _READY_S = 60.0
 _CODES = {"recovered": exit_codes.OK, "could_not_tell": exit_codes.COULD_NOT_TELL}

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mc_ops import exit_codes
-from mc_ops.cli.numeric import Number, Whole
 from mc_ops.cli.operator_access import confirm
+from mc_ops.cli.options import Number, Whole
 from mc_ops.cli.output import Format, OutputOption, emit_json, note, stdout
 from mc_ops.errors import UnusableInput
 from mc_ops.files import read_limited
@@ -173,15 +173,14 @@ def _replicas_query(hpa: str, namespace: str | None) -> str:
 
 
 def _of_prometheus(url: str, replicas: str, load: str | None, hours: float) -> Recorded:
-    from mc_ops.cli.slo_access import prometheus_token
+    from mc_ops.cli.slo_access import prometheus_client
     from mc_ops.incidents.hpa_oscillation.record import recorded_of_ranges
-    from mc_ops.service_client import PrometheusClient
 
     end = datetime.now(UTC)
     start = end - timedelta(hours=hours)
     # Longer ranges than Prometheus has points for are asked for more coarsely.
     step_s = max(_STEP_S, _STEP_S * round(hours * 3600 / _STEP_S / 10_000 + 0.5))
-    with PrometheusClient(url, token=prometheus_token()) as client:
+    with prometheus_client(url) as client:
         counts = client.query_range(replicas, start=start, end=end, step_s=step_s)
         loads = client.query_range(load, start=start, end=end, step_s=step_s) if load else None
     recorded = recorded_of_ranges(counts, loads)

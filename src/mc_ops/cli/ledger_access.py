@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mc_ops import audit
-from mc_ops.cli.operator_access import access_token
+from mc_ops.cli.operator_access import Reading, access_token
 from mc_ops.environments import Workspace
 from mc_ops.errors import Finding, UnusableInput
 from mc_ops.files import read_limited
@@ -26,12 +27,22 @@ LedgerKeyOption = Annotated[
 ]
 
 
-@contextmanager
-def audit_client(url: str | None, whose: str | None) -> Iterator[audit.AuditClient]:
-    """A client of the ledger at `url` (None: the local platform's), as the AUDITOR by default."""
-    token = access_token(url, whose, "AUDITOR")
-    with audit.AuditClient(url or Workspace.from_env().url, token) as client:
-        yield client
+@dataclass(frozen=True, kw_only=True)
+class LedgerReading(Reading):
+    """The options of a verb that reads the ledger, and holds it against its public key."""
+
+    key: LedgerKeyOption = None
+
+    @contextmanager
+    def ledger(self, default: str = "AUDITOR") -> Iterator[audit.AuditClient]:
+        """A client of the ledger; arguments and errors as for `client`."""
+        token = access_token(self.url, self.whose, default)
+        with audit.AuditClient(self.url or Workspace.from_env().url, token) as client:
+            yield client
+
+    def trusted(self) -> Ed25519PublicKey:
+        """As `ledger_key`."""
+        return ledger_key(self.key)
 
 
 def ledger_key(given: Path | None) -> Ed25519PublicKey:

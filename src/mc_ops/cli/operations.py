@@ -12,33 +12,16 @@ from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
-from rich.table import Table
+from rich.text import Text
 
 from mc_ops import exit_codes
 from mc_ops import operations as room
-from mc_ops.cli.numeric import Whole
-from mc_ops.cli.operator_access import (
-    AsOption,
-    ReasonOption,
-    UrlOption,
-    YesOption,
-    acting_client,
-    confirm,
-    operator_client,
-)
-from mc_ops.cli.output import (
-    SCHEMA_VERSION,
-    Format,
-    OutputOption,
-    emit_json,
-    note,
-    ok,
-    stdout,
-    warn,
-)
+from mc_ops.cli.operator_access import Access, Changing, Reading, YesOption, confirm
+from mc_ops.cli.options import Verbs, Whole
+from mc_ops.cli.output import SCHEMA_VERSION, Format, columns, note, ok, stdout, styled, warn
 from mc_ops.errors import CouldNotTell, Finding
 
-app = typer.Typer(no_args_is_help=True)
+app = Verbs()
 
 IdArgument = Annotated[str, typer.Argument(help="Id of the operation.", metavar="ID")]
 _COLOURS = {
@@ -50,7 +33,7 @@ _COLOURS = {
     "stuck": "[red]✘ stuck[/red]",
 }
 _STUCK = "stuck"
-_WIDEST = 10_000
+_UNKNOWN = "-"
 _WATCH_CODES = {"completed": exit_codes.OK, "resolved": exit_codes.OK}
 
 
@@ -74,6 +57,7 @@ class Mode(StrEnum):
 
 @app.command("list")
 def list_(
+    call: Reading,
     tenant: Annotated[str | None, typer.Option(help="Only this tenant.")] = None,
     state: Annotated[State | None, typer.Option(help="Only operations in this state.")] = None,
     since: Annotated[
@@ -84,13 +68,10 @@ def list_(
     before: Annotated[
         str | None, typer.Option(help="Continue after a page: its `next` value.")
     ] = None,
-    whose: AsOption = None,
-    url: UrlOption = None,
-    output: OutputOption = Format.table,
 ) -> None:
     """List operations, newest first."""
     now = datetime.now(UTC)
-    with operator_client(url, whose) as client:
+    with call.client() as client:
         found = client.operations(
             tenant=tenant,
             state=state,
@@ -103,36 +84,21 @@ def list_(
             error = room.unknown_tenant(tenant, client.autonomy()["scopes"])
             if error is not None:
                 raise error
-    if output is Format.json:
-        emit_json(found)
-        return
-    if not found["operations"]:
+    call.show(found, _lines(found["operations"], now))
+    if call.output is Format.table and not found["operations"]:
         note("no operations")
-        return
-    _print_list(found["operations"], now)
-    if found["next"]:
+    elif call.output is Format.table and found["next"]:
         note(f"more: --before '{escape(found['next'])}'")
 
 
 @app.command()
-def show(
-    id: IdArgument,
-    whose: AsOption = None,
-    url: UrlOption = None,
-    output: OutputOption = Format.table,
-) -> None:
+def show(id: IdArgument, call: Reading) -> None:
     """Show an operation and its timeline from the ledger."""
-    with operator_client(url, whose) as client:
+    with call.client() as client:
         found = client.operation(id)
-    if output is Format.json:
-        emit_json(found)
-        return
-    for line in room.describe(found["operation"], datetime.now(UTC), found["timeline"]):
-        stdout.print(line, markup=False)
-    stdout.print()
-    for line in room.timeline_lines(found["timeline"]):
-        stdout.print(line, markup=False)
-    if found["operation"]["state"] == "stuck":
+    about = room.describe(found["operation"], datetime.now(UTC), found["timeline"])
+    call.show(found, [*about, "", *room.timeline_lines(found["timeline"])])
+    if call.output is Format.table and found["operation"]["state"] == _STUCK:
         warn(
             f"an effect still stands; `mcctl operations resolve {escape(id)} "
             "--mode retry --reason ...` tries to undo it again"
@@ -140,22 +106,17 @@ def show(
 
 
 @app.command()
-def watch(
-    id: IdArgument,
-    whose: AsOption = None,
-    url: UrlOption = None,
-    output: OutputOption = Format.table,
-) -> None:
+def watch(id: IdArgument, call: Reading) -> None:
     """Follow an operation until it ends: exit 0 completed, 1 compensated, stuck or failed.
 
     With --output json, prints one object per line for each change.
     """
     state = ""
-    with operator_client(url, whose) as client:
+    with call.client() as client:
         for news in room.follow(partial(client.operation, id)):
             state = str(news.operation["state"])
-            _tell(news.lines, news.operation, output)
-    if output is Format.table:
+            _tell(news.lines, news.operation, call.output)
+    if call.output is Format.table:
         stdout.print(_COLOURS.get(state, escape(state)))
     raise typer.Exit(_WATCH_CODES.get(state, exit_codes.FINDING))
 
@@ -163,13 +124,12 @@ def watch(
 @app.command()
 def cancel(
     id: IdArgument,
+    call: Access,
     reason: Annotated[str, typer.Option("--reason", help="Reason; recorded in the ledger.")] = "",
-    whose: AsOption = None,
     yes: YesOption = False,
-    url: UrlOption = None,
 ) -> None:
     """Stop an operation before its next step and undo its effects."""
-    with acting_client(url, whose) as client:
+    with call.acting() as client:
         operation = client.operation(id)["operation"]
         note(_sentence(operation))
         confirm("Cancel it, and undo what it has done?", yes=yes)
@@ -180,31 +140,26 @@ def cancel(
 @app.command()
 def resolve(
     id: IdArgument,
+    call: Changing,
     mode: Annotated[
         Mode,
         typer.Option(
             help="retry: try the undo again; accept: close it, as it was handled manually."
         ),
     ],
-    reason: ReasonOption,
-    whose: AsOption = None,
-    yes: YesOption = False,
-    url: UrlOption = None,
-    output: OutputOption = Format.table,
 ) -> None:
     """Resolve a stuck operation: exit 0 resolved, 1 if an effect is still not undone."""
-    with acting_client(url, whose) as client:
+    with call.acting() as client:
         operation = client.operation(id)["operation"]
         note(_sentence(operation))
         if operation["state"] != _STUCK:
             raise Finding(_unresolvable(str(operation["state"])))
         if mode is Mode.accept:
-            confirm("Nothing will be called. Were its effects dealt with by hand?", yes=yes)
+            call.confirm("Nothing will be called. Were its effects dealt with by hand?")
         else:
-            confirm("Try again to undo what stands?", yes=yes)
-        found = client.resolve(id, mode=mode, reason=reason)
-    if output is Format.json:
-        emit_json(found)
+            call.confirm("Try again to undo what stands?")
+        found = client.resolve(id, mode=mode, reason=call.reason)
+    call.show(found, ())
     _judge(found["resolution"], id)
 
 
@@ -250,44 +205,32 @@ def _sentence(operation: dict[str, Any]) -> str:
     return escape(f"{text}, {where}" if where else text)
 
 
-def _print_list(operations: list[dict[str, Any]], now: datetime) -> None:
+def _lines(operations: list[dict[str, Any]], now: datetime) -> list[str | Text]:
     """A line an operation; two where the terminal is too narrow. Nothing is ever cut short."""
-    table = _table(operations, now)
-    wanted = stdout.measure(table, options=stdout.options.update(width=_WIDEST)).maximum
-    if stdout.is_terminal and wanted > stdout.width:
-        for one in operations:
-            started = room.ago(room.instant(one["started_at"]), now)
-            stdout.print(f"{escape(one['id'])}  {_state(one)}, started {started}")
-            undone = "" if one.get("effects") is None else f", effects undone: {_undone(one)}"
-            engine = room.engine_text(one.get("engine"))
-            rest = f"{one['operation']} of {one['tenant']}{undone}{engine and ', '}{engine}"
-            stdout.print(f"    {rest}", markup=False)
-        return
-    table.width = wanted  # else rich fits it into 80 columns of a pipe
-    stdout.print(table)
-
-
-def _state(one: Mapping[str, Any]) -> str:
-    canceled = " (canceled)" if one.get("canceled") else ""
-    return _COLOURS.get(one["state"], escape(str(one["state"]))) + canceled
-
-
-def _undone(one: Mapping[str, Any]) -> str:
-    return "-" if one.get("effects") is None else f"{one.get('effects_undone')} of {one['effects']}"
-
-
-def _table(operations: list[dict[str, Any]], now: datetime) -> Table:
-    table = Table(box=None, pad_edge=False)
-    for heading in ("ID", "TENANT", "OPERATION", "STATE", "STARTED", "EFFECTS UNDONE", "ENGINE"):
-        table.add_column(heading, no_wrap=True)
+    headings = ("ID", "TENANT", "OPERATION", "STATE", "STARTED", "EFFECTS UNDONE", "ENGINE")
+    lines = columns([headings, *(_cells(one, now) for one in operations)])
+    if not operations:
+        return []
+    if not stdout.is_terminal or max(line.cell_len for line in lines) <= stdout.width:
+        return [*lines]
+    pairs: list[str | Text] = []
     for one in operations:
-        table.add_row(
-            escape(one["id"]),
-            escape(one["tenant"]),
-            escape(one["operation"]),
-            _state(one),
-            room.ago(room.instant(one["started_at"]), now),
-            _undone(one),
-            escape(room.engine_text(one.get("engine"))),
-        )
-    return table
+        known, tenant, operation, state, started, undone, engine = _cells(one, now)
+        pairs.append(Text.assemble(known, "  ", state, f", started {started}"))
+        effects = "" if undone == _UNKNOWN else f", effects undone: {undone}"
+        pairs.append(f"    {operation} of {tenant}{effects}{engine and ', '}{engine}")
+    return pairs
+
+
+def _cells(one: Mapping[str, Any], now: datetime) -> tuple[str, str, str, Text, str, str, str]:
+    effects = one.get("effects")
+    return (
+        one["id"],
+        one["tenant"],
+        one["operation"],
+        styled(_COLOURS.get(one["state"], escape(str(one["state"]))))
+        + (" (canceled)" if one.get("canceled") else ""),
+        room.ago(room.instant(one["started_at"]), now),
+        _UNKNOWN if effects is None else f"{one.get('effects_undone')} of {effects}",
+        room.engine_text(one.get("engine")),
+    )

@@ -11,20 +11,24 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 from rich.markup import escape
 
 from mc_ops import exit_codes
-from mc_ops.cli.output import note
+from mc_ops.cli.options import OptionGroup
+from mc_ops.cli.output import Format, OutputOption, note, show
 from mc_ops.environments import Workspace, credentials
 from mc_ops.errors import NotAllowed, UnusableInput
 
 if TYPE_CHECKING:
+    from rich.text import Text
+
     from mc_ops.service_client import OperatorClient
 
 TOKEN_FILE = "MC_TOKEN_FILE"  # noqa: S105 - the name of a variable
@@ -48,26 +52,62 @@ AsOption = Annotated[
 ReasonOption = Annotated[str, typer.Option("--reason", help="Reason; recorded in the ledger.")]
 
 
-@contextmanager
-def acting_client(
-    url: str | None, whose: str | None = None, default: str = _OPERATOR
-) -> Iterator[OperatorClient]:
-    """A client of who acts; says as whom first.
+@dataclass(frozen=True, kw_only=True)
+class Access(OptionGroup):
+    """Which service is called, and as whom."""
 
-    Raises:
-        NotAllowed, CouldNotTell, UnusableInput: as `operator_client`.
-    """
-    with operator_client(url, whose, default) as client:
-        note(f"acting as {escape(acting_as(whose, default))}")
-        yield client
+    whose: AsOption = None
+    url: UrlOption = None
+
+    @contextmanager
+    def client(self, default: str = _OPERATOR) -> Iterator[OperatorClient]:
+        """A client of the service with the caller's token.
+
+        Args:
+            default: Whose token of the local platform it is where nobody is named.
+
+        Raises:
+            NotAllowed, CouldNotTell, UnusableInput: there is no usable token.
+        """
+        from mc_ops.service_client import OperatorClient  # late: others need the options alone
+
+        token = access_token(self.url, self.whose, default)
+        with OperatorClient(self.url or Workspace.from_env().url, token=token) as client:
+            yield client
+
+    @contextmanager
+    def acting(self, default: str = _OPERATOR) -> Iterator[OperatorClient]:
+        """A client of who acts; says as whom first. Arguments and errors as for `client`."""
+        with self.client(default) as client:
+            note(f"acting as {escape(_acting_as(self.whose, default))}")
+            yield client
 
 
-def acting_as(whose: str | None, default: str = _OPERATOR) -> str:
-    """Who acts, in words: a principal of the local platform, or who holds the token that was given.
+@dataclass(frozen=True, kw_only=True)
+class Reading(Access):
+    """The options of a verb that shows something."""
 
-    Raises:
-        NotAllowed, CouldNotTell, UnusableInput: there is no usable token.
-    """
+    output: OutputOption = Format.table
+
+    def show(self, result: dict[str, Any], lines: Iterable[str | Text]) -> None:
+        """As `output.show`."""
+        show(self.output, result, lines)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Changing(Reading):
+    """The options of a verb that changes something, which is recorded with its reason."""
+
+    reason: ReasonOption
+    yes: YesOption = False
+
+    def confirm(self, question: str) -> None:
+        """As `confirm`."""
+        confirm(question, yes=self.yes)
+
+
+def _acting_as(whose: str | None, default: str) -> str:
+    """Who acts, in words: a principal of the local platform, or who holds the token that was given."""
     if os.environ.get(TOKEN_FILE):
         found = _KEY_ID.match(access_token(None, whose))
         key = f", key id {found[1]}" if found else ""
@@ -87,26 +127,6 @@ def require_said(whose: str | None, act: str) -> None:
             f"{act} takes a second person, and nobody says who it is",
             hint=f"name them with --as, or set {TOKEN_FILE} to a file with their token",
         )
-
-
-@contextmanager
-def operator_client(
-    url: str | None, whose: str | None = None, default: str = _OPERATOR
-) -> Iterator[OperatorClient]:
-    """A client with the operator's token.
-
-    Args:
-        whose: Another of the local platform's tokens, e.g. `OPERATOR_2`; None: `default`.
-
-    Raises:
-        NotAllowed, CouldNotTell, UnusableInput: there is no usable token.
-    """
-    from mc_ops.service_client import OperatorClient  # late: others need the options alone
-
-    with OperatorClient(
-        url or Workspace.from_env().url, token=access_token(url, whose, default)
-    ) as client:
-        yield client
 
 
 def access_token(url: str | None, whose: str | None, default: str = _OPERATOR) -> str:

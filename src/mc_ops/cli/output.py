@@ -8,16 +8,20 @@ from __future__ import annotations
 import json
 import os
 import sys
+import textwrap
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
 from enum import StrEnum
 from typing import IO, Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.text import Text
 
 from mc_ops.errors import CouldNotTell
 
 SCHEMA_VERSION = 1
+_LEAST_WIDTH = 20
 
 _CONTROLS = dict.fromkeys(
     (
@@ -36,7 +40,7 @@ class _Plain(Console):
 
     def print(self, *objects: Any, **how: Any) -> None:
         """As rich's; control characters but tab and newline are shown as a replacement."""
-        plain = (one.translate(_CONTROLS) if isinstance(one, str) else one for one in objects)
+        plain = (_plain(one) if isinstance(one, str) else one for one in objects)
         try:
             super().print(*plain, **how)
         except OSError as error:
@@ -113,6 +117,61 @@ def json_text(result: dict[str, Any]) -> str:
     return text + "\n"
 
 
+def show(output: Format, result: dict[str, Any], lines: Iterable[str | Text]) -> None:
+    """Print a result, as the JSON object or as the lines that a person reads.
+
+    Raises:
+        CouldNotTell: as `emit_json`.
+    """
+    if output is Format.json:
+        emit_json(result)
+        return
+    for line in lines:
+        stdout.print(line, markup=False)
+
+
+def columns(rows: Iterable[Sequence[str | Text]], *, right: Collection[int] = ()) -> list[Text]:
+    """Each row as a line, with every column as wide as its widest cell: nothing is cut.
+
+    Args:
+        rows: Of as many cells each; the first may be headings.
+        right: The columns that are aligned to the right, counted from 0.
+    """
+    cells = [
+        [Text(_plain(one)) if isinstance(one, str) else one.copy() for one in row] for row in rows
+    ]
+    widths = [max(cell.cell_len for cell in column) for column in zip(*cells, strict=True)]
+    lines = []
+    for row in cells:
+        for number, (cell, width) in enumerate(zip(row, widths, strict=True)):
+            cell.align("right" if number in right else "left", width)
+        lines.append(Text("  ").join(row))
+        lines[-1].rstrip()
+    return lines
+
+
+def indented(text: str, by: int, width: int | None = None) -> list[str]:
+    """A text beneath another one, broken between words.
+
+    Args:
+        text: One line.
+        by: How many spaces are before each line.
+        width: Of the lines without these; None: a terminal's, and elsewhere it is one line.
+    """
+    if width is None:
+        width = stdout.width - by if stdout.is_terminal else max(1, len(text))
+    return [f"{' ' * by}{line}" for line in textwrap.wrap(text, max(_LEAST_WIDTH, width))]
+
+
+def styled(markup: str) -> Text:
+    """Text with rich's markup in it, for a line or a cell."""
+    return Text.from_markup(_plain(markup))
+
+
+def _plain(text: str) -> str:
+    return text.translate(_CONTROLS)
+
+
 _MARKS = {
     **dict.fromkeys(("ok", "pass"), ("✔", "green")),
     **dict.fromkeys(("failed", "fail"), ("✘", "red")),
@@ -151,7 +210,7 @@ def note(text: str) -> None:
 
 def rewrite(text: str) -> None:
     """Put this line in place of the last one on stderr, which must be a terminal; empty: none."""
-    plain = text.replace("\n", " ").translate(_CONTROLS)
+    plain = _plain(text.replace("\n", " "))
     short = plain if len(plain) < stderr.width else f"{plain[: stderr.width - 2]}…"
     with suppress(OSError):
         sys.stderr.write(f"\r\x1b[2K{short}")

@@ -4,34 +4,28 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
+from rich.text import Text
 
 from mc_ops import exit_codes, policies
-from mc_ops.cli.ledger_access import LedgerKeyOption, audit_client, ledger_key, read_export
-from mc_ops.cli.numeric import Number
-from mc_ops.cli.operator_access import (
-    AsOption,
-    ReasonOption,
-    UrlOption,
-    YesOption,
-    acting_client,
-    confirm,
-)
-from mc_ops.cli.options import EnvOption
-from mc_ops.cli.output import Format, OutputOption, emit_json, fail, ok, stdout, warn
+from mc_ops.cli.ledger_access import LedgerReading, read_export
+from mc_ops.cli.operator_access import Access, AsOption, ReasonOption, YesOption, confirm
+from mc_ops.cli.options import EnvOption, Number, OptionGroup, Verbs
+from mc_ops.cli.output import Format, OutputOption, columns, fail, ok, show, warn
 from mc_ops.cli.policy_text import (
+    diff_lines,
+    explanation_lines,
     note_plan,
     print_applied,
-    print_diff,
-    print_explanation,
-    print_set,
-    print_simulation,
+    set_line,
+    simulation_lines,
 )
-from mc_ops.cli.slo_access import OverOption, PrometheusOption, ScrapeOption, open_source
+from mc_ops.cli.slo_access import SourceOptions
 from mc_ops.environments import (
     Workspace,
     checkout,
@@ -40,8 +34,11 @@ from mc_ops.environments import (
 )
 from mc_ops.errors import CouldNotTell, NotAllowed, UnusableInput
 
-app = typer.Typer(no_args_is_help=True)
+app = Verbs()
 
+SetArgument = Annotated[
+    Path | None, typer.Argument(metavar="[DIR]", help="Folder of the policy set.")
+]
 ExportOption = Annotated[
     Path | None,
     typer.Option(
@@ -70,22 +67,29 @@ TimeoutOption = Annotated[
 ]
 
 
+@dataclass(frozen=True, kw_only=True)
+class SetChange(OptionGroup):
+    """The options of a verb that brings a policy set into force."""
+
+    reason: ReasonOption
+    env: EnvOption = "local"
+    whose: AsOption = None
+    undeclared: UndeclaredOption = False
+    yes: YesOption = False
+    timeout_s: TimeoutOption = 30.0
+    output: OutputOption = Format.table
+
+
 @app.command()
 def check(
-    folder: Annotated[
-        Path | None, typer.Argument(metavar="[DIR]", help="Folder of the policy set.")
-    ] = None,
+    folder: SetArgument = None,
     output: OutputOption = Format.table,
 ) -> None:
     """Validate a policy set and its example tables. Exit 1 if there is a problem."""
     where = _set_dir(folder)
     report, holds = policies.ask_service(["check", "--dir", str(where)])
-    if output is Format.json:
-        emit_json(report)
-    else:
-        for problem in report["problems"]:
-            stdout.print(problem, markup=False)
-        print_set(where, report)
+    lines: list[str] = report["problems"]
+    show(output, report, [*lines, set_line(where, report)])
     if not holds:
         fail(f"{policies.counted(report['problems'], 'problem')}; this set cannot come into force")
         raise typer.Exit(exit_codes.FINDING)
@@ -94,9 +98,7 @@ def check(
 
 @app.command("test")
 def run_tables(
-    folder: Annotated[
-        Path | None, typer.Argument(metavar="[DIR]", help="Folder of the policy set.")
-    ] = None,
+    folder: SetArgument = None,
     mutation: Annotated[
         bool,
         typer.Option(
@@ -112,14 +114,9 @@ def run_tables(
         ["test", "--dir", str(where), *(["--mutation"] if mutation else [])]
     )
     unnoticed = report.get("mutation", {}).get("unnoticed", [])
-    if output is Format.json:
-        emit_json(report)
-    else:
-        for row in report["failing"]:
-            stdout.print(row, markup=False)
-        for policy in unnoticed:
-            stdout.print(f"{policy}: not covered by any example", markup=False)
-        print_set(where, report)
+    lines: list[str] = list(report["failing"])
+    lines += [f"{policy}: not covered by any example" for policy in unnoticed]
+    show(output, report, [*lines, set_line(where, report)])
     if not holds:
         if report["failing"]:
             fail(f"{policies.counted(report['failing'], 'example')} failed")
@@ -131,30 +128,27 @@ def run_tables(
 
 
 @app.command()
-def trend(
-    prometheus: PrometheusOption = None,
-    scrape: ScrapeOption = None,
-    over: OverOption = None,
-    env: EnvOption = "local",
-    output: OutputOption = Format.table,
-) -> None:
+def trend(call: SourceOptions) -> None:
     """Show whether the share of denied decisions rises. Exit 1 if so, 3 if unknown."""
     from mc_ops import slo
 
-    with open_source(prometheus, scrape, over, env=env) as source:
+    with call.open() as source:
         found = slo.counted(slo.Measure(source))
         kind = source.name
     if found is None:
         raise CouldNotTell(f"{kind} has no mc_policy_decisions_total of the last 24 h")
     told = slo.trend(found)
-    if output is Format.json:
-        emit_json({"source": kind, **told.as_json()})
-    else:
-        for one in found:
-            share = slo.shown(one.share, "ratio")
-            counts = f"{one.denies:.0f} of {one.decisions:.0f} decisions denied"
-            stdout.print(f"{one.span:<22}{share:>9}  {counts}", markup=False)
-        stdout.print(f"{told.direction.value}: {told.reason}", markup=False)
+    rows = [
+        (
+            one.span,
+            slo.shown(one.share, "ratio"),
+            f"{one.denies:.0f} of {one.decisions:.0f} decisions denied",
+        )
+        for one in found
+    ]
+    lines: list[str | Text] = [*columns(rows, right=[1])]
+    lines.append(f"{told.direction.value}: {told.reason}")
+    show(call.output, {"source": kind, **told.as_json()}, lines)
     if told.direction is slo.Direction.rising:
         raise typer.Exit(exit_codes.FINDING)
     if told.direction is slo.Direction.unknown:
@@ -171,10 +165,7 @@ def diff(
     """Show the policies that differ between two sets, and changes of the schema."""
     options = ["--exit-code"] if exit_code else []
     report, same = policies.ask_service(["diff", str(old), str(new), *options])
-    if output is Format.json:
-        emit_json(report)
-    else:
-        print_diff(report)
+    show(output, report, diff_lines(report))
     if report["same"]:
         ok("the sets mean the same")
     if not same:
@@ -199,10 +190,7 @@ def simulate(
     arguments = ["simulate", "--dir", str(folder), "--old", str(_set_dir(old))]
     arguments += ["--from", str(source), "--catalogue", str(_catalogue(catalogue))]
     report, same = policies.ask_service([*arguments, *(["--exit-code"] if exit_code else [])])
-    if output is Format.json:
-        emit_json(report)
-    else:
-        print_simulation(report)
+    show(output, report, simulation_lines(report))
     for reason, count in report["skipped"].items():
         warn(escape(f"{count} not asked again: {reason}"))
     if report["drifted"]:
@@ -219,16 +207,13 @@ def simulate(
 @app.command()
 def explain(
     decision: Annotated[str, typer.Argument(help="Id of a decision: dec_...")],
+    call: LedgerReading,
     source: ExportOption = None,
     folder: DirOption = None,
     catalogue: CatalogueOption = None,
-    key: LedgerKeyOption = None,
-    whose: AsOption = None,
-    url: UrlOption = None,
-    output: OutputOption = Format.table,
 ) -> None:
     """Show a recorded decision, its policies, and whether it would be the same today."""
-    found = policies.find_decision(decision, _leaves(source, key, whose, url))
+    found = policies.find_decision(decision, _leaves(source, call))
     if found is None:
         raise UnusableInput(
             f"no ledger entry tells the decision {decision[:100]}",
@@ -238,10 +223,7 @@ def explain(
     arguments = ["--dir", str(_set_dir(folder)), "--catalogue", str(_catalogue(catalogue))]
     in_force, _ = policies.ask_service(["explain-set", *arguments], stdin=asked)
     report = policies.explanation(found, in_force)
-    if output is Format.json:
-        emit_json(report)
-    else:
-        print_explanation(report)
+    call.show(report, explanation_lines(report))
     if report["holds_today"] is None:
         warn(escape(f"it cannot be asked again: {report['why_not']}"))
     elif report["holds_today"]:
@@ -253,16 +235,10 @@ def explain(
 @app.command()
 def apply(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the policy set.")],
-    reason: ReasonOption,
-    env: EnvOption = "local",
-    whose: AsOption = None,
-    undeclared: UndeclaredOption = False,
-    yes: YesOption = False,
-    timeout_s: TimeoutOption = 30.0,
-    output: OutputOption = Format.table,
+    call: SetChange,
 ) -> None:
     """Activate a policy set on every replica; if one refuses it, restore the previous set."""
-    target = policies.LocalSet(open_environment(env))
+    target = policies.LocalSet(open_environment(call.env))
     new = policies.require_good(folder)
     current = target.require_own_copy()
     report, _ = policies.ask_service(["diff", str(target.workspace.policies), str(folder)])
@@ -270,16 +246,16 @@ def apply(
         ok("this set is in force already; nothing was changed")
         return
     note_plan(report)
-    confirm(f"Bring this set into force in {env}?", yes=yes)
+    confirm(f"Bring this set into force in {call.env}?", yes=call.yes)
     with target.as_shown():
-        by = _declare(target, new, reason, whose, undeclared=undeclared)
-        applied = policies.apply_set(target, folder, new, timeout_s=timeout_s)
-    print_applied(applied, current, by, output)
+        by = _declare(target, new, call)
+        applied = policies.apply_set(target, folder, new, timeout_s=call.timeout_s)
+    print_applied(applied, current, by, call.output)
 
 
 @app.command()
 def rollback(
-    reason: ReasonOption,
+    call: SetChange,
     to: Annotated[
         str | None,
         typer.Option(
@@ -288,15 +264,9 @@ def rollback(
             help="Digest of an earlier set (8 digits or more); default: the previous one.",
         ),
     ] = None,
-    env: EnvOption = "local",
-    whose: AsOption = None,
-    undeclared: UndeclaredOption = False,
-    yes: YesOption = False,
-    timeout_s: TimeoutOption = 30.0,
-    output: OutputOption = Format.table,
 ) -> None:
     """Activate the policy set that was active before; repeat it to go further back."""
-    target = policies.LocalSet(open_environment(env))
+    target = policies.LocalSet(open_environment(call.env))
     digest, folder = policy_set.find(target.workspace, to)
     if policies.require_good(folder) != digest:
         raise CouldNotTell(
@@ -306,52 +276,41 @@ def rollback(
     current = target.require_own_copy()
     report, _ = policies.ask_service(["diff", str(target.workspace.policies), str(folder)])
     note_plan(report)
-    confirm(f"Go back to the set {digest[:12]} in {env}?", yes=yes)
+    confirm(f"Go back to the set {digest[:12]} in {call.env}?", yes=call.yes)
     with target.as_shown():
-        by = _declare(target, digest, reason, whose, undeclared=undeclared)
-        applied = policies.roll_back(target, digest, timeout_s=timeout_s)
-    print_applied(applied, current, by, output)
+        by = _declare(target, digest, call)
+        applied = policies.roll_back(target, digest, timeout_s=call.timeout_s)
+    print_applied(applied, current, by, call.output)
 
 
 @app.command()
-def history(
-    source: ExportOption = None,
-    key: LedgerKeyOption = None,
-    whose: AsOption = None,
-    url: UrlOption = None,
-    output: OutputOption = Format.table,
-) -> None:
+def history(call: LedgerReading, source: ExportOption = None) -> None:
     """Show the changes of the policy set: who, when, why and what."""
-    changes = list(policies.changes_in(_leaves(source, key, whose, url)))
-    if output is Format.json:
-        emit_json({"changes": changes})
-        return
-    if not changes:
-        stdout.print("the ledger tells of no change")
-    for change in changes:
-        line = f"{change['occurred_at']}  {change['old'][:12] or '-'} -> {change['new'][:12]}  "
-        stdout.print(f"{line}{change['principal'] or '-'}", markup=False)
-        for word in (change["reason"], *change["changes"]):
-            if word:
-                stdout.print(f"    {word}", markup=False)
+    changes = list(policies.changes_in(_leaves(source, call)))
+    lines = [line for change in changes for line in _change_lines(change)]
+    call.show({"changes": changes}, lines or ["the ledger tells of no change"])
 
 
-def _declare(
-    target: policies.LocalSet, digest: str, reason: str, whose: str | None, *, undeclared: bool
-) -> str:
+def _change_lines(change: Mapping[str, Any]) -> list[str]:
+    sets = f"{change['old'][:12] or '-'} -> {change['new'][:12]}"
+    said = [f"    {word}" for word in (change["reason"], *change["changes"]) if word]
+    return [f"{change['occurred_at']}  {sets}  {change['principal'] or '-'}", *said]
+
+
+def _declare(target: policies.LocalSet, digest: str, call: SetChange) -> str:
     """Tell the platform who is about to change its set, and why; the principal that it knows.
 
     Raises:
-        NotAllowed: the set in force does not permit it, and `undeclared` is not set.
+        NotAllowed: the set in force does not permit it, and `--undeclared` is not given.
     """
     if not target.instances():
         warn("nothing runs: the change will be recorded when something does, as undeclared")
         return ""
-    with acting_client(None, whose) as client:
+    with Access(whose=call.whose).acting() as client:
         try:
-            return str(client.declare_rules("policy_set", digest, reason=reason)["principal"])
+            return str(client.declare_rules("policy_set", digest, reason=call.reason)["principal"])
         except NotAllowed as error:
-            if not undeclared:
+            if not call.undeclared:
                 raise NotAllowed(
                     error.message,
                     hint="a set that is older than ChangeRules permits it to nobody: --undeclared",
@@ -371,12 +330,10 @@ def _catalogue(given: Path | None) -> Path:
     return given or checkout() / "deploy" / "local" / "catalogue.toml"
 
 
-def _leaves(
-    source: Path | None, key: Path | None, whose: str | None, url: str | None
-) -> Iterator[bytes | Mapping[str, Any]]:
+def _leaves(source: Path | None, call: LedgerReading) -> Iterator[bytes | Mapping[str, Any]]:
     if source is not None:
-        yield from read_export(source, ledger_key(key)).leaves
+        yield from read_export(source, call.trusted()).leaves
         return
-    with audit_client(url, whose) as client:
+    with call.ledger() as client:
         for entry in client.entries(0):
             yield entry.leaf

@@ -4,36 +4,33 @@ from __future__ import annotations
 
 import difflib
 import itertools
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from rich.markup import escape
+from rich.text import Text
 
 from mc_ops import policies
-from mc_ops.cli.output import Format, emit_json, note, ok, stdout
+from mc_ops.cli.output import Format, columns, note, ok, show
 
 _CHANGES_SHOWN = 20
 
 
-def print_set(where: Path, report: Mapping[str, Any]) -> None:
-    line = f"{where}  {report['policies']} policies  {report['rows']} rows  {report['digest']}"
-    stdout.print(line, markup=False)
+def set_line(where: Path, report: Mapping[str, Any]) -> str:
+    return f"{where}  {report['policies']} policies  {report['rows']} rows  {report['digest']}"
 
 
-def print_diff(report: Mapping[str, Any]) -> None:
+def diff_lines(report: Mapping[str, Any]) -> Iterator[str]:
     for sign, name in (("+", "added"), ("-", "removed")):
         for policy in report[name]:
-            line = f"{sign} {policy['id']}  {policy['effect']}: {policy['reason']}"
-            stdout.print(line, markup=False)
+            yield f"{sign} {policy['id']}  {policy['effect']}: {policy['reason']}"
     for policy in report["changed"]:
-        stdout.print(f"~ {policy['id']}", markup=False)
+        yield f"~ {policy['id']}"
         old, new = (policy[side]["text"].splitlines() for side in ("old", "new"))
         lines = difflib.unified_diff(old, new, lineterm="", n=1)
-        for line in itertools.islice(lines, 2, None):
-            stdout.print(f"    {line}", markup=False)
-    for line in report["schema"]:
-        stdout.print(line, markup=False)
+        yield from (f"    {line}" for line in itertools.islice(lines, 2, None))
+    yield from report["schema"]
 
 
 def note_plan(report: Mapping[str, Any]) -> None:
@@ -44,17 +41,16 @@ def note_plan(report: Mapping[str, Any]) -> None:
         note("~ the schema")
 
 
-def print_simulation(report: Mapping[str, Any]) -> None:
-    stdout.print(f"{report['replayed']} asked again, {report['changed']} change", markup=False)
+def simulation_lines(report: Mapping[str, Any]) -> Iterator[str]:
+    yield f"{report['replayed']} asked again, {report['changed']} change"
     for tenant, count in report["by_tenant"].items():
-        stdout.print(f"  {tenant}  {count}", markup=False)
+        yield f"  {tenant}  {count}"
     for change in report["changes"][:_CHANGES_SHOWN]:
         line = f"{change['decision']}  {change['tenant']}  {change['principal']}  "
         line += f"{change['action']} {change['resource']}  "
-        line += f"{_answer(change['old'])} -> {_answer(change['new'])}"
-        stdout.print(line, markup=False)
+        yield f"{line}{_answer(change['old'])} -> {_answer(change['new'])}"
     if report["changed"] > _CHANGES_SHOWN:
-        note(f"{report['changed'] - _CHANGES_SHOWN} more: --output json")
+        yield f"{report['changed'] - _CHANGES_SHOWN} more: --output json"
 
 
 def _answer(answer: Mapping[str, Any]) -> str:
@@ -62,33 +58,34 @@ def _answer(answer: Mapping[str, Any]) -> str:
     return f"{'allow' if answer['allowed'] else 'deny'} ({by})"
 
 
-def print_explanation(report: Mapping[str, Any]) -> None:
-    def line(name: str, value: object) -> None:
-        stdout.print(f"{name:<10} {value}", markup=False)
-
-    line("decision", report["decision"])
-    line("event", f"{report['kind']} {report['event']} at {report['occurred_at']}")
-    line("tenant", report["tenant"])
-    line("answer", "allow" if report["allowed"] else "deny")
-    line("reason", report["reason"])
-    for name, value in (report["asked"] or {}).items():
-        parts = list(value.values()) if isinstance(value, dict) else value
-        line("asked", f"{name}: {', '.join(map(str, parts)) if isinstance(parts, list) else value}")
+def explanation_lines(report: Mapping[str, Any]) -> list[Text]:
     today = "the one in force" if report["same_set_today"] else "not the one in force"
-    line("set", f"{report['policy_set']} ({today})")
+    rows = [
+        ("decision", report["decision"]),
+        ("event", f"{report['kind']} {report['event']} at {report['occurred_at']}"),
+        ("tenant", report["tenant"]),
+        ("answer", "allow" if report["allowed"] else "deny"),
+        ("reason", report["reason"]),
+        *(("asked", f"{name}: {_words(value)}") for name, value in (report["asked"] or {}).items()),
+        ("set", f"{report['policy_set']} ({today})"),
+    ]
     for policy in report["policies"]:
-        line("policy", policy["id"])
-        for text in policy.get("text", "").splitlines():
-            stdout.print(f"           {text}", markup=False)
+        rows += [("policy", policy["id"])]
+        rows += [("", text) for text in policy.get("text", "").splitlines()]
     now = report["now"]
     if now is not None and "allowed" in now:
-        line("today", f"{_answer(now)}: {now['reason']}")
+        rows += [("today", f"{_answer(now)}: {now['reason']}")]
+    return columns(rows)
+
+
+def _words(value: Any) -> str:
+    parts = list(value.values()) if isinstance(value, dict) else value
+    return ", ".join(map(str, parts)) if isinstance(parts, list) else str(value)
 
 
 def print_applied(applied: policies.Applied, before: str, by: str, output: Format) -> None:
-    if output is Format.json:
-        told = {"digest": applied.digest, "before": before, "replicas": list(applied.replicas)}
-        emit_json({**told, "principal": by})
+    told = {"digest": applied.digest, "before": before, "replicas": list(applied.replicas)}
+    show(output, {**told, "principal": by}, ())
     if applied.replicas:
         ok(f"{', '.join(applied.replicas)}: {applied.digest[:12]} is in force")
     else:

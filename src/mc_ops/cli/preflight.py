@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,17 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mc_ops import preflight as room
-from mc_ops.cli.numeric import Whole
-from mc_ops.cli.options import EnvOption
-from mc_ops.cli.output import (
-    SCHEMA_VERSION,
-    Format,
-    OutputOption,
-    emit_json,
-    note,
-    print_check,
-    stdout,
-)
+from mc_ops.cli.options import EnvOption, OptionGroup, Verbs, Whole
+from mc_ops.cli.output import Format, OutputOption, emit_json, json_text, note, print_check, stdout
 from mc_ops.environments import Colour, Environment, open_environment
 from mc_ops.errors import CouldNotTell, UnusableInput
 
@@ -28,7 +19,7 @@ if TYPE_CHECKING:
     from mc_contract.canonical import Json
     from mc_contract.running import Groups
 
-app = typer.Typer(no_args_is_help=True)
+app = Verbs()
 
 OutOption = Annotated[
     Path | None, typer.Option("--out", help="Also write the result as JSON to this file.")
@@ -47,74 +38,63 @@ _HEADINGS = {
 }
 
 
+@dataclass(frozen=True, kw_only=True)
+class CheckOptions(OptionGroup):
+    """The options of every check."""
+
+    env: EnvOption = "local"
+    out: OutOption = None
+    output: OutputOption = Format.table
+
+
 @app.command("pod-security")
-def pod_security(
-    env: EnvOption = "local", out: OutOption = None, output: OutputOption = Format.table
-) -> None:
+def pod_security(call: CheckOptions) -> None:
     """Check file modes of secrets, listening addresses and the database's user."""
-    _check("pod-security", env, out, output)
+    _check("pod-security", call)
 
 
 @app.command()
-def egress(
-    env: EnvOption = "local", out: OutOption = None, output: OutputOption = Format.table
-) -> None:
+def egress(call: CheckOptions) -> None:
     """Check that replicas connect to declared destinations only."""
-    _check("egress", env, out, output)
+    _check("egress", call)
 
 
 @app.command()
-def hpa(
-    env: EnvOption = "local",
-    out: OutOption = None,
-    output: OutputOption = Format.table,
-    min_replicas: MinimumOption = 1,
-) -> None:
+def hpa(call: CheckOptions, min_replicas: MinimumOption = 1) -> None:
     """Check that enough replicas serve."""
-    _check("hpa", env, out, output, min_replicas)
+    _check("hpa", call, min_replicas)
 
 
 @app.command()
-def platform(
-    env: EnvOption = "local", out: OutOption = None, output: OutputOption = Format.table
-) -> None:
+def platform(call: CheckOptions) -> None:
     """Check authentication, replica health, metrics and the append-only ledger."""
-    _check("platform", env, out, output)
+    _check("platform", call)
 
 
 @app.command()
 def edge(
     colour: Annotated[Colour, typer.Option("--colour", help="Colour that must serve.")],
-    env: EnvOption = "local",
-    out: OutOption = None,
-    output: OutputOption = Format.table,
+    call: CheckOptions,
 ) -> None:
     """Check after a cutover that requests reach this colour and are recorded."""
-    environment = open_environment(env)
-    _tell("edge", environment, {"edge": room.check_edge_of(environment, colour)}, out, output)
+    environment = open_environment(call.env)
+    _tell("edge", environment, {"edge": room.check_edge_of(environment, colour)}, call)
 
 
 @app.command("all")
-def check_all(
-    env: EnvOption = "local",
-    out: OutOption = None,
-    output: OutputOption = Format.table,
-    min_replicas: MinimumOption = 1,
-) -> None:
+def check_all(call: CheckOptions, min_replicas: MinimumOption = 1) -> None:
     """Run all checks but `edge`."""
-    _check("all", env, out, output, min_replicas)
+    _check("all", call, min_replicas)
 
 
-def _check(
-    subject: str, env: str, out: Path | None, output: Format, minimum_replicas: int = 1
-) -> None:
-    environment = open_environment(env)
+def _check(subject: str, call: CheckOptions, minimum_replicas: int = 1) -> None:
+    environment = open_environment(call.env)
     at_start = _looked(environment)
     groups = {
         one: room.check_local(one, environment, minimum_replicas=minimum_replicas)
         for one in (room.SUBJECTS if subject == "all" else (subject,))
     }
-    _tell(subject, environment, groups, out, output, at_start)
+    _tell(subject, environment, groups, call, at_start)
 
 
 def _looked(environment: Environment) -> Groups | None:
@@ -145,16 +125,15 @@ def _tell(
     subject: str,
     environment: Environment,
     groups: dict[str, list[room.CheckResult]],
-    out: Path | None,
-    output: Format,
+    call: CheckOptions,
     at_start: Groups | None = None,
 ) -> None:
     results = [result for group in groups.values() for result in group]
     report = _report(subject, environment.name, results)
     report["running"] = _running(at_start, _looked(environment) if at_start else None)
-    if out:
-        _write(out, report)
-    if output is Format.json:
+    if call.out:
+        _write(call.out, report)
+    if call.output is Format.json:
         emit_json(report)
     else:
         _print(groups)
@@ -174,7 +153,7 @@ def _report(subject: str, env: str, results: list[room.CheckResult]) -> dict[str
 def _write(path: Path, report: dict[str, Any]) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps({"schema_version": SCHEMA_VERSION, **report}, indent=2) + "\n")
+        path.write_text(json_text(report), encoding="utf-8")
     except OSError as error:
         raise UnusableInput(f"{path} cannot be written: {error.strerror}") from error
 

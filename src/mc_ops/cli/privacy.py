@@ -11,11 +11,12 @@ from typing import Annotated
 import typer
 
 from mc_ops import exit_codes
-from mc_ops.cli.operator_access import AsOption, ReasonOption, UrlOption, acting_client
+from mc_ops.cli.operator_access import Access, ReasonOption
+from mc_ops.cli.options import Verbs
 from mc_ops.cli.output import Format, OutputOption, emit_json, fail, note, stdout
 from mc_ops.environments import checkout
 
-app = typer.Typer(no_args_is_help=True)
+app = Verbs()
 
 
 @app.command()
@@ -107,20 +108,19 @@ def _explain(command: list[str], text: str, output: Format) -> int:
 
 @app.command()
 def reveal(
+    call: Access,
     reason: ReasonOption,
     tenant: Annotated[str, typer.Option("--tenant", help="Tenant whose pseudonyms they are.")] = "",
     purpose: Annotated[
         str, typer.Option("--purpose", help="Purpose, which the policy must permit.")
     ] = "identity-verification",
-    whose: AsOption = None,
-    url: UrlOption = None,
 ) -> None:
     """Read a text on standard input; print it with its pseudonyms resolved.
 
     Policy decides which; an operator needs an active break-glass grant. It is recorded.
     """
     text = sys.stdin.read()
-    with acting_client(url, whose) as client:
+    with call.acting() as client:
         told = client.reveal(text, reason=reason, tenant=tenant, purpose=purpose)
     sys.stdout.write(str(told["text"]))
     opened = ", ".join(f"{count} {kind}" for kind, count in sorted(told["opened"].items()))

@@ -9,11 +9,11 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from mc_ops.cli.options import EnvOption
+from mc_ops.cli.options import EnvOption, Verbs
 from mc_ops.cli.output import Format, OutputOption, emit_json, note, ok, stdout
 from mc_ops.environments import open_environment
 
-app = typer.Typer(no_args_is_help=True)
+app = Verbs()
 
 
 @app.command()

@@ -19,8 +19,8 @@ from rich.markup import escape
 
 from mc_ops import exit_codes
 from mc_ops import redteam as room
-from mc_ops.cli.numeric import Whole
 from mc_ops.cli.operator_access import is_here
+from mc_ops.cli.options import Verbs, Whole
 from mc_ops.cli.output import Format, OutputOption, emit_json, note, stdout
 from mc_ops.cli.progress import ProgressLine
 from mc_ops.environments import Workspace, credentials, open_environment
@@ -38,7 +38,7 @@ _VERDICTS = {
     None: ("yellow", "?", "could not tell", exit_codes.COULD_NOT_TELL),
 }
 
-app = typer.Typer()
+app = Verbs()
 
 
 # Over 60 lines because its options are: they are the interface, and stand where typer reads them

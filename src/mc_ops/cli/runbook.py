@@ -13,7 +13,7 @@ import typer
 from rich.markup import escape
 
 from mc_ops import runbooks as room
-from mc_ops.cli.options import EnvOption
+from mc_ops.cli.options import EnvOption, Verbs
 from mc_ops.cli.output import Format, OutputOption, emit_json, note, ok, stdout
 from mc_ops.cli.runbook_text import (
     StepProgress,
@@ -28,7 +28,7 @@ from mc_ops.cli.runbook_text import (
 from mc_ops.environments import Workspace
 from mc_ops.errors import UnusableInput
 
-app = typer.Typer(no_args_is_help=True)
+app = Verbs()
 
 NameArgument = Annotated[str, typer.Argument(help="Name of a runbook, or path of its file.")]
 

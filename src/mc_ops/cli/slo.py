@@ -6,56 +6,43 @@ from typing import Annotated
 
 import typer
 
-from mc_ops.cli.options import EnvOption
-from mc_ops.cli.output import Format, OutputOption, emit_json
+from mc_ops.cli.options import Verbs
+from mc_ops.cli.output import show
 from mc_ops.cli.slo_access import (
-    LOCAL,
-    AllowFewOption,
+    FigureOptions,
     LeastOption,
-    OverOption,
-    PrometheusOption,
     RedteamOption,
-    ScrapeOption,
-    WindowOption,
     exit_code,
+    figure_lines,
     least_replicas,
-    open_source,
-    parse_window,
-    print_figures,
-    print_verdict,
     privacy,
     source_json,
+    verdict_line,
 )
 from mc_ops.errors import CouldNotTell, UnusableInput
 
-app = typer.Typer(no_args_is_help=True)
+app = Verbs()
 
 
 @app.command()
 def status(
-    prometheus: PrometheusOption = None,
-    scrape: ScrapeOption = None,
-    over: OverOption = None,
-    window: WindowOption = None,
+    call: FigureOptions,
     redteam: RedteamOption = None,
     min_replicas: LeastOption = None,
-    allow_few: AllowFewOption = False,
     only: Annotated[
         list[str] | None,
         typer.Option("--only", help="Only this target, such as a2a-success; repeatable."),
     ] = None,
-    env: EnvOption = LOCAL,
-    output: OutputOption = Format.table,
 ) -> None:
     """Show each SLO, its value and error budget. Exit 0 all met, 1 one missed, 3 unknown."""
     from mc_ops.slo import Measure, health, overall
 
-    asked = parse_window(window, prometheus)
-    with open_source(prometheus, scrape, over, env=env) as source:
+    asked = call.asked()
+    with call.open() as source:
         figures = health.slo_status(
             Measure(source, asked),
             privacy(redteam),
-            least_replicas=least_replicas(min_replicas, env),
+            least_replicas=least_replicas(min_replicas, call.env),
         )
         told = source_json(source)
     if only:
@@ -67,16 +54,8 @@ def status(
                 f'unknown target "{unknown[0][:60]}"', hint=f"known: {', '.join(sorted(known))}"
             )
         figures = [one for one in figures if {one.name, one.name.split(":")[0]} & set(only)]
-    verdict = overall(figures, allow_few=allow_few)
-    if output is Format.json:
-        emit_json(
-            {
-                "verdict": verdict.value,
-                "source": told,
-                "targets": [one.as_json() for one in figures],
-            }
-        )
-    else:
-        print_figures(figures)
-        print_verdict(verdict)
+    verdict = overall(figures, allow_few=call.allow_few)
+    targets = [one.as_json() for one in figures]
+    result = {"verdict": verdict.value, "source": told, "targets": targets}
+    show(call.output, result, [*figure_lines({"": figures}), verdict_line(verdict)])
     raise typer.Exit(exit_code(verdict))

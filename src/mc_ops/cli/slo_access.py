@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-import textwrap
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,19 +13,22 @@ import typer
 from rich.markup import escape
 
 from mc_ops import exit_codes
-from mc_ops.cli.numeric import Whole
 from mc_ops.cli.operator_access import read_token_file
-from mc_ops.cli.output import stdout, warn
+from mc_ops.cli.options import EnvOption, OptionGroup, Whole
+from mc_ops.cli.output import Format, OutputOption, columns, indented, styled, warn
 from mc_ops.environments import Workspace, open_environment
 from mc_ops.errors import UnusableInput
 
 if TYPE_CHECKING:
+    from rich.text import Text
+
+    from mc_ops.service_client import PrometheusClient
     from mc_ops.slo import Figure, Prices, Source, Verdict, Window
 
 PROMETHEUS_TOKEN_FILE = "MC_PROMETHEUS_TOKEN_FILE"  # noqa: S105 - the name of a variable
 PRICES_FILE = "MC_PRICES_FILE"
 LOCAL = "local"
-_WIDTH = 100
+_INDENT, _WIDTH = 12, 100
 
 PrometheusOption = Annotated[
     str | None,
@@ -81,6 +84,33 @@ RedteamOption = Annotated[
 ]
 
 
+@dataclass(frozen=True, kw_only=True)
+class SourceOptions(OptionGroup):
+    """Where a verb's figures come from, and how they are printed."""
+
+    prometheus: PrometheusOption = None
+    scrape: ScrapeOption = None
+    over: OverOption = None
+    env: EnvOption = LOCAL
+    output: OutputOption = Format.table
+
+    def open(self) -> AbstractContextManager[Source]:
+        """As `open_source`."""
+        return open_source(self.prometheus, self.scrape, self.over, env=self.env)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FigureOptions(SourceOptions):
+    """The options of a verb that judges figures."""
+
+    window: WindowOption = None
+    allow_few: AllowFewOption = False
+
+    def asked(self) -> Window | None:
+        """As `parse_window`."""
+        return parse_window(self.window, self.prometheus)
+
+
 @contextmanager
 def open_source(
     prometheus: str | None, scrape: Sequence[str] | None, over: str | None, *, env: str
@@ -96,9 +126,7 @@ def open_source(
     if prometheus is not None and (scrape or over):
         raise UnusableInput("--prometheus and --scrape or --over exclude each other")
     if prometheus is not None:
-        from mc_ops.service_client import PrometheusClient
-
-        with PrometheusClient(prometheus, token=prometheus_token()) as client:
+        with prometheus_client(prometheus) as client:
             yield _warned(PrometheusSource(client))
         return
     over_s = None if over is None else Window.parse(over).seconds
@@ -192,30 +220,40 @@ def exit_code(verdict: Verdict) -> int:
 
 
 _MARKS = {
-    "met": "[green]✔ met[/green]    ",
-    "missed": "[red]✘ missed[/red] ",
+    "met": "[green]✔ met[/green]",
+    "missed": "[red]✘ missed[/red]",
     "unknown": "[yellow]? unknown[/yellow]",
-    "not-applicable": "[dim]- n/a[/dim]    ",
+    "not-applicable": "[dim]- n/a[/dim]",
 }
 
 
-def print_figures(figures: Sequence[Figure], width: int | None = None) -> None:
-    """A line each, and what there is to say of it beneath, never cut short.
+def figure_lines(sections: Mapping[str, Sequence[Figure]]) -> Iterator[str | Text]:
+    """A line for each figure, and what there is to say of it beneath, never cut short.
 
     Args:
-        figures: What to print.
-        width: Of the titles, where more figures come elsewhere.
+        sections: The figures beneath their heading; a section without a name has none.
     """
     from mc_ops.slo import shown
 
-    width = width or max((len(one.title) for one in figures), default=0)
-    for one in figures:
-        value = shown(one.value, one.unit)
-        line = f"{one.title:{width}}  {value:>12}  {one.target:<16}"
-        stdout.print(f"{_MARKS[one.verdict.value]} {escape(line)}  {escape(one.window)}")
-        for text in _beneath(one):
-            for part in textwrap.wrap(text, _WIDTH):
-                stdout.print(f"            {part}", markup=False)
+    rows = [
+        (
+            styled(_MARKS[one.verdict.value]),
+            one.title,
+            shown(one.value, one.unit),
+            one.target,
+            one.window,
+        )
+        for figures in sections.values()
+        for one in figures
+    ]
+    lines = iter(columns(rows, right=[2]))
+    for title, figures in sections.items():
+        if title:
+            yield from ("", styled(f"[bold]{escape(title)}[/bold]"))
+        for one in figures:
+            yield next(lines)
+            for text in _beneath(one):
+                yield from indented(text, _INDENT, _WIDTH)
 
 
 def _beneath(one: Figure) -> list[str]:
@@ -240,13 +278,10 @@ def _left(count: float) -> str:
     return f"{count:,.1f}" if abs(count) < 10 else f"{count:,.0f}"
 
 
-def print_verdict(verdict: Verdict) -> None:
+def verdict_line(verdict: Verdict) -> Text:
     """The last line of a table: the verdict over all."""
-    words = {
-        "met": "[green]✔ met[/green]",
-        "missed": "[red]✘ missed[/red]",
-    }
-    stdout.print(words.get(verdict.value, "[yellow]? could not tell[/yellow]"))
+    judged = verdict.value in ("met", "missed")
+    return styled(_MARKS[verdict.value] if judged else "[yellow]? could not tell[/yellow]")
 
 
 def source_json(source: Source) -> Mapping[str, object]:
@@ -278,13 +313,15 @@ def _name(url: str) -> str:
     return place + parts.path.rstrip("/")
 
 
-def prometheus_token() -> str | None:
-    """The bearer token in the file that `MC_PROMETHEUS_TOKEN_FILE` names; None if none is named.
+def prometheus_client(url: str) -> PrometheusClient:
+    """A client with the bearer token in the file that `MC_PROMETHEUS_TOKEN_FILE` names, if any.
 
     Raises:
-        NotAllowed: it cannot be read, or does not hold a token alone.
+        NotAllowed: the file cannot be read, or does not hold a token alone.
+        UnusableInput: the URL cannot be used.
     """
+    from mc_ops.service_client import PrometheusClient
+
     name = os.environ.get(PROMETHEUS_TOKEN_FILE)
-    if not name:
-        return None
-    return read_token_file(PROMETHEUS_TOKEN_FILE, Path(name))
+    token = read_token_file(PROMETHEUS_TOKEN_FILE, Path(name)) if name else None
+    return PrometheusClient(url, token=token)

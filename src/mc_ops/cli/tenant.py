@@ -8,53 +8,40 @@ from typing import Annotated, Any
 import typer
 
 from mc_ops import exit_codes
-from mc_ops.cli.operator_access import (
-    AsOption,
-    ReasonOption,
-    UnaskedOption,
-    UrlOption,
-    acting_client,
-    operator_client,
-)
-from mc_ops.cli.output import Format, OutputOption, emit_json, fail, ok, stdout
+from mc_ops.cli.operator_access import Access, AsOption, Reading, ReasonOption, UnaskedOption
+from mc_ops.cli.options import Verbs
+from mc_ops.cli.output import Format, OutputOption, columns, fail, ok, show
 from mc_ops.environments import Workspace, open_environment
 from mc_ops.environments import credentials as local
 from mc_ops.errors import CouldNotTell, UnusableInput
 
-app = typer.Typer(no_args_is_help=True)
+app = Verbs()
 _ADMINISTRATOR = "ADMINISTRATOR"
 _TIMEOUT_S = 10.0
 
 
 @app.command("list")
-def list_tenants(
-    whose: AsOption = None,
-    url: UrlOption = None,
-    output: OutputOption = Format.table,
-) -> None:
+def list_tenants(call: Reading) -> None:
     """List the tenants with the number of their credentials."""
-    with operator_client(url, whose, _ADMINISTRATOR) as client:
+    with call.client(_ADMINISTRATOR) as client:
         found = client.tenants()["tenants"]
-    if output is Format.json:
-        emit_json({"tenants": found})
-        return
-    for tenant in found:
-        rest = "not in the catalogue"
-        if tenant["declared"]:
-            rest = f"{tenant['residency']}  tier {tenant['autonomy_tier']}  "
-            rest += f"agents: {', '.join(tenant['agents']) or 'none'}"
-        line = f"{tenant['id']}  credentials: {tenant['credentials']}  {rest}"
-        stdout.print(line, markup=False)
+    call.show({"tenants": found}, columns(map(_cells, found)))
+
+
+def _cells(tenant: Mapping[str, Any]) -> tuple[str, ...]:
+    about = ("not in the catalogue", "", "")
+    if tenant["declared"]:
+        agents = ", ".join(tenant["agents"]) or "none"
+        about = (tenant["residency"], f"tier {tenant['autonomy_tier']}", f"agents: {agents}")
+    return (tenant["id"], f"credentials: {tenant['credentials']}", *about)
 
 
 @app.command()
 def check(
+    call: Reading,
     tenant: Annotated[
         str | None, typer.Argument(metavar="[TENANT]", help="Only this tenant.")
     ] = None,
-    whose: AsOption = None,
-    url: UrlOption = None,
-    output: OutputOption = Format.table,
 ) -> None:
     """Find tenants without a credential and credentials without a tenant. Exit 1 if any.
 
@@ -62,7 +49,7 @@ def check(
     catalogue does not have, whose key the platform does not know, that are revoked or expired, that
     say another tenant, principal, role or scope than holds, or whose token is refused.
     """
-    with operator_client(url, whose, _ADMINISTRATOR) as client:
+    with call.client(_ADMINISTRATOR) as client:
         found = client.tenants()["tenants"]
         held = client.credentials(None)
     chosen = [one for one in found if tenant in (None, one["id"])]
@@ -70,14 +57,10 @@ def check(
         known = ", ".join(one["id"] for one in found)
         raise UnusableInput(f'unknown tenant "{tenant}"', hint=f"known: {known}")
     findings = [problem for one in chosen if (problem := _problem(one))]
-    if url is None:
+    if call.url is None:
         declared = [one["id"] for one in found if one["declared"]]
         findings += _misfits(Workspace.from_env(), tenant, held, declared)
-    if output is Format.json:
-        emit_json({"checked": [one["id"] for one in chosen], "findings": findings})
-    else:
-        for problem in findings:
-            stdout.print(problem, markup=False)
+    call.show({"checked": [one["id"] for one in chosen], "findings": findings}, findings)
     if findings:
         fail(f"{len(chosen)} tenants checked: {len(findings)} findings")
         raise typer.Exit(exit_codes.FINDING)
@@ -97,10 +80,9 @@ def declare(
     """
     del yes
     digest = open_environment("local").catalogue_digest()
-    with acting_client(None, whose, _ADMINISTRATOR) as client:
+    with Access(whose=whose).acting(_ADMINISTRATOR) as client:
         declared = client.declare_rules("catalogue", digest, reason=reason)
-    if output is Format.json:
-        emit_json({**declared, "digest": digest})
+    show(output, {**declared, "digest": digest}, ())
     ok(f"{digest[:12]}: declared for replicas that start within the hour")
 
 
