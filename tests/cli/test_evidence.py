@@ -285,8 +285,8 @@ def test_verify_of_unusable_input(mcctl: Run, home: Path, tmp_path: Path) -> Non
     ("raw", "reason"),
     [
         (b"", "it is empty"),
-        (b"{}", "pack has no 'artifacts'"),
-        (b'{"total_count":1,"artifacts":[{"id":1}]}', "pack has no 'bundle'"),
+        (b"{}", "artifacts is missing"),
+        (b'{"total_count":1,"artifacts":[{"id":1}]}', "artifacts is a list of 1, must be a table"),
         (b"a letter\n", "not JSON"),
         (b"\x89PNG\r\n", "not UTF-8"),
     ],

@@ -14,8 +14,12 @@ import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Annotated, Self
 
-from mc_contract.canonical import Json, NotCanonical, canonical_json, decode_base64
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+
+from mc_contract.canonical import NotCanonical, canonical_json, decode_base64
+from mc_contract.configuration import FileProblems, Form, Several, Strict, Text, among, check
 from mc_contract.errors import McError
 from mc_contract.evidence.dsse import PAYLOAD_TYPE, PrivateKey, key_id, pae, sign
 from mc_contract.evidence.statement import MAX_SUBJECTS, Statement, colliding_names, parse_statement
@@ -100,6 +104,76 @@ def build_pack(
     return raw
 
 
+def _bytes(value: object) -> bytes:
+    if not isinstance(value, str):
+        raise ValueError("")  # noqa: TRY004 - pydantic tells a ValueError with the accepted form
+    try:
+        return decode_base64(value)
+    except NotCanonical as cause:
+        raise ValueError(cause.message) from cause
+
+
+def _named(artifacts: dict[str, bytes]) -> dict[str, bytes]:
+    problems = [
+        f"artifact name {name[:80]!r} {problem}"
+        for name in artifacts
+        if (problem := artifact_name_problem(name))
+    ]
+    problems += [
+        f"artifact name {name[:80]!r} collides with another on disk"
+        for name in colliding_names(list(artifacts))
+    ]
+    if problems:
+        raise ValueError("; ".join(problems))
+    return artifacts
+
+
+_Bytes = Annotated[bytes, BeforeValidator(_bytes), Form("base64 text")]
+_SomeBytes = Annotated[
+    bytes, BeforeValidator(_bytes), Field(min_length=1), Form("non-empty base64 text")
+]
+
+
+class _Signature(Strict):
+    sig: _SomeBytes
+    keyid: Text
+
+
+class _Envelope(Strict):
+    payload: _SomeBytes
+    payload_type: Annotated[str, among([PAYLOAD_TYPE]), Field(alias="payloadType")]
+    # The bundle format has exactly one; a second one that nobody checks would be free text
+    signatures: Annotated[
+        Several[_Signature], Field(min_length=1, max_length=1), Form("a list of exactly one")
+    ]
+
+
+class _Key(Strict):
+    hint: Text
+
+
+class _Material(Strict):
+    # Only a hint of the key: an embedded key or certificate would vouch for itself
+    public_key: Annotated[_Key, Field(alias="publicKey")]
+
+
+class _Bundle(Strict):
+    media_type: Annotated[str, among([BUNDLE_TYPE]), Field(alias="mediaType")]
+    material: Annotated[_Material, Field(alias="verificationMaterial")]
+    envelope: Annotated[_Envelope, Field(alias="dsseEnvelope")]
+
+    @model_validator(mode="after")
+    def _of_one_key(self) -> Self:
+        if self.material.public_key.hint != self.envelope.signatures[0].keyid:
+            raise ValueError("publicKey hint and signature keyid name different keys")
+        return self
+
+
+class _File(Strict):
+    artifacts: Annotated[dict[str, _Bytes], Field(max_length=MAX_SUBJECTS), AfterValidator(_named)]
+    bundle: _Bundle
+
+
 def resembles_pack(raw: bytes) -> bool:
     """Whether the bytes are a pack, or what damage or tampering has left of one."""
     return bool(_START.match(raw)) or any(mark in raw for mark in _MARKS)
@@ -112,92 +186,14 @@ def read_pack(raw: bytes) -> Pack:
         PackError: with every departure from the form; nothing is repaired or skipped.
     """
     try:
-        document = parse_json(raw, PACK_LIMITS)
+        read = check(_File, parse_json(raw, PACK_LIMITS))
     except Malformed as cause:
         raise PackError([cause.message]) from cause
-    problems: list[str] = []
-    top = _object(document, "pack", ("artifacts", "bundle"), problems)
-    artifacts = _artifacts(top.get("artifacts"), problems)
-    names = ("mediaType", "verificationMaterial", "dsseEnvelope")
-    bundle = _object(top.get("bundle"), "bundle", names, problems)
-    if bundle.get("mediaType") != BUNDLE_TYPE:
-        problems.append(f"bundle mediaType is not {BUNDLE_TYPE!r}")
-    # Only a hint of the key: an embedded key or certificate would vouch for itself
-    material = _object(
-        bundle.get("verificationMaterial"), "verificationMaterial", ("publicKey",), problems
-    )
-    public_key = _object(material.get("publicKey"), "publicKey", ("hint",), problems)
-    envelope = _object(
-        bundle.get("dsseEnvelope"),
-        "dsseEnvelope",
-        ("payload", "payloadType", "signatures"),
-        problems,
-    )
-    if envelope.get("payloadType") != PAYLOAD_TYPE:
-        problems.append(f"payloadType is not {PAYLOAD_TYPE!r}")
-    payload = _decoded(envelope.get("payload"), "payload", problems)
-    signer, signature = _signature(envelope.get("signatures"), problems)
-    if public_key.get("hint") != signer:
-        problems.append("publicKey hint and signature keyid name different keys")
-    if problems:
-        raise PackError(problems)
-    return Pack(signer, signature, payload, artifacts)
-
-
-def _signature(value: Json, problems: list[str]) -> tuple[str, bytes]:
-    # The bundle format has exactly one; a second one that nobody checks would be free text
-    if not isinstance(value, list) or len(value) != 1:
-        problems.append("signatures must be a list of exactly one")
-        return "", b""
-    found = _object(value[0], "signature", ("sig", "keyid"), problems)
-    signer = found.get("keyid")
-    if not isinstance(signer, str) or not signer:
-        problems.append("signature keyid is no text")
-        signer = ""
-    return signer, _decoded(found.get("sig"), "signature sig", problems)
-
-
-def _artifacts(value: Json, problems: list[str]) -> dict[str, bytes]:
-    if not isinstance(value, dict):
-        problems.append("artifacts is not an object")
-        return {}
-    if len(value) > MAX_SUBJECTS:
-        problems.append(f"pack has {len(value)} artifacts, limit {MAX_SUBJECTS}")
-        return {}
-    for name in value:
-        problem = artifact_name_problem(name)
-        if problem:
-            problems.append(f"artifact name {name[:80]!r} {problem}")
-    problems.extend(
-        f"artifact name {name[:80]!r} collides with another on disk"
-        for name in colliding_names(list(value))
-    )
-    return {
-        name: _decoded(text, f"artifact {name[:80]!r}", problems, empty=True)
-        for name, text in value.items()
-    }
-
-
-def _decoded(value: Json, what: str, problems: list[str], *, empty: bool = False) -> bytes:
-    if not isinstance(value, str) or not (value or empty):
-        problems.append(f"{what} is not {'a' if empty else 'a non-empty'} base64 text")
-        return b""
-    try:
-        return decode_base64(value)
-    except NotCanonical as cause:
-        problems.append(f"{what}: {cause.message}")
-        return b""
-
-
-def _object(value: Json, what: str, names: tuple[str, ...], problems: list[str]) -> dict[str, Json]:
-    if not isinstance(value, dict):
-        problems.append(f"{what} is not an object")
-        return {}
-    problems.extend(f"{what} has no {name!r}" for name in names if name not in value)
-    problems.extend(
-        f"{what} has the unknown field {name[:80]!r}" for name in value if name not in names
-    )
-    return value
+    except FileProblems as cause:
+        raise PackError(cause.problems) from cause
+    envelope = read.bundle.envelope
+    [signature] = envelope.signatures
+    return Pack(signature.keyid, signature.sig, envelope.payload, read.artifacts)
 
 
 def _base64(raw: bytes) -> str:

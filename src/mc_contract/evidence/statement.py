@@ -1,7 +1,7 @@
 """What a pack says: an in-toto Statement v1 whose predicate is ours.
 
 One sha256 subject for each artefact; claims that can be recomputed from artefacts; controls that
-say how they are known. `Statement.parse` collects every problem rather than stopping at the first,
+say how they are known. `parse_statement` collects every problem rather than stopping at the first,
 and knows no optional or unknown fields: a field that nobody checks is a place to lie.
 """
 
@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import PurePosixPath
-from typing import TypeVar
+from typing import Annotated, Any, TypeVar
+
+from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
 
 from mc_contract.canonical import Json
+from mc_contract.configuration import FileProblems, Form, Several, Strict, among, check
 from mc_contract.evidence.strict import artifact_name_problem
 
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
@@ -26,10 +28,6 @@ MAX_CONTROLS = 100
 MAX_SUBJECTS = 64
 MAX_TEXT_CHARS = 1000
 
-T = TypeVar("T")
-
-_ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,79}")
-_SHA256 = re.compile(r"[0-9a-f]{64}")
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,6})?Z")
 
 
@@ -127,38 +125,6 @@ class Statement:
         }
 
 
-def parse_statement(value: Json) -> tuple[Statement | None, list[str]]:
-    """The statement that `value` spells, and everything that is wrong with it.
-
-    Returns:
-        `(statement, [])`, or `(None, problems)`.
-    """
-    check = _Check()
-    top = check.fields(value, "statement", ("_type", "subject", "predicateType", "predicate"))
-    check.equal(top.get("_type"), STATEMENT_TYPE, "statement _type")
-    check.equal(top.get("predicateType"), PREDICATE_TYPE, "statement predicateType")
-    subjects = _subjects(check, top.get("subject"))
-    names = ("release", "created_at", "environment", "run_id", "claims", "controls")
-    predicate = check.fields(top.get("predicate"), "predicate", names)
-    release = _release(check, predicate.get("release"))
-    created_at = _time(check, predicate.get("created_at"))
-    environment = check.text(predicate.get("environment"), "predicate environment")
-    run_id = check.text(predicate.get("run_id"), "predicate run_id")
-    claims = check.each(predicate.get("claims"), "claims", MAX_CLAIMS, _claim)
-    controls = check.each(predicate.get("controls"), "controls", MAX_CONTROLS, _control)
-    if predicate.get("claims") == []:
-        # A signature over nothing that recomputes would verify, and prove nothing.
-        check.add("claims is empty, expected at least one")
-    check.unique([claim.id for claim in claims], "claim")
-    check.unique([control.id for control in controls], "control")
-    if check.problems or created_at is None:
-        return None, check.problems
-    found = Statement(
-        subjects, release, created_at, environment, run_id, tuple(claims), tuple(controls)
-    )
-    return found, []
-
-
 def colliding_names(names: list[str]) -> list[str]:
     """Those of `names` that can't stand beside the others on a disk that may ignore case.
 
@@ -173,146 +139,124 @@ def colliding_names(names: list[str]) -> list[str]:
     ]
 
 
-class _Check:
-    """Collects problems; each method gives something usable back, so that checking goes on."""
-
-    def __init__(self) -> None:
-        self.problems: list[str] = []
-
-    def add(self, problem: str) -> None:
-        self.problems.append(problem)
-
-    def equal(self, got: Json, expected: str, what: str) -> None:
-        if got != expected:
-            self.add(f"{what} is {_show(got)}, expected {expected!r}")
-
-    def fields(self, value: Json, what: str, names: tuple[str, ...]) -> Mapping[str, Json]:
-        if not isinstance(value, dict):
-            self.add(f"{what} is {_show(value)}, expected an object")
-            return {}
-        for name in names:
-            if name not in value:
-                self.add(f"{what} has no {name!r}")
-        for name in value:
-            if name not in names:
-                self.add(f"{what} has the unknown field {name[:80]!r}")
-        return value
-
-    def text(self, value: Json, what: str) -> str:
-        if isinstance(value, str) and 0 < len(value) <= MAX_TEXT_CHARS:
-            return value
-        self.add(f"{what} is {_show(value)}, expected a text of 1 to {MAX_TEXT_CHARS} characters")
-        return ""
-
-    def id(self, value: Json, what: str) -> str:
-        if isinstance(value, str) and _ID.fullmatch(value):
-            return value
-        self.add(f"{what} is {_show(value)}, expected lower-case letters, digits, '.', '_', '-'")
-        return ""
-
-    def texts(self, value: Json, what: str) -> tuple[str, ...]:
-        if isinstance(value, list):
-            return tuple(self.text(item, what) for item in value)
-        self.add(f"{what} is {_show(value)}, expected a list")
-        return ()
-
-    def each(
-        self, value: Json, what: str, limit: int, parse: Callable[[_Check, Json], T]
-    ) -> list[T]:
-        if not isinstance(value, list):
-            self.add(f"{what} is {_show(value)}, expected a list")
-            return []
-        if len(value) > limit:
-            self.add(f"{what} has {len(value)} entries, limit {limit}")
-            return []
-        return [parse(self, item) for item in value]
-
-    def unique(self, names: list[str], what: str) -> None:
-        for name in sorted({name for name in names if names.count(name) > 1}):
-            self.add(f"{what} {name!r} stands there twice")
+_Item = TypeVar("_Item", bound="_Claim | _Control")
 
 
-def _subjects(check: _Check, value: Json) -> dict[str, str]:
-    pairs = check.each(value, "subject", MAX_SUBJECTS, _subject)
-    check.unique([name for name, _ in pairs], "subject")
-    for name in colliding_names(list(dict.fromkeys(name for name, _ in pairs))):
-        check.add(f"subject {name!r} collides with another on disk")
-    return dict(pairs)
+def _artifact_name(name: str) -> str:
+    if problem := artifact_name_problem(name):
+        raise ValueError(problem)
+    return name
 
 
-def _subject(check: _Check, value: Json) -> tuple[str, str]:
-    found = check.fields(value, "subject", ("name", "digest"))
-    name = check.text(found.get("name"), "subject name")
-    problem = artifact_name_problem(name) if name else None
-    if problem:
-        check.add(f"subject {name[:80]!r} {problem}")
+def _time(value: object) -> datetime:
+    if not isinstance(value, str) or not _TIME.fullmatch(value):
+        raise ValueError("")
+    return datetime.fromisoformat(value)
+
+
+def _once(names: list[str]) -> None:
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise ValueError(f"{', '.join(twice)} stands there twice")
+
+
+def _named(items: tuple[_Item, ...]) -> tuple[_Item, ...]:
+    _once([item.id for item in items])
+    return items
+
+
+def _apart(subjects: tuple[_Subject, ...]) -> tuple[_Subject, ...]:
+    names = [subject.name for subject in subjects]
+    _once(names)
+    if colliding := colliding_names(names):
+        raise ValueError(f"{', '.join(colliding)} collides with another on disk")
+    return subjects
+
+
+_Text = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=MAX_TEXT_CHARS),
+    Form(f"a text of 1 to {MAX_TEXT_CHARS} characters"),
+]
+_Id = Annotated[
+    str,
+    StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,79}$"),
+    Form("lower-case letters, digits, '.', '_', '-'"),
+]
+_Time = Annotated[
+    datetime, BeforeValidator(_time), Form("a time in UTC such as 2026-01-31T12:00:00Z")
+]
+
+
+class _Digest(Strict):
     # exactly sha256: a weaker digest beside it would be a second, weaker promise
-    digest = check.fields(found.get("digest"), f"digest of {name[:80]!r}", ("sha256",)).get(
-        "sha256"
+    sha256: Annotated[
+        str, StringConstraints(pattern=r"^[0-9a-f]{64}$"), Form("sha256 in lower-case hex")
+    ]
+
+
+class _Subject(Strict):
+    name: Annotated[str, AfterValidator(_artifact_name)]
+    digest: _Digest
+
+
+class _Release(Strict):
+    name: _Text
+    commit: _Text | None
+    version: _Text
+
+
+class _Claim(Strict):
+    id: _Id
+    value: Any
+    fn: _Text
+    sources: Annotated[Several[_Text], Field(alias="from")]
+    params: dict[str, Any]
+
+
+class _Control(Strict):
+    id: _Id
+    status: Annotated[Status, Field(strict=False)]
+    reason: _Text
+    claims: Several[_Text]
+
+
+class _Predicate(Strict):
+    release: _Release
+    created_at: _Time
+    environment: _Text
+    run_id: _Text
+    # A signature over nothing that recomputes would verify, and prove nothing
+    claims: Annotated[
+        Several[_Claim], Field(min_length=1, max_length=MAX_CLAIMS), AfterValidator(_named)
+    ]
+    controls: Annotated[Several[_Control], Field(max_length=MAX_CONTROLS), AfterValidator(_named)]
+
+
+class _InToto(Strict):
+    type: Annotated[str, among([STATEMENT_TYPE]), Field(alias="_type")]
+    subject: Annotated[Several[_Subject], Field(max_length=MAX_SUBJECTS), AfterValidator(_apart)]
+    predicate_type: Annotated[str, among([PREDICATE_TYPE]), Field(alias="predicateType")]
+    predicate: _Predicate
+
+
+def parse_statement(value: Json) -> tuple[Statement | None, list[str]]:
+    """The statement that `value` spells, and everything that is wrong with it.
+
+    Returns:
+        `(statement, [])`, or `(None, problems)`.
+    """
+    try:
+        said = check(_InToto, value)
+    except FileProblems as error:
+        return None, error.problems
+    predicate = said.predicate
+    found = Statement(
+        {one.name: one.digest.sha256 for one in said.subject},
+        Release(**dict(predicate.release)),
+        predicate.created_at,
+        predicate.environment,
+        predicate.run_id,
+        tuple(Claim(**dict(one)) for one in predicate.claims),
+        tuple(Control(**dict(one)) for one in predicate.controls),
     )
-    if not isinstance(digest, str) or not _SHA256.fullmatch(digest):
-        check.add(f"digest of {name[:80]!r} is {_show(digest)}, expected sha256 in lower-case hex")
-        digest = ""
-    return name, digest
-
-
-def _release(check: _Check, value: Json) -> Release:
-    found = check.fields(value, "release", ("name", "commit", "version"))
-    commit = found.get("commit")
-    return Release(
-        check.text(found.get("name"), "release name"),
-        None if commit is None else check.text(commit, "release commit"),
-        check.text(found.get("version"), "release version"),
-    )
-
-
-def _time(check: _Check, value: Json) -> datetime | None:
-    if isinstance(value, str) and _TIME.fullmatch(value):
-        try:
-            return datetime.fromisoformat(value)
-        except ValueError:
-            pass  # such as month 13: told below
-    check.add(f"created_at is {_show(value)}, expected a time in UTC such as 2026-01-31T12:00:00Z")
-    return None
-
-
-def _claim(check: _Check, value: Json) -> Claim:
-    found = check.fields(value, "claim", ("id", "value", "fn", "from", "params"))
-    name = check.id(found.get("id"), "claim id")
-    params = found.get("params")
-    if not isinstance(params, dict):
-        check.add(f"params of claim {name!r} is {_show(params)}, expected an object")
-        params = {}
-    return Claim(
-        name,
-        found.get("value"),
-        check.text(found.get("fn"), f"fn of claim {name!r}"),
-        check.texts(found.get("from"), f"from of claim {name!r}"),
-        params,
-    )
-
-
-def _control(check: _Check, value: Json) -> Control:
-    found = check.fields(value, "control", ("id", "status", "reason", "claims"))
-    name = check.id(found.get("id"), "control id")
-    status = found.get("status")
-    if status not in [known.value for known in Status]:
-        check.add(f"status of control {name!r} is {_show(status)}, expected one of {_STATUSES}")
-        status = Status.declared.value
-    return Control(
-        name,
-        Status(str(status)),
-        check.text(found.get("reason"), f"reason of control {name!r}"),
-        check.texts(found.get("claims"), f"claims of control {name!r}"),
-    )
-
-
-_STATUSES = ", ".join(repr(status.value) for status in Status)
-
-
-def _show(value: Json) -> str:
-    if value is None or isinstance(value, bool | int | float):
-        return repr(value)[:60]
-    if isinstance(value, str):
-        return repr(value[:60])
-    return "an object" if isinstance(value, dict) else "a list"
+    return found, []
