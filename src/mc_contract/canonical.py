@@ -58,6 +58,11 @@ def canonical_json(value: object) -> bytes:
         raise NotCanonical("a string holds a lone surrogate, which UTF-8 can't carry") from cause
 
 
+def encode_base64(raw: bytes) -> str:
+    """The canonical standard base64 spelling of `raw` (RFC 4648)."""
+    return base64.b64encode(raw).decode()
+
+
 def decode_base64(text: str) -> bytes:
     """The bytes of `text`, if it is their one canonical standard base64 spelling (RFC 4648).
 
@@ -68,7 +73,7 @@ def decode_base64(text: str) -> bytes:
         value = base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError) as cause:
         raise NotCanonical("malformed base64") from cause
-    if base64.b64encode(value) != text.encode():
+    if encode_base64(value) != text:
         raise NotCanonical("base64 is not in its one canonical form")
     return value
 

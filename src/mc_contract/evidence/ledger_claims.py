@@ -7,9 +7,7 @@ compare the artefact with `trust/ledger.pub`.
 
 from __future__ import annotations
 
-import base64
-
-from mc_contract.canonical import Json, decode_base64
+from mc_contract.canonical import Json, decode_base64, encode_base64
 from mc_contract.evidence.claim_inputs import (
     ClaimFunction,
     Inputs,
@@ -28,7 +26,7 @@ def _checkpoint(inputs: Inputs, params: Params) -> Json:
     return {
         "origin": found.origin,
         "size": found.size,
-        "root": base64.b64encode(found.root).decode(),
+        "root": encode_base64(found.root),
     }
 
 

@@ -9,7 +9,6 @@ is `verify`'s.
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import re
 from collections.abc import Mapping
@@ -18,7 +17,7 @@ from typing import Annotated, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from mc_contract.canonical import NotCanonical, canonical_json, decode_base64
+from mc_contract.canonical import NotCanonical, canonical_json, decode_base64, encode_base64
 from mc_contract.configuration import FileProblems, Form, Several, Strict, Text, among, check
 from mc_contract.errors import McError
 from mc_contract.evidence.dsse import PAYLOAD_TYPE, PrivateKey, key_id, pae, sign
@@ -88,14 +87,14 @@ def build_pack(
     signer = key_id(private_key.public_key())
     signature = sign(private_key, pae(PAYLOAD_TYPE, payload))
     document = {
-        "artifacts": {name: _base64(raw) for name, raw in artifacts.items()},
+        "artifacts": {name: encode_base64(raw) for name, raw in artifacts.items()},
         "bundle": {
             "mediaType": BUNDLE_TYPE,
             "verificationMaterial": {"publicKey": {"hint": signer}},
             "dsseEnvelope": {
-                "payload": _base64(payload),
+                "payload": encode_base64(payload),
                 "payloadType": PAYLOAD_TYPE,
-                "signatures": [{"sig": _base64(signature), "keyid": signer}],
+                "signatures": [{"sig": encode_base64(signature), "keyid": signer}],
             },
         },
     }
@@ -194,7 +193,3 @@ def read_pack(raw: bytes) -> Pack:
     envelope = read.bundle.envelope
     [signature] = envelope.signatures
     return Pack(signature.keyid, signature.sig, envelope.payload, read.artifacts)
-
-
-def _base64(raw: bytes) -> str:
-    return base64.b64encode(raw).decode()

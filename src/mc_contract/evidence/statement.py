@@ -53,7 +53,7 @@ class Claim:
     """A value, and how anyone recomputes it: `fn` over the artefacts `sources` with `params`."""
 
     id: str
-    value: Json
+    value: Any  # JSON; which, the function says
     fn: str
     sources: tuple[str, ...]
     params: dict[str, Json]

@@ -20,7 +20,7 @@ samples are true, and that both sides were measured side by side.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -142,27 +142,14 @@ class Judgement:
 
     def as_dict(self) -> dict[str, Any]:
         """The judgement as JSON; figures rounded so that two machines print the same."""
-        interval = self.interval
-        return {
-            "verdict": self.verdict,
-            "kind": self.kind,
-            "reason": self.reason,
-            "rehearsal": self.rehearsal,
+        told = {"verdict": self.verdict, **asdict(self), "method": METHOD}
+        del told["promote"]
+        return told | {
             "baseline": self.baseline.as_dict(),
             "candidate": self.candidate.as_dict(),
             "regression": _rounded(self.regression),
-            "interval": [_rounded(end) for end in interval] if interval else None,
-            "margin": self.margin,
-            "error_tolerance": self.error_tolerance,
+            "interval": [_rounded(end) for end in self.interval] if self.interval else None,
             "error_bound": _rounded(self.error_bound),
-            "planned_pairs": self.planned_pairs,
-            "instances": self.instances,
-            "paired": self.paired,
-            "looks": self.looks,
-            "decided_at_pairs": self.decided_at_pairs,
-            "pairs_needed": self.pairs_needed,
-            "method": METHOD,
-            "runbook": dict(self.runbook),
         }
 
 

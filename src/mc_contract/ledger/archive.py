@@ -11,12 +11,11 @@ the roots held against signed checkpoints.
 
 from __future__ import annotations
 
-import base64
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from mc_contract.canonical import canonical_json
+from mc_contract.canonical import canonical_json, encode_base64
 from mc_contract.errors import McError
 from mc_contract.ledger.entry import Entry, EntryError, strict_base64
 from mc_contract.ledger.merkle import Frontier, ProofError
@@ -50,8 +49,8 @@ class ArchiveHeader:
             "region": self.region,
             "first_index": self.first_index,
             "last_index": self.last_index,
-            "frontier_before": base64.b64encode(self.frontier_before.to_bytes()).decode(),
-            "frontier_after": base64.b64encode(self.frontier_after.to_bytes()).decode(),
+            "frontier_before": encode_base64(self.frontier_before.to_bytes()),
+            "frontier_after": encode_base64(self.frontier_after.to_bytes()),
             "checkpoint": self.checkpoint,
         }
         return canonical_json(value) + b"\n"

@@ -10,7 +10,6 @@ the key is the log's takes a key from outside. Cosignatures of other types are i
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import re
 from collections.abc import Mapping
@@ -20,7 +19,7 @@ from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
-from mc_contract.canonical import NotCanonical, decode_base64
+from mc_contract.canonical import NotCanonical, decode_base64, encode_base64
 from mc_contract.errors import McError
 from mc_contract.ledger.merkle import HASH_BYTES
 
@@ -70,7 +69,7 @@ class Checkpoint:
                 f"checkpoint of size {self.size} with a root of {len(self.root)} bytes"
             )
         told = "" if self.previous is None else f"{_PREVIOUS}{self.previous}\n"
-        return f"{self.origin}\n{self.size}\n{base64.b64encode(self.root).decode()}\n{told}"
+        return f"{self.origin}\n{self.size}\n{encode_base64(self.root)}\n{told}"
 
 
 def key_id(key_name: str, public_key: Ed25519PublicKey) -> bytes:
@@ -81,7 +80,7 @@ def key_id(key_name: str, public_key: Ed25519PublicKey) -> bytes:
 
 def verifier_key(key_name: str, public_key: Ed25519PublicKey) -> str:
     """The key as other signed-note tools take it: `name+hash+base64`."""
-    material = base64.b64encode(_ED25519 + public_key.public_bytes_raw()).decode()
+    material = encode_base64(_ED25519 + public_key.public_bytes_raw())
     return f"{key_name}+{key_id(key_name, public_key).hex()}+{material}"
 
 
@@ -116,7 +115,7 @@ def sign_note(text: str, key_name: str, private_key: Ed25519PrivateKey) -> str:
     if not _is_key_name(key_name):
         raise CheckpointError(f"key name {key_name!r} is empty, or has a space or a plus")
     signature = key_id(key_name, private_key.public_key()) + private_key.sign(text.encode())
-    return f"{text}\n— {key_name} {base64.b64encode(signature).decode()}\n"
+    return f"{text}\n— {key_name} {encode_base64(signature)}\n"
 
 
 def verify_note(note: str, trusted: Mapping[str, Ed25519PublicKey]) -> str:

@@ -7,14 +7,13 @@ it is the database's word, and no signature covers it.
 
 from __future__ import annotations
 
-import base64
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from mc_contract.canonical import NotCanonical, decode_base64
+from mc_contract.canonical import NotCanonical, decode_base64, encode_base64
 from mc_contract.errors import McError
 from mc_contract.ledger.merkle import HASH_BYTES, leaf_hash
 
@@ -84,8 +83,8 @@ class Entry:
         """The entry as JSON."""
         value: dict[str, Any] = {
             "index": self.index,
-            "leaf": base64.b64encode(self.leaf).decode(),
-            "leaf_hash": base64.b64encode(self.recorded_hash).decode(),
+            "leaf": encode_base64(self.leaf),
+            "leaf_hash": encode_base64(self.recorded_hash),
             "event_id": self.event_id,
             "tenant": self.tenant,
             "kind": self.kind,

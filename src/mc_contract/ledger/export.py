@@ -17,7 +17,6 @@ Verifies with this package alone; as a program too:
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import json
 import sys
@@ -28,7 +27,7 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from mc_contract.canonical import canonical_json
+from mc_contract.canonical import canonical_json, encode_base64
 from mc_contract.errors import McError
 from mc_contract.ledger.checkpoint import (
     Checkpoint,
@@ -128,8 +127,8 @@ def write_export(
         "entries": [
             {
                 "index": item.index,
-                "leaf": _base64(item.leaf),
-                "proof": [_base64(hashed) for hashed in item.proof],
+                "leaf": encode_base64(item.leaf),
+                "proof": [encode_base64(hashed) for hashed in item.proof],
             }
             for item in leaves
         ],
@@ -234,10 +233,6 @@ def _verified(
 
 def _digest(value: Mapping[str, Any]) -> str:
     return hashlib.sha256(canonical_json(dict(value))).hexdigest()
-
-
-def _base64(value: bytes) -> str:
-    return base64.b64encode(value).decode()
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -38,8 +38,9 @@ class Found:
 
 def newest_passed_run(runs: Path) -> Found | None:
     """The latest run that passed and holds a canary, by its journal's times; None if none did."""
+    folders = runs.iterdir() if runs.is_dir() else ()
     ended = sorted(
-        (said for folder in _folders(runs) if (said := _ending(folder))), key=lambda said: said.at
+        (said for folder in folders if (said := _ending(folder))), key=lambda said: said.at
     )
     passed = [said for said in ended if said.outcome == "passed" and canary_in(said.folder)]
     if not passed:
@@ -67,18 +68,6 @@ def _ending(folder: Path) -> _Ending | None:
         return _Ending(folder, str(last["at"]), str(first["runbook"]), str(outcome))
     except (OSError, ValueError, LookupError, TypeError):
         return None  # no run, or one whose journal can't be used: no evidence either way
-
-
-def _holding(names: tuple[str, ...], *places: Path) -> Path | None:
-    """The first of the places that holds all of the files."""
-    for place in places:
-        if all((place / name).is_file() for name in names):
-            return place
-    return None
-
-
-def _folders(runs: Path) -> list[Path]:
-    return [folder for folder in runs.iterdir() if folder.is_dir()] if runs.is_dir() else []
 
 
 def canary_part(folder: Path | None, ledger_key: Path | None = None) -> Part:
@@ -154,7 +143,6 @@ def _add_override(
             hint="remove it; mcctl canary override records one",
         ) from cause
     told = part.claims[-1].value
-    assert isinstance(told, dict)  # the claim function gives an object
     why = f"HOLD, overridden by {told['by']}: {told['reason']} (ledger entry {told['index']})"
     part.measured("override", why, "canary.override")
 
@@ -185,23 +173,20 @@ def preflight_part(report: Path | None) -> Part:
     except NotRecomputable as cause:
         return absent("preflight", f"the pre-flight report can't be used: {cause.message}")
     _add_running(part, "preflight.running", PREFLIGHT)
-    value = part.claims[0].value
-    told = value if isinstance(value, dict) else {}
-    passed, other = told.get("passed"), told.get("other")
-    counts = f"{len(passed) if isinstance(passed, list) else 0} checks passed"
-    others = (
-        ", ".join(f"{name} {state}" for name, state in other.items())
-        if isinstance(other, dict)
-        else ""
-    )
+    told = part.claims[0].value
+    others = ", ".join(f"{name} {state}" for name, state in told["other"].items()) or "none"
     names = [claim.id for claim in part.claims]
-    part.measured("preflight", f"{counts}; other: {others or 'none'}"[:1000], *names)
+    reason = f"{len(told['passed'])} checks passed; other: {others}"
+    part.measured("preflight", reason[:1000], *names)
     return part
 
 
 def redteam_in(folder: Path) -> Path | None:
     """The folder with a red-team's files: `folder` itself, or `redteam` below it."""
-    return _holding(REDTEAM_FILES, folder, folder / "redteam")
+    for place in (folder, folder / "redteam"):
+        if all((place / name).is_file() for name in REDTEAM_FILES):
+            return place
+    return None
 
 
 def redteam_part(folder: Path | None) -> Part:
@@ -236,12 +221,8 @@ def redteam_part(folder: Path | None) -> Part:
 
 def _rates(part: Part) -> str:
     value = part.claims[0].value
-    assert isinstance(value, dict)  # the claim function gives an object
     attacks, benign, families = value["attacks"], value["benign"], value["families"]
-    assert isinstance(attacks, dict)
-    assert isinstance(benign, dict)
-    assert isinstance(families, dict)
-    word = {True: "met", False: "not met", None: "could not be told"}[value["met"]]  # type: ignore[index]
+    word = {True: "met", False: "not met", None: "could not be told"}[value["met"]]
     return (
         f"targets {word}: {attacks['blocked']} of {attacks['n']} attacks of {len(families)} families"
         f" blocked (95 % lower bound {attacks['lower']:.2%}), {benign['passed']} of {benign['n']}"
@@ -251,7 +232,5 @@ def _rates(part: Part) -> str:
 
 def _told(part: Part) -> str:
     value = part.claims[0].value
-    if not isinstance(value, dict):  # the claim function gives an object
-        return "the verdict"
     rehearsal = "rehearsal, " if value["rehearsal"] else ""
     return f"{value['verdict']} ({rehearsal}margin {value['margin']})"
