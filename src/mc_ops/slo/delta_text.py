@@ -8,20 +8,6 @@ from typing import Any
 
 from mc_ops.slo.shown import shown
 
-_TITLES = {
-    "p95_latency_ms": "p95 latency",
-    "error_budget_burn": "error budget burn",
-    "cost_per_request": "cost of a request",
-    "privacy_block_rate": "privacy block rate",
-    "autonomy_success_rate": "autonomy success",
-    "compensation_rate": "compensated operations",
-    "a2a_success_rate": "A2A success",
-    "siem_delivery_rate": "SIEM delivery",
-    "policy_deny_share": "denials among decisions",
-    "cpu_ms_per_request": "CPU of a request",
-    "requests": "requests",
-}
-
 
 def markdown(told: Mapping[str, Any]) -> str:
     """The Markdown of a delta."""
@@ -40,7 +26,7 @@ def markdown(told: Mapping[str, Any]) -> str:
     for name, value in told["metrics"].items():
         figure = told["figures"][name]
         cells = (
-            _TITLES.get(name, name),
+            figure["title"],
             shown(value, figure["unit"]),
             figure["target"],
             figure["verdict"],
@@ -48,14 +34,10 @@ def markdown(told: Mapping[str, Any]) -> str:
             moved(told["trend"]["metrics"].get(name), figure["unit"]),
         )
         lines.append(f"| {' | '.join(_cell(one) for one in cells)} |")
-    reasons = {name: figure["reason"] for name, figure in told["figures"].items()}
-    if any(reasons.values()):
+    unknown = [figure for figure in told["figures"].values() if figure["reason"]]
+    if unknown:
         lines += ["", "## Why", ""]
-        lines += [
-            f"- {_TITLES.get(name, name)}: {_cell(reason)}"
-            for name, reason in reasons.items()
-            if reason
-        ]
+        lines += [f"- {figure['title']}: {_cell(figure['reason'])}" for figure in unknown]
     previous = told["trend"]["previous"]
     lines += ["", "## Compared with", ""]
     if previous:

@@ -181,7 +181,10 @@ def test_other_periods_need_a_window(period):
 def test_markdown_keeps_to_its_cells(tmp_path):
     """A reason with bars, tags and line ends makes no row and no tag of its own."""
     told = document(requests=None)
-    told["figures"]["requests"]["reason"] = "a | b\n<script>alert(1)</script>"
+    told["figures"]["requests"] |= {
+        "title": "requests",
+        "reason": "a | b\n<script>alert(1)</script>",
+    }
     text = markdown(told)
     assert "<script>" not in text
     assert "- requests: a \\| b &lt;script>" in text
