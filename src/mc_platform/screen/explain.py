@@ -52,8 +52,10 @@ def explain(screener: LibraryScreener, text: str, scope: Scope = NO_SCOPE) -> tu
 
 def _explained(label: Label, trace: Sequence[tuple[DecodedText, Finding]]) -> Explained:
     for decoded, finding in trace:
-        same = (finding.type, finding.detector) == (label.type, label.detector)
-        if same and decoded.span(finding.start, finding.end) == (label.start, label.end):
+        if _kind(finding) == _kind(label) and decoded.span(finding.start, finding.end) == (
+            label.start,
+            label.end,
+        ):
             rows = list(_rows(decoded.text, finding))
             if rows:
                 rules = [rule.source for rule in rows]
@@ -79,8 +81,13 @@ def refused(text: str) -> Iterator[Refused]:
 def _rows(text: str, finding: Finding) -> Iterator[PatternRule]:
     """The pattern rules that find exactly this."""
     for _, rule in _pattern_rules():
-        if rule.name == finding.detector and (finding.start, finding.end) in _spans(rule, text):
+        kind = rule.label, rule.name, rule.confidence
+        if kind == _kind(finding) and (finding.start, finding.end) in _spans(rule, text):
             yield rule
+
+
+def _kind(found: Finding | Label) -> tuple[str, str, float]:
+    return found.type, found.detector, found.confidence
 
 
 def _pattern_rules() -> Iterator[tuple[str, PatternRule]]:
