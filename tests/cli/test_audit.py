@@ -172,7 +172,7 @@ def test_export_writes_a_file_that_verify_accepts_offline(ledger, tmp_path):
     assert done.exit_code == 0
     assert "that none was left out is not proven" in done.stderr
     again = _run("export", "--tenant", "TENANT_001", "--since", "7d", "--out", str(out))
-    assert "--force replaces it" in again.exception.hint
+    assert "add --force to overwrite it" in again.exception.hint
     done = _run("verify", "--export", str(out), "--output", "json")
     assert done.exit_code == 0
     assert json.loads(done.stdout)["entries"] == 3

@@ -115,7 +115,7 @@ def test_evidence_shows_the_hold_and_who_overrode_it(shell: Shell, tmp_path: Pat
     assert "PROMOTE" not in done.stdout + done.stderr
     (shell.home / "trust" / "ledger.pub").write_bytes(SmallLedger(seed=2).pem)
     warned = shell.run("evidence", "verify", pack)
-    assert "another ledger tells of that" in warned.stderr
+    assert "the override is recorded in another ledger" in warned.stderr
 
 
 def test_a_forged_override_is_told_apart(shell: Shell, tmp_path: Path) -> None:
@@ -330,7 +330,7 @@ def test_two_people_named_at_once_are_refused(shell: Shell) -> None:
     """--as and MC_TOKEN_FILE: who of them would act, nobody could know."""
     done = shell.override("--as", "OPERATOR_2")
     assert (done.returncode, shell.ledger.asked) == (2, [])
-    assert "--as OPERATOR_2 and MC_TOKEN_FILE both say who acts" in done.stderr
+    assert "--as OPERATOR_2 and MC_TOKEN_FILE both name who acts" in done.stderr
     done = shell.override()
     assert "acting as the holder of the token in MC_TOKEN_FILE, key id 0123456789ab" in done.stderr
 
@@ -341,7 +341,7 @@ def test_a_candidate_that_tells_strangers_nothing_cannot_be_told(shell: Shell) -
     shell.green.health = {"status": "ok", "service": "agent-workbench", "version": "9"}
     decided = shell.decision("good")
     assert decided.returncode == 3
-    assert "does not say what runs there" in decided.stderr
+    assert "did not report what runs there" in decided.stderr
     with replica("green-1") as stopped:
         held(shell.home / "runs" / "gone", slower=1.0, healths={stopped.url: stopped.health})
     decided = shell.decision("gone")

@@ -70,7 +70,7 @@ def test_status_of_nothing_is_no_failure(env: dict[str, str]) -> None:
         (("wait", "dinner"), 2, 'cannot wait for "dinner"'),
         (("cutover", "--to", "green"), 3, "the edge is not running"),
         (("logs", "edge"), 2, 'there is no log of "edge"'),
-        (("down", "--purge"), 2, "cannot ask here"),
+        (("down", "--purge"), 2, "standard input is not a terminal"),
     ],
 )
 def test_a_refusal_has_its_code_and_reason(

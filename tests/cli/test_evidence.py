@@ -149,7 +149,7 @@ def test_pack_never_takes_another_runs_canary(mcctl: Run, home: Path) -> None:
     assert _report(told)["subjects"] == ["journal.jsonl"]
     code, _, err = mcctl("pack", "--out", home / "y.json", "--run-dir", home / "absent")
     assert code == 2
-    assert "is no run" in err
+    assert "is not a run" in err
     assert f"the name of a run in {home / 'runs'}" in err
     empty = home / "empty"
     empty.mkdir()
@@ -300,7 +300,7 @@ def test_verify_of_what_was_never_a_pack_is_bad_input(
     other.write_bytes(raw)
     code, told, err = mcctl("verify", other)
     assert (code, told) == (2, "")
-    assert f"{other} is no evidence pack: " in err
+    assert f"{other} is not an evidence pack: " in err
     assert reason in err
     assert "mcctl evidence pack --out" in err
 

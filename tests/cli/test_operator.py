@@ -303,9 +303,13 @@ RETRY = ("operations", "resolve", "op-1", "--mode", "retry", "--reason", "x", "-
     ("resolution", "code", "told"),
     [
         ({"resolved": True, "standing": []}, 0, "ok    resolved\n"),
-        ({"resolved": True, "standing": ["a"]}, 0, "ok    resolved; left as it stands: a\n"),
-        ({"resolved": False, "standing": ["a", "b"]}, 1, "still stuck: a, b\n"),
-        ({"attempt": 1}, 3, "does not say how the resolution ended"),
+        ({"resolved": True, "standing": ["a"]}, 0, "ok    resolved; effects that remain: a\n"),
+        (
+            {"resolved": False, "standing": ["a", "b"]},
+            1,
+            "still stuck; effects that remain: a, b\n",
+        ),
+        ({"attempt": 1}, 3, "did not report how the resolution ended"),
     ],
 )
 def test_a_resolution_is_ok_only_when_it_resolved(
@@ -356,7 +360,10 @@ def test_a_change_that_cannot_ask_is_a_usage_error(shell: Shell, args: tuple[str
     ]
     done = shell.run(*args)
     assert done.returncode == 2
-    assert "cannot ask here\n  → repeat with --yes\n" in done.stderr
+    assert (
+        "confirmation is needed, and standard input is not a terminal\n  → repeat with --yes\n"
+        in done.stderr
+    )
     assert shell.changes() == []
 
 
@@ -443,7 +450,7 @@ def test_a_service_that_is_down_or_has_no_such_interface_is_told(shell: Shell) -
     shell.fake.refusal = (404, "Not Found")
     done = shell.run("autonomy", "status")
     assert done.returncode == 3
-    assert "has no operator's interface" in done.stderr
+    assert "has no operator interface" in done.stderr
     shell.url = "http://127.0.0.1:1"
     done = shell.run("autonomy", "status")
     assert done.returncode == 3

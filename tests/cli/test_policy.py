@@ -142,7 +142,7 @@ def test_simulate_shows_whose_decisions_change(layout, changed, tmp_path):
     done = _run("simulate", "--dir", changed, "--from", source, "--exit-code")
     assert done.exit_code == 1
     counted, tenant, change = done.stdout.splitlines()
-    assert (counted, tenant) == ("1 asked again, 1 change", "  TENANT_001  1")
+    assert (counted, tenant) == ("1 replayed, 1 change", "  TENANT_001  1")
     assert change.split("  ") == [
         "dec_1",
         "TENANT_001",
@@ -206,7 +206,7 @@ def test_explain_knows_a_decision_that_is_not_there(layout, ledger):
     """It says where its id stands."""
     done = _run("explain", "dec_9")
     assert isinstance(done.exception, UnusableInput)
-    assert "no ledger entry tells the decision dec_9" in str(done.exception)
+    assert "no ledger entry records the decision dec_9" in str(done.exception)
 
 
 def test_apply_brings_a_set_into_force_and_rollback_brings_the_old_one_back(layout, changed):

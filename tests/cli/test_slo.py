@@ -97,7 +97,7 @@ def test_a_tenant_that_asked_nothing_cannot_be_told(mcctl, blue):
     blue.well()
     done = mcctl("slo", "status", "--scrape", blue.url, "--only", "p95:TENANT_777")
     assert done.returncode == 3
-    assert "nothing was counted of it" in done.stderr
+    assert "nothing was counted for this target" in done.stderr
     assert mcctl("slo", "status", "--scrape", blue.url, "--only", "p96:TENANT_777").returncode == 2
 
 

@@ -31,7 +31,7 @@ def test_two_people_open_a_way_and_one_closes_it(platform, wait_until):
     assert platform.mcctl(*approve, "--as", "OPERATOR", check=False).returncode == 1
     unsaid = platform.mcctl(*approve, check=False)
     assert (unsaid.returncode, read("OPERATOR")) == (2, 403)
-    assert "nobody says who it is" in unsaid.stderr
+    assert "none is named" in unsaid.stderr
     token = {"Authorization": f"Bearer {platform.token('TENANT_001')}"}
     by_agent = httpx.post(
         f"{platform.url}/operator/break-glass/{grant}/approve",

@@ -75,13 +75,21 @@ def verify(
     if export is not None:
         others = (since_checkpoint, known_checkpoint, archive, allow_archived, save_checkpoint)
         if any((*others, call.whose, call.url)):
-            raise UnusableInput("--export verifies a file alone; leave the other options out")
+            raise UnusableInput(
+                "--export cannot be combined with options that concern the service",
+                hint="use only --key and --output with it",
+            )
         _verify_export(export, trusted, call.output)
         return
     if archive is not None and allow_archived:
-        raise UnusableInput("--archive reads archived entries, --allow-archived leaves them unread")
+        raise UnusableInput(
+            "--archive and --allow-archived exclude each other", hint="give one of them"
+        )
     if archive is not None and not archive.is_dir():
-        raise UnusableInput(f"{archive} is no folder")
+        raise UnusableInput(
+            f"--archive {archive} is not a folder",
+            hint="name the folder that `mcctl audit archive --to` wrote",
+        )
     saved = [room.Saved(str(p), room.load_checkpoint(p, trusted)) for p in known_checkpoint or ()]
     since = (
         room.Saved(str(since_checkpoint), room.load_checkpoint(since_checkpoint, trusted))
@@ -231,9 +239,9 @@ def _verify_export(path: Path, key: Any, output: Format) -> None:
 
 def _require_new(out: Path, *, force: bool) -> None:
     if out.exists() and not force:
-        raise UnusableInput(f"{out} exists", hint="--force replaces it")
+        raise UnusableInput(f"{out} exists already", hint="add --force to overwrite it")
     if not out.absolute().parent.is_dir():
-        raise UnusableInput(f"{out.parent} is no folder")
+        raise UnusableInput(f"{out.parent} is not a folder", hint="create it, or name another file")
 
 
 def _write(out: Path, raw: bytes, found: VerifiedExport, output: Format) -> None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 app = Verbs()
 
 _ALL = "*"
-TenantOption = Annotated[str | None, typer.Option("--tenant", help="Tenant.")]
+TenantOption = Annotated[str | None, typer.Option("--tenant", help="Only this tenant.")]
 AllOption = Annotated[bool, typer.Option("--all", help="All tenants.")]
 
 
@@ -30,7 +30,9 @@ def halt(call: Changing, tenant: TenantOption = None, all_: AllOption = False) -
     scope = _scope(tenant, all_)
     with call.acting() as client:
         if all_:
-            note("Every operation of every tenant will be refused until somebody resumes them.")
+            note(
+                "Every new operation of every tenant is refused until `mcctl autonomy resume --all`."
+            )
             confirm_by_word("Halt all tenants?", "halt", yes=call.yes)
         else:
             call.confirm(f"Refuse every new operation of {scope}?")
@@ -69,7 +71,7 @@ def status(call: Reading, tenant: TenantOption = None, all_: AllOption = False) 
 def _limits(breaker: Mapping[str, Any]) -> str:
     state = "on" if breaker["enabled"] else "off: it measures and halts nothing"
     return (
-        f"breaker {state}; it halts when surely more than {100 * breaker['ratio']:.3g} % of at least "
+        f"breaker {state}; it halts a tenant when, with confidence, more than {100 * breaker['ratio']:.3g} % of at least "
         f"{breaker['min_operations']} operations in {breaker['window_s'] / 3600:.3g} h were compensated"
     )
 

@@ -26,9 +26,9 @@ def request(
 ) -> None:
     """Request access to a tenant's data; another operator must approve it."""
     with call.acting() as client:
-        call.confirm(f"Ask for a way into {tenant}'s data, for {minutes} minutes?")
+        call.confirm(f"Request access to the data of {tenant} for {minutes} minutes?")
         grant = client.ask_break_glass(tenant, minutes=minutes, reason=call.reason)
-    _tell(grant, "asked for; another operator approves it within half an hour", call)
+    _tell(grant, "requested; another operator must approve it within half an hour", call)
 
 
 @app.command()
@@ -39,18 +39,20 @@ def approve(grant_id: GrantArgument, call: Changing) -> None:
     """
     require_said(call.whose, "an approval")
     with call.acting() as client:
-        call.confirm(f"Open a tenant's data by grant {grant_id}?")
+        call.confirm(
+            f"Approve grant {grant_id}, which gives another operator access to a tenant's data?"
+        )
         grant = client.approve_break_glass(grant_id, reason=call.reason)
-    _tell(grant, "open", call)
+    _tell(grant, "access is granted", call)
 
 
 @app.command()
 def end(grant_id: GrantArgument, call: Changing) -> None:
     """End a grant early. Exit 1 if it has ended already."""
     with call.acting() as client:
-        call.confirm(f"Close grant {grant_id}?")
+        call.confirm(f"End grant {grant_id}?")
         grant = client.end_break_glass(grant_id, reason=call.reason)
-    _tell(grant, "closed", call)
+    _tell(grant, "access has ended", call)
 
 
 @app.command("list")
@@ -59,7 +61,7 @@ def list_grants(call: Reading) -> None:
     with call.client() as client:
         found = client.grants()["grants"]
     lines = [line for grant in found for line in _lines(grant)]
-    call.show({"grants": found}, lines or ["no grant was ever asked for"])
+    call.show({"grants": found}, lines or ["no grant exists"])
 
 
 @app.command()
@@ -83,6 +85,6 @@ def _lines(grant: dict[str, Any]) -> Iterator[str]:
     until = f" until {grant['expires_at']}" if grant["expires_at"] else ""
     yield f"{grant['id']}  {grant['state']}{until}"
     approved = f", approved by {grant['approved_by']}" if grant["approved_by"] else ""
-    asked = f"asked for by {grant['asked_by']}{approved}"
+    asked = f"requested by {grant['asked_by']}{approved}"
     yield f"    {grant['tenant']}, {grant['minutes']} min, {asked}"
     yield f"    why: {grant['reason']}"

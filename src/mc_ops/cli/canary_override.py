@@ -74,7 +74,7 @@ def override(
     if judged.kind == "changed":
         raise Finding(
             f"{judged.run}: {judged.told.get('reason')}",
-            hint="what was compared runs no more, so there is nothing to promote: run it again",
+            hint="the compared replicas no longer run, so nothing can be promoted: run the canary again",
         )
     hold_candidate(judged, env)
     before = override_in(judged, trusted)
@@ -84,7 +84,7 @@ def override(
     note(f"{escape(judged.run)}: HOLD ({escape(judged.kind)}): {escape(loud)}")
     note(f"  {escape(str(judged.told.get('reason', '')))}")
     with call.acting() as client:
-        confirm_by_word("This promotes it all the same.", judged.run, yes=yes)
+        confirm_by_word("This promotes the candidate despite the HOLD.", judged.run, yes=yes)
         answer = client.override_canary(judged.as_request(), release=release, reason=line)
     found = _write(judged, answer, call)
     told = _as_dict(found)
@@ -99,7 +99,7 @@ def override(
     if (told["by"], told["reason"]) != (answer["principal"], answer["reason"]):
         raise Finding(
             f"{judged.run} was overridden before, by {told['by']}: {told['reason']}",
-            hint="your reason was not recorded; override.json tells what was",
+            hint="your reason was not recorded; override.json holds the recorded one",
         )
     ok(f"{escape(judged.run)} is overridden; the verdict stays HOLD")
     link = link_of(os.environ, judged.folder)
@@ -180,6 +180,6 @@ def _reason(text: str) -> str:
     if not any(char.isalnum() for char in line) or len(line) > _LONGEST_REASON:
         raise UnusableInput(
             f"--reason must say why, in 1 to {_LONGEST_REASON} characters, got {len(line)}",
-            hint="it is recorded, and shown to whoever reads the evidence",
+            hint="it is recorded and shown in the evidence",
         )
     return line

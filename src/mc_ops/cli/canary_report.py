@@ -136,7 +136,9 @@ def _of_run(folder: Path, *, checked: bool) -> Any:
     link = link_of(os.environ, folder)
     if told.get("kind") == "smoke":
         if told.get("verdict") != "HOLD":
-            raise UnusableInput(f"{folder / VERDICT} says that a failed smoke check is no HOLD")
+            raise UnusableInput(
+                f"{folder / VERDICT} has a failed smoke check whose verdict is not HOLD"
+            )
         return make_report(told, None, None, link=link)
     if checked:
         judge_again(folder)

@@ -123,7 +123,7 @@ def read_decision(
     if found and found.run != judged.run:  # files of another run, put here
         raise UnusableInput(
             f"the override is of run {found.run}, and this is {judged.run}",
-            hint="only the run that was overridden may go on with it",
+            hint="name the run that was overridden",
         )
     return judged, found
 
@@ -165,5 +165,5 @@ def remember(workspace: Workspace, source: Colour | None, to: Colour, told: str)
         write_atomically(workspace.home / CUTOVER, json.dumps(record, indent=2) + "\n")
     except OSError as error:
         raise CouldNotTell(
-            f"traffic goes to {to}, and that could not be written down: {error.strerror}"
+            f"traffic goes to {to}, but that could not be recorded: {error.strerror}"
         ) from error

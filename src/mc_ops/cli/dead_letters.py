@@ -114,7 +114,7 @@ def _tell(asked: dict[str, Any], letters: list[dict[str, Any]], call: Changing) 
     if asked["waiting"]:
         warn(f"{asked['waiting']} of them wait already, for an earlier request")
     if not asked["asked"]:
-        ok("nothing was asked for: no other dead letter matches")
+        ok("nothing to send: no dead letter matches")
     elif refused:
         fail(f"{len(refused)} refused again, {len(taken)} taken, {unsettled} wait still")
         raise typer.Exit(exit_codes.FINDING)

@@ -193,7 +193,7 @@ def _refuse(file: Path, raw: bytes) -> None:
         contract.read_pack(raw)
     except contract.PackError as error:
         raise UnusableInput(
-            f"{file} is no evidence pack: {'it is empty' if not raw else error.problems[0]}",
+            f"{file} is not an evidence pack: {'it is empty' if not raw else error.problems[0]}",
             hint="name a file that `mcctl evidence pack --out FILE` has written",
         ) from error
 
@@ -201,7 +201,7 @@ def _refuse(file: Path, raw: bytes) -> None:
 def _commit(text: str | None) -> str | None:
     if text is not None and not re.fullmatch(r"[0-9a-fA-F]{7,64}", text):
         raise UnusableInput(
-            f"--expect-commit {text[:80]!r} is no commit", hint="7 to 64 hexadecimal digits"
+            f"--expect-commit {text[:80]!r} is not a commit", hint="7 to 64 hexadecimal digits"
         )
     return text
 
@@ -215,7 +215,7 @@ def extract_files(
     for path in room.extract(room.read_file(file), folder):
         stdout.print(str(path), markup=False)
     note(
-        "nothing was verified; docs/how-to/evidence.md tells how to check the signature with openssl"
+        "nothing was verified; docs/how-to/evidence.md shows how to check the signature with openssl"
     )
 
 
@@ -226,7 +226,7 @@ def _runs(workspace: Workspace, named: list[Path]) -> list[Path]:
     for folder in given:
         if not folder.is_dir():
             raise UnusableInput(
-                f"{folder} is no run",
+                f"{folder} is not a run",
                 hint=f"the name of a run in {workspace.home / 'runs'} (mcctl runbook status names the "
                 "newest), or a run's folder",
             )
@@ -236,7 +236,7 @@ def _runs(workspace: Workspace, named: list[Path]) -> list[Path]:
             or any((folder / name).is_file() for name in files)
         ):
             raise UnusableInput(
-                f"{folder} is no run's folder: it has no {', no '.join(files)}, no canary",
+                f"{folder} is not the folder of a run: it has no {', no '.join(files)}, no canary",
                 hint="runs are in $MC_HOME/runs; mcctl runbook status names the newest",
             )
     own = os.environ.get("RUN_DIR")
@@ -261,7 +261,7 @@ def _own_key(home: Path) -> contract.PrivateKey:
     was_there = path.exists()
     key = room.ensure_key(home)
     if not was_there:
-        warn(f"made a new signing key {escape(str(path))}; nobody trusts it yet")
+        warn(f"made a new signing key {escape(str(path))}; no other machine trusts it yet")
     return key
 
 
@@ -271,7 +271,7 @@ def _canary_folder(given: Path | None, runs: list[Path], all_runs: Path) -> Path
         if found is None:
             raise UnusableInput(
                 f"{given} holds no finished canary",
-                hint="expected base.lat, cand.lat and verdict.json, as mcctl canary run writes",
+                hint="expected base.lat, cand.lat and verdict.json, which mcctl canary run writes",
             )
         return found
     if runs:  # never another run's canary: it would be evidence for something else
@@ -370,5 +370,5 @@ def _warn_of_ledger_key(report: contract.Report, home: Path) -> None:
     digest = hashlib.sha256(known.read_bytes()).hexdigest()
     if report.statement.subjects.get(room.LEDGER_KEY) != digest:
         warn(
-            f"the pack's {room.LEDGER_KEY} is not {escape(str(known))}: another ledger tells of that"
+            f"the pack's {room.LEDGER_KEY} is not {escape(str(known))}: the override is recorded in another ledger"
         )

@@ -154,7 +154,10 @@ def main() -> None:
         sys.exit(exit_codes.COULD_NOT_TELL)
     except Exception:  # noqa: BLE001 - a fault of ours must not pass for a finding (exit 1)
         traceback.print_exc()
-        fail("mcctl itself failed: nothing was found out", "report it with the lines above")
+        fail(
+            "mcctl failed because of a defect of its own; there is no result",
+            "report it with the lines above",
+        )
         flush()
         sys.exit(exit_codes.COULD_NOT_TELL)
     if code == _INTERRUPTED:

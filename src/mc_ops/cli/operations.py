@@ -71,11 +71,12 @@ def list_(
 ) -> None:
     """List operations, newest first."""
     now = datetime.now(UTC)
+    started_since = None if since is None else room.since_text(since, now)
     with call.client() as client:
         found = client.operations(
             tenant=tenant,
             state=state,
-            since=None if since is None else room.since_text(since, now),
+            since=started_since,
             limit=str(limit),
             before=before,
         )
@@ -155,9 +156,9 @@ def resolve(
         if operation["state"] != _STUCK:
             raise Finding(_unresolvable(str(operation["state"])))
         if mode is Mode.accept:
-            call.confirm("Nothing will be called. Were its effects dealt with by hand?")
+            call.confirm("Nothing is called. Have its effects been handled manually?")
         else:
-            call.confirm("Try again to undo what stands?")
+            call.confirm("Try again to undo its remaining effects?")
         found = client.resolve(id, mode=mode, reason=call.reason)
     call.show(found, ())
     _judge(found["resolution"], id)
@@ -171,16 +172,18 @@ def _judge(resolution: Mapping[str, Any], id: str) -> None:
         CouldNotTell: the service does not say how it ended.
     """
     standing = ", ".join(str(one) for one in resolution.get("standing") or ())
-    hint = f"`mcctl operations show {id}` tells how it went"
+    hint = f"`mcctl operations show {id}` shows the details"
     match resolution.get("resolved"):
         case True if standing:
-            ok(f"resolved; left as it stands: {escape(standing)}")
+            ok(f"resolved; effects that remain: {escape(standing)}")
         case True:
             ok("resolved")
         case False:
-            raise Finding(f"still stuck: {standing or 'what stands is not told'}", hint=hint)
+            raise Finding(
+                f"still stuck; effects that remain: {standing or 'not reported'}", hint=hint
+            )
         case _:
-            raise CouldNotTell("the service does not say how the resolution ended", hint=hint)
+            raise CouldNotTell("the service did not report how the resolution ended", hint=hint)
 
 
 def _unresolvable(state: str) -> str:

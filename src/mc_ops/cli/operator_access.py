@@ -124,7 +124,7 @@ def require_said(whose: str | None, act: str) -> None:
     """
     if whose is None and not os.environ.get(TOKEN_FILE):
         raise UnusableInput(
-            f"{act} takes a second person, and nobody says who it is",
+            f"{act} needs a second person, and none is named",
             hint=f"name them with --as, or set {TOKEN_FILE} to a file with their token",
         )
 
@@ -144,7 +144,7 @@ def access_token(url: str | None, whose: str | None, default: str = _OPERATOR) -
     if name := os.environ.get(TOKEN_FILE):
         if whose is not None:
             raise UnusableInput(
-                f"--as {whose} and {TOKEN_FILE} both say who acts", hint="give one of them"
+                f"--as {whose} and {TOKEN_FILE} both name who acts", hint="give one of them"
             )
         return read_token_file(TOKEN_FILE, Path(name))
     whose = whose or default
@@ -181,10 +181,13 @@ def read_token_file(variable: str, path: Path) -> str:
     except (OSError, UnicodeDecodeError) as error:
         raise NotAllowed(
             f"{variable} {path} cannot be read ({type(error).__name__})",
-            hint="it must hold the token alone",
+            hint="the file must contain the token and nothing else",
         ) from error
     if not token or not token.isprintable() or " " in token:
-        raise NotAllowed(f"{variable} {path} does not hold a token alone")
+        raise NotAllowed(
+            f"{variable} {path} does not contain exactly one token",
+            hint="the file must contain the token and nothing else",
+        )
     return token
 
 
@@ -226,4 +229,6 @@ def _decline() -> NoReturn:
 
 def _require_terminal() -> None:
     if not sys.stdin.isatty():
-        raise UnusableInput("cannot ask here", hint="repeat with --yes")
+        raise UnusableInput(
+            "confirmation is needed, and standard input is not a terminal", hint="repeat with --yes"
+        )

@@ -111,8 +111,8 @@ def json_text(result: dict[str, Any]) -> str:
         text = json.dumps({"schema_version": SCHEMA_VERSION, **result}, indent=2, allow_nan=False)
     except ValueError as error:
         raise CouldNotTell(
-            "a figure is beyond all numbers, so that there is no JSON of it",
-            hint="look at what it is made of: --output table",
+            "a figure is infinite or undefined, which JSON cannot express",
+            hint="show it with --output table",
         ) from error
     return text + "\n"
 

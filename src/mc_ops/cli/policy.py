@@ -167,7 +167,7 @@ def diff(
     report, same = policies.ask_service(["diff", str(old), str(new), *options])
     show(output, report, diff_lines(report))
     if report["same"]:
-        ok("the sets mean the same")
+        ok("the sets have the same meaning")
     if not same:
         raise typer.Exit(exit_codes.FINDING)
 
@@ -192,14 +192,14 @@ def simulate(
     report, same = policies.ask_service([*arguments, *(["--exit-code"] if exit_code else [])])
     show(output, report, simulation_lines(report))
     for reason, count in report["skipped"].items():
-        warn(escape(f"{count} not asked again: {reason}"))
+        warn(escape(f"{count} not replayed: {reason}"))
     if report["drifted"]:
         warn(
             f"{report['drifted']} get another answer from the old set than was recorded: the "
             "catalogue has changed since"
         )
     if not report["changed"]:
-        ok(f"{report['replayed']} decisions asked again: none changes")
+        ok(f"{report['replayed']} decisions replayed: none changes")
     if not same:
         raise typer.Exit(exit_codes.FINDING)
 
@@ -216,8 +216,8 @@ def explain(
     found = policies.find_decision(decision, _leaves(source, call))
     if found is None:
         raise UnusableInput(
-            f"no ledger entry tells the decision {decision[:100]}",
-            hint="its id stands in the denial, in the log and in the task",
+            f"no ledger entry records the decision {decision[:100]}",
+            hint="the id is in the denial, in the log and in the task",
         )
     asked = "" if found.asked is None else json.dumps(found.asked)
     arguments = ["--dir", str(_set_dir(folder)), "--catalogue", str(_catalogue(catalogue))]
@@ -225,11 +225,11 @@ def explain(
     report = policies.explanation(found, in_force)
     call.show(report, explanation_lines(report))
     if report["holds_today"] is None:
-        warn(escape(f"it cannot be asked again: {report['why_not']}"))
+        warn(escape(f"it cannot be decided again: {report['why_not']}"))
     elif report["holds_today"]:
-        ok("asked again, it gets the same answer by the same policies")
+        ok("decided again today, it gets the same answer by the same policies")
     else:
-        warn("asked again, it gets another answer: the set or the catalogue has changed")
+        warn("decided again today, it gets another answer: the set or the catalogue has changed")
 
 
 @app.command()
@@ -288,7 +288,7 @@ def history(call: LedgerReading, source: ExportOption = None) -> None:
     """Show the changes of the policy set: who, when, why and what."""
     changes = list(policies.changes_in(_leaves(source, call)))
     lines = [line for change in changes for line in _change_lines(change)]
-    call.show({"changes": changes}, lines or ["the ledger tells of no change"])
+    call.show({"changes": changes}, lines or ["the ledger records no change of the policy set"])
 
 
 def _change_lines(change: Mapping[str, Any]) -> list[str]:
@@ -313,7 +313,7 @@ def _declare(target: policies.LocalSet, digest: str, call: SetChange) -> str:
             if not call.undeclared:
                 raise NotAllowed(
                     error.message,
-                    hint="a set that is older than ChangeRules permits it to nobody: --undeclared",
+                    hint="the active set may predate the action ChangeRules: repeat with --undeclared",
                 ) from error
     warn("the change will be recorded as undeclared")
     return ""

@@ -42,7 +42,7 @@ def note_plan(report: Mapping[str, Any]) -> None:
 
 
 def simulation_lines(report: Mapping[str, Any]) -> Iterator[str]:
-    yield f"{report['replayed']} asked again, {report['changed']} change"
+    yield f"{report['replayed']} replayed, {report['changed']} change"
     for tenant, count in report["by_tenant"].items():
         yield f"  {tenant}  {count}"
     for change in report["changes"][:_CHANGES_SHOWN]:

@@ -117,7 +117,8 @@ def reveal(
 ) -> None:
     """Read a text on standard input; print it with its pseudonyms resolved.
 
-    Policy decides which; an operator needs an active break-glass grant. It is recorded.
+    Policy decides which; an operator needs an active break-glass grant. The ledger records the
+    call.
     """
     text = sys.stdin.read()
     with call.acting() as client:

@@ -216,7 +216,9 @@ def _confirm(question: str, *, yes: bool) -> bool:
     if yes:
         return True
     if not sys.stdin.isatty():
-        raise UnusableInput(f"{question}: there is nobody to ask", hint="answer by --yes")
+        raise UnusableInput(
+            f"{question}: standard input is not a terminal", hint="answer with --yes"
+        )
     return typer.confirm(question, err=True)
 
 

@@ -49,7 +49,9 @@ def status(
         known = {one.name for one in figures} | {one.name.split(":")[0] for one in figures}
         if unknown := [name for name in only if name not in known]:
             if unknown[0].split(":")[0] in known:
-                raise CouldNotTell(f'"{unknown[0][:60]}": nothing was counted of it in this time')
+                raise CouldNotTell(
+                    f'"{unknown[0][:60]}": nothing was counted for this target in the window'
+                )
             raise UnusableInput(
                 f'unknown target "{unknown[0][:60]}"', hint=f"known: {', '.join(sorted(known))}"
             )

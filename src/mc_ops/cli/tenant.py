@@ -45,9 +45,9 @@ def check(
 ) -> None:
     """Find tenants without a credential and credentials without a tenant. Exit 1 if any.
 
-    For the local platform, also report entries of its file of credentials whose tenant the
-    catalogue does not have, whose key the platform does not know, that are revoked or expired, that
-    say another tenant, principal, role or scope than holds, or whose token is refused.
+    For the local platform, also report entries of secrets/credentials.json that do not match it:
+    the tenant or the key is unknown, the credential is revoked or expired, its tenant, principal,
+    role or scopes are others, or the token is refused.
     """
     with call.client(_ADMINISTRATOR) as client:
         found = client.tenants()["tenants"]
@@ -76,7 +76,8 @@ def declare(
 ) -> None:
     """Announce a change of the local catalogue, with its reason, before replicas load it.
 
-    Within an hour the ledger names you as its author; later it says `undeclared`.
+    The ledger names you as the author if a replica loads the catalogue within an hour; otherwise it
+    records the change as `undeclared`.
     """
     del yes
     digest = open_environment("local").catalogue_digest()

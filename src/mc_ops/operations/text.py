@@ -79,7 +79,7 @@ def describe(
     if engine := engine_text(operation.get("engine")):
         lines.append(f"engine     {engine}")
     if operation.get("said"):
-        lines.append(f"told       {operation['said']}")
+        lines.append(f"reported   {operation['said']}")
     lines += [_resolution(event) for event in timeline if event["kind"] == _RESOLVED]
     return [plain(line) for line in lines]
 
@@ -87,7 +87,7 @@ def describe(
 def _resolution(event: Mapping[str, Any]) -> str:
     detail = event["detail"]
     mode = f" ({detail['mode']})" if detail.get("mode") else ""
-    by = detail.get("principal") or "somebody who is not told"
+    by = detail.get("principal") or "an unknown person"
     return f"resolved   by {by} at {_shown_time(instant(event['occurred_at']))}{mode}"
 
 
@@ -100,7 +100,7 @@ def engine_text(engine: Mapping[str, Any] | None) -> str:
     return {
         "queued": "queued: waits for its turn",
         "running": f"running on {replica}",
-        "adopting": f"{replica} is gone; a living replica takes it over",
+        "adopting": f"{replica} is gone; another replica takes it over",
         "waiting": f"waiting for a replica of version {version}",
     }.get(phase, phase)
 

@@ -126,7 +126,7 @@ class _Waiting:
                 return Applied(self.digest, tuple(one.name for one in instances))
             if self.clock() > deadline:
                 raise CouldNotTell(
-                    f"{', '.join(behind)} did not take the set in {self.timeout_s:g} s",
+                    f"{', '.join(behind)} did not activate the set within {self.timeout_s:g} s",
                     hint=f"mcctl logs {behind[0]}",
                 )
             self.pause(_POLL_S)

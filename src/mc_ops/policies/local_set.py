@@ -69,7 +69,7 @@ class LocalSet:
             if self.require_own_copy() != shown:
                 raise CouldNotTell(
                     "another policy set was put in place meanwhile; nothing was changed",
-                    hint="mcctl policy history tells whose it is; then repeat the command",
+                    hint="mcctl policy history shows whose it is; then repeat the command",
                 )
             yield
 

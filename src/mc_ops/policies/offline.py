@@ -42,10 +42,10 @@ def ask_service(
             timeout=_TIMEOUT_S,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise CouldNotTell(f"the policy command did not end: {type(error).__name__}") from error
+        raise CouldNotTell(f"the policy command did not finish: {type(error).__name__}") from error
     if done.returncode < 0:
         raise UnusableInput(
-            f"the policy engine breaks down on the set (signal {-done.returncode})",
+            f"the policy engine crashed on the set (signal {-done.returncode})",
             hint="a condition nests too deeply, or is too long: split it",
         )
     if done.returncode == _USAGE:
@@ -62,7 +62,7 @@ def ask_service(
 
 def _said(stderr: str) -> tuple[str, str]:
     """The message and the hint of the service's error."""
-    lines = stderr.strip().splitlines() or ["it said nothing"]
+    lines = stderr.strip().splitlines() or ["it printed nothing"]
     hint = next((line.strip().removeprefix("-> ") for line in lines if "-> " in line), "")
     messages = [line for line in lines if line.startswith("error: ")] or [lines[-1]]
     return messages[0].removeprefix("error: "), hint

@@ -31,7 +31,7 @@ class Denied(Finding):
     code = "policy-denied"
 
     def __init__(self, message: str, *, decision_id: str | None) -> None:
-        super().__init__(message, hint="policies/ says what is permitted; nothing was done")
+        super().__init__(message, hint="policies/ defines what is permitted; nothing was done")
         self.decision_id = decision_id
 
 

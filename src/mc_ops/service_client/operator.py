@@ -219,7 +219,7 @@ def _refusal(url: str, status: int, body: Any) -> OpsError:
     kind = _REFUSED.get(status, CouldNotTell)
     message = str(told.get("message") or f"no reason given, HTTP {status}")
     if status == httpx.codes.NOT_FOUND and not told:
-        kind, message = CouldNotTell, f"{url} has no operator's interface (HTTP 404)"
+        kind, message = CouldNotTell, f"{url} has no operator interface (HTTP 404)"
     return kind(message, hint=str(told.get("hint") or ""))
 
 

@@ -35,7 +35,7 @@ def running_at(url: str, token: str | None = None) -> Facts | None:
         return None
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise CouldNotTell(
-            f"{url} does not say what runs there: {type(error).__name__}",
+            f"{url} did not report what runs there: {type(error).__name__}",
             hint="is it up? mcctl status",
         ) from error
     try:

@@ -35,7 +35,7 @@ def post(webhook_url: str, message: Message) -> None:
     if not _is_safe(webhook_url):
         raise NotPosted(
             "SLACK_WEBHOOK_URL is not an https:// URL, nor one of this machine",
-            hint="take it from the app's webhook page",
+            hint="copy the URL from the webhook page of the Slack app",
         )
     body = {"text": message.text, "blocks": list(message.blocks)}
     try:
@@ -54,7 +54,7 @@ def post(webhook_url: str, message: Message) -> None:
         )
     if answer.text.strip() != _TAKEN:
         raise NotPosted(
-            'what answered is no Slack webhook: HTTP 200 without "ok"',
+            'the answer is not from a Slack webhook: HTTP 200 without "ok"',
             hint="check SLACK_WEBHOOK_URL, and whether a proxy answers for Slack",
         )
 

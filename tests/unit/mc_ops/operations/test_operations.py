@@ -53,7 +53,7 @@ def test_since_is_a_duration_or_a_time_with_its_zone():
     [
         ("queued", "queued: waits for its turn"),
         ("running", "running on blue-1"),
-        ("adopting", "blue-1 is gone; a living replica takes it over"),
+        ("adopting", "blue-1 is gone; another replica takes it over"),
         ("waiting", "waiting for a replica of version 1.2"),
         ("levitating", "levitating"),
     ],

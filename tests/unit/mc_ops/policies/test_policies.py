@@ -79,7 +79,7 @@ def test_a_refused_set_is_undone() -> None:
 def test_a_set_that_is_not_taken_in_time_is_undone() -> None:
     """A replica that does not say that it has it does not have it."""
     platform = FakePlatform(slow=10_000)
-    with pytest.raises(CouldNotTell, match="did not take the set in 10 s"):
+    with pytest.raises(CouldNotTell, match="did not activate the set within 10 s"):
         _apply(platform)
     assert platform.place == ["before", "older"]
 
@@ -168,7 +168,7 @@ def test_a_decision_is_found_among_other_leaves() -> None:
         (
             "import os, signal; os.kill(os.getpid(), signal.SIGKILL)",
             UnusableInput,
-            "breaks down on the set",
+            "crashed on the set",
         ),
     ],
 )

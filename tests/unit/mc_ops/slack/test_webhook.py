@@ -164,7 +164,7 @@ def test_metrics_are_told_if_there_are_any(slack: FakeSlack) -> None:
 
 def test_what_is_no_slack_has_taken_nothing(slack: FakeSlack) -> None:
     """A proxy's sign-in page is HTTP 200 as well; the message is not called posted."""
-    with pytest.raises(NotPosted, match="no Slack webhook") as refused:
+    with pytest.raises(NotPosted, match="not from a Slack webhook") as refused:
         post(slack.url + PORTAL_PATH, canary_message(VERDICT))
     assert "s3cr3t" not in f"{refused.value} {refused.value.hint}"
 
