@@ -17,10 +17,11 @@ import textwrap
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import matplotlib as mpl
 import numpy as np
+from matplotlib import style
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
@@ -35,34 +36,12 @@ if TYPE_CHECKING:
 logging.getLogger("matplotlib").setLevel(logging.ERROR)
 
 BLUE, VERMILION = "#0072B2", "#D55E00"
-GREEN, RED, GREY, INK = "#007A5A", "#B42318", "#6B7280", "#1F2937"
+GREEN, RED, GREY = "#007A5A", "#B42318", "#6B7280"
 _SIDES = (("baseline", BLUE, "-"), ("candidate", VERMILION, (0, (5, 1.6))))
 _POINTS = 1500  # of a line: more than the picture has pixels for
 _LEAST_BINS, _MOST_BINS = 24, 120
 _P95_SHARE = 0.05
-_STYLE: Any = {
-    "font.family": "DejaVu Sans",
-    "font.size": 10,
-    "axes.edgecolor": "#9CA3AF",
-    "axes.labelcolor": INK,
-    "axes.titlelocation": "left",
-    "axes.titlesize": 11,
-    "axes.titleweight": "bold",
-    "axes.titlepad": 9,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": "#E5E7EB",
-    "grid.linewidth": 0.8,
-    "text.color": INK,
-    "xtick.color": "#4B5563",
-    "ytick.color": "#4B5563",
-    "legend.edgecolor": "none",
-    "legend.facecolor": "white",
-    "legend.framealpha": 0.85,
-    "legend.fontsize": 9.5,
-}
+_STYLE = Path(__file__).with_name("picture.mplstyle")
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +76,7 @@ def draw(subject: Subject) -> bytes:
     """The picture as PNG, about 1,700 pixels wide."""
     failed = any(side is not None and side.errors for side in (subject.base, subject.cand))
     heights = [3.2, 3.4, 1.5] if failed else [3.2, 3.4]
-    with mpl.rc_context(_STYLE), warnings.catch_warnings():
+    with style.context(_STYLE), warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # a glyph of a reason that the font lacks
         figure = Figure(figsize=(12, 1.35 + 1.15 * sum(heights)), dpi=144, facecolor="white")
         FigureCanvasAgg(figure)
