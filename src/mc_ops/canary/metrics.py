@@ -26,8 +26,6 @@ from mc_contract.metric_judgement.verdict import (
     parse_config,
     rejudge_metrics,
 )
-from mc_ops.canary.files import write_json
-from mc_ops.canary_folder import METRICS
 from mc_ops.errors import CouldNotTell, OpsError, UnusableInput
 from mc_ops.files import json_object, read_limited
 from mc_ops.service_client import PrometheusClient, RangeSeries
@@ -212,15 +210,6 @@ def judged_document(
     except MetricsUnusable as error:
         raise CouldNotTell(f"what Prometheus gave cannot be judged: {error.message}") from error
     return document | {"result": judgement.as_dict()}, judgement
-
-
-def write_metrics(folder: Path, document: Mapping[str, Any]) -> None:
-    """Write `metrics.json`.
-
-    Raises:
-        CouldNotTell: When it cannot be written.
-    """
-    write_json(folder / METRICS, document, indent=1)
 
 
 def judge_metrics_file(path: Path) -> MetricJudgement:

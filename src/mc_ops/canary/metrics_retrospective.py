@@ -16,6 +16,7 @@ from typing import Any
 from mc_contract.metric_judgement.verdict import MetricConfig, MetricJudgement
 from mc_ops.canary import files, metrics
 from mc_ops.canary.metrics import Selectors, Span
+from mc_ops.canary_folder import METRICS
 from mc_ops.errors import UnusableInput
 from mc_ops.service_client import PrometheusClient
 
@@ -118,6 +119,6 @@ def judge_past(
         "judged_at": datetime.now(UTC).isoformat(timespec="milliseconds"),
     }
     files.make_out_dir(out_dir)
-    metrics.write_metrics(out_dir, document)
+    files.write_json(out_dir / METRICS, document, indent=1)
     files.write_verdict(out_dir, verdict)
     return Retrospective(judgement, verdict)

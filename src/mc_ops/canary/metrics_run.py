@@ -16,8 +16,9 @@ from typing import Any
 
 from mc_contract.metric_judgement.statistics import LEAST_BLOCKS
 from mc_contract.metric_judgement.verdict import MetricConfig, MetricJudgement
-from mc_ops.canary import metrics
+from mc_ops.canary import files, metrics
 from mc_ops.canary.metrics import Selectors, Span
+from mc_ops.canary_folder import METRICS
 from mc_ops.errors import CouldNotTell, OpsError, UnusableInput
 from mc_ops.service_client import PrometheusClient
 
@@ -96,7 +97,7 @@ class RunMetrics:
         document, judgement = metrics.judged_document(
             self.config, self.selectors, spans, series, prometheus=self.client.url
         )
-        metrics.write_metrics(folder, document)
+        files.write_json(folder / METRICS, document, indent=1)
         return judgement
 
     def _await_scrape(self, end: datetime) -> None:
