@@ -9,17 +9,17 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.markup import escape
-from rich.table import Table
+from rich.text import Text
 
 from mc_ops import exit_codes
 from mc_ops.cli.cutover import backing, remember
 from mc_ops.cli.operator_access import UnaskedOption, confirm
 from mc_ops.cli.options import EnvOption, Number, Verbs, Whole
-from mc_ops.cli.output import Format, OutputOption, emit_json, note, ok, stdout, warn
+from mc_ops.cli.output import Format, OutputOption, columns, note, ok, show, stdout, styled, warn
 from mc_ops.environments import (
     BASELINE,
     Colour,
@@ -130,11 +130,15 @@ def status(output: OutputOption = Format.table, env: EnvOption = "local") -> Non
     environment = open_environment(env)
     home = str(environment.workspace.home)
     found = environment.status()
-    if output is Format.json:
-        emit_json(_status_json(found, home))
-    else:
+    if output is Format.table:
         note(f"platform of {escape(home)}")
-        stdout.print(_status_table(found))
+    result = {
+        "home": home,
+        "url": found.url,
+        "active_colour": found.active_colour,
+        "processes": [asdict(process) for process in found.processes],
+    }
+    show(output, result, _status_lines(found))
     if found.active_colour is None and all(p.state is State.stopped for p in found.processes):
         note("the platform was never started here; start it: mcctl up")
     if found.dead:
@@ -350,8 +354,8 @@ def _show_ready(environment: Environment, found: EnvironmentStatus) -> None:
     }
     rows |= {instance.name: instance.url for instance in environment.instances()}
     rows["tenant tokens"] = str(environment.workspace.secret("credentials.json"))
-    for name, value in rows.items():
-        stdout.print(f"{name:<14} {value}", markup=False)
+    for line in columns(rows.items()):
+        stdout.print(line)
 
 
 def _run_in_foreground(environment: Startable, request: UpRequest) -> None:
@@ -444,15 +448,6 @@ def _reader_may_leave() -> Iterator[None]:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _status_json(found: EnvironmentStatus, home: str) -> dict[str, Any]:
-    return {
-        "home": home,
-        "url": found.url,
-        "active_colour": found.active_colour,
-        "processes": [asdict(process) for process in found.processes],
-    }
-
-
 _SERVING = ("ok", "degraded")
 _MARKS = {
     State.running: "[green]● running[/green]",
@@ -461,20 +456,15 @@ _MARKS = {
 }
 
 
-def _status_table(found: EnvironmentStatus) -> Table:
-    table = Table(box=None, pad_edge=False)
-    for heading in ("NAME", "STATE", "PID", "PORT", "UPTIME", "HEALTH", "REMARKS"):
-        table.add_column(heading, no_wrap=True)
+def _status_lines(found: EnvironmentStatus) -> list[Text]:
+    rows: list[tuple[str | Text, ...]] = [
+        ("NAME", "STATE", "PID", "PORT", "UPTIME", "HEALTH", "REMARKS")
+    ]
     for process in found.processes:
         active = process.colour is not None and process.colour is found.active_colour
         remarks = [*(["active"] if active else []), *filter(None, [process.faults])]
-        table.add_row(
-            process.name,
-            _MARKS[process.state],
-            str(process.pid or "-"),
-            str(process.port or "-"),
-            "-" if process.uptime_s is None else f"{process.uptime_s:.0f} s",
-            process.health,
-            ", ".join(remarks),
-        )
-    return table
+        uptime = "-" if process.uptime_s is None else f"{process.uptime_s:.0f} s"
+        pid, port = str(process.pid or "-"), str(process.port or "-")
+        state = styled(_MARKS[process.state])
+        rows.append((process.name, state, pid, port, uptime, process.health, ", ".join(remarks)))
+    return columns(rows)

@@ -8,7 +8,7 @@ import re
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.markup import escape
@@ -18,7 +18,18 @@ from mc_ops import evidence as room
 from mc_ops import exit_codes
 from mc_ops.canary_folder import canaries, canary_in
 from mc_ops.cli.options import Verbs
-from mc_ops.cli.output import Format, OutputOption, emit_json, fail, note, ok, stdout, warn
+from mc_ops.cli.output import (
+    Format,
+    OutputOption,
+    columns,
+    emit_json,
+    fail,
+    note,
+    ok,
+    show,
+    stdout,
+    warn,
+)
 from mc_ops.environments import Environment, Workspace, open_environment
 from mc_ops.errors import CouldNotTell, UnusableInput
 
@@ -313,24 +324,22 @@ def _run_id(runs: list[Path]) -> str:
 def _print_built(out: Path, built: room.Built, output: Format) -> None:
     said = built.statement
     controls = [control.as_dict() for control in said.controls]
-    if output is Format.json:
-        told: dict[str, Any] = {
-            "file": str(out),
-            "release": said.release.name,
-            "subjects": sorted(built.artifacts),
-            "claims": [{"id": claim.id, "value": claim.value} for claim in said.claims],
-            "controls": controls,
-        }
-        emit_json(told)
-    else:
-        stdout.print(f"{out}  release {said.release.name}", markup=False)
-        for name, content in sorted(built.artifacts.items()):
-            stdout.print(f"subject  {name}  {len(content)} bytes", markup=False)
-        for claim in said.claims:
-            stdout.print(f"claim    {claim.id}: {_short(claim.value)}", markup=False)
-        for control in said.controls:
-            line = f"control  {control.id}: {control.status.value} - {control.reason}"
-            stdout.print(line, markup=False)
+    result = {
+        "file": str(out),
+        "release": said.release.name,
+        "subjects": sorted(built.artifacts),
+        "claims": [{"id": claim.id, "value": claim.value} for claim in said.claims],
+        "controls": controls,
+    }
+    rows = [
+        *(
+            ("subject", f"{name}  {len(raw)} bytes")
+            for name, raw in sorted(built.artifacts.items())
+        ),
+        *(("claim", f"{claim.id}: {_short(claim.value)}") for claim in said.claims),
+        *(("control", f"{one.id}: {one.status.value} - {one.reason}") for one in said.controls),
+    ]
+    show(output, result, [f"{out}  release {said.release.name}", *columns(rows)])
     for control in said.controls:
         if control.status.value != "measured" and not control.id.endswith("-origin"):
             warn(escape(f"{control.id}: {control.reason}"))

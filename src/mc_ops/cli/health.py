@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -24,7 +24,8 @@ from mc_ops.cli.slo_access import (
     source_json,
     verdict_line,
 )
-from mc_ops.errors import CouldNotTell, OpsError
+from mc_ops.errors import OpsError
+from mc_ops.files import writing
 
 if TYPE_CHECKING:
     from mc_ops.slo import Figure
@@ -82,7 +83,9 @@ def day_1(
     verdict = overall((one for part in sections for one in part.figures), allow_few=call.allow_few)
     report = {"verdict": verdict.value, "source": told, "sections": _json(sections)}
     if out:
-        _write(out, report)
+        text = json_text(report)
+        with writing(out):
+            out.write_text(text, encoding="utf-8")
     lines = figure_lines({part.title: part.figures for part in sections})
     show(call.output, report, [*lines, "", verdict_line(verdict)])
     raise typer.Exit(exit_code(verdict))
@@ -97,14 +100,6 @@ def _replicas_health(scrape: list[str] | None, env: str) -> list[Figure]:
     except OpsError as error:
         return [room.nobody_asked(error.message)]
     return room.replicas_health(known, dead)
-
-
-def _write(out: Path, report: dict[str, Any]) -> None:
-    text = json_text(report)
-    try:
-        out.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise CouldNotTell(f"{out} cannot be written: {error.strerror}") from error
 
 
 def _json(sections: list[Section]) -> list[dict[str, object]]:

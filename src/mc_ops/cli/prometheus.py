@@ -10,7 +10,7 @@ import typer
 from rich.markup import escape
 
 from mc_ops.cli.options import EnvOption, Verbs
-from mc_ops.cli.output import Format, OutputOption, emit_json, note, ok, stdout
+from mc_ops.cli.output import Format, OutputOption, note, ok, show
 from mc_ops.environments import open_environment
 
 app = Verbs()
@@ -39,16 +39,12 @@ def write(
     written = monitoring.write(
         open_environment(env), folder=out, prometheus=prometheus, alertmanager=alertmanager
     )
-    if output is Format.json:
-        emit_json(
-            {
-                "folder": str(written.folder),
-                "targets": written.targets,
-                "commands": [list(command) for command in written.commands],
-            }
-        )
-        return
-    ok(f"{escape(str(written.folder))}: {', '.join(written.targets)}")
-    note("pages and tickets go nowhere on this machine; `amtool alert` or its page shows them")
-    for command in written.commands:
-        stdout.print(shlex.join(command), markup=False)
+    result = {
+        "folder": str(written.folder),
+        "targets": written.targets,
+        "commands": [list(command) for command in written.commands],
+    }
+    if output is Format.table:
+        ok(f"{escape(str(written.folder))}: {', '.join(written.targets)}")
+        note("no alert leaves this machine; `amtool alert` or Alertmanager's page shows them")
+    show(output, result, map(shlex.join, written.commands))

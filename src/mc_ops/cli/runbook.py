@@ -14,7 +14,7 @@ from rich.markup import escape
 
 from mc_ops import runbooks as room
 from mc_ops.cli.options import EnvOption, Verbs
-from mc_ops.cli.output import Format, OutputOption, emit_json, note, ok, stdout
+from mc_ops.cli.output import Format, OutputOption, emit_json, note, ok, show, stdout
 from mc_ops.cli.runbook_text import (
     StepProgress,
     icon,
@@ -42,11 +42,7 @@ def list_runbooks(output: OutputOption = Format.table) -> None:
         title = runbook.title if runbook else f"cannot be run: {len(problems)} problems"
         steps = len(runbook.steps) if runbook else None
         rows.append({"name": path.stem, "title": title, "steps": steps})
-    if output is Format.json:
-        emit_json({"runbooks": rows})
-        return
-    for row in rows:
-        stdout.print(f"{row['name']}\t{row['title']}", markup=False)
+    show(output, {"runbooks": rows}, [f"{row['name']}\t{row['title']}" for row in rows])
     if not rows:
         note("no runbooks/*.md here or above")
 
@@ -56,20 +52,17 @@ def lint(file: NameArgument, output: OutputOption = Format.table) -> None:
     """Check a runbook for errors; exit 1 with the line and reason of each."""
     path = room.find(file, Path.cwd())
     runbook, problems = room.read(path)
-    if output is Format.json:
-        listed = [{"line": problem.line, "reason": problem.reason} for problem in problems]
-        emit_json({"file": str(path), "ok": runbook is not None, "problems": listed})
-    else:
-        for problem in problems:
-            stdout.print(f"{file}:{problem.line}: {problem.reason}", markup=False)
-        if runbook is not None:
-            ok(f"{len(runbook.steps)} steps, no problems")
+    listed = [{"line": problem.line, "reason": problem.reason} for problem in problems]
+    result = {"file": str(path), "ok": runbook is not None, "problems": listed}
+    show(output, result, [f"{file}:{problem.line}: {problem.reason}" for problem in problems])
+    if runbook is not None:
+        ok(f"{len(runbook.steps)} steps, no problems")
     if problems:
         raise typer.Exit(1)
 
 
-@app.command()
-def show(name: NameArgument, output: OutputOption = Format.table) -> None:
+@app.command("show")
+def show_runbook(name: NameArgument, output: OutputOption = Format.table) -> None:
     """Show a runbook's parameters, steps, checks and undo scripts."""
     runbook = room.load(room.find(name, Path.cwd()))
     if output is Format.json:
@@ -171,14 +164,13 @@ def status(
     wanted = run_id or store.newest()
     state = store.state(wanted)
     now = _now(store, wanted, state)
-    if output is Format.json:
-        emit_json({"run_id": wanted, "state": now, **run_json(state)})
-        return
-    stdout.print(f"{wanted}: {now}", markup=False)
-    for step_id, step in state.steps.items():
-        took = "" if step.duration_s is None else f"  {step.duration_s:.1f} s"
-        stdout.print(f"  {icon(step.outcome)} {step.outcome}  {step_id}{took}", markup=False)
-    if now not in ("running", room.Outcome.passed):
+    steps = [
+        f"  {icon(step.outcome)} {step.outcome}  {step_id}"
+        + ("" if step.duration_s is None else f"  {step.duration_s:.1f} s")
+        for step_id, step in state.steps.items()
+    ]
+    show(output, {"run_id": wanted, "state": now, **run_json(state)}, [f"{wanted}: {now}", *steps])
+    if output is Format.table and now not in ("running", room.Outcome.passed):
         note(f"go on with it: mcctl runbook run {state.runbook} --resume {wanted}")
 
 

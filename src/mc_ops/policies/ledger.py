@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,12 +46,8 @@ def find_decision(
         decision: Its id, `dec_...`.
         leaves: Leaves of the log, as bytes or decoded; what is no event is passed over.
     """
-    wanted = decision.encode()
-    for leaf in leaves:
-        if isinstance(leaf, bytes) and wanted not in leaf:
-            continue
+    for said in _events(leaves, decision):
         try:
-            said = json.loads(leaf) if isinstance(leaf, bytes) else leaf
             detail = said["detail"]
             if detail.get("decision") != decision:
                 continue
@@ -68,23 +65,19 @@ def find_decision(
                 reason=str(detail.get("reason", "")),
                 asked=asked if isinstance(asked, Mapping) else None,
             )
-        except (ValueError, KeyError, TypeError, AttributeError):
+        except (KeyError, TypeError, AttributeError):
             continue
     return None
 
 
 def changes_in(leaves: Iterable[bytes | Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
     """Every change of the policy set, as the ledger tells it, the oldest first."""
-    wanted = _CHANGED.encode()
-    for leaf in leaves:
-        if isinstance(leaf, bytes) and wanted not in leaf:
-            continue
-        try:
-            said = json.loads(leaf) if isinstance(leaf, bytes) else leaf
+    for said in _events(leaves, _CHANGED):
+        with suppress(KeyError, TypeError, AttributeError):
             if said["kind"] != _CHANGED:
                 continue
             detail = said["detail"]
-            yield {
+            change = {
                 "occurred_at": str(said["occurred_at"]),
                 "old": str(detail["old"]),
                 "new": str(detail["new"]),
@@ -92,5 +85,15 @@ def changes_in(leaves: Iterable[bytes | Mapping[str, Any]]) -> Iterator[dict[str
                 "reason": str(detail.get("reason", "")),
                 "changes": [str(change) for change in detail.get("changes", ())],
             }
-        except (ValueError, KeyError, TypeError, AttributeError):
-            continue
+            yield change
+
+
+def _events(leaves: Iterable[bytes | Mapping[str, Any]], naming: str) -> Iterator[Any]:
+    """The leaves that may be events which name something, decoded."""
+    wanted = naming.encode()
+    for leaf in leaves:
+        if not isinstance(leaf, bytes):
+            yield leaf
+        elif wanted in leaf:
+            with suppress(ValueError):
+                yield json.loads(leaf)

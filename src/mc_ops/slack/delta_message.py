@@ -9,10 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from mc_ops.slack.messages import Message
+from mc_ops.slack.messages import LONGEST_TEXT, Message, escaped, header, mrkdwn, section
 
-_LONGEST_TEXT = 2900  # Slack's limit for a section is 3,000 characters
-_LONGEST_HEADER = 150
 _ICONS = {"met": ":white_check_mark:", "missed": ":no_entry:", "unknown": ":grey_question:"}
 _ARROWS = {name: name for name in ("better", "unchanged", "up", "down")} | {"worse": "*worse*"}
 
@@ -31,56 +29,43 @@ def delta_message(told: Mapping[str, Any], *, sha256: str, file: str) -> Message
     summary = f"{len(missed)} targets missed, {len(unknown)} figures not known"
     lines = [_line(name, value, told) for name, value in told["metrics"].items()]
     blocks: list[dict[str, Any]] = [
-        {"type": "header", "text": {"type": "plain_text", "text": headline[:_LONGEST_HEADER]}},
-        *(_section(part) for part in _parts(lines)),
+        header(headline),
+        *(section(part) for part in _parts(lines)),
     ]
     notes = [str(note) for note in told["source"].get("notes", ())]
     previous = told["trend"].get("previous")
     origin = [
         f"{told['timestamp']}, over {told['window']}, from {told['source']['kind']}",
         f"compared with {previous['timestamp']}" if previous else "no earlier delta",
-        f"`{_escaped(file)}` sha256 `{sha256}`",
+        f"`{escaped(file)}` sha256 `{sha256}`",
     ]
-    context = "\n".join([*(_escaped(note) for note in notes), *origin])
-    blocks.append({"type": "context", "elements": [_mrkdwn(context)]})
+    context = "\n".join([*(escaped(note) for note in notes), *origin])
+    blocks.append({"type": "context", "elements": [mrkdwn(context, LONGEST_TEXT)]})
     text = f"{headline}: {summary} (sha256 {sha256})"
-    return Message(text=_escaped(text)[:_LONGEST_TEXT], blocks=tuple(blocks))
+    return Message(text=escaped(text)[:LONGEST_TEXT], blocks=tuple(blocks))
 
 
 def _line(name: str, value: float | None, told: Mapping[str, Any]) -> str:
     figure = told["figures"][name]
     icon = _ICONS.get(str(figure.get("verdict")), ":white_small_square:")
     if value is None:
-        return f"{icon} {_escaped(name)}: not known ({_escaped(str(figure.get('reason')))})"
+        return f"{icon} {escaped(name)}: not known ({escaped(str(figure.get('reason')))})"
     change = told["trend"].get("metrics", {}).get(name, {})
     moved = _ARROWS.get(str(change.get("direction")), "")
-    return f"{icon} {_escaped(name)}: *{_value(value, figure)}*{f', {moved}' if moved else ''}"
+    return f"{icon} {escaped(name)}: *{_value(value, figure)}*{f', {moved}' if moved else ''}"
 
 
 def _value(value: float, figure: Mapping[str, Any]) -> str:
     unit = str(figure.get("unit"))
-    return f"{100 * value:.4g} %" if unit == "ratio" else f"{value:.5g} {_escaped(unit)}"
+    return f"{100 * value:.4g} %" if unit == "ratio" else f"{value:.5g} {escaped(unit)}"
 
 
 def _parts(lines: list[str]) -> list[str]:
     """The lines in as few sections as Slack's limit permits, none cut within a line."""
     parts: list[str] = []
-    for line in (one[:_LONGEST_TEXT] for one in lines):
-        if parts and len(parts[-1]) + len(line) < _LONGEST_TEXT:
+    for line in (one[:LONGEST_TEXT] for one in lines):
+        if parts and len(parts[-1]) + len(line) < LONGEST_TEXT:
             parts[-1] += f"\n{line}"
         else:
             parts.append(line)
     return parts
-
-
-def _section(text: str) -> dict[str, Any]:
-    return {"type": "section", "text": _mrkdwn(text)}
-
-
-def _mrkdwn(text: str) -> dict[str, Any]:
-    return {"type": "mrkdwn", "text": text[:_LONGEST_TEXT]}
-
-
-def _escaped(text: str) -> str:
-    """Slack's three control characters, so that no text can mention @channel."""
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

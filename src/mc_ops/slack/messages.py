@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-_LONGEST_TEXT = 2900  # Slack's limit for a section is 3,000 characters
+LONGEST_TEXT = 2900  # Slack's limit for a section is 3,000 characters
+_LONGEST_HEADER = 150
 _LONGEST_FIELD = 1900  # and 2,000 for a field
 _ICONS = {"PROMOTE": ":white_check_mark:", "HOLD": ":no_entry:"}
 
@@ -35,35 +36,35 @@ def canary_message(
     headline = f"Canary: {word} ({rehearsal}margin {verdict['margin']}){by_hand}"
     reason = str(verdict["reason"])
     blocks: list[dict[str, Any]] = [
-        {"type": "header", "text": {"type": "plain_text", "text": headline[:150]}},
-        _section(f"{_ICONS.get(word, ':grey_question:')} *{word}* - {_escaped(reason)}"),
+        header(headline),
+        section(f"{_ICONS.get(word, ':grey_question:')} *{word}* - {escaped(reason)}"),
         {"type": "section", "fields": [_field(name, text) for name, text in _figures(verdict)]},
     ]
     if override:
-        blocks.insert(1, _section(_overridden(override)))
+        blocks.insert(1, section(_overridden(override)))
     if metrics := _metrics(verdict.get("metrics")):
-        blocks.append(_section(metrics))
+        blocks.append(section(metrics))
     if verdict["rehearsal"]:
         blocks.append(
-            _section(
+            section(
                 f":warning: *Rehearsal, margin {verdict['margin']}: not the full verdict.* "
                 "Too few pairs were planned to decide the 5 % margin."
             )
         )
-    about = [_mrkdwn(_origin(verdict), _LONGEST_FIELD)]
+    about = [mrkdwn(_origin(verdict), _LONGEST_FIELD)]
     if link:
-        about.append(_mrkdwn(_link(link), _LONGEST_FIELD))
+        about.append(mrkdwn(_link(link), _LONGEST_FIELD))
     blocks.append({"type": "context", "elements": about})
     why = f"{override['reason']} (the verdict stays HOLD)" if override else reason
-    text = f"{_escaped(headline)}: {_escaped(why)}"
-    return Message(text=text[:_LONGEST_TEXT], blocks=tuple(blocks))
+    text = f"{escaped(headline)}: {escaped(why)}"
+    return Message(text=text[:LONGEST_TEXT], blocks=tuple(blocks))
 
 
 def _overridden(override: Mapping[str, Any]) -> str:
-    by, why = _escaped(str(override["by"])), _escaped(str(override["reason"]))
+    by, why = escaped(str(override["by"])), escaped(str(override["reason"]))
     return (
         f":warning: *Overridden by {by}*: {why}\nLedger entry {override['index']}, decision "
-        f"`{_escaped(str(override['decision']))}`. The verdict stays HOLD."
+        f"`{escaped(str(override['decision']))}`. The verdict stays HOLD."
     )
 
 
@@ -73,10 +74,10 @@ def _metrics(told: object) -> str:
         return ""
     outcomes = told.get("metrics")
     each = [
-        f"• {_escaped(str(name))}: *{_escaped(str(outcome))}*"
+        f"• {escaped(str(name))}: *{escaped(str(outcome))}*"
         for name, outcome in (outcomes.items() if isinstance(outcomes, Mapping) else ())
     ]
-    head = f"*Metrics: {_escaped(str(told.get('outcome')))}* - {_escaped(str(told.get('reason')))}"
+    head = f"*Metrics: {escaped(str(told.get('outcome')))}* - {escaped(str(told.get('reason')))}"
     return "\n".join([head, *each])
 
 
@@ -85,7 +86,7 @@ def _link(link: str) -> str:
     plain = link.isascii() and link.isprintable() and not set(link) & set(" <>|")
     if link.startswith("https://") and plain:
         return f"<{link.replace('&', '&amp;')}|Samples, report and log of this run>"
-    return f"Samples and report: `{_escaped(link).replace('`', '')}`"
+    return f"Samples and report: `{escaped(link).replace('`', '')}`"
 
 
 def _figures(verdict: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -118,22 +119,28 @@ def _origin(verdict: Mapping[str, Any]) -> str:
     sides = (
         f"{side} {', '.join(urls[side])}" for side in ("baseline", "candidate") if side in urls
     )
-    return _escaped(", ".join([*sides, f"ended {verdict.get('ended_at', 'unknown')}"]))
+    return escaped(", ".join([*sides, f"ended {verdict.get('ended_at', 'unknown')}"]))
 
 
-def _section(text: str) -> dict[str, Any]:
-    return {"type": "section", "text": _mrkdwn(text, _LONGEST_TEXT)}
+def header(text: str) -> dict[str, Any]:
+    """A headline, cut to Slack's limit."""
+    return {"type": "header", "text": {"type": "plain_text", "text": text[:_LONGEST_HEADER]}}
+
+
+def section(text: str) -> dict[str, Any]:
+    """A paragraph, cut to Slack's limit."""
+    return {"type": "section", "text": mrkdwn(text, LONGEST_TEXT)}
 
 
 def _field(name: str, text: str) -> dict[str, Any]:
-    return _mrkdwn(f"*{_escaped(name)}*\n{_escaped(text)}", _LONGEST_FIELD)
+    return mrkdwn(f"*{escaped(name)}*\n{escaped(text)}", _LONGEST_FIELD)
 
 
-def _mrkdwn(text: str, longest: int) -> dict[str, Any]:
-    # verbatim: Slack makes no link and no mention out of a candidate's words
+def mrkdwn(text: str, longest: int) -> dict[str, Any]:
+    """Text in Slack's markup; verbatim: Slack makes no link and no mention out of its words."""
     return {"type": "mrkdwn", "text": text[:longest], "verbatim": True}
 
 
-def _escaped(text: str) -> str:
+def escaped(text: str) -> str:
     """Slack's three control characters, so that a URL or reason cannot mention @channel."""
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
