@@ -32,19 +32,25 @@ LATENESS_LIMIT_S, REHEARSAL_LATENESS_LIMIT_S = 0.005, 0.050
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """A run's declared parameters; everything the verdict depends on besides the samples."""
+class Size:
+    """How many pairs a run has, and the margin that they decide."""
 
-    baseline: tuple[str, ...]
-    candidate: tuple[str, ...]
-    rate: float
     pairs: int
     margin: float
 
     @property
     def rehearsal(self) -> bool:
-        """Whether this run gives less than the full verdict."""
+        """Whether such a run gives less than the full verdict."""
         return is_rehearsal(margin=self.margin, planned_pairs=self.pairs)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan(Size):
+    """A run's declared parameters; everything the verdict depends on besides the samples."""
+
+    baseline: tuple[str, ...]
+    candidate: tuple[str, ...]
+    rate: float
 
     @property
     def instances(self) -> int:
@@ -68,19 +74,6 @@ class Plan:
         }
 
 
-@dataclass(frozen=True, slots=True)
-class Size:
-    """How many pairs a run has, and the margin that they decide."""
-
-    pairs: int
-    margin: float
-
-    @property
-    def rehearsal(self) -> bool:
-        """Whether such a run gives less than the full verdict."""
-        return is_rehearsal(margin=self.margin, planned_pairs=self.pairs)
-
-
 def make_plan(
     baseline: Sequence[str],
     candidate: Sequence[str],
@@ -96,13 +89,8 @@ def make_plan(
             sense, the same URL on both sides, or too few pairs for any margin.
     """
     size = size_of(minutes=minutes, rate=rate, margin=margin)
-    plan = Plan(
-        baseline=_urls("baseline", baseline),
-        candidate=_urls("candidate", candidate),
-        rate=rate,
-        pairs=size.pairs,
-        margin=size.margin,
-    )
+    sides = _urls("baseline", baseline), _urls("candidate", candidate)
+    plan = Plan(size.pairs, size.margin, *sides, rate)
     both = sorted({_place(url) for url in plan.baseline} & {_place(url) for url in plan.candidate})
     if both:
         raise UnusableInput(

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 
 from mc_contract.canonical import Json
 from mc_contract.evidence import Claim, Control, Status
-from mc_contract.evidence.claim_inputs import NotRecomputable
 from mc_contract.evidence.claims import recompute
 
 
@@ -47,6 +46,3 @@ def absent(control: str, reason: str) -> Part:
     part = Part()
     part.declared(control, reason)
     return part
-
-
-__all__ = ["NotRecomputable", "Part", "absent"]

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mc_contract.canary_override import OVERRIDE
+from mc_contract.evidence.claim_inputs import NotRecomputable
 from mc_ops.canary_folder import FINISHED, METRICS, VERDICT, canary_in
 from mc_ops.errors import UnusableInput
-from mc_ops.evidence.parts import NotRecomputable, Part, absent
+from mc_ops.evidence.parts import Part, absent
 from mc_ops.files import read_limited
 
 LEDGER_KEY = "ledger.pub"

@@ -13,9 +13,10 @@ import httpx
 
 from mc_contract.canonical import canonical_json
 from mc_contract.evidence.binding import ANSWERS, SERVES, SERVING
+from mc_contract.evidence.claim_inputs import NotRecomputable
 from mc_contract.running import Record
 from mc_ops.errors import CouldNotTell
-from mc_ops.evidence.parts import NotRecomputable, Part, absent
+from mc_ops.evidence.parts import Part, absent
 from mc_ops.outgoing.clients import AnswerWithoutEnd, open_client
 from mc_ops.service_client.running import look
 
