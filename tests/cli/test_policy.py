@@ -193,6 +193,17 @@ def test_explain_shows_question_policy_and_whether_it_still_holds(layout, ledger
     assert (report["holds_today"], report["same_set_today"]) == (True, True)
 
 
+def test_explain_asks_by_the_catalogue_that_the_shell_names(layout, ledger, monkeypatch, tmp_path):
+    """As `mcctl up` starts replicas by `MC_CATALOGUE`: a tenant of one's own is known."""
+    catalogue = tmp_path / "catalogue.toml"
+    shipped = (POLICIES.parent / "deploy" / "local" / "catalogue.toml").read_text(encoding="utf-8")
+    catalogue.write_text(shipped.replace("TENANT_001", "ACME"), encoding="utf-8")
+    monkeypatch.setenv("MC_CATALOGUE", str(catalogue))
+    ledger["asked"]["tenant"] = "ACME"
+    report = json.loads(_run("explain", "dec_1", "--output", "json").stdout)
+    assert report["holds_today"] is True
+
+
 def test_explain_shows_no_text_of_another_set(layout, ledger):
     """The same id may mean another thing there; and today's answer may be another one."""
     ledger["policy_set"] = "0" * 64

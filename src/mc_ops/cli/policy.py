@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,7 @@ from mc_ops.cli.policy_text import (
 from mc_ops.cli.slo_access import SourceOptions
 from mc_ops.environments import (
     Workspace,
+    catalogue_path,
     checkout,
     open_environment,
     policy_set,
@@ -327,7 +329,7 @@ def _set_dir(given: Path | None) -> Path:
 
 
 def _catalogue(given: Path | None) -> Path:
-    return given or checkout() / "deploy" / "local" / "catalogue.toml"
+    return given or catalogue_path(os.environ)
 
 
 def _leaves(source: Path | None, call: LedgerReading) -> Iterator[bytes | Mapping[str, Any]]:

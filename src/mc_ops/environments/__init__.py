@@ -22,7 +22,7 @@ from mc_ops.environments.interface import (
     Switch,
     UpRequest,
 )
-from mc_ops.environments.workspace import Workspace, checkout
+from mc_ops.environments.workspace import Workspace, catalogue_path, checkout
 from mc_ops.errors import UnusableInput
 
 KINDS = ("local",)
@@ -71,6 +71,7 @@ __all__ = [
     "Switch",
     "UpRequest",
     "Workspace",
+    "catalogue_path",
     "checkout",
     "open_environment",
     "open_startable",

@@ -192,3 +192,8 @@ def checkout() -> Path:
     """The checkout that this package runs from; the working folder when it is installed."""
     root = Path(__file__).resolve().parents[3]
     return root if (root / "pyproject.toml").exists() else Path.cwd()
+
+
+def catalogue_path(env: Mapping[str, str]) -> Path:
+    """The catalogue of this platform: that of `MC_CATALOGUE`, or the one that we ship."""
+    return Path(env.get("MC_CATALOGUE") or checkout() / "deploy" / "local" / "catalogue.toml")

@@ -13,7 +13,8 @@ from mc_ops.environments.credentials import FILE, catalogue_tenants, strays
 from mc_ops.environments.local.health import health_of
 from mc_ops.environments.local.layout import Layout, is_replica
 from mc_ops.environments.local.processes import ProcessRecord
-from mc_ops.environments.local.specs import Specs, catalogue_path
+from mc_ops.environments.local.specs import Specs
+from mc_ops.environments.workspace import catalogue_path
 from mc_ops.errors import UnusableInput
 
 _WORDS = {

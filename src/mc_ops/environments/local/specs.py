@@ -19,7 +19,7 @@ from mc_ops.environments.local import releases
 from mc_ops.environments.local.keyring import DatabaseUrls, database_urls
 from mc_ops.environments.local.layout import Layout, argv_of, colour_of
 from mc_ops.environments.local.processes import ProcessSpec, http_probe
-from mc_ops.environments.workspace import HOST, checkout
+from mc_ops.environments.workspace import HOST, catalogue_path, checkout
 
 _FOR_THE_SERVICE_ONLY = ("MC_DATABASE_URL", "AUDIT_SIEM_KEY", "SLACK_WEBHOOK_URL")
 
@@ -136,8 +136,3 @@ class Specs:
             ready=http_probe(self.layout.port_of(name), "/health"),
             cwd=Path.cwd(),
         )
-
-
-def catalogue_path(env: Mapping[str, str]) -> Path:
-    """The catalogue of this platform: that of `MC_CATALOGUE`, or the one that we ship."""
-    return Path(env.get("MC_CATALOGUE") or checkout() / "deploy" / "local" / "catalogue.toml")
