@@ -1,9 +1,9 @@
-"""Makes docs/pictures/*.svg of the files beside them; a test holds that they are current.
+r"""Makes docs/pictures/*.svg of the files beside them; a test holds that they are current.
 
 A TOML file is boxes on a grid and arrows between them. `at` is column, row, width and height; an
 arrow is a straight line where the two boxes overlap in one direction. An `.ansi` file is a command
-and what it printed on a terminal, as `script -qec COMMAND /dev/null` has it, control sequences of
-colour included. The same text gives the same bytes.
+and what it printed on a terminal, colours included and without lines that were rewritten:
+`script -qec COMMAND /dev/null | sed 's/.*\x1b\[2K//; s/\r*$//'`. The same text gives the same bytes.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from rich.text import Text
 
 PICTURES = Path(__file__).parents[1] / "docs" / "pictures"
 _COLUMN, _ROW, _MARGIN = 84, 48, 16  # px
+_COLUMNS = 100  # of a terminal; a longer line is continued in the next one
 _STYLE = """
   text { font: 13px system-ui, sans-serif; fill: #1f2430; text-anchor: middle; }
   .title { font-weight: 600; }
@@ -107,10 +108,8 @@ def _arrow(
 def terminal(shown: str) -> str:
     """What stands on a terminal, as a standalone SVG that loads no font from elsewhere."""
     command, _, printed = shown.partition("\n")
-    text = Text.from_ansi(printed.rstrip())
-    width = max(len(line) for line in text.plain.splitlines())
-    console = Console(record=True, width=width, file=io.StringIO(), legacy_windows=False)
-    console.print(text)
+    console = Console(record=True, width=_COLUMNS, file=io.StringIO(), legacy_windows=False)
+    console.print(Text.from_ansi(printed.rstrip()), end="\n\n")
     return re.sub(r"@font-face \{.*?\}\s*", "", console.export_svg(title=command), flags=re.DOTALL)
 
 
