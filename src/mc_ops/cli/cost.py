@@ -46,9 +46,9 @@ def cost(
     ] = None,
 ) -> None:
     """Show the cost of requests for each tenant. Exit 1 above a target, 3 if unknown."""
+    asked, priced = call.asked(), prices(price_file)
     from mc_ops.slo import Measure, Verdict, costs, overall
 
-    asked, priced = call.asked(), prices(price_file)
     if billed is not None and not math.isfinite(billed):
         raise UnusableInput(f"--bill must be a number, got {billed}")
     if billed is not None and priced is None:

@@ -58,11 +58,11 @@ def day_1(
     ] = None,
 ) -> None:
     """Run the daily health check. Exit 0 healthy, 1 a check failed, 3 unknown."""
+    asked, priced = call.asked(), prices(price_file)
     from mc_ops.slo import Measure, costs, overall
     from mc_ops.slo import health as room
     from mc_ops.slo.levels import replicas as counted
 
-    asked, priced = call.asked(), prices(price_file)
     parts = set(section or Part)
     sections: list[Section] = []
     with call.open() as source:

@@ -35,9 +35,9 @@ def status(
     ] = None,
 ) -> None:
     """Show each SLO, its value and error budget. Exit 0 all met, 1 one missed, 3 unknown."""
+    asked = call.asked()
     from mc_ops.slo import Measure, health, overall
 
-    asked = call.asked()
     with call.open() as source:
         figures = health.slo_status(
             Measure(source, asked),

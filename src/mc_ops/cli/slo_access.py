@@ -146,15 +146,15 @@ def parse_window(text: str | None, prometheus: str | None) -> Window | None:
     Raises:
         UnusableInput: it is none, or the replicas are the source, which have no windows.
     """
-    from mc_ops.slo import Window
-
     if text is None:
         return None
     if prometheus is None:
         raise UnusableInput(
-            "--window needs --prometheus: replicas only know what is since their start",
-            hint="--over 10s looks at them twice",
+            "--window needs --prometheus: replicas count since their start only",
+            hint="name a Prometheus server, or use --over 10s, which reads the replicas twice",
         )
+    from mc_ops.slo import Window
+
     return Window.parse(text)
 
 
