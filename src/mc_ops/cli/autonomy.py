@@ -103,10 +103,8 @@ def _lines(rows: list[room.ScopeRow]) -> Iterator[str | Text]:
     """Each scope on a line that is never cut short; who threw its switch, and why, beneath."""
     marks = {True: styled("[red]✘ halted[/red]"), False: styled("[green]✔ on[/green]")}
     heads, *lines = columns(
-        [
-            ("SCOPE", "AUTONOMY", "SINCE", "COMPENSATED"),
-            *((row.name, marks[row.halted], row.since, row.figures) for row in rows),
-        ]
+        ((row.name, marks[row.halted], row.since, row.figures) for row in rows),
+        heading=("SCOPE", "AUTONOMY", "SINCE", "COMPENSATED"),
     )
     yield heads
     for row, line in zip(rows, lines, strict=True):

@@ -74,7 +74,7 @@ def _lines(told: Costs) -> Iterator[str | Text]:
     money = told.currency or "cost"
     yield f"CPU and cost, {told.figures[0].window if told.figures else told.span}"
     heads = ("TENANT", "REQUESTS", "DIRECT CPU", "SHARED", "IDLE", "CPU/REQ", f"{money}/REQ", money)
-    yield from columns([heads, *map(_cells, told.tenants)], right=range(1, len(heads)))
+    yield from columns(map(_cells, told.tenants), heading=heads, right=range(1, len(heads)))
     used = told.capacity.process_cpu_s
     if used is not None:
         yield f"used by all replicas: {used:.2f} CPU-seconds"

@@ -457,9 +457,7 @@ _MARKS = {
 
 
 def _status_lines(found: EnvironmentStatus) -> list[Text]:
-    rows: list[tuple[str | Text, ...]] = [
-        ("NAME", "STATE", "PID", "PORT", "UPTIME", "HEALTH", "REMARKS")
-    ]
+    rows: list[tuple[str | Text, ...]] = []
     for process in found.processes:
         active = process.colour is not None and process.colour is found.active_colour
         remarks = [*(["active"] if active else []), *filter(None, [process.faults])]
@@ -467,4 +465,5 @@ def _status_lines(found: EnvironmentStatus) -> list[Text]:
         pid, port = str(process.pid or "-"), str(process.port or "-")
         state = styled(_MARKS[process.state])
         rows.append((process.name, state, pid, port, uptime, process.health, ", ".join(remarks)))
-    return columns(rows)
+    heading = ("NAME", "STATE", "PID", "PORT", "UPTIME", "HEALTH", "REMARKS")
+    return columns(rows, heading=heading)

@@ -211,7 +211,7 @@ def _sentence(operation: dict[str, Any]) -> str:
 def _lines(operations: list[dict[str, Any]], now: datetime) -> list[str | Text]:
     """A line an operation; two where the terminal is too narrow. Nothing is ever cut short."""
     headings = ("ID", "TENANT", "OPERATION", "STATE", "STARTED", "EFFECTS UNDONE", "ENGINE")
-    lines = columns([headings, *(_cells(one, now) for one in operations)])
+    lines = columns((_cells(one, now) for one in operations), heading=headings)
     if not operations:
         return []
     if not stdout.is_terminal or max(line.cell_len for line in lines) <= stdout.width:

@@ -130,14 +130,21 @@ def show(output: Format, result: dict[str, Any], lines: Iterable[str | Text]) ->
         stdout.print(line, markup=False)
 
 
-def columns(rows: Iterable[Sequence[str | Text]], *, right: Collection[int] = ()) -> list[Text]:
+def columns(
+    rows: Iterable[Sequence[str | Text]],
+    *,
+    heading: Sequence[str] = (),
+    right: Collection[int] = (),
+) -> list[Text]:
     """Each row as a line, with every column as wide as its widest cell: nothing is cut.
 
     Args:
-        rows: Of as many cells each; the first may be headings.
+        rows: Of as many cells each.
+        heading: Of the columns, as the first line.
         right: The columns that are aligned to the right, counted from 0.
     """
-    cells = [
+    cells = [[Text(one, style="bold") for one in heading]] if heading else []
+    cells += [
         [Text(_plain(one)) if isinstance(one, str) else one.copy() for one in row] for row in rows
     ]
     widths = [max(cell.cell_len for cell in column) for column in zip(*cells, strict=True)]
