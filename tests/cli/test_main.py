@@ -196,6 +196,9 @@ def test_help_and_usage_errors_load_no_heavy_library():
         ("--version",),
         ("bogus",),
         ("up", "--bogus"),
+        ("up", "--colour", "pink"),
+        ("up", "--replicas", "1_0"),
+        ("operations", "show"),
         ("policy", "apply", "--help"),
         *((name, "--help") for name in (*main.VERBS, *main.GROUPS)),
     ]
