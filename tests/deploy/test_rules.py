@@ -142,6 +142,7 @@ def test_commands_in_the_alerts_exist():
             assert verb in VERBS.keys() | GROUPS.keys(), rule["alert"]
 
 
+@pytest.mark.long
 @needs_promtool
 @pytest.mark.parametrize("path", sorted(PROMTOOL_TESTS.glob("*.yml")), ids=lambda path: path.name)
 def test_promtool_agrees(path):

@@ -186,6 +186,7 @@ def _cpu_s(parts: list[Any]) -> float:
     return min(spent)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("shape", list(GROWING))
 def test_work_grows_with_the_input_and_no_faster(shape: str) -> None:
     """Eight times the input costs at most about eight times the work; quadratic would be 64."""
@@ -207,6 +208,7 @@ def test_nesting_has_a_floor() -> None:
     assert "screening-limit" in SCREENER.screen([{"data": deep}]).types
 
 
+@pytest.mark.long
 def test_the_fuzzer_finds_nothing(tmp_path: Path) -> None:
     """A bounded run of the coverage-guided harness; `python tests/fuzz/fuzz_screen.py` goes on."""
     if importlib.util.find_spec("atheris") is None:

@@ -139,6 +139,7 @@ def test_nothing_of_full_size_costs_more_than_the_cap(name: str, size: int) -> N
     assert _spent(parts, limit) < limit
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["small integers", "one-key objects", "parts of text"])
 def test_what_could_not_be_examined_is_labelled_and_gives_way(name: str) -> None:
     """The end of the budget is a label for all of the message, and leaves nothing of it."""
@@ -172,6 +173,7 @@ def _row(rng: random.Random, at: int) -> dict[str, Any]:
     }
 
 
+@pytest.mark.long
 def test_ordinary_large_messages_are_examined_to_the_end() -> None:
     """A table of 2,000 persons, its text form, and long prose do not use up the budget."""
     rng = random.Random(7)
