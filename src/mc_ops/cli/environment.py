@@ -319,7 +319,7 @@ def cutover(
         ok(f"cut over: {switch.source} -> {switch.target}")
         note(f"  → the way back: mcctl cutover --to {to.other}")
     else:
-        ok(f"{to} serves already; nothing was changed")
+        ok(f"{to} serves; nothing was moved")
 
 
 def _group(environment: Environment, colour: Colour | None, *, baseline: bool) -> Group:

@@ -62,9 +62,9 @@ def check(
         findings += _misfits(Workspace.from_env(), tenant, held, declared)
     call.show({"checked": [one["id"] for one in chosen], "findings": findings}, findings)
     if findings:
-        fail(f"{len(chosen)} tenants checked: {len(findings)} findings")
+        fail(f"tenants checked: {len(chosen)}; findings: {len(findings)}")
         raise typer.Exit(exit_codes.FINDING)
-    ok(f"{len(chosen)} tenants checked")
+    ok(f"tenants checked: {len(chosen)}")
 
 
 @app.command()

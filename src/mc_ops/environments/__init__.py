@@ -52,7 +52,7 @@ def open_startable(kind: str = "local") -> Startable:
     if kind == "kubernetes":
         raise UnusableInput(
             "the environment `kubernetes` arrives in a later release",
-            hint="use --env local; deploy/kubernetes holds no manifests yet",
+            hint="use --env local",
         )
     raise UnusableInput(f'unknown environment "{kind}"', hint=f"known: {', '.join(KINDS)}")
 
