@@ -357,6 +357,10 @@ def _problem(
         holder = _resolve(form, location[:-1])[0]
         keys = [field.alias or key for key, field in getattr(holder, "model_fields", {}).items()]
         return f"{path} {unknown_key(str(location[-1]), keys)}"
+    if kind == "invalid_key":  # of YAML, which reads 1 and yes as other than text
+        return (
+            f"{name(location[:-1])}{': ' if location[1:] else ''}the key {location[-1]} is not text"
+        )
     annotation, marks = _resolve(form, location)
     accepted = _form(annotation, marks)
     if kind == "missing":

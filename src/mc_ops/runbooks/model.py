@@ -93,7 +93,7 @@ def _free(name: str) -> str:
 def _expression(pattern: str) -> str:
     try:
         re.compile(pattern)
-    except re.error as error:
+    except (re.error, OverflowError, RecursionError) as error:
         raise ValueError(f"no regular expression: {error}") from error
     return pattern
 

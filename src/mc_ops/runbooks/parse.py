@@ -109,12 +109,13 @@ class _HeaderLoader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[str] = set()
         for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                continue
             if key.value in seen:
                 raise yaml.MarkedYAMLError(
-                    problem=f"key {str(key.value)[:60]!r} stands twice", problem_mark=key.start_mark
+                    problem=f"key {key.value[:60]!r} stands twice", problem_mark=key.start_mark
                 )
-            if isinstance(key, yaml.ScalarNode):
-                seen.add(key.value)
+            seen.add(key.value)
         return super().construct_mapping(node, deep)
 
 
@@ -275,6 +276,10 @@ def _take_header(reader: _Reader, text: str, line: int) -> None:
         at = line + 1 + (mark.line if mark else 0)
         reader.problem(at, f"the header is not YAML: {getattr(error, 'problem', error)}")
         return
+    except RecursionError:
+        raise FileProblems(["the header is nested too deep"]) from None
+    except ValueError as error:  # such as month 13 in what looks like a date
+        raise FileProblems([f"the header has a value that cannot be read: {error}"]) from error
     reader.header = check(_Header, loaded)
 
 

@@ -152,6 +152,34 @@ def test_a_header_says_everything_once(header: str, line: int, reason: str) -> N
             "parameters[0].pattern: no regular expression",
         ),
         (
+            "```yaml runbook\nid: x\ntitle: X\nparameters:\n- {name: A, pattern: 'a{99999999999}'}\n"
+            "```\n" + STEP,
+            1,
+            "parameters[0].pattern: no regular expression: the repetition number is too large",
+        ),
+        (
+            f"```yaml runbook\nid: x\ntitle: X\nparameters:\n- {{name: A, pattern: '{'(' * 2000}'}}\n"
+            "```\n" + STEP,
+            1,
+            "parameters[0].pattern: no regular expression",
+        ),
+        (
+            f"```yaml runbook\nid: x\ntitle: X\nparameters: {'[' * 3000}{']' * 3000}\n```\n{STEP}",
+            1,
+            "the header is nested too deep",
+        ),
+        (
+            f"```yaml runbook\nid: x\ntitle: 2026-13-01\n```\n{STEP}",
+            1,
+            "the header has a value that cannot be read: month must be in 1..12",
+        ),
+        (f"```yaml runbook\n[id]: x\n```\n{STEP}", 2, "the header is not YAML"),
+        (
+            f"```yaml runbook\nid: x\ntitle: X\n1: y\n```\n{STEP}",
+            1,
+            "the key 1 is not text",
+        ),
+        (
             "```yaml runbook\nid: x\ntitle: X\nparameters:\n"
             "- {name: A, pattern: b, default: c}\n```\n" + STEP,
             1,
