@@ -46,12 +46,13 @@ _ENTITY_ACTIVITY = {
     Kind.operation_still_stuck: (3, "Update"),
 }
 _ENTITIES = {"policy": "Policy set", "break-glass": "Grant", "pseudonyms": "Pseudonyms"}
-_CONTROLLED = (
-    Kind.request_accepted,
-    Kind.request_refused,
-    Kind.reply_released,
-    Kind.reply_withheld,
-)
+# What policy did: of these kinds the profile `security_control` tells it
+_CONTROLLED = {
+    Kind.request_accepted: (_ALLOWED, "allow"),
+    Kind.request_refused: (_DENIED, "deny"),
+    Kind.reply_released: (_ALLOWED, "allow"),
+    Kind.reply_withheld: (_DENIED, "deny"),
+}
 _Object = dict[str, Any]
 
 
@@ -86,31 +87,34 @@ class OcsfEncoder:
 
     def event(self, shipment: Shipment) -> dict[str, Any]:
         """The event, to be encoded as it is or inside an envelope."""
-        leaf, kind, detail = shipment.leaf, shipment.leaf["kind"], shipment.leaf["detail"]
-        principal, reason = text_of(detail, "principal"), text_of(detail, "reason")
-        about = text_of(detail, "operation_id", "subject")
-        controlled = kind in _CONTROLLED
+        leaf = shipment.leaf
+        kind, detail = leaf["kind"], leaf["detail"]
+        about, principal = text_of(detail, "operation_id", "subject"), text_of(detail, "principal")
+        control = _CONTROLLED.get(kind)
+        metadata = {
+            "version": OCSF_VERSION,
+            "product": self._product,
+            "profiles": ("cloud", "security_control") if control else ("cloud",),
+            "uid": leaf["id"],
+            "sequence": shipment.index,
+            "tenant_uid": leaf["tenant"],
+            "event_code": kind,
+        }
+        if about:
+            metadata["correlation_uid"] = about
         event = {
             **_shared(kind),
             "time": occurred_ms(leaf),
-            "metadata": {
-                "version": OCSF_VERSION,
-                "product": self._product,
-                "profiles": ("cloud", "security_control") if controlled else ("cloud",),
-                "uid": leaf["id"],
-                "sequence": shipment.index,
-                "tenant_uid": leaf["tenant"],
-                "event_code": kind,
-                **({"correlation_uid": about} if about else {}),
-            },
+            "metadata": metadata,
             "cloud": {"provider": "self-hosted", "region": leaf["region"]},
             "actor": {"user": {"uid": principal}} if principal else {"app_name": SERVICE},
-            **({"status_detail": reason} if reason else {}),
             "unmapped": msgspec.Raw(shipment.raw),
         }
+        if reason := text_of(detail, "reason"):
+            event["status_detail"] = reason
         _FILL[event["class_uid"]](event, leaf, about)
-        if controlled:
-            _control(event, kind, detail)
+        if control:
+            _control(event, kind, detail, *control)
         return event
 
     def encode(self, shipment: Shipment) -> bytes:
@@ -127,8 +131,9 @@ def _fill_api(event: _Object, leaf: _Object, about: str | None) -> None:
     event["api"] = {
         "operation": text_of(detail, "action", "operation") or leaf["kind"],
         "service": {"name": text_of(detail, "agent") or SERVICE},
-        **({"request": {"uid": about}} if about else {}),
     }
+    if about:
+        event["api"]["request"] = {"uid": about}
     # The ledger keeps no network addresses: the caller is known by its tenant.
     event["src_endpoint"] = {"name": leaf["tenant"]}
 
@@ -157,8 +162,8 @@ def _fill_finding(event: _Object, leaf: _Object, _about: str | None) -> None:
     event["data_security"] = {
         "data_lifecycle_state_id": _IN_TRANSIT,
         "detection_system_id": _APPLICATION_LEVEL_DLP,
-        **_policy_set(leaf["detail"]),
     }
+    _name_policy_set(event["data_security"], leaf["detail"])
     event["src_endpoint"] = {"name": leaf["tenant"]}
 
 
@@ -169,28 +174,26 @@ _FILL: dict[int, Callable[[_Object, _Object, str | None], None]] = {
 }
 
 
-def _control(event: _Object, kind: str, detail: _Object) -> None:
+def _control(event: _Object, kind: str, detail: _Object, action: int, decision: str) -> None:
     """The profile `security_control`: what policy did, and which policies it was."""
-    if kind in (Kind.request_refused, Kind.reply_withheld):
-        action, decision = _DENIED, "deny"
-    else:
-        modified = kind == Kind.reply_released and detail.get("redacted") is True
-        action, decision = _MODIFIED if modified else _ALLOWED, "allow"
-    policies = detail.get("policies") or ()
-    event |= {
-        "action_id": action,
-        "disposition_id": _DISPOSITION[action],
-        **_policy_set(detail),
-        "authorizations": [
-            {"decision": decision, "policy": {"uid": str(policy)}} for policy in policies
-        ]
-        or [{"decision": decision}],
-    }
+    if detail.get("redacted") is True and kind == Kind.reply_released:
+        action = _MODIFIED
+    event["action_id"] = action
+    event["disposition_id"] = _DISPOSITION[action]
+    _name_policy_set(event, detail)
+    event["authorizations"] = _authorizations(decision, *map(str, detail.get("policies") or ()))
 
 
-def _policy_set(detail: _Object) -> _Object:
-    digest = text_of(detail, "policy_set")
-    return {} if digest is None else {"policy": {"uid": digest, "type": "Cedar"}}
+@lru_cache(maxsize=1024)
+def _authorizations(decision: str, *policies: str) -> msgspec.Raw:
+    """A set has few policies, and most events of a kind are decided by the same ones."""
+    named = [{"decision": decision, "policy": {"uid": policy}} for policy in policies]
+    return msgspec.Raw(msgspec.json.encode(named or [{"decision": decision}]))
+
+
+def _name_policy_set(about: _Object, detail: _Object) -> None:
+    if digest := text_of(detail, "policy_set"):
+        about["policy"] = {"uid": digest, "type": "Cedar"}
 
 
 class OcsfSiem(SiemHttp):
