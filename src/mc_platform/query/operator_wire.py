@@ -91,7 +91,7 @@ async def read_body(request: Request, kind: type[_Body]) -> _Body:
         raise BadRequest(
             f"the body is not what it must be: {cut}", hint=_accepted(kind, said)
         ) from None
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise BadRequest("the body is not JSON") from None
 
 
