@@ -345,6 +345,7 @@ class _Case:
         error_bounds: tuple[float, float],
         needed: int | None,
     ) -> Fall:
+        # Over 60 lines: the endings stand one after another, in the order of their precedence
         looks = 1 + (self.n - 1) // look_every(self.planned) if self.paired else 1
 
         def fall(kind: str, reason: str) -> Fall:

@@ -222,6 +222,7 @@ def conclude(
             is void, or Prometheus could not be asked.
         Declined: The run was interrupted.
     """
+    # Over 60 lines: which finding has precedence over which stands in one view
     _require_a_pair(sampled)
     base, cand = Samples(sampled.base_s), Samples(sampled.cand_s)
     judgement = judge(
