@@ -62,8 +62,8 @@ def _street(row: Street) -> Prefiltered:
 
 
 RECOGNISERS: tuple[Prefiltered, ...] = (
+    *map(_street, _RULES.table.street),  # the surer ones first: of joined strings the first counts
     *recognisers(_RULES, {"capital-and-digit": _capital_and_digit}),
-    *map(_street, _RULES.table.street),
 )
 
 KEYS = _RULES.words("address-keys")

@@ -282,3 +282,10 @@ def test_text_that_resembles_a_record_is_left_alone(text: str) -> None:
 def test_what_is_told_of_one_patient_is_health_data(text, found):
     """Told as a fact, not supposed of anybody."""
     assert ("health" in SCREENER.screen(({"text": text},)).types) is found
+
+
+def test_an_address_over_two_strings_is_as_sure_as_its_surest_row() -> None:
+    """A street with its number tells more than a place with its code, whichever row comes first."""
+    parts = ({"text": "She lives at 12 Oak"}, {"text": " Street, Springfield, IL 62704"})
+    labels = SCREENER.screen(parts).labels
+    assert {(label.type, label.confidence) for label in labels} == {("postal-address", 0.85)}
