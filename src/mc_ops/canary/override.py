@@ -34,7 +34,7 @@ class Judged:
 
     Attributes:
         run: What the run is called: its folder's name, or that of the runbook's run it is in.
-        told: What `verdict.json` says.
+        told: What `verdict.json` says, with the reason in this release's words.
         verdict, base, cand: The bytes of the three files.
         computed: The verdict as recomputed (`canary.verdict` in docs/how-to/evidence.md).
     """
@@ -117,12 +117,16 @@ def judge_again(folder: Path) -> Judged:
         ) from error
     if not isinstance(computed, dict):  # the claim function gives an object
         raise UnusableInput(f"{folder / VERDICT} gives no verdict")
-    _check_told(folder / VERDICT, told, base, cand, str(computed["kind"]))
+    told["reason"] = _check_told(folder / VERDICT, told, base, cand, str(computed["kind"]))
     return Judged(run_name(folder), folder, told, verdict, base, cand, computed)
 
 
-def _check_told(path: Path, told: Mapping[str, Any], base: bytes, cand: bytes, kind: str) -> None:
+def _check_told(path: Path, told: Mapping[str, Any], base: bytes, cand: bytes, kind: str) -> str:
     """Hold every figure that people will be shown against the samples.
+
+    Returns:
+        The reason: in the words of this release, since another one's differ, and a changed file
+        could say anything; that of the file where more than the samples decided.
 
     Raises:
         UnusableInput: One is another, or what is beside them has not their form.
@@ -130,8 +134,9 @@ def _check_told(path: Path, told: Mapping[str, Any], base: bytes, cand: bytes, k
     found = rejudge(base, cand, told).as_dict()
     if kind in ("void", "metrics", "changed"):  # what the samples alone say is replaced there
         found |= {"verdict": "HOLD", "kind": kind, "reason": told.get("reason")}
+    reason = found.pop("reason")
     other = [name for name, value in found.items() if not agree(told.get(name), value)]
-    if told.get("reason") != found["reason"] or not isinstance(found["reason"], str):
+    if not isinstance(told.get("reason"), str):
         other.append("reason")
     other += [
         name
@@ -150,6 +155,7 @@ def _check_told(path: Path, told: Mapping[str, Any], base: bytes, cand: bytes, k
             f"{path} does not follow from its samples: {', '.join(other)}",
             hint="a file was changed; run the canary again",
         )
+    return str(reason)
 
 
 def override_in(judged: Judged, key: Ed25519PublicKey) -> Override | None:

@@ -140,8 +140,8 @@ def _of_run(folder: Path, *, checked: bool) -> Any:
                 f"{folder / VERDICT} has a failed smoke check whose verdict is not HOLD"
             )
         return make_report(told, None, None, link=link)
-    if checked:
-        judge_again(folder)
+    if checked or (folder / OVERRIDE).exists():
+        told = dict(judge_again(folder).told)
     base, cand = read_samples(folder / BASE), read_samples(folder / CAND)
     override = _proven_override(folder) if (folder / OVERRIDE).exists() else None
     metrics = None

@@ -42,7 +42,7 @@ _BUT_FOR = {
     "metrics": ", but for the metrics",
     "changed": ", but for the replica that was replaced",
 }
-_REPLACED = frozenset({"verdict", "kind", "reason"})  # where something else than samples holds
+_REPLACED = frozenset({"verdict", "kind"})  # where something else than samples holds
 
 
 def diagnose_hold(files: CanaryFiles, *, name: str) -> HoldDiagnosis:
@@ -127,21 +127,23 @@ def _recomputed(files: CanaryFiles, told: Mapping[str, Any], judgement: Judgemen
             f"{judgement.verdict} ({judgement.kind}); they differ in {', '.join(other)}",
             "somebody changed a file, or it is another version's: run the canary again",
         )
-    return Finding(
-        step,
-        Status.ok,
-        f"{told['verdict']} ({told.get('kind')}): {told.get('reason')}; the samples give the same"
-        + _BUT_FOR.get(str(told.get("kind")), ""),
-    )
+    but_for = _BUT_FOR.get(str(told.get("kind")), "")
+    # Other releases word a reason otherwise, and a changed file could say anything
+    reason = told.get("reason") if but_for else judgement.reason
+    said = f"{told['verdict']} ({told.get('kind')}): {reason}; the samples give the same{but_for}"
+    return Finding(step, Status.ok, said)
 
 
 def _differences(told: Mapping[str, Any], judgement: Judgement) -> list[str]:
     """Fields that say something else; what the file leaves out claims nothing, but the verdict."""
-    ignored = _REPLACED if told.get("kind") in ("void", "metrics", "changed") else frozenset[str]()
+    ignored = _REPLACED if told.get("kind") in _BUT_FOR else frozenset[str]()
     other = [
         name
         for name, value in judgement.as_dict().items()
-        if name not in ignored and (name in told or name in _CLAIMED) and told.get(name) != value
+        if name != "reason"
+        and name not in ignored
+        and (name in told or name in _CLAIMED)
+        and told.get(name) != value
     ]
     # Only what the samples alone would promote can be held by metrics
     if ignored and (

@@ -104,6 +104,23 @@ def test_other_metrics_than_were_judged_are_refused(tmp_path: Path) -> None:
         judge_again(folder)
 
 
+@pytest.mark.parametrize("slower", [1.0, 2.0])
+def test_the_reason_is_told_in_the_words_of_this_release(tmp_path: Path, slower: float) -> None:
+    """Another release worded it otherwise, and a changed file could say anything: neither counts."""
+    folder = held(tmp_path / "run-3", slower=slower)
+    path = folder / "verdict.json"
+    told = json.loads(path.read_text())
+    path.write_text(json.dumps(told | {"reason": "p95 +0.0%: less than 25% worse is shown"}))
+    judged = judge_again(folder)
+    assert (judged.promote, judged.told["reason"]) == (slower == 1, told["reason"])
+    (folder / "override.json").write_text("{}")
+    write_report(folder)
+    assert "is shown" not in (folder / "report.html").read_text()
+    path.write_text(json.dumps(told | {"reason": None}))
+    with pytest.raises(UnusableInput, match="does not follow from its samples: reason"):
+        judge_again(folder)
+
+
 def test_a_canary_is_found_by_folder_or_by_name(tmp_path: Path) -> None:
     """A folder, a run's name, a run's folder above it; nothing outside of the runs by a name."""
     runs = tmp_path / "runs"

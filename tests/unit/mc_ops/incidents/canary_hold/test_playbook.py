@@ -19,6 +19,7 @@ from mc_ops.incidents.canary_hold.files import newest_hold, read_files, require_
 from mc_ops.incidents.canary_hold.next_steps import pairs_that_decide
 from mc_ops.incidents.canary_hold.playbook import diagnose_hold
 from mc_ops.incidents.canary_hold.where import blocks_of, instances_of
+from mc_ops.incidents.finding import Status
 
 Series = NDArray[np.float64]
 N = 20_000
@@ -73,6 +74,16 @@ def write(
 def diagnosed(folder: Path) -> HoldDiagnosis:
     """The playbook over one folder."""
     return diagnose_hold(read_files(folder), name=folder.name)
+
+
+def test_a_reason_in_the_words_of_another_release_is_no_difference(tmp_path: Path) -> None:
+    """What is told is this release's reason, of the samples."""
+    told = "p95 +41.0%, allowed 5 %"
+    found = diagnosed(write(tmp_path / "r", series(1), 1.4 * series(2), reason=told))
+    assert found.conclusion is Conclusion.regression
+    [verdict] = [one for one in found.findings if one.step == "verdict"]
+    assert (verdict.status, told in verdict.detail) == (Status.ok, False), verdict
+    assert "the candidate's p95 is" in verdict.detail
 
 
 def detail(found: HoldDiagnosis, step: str) -> str:
