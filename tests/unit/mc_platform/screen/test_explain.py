@@ -52,6 +52,6 @@ def test_labels_of_one_name_are_told_apart() -> None:
     text = "shipped to 12 Main Street, Springfield, IL 62704."
     rules = [each.rules for each in explain.explain(LibraryScreener(), text)]
     assert rules == [
-        ["postal_addresses.toml [[recogniser]] 2 context.address"],
         ["postal_addresses.toml [[street]]"],
+        ["postal_addresses.toml [[recogniser]] 2 context.address"],
     ]
