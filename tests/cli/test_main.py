@@ -37,6 +37,19 @@ def test_usage_errors_exit_2_without_a_traceback(args):
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize(
+    "args", [("operations", "show", b"\xfc"), ("tenant", "list", "--url", b"http://\xed\xa0\x80")]
+)
+def test_a_value_that_is_no_utf_8_is_a_usage_error(args):
+    """It could be sent, recorded and shown by nobody; a path may have such bytes."""
+    done = _run(*args)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "must be UTF-8" in done.stderr
+    assert "Traceback" not in done.stderr
+    done = _run("evidence", "verify", b"\xfc")
+    assert (done.returncode, "can't be read: No such file" in done.stderr) == (2, True)
+
+
 def test_help_lists_every_verb():
     """`mcctl --help` knows all verbs, although each is imported only when it is wanted."""
     done = _run("--help")

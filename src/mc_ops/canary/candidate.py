@@ -76,7 +76,7 @@ def hold(judged: Judged, now: Iterable[Facts]) -> None:
     before, now = compared(judged), list(now)
     if any(one["instance"] is None and one["replica"] is None for one in now):
         raise CouldNotTell(
-            f"the candidate of {judged.run} does not say what runs there",
+            f"the candidate of {judged.run} did not report what runs there",
             hint="it tells clients of its own machine: ask from there",
         )
     if other := changes(before, now):

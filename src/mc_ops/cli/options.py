@@ -138,10 +138,14 @@ class _Reader:
         if not isinstance(value, str) or isinstance(value, Enum):
             return value  # a default
         try:
+            if self.kind is str:
+                value.encode()  # it is sent, recorded and shown; a path may have any bytes
             return self._limited(_READERS.get(self.kind, self.kind)(value))
         except ValueError as error:
             text = str(error)
-            if issubclass(self.kind, Enum):
+            if isinstance(error, UnicodeEncodeError):
+                text = "must be UTF-8"
+            elif issubclass(self.kind, Enum):
                 text = f"{value!r} is not one of {', '.join(map(repr, map(str, self.kind)))}"
             raise typer.BadParameter(text, ctx=ctx, param=self.parameter) from None
 
