@@ -46,8 +46,8 @@ def test_a_value_that_is_no_utf_8_is_a_usage_error(args):
     assert (done.returncode, done.stdout) == (2, "")
     assert "must be UTF-8" in done.stderr
     assert "Traceback" not in done.stderr
-    done = _run("evidence", "verify", b"\xfc")
-    assert (done.returncode, "can't be read: No such file" in done.stderr) == (2, True)
+    done = _run("canary", "judge", b"\xfc", b"\xfd")
+    assert (done.returncode, "cannot be read: No such file" in done.stderr) == (2, True)
 
 
 def test_help_lists_every_verb():
