@@ -17,6 +17,7 @@ from mc_ops.errors import CouldNotTell, UnusableInput
 
 LARGEST_BYTES = 256 * 1024 * 1024
 _LOCK_POLL_S = 0.03
+_A_FILE = "name a file that is there and that you may read"
 
 
 def write_atomically(
@@ -102,13 +103,13 @@ def read_limited(path: Path, most: int = LARGEST_BYTES) -> bytes:
         try:
             found = os.fstat(handle)
             if not stat.S_ISREG(found.st_mode):
-                raise UnusableInput(f"{path} is not a regular file")
+                raise UnusableInput(f"{path} is not a regular file", hint=_A_FILE)
             with os.fdopen(handle, "rb", closefd=False) as file:
                 data = b"" if found.st_size > most else file.read(most + 1)
         finally:
             os.close(handle)
     except OSError as error:
-        raise UnusableInput(f"{path} cannot be read: {error.strerror}") from error
+        raise UnusableInput(f"{path} cannot be read: {error.strerror}", hint=_A_FILE) from error
     if (size := max(found.st_size, len(data))) > most:  # it may have grown meanwhile
         raise UnusableInput(
             f"{path} has {size} bytes or more, the limit is {most} bytes",

@@ -17,8 +17,9 @@ from mc_ops import exit_codes, policies
 from mc_ops.cli.ledger_access import LedgerReading, read_export
 from mc_ops.cli.operator_access import Access, AsOption, ReasonOption, YesOption, confirm
 from mc_ops.cli.options import EnvOption, Number, OptionGroup, Verbs
-from mc_ops.cli.output import Format, OutputOption, columns, fail, ok, show, warn
+from mc_ops.cli.output import Format, OutputOption, columns, fail, note, ok, show, warn
 from mc_ops.cli.policy_text import (
+    CHANGES_SHOWN,
     diff_lines,
     explanation_lines,
     note_plan,
@@ -193,6 +194,8 @@ def simulate(
     arguments += ["--from", str(source), "--catalogue", str(_catalogue(catalogue))]
     report, same = policies.ask_service([*arguments, *(["--exit-code"] if exit_code else [])])
     show(output, report, simulation_lines(report))
+    if output is Format.table and (more := report["changed"] - CHANGES_SHOWN) > 0:
+        note(f"{more} more: --output json")
     for reason, count in report["skipped"].items():
         warn(escape(f"{count} not replayed: {reason}"))
     if report["drifted"]:

@@ -14,7 +14,7 @@ from rich.text import Text
 from mc_ops import policies
 from mc_ops.cli.output import Format, columns, note, ok, show
 
-_CHANGES_SHOWN = 20
+CHANGES_SHOWN = 20
 
 
 def set_line(where: Path, report: Mapping[str, Any]) -> str:
@@ -45,12 +45,10 @@ def simulation_lines(report: Mapping[str, Any]) -> Iterator[str]:
     yield f"{report['replayed']} replayed, {report['changed']} change"
     for tenant, count in report["by_tenant"].items():
         yield f"  {tenant}  {count}"
-    for change in report["changes"][:_CHANGES_SHOWN]:
+    for change in report["changes"][:CHANGES_SHOWN]:
         line = f"{change['decision']}  {change['tenant']}  {change['principal']}  "
         line += f"{change['action']} {change['resource']}  "
         yield f"{line}{_answer(change['old'])} -> {_answer(change['new'])}"
-    if report["changed"] > _CHANGES_SHOWN:
-        yield f"{report['changed'] - _CHANGES_SHOWN} more: --output json"
 
 
 def _answer(answer: Mapping[str, Any]) -> str:

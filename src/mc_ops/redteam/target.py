@@ -233,7 +233,8 @@ def _spoilt(token: str, how: str) -> str:
         return token[:-1] + ("B" if token[-1] == "A" else "A")
     if how == "cut":
         return token[:-6]
-    head, key_id, secret = token.split("_", 2)
+    head, _, rest = token.partition("_")  # a token of another form is spoilt all the same
+    key_id, _, secret = rest.partition("_")
     if how == "unknown-key":
         return f"{head}_{key_id[::-1]}_{secret}"
     return f"{head}_{key_id}_{secret[::-1]}"

@@ -68,6 +68,10 @@ def read_prices(path: Path) -> Prices:
         UnusableInput: it cannot be read; or with every value that is missing, unknown or no price.
     """
     try:
-        return check(Prices, toml_of(read_limited(path, MOST_BYTES)))
+        raw = read_limited(path, MOST_BYTES)
+    except UnusableInput as error:
+        raise UnusableInput(error.message, hint=_EXAMPLE) from error
+    try:
+        return check(Prices, toml_of(raw))
     except FileProblems as error:
         raise UnusableInput(f"{path}: {error}", hint=_EXAMPLE) from error

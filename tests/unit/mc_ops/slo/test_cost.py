@@ -155,5 +155,6 @@ def test_a_price_that_is_none_is_refused(tmp_path, text, said):
 
 def test_a_missing_file_of_prices_is_refused(tmp_path):
     """A path that leads nowhere is not taken for "no prices"."""
-    with pytest.raises(UnusableInput, match="cannot be read"):
+    with pytest.raises(UnusableInput, match="cannot be read") as refused:
         read_prices(tmp_path / "none.toml")
+    assert "make a file" in refused.value.hint
