@@ -42,7 +42,7 @@ def _taking(method: str, routes: Iterable[BaseRoute], prefix: str = "") -> Itera
 async def _opened(workbench: Workbench) -> Any:
     app = outermost = await _open(workbench)
     while not hasattr(app, "routes"):  # within its layers
-        app = app._app
+        app = app.app
     _paths["routes"] = sorted(_taking("POST", app.routes))
     _paths["reads"] = sorted(_taking("GET", app.routes))
     events.Handle._run = steps.run_measured  # type: ignore[method-assign]

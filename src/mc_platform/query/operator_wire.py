@@ -96,7 +96,10 @@ async def read_body(request: Request, kind: type[_Body]) -> _Body:
 
 
 def _accepted(kind: type[_Body], said: str) -> str:
-    """The words that can stand where an error says that another one does; empty where any can."""
+    """What can stand where an error says that something else does: words, or fields of an object.
+
+    Empty where anything can.
+    """
     path = _PATH.search(said)
     at: Any = msgspec.inspect.type_info(kind)
     for name in re.findall(r"[^.\[\]]+", path[1] if path else ""):
@@ -109,7 +112,7 @@ def _accepted(kind: type[_Body], said: str) -> str:
         words = [one.value for one in at.cls]
     elif isinstance(at, msgspec.inspect.LiteralType):
         words = list(at.values)
-    elif isinstance(at, msgspec.inspect.StructType) and "unknown field" in said:
+    elif isinstance(at, msgspec.inspect.StructType) and at.forbid_unknown_fields:
         words = [field.encode_name for field in at.fields]
     return f"known: {', '.join(map(str, words))}" if words else ""
 
