@@ -48,13 +48,12 @@ test test-long test-quick: export PYTHONDONTWRITEBYTECODE =
 PYTEST := $(BIN)/python -m pytest -q --durations=25
 SIDE_BY_SIDE := -n 4 --dist loadfile --no-loadscope-reorder
 
-test: setup ## run the tests: side by side, but those alone that measure time; tell the slowest 25
+test: setup ## run the tests, side by side; tell the slowest 25
 	$(PYTEST) $(SIDE_BY_SIDE) -m "not alone and not long" $(TESTS)
-	$(PYTEST) -m "alone and not long" tests/journeys
 
-test-long: setup ## run the tests that prove by volume, as CI does: kills, sieges, costs, faults in Day-0
+test-long: setup ## run what takes minutes, as CI does: kills, sieges, costs; then Day-0 and alerts, alone
 	$(PYTEST) $(SIDE_BY_SIDE) -m "long and not alone" $(TESTS)
-	$(PYTEST) -m "long and alone" tests/journeys
+	$(PYTEST) -m alone tests/journeys
 
 test-quick: setup ## units, contracts and architecture, without processes and databases: under 90 s
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not alone and not slow and not long" tests/architecture tests/contracts tests/unit

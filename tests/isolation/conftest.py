@@ -96,7 +96,7 @@ class Replica:
         return json.loads(self._told.get(timeout=60))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def replica(
     run_postgres: Callable[[], AbstractContextManager[str]],
     free_port_block: Callable[[], AbstractContextManager[int]],

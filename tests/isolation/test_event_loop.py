@@ -2,7 +2,7 @@
 
 What is measured is the CPU time of the loop's thread in each of its steps (`replica.py`), so a busy
 machine does not count. A step that exceeds the limit is tried again: what an input causes it causes
-each time, and a pause of the garbage collector does not come thrice.
+each time it is tried, and a pause of the garbage collector does not come each time.
 """
 
 from __future__ import annotations
@@ -19,8 +19,10 @@ from tests.isolation.conftest import PSEUDONYM_KEY, Replica
 from mc_platform.model.shape import ShapeLimits, shape_problem
 from mc_platform.screen.pseudonyms import Pseudonymiser
 
+pytestmark = pytest.mark.long
+
 LIMIT_S = 0.05
-TRIES = 3
+TRIES = 6
 REQUEST_BYTES, REPLY_BYTES = 1_040_000, 4_180_000
 TEXTS = (
     "words", "backslashes", "quotes", "accents", "surrogates", "emphasis in addresses",

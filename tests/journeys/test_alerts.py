@@ -42,7 +42,6 @@ _missing = [
 ]
 pytestmark = [
     pytest.mark.alone,
-    pytest.mark.long,
     pytest.mark.timeout(900),
     pytest.mark.skipif(bool(_missing), reason=f"not installed: {', '.join(_missing)}"),
 ]

@@ -151,7 +151,6 @@ def test_too_few_minutes_end_before_anything_is_begun(day0_platform):
     assert "--resume" not in done.stderr
 
 
-@pytest.mark.long
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("fault", ["slow=2", "errors=0.05"])
 def test_hold_stops_before_the_cutover(day0_platform, workspace, fault):
