@@ -6,6 +6,7 @@ import fcntl
 import json
 import shutil
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -70,6 +71,13 @@ def declaring(call):
 
 
 def digest_of(folder):
+    """As the service says it; asked once for each content, as whatever waits asks again and again."""
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+    return _digest_of(folder, tuple((path, path.read_bytes()) for path in files))
+
+
+@cache
+def _digest_of(folder, _content):
     report, _ = ask_service(["check", "--dir", str(folder)])
     return report["digest"]
 
