@@ -39,15 +39,14 @@ down: setup ## stop everything that `make run` started
 
 # What takes longest first, so that nothing long is left to one worker at the end; then whatever else
 # there is below tests/
-LONGEST := tests/journeys tests/property tests/isolation tests/cli \
-	tests/unit/mc_platform/receive tests/unit/mc_platform/enact tests/unit/mc_platform/adapters
+LONGEST := tests/journeys tests/property
 TESTS := $(LONGEST) $(filter-out $(LONGEST),$(patsubst %/,%,$(wildcard tests/*/)))
 
 # What is compiled is kept, whatever the shell says: tests start some hundred processes
 test test-long test-quick: export PYTHONDONTWRITEBYTECODE =
 
 PYTEST := $(BIN)/python -m pytest -q --durations=25
-SIDE_BY_SIDE := -n 5 --dist loadfile --no-loadscope-reorder
+SIDE_BY_SIDE := -n 4 --dist loadfile --no-loadscope-reorder
 
 test: setup ## run the tests, side by side; tell the slowest 25
 	$(PYTEST) $(SIDE_BY_SIDE) -m "not alone and not long" $(TESTS)

@@ -22,7 +22,7 @@ from mc_platform.screen.pseudonyms import Pseudonymiser
 pytestmark = pytest.mark.long
 
 LIMIT_S = 0.05
-TRIES = 6
+TRIES = 8
 REQUEST_BYTES, REPLY_BYTES = 1_040_000, 4_180_000
 TEXTS = (
     "words", "backslashes", "quotes", "accents", "surrogates", "emphasis in addresses",

@@ -21,7 +21,7 @@ from mc_platform.adapters.siem.sink import siem_sink
 from mc_platform.deliver import BatchRejected, Shipment, SinkRefused
 
 LIMIT_S = 0.05
-TRIES = 3
+TRIES = 8
 SIZE = 4_000_000
 FORMATS = [SiemFormat.ocsf, SiemFormat.splunk_hec, SiemFormat.elastic]
 
@@ -121,6 +121,7 @@ def _take(siem: RawPeer, siem_format: SiemFormat, told: list[Any]) -> Callable[[
     return begin
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("siem_format", FORMATS)
 @pytest.mark.parametrize("name", BODIES)
 def test_no_answer_keeps_the_loop_or_names_an_event(
