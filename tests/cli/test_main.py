@@ -11,12 +11,11 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
+from tests.forked import MCCTL
 from typer import BadParameter, Context
 
 from mc_ops.cli import main, output
 from mc_ops.errors import CouldNotTell
-
-MCCTL = str(Path(sys.executable).parent / "mcctl")
 
 
 def _run(*args):

@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 def scan(*arguments: str, rows: bytes = b"") -> tuple[int, list[dict[str, Any]], str]:
     """Run the verb: exit code, results, standard error."""
     ran = forked.run([forked.MCCTL, "privacy", "scan", *arguments], stdin=rows, cwd=ROOT)
-    return ran.returncode, [json.loads(line) for line in ran.stdout.splitlines()], ran.stderr
+    return ran.returncode, [json.loads(line) for line in ran.stdout.split("\n") if line], ran.stderr
 
 
 def row(name: Any, text: Any, **more: Any) -> bytes:

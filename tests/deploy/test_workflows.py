@@ -16,11 +16,11 @@ from typing import Any
 
 import pytest
 import yaml
+from tests.forked import MCCTL
 
 ROOT = Path(__file__).parents[2]
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 CANARY = ROOT / ".github" / "workflows" / "canary-analysis.yml"
-MCCTL = Path(sys.executable).parent / "mcctl"
 _PINNED = re.compile(r"uses: [\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+$")
 _SPEC = importlib.util.spec_from_file_location(
     "fake_edge", ROOT / "tests" / "unit" / "mc_ops" / "canary" / "fake_edge.py"
