@@ -11,6 +11,8 @@ KILLS ?= 200
 OUTAGE ?= 300
 SIEGE ?= 20
 FAULT ?=
+FULL ?=
+BASELINE ?= check
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -105,6 +107,9 @@ bench: setup $(PEER)/.locked ## screening, decisions, mcctl, gateway, journal, o
 	$(BIN)/python benchmarks/load.py || test $$? -ne 2
 	$(BIN)/python -m tests.siege --minutes 2 --quiet 30 || test $$? -ne 2
 
+bench-scale: setup ## what things cost at growing sizes, in a quarter of an hour at most (FULL=1: all sizes)
+	@$(BIN)/python benchmarks/bench.py --scale $(if $(FULL),--full)
+
 lock: ## resolve dependencies anew into requirements.lock (hashes, no registry host)
 	$(PYTHON) -m venv .venv-lock
 	.venv-lock/bin/python -m pip install --quiet --disable-pip-version-check uv
@@ -116,4 +121,4 @@ lock: ## resolve dependencies anew into requirements.lock (hashes, no registry h
 		--no-emit-index-url --no-annotate --no-header docs/requirements.in -o docs/requirements.lock
 	rm -rf .venv-lock
 
-.PHONY: help setup run down test test-long test-quick lint types contracts docs check crash-test outage-test siege bench lock
+.PHONY: help setup run down test test-long test-quick lint types contracts docs check crash-test outage-test siege bench bench-scale lock
