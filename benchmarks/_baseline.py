@@ -14,7 +14,7 @@ import platform
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from _table import CONTROL, Row, Told, control_us, median
+from _table import CONTROL, Row, Figure, control_us, median
 from pydantic import ConfigDict, TypeAdapter
 from pydantic.dataclasses import dataclass
 
@@ -73,10 +73,10 @@ class Baseline:
 _JSON = TypeAdapter(Baseline)
 
 
-def write(told: Iterable[Told], file: Path = FILE) -> None:
+def write(figures: Iterable[Figure], file: Path = FILE) -> None:
     """Keep these rows; rows of the file that were not measured now stay."""
     kept = dict(read(file).rows) if file.exists() else {}
-    kept |= {one.key: one for one in told if isinstance(one, Row) and one.relative_cpu}
+    kept |= {one.key: one for one in figures if isinstance(one, Row) and one.relative_cpu}
     baseline = Baseline(machine=Machine.here(), rows=dict(sorted(kept.items())))
     file.write_bytes(_JSON.dump_json(baseline, indent=1) + b"\n")
 
@@ -90,10 +90,10 @@ def read(file: Path = FILE) -> Baseline:
     return _JSON.validate_json(file.read_bytes())
 
 
-def worse(told: Iterable[Told], baseline: Baseline) -> list[str]:
+def worse(figures: Iterable[Figure], baseline: Baseline) -> list[str]:
     """A line for each row that costs more CPU than in the baseline; empty if none does."""
     found = []
-    for now in told:
+    for now in figures:
         before = baseline.rows.get(now.key) if isinstance(now, Row) else None
         if not isinstance(now, Row) or before is None:
             continue

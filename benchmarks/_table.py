@@ -1,6 +1,6 @@
-"""What a benchmark tells: rows beside a peer, and series over a size; printed as Markdown tables.
+"""The figures of a benchmark: rows beside a peer, and series over a size; printed as Markdown tables.
 
-A script builds `Row`s and `Series`, and ends with `return finish(told, given.rows)`. With `--rows
+A script builds `Row`s and `Series`, and ends with `return finish(figures, given.rows)`. With `--rows
 FILE` they are also appended to a file of JSON lines, from which `bench.py` prints one table at its
 end. CONTRIBUTING.md tells how a script adds a row. All values are one for each round, in the order
 of the rounds; a figure that is printed is their median, with the lowest and the highest.
@@ -86,7 +86,7 @@ class Row:
         if self.at_least is not None and self.at_most is not None:
             raise ValueError(f"{self.key}: at_least or at_most, not both")
         if not self.values and not self.note:
-            raise ValueError(f"{self.key}: a row without values needs a note that tells why")
+            raise ValueError(f"{self.key}: a row without values needs a note that says why")
         if self.peer_cpu_us and len(self.peer_cpu_us) != len(self.cpu_us):
             raise ValueError(f"{self.key}: CPU of {len(self.cpu_us)} rounds and of the peer's"
                              f" {len(self.peer_cpu_us)}")  # fmt: skip
@@ -115,12 +115,12 @@ class Row:
 
     def cells(self) -> tuple[str, ...]:
         """The row of the table."""
-        told = _spread(self.values, "" if self.unit == "x" else f" {self.unit}")
+        figures = _spread(self.values, "" if self.unit == "x" else f" {self.unit}")
         cpu = f"{_spread(self.cpu_us)} us a {self.per}" if self.cpu_us else "-"
         relative = _spread(self.relative_cpu) if self.peer_cpu_us else "-"
         target = "".join(map(str, self.limits)) or "-"
         return (
-            self.what, self.beside, told if self.values else "-", cpu, relative, target, self.note,
+            self.what, self.beside, figures if self.values else "-", cpu, relative, target, self.note,
         )  # fmt: skip
 
 
@@ -176,29 +176,29 @@ class Series:
     def cells(self) -> tuple[str, ...]:
         """The row of the table."""
         first = median(self.points[0][1])
-        told = ", ".join(
+        figures = ", ".join(
             f"{size:g}: {_spread(values)}" + (f" = {median(values) / first:.2f}x" if at else "")
             for at, (size, values) in enumerate(self.points)
         )
         exponent = "-" if self.exponent is None else f"{self.exponent:.2f}"
         targets = "; ".join(map(str, self.limits)) or "-"
-        return (self.what, self.size, self.unit, told, exponent, targets, self.note)
+        return (self.what, self.size, self.unit, figures, exponent, targets, self.note)
 
 
-Told = Row | Series
-_LINE: TypeAdapter[Told] = TypeAdapter(Told)
+Figure = Row | Series
+_LINE: TypeAdapter[Figure] = TypeAdapter(Figure)
 _HEADINGS = {
     Row: ("what", "beside", "ratio", "CPU", "CPU, peer = 1", "target", "note"),
     Series: ("what", "by", "unit", "size: value", "exponent", "target", "note"),
 }
 
 
-def tables(told: Iterable[Told]) -> str:
+def tables(figures: Iterable[Figure]) -> str:
     """Rows and series as two Markdown tables; one without lines is left out."""
-    told = list(told)
+    figures = list(figures)
     made = []
     for kind, heading in _HEADINGS.items():
-        lines = [one.cells() for one in told if isinstance(one, kind)]
+        lines = [one.cells() for one in figures if isinstance(one, kind)]
         if not lines:
             continue
         widths = [max(map(len, column)) for column in zip(heading, *lines, strict=True)]
@@ -212,20 +212,20 @@ def tables(told: Iterable[Told]) -> str:
 
 def add_option(options: argparse.ArgumentParser) -> None:
     """`--rows FILE` of a script."""
-    options.add_argument("--rows", type=Path, metavar="FILE", help="append what is told, as JSON")
+    options.add_argument("--rows", type=Path, metavar="FILE", help="append the figures, as JSON")
 
 
-def finish(told: Sequence[Told], rows: Path | None) -> int:
+def finish(figures: Sequence[Figure], rows: Path | None) -> int:
     """Print the tables; append to `rows`; the script's exit code: 1 if a target is missed."""
-    print(tables(told))
+    print(tables(figures))
     if rows is not None:
         rows.parent.mkdir(parents=True, exist_ok=True)
         with rows.open("ab") as file:
-            file.writelines(_LINE.dump_json(one) + b"\n" for one in told)
-    return int(not all(limit.met for one in told for limit in one.limits))
+            file.writelines(_LINE.dump_json(one) + b"\n" for one in figures)
+    return int(not all(limit.met for one in figures for limit in one.limits))
 
 
-def read(rows: Path) -> list[Told]:
+def read(rows: Path) -> list[Figure]:
     """What scripts have appended.
 
     Raises:

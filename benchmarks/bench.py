@@ -6,7 +6,7 @@
     python benchmarks/bench.py --only gateway decisions
 
 Exit 0; 1 if a row costs more CPU than in the baseline; 3 if a benchmark could not measure. A missed
-target is told in the table, and is no failure of the run.
+target stands in the table, and is no failure of the run.
 """
 
 from __future__ import annotations
@@ -78,24 +78,24 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         rows = Path(folder) / "rows.jsonl"
         failed = _run_all(given, rows)
-        told = _table.read(rows) if rows.exists() else []
-    print(f"\n{_baseline.Machine.here()}\n\n{_table.tables(told)}\n", flush=True)
+        figures = _table.read(rows) if rows.exists() else []
+    print(f"\n{_baseline.Machine.here()}\n\n{_table.tables(figures)}\n", flush=True)
     for name, why in failed.items():
         print(f"not measured: {name} ({why})", file=sys.stderr)
-    worse = _compare(told, write=given.baseline == "write") if not given.scale else []
+    worse = _compare(figures, write=given.baseline == "write") if not given.scale else []
     return 1 if worse else 3 if failed else 0
 
 
-def _compare(told: list[_table.Told], *, write: bool) -> list[str]:
-    """Which rows are worse than in the baseline; all are told."""
+def _compare(figures: list[_table.Figure], *, write: bool) -> list[str]:
+    """Which rows are worse than in the baseline; prints them."""
     if write:
-        _baseline.write(told)
+        _baseline.write(figures)
         print(f"kept as the baseline: {_baseline.FILE.name}")
         return []
     if not _baseline.FILE.exists():
         print("there is no baseline: make bench BASELINE=write keeps one")
         return []
-    worse = _baseline.worse(told, _baseline.read())
+    worse = _baseline.worse(figures, _baseline.read())
     for line in worse:
         print(f"worse than the baseline: {line}", file=sys.stderr)
     if worse:

@@ -97,9 +97,9 @@ def test_tables_have_a_line_for_each_and_the_scripts_code_tells_a_missed_target(
     )  # fmt: skip
     assert finish([row(7.0, 8.0)], file) == 0
     assert finish([row(7.0, values=(0.7,)), flat], file) == 1
-    told = read_rows(file)
-    assert [type(one) for one in told] == [Row, Row, Series]
-    made = tables(told)
+    found = read_rows(file)
+    assert [type(one) for one in found] == [Row, Row, Series]
+    made = tables(found)
     assert "| 0.7   | 7 us a request" in made
     assert "3: 1, 9: 1.05 = 1.05x" in made
     assert "at 9 <= 1.1 x: met" in made
