@@ -14,7 +14,7 @@ import platform
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from _table import CONTROL, Row, Figure, control_us, median
+from _table import CONTROL, Figure, Row, control_us, median
 from pydantic import ConfigDict, TypeAdapter
 from pydantic.dataclasses import dataclass
 
