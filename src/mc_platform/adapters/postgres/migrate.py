@@ -1,7 +1,10 @@
 """Brings a PostgreSQL server to this version's schema, roles and credentials.
 
 Runs with an administrator's URL (`MC_DATABASE_ADMIN_URL`); the service itself never does.
-Numbered files in `mc_platform/migrations` are applied once each, in order, in a transaction.
+Numbered files in `mc_platform/migrations` are applied once each, in order, in a transaction. One
+that begins with `-- outside a transaction` is applied statement by statement instead, as `CREATE
+INDEX CONCURRENTLY` demands, which does not lock writers out; cut short, it is begun again from its
+first statement, so each of its statements must bear a repeat.
 """
 
 from __future__ import annotations
@@ -27,6 +30,8 @@ from mc_platform.model.tenant import PLATFORM, Role
 SERVICE_ROLE = "mc_service"
 _IDLE_IN_TRANSACTION = "4s"
 _LOCK = 7_219_005_313_401  # any fixed number: two migrations must not run at once
+_NO_TRANSACTION = "-- outside a transaction\n"
+_APPLIED = "INSERT INTO mc.schema_migration (name) VALUES ($1)"
 _NAME = re.compile(r"^[a-z_][a-z0-9_]{0,62}$")
 
 
@@ -132,13 +137,23 @@ async def _apply(url: str) -> list[str]:
         for script in sorted(scripts, key=lambda item: item.name):
             if script.name in done:
                 continue
-            async with connection.transaction():
-                await connection.execute(script.read_text(encoding="utf-8"))
-                await connection.execute(
-                    "INSERT INTO mc.schema_migration (name) VALUES ($1)", script.name
-                )
+            text = script.read_text(encoding="utf-8")
+            if text.startswith(_NO_TRANSACTION):
+                for statement in _statements(text):
+                    await connection.execute(statement)
+                await connection.execute(_APPLIED, script.name)
+            else:
+                async with connection.transaction():
+                    await connection.execute(text)
+                    await connection.execute(_APPLIED, script.name)
             applied.append(script.name)
         return applied
+
+
+def _statements(text: str) -> list[str]:
+    """The statements of a file, each ended by a `;` at a line's end; none holds one within."""
+    code = "\n".join(line for line in text.splitlines() if not line.startswith("--"))
+    return [one for part in code.split(";\n") if (one := part.strip().removesuffix(";"))]
 
 
 class _Credential(Strict):

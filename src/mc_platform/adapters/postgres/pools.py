@@ -16,6 +16,7 @@ from typing import Any, ParamSpec, TypeVar
 import asyncpg
 
 from mc_platform.adapters.postgres.rows import read_all_times, task_from_row
+from mc_platform.adapters.postgres.task_pages import BUT_PARTS, page_query
 from mc_platform.bulkheads import Slots
 from mc_platform.errors import Misconfigured, Unavailable
 from mc_platform.model.credential import Found
@@ -219,31 +220,9 @@ class PostgresDirectory:
 
 
 _LARGE_BYTES, _PAGE_BYTES = 65_536, 1_048_576
-_BUT_PARTS = (
-    "id, context_id, tenant, principal, message_id, request_digest, state, updated_at,"
-    " status_text, governance, flow"
-)
 # As it is stored first, so a large one is not unpacked to be counted; what packs well is large, too
-_WITHOUT_LARGE = f"""{_BUT_PARTS}, CASE WHEN pg_column_size(parts) > 8192 THEN '[{{}}]'
+_WITHOUT_LARGE = f"""{BUT_PARTS}, CASE WHEN pg_column_size(parts) > 8192 THEN '[{{}}]'
     WHEN octet_length(parts::text) > {_LARGE_BYTES} THEN '[{{}}]' ELSE parts::text END AS parts"""
-# A page with replies ends before the one with which they would be too many bytes
-_PAGE = f"""
-SELECT * FROM (
-    SELECT *, count(*) OVER () AS found, sum(octet_length(parts)) OVER newest AS so_far
-    FROM (
-        SELECT {_BUT_PARTS}, CASE WHEN $8 THEN parts::text ELSE '[]' END AS parts
-        FROM mc.task WHERE tenant = $1
-        AND ($2::text IS NULL OR principal = $2)
-        AND ($3::text IS NULL OR context_id = $3)
-        AND ($4::text IS NULL OR state = $4)
-        AND ($5::timestamptz IS NULL OR (updated_at, id) < ($5, $6))
-        AND ($10::timestamptz IS NULL OR updated_at >= $10)
-        ORDER BY updated_at DESC, id DESC LIMIT $7
-    ) AS all_of_it
-    WINDOW newest AS (ORDER BY updated_at DESC, id DESC)
-) AS counted
-WHERE so_far <= $9 OR so_far = octet_length(parts) ORDER BY updated_at DESC, id DESC
-"""  # noqa: S608 - constant
 
 
 def _tasks_from(rows: Sequence[Any]) -> list[Task]:
@@ -284,21 +263,19 @@ class PostgresTasks:
         since: datetime | None,
         replies: bool,
     ) -> Page:
-        before_at, before_id = before or (None, None)
+        statement, arguments = page_query(
+            tenant,
+            principal=principal,
+            context_id=context_id,
+            state=state,
+            before=before,
+            since=since,
+            limit=limit + 1,
+            most_bytes=_PAGE_BYTES,
+            replies=replies,
+        )
         async with self._pools.as_tenant(tenant) as connection:
-            rows = await connection.fetch(
-                _PAGE,
-                tenant,
-                principal,
-                context_id,
-                state,
-                before_at,
-                before_id,
-                limit + 1,
-                replies,
-                _PAGE_BYTES,
-                since,
-            )
+            rows = await connection.fetch(statement, *arguments)
         shown = rows[:limit]
         size = sum(len(row["parts"]) for row in shown)
         more = bool(rows) and rows[0]["found"] > len(shown)

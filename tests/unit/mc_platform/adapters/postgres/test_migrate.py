@@ -147,3 +147,19 @@ async def test_a_service_url_that_is_not_the_services_is_refused(database, url):
     with pytest.raises(Misconfigured) as caught:
         await migrate_schema(admin_url=database.admin_url, service_url=url)
     assert "pw" not in caught.value.message
+
+
+async def test_a_file_outside_a_transaction_is_begun_again_where_it_was_cut_short(database):
+    """An index that was left invalid is made anew; no file is noted before all of it is done."""
+    owner = await asyncpg.connect(database_url(database.admin_url, "mc"))
+    name = "0031_task_queries.sql"
+    await owner.execute("DELETE FROM mc.schema_migration WHERE name = $1", name)
+    await owner.execute(
+        "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'mc.task_by_context'::regclass"
+    )
+    assert await migrate_schema(admin_url=database.admin_url, service_url=database.service_url) == [
+        name
+    ]
+    invalid = await owner.fetch("SELECT indexrelid FROM pg_index WHERE NOT indisvalid")
+    await owner.close()
+    assert invalid == []
