@@ -17,6 +17,7 @@ import psycopg
 
 from mc_ops.errors import OpsError
 
+from .adoption import ADOPTED_WITHIN_S
 from .platform import CrashPlatform
 from .run import Result, Wanted, run
 
@@ -46,6 +47,7 @@ def main() -> int:
         gap_s=asked.gap,
         questions_must_end=not asked.short,
         keep=asked.keep,
+        adopted_within_s=asked.adopted_within,
     )
     settings = dict(_SETTINGS)
     if asked.file_after is not None:
@@ -90,6 +92,13 @@ def _arguments() -> argparse.Namespace:
         "--short",
         action="store_true",
         help="don't wait the minute in which questions of dead replicas are failed",
+    )
+    parser.add_argument(
+        "--adopted-within",
+        type=float,
+        default=ADOPTED_WITHIN_S,
+        metavar="S",
+        help=f"how soon a dead replica's operations must go on ({ADOPTED_WITHIN_S:g})",
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the report there, too")
     parser.add_argument("--keep", action="store_true", help="leave the platform's folder behind")

@@ -50,6 +50,7 @@ class Wanted:
         outage_s: How long the SIEM is down after the kills; 0 for not at all.
         gap_s: The longest time between two faults.
         questions_must_end: Wait until questions whose replica died are failed, about a minute.
+        adopted_within_s: How soon operations of a dead or paused replica must go on.
     """
 
     seed: int
@@ -61,6 +62,7 @@ class Wanted:
     gap_s: float
     questions_must_end: bool = True
     keep: bool = False
+    adopted_within_s: float = ADOPTED_WITHIN_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,10 +243,11 @@ def _conclude(result: Result, world: World, load: Load, broken_s: float) -> None
     result.account.figures |= waited
     adopted = result.account.check(
         "adoption: late",
-        f"a dead or paused replica's operations go on within {ADOPTED_WITHIN_S:g} s",
+        f"a dead or paused replica's operations go on within {wanted.adopted_within_s:g} s",
     )
     for episode in tally.episodes:
-        if episode.orphans and (episode.slowest_s is None or episode.slowest_s > ADOPTED_WITHIN_S):
+        slowest_s = episode.slowest_s
+        if episode.orphans and (slowest_s is None or slowest_s > wanted.adopted_within_s):
             adopted.found(f"{episode.how} {episode.victim}: {episode.slowest_s} s")
     figures = result.account.figures
     figures["seconds under faults"] = round(broken_s)
