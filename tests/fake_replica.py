@@ -56,11 +56,14 @@ class Replica:
 
     def took(self, seconds: float, n: int = 1, **labels: str) -> None:
         """Observe `n` requests of that duration."""
-        labels = {"route": "a2a", "tenant": "TENANT_001", **labels}
-        for edge in EDGES_S:
-            held = n if seconds <= edge else 0
-            self.count("mc_request_duration_seconds_bucket", held, le=str(edge), **labels)
-        self.count("mc_request_duration_seconds_bucket", n, le="+Inf", **labels)
+        tenant, route = labels.get("tenant", "TENANT_001"), labels.get("route", "a2a")
+        series = {"mc_request_duration_seconds_bucket": {"route": route}}
+        if route in ("a2a", "a2a_rest", "graphql") and tenant != "unknown":
+            series["mc_tenant_request_duration_seconds_bucket"] = {"tenant": tenant}
+        for name, told in series.items():
+            for edge in EDGES_S:
+                self.count(name, n if seconds <= edge else 0, le=str(edge), **told)
+            self.count(name, n, le="+Inf", **told)
 
     def a2a(self, tenant: str = "TENANT_001", **counts: int) -> None:
         """Count A2A messages by status."""
@@ -89,6 +92,9 @@ class Replica:
     ) -> None:
         """Count HTTP requests."""
         self.count("mc_requests_total", n, status=status, route=route, tenant=tenant)
+        audience = tenant if tenant in ("CANARY", "PLATFORM") else "customers"
+        result = "failed" if status.startswith("5") else "ok"
+        self.count("mc_answers_total", n, result=result, route=route, audience=audience)
 
     def well(self) -> None:
         """Count what a healthy morning has: every target met."""

@@ -98,7 +98,11 @@ class Workbench:
         self._catalogue_digest = catalogue_digest(settings.catalogue)
         self._catalogue_held = held_document(read_catalogue(settings.catalogue))
         self._key = ledger_key(settings)
-        metrics.begin(frozenset(str(tenant) for tenant in self._catalogue.tenants))
+        known = self._catalogue.tenants.values()
+        metrics.begin(
+            [tenant.id for tenant in known],
+            own=[tenant.id for tenant in known if not tenant.generally_available],
+        )
         database_url = settings.database_url.get_secret_value()
 
         self._pools = Pools(database_url=database_url, application_name=settings.replica)

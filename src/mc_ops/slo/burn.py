@@ -13,13 +13,15 @@ from mc_ops.slo.figure import Figure, Heading, Judged, Share, Verdict, budget_of
 from mc_ops.slo.measure import Measure
 from mc_ops.slo.source import Window
 
+_ANSWERS = "mc_answers_total"
+
 
 def burn(measure: Measure, window: Window) -> Figure:
     """The burn rate of requests answered 5xx over one window."""
     good, total = _available(measure, window)
     heading = Heading(f"error-budget-burn:{window.text}", "error budget burn (5xx)", "<= 1", "x")
     if total is None:
-        return measure.absent(heading, "mc_requests_total", window)
+        return measure.absent(heading, _ANSWERS, window)
     judged = judge(targets.AVAILABILITY, good, total)
     budget = budget_of(targets.AVAILABILITY, good, total)
     figure = measure.figure(heading, budget.burn_rate if budget else None, judged, window)
@@ -53,13 +55,13 @@ def _burn_pair(measure: Measure, kind: str, long: Window, short: Window, most: f
 
 def _available(measure: Measure, window: Window) -> tuple[float, float | None]:
     """Requests not answered 5xx, and all of them; None where the source has no such counter."""
-    rows = measure.source.increases("mc_requests_total", ("status", "route", "tenant"), window)
+    rows = measure.source.increases(_ANSWERS, ("result", "route", "audience"), window)
     asked = {
         key: value
         for key, value in rows.items()
         if key[1] not in targets.PROBES and key[2] != targets.CANARY
     }
-    bad = sum(value for (status, _, _), value in asked.items() if status.startswith("5"))
+    bad = sum(value for (result, _, _), value in asked.items() if result == "failed")
     total = sum(asked.values())
     return total - bad, total if rows else None
 

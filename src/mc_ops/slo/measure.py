@@ -18,6 +18,7 @@ from mc_ops.slo.source import Key, Source, Window, span_of
 from mc_ops.slo.targets import RatioTarget
 
 _BUCKETS = "mc_request_duration_seconds_bucket"
+_TENANT_BUCKETS = "mc_tenant_request_duration_seconds_bucket"
 _COVERED_ENOUGH = 0.9
 
 
@@ -102,7 +103,7 @@ class Measure:
         busy = {name: buckets for name, buckets in tenants.items() if max(buckets.values()) > 0}
         heading = Heading("p95", "p95 of every tenant", "< 200 ms", "ms")
         if not tenants:
-            return [self.absent(heading, _BUCKETS, window)]
+            return [self.absent(heading, _TENANT_BUCKETS, window)]
         if not busy:
             idle = Judged(Verdict.unknown, "no tenant made a request in this time", few=True)
             return [self.figure(heading, None, idle, window)]
@@ -145,18 +146,14 @@ class Measure:
                 buckets[edge] += count
         heading = Heading("p95", "p95 of all tenants' requests", "< 200 ms", "ms")
         if not buckets:
-            return self.absent(heading, _BUCKETS, window)
+            return self.absent(heading, _TENANT_BUCKETS, window)
         share = Share(targets.P95, strict=True)
         return self._latency(heading, (targets.P95_LIMIT_S, share), buckets, window)
 
     def _by_tenant(self, window: Window) -> dict[str, dict[float, float]]:
         """Each customer's histogram of the routes on which it waits for an answer."""
-        rows = self.source.increases(_BUCKETS, ("tenant", "le", "route"), window)
-        kept: dict[Key, float] = defaultdict(float)
-        for (tenant, edge, route), value in rows.items():
-            if route in targets.ANSWERING and tenant not in (targets.CANARY, targets.OTHER_TENANT):
-                kept[tenant, edge] += value
-        return _histograms(kept)
+        rows = self.source.increases(_TENANT_BUCKETS, ("tenant", "le"), window)
+        return _histograms({key: n for key, n in rows.items() if key[0] != targets.CANARY})
 
     def _latency(
         self,

@@ -18,8 +18,6 @@ CANCELED = frozenset({"canceled"})
 """Operations whose end somebody asked for: neither a success nor a compensation."""
 NO_CUSTOMERS = frozenset({CANARY, "PLATFORM"})
 """`PLATFORM` are those who run the platform."""
-ANSWERING = frozenset({"a2a", "a2a_rest", "graphql"})
-"""The routes on which tenants wait for an answer."""
 
 P95 = 0.95
 P95_LIMIT_S = 0.2

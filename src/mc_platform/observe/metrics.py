@@ -19,6 +19,16 @@ _LATENCY_BUCKETS_S = (
     0.25, 0.35, 0.5, 0.75, 1.0, 2.5, 5.0, 10.0, 30.0,
 )  # fmt: skip
 # 0.2, 0.25 and 0.35 s are the runbook's limits: each is an edge, so a quantile there is not a guess
+_TENANT_LATENCY_BUCKETS_S = (
+    0.025,
+    0.05,
+    0.1,
+    0.2,
+    0.25,
+    0.35,
+    1.0,
+    5.0,
+)  # few: each tenant has them
 
 requests = Counter(
     "mc_requests", "HTTP requests answered, by status code.", ["status", "route", "tenant"]
@@ -26,8 +36,19 @@ requests = Counter(
 request_duration = Histogram(
     "mc_request_duration_seconds",
     "Time from a request's first byte to its response's last.",
-    ["route", "tenant"],
+    ["route"],
     buckets=_LATENCY_BUCKETS_S,
+)
+tenant_request_duration = Histogram(
+    "mc_tenant_request_duration_seconds",
+    "The same for each tenant, over the routes on which it waits for an answer.",
+    ["tenant"],
+    buckets=_TENANT_LATENCY_BUCKETS_S,
+)
+answers = Counter(
+    "mc_answers",
+    "HTTP requests answered: ok, failed (5xx); audience: customers, or a tenant of the platform's own.",
+    ["result", "route", "audience"],
 )
 a2a_requests = Counter(
     "mc_a2a_requests",
@@ -171,17 +192,31 @@ background_failures = Counter(
 )
 
 UNKNOWN_TENANT = "unknown"
+_CUSTOMERS = "customers"
+_FIRST_FAILURE = 500
 _ANSWERING_ROUTES = ("a2a", "a2a_rest", "graphql")
-_FAILURES = ("500", "502", "503")
+_own: frozenset[str] = frozenset()  # set once, by `begin`
 
 
-def begin(tenants: Iterable[str]) -> None:
-    """Create the series that operators grep for, and those of failures, before the first request.
+def begin(tenants: Iterable[str], own: Iterable[str] = ()) -> None:
+    """Create the series that an alert or a bill counts, before the first request.
 
     A series that is born at 1 tells Prometheus' `rate` of no increase: the first failure would be
-    in no figure. So whatever an alert counts stands at zero first.
+    in no figure. So whatever is counted there stands at zero first; all else is made on use, for a
+    platform of a thousand tenants has each a thousand times.
+
+    Args:
+        tenants: Those of the catalogue.
+        own: Tenants of the platform's own among them, such as the canary: no customers.
     """
-    tenants = tuple(tenants)
+    global _own  # noqa: PLW0603 - one process has one catalogue
+    _own = frozenset(own)
+    for audience in (_CUSTOMERS, *sorted(_own)):
+        for route in _ANSWERING_ROUTES:
+            for result in ("ok", "failed"):
+                answers.labels(result, route, audience)
+    for route in _ANSWERING_ROUTES:
+        request_duration.labels(route)
     for status in ("success", "failure", "rejected"):
         siem_requests.labels(status)
     for reason in ("missing", "malformed", "unknown", "no_tenant"):
@@ -191,23 +226,36 @@ def begin(tenants: Iterable[str]) -> None:
     for outcome in ("applied", "refused"):
         policy_reloads.labels(outcome)
     for tenant in tenants:
-        for status in ("success", "denied", "client_error", "error"):
+        for status in ("success", "denied", "error"):
             a2a_requests.labels(status, tenant)
         for ending in Ending:
-            autonomy_operations.labels(ending.value, tenant)
+            if ending is not Ending.canceled:  # which no figure counts
+                autonomy_operations.labels(ending.value, tenant)
         autonomy_compensation.labels(tenant)
         for decision in ("allow", "deny"):
             policy_decisions.labels(decision, tenant)
-        privacy_redactions.labels(tenant)
-        privacy_withheld.labels(tenant)
+        # What is billed (`mcctl cost`): a tenant's first request costs as its second
         cost_cpu.labels(tenant)
-        request_duration.labels("graphql", tenant)
-        request_duration.labels("a2a", tenant)
-    # A caller is unknown while the database, which knows callers, is down
-    for tenant in (*tenants, UNKNOWN_TENANT):
         for route in _ANSWERING_ROUTES:
-            for status in ("200", *_FAILURES):
-                requests.labels(status, route, tenant)
+            requests.labels("200", route, tenant)
+
+
+def count_answer(status: int, route: str, tenant: str, elapsed_s: float) -> None:
+    """Count an HTTP request that was answered.
+
+    Args:
+        status: The HTTP status.
+        route: One of a closed set (docs/reference/metrics.md).
+        tenant: One of the catalogue, else `UNKNOWN_TENANT`.
+        elapsed_s: From its first byte to its answer's last.
+    """
+    requests.labels(str(status), route, tenant).inc()
+    # Without the tenant, so that the first failure of each of many tenants counts
+    audience = tenant if tenant in _own else _CUSTOMERS
+    answers.labels("failed" if status >= _FIRST_FAILURE else "ok", route, audience).inc()
+    request_duration.labels(route).observe(elapsed_s)
+    if route in _ANSWERING_ROUTES and tenant != UNKNOWN_TENANT:
+        tenant_request_duration.labels(tenant).observe(elapsed_s)
 
 
 def count_operation(tenant: str, report: OperationReport) -> None:

@@ -156,9 +156,8 @@ class _Visit:
     def count(self, cpu_s: float) -> None:
         """Tell the metrics what became of it."""
         tenant = self._tenant
-        metrics.requests.labels(str(self._status), self._route, tenant).inc()
-        elapsed = time.perf_counter() - self._began
-        metrics.request_duration.labels(self._route, tenant).observe(elapsed)
+        elapsed_s = time.perf_counter() - self._began
+        metrics.count_answer(self._status, self._route, tenant, elapsed_s)
         if tenant != metrics.UNKNOWN_TENANT:
             metrics.cost_cpu.labels(tenant).inc(cpu_s)
 

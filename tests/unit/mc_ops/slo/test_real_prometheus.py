@@ -95,7 +95,7 @@ def test_figures_of_a_region(region, wait_until):
         buckets = measure.tenants_p95()[0]
         (theirs,) = client.query(
             "1000 * histogram_quantile(0.95, sum by (le)"
-            ' (increase(mc_request_duration_seconds_bucket{tenant="TENANT_001",route="a2a"}[300s])))'
+            ' (increase(mc_tenant_request_duration_seconds_bucket{tenant="TENANT_001"}[300s])))'
         )
         assert buckets.value == pytest.approx(theirs.value, rel=0.02)
         assert buckets.verdict == "missed"

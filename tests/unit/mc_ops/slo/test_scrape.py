@@ -199,9 +199,7 @@ def test_what_is_no_number_is_unknown(blue):
 
 def test_a_histogram_with_an_odd_edge_is_refused(blue):
     """An edge that is no number is named, not passed over."""
-    blue.count(
-        "mc_request_duration_seconds_bucket", 5, le="a lot", route="a2a", tenant="TENANT_001"
-    )
+    blue.count("mc_tenant_request_duration_seconds_bucket", 5, le="a lot", tenant="TENANT_001")
     with pytest.raises(CouldNotTell, match='edge "a lot"'):
         Measure(look(blue)).tenants_p95()
 

@@ -1,0 +1,91 @@
+"""The runbook's own queries, by a real Prometheus that scrapes the service's own registry."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from http.server import BaseHTTPRequestHandler
+
+import httpx
+import pytest
+from tests.loopback import serving
+
+from mc_platform.observe import metrics
+from mc_platform.observe.scrape import Scrape
+
+pytestmark = pytest.mark.skipif(
+    shutil.which("prometheus") is None, reason="prometheus is not installed"
+)
+P95 = "histogram_quantile(0.95, rate(mc_request_duration_seconds_bucket[5m]))"
+FAILURES = 'rate(mc_requests_total{status=~"5.."}[5m])'
+
+
+class Exposed(BaseHTTPRequestHandler):
+    """Answers with the metrics of this process, after another round of requests."""
+
+    def do_GET(self) -> None:
+        for _ in range(95):
+            metrics.count_answer(200, "graphql", "TENANT_001", 0.22)
+        for _ in range(5):
+            metrics.count_answer(503, "a2a", "TENANT_001", 0.3)
+        body = Scrape()._render()
+        self.send_response(200)
+        self.send_header("Content-Type", "text/plain; version=0.0.4")
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Keep quiet."""
+
+
+@pytest.fixture
+def prometheus(tmp_path, free_ports):
+    """The address of one that scrapes this process every 200 ms."""
+    metrics.begin(["TENANT_001"])
+    with serving(Exposed) as url:
+        settings = tmp_path / "p.yml"
+        settings.write_text(
+            "global: {scrape_interval: 200ms, scrape_timeout: 200ms}\nscrape_configs:\n"
+            f"- job_name: agent-workbench\n  static_configs: [{{targets: ['{url[7:]}']}}]\n"
+        )
+        address = f"127.0.0.1:{free_ports}"
+        process = subprocess.Popen(
+            [
+                "prometheus",
+                f"--config.file={settings}",
+                f"--storage.tsdb.path={tmp_path / 'data'}",
+                f"--web.listen-address={address}",
+            ],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        try:
+            yield f"http://{address}"
+        finally:
+            process.terminate()
+            process.wait(10)
+
+
+def test_the_runbooks_own_queries_have_answers(prometheus, wait_until):
+    """A p95 by route without the tenant, failures with it, and each tenant's p95 of ours."""
+
+    def ask(query):
+        try:
+            answer = httpx.get(f"{prometheus}/api/v1/query", params={"query": query}, timeout=5)
+        except httpx.TransportError:
+            return []
+        if answer.status_code != 200:
+            return []
+        rows = answer.json()["data"]["result"]
+        return [(row["metric"], float(row["value"][1])) for row in rows if row["value"][1] != "NaN"]
+
+    wait_until(lambda: len(ask(P95)) >= 2, what="two scrapes")
+    by_route = {labels["route"]: value for labels, value in ask(P95)}
+    assert 0.2 < by_route["graphql"] < 0.25
+    assert 0.25 < by_route["a2a"] < 0.35
+    [(labels, rate)] = [row for row in ask(FAILURES) if row[1] > 0]
+    assert (labels["tenant"], labels["route"], labels["status"]) == ("TENANT_001", "a2a", "503")
+    assert rate > 0
+    own = P95.replace("mc_request_", "mc_tenant_request_")
+    told = {labels["tenant"]: value for labels, value in ask(own)}
+    assert 0.2 < told["TENANT_001"] <= 0.25, "95 of 100 took 220 ms"
