@@ -18,7 +18,7 @@ from typing import Any
 import msgspec
 
 from mc_contract.siem import DEFAULT_INDEX, bulk_url
-from mc_platform.adapters.siem.http import Answer, SiemHttp, compressed, refusal_of
+from mc_platform.adapters.siem.http import Answer, SiemHttp, compressed, json_lines, refusal_of
 from mc_platform.adapters.siem.meaning import (
     SERVICE,
     SEVERITIES,
@@ -56,7 +56,6 @@ class ElasticEncoder:
 
     def __init__(self, *, version: str) -> None:
         self._version = version
-        self._encoder = msgspec.json.Encoder()
 
     def document(self, shipment: Shipment) -> dict[str, Any]:
         """One event in ECS; `mc` holds the leaf as the log has it."""
@@ -98,11 +97,11 @@ class ElasticEncoder:
 
     def encode(self, batch: Sequence[Shipment]) -> bytes:
         """A batch as the lines of a bulk request."""
-        lines: list[dict[str, Any]] = []
-        for shipment in batch:
-            lines.append({"create": {"_id": shipment.leaf["id"]}})
-            lines.append(self.document(shipment))
-        return self._encoder.encode_lines(lines)
+        return json_lines(
+            line
+            for shipment in batch
+            for line in ({"create": {"_id": shipment.leaf["id"]}}, self.document(shipment))
+        )
 
 
 # By group: whether it is an alert, the category, and the type where a kind has none of its own

@@ -14,8 +14,9 @@ from functools import lru_cache
 from typing import Any
 
 import msgspec
+from msgspec import UNSET, Raw, Struct, UnsetType
 
-from mc_platform.adapters.siem.http import SiemHttp, compressed, refusal_of
+from mc_platform.adapters.siem.http import SiemHttp, compressed, json_lines, refusal_of
 from mc_platform.adapters.siem.meaning import (
     SERVICE,
     SEVERITIES,
@@ -56,25 +57,67 @@ _CONTROLLED = {
 _Object = dict[str, Any]
 
 
+class _Metadata(Struct, gc=False):
+    version: str
+    product: Raw
+    profiles: tuple[str, ...]
+    uid: str
+    sequence: int
+    tenant_uid: str
+    event_code: str
+    correlation_uid: str | UnsetType = UNSET
+
+
+class OcsfEvent(Struct):
+    """An event in OCSF's words and in the order in which it is written; what is unset is left out.
+
+    A struct is built and written in less than half of the time that nested dicts take.
+    """
+
+    class_uid: int
+    category_uid: int
+    activity_id: int
+    activity_name: str
+    type_uid: int
+    severity_id: int
+    status_id: int
+    message: str
+    time: int
+    metadata: _Metadata
+    cloud: Raw
+    actor: _Object
+    unmapped: Raw
+    status_detail: str | UnsetType = UNSET
+    api: _Object | UnsetType = UNSET
+    entity: _Object | UnsetType = UNSET
+    finding_info: _Object | UnsetType = UNSET
+    data_security: _Object | UnsetType = UNSET
+    src_endpoint: Raw | UnsetType = UNSET
+    action_id: int | UnsetType = UNSET
+    disposition_id: int | UnsetType = UNSET
+    policy: Raw | UnsetType = UNSET
+    authorizations: Raw | UnsetType = UNSET
+
+
 @lru_cache(maxsize=256)
-def _shared(kind: str) -> _Object:
-    """The attributes that all events of one kind have in common."""
+def _shared(kind: str) -> tuple[int, int, int, str, int, int, int, str]:
+    """The attributes that all events of one kind have in common: the first ones, up to `message`."""
     meaning = meaning_of(kind)
     uid, activity, status = _API_ACTIVITY, (_OTHER, kind), _STATUS[meaning.outcome]
     if meaning.group is Group.administration:
         uid, activity = _ENTITY_MANAGEMENT, _ENTITY_ACTIVITY.get(Kind(kind), activity)
     elif meaning.group is Group.withheld:
         uid, activity, status = _DATA_SECURITY_FINDING, (1, "Create"), _FINDING_NEW
-    return {
-        "class_uid": uid,
-        "category_uid": uid // 1000,
-        "activity_id": activity[0],
-        "activity_name": activity[1],
-        "type_uid": uid * 100 + activity[0],
-        "severity_id": SEVERITIES[meaning.severity].ocsf,
-        "status_id": status,
-        "message": meaning.text or kind,
-    }
+    return (
+        uid,
+        uid // 1000,
+        activity[0],
+        activity[1],
+        uid * 100 + activity[0],
+        SEVERITIES[meaning.severity].ocsf,
+        status,
+        meaning.text or kind,
+    )
 
 
 class OcsfEncoder:
@@ -82,37 +125,34 @@ class OcsfEncoder:
 
     def __init__(self, *, version: str) -> None:
         product = {"name": SERVICE, "vendor_name": VENDOR, "version": version}
-        self._product = msgspec.Raw(msgspec.json.encode(product))
+        self._product = Raw(msgspec.json.encode(product))
         self._encoder = msgspec.json.Encoder()
 
-    def event(self, shipment: Shipment) -> dict[str, Any]:
+    def event(self, shipment: Shipment) -> OcsfEvent:
         """The event, to be encoded as it is or inside an envelope."""
         leaf = shipment.leaf
         kind, detail = leaf["kind"], leaf["detail"]
         about, principal = text_of(detail, "operation_id", "subject"), text_of(detail, "principal")
         control = _CONTROLLED.get(kind)
-        metadata = {
-            "version": OCSF_VERSION,
-            "product": self._product,
-            "profiles": ("cloud", "security_control") if control else ("cloud",),
-            "uid": leaf["id"],
-            "sequence": shipment.index,
-            "tenant_uid": leaf["tenant"],
-            "event_code": kind,
-        }
-        if about:
-            metadata["correlation_uid"] = about
-        event = {
-            **_shared(kind),
-            "time": occurred_ms(leaf),
-            "metadata": metadata,
-            "cloud": {"provider": "self-hosted", "region": leaf["region"]},
-            "actor": {"user": {"uid": principal}} if principal else {"app_name": SERVICE},
-            "unmapped": msgspec.Raw(shipment.raw),
-        }
-        if reason := text_of(detail, "reason"):
-            event["status_detail"] = reason
-        _FILL[event["class_uid"]](event, leaf, about)
+        event = OcsfEvent(
+            *_shared(kind),
+            occurred_ms(leaf),
+            _Metadata(
+                OCSF_VERSION,
+                self._product,
+                ("cloud", "security_control") if control else ("cloud",),
+                leaf["id"],
+                shipment.index,
+                leaf["tenant"],
+                kind,
+                about or UNSET,
+            ),
+            _cloud(leaf["region"]),
+            {"user": {"uid": principal}} if principal else {"app_name": SERVICE},
+            Raw(shipment.raw),
+            text_of(detail, "reason") or UNSET,
+        )
+        _FILL[event.class_uid](event, leaf, about)
         if control:
             _control(event, kind, detail, *control)
         return event
@@ -123,29 +163,40 @@ class OcsfEncoder:
 
     def encode_lines(self, batch: Sequence[Shipment]) -> bytes:
         """A batch as JSON lines."""
-        return self._encoder.encode_lines([self.event(shipment) for shipment in batch])
+        return json_lines(map(self.event, batch))
 
 
-def _fill_api(event: _Object, leaf: _Object, about: str | None) -> None:
+@lru_cache(maxsize=16)
+def _cloud(region: str) -> Raw:
+    return Raw(msgspec.json.encode({"provider": "self-hosted", "region": region}))
+
+
+@lru_cache(maxsize=1024)
+def _endpoint(tenant: str) -> Raw:
+    """The ledger keeps no network addresses: the caller is known by its tenant."""
+    return Raw(msgspec.json.encode({"name": tenant}))
+
+
+def _fill_api(event: OcsfEvent, leaf: _Object, about: str | None) -> None:
     detail = leaf["detail"]
-    event["api"] = {
+    api: _Object = {
         "operation": text_of(detail, "action", "operation") or leaf["kind"],
         "service": {"name": text_of(detail, "agent") or SERVICE},
     }
     if about:
-        event["api"]["request"] = {"uid": about}
-    # The ledger keeps no network addresses: the caller is known by its tenant.
-    event["src_endpoint"] = {"name": leaf["tenant"]}
+        api["request"] = {"uid": about}
+    event.api = api
+    event.src_endpoint = _endpoint(leaf["tenant"])
 
 
-def _fill_entity(event: _Object, leaf: _Object, about: str | None) -> None:
+def _fill_entity(event: OcsfEvent, leaf: _Object, about: str | None) -> None:
     detail = leaf["detail"]
     kind, name, uid = "Operation", text_of(detail, "operation") or "operation", about
     if scope := text_of(detail, "scope"):
         kind, name, uid = "Autonomy", "autonomy", scope
     elif named := _ENTITIES.get(leaf["kind"].partition(".")[0]):
         kind, name, uid = named, named.lower(), text_of(detail, "new", "grant") or about
-    event["entity"] = {
+    event.entity = {
         "type": kind,
         "type_id": _OTHER,
         "name": name,
@@ -153,47 +204,53 @@ def _fill_entity(event: _Object, leaf: _Object, about: str | None) -> None:
     }
 
 
-def _fill_finding(event: _Object, leaf: _Object, _about: str | None) -> None:
-    event["finding_info"] = {
+def _fill_finding(event: OcsfEvent, leaf: _Object, _about: str | None) -> None:
+    event.finding_info = {
         "uid": leaf["id"],
-        "title": event["message"],
-        "created_time": event["time"],
+        "title": event.message,
+        "created_time": event.time,
     }
-    event["data_security"] = {
+    event.data_security = {
         "data_lifecycle_state_id": _IN_TRANSIT,
         "detection_system_id": _APPLICATION_LEVEL_DLP,
     }
-    _name_policy_set(event["data_security"], leaf["detail"])
-    event["src_endpoint"] = {"name": leaf["tenant"]}
+    if policy := _policy_set(leaf["detail"]):
+        event.data_security["policy"] = policy
+    event.src_endpoint = _endpoint(leaf["tenant"])
 
 
-_FILL: dict[int, Callable[[_Object, _Object, str | None], None]] = {
+_FILL: dict[int, Callable[[OcsfEvent, _Object, str | None], None]] = {
     _API_ACTIVITY: _fill_api,
     _ENTITY_MANAGEMENT: _fill_entity,
     _DATA_SECURITY_FINDING: _fill_finding,
 }
 
 
-def _control(event: _Object, kind: str, detail: _Object, action: int, decision: str) -> None:
+def _control(event: OcsfEvent, kind: str, detail: _Object, action: int, decision: str) -> None:
     """The profile `security_control`: what policy did, and which policies it was."""
     if detail.get("redacted") is True and kind == Kind.reply_released:
         action = _MODIFIED
-    event["action_id"] = action
-    event["disposition_id"] = _DISPOSITION[action]
-    _name_policy_set(event, detail)
-    event["authorizations"] = _authorizations(decision, *map(str, detail.get("policies") or ()))
+    event.action_id = action
+    event.disposition_id = _DISPOSITION[action]
+    event.policy = _policy_set(detail) or UNSET
+    event.authorizations = _authorizations(decision, *map(str, detail.get("policies") or ()))
 
 
 @lru_cache(maxsize=1024)
-def _authorizations(decision: str, *policies: str) -> msgspec.Raw:
+def _authorizations(decision: str, *policies: str) -> Raw:
     """A set has few policies, and most events of a kind are decided by the same ones."""
     named = [{"decision": decision, "policy": {"uid": policy}} for policy in policies]
-    return msgspec.Raw(msgspec.json.encode(named or [{"decision": decision}]))
+    return Raw(msgspec.json.encode(named or [{"decision": decision}]))
 
 
-def _name_policy_set(about: _Object, detail: _Object) -> None:
-    if digest := text_of(detail, "policy_set"):
-        about["policy"] = {"uid": digest, "type": "Cedar"}
+def _policy_set(detail: _Object) -> Raw | None:
+    digest = text_of(detail, "policy_set")
+    return _policy(digest) if digest else None
+
+
+@lru_cache(maxsize=64)
+def _policy(digest: str) -> Raw:
+    return Raw(msgspec.json.encode({"uid": digest, "type": "Cedar"}))
 
 
 class OcsfSiem(SiemHttp):

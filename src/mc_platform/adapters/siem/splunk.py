@@ -22,7 +22,7 @@ from typing import Any
 import msgspec
 
 from mc_contract.siem import HEC_ACK_PATH, HEC_EVENT_PATH, collector_url
-from mc_platform.adapters.siem.http import Answer, SiemHttp, compressed, refusal_of
+from mc_platform.adapters.siem.http import Answer, SiemHttp, compressed, json_lines, refusal_of
 from mc_platform.adapters.siem.meaning import SERVICE
 from mc_platform.adapters.siem.ocsf import OcsfEncoder
 from mc_platform.deliver import BatchRejected, Rejected, Shipment, SinkRefused, encoded
@@ -148,14 +148,12 @@ class SplunkSiem(SiemHttp):
             pause_s = min(_POLL_MOST_S, pause_s * 2)
 
     def _body(self, batch: Sequence[Shipment]) -> bytes:
-        return compressed(
-            msgspec.json.Encoder().encode_lines([self._envelope(item) for item in batch])
-        )
+        return compressed(json_lines(map(self._envelope, batch)))
 
     def _envelope(self, shipment: Shipment) -> dict[str, Any]:
         event = self._encoder.event(shipment)
         return {
-            "time": event["time"] / 1000,
+            "time": event.time / 1000,
             "host": shipment.leaf["region"],
             "source": SERVICE,
             "sourcetype": SOURCE_TYPE,

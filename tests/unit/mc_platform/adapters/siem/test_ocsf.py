@@ -6,11 +6,13 @@ import json
 from datetime import UTC, datetime
 from functools import cache
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 from ocsf_json_schema import OcsfJsonSchemaEmbedded, get_ocsf_schema
+from tests.unit.mc_platform.adapters.siem.ocsf_by_dicts import DictEncoder
 
 from mc_contract.canonical import canonical_json
 from mc_platform.adapters.siem.meaning import MEANINGS
@@ -189,6 +191,48 @@ def test_id_place_time_and_leaf_are_kept():
 def test_whatever_a_detail_holds_the_event_is_valid(detail, kind):
     """Odd values of known names never make an event that a SIEM would refuse."""
     assert problems(encoded(kind, detail)) == []
+
+
+_VALUE = st.one_of(
+    st.none(),
+    st.integers(),
+    st.text(max_size=40),
+    st.booleans(),
+    st.floats(allow_nan=False, allow_infinity=False),
+)
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from([*(kind.value for kind in Kind), "some.kind-of-tomorrow"]),
+            st.fixed_dictionaries(
+                {},
+                optional={
+                    **dict.fromkeys(
+                        ("subject", "operation_id", "principal", "agent", "operation", "action",
+                         "reason", "scope", "new", "grant", "policy_set"), _VALUE,
+                    ),
+                    "policies": st.none() | st.lists(_VALUE, max_size=3),
+                    "redacted": _VALUE,
+                },
+            ),
+            st.sampled_from(["TENANT_001", 'Österreich "1"\n', ""]),
+        ),
+        max_size=4,
+    )
+)  # fmt: skip
+def test_bytes_are_those_of_the_encoder_over_dicts(events):
+    """The encoder before this one is the oracle, for every kind and whatever a detail holds."""
+    batch = []
+    for index, (kind, detail, tenant) in enumerate(events):
+        leaf = {**shipment(kind, detail).leaf, "tenant": tenant}
+        batch.append(Shipment(index, datetime.now(UTC), leaf, msgspec.json.encode(leaf)))
+    oracle = DictEncoder(version="1.2.3")
+    expected = b"".join(oracle.encode(one) + b"\n" for one in batch)
+    encoder = OcsfEncoder(version="1.2.3")
+    assert encoder.encode_lines(batch) == expected == oracle.encode_lines(batch)
+    assert b"".join(encoder.encode(one) + b"\n" for one in batch) == expected
 
 
 def test_lines_are_one_event_each():
