@@ -73,6 +73,7 @@ from mc_platform.record import (
 )
 from mc_platform.request_path import RequestPath
 from mc_platform.screen import LibraryScreener
+from mc_platform.screen.detectors.tenant_terms import know_customer_ids
 from mc_platform.settings import Settings, catalogue_digest, load_catalogue, read_catalogue
 
 VERSION = version("mc-platform")
@@ -199,7 +200,9 @@ class Workbench:
             clock=_now,
         )
         self._workers = WorkerProcesses(
-            count=settings.worker_processes, deadline_s=settings.worker_deadline_s
+            count=settings.worker_processes,
+            deadline_s=settings.worker_deadline_s,
+            at_start=partial(know_customer_ids, self._catalogue.customer_ids.patterns),
         )
         self._limiter = RateLimiter(
             rate_per_s=settings.rate_limit_per_s, burst=settings.rate_limit_burst

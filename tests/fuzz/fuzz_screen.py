@@ -14,6 +14,7 @@ from typing import Any
 import atheris
 
 with atheris.instrument_imports(include=["mc_platform.screen"]):
+    from mc_platform.model.customer_ids import CustomerIds
     from mc_platform.model.label import Scope
     from mc_platform.screen import LibraryScreener
     from mc_platform.screen.findings import Budget
@@ -23,7 +24,7 @@ SCREENER = LibraryScreener(candidates_per_leaf=PER_LEAF, candidates_per_message=
 SCOPE = Scope(
     customer_ids=(r"AC-\d{5}",),
     dictionary=("Project Falcon",),
-    foreign_ids=(r"BX-\d{5}",),
+    all_ids=CustomerIds((r"AC-\d{5}", r"BX-\d{5}")),
     hosts=frozenset({"shop.example"}),
 )
 

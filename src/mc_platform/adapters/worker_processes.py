@@ -41,10 +41,15 @@ class WorkerProcesses:
     Args:
         count: How many; as many calls run at once.
         deadline_s: What takes longer is ended, with its worker.
+        at_start: Called in each worker before its first work: what is large, and the same for all of
+            its calls, it knows from here and not from each call's arguments.
     """
 
-    def __init__(self, *, count: int, deadline_s: float) -> None:
+    def __init__(
+        self, *, count: int, deadline_s: float, at_start: Callable[[], object] | None = None
+    ) -> None:
         self.count = count
+        self._at_start = at_start
         self._deadline_s = deadline_s
         self._idle: list[_Worker] = []
         self._all: set[_Worker] = set()
@@ -87,7 +92,17 @@ class WorkerProcesses:
         self._threads.shutdown(wait=False)
 
     def _started(self) -> _Worker:
-        return _Worker(self._context, self._deadline_s)
+        worker = _Worker(self._context, self._deadline_s)
+        if self._at_start is None:
+            return worker
+        try:
+            succeeded, error, _ = worker.call(self._at_start, ())
+            if not succeeded:
+                raise RuntimeError(f"a worker cannot begin: {error}")
+        except BaseException:
+            worker.end()
+            raise
+        return worker
 
     def _end(self, worker: _Worker) -> None:
         self._all.discard(worker)
@@ -123,12 +138,13 @@ def _serve(connection: Connection, deadline_s: float) -> None:
     gc.freeze()
     while True:
         try:
-            work, args = pickle.loads(connection.recv_bytes())  # noqa: S301 - our own parent's
+            call = connection.recv_bytes()
         except (EOFError, OSError):
             return
         signal.alarm(math.ceil(deadline_s) + 1)
         began = time.process_time()
         try:
+            work, args = pickle.loads(call)  # noqa: S301 - our own parent's
             answer = (True, work(*args))
         except Exception as error:  # noqa: BLE001 - told to the replica, without what it quotes
             frame = traceback.extract_tb(error.__traceback__)[-1]

@@ -10,7 +10,7 @@ from mc_platform.adapters.signer_file import SignerFile
 from mc_platform.errors import Misconfigured
 from mc_platform.model.catalogue import Catalogue
 from mc_platform.record import Memory, ProcessMemory
-from mc_platform.screen.detectors.tenant_terms import check_patterns
+from mc_platform.screen.detectors.tenant_terms import check_patterns, know_customer_ids
 from mc_platform.screen.pseudonyms import Pseudonymiser
 from mc_platform.settings import Settings
 
@@ -60,6 +60,7 @@ def pseudonymiser(settings: Settings, catalogue: Catalogue) -> Pseudonymiser | N
                 f"tenants.{tenant.id}.customer_ids: {'; '.join(problems)}",
                 hint="mend the catalogue; docs/reference/catalogue.md says what can stand there",
             )
+    know_customer_ids(catalogue.customer_ids.patterns)
     if settings.pseudonym_key_file is None:
         wanting = [t.id for t in catalogue.tenants.values() if t.redaction == "pseudonym"]
         if wanting:

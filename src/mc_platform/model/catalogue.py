@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
@@ -24,6 +25,7 @@ from mc_contract.configuration import (
     check,
     known,
 )
+from mc_platform.model.customer_ids import CustomerIds
 from mc_platform.model.dataset import Dataset, DatasetName, DatasetTable
 from mc_platform.model.ids import ActionName, AgentName, TenantId
 from mc_platform.model.label import CLASSES, Scope
@@ -135,13 +137,19 @@ class OperationSpec:
 
 @dataclass(frozen=True, slots=True)
 class Catalogue:
-    """All that is declared, by name."""
+    """All that is declared, by name; `customer_ids`: the patterns of all tenants, once for all scopes."""
 
     tenants: Mapping[TenantId, Tenant]
     agents: Mapping[AgentName, Agent]
     actions: Mapping[ActionName, ActionSpec]
     operations: Mapping[str, OperationSpec]
     datasets: Mapping[str, Dataset] = field(default_factory=dict)
+    customer_ids: CustomerIds = field(init=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Put together once what the scopes of all tenants share."""
+        patterns = chain.from_iterable(tenant.customer_ids for tenant in self.tenants.values())
+        object.__setattr__(self, "customer_ids", CustomerIds(patterns))
 
     def vocabulary(self) -> frozenset[str]:
         """Every purpose and residency that is declared."""
@@ -155,13 +163,11 @@ class Catalogue:
         return frozenset(words)
 
     def scope_of(self, tenant: Tenant) -> Scope:
-        """What screening is told about a tenant: its own words, and the ids of all others."""
-        others = (other for other in self.tenants.values() if other.id != tenant.id)
-        foreign = {pattern for other in others for pattern in other.customer_ids}
+        """What screening is told about a tenant: its own words, and the ids of all tenants."""
         return Scope(
             customer_ids=tenant.customer_ids,
             dictionary=tenant.dictionary,
-            foreign_ids=tuple(sorted(foreign - set(tenant.customer_ids))),
+            all_ids=self.customer_ids,
             hosts=tenant.hosts,
         )
 

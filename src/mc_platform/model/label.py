@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from mc_platform.model.customer_ids import NO_IDS, CustomerIds
+
 Part = dict[str, Any]
 """An A2A message part in its JSON form: `{"text": ..}`, `{"data": ..}`, `{"raw": ..}`, `{"url": ..}`."""
 
@@ -95,13 +97,13 @@ class Scope:
     Attributes:
         customer_ids: RE2 patterns of the tenant's own customer ids.
         dictionary: Words of the tenant that are confidential.
-        foreign_ids: RE2 patterns of other tenants' customer ids.
+        all_ids: The patterns of all tenants; those that are not the tenant's own are foreign.
         hosts: Hosts to which links may carry data: the tenant's, and those that the request names.
     """
 
     customer_ids: tuple[str, ...] = ()
     dictionary: tuple[str, ...] = ()
-    foreign_ids: tuple[str, ...] = ()
+    all_ids: CustomerIds = NO_IDS
     hosts: frozenset[str] = field(default_factory=frozenset)
 
 

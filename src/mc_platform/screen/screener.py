@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any
 
 from mc_platform.model.label import NO_SCOPE, Label, Part, Path, Scope, Screening
@@ -20,7 +20,7 @@ from mc_platform.screen.detectors.registry import (
     RECOGNISERS,
     Entry,
 )
-from mc_platform.screen.detectors.tenant_terms import scope_recognisers
+from mc_platform.screen.detectors.tenant_terms import declared_in
 from mc_platform.screen.examination import Examination, Spans, is_figure
 from mc_platform.screen.findings import (
     SCREENING_LIMIT,
@@ -69,11 +69,6 @@ def _group(entries: Sequence[Entry]) -> tuple[Sequence[str], frozenset[str]]:
         [pattern for pattern, _, _ in entries],
         frozenset[str]().union(*(kinds for _, _, kinds in entries)),
     )
-
-
-@lru_cache(maxsize=256)
-def _scope_prefilter(patterns: tuple[str, ...]) -> Prefilter:
-    return Prefilter((patterns, frozenset()))
 
 
 class LibraryScreener:
@@ -360,11 +355,8 @@ class LibraryScreener:
             recogniser, kinds = self._recognisers[hit]
             if not decoded.kinds or not kinds.isdisjoint(decoded.kinds):
                 yield recogniser
-        if scope != NO_SCOPE and (declared := scope_recognisers(scope)):
-            for hit in _scope_prefilter(tuple([pattern for pattern, _ in declared])).hits(
-                decoded.text
-            ):
-                yield declared[hit][1]
+        if decoded.text and scope != NO_SCOPE:
+            yield from declared_in(decoded.text, scope)
 
     def _look_across(
         self,

@@ -6,16 +6,21 @@ import asyncio
 import pickle
 from collections.abc import Callable
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import Any
 
 import pytest
 from tests.fakes import KEY
 
+from mc_platform.adapters.worker_processes import WorkerProcesses
 from mc_platform.errors import Overdue
+from mc_platform.model.customer_ids import CustomerIds
 from mc_platform.model.ids import TenantId
+from mc_platform.model.label import Scope
 from mc_platform.pipeline.examine import ExaminationRoom, Examiner
 from mc_platform.record import ContentFingerprints, Digester
 from mc_platform.screen import LibraryScreener
+from mc_platform.screen.detectors.tenant_terms import know_customer_ids
 from mc_platform.screen.pseudonyms import Pseudonymiser
 
 T1 = TenantId("TENANT_001")
@@ -109,3 +114,38 @@ async def test_a_reply_that_takes_too_long_never_leaves_unread(examiner: Examine
     assert parts == ({"text": "[withheld]"},)
     assert quotable == ()
     assert workers.calls == ["outgoing"]
+
+
+async def test_a_worker_knows_the_catalogues_ids_and_no_message_carries_them(
+    examiner: Examiner,
+) -> None:
+    """Thousands of tenants' patterns are sent once; one that knows none of them screens nothing."""
+    ids = CustomerIds(rf"X{number:05}-\d{{6}}" for number in range(3000))
+    scope = Scope(customer_ids=(r"X00007-\d{6}",), all_ids=ids)
+    large = ({"text": f"X00007-123456 and X02999-654321. {LARGE[0]['text']}"},)
+    assert len(pickle.dumps(scope)) < 400
+    here = await ExaminationRoom(examiner).incoming(T1, large, {}, scope)
+    assert {"customer-id", "cross-tenant-id"} <= here.screening.types
+    told = WorkerProcesses(
+        count=1, deadline_s=60.0, at_start=partial(know_customer_ids, ids.patterns)
+    )
+    untold = WorkerProcesses(count=1, deadline_s=60.0)
+    try:
+        room = ExaminationRoom(examiner, told)
+        there = await room.incoming(T1, large, {}, scope)
+        assert there.screening == here.screening
+        with pytest.raises(RuntimeError, match="LookupError"):
+            await ExaminationRoom(examiner, untold).incoming(T1, large, {}, scope)
+    finally:
+        await told.close()
+        await untold.close()
+
+
+async def test_a_worker_that_cannot_begin_is_ended() -> None:
+    """What it was to know is wrong: no call of it is answered."""
+    workers = WorkerProcesses(
+        count=1, deadline_s=60.0, at_start=partial(know_customer_ids, ("(a",))
+    )
+    with pytest.raises(RuntimeError, match="a worker cannot begin: Misconfigured"):
+        await workers.run(pickle.dumps, 1)
+    await workers.close()
