@@ -123,7 +123,7 @@ class LedgerUnderTest:
             memory=memory or ProcessMemory(),
             interval_s=3600,
         )
-        self.journal._committed = None
+        self.journal._committed = Frontier()
 
     async def _sign_head(self) -> str:
         return await self.checkpoints.current()
@@ -170,7 +170,6 @@ class LedgerUnderTest:
             Frontier().to_bytes(),
         )
         self.sql("SELECT mc.ensure_ledger_partitions()")
-        self.journal._head = None
         self.restart()
         self.transport.requests.clear()
 
