@@ -28,6 +28,7 @@ from mc_platform.adapters.postgres.leases import PostgresLeases
 from mc_platform.adapters.postgres.ledger import PostgresLedger
 from mc_platform.adapters.postgres.operations import PostgresOperations
 from mc_platform.adapters.postgres.pools import Pools, PostgresDirectory, PostgresTasks
+from mc_platform.adapters.postgres.retention import PostgresRetention
 from mc_platform.adapters.postgres.rules import PostgresRules
 from mc_platform.adapters.worker_processes import WorkerProcesses
 from mc_platform.assembly.background import (
@@ -42,6 +43,7 @@ from mc_platform.assembly.engine_bridge import EngineBridge, breaker
 from mc_platform.assembly.handlers import governed_routes, redacted_text
 from mc_platform.assembly.keys import ledger_key, pseudonymiser, signer_memory
 from mc_platform.assembly.probes import Probes
+from mc_platform.assembly.retention import Retention
 from mc_platform.authenticate import Authenticator, GuardedAuthenticator
 from mc_platform.bulkheads import Messages
 from mc_platform.enact import ENGINE_SCHEMA, OperationEngine
@@ -81,6 +83,7 @@ _POLICIES_S = 2.0
 _SWEEP_S = 15.0
 _TILES_S = 5.0
 _UNTOLD_S = 5.0
+_RETENTION_S = 60.0
 _log = structlog.get_logger()
 
 
@@ -198,6 +201,17 @@ class Workbench:
             release=self._bridge.release,
             on_finished=lambda request, report: metrics.count_operation(request.tenant, report),
             clock=_now,
+        )
+        self._retention = Retention(
+            rows=PostgresRetention(self._pools),
+            engine=self._operations,
+            journal=self._journal,
+            events=self._events,
+            clock=_now,
+            tenants=self._catalogue.tenants.values(),
+            days=settings.retention_days,
+            interval_s=settings.retention_interval_s,
+            window_s=settings.breaker_window_s,
         )
         self._workers = WorkerProcesses(
             count=settings.worker_processes,
@@ -340,6 +354,7 @@ class Workbench:
                 "breaker_could_not_look",
             ),
             "rules": self._announce_rules,
+            "retention": partial(every, _RETENTION_S, self._retention.look, "retention_postponed"),
             "stalls": watch_loop,
         }
         if self._shipper is not None:

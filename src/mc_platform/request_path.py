@@ -538,7 +538,10 @@ class RequestPath:
     ) -> Task:
         first = await self.tasks.get(envelope.principal.tenant, task_id_of(envelope, self.digester))
         if first is None:
-            raise Unavailable("the first request with this message id cannot be read")
+            raise Conflict(
+                "this message id was used, and its task is kept no more",
+                hint="use a fresh messageId for each request",
+            )
         if first.request_digest != digest:
             raise Conflict(
                 "this message id was used for a different request",

@@ -37,7 +37,12 @@ from mc_contract.configuration import (
 from mc_contract.numbers import number, whole_number
 from mc_contract.siem import DEFAULT_INDEX, INDEX_PATTERN, SiemFormat, target_problems
 from mc_platform.errors import Misconfigured
-from mc_platform.model.catalogue import Catalogue, parse_catalogue
+from mc_platform.model.catalogue import (
+    LEAST_RETENTION_DAYS,
+    MOST_RETENTION_DAYS,
+    Catalogue,
+    parse_catalogue,
+)
 
 _OF_THE_TOOLS = (
     "MC_DATABASE_ADMIN_URL", "MC_HOME", "MC_EDGE_PORT", "MC_EDGE_STATE_FILE",
@@ -101,6 +106,8 @@ class Settings(BaseSettings):
     operations_at_once_per_tenant: int = Field(default=16, ge=2, le=256)
     application_version: str = Field(default="", pattern=r"^[A-Za-z0-9._+-]{0,64}$")
     drain_s: float = Field(default=10.0, ge=0)
+    retention_days: int = Field(default=365, ge=LEAST_RETENTION_DAYS, le=MOST_RETENTION_DAYS)
+    retention_interval_s: float = Field(default=21_600.0, ge=60, le=604_800)
     breaker_enabled: bool = True
     breaker_ratio: float = Field(default=0.005, gt=0, lt=1)
     breaker_window_s: float = Field(default=86_400.0, gt=0)

@@ -112,6 +112,7 @@ class _Verification:
     _allow_archived: bool
     _findings: Findings = field(default_factory=Findings)
     _stored_seen: bool = False
+    _archived: int = 0  # how many entries left as files; their checkpoints are thinned out
     _refused_at: str = ""  # what is verified instead of the head, while the signer refuses
 
     @property
@@ -158,6 +159,7 @@ class _Verification:
         self._compare_saved(head)
         archives = self._client.archives()
         self._check_archives(head, archives)
+        self._archived = archives[-1].last_index + 1 if archives else 0
         start = self._start(head, archives)
         self._tie_saved(head, start)
         log = self._pass(head, start, archives)
@@ -363,13 +365,22 @@ class _Verification:
                 continue
             self._look_for_previous(signed, from_size, seen)
             seen.append(signed.size)
-            yield Signed(signed.size, signed.root, "stored", item.created_at)
+            # Of what was archived one a day is kept: that the others are not there is no gap
+            stored_at = item.created_at if signed.size > self._archived else None
+            yield Signed(signed.size, signed.root, "stored", stored_at)
         self._look_for_previous(head, from_size, seen)
 
     def _look_for_previous(self, signed: Checkpoint, from_size: int, seen: deque[int]) -> None:
-        """See that the checkpoint is there that was the newest stored one when this was signed."""
-        previous = signed.previous
-        if previous is not None and previous >= from_size and previous not in (*seen, signed.size):
+        """See that the checkpoint is there that was the newest stored one when this was signed.
+
+        Not of what was archived: a checkpoint over it is kept with each archive.
+        """
+        previous, expected_from = signed.previous, max(from_size, self._archived + 1)
+        if (
+            previous is not None
+            and previous >= expected_from
+            and previous not in (*seen, signed.size)
+        ):
             seen.append(previous)  # named once
             self._findings.add(
                 "checkpoints-missing",

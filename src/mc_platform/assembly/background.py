@@ -25,7 +25,6 @@ from mc_platform.record import EventFactory
 
 _SWEEP_MOST = 200
 _ABANDONED_MARGIN_S = 30.0
-_QUOTABLE_KEPT = timedelta(days=7)
 _BEGIN_AGAIN_S = 5.0
 _PARTITIONS_S = 24 * 3600.0
 _POSTPONED_S = 30.0
@@ -77,7 +76,6 @@ async def sweep(
     # A question that stands untouched for longer has nobody who waits for it
     longest_s = max((agent.timeout_s for agent in agents), default=0.0) + _ABANDONED_MARGIN_S
     older_than = clock() - timedelta(seconds=longest_s)
-    await tasks.forget_quotable(_QUOTABLE_KEPT)
     ended, last = 0, None
     while found := await tasks.abandoned(older_than, _SWEEP_MOST, last):
         ended += await open_tasks.fail_abandoned(found)

@@ -19,6 +19,7 @@ from mc_platform.enact.calls import RetryPolicy, StepFailed
 from mc_platform.enact.engine import OperationEngine
 from mc_platform.enact.engine_database import SCHEMA as ENGINE_SCHEMA
 from mc_platform.enact.engine_database import migrate_engine
+from mc_platform.enact.engine_status import operation_of
 from mc_platform.enact.http_actions import effect_key_of
 from mc_platform.enact.resolution import ResolutionMode, ResolutionReport
 
@@ -35,4 +36,5 @@ __all__ = [
     "StepFailed",
     "effect_key_of",
     "migrate_engine",
+    "operation_of",
 ]

@@ -43,6 +43,7 @@ from mc_platform.enact.calls import DO_RETRIES, UNDO_RETRIES, RetryPolicy
 from mc_platform.enact.engine_database import SCHEMA, quiet_engine_logs
 from mc_platform.enact.engine_status import (
     RESOLUTION_SUFFIX,
+    ended_before,
     next_resolution,
     report_of,
     request_cancel,
@@ -393,6 +394,26 @@ class OperationEngine:
             workflow_ids=[str(name) for name in operation_ids], load_input=False, load_output=False
         )
         return {OperationId(one.workflow_id): state_of(one, live) for one in found}
+
+    async def ended_before(self, before: datetime, limit: int, skip: int) -> list[str]:
+        """Ids of what the engine has of operations that ended, oldest first.
+
+        Args:
+            before: They began, and ended, before then.
+            skip: How many of the oldest are left out.
+
+        Raises:
+            Unavailable: the engine is not running, or its database does not answer.
+        """
+        return await self._answered(partial(ended_before, before, limit, skip))
+
+    async def forget(self, ids: Sequence[str]) -> None:
+        """Remove what the engine has of these; nobody may need them any more.
+
+        Raises:
+            Unavailable: the engine is not running, or its database does not answer.
+        """
+        await self._answered(lambda: DBOS.delete_workflows(list(ids)))
 
     async def void(self, operation_id: OperationId) -> bool:
         """Prevent an operation that has not started from ever starting.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 from dbos import DBOS, WorkflowStatus
@@ -95,6 +96,26 @@ def next_resolution(operation_id: OperationId) -> dict[str, Any]:
         "standing": kept.get("standing", []),
         "attempt": len(found) + 1,
     }
+
+
+def ended_before(before: datetime, limit: int, skip: int) -> list[str]:
+    """Ids of what ended, oldest first; see `OperationEngine.ended_before`."""
+    until = before.isoformat()
+    found = DBOS.list_workflows(
+        status=sorted(_ENDED),
+        end_time=until,
+        completed_before=until,
+        limit=limit,
+        offset=skip,
+        load_input=False,
+        load_output=False,
+    )
+    return [one.workflow_id for one in found]
+
+
+def operation_of(workflow_id: str) -> str:
+    """The operation to which a workflow belongs: itself, or the one that it resolves."""
+    return workflow_id.partition(RESOLUTION_SUFFIX)[0]
 
 
 def state_of(found: WorkflowStatus, live: Mapping[str, str] | None) -> EngineState:

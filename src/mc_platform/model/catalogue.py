@@ -40,6 +40,8 @@ _MAX_TIMEOUT_S = 3600.0
 _MAX_ATTEMPTS = 20
 _MAX_WAIT_S = 300.0
 _MOST_OPERATIONS = 1_000_000
+LEAST_RETENTION_DAYS, MOST_RETENTION_DAYS = 8, 3650
+"""A quotation is known for a week after the day on which it was told: its task is there as long."""
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.2, 5.0
 _CLASSES = frozenset(CLASSES.values())
 _MAY_LEAVE = _CLASSES - {"credential", "foreign", "unreadable", "sign", "file", "network"}
@@ -209,6 +211,7 @@ _Url = Annotated[HttpUrl, AfterValidator(_no_template)]
 _TimeoutS = Annotated[float, Field(gt=0, le=_MAX_TIMEOUT_S)]
 _WaitS = Annotated[float, Field(gt=0, le=_MAX_WAIT_S)]
 _Tier = Annotated[int, Field(ge=0, le=3)]
+_RetentionDays = Annotated[int, Field(ge=LEAST_RETENTION_DAYS, le=MOST_RETENTION_DAYS)]
 _Agent = Annotated[Word, known("agents")]
 _Operation = Annotated[Word, known("operations")]
 _Group = Annotated[
@@ -304,6 +307,7 @@ class _Tenant(Strict):
     operations_per_hour: Annotated[int, Field(ge=0, le=_MOST_OPERATIONS)] | None = None
     tainted_operations: SetOf[_Operation] = frozenset()
     tainted_tier: _Tier = 0
+    retention_days: _RetentionDays | None = None
 
     def build(self, name: TenantId) -> Tenant:
         return Tenant(id=name, **dict(self))

@@ -46,6 +46,7 @@ class Kind(StrEnum):
     policy_refused = "policy.refused"
     task_repaired = "task.repaired"
     dead_letters_resent = "dead-letters.resent"
+    retention_applied = "retention.applied"
     signer_state_rebuilt = "signer.state-rebuilt"
     catalogue_changed = "catalogue.changed"
     rules_declared = "rules.declared"

@@ -28,6 +28,7 @@ class Tenant:
         operations_per_hour: Budget of operations; None is without end.
         tainted_operations: Operations that it may enact in a tainted conversation.
         tainted_tier: The highest tier of these.
+        retention_days: How long its ended tasks are kept; None is the platform's default.
     """
 
     id: TenantId
@@ -44,6 +45,7 @@ class Tenant:
     operations_per_hour: int | None = None
     tainted_operations: frozenset[str] = frozenset()
     tainted_tier: int = 0
+    retention_days: int | None = None
 
 
 class Role(StrEnum):

@@ -187,6 +187,15 @@ unreadable_rows = Counter(
     "Rows read that hold what cannot be shown: `task`, `ledger`.",
     ["what"],
 )
+retention_removed = Counter(
+    "mc_retention_removed",
+    "Rows that were removed because they had been kept long enough.",
+    ["kind"],
+)
+retention_ended = Gauge(
+    "mc_retention_ended_timestamp_seconds",
+    "When this process last ended a run of retention; 0 if it never did.",
+)
 background_failures = Counter(
     "mc_background_failures", "Times that background work failed and was begun again.", ["work"]
 )

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -19,7 +20,8 @@ from tests.fakes import (
 
 from mc_contract.governance import Governance
 from mc_platform.adapters.cedar.decision_point import CedarDecisionPoint
-from mc_platform.errors import Unavailable
+from mc_platform.errors import Conflict, Unavailable
+from mc_platform.model.event import Event, Recorded
 from mc_platform.model.ids import PrincipalId, TenantId
 from mc_platform.model.task import Task, TaskState
 from mc_platform.model.tenant import Principal
@@ -113,6 +115,36 @@ async def test_repeats_that_wait_do_not_keep_the_reply_that_they_wait_for() -> N
         ended = await asyncio.gather(first, *repeats)
     assert {task.state for task in ended} == {TaskState.completed}
     assert len({task.id for task in ended}) == len(agent.asked) == 1
+
+
+class Kept(MemoryLedger):
+    """Knows event ids for good, as the log does, whatever becomes of tasks."""
+
+    async def record(self, events: Sequence[Event], task: Task | None = None) -> list[Recorded]:
+        known = {event.id for event in self.events}
+        if any(event.id in known for event in events):
+            return [Recorded(event.id, 0, fresh=False) for event in events]
+        return await super().record(events, task)
+
+
+@pytest.mark.parametrize("message", [question, order])
+async def test_a_message_id_whose_task_was_removed_is_refused_for_good(
+    message: Callable[[str], Envelope],
+) -> None:
+    """Nothing is asked or enacted a second time: the log knows the id longer than the task is kept."""
+    ledger, agent, operations = Kept(), SlowAgent(), NoOperations()
+    path = a_path(ledger, agent, operations)
+    agent.may.set()
+    with suppress(TimeoutError):  # no operation ends here
+        await asyncio.wait_for(path.handle(message("m-1")), 0.2)
+    begun = (list(agent.asked), list(operations.begun))
+    events = len(ledger.events)
+    ledger.tasks.clear()
+    for _ in range(2):
+        with pytest.raises(Conflict, match="its task is kept no more"):
+            await path.handle(message("m-1"))
+    assert (agent.asked, operations.begun) == begun
+    assert len(ledger.events) == events
 
 
 async def test_a_repeat_of_a_running_operation_does_not_keep_the_next_from_beginning() -> None:

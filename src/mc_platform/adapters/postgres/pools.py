@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
@@ -313,15 +313,6 @@ class PostgresTasks:
         async with self._pools.as_tenant(tenant) as connection:
             rows = await connection.fetch(query, tenant, *values)
         return _tasks_from(rows)
-
-    @wrapped("old digests of quotations cannot be forgotten")
-    async def forget_quotable(self, kept: timedelta) -> None:
-        """Delete digests that are older than `kept`, ten thousand at most."""
-        await self._pools.record.execute(
-            "DELETE FROM mc.quotable WHERE ctid = ANY (ARRAY(SELECT ctid FROM mc.quotable"
-            " WHERE told_at < clock_timestamp() - $1::interval LIMIT 10000))",
-            kept,
-        )
 
     @wrapped("open tasks cannot be read")
     async def abandoned(

@@ -361,3 +361,25 @@ def test_the_service_cannot_archive(aged, tmp_path):
             aged.archive(tmp_path)
     finally:
         aged.owner_url = owner
+
+
+def test_checkpoints_of_what_was_archived_are_thinned_out_and_the_log_verifies(ledger, tmp_path):
+    """One a day is kept of archived entries, and all of live ones; that is no finding."""
+    ledger.grow(100, 150, 350, 400)
+    ledger.backdate(250, LONG_AGO - timedelta(days=1))
+    ledger.backdate(600, LONG_AGO)
+    ledger.grow(100, 200)
+    ledger.sql("SELECT mc.thin_checkpoints()")
+    sizes = "SELECT size FROM mc.ledger_checkpoint ORDER BY size"
+    assert [row["size"] for row in ledger.sql(sizes)] == [100, 250, 600, 1000, 1100, 1300]
+    assert ledger.archive(tmp_path)["archived"]
+    ledger.sql("SELECT mc.thin_checkpoints()")
+    assert [row["size"] for row in ledger.sql(sizes)] == [250, 600, 1000, 1100, 1300]
+    [noted] = ledger.sql("SELECT tenant, kind, removed FROM mc.retention_removed")
+    assert tuple(noted) == ("PLATFORM", "checkpoints", 1)
+    for held in ({"archive": tmp_path}, {"allow_archived": True}):
+        report = _verify(ledger, **held)
+        assert (report.verified, report.findings) == (True, ())
+    ledger.sql("DELETE FROM mc.ledger_checkpoint WHERE size = 1100")
+    kinds = [finding.kind for finding in _verify(ledger, archive=tmp_path).findings]
+    assert kinds == ["checkpoints-missing"]

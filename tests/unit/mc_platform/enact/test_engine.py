@@ -10,7 +10,7 @@ import uuid
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -18,7 +18,7 @@ import psycopg
 import pytest
 
 from mc_platform.adapters.http import BlockingLanes
-from mc_platform.enact import OperationEngine, ResolutionMode, RetryPolicy
+from mc_platform.enact import OperationEngine, ResolutionMode, RetryPolicy, operation_of
 from mc_platform.enact.resolution import ResolutionReport
 from mc_platform.errors import BadRequest, Conflict, Misconfigured, NotFound, Unavailable
 from mc_platform.model.catalogue import Catalogue
@@ -391,6 +391,32 @@ async def test_a_stuck_operation_is_resolved_by_trying_again(
         ]
         with pytest.raises(Conflict, match="resolved already"):
             await resolved(engine, operation)
+
+
+async def test_what_is_forgotten_is_ended_and_its_rows_are_gone(
+    running: Start, receiver: Any, engine_url: str
+) -> None:
+    """The operation and what resolved it, with inputs, results and steps; the others stay."""
+    async with running() as engine:
+        first, second = await stuck(engine, receiver), await stuck(engine, receiver)
+        await resolved(engine, first, mode=ResolutionMode.accept)
+        gone, stays = first.id, second.id
+        soon = datetime.now(UTC) + timedelta(minutes=1)
+        ids = await engine.ended_before(soon, 1000, 0)
+        assert ids.index(gone) < ids.index(stays)
+        assert await engine.ended_before(soon, 1, ids.index(stays)) == [stays]
+        assert gone not in await engine.ended_before(soon - timedelta(hours=1), 1000, 0)
+        mine = [one for one in ids if operation_of(one) == gone]
+        assert mine == [gone, f"{gone}:resolve:1"]
+        await engine.forget(mine)
+        assert not await engine.known(gone)
+        assert await engine.known(stays)
+    with psycopg.connect(engine_url) as connection:
+        for table in ("workflow_status", "workflow_input", "workflow_output", "operation_outputs"):
+            [left] = connection.execute(
+                f"SELECT count(*) FROM dbos.{table} WHERE workflow_uuid LIKE %s", (f"{gone}%",)
+            ).fetchone() or (None,)
+            assert left == 0, table
 
 
 async def test_a_stuck_operation_is_accepted_by_a_person(

@@ -152,7 +152,7 @@ async def test_a_terminal_task_is_never_changed_again(make_journal, pools):
 
 
 async def test_what_came_with_a_task_is_known_again_within_its_tenant(make_journal, pools):
-    """By any of its digests, the first that told it; not for another tenant, nor once forgotten."""
+    """By any of its digests, the first that told it; not for another tenant."""
     journal, tasks = await make_journal(), PostgresTasks(pools)
     mine, digests = f"T-{uuid.uuid4()}", (-(2**63), 7, 2**63 - 1)
     first = _task(TaskState.completed, tenant=mine, parts=({"text": "x"},), quotable=digests)
@@ -163,10 +163,6 @@ async def test_what_came_with_a_task_is_known_again_within_its_tenant(make_journ
     assert await tasks.quoted(mine, [8]) == []
     assert await tasks.quoted(f"T-{uuid.uuid4()}", digests) == []
     assert [task.id for task in await tasks.answered(mine, "c")] == [first.id]
-    await tasks.forget_quotable(timedelta(days=1))
-    assert await tasks.quoted(mine, digests)
-    await tasks.forget_quotable(timedelta(0))
-    assert await tasks.quoted(mine, digests) == []
 
 
 async def test_a_row_that_cannot_be_written_does_not_refuse_its_neighbours(make_journal, pools):
