@@ -11,7 +11,7 @@ asked before are not evaluated again; that side is told, and not held against th
 Rounds alternate in random order, so that drift of the machine meets all. What is printed are
 ratios; absolute figures belong to the machine.
 
-    python benchmarks/decisions.py
+    python benchmarks/decisions.py [--rows FILE]
 """
 
 from __future__ import annotations
@@ -19,16 +19,15 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
-import os
 import random
-import statistics
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import _table
 import cedarpy
 
 from mc_platform.adapters.cedar.policy_reloader import PolicyReloader
@@ -40,8 +39,8 @@ from mc_platform.model.verdict import Action, Question
 POLICIES = Path(__file__).parents[1] / "policies"
 MOST_OVERHEAD = 0.20
 _BARE, _BARE_NO_SCHEMA, _AGAIN = (
-    "bare, with schema",
-    "bare, without",
+    "bare cedarpy with the schema",
+    "bare cedarpy without it",
     "decision point, asked before",
 )
 _OURS = "decision point, never-seen circumstances"
@@ -142,8 +141,14 @@ def _sides(asked: list[Question]) -> dict[str, Callable[[], list[bool]]]:
     return {_BARE: bare, _BARE_NO_SCHEMA: bare_no_schema, _AGAIN: again, _OURS: fresh}
 
 
-def measure(*, rounds: int, seconds: float) -> dict[str, Any]:
-    """Decisions per second of each side, by alternating rounds, and the overheads."""
+def repeat(side: Callable[[], object], passes: int) -> None:
+    """Run a side so many times."""
+    for _ in range(passes):
+        side()
+
+
+def measure(*, rounds: int, passes: int) -> dict[str, list[float]]:
+    """CPU microseconds of a decision for each side, one for each of the alternating rounds."""
     asked = questions()
     sides = _sides(asked)
     answers = {name: side() for name, side in sides.items()}  # warm-up, and all must agree
@@ -151,42 +156,35 @@ def measure(*, rounds: int, seconds: float) -> dict[str, Any]:
         raise SystemExit("the sides do not give the same answers")
     if set(answers[_OURS]) != {True, False}:
         raise SystemExit("the questions are all answered alike")
-    rates: dict[str, list[float]] = {name: [] for name in sides}
+    spent: dict[str, list[float]] = {name: [] for name in sides}
     for _ in range(rounds):
         for name in random.sample(list(sides), k=len(sides)):
-            count, began = 0, time.perf_counter()
-            while time.perf_counter() - began < seconds:
-                sides[name]()
-                count += len(asked)
-            rates[name].append(count / (time.perf_counter() - began))
-    median = {name: statistics.median(found) for name, found in rates.items()}
-    return {
-        "schema_version": 1,
-        "cores": os.cpu_count(),
-        "questions": len(asked),
-        "decisions_per_s": {name: round(rate, 1) for name, rate in median.items()},
-        "overhead": round(median[_BARE] / median[_OURS] - 1, 4),
-        "target": MOST_OVERHEAD,
-    }
+            cpu_s = _table.cpu_s_of(partial(repeat, sides[name], passes))
+            spent[name].append(cpu_s / passes / len(asked) * 1e6)
+    return spent
 
 
 def main() -> int:
     """Measure; 1 if the overhead over the bare side with the schema is above the target."""
     options = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     options.add_argument("--rounds", type=int, default=7)
-    options.add_argument("--seconds", type=float, default=0.5, help="of one round of one side")
-    options.add_argument("--json", type=Path, metavar="FILE", help="write the results here, too")
+    options.add_argument("--passes", type=int, default=200, help="over the questions in a round")
+    _table.add_option(options)
     given = options.parse_args()
-    report = measure(rounds=given.rounds, seconds=given.seconds)
-    print(f"{report['cores']} cores; {report['questions']} questions; {given.rounds} rounds each")
-    for name, rate in report["decisions_per_s"].items():
-        print(f"  {name:<40} {rate:>9.0f} decisions/s")
-    overhead = report["overhead"]
-    met = "met" if overhead <= MOST_OVERHEAD else "MISSED"
-    print(f"  overhead over {_BARE}: {overhead:+.1%} (target at most {MOST_OVERHEAD:.0%}: {met})")
-    if given.json is not None:
-        given.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    return 0 if overhead <= MOST_OVERHEAD else 1
+    spent = measure(rounds=given.rounds, passes=given.passes)
+    figures = [
+        _table.Row(
+            what=ours,
+            beside=peer,
+            values=tuple(a / b for a, b in zip(spent[ours], spent[peer], strict=True)),
+            at_most=1 + MOST_OVERHEAD if (ours, peer) == (_OURS, _BARE) else None,
+            cpu_us=tuple(spent[ours]),
+            peer_cpu_us=tuple(spent[peer]),
+            per="decision",
+        )
+        for ours, peer in ((_OURS, _BARE), (_OURS, _BARE_NO_SCHEMA), (_AGAIN, _BARE))
+    ]
+    return _table.finish(figures, given.rows)
 
 
 if __name__ == "__main__":

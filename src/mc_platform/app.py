@@ -128,6 +128,7 @@ class Workbench:
             settings.policy_dir,
             on_changed=self._policy_changed,
             on_refused=self._announcements.policy_refused,
+            tenants=len(self._catalogue.tenants),
         )
         self._ledger = PostgresLedger(self._pools, region=settings.region)
         self._tiles = TileKeeper(self._ledger)

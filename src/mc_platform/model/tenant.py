@@ -41,11 +41,15 @@ class Tenant:
     dictionary: tuple[str, ...] = ()
     hosts: frozenset[str] = frozenset()
     redaction: str = "placeholder"
-    outbound: Mapping[str, frozenset[str]] = field(default_factory=dict, hash=False)
+    outbound: Mapping[str, frozenset[str]] = field(default_factory=dict)
     operations_per_hour: int | None = None
     tainted_operations: frozenset[str] = frozenset()
     tainted_tier: int = 0
     retention_days: int | None = None
+
+    def __hash__(self) -> int:
+        # Of the id alone: each decision looks a tenant up, whose dictionary may be long
+        return hash(self.id)
 
 
 class Role(StrEnum):

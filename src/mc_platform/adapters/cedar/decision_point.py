@@ -4,10 +4,14 @@ Policies and schema are parsed and validated once, when they are loaded; a set t
 validate never comes into force. Evaluation fails closed: whatever Cedar cannot evaluate is denied,
 also when other policies would have permitted it.
 
-What is kept between questions, within bounds: the entities of a world, and what the policies said of
-a question about something catalogued. The latter is no shortcut, since an evaluation depends on the
-question and the set alone: one point is one set, so a new set begins with nothing. Each answer is a
-decision of its own, with its own id.
+A question is evaluated by the policies that can apply to it (`slices`): what a decision costs does
+not grow with the policies of other tenants.
+
+What is kept between questions, within bounds by the number of tenants: the entities of a world, and
+what the policies said of a question about something catalogued. The latter is no shortcut, since an
+evaluation depends on the question and the set alone: one point is one set, so a new set begins with
+nothing. The key is the question itself, never a digest. Each answer is a decision of its own, with
+its own id.
 
 Left to others: the question's translation and the wording of reasons (`decide`), the meaning of
 labels (`screen` finds them, `policies/` judges them), changing sets (`policy_reloader`).
@@ -17,7 +21,6 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections import OrderedDict
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -29,6 +32,8 @@ import cedarpy
 
 from mc_contract.configuration import MOST_BYTES, FileProblems, text_of, toml_of
 from mc_contract.rule_changes import value_digest
+from mc_platform.adapters.cedar.kept import Kept
+from mc_platform.adapters.cedar.slices import PolicySlices
 from mc_platform.decide import (
     BrokenTable,
     Row,
@@ -46,11 +51,16 @@ from mc_platform.model.verdict import Decision, Question
 
 SCHEMA_FILE = "schema.cedarschema"
 TABLES = "tests"
-_WORLDS_KEPT = 1024
 _PASSING_KEPT = 128
-_RESULTS_KEPT = 4096
+# A world takes about 16 KB, a slice 30 KB where many tenants have policies of their own, an answer 1 KB
+_WORLDS_KEPT, _MOST_WORLDS = 1024, 4096
+_SLICES_KEPT, _MOST_SLICES = 256, 2048
+_ANSWERS_KEPT, _MOST_ANSWERS = 4096, 65_536
+_ANSWERS_PER_TENANT = 4  # a question and its reply, each with one set of circumstances and another
 _NOT_EVALUATED = "the policies could not be evaluated for this question, and so it is denied"
 _CATALOGUED = frozenset({"Agent", "Operation", "Platform"})
+_Answer = tuple[bool, tuple[str, ...]]
+"""Whether it is allowed, and the ids of the policies that determined it, sorted."""
 
 
 def new_decision_id() -> DecisionId:
@@ -163,14 +173,14 @@ def read_policy_files(policy_dir: Path) -> PolicyFiles:
 
 
 def checked_point(
-    files: PolicyFiles, *, new_id: Callable[[], DecisionId] = new_decision_id
+    files: PolicyFiles, *, new_id: Callable[[], DecisionId] = new_decision_id, tenants: int = 0
 ) -> CedarDecisionPoint:
     """The decision point of a set whose own tables all hold; without tables, of any valid set.
 
     Raises:
         Misconfigured: it does not validate, or a row of its tables gets another answer.
     """
-    point = CedarDecisionPoint.from_files(files, new_id=new_id)
+    point = CedarDecisionPoint.from_files(files, new_id=new_id, tenants=tenants)
     wrong = failing(files.rows(), point.decide)
     if wrong:
         more = f"; and {len(wrong) - 1} more rows" if len(wrong) > 1 else ""
@@ -192,19 +202,25 @@ class CedarDecisionPoint:
         texts: Mapping[str, PolicyText],
         digest: str,
         new_id: Callable[[], DecisionId] = new_decision_id,
+        tenants: int = 0,
     ) -> None:
-        # From JSON, since only there a policy's id can be its @id rather than its position.
-        whole = {"staticPolicies": dict(bodies), "templates": {}, "templateLinks": []}
-        self._policies = cedarpy.PolicySet.from_json_str(json.dumps(whole))
         self._bodies = dict(bodies)
         self._schema = schema
         self._texts = dict(texts)
         self._reasons = {text.id: text.reason for text in texts.values()}
         self._digest = digest
         self._new_id = new_id
-        self._worlds: OrderedDict[Hashable, cedarpy.Entities] = OrderedDict()
-        self._passing: OrderedDict[Hashable, cedarpy.Entities] = OrderedDict()
-        self._results: OrderedDict[Hashable, cedarpy.AuthzResult] = OrderedDict()
+        self._slices = PolicySlices(
+            bodies,
+            {text.id: text.text for text in texts.values()},
+            schema,
+            kept=_bounded(_SLICES_KEPT, tenants, _MOST_SLICES),
+        )
+        self._worlds: Kept[cedarpy.Entities] = Kept(_bounded(_WORLDS_KEPT, tenants, _MOST_WORLDS))
+        self._passing: Kept[cedarpy.Entities] = Kept(_PASSING_KEPT)
+        self._answers: Kept[_Answer] = Kept(
+            _bounded(_ANSWERS_KEPT, _ANSWERS_PER_TENANT * tenants, _MOST_ANSWERS)
+        )
 
     @classmethod
     def load(
@@ -224,9 +240,18 @@ class CedarDecisionPoint:
 
     @classmethod
     def from_files(
-        cls, files: PolicyFiles, *, new_id: Callable[[], DecisionId] = new_decision_id
+        cls,
+        files: PolicyFiles,
+        *,
+        new_id: Callable[[], DecisionId] = new_decision_id,
+        tenants: int = 0,
     ) -> CedarDecisionPoint:
         """Validate and parse a set that was read already.
+
+        Args:
+            files: The set.
+            new_id: Makes the id of each decision.
+            tenants: How many the catalogue has, by which what is kept is bounded.
 
         Raises:
             Misconfigured: as for `load`.
@@ -250,7 +275,14 @@ class CedarDecisionPoint:
             problems.append("no policy found; deny by default would refuse every request")
         if problems:
             raise PolicySetRefused(files.name, problems)
-        return cls(bodies=bodies, schema=schema, texts=texts, digest=files.digest, new_id=new_id)
+        return cls(
+            bodies=bodies,
+            schema=schema,
+            texts=texts,
+            digest=files.digest,
+            new_id=new_id,
+            tenants=tenants,
+        )
 
     def without(self, policy_id: str) -> CedarDecisionPoint:
         """The same set with one policy taken away, to see whether its tables miss it."""
@@ -285,16 +317,14 @@ class CedarDecisionPoint:
     def decide(self, question: Question) -> Decision:
         """Answer one question; what cannot be evaluated is denied."""
         try:
-            result = self._evaluated(question)
-            failed = bool(result.diagnostics.errors)
+            answer = self._evaluated(question)
         except Exception:  # noqa: BLE001 - fail closed: a binding's failure must not permit
-            failed = True
-        if failed:
+            answer = None
+        if answer is None:
             # Cedar skips a policy that errs; a skipped `forbid` would permit. Its message is
             # not shown: it can quote values of the request.
             return self._answer(question, allowed=False, policy_ids=(), reason=_NOT_EVALUATED)
-        allowed = result.decision is cedarpy.Decision.Allow
-        policy_ids = tuple(sorted(result.diagnostics.reasons))
+        allowed, policy_ids = answer
         reason = explain(question, allowed=allowed, policy_ids=policy_ids, reasons=self._reasons)
         return self._answer(question, allowed=allowed, policy_ids=policy_ids, reason=reason)
 
@@ -310,39 +340,44 @@ class CedarDecisionPoint:
             policy_digest=self._digest,
         )
 
-    def _evaluated(self, question: Question) -> cedarpy.AuthzResult:
+    def _evaluated(self, question: Question) -> _Answer | None:
+        """What the policies say; None if one of them could not be evaluated."""
         world, context = world_key(question), context_key(question)
         key = (question.action, world, context)
-        known = self._results.get(key)
+        known = self._answers.get(key)
         if known is not None:
             return known
         result = cedarpy.is_authorized(
-            describe_request(question), self._policies, self._world(question, world), self._schema
+            describe_request(question),
+            self._slices.slice_of(question),
+            self._world(question, world),
+            self._schema,
         )
+        if result.diagnostics.errors:
+            return None
+        named = result.diagnostics.id_annotations_by_reason
+        allowed = result.decision is cedarpy.Decision.Allow
+        answer = (allowed, tuple(sorted(named[one] for one in result.diagnostics.reasons)))
         answered = result.decision is not cedarpy.Decision.NoDecision
-        if answered and not result.diagnostics.errors and question.resource_type in _CATALOGUED:
-            _keep(self._results, key, result, _RESULTS_KEPT)
-        return result
+        if answered and question.resource_type in _CATALOGUED:
+            self._answers.put(key, answer)
+        return answer
 
     def _world(self, question: Question, key: Hashable) -> cedarpy.Entities:
         # Most questions are about few agents and operations: their parsed worlds are kept,
         # which halves the cost of a decision. Tasks come and go, though a client that waits asks
         # for one again and again: they are kept apart, so that they drive nothing else out.
-        lasting = question.resource_type in _CATALOGUED
-        kept = self._worlds if lasting else self._passing
+        kept = self._worlds if question.resource_type in _CATALOGUED else self._passing
         world = kept.get(key)
         if world is None:
             described = json.dumps(describe_world(question))
             world = cedarpy.Entities.from_json_str(described, self._schema)
-            _keep(kept, key, world, _WORLDS_KEPT if lasting else _PASSING_KEPT)
+            kept.put(key, world)
         return world
 
 
-def _keep(kept: OrderedDict[Hashable, Any], key: Hashable, value: Any, most: int) -> None:
-    """Keep a value; the oldest goes first, so memory is bounded."""
-    kept[key] = value
-    if len(kept) > most:
-        kept.popitem(last=False)
+def _bounded(least: int, wanted: int, most: int) -> int:
+    return min(max(least, wanted), most)
 
 
 def _texts(folder: Path, pattern: str) -> dict[str, str]:

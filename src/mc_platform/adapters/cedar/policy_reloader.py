@@ -76,12 +76,14 @@ class PolicyReloader:
         new_id: Callable[[], DecisionId] = new_decision_id,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
         validate: Callable[[PolicyFiles], Awaitable[str]] = validate_apart,
+        tenants: int = 0,
     ) -> None:
         self._dir = policy_dir
         self._point = point
         self._on_changed = on_changed
         self._on_refused = on_refused
         self._new_id = new_id
+        self._tenants = tenants
         self._clock = clock
         self._validate = validate
         self._since_at = clock()
@@ -99,9 +101,8 @@ class PolicyReloader:
             Misconfigured: the set is broken, or its own tables fail: nothing could be in force.
         """
         new_id = options.get("new_id", new_decision_id)
-        return cls(
-            policy_dir, checked_point(read_policy_files(policy_dir), new_id=new_id), **options
-        )
+        files, tenants = read_policy_files(policy_dir), options.get("tenants", 0)
+        return cls(policy_dir, checked_point(files, new_id=new_id, tenants=tenants), **options)
 
     def decide(self, question: Question) -> Decision:
         """Answer one question by the set in force, if the credential's scopes cover the action."""
@@ -145,7 +146,9 @@ class PolicyReloader:
             if problem:
                 self._refuse(old, seen.files.digest, problem)
                 return
-            point = await asyncio.to_thread(checked_point, seen.files, new_id=self._new_id)
+            point = await asyncio.to_thread(
+                checked_point, seen.files, new_id=self._new_id, tenants=self._tenants
+            )
         except Misconfigured as error:
             self._refuse(old, seen.files.digest, error.message)
             return
