@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable
 
-from prometheus_client import generate_latest
+from mc_platform.observe.exposition import Exposition
 
 _SHARE = 0.1
 _LONGEST_PAUSE_S = 1.0
@@ -19,11 +19,11 @@ class Scrape:
     begins after all of them have asked.
 
     Args:
-        render: Renders all metrics; called in a thread.
+        render: Renders all metrics; called in a thread. None: those of the process.
     """
 
-    def __init__(self, render: Callable[[], bytes] = generate_latest) -> None:
-        self._render = render
+    def __init__(self, render: Callable[[], bytes] | None = None) -> None:
+        self._render = render or Exposition().render
         self._alone = asyncio.Lock()
         self._next: asyncio.Task[bytes] | None = None
         self._free_at = 0.0
@@ -40,7 +40,7 @@ class Scrape:
             self._next = None
             began = time.monotonic()
             try:
-                # A busy replica has a mebibyte of them: not on the loop
+                # Of a thousand tenants they are megabytes: not on the loop
                 return await asyncio.to_thread(self._render)
             finally:
                 took_s = time.monotonic() - began
