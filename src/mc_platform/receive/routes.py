@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from a2a.server.context import ServerCallContext
 from a2a.server.routes import create_agent_card_routes, create_jsonrpc_routes, create_rest_routes
 from a2a.server.routes.common import DefaultServerCallContextBuilder
+from a2a.server.routes.jsonrpc_dispatcher import JsonRpcDispatcher
+from a2a.server.routes.rest_dispatcher import RestDispatcher
 from a2a.types import a2a_pb2 as pb
 from google.protobuf.json_format import ParseDict
 from starlette.middleware import Middleware
@@ -19,6 +21,7 @@ from mc_platform.model.catalogue import Catalogue
 from mc_platform.receive.exact_values import VALUES, ExactJson
 from mc_platform.receive.handler import PRINCIPAL, GovernedRequestHandler
 from mc_platform.receive.sdk_parsing import adapt_parsers
+from mc_platform.receive.untraced import untrace
 
 
 class _ContextBuilder(DefaultServerCallContextBuilder):
@@ -102,6 +105,7 @@ def _card_route(card: pb.AgentCard) -> Route:
 def a2a_routes(handler: GovernedRequestHandler, card: pb.AgentCard) -> Iterable[BaseRoute]:
     """All A2A routes. JSON-RPC is served at `/a2a`, `/a2a/` and `/`."""
     adapt_parsers()
+    untrace(JsonRpcDispatcher, RestDispatcher)
     builder = _ContextBuilder()
     yield _card_route(card)
     for path in ("/", "/a2a", "/a2a/"):
