@@ -44,6 +44,8 @@ from pydantic import (
 from pydantic_core import ErrorDetails, InitErrorDetails
 
 MOST_BYTES = 1 << 20
+MOST_TENANT_BYTES = 16 << 20
+"""Of a file with an entry for each tenant: the catalogue, credentials."""
 _MOST_TOLD = 100
 _MOST_SHOWN = 60
 _SECRET = re.compile(

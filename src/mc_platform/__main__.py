@@ -29,7 +29,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mc_contract.configuration import MOST_BYTES, FileProblems, json_of, kind_of
+from mc_contract.configuration import MOST_TENANT_BYTES, FileProblems, json_of, kind_of
 from mc_contract.numbers import whole_number
 from mc_platform.errors import LedgerDamaged, Misconfigured, PlatformError
 from mc_platform.observe import logs
@@ -100,6 +100,8 @@ def make_server(app: ASGIApp, settings: Settings) -> Server:
 
 
 async def _serve() -> None:
+    # Nothing that start-up makes is garbage: looking for some was a third of its CPU
+    gc.disable()
     from mc_platform.app import Workbench
     from mc_platform.settings import load_settings, unknown_variables
 
@@ -112,6 +114,7 @@ async def _serve() -> None:
     # What start-up made stays for good: a collection that walks all of it is a pause for nothing.
     gc.collect()
     gc.freeze()
+    gc.enable()
     server = make_server(app, settings)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -152,7 +155,7 @@ async def _migrate() -> _Report:
     from mc_platform.administration import migrate
 
     urls = _urls()
-    text = b"" if sys.stdin.isatty() else sys.stdin.buffer.read(MOST_BYTES + 1)
+    text = b"" if sys.stdin.isatty() else sys.stdin.buffer.read(MOST_TENANT_BYTES + 1)
     credentials = _credentials(text) if text.strip() else None
     return await migrate(**urls, credentials=credentials, by=_whoever())
 
@@ -161,7 +164,7 @@ async def _change_credentials() -> _Report:
     from mc_platform.administration import change_credentials
 
     urls = _urls()
-    credentials = _credentials(sys.stdin.buffer.read(MOST_BYTES + 1))
+    credentials = _credentials(sys.stdin.buffer.read(MOST_TENANT_BYTES + 1))
     return await change_credentials(**urls, credentials=credentials, by=_whoever())
 
 
@@ -177,7 +180,7 @@ def _urls(*names: str) -> dict[str, str]:
 
 def _credentials(text: bytes) -> dict[str, Any]:
     try:
-        credentials = json_of(text)
+        credentials = json_of(text, most_bytes=MOST_TENANT_BYTES)
     except FileProblems as error:
         raise Misconfigured(f"the credentials on standard input: {error}") from error
     if not isinstance(credentials, dict):

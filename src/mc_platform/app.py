@@ -17,7 +17,6 @@ from starlette.requests import Request
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from mc_contract.rule_changes import held_document
 from mc_platform.adapters.cedar.policy_reloader import PolicyReloader
 from mc_platform.adapters.dataset_http import HttpRows
 from mc_platform.adapters.downstream_a2a import A2ADownstream
@@ -76,7 +75,7 @@ from mc_platform.record import (
 from mc_platform.request_path import RequestPath
 from mc_platform.screen import LibraryScreener
 from mc_platform.screen.detectors.tenant_terms import know_customer_ids
-from mc_platform.settings import Settings, catalogue_digest, load_catalogue, read_catalogue
+from mc_platform.settings import Settings, open_catalogue
 
 VERSION = version("mc-platform")
 _POLICIES_S = 2.0
@@ -98,9 +97,8 @@ class Workbench:
         # Over 60 lines: each part is made once, in the order in which parts need each other
         self._settings = settings
         self._background = Background()
-        self._catalogue = load_catalogue(settings.catalogue)
-        self._catalogue_digest = catalogue_digest(settings.catalogue)
-        self._catalogue_held = held_document(read_catalogue(settings.catalogue))
+        self._catalogue_file = open_catalogue(settings.catalogue)
+        self._catalogue = self._catalogue_file.catalogue
         self._key = ledger_key(settings)
         known = self._catalogue.tenants.values()
         metrics.begin(
@@ -229,7 +227,12 @@ class Workbench:
             charge=self._limiter.spend,
         )
         self._shape = ShapeLimits(values=settings.max_json_values, depth=settings.max_json_depth)
-        self._running = Running(settings, version=VERSION, policy_set=lambda: self._policies.digest)
+        self._running = Running(
+            settings,
+            version=VERSION,
+            catalogue=self._catalogue_file.digest,
+            policy_set=lambda: self._policies.digest,
+        )
         self._probes: Probes
         self._downstream: A2ADownstream
         self._path: RequestPath
@@ -370,7 +373,7 @@ class Workbench:
     async def _announce_rules(self) -> None:
         """Tell the ledger of rules that came into force while nothing ran, then of the rest."""
         await self._rules.note("policy_set", self._policies.digest, self._policies.held())
-        await self._rules.note("catalogue", self._catalogue_digest, self._catalogue_held)
+        await self._rules.note("catalogue", self._catalogue_file.digest, self._catalogue_file.held)
         await every(_UNTOLD_S, self._rules.record_untold, "rule_changes_not_recorded_yet")
 
     def _require_sound(self) -> None:

@@ -9,8 +9,9 @@ from __future__ import annotations
 import difflib
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any, Literal
@@ -26,7 +27,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from mc_contract.configuration import (
-    MOST_BYTES,
+    MOST_TENANT_BYTES,
     FileProblems,
     document_digest,
     filled,
@@ -35,6 +36,7 @@ from mc_contract.configuration import (
     toml_of,
 )
 from mc_contract.numbers import number, whole_number
+from mc_contract.rule_changes import held_document
 from mc_contract.siem import DEFAULT_INDEX, INDEX_PATTERN, SiemFormat, target_problems
 from mc_platform.errors import Misconfigured
 from mc_platform.model.catalogue import (
@@ -238,8 +240,8 @@ def _strange_variables(settings: Settings | None) -> Iterator[tuple[str, str]]:
     }
     path = settings.catalogue if settings else Path(os.environ.get("MC_CATALOGUE") or "")
     others = set(_OF_THE_TOOLS)
-    with suppress(Misconfigured):
-        others |= placeholders(read_catalogue(path))
+    with suppress(Misconfigured):  # by its text: it is parsed once, where it is needed
+        others |= placeholders(_catalogue_bytes(path).decode(errors="replace"))
     for name in sorted(os.environ):
         ours = name.startswith(("MC_", "AUDIT_SIEM_", "AUDIT_FILE_"))
         if ours and name not in known | others and not _SERVICE_LINK.search(name):
@@ -254,6 +256,28 @@ def _variable(location: tuple[Any, ...]) -> str:
     return name if name.isupper() else f"MC_{name.upper()}"
 
 
+@dataclass(frozen=True, slots=True)
+class CatalogueFile:
+    """The catalogue's file, as it was read at one moment.
+
+    Attributes:
+        catalogue: What it declares.
+        digest: SHA-256 of what it says, with the values of its placeholders.
+        held: What it holds, without them, by which a change is told (`rule_changes`).
+    """
+
+    catalogue: Catalogue
+    digest: str
+    held: Mapping[str, Mapping[str, str]]
+
+
+def open_catalogue(path: Path) -> CatalogueFile:
+    """Read the file once, for all that a replica needs of it; raises as `load_catalogue` does."""
+    raw = read_catalogue(path)
+    catalogue, document = _parsed(path, raw, unset=None)
+    return CatalogueFile(catalogue, document_digest(document), held_document(raw))
+
+
 def load_catalogue(path: Path, *, unset: str | None = None) -> Catalogue:
     """Read the catalogue file; `${MC_NAME}` in its strings comes from the environment.
 
@@ -264,7 +288,11 @@ def load_catalogue(path: Path, *, unset: str | None = None) -> Catalogue:
     Raises:
         Misconfigured: unreadable, an unset placeholder, or anything that is wrong with it.
     """
-    raw = read_catalogue(path)
+    return _parsed(path, read_catalogue(path), unset=unset)[0]
+
+
+def _parsed(path: Path, raw: dict[str, Any], *, unset: str | None) -> tuple[Catalogue, Any]:
+    """The catalogue, and its document with the placeholders filled."""
     missing = unset_variables(raw)
     if missing and unset is None:
         raise Misconfigured(
@@ -272,7 +300,8 @@ def load_catalogue(path: Path, *, unset: str | None = None) -> Catalogue:
             hint="set them, or write the values into the catalogue",
         )
     try:
-        return parse_catalogue(filled(raw, os.environ, unset or ""), shown=raw)
+        document = filled(raw, os.environ, unset or "")
+        return parse_catalogue(document, shown=raw), document
     except FileProblems as error:
         raise Misconfigured(
             f"catalogue {path}: {error}", hint="docs/reference/catalogue.md has every key"
@@ -286,23 +315,19 @@ def read_catalogue(path: Path) -> dict[str, Any]:
         Misconfigured: it is unreadable, or no TOML.
     """
     try:
-        with path.open("rb") as file:
-            return toml_of(file.read(MOST_BYTES + 1))
-    except OSError as error:
-        raise Misconfigured(
-            f"catalogue {path} cannot be read: {error.strerror}", hint="MC_CATALOGUE names it"
-        ) from error
+        return toml_of(_catalogue_bytes(path), most_bytes=MOST_TENANT_BYTES)
     except FileProblems as error:
         raise Misconfigured(f"catalogue {path} cannot be read: {error}") from error
 
 
-def catalogue_digest(path: Path) -> str:
-    """SHA-256 of what the catalogue says, with the values of its placeholders.
-
-    Raises:
-        Misconfigured: it is unreadable, or no TOML.
-    """
-    return document_digest(filled(read_catalogue(path), os.environ))
+def _catalogue_bytes(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(MOST_TENANT_BYTES + 1)
+    except OSError as error:
+        raise Misconfigured(
+            f"catalogue {path} cannot be read: {error.strerror}", hint="MC_CATALOGUE names it"
+        ) from error
 
 
 def unset_variables(raw: Any) -> list[str]:

@@ -17,7 +17,7 @@ from typing import Annotated, Any
 from pydantic import Field, StringConstraints
 
 from mc_contract.configuration import (
-    MOST_BYTES,
+    MOST_TENANT_BYTES,
     WORD_PATTERN,
     FileProblems,
     Form,
@@ -81,7 +81,7 @@ def read(workspace: Workspace) -> dict[str, Entry] | None:
     hint = "mend it; if it is removed, `mcctl up` makes every tenant a new token"
     try:
         with path.open("rb") as file:
-            document = json_of(file.read(MOST_BYTES + 1))
+            document = json_of(file.read(MOST_TENANT_BYTES + 1), most_bytes=MOST_TENANT_BYTES)
         if not isinstance(document, dict):
             raise FileProblems([f"it is {kind_of(document)}, must be {_FORM}"])
         return check(_File, {"credentials": document}).credentials
@@ -232,7 +232,9 @@ def catalogue_tenants(path: Path) -> list[str]:
     """
     try:
         with path.open("rb") as file:
-            tenants = toml_of(file.read(MOST_BYTES + 1)).get("tenants")
+            tenants = toml_of(file.read(MOST_TENANT_BYTES + 1), most_bytes=MOST_TENANT_BYTES).get(
+                "tenants"
+            )
     except OSError as error:
         raise UnusableInput(
             f"catalogue {path} cannot be read: {error.strerror}", hint="MC_CATALOGUE names it"

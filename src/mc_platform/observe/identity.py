@@ -19,7 +19,7 @@ from pydantic import SecretStr
 
 from mc_contract.canonical import canonical_json
 from mc_contract.running import code_digest
-from mc_platform.settings import Settings, catalogue_digest
+from mc_platform.settings import Settings
 
 _PACKAGES = ("mc_contract", "mc_platform")
 _COMPILED = "__pycache__"
@@ -32,7 +32,16 @@ _OWN = frozenset({"colour", "replica", "host", "port", "pod_uid"})
 class Running:
     """What runs here, and under which names."""
 
-    def __init__(self, settings: Settings, *, version: str, policy_set: Callable[[], str]) -> None:
+    def __init__(
+        self, settings: Settings, *, version: str, catalogue: str, policy_set: Callable[[], str]
+    ) -> None:
+        """Compute the digests.
+
+        Args:
+            version: Of the package.
+            catalogue: Digest of the catalogue in force.
+            policy_set: Gives the digest of the set in force.
+        """
         self._policy_set = policy_set
         faults = {
             "slow_factor": (settings.fault_slow_factor, 1.0),
@@ -54,7 +63,7 @@ class Running:
             "pod_uid": settings.pod_uid or None,
             "commit": _commit(_root(), code),
             "code": code,
-            "catalogue": catalogue_digest(settings.catalogue),
+            "catalogue": catalogue,
             "configuration": configuration_digest(settings),
         }
 

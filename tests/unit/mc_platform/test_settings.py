@@ -8,7 +8,13 @@ from pathlib import Path
 import pytest
 
 from mc_platform.errors import Misconfigured
-from mc_platform.settings import Settings, load_catalogue, load_settings, unknown_variables
+from mc_platform.settings import (
+    Settings,
+    load_catalogue,
+    load_settings,
+    open_catalogue,
+    unknown_variables,
+)
 
 GOOD = {"MC_DATABASE_URL": "postgresql://x:s3cret@h/mc", "MC_LEDGER_KEY_FILE": "key.pem"}
 
@@ -106,6 +112,20 @@ def test_variables_of_the_tools_are_known(env):
     with pytest.raises(Misconfigured) as caught:
         load_settings()
     assert "is unknown" not in caught.value.message
+
+
+def test_a_catalogue_of_many_tenants_is_read_and_one_without_end_is_not(tmp_path):
+    """Thousands of tenants are more than 1 MiB; 16 are the most."""
+    catalogue = tmp_path / "catalogue.toml"
+    row = '[tenants.T{}]\nresidency = "eu"\npurposes = ["support"]\nagents = []\n'
+    rows = [row.format(number) for number in range(50)]
+    catalogue.write_text("\n".join([*rows, "#" * (2 << 20)]))
+    opened = open_catalogue(catalogue)
+    assert opened.catalogue == load_catalogue(catalogue)
+    assert len(opened.held) == 50
+    catalogue.write_text("#" * ((16 << 20) + 1))
+    with pytest.raises(Misconfigured, match="more than 16777216 bytes"):
+        load_catalogue(catalogue)
 
 
 def test_variables_of_others_are_no_settings(env, tmp_path):

@@ -11,7 +11,7 @@ from mc_contract.running import FACTS, facts_of, untold
 from mc_ops.environments.local import releases
 from mc_platform.observe import identity
 from mc_platform.observe.identity import Running, configuration_digest
-from mc_platform.settings import Settings, catalogue_digest, load_settings
+from mc_platform.settings import Settings, load_settings, open_catalogue
 
 CATALOGUE = Path(__file__).parents[4] / "deploy" / "local" / "catalogue.toml"
 
@@ -54,20 +54,22 @@ def test_a_secret_counts_as_set_or_not_whatever_its_value(made):
 def test_the_catalogue_counts_with_what_fills_its_placeholders(tmp_path, monkeypatch):
     """A comment changes nothing; an address that comes from the environment does."""
     path = tmp_path / "catalogue.toml"
-    path.write_text('url = "${MC_AGENT}"\n')
+    text = '[agents.a]\nurl = "${MC_AGENT}"\nresidency = "eu"\n'
+    path.write_text(text)
     monkeypatch.setenv("MC_AGENT", "http://a")
-    first = catalogue_digest(path)
-    path.write_text('# a comment\nurl = "${MC_AGENT}"\n')
-    assert catalogue_digest(path) == first
+    first = open_catalogue(path)
+    path.write_text(f"# a comment\n{text}")
+    assert open_catalogue(path) == first
     monkeypatch.setenv("MC_AGENT", "http://b")
-    assert catalogue_digest(path) != first
+    assert open_catalogue(path).digest != first.digest
+    assert open_catalogue(path).held == first.held
 
 
 def test_every_process_has_an_id_of_its_own_and_tells_everything(made, monkeypatch, tmp_path):
     """The code's digest is the one that the local environment writes beside its copy."""
     digest = "a" * 64
     one, other = (
-        Running(made(), version="1", policy_set=lambda: digest).identity()["running"]
+        Running(made(), version="1", catalogue="b" * 64, policy_set=lambda: digest).identity()["running"]
         for _ in range(2)
     )
     assert one["instance"] != other["instance"]
@@ -80,6 +82,10 @@ def test_every_process_has_an_id_of_its_own_and_tells_everything(made, monkeypat
     assert set(one) <= set(FACTS)
     source = Path(mc_platform.__file__).parents[1]
     assert one["code"] == releases.digest_of(source)
+
+
+def _running(settings):
+    return Running(settings, version="1", catalogue="", policy_set=str)
 
 
 @pytest.mark.parametrize(
@@ -97,6 +103,6 @@ def test_every_process_has_an_id_of_its_own_and_tells_everything(made, monkeypat
 def test_a_commit_is_told_only_if_it_is_one(text, told, made, monkeypatch, tmp_path):
     """It stands beside the packages, where whoever made the release wrote it."""
     monkeypatch.setattr(identity, "_root", lambda: tmp_path)
-    assert Running(made(), version="1", policy_set=str).identity()["running"]["commit"] is None
+    assert _running(made()).identity()["running"]["commit"] is None
     (tmp_path / "COMMIT").write_text(text, encoding="utf-8")
-    assert Running(made(), version="1", policy_set=str).identity()["running"]["commit"] == told
+    assert _running(made()).identity()["running"]["commit"] == told
