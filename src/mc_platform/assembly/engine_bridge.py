@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from mc_platform.enact import Breaker, Limits
-from mc_platform.enact.breaker import OperationCounts
+from mc_platform.enact.ended_operations import EndedOperations, EndedRows
 from mc_platform.model.event import Event
 from mc_platform.model.ids import TaskId, TenantId
 from mc_platform.model.label import Part
@@ -71,13 +71,13 @@ class EngineBridge:
 
 
 def breaker(
-    settings: Settings, tenants: Iterable[Tenant], autonomy: Autonomy, counts: OperationCounts
+    settings: Settings, tenants: Iterable[Tenant], autonomy: Autonomy, rows: EndedRows
 ) -> Breaker:
     """What halts autonomy where too many operations are compensated."""
     known = list(tenants)
     return Breaker(
         autonomy=autonomy,
-        counts=counts,
+        counts=EndedOperations(rows),
         tenants=[tenant.id for tenant in known if tenant.generally_available],
         others=[tenant.id for tenant in known if not tenant.generally_available],
         limits=Limits(

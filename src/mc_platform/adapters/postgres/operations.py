@@ -1,4 +1,4 @@
-"""Reading operations of all tenants; implements `enact.breaker.OperationCounts`,
+"""Reading operations of all tenants; implements `enact.ended_operations.EndedRows`,
 `query.operator.OperationReader` and `ports.Budgets`.
 
 Reads as `mc_recorder`, which may see every tenant: whoever calls must have asked policy first.
@@ -13,6 +13,7 @@ from datetime import datetime
 from mc_platform.adapters.postgres.pools import Pools, wrapped
 from mc_platform.adapters.postgres.rows import ledger_row, operation_from_row
 from mc_platform.enact.breaker import Count
+from mc_platform.enact.ended_operations import Ends
 from mc_platform.model.event import Kind
 from mc_platform.model.ids import OperationId, TenantId
 from mc_platform.model.operation_view import (
@@ -31,6 +32,18 @@ FROM unnest($1::text[], $2::timestamptz[]) AS asked (tenant, since)
 JOIN mc.task ON task.tenant = asked.tenant AND task.updated_at > asked.since
     AND task.outcome IS NOT NULL AND task.state <> 'TASK_STATE_CANCELED'
 GROUP BY asked.tenant
+"""
+_ENDED_BETWEEN = """
+SELECT tenant, array_agg(us ORDER BY us) AS ended,
+    coalesce(array_agg(us ORDER BY us) FILTER (WHERE compensated), '{}') AS compensated
+FROM (
+    SELECT task.tenant, (extract(epoch FROM task.updated_at) * 1000000)::bigint AS us,
+        task.compensated OR task.outcome = 'stuck' AS compensated
+    FROM mc.task WHERE task.tenant = ANY($1::text[]) AND task.updated_at > $2
+        AND task.updated_at <= $3
+        AND task.outcome IS NOT NULL AND task.state <> 'TASK_STATE_CANCELED'
+) AS task
+GROUP BY tenant
 """
 _TOLD_RESOLVED = f"""
 EXISTS (SELECT FROM mc.ledger_event AS event WHERE event.tenant = task.tenant
@@ -88,6 +101,13 @@ class PostgresOperations:
     async def ended(self, since_at: Mapping[TenantId, datetime]) -> Mapping[TenantId, Count]:
         rows = await self._pools.record.fetch(_ENDED, list(since_at), list(since_at.values()))
         return {TenantId(row["tenant"]): Count(row["ended"], row["compensated"]) for row in rows}
+
+    @wrapped("operations cannot be counted")
+    async def ended_between(
+        self, tenants: Sequence[TenantId], after_at: datetime, until_at: datetime
+    ) -> Mapping[TenantId, Ends]:
+        rows = await self._pools.record.fetch(_ENDED_BETWEEN, list(tenants), after_at, until_at)
+        return {TenantId(row["tenant"]): Ends(row["ended"], row["compensated"]) for row in rows}
 
     @wrapped("operations cannot be counted")
     async def operations_since(self, tenant: TenantId, since_at: datetime) -> int:

@@ -13,6 +13,7 @@ from mc_platform.adapters.postgres.journal import PostgresJournal
 from mc_platform.adapters.postgres.migrate import database_url
 from mc_platform.adapters.postgres.operations import PostgresOperations
 from mc_platform.enact.breaker import Count
+from mc_platform.enact.ended_operations import Ends
 from mc_platform.model.event import Event, Kind
 from mc_platform.model.operation_view import OperationFilter, OperationState
 from mc_platform.model.task import Task, TaskState
@@ -199,6 +200,30 @@ async def test_only_what_ended_after_its_tenants_time_counts(operations, end, te
     found = await operations.ended({tenant: BEFORE, other: NOW, f"{tenant}_C": BEFORE})
     assert found == {tenant: Count(1, 1), other: Count(1, 0)}
     assert await operations.ended({}) == {}
+
+
+async def test_what_ended_between_two_times_has_its_times(operations, end, begin, tenant):
+    """After the first and not after the second, to the microsecond, and counted as `ended` counts."""
+    other = f"{tenant}_B"
+    step = timedelta(microseconds=1)
+    await begin()
+    for outcome, more in (
+        ("completed", {}),
+        ("stuck", {"canceled": True}),
+        ("compensated", {"undone": 1}),
+        ("compensated", {"undone": 1, "canceled": True}),
+        ("compensated", {"undone": 0}),
+    ):
+        for at in (NOW, NOW + step):
+            await end(outcome, at=at, **more)
+    await end("completed", at=NOW, tenant=other)
+    us = 1_767_323_045_000_000
+    found = await operations.ended_between([tenant, other, f"{tenant}_C"], NOW - step, NOW)
+    assert found == {tenant: Ends([us] * 4, [us] * 2), other: Ends([us], [])}
+    later = await operations.ended_between([tenant, other], NOW, NOW + timedelta(days=1))
+    assert later == {tenant: Ends([us + 1] * 4, [us + 1] * 2)}
+    both = await operations.ended({tenant: NOW - step})
+    assert both == {tenant: Count(8, 4)}
 
 
 async def test_a_resolved_operation_is_stuck_no_more_even_when_its_events_have_left(
