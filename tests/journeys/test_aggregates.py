@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
@@ -24,6 +23,10 @@ def ask(platform, *where, tenant=TENANT, **more):
         json=body,
         timeout=30,
     )
+
+
+def code_of(refused: httpx.Response) -> str:
+    return str(refused.json()["error"]["code"])
 
 
 def test_figures_are_noisy_repeats_free_and_a_crowd_cannot_overspend(platform, wait_until):
@@ -57,9 +60,11 @@ def test_figures_are_noisy_repeats_free_and_a_crowd_cannot_overspend(platform, w
         return ask(platform, ages, epsilon=2.0)
 
     with ThreadPoolExecutor(16) as pool:
-        codes = Counter(one.status_code for one in pool.map(crowd, range(16)))
-    assert set(codes) <= {200, 403, 429}
-    assert codes[429]
+        answers = list(pool.map(crowd, range(16)))
+    # A machine that is slow lets some wait for a place too long: those are refused unrecorded
+    asked = [one for one in answers if one.status_code == 200 or code_of(one) != "rate-limited"]
+    assert {one.status_code for one in asked} <= {200, 403, 429}
+    assert any(one.status_code == 429 for one in asked)
     left = ask(platform, epsilon=1.0).json()["epsilon"]["remaining"]
     assert left >= 0
 
@@ -68,7 +73,9 @@ def test_figures_are_noisy_repeats_free_and_a_crowd_cannot_overspend(platform, w
         return [event for event in events if event["kind"].startswith("aggregate.")]
 
     # 9 answers at first, 2 groups too small, 2 refused by policy, the crowd, and the last repeat
-    wait_until(lambda: len(recorded()) == 9 + 2 + 2 + 16 + 1, what="the queries at the SIEM")
+    wait_until(
+        lambda: len(recorded()) == 9 + 2 + 2 + len(asked) + 1, what="the queries at the SIEM"
+    )
     assert all("value" not in event["detail"] for event in recorded())
     assert all(event["detail"]["policy_set"] for event in recorded())
     # The ledger accounts for the whole budget: answers, refusals, and the tests of the overtaken
