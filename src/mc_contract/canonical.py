@@ -17,9 +17,12 @@ import base64
 import binascii
 import math
 from json.encoder import encode_basestring
-from typing import TypeAlias
+from typing import Final, TypeAlias
+
+import msgspec
 
 from mc_contract.errors import McError
+from mc_contract.plain import is_plain
 
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 
@@ -28,6 +31,11 @@ _MAX_PLAIN_EXPONENT = 21
 _MIN_PLAIN_EXPONENT = -6
 # Two machines may round the last digits of a percentile or a logarithm differently
 FLOAT_TOLERANCE = 1e-9
+
+
+# Its spelling of plain values is the canonical one; a test compares both ways of writing
+_encode_plain: Final = msgspec.json.Encoder(order="sorted").encode
+_PLAIN_DEPTH, _PLAIN_VALUES = 64, 1_000_000  # beyond, the careful way is as good
 
 
 class NotCanonical(McError):
@@ -49,6 +57,8 @@ def canonical_json(value: object) -> bytes:
     Raises:
         NotCanonical: for any value without such a spelling; the message names its path.
     """
+    if is_plain(value, most_depth=_PLAIN_DEPTH, most_values=_PLAIN_VALUES):
+        return _encode_plain(value)
     out: list[str] = []
     _write(value, out, None)
     text = "".join(out)

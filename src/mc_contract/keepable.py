@@ -28,6 +28,7 @@ from typing import Any, Final
 import msgspec
 
 from mc_contract.errors import McError
+from mc_contract.plain import is_plain
 
 MOST_DIGITS: Final = 308
 MOST_DEPTH: Final = 32
@@ -217,7 +218,8 @@ def check_keepable(
     Raises:
         NotKeepable: naming the first place that cannot be.
     """
-    _check(value, path, len(path) + most_depth)
+    if not is_plain(value, most_depth=most_depth, most_values=MOST_VALUES):
+        _check(value, path, len(path) + most_depth)
 
 
 def json_bytes(value: Any) -> bytes:
@@ -241,6 +243,10 @@ def checked_text(value: Any, *, most_depth: int = MOST_DEPTH) -> str:
     except (TypeError, ValueError, OverflowError, RecursionError):  # of Unicode, too
         check_keepable(value, most_depth=most_depth)
         raise
+    if text.count(b",") <= MOST_VALUES and is_plain(
+        value, most_depth=most_depth, most_values=MOST_VALUES
+    ):
+        return text.decode()
     if b"null" in text:  # so the encoder writes NaN and infinity, too
         check_keepable(value, most_depth=most_depth)
     read_json(text, most_depth=most_depth)

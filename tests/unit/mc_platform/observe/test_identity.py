@@ -69,7 +69,9 @@ def test_every_process_has_an_id_of_its_own_and_tells_everything(made, monkeypat
     """The code's digest is the one that the local environment writes beside its copy."""
     digest = "a" * 64
     one, other = (
-        Running(made(), version="1", catalogue="b" * 64, policy_set=lambda: digest).identity()["running"]
+        Running(made(), version="1", catalogue="b" * 64, policy_set=lambda: digest).identity()[
+            "running"
+        ]
         for _ in range(2)
     )
     assert one["instance"] != other["instance"]
