@@ -78,7 +78,6 @@ class Governed:
             leases=PostgresLeases(url, engine_schema=ENGINE_SCHEMA),
             release=self._release,
             max_concurrent=_AT_MOST,
-            pool_size=_POOL_SIZE,
         )
 
     async def open(self) -> None:
@@ -148,7 +147,7 @@ class Governed:
 class Raw:
     """A DBOS workflow as one would write it by hand: each call a step, compensations in line.
 
-    Its configuration is the engine's own, and so are the HTTP client and the keys.
+    The HTTP client and the keys are the engine's own. It has four times the engine's connections.
     """
 
     def __init__(self, settings: dict[str, Any]) -> None:

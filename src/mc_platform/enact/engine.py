@@ -14,8 +14,8 @@ it; one that no code has begun may move to another.
 
 Private calls of DBOS, each in one place, tested against the pinned version:
 `DBOS._recover_pending_workflows` (adoption), `_active_workflows_set` and `reenqueue_for_recovery`
-(what was claimed and is not run) and `background_thread_stop_events` (a stopping replica takes
-nothing more from the queue).
+(what was claimed and is not run), `background_thread_stop_events` (a stopping replica takes
+nothing more from the queue) and what `engine_rows` shortens.
 """
 
 from __future__ import annotations
@@ -40,14 +40,15 @@ from dbos import error as dbos_error
 
 from mc_platform.enact.actions import ActionRegistry
 from mc_platform.enact.calls import DO_RETRIES, UNDO_RETRIES, RetryPolicy
-from mc_platform.enact.engine_database import SCHEMA, quiet_engine_logs
+from mc_platform.enact.engine_database import SCHEMA, open_pool, quiet_engine_logs
+from mc_platform.enact.engine_rows import EngineRows
 from mc_platform.enact.engine_status import (
+    ENDED,
     RESOLUTION_SUFFIX,
     ended_before,
     next_resolution,
     report_of,
     request_cancel,
-    signals,
     state_of,
 )
 from mc_platform.enact.leases import Holder, LeaseKeeper, Leases
@@ -75,7 +76,6 @@ _RESOLUTION = "mc.resolution"
 _RECOVERY_QUEUE = "_dbos_internal_queue"
 _QUEUE, _QUEUE_POLL_S = "mc.operations", 0.25
 _ANSWER_TIMEOUT_S = 10.0
-_IDLE_IN_TRANSACTION_S = 4.0
 _RESOLUTION_TIMEOUT_S = 60.0
 _LOOK_AGAIN_S = 1.0
 
@@ -102,7 +102,7 @@ class OperationEngine:
         schema: The engine's schema, as `migrate_engine` made it.
         max_concurrent: Operations that run at once in this process (at least 2); more wait.
         max_concurrent_per_tenant: Of them, how many may be one tenant's.
-        pool_size: Connections to the database.
+        pool_size: Connections to the database, at least 2; the lease's is not among them.
         do_retries: Attempts of an effect.
         undo_retries: Attempts of a compensation.
         clock: Time of events.
@@ -130,7 +130,7 @@ class OperationEngine:
         schema: str = SCHEMA,
         max_concurrent: int = 32,
         max_concurrent_per_tenant: int = 16,
-        pool_size: int = 8,
+        pool_size: int = 2,
         do_retries: RetryPolicy = DO_RETRIES,
         undo_retries: RetryPolicy = UNDO_RETRIES,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
@@ -151,6 +151,10 @@ class OperationEngine:
                 requeue=self._requeue,
             )
         self._http = http
+        self._pool = open_pool(
+            database_url, application_name=f"{executor_id}:engine", connections=pool_size
+        )
+        self._rows = EngineRows(self._pool, schema)
         self._worker = Worker(
             registry=ActionRegistry(
                 catalogue.actions,
@@ -164,7 +168,7 @@ class OperationEngine:
             on_finished=on_finished,
             clock=clock,
             durable_step=lambda name, body: DBOS.run_step({"name": name}, body),
-            signals=signals,
+            signals=self._rows.signals,
             halted=halted,
             term=lambda: self._keeper.term if self._keeper else 1,
             held=lambda term: self._keeper is None or self._keeper.held(term),
@@ -183,16 +187,14 @@ class OperationEngine:
             run_migrations=False,
             # Rows are read back as JSON: unpickling would run whatever stands in the table
             serializer=DBOSPortableJSONSerializer(),
-            sys_db_pool_size=pool_size,
+            system_database_engine=self._pool,
             # More than there are slots: a poll of the queue may claim a little beyond its limit,
             # and what is given a slot must not wait for a thread
             max_executor_threads=4 * half,
-            # A paused replica must not keep its row locks (by default for a minute)
-            sys_db_idle_transaction_timeout_sec=_IDLE_IN_TRANSACTION_S,
             log_level="WARNING",
             enable_otlp=False,
-            # Idle costs: streams and schedules are not used (defaults: 0.01 s and 30 s)
-            notification_coalesce_sec=0.2,
+            # Messages, events, streams and schedules are not used: no connection that listens for them
+            use_listen_notify=False,
             scheduler_polling_interval_sec=3600.0,
         )
         self._workflow: Callable[[dict[str, Any]], dict[str, Any]] | None = None
@@ -240,6 +242,7 @@ class OperationEngine:
             )
             self._void = DBOS.workflow(name=_VOID, max_recovery_attempts=None)(void)
             DBOS.launch()
+            self._rows.shorten(self._dbos._sys_db)
             DBOS.register_queue(
                 _QUEUE,
                 worker_concurrency=self._slots.total,
@@ -270,6 +273,7 @@ class OperationEngine:
 
     def _tear_down(self) -> None:
         DBOS.destroy(destroy_registry=True)
+        self._pool.dispose()
         if self._keeper is not None:
             self._keeper.stop()
 
@@ -348,7 +352,11 @@ class OperationEngine:
         deadline = loop.time() + timeout_s
         try:
             # The database is looked at as well: another replica may be running the operation
-            while (report := await self.report(operation_id)) is None:
+            while (
+                report := None
+                if self._worker.runs(operation_id)
+                else await self.report(operation_id)
+            ) is None:
                 left_s = deadline - loop.time()
                 if left_s <= 0:
                     return None
@@ -364,8 +372,13 @@ class OperationEngine:
         Raises:
             Unavailable: the engine is not running, or its database does not answer.
         """
-        status = await self._answered(lambda: DBOS.get_workflow_status(operation_id))
-        return report_of(operation_id, status)
+
+        def work() -> OperationReport | None:
+            if self._rows.status(operation_id) not in ENDED:
+                return None
+            return report_of(operation_id, DBOS.get_workflow_status(operation_id))
+
+        return await self._answered(work)
 
     async def known(self, operation_id: OperationId) -> bool:
         """Whether the operation was ever started.
@@ -373,8 +386,7 @@ class OperationEngine:
         Raises:
             Unavailable: the engine is not running, or its database does not answer.
         """
-        status = await self._answered(lambda: DBOS.get_workflow_status(operation_id))
-        return status is not None
+        return await self._answered(lambda: self._rows.status(operation_id)) is not None
 
     async def states(
         self, operation_ids: Sequence[OperationId]

@@ -1,4 +1,4 @@
-"""The engine's schema, and its voice: what must be set up around DBOS, kept out of the engine.
+"""The engine's schema, connections and log: what must be set up around DBOS, kept out of the engine.
 
 The schema is made by the owner (`python -m mc_platform migrate`); the service's role may use it and
 never alter it.
@@ -7,12 +7,69 @@ never alter it.
 from __future__ import annotations
 
 import logging
+import select
+from typing import Any
 
+import sqlalchemy
 from dbos import DBOS
 
-from mc_platform.errors import Unavailable
+from mc_platform.errors import Misconfigured, Unavailable
 
 SCHEMA = "dbos"
+_CONNECT_TIMEOUT_S = 10
+_WAIT_FOR_CONNECTION_S = 30.0
+_IDLE_IN_TRANSACTION_MS = 4000
+
+
+def open_pool(database_url: str, *, application_name: str, connections: int) -> sqlalchemy.Engine:
+    """The engine's connections; none is made yet.
+
+    Before a connection is used its socket is looked at: what the server has closed is replaced. DBOS's
+    own pool asks the server instead, which doubles its round trips.
+
+    Args:
+        database_url: `postgresql://` URL of the service's role.
+        application_name: As `pg_stat_activity` shows it.
+        connections: How many there may be. At least 2: one job of DBOS holds one while it uses another.
+
+    Raises:
+        Misconfigured: the URL cannot be read.
+    """
+    try:
+        url = sqlalchemy.make_url(database_url).set(drivername="postgresql+psycopg")
+    except (sqlalchemy.exc.ArgumentError, ValueError) as error:
+        raise Misconfigured(f"MC_DATABASE_URL is not usable: {type(error).__name__}") from error
+    engine = sqlalchemy.create_engine(
+        url,
+        pool_size=max(2, connections),
+        max_overflow=0,
+        pool_timeout=_WAIT_FOR_CONNECTION_S,
+        pool_use_lifo=True,
+        connect_args={
+            "application_name": application_name,
+            "connect_timeout": _CONNECT_TIMEOUT_S,
+        },
+    )
+    sqlalchemy.event.listen(engine, "connect", _bound_transactions)
+    sqlalchemy.event.listen(engine, "checkout", _require_open)
+    return engine
+
+
+def _bound_transactions(connection: Any, _record: object) -> None:
+    """A paused replica must not keep its row locks: the server ends a transaction that is idle."""
+    with connection.cursor() as cursor:
+        cursor.execute(f"SET idle_in_transaction_session_timeout = {_IDLE_IN_TRANSACTION_MS}")
+    connection.commit()
+
+
+def _require_open(connection: Any, _record: object, _proxy: object) -> None:
+    """Have the pool replace a connection on which the server has said something: only a farewell."""
+    look = select.poll()
+    if not connection.closed:
+        look.register(connection.fileno(), select.POLLIN | select.POLLHUP | select.POLLERR)
+        if not look.poll(0):
+            return
+    raise sqlalchemy.exc.DisconnectionError
 
 
 def migrate_engine(admin_database_url: str, service_role: str, *, schema: str = SCHEMA) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from dbos import DBOS, WorkflowStatus
 
-from mc_platform.enact.saga import Signals
+from mc_platform.enact.engine_rows import CANCEL
 from mc_platform.enact.worker import report_from
 from mc_platform.errors import Conflict, NotFound
 from mc_platform.model.engine_state import EngineState, Phase
@@ -17,14 +17,13 @@ from mc_platform.model.ids import OperationId
 from mc_platform.model.operation import OperationReport, Outcome
 
 RESOLUTION_SUFFIX = ":resolve:"
-_CANCEL = "cancel_requested"
 _END_LOOKS, _END_LOOK_S = 10, 0.1
-_ENDED = frozenset({"SUCCESS", "ERROR", "CANCELLED", "MAX_RECOVERY_ATTEMPTS_EXCEEDED"})
+ENDED = frozenset({"SUCCESS", "ERROR", "CANCELLED", "MAX_RECOVERY_ATTEMPTS_EXCEEDED"})
 
 
 def report_of(operation_id: OperationId, status: WorkflowStatus | None) -> OperationReport | None:
     """The operation's end; None while it runs, or if it is unknown."""
-    if status is None or status.status not in _ENDED:
+    if status is None or status.status not in ENDED:
         return None
     # Only a defect or an outside hand leaves no report; saying so beats waiting for ever
     reason = f"engine reports {status.status.lower()}"
@@ -36,23 +35,12 @@ def report_of(operation_id: OperationId, status: WorkflowStatus | None) -> Opera
     return OperationReport(operation_id, Outcome.stuck, (), reason)
 
 
-def signals(operation_id: OperationId) -> Signals:
-    """What is to be known before each step."""
-    status = DBOS.get_workflow_status(operation_id)
-    if status is None:
-        return Signals()
-    return Signals(
-        cancel_requested=bool((status.attributes or {}).get(_CANCEL)),
-        recovered=(status.recovery_attempts or 0) > 1,
-    )
-
-
 def request_cancel(operation_id: OperationId) -> bool:
     """Keep the wish to cancel; False if the operation has ended or is unknown."""
     status = DBOS.get_workflow_status(operation_id)
-    if status is None or status.status in _ENDED:
+    if status is None or status.status in ENDED:
         return False
-    DBOS.update_workflow_attributes(operation_id, {_CANCEL: True}, merge=True)
+    DBOS.update_workflow_attributes(operation_id, {CANCEL: True}, merge=True)
     return True
 
 
@@ -70,7 +58,7 @@ def next_resolution(operation_id: OperationId) -> dict[str, Any]:
         operation = found.pop(operation_id, None)
         if operation is None:
             raise NotFound(f"no operation {operation_id}")
-        if operation.status in _ENDED:
+        if operation.status in ENDED:
             break
         time.sleep(_END_LOOK_S)
     else:
@@ -78,7 +66,7 @@ def next_resolution(operation_id: OperationId) -> dict[str, Any]:
     last = operation
     for number in range(1, len(found) + 1):
         last = found.get(f"{operation_id}{RESOLUTION_SUFFIX}{number}", last)
-    if last.status not in _ENDED:
+    if last.status not in ENDED:
         raise Conflict("a resolution of this operation is running", hint="wait for its end")
     kept = last.output if isinstance(last.output, Mapping) else None
     if kept is None:
@@ -102,7 +90,7 @@ def ended_before(before: datetime, limit: int, skip: int) -> list[str]:
     """Ids of what ended, oldest first; see `OperationEngine.ended_before`."""
     until = before.isoformat()
     found = DBOS.list_workflows(
-        status=sorted(_ENDED),
+        status=sorted(ENDED),
         end_time=until,
         completed_before=until,
         limit=limit,
@@ -121,7 +109,7 @@ def operation_of(workflow_id: str) -> str:
 def state_of(found: WorkflowStatus, live: Mapping[str, str] | None) -> EngineState:
     """Where it is; `live` are the replicas that hold a lease, with their versions."""
     replica, version = found.executor_id or "", found.app_version or ""
-    if found.status in _ENDED:
+    if found.status in ENDED:
         phase = Phase.ended
     elif live is not None and version not in live.values():
         phase = Phase.waiting

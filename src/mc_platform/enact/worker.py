@@ -337,7 +337,9 @@ class _WorkerActivities:
 
     def signals(self) -> Signals:
         worker = self._worker
-        signals = worker.signals(self._request.id)
+        signals = worker.insist(
+            self._run, lambda: worker.signals(self._request.id), "reading what is wished of it"
+        )
         if self._begun:
             return signals
         # Asked once: a halt matters to what has not begun, and to nothing after that
