@@ -1,6 +1,6 @@
 """Removes what is older than it is kept: one replica at a time, in batches, told to the ledger.
 
-    quotations   seven days after the day on which they were told; whole days are dropped
+    quotations   seven days after the week in which they were told; whole weeks are dropped
     engine       eight days after the operation's end, unless it is stuck and not resolved
     tasks        the tenant's `retention_days`, else the platform's, after their last change
     checkpoints  those of archived entries, but for the last of each day
@@ -20,6 +20,7 @@ import structlog
 
 from mc_platform.adapters.postgres.retention import PostgresRetention
 from mc_platform.enact import OperationEngine, operation_of
+from mc_platform.model.catalogue import LEAST_RETENTION_DAYS
 from mc_platform.model.event import Kind
 from mc_platform.model.ids import TenantId
 from mc_platform.model.tenant import PLATFORM, Tenant
@@ -27,8 +28,8 @@ from mc_platform.observe import metrics
 from mc_platform.ports import Clock, Journal
 from mc_platform.record import EventFactory
 
-_LEAST = timedelta(days=8)
-_ENGINE_KEPT = _LEAST
+_LEAST = timedelta(days=LEAST_RETENTION_DAYS)
+_ENGINE_KEPT = timedelta(days=8)  # no operation may take longer than seven
 _BATCH, _ENGINE_BATCH, _TOLD_AT_ONCE = 2000, 200, 200
 _log = structlog.get_logger()
 
@@ -90,9 +91,9 @@ class Retention:
         metrics.retention_ended.set_to_current_time()
 
     async def _run(self, run: UUID) -> None:
-        days = await self.rows.keep_quotable_days()
-        if days:
-            _log.info("quotable_days_kept", partitions=days)
+        weeks = await self.rows.keep_quotable_weeks()
+        if weeks:
+            _log.info("quotable_weeks_kept", partitions=weeks)
         while await self.rows.thin_checkpoints():
             await self._next(run)
         await self._forget_engine(run)

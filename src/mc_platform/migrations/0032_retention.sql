@@ -1,4 +1,4 @@
--- Retention (docs/explanation/retention.md): digests of quotations by day, in partitions that are
+-- Retention (docs/explanation/retention.md): digests of quotations by week, in partitions that are
 -- dropped; tasks, and checkpoints of what was archived, in batches. The service's role drops and
 -- deletes nothing of these itself: the functions here do, within bounds that it cannot move. What
 -- they remove they note in the same transaction, until the ledger has been told.
@@ -32,7 +32,8 @@ LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
         before = greatest(noted.before, excluded.before), removed = noted.removed + excluded.removed
 $$;
 
--- Quotations: a digest is known for seven days after the day on which it was told last.
+-- Quotations: a digest is known for seven days after the week in which it was told last. By week and
+-- not by day, as a look-up asks each partition that holds something: two, and not eight.
 -- `told_at` and the right to delete are for the version before this one: no policy lets it delete a
 -- row, so what it tries once in 15 s does nothing. Both go with a later version.
 ALTER TABLE mc.quotable RENAME TO quotable_before;
@@ -45,9 +46,9 @@ CREATE TABLE mc.quotable (
     digest  bigint NOT NULL,
     task_id text NOT NULL,
     told_at timestamptz NOT NULL DEFAULT clock_timestamp(),
-    told_on date NOT NULL DEFAULT (now() AT TIME ZONE 'UTC')::date
-) PARTITION BY RANGE (told_on);
-CREATE UNIQUE INDEX quotable_once_a_day ON mc.quotable (tenant, digest, told_on);
+    week    date NOT NULL DEFAULT date_trunc('week', now() AT TIME ZONE 'UTC')::date
+) PARTITION BY RANGE (week);
+CREATE UNIQUE INDEX quotable_once_a_week ON mc.quotable (tenant, digest, week);
 CREATE TABLE mc.quotable_default PARTITION OF mc.quotable DEFAULT;
 ALTER TABLE mc.quotable_default ENABLE ROW LEVEL SECURITY;
 ALTER TABLE mc.quotable ATTACH PARTITION mc.quotable_before
@@ -61,11 +62,11 @@ CREATE POLICY append ON mc.quotable FOR INSERT TO mc_recorder WITH CHECK (true);
 GRANT SELECT ON mc.quotable TO mc_service;
 GRANT SELECT, INSERT, DELETE ON mc.quotable TO mc_recorder;
 
--- One day's partition, for the owner only. Rows that the default partition took move over.
-CREATE FUNCTION mc.make_quotable_day(day date) RETURNS text
+-- The partition of the week that begins on a Monday, for the owner only. Rows that the default partition took move over.
+CREATE FUNCTION mc.make_quotable_week(monday date) RETURNS text
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    name text := 'quotable_' || to_char(day, '"y"YYYY"m"MM"d"DD');
+    name text := 'quotable_' || to_char(monday, '"y"YYYY"m"MM"d"DD');
 BEGIN
     IF to_regclass('mc.' || name) IS NOT NULL THEN
         RETURN NULL;
@@ -74,30 +75,30 @@ BEGIN
     EXECUTE format('ALTER TABLE mc.%I ENABLE ROW LEVEL SECURITY', name);
     LOCK TABLE ONLY mc.quotable_default IN ACCESS EXCLUSIVE MODE;
     EXECUTE format(
-        'WITH moved AS (DELETE FROM mc.quotable_default WHERE told_on = %L RETURNING *) '
-        'INSERT INTO mc.%I SELECT * FROM moved', day, name);
+        'WITH moved AS (DELETE FROM mc.quotable_default WHERE week = %L RETURNING *) '
+        'INSERT INTO mc.%I SELECT * FROM moved', monday, name);
     EXECUTE format(
         'ALTER TABLE mc.quotable ATTACH PARTITION mc.%I FOR VALUES FROM (%L) TO (%L)',
-        name, day, day + 1);
+        name, monday, monday + 7);
     RETURN name;
 END $$;
 
--- The only way by which the service makes and drops days: it takes no argument. A day that cannot
+-- The only way by which the service makes and drops weeks: it takes no argument. A week that cannot
 -- be locked within half a second is left to the next call: whoever waits for a lock keeps all others
 -- waiting. Returns the names of what was made and dropped.
-CREATE FUNCTION mc.keep_quotable_days() RETURNS SETOF text
+CREATE FUNCTION mc.keep_quotable_weeks() RETURNS SETOF text
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp SET lock_timeout = '500ms' AS $$
 DECLARE
     today date := (now() AT TIME ZONE 'UTC')::date;
-    last_gone date := (now() AT TIME ZONE 'UTC')::date - 8;
+    last_gone date := today - 14;  -- the Monday of a week whose Sunday was seven days ago, or more
     one record;
     made text;
 BEGIN
     PERFORM pg_advisory_xact_lock(7219005313403);
-    FOR day_ahead IN 0..7 LOOP
+    FOR ahead IN 0..1 LOOP
         BEGIN
-            made := mc.make_quotable_day(today + day_ahead);
+            made := mc.make_quotable_week(date_trunc('week', today)::date + 7 * ahead);
             IF made IS NOT NULL THEN
                 RETURN NEXT made;
             END IF;
@@ -105,7 +106,7 @@ BEGIN
             EXIT;
         END;
     END LOOP;
-    DELETE FROM mc.quotable_default WHERE told_on <= last_gone;
+    DELETE FROM mc.quotable_default WHERE week <= last_gone;
     FOR one IN
         SELECT c.relname, greatest(c.reltuples, 1)::bigint AS rows FROM pg_inherits AS i
         JOIN pg_class AS c ON c.oid = i.inhrelid
@@ -119,7 +120,7 @@ BEGIN
         BEGIN
             EXECUTE format('DROP TABLE mc.%I', one.relname);
             PERFORM mc.note_removed(
-                'PLATFORM', 'quotations', (last_gone + 1) AT TIME ZONE 'UTC', one.rows);
+                'PLATFORM', 'quotations', (today - 7) AT TIME ZONE 'UTC', one.rows);
             RETURN NEXT one.relname;
         EXCEPTION WHEN lock_not_available THEN
             EXIT;
@@ -128,15 +129,15 @@ BEGIN
 END $$;
 
 -- Ended tasks of one tenant, `most` at once. A task that is open, or stuck and not resolved, is never
--- among them, and none that ended within eight days: longer than a quotation is known, and than any
+-- among them, and none that ended within fifteen days: longer than a quotation is known, and than any
 -- operation may take.
 CREATE FUNCTION mc.forget_tasks(whose text, older timestamptz, most integer) RETURNS integer
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     ids text[];
 BEGIN
-    IF older > clock_timestamp() - interval '8 days' OR most NOT BETWEEN 1 AND 10000 THEN
-        RAISE EXCEPTION 'tasks are kept for eight days, and at most 10000 go at once'
+    IF older > clock_timestamp() - interval '15 days' OR most NOT BETWEEN 1 AND 10000 THEN
+        RAISE EXCEPTION 'tasks are kept for fifteen days, and at most 10000 go at once'
             USING ERRCODE = '22023';
     END IF;
     ids := ARRAY(
@@ -179,17 +180,17 @@ BEGIN
 END $$;
 
 REVOKE ALL ON FUNCTION mc.note_removed(text, text, timestamptz, bigint) FROM PUBLIC;
-REVOKE ALL ON FUNCTION mc.make_quotable_day(date) FROM PUBLIC;
-REVOKE ALL ON FUNCTION mc.keep_quotable_days() FROM PUBLIC;
+REVOKE ALL ON FUNCTION mc.make_quotable_week(date) FROM PUBLIC;
+REVOKE ALL ON FUNCTION mc.keep_quotable_weeks() FROM PUBLIC;
 REVOKE ALL ON FUNCTION mc.forget_tasks(text, timestamptz, integer) FROM PUBLIC;
 REVOKE ALL ON FUNCTION mc.thin_checkpoints() FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION mc.keep_quotable_days(), mc.thin_checkpoints(),
+GRANT EXECUTE ON FUNCTION mc.keep_quotable_weeks(), mc.thin_checkpoints(),
     mc.forget_tasks(text, timestamptz, integer),
     mc.note_removed(text, text, timestamptz, bigint) TO mc_recorder;
 GRANT SELECT, UPDATE ON mc.retention_turn TO mc_recorder;
 GRANT SELECT, INSERT, UPDATE, DELETE ON mc.retention_removed TO mc_recorder;
 
-SELECT mc.keep_quotable_days();
+SELECT mc.keep_quotable_weeks();
 DO $$ BEGIN
     IF NOT EXISTS (SELECT FROM mc.quotable_before) THEN
         DROP TABLE mc.quotable_before;

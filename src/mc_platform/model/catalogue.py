@@ -40,8 +40,8 @@ _MAX_TIMEOUT_S = 3600.0
 _MAX_ATTEMPTS = 20
 _MAX_WAIT_S = 300.0
 _MOST_OPERATIONS = 1_000_000
-LEAST_RETENTION_DAYS, MOST_RETENTION_DAYS = 8, 3650
-"""A quotation is known for a week after the day on which it was told: its task is there as long."""
+LEAST_RETENTION_DAYS, MOST_RETENTION_DAYS = 15, 3650
+"""A quotation is known for up to two weeks: its task is there as long."""
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.2, 5.0
 _CLASSES = frozenset(CLASSES.values())
 _MAY_LEAVE = _CLASSES - {"credential", "foreign", "unreadable", "sign", "file", "network"}

@@ -81,10 +81,10 @@ class PostgresRetention:
         """Give the turn back; it is due again after `pause`."""
         await self._pools.record.execute(_END, run, pause)
 
-    @wrapped("days of quotations cannot be kept")
-    async def keep_quotable_days(self) -> list[str]:
-        """Make the next days' partitions and drop old ones; the names of both."""
-        rows = await self._pools.record.fetch("SELECT * FROM mc.keep_quotable_days()")
+    @wrapped("weeks of quotations cannot be kept")
+    async def keep_quotable_weeks(self) -> list[str]:
+        """Make the next week's partition and drop old ones; the names of both."""
+        rows = await self._pools.record.fetch("SELECT * FROM mc.keep_quotable_weeks()")
         return [row[0] for row in rows]
 
     @wrapped("checkpoints cannot be thinned out")

@@ -111,7 +111,7 @@ def test_a_tenant_declares_what_is_its_own() -> None:
                 "operations_per_hour": 5,
                 "tainted_operations": ["op"],
                 "tainted_tier": 1,
-                "retention_days": 8,
+                "retention_days": 15,
                 "redaction": "pseudonym",
             }
         }
@@ -121,7 +121,7 @@ def test_a_tenant_declares_what_is_its_own() -> None:
     assert tenant.hosts == {"shop.example"}
     assert tenant.outbound == {"support": {"personal"}}
     assert (tenant.operations_per_hour, tenant.tainted_tier) == (5, 1)
-    assert tenant.retention_days == 8
+    assert tenant.retention_days == 15
     assert tenant.tainted_operations == {"op"}
     assert tenant.redaction == "pseudonym"
 
@@ -154,13 +154,13 @@ def test_every_problem_of_a_tenant_is_told() -> None:
     ]
 
 
-@pytest.mark.parametrize("days", [7, 3651, "90", True, 90.0])
+@pytest.mark.parametrize("days", [14, 3651, "90", True, 90.0])
 def test_days_of_retention_are_a_whole_number_within_bounds(days: object) -> None:
     """Shorter than a quotation is known it cannot be: what is quoted would have no task."""
     document = raw(["a"]) | {"tenants": {"T": TENANT | {"retention_days": days}}}
     [problem] = problems_of(document)
     assert problem.startswith("tenants.T.retention_days is ")
-    assert "a whole number from 8 to 3650" in problem
+    assert "a whole number from 15 to 3650" in problem
 
 
 def test_an_agent_is_sent_what_it_accepts() -> None:

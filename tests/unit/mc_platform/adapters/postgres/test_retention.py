@@ -121,8 +121,8 @@ def test_kept_is_what_is_open_or_stuck_or_younger_than_its_tenants_retention(dat
 
 async def _check_law(database, tasks):
     mark = uuid.uuid4().hex[:8]
-    days = {"short": 8, "usual": DEFAULT_DAYS, "long": 100}
-    told_days = {"short": 8, "usual": None, "long": 100}
+    days = {"short": 15, "usual": DEFAULT_DAYS, "long": 100}
+    told_days = {"short": 15, "usual": None, "long": 100}
     pools = Pools(database_url=database.service_url, application_name="law")
     await pools.open()
     owner = await asyncpg.connect(migrate.database_url(database.admin_url, "mc"))
@@ -214,48 +214,49 @@ async def test_the_engine_keeps_what_is_open_or_stuck(owner, pools):
     await journal.stop()
 
 
-async def test_days_of_quotations_are_made_ahead_and_dropped_after_a_week(owner, pools):
-    """A digest is known for seven days after the day on which it was told; then its day is gone."""
+async def test_weeks_of_quotations_are_made_ahead_and_dropped_a_week_after_their_end(owner, pools):
+    """A digest is known for seven days after the week in which it was told; then its week is gone."""
     name, tasks = f"T-{uuid.uuid4()}", PostgresTasks(pools)
     task_id = await _insert(owner, name, "COMPLETED", 1)
     today = await owner.fetchval("SELECT (now() AT TIME ZONE 'UTC')::date")
-    for digest, age in ((1, 8), (2, 7), (3, 0)):
-        day = today - timedelta(days=age)
-        await owner.execute("SELECT mc.make_quotable_day($1)", day)
+    monday = today - timedelta(days=today.weekday())
+    made = [monday - timedelta(days=age) for age in (14, 7)]
+    for digest, week in enumerate([*made, monday]):
+        await owner.execute("SELECT mc.make_quotable_week($1)", week)
         await owner.execute(
-            "INSERT INTO mc.quotable (tenant, digest, task_id, told_on) VALUES ($1, $2, $3, $4)",
+            "INSERT INTO mc.quotable (tenant, digest, task_id, week) VALUES ($1, $2, $3, $4)",
             name,
             digest,
             task_id,
-            day,
+            week,
         )
     retention, journal = await _retention(pools, [])
     await retention.look()
-    known = [digest for digest in (1, 2, 3) if await tasks.quoted(name, [digest])]
-    assert known == [2, 3]
+    known = [digest for digest in (0, 1, 2) if await tasks.quoted(name, [digest])]
+    assert known == [1, 2]
     [(tenant, detail)] = await _told(owner, journal)
     assert (tenant, detail["removed"]) == ("PLATFORM", "quotations")
     assert detail["before"].startswith((today - timedelta(days=7)).isoformat())
-    ahead = f"quotable_{today + timedelta(days=7):y%Ym%md%d}"
+    ahead = f"quotable_{monday + timedelta(days=7):y%Ym%md%d}"
     assert await owner.fetchval("SELECT to_regclass('mc.' || $1) IS NOT NULL", ahead)
-    await owner.execute(f"DROP TABLE mc.quotable_{today - timedelta(days=7):y%Ym%md%d}")
+    await owner.execute(f"DROP TABLE mc.quotable_{made[1]:y%Ym%md%d}")
     await journal.stop()
 
 
-async def test_a_digest_whose_day_was_not_made_is_kept_and_moves_when_it_is(owner, pools):
-    """Nothing is refused where days are missing."""
+async def test_a_digest_whose_week_was_not_made_is_kept_and_moves_when_it_is(owner, pools):
+    """Nothing is refused where weeks are missing."""
     name, tasks = f"T-{uuid.uuid4()}", PostgresTasks(pools)
     task_id = await _insert(owner, name, "COMPLETED", 1)
-    day = await owner.fetchval("SELECT 'quotable_' || to_char(now() AT TIME ZONE 'UTC',"
-                               " '\"y\"YYYY\"m\"MM\"d\"DD')")  # fmt: skip
-    await owner.execute(f"DROP TABLE mc.{day}")
+    today = await owner.fetchval("SELECT (now() AT TIME ZONE 'UTC')::date")
+    week = f"quotable_{today - timedelta(days=today.weekday()):y%Ym%md%d}"
+    await owner.execute(f"DROP TABLE mc.{week}")
     await pools.record.execute(
         "INSERT INTO mc.quotable (tenant, digest, task_id) VALUES ($1, 5, $2)", name, task_id
     )
     where = "SELECT tableoid::regclass::text FROM mc.quotable WHERE tenant = $1"
     assert await owner.fetchval(where, name) == "mc.quotable_default"
-    assert day in await PostgresRetention(pools).keep_quotable_days()
-    assert await owner.fetchval(where, name) == f"mc.{day}"
+    assert week in await PostgresRetention(pools).keep_quotable_weeks()
+    assert await owner.fetchval(where, name) == f"mc.{week}"
     assert [task.id for task in await tasks.quoted(name, [5])] == [task_id]
 
 
@@ -282,7 +283,7 @@ async def test_the_version_before_deletes_no_digest_and_fails_at_nothing(owner, 
         "DELETE FROM mc.operation_resolved",
         "DROP TABLE mc.quotable_default",
         "SELECT count(*) FROM mc.quotable_default",
-        "SELECT mc.make_quotable_day(current_date)",
+        "SELECT mc.make_quotable_week(current_date)",
     ],
 )
 async def test_the_service_itself_removes_nothing(pools, statement):
@@ -290,12 +291,12 @@ async def test_the_service_itself_removes_nothing(pools, statement):
     with pytest.raises(asyncpg.InsufficientPrivilegeError):
         await pools.record.execute(statement)
     with pytest.raises(asyncpg.InsufficientPrivilegeError):
-        await pools.tenant.execute("SELECT mc.keep_quotable_days()")
+        await pools.tenant.execute("SELECT mc.keep_quotable_weeks()")
 
 
-@pytest.mark.parametrize(("age_days", "most"), [(7, 10), (30, 10_001), (30, 0)])
+@pytest.mark.parametrize(("age_days", "most"), [(14, 10), (30, 10_001), (30, 0)])
 async def test_bounds_of_the_function_are_the_databases_own(pools, age_days, most):
-    """No caller removes what is younger than eight days, or without end."""
+    """No caller removes what is younger than fifteen days, or without end."""
     with pytest.raises(asyncpg.InvalidParameterValueError):
         await pools.record.fetchval(
             "SELECT mc.forget_tasks('T', $1, $2)", _now() - timedelta(days=age_days), most
@@ -327,9 +328,9 @@ async def test_digests_of_before_stay_known_through_the_migration(database, monk
     await pools.open()
     tasks, rows = PostgresTasks(pools), PostgresRetention(pools)
     assert await tasks.quoted("T", [1])
-    assert "quotable_before" not in await rows.keep_quotable_days()
+    assert "quotable_before" not in await rows.keep_quotable_weeks()
     await owner.execute("UPDATE mc.schema_migration SET applied_at = now() - interval '9 days'")
-    assert await rows.keep_quotable_days() == ["quotable_before"]
+    assert await rows.keep_quotable_weeks() == ["quotable_before"]
     assert not await tasks.quoted("T", [1])
     assert await tasks.quoted("T", [2])
     await pools.close()
