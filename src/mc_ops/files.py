@@ -35,12 +35,21 @@ def write_atomically(
         FileExistsError: there is one, and it is not to be replaced.
         OSError: it cannot be written.
     """
-    raw = content.encode() if isinstance(content, str) else content
+    with atomic_file(path, mode, replace=replace) as file:
+        file.write(content.encode() if isinstance(content, str) else content)
+
+
+@contextmanager
+def atomic_file(path: Path, mode: int = 0o600, *, replace: bool = True) -> Iterator[IO[bytes]]:
+    """A file to write to, which takes its place when the block ends without an error.
+
+    Arguments and errors are those of `write_atomically`.
+    """
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     temporary = Path(name)
     try:
         with os.fdopen(handle, "wb") as file:
-            file.write(raw)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         temporary.chmod(mode)

@@ -20,7 +20,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -106,6 +106,60 @@ def region_of(checkpoint: Checkpoint) -> str:
     return checkpoint.origin.removeprefix(_ORIGIN)
 
 
+class ExportWriter:
+    """Writes an export entry by entry: canonical JSON and a newline. Nothing is verified here.
+
+    `bytes_written` counts; the file is an export only after `end`.
+    """
+
+    def __init__(
+        self,
+        write: Callable[[bytes], object],
+        *,
+        region: str,
+        checkpoint: str,
+        tenant: str = "",
+        since: str = "",
+        until: str = "",
+    ) -> None:
+        self.bytes_written = 0
+        self._write = write
+        self._digest = hashlib.sha256()
+        self._rest = {
+            "format": FORMAT,
+            "version": VERSION,
+            "region": region,
+            "tenant": tenant,
+            "since": since,
+            "until": until,
+        }
+        self._between = b""
+        head = canonical_json({"checkpoint": checkpoint, "entries": []})
+        self._put(head.removesuffix(b"]}"))
+
+    def add(self, leaf: ProvenLeaf) -> None:
+        """Write one more entry; its index must be above that of the one before."""
+        entry = {
+            "index": leaf.index,
+            "leaf": encode_base64(leaf.leaf),
+            "proof": [encode_base64(hashed) for hashed in leaf.proof],
+        }
+        self._put(self._between + canonical_json(entry))
+        self._between = b","
+
+    def end(self) -> None:
+        """Write what stands after the entries."""
+        self._put(b"],")
+        self._digest.update(canonical_json(self._rest)[1:])
+        whole = canonical_json({**self._rest, "sha256": self._digest.hexdigest()})
+        self._put(whole[1:] + b"\n")
+
+    def _put(self, raw: bytes) -> None:
+        self._digest.update(raw)
+        self._write(raw)
+        self.bytes_written += len(raw)
+
+
 def write_export(
     *,
     region: str,
@@ -115,25 +169,15 @@ def write_export(
     since: str = "",
     until: str = "",
 ) -> bytes:
-    """The export's file: canonical JSON and a newline. Nothing is verified here."""
-    value = {
-        "format": FORMAT,
-        "version": VERSION,
-        "region": region,
-        "tenant": tenant,
-        "since": since,
-        "until": until,
-        "checkpoint": checkpoint,
-        "entries": [
-            {
-                "index": item.index,
-                "leaf": encode_base64(item.leaf),
-                "proof": [encode_base64(hashed) for hashed in item.proof],
-            }
-            for item in leaves
-        ],
-    }
-    return canonical_json({**value, "sha256": _digest(value)}) + b"\n"
+    """The export's file, as `ExportWriter` writes it."""
+    parts: list[bytes] = []
+    writer = ExportWriter(
+        parts.append, region=region, checkpoint=checkpoint, tenant=tenant, since=since, until=until
+    )
+    for leaf in leaves:
+        writer.add(leaf)
+    writer.end()
+    return b"".join(parts)
 
 
 def verify_export(raw: bytes, key: Ed25519PublicKey) -> VerifiedExport:
@@ -159,7 +203,9 @@ def verify_export(raw: bytes, key: Ed25519PublicKey) -> VerifiedExport:
         if proven.index <= before:
             raise ExportError(f"entry {proven.index} stands after entry {before}")
         before = proven.index
-        leaves.append(_verified(proven, checkpoint, value))
+        leaves.append(
+            verify_leaf(proven, checkpoint, region=value["region"], tenant=value["tenant"])
+        )
     return VerifiedExport(
         checkpoint=checkpoint,
         region=value["region"],
@@ -211,9 +257,20 @@ def _proven(item: object) -> ProvenLeaf:
         raise ExportError(f"entry {index}: {error.message}") from error
 
 
-def _verified(
-    proven: ProvenLeaf, checkpoint: Checkpoint, value: Mapping[str, Any]
+def verify_leaf(
+    proven: ProvenLeaf, checkpoint: Checkpoint, *, region: str, tenant: str
 ) -> Mapping[str, Any]:
+    """The entry, decoded, with its index.
+
+    Args:
+        proven: With its proof at the checkpoint.
+        checkpoint: Verified by the caller.
+        region: Whose log it is.
+        tenant: Whose entry it must be; empty: anyone's.
+
+    Raises:
+        ExportError: it is not in the log, or is another region's or tenant's.
+    """
     try:
         verify_inclusion(
             leaf=leaf_hash(proven.leaf),
@@ -225,7 +282,7 @@ def _verified(
     except ProofError as error:
         raise ExportError(f"entry {proven.index} is not proven: {error.message}") from error
     said = json.loads(proven.leaf)
-    if said["region"] != value["region"] or value["tenant"] not in ("", said["tenant"]):
+    if said["region"] != region or tenant not in ("", said["tenant"]):
         raise ExportError(f"entry {proven.index} is another region's or another tenant's")
     result: Mapping[str, Any] = {"index": proven.index, **said}
     return result

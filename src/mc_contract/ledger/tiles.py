@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from mc_contract.ledger.merkle import HASH_BYTES, Frontier, ProofError, folded, tree_root
+from mc_contract.ledger.merkle import HASH_BYTES, Frontier, ProofError, folded, node_hash
 
 TILE_WIDTH = 256
 TILE_HEIGHT = 8
@@ -113,22 +113,34 @@ def tiles_of(pieces: Iterable[Piece]) -> set[TileId]:
     return {node.tile for piece in pieces for node in piece}
 
 
-def resolve(pieces: Iterable[Piece], tiles: Mapping[TileId, Sequence[bytes]]) -> list[bytes]:
+Known = dict[tuple[int, int], bytes]
+"""Hashes of nodes, by height and index."""
+
+
+def resolve(
+    pieces: Iterable[Piece],
+    tiles: Mapping[TileId, Sequence[bytes]],
+    known: Known | None = None,
+) -> list[bytes]:
     """The proof's hashes.
 
     Args:
         pieces: From `inclusion_pieces` or `consistency_pieces`.
         tiles: The hashes of each tile of `tiles_of`; of one that is not full, those there are.
+        known: Hashes of nodes of the same tiles; those that are computed are added. Proofs of one
+            page share most of theirs.
 
     Raises:
         ProofError: when a tile is missing, or has fewer hashes than are needed.
     """
-    return [folded([_hash_of(node, tiles) for node in piece]) for piece in pieces]
+    known = {} if known is None else known
+    return [folded([_hash_of(node, tiles, known) for node in piece]) for piece in pieces]
 
 
 def frontier_at(size: int, tiles: Mapping[TileId, Sequence[bytes]]) -> Frontier:
     """The frontier of the first `size` leaves; raises as `resolve` does."""
-    return Frontier(size, tuple(_hash_of(node, tiles) for node in perfect_nodes(0, size)))
+    known: Known = {}
+    return Frontier(size, tuple(_hash_of(node, tiles, known) for node in perfect_nodes(0, size)))
 
 
 def split_hashes(stored: bytes) -> list[bytes]:
@@ -142,11 +154,29 @@ def split_hashes(stored: bytes) -> list[bytes]:
     return [stored[at : at + HASH_BYTES] for at in range(0, len(stored), HASH_BYTES)]
 
 
-def _hash_of(node: Node, tiles: Mapping[TileId, Sequence[bytes]]) -> bytes:
+def _hash_of(node: Node, tiles: Mapping[TileId, Sequence[bytes]], known: Known) -> bytes:
+    hashed = known.get((node.height, node.index))
+    if hashed is not None:
+        return hashed
     start, count = node.slots
-    hashes = tiles.get(node.tile, ())[start : start + count]
-    if len(hashes) != count:
+    hashes = tiles.get(node.tile, ())
+    if len(hashes) < start + count:
         raise ProofError(
             f"tile {node.tile.level}/{node.tile.index} lacks hashes {start} to {start + count - 1}"
         )
-    return tree_root(hashes)
+    return _within(node.height, node.index, hashes, start, known)
+
+
+def _within(height: int, index: int, hashes: Sequence[bytes], start: int, known: Known) -> bytes:
+    """The hash of a node over a tile's hashes from `start`, which are all there."""
+    hashed = known.get((height, index))
+    if hashed is None:
+        if height % TILE_HEIGHT == 0:
+            return hashes[start]
+        half = 1 << (height % TILE_HEIGHT - 1)
+        hashed = node_hash(
+            _within(height - 1, 2 * index, hashes, start, known),
+            _within(height - 1, 2 * index + 1, hashes, start + half, known),
+        )
+        known[height, index] = hashed
+    return hashed

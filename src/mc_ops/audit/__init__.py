@@ -4,13 +4,14 @@ It believes the ledger's public key, checkpoints kept elsewhere, and arithmetic;
 """
 
 from mc_ops.audit.client import AuditClient
-from mc_ops.audit.export import export_tenant, moment, prove
+from mc_ops.audit.export import Exported, export_tenant, moment, prove
 from mc_ops.audit.files import load_checkpoint, load_public_key
 from mc_ops.audit.log_pass import Finding
 from mc_ops.audit.verify import Report, Saved, verify_log
 
 __all__ = [
     "AuditClient",
+    "Exported",
     "Finding",
     "Report",
     "Saved",

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from mc_contract.ledger.checkpoint import CheckpointError
+from mc_contract.ledger.checkpoint import Checkpoint, CheckpointError
 from mc_contract.ledger.export import (
+    MAX_EXPORT_BYTES,
     ExportError,
+    ExportWriter,
     ProvenLeaf,
     VerifiedExport,
     region_of,
     verify_export,
+    verify_leaf,
     verify_log_checkpoint,
     write_export,
 )
@@ -23,6 +28,19 @@ from mc_ops.errors import Finding, UnusableInput
 
 _AGO = re.compile(r"([1-9][0-9]{0,5})([mhdw])")
 _UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+_REST_BYTES = 4096  # more than what stands after the entries
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """What an export holds: `entries` of a tenant (empty: single events) at a checkpoint."""
+
+    checkpoint: Checkpoint
+    region: str
+    tenant: str
+    since: str
+    until: str
+    entries: int
 
 
 def moment(text: str, now: datetime) -> str:
@@ -43,23 +61,47 @@ def moment(text: str, now: datetime) -> str:
 
 
 def export_tenant(
-    client: AuditClient, key: Ed25519PublicKey, *, tenant: str, since: str, until: str
-) -> tuple[bytes, VerifiedExport]:
-    """A tenant's entries of a time, with proofs at one checkpoint; verified before it is given.
+    client: AuditClient,
+    key: Ed25519PublicKey,
+    write: Callable[[bytes], object],
+    *,
+    tenant: str,
+    since: str,
+    until: str,
+) -> Exported:
+    """Write a tenant's entries of a time, with proofs at one checkpoint; each is verified first.
+
+    Args:
+        write: Takes the file's bytes, piece by piece; without the last one it is no export.
 
     Raises:
         Finding: what the service gives does not verify.
-        CouldNotTell, NotAllowed, UnusableInput: as the client.
+        UnusableInput: the export would be larger than can be read; or as the client.
+        CouldNotTell, NotAllowed: as the client.
     """
     note, found = client.of_tenant(tenant, since, until)
-    leaves = [ProvenLeaf(entry.index, entry.leaf, proof) for entry, proof in found]
-    region = _region(note, key)
-    return _verified(
-        key,
-        lambda: write_export(
-            region=region, checkpoint=note, leaves=leaves, tenant=tenant, since=since, until=until
-        ),
+    checkpoint = _checkpoint(note, key)
+    region = region_of(checkpoint)
+    writer = ExportWriter(
+        write, region=region, checkpoint=note, tenant=tenant, since=since, until=until
     )
+    count, before = 0, -1
+    for entry, proof in found:
+        leaf = ProvenLeaf(entry.index, entry.leaf, proof)
+        with _verifying():
+            if leaf.index <= before:
+                raise ExportError(f"entry {leaf.index} stands after entry {before}")
+            verify_leaf(leaf, checkpoint, region=region, tenant=tenant)
+        writer.add(leaf)
+        count, before = count + 1, leaf.index
+        if writer.bytes_written > MAX_EXPORT_BYTES - _REST_BYTES:
+            raise UnusableInput(
+                f"the export would be larger than {MAX_EXPORT_BYTES} bytes, which is the most that "
+                f"can be read again: {count} entries fit",
+                hint="export a shorter time: --since, --until",
+            )
+    writer.end()
+    return Exported(checkpoint, region, tenant, since, until, count)
 
 
 def prove(client: AuditClient, key: Ed25519PublicKey, which: str) -> tuple[bytes, VerifiedExport]:
@@ -81,26 +123,25 @@ def prove(client: AuditClient, key: Ed25519PublicKey, which: str) -> tuple[bytes
                     hint="mcctl audit verify --archive DIR reads the archives",
                 )
         raise Finding(f"entry {index} is in the log, but its row is missing")
-    region = _region(note, key)
-    return _verified(
-        key,
-        lambda: write_export(
-            region=region, checkpoint=note, leaves=[ProvenLeaf(index, entry.leaf, proof)]
-        ),
+    region = region_of(_checkpoint(note, key))
+    raw = write_export(
+        region=region, checkpoint=note, leaves=[ProvenLeaf(index, entry.leaf, proof)]
     )
+    with _verifying():
+        return raw, verify_export(raw, key)
 
 
-def _region(note: str, key: Ed25519PublicKey) -> str:
+def _checkpoint(note: str, key: Ed25519PublicKey) -> Checkpoint:
     try:
-        return region_of(verify_log_checkpoint(note, key))
+        return verify_log_checkpoint(note, key)
     except CheckpointError as error:
         raise Finding(f"the service's checkpoint does not verify: {error.message}") from error
 
 
-def _verified(key: Ed25519PublicKey, write: Callable[[], bytes]) -> tuple[bytes, VerifiedExport]:
-    raw = write()
+@contextmanager
+def _verifying() -> Iterator[None]:
     try:
-        return raw, verify_export(raw, key)
+        yield
     except ExportError as error:
         raise Finding(
             f"what the service gives does not verify: {error.message}",

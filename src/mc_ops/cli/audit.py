@@ -21,7 +21,7 @@ from mc_ops.cli.options import EnvOption, Verbs, Whole
 from mc_ops.cli.output import Format, OutputOption, columns, emit_json, fail, note, ok, show, warn
 from mc_ops.environments import Environment, open_environment
 from mc_ops.errors import CouldNotTell, Finding, UnusableInput
-from mc_ops.files import write_atomically, writing
+from mc_ops.files import atomic_file, write_atomically, writing
 
 if TYPE_CHECKING:
     from mc_contract.ledger.export import VerifiedExport
@@ -137,10 +137,11 @@ def export_entries(
     _require_new(out, force=force)
     now = datetime.now(UTC)
     trusted = call.trusted()
-    with call.ledger() as client:
-        raw, found = room.export_tenant(
+    with call.ledger() as client, writing(out), atomic_file(out) as file:
+        found = room.export_tenant(
             client,
             trusted,
+            file.write,
             tenant=tenant,
             since=room.moment(since, now),
             until=room.moment(until, now) if until else "",
@@ -151,7 +152,7 @@ def export_entries(
             f"entries 0 to {archived[-1].last_index} have left the database as files; "
             "what of the tenant is in them is not in this export"
         )
-    _write(out, raw, found, call.output)
+    _print_written(out, found, call.output)
 
 
 @app.command("prove")
@@ -170,7 +171,9 @@ def prove_event(
     with call.ledger() as client:
         raw, found = room.prove(client, trusted, event)
     if out is not None:
-        _write(out, raw, found, call.output)
+        with writing(out):
+            write_atomically(out, raw)
+        _print_written(out, _summary(found), call.output)
         return
     sys.stdout.write(raw.decode())
     ok(f"entry {found.leaves[0]['index']} is in the log of {found.region}")
@@ -232,7 +235,7 @@ def _verify_export(path: Path, key: Any, output: Format) -> None:
         if output is Format.json:
             emit_json({"file": str(path), "verified": False, "reason": error.message})
         raise
-    _print_export(path, found, output)
+    _print_export(path, _summary(found), output)
     ok(f"{escape(str(path))} verifies")
     note(_NOT_COMPLETE)
 
@@ -244,19 +247,23 @@ def _require_new(out: Path, *, force: bool) -> None:
         raise UnusableInput(f"{out.parent} is not a folder", hint="create it, or name another file")
 
 
-def _write(out: Path, raw: bytes, found: VerifiedExport, output: Format) -> None:
-    with writing(out):
-        write_atomically(out, raw)
+def _summary(found: VerifiedExport) -> room.Exported:
+    return room.Exported(
+        found.checkpoint, found.region, found.tenant, found.since, found.until, len(found.leaves)
+    )
+
+
+def _print_written(out: Path, found: room.Exported, output: Format) -> None:
     _print_export(out, found, output)
-    if not found.leaves:
+    if not found.entries:
         warn("no entry fits: the file is empty but for its checkpoint")
     ok(f"{escape(str(out))} is written and verifies")
     note(_NOT_COMPLETE)
 
 
-def _print_export(path: Path, found: VerifiedExport, output: Format) -> None:
+def _print_export(path: Path, found: room.Exported, output: Format) -> None:
     about = f"tenant {found.tenant}" if found.tenant else "single events"
-    line = f"{path}  {about}  {len(found.leaves)} entries  log size {found.checkpoint.size}"
+    line = f"{path}  {about}  {found.entries} entries  log size {found.checkpoint.size}"
     result = {
         "file": str(path),
         "verified": True,
@@ -266,7 +273,7 @@ def _print_export(path: Path, found: VerifiedExport, output: Format) -> None:
         "until": found.until,
         "size": found.checkpoint.size,
         "root": found.checkpoint.root.hex(),
-        "entries": len(found.leaves),
+        "entries": found.entries,
         "complete": None,
     }
     show(output, result, [line])

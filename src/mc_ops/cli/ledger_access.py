@@ -61,10 +61,10 @@ def read_export(path: Path, key: Ed25519PublicKey) -> VerifiedExport:
         UnusableInput: it is no ledger export.
         Finding: it does not verify.
     """
-    from mc_contract.ledger.export import ExportError, NoExport, verify_export
+    from mc_contract.ledger.export import MAX_EXPORT_BYTES, ExportError, NoExport, verify_export
 
     try:
-        return verify_export(read_limited(path), key)
+        return verify_export(read_limited(path, MAX_EXPORT_BYTES), key)
     except NoExport as error:
         raise UnusableInput(
             f"{path} cannot be read as a ledger export: {error.message}",

@@ -13,6 +13,7 @@ from typing import Protocol
 from mc_contract.ledger.merkle import Frontier, tree_root
 from mc_contract.ledger.tiles import (
     TILE_WIDTH,
+    Known,
     Piece,
     TileId,
     consistency_pieces,
@@ -102,8 +103,9 @@ class Prover:
             raise BadRequest(f"no entry {outside[0]} in a log of size {size}")
         plans = [inclusion_pieces(index, size) for index in indexes]
         tiles = await self._fetch([piece for plan in plans for piece in plan], size)
-        # Two hundred proofs are some hundred thousand hashes
-        return await asyncio.to_thread(lambda: [resolve(plan, tiles) for plan in plans])
+        known: Known = {}
+        # Two hundred proofs are some thousand hashes
+        return await asyncio.to_thread(lambda: [resolve(plan, tiles, known) for plan in plans])
 
     async def consistency(self, first: int, second: int) -> list[bytes]:
         """The proof that the log of `second` leaves begins with that of `first`; raises alike."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 
 import pytest
@@ -9,8 +11,11 @@ from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1
 from cryptography.hazmat.primitives.asymmetric.ec import generate_private_key as ec_key
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from hypothesis import given
+from hypothesis import strategies as st
 
-from mc_contract.ledger.export import main, write_export
+from mc_contract.canonical import canonical_json
+from mc_contract.ledger.export import ProvenLeaf, main, write_export
 
 
 def _pem(key):
@@ -19,6 +24,39 @@ def _pem(key):
 
 EXPORT = write_export(region="eu-1", checkpoint="nobody signed this", leaves=[])
 KEY = _pem(Ed25519PrivateKey.generate())
+
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
+
+
+@given(
+    TEXT, TEXT, TEXT, st.lists(st.tuples(st.binary(max_size=9), st.lists(st.binary(max_size=32))))
+)
+def test_an_export_is_one_canonical_json_with_its_digest(region, note, since, entries):
+    """Written entry by entry, it has the bytes that it would have as a whole."""
+    leaves = [ProvenLeaf(at, leaf, proof) for at, (leaf, proof) in enumerate(entries)]
+    value = {
+        "format": "mc-ledger-export",
+        "version": 1,
+        "region": region,
+        "tenant": "T",
+        "since": since,
+        "until": "",
+        "checkpoint": note,
+        "entries": [
+            {
+                "index": one.index,
+                "leaf": base64.b64encode(one.leaf).decode(),
+                "proof": [base64.b64encode(hashed).decode() for hashed in one.proof],
+            }
+            for one in leaves
+        ],
+    }
+    digest = hashlib.sha256(canonical_json(value)).hexdigest()
+    assert (
+        write_export(region=region, checkpoint=note, leaves=leaves, tenant="T", since=since)
+        == canonical_json({**value, "sha256": digest}) + b"\n"
+    )
 
 
 def _run(folder, capsys, export, key):

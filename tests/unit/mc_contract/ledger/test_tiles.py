@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.merkle_proofs import consistency_proof, inclusion_proof
 
-from mc_contract.ledger.merkle import Frontier, ProofError, leaf_hash, tree_root
+from mc_contract.ledger.merkle import Frontier, ProofError, leaf_hash, node_hash, tree_root
 from mc_contract.ledger.tiles import (
     TILE_WIDTH,
+    Known,
     Node,
     TileId,
     consistency_pieces,
@@ -48,6 +49,33 @@ def test_inclusion_proofs_from_tiles_are_those_of_the_tree(size: int, data: st.D
     index = data.draw(st.integers(0, size - 1))
     found = resolve(inclusion_pieces(index, size), _tiles(size))
     assert found == inclusion_proof(LEAVES[:size], index)
+
+
+@given(st.sampled_from(SIZES[:10]), st.data())
+def test_proofs_that_share_what_they_hash_are_the_same(size: int, data: st.DataObject) -> None:
+    """In whichever order they are made, consistency proofs among them."""
+    known: Known = {}
+    for index in data.draw(st.lists(st.integers(0, size - 1), min_size=1, max_size=5)):
+        found = resolve(inclusion_pieces(index, size), _tiles(size), known)
+        assert found == inclusion_proof(LEAVES[:size], index)
+        found = resolve(consistency_pieces(index + 1, size), _tiles(size), known)
+        assert found == consistency_proof(LEAVES, index + 1, size)
+
+
+def test_a_page_of_proofs_hashes_each_node_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """200 proofs that stand together need hardly more hashes than one tile has nodes."""
+    hashed = 0
+
+    def counted(left: bytes, right: bytes) -> bytes:
+        nonlocal hashed
+        hashed += 1
+        return node_hash(left, right)
+
+    monkeypatch.setattr("mc_contract.ledger.tiles.node_hash", counted)
+    known: Known = {}
+    for index in range(40_000, 40_200):
+        resolve(inclusion_pieces(index, 65_536), _tiles(65_536), known)
+    assert hashed < 3 * TILE_WIDTH
 
 
 @given(st.sampled_from(SIZES[:10]), st.data())

@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from mc_contract.canonical import canonical_json
 from mc_contract.ledger.export import ExportError, ProvenLeaf, verify_export, write_export
+from mc_ops.audit import export as export_room
 from mc_ops.audit import export_tenant, moment, prove
 from mc_ops.errors import Finding, UnusableInput
 
@@ -26,11 +27,17 @@ def export(ledger):
         ledger.record(10)
         ledger.record(3, tenant="TENANT_002")
     with ledger.client() as client:
-        raw, found = export_tenant(
-            client, ledger.public, tenant="TENANT_001", since="2020-01-01T00:00:00+00:00", until=""
-        )
-    assert len(found.leaves) == 300
+        raw, found = _exported(client, ledger, since="2020-01-01T00:00:00+00:00")
+    assert found.entries == 300
     return raw
+
+
+def _exported(client, ledger, *, since, until=""):
+    parts = []
+    found = export_tenant(
+        client, ledger.public, parts.append, tenant="TENANT_001", since=since, until=until
+    )
+    return b"".join(parts), found
 
 
 def test_an_export_holds_a_tenants_entries_and_nobody_elses(ledger, export):
@@ -53,14 +60,13 @@ def test_an_export_of_a_time_holds_what_was_recorded_then(ledger):
             ("6d", "4d", 10),
             ("1m", "", 10),
         ):
-            _, found = export_tenant(
+            raw, found = _exported(
                 client,
-                ledger.public,
-                tenant="TENANT_001",
+                ledger,
                 since=moment(since, now),
                 until=moment(until, now) if until else "",
             )
-            assert len(found.leaves) == count
+            assert found.entries == len(verify_export(raw, ledger.public).leaves) == count
 
 
 def test_an_export_with_any_byte_changed_is_refused(ledger, export):
@@ -148,9 +154,24 @@ def test_what_the_service_gives_is_verified_before_it_is_written(ledger):
     ledger.grow(5)
     ledger.sql("UPDATE mc.ledger_event SET leaf = leaf || ' '::bytea WHERE index = 3")
     with ledger.client() as client, pytest.raises(Finding, match="entry 3 is not proven"):
-        export_tenant(
-            client, ledger.public, tenant="TENANT_001", since="2020-01-01T00:00:00Z", until=""
+        _exported(client, ledger, since="2020-01-01T00:00:00Z")
+
+
+def test_an_export_that_nobody_could_read_is_refused_as_soon_as_that_is_known(ledger, monkeypatch):
+    """Not after the last page, and with what helps."""
+    ledger.grow(500)
+    pages = []
+    with ledger.client() as client:
+        whole, _ = _exported(client, ledger, since="2020-01-01T00:00:00Z")
+        monkeypatch.setattr(export_room, "MAX_EXPORT_BYTES", len(whole) // 3)
+        send = client._send
+        monkeypatch.setattr(
+            client, "_send", lambda path, **query: (pages.append(path), send(path, **query))[1]
         )
+        with pytest.raises(UnusableInput, match="would be larger") as caught:
+            _exported(client, ledger, since="2020-01-01T00:00:00Z")
+    assert len(pages) == 1
+    assert "--since" in (caught.value.hint or "")
 
 
 @pytest.mark.parametrize("text", ["999999w", "", "yesterday", "0d", "7y", "2026-13-01"])
