@@ -10,6 +10,7 @@ which it follows, with its position kept, into a reliable disk buffer.
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import re
 import shutil
@@ -199,6 +200,8 @@ async def _ship(database_url: str, region: str, url: str) -> None:
         file_after_s=30.0,
         drain_events_per_s=1e9,  # the bound protects the SIEM; here it would only cap the figure
     )
+    gc.collect()
+    gc.freeze()  # as the service does before it serves
     print("ready", file=sys.stderr, flush=True)
     await asyncio.to_thread(sys.stdin.readline)
     try:

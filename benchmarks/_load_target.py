@@ -57,9 +57,10 @@ async def _answer(scope: dict[str, Any], receive: Any, send: Any) -> None:
     await send({"type": "http.response.body", "body": _ANSWER})
 
 
-async def _serve(port: int) -> None:
+async def serve(app: Any, port: int) -> None:
+    """Serve an ASGI application on loopback until SIGTERM; print `ready` when it listens."""
     server = Server(
-        _answer,
+        app,
         address="127.0.0.1",
         port=port,
         interface=Interfaces.ASGINL,
@@ -91,4 +92,4 @@ async def _until_it_listens(port: int) -> None:
 
 
 if __name__ == "__main__":
-    uvloop.run(_serve(int(sys.argv[1])))
+    uvloop.run(serve(_answer, int(sys.argv[1])))

@@ -20,13 +20,15 @@ from typing import Any
 import httpx
 import psycopg
 from _postgres import Database, cpu_between
-from _rounds import Round, Side, compare, require
+from _rounds import Round, Side, beside, require
+from _table import Row
 from psycopg import sql
 
 REGION, PEER_SCHEMA = "bench-operations", "dbos_raw"
 OURS, PEER = "operation engine", "raw DBOS"
 _SIDES = {OURS: "governed", PEER: "raw"}
 _HERE = Path(__file__).parent
+LEAST_OF_PEER = 0.7
 _WARM_UP = 16  # operations of each side, not counted
 _ANSWER_TIMEOUT_S = 120.0
 _STOP_TIMEOUT_S = 20.0
@@ -96,8 +98,8 @@ class _Bench:
         self._repeated = dict.fromkeys(children, 0)
         self._ended = {(name, refuse): 0 for name in children for refuse in (False, True)}
 
-    def compare(self, *, rounds: int, operations: int, refuse: bool) -> dict[str, Any]:
-        """Alternate rounds of so many operations; print and return the comparison."""
+    def compare(self, *, rounds: int, operations: int, refuse: bool) -> list[Row]:
+        """Alternate rounds of so many operations."""
         sides = {name: Side(name) for name in self._children}
         for turn in range(rounds + 1):
             for name in random.sample(list(sides), k=len(sides)):
@@ -105,18 +107,17 @@ class _Bench:
                 if turn:  # the first is the warm-up
                     sides[name].rounds.append(made)
         what = "compensated: third call refused, two undone" if refuse else "completed"
-        title = f"three-step operations ({what}), {self._at_once} at once:"
-        found = compare(title, list(sides.values()), OURS)
-        repeated = dict(self._repeated)
-        if any(repeated.values()):
-            calls = ", ".join(f"{count} of {name}" for name, count in repeated.items())
+        rows = beside(
+            f"three-step operations, {what}, {self._at_once} at once",
+            list(sides.values()),
+            OURS,
+            per="operation",
+            at_least={PEER: LEAST_OF_PEER} if not refuse else {},
+        )
+        if any(self._repeated.values()):
+            calls = ", ".join(f"{count} of {name}" for name, count in self._repeated.items())
             print(f"  calls repeated so far, without effect: {calls}")
-        return {
-            "what": f"operations, {what}",
-            "at_once": self._at_once,
-            "repeated_calls": repeated,
-            **found,
-        }
+        return rows
 
     def _round(self, name: str, operations: int, *, refuse: bool) -> Round:
         job = {"operations": operations, "at_once": self._at_once, "refuse": refuse}
@@ -179,9 +180,7 @@ class _Bench:
                 require(f"workflows of {name}", dict(statuses), {"SUCCESS": ended})
 
 
-def measure(
-    database: Database, *, at_once: int, rounds: int, operations: int
-) -> list[dict[str, Any]]:
+def measure(database: Database, *, at_once: int, rounds: int, operations: int) -> list[Row]:
     """Operations that complete, then operations that compensate.
 
     Args:
@@ -206,9 +205,10 @@ def measure(
         for child in children.values():
             child.hear()
         bench = _Bench(database, receiver_url, children, at_once)
-        results = [
-            bench.compare(rounds=rounds, operations=operations, refuse=refuse)
+        rows = [
+            row
             for refuse in (False, True)
+            for row in bench.compare(rounds=rounds, operations=operations, refuse=refuse)
         ]
         bench.check()
-        return results
+        return rows

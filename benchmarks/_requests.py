@@ -24,7 +24,8 @@ from typing import Any
 import asyncpg
 import psycopg
 from _postgres import Database, cpu_between
-from _rounds import Round, Side, compare, require
+from _rounds import Round, Side, beside, require
+from _table import Row
 
 from mc_contract.ledger.merkle import Frontier, leaf_hash
 from mc_platform.adapters.postgres.journal import PostgresJournal, leaf_bytes
@@ -36,6 +37,7 @@ from mc_platform.record import EventFactory
 
 REGION = "bench-requests"
 OURS, BATCHED, SINGLE = "journal", "raw batched", "raw single-row"
+LEAST_OF_BATCHED = 0.8
 _MOST_IN_A_FLUSH = 512
 _WARM_UP_S = 0.3
 _STOCK_PER_S = 500
@@ -284,7 +286,7 @@ async def _round(
 
 async def measure(
     database: Database, *, clients: Sequence[int], rounds: int, seconds: float
-) -> list[dict[str, Any]]:
+) -> list[Row]:
     """All concurrencies, one after the other; checks at the end that all of it is there.
 
     Raises:
@@ -300,7 +302,7 @@ async def measure(
     journal = PostgresJournal(pools, region=REGION)
     await journal.start()
     connection = await asyncpg.connect(database.service_url)
-    rows = _BatchedRows(connection)
+    batched = _BatchedRows(connection)
     single = await asyncpg.create_pool(
         database.service_url, min_size=max(clients), max_size=max(clients)
     )
@@ -312,9 +314,9 @@ async def measure(
     async def one_by_one(event: Event, task: Task) -> None:
         await single.execute(_PEER_WRITE_ONE, *_event_row(event), *_task_row(task))
 
-    ways: dict[str, Record] = {OURS: by_journal, BATCHED: rows.record, SINGLE: one_by_one}
+    ways: dict[str, Record] = {OURS: by_journal, BATCHED: batched.record, SINGLE: one_by_one}
     acknowledged = dict.fromkeys(ways, 0)
-    results = []
+    rows: list[Row] = []
     try:
         for crowd in clients:
             sides = {name: Side(name) for name in ways}
@@ -329,17 +331,21 @@ async def measure(
                     acknowledged[name] += len(made.latencies_s)
                     if turn:  # the first is the warm-up
                         sides[name].rounds.append(made)
-            title = f"audited requests (two commits each), {crowd} closed-loop client(s):"
-            found = compare(title, list(sides.values()), OURS)
-            results.append({"what": "audited requests", "clients": crowd, **found})
+            rows += beside(
+                f"audited requests (two commits each), {crowd} clients",
+                list(sides.values()),
+                OURS,
+                per="request",
+                at_least={BATCHED: LEAST_OF_BATCHED},
+            )
     finally:
-        await rows.stop()
+        await batched.stop()
         await journal.stop()
         await connection.close()
         await single.close()
         await pools.close()
     _check(database, acknowledged)
-    return results
+    return rows
 
 
 def _check(database: Database, acknowledged: dict[str, int]) -> None:

@@ -1,10 +1,13 @@
-"""What alternating rounds give: rates, latencies, CPU, and ratios with their spread."""
+"""What alternating rounds give: rates, latencies and CPU of each side, and rows of them."""
 
 from __future__ import annotations
 
 import statistics
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+
+import psutil
+from _table import Row
 
 
 class CheckFailed(Exception):
@@ -23,13 +26,28 @@ class Round:
 
     latencies_s: list[float]
     elapsed_s: float
-    cpu_s: float  # of the side's own process
-    database_cpu_s: float
+    cpu_s: float  # of the side's own processes
+    database_cpu_s: float = 0.0
 
     @property
     def rate(self) -> float:
         """Things done in a second."""
         return len(self.latencies_s) / self.elapsed_s
+
+    @property
+    def cpu_us(self) -> float:
+        """Microseconds of CPU for each thing done, of the database as well."""
+        return (self.cpu_s + self.database_cpu_s) / len(self.latencies_s) * 1e6
+
+    @property
+    def p50_ms(self) -> float:
+        """The median latency."""
+        return statistics.median(self.latencies_s) * 1000
+
+    @property
+    def p95_ms(self) -> float:
+        """The latency that one in twenty exceeds."""
+        return statistics.quantiles(self.latencies_s, n=20)[18] * 1000
 
 
 @dataclass(slots=True)
@@ -39,58 +57,85 @@ class Side:
     name: str
     rounds: list[Round] = field(default_factory=list)
 
-    @property
-    def done(self) -> int:
-        """Things done in all rounds."""
-        return sum(len(one.latencies_s) for one in self.rounds)
+    def each(self, figure: Callable[[Round], float]) -> tuple[float, ...]:
+        """A figure of each round."""
+        return tuple(map(figure, self.rounds))
 
-    @property
-    def rate(self) -> float:
-        """Things done in a second, over all rounds."""
-        return self.done / sum(one.elapsed_s for one in self.rounds)
-
-    def figures(self) -> dict[str, Any]:
-        """What is printed and written, with its unit in each name."""
-        latencies = [latency for one in self.rounds for latency in one.latencies_s]
-        return {
-            "done": self.done,
-            "per_s": self.rate,
-            "p50_ms": statistics.median(latencies) * 1000,
-            "p95_ms": statistics.quantiles(latencies, n=20)[18] * 1000,
-            "cpu_ms_each": sum(one.cpu_s for one in self.rounds) / self.done * 1000,
-            "database_cpu_ms_each": sum(one.database_cpu_s for one in self.rounds)
-            / self.done
-            * 1000,
-            "per_s_by_round": [one.rate for one in self.rounds],
-        }
-
-
-def compare(title: str, sides: list[Side], ours: str) -> dict[str, Any]:
-    """Print all sides and the ratios of ours to each other one; return the same as JSON."""
-    print(title)
-    figures = {side.name: side.figures() for side in sides}
-    for name, found in figures.items():
-        print(
-            f"  {name:<17} {found['done']:>6} done  {found['per_s']:>7.1f}/s"
-            f"  p50 {found['p50_ms']:>7.2f} ms  p95 {found['p95_ms']:>7.2f} ms"
-            f"  CPU each: {found['cpu_ms_each']:>6.2f} ms"
-            f" + {found['database_cpu_ms_each']:.2f} ms in the database"
+    def __str__(self) -> str:
+        rate, p50, p95, cpu = (
+            statistics.median(self.each(figure))
+            for figure in (_rate, lambda r: r.p50_ms, lambda r: r.p95_ms, lambda r: r.cpu_us)
         )
-    ratios = {name: _ratio(figures[ours], found) for name, found in figures.items() if name != ours}
-    for name, ratio in ratios.items():
-        low, high = ratio["throughput_range"]
-        print(
-            f"  ratio {ours} / {name}: throughput {ratio['throughput']:.2f}"
-            f" (rounds {low:.2f} to {high:.2f}), p95 {ratio['p95']:.2f}, CPU {ratio['cpu']:.2f}"
+        return (
+            f"  {self.name:<18} {rate:>8.1f}/s  p50 {p50:>7.2f} ms  p95 {p95:>7.2f} ms"
+            f"  CPU {cpu:>8.0f} us each"
         )
-    return {"title": title, "sides": figures, "ratios": ratios}
 
 
-def _ratio(ours: dict[str, Any], peer: dict[str, Any]) -> dict[str, Any]:
-    each = [a / b for a, b in zip(ours["per_s_by_round"], peer["per_s_by_round"], strict=True)]
-    return {
-        "throughput": ours["per_s"] / peer["per_s"],
-        "throughput_range": [min(each), max(each)],
-        "p95": ours["p95_ms"] / peer["p95_ms"],
-        "cpu": ours["cpu_ms_each"] / peer["cpu_ms_each"],
-    }
+def _rate(one: Round) -> float:
+    return one.rate
+
+
+def beside(
+    what: str,
+    sides: Sequence[Side],
+    ours: str,
+    *,
+    per: str,
+    at_least: Mapping[str, float] | None = None,
+) -> list[Row]:
+    """Print the medians of all sides; a row of rates for each side beside ours.
+
+    Args:
+        at_least: The targets of the rates' ratio, by the peer's name.
+    """
+    print(f"{what}:", *sides, sep="\n")
+    by_name = {side.name: side for side in sides}
+    return [
+        versus(what, by_name[ours], side, per=per, at_least=(at_least or {}).get(side.name))
+        for side in sides
+        if side.name != ours
+    ]
+
+
+def versus(
+    what: str,
+    ours: Side,
+    peer: Side,
+    *,
+    per: str,
+    figure: Callable[[Round], float] = _rate,
+    at_least: float | None = None,
+    at_most: float | None = None,
+) -> Row:
+    """A row: a figure of our rounds divided by the peer's, and the CPU of both."""
+    pairs = zip(ours.each(figure), peer.each(figure), strict=True)
+    return Row(
+        what=what,
+        beside=peer.name,
+        values=tuple(a / b for a, b in pairs),
+        at_least=at_least,
+        at_most=at_most,
+        cpu_us=ours.each(lambda one: one.cpu_us),
+        peer_cpu_us=peer.each(lambda one: one.cpu_us),
+        per=per,
+    )
+
+
+def tree_cpu_s(pid: int) -> float:
+    """CPU seconds so far of a process and of its children that run."""
+    root = psutil.Process(pid)
+    times = [one.cpu_times() for one in (root, *root.children(recursive=True))]
+    return sum(one.user + one.system for one in times)
+
+
+def listener(port: int) -> int:
+    """The process that listens on a port of this machine.
+
+    Raises:
+        LookupError: none does.
+    """
+    for one in psutil.net_connections("tcp"):
+        if one.status == psutil.CONN_LISTEN and one.laddr and one.laddr.port == port and one.pid:
+            return int(one.pid)
+    raise LookupError(f"nobody listens on port {port}")

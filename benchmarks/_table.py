@@ -116,7 +116,7 @@ class Row:
     def cells(self) -> tuple[str, ...]:
         """The row of the table."""
         figures = _spread(self.values, "" if self.unit == "x" else f" {self.unit}")
-        cpu = f"{_spread(self.cpu_us)} us a {self.per}" if self.cpu_us else "-"
+        cpu = f"{median(self.cpu_us):,.0f} us a {self.per}" if self.cpu_us else "-"
         relative = _spread(self.relative_cpu) if self.peer_cpu_us else "-"
         target = "".join(map(str, self.limits)) or "-"
         return (
@@ -188,7 +188,7 @@ class Series:
 Figure = Row | Series
 _LINE: TypeAdapter[Figure] = TypeAdapter(Figure)
 _HEADINGS = {
-    Row: ("what", "beside", "ratio", "CPU", "CPU, peer = 1", "target", "note"),
+    Row: ("what", "beside", "figure", "CPU", "CPU, peer = 1", "target", "note"),
     Series: ("what", "by", "unit", "size: value", "exponent", "target", "note"),
 }
 

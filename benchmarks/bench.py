@@ -25,6 +25,8 @@ HERE = Path(__file__).parent
 BESIDE = ("screening", "decisions", "cli", "gateway", "durability", "delivery", "load")
 # Those that are there run; each bounds itself to about two minutes unless it is given `--full`
 SCALE = ("tenants", "policies", "exports", "ledger", "tasks", "replicas", "memory")
+# What is accounted for under load, and has no rows
+_DRILLS = {"siege": ["-m", "tests.siege", "--minutes", "2", "--quiet", "30"]}
 _SCALE_MOST_S = 900.0
 _ENDS_WITHIN_S = 60.0
 _MEASURED = (0, 1)  # a script's exit codes: all targets met, one missed
@@ -50,11 +52,10 @@ def _run(command: list[str], most_s: float | None) -> str | None:
 def _run_all(given: argparse.Namespace, rows: Path) -> dict[str, str]:
     """Run what is asked for; which could not measure, and why."""
     failed, began = {}, time.monotonic()
-    names = [name for name in (SCALE if given.scale else BESIDE) if (HERE / f"{name}.py").exists()]
-    for name in names:
+    for name in SCALE if given.scale else (*BESIDE, *_DRILLS):
         if given.only and name not in given.only:
             continue
-        command = [str(HERE / f"{name}.py"), "--rows", str(rows)]
+        command = _DRILLS.get(name, [str(HERE / f"{name}.py"), "--rows", str(rows)])
         if given.full:
             command.append("--full")
         bounded = given.scale and not given.full
@@ -70,7 +71,7 @@ def main() -> int:
     options = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     options.add_argument("--scale", action="store_true", help="the series instead of the rows")
     options.add_argument("--full", action="store_true", help="with --scale: all sizes, no limit")
-    options.add_argument("--only", nargs="+", choices=[*BESIDE, *SCALE], metavar="NAME")
+    options.add_argument("--only", nargs="+", choices=[*BESIDE, *_DRILLS, *SCALE], metavar="NAME")
     options.add_argument("--baseline", choices=["check", "write"], default="check")
     given = options.parse_args()
     if given.full and not given.scale:

@@ -1,17 +1,19 @@
 """What it costs in CPU to call `mcctl`, beside a Python that does nothing.
 
-Each command is run seven times; the median of the user and system CPU-seconds of its process counts.
+Each command, and the Python, is run seven times in turn; user and system CPU-seconds of its process
+and of the processes that it waits for count.
 """
 
 from __future__ import annotations
 
+import argparse
 import os
-import resource
-import statistics
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
+
+from _table import Row, add_option, cpu_s_of, finish
 
 RUNS = 7
 COMPLETION = {"_MCCTL_COMPLETE": "complete_bash", "COMP_WORDS": "mcctl ", "COMP_CWORD": "1"}
@@ -29,31 +31,41 @@ COMMANDS = {
 
 
 def cpu_s(command: list[str], env: dict[str, str]) -> float:
-    """The median CPU-seconds of a command, of its own and of its children."""
-    taken = []
-    for _ in range(RUNS):
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        subprocess.run(command, env=env, capture_output=True, check=False)
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        taken.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
-    return statistics.median(taken)
+    """The CPU-seconds of a command, of its own and of its children."""
+    return cpu_s_of(lambda: subprocess.run(command, env=env, capture_output=True, check=False))
+
+
+def _row(words: tuple[str, ...], most: float, env: dict[str, str]) -> Row:
+    mcctl = str(Path(sys.executable).parent / "mcctl")
+    completes = words == ("completion",)
+    command = [mcctl] if completes else [mcctl, *words]
+    pairs = [
+        (
+            cpu_s(command, env | COMPLETION if completes else env),
+            cpu_s([sys.executable, "-c", "pass"], env),
+        )
+        for _ in range(RUNS)
+    ]
+    return Row(
+        what=f"mcctl {' '.join(words)}",
+        beside="python -c pass",
+        values=tuple(ours for ours, _ in pairs),
+        unit="CPU-s",
+        at_most=most,
+        cpu_us=tuple(ours * 1e6 for ours, _ in pairs),
+        peer_cpu_us=tuple(bare * 1e6 for _, bare in pairs),
+        per="call",
+    )
 
 
 def main() -> int:
-    """Print a line for each command; 1 if one takes more than it may."""
-    mcctl = str(Path(sys.executable).parent / "mcctl")
-    slow = 0
+    """Measure; 1 if a command takes more than it may."""
+    options = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    add_option(options)
+    given = options.parse_args()
     with tempfile.TemporaryDirectory() as home:
         env = os.environ | {"MC_HOME": home}
-        print(f"{'python -c pass':<28}{cpu_s([sys.executable, '-c', 'pass'], env):.3f} CPU-s")
-        for words, most in COMMANDS.items():
-            completes = words == ("completion",)
-            command = [mcctl] if completes else [mcctl, *words]
-            taken = cpu_s(command, env | COMPLETION if completes else env)
-            slow += taken > most
-            name = f"mcctl {' '.join(words)}"
-            print(f"{name:<28}{taken:.3f} CPU-s, at most {most} is wanted")
-    return 1 if slow else 0
+        return finish([_row(words, most, env) for words, most in COMMANDS.items()], given.rows)
 
 
 if __name__ == "__main__":

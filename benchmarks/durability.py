@@ -7,7 +7,7 @@ intent and outcome. Policy and screening are not in here, `gateway.py` has them.
 
 Rounds alternate, so that drift of the machine meets all. What is printed are ratios; absolute
 figures belong to the machine. Everything acknowledged is counted afterwards, in the ledger and at
-the receiver: if a count is off, that is said and the exit code is 1.
+the receiver: if a count is off, that is said and the exit code is 2.
 
     make bench
     python benchmarks/durability.py --quick
@@ -17,18 +17,14 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import os
-import platform
 import sys
-import time
-from pathlib import Path
-from typing import Any
 
 import _operations
 import _requests
 from _postgres import durable_postgres
 from _rounds import CheckFailed
+from _table import Row, add_option, finish
 
 
 def _options() -> argparse.Namespace:
@@ -40,53 +36,43 @@ def _options() -> argparse.Namespace:
     options.add_argument("--at-once", type=int, default=8, help="operations at once")
     options.add_argument("--only", choices=["requests", "operations"])
     options.add_argument("--quick", action="store_true", help="about half a minute, rough figures")
-    options.add_argument("--json", type=Path, metavar="FILE", help="write the results here, too")
+    add_option(options)
     given = options.parse_args()
     if given.quick:
         given.rounds, given.seconds, given.operations = 2, 0.5, 16
     return given
 
 
-def _measure(given: argparse.Namespace) -> dict[str, Any]:
-    results: list[dict[str, Any]] = []
+def _measure(given: argparse.Namespace) -> list[Row]:
+    rows: list[Row] = []
     with durable_postgres(_operations.PEER_SCHEMA) as database:
         print(
             f"{os.cpu_count()} cores; PostgreSQL with fsync on, a synced page takes"
             f" {database.sync_ms:.2f} ms here; figures from {given.rounds} alternating rounds"
         )
         if given.only != "operations":
-            results += asyncio.run(
+            rows += asyncio.run(
                 _requests.measure(
                     database, clients=given.clients, rounds=given.rounds, seconds=given.seconds
                 )
             )
         if given.only != "requests":
-            results += _operations.measure(
+            rows += _operations.measure(
                 database, at_once=given.at_once, rounds=given.rounds, operations=given.operations
             )
-        return {
-            "schema_version": 1,
-            "cores": os.cpu_count(),
-            "python": platform.python_version(),
-            "sync_ms": database.sync_ms,
-            "rounds": given.rounds,
-            "results": results,
-        }
+    return rows
 
 
 def main() -> int:
-    """Measure and check; 1 if a check failed."""
+    """Measure and check; 1 if a target is missed, 2 if a check failed."""
     given = _options()
-    began = time.monotonic()
     try:
-        report = _measure(given)
+        rows = _measure(given)
     except CheckFailed as error:
         print(f"check failed: {error}", file=sys.stderr)
-        return 1
-    print(f"all counts checked; {time.monotonic() - began:.0f} s")
-    if given.json is not None:
-        given.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    return 0
+        return 2
+    print("all counts checked")
+    return finish(rows, given.rows)
 
 
 if __name__ == "__main__":

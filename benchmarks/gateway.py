@@ -1,14 +1,18 @@
-"""The governed gateway beside a plain `a2a-sdk` server of the same agent, in one run.
+"""The governed gateway in front of an agent, beside the agent asked directly and bare proxies.
 
-Both answer the same question with the same downstream agent: the plain side is that agent,
-asked directly; the governed side is one workbench replica in front of it, which authenticates,
-screens both ways, decides by policy twice, commits intent and outcome to the ledger and delivers
-them to the SIEM. So the governed side always does all that the plain side does, and more.
+All sides answer the same question with the same downstream agent, a plain `a2a-sdk` server with its
+in-memory store: `SDK server` is that agent, asked directly; `bare proxy` is a reverse proxy that does
+nothing else, on the gateway's HTTP server and client; ContextForge is a gateway of others, as its A2A
+proxy; ours is one workbench replica, which
+authenticates, screens both ways, decides by policy twice, commits intent and outcome to the ledger
+and delivers them to the SIEM. So ours does all that the others do, and more.
 
-Rounds alternate, so that drift of the machine meets both. What is printed are ratios; absolute
-figures belong to the machine. There is no target yet.
+Clients are closed loops; "half load" is an even schedule at half of the rate that ours reached with
+16 of them. Rounds alternate, so that drift of the machine meets all. CPU is of the processes that
+serve a side, without the agent's behind a proxy and without the database's.
 
     make bench
+    python benchmarks/gateway.py --rounds 2 --seconds 1
 """
 
 from __future__ import annotations
@@ -25,13 +29,37 @@ import sys
 import tempfile
 import time
 import uuid
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
 
 import aiohttp
+from _contextforge import NOT_THERE, PYTHON, contextforge
+from _rounds import Round, Side, listener, tree_cpu_s, versus
+from _table import Row, add_option, finish
+
+from mc_ops.environments.local.layout import Layout
 
 MCCTL = str(Path(sys.executable).parent / "mcctl")
 QUESTION = "What is the status of order O-2001?"
 GOVERNANCE = {"urn:mc-platform:a2a:governance:1": {"agent": "records", "purpose": "support"}}
+OURS, DIRECT, BARE, OTHER = "gateway", "SDK server, asked directly", "bare proxy", "ContextForge"
+CROWD = 16
+_HEADERS = {"A2A-Version": "1.0", "Content-Type": "application/json"}
+_WARM_UP_S = 1.0
+_BARE_OFFSET, _OTHER_OFFSET = 90, 91  # of the proxies' ports from the edge's
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where a side answers, and its process."""
+
+    url: str
+    headers: dict[str, str]
+    pid: int
 
 
 def _call() -> bytes:
@@ -45,90 +73,168 @@ def _call() -> bytes:
     return json.dumps(body).encode()
 
 
-async def _round(url: str, headers: dict[str, str], clients: int, seconds: float) -> list[float]:
-    """Latencies in seconds of all requests that `clients` closed loops made in `seconds`."""
-    latencies: list[float] = []
-    end = time.perf_counter() + seconds
-    async with aiohttp.ClientSession(headers=headers) as session:
+Ask = Callable[[float], Coroutine[Any, Any, None]]
+
+
+async def _round(target: Target, drive: Callable[[Ask], Awaitable[None]]) -> Round:
+    """What `drive` asks of a target; each question is timed from when it was due."""
+    latencies_s: list[float] = []
+    # As many connections as questions are under way, so that none waits in the client
+    connector = aiohttp.TCPConnector(limit=0)
+    async with aiohttp.ClientSession(headers=target.headers, connector=connector) as session:
+
+        async def ask(due: float) -> None:
+            async with session.post(target.url, data=_call()) as response:
+                body = await response.read()
+            if response.status != 200 or b"O-2001 is" not in body:
+                raise RuntimeError(f"{target.url} answered {response.status}: {body[:300]!r}")
+            latencies_s.append(time.perf_counter() - due)
+
+        cpu_s, began = tree_cpu_s(target.pid), time.perf_counter()
+        await drive(ask)
+        elapsed_s = time.perf_counter() - began
+        return Round(latencies_s, elapsed_s, tree_cpu_s(target.pid) - cpu_s)
+
+
+def _closed(clients: int, seconds: float) -> Callable[[Ask], Awaitable[None]]:
+    async def drive(ask: Ask) -> None:
+        end = time.perf_counter() + seconds
 
         async def loop() -> None:
-            while time.perf_counter() < end:
-                began = time.perf_counter()
-                async with session.post(url, data=_call()) as response:
-                    body = await response.read()
-                if response.status != 200 or b"O-2001 is" not in body:
-                    raise RuntimeError(f"{url} answered {response.status}: {body[:300]!r}")
-                latencies.append(time.perf_counter() - began)
+            while (now := time.perf_counter()) < end:
+                await ask(now)
 
         await asyncio.gather(*(loop() for _ in range(clients)))
-    return latencies
+
+    return drive
 
 
-def _p95_ms(latencies: list[float]) -> float:
-    return statistics.quantiles(latencies, n=20)[18] * 1000
+def _scheduled(rate: float, seconds: float) -> Callable[[Ask], Awaitable[None]]:
+    async def drive(ask: Ask) -> None:
+        began = time.perf_counter()
+        async with asyncio.TaskGroup() as asked:
+            for number in range(max(2, int(rate * seconds))):
+                due = began + number / rate
+                await asyncio.sleep(due - time.perf_counter())
+                asked.create_task(ask(due))
+
+    return drive
 
 
 async def _measure(
-    sides: dict[str, tuple[str, dict[str, str]]], clients: int, rounds: int, seconds: float
-) -> dict[str, list[float]]:
-    results: dict[str, list[float]] = {name: [] for name in sides}
-    for name, (url, headers) in sides.items():  # warm-up, not counted
-        await _round(url, headers, clients, 1.0)
-        del name
+    targets: dict[str, Target], drive: Callable[[Ask], Awaitable[None]], rounds: int
+) -> dict[str, Side]:
+    sides = {name: Side(name) for name in targets}
+    for target in targets.values():
+        await _round(target, _closed(CROWD, _WARM_UP_S))
     for _ in range(rounds):
-        for name in random.sample(list(sides), k=len(sides)):
-            results[name] += await _round(*sides[name], clients, seconds)
-    return results
+        for name in random.sample(list(targets), k=len(targets)):
+            sides[name].rounds.append(await _round(targets[name], drive))
+    print(*sides.values(), sep="\n")
+    return sides
 
 
-def _report(results: dict[str, list[float]], clients: int, measured_s: float) -> None:
-    rate = {name: len(items) / measured_s for name, items in results.items()}
-    p95 = {name: _p95_ms(items) for name, items in results.items()}
-    for name, items in results.items():
-        print(
-            f"  {name:<9} {len(items):>7} requests  {rate[name]:>8.1f} req/s"
-            f"  p50 {statistics.median(items) * 1000:>7.2f} ms  p95 {p95[name]:>7.2f} ms"
+def _figures(targets: dict[str, Target], rounds: int, seconds: float) -> list[Row]:
+    print(f"{CROWD} clients:")
+    crowd = asyncio.run(_measure(targets, _closed(CROWD, seconds), rounds))
+    ours, rate = crowd[OURS], statistics.median(crowd[OURS].each(lambda one: one.rate))
+    what = f"proxy, {CROWD} clients"
+    rows = [
+        versus(what, ours, crowd[DIRECT], per="request", at_least=0.8),
+        *(
+            versus(what, ours, crowd[peer], per="request")
+            for peer in (BARE, OTHER)
+            if peer in crowd
+        ),
+        Row(
+            what=f"CPU of a request, {CROWD} clients",
+            beside=BARE,
+            values=ours.each(lambda one: one.cpu_us / 1000),
+            unit="ms",
+            at_most=1.2,
+        ),
+    ]
+    print("1 client:")
+    alone = asyncio.run(_measure(targets, _closed(1, seconds), rounds))
+    rows += [
+        versus(
+            "p50, 1 client", alone[OURS], alone[peer], per="request",
+            figure=lambda one: one.p50_ms, at_most=1.6 if peer == DIRECT else None,
         )
-    print(
-        f"  ratio governed/plain at {clients} client(s): throughput"
-        f" {rate['governed'] / rate['plain']:.2f}, p95 {p95['governed'] / p95['plain']:.2f}"
+        for peer in (DIRECT, BARE)
+    ]  # fmt: skip
+    print(f"{rate / 2:.0f} requests/s, an even schedule:")
+    half = asyncio.run(_measure(targets, _scheduled(rate / 2, seconds), rounds))
+    p95 = (half[name].each(lambda one: one.p95_ms) for name in (OURS, DIRECT))
+    added = tuple(a - b for a, b in zip(*p95, strict=True))
+    rows.append(
+        Row(what="p95 added at half load", beside=DIRECT, values=added, unit="ms", at_most=3.0)
     )
+    if OTHER not in targets:
+        rows.append(Row(what=what, beside=OTHER, note=NOT_THERE))
+    return rows
 
 
-def main() -> None:
-    """Start a platform of its own, measure, stop it."""
-    options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("--rounds", type=int, default=5)
-    options.add_argument("--seconds", type=float, default=3.0, help="of one round of one side")
-    options.add_argument("--port", type=int, default=28080, help="edge port of the platform")
-    given = options.parse_args()
+@contextmanager
+def _platform(port: int) -> Iterator[dict[str, Target]]:
+    """A platform of its own and proxies in front of its agent; all sides by name."""
     home = Path(tempfile.mkdtemp(prefix="mc-bench-"))
     home.chmod(0o711)
-    env = {**os.environ, "MC_HOME": str(home), "MC_EDGE_PORT": str(given.port)}
+    layout = Layout(home=home, edge_port=port)
+    env = {**os.environ, "MC_HOME": str(home), "MC_EDGE_PORT": str(port)}
     # The limit protects tenants from each other; here it would only cap the measurement.
     env |= {"MC_RATE_LIMIT_PER_S": "100000", "MC_RATE_LIMIT_BURST": "100000"}
+    agent_url = f"{layout.url_of('records-agent')}/"
     try:
         subprocess.run([MCCTL, "up"], env=env, check=True)
-        token = json.loads((home / "secrets" / "credentials.json").read_text())["TENANT_001"][
-            "token"
-        ]
-        headers = {"A2A-Version": "1.0", "Content-Type": "application/json"}
-        sides = {
-            "plain": (f"http://127.0.0.1:{given.port + 11}/", headers),
-            "governed": (
-                f"http://127.0.0.1:{given.port + 21}/a2a",
-                {**headers, "Authorization": f"Bearer {token}"},
-            ),
-        }
-        print(f"{os.cpu_count()} cores; each figure from {given.rounds} alternating rounds")
-        for clients in (1, 16):
-            print(f"{clients} closed-loop client(s):")
-            results = asyncio.run(_measure(sides, clients, given.rounds, given.seconds))
-            _report(results, clients, given.rounds * given.seconds)
+        credentials = json.loads((home / "secrets" / "credentials.json").read_text())
+        token = credentials["TENANT_001"]["token"]
+        with ExitStack() as stack:
+            bare_url = stack.enter_context(_bare_proxy(port + _BARE_OFFSET, agent_url))
+            sides = {
+                DIRECT: _target(agent_url),
+                BARE: _target(bare_url),
+                OURS: _target(f"{layout.url_of('blue-1')}/a2a", token),
+            }
+            if PYTHON.exists():
+                other = contextforge(port + _OTHER_OFFSET, agent_url, home)
+                sides[OTHER] = _target(*stack.enter_context(other))
+            yield sides
     finally:
         subprocess.run([MCCTL, "down"], env=env, check=False)
         shutil.rmtree(home, ignore_errors=True)
 
 
+@contextmanager
+def _bare_proxy(port: int, agent_url: str) -> Iterator[str]:
+    command = [sys.executable, str(Path(__file__).with_name("_bare_proxy.py")), str(port)]
+    with subprocess.Popen([*command, agent_url], stdout=subprocess.PIPE) as process:
+        try:
+            assert process.stdout is not None
+            process.stdout.readline()
+            yield f"http://127.0.0.1:{port}/"
+        finally:
+            process.terminate()
+
+
+def _target(url: str, token: str | None = None) -> Target:
+    """Where a side answers; the process that listens there must run."""
+    more = {"Authorization": f"Bearer {token}"} if token else {}
+    return Target(url, _HEADERS | more, listener(urlsplit(url).port or 0))
+
+
+def main() -> int:
+    """Start a platform of its own, measure, stop it; 1 if a target is missed."""
+    options = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    options.add_argument("--rounds", type=int, default=5)
+    options.add_argument("--seconds", type=float, default=3.0, help="of one round of one side")
+    options.add_argument("--port", type=int, default=28080, help="edge port of the platform")
+    add_option(options)
+    given = options.parse_args()
+    with _platform(given.port) as targets:
+        rows = _figures(targets, given.rounds, given.seconds)
+    return finish(rows, given.rows)
+
+
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -42,6 +42,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from _table import Row, add_option, finish
 
 from mc_ops.canary.exchange import Questions
 
@@ -288,7 +289,7 @@ def _options() -> argparse.Namespace:
     options.add_argument("--connections", type=int, nargs="+", default=[1, 16], help="of wrk")
     options.add_argument("--frozen-seconds", type=float, default=20.0)
     options.add_argument("--quick", action="store_true", help="a quarter of a minute, rough")
-    options.add_argument("--json", type=Path, metavar="FILE", help="write the results here, too")
+    add_option(options)
     given = options.parse_args()
     if given.quick:
         given.rounds, given.seconds, given.frozen_seconds = 1, 2.0, 5.0
@@ -312,18 +313,39 @@ def main() -> int:
         try:
             rates = measure_rates(given, target)
             usual_ms = rates["medians"][f"driver at {TO_HOLD:g}/s"]["latency_ms"]["p50"]
-            frozen = measure_frozen(given, target, usual_ms)
+            measure_frozen(given, target, usual_ms)
         finally:
             target.stop()
         held = _holds(rates["medians"])
     except CouldNotMeasure as error:
         print(f"could not tell: {error}", file=sys.stderr)
         return 3
-    if given.json is not None:
-        report = {"schema_version": 1, "held": held, "rates": rates, "frozen": frozen}
-        report["wrk"] = "measured" if given.wrk else None
-        given.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    return 0 if held else 1
+    missed = finish(_figures(rates["rounds"]), given.rows)
+    return missed or int(not held)
+
+
+def _figures(rounds: dict[str, list[Found]]) -> list[Row]:
+    """What a request costs the driver at the rate that it must hold, beside wrk's busiest."""
+    ours = rounds[f"driver at {TO_HOLD:g}/s"]
+    what, wrk = f"canary driver at {TO_HOLD:g} requests/s", [n for n in rounds if _WRK in n]
+    held = tuple(one["per_s"] / TO_HOLD for one in ours)
+    if not wrk:
+        return [Row(what=what, beside=_WRK, values=held, note=f"{_WRK} is not installed")]
+
+    def cpu_us(found: list[Found]) -> tuple[float, ...]:
+        return tuple(one["cpu_s"] / one["requests"] * 1e6 for one in found)
+
+    return [
+        Row(
+            what=what,
+            beside=wrk[-1],
+            values=held,
+            unit="of the rate answered",
+            at_least=LEAST_ANSWERED,
+            cpu_us=cpu_us(ours),
+            peer_cpu_us=cpu_us(rounds[wrk[-1]]),
+        )
+    ]
 
 
 if __name__ == "__main__":
