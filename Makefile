@@ -91,14 +91,14 @@ siege: setup ## a hostile tenant and a hostile agent beside an honest tenant (SI
 	@$(BIN)/python -m tests.siege --minutes $(SIEGE)
 
 # Peers of the benchmarks, each in an environment of its own, for the comparison alone
-benchmarks/.venv-%/.locked: benchmarks/%.lock
+.venv-%/.locked: benchmarks/%.lock
 	@echo "installing $* into $(@D) ..."
 	@$(PYTHON) -m venv $(@D)
 	@$(@D)/bin/python -m pip --disable-pip-version-check install --quiet --require-hashes -r $<
 	@touch $@
 
-bench: setup benchmarks/.venv-presidio/.locked ## one table of what costs what beside its peers; fails if dearer than the baseline (BASELINE=write renews it)
-	@$(MAKE) --no-print-directory benchmarks/.venv-contextforge/.locked || rm -rf benchmarks/.venv-contextforge
+bench: setup .venv-presidio/.locked ## one table of what costs what beside its peers; fails if dearer than the baseline (BASELINE=write renews it)
+	@$(MAKE) --no-print-directory .venv-contextforge/.locked || rm -rf .venv-contextforge
 	@$(BIN)/python benchmarks/bench.py --baseline $(BASELINE)
 
 bench-scale: setup ## what things cost at growing sizes, in a quarter of an hour at most (FULL=1: all sizes)

@@ -9,9 +9,11 @@ not measured is not compared.
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 from collections.abc import Iterable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 
 from _table import CONTROL, Figure, Row, control_us, median
@@ -62,11 +64,25 @@ def _processor() -> str:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=ConfigDict(extra="forbid"))
+class Cost:
+    """What a row's unit cost: in units of its peer's in each round, and in microseconds (median)."""
+
+    relative_cpu: tuple[float, ...]
+    cpu_us: float
+
+    @classmethod
+    def of(cls, row: Row) -> Cost:
+        """The cost of a row, in four significant digits."""
+        relative = tuple(float(f"{one:.4g}") for one in row.relative_cpu)
+        return cls(relative_cpu=relative, cpu_us=float(f"{median(row.cpu_us):.4g}"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=ConfigDict(extra="forbid"))
 class Baseline:
-    """The rows of a run, by `Row.key`, and its machine."""
+    """The costs of a run, by `Row.key`, and its machine."""
 
     machine: Machine
-    rows: Mapping[str, Row]
+    rows: Mapping[str, Cost]
     schema_version: int = 1
 
 
@@ -74,11 +90,16 @@ _JSON = TypeAdapter(Baseline)
 
 
 def write(figures: Iterable[Figure], file: Path = FILE) -> None:
-    """Keep these rows; rows of the file that were not measured now stay."""
-    kept = dict(read(file).rows) if file.exists() else {}
-    kept |= {one.key: one for one in figures if isinstance(one, Row) and one.relative_cpu}
-    baseline = Baseline(machine=Machine.here(), rows=dict(sorted(kept.items())))
-    file.write_bytes(_JSON.dump_json(baseline, indent=1) + b"\n")
+    """Keep the costs of these rows, a line each; rows of the file that were not measured now stay."""
+    rows = dict(read(file).rows) if file.exists() else {}
+    rows |= {one.key: Cost.of(one) for one in figures if isinstance(one, Row) and one.relative_cpu}
+    machine = json.dumps(asdict(Machine.here()))
+    lines = [f"  {json.dumps(key)}: {json.dumps(asdict(rows[key]))}" for key in sorted(rows)]
+    inner = ",\n".join(lines)
+    file.write_text(
+        f'{{\n "schema_version": 1,\n "machine": {machine},\n "rows": {{\n{inner}\n }}\n}}\n',
+        encoding="utf-8",
+    )
 
 
 def read(file: Path = FILE) -> Baseline:
@@ -98,7 +119,7 @@ def worse(figures: Iterable[Figure], baseline: Baseline) -> list[str]:
         if not isinstance(now, Row) or before is None:
             continue
         cost, cost_before = now.relative_cpu, before.relative_cpu
-        if not cost or not cost_before:
+        if not cost:
             continue
         growth = median(cost) / median(cost_before) - 1
         if growth > MOST_WORSE and min(cost) > max(cost_before):

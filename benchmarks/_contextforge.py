@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-PYTHON = Path(__file__).with_name(".venv-contextforge") / "bin" / "python"
+PYTHON = Path(__file__).parents[1] / ".venv-contextforge" / "bin" / "python"
 NOT_THERE = "not measured: its environment is not installed (make bench installs it)"
 _USER = "bench@example.com"
 _AGENT = "records"

@@ -60,7 +60,7 @@ class Row:
 
     Attributes:
         what: What is measured, with its conditions: "proxy, 16 clients". With `beside` the row's key.
-        beside: The peer; `CONTROL` if there is none.
+        beside: The peer; `CONTROL` for the loop, nothing for a figure that stands alone.
         values: Ours divided by the peer's, one for each round.
         unit: "x" of a ratio; "ms" and the like if the target is of an absolute figure.
         at_least, at_most: The target of the median; at most one of them.
@@ -71,7 +71,7 @@ class Row:
     """
 
     what: str
-    beside: str
+    beside: str = "-"
     values: tuple[float, ...] = ()
     unit: str = "x"
     at_least: float | None = None
@@ -116,7 +116,8 @@ class Row:
     def cells(self) -> tuple[str, ...]:
         """The row of the table."""
         figures = _spread(self.values, "" if self.unit == "x" else f" {self.unit}")
-        cpu = f"{median(self.cpu_us):,.0f} us a {self.per}" if self.cpu_us else "-"
+        cost = median(self.cpu_us) if self.cpu_us else 0.0
+        cpu = f"{cost:{',.0f' if cost >= 100 else '.3g'}} us a {self.per}" if self.cpu_us else "-"
         relative = _spread(self.relative_cpu) if self.peer_cpu_us else "-"
         target = "".join(map(str, self.limits)) or "-"
         return (

@@ -55,6 +55,8 @@ def _run_all(given: argparse.Namespace, rows: Path) -> dict[str, str]:
     for name in SCALE if given.scale else (*BESIDE, *_DRILLS):
         if given.only and name not in given.only:
             continue
+        if given.scale and not (HERE / f"{name}.py").exists():
+            continue
         command = _DRILLS.get(name, [str(HERE / f"{name}.py"), "--rows", str(rows)])
         if given.full:
             command.append("--full")

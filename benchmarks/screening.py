@@ -31,7 +31,7 @@ from stdnum import luhn
 
 from mc_platform.screen import LibraryScreener
 
-PEER = Path(__file__).with_name(".venv-presidio") / "bin" / "python"
+PEER = Path(__file__).parents[1] / ".venv-presidio" / "bin" / "python"
 SIDE = Path(__file__).with_name("_presidio_side.py")
 LEAST_RATIO = 20.0
 TYPES = ("payment-card", "email", "iban", "phone", "national-id")

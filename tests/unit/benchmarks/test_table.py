@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from _baseline import Baseline, Machine, read, worse, write
+from _baseline import Baseline, Cost, Machine, read, worse, write
 from _table import Row, Series, finish, tables
 from _table import read as read_rows
 from hypothesis import given
@@ -21,7 +21,7 @@ def row(*cpu_us: float, peer_us: float = 10.0, **more: object) -> Row:
 
 
 def baseline(*rows: Row) -> Baseline:
-    return Baseline(machine=MACHINE, rows={one.key: one for one in rows})
+    return Baseline(machine=MACHINE, rows={one.key: Cost.of(one) for one in rows})
 
 
 def test_a_row_dearer_by_more_than_a_tenth_and_outside_the_spread_is_worse() -> None:
@@ -59,7 +59,7 @@ def test_what_is_written_is_read_and_rows_that_were_not_measured_stay(tmp_path: 
     file = tmp_path / "baseline.json"
     write([row(1.0), row(2.0, what="other")], file)
     write([row(3.0)], file)
-    assert [one.cpu_us for one in read(file).rows.values()] == [(2.0,), (3.0,)]
+    assert [one.cpu_us for one in read(file).rows.values()] == [2.0, 3.0]
 
 
 def test_a_baseline_with_an_unknown_key_is_refused(tmp_path: Path) -> None:
@@ -96,11 +96,11 @@ def test_tables_have_a_line_for_each_and_the_scripts_code_tells_a_missed_target(
         at_most=((9, 1.1),),
     )  # fmt: skip
     assert finish([row(7.0, 8.0)], file) == 0
-    assert finish([row(7.0, values=(0.7,)), flat], file) == 1
+    assert finish([row(7.0, 8.0, values=(0.7,)), flat], file) == 1
     found = read_rows(file)
     assert [type(one) for one in found] == [Row, Row, Series]
     made = tables(found)
-    assert "| 0.7   | 7 us a request" in made
+    assert "| 0.7    | 7.5 us a request" in made
     assert "3: 1, 9: 1.05 = 1.05x" in made
     assert "at 9 <= 1.1 x: met" in made
     assert capsys.readouterr().out.count("MISSED") == 1
