@@ -54,7 +54,7 @@ from mc_platform.observe.identity import Running
 from mc_platform.observe.stalls import watch_loop
 from mc_platform.pipeline.enforcement import Enforcement
 from mc_platform.pipeline.examine import ExaminationRoom, Examiner
-from mc_platform.receive import GatewayMiddleware, GovernedRequestHandler, a2a_routes
+from mc_platform.receive import FastPath, GatewayMiddleware, GovernedRequestHandler, a2a_routes
 from mc_platform.receive.connections import Connections
 from mc_platform.receive.detail import DetailRule
 from mc_platform.receive.handler import PRINCIPAL
@@ -283,9 +283,12 @@ class Workbench:
             path=self._path, tasks=self._tasks, limiter=self._limiter, card=card
         )
         return GatewayMiddleware(
-            Starlette(
-                routes=[*self.routes(), *a2a_routes(self._handler, card)],
-                exception_handlers={PlatformError: answer, Exception: answer},
+            FastPath(
+                Starlette(
+                    routes=[*self.routes(), *a2a_routes(self._handler, card)],
+                    exception_handlers={PlatformError: answer, Exception: answer},
+                ),
+                self._handler,
             ),
             authenticator=self._authenticator,
             peers=self._peers,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,6 +12,7 @@ from google.protobuf.json_format import MessageToDict, ParseError
 from mc_contract.governance import GOVERNANCE_URI, parse_governance
 from mc_platform.errors import BadRequest
 from mc_platform.model.ids import TaskId
+from mc_platform.model.label import Part
 from mc_platform.model.task import Task, TaskState
 from mc_platform.model.tenant import Principal
 from mc_platform.observe import metrics
@@ -19,7 +20,7 @@ from mc_platform.pipeline.idempotency import Envelope
 from mc_platform.receive.exact_values import ExactValues
 
 _MAX_ID = 256
-_MAX_PARTS = 256
+MAX_PARTS = 256
 _MAX_REFERENCES = 16
 
 
@@ -43,8 +44,8 @@ def envelope(message: pb.Message, principal: Principal, values: ExactValues) -> 
         BadRequest: an id or the parts are missing or malformed.
         GovernanceError: the extension's metadata is malformed.
     """
-    message_id = plain_id("message.messageId", message.message_id, required=True)
-    context_id = plain_id("message.contextId", message.context_id, required=False)
+    plain_id("message.messageId", message.message_id, required=True)
+    plain_id("message.contextId", message.context_id, required=False)
     if message.task_id:
         raise BadRequest(
             "`message.taskId` continues a task, and this gateway's tasks take one message",
@@ -52,24 +53,48 @@ def envelope(message: pb.Message, principal: Principal, values: ExactValues) -> 
         )
     if message.role != pb.ROLE_USER:
         raise BadRequest("`message.role` must be ROLE_USER")
-    if not 1 <= len(message.parts) <= _MAX_PARTS:
-        raise BadRequest(f"`message.parts` must hold 1 to {_MAX_PARTS} parts")
+    if not 1 <= len(message.parts) <= MAX_PARTS:
+        raise BadRequest(f"`message.parts` must hold 1 to {MAX_PARTS} parts")
     if any(part.WhichOneof("content") is None for part in message.parts):
         raise BadRequest("a part holds none of text, raw, url and data")
-    if len(message.reference_task_ids) > _MAX_REFERENCES:
-        raise BadRequest(f"`message.referenceTaskIds` must hold at most {_MAX_REFERENCES} ids")
-    for one in message.reference_task_ids:
-        plain_id("message.referenceTaskIds", one)
-    metadata: Mapping[str, Any] = (
-        MessageToDict(message.metadata) if message.HasField("metadata") else {}
+    return described(
+        principal=principal,
+        message_id=message.message_id,
+        context_id=message.context_id,
+        parts=[values.of_part(part) for part in message.parts],
+        references=message.reference_task_ids,
+        metadata=MessageToDict(message.metadata) if message.HasField("metadata") else {},
     )
+
+
+def described(
+    *,
+    principal: Principal,
+    message_id: str,
+    context_id: str,
+    parts: Sequence[Part],
+    references: Sequence[str],
+    metadata: Mapping[str, Any],
+) -> Envelope:
+    """A message by its fields, in the types that A2A has; its parts are checked already.
+
+    Raises:
+        BadRequest: an id is missing or malformed.
+        GovernanceError: the extension's metadata is malformed.
+    """
+    plain_id("message.messageId", message_id, required=True)
+    plain_id("message.contextId", context_id, required=False)
+    if len(references) > _MAX_REFERENCES:
+        raise BadRequest(f"`message.referenceTaskIds` must hold at most {_MAX_REFERENCES} ids")
+    for one in references:
+        plain_id("message.referenceTaskIds", one)
     return Envelope(
         principal=principal,
         message_id=message_id,
         context_id=context_id,
-        parts=tuple(values.of_part(part) for part in message.parts),
+        parts=tuple(parts),
         governance=parse_governance(metadata),
-        references=tuple(TaskId(one) for one in message.reference_task_ids),
+        references=tuple(TaskId(one) for one in references),
     )
 
 

@@ -28,7 +28,7 @@ from mc_platform.model.label import Part, without_nulls
 from mc_platform.receive.sdk_parsing import NO_COUNT, is_count
 
 VALUES = "mc_exact_values"
-_DEEPEST_BODY = 48  # the protocol's own objects around a part's
+DEEPEST_BODY = 48  # the protocol's own objects around a part's
 _PARSE_ERROR, _INVALID_PARAMS = -32700, -32602
 _SMALL_BODY_BYTES = 8192
 _LONGEST_ID = 256
@@ -162,7 +162,7 @@ def _carried(body: bytes, values: ExactValues, *, json_rpc: bool) -> bytes:
     """
     if not body and not json_rpc:
         return body  # HTTP+JSON has requests that say all in their path
-    request = read_json(body, most_depth=_DEEPEST_BODY)
+    request = read_json(body, most_depth=DEEPEST_BODY)
     _check_counts(request, json_rpc=json_rpc)
     around: tuple[str, ...] = ("params", "message") if json_rpc else ("message",)
     message: Any = request

@@ -11,7 +11,7 @@ import asyncio
 import base64
 import binascii
 from collections import Counter
-from collections.abc import AsyncGenerator, Awaitable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from datetime import datetime, timedelta
 from typing import Any, NoReturn, TypeVar
 
@@ -70,13 +70,46 @@ class GovernedRequestHandler(RequestHandler):
         self, params: pb.SendMessageRequest, context: ServerCallContext
     ) -> pb.Task:
         """SendMessage: the task at its end, or at once with `returnImmediately`."""
-        principal = _principal(context)
+        principal, values = _principal(context), _values(context)
 
-        async def send() -> Task:
-            envelope = self._envelope(params, context, principal)
-            if not params.configuration.return_immediately:
-                return await self._path.handle(envelope)
-            begun = await self._path.begin(envelope)
+        def envelope() -> Envelope:
+            if params.configuration.HasField("task_push_notification_config"):
+                raise sdk.PushNotificationNotSupportedError
+            return convert.envelope(params.message, principal, values)
+
+        task = await self.send(
+            principal,
+            envelope,
+            at_once=params.configuration.return_immediately,
+            claimed=context.tenant,
+        )
+        return convert.task(task, values)
+
+    async def send(
+        self,
+        principal: Principal,
+        envelope: Callable[[], Envelope],
+        *,
+        at_once: bool,
+        claimed: str = "",
+    ) -> Task:
+        """A message's task at its end, when its answer may leave.
+
+        Args:
+            envelope: Gives the message, once the tenant's rate lets it in.
+            at_once: The task as it begins is the answer.
+            claimed: The tenant that the request names.
+
+        Raises:
+            A2AError.
+        """
+
+        async def sent() -> Task:
+            self._admit(claimed, principal)
+            message = envelope()
+            if not at_once:
+                return await self._path.handle(message)
+            begun = await self._path.begin(message)
             if isinstance(begun, Task):
                 return begun
             if begun.operation is None:
@@ -85,9 +118,9 @@ class GovernedRequestHandler(RequestHandler):
                 begun.slot.release()
             return begun.task
 
-        task = await _counted(principal, send())
+        task = await _counted(principal, sent())
         await self._large_answers.to_show(principal.tenant, [task], patient=True)
-        return convert.task(task, _values(context))
+        return task
 
     async def on_message_send_stream(
         self, params: pb.SendMessageRequest, context: ServerCallContext
@@ -118,7 +151,7 @@ class GovernedRequestHandler(RequestHandler):
     def _envelope(
         self, params: pb.SendMessageRequest, context: ServerCallContext, principal: Principal
     ) -> Envelope:
-        self._admit(context, principal)
+        self._admit(context.tenant, principal)
         if params.configuration.HasField("task_push_notification_config"):
             raise sdk.PushNotificationNotSupportedError
         return convert.envelope(params.message, principal, _values(context))
@@ -152,8 +185,16 @@ class GovernedRequestHandler(RequestHandler):
 
     async def on_get_task(self, params: pb.GetTaskRequest, context: ServerCallContext) -> pb.Task:
         """GetTask, of the caller's tenant."""
-        task = await _guarded(self._read(params.id, context, _principal(context)))
+        task = await self.read(_principal(context), params.id, claimed=context.tenant)
         return convert.task(task, _values(context))
+
+    async def read(self, principal: Principal, task_id: str, *, claimed: str = "") -> Task:
+        """A task of the caller's tenant, when its answer may leave.
+
+        Raises:
+            A2AError.
+        """
+        return await _guarded(self._read(task_id, claimed, principal))
 
     async def on_cancel_task(
         self, params: pb.CancelTaskRequest, context: ServerCallContext
@@ -161,7 +202,7 @@ class GovernedRequestHandler(RequestHandler):
         """CancelTask: a running operation is compensated; the answer is its end."""
         principal = _principal(context)
         try:
-            self._admit(context, principal)
+            self._admit(context.tenant, principal)
             convert.plain_id("id", params.id)
             task = await self._path.open_tasks.cancel(principal, params.id)
             await self._large_answers.to_show(principal.tenant, [task], patient=True)
@@ -176,7 +217,7 @@ class GovernedRequestHandler(RequestHandler):
     ) -> AsyncGenerator[Event]:
         """SubscribeToTask: the task now, then what becomes of it."""
         principal, values = _principal(context), _values(context)
-        task = await _guarded(self._read(params.id, context, principal))
+        task = await _guarded(self._read(params.id, context.tenant, principal))
         if task.state.terminal:
             raise sdk.UnsupportedOperationError(f"the task is {task.state.name} already")
         yield convert.task(task, values)
@@ -193,7 +234,7 @@ class GovernedRequestHandler(RequestHandler):
     async def _list(
         self, params: pb.ListTasksRequest, context: ServerCallContext, principal: Principal
     ) -> pb.ListTasksResponse:
-        self._admit(context, principal)
+        self._admit(context.tenant, principal)
         convert.plain_id("contextId", params.context_id, required=False)
         size = params.page_size if params.HasField("page_size") else 50
         if not 1 <= size <= _MAX_PAGE:
@@ -218,17 +259,17 @@ class GovernedRequestHandler(RequestHandler):
             total_size=len(page.tasks) + page.more,
         )
 
-    def _admit(self, context: ServerCallContext, principal: Principal) -> None:
+    def _admit(self, claimed: str, principal: Principal) -> None:
         """Take a request's token. A tenant in its path or body is a claim, not the credential's."""
-        if context.tenant and context.tenant != principal.tenant:
+        if claimed and claimed != principal.tenant:
             raise BadRequest(
                 "the request names a tenant that is not the credential's",
                 hint="leave `tenant` out: the credential tells it",
             )
         self._limiter.admit(principal.tenant)
 
-    async def _read(self, task_id: str, context: ServerCallContext, principal: Principal) -> Task:
-        self._admit(context, principal)
+    async def _read(self, task_id: str, claimed: str, principal: Principal) -> Task:
+        self._admit(claimed, principal)
         convert.plain_id("id", task_id)
         task = await self._path.open_tasks.read(principal, task_id)
         await self._large_answers.to_show(principal.tenant, [task])

@@ -19,6 +19,7 @@ from starlette.routing import BaseRoute, Mount, Route
 from mc_contract.governance import GOVERNANCE_URI
 from mc_platform.model.catalogue import Catalogue
 from mc_platform.receive.exact_values import VALUES, ExactJson
+from mc_platform.receive.fast_path import JSON_RPC_PATHS
 from mc_platform.receive.handler import PRINCIPAL, GovernedRequestHandler
 from mc_platform.receive.sdk_parsing import adapt_parsers
 from mc_platform.receive.untraced import untrace
@@ -108,7 +109,7 @@ def a2a_routes(handler: GovernedRequestHandler, card: pb.AgentCard) -> Iterable[
     untrace(JsonRpcDispatcher, RestDispatcher)
     builder = _ContextBuilder()
     yield _card_route(card)
-    for path in ("/", "/a2a", "/a2a/"):
+    for path in JSON_RPC_PATHS:
         for route in create_jsonrpc_routes(
             handler, path, context_builder=builder, enable_v0_3_compat=True
         ):

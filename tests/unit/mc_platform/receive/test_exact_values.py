@@ -19,6 +19,7 @@ from a2a.utils.constants import TransportProtocol
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from starlette.applications import Starlette
+from starlette.requests import Request
 from starlette.responses import JSONResponse
 from tests.fakes import MemoryLedger, NoOperations, local_catalogue, request_path
 
@@ -30,7 +31,7 @@ from mc_platform.model.label import Part, Screening
 from mc_platform.model.task import Page, Task, TaskState
 from mc_platform.model.tenant import Principal
 from mc_platform.model.verdict import Decision, Question
-from mc_platform.receive import GovernedRequestHandler, a2a_routes
+from mc_platform.receive import FastPath, GovernedRequestHandler, a2a_routes
 from mc_platform.receive.handler import PRINCIPAL, _from_token, _to_token
 from mc_platform.receive.limits import RateLimiter
 from mc_platform.receive.routes import agent_card
@@ -110,13 +111,23 @@ class Gateway:
         async def refused(_request: Any, error: Any) -> JSONResponse:
             return JSONResponse({"error": error.as_dict()}, status_code=error.http_status)
 
-        app = Starlette(
-            routes=list(a2a_routes(handler, card)), exception_handlers={PlatformError: refused}
+        app = FastPath(
+            Starlette(
+                routes=list(a2a_routes(handler, card)), exception_handlers={PlatformError: refused}
+            ),
+            handler,
         )
 
         async def entered(scope: Any, receive: Any, send: Any) -> None:
             scope["state"] = {PRINCIPAL: Principal("agent", "TENANT_001", "k")}
-            await app(scope, receive, send)
+            waiting = [await Request(scope, receive).body()]  # as the middleware gives it: at once
+
+            async def whole() -> Any:
+                if not waiting:
+                    return await receive()
+                return {"type": "http.request", "body": waiting.pop(), "more_body": False}
+
+            await app(scope, whole, send)
 
         self.card = card
         self.http = httpx.AsyncClient(
