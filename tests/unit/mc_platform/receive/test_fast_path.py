@@ -285,6 +285,9 @@ def test_what_is_odd_is_left_to_the_sdk(body: bytes) -> None:
 @pytest.mark.parametrize("headers", [{}, {"A2A-Version": "0.3"}, {"A2A-Version": "1.1"}])
 def test_another_version_is_left_to_the_sdk(headers: dict[str, str]) -> None:
     assert not both(json.dumps(USUAL[0]).encode(), **headers)
+    if headers != {"A2A-Version": "1.1"}:  # a method of 1.0 is asked for
+        answer = asyncio.run(SIDES.ask(json.dumps(USUAL[0]).encode(), fast=True, **headers))
+        assert b"is not supported by this handler" in answer[2]
 
 
 _TEXT = st.text(max_size=6)

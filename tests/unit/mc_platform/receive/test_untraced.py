@@ -55,4 +55,20 @@ def test_the_services_dispatchers_are_untraced(monkeypatch):
     untrace(JsonRpcDispatcher, RestDispatcher)
     for cls in (JsonRpcDispatcher, RestDispatcher):
         for name, method in inspect.getmembers(cls, inspect.isfunction):
-            assert not hasattr(method, "__wrapped__"), name
+            assert method.__globals__["__name__"] != "a2a.utils.telemetry", name
+
+
+def test_what_the_sdk_wraps_beneath_its_spans_stays(monkeypatch):
+    """The check of the version, and of HTTP+JSON the answer to an error."""
+    from a2a.server.routes.jsonrpc_dispatcher import JsonRpcDispatcher
+    from a2a.server.routes.rest_dispatcher import RestDispatcher
+
+    monkeypatch.delenv(SWITCH, raising=False)
+    untrace(JsonRpcDispatcher, RestDispatcher)
+    for method in (
+        JsonRpcDispatcher._process_non_streaming_request,
+        JsonRpcDispatcher._process_streaming_request,
+        RestDispatcher.on_message_send,
+        RestDispatcher.on_get_task,
+    ):
+        assert hasattr(method, "__wrapped__"), method
