@@ -53,7 +53,9 @@ CREATE FUNCTION mc.record_batch(
     OUT written boolean, OUT head_size bigint, OUT head_frontier bytea,
     OUT known_ids text[], OUT known_indices bigint[], OUT known_own boolean[]
 ) LANGUAGE plpgsql
-SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan AS $$
+SET search_path = pg_catalog, pg_temp
+-- Planned once for a session, maybe while the tables are small: each id is looked up all the same
+SET plan_cache_mode = force_generic_plan SET enable_seqscan = off AS $$
 DECLARE
     moment   timestamptz;
     not_own  text[];

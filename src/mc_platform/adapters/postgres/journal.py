@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -173,17 +174,27 @@ class PostgresJournal:
                 await self._flush(self._next_batch())
 
     def _next_batch(self) -> list[_Waiting]:
-        """What queued, from the first on; a task stands once in a flush, its later state waits."""
+        """What queued, in order; only one state of a task is written in a flush, the others wait."""
+        batch: list[_Waiting] = []
+        rest: list[_Waiting] = []
+        taken: set[EventId] = set()
+        waits: set[EventId] = set()  # of what waits for the next flush: nobody overtakes it there
         tasks: set[TaskId] = set()
-        size = 0
-        for waiting in self._queue[:_MOST_IN_A_FLUSH]:
-            if waiting.task is not None:
-                if waiting.task.id in tasks:
-                    break
-                tasks.add(waiting.task.id)
-            size += 1
-        batch = self._queue[:size]
-        del self._queue[:size]
+        for at, waiting in enumerate(self._queue):
+            if len(batch) == _MOST_IN_A_FLUSH:
+                rest += self._queue[at:]
+                break
+            ids = {row[0] for row in waiting.events}
+            task = waiting.task if not ids or not ids <= taken else None
+            if (task is not None and task.id in tasks) or not ids.isdisjoint(waits):
+                rest.append(waiting)
+                waits |= ids
+                continue
+            if task is not None:
+                tasks.add(task.id)
+            taken |= ids
+            batch.append(waiting)
+        self._queue = rest
         return batch
 
     async def _flush(self, batch: list[_Waiting]) -> None:
@@ -269,11 +280,14 @@ class PostgresJournal:
         known = [answer[name] or () for name in ("known_ids", "known_indices", "known_own")]
         places = {event_id: (index, own) for event_id, index, own in zip(*known, strict=True)}
         index = head.size - (len(rows) - len(places))
+        kinds: Counter[str] = Counter()
         for event_id, row in rows.items():
             if event_id not in places:
                 places[event_id] = (index, True)
                 index += 1
-                metrics.ledger_events.labels(row[2]).inc()
+                kinds[row[2]] += 1
+        for kind, count in kinds.items():
+            metrics.ledger_events.labels(kind).inc(count)
         return places
 
     def _require_grown(self, head: Frontier) -> None:

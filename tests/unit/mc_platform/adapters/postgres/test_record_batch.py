@@ -295,6 +295,32 @@ async def test_two_states_of_one_task_that_queue_at_once_are_both_recorded(pools
     assert stored == TaskState.completed
 
 
+async def test_one_message_many_times_at_once_keeps_nobody_waiting(pools, journal, monkeypatch):
+    """Repeats share a flush, with others' rows; states of one task wait for each other alone."""
+    commit, sizes = journal._commit, []
+
+    async def counting(batch, **more):
+        sizes.append(len(batch))
+        return await commit(batch, **more)
+
+    monkeypatch.setattr(journal, "_commit", counting)
+    claimed, moved = str(uuid.uuid4()), str(uuid.uuid4())
+    repeats = [journal.record([_event("claim")], _task(claimed, str(n))) for n in range(200)]
+    states = [journal.record([_event(f"state-{n}")], _task(moved, str(n))) for n in range(3)]
+    again = [journal.record([_event("state-2", said=1)])]
+    others = [journal.record([_event(f"other-{n}")], _task(str(uuid.uuid4()))) for n in range(5)]
+    told = await asyncio.gather(*repeats, *states, *again, *others)
+    fresh = [recorded.fresh for [recorded] in told]
+    assert fresh == [True] + [False] * 199 + [True] * 3 + [False] + [True] * 5
+    assert sizes == [206, 1, 2]
+    digests = await pools.record.fetch(
+        "SELECT request_digest FROM mc.task WHERE id = ANY($1) ORDER BY id = $2",
+        [claimed, moved],
+        moved,
+    )
+    assert [row["request_digest"] for row in digests] == ["0", "0"]
+
+
 async def test_only_the_recorder_may_call_it(pools):
     """Not the role that the service logs in as."""
     with pytest.raises(asyncpg.InsufficientPrivilegeError):
