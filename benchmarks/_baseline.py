@@ -89,7 +89,7 @@ class Baseline:
 _JSON = TypeAdapter(Baseline)
 
 
-def write(figures: Iterable[Figure], file: Path = FILE) -> None:
+def write(figures: Iterable[Figure], file: Path) -> None:
     """Keep the costs of these rows, a line each; rows of the file that were not measured now stay."""
     rows = dict(read(file).rows) if file.exists() else {}
     rows |= {one.key: Cost.of(one) for one in figures if isinstance(one, Row) and one.relative_cpu}
@@ -102,7 +102,7 @@ def write(figures: Iterable[Figure], file: Path = FILE) -> None:
     )
 
 
-def read(file: Path = FILE) -> Baseline:
+def read(file: Path) -> Baseline:
     """The rows of the file.
 
     Raises:

@@ -117,7 +117,7 @@ class Row:
         """The row of the table."""
         figures = _spread(self.values, "" if self.unit == "x" else f" {self.unit}")
         cost = median(self.cpu_us) if self.cpu_us else 0.0
-        cpu = f"{cost:{',.0f' if cost >= 100 else '.3g'}} us a {self.per}" if self.cpu_us else "-"
+        cpu = f"{cost:{',.0f' if cost >= 100 else '.3g'}} us/{self.per}" if self.cpu_us else "-"
         relative = _spread(self.relative_cpu) if self.peer_cpu_us else "-"
         target = "".join(map(str, self.limits)) or "-"
         return (

@@ -85,20 +85,20 @@ def main() -> int:
     print(f"\n{_baseline.Machine.here()}\n\n{_table.tables(figures)}\n", flush=True)
     for name, why in failed.items():
         print(f"not measured: {name} ({why})", file=sys.stderr)
-    worse = _compare(figures, write=given.baseline == "write") if not given.scale else []
+    worse = compare(figures, write=given.baseline == "write") if not given.scale else []
     return 1 if worse else 3 if failed else 0
 
 
-def _compare(figures: list[_table.Figure], *, write: bool) -> list[str]:
+def compare(figures: list[_table.Figure], *, write: bool) -> list[str]:
     """Which rows are worse than in the baseline; prints them."""
     if write:
-        _baseline.write(figures)
+        _baseline.write(figures, _baseline.FILE)
         print(f"kept as the baseline: {_baseline.FILE.name}")
         return []
     if not _baseline.FILE.exists():
         print("there is no baseline: make bench BASELINE=write keeps one")
         return []
-    worse = _baseline.worse(figures, _baseline.read())
+    worse = _baseline.worse(figures, _baseline.read(_baseline.FILE))
     for line in worse:
         print(f"worse than the baseline: {line}", file=sys.stderr)
     if worse:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import _baseline
+import bench
 import pytest
 from _baseline import Baseline, Cost, Machine, read, worse, write
+from _rounds import Round, Side, beside, versus
 from _table import Row, Series, finish, tables
 from _table import read as read_rows
 from hypothesis import given
@@ -100,7 +103,7 @@ def test_tables_have_a_line_for_each_and_the_scripts_code_tells_a_missed_target(
     found = read_rows(file)
     assert [type(one) for one in found] == [Row, Row, Series]
     made = tables(found)
-    assert "| 0.7    | 7.5 us a request" in made
+    assert "| 0.7    | 7.5 us/request" in made
     assert "3: 1, 9: 1.05 = 1.05x" in made
     assert "at 9 <= 1.1 x: met" in made
     assert capsys.readouterr().out.count("MISSED") == 1
@@ -127,3 +130,35 @@ def test_sizes_that_do_not_grow_and_targets_at_no_size_are_refused() -> None:
         Series(what="w", size="s", unit="u", points=points)
     with pytest.raises(ValidationError, match="no value at"):
         Series(what="w", size="s", unit="u", points=points[:1], at_most=((5.0, 1.0),))
+
+
+def test_a_row_of_two_sides_divides_round_by_round() -> None:
+    ours, peer = Side("ours"), Side("peer")
+    for elapsed_s in (1.0, 2.0):
+        ours.rounds.append(Round([0.1] * 10, elapsed_s * 2, cpu_s=0.3, database_cpu_s=0.1))
+        peer.rounds.append(Round([0.1] * 10, elapsed_s, cpu_s=0.2))
+    [made] = beside("inserts", [ours, peer], "ours", per="request", at_least={"peer": 0.6})
+    assert made.values == (0.5, 0.5)
+    assert made.relative_cpu == pytest.approx((2.0, 2.0))
+    assert made.cpu_us == pytest.approx((40_000.0, 40_000.0))
+    assert [str(one) for one in made.limits] == [">= 0.6: MISSED"]
+    latency = versus("p50", ours, peer, per="request", figure=lambda one: one.p50_ms, at_most=1.6)
+    assert latency.values == (1.0, 1.0)
+
+
+def test_a_run_that_is_worse_names_the_row_and_how_to_renew_the_baseline(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "baseline.json"
+    monkeypatch.setattr(_baseline, "FILE", file)
+    assert not bench.compare([row(10.0)], write=False)  # there is none yet
+    write([row(10.0)], file)
+    assert not bench.compare([row(10.5)], write=False)
+    assert bench.compare([row(20.0)], write=False)
+    said = capsys.readouterr().err
+    assert "worse than the baseline: proxy / bare proxy" in said
+    assert "make bench BASELINE=write" in said
+
+
+def test_the_baseline_of_the_repository_can_be_read() -> None:
+    assert read(_baseline.FILE).rows
