@@ -179,7 +179,7 @@ def ledger(monkeypatch):
     }
 
     class Client:
-        def entries(self, _start):
+        def telling(self, _decision):
             yield SimpleNamespace(leaf=json.dumps(event).encode())
 
     @contextmanager
@@ -354,7 +354,7 @@ def test_the_history_is_the_ledgers(layout, monkeypatch):
         json.dumps({"kind": "policy.refused", "detail": {"x": "policy.changed"}}).encode(),
         b"no json policy.changed",
     ]
-    monkeypatch.setattr(verbs, "_leaves", lambda *_: iter(leaves))
+    monkeypatch.setattr(verbs, "_of_the_platform", lambda *_: iter(leaves))
     done = _run("history")
     assert done.exit_code == 0, done.exception
     for word in ("aaaaaaaaaaaa -> bbbbbbbbbbbb", "ann@platform", "tiers", "enact-within-tier"):

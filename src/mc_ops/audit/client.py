@@ -8,12 +8,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
+from itertools import islice, takewhile
 from typing import Any, TypeVar
 from urllib.parse import quote
 
 import httpx
 
 from mc_contract.errors import McError
+from mc_contract.ledger.checkpoint import parse_checkpoint
 from mc_contract.ledger.entry import Entry, strict_base64
 from mc_contract.ledger.merkle import Frontier
 from mc_contract.ledger.tiles import split_hashes
@@ -71,6 +74,30 @@ class AuditClient(HttpClient):
                 return
             yield from page
             last = page[-1]
+
+    def newest_first(self) -> Iterator[Entry]:
+        """Every row by pages, the newest page first; each page in order."""
+        note = self.head_note()
+        end = _read(lambda: parse_checkpoint(note.rpartition("\n\n")[0] + "\n").size)
+        while end > 0:
+            start = max(0, end - _PAGE)
+            empty = True
+            for entry in takewhile(partial(_is_below, end), self.entries(start)):
+                empty = False
+                yield entry
+            if empty:
+                return  # what is older has been archived
+            end = start
+
+    def telling(self, decision: str) -> Iterator[Entry]:
+        """Rows of which one tells a decision, if any does: its own, else all, the newest first."""
+        try:
+            index = self._json(f"/audit/decision/{quote(decision, safe='')}")["index"]
+        except UnusableInput:  # the service is older, or the id is no decision's
+            index = None
+        if index is not None:
+            yield from islice(self.entries(_read(lambda: int(index))), 1)
+        yield from self.newest_first()
 
     def checkpoints(self, from_size: int) -> Iterator[StoredNote]:
         """Every stored checkpoint of at least `from_size`, by size."""
@@ -168,6 +195,10 @@ class AuditClient(HttpClient):
         if status != httpx.codes.OK:
             raise CouldNotTell(f"{self.url}{path} answered {status}: {_message(response)}")
         return response
+
+
+def _is_below(end: int, entry: Entry) -> bool:
+    return entry.index < end
 
 
 def _message(response: httpx.Response) -> str:

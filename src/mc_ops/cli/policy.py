@@ -37,6 +37,8 @@ from mc_ops.environments import (
 )
 from mc_ops.errors import CouldNotTell, NotAllowed, UnusableInput
 
+PLATFORM = "PLATFORM"
+"""The tenant to which what concerns all tenants belongs."""
 app = Verbs()
 
 SetArgument = Annotated[
@@ -218,7 +220,7 @@ def explain(
     catalogue: CatalogueOption = None,
 ) -> None:
     """Show a recorded decision, its policies, and whether it would be the same today."""
-    found = policies.find_decision(decision, _leaves(source, call))
+    found = policies.find_decision(decision, _telling(decision, source, call))
     if found is None:
         raise UnusableInput(
             f"no ledger entry records the decision {decision[:100]}",
@@ -291,7 +293,7 @@ def rollback(
 @app.command()
 def history(call: LedgerReading, source: ExportOption = None) -> None:
     """Show the changes of the policy set: who, when, why and what."""
-    changes = list(policies.changes_in(_leaves(source, call)))
+    changes = list(policies.changes_in(_of_the_platform(source, call)))
     lines = [line for change in changes for line in _change_lines(change)]
     call.show({"changes": changes}, lines or ["the ledger records no change of the policy set"])
 
@@ -335,10 +337,26 @@ def _catalogue(given: Path | None) -> Path:
     return given or catalogue_path(os.environ)
 
 
-def _leaves(source: Path | None, call: LedgerReading) -> Iterator[bytes | Mapping[str, Any]]:
+def _telling(
+    decision: str, source: Path | None, call: LedgerReading
+) -> Iterator[bytes | Mapping[str, Any]]:
+    """Leaves among which the decision's is, if there is one."""
     if source is not None:
         yield from read_export(source, call.trusted()).leaves
         return
     with call.ledger() as client:
-        for entry in client.entries(0):
+        for entry in client.telling(decision):
+            yield entry.leaf
+
+
+def _of_the_platform(
+    source: Path | None, call: LedgerReading
+) -> Iterator[bytes | Mapping[str, Any]]:
+    """Leaves among which all changes of the policy set are, in order."""
+    if source is not None:
+        yield from read_export(source, call.trusted()).leaves
+        return
+    with call.ledger() as client:
+        _, found = client.of_tenant(PLATFORM, "", "")
+        for entry, _ in found:
             yield entry.leaf

@@ -7,6 +7,7 @@ that the ledger's key has signed. `mcctl audit` does that; so can anyone with RF
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -23,9 +24,10 @@ from mc_platform.model.verdict import Action
 from mc_platform.query.handlers import Handlers
 from mc_platform.query.operator_wire import base64_text, fields_json
 from mc_platform.query.parameters import read_instant, read_number, refuse_unknown
-from mc_platform.record import AuditLedger, Prover
+from mc_platform.record import AuditLedger, Prover, act_ids
 from mc_platform.record.ledger import MOST_PAGE_BYTES
 
+_DECISION = re.compile(r"dec_[A-Za-z0-9_-]{1,64}")
 MOST_ENTRIES = 1000
 MOST_PROVEN = 200
 MOST_TILES = 64
@@ -54,6 +56,7 @@ class AuditHandlers(Handlers):
             self._route("/audit/frontier", self.frontier, "size"),
             self._route("/audit/proof/inclusion", self.inclusion, "index", "event_id", "size"),
             self._route("/audit/proof/consistency", self.consistency, "first", "second"),
+            self._route("/audit/decision/{decision}", self.decision),
             self._route("/audit/tenant/{tenant}", self.tenant, *span),
         ]
 
@@ -113,6 +116,13 @@ class AuditHandlers(Handlers):
         second = read_number(request, "second", least=1)
         proof = await self.prover.consistency(first, second)
         return {"first": first, "second": second, "proof": _hashes(proof)}
+
+    async def decision(self, request: Request) -> Mapping[str, Any]:
+        """Where the decision's own event stands; null: a message's, or none is recorded here."""
+        decision = request.path_params["decision"]
+        if not _DECISION.fullmatch(decision):
+            raise BadRequest("expected the id of a decision: dec_...")
+        return {"decision": decision, "index": await self.ledger.index_of(*act_ids(decision))}
 
     async def tenant(self, request: Request) -> Mapping[str, Any]:
         """A tenant's entries with their proofs at one size; ask on with that size."""

@@ -4,7 +4,7 @@ Events hold ids, labels with counts, keyed digests and reasons: never content or
 """
 
 from mc_platform.record.checkpoints import CheckpointKeeper, Memory, ProcessMemory
-from mc_platform.record.events import AuditRecorder, EventFactory, decision_detail
+from mc_platform.record.events import AuditRecorder, EventFactory, act_ids, decision_detail
 from mc_platform.record.fingerprints import ContentFingerprints
 from mc_platform.record.keyed import Digester, Sealer
 from mc_platform.record.ledger import Archive, AuditLedger, StoredCheckpoint
@@ -25,5 +25,6 @@ __all__ = [
     "StoredCheckpoint",
     "TileKeeper",
     "TileStore",
+    "act_ids",
     "decision_detail",
 ]

@@ -39,6 +39,14 @@ def _id(namespace: uuid.UUID, kind: Kind, about: str) -> EventId:
     return EventId(str(uuid.uuid5(namespace, f"{kind.value}|{about}")))
 
 
+def act_ids(decision: str) -> list[str]:
+    """The ids that events of a decision's own have: of a refusal, and of what a principal does.
+
+    A message's decision is told by events of its task, whose ids are the task's.
+    """
+    return [_id(_ACTS, kind, decision) for kind in Kind]
+
+
 def decision_detail(decision: Decision) -> dict[str, Any]:
     """A decision as the ledger keeps it, with its question so that it can be asked again."""
     return {

@@ -59,8 +59,8 @@ class AuditLedger(Protocol):
     async def tile_hashes(self, first: int, count: int) -> Sequence[tuple[int, bytes]]:
         """Kept tiles of level 0, each with its index, from tile `first`."""
 
-    async def index_of(self, event_id: str) -> int | None:
-        """Where an event stands, also when it has been archived; None if it was never recorded."""
+    async def index_of(self, *event_ids: str) -> int | None:
+        """Where the first of them stands, also when it has been archived; None: none is recorded."""
 
     async def of_tenant(
         self,

@@ -103,11 +103,11 @@ class PostgresLedger:
         return [StoredCheckpoint(**row) for row in rows]
 
     @wrapped("the ledger's ids cannot be read")
-    async def index_of(self, event_id: str) -> int | None:
+    async def index_of(self, *event_ids: str) -> int | None:
         rows = await self._fetch(
-            "SELECT index FROM mc.ledger_id WHERE region = $1 AND event_id = $2", event_id
+            "SELECT index FROM mc.ledger_id WHERE region = $1 AND event_id = ANY($2)", event_ids
         )
-        return rows[0]["index"] if rows else None
+        return min((row["index"] for row in rows), default=None)
 
     @wrapped("the ledger cannot be read")
     async def of_tenant(

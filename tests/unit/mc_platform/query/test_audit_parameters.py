@@ -60,6 +60,7 @@ def client() -> httpx.AsyncClient:
         "/audit/frontier?size=1&Size=2",
         "/audit/proof/inclusion?index=1&at=2",
         "/audit/proof/consistency?first=1&second=2&third=3",
+        "/audit/decision/dec_1?index=1",
         "/audit/tenant/TENANT_001?from=2026-01-01T00:00:00Z",
     ],
 )
