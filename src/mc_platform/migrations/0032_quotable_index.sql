@@ -5,7 +5,7 @@
 SET lock_timeout = '5s';
 ALTER TABLE mc.quotable ADD COLUMN IF NOT EXISTS week date NOT NULL DEFAULT '2000-01-01';
 DROP INDEX CONCURRENTLY IF EXISTS mc.quotable_before_once;
-CREATE UNIQUE INDEX CONCURRENTLY quotable_before_once ON mc.quotable (tenant, digest, week);
+CREATE UNIQUE INDEX CONCURRENTLY quotable_before_once ON mc.quotable (digest, tenant, week);
 ALTER TABLE mc.quotable DROP CONSTRAINT IF EXISTS told_before_weeks;
 ALTER TABLE mc.quotable ADD CONSTRAINT told_before_weeks CHECK (week < '2001-01-01') NOT VALID;
 ALTER TABLE mc.quotable VALIDATE CONSTRAINT told_before_weeks;

@@ -48,7 +48,7 @@ CREATE TABLE mc.quotable (
     told_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     week    date NOT NULL DEFAULT date_trunc('week', now() AT TIME ZONE 'UTC')::date
 ) PARTITION BY RANGE (week);
-CREATE UNIQUE INDEX quotable_once_a_week ON mc.quotable (tenant, digest, week);
+CREATE UNIQUE INDEX quotable_once_a_week ON mc.quotable (digest, tenant, week);
 CREATE TABLE mc.quotable_default PARTITION OF mc.quotable DEFAULT;
 ALTER TABLE mc.quotable_default ENABLE ROW LEVEL SECURITY;
 ALTER TABLE mc.quotable ATTACH PARTITION mc.quotable_before
