@@ -20,6 +20,7 @@ labels (`screen` finds them, `policies/` judges them), changing sets (`policy_re
 from __future__ import annotations
 
 import json
+import re
 import secrets
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
@@ -59,6 +60,7 @@ _ANSWERS_KEPT, _MOST_ANSWERS = 4096, 65_536
 _ANSWERS_PER_TENANT = 4  # a question and its reply, each with one set of circumstances and another
 _NOT_EVALUATED = "the policies could not be evaluated for this question, and so it is denied"
 _CATALOGUED = frozenset({"Agent", "Operation", "Platform"})
+_ID = re.compile(r'@id\("([^"\\]*)"\)')
 _Answer = tuple[bool, tuple[str, ...]]
 """Whether it is allowed, and the ids of the policies that determined it, sorted."""
 
@@ -406,43 +408,48 @@ def _policies_of(
         parsed = json.loads(cedarpy.policies_to_json_str(source))
     except ValueError as error:
         return [], [f"{name}: does not parse: {error}"]
-    whose = {
-        position: _place(name, source, position, body.get("annotations", {}).get("id"))
-        for kind in ("staticPolicies", "templates")
-        for position, body in parsed.get(kind, {}).items()
-    }
+    bodies = {**parsed.get("staticPolicies", {}), **parsed.get("templates", {})}
+
+    def whose(position: str) -> str:
+        body = bodies.get(position)
+        return name if body is None else _place(name, source, position, body)
+
     problems = [
-        f"{whose.get(e.policy_id, name)}: {e.error.removeprefix(f'for policy `{e.policy_id}`, ')}"
+        f"{whose(e.policy_id)}: {e.error.removeprefix(f'for policy `{e.policy_id}`, ')}"
         for e in cedarpy.validate_policies(source, schema).errors
     ]
     problems += [
-        f"{whose[one]}: templates are not supported" for one in parsed.get("templates", ())
+        f"{whose(one)}: templates are not supported" for one in parsed.get("templates", ())
     ]
+    starts: dict[str, int] = {}
+    for match in _ID.finditer(source):
+        starts.setdefault(match[1], match.start())
     found = []
     for position, body in parsed["staticPolicies"].items():
         annotations = body.get("annotations", {})
         missing = [f"@{key}" for key in ("id", "reason") if not annotations.get(key)]
         if missing:
-            problems.append(f"{whose[position]} lacks {' and '.join(missing)}")
+            problems.append(f"{whose(position)} lacks {' and '.join(missing)}")
             continue
         text = PolicyText(
             id=annotations["id"],
             effect=body["effect"],
             reason=annotations["reason"],
             file=name,
-            text=_as_written(annotations["id"], source, body),
+            text=_as_written(starts.get(annotations["id"], -1), source, body),
             meaning=json.dumps(body, sort_keys=True),
         )
         found.append((text, body))
     return found, problems
 
 
-def _place(name: str, source: str, position: str, policy_id: str | None) -> str:
+def _place(name: str, source: str, position: str, body: Any) -> str:
     """Which policy of a file, as a person finds it: by line and `@id`, or else by its number.
 
     Args:
         position: `policy3` for the fourth, as Cedar calls it.
     """
+    policy_id = body.get("annotations", {}).get("id")
     if not policy_id:
         return f"{name}: policy number {int(position.removeprefix('policy')) + 1}"
     at = source.find(f'@id("{policy_id}")')
@@ -450,9 +457,12 @@ def _place(name: str, source: str, position: str, policy_id: str | None) -> str:
     return f'{name}{line}: policy "{policy_id}"'
 
 
-def _as_written(policy_id: str, source: str, body: Any) -> str:
-    """One policy's own lines; in Cedar's layout if they do not begin with its `@id`."""
-    start = source.find(f'@id("{policy_id}")')
+def _as_written(start: int, source: str, body: Any) -> str:
+    """One policy's own lines; in Cedar's layout if they do not begin with its `@id`.
+
+    Args:
+        start: Where its `@id` stands; -1 if that is written in another way.
+    """
     end = source.find(";", start) if start >= 0 else -1
     while end >= 0:  # a semicolon may stand in a string: only a parser knows which one ends it
         text = source[start : end + 1]
