@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -31,6 +31,9 @@ _WORDS = {
 }
 
 
+_MOST_LISTED = 20
+
+
 def tenants() -> list[str]:
     """The tenants of the catalogue that replicas would read now.
 
@@ -46,7 +49,7 @@ def stray_credentials(layout: Layout) -> Iterator[str]:
     for name, tenant in strays(layout, declared).items():
         yield (
             f"credentials {name}: refused, for the catalogue has no tenant {tenant} (it has "
-            f"{', '.join(sorted(declared))}): add it there, or take the entry out of secrets/{FILE}"
+            f"{_listed(sorted(declared))}): add it there, or take the entry out of secrets/{FILE}"
         )
 
 
@@ -61,7 +64,12 @@ def credential_changes(log: Path, offset: int, refused: Collection[str]) -> Iter
         changes = json.loads(told).get("credential_changes", {})
         for kind, words in _WORDS.items():
             if names := [str(name) for name in changes.get(kind, ()) if name not in refused]:
-                yield f"credentials {', '.join(names)}: {words}"
+                yield f"credentials {_listed(names)}: {words}"
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _MOST_LISTED} more" if len(names) > _MOST_LISTED else ""
+    return ", ".join(names[:_MOST_LISTED]) + more
 
 
 def catalogue_digest(specs: Specs) -> str:
