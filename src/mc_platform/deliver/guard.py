@@ -40,6 +40,12 @@ class Guard:
 
     def saw(self, outcomes: Sequence[Offered]) -> None:
         """These were settled, or offered ahead of their turn."""
+        if all(item.taken for item in (*self._recent, *outcomes)):
+            # The way of nearly every batch: where nothing was refused, no kind is found to be
+            if any(item.kind == self._left_out for item in outcomes):
+                self._left_out = None
+            self._recent.extend(outcomes)
+            return
         for item in outcomes:
             if item.taken and item.kind == self._left_out:
                 self._left_out = None
@@ -54,6 +60,8 @@ class Guard:
         Args:
             later: What became of later events, offered ahead of their turn.
         """
+        if all(item.taken for item in outcomes):
+            return len(outcomes)
         seen = [*self._recent, *outcomes, *later]
         left_out = self._left_out or _refused_kind(seen)
         counted = [at for at, item in enumerate(outcomes) if item.taken or item.kind != left_out]

@@ -14,6 +14,7 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import lru_cache
 
 from mc_platform.deliver.guard import Guard, Offered
 from mc_platform.deliver.outbox import (
@@ -132,7 +133,7 @@ class Sender:
                 raise
             rejected = [Rejected(part[0].index, refusal.reason)]
         reasons = {item.index: item.reason for item in rejected}
-        outcomes = [Offered(item.leaf["kind"], item.index not in reasons) for item in part]
+        outcomes = [_offered(item.leaf["kind"], item.index not in reasons) for item in part]
         count = self._guard.settled(outcomes)
         others: list[Offered] = []
         if count < len(part):
@@ -239,6 +240,12 @@ class Sender:
         except TimeoutError:
             return
         await asyncio.sleep(_GATHER_S)
+
+
+@lru_cache(maxsize=256)
+def _offered(kind: str, taken: bool) -> Offered:
+    """The outcomes of a batch are few, and events many."""
+    return Offered(kind, taken)
 
 
 class _ReadAhead:
