@@ -134,8 +134,25 @@ def _clean(rng: random.Random) -> str:
     )
 
 
-def messages(seed: int, count: int) -> list[Message]:
-    """The first half with one or two identifiers, the second half without any."""
+def messages(seed: int, count: int, chars: int = 0) -> list[Message]:
+    """The first half with one or two identifiers, the second half without any.
+
+    Args:
+        seed: Of all that is chosen.
+        count: How many.
+        chars: Prose is put behind each that is shorter.
+    """
+    made = _messages(seed, count)
+    if not chars:
+        return made
+    rng = random.Random(seed + 1)
+    return [
+        Message(f"{one.text} {_prose(rng, chars)}"[: max(chars, len(one.text))], one.spans)
+        for one in made
+    ]
+
+
+def _messages(seed: int, count: int) -> list[Message]:
     rng = random.Random(seed)
     made = []
     for number in range(count):
@@ -192,11 +209,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--peer", default=str(PEER), help="Python that has presidio-analyzer")
     parser.add_argument("--messages", type=int, default=400)
+    parser.add_argument("--chars", type=int, default=0, help="of each message at least")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seed", type=int, default=secrets.randbelow(10**6))
     add_option(parser)
     given = parser.parse_args()
-    made = messages(given.seed, given.messages)
+    made = messages(given.seed, given.messages, given.chars)
     size = sum(len(message.text.encode()) for message in made)
     screener = LibraryScreener()
     with tempfile.NamedTemporaryFile("w", suffix=".json", encoding="utf-8") as file:

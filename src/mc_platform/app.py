@@ -75,6 +75,7 @@ from mc_platform.record import (
 from mc_platform.request_path import RequestPath
 from mc_platform.screen import LibraryScreener
 from mc_platform.screen.detectors.tenant_terms import know_customer_ids
+from mc_platform.screen.warm import warm
 from mc_platform.settings import Settings, open_catalogue
 
 VERSION = version("mc-platform")
@@ -172,6 +173,7 @@ class Workbench:
         self._rows = HttpRows()
         self._sealer = Sealer(self._key)
         self._screener = LibraryScreener()
+        warm(self._screener)
         self._pseudonyms = pseudonymiser(settings, self._catalogue)
         self._examiner = Examiner(
             screener=self._screener,

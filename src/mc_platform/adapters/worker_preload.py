@@ -3,6 +3,7 @@
 import gc
 
 from mc_platform.pipeline.examine import screener_of_process
+from mc_platform.screen.warm import warm
 
-screener_of_process()
+warm(screener_of_process())
 gc.freeze()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from typing import TypeVar
 
@@ -106,13 +106,14 @@ class Prefilter:
 
     def __init__(self, *groups: tuple[Sequence[str], frozenset[str]]) -> None:
         """Take groups of patterns, each with the labels that it leads to; none: to further decoders."""
-        self._sets: list[tuple[re2.Set, int, int, frozenset[str]]] = []
+        self._sets: list[tuple[Callable[[bytes], list[int]], int, int, frozenset[str]]] = []
         self._anchored: set[int] = set()
         first = 0
         for patterns, kinds in groups:
             compiled = _added(patterns)
             compiled.Compile()
-            self._sets.append((compiled, first, len(patterns), kinds))
+            # Its own method: the wrapper's would look at each text's type again
+            self._sets.append((compiled._set.Match, first, len(patterns), kinds))
             if any(map(_ANCHOR.search, patterns)):
                 self._anchored.add(first)
             first += len(patterns)
@@ -133,12 +134,12 @@ class Prefilter:
         if not text:
             return found
         encoded = text.encode()  # once for all Sets
-        for compiled, first, witness, leads_to in self._sets:
+        for match, first, witness, leads_to in self._sets:
             if only is not None and first not in only:
                 continue
             if kinds and leads_to and kinds.isdisjoint(leads_to):
                 continue
-            hits: Sequence[int] = compiled.Match(encoded) or ()  # None: not even the witness
+            hits = match(encoded)
             if len(hits) == 1 and hits[0] == witness:
                 continue
             if witness not in hits:
@@ -158,7 +159,7 @@ class Prefilter:
         return frozenset(
             [
                 first
-                for compiled, first, witness, _ in self._sets
-                if first in self._anchored or list(compiled.Match(encoded) or ()) != [witness]
+                for match, first, witness, _ in self._sets
+                if first in self._anchored or match(encoded) != [witness]
             ]
         )

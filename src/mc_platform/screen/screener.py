@@ -11,6 +11,7 @@ from typing import Any
 from mc_platform.model.label import NO_SCOPE, Label, Part, Path, Scope, Screening
 from mc_platform.screen.cost import LEAST_WORK, more_work
 from mc_platform.screen.destinations import danger_of, is_file_url
+from mc_platform.screen.detectors.field_names import find_under_key
 from mc_platform.screen.detectors.recogniser import Recogniser
 from mc_platform.screen.detectors.registry import (
     ATTACKS,
@@ -333,7 +334,7 @@ class LibraryScreener:
     def _ask(
         self, hits: Sequence[int], decoded: DecodedText, context: str, look: Examination
     ) -> Iterator[Finding]:
-        for find in self._asked(hits, decoded, look.scope):
+        for find in self._asked(hits, decoded, context, look.scope):
             look.budget.work(_RECOGNISER_WORK + len(decoded.text) * _RECOGNISER_CHAR_WORK)
             for found in find(decoded.text, context, look.budget):
                 if decoded.kinds and found.type not in decoded.kinds:
@@ -347,12 +348,14 @@ class LibraryScreener:
                 yield replace(found, start=start, end=end, reason=found.reason or decoded.reason)
 
     def _asked(
-        self, hits: Sequence[int], decoded: DecodedText, scope: Scope
+        self, hits: Sequence[int], decoded: DecodedText, context: str, scope: Scope
     ) -> Iterator[Recogniser]:
         for hit in hits:
             if hit >= len(self._recognisers):
                 break
             recogniser, kinds = self._recognisers[hit]
+            if recogniser is find_under_key and not context:
+                continue
             if not decoded.kinds or not kinds.isdisjoint(decoded.kinds):
                 yield recogniser
         if decoded.text and scope != NO_SCOPE:

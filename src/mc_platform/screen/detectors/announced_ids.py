@@ -18,10 +18,13 @@ from mc_platform.screen.detectors.recogniser import (
     recognisers,
 )
 from mc_platform.screen.findings import NATIONAL_ID, Budget, Finding
+from mc_platform.screen.prefilter import Prefilter, groups
 from mc_platform.screen.rules import Announced, compiled, rule_file
 
 _RULES = rule_file("announced_ids")
 _IS = _RULES.pattern("is")
+_ANY: frozenset[str] = frozenset()
+_IN_SET = 64
 _CHECKED = "A word names it, and its own checksum or structure holds."
 _REASON = "A word names it, and it is formed accordingly."
 
@@ -65,8 +68,12 @@ def _any_of(*, library: bool) -> Prefiltered:
         for number, row in enumerate(_RULES.table.announced, 1)
         if row.name.startswith(LIBRARY) is library
     ]
-    words = dict.fromkeys(_RULES.expand(row.words) for _, row in rows)
-    return "(?i)" + "|".join(words), RuleGroup([_announced(*row) for row in rows]).find
+    words = [_RULES.expand(row.words) for _, row in rows]
+    anchors = Prefilter(
+        *(([f"(?i:{one})" for one in some], _ANY) for some in groups(words, _IN_SET))
+    )
+    group = RuleGroup([_announced(*row) for row in rows], anchors=anchors)
+    return "(?i)" + "|".join(dict.fromkeys(words)), group.find
 
 
 _MRZ_PREFILTER = r"[A-Z]{2,}<+[A-Z]|[A-Z0-9<]{20}<<"

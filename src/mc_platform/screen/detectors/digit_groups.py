@@ -94,7 +94,7 @@ class Window:
 
 def fold_separators(text: str) -> str:
     """Line breaks and tabs as spaces, underscores as hyphens; every character keeps its place."""
-    return text.translate(_FOLDED)
+    return text if text.isprintable() and "_" not in text else text.translate(_FOLDED)
 
 
 def digit_runs(text: str) -> Iterator[tuple[int, int]]:
@@ -131,12 +131,16 @@ def windows(
         budget: What many groups cost.
         named: Tells whether a word says what the number is.
     """
+    digits = text[start:end]
+    if digits.isdecimal():
+        return _of_one_group(text, start, digits, budget)
     groups = [match.span() for match in _GROUP.finditer(text, start, end)]
     budget.spend(len(groups) // _GROUPS_PER_UNIT)
     budget.work(len(groups) * _GROUP_WORK)
     found = []
     gaps = [_separators(text[one[1] : other[0]]) for one, other in pairwise(groups)]
-    series = _series(groups, gaps)
+    # Of fewer groups none is one of so many
+    series = _series(groups, gaps) if len(groups) >= _SERIES_MIN else [1] * len(groups)
     if len(groups) > _MAX_GROUPS:
         for first, last in _spelled(groups):
             if last - first <= MAX_DIGITS:
@@ -152,6 +156,30 @@ def windows(
             in_series = series[first] >= _SERIES_MIN
             found.append(_window(text, groups, first, sizes, separators, series=in_series))
     return found
+
+
+def _of_one_group(text: str, start: int, digits: str, budget: Budget) -> list[Window]:
+    """The window of a run without separators: all of it, or none."""
+    budget.spend(0)
+    budget.work(_GROUP_WORK)
+    size = len(digits)
+    if not MIN_DIGITS <= size <= MAX_DIGITS:
+        return []
+    budget.work(_WINDOW_WORK)
+    glued = _glued(text, start, start + size)
+    return [
+        Window(
+            start,
+            start + size,
+            (start,),
+            digits,
+            (size,),
+            str(size),
+            fraction=False,
+            glued=glued,
+            separators=USUAL,
+        )
+    ]
 
 
 def _cuts(

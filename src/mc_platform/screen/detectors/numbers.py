@@ -26,6 +26,7 @@ from mc_platform.screen.detectors.digit_groups import (
 )
 from mc_platform.screen.detectors.national_ids import BY_LAYOUT, CONTEXT, VALIDATORS
 from mc_platform.screen.detectors.payment_cards import CARD_MIN_DIGITS, find_card
+from mc_platform.screen.detectors.phone_plans import is_valid_beyond_doubt
 from mc_platform.screen.findings import NATIONAL_ID, PHONE, Budget, Finding
 from mc_platform.screen.prefilter import Prefilter
 from mc_platform.screen.rules import rule_file
@@ -73,15 +74,18 @@ def _in_run(
     context = _Context(text, start, key)
     taken: set[int] = set()
     account_end = _account_end(text, start, end)
-    for phone in chain(
-        _international(folded, start, end, budget),
-        _by_double_zero(folded, start, end, context, budget),
-    ):
-        taken.update(range(phone.start, phone.end))
-        yield phone
+    if "+" in text[max(0, start - _PLUS_CHARS) : end] or text.startswith("00", start):
+        for phone in chain(
+            _international(folded, start, end, budget),
+            _by_double_zero(folded, start, end, context, budget),
+        ):
+            taken.update(range(phone.start, phone.end))
+            yield phone
     if taken and taken.issuperset(at for at in range(start, end) if text[at].isdigit()):
         return
     cut = windows(text, start, end, budget, named=context.names_any)
+    if not cut:
+        return
     for find in (_card, _national_id, _phone):
         for window in cut:
             if find is not _phone and window.start < account_end:
@@ -259,6 +263,8 @@ def _longest_phone(text: str, start: int, end: int, region: str | None = None) -
         digits = "".join(_GROUP.findall(text, start, stop))
         if len(digits) not in _PHONE_DIGITS:
             continue
+        if region is None and is_valid_beyond_doubt(digits):
+            return Finding(PHONE, start, stop, 0.8, "phonenumbers")
         try:
             number = phonenumbers.parse(digits if region else f"+{digits}", region)
         except phonenumbers.NumberParseException:

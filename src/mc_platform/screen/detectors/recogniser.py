@@ -14,6 +14,7 @@ from typing import TypeVar
 import re2
 
 from mc_platform.screen.findings import Budget, Finding
+from mc_platform.screen.prefilter import Prefilter
 from mc_platform.screen.rules import Rules, compiled, rule_file, unusable
 
 Recogniser = Callable[[str, str, Budget], Iterator[Finding]]
@@ -78,16 +79,25 @@ class PatternRule:
 
 @dataclass(frozen=True, slots=True)
 class RuleGroup:
-    """Several rules behind one prefilter pattern; a pass for all of their patterns ends most texts."""
+    """Several rules behind one prefilter pattern; a pass for all of their patterns ends most texts.
+
+    Attributes:
+        any_pattern: Occurs where one of theirs does; None: it is not asked.
+        anchors: Of each rule a pattern without which its own does not occur; None: all are asked.
+    """
 
     members: Sequence[PatternRule]
     any_pattern: re2._Regexp | None = None
+    anchors: Prefilter | None = None
 
     def find(self, text: str, key: str, budget: Budget) -> Iterator[Finding]:
         """What any of the rules finds."""
         if self.any_pattern is not None and self.any_pattern.search(text) is None:
             return
-        for rule in self.members:
+        members = self.members
+        if self.anchors is not None:
+            members = [members[hit] for hit in self.anchors.hits(text)]
+        for rule in members:
             yield from rule.find(text, key, budget)
 
 

@@ -14,7 +14,8 @@ from __future__ import annotations
 import re
 import string
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 
 import re2
 from confusable_homoglyphs import confusables
@@ -24,6 +25,15 @@ from mc_platform.screen.detectors.digit_groups import CARD_LAYOUTS
 from mc_platform.screen.findings import LimitReached
 from mc_platform.screen.rules import rule_file
 from mc_platform.screen.text.normalise import Normalised, Replacement, rewrite
+
+
+def _by_first_letter(codes: Iterable[str]) -> str:
+    """A pattern for codes of two letters that tells by the first whether there is any."""
+    second: dict[str, str] = {}
+    for code in codes:
+        second[code[0]] = second.get(code[0], "") + code[1]
+    return "|".join(f"{first}[{letters}]" for first, letters in second.items())
+
 
 _LIKE = r"0-9OoDQlI|!ZzEASsbGTBg"
 # Columns of a table and the end of a sentence are no digits.
@@ -51,11 +61,19 @@ _MAX_CHECKS = 500  # account numbers read in one string
 _ALONE = frozenset({"A", "I"})
 _COUNTRY_LETTERS = 2
 _MIN_DIGITS, _MIN_SHARE = 4, 0.25
-_ACCOUNT_CHARS, _ACCOUNT_DIGITS = 28, 1
+_ACCOUNT_CHARS, _COUNTRY_CHARS, _BEFORE_CHARS = 28, 4, 16
+# In a longer text every other character may be a digit or sign: it is read from end to end
+_SHORT = 4096
+_DIGITS_RUN = re.compile(r"[0-9]+")
 _CARD_GROUPS = CARD_LAYOUTS | {(size,) for size in range(12, 20)}
-_COUNTRY = re2.compile(rf"(?i)\b(?:{'|'.join(ACCOUNT_LAYOUTS)})[{_LIKE}]{{2}}")
+_COUNTRY = re.compile(
+    rf"\b(?:{_by_first_letter(ACCOUNT_LAYOUTS)})[{_LIKE}]{{2}}", re.ASCII | re.IGNORECASE
+)
 _LETTERS = str.maketrans("0123456789", "OIZEASGTBg")
 _WORD = re.compile(r"[A-Za-z0134578@$!|]{3,40}")
+_WORD_CHAR = re.compile(r"[A-Za-z0134578@$!|]")
+_SIGN = re.compile(r"[0134578@$!|]")
+_OUTSIDE_WORDS = bytes(b"w"[0] if _WORD_CHAR.match(chr(code)) else b"."[0] for code in range(256))
 _DIGEST = re.compile(r"[0-9a-f]{12,}")
 _WORDS_I = str.maketrans("013457@$!|", "oieastasil")
 _WORDS_L = str.maketrans("013457@$!|", "oleastasil")
@@ -151,18 +169,38 @@ def _like_a_card(run: str) -> bool:
 
 def _account_starts(text: str) -> Iterator[int]:
     """Where a country's code stands with digits behind it, or what looks like them."""
-    for match in _COUNTRY.finditer(text):
-        start = match.start()
-        if sum(map(str.isdigit, text[start : start + _ACCOUNT_CHARS])) >= _ACCOUNT_DIGITS:
-            yield start
+    done = 0
+    for first, stop in _near_digits(text) if len(text) <= _SHORT else ((0, len(text)),):
+        # From a little before: one that begins there may take what seems to begin here
+        since = max(done, first - _BEFORE_CHARS)
+        for match in _COUNTRY.finditer(text, since, min(len(text), stop + _COUNTRY_CHARS - 1)):
+            start, done = match.span()
+            if any(map(str.isdigit, text[start : start + _ACCOUNT_CHARS])):
+                yield start
+
+
+def _near_digits(text: str) -> Iterator[tuple[int, int]]:
+    """The stretches from whose places a digit is no further than an account number is long."""
+    first = stop = -1
+    for digits in _DIGITS_RUN.finditer(text):
+        begins = max(0, digits.start() - _ACCOUNT_CHARS + 1)
+        if begins > stop:
+            if stop >= 0:
+                yield first, stop
+            first = begins
+        stop = digits.end()
+    if stop >= 0:
+        yield first, stop
 
 
 def _accounts(text: str, starts: Sequence[int], either: dict[int, int]) -> Iterator[Replacement]:
     done = checks = 0
     for start in starts:
-        layout = ACCOUNT_LAYOUTS[text[start : start + 2].upper()]
         if start < done:
             continue
+        layout = ACCOUNT_LAYOUTS[text[start : start + 2].upper()]
+        if _as_it_stands(layout).match(text, start, start + 2 * len(layout)) is not None:
+            continue  # each place holds what belongs there
         end, read = _account(text, start, layout, either)
         if read:
             checks += 1
@@ -171,6 +209,13 @@ def _accounts(text: str, starts: Sequence[int], either: dict[int, int]) -> Itera
         if read and is_account(read):
             yield start, end, read
             done = end
+
+
+@lru_cache(maxsize=256)
+def _as_it_stands(layout: str) -> re.Pattern[str]:
+    """An account number in which nothing is read as anything else."""
+    places = ["[A-Za-z]{2}", *("[A-Za-z]" if kind == "a" else "[0-9]" for kind in layout[2:])]
+    return re.compile("[ -]*".join(places))
 
 
 def _account(text: str, start: int, layout: str, either: dict[int, int]) -> tuple[int, str]:
@@ -192,11 +237,30 @@ def _account(text: str, start: int, layout: str, either: dict[int, int]) -> tupl
 
 def decode_words(text: str) -> Iterator[Normalised]:
     """The string with digits and signs inside words as the letters they look like."""
-    words = [match for match in _WORD.finditer(text) if _mixed(match[0])]
+    words = [match for match in _words_with_signs(text) if _mixed(match[0])]
     if not words:
         return
     for table in (_WORDS_I, _WORDS_L):
         yield rewrite(text, [(m.start(), m.end(), m[0].translate(table)) for m in words])
+
+
+def _words_with_signs(text: str) -> Iterator[re.Match[str]]:
+    """Those of `_WORD` that are not of letters alone, found by their digit or sign; in a long text, all."""
+    if len(text) > _SHORT:
+        yield from _WORD.finditer(text)
+        return
+    outside = text.encode("ascii", "replace").translate(_OUTSIDE_WORDS)  # a byte a character
+    done = 0
+    for sign in _SIGN.finditer(text):
+        at = sign.start()
+        if at < done:
+            continue
+        word = _WORD.match(text, max(done, outside.rfind(b".", done, at) + 1))
+        while word is not None and word.end() <= at:
+            word = _WORD.match(text, word.end())  # a stretch that is cut into several
+        if word is not None:
+            yield word
+            done = word.end()
 
 
 def _mixed(word: str) -> bool:
