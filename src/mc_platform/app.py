@@ -21,6 +21,7 @@ from mc_platform.adapters.cedar.policy_reloader import PolicyReloader
 from mc_platform.adapters.dataset_http import HttpRows
 from mc_platform.adapters.downstream_a2a import A2ADownstream
 from mc_platform.adapters.http import BlockingLanes
+from mc_platform.adapters.in_process import Downstreams, InProcessAgents
 from mc_platform.adapters.postgres.autonomy import PostgresAutonomy
 from mc_platform.adapters.postgres.journal import PostgresJournal
 from mc_platform.adapters.postgres.leases import PostgresLeases
@@ -236,7 +237,10 @@ class Workbench:
             policy_set=lambda: self._policies.digest,
         )
         self._probes: Probes
-        self._downstream: A2ADownstream
+        self._here = InProcessAgents(
+            self._catalogue.agents.values(), shape=self._shape, apart=self._room.apart
+        )
+        self._downstream: Downstreams
         self._path: RequestPath
         self._handler: GovernedRequestHandler
 
@@ -249,7 +253,9 @@ class Workbench:
         settings = self._settings
         await self._pools.open()
         await self._journal.start()
-        self._downstream = A2ADownstream(shape=self._shape, apart=self._room.apart)
+        self._downstream = Downstreams(
+            A2ADownstream(shape=self._shape, apart=self._room.apart), self._here
+        )
         await self._checkpoints.begin()
         self._path = RequestPath(
             catalogue=self._catalogue,

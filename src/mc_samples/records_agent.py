@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from a2a.helpers import new_message, new_task_from_user_message, new_text_message, new_text_part
 from a2a.server.agent_execution import RequestContext
@@ -72,6 +73,13 @@ def answer(question: str) -> str:
         told = "; ".join(f"{label} {read(customer)}" for _, label, read in _FIELDS)
         return f"Customer {customer.id}: {told}."
     return _CANNOT
+
+
+async def answer_parts(
+    parts: Sequence[Mapping[str, Any]], _about: Mapping[str, str]
+) -> list[dict[str, str]]:
+    """The same as an agent inside the gateway (`agent = "python:mc_samples.records_agent:answer_parts"`)."""
+    return [{"text": answer(" ".join(part["text"] for part in parts if "text" in part))}]
 
 
 def _tell(order: Order) -> str:

@@ -48,6 +48,7 @@ _NAMES = frozenset(
     for message in (pb.Task, pb.TaskStatus, pb.Message, pb.Artifact, pb.Part)
     for name in message.DESCRIPTOR.fields_by_camelcase_name
 ) | {"jsonrpc", "id", "result", "task", "message", "error", "code"}
+_USUAL = frozenset({"text", "data", "metadata", "filename", "mediaType"})
 _DONE = "TASK_STATE_COMPLETED"
 _SHAPE = ShapeLimits()
 _HEADERS = {"A2A-Version": "1.0", "Content-Type": "application/json"}
@@ -119,15 +120,9 @@ class A2ADownstream:
         }
         reply = await self._post(tenant, url, json_bytes(request), timeout_s)
         asked = Asked(message_id, context_id)
-        if self._apart is None or len(reply.body) <= _SMALL_REPLY_BYTES:
-            return read_reply(reply.body, asked, self._shape)
-        try:
-            read = await self._apart(tenant, _read_apart, reply.body, asked, self._shape)
-        except Overdue as error:
-            raise AgentFailed("the agent's reply takes too long to read") from error
-        if isinstance(read, dict):
-            raise AgentFailed(**read)
-        return tuple(read)
+        return await in_its_place(
+            self._apart, tenant, read_reply, reply.body, asked=asked, shape=self._shape
+        )
 
     async def alive(self, url: str, timeout_s: float = 2.0) -> bool:
         """Whether something answers HTTP at the agent's address."""
@@ -153,6 +148,29 @@ class A2ADownstream:
         return reply
 
 
+async def in_its_place(
+    apart: Callable[..., Awaitable[Any]] | None,
+    tenant: TenantId,
+    read: Callable[..., tuple[Part, ...]],
+    raw: bytes,
+    **how: Any,
+) -> tuple[Part, ...]:
+    """What `read` makes of a reply: of a large one on the tenant's behalf off the event loop.
+
+    Raises:
+        AgentFailed: as `read` says, or it takes too long.
+    """
+    if apart is None or len(raw) <= _SMALL_REPLY_BYTES:
+        return read(raw, **how)
+    try:
+        answer = await apart(tenant, _read_apart, read, raw, how)
+    except Overdue as error:
+        raise AgentFailed("the agent's reply takes too long to read") from error
+    if isinstance(answer, dict):
+        raise AgentFailed(**answer)
+    return tuple(answer)
+
+
 def read_reply(raw: bytes, asked: Asked, shape: ShapeLimits = _SHAPE) -> tuple[Part, ...]:
     """The parts of an agent's answer.
 
@@ -160,19 +178,36 @@ def read_reply(raw: bytes, asked: Asked, shape: ShapeLimits = _SHAPE) -> tuple[P
         AgentFailed: it is no A2A reply to what was asked, holds more than a reply may, or tells of
             a failure.
     """
+    return _parts_of(_result_of(_read(raw, shape), asked), asked)
+
+
+def read_parts(raw: bytes, shape: ShapeLimits = _SHAPE) -> tuple[Part, ...]:
+    """The parts that an agent in this process gave, by the rules for those of a remote one.
+
+    Raises:
+        AgentFailed: they are no A2A parts, or more than a reply may hold.
+    """
+    if len(raw) > _MAX_REPLY_BYTES:
+        raise AgentFailed(f"the agent failed: the answer exceeds {_MAX_REPLY_BYTES} bytes")
+    return _checked(_read(raw, shape), "result", "message")
+
+
+def _read(raw: bytes, shape: ShapeLimits) -> Any:
     problem = shape_problem(raw, shape)
     if problem:
         raise AgentFailed(f"the agent's reply holds {problem}")
     try:
-        return _parts_of(_result_of(read_json(raw, most_depth=_DEEPEST_REPLY), asked), asked)
+        return read_json(raw, most_depth=_DEEPEST_REPLY)
     except NotKeepable as error:
         raise _unkeepable(error) from None
 
 
-def _read_apart(raw: bytes, asked: Asked, shape: ShapeLimits) -> tuple[Part, ...] | dict[str, str]:
+def _read_apart(
+    read: Callable[..., tuple[Part, ...]], raw: bytes, how: Mapping[str, Any]
+) -> tuple[Part, ...] | dict[str, str]:
     """The same in a worker process, from where a failure comes back as its words."""
     try:
-        return read_reply(raw, asked, shape)
+        return read(raw, **how)
     except AgentFailed as failed:
         return {"message": failed.message, "hint": failed.hint}
 
@@ -283,6 +318,8 @@ def _checked(parts: Any, *where: str | int) -> tuple[Part, ...]:
 
 def is_a2a_part(part: dict[str, Any]) -> bool:
     """Whether A2A, as the official SDK has it, has a form for the part."""
+    if _is_usual(part):
+        return True
     # What data and metadata hold is any JSON, and stays out of protobuf's doubles
     told = {key: value for key, value in part.items() if key not in ("data", "metadata")}
     if "data" in part:
@@ -296,6 +333,17 @@ def is_a2a_part(part: dict[str, Any]) -> bool:
     metadata = part.get("metadata")
     has_content = held.WhichOneof("content") is not None
     return has_content and (metadata is None or isinstance(metadata, dict))
+
+
+def _is_usual(part: dict[str, Any]) -> bool:
+    """Whether it is text or data with nothing about it that protobuf could refuse."""
+    if not part.keys() <= _USUAL or ("text" in part) is ("data" in part):
+        return False
+    return all(
+        isinstance(value, dict if name == "metadata" else str)
+        for name, value in part.items()
+        if name != "data"
+    )
 
 
 def _unkeepable(error: NotKeepable) -> AgentFailed:

@@ -14,7 +14,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from mc_platform.adapters.cedar.policy_reloader import PolicyReloader
-from mc_platform.adapters.downstream_a2a import A2ADownstream
+from mc_platform.adapters.in_process import Downstreams
 from mc_platform.adapters.postgres.journal import PostgresJournal
 from mc_platform.adapters.postgres.pools import Pools
 from mc_platform.assembly.delivery import Delivery
@@ -53,7 +53,7 @@ class Probes:
     operations: OperationEngine
     delivery: Delivery
     agents: Sequence[Agent]
-    downstream: A2ADownstream
+    downstream: Downstreams
     checkpoints: CheckpointKeeper
     enforcement: Enforcement
     principal_of: Callable[[Request], Principal]

@@ -11,9 +11,10 @@ from dataclasses import dataclass, field
 from itertools import chain
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, model_validator
 
 from mc_contract.configuration import (
+    Form,
     HttpUrl,
     JsonObject,
     SetOf,
@@ -49,13 +50,17 @@ ACCEPTED = _CLASSES - {"credential", "foreign", "special", "unreadable", "networ
 """What an agent is sent unless it declares more: a sign of an attack taints, and is no data."""
 
 
+PYTHON_AGENT = "python:"
+"""How the address of an agent in this process begins."""
+
+
 @dataclass(frozen=True, slots=True)
 class Agent:
     """A downstream A2A agent.
 
     Attributes:
         name: How requests name it.
-        url: Its JSON-RPC interface.
+        url: Its JSON-RPC interface, or `python:module:callable` of one in this process.
         residency: Where it processes data.
         purposes: What it may be asked for; empty means any purpose.
         timeout_s: How long a reply may take.
@@ -208,6 +213,12 @@ def _no_template(url: str) -> str:
 
 
 _Url = Annotated[HttpUrl, AfterValidator(_no_template)]
+_DOTTED = r"[A-Za-z_][A-Za-z0-9_]{0,63}(?:\.[A-Za-z_][A-Za-z0-9_]{0,63}){0,9}"
+_Callable = Annotated[
+    str,
+    StringConstraints(pattern=rf"^{PYTHON_AGENT}{_DOTTED}:{_DOTTED}$"),
+    Form("python:module:callable"),
+]
 _TimeoutS = Annotated[float, Field(gt=0, le=_MAX_TIMEOUT_S)]
 _WaitS = Annotated[float, Field(gt=0, le=_MAX_WAIT_S)]
 _Tier = Annotated[int, Field(ge=0, le=3)]
@@ -282,15 +293,28 @@ class _Action(Strict):
 
 
 class _AgentTable(Strict):
-    url: _Url
+    url: _Url | None = None
+    agent: _Callable | None = None
     residency: Word
     purposes: SetOf[Word] = frozenset()
     timeout_s: _TimeoutS = 30.0
     accepts: SetOf[Annotated[str, among(_CLASSES)]] | None = None
 
+    @classmethod
+    def rules(cls, raw: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+        if ("url" in raw) == ("agent" in raw):
+            yield "", "needs either `url` (of a remote agent) or `agent` (one in this process)"
+
     def build(self, name: AgentName) -> Agent:
         accepts = ACCEPTED if self.accepts is None else self.accepts | {"sign"}
-        return Agent(name, self.url, self.residency, self.purposes, self.timeout_s, accepts)
+        return Agent(
+            name,
+            self.url or self.agent or "",
+            self.residency,
+            self.purposes,
+            self.timeout_s,
+            accepts,
+        )
 
 
 class _Tenant(Strict):

@@ -6,9 +6,13 @@ import json
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.examples import examples
 from tests.raw_peer import answer, raw_peer
 
-from mc_platform.adapters.downstream_a2a import A2ADownstream
+from mc_platform.adapters import downstream_a2a
+from mc_platform.adapters.downstream_a2a import A2ADownstream, is_a2a_part
 from mc_platform.errors import AgentFailed
 from mc_platform.model.ids import TenantId
 
@@ -162,3 +166,25 @@ async def test_an_event_of_a_stream_is_no_answer_to_a_message(event: str):
         await told(said(result={event: {"taskId": "t"}}))
     with pytest.raises(AgentFailed, match="Content-Type"):
         await told(said(), content_type="text/event-stream")
+
+
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-5, 5) | st.text(max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=3), inner, max_size=2)
+    ),
+    max_leaves=4,
+)
+_MEMBERS = st.sampled_from(
+    ["text", "data", "raw", "url", "metadata", "filename", "mediaType", "media_type", "kind", "x"]
+)
+
+
+@settings(max_examples=examples(1000), deadline=None)
+@given(st.dictionaries(_MEMBERS, _JSON, max_size=4))
+def test_a_part_of_the_usual_form_is_one_to_the_sdk(part: dict[str, Any]) -> None:
+    """What is taken without asking protobuf is what protobuf takes."""
+    usual = is_a2a_part(part)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(downstream_a2a, "_is_usual", lambda _: False)
+        assert is_a2a_part(part) is usual

@@ -217,6 +217,26 @@ AGENT = {"url": "http://a/", "residency": "eu"}
             "agents.a.accept is unknown; did you mean accepts?",
         ),
         ({"agents": {"a": AGENT | {"url": 7}}}, "agents.a.url is 7, must be a URL"),
+        ({"agents": {"a": {"residency": "eu"}}}, "agents.a: needs either `url`"),
+        ({"agents": {"a": AGENT | {"agent": "python:m:f"}}}, "agents.a: needs either `url`"),
+        *[
+            (
+                {"agents": {"a": {"residency": "eu", "agent": named}}},
+                f"agents.a.agent is {shown}, must be python:module:callable",
+            )
+            for named, shown in (
+                (7, "7"),
+                ("", '""'),
+                ("shop:answer", '"shop:answer"'),
+                ("python:shop", '"python:shop"'),
+                ("python:shop:answer:more", '"python:shop:answer:more"'),
+                ("python:shop:answer()", '"python:shop:answer()"'),
+                ("python:../shop:answer", '"python:../shop:answer"'),
+                ("python:.shop:answer", '"python:.shop:answer"'),
+                ("python:shop:answer\n", r'"python:shop:answer\n"'),
+                ("http://a/", '"http://a/"'),
+            )
+        ],
         *[
             (
                 {"agents": {"a": AGENT | {"url": url}}},
@@ -258,3 +278,9 @@ def test_a_problem_shows_what_the_file_has() -> None:
     with pytest.raises(FileProblems) as caught:
         parse_catalogue(document, shown=shown)
     assert str(caught.value) == ('agents.a.url is "${MC_URL}", must be a URL: http(s)://host...')
+
+
+def test_an_agent_in_the_gateway_is_named_by_its_callable() -> None:
+    document = raw(["a"])
+    document["agents"]["agent"] = {"agent": "python:shop.agents:Shop.answer", "residency": "eu"}
+    assert parse_catalogue(document).agents["agent"].url == "python:shop.agents:Shop.answer"

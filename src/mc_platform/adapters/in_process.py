@@ -1,0 +1,196 @@
+"""Agents that are a Python callable of the operator's; implements `ports.Downstream`.
+
+The catalogue names one as `agent = "python:module:callable"`. It is imported when a replica starts,
+and called with the request's parts and what the request is about (`tenant`, `purpose`,
+`residency`, `messageId`, `contextId`). A coroutine function runs on the event loop, anything else in
+threads of the agent's own. What it returns is read as a remote agent's reply is: the same bounds, the
+same checks, the same errors. What it raises is told by its type only.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import inspect
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from importlib import import_module
+from operator import attrgetter
+from typing import Any
+
+import structlog
+
+from mc_contract.keepable import NotKeepable, check_keepable, json_bytes
+from mc_platform.adapters.downstream_a2a import A2ADownstream, in_its_place, read_parts
+from mc_platform.errors import AgentFailed, Misconfigured
+from mc_platform.model.catalogue import PYTHON_AGENT, Agent
+from mc_platform.model.ids import TenantId
+from mc_platform.model.label import Part
+from mc_platform.model.shape import ShapeLimits
+
+_THREADS = 64  # of each agent; one that overruns its deadline is held until its call ends
+_DEEPEST = 64
+_SHAPE = ShapeLimits()
+_log = structlog.get_logger()
+
+
+class InProcessAgents:
+    """The callables of the catalogue's agents.
+
+    Args:
+        agents: Those of them whose address is a callable are loaded.
+        shape: What a reply may hold.
+        apart: Does work on a tenant's behalf off the event loop; large replies are read there.
+
+    Raises:
+        Misconfigured: one cannot be loaded, or is not callable.
+    """
+
+    def __init__(
+        self,
+        agents: Iterable[Agent],
+        *,
+        shape: ShapeLimits = _SHAPE,
+        apart: Callable[..., Awaitable[Any]] | None = None,
+    ) -> None:
+        self._shape = shape
+        self._apart = apart
+        addresses = {agent.url for agent in agents if agent.url.startswith(PYTHON_AGENT)}
+        self._calls = {address: _Call(address) for address in sorted(addresses)}
+
+    def __contains__(self, url: str) -> bool:
+        """Whether the address is one of these."""
+        return url in self._calls
+
+    async def ask(
+        self,
+        *,
+        tenant: TenantId,
+        url: str,
+        message_id: str,
+        context_id: str,
+        parts: Sequence[Part],
+        governance: Mapping[str, str],
+        timeout_s: float,
+    ) -> tuple[Part, ...]:
+        """Call the agent; see `ports.Downstream`."""
+        about = {**governance, "tenant": tenant, "messageId": message_id, "contextId": context_id}
+        # What it is given is its own: it may change it
+        given = [
+            dict(part) if len(part) == 1 and "text" in part else copy.deepcopy(part)
+            for part in parts
+        ]
+        answered = await self._calls[url].ended(given, about, timeout_s)
+        return await in_its_place(
+            self._apart, tenant, read_parts, _json_of(answered), shape=self._shape
+        )
+
+    def close(self) -> None:
+        """Begin no further calls; those in threads end by themselves."""
+        for call in self._calls.values():
+            call.close()
+
+
+class _Call:
+    """One agent's callable and its threads."""
+
+    def __init__(self, address: str) -> None:
+        _, module, name = address.split(":")
+        try:
+            self._function: Callable[..., Any] = attrgetter(name)(import_module(module))
+        except Exception as error:
+            raise Misconfigured(
+                f"agent {address!r} does not load: {type(error).__name__}",
+                hint="install its module beside the service, or put it on PYTHONPATH",
+            ) from error
+        if not callable(self._function):
+            raise Misconfigured(f"agent {address!r} is not callable")
+        self._address = address
+        called = getattr(self._function, "__call__", None)  # noqa: B004 - an object's own method
+        self._on_loop = any(map(inspect.iscoroutinefunction, (self._function, called)))
+        self._threads = ThreadPoolExecutor(_THREADS, f"agent-{name}")
+
+    async def ended(self, parts: list[Part], about: dict[str, str], timeout_s: float) -> Any:
+        """What the callable returns.
+
+        Raises:
+            AgentFailed: it raised, or its deadline passed; it is cancelled then, or, in a thread,
+                left to end.
+        """
+        loop = asyncio.get_running_loop()
+        under_way: asyncio.Future[Any] = (
+            loop.create_task(self._awaited(parts, about))
+            if self._on_loop
+            else loop.run_in_executor(self._threads, self._function, parts, about)
+        )
+        try:
+            done, _ = await asyncio.wait({under_way}, timeout=timeout_s)
+        finally:
+            under_way.cancel()
+        if not done:
+            under_way.add_done_callback(_forget)
+            raise AgentFailed(f"the agent failed: no whole answer came in {timeout_s:g} s")
+        try:
+            return under_way.result()
+        except AgentFailed:
+            raise
+        except (Exception, SystemExit, asyncio.CancelledError) as error:  # noqa: BLE001 - it is the agent's
+            _log.warning("agent_raised", agent=self._address, error=type(error).__name__)
+            raise AgentFailed(f"the agent failed: {type(error).__name__}") from None
+
+    async def _awaited(self, parts: list[Part], about: dict[str, str]) -> Any:
+        try:
+            return await self._function(parts, about)
+        except SystemExit as error:  # a task that ends so would end the event loop
+            raise AgentFailed("the agent failed: SystemExit") from error
+
+    def close(self) -> None:
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+
+class Downstreams:
+    """Remote agents and those in this process, each by its address; implements `ports.Downstream`."""
+
+    def __init__(self, remote: A2ADownstream, here: InProcessAgents) -> None:
+        self._remote = remote
+        self._here = here
+
+    async def ask(self, *, url: str, **request: Any) -> tuple[Part, ...]:
+        """See `ports.Downstream`."""
+        agents: A2ADownstream | InProcessAgents = self._here if url in self._here else self._remote
+        return await agents.ask(url=url, **request)
+
+    async def alive(self, url: str) -> bool:
+        """Whether the agent can be asked: one in this process can."""
+        return url in self._here or await self._remote.alive(url)
+
+    async def close(self) -> None:
+        """Close the connections, and begin no further calls."""
+        self._here.close()
+        await self._remote.close()
+
+
+def _json_of(answered: Any) -> bytes:
+    """What an agent returned, as JSON.
+
+    Raises:
+        AgentFailed: it is no list of parts, or holds what is no JSON.
+    """
+    if not isinstance(answered, list | tuple):
+        raise AgentFailed("the agent's reply has no list of parts")
+    try:
+        raw = json_bytes(answered)
+        if b"null" in raw:  # so the encoder writes NaN and infinity, too
+            check_keepable(answered, most_depth=_DEEPEST)
+    except NotKeepable as error:
+        raise AgentFailed(f"the agent's reply cannot be kept: a value {error.why}") from None
+    except (TypeError, ValueError, OverflowError, RecursionError):
+        raise AgentFailed("the agent's reply is not JSON") from None
+    return raw
+
+
+def _forget(ended: asyncio.Future[Any]) -> None:
+    """Take the result that nobody waits for, so that it is not logged with what it holds."""
+    with suppress(asyncio.CancelledError):
+        ended.exception()
