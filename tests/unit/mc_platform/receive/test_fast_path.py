@@ -15,6 +15,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from starlette.applications import Starlette
+from tests.examples import examples
 from tests.fakes import local_catalogue
 
 from mc_contract.governance import GOVERNANCE_URI, GovernanceError
@@ -28,7 +29,7 @@ from mc_platform.receive.limits import RateLimiter
 from mc_platform.receive.routes import agent_card
 from mc_platform.receive.wire_errors import begin_waits, retry_after
 
-ALIKE = settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+ALIKE = settings(max_examples=examples(600), deadline=None, suppress_health_check=list(HealthCheck))
 PRINCIPAL_1 = Principal("agent", "TENANT_001", "k")
 TASK = Task(
     id="5f3c5d2e-8f0e-4d0f-9a55-0c4b1a3f7d11",
