@@ -1,11 +1,12 @@
-"""The governed gateway in front of an agent, beside the agent asked directly and bare proxies.
+"""The governed gateway in front of an agent and around it, beside the agent asked directly and bare proxies.
 
 All sides answer the same question with the same downstream agent, a plain `a2a-sdk` server with its
 in-memory store: `SDK server` is that agent, asked directly; `bare proxy` is a reverse proxy that does
 nothing else, on the gateway's HTTP server and client; ContextForge is a gateway of others, as its A2A
 proxy; ours is one workbench replica, which
 authenticates, screens both ways, decides by policy twice, commits intent and outcome to the ledger
-and delivers them to the SIEM. So ours does all that the others do, and more.
+and delivers them to the SIEM. So ours does all that the others do, and more. `gateway, agent inside`
+is the same replica with the same agent as a Python function in it (docs/how-to/in-process-agents.md).
 
 Clients are closed loops; "half load" is an even schedule at half of the rate that ours reached with
 16 of them. Rounds alternate, so that drift of the machine meets all. CPU is of the processes that
@@ -31,7 +32,7 @@ import time
 import uuid
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -45,9 +46,16 @@ from mc_ops.environments.local.layout import Layout
 
 MCCTL = str(Path(sys.executable).parent / "mcctl")
 QUESTION = "What is the status of order O-2001?"
-GOVERNANCE = {"urn:mc-platform:a2a:governance:1": {"agent": "records", "purpose": "support"}}
 OURS, DIRECT, BARE, OTHER = "gateway", "SDK server, asked directly", "bare proxy", "ContextForge"
+INSIDE = "gateway, agent inside"
 CROWD = 16
+_CATALOGUE = Path(__file__).parents[1] / "deploy" / "local" / "catalogue.toml"
+_TENANTS_AGENTS = 'agents = ["records", "fulfilment"]'
+_AGENT_INSIDE = """
+[agents.inside]
+agent = "python:mc_samples.records_agent:answer_parts"
+residency = "eu"
+"""
 _HEADERS = {"A2A-Version": "1.0", "Content-Type": "application/json"}
 _WARM_UP_S = 1.0
 _BARE_OFFSET, _OTHER_OFFSET = 90, 91  # of the proxies' ports from the edge's
@@ -55,19 +63,21 @@ _BARE_OFFSET, _OTHER_OFFSET = 90, 91  # of the proxies' ports from the edge's
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where a side answers, and its process."""
+    """Where a side answers, its process, and which agent a gateway is told to ask."""
 
     url: str
     headers: dict[str, str]
     pid: int
+    agent: str = "records"
 
 
-def _call() -> bytes:
+def _call(agent: str) -> bytes:
+    governance = {"agent": agent, "purpose": "support"}
     message = {
         "messageId": str(uuid.uuid4()),
         "role": "ROLE_USER",
         "parts": [{"text": QUESTION}],
-        "metadata": GOVERNANCE,
+        "metadata": {"urn:mc-platform:a2a:governance:1": governance},
     }
     body = {"jsonrpc": "2.0", "id": 1, "method": "SendMessage", "params": {"message": message}}
     return json.dumps(body).encode()
@@ -84,7 +94,7 @@ async def _round(target: Target, drive: Callable[[Ask], Awaitable[None]]) -> Rou
     async with aiohttp.ClientSession(headers=target.headers, connector=connector) as session:
 
         async def ask(due: float) -> None:
-            async with session.post(target.url, data=_call()) as response:
+            async with session.post(target.url, data=_call(target.agent)) as response:
                 body = await response.read()
             if response.status != 200 or b"O-2001 is" not in body:
                 raise RuntimeError(f"{target.url} answered {response.status}: {body[:300]!r}")
@@ -141,6 +151,13 @@ def _figures(targets: dict[str, Target], rounds: int, seconds: float) -> list[Ro
     what = f"proxy, {CROWD} clients"
     rows = [
         versus(what, ours, crowd[DIRECT], per="request", at_least=0.8),
+        versus(
+            f"agent inside, {CROWD} clients",
+            crowd[INSIDE],
+            crowd[DIRECT],
+            per="request",
+            at_least=2.0,
+        ),
         *(
             versus(what, ours, crowd[peer], per="request")
             for peer in (BARE, OTHER)
@@ -184,6 +201,11 @@ def _platform(port: int) -> Iterator[dict[str, Target]]:
     env = {**os.environ, "MC_HOME": str(home), "MC_EDGE_PORT": str(port)}
     # The limit protects tenants from each other; here it would only cap the measurement.
     env |= {"MC_RATE_LIMIT_PER_S": "100000", "MC_RATE_LIMIT_BURST": "100000"}
+    catalogue = home / "catalogue.toml"
+    shipped = _CATALOGUE.read_text(encoding="utf-8")
+    given = shipped.replace(_TENANTS_AGENTS, f'{_TENANTS_AGENTS[:-1]}, "inside"]')
+    catalogue.write_text(given + _AGENT_INSIDE, encoding="utf-8")
+    env["MC_CATALOGUE"] = str(catalogue)
     agent_url = f"{layout.url_of('records-agent')}/"
     try:
         subprocess.run([MCCTL, "up"], env=env, check=True)
@@ -194,7 +216,8 @@ def _platform(port: int) -> Iterator[dict[str, Target]]:
             sides = {
                 DIRECT: _target(agent_url),
                 BARE: _target(bare_url),
-                OURS: _target(f"{layout.url_of('blue-1')}/a2a", token),
+                OURS: (ours := _target(f"{layout.url_of('blue-1')}/a2a", token)),
+                INSIDE: replace(ours, agent="inside"),
             }
             if PYTHON.exists():
                 other = contextforge(port + _OTHER_OFFSET, agent_url, home)

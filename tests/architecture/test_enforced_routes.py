@@ -73,6 +73,7 @@ GOVERNED = {
             "proof/inclusion",
             "proof/consistency",
             "tenant/{tenant}",
+            "decision/{decision}",
         )
     },
     ("POST", "/aggregates"): ("ReadAggregate", "Dataset"),
