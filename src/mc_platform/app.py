@@ -17,6 +17,7 @@ from starlette.requests import Request
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
+from mc_contract import connections
 from mc_platform.adapters.cedar.policy_reloader import PolicyReloader
 from mc_platform.adapters.dataset_http import HttpRows
 from mc_platform.adapters.downstream_a2a import A2ADownstream
@@ -194,7 +195,12 @@ class Workbench:
             application_version=settings.application_version or VERSION,
             catalogue=self._catalogue,
             http=BlockingLanes(),
-            leases=PostgresLeases(database_url, engine_schema=ENGINE_SCHEMA),
+            leases=PostgresLeases(
+                database_url,
+                engine_schema=ENGINE_SCHEMA,
+                application_name=f"{settings.replica}:lease",
+            ),
+            pool_size=connections.ENGINE,
             max_concurrent=settings.operations_at_once,
             max_concurrent_per_tenant=settings.operations_at_once_per_tenant,
             record_blocking=self._bridge.record,

@@ -3,6 +3,19 @@
 from __future__ import annotations
 
 import json
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+
+import psycopg
+
+from mc_contract import connections
+
+_IDLE = 6  # connections of a replica without requests, at most
+_PROBES = """
+SELECT application_name FROM pg_stat_activity
+WHERE usename = 'mc_service' AND application_name LIKE 'blue-%'
+"""
 
 
 def test_a_server_of_ones_own_is_used_instead_of_the_embedded_one(run_postgres, start_platform):
@@ -14,4 +27,54 @@ def test_a_server_of_ones_own_is_used_instead_of_the_embedded_one(run_postgres, 
         assert "postgres" not in {process["name"] for process in status["processes"]}
         for log in (platform.home / "log").iterdir():
             assert admin_url not in log.read_text()
+        with psycopg.connect(admin_url, autocommit=True) as admin:
+            replicas_keep_to_their_connections(platform, admin)
+            more_replicas_than_fit_are_refused(platform)
         platform.mcctl("down")
+
+
+def replicas_keep_to_their_connections(platform, admin):
+    """By the server's own count: at most `PER_REPLICA` under load, and `_IDLE` a while after it."""
+
+    def counted() -> Counter[str]:
+        names = [row[0].partition(":")[0] for row in admin.execute(_PROBES).fetchall()]
+        return Counter(names)
+
+    most: Counter[str] = Counter()
+    with ThreadPoolExecutor(16) as clients:
+        asked = [
+            clients.submit(*what)
+            for what in ((platform.ask, "What is the status of order O-2001?"), (platform.order,))
+            * 60
+        ]
+        while not all(one.done() for one in asked):
+            most |= counted()
+            time.sleep(0.01)
+    assert {one.result().status for one in asked} <= {200, 429, 503}
+    assert 1 <= max(most.values()) <= connections.PER_REPLICA, most
+    deadline = time.monotonic() + 60
+    while max((now := counted()).values()) > _IDLE:
+        assert time.monotonic() < deadline, now
+        time.sleep(0.5)
+
+
+def more_replicas_than_fit_are_refused(platform):
+    """`scale` beyond the database says how many fit and what to do; what runs is not touched."""
+
+    def running() -> dict[str, int]:
+        status = json.loads(platform.mcctl("status", "--output", "json").stdout)
+        return {one["name"]: one["pid"] for one in status["processes"] if one["pid"]}
+
+    before = running()
+    refused = platform.mcctl("scale", "agent-workbench", "--replicas", "15", check=False)
+    assert refused.returncode == 2
+    said = refused.stdout + refused.stderr
+    assert "15 replicas do not fit the database" in said
+    assert "max_connections 60" in said
+    assert "ask for at most 5, or set max_connections to " in " ".join(said.split())
+    assert running() == before
+    assert platform.ask("What is the status of order O-2001?").status == 200
+    preflight = platform.mcctl("preflight", "platform", "--output", "json", check=False)
+    checks = {one["name"]: one for one in json.loads(preflight.stdout)["checks"]}
+    assert checks["connection-budget"]["status"] == "pass"
+    assert "5 replicas fit" in checks["connection-budget"]["detail"]

@@ -33,7 +33,7 @@ _HEADINGS = {
     "pod-security": "who may read, who may connect, who is root",
     "egress": "where the replicas are connected to",
     "hpa": "whether enough replicas serve",
-    "platform": "whether strangers are refused, replicas healthy, the ledger append-only",
+    "platform": "whether strangers are refused, replicas healthy, the ledger append-only, connections enough",
     "edge": "which colour serves behind the public URL",
 }
 

@@ -114,7 +114,7 @@ def _platform(environment: Environment, replicas: list[str]) -> list[CheckResult
     with open_client(timeout_s=_TIMEOUT_S) as client:
         results = [result for target in targets for result in _route_checks(client, target, tokens)]
         results.append(siem_refuses(client, *_siem(environment, replicas)))
-    return results + asyncio.run(check_database(str(url) if url else None))
+    return results + asyncio.run(check_database(str(url) if url else None, replicas))
 
 
 def _route_checks(

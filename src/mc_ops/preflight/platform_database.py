@@ -1,4 +1,4 @@
-"""The ledger as the service's own role meets it: append-only, and no way around the rules.
+"""The database as the service's own role meets it: append-only, no way around the rules, and room.
 
 Each attempt is made as the service is logged in, in a transaction that is rolled back, with a
 condition that matches no row: nothing changes even where it should have been refused.
@@ -6,8 +6,11 @@ condition that matches no row: nothing changes even where it should have been re
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import asyncpg
 
+from mc_contract import connections
 from mc_ops.preflight.result import CheckResult, found, unknown
 
 LEDGER = "mc.ledger_event"
@@ -20,24 +23,31 @@ _ATTEMPTS = (
 )
 _TIMEOUT_S = 10.0
 _APPEND_ONLY, _UNPRIVILEGED = "ledger-append-only", "service-role-unprivileged"
+_BUDGET = "connection-budget"
+_CHECKS = (_APPEND_ONLY, _UNPRIVILEGED, _BUDGET)
 
 
-async def check_database(url: str | None) -> list[CheckResult]:
-    """Connect as the service role and try what it must not be able to do.
+async def check_database(url: str | None, replicas: Sequence[str]) -> list[CheckResult]:
+    """Connect as the service role, try what it must not be able to do, and count connections.
 
     Args:
         url: The service role's URL; it is never quoted in a result.
+        replicas: The names of all replicas.
     """
     if not url:
         why = "no service URL in secrets/database.json"
-        return [unknown(name, why, "mcctl up") for name in (_APPEND_ONLY, _UNPRIVILEGED)]
+        return [unknown(name, why, "mcctl up") for name in _CHECKS]
     try:
         connection = await asyncpg.connect(url, timeout=_TIMEOUT_S, command_timeout=_TIMEOUT_S)
     except (OSError, TimeoutError, asyncpg.PostgresError, ValueError) as error:
         why = f"the service role cannot connect: {type(error).__name__}"
-        return [unknown(name, why, "mcctl status") for name in (_APPEND_ONLY, _UNPRIVILEGED)]
+        return [unknown(name, why, "mcctl status") for name in _CHECKS]
     try:
-        return [await append_only(connection), await unprivileged(connection)]
+        return [
+            await append_only(connection),
+            await unprivileged(connection),
+            await budget(connection, replicas),
+        ]
     finally:
         await connection.close(timeout=_TIMEOUT_S)
 
@@ -85,6 +95,27 @@ async def unprivileged(connection: asyncpg.Connection) -> CheckResult:
     listed = ", ".join(sorted(row["rolname"] for row in rows))
     good = f"no special right, no table owned, by {listed}"
     return found(_UNPRIVILEGED, problems, good, "python -m mc_platform migrate")
+
+
+async def budget(connection: asyncpg.Connection, replicas: Sequence[str]) -> CheckResult:
+    """All replicas can have all their connections at once, beside what others have now."""
+    try:
+        row = await connection.fetchrow(connections.COUNT, list(replicas))
+    except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        return unknown(_BUDGET, f"could not be counted: {type(error).__name__}", "mcctl status")
+    assert row is not None
+    server = connections.Server(*row)
+    told = (
+        f"{len(replicas)} replicas with at most {connections.PER_REPLICA} connections each; "
+        f"max_connections {server.most}, {server.reserved} reserved, {server.others} used by "
+        f"others: {server.fitting} replicas fit"
+    )
+    return found(
+        _BUDGET,
+        [told] if len(replicas) > server.fitting else [],
+        told,
+        f"set max_connections to {server.required(len(replicas))} or more",
+    )
 
 
 async def _refused(connection: asyncpg.Connection, role: str, statement: str) -> bool:

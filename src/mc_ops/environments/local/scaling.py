@@ -18,6 +18,7 @@ from mc_ops.environments.local.layout import MAX_REPLICAS, replica_name, replica
 from mc_ops.environments.local.outdated import Outdated
 from mc_ops.environments.local.processes import ProcessSpec
 from mc_ops.environments.local.records import Records
+from mc_ops.environments.local.room import require_room
 from mc_ops.environments.local.specs import Specs
 from mc_ops.environments.local.start import Start
 from mc_ops.environments.local.traffic import Traffic
@@ -79,6 +80,8 @@ class Scaling:
         memory = recall(records.layout.home)
         fresh = baseline_specs(records, specs, active, self.replicas) if self.baseline else []
         names = replica_names(colour, self.replicas)
+        if self.replicas > len(records.of(colour)) or fresh:
+            require_room(records.layout, self._afterwards(names, fresh), self.replicas)
         kept = next((record.settings for record in records.of(colour)), {})
         chosen = Faults.from_settings(kept) if self.faults is None else self.faults
         wanted = [specs.workbench(name, chosen) for name in names]
@@ -105,6 +108,12 @@ class Scaling:
         records.remember(memory, {colour: self.replicas})
         records.forget_releases()
         require_healthy(records.table, names)
+
+    def _afterwards(self, names: list[str], fresh: list[ProcessSpec]) -> list[str]:
+        """All replicas that would run; those of a baseline that goes are not among them."""
+        groups = (self.colour.other, *(() if self.baseline else (BASELINE,)))
+        others = [name for group in groups for name in self.records.names(group)]
+        return [*names, *others, *(spec.name for spec in fresh)]
 
 
 def baseline_specs(

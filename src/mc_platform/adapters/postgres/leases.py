@@ -1,13 +1,16 @@
 """Operation leases in PostgreSQL; implements `enact.leases.Leases`.
 
-Blocking, on a connection of its own: a heartbeat must not wait for a pool that requests share. It
+Blocking, on one connection of its own: a heartbeat must not wait for a pool that requests share. Its
+statements take turns, and none takes longer than `_STATEMENT_TIMEOUT_MS`, a fraction of a lease. It
 reads the engine's table of operations (and, in one place, moves those that no code has begun to
 another version); the rest of that schema is the engine's alone.
 """
 
 from __future__ import annotations
 
+import math
 import threading
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
@@ -74,7 +77,8 @@ _LIVE = (
     "WHERE NOT lost AND expires_at > now()"
 )
 _CONNECT_TIMEOUT_S = 3
-_STATEMENT_TIMEOUT_MS = 3000
+_STATEMENT_TIMEOUT_MS = 2000
+_LIVE_KEPT_S = 0.5
 
 
 class PostgresLeases:
@@ -83,12 +87,18 @@ class PostgresLeases:
     Args:
         database_url: `postgresql://` URL of the service's role.
         engine_schema: The operation engine's schema.
+        application_name: As `pg_stat_activity` shows it.
     """
 
-    def __init__(self, database_url: str, *, engine_schema: str) -> None:
+    def __init__(
+        self, database_url: str, *, engine_schema: str, application_name: str = "operation-lease"
+    ) -> None:
         self._url = database_url
         self._engine = sql.Identifier(engine_schema)
-        self._own = threading.local()  # a connection for each thread: none waits for another
+        self._name = application_name
+        self._turn = threading.Lock()
+        self._connection: psycopg.Connection[tuple[Any, ...]] | None = None
+        self._live: tuple[float, dict[str, str]] = (-math.inf, {})
 
     def claim(self, holder: Holder, ttl_s: float) -> None:
         self._run(_CLAIM.replace("{conflict}", _TAKE_OVER), _named(holder, ttl_s))
@@ -103,7 +113,7 @@ class PostgresLeases:
         return Renewal.lost if rows[0][0] else Renewal.kept
 
     def release(self, holder: Holder) -> None:
-        """The connection is closed as well."""
+        """Also close the connection; the next call makes another one."""
         try:
             self._run(
                 "DELETE FROM mc.operation_lease "
@@ -111,7 +121,8 @@ class PostgresLeases:
                 _named(holder, 0),
             )
         finally:
-            self._close()
+            with self._turn:
+                self._close()
 
     def unrun(self, holder: Holder, running: Sequence[str], older_than_s: float) -> Sequence[str]:
         values = {**_named(holder, 0), "running": list(running), "older": older_than_s}
@@ -133,13 +144,19 @@ class PostgresLeases:
         return Waiting(queued, for_version)
 
     def live(self) -> dict[str, str]:
-        """Asked from passing threads, so its connection is closed at once."""
-        try:
-            return {row[0]: row[1] for row in self._run(_LIVE, {})}
-        finally:
-            self._close()
+        """At most `_LIVE_KEPT_S` old: whoever lists operations asks, and must not delay a heartbeat."""
+        with self._turn:
+            read_at, found = self._live
+            if time.monotonic() - read_at > _LIVE_KEPT_S:
+                found = {row[0]: row[1] for row in self._execute(_LIVE, {})}
+                self._live = time.monotonic(), found
+            return dict(found)
 
     def _run(self, text: str, values: dict[str, Any]) -> list[tuple[Any, ...]]:
+        with self._turn:
+            return self._execute(text, values)
+
+    def _execute(self, text: str, values: dict[str, Any]) -> list[tuple[Any, ...]]:
         connection = self._connected()
         try:
             done = connection.execute(sql.SQL(text).format(engine=self._engine), values)
@@ -149,21 +166,18 @@ class PostgresLeases:
             raise
 
     def _connected(self) -> psycopg.Connection[tuple[Any, ...]]:
-        kept: psycopg.Connection[tuple[Any, ...]] | None = getattr(self._own, "connection", None)
-        if kept is None or kept.closed:
-            kept = psycopg.connect(
+        if self._connection is None or self._connection.closed:
+            self._connection = psycopg.connect(
                 self._url,
                 connect_timeout=_CONNECT_TIMEOUT_S,
                 autocommit=True,
-                application_name="operation-lease",
+                application_name=self._name,
                 options=f"-c statement_timeout={_STATEMENT_TIMEOUT_MS}",
             )
-            self._own.connection = kept
-        return kept
+        return self._connection
 
     def _close(self) -> None:
-        kept = getattr(self._own, "connection", None)
-        self._own.connection = None
+        kept, self._connection = self._connection, None
         if kept is not None:
             with suppress(psycopg.Error):
                 kept.close()

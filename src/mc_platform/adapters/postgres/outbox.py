@@ -24,7 +24,6 @@ from mc_platform.deliver.outbox import MOST_BATCH_BYTES, Position, Standing
 from mc_platform.errors import LedgerDamaged, Unavailable
 from mc_platform.model.event import UNREADABLE
 
-_ACQUIRE_TIMEOUT_S = 5.0
 _SILENT_S = 20
 _REASON_MOST = 300
 
@@ -289,7 +288,7 @@ class PostgresOutbox:
         digest = hashlib.sha256(f"mc-outbox|{self._region}|{sink}".encode()).digest()
         lock = int.from_bytes(digest[:8], "big", signed=True)
         try:
-            async with self._pools.record.acquire(timeout=_ACQUIRE_TIMEOUT_S) as connection:
+            async with self._pools.claiming() as connection:
                 if not await connection.fetchval("SELECT pg_try_advisory_lock($1)", lock):
                     yield None
                     return
@@ -304,8 +303,7 @@ class PostgresOutbox:
 
     @wrapped("the outbox cannot be read")
     async def standing(self, sink: str) -> Standing:
-        async with self._pools.record.acquire(timeout=_ACQUIRE_TIMEOUT_S) as connection:
-            row = await connection.fetchrow(_STANDING, self._region, sink)
+        row = await self._pools.record.fetchrow(_STANDING, self._region, sink)
         return Standing() if row is None else Standing(**row)
 
 

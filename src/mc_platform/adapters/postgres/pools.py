@@ -1,7 +1,8 @@
 """The PostgreSQL side: pools, credentials, tasks.
 
-Two pools with one login: `tenant_pool` stays `mc_service` and sees a tenant's rows only through
-row-level security; `record_pool` becomes `mc_recorder`, which may append to the log.
+Two pools with one login: `tenant` stays `mc_service` and sees a tenant's rows only through
+row-level security; `record` becomes `mc_recorder`, which may append to the log. With the operation
+engine's connections and its lease's they are what `mc_contract.connections` budgets for a replica.
 """
 
 from __future__ import annotations
@@ -15,10 +16,11 @@ from typing import Any, ParamSpec, TypeVar
 
 import asyncpg
 
+from mc_contract import connections
 from mc_platform.adapters.postgres.rows import read_all_times, task_from_row
 from mc_platform.adapters.postgres.task_pages import BUT_PARTS, page_query
 from mc_platform.bulkheads import Slots
-from mc_platform.errors import Misconfigured, Unavailable
+from mc_platform.errors import Misconfigured, RateLimited, Unavailable
 from mc_platform.model.credential import Found
 from mc_platform.model.ids import ContextId, PrincipalId, TaskId, TenantId
 from mc_platform.model.task import Page, Task
@@ -43,10 +45,10 @@ _REFUSED = (
 )
 _ACQUIRE_TIMEOUT_S = 5.0
 _COMMAND_TIMEOUT_S = 10.0
-_TENANT_CONNECTIONS, _RECORD_CONNECTIONS = 8, 8
-# Of reads: for credentials, the switch, probes. Of look-ups: for the ledger's writer, its proofs, and
-# two claims of delivery, which hold theirs for as long as they ship
-_TENANT_KEPT, _RECORD_KEPT = 1, 4
+# Of reads: for credentials, the switch, probes. Of look-ups: for the ledger's writer and its proofs,
+# and a claim of delivery, which holds its connection for as long as it ships
+_TENANT_KEPT, _RECORD_KEPT = 1, 2
+_IDLE_S = 10.0  # then a connection is closed: what is used in turn is the one used last
 _MOST_WAITING = 1_000  # of one tenant, for a connection
 
 
@@ -86,14 +88,45 @@ async def _no_reset(_connection: Any) -> None:
     """Asyncpg's reset would drop SET ROLE; what our transactions set is local to them."""
 
 
+class _Pool(asyncpg.Pool):
+    """A pool in which nothing waits for a connection without end."""
+
+    def acquire(self, *, timeout: float | None = None) -> Any:
+        """As asyncpg's, after `_ACQUIRE_TIMEOUT_S` with a TimeoutError."""
+        return super().acquire(timeout=_ACQUIRE_TIMEOUT_S if timeout is None else timeout)
+
+
 def _slots(kind: str, total: int) -> Slots:
     return Slots(
         kind,
-        per_tenant=total * 3 // 4,
+        per_tenant=max(1, total * 3 // 4),
         total=total,
         wait_s=_ACQUIRE_TIMEOUT_S,
         most_waiting=_MOST_WAITING,
     )
+
+
+@asynccontextmanager
+async def _share(slots: Slots, tenant: TenantId) -> AsyncIterator[None]:
+    """A place of the tenant's share; waiting for it is bounded.
+
+    Raises:
+        RateLimited: the tenant has its share already.
+        Unavailable: it has not, and no connection became free: others, or the server, are slow.
+    """
+    try:
+        slot = await slots.take(tenant)
+    except RateLimited as error:
+        if slots.taken(tenant) >= slots.per_tenant:
+            raise
+        raise Unavailable(
+            f"no connection to the database became free in {_ACQUIRE_TIMEOUT_S:g} s",
+            hint="try again in a second; docs/how-to/connections.md",
+        ) from error
+    try:
+        yield
+    finally:
+        slot.release()
 
 
 class Pools:
@@ -105,8 +138,9 @@ class Pools:
         self.tenant: asyncpg.Pool[Any]
         self.record: asyncpg.Pool[Any]
         # Queries are short, so waiting tenants take turns
-        self._reading = _slots("reads", _TENANT_CONNECTIONS - _TENANT_KEPT)
-        self._looking_up = _slots("look-ups", _RECORD_CONNECTIONS - _RECORD_KEPT)
+        self._reading = _slots("reads", connections.TENANT - _TENANT_KEPT)
+        self._looking_up = _slots("look-ups", connections.RECORD - _RECORD_KEPT)
+        self._claims = 0
 
     async def open(self) -> None:
         """Connect both pools.
@@ -116,8 +150,8 @@ class Pools:
             Unavailable: the server does not answer.
         """
         try:
-            self.tenant = await self._pool(read_all_times, 1, _TENANT_CONNECTIONS)
-            self.record = await self._pool(_become_recorder, 1, _RECORD_CONNECTIONS)
+            self.tenant = await self._pool(read_all_times, connections.TENANT)
+            self.record = await self._pool(_become_recorder, connections.RECORD)
         except _REFUSED as error:
             raise Misconfigured(
                 f"MC_DATABASE_URL is not usable: {type(error).__name__}",
@@ -130,13 +164,19 @@ class Pools:
                 hint="is the server of MC_DATABASE_URL up?",
             ) from error
 
-    async def _pool(self, init: Any, least: int, most: int) -> asyncpg.Pool[Any]:
-        return await asyncpg.create_pool(
+    async def _pool(self, init: Any, most: int) -> asyncpg.Pool[Any]:
+        return await _Pool(
             self._url,
-            min_size=least,
+            min_size=1,
             max_size=most,
+            max_queries=50_000,
+            max_inactive_connection_lifetime=_IDLE_S,
+            setup=None,
             init=init,
             reset=_no_reset,
+            loop=None,
+            connection_class=asyncpg.Connection,
+            record_class=asyncpg.Record,
             timeout=_ACQUIRE_TIMEOUT_S,
             command_timeout=_COMMAND_TIMEOUT_S,
             server_settings={"application_name": self._name},
@@ -153,11 +193,9 @@ class Pools:
 
         Raises:
             RateLimited: the tenant's own reads have taken its share for too long.
+            Unavailable: other tenants' have.
         """
-        async with (
-            self._reading.held(tenant),
-            self.tenant.acquire(timeout=_ACQUIRE_TIMEOUT_S) as connection,
-        ):
+        async with _share(self._reading, tenant), self.tenant.acquire() as connection:
             yield connection
 
     @asynccontextmanager
@@ -178,11 +216,28 @@ class Pools:
         Raises:
             RateLimited: as `reading`.
         """
-        async with (
-            self._looking_up.held(tenant),
-            self.record.acquire(timeout=_ACQUIRE_TIMEOUT_S) as connection,
-        ):
+        async with _share(self._looking_up, tenant), self.record.acquire() as connection:
             yield connection
+
+    @asynccontextmanager
+    async def claiming(self) -> AsyncIterator[Any]:
+        """A connection for a claim of delivery, which is held for as long as the claim is shipped.
+
+        One is reckoned with. A second one (the backup file's, while the SIEM is down) takes a place
+        of the look-ups, never the connection of the ledger's writer.
+        """
+        self._claims += 1
+        self._bound_look_ups()
+        try:
+            async with self.record.acquire() as connection:
+                yield connection
+        finally:
+            self._claims -= 1
+            self._bound_look_ups()
+
+    def _bound_look_ups(self) -> None:
+        more = max(0, self._claims - 1)
+        self._looking_up.total = max(1, connections.RECORD - _RECORD_KEPT - more)
 
     async def alive(self) -> bool:
         """Whether the server answers a query now."""

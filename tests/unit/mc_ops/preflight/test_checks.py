@@ -379,7 +379,7 @@ def test_edge_that_sends_some_elsewhere_fails(
 
 async def test_database_unreachable_is_unknown_and_quotes_no_password() -> None:
     """A database that does not answer is unknown, and its URL is not told."""
-    results = await check_database("postgresql://u:very-secret@127.0.0.1:9/x")
+    results = await check_database("postgresql://u:very-secret@127.0.0.1:9/x", ["blue-1"])
     assert {result.status for result in results} == {Status.unknown}
     assert "very-secret" not in str(results)
 
