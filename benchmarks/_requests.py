@@ -179,6 +179,11 @@ def _made() -> _Request:
     return _Request(accepted, task, released, ended)
 
 
+def stock_of(size: int) -> list[_Request]:
+    """Audited requests that were never recorded."""
+    return [_made() for _ in range(size)]
+
+
 _QUICKEST = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":"))
 
 
@@ -325,7 +330,7 @@ async def measure(
             for turn in range(rounds + 1):
                 for name in random.sample(list(ways), k=len(ways)):
                     took_s = seconds if turn else min(seconds, _WARM_UP_S)
-                    stock = [_made() for _ in range(stock_size)]
+                    stock = stock_of(stock_size)
                     made = await _round(ways[name], stock, crowd, took_s, database)
                     stock_size = max(stock_size, int(made.rate * seconds * 1.2))
                     acknowledged[name] += len(made.latencies_s)
