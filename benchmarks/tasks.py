@@ -1,9 +1,10 @@
 """What listing and removing tasks cost, by how many there are; and digests of quotations, how fast they leave.
 
-One tenant has all tasks: of three principals, in conversations of 40, one in 50 not completed. A page is 50
-tasks, as ListTasks asks, through row-level security; CPU is that of the one server process which answers,
+One tenant has all tasks: of three principals, in conversations of 40, one in 50 failed; the twenty oldest
+are another principal's, and cancelled, which is the dearest to find by what is newest. A page is 50 tasks, as ListTasks asks, through row-level security; CPU is that of the one server process which answers,
 from /proc, in rounds that alternate between the filters. Digests are written as the journal writes them, 48 a
-reply; what removes a week of them is the function that the service calls.
+reply; what removes a week of them is the function that the service calls; a message's are looked up beside one
+table, as it was before they were kept by week.
 
     python benchmarks/tasks.py [--full]          10,000 and 100,000 tasks; with --full a million as well
 """
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import random
 from typing import Any
 
 import asyncpg
@@ -30,12 +32,15 @@ FILTERS: dict[str, dict[str, Any]] = {
     "by principal and state": {"principal": "agent-1", "state": "TASK_STATE_FAILED"},
     "by state": {"state": "TASK_STATE_FAILED"},
     "by context": {"context_id": "c-7"},
+    "by a rare principal": {"principal": "agent-rare"},
+    "by a rare state": {"state": "TASK_STATE_CANCELED"},
 }
 _ADD = f"""
 INSERT INTO mc.task (id, context_id, tenant, principal, message_id, request_digest, state, parts,
                      status_text, governance, created_at, updated_at)
-SELECT gen_random_uuid()::text, 'c-' || n / {A_CONTEXT}, $1, 'agent-' || n % {PRINCIPALS}, n::text,
-    repeat('d', 64), CASE WHEN n % 50 = 0 THEN 'TASK_STATE_FAILED' ELSE 'TASK_STATE_COMPLETED' END,
+SELECT gen_random_uuid()::text, 'c-' || n / {A_CONTEXT}, $1,
+    CASE WHEN n <= 20 THEN 'agent-rare' ELSE 'agent-' || n % {PRINCIPALS} END, n::text,
+    repeat('d', 64), CASE WHEN n <= 20 THEN 'TASK_STATE_CANCELED' WHEN n % 50 = 0 THEN 'TASK_STATE_FAILED' ELSE 'TASK_STATE_COMPLETED' END,
     json_build_array(json_build_object('text', repeat('word ', 40))), '', '{{"purpose": "support"}}', at, at
 FROM (SELECT n, now() - interval '30 days' + n * interval '1 s' AS at
       FROM generate_series($2::int, $3::int) AS n) AS made
@@ -45,6 +50,20 @@ _QUOTE = """
 INSERT INTO mc.quotable (tenant, digest, task_id, week)
 SELECT $1, ('x' || substr(md5($2 || n::text), 1, 16))::bit(64)::bigint, $2, $3
 FROM generate_series(1, $4::int) AS n ON CONFLICT DO NOTHING
+"""
+
+_FILLED, _LOOKED_FOR = 400_000, 200
+_FILL = """
+INSERT INTO mc.quotable (tenant, digest, task_id, week)
+SELECT $1, hashtextextended(n::text, 7), gen_random_uuid()::text, $2::date - 7 * (n % 2)
+FROM generate_series(1, $3::int) AS n
+"""
+_FLAT = """
+CREATE TABLE public.flat AS SELECT tenant, digest, task_id, told_at FROM mc.quotable;
+ALTER TABLE public.flat ADD PRIMARY KEY (tenant, digest)
+"""
+_LOOK_UP = """
+SELECT DISTINCT task_id FROM {} WHERE tenant = $1 AND digest = ANY($2::bigint[]) LIMIT 20
 """
 
 
@@ -142,8 +161,45 @@ async def _removals(database: Database) -> list[Figure]:
     ]
 
 
+async def _lookups(database: Database) -> list[Figure]:
+    """A message's digests looked up in two weeks' partitions, and in one table of the same rows."""
+    owner = await asyncpg.connect(database.owner_url)
+    pid = await owner.fetchval("SELECT pg_backend_pid()")
+    monday = await owner.fetchval("SELECT date_trunc('week', now() AT TIME ZONE 'UTC')::date")
+    await owner.execute("SELECT mc.make_quotable_week($1::date - 7)", monday)
+    await owner.execute(_FILL, TENANT, monday, _FILLED)
+    await owner.execute(_FLAT)
+    await owner.execute("VACUUM ANALYZE mc.quotable")
+    await owner.execute("VACUUM ANALYZE public.flat")
+    sets = [[random.getrandbits(63) for _ in range(_LOOKED_FOR)] for _ in range(CALLS)]
+    spent: dict[str, list[float]] = {"mc.quotable": [], "public.flat": []}
+    for turn in range(ROUNDS + 1):
+        for table, values in spent.items():
+            began = _spent_s(pid)
+            for digests in sets:
+                await owner.fetch(_LOOK_UP.format(table), TENANT, digests)
+            if turn:
+                values.append((_spent_s(pid) - began) / CALLS * 1e6)
+    await owner.close()
+    weeks, flat = spent.values()
+    return [
+        Row(
+            what=f"look-up of {_LOOKED_FOR} digests among {_FILLED:,}",
+            beside="one table by tenant and digest",
+            values=tuple(ours / theirs for ours, theirs in zip(weeks, flat, strict=True)),
+            cpu_us=tuple(weeks),
+            peer_cpu_us=tuple(flat),
+            per="message",
+        )
+    ]
+
+
 async def _measure(database: Database, sizes: list[int]) -> list[Figure]:
-    return [*await _listings(database, sizes), *await _removals(database)]
+    return [
+        *await _listings(database, sizes),
+        *await _removals(database),
+        *await _lookups(database),
+    ]
 
 
 def main() -> int:

@@ -1,7 +1,7 @@
 -- outside a transaction
 -- What ListTasks and GraphQL ask for (`adapters/postgres/task_pages.py`), each by an index in the
--- order of its pages. Made without locking writers out; a run that was cut short leaves an invalid
--- index, which the next one drops first.
+-- order of its pages; one without a filter has `task_newest`. Made without locking writers out; a run
+-- that was cut short leaves an invalid index, which the next one drops first.
 
 DROP INDEX CONCURRENTLY IF EXISTS mc.task_by_principal;
 CREATE INDEX CONCURRENTLY task_by_principal ON mc.task (tenant, principal, updated_at, id);
@@ -15,8 +15,3 @@ CREATE INDEX CONCURRENTLY task_by_context ON mc.task (tenant, context_id, update
 
 DROP INDEX CONCURRENTLY IF EXISTS mc.task_by_state;
 CREATE INDEX CONCURRENTLY task_by_state ON mc.task (tenant, state, updated_at, id);
-
--- The page without a filter: `task_newest` has ids in the other order, so its ties were sorted.
--- It goes with a later version; the one before this reads it.
-DROP INDEX CONCURRENTLY IF EXISTS mc.task_page;
-CREATE INDEX CONCURRENTLY task_page ON mc.task (tenant, updated_at, id);
