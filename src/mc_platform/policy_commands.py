@@ -272,8 +272,8 @@ def _catalogue(given: Path | None) -> tuple[Catalogue, list[str]]:
     # only some commands need the settings' libraries
     from mc_platform.settings import load_catalogue, read_catalogue, unset_variables
 
-    unset = unset_variables(read_catalogue(path))
-    return load_catalogue(path, unset="http://unset.invalid"), unset
+    raw = read_catalogue(path)
+    return load_catalogue(path, unset="http://unset.invalid", raw=raw), unset_variables(raw)
 
 
 def _records(path: Path, skipped: Counter[str]) -> Iterator[Recorded]:

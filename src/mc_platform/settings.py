@@ -278,17 +278,20 @@ def open_catalogue(path: Path) -> CatalogueFile:
     return CatalogueFile(catalogue, document_digest(document), held_document(raw))
 
 
-def load_catalogue(path: Path, *, unset: str | None = None) -> Catalogue:
+def load_catalogue(
+    path: Path, *, unset: str | None = None, raw: dict[str, Any] | None = None
+) -> Catalogue:
     """Read the catalogue file; `${MC_NAME}` in its strings comes from the environment.
 
     Args:
         path: The file.
         unset: What stands for a variable that is not set; None refuses the file.
+        raw: What `read_catalogue` gave, if it was asked already.
 
     Raises:
         Misconfigured: unreadable, an unset placeholder, or anything that is wrong with it.
     """
-    return _parsed(path, read_catalogue(path), unset=unset)[0]
+    return _parsed(path, read_catalogue(path) if raw is None else raw, unset=unset)[0]
 
 
 def _parsed(path: Path, raw: dict[str, Any], *, unset: str | None) -> tuple[Catalogue, Any]:
