@@ -31,10 +31,15 @@ def median(values: Sequence[float]) -> float:
     return statistics.median(values)
 
 
+def _number(value: float) -> str:
+    """Three significant digits, or a whole number of thousands: `0.814`, `7,250`."""
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+
+
 def _spread(values: Sequence[float], unit: str = "") -> str:
-    """`0.81 (0.79 to 0.84)`, in three significant digits."""
-    text = f"{median(values):.3g}{unit}"
-    return text if len(values) < 2 else f"{text} ({min(values):.3g} to {max(values):.3g})"
+    """The median, and the lowest and the highest: `0.81 (0.79 to 0.84)`."""
+    text = f"{_number(median(values))}{unit}"
+    return text if len(values) < 2 else f"{text} ({_number(min(values))} to {_number(max(values))})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,8 +121,7 @@ class Row:
     def cells(self) -> tuple[str, ...]:
         """The row of the table."""
         figures = _spread(self.values, "" if self.unit == "x" else f" {self.unit}")
-        cost = median(self.cpu_us) if self.cpu_us else 0.0
-        cpu = f"{cost:{',.0f' if cost >= 100 else '.3g'}} us/{self.per}" if self.cpu_us else "-"
+        cpu = f"{_number(median(self.cpu_us))} us/{self.per}" if self.cpu_us else "-"
         relative = _spread(self.relative_cpu) if self.peer_cpu_us else "-"
         target = "".join(map(str, self.limits)) or "-"
         return (
