@@ -12,6 +12,7 @@ target stands in the table, and is no failure of the run.
 from __future__ import annotations
 
 import argparse
+import signal
 import subprocess
 import sys
 import tempfile
@@ -39,7 +40,7 @@ def _run(command: list[str], most_s: float | None) -> str | None:
     try:
         code = process.wait(most_s)
     except subprocess.TimeoutExpired:
-        process.terminate()
+        process.send_signal(signal.SIGINT)  # so that it stops the servers that it started
         try:
             process.wait(_ENDS_WITHIN_S)
         except subprocess.TimeoutExpired:
