@@ -83,21 +83,21 @@ class FastPath:
     """The ASGI layer in front of the SDK's routes, behind the middleware."""
 
     def __init__(self, app: ASGIApp, handler: GovernedRequestHandler) -> None:
-        self._app = app
+        self.app = app
         self._handler = handler
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer the request, or hand it on as it came."""
         principal = scope.get("state", {}).get(PRINCIPAL)
         if not _may_be_usual(scope) or not isinstance(principal, Principal):
-            await self._app(scope, receive, send)
+            await self.app(scope, receive, send)
             return
         first = await receive()
         call = None
         if first["type"] == "http.request" and not first.get("more_body", False):
             call = read_call(first.get("body", b""))
         if call is None:
-            await self._app(scope, _again(first, receive), send)
+            await self.app(scope, _again(first, receive), send)
             return
         answer = await self._answer(call, principal)
         if isinstance(answer, bytes):
