@@ -38,16 +38,15 @@ _RESIDENT = re.compile(r"^process_resident_memory_bytes (\S+)$", re.MULTILINE)
 async def _ask(session: aiohttp.ClientSession, url: str, number: int) -> None:
     """One request of three kinds; most begin a conversation, which nobody goes on with."""
     if number % 10 == 0:
-        query = {"query": "{ tenant tasks(first: 5) { id state } }"}
-        path, body = "/graphql", query
+        path = "/graphql"
+        body: dict[str, object] = {"query": "{ tenant tasks(first: 5) { id state } }"}
     else:
         text = f"What is the status of order O-2001? Asked for the {number}th time."
         parts = [{"text": text}]
         told = {"messageId": str(uuid.uuid4()), "role": "ROLE_USER", "parts": parts}
         message = {**told, "metadata": GOVERNANCE}
-        path, body = "/a2a", {
-            "jsonrpc": "2.0", "id": number, "method": "SendMessage", "params": {"message": message},
-        }  # fmt: skip
+        path, params = "/a2a", {"message": message}
+        body = {"jsonrpc": "2.0", "id": number, "method": "SendMessage", "params": params}
     async with session.post(url + path, json=body) as response:
         answer = await response.read()
         if response.status != 200 or b'"error"' in answer:
