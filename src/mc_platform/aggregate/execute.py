@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-from mc_platform.aggregate.noise import Answer, answer, large_enough
+from mc_platform.aggregate.noise import Answer, answer, large_enough, load
 from mc_platform.aggregate.query import Asked, Query
 from mc_platform.aggregate.select import Digests, least_apart, places
 from mc_platform.errors import BudgetSpent
@@ -196,6 +196,7 @@ class Aggregates:
         return await self._outcome(principal, dataset, fingerprint, ended, spent)
 
     def _selected(self, tenant: TenantId, query: Query, table: Table) -> tuple[list[int], bytes]:
+        load()  # here, in a thread
         chosen = places(query, table)
         units = (table.units[place] for place in chosen)
         return chosen, self._digests.of_units(tenant, query.dataset, units)

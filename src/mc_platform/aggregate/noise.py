@@ -10,15 +10,12 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-
-import opendp.prelude as dp
+from functools import cache
+from typing import Any
 
 from mc_platform.aggregate.query import Query
 from mc_platform.model.dataset import MICRO, Column, Dataset
 
-dp.enable_features("contrib")  # OpenDP keeps what has a written proof but no audit behind it
-
-_SPACE = dp.atom_domain(T="i64"), dp.absolute_distance(T="i64")
 _MISSED = 0.05
 
 
@@ -93,14 +90,29 @@ def _mean(values: Sequence[int], column: Column, epsilon: int) -> Answer:
     )
 
 
+@cache
+def load() -> Any:
+    """OpenDP, which takes 20 MB and a quarter of a second: in a thread, when it is first asked."""
+    import opendp.prelude as dp
+
+    dp.enable_features("contrib")  # OpenDP keeps what has a written proof but no audit behind it
+    return dp
+
+
+def _laplace(scale: float) -> Any:
+    dp = load()
+    space = dp.atom_domain(T="i64"), dp.absolute_distance(T="i64")
+    return dp.m.make_laplace(*space, scale=scale)
+
+
 def _noised(value: int, sensitivity: int, epsilon: int) -> tuple[int, float]:
     """The value with noise, and the noise's scale: the least that keeps to epsilon."""
     budget = epsilon / MICRO
     scale = sensitivity / budget
-    measurement = dp.m.make_laplace(*_SPACE, scale=scale)
+    measurement = _laplace(scale)
     while not measurement.check(sensitivity, budget):
         scale *= 1 + 1e-12
-        measurement = dp.m.make_laplace(*_SPACE, scale=scale)
+        measurement = _laplace(scale)
     return int(measurement(value)), scale
 
 
