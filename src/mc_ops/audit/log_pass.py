@@ -294,10 +294,12 @@ class LogPass:
         )
 
     def _look_for_gap(self, signed: Signed) -> None:
-        if signed.source != "stored" or signed.created_at is None:
+        if signed.source != "stored":
             return
         since, self._unsigned_since = self._unsigned_since, None
-        if since is not None and signed.created_at - since > _UNSIGNED_FOR:
+        if signed.created_at is None or since is None:
+            return
+        if signed.created_at - since > _UNSIGNED_FOR:
             self._gaps += 1
             if self._gaps > _MOST_GAPS:
                 return
