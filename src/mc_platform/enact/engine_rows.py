@@ -1,4 +1,4 @@
-"""The two statements that DBOS makes around each step, as one round trip each.
+"""The statements that DBOS makes around each step, and again and again when idle, made shorter.
 
 DBOS asks before a step whether it has been done (two queries, in a transaction), and keeps its
 result afterwards (a lock on the operation's row, an insert and its commit). Here each of the two is
@@ -7,6 +7,10 @@ known, the operation is not cancelled, and this run still owns it. In any other 
 error, DBOS's own method is called and decides, retries or raises, with the same arguments; so no
 rule of DBOS is written twice. `tests/unit/mc_platform/enact/test_engine_rows.py` holds both
 against DBOS's own methods.
+
+Likewise its look at a queue: four times a second DBOS reads the queue's settings and the partitions
+in which something waits. The settings, which this very code writes at launch, are read anew every
+`_SETTINGS_KEPT_S`; and partitions only when one statement has found that anything waits at all.
 
 What is asked before a step answers `signals` as well, for the first question in that step's body.
 """
@@ -53,6 +57,11 @@ FROM owned ON CONFLICT DO NOTHING
 _SIGNALS = """
 SELECT attributes, recovery_attempts FROM {engine}.workflow_status WHERE workflow_uuid = %(operation)s
 """
+_WAITS = """
+SELECT EXISTS (SELECT FROM {engine}.workflow_status
+    WHERE queue_name = %(queue)s AND status = 'ENQUEUED')
+"""
+_SETTINGS_KEPT_S = 30.0
 _STATUS = "SELECT status FROM {engine}.workflow_status WHERE workflow_uuid = %(operation)s"
 
 
@@ -70,11 +79,12 @@ class EngineRows:
         self._before = sql.SQL(_BEFORE).format(**names)
         self._keep = sql.SQL(_KEEP).format(**names)
         self._signals = sql.SQL(_SIGNALS).format(**names)
+        self._waits = sql.SQL(_WAITS).format(**names)
         self._status = sql.SQL(_STATUS).format(**names)
         self._asked = threading.local()
 
     def shorten(self, system_database: Any) -> None:
-        """Put both statements before the methods of DBOS that they stand for.
+        """Put the statements before the methods of DBOS that they stand for.
 
         Args:
             system_database: `DBOS._sys_db`, when DBOS is launched.
@@ -99,6 +109,24 @@ class EngineRows:
 
         system_database.check_operation_execution = check_first
         system_database.record_operation_result = keep_first
+        self._look_seldom(system_database)
+
+    def _look_seldom(self, system_database: Any) -> None:
+        partitions, settings = system_database.get_queue_partitions, system_database.get_queue
+        read: dict[str, tuple[float, Any]] = {}
+
+        def partitions_if_any(queue: str) -> Any:
+            return partitions(queue) if self._anything_waits(queue) else []
+
+        def settings_kept(queue: str, **more: Any) -> Any:
+            read_at, found = read.get(queue, (0.0, None))
+            if more or found is None or time.monotonic() - read_at > _SETTINGS_KEPT_S:
+                found = settings(queue, **more)
+                read[queue] = time.monotonic(), found
+            return found
+
+        system_database.get_queue_partitions = partitions_if_any
+        system_database.get_queue = settings_kept
 
     def signals(self, operation_id: OperationId) -> Signals:
         """What is to be known before each step; raises if the database does not answer."""
@@ -113,6 +141,13 @@ class EngineRows:
         """DBOS's word for where the operation is; None if it is unknown."""
         row = self._row(self._status, {"operation": operation_id})
         return None if row is None else str(row[0])
+
+    def _anything_waits(self, queue: str) -> bool:
+        try:
+            row = self._row(self._waits, {"queue": queue})
+        except Exception:  # noqa: BLE001 DBOS looks itself, and has its own way with errors
+            return True
+        return row is None or bool(row[0])
 
     def _may_begin(self, operation_id: str, step: int) -> bool:
         self._asked.signals = None

@@ -206,6 +206,36 @@ async def test_errors_leave_the_step_to_dbos(
     assert [row[1] for row in _rows(engine_url, operation_id)] == ["do:0"]
 
 
+async def test_a_queue_is_looked_at_as_dbos_does(engine: OperationEngine, engine_url: str) -> None:
+    """The same partitions while something waits and while nothing does; the same settings."""
+    system, operation_id, tenant = engine._dbos._sys_db, str(uuid.uuid4()), str(uuid.uuid4())
+    queue = f"test-{operation_id}"
+
+    def looked() -> bool:
+        ours = system.get_queue_partitions(queue)
+        return bool(ours == type(system).get_queue_partitions(system, queue))
+
+    assert looked()
+    await _in_workflow(lambda: None, operation_id)
+    for status in ("ENQUEUED", "PENDING"):
+        with psycopg.connect(engine_url) as connection:
+            connection.execute(
+                "UPDATE dbos.workflow_status SET status = %s, queue_name = %s,"
+                " queue_partition_key = %s WHERE workflow_uuid = %s",
+                (status, queue, tenant, operation_id),
+            )
+        assert looked()
+        assert system.get_queue_partitions(queue) == ([tenant] if status == "ENQUEUED" else [])
+    ours, theirs = (
+        system.get_queue("mc.operations"),
+        type(system).get_queue(system, "mc.operations"),
+    )
+    assert (ours._worker_concurrency, ours._partition_worker_concurrency) == (
+        theirs._worker_concurrency,
+        theirs._partition_worker_concurrency,
+    )
+
+
 def test_a_connection_that_the_server_ended_is_replaced(postgres: str, engine_url: str) -> None:
     """No error reaches whoever asks next, and no question is spent on finding out."""
     pool = open_pool(engine_url, application_name="ended-by-server", connections=2)
