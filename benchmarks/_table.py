@@ -120,12 +120,13 @@ class Row:
 
     def cells(self) -> tuple[str, ...]:
         """The row of the table."""
-        figures = _spread(self.values, "" if self.unit == "x" else f" {self.unit}")
+        unit = "" if self.unit == "x" else f" {self.unit}"
+        figures = _spread(self.values, unit) if self.values else "-"
         cpu = f"{_number(median(self.cpu_us))} us/{self.per}" if self.cpu_us else "-"
         relative = _spread(self.relative_cpu) if self.peer_cpu_us else "-"
         target = "".join(map(str, self.limits)) or "-"
         return (
-            self.what, self.beside, figures if self.values else "-", cpu, relative, target, self.note,
+            self.what, self.beside, figures, cpu, relative, target, self.note,
         )  # fmt: skip
 
 

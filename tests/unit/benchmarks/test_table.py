@@ -162,3 +162,8 @@ def test_a_run_that_is_worse_names_the_row_and_how_to_renew_the_baseline(
 
 def test_the_baseline_of_the_repository_can_be_read() -> None:
     assert read(_baseline.FILE).rows
+
+
+def test_a_row_that_was_not_measured_is_printed_with_its_reason() -> None:
+    row = Row(what="proxy", beside="another", note="not installed")
+    assert row.cells() == ("proxy", "another", "-", "-", "-", "-", "not installed")
