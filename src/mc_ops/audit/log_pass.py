@@ -294,10 +294,10 @@ class LogPass:
         )
 
     def _look_for_gap(self, signed: Signed) -> None:
-        if signed.source != "stored":
+        if signed.source == "head":
             return
         since, self._unsigned_since = self._unsigned_since, None
-        if signed.created_at is None or since is None:
+        if since is None or signed.created_at is None:
             return
         if signed.created_at - since > _UNSIGNED_FOR:
             self._gaps += 1
