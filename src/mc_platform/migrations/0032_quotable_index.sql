@@ -1,5 +1,5 @@
 -- outside a transaction
--- What `0032_retention.sql` needs of the digests that are there, so that it locks them for a moment
+-- What `0033_retention.sql` needs of the digests that are there, so that it locks them for a moment
 -- only: a week that is none, an index as that of the weeks, and a constraint that is known to hold.
 
 SET lock_timeout = '5s';

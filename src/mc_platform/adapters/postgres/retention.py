@@ -1,4 +1,4 @@
-"""Removing what is older than it is kept, by the database's own functions; see `0032_retention.sql`.
+"""Removing what is older than it is kept, by the database's own functions; see `0033_retention.sql`.
 
 One replica of the region does it at a time: it holds the turn, a row, until it gives it back or
 does not extend it. Two that do it at once, as after a pause, do no harm: they share the work.

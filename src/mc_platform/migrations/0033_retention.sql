@@ -114,7 +114,7 @@ BEGIN
             c.relname ~ '^quotable_y\d{4}m\d{2}d\d{2}$'
             AND to_date(substr(c.relname, 10), '"y"YYYY"m"MM"d"DD') <= last_gone
             OR c.relname = 'quotable_before' AND EXISTS (SELECT FROM mc.schema_migration
-                WHERE name = '0032_retention.sql' AND applied_at < now() - interval '8 days'))
+                WHERE name = '0033_retention.sql' AND applied_at < now() - interval '8 days'))
         ORDER BY c.relname
     LOOP
         BEGIN
