@@ -244,7 +244,10 @@ class Workbench:
         )
         self._probes: Probes
         self._here = InProcessAgents(
-            self._catalogue.agents.values(), shape=self._shape, apart=self._room.apart
+            self._catalogue.agents.values(),
+            shape=self._shape,
+            apart=self._room.apart,
+            at_once=settings.questions_at_once_per_agent,
         )
         self._downstream: Downstreams
         self._path: RequestPath

@@ -5,6 +5,11 @@ and called with the request's parts and what the request is about (`tenant`, `pu
 `residency`, `messageId`, `contextId`). A coroutine function runs on the event loop, anything else in
 threads of the agent's own. What it returns is read as a remote agent's reply is: the same bounds, the
 same checks, the same errors. What it raises is told by its type only.
+
+A thread cannot be stopped: one that overruns its deadline stays until its call returns, though the
+question's place is free again. So a tenant of which many have not returned is refused further calls
+of that agent, and there are more threads than questions at once: its calls take no thread from another
+tenant's, whose wait for one would be taken for the agent's.
 """
 
 from __future__ import annotations
@@ -13,7 +18,7 @@ import asyncio
 import copy
 import inspect
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from importlib import import_module
 from operator import attrgetter
@@ -29,7 +34,9 @@ from mc_platform.model.ids import TenantId
 from mc_platform.model.label import Part
 from mc_platform.model.shape import ShapeLimits
 
-_THREADS = 64  # of each agent; one that overruns its deadline is held until its call ends
+_AT_ONCE = 128
+_THREADS_PER_QUESTION = 2
+_MOST_OVERDUE = 16  # calls of one tenant in threads of one agent
 _DEEPEST = 64
 _SHAPE = ShapeLimits()
 _log = structlog.get_logger()
@@ -42,6 +49,7 @@ class InProcessAgents:
         agents: Those of them whose address is a callable are loaded.
         shape: What a reply may hold.
         apart: Does work on a tenant's behalf off the event loop; large replies are read there.
+        at_once: How many questions one agent may be asked at once.
 
     Raises:
         Misconfigured: one cannot be loaded, or is not callable.
@@ -53,11 +61,13 @@ class InProcessAgents:
         *,
         shape: ShapeLimits = _SHAPE,
         apart: Callable[..., Awaitable[Any]] | None = None,
+        at_once: int = _AT_ONCE,
     ) -> None:
         self._shape = shape
         self._apart = apart
+        threads = _THREADS_PER_QUESTION * at_once
         addresses = {agent.url for agent in agents if agent.url.startswith(PYTHON_AGENT)}
-        self._calls = {address: _Call(address) for address in sorted(addresses)}
+        self._calls = {address: _Call(address, threads) for address in sorted(addresses)}
 
     def __contains__(self, url: str) -> bool:
         """Whether the address is one of these."""
@@ -81,7 +91,7 @@ class InProcessAgents:
             dict(part) if len(part) == 1 and "text" in part else copy.deepcopy(part)
             for part in parts
         ]
-        answered = await self._calls[url].ended(given, about, timeout_s)
+        answered = await self._calls[url].ended(tenant, given, about, timeout_s)
         return await in_its_place(
             self._apart, tenant, read_parts, _json_of(answered), shape=self._shape
         )
@@ -95,7 +105,7 @@ class InProcessAgents:
 class _Call:
     """One agent's callable and its threads."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, threads: int) -> None:
         _, module, name = address.split(":")
         try:
             self._function: Callable[..., Any] = attrgetter(name)(import_module(module))
@@ -109,41 +119,68 @@ class _Call:
         self._address = address
         called = getattr(self._function, "__call__", None)  # noqa: B004 - an object's own method
         self._on_loop = any(map(inspect.iscoroutinefunction, (self._function, called)))
-        self._threads = ThreadPoolExecutor(_THREADS, f"agent-{name}")
+        self._threads = ThreadPoolExecutor(threads, f"agent-{name}")
+        self._overdue: dict[TenantId, set[Future[Any]]] = {}
 
-    async def ended(self, parts: list[Part], about: dict[str, str], timeout_s: float) -> Any:
+    async def ended(
+        self, tenant: TenantId, parts: list[Part], about: dict[str, str], timeout_s: float
+    ) -> Any:
         """What the callable returns.
 
         Raises:
             AgentFailed: it raised, or its deadline passed; it is cancelled then, or, in a thread,
-                left to end.
+                left to end. Or too many of the tenant's calls were left so.
         """
-        loop = asyncio.get_running_loop()
-        under_way: asyncio.Future[Any] = (
-            loop.create_task(self._awaited(parts, about))
-            if self._on_loop
-            else loop.run_in_executor(self._threads, self._function, parts, about)
-        )
+        in_thread: Future[Any] | None = None
+        under_way: asyncio.Future[Any]
+        if self._on_loop:
+            under_way = asyncio.get_running_loop().create_task(self._awaited(parts, about))
+        else:
+            self._refuse_beside_overdue(tenant)
+            in_thread = self._threads.submit(self._called, parts, about)
+            under_way = asyncio.wrap_future(in_thread)
         try:
             done, _ = await asyncio.wait({under_way}, timeout=timeout_s)
         finally:
             under_way.cancel()
+            if in_thread is not None and not in_thread.done():
+                self._overdue.setdefault(tenant, set()).add(in_thread)
         if not done:
             under_way.add_done_callback(_forget)
             raise AgentFailed(f"the agent failed: no whole answer came in {timeout_s:g} s")
         try:
             return under_way.result()
-        except AgentFailed:
-            raise
-        except (Exception, SystemExit, asyncio.CancelledError) as error:  # noqa: BLE001 - it is the agent's
-            _log.warning("agent_raised", agent=self._address, error=type(error).__name__)
-            raise AgentFailed(f"the agent failed: {type(error).__name__}") from None
+        except asyncio.CancelledError as error:  # the agent's own
+            raise self._failed(error) from None
+
+    def _refuse_beside_overdue(self, tenant: TenantId) -> None:
+        left = {call for call in self._overdue.pop(tenant, ()) if not call.done()}
+        if left:
+            self._overdue[tenant] = left
+        if len(left) >= _MOST_OVERDUE:
+            raise AgentFailed(
+                f"the agent failed: {len(left)} calls that overran their deadline have not ended",
+                hint="the agent's owner: let the function end within `timeout_s`",
+            )
+
+    def _called(self, parts: list[Part], about: dict[str, str]) -> Any:
+        try:
+            return self._function(parts, about)
+        except BaseException as error:  # noqa: BLE001 - no future takes StopIteration, no loop SystemExit
+            raise self._failed(error) from None
 
     async def _awaited(self, parts: list[Part], about: dict[str, str]) -> Any:
         try:
             return await self._function(parts, about)
-        except SystemExit as error:  # a task that ends so would end the event loop
-            raise AgentFailed("the agent failed: SystemExit") from error
+        except (asyncio.CancelledError, GeneratorExit):
+            raise
+        except BaseException as error:  # noqa: BLE001 - a task that ends by SystemExit ends the loop
+            raise self._failed(error) from None
+
+    def _failed(self, error: BaseException) -> AgentFailed:
+        kind = type(error).__name__
+        _log.warning("agent_raised", agent=self._address, error=kind)
+        return AgentFailed(f"the agent failed: {kind}")
 
     def close(self) -> None:
         self._threads.shutdown(wait=False, cancel_futures=True)

@@ -268,3 +268,90 @@ async def test_the_guides_example_answers(tmp_path: Path, monkeypatch: Any) -> N
         timeout_s=5.0,
     )
     assert reply == ({"text": "TENANT_001 asked: Where is my order?"},)
+
+
+HELD = threading.Event()
+
+
+def waits(parts: Any, about: Any) -> Any:
+    if parts[0]["text"] == "wait":
+        HELD.wait(10)
+    return parts
+
+
+def runs_out(parts: Any, about: Any) -> Any:
+    return [next(iter(()))]
+
+
+def is_interrupted(parts: Any, about: Any) -> Any:
+    raise KeyboardInterrupt
+
+
+async def is_interrupted_on_the_loop(parts: Any, about: Any) -> Any:
+    raise KeyboardInterrupt
+
+
+async def of(here: InProcessAgents, tenant: str, text: str, timeout_s: float) -> Any:
+    return await here.ask(
+        tenant=TenantId(tenant),
+        url=address("waits"),
+        message_id="m",
+        context_id="c",
+        parts=({"text": text},),
+        governance={},
+        timeout_s=timeout_s,
+    )
+
+
+async def test_calls_of_one_tenant_that_overrun_take_no_thread_from_another() -> None:
+    here = agents("waits")
+    HELD.clear()
+    try:
+        for _ in range(5):
+            asked = [of(here, "TENANT_001", "wait", 0.05) for _ in range(64)]
+            failed = await asyncio.gather(*asked, return_exceptions=True)
+            assert {type(one) for one in failed} == {AgentFailed}
+        assert await of(here, "TENANT_002", "hello", 5.0) == ({"text": "hello"},)
+        with pytest.raises(AgentFailed, match="calls that overran their deadline have not ended"):
+            await of(here, "TENANT_001", "hello", 5.0)
+    finally:
+        HELD.set()
+    async with asyncio.timeout(5):
+        while True:  # as soon as they have ended
+            try:
+                assert await of(here, "TENANT_001", "hello", 5.0) == ({"text": "hello"},)
+                break
+            except AgentFailed:
+                await asyncio.sleep(0.01)
+    here.close()
+
+
+async def test_as_many_calls_as_there_are_questions_run_at_once() -> None:
+    here = InProcessAgents(
+        [Agent(AgentName("waits"), address("waits"), "eu", frozenset())], at_once=200
+    )
+    HELD.clear()
+    asked = [asyncio.create_task(of(here, f"T{at % 4}", "wait", 5.0)) for at in range(200)]
+    try:
+        await asyncio.sleep(0.2)
+        assert sum(one.name.startswith("agent-waits") for one in threading.enumerate()) == 200
+    finally:
+        HELD.set()
+        await asyncio.gather(*asked)
+        here.close()
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("runs_out", "StopIteration"),
+        ("is_interrupted", "KeyboardInterrupt"),
+        ("is_interrupted_on_the_loop", "KeyboardInterrupt"),
+    ],
+)
+async def test_what_would_end_a_future_or_the_loop_is_told_as_any_error(
+    name: str, kind: str
+) -> None:
+    with pytest.raises(AgentFailed) as caught:
+        await ask(name, timeout_s=1.0)
+    assert caught.value.message == f"the agent failed: {kind}"
