@@ -4,11 +4,14 @@ Runs with an administrator's URL (`MC_DATABASE_ADMIN_URL`); the service itself n
 Numbered files in `mc_platform/migrations` are applied once each, in order, in a transaction. One
 that begins with `-- outside a transaction` is applied statement by statement instead, as `CREATE
 INDEX CONCURRENTLY` demands, which does not lock writers out; cut short, it is begun again from its
-first statement, so each of its statements must bear a repeat.
+first statement, so each of its statements must bear a repeat. Such a statement also waits for every
+transaction in the database, so whoever waits for its turn asks again and again: one that waited within
+a statement would be waited for, without end.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from collections.abc import AsyncIterator, Mapping
@@ -30,6 +33,8 @@ from mc_platform.model.tenant import PLATFORM, Role
 SERVICE_ROLE = "mc_service"
 _IDLE_IN_TRANSACTION = "4s"
 _LOCK = 7_219_005_313_401  # any fixed number: two migrations must not run at once
+_APPLYING = 7_219_005_313_405  # as long as the server works for one, even if it was killed
+_LOOK_AGAIN_S = 0.2
 _NO_TRANSACTION = "-- outside a transaction\n"
 _APPLIED = "INSERT INTO mc.schema_migration (name) VALUES ($1)"
 _NAME = re.compile(r"^[a-z_][a-z0-9_]{0,62}$")
@@ -71,7 +76,7 @@ async def migrate_schema(*, admin_url: str, service_url: str) -> list[str]:
     _, password, database = _service_identity(service_url)
     async with administrator(admin_url) as server:
         # CREATE DATABASE cannot run in a transaction; the lock serialises two migrations.
-        await server.execute("SELECT pg_advisory_lock($1)", _LOCK)
+        await _take_turn(server, _LOCK)
         await _ensure_roles(server, password)
         if not await server.fetchval("SELECT 1 FROM pg_database WHERE datname = $1", database):
             await server.execute(f'CREATE DATABASE "{database}"')
@@ -105,6 +110,13 @@ def database_url(admin_url: str, database: str) -> str:
     return urlunsplit((parts.scheme, parts.netloc, f"/{database}", parts.query, ""))
 
 
+async def _take_turn(connection: Any, lock: int) -> None:
+    while True:
+        if await connection.fetchval("SELECT pg_try_advisory_lock($1)", lock):
+            return
+        await asyncio.sleep(_LOOK_AGAIN_S)
+
+
 async def _ensure_roles(server: Any, password: str) -> None:
     for role in ("mc_service", "mc_recorder"):
         if not await server.fetchval("SELECT 1 FROM pg_roles WHERE rolname = $1", role):
@@ -124,6 +136,7 @@ async def _ensure_roles(server: Any, password: str) -> None:
 
 async def _apply(url: str) -> list[str]:
     async with administrator(url) as connection:
+        await _take_turn(connection, _APPLYING)
         await connection.execute("CREATE SCHEMA IF NOT EXISTS mc")
         await connection.execute(
             "CREATE TABLE IF NOT EXISTS mc.schema_migration "

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import uuid
+
 import asyncpg
 import pytest
 
+from mc_platform.adapters.postgres import migrate
 from mc_platform.adapters.postgres.migrate import (
     database_url,
     import_credentials,
@@ -163,3 +167,32 @@ async def test_a_file_outside_a_transaction_is_begun_again_where_it_was_cut_shor
     invalid = await owner.fetch("SELECT indexrelid FROM pg_index WHERE NOT indisvalid")
     await owner.close()
     assert invalid == []
+
+
+async def test_two_at_once_take_turns_though_the_administrators_url_names_the_same_database(
+    database,
+):
+    """An index made without a lock waits for every statement there, also for one that waits for its turn."""
+    name = f"mc_{uuid.uuid4().hex[:6]}"
+    server = await asyncpg.connect(database.admin_url)
+    await server.execute(f'CREATE DATABASE "{name}"')
+    await server.close()
+    urls = {
+        "admin_url": database_url(database.admin_url, name),
+        "service_url": f"{database.service_url.rpartition('/')[0]}/{name}",
+    }
+    async with asyncio.timeout(30):
+        both = await asyncio.gather(migrate_schema(**urls), migrate_schema(**urls))
+    assert sorted(map(bool, both)) == [False, True]
+
+
+async def test_what_the_server_does_for_one_that_was_killed_is_waited_for(database):
+    """Its connection may live on for as long as its statement does."""
+    killed = await asyncpg.connect(database_url(database.admin_url, "mc"))
+    await killed.execute("SELECT pg_advisory_lock($1)", migrate._APPLYING)
+    urls = {"admin_url": database.admin_url, "service_url": database.service_url}
+    waiting = asyncio.create_task(migrate_schema(**urls))
+    done, _ = await asyncio.wait([waiting], timeout=1)
+    await killed.close()
+    assert not done
+    assert await waiting == []
