@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from uuid import UUID
 
 import structlog
@@ -96,16 +96,17 @@ class Retention:
             _log.info("quotable_weeks_kept", partitions=weeks)
         while await self.rows.thin_checkpoints():
             await self._next(run)
-        await self._forget_engine(run)
-        now = self.clock()
+        # By the clock that is behind: one that runs ahead must not make anything older than it is
+        now = min(self.clock(), await self.rows.now())
+        await self._forget_engine(run, now - _ENGINE_KEPT)
         before = {tenant: now - kept for tenant, kept in self._kept.items()}
         for tenant in await self.rows.due(before):
             while await self.rows.forget_tasks(tenant, before[tenant], _BATCH) == _BATCH:
                 await self._next(run)
             await self._next(run)
 
-    async def _forget_engine(self, run: UUID) -> None:
-        before, skip = self.clock() - _ENGINE_KEPT, 0
+    async def _forget_engine(self, run: UUID, before: datetime) -> None:
+        skip = 0
         while ids := await self.engine.ended_before(before, _ENGINE_BATCH, skip):
             done = await self.rows.done_with([operation_of(one) for one in ids])
             gone = [one for one in ids if operation_of(one) in done]

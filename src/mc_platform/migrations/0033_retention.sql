@@ -92,10 +92,12 @@ SET search_path = pg_catalog, pg_temp SET lock_timeout = '500ms' AS $$
 DECLARE
     today date := (now() AT TIME ZONE 'UTC')::date;
     last_gone date := today - 14;  -- the Monday of a week whose Sunday was seven days ago, or more
+    told_before timestamptz := (today - 7)::timestamp AT TIME ZONE 'UTC';
     one record;
     made text;
+    count bigint;
 BEGIN
-    PERFORM pg_advisory_xact_lock(7219005313403);
+    PERFORM pg_advisory_xact_lock(7219005313404);
     FOR ahead IN 0..1 LOOP
         BEGIN
             made := mc.make_quotable_week(date_trunc('week', today)::date + 7 * ahead);
@@ -106,7 +108,9 @@ BEGIN
             EXIT;
         END;
     END LOOP;
-    DELETE FROM mc.quotable_default WHERE week <= last_gone;
+    WITH gone AS (DELETE FROM mc.quotable_default WHERE week <= last_gone RETURNING week)
+    SELECT count(*) INTO count FROM gone;
+    PERFORM mc.note_removed('PLATFORM', 'quotations', told_before, count);
     FOR one IN
         SELECT c.relname, greatest(c.reltuples, 1)::bigint AS rows FROM pg_inherits AS i
         JOIN pg_class AS c ON c.oid = i.inhrelid
@@ -120,7 +124,7 @@ BEGIN
         BEGIN
             EXECUTE format('DROP TABLE mc.%I', one.relname);
             PERFORM mc.note_removed(
-                'PLATFORM', 'quotations', (today - 7) AT TIME ZONE 'UTC', one.rows);
+                'PLATFORM', 'quotations', told_before, one.rows);
             RETURN NEXT one.relname;
         EXCEPTION WHEN lock_not_available THEN
             EXIT;
@@ -136,7 +140,7 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     ids text[];
 BEGIN
-    IF older > clock_timestamp() - interval '15 days' OR most NOT BETWEEN 1 AND 10000 THEN
+    IF (older <= clock_timestamp() - interval '15 days' AND most BETWEEN 1 AND 10000) IS NOT TRUE THEN
         RAISE EXCEPTION 'tasks are kept for fifteen days, and at most 10000 go at once'
             USING ERRCODE = '22023';
     END IF;

@@ -14,14 +14,17 @@ from uuid import UUID
 from mc_platform.adapters.postgres.pools import Pools, wrapped
 from mc_platform.model.ids import TenantId
 
+# What is further ahead than anybody says was written while the clock was wrong
 _BEGIN = """
 UPDATE mc.retention_turn SET run = gen_random_uuid(), held_until = clock_timestamp() + $1::interval
-WHERE held_until < clock_timestamp() AND next_at <= clock_timestamp() RETURNING run
+WHERE NOT (held_until BETWEEN clock_timestamp() AND clock_timestamp() + $1::interval)
+AND NOT (next_at > clock_timestamp() AND next_at <= clock_timestamp() + $2::interval) RETURNING run
 """
 _EXTEND = """
 UPDATE mc.retention_turn SET held_until = clock_timestamp() + $2::interval
 WHERE run = $1 AND held_until > clock_timestamp() RETURNING true
 """
+_LONGEST_PAUSE = timedelta(days=7)
 _END = """
 UPDATE mc.retention_turn SET held_until = '-infinity', next_at = clock_timestamp() + $2::interval
 WHERE run = $1
@@ -68,7 +71,7 @@ class PostgresRetention:
     @wrapped("whose turn retention is cannot be told")
     async def begin(self) -> UUID | None:
         """Take the turn if it is due and nobody has it; the run's id."""
-        run: UUID | None = await self._pools.record.fetchval(_BEGIN, self._held)
+        run: UUID | None = await self._pools.record.fetchval(_BEGIN, self._held, _LONGEST_PAUSE)
         return run
 
     @wrapped("the turn of retention cannot be kept")
@@ -80,6 +83,12 @@ class PostgresRetention:
     async def end(self, run: UUID, pause: timedelta) -> None:
         """Give the turn back; it is due again after `pause`."""
         await self._pools.record.execute(_END, run, pause)
+
+    @wrapped("the database's time cannot be told")
+    async def now(self) -> datetime:
+        """The time by the database's clock, to whose bounds its functions hold."""
+        now: datetime = await self._pools.record.fetchval("SELECT clock_timestamp()")
+        return now
 
     @wrapped("weeks of quotations cannot be kept")
     async def keep_quotable_weeks(self) -> list[str]:

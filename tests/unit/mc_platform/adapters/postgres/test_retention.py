@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import uuid
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import asyncpg
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mc_platform.adapters.postgres import migrate
+from mc_platform.adapters.postgres import archive, migrate
 from mc_platform.adapters.postgres.journal import PostgresJournal
 from mc_platform.adapters.postgres.pools import Pools, PostgresTasks
 from mc_platform.adapters.postgres.retention import PostgresRetention
@@ -170,6 +172,76 @@ async def test_a_run_goes_on_in_batches_and_the_turn_is_one_replicas(owner, pool
     await journal.stop()
 
 
+@pytest.mark.parametrize("ahead", [timedelta(minutes=5), timedelta(days=80)])
+async def test_a_clock_that_runs_ahead_makes_nothing_older(owner, pools, ahead):
+    """Neither a replica's that the database's bounds would refuse, nor one that they would not."""
+    name, least = f"T-{uuid.uuid4()}", f"T-{uuid.uuid4()}"
+    for tenant, age in ((name, 20), (name, 101), (least, 14), (least, 16)):
+        await _insert(owner, tenant, "COMPLETED", age)
+    engine = Engine()
+    engine.ended_before = _remember(before := [])
+    retention, journal = await _retention(
+        pools, [_tenant(least, 15), _tenant(name, 100)], engine, clock=lambda: _now() + ahead
+    )
+    await retention.look()
+    told = {tenant: detail["count"] for tenant, detail in await _told(owner, journal)}
+    assert told == {name: 1, least: 1}
+    assert before[0] <= _now() - timedelta(days=8)
+    await journal.stop()
+
+
+def _remember(asked):
+    async def ended_before(before, _limit, _skip):
+        asked.append(before)
+        return []
+
+    return ended_before
+
+
+@pytest.mark.parametrize("column", ["held_until", "next_at"])
+async def test_a_turn_from_a_time_that_never_came_is_nobodys(owner, pools, column):
+    """The database's clock was a year ahead for a moment: retention does not stop for a year."""
+    await owner.execute(f"UPDATE mc.retention_turn SET {column} = now() + interval '1 year'")
+    rows = PostgresRetention(pools)
+    run = await rows.begin()
+    assert run is not None
+    assert await rows.begin() is None
+    await rows.end(run, timedelta(days=7))
+    assert await rows.begin() is None
+
+
+async def test_weeks_are_kept_while_the_ledger_is_archived(owner, pools):
+    """An archiver keeps its lock for as long as it writes files."""
+    await owner.execute("SELECT pg_advisory_lock($1)", archive._LOCK)
+    await PostgresRetention(pools).keep_quotable_weeks()
+
+
+def test_no_two_kinds_of_work_share_a_lock():
+    """Each lock's number is written in one place."""
+    package = Path(migrate.__file__).parents[2]
+    numbers = [
+        int(found.replace("_", ""))
+        for file in (*package.rglob("*.py"), *package.rglob("*.sql"))
+        for found in set(re.findall(r"\b7_?219_?005_?313_?\d{3}\b", file.read_text()))
+    ]
+    assert sorted(numbers) == sorted(set(numbers))
+    assert archive._LOCK in numbers
+
+
+async def test_digests_without_a_week_are_told_when_they_leave(owner, pools):
+    """What the default partition took is removed as whole weeks are: with a note."""
+    name = f"T-{uuid.uuid4()}"
+    await pools.record.execute(
+        "INSERT INTO mc.quotable (tenant, digest, task_id, week) VALUES ($1, 5, 't', '2020-01-06')",
+        name,
+    )
+    rows = PostgresRetention(pools)
+    await rows.keep_quotable_weeks()
+    [noted] = await rows.untold(10)
+    assert (noted.tenant, noted.kind, noted.removed) == ("PLATFORM", "quotations", 1)
+    assert await owner.fetchval("SELECT count(*) FROM mc.quotable WHERE tenant = $1", name) == 0
+
+
 async def test_what_was_removed_and_not_told_is_told_by_the_next_run(owner, pools):
     """The note is of the same transaction as the removal, and outlives whoever removed."""
     name = f"T-{uuid.uuid4()}"
@@ -294,7 +366,7 @@ async def test_the_service_itself_removes_nothing(pools, statement):
         await pools.tenant.execute("SELECT mc.keep_quotable_weeks()")
 
 
-@pytest.mark.parametrize(("age_days", "most"), [(14, 10), (30, 10_001), (30, 0)])
+@pytest.mark.parametrize(("age_days", "most"), [(14, 10), (30, 10_001), (30, 0), (30, None)])
 async def test_bounds_of_the_function_are_the_databases_own(pools, age_days, most):
     """No caller removes what is younger than fifteen days, or without end."""
     with pytest.raises(asyncpg.InvalidParameterValueError):
