@@ -47,7 +47,7 @@ class ManyPatterns:
     """
 
     def __init__(self, patterns: Sequence[str]) -> None:
-        """Compile at once; the halves only when they are needed.
+        """Compile at once, and the halves as well if all together take too much memory.
 
         Raises:
             re2.error: a pattern is no RE2.
@@ -59,6 +59,8 @@ class ManyPatterns:
             self._set.Compile()
         except re2.error:
             self._set = None  # too large; asking it would end the process
+            if not self._are_few:
+                self._halves = self._halved()  # now, and not on the event loop at the first text
 
     @property
     def _are_few(self) -> bool:
@@ -82,10 +84,12 @@ class ManyPatterns:
                 if _compiled_alone(pattern).search(encoded) is not None
             ]
         if self._halves is None:
-            middle = len(self._patterns) // 2
-            low, high = self._patterns[:middle], self._patterns[middle:]
-            self._halves = ManyPatterns(low), ManyPatterns(high)
+            self._halves = self._halved()
         return [*self._halves[0].hits(encoded), *self._halves[1].hits(encoded)]
+
+    def _halved(self) -> tuple[ManyPatterns, ManyPatterns]:
+        middle = len(self._patterns) // 2
+        return ManyPatterns(self._patterns[:middle]), ManyPatterns(self._patterns[middle:])
 
 
 @lru_cache(maxsize=1024)

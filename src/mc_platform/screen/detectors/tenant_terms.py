@@ -140,7 +140,9 @@ def _terms(dictionary: tuple[str, ...]) -> Recogniser:
 @lru_cache(maxsize=16_384)
 def _skeletons(dictionary: tuple[str, ...]) -> tuple[bytes, ...]:
     """Of each term what every spelling of it has: letters without case, marks and separators."""
-    return tuple([_skeleton(_plain_word(term)) for term in dictionary if _words_of(term)])
+    # Word by word, as its pattern is made: some separators, such as U+2028, are none in a text
+    words = [_words_of(term) for term in dictionary]
+    return tuple([_skeleton("".join(map(_plain_word, of_term))) for of_term in words if of_term])
 
 
 def _may_hold(text: str, skeletons: Sequence[bytes]) -> bool:

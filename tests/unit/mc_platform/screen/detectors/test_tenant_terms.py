@@ -207,6 +207,26 @@ def test_a_set_that_is_short_of_memory_hits_the_same(patterns: list[str], text: 
             assert list(prefilter.ManyPatterns(patterns).hits(text.encode())) == list(whole)
 
 
+def test_sets_that_are_short_of_memory_are_halved_before_the_first_text() -> None:
+    """Else the first message of a replica with thousands of tenants held its event loop for it."""
+    patterns = [rf"(?i)\b(?:cust|kunde) ?{n:05} ?[a-z0-9]{{2,10}}\b" for n in range(200)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(prefilter, "_SET_MEMORY_BYTES", 1 << 19)
+        many = prefilter.ManyPatterns(patterns)
+        assert many._set is None
+        patch.setattr(prefilter, "_added", None)  # compiles nothing from here on
+        assert list(many.hits(b"see KUNDE 00017 ab9, thanks")) == [patterns[17]]
+
+
+@pytest.mark.parametrize("separator", ["\u2028", "\x85", "\x1c", "\u1680", "\u00a0", "\n", " "])
+def test_a_term_is_found_whatever_separates_its_words_in_the_catalogue(separator: str) -> None:
+    term = f"Project{separator}Falcon"
+    pattern = tenant_terms._term_pattern(term)
+    text = "about project falcon"
+    assert re2.search(f"(?i){pattern}", text) is not None
+    assert tenant_terms._may_hold(text, tenant_terms._skeletons((term,)))
+
+
 @given(
     st.sampled_from(TERMS) | st.text(min_size=1, max_size=8),
     st.text(max_size=6),
