@@ -187,15 +187,24 @@ def read_parts(raw: bytes, shape: ShapeLimits = _SHAPE) -> tuple[Part, ...]:
     Raises:
         AgentFailed: they are no A2A parts, or more than a reply may hold.
     """
-    if len(raw) > _MAX_REPLY_BYTES:
-        raise AgentFailed(f"the agent failed: the answer exceeds {_MAX_REPLY_BYTES} bytes")
     return _checked(_read(raw, shape), "result", "message")
 
 
-def _read(raw: bytes, shape: ShapeLimits) -> Any:
+def refuse_large(raw: bytes, shape: ShapeLimits = _SHAPE) -> None:
+    """See, at the speed of memory, that a reply is not more than is looked through value by value.
+
+    Raises:
+        AgentFailed: it is.
+    """
+    if len(raw) > _MAX_REPLY_BYTES:
+        raise AgentFailed(f"the agent failed: the answer exceeds {_MAX_REPLY_BYTES} bytes")
     problem = shape_problem(raw, shape)
     if problem:
         raise AgentFailed(f"the agent's reply holds {problem}")
+
+
+def _read(raw: bytes, shape: ShapeLimits) -> Any:
+    refuse_large(raw, shape)
     try:
         return read_json(raw, most_depth=_DEEPEST_REPLY)
     except NotKeepable as error:

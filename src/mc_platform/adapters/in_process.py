@@ -27,7 +27,12 @@ from typing import Any
 import structlog
 
 from mc_contract.keepable import NotKeepable, check_keepable, json_bytes
-from mc_platform.adapters.downstream_a2a import A2ADownstream, in_its_place, read_parts
+from mc_platform.adapters.downstream_a2a import (
+    A2ADownstream,
+    in_its_place,
+    read_parts,
+    refuse_large,
+)
 from mc_platform.errors import AgentFailed, Misconfigured
 from mc_platform.model.catalogue import PYTHON_AGENT, Agent
 from mc_platform.model.ids import TenantId
@@ -93,7 +98,7 @@ class InProcessAgents:
         ]
         answered = await self._calls[url].ended(tenant, given, about, timeout_s)
         return await in_its_place(
-            self._apart, tenant, read_parts, _json_of(answered), shape=self._shape
+            self._apart, tenant, read_parts, _json_of(answered, self._shape), shape=self._shape
         )
 
     def close(self) -> None:
@@ -208,17 +213,18 @@ class Downstreams:
         await self._remote.close()
 
 
-def _json_of(answered: Any) -> bytes:
+def _json_of(answered: Any, shape: ShapeLimits) -> bytes:
     """What an agent returned, as JSON.
 
     Raises:
-        AgentFailed: it is no list of parts, or holds what is no JSON.
+        AgentFailed: it is no list of parts, or holds what is no JSON, or more than a reply may.
     """
     if not isinstance(answered, list | tuple):
         raise AgentFailed("the agent's reply has no list of parts")
     try:
         raw = json_bytes(answered)
         if b"null" in raw:  # so the encoder writes NaN and infinity, too
+            refuse_large(raw, shape)  # on the event loop
             check_keepable(answered, most_depth=_DEEPEST)
     except NotKeepable as error:
         raise AgentFailed(f"the agent's reply cannot be kept: a value {error.why}") from None

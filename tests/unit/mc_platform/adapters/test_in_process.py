@@ -203,6 +203,9 @@ async def test_a_request_that_is_cancelled_cancels_the_agent() -> None:
         ([{"data": {1j: 2}}], "is not JSON"),
         ([{"text": "x" * 4 * 1_048_576}], "exceeds 4194304 bytes"),
         ([{"text": "x"}] * 1001, "has 1001 parts"),
+        ([{"data": [math.nan] * 6000}], "6003 JSON values, the limit is 5000"),
+        ([{"data": [None] * 6000}], "6003 JSON values, the limit is 5000"),
+        ([{"data": ["x" * 1000, None] * 5000}], "exceeds 4194304 bytes"),
     ],
     ids=lambda value: str(value)[:40],
 )
