@@ -254,15 +254,16 @@ class PostgresJournal:
         self, batch: list[_Waiting], *, answer_lost: bool = False
     ) -> list[list[Recorded]]:
         rows, tasks, quotable = _rows_of(batch)
-        answer: Any = await self._pools.record.fetchrow(
-            _RECORD,
-            self._region,
-            self._committed.to_bytes(),
-            answer_lost,
-            *_columns(list(rows.values()), _EVENT_COLUMNS),
-            *_columns(tasks, _TASK_COLUMNS),
-            *_columns(quotable, _QUOTABLE_COLUMNS),
-        )
+        async with self._pools.writing() as connection:
+            answer: Any = await connection.fetchrow(
+                _RECORD,
+                self._region,
+                self._committed.to_bytes(),
+                answer_lost,
+                *_columns(list(rows.values()), _EVENT_COLUMNS),
+                *_columns(tasks, _TASK_COLUMNS),
+                *_columns(quotable, _QUOTABLE_COLUMNS),
+            )
         return _told(batch, self._learned(answer, rows))
 
     def _learned(self, answer: Any, rows: dict[EventId, _Row]) -> dict[EventId, tuple[int, bool]]:

@@ -96,6 +96,32 @@ class _Pool(asyncpg.Pool):
         return super().acquire(timeout=_ACQUIRE_TIMEOUT_S if timeout is None else timeout)
 
 
+class _RecordPool(_Pool):
+    """A pool whose last connection is the ledger's writer's, however slow all others are."""
+
+    def __init__(self, *connect_args: Any, **options: Any) -> None:
+        super().__init__(*connect_args, **options)
+        self._others = asyncio.Semaphore(connections.RECORD - 1)
+
+    def acquire(self, *, timeout: float | None = None) -> Any:
+        """A connection for anyone else; raises as the other pool."""
+        return self._one_of_others(_ACQUIRE_TIMEOUT_S if timeout is None else timeout)
+
+    @asynccontextmanager
+    async def _one_of_others(self, wait_s: float) -> AsyncIterator[Any]:
+        async with asyncio.timeout(wait_s):
+            await self._others.acquire()
+        try:
+            async with super().acquire(timeout=wait_s) as connection:
+                yield connection
+        finally:
+            self._others.release()
+
+    def acquire_to_write(self) -> Any:
+        """The writer's connection, of which one is used at a time."""
+        return super().acquire()
+
+
 def _slots(kind: str, total: int) -> Slots:
     return Slots(
         kind,
@@ -150,8 +176,8 @@ class Pools:
             Unavailable: the server does not answer.
         """
         try:
-            self.tenant = await self._pool(read_all_times, connections.TENANT)
-            self.record = await self._pool(_become_recorder, connections.RECORD)
+            self.tenant = await self._pool(_Pool, read_all_times, connections.TENANT)
+            self.record = await self._pool(_RecordPool, _become_recorder, connections.RECORD)
         except _REFUSED as error:
             raise Misconfigured(
                 f"MC_DATABASE_URL is not usable: {type(error).__name__}",
@@ -164,8 +190,8 @@ class Pools:
                 hint="is the server of MC_DATABASE_URL up?",
             ) from error
 
-    async def _pool(self, init: Any, most: int) -> asyncpg.Pool[Any]:
-        return await _Pool(
+    async def _pool(self, kind: Any, init: Any, most: int) -> asyncpg.Pool[Any]:
+        made: asyncpg.Pool[Any] = await kind(
             self._url,
             min_size=1,
             max_size=most,
@@ -181,6 +207,7 @@ class Pools:
             command_timeout=_COMMAND_TIMEOUT_S,
             server_settings={"application_name": self._name},
         )
+        return made
 
     async def close(self) -> None:
         """Close both pools, waiting for what is under way."""
@@ -218,6 +245,11 @@ class Pools:
         """
         async with _share(self._looking_up, tenant), self.record.acquire() as connection:
             yield connection
+
+    def writing(self) -> Any:
+        """The connection of the ledger's writer, of which one flush at a time is under way."""
+        record: Any = self.record
+        return record.acquire_to_write()
 
     @asynccontextmanager
     async def claiming(self) -> AsyncIterator[Any]:

@@ -103,16 +103,35 @@ async def test_who_finds_no_connection_is_told_to_try_again(
 async def test_nothing_waits_for_a_connection_without_end(
     pools: Pools, monkeypatch: pytest.MonkeyPatch
 ):
-    """Statements on the pool itself are bounded as well, and the ledger's writer with them."""
+    """Statements on the pool itself are bounded as well."""
     monkeypatch.setattr("mc_platform.adapters.postgres.pools._ACQUIRE_TIMEOUT_S", 0.05)
     journal = PostgresJournal(pools, region=f"r-{uuid.uuid4().hex[:8]}")
     async with AsyncExitStack() as held:
-        for _ in range(connections.RECORD):
+        for _ in range(connections.RECORD - 1):
             await held.enter_async_context(pools.record.acquire())
         async with asyncio.timeout(30):
             with pytest.raises(Unavailable):
                 await journal.start()
     await journal.start()
+    await journal.stop()
+
+
+async def test_no_slow_statement_of_others_keeps_the_writer_waiting(pools: Pools):
+    """Whoever it is that asks: not only those who take shares."""
+    journal = PostgresJournal(pools, region=f"r-{uuid.uuid4().hex[:8]}")
+    await journal.start()
+    event = EventFactory(clock=lambda: datetime.now(UTC)).event(
+        Kind.request_failed, ONE, "one", reason="x"
+    )
+    async with AsyncExitStack() as held:
+        for _ in range(connections.RECORD - 1):
+            await held.enter_async_context(pools.record.acquire())
+        slow = asyncio.create_task(pools.record.execute("SELECT 1"))
+        await asyncio.sleep(0.1)
+        [recorded] = await journal.record([event])
+        assert recorded.fresh
+        assert not slow.done()
+    await slow
     await journal.stop()
 
 
