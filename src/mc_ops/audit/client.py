@@ -92,7 +92,8 @@ class AuditClient(HttpClient):
     def telling(self, decision: str) -> Iterator[Entry]:
         """Rows of which one tells a decision, if any does: its own, else all, the newest first."""
         try:
-            index = self._json(f"/audit/decision/{quote(decision, safe='')}")["index"]
+            body = self._json(f"/audit/decision/{quote(decision, safe='')}")
+            index = _read(lambda: body["index"])
         except UnusableInput:  # the service is older, or the id is no decision's
             index = None
         if index is not None:
@@ -155,7 +156,7 @@ class AuditClient(HttpClient):
         path = f"/audit/tenant/{quote(tenant, safe='')}"
         times = {name: text for name, text in (("since", since), ("until", until)) if text}
         body = self._json(path, **times)
-        return str(body["checkpoint"]), self._proven(path, times, body)
+        return _read(lambda: str(body["checkpoint"])), self._proven(path, times, body)
 
     def _proven(
         self, path: str, times: Mapping[str, str], body: dict[str, Any]
@@ -165,7 +166,8 @@ class AuditClient(HttpClient):
             yield from page
             if not body.get("more") or not page:
                 return
-            body = self._json(path, **times, size=body["size"], after_index=page[-1][0].index)
+            size, after = _read(partial(_size, body)), page[-1][0].index
+            body = self._json(path, **times, size=size, after_index=after)
 
     def _list(self, path: str, name: str, read: Callable[[Any], T], **query: str | int) -> list[T]:
         body = self._json(path, **query)
@@ -246,6 +248,10 @@ def _archive(value: Any) -> ArchiveRow:
 
 def _proven_page(body: dict[str, Any]) -> list[tuple[Entry, list[bytes]]]:
     return _read(lambda: [_proven(item) for item in body["entries"]])
+
+
+def _size(body: dict[str, Any]) -> int:
+    return int(body["size"])
 
 
 def _proven(value: Any) -> tuple[Entry, list[bytes]]:
