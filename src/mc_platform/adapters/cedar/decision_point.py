@@ -48,7 +48,7 @@ from mc_platform.decide import (
 )
 from mc_platform.errors import Misconfigured
 from mc_platform.model.ids import DecisionId
-from mc_platform.model.verdict import Decision, Question
+from mc_platform.model.verdict import Action, Decision, Question
 
 SCHEMA_FILE = "schema.cedarschema"
 TABLES = "tests"
@@ -187,6 +187,7 @@ def checked_point(
     if wrong:
         more = f"; and {len(wrong) - 1} more rows" if len(wrong) > 1 else ""
         raise PolicySetRefused(files.name, [f"its own table fails: {wrong[0]}{more}"])
+    point.prepare()
     return point
 
 
@@ -285,6 +286,10 @@ class CedarDecisionPoint:
             new_id=new_id,
             tenants=tenants,
         )
+
+    def prepare(self) -> None:
+        """Parse what can be parsed before the first question, which is asked on the event loop."""
+        self._slices.prepare(action.value for action in Action)
 
     def without(self, policy_id: str) -> CedarDecisionPoint:
         """The same set with one policy taken away, to see whether its tables miss it."""

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from typing import Any
 
 import cedarpy
@@ -80,6 +80,15 @@ class PolicySlices:
         self._named.default_factory = None
         self._bases: dict[str, cedarpy.PolicySet] = {}
         self._kept: Kept[cedarpy.PolicySet] = Kept(kept)
+
+    def prepare(self, actions: Iterable[str]) -> None:
+        """Parse what all questions about an action share, before the first of them waits for it."""
+        made: dict[tuple[str, ...], cedarpy.PolicySet] = {}
+        for action in actions:
+            names = tuple(name for name in self._shared if self._applies(name, action))
+            if names not in made:
+                made[names] = cedarpy.PolicySet.from_str(self._source(self._shared, action))
+            self._bases[action] = made[names]
 
     def slice_of(self, question: Question) -> cedarpy.PolicySet:
         """The policies that can apply to the question; their ids there are positions."""

@@ -173,6 +173,22 @@ def test_a_broken_table_is_refused_naming_it(policy_dir: Path) -> None:
         checked_point(read_policy_files(policy_dir))
 
 
+def test_what_questions_share_is_parsed_before_the_first_is_asked(
+    policy_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A large set is parsed where it is loaded, in a thread, and not in a request's way."""
+    shutil.rmtree(policy_dir / "tests")  # whose questions would parse some of it
+    point = checked_point(read_policy_files(policy_dir))
+
+    def parsed(*_: object) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr(cedarpy.PolicySet, "from_str", parsed)
+    assert point.decide(QUESTION).allowed
+    for action in Action:
+        assert len(point._slices.slice_of(replace(QUESTION, action=action))) > 0
+
+
 def test_policy_that_errs_at_evaluation_denies(policy_dir: Path) -> None:
     """A forbid that Cedar would skip for an arithmetic error does not thereby permit."""
     (policy_dir / "overflow.cedar").write_text(
