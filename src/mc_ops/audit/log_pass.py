@@ -294,7 +294,7 @@ class LogPass:
         )
 
     def _look_for_gap(self, signed: Signed) -> None:
-        if signed.source == "head":
+        if signed.source != "stored":
             return
         since, self._unsigned_since = self._unsigned_since, None
         if since is None or signed.created_at is None:

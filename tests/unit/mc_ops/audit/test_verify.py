@@ -387,6 +387,19 @@ def test_deleted_checkpoints_leave_a_gap_that_is_told(ledger):
     assert "or its checkpoints were deleted" in report.notices[0]
 
 
+def test_a_checkpoint_kept_elsewhere_hides_no_gap_of_the_stored_ones(ledger):
+    """It was signed, and stored by nobody: what it stands over was without one as long as before."""
+    ledger.grow(10)
+    ledger.record(9)
+    known = _saved(ledger, ledger.loop.run(ledger.checkpoints.current()))
+    ledger.backdate(19, datetime.now(UTC) - timedelta(days=1))
+    ledger.record(1)
+    ledger.sign()
+    ledger.keep_tiles()
+    for more in ({}, {"known": [known]}):
+        assert "or its checkpoints were deleted" in " ".join(_verify(ledger, **more).notices)
+
+
 def test_another_key_or_credential_does_not_verify(ledger):
     """A log signed by a stranger is a finding; a refused token is none."""
     ledger.grow(3)
