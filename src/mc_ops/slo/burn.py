@@ -59,7 +59,7 @@ def _available(measure: Measure, window: Window) -> tuple[float, float | None]:
     asked = {
         key: value
         for key, value in rows.items()
-        if key[1] not in targets.PROBES and key[2] != targets.CANARY
+        if key[1] not in targets.PROBES and key[2] not in (targets.CANARY, targets.STRANGERS)
     }
     bad = sum(value for (result, _, _), value in asked.items() if result == "failed")
     total = sum(asked.values())

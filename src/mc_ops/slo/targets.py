@@ -14,6 +14,8 @@ OTHER_TENANT = "unknown"
 """The tenant label of requests that belong to none, such as `/health` and refused credentials."""
 CANARY = "CANARY"
 """Its traffic tries a candidate, and one of its operations always fails: no user sees that."""
+STRANGERS = "strangers"
+"""The audience of whoever has no credential: among its refusals no failure must hide."""
 CANCELED = frozenset({"canceled"})
 """Operations whose end somebody asked for: neither a success nor a compensation."""
 NO_CUSTOMERS = frozenset({CANARY, "PLATFORM"})

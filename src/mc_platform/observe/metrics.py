@@ -47,7 +47,7 @@ tenant_request_duration = Histogram(
 )
 answers = Counter(
     "mc_answers",
-    "HTTP requests answered: ok, failed (5xx); audience: customers, or a tenant of the platform's own.",
+    "HTTP requests answered: ok, failed (5xx); audience: customers, strangers, a tenant of the platform's own.",
     ["result", "route", "audience"],
 )
 a2a_requests = Counter(
@@ -201,7 +201,7 @@ background_failures = Counter(
 )
 
 UNKNOWN_TENANT = "unknown"
-_CUSTOMERS = "customers"
+_CUSTOMERS, _STRANGERS = "customers", "strangers"
 _FIRST_FAILURE = 500
 _ANSWERING_ROUTES = ("a2a", "a2a_rest", "graphql")
 _own: frozenset[str] = frozenset()  # set once, by `begin`
@@ -260,8 +260,12 @@ def count_answer(status: int, route: str, tenant: str, elapsed_s: float) -> None
     """
     requests.labels(str(status), route, tenant).inc()
     # Without the tenant, so that the first failure of each of many tenants counts
+    failed = status >= _FIRST_FAILURE
     audience = tenant if tenant in _own else _CUSTOMERS
-    answers.labels("failed" if status >= _FIRST_FAILURE else "ok", route, audience).inc()
+    if tenant == UNKNOWN_TENANT and not failed:
+        # Who has no credential could hide a failure among refusals; but a failure may be anyone's
+        audience = _STRANGERS
+    answers.labels("failed" if failed else "ok", route, audience).inc()
     request_duration.labels(route).observe(elapsed_s)
     if route in _ANSWERING_ROUTES and tenant != UNKNOWN_TENANT:
         tenant_request_duration.labels(tenant).observe(elapsed_s)

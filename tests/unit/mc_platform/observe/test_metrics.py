@@ -55,14 +55,15 @@ def test_an_idle_tenant_has_few_series():
         (499, "T_A", "customers", "ok"),
         (500, "T_A", "customers", "failed"),
         (503, metrics.UNKNOWN_TENANT, "customers", "failed"),
+        (401, metrics.UNKNOWN_TENANT, "strangers", "ok"),
         (503, "CANARY_A", "CANARY_A", "failed"),
     ],
 )
 def test_an_answer_counts_for_its_audience_and_its_tenant(status, tenant, audience, result):
-    """The canary's are told apart; a stranger's are a customer's, for nobody knows who it is."""
+    """The canary's are told apart; a stranger's failure is a customer's, for nobody knows who it is."""
     metrics.begin(["T_A", "CANARY_A"], own=["CANARY_A"])
     labels = {"audience": audience, "route": "graphql", "result": result}
-    before = value("mc_answers_total", **labels)
+    before = value("mc_answers_total", **labels) or 0
     seen = value("mc_tenant_request_duration_seconds_count", tenant=tenant) or 0
     metrics.count_answer(status, "graphql", tenant, 0.2)
     assert value("mc_answers_total", **labels) == before + 1
