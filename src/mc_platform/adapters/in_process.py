@@ -17,6 +17,7 @@ from __future__ import annotations
 import asyncio
 import copy
 import inspect
+import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
@@ -38,6 +39,8 @@ from mc_platform.model.catalogue import PYTHON_AGENT, Agent
 from mc_platform.model.ids import TenantId
 from mc_platform.model.label import Part
 from mc_platform.model.shape import ShapeLimits
+from mc_platform.observe import metrics
+from mc_platform.observe.cost import Metered
 
 _AT_ONCE = 128
 _THREADS_PER_QUESTION = 2
@@ -139,10 +142,10 @@ class _Call:
         in_thread: Future[Any] | None = None
         under_way: asyncio.Future[Any]
         if self._on_loop:
-            under_way = asyncio.get_running_loop().create_task(self._awaited(parts, about))
+            under_way = asyncio.get_running_loop().create_task(self._awaited(tenant, parts, about))
         else:
             self._refuse_beside_overdue(tenant)
-            in_thread = self._threads.submit(self._called, parts, about)
+            in_thread = self._threads.submit(self._called, tenant, parts, about)
             under_way = asyncio.wrap_future(in_thread)
         try:
             done, _ = await asyncio.wait({under_way}, timeout=timeout_s)
@@ -168,19 +171,28 @@ class _Call:
                 hint="the agent's owner: let the function end within `timeout_s`",
             )
 
-    def _called(self, parts: list[Part], about: dict[str, str]) -> Any:
+    def _called(self, tenant: TenantId, parts: list[Part], about: dict[str, str]) -> Any:
+        began_s = time.thread_time()
         try:
             return self._function(parts, about)
         except BaseException as error:  # noqa: BLE001 - no future takes StopIteration, no loop SystemExit
             raise self._failed(error) from None
+        finally:
+            metrics.cost_cpu.labels(tenant).inc(time.thread_time() - began_s)
 
-    async def _awaited(self, parts: list[Part], about: dict[str, str]) -> Any:
+    async def _awaited(self, tenant: TenantId, parts: list[Part], about: dict[str, str]) -> Any:
+        metered = Metered(self._answer(parts, about))
         try:
-            return await self._function(parts, about)
+            return await metered
         except (asyncio.CancelledError, GeneratorExit):
             raise
         except BaseException as error:  # noqa: BLE001 - a task that ends by SystemExit ends the loop
             raise self._failed(error) from None
+        finally:
+            metrics.cost_cpu.labels(tenant).inc(metered.cpu_s)
+
+    async def _answer(self, parts: list[Part], about: dict[str, str]) -> Any:
+        return await self._function(parts, about)
 
     def _failed(self, error: BaseException) -> AgentFailed:
         kind = type(error).__name__

@@ -139,7 +139,7 @@ privacy_withheld = Counter(
 )
 cost_cpu = Counter(
     "mc_cost_cpu_seconds",
-    "CPU time spent in the request's own task and in worker processes, by tenant.",
+    "CPU time spent in the request's own task, in worker processes and agents inside, by tenant.",
     ["tenant"],
 )
 slots_refused = Counter(

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from prometheus_client import REGISTRY
 
 from mc_platform.adapters.downstream_a2a import A2ADownstream
 from mc_platform.adapters.in_process import Downstreams, InProcessAgents
@@ -358,3 +359,26 @@ async def test_what_would_end_a_future_or_the_loop_is_told_as_any_error(
     with pytest.raises(AgentFailed) as caught:
         await ask(name, timeout_s=1.0)
     assert caught.value.message == f"the agent failed: {kind}"
+
+
+def burns_in_a_thread(parts: Any, about: Any) -> Any:
+    began_s = time.thread_time()
+    while time.thread_time() - began_s < 0.05:
+        pass
+    return parts
+
+
+async def burns(parts: Any, about: Any) -> Any:
+    await asyncio.sleep(0)
+    return burns_in_a_thread(parts, about)
+
+
+@pytest.mark.parametrize("name", ["burns", "burns_in_a_thread"])
+async def test_what_it_takes_of_the_cpu_is_its_tenants_cost(name: str) -> None:
+    def cost_s() -> float:
+        labels = {"tenant": "TENANT_001"}
+        return REGISTRY.get_sample_value("mc_cost_cpu_seconds_total", labels) or 0.0
+
+    before_s = cost_s()
+    await ask(name)
+    assert 0.05 <= cost_s() - before_s < 0.2
