@@ -26,7 +26,7 @@ from pydantic import StringConstraints, model_validator
 
 from mc_contract.configuration import FileProblems, Form, SetOf, Strict, Text, Word, among, check
 from mc_contract.credential import KEY_ID_FORM
-from mc_platform.errors import BadRequest, Misconfigured
+from mc_platform.errors import BadRequest, Misconfigured, Unavailable
 from mc_platform.model.credential import Scope
 from mc_platform.model.tenant import PLATFORM, Role
 
@@ -72,9 +72,10 @@ async def migrate_schema(*, admin_url: str, service_url: str) -> list[str]:
 
     Raises:
         Misconfigured: the URLs are unusable, or the server refuses the administrator.
+        Unavailable: the server stopped at a file; those before it are applied.
     """
     _, password, database = _service_identity(service_url)
-    async with administrator(admin_url) as server:
+    async with _at_work(admin_url, "the schema is not migrated") as server:
         # CREATE DATABASE cannot run in a transaction; the lock serialises two migrations.
         await _take_turn(server, _LOCK)
         await _ensure_roles(server, password)
@@ -102,6 +103,17 @@ async def administrator(url: str) -> AsyncIterator[Any]:
         yield connection
     finally:
         await connection.close()
+
+
+@asynccontextmanager
+async def _at_work(url: str, failed: str) -> AsyncIterator[Any]:
+    try:
+        async with administrator(url) as connection:
+            yield connection
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        raise Unavailable(
+            f"{failed}: {type(error).__name__}", hint="run it again; what is applied stays"
+        ) from error
 
 
 def database_url(admin_url: str, database: str) -> str:
@@ -135,7 +147,7 @@ async def _ensure_roles(server: Any, password: str) -> None:
 
 
 async def _apply(url: str) -> list[str]:
-    async with administrator(url) as connection:
+    async with _at_work(url, "the schema is not migrated") as connection:
         await _take_turn(connection, _APPLYING)
         await connection.execute("CREATE SCHEMA IF NOT EXISTS mc")
         await connection.execute(
@@ -150,17 +162,26 @@ async def _apply(url: str) -> list[str]:
         for script in sorted(scripts, key=lambda item: item.name):
             if script.name in done:
                 continue
-            text = script.read_text(encoding="utf-8")
-            if text.startswith(_NO_TRANSACTION):
-                for statement in _statements(text):
-                    await connection.execute(statement)
-                await connection.execute(_APPLIED, script.name)
-            else:
-                async with connection.transaction():
-                    await connection.execute(text)
-                    await connection.execute(_APPLIED, script.name)
+            try:
+                await _run(connection, script.name, script.read_text(encoding="utf-8"))
+            except asyncpg.LockNotAvailableError as error:
+                raise Unavailable(
+                    f"{script.name} is not applied: another transaction held its tables for too long",
+                    hint="run it again when no dump or long query runs; what is applied stays",
+                ) from error
             applied.append(script.name)
         return applied
+
+
+async def _run(connection: Any, name: str, text: str) -> None:
+    if text.startswith(_NO_TRANSACTION):
+        for statement in _statements(text):
+            await connection.execute(statement)
+        await connection.execute(_APPLIED, name)
+        return
+    async with connection.transaction():
+        await connection.execute(text)
+        await connection.execute(_APPLIED, name)
 
 
 def _statements(text: str) -> list[str]:
@@ -267,7 +288,10 @@ async def import_credentials(
     added: list[str] = []
     changed: list[str] = []
     refused: list[str] = []
-    async with administrator(owner_url) as connection, connection.transaction():
+    async with (
+        _at_work(owner_url, "no credential is imported") as connection,
+        connection.transaction(),
+    ):
         await connection.execute("SELECT set_config('mc.change', $1, true)", json.dumps(said))
         for name, row in rows.items():
             secret = bytes.fromhex(row.secret_sha256)

@@ -15,7 +15,7 @@ from mc_platform.adapters.postgres.migrate import (
     migrate_schema,
 )
 from mc_platform.adapters.postgres.pools import PostgresDirectory
-from mc_platform.errors import BadRequest, Misconfigured
+from mc_platform.errors import BadRequest, Misconfigured, Unavailable
 
 KEY_ID = "0123456789ab"
 
@@ -196,3 +196,33 @@ async def test_what_the_server_does_for_one_that_was_killed_is_waited_for(databa
     await killed.close()
     assert not done
     assert await waiting == []
+
+
+async def test_a_file_that_another_transaction_keeps_waiting_is_told_and_run_again(
+    database, monkeypatch
+):
+    """As beside a dump: no defect, and no ledger that is damaged; what is left is undone first."""
+    urls = {
+        "admin_url": database.admin_url,
+        "service_url": f"{database.service_url}_{uuid.uuid4().hex[:6]}",
+    }
+    late = ["0032_quotable_index.sql", "0033_retention.sql"]
+    folder = migrate.files("mc_platform.migrations")
+
+    class Before:
+        @staticmethod
+        def iterdir():
+            return [one for one in folder.iterdir() if one.name < late[0]]
+
+    with monkeypatch.context() as patched:
+        patched.setattr(migrate, "files", lambda _: Before)
+        await migrate_schema(**urls)
+    name = migrate.service_database(urls["service_url"])
+    reader = await asyncpg.connect(database_url(database.admin_url, name))
+    async with reader.transaction(isolation="repeatable_read"):
+        await reader.execute("SELECT count(*) FROM mc.task")
+        with pytest.raises(Unavailable, match=late[0]) as caught:
+            await migrate_schema(**urls)
+    await reader.close()
+    assert "run it again" in caught.value.hint
+    assert await migrate_schema(**urls) == late
