@@ -1,6 +1,7 @@
 """A workbench small enough to read: the three commands and the routes that the environment uses.
 
-`migrate` checks what it is given (an admin URL that works, hashes and no secrets on stdin);
+`migrate` checks what it is given (an admin URL that works, hashes and no secrets on stdin), and
+makes the service's login and its empty database;
 `settings` refuses MC_FAKE_UNUSABLE;
 `serve` answers /health, echoes bodies, streams, and is slow on demand. With
 MC_FAKE_DIES=<colour> a replica of that colour ends with status 7 when it starts; with
@@ -13,6 +14,7 @@ import asyncio
 import json
 import os
 import sys
+from urllib.parse import urlsplit
 
 from aiohttp import web
 
@@ -34,6 +36,10 @@ async def _migrate() -> None:
         print("error: the database refuses MC_DATABASE_ADMIN_URL: OSError", flush=True)
         sys.exit(_REFUSED)
     level = await connection.fetchval("SHOW wal_level")
+    url = urlsplit(os.environ["MC_DATABASE_URL"])
+    if not await connection.fetchval("SELECT 1 FROM pg_roles WHERE rolname = $1", url.username):
+        await connection.execute(f"CREATE ROLE {url.username} LOGIN PASSWORD '{url.password}'")
+        await connection.execute(f'CREATE DATABASE "{url.path[1:]}"')
     await connection.close()
     print(f"migrated {sorted(credentials)}, wal_level {level}", flush=True)
 
