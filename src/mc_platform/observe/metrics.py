@@ -241,6 +241,7 @@ def begin(tenants: Iterable[str], own: Iterable[str] = ()) -> None:
             if ending is not Ending.canceled:  # which no figure counts
                 autonomy_operations.labels(ending.value, tenant)
         autonomy_compensation.labels(tenant)
+        privacy_withheld.labels(tenant)
         for decision in ("allow", "deny"):
             policy_decisions.labels(decision, tenant)
         # What is billed (`mcctl cost`): a tenant's first request costs as its second
