@@ -18,7 +18,9 @@ WHERE usename = 'mc_service' AND application_name LIKE 'blue-%'
 """
 
 
-def test_a_server_of_ones_own_is_used_instead_of_the_embedded_one(run_postgres, start_platform):
+def test_a_server_of_ones_own_is_used_instead_of_the_embedded_one(
+    run_postgres, start_platform, wait_until
+):
     """`mcctl up` brings the server to the schema, starts none of its own, and serves."""
     with run_postgres() as admin_url:
         platform = start_platform(MC_DATABASE_URL=admin_url)
@@ -28,12 +30,12 @@ def test_a_server_of_ones_own_is_used_instead_of_the_embedded_one(run_postgres, 
         for log in (platform.home / "log").iterdir():
             assert admin_url not in log.read_text()
         with psycopg.connect(admin_url, autocommit=True) as admin:
-            replicas_keep_to_their_connections(platform, admin)
+            replicas_keep_to_their_connections(platform, admin, wait_until)
             more_replicas_than_fit_are_refused(platform)
         platform.mcctl("down")
 
 
-def replicas_keep_to_their_connections(platform, admin):
+def replicas_keep_to_their_connections(platform, admin, wait_until):
     """By the server's own count: at most `PER_REPLICA` under load, and `_IDLE` a while after it."""
 
     def counted() -> Counter[str]:
@@ -52,10 +54,7 @@ def replicas_keep_to_their_connections(platform, admin):
             time.sleep(0.01)
     assert {one.result().status for one in asked} <= {200, 429, 503}
     assert 1 <= max(most.values()) <= connections.PER_REPLICA, most
-    deadline = time.monotonic() + 60
-    while max((now := counted()).values()) > _IDLE:
-        assert time.monotonic() < deadline, now
-        time.sleep(0.5)
+    wait_until(lambda: max(counted().values()) <= _IDLE, what="replicas with idle connections only")
 
 
 def more_replicas_than_fit_are_refused(platform):
