@@ -16,13 +16,14 @@ from __future__ import annotations
 import base64
 import binascii
 import math
+import re
 from json.encoder import encode_basestring
 from typing import Final, TypeAlias
 
 import msgspec
 
 from mc_contract.errors import McError
-from mc_contract.plain import is_plain
+from mc_contract.plain import plain_json
 
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 
@@ -35,6 +36,7 @@ FLOAT_TOLERANCE = 1e-9
 
 # Its spelling of plain values is the canonical one; a test compares both ways of writing
 _encode_plain: Final = msgspec.json.Encoder(order="sorted").encode
+_ABOVE_U_FFFF: Final = re.compile(rb"[\xf0-\xf4]")
 _PLAIN_DEPTH, _PLAIN_VALUES = 64, 1_000_000  # beyond, the careful way is as good
 
 
@@ -57,8 +59,10 @@ def canonical_json(value: object) -> bytes:
     Raises:
         NotCanonical: for any value without such a spelling; the message names its path.
     """
-    if is_plain(value, most_depth=_PLAIN_DEPTH, most_values=_PLAIN_VALUES):
-        return _encode_plain(value)
+    plain = plain_json(value, _encode_plain, most_depth=_PLAIN_DEPTH, most_values=_PLAIN_VALUES)
+    # The encoder sorts by code points, RFC 8785 by UTF-16: the same below U+10000
+    if plain is not None and (plain.isascii() or _ABOVE_U_FFFF.search(plain) is None):
+        return plain
     out: list[str] = []
     _write(value, out, None)
     text = "".join(out)

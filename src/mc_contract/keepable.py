@@ -28,7 +28,7 @@ from typing import Any, Final
 import msgspec
 
 from mc_contract.errors import McError
-from mc_contract.plain import is_plain
+from mc_contract.plain import plain_json
 
 MOST_DIGITS: Final = 308
 MOST_DEPTH: Final = 32
@@ -218,7 +218,7 @@ def check_keepable(
     Raises:
         NotKeepable: naming the first place that cannot be.
     """
-    if not is_plain(value, most_depth=most_depth, most_values=MOST_VALUES):
+    if plain_json(value, _encode, most_depth=most_depth, most_values=MOST_VALUES) is None:
         _check(value, path, len(path) + most_depth)
 
 
@@ -238,15 +238,14 @@ def checked_text(value: Any, *, most_depth: int = MOST_DEPTH) -> str:
     Raises:
         NotKeepable: naming the first place that cannot be.
     """
+    text = plain_json(value, _encode, most_depth=most_depth, most_values=MOST_VALUES)
+    if text is not None and text.count(b",") <= MOST_VALUES:
+        return text.decode()
     try:
         text = _encode(value)
     except (TypeError, ValueError, OverflowError, RecursionError):  # of Unicode, too
         check_keepable(value, most_depth=most_depth)
         raise
-    if text.count(b",") <= MOST_VALUES and is_plain(
-        value, most_depth=most_depth, most_values=MOST_VALUES
-    ):
-        return text.decode()
     if b"null" in text:  # so the encoder writes NaN and infinity, too
         check_keepable(value, most_depth=most_depth)
     read_json(text, most_depth=most_depth)
