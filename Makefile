@@ -17,18 +17,29 @@ BASELINE ?= check
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
-$(STAMP): requirements.lock pyproject.toml
+# One environment, two sets: what mcctl and a platform on this machine need, and what development adds
+# to it. Whoever has the larger one keeps it.
+define install
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "Python >= 3.11 is needed, $$($(PYTHON) --version) was found; set PYTHON=..." >&2; exit 2; }
-	@echo "installing into $(VENV), about half a minute ..."
+	@echo "installing requirements/$(1).lock into $(VENV), about half a minute ..."
 	@$(PYTHON) -m venv $(VENV)
-	@$(PIP) install --quiet --require-hashes -r requirements.lock
+	@$(PIP) install --quiet --require-hashes -r requirements/$(1).lock -r requirements/build.lock
 	@$(PIP) install --quiet --no-deps --no-build-isolation -e .
 	@touch $@
+endef
 
-setup: $(STAMP) ## make .venv with .venv/bin/mcctl
+$(STAMP): requirements/development.lock requirements/build.lock pyproject.toml
+	$(call install,development)
 
-run: setup ## start the platform and run Day-0 on it (MINUTES=1 REPLICAS=1 FAULT=slow=2|errors=0.05)
+$(VENV)/.locked-operations: requirements/operations.lock requirements/build.lock pyproject.toml
+	$(call install,operations)
+
+setup: $(STAMP) ## make .venv with .venv/bin/mcctl and everything that tests and checks need
+
+install: $(or $(wildcard $(STAMP)),$(VENV)/.locked-operations) ## make .venv with .venv/bin/mcctl, without what only development needs
+
+run: install ## start the platform and run Day-0 on it (MINUTES=1 REPLICAS=1 FAULT=slow=2|errors=0.05)
 	@$(BIN)/mcctl up
 	@trap : INT; $(BIN)/mcctl runbook run day-0 --env local --minutes $(MINUTES) $(if $(REPLICAS),--set REPLICAS=$(REPLICAS)) \
 		--set FAULT=$(or $(FAULT),none) --yes; code=$$?; \
@@ -36,7 +47,7 @@ run: setup ## start the platform and run Day-0 on it (MINUTES=1 REPLICAS=1 FAULT
 		echo "gateway   http://127.0.0.1:$${MC_EDGE_PORT:-8080}   (left running; make down stops it)"; \
 		exit $$code
 
-down: setup ## stop everything that `make run` started
+down: install ## stop everything that `make run` started
 	@$(BIN)/mcctl down
 
 # What takes longest first, so that nothing long is left to one worker at the end; then whatever else
@@ -104,14 +115,20 @@ bench: setup .venv-presidio/.locked ## one table of what costs what beside its p
 bench-scale: setup ## what things cost at growing sizes, in a quarter of an hour at most (FULL=1: all sizes)
 	@$(BIN)/python benchmarks/bench.py --scale $(if $(FULL),--full)
 
-lock: ## resolve dependencies anew into requirements.lock (hashes, no registry host)
+COMPILE := .venv-lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --no-annotate --no-header
+
+# The largest first: the others keep to its versions
+lock: ## resolve dependencies anew into requirements/*.lock (hashes, no registry host)
 	$(PYTHON) -m venv .venv-lock
 	.venv-lock/bin/python -m pip install --quiet --disable-pip-version-check uv
-	.venv-lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
-		--no-emit-index-url --no-annotate --no-header --all-extras pyproject.toml -o requirements.lock
+	$(COMPILE) --all-extras pyproject.toml requirements/build.in -o requirements/development.lock
+	set -- -c requirements/development.lock pyproject.toml; \
+		$(COMPILE) "$$@" -o requirements/service.lock; \
+		$(COMPILE) "$$@" --extra operations -o requirements/operations.lock
+	$(COMPILE) -c requirements/development.lock requirements/build.in -o requirements/build.lock
 	for peer in benchmarks/presidio benchmarks/contextforge docs/requirements; do \
-		.venv-lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
-			--no-emit-index-url --no-annotate --no-header $$peer.in -o $$peer.lock || exit; done
+		$(COMPILE) $$peer.in -o $$peer.lock || exit; done
 	rm -rf .venv-lock
 
-.PHONY: help setup run down test test-long test-quick lint types contracts docs check crash-test outage-test siege bench bench-scale lock
+.PHONY: help setup install run down test test-long test-quick lint types contracts docs check crash-test outage-test siege bench bench-scale lock

@@ -54,7 +54,7 @@ def locate(layout: Layout) -> Server:
     if home is None or not (home / f"pginstall{_VERSION}" / "bin" / "postgres").exists():
         raise CouldNotTell(
             f"the PostgreSQL {_VERSION} binaries ({_WHEEL}) are not installed",
-            hint="run `make setup`, or set MC_DATABASE_URL to a server of your own",
+            hint="run `make install`, or set MC_DATABASE_URL to a server of your own",
         )
     binaries = home / f"pginstall{_VERSION}" / "bin"
     if os.geteuid() != 0:
