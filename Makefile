@@ -115,6 +115,9 @@ bench: setup .venv-presidio/.locked ## one table of what costs what beside its p
 bench-scale: setup ## what things cost at growing sizes, in a quarter of an hour at most (FULL=1: all sizes)
 	@$(BIN)/python benchmarks/bench.py --scale $(if $(FULL),--full)
 
+sbom: setup ## the bill of materials of what a replica runs with (CycloneDX 1.6), into dist/sbom
+	@$(BIN)/python tools/sbom.py dist/sbom/service.cdx.json && echo dist/sbom/service.cdx.json
+
 COMPILE := .venv-lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-annotate --no-header
 
@@ -131,4 +134,4 @@ lock: ## resolve dependencies anew into requirements/*.lock (hashes, no registry
 		$(COMPILE) $$peer.in -o $$peer.lock || exit; done
 	rm -rf .venv-lock
 
-.PHONY: help setup install run down test test-long test-quick lint types contracts docs check crash-test outage-test siege bench bench-scale lock
+.PHONY: help setup install run down test test-long test-quick lint types contracts docs check crash-test outage-test siege bench bench-scale sbom lock
