@@ -95,14 +95,22 @@ async def body_of(request: Request, most_bytes: int) -> bytes | None:
 
 
 def serve(create_app: Callable[[int], Starlette]) -> None:
-    """Serve on `MC_PORT` until SIGTERM or SIGINT; requests under way are let finish."""
+    """Serve on `MC_PORT` until SIGTERM or SIGINT; requests under way are let finish.
+
+    On loopback, but where `MC_SAMPLE_HOST` names another address: in a pod, `0.0.0.0`.
+    """
     port = whole_number(os.environ["MC_PORT"])
     asyncio.run(_serve(create_app(port), port))
 
 
 async def _serve(app: Starlette, port: int) -> None:
     server = Server(
-        app, address=HOST, port=port, interface=Interfaces.ASGI, backlog=1024, websockets=False
+        app,
+        address=os.environ.get("MC_SAMPLE_HOST") or HOST,
+        port=port,
+        interface=Interfaces.ASGI,
+        backlog=1024,
+        websockets=False,
     )
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

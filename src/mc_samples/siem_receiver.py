@@ -257,7 +257,7 @@ def main() -> None:
 
     web.run_app(
         app(),
-        host=_HOST,
+        host=os.environ.get("MC_SAMPLE_HOST") or _HOST,
         port=whole_number(os.environ["MC_PORT"]),
         access_log=None,
         print=_log.info,

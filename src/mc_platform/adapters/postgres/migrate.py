@@ -32,6 +32,13 @@ from mc_platform.model.tenant import PLATFORM, Role
 
 SERVICE_ROLE = "mc_service"
 _IDLE_IN_TRANSACTION = "4s"
+_ABOVE_THE_RULES = {
+    "rolsuper": "SUPERUSER",
+    "rolcreatedb": "CREATEDB",
+    "rolcreaterole": "CREATEROLE",
+    "rolbypassrls": "BYPASSRLS",
+    "rolreplication": "REPLICATION",
+}
 _LOCK = 7_219_005_313_401  # any fixed number: two migrations must not run at once
 _APPLYING = 7_219_005_313_405  # as long as the server works for one, even if it was killed
 _LOOK_AGAIN_S = 0.2
@@ -134,16 +141,26 @@ async def _ensure_roles(server: Any, password: str) -> None:
         if not await server.fetchval("SELECT 1 FROM pg_roles WHERE rolname = $1", role):
             await server.execute(f"CREATE ROLE {role} NOLOGIN")
     await server.execute(
-        "ALTER ROLE mc_service LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOBYPASSRLS NOINHERIT "
-        f"PASSWORD {_literal(password)}"
+        f"ALTER ROLE mc_service LOGIN NOINHERIT PASSWORD {_literal(password)}"
+        f"{await _excess(server, 'mc_service')}"
     )
     # A replica that is paused amid a transaction must not keep its locks: on the ledger's head it
     # would stop the whole region (`tests/crash` found it). For all its sessions, the engine's too.
     await server.execute(
         f"ALTER ROLE mc_service SET idle_in_transaction_session_timeout = '{_IDLE_IN_TRANSACTION}'"
     )
-    await server.execute("ALTER ROLE mc_recorder NOLOGIN NOSUPERUSER NOBYPASSRLS")
+    await server.execute(f"ALTER ROLE mc_recorder NOLOGIN{await _excess(server, 'mc_recorder')}")
     await server.execute("GRANT mc_recorder TO mc_service WITH INHERIT FALSE, SET TRUE")
+
+
+async def _excess(server: Any, role: str) -> str:
+    """What takes a role's rights above the rules away, of those that it has.
+
+    One that it does not have is not named: whoever is no superuser may not name `SUPERUSER` at all,
+    and no administrator of a managed server is one.
+    """
+    has = await server.fetchrow("SELECT * FROM pg_roles WHERE rolname = $1", role)
+    return "".join(f" NO{right}" for column, right in _ABOVE_THE_RULES.items() if has[column])
 
 
 async def _apply(url: str) -> list[str]:

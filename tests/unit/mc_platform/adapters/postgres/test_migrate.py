@@ -8,6 +8,7 @@ import uuid
 import asyncpg
 import pytest
 
+from mc_platform import administration
 from mc_platform.adapters.postgres import migrate
 from mc_platform.adapters.postgres.migrate import (
     database_url,
@@ -226,3 +227,34 @@ async def test_a_file_that_another_transaction_keeps_waiting_is_told_and_run_aga
     await reader.close()
     assert "run it again" in caught.value.hint
     assert await migrate_schema(**urls) == late
+
+
+async def test_an_administrator_who_is_no_superuser_migrates_and_takes_rights_back(run_postgres):
+    """As on a managed server: CREATEROLE and CREATEDB are enough, and a repeat changes nothing.
+
+    A service's login that somebody gave more rights loses them, if the administrator has them.
+    """
+    with run_postgres() as superuser:
+        server = await asyncpg.connect(superuser)
+        host = superuser.partition("@")[2].partition("/")[0]
+        await server.execute("CREATE ROLE boss LOGIN CREATEROLE CREATEDB PASSWORD 'x'")
+        urls = {
+            "admin_url": f"postgresql://boss:x@{host}/postgres",
+            "service_url": f"postgresql://mc_service:p@{host}/mc",
+        }
+        assert (await administration.migrate(**urls, credentials=None))["applied"]
+        await server.execute("ALTER ROLE mc_service CREATEDB CREATEROLE")
+        assert (await administration.migrate(**urls, credentials=None))["applied"] == []
+        row = await server.fetchrow(
+            "SELECT rolsuper, rolcreatedb, rolcreaterole, rolbypassrls, rolreplication, rolinherit "
+            "FROM pg_roles WHERE rolname = 'mc_service'"
+        )
+        assert not any(row.values())
+        await server.execute("ALTER ROLE mc_service SUPERUSER REPLICATION")
+        urls["admin_url"] = superuser
+        await administration.migrate(**urls, credentials=None)
+        row = await server.fetchrow(
+            "SELECT rolsuper, rolreplication FROM pg_roles WHERE rolname = 'mc_service'"
+        )
+        assert not any(row.values())
+        await server.close()
