@@ -23,7 +23,8 @@ from dbos import DBOS, DBOSConfig, SetWorkflowID, StepOptions
 from mc_platform.adapters.http import BlockingLanes
 from mc_platform.adapters.postgres.journal import PostgresJournal
 from mc_platform.adapters.postgres.leases import PostgresLeases
-from mc_platform.adapters.postgres.pools import Pools, PostgresTasks
+from mc_platform.adapters.postgres.pools import Pools
+from mc_platform.adapters.postgres.tasks import PostgresTasks
 from mc_platform.enact import ENGINE_SCHEMA, OperationEngine
 from mc_platform.enact.engine_database import quiet_engine_logs
 from mc_platform.model.catalogue import parse_catalogue

@@ -28,9 +28,10 @@ from mc_platform.adapters.postgres.journal import PostgresJournal
 from mc_platform.adapters.postgres.leases import PostgresLeases
 from mc_platform.adapters.postgres.ledger import PostgresLedger
 from mc_platform.adapters.postgres.operations import PostgresOperations
-from mc_platform.adapters.postgres.pools import Pools, PostgresDirectory, PostgresTasks
+from mc_platform.adapters.postgres.pools import Pools, PostgresDirectory
 from mc_platform.adapters.postgres.retention import PostgresRetention
 from mc_platform.adapters.postgres.rules import PostgresRules
+from mc_platform.adapters.postgres.tasks import PostgresTasks
 from mc_platform.adapters.worker_processes import WorkerProcesses
 from mc_platform.assembly.background import (
     Announcements,

@@ -13,7 +13,7 @@ import structlog
 
 from mc_contract.ledger.checkpoint import Checkpoint
 from mc_platform.adapters.postgres.ledger import PostgresLedger
-from mc_platform.adapters.postgres.pools import PostgresTasks
+from mc_platform.adapters.postgres.tasks import PostgresTasks
 from mc_platform.errors import RateLimited, Unavailable
 from mc_platform.model.catalogue import Agent
 from mc_platform.model.event import Kind

@@ -28,6 +28,7 @@ from mc_contract.ledger.entry import HEAD_DAMAGED, subject_of
 from mc_contract.ledger.merkle import Frontier, ProofError, leaf_hash
 from mc_platform.adapters.postgres.pools import DATABASE_ERRORS, Pools, unavailable, wrapped
 from mc_platform.adapters.postgres.rows import is_large, task_columns
+from mc_platform.adapters.postgres.turns import joined
 from mc_platform.errors import LedgerDamaged, PlatformError, Unavailable
 from mc_platform.model.event import Event, Recorded
 from mc_platform.model.ids import EventId, TaskId
@@ -171,6 +172,7 @@ class PostgresJournal:
             await self._wake.wait()
             self._wake.clear()
             while self._queue:
+                await joined(lambda: len(self._queue), most=_MOST_IN_A_FLUSH)
                 await self._flush(self._next_batch())
 
     def _next_batch(self) -> list[_Waiting]:

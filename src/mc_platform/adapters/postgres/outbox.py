@@ -288,7 +288,7 @@ class PostgresOutbox:
         digest = hashlib.sha256(f"mc-outbox|{self._region}|{sink}".encode()).digest()
         lock = int.from_bytes(digest[:8], "big", signed=True)
         try:
-            async with self._pools.claiming() as connection:
+            async with self._pools.record.acquire() as connection:
                 if not await connection.fetchval("SELECT pg_try_advisory_lock($1)", lock):
                     yield None
                     return

@@ -1,4 +1,4 @@
-"""The PostgreSQL side: pools, credentials, tasks.
+"""The PostgreSQL side: pools, and credentials.
 
 Two pools with one login: `tenant` stays `mc_service` and sees a tenant's rows only through
 row-level security; `record` becomes `mc_recorder`, which may append to the log. With the operation
@@ -8,22 +8,19 @@ engine's connections and its lease's they are what `mc_contract.connections` bud
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
-from datetime import datetime
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
 import asyncpg
 
 from mc_contract import connections
-from mc_platform.adapters.postgres.rows import read_all_times, task_from_row
-from mc_platform.adapters.postgres.task_pages import BUT_PARTS, page_query
+from mc_platform.adapters.postgres.rows import read_all_times
 from mc_platform.bulkheads import Slots
 from mc_platform.errors import Misconfigured, RateLimited, Unavailable
 from mc_platform.model.credential import Found
-from mc_platform.model.ids import ContextId, PrincipalId, TaskId, TenantId
-from mc_platform.model.task import Page, Task
+from mc_platform.model.ids import PrincipalId, TenantId
 from mc_platform.model.tenant import Principal
 
 P = ParamSpec("P")
@@ -45,9 +42,7 @@ _REFUSED = (
 )
 _ACQUIRE_TIMEOUT_S = 5.0
 _COMMAND_TIMEOUT_S = 10.0
-# Of reads: for credentials, the switch, probes. Of look-ups: for the ledger's writer and its proofs,
-# and a claim of delivery, which holds its connection for as long as it ships
-_TENANT_KEPT, _RECORD_KEPT = 1, 2
+_TENANT_KEPT = 1  # for credentials, the switch, probes
 _IDLE_S = 10.0  # then a connection is closed: what is used in turn is the one used last
 _MOST_WAITING = 1_000  # of one tenant, for a connection
 
@@ -109,7 +104,10 @@ class _RecordPool(_Pool):
 
     @asynccontextmanager
     async def _one_of_others(self, wait_s: float) -> AsyncIterator[Any]:
-        async with asyncio.timeout(wait_s):
+        if self._others.locked():
+            async with asyncio.timeout(wait_s):
+                await self._others.acquire()
+        else:
             await self._others.acquire()
         try:
             async with super().acquire(timeout=wait_s) as connection:
@@ -165,8 +163,6 @@ class Pools:
         self.record: asyncpg.Pool[Any]
         # Queries are short, so waiting tenants take turns
         self._reading = _slots("reads", connections.TENANT - _TENANT_KEPT)
-        self._looking_up = _slots("look-ups", connections.RECORD - _RECORD_KEPT)
-        self._claims = 0
 
     async def open(self) -> None:
         """Connect both pools.
@@ -236,40 +232,14 @@ class Pools:
             await connection.execute("SELECT set_config('mc.tenant', $1, true)", tenant)
             yield connection
 
-    @asynccontextmanager
-    async def looking_up(self, tenant: TenantId) -> AsyncIterator[Any]:
-        """A connection that may read all rows, for a look-up on behalf of one tenant.
-
-        Raises:
-            RateLimited: as `reading`.
-        """
-        async with _share(self._looking_up, tenant), self.record.acquire() as connection:
-            yield connection
+    def looking_up(self) -> Any:
+        """A connection that may read all tenants' rows; nobody waits for it without end."""
+        return self.record.acquire()
 
     def writing(self) -> Any:
         """The connection of the ledger's writer, of which one flush at a time is under way."""
         record: Any = self.record
         return record.acquire_to_write()
-
-    @asynccontextmanager
-    async def claiming(self) -> AsyncIterator[Any]:
-        """A connection for a claim of delivery, which is held for as long as the claim is shipped.
-
-        One is reckoned with. A second one (the backup file's, while the SIEM is down) takes a place
-        of the look-ups, never the connection of the ledger's writer.
-        """
-        self._claims += 1
-        self._bound_look_ups()
-        try:
-            async with self.record.acquire() as connection:
-                yield connection
-        finally:
-            self._claims -= 1
-            self._bound_look_ups()
-
-    def _bound_look_ups(self) -> None:
-        more = max(0, self._claims - 1)
-        self._looking_up.total = max(1, connections.RECORD - _RECORD_KEPT - more)
 
     async def alive(self) -> bool:
         """Whether the server answers a query now."""
@@ -304,119 +274,3 @@ class PostgresDirectory:
             scopes=None if row["scopes"] is None else frozenset(row["scopes"]),
         )
         return Found(bytes(row["secret_sha256"]), principal, row["valid_for_s"])
-
-
-_LARGE_BYTES, _PAGE_BYTES = 65_536, 1_048_576
-# As it is stored first, so a large one is not unpacked to be counted; what packs well is large, too
-_WITHOUT_LARGE = f"""{BUT_PARTS}, CASE WHEN pg_column_size(parts) > 8192 THEN '[{{}}]'
-    WHEN octet_length(parts::text) > {_LARGE_BYTES} THEN '[{{}}]' ELSE parts::text END AS parts"""
-
-
-def _tasks_from(rows: Sequence[Any]) -> list[Task]:
-    return [task_from_row(row) for row in rows]
-
-
-async def _apart_if_large(size_bytes: int, read: Callable[[Any], R], stored: Any) -> R:
-    """Read what is stored; in a thread if that would hold the event loop."""
-    if size_bytes > _LARGE_BYTES:
-        return await asyncio.to_thread(read, stored)
-    return read(stored)
-
-
-class PostgresTasks:
-    """Reading tasks; implements `ports.Tasks`."""
-
-    def __init__(self, pools: Pools) -> None:
-        self._pools = pools
-
-    @wrapped("tasks cannot be read")
-    async def get(self, tenant: TenantId, task_id: TaskId) -> Task | None:
-        async with self._pools.as_tenant(tenant) as connection:
-            row = await connection.fetchrow(
-                "SELECT * FROM mc.task WHERE id = $1 AND tenant = $2", task_id, tenant
-            )
-        return None if row is None else await _apart_if_large(len(row["parts"]), task_from_row, row)
-
-    @wrapped("tasks cannot be read")
-    async def page(
-        self,
-        tenant: TenantId,
-        *,
-        principal: PrincipalId | None,
-        context_id: ContextId | None,
-        state: str | None,
-        limit: int,
-        before: tuple[datetime, TaskId] | None,
-        since: datetime | None,
-        replies: bool,
-    ) -> Page:
-        statement, arguments = page_query(
-            tenant,
-            principal=principal,
-            context_id=context_id,
-            state=state,
-            before=before,
-            since=since,
-            limit=limit + 1,
-            most_bytes=_PAGE_BYTES,
-            replies=replies,
-        )
-        async with self._pools.as_tenant(tenant) as connection:
-            rows = await connection.fetch(statement, *arguments)
-        shown = rows[:limit]
-        size = sum(len(row["parts"]) for row in shown)
-        more = bool(rows) and rows[0]["found"] > len(shown)
-        return Page(await _apart_if_large(size, _tasks_from, shown), more)
-
-    @wrapped("the conversation cannot be read")
-    async def conversation(
-        self, tenant: TenantId, context_id: ContextId, *, limit: int
-    ) -> list[Task]:
-        newest = "context_id = $2 ORDER BY created_at DESC, id DESC LIMIT $3"
-        return await self._without_large(tenant, newest, context_id, limit)
-
-    @wrapped("the conversation cannot be read")
-    async def answered(self, tenant: TenantId, context_id: ContextId) -> list[Task]:
-        with_parts = "context_id = $2 AND pg_column_size(parts) > 6 LIMIT 2"
-        return await self._without_large(tenant, with_parts, context_id)
-
-    @wrapped("quotations cannot be looked for")
-    async def quoted(self, tenant: TenantId, digests: Sequence[int]) -> list[Task]:
-        # Most messages quote nothing: one round trip tells; rows are read behind row-level security
-        async with self._pools.looking_up(tenant) as connection:
-            found = await connection.fetch(
-                "SELECT DISTINCT task_id FROM mc.quotable WHERE tenant = $1"
-                " AND digest = ANY($2::bigint[]) LIMIT 20",
-                tenant,
-                digests,
-            )
-        if not found:
-            return []
-        ids = [row["task_id"] for row in found]
-        return await self._without_large(tenant, "id = ANY($2::text[])", ids)
-
-    async def _without_large(self, tenant: TenantId, which: str, *values: Any) -> list[Task]:
-        query = f"SELECT {_WITHOUT_LARGE} FROM mc.task WHERE tenant = $1 AND {which}"  # noqa: S608 - constants
-        async with self._pools.as_tenant(tenant) as connection:
-            rows = await connection.fetch(query, tenant, *values)
-        return _tasks_from(rows)
-
-    @wrapped("open tasks cannot be read")
-    async def abandoned(
-        self, older_than: datetime, limit: int, after: Task | None = None
-    ) -> list[Task]:
-        """Open tasks of all tenants not touched since `older_than`, oldest first.
-
-        Args:
-            after: The last task of the page before this one.
-        """
-        rows = await self._pools.record.fetch(
-            "SELECT * FROM mc.task WHERE state IN ('TASK_STATE_SUBMITTED', 'TASK_STATE_WORKING')"
-            " AND updated_at < $1 AND ($3::timestamptz IS NULL OR (updated_at, id) > ($3, $4))"
-            " ORDER BY updated_at, id LIMIT $2",
-            older_than,
-            limit,
-            None if after is None else after.updated_at,
-            None if after is None else after.id,
-        )
-        return _tasks_from(rows)

@@ -18,7 +18,7 @@ import pytest
 from mc_contract.keepable import NotKeepable
 from mc_contract.ledger.merkle import Frontier, leaf_hash, tree_root
 from mc_platform.adapters.postgres.journal import PostgresJournal
-from mc_platform.adapters.postgres.pools import PostgresTasks
+from mc_platform.adapters.postgres.tasks import PostgresTasks
 from mc_platform.errors import Unavailable
 from mc_platform.model.event import Event, Kind
 from mc_platform.model.task import LEFT_OUT, Task, TaskState

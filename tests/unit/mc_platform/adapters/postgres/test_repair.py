@@ -10,9 +10,9 @@ import pytest
 
 from mc_platform.adapters.postgres.journal import PostgresJournal
 from mc_platform.adapters.postgres.ledger import PostgresRecords
-from mc_platform.adapters.postgres.pools import PostgresTasks
 from mc_platform.adapters.postgres.repair import mended_parts, mended_row, why_not_shown
 from mc_platform.adapters.postgres.rows import EARLIEST, LATEST
+from mc_platform.adapters.postgres.tasks import PostgresTasks
 from mc_platform.administration import repair
 from mc_platform.model.event import Event, Kind
 from mc_platform.model.task import Task, TaskState

@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 
 from mc_platform.adapters.postgres import archive, migrate
 from mc_platform.adapters.postgres.journal import PostgresJournal
-from mc_platform.adapters.postgres.pools import Pools, PostgresTasks
+from mc_platform.adapters.postgres.pools import Pools
 from mc_platform.adapters.postgres.retention import PostgresRetention
+from mc_platform.adapters.postgres.tasks import PostgresTasks
 from mc_platform.assembly import retention as assembled
 from mc_platform.assembly.retention import Retention
 from mc_platform.model.tenant import Tenant

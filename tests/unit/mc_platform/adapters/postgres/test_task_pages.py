@@ -11,8 +11,8 @@ import asyncpg
 import pytest
 
 from mc_platform.adapters.postgres.migrate import database_url
-from mc_platform.adapters.postgres.pools import PostgresTasks
 from mc_platform.adapters.postgres.task_pages import page_query
+from mc_platform.adapters.postgres.tasks import PostgresTasks
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 TASKS, LIMIT = 6000, 20

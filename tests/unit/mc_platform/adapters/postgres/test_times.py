@@ -9,7 +9,8 @@ import pytest
 
 from mc_platform.adapters.postgres.journal import PostgresJournal
 from mc_platform.adapters.postgres.operations import PostgresOperations
-from mc_platform.adapters.postgres.pools import Pools, PostgresTasks
+from mc_platform.adapters.postgres.pools import Pools
+from mc_platform.adapters.postgres.tasks import PostgresTasks
 from mc_platform.model.event import Event, Kind
 from mc_platform.model.operation_view import OperationFilter
 from mc_platform.model.task import Task, TaskState
