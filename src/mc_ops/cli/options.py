@@ -35,7 +35,10 @@ else:
     Whole.__name__, Number.__name__ = "whole number", "number"  # as `--help` shows them
 
 EnvOption = Annotated[
-    str, typer.Option("--env", help="Environment of the platform; only `local` exists today.")
+    str,
+    typer.Option(
+        "--env", help="Environment of the platform: `local`; of three checks also `kubernetes`."
+    ),
 ]
 _Verb = TypeVar("_Verb", bound=Callable[..., None])
 

@@ -24,13 +24,23 @@ app = Verbs()
 OutOption = Annotated[
     Path | None, typer.Option("--out", help="Also write the result as JSON to this file.")
 ]
+ManifestsOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--manifests", help="Check this folder (manifests, or a kustomization) without a cluster."
+    ),
+]
+NamespaceOption = Annotated[
+    str | None,
+    typer.Option("--namespace", "-n", help="Namespace on a cluster; default: the context's own."),
+]
 MinimumOption = Annotated[
     Whole, typer.Option("--min-replicas", min=1, help="Minimum number of replicas that must serve.")
 ]
 
 _BAD = ("fail", "unknown")
 _HEADINGS = {
-    "pod-security": "who may read, who may connect, who is root",
+    "pod-security": "what a pod, or a process, may do and who may reach it",
     "egress": "where the replicas are connected to",
     "hpa": "whether enough replicas serve",
     "platform": "whether strangers are refused, replicas healthy, the ledger append-only, connections enough",
@@ -47,10 +57,18 @@ class CheckOptions(OptionGroup):
     output: OutputOption = Format.table
 
 
+@dataclass(frozen=True, kw_only=True)
+class KubernetesOptions(CheckOptions):
+    """The options of a check that is made on manifests and on a cluster, too."""
+
+    manifests: ManifestsOption = None
+    namespace: NamespaceOption = None
+
+
 @app.command("pod-security")
-def pod_security(call: CheckOptions) -> None:
-    """Check file modes of secrets, listening addresses and the database's user."""
-    _check("pod-security", call)
+def pod_security(call: KubernetesOptions) -> None:
+    """Check what Pod Security's profile `restricted` asks; locally, who may read, connect, be root."""
+    _check_anywhere("pod-security", call)
 
 
 @app.command()
@@ -78,13 +96,29 @@ def edge(
 ) -> None:
     """Check after a cutover that requests reach this colour and are recorded."""
     environment = open_environment(call.env)
-    _tell("edge", environment, {"edge": room.check_edge_of(environment, colour)}, call)
+    _tell("edge", environment.name, {"edge": room.check_edge_of(environment, colour)}, call)
 
 
 @app.command("all")
 def check_all(call: CheckOptions, min_replicas: MinimumOption = 1) -> None:
     """Run all checks but `edge`."""
     _check("all", call, min_replicas)
+
+
+def _check_anywhere(subject: str, call: KubernetesOptions, minimum_replicas: int = 1) -> None:
+    """The checks of manifests, of a cluster, or of this machine's platform."""
+    if call.manifests is not None:
+        from mc_ops.preflight import kubernetes
+
+        results = kubernetes.check_manifests(subject, call.manifests)
+        _tell(subject, "manifests", {subject: results}, call)
+    elif call.env == "kubernetes":
+        from mc_ops.preflight import kubernetes
+
+        results = kubernetes.check_cluster(subject, call.namespace)
+        _tell(subject, call.env, {subject: results}, call)
+    else:
+        _check(subject, call, minimum_replicas)
 
 
 def _check(subject: str, call: CheckOptions, minimum_replicas: int = 1) -> None:
@@ -94,7 +128,7 @@ def _check(subject: str, call: CheckOptions, minimum_replicas: int = 1) -> None:
         one: room.check_local(one, environment, minimum_replicas=minimum_replicas)
         for one in (room.SUBJECTS if subject == "all" else (subject,))
     }
-    _tell(subject, environment, groups, call, at_start)
+    _tell(subject, environment.name, groups, call, (environment, at_start))
 
 
 def _looked(environment: Environment) -> Groups | None:
@@ -123,14 +157,16 @@ def _running(at_start: Groups | None, at_end: Groups | None) -> dict[str, Json] 
 
 def _tell(
     subject: str,
-    environment: Environment,
+    where: str,
     groups: dict[str, list[room.CheckResult]],
     call: CheckOptions,
-    at_start: Groups | None = None,
+    looked: tuple[Environment, Groups | None] | None = None,
 ) -> None:
     results = [result for group in groups.values() for result in group]
-    report = _report(subject, environment.name, results)
-    report["running"] = _running(at_start, _looked(environment) if at_start else None)
+    report = _report(subject, where, results)
+    environment, at_start = looked or (None, None)
+    at_end = _looked(environment) if environment and at_start else None
+    report["running"] = _running(at_start, at_end)
     if call.out:
         _write(call.out, report)
     if call.output is Format.json:

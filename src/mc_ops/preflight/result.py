@@ -32,6 +32,8 @@ class CheckResult:
     Attributes:
         detail: What was measured, or why nothing could be.
         remedy: What to do about a failure; empty when there is nothing to do.
+        object: Which object of Kubernetes fails it, where it is about one.
+        field: Where in that object.
     """
 
     name: str
@@ -39,16 +41,19 @@ class CheckResult:
     detail: str
     remedy: str = ""
     severity: Severity = Severity.critical
+    object: str = ""
+    field: str = ""
 
     def as_dict(self) -> dict[str, str]:
         """The check as it appears in JSON."""
-        return {
+        told: dict[str, str] = {
             "name": self.name,
             "status": self.status,
             "severity": self.severity,
             "detail": self.detail,
             "remedy": self.remedy,
         }
+        return told | ({"object": self.object, "field": self.field} if self.object else {})
 
 
 def found(name: str, problems: Iterable[str], good: str, remedy: str) -> CheckResult:
