@@ -10,8 +10,8 @@ All of it belongs to one event loop and to one replica: N replicas have N times 
 from __future__ import annotations
 
 import asyncio
-from collections import Counter, deque
-from collections.abc import Iterator, Mapping
+from collections import deque
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from mc_platform.errors import RateLimited
@@ -22,22 +22,24 @@ _RETRY_AFTER_S = 1.0
 
 
 class Slot:
-    """A place that a request holds; `release` gives it back, once however often it is called."""
+    """A place that a request holds; `release` gives it back, once however often it is called.
 
-    def __init__(self, holders: Mapping[Slots, TenantId] | None = None) -> None:
-        self._holders = dict(holders or {})
+    Args:
+        tenant: Whose it is.
+        slots: Each kind of place that the request holds one of.
+    """
+
+    __slots__ = ("_slots", "_tenant")
+
+    def __init__(self, tenant: TenantId, *slots: Slots) -> None:
+        self._tenant = tenant
+        self._slots = slots
 
     def release(self) -> None:
         """Give the place back."""
-        holders, self._holders = self._holders, {}
-        for slots, tenant in holders.items():
-            slots.give_back(tenant)
-
-    def beside(self, other: Slot) -> Slot:
-        """This place and another as one; both are empty afterwards."""
-        both = Slot({**self._holders, **other._holders})
-        self._holders, other._holders = {}, {}
-        return both
+        slots, self._slots = self._slots, ()
+        for one in slots:
+            one.give_back(self._tenant)
 
 
 class Slots:
@@ -72,12 +74,13 @@ class Slots:
         self._tenants = tenants
         self._wait_s = wait_s
         self._most_waiting = most_waiting
-        self._taken: Counter[TenantId] = Counter()
+        self._taken: dict[TenantId, int] = {}
+        self._all_taken = 0
         self._waiting: dict[TenantId, deque[_Waiting]] = {}  # in the order of turns
 
     def taken(self, tenant: TenantId) -> int:
         """How many places the tenant has now."""
-        return self._taken[tenant]
+        return self._taken.get(tenant, 0)
 
     def waiting(self, tenant: TenantId) -> int:
         """How many requests of the tenant wait for a place now."""
@@ -93,27 +96,46 @@ class Slots:
         Raises:
             RateLimited: none became free in time, or too many of the tenant wait already.
         """
-        if tenant not in self._waiting and self._may(tenant):
-            return self._given(tenant)
+        if not self.take_now(tenant):
+            await self.wait(tenant, patient=patient)
+        return Slot(tenant, self)
+
+    def take_now(self, tenant: TenantId) -> bool:
+        """Take a place if one is free and nobody of the tenant waits; whether it was taken.
+
+        Whoever takes one calls `give_back`.
+        """
+        if tenant in self._waiting or not self._may(tenant):
+            return False
+        self._count(tenant)
+        return True
+
+    async def wait(self, tenant: TenantId, *, patient: bool = False) -> None:
+        """Wait for a place, which is taken then: for what `take_now` did not give; as `take`."""
         queue = self._waiting.setdefault(tenant, deque())
         if len(queue) >= self._most_waiting and not patient:
             raise self._refusal(tenant)
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        turn: asyncio.Future[bool] = loop.create_future()
         waiting = _Waiting(turn, patient)
         before = sum(one.patient for one in queue) if patient else len(queue)
         queue.insert(before, waiting)
+        # No `asyncio.timeout`: under load most requests wait a round of the loop for their turn
+        timer = None if patient else loop.call_later(self._wait_s, _give_up, turn)
+        given = False
         try:
-            async with asyncio.timeout(None if patient else self._wait_s):
-                await turn
-        except BaseException as error:
-            if turn.done() and not turn.cancelled():  # it was given while the wait ended
-                self.give_back(tenant)
-            else:
-                self._leave(tenant, waiting)
-            if isinstance(error, TimeoutError):
-                raise self._refusal(tenant) from error
+            given = await turn
+        except BaseException:
+            if turn.done() and not turn.cancelled() and turn.result():
+                self.give_back(tenant)  # it was given while the wait ended
             raise
-        return Slot({self: tenant})
+        finally:
+            if timer is not None:
+                timer.cancel()
+            if not given:
+                self._leave(tenant, waiting)
+        if not given:
+            raise self._refusal(tenant)
 
     def held(self, tenant: TenantId, *, patient: bool = False) -> Held:
         """As `take`, for the time of an `async with` block."""
@@ -121,29 +143,37 @@ class Slots:
 
     def give_back(self, tenant: TenantId) -> None:
         """One of the tenant's places is free; `Slot.release` calls this."""
-        self._taken[tenant] -= 1
-        if not self._taken[tenant]:
+        left = self._taken[tenant] - 1
+        if left:
+            self._taken[tenant] = left
+        else:
             del self._taken[tenant]
+        self._all_taken -= 1
+        if self._waiting:
+            self._pass_on()
+
+    def _pass_on(self) -> None:
+        """Give a place that is free to whoever's turn it is."""
         for waiting in list(self._waiting):
             if not self._may(waiting):
                 continue
             queue = self._waiting.pop(waiting)
-            # One whose wait has ended is cancelled before it has left the queue
-            turn = next((one.turn for one in _emptied(queue) if not one.turn.cancelled()), None)
+            # One whose wait has ended is done before it has left the queue
+            turn = next((one.turn for one in _emptied(queue) if not one.turn.done()), None)
             if queue:
                 self._waiting[waiting] = queue  # at the end: the next place is another's
             if turn is not None:
-                self._given(waiting)
-                turn.set_result(None)
+                self._count(waiting)
+                turn.set_result(True)
                 return
 
     def _may(self, tenant: TenantId) -> bool:
-        mine = self._taken[tenant]
+        mine = self._taken.get(tenant, 0)
         if mine >= self.per_tenant:
             return False
         if self.total is None:
             return True
-        free = self.total - self._taken.total()
+        free = self.total - self._all_taken
         if mine < self._kept_each:
             return free > 0
         others = sum(
@@ -151,9 +181,9 @@ class Slots:
         )
         return free > self._kept_each * (self._tenants - 1) - others
 
-    def _given(self, tenant: TenantId) -> Slot:
-        self._taken[tenant] += 1
-        return Slot({self: tenant})
+    def _count(self, tenant: TenantId) -> None:
+        self._taken[tenant] = self._taken.get(tenant, 0) + 1
+        self._all_taken += 1
 
     def _leave(self, tenant: TenantId, waiting: _Waiting) -> None:
         queue = self._waiting.get(tenant, deque())
@@ -165,7 +195,7 @@ class Slots:
     def _refusal(self, tenant: TenantId) -> RateLimited:
         metrics.slots_refused.labels(self.kind, tenant).inc()
         return RateLimited(
-            f"tenant {tenant} has {self._taken[tenant]} {self.kind} under way on this replica, "
+            f"tenant {tenant} has {self.taken(tenant)} {self.kind} under way on this replica, "
             f"and no place became free in {self._wait_s:g} s",
             retry_after_s=_RETRY_AFTER_S,
             hint=f"send fewer at once (at most {self.per_tenant}), and try again in a second",
@@ -183,15 +213,21 @@ class Held:
         self._patient = patient
 
     async def __aenter__(self) -> None:
-        await self._slots.take(self._tenant, patient=self._patient)
+        if not self._slots.take_now(self._tenant):
+            await self._slots.wait(self._tenant, patient=self._patient)
 
     async def __aexit__(self, *_: object) -> None:
         self._slots.give_back(self._tenant)
 
 
 class _Waiting(NamedTuple):
-    turn: asyncio.Future[None]
+    turn: asyncio.Future[bool]
     patient: bool
+
+
+def _give_up(turn: asyncio.Future[bool]) -> None:
+    if not turn.done():
+        turn.set_result(False)
 
 
 def _emptied(queue: deque[_Waiting]) -> Iterator[_Waiting]:
@@ -247,9 +283,13 @@ class Messages:
         """
         if operation:
             return await self.operations.take(tenant)
-        mine = await self.questions.take(tenant)
-        try:
-            return mine.beside(await self.agent(agent).take(tenant))
-        except BaseException:
-            mine.release()
-            raise
+        places = self.agent(agent)
+        if not self.questions.take_now(tenant):
+            await self.questions.wait(tenant)
+        if not places.take_now(tenant):
+            try:
+                await places.wait(tenant)
+            except BaseException:
+                self.questions.give_back(tenant)
+                raise
+        return Slot(tenant, self.questions, places)

@@ -191,7 +191,7 @@ async def test_a_message_that_finds_no_place_at_the_agent_keeps_none_of_its_tena
     await messages.take(ONE, agent, operation=True)  # waits for no question
     held.release()
     assert (messages.questions.taken(ONE), messages.agent(agent).taken(ONE)) == (0, 0)
-    Slot().release()
+    Slot(ONE).release()
 
 
 # -- the story: a gateway with everything real but the database -------------------------------
