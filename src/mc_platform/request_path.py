@@ -620,4 +620,4 @@ def _operation_input(parts: Sequence[Part], operation: OperationSpec) -> dict[st
 
 def _count_labels(screening: Screening, direction: str) -> None:
     for kind, count in screening.counts().items():
-        metrics.privacy_labels.labels(kind, direction).inc(count)
+        metrics.add(metrics.privacy_labels, count, kind, direction)

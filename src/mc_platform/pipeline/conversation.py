@@ -8,7 +8,6 @@ whatever conversation they are carried into. A short message that opens one cost
 from __future__ import annotations
 
 import re
-import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -24,6 +23,7 @@ from mc_platform.model.flow import (
 )
 from mc_platform.model.ids import ContextId, TaskId, TenantId
 from mc_platform.model.label import Part, Screening
+from mc_platform.model.made_ids import random_id
 from mc_platform.model.task import LEFT_OUT, Task
 from mc_platform.ports import Tasks
 from mc_platform.record import Sealer
@@ -101,7 +101,7 @@ class Conversations:
             Unavailable: the tasks cannot be read.
         """
         if not context_id:
-            return Conversation(ContextId(str(uuid.uuid4())))
+            return Conversation(ContextId(random_id()))
         known = ContextId(context_id)
         tasks = await self._tasks.conversation(tenant, known, limit=_LOOKED_AT)
         own = next((at for at, task in enumerate(tasks) if task.id == task_id), None)

@@ -9,10 +9,11 @@ from typing import Any
 from mc_contract.governance import Governance
 from mc_platform.model.ids import ContextId, TaskId, TenantId
 from mc_platform.model.label import Part
+from mc_platform.model.made_ids import derived_id
 from mc_platform.model.tenant import Principal
 from mc_platform.record import Digester
 
-_NAMESPACE = uuid.UUID("1d6cbb0e-54a5-5c3f-8f0e-0c9a2f6e7b51")
+_NAMESPACE = uuid.UUID("1d6cbb0e-54a5-5c3f-8f0e-0c9a2f6e7b51").bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +38,12 @@ def task_id_of(envelope: Envelope, digester: Digester) -> TaskId:
     """The same for each repeat of a message."""
     # Keyed: a message id may hold what must not be guessed from the ledger's subjects
     name = f"{envelope.principal.tenant}|{envelope.message_id}"
-    return TaskId(str(uuid.uuid5(_NAMESPACE, digester.digest(name.encode()))))
+    return TaskId(derived_id(_NAMESPACE, digester.digest(name.encode())))
 
 
 def agent_context_of(tenant: TenantId, context_id: ContextId) -> str:
     """A conversation as agents know it: two tenants' are two, whatever id both chose."""
-    return str(uuid.uuid5(_NAMESPACE, f"{tenant}|{context_id}"))
+    return derived_id(_NAMESPACE, f"{tenant}|{context_id}")
 
 
 def meaning_of(governance: Governance) -> dict[str, Any]:

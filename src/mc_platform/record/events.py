@@ -12,12 +12,13 @@ from typing import Any
 
 from mc_platform.model.event import Event, Kind, Recorded
 from mc_platform.model.ids import EventId, TenantId
+from mc_platform.model.made_ids import derived_id
 from mc_platform.model.tenant import Principal
 from mc_platform.model.verdict import Decision
 from mc_platform.ports import Clock, Journal
 
-_SUBJECTS = uuid.UUID("6f0a7a52-7b1e-5b57-9f5e-2a6d1c1b3a10")
-_ACTS = uuid.UUID("0a9d53c1-6a86-5d0e-9a0f-6f6a2a7a3b55")
+_SUBJECTS = uuid.UUID("6f0a7a52-7b1e-5b57-9f5e-2a6d1c1b3a10").bytes
+_ACTS = uuid.UUID("0a9d53c1-6a86-5d0e-9a0f-6f6a2a7a3b55").bytes
 
 
 class EventFactory:
@@ -35,8 +36,8 @@ class EventFactory:
         return Event(_id(_SUBJECTS, kind, subject), kind, tenant, self._clock(), whole)
 
 
-def _id(namespace: uuid.UUID, kind: Kind, about: str) -> EventId:
-    return EventId(str(uuid.uuid5(namespace, f"{kind.value}|{about}")))
+def _id(namespace: bytes, kind: Kind, about: str) -> EventId:
+    return EventId(derived_id(namespace, f"{kind.value}|{about}"))
 
 
 def act_ids(decision: str) -> list[str]:

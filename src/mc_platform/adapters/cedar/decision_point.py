@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import json
 import re
-import secrets
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -48,6 +47,7 @@ from mc_platform.decide import (
 )
 from mc_platform.errors import Misconfigured
 from mc_platform.model.ids import DecisionId
+from mc_platform.model.made_ids import random_token
 from mc_platform.model.verdict import Action, Decision, Question
 
 SCHEMA_FILE = "schema.cedarschema"
@@ -67,7 +67,7 @@ _Answer = tuple[bool, tuple[str, ...]]
 
 def new_decision_id() -> DecisionId:
     """A fresh id: `dec_` and 16 URL-safe characters (96 random bits)."""
-    return DecisionId("dec_" + secrets.token_urlsafe(12))
+    return DecisionId("dec_" + random_token())
 
 
 class PolicySetRefused(Misconfigured):

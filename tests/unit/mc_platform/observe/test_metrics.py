@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from prometheus_client import REGISTRY
+from hypothesis import given
+from hypothesis import strategies as st
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Histogram
 
 from mc_platform.observe import metrics
 
@@ -83,3 +85,37 @@ def test_only_routes_on_which_a_tenant_waits_are_in_its_histogram():
     metrics.count_answer(200, "audit", "T_AUDITED", 20.0)
     assert value("mc_tenant_request_duration_seconds_count", tenant="T_AUDITED") is None
     assert value("mc_request_duration_seconds_count", route="audit") >= 1
+
+
+@given(seconds=st.lists(st.floats(0, 1e4) | st.sampled_from([0.1, 0.25, 1.0])))
+def test_an_answer_is_observed_as_the_client_observes(seconds):
+    """The same bucket, count and sum, also at a bucket's edge and beyond the last."""
+
+    def made():
+        return Histogram("h", "", buckets=(0.1, 0.25, 1.0), registry=CollectorRegistry())
+
+    ours, theirs = made(), made()
+    durations = metrics._Durations(ours)
+    for elapsed_s in seconds:
+        durations.observe(elapsed_s)
+        theirs.observe(elapsed_s)
+    assert [one.samples for one in ours.collect()] == [one.samples for one in theirs.collect()]
+
+
+def test_adding_is_what_the_client_adds():
+    """To the series of these labels, and to no other."""
+    counter = Counter("c", "", ["a", "b"], registry=CollectorRegistry())
+    metrics.add(counter, 2, "x", "y")
+    metrics.add(counter, 0.5, "x", "y")
+    metrics.add(counter, 1, "y", "x")
+    assert counter.labels("x", "y")._value.get() == 2.5
+    assert counter.labels("y", "x")._value.get() == 1
+
+
+def test_an_answer_is_its_tenants_cost_and_a_strangers_is_nobodys():
+    """What it took of the CPU is added up; a stranger has no bill."""
+    for cpu_s in (0.25, 0.5):
+        metrics.count_answer(200, "a2a", "T_COST", 0.1, cpu_s)
+        metrics.count_answer(401, "a2a", metrics.UNKNOWN_TENANT, 0.1, cpu_s)
+    assert value("mc_cost_cpu_seconds_total", tenant="T_COST") == 0.75
+    assert value("mc_cost_cpu_seconds_total", tenant=metrics.UNKNOWN_TENANT) is None
