@@ -60,8 +60,13 @@ class GuardedAuthenticator:
         self._untold = 0
         self.forget = inner.forget
 
-    async def authenticate(self, authorization: str | None, client: str) -> Principal:
+    async def authenticate(
+        self, authorization: str | None, client_of: Callable[[], str]
+    ) -> Principal:
         """The principal that the header proves.
+
+        Args:
+            client_of: Gives the client's address; asked only if the credential is not known already.
 
         Raises:
             NotAuthenticated: As `Authenticator.authenticate`.
@@ -71,6 +76,7 @@ class GuardedAuthenticator:
         known = self._inner.known(authorization)
         if known is not None:
             return known
+        client = client_of()
         try:
             if self._allowed(client) >= 1.0:
                 return await self._inner.authenticate(authorization)

@@ -7,12 +7,15 @@ other requests do not count. Work in other tasks, threads and the database does 
 from __future__ import annotations
 
 import time
-from collections.abc import Coroutine, Generator
+from collections.abc import Callable, Coroutine, Generator
 from typing import Any
 
 
 class Metered:
     """Await this in place of the coroutine; `cpu_s` then tells what it cost.
+
+    Args:
+        on_end: Is told the cost, however the coroutine ended.
 
     Example:
         >>> import asyncio
@@ -27,29 +30,38 @@ class Metered:
         True
     """
 
-    __slots__ = ("_coroutine", "cpu_s")
+    __slots__ = ("_coroutine", "_on_end", "cpu_s")
 
-    def __init__(self, coroutine: Coroutine[Any, Any, Any]) -> None:
+    def __init__(
+        self,
+        coroutine: Coroutine[Any, Any, Any],
+        on_end: Callable[[float], None] | None = None,
+    ) -> None:
         self._coroutine = coroutine
+        self._on_end = on_end
         self.cpu_s = 0.0
 
     def __await__(self) -> Generator[Any, Any, Any]:
-        coroutine = self._coroutine
+        send, clock = self._coroutine.send, time.thread_time
         sent: Any = None
         thrown: BaseException | None = None
-        while True:
-            began = time.thread_time()
-            try:
-                waited = coroutine.send(sent) if thrown is None else coroutine.throw(thrown)
-            except StopIteration as done:
-                return done.value
-            finally:
-                self.cpu_s += time.thread_time() - began
-            thrown = None
-            try:
-                sent = yield waited
-            except GeneratorExit:
-                coroutine.close()
-                raise
-            except BaseException as error:  # noqa: BLE001 - cancellation must reach the coroutine
-                thrown = error
+        try:
+            while True:
+                began = clock()
+                try:
+                    waited = send(sent) if thrown is None else self._coroutine.throw(thrown)
+                except StopIteration as done:
+                    return done.value
+                finally:
+                    self.cpu_s += clock() - began
+                thrown = None
+                try:
+                    sent = yield waited
+                except GeneratorExit:
+                    self._coroutine.close()
+                    raise
+                except BaseException as error:  # noqa: BLE001 - cancellation must reach the coroutine
+                    thrown = error
+        finally:
+            if self._on_end is not None:
+                self._on_end(self.cpu_s)

@@ -20,7 +20,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -78,21 +78,21 @@ class Connections:
     _answered_at: dict[_Client, float] = field(init=False, default_factory=dict)
     _watched: dict[_Client, _Watched] = field(init=False, default_factory=dict)
 
-    @contextmanager
-    def under_way(self, scope: Scope) -> Iterator[None]:
-        """Tell that a request of this connection is being served."""
+    def begun(self, scope: Scope) -> tuple[str, int]:
+        """Tell that a request is being served; gives its connection, for `ended`."""
         client = scope.get("client")
         key = (str(client[0]), int(client[1])) if client else ("", 0)
         self._under_way[key] = self._under_way.get(key, 0) + 1
         self._answered_at.pop(key, None)
-        try:
-            yield
-        finally:
-            left = self._under_way.pop(key) - 1
-            if left:
-                self._under_way[key] = left
-            else:
-                self._answered_at[key] = self.monotonic()
+        return key
+
+    def ended(self, key: tuple[str, int]) -> None:
+        """Tell that the request is served, or will not be; once for each `begun`."""
+        left = self._under_way.pop(key) - 1
+        if left:
+            self._under_way[key] = left
+        else:
+            self._answered_at[key] = self.monotonic()
 
     async def watch(self) -> None:
         """Look again and again; until cancelled."""

@@ -12,7 +12,7 @@ answer out.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass
 from datetime import UTC
 from typing import Any
@@ -99,38 +99,30 @@ class FastPath:
         if call is None:
             await self.app(scope, _again(first, receive), send)
             return
-        answer = await self._answer(call, principal)
-        if isinstance(answer, bytes):
-            await send(
-                {
-                    "type": "http.response.start",
-                    "status": 200,
-                    "headers": [
-                        (b"content-type", b"application/json"),
-                        (b"content-length", str(len(answer)).encode()),
-                    ],
-                }
-            )
-            await send({"type": "http.response.body", "body": answer})
-        else:
-            await answer(scope, receive, send)
-
-    async def _answer(self, call: _Send | _Get, principal: Principal) -> bytes | JSONResponse:
-        handler = self._handler
         try:
-            if isinstance(call, _Get):
-                return rendered(call.id, await handler.read(principal, call.task_id), sent=False)
-
-            task = await handler.send(
-                principal,
-                lambda: convert.described(principal=principal, **call.fields),
-                at_once=call.at_once,
-            )
-            return rendered(call.id, task, sent=True)
+            answer = rendered(call.id, await self._task(call, principal), sent=type(call) is _Send)
         except A2AError as error:
-            return JSONResponse(build_error_response(call.id, error))
+            refusal = build_error_response(call.id, error)
         except Exception as error:  # noqa: BLE001 - as the SDK's dispatcher has it
-            return JSONResponse(build_error_response(call.id, InternalError(message=str(error))))
+            refusal = build_error_response(call.id, InternalError(message=str(error)))
+        else:
+            length = str(len(answer)).encode()
+            headers = [(b"content-type", b"application/json"), (b"content-length", length)]
+            await send({"type": "http.response.start", "status": 200, "headers": headers})
+            await send({"type": "http.response.body", "body": answer})
+            return
+        await JSONResponse(refusal)(scope, receive, send)
+
+    def _task(self, call: _Send | _Get, principal: Principal) -> Awaitable[Task]:
+        """The task that the answer shows, once it is awaited."""
+        if isinstance(call, _Get):
+            return self._handler.read(principal, call.task_id)
+        fields = call.fields
+        return self._handler.send(
+            principal,
+            lambda: convert.described(principal=principal, **fields),
+            at_once=call.at_once,
+        )
 
 
 def read_call(body: bytes) -> _Send | _Get | None:

@@ -10,7 +10,9 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from collections.abc import Awaitable
 from dataclasses import KW_ONLY, dataclass, field
+from itertools import chain
 
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -91,19 +93,13 @@ class GatewayMiddleware:
     large_bodies: Turns = field(init=False, default_factory=lambda: Turns("large bodies"))
     arrivals: Arrivals = field(init=False, default_factory=Arrivals)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Serve one HTTP request; other scopes go straight through."""
+        # No coroutine of its own, as each step of the request would go through it
         if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
-        begin_waits()
+            return self.app(scope, receive, send)
         visit = _Visit(self, scope, receive, send)
-        metered = Metered(visit.serve())
-        with self.connections.under_way(scope):
-            try:
-                await metered
-            finally:
-                visit.count(metered.cpu_s)
+        return Metered(visit.serve(), visit.end)
 
 
 class _Visit:
@@ -114,6 +110,7 @@ class _Visit:
     ) -> None:
         self._middleware = middleware
         self._scope = scope
+        self._connection = middleware.connections.begun(scope)
         self._receive_raw = receive
         self._send_raw = send
         self._began = time.perf_counter()
@@ -126,6 +123,7 @@ class _Visit:
     async def serve(self) -> None:
         """Check, then hand on."""
         middleware = self._middleware
+        begin_waits()
         try:
             self._refuse_declared_size()
             path = self._scope["path"]
@@ -153,13 +151,11 @@ class _Visit:
             refusal = await answer(Request(self._scope), error)
             await refusal(self._scope, self._receive, self._send)
 
-    def count(self, cpu_s: float) -> None:
-        """Tell the metrics what became of it."""
-        tenant = self._tenant
+    def end(self, cpu_s: float) -> None:
+        """Tell the metrics what became of it, and its connection that it is free."""
+        self._middleware.connections.ended(self._connection)
         elapsed_s = time.perf_counter() - self._began
-        metrics.count_answer(self._status, self._route, tenant, elapsed_s)
-        if tenant != metrics.UNKNOWN_TENANT:
-            metrics.cost_cpu.labels(tenant).inc(cpu_s)
+        metrics.count_answer(self._status, self._route, self._tenant, elapsed_s, cpu_s)
 
     def _authorization(self) -> str | None:
         given = [value for name, value in self._scope["headers"] if name == b"authorization"]
@@ -168,8 +164,10 @@ class _Visit:
         return given[0].decode("latin-1") if given else None
 
     async def _authenticate(self, authorization: str | None) -> Principal:
-        client = self._middleware.peers.client(self._scope)
-        principal = await self._middleware.authenticator.authenticate(authorization, client)
+        middleware = self._middleware
+        principal = await middleware.authenticator.authenticate(
+            authorization, lambda: middleware.peers.client(self._scope)
+        )
         self._scope.setdefault("state", {})[PRINCIPAL] = principal
         if principal.tenant in self._middleware.tenants:
             self._tenant = principal.tenant
@@ -200,7 +198,7 @@ class _Visit:
     def _refuse_declared_size(self) -> None:
         scope = self._scope
         head = len(scope.get("raw_path") or scope["path"]) + len(scope["query_string"])
-        head += sum(len(name) + len(value) for name, value in scope["headers"])
+        head += sum(map(len, chain.from_iterable(scope["headers"])))
         if head > _MOST_HEAD_BYTES:
             raise HeadTooLarge(
                 f"the request line and its headers exceed {_MOST_HEAD_BYTES} bytes",
@@ -290,8 +288,10 @@ class _Visit:
 
 
 def _with_retry_after(message: Message) -> Message:
-    headers = list(message.get("headers", []))
     told = retry_after(message["status"])
-    if told is None or any(name.lower() == told[0] for name, _ in headers):
+    if told is None:
+        return message
+    headers = list(message.get("headers", []))
+    if any(name.lower() == told[0] for name, _ in headers):
         return message
     return {**message, "headers": [*headers, told]}

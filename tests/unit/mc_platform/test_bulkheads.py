@@ -7,7 +7,7 @@ import json
 import threading
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractContextManager, asynccontextmanager, nullcontext, suppress
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from itertools import islice
 from typing import Any
@@ -200,7 +200,7 @@ async def test_a_message_that_finds_no_place_at_the_agent_keeps_none_of_its_tena
 class ByHeader:
     """An `Authenticator` that takes the credential for the tenant's name."""
 
-    async def authenticate(self, authorization: str | None, _client: str) -> Principal:
+    async def authenticate(self, authorization: str | None, _client_of: Any) -> Principal:
         tenant = TenantId((authorization or "").removeprefix("Bearer "))
         return Principal(PrincipalId(f"agent@{tenant}"), tenant, "0" * 12)
 
@@ -208,8 +208,11 @@ class ByHeader:
 class Unwatched:
     """`Connections` of a middleware that is called without any."""
 
-    def under_way(self, _scope: Any) -> AbstractContextManager[None]:
-        return nullcontext()
+    def begun(self, _scope: Any) -> None:
+        """There are none."""
+
+    def ended(self, _key: None) -> None:
+        """There are none."""
 
 
 class Gateway:

@@ -63,7 +63,7 @@ async def refusals(guarded, count, client="198.51.100.1", header=WRONG):
     found = []
     for _ in range(count):
         with pytest.raises((NotAuthenticated, RateLimited)) as error:
-            await guarded.authenticate(header, client)
+            await guarded.authenticate(header, lambda: client)
         found.append(error.value.http_status)
     return found
 
@@ -83,7 +83,7 @@ async def test_over_the_limit_all_that_is_wrong_is_refused_alike(guarded, header
     """The kind of mistake cannot be told from the refusal."""
     await refusals(guarded, 3)
     with pytest.raises(RateLimited, match="had no valid credential") as error:
-        await guarded.authenticate(header, "198.51.100.1")
+        await guarded.authenticate(header, lambda: "198.51.100.1")
     assert error.value.retry_after_s >= 1
 
 
@@ -94,7 +94,7 @@ async def test_a_valid_credential_passes_beside_a_flood(guarded, inner, cached):
     inner.most = 0
     flood = [asyncio.create_task(refusals(guarded, 1)) for _ in range(100)]
     inner.cached = cached
-    assert await guarded.authenticate(GOOD, "198.51.100.1") == "principal"
+    assert await guarded.authenticate(GOOD, lambda: "198.51.100.1") == "principal"
     assert [status for [status] in await asyncio.gather(*flood)] == [429] * 100
     assert inner.most <= 2
 

@@ -39,6 +39,29 @@ async def test_a_neighbours_work_is_not_counted():
     assert waiter.cpu_s < burner.cpu_s / 2
 
 
+@pytest.mark.parametrize("error", [None, ValueError("no"), asyncio.CancelledError()])
+async def test_the_cost_is_told_once_however_it_ends(error):
+    """After the last step, which counts as well."""
+    costs = []
+
+    async def work():
+        await asyncio.sleep(0)
+        _burn(0.01)
+        if error is not None:
+            raise error
+
+    metered = Metered(work(), costs.append)
+    assert costs == []
+    [result] = await asyncio.gather(asyncio.create_task(_awaited(metered)), return_exceptions=True)
+    assert type(result) is type(error)
+    assert costs == [metered.cpu_s]
+    assert metered.cpu_s >= 0.01
+
+
+async def _awaited(metered):
+    return await metered
+
+
 async def test_errors_and_cancellation_go_through():
     """A metered coroutine fails and is cancelled like any other."""
 
