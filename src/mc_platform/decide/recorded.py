@@ -7,8 +7,9 @@ again, so the answer is that of today's catalogue.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import fields, replace
+from operator import attrgetter
 from typing import Any
 
 from mc_platform.model.catalogue import Catalogue
@@ -25,6 +26,9 @@ _CIRCUMSTANCES = (
 # Field of the question -> what it is when it is not recorded
 _USUAL = {field.name: field.default for field in fields(Question) if field.name in _CIRCUMSTANCES}
 _RESOURCE_USUAL: Mapping[str, Any] = {"agent": "", "tenant": None, "tier": 0}
+_circumstances_of = attrgetter(*_USUAL)
+_resource_of = attrgetter("resource_agent", "resource_tenant", "resource_tier")
+_sets_of = attrgetter(*_SETS)
 _NEEDED = ("principal", "tenant", "action", "resource")
 _KNOWN = frozenset({*_NEEDED, "role", *_SETS, *_USUAL})
 
@@ -40,24 +44,21 @@ def record_question(question: Question) -> dict[str, Any]:
     "tier"}, "purpose", "residency", "labels", "classes", "redacted", "tainted", "origins",
     "named", "tier_ceiling", "operations_this_hour", "break_glass"}`
     """
-    resource = {"type": question.resource_type, "id": question.resource_id} | _unusual(
-        {
-            "agent": question.resource_agent,
-            "tenant": question.resource_tenant,
-            "tier": question.resource_tier,
-        },
-        _RESOURCE_USUAL,
-    )
+    principal = question.principal
+    resource: dict[str, Any] = {"type": question.resource_type, "id": question.resource_id}
     recorded: dict[str, Any] = {
-        "principal": question.principal.id,
+        "principal": principal.id,
         "tenant": question.tenant.id,
         "action": question.action.value,
         "resource": resource,
-        **_unusual({name: getattr(question, name) for name in _USUAL}, _USUAL),
-        **{name: found for name in _SETS if (found := sorted(getattr(question, name)))},
     }
-    if question.principal.role != Role.agent:
-        recorded["role"] = str(question.principal.role)
+    resource |= _unusual(_resource_of(question), _RESOURCE_USUAL)
+    recorded |= _unusual(_circumstances_of(question), _USUAL)
+    for name, words in zip(_SETS, _sets_of(question), strict=True):
+        if words:
+            recorded[name] = sorted(words)
+    if principal.role != Role.agent:
+        recorded["role"] = str(principal.role)
     return recorded
 
 
@@ -133,8 +134,13 @@ def _with_resource(question: Question, catalogue: Catalogue) -> Question:
     )
 
 
-def _unusual(values: Mapping[str, Any], usual: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in values.items() if value != usual[name]}
+def _unusual(values: Iterable[Any], usual: Mapping[str, Any]) -> dict[str, Any]:
+    """Those fields that are not as usual, given the values in the order of `usual`."""
+    return {
+        name: value
+        for value, (name, usually) in zip(values, usual.items(), strict=True)
+        if value != usually
+    }
 
 
 def _typed(name: str, value: Any, kind: type) -> Any:

@@ -31,6 +31,7 @@ from typing import Any
 import cedarpy
 
 from mc_contract.configuration import MOST_BYTES, FileProblems, text_of, toml_of
+from mc_contract.keepable import json_bytes
 from mc_contract.rule_changes import value_digest
 from mc_platform.adapters.cedar.kept import Kept
 from mc_platform.adapters.cedar.slices import PolicySlices
@@ -61,8 +62,8 @@ _ANSWERS_PER_TENANT = 4  # a question and its reply, each with one set of circum
 _NOT_EVALUATED = "the policies could not be evaluated for this question, and so it is denied"
 _CATALOGUED = frozenset({"Agent", "Operation", "Platform"})
 _ID = re.compile(r'@id\("([^"\\]*)"\)')
-_Answer = tuple[bool, tuple[str, ...]]
-"""Whether it is allowed, and the ids of the policies that determined it, sorted."""
+_Answer = tuple[bool, tuple[str, ...], str]
+"""Whether it is allowed, the ids of the policies that determined it, sorted, and the reason in words."""
 
 
 def new_decision_id() -> DecisionId:
@@ -331,8 +332,7 @@ class CedarDecisionPoint:
             # Cedar skips a policy that errs; a skipped `forbid` would permit. Its message is
             # not shown: it can quote values of the request.
             return self._answer(question, allowed=False, policy_ids=(), reason=_NOT_EVALUATED)
-        allowed, policy_ids = answer
-        reason = explain(question, allowed=allowed, policy_ids=policy_ids, reasons=self._reasons)
+        allowed, policy_ids, reason = answer
         return self._answer(question, allowed=allowed, policy_ids=policy_ids, reason=reason)
 
     def _answer(
@@ -354,19 +354,25 @@ class CedarDecisionPoint:
         known = self._answers.get(key)
         if known is not None:
             return known
+        request = describe_request(question)
+        request["context"] = json_bytes(
+            request["context"]
+        ).decode()  # cedarpy would by `json.dumps`
         result = cedarpy.is_authorized(
-            describe_request(question),
+            request,
             self._slices.slice_of(question),
             self._world(question, world),
             self._schema,
         )
-        if result.diagnostics.errors:
+        told, decision = result.diagnostics, result.decision
+        if told.errors:
             return None
-        named = result.diagnostics.id_annotations_by_reason
-        allowed = result.decision is cedarpy.Decision.Allow
-        answer = (allowed, tuple(sorted(named[one] for one in result.diagnostics.reasons)))
-        answered = result.decision is not cedarpy.Decision.NoDecision
-        if answered and question.resource_type in _CATALOGUED:
+        named = told.id_annotations_by_reason
+        policy_ids = tuple(sorted([named[one] for one in told.reasons]))
+        allowed = decision is cedarpy.Decision.Allow
+        reason = explain(question, allowed=allowed, policy_ids=policy_ids, reasons=self._reasons)
+        answer = (allowed, policy_ids, reason)
+        if decision is not cedarpy.Decision.NoDecision and question.resource_type in _CATALOGUED:
             self._answers.put(key, answer)
         return answer
 
