@@ -86,7 +86,7 @@ async def _record(service_url: str, count: int, lines: Path) -> None:
         async with PostgresOutbox(pools, region=REGION).claim("siem") as claim:
             assert claim is not None
             for first in range(0, count, 2000):
-                file.write(encoder.encode_lines(await claim.read(first, 2000)))
+                file.writelines(encoder.lines(await claim.read(first, 2000)))
     await pools.close()
 
 

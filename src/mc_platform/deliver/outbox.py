@@ -15,17 +15,19 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol, runtime_checkable
 
+from msgspec import Struct
+
 from mc_platform.deliver.guard import Offered
 
 MOST_BATCH_BYTES = 2_097_152
 """Of the leaves that are read at once; the last one may exceed it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Shipment:
+class Shipment(Struct, frozen=True, gc=False):
     """One recorded event on its way out: its place, when it was recorded, and what it says.
 
-    `raw` is the leaf's canonical JSON as the log holds it; `leaf` is the same, decoded.
+    `raw` is the leaf's canonical JSON as the log holds it; `leaf` is the same, decoded. Without
+    `gc` a batch of them costs the garbage collector nothing; none is part of a cycle.
     """
 
     index: int

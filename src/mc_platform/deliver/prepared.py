@@ -1,8 +1,8 @@
 """Encoding batches, and bodies that were made ready ahead, for sinks that encode before they send.
 
 An error amid encoding is the content's, and is told as such; an error anywhere else in a sink is
-not, and must not cost an event. Encoding runs in a thread. The last two are kept: the one being sent, which may have to be sent
-again, and the one after it.
+not, and must not cost an event. Encoding runs in a thread. The last three are kept: the one being
+sent, which may have to be sent again, and the two after it.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Prepared:
 
     def __init__(self, encode: Callable[[Sequence[Shipment]], bytes]) -> None:
         self._encode = encode
-        self._ready: deque[tuple[Sequence[Shipment], bytes]] = deque(maxlen=2)
+        self._ready: deque[tuple[Sequence[Shipment], bytes]] = deque(maxlen=3)
 
     async def prepare(self, batch: Sequence[Shipment]) -> None:
         self._ready.append((batch, await asyncio.to_thread(encoded, self._encode, batch)))

@@ -1,7 +1,7 @@
 """Carries one sink's events from a claim to the sink, strictly in order.
 
-The next batch is read, and made ready if the sink can, while the former is being sent; two are
-never under way to the sink. A batch that the sink rejects for its content is split by halves down
+While a batch is being sent, the next is made ready, if the sink can, and the one after that is read;
+two are never under way to the sink. A batch that the sink rejects for its content is split by halves down
 to the one event that is to blame: that one becomes a dead letter, and delivery goes on, as far as
 `guard` finds that the sink is well. Where that is open, a few later events are offered ahead of
 their turn, each once (they come again in their turn; their ids tell). Dead letters that an operator
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import lru_cache
@@ -36,6 +37,7 @@ _PROBES_FROM = 200  # events after those that were refused
 _LOOK_AGAIN_S = 1.0
 _AGAIN_AFTER_S = 10.0  # when the sink refused what was to be sent again
 _IDLE_S = 0.5
+_AHEAD = 2  # batches that are read or made ready while one is being sent
 _GATHER_S = 0.2  # what comes this soon after the first event goes out in one batch
 _TAKE_MOST_S = 120.0  # beyond every sink's own limit: a sink that hangs must not hang delivery
 
@@ -249,37 +251,45 @@ def _offered(kind: str, taken: bool) -> Offered:
 
 
 class _ReadAhead:
-    """Reads the log in order, one batch ahead of the one that was asked for."""
+    """Reads the log in order, up to `_AHEAD` batches ahead of the one that was asked for.
+
+    While one is being sent, the next is made ready, and the one after that is read.
+    """
 
     def __init__(self, claim: Claim, start: int, sink: Sink) -> None:
         self._claim = claim
         self._sink = sink
         self._start = start
-        self._asked = 0
-        self._next: asyncio.Task[list[Shipment]] | None = None
+        self._limit = 0
+        self._coming: deque[asyncio.Task[list[Shipment]]] = deque()
+        self._more = True  # as far as the last read tells
 
     @property
     def reading(self) -> bool:
         """Whether another batch is on its way: the last one was full."""
-        return self._next is not None
+        return bool(self._coming)
 
     async def next(self, limit: int) -> list[Shipment]:
         """The next batch; empty if the log has no more.
 
         One that is being read already may have another size than `limit`.
         """
-        reading, self._next = self._next, None
-        if reading is None:
-            self._asked = limit
-        batch = await (reading or self._claim.read(self._start, limit))
-        self._start += len(batch)
-        if len(batch) >= self._asked or sum(len(item.raw) for item in batch) >= MOST_BATCH_BYTES:
-            self._asked = limit
-            self._next = asyncio.create_task(self._read_and_prepare(self._start, limit))
+        self._limit, self._more = limit, self._more or not self._coming
+        self._read_on()
+        batch = await self._coming.popleft()
+        self._read_on()
         return batch
 
-    async def _read_and_prepare(self, start: int, limit: int) -> list[Shipment]:
-        batch = await self._claim.read(start, limit)
+    def _read_on(self) -> None:
+        if self._more and len(self._coming) < _AHEAD:
+            self._more = False  # until this read tells
+            self._coming.append(asyncio.create_task(self._read_and_prepare(self._limit)))
+
+    async def _read_and_prepare(self, limit: int) -> list[Shipment]:
+        batch = await self._claim.read(self._start, limit)
+        self._start += len(batch)
+        self._more = len(batch) >= limit or sum(len(item.raw) for item in batch) >= MOST_BATCH_BYTES
+        self._read_on()
         if batch and isinstance(self._sink, Preparing):
             with suppress(Exception):  # `take` meets it again, and knows what to do
                 await self._sink.prepare(batch)
@@ -287,6 +297,7 @@ class _ReadAhead:
 
     async def close(self) -> None:
         """Give up what is being read."""
-        if self._next is not None:
-            self._next.cancel()
-            await asyncio.gather(self._next, return_exceptions=True)
+        self._more = False
+        for one in self._coming:
+            one.cancel()
+        await asyncio.gather(*self._coming, return_exceptions=True)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -95,8 +95,8 @@ class ElasticEncoder:
             document["trace"] = {"id": about}
         return document
 
-    def encode(self, batch: Sequence[Shipment]) -> bytes:
-        """A batch as the lines of a bulk request."""
+    def lines(self, batch: Sequence[Shipment]) -> Iterator[bytes]:
+        """A batch as the lines of a bulk request, two for each event."""
         return json_lines(
             line
             for shipment in batch
@@ -142,7 +142,7 @@ class ElasticSiem(SiemHttp):
         return await asyncio.to_thread(_outcomes, answer, batch)
 
     def _body(self, batch: Sequence[Shipment]) -> bytes:
-        return compressed(self._encoder.encode(batch))
+        return compressed(self._encoder.lines(batch))
 
 
 def _outcomes(answer: Answer, batch: Sequence[Shipment]) -> list[Rejected]:

@@ -303,4 +303,4 @@ async def test_a_sink_that_can_is_given_the_next_batch_to_make_ready(memory, sta
     siem.latency_s = 0.02
     start(outbox, siem)
     await memory.until(lambda: siem.got == list(range(350)))
-    assert encoded == [0, 100, 100, 200, 300]
+    assert sorted(encoded) == [0, 100, 100, 200, 300]

@@ -83,7 +83,7 @@ def test_a_siem_is_sent_an_entry_that_cannot_be_read(raw):
     shipment = shipment_of(7, NOW, raw, leaf_hash(raw))
     ocsf = json.loads(OcsfEncoder(version="1").encode(shipment))
     assert ocsf["metadata"]["uid"] == shipment.leaf["id"]
-    for line in ElasticEncoder(version="1").encode([shipment]).splitlines():
+    for line in ElasticEncoder(version="1").lines([shipment]):
         json.loads(line)
     assert "cannot be shown" in CefEncoder(version="1").message(shipment)
 

@@ -231,12 +231,12 @@ def test_bytes_are_those_of_the_encoder_over_dicts(events):
     oracle = DictEncoder(version="1.2.3")
     expected = b"".join(oracle.encode(one) + b"\n" for one in batch)
     encoder = OcsfEncoder(version="1.2.3")
-    assert encoder.encode_lines(batch) == expected == oracle.encode_lines(batch)
+    assert b"".join(encoder.lines(batch)) == expected == oracle.encode_lines(batch)
     assert b"".join(encoder.encode(one) + b"\n" for one in batch) == expected
 
 
 def test_lines_are_one_event_each():
     """A batch is JSON lines, in order."""
     batch = [shipment("step.done", STEP, index=i) for i in range(3)]
-    lines = OcsfEncoder(version="1").encode_lines(batch).splitlines()
+    lines = list(OcsfEncoder(version="1").lines(batch))
     assert [json.loads(line)["metadata"]["sequence"] for line in lines] == [0, 1, 2]

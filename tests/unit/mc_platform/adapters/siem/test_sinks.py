@@ -525,8 +525,10 @@ def test_bodies_are_the_same_for_the_same_events():
     """Compression adds no time of its own."""
     from mc_platform.adapters.siem.http import compressed
 
-    assert gzip.decompress(compressed(b"x" * 100)) == b"x" * 100
-    assert compressed(b"x") == compressed(b"x")
+    lines = [b"%d: of many bytes\n" % n * 20 for n in range(1000)]  # several pieces
+    assert gzip.decompress(compressed(lines)) == b"".join(lines)
+    assert compressed(lines) == compressed(lines)
+    assert gzip.decompress(compressed([])) == b""
 
 
 @pytest.mark.parametrize(
