@@ -35,6 +35,7 @@ LIBRARIES = frozenset(
         "requests",
         "httpcore",
         "h11",
+        "httptools",
         "h2",
         "pycurl",
         "slack_sdk",

@@ -123,7 +123,7 @@ def _failure(reply: Reply) -> StepFailed:
 
 def _retry_after_s(reply: Reply) -> float:
     # The date form is ignored: the policy's own wait then holds
-    text = reply.headers.get("Retry-After", "")
+    text = reply.headers.get("retry-after", "")
     return float(text) if text.isascii() and text.isdigit() else 0.0
 
 

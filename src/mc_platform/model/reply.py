@@ -12,7 +12,7 @@ from mc_contract.keepable import read_json
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """Status, headers (looked up without regard to case) and the whole body."""
+    """Status, headers by their names in lower case, and the whole body."""
 
     status: int
     headers: Mapping[str, str]
@@ -26,7 +26,7 @@ class Reply:
     @property
     def content_type(self) -> str:
         """The declared media type in lower case, without parameters; empty if none is declared."""
-        return self.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+        return self.headers.get("content-type", "").partition(";")[0].strip().lower()
 
     def json(self, *, most_depth: int) -> Any:
         """The body's value.

@@ -3,9 +3,12 @@
 - Nothing that a peer sets is kept: no cookies (by host name or by address), no cached credentials.
 - Redirects are not followed, and proxies and `.netrc` of the environment are not used: the URL
   that is configured is the only destination.
-- The request's and the reply's bytes are bounded, and so is all that surrounds the reply (`framing`). A compressed
-  reply is not asked for and not unpacked, so that a few bytes cannot become many.
+- The request's and the reply's bytes are bounded, and so is all that surrounds the reply
+  (`connection`). A compressed reply is not asked for and not unpacked, so that a few bytes cannot
+  become many.
 - One deadline holds from the name's look-up to the reply's last byte, however it drips.
+- A request is sent once; but one of an idempotent method again, on a new connection, if the one that
+  was kept from before ended without a byte of an answer.
 - Whatever a peer does ends as `PeerFailed`. Its message quotes nothing of what the peer sent.
 
 Connections are not limited here: who asks limits its requests (`mc_platform.bulkheads`), because
@@ -15,41 +18,34 @@ a wait in a pool would be taken for the peer's.
 from __future__ import annotations
 
 import asyncio
-import socket
+import re
 import ssl
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import cache, partial
-from typing import Any
 
-import aiohttp
-from aiohttp import hdrs
-from aiohttp.abc import AbstractResolver, ResolveResult
-from aiohttp.http_exceptions import HttpProcessingError
+from aiohappyeyeballs import start_connection
+from yarl import URL
 
-from mc_platform.adapters.http.framing import TooMuchFraming, bounded
+from mc_platform.adapters.http.connection import Connection, NotHttp, NotTaken, Origin
+from mc_platform.adapters.http.names import Names, look_ups
 from mc_platform.errors import PeerFailed
 from mc_platform.model.reply import Reply
 
 MAX_SENT_BYTES = 16 * 1_048_576
-_MAX_LINE_BYTES, _MAX_HEADERS = 8_190, 64
 _KEEP_ALIVE_S = 30.0
-_LOOK_UPS_AT_ONCE = 64
-_OWN_HEADERS = {"Accept-Encoding": "identity", "User-Agent": "agent-workbench"}
-
-
-@dataclass(slots=True)
-class _Progress:
-    """How far a request has come."""
-
-    sent: bool = False
+_NEXT_ADDRESS_S = 0.25  # RFC 8305, 5
+_OWN_HEADERS = {"Accept": "*/*", "Accept-Encoding": "identity", "User-Agent": "agent-workbench"}
+_IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})  # RFC 9110, 9.2.2
+_BODILESS = frozenset({"GET", "OPTIONS"})
+_TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+_NOT_IN_LINES = re.compile(r"[\r\n\0]")
+_MOST_HEADS = 1024
 
 
 class Outgoing:
     """Connections to one kind of peer on behalf of one tenant, or of the platform itself.
 
-    They are opened by the first request; `close` at the end.
+    They are opened by the first request; `close` at the end. For one event loop.
 
     Args:
         headers: Of every request; credentials among them, so one client serves one holder.
@@ -59,9 +55,14 @@ class Outgoing:
     def __init__(
         self, *, headers: Mapping[str, str] | None = None, tls: ssl.SSLContext | None = None
     ) -> None:
-        self._headers = {**_OWN_HEADERS, **(headers or {})}
+        self._headers = _by_name(_OWN_HEADERS, headers)
         self._tls = tls
-        self._session: aiohttp.ClientSession | None = None
+        self._names = Names()
+        self._idle: dict[Origin, list[Connection]] = {}
+        self._open: set[Connection] = set()
+        self._sweep: asyncio.TimerHandle | None = None
+        self._heads: dict[tuple[str, str], tuple[Origin, bytes]] = {}
+        self._closed = False
 
     async def exchange(
         self,
@@ -78,7 +79,7 @@ class Outgoing:
         """Send one request and read its reply; any status is a reply.
 
         Args:
-            method: HTTP method.
+            method: HTTP method; not HEAD.
             url: Absolute `http` or `https` URL.
             timeout_s: For everything, from now to the reply's last byte.
             most_bytes: Of the reply's body.
@@ -93,102 +94,132 @@ class Outgoing:
         """
         if body is not None and len(body) > MAX_SENT_BYTES:
             raise PeerFailed(f"the request exceeds {MAX_SENT_BYTES} bytes", asked=False)
-        progress = _Progress()
+        deadline_s = asyncio.get_running_loop().time() + timeout_s
+        asked = False
         try:
-            async with (
-                asyncio.timeout(timeout_s),
-                self._open().request(
-                    method,
-                    url,
-                    data=body,
-                    headers=headers,
-                    params=params,
-                    allow_redirects=False,
-                    trace_request_ctx=progress,
-                ) as response,
-            ):
-                content = await _read(response, most_bytes, whole)
-                return Reply(response.status, response.headers, content)
+            origin, head = self._head(method, url, headers, params)
+            request = _request(method, head, body)
+            kept = self._kept(origin)
+            connection = kept or await self._connected(origin, deadline_s)
+            while True:
+                asked = True
+                answer = connection.ask(
+                    request, deadline_s=deadline_s, most_bytes=most_bytes, whole=whole
+                )
+                try:
+                    return await answer
+                except asyncio.CancelledError:
+                    connection.give_up(answer)
+                    raise
+                except TimeoutError:
+                    raise
+                except OSError:
+                    if connection is not kept or kept.heard or method not in _IDEMPOTENT:
+                        raise
+                connection = await self._connected(origin, deadline_s)
         except TimeoutError as error:
             raise PeerFailed(
-                f"no whole answer came in {timeout_s:g} s", asked=progress.sent, late=True
+                f"no whole answer came in {timeout_s:g} s", asked=asked, late=True
             ) from error
-        except TooMuchFraming as error:
-            raise _unusable("the answer has more framing than its content needs") from error
-        except (aiohttp.ClientError, HttpProcessingError, OSError, ValueError) as error:
-            # ValueError: what the HTTP library lets through of a malformed status or header
-            what = "the connection broke" if progress.sent else "not reachable"
-            raise PeerFailed(f"{what}: {type(error).__name__}", asked=progress.sent) from error
+        except NotTaken as error:
+            raise PeerFailed(str(error), asked=True, answered=True) from error
+        except (NotHttp, OSError, ValueError) as error:
+            what = "the connection broke" if asked else "not reachable"
+            raise PeerFailed(f"{what}: {type(error).__name__}", asked=asked) from error
 
     async def close(self) -> None:
-        """Close the connections; a request under way fails."""
-        if self._session is not None:
-            await self._session.close()
+        """Close the connections; a request under way fails, and so does each later one."""
+        self._closed = True
+        if self._sweep is not None:
+            self._sweep.cancel()
+        for connection in list(self._open):
+            connection.end()
+        await asyncio.sleep(0)  # their transports close in the loop's next round
 
-    def _open(self) -> aiohttp.ClientSession:
-        if self._session is None:
-            self._session = aiohttp.ClientSession(
-                connector=bounded(
-                    aiohttp.TCPConnector(
-                        limit=0,
-                        keepalive_timeout=_KEEP_ALIVE_S,
-                        ssl=self._tls or True,
-                        resolver=_Names(),
-                    )
-                ),
-                headers=self._headers,
-                timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),
-                cookie_jar=aiohttp.DummyCookieJar(),
-                trust_env=False,
-                auto_decompress=False,
-                max_line_size=_MAX_LINE_BYTES,
-                max_field_size=_MAX_LINE_BYTES,
-                max_headers=_MAX_HEADERS,
-                trace_configs=[_tracing()],
+    # -- requests -------------------------------------------------------------------------------
+
+    def _head(
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str] | None,
+        params: Mapping[str, str] | None,
+    ) -> tuple[Origin, bytes]:
+        """Where a request goes, and its head up to the body's length."""
+        if headers is None and params is None:
+            known = self._heads.get((method, url))
+            if known is None:
+                if len(self._heads) >= _MOST_HEADS:
+                    self._heads.clear()
+                known = self._heads[method, url] = _written(method, URL(url), self._headers)
+            return known
+        target = URL(url).extend_query(params) if params else URL(url)
+        return _written(method, target, _by_name(dict(self._headers.values()), headers))
+
+    # -- connections ----------------------------------------------------------------------------
+
+    def opened(self, connection: Connection) -> None:
+        """See `connection.Owner`."""
+        self._open.add(connection)
+
+    def free(self, connection: Connection) -> None:
+        """See `connection.Owner`."""
+        loop = asyncio.get_running_loop()
+        connection.idle_since_s = loop.time()
+        self._idle.setdefault(connection.origin, []).append(connection)
+        if self._sweep is None:
+            self._sweep = loop.call_later(_KEEP_ALIVE_S, self._swept)
+
+    def lost(self, connection: Connection) -> None:
+        """See `connection.Owner`."""
+        self._open.discard(connection)
+
+    def _kept(self, origin: Origin) -> Connection | None:
+        """The connection that was used last, so that those not needed grow old."""
+        idle = self._idle.get(origin)
+        latest_s = asyncio.get_running_loop().time() - _KEEP_ALIVE_S
+        while idle:
+            connection = idle.pop()
+            if connection.idle_since_s >= latest_s and connection.usable:
+                return connection
+            connection.end()
+        return None
+
+    def _swept(self) -> None:
+        loop = asyncio.get_running_loop()
+        latest_s = loop.time() - _KEEP_ALIVE_S
+        for origin, idle in list(self._idle.items()):
+            for connection in idle:
+                if connection.idle_since_s < latest_s:
+                    connection.end()
+            idle[:] = [one for one in idle if one.usable]
+            if not idle:
+                del self._idle[origin]
+        self._sweep = loop.call_later(_KEEP_ALIVE_S, self._swept) if self._idle else None
+
+    async def _connected(self, origin: Origin, deadline_s: float) -> Connection:
+        """A new connection.
+
+        Raises:
+            TimeoutError: the deadline passed.
+            OSError, ValueError: there is none to be had.
+        """
+        loop = asyncio.get_running_loop()
+        async with asyncio.timeout_at(deadline_s):
+            addresses = await self._names.addresses(origin.host, origin.port)
+            tls = None
+            if origin.tls:
+                tls = self._tls or await loop.run_in_executor(look_ups(), _by_system_cas)
+            _, connection = await loop.create_connection(
+                partial(Connection, self, origin, loop),
+                sock=await start_connection(addresses, happy_eyeballs_delay=_NEXT_ADDRESS_S),
+                ssl=tls,
+                server_hostname=origin.host.rstrip(".") if tls else None,
             )
-        return self._session
-
-
-class _Names(AbstractResolver):
-    """Looks names up in threads of their own.
-
-    A name whose servers do not answer holds a thread for half a minute: in the loop's common threads
-    a few of them would hold up everybody's work, and the looks-up of other agents with it.
-    """
-
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
-    ) -> list[ResolveResult]:
-        """As `socket.getaddrinfo` says."""
-        look_up = partial(
-            socket.getaddrinfo,
-            host,
-            port,
-            family=family,
-            type=socket.SOCK_STREAM,
-            flags=socket.AI_ADDRCONFIG,
-        )
-        found = await asyncio.get_running_loop().run_in_executor(_look_ups(), look_up)
-        numeric = socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
-        return [
-            ResolveResult(
-                hostname=host,
-                host=str(address[0]),
-                port=int(address[1]),
-                family=kind,
-                proto=proto,
-                flags=numeric,
-            )
-            for kind, _, proto, _, address in found
-        ]
-
-    async def close(self) -> None:
-        """The threads are the process's."""
-
-
-@cache
-def _look_ups() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(_LOOK_UPS_AT_ONCE, "name-look-up")
+        if self._closed:
+            connection.end()
+            raise ConnectionAbortedError
+        return connection
 
 
 class Lanes:
@@ -209,35 +240,38 @@ class Lanes:
             await lane.close()
 
 
-async def _read(response: aiohttp.ClientResponse, most_bytes: int, whole: bool) -> bytes:
-    if whole:
-        encoding = response.headers.get(hdrs.CONTENT_ENCODING, "identity").strip().lower()
-        if encoding not in ("", "identity"):
-            raise _unusable("the answer is compressed, which was not asked for")
-        if (response.content_length or 0) > most_bytes:
-            raise _too_large(most_bytes)
-    body = bytearray()
-    async for piece in response.content.iter_any():
-        body += piece
-        if len(body) > most_bytes:
-            if whole:
-                raise _too_large(most_bytes)
-            break
-    return bytes(body[:most_bytes])
+@cache
+def _by_system_cas() -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    context.set_alpn_protocols(["http/1.1"])
+    return context
 
 
-def _too_large(most_bytes: int) -> PeerFailed:
-    return _unusable(f"the answer exceeds {most_bytes} bytes")
+def _by_name(
+    headers: Mapping[str, str], others: Mapping[str, str] | None
+) -> dict[str, tuple[str, str]]:
+    """Headers by their names in lower case, the others in place of those of the same name."""
+    return {name.lower(): (name, value) for name, value in {**headers, **(others or {})}.items()}
 
 
-def _unusable(why: str) -> PeerFailed:
-    return PeerFailed(why, asked=True, answered=True)
+def _written(method: str, url: URL, headers: Mapping[str, tuple[str, str]]) -> tuple[Origin, bytes]:
+    """Where a request goes, and its head without the body's length.
+
+    Raises:
+        ValueError: the URL leads nowhere, or a header would be more than one line.
+    """
+    if url.scheme not in ("http", "https") or not url.raw_host or not url.port:
+        raise ValueError("no absolute URL")
+    lines = [f"{method} {url.raw_path_qs} HTTP/1.1", f"Host: {url.host_port_subcomponent}"]
+    for name, value in headers.values():
+        if not _TOKEN.fullmatch(name) or _NOT_IN_LINES.search(value):
+            raise ValueError("no header")
+        lines.append(f"{name}: {value}")
+    origin = Origin(url.scheme == "https", url.raw_host, url.port)
+    return origin, "".join(f"{line}\r\n" for line in lines).encode()
 
 
-def _tracing() -> aiohttp.TraceConfig:
-    async def sent(_session: object, context: Any, _params: object) -> None:
-        context.trace_request_ctx.sent = True
-
-    tracing = aiohttp.TraceConfig()
-    tracing.on_request_headers_sent.append(sent)
-    return tracing
+def _request(method: str, head: bytes, body: bytes | None) -> list[bytes]:
+    if body is None:
+        return [head, b"\r\n" if method in _BODILESS else b"Content-Length: 0\r\n\r\n"]
+    return [head, b"Content-Length: %d\r\n\r\n" % len(body), body]

@@ -171,7 +171,7 @@ def refusal_of(answer: Answer, prefix: str = "HTTP") -> SinkRefused:
 
 def retry_after_s(headers: Mapping[str, str]) -> float | None:
     """`Retry-After` (RFC 9110, 10.2.3), seconds or a date; at most five minutes."""
-    value = headers.get("Retry-After")
+    value = headers.get("retry-after")
     if value is None:
         return None
     try:

@@ -128,11 +128,11 @@ async def test_retry_after_is_passed_on():
 def test_retry_after_in_every_form():
     """Seconds or a date, bounded; nonsense is no wish at all."""
     soon = dt.datetime.now(dt.UTC) + dt.timedelta(seconds=60)
-    assert 50 < retry_after_s({"Retry-After": email.utils.format_datetime(soon)}) <= 60
-    assert retry_after_s({"Retry-After": "86400"}) == 300
-    assert retry_after_s({"Retry-After": "-5"}) == 0
+    assert 50 < retry_after_s({"retry-after": email.utils.format_datetime(soon)}) <= 60
+    assert retry_after_s({"retry-after": "86400"}) == 300
+    assert retry_after_s({"retry-after": "-5"}) == 0
     for nonsense in ("nan", "soon", ""):
-        assert retry_after_s({"Retry-After": nonsense}) is None
+        assert retry_after_s({"retry-after": nonsense}) is None
     assert retry_after_s({}) is None
 
 
@@ -545,7 +545,7 @@ def test_bodies_are_the_same_for_the_same_events():
 )
 def test_a_malformed_retry_after_is_none(date):
     """Whatever a SIEM writes there, no error comes of it."""
-    assert retry_after_s({"Retry-After": date}) in (None, 0.0)
+    assert retry_after_s({"retry-after": date}) in (None, 0.0)
 
 
 def test_an_answer_nested_beyond_reading_is_no_object():
