@@ -29,6 +29,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import structlog
+
 from mc_contract.configuration import MOST_TENANT_BYTES, FileProblems, json_of, kind_of
 from mc_contract.numbers import whole_number
 from mc_platform.errors import LedgerDamaged, Misconfigured, PlatformError
@@ -155,6 +157,8 @@ async def _migrate() -> _Report:
     from mc_platform.administration import migrate
 
     urls = _urls()
+    # Standard output is the report's
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     text = b"" if sys.stdin.isatty() else sys.stdin.buffer.read(MOST_TENANT_BYTES + 1)
     credentials = _credentials(text) if text.strip() else None
     return await migrate(**urls, credentials=credentials, by=_whoever())

@@ -1,12 +1,9 @@
 """Brings a PostgreSQL server to this version's schema, roles and credentials.
 
 Runs with an administrator's URL (`MC_DATABASE_ADMIN_URL`); the service itself never does.
-Numbered files in `mc_platform/migrations` are applied once each, in order, in a transaction. One
-that begins with `-- outside a transaction` is applied statement by statement instead, as `CREATE
-INDEX CONCURRENTLY` demands, which does not lock writers out; cut short, it is begun again from its
-first statement, so each of its statements must bear a repeat. Such a statement also waits for every
-transaction in the database, so whoever waits for its turn asks again and again: one that waited within
-a statement would be waited for, without end.
+The files of `mc_platform/migrations` are applied by `schema_files`, by one run at a time. A statement
+outside a transaction waits for every transaction in the database, so whoever waits for its turn asks
+again and again: one that waited within a statement would be waited for, without end.
 """
 
 from __future__ import annotations
@@ -26,6 +23,7 @@ from pydantic import StringConstraints, model_validator
 
 from mc_contract.configuration import FileProblems, Form, SetOf, Strict, Text, Word, among, check
 from mc_contract.credential import KEY_ID_FORM
+from mc_platform.adapters.postgres.schema_files import apply_files
 from mc_platform.errors import BadRequest, Misconfigured, Unavailable
 from mc_platform.model.credential import Scope
 from mc_platform.model.tenant import PLATFORM, Role
@@ -42,8 +40,6 @@ _ABOVE_THE_RULES = {
 _LOCK = 7_219_005_313_401  # any fixed number: two migrations must not run at once
 _APPLYING = 7_219_005_313_405  # as long as the server works for one, even if it was killed
 _LOOK_AGAIN_S = 0.2
-_NO_TRANSACTION = "-- outside a transaction\n"
-_APPLIED = "INSERT INTO mc.schema_migration (name) VALUES ($1)"
 _NAME = re.compile(r"^[a-z_][a-z0-9_]{0,62}$")
 
 
@@ -166,45 +162,7 @@ async def _excess(server: Any, role: str) -> str:
 async def _apply(url: str) -> list[str]:
     async with _at_work(url, "the schema is not migrated") as connection:
         await _take_turn(connection, _APPLYING)
-        await connection.execute("CREATE SCHEMA IF NOT EXISTS mc")
-        await connection.execute(
-            "CREATE TABLE IF NOT EXISTS mc.schema_migration "
-            "(name text PRIMARY KEY, applied_at timestamptz NOT NULL DEFAULT now())"
-        )
-        done = {
-            row["name"] for row in await connection.fetch("SELECT name FROM mc.schema_migration")
-        }
-        applied = []
-        scripts = [f for f in files("mc_platform.migrations").iterdir() if f.name.endswith(".sql")]
-        for script in sorted(scripts, key=lambda item: item.name):
-            if script.name in done:
-                continue
-            try:
-                await _run(connection, script.name, script.read_text(encoding="utf-8"))
-            except asyncpg.LockNotAvailableError as error:
-                raise Unavailable(
-                    f"{script.name} is not applied: another transaction held its tables for too long",
-                    hint="run it again when no dump or long query runs; what is applied stays",
-                ) from error
-            applied.append(script.name)
-        return applied
-
-
-async def _run(connection: Any, name: str, text: str) -> None:
-    if text.startswith(_NO_TRANSACTION):
-        for statement in _statements(text):
-            await connection.execute(statement)
-        await connection.execute(_APPLIED, name)
-        return
-    async with connection.transaction():
-        await connection.execute(text)
-        await connection.execute(_APPLIED, name)
-
-
-def _statements(text: str) -> list[str]:
-    """The statements of a file, each ended by a `;` at a line's end; none holds one within."""
-    code = "\n".join(line for line in text.splitlines() if not line.startswith("--"))
-    return [one for part in code.split(";\n") if (one := part.strip().removesuffix(";"))]
+        return await apply_files(connection, files("mc_platform.migrations").iterdir())
 
 
 class _Credential(Strict):

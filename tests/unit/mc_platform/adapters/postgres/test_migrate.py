@@ -9,7 +9,7 @@ import asyncpg
 import pytest
 
 from mc_platform import administration
-from mc_platform.adapters.postgres import migrate
+from mc_platform.adapters.postgres import migrate, schema_files
 from mc_platform.adapters.postgres.migrate import (
     database_url,
     import_credentials,
@@ -220,6 +220,7 @@ async def test_a_file_that_another_transaction_keeps_waiting_is_told_and_run_aga
         await migrate_schema(**urls)
     name = migrate.service_database(urls["service_url"])
     reader = await asyncpg.connect(database_url(database.admin_url, name))
+    monkeypatch.setattr(schema_files, "PATIENCE_S", 0.1)
     async with reader.transaction(isolation="repeatable_read"):
         await reader.execute("SELECT count(*) FROM mc.task")
         with pytest.raises(Unavailable, match=late[0]) as caught:
