@@ -59,9 +59,8 @@ def canonical_json(value: object) -> bytes:
     Raises:
         NotCanonical: for any value without such a spelling; the message names its path.
     """
-    plain = plain_json(value, _encode_plain, most_depth=_PLAIN_DEPTH, most_values=_PLAIN_VALUES)
-    # The encoder sorts by code points, RFC 8785 by UTF-16: the same below U+10000
-    if plain is not None and (plain.isascii() or _ABOVE_U_FFFF.search(plain) is None):
+    plain = plain_canonical_json(value)
+    if plain is not None:
         return plain
     out: list[str] = []
     _write(value, out, None)
@@ -70,6 +69,15 @@ def canonical_json(value: object) -> bytes:
         return text.encode()
     except UnicodeEncodeError as cause:
         raise NotCanonical("a string holds a lone surrogate, which UTF-8 can't carry") from cause
+
+
+def plain_canonical_json(value: object) -> bytes | None:
+    """The same of a value that is plain (`mc_contract.plain`), at once; None: it is not."""
+    plain = plain_json(value, _encode_plain, most_depth=_PLAIN_DEPTH, most_values=_PLAIN_VALUES)
+    # The encoder sorts by code points, RFC 8785 by UTF-16: the same below U+10000
+    if plain is None or plain.isascii() or _ABOVE_U_FFFF.search(plain) is None:
+        return plain
+    return None
 
 
 def encode_base64(raw: bytes) -> str:

@@ -63,6 +63,7 @@ from mc_platform.ports import (
     Tasks,
 )
 from mc_platform.record import Digester, EventFactory, Sealer, decision_detail
+from mc_platform.screen.content import Content
 
 
 @dataclass(frozen=True, slots=True)
@@ -326,8 +327,8 @@ class RequestPath:
         released = None
         try:
             # (6) enact: forward
-            reply = await self._forward(accepted)
-            async with self.room.at_work(task.tenant, (*reply, *asked), patient=True):
+            reply = Content(await self._forward(accepted))
+            async with self.room.at_work(task.tenant, reply, asked, patient=True):
                 # (7) screen and decide the reply
                 released = await self._release(
                     reply,

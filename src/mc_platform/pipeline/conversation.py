@@ -27,7 +27,7 @@ from mc_platform.model.made_ids import random_id
 from mc_platform.model.task import LEFT_OUT, Task
 from mc_platform.ports import Tasks
 from mc_platform.record import Sealer
-from mc_platform.screen.message.strings import leaves
+from mc_platform.screen.content import Content
 from mc_platform.screen.said import said
 
 _LOOKED_AT = 20
@@ -168,30 +168,34 @@ class Conversations:
 
 def origins_of(parts: Sequence[Part], screening: Screening) -> frozenset[str]:
     """Where content from outside in a message came from: as its parts say, and as it shows."""
-    found = {INJECTION_SIGN} if screening.types & _SIGNS else set()
-    for part in parts:
-        metadata = part.get("metadata")
-        declared = metadata.get("origin") if isinstance(metadata, dict) else None
-        if declared is not None:
-            # What we do not know is no claim of innocence
-            known = isinstance(declared, str) and declared in DECLARED_ORIGINS
-            found.add(declared if known else DOCUMENT)
-        elif "raw" in part or "url" in part:
-            found.add(DOCUMENT)
-    return frozenset(found)
+    found = {_origin_of(part) for part in parts}
+    if screening.labels and screening.types & _SIGNS:
+        found.add(INJECTION_SIGN)
+    return frozenset(found - {""})
+
+
+def _origin_of(part: Part) -> str:
+    """Where a part came from; empty: these are the sender's words."""
+    metadata = part.get("metadata")
+    declared = metadata.get("origin") if isinstance(metadata, dict) else None
+    if declared is not None:
+        # What we do not know is no claim of innocence
+        known = isinstance(declared, str) and declared in DECLARED_ORIGINS
+        return declared if known else DOCUMENT
+    return DOCUMENT if "raw" in part or "url" in part else ""
 
 
 def from_outside(parts: Sequence[Part]) -> list[Part]:
     """The parts that are no words of the sender's, as they themselves say or show."""
-    return [part for part in parts if origins_of([part], Screening())]
+    return [part for part in parts if _origin_of(part)]
 
 
 def named_hosts(parts: Sequence[Part]) -> frozenset[str]:
     """Hosts of the links in a request's own text: what a document says names no destination."""
-    own = [part for part in parts if not origins_of([part], Screening())]
-    return frozenset(
-        host.lower().rstrip(".") for leaf in leaves(own) for host in _HOST.findall(leaf.text)
-    )
+    own = [part for part in parts if not _origin_of(part)]
+    seen = Content.of(parts if len(own) == len(parts) else own).leaves
+    texts = [leaf.text for leaf in seen if "://" in leaf.text]
+    return frozenset([host.lower().rstrip(".") for text in texts for host in _HOST.findall(text)])
 
 
 def to_known_hosts(screening: Screening, parts: Sequence[Part], hosts: frozenset[str]) -> Screening:
@@ -201,7 +205,7 @@ def to_known_hosts(screening: Screening, parts: Sequence[Part], hosts: frozenset
     """
     if not hosts or _LINK not in screening.types:
         return screening
-    texts = {leaf.path: leaf.text for leaf in leaves(parts)}
+    texts = {leaf.path: leaf.text for leaf in Content.of(parts).leaves}
 
     def leads_there(link: str) -> bool:
         plain = _PLAIN_LINK.fullmatch(link)
@@ -237,7 +241,7 @@ def _some(hosts: frozenset[str]) -> frozenset[str]:
     return frozenset(sorted(hosts)[:_MOST_HOSTS])
 
 
-def texts_of(parts: Sequence[Part]) -> list[str]:
+def texts_of(parts: Sequence[Part]) -> Sequence[str]:
     """Every text that the parts say, as fingerprints are taken of it."""
     return said(parts)[0]
 
@@ -254,7 +258,7 @@ def tail_of(parts: Sequence[Part]) -> str:
     """The last words of the parts."""
     pieces: list[str] = []
     room = _TAIL_CHARS
-    for leaf in reversed(list(leaves(parts))):
+    for leaf in reversed(Content.of(parts).leaves):
         pieces.append(leaf.text[-room:])
         room -= len(pieces[-1]) + 1
         if room <= 0:

@@ -17,7 +17,7 @@ from decimal import Context, Decimal
 from functools import lru_cache
 from typing import Any, Protocol, TypeVar
 
-from mc_contract.canonical import canonical_json
+from mc_contract.canonical import canonical_json, plain_canonical_json
 from mc_contract.keepable import MOST_DIGITS
 from mc_platform.bulkheads import Slots
 from mc_platform.errors import Overdue
@@ -36,7 +36,7 @@ from mc_platform.pipeline.conversation import (
 from mc_platform.ports import Screener
 from mc_platform.record import ContentFingerprints, Digester
 from mc_platform.screen import LibraryScreener
-from mc_platform.screen.cost import estimate
+from mc_platform.screen.content import Content
 from mc_platform.screen.findings import SCREENING_LIMIT
 from mc_platform.screen.pseudonyms import Pseudonymiser
 from mc_platform.screen.said import said
@@ -108,8 +108,10 @@ class Examiner:
 
     def digest(self, parts: Sequence[Part], meaning: Mapping[str, Any]) -> str:
         """What a repeat of a request has the same of."""
-        whole = {**meaning, "parts": _without_floats(list(parts))}
-        return self.digester.digest(canonical_json(whole))
+        plain = plain_canonical_json({**meaning, "parts": list(parts)})
+        if plain is None:
+            plain = canonical_json({**meaning, "parts": _without_floats(list(parts))})
+        return self.digester.digest(plain)
 
     def incoming(
         self,
@@ -125,7 +127,9 @@ class Examiner:
             meaning: What else the request means; it is digested together with the parts.
             said: The ends of earlier messages of the conversation, oldest first.
         """
-        return self._incoming(tenant, parts, meaning, self.screener.screen(parts, scope, said))
+        content = Content.of(parts)
+        screening = self.screener.screen(content, scope, said)
+        return self._incoming(tenant, content, meaning, screening)
 
     def unscreened(
         self, tenant: TenantId, parts: Sequence[Part], meaning: Mapping[str, Any]
@@ -140,17 +144,21 @@ class Examiner:
         meaning: Mapping[str, Any],
         screening: Screening,
     ) -> Incoming:
-        texts, complete = said(parts)
-        origins = origins_of(parts, screening)
+        content = Content.of(parts)
+        texts, complete = said(content)
+        origins = origins_of(content, screening)
+        repeats = self.fingerprints.looked_for(tenant, texts)
+        if self.fingerprints.are_looked_for_whole(texts):
+            content.repeats = tenant, frozenset(repeats)
         return Incoming(
-            digest=self.digest(parts, meaning),
+            digest=self.digest(content, meaning),
             screening=screening,
             # What is too long to be looked for in what came from outside may be from there
             origins=origins if complete else origins | {DOCUMENT},
-            hosts=named_hosts(parts),
-            tail=tail_of(parts),
-            repeats=self.fingerprints.looked_for(tenant, texts),
-            quotable=self.quotable(tenant, from_outside(parts)),
+            hosts=named_hosts(content),
+            tail=tail_of(content),
+            repeats=repeats,
+            quotable=self.quotable(tenant, from_outside(content)),
         )
 
     def outgoing(
@@ -169,8 +177,9 @@ class Examiner:
             heard: The ends of earlier replies.
             hosts: Those to which links may carry data.
         """
-        screening = to_known_hosts(self.screener.screen(parts, scope, heard), parts, hosts)
-        return Outgoing(screening, self.fingerprints.kept(tenant, texts_of(parts), texts_of(asked)))
+        content = Content.of(parts)
+        screening = to_known_hosts(self.screener.screen(content, scope, heard), content, hosts)
+        return Outgoing(screening, self._kept(tenant, content, asked))
 
     def redacted(
         self,
@@ -184,7 +193,16 @@ class Examiner:
         """The parts with every labelled span replaced, and their fingerprints."""
         made = self.pseudonyms.replacer(tenant) if pseudonyms and self.pseudonyms else None
         redacted = self.screener.redact(parts, screening, scope, made)
-        return redacted, self.fingerprints.kept(tenant, texts_of(redacted), texts_of(asked))
+        return redacted, self._kept(tenant, redacted, asked)
+
+    def _kept(
+        self, tenant: TenantId, parts: Sequence[Part], asked: Sequence[Part]
+    ) -> tuple[int, ...]:
+        """Fingerprints of a reply, without what it only repeats of the request."""
+        known = asked.repeats if isinstance(asked, Content) else None
+        if known is not None and known[0] == tenant:
+            return self.fingerprints.kept(tenant, texts_of(parts), looked_for=known[1])
+        return self.fingerprints.kept(tenant, texts_of(parts), texts_of(asked))
 
     def revealed(self, tenant: TenantId, text: str) -> tuple[str, dict[str, int]]:
         """A text with the tenant's pseudonyms opened, and how many of each type."""
@@ -247,7 +265,7 @@ class ExaminationRoom:
         )
 
     def at_work(
-        self, tenant: TenantId, parts: Sequence[Part], *, patient: bool = False
+        self, tenant: TenantId, *messages: Sequence[Part], patient: bool = False
     ) -> AbstractAsyncContextManager[None]:
         """Work on a message that has come, or on its reply: a few of one tenant at once.
 
@@ -255,12 +273,14 @@ class ExaminationRoom:
         tenants, too. What is large has its turn for a worker instead.
 
         Args:
+            tenant: Whose it is.
+            messages: Its parts, and those of the request that it answers.
             patient: For a reply to what was accepted: before the tenant's requests, never refused.
 
         Raises:
             RateLimited: the tenant's others took too long, or too many of them wait.
         """
-        if self._is_small(parts):
+        if self._is_small(*messages):
             return self._at_work.held(tenant, patient=patient)
         return nullcontext()
 
@@ -278,6 +298,7 @@ class ExaminationRoom:
             RateLimited: too many large messages of the tenant wait already.
             Unavailable: a worker ended; nothing is known of the message.
         """
+        parts = Content.of(parts)
         if self._is_small(parts):
             return self._examiner.incoming(tenant, parts, meaning, scope, said)
         async with self._turn(tenant, patient=False):
@@ -312,8 +333,9 @@ class ExaminationRoom:
         hosts: frozenset[str] = frozenset(),
     ) -> Outgoing:
         """See `Examiner.outgoing`; a reply always gets its turn, before the tenant's requests."""
+        parts = Content.of(parts)
         given = (tenant, parts, asked, scope, heard, hosts)
-        if self._is_small((*parts, *asked)):
+        if self._is_small(parts, asked):
             return self._examiner.outgoing(*given)
         async with self._turn(tenant, patient=True):
             try:
@@ -335,7 +357,7 @@ class ExaminationRoom:
         if any(label.detector == _DEADLINE for label in screening.labels):
             return _WITHHELD, ()  # nobody knows what is to be replaced
         given = (tenant, parts, asked, scope, screening, pseudonyms)
-        if self._is_small((*parts, *asked)):
+        if self._is_small(parts, asked):
             return self._examiner.redacted(*given)
         async with self._turn(tenant, patient=True):
             try:
@@ -366,8 +388,10 @@ class ExaminationRoom:
         async with self._turn(tenant, patient=True):
             return await self._call(tenant, work, *args)
 
-    def _is_small(self, parts: Sequence[Part]) -> bool:
-        return self._workers is None or estimate(parts) <= _SMALL_S
+    def _is_small(self, *messages: Sequence[Part]) -> bool:
+        if self._workers is None:
+            return True
+        return sum([Content.of(parts).cost_s for parts in messages if parts]) <= _SMALL_S
 
     def _turn(self, tenant: TenantId, *, patient: bool) -> AbstractAsyncContextManager[None]:
         assert self._turns is not None

@@ -18,6 +18,7 @@ from mc_platform.model.tenant import Principal
 from mc_platform.observe import metrics
 from mc_platform.pipeline.idempotency import Envelope
 from mc_platform.receive.exact_values import ExactValues
+from mc_platform.screen.content import Content
 
 _MAX_ID = 256
 MAX_PARTS = 256
@@ -92,7 +93,7 @@ def described(
         principal=principal,
         message_id=message_id,
         context_id=context_id,
-        parts=tuple(parts),
+        parts=Content(parts),
         governance=parse_governance(metadata),
         references=tuple(TaskId(one) for one in references),
     )

@@ -17,11 +17,12 @@ Nothing can be read from a digest, and no other tenant's words match it. A text 
 from __future__ import annotations
 
 import re
+import struct
 import unicodedata
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from hashlib import blake2b
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import Any
 from zlib import crc32
 
@@ -53,6 +54,8 @@ _NUMBER = re.compile(r"[0-9]{3,}")
 _TOKEN_CHARS, _TOKEN_DIGITS = 9, 5
 _FIGURE_RUN, _VARIETY = 9, 4
 _PAIR_DIGITS, _PAIR_LONG = 11, 6
+_DIGITS = b"0123456789"
+_FEW = 16
 
 
 class ContentFingerprints:
@@ -61,30 +64,43 @@ class ContentFingerprints:
     def __init__(self, ledger_key: Ed25519PrivateKey) -> None:
         self._key = derived_key(ledger_key, b"quotation v1")
 
-    def kept(self, tenant: str, texts: Sequence[str], own: Sequence[str] = ()) -> tuple[int, ...]:
+    def kept(
+        self,
+        tenant: str,
+        texts: Sequence[str],
+        own: Sequence[str] = (),
+        looked_for: frozenset[int] = frozenset(),
+    ) -> tuple[int, ...]:
         """What is to be kept of a reply; of a very long one, of its beginning.
 
         Args:
             tenant: Whose it is.
             texts: What the reply says, in each way in which it can be read.
             own: Likewise of the request: what a reply only repeats of it is no word from outside.
+            looked_for: The same as fingerprints, instead of `own`, if that is not long
+                (`are_looked_for_whole`).
         """
         start = self._start(tenant)
-        mine = set(_runs(start, own, _KEPT_WORDS))
         found: set[int] = set()
         for text in texts:
-            runs = list(_runs(start, [text], _KEPT_WORDS))
+            runs = _runs(start, [text], _KEPT_WORDS)
             window = max(_WINDOW, 2 * len(runs) // _USUALLY_KEPT)
             found |= _least_of_each(runs, min(window, len(runs)))
-        kept = sorted(found - mine)[:_MOST_KEPT]
-        theirs = set(_spelled(own, _KEPT_BYTES, _BYTE_WINDOW))
+        if found and own:
+            found.difference_update(_runs(start, own, _KEPT_WORDS))
+        kept = sorted(found - looked_for)[:_MOST_KEPT]
         pieces = {
             piece
             for text in texts
             for piece in _spelled([text], _KEPT_BYTES, _letters_window(len(text)))
         }
-        kept += sorted(_digests(start, b"letters", pieces - theirs))[:_MOST_LETTERS]
-        kept += sorted(_digests(start, b"name", _names(texts) - _names(own)))[:_MOST_IDENTIFIERS]
+        if pieces and own:
+            pieces.difference_update(_spelled(own, _KEPT_BYTES, _BYTE_WINDOW))
+        kept += sorted(_digests(start, b"letters", pieces) - looked_for)[:_MOST_LETTERS]
+        names = _names(texts)
+        if names and own:
+            names -= _names(own)
+        kept += sorted(_digests(start, b"name", names) - looked_for)[:_MOST_IDENTIFIERS]
         return tuple(sorted(set(kept)))
 
     def looked_for(self, tenant: str, texts: Sequence[str]) -> tuple[int, ...]:
@@ -95,29 +111,47 @@ class ContentFingerprints:
         found |= _digests(start, b"name", _names(texts))
         return tuple(found)
 
+    @staticmethod
+    def are_looked_for_whole(texts: Sequence[str]) -> bool:
+        """Whether `looked_for` tells of these texts all that `kept` would leave out."""
+        return all(len(text) <= _KEPT_WORDS and text.isascii() for text in texts)
+
     def _start(self, tenant: str) -> Any:
         return blake2b(tenant.encode(), digest_size=8, key=self._key)
 
 
 def _digests(start: Any, kind: bytes, pieces: set[bytes]) -> set[int]:
-    return {_digest(start, b"\0%b\0%b" % (kind, piece)) for piece in pieces}
+    return set(_digests_of(start, [b"\0%b\0%b" % (kind, piece) for piece in pieces]))
 
 
-def _digest(start: Any, said: bytes) -> int:
-    one = start.copy()
-    one.update(said)
-    return int.from_bytes(one.digest(), "big", signed=True)
+def _digests_of(start: Any, pieces: Sequence[bytes]) -> tuple[int, ...]:
+    found = []
+    copy = start.copy
+    for piece in pieces:
+        one = copy()
+        one.update(piece)
+        found.append(one.digest())
+    return struct.unpack(f">{len(found)}q", b"".join(found))
 
 
-def _runs(start: Any, texts: Iterable[str], most: int) -> Iterator[int]:
+def _runs(start: Any, texts: Iterable[str], most: int) -> Sequence[int]:
     """The digests of each text's runs of words; of a long one, of its beginning and its end."""
+    pieces: list[bytes] = []
+    half = most // 2
     for text in texts:
-        words = _WORD.findall(unicodedata.normalize("NFKC", text).casefold())
-        half = most // 2
+        plain = text if text.isascii() else unicodedata.normalize("NFKC", text)
+        words = _WORD.findall(plain.casefold())
+        if len(words) < _RUN_WORDS:
+            continue
         for some in [words] if len(words) <= most else [words[:half], words[-half:]]:
-            for at in range(len(some) - _RUN_WORDS + 1):
-                run = " ".join(some[at : at + _RUN_WORDS])
-                yield _digest(start, run.encode("utf-8", "replace"))
+            line = " ".join(some).encode("utf-8", "replace")
+            # Where each word begins, and one past the space behind the last
+            at = list(accumulate([len(word) + 1 for word in line.split(b" ")], initial=0))
+            pieces += [
+                line[at[first] : at[first + _RUN_WORDS] - 1]
+                for first in range(len(some) - _RUN_WORDS + 1)
+            ]
+    return _digests_of(start, pieces)
 
 
 def _letters_window(chars: int) -> int:
@@ -131,6 +165,8 @@ def _spelled(texts: Iterable[str], most: int, window: int) -> Iterator[bytes]:
     """
     for text in texts:
         letters = _LETTERS.sub("", text).encode("utf-8", "replace")
+        if len(letters) < _RUN_BYTES:
+            continue
         half = most // 2
         for some in [letters] if len(letters) <= most else [letters[:half], letters[-half:]]:
             ranks = [
@@ -155,32 +191,45 @@ def _identifiers(texts: Iterable[str]) -> Iterator[str]:
     words, small numbers, dates and times are none.
     """
     for text in texts:
+        encoded = text.encode("utf-8", "replace")
+        figures = len(encoded) - len(encoded.translate(None, _DIGITS))
+        if figures < _TOKEN_DIGITS and "@" not in text and "://" not in text:
+            continue
         plain = _DATE.sub(" | ", text[:_LOOKED_BYTES])
         for url in _URL.finditer(plain):
             host, _, rest = url[1].rstrip(".,;:!?").partition("/")
             if len(rest) > 3:
                 yield f"{host}/{rest}"
-        for address in _ADDRESS.finditer(plain):
-            yield address[0].rstrip(".-")
-        for token in _TOKEN.finditer(plain):
-            squashed = _LETTERS.sub("", token[0])
-            digits = sum(map(str.isdigit, squashed))
-            if len(squashed) >= _TOKEN_CHARS and digits >= _TOKEN_DIGITS and not squashed.isdigit():
-                yield squashed
-        for figures in _FIGURES.finditer(plain):
-            digits_only = _LETTERS.sub("", figures[0])
-            for at in range(len(digits_only) - _FIGURE_RUN + 1):
-                run = digits_only[at : at + _FIGURE_RUN]
-                if len(set(run)) >= _VARIETY:
-                    yield run
-        for one, other in pairwise(number[0] for number in _NUMBER.finditer(plain)):
-            long = len(one) + len(other) >= _PAIR_DIGITS and max(len(one), len(other)) >= _PAIR_LONG
-            if long and len(set(one + other)) >= _VARIETY:
-                yield "+".join(sorted((one, other)))
+        if "@" in plain:
+            for address in _ADDRESS.finditer(plain):
+                yield address[0].rstrip(".-")
+        if figures >= _TOKEN_DIGITS:
+            yield from _numbered(plain)
+
+
+def _numbered(plain: str) -> Iterator[str]:
+    """Of those, what holds digits: tokens, runs of digits, pairs of numbers."""
+    for token in _TOKEN.finditer(plain):
+        squashed = _LETTERS.sub("", token[0])
+        digits = sum(map(str.isdigit, squashed))
+        if len(squashed) >= _TOKEN_CHARS and digits >= _TOKEN_DIGITS and not squashed.isdigit():
+            yield squashed
+    for figures in _FIGURES.finditer(plain):
+        digits_only = _LETTERS.sub("", figures[0])
+        for at in range(len(digits_only) - _FIGURE_RUN + 1):
+            run = digits_only[at : at + _FIGURE_RUN]
+            if len(set(run)) >= _VARIETY:
+                yield run
+    for one, other in pairwise(number[0] for number in _NUMBER.finditer(plain)):
+        long = len(one) + len(other) >= _PAIR_DIGITS and max(len(one), len(other)) >= _PAIR_LONG
+        if long and len(set(one + other)) >= _VARIETY:
+            yield "+".join(sorted((one, other)))
 
 
 def _least_of_each(digests: Sequence[int], window: int) -> set[int]:
     """The least of each `window` neighbours, in one pass."""
+    if 0 < window <= _FEW:
+        return {min(digests[at : at + window]) for at in range(len(digests) - window + 1)}
     rising: deque[int] = deque()  # places whose digest may yet be the least, ascending in both
     found: set[int] = set()
     for at, digest in enumerate(digests):

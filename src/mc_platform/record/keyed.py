@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import hashlib
 import hmac
 import os
 
@@ -38,7 +37,7 @@ class Digester:
 
     def digest(self, value: bytes) -> str:
         """HMAC-SHA256 of `value`, hex."""
-        return hmac.new(self._key, value, hashlib.sha256).hexdigest()
+        return hmac.digest(self._key, value, "sha256").hex()
 
 
 class Sealer:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from mc_platform.model.label import Scope
+from mc_platform.model.label import NO_SCOPE, Scope
 from mc_platform.screen.detectors.digit_groups import MIN_DIGITS
 from mc_platform.screen.detectors.field_names import kind_of
 from mc_platform.screen.findings import Budget, Finding
@@ -30,6 +30,8 @@ class Examination:
         clean: Strings and chains of strings that are known to hold nothing.
         sets: For short strings, which Sets of the prefilter may hit.
         trace: Every finding in the text in which it was found; None: not kept.
+        hits: Of some texts, which decoders' prefilter patterns occur in them.
+        scoped: Whether the scope declares anything.
     """
 
     scope: Scope
@@ -40,8 +42,14 @@ class Examination:
     clean: set[tuple[Any, ...]] = field(default_factory=set)
     sets: dict[str, frozenset[int]] = field(default_factory=dict)
     trace: list[tuple[DecodedText, Finding]] | None = None
+    hits: dict[str, Sequence[int]] = field(default_factory=dict)
+    scoped: bool = False
     _grams: set[str] = field(default_factory=set)
     _few: int = _FEW_CHARS
+
+    def __post_init__(self) -> None:
+        """Compare scopes once."""
+        self.scoped = self.scope != NO_SCOPE
 
     def price(self, text: str) -> float:
         """Work of one decoded text: automata build a state for each sequence that they never met."""

@@ -116,6 +116,16 @@ class Budget:
         if self._work < 0 and self._is_short():
             raise LimitReached
 
+    def affords(self, units: float) -> bool:
+        """Account for work that is done already, unless it is more than is left."""
+        if self._work < units and self._more is not None:
+            self._work += self._more()
+            self._more = None
+        if self._work < units:
+            return False
+        self._work -= units
+        return True
+
     def _is_short(self) -> bool:
         if self._more is not None:
             self._work += self._more()

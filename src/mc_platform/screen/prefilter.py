@@ -71,9 +71,9 @@ class ManyPatterns:
         if not encoded:
             return ()
         if self._set is not None:
-            hits: Sequence[int] = self._set.Match(encoded) or ()
+            hits: Sequence[int] = self._set._set.Match(encoded) or ()  # as in `Prefilter`
             witness = len(self._patterns)
-            if len(hits) == 1 and hits[0] == witness:
+            if hits == [witness]:
                 return ()
             if witness in hits:
                 return [self._patterns[hit] for hit in sorted(hits) if hit != witness]
@@ -144,7 +144,7 @@ class Prefilter:
             if kinds and leads_to and kinds.isdisjoint(leads_to):
                 continue
             hits = match(encoded)
-            if len(hits) == 1 and hits[0] == witness:
+            if hits == [witness]:
                 continue
             if witness not in hits:
                 found += range(first, first + witness)

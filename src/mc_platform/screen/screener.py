@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -9,6 +10,7 @@ from functools import partial
 from typing import Any
 
 from mc_platform.model.label import NO_SCOPE, Label, Part, Path, Scope, Screening
+from mc_platform.screen.content import Content
 from mc_platform.screen.cost import LEAST_WORK, more_work
 from mc_platform.screen.destinations import danger_of, is_file_url
 from mc_platform.screen.detectors.field_names import find_under_key
@@ -63,6 +65,7 @@ _LABEL_WORK, _REPLACED_WORK, _CHAINED_WORK = 3, 8, 1
 _MOST_WITHHELD = 1000
 _WITHHELD: tuple[Part, ...] = ({"text": "[withheld]"},)
 _WORDED_IN_SET = 16
+_MOST_REMEMBERED = 8
 
 
 def _group(entries: Sequence[Entry]) -> tuple[Sequence[str], frozenset[str]]:
@@ -87,7 +90,7 @@ class LibraryScreener:
         self._per_leaf = candidates_per_leaf
         self._per_message = candidates_per_message
         self._recognisers = [(recognise, kinds) for _, recognise, kinds in RECOGNISERS]
-        self._pieces = len(RECOGNISERS) + len(DECODERS)
+        self._recogniser_count = len(RECOGNISERS)
         decoders = [*(decoder.prefilter for decoder in DECODERS), ANNOUNCED]
         self._prefilter = Prefilter(
             _group(FORMED),
@@ -120,8 +123,10 @@ class LibraryScreener:
             history: Earlier texts of the conversation, newest last: what only shows when their
                 ends and these parts are read together is labelled here.
         """
-        look = Examination(scope, self._budget(parts, SCREENING_WORK))
-        return Screening(tuple(self._labels(leaves(parts, look.budget), history, look)))
+        content = Content.of(parts)
+        look = Examination(scope, self._budget(content, SCREENING_WORK), hits=content.hits)
+        seen = content.leaves_within(look.budget)
+        return Screening(tuple(self._labels(seen, history, look)))
 
     def trace(
         self, parts: Sequence[Part], scope: Scope = NO_SCOPE
@@ -144,11 +149,10 @@ class LibraryScreener:
     ) -> list[Label]:
         labels: list[Label] = []
         self._sort_out(seen, look)
-        scoped = look.scope != NO_SCOPE
         for leaf in seen:
             if leaf.verdict:
                 labels.append(_whole(leaf, leaf.verdict, "structure"))
-            elif len(leaf.text) >= _SHORTEST_FINDING and not is_figure(leaf, scoped=scoped):
+            elif len(leaf.text) >= _SHORTEST_FINDING and not is_figure(leaf, scoped=look.scoped):
                 if look.budget.exhausted:
                     break
                 labels += self._look(leaf, look)
@@ -162,6 +166,8 @@ class LibraryScreener:
 
     def _sort_out(self, seen: Sequence[Leaf], look: Examination) -> None:
         """Find out for many short strings at once what they cannot hold."""
+        if len(seen) < _SORTED_OUT:
+            return
         short = {
             leaf.text: None
             for leaf in seen
@@ -311,18 +317,18 @@ class LibraryScreener:
         only = look.sets.get(text)
         for decoded in texts:  # grows while it is walked
             look.budget.work(look.price(decoded.text))
-            hits = self._prefilter.hits(decoded.text, decoded.kinds, only)
+            hits, decoders = self._hits(decoded, only, look)
             only = None
-            for finding in self._ask(hits, decoded, context, look):
-                if not decoded.names or not known.cover(finding):
-                    known.add(finding)
-                    yield finding
-            for hit in hits:
-                if hit == self._pieces:
+            if asked := self._asked(hits, decoded, context, look):
+                for finding in self._ask(asked, decoded, context, look):
+                    if not decoded.names or not known.cover(finding):
+                        known.add(finding)
+                        yield finding
+            for hit in decoders:
+                if hit == len(DECODERS):
                     look.announced = True
-                elif hit >= len(self._recognisers):
-                    decoder = DECODERS[hit - len(self._recognisers)]
-                    for deeper in decoded.through(decoder, look.budget):
+                else:
+                    for deeper in decoded.through(DECODERS[hit], look.budget):
                         if deeper.is_too_deep:
                             too_deep = too_deep or deeper.is_encoded
                         elif (deeper.text, deeper.kinds) not in read:
@@ -331,10 +337,22 @@ class LibraryScreener:
         if too_deep:
             raise LimitReached
 
+    def _hits(
+        self, decoded: DecodedText, only: frozenset[int] | None, look: Examination
+    ) -> tuple[Sequence[int], Sequence[int]]:
+        """Which prefilter patterns occur: of recognisers, and of decoders and announced pieces."""
+        hits = self._prefilter.hits(decoded.text, decoded.kinds, only)
+        first = bisect_left(hits, self._recogniser_count)
+        decoders = [hit - self._recogniser_count for hit in hits[first:]]
+        if len(look.hits) < _MOST_REMEMBERED and only is None:
+            look.hits[decoded.text] = [hit for hit in decoders if hit < len(DECODERS)]
+        return hits[:first], decoders
+
+    @staticmethod
     def _ask(
-        self, hits: Sequence[int], decoded: DecodedText, context: str, look: Examination
+        asked: Sequence[Recogniser], decoded: DecodedText, context: str, look: Examination
     ) -> Iterator[Finding]:
-        for find in self._asked(hits, decoded, context, look.scope):
+        for find in asked:
             look.budget.work(_RECOGNISER_WORK + len(decoded.text) * _RECOGNISER_CHAR_WORK)
             for found in find(decoded.text, context, look.budget):
                 if decoded.kinds and found.type not in decoded.kinds:
@@ -348,18 +366,18 @@ class LibraryScreener:
                 yield replace(found, start=start, end=end, reason=found.reason or decoded.reason)
 
     def _asked(
-        self, hits: Sequence[int], decoded: DecodedText, context: str, scope: Scope
-    ) -> Iterator[Recogniser]:
+        self, hits: Sequence[int], decoded: DecodedText, context: str, look: Examination
+    ) -> list[Recogniser]:
+        asked = []
         for hit in hits:
-            if hit >= len(self._recognisers):
-                break
             recogniser, kinds = self._recognisers[hit]
             if recogniser is find_under_key and not context:
                 continue
             if not decoded.kinds or not kinds.isdisjoint(decoded.kinds):
-                yield recogniser
-        if decoded.text and scope != NO_SCOPE:
-            yield from declared_in(decoded.text, scope)
+                asked.append(recogniser)
+        if decoded.text and look.scoped:
+            asked += declared_in(decoded.text, look.scope)
+        return asked
 
     def _look_across(
         self,

@@ -80,28 +80,46 @@ def leaves(parts: Sequence[Part], budget: Budget | None = None) -> list[Leaf]:
         budget: What is paid for each value. The part in which it ends, and each after it, is one
             leaf that holds nothing and is labelled as a whole.
     """
-    walk = _Walk(budget)
+    return walked(parts, budget).found
+
+
+def walked(parts: Sequence[Part], budget: Budget | None = None) -> Walk:
+    """The same, with what it cost."""
+    walk = Walk(budget)
     for index, part in enumerate(parts):
         before = len(walk.found)
         try:
             walk.part(index, part)
         except LimitReached:
+            walk.whole = False
             del walk.found[before:]
             walk.found += [
                 Leaf((at,), "", verdict=SCREENING_LIMIT) for at in range(index, len(parts))
             ]
             break
-    return walk.found
+    return walk
 
 
-class _Walk:
-    """One walk over parts, along the same paths as `redact._Editor`."""
+class Walk:
+    """One walk over parts, along the same paths as `redact._Editor`.
+
+    Attributes:
+        found: The strings.
+        work: For how much the budget paid.
+        whole: Whether it paid for all.
+    """
+
+    __slots__ = ("_budget", "found", "whole", "work")
 
     def __init__(self, budget: Budget | None) -> None:
+        """Pay from a budget; None: nothing is paid."""
         self.found: list[Leaf] = []
+        self.work = 0
+        self.whole = True
         self._budget = budget
 
     def part(self, index: int, part: Any) -> None:
+        """Find a part's strings; raises `LimitReached` where the budget ends."""
         self._pay(_PART_WORK)
         if not isinstance(part, Mapping):
             self._value((index,), part, "", 1)
@@ -115,7 +133,8 @@ class _Walk:
             else:
                 self._value(path, value, "", 2)
 
-    def _pay(self, units: float) -> None:
+    def _pay(self, units: int) -> None:
+        self.work += units
         if self._budget is not None:
             self._budget.work(units)
 

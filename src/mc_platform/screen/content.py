@@ -1,0 +1,69 @@
+"""A message's parts, with what is found out about them: once, whoever asks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Self
+
+from mc_platform.model.label import Part
+from mc_platform.screen.cost import estimate
+from mc_platform.screen.findings import Budget
+from mc_platform.screen.message.strings import Leaf, Walk, walked
+
+
+class Content(tuple[Part, ...]):  # noqa: SLOT001 - a tuple's subclass can have no slots
+    """A2A parts in JSON form, which nobody changes from now on.
+
+    What is found out does not travel to another process, and is not part of what compares equal.
+
+    Attributes:
+        said: See `screen.said`; None: not asked yet.
+        hits: Of texts that screening read, which decoders' prefilter patterns occur in them.
+        repeats: For a tenant, the fingerprints of what the parts could repeat; None: not asked yet.
+    """
+
+    said: tuple[Sequence[str], bool] | None
+    hits: dict[str, Sequence[int]]
+    repeats: tuple[str, frozenset[int]] | None
+    _cost_s: float | None
+    _leaves: Walk | None
+
+    def __new__(cls, parts: Sequence[Part]) -> Self:
+        """Nothing is found out yet."""
+        made = super().__new__(cls, parts)
+        made.said = made.repeats = made._cost_s = made._leaves = None
+        made.hits = {}
+        return made
+
+    @classmethod
+    def of(cls, parts: Sequence[Part]) -> Content:
+        """The parts themselves if they are one already."""
+        return parts if type(parts) is cls else cls(parts)
+
+    def __reduce__(self) -> tuple[Callable[[Sequence[Part]], Content], tuple[tuple[Part, ...]]]:
+        """Pickled as its parts."""
+        return Content, (tuple(self),)
+
+    @property
+    def cost_s(self) -> float:
+        """What screening it costs at most; see `cost.estimate`."""
+        if self._cost_s is None:
+            self._cost_s = estimate(self)
+        return self._cost_s
+
+    @property
+    def leaves(self) -> list[Leaf]:
+        """Every string of the parts, in order."""
+        if self._leaves is None:
+            self._leaves = walked(self)
+        return self._leaves.found
+
+    def leaves_within(self, budget: Budget) -> list[Leaf]:
+        """The same, paid from a budget; if that ends, see `message.strings.leaves`."""
+        known = self._leaves
+        if known is not None:
+            return known.found if budget.affords(known.work) else walked(self, budget).found
+        walk = walked(self, budget)
+        if walk.whole:
+            self._leaves = walk
+        return walk.found
