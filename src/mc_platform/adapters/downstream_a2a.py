@@ -36,7 +36,8 @@ from mc_platform.model.reply import Reply
 from mc_platform.model.shape import ShapeLimits, shape_problem
 
 _MAX_REPLY_BYTES = 4 * 1_048_576
-_SMALL_REPLY_BYTES = 16_384
+SMALL_REPLY_BYTES = 16_384
+"""Up to here reading a reply takes less than handing it to another process."""
 _MAX_PROBE_BYTES = 65_536
 _JSON_TYPE = re.compile(r"(application|text)/([a-z0-9!#$&^_.+-]+\+)?json")
 _STATES = frozenset(pb.TaskState.keys())
@@ -118,10 +119,21 @@ class A2ADownstream:
             "method": "SendMessage",
             "params": {"message": message},
         }
-        reply = await self._post(tenant, url, json_bytes(request), timeout_s)
-        asked = Asked(message_id, context_id)
-        return await in_its_place(
-            self._apart, tenant, read_reply, reply.body, asked=asked, shape=self._shape
+        try:
+            reply = await self._lanes.of(tenant).exchange(
+                "POST",
+                url,
+                body=json_bytes(request),
+                timeout_s=timeout_s,
+                most_bytes=_MAX_REPLY_BYTES,
+            )
+        except PeerFailed as error:
+            raise AgentFailed(f"the agent failed: {error.message}") from error
+        raw, asked = _body_of(reply), Asked(message_id, context_id)
+        if len(raw) <= SMALL_REPLY_BYTES:
+            return read_reply(raw, asked, self._shape)
+        return await read_apart(
+            self._apart, tenant, read_reply, raw, asked=asked, shape=self._shape
         )
 
     async def alive(self, url: str, timeout_s: float = 2.0) -> bool:
@@ -134,41 +146,36 @@ class A2ADownstream:
             return False
         return reply.status < HTTPStatus.INTERNAL_SERVER_ERROR
 
-    async def _post(self, tenant: TenantId, url: str, payload: bytes, timeout_s: float) -> Reply:
-        try:
-            reply = await self._lanes.of(tenant).exchange(
-                "POST", url, body=payload, timeout_s=timeout_s, most_bytes=_MAX_REPLY_BYTES
-            )
-        except PeerFailed as error:
-            raise AgentFailed(f"the agent failed: {error.message}") from error
-        if reply.status != HTTPStatus.OK:
-            raise AgentFailed(f"the agent answered HTTP {reply.status}")
-        if reply.content_type and not _JSON_TYPE.fullmatch(reply.content_type):
-            raise AgentFailed("the agent's reply is not JSON by its Content-Type")
-        return reply
 
-
-async def in_its_place(
+async def read_apart(
     apart: Callable[..., Awaitable[Any]] | None,
     tenant: TenantId,
     read: Callable[..., tuple[Part, ...]],
     raw: bytes,
     **how: Any,
 ) -> tuple[Part, ...]:
-    """What `read` makes of a reply: of a large one on the tenant's behalf off the event loop.
+    """What `read` makes of a large reply, on the tenant's behalf off the event loop.
 
     Raises:
         AgentFailed: as `read` says, or it takes too long.
     """
-    if apart is None or len(raw) <= _SMALL_REPLY_BYTES:
+    if apart is None:
         return read(raw, **how)
     try:
-        answer = await apart(tenant, _read_apart, read, raw, how)
+        answer = await apart(tenant, _read_here, read, raw, how)
     except Overdue as error:
         raise AgentFailed("the agent's reply takes too long to read") from error
     if isinstance(answer, dict):
         raise AgentFailed(**answer)
     return tuple(answer)
+
+
+def _body_of(reply: Reply) -> bytes:
+    if reply.status != HTTPStatus.OK:
+        raise AgentFailed(f"the agent answered HTTP {reply.status}")
+    if reply.content_type and not _JSON_TYPE.fullmatch(reply.content_type):
+        raise AgentFailed("the agent's reply is not JSON by its Content-Type")
+    return reply.body
 
 
 def read_reply(raw: bytes, asked: Asked, shape: ShapeLimits = _SHAPE) -> tuple[Part, ...]:
@@ -211,7 +218,7 @@ def _read(raw: bytes, shape: ShapeLimits) -> Any:
         raise _unkeepable(error) from None
 
 
-def _read_apart(
+def _read_here(
     read: Callable[..., tuple[Part, ...]], raw: bytes, how: Mapping[str, Any]
 ) -> tuple[Part, ...] | dict[str, str]:
     """The same in a worker process, from where a failure comes back as its words."""
@@ -318,6 +325,8 @@ def _checked(parts: Any, *where: str | int) -> tuple[Part, ...]:
             no_part = NotKeepable((*where, "parts", at), "is no A2A part", "no part")
             raise AgentFailed(f"the agent's reply cannot be kept: {no_part.message}")
         for key, value in part.items():
+            if type(value) is str:
+                continue
             try:
                 check_shape(value)
             except NotKeepable as error:

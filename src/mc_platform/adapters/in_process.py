@@ -18,7 +18,7 @@ import asyncio
 import copy
 import inspect
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from importlib import import_module
@@ -29,8 +29,9 @@ import structlog
 
 from mc_contract.keepable import NotKeepable, check_keepable, json_bytes
 from mc_platform.adapters.downstream_a2a import (
+    SMALL_REPLY_BYTES,
     A2ADownstream,
-    in_its_place,
+    read_apart,
     read_parts,
     refuse_large,
 )
@@ -100,9 +101,10 @@ class InProcessAgents:
             for part in parts
         ]
         answered = await self._calls[url].ended(tenant, given, about, timeout_s)
-        return await in_its_place(
-            self._apart, tenant, read_parts, _json_of(answered, self._shape), shape=self._shape
-        )
+        raw = _json_of(answered, self._shape)
+        if len(raw) <= SMALL_REPLY_BYTES:
+            return read_parts(raw, self._shape)
+        return await read_apart(self._apart, tenant, read_parts, raw, shape=self._shape)
 
     def close(self) -> None:
         """Begin no further calls; those in threads end by themselves."""
@@ -210,10 +212,10 @@ class Downstreams:
         self._remote = remote
         self._here = here
 
-    async def ask(self, *, url: str, **request: Any) -> tuple[Part, ...]:
+    def ask(self, *, url: str, **request: Any) -> Coroutine[Any, Any, tuple[Part, ...]]:
         """See `ports.Downstream`."""
         agents: A2ADownstream | InProcessAgents = self._here if url in self._here else self._remote
-        return await agents.ask(url=url, **request)
+        return agents.ask(url=url, **request)
 
     async def alive(self, url: str) -> bool:
         """Whether the agent can be asked: one in this process can."""
