@@ -11,7 +11,7 @@
 (8) record        the outcome and the task's new state, in one commit, before the reply leaves
 (9) deliver       the outbox follows the ledger by itself
 
-Steps 3 to 5 are `begin`, 6 to 8 are `finish`; a caller that does not want to wait gets the task
+Steps 3 to 5 are `begin`, 6 to 8 are `finish` (7 is `pipeline.replies`); a caller that does not want to wait gets the task
 after `begin`. A process that dies between them leaves an open task: an operation is finished by
 its engine, a forwarded question is failed by `OpenTasks.fail_abandoned`.
 """
@@ -19,14 +19,11 @@ its engine, a forwarded question is failed by `OpenTasks.fail_abandoned`.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from mc_contract.governance import Governance
-from mc_contract.keepable import MOST_DEPTH, NotKeepable, check_keepable
 from mc_platform.bulkheads import Messages, Slot
 from mc_platform.errors import (
     AgentFailed,
@@ -39,20 +36,21 @@ from mc_platform.errors import (
 )
 from mc_platform.model.autonomy import ALL
 from mc_platform.model.catalogue import Agent, Catalogue, OperationSpec
-from mc_platform.model.event import Event, Kind
+from mc_platform.model.event import Kind
 from mc_platform.model.flow import Flow
 from mc_platform.model.ids import AgentName, OperationId, TaskId, TenantId
-from mc_platform.model.label import Part, Scope, Screening
+from mc_platform.model.label import Part, Scope
 from mc_platform.model.operation import OperationRequest
 from mc_platform.model.task import Task, TaskState
 from mc_platform.model.tenant import Principal, Tenant
-from mc_platform.model.verdict import Action, Decision, Question
-from mc_platform.observe import metrics
+from mc_platform.model.verdict import Decision
 from mc_platform.pipeline.conversation import Conversation, Conversations
-from mc_platform.pipeline.enforcement import Enforcement, count_denial, denial
+from mc_platform.pipeline.enforcement import Enforcement, denial
 from mc_platform.pipeline.examine import ExaminationRoom, Incoming
 from mc_platform.pipeline.idempotency import Envelope, agent_context_of, meaning_of, task_id_of
 from mc_platform.pipeline.open_tasks import OpenTasks
+from mc_platform.pipeline.operation_turns import OperationTurns
+from mc_platform.pipeline.replies import Released, Replies, count_labels
 from mc_platform.ports import (
     Autonomy,
     Budgets,
@@ -83,25 +81,6 @@ class Accepted:
     slot: Slot
 
 
-@dataclass(frozen=True, slots=True)
-class Released:
-    """What became of content that wants to leave.
-
-    Attributes:
-        parts: What may leave; None: it is withheld.
-        decision: The one that holds.
-        screening: The labels found in the raw content.
-        redacted: Whether labelled spans were replaced.
-        quotable: Fingerprints by which what leaves is known again.
-    """
-
-    parts: tuple[Part, ...] | None
-    decision: Decision
-    screening: Screening
-    redacted: bool
-    quotable: tuple[int, ...] = ()
-
-
 @dataclass(slots=True, kw_only=True)
 class RequestPath:
     """Carries one message through the stages."""
@@ -122,9 +101,10 @@ class RequestPath:
     operation_wait_s: float
     messages: Messages
     open_tasks: OpenTasks = field(init=False)
+    replies: Replies = field(init=False)
     _conversations: Conversations = field(init=False)
     _scopes: Mapping[TenantId, Scope] = field(init=False)
-    _turns: Mapping[TenantId, asyncio.Lock] = field(init=False)
+    _turns: OperationTurns = field(init=False)
 
     def __post_init__(self) -> None:
         """Make what follows from the rest."""
@@ -140,11 +120,16 @@ class RequestPath:
         self._conversations = Conversations(self.tasks, self.sealer)
         tenants = self.catalogue.tenants.values()
         self._scopes = {tenant.id: self.catalogue.scope_of(tenant) for tenant in tenants}
-        self._turns = {
-            tenant.id: asyncio.Lock()
-            for tenant in tenants
-            if tenant.operations_per_hour is not None
-        }
+        self.replies = Replies(
+            catalogue=self.catalogue,
+            room=self.room,
+            enforcement=self.enforcement,
+            tasks=self.tasks,
+            events=self.events,
+            conversations=self._conversations,
+            scopes=self._scopes,
+        )
+        self._turns = OperationTurns(tenants=tenants, budgets=self.budgets, clock=self.clock)
 
     async def handle(self, envelope: Envelope) -> Task:
         """The whole way; returns the task as it stands when the reply may leave.
@@ -179,7 +164,7 @@ class RequestPath:
         begun = None
         try:
             async with (
-                self._budget(tenant, operation) as operations_this_hour,
+                self._turns.of(tenant, operation) as operations_this_hour,
                 self.room.at_work(tenant.id, envelope.parts),
             ):
                 begun = await self._begin(
@@ -286,7 +271,7 @@ class RequestPath:
             self._scopes[tenant.id],
             conversation.said,
         )
-        _count_labels(known.screening, "inbound")
+        count_labels(known.screening, "inbound")
         conversation = await self._conversations.carried(
             tenant.id,
             task_id,
@@ -330,7 +315,7 @@ class RequestPath:
             reply = Content(await self._forward(accepted))
             async with self.room.at_work(task.tenant, reply, asked, patient=True):
                 # (7) screen and decide the reply
-                released = await self._release(
+                released = await self.replies.release(
                     reply,
                     task=task,
                     tenant=accepted.tenant,
@@ -372,11 +357,11 @@ class RequestPath:
 
     async def _record_reply(self, task: Task, released: Released) -> Task:
         labels = sorted(released.screening.types)
-        event = self._release_event(task.tenant, task.id, released)
+        event = self.replies.event(task.tenant, task.id, released)
         if released.parts is None:
             denied = denial(released.decision, "the reply is withheld")
             await self.open_tasks.close(
-                replace(task, state=TaskState.rejected, status_text=denied.message), event
+                task, event, state=TaskState.rejected, status_text=denied.message
             )
             raise denied
         governance = {
@@ -386,117 +371,13 @@ class RequestPath:
             "labels": labels,
         }
         return await self.open_tasks.close(
-            replace(
-                task,
-                state=TaskState.completed,
-                parts=released.parts,
-                quotable=released.quotable,
-                governance=governance,
-            ),
+            task,
             event,
+            state=TaskState.completed,
+            parts=released.parts,
+            quotable=released.quotable,
+            governance=governance,
         )
-
-    def _release_event(self, tenant: TenantId, task_id: TaskId, released: Released) -> Event:
-        return self.events.event(
-            Kind.reply_withheld if released.parts is None else Kind.reply_released,
-            tenant,
-            task_id,
-            labels=released.screening.counts(),
-            redacted=released.redacted,
-            **decision_detail(released.decision),
-        )
-
-    async def _release(
-        self,
-        parts: Sequence[Part],
-        *,
-        task: Task,
-        tenant: Tenant,
-        principal: Principal,
-        agent: Agent,
-        asked: Sequence[Part] = (),
-        heard: Sequence[str] = (),
-    ) -> Released:
-        """Step 7: raw if permitted, else redacted if that is, else not at all.
-
-        Args:
-            task: Its conversation's flow bounds where links may lead.
-            asked: The request's parts, whose words a reply may repeat.
-            heard: Earlier replies of the conversation.
-        """
-        scope = self._scopes[tenant.id]
-        hosts = scope.hosts | task.flow.hosts
-        known = await self.room.outgoing(
-            tenant.id, parts, asked=asked, scope=scope, heard=heard, hosts=hosts
-        )
-        screening = known.screening
-        _count_labels(screening, "outbound")
-        question = Question(
-            principal=principal,
-            tenant=tenant,
-            action=Action.release_reply,
-            resource_type="Agent",
-            resource_id=agent.name,
-            resource_residency=agent.residency,
-            resource_accepts=agent.accepts,
-            purpose=str(task.governance.get("purpose", "")),
-            residency=str(task.governance.get("residency", "")),
-            labels=screening.types,
-            classes=screening.classes,
-            tainted=task.flow.tainted,
-            origins=task.flow.origins,
-        )
-        decision = self.enforcement.decide(question)
-        if decision.allowed:
-            return Released(tuple(parts), decision, screening, False, known.quotable)
-        # What is refused raw is not refused yet: only the second answer counts as a denial
-        decision = self.enforcement.decide(replace(question, redacted=True))
-        if not decision.allowed:
-            count_denial(tenant.id, decision)
-            metrics.privacy_withheld.labels(tenant.id).inc()
-            return Released(None, decision, screening, False)
-        metrics.privacy_redactions.labels(tenant.id).inc()
-        redacted, quotable = await self.room.redacted(
-            tenant.id,
-            parts,
-            screening,
-            asked=asked,
-            scope=scope,
-            pseudonyms=tenant.redaction == "pseudonym",
-        )
-        return Released(redacted, decision, screening, True, quotable)
-
-    async def release_results(
-        self, request: OperationRequest, parts: Sequence[Part]
-    ) -> tuple[tuple[Part, ...], list[Event]]:
-        """Step 7 for an operation's results; its engine asks before it records the end.
-
-        The operation's outcome stays what it is: what policy does not let out is left out.
-
-        Returns:
-            The parts that may leave, and the event that tells the release.
-        """
-        begun = await self.tasks.get(request.tenant, request.task_id)
-        tenant = self.catalogue.tenants.get(request.tenant)
-        operation = self.catalogue.operations.get(request.operation)
-        if begun is None or tenant is None or operation is None:
-            return (), []  # no longer catalogued: nobody can say that it may leave
-        try:
-            check_keepable(parts, most_depth=MOST_DEPTH + 2)
-        except NotKeepable as error:  # of steps that an earlier version ran
-            parts = ({"text": f"[not kept: {error.kind}]"},)
-        conversation = await self._conversations.before(begun.tenant, begun.context_id, begun.id)
-        released = await self._release(
-            parts,
-            task=begun,
-            tenant=tenant,
-            principal=Principal(request.principal, request.tenant, ""),
-            agent=self.catalogue.agents[operation.agent],
-            heard=conversation.heard,
-        )
-        return released.parts or (), [
-            self._release_event(request.tenant, request.task_id, released)
-        ]
 
     # -- the steps' details, in the order of their use ---------------------------------------
 
@@ -520,19 +401,6 @@ class RequestPath:
         if agent is None:
             raise _unknown("agent", tenant.agents)
         return agent, operation
-
-    @asynccontextmanager
-    async def _budget(self, tenant: Tenant, operation: OperationSpec | None) -> AsyncIterator[int]:
-        """What the tenant has enacted in the last hour; requests of one replica take turns.
-
-        Between replicas there are no turns: as many may exceed the budget as there are replicas.
-        """
-        turn = self._turns.get(tenant.id)
-        if operation is None or turn is None:
-            yield 0
-            return
-        async with turn:
-            yield await self.budgets.operations_since(tenant.id, self.clock() - timedelta(hours=1))
 
     async def _repeat(
         self, envelope: Envelope, digest: str, operation: OperationSpec | None
@@ -617,8 +485,3 @@ def _operation_input(parts: Sequence[Part], operation: OperationSpec) -> dict[st
     if missing:
         raise BadRequest(f"operation {operation.name!r} needs input {', '.join(missing)}")
     return dict(given)
-
-
-def _count_labels(screening: Screening, direction: str) -> None:
-    for kind, count in screening.counts().items():
-        metrics.add(metrics.privacy_labels, count, kind, direction)

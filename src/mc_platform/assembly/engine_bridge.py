@@ -58,8 +58,8 @@ class EngineBridge:
     def release(
         self, request: OperationRequest, parts: tuple[Part, ...]
     ) -> tuple[tuple[Part, ...], Sequence[Event]]:
-        """As `RequestPath.release_results`."""
-        return self._blocking(self._path.release_results(request, parts))
+        """As `Replies.release_results`."""
+        return self._blocking(self._path.replies.release_results(request, parts))
 
     def _blocking(self, work: Coroutine[Any, Any, _R]) -> _R:
         running = asyncio.run_coroutine_threadsafe(work, self._loop)

@@ -110,6 +110,9 @@ class Scope:
 NO_SCOPE = Scope()
 
 
+_NONE: frozenset[str] = frozenset()
+
+
 @dataclass(frozen=True, slots=True)
 class Screening:
     """The labels of one message; `types` and `classes` are what policy sees."""
@@ -119,12 +122,12 @@ class Screening:
     @property
     def types(self) -> frozenset[str]:
         """The distinct label types."""
-        return frozenset(label.type for label in self.labels)
+        return frozenset(label.type for label in self.labels) if self.labels else _NONE
 
     @property
     def classes(self) -> frozenset[str]:
         """The data classes of the labels; see `CLASSES`."""
-        return frozenset(label.data_class for label in self.labels)
+        return frozenset(label.data_class for label in self.labels) if self.labels else _NONE
 
     def counts(self) -> dict[str, int]:
         """How often each label type occurs; what the ledger stores instead of the text."""

@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from mc_platform.errors import Conflict, NotFound
 from mc_platform.model.event import Event, Kind
@@ -87,8 +88,10 @@ class OpenTasks:
             # Accepted by a gateway that died before it could begin it: a wish must not be lost
             why = "canceled before the operation began"
             return await self.close(
-                replace(task, state=TaskState.canceled, status_text=why),
+                task,
                 self.events.event(Kind.request_failed, task.tenant, task.id, reason=why),
+                state=TaskState.canceled,
+                status_text=why,
             )
         return await self.until_ended(task)
 
@@ -127,13 +130,15 @@ class OpenTasks:
     async def fail(self, task: Task, reason: str) -> None:
         """Record that a question, or an operation that never began, has failed."""
         await self.close(
-            replace(task, state=TaskState.failed, status_text=reason),
+            task,
             self.events.event(Kind.request_failed, task.tenant, task.id, reason=reason),
+            state=TaskState.failed,
+            status_text=reason,
         )
 
-    async def close(self, task: Task, event: Event) -> Task:
-        """Record a task's new state with the event that tells it."""
-        closed = replace(task, updated_at=self.clock())
+    async def close(self, task: Task, event: Event, **changes: Any) -> Task:
+        """Record a task's new state, which the changed fields tell, with the event that tells it."""
+        closed = replace(task, updated_at=self.clock(), **changes)
         await self.journal.record([event], closed)
         return closed
 
@@ -143,13 +148,11 @@ class OpenTasks:
             return False
         detail = {"operation_id": task.id, "reason": report.reason}
         await self.close(
-            replace(
-                task,
-                state=TaskState.failed,
-                status_text=f"the operation is stuck: {report.reason}",
-                governance={**task.governance, "outcome": report.outcome.value, "steps": []},
-            ),
+            task,
             self.events.event(Kind.operation_stuck, task.tenant, task.id, **detail),
+            state=TaskState.failed,
+            status_text=f"the operation is stuck: {report.reason}",
+            governance={**task.governance, "outcome": report.outcome.value, "steps": []},
         )
         metrics.count_operation(task.tenant, report)
         return True

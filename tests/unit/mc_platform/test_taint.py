@@ -510,7 +510,9 @@ async def test_an_operations_results_are_screened_with_the_replies_before_them(
         input={},
         decision_id="dec_1",
     )
-    _, [event] = await story.path.release_results(request, ({"text": "1111 1111 is the rest"},))
+    _, [event] = await story.path.replies.release_results(
+        request, ({"text": "1111 1111 is the rest"},)
+    )
     assert event.detail["labels"].get("payment-card")
 
 
