@@ -18,6 +18,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from mc_contract.errors import McError
@@ -63,6 +64,19 @@ def parse_governance(metadata: Mapping[str, Any]) -> Governance:
     raw = metadata.get(GOVERNANCE_URI, {})
     if not isinstance(raw, Mapping):
         raise GovernanceError(f"metadata {GOVERNANCE_URI!r} must be an object")
+    try:
+        return _parsed(tuple(raw.items()))
+    except TypeError:  # not hashable, as a list of destinations
+        return _parse(raw)
+
+
+@lru_cache(maxsize=1024)
+def _parsed(items: tuple[tuple[str, Any], ...]) -> Governance:
+    """A client says the same in each request. What is kept are plain words; errors are not."""
+    return _parse(dict(items))
+
+
+def _parse(raw: Mapping[str, Any]) -> Governance:
     if set(raw) - set(_KEYS):
         # Not told back: a key can hold what an error must not
         raise GovernanceError(

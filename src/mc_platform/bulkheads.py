@@ -105,9 +105,13 @@ class Slots:
 
         Whoever takes one calls `give_back`.
         """
-        if tenant in self._waiting or not self._may(tenant):
+        mine = self._taken.get(tenant, 0)
+        if mine >= self.per_tenant or tenant in self._waiting:
             return False
-        self._count(tenant)
+        if self.total is not None and not self._may(tenant):
+            return False
+        self._taken[tenant] = mine + 1
+        self._all_taken += 1
         return True
 
     async def wait(self, tenant: TenantId, *, patient: bool = False) -> None:
@@ -163,7 +167,8 @@ class Slots:
             if queue:
                 self._waiting[waiting] = queue  # at the end: the next place is another's
             if turn is not None:
-                self._count(waiting)
+                self._taken[waiting] = self._taken.get(waiting, 0) + 1
+                self._all_taken += 1
                 turn.set_result(True)
                 return
 
@@ -180,10 +185,6 @@ class Slots:
             min(self._kept_each, taken) for whose, taken in self._taken.items() if whose != tenant
         )
         return free > self._kept_each * (self._tenants - 1) - others
-
-    def _count(self, tenant: TenantId) -> None:
-        self._taken[tenant] = self._taken.get(tenant, 0) + 1
-        self._all_taken += 1
 
     def _leave(self, tenant: TenantId, waiting: _Waiting) -> None:
         queue = self._waiting.get(tenant, deque())

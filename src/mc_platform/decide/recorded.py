@@ -49,7 +49,7 @@ def record_question(question: Question) -> dict[str, Any]:
     recorded: dict[str, Any] = {
         "principal": principal.id,
         "tenant": question.tenant.id,
-        "action": question.action.value,
+        "action": str(question.action),
         "resource": resource,
     }
     resource |= _unusual(_resource_of(question), _RESOURCE_USUAL)

@@ -15,13 +15,15 @@ from __future__ import annotations
 from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass
 from datetime import UTC
-from typing import Any
+from typing import Annotated, Any, Literal
 
+import msgspec
 from a2a.server.jsonrpc_models import InternalError
 from a2a.server.request_handlers.response_helpers import build_error_response
 from a2a.types import a2a_pb2 as pb
 from a2a.utils.errors import A2AError
 from google.protobuf.json_format import MessageToDict
+from msgspec import Meta, Struct
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -33,28 +35,41 @@ from mc_platform.model.tenant import Principal
 from mc_platform.receive import convert
 from mc_platform.receive.exact_values import DEEPEST_BODY, ExactValues
 from mc_platform.receive.handler import PRINCIPAL, GovernedRequestHandler
-from mc_platform.receive.sdk_parsing import is_count
+from mc_platform.receive.sdk_parsing import MOST_COUNT
 
 JSON_RPC_PATHS = ("/", "/a2a", "/a2a/")
 _MOST_BYTES = 65_536
 _MOST_ID = 2**53
 _VERSION = (b"a2a-version", b"1.0")
 _CALL = frozenset({"jsonrpc", "id", "method", "params"})
-_SEND = frozenset({"message", "configuration"})
-_CONFIGURATION = frozenset({"acceptedOutputModes", "historyLength", "returnImmediately"})
-_GET = frozenset({"id", "historyLength"})
 _PART = frozenset({"text", "data", "metadata", "filename", "mediaType"})
-_MESSAGE = frozenset(
-    {
-        "messageId",
-        "contextId",
-        "role",
-        "parts",
-        "metadata",
-        "extensions",
-        "referenceTaskIds",
-    }
-)
+_Count = Annotated[int, Meta(ge=0, le=MOST_COUNT)]
+
+
+class _Configuration(Struct, forbid_unknown_fields=True, frozen=True, rename="camel"):
+    accepted_output_modes: list[str] = []
+    history_length: _Count = 0
+    return_immediately: bool = False
+
+
+class _Message(Struct, forbid_unknown_fields=True, frozen=True, rename="camel"):
+    message_id: str
+    role: Literal["ROLE_USER"]
+    parts: Annotated[list[dict[str, Any]], Meta(min_length=1, max_length=convert.MAX_PARTS)]
+    context_id: str = ""
+    metadata: dict[str, Any] = {}
+    extensions: list[str] = []
+    reference_task_ids: list[str] = []
+
+
+class _SendParams(Struct, forbid_unknown_fields=True, frozen=True):
+    message: _Message
+    configuration: _Configuration = _Configuration()
+
+
+class _GetParams(Struct, forbid_unknown_fields=True, frozen=True, rename="camel"):
+    id: str
+    history_length: _Count = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,60 +156,38 @@ def read_call(body: bytes) -> _Send | _Get | None:
     )
     if not plain_id or not isinstance(params, dict):
         return None
-    if call["method"] == "SendMessage":
-        return _send(request_id, params)
-    if call["method"] == "GetTask" and params.keys() <= _GET and type(params.get("id")) is str:
-        return _Get(request_id, params["id"]) if _plain_count(params) else None
+    try:
+        if call["method"] == "SendMessage":
+            return _send(request_id, msgspec.convert(params, _SendParams))
+        if call["method"] == "GetTask":
+            return _Get(request_id, msgspec.convert(params, _GetParams).id)
+    except (msgspec.ValidationError, _NotPlain, NotKeepable):
+        pass  # an unusual form, which is no error
     return None
 
 
-def _send(request_id: str | int, params: dict[str, Any]) -> _Send | None:
-    message, configuration = params.get("message"), params.get("configuration", {})
-    if not params.keys() <= _SEND or not isinstance(configuration, dict):
-        return None
-    at_once = configuration.get("returnImmediately", False)
-    if (
-        not configuration.keys() <= _CONFIGURATION
-        or type(at_once) is not bool
-        or not _texts(configuration.get("acceptedOutputModes", []))
-        or not _plain_count(configuration)
-    ):
-        return None
-    fields = _fields(message) if isinstance(message, dict) else None
-    return None if fields is None else _Send(request_id, fields, at_once)
+def _send(request_id: str | int, params: _SendParams) -> _Send:
+    """A message, if protobuf would read all of its fields as they are.
 
-
-def _fields(message: dict[str, Any]) -> dict[str, Any] | None:
-    """A message's fields, if protobuf would read all of them as they are."""
-    given, references = message.get("parts"), message.get("referenceTaskIds", [])
-    metadata, context_id = message.get("metadata", {}), message.get("contextId", "")
-    if (
-        not message.keys() <= _MESSAGE
-        or message.get("role") != "ROLE_USER"
-        or type(message.get("messageId")) is not str
-        or type(context_id) is not str
-        or not _texts(references)
-        or not _texts(message.get("extensions", []))
-        or not isinstance(metadata, dict)
-        or not _plain_struct(metadata)
-        or not isinstance(given, list)
-        or not 1 <= len(given) <= convert.MAX_PARTS
-    ):
-        return None
-    try:
-        parts = [plain_part(part) for part in given]
-        for part in given:
+    Raises:
+        _NotPlain, NotKeepable: it would not.
+    """
+    message = params.message
+    if message.metadata and not _plain_struct(message.metadata):
+        raise _NotPlain
+    parts = [plain_part(part) for part in message.parts]
+    for part in message.parts:
+        if len(part) > 1 or "data" in part:
             check_shape(part.get("data"))
             check_shape(part.get("metadata"))
-    except (_NotPlain, NotKeepable):
-        return None
-    return {
-        "message_id": message["messageId"],
-        "context_id": context_id,
+    fields = {
+        "message_id": message.message_id,
+        "context_id": message.context_id,
         "parts": parts,
-        "references": references,
-        "metadata": metadata,
+        "references": message.reference_task_ids,
+        "metadata": message.metadata,
     }
+    return _Send(request_id, fields, params.configuration.return_immediately)
 
 
 class _NotPlain(Exception):
@@ -256,7 +249,7 @@ def _shown(task: Task) -> dict[str, Any]:
     if task.updated_at.tzinfo is None or not task.id or not task.context_id:
         raise _NotPlain
     parts = [plain_part(part) for part in task.parts]
-    status: dict[str, Any] = {"state": task.state.value}
+    status: dict[str, Any] = {"state": str(task.state)}
     if task.status_text:
         status["message"] = {
             "messageId": f"{task.id}-status",
@@ -275,11 +268,14 @@ def _shown(task: Task) -> dict[str, Any]:
 
 def _timestamp(task: Task) -> str:
     """As protobuf writes a time: none, three or six digits of a second."""
-    at = task.updated_at.astimezone(UTC).replace(tzinfo=None)
+    at = task.updated_at
+    if at.tzinfo is not UTC:
+        at = at.astimezone(UTC)
     if not at.microsecond:
-        return f"{at.isoformat()}Z"
-    exact = at.microsecond % 1000
-    return f"{at.isoformat(timespec='microseconds' if exact else 'milliseconds')}Z"
+        written = at.isoformat()
+    else:
+        written = at.isoformat(timespec="microseconds" if at.microsecond % 1000 else "milliseconds")
+    return f"{written.removesuffix('+00:00')}Z"
 
 
 def _may_be_usual(scope: Scope) -> bool:
@@ -290,22 +286,16 @@ def _may_be_usual(scope: Scope) -> bool:
     return [pair for pair in scope["headers"] if pair[0] == _VERSION[0]] == [_VERSION]
 
 
-def _plain_count(holder: dict[str, Any]) -> bool:
-    count = holder.get("historyLength", 0)
-    return type(count) is int and is_count(count)
-
-
-def _texts(value: Any) -> bool:
-    return isinstance(value, list) and all(type(item) is str for item in value)
-
-
 def _plain_struct(value: Any) -> bool:
-    """Whether a protobuf Struct holds the value as it is: a number would become a double."""
-    if isinstance(value, dict):
-        return all(_plain_struct(inner) for inner in value.values())
-    if isinstance(value, list):
-        return all(_plain_struct(inner) for inner in value)
-    return isinstance(value, str | bool)
+    """Whether a protobuf Struct holds an object or list as it is: a number would become a double."""
+    for inner in value.values() if type(value) is dict else value:
+        kind = type(inner)
+        if kind is dict or kind is list:
+            if not _plain_struct(inner):
+                return False
+        elif kind is not str and kind is not bool:
+            return False
+    return True
 
 
 def _again(first: Message, receive: Receive) -> Receive:

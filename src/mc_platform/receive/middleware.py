@@ -37,7 +37,7 @@ from mc_platform.receive.connections import Connections
 from mc_platform.receive.detail import DETAIL, DetailRule
 from mc_platform.receive.handler import PRINCIPAL
 from mc_platform.receive.peers import Peers
-from mc_platform.receive.turns import Arrivals, Turns
+from mc_platform.receive.turns import LARGE_BYTES, Arrivals, Turns
 from mc_platform.receive.wire_errors import answer, begin_waits, retry_after
 
 _DETAILED = frozenset({"/health", "/metrics"})  # what they tell depends on who asks
@@ -132,7 +132,8 @@ class _Visit:
                 has_body = self._scope["method"] in ("POST", "PUT", "PATCH")
                 if has_body:
                     self._body = await self._read_body()
-                    await middleware.large_bodies.take(principal.tenant, len(self._body))
+                    if len(self._body) > LARGE_BYTES:
+                        await middleware.large_bodies.take(principal.tenant, len(self._body))
                 await middleware.arrivals.begin(principal.tenant)
                 if has_body:
                     self._refuse_unreadable()
@@ -142,7 +143,7 @@ class _Visit:
                 raise MethodNotAllowed("this path is read with GET")
             elif path in _DETAILED:
                 await self._find_detail()
-            if self._route.startswith("a2a"):
+            if middleware.error_ratio > 0.0 and self._route.startswith("a2a"):
                 self._maybe_fail()
             await middleware.app(self._scope, self._receive, self._send)
         except PlatformError as error:
@@ -214,7 +215,7 @@ class _Visit:
 
     def _maybe_fail(self) -> None:
         ratio = self._middleware.error_ratio
-        if ratio > 0.0 and random.random() < ratio:  # noqa: S311 - a rehearsal's fault, no secret
+        if random.random() < ratio:  # noqa: S311 - a rehearsal's fault, no secret
             raise Unavailable("fault switch MC_FAULT_ERROR_RATIO answered this request")
 
     async def _read_body(self) -> bytes:

@@ -25,9 +25,9 @@ from google.protobuf import json_format
 from pydantic import ValidationError
 
 _FIELD = re.compile(r"Failed to parse (\w{1,64}) field")
-_MOST_COUNT = 2**31 - 1
+MOST_COUNT = 2**31 - 1
 _DIGITS = re.compile(r"[0-9]{1,10}")
-NO_COUNT = f"is no whole number from 0 to {_MOST_COUNT}"
+NO_COUNT = f"is no whole number from 0 to {MOST_COUNT}"
 
 
 def is_count(value: Any) -> bool:
@@ -36,9 +36,9 @@ def is_count(value: Any) -> bool:
     Protobuf would read `-1`, `1_0` and digits of any script as well.
     """
     if isinstance(value, str):
-        return _DIGITS.fullmatch(value) is not None and int(value) <= _MOST_COUNT
+        return _DIGITS.fullmatch(value) is not None and int(value) <= MOST_COUNT
     number = isinstance(value, int | float) and not isinstance(value, bool)
-    return number and 0 <= value <= _MOST_COUNT and value == int(value)
+    return number and 0 <= value <= MOST_COUNT and value == int(value)
 
 
 class _HalfPairs:

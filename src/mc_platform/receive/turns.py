@@ -19,7 +19,7 @@ from mc_platform.model.ids import TenantId
 from mc_platform.model.label import Part
 from mc_platform.model.task import Task
 
-_LARGE_BYTES = 65_536
+LARGE_BYTES = 65_536
 _SHORT_CHARS = 4096  # of at most six bytes each, where JSON escapes them
 _PAUSE_S_PER_BYTE = 0.04 / 1_048_576
 _WAIT_S = 10.0
@@ -47,7 +47,7 @@ class Turns:
         Raises:
             RateLimited: too many of the tenant wait already, or none came in time.
         """
-        if size_bytes > _LARGE_BYTES:
+        if size_bytes > LARGE_BYTES:
             async with self._slots.held(tenant, patient=patient):
                 await asyncio.sleep(size_bytes * _PAUSE_S_PER_BYTE)
 
@@ -93,4 +93,4 @@ def _size(task: Task) -> int:
     try:
         return len(json_bytes(task.parts))
     except (TypeError, ValueError, OverflowError, RecursionError):
-        return _LARGE_BYTES + 1  # of an earlier version, which kept what cannot be shown
+        return LARGE_BYTES + 1  # of an earlier version, which kept what cannot be shown

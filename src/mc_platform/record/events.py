@@ -37,7 +37,7 @@ class EventFactory:
 
 
 def _id(namespace: bytes, kind: Kind, about: str) -> EventId:
-    return EventId(derived_id(namespace, f"{kind.value}|{about}"))
+    return EventId(derived_id(namespace, f"{kind}|{about}"))
 
 
 def act_ids(decision: str) -> list[str]:
