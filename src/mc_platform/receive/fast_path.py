@@ -1,4 +1,4 @@
-"""The usual requests, read and answered without the SDK: SendMessage and GetTask of A2A 1.0.
+"""The usual requests of A2A 1.0, read and answered without the SDK: SendMessage, and GetTask by JSON-RPC.
 
 The SDK turns JSON into protobuf and back twice for each message, and asks its telemetry and two
 routers on the way. Here the body is read once. Only what is certain to mean the same is taken:
@@ -21,10 +21,12 @@ import msgspec
 from a2a.server.jsonrpc_models import InternalError
 from a2a.server.request_handlers.response_helpers import build_error_response
 from a2a.types import a2a_pb2 as pb
+from a2a.utils.constants import A2A_JSON_MEDIA_TYPE
+from a2a.utils.error_handlers import rest_error_handler
 from a2a.utils.errors import A2AError
 from google.protobuf.json_format import MessageToDict
 from msgspec import Meta, Struct
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mc_contract.governance import GOVERNANCE_URI
@@ -38,6 +40,9 @@ from mc_platform.receive.handler import PRINCIPAL, GovernedRequestHandler
 from mc_platform.receive.sdk_parsing import MOST_COUNT
 
 JSON_RPC_PATHS = ("/", "/a2a", "/a2a/")
+_HTTP_PATH = "/v1/message:send"
+_PATHS = frozenset({*JSON_RPC_PATHS, _HTTP_PATH})
+_JSON_RPC_TYPE, _HTTP_TYPE = b"application/json", A2A_JSON_MEDIA_TYPE.encode()
 _MOST_BYTES = 65_536
 _MOST_ID = 2**53
 _VERSION = (b"a2a-version", b"1.0")
@@ -77,11 +82,12 @@ class _Send:
     """A SendMessage.
 
     Attributes:
+        id: Of the JSON-RPC call; None: it came by HTTP+JSON.
         fields: Of the message, as `convert.described` takes them.
         at_once: Whether the caller does not wait for the task's end.
     """
 
-    id: str | int
+    id: str | int | None
     fields: Mapping[str, Any]
     at_once: bool
 
@@ -110,23 +116,20 @@ class FastPath:
         first = await receive()
         call = None
         if first["type"] == "http.request" and not first.get("more_body", False):
-            call = read_call(first.get("body", b""))
+            read = read_message if scope["path"] == _HTTP_PATH else read_call
+            call = read(first.get("body", b""))
         if call is None:
             await self.app(scope, _again(first, receive), send)
             return
         try:
             answer = rendered(call.id, await self._task(call, principal), sent=type(call) is _Send)
-        except A2AError as error:
-            refusal = build_error_response(call.id, error)
-        except Exception as error:  # noqa: BLE001 - as the SDK's dispatcher has it
-            refusal = build_error_response(call.id, InternalError(message=str(error)))
-        else:
-            length = str(len(answer)).encode()
-            headers = [(b"content-type", b"application/json"), (b"content-length", length)]
-            await send({"type": "http.response.start", "status": 200, "headers": headers})
-            await send({"type": "http.response.body", "body": answer})
+        except Exception as error:  # noqa: BLE001 - as the SDK's dispatchers have it
+            await (await _refusal(call.id, error))(scope, receive, send)
             return
-        await JSONResponse(refusal)(scope, receive, send)
+        kind = _HTTP_TYPE if call.id is None else _JSON_RPC_TYPE
+        headers = [(b"content-type", kind), (b"content-length", str(len(answer)).encode())]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": answer})
 
     def _task(self, call: _Send | _Get, principal: Principal) -> Awaitable[Task]:
         """The task that the answer shows, once it is awaited."""
@@ -140,14 +143,21 @@ class FastPath:
         )
 
 
+async def _refusal(request_id: str | int | None, error: Exception) -> Response:
+    if request_id is None:
+        return await _http_refusal(error)
+    told = error if isinstance(error, A2AError) else InternalError(message=str(error))
+    return JSONResponse(build_error_response(request_id, told))
+
+
+@rest_error_handler
+async def _http_refusal(error: Exception) -> Response:
+    raise error
+
+
 def read_call(body: bytes) -> _Send | _Get | None:
-    """The request, if it is one that is surely understood here; None: the SDK reads it."""
-    if len(body) > _MOST_BYTES:
-        return None
-    try:
-        call = read_json(body, most_depth=DEEPEST_BODY)
-    except NotKeepable:
-        return None
+    """A JSON-RPC call, if it is one that is surely understood here; None: the SDK reads it."""
+    call = _read(body)
     if not isinstance(call, dict) or call.keys() != _CALL or call["jsonrpc"] != "2.0":
         return None
     request_id, params = call["id"], call["params"]
@@ -166,7 +176,25 @@ def read_call(body: bytes) -> _Send | _Get | None:
     return None
 
 
-def _send(request_id: str | int, params: _SendParams) -> _Send:
+def read_message(body: bytes) -> _Send | None:
+    """Likewise a SendMessage as HTTP+JSON has it, without a call around it."""
+    try:
+        return _send(None, msgspec.convert(_read(body), _SendParams))
+    except (msgspec.ValidationError, _NotPlain, NotKeepable):
+        return None
+
+
+def _read(body: bytes) -> Any:
+    """The JSON; None if it is large, or cannot be kept."""
+    if len(body) > _MOST_BYTES:
+        return None
+    try:
+        return read_json(body, most_depth=DEEPEST_BODY)
+    except NotKeepable:
+        return None
+
+
+def _send(request_id: str | int | None, params: _SendParams) -> _Send:
     """A message, if protobuf would read all of its fields as they are.
 
     Raises:
@@ -222,22 +250,26 @@ def plain_part(part: Any) -> Part:
     return {name: part[name] for name in order if name in part}
 
 
-def rendered(request_id: str | int, task: Task, *, sent: bool) -> bytes:
+def rendered(request_id: str | int | None, task: Task, *, sent: bool) -> bytes:
     """The answer that shows a task, as JSON.
 
     Args:
+        request_id: None: for HTTP+JSON, whose answer is the result alone.
         sent: Whether it answers SendMessage, whose result says what it is.
     """
     try:
         shown = _shown(task)
         result = {"task": shown} if sent else shown
-        return json_bytes({"result": result, "id": request_id, "jsonrpc": "2.0"})
+        return json_bytes(_around(request_id, result))
     except (_NotPlain, TypeError, ValueError, OverflowError, RecursionError):
         values = ExactValues()
         shown_by_sdk = convert.task(task, values)
         known = pb.SendMessageResponse(task=shown_by_sdk) if sent else shown_by_sdk
-        told = {"result": MessageToDict(known), "id": request_id, "jsonrpc": "2.0"}
-        return values.filled(bytes(JSONResponse(told).body))
+        return values.filled(bytes(JSONResponse(_around(request_id, MessageToDict(known))).body))
+
+
+def _around(request_id: str | int | None, result: dict[str, Any]) -> dict[str, Any]:
+    return result if request_id is None else {"result": result, "id": request_id, "jsonrpc": "2.0"}
 
 
 def _shown(task: Task) -> dict[str, Any]:
@@ -281,7 +313,7 @@ def _timestamp(task: Task) -> str:
 def _may_be_usual(scope: Scope) -> bool:
     if scope["type"] != "http" or scope["method"] != "POST":
         return False
-    if scope["path"] not in JSON_RPC_PATHS or scope.get("root_path"):
+    if scope["path"] not in _PATHS or scope.get("root_path"):
         return False
     return [pair for pair in scope["headers"] if pair[0] == _VERSION[0]] == [_VERSION]
 

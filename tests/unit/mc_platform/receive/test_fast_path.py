@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
@@ -27,7 +28,7 @@ from mc_platform.receive.fast_path import read_call
 from mc_platform.receive.handler import PRINCIPAL
 from mc_platform.receive.limits import RateLimiter
 from mc_platform.receive.routes import agent_card
-from mc_platform.receive.wire_errors import begin_waits, retry_after
+from mc_platform.receive.wire_errors import answer, begin_waits, retry_after
 
 ALIKE = settings(max_examples=examples(600), deadline=None, suppress_health_check=list(HealthCheck))
 PRINCIPAL_1 = Principal("agent", "TENANT_001", "k")
@@ -96,7 +97,10 @@ class Sides:
             limiter=RateLimiter(rate_per_s=1e9, burst=1_000_000),
             card=card,
         )
-        self._sdk = Starlette(routes=list(a2a_routes(handler, card)))
+        self._sdk = Starlette(
+            routes=list(a2a_routes(handler, card)),
+            exception_handlers={errors.PlatformError: answer},  # as the service has it
+        )
         self._fast = FastPath(self._counted, handler)
 
     async def _counted(self, scope: Any, receive: Any, send: Any) -> None:
@@ -104,7 +108,13 @@ class Sides:
         await self._sdk(scope, receive, send)
 
     async def ask(
-        self, body: bytes, *, fast: bool, in_one_piece: bool = True, **headers: str
+        self,
+        body: bytes,
+        *,
+        fast: bool,
+        in_one_piece: bool = True,
+        path: str = "/a2a",
+        **headers: str,
     ) -> Any:
         waits = []
 
@@ -119,7 +129,7 @@ class Sides:
         async with httpx.AsyncClient(
             transport=httpx.ASGITransport(entered), base_url="http://g.example"
         ) as http:
-            answer = await http.post("/a2a", content=body, headers=headers)
+            answer = await http.post(path, content=body, headers=headers)
         seen, told = typed(self.path.seen), sorted(answer.headers.items())
         assert ("content-length", str(len(answer.content))) in told
         # Bytes differ where the SDK's side escapes what event streams would end a line at
@@ -139,12 +149,13 @@ def typed(value: Any) -> Any:
     return type(value).__name__, repr(value)
 
 
-def both(body: bytes, end: Task | Exception = TASK, **headers: str) -> bool:
+def both(body: bytes, end: Task | Exception = TASK, *, path: str = "/a2a", **headers: str) -> bool:
     """Hold both ways' answers together; whether the fast one answered by itself."""
 
     async def ask() -> tuple[Any, Any]:
-        return await SIDES.ask(body, fast=True, **headers), await SIDES.ask(
-            body, fast=False, **headers
+        return (
+            await SIDES.ask(body, fast=True, path=path, **headers),
+            await SIDES.ask(body, fast=False, path=path, **headers),
         )
 
     SIDES.path.end, SIDES.passed_on = end, 0
@@ -201,6 +212,20 @@ WRONG_BUT_READ = [
 def test_a_usual_request_is_answered_here_as_the_sdk_answers_it(request_: Any) -> None:
     assert both(json.dumps(request_).encode(), **V1)
     assert both(json.dumps(request_, ensure_ascii=False, indent=1).encode(), **V1)
+
+
+BY_HTTP = "/v1/message:send"
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [one["params"] for one in USUAL + WRONG_BUT_READ if one["method"] == "SendMessage"],
+    ids=lambda one: str(one)[:60],
+)
+def test_a_usual_message_by_http_is_answered_here_as_the_sdk_answers_it(request_: Any) -> None:
+    assert both(json.dumps(request_).encode(), path=BY_HTTP, **V1)
+    assert both(json.dumps(request_, ensure_ascii=False, indent=1).encode(), path=BY_HTTP, **V1)
+    assert not both(json.dumps(request_).encode(), path=BY_HTTP)  # 0.3, for it names no version
 
 
 ODD = [
@@ -283,6 +308,15 @@ def test_what_is_odd_is_left_to_the_sdk(body: bytes) -> None:
     assert not both(body, **V1)
 
 
+@pytest.mark.parametrize("body", ODD, ids=lambda body: body[:70].decode("latin-1"))
+def test_what_is_odd_by_http_is_left_to_the_sdk(body: bytes) -> None:
+    """As a whole, and what stands in its `params`."""
+    assert not both(body, path=BY_HTTP, **V1)
+    with suppress(ValueError, KeyError, TypeError, RecursionError):
+        params = json.dumps(json.loads(body)["params"]).encode()
+        both(params, path=BY_HTTP, **V1)
+
+
 @pytest.mark.parametrize("headers", [{}, {"A2A-Version": "0.3"}, {"A2A-Version": "1.1"}])
 def test_another_version_is_left_to_the_sdk(headers: dict[str, str]) -> None:
     assert not both(json.dumps(USUAL[0]).encode(), **headers)
@@ -339,9 +373,9 @@ _VALUES = st.recursive(
 
 
 @st.composite
-def _mutated(draw: st.DrawFn) -> bytes:
+def _mutated(draw: st.DrawFn, usual: list[Any]) -> bytes:
     """A usual request, at a few places of which something else stands; then bytes changed, too."""
-    request_ = json.loads(json.dumps(draw(st.sampled_from(USUAL))))
+    request_ = json.loads(json.dumps(draw(st.sampled_from(usual))))
     for _ in range(draw(st.integers(0, 3))):
         holder: Any = request_
         while True:
@@ -369,9 +403,15 @@ def _mutated(draw: st.DrawFn) -> bytes:
 
 
 @ALIKE
-@given(_mutated())
+@given(_mutated(USUAL))
 def test_the_same_bytes_get_the_same_answer(body: bytes) -> None:
     both(body, **V1)
+
+
+@ALIKE
+@given(_mutated([one["params"] for one in USUAL if "message" in one["params"]]))
+def test_the_same_bytes_get_the_same_answer_by_http(body: bytes) -> None:
+    both(body, path=BY_HTTP, **V1)
 
 
 _PARTS = st.lists(
@@ -410,6 +450,7 @@ _TASKS = st.builds(
 @example(replace(TASK, status_text="\ud800"), USUAL[0])
 def test_a_task_is_shown_as_the_sdk_shows_it(task: Task, request_: Any) -> None:
     assert both(json.dumps(request_).encode(), task, **V1)
+    assert both(json.dumps(USUAL[0]["params"]).encode(), task, path=BY_HTTP, **V1)
 
 
 @pytest.mark.parametrize("request_", [USUAL[0], USUAL[8], USUAL[-1]])
@@ -430,6 +471,8 @@ def test_a_task_is_shown_as_the_sdk_shows_it(task: Task, request_: Any) -> None:
 )
 def test_an_error_is_told_as_the_sdk_tells_it(request_: Any, error: Exception) -> None:
     assert both(json.dumps(request_).encode(), error, **V1)
+    if "message" in request_["params"]:
+        assert both(json.dumps(request_["params"]).encode(), error, path=BY_HTTP, **V1)
 
 
 def test_a_body_in_pieces_is_left_to_the_sdk() -> None:
