@@ -30,6 +30,7 @@ KUBERNETES = {
         "runAsUser: 0",
         "securityContext.runAsUser",
     ),
+    "test-egress-policy.sh": ("endPort: 8999", "endPort: 9999", "egress-agents"),
 }
 
 
@@ -84,6 +85,11 @@ def test_script_passes_our_manifests_and_no_others(name: str, tmp_path: Path) ->
     assert {one["status"] for one in json.loads(answer.stdout)["checks"]} == {"pass"}
     old, new, field = KUBERNETES[name]
     (tmp_path / "all.yaml").write_text(manifests("overlays/region").replace(old, new))
+    for table in ("egress.toml", "overlays/region/egress.toml"):  # as beside the overlay
+        copy = tmp_path / "tables" / table
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_text((ROOT / "deploy" / "kubernetes" / table).read_text())
+    (tmp_path / "egress.toml").write_text('include = ["tables/overlays/region/egress.toml"]')
     answer = run_script(name, "--manifests", str(tmp_path), "--output", "json")
     assert answer.returncode == 1, answer.stdout + answer.stderr
     failed = [one for one in json.loads(answer.stdout)["checks"] if one["status"] == "fail"]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
@@ -30,6 +31,10 @@ ManifestsOption = Annotated[
         "--manifests", help="Check this folder (manifests, or a kustomization) without a cluster."
     ),
 ]
+TableOption = Annotated[
+    Path | None,
+    typer.Option("--table", help="Who may reach whom (TOML); default: egress.toml of the folder."),
+]
 NamespaceOption = Annotated[
     str | None,
     typer.Option("--namespace", "-n", help="Namespace on a cluster; default: the context's own."),
@@ -41,7 +46,7 @@ MinimumOption = Annotated[
 _BAD = ("fail", "unknown")
 _HEADINGS = {
     "pod-security": "what a pod, or a process, may do and who may reach it",
-    "egress": "where the replicas are connected to",
+    "egress": "who may reach whom, or where the replicas are connected to",
     "hpa": "whether enough replicas serve",
     "platform": "whether strangers are refused, replicas healthy, the ledger append-only, connections enough",
     "edge": "which colour serves behind the public URL",
@@ -68,12 +73,28 @@ class KubernetesOptions(CheckOptions):
 @app.command("pod-security")
 def pod_security(call: KubernetesOptions) -> None:
     """Check what Pod Security's profile `restricted` asks; locally, who may read, connect, be root."""
-    _check_anywhere("pod-security", call)
+    from mc_ops.preflight import kubernetes
+
+    _elsewhere(
+        "pod-security",
+        call,
+        kubernetes.pod_security_of_manifests,
+        lambda: kubernetes.pod_security_of_cluster(call.namespace),
+    )
+    _check("pod-security", call)
 
 
 @app.command()
-def egress(call: CheckOptions) -> None:
-    """Check that replicas connect to declared destinations only."""
+def egress(call: KubernetesOptions, table: TableOption = None) -> None:
+    """Check that NetworkPolicies let what a table allows alone; locally, where replicas connect to."""
+    from mc_ops.preflight import kubernetes
+
+    _elsewhere(
+        "egress",
+        call,
+        lambda folder: kubernetes.egress_of_manifests(folder, table),
+        lambda: kubernetes.egress_of_cluster(call.namespace, table),
+    )
     _check("egress", call)
 
 
@@ -105,20 +126,17 @@ def check_all(call: CheckOptions, min_replicas: MinimumOption = 1) -> None:
     _check("all", call, min_replicas)
 
 
-def _check_anywhere(subject: str, call: KubernetesOptions, minimum_replicas: int = 1) -> None:
-    """The checks of manifests, of a cluster, or of this machine's platform."""
+def _elsewhere(
+    subject: str,
+    call: KubernetesOptions,
+    of_manifests: Callable[[Path], list[room.CheckResult]],
+    of_cluster: Callable[[], list[room.CheckResult]],
+) -> None:
+    """If manifests or a cluster were asked for: tell of them, and exit."""
     if call.manifests is not None:
-        from mc_ops.preflight import kubernetes
-
-        results = kubernetes.check_manifests(subject, call.manifests)
-        _tell(subject, "manifests", {subject: results}, call)
+        _tell(subject, "manifests", {subject: of_manifests(call.manifests)}, call)
     elif call.env == "kubernetes":
-        from mc_ops.preflight import kubernetes
-
-        results = kubernetes.check_cluster(subject, call.namespace)
-        _tell(subject, call.env, {subject: results}, call)
-    else:
-        _check(subject, call, minimum_replicas)
+        _tell(subject, call.env, {subject: of_cluster()}, call)
 
 
 def _check(subject: str, call: CheckOptions, minimum_replicas: int = 1) -> None:
@@ -161,7 +179,7 @@ def _tell(
     groups: dict[str, list[room.CheckResult]],
     call: CheckOptions,
     looked: tuple[Environment, Groups | None] | None = None,
-) -> None:
+) -> NoReturn:
     results = [result for group in groups.values() for result in group]
     report = _report(subject, where, results)
     environment, at_start = looked or (None, None)

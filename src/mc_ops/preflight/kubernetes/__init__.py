@@ -1,11 +1,21 @@
 """The pre-flight of Kubernetes: of manifests in files, and of what a cluster has.
 
-results = check_manifests("pod-security", Path("deploy/kubernetes/overlays/region"))
-results = check_cluster("pod-security", namespace=None)
+results = pod_security_of_manifests(Path("deploy/kubernetes/overlays/region"))
+results = pod_security_of_cluster(namespace=None)
 """
 
 from __future__ import annotations
 
-from mc_ops.preflight.kubernetes.checks import check_cluster, check_manifests
+from mc_ops.preflight.kubernetes.checks import (
+    egress_of_cluster,
+    egress_of_manifests,
+    pod_security_of_cluster,
+    pod_security_of_manifests,
+)
 
-__all__ = ["check_cluster", "check_manifests"]
+__all__ = [
+    "egress_of_cluster",
+    "egress_of_manifests",
+    "pod_security_of_cluster",
+    "pod_security_of_manifests",
+]

@@ -4,30 +4,34 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from mc_ops.environments import checkout
 from mc_ops.errors import UnusableInput
 from mc_ops.preflight.kubernetes import cluster as live
-from mc_ops.preflight.kubernetes.manifests import read_manifests
+from mc_ops.preflight.kubernetes.egress import check_egress
+from mc_ops.preflight.kubernetes.egress_table import namespaces_of, read_table
+from mc_ops.preflight.kubernetes.manifests import Object, read_manifests
 from mc_ops.preflight.kubernetes.pod_security import check_pod_security
+from mc_ops.preflight.kubernetes.probe import probe
 from mc_ops.preflight.kubernetes.workloads import KINDS, pods_of
 from mc_ops.preflight.result import CheckResult
 
-SUBJECTS = ("pod-security",)
+TABLE = "egress.toml"
+_WORKLOADS = tuple(map(str.lower, KINDS))
 
 
-def check_manifests(subject: str, folder: Path) -> list[CheckResult]:
-    """Make a subject's checks on the manifests of a folder: `pod-security`.
+def pod_security_of_manifests(folder: Path) -> list[CheckResult]:
+    """The checks of `pod-security` on the manifests of a folder.
 
     Raises:
-        UnusableInput: they cannot be read, or there is no such subject.
+        UnusableInput: they cannot be read.
         CouldNotTell: a kustomization cannot be rendered.
     """
-    _require(subject)
     objects = read_manifests(folder)
     return check_pod_security(pods_of(objects), objects)
 
 
-def check_cluster(subject: str, namespace: str | None) -> list[CheckResult]:
-    """Make a subject's checks on a namespace of the cluster that kubectl's context names.
+def pod_security_of_cluster(namespace: str | None) -> list[CheckResult]:
+    """The same on a namespace of the cluster that kubectl's context names.
 
     Args:
         namespace: The context's own where it is None.
@@ -35,15 +39,50 @@ def check_cluster(subject: str, namespace: str | None) -> list[CheckResult]:
     Raises:
         CouldNotTell: the cluster does not answer, or does not let it read.
     """
-    _require(subject)
     cluster = live.Cluster.of_context(namespace)
-    objects = cluster.objects(*map(str.lower, KINDS), "namespace")
+    objects = cluster.objects(*_WORKLOADS, "namespace")
     pods = pods_of(objects)
     return [*check_pod_security(pods, objects), *live.admission(cluster, pods)]
 
 
-def _require(subject: str) -> None:
-    if subject not in SUBJECTS:
-        raise UnusableInput(
-            f"{subject!r} is not checked on Kubernetes", hint=f"known: {', '.join(SUBJECTS)}"
-        )
+def egress_of_manifests(folder: Path, table: Path | None) -> list[CheckResult]:
+    """The checks of `egress` on the manifests of a folder.
+
+    Args:
+        table: By default the folder's own `egress.toml`.
+
+    Raises:
+        UnusableInput: they, or the table, cannot be read.
+        CouldNotTell: a kustomization cannot be rendered.
+    """
+    table = table or folder / TABLE
+    if not table.exists():
+        raise UnusableInput(f"{folder} has no {TABLE}", hint="--table FILE names one")
+    return list(_egress(read_manifests(folder), table))
+
+
+def egress_of_cluster(namespace: str | None, table: Path | None) -> list[CheckResult]:
+    """The same on a cluster, and each pair whose target has an address tried from a pod.
+
+    Args:
+        namespace: Beside those of the workloads that the table names.
+        table: By default that of the region's overlay.
+
+    Raises:
+        UnusableInput: the table cannot be read.
+        CouldNotTell: the cluster does not answer, or does not let it read.
+    """
+    table = table or checkout() / "deploy" / "kubernetes" / "overlays" / "region" / TABLE
+    spaces = namespaces_of(table) | ({namespace} if namespace else set())
+    objects = [
+        one
+        for space in sorted(spaces)
+        for one in live.Cluster(space).objects(*_WORKLOADS, "networkpolicy")
+    ]
+    return [*_egress(objects, table), *probe(read_table(table, pods_of(objects)))]
+
+
+def _egress(objects: list[Object], path: Path) -> list[CheckResult]:
+    pods = pods_of(objects)
+    policies = [one for one in objects if one.kind == "NetworkPolicy"]
+    return list(check_egress(policies, pods, read_table(path, pods)))

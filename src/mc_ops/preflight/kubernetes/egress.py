@@ -1,0 +1,81 @@
+"""Whether NetworkPolicies let what the table allows, and nothing that it denies.
+
+What must pass is looked at first: policies that refuse everything deny well. A pair must come out the
+same whether the network plugin takes `ipBlock` to cover addresses of pods or not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from mc_ops.preflight.kubernetes.egress_table import Pair, Table
+from mc_ops.preflight.kubernetes.findings import Finding, results
+from mc_ops.preflight.kubernetes.manifests import Object
+from mc_ops.preflight.kubernetes.policies import Endpoint, evaluate, selects
+from mc_ops.preflight.kubernetes.workloads import Pod
+from mc_ops.preflight.result import CheckResult
+
+_DIRECTIONS = ("Ingress", "Egress")
+
+
+def check_egress(
+    policies: Sequence[Object], pods: Sequence[Pod], table: Table
+) -> Iterator[CheckResult]:
+    """Every pair of the table, then what no pair can show.
+
+    Raises:
+        UnusableInput: a policy says what the API would refuse.
+    """
+    for pair in sorted(table.pairs, key=lambda pair: pair.expect != "allow"):
+        told = "passes" if pair.expect == "allow" else "is refused"
+        good = f"{pair} {told}: {pair.why}"
+        yield from results(f"{pair.expect} {pair}", _pair(policies, table, pair), good)
+    sources = {pair.source for pair in table.pairs} & table.workloads.keys()
+    spaces = {table.endpoints[name].namespace for name in sources}
+    ours = [pod for pod in pods if pod.owner.namespace in spaces]
+    good = f"{len(ours)} workloads are isolated in both directions"
+    yield from results("isolated", _open_pods(policies, ours), good)
+    good = f"each of {len(policies)} policies selects somebody"
+    yield from results("policy-selects", _idle(policies, pods, table), good)
+
+
+def _pair(policies: Sequence[Object], table: Table, pair: Pair) -> Iterator[Finding]:
+    source, target = table.endpoints[pair.source], table.endpoints[pair.target]
+    verdicts = [
+        evaluate(policies, source, target, pair.at, blocks_cover_pods=cover)
+        for cover in (False, True)
+    ]
+    wanted = pair.expect == "allow"
+    wrong = next((one for one in verdicts if one.allowed is not wanted), None)
+    if wrong is None:
+        return
+    where = f"NetworkPolicies of {source.namespace or target.namespace}"
+    plugin = " where ipBlock covers pods" if verdicts[0].allowed != verdicts[1].allowed else ""
+    if wanted:
+        field = "; ".join(wrong.refused_by)
+        fix = f"add a rule for {target.name} on {pair.port}/{pair.protocol}, or change the table"
+        yield Finding(where, field, f"{pair} is refused{plugin}, must pass: {pair.why}", fix)
+    else:
+        field = "; ".join(wrong.passed_by)
+        fix = "narrow the rule that lets it, or change the table"
+        yield Finding(where, field, f"{pair} passes{plugin}, must be refused: {pair.why}", fix)
+
+
+def _open_pods(policies: Sequence[Object], pods: Sequence[Pod]) -> Iterator[Finding]:
+    for pod in pods:
+        as_endpoint = Endpoint("", pod.owner.namespace, pod.labels)
+        for direction in _DIRECTIONS:
+            if not any(selects(policy, as_endpoint, direction) for policy in policies):
+                why = f"no NetworkPolicy isolates it for {direction}: it is open"
+                fix = f"a policy with podSelector {{}} and policyTypes [{', '.join(_DIRECTIONS)}]"
+                yield Finding(str(pod.owner), direction.lower(), why, fix)
+
+
+def _idle(policies: Sequence[Object], pods: Sequence[Pod], table: Table) -> Iterator[Finding]:
+    known = [Endpoint("", pod.owner.namespace, pod.labels) for pod in pods]
+    known += table.endpoints.values()
+    for policy in policies:
+        if not any(selects(policy, one, way) for one in known for way in _DIRECTIONS):
+            why = "selects no workload and no endpoint of the table: a label is misspelt"
+            fix = "mend the labels, or name in the table whom it is for"
+            yield Finding(str(policy), "spec.podSelector", why, fix)
