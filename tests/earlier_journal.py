@@ -80,7 +80,7 @@ class EarlierJournal(PostgresJournal):
                 async with connection.transaction():
                     written = await self._write_locked(connection, answer_lost, batch)
         self._seen, places = written
-        self._committed = self._seen
+        self._committed = self._seen.size, self._seen.to_bytes()
         return _told(batch, places)
 
     async def _write_locked(self, connection, answer_lost, batch):
@@ -97,7 +97,7 @@ class EarlierJournal(PostgresJournal):
             for row in known
         }
         head = Frontier.from_bytes(stored["frontier"])
-        self._require_grown(head)
+        self._require_grown(head.size, head.to_bytes())
         return await self._write(connection, head, places, batch)
 
     async def _write(self, connection, head, known, batch):

@@ -15,9 +15,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 import asyncpg
@@ -25,7 +25,7 @@ import asyncpg
 from mc_contract.canonical import canonical_json
 from mc_contract.keepable import check_keepable
 from mc_contract.ledger.entry import HEAD_DAMAGED, subject_of
-from mc_contract.ledger.merkle import Frontier, ProofError, leaf_hash
+from mc_contract.ledger.merkle import HASH_BYTES, Frontier, ProofError, leaf_hash
 from mc_platform.adapters.postgres.pools import DATABASE_ERRORS, Pools, unavailable, wrapped
 from mc_platform.adapters.postgres.rows import is_large, task_columns
 from mc_platform.adapters.postgres.turns import joined
@@ -83,7 +83,10 @@ class PostgresJournal:
         self._wake = asyncio.Event()
         self._flusher: asyncio.Task[None] | None = None
         self._closing = False
-        self._committed = Frontier()  # the greatest that this process knows to be committed
+        # The greatest head that this process knows to be committed: its size, and as it is stored
+        self._committed = 0, Frontier().to_bytes()
+        self._held: Any = None  # what gives the writer's connection, while it is held
+        self._connection: Any = None
 
     @wrapped("the ledger cannot be opened")
     async def start(self) -> None:
@@ -174,6 +177,7 @@ class PostgresJournal:
             while self._queue:
                 await joined(lambda: len(self._queue), most=_MOST_IN_A_FLUSH)
                 await self._flush(self._next_batch())
+            await self._let_go()
 
     def _next_batch(self) -> list[_Waiting]:
         """What queued, in order; only one state of a task is written in a flush, the others wait."""
@@ -256,17 +260,30 @@ class PostgresJournal:
         self, batch: list[_Waiting], *, answer_lost: bool = False
     ) -> list[list[Recorded]]:
         rows, tasks, quotable = _rows_of(batch)
-        async with self._pools.writing() as connection:
-            answer: Any = await connection.fetchrow(
-                _RECORD,
-                self._region,
-                self._committed.to_bytes(),
-                answer_lost,
-                *_columns(list(rows.values()), _EVENT_COLUMNS),
-                *_columns(tasks, _TASK_COLUMNS),
-                *_columns(quotable, _QUOTABLE_COLUMNS),
-            )
+        arguments = (
+            *_columns(list(rows.values()), _EVENT_COLUMNS),
+            *_columns(tasks, _TASK_COLUMNS),
+            *_columns(quotable, _QUOTABLE_COLUMNS),
+        )
+        answer = await self._asked(self._committed[1], answer_lost, *arguments)
         return _told(batch, self._learned(answer, rows))
+
+    async def _asked(self, *arguments: Any) -> Any:
+        """The database's answer to a flush; the connection is held until the queue is empty."""
+        if self._held is None:
+            held = self._pools.writing()
+            self._connection = await held.__aenter__()
+            self._held = held
+        try:
+            return await self._connection.fetchrow(_RECORD, self._region, *arguments)
+        except BaseException:
+            await self._let_go()  # it may be broken
+            raise
+
+    async def _let_go(self) -> None:
+        held, self._held, self._connection = self._held, None, None
+        if held is not None:
+            await held.__aexit__(None, None, None)
 
     def _learned(self, answer: Any, rows: dict[EventId, _Row]) -> dict[EventId, tuple[int, bool]]:
         """Where each event stands, and whether it is fresh; the head that was left is kept.
@@ -274,26 +291,27 @@ class PostgresJournal:
         Raises:
             LedgerDamaged: nothing was written, as the head does not hold together or went back.
         """
-        head = _head_of(answer["head_size"], answer["head_frontier"])
-        self._require_grown(head)
+        size, head = _sound_head(answer["head_size"], answer["head_frontier"])
+        self._require_grown(size, head)
         if not answer["written"]:
             raise Unavailable("the database refused the ledger's head, which holds together")
-        self._committed = head
-        metrics.ledger_size.set(head.size)
-        known = [answer[name] or () for name in ("known_ids", "known_indices", "known_own")]
-        places = {event_id: (index, own) for event_id, index, own in zip(*known, strict=True)}
-        index = head.size - (len(rows) - len(places))
-        kinds: Counter[str] = Counter()
+        self._committed = size, head
+        metrics.ledger_size.set(size)
+        places: dict[EventId, tuple[int, bool]] = {}
+        if answer["known_ids"]:
+            known = (answer[name] for name in ("known_ids", "known_indices", "known_own"))
+            places = {event_id: (index, own) for event_id, index, own in zip(*known, strict=True)}
+        index, kinds = size - (len(rows) - len(places)), []
         for event_id, row in rows.items():
             if event_id not in places:
                 places[event_id] = (index, True)
                 index += 1
-                kinds[row[2]] += 1
-        for kind, count in kinds.items():
-            metrics.ledger_events.labels(kind).inc(count)
+                kinds.append(row[2])
+        for kind in set(kinds):
+            _counted(kind).inc(kinds.count(kind))
         return places
 
-    def _require_grown(self, head: Frontier) -> None:
+    def _require_grown(self, size: int, head: bytes) -> None:
         """See that the log has not gone back behind what this process has committed.
 
         That a longer log continues it, the signer finds out.
@@ -301,13 +319,30 @@ class PostgresJournal:
         Raises:
             LedgerDamaged: it has.
         """
-        known = self._committed
-        if head.size < known.size or (head.size == known.size and head != known):
+        known_size, known = self._committed
+        if size < known_size or (size == known_size and head != known):
             raise LedgerDamaged(
-                f"this process committed entry {known.size - 1}, the log has {head.size} entries "
+                f"this process committed entry {known_size - 1}, the log has {size} entries "
                 "now, and not those: it was set back or rewritten",
                 hint="nothing is recorded; docs/explanation/ledger.md, The signer refuses",
             )
+
+
+_counted = cache(metrics.ledger_events.labels)  # kinds are few
+
+
+def _sound_head(size: int | None, frontier: bytes | None) -> tuple[int, bytes]:
+    """A head row that holds together, as it is stored; as `_head_of`, without reading each hash."""
+    if (
+        size is not None
+        and frontier is not None
+        and size >= 0
+        and frontier[:8] == size.to_bytes(8, "big")
+        and len(frontier) == 8 + HASH_BYTES * size.bit_count()
+    ):
+        return size, frontier
+    head = _head_of(size, frontier)  # raises, as it finds out why not
+    return head.size, head.to_bytes()
 
 
 def _head_of(size: int | None, frontier: bytes | None) -> Frontier:

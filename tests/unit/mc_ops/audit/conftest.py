@@ -123,7 +123,7 @@ class LedgerUnderTest:
             memory=memory or ProcessMemory(),
             interval_s=3600,
         )
-        self.journal._committed = Frontier()
+        self.journal._committed = 0, Frontier().to_bytes()
 
     async def _sign_head(self) -> str:
         return await self.checkpoints.current()

@@ -56,7 +56,7 @@ def _rewrite(ledger, index):
 def _replace_by_a_longer_one(ledger):
     """Another history of the same events' number and more, written by another process."""
     _set_back(ledger, 0)
-    ledger.journal._committed = Frontier()
+    ledger.journal._committed = 0, Frontier().to_bytes()
     ledger.record(900)
     ledger.keep_tiles()
 

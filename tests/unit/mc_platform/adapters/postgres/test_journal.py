@@ -377,6 +377,33 @@ async def test_the_stored_head_is_a_frontier_of_its_size(make_journal, pools):
     assert Frontier.from_bytes(bytes(stored)).size == 5
 
 
+async def test_flushes_that_follow_each_other_share_a_connection_and_then_give_it_back(
+    make_journal, pools, monkeypatch
+):
+    """Also where one failed in between: the next one has a connection of its own."""
+    journal, taken, writing = await make_journal(), [], pools.writing
+
+    def counted():
+        taken.append(True)
+        return writing()
+
+    monkeypatch.setattr(pools, "writing", counted)
+    first = asyncio.create_task(journal.record([_event()]))
+    while journal._held is None:
+        await asyncio.sleep(0)
+    await asyncio.gather(first, journal.record([_event()]))
+    assert len(taken) == 1
+    second = asyncio.create_task(journal.record([_event("nul\x00")]))
+    while len(taken) < 2:
+        await asyncio.sleep(0)
+    told = await asyncio.gather(second, journal.record([_event()]), return_exceptions=True)
+    assert isinstance(told[0], Unavailable)
+    assert told[1][0].fresh
+    while journal._held is not None:
+        await asyncio.sleep(0)
+    assert pools.record.get_idle_size() == pools.record.get_size()
+
+
 async def test_a_stopping_journal_flushes_and_then_refuses(make_journal, pools):
     """What was queued is committed; what comes later is told to ask another replica."""
     journal = await make_journal()
