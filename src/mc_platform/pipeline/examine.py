@@ -391,7 +391,11 @@ class ExaminationRoom:
     def _is_small(self, *messages: Sequence[Part]) -> bool:
         if self._workers is None:
             return True
-        return sum([Content.of(parts).cost_s for parts in messages if parts]) <= _SMALL_S
+        cost_s = 0.0
+        for parts in messages:
+            if parts:
+                cost_s += Content.of(parts).cost_s
+        return cost_s <= _SMALL_S
 
     def _turn(self, tenant: TenantId, *, patient: bool) -> AbstractAsyncContextManager[None]:
         assert self._turns is not None

@@ -41,13 +41,15 @@ _WORD = re.compile(
     r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]|[^\W_\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]+"
 )
 _LETTERS = re.compile(r"[\W_]+")
+# Each begins with a digit at a word's beginning, spelled so that only digits are tried
 _DATE = re.compile(
-    r"\b[0-9]{4}-[0-9]{2}-[0-9]{2}(?:[t ][0-9]{2}:[0-9]{2}(?::[0-9]{2}(?:\.[0-9]{1,9})?)?"
-    r"(?:z|[+\-][0-9]{2}:?[0-9]{2})?)?\b|\b[0-9]{1,2}[./][0-9]{1,2}[./](?:[0-9]{4}|[0-9]{2})\b"
-    r"|\b[0-9]{1,2}:[0-9]{2}(?::[0-9]{2})?\b"
+    r"[0-9](?<!\w[0-9])(?:[0-9]{3}-[0-9]{2}-[0-9]{2}"
+    r"(?:[t ][0-9]{2}:[0-9]{2}(?::[0-9]{2}(?:\.[0-9]{1,9})?)?(?:z|[+\-][0-9]{2}:?[0-9]{2})?)?\b"
+    r"|[0-9]?[./][0-9]{1,2}[./](?:[0-9]{4}|[0-9]{2})\b|[0-9]?:[0-9]{2}(?::[0-9]{2})?\b)"
 )
 _URL = re.compile(r"https?://([^\s\"'<>()\[\]{}|\\^`]{4,300})")
 _ADDRESS = re.compile(r"[a-z0-9][\w.+\-]{1,63}@[\w\-]{1,63}(?:\.[\w\-]{1,63}){1,4}")
+_TOKENS = re.compile(r"[a-z0-9\-_./:+]+")
 _TOKEN = re.compile(r"[a-z0-9](?:[a-z0-9]|[\-_./:+](?=[a-z0-9])){7,79}")
 _FIGURES = re.compile(r"[0-9](?:[\s\-./()]{0,2}[0-9]){8,80}")
 _NUMBER = re.compile(r"[0-9]{3,}")
@@ -121,10 +123,14 @@ class ContentFingerprints:
 
 
 def _digests(start: Any, kind: bytes, pieces: set[bytes]) -> set[int]:
+    if not pieces:
+        return set()
     return set(_digests_of(start, [b"\0%b\0%b" % (kind, piece) for piece in pieces]))
 
 
 def _digests_of(start: Any, pieces: Sequence[bytes]) -> tuple[int, ...]:
+    if not pieces:
+        return ()
     found = []
     copy = start.copy
     for piece in pieces:
@@ -209,11 +215,13 @@ def _identifiers(texts: Iterable[str]) -> Iterator[str]:
 
 def _numbered(plain: str) -> Iterator[str]:
     """Of those, what holds digits: tokens, runs of digits, pairs of numbers."""
-    for token in _TOKEN.finditer(plain):
-        squashed = _LETTERS.sub("", token[0])
-        digits = sum(map(str.isdigit, squashed))
-        if len(squashed) >= _TOKEN_CHARS and digits >= _TOKEN_DIGITS and not squashed.isdigit():
-            yield squashed
+    # A token lies within a run of its characters; most runs are words, and too short
+    for run in _TOKENS.findall(plain):
+        for token in _TOKEN.findall(run) if len(run) >= _TOKEN_CHARS else ():
+            squashed = _LETTERS.sub("", token)
+            digits = sum(map(str.isdigit, squashed))
+            if len(squashed) >= _TOKEN_CHARS and digits >= _TOKEN_DIGITS and not squashed.isdigit():
+                yield squashed
     for figures in _FIGURES.finditer(plain):
         digits_only = _LETTERS.sub("", figures[0])
         for at in range(len(digits_only) - _FIGURE_RUN + 1):
@@ -230,6 +238,8 @@ def _least_of_each(digests: Sequence[int], window: int) -> set[int]:
     """The least of each `window` neighbours, in one pass."""
     if 0 < window <= _FEW:
         return {min(digests[at : at + window]) for at in range(len(digests) - window + 1)}
+    if not digests:
+        return set()
     rising: deque[int] = deque()  # places whose digest may yet be the least, ascending in both
     found: set[int] = set()
     for at, digest in enumerate(digests):

@@ -22,7 +22,7 @@ class Content(tuple[Part, ...]):  # noqa: SLOT001 - a tuple's subclass can have 
         repeats: For a tenant, the fingerprints of what the parts could repeat; None: not asked yet.
     """
 
-    said: tuple[Sequence[str], bool] | None
+    said: tuple[tuple[str, ...], bool] | None
     hits: dict[str, Sequence[int]]
     repeats: tuple[str, frozenset[int]] | None
     _cost_s: float | None
@@ -57,6 +57,12 @@ class Content(tuple[Part, ...]):  # noqa: SLOT001 - a tuple's subclass can have 
         if self._leaves is None:
             self._leaves = walked(self)
         return self._leaves.found
+
+    @property
+    def only_leaf(self) -> Leaf | None:
+        """The one string, if there is no other and they were walked over already."""
+        known = self._leaves
+        return known.found[0] if known is not None and len(known.found) == 1 else None
 
     def leaves_within(self, budget: Budget) -> list[Leaf]:
         """The same, paid from a budget; if that ends, see `message.strings.leaves`."""

@@ -49,7 +49,7 @@ class Examination:
 
     def __post_init__(self) -> None:
         """Compare scopes once."""
-        self.scoped = self.scope != NO_SCOPE
+        self.scoped = self.scope is not NO_SCOPE and self.scope != NO_SCOPE
 
     def price(self, text: str) -> float:
         """Work of one decoded text: automata build a state for each sequence that they never met."""

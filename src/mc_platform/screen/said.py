@@ -27,6 +27,7 @@ _PIECE_CHARS = 96
 _MOST_GROUPS, _LONGEST_APART, _MOST_USUAL = 4, 4_000, 8
 _LEAST_COUNTED = 2 * _MOST_USUAL - 1
 _DIGITS = b"0123456789"
+_UNKNOWN = (-1,)
 _SMALL_NUMBER = re.compile(r"(?<![0-9])[0-9]{1,3}(?![0-9])")
 _PREFILTER = Prefilter(
     *(
@@ -36,7 +37,7 @@ _PREFILTER = Prefilter(
 )
 
 
-def said(parts: Sequence[Part]) -> tuple[Sequence[str], bool]:
+def said(parts: Sequence[Part]) -> tuple[tuple[str, ...], bool]:
     """The texts that the parts say, and whether that is all; found out once for a `Content`.
 
     Each text is folded: as it is seen, look-alike letters as Latin ones, in small letters. The
@@ -49,7 +50,9 @@ def said(parts: Sequence[Part]) -> tuple[Sequence[str], bool]:
     return content.said
 
 
-def _said(content: Content) -> tuple[Sequence[str], bool]:
+def _said(content: Content) -> tuple[tuple[str, ...], bool]:
+    if (plain := _plainly_said(content)) is not None:
+        return (plain,), True
     budget = Budget(
         per_leaf=MOST_CHARS,
         per_message=MOST_CHARS,
@@ -74,7 +77,20 @@ def _said(content: Content) -> tuple[Sequence[str], bool]:
             complete = False
             if together <= _MOST_TOGETHER:
                 texts[_folded(_both_ends(stream))] = None
-    return list(texts), complete
+    return tuple(texts), complete
+
+
+def _plainly_said(content: Content) -> str | None:
+    """The one text of most messages, if screening found nothing in it to decode; else None."""
+    leaf = content.only_leaf
+    # What was read as it stands has no controls; a decoder would be among its hits
+    if leaf is None or leaf.path[-1] == KEY or content.hits.get(leaf.text, _UNKNOWN):
+        return None
+    if not leaf.text.isascii() or len(leaf.text) > _LONGEST_APART:
+        return None
+    if not leaf.is_number and next(_uncounted(leaf.text), None) is not None:
+        return None
+    return leaf.text.casefold()
 
 
 def _streams(seen: Sequence[Leaf]) -> Iterator[str]:

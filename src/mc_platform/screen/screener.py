@@ -271,7 +271,10 @@ class LibraryScreener:
         findings: list[Finding] = []
         look.budget.next_leaf()
         try:
-            for finding in self._found(leaf, look):
+            whole = not look.redacted or len(leaf.text) <= LONG
+            for finding in (
+                self._find(leaf.text, leaf.context, look) if whole else self._found(leaf, look)
+            ):
                 findings.append(finding)  # noqa: PERF402 - kept if the budget ends
             if findings:
                 look.budget.work(len(findings) * _SPREAD_WORK)
@@ -286,10 +289,7 @@ class LibraryScreener:
         return findings, True
 
     def _found(self, leaf: Leaf, look: Examination) -> Iterator[Finding]:
-        if not look.redacted or len(leaf.text) <= LONG:
-            yield from self._find(leaf.text, leaf.context, look)
-            return
-        # All but what is around a replacement was examined before
+        """Findings in a long string of which all but what is around a replacement was examined before."""
         cut = excerpts(leaf.text, (match.span() for match in PLACEHOLDER.finditer(leaf.text)))
         for finding in self._find(cut.text or leaf.text, leaf.context, look):
             start, end = cut.span(finding.start, finding.end)

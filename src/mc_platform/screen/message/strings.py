@@ -121,7 +121,7 @@ class Walk:
     def part(self, index: int, part: Any) -> None:
         """Find a part's strings; raises `LimitReached` where the budget ends."""
         self._pay(_PART_WORK)
-        if not isinstance(part, Mapping):
+        if type(part) is not dict and not isinstance(part, Mapping):
             self._value((index,), part, "", 1)
             return
         for key, value in part.items():
