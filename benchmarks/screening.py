@@ -34,6 +34,7 @@ from mc_platform.screen import LibraryScreener
 PEER = Path(__file__).parents[1] / ".venv-presidio" / "bin" / "python"
 SIDE = Path(__file__).with_name("_presidio_side.py")
 LEAST_RATIO = 20.0
+LONGER_CHARS = 500
 TYPES = ("payment-card", "email", "iban", "phone", "national-id")
 _PREFIXES = {
     12: ("50", "56", "57", "58", "63", "67"),
@@ -209,12 +210,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--peer", default=str(PEER), help="Python that has presidio-analyzer")
     parser.add_argument("--messages", type=int, default=400)
-    parser.add_argument("--chars", type=int, default=0, help="of each message at least")
+    parser.add_argument("--chars", type=int, default=LONGER_CHARS, help="of the longer messages")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seed", type=int, default=secrets.randbelow(10**6))
     add_option(parser)
     given = parser.parse_args()
-    made = messages(given.seed, given.messages, given.chars)
+    short = messages(given.seed, given.messages)
+    made = [*short, *messages(given.seed, given.messages, given.chars)]
     size = sum(len(message.text.encode()) for message in made)
     screener = LibraryScreener()
     with tempfile.NamedTemporaryFile("w", suffix=".json", encoding="utf-8") as file:
@@ -243,11 +245,15 @@ def main() -> int:
             told = json.loads(opening)
             theirs_found = [[(k, a, b) for k, a, b in each] for each in ask("find")]
             _, ours_found = _ours(screener, made)
-            half = len(made) // 2
-            halves = {"with identifiers": (0, half), "without": (half, len(made))}
-            spent: dict[str, list[tuple[float, float]]] = {name: [] for name in halves}
+            half, count = len(short) // 2, len(short)
+            groups = {
+                "with identifiers": (0, half),
+                "without": (half, count),
+                f"of {given.chars} characters": (count, 2 * count),
+            }
+            spent: dict[str, list[tuple[float, float]]] = {name: [] for name in groups}
             for _ in range(given.rounds):
-                for name, (first, stop) in halves.items():
+                for name, (first, stop) in groups.items():
                     ours = _ours(screener, made[first:stop])[0]
                     spent[name].append((ours, float(ask(f"time {first} {stop}"))))
             peer.stdin.close()
@@ -268,12 +274,14 @@ def main() -> int:
     better = our_scores["all"]["f1"] > their_scores["all"]["f1"]
     if not better:
         print("our F1 over all types is not above Presidio's: that is a fault")
-    figures = [_row(name, pairs, half) for name, pairs in spent.items()]
+    *halves, longer = spent.items()
+    figures = [_row(name, pairs, half) for name, pairs in halves]
     both = [
         (sum(o for o, _ in pairs), sum(t for _, t in pairs))
-        for pairs in zip(*spent.values(), strict=True)
+        for pairs in zip(*(pairs for _, pairs in halves), strict=True)
     ]
-    figures.append(_row("all", both, len(made), LEAST_RATIO))
+    figures.append(_row("all", both, count, LEAST_RATIO))
+    figures.append(_row(*longer, count, LEAST_RATIO))
     return finish(figures, given.rows) or int(not better)
 
 

@@ -164,7 +164,9 @@ def check_shape(value: Any, *, most_depth: int = MOST_DEPTH, most_values: int = 
     Raises:
         NotKeepable: the path is that of the first container that is too deep.
     """
-    level: list[Any] = [value] if type(value) in _CONTAINERS else []
+    if type(value) not in _CONTAINERS:
+        return 0
+    level: list[Any] = [value]
     depth = count = members = 0
     while level:
         depth += 1
@@ -274,17 +276,20 @@ def _has_keys(data: bytes, members: int) -> bool:
 
     If there are more, a key stands twice, or a string begins or ends as a key does.
     """
-    return members in (len(_KEY_END.findall(text)) for text in (data, _unescaped(data)))
+    return members == len(_KEY_END.findall(data)) or (
+        b"\\" in data and members == len(_KEY_END.findall(_unescaped(data)))
+    )
 
 
 def _has_long_number(data: bytes) -> bool:
     shapes = data.translate(_SHAPES)
-    return any(long in shapes for long in _LONG)
+    long, small, large, tiny = _LONG
+    return long in shapes or small in shapes or large in shapes or tiny in shapes
 
 
 def _unescaped(data: bytes) -> bytes:
     """JSON text without escaped quotes and backslashes: each quote left begins or ends a string."""
-    return data.replace(b"\\\\", b"").replace(b'\\"', b"")
+    return data.replace(b"\\\\", b"").replace(b'\\"', b"") if b"\\" in data else data
 
 
 def _read_carefully(data: bytes, most_depth: int, *, nul: bool) -> Any:
