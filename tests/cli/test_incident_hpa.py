@@ -13,8 +13,8 @@ from tests.fake_cluster import TOKEN, Cluster, hpa, rescaled
 from tests.loopback import serving
 from typer.testing import CliRunner
 
+from mc_ops.autoscaler.replay import Rules, Trace, replay
 from mc_ops.cli.incident import app
-from mc_ops.incidents.hpa_oscillation.replay import Rules, Trace, replay
 
 NAME = "agent-workbench"
 CRON = [12.0 if step * 15 % 600 < 60 else 4.0 for step in range(241)]

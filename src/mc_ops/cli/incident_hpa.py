@@ -23,10 +23,10 @@ from mc_ops.errors import UnusableInput
 from mc_ops.files import read_limited
 
 if TYPE_CHECKING:
+    from mc_ops.autoscaler.record import Recorded
+    from mc_ops.autoscaler.replay import Rules
     from mc_ops.environments.kubernetes import Autoscaler, Autoscalers
     from mc_ops.incidents.hpa_oscillation.playbook import HpaDiagnosis
-    from mc_ops.incidents.hpa_oscillation.record import Recorded
-    from mc_ops.incidents.hpa_oscillation.replay import Rules
 
 _NAME = "agent-workbench"
 _REPLICAS_QUERY = (
@@ -148,7 +148,7 @@ def _of_events(where: str, hpa: str) -> Recorded:
 
 
 def _of_series(where: str) -> Recorded:
-    from mc_ops.incidents.hpa_oscillation.record import read_csv
+    from mc_ops.autoscaler.record import read_csv
 
     return read_csv(_read(where))
 
@@ -173,8 +173,8 @@ def _replicas_query(hpa: str, namespace: str | None) -> str:
 
 
 def _of_prometheus(url: str, replicas: str, load: str | None, hours: float) -> Recorded:
+    from mc_ops.autoscaler.record import recorded_of_ranges
     from mc_ops.cli.slo_access import prometheus_client
-    from mc_ops.incidents.hpa_oscillation.record import recorded_of_ranges
 
     end = datetime.now(UTC)
     start = end - timedelta(hours=hours)
@@ -209,8 +209,8 @@ def _diagnosed(
     target: float | None,
     window: int | None,
 ) -> HpaDiagnosis:
+    from mc_ops.autoscaler.record import rules_of
     from mc_ops.incidents.hpa_oscillation.playbook import diagnose
-    from mc_ops.incidents.hpa_oscillation.record import rules_of
 
     rules: Rules | None = None
     if autoscaler is not None:
@@ -230,8 +230,8 @@ def _patched(
     cluster: Autoscalers, autoscaler: Autoscaler, seconds: int, *, yes: bool
 ) -> dict[str, Any]:
     """Ask, patch, read back; what was before, and the command that undoes it."""
+    from mc_ops.autoscaler.record import rules_of
     from mc_ops.incidents.hpa_oscillation.playbook import window_change, window_command
-    from mc_ops.incidents.hpa_oscillation.record import rules_of
 
     before = autoscaler.window_s
     if seconds <= (has_s := rules_of(autoscaler.spec).down.window_s):

@@ -60,7 +60,7 @@ def oscillation_figure(source: Source, env: str) -> Figure:
 
 
 def _of_prometheus(source: PrometheusSource) -> room.Oscillation:
-    from mc_ops.incidents.hpa_oscillation.record import GAP_S
+    from mc_ops.autoscaler.record import GAP_S
 
     series = source.replica_series(_LOOK_BACK_S, now=datetime.now(UTC))
     if not series:

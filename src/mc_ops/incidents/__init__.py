@@ -6,8 +6,8 @@ Looking changes nothing; what a playbook changes, it is given as a callable by `
 asks first. Keys are shown to the SIEM and to nobody else: a finding says whether one is set.
 """
 
+from mc_ops.autoscaler.oscillation import Oscillation, oscillation
 from mc_ops.incidents.finding import Finding, Status
-from mc_ops.incidents.hpa_oscillation.oscillation import Oscillation, oscillation
 from mc_ops.incidents.siem_failure.probe import SiemTarget, probe_siem
 from mc_ops.incidents.siem_failure.recovery import Recovery, Watch, look
 from mc_ops.incidents.siem_failure.verdict import BackupState, SiemFailure, Verdict

@@ -15,8 +15,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
+from mc_ops.autoscaler.record import Recorded, stamp
 from mc_ops.errors import CouldNotTell, UnusableInput
-from mc_ops.incidents.hpa_oscillation.record import Recorded, stamp
 
 RESCALED = "SuccessfulRescale"
 _KIND = "horizontalpodautoscaler"

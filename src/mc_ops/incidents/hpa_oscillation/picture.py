@@ -6,8 +6,8 @@ import os
 from datetime import UTC, datetime
 from pathlib import Path
 
+from mc_ops.autoscaler.oscillation import Series, reversal_times, values_at
 from mc_ops.errors import UnusableInput
-from mc_ops.incidents.hpa_oscillation.oscillation import Series, reversal_times, values_at
 from mc_ops.incidents.hpa_oscillation.playbook import HpaDiagnosis
 
 _BLOCKS = "▁▂▃▄▅▆▇█"

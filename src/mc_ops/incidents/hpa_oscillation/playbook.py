@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any
 
-from mc_ops.incidents.hpa_oscillation.oscillation import (
+from mc_ops.autoscaler.oscillation import (
     THRESHOLD_PER_HOUR,
     Oscillation,
     Series,
@@ -24,9 +24,9 @@ from mc_ops.incidents.hpa_oscillation.oscillation import (
     oscillation,
     values_at,
 )
-from mc_ops.incidents.hpa_oscillation.record import Recorded
-from mc_ops.incidents.hpa_oscillation.replay import DEFAULT_WINDOW_S, SYNC_S, Rules, Trace
-from mc_ops.incidents.hpa_oscillation.window import CALM_PER_HOUR, Window, smallest_window
+from mc_ops.autoscaler.record import Recorded
+from mc_ops.autoscaler.replay import DEFAULT_WINDOW_S, SYNC_S, Rules, Trace
+from mc_ops.autoscaler.window import CALM_PER_HOUR, Window, smallest_window
 
 _LATE_S = 2 * SYNC_S  # a sync may be late, and a record may be coarse
 

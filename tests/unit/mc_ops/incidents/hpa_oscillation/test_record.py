@@ -7,9 +7,11 @@ import json
 import pytest
 from tests.fake_cluster import hpa, rescaled
 
+from mc_ops.autoscaler.oscillation import reversal_times
+from mc_ops.autoscaler.record import Recorded, read_csv, recorded_of_ranges, rules_of
+from mc_ops.autoscaler.replay import Policy, Rules, Trace, replay
 from mc_ops.errors import CouldNotTell, UnusableInput
 from mc_ops.incidents.hpa_oscillation.events import read_events, recorded_of_cluster
-from mc_ops.incidents.hpa_oscillation.oscillation import reversal_times
 from mc_ops.incidents.hpa_oscillation.playbook import (
     HpaVerdict,
     assumed_window,
@@ -17,8 +19,6 @@ from mc_ops.incidents.hpa_oscillation.playbook import (
     window_change,
     window_command,
 )
-from mc_ops.incidents.hpa_oscillation.record import Recorded, read_csv, recorded_of_ranges, rules_of
-from mc_ops.incidents.hpa_oscillation.replay import Policy, Rules, Trace, replay
 from mc_ops.service_client import RangeSeries
 
 NOW = 1_767_229_200.0  # 2026-01-01T01:00:00Z

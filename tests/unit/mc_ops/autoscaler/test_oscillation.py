@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.examples import examples
 
+from mc_ops.autoscaler.oscillation import oscillation, reversal_times
+from mc_ops.autoscaler.replay import SYNC_S, Direction, Policy, Rules, Trace, replay
+from mc_ops.autoscaler.window import smallest_window
 from mc_ops.errors import UnusableInput
-from mc_ops.incidents.hpa_oscillation.oscillation import oscillation, reversal_times
-from mc_ops.incidents.hpa_oscillation.replay import SYNC_S, Direction, Policy, Rules, Trace, replay
-from mc_ops.incidents.hpa_oscillation.window import smallest_window
 
 RULES = Rules(min_replicas=3, max_replicas=20)
 HOUR = range(0, 3601, SYNC_S)

@@ -19,8 +19,8 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
+from mc_ops.autoscaler.oscillation import Series, check_series, values_at
 from mc_ops.errors import UnusableInput
-from mc_ops.incidents.hpa_oscillation.oscillation import Series, check_series, values_at
 
 SYNC_S = 15
 """The controller looks every 15 s (`--horizontal-pod-autoscaler-sync-period`)."""

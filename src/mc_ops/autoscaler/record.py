@@ -1,6 +1,6 @@
 """What was recorded of an HPA: its replicas over time, and the load if somebody measured it.
 
-Sources: a CSV file, Prometheus, events (`hpa_events`); and the HPA's own spec for the rules.
+Sources: a CSV file, Prometheus, events (`incidents.hpa_oscillation.events`); and the HPA's own spec for the rules.
 """
 
 from __future__ import annotations
@@ -14,8 +14,7 @@ from datetime import datetime
 from typing import Any, TypeVar
 
 from mc_contract.numbers import number, whole_number
-from mc_ops.errors import CouldNotTell, UnusableInput
-from mc_ops.incidents.hpa_oscillation.replay import (
+from mc_ops.autoscaler.replay import (
     DEFAULT_TOLERANCE,
     DEFAULT_WINDOW_S,
     DOWN,
@@ -24,6 +23,7 @@ from mc_ops.incidents.hpa_oscillation.replay import (
     Policy,
     Rules,
 )
+from mc_ops.errors import CouldNotTell, UnusableInput
 from mc_ops.service_client import RangeSeries
 
 GAP_S = 300.0

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mc_ops.incidents.hpa_oscillation.oscillation import busiest_hour, reversal_times
-from mc_ops.incidents.hpa_oscillation.replay import SYNC_S, Rules, Trace, replay
+from mc_ops.autoscaler.oscillation import busiest_hour, reversal_times
+from mc_ops.autoscaler.replay import SYNC_S, Rules, Trace, replay
 
 CALM_PER_HOUR = 1
 """Reversals in one hour that a window may leave."""
