@@ -30,6 +30,7 @@ KUBERNETES = {
         "runAsUser: 0",
         "securityContext.runAsUser",
     ),
+    "validate-hpa.sh": ("maxUnavailable: 1\n", "maxUnavailable: 0\n", "spec.maxUnavailable"),
     "test-egress-policy.sh": ("endPort: 8999", "endPort: 9999", "egress-agents"),
 }
 

@@ -47,7 +47,7 @@ _BAD = ("fail", "unknown")
 _HEADINGS = {
     "pod-security": "what a pod, or a process, may do and who may reach it",
     "egress": "who may reach whom, or where the replicas are connected to",
-    "hpa": "whether enough replicas serve",
+    "hpa": "whether enough replicas serve, and may",
     "platform": "whether strangers are refused, replicas healthy, the ledger append-only, connections enough",
     "edge": "which colour serves behind the public URL",
 }
@@ -99,9 +99,38 @@ def egress(call: KubernetesOptions, table: TableOption = None) -> None:
 
 
 @app.command()
-def hpa(call: CheckOptions, min_replicas: MinimumOption = 1) -> None:
-    """Check that enough replicas serve."""
-    _check("hpa", call, min_replicas)
+def hpa(
+    call: KubernetesOptions,
+    min_replicas: Annotated[
+        Whole | None,
+        typer.Option(
+            "--min-replicas", min=1, help="Minimum of replicas; default: 1, on Kubernetes 3."
+        ),
+    ] = None,
+    load: Annotated[
+        Path | None,
+        typer.Option(
+            "--load", help="Replay the autoscaler over this load: CSV of time,replicas,load."
+        ),
+    ] = None,
+    max_connections: Annotated[
+        Whole,
+        typer.Option("--max-connections", min=1, help="What the database has (Kubernetes)."),
+    ] = 200,
+) -> None:
+    """Check that each autoscaler can do its work within the budgets; locally, that enough replicas serve."""
+    from mc_ops.preflight import kubernetes
+
+    limits = kubernetes.Limits(
+        minimum=min_replicas or 3, max_connections=max_connections, load=load
+    )
+    _elsewhere(
+        "hpa",
+        call,
+        lambda folder: kubernetes.hpa_of_manifests(folder, limits),
+        lambda: kubernetes.hpa_of_cluster(call.namespace, limits),
+    )
+    _check("hpa", call, min_replicas or 1)
 
 
 @app.command()

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
+from mc_ops.autoscaler.record import read_csv
 from mc_ops.environments import checkout
 from mc_ops.errors import UnusableInput
+from mc_ops.files import read_limited
 from mc_ops.preflight.kubernetes import cluster as live
+from mc_ops.preflight.kubernetes.autoscaling import check_autoscaling
+from mc_ops.preflight.kubernetes.capacity import database_of
 from mc_ops.preflight.kubernetes.egress import check_egress
 from mc_ops.preflight.kubernetes.egress_table import namespaces_of, read_table
 from mc_ops.preflight.kubernetes.manifests import Object, read_manifests
@@ -15,7 +20,7 @@ from mc_ops.preflight.kubernetes.probe import probe
 from mc_ops.preflight.kubernetes.workloads import KINDS, pods_of
 from mc_ops.preflight.result import CheckResult
 
-TABLE = "egress.toml"
+TABLE, LOAD = "egress.toml", "load.csv"
 _WORKLOADS = tuple(map(str.lower, KINDS))
 
 
@@ -80,6 +85,59 @@ def egress_of_cluster(namespace: str | None, table: Path | None) -> list[CheckRe
         for one in live.Cluster(space).objects(*_WORKLOADS, "networkpolicy")
     ]
     return [*_egress(objects, table), *probe(read_table(table, pods_of(objects)))]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """What an autoscaler is held against.
+
+    Attributes:
+        minimum: Replicas that each must have at least.
+        max_connections: Of the database, where no Cluster among the objects says it.
+        others: Connections of others than replicas.
+        load: File of a load (CSV: time, replicas, load) over which it is replayed.
+    """
+
+    minimum: int = 3
+    max_connections: int = 200
+    others: int = 10
+    load: Path | None = None
+
+
+def hpa_of_manifests(folder: Path, limits: Limits) -> list[CheckResult]:
+    """The checks of `hpa` on the manifests of a folder, with its `load.csv` if it has one.
+
+    Raises:
+        UnusableInput: they, or the load, cannot be read.
+        CouldNotTell: a kustomization cannot be rendered.
+    """
+    load = limits.load or (folder / LOAD if (folder / LOAD).is_file() else None)
+    return _autoscaling(read_manifests(folder), limits, load, live=False)
+
+
+def hpa_of_cluster(namespace: str | None, limits: Limits) -> list[CheckResult]:
+    """The same on a namespace of a cluster, with the conditions that its controller tells.
+
+    Raises:
+        UnusableInput: the load cannot be read.
+        CouldNotTell: the cluster does not answer, or does not let it read.
+    """
+    cluster = live.Cluster.of_context(namespace)
+    others = ("horizontalpodautoscalers.v2.autoscaling", "poddisruptionbudget", "resourcequota")
+    return _autoscaling(cluster.objects(*_WORKLOADS, *others), limits, limits.load, live=True)
+
+
+def _autoscaling(
+    objects: list[Object], limits: Limits, load: Path | None, *, live: bool
+) -> list[CheckResult]:
+    return check_autoscaling(
+        objects,
+        pods_of(objects),
+        minimum=limits.minimum,
+        server=database_of(objects, limits.max_connections, limits.others),
+        load=read_csv(read_limited(load).decode(errors="replace")) if load else None,
+        live=live,
+    )
 
 
 def _egress(objects: list[Object], path: Path) -> list[CheckResult]:

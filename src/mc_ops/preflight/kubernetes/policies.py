@@ -198,6 +198,11 @@ def _is_port(told: Mapping[str, Any], policy: Object, target: Endpoint, port: Po
     return number <= port.number <= (number if end is None else end)
 
 
+def matches(selector: Any, labels: Mapping[str, str], where: Object) -> bool:
+    """Whether labels fit a selector of an object; one that is missing selects nothing here."""
+    return selector is not None and _selected(selector, labels, "spec.selector", where)
+
+
 def _selected(selector: Any, labels: Mapping[str, str], where: str, policy: Object) -> bool:
     """Whether labels match a selector; one that is empty (or missing) selects all."""
     told = mapping(selector, where, policy)

@@ -1,0 +1,350 @@
+"""Whether each HorizontalPodAutoscaler can do its work, and what it may cost is there.
+
+What it scales has requests and a disruption budget that lets nodes be drained; its maximum fits the
+namespace's quota and the database's connections; replayed over a load, it neither swings nor falls short.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from decimal import Decimal
+from typing import Any
+
+from mc_contract import connections
+from mc_ops.autoscaler.oscillation import busiest_hour, reversal_times
+from mc_ops.autoscaler.record import Recorded, rules_of
+from mc_ops.autoscaler.replay import SYNC_S, Trace, replay
+from mc_ops.autoscaler.window import CALM_PER_HOUR, smallest_window
+from mc_ops.preflight.kubernetes.capacity import over_connections, over_quota
+from mc_ops.preflight.kubernetes.findings import Finding, results
+from mc_ops.preflight.kubernetes.manifests import Object, mapping, sequence
+from mc_ops.preflight.kubernetes.policies import matches
+from mc_ops.preflight.kubernetes.quantities import asked_for, portion, quantity
+from mc_ops.preflight.kubernetes.scaled import Scaled, number
+from mc_ops.preflight.kubernetes.workloads import Pod
+from mc_ops.preflight.result import CheckResult, unknown
+
+VERSION = "autoscaling/v2"
+_SCALED = {"Deployment": "apps/v1", "StatefulSet": "apps/v1", "ReplicaSet": "apps/v1"}
+_METRICS = {
+    "Resource": "resource",
+    "ContainerResource": "containerResource",
+    "Pods": "pods",
+    "Object": "object",
+    "External": "external",
+}
+_OF_RESOURCES = ("cpu", "memory")
+_LONGEST_WINDOW_S, _LONGEST_PERIOD_S = 3600, 1800
+_QUICK_S = 60
+_SHORT_S = 300
+"""How long in all a load may be above what all replicas have requested."""
+
+
+def check_autoscaling(
+    objects: Sequence[Object],
+    pods: Sequence[Pod],
+    *,
+    minimum: int,
+    server: connections.Server,
+    load: Recorded | None = None,
+    live: bool = False,
+) -> list[CheckResult]:
+    """Every check of this subject.
+
+    Args:
+        objects: Autoscalers, disruption budgets and quotas among them.
+        minimum: Replicas that each side must have.
+        server: The database's connections.
+        load: What all replicas of one autoscaler together used of its resource (cores, or bytes).
+        live: Whether the objects are a cluster's, with a status and with replicas set by it.
+    """
+    made = {(pod.owner.kind, pod.owner.namespace, pod.owner.name): pod for pod in pods}
+    all_scaled = [
+        Scaled(one, made.get(_target(one)))
+        for one in objects
+        if one.kind == "HorizontalPodAutoscaler"
+    ]
+    if not all_scaled:
+        return [
+            unknown("hpa", "there is no HorizontalPodAutoscaler", "name where the manifests are")
+        ]
+    budgets = [one for one in objects if one.kind == "PodDisruptionBudget"]
+    checks: dict[str, tuple[Iterable[Finding], str]] = {
+        "hpa-version": (_version(all_scaled), f"all speak {VERSION}"),
+        "hpa-target": (_targets(all_scaled, live=live), "each scales a workload that is there"),
+        "hpa-minimum": (_minimum(all_scaled, minimum), f"at least {minimum} replicas each"),
+        "hpa-bounds": (_bounds(all_scaled), "each has room above its minimum"),
+        "hpa-metrics": (_metrics(all_scaled), "each metric can be read"),
+        "hpa-requests": (_requests(all_scaled), "what is measured is requested"),
+        "hpa-behaviour": (_behaviour(all_scaled), "quick up, slow down"),
+        "pdb-coherent": (
+            _budgets(all_scaled, budgets),
+            "one budget each, and nodes can be drained",
+        ),
+        "quota": (over_quota(objects, pods, all_scaled), "all workloads at their maximum fit"),
+        "connection-budget": over_connections(all_scaled, server),
+    }
+    told = [one for name, (found, good) in checks.items() for one in results(name, found, good)]
+    if live:
+        told += [one for each in all_scaled for one in _conditions(each)]
+    return told + ([one for each in all_scaled for one in _replayed(each, load)] if load else [])
+
+
+def _target(hpa: Object) -> tuple[str, str, str]:
+    target = mapping(hpa.spec.get("scaleTargetRef"), "scaleTargetRef", hpa)
+    return str(target.get("kind")), hpa.namespace, str(target.get("name"))
+
+
+def _version(all_scaled: Sequence[Scaled]) -> Iterator[Finding]:
+    for one in all_scaled:
+        version = one.hpa.data.get("apiVersion")
+        if version != VERSION:
+            yield one.finding("apiVersion", f"is {version!r}: it has no behaviour", VERSION)
+
+
+def _targets(all_scaled: Sequence[Scaled], *, live: bool) -> Iterator[Finding]:
+    seen: dict[tuple[str, str, str], Object] = {}
+    for one in all_scaled:
+        kind, namespace, name = _target(one.hpa)
+        field = "spec.scaleTargetRef"
+        if one.pod is None:
+            why = f"there is no {kind} {namespace}/{name}"
+            yield one.finding(field, why, "name the workload, with its kind")
+            continue
+        target = mapping(one.spec.get("scaleTargetRef"), "scaleTargetRef", one.hpa)
+        if target.get("apiVersion") != _SCALED.get(kind):
+            why = f"has the apiVersion {target.get('apiVersion')!r}"
+            yield one.finding(f"{field}.apiVersion", why, str(_SCALED.get(kind)))
+        if (other := seen.setdefault(_target(one.hpa), one.hpa)) is not one.hpa:
+            yield one.finding(
+                field, f"{other.name} scales the same: they fight", "keep one of them"
+            )
+        if "replicas" in one.pod.owner.spec and not live:
+            why = "stands beside an autoscaler: each apply sets the replicas back to it"
+            yield Finding(str(one.pod.owner), "spec.replicas", why, "leave it out")
+
+
+def _minimum(all_scaled: Sequence[Scaled], minimum: int) -> Iterator[Finding]:
+    for one in all_scaled:
+        if one.least < minimum:
+            told = one.spec.get("minReplicas", "not set (1)")
+            yield one.finding("spec.minReplicas", f"is {told}, at least {minimum}", str(minimum))
+
+
+def _bounds(all_scaled: Sequence[Scaled]) -> Iterator[Finding]:
+    for one in all_scaled:
+        if one.most <= one.least:
+            why = f"is {one.spec.get('maxReplicas')!r}, minReplicas {one.least}: it cannot scale"
+            yield one.finding("spec.maxReplicas", why, f"more than {one.least}")
+
+
+def _metrics(all_scaled: Sequence[Scaled]) -> Iterator[Finding]:
+    for one in all_scaled:
+        metrics = sequence(one.spec.get("metrics"), "metrics", one.hpa)
+        if not metrics:
+            why = "is empty: the default of 80 % of CPU is nobody's choice"
+            yield one.finding("spec.metrics", why, "name the metric and its target")
+        for place, metric in enumerate(metrics):
+            field = f"spec.metrics[{place}]"
+            for inner, why, fix in _metric(one, mapping(metric, field, one.hpa)):
+                yield one.finding(f"{field}{inner}", why, fix)
+
+
+def _metric(one: Scaled, metric: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+    key = _METRICS.get(str(metric.get("type")))
+    if key is None or key not in metric:
+        why = (
+            f"is {metric.get('type')!r}, with {', '.join(sorted(set(metric) - {'type'})) or 'none'}"
+        )
+        yield ".type", why, f"one of {', '.join(_METRICS)}, with its field beside it"
+        return
+    told = mapping(metric[key], key, one.hpa)
+    target = mapping(told.get("target"), "target", one.hpa)
+    kind = str(target.get("type"))
+    value = target.get(
+        {"Utilization": "averageUtilization", "Value": "value"}.get(kind, "averageValue")
+    )
+    if key in {"resource", "containerResource"}:
+        if told.get("name") not in _OF_RESOURCES:
+            yield f".{key}.name", f"is {told.get('name')!r}: nobody measures it", "cpu or memory"
+        if kind == "Utilization" and not 1 <= number(value) <= 100:
+            why = f"is {value!r}: above 100 % it waits until pods have more than they asked for"
+            yield f".{key}.target.averageUtilization", why, "1 to 100, such as 70"
+        containers = one.pod.containers() if one.pod else ()
+        names = {container.get("name") for _, container in containers}
+        if key == "containerResource" and told.get("container") not in names:
+            why = f"is {told.get('container')!r}, the pod has {', '.join(map(str, names))}"
+            yield f".{key}.container", why, "the name of a container"
+    elif not mapping(told.get("metric"), "metric", one.hpa).get("name"):
+        yield f".{key}.metric.name", "is not set", "the name by which the metrics API has it"
+    if kind != "Utilization" and (value is None or quantity(value, one.hpa) <= 0):
+        yield f".{key}.target", f"is {dict(target)!r}", "a type with its value, above 0"
+
+
+def _requests(all_scaled: Sequence[Scaled]) -> Iterator[Finding]:
+    for one in all_scaled:
+        for metric in sequence(one.spec.get("metrics"), "metrics", one.hpa):
+            told = mapping(metric, "metrics[]", one.hpa)
+            name = mapping(told.get("resource"), "resource", one.hpa).get("name")
+            if name not in _OF_RESOURCES or one.pod is None:
+                continue
+            for field, container in one.pod.containers():
+                resources = one.pod.of("resources", container)
+                kinds = ("requests", "limits")
+                if "containers[" in field and not any(
+                    name in one.pod.of(kind, resources) for kind in kinds
+                ):
+                    why = f"no {name} is requested: its utilisation cannot be told"
+                    where = f"{field}.resources.requests.{name}"
+                    yield Finding(str(one.pod.owner), where, why, "what the container needs")
+
+
+def _behaviour(all_scaled: Sequence[Scaled]) -> Iterator[Finding]:
+    for one in all_scaled:
+        behaviour = mapping(one.spec.get("behavior"), "behavior", one.hpa)
+        up, down = (mapping(behaviour.get(way), way, one.hpa) for way in ("scaleUp", "scaleDown"))
+        for way, rules in (("scaleUp", up), ("scaleDown", down)):
+            field = f"spec.behavior.{way}"
+            window = rules.get("stabilizationWindowSeconds")
+            if not rules:
+                yield one.finding(field, "is not set", "a window and policies of your own")
+            elif window is None or not 0 <= number(window) <= _LONGEST_WINDOW_S:
+                fix = f"0 to {_LONGEST_WINDOW_S} s"
+                yield one.finding(f"{field}.stabilizationWindowSeconds", f"is {window!r}", fix)
+            if rules.get("selectPolicy") == "Disabled":
+                why = "is Disabled: it never moves that way"
+                yield one.finding(f"{field}.selectPolicy", why, "Max or Min")
+            yield from _policies(one, field, rules)
+        slow, quick = (number(rules.get("stabilizationWindowSeconds")) for rules in (down, up))
+        if quick > _QUICK_S:
+            why = f"is {quick} s: load waits for it"
+            field = "spec.behavior.scaleUp.stabilizationWindowSeconds"
+            yield one.finding(field, why, f"0 to {_QUICK_S}")
+        if down and slow <= quick:
+            why = f"is {slow} s, that of scaleUp {quick} s: it oscillates"
+            field = "spec.behavior.scaleDown.stabilizationWindowSeconds"
+            yield one.finding(
+                field, why, "300 or more, or what mcctl incident hpa-oscillation finds"
+            )
+
+
+def _policies(one: Scaled, field: str, rules: Mapping[str, Any]) -> Iterator[Finding]:
+    for place, told in enumerate(sequence(rules.get("policies"), "policies", one.hpa)):
+        policy = mapping(told, "policies[]", one.hpa)
+        period = number(policy.get("periodSeconds"))
+        where = f"{field}.policies[{place}]"
+        if policy.get("type") not in {"Pods", "Percent"}:
+            yield one.finding(f"{where}.type", f"is {policy.get('type')!r}", "Pods or Percent")
+        if number(policy.get("value")) < 1:
+            yield one.finding(f"{where}.value", f"is {policy.get('value')!r}", "1 or more")
+        if not 1 <= period <= _LONGEST_PERIOD_S:
+            why = f"is {policy.get('periodSeconds')!r}"
+            yield one.finding(f"{where}.periodSeconds", why, f"1 to {_LONGEST_PERIOD_S}")
+
+
+def _budgets(all_scaled: Sequence[Scaled], budgets: Sequence[Object]) -> Iterator[Finding]:
+    for one in all_scaled:
+        if one.pod is None:
+            continue
+        pod, owner = one.pod, str(one.pod.owner)
+        of_pod = [
+            budget
+            for budget in budgets
+            if budget.namespace == pod.owner.namespace
+            and matches(budget.spec.get("selector"), pod.labels, budget)
+        ]
+        if len(of_pod) != 1:
+            names = ", ".join(budget.name for budget in of_pod) or "none"
+            why = f"its pods have {len(of_pod)} disruption budgets ({names}), must have one"
+            fix = "a PodDisruptionBudget that selects them; with several, no pod can be evicted"
+            yield Finding(owner, "", why, fix)
+        for budget in of_pod:
+            spec = budget.spec
+            if "minAvailable" in spec:
+                field = "spec.minAvailable"
+                free = one.least - portion(spec["minAvailable"], one.least, budget, up=True)
+            else:
+                field = "spec.maxUnavailable"
+                free = portion(spec.get("maxUnavailable", 0), one.least, budget, up=True)
+            told = f"is {spec.get(field.removeprefix('spec.'))!r}, with {one.least} replicas"
+            if free < 1:
+                why = f"{told}: no pod may leave, and no node can be drained"
+                yield Finding(str(budget), field, why, "maxUnavailable: 1")
+            elif free >= one.least:
+                why = f"{told}: all may leave at once"
+                yield Finding(str(budget), field, why, "maxUnavailable: 1")
+
+
+def _conditions(one: Scaled) -> Iterator[CheckResult]:
+    name = f"hpa-conditions {one.hpa.name}"
+    status = mapping(one.hpa.data.get("status"), "status", one.hpa)
+    told = {
+        str(condition.get("type")): condition
+        for each in sequence(status.get("conditions"), "conditions", one.hpa)
+        for condition in (mapping(each, "conditions[]", one.hpa),)
+    }
+    if not told:
+        yield unknown(name, f"{one.hpa} has no status yet", "kubectl describe hpa; is it observed?")
+        return
+    findings = []
+    for kind, wanted in (("AbleToScale", "True"), ("ScalingActive", "True")):
+        condition = told.get(kind, {})
+        if condition.get("status") != wanted:
+            why = f"{condition.get('reason', 'missing')}: {condition.get('message', '')}"
+            fix = "kubectl describe hpa; metrics-server and the requests of the pods"
+            findings.append(one.finding(f"status.conditions[{kind}]", why, fix))
+    limited = told.get("ScalingLimited", {})
+    if limited.get("status") == "True" and limited.get("reason") == "TooManyReplicas":
+        why = f"it wants more than maxReplicas {one.most}"
+        fix = "raise maxReplicas within the budgets, or find what brings the load"
+        findings.append(one.finding("status.conditions[ScalingLimited]", why, fix))
+    good = f"{status.get('currentReplicas')} replicas, it is able and active"
+    yield from results(name, findings, good)
+
+
+def _replayed(one: Scaled, load: Recorded) -> Iterator[CheckResult]:
+    """The algorithm over the load, from the minimum; the load holds whatever the replicas."""
+    name = f"hpa-load {one.hpa.name}"
+    target = _target_of_one(one)
+    if load.load is None or target is None:
+        why = "the record has no load" if target else "no utilisation of a requested resource"
+        yield unknown(name, why, "a CSV of time,replicas,load, and a metric of type Resource")
+        return
+    rules = rules_of(one.spec)
+    per_pod, requested = target
+    trace = Trace.from_load(load.load, target=float(per_pod), replicas=one.least)
+    replicas = replay(trace, rules)
+    findings = []
+    swings = busiest_hour(reversal_times(replicas))
+    if swings > CALM_PER_HOUR:
+        window = smallest_window(trace, rules)
+        why = f"{swings} reversals in the busiest hour of the load, by replay"
+        field = "spec.behavior.scaleDown.stabilizationWindowSeconds"
+        fix = window.why if window.seconds is None else f"{window.seconds}: {window.why}"
+        findings.append(one.finding(field, why, fix))
+    peak = max(trace.demand)
+    if peak > one.most:
+        why = f"is {one.most}, the load asks for {peak:.1f} replicas at its highest"
+        findings.append(one.finding("spec.maxReplicas", why, f"{int(peak) + 1} or more"))
+    in_units = float(requested / per_pod)
+    short_s = SYNC_S * sum(
+        demand > count * in_units for demand, (_, count) in zip(trace.demand, replicas, strict=True)
+    )
+    if short_s > _SHORT_S:
+        why = f"for {short_s} s the load is above what all replicas have requested, by replay"
+        findings.append(one.finding("spec.metrics", why, "a lower target, or a quicker scaleUp"))
+    counts = [count for _, count in replicas]
+    told = f"{min(counts)} to {max(counts)} replicas, {swings} reversals in the busiest hour"
+    yield from results(name, findings, f"{told}, {short_s} s above what is requested, by replay")
+
+
+def _target_of_one(one: Scaled) -> tuple[Decimal, Decimal] | None:
+    """What one replica should carry of a resource, and what it requests of it."""
+    for metric in sequence(one.spec.get("metrics"), "metrics", one.hpa):
+        told = mapping(mapping(metric, "metrics[]", one.hpa).get("resource"), "resource", one.hpa)
+        target = mapping(told.get("target"), "target", one.hpa)
+        share = number(target.get("averageUtilization"))
+        asked = asked_for(one.pod, "requests", str(told.get("name"))) if one.pod and told else None
+        if asked and share:
+            return asked * share / 100, asked
+    return None

@@ -1,0 +1,59 @@
+"""An autoscaler with what it scales."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from mc_ops.preflight.kubernetes.findings import Finding
+from mc_ops.preflight.kubernetes.manifests import Object, mapping
+from mc_ops.preflight.kubernetes.quantities import portion
+from mc_ops.preflight.kubernetes.workloads import Pod
+
+
+def number(value: Any) -> int:
+    """A whole number; 0 for what is none, which no bound permits."""
+    return value if isinstance(value, int) and not isinstance(value, bool) else 0
+
+
+@dataclass(frozen=True, slots=True)
+class Scaled:
+    """An autoscaler and what it scales.
+
+    Attributes:
+        pod: None if there is no such workload.
+    """
+
+    hpa: Object
+    pod: Pod | None
+
+    @property
+    def spec(self) -> Mapping[str, Any]:
+        """The autoscaler's spec."""
+        return self.hpa.spec
+
+    @property
+    def least(self) -> int:
+        """`minReplicas`, by default 1."""
+        return number(self.spec.get("minReplicas", 1))
+
+    @property
+    def most(self) -> int:
+        """`maxReplicas`."""
+        return number(self.spec.get("maxReplicas"))
+
+    @property
+    def surge(self) -> int:
+        """How many pods a rolling update adds at the maximum."""
+        if self.pod is None or self.pod.owner.kind != "Deployment":
+            return 0
+        strategy = mapping(self.pod.owner.spec.get("strategy"), "strategy", self.pod.owner)
+        if strategy.get("type") == "Recreate":
+            return 0
+        rolling = mapping(strategy.get("rollingUpdate"), "rollingUpdate", self.pod.owner)
+        return portion(rolling.get("maxSurge", "25%"), self.most, self.pod.owner, up=True)
+
+    def finding(self, field: str, why: str, fix: str) -> Finding:
+        """Something that is wrong in the autoscaler."""
+        return Finding(str(self.hpa), field, why, fix)
