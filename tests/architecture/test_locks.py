@@ -59,12 +59,12 @@ def test_a_larger_lock_holds_the_smaller_one_in_its_versions(lock, larger):
 @pytest.mark.parametrize(
     ("packages", "lock"),
     [
-        (("mc_contract", "mc_platform", "mc_samples"), "service"),
+        (("mc_contract", "mc_platform"), "service"),
         (("mc_contract", "mc_platform", "mc_samples", "mc_ops"), "operations"),
     ],
 )
 def test_what_is_imported_is_in_the_lock(packages, lock):
-    """A replica runs with the service's lock alone, and mcctl with the one of operations."""
+    """A replica runs with the service's lock alone; mcctl and samples with the one of operations."""
     names = {name for name, _, _ in _pinned(lock)}
     distributions = packages_distributions()
     missing = set()
