@@ -19,7 +19,13 @@ from rich.text import Text
 
 from mc_ops import canary as room
 from mc_ops import exit_codes, slack
-from mc_ops.cli import canary_metrics, canary_override, canary_report, slack_post
+from mc_ops.cli import (
+    canary_metrics,
+    canary_override,
+    canary_report,
+    canary_serve,
+    slack_post,
+)
 from mc_ops.cli.canary_metrics import MetricsOptions
 from mc_ops.cli.options import Number, Verbs, Whole
 from mc_ops.cli.output import Format, OutputOption, columns, note, show, styled, warn
@@ -33,6 +39,7 @@ app = Verbs()
 app.add_typer(canary_metrics.app)
 app.add_typer(canary_override.app)
 app.add_typer(canary_report.app)
+app.add_typer(canary_serve.app)
 
 
 @app.command()
