@@ -68,6 +68,9 @@ class MemoryLedger:
         found = await self.conversation(tenant, context_id, limit=10_000)
         return [task for task in found if task.parts][:2]
 
+    async def with_ids(self, tenant: TenantId, ids: Sequence[str]) -> list[Task]:
+        return [task for task in self.tasks.values() if task.tenant == tenant and task.id in ids]
+
     async def quoted(self, tenant: TenantId, digests: Sequence[int]) -> list[Task]:
         return [
             self.tasks[task_id]

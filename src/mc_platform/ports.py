@@ -86,6 +86,9 @@ class Tasks(Protocol):
     async def answered(self, tenant: TenantId, context_id: ContextId) -> list[Task]:
         """A few of the conversation's tasks in which content was released, whichever."""
 
+    async def with_ids(self, tenant: TenantId, ids: Sequence[str]) -> list[Task]:
+        """Those of the tenant's tasks that have one of these ids; large replies are left out."""
+
     async def quoted(self, tenant: TenantId, digests: Sequence[int]) -> list[Task]:
         """Tasks with which one of these digests (`Task.quotable`) came; a few if there are many."""
 

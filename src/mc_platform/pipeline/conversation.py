@@ -84,9 +84,8 @@ class Conversations:
             Unavailable: the tasks cannot be read.
         """
         sources = list(await self._tasks.quoted(tenant, repeats)) if repeats else []
-        for one in references:
-            known = await self._tasks.get(tenant, one)
-            sources += [] if known is None else [known]
+        if references:
+            sources += await self._tasks.with_ids(tenant, references)
         # What the conversation itself brought in bounds it already
         others = (task for task in sources if task.context_id != found.id and task.id != task_id)
         flows = [flow for task in others if (flow := _after(task)).tainted]

@@ -21,6 +21,11 @@ _LARGE_BYTES, _PAGE_BYTES = 65_536, 1_048_576
 _WITHOUT_LARGE = f"""{BUT_PARTS}, CASE WHEN pg_column_size(parts) > 8192 THEN '[{{}}]'
     WHEN octet_length(parts::text) > {_LARGE_BYTES} THEN '[{{}}]' ELSE parts::text END AS parts"""
 
+_ANSWERED = f"""
+SELECT {_WITHOUT_LARGE} FROM mc.task
+WHERE tenant = $1 AND context_id = $2 AND pg_column_size(parts) > 6 LIMIT 2
+"""  # noqa: S608 - constants
+
 
 def _tasks_from(rows: Sequence[Any]) -> list[Task]:
     return [task_from_row(row) for row in rows]
@@ -42,10 +47,8 @@ class PostgresTasks:
 
     @wrapped("tasks cannot be read")
     async def get(self, tenant: TenantId, task_id: TaskId) -> Task | None:
-        async with self._pools.as_tenant(tenant) as connection:
-            row = await connection.fetchrow(
-                "SELECT * FROM mc.task WHERE id = $1 AND tenant = $2", task_id, tenant
-            )
+        async with self._pools.reading(tenant) as connection:
+            row = await connection.fetchrow("SELECT * FROM mc.tasks_of($1, $2)", tenant, [task_id])
         return None if row is None else await _apart_if_large(len(row["parts"]), task_from_row, row)
 
     @wrapped("tasks cannot be read")
@@ -83,26 +86,27 @@ class PostgresTasks:
     async def conversation(
         self, tenant: TenantId, context_id: ContextId, *, limit: int
     ) -> list[Task]:
-        newest = "context_id = $2 ORDER BY created_at DESC, id DESC LIMIT $3"
-        return await self._without_large(tenant, newest, context_id, limit)
+        source = "mc.conversation_of($1, $2, $3) ORDER BY created_at DESC, id DESC"
+        return await self._without_large(tenant, source, context_id, limit)
 
     @wrapped("the conversation cannot be read")
     async def answered(self, tenant: TenantId, context_id: ContextId) -> list[Task]:
-        with_parts = "context_id = $2 AND pg_column_size(parts) > 6 LIMIT 2"
-        return await self._without_large(tenant, with_parts, context_id)
+        async with self._pools.as_tenant(tenant) as connection:
+            rows = await connection.fetch(_ANSWERED, tenant, context_id)
+        return _tasks_from(rows)
 
     async def quoted(self, tenant: TenantId, digests: Sequence[int]) -> list[Task]:
         # Most messages quote nothing; what is found is read behind row-level security
         ids = await self._quotations.tasks(tenant, digests)
-        return await self._with_ids(tenant, ids) if ids else []
+        return await self.with_ids(tenant, ids) if ids else []
 
-    @wrapped("quotations cannot be looked for")
-    async def _with_ids(self, tenant: TenantId, ids: Sequence[str]) -> list[Task]:
-        return await self._without_large(tenant, "id = ANY($2::text[])", ids)
+    @wrapped("tasks cannot be read")
+    async def with_ids(self, tenant: TenantId, ids: Sequence[str]) -> list[Task]:
+        return await self._without_large(tenant, "mc.tasks_of($1, $2)", ids)
 
-    async def _without_large(self, tenant: TenantId, which: str, *values: Any) -> list[Task]:
-        query = f"SELECT {_WITHOUT_LARGE} FROM mc.task WHERE tenant = $1 AND {which}"  # noqa: S608 - constants
-        async with self._pools.as_tenant(tenant) as connection:
+    async def _without_large(self, tenant: TenantId, source: str, *values: Any) -> list[Task]:
+        query = f"SELECT {_WITHOUT_LARGE} FROM {source}"  # noqa: S608 - constants
+        async with self._pools.reading(tenant) as connection:
             rows = await connection.fetch(query, tenant, *values)
         return _tasks_from(rows)
 
