@@ -8,10 +8,10 @@ from decimal import Decimal
 from mc_contract import connections
 from mc_ops.errors import CouldNotTell
 from mc_ops.preflight.kubernetes.findings import Finding
-from mc_ops.preflight.kubernetes.manifests import Object, mapping, sequence
+from mc_ops.preflight.kubernetes.manifests import Object, mapping
 from mc_ops.preflight.kubernetes.quantities import asked_for, quantity
 from mc_ops.preflight.kubernetes.scaled import Scaled, number
-from mc_ops.preflight.kubernetes.workloads import Pod
+from mc_ops.preflight.kubernetes.workloads import KINDS, Pod
 
 SERVICE = "agent-workbench"
 _RESOURCES = ("cpu", "memory", "ephemeral-storage")
@@ -55,8 +55,10 @@ def _postgres(cluster: Object) -> tuple[Pod, int]:
 
 
 def _is_workload(pod: Pod) -> bool:
-    owned = sequence(pod.owner.metadata.get("ownerReferences"), "ownerReferences", pod.owner)
-    return not owned and pod.owner.kind in {"Deployment", "StatefulSet", "ReplicaSet", "Pod"}
+    """Whether it counts by itself: not through an owner that counts already, and not for a while."""
+    owners = {one.get("kind") for one in pod.list_of("ownerReferences", pod.owner.metadata)}
+    counted = not owners & set(KINDS)
+    return counted and pod.owner.kind in {"Deployment", "StatefulSet", "ReplicaSet", "Pod"}
 
 
 def _replicas(pod: Pod) -> int:

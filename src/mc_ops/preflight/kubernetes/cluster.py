@@ -103,8 +103,10 @@ def kubectl(*arguments: str, text: str | None = None, timeout_s: float = _TIMEOU
     except FileNotFoundError as error:
         hint = "install kubectl, or check manifests by --manifests"
         raise CouldNotTell("kubectl is not installed", hint=hint) from error
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise CouldNotTell(f"kubectl {arguments[0]} did not end: {error}") from error
+    except subprocess.TimeoutExpired as error:
+        raise CouldNotTell(f"kubectl {arguments[0]} did not end within {timeout_s:g} s") from error
+    except OSError as error:
+        raise CouldNotTell(f"kubectl cannot be run: {error.strerror}") from error
     return Answer(done.returncode, done.stdout, done.stderr)
 
 
@@ -120,7 +122,11 @@ def _require(answer: Answer, what: str) -> Answer:
 def admission(cluster: Cluster, pods: Sequence[Pod]) -> Iterator[CheckResult]:
     """Ask the cluster's own admission, which knows of exemptions and webhooks that labels do not show."""
     name = "admission-refuses-privileged"
-    answer = cluster.create_dry({"metadata": {"name": "preflight-bad"}, "spec": _BAD_POD})
+    templates = [pod for pod in pods if pod.owner.kind in _MADE_OF_TEMPLATES]
+    # As one of ours: who it runs as is looked up before Pod Security is asked
+    account = templates[0].spec.get("serviceAccountName") if templates else None
+    spec = {**_BAD_POD, "serviceAccountName": account}
+    answer = cluster.create_dry({"metadata": {"name": "preflight-bad"}, "spec": spec})
     if answer.code and _VIOLATES not in answer.said:
         yield unknown(name, f"a privileged pod is refused for another reason: {answer.said}")
     else:
@@ -130,7 +136,6 @@ def admission(cluster: Cluster, pods: Sequence[Pod]) -> Iterator[CheckResult]:
         )
         wrong = [] if answer.code else [Finding(f"Namespace {cluster.namespace}", "", why, fix)]
         yield from results(name, wrong, "a privileged pod is refused by Pod Security (dry run)")
-    templates = [pod for pod in pods if pod.owner.kind in _MADE_OF_TEMPLATES]
     wrong = []
     for pod in templates:
         metadata = {

@@ -129,7 +129,7 @@ def read_table(path: Path, pods: Iterable[Pod]) -> Table:
     }
     return Table(
         endpoints,
-        {name: one.address or one.ip or "" for name, one in told.items()},
+        {name: one.address or "" for name, one in told.items()},
         {name: one.workload for name, one in told.items() if one.workload},
         pairs,
         next((one.control for one in files if one.control), None),

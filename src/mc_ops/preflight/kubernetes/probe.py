@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from enum import StrEnum
 
+from mc_ops.errors import CouldNotTell
 from mc_ops.preflight.kubernetes.cluster import kubectl
 from mc_ops.preflight.kubernetes.egress_table import Pair, Table
 from mc_ops.preflight.result import CheckResult, Status, unknown
@@ -67,10 +68,12 @@ def connect(workload: str, address: str, pair: Pair) -> tuple[Outcome, str]:
     kind, _, place = workload.partition(" ")
     namespace, _, name = place.partition("/")
     target = f"{_OBJECTS.get(kind, kind.lower())}/{name}"
-    command = ("exec", "-n", namespace, target, "--", "python", "-c", _CODE)
-    answer = kubectl(
-        *command, address, str(pair.port), pair.protocol, str(TIMEOUT_S), timeout_s=TIMEOUT_S + 30
-    )
+    where = ("-n", namespace, "--pod-running-timeout=5s", target)
+    what = ("python", "-c", _CODE, address, str(pair.port), pair.protocol, str(TIMEOUT_S))
+    try:
+        answer = kubectl("exec", *where, "--", *what, timeout_s=TIMEOUT_S + 30)
+    except CouldNotTell as error:
+        return Outcome.failed, error.message
     word = answer.out.split()[:1]
     if answer.code or not word or word[0] not in set(Outcome):
         return Outcome.failed, answer.said
