@@ -232,3 +232,61 @@ def test_both_settings_name_the_job_that_the_alerts_look_for():
     for name in ("local", "kubernetes"):
         settings = yaml.safe_load((RULES.parent / f"prometheus.{name}.yml").read_text())
         assert [job["job_name"] for job in settings["scrape_configs"]] == ["agent-workbench"]
+
+
+def _expr(record):
+    [rule] = [rule for rule in _rules("record") if rule["record"] == record]
+    return rule["expr"]
+
+
+# By minute, looked at where one is kept, as `increase` then adds nothing: what a replica's counter shows, and None where it is not there
+OF_A_DAY = {
+    "counted and over": ({"a": [0] * 9 + [*range(100)] + [100] * 72}, 180, 100),
+    "of two replicas": ({"a": [0] * 9 + [50] * 92, "b": [0] * 9 + [7] * 92}, 100, 57),
+    "counted since the last one that was kept": ({"a": [0] * 61 + [40] * 10}, 62, 40),
+    "begun anew in between": ({"a": [0] * 9 + [40] * 31 + [3] * 2 + [12] * 79}, 120, 52),
+    "one that came": ({"a": [0] * 9 + [30] * 112, "b": [None] * 39 + [0] * 5 + [25] * 77}, 120, 55),
+    "nothing scraped for half an hour": ({"a": [0] * 9 + [10] * 21 + [None] * 30 + [90] * 61}, 120, 90),
+}  # fmt: skip
+
+
+@needs_promtool
+@pytest.mark.parametrize("name", ["operations", "compensations"])
+@pytest.mark.parametrize(("counters", "at", "counted"), OF_A_DAY.values(), ids=list(OF_A_DAY))
+def test_the_figure_of_a_day_is_what_was_counted(tmp_path, name, counters, at, counted):
+    """From counters of each minute, and of those one in four; promtool heeds no interval of a group."""
+    series = []
+    for instance, values in counters.items():
+        for kind, every in (("total", 1), ("kept4m", 4)):
+            kept = ["_" if n % every or value is None else value for n, value in enumerate(values)]
+            labels = f'tenant="T",instance="{instance}",job="mc"'
+            series.append(
+                {
+                    "series": f"mc:instance_autonomy_{name}:{kind}{{{labels}}}",
+                    "values": " ".join(map(str, kept)),
+                }
+            )
+    expr = f"round({_expr(f'mc:tenant_autonomy_{name}:increase24h')}, 0.001)"
+    asked = {
+        "eval_time": f"{at}m",
+        "expr": expr,
+        "exp_samples": [{"labels": '{tenant="T"}', "value": counted}],
+    }
+    case = {"interval": "1m", "input_series": series, "promql_expr_test": [asked]}
+    (tmp_path / "day.yml").write_text(yaml.safe_dump({"tests": [case]}))
+    done = _promtool("test", "rules", "day.yml", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_counters_of_a_day_are_kept_often_enough_for_who_looks():
+    """An instant query sees nothing that is older than five minutes."""
+    [group] = [
+        group
+        for group in _files()["recording.rules.yml"]["groups"]
+        if group["name"] == "mc-counters-of-a-day"
+    ]
+    assert group["interval"] == "4m"
+    kept = [rule["record"] for rule in group["rules"] if rule["record"].endswith(":kept4m")]
+    assert len(kept) == 5
+    for record in kept:
+        assert _expr(record) == _expr(record.replace(":kept4m", ":total"))
