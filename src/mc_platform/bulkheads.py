@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Iterator
 from typing import NamedTuple
 
 from mc_platform.errors import RateLimited
@@ -158,16 +157,17 @@ class Slots:
 
     def _pass_on(self) -> None:
         """Give a place that is free to whoever's turn it is."""
-        for waiting in list(self._waiting):
-            if not self._may(waiting):
+        for tenant, queue in list(self._waiting.items()):
+            if not self._may(tenant):
                 continue
-            queue = self._waiting.pop(waiting)
-            # One whose wait has ended is done before it has left the queue
-            turn = next((one.turn for one in _emptied(queue) if not one.turn.done()), None)
+            del self._waiting[tenant]
+            turn = queue.popleft().turn
+            while turn.done() and queue:  # its wait has ended, and it has not left the queue yet
+                turn = queue.popleft().turn
             if queue:
-                self._waiting[waiting] = queue  # at the end: the next place is another's
-            if turn is not None:
-                self._taken[waiting] = self._taken.get(waiting, 0) + 1
+                self._waiting[tenant] = queue  # at the end: the next place is another's
+            if not turn.done():
+                self._taken[tenant] = self._taken.get(tenant, 0) + 1
                 self._all_taken += 1
                 turn.set_result(True)
                 return
@@ -229,11 +229,6 @@ class _Waiting(NamedTuple):
 def _give_up(turn: asyncio.Future[bool]) -> None:
     if not turn.done():
         turn.set_result(False)
-
-
-def _emptied(queue: deque[_Waiting]) -> Iterator[_Waiting]:
-    while queue:
-        yield queue.popleft()
 
 
 class Messages:

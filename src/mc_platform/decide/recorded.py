@@ -28,6 +28,7 @@ _USUAL = {field.name: field.default for field in fields(Question) if field.name 
 _RESOURCE_USUAL: Mapping[str, Any] = {"agent": "", "tenant": None, "tier": 0}
 _circumstances_of = attrgetter(*_USUAL)
 _resource_of = attrgetter("resource_agent", "resource_tenant", "resource_tier")
+_USUAL_RESOURCE = tuple(_RESOURCE_USUAL.values())
 _sets_of = attrgetter(*_SETS)
 _NEEDED = ("principal", "tenant", "action", "resource")
 _KNOWN = frozenset({*_NEEDED, "role", *_SETS, *_USUAL})
@@ -52,7 +53,9 @@ def record_question(question: Question) -> dict[str, Any]:
         "action": str(question.action),
         "resource": resource,
     }
-    resource |= _unusual(_resource_of(question), _RESOURCE_USUAL)
+    of_resource = _resource_of(question)
+    if of_resource != _USUAL_RESOURCE:
+        resource |= _unusual(of_resource, _RESOURCE_USUAL)
     recorded |= _unusual(_circumstances_of(question), _USUAL)
     for name, words in zip(_SETS, _sets_of(question), strict=True):
         if words:

@@ -48,15 +48,20 @@ class Flow:
 
     def as_json(self) -> dict[str, Any]:
         """What is stored, and what `msgspec.convert` reads; empty attributes are left out."""
-        told: dict[str, Any] = {
-            "origins": sorted(self.origins),
-            "destinations": sorted(self.destinations),
-            "hosts": sorted(self.hosts),
-            "tier": self.tier,
-            "classes": sorted(self.classes),
-            "tail": self.tail,
-        }
-        return {key: value for key, value in told.items() if value}
+        told: dict[str, Any] = {}
+        if self.origins:
+            told["origins"] = sorted(self.origins)
+        if self.destinations:
+            told["destinations"] = sorted(self.destinations)
+        if self.hosts:
+            told["hosts"] = sorted(self.hosts)
+        if self.tier:
+            told["tier"] = self.tier
+        if self.classes:
+            told["classes"] = sorted(self.classes)
+        if self.tail:
+            told["tail"] = self.tail
+        return told
 
 
 UNTAINTED = Flow()

@@ -116,6 +116,7 @@ class _Visit:
         self._began = time.perf_counter()
         self._route = route_of(scope["path"])
         self._tenant = metrics.UNKNOWN_TENANT
+        self._declared_bytes: int | None = None
         self._status = 500
         self._started = False
         self._body: bytes | None = b""
@@ -205,9 +206,15 @@ class _Visit:
                 f"the request line and its headers exceed {_MOST_HEAD_BYTES} bytes",
                 hint="send shorter headers",
             )
-        declared = dict(self._scope["headers"]).get(b"content-length", b"0")
-        if declared.isdigit() and int(declared) > self._middleware.max_body_bytes:
+        headers = dict(scope["headers"])
+        declared = headers.get(b"content-length", b"")
+        if not declared.isdigit():
+            return
+        size_bytes = int(declared)
+        if size_bytes > self._middleware.max_body_bytes:
             raise self._too_large()
+        if b"transfer-encoding" not in headers:
+            self._declared_bytes = size_bytes
 
     def _too_large(self) -> RequestTooLarge:
         limit = self._middleware.max_body_bytes
@@ -239,7 +246,8 @@ class _Visit:
             chunk = message.get("body", b"")
             received += len(chunk)
             too_large = received > self._middleware.max_body_bytes
-            ended = not message.get("more_body", False)
+            # The server tells the end of a body apart, which would be one more pause for nothing
+            ended = received == self._declared_bytes or not message.get("more_body", False)
             # A connection that is closed on a client that writes loses the answer: what is not much
             # more than may come is read to its end, and not kept
             if too_large and (ended or received > _DRAINED * self._middleware.max_body_bytes):

@@ -173,6 +173,37 @@ def test_a_body_in_chunks_that_is_too_large_is_413_after_all_of_it(bounded):
         connection.sendall(head + 1_000 * chunk)
 
 
+@pytest.mark.parametrize("chunked", [False, True])
+def test_bodies_of_one_connection_are_each_read_whole(bounded, chunked):
+    """Empty, short, and in many pieces: none ends early, and none leaves anything to the next one."""
+    bodies = [b"", b"[1]", b'["' + b"x" * 200_000 + b'"]', b"[]", b"[12]"]
+
+    def pieces(body):
+        for at in range(0, len(body), 20_000):
+            yield body[at : at + 20_000]
+
+    headers = {"Authorization": f"Bearer {TOKEN}"}
+    with httpx.Client(base_url=bounded, headers=headers, timeout=WITHIN_S) as client:
+        for body in bodies * 2:
+            answer = client.post("/v1/echo", content=pieces(body) if chunked else body)
+            assert (answer.status_code, answer.json()) == (200, {"length": len(body)})
+
+
+def test_two_requests_that_come_together_are_two(bounded):
+    """The second begins where the first one's declared length ends."""
+    head = b"POST /v1/echo HTTP/1.1\r\nHost: x\r\n" + BEARER
+    with connect(bounded) as connection:
+        connection.sendall(
+            head + b"Content-Length: 3\r\n\r\n[1]" + head + b"Content-Length: 4\r\n\r\n[12]"
+        )
+        told = b""
+        while not told.endswith(b'{"length":4}'):
+            piece = connection.recv(65_536)
+            assert piece, told
+            told += piece
+    assert (told.count(b"200 OK"), told.count(b'{"length":3}')) == (2, 1)
+
+
 def test_a_declared_body_that_is_too_large_is_413_at_once(bounded):
     """No byte of it needs to come."""
     with connect(bounded) as connection:
