@@ -16,6 +16,7 @@ import psycopg
 import pytest
 import sqlalchemy
 from tests import ports
+from tests.tls import make_certificates
 
 from mc_platform.adapters.postgres.migrate import administrator, database_url
 from mc_platform.enact.engine_database import open_pool
@@ -32,32 +33,6 @@ def _binaries():
     return next((one for one in candidates if (one / "initdb").exists()), None)
 
 
-def _openssl(*arguments):
-    subprocess.run(["openssl", *arguments], check=True, capture_output=True, timeout=60)
-
-
-def _certificates(folder):
-    """A CA, and a server's certificate for the name `localhost` alone; and another CA."""
-    for name in ("ca", "other"):
-        _openssl(
-            *("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"),
-            *("-days", "2", "-subj", f"/CN={name}"),
-            *("-keyout", folder / f"{name}.key", "-out", folder / f"{name}.crt"),
-        )
-    _openssl(
-        *("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"),
-        *("-subj", "/CN=localhost", "-keyout", folder / "server.key"),
-        *("-out", folder / "server.csr"),
-    )
-    extension = folder / "server.ext"
-    extension.write_text("subjectAltName=DNS:localhost\n")
-    _openssl(
-        *("x509", "-req", "-days", "2", "-CAcreateserial", "-in", folder / "server.csr"),
-        *("-CA", folder / "ca.crt", "-CAkey", folder / "ca.key"),
-        *("-extfile", extension, "-out", folder / "server.crt"),
-    )
-
-
 @pytest.fixture(scope="module")
 def server():
     """The folder of certificates and the port of a server that speaks TLS alone."""
@@ -71,7 +46,7 @@ def server():
     ):
         folder = Path(name)
         folder.chmod(0o777)
-        _certificates(folder)
+        make_certificates(folder)
         (folder / "password").write_text("secret")
         for path in folder.iterdir():
             path.chmod(0o644)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
 import psycopg
+import pytest
+from tests.tls import make_certificates, tls_in_front
 
 from mc_contract import connections
 
@@ -33,6 +36,30 @@ def test_a_server_of_ones_own_is_used_instead_of_the_embedded_one(
             replicas_keep_to_their_connections(platform, admin, wait_until)
             more_replicas_than_fit_are_refused(platform)
         platform.mcctl("down")
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed")
+def test_the_whole_platform_speaks_verified_tls_with_its_database(
+    run_postgres, start_platform, tmp_path
+):
+    """Migration, ledger, engine, lease and the pre-flight: nobody comes without TLS, or to another server."""
+    make_certificates(tmp_path)
+    with run_postgres() as plain:
+        upstream = int(plain.rpartition(":")[2].partition("/")[0])
+        with tls_in_front(upstream, tmp_path) as seen:
+            query = f"sslmode=verify-full&sslrootcert={tmp_path}"
+            url = f"postgresql://postgres@localhost:{seen.port}/postgres?{query}"
+            platform = start_platform(MC_DATABASE_URL=f"{url}/ca.crt")
+            assert platform.ask("What is the status of order O-2001?").status == 200
+            assert platform.order().status == 200
+            preflight = platform.mcctl("preflight", "platform", "--output", "json", check=False)
+            checks = {one["name"]: one for one in json.loads(preflight.stdout)["checks"]}
+            assert checks["ledger-append-only"]["status"] == "pass"
+            platform.mcctl("down")
+            assert seen.with_tls > 5
+            assert seen.without == []
+            refused = platform.mcctl("up", check=False, MC_DATABASE_URL=f"{url}/other.crt")
+            assert refused.returncode != 0
 
 
 def replicas_keep_to_their_connections(platform, admin, wait_until):
