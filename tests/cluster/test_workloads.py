@@ -7,6 +7,8 @@ import json
 import subprocess
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Self
 
 import pytest
@@ -275,6 +277,17 @@ def test_exec_hands_on_input_output_and_exit_code(space: Space):
     )
 
 
+@contextmanager
+def following(space: Space, pod: str) -> Iterator[subprocess.Popen[str]]:
+    """`kubectl logs -f`, ended with the test whatever it saw."""
+    command = [CLUSTER, "kubectl", "-n", space.name, "logs", "-f", pod]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as follower:
+        try:
+            yield follower
+        finally:
+            follower.kill()
+
+
 def test_logs_of_all_pods_can_be_read_and_followed(space: Space):
     space.deploy(replicas=2)
     both = space.kubectl("logs", "-l", "app=app", "--since=1h", "--prefix").stdout
@@ -282,10 +295,12 @@ def test_logs_of_all_pods_can_be_read_and_followed(space: Space):
     assert both.count("to the other stream") == 2
     assert space.kubectl("logs", "deploy/app", "--tail=1").stdout.count("\n") == 1
     pod = space.pods()[0]["metadata"]["name"]
-    with subprocess.Popen(
-        [CLUSTER, "kubectl", "-n", space.name, "logs", "-f", pod], stdout=subprocess.PIPE, text=True
-    ) as follower:
-        assert "started" in follower.stdout.readline()
+    with following(space, pod) as follower:
+        lines = {
+            follower.stdout.readline(),
+            follower.stdout.readline(),
+        }  # two streams, in any order
+        assert any(line.startswith("started") for line in lines)
         space.kubectl("delete", "pod", pod, "--wait=false")
         assert "bye" in follower.stdout.read(), "the log is followed to its end"
 
@@ -298,11 +313,7 @@ def test_the_end_of_a_pod_has_its_hook_and_its_grace(space: Space):
     }
     space.apply(stubborn)
     space.kubectl("wait", "--for=condition=ready", "pod/stubborn", "--timeout=60s")
-    with subprocess.Popen(
-        [CLUSTER, "kubectl", "-n", space.name, "logs", "-f", "stubborn"],
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as follower:
+    with following(space, "stubborn") as follower:
         assert follower.stdout.readline() == "up\n"
         space.kubectl("delete", "pod", "stubborn")
         assert follower.stdout.read() == "hook\nasked to end\n"
