@@ -85,20 +85,21 @@ def replicas_keep_to_their_connections(platform, admin, wait_until):
 
 
 def more_replicas_than_fit_are_refused(platform):
-    """`scale` beyond the database says how many fit and what to do; what runs is not touched."""
+    """`scale` and `up` beyond the database say how many fit and what to do; what runs is not touched."""
 
     def running() -> dict[str, int]:
         status = json.loads(platform.mcctl("status", "--output", "json").stdout)
         return {one["name"]: one["pid"] for one in status["processes"] if one["pid"]}
 
     before = running()
-    refused = platform.mcctl("scale", "agent-workbench", "--replicas", "15", check=False)
-    assert refused.returncode == 2
-    said = refused.stdout + refused.stderr
-    assert "15 replicas do not fit the database" in said
-    assert "max_connections 60" in said
-    assert "ask for at most 5, or set max_connections to " in " ".join(said.split())
-    assert running() == before
+    for verb in (("scale", "agent-workbench"), ("up",)):
+        refused = platform.mcctl(*verb, "--replicas", "15", check=False)
+        assert refused.returncode == 2
+        said = refused.stdout + refused.stderr
+        assert "15 replicas do not fit the database" in said
+        assert "max_connections 60" in said
+        assert "ask for at most 5, or set max_connections to " in " ".join(said.split())
+        assert running() == before
     assert platform.ask("What is the status of order O-2001?").status == 200
     preflight = platform.mcctl("preflight", "platform", "--output", "json", check=False)
     checks = {one["name"]: one for one in json.loads(preflight.stdout)["checks"]}

@@ -7,10 +7,11 @@ from mc_ops.environments.faults import Faults
 from mc_ops.environments.interface import Colour, Say, UpRequest
 from mc_ops.environments.local import applied, keyring
 from mc_ops.environments.local.health import NO_ANSWER, hanging, health_of, require_healthy
-from mc_ops.environments.local.layout import MAX_REPLICAS, replica_names
+from mc_ops.environments.local.layout import MAX_REPLICAS, is_replica, replica_names
 from mc_ops.environments.local.outdated import Outdated
 from mc_ops.environments.local.processes import ProcessSpec
 from mc_ops.environments.local.records import Records
+from mc_ops.environments.local.room import require_room
 from mc_ops.environments.local.specs import Specs
 from mc_ops.environments.local.start import Start
 from mc_ops.environments.local.traffic import Traffic
@@ -31,7 +32,7 @@ def bring_up(
         say: Is told what is done.
 
     Raises:
-        UnusableInput, CouldNotTell: as `Startable.up`.
+        UnusableInput, CouldNotTell: as `Startable.up`, and as `room.require_room`.
     """
     layout, table = records.layout, records.table
     records.require_same_port()
@@ -54,6 +55,10 @@ def bring_up(
     outdated.stop(specs, wanted, say, restart=request.restart)
     with Start(layout, table, say) as start:
         start.foundations(specs, wanted, external)
+        if not all(map(start.lives, wanted)):
+            running = [record.name for record in records.living() if is_replica(record.name)]
+            names = dict.fromkeys([*(spec.name for spec in wanted), *running])
+            require_room(layout, [*names], len(wanted))
         start.processes(wanted)
         start.wait_ready()
         _put_behind_edge(traffic, serving, start, specs.edge(), say)
