@@ -180,7 +180,7 @@ class _Call:
         except BaseException as error:  # noqa: BLE001 - no future takes StopIteration, no loop SystemExit
             raise self._failed(error) from None
         finally:
-            metrics.cost_cpu.labels(tenant).inc(time.thread_time() - began_s)
+            metrics.add(metrics.cost_cpu, time.thread_time() - began_s, tenant)
 
     async def _awaited(self, tenant: TenantId, parts: list[Part], about: dict[str, str]) -> Any:
         metered = Metered(self._answer(parts, about))
@@ -191,7 +191,7 @@ class _Call:
         except BaseException as error:  # noqa: BLE001 - a task that ends by SystemExit ends the loop
             raise self._failed(error) from None
         finally:
-            metrics.cost_cpu.labels(tenant).inc(metered.cpu_s)
+            metrics.add(metrics.cost_cpu, metered.cpu_s, tenant)
 
     async def _answer(self, parts: list[Part], about: dict[str, str]) -> Any:
         return await self._function(parts, about)
