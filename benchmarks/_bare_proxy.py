@@ -1,4 +1,4 @@
-"""A reverse proxy that does nothing else: a peer of the gateway, on the same HTTP server and client.
+"""A reverse proxy that does nothing else: a peer of the gateway, on the same HTTP server, with aiohttp's client.
 
     python benchmarks/_bare_proxy.py PORT URL
 

@@ -23,7 +23,10 @@ import _baseline
 import _table
 
 HERE = Path(__file__).parent
-BESIDE = ("screening", "decisions", "cli", "gateway", "reading", "durability", "delivery", "load")
+BESIDE = (
+    *("screening", "decisions", "cli", "gateway", "reading", "asking"),
+    *("durability", "delivery", "load"),
+)
 # Those that are there run; each bounds itself to about two minutes unless it is given `--full`
 SCALE = ("tenants", "policies", "exports", "ledger", "tasks", "replicas", "memory")
 # What is accounted for under load, and has no rows

@@ -2,7 +2,7 @@
 
 All sides answer the same question with the same downstream agent, a plain `a2a-sdk` server with its
 in-memory store: `SDK server` is that agent, asked directly; `bare proxy` is a reverse proxy that does
-nothing else, on the gateway's HTTP server and client; ContextForge is a gateway of others, as its A2A
+nothing else, on the gateway's HTTP server with aiohttp's client; ContextForge is a gateway of others, as its A2A
 proxy; ours is one workbench replica, which
 authenticates, screens both ways, decides by policy twice, commits intent and outcome to the ledger
 and delivers them to the SIEM. So ours does all that the others do, and more. `gateway, agent inside`
