@@ -151,10 +151,10 @@ def _runs(start: Any, texts: Iterable[str], most: int) -> Sequence[int]:
             continue
         for some in [words] if len(words) <= most else [words[:half], words[-half:]]:
             line = " ".join(some).encode("utf-8", "replace")
-            # Where each word begins, and one past the space behind the last
-            at = list(accumulate([len(word) + 1 for word in line.split(b" ")], initial=0))
+            # Where each word begins, without the spaces before it
+            at = list(accumulate(map(len, line.split(b" ")), initial=0))
             pieces += [
-                line[at[first] : at[first + _RUN_WORDS] - 1]
+                line[at[first] + first : at[first + _RUN_WORDS] + first + _RUN_WORDS - 1]
                 for first in range(len(some) - _RUN_WORDS + 1)
             ]
     return _digests_of(start, pieces)
@@ -234,10 +234,30 @@ def _numbered(plain: str) -> Iterator[str]:
             yield "+".join(sorted((one, other)))
 
 
+def _least_of_few(digests: Sequence[int], window: int) -> set[int]:
+    """The same; a window is only looked through again where its least has left it."""
+    if len(digests) < window:
+        return set()
+    least = min(digests[:window])
+    place = digests.index(least)
+    found = {least}
+    for at in range(window, len(digests)):
+        if digests[at] <= least:
+            least, place = digests[at], at
+        elif place > at - window:
+            continue
+        else:
+            first = at - window + 1
+            least = min(digests[first : at + 1])
+            place = digests.index(least, first)
+        found.add(least)
+    return found
+
+
 def _least_of_each(digests: Sequence[int], window: int) -> set[int]:
     """The least of each `window` neighbours, in one pass."""
     if 0 < window <= _FEW:
-        return {min(digests[at : at + window]) for at in range(len(digests) - window + 1)}
+        return _least_of_few(digests, window)
     if not digests:
         return set()
     rising: deque[int] = deque()  # places whose digest may yet be the least, ascending in both

@@ -18,7 +18,8 @@ class Content(tuple[Part, ...]):  # noqa: SLOT001 - a tuple's subclass can have 
 
     Attributes:
         said: See `screen.said`; None: not asked yet.
-        hits: Of texts that screening read, which decoders' prefilter patterns occur in them.
+        hits: Of texts that screening read, which decoders' prefilter patterns occur in them, and
+            whether that of announced pieces does.
         repeats: For a tenant, the fingerprints of what the parts could repeat; None: not asked yet.
     """
 

@@ -163,6 +163,8 @@ def _decoded_texts(text: str, budget: Budget, known: Mapping[str, Sequence[int]]
         yield decoded.text
         hits = known.get(decoded.text)
         for hit in _PREFILTER.hits(decoded.text) if hits is None else hits:
+            if hit == len(DECODERS):
+                continue  # announced pieces, which are none
             for deeper in decoded.through(DECODERS[hit], budget):
                 if not deeper.is_too_deep and deeper.text not in read:
                     read.add(deeper.text)

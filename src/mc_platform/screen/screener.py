@@ -341,12 +341,17 @@ class LibraryScreener:
         self, decoded: DecodedText, only: frozenset[int] | None, look: Examination
     ) -> tuple[Sequence[int], Sequence[int]]:
         """Which prefilter patterns occur: of recognisers, and of decoders and announced pieces."""
-        hits = self._prefilter.hits(decoded.text, decoded.kinds, only)
-        first = bisect_left(hits, self._recogniser_count)
-        decoders = [hit - self._recogniser_count for hit in hits[first:]]
-        if len(look.hits) < _MOST_REMEMBERED and only is None:
-            look.hits[decoded.text] = [hit for hit in decoders if hit < len(DECODERS)]
-        return hits[:first], decoders
+        hits, count = (
+            self._prefilter.hits(decoded.text, decoded.kinds, only),
+            self._recogniser_count,
+        )
+        decoders: Sequence[int] = ()
+        if hits and hits[-1] >= count:
+            first = bisect_left(hits, count)
+            hits, decoders = hits[:first], [hit - count for hit in hits[first:]]
+        if only is None and len(look.hits) < _MOST_REMEMBERED:
+            look.hits[decoded.text] = decoders
+        return hits, decoders
 
     @staticmethod
     def _ask(

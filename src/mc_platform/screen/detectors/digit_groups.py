@@ -149,7 +149,11 @@ def windows(
                     separators = max(gaps[first : last - 1])
                     found.append(_window(text, groups, first, sizes, separators, series=False))
     lengths = [stop - begin for begin, stop in groups]
+    left = sum(lengths)
     for first in range(len(groups)):
+        if left < MIN_DIGITS:
+            break
+        left -= lengths[first]
         cuts = _cuts(lengths, gaps, first, named)
         budget.work(len(cuts) * _WINDOW_WORK)
         for sizes, separators in reversed(cuts):

@@ -154,16 +154,19 @@ class _Context:
 
     def names(self, kind: str) -> bool:
         """Whether a word says so: `card`, `id`, `phone`, `dialled` right behind it, `order`."""
-        if self._known is None:
-            hits = _WORD_SET.hits(self._before)
-            if len(hits) == len(_WORDS):  # or the Set was short of memory
-                hits = [at for at in hits if _WORDS[_KINDS[at]].search(self._before)]
-            self._known = frozenset([_KINDS[hit] for hit in hits])
-        return kind in self._known
+        return kind in (self._found() if self._known is None else self._known)
 
     def names_any(self) -> bool:
         """Whether a word says what the number is, whichever of them."""
-        return any(map(self.names, _NAMING))
+        known = self._found() if self._known is None else self._known
+        return not known.isdisjoint(_NAMING)
+
+    def _found(self) -> frozenset[str]:
+        hits = _WORD_SET.hits(self._before)
+        if len(hits) == len(_WORDS):  # or the Set was short of memory
+            hits = [at for at in hits if _WORDS[_KINDS[at]].search(self._before)]
+        self._known = frozenset([_KINDS[hit] for hit in hits])
+        return self._known
 
 
 _PHONE_VARIETY = 3

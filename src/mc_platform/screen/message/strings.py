@@ -97,6 +97,7 @@ def walked(parts: Sequence[Part], budget: Budget | None = None) -> Walk:
                 Leaf((at,), "", verdict=SCREENING_LIMIT) for at in range(index, len(parts))
             ]
             break
+    walk.forget_budget()
     return walk
 
 
@@ -117,6 +118,10 @@ class Walk:
         self.work = 0
         self.whole = True
         self._budget = budget
+
+    def forget_budget(self) -> None:
+        """Be no part of a circle: what a budget may ask for more knows the parts, and they the walk."""
+        self._budget = None
 
     def part(self, index: int, part: Any) -> None:
         """Find a part's strings; raises `LimitReached` where the budget ends."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import math
 import pickle
 import re
@@ -196,3 +197,22 @@ def test_identifiers_are_those_of_every_pattern(text: str) -> None:
 def test_the_least_of_neighbours_is_the_same_both_ways(digests: list[int], window: int) -> None:
     """Few neighbours are compared directly, many with a queue."""
     assert fingerprints._least_of_each(digests, window) == _old_least(digests, window)
+
+
+def test_nothing_refers_to_a_message_that_was_let_go() -> None:
+    """A circle would keep each message until the collector finds it."""
+
+    def known() -> int:
+        return sum(type(one) is Content for one in gc.get_objects())
+
+    gc.disable()
+    try:
+        before = known()
+        content = Content(({"text": "call +44 20 7946 0958"}, {"data": {"ssn": "536-90-4399"}}))
+        SCREENER.screen(content)
+        said(content)
+        assert known() == before + 1
+        del content
+        assert known() == before
+    finally:
+        gc.enable()
