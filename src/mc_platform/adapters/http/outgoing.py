@@ -216,7 +216,7 @@ class Outgoing:
                 ssl=tls,
                 server_hostname=origin.host.rstrip(".") if tls else None,
             )
-        if self._closed:
+        if self._closed or not connection.usable:  # its peer may have closed it at once
             connection.end()
             raise ConnectionAbortedError
         return connection

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
+import struct
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -94,6 +95,53 @@ async def test_a_new_connection_that_breaks_is_the_peers_failure():
             await exchange(client, peer.by_address, "GET")
         await client.close()
     assert len(peer.asked) == 1
+
+
+@pytest.mark.parametrize("lingers", [True, False], ids=["closed", "reset"])
+async def test_a_peer_that_closes_at_once_is_not_waited_for(lingers: bool):
+    """Whenever the close is read: before the request is written, or after."""
+    loop = asyncio.get_running_loop()
+    listener = socket.create_server(("127.0.0.1", 0))
+    listener.setblocking(False)
+
+    async def close_each() -> None:
+        while True:
+            connection, _ = await loop.sock_accept(listener)
+            if not lingers:
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            connection.close()
+
+    closing = asyncio.create_task(close_each())
+    client = Outgoing()
+    for _ in range(50):
+        with pytest.raises(PeerFailed) as failed:
+            await exchange(client, f"http://127.0.0.1:{listener.getsockname()[1]}/")
+        assert not failed.value.late
+    closing.cancel()
+    await client.close()
+    listener.close()
+
+
+async def test_a_connection_that_is_gone_before_it_is_used_is_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    """No request is written to it, and nobody is told that one may have been."""
+    loop = asyncio.get_running_loop()
+    connect = loop.create_connection
+
+    async def gone(*args: Any, **how: Any) -> Any:
+        transport, connection = await connect(*args, **how)
+        transport.abort()
+        await asyncio.sleep(0)
+        return transport, connection
+
+    monkeypatch.setattr(loop, "create_connection", gone)
+    with raw_peer(answer(b"fine")) as peer:
+        client = Outgoing()
+        with pytest.raises(PeerFailed, match="not reachable") as failed:
+            await exchange(client, peer.by_address)
+        await client.close()
+    assert (failed.value.asked, failed.value.late, peer.asked) == (False, False, [])
 
 
 async def test_a_connection_that_its_peer_closed_is_not_used():
