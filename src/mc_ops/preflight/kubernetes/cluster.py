@@ -18,9 +18,15 @@ _TIMEOUT_S = 60
 _PATIENCE = "--request-timeout=20s"
 _VIOLATES = "violates PodSecurity"
 _MADE_OF_TEMPLATES = ("Deployment", "StatefulSet", "DaemonSet", "Job", "CronJob")
+# It asks for something, or a quota would refuse it where Pod Security did not
 _BAD_POD = {
     "containers": [
-        {"name": "bad", "image": "example.com/bad:1", "securityContext": {"privileged": True}}
+        {
+            "name": "bad",
+            "image": "example.com/bad:1",
+            "securityContext": {"privileged": True},
+            "resources": {"limits": {"cpu": "10m", "memory": "16Mi", "ephemeral-storage": "16Mi"}},
+        }
     ]
 }
 
