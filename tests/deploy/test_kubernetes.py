@@ -56,7 +56,10 @@ def _environment(overlay, colour="blue"):
     return env
 
 
-@pytest.mark.parametrize("overlay", [*(f"overlays/{name}" for name in OVERLAYS), "migrate"])
+@pytest.mark.parametrize(
+    "overlay",
+    [*(f"overlays/{name}" for name in OVERLAYS), "migrate", "overlays/local-test/migrate"],
+)
 def test_every_object_is_valid_for_the_api(overlay):
     """Each object of an API that Kubernetes has holds to its schema, with no unknown field."""
     validate = pytest.importorskip(
