@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import math
 import resource
+import signal
 import statistics
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -216,8 +217,21 @@ def tables(figures: Iterable[Figure]) -> str:
     return "\n\n".join(made)
 
 
+def end_by_signals() -> None:
+    """Let SIGTERM and SIGHUP end this script as an exit does, so that it stops what it has started."""
+
+    def leave(number: int, _frame: object) -> None:
+        for one in (signal.SIGTERM, signal.SIGHUP):  # a second one must not leave half of it behind
+            signal.signal(one, signal.SIG_IGN)
+        raise SystemExit(128 + number)
+
+    for one in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(one, leave)
+
+
 def add_option(options: argparse.ArgumentParser) -> None:
-    """`--rows FILE` of a script."""
+    """`--rows FILE` of a script, which ends in order by a signal."""
+    end_by_signals()
     options.add_argument("--rows", type=Path, metavar="FILE", help="append the figures, as JSON")
 
 

@@ -12,7 +12,6 @@ target stands in the table, and is no failure of the run.
 from __future__ import annotations
 
 import argparse
-import signal
 import subprocess
 import sys
 import tempfile
@@ -43,14 +42,24 @@ def _run(command: list[str], most_s: float | None) -> str | None:
     try:
         code = process.wait(most_s)
     except subprocess.TimeoutExpired:
-        process.send_signal(signal.SIGINT)  # so that it stops the servers that it started
-        try:
-            process.wait(_ENDS_WITHIN_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        _end(process)
         return f"did not end within what was left of {_SCALE_MOST_S:.0f} s; FULL=1 has no limit"
+    except (
+        BaseException
+    ):  # a signal: the terminal's reached the script as well, another one did not
+        _end(process)
+        raise
     return None if code in _MEASURED else f"exit {code}"
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End a script, so that it stops what it has started."""
+    process.terminate()
+    try:
+        process.wait(_ENDS_WITHIN_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def _run_all(given: argparse.Namespace, rows: Path) -> dict[str, str]:
@@ -80,6 +89,7 @@ def main() -> int:
     options.add_argument("--only", nargs="+", choices=[*BESIDE, *_DRILLS, *SCALE], metavar="NAME")
     options.add_argument("--baseline", choices=["check", "write"], default="check")
     given = options.parse_args()
+    _table.end_by_signals()
     if given.full and not given.scale:
         options.error("--full needs --scale")
     with tempfile.TemporaryDirectory() as folder:

@@ -44,6 +44,7 @@ class Replica:
     url: str
     process: subprocess.Popen[str]
     reply: dict[str, bytes]
+    admin_url: str
     _number: int = 0
     _told: queue.SimpleQueue[str] = field(default_factory=queue.SimpleQueue)
 
@@ -135,7 +136,8 @@ def replica(
             stdout=subprocess.PIPE,
             text=True,
         )
-        made = Replica(f"http://127.0.0.1:{port}", process, reply)
+        database = f"{admin_url.rpartition('/')[0]}/mc"
+        made = Replica(f"http://127.0.0.1:{port}", process, reply, database)
         try:
             made.ask("longest")
             until_answers(f"{made.url}/health", process)
