@@ -87,6 +87,7 @@ class PostgresJournal:
         self._committed = 0, Frontier().to_bytes()
         self._held: Any = None  # what gives the writer's connection, while it is held
         self._connection: Any = None
+        self._planned: dict[int, int] = {}  # by session: how many digits the log's size had
 
     @wrapped("the ledger cannot be opened")
     async def start(self) -> None:
@@ -275,10 +276,22 @@ class PostgresJournal:
             self._connection = await held.__aenter__()
             self._held = held
         try:
+            await self._plan_anew()
             return await self._connection.fetchrow(_RECORD, self._region, *arguments)
         except BaseException:
             await self._let_go()  # it may be broken
             raise
+
+    async def _plan_anew(self) -> None:
+        """Have a session forget its plans each time that the log has grown tenfold.
+
+        A session plans once. One that did while the tables were empty, and known to be by ANALYZE,
+        reads all of the log to look an event's id up, until the tables are analysed again.
+        """
+        session, digits = self._connection.get_server_pid(), len(str(self._committed[0]))
+        if self._planned.get(session, digits) != digits:
+            await self._connection.execute("DISCARD PLANS")
+        self._planned[session] = digits
 
     async def _let_go(self) -> None:
         held, self._held, self._connection = self._held, None, None
