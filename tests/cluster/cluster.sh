@@ -71,7 +71,7 @@ build() {
     mv "$bin/server" "$bin/etcd"
     touch "$bin/built"
   fi
-  go build -trimpath -ldflags "-s -w" -o "$bin/" ./node ./dns
+  go build -trimpath -buildvcs=false -ldflags "-s -w" -o "$bin/" ./node ./dns
   exec 8>&-
 }
 
@@ -232,7 +232,6 @@ resolvConf: ""
 containerRuntimeEndpoint: unix:///run/runtime.sock
 cgroupsPerQOS: false
 enforceNodeAllocatable: []
-localStorageCapacityIsolation: false
 makeIPTablesUtilChains: false
 failSwapOn: false
 syncFrequency: 5s
@@ -283,7 +282,9 @@ up() {
 
 down() {
   ! runs || kill -9 "$(maker)"
-  ip link del $NAME 2>/dev/null || true
+  while [ -e "/sys/class/net/$NAME" ]; do # it is refused while the kernel takes the other end away
+    ip link del $NAME 2>/dev/null || sleep 0.05
+  done
   for _ in $(seq 200); do # a group can go when its processes are gone for good
     [ -d "$(cgroups)/$NAME" ] || break
     find "$(cgroups)/$NAME" -depth -type d -exec rmdir {} + 2>/dev/null || sleep 0.05

@@ -48,20 +48,22 @@ def test_a_second_start_is_refused(cluster: Cluster):
 def test_what_a_killed_cluster_leaves_is_swept(cluster: Cluster):
     if not cluster.ours:
         pytest.skip("a cluster that somebody started is not killed")
-    os.kill(int((STATE / "maker.pid").read_text()), signal.SIGKILL)
-    until(lambda: "mc-cluster/bin" not in said("ps", "-eo", "args"), 20)
-    assert "mc-cluster" not in Path("/proc/self/mountinfo").read_text()
-    cluster.driver("down")
-    for left in ("/sys/fs/cgroup/mc-cluster", "/sys/fs/cgroup/unified/mc-cluster", STATE):
-        assert not Path(left).exists()
-    for asked in (
-        ("ip", "-d", "link"),
-        ("ip", "route"),
-        ("ip", "netns"),
-        ("nft", "list", "tables"),
-    ):
-        assert not re.search(r"mc-cluster|10\.88\.|policy-node", said(*asked)), asked
-    cluster.driver("up")
+    try:
+        os.kill(int((STATE / "maker.pid").read_text()), signal.SIGKILL)
+        until(lambda: "mc-cluster/bin" not in said("ps", "-eo", "args"), 20)
+        assert "mc-cluster" not in Path("/proc/self/mountinfo").read_text()
+        cluster.driver("down")
+        for left in ("/sys/fs/cgroup/mc-cluster", "/sys/fs/cgroup/unified/mc-cluster", STATE):
+            assert not Path(left).exists()
+        for asked in (
+            ("ip", "-d", "link"),
+            ("ip", "route"),
+            ("ip", "netns"),
+            ("nft", "list", "tables"),
+        ):
+            assert not re.search(r"mc-cluster|10\.88\.|policy-node", said(*asked)), asked
+    finally:  # for the stories that come after
+        cluster.driver("up")
 
 
 def said(*command: str) -> str:

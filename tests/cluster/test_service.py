@@ -1,121 +1,58 @@
-"""Our service in pods: settings by environment, keys by a secret, PostgreSQL of this machine."""
+"""The repository's own manifests: both sides, the sample agents, the migration; PostgreSQL of this machine."""
 
 from __future__ import annotations
 
-import hashlib
 import json
-import subprocess
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from tests.cluster.conftest import RESTRICTED, Space, until
+from tests.cluster.conftest import Cluster, Space, until
 
 pytestmark = pytest.mark.cluster
 
-ROOT = Path(__file__).parents[2]
+MANIFESTS = Path(__file__).parents[2] / "deploy" / "kubernetes"
 HOST = "10.87.0.1"  # this machine, as pods see it
-AGENTS = dict.fromkeys(("MC_RECORDS_AGENT_URL", "MC_FULFILMENT_AGENT_URL"), "http://agents.invalid")
+ELSEWHERE = "192.0.2.10/32"  # where the overlay has its database until somebody says where it is
+SIEM_KEY = "a-key-of-the-sample-receiver"
+SIDES = ("agent-workbench", "agent-workbench-green")
 
 
-def workbench() -> dict:
-    """The least that a pod of the service needs."""
-    probe = {"path": "/.well-known/agent-card.json", "port": 8080}
-    container = {
-        "name": "agent-workbench",
-        "image": "agent-workbench:local",
-        "envFrom": [{"secretRef": {"name": "settings"}}],
-        "env": [{"name": "MC_REPLICA", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}],
-        "startupProbe": {"httpGet": probe, "periodSeconds": 1, "failureThreshold": 60},
-        "readinessProbe": {
-            "httpGet": {"path": "/health", "port": 8080},
-            "periodSeconds": 2,
-            "timeoutSeconds": 5,
-        },
-        "lifecycle": {"preStop": {"sleep": {"seconds": 2}}},
-        "securityContext": RESTRICTED,
-        "volumeMounts": [
-            {"name": "keys", "mountPath": "/etc/mc-platform/keys", "readOnly": True},
-            {"name": "catalogue", "mountPath": "/etc/mc-platform/catalogue"},
-            {"name": "tmp", "mountPath": "/tmp"},
-        ],
-    }
-    labels = {"app.kubernetes.io/name": "agent-workbench"}
-    spec = {
-        "automountServiceAccountToken": False,
-        "enableServiceLinks": False,
-        "securityContext": {
-            "runAsNonRoot": True, "runAsUser": 65532, "runAsGroup": 65532, "fsGroup": 65532,
-            "seccompProfile": {"type": "RuntimeDefault"},
-        },
-        "containers": [container],
-        "volumes": [
-            {"name": "keys", "secret": {"secretName": "keys", "defaultMode": 0o440}},
-            {"name": "catalogue", "configMap": {"name": "catalogue"}},
-            {"name": "tmp", "emptyDir": {}},
-        ],
-    }  # fmt: skip
-    return {
-        "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "agent-workbench"},
-        "spec": {"replicas": 2, "selector": {"matchLabels": labels},
-                 "template": {"metadata": {"labels": labels}, "spec": spec}},
-    }  # fmt: skip
+@pytest.fixture
+def platform(cluster: Cluster) -> Iterator[Space]:
+    """The namespace of the service, and those beside it until the test is over."""
+    yield Space(cluster, "mc-platform")
+    beside = ("mc-platform", "mc-agents", "mc-siem", "mc-outside")
+    cluster.kubectl("delete", "namespace", *beside, "--ignore-not-found", "--wait=false")
 
 
-def test_two_workbenches_serve_and_say_who_they_are(
-    space: Space, run_postgres: Callable[[str], AbstractContextManager[str]], tmp_path: Path
+def test_both_sides_of_the_manifests_run_and_their_autoscalers_measure(
+    platform: Space, run_postgres: Callable[[str], AbstractContextManager[str]], tmp_path: Path
 ):
     with run_postgres(HOST) as admin_url:
-        service_url = f"postgresql://mc_service:pw@{admin_url.split('@')[1].split('/')[0]}/mc"
-        migrate(admin_url, service_url)
-        key = Ed25519PrivateKey.generate()
-        (tmp_path / "ledger.key").write_bytes(
-            key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-        )
-        space.kubectl(
-            "create", "secret", "generic", "keys", f"--from-file={tmp_path / 'ledger.key'}"
-        )
-        settings = {
-            **AGENTS,
-            "MC_DATABASE_URL": service_url,
-            "MC_LEDGER_KEY_FILE": "/etc/mc-platform/keys/ledger.key",
-            "MC_CATALOGUE": "/etc/mc-platform/catalogue/catalogue.toml",
-        }
-        space.kubectl(
-            "create",
-            "secret",
-            "generic",
-            "settings",
-            *(f"--from-literal={k}={v}" for k, v in settings.items()),
-        )
-        space.kubectl(
-            "create",
-            "configmap",
-            "catalogue",
-            f"--from-file={ROOT / 'deploy/local/catalogue.toml'}",
-        )
-        space.apply(workbench())
-        space.kubectl(
-            "wait", "--for=condition=available", "deployment/agent-workbench", "--timeout=120s"
-        )
-        until(
-            lambda: space.read("deployment", "agent-workbench")["status"].get("readyReplicas") == 2
-        )
-        select = ("-l", "app.kubernetes.io/name=agent-workbench")
-        for pod in space.read("pods", *select)["items"]:
+        secrets(platform, admin_url, tmp_path)
+        overlay = platform.cluster.kubectl(
+            "kustomize", str(MANIFESTS / "overlays" / "local-test")
+        ).stdout
+        assert ELSEWHERE in overlay
+        platform.cluster.kubectl("apply", "-f", "-", input=overlay.replace(ELSEWHERE, f"{HOST}/32"))
+        platform.cluster.kubectl("apply", "-k", str(MANIFESTS / "migrate"))
+        platform.kubectl("wait", "--for=condition=complete", "job/mc-migrate", "--timeout=170s")
+        for side in SIDES:
+            platform.kubectl("rollout", "status", f"deployment/{side}", "--timeout=170s")
+        pods = platform.read("pods", "-l", "app.kubernetes.io/name=agent-workbench")["items"]
+        assert len(pods) == 6
+        for pod in pods:
             name = pod["metadata"]["name"]
-            health = space.kubectl(
+            health = platform.kubectl(
                 "exec", name, "--", "curl", "-s", "http://localhost:8080/health"
             ).stdout
             said = json.loads(health)
-            # Its agents are nowhere here, and that is all that it misses
-            assert (said["status"], said["replica"]) == ("degraded", name)
-            assert name in space.kubectl("logs", name).stdout
-        metrics = space.kubectl(
+            assert (said["status"], said["replica"]) == ("ok", name)
+        metrics = (
             "exec",
             "-it",
             "deploy/agent-workbench",
@@ -123,23 +60,47 @@ def test_two_workbenches_serve_and_say_who_they_are(
             "curl",
             "-s",
             "http://localhost:8080/metrics",
-        ).stdout
-        assert "mc_a2a_requests_total" in metrics
-        space.kubectl("delete", "deployment", "agent-workbench", "--cascade=foreground")
+        )
+        assert "mc_a2a_requests_total" in platform.kubectl(*metrics).stdout
+        for side in SIDES:
+            until(lambda side=side: active(platform.read("hpa", side)))
+        assert [b["status"]["disruptionsAllowed"] > 0 for b in platform.read("pdb")["items"]] == [
+            True,
+            True,
+        ]
+        platform.kubectl("delete", "deployment", *SIDES, "--cascade=foreground")
 
 
-def migrate(admin_url: str, service_url: str) -> None:
-    digest = hashlib.sha256(b"secret").hexdigest()
-    credentials = {
-        "TENANT_001": {
-            "principal": "agent@tenant-001",
-            "key_id": "0123456789ab",
-            "secret_sha256": digest,
-            "role": "agent",
-        }
+def secrets(platform: Space, admin_url: str, folder: Path) -> None:
+    """What a region's operator makes before the first time (docs/how-to/kubernetes.md)."""
+    service_url = (
+        f"postgresql://mc_service:pw@{admin_url.split('@')[1].split('/', maxsplit=1)[0]}/mc"
+    )
+    key = Ed25519PrivateKey.generate()
+    (folder / "ledger.key").write_bytes(
+        key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    )
+    (folder / "pseudonym.key").write_bytes(bytes(range(32)))
+    (folder / "scrape.token").write_text("0123456789abcdef" * 4)
+    files = [
+        f"--from-file={folder / name}" for name in ("ledger.key", "pseudonym.key", "scrape.token")
+    ]
+    made = {
+        ("mc-platform", "mc-platform-secrets"): [
+            *files,
+            f"--from-literal=MC_DATABASE_URL={service_url}",
+            f"--from-literal=AUDIT_SIEM_KEY={SIEM_KEY}",
+        ],
+        ("mc-platform", "mc-platform-admin"): [f"--from-literal=MC_DATABASE_ADMIN_URL={admin_url}"],
+        ("mc-siem", "siem-key"): [f"--from-literal=key={SIEM_KEY}"],
     }
-    subprocess.run(
-        [sys.executable, "-m", "mc_platform", "migrate"],
-        input=json.dumps(credentials), text=True, check=True, capture_output=True, timeout=120,
-        env={"PATH": "/usr/bin:/bin", "MC_DATABASE_ADMIN_URL": admin_url, "MC_DATABASE_URL": service_url},
-    )  # fmt: skip
+    for space in ("mc-platform", "mc-siem"):
+        platform.cluster.kubectl("create", "namespace", space)
+    for (space, name), words in made.items():
+        platform.cluster.kubectl("-n", space, "create", "secret", "generic", name, *words)
+
+
+def active(autoscaler: dict) -> bool:
+    """Whether it has a figure to go by."""
+    conditions = {c["type"]: c["status"] for c in autoscaler["status"].get("conditions", [])}
+    return conditions.get("ScalingActive") == "True"
