@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -38,6 +39,7 @@ from mc_platform.observe import metrics
 _MOST_IN_A_FLUSH = 512
 _DEEPEST_DETAIL = 48
 _PAUSES_S = (0.05, 0.2, 0.8)
+_MOST_SESSIONS = 64
 _BAD_ROW = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, ValueError)
 
 # Migration 0030 tells the arguments; one call is one round trip and one transaction
@@ -289,14 +291,19 @@ class PostgresJournal:
         reads all of the log to look an event's id up, until the tables are analysed again.
         """
         session, digits = self._connection.get_server_pid(), len(str(self._committed[0]))
-        if self._planned.get(session, digits) != digits:
+        if self._planned.pop(session, digits) != digits:
             await self._connection.execute("DISCARD PLANS")
         self._planned[session] = digits
+        if len(self._planned) > _MOST_SESSIONS:  # a pool closes what is idle: most have ended
+            del self._planned[next(iter(self._planned))]
 
     async def _let_go(self) -> None:
+        """Give the writer's connection back; one that the pool cannot take back, it has closed."""
         held, self._held, self._connection = self._held, None, None
         if held is not None:
-            await held.__aexit__(None, None, None)
+            # What was committed is told already, and the flusher must outlive a server that is gone
+            with suppress(*DATABASE_ERRORS):
+                await held.__aexit__(None, None, None)
 
     def _learned(self, answer: Any, rows: dict[EventId, _Row]) -> dict[EventId, tuple[int, bool]]:
         """Where each event stands, and whether it is fresh; the head that was left is kept.

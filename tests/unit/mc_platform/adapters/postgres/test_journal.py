@@ -404,6 +404,43 @@ async def test_flushes_that_follow_each_other_share_a_connection_and_then_give_i
     assert pools.record.get_idle_size() == pools.record.get_size()
 
 
+async def test_a_connection_that_cannot_be_given_back_stops_no_flush(
+    make_journal, pools, monkeypatch
+):
+    """As where the server is gone when a connection is closed that has served long enough."""
+    journal, failures, writing = await make_journal(), [], pools.writing
+
+    class _NotTakenBack:
+        def __init__(self):
+            self._inner = writing()
+
+        async def __aenter__(self):
+            return await self._inner.__aenter__()
+
+        async def __aexit__(self, *_):
+            await self._inner.__aexit__(None, None, None)
+            failures.append(True)
+            raise TimeoutError
+
+    monkeypatch.setattr(pools, "writing", _NotTakenBack)
+    assert (await journal.record([_event()]))[0].fresh
+    while not failures:
+        await asyncio.sleep(0)
+    async with asyncio.timeout(10):
+        assert (await journal.record([_event()]))[0].fresh
+
+
+async def test_sessions_that_have_ended_are_forgotten(make_journal, pools, monkeypatch):
+    """A quiet replica's connection is closed after some seconds: there are thousands in a day."""
+    journal, numbers = await make_journal(), iter(range(1_000))
+    monkeypatch.setattr(
+        asyncpg.Connection, "get_server_pid", lambda _self: next(numbers), raising=True
+    )
+    for _ in range(100):
+        await journal.record([_event()])
+    assert len(journal._planned) < 100
+
+
 async def test_a_stopping_journal_flushes_and_then_refuses(make_journal, pools):
     """What was queued is committed; what comes later is told to ask another replica."""
     journal = await make_journal()
