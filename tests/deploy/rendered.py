@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -15,9 +16,11 @@ OVERLAYS = ("blue", "green", "region", "local-test", "cloudnative-pg")
 
 
 def _renderer():
-    for command in (["kubectl", "kustomize"], ["kustomize", "build"]):
-        if shutil.which(command[0]):
-            return command
+    # The last is where `make cluster` puts its own
+    places = os.pathsep.join([os.environ.get("PATH", ""), "/var/tmp/mc-cluster/bin"])
+    for name, verb in (("kubectl", "kustomize"), ("kustomize", "build")):
+        if found := shutil.which(name, path=places):
+            return [found, verb]
     return None
 
 
