@@ -28,7 +28,7 @@ from mc_contract.keepable import check_keepable
 from mc_contract.ledger.entry import HEAD_DAMAGED, subject_of
 from mc_contract.ledger.merkle import HASH_BYTES, Frontier, ProofError, leaf_hash
 from mc_platform.adapters.postgres.pools import DATABASE_ERRORS, Pools, unavailable, wrapped
-from mc_platform.adapters.postgres.rows import is_large, task_columns
+from mc_platform.adapters.postgres.rows import int_array, is_large, task_columns
 from mc_platform.adapters.postgres.turns import joined
 from mc_platform.errors import LedgerDamaged, PlatformError, Unavailable
 from mc_platform.model.event import Event, Recorded
@@ -42,12 +42,17 @@ _PAUSES_S = (0.05, 0.2, 0.8)
 _MOST_SESSIONS = 64
 _BAD_ROW = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, ValueError)
 
-# Migration 0030 tells the arguments; one call is one round trip and one transaction
-_EVENT_COLUMNS, _TASK_COLUMNS, _QUOTABLE_COLUMNS = 8, 12, 4
-_PLACES = ", ".join(
-    f"${n}" for n in range(1, 4 + _EVENT_COLUMNS + _TASK_COLUMNS + _QUOTABLE_COLUMNS)
-)
-_RECORD = f"SELECT * FROM mc.record_batch({_PLACES})"  # noqa: S608 - numbers
+# Migration 0030 tells the arguments; one call is one round trip and one transaction. Arrays of whole
+# numbers come as text (`int_array`); of a quotable digest, its task's number tells tenant and task
+_EVENT_COLUMNS, _TASK_COLUMNS = 7, 12  # in lists
+_OF_ITS_TASK = """ARRAY(
+    SELECT ({}::text[])[number] FROM unnest($24::text::int[]) WITH ORDINALITY AS q (number, place)
+    ORDER BY place)"""
+_RECORD = f"""
+SELECT * FROM mc.record_batch($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11::text::int[],
+    $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23,
+    $24::text::int[], {_OF_ITS_TASK.format("$14")}, $25::text::bigint[], {_OF_ITS_TASK.format("$12")})
+"""  # noqa: S608 - places
 
 _Row = tuple[Any, ...]
 
@@ -262,11 +267,13 @@ class PostgresJournal:
     async def _commit(
         self, batch: list[_Waiting], *, answer_lost: bool = False
     ) -> list[list[Recorded]]:
-        rows, tasks, quotable = _rows_of(batch)
+        rows, of_event, tasks, of_digest, digests = _rows_of(batch)
         arguments = (
             *_columns(list(rows.values()), _EVENT_COLUMNS),
+            int_array(of_event),
             *_columns(tasks, _TASK_COLUMNS),
-            *_columns(quotable, _QUOTABLE_COLUMNS),
+            int_array(of_digest),
+            int_array(digests),
         )
         answer = await self._asked(self._committed[1], answer_lost, *arguments)
         return _told(batch, self._learned(answer, rows))
@@ -400,27 +407,33 @@ def _event_row(region: str, event: Event) -> _Row:
     )
 
 
-def _rows_of(batch: list[_Waiting]) -> tuple[dict[EventId, _Row], list[_Row], list[_Row]]:
-    """The rows of a flush: events, tasks, quotable digests.
+def _rows_of(
+    batch: list[_Waiting],
+) -> tuple[dict[EventId, _Row], list[int], list[_Row], list[int], list[int]]:
+    """A flush's events, the number of each one's task, the tasks, and of each quotable digest the
+    number of its task, and the digest.
 
     Each event once: of two with one id the first stands, whatever the second says. A caller all of
     whose events others brought before it has nothing fresh, so its task is not written.
     """
     events: dict[EventId, _Row] = {}
     tasks: list[_Row] = []
-    quotable: list[_Row] = []
+    of_event: list[int] = []
+    of_digest: list[int] = []
+    digests: list[int] = []
     for waiting in batch:
         number = 0 if waiting.task is None else len(tasks) + 1
         first = not waiting.events
         for row in waiting.events:
             if row[0] not in events:
-                events[row[0]] = (*row, number)
+                events[row[0]] = row
+                of_event.append(number)
                 first = True
         if waiting.task is not None and first:
-            task = waiting.task
             tasks.append(waiting.row)
-            quotable += [(number, task.tenant, digest, task.id) for digest in task.quotable]
-    return events, tasks, quotable
+            digests += waiting.task.quotable
+            of_digest += [number] * len(waiting.task.quotable)
+    return events, of_event, tasks, of_digest, digests
 
 
 def _told(batch: list[_Waiting], places: dict[EventId, tuple[int, bool]]) -> list[list[Recorded]]:

@@ -165,6 +165,26 @@ async def test_what_came_with_a_task_is_known_again_within_its_tenant(make_journ
     assert [task.id for task in await tasks.answered(mine, "c")] == [first.id]
 
 
+async def test_each_quotable_digest_is_stored_with_its_own_task_and_tenant(make_journal, pools):
+    """Of a flush in which tasks of two tenants have some, none, or the same; to both ends of the range."""
+    journal = await make_journal()
+    first, last = -(2**63), 2**63 - 1
+    mine = {"TENANT_001": [(first, 5), (), (6, 7)], "TENANT_002": [(5,), (last, first), (8,)]}
+    tasks = [
+        _task(tenant=tenant, quotable=quotable)
+        for number in range(3)
+        for tenant, quotable in ((name, several[number]) for name, several in mine.items())
+    ]
+    await asyncio.gather(*(journal.record([_event(tenant=task.tenant)], task) for task in tasks))
+    stored = await pools.record.fetch(
+        "SELECT tenant, digest, task_id FROM mc.quotable WHERE task_id = ANY($1)",
+        [task.id for task in tasks],
+    )
+    assert {tuple(row) for row in stored} == {
+        (task.tenant, digest, task.id) for task in tasks for digest in task.quotable
+    }
+
+
 async def test_a_row_that_cannot_be_written_does_not_refuse_its_neighbours(make_journal, pools):
     """One bad record of a batch fails alone."""
     journal = await make_journal()
