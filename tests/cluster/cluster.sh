@@ -157,6 +157,7 @@ init() { # the first process of the cluster: it reaps
 
 plane() { # inside: the network and the control plane
   local bin=$STATE/bin pki=$STATE/pki
+  group plane
   ip link set lo up
   ip addr add $API/30 dev api
   ip link set api up
@@ -196,6 +197,7 @@ plane() { # inside: the network and the control plane
 }
 
 node() { # inside: begin node N, in mount and PID namespaces of its own
+  group plane # where whoever keeps a node's namespaces stays
   ip addr replace "10.88.$1.1/32" dev lo
   start "node-$1" unshare --mount --pid --fork --kill-child --mount-proc "$SELF" _node_group "$1"
 }
