@@ -139,8 +139,22 @@ bench: setup .venv-presidio/.locked ## one table of what costs what beside its p
 bench-scale: setup ## what things cost at growing sizes, in a quarter of an hour at most (FULL=1: all sizes)
 	@$(BIN)/python benchmarks/bench.py --scale $(if $(FULL),--full)
 
-sbom: setup ## the bill of materials of what a replica runs with (CycloneDX 1.6), into dist/sbom
-	@$(BIN)/python tools/sbom.py dist/sbom/service.cdx.json && echo dist/sbom/service.cdx.json
+sbom: setup ## the bills of materials of a replica, and of mcctl (CycloneDX 1.6), into dist/sbom
+	@for lock in service operations; do \
+		$(BIN)/python tools/sbom.py requirements/$$lock.lock dist/sbom/$$lock.cdx.json && \
+		echo dist/sbom/$$lock.cdx.json || exit; done
+
+# Needs a builder, and the base by its digest; docs/how-to/image.md
+BASE ?=
+IMAGE ?= agent-workbench:$(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+BUILDER ?= $(firstword $(foreach one,docker podman buildah,$(if $(shell command -v $(one)),$(one))))
+COMMIT = $(shell git rev-parse HEAD)$(if $(shell git status --porcelain),-dirty)
+
+TARGET ?= service
+
+image: sbom ## the image of a replica, or TARGET=operations (BASE=REGISTRY/python:3.13-slim-bookworm@sha256:...; IMAGE= BUILDER=)
+	@[ -n "$(BUILDER)" ] || { echo "docker, podman or buildah is needed" >&2; exit 2; }
+	$(BUILDER) build -f Containerfile --target $(TARGET) --build-arg BASE=$(BASE) --build-arg COMMIT=$(COMMIT) -t $(IMAGE) .
 
 COMPILE := .venv-lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-annotate --no-header
@@ -158,4 +172,4 @@ lock: ## resolve dependencies anew into requirements/*.lock (hashes, no registry
 		$(COMPILE) $$peer.in -o $$peer.lock || exit; done
 	rm -rf .venv-lock
 
-.PHONY: help setup install run down test test-long test-quick lint migrations types contracts docs check crash-test outage-test siege cluster cluster-down cluster-crash cluster-test bench bench-scale sbom lock
+.PHONY: help setup install run down test test-long test-quick lint migrations types contracts docs check crash-test outage-test siege cluster cluster-down cluster-crash cluster-test bench bench-scale sbom image lock

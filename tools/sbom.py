@@ -1,6 +1,6 @@
-"""Writes the bill of materials of what the service runs with: CycloneDX 1.6, of its lock alone.
+"""Writes the bill of materials of a lock: CycloneDX 1.6, of what a replica or mcctl runs with.
 
-    python tools/sbom.py [FILE]
+    python tools/sbom.py requirements/service.lock [FILE]
 
 Without FILE it goes to standard output. The same lock and version give the same bytes: there is no
 time in it, and the serial number is derived from both. A component has the SHA-256 of every file of
@@ -28,7 +28,6 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[1]
-LOCK = ROOT / "requirements" / "service.lock"
 _HASH = re.compile(r"\s--hash=sha256:([0-9a-f]{64})")
 
 
@@ -87,11 +86,11 @@ def bill(lock: bytes, project: dict[str, str]) -> str:
 def main() -> None:
     """Write it."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    text = bill(LOCK.read_bytes(), project)
-    if len(sys.argv) < 2:
+    text = bill(Path(sys.argv[1]).read_bytes(), project)
+    if len(sys.argv) < 3:
         sys.stdout.write(text)
         return
-    out = Path(sys.argv[1])
+    out = Path(sys.argv[2])
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(text, encoding="utf-8")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -17,6 +18,7 @@ from typing import Any
 
 import httpx
 import pytest
+import yaml
 from tests.children import child
 from tests.fake_replica import replica
 from tests.forked import MCCTL
@@ -26,6 +28,7 @@ from mc_ops.canary.serve.comparisons import Comparisons
 from mc_ops.canary.serve.server import Judge
 
 BUSY = str(Path(__file__).with_name("mcctl_on_a_busy_machine.py"))
+ROOT = Path(__file__).parents[2]
 TOKEN = "k" * 64
 
 
@@ -225,3 +228,31 @@ def _answers(url: str) -> bool:
         return httpx.get(f"{url}/healthz", trust_env=False, timeout=5).status_code == 200
     except httpx.TransportError:
         return False
+
+
+def test_the_manifest_of_the_page_fits_the_verb(tmp_path):
+    """Its settings are read, its options exist, its folder is the image's, and it is no root."""
+    text = (ROOT / "docs" / "reference" / "canary-serve.md").read_text(encoding="utf-8")
+    [block] = re.findall(r"^```yaml\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    made = {one["kind"]: one for one in yaml.safe_load_all(block)}
+    config = tmp_path / "canary.toml"
+    config.write_text(made["ConfigMap"]["data"]["canary.toml"])
+    assert list(configuration.read(config)) == ["workbench"]
+    pod = made["Deployment"]["spec"]["template"]["spec"]
+    [container] = pod["containers"]
+    offered = subprocess.run(
+        [sys.executable, MCCTL, "canary", "serve", "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    assert container["args"][:2] == ["canary", "serve"]
+    for option in container["args"][2::2]:
+        assert option in offered
+    mounts = {one["mountPath"] for one in container["volumeMounts"]}
+    image = (ROOT / "Containerfile").read_text(encoding="utf-8")
+    assert re.findall(r"(?m)^ENV MC_HOME=(\S+)$", image)[0] in mounts
+    assert pod["securityContext"]["runAsUser"] == 65532
+    assert (
+        made["Service"]["spec"]["selector"] == made["Deployment"]["spec"]["selector"]["matchLabels"]
+    )

@@ -19,8 +19,8 @@ ROOT = Path(__file__).parents[2]
 LOCK = ROOT / "requirements" / "service.lock"
 
 
-def _written(out: Path, **environment: str) -> bytes:
-    command = [sys.executable, str(ROOT / "tools" / "sbom.py"), str(out)]
+def _written(out: Path, lock: Path = LOCK, **environment: str) -> bytes:
+    command = [sys.executable, str(ROOT / "tools" / "sbom.py"), str(lock), str(out)]
     subprocess.run(command, check=True, env={"PATH": "/usr/bin:/bin", **environment})
     return out.read_bytes()
 
@@ -85,3 +85,13 @@ def test_what_only_some_platforms_install_says_so(document: dict[str, Any]) -> N
     twice = [one for one in document["components"] if one["name"] == "numpy"]
     assert {one["scope"] for one in twice} == {"optional"}
     assert len({one["properties"][0]["value"] for one in twice}) == len(twice) == 2
+
+
+def test_that_of_mcctl_has_more(bill: bytes, tmp_path: Path) -> None:
+    """The same for the lock of operations: another serial number, and all that a replica has."""
+    more = json.loads(_written(tmp_path / "b.json", ROOT / "requirements" / "operations.lock"))
+    less = json.loads(bill)
+    assert more["serialNumber"] != less["serialNumber"]
+    purls = [{one["purl"] for one in document["components"]} for document in (more, less)]
+    assert purls[0] > purls[1]
+    assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(json.dumps(more)) is None
