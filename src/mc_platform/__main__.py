@@ -101,7 +101,14 @@ def make_server(app: ASGIApp, settings: Settings) -> Server:
     )
 
 
+def _ended(number: int, _frame: object) -> None:
+    os._exit(128 + number)
+
+
 async def _serve() -> None:
+    # A container's first process ignores a signal that it does not handle, so one that came while it
+    # starts would wait for its end by force
+    signal.signal(signal.SIGTERM, _ended)
     # Nothing that start-up makes is garbage: looking for some was a third of its CPU
     gc.disable()
     from mc_platform.app import Workbench

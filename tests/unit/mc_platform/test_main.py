@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 import mc_platform.__main__ as program
 import mc_platform.administration
 
+ROOT = Path(__file__).parents[3]
 pytestmark = pytest.mark.slow
 
 
@@ -38,6 +43,33 @@ def test_a_taken_port_is_refused_rather_than_shared():
     assert done.returncode == 2
     assert f"cannot listen on 127.0.0.1:{port}" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_replica_that_starts_ends_at_once_when_told_to(tmp_path):
+    """As the first process of a container too, where a signal without a handler is ignored."""
+    key = tmp_path / "ledger.pem"
+    made = Ed25519PrivateKey.generate()
+    key.write_bytes(made.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    with socket.socket() as database, socket.socket() as free:
+        for one in (database, free):
+            one.bind(("127.0.0.1", 0))
+        database.listen()  # connects, and never says a word
+        env = {
+            "MC_DATABASE_URL": f"postgresql://u:p@127.0.0.1:{database.getsockname()[1]}/mc",
+            "MC_LEDGER_KEY_FILE": str(key),
+            "MC_PORT": str(free.getsockname()[1]),
+            "MC_RECORDS_AGENT_URL": "http://127.0.0.1:9",
+            "MC_FULFILMENT_AGENT_URL": "http://127.0.0.1:9",
+        }
+        env |= {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+        free.close()
+        with subprocess.Popen(
+            [sys.executable, "-m", "mc_platform", "serve"], env=env, cwd=ROOT
+        ) as replica:
+            database.settimeout(60)
+            with database.accept()[0]:
+                replica.terminate()
+                assert replica.wait(30) == 128 + signal.SIGTERM
 
 
 def test_unknown_verbs_and_missing_settings_exit_2():
