@@ -43,6 +43,7 @@ from mc_platform.receive.wire_errors import answer, begin_waits, retry_after
 _DETAILED = frozenset({"/health", "/metrics"})  # what they tell depends on who asks
 _PUBLIC = _DETAILED | {"/.well-known/agent-card.json", "/ledger/checkpoint"}
 _MOST_HEAD_BYTES = 32_768
+_LENGTH_DIGITS = 19
 _SMALL_BODY_BYTES = 8192
 _DRAINED = 4  # times the limit
 _SHAPE = ShapeLimits()
@@ -210,7 +211,8 @@ class _Visit:
         declared = headers.get(b"content-length", b"")
         if not declared.isdigit():
             return
-        size_bytes = int(declared)
+        # Its first digits are enough to refuse it by; of thousands of them Python makes no number
+        size_bytes = int(declared.lstrip(b"0")[:_LENGTH_DIGITS] or b"0")
         if size_bytes > self._middleware.max_body_bytes:
             raise self._too_large()
         if b"transfer-encoding" not in headers:

@@ -213,6 +213,22 @@ def test_a_declared_body_that_is_too_large_is_413_at_once(bounded):
         assert refusal(read_to_end(connection))[:1] == (413,)
 
 
+@pytest.mark.parametrize(
+    ("length", "status"), [(b"0" * 5_000 + b"3", 200), (b"0" * 5_000 + b"9" * 18, 413)]
+)
+def test_a_length_of_thousands_of_digits_is_read_as_any_other(bounded, length, status):
+    """Python makes no number of them: anybody could have had 500, which counts as our failure."""
+    with connect(bounded) as connection:
+        connection.sendall(
+            b"POST /v1/echo HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
+            + BEARER
+            + b"Content-Length: "
+            + length
+            + b"\r\n\r\n[1]"
+        )
+        assert read_to_end(connection).split()[1] == str(status).encode()
+
+
 def test_a_large_head_is_431(bounded):
     """Its headers are quoted nowhere."""
     answer = httpx.get(f"{bounded}/health", headers={"X-Own": "secret" * 7000}, trust_env=False)
