@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -55,7 +56,7 @@ def test_the_fixtures_are_all_there():
 
 @pytest.mark.skipif(shutil.which("go") is None, reason="Go is not installed")
 def test_the_fixtures_are_those_of_upstream():
-    """What is kept here is what the module has, where it has been downloaded."""
+    """What is kept here is what the module has, where it has been downloaded, but for the image's host."""
     cache = subprocess.run(
         ["go", "env", "GOMODCACHE"], capture_output=True, text=True, check=True, timeout=60
     ).stdout.strip()
@@ -63,7 +64,9 @@ def test_the_fixtures_are_those_of_upstream():
     if not folder.is_dir():
         pytest.skip(f"k8s.io/pod-security-admission {VERSION} is not in Go's module cache")
     theirs = {
-        f"{path.parent.name}/{path.stem}": yaml.safe_load(path.read_text())
+        f"{path.parent.name}/{path.stem}": yaml.safe_load(
+            re.sub(r"image: \S+/", "image: ", path.read_text())
+        )
         for path in folder.rglob("*.yaml")
     }
     assert theirs == {name: one["pod"] for name, one in FIXTURES.items()}
