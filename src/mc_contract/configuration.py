@@ -134,6 +134,11 @@ def _http_url(value: str) -> str:
         usable = False
     if not usable or not value.isprintable() or " " in value:
         raise ValueError("")
+    if "@" in parts.netloc:
+        raise ValueError(
+            "must hold no user or password: none is sent, and a URL is shown and recorded; "
+            "let the peer know the service by network or by a proxy before it"
+        )
     return value
 
 

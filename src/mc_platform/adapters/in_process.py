@@ -162,6 +162,8 @@ class _Call:
             return under_way.result()
         except asyncio.CancelledError as error:  # the agent's own
             raise self._failed(error) from None
+        finally:
+            del under_way, in_thread, done  # they hold the error, whose traceback holds this frame
 
     def _refuse_beside_overdue(self, tenant: TenantId) -> None:
         left = {call for call in self._overdue.pop(tenant, ()) if not call.done()}

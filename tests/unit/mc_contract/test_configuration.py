@@ -9,6 +9,7 @@ from pydantic import Field
 
 from mc_contract.configuration import (
     FileProblems,
+    HttpUrl,
     SetOf,
     Several,
     Strict,
@@ -112,6 +113,29 @@ def test_a_file_is_a_table(document):
     """Whatever else it is, it is told so."""
     [problem] = problems(document)
     assert problem.endswith("must be a table")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://user:geheim@h/",
+        "https://geheim@h/",
+        "https://:geheim@h/",
+        "http://@h/",
+        "ftp://user:geheim@h/",
+    ],
+)
+def test_a_url_holds_no_credentials(url: str):
+    """They would be dropped, or sent for every tenant; and what is refused is not shown."""
+
+    class Peer(Strict):
+        url: HttpUrl
+
+    with pytest.raises(FileProblems) as caught:
+        check(Peer, {"url": url})
+    told = str(caught.value)
+    assert told.startswith("url: must hold no user or password" if "http" in url else "url is ")
+    assert "geheim" not in told
 
 
 def test_a_list_of_problems_ends():

@@ -54,6 +54,8 @@ class BlockingLanes:
             return asked.result()
         except CancelledError as error:
             raise PeerFailed("this process is stopping", asked=True) from error
+        finally:
+            del asked  # it holds the error, whose traceback holds this frame and its body
 
     def close(self) -> None:
         """Close the connections and end the thread; a call under way fails."""

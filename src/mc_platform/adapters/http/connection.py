@@ -96,6 +96,7 @@ class Connection(asyncio.Protocol):
         self._loop = loop
         self.origin = origin
         self.idle_since_s = 0.0
+        self._not_taken: Exception | None = None
         self._waiter: asyncio.Future[Reply] | None = None
         self._parser: HttpResponseParser | None = HttpResponseParser(self)
         # As servers in use write: a line may end with LF alone, a chunk's size in spaces
@@ -136,7 +137,7 @@ class Connection(asyncio.Protocol):
         self._whole = whole
         self._received = self._content = 0
         self._keep = self._complete = False
-        self._not_taken: Exception | None = None
+        self._not_taken = None
         self._begin_answer()
         self._transport.writelines(request)
         return waiter
@@ -150,6 +151,7 @@ class Connection(asyncio.Protocol):
         """Break the connection; an exchange under way fails with the reason."""
         waiter, self._waiter = self._waiter, None
         self._pieces.clear()
+        self._not_taken = None  # whose traceback holds this in turn
         if waiter is not None:
             self._deadline.cancel()
             if not waiter.done():
@@ -285,9 +287,9 @@ class Connection(asyncio.Protocol):
             body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
             waiter.set_result(Reply(self._status, self._headers, body[: self._most_bytes]))
         self._begin_answer()  # an idle connection holds nothing of the last one
-        if self._transport.get_write_buffer_size():
-            self._transport.abort()  # answered before the request was sent whole
-        elif keep:
+        if keep and not self._transport.get_write_buffer_size():
             self._owner.free(self)
         else:
-            self._transport.close()
+            # At once: TLS would wait for the peer's part of the farewell, half a minute for each
+            # answer of one that says none. What of the request is not sent yet nobody reads.
+            self._transport.abort()

@@ -7,6 +7,8 @@ of them would hold up everybody's work, and the look-ups of other agents with it
 from __future__ import annotations
 
 import asyncio
+import ipaddress
+import math
 import socket
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache, partial
@@ -34,7 +36,11 @@ class Names:
         """
         key, loop = (host, port), asyncio.get_running_loop()
         until_s, found = self._known.get(key, (0.0, []))
-        if loop.time() >= until_s:
+        if loop.time() >= until_s and _is_address(host):
+            # No look-up, and so none to wait for behind names whose servers do not answer
+            found = socket.getaddrinfo(*key, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
+            self._known[key] = (math.inf, found)
+        elif loop.time() >= until_s:
             found = await asyncio.shield(self._under_way.get(key) or self._asked(key))
             self._known[key] = (loop.time() + _KEPT_S, found)
         found.append(found.pop(0))
@@ -53,6 +59,14 @@ class Names:
         del self._under_way[key]
         if not asked.cancelled():
             asked.exception()  # so that it is not logged if nobody waits any more
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 @cache

@@ -116,6 +116,8 @@ class Outgoing:
                 except OSError:
                     if connection is not kept or kept.heard or method not in _IDEMPOTENT:
                         raise
+                finally:
+                    del answer  # it holds the error, whose traceback holds this frame and its body
                 connection = await self._connected(origin, deadline_s)
         except TimeoutError as error:
             raise PeerFailed(
@@ -209,7 +211,7 @@ class Outgoing:
             addresses = await self._names.addresses(origin.host, origin.port)
             tls = None
             if origin.tls:
-                tls = self._tls or await loop.run_in_executor(look_ups(), _by_system_cas)
+                tls = self._tls or await _system_cas()
             _, connection = await loop.create_connection(
                 partial(Connection, self, origin, loop),
                 sock=await start_connection(addresses, happy_eyeballs_delay=_NEXT_ADDRESS_S),
@@ -240,6 +242,12 @@ class Lanes:
             await lane.close()
 
 
+async def _system_cas() -> ssl.SSLContext:
+    if not _by_system_cas.cache_info().currsize:  # reads files
+        return await asyncio.get_running_loop().run_in_executor(look_ups(), _by_system_cas)
+    return _by_system_cas()
+
+
 @cache
 def _by_system_cas() -> ssl.SSLContext:
     context = ssl.create_default_context()
@@ -262,6 +270,8 @@ def _written(method: str, url: URL, headers: Mapping[str, tuple[str, str]]) -> t
     """
     if url.scheme not in ("http", "https") or not url.raw_host or not url.port:
         raise ValueError("no absolute URL")
+    if url.raw_user is not None or url.raw_password is not None:
+        raise ValueError("credentials in a URL, which are not sent")
     lines = [f"{method} {url.raw_path_qs} HTTP/1.1", f"Host: {url.host_port_subcomponent}"]
     for name, value in headers.values():
         if not _TOKEN.fullmatch(name) or _NOT_IN_LINES.search(value):

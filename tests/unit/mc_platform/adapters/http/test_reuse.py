@@ -6,11 +6,13 @@ Real sockets on loopback.
 from __future__ import annotations
 
 import asyncio
+import gc
 import socket
 import ssl
 import struct
 import threading
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -19,7 +21,8 @@ import pytest
 from tests.loopback import certificate
 from tests.raw_peer import Asked, answer, raw_peer
 
-from mc_platform.adapters.http import Outgoing
+from mc_platform.adapters.http import BlockingLanes, Outgoing
+from mc_platform.adapters.http import names as names_module
 from mc_platform.adapters.http.names import Names
 from mc_platform.errors import PeerFailed
 
@@ -269,13 +272,25 @@ async def test_a_header_is_one_line(name: str, value: str):
     assert (failed.value.asked, peer.asked) == (False, [])
 
 
-@pytest.mark.parametrize("url", ["", "/path", "ftp://h/", "http://", "http://[::1", "http://h:0/"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "/path",
+        "ftp://h/",
+        "http://",
+        "http://[::1",
+        "http://h:0/",
+        "http://u:geheim@127.0.0.1:9/",
+    ],
+)
 async def test_a_url_that_leads_nowhere_is_not_asked(url: str):
     """It is told as what cannot be reached."""
     client = Outgoing()
-    with pytest.raises(PeerFailed, match="not reachable") as failed:
+    with pytest.raises(PeerFailed, match="not reachable: ValueError") as failed:
         await exchange(client, url)
     assert not failed.value.asked
+    assert "geheim" not in str(failed.value)
     await client.close()
 
 
@@ -322,6 +337,67 @@ async def test_a_name_without_an_address_is_not_reachable(monkeypatch: pytest.Mo
     assert len(looked_up) == 2
 
 
+async def test_an_address_waits_for_no_look_up(monkeypatch: pytest.MonkeyPatch):
+    """However many names take every thread, as their servers do not answer."""
+    go = threading.Event()
+    with ThreadPoolExecutor(1) as threads, raw_peer(answer(b"fine")) as peer:
+        monkeypatch.setattr(names_module, "look_ups", lambda: threads)
+        threads.submit(go.wait, 10)
+        client = Outgoing()
+        try:
+            assert (await exchange(client, peer.by_address, timeout_s=5)).body == b"fine"
+        finally:
+            go.set()
+            await client.close()
+
+
+# -- what is left of an exchange ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "told",
+    [b"junk\r\n\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 5000\r\n\r\n", b"HTTP/1.1 2", b"late"],
+)
+@pytest.mark.parametrize("blocking", [False, True])
+async def test_nothing_of_an_exchange_that_failed_waits_for_the_garbage_collector(
+    told: bytes, blocking: bool
+):
+    """Its request may have megabytes, and peers that fail do so often."""
+    gone = []
+
+    class Body(bytes):
+        def __del__(self) -> None:
+            gone.append(len(self))
+
+    def send(_asked: Asked, connection: socket.socket) -> None:
+        if told != b"late":
+            connection.sendall(told)
+            connection.shutdown(socket.SHUT_RDWR)
+
+    async def fail(url: str) -> None:
+        how = {"timeout_s": 0.2 if told == b"late" else 10, "most_bytes": 1000, "body": Body(b"x")}
+        if blocking:
+            with pytest.raises(PeerFailed):
+                await asyncio.to_thread(lanes.exchange, "t", "POST", url, headers={}, **how)
+        else:
+            with pytest.raises(PeerFailed):
+                await client.exchange("POST", url, **how)
+
+    client, lanes = Outgoing(), BlockingLanes()
+    with raw_peer(send) as peer:
+        gc.disable()
+        try:
+            for _ in range(5):
+                await fail(peer.by_address)
+            while client._open:
+                await asyncio.sleep(0)
+        finally:
+            gc.enable()
+        assert len(gone) >= 4  # a thread, or the loop, may hold its last one until the next
+        await client.close()
+        await asyncio.to_thread(lanes.close)
+
+
 # -- TLS ----------------------------------------------------------------------------------------
 
 
@@ -362,3 +438,27 @@ async def test_a_trusted_peers_connection_serves_again(tmp_path: Path):
         assert len(client._open) == 1
         await client.close()
     assert len(heads) == 3
+
+
+async def test_a_peer_that_takes_no_leave_keeps_no_connection(tmp_path: Path):
+    """It says that the connection ends and neither ends it nor reads that we do: TLS would wait."""
+    context, ca = certificate(tmp_path)
+    done = asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.transport.pause_reading()  # type: ignore[attr-defined] # a socket's
+        writer.write(FINE.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
+        await done.wait()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context)
+    async with server:
+        client = Outgoing(tls=ssl.create_default_context(cafile=str(ca)))
+        url = f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+        for _ in range(3):
+            assert (await exchange(client, url, "GET")).body == b"fine"
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert not client._open
+        done.set()
+        await client.close()
