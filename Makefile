@@ -146,7 +146,7 @@ sbom: setup ## the bills of materials of a replica, and of mcctl (CycloneDX 1.6)
 
 # Needs a builder, and the base by its digest; docs/how-to/image.md
 BASE ?=
-IMAGE ?= agent-workbench:$(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+IMAGE ?= agent-workbench$(if $(filter operations,$(TARGET)),-operations):$(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 BUILDER ?= $(firstword $(foreach one,docker podman buildah,$(if $(shell command -v $(one)),$(one))))
 COMMIT = $(shell git rev-parse HEAD)$(if $(shell git status --porcelain),-dirty)
 

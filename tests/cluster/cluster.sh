@@ -253,7 +253,7 @@ END
 # --- what a person calls ---
 
 up() {
-  local n
+  local n name
   ! runs || fail "it runs already: make cluster-down takes it away"
   needs
   build
@@ -262,7 +262,11 @@ up() {
   ln -s "$(cache)" "$STATE/bin"
   certificates
   image agent-workbench:local "$TREE"
-  cp "$STATE/images/agent-workbench:local.json" "$STATE/images/agent-workbench:$(sed -n 's/^version = "\(.*\)"/\1/p' "$TREE/pyproject.toml").json"
+  local version
+  version=$(sed -n 's/^version = "\(.*\)"/\1/p' "$TREE/pyproject.toml")
+  for name in agent-workbench agent-workbench-operations; do
+    cp "$STATE/images/agent-workbench:local.json" "$STATE/images/$name:$version.json"
+  done
   image python:local "$TREE" python
   echo "{\"entrypoint\": [\"$(cache)/dns\"], \"user\": 65532, \"mounts\": [{\"from\": \"$(cache)\", \"to\": \"$(cache)\"}]}" >"$STATE/images/cluster-dns:local.json"
   setsid unshare --net --mount --pid --fork --kill-child --mount-proc "$SELF" _init >"$STATE/init.log" 2>&1 </dev/null &
