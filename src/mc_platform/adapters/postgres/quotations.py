@@ -3,6 +3,7 @@
 A statement begins after each of its callers has asked, so it sees what another replica wrote a
 moment before. It takes callers of the waiting tenants in turn, up to a bound of digests; a message
 with more of them has a statement of its own, on another connection, so that it delays no others.
+A statement that hangs holds up nobody for long: what waits is asked on one more connection then.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ _MOST_TENANTS = 8  # as well: a digest that all of them know gives a row for eac
 _MOST_TASKS = 20  # that one message is told of
 _MOST_WAITING = 1_000  # messages of one tenant
 _WAIT_S = 5.0
+_SLOW_S = 0.5  # then a statement is not waited for by others
 _OWN_FAULT = (asyncpg.DataError, ValueError)
 _OF_ONE_TENANT = """
 SELECT tenant, digest, task_id FROM mc.quotable WHERE tenant = $1 AND digest = ANY($2::bigint[])
@@ -59,8 +61,8 @@ class Quotations:
     """
 
     def __init__(self, acquire: Callable[[], AbstractAsyncContextManager[Any]]) -> None:
-        self._few = _Lane(acquire, together=_MOST_DIGESTS)
-        self._many = _Lane(acquire, together=0)
+        self._few = _Lane(acquire, together=_MOST_DIGESTS, connections=2)
+        self._many = _Lane(acquire, together=0, connections=1)
 
     async def tasks(self, tenant: TenantId, digests: Sequence[int]) -> list[str]:
         """Ids of the tenant's tasks with which one of the digests came; a few if there are many.
@@ -74,20 +76,27 @@ class Quotations:
 
 
 class _Lane:
-    """One statement at a time, on one connection.
+    """One statement at a time, and one more while that is slow.
 
     Args:
         together: Digests that one statement for several messages may have.
+        connections: Statements at a time, however slow.
     """
 
     def __init__(
-        self, acquire: Callable[[], AbstractAsyncContextManager[Any]], *, together: int
+        self,
+        acquire: Callable[[], AbstractAsyncContextManager[Any]],
+        *,
+        together: int,
+        connections: int,
     ) -> None:
         self._acquire = acquire
         self._together = together
+        self._connections = connections
         self._waiting: dict[TenantId, deque[_LookUp]] = {}  # in the order of turns
         self._count = 0
-        self._work: asyncio.Task[None] | None = None
+        self._work: dict[asyncio.Task[Any] | None, float] = {}  # since when each looks
+        self._later: asyncio.TimerHandle | None = None
 
     async def ask(self, tenant: TenantId, digests: Sequence[int]) -> list[str]:
         """As `Quotations.tasks`."""
@@ -103,18 +112,33 @@ class _Lane:
         one = _LookUp(tenant, digests, loop.time(), loop.create_future())
         queue.append(one)
         self._count += 1
-        if self._work is None:
-            self._work = loop.create_task(self._until_empty(), name="look-ups")
+        self._begin(loop)
         return await one.done
 
+    def _begin(self, loop: asyncio.AbstractEventLoop) -> None:
+        """See that what waits is looked for: by who looks already, unless that hangs."""
+        if len(self._work) >= self._connections:
+            return
+        if not self._work or max(self._work.values()) < loop.time() - _SLOW_S:
+            self._work[loop.create_task(self._until_empty(), name="look-ups")] = loop.time()
+        elif self._later is None:
+            self._later = loop.call_later(_SLOW_S, self._begin_again, loop)
+
+    def _begin_again(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._later = None
+        if self._waiting:
+            self._begin(loop)
+
     async def _until_empty(self) -> None:
+        mine, loop = asyncio.current_task(), asyncio.get_running_loop()
         try:
             while self._waiting:
                 await joined(lambda: self._count, most=self._together)
                 if batch := self._next_batch():
+                    self._work[mine] = loop.time()
                     await self._look(batch)
         finally:
-            self._work = None
+            del self._work[mine]
 
     def _next_batch(self) -> list[_LookUp]:
         """Of each tenant in turn its oldest; whoever has waited for too long is told so."""

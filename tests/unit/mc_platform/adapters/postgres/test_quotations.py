@@ -162,6 +162,30 @@ async def test_a_message_with_very_many_digests_delays_no_other():
     assert await huge == []
 
 
+async def test_a_statement_that_hangs_holds_up_no_other_message(monkeypatch: pytest.MonkeyPatch):
+    """What waits behind it, alone or joined later, is asked on one more connection, and on no third."""
+    monkeypatch.setattr(quotations, "_SLOW_S", 0.01)
+    table = Table([(TWO, 2, "mine")])
+    looked = Quotations(table.acquire)
+    table.held[1] = asyncio.Event()
+    hangs = asyncio.create_task(looked.tasks(ONE, [1]))
+    await table.holding.wait()
+    async with asyncio.timeout(30):
+        assert await looked.tasks(TWO, [2]) == ["mine"]
+        told = await asyncio.gather(*(looked.tasks(TWO, [n]) for n in range(2, 9)))
+    assert told == [["mine"], *([[]] * 6)]
+    table.holding.clear()
+    also = asyncio.create_task(looked.tasks(ONE, [1]))
+    await table.holding.wait()
+    asked = len(table.asked)
+    waits = asyncio.create_task(looked.tasks(TWO, [2]))
+    await asyncio.sleep(0.1)
+    assert len(table.asked) == asked
+    table.held[1].set()
+    async with asyncio.timeout(30):
+        assert await asyncio.gather(hangs, also, waits) == [[], [], ["mine"]]
+
+
 async def test_a_tenant_with_a_crowd_leaves_the_next_turn_to_others():
     """Of a crowd that fills many statements the other tenant's is among the first to be answered."""
     table = Table()
