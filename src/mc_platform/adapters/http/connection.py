@@ -20,7 +20,8 @@ _MAX_FRAMING_BYTES = 65_536
 _CONTENT_FOR_ONE = (
     4  # bytes of content that allow one more of framing: chunks of 24 bytes are taken
 )
-_INTERIM, _SWITCHING, _FINAL = 100, 101, 200
+_INTERIM, _SWITCHING, _FINAL, _NOT_DONE = 100, 101, 200, 300
+_LARGE_BYTES = 65_536  # of a request
 _MOST_DIGITS = 18  # of a length
 _PLAIN = ("", "identity")
 
@@ -73,6 +74,7 @@ class Connection(asyncio.Protocol):
         "_deadline",
         "_head_done",
         "_headers",
+        "_is_large",
         "_keep",
         "_line_began",
         "_lines",
@@ -135,6 +137,7 @@ class Connection(asyncio.Protocol):
         self._deadline = self._loop.call_at(deadline_s, self.end, TimeoutError)
         self._most_bytes = most_bytes
         self._whole = whole
+        self._is_large = sum(map(len, request)) > _LARGE_BYTES
         self._received = self._content = 0
         self._keep = self._complete = False
         self._not_taken = None
@@ -286,8 +289,11 @@ class Connection(asyncio.Protocol):
         if not waiter.done():
             body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
             waiter.set_result(Reply(self._status, self._headers, body[: self._most_bytes]))
+        # TLS does not tell how much of a request still waits below it. Who refuses a large one may not
+        # have read it, and the next would wait behind the rest, or be taken for a part of it
+        unread = self._is_large and self._status >= _NOT_DONE
         self._begin_answer()  # an idle connection holds nothing of the last one
-        if keep and not self._transport.get_write_buffer_size():
+        if keep and not unread and not self._transport.get_write_buffer_size():
             self._owner.free(self)
         else:
             # At once: TLS would wait for the peer's part of the farewell, half a minute for each

@@ -338,6 +338,26 @@ def test_a_connection_does_not_serve_again_before_its_request_is_sent(loop):
     assert (peer.freed, peer.wire.closing) == (0, True)
 
 
+@pytest.mark.parametrize(
+    ("status", "size", "again"),
+    [(200, 100_000, True), (413, 100_000, False), (307, 100_000, False), (413, 1_000, True)],
+)
+def test_a_large_request_that_was_refused_is_the_connections_last(
+    loop, status: int, size: int, again: bool
+):
+    """It may stand unread in buffers that nobody can ask, of TLS and of the system."""
+    peer = Peer(loop)
+    answer = peer.connection.ask(
+        [b"POST / HTTP/1.1\r\n\r\n", bytes(size)],
+        deadline_s=loop.time() + 60,
+        most_bytes=MOST_BYTES,
+        whole=True,
+    )
+    peer.send(b"HTTP/1.1 %d Told\r\nContent-Length: 0\r\n\r\n" % status)
+    assert answer.result().status == status
+    assert (peer.freed == 1, peer.wire.closing) == (again, not again)
+
+
 def test_bytes_on_an_idle_connection_end_it(loop):
     """They were to be taken for the next request's answer."""
     peer = Peer(loop)
