@@ -22,6 +22,7 @@ _CONTENT_FOR_ONE = (
 )
 _INTERIM, _SWITCHING, _FINAL, _NOT_DONE = 100, 101, 200, 300
 _LARGE_BYTES = 65_536  # of a request
+_MOST_PIECES = 256  # of a body, each a value of its own: of two bytes it takes twenty times as many
 _MOST_DIGITS = 18  # of a length
 _PLAIN = ("", "identity")
 
@@ -72,6 +73,7 @@ class Connection(asyncio.Protocol):
         "_complete",
         "_content",
         "_deadline",
+        "_gathered",
         "_head_done",
         "_headers",
         "_is_large",
@@ -154,6 +156,7 @@ class Connection(asyncio.Protocol):
         """Break the connection; an exchange under way fails with the reason."""
         waiter, self._waiter = self._waiter, None
         self._pieces.clear()
+        self._gathered = bytearray()
         self._not_taken = None  # whose traceback holds this in turn
         if waiter is not None:
             self._deadline.cancel()
@@ -228,6 +231,9 @@ class Connection(asyncio.Protocol):
     def on_body(self, piece: bytes) -> None:
         self._content += len(piece)
         self._pieces.append(piece)
+        if len(self._pieces) == _MOST_PIECES:
+            self._gathered += b"".join(self._pieces)
+            self._pieces.clear()
         if self._content <= self._most_bytes:
             return
         if self._whole:
@@ -248,6 +254,7 @@ class Connection(asyncio.Protocol):
     def _begin_answer(self) -> None:
         self._headers: dict[str, str] = {}
         self._pieces: list[bytes] = []
+        self._gathered = bytearray()
         self._status = self._lines = 0
         self._line_began = self._received
         self._head_done = False
@@ -287,7 +294,8 @@ class Connection(asyncio.Protocol):
         self._deadline.cancel()
         assert waiter is not None
         if not waiter.done():
-            body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+            whole = len(pieces) == 1 and not self._gathered
+            body = pieces[0] if whole else b"".join((self._gathered, *pieces))
             waiter.set_result(Reply(self._status, self._headers, body[: self._most_bytes]))
         # TLS does not tell how much of a request still waits below it. Who refuses a large one may not
         # have read it, and the next would wait behind the rest, or be taken for a part of it

@@ -7,6 +7,7 @@ event loop, and hands over the bytes.
 from __future__ import annotations
 
 import asyncio
+import tracemalloc
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -356,6 +357,26 @@ def test_a_large_request_that_was_refused_is_the_connections_last(
     peer.send(b"HTTP/1.1 %d Told\r\nContent-Length: 0\r\n\r\n" % status)
     assert answer.result().status == status
     assert (peer.freed == 1, peer.wire.closing) == (again, not again)
+
+
+def test_a_body_that_drips_takes_no_more_memory_than_one_that_flows(loop):
+    """Each two bytes were a value of their own, of forty: a large answer twenty times itself."""
+    body = bytes(range(256)) * 400
+    peer = Peer(loop)
+    answer = peer.connection.ask(
+        [b"GET / HTTP/1.1\r\n\r\n"], deadline_s=loop.time() + 60, most_bytes=len(body), whole=True
+    )
+    peer.send(OK + b"Content-Length: %d\r\n\r\n" % len(body))
+    tracemalloc.start()
+    try:
+        for at in range(0, len(body) - 2, 2):
+            peer.send(body[at : at + 2])
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert held < 3 * len(body)
+    peer.send(body[-2:])
+    assert answer.result().body == body
 
 
 def test_bytes_on_an_idle_connection_end_it(loop):
