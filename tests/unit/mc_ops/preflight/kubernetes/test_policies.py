@@ -198,7 +198,6 @@ def _ports(connection):
         ({"ingress": [{"from": []}]}, {"in", "out"}),
         ({"podSelector": {"matchLabels": {"app": "z"}}}, {"in", "out"}),
     ],
-    ids=str,
 )
 def test_the_types_that_a_policy_does_not_name(spec, open_ways):
     """As the API documents its defaults."""

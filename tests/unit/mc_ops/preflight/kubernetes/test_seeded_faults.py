@@ -302,7 +302,6 @@ def conditions(**changes):
         ({"conditions": []}, Status.unknown),
         (GONE, Status.unknown),
     ],
-    ids=str,
 )
 def test_what_the_controller_tells_of_a_cluster(status, expected):
     """Its conditions; and there a Deployment has replicas, which the controller sets."""
