@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache, partial
+from marshal import dumps
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -43,9 +44,13 @@ def plain_json(
         # A value takes two bytes with its comma or bracket, so a short text needs no counting
         if len(raw) > 2 * most_values and sum(map(raw.count, (b",", b"[", b"{"))) > most_values:
             return None
-        # Sets are taken for lists, and others' kinds of text for text, but they are not equal
-        if b"\\u0000" in raw or _checked()({"value": value}).value != value:
+        if b"\\u0000" in raw:
             return None
+        # Sets and tuples are taken for lists, but are not equal to them. Whatever derives from a
+        # built-in type is taken for it, and may be equal: marshal refuses it
+        if _checked()({"value": value}).value != value:
+            return None
+        dumps(value, 2)  # in the version without references, as the cheapest
     except _REFUSED:
         return None
     return raw

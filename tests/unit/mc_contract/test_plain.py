@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from decimal import Decimal
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 from types import MappingProxyType
+from typing import NoReturn
 
 import pytest
 from hypothesis import given
@@ -21,8 +22,27 @@ class _Word(StrEnum):
     one = "one"
 
 
+class _Broken(dict[str, int]):
+    """Equal to an object, and read otherwise by whoever goes through it."""
+
+    def items(self) -> NoReturn:
+        raise RuntimeError
+
+
+class _List(list[int]): ...
+
+
+class _Text(str):
+    __slots__ = ()
+
+
+class _Number(IntEnum):
+    one = 1
+
+
 _ODD = st.sampled_from(
-    [1.5, -0.0, float("nan"), 2**53, -(2**53), 10**308, Decimal(1), _Word.one, b"x", {1}, object(), "\0",
+    [1.5, -0.0, float("nan"), 2**53, -(2**53), 10**308, Decimal(1), _Word.one, _Number.one, _Broken(a=1),
+     _List([1]), _Text("a"), b"x", {1}, object(), "\0",
      "\ud800", "\udc00", "é", "\U0001f600", "\x7f", "\u2028", MappingProxyType({"a": 1}), range(2)]
 )  # fmt: skip
 _SCALARS = (
@@ -35,7 +55,7 @@ _SCALARS = (
 _KEYS = (
     st.text(st.characters(max_codepoint=127))
     | st.text(max_size=3)
-    | st.sampled_from([1, None, "\0"])
+    | st.sampled_from([1, None, "\0", _Text("a"), _Word.one])
 )
 
 
@@ -160,3 +180,12 @@ def test_a_text_that_could_not_be_read_back_is_not_taken() -> None:
     """Reading counts commas before it makes anything, so writing has to as well."""
     with pytest.raises(NotKeepable, match="more than 250000 values"):
         checked_text(["," * (MOST_VALUES + 1)])
+
+
+@pytest.mark.parametrize(
+    "odd", [_Broken(a=1), _List([1]), _Text("a"), _Number.one, _Word.one, {_Text("a"): 1}]
+)
+def test_what_derives_from_a_built_in_type_is_not_plain(odd: object) -> None:
+    """It is equal to one that is, but others may read it otherwise than its own methods tell."""
+    assert not _plain({"a": [odd]})
+    assert not _plain([odd])
