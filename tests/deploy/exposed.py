@@ -53,7 +53,6 @@ _WORDS = frozenset(
         "avg_over_time",
         "sum_over_time",
         "round",
-        "label_replace",
     ]
 )
 _SELECTOR = re.compile(r"([a-zA-Z_:][a-zA-Z0-9_:]*)\s*\{([^}]*)\}")
@@ -75,7 +74,7 @@ def asked(expression: str) -> Asked:
     found = Asked()
     for name, inside in _SELECTOR.findall(expression):
         found.matchers += [(name, *matcher) for matcher in _MATCHER.findall(inside)]
-    rest = re.sub(r'\{[^}]*\}|"[^"]*"', "", expression)
+    rest = re.sub(r"\{[^}]*\}", "", expression)
     for _, labels in _CLAUSE.findall(rest):
         found.labels |= {label.strip() for label in labels.split(",") if label.strip()}
     rest = re.sub(r"\[[^\]]*\]", "", _CLAUSE.sub("", rest))
