@@ -47,6 +47,10 @@ class Cluster:
     def read(self, *args: str) -> Any:
         return json.loads(self.kubectl("get", *args, "-o", "json").stdout)
 
+    def remove(self, *namespaces: str) -> None:
+        """Delete namespaces, and wait until they are gone."""
+        self.kubectl("delete", "namespace", *namespaces, "--ignore-not-found", "--timeout=150s")
+
     def driver(self, *args: str) -> None:
         subprocess.run([CLUSTER, *args], check=True, timeout=300)
 

@@ -74,7 +74,8 @@ def test_services_have_names(space: Space, three: dict[str, str]):
                 "spec": {"clusterIP": "None", "selector": {"app": "server"}, "ports": [{"port": 8080}]}}  # fmt: skip
     space.apply(headless)
     until(lambda: reaches(space, three["caller"], "http://headless:8080/"))
-    assert reaches(space, three["server"], "http://server/"), "a pod reaches itself by its service"
+    # A pod reaches itself by its service
+    until(lambda: reaches(space, three["server"], "http://server/"), 20)
 
 
 def test_only_the_named_pairs_of_a_default_deny_talk(space: Space, three: dict[str, str]):
@@ -86,7 +87,8 @@ def test_only_the_named_pairs_of_a_default_deny_talk(space: Space, three: dict[s
         ("caller", other): False, ("caller", f"http://{HOST}:1/"): False, ("caller", "http://10.87.0.2:6443/"): False,
         ("other", server): False, ("other", full): False, ("server", other): False,
     }  # fmt: skip
-    assert reaches(space, three["other"], "http://server/"), "open before the policies"
+    # Open before the policies; a service's rules come a moment after its pods are ready
+    until(lambda: reaches(space, three["other"], "http://server/"), 20)
     space.apply(DENY, NAMED, ENTRY)
     until(lambda: not reaches(space, three["other"], server), 20)
     with ThreadPoolExecutor() as at_once:
