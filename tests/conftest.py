@@ -67,7 +67,9 @@ def dead_port() -> Iterator[int]:
         yield taken.getsockname()[1]
 
 
-def until(condition: Callable[[], T], *, within_s: float = 60.0, what: str = "") -> T:
+def until(
+    condition: Callable[[], T], *, within_s: float = 60.0, what: str = "", pause_s: float = 0.05
+) -> T:
     """Poll until `condition` gives something true; fail by name when it never does."""
     deadline = time.monotonic() + within_s
     while True:
@@ -76,7 +78,7 @@ def until(condition: Callable[[], T], *, within_s: float = 60.0, what: str = "")
             return value
         if time.monotonic() > deadline:
             raise AssertionError(f"never happened within {within_s:g} s: {what or condition}")
-        time.sleep(0.05)
+        time.sleep(pause_s)
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tests.conftest
 import yaml
 
 HERE = Path(__file__).parent
@@ -97,12 +97,8 @@ def get(url: str, timeout: float = 5) -> str:
 
 
 def until(seen: Callable[[], Any], seconds: float = 90) -> Any:
-    """Ask again and again until the answer is truthy, and give it back."""
-    end = time.monotonic() + seconds
-    while not (answer := seen()):
-        assert time.monotonic() < end, f"not seen within {seconds:.0f} s"
-        time.sleep(0.25)
-    return answer
+    """Poll with longer pauses than elsewhere, as most questions start a kubectl."""
+    return tests.conftest.until(seen, within_s=seconds, pause_s=0.25)
 
 
 RESTRICTED = {
