@@ -8,12 +8,16 @@ import subprocess
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import tests.conftest
 import yaml
+
+if TYPE_CHECKING:
+    from tests.cluster.platform import Platform
 
 HERE = Path(__file__).parent
 CLUSTER = HERE / "cluster.sh"
@@ -191,6 +195,19 @@ def cluster() -> Iterator[Cluster]:
     finally:
         if ours:
             subprocess.run([CLUSTER, "down"], check=True, timeout=60)
+
+
+@pytest.fixture(scope="session")
+def platform(
+    cluster: Cluster,
+    run_postgres: Callable[..., AbstractContextManager[str]],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Platform]:
+    """The platform on the cluster, started once for all stories of it."""
+    from tests.cluster.platform import running
+
+    with running(cluster, run_postgres, tmp_path_factory.mktemp("operator")) as ours:
+        yield ours
 
 
 @pytest.fixture

@@ -88,4 +88,5 @@ def test_the_runbooks_own_queries_have_answers(prometheus, wait_until):
     assert rate > 0
     own = P95.replace("mc_request_", "mc_tenant_request_")
     told = {labels["tenant"]: value for labels, value in ask(own)}
-    assert 0.2 < told["TENANT_001"] <= 0.25, "95 of 100 took 220 ms"
+    # 95 of 100 took 220 ms: the 95th is the last of the bucket up to 250 ms
+    assert told["TENANT_001"] == pytest.approx(0.25)
