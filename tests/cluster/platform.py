@@ -125,7 +125,8 @@ def running(cluster: Cluster, run_postgres: Any, home: Path) -> Iterator[Platfor
             platform.start()
             yield platform
         finally:
-            cluster.remove(*NAMESPACES)
+            if not cluster.ours:  # else the cluster goes as a whole, at once
+                cluster.remove(*NAMESPACES)
 
 
 def _at_zero(one: dict[str, Any]) -> dict[str, Any]:
