@@ -11,9 +11,8 @@ from typer.testing import CliRunner
 
 import mc_ops.cli.environment as verbs
 from mc_ops.cli import cutover, preflight, slo_access
-from mc_ops.environments import BASELINE, Colour, open_environment
+from mc_ops.environments import BASELINE, Colour
 from mc_ops.environments.faults import Faults
-from mc_ops.errors import UnusableInput
 
 
 @pytest.fixture
@@ -92,9 +91,3 @@ def test_figures_are_of_every_replica(recorded):
         recorded.replicas, RecordingEnvironment.url
     )
     assert slo_access.dead_replicas(None, env="any") == ()
-
-
-def test_a_cluster_is_not_here_yet():
-    """And is refused plainly, not taken for this machine."""
-    with pytest.raises(UnusableInput, match="arrives in a later release"):
-        open_environment("kubernetes")

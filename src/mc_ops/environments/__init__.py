@@ -1,4 +1,4 @@
-"""Where the platform runs: processes on this machine, and later a Kubernetes cluster.
+"""Where the platform runs: processes on this machine, or pods of a Kubernetes cluster.
 
 >>> from mc_ops.environments import open_environment
 >>> environment = open_environment("local")
@@ -25,15 +25,19 @@ from mc_ops.environments.interface import (
 from mc_ops.environments.workspace import Workspace, catalogue_path, checkout
 from mc_ops.errors import UnusableInput
 
-KINDS = ("local",)
+KINDS = ("local", "kubernetes")
 
 
 def open_environment(kind: str = "local") -> Environment:
     """The environment of that kind, as the process's environment variables describe it.
 
     Raises:
-        UnusableInput: there is no such kind, or not yet.
+        UnusableInput: there is no such kind.
     """
+    if kind == "kubernetes":
+        from mc_ops.environments.kubernetes.environment import KubernetesEnvironment
+
+        return KubernetesEnvironment.from_env()
     return open_startable(kind)
 
 
@@ -41,7 +45,7 @@ def open_startable(kind: str = "local") -> Startable:
     """The environment of that kind, with the verbs that bring it up and take it away.
 
     Raises:
-        UnusableInput: there is no such kind, or not yet.
+        UnusableInput: there is no such kind, or mcctl does not bring it up.
     """
     if kind == "local":
         # Here, not above: the edge and the samples start without these.
@@ -51,8 +55,9 @@ def open_startable(kind: str = "local") -> Startable:
         return LocalEnvironment(Layout.from_env())
     if kind == "kubernetes":
         raise UnusableInput(
-            "the environment `kubernetes` arrives in a later release",
-            hint="use --env local",
+            "mcctl neither starts a platform on Kubernetes nor takes it away",
+            hint="kubectl apply -k deploy/kubernetes/overlays/region, or delete -k; "
+            "docs/how-to/kubernetes.md",
         )
     raise UnusableInput(f'unknown environment "{kind}"', hint=f"known: {', '.join(KINDS)}")
 

@@ -1,11 +1,8 @@
-"""A Kubernetes cluster, as far as it is operated yet: one HorizontalPodAutoscaler and its events.
-
-The whole environment (replicas, cutover, logs) is not here yet: `open_environment("kubernetes")`
-refuses.
-"""
+"""A Kubernetes cluster: the platform that deploy/kubernetes brings up there, and its autoscalers."""
 
 from __future__ import annotations
 
-from mc_ops.environments.kubernetes.autoscaler import Autoscaler, Autoscalers, checked_name
+from mc_ops.environments.kubernetes.autoscaler import Autoscaler, Autoscalers
+from mc_ops.environments.kubernetes.client import checked_name
 
 __all__ = ["Autoscaler", "Autoscalers", "checked_name"]

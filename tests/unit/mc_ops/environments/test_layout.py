@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mc_ops.environments import Colour, open_environment
+from mc_ops.environments import Colour, open_environment, open_startable
 from mc_ops.environments.local.layout import Layout, colour_of, is_replica
 from mc_ops.environments.workspace import Memory, recall, remember
 from mc_ops.errors import CouldNotTell, UnusableInput
@@ -140,10 +140,11 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_kubernetes_is_refused_clearly() -> None:
-    """An environment that does not exist yet says so; a misspelt one lists the known."""
-    with pytest.raises(UnusableInput, match="arrives in a later release"):
-        open_environment("kubernetes")
+def test_what_cannot_be_started_here_is_refused_clearly() -> None:
+    """A cluster is given manifests, and says so; a misspelt environment lists the known."""
+    with pytest.raises(UnusableInput, match="neither starts") as caught:
+        open_startable("kubernetes")
+    assert "kubectl apply -k" in caught.value.hint
     with pytest.raises(UnusableInput, match='unknown environment "locl"') as caught:
         open_environment("locl")
-    assert caught.value.hint == "known: local"
+    assert caught.value.hint == "known: local, kubernetes"

@@ -1,0 +1,279 @@
+"""The Kubernetes API by `kr8s`: objects as JSON has them, and errors as this program has them.
+
+    client = Client(namespace="prod")
+    service = client.get("services", "agent-workbench")
+
+Which cluster and which user: as `kubectl` has it ($KUBECONFIG, ~/.kube/config, or the pod's own
+service account). Resources have the names that RBAC has, so that an error names the right to grant.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+import httpx
+import yaml
+
+from mc_ops.errors import CouldNotTell, NotAllowed, OpsError, UnusableInput
+
+if TYPE_CHECKING:
+    from kr8s import Api
+
+Object = dict[str, Any]
+
+# By the name that RBAC has: the kind, and its API
+RESOURCES: Final = {
+    "configmaps": ("ConfigMap", "v1"),
+    "deployments": ("Deployment", "apps/v1"),
+    "events": ("Event", "v1"),
+    "horizontalpodautoscalers": ("HorizontalPodAutoscaler", "autoscaling/v2"),
+    "jobs": ("Job", "batch/v1"),
+    "leases": ("Lease", "coordination.k8s.io/v1"),
+    "pods": ("Pod", "v1"),
+    "replicasets": ("ReplicaSet", "apps/v1"),
+    "secrets": ("Secret", "v1"),
+    "selfsubjectaccessreviews": ("SelfSubjectAccessReview", "authorization.k8s.io/v1"),
+    "services": ("Service", "v1"),
+}
+_CLUSTER = "is this the right cluster? kubectl config current-context"
+_RIGHTS = "mcctl preflight rights --env kubernetes shows all that are missing"
+_NAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?", re.ASCII)
+_TIMEOUT_S = 20.0
+
+
+class Client:
+    """One namespace of one cluster; nothing is sent before the first call.
+
+    Every method raises NotAllowed where a right is missing, naming it, and CouldNotTell where the
+    cluster cannot be asked.
+    """
+
+    def __init__(
+        self, *, namespace: str | None = None, context: str | None = None, instead: str = ""
+    ) -> None:
+        """Make a client.
+
+        Args:
+            namespace: None: the context's own, else `default`.
+            context: A context of the kubeconfig; None: the current one.
+            instead: What an error tells to do where there is no cluster.
+
+        Raises:
+            UnusableInput: No namespace can have that name.
+        """
+        self._namespace = None if namespace is None else checked_name("namespace", namespace)
+        self._context = context
+        self._instead = instead
+        self._made: Api | None = None
+
+    @property
+    def namespace(self) -> str:
+        """The namespace that is looked at."""
+        return str(self._api().namespace)
+
+    @property
+    def server(self) -> str:
+        """The URL of the API server."""
+        return str(self._api().auth.server)
+
+    def get(self, resource: str, name: str) -> Object:
+        """The object of that name.
+
+        Raises:
+            CouldNotTell: There is none.
+        """
+        found = self._named(resource, name)
+        with self._told("get", resource, name):
+            found.refresh()
+            return _plain(found)
+
+    def find(self, resource: str, name: str) -> Object | None:
+        """The object of that name; None if there is none."""
+        try:
+            return self.get(resource, name)
+        except Absent:
+            return None
+
+    def objects(
+        self, resource: str, *, labels: Mapping[str, str] | None = None, fields: str = ""
+    ) -> list[Object]:
+        """The objects that have all these labels, and that a field selector selects."""
+        api = self._api()
+        selector = ",".join(f"{key}={value}" for key, value in (labels or {}).items())
+        with self._told("list", resource):
+            listed = _class(resource).list(
+                api=api,
+                namespace=api.namespace,
+                label_selector=selector or None,
+                field_selector=fields or None,
+            )
+            return [_plain(found) for found in listed]
+
+    def create(self, resource: str, body: Object) -> Object:
+        """Make an object; of a review it is the answer.
+
+        Raises:
+            CouldNotTell: There is one of that name.
+        """
+        made = _class(resource)(body, namespace=self.namespace, api=self._api())
+        with self._told("create", resource, str(body.get("metadata", {}).get("name", ""))):
+            made.create()
+            return _plain(made)
+
+    def patch(
+        self,
+        resource: str,
+        name: str,
+        body: Object | list[Object],
+        *,
+        subresource: str = "",
+    ) -> Object:
+        """Change an object by a merge patch, or by a JSON patch if `body` is a list.
+
+        Raises:
+            CouldNotTell: It was changed at the same moment (`metadata.resourceVersion` in the
+                patch, or a `test` of a JSON patch), or there is none.
+            UnusableInput: The API server refuses what is asked.
+        """
+        found = self._named(resource, name)
+        right = f"{resource}/{subresource}" if subresource else resource
+        kind = "json" if isinstance(body, list) else None
+        with self._told("patch", right, name):
+            found.patch(body, subresource=subresource or None, type=kind)
+            return _plain(found)
+
+    def delete(self, resource: str, name: str, *, foreground: bool = False) -> bool:
+        """Delete an object; false if there was none. In the foreground its own go first."""
+        found = self._named(resource, name)
+        try:
+            with self._told("delete", resource, name):
+                found.delete(propagation_policy="Foreground" if foreground else "Background")
+        except Absent:
+            return False
+        return True
+
+    def log(self, pod: str, **options: Any) -> Iterator[str]:
+        """Lines of a pod's log; `options` as those of `kr8s.objects.Pod.logs`."""
+        from kr8s.objects import Pod
+
+        found = Pod(_metadata(self.namespace, pod), api=self._api())
+        with self._told("get", "pods/log", pod):
+            yield from found.logs(**options)
+
+    def _api(self) -> Api:
+        """The client; to make it, kr8s asks for the cluster's version."""
+        if self._made is None:
+            with self._told("get", "/version"):
+                import kr8s
+
+                # Named although it is kr8s's own default: it keeps clients by their arguments.
+                self._made = kr8s.api(
+                    kubeconfig=os.environ.get("KUBECONFIG") or None,
+                    namespace=self._namespace,
+                    context=self._context,
+                )
+                self._made.timeout = _TIMEOUT_S
+        return self._made
+
+    def _named(self, resource: str, name: str) -> Any:
+        kind, _ = RESOURCES[resource]
+        checked_name("HPA" if kind == "HorizontalPodAutoscaler" else kind, name)
+        return _class(resource)(_metadata(self.namespace, name), api=self._api())
+
+    @contextlib.contextmanager
+    def _told(self, verb: str, resource: str, name: str = "") -> Iterator[None]:
+        """Turn what kr8s raises into this program's errors."""
+        import kr8s
+
+        try:
+            yield
+        except OpsError:
+            raise
+        except kr8s.NotFoundError as error:
+            raise _absent(resource, name) from error
+        except kr8s.ServerError as error:
+            raise _refused(error, verb, resource, name) from error
+        except (
+            kr8s.APITimeoutError,
+            kr8s.ConnectionClosedError,
+            httpx.HTTPError,
+            OSError,
+        ) as error:
+            raise CouldNotTell(
+                f"the Kubernetes API does not answer: {type(error).__name__}", hint=_CLUSTER
+            ) from error
+        except (ValueError, LookupError, TypeError, AttributeError, yaml.YAMLError) as error:
+            # What kr8s makes of no kubeconfig, a bad one, and of answers that are none of Kubernetes.
+            raise CouldNotTell(
+                f"no Kubernetes cluster can be asked: {type(error).__name__}",
+                hint=f"kubectl config view shows what there is{self._instead}",
+            ) from error
+
+
+class Absent(CouldNotTell):
+    """There is no object of that name."""
+
+
+def checked_name(what: str, name: str) -> str:
+    """The name, if an object can have it: names become parts of URLs and of selectors.
+
+    Raises:
+        UnusableInput: None can.
+    """
+    if not _NAME.fullmatch(name):
+        raise UnusableInput(
+            f"{name[:80]!r} is no name of a {what}",
+            hint="lower-case letters, digits, `-` and `.`, at most 253",
+        )
+    return name
+
+
+def _class(resource: str) -> Any:
+    from kr8s.objects import new_class
+
+    kind, version = RESOURCES[resource]
+    namespaced = resource != "selfsubjectaccessreviews"
+    return new_class(kind, version, asyncio=False, namespaced=namespaced, plural=resource)
+
+
+def _metadata(namespace: str, name: str) -> Object:
+    return {"metadata": {"name": name, "namespace": namespace}}
+
+
+def _plain(found: Any) -> Object:
+    """The object as JSON has it: kr8s keeps it in boxes."""
+    plain: Object = found.raw.to_dict()
+    return plain
+
+
+def _absent(resource: str, name: str) -> CouldNotTell:
+    if not name:
+        return CouldNotTell("what answers is no Kubernetes API", hint=_CLUSTER)
+    plural = resource.partition("/")[0]
+    return Absent(
+        f'there is no {RESOURCES[plural][0]} "{name}" in this namespace',
+        hint=f"kubectl get {plural} --all-namespaces; then --namespace NAMESPACE, or MC_NAMESPACE",
+    )
+
+
+def _refused(error: Any, verb: str, resource: str, name: str) -> OpsError:
+    status = error.response.status_code if error.response is not None else 0
+    if status == httpx.codes.NOT_FOUND:
+        return _absent(resource, name)
+    if status in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):
+        return NotAllowed(
+            f"the Kubernetes API refuses: HTTP {status}",
+            hint=f"the right that is needed: {verb} {resource}; {_RIGHTS}",
+        )
+    if status == httpx.codes.CONFLICT:
+        return CouldNotTell(
+            f"{name} was changed by somebody else at the same moment; nothing was changed here",
+            hint="look again, and repeat",
+        )
+    if status in (httpx.codes.BAD_REQUEST, httpx.codes.UNPROCESSABLE_ENTITY):
+        return UnusableInput(f"the Kubernetes API refuses it: {error}")
+    return CouldNotTell(f"the Kubernetes API failed: HTTP {status}", hint="try again")

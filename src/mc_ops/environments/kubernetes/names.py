@@ -1,0 +1,31 @@
+"""What the objects of deploy/kubernetes are called, and the labels that their pods have."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from mc_ops.environments.interface import BASELINE, Colour, Group
+
+SERVICE: Final = "agent-workbench"  # the Service that clients reach, and the container of a pod
+SETTINGS: Final = "mc-platform-config"  # the ConfigMap of a region's settings
+SECRETS: Final = "mc-platform-secrets"
+CATALOGUE: Final = "mc-platform-catalogue"
+COLOUR: Final = "mc-platform/colour"  # the label of a side, and of the fresh baseline
+APP: Final = "app.kubernetes.io/name"
+PORT: Final = 8080
+
+_DEPLOYMENTS: dict[Group, str] = {
+    Colour.blue: SERVICE,
+    Colour.green: f"{SERVICE}-green",
+    BASELINE: f"{SERVICE}-baseline",
+}
+
+
+def deployment_of(group: Group) -> str:
+    """The Deployment of a side, or of the fresh baseline; its HPA and PDB are called as it."""
+    return _DEPLOYMENTS[group]
+
+
+def labels_of(group: Group) -> dict[str, str]:
+    """What selects the pods of a side, or of the fresh baseline."""
+    return {APP: SERVICE, COLOUR: str(group)}
