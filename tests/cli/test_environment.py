@@ -53,7 +53,7 @@ def test_status_of_nothing_is_no_failure(env: dict[str, str]) -> None:
 @pytest.mark.parametrize(
     ("args", "code", "told"),
     [
-        (("up", "--env", "kubernetes"), 2, "kubectl apply -k"),
+        (("up", "--env", "kubernetes"), 2, "neither starts"),
         (("up", "--env", "moon"), 2, 'unknown environment "moon"'),
         (("up", "--fault", "green:fast=2"), 2, 'fault "fast=2" is not known'),
         (("up", "--replicas", "20"), 2, "20 replicas asked for, expected 1 to 19"),
