@@ -15,6 +15,7 @@ from mc_ops.autoscaler.oscillation import busiest_hour, reversal_times
 from mc_ops.autoscaler.record import Recorded, rules_of
 from mc_ops.autoscaler.replay import SYNC_S, Trace, replay
 from mc_ops.autoscaler.window import CALM_PER_HOUR, smallest_window
+from mc_ops.environments.kubernetes.names import SERVICE
 from mc_ops.preflight.kubernetes.capacity import over_connections, over_quota
 from mc_ops.preflight.kubernetes.findings import Finding, results
 from mc_ops.preflight.kubernetes.manifests import Object, mapping, sequence
@@ -86,7 +87,9 @@ def check_autoscaling(
     }
     told = [one for name, (found, good) in checks.items() for one in results(name, found, good)]
     if live:
-        told += [one for each in all_scaled for one in _conditions(each)]
+        told += [
+            one for each in all_scaled for one in _conditions(each, _stands_down(each, objects))
+        ]
     return told + ([one for each in all_scaled for one in _replayed(each, load)] if load else [])
 
 
@@ -275,8 +278,26 @@ def _budgets(all_scaled: Sequence[Scaled], budgets: Sequence[Object]) -> Iterato
                 yield Finding(str(budget), field, why, "maxUnavailable: 1")
 
 
-def _conditions(one: Scaled) -> Iterator[CheckResult]:
+def _stands_down(one: Scaled, objects: Sequence[Object]) -> bool:
+    """Whether it is a side at 0 replicas that clients do not reach: the controller leaves it alone."""
+    if one.pod is None or one.pod.owner.spec.get("replicas") != 0:
+        return False
+    labels = one.pod.labels.items()
+    selectors = [
+        mapping(each.spec.get("selector"), "spec.selector", each)
+        for each in objects
+        if (each.kind, each.namespace, each.name) == ("Service", one.hpa.namespace, SERVICE)
+    ]
+    # Without the Service nobody can say who serves, and a workload at 0 is a finding
+    return bool(selectors) and not any(selector.items() <= labels for selector in selectors)
+
+
+def _conditions(one: Scaled, stands_down: bool) -> Iterator[CheckResult]:
     name = f"hpa-conditions {one.hpa.name}"
+    if stands_down:
+        why = "it stands down: 0 replicas, its autoscaler is off until somebody scales it up"
+        yield from results(name, [], why)
+        return
     status = mapping(one.hpa.data.get("status"), "status", one.hpa)
     told = {
         str(condition.get("type")): condition
@@ -291,7 +312,11 @@ def _conditions(one: Scaled) -> Iterator[CheckResult]:
         condition = told.get(kind, {})
         if condition.get("status") != wanted:
             why = f"{condition.get('reason', 'missing')}: {condition.get('message', '')}"
-            fix = "kubectl describe hpa; metrics-server and the requests of the pods"
+            fix = (
+                f"nothing scales it up from 0: kubectl scale to {one.least}"
+                if condition.get("reason") == "ScalingDisabled"
+                else "kubectl describe hpa; metrics-server and the requests of the pods"
+            )
             findings.append(one.finding(f"status.conditions[{kind}]", why, fix))
     limited = told.get("ScalingLimited", {})
     if limited.get("status") == "True" and limited.get("reason") == "TooManyReplicas":

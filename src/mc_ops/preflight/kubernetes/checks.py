@@ -123,7 +123,12 @@ def hpa_of_cluster(namespace: str | None, limits: Limits) -> list[CheckResult]:
         CouldNotTell: the cluster does not answer, or does not let it read.
     """
     cluster = live.Cluster.of_context(namespace)
-    others = ("horizontalpodautoscalers.v2.autoscaling", "poddisruptionbudget", "resourcequota")
+    others = (
+        "horizontalpodautoscalers.v2.autoscaling",
+        "poddisruptionbudget",
+        "resourcequota",
+        "service",
+    )
     return _autoscaling(cluster.objects(*_WORKLOADS, *others), limits, limits.load, live=True)
 
 

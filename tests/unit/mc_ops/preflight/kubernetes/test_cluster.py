@@ -128,6 +128,45 @@ def test_autoscalers_are_read_with_what_their_controller_says(cluster):
     assert {name.split()[0] for name in failing(results)} == {"hpa-conditions"}
 
 
+# As a controller of Kubernetes 1.36 says it
+OFF = "scaling is disabled since the replica count of the target is zero"
+OF_REPLICAS = {
+    0: [("AbleToScale", "True", "SucceededGetScale", ""), ("ScalingActive", "False", "ScalingDisabled", OFF)],
+    3: [("AbleToScale", "True", "ReadyForNewScale", ""), ("ScalingActive", "True", "ValidMetricFound", "")],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("blue", "green", "expected"),
+    [
+        (3, 0, {}),
+        (3, 3, {}),
+        (0, 3, {"hpa-conditions agent-workbench": Status.failed}),
+        (0, 0, {"hpa-conditions agent-workbench": Status.failed}),
+    ],
+)
+def test_a_side_at_zero_is_fine_where_clients_do_not_reach_it(cluster, blue, green, expected):
+    """The controller leaves what is at 0 alone: right for the side that stands down, never for blue."""
+    found = json.loads(json.dumps(objects("overlays/local-test")))
+    replicas = {"agent-workbench": blue, "agent-workbench-green": green}
+    for one in found:
+        count = replicas.get(one["metadata"]["name"])
+        if one["kind"] == "Deployment" and count is not None:
+            one["spec"]["replicas"] = count
+        if one["kind"] == "HorizontalPodAutoscaler":
+            names = ("type", "status", "reason", "message")
+            told = [dict(zip(names, values, strict=True)) for values in OF_REPLICAS[count]]
+            one["status"] = {"currentReplicas": count, "conditions": told}
+    cluster(objects=found)
+    results = hpa_of_cluster(None, Limits())
+    assert failing(results) == expected
+    [serving] = [one for one in results if one.name == "hpa-conditions agent-workbench"]
+    assert ("kubectl scale to 3" in serving.remedy) == (blue == 0)
+    without = [one for one in found if one["kind"] != "Service"]  # nobody can say who serves
+    cluster(objects=without)
+    assert len(failing(hpa_of_cluster(None, Limits()))) == [blue, green].count(0)
+
+
 def test_policies_are_evaluated_and_then_tried(cluster):
     """In each namespace that the table names; where nothing can be tried, it is not known."""
     calls = cluster()
