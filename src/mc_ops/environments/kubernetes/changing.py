@@ -1,19 +1,22 @@
-"""What changes a platform on a cluster: replicas, faults, the side that serves."""
+"""What changes a platform on a cluster: replicas, faults, the side that serves.
 
-# ruff: noqa: ARG002 - until every verb is here
+Every verb holds the Lease `mcctl` while it changes something.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from subprocess import CompletedProcess
-from typing import NoReturn
 
 from mc_ops.environments.faults import Faults
 from mc_ops.environments.interface import Colour, Instance, Say, Switch, silent
+from mc_ops.environments.kubernetes import administration, switching
 from mc_ops.environments.kubernetes.client import Client
+from mc_ops.environments.kubernetes.lease import held
+from mc_ops.environments.kubernetes.names import deployment_of
 from mc_ops.environments.kubernetes.reading import Reading
-from mc_ops.errors import UnusableInput
+from mc_ops.environments.kubernetes.scaling import Scaling, stop_baseline
 
 
 class Changing:
@@ -35,11 +38,23 @@ class Changing:
         baseline: bool = False,
     ) -> None:
         """As `Environment.scale`."""
-        _not_yet("scale", "kubectl scale deploy/agent-workbench --replicas=N")
+        scaling = Scaling(
+            client=self._client,
+            reading=self._reading,
+            colour=colour,
+            replicas=replicas,
+            restart=restart,
+            faults=faults,
+            baseline=baseline,
+        )
+        scaling.require_possible()
+        with held(self._client, say) as lease:
+            scaling.carry_out(say, lease)
 
     def stop_baseline(self, say: Say = silent) -> bool:
         """As `Environment.stop_baseline`."""
-        _not_yet("stop the baseline", "kubectl delete deploy/agent-workbench-baseline")
+        with held(self._client, say):
+            return stop_baseline(self._client, self._reading, say)
 
     def switch(
         self,
@@ -49,16 +64,19 @@ class Changing:
         hold: Callable[[Sequence[Instance]], None] | None = None,
     ) -> Switch:
         """As `Environment.switch`."""
-        _not_yet("cut over", "kubectl patch service agent-workbench; docs/how-to/kubernetes.md")
+        with held(self._client, silent) as lease:
+            return switching.switch(
+                self._client, self._reading, lease, colour, allow_faults=allow_faults, hold=hold
+            )
 
-    def locked(self) -> AbstractContextManager[None]:
+    @contextmanager
+    def locked(self) -> Iterator[None]:
         """As `Environment.locked`."""
-        _not_yet("hold the platform", "see that nobody else changes it meanwhile")
+        with held(self._client, silent):
+            yield
 
     def administer(self, *command: str) -> CompletedProcess[str]:
         """As `Environment.administer`."""
-        _not_yet(f"run `{' '.join(command)}`", "run it in a Job, as deploy/kubernetes/migrate")
-
-
-def _not_yet(what: str, instead: str) -> NoReturn:
-    raise UnusableInput(f"mcctl cannot {what} on Kubernetes yet", hint=instead)
+        active = self._reading.active_colour() or Colour.blue
+        serving = self._client.get("deployments", deployment_of(active))
+        return administration.administer(self._client, serving, command)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import warnings
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
@@ -29,6 +30,7 @@ Object = dict[str, Any]
 RESOURCES: Final = {
     "configmaps": ("ConfigMap", "v1"),
     "deployments": ("Deployment", "apps/v1"),
+    "endpointslices": ("EndpointSlice", "discovery.k8s.io/v1"),
     "events": ("Event", "v1"),
     "horizontalpodautoscalers": ("HorizontalPodAutoscaler", "autoscaling/v2"),
     "jobs": ("Job", "batch/v1"),
@@ -170,6 +172,8 @@ class Client:
             with self._told("get", "/version"):
                 import kr8s
 
+                # It warns of every release of Kubernetes that is newer than itself
+                warnings.filterwarnings("ignore", message="Kubernetes version", module="kr8s")
                 # Named although it is kr8s's own default: it keeps clients by their arguments.
                 self._made = kr8s.api(
                     kubeconfig=os.environ.get("KUBECONFIG") or None,
@@ -177,6 +181,8 @@ class Client:
                     context=self._context,
                 )
                 self._made.timeout = _TIMEOUT_S
+                if self._made._session is not None:  # the user agent is who manages a field
+                    self._made._session.headers["User-Agent"] = "mcctl"
         return self._made
 
     def _named(self, resource: str, name: str) -> Any:

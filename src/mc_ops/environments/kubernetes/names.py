@@ -13,6 +13,10 @@ CATALOGUE: Final = "mc-platform-catalogue"
 COLOUR: Final = "mc-platform/colour"  # the label of a side, and of the fresh baseline
 APP: Final = "app.kubernetes.io/name"
 PORT: Final = 8080
+ADMIN_SECRET: Final = "mc-platform-admin"  # noqa: S105 - the database administrator's URL
+OURS: Final = {"app.kubernetes.io/managed-by": "mcctl"}  # label of what mcctl makes and removes
+CHANGED_BY: Final = "mc-platform/changed-by"  # annotation: who changed it last with mcctl, and how
+HELD: Final = "mc-platform/held"  # annotation of an autoscaler that is held still: its own bounds
 
 _DEPLOYMENTS: dict[Group, str] = {
     Colour.blue: SERVICE,

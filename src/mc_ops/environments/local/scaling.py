@@ -22,8 +22,9 @@ from mc_ops.environments.local.room import require_room
 from mc_ops.environments.local.specs import Specs
 from mc_ops.environments.local.start import Start
 from mc_ops.environments.local.traffic import Traffic
+from mc_ops.environments.scaling import require_sensible
 from mc_ops.environments.workspace import recall
-from mc_ops.errors import CouldNotTell, UnusableInput
+from mc_ops.errors import CouldNotTell
 
 _CLAIM_WITHIN_S = 5.0  # a free claim to the SIEM is taken within a second or so
 _POLL_S = 0.1
@@ -51,23 +52,15 @@ class Scaling:
             UnusableInput: whatever runs.
             CouldNotTell: the platform is not running.
         """
-        active, colour = self.traffic.active_colour(), self.colour
-        if not 0 <= self.replicas <= MAX_REPLICAS:
-            raise UnusableInput(f"{self.replicas} replicas asked for, expected 0 to {MAX_REPLICAS}")
-        cut_over_first = f"cut over first: mcctl cutover --to {colour.other}"
-        if self.replicas == 0 and colour == active:
-            raise UnusableInput(
-                f"{colour} serves; with 0 replicas nobody would", hint=cut_over_first
-            )
-        if self.restart and colour == active:
-            raise UnusableInput(
-                f"{colour} serves; restarting all of it would drop requests", hint=cut_over_first
-            )
-        if self.baseline and not (self.restart and self.replicas):
-            raise UnusableInput(
-                "a fresh baseline is compared with replicas that are as fresh",
-                hint="add --restart, and at least 1 replica",
-            )
+        active = self.traffic.active_colour()
+        require_sensible(
+            active,
+            self.colour,
+            self.replicas,
+            most=MAX_REPLICAS,
+            restart=self.restart,
+            baseline=self.baseline,
+        )
         if not self.records.table.alive("edge"):
             raise CouldNotTell("the platform is not running", hint="start it: mcctl up")
         return active
