@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 _BACKLOG = 1024
 _MOST_HANDLES = 65_536
 _BUFFER_BYTES = 65_536
+_LAST_ANSWERS_S = 5.0
 _Report = dict[str, Any]
 
 
@@ -145,11 +146,11 @@ async def _serve() -> None:
         faults=settings.faulty,
     )
     await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
-    workbench.begin_drain()
+    await workbench.drain()
     if not serving.done():
         server.stop()  # type: ignore[no-untyped-call]
-    with suppress(TimeoutError):  # a stream that its client keeps open must not keep us
-        await asyncio.wait_for(serving, settings.drain_s)
+    with suppress(TimeoutError):  # a client that does not take its answer must not keep us
+        await asyncio.wait_for(serving, _LAST_ANSWERS_S)
     await workbench.close()
     log.info("stopped")
 

@@ -6,6 +6,8 @@ One `Workbench` is one replica: it opens its dependencies in order, runs its bac
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from functools import partial
@@ -87,6 +89,8 @@ _SWEEP_S = 15.0
 _TILES_S = 5.0
 _UNTOLD_S = 5.0
 _RETENTION_S = 60.0
+_DRAIN_LOOK_S = 0.05
+_QUIET_S = 2.0  # a connection without a request for so long gets none while it is being closed
 _log = structlog.get_logger()
 
 
@@ -320,15 +324,29 @@ class Workbench:
             error_ratio=settings.fault_error_ratio,
         )
 
-    def begin_drain(self) -> None:
-        """Tell load balancers to look elsewhere: `/health` answers 503 from now on."""
+    async def drain(self) -> None:
+        """Serve on until clients have gone elsewhere and all work has ended, for at most `MC_DRAIN_S`.
+
+        Load balancers are told by `/health`, clients by each answer, which closes its connection.
+        Whoever still waits for an operation's end is then answered with its task as it stands.
+        """
         self._probes.health.draining = True
+        self._connections.closing = True
+        self._operations.retire()
+        deadline = time.monotonic() + self._settings.drain_s
+        while self._busy() and time.monotonic() < deadline:  # noqa: ASYNC110 threads and sockets
+            await asyncio.sleep(_DRAIN_LOOK_S)
+        self._path.open_tasks.leaving.set()
+
+    def _busy(self) -> bool:
+        under_way = self._handler.busy or self._operations.pending_count() > 0
+        return under_way or not self._connections.quiet(_QUIET_S)
 
     async def close(self) -> None:
-        """Let what is under way end, then close in reverse order; one failure stops no other."""
+        """Leave what has not ended to others, then close in reverse order; one failure stops no other."""
         steps: tuple[Callable[[], Awaitable[None]], ...] = (
-            partial(self._handler.drain, self._settings.drain_s),
-            partial(self._operations.shutdown, self._settings.drain_s),
+            self._handler.stop,
+            partial(self._operations.shutdown, 0.0),
             self._background.stop,
             self._journal.stop,
             self._downstream.close,

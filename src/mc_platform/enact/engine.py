@@ -219,6 +219,13 @@ class OperationEngine:
             raise
         self._accepting = True
 
+    def retire(self) -> None:
+        """Take nothing more from the queue or from dead replicas; what is accepted here still begins."""
+        for event in self._dbos.background_thread_stop_events:
+            event.set()
+        if self._keeper is not None:
+            self._keeper.retiring = True
+
     def _launch(self) -> None:
         quiet_engine_logs()
 
@@ -286,8 +293,7 @@ class OperationEngine:
         if OperationEngine._living is not self:
             return
         self._accepting = False
-        for event in self._dbos.background_thread_stop_events:
-            event.set()
+        self.retire()
         deadline = time.monotonic() + drain_s
         while self.pending_count() and time.monotonic() < deadline:  # noqa: ASYNC110 threads count
             await asyncio.sleep(0.02)

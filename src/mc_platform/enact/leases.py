@@ -150,6 +150,7 @@ class LeaseKeeper:
         ]
         self.term = 1
         self.superseded = False
+        self.retiring = False  # it holds its lease, and takes nothing over
 
     def held(self, term: int | None = None) -> bool:
         """Whether the lease is surely held now, and since that `term` without a loss."""
@@ -212,7 +213,7 @@ class LeaseKeeper:
         self._steady += 1
 
     def _care(self) -> None:
-        if not self.held():
+        if not self.held() or self.retiring:
             return
         if self._reclaim:
             self._adopt([self._holder.executor_id])

@@ -6,7 +6,7 @@ import asyncio
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from mc_platform.errors import Conflict, NotFound
@@ -26,7 +26,12 @@ _POLL_S, _POLL_SLOWEST_S = 0.05, 1.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpenTasks:
-    """Changes what stands open; each change is one commit of an event and the task's new state."""
+    """Changes what stands open; each change is one commit of an event and the task's new state.
+
+    Attributes:
+        operation_wait_s: How long a caller waits for an operation's end.
+        leaving: Set when nobody may wait here any longer: this replica is about to stop.
+    """
 
     tasks: Tasks
     journal: Journal
@@ -35,6 +40,7 @@ class OpenTasks:
     events: EventFactory
     clock: Clock
     operation_wait_s: float
+    leaving: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def read(self, principal: Principal, task_id: str) -> Task:
         """A task of the caller's tenant.
@@ -97,13 +103,23 @@ class OpenTasks:
 
     async def until_ended(self, task: Task) -> Task:
         """An operation's task at its end, or as it stands when the wait is over."""
-        await self.operations.wait(OperationId(task.id), self.operation_wait_s)
+        ended = asyncio.ensure_future(
+            self.operations.wait(OperationId(task.id), self.operation_wait_s)
+        )
+        leaving = asyncio.ensure_future(self.leaving.wait())
+        try:
+            await asyncio.wait({ended, leaving}, return_when=asyncio.FIRST_COMPLETED)
+            if ended.done():
+                ended.result()
+        finally:
+            ended.cancel()
+            leaving.cancel()
         return await self.tasks.get(task.tenant, task.id) or task
 
     async def followed(self, task: Task, longest_s: float = math.inf) -> Task:
         """A task at its end, or as it stands when the wait is over; looked for again and again."""
         deadline, pause = time.monotonic() + longest_s, _POLL_S
-        while not task.state.terminal and time.monotonic() < deadline:
+        while not task.state.terminal and time.monotonic() < deadline and not self.leaving.is_set():
             await asyncio.sleep(pause)
             pause = min(pause * 1.5, _POLL_SLOWEST_S)
             task = await self.tasks.get(task.tenant, task.id) or task

@@ -65,6 +65,7 @@ class Connections:
         trusts: Whether an address is a trusted proxy's.
         idle_timeout_s: How long a connection may go without the next request after an answer.
         write_timeout_s: How long an answer may wait for a client that takes less than 1 KiB/s of it.
+        closing: Whether each answer asks its client to connect anew, so elsewhere: this replica stops.
     """
 
     port: int
@@ -74,6 +75,7 @@ class Connections:
     idle_timeout_s: float
     write_timeout_s: float
     monotonic: Callable[[], float] = time.monotonic
+    closing: bool = field(init=False, default=False)
     _under_way: dict[_Client, int] = field(init=False, default_factory=dict)
     _answered_at: dict[_Client, float] = field(init=False, default_factory=dict)
     _watched: dict[_Client, _Watched] = field(init=False, default_factory=dict)
@@ -86,13 +88,26 @@ class Connections:
         self._answered_at.pop(key, None)
         return key
 
-    def ended(self, key: tuple[str, int]) -> None:
-        """Tell that the request is served, or will not be; once for each `begun`."""
+    def ended(self, key: tuple[str, int], *, closed: bool = False) -> None:
+        """Tell that the request is served, or will not be; once for each `begun`.
+
+        Args:
+            closed: Its answer said that the connection ends with it.
+        """
         left = self._under_way.pop(key) - 1
         if left:
             self._under_way[key] = left
-        else:
+        elif not closed:
             self._answered_at[key] = self.monotonic()
+
+    def quiet(self, for_s: float) -> bool:
+        """Whether nothing is under way, and no open connection was used within `for_s` seconds.
+
+        Who closes a connection that is in use may meet the next request on its way: its client sees an
+        error, and may not send again what must not be done twice.
+        """
+        since = self.monotonic() - for_s
+        return not self._under_way and all(at < since for at in self._answered_at.values())
 
     async def watch(self) -> None:
         """Look again and again; until cancelled."""

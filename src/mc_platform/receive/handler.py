@@ -56,13 +56,17 @@ class GovernedRequestHandler(RequestHandler):
         self._streams: Counter[TenantId] = Counter()
         self._large_answers = Turns("large answers")
 
-    async def drain(self, longest_s: float) -> None:
-        """Let messages whose callers do not wait end; stop and record what has not by then."""
-        if self._background:
-            _, open_still = await asyncio.wait(self._background, timeout=longest_s)
-            for task in open_still:
-                task.cancel()
-            await asyncio.gather(*open_still, return_exceptions=True)
+    @property
+    def busy(self) -> bool:
+        """Whether messages whose callers do not wait are under way."""
+        return bool(self._background)
+
+    async def stop(self) -> None:
+        """Stop messages whose callers do not wait, and record that they failed."""
+        open_still = tuple(self._background)
+        for task in open_still:
+            task.cancel()
+        await asyncio.gather(*open_still, return_exceptions=True)
 
     # -- messages ----------------------------------------------------------------------------
 

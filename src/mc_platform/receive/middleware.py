@@ -120,6 +120,7 @@ class _Visit:
         self._declared_bytes: int | None = None
         self._status = 500
         self._started = False
+        self._closes = False
         self._body: bytes | None = b""
 
     async def serve(self) -> None:
@@ -156,7 +157,7 @@ class _Visit:
 
     def end(self, cpu_s: float) -> None:
         """Tell the metrics what became of it, and its connection that it is free."""
-        self._middleware.connections.ended(self._connection)
+        self._middleware.connections.ended(self._connection, closed=self._closes)
         elapsed_s = time.perf_counter() - self._began
         metrics.count_answer(self._status, self._route, self._tenant, elapsed_s, cpu_s)
 
@@ -295,6 +296,10 @@ class _Visit:
             self._status = message["status"]
             self._started = True
             message = _with_retry_after(message)
+            if self._middleware.connections.closing:
+                self._closes = True
+                headers = [*message.get("headers", []), (b"connection", b"close")]
+                message = {**message, "headers": headers}
         await self._send_raw(message)
 
 

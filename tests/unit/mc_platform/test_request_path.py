@@ -187,3 +187,29 @@ async def test_a_worker_that_ends_on_a_reply_ends_the_task(
     assert [event.kind.value for event in ledger.events] == ["request.accepted", "request.failed"]
     async with asyncio.timeout(_SOON_S):
         assert (await path.handle(question("m-1"))).state == TaskState.failed
+
+
+async def test_who_waits_for_an_operation_is_answered_when_the_replica_leaves() -> None:
+    """With the task as it stands: the operation goes on elsewhere, and the message finds it there."""
+    ledger, operations = MemoryLedger(), SlowOperations()
+    path = a_path(ledger, SlowAgent(), operations)
+    waiting = asyncio.create_task(path.handle(order("m-1")))
+    await until(lambda: len(operations.begun) == 1)
+    following = asyncio.create_task(
+        path.open_tasks.followed(ledger.tasks[operations.begun[0].task_id])
+    )
+    await asyncio.sleep(0)
+    path.open_tasks.leaving.set()
+    async with asyncio.timeout(_SOON_S):
+        answered, followed = await asyncio.gather(waiting, following)
+    assert {answered.state, followed.state} == {TaskState.working}
+    assert answered.id == followed.id == operations.begun[0].task_id
+
+
+async def test_what_keeps_an_operation_from_being_waited_for_is_told() -> None:
+    class Broken(NoOperations):
+        async def wait(self, _operation_id: Any, _timeout_s: float) -> None:
+            raise Unavailable("the operation engine is not running")
+
+    with pytest.raises(Unavailable, match="engine"):
+        await a_path(MemoryLedger(), SlowAgent(), Broken()).handle(order("m-1"))

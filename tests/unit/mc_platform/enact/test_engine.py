@@ -598,6 +598,25 @@ async def test_results_leave_only_as_released(running: Start, journal: MemoryJou
     assert journal.tasks[operation.task_id].parts == ({"text": "withheld"},)
 
 
+async def test_who_retires_ends_what_it_accepts_and_takes_nothing_from_the_queue(
+    running: Start, receiver: Any
+) -> None:
+    """What its last clients ask for begins at once; what waits is for the replicas that stay."""
+    receiver.script[CHARGE] = [503]
+    held = RetryPolicy(attempts=5, first_wait_s=1, longest_wait_s=1)
+    first, second = request(), request()
+    async with running(do_retries=held, max_concurrent=2, max_concurrent_per_tenant=2) as engine:
+        engine.retire()
+        await engine.start(first)
+        await engine.start(second)  # there is one slot
+        assert (await ended(engine, first)).outcome is Outcome.completed
+        assert await engine.known(second.id)
+        assert await engine.wait(second.id, 0.6) is None
+        assert {key.split(":")[0] for key in receiver.applied} == {first.id}
+    async with running() as engine:
+        assert (await ended(engine, second)).outcome is Outcome.completed
+
+
 async def test_shutdown_leaves_work_to_the_next_launch(
     running: Start, receiver: Any, journal: MemoryJournal
 ) -> None:

@@ -136,6 +136,20 @@ def test_nobody_is_adopted_right_after_an_outage(wait_until: Any) -> None:
     assert renewals >= 3 + 3, "two that held and an outage, then three that held"
 
 
+def test_who_retires_holds_its_lease_and_adopts_nobody(wait_until: Any) -> None:
+    """What it runs may end; what others left is for those who stay."""
+    leases, adopted, queued = MemoryLeases(), [], []
+    leases.dead, leases.orphans = ["blue-2"], ["operation-1"]
+    made = keeper(leases, Clock(), adopted, requeue=queued.append)
+    made.retiring = True
+    made.start()
+    wait_until(lambda: leases.renewals >= 10, what="ten heartbeats")
+    assert made.held(1)
+    assert (adopted, queued) == ([], [])
+    made.stop()
+    assert leases.released
+
+
 def test_taking_up_ones_own_is_tried_until_it_succeeds(wait_until: Any) -> None:
     """The lease is held again, so nobody else would look after what is left."""
     leases, adopted = MemoryLeases(), []

@@ -2,7 +2,8 @@
 
 Its settings are those of the service, from the environment. The one valid credential is `TOKEN`.
 `/health` looks at one slow probe and tells how often it did; `/v1/big` and `/v1/stream` answer with
-`size` bytes, whole or piece by piece; what is posted to `/v1/echo` is counted.
+`size` bytes, whole or piece by piece; what is posted to `/v1/echo` is counted. At SIGUSR1 it goes on
+serving as a replica that is about to stop.
 """
 
 from __future__ import annotations
@@ -10,7 +11,9 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+import signal
 import sys
+from functools import partial
 
 import uvloop
 from starlette.applications import Starlette
@@ -130,6 +133,8 @@ async def _serve():
         tenants=frozenset({"TENANT_001"}),
     )
     watching = asyncio.create_task(connections.watch())
+    leave = partial(setattr, connections, "closing", True)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, leave)
     await make_server(middleware, settings).serve()
     watching.cancel()
 

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -28,8 +29,8 @@ WITHIN_S = 60.0  # far above each limit: how long a test waits before it calls a
 
 
 @contextlib.contextmanager
-def replica(port, **settings):
-    """A replica that answers, with short limits unless told otherwise."""
+def replica(port, *, pids=None, **settings):
+    """A replica that answers, with short limits unless told otherwise; its pid is put into `pids`."""
     limits = {
         "MC_HEAD_TIMEOUT_S": "1",
         "MC_BODY_TIMEOUT_S": "1",
@@ -41,6 +42,8 @@ def replica(port, **settings):
     }
     child = subprocess.Popen([sys.executable, str(PROGRAM)], env={**os.environ, **limits})
     url = f"http://127.0.0.1:{port}"
+    if pids is not None:
+        pids.append(child.pid)
     try:
         until_answers(f"{url}/v1/nothing", child)
         yield url
@@ -495,3 +498,20 @@ def test_a_client_behind_a_tunnel_stays_a_stranger_whatever_it_calls_hop_by_hop(
         assert ask() == 200
         for name in by_a_tunnel:
             assert ask(**{name: "1.1 tunnel", "Connection": f"close, {name}"}) == 401, name
+
+
+def test_who_keeps_a_connection_to_a_replica_that_stops_is_answered_and_told_to_connect_anew(port):
+    """The next answer ends the connection, so its client's next request goes to another replica."""
+    pids = []
+    ask = b"GET /v1/nothing HTTP/1.1\r\nHost: x\r\n\r\n"
+    with replica(port, pids=pids, MC_HEAD_TIMEOUT_S="60") as url, connect(url) as kept:
+        kept.sendall(ask)
+        assert b"connection: close" not in kept.recv(65_536).lower()
+        os.kill(pids[0], signal.SIGUSR1)
+        with connect(url) as new:
+            new.sendall(ask)
+            assert refusal(read_to_end(new))[0] == 401  # it ends with its first answer
+        kept.sendall(ask)
+        status, _, head = refusal(read_to_end(kept))
+        assert status == 401
+        assert b"connection: close" in head
