@@ -7,7 +7,7 @@
 3. Pairs, watched: HOLD ends the run early.
 4. The verdict, by `mc_contract.judgement.verdict` from the samples alone; files written.
 5. What runs is asked of every instance before the pairs and after them: what was exchanged in
-   between was not compared, so that is no PROMOTE.
+   between was not compared, so that is no PROMOTE. A baseline that lost a replica is could not tell.
 6. With metrics: what Prometheus has of the run's window, judged too; PROMOTE takes both.
 
 What both sides refused alike for want of a place is the machine's doing: a HOLD that rests on it is
@@ -125,10 +125,7 @@ class Measured:
 async def _look(plan: Plan, token: str) -> Groups:
     """What runs at each instance; one that does not answer in time is left out, like a dead one."""
     urls = {"baseline": plan.baseline, "candidate": plan.candidate}
-    try:
-        return await asyncio.to_thread(look, urls, token)
-    except CouldNotTell:
-        return dict.fromkeys(urls, ())
+    return await asyncio.to_thread(look, urls, token, silent_is_gone=True)
 
 
 async def _run(
@@ -255,6 +252,7 @@ def conclude(
         files.write_verdict(out_dir, verdict)
     if sampled.stopped == "interrupted":
         raise Declined(f"interrupted after {base.n} pairs", hint=f"samples are in {out_dir}")
+    _refuse_lost_baseline(measured.running)
     if full or not by_evidence:
         _refuse_failing_baseline(sampled, base, out_dir)
     if full and not changed:
@@ -320,6 +318,19 @@ def _rests_on_refusals(judgement: Judgement, plan: Plan, sampled: Sampled) -> bo
         base, cand, margin=plan.margin, planned_pairs=plan.pairs, instances=plan.instances
     )
     return without.kind != judgement.kind and without.kind not in ("regressed", "errors")
+
+
+def _refuse_lost_baseline(running: Record | None) -> None:
+    """A side that has lost a replica, or its node, has failed requests that say nothing of the other."""
+    if running is None:
+        return
+    before, after = (at.get("baseline", ()) for at in (running.at_start, running.at_end))
+    if len(after) < len(before):
+        raise CouldNotTell(
+            f"the baseline lost {len(before) - len(after)} of {len(before)} replicas during the run: "
+            "nothing can be compared with the rest",
+            hint="look why (a node that is down?), then run the canary again with a fresh baseline",
+        )
 
 
 def _refuse_failing_baseline(sampled: Sampled, base: Samples, out_dir: Path) -> None:

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mc_ops.cli.ledger_access import ledger_key
-from mc_ops.environments import Colour, Instance, Workspace, open_environment
+from mc_ops.environments import Colour, Environment, Instance, Workspace, open_environment
+from mc_ops.environments.credentials import tenant_token
 from mc_ops.errors import CouldNotTell, Finding, UnusableInput
 from mc_ops.files import write_atomically
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from mc_contract.canary_override import Override
     from mc_ops.canary.override import Judged
 
+_CANARY = "CANARY"  # the tenant whose requests have no effect
 _ANYWAY = "or cut over without a canary: --without-canary"
 
 
@@ -33,10 +35,12 @@ class Backing:
     Attributes:
         told: In words, for the plan.
         judged: The canary; None where there is none, or none is wanted.
+        token: Shown to replicas of another machine, which tell strangers nothing.
     """
 
     told: str
     judged: Judged | None = None
+    token: str | None = None
 
     def hold(self, instances: Sequence[Instance]) -> None:
         """Refuse replicas that are not, process by process, those that were compared.
@@ -46,18 +50,15 @@ class Backing:
             CouldNotTell: they do not say, or the canary recorded nothing.
         """
         if self.judged is not None:
-            hold_now(self.judged, [instance.url for instance in instances])
+            hold_now(self.judged, [instance.url for instance in instances], self.token)
 
 
-def backing(
-    workspace: Workspace, to: Colour, urls: Sequence[str], run: str | None, *, without: bool
-) -> Backing:
+def backing(environment: Environment, to: Colour, run: str | None, *, without: bool) -> Backing:
     """What a cutover to `to` leans on.
 
     Args:
-        workspace: Whose runs they are.
+        environment: Whose replicas and runs they are.
         to: The colour that is to serve.
-        urls: Of its replicas.
         run: The canary that is named; None: the newest one since the last cutover.
         without: Whether none is wanted.
 
@@ -72,14 +73,18 @@ def backing(
         raise UnusableInput("--run and --without-canary exclude each other", hint="give one")
     if without:
         return Backing("not backed by a canary (--without-canary)")
-    runs = workspace.runs
+    workspace = environment.workspace
+    urls = [one.url for one in environment.instances(to)]
     folder = (
-        find_canary(run, runs) if run else newest_about(runs, urls, last_cutover(workspace.home))
+        find_canary(run, workspace.runs)
+        if run
+        else newest_about(workspace.runs, urls, last_cutover(workspace.home))
     )
     if folder is None:
         return Backing(f"not backed by a canary: none compared {to} since the last cutover")
     judged, verdict = decided(str(folder), workspace)
-    return Backing(f"backed by the canary {judged.run}: {verdict}", judged)
+    told = f"backed by the canary {judged.run}: {verdict}"
+    return Backing(told, judged, token_shown_to(environment))
 
 
 def decided(run: str, workspace: Workspace) -> tuple[Judged, str]:
@@ -138,21 +143,35 @@ def hold_candidate(judged: Judged, env: str = "local") -> None:
     from mc_ops.canary.candidate import compared, same_places
     from mc_ops.canary_folder import urls_of
 
-    urls = list(urls_of(judged.told, "candidate"))
+    urls, token = list(urls_of(judged.told, "candidate")), None
     colour = compared(judged)[0]["colour"]
     if colour in tuple(Colour):
-        every = [one.url for one in open_environment(env).instances(Colour(colour))]
+        environment = open_environment(env)
+        every = [one.url for one in environment.instances(Colour(colour))]
         if same_places(every, urls):  # else it was another platform's, or none of it runs
-            urls = every
-    hold_now(judged, urls)
+            urls, token = every, token_shown_to(environment)
+    hold_now(judged, urls, token)
 
 
-def hold_now(judged: Judged, urls: Sequence[str]) -> None:
+def hold_now(judged: Judged, urls: Sequence[str], token: str | None) -> None:
     """Ask what runs at the addresses, and hold it against what was compared."""
     from mc_ops.canary.candidate import hold
     from mc_ops.service_client.running import look
 
-    hold(judged, look({"candidate": urls})["candidate"])
+    hold(judged, look({"candidate": urls}, token)["candidate"])
+
+
+def token_shown_to(environment: Environment) -> str | None:
+    """The canary's token, if the workspace has one: replicas tell more to who is known than to strangers.
+
+    On this machine they tell everybody, and a token that is not needed is not sent.
+    """
+    if environment.name == "local":
+        return None
+    try:
+        return tenant_token(environment.workspace, _CANARY)
+    except (CouldNotTell, UnusableInput):
+        return None
 
 
 def remember(workspace: Workspace, source: Colour | None, to: Colour, told: str) -> None:

@@ -309,8 +309,7 @@ def cutover(
     environment = open_environment(env)
     hold, told = None, ""
     if environment.active_colour() != to:  # else nothing is moved
-        urls = [one.url for one in environment.instances(to)]
-        backed = backing(environment.workspace, to, urls, run, without=without_canary)
+        backed = backing(environment, to, run, without=without_canary)
         hold, told = backed.hold, backed.told
         (note if backed.judged else warn)(escape(told))
     switch = environment.switch(to, allow_faults=allow_faults, hold=hold)

@@ -44,15 +44,31 @@ def running_at(url: str, token: str | None = None) -> Facts | None:
         return facts_of(None)
 
 
-def look(groups: Mapping[str, Sequence[str]], token: str | None = None) -> dict[str, list[Facts]]:
+def look(
+    groups: Mapping[str, Sequence[str]], token: str | None = None, *, silent_is_gone: bool = False
+) -> dict[str, list[Facts]]:
     """What runs at each address of each group; what nothing listens at is left out.
 
+    Args:
+        groups: Addresses by name.
+        token: As `running_at`.
+        silent_is_gone: Also leave out what does not answer: of a node that crashed nothing refuses.
+
     Raises:
-        CouldNotTell: as `running_at`.
+        CouldNotTell: as `running_at`, unless `silent_is_gone`.
     """
+
+    def one(url: str) -> Facts | None:
+        try:
+            return running_at(url, token)
+        except CouldNotTell:
+            if silent_is_gone:
+                return None
+            raise
+
     urls = [url for group in groups.values() for url in group]
     with ThreadPoolExecutor(max_workers=_AT_ONCE) as pool:
-        told = dict(zip(urls, pool.map(lambda url: running_at(url, token), urls), strict=True))
+        told = dict(zip(urls, pool.map(one, urls), strict=True))
     return {
         name: [found for url in group if (found := told[url]) is not None]
         for name, group in groups.items()

@@ -7,6 +7,8 @@ bounds were stands in an annotation until the side serves, or is scaled otherwis
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from typing import Any
 
 from mc_ops.environments.kubernetes.client import Client, Object
 from mc_ops.environments.kubernetes.names import HELD
@@ -14,10 +16,10 @@ from mc_ops.environments.kubernetes.names import HELD
 _BOUNDS = ("minReplicas", "maxReplicas")
 
 
-def bounds(hpa: Object) -> tuple[int, int]:
+def bounds(hpa: Mapping[str, Any]) -> tuple[int, int]:
     """The autoscaler's minimum and maximum; those from before while it is held."""
     kept = _kept(hpa) or hpa["spec"]
-    return int(kept.get("minReplicas") or 1), int(kept["maxReplicas"])
+    return int(kept.get("minReplicas") or 1), int(kept.get("maxReplicas") or 0)
 
 
 def hold(client: Client, hpa: Object, replicas: int) -> None:
@@ -41,7 +43,7 @@ def _write(client: Client, hpa: Object, spec: dict[str, int], told: str | None) 
     client.patch("horizontalpodautoscalers", hpa["metadata"]["name"], body)
 
 
-def _kept(hpa: Object) -> dict[str, int] | None:
+def _kept(hpa: Mapping[str, Any]) -> dict[str, int] | None:
     text = (hpa["metadata"].get("annotations") or {}).get(HELD)
     try:
         kept = json.loads(text) if text else None

@@ -319,7 +319,8 @@ def _conditions(one: Scaled, stands_down: bool) -> Iterator[CheckResult]:
             )
             findings.append(one.finding(f"status.conditions[{kind}]", why, fix))
     limited = told.get("ScalingLimited", {})
-    if limited.get("status") == "True" and limited.get("reason") == "TooManyReplicas":
+    too_many = limited.get("reason") == "TooManyReplicas" and not one.held
+    if limited.get("status") == "True" and too_many:
         why = f"it wants more than maxReplicas {one.most}"
         fix = "raise maxReplicas within the budgets, or find what brings the load"
         findings.append(one.finding("status.conditions[ScalingLimited]", why, fix))

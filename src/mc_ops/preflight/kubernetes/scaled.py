@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from mc_ops.environments.kubernetes.hold import bounds
+from mc_ops.environments.kubernetes.names import HELD
 from mc_ops.preflight.kubernetes.findings import Finding
 from mc_ops.preflight.kubernetes.manifests import Object, mapping
 from mc_ops.preflight.kubernetes.quantities import portion
@@ -30,8 +32,17 @@ class Scaled:
 
     @property
     def spec(self) -> Mapping[str, Any]:
-        """The autoscaler's spec."""
-        return self.hpa.spec
+        """The autoscaler's spec; while it is held still for a comparison, with its own bounds."""
+        if not self.held:
+            return self.hpa.spec
+        least, most = bounds(self.hpa.data)
+        return {**self.hpa.spec, "minReplicas": least, "maxReplicas": most}
+
+    @property
+    def held(self) -> bool:
+        """Whether mcctl holds it at what is compared."""
+        annotations = mapping(self.hpa.metadata.get("annotations"), "annotations", self.hpa)
+        return HELD in annotations
 
     @property
     def least(self) -> int:

@@ -249,6 +249,20 @@ def test_conclude_a_side_exchanged_during_the_run_is_no_promote(tmp_path: Path, 
     assert whole.verdict["release"] == "v9"
 
 
+@pytest.mark.parametrize("cand_factor", [1.0, 2.0])
+def test_conclude_a_baseline_that_lost_a_replica_compares_nothing(
+    tmp_path: Path, cand_factor: float
+) -> None:
+    """Its node crashed, say: whatever the samples show, nobody can tell; no PROMOTE is written."""
+    plan = make_plan(["http://a"], ["http://b"], minutes=1)
+    sampled = replace(_late(cand_factor), lateness_s=np.zeros(6000))
+    start = _measured().running.at_start
+    lost = Measured("v9", Record(start, {**start, "baseline": []}))
+    with pytest.raises(CouldNotTell, match="the baseline lost 1 of 1 replicas"):
+        conclude(plan, sampled, datetime.now(UTC), tmp_path, None, lost)
+    assert json.loads((tmp_path / "verdict.json").read_text())["verdict"] == "HOLD"
+
+
 def test_conclude_a_regression_stays_one_whatever_was_exchanged(tmp_path: Path) -> None:
     """What the samples show by themselves is not hidden by it, and does not serve either."""
     plan = make_plan(["http://a"], ["http://b"], minutes=1)
