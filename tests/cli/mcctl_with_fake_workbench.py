@@ -7,7 +7,7 @@ from pathlib import Path
 
 import mc_ops.cli.environment as verbs
 import mc_ops.cli.main as mcctl
-from mc_ops.environments import open_environment
+from mc_ops.environments import open_startable
 from mc_ops.environments.local.environment import LocalEnvironment
 from mc_ops.environments.local.layout import Layout
 
@@ -15,7 +15,7 @@ FAKE = Path(__file__).parents[1] / "unit" / "mc_ops" / "environments" / "fake_wo
 
 
 def _open(kind: str) -> LocalEnvironment:
-    open_environment(kind)
+    open_startable(kind)
     return LocalEnvironment(Layout.from_env(), service=(sys.executable, str(FAKE)))
 
 
