@@ -169,10 +169,10 @@ def _families(scenarios: str) -> tuple[room.Family, ...]:
 
 
 def _tokens(url: str, workspace: Workspace) -> dict[str, str]:
-    """The attackers' credentials; those of this machine's platform go nowhere else."""
+    """The attackers' credentials; those of the workspace's platform go nowhere else."""
     if name := os.environ.get(CREDENTIALS_FILE):
         return _read(Path(name))
-    if not is_here(url):
+    if url != workspace.url and not is_here(url):
         raise NotAllowed(
             f"no credentials for {url[:200]}",
             hint=f'set {CREDENTIALS_FILE} to a file of {{"TENANT_001": {{"token": "..."}}, ...}}',

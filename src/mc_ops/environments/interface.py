@@ -66,6 +66,7 @@ class ProcessStatus:
             did not answer.
         faults: Faults deliberately switched on in it, e.g. `slow=2`; empty when none.
         colour: Of a replica; None of any other process, and of the fresh baseline.
+        restarts: How often it was started again by itself; on this machine nothing is.
     """
 
     name: str
@@ -76,6 +77,7 @@ class ProcessStatus:
     health: str
     faults: str = ""
     colour: Colour | None = None
+    restarts: int = 0
 
 
 @dataclass(frozen=True, slots=True)

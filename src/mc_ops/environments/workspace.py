@@ -34,21 +34,28 @@ _OWN_FILES = ("edge.json", "cutover.json", "up.lock", _MEMORY)
 
 @dataclass(frozen=True, slots=True)
 class Workspace:
-    """The files that a person keeps of one platform, and where it answers on this machine."""
+    """The files that a person keeps of one platform, and where it answers.
+
+    Attributes:
+        edge_port: Of its edge, where it runs on this machine.
+        service_url: Where it answers, if it runs elsewhere (`MC_URL`).
+    """
 
     home: Path
     edge_port: int = DEFAULT_EDGE_PORT
+    service_url: str | None = None
 
     @classmethod
     def from_env(cls, env: Mapping[str, str] | None = None, cwd: Path | None = None) -> Self:
-        """Read `MC_HOME` and `MC_EDGE_PORT`.
+        """Read `MC_HOME`, `MC_EDGE_PORT` and `MC_URL`.
 
         Without `MC_HOME` it is the `.mc` of the nearest folder, from the working folder upwards,
         that has one of this user's; else `.mc` under the working folder. Without `MC_EDGE_PORT`
         it is the port of the platform's last start; else 8080.
 
         Raises:
-            UnusableInput: the port is not a number, or leaves no room for the ports above it.
+            UnusableInput: the port is not a number, or leaves no room for the ports above it; the
+                URL is none, or no `MC_HOME` says which platform's credentials belong to it.
             CouldNotTell: what is remembered of the last start is damaged.
         """
         env = os.environ if env is None else env
@@ -61,7 +68,7 @@ class Workspace:
                 f'MC_EDGE_PORT is "{text}", expected {_LOWEST_PORT} to {_HIGHEST_PORT}',
                 hint="the platform uses this port and about eighty above it",
             )
-        return cls(home=home.resolve(), edge_port=port)
+        return cls(home=home.resolve(), edge_port=port, service_url=_service_url(env))
 
     def prepare(self) -> None:
         """Make the folders with their modes; harmless when they are there.
@@ -118,8 +125,8 @@ class Workspace:
 
     @property
     def url(self) -> str:
-        """Where the platform answers: its edge, or what forwards this port to it."""
-        return f"http://{HOST}:{self.edge_port}"
+        """Where the platform answers: its edge, what forwards this port to it, or `MC_URL`."""
+        return self.service_url or f"http://{HOST}:{self.edge_port}"
 
     def secret(self, name: str) -> Path:
         return self.home / "secrets" / name
@@ -176,6 +183,23 @@ def remember(home: Path, memory: Memory) -> None:
         "replicas": {colour.value: count for colour, count in memory.replicas.items()},
     }
     write_atomically(home / _MEMORY, json.dumps(kept, indent=2) + "\n")
+
+
+def _service_url(env: Mapping[str, str]) -> str | None:
+    url = env.get("MC_URL")
+    if not url:
+        return None
+    if not env.get(
+        "MC_HOME"
+    ):  # the tokens of a platform on this machine are no business of another
+        raise UnusableInput(
+            "MC_URL is set and MC_HOME is not", hint="set MC_HOME to the folder of that platform"
+        )
+    from mc_ops.urls import plain_url  # late: it brings an HTTP library
+
+    return plain_url(
+        "MC_URL", url, example="https://mc.example.com", instead="tokens stand in MC_HOME"
+    ).rstrip("/")
 
 
 def _nearest_home(here: Path) -> Path:

@@ -71,6 +71,9 @@ class Client:
         self._context = context
         self._instead = instead
         self._made: Api | None = None
+        self.used: set[tuple[str, str]] = (
+            set()
+        )  # the rights that were needed so far: verb, resource
 
     @property
     def namespace(self) -> str:
@@ -82,13 +85,13 @@ class Client:
         """The URL of the API server."""
         return str(self._api().auth.server)
 
-    def get(self, resource: str, name: str) -> Object:
-        """The object of that name.
+    def get(self, resource: str, name: str, *, namespace: str | None = None) -> Object:
+        """The object of that name; of the client's namespace if no other is given.
 
         Raises:
-            CouldNotTell: There is none.
+            Absent: There is none.
         """
-        found = self._named(resource, name)
+        found = self._named(resource, name, namespace)
         with self._told("get", resource, name):
             found.refresh()
             return _plain(found)
@@ -101,7 +104,12 @@ class Client:
             return None
 
     def objects(
-        self, resource: str, *, labels: Mapping[str, str] | None = None, fields: str = ""
+        self,
+        resource: str,
+        *,
+        labels: Mapping[str, str] | None = None,
+        fields: str = "",
+        namespace: str | None = None,
     ) -> list[Object]:
         """The objects that have all these labels, and that a field selector selects."""
         api = self._api()
@@ -109,7 +117,7 @@ class Client:
         with self._told("list", resource):
             listed = _class(resource).list(
                 api=api,
-                namespace=api.namespace,
+                namespace=namespace or api.namespace,
                 label_selector=selector or None,
                 field_selector=fields or None,
             )
@@ -185,16 +193,18 @@ class Client:
                     self._made._session.headers["User-Agent"] = "mcctl"
         return self._made
 
-    def _named(self, resource: str, name: str) -> Any:
+    def _named(self, resource: str, name: str, namespace: str | None = None) -> Any:
         kind, _ = RESOURCES[resource]
         checked_name("HPA" if kind == "HorizontalPodAutoscaler" else kind, name)
-        return _class(resource)(_metadata(self.namespace, name), api=self._api())
+        where = self.namespace if namespace is None else checked_name("namespace", namespace)
+        return _class(resource)(_metadata(where, name), api=self._api())
 
     @contextlib.contextmanager
     def _told(self, verb: str, resource: str, name: str = "") -> Iterator[None]:
         """Turn what kr8s raises into this program's errors."""
         import kr8s
 
+        self.used.add((verb, resource))
         try:
             yield
         except OpsError:

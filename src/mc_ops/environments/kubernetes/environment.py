@@ -1,15 +1,15 @@
 """The platform on a Kubernetes cluster, as deploy/kubernetes brings it up: operated, not started."""
 
-# ruff: noqa: ARG002 - until every verb is here
-
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from subprocess import CompletedProcess
-from typing import NoReturn
 
+from mc_contract.configuration import FileProblems
+from mc_ops.environments.catalogue import catalogue_digest
 from mc_ops.environments.faults import Faults
 from mc_ops.environments.interface import (
     Colour,
@@ -23,7 +23,10 @@ from mc_ops.environments.interface import (
 )
 from mc_ops.environments.kubernetes.changing import Changing
 from mc_ops.environments.kubernetes.client import Client
+from mc_ops.environments.kubernetes.logs import read_logs
+from mc_ops.environments.kubernetes.names import CATALOGUE, CATALOGUE_FILE
 from mc_ops.environments.kubernetes.reading import Reading
+from mc_ops.environments.kubernetes.settings import settings_of
 from mc_ops.environments.workspace import Workspace
 from mc_ops.errors import UnusableInput
 
@@ -46,11 +49,16 @@ class KubernetesEnvironment:
 
     @property
     def url(self) -> str:
-        _not_yet("the public URL")
+        """`MC_URL`; else the region's MC_PUBLIC_URL."""
+        return self.workspace.service_url or self._reading.url()
 
     @property
     def workspace(self) -> Workspace:
-        return Workspace.from_env()
+        """`MC_HOME`; else the folder of this namespace under the `.mc` of this machine."""
+        here = Workspace.from_env()
+        if os.environ.get("MC_HOME"):
+            return here
+        return replace(here, home=here.home / self.name / self._client.namespace)
 
     # -- what runs ----------------------------------------------------------------------------
 
@@ -61,24 +69,29 @@ class KubernetesEnvironment:
         return self._reading.instances(group)
 
     def status(self) -> EnvironmentStatus:
-        _not_yet("the status")
+        return self._reading.status()
 
     def settings(self, name: str) -> Mapping[str, str]:
-        _not_yet("a pod's settings")
+        return settings_of(self._client, name)
 
     def logs(
         self, names: Sequence[str] = (), *, lines: int = 50, follow: bool = False
     ) -> Iterator[LogLine]:
-        _not_yet("logs")
+        return read_logs(self._client, self._reading.all_pods, names, lines=lines, follow=follow)
 
     def neighbour_url(self, name: str) -> str:
-        _not_yet("neighbours")
+        return self._reading.neighbour_url(name)
 
     def catalogue_digest(self) -> str:
-        _not_yet("the catalogue's digest")
+        """Of the ConfigMap `mc-platform-catalogue`."""
+        found = self._client.get("configmaps", CATALOGUE).get("data") or {}
+        try:
+            return catalogue_digest(str(found[CATALOGUE_FILE]).encode(), self._reading.region())
+        except (KeyError, FileProblems) as error:
+            raise UnusableInput(f"ConfigMap {CATALOGUE}, {CATALOGUE_FILE}: {error}") from error
 
     def wait_ready(self, group: Group, timeout_s: float) -> tuple[Instance, ...]:
-        _not_yet("whether a side is ready")
+        return self._reading.wait_ready(group, timeout_s)
 
     # -- what changes it ------------------------------------------------------------------------
 
@@ -113,7 +126,3 @@ class KubernetesEnvironment:
 
     def administer(self, *command: str) -> CompletedProcess[str]:
         return self._changing.administer(*command)
-
-
-def _not_yet(what: str) -> NoReturn:
-    raise UnusableInput(f"mcctl cannot tell {what} of Kubernetes yet", hint="kubectl get pods")

@@ -10,6 +10,7 @@ SERVICE: Final = "agent-workbench"  # the Service that clients reach, and the co
 SETTINGS: Final = "mc-platform-config"  # the ConfigMap of a region's settings
 SECRETS: Final = "mc-platform-secrets"
 CATALOGUE: Final = "mc-platform-catalogue"
+CATALOGUE_FILE: Final = "catalogue.toml"
 COLOUR: Final = "mc-platform/colour"  # the label of a side, and of the fresh baseline
 APP: Final = "app.kubernetes.io/name"
 PORT: Final = 8080
@@ -17,6 +18,12 @@ ADMIN_SECRET: Final = "mc-platform-admin"  # noqa: S105 - the database administr
 OURS: Final = {"app.kubernetes.io/managed-by": "mcctl"}  # label of what mcctl makes and removes
 CHANGED_BY: Final = "mc-platform/changed-by"  # annotation: who changed it last with mcctl, and how
 HELD: Final = "mc-platform/held"  # annotation of an autoscaler that is held still: its own bounds
+# What stands beside the platform of a test cluster, by the setting that says where
+NEIGHBOURS: Final = {
+    "records-agent": "MC_RECORDS_AGENT_URL",
+    "fulfilment-agent": "MC_FULFILMENT_AGENT_URL",
+    "siem": "AUDIT_SIEM_URL",
+}
 
 _DEPLOYMENTS: dict[Group, str] = {
     Colour.blue: SERVICE,

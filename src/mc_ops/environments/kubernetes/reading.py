@@ -1,12 +1,47 @@
-"""What runs on a cluster: sides, pods, health, logs, settings. Nothing here changes anything."""
+"""What runs on a cluster: sides, pods, how they do. Nothing here changes anything."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Final
+from urllib.parse import urlsplit, urlunsplit
 
-from mc_ops.environments.interface import BASELINE, Colour, Group, Instance
+import httpx
+
+from mc_ops.environments.faults import shown, told_by
+from mc_ops.environments.health import Health, read_health
+from mc_ops.environments.interface import (
+    BASELINE,
+    Colour,
+    EnvironmentStatus,
+    Group,
+    Instance,
+    ProcessStatus,
+)
+from mc_ops.environments.kubernetes import pods as pod_facts
 from mc_ops.environments.kubernetes.client import Client, Object
-from mc_ops.environments.kubernetes.names import COLOUR, PORT, SERVICE, labels_of
+from mc_ops.environments.kubernetes.names import (
+    COLOUR,
+    NEIGHBOURS,
+    PORT,
+    SERVICE,
+    SETTINGS,
+    deployment_of,
+    labels_of,
+)
+from mc_ops.errors import CouldNotTell, NotAllowed, UnusableInput
+from mc_ops.outgoing.clients import open_client
+
+_HEALTH_TIMEOUT_S: Final = 3.0
+_HEALTH_BYTES: Final = 1024 * 1024
+_AT_ONCE: Final = 16
+_POLL_S: Final = 1.0
+_UNSCHEDULABLE_S: Final = 20.0  # others may be leaving whose place it takes
+_CLUSTER_DOMAIN: Final = (".svc", ".svc.cluster.local")
 
 
 class Reading:
@@ -16,6 +51,62 @@ class Reading:
         """Look at the namespace of `client`."""
         self._client = client
 
+    # -- the region ---------------------------------------------------------------------------
+
+    def region(self) -> dict[str, str]:
+        """The settings of the region: what is in the ConfigMap `mc-platform-config`."""
+        found = self._client.get("configmaps", SETTINGS)
+        return {str(key): str(value) for key, value in (found.get("data") or {}).items()}
+
+    def url(self) -> str:
+        """The public URL: the region's MC_PUBLIC_URL, a Service of the cluster by its address.
+
+        Raises:
+            CouldNotTell: the region's settings do not say it.
+        """
+        found = self.region().get("MC_PUBLIC_URL")
+        if not found:
+            raise CouldNotTell(
+                f"{SETTINGS} says no MC_PUBLIC_URL", hint="put it there, or set MC_URL"
+            )
+        return self._by_address(found)
+
+    def neighbour_url(self, name: str) -> str:
+        """Where a sample agent or the SIEM receiver listens, as the region's settings say it.
+
+        Raises:
+            UnusableInput: no neighbour has this name, or the region has none.
+        """
+        known = f"known: {', '.join(NEIGHBOURS)}"
+        if name not in NEIGHBOURS:
+            raise UnusableInput(f'unknown neighbour "{name}"', hint=known)
+        found = self.region().get(NEIGHBOURS[name])
+        if not found:
+            raise UnusableInput(f"{SETTINGS} says no {NEIGHBOURS[name]}", hint=known)
+        parts = urlsplit(found)
+        return self._by_address(f"{parts.scheme}://{parts.netloc}")
+
+    def _by_address(self, url: str) -> str:
+        """The URL with a Service's address for its name, which only pods can look up.
+
+        Over TLS the name stays, for the certificate is of the name.
+        """
+        parts = urlsplit(url)
+        place = _service_of(parts.hostname or "")
+        if place is None or parts.scheme != "http":
+            return url
+        try:
+            service = self._client.get("services", place[0], namespace=place[1])
+        except (CouldNotTell, NotAllowed):
+            return url
+        address = service["spec"].get("clusterIP")
+        if address in (None, "None"):
+            return url
+        port = f":{parts.port}" if parts.port else ""
+        return urlunsplit(parts._replace(netloc=f"{address}{port}"))
+
+    # -- what runs ----------------------------------------------------------------------------
+
     def active_colour(self) -> Colour | None:
         """The side that the Service `agent-workbench` selects; None if it is neither."""
         service = self._client.find("services", SERVICE) or {}
@@ -23,22 +114,182 @@ class Reading:
         return next((colour for colour in Colour if colour == selector.get(COLOUR)), None)
 
     def pods(self, group: Group) -> list[Object]:
-        """The pods of a group that are not on their way out, by name."""
+        """The pods of a group that stay, by name."""
         found = self._client.objects("pods", labels=labels_of(group))
-        staying = [pod for pod in found if "deletionTimestamp" not in pod["metadata"]]
-        return sorted(staying, key=lambda pod: str(pod["metadata"]["name"]))
+        return sorted(filter(pod_facts.stays, found), key=pod_facts.name_of)
 
     def instances(self, group: Group | None = None) -> tuple[Instance, ...]:
         """The pods of a group, or of both sides, that run, ready or not."""
         groups: Sequence[Group] = tuple(Colour) if group is None else (group,)
         active = self.active_colour() if group == BASELINE else None
         return tuple(
-            Instance(
-                name=pod["metadata"]["name"],
-                colour=(active or Colour.blue) if each == BASELINE else Colour(each),
-                url=f"http://{pod['status']['podIP']}:{PORT}",
-            )
+            instance_of(pod, (active or Colour.blue) if each == BASELINE else Colour(each))
             for each in groups
             for pod in self.pods(each)
-            if pod["status"].get("phase") == "Running" and pod["status"].get("podIP")
+            if pod_facts.running(pod) and pod_facts.address_of(pod)
         )
+
+    def all_pods(self) -> list[Object]:
+        """The pods of both sides and of a fresh baseline."""
+        return [pod for group in (*Colour, BASELINE) for pod in self.pods(group)]
+
+    def status(self) -> EnvironmentStatus:
+        """The pods of both sides and of a fresh baseline, and of the neighbours that may be seen."""
+        found = [(pod, group) for group in (*Colour, BASELINE) for pod in self.pods(group)]
+        with ThreadPoolExecutor(max_workers=_AT_ONCE) as pool:
+            processes = list(pool.map(lambda one: _status_of(*one), found))
+        return EnvironmentStatus(
+            processes=(*processes, *self._neighbours()),
+            active_colour=self.active_colour(),
+            url=self.url(),
+        )
+
+    def _neighbours(self) -> list[ProcessStatus]:
+        found: list[ProcessStatus] = []
+        region = self.region()
+        for setting in NEIGHBOURS.values():
+            place = _service_of(urlsplit(region.get(setting, "")).hostname or "")
+            if place is None:
+                continue
+            try:
+                service = self._client.get("services", place[0], namespace=place[1])
+                selector = service["spec"].get("selector") or {}
+                pods = self._client.objects("pods", labels=selector, namespace=place[1])
+            except (CouldNotTell, NotAllowed):
+                continue
+            port = next((one["port"] for one in service["spec"]["ports"]), None)
+            found += [_told_by_conditions(pod, port) for pod in pods if pod_facts.stays(pod)]
+        return found
+
+    # -- waiting --------------------------------------------------------------------------------
+
+    def wait_ready(self, group: Group, timeout_s: float) -> tuple[Instance, ...]:
+        """Wait until the newest pods of a group are there, ready, and no others.
+
+        Raises:
+            CouldNotTell: not in `timeout_s` seconds; none is wanted; or one will not come up by
+                itself, which is told at once.
+        """
+        name, deadline = deployment_of(group), time.monotonic() + timeout_s
+        while True:
+            deployment = self._client.find("deployments", name)
+            if deployment is None or not deployment["spec"].get("replicas", 1):
+                what = "the fresh baseline" if group == BASELINE else group
+                raise CouldNotTell(
+                    f"no replica of {what} was started",
+                    hint="mcctl scale agent-workbench --replicas N --env kubernetes",
+                )
+            pods = self.pods(group)
+            self._require_hope(deployment, pods)
+            missing = _missing(deployment, pods)
+            if not missing:
+                return self.instances(group)
+            if time.monotonic() > deadline:
+                raise CouldNotTell(
+                    f"{missing} after {timeout_s:g} s",
+                    hint=f"mcctl logs {pod_facts.name_of(pods[-1])} --env kubernetes"
+                    if pods
+                    else f"kubectl describe deploy/{name}",
+                )
+            time.sleep(_POLL_S)
+
+    def _require_hope(self, deployment: Object, pods: Sequence[Object]) -> None:
+        """Raise CouldNotTell if a pod will not come up by itself, or cannot be made."""
+        now = datetime.now(UTC)
+        for pod in pods:
+            name, why = pod_facts.name_of(pod), pod_facts.death_of(pod)
+            if not why and pod_facts.age_s(pod, now) > _UNSCHEDULABLE_S:
+                why = pod_facts.unschedulable(pod)
+            if why:
+                raise CouldNotTell(f"{name}: {why}", hint=self._hint(pod))
+        for condition in deployment.get("status", {}).get("conditions", ()):
+            if condition["type"] == "ReplicaFailure" and condition["status"] == "True":
+                raise CouldNotTell(
+                    f"{pod_facts.name_of(deployment)}: {condition.get('message', '')[:300]}",
+                    hint="kubectl get quota,limits; kubectl get namespace --show-labels",
+                )
+
+    def _hint(self, pod: Object) -> str:
+        """What to look at: what the events of a pod warn of, or its log."""
+        name = pod_facts.name_of(pod)
+        if pod_facts.restarts(pod):
+            return f"mcctl logs {name} --env kubernetes"
+        return next(iter(self.warnings(name)), f"kubectl describe pod {name}")
+
+    def warnings(self, name: str) -> list[str]:
+        """What the events warn of about an object, the newest first; none where they may not be read."""
+        fields = f"involvedObject.name={name},type=Warning"
+        try:
+            found = self._client.objects("events", fields=fields)
+        except NotAllowed:
+            return []
+        found.sort(key=lambda one: str(one.get("lastTimestamp") or one.get("eventTime") or ""))
+        return [f"{one.get('reason')}: {one.get('message', '')[:300]}" for one in found[::-1]]
+
+
+def instance_of(pod: Object, colour: Colour) -> Instance:
+    """A pod as a replica, and where it listens inside the cluster's network."""
+    url = f"http://{pod_facts.address_of(pod)}:{PORT}"
+    return Instance(name=pod_facts.name_of(pod), colour=colour, url=url)
+
+
+def ask_health(url: str) -> Health | None:
+    """What a replica says of itself; None if it cannot be reached from here, or does not answer."""
+    try:
+        with open_client(timeout_s=_HEALTH_TIMEOUT_S, most_bytes=_HEALTH_BYTES) as client:
+            answer = client.get(f"{url}/health")
+    except httpx.HTTPError:
+        return None
+    return read_health(answer.status_code, answer.content)
+
+
+def _status_of(pod: Object, group: Group) -> ProcessStatus:
+    """A pod's line, by its own /health; by its conditions where that is out of reach."""
+    colour = None if group == BASELINE else Colour(group)
+    told = _told_by_conditions(pod, PORT, colour)
+    health = None
+    if pod_facts.running(pod) and (address := pod_facts.address_of(pod)):
+        health = ask_health(f"http://{address}:{PORT}")
+    if health is None:
+        return told
+    return replace(told, health=health.word, faults=told_by(health.faults))
+
+
+def _told_by_conditions(
+    pod: Object, port: int | None, colour: Colour | None = None
+) -> ProcessStatus:
+    uptime = pod_facts.uptime_s(pod, datetime.now(UTC))
+    return ProcessStatus(
+        name=pod_facts.name_of(pod),
+        state=pod_facts.state_of(pod),
+        pid=None,
+        port=port,
+        uptime_s=None if uptime is None else round(uptime, 1),
+        health=pod_facts.word_of(pod),
+        faults=shown(pod_facts.literal_env(pod)),
+        colour=colour,
+        restarts=pod_facts.restarts(pod),
+    )
+
+
+def _missing(deployment: Object, pods: Sequence[Object]) -> str:
+    """What is not there yet of a Deployment, in words; empty if all is."""
+    wanted, status = int(deployment["spec"].get("replicas", 1)), deployment.get("status", {})
+    if int(status.get("observedGeneration", 0)) < int(deployment["metadata"]["generation"]):
+        return f"{pod_facts.name_of(deployment)} was not looked at by its controller"
+    slow = [pod_facts.name_of(pod) for pod in pods if not pod_facts.ready(pod)]
+    if slow:
+        return f"{', '.join(slow)} not ready"
+    newest = int(status.get("updatedReplicas", 0))
+    if not newest == len(pods) == wanted:
+        return f"{newest} of {wanted} replicas are new, {len(pods)} run"
+    return ""
+
+
+def _service_of(host: str) -> tuple[str, str] | None:
+    """The name and the namespace of a Service of the cluster that a host stands for."""
+    for domain in _CLUSTER_DOMAIN:
+        name, _, namespace = host.removesuffix(domain).partition(".")
+        if host.endswith(domain) and name and namespace and "." not in namespace:
+            return name, namespace
+    return None

@@ -8,13 +8,8 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from mc_contract.configuration import (
-    MOST_TENANT_BYTES,
-    FileProblems,
-    document_digest,
-    filled,
-    toml_of,
-)
+from mc_contract.configuration import MOST_TENANT_BYTES, FileProblems
+from mc_ops.environments import catalogue
 from mc_ops.environments.credentials import FILE, catalogue_tenants, strays
 from mc_ops.environments.local.health import health_of
 from mc_ops.environments.local.layout import Layout, is_replica
@@ -82,8 +77,7 @@ def catalogue_digest(specs: Specs) -> str:
     path = Path(env["MC_CATALOGUE"])
     try:
         with path.open("rb") as file:
-            raw = file.read(MOST_TENANT_BYTES + 1)
-        return document_digest(filled(toml_of(raw, most_bytes=MOST_TENANT_BYTES), env))
+            return catalogue.catalogue_digest(file.read(MOST_TENANT_BYTES + 1), env)
     except (OSError, FileProblems) as error:
         raise UnusableInput(f"catalogue {path}: {error}") from error
 

@@ -70,6 +70,11 @@ class Layout(Workspace):
     """A workspace whose platform runs on this machine: its processes' ports, logs and sockets."""
 
     @property
+    def url(self) -> str:
+        """Its edge, whatever `MC_URL` says."""
+        return f"http://{HOST}:{self.edge_port}"
+
+    @property
     def signer(self) -> Path:
         """What the ledger's signer remembers, apart from the database."""
         return self.home / "signer"
