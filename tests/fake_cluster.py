@@ -18,6 +18,8 @@ NAMESPACE = "prod"
 _HPAS = f"/apis/autoscaling/v2/namespaces/{NAMESPACE}/horizontalpodautoscalers/"
 _EVENTS = f"/api/v1/namespaces/{NAMESPACE}/events"
 
+_COLLECTIONS = ("pods",)
+
 
 def merged(target: Any, patch: Any) -> Any:
     """RFC 7386."""
@@ -77,6 +79,8 @@ class Cluster:
         failures: (method, part of the path) to the HTTP status that is answered instead.
         ignores_patches: Answer 200, and change nothing.
         patches: The bodies that came, with their content type.
+        objects: What else there is: the whole path of an object to it.
+        logs: The text of a pod's log, by its name.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -86,6 +90,8 @@ class Cluster:
         self.ignores_patches = False
         self.patches: list[tuple[str, Any]] = []
         self.asked: list[str] = []
+        self.objects: dict[str, dict[str, Any]] = {}
+        self.logs: dict[str, str] = {}
         handler = type("Handler", (_Handler,), {"cluster": self})
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
         self._thread = threading.Thread(
@@ -133,8 +139,26 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(200, {"kind": "EventList", "apiVersion": "v1", "items": self._listed()})
         elif parts.path.removeprefix(_HPAS) in self.cluster.hpas:
             self._answer(200, self.cluster.hpas[parts.path.removeprefix(_HPAS)])
+        elif parts.path in self.cluster.objects:
+            self._answer(200, self.cluster.objects[parts.path])
+        elif parts.path.endswith("/log"):
+            self._send(200, "text/plain", self.cluster.logs[parts.path.split("/")[-2]].encode())
+        elif parts.path.rsplit("/", 1)[1] in _COLLECTIONS:
+            found = self._below(parts.path)
+            self._answer(200, {"kind": "List", "apiVersion": "v1", "items": found})
         else:
             self._fail(404)
+
+    def _below(self, path: str) -> list[dict[str, Any]]:
+        """The objects of a collection that have the labels that are asked for."""
+        wanted = parse_qs(urlsplit(self.path).query).get("labelSelector", [""])[0]
+        pairs = {tuple(pair.split("=", 1)) for pair in wanted.split(",") if pair}
+        return [
+            found
+            for place, found in self.cluster.objects.items()
+            if place.rpartition("/")[0] == path
+            and pairs <= set(found["metadata"].get("labels", {}).items())
+        ]
 
     def _listed(self) -> list[dict[str, Any]]:
         wanted = parse_qs(urlsplit(self.path).query).get("fieldSelector", [""])[0]
@@ -174,9 +198,11 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer(code, {"kind": "Status", "code": code, "message": f"told to fail: {code}"})
 
     def _answer(self, code: int, body: dict[str, Any]) -> None:
-        data = json.dumps(body).encode()
+        self._send(code, "application/json", json.dumps(body).encode())
+
+    def _send(self, code: int, kind: str, data: bytes) -> None:
         self.send_response(code)
-        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()
         self.wfile.write(data)

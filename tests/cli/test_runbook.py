@@ -119,7 +119,7 @@ def test_run_failure_tells_what_next_and_resume_goes_on(place: Path) -> None:
         (["run", "demo", "--set", "CODE=8"], 8, "waiting"),
         (["run", "demo", "--set", "CODE=x"], 2, "does not match"),
         (["run", "demo", "--minutes", "1"], 2, "no parameter 'MINUTES'"),
-        (["run", "demo", "--env", "kubernetes"], 2, "not supported yet"),
+        (["run", "demo", "--env", "moon"], 2, "not supported"),
         (["run", "nope"], 2, "known runbooks: demo"),
         (["run", "demo", "--resume"], 2, "no run of demo"),
         (["status"], 2, "no run in"),

@@ -22,6 +22,7 @@ from mc_ops.cli.options import EnvOption, Number, Verbs, Whole
 from mc_ops.cli.output import Format, OutputOption, columns, note, ok, show, stdout, styled, warn
 from mc_ops.environments import (
     BASELINE,
+    UNREACHED,
     Colour,
     Environment,
     EnvironmentStatus,
@@ -141,9 +142,15 @@ def status(output: OutputOption = Format.table, env: EnvOption = "local") -> Non
     show(output, result, _status_lines(found))
     if found.active_colour is None and all(p.state is State.stopped for p in found.processes):
         note("the platform was never started here; start it: mcctl up")
+    if unreached := [p.name for p in found.processes if p.health == UNREACHED and p.colour]:
+        note(
+            f"health by the readiness probe, as no connection can be made from here: "
+            f"{', '.join(unreached)}; verbs that ask replicas must run inside the cluster's network"
+        )
     if found.dead:
         names = ", ".join(process.name for process in found.dead)
-        warn(f"dead: {names}; `mcctl logs {found.dead[0].name}` shows why, `mcctl up` restarts")
+        mend = "" if environment.name == "kubernetes" else ", `mcctl up` restarts"
+        warn(f"dead: {names}; `mcctl logs {found.dead[0].name}` shows why{mend}")
     failing = [
         process
         for process in found.processes
@@ -447,7 +454,7 @@ def _reader_may_leave() -> Iterator[None]:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-_SERVING = ("ok", "degraded")
+_SERVING = ("ok", "degraded", UNREACHED)
 _MARKS = {
     State.running: "[green]● running[/green]",
     State.dead: "[red]✘ dead[/red]",
@@ -459,7 +466,8 @@ def _status_lines(found: EnvironmentStatus) -> list[Text]:
     rows: list[tuple[str | Text, ...]] = []
     for process in found.processes:
         active = process.colour is not None and process.colour is found.active_colour
-        remarks = [*(["active"] if active else []), *filter(None, [process.faults])]
+        again = f"{process.restarts} restarts" if process.restarts else ""
+        remarks = list(filter(None, ["active" if active else "", process.faults, again]))
         uptime = "-" if process.uptime_s is None else f"{process.uptime_s:.0f} s"
         pid, port = str(process.pid or "-"), str(process.port or "-")
         state = styled(_MARKS[process.state])

@@ -89,7 +89,7 @@ def pack(
     env: Annotated[
         str,
         typer.Option(
-            "--env", help="Environment that the evidence is about; only `local` exists today."
+            "--env", help="Environment that the evidence is about: `local` or `kubernetes`."
         ),
     ] = "local",
     force: Annotated[
@@ -106,17 +106,18 @@ def pack(
         runs = _newest_run(workspace.runs)
     ledger_key = workspace.home / "trust" / room.LEDGER_KEY
     environment = None if url else open_environment(env)
+    place = url or (environment.url if environment and env == "kubernetes" else workspace.url)
     parts = [
         room.canary_part(_canary_folder(canary, runs, workspace.runs), ledger_key),
         room.journal_part(_first(runs, room.JOURNAL)),
         room.preflight_part(preflight or _report(runs)),
         room.redteam_part(_redteam_folder(redteam, runs)),
         *room.service_parts(
-            url or workspace.url,
+            place,
             ledger_key,
             None if environment is None else _replicas(environment),
         ),
-        _serving(environment, url or workspace.url),
+        _serving(environment, place),
     ]
     built = room.build(
         parts,

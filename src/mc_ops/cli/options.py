@@ -36,9 +36,7 @@ else:
 
 EnvOption = Annotated[
     str,
-    typer.Option(
-        "--env", help="Environment of the platform: `local`; of three checks also `kubernetes`."
-    ),
+    typer.Option("--env", help="Environment of the platform: `local` or `kubernetes`."),
 ]
 _Verb = TypeVar("_Verb", bound=Callable[..., None])
 

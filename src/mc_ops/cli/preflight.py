@@ -50,6 +50,7 @@ _HEADINGS = {
     "hpa": "whether enough replicas serve, and may",
     "platform": "whether strangers are refused, replicas healthy, the ledger append-only, connections enough",
     "edge": "which colour serves behind the public URL",
+    "rights": "what you may do in the platform's namespace, and what each right is for",
 }
 
 
@@ -149,10 +150,62 @@ def edge(
     _tell("edge", environment.name, {"edge": room.check_edge_of(environment, colour)}, call)
 
 
+@app.command()
+def rights(
+    call: CheckOptions,
+    namespace: NamespaceOption = None,
+    role: Annotated[
+        bool, typer.Option("--role", help="Print a Role that has these rights and no others.")
+    ] = False,
+    read_only: Annotated[
+        bool, typer.Option("--read-only", help="Only rights that change nothing.")
+    ] = False,
+) -> None:
+    """Check that you have the rights that mcctl needs on a cluster (--env kubernetes)."""
+    if call.env != "kubernetes":
+        raise UnusableInput("on this machine no rights are granted", hint="add --env kubernetes")
+    import yaml
+
+    from mc_ops.environments import kubernetes
+
+    client = kubernetes.Client.from_env(namespace)
+    if role:
+        manifest = kubernetes.role(client.namespace, read_only=read_only)
+        typer.echo(yaml.safe_dump(manifest, sort_keys=False), nl=False)
+        return
+    results = [
+        room.found(
+            str(right),
+            [f"you may not ({missing}); {right.purpose}"] if missing else [],
+            right.purpose,
+            "mcctl preflight rights --role --env kubernetes prints a Role to apply",
+        )
+        for right, missing in kubernetes.allowed(client)
+        if not (read_only and right.changes)
+    ]
+    _tell("rights", call.env, {"rights": results}, call)
+
+
 @app.command("all")
 def check_all(call: CheckOptions, min_replicas: MinimumOption = 1) -> None:
-    """Run all checks but `edge`."""
+    """Run all checks but `edge` and `rights`."""
+    if call.env == "kubernetes":
+        _check_all_of_cluster(call, min_replicas)
     _check("all", call, min_replicas)
+
+
+def _check_all_of_cluster(call: CheckOptions, min_replicas: int) -> NoReturn:
+    from mc_ops.preflight import kubernetes
+
+    environment = open_environment(call.env)
+    at_start = _looked(environment)
+    groups = {
+        "pod-security": kubernetes.pod_security_of_cluster(None),
+        "egress": kubernetes.egress_of_cluster(None, None),
+        "hpa": kubernetes.hpa_of_cluster(None, kubernetes.Limits(minimum=min_replicas)),
+        "platform": room.check_local("platform", environment),
+    }
+    _tell("all", environment.name, groups, call, (environment, at_start))
 
 
 def _elsewhere(

@@ -12,6 +12,7 @@ from rich.markup import escape
 from mc_ops.cli.options import EnvOption, Verbs
 from mc_ops.cli.output import Format, OutputOption, note, ok, show
 from mc_ops.environments import open_environment
+from mc_ops.errors import UnusableInput
 
 app = Verbs()
 
@@ -36,6 +37,12 @@ def write(
     """
     from mc_ops.environments import monitoring
 
+    if env == "kubernetes":
+        raise UnusableInput(
+            "on a cluster Prometheus finds the pods itself",
+            hint="kubectl apply -k deploy/kubernetes/monitoring (with its operator), or "
+            "deploy/prometheus/prometheus.kubernetes.yml",
+        )
     written = monitoring.write(
         open_environment(env), folder=out, prometheus=prometheus, alertmanager=alertmanager
     )

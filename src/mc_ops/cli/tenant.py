@@ -9,7 +9,7 @@ import typer
 
 from mc_ops import exit_codes
 from mc_ops.cli.operator_access import Access, AsOption, Reading, ReasonOption, UnaskedOption
-from mc_ops.cli.options import Verbs
+from mc_ops.cli.options import EnvOption, Verbs
 from mc_ops.cli.output import Format, OutputOption, columns, fail, ok, show
 from mc_ops.environments import Workspace, open_environment
 from mc_ops.environments import credentials as local
@@ -73,14 +73,15 @@ def declare(
     whose: AsOption = None,
     yes: UnaskedOption = False,
     output: OutputOption = Format.table,
+    env: EnvOption = "local",
 ) -> None:
-    """Announce a change of the local catalogue, with its reason, before replicas load it.
+    """Announce a change of the platform's catalogue, with its reason, before replicas load it.
 
     The ledger names you as the author if a replica loads the catalogue within an hour; otherwise it
     records the change as `undeclared`.
     """
     del yes
-    digest = open_environment("local").catalogue_digest()
+    digest = open_environment(env).catalogue_digest()
     with Access(whose=whose).acting(_ADMINISTRATOR) as client:
         declared = client.declare_rules("catalogue", digest, reason=reason)
     show(output, {**declared, "digest": digest}, ())

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from mc_ops.environments.interface import (
     BASELINE,
+    UNREACHED,
     Colour,
     Environment,
     EnvironmentStatus,
@@ -64,6 +65,7 @@ def open_startable(kind: str = "local") -> Startable:
 
 __all__ = [
     "BASELINE",
+    "UNREACHED",
     "Colour",
     "Environment",
     "EnvironmentStatus",

@@ -38,6 +38,7 @@ class Colour(StrEnum):
 
 BASELINE: Final = "baseline"  # replicas of what serves, fresh, only to be compared with a candidate
 Group = Colour | Literal["baseline"]
+UNREACHED: Final = "ready"  # the health of what cannot be asked from here, and whose probe passes
 
 
 class State(StrEnum):
@@ -63,7 +64,7 @@ class ProcessStatus:
 
     Attributes:
         health: What its /health said (`ok`, `degraded`, ...), `-` if it has none, or why it
-            did not answer.
+            did not answer; `ready` (UNREACHED) of a pod that only the cluster itself can ask.
         faults: Faults deliberately switched on in it, e.g. `slow=2`; empty when none.
         colour: Of a replica; None of any other process, and of the fresh baseline.
         restarts: How often it was started again by itself; on this machine nothing is.

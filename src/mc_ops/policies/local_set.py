@@ -39,8 +39,13 @@ class LocalSet:
 
         Raises:
             CouldNotTell: the platform was never started here, or a replica tells no policy.
-            UnusableInput: a replica looks elsewhere.
+            UnusableInput: a replica looks elsewhere; on a cluster it is in the image.
         """
+        if self._environment.name == "kubernetes":
+            raise UnusableInput(
+                "a cluster's policy set is part of the image, and comes with a release",
+                hint="mcctl policy check DIR; then build the image, and roll it out as a candidate",
+            )
         if not self.workspace.policies.is_dir():
             raise CouldNotTell(
                 f"the platform has no policy set of its own yet ({self.workspace.home})",

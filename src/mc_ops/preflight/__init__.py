@@ -10,7 +10,7 @@ A check that cannot be made is `unknown`, never a pass; one without meaning here
 from __future__ import annotations
 
 from mc_ops.preflight.local import SUBJECTS, check_edge_of, check_local
-from mc_ops.preflight.result import CheckResult, Severity, Status, exit_of
+from mc_ops.preflight.result import CheckResult, Severity, Status, exit_of, found
 
 __all__ = [
     "SUBJECTS",
@@ -20,4 +20,5 @@ __all__ = [
     "check_edge_of",
     "check_local",
     "exit_of",
+    "found",
 ]

@@ -107,14 +107,13 @@ def _platform(environment: Environment, replicas: list[str]) -> list[CheckResult
         return [unknown("platform", "no replica of the workbench runs", "mcctl up")]
     try:
         tokens = _tokens(environment.workspace)
-        database = read_json_object(environment.workspace.secret("database.json")) or {}
+        url = _database_url(environment, targets[0].name)
     except (CouldNotTell, UnusableInput) as error:
         return [unknown("platform", error.message, error.hint)]
-    url = database.get("service_url")
     with open_client(timeout_s=_TIMEOUT_S) as client:
         results = [result for target in targets for result in _route_checks(client, target, tokens)]
         results.append(siem_refuses(client, *_siem(environment, replicas)))
-    return results + asyncio.run(check_database(str(url) if url else None, replicas))
+    return results + asyncio.run(check_database(url, replicas))
 
 
 def _route_checks(
@@ -138,6 +137,15 @@ def _route_checks(
 def _tokens(workspace: Workspace) -> dict[str, str]:
     known = credentials.read(workspace) or {}
     return {name: entry.token for name, entry in known.items() if entry.token}
+
+
+def _database_url(environment: Environment, replica: str) -> str | None:
+    """The URL of the service's role: this machine's platform writes it down, elsewhere a replica has it."""
+    kept = read_json_object(environment.workspace.secret("database.json")) or {}
+    found = kept.get("service_url")
+    if found is None and environment.name == "kubernetes":
+        found = environment.settings(replica).get("MC_DATABASE_URL")
+    return None if found is None else str(found)
 
 
 def _siem(environment: Environment, replicas: list[str]) -> tuple[str | None, SiemFormat]:

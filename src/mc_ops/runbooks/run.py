@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from mc_ops.environments import KINDS
 from mc_ops.errors import UnusableInput, Waiting
 from mc_ops.runbooks.engine import Engine, Reporter
 from mc_ops.runbooks.journal import Journal
@@ -21,7 +22,6 @@ from mc_ops.runbooks.store import RunStore
 from mc_ops.runbooks.values import check_value
 
 SNAPSHOT = "runbook.md"
-ENVIRONMENTS = ("local",)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,10 +94,10 @@ def begin(
     Raises:
         UnusableInput: The environment is not supported, or a parameter is missing or wrong.
     """
-    if environment not in ENVIRONMENTS:
+    if environment not in KINDS:
         raise UnusableInput(
-            f"environment {environment!r} is not supported yet",
-            hint=f"supported: {', '.join(ENVIRONMENTS)}",
+            f"environment {environment!r} is not supported",
+            hint=f"supported: {', '.join(KINDS)}",
         )
     state = RunState()
     fields: dict[str, object] = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from mc_ops.environments.kubernetes.autoscaler import Autoscaler, Autoscalers
-from mc_ops.environments.kubernetes.client import checked_name
+from mc_ops.environments.kubernetes.client import Client, checked_name
+from mc_ops.environments.kubernetes.rights import Right, allowed, role
 
-__all__ = ["Autoscaler", "Autoscalers", "checked_name"]
+__all__ = ["Autoscaler", "Autoscalers", "Client", "Right", "allowed", "checked_name", "role"]

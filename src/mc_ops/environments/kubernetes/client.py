@@ -75,6 +75,15 @@ class Client:
             set()
         )  # the rights that were needed so far: verb, resource
 
+    @classmethod
+    def from_env(cls, namespace: str | None = None) -> Client:
+        """Of that namespace; else of `MC_NAMESPACE`; else of kubectl's context.
+
+        Raises:
+            UnusableInput: No namespace can have that name.
+        """
+        return cls(namespace=namespace or os.environ.get("MC_NAMESPACE") or None)
+
     @property
     def namespace(self) -> str:
         """The namespace that is looked at."""

@@ -44,8 +44,8 @@ class KubernetesEnvironment:
 
     @classmethod
     def from_env(cls) -> KubernetesEnvironment:
-        """The namespace of `MC_NAMESPACE`; without it, that of kubectl's context."""
-        return cls(Client(namespace=os.environ.get("MC_NAMESPACE") or None))
+        """That of the cluster and the namespace that `Client.from_env` names."""
+        return cls(Client.from_env())
 
     @property
     def url(self) -> str:

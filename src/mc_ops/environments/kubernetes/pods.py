@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from mc_ops.environments.interface import State
+from mc_ops.environments.interface import UNREACHED, State
 from mc_ops.environments.kubernetes.client import Object
 from mc_ops.environments.kubernetes.names import SERVICE
 
@@ -80,7 +80,7 @@ def state_of(pod: Object) -> State:
 def word_of(pod: Object) -> str:
     """How it does, by its conditions alone: `ready`, or what it waits for."""
     if ready(pod):
-        return "ready"
+        return UNREACHED
     if why := death_of(pod) or unschedulable(pod):
         return why
     for state in _states(pod):

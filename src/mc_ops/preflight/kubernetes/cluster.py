@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -57,11 +58,12 @@ class Cluster:
 
     @classmethod
     def of_context(cls, namespace: str | None) -> Cluster:
-        """The context's cluster.
+        """The context's cluster; without a namespace, that of `MC_NAMESPACE`, else the context's own.
 
         Raises:
             CouldNotTell: there is no kubectl.
         """
+        namespace = namespace or os.environ.get("MC_NAMESPACE") or None
         if namespace is None:  # without a context kubectl fails here, and may yet be in a pod
             view = ("config", "view", "--minify", "-o", "jsonpath={..namespace}")
             namespace = kubectl(*view).out.strip()
