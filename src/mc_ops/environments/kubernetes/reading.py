@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Final
 from urllib.parse import urlsplit, urlunsplit
 
-import httpx
-
 from mc_ops.environments.faults import shown, told_by
-from mc_ops.environments.health import Health, read_health
 from mc_ops.environments.interface import (
     BASELINE,
     Colour,
@@ -23,6 +19,7 @@ from mc_ops.environments.interface import (
     ProcessStatus,
 )
 from mc_ops.environments.kubernetes import pods as pod_facts
+from mc_ops.environments.kubernetes import told
 from mc_ops.environments.kubernetes.client import Client, Object
 from mc_ops.environments.kubernetes.names import (
     COLOUR,
@@ -34,11 +31,7 @@ from mc_ops.environments.kubernetes.names import (
     labels_of,
 )
 from mc_ops.errors import CouldNotTell, NotAllowed, UnusableInput
-from mc_ops.outgoing.clients import open_client
 
-_HEALTH_TIMEOUT_S: Final = 3.0
-_HEALTH_BYTES: Final = 1024 * 1024
-_AT_ONCE: Final = 16
 _POLL_S: Final = 1.0
 _UNSCHEDULABLE_S: Final = 20.0  # others may be leaving whose place it takes
 _CLUSTER_DOMAIN: Final = (".svc", ".svc.cluster.local")
@@ -135,11 +128,22 @@ class Reading:
 
     def status(self) -> EnvironmentStatus:
         """The pods of both sides and of a fresh baseline, and of the neighbours that may be seen."""
-        found = [(pod, group) for group in (*Colour, BASELINE) for pod in self.pods(group)]
-        with ThreadPoolExecutor(max_workers=_AT_ONCE) as pool:
-            processes = list(pool.map(lambda one: _status_of(*one), found))
+        processes: dict[str, ProcessStatus] = {}
+        reached: list[Instance] = []
+        for group in (*Colour, BASELINE):
+            colour = None if group == BASELINE else Colour(group)
+            for pod in self.pods(group):
+                line = _told_by_conditions(pod, PORT, colour)
+                processes[line.name] = line
+                if pod_facts.running(pod) and pod_facts.address_of(pod):
+                    reached.append(instance_of(pod, colour or Colour.blue))
+        for one in told.ask(reached):
+            if one.status:
+                line = processes[one.instance.name]
+                told_faults = told_by(one.faults)
+                processes[line.name] = replace(line, health=one.word, faults=told_faults)
         return EnvironmentStatus(
-            processes=(*processes, *self._neighbours()),
+            processes=(*processes.values(), *self._neighbours()),
             active_colour=self.active_colour(),
             url=self.url(),
         )
@@ -231,28 +235,6 @@ def instance_of(pod: Object, colour: Colour) -> Instance:
     """A pod as a replica, and where it listens inside the cluster's network."""
     url = f"http://{pod_facts.address_of(pod)}:{PORT}"
     return Instance(name=pod_facts.name_of(pod), colour=colour, url=url)
-
-
-def ask_health(url: str) -> Health | None:
-    """What a replica says of itself; None if it cannot be reached from here, or does not answer."""
-    try:
-        with open_client(timeout_s=_HEALTH_TIMEOUT_S, most_bytes=_HEALTH_BYTES) as client:
-            answer = client.get(f"{url}/health")
-    except httpx.HTTPError:
-        return None
-    return read_health(answer.status_code, answer.content)
-
-
-def _status_of(pod: Object, group: Group) -> ProcessStatus:
-    """A pod's line, by its own /health; by its conditions where that is out of reach."""
-    colour = None if group == BASELINE else Colour(group)
-    told = _told_by_conditions(pod, PORT, colour)
-    health = None
-    if pod_facts.running(pod) and (address := pod_facts.address_of(pod)):
-        health = ask_health(f"http://{address}:{PORT}")
-    if health is None:
-        return told
-    return replace(told, health=health.word, faults=told_by(health.faults))
 
 
 def _told_by_conditions(

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from mc_ops.environments import policy_set
 from mc_ops.environments.faults import Faults
-from mc_ops.environments.health import NO_ANSWER
 from mc_ops.environments.interface import Colour, Say, UpRequest
 from mc_ops.environments.local import applied, keyring
-from mc_ops.environments.local.health import hanging, health_of, require_healthy
+from mc_ops.environments.local.health import NO_ANSWER, hanging, health_of, require_healthy
 from mc_ops.environments.local.layout import MAX_REPLICAS, is_replica, replica_names
 from mc_ops.environments.local.outdated import Outdated
 from mc_ops.environments.local.processes import ProcessSpec

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import struct
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import Any
 
 from mc_ops.environments.faults import shown
-from mc_ops.environments.health import NO_ANSWER, Health, read_health
 from mc_ops.environments.interface import BASELINE, Group, ProcessStatus, State
 from mc_ops.environments.local.layout import Layout, colour_of
 from mc_ops.environments.local.processes import ProcessRecord, ProcessTable
@@ -18,10 +21,31 @@ from mc_ops.environments.workspace import HOST
 from mc_ops.errors import CouldNotTell
 from mc_ops.outgoing.loopback import ask
 
+NO_ANSWER = "does not answer"
 PATIENCE_S = 10.0  # for what runs already, and may have been started a moment ago
 _TIMEOUT_S = 3.0
 _POLL_S = 0.1
 _SSL_REQUEST = struct.pack("!ii", 8, 80877103)  # PostgreSQL answers it with one byte
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """What a process says of itself: whether it can serve, the word for it, faults in it.
+
+    Attributes:
+        replica: Its name, as it knows it.
+        code: The digest of the code that it runs.
+        catalogue: The digest of the catalogue that it began with.
+        ships: Whether it, and not another replica, ships to the SIEM (or there is none).
+    """
+
+    healthy: bool
+    word: str
+    faults: Mapping[str, Any] = field(default_factory=dict)
+    replica: str = ""
+    code: str = ""
+    catalogue: str = ""
+    ships: bool = False
 
 
 def health_of(record: ProcessRecord) -> Health:
@@ -32,7 +56,26 @@ def health_of(record: ProcessRecord) -> Health:
     answer = ask(record.port, "/health", _TIMEOUT_S)
     if answer is None:
         return Health(healthy=False, word=NO_ANSWER)
-    return read_health(*answer)
+    status, content = answer
+    try:
+        body = _object(json.loads(content))
+    except ValueError:
+        return Health(healthy=False, word="answers no JSON")
+    running, dependencies = _object(body.get("running")), body.get("dependencies")
+    shipper = _object(_object(dependencies).get("siem")).get("shipper")
+    return Health(
+        healthy=status == HTTPStatus.OK,
+        word=str(body.get("status", status)),
+        faults=_object(body.get("faults")),
+        replica=str(body.get("replica", "")),
+        code=str(running.get("code") or ""),
+        catalogue=str(running.get("catalogue") or ""),
+        ships=isinstance(dependencies, dict) and shipper not in ("standby", "starting"),
+    )
+
+
+def _object(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
 
 
 def _postgres_answers(port: int) -> bool:

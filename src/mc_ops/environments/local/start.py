@@ -14,10 +14,9 @@ from typing import Self
 import psutil
 
 from mc_ops.environments import credentials
-from mc_ops.environments.health import Health
 from mc_ops.environments.interface import Colour, Say
 from mc_ops.environments.local import applied, keyring, postgres, releases
-from mc_ops.environments.local.health import PATIENCE_S, health_of
+from mc_ops.environments.local.health import PATIENCE_S, Health, health_of
 from mc_ops.environments.local.layout import NEIGHBOURS, Layout
 from mc_ops.environments.local.logs import open_log
 from mc_ops.environments.local.processes import ProcessSpec, ProcessTable, Started
