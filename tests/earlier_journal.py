@@ -11,7 +11,8 @@ from contextlib import suppress
 import asyncpg
 
 from mc_contract.ledger.merkle import Frontier
-from mc_platform.adapters.postgres.journal import PostgresJournal, _columns, _told
+from mc_platform.adapters.postgres.flush import _columns, told
+from mc_platform.adapters.postgres.journal import PostgresJournal
 
 # One statement, so one round trip: it writes only if the head is where the writer thinks it is.
 _WRITE = """
@@ -81,7 +82,7 @@ class EarlierJournal(PostgresJournal):
                     written = await self._write_locked(connection, answer_lost, batch)
         self._seen, places = written
         self._committed = self._seen.size, self._seen.to_bytes()
-        return _told(batch, places)
+        return told(batch, places)
 
     async def _write_locked(self, connection, answer_lost, batch):
         stored = await connection.fetchrow(
@@ -108,7 +109,7 @@ class EarlierJournal(PostgresJournal):
                 rows.append((frontier.size, *row))
                 frontier = frontier.append(row[-1])
         kept = {}
-        for waiting, recorded in zip(batch, _told(batch, places), strict=True):
+        for waiting, recorded in zip(batch, told(batch, places), strict=True):
             if waiting.task is not None and (not recorded or any(it.fresh for it in recorded)):
                 before = kept.get(waiting.task.id)
                 if before is None or not before.task.state.terminal:

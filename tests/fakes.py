@@ -53,6 +53,13 @@ class MemoryLedger:
                 self.quotable.setdefault(task.id, (task.tenant, set()))[1].update(task.quotable)
         return [Recorded(event.id, first + at, fresh) for at, event in enumerate(events)]
 
+    async def record_unless_quoted(
+        self, event: Event, task: Task, digests: Sequence[int]
+    ) -> list[Recorded] | None:
+        if any(one.id != task.id for one in await self.quoted(task.tenant, digests)):
+            return None
+        return await self.record([event], task)
+
     async def get(self, _tenant: TenantId, task_id: str) -> Task | None:
         return self.tasks.get(task_id)
 

@@ -5,7 +5,7 @@ Adapters raise only `mc_platform.errors`: foreign errors are wrapped at the boun
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
 
@@ -44,6 +44,20 @@ class Journal(Protocol):
         An event id that is in the log already is not recorded again (its place is returned), and
         a task that comes with no new event is not written: a replay changes nothing.
         A task in a terminal state is never changed again.
+
+        Raises:
+            Unavailable: nothing was recorded.
+        """
+
+    def record_unless_quoted(
+        self, event: Event, task: Task, digests: Sequence[int]
+    ) -> Awaitable[list[Recorded] | None]:
+        """The same, but nothing is recorded if one of the digests came with another task of the tenant.
+
+        What was committed before this was called is looked at, by whichever replica.
+
+        Returns:
+            None: one did; `Tasks.quoted` tells with which tasks.
 
         Raises:
             Unavailable: nothing was recorded.

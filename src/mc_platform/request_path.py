@@ -21,7 +21,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from mc_contract.governance import Governance
 from mc_platform.bulkheads import Messages, Slot
@@ -37,7 +37,7 @@ from mc_platform.errors import (
 from mc_platform.model.autonomy import ALL
 from mc_platform.model.catalogue import Agent, Catalogue, OperationSpec
 from mc_platform.model.event import Kind
-from mc_platform.model.flow import Flow
+from mc_platform.model.flow import UNTAINTED
 from mc_platform.model.ids import AgentName, OperationId, TaskId, TenantId
 from mc_platform.model.label import Part, Scope
 from mc_platform.model.operation import OperationRequest
@@ -63,6 +63,8 @@ from mc_platform.ports import (
 from mc_platform.record import Digester, EventFactory, Sealer, decision_detail
 from mc_platform.screen.content import Content
 
+_FEW_REPEATS = 64  # fingerprints that a record looks up, which others' records wait for
+
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
@@ -78,6 +80,19 @@ class Accepted:
     operation: OperationSpec | None
     decision: Decision
     conversation: Conversation
+    slot: Slot
+
+
+class _Message(NamedTuple):
+    """A message that is screened, and what it is decided by."""
+
+    envelope: Envelope
+    tenant: Tenant
+    agent: Agent
+    operation: OperationSpec | None
+    task_id: TaskId
+    known: Incoming
+    operations_this_hour: int
     slot: Slot
 
 
@@ -188,11 +203,50 @@ class RequestPath:
         slot: Slot,
     ) -> Accepted | str:
         """Steps 3 to 5; of a repeat, its digest."""
-        # Over 60 lines: what is decided, described and recorded of a message stands in one view
         task_id = task_id_of(envelope, self.digester)
 
         # (3) screen what came in, and what the conversation has had in it
-        conversation, known, flow = await self._screen(envelope, tenant, agent, operation, task_id)
+        conversation, known = await self._screen(envelope, tenant, task_id)
+        message = _Message(
+            envelope, tenant, agent, operation, task_id, known, operations_this_hour, slot
+        )
+        if _seldom_quotes(message, conversation):  # then its record is the look-up as well
+            begun = await self._begin_in(conversation, message, known.repeats)
+            if begun is not None:
+                return begun
+        conversation = await self._conversations.carried(
+            tenant.id,
+            task_id,
+            conversation,
+            repeats=known.repeats,
+            references=envelope.references,
+        )
+        begun = await self._begin_in(conversation, message)
+        assert begun is not None  # nothing was left to look up
+        return begun
+
+    async def _begin_in(
+        self,
+        conversation: Conversation,
+        message: _Message,
+        unless_quoted: Sequence[int] = (),
+    ) -> Accepted | str | None:
+        """Steps 4 and 5 in a conversation; None, and nothing done, if one of the digests is quoted.
+
+        What is refused is not recorded before it is known whether it quotes: None as well.
+        """
+        # Over 60 lines: what is decided, described and recorded of a message stands in one view
+        envelope, tenant, agent, operation, task_id, known, operations_this_hour, slot = message
+        flow = self._conversations.continued(
+            conversation,
+            tenant=tenant.id,
+            came=known.origins,
+            hosts=known.hosts,
+            classes=known.screening.classes,
+            tail=known.tail,
+            named=frozenset({agent.name, *envelope.governance.destinations}),
+            tier=operation.autonomy_tier if operation else 0,
+        )
 
         # (4) decide
         governance = self.enforcement.as_declared(envelope.governance)
@@ -219,6 +273,8 @@ class RequestPath:
             "origins": sorted(flow.origins),
         }
         if not decision.allowed:
+            if unless_quoted:
+                return None
             if await self.tasks.get(tenant.id, task_id) is not None:
                 return known.digest  # what was let in once is not refused to a retry
             await self.enforcement.refuse(envelope.principal, decision, described)
@@ -246,8 +302,13 @@ class RequestPath:
         )
         described |= decision_detail(decision)
         event = self.events.event(Kind.request_accepted, tenant.id, task_id, **described)
-        [recorded] = await self.journal.record([event], task)
-        if not recorded.fresh:  # the message id is known, so nothing was written
+        if unless_quoted:
+            recorded = await self.journal.record_unless_quoted(event, task, unless_quoted)
+        else:
+            recorded = await self.journal.record([event], task)
+        if recorded is None:
+            return None
+        if not recorded[0].fresh:  # the message id is known, so nothing was written
             return known.digest
         accepted = Accepted(envelope, tenant, task, agent, operation, decision, conversation, slot)
         if operation is not None:
@@ -255,14 +316,9 @@ class RequestPath:
         return accepted
 
     async def _screen(
-        self,
-        envelope: Envelope,
-        tenant: Tenant,
-        agent: Agent,
-        operation: OperationSpec | None,
-        task_id: TaskId,
-    ) -> tuple[Conversation, Incoming, Flow]:
-        """The conversation before the message, what is known of its parts, and what holds with it."""
+        self, envelope: Envelope, tenant: Tenant, task_id: TaskId
+    ) -> tuple[Conversation, Incoming]:
+        """The conversation before the message, and what is known of its parts."""
         conversation = await self._conversations.before(tenant.id, envelope.context_id, task_id)
         known = await self.room.incoming(
             tenant.id,
@@ -272,24 +328,7 @@ class RequestPath:
             conversation.said,
         )
         count_labels(known.screening, "inbound")
-        conversation = await self._conversations.carried(
-            tenant.id,
-            task_id,
-            conversation,
-            repeats=known.repeats,
-            references=envelope.references,
-        )
-        flow = self._conversations.continued(
-            conversation,
-            tenant=tenant.id,
-            came=known.origins,
-            hosts=known.hosts,
-            classes=known.screening.classes,
-            tail=known.tail,
-            named=frozenset({agent.name, *envelope.governance.destinations}),
-            tier=operation.autonomy_tier if operation else 0,
-        )
-        return conversation, known, flow
+        return conversation, known
 
     async def finish(self, accepted: Accepted) -> Task:
         """Steps 6 to 8.
@@ -451,6 +490,16 @@ class RequestPath:
             await self.enforcement.refuse(principal, decision, described, error=error)
         if not self.operations.healthy():  # told before anything is recorded
             raise Unavailable("this replica begins no operations now", hint="ask again")
+
+
+def _seldom_quotes(message: _Message, conversation: Conversation) -> bool:
+    """Whether a message could quote, but hardly does: a short question that opens a conversation."""
+    return (
+        0 < len(message.known.repeats) <= _FEW_REPEATS
+        and message.operation is None
+        and not message.envelope.references
+        and conversation.flow is UNTAINTED
+    )
 
 
 def _unknown(what: str, known: Iterable[str]) -> BadRequest:

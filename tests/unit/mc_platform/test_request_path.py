@@ -20,7 +20,7 @@ from tests.fakes import (
 
 from mc_contract.governance import Governance
 from mc_platform.adapters.cedar.decision_point import CedarDecisionPoint
-from mc_platform.errors import Conflict, Unavailable
+from mc_platform.errors import BadRequest, Conflict, PolicyDenied, Unavailable
 from mc_platform.model.event import Event, Recorded
 from mc_platform.model.ids import PrincipalId, TenantId
 from mc_platform.model.task import Task, TaskState
@@ -213,3 +213,50 @@ async def test_what_keeps_an_operation_from_being_waited_for_is_told() -> None:
 
     with pytest.raises(Unavailable, match="engine"):
         await a_path(MemoryLedger(), SlowAgent(), Broken()).handle(order("m-1"))
+
+
+class LooksFirst(MemoryLedger):
+    """Never records without having been asked before what a message quotes."""
+
+    async def record_unless_quoted(self, *_what: Any) -> list[Recorded] | None:
+        return None
+
+
+_QUOTATION = "the parcel was left behind the blue door of the old mill beside the river on Tuesday"
+_MESSAGES = (
+    ("What is the status of order O-2001-4711?", {}),
+    ("Somebody wrote: " + _QUOTATION, {}),
+    ("And this is my own: account 998877665544332211.", {}),
+    ("Somebody wrote: " + _QUOTATION, {"purpose": "no-such-purpose"}),
+    ("Somebody wrote: " + _QUOTATION, {"agent": "fulfilment"}),
+    ("hello", {}),
+)
+
+
+async def test_what_a_record_looks_up_by_itself_leads_to_what_a_look_before_it_leads_to() -> None:
+    """The same events with the same origins, questions and answers, of what quotes and what does not."""
+    told = []
+    for kind in (MemoryLedger, LooksFirst):
+        ledger, agent = kind(), SlowAgent()
+        agent.body = {"result": {"message": {"parts": [{"text": _QUOTATION}]}}}
+        agent.may.set()
+        path = a_path(ledger, agent, NoOperations())
+        for number, (text, governance) in enumerate(_MESSAGES):
+            asked = replace(
+                question(f"m-{number}"),
+                parts=({"text": text},),
+                governance=Governance(**governance),
+            )
+            with suppress(PolicyDenied, BadRequest):
+                await path.handle(asked)
+        fields = ("origins", "asked", "allowed", "policies", "labels", "agent")
+        told.append(
+            [
+                (event.kind, {key: event.detail[key] for key in fields if key in event.detail})
+                for event in ledger.events
+            ]
+        )
+    assert told[0] == told[1]
+    accepted = [detail for kind, detail in told[0] if kind.value == "request.accepted"]
+    assert [detail["origins"] for detail in accepted][:3] == [[], ["agent-reply"], []]
+    assert any(kind.value == "request.refused" for kind, _ in told[0])

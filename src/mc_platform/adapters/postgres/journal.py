@@ -15,9 +15,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
@@ -27,8 +26,16 @@ from mc_contract.canonical import canonical_json
 from mc_contract.keepable import check_keepable
 from mc_contract.ledger.entry import HEAD_DAMAGED, subject_of
 from mc_contract.ledger.merkle import HASH_BYTES, Frontier, ProofError, leaf_hash
+from mc_platform.adapters.postgres.flush import (
+    RECORD,
+    RECORD_UNLESS_QUOTED,
+    Row,
+    Rows,
+    Waiting,
+    told,
+)
 from mc_platform.adapters.postgres.pools import DATABASE_ERRORS, Pools, unavailable, wrapped
-from mc_platform.adapters.postgres.rows import int_array, is_large, task_columns
+from mc_platform.adapters.postgres.rows import is_large, task_columns
 from mc_platform.adapters.postgres.turns import joined
 from mc_platform.errors import LedgerDamaged, PlatformError, Unavailable
 from mc_platform.model.event import Event, Recorded
@@ -37,34 +44,11 @@ from mc_platform.model.task import Task
 from mc_platform.observe import metrics
 
 _MOST_IN_A_FLUSH = 512
+_MOST_ASKED = 2048  # digests that a flush looks up, and those of one caller more
 _DEEPEST_DETAIL = 48
 _PAUSES_S = (0.05, 0.2, 0.8)
 _MOST_SESSIONS = 64
 _BAD_ROW = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, ValueError)
-
-# Migration 0030 tells the arguments; one call is one round trip and one transaction. Arrays of whole
-# numbers come as text (`int_array`); of a quotable digest, its task's number tells tenant and task
-_EVENT_COLUMNS, _TASK_COLUMNS = 7, 12  # in lists
-_OF_ITS_TASK = """ARRAY(
-    SELECT ({}::text[])[number] FROM unnest($24::text::int[]) WITH ORDINALITY AS q (number, place)
-    ORDER BY place)"""
-_RECORD = f"""
-SELECT * FROM mc.record_batch($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11::text::int[],
-    $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23,
-    $24::text::int[], {_OF_ITS_TASK.format("$14")}, $25::text::bigint[], {_OF_ITS_TASK.format("$12")})
-"""  # noqa: S608 - places
-
-_Row = tuple[Any, ...]
-
-
-@dataclass(slots=True)
-class _Waiting:
-    """One caller: what it wants recorded, as rows, and the future that it awaits."""
-
-    events: list[_Row] = field(repr=False)
-    task: Task | None
-    row: _Row = field(repr=False)
-    done: asyncio.Future[list[Recorded]] = field(repr=False)
 
 
 class PostgresJournal:
@@ -86,7 +70,7 @@ class PostgresJournal:
         self._region = region
         self._on_committed = on_committed or (lambda: None)
         self._require_sound = require_sound or (lambda: None)
-        self._queue: list[_Waiting] = []
+        self._queue: list[Waiting] = []
         self._wake = asyncio.Event()
         self._flusher: asyncio.Task[None] | None = None
         self._closing = False
@@ -122,18 +106,31 @@ class PostgresJournal:
         """What cannot be kept is refused here, to the caller that brought it: never to those whose
         rows share its flush.
         """
+        recorded = await self._record(events, task)
+        assert recorded is not None  # nothing was asked
+        return recorded
+
+    def record_unless_quoted(
+        self, event: Event, task: Task, digests: Sequence[int]
+    ) -> Awaitable[list[Recorded] | None]:
+        """Both in one statement, so in one round trip."""
+        return self._record([event], task, digests)
+
+    async def _record(
+        self, events: Sequence[Event], task: Task | None, unless_quoted: Sequence[int] = ()
+    ) -> list[Recorded] | None:
         if self._closing:
             raise Unavailable("this replica is shutting down", hint="ask another replica")
         rows = []
         for event in events:
             check_keepable(event.detail, most_depth=_DEEPEST_DETAIL)
             rows.append(_event_row(self._region, event))
-        row: _Row = ()
+        row: Row = ()
         if task is not None:
             apart = is_large(task)
             row = await asyncio.to_thread(task_columns, task) if apart else task_columns(task)
-        future: asyncio.Future[list[Recorded]] = asyncio.get_running_loop().create_future()
-        self._queue.append(_Waiting(rows, task, row, future))
+        future: asyncio.Future[list[Recorded] | None] = asyncio.get_running_loop().create_future()
+        self._queue.append(Waiting(rows, task, row, future, unless_quoted))
         self._wake.set()
         return await future
 
@@ -187,15 +184,16 @@ class PostgresJournal:
                 await self._flush(self._next_batch())
             await self._let_go()
 
-    def _next_batch(self) -> list[_Waiting]:
+    def _next_batch(self) -> list[Waiting]:
         """What queued, in order; only one state of a task is written in a flush, the others wait."""
-        batch: list[_Waiting] = []
-        rest: list[_Waiting] = []
+        batch: list[Waiting] = []
+        rest: list[Waiting] = []
         taken: set[EventId] = set()
         waits: set[EventId] = set()  # of what waits for the next flush: nobody overtakes it there
         tasks: set[TaskId] = set()
+        asked = 0
         for at, waiting in enumerate(self._queue):
-            if len(batch) == _MOST_IN_A_FLUSH:
+            if len(batch) == _MOST_IN_A_FLUSH or asked > _MOST_ASKED:
                 rest += self._queue[at:]
                 break
             ids = {row[0] for row in waiting.events}
@@ -207,11 +205,12 @@ class PostgresJournal:
             if task is not None:
                 tasks.add(task.id)
             taken |= ids
+            asked += len(waiting.unless_quoted)
             batch.append(waiting)
         self._queue = rest
         return batch
 
-    async def _flush(self, batch: list[_Waiting]) -> None:
+    async def _flush(self, batch: list[Waiting]) -> None:
         began = time.perf_counter()
         try:
             self._require_sound()
@@ -239,7 +238,7 @@ class PostgresJournal:
                 waiting.done.set_result(recorded)
         self._on_committed()
 
-    async def _commit_insisting(self, batch: list[_Waiting]) -> list[list[Recorded]]:
+    async def _commit_insisting(self, batch: list[Waiting]) -> list[list[Recorded] | None]:
         """Commit; if the connection breaks, try again for about a second.
 
         A commit whose answer was lost is safe to repeat: what it wrote is found, byte for byte,
@@ -259,26 +258,28 @@ class PostgresJournal:
         raise AssertionError("the last try returns or raises")
 
     @staticmethod
-    def _refuse(batch: list[_Waiting], error: PlatformError) -> None:
+    def _refuse(batch: list[Waiting], error: PlatformError) -> None:
         for waiting in batch:
             if not waiting.done.done():
                 waiting.done.set_exception(error)
 
     async def _commit(
-        self, batch: list[_Waiting], *, answer_lost: bool = False
-    ) -> list[list[Recorded]]:
-        rows, of_event, tasks, of_digest, digests = _rows_of(batch)
-        arguments = (
-            *_columns(list(rows.values()), _EVENT_COLUMNS),
-            int_array(of_event),
-            *_columns(tasks, _TASK_COLUMNS),
-            int_array(of_digest),
-            int_array(digests),
-        )
-        answer = await self._asked(self._committed[1], answer_lost, *arguments)
-        return _told(batch, self._learned(answer, rows))
+        self, batch: list[Waiting], *, answer_lost: bool = False
+    ) -> list[list[Recorded] | None]:
+        """What each caller is told; if some quote, they are told so, and the others' is written then."""
+        rows = Rows(batch)
+        statement = RECORD_UNLESS_QUOTED if rows.asked else RECORD
+        answer = await self._asked(statement, self._committed[1], answer_lost, *rows.arguments())
+        if not rows.asked or answer["quoting"] is None:
+            return [*told(batch, self._learned(answer, rows.events))]
+        others = rows.without(answer["quoting"], batch)
+        for waiting in others:
+            waiting.unless_quoted = ()  # that was looked up now
+        recorded = await self._commit(others, answer_lost=answer_lost) if others else ()
+        by_caller = dict(zip(others, recorded, strict=True))
+        return [by_caller.get(waiting) for waiting in batch]
 
-    async def _asked(self, *arguments: Any) -> Any:
+    async def _asked(self, statement: str, *arguments: Any) -> Any:
         """The database's answer to a flush; the connection is held until the queue is empty."""
         if self._held is None:
             held = self._pools.writing()
@@ -286,7 +287,7 @@ class PostgresJournal:
             self._held = held
         try:
             await self._plan_anew()
-            return await self._connection.fetchrow(_RECORD, self._region, *arguments)
+            return await self._connection.fetchrow(statement, self._region, *arguments)
         except BaseException:
             await self._let_go()  # it may be broken
             raise
@@ -312,7 +313,7 @@ class PostgresJournal:
             with suppress(*DATABASE_ERRORS):
                 await held.__aexit__(None, None, None)
 
-    def _learned(self, answer: Any, rows: dict[EventId, _Row]) -> dict[EventId, tuple[int, bool]]:
+    def _learned(self, answer: Any, rows: dict[EventId, Row]) -> dict[EventId, tuple[int, bool]]:
         """Where each event stands, and whether it is fresh; the head that was left is kept.
 
         Raises:
@@ -394,7 +395,7 @@ def _head_of(size: int | None, frontier: bytes | None) -> Frontier:
     )
 
 
-def _event_row(region: str, event: Event) -> _Row:
+def _event_row(region: str, event: Event) -> Row:
     leaf = leaf_bytes(region, event)
     return (
         event.id,
@@ -405,50 +406,6 @@ def _event_row(region: str, event: Event) -> _Row:
         leaf,
         leaf_hash(leaf),
     )
-
-
-def _rows_of(
-    batch: list[_Waiting],
-) -> tuple[dict[EventId, _Row], list[int], list[_Row], list[int], list[int]]:
-    """A flush's events, the number of each one's task, the tasks, and of each quotable digest the
-    number of its task, and the digest.
-
-    Each event once: of two with one id the first stands, whatever the second says. A caller all of
-    whose events others brought before it has nothing fresh, so its task is not written.
-    """
-    events: dict[EventId, _Row] = {}
-    tasks: list[_Row] = []
-    of_event: list[int] = []
-    of_digest: list[int] = []
-    digests: list[int] = []
-    for waiting in batch:
-        number = 0 if waiting.task is None else len(tasks) + 1
-        first = not waiting.events
-        for row in waiting.events:
-            if row[0] not in events:
-                events[row[0]] = row
-                of_event.append(number)
-                first = True
-        if waiting.task is not None and first:
-            tasks.append(waiting.row)
-            digests += waiting.task.quotable
-            of_digest += [number] * len(waiting.task.quotable)
-    return events, of_event, tasks, of_digest, digests
-
-
-def _told(batch: list[_Waiting], places: dict[EventId, tuple[int, bool]]) -> list[list[Recorded]]:
-    """What each caller is told: an event is fresh only for the one that brought it first."""
-    brought: set[EventId] = set()
-    result = []
-    for waiting in batch:
-        recorded = []
-        for row in waiting.events:
-            event_id = row[0]
-            index, fresh = places[event_id]
-            recorded.append(Recorded(event_id, index, fresh and event_id not in brought))
-            brought.add(event_id)
-        result.append(recorded)
-    return result
 
 
 def leaf_bytes(region: str, event: Event) -> bytes:
@@ -463,10 +420,4 @@ def leaf_bytes(region: str, event: Event) -> bytes:
             "occurred_at": event.occurred_at.isoformat(),
             "detail": dict(event.detail),
         }
-    )
-
-
-def _columns(rows: list[tuple[Any, ...]], width: int) -> list[list[Any]]:
-    return (
-        [list(column) for column in zip(*rows, strict=True)] if rows else [[] for _ in range(width)]
     )

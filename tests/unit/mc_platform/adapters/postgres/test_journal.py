@@ -165,6 +165,74 @@ async def test_what_came_with_a_task_is_known_again_within_its_tenant(make_journ
     assert [task.id for task in await tasks.answered(mine, "c")] == [first.id]
 
 
+_QUOTING = [
+    (1, (8, 9), True),  # nobody told 8 or 9
+    (1, (9, 7), False),  # its tenant's other task told 7
+    (2, (7,), True),  # which is another tenant's
+    (1, (5,), True),  # its neighbour in the flush tells 5
+    (1, (2**63 - 1,), False),
+    (2, (-(2**63),), False),
+]
+
+
+@pytest.mark.parametrize("lost", [False, True])
+async def test_what_quotes_is_not_recorded_and_keeps_no_neighbour_from_it(
+    make_journal, pools, monkeypatch, lost
+):
+    """Of one flush, in two statements; also if the answer to the first commit is lost."""
+    journal, name = await make_journal(), uuid.uuid4().hex[:8]
+    first, last = -(2**63), 2**63 - 1
+    for number, digests in ((1, (7, last)), (2, (first,))):
+        tenant = f"T{number}-{name}"
+        await journal.record([_event(tenant=tenant)], _task(tenant=tenant, quotable=digests))
+
+    commit, broken, calls = journal._asked, [], []
+
+    async def asked(statement, *arguments):
+        answer = await commit(statement, *arguments)
+        calls.append(statement)
+        if lost and answer["written"] and not broken:
+            broken.append(True)
+            raise asyncpg.ConnectionDoesNotExistError("gone")
+        return answer
+
+    monkeypatch.setattr(journal, "_asked", asked)
+    tasks = [_task(tenant=f"T{number}-{name}", quotable=(5,)) for number, *_ in _QUOTING]
+    results = await asyncio.gather(
+        journal.record([_event("plain")]),
+        *(
+            journal.record_unless_quoted(_event(task.id, tenant=task.tenant), task, digests)
+            for task, (_, digests, _) in zip(tasks, _QUOTING, strict=True)
+        ),
+        journal.record([_event()], _task(tenant=f"T1-{name}", quotable=(5,))),
+    )
+    fresh = [recorded is not None and recorded[0].fresh for recorded in results]
+    assert fresh == [True, *(written for *_, written in _QUOTING), True]
+    kept = PostgresTasks(pools)
+    stored = [await kept.get(task.tenant, task.id) is not None for task in tasks]
+    assert stored == [written for *_, written in _QUOTING]
+    assert len(await _rows(pools, make_journal.region)) == 2 + sum(fresh)
+    assert len(calls) == (4 if lost else 2)
+
+
+async def test_a_repeat_is_known_by_its_event_whatever_its_own_task_told(make_journal):
+    """Alone, beside the first one in a flush, and once another task has told the same."""
+    journal, tenant = await make_journal(), f"T-{uuid.uuid4()}"
+    event, task = _event(tenant=tenant), _task(tenant=tenant, quotable=(7,))
+
+    def ask():
+        return journal.record_unless_quoted(event, task, [7])
+
+    first, again = await asyncio.gather(ask(), ask())
+    assert [first[0].fresh, again[0].fresh] == [True, False]
+    assert [recorded.fresh for recorded in await ask()] == [False]
+    other = _task(tenant=tenant, quotable=(8,))
+    await journal.record([_event(tenant=tenant)], other)
+    late = _event(tenant=tenant), _task(tenant=tenant)
+    told = await asyncio.gather(*(journal.record_unless_quoted(*late, [8]) for _ in range(2)))
+    assert told == [None, None]
+
+
 async def test_each_quotable_digest_is_stored_with_its_own_task_and_tenant(make_journal, pools):
     """Of a flush in which tasks of two tenants have some, none, or the same; to both ends of the range."""
     journal = await make_journal()
