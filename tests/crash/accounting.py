@@ -68,7 +68,11 @@ class Account:
 
 
 def account(
-    world: World, acknowledged: Sequence[Acknowledgement], *, questions_must_end: bool = True
+    world: World,
+    acknowledged: Sequence[Acknowledgement],
+    *,
+    questions_must_end: bool = True,
+    since: int = 0,
 ) -> Account:
     """Account for everything.
 
@@ -77,17 +81,23 @@ def account(
         acknowledged: What clients were promised.
         questions_must_end: Whether a forwarded question whose replica died must have been failed
             by now; the service does that about a minute later.
+        since: The log's size when it began: what was accepted before is not looked at, but the
+            ledger is whole all the same.
     """
     made = Account()
+    earlier = {event.subject for event in world.ledger[:since]}
     by_subject: defaultdict[str, list[LedgerEvent]] = defaultdict(list)
-    for event in world.ledger:
-        by_subject[event.subject].append(event)
+    for event in world.ledger[since:]:
+        if event.subject not in earlier:
+            by_subject[event.subject].append(event)
     _ledger_is_whole(made, world)
     _promises_are_kept(made, world, acknowledged, by_subject)
     _operations_end(made, world, by_subject)
     _questions_end(made, by_subject, must_end=questions_must_end)
-    _effects_fit(made, world.effects, by_subject)
-    _siem_has_all(made, world.ledger, world.siem)
+    effects = [one for one in world.effects if _operation_of(one) not in earlier]
+    _effects_fit(made, effects, by_subject)
+    lately = [event for event in world.siem if event.index >= since]
+    _siem_has_all(made, world.ledger[since:], lately)
     return made
 
 
@@ -251,7 +261,7 @@ def _effects_fit(
     applied = 0
     for effect in effects:
         applied += 1
-        operation = str(effect.get("key") or "").split(":")[0]
+        operation = _operation_of(effect)
         if not _is_operation(by_subject.get(operation, ())):
             strange.found(f"{effect}")
         side = done if effect["verb"] == "do" else undone
@@ -313,6 +323,10 @@ def _fits(ack: Acknowledgement, kinds: Mapping[str, int]) -> bool:
     if ack.state.endswith("COMPLETED"):
         return bool(kinds["reply.released"])
     return any(kinds[kind] for kind in (*_QUESTION_ENDS, *_OPERATION_ENDS))
+
+
+def _operation_of(effect: Mapping[str, Any]) -> str:
+    return str(effect.get("key") or "").split(":")[0]
 
 
 def _is_operation(events: Iterable[LedgerEvent]) -> bool:

@@ -132,12 +132,19 @@ class SiemFile:
         # A torn line was never acknowledged; the receiver drops it when it starts.
         whole = content.rfind(b"\n") + 1
         self._offset += whole
-        for line in content[:whole].splitlines():
-            event = json.loads(line)
-            metadata = event["metadata"]
-            found = Delivered(str(metadata["uid"]), int(metadata["sequence"]), event["unmapped"])
-            self.events.append(found)
-            self.ids.add(found.id)
+        found = delivered(content[:whole])
+        self.events += found
+        self.ids |= {event.id for event in found}
+
+
+def delivered(lines: bytes) -> list[Delivered]:
+    """What the lines of the SIEM's file hold."""
+    found = []
+    for line in lines.splitlines():
+        event = json.loads(line)
+        metadata = event["metadata"]
+        found.append(Delivered(str(metadata["uid"]), int(metadata["sequence"]), event["unmapped"]))
+    return found
 
 
 def gather(platform: CrashPlatform, siem: SiemFile) -> World:
@@ -147,14 +154,15 @@ def gather(platform: CrashPlatform, siem: SiemFile) -> World:
         psycopg.Error, httpx.HTTPError: a source does not answer; nothing can be told then.
     """
     with platform.database() as database:
-        ledger = list(_ledger(database))
-        tasks = list(_tasks(database))
-    head, problem = _head(platform, len(ledger))
+        events, rows = list(ledger(database)), list(tasks(database))
+    head, problem = signed_head(
+        platform.layout.url, platform.ledger_public_key.read_bytes(), len(events)
+    )
     siem.read_on()
     answer = httpx.get(f"{platform.url_of('fulfilment-agent')}/effects", timeout=30)
     return World(
-        ledger=ledger,
-        tasks=tasks,
+        ledger=events,
+        tasks=rows,
         siem=siem.events,
         effects=answer.json()["effects"],
         head=head,
@@ -193,7 +201,8 @@ def _count(database: psycopg.Connection[Any], which: str) -> int:
     return int(row[0]) if row else 0
 
 
-def _ledger(database: psycopg.Connection[Any]) -> Iterator[LedgerEvent]:
+def ledger(database: psycopg.Connection[Any]) -> Iterator[LedgerEvent]:
+    """All leaves, in order."""
     rows = database.execute(
         "SELECT index, event_id, leaf, leaf_hash, recorded_at FROM mc.ledger_event "
         "ORDER BY region, index"
@@ -204,7 +213,8 @@ def _ledger(database: psycopg.Connection[Any]) -> Iterator[LedgerEvent]:
         yield LedgerEvent(index, str(event_id), raw, bytes(leaf_hash), recorded_at, content)
 
 
-def _tasks(database: psycopg.Connection[Any]) -> Iterator[StoredTask]:
+def tasks(database: psycopg.Connection[Any]) -> Iterator[StoredTask]:
+    """All tasks."""
     rows = database.execute(
         "SELECT id, state, governance->>'operation_id' IS NOT NULL, message_id FROM mc.task"
     )
@@ -212,13 +222,14 @@ def _tasks(database: psycopg.Connection[Any]) -> Iterator[StoredTask]:
         yield StoredTask(str(task_id), str(state), bool(operation), str(message_id))
 
 
-def _head(platform: CrashPlatform, size: int) -> tuple[Head | None, str]:
-    key = load_pem_public_key(platform.ledger_public_key.read_bytes())
+def signed_head(url: str, public_key: bytes, size: int) -> tuple[Head | None, str]:
+    """The checkpoint of at least `size` leaves, its signature checked; or why there is none."""
+    key = load_pem_public_key(public_key)
     assert isinstance(key, Ed25519PublicKey)
     deadline = time.monotonic() + _CHECKPOINT_PATIENCE_S
     while True:
         try:
-            answer = httpx.get(f"{platform.layout.url}/ledger/checkpoint", timeout=10)
+            answer = httpx.get(f"{url}/ledger/checkpoint", timeout=10)
             answer.raise_for_status()
             note = answer.text
             origin = parse_checkpoint(note.split("\n\n")[0] + "\n").origin

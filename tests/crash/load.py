@@ -110,6 +110,7 @@ class Load:
         rate_per_s: Requests begun in a second, by all clients together, at most.
         clients: Requests under way at once, at most.
         seed: Fixes the sequence of each client's requests.
+        attempt_s: How long a client waits for an answer before it counts as a fault.
     """
 
     def __init__(
@@ -121,8 +122,10 @@ class Load:
         rate_per_s: float,
         clients: int,
         seed: int,
+        attempt_s: float = _ATTEMPT_S,
     ) -> None:
         self._url = url
+        self._attempt_s = attempt_s
         self._tokens = tokens
         self._journal = journal.open("a", encoding="utf-8")
         self._pause_s = clients / rate_per_s
@@ -138,7 +141,7 @@ class Load:
 
     async def start(self) -> None:
         """Begin to send."""
-        timeout = aiohttp.ClientTimeout(total=_ATTEMPT_S)
+        timeout = aiohttp.ClientTimeout(total=self._attempt_s)
         connector = aiohttp.TCPConnector(limit=0)
         self._session = aiohttp.ClientSession(timeout=timeout, connector=connector)
         self._tasks = [asyncio.create_task(self._client(n)) for n in range(self._clients)]

@@ -256,3 +256,16 @@ def test_a_seed_fixes_the_plan():
     assert faults != plan(seed=4, kills=200, gap_s=3)
     assert sum(fault.what in (What.kill, What.abandon) for fault in faults) == 200
     assert {fault.what for fault in faults} == set(What)
+
+
+def test_what_came_before_is_not_judged_and_what_came_since_is():
+    """An earlier story's operation that never ended, and its events that the SIEM lost, are not ours."""
+    story = [("request.accepted", "old-1", {"operation": "place-order"}), *_STORY]
+    ledger = _ledger(story)
+    known = [Delivered(event.id, event.index, event.content) for event in ledger[1:]]
+    effects = [{"verb": "do", "thing": "charge", "key": "old-1:1:do"}, *_EFFECTS]
+    world = _world(ledger, siem=known, effects=effects)
+    assert not account(world, []).good
+    assert account(world, [], since=1).good
+    lost = account(replace(world, siem=known[1:]), [], since=1)
+    assert [check.name for check in lost.checks if check.count] == ["SIEM: missing"]

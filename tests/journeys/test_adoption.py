@@ -5,7 +5,11 @@ from __future__ import annotations
 import json
 import os
 import signal
+import time
+import uuid
+from concurrent.futures import ThreadPoolExecutor
 
+import httpx
 import pytest
 
 GOVERNANCE = "urn:mc-platform:a2a:governance:1"
@@ -13,8 +17,8 @@ GOVERNANCE = "urn:mc-platform:a2a:governance:1"
 
 @pytest.fixture(scope="module")
 def pair(start_platform):
-    """A platform with two replicas of blue."""
-    return start_platform("--replicas", "2")
+    """A platform with two replicas of blue, which drain for less time than a long order takes."""
+    return start_platform("--replicas", "2", MC_DRAIN_S="3")
 
 
 def _begin(platform, count):
@@ -59,6 +63,54 @@ def test_a_cutover_with_operations_in_flight_loses_none(pair, wait_until):
     pair.mcctl("scale", "agent-workbench", "--colour", "blue", "--replicas", "0")
     tasks = wait_until(lambda: _ended(pair, task_ids), within_s=90, what="all operations ended")
     assert {task["metadata"][GOVERNANCE]["outcome"] for task in tasks} == {"completed"}
+
+
+def test_a_replica_that_stops_answers_who_waits_and_hands_the_operation_over(pair, wait_until):
+    """SIGTERM amid an order that outlasts the drain: no client on a kept connection sees an error."""
+    pair.mcctl("up")
+    record = pair.record("blue-1")
+    url = f"http://127.0.0.1:{record['port']}"
+    before = len(_keys(pair))
+    with httpx.Client(base_url=url, timeout=60) as kept, ThreadPoolExecutor() as threads:
+        asking = threads.submit(_ask_until_told_to_go, kept)
+        waiting = threads.submit(_order_at, url, pair.token("TENANT_001"))
+        try:
+            wait_until(lambda: len(_keys(pair)) > before, what="its first step is done")
+        finally:
+            os.kill(record["pid"], signal.SIGTERM)
+        asked, answer = asking.result(), waiting.result()
+    assert set(asked) == {200, 503}  # the last one says that it drains
+    assert answer.headers["connection"] == "close"
+    task = answer.json()["result"]["task"]
+    assert task["status"]["state"] == "TASK_STATE_WORKING"
+    [ended] = wait_until(lambda: _ended(pair, [task["id"]]), within_s=90, what="it ended elsewhere")
+    assert ended["metadata"][GOVERNANCE]["outcome"] == "completed"
+    assert [effect["verb"] for effect in pair.effects(task["id"])] == ["do"] * 3
+    pair.mcctl("up")
+
+
+def _order_at(url, token):
+    order = {"item": "widget", "quantity": 1, "customer": "C-1001", "amount_cents": 1200}
+    message = {
+        "messageId": str(uuid.uuid4()),
+        "role": "ROLE_USER",
+        "parts": [{"data": {**order, "address_ref": "A-1", "delay_s": 4}}],
+        "metadata": {GOVERNANCE: {"operation": "place-order", "purpose": "fulfilment"}},
+    }
+    call = {"jsonrpc": "2.0", "id": 1, "method": "SendMessage", "params": {"message": message}}
+    headers = {"A2A-Version": "1.0", "Authorization": f"Bearer {token}"}
+    return httpx.post(f"{url}/a2a", json=call, headers=headers, timeout=60)
+
+
+def _ask_until_told_to_go(client):
+    """The statuses that a client gets on one connection, until an answer ends it."""
+    statuses = []
+    while True:
+        answer = client.get("/health")
+        statuses.append(answer.status_code)
+        if answer.headers.get("connection") == "close":
+            return statuses
+        time.sleep(0.02)
 
 
 def test_a_stuck_operation_is_told_and_resolved_by_an_operator(pair, wait_until):
