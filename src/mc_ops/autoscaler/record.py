@@ -1,6 +1,7 @@
 """What was recorded of an HPA: its replicas over time, and the load if somebody measured it.
 
-Sources: a CSV file, Prometheus, events (`incidents.hpa_oscillation.events`); and the HPA's own spec for the rules.
+Sources: a CSV file, Prometheus, events (`incidents.hpa_oscillation.events`); and the HPA's own spec
+for the rules.
 """
 
 from __future__ import annotations
@@ -9,11 +10,12 @@ import csv
 import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, TypeVar
 
 from mc_contract.numbers import number, whole_number
+from mc_ops.autoscaler.oscillation import THRESHOLD_PER_HOUR, Oscillation, oscillation
 from mc_ops.autoscaler.replay import (
     DEFAULT_TOLERANCE,
     DEFAULT_WINDOW_S,
@@ -45,6 +47,11 @@ class Recorded:
         notes: What a reader must know about it.
         guessed: How many of its times are not known, but taken as spread evenly.
         gap_s: Longer without a point, nobody looked; infinite where a point is made at each change.
+        most: How often the replicas may have moved in the last hour, where the record cannot tell each
+            move; None where it does.
+        doubt: Why it cannot, in words.
+        changed_s: When the HPA's rules were last changed; None where that is before the record.
+        most_since: Like `most`, since then.
     """
 
     replicas: tuple[tuple[float, int], ...]
@@ -53,6 +60,18 @@ class Recorded:
     notes: tuple[str, ...] = ()
     guessed: int = 0
     gap_s: float = math.inf
+    most: int | None = None
+    doubt: str = ""
+    changed_s: float | None = None
+    most_since: int | None = None
+
+
+def judged(recorded: Recorded) -> Oscillation:
+    """Whether it oscillates; that it does not is never said of moves that may have been and are not told."""
+    found = oscillation(recorded.replicas, gap_s=recorded.gap_s)
+    if found.oscillating or recorded.most is None or recorded.most < THRESHOLD_PER_HOUR:
+        return found
+    return replace(found, enough=False, why=f"{found.why}; {recorded.doubt}")
 
 
 def stamp(at: datetime) -> float:

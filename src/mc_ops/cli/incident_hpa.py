@@ -1,7 +1,7 @@
 """`mcctl incident hpa-oscillation`: does the autoscaler oscillate, and which window stops it.
 
-Exit 0: it does not, or it was patched; 1: it does; 3: the record is too short, or nobody could be
-asked; 4: the cluster refuses; 5: the patch was declined.
+Exit 0: it does not (any more), or it was patched; 1: it does; 3: the record is too short or has
+lost too much, or nobody could be asked; 4: the cluster refuses; 5: the patch was declined.
 """
 
 from __future__ import annotations
@@ -41,7 +41,9 @@ _STEP_S = 15.0
 def hpa_oscillation(
     events: Annotated[
         str | None,
-        typer.Option(help="Output of `kubectl get events -o json`, as a file or - for stdin."),
+        typer.Option(
+            help="Output of `kubectl get events -o json`, as a file or - for stdin; other forms are read too."
+        ),
     ] = None,
     series: Annotated[
         str | None,
@@ -117,7 +119,7 @@ def hpa_oscillation(
     else:
         assert cluster is not None
         assert autoscaler is not None
-        recorded = _of_cluster(cluster, autoscaler)
+        recorded = recorded_of(cluster, autoscaler)
     if recorded.load is not None and target is None:
         raise UnusableInput(
             "a load needs --target: what one replica should carry, in the same unit",
@@ -144,7 +146,7 @@ def hpa_oscillation(
 def _of_events(where: str, hpa: str) -> Recorded:
     from mc_ops.incidents.hpa_oscillation.events import read_events
 
-    return read_events(_read(where), hpa=hpa)
+    return read_events(_read(where), hpa=hpa, now_s=time.time())
 
 
 def _of_series(where: str) -> Recorded:
@@ -190,7 +192,8 @@ def _of_prometheus(url: str, replicas: str, load: str | None, hours: float) -> R
     return recorded
 
 
-def _of_cluster(cluster: Autoscalers, autoscaler: Autoscaler) -> Recorded:
+def recorded_of(cluster: Autoscalers, autoscaler: Autoscaler) -> Recorded:
+    """The replicas of an HPA, by the events that its cluster still has."""
     from mc_ops.incidents.hpa_oscillation.events import recorded_of_cluster
 
     return recorded_of_cluster(
@@ -199,6 +202,8 @@ def _of_cluster(cluster: Autoscalers, autoscaler: Autoscaler) -> Recorded:
         until_s=time.time(),
         created_at=autoscaler.created_at,
         status=autoscaler.status,
+        uid=autoscaler.uid,
+        changed_at=autoscaler.changed_at,
     )
 
 
@@ -267,13 +272,16 @@ def _print(diagnosis: HpaDiagnosis, hpa: str, namespace: str | None) -> None:
 
     icon, colour = {
         HpaVerdict.calm: ("✔", "green"),
+        HpaVerdict.stopped: ("✔", "green"),
         HpaVerdict.oscillating: ("✘", "red"),
         HpaVerdict.could_not_tell: ("?", "yellow"),
     }[diagnosis.verdict]
     stdout.print(f"{icon} {diagnosis.verdict.value}", style=colour, markup=False)
-    rows = [
-        ("source", diagnosis.recorded.source),
-        ("recorded", diagnosis.found.why),
+    rows = [("source", diagnosis.recorded.source)]
+    if diagnosis.before:
+        rows.append(("before", f"by the rules before: {diagnosis.before.why}"))
+    rows += [
+        ("since then" if diagnosis.before else "recorded", diagnosis.found.why),
         ("window now", f"{diagnosis.rules.down.window_s} s"),
     ]
     window = diagnosis.window
@@ -331,7 +339,7 @@ def _end(
         note("nothing was changed; --patch sets the window after asking")
     if verdict is HpaVerdict.could_not_tell:
         note("a longer record can tell: --prometheus URL --hours 6, or --series FILE")
-    if done or verdict is HpaVerdict.calm:
+    if done or verdict in (HpaVerdict.calm, HpaVerdict.stopped):
         raise typer.Exit(exit_codes.OK)
     failed = verdict is HpaVerdict.oscillating
     raise typer.Exit(exit_codes.FINDING if failed else exit_codes.COULD_NOT_TELL)

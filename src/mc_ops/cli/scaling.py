@@ -5,7 +5,6 @@ The incident room tells oscillation, the SLO room has the figures; they meet her
 
 from __future__ import annotations
 
-import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -70,16 +69,9 @@ def _of_prometheus(source: PrometheusSource) -> room.Oscillation:
 
 def _of_cluster() -> room.Oscillation:
     """By the events of the HPA, in the namespace of the kubeconfig's context."""
+    from mc_ops.autoscaler.record import judged
+    from mc_ops.cli.incident_hpa import recorded_of
     from mc_ops.environments.kubernetes import Autoscalers
-    from mc_ops.incidents.hpa_oscillation.events import recorded_of_cluster
 
     cluster = Autoscalers()
-    autoscaler = cluster.read(_HPA)
-    recorded = recorded_of_cluster(
-        cluster.events(_HPA),
-        hpa=_HPA,
-        until_s=time.time(),
-        created_at=autoscaler.created_at,
-        status=autoscaler.status,
-    )
-    return room.oscillation(recorded.replicas)
+    return judged(recorded_of(cluster, cluster.read(_HPA)))

@@ -27,6 +27,8 @@ class Autoscaler:
         spec: `spec` of `autoscaling/v2`.
         status: `status`, likewise.
         created_at: RFC 3339.
+        uid: Its own; one that is made anew under the same name has another.
+        changed_at: When somebody last changed its spec, RFC 3339; empty where the server does not say.
     """
 
     name: str
@@ -34,6 +36,8 @@ class Autoscaler:
     spec: Mapping[str, Any]
     status: Mapping[str, Any]
     created_at: str
+    uid: str = ""
+    changed_at: str = ""
 
     @property
     def window_s(self) -> int | None:
@@ -142,4 +146,13 @@ def _read(raw: Object) -> Autoscaler:
         spec=raw.get("spec") or {},
         status=raw.get("status") or {},
         created_at=str(meta.get("creationTimestamp") or ""),
+        uid=str(meta.get("uid") or ""),
+        changed_at=max(
+            (
+                str(one.get("time") or "")
+                for one in meta.get("managedFields") or []
+                if not one.get("subresource") and "f:spec" in (one.get("fieldsV1") or {})
+            ),
+            default="",
+        ),
     )

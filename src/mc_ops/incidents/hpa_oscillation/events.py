@@ -1,61 +1,72 @@
-"""The replicas of an HPA from its events: the cluster's, or what `kubectl get events -o json` prints.
+"""The replicas of an HPA from its events: the cluster's, or what kubectl prints of them in any form.
 
 An HPA tells of each rescaling by an event `SuccessfulRescale`, "New size: 5; reason: ..."; it
-never emits `ScaledUp` or `ScaledDown`. Equal events are folded into one by whoever records them:
-then only the first and the last time and the number of times are known, and those between are
-taken as spread evenly; so is said in the notes.
+never emits `ScaledUp` or `ScaledDown`.
 """
 
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
+import yaml
+
 from mc_ops.autoscaler.record import Recorded, stamp
 from mc_ops.errors import CouldNotTell, UnusableInput
+from mc_ops.incidents.hpa_oscillation.printed import read_printed
+from mc_ops.incidents.hpa_oscillation.rescalings import KEPT_S, Told, bounded, recorded_of, size_of
 
-RESCALED = "SuccessfulRescale"
 _KIND = "horizontalpodautoscaler"
-_SIZE = re.compile(r"New size: (\d{1,9});")
-_MOST_MOVES = 100_000
-_KEPT_S = 3600.0  # --event-ttl of the API server
 _SLACK_S = 60.0  # the event is written after the scaling
 _CLUSTER = "the cluster's events"
+_MOST_YAML_BYTES = 8 * 1024 * 1024  # it is read about a hundred times slower than JSON
 
 
-@dataclass(frozen=True, slots=True)
-class _Rescaled:
-    """One event, which may stand for several."""
-
-    name: str
-    size: int
-    first_s: float
-    last_s: float
-    count: int
-
-
-def read_events(text: str, *, hpa: str) -> Recorded:
+def read_events(text: str, *, hpa: str, now_s: float) -> Recorded:
     """The replicas as a listing of events tells them.
 
     Args:
-        text: What `kubectl get events -o json` printed; its table has ages alone, no times.
+        text: What `kubectl get events`, `kubectl events` or `kubectl describe hpa` printed: as JSON,
+            YAML, or for people.
         hpa: The name of the HPA.
+        now_s: Unix seconds from which printed ages are counted.
 
     Raises:
         UnusableInput: The text is something else.
         CouldNotTell: No rescaling of that HPA is in it.
     """
+    if text.lstrip()[:1] not in ("{", "["):
+        printed = read_printed(text, now_s=now_s, hpa=hpa)
+        if printed is not None:
+            return recorded_of(printed, hpa=hpa, source="events (printed)", until_s=now_s)
+    form, objects = _objects_in(text)
+    return recorded_of(_of_objects(objects), hpa=hpa, source=f"events ({form})")
+
+
+def _objects_in(text: str) -> tuple[str, Iterable[Any]]:
+    form = "JSON"
     try:
-        told = json.loads(text)
-    except (ValueError, RecursionError) as error:
+        try:
+            documents = [json.loads(text)]
+        except ValueError:
+            if len(text) > _MOST_YAML_BYTES:
+                raise
+            form, documents = "YAML", list(yaml.safe_load_all(text))
+    except (ValueError, RecursionError, yaml.YAMLError) as error:
         raise _not_events(error) from error
-    items = told["items"] if isinstance(told, dict) and "items" in told else told
-    found = _of_objects([items] if isinstance(items, dict) else items)
-    return _recorded(found, hpa=hpa, source="events (JSON)")
+    return form, [one for document in documents for one in _items(document)]
+
+
+def _items(document: Any) -> Iterable[Any]:
+    items = document["items"] if isinstance(document, dict) and "items" in document else document
+    if isinstance(items, dict):
+        return [items]
+    if not isinstance(items, list):
+        raise _not_events(TypeError())
+    return items
 
 
 def recorded_of_cluster(
@@ -65,6 +76,8 @@ def recorded_of_cluster(
     until_s: float,
     created_at: str,
     status: Mapping[str, Any],
+    uid: str = "",
+    changed_at: str = "",
 ) -> Recorded:
     """The replicas as a cluster's events (core/v1 or events.k8s.io/v1) and the HPA tell them.
 
@@ -77,13 +90,16 @@ def recorded_of_cluster(
         until_s: Unix seconds when they were listed.
         created_at: When the HPA was made, RFC 3339; empty when it does not say.
         status: The HPA's `status`.
+        uid: Its own: events of one that had the same name before are of other rules.
+        changed_at: When its spec was last changed, RFC 3339; empty when it does not say.
 
     Raises:
         UnusableInput: An event is none.
         CouldNotTell: The HPA scaled within the hour, and no event tells of it.
     """
-    found = [one for one in _of_objects(events) if one.name == hpa]
-    since_s = max(until_s - _KEPT_S, _seconds(created_at) if created_at else 0.0)
+    about = [one for one in _of_objects(events) if one.name == hpa and uid in ("", one.uid or uid)]
+    found = [one for one in about if one.size is not None]
+    since_s = max(until_s - KEPT_S, _seconds(created_at) if created_at else 0.0)
     scaled_s = _seconds(str(status["lastScaleTime"])) if status.get("lastScaleTime") else 0.0
     told_s = max((one.last_s for one in found), default=since_s)
     if scaled_s > told_s + _SLACK_S:
@@ -91,11 +107,17 @@ def recorded_of_cluster(
             "the HPA scaled after the last event that the cluster still has of it",
             hint="events are lost or kept for less than an hour: --prometheus URL",
         )
+    change_s = _seconds(changed_at) if changed_at else None
     if not found:
         count = int(status.get("currentReplicas") or 0)
         still = ((min(since_s, until_s), count), (until_s, count))
         return Recorded(still, None, _CLUSTER, ("no rescaling in the time that events are kept",))
-    recorded = _recorded(found, hpa=hpa, source=_CLUSTER, until_s=until_s)
+    if change_s is not None and not since_s < change_s < until_s:
+        change_s = None
+    recorded = recorded_of(about, hpa=hpa, source=_CLUSTER, until_s=until_s, changed_s=change_s)
+    if change_s is not None:
+        most, _ = bounded(about, since_s=change_s)
+        recorded = replace(recorded, changed_s=change_s, most_since=most)
     first_s, count = recorded.replicas[0]
     if since_s >= first_s:
         return recorded
@@ -106,27 +128,25 @@ def recorded_of_cluster(
 
 def _not_events(error: Exception) -> UnusableInput:
     return UnusableInput(
-        f"the events are not JSON of Kubernetes: {type(error).__name__}",
-        hint="kubectl get events -o json",
+        f"these are no events of Kubernetes: {type(error).__name__}",
+        hint="kubectl get events -o json; also read: -o yaml, -o wide, kubectl describe hpa",
     )
 
 
-def _of_objects(events: Iterable[Mapping[str, Any]]) -> list[_Rescaled]:
+def _of_objects(events: Iterable[Mapping[str, Any]]) -> list[Told]:
     try:
         return [one for event in events if (one := _of_object(event))]
     except (ValueError, TypeError, AttributeError, OverflowError) as error:
         raise _not_events(error) from error
 
 
-def _of_object(event: Mapping[str, Any]) -> _Rescaled | None:
-    """The event, if it is a rescaling; fields by either API's name."""
+def _of_object(event: Mapping[str, Any]) -> Told | None:
+    """The event, if it is about an HPA; fields by either API's name."""
     about = event.get("involvedObject") or event.get("regarding") or {}
-    if event.get("reason") != RESCALED or str(about.get("kind", "")).lower() != _KIND:
+    if _text(about, "kind").lower() != _KIND:
         return None
-    message = str(event.get("message") or event.get("note") or "")
-    size = _SIZE.search(message)
-    if size is None:
-        raise UnusableInput(f'an event {RESCALED} without "New size": {message[:80]!r}')
+    message = _text(event, "message") or _text(event, "note")
+    size, combined = size_of(_text(event, "reason"), message)
     series = event.get("series") or {}
     first = _first_of(event, "firstTimestamp", "deprecatedFirstTimestamp", "eventTime")
     last = series.get("lastObservedTime") or _first_of(
@@ -135,12 +155,14 @@ def _of_object(event: Mapping[str, Any]) -> _Rescaled | None:
     if not (first or last):
         raise UnusableInput("an event has no time", hint="kubectl get events -o json")
     count = series.get("count") or event.get("count") or event.get("deprecatedCount") or 1
-    return _Rescaled(
-        str(about.get("name", "")),
-        int(size[1]),
-        _seconds(str(first or last)),
-        _seconds(str(last or first)),
+    return Told(
+        _text(about, "name"),
+        size,
+        _seconds(first or last),
+        _seconds(last or first),
         max(1, int(count)),
+        combined=combined,
+        uid=_text(about, "uid"),
     )
 
 
@@ -148,42 +170,15 @@ def _first_of(event: Mapping[str, Any], *names: str) -> Any:
     return next((event[name] for name in names if event.get(name)), None)
 
 
-def _seconds(text: str) -> float:
+def _text(of: Mapping[str, Any], name: str) -> str:
+    """A member that is a string; what else YAML may hold there is none, however large."""
+    value = of.get(name)
+    return value if isinstance(value, str) else ""
+
+
+def _seconds(text: Any) -> float:
     try:
-        at = datetime.fromisoformat(text)
+        at = text if isinstance(text, datetime) else datetime.fromisoformat(text)
     except ValueError as error:
         raise UnusableInput(f'an event has the time "{text[:40]}"') from error
     return stamp(at)
-
-
-def _recorded(
-    found: list[_Rescaled], *, hpa: str, source: str, until_s: float | None = None
-) -> Recorded:
-    mine = [one for one in found if one.name == hpa]
-    if not mine:
-        others = sorted({one.name for one in found})
-        raise CouldNotTell(
-            f"no event {RESCALED} of the HPA {hpa}",
-            hint=f"there are some of {', '.join(others)}: --hpa NAME"
-            if others
-            else "events are kept for 1 h by default; an HPA emits no ScaledUp and no ScaledDown",
-        )
-    if sum(one.count for one in mine) > _MOST_MOVES:
-        raise UnusableInput(f"the events stand for over {_MOST_MOVES} rescalings")
-    moves = sorted(move for one in mine for move in _moves(one))
-    end_s = max(moves[-1][0], until_s or 0.0)
-    notes = []
-    folded = sum(one.count for one in mine if one.count > len(("first", "last")))
-    if folded:
-        notes.append(
-            f"{folded} of {len(moves)} rescalings are folded into events of which only the first "
-            "and the last time are known; those between are taken as spread evenly"
-        )
-    series = (*moves, (end_s, moves[-1][1])) if end_s > moves[-1][0] else tuple(moves)
-    return Recorded(series, None, source, tuple(notes), guessed=folded)
-
-
-def _moves(one: _Rescaled) -> Iterator[tuple[float, int]]:
-    steps = max(1, one.count - 1)
-    for step in range(one.count):
-        yield one.first_s + (one.last_s - one.first_s) * step / steps, one.size

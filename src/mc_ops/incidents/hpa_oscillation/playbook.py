@@ -22,9 +22,10 @@ from mc_ops.autoscaler.oscillation import (
     Series,
     moves_of,
     oscillation,
+    reversal_times,
     values_at,
 )
-from mc_ops.autoscaler.record import Recorded
+from mc_ops.autoscaler.record import Recorded, judged
 from mc_ops.autoscaler.replay import DEFAULT_WINDOW_S, SYNC_S, Rules, Trace
 from mc_ops.autoscaler.window import CALM_PER_HOUR, Window, smallest_window
 
@@ -36,6 +37,7 @@ class HpaVerdict(Enum):
 
     oscillating = "oscillating"
     calm = "not oscillating"
+    stopped = "stopped since the rules were changed"
     could_not_tell = "could not tell"
 
 
@@ -49,6 +51,9 @@ class HpaDiagnosis:
         window: The answer; None unless it oscillates.
         method: `load` or `replicas`: what was replayed; None when nothing was.
         notes: What a reader must know: of the record, and of the replay.
+        before: What was recorded before the rules were changed, where it oscillated by them; `found` is
+            what was since then.
+        stopped: Whether that is over: after so long it would have shown, window and all.
     """
 
     recorded: Recorded
@@ -57,12 +62,16 @@ class HpaDiagnosis:
     window: Window | None
     method: str | None
     notes: tuple[str, ...]
+    before: Oscillation | None = None
+    stopped: bool = False
 
     @property
     def verdict(self) -> HpaVerdict:
-        """Oscillating, calm, or could not tell for want of an hour."""
+        """Oscillating, calm, stopped by a change, or could not tell for want of an hour."""
         if self.found.oscillating:
             return HpaVerdict.oscillating
+        if self.stopped:
+            return HpaVerdict.stopped
         return HpaVerdict.calm if self.found.enough else HpaVerdict.could_not_tell
 
     @property
@@ -85,6 +94,7 @@ class HpaDiagnosis:
             "verdict": self.verdict.name,
             "source": self.recorded.source,
             "recorded": self.found.as_dict(),
+            "before_change": self.before.as_dict() if self.before else None,
             "window_now_s": self.rules.down.window_s,
             "window_proposed_s": self.proposed_s,
             "replayed": self.method,
@@ -111,7 +121,12 @@ def diagnose(
     Raises:
         UnusableInput: The record is none, or the target is not above 0.
     """
-    found = oscillation(recorded.replicas, gap_s=recorded.gap_s)
+    if recorded.changed_s is not None:
+        series, since = since_change(recorded)
+        if (before := oscillation(series)).oscillating:
+            found_since = diagnose(since, rules, target=target, window_s=window_s)
+            return _after_change(before, reversal_times(series), found_since)
+    found = judged(recorded)
     counts = [count for _, count in recorded.replicas]
     bounded = rules is not None
     rules = rules or Rules(min_replicas=min(counts), max_replicas=max(counts))
@@ -139,6 +154,43 @@ def diagnose(
             f"{window_s} s allows: it was shorter then, or something else scales too"
         )
     return _with_window(HpaDiagnosis(recorded, found, rules, None, None, tuple(notes)), target)
+
+
+def since_change(recorded: Recorded) -> tuple[Series, Recorded]:
+    """The replicas before the rules were last changed, and the record since then."""
+    at = recorded.changed_s
+    assert at is not None
+    before = [point for point in recorded.replicas if point[0] <= at]
+    [count] = values_at(recorded.replicas, [at])
+    since = ((at, count), *(point for point in recorded.replicas if point[0] > at))
+    kept = replace(recorded, replicas=since, changed_s=None, most=recorded.most_since)
+    return [*before, (at, count)], kept
+
+
+def _after_change(before: Oscillation, times: list[float], since: HpaDiagnosis) -> HpaDiagnosis:
+    """What was found since the rules were changed, beside the oscillation that there was before."""
+    needed_s = since.rules.down.window_s + THRESHOLD_PER_HOUR * (times[-1] - times[0]) / (
+        len(times) - 1
+    )
+    found, most = since.found, since.recorded.most
+    quiet = found.reversals <= CALM_PER_HOUR and (most is None or most <= CALM_PER_HOUR + 1)
+    lasted = found.window_s >= needed_s
+    if found.oscillating:
+        note = "it oscillates since the rules were changed, and did before"
+    elif quiet and lasted:
+        note = "no hour has passed since then, and the load may have ended: look again"
+    elif quiet:
+        note = (
+            f"{needed_s - found.window_s:.0f} s more without a reversal would show that it stopped"
+        )
+    else:
+        note = "whether it goes on cannot be told from these events"
+    return replace(
+        since,
+        before=before,
+        stopped=quiet and lasted and not found.oscillating,
+        notes=(*since.notes, note),
+    )
 
 
 def mean_of(series: Series) -> float:

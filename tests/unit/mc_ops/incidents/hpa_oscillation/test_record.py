@@ -33,7 +33,7 @@ def test_folded_events_stand_for_all_their_times() -> None:
         rescaled("2026-01-01T00:00:00Z", 6, count=7, lastTimestamp="2026-01-01T00:59:50Z"),
         rescaled("2026-01-01T00:05:00Z", 3, count=6, lastTimestamp="2026-01-01T00:55:00Z"),
     ]
-    found = read_events(json.dumps(events), hpa=NAME)
+    found = read_events(json.dumps(events), hpa=NAME, now_s=NOW)
     assert len(reversal_times(found.replicas)) == 11  # of 13 the first has nothing before it
     assert "13 of 13 rescalings are folded" in found.notes[0]
 
@@ -49,7 +49,7 @@ def test_json_of_either_events_api_is_read() -> None:
         "series": {"count": 2, "lastObservedTime": "2026-01-01T00:40:00Z"},
     }
     text = json.dumps({"kind": "List", "items": [old, new]})
-    found = read_events(text, hpa=NAME)
+    found = read_events(text, hpa=NAME, now_s=NOW)
     assert found.replicas == ((NOW - 3000, 5), (NOW - 2399.5, 3), (NOW - 1200, 3))
 
 
@@ -57,10 +57,19 @@ def test_json_of_either_events_api_is_read() -> None:
     ("text", "kind", "said"),
     [
         ('{"items": []}', CouldNotTell, "no event SuccessfulRescale"),
-        ("LAST SEEN  TYPE  REASON  OBJECT  MESSAGE", UnusableInput, "not JSON of Kubernetes"),
-        ("{", UnusableInput, "not JSON of Kubernetes"),
-        ("[1]", UnusableInput, "not JSON of Kubernetes"),
-        ("[" * 100_000, UnusableInput, "not JSON of Kubernetes"),
+        ("LAST SEEN  TYPE  REASON  OBJECT  MESSAGE", CouldNotTell, "no event SuccessfulRescale"),
+        ("", CouldNotTell, "no event SuccessfulRescale"),
+        ("Events:  <none>", CouldNotTell, "no event SuccessfulRescale"),
+        ("event/agent-workbench.18ed118f3998ec04\n", UnusableInput, "no events of Kubernetes"),
+        ("a: &a [*a]", CouldNotTell, "no event SuccessfulRescale"),
+        (
+            "items: [{involvedObject: {kind: HorizontalPodAutoscaler}, firstTimestamp: 7}]",
+            UnusableInput,
+            "no events of Kubernetes",
+        ),
+        ("{", UnusableInput, "no events of Kubernetes"),
+        ("[1]", UnusableInput, "no events of Kubernetes"),
+        ("[" * 100_000, UnusableInput, "no events of Kubernetes"),
         (json.dumps([rescaled("yesterday", 3)]), UnusableInput, 'the time "yesterday"'),
         (json.dumps([rescaled("2026-01-01T00:00:00", 3)]), UnusableInput, "no time zone"),
         (
@@ -73,36 +82,36 @@ def test_json_of_either_events_api_is_read() -> None:
             UnusableInput,
             "over 100000 rescalings",
         ),
-        ('{"items": 7}', UnusableInput, "not JSON of Kubernetes"),
+        ('{"items": 7}', UnusableInput, "no events of Kubernetes"),
         (
             json.dumps([rescaled("2026-01-01T00:00:00Z", 3, count="x")]),
             UnusableInput,
-            "not JSON of Kubernetes",
+            "no events of Kubernetes",
         ),
         (
             json.dumps([rescaled("2026-01-01T00:00:00Z", 3, count=float("inf"))]),
             UnusableInput,
-            "not JSON of Kubernetes",
+            "no events of Kubernetes",
         ),
     ],
 )
 def test_events_that_are_none_are_told(text: str, kind: type[Exception], said: str) -> None:
     """Nothing is concluded from a listing that cannot be read, or has none."""
     with pytest.raises(kind, match=said):
-        read_events(text, hpa=NAME)
+        read_events(text, hpa=NAME, now_s=NOW)
 
 
 def test_a_count_below_one_is_one() -> None:
     """An event happened."""
     text = json.dumps([rescaled("2026-01-01T00:10:00Z", 5, count=-3)])
-    assert read_events(text, hpa=NAME).replicas == ((NOW - 3000, 5),)
+    assert read_events(text, hpa=NAME, now_s=NOW).replicas == ((NOW - 3000, 5),)
 
 
 def test_another_hpa_s_events_are_named_in_the_hint() -> None:
     """A wrong --hpa is the likeliest reason."""
     text = json.dumps([rescaled("2026-01-01T00:10:00Z", 5)])
     with pytest.raises(CouldNotTell) as caught:
-        read_events(text, hpa="mistyped")
+        read_events(text, hpa="mistyped", now_s=NOW)
     assert caught.value.hint == "there are some of agent-workbench: --hpa NAME"
 
 
