@@ -158,7 +158,7 @@ def rights(
         bool, typer.Option("--role", help="Print a Role that has these rights and no others.")
     ] = False,
     read_only: Annotated[
-        bool, typer.Option("--read-only", help="Only rights that change nothing.")
+        bool, typer.Option("--read-only", help="Only what verbs that change nothing need.")
     ] = False,
 ) -> None:
     """Check that you have the rights that mcctl needs on a cluster (--env kubernetes)."""
@@ -180,8 +180,7 @@ def rights(
             right.purpose,
             "mcctl preflight rights --role --env kubernetes prints a Role to apply",
         )
-        for right, missing in kubernetes.allowed(client)
-        if not (read_only and right.changes)
+        for right, missing in kubernetes.allowed(client, read_only=read_only)
     ]
     _tell("rights", call.env, {"rights": results}, call)
 

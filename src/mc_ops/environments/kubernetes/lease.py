@@ -18,9 +18,9 @@ from datetime import UTC, datetime
 
 from mc_ops.environments.interface import Say
 from mc_ops.environments.kubernetes.client import Client, Object
+from mc_ops.environments.kubernetes.names import LEASE
 from mc_ops.errors import CouldNotTell, OpsError
 
-NAME = "mcctl"
 DURATION_S = 20
 PATIENCE_S = 120.0
 _RENEW_S = 5.0
@@ -47,7 +47,7 @@ class Lease:
         """
         if time.monotonic() - self._renewed > DURATION_S - _RENEW_S:
             raise CouldNotTell(
-                f"the Lease {NAME} could not be renewed for {DURATION_S - _RENEW_S:g} s: "
+                f"the Lease {LEASE} could not be renewed for {DURATION_S - _RENEW_S:g} s: "
                 "another mcctl may change this platform now",
                 hint="is the Kubernetes API slow? look at what was done (mcctl status), and repeat",
             )
@@ -70,7 +70,7 @@ class Lease:
         """Change the spec if this is still the holder."""
         test = {"op": "test", "path": "/spec/holderIdentity", "value": self._holder}
         changes = [{"op": "replace", "path": f"/spec/{key}", "value": spec[key]} for key in spec]
-        self._client.patch("leases", NAME, [test, *changes])
+        self._client.patch("leases", LEASE, [test, *changes])
 
 
 @contextmanager
@@ -93,7 +93,7 @@ def _take(client: Client, say: Say, patience_s: float) -> str:
     begun = seen_at = time.monotonic()
     seen, told = "", False
     while True:
-        found = client.find("leases", NAME)
+        found = client.find("leases", LEASE)
         spec = (found or {}).get("spec") or {}
         now = time.monotonic()
         version = str(found["metadata"]["resourceVersion"]) if found else ""
@@ -110,7 +110,7 @@ def _take(client: Client, say: Say, patience_s: float) -> str:
             raise CouldNotTell(
                 f"another mcctl has been changing this platform for {patience_s:g} s: "
                 f"{spec.get('holderIdentity') or 'one after the other'}",
-                hint=f"wait for it, or end it; kubectl get lease {NAME} -o yaml",
+                hint=f"wait for it, or end it; kubectl get lease {LEASE} -o yaml",
             )
         time.sleep(_POLL_S)
 
@@ -126,10 +126,10 @@ def _write(client: Client, found: Object | None, holder: str) -> bool:
     }
     try:
         if found is None:
-            client.create("leases", {"metadata": {"name": NAME}, "spec": spec})
+            client.create("leases", {"metadata": {"name": LEASE}, "spec": spec})
         else:
             version = found["metadata"]["resourceVersion"]
-            client.patch("leases", NAME, {"metadata": {"resourceVersion": version}, "spec": spec})
+            client.patch("leases", LEASE, {"metadata": {"resourceVersion": version}, "spec": spec})
     except CouldNotTell:  # a conflict; what it was else, the next look tells
         return False
     return True

@@ -13,6 +13,7 @@ CATALOGUE: Final = "mc-platform-catalogue"
 CATALOGUE_FILE: Final = "catalogue.toml"
 COLOUR: Final = "mc-platform/colour"  # the label of a side, and of the fresh baseline
 APP: Final = "app.kubernetes.io/name"
+LEASE: Final = "mcctl"  # who changes the platform with mcctl holds it
 PORT: Final = 8080
 ADMIN_SECRET: Final = "mc-platform-admin"  # noqa: S105 - the database administrator's URL
 OURS: Final = {"app.kubernetes.io/managed-by": "mcctl"}  # label of what mcctl makes and removes

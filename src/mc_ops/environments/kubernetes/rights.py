@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -10,6 +10,7 @@ from mc_ops.environments.interface import BASELINE, Colour
 from mc_ops.environments.kubernetes.client import Client, Object
 from mc_ops.environments.kubernetes.names import (
     CATALOGUE,
+    LEASE,
     SECRETS,
     SERVICE,
     SETTINGS,
@@ -17,7 +18,9 @@ from mc_ops.environments.kubernetes.names import (
 )
 
 ROLE: Final = "mc-operator"
-_APPS, _BATCH = "apps", "batch"
+_APPS, _AUTOSCALING, _HPAS = "apps", "autoscaling", "horizontalpodautoscalers"
+_COORDINATION, _DISCOVERY = "coordination.k8s.io", "discovery.k8s.io"
+_LOCK = "scale, cutover: that no two change the platform at once"
 _DEPLOYMENTS = tuple(deployment_of(group) for group in (*Colour, BASELINE))
 _SIDES = tuple(deployment_of(colour) for colour in Colour)
 
@@ -30,7 +33,6 @@ class Right:
         api: The group of the API; empty for the core.
         names: Of the objects that it is about; empty for all.
         purpose: What it is for: verbs of mcctl, in a reader's words.
-        changes: Whether something can be changed by it, or run in a pod.
     """
 
     verb: str
@@ -38,7 +40,6 @@ class Right:
     purpose: str
     api: str = ""
     names: tuple[str, ...] = ()
-    changes: bool = False
 
     def __str__(self) -> str:
         """As an error names it."""
@@ -47,7 +48,7 @@ class Right:
         )
 
 
-RIGHTS: Final = (
+_LOOK = (
     Right("get", "services", "every verb: which side serves, and where", names=(SERVICE,)),
     Right("list", "pods", "status, instances, wait, logs: which pods there are"),
     Right("get", "pods", "logs --follow, incident siem-failure, preflight: one pod"),
@@ -60,32 +61,42 @@ RIGHTS: Final = (
         "incident siem-failure, preflight platform: the settings",
         names=(SECRETS,),
     ),
-    Right("get", "deployments", "wait: how many there are to be", api=_APPS, names=_DEPLOYMENTS),
-    Right(
-        "get",
-        "horizontalpodautoscalers",
-        "incident hpa-oscillation, cost",
-        api="autoscaling",
-        names=_SIDES,
-    ),
+    Right("get", "deployments", "wait: how many there are to be", _APPS, _DEPLOYMENTS),
+    Right("get", _HPAS, "scale, cutover, incident hpa-oscillation, cost", _AUTOSCALING, _SIDES),
+)
+_CHANGE = (
+    Right("patch", "services", "cutover", names=(SERVICE,)),
+    Right("list", "endpointslices", "cutover: whether the Service leads there", _DISCOVERY),
+    Right("patch", "deployments", "scale --restart, --fault", _APPS, _DEPLOYMENTS),
+    Right("patch", "deployments/scale", "scale", _APPS, _DEPLOYMENTS),
+    Right("create", "deployments", "scale --baseline", _APPS),
+    Right("delete", "deployments", "scale --baseline", _APPS, (deployment_of(BASELINE),)),
     Right(
         "patch",
-        "horizontalpodautoscalers",
-        "incident hpa-oscillation --apply: the downward window",
-        api="autoscaling",
-        names=_SIDES,
-        changes=True,
+        _HPAS,
+        "scale, cutover: its bounds; incident hpa-oscillation: the window",
+        _AUTOSCALING,
+        _SIDES,
     ),
+    Right("create", "leases", _LOCK, _COORDINATION),
+    Right("get", "leases", _LOCK, _COORDINATION, (LEASE,)),
+    Right("patch", "leases", _LOCK, _COORDINATION, (LEASE,)),
+    Right("create", "events", "scale, cutover: who did it, in the namespace's events"),
 )
+RIGHTS: Final = (*_LOOK, *_CHANGE)
 
 
-def allowed(client: Client, rights: Iterable[Right] = RIGHTS) -> Iterator[tuple[Right, str]]:
+def allowed(client: Client, *, read_only: bool = False) -> Iterator[tuple[Right, str]]:
     """Each right, with what of it is missing in words; empty if it is there.
+
+    Args:
+        client: Of the platform's namespace.
+        read_only: Only what verbs that change nothing need.
 
     Raises:
         CouldNotTell, NotAllowed: the cluster cannot be asked.
     """
-    for right in rights:
+    for right in _LOOK if read_only else RIGHTS:
         refused = [name for name in right.names or ("",) if not _may(client, right, name)]
         yield right, ", ".join(filter(None, refused)) or ("all" if refused else "")
 
@@ -105,8 +116,8 @@ def _may(client: Client, right: Right, name: str) -> bool:
 
 
 def role(namespace: str, *, read_only: bool = False) -> Object:
-    """The Role that has these rights and no others; `read_only`: those that change nothing."""
-    wanted = [right for right in RIGHTS if not (read_only and right.changes)]
+    """The Role that has these rights and no others; `read_only` as for `allowed`."""
+    wanted = _LOOK if read_only else RIGHTS
     rules: dict[tuple[str, str, tuple[str, ...]], list[str]] = {}
     for right in wanted:
         rules.setdefault((right.api, right.resource, right.names), []).append(right.verb)
