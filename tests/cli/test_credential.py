@@ -295,3 +295,26 @@ def test_another_tenants_entries_are_not_told_when_one_is_asked_for(layout, plat
     other = {"principal": "x", "token": OTHER, "tenant": "T9"}
     assert checked(layout, "T", T=ENTRY, OTHER=other) == (0, [])
     assert checked(layout, T=ENTRY, OTHER=other)[0] == 1
+
+
+def test_the_first_credentials_of_a_platform_elsewhere(layout, tmp_path):
+    """A token for each tenant and role that has none; only hashes are printed."""
+    catalogue = tmp_path / "catalogue.toml"
+    catalogue.write_text("[tenants.T]\n[tenants.NEW]\n")
+    done = CliRunner().invoke(verbs.app, ["prepare", "--catalogue", str(catalogue)])
+    hashes = json.loads(done.stdout)
+    kept = json.loads(layout.secret("credentials.json").read_text())
+    assert done.exit_code == 0
+    assert set(hashes) == set(kept) == {"T", "NEW", *local.ROLES}
+    assert kept["T"]["token"] == TOKEN
+    assert not any(one["token"] in done.output for one in kept.values())
+    assert hashes["NEW"]["key_id"] == kept["NEW"]["token"].split("_")[1]
+
+
+def test_first_credentials_need_a_home_of_their_own(monkeypatch, tmp_path):
+    """Those of a platform on this machine are `mcctl up`'s."""
+    monkeypatch.delenv("MC_HOME", raising=False)
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(verbs.app, ["prepare", "--catalogue", "none"])
+    assert isinstance(done.exception, UnusableInput)
+    assert list(tmp_path.iterdir()) == []

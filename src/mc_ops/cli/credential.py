@@ -99,6 +99,28 @@ def create(
 
 
 @app.command()
+def prepare(
+    catalogue: Annotated[
+        Path, typer.Option("--catalogue", help="Catalogue whose tenants get a credential each.")
+    ],
+) -> None:
+    """Make the first credentials of a platform elsewhere in $MC_HOME; print their hashes for `migrate`.
+
+    What the file has already is kept. The hashes open nothing.
+    """
+    if not os.environ.get("MC_HOME"):
+        raise UnusableInput(
+            "MC_HOME is not set", hint="set it to the folder of that platform's operator"
+        )
+    workspace = Workspace.from_env()
+    tenants = local.catalogue_tenants(catalogue)
+    workspace.prepare()
+    local.prepare(workspace, tenants)
+    note(f"the tokens are in {escape(str(workspace.secret(local.FILE)))}, for you alone")
+    typer.echo(local.hashes(workspace))
+
+
+@app.command()
 def rotate(
     key_id: KeyArgument,
     call: Changing,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mc_ops.environments import Colour, open_environment, open_startable
+from mc_ops.environments import Colour, Workspace, open_environment, open_startable
 from mc_ops.environments.local.layout import Layout, colour_of, is_replica
 from mc_ops.environments.workspace import Memory, recall, remember
 from mc_ops.errors import CouldNotTell, UnusableInput
@@ -148,3 +148,14 @@ def test_what_cannot_be_started_here_is_refused_clearly() -> None:
     with pytest.raises(UnusableInput, match='unknown environment "locl"') as caught:
         open_environment("locl")
     assert caught.value.hint == "known: local, kubernetes"
+
+
+def test_a_platform_elsewhere_is_named_with_its_home(tmp_path: Path) -> None:
+    """`MC_URL` counts for the folder that is named with it, and never for a laptop's own platform."""
+    env = {"MC_HOME": str(tmp_path), "MC_URL": "https://mc.example.com/"}
+    assert Workspace.from_env(env).url == "https://mc.example.com"
+    assert Layout.from_env(env).url == "http://127.0.0.1:8080"
+    with pytest.raises(UnusableInput, match="MC_HOME is not"):
+        Workspace.from_env({"MC_URL": "https://mc.example.com"}, tmp_path)
+    with pytest.raises(UnusableInput, match="must have no user"):
+        Workspace.from_env({**env, "MC_URL": "https://me:secret@mc.example.com"})
