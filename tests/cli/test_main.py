@@ -88,7 +88,7 @@ def test_verbs_that_change_something_take_the_same_options(commands):
     asking = {verb for verb, known in options.items() if "--url" in known} - {"evidence pack"}
     assert {verb for verb in asking if "--as" not in options[verb]} == set()
     optional = {verb for verb in with_reason if not options[verb]["--reason"].required}
-    assert optional == {"operations cancel"}
+    assert optional == {"operations cancel", "runbook approve"}
 
 
 def test_every_number_among_the_options_is_read_strictly(commands):

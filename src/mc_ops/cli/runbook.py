@@ -1,4 +1,4 @@
-"""`mcctl runbook`: list, show, lint, run and status of executable runbooks."""
+"""`mcctl runbook`: list, show, lint, run, approve and status of executable runbooks."""
 
 from __future__ import annotations
 
@@ -13,17 +13,22 @@ import typer
 from rich.markup import escape
 
 from mc_ops import runbooks as room
+from mc_ops.cli import runbook_gate
+from mc_ops.cli.operator_access import AsOption
 from mc_ops.cli.options import EnvOption, Verbs
 from mc_ops.cli.output import Format, OutputOption, emit_json, note, ok, show, stdout
 from mc_ops.cli.runbook_text import (
     StepProgress,
-    icon,
+    gate_json,
+    kind,
+    notes,
     print_plan,
     print_result,
     print_script,
     run_json,
     runbook_json,
     say_end,
+    status_line,
 )
 from mc_ops.environments import Workspace
 from mc_ops.errors import UnusableInput
@@ -71,9 +76,13 @@ def show_runbook(name: NameArgument, output: OutputOption = Format.table) -> Non
     stdout.print(f"{runbook.id}: {runbook.title}", markup=False)
     for parameter in runbook.parameters:
         origin = f"set by step {parameter.set_by}" if parameter.set_by else parameter.default
+        if parameter.secret:
+            origin = f"a secret, given as {room.Reference.FORM}"
         stdout.print(f"  {parameter.name} = {origin}  {parameter.help}", markup=False)
     for number, step in enumerate(runbook.steps, start=1):
-        stdout.print(f"\n{number}. {step.id}: {step.title}  [{step.repeat}]", markup=False)
+        stdout.print(f"\n{number}. {step.id}: {step.title}  [{kind(step)}]", markup=False)
+        for line in notes(runbook, step):
+            stdout.print(f"     ({line})", markup=False)
         print_script("", step.script.text)
         if step.check:
             print_script("check: ", step.check.text)
@@ -95,7 +104,10 @@ def run(
     settings: Annotated[
         list[str] | None,
         typer.Option(
-            "--set", metavar="KEY=VALUE", help="Set a parameter of the runbook; repeatable."
+            "--set",
+            metavar="KEY=VALUE",
+            help="Set a parameter of the runbook; a secret one by reference, such as "
+            "env:NAME or file:PATH; repeatable.",
         ),
     ] = None,
     resume: Annotated[
@@ -108,20 +120,24 @@ def run(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the steps without running them.")
     ] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Answer yes to every question.")] = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Answer yes to every question; approves no gate.")
+    ] = False,
     push: Annotated[
         bool, typer.Option("--push", help="Same as --set PUSH=1: push release tags.")
     ] = False,
+    whose: AsOption = None,
     output: OutputOption = Format.table,
 ) -> None:
     """Run a runbook; exit 0, or with the exit code of the step that stopped it."""
     workspace = Workspace.from_env()
     store = room.RunStore(workspace.home)
     given = _given(settings or [], minutes, push=push)
+    by = runbook_gate.who(workspace, whose)
     if resume:
-        if given:
-            raise UnusableInput("a resumed run keeps its parameters", hint="leave out --set")
-        prepared = _resumed(store, name, run_id, env, accept_changes=accept_changes)
+        prepared = _resumed(
+            store, name, run_id, env, accept_changes=accept_changes, given=given, by=by
+        )
         if prepared.finished and not dry_run:
             ok(f"run {prepared.run_id} has passed already; nothing to do")
             logs = str(store.folder(prepared.run_id) / "logs")
@@ -134,7 +150,7 @@ def run(
         runbook = room.load(path)
         new_id = room.new_run_id(runbook.id, datetime.now(UTC), secrets.token_hex(2))
         prepared = room.begin(
-            runbook, run_id=new_id, root=room.root_of(path), environment=env, given=given
+            runbook, run_id=new_id, root=room.root_of(path), environment=env, given=given, by=by
         )
     if dry_run:
         print_plan(prepared, output)
@@ -145,13 +161,42 @@ def run(
         store,
         reporter=StepProgress(prepared.runbook),
         confirm=lambda question: _confirm(question, yes=yes),
+        ask=lambda opened, settled: runbook_gate.ask(opened, settled, by),
         clock=lambda: datetime.now(UTC),
-        variables=os.environ,
+        sources=room.Sources(os.environ, runbook_gate.secret_of_cluster),
     )
     say_end(prepared, state, name)
     logs = str(store.folder(prepared.run_id) / "logs")
     print_result(prepared.runbook, prepared.run_id, state, logs, output)
     raise typer.Exit(state.exit or 0)
+
+
+@app.command()
+def approve(
+    run_id: Annotated[str, typer.Argument(help="Id of a run that waits at a gate.")],
+    *,
+    gate: Annotated[
+        str, typer.Option("--gate", help="Id of the gate; default: the one it waits at.")
+    ] = "",
+    reason: Annotated[str, typer.Option("--reason", help="Why; recorded in the journal.")] = "",
+    reject: Annotated[
+        bool, typer.Option("--reject", help="Reject: the run ends with exit 1, and is undone.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
+    whose: AsOption = None,
+    output: OutputOption = Format.table,
+) -> None:
+    """Approve, or reject, what a run's gate says; the run goes on when it is resumed."""
+    workspace = Workspace.from_env()
+    store = room.RunStore(workspace.home)
+    decision = room.Decision(not reject, runbook_gate.who(workspace, whose), reason)
+    opened = runbook_gate.decide(store, run_id, gate, decision, yes=yes)
+    state = store.state(run_id)
+    step = state.step(opened.id)
+    result = {"run_id": run_id, **gate_json(opened.id, step)}
+    show(output, result, [f"gate {opened.id} of {run_id}: {room.said(step)}"])
+    if store.running() != run_id:
+        note(f"go on with it: mcctl runbook run {state.runbook} --resume {run_id}")
 
 
 @app.command()
@@ -164,12 +209,11 @@ def status(
     wanted = run_id or store.newest()
     state = store.state(wanted)
     now = _now(store, wanted, state)
-    steps = [
-        f"  {icon(step.outcome)} {step.outcome}  {step_id}"
-        + ("" if step.duration_s is None else f"  {step.duration_s:.1f} s")
-        for step_id, step in state.steps.items()
-    ]
+    steps = [status_line(step_id, step) for step_id, step in state.steps.items()]
     show(output, {"run_id": wanted, "state": now, **run_json(state)}, [f"{wanted}: {now}", *steps])
+    if output is Format.table:
+        for opened in room.waiting(state).values():
+            note(f"gate {opened.id}: {escape(runbook_gate.how_to_decide(wanted, opened))}")
     if output is Format.table and now not in ("running", room.Outcome.passed):
         note(f"go on with it: mcctl runbook run {state.runbook} --resume {wanted}")
 
@@ -191,7 +235,14 @@ def _given(settings: list[str], minutes: str, *, push: bool) -> dict[str, str]:
 
 
 def _resumed(
-    store: room.RunStore, name: str, run_id: str, env: str, *, accept_changes: bool
+    store: room.RunStore,
+    name: str,
+    run_id: str,
+    env: str,
+    *,
+    accept_changes: bool,
+    given: dict[str, str],
+    by: dict[str, str],
 ) -> room.Prepared:
     """Find the run that is meant by `NAME --resume [RUN_ID]` or by `--resume RUN_ID` alone."""
     if not run_id and name in store.ids():
@@ -201,7 +252,15 @@ def _resumed(
         path = room.find(name, Path.cwd())
     runbook = room.load(path)
     run_id = run_id or store.newest(runbook.id)
-    return room.take_up(runbook, store, run_id, environment=env, accept_changes=accept_changes)
+    return room.take_up(
+        runbook,
+        store,
+        run_id,
+        environment=env,
+        accept_changes=accept_changes,
+        given=given,
+        by=by,
+    )
 
 
 def _confirm(question: str, *, yes: bool) -> bool:

@@ -16,6 +16,7 @@ from rich.markup import escape
 
 from mc_ops import exit_codes
 from mc_ops import runbooks as room
+from mc_ops.cli import runbook_gate
 from mc_ops.cli.output import Format, emit_json, fail, note, ok, stderr, stdout, warn
 from mc_ops.cli.progress import ProgressLine, duration
 
@@ -88,6 +89,8 @@ def icon(outcome: room.Outcome) -> str:
         return "✔"
     if outcome is room.Outcome.undone:
         return "↩"
+    if outcome is room.Outcome.skipped:
+        return "-"
     if outcome in (room.Outcome.pending, room.Outcome.started, room.Outcome.waiting):
         return "…"
     return "✘"
@@ -95,7 +98,13 @@ def icon(outcome: room.Outcome) -> str:
 
 def print_plan(prepared: room.Prepared, output: Format) -> None:
     if output is Format.json:
-        emit_json({"runbook": prepared.runbook.id, "dry_run": True, **plan_json(prepared.plan)})
+        emit_json(
+            {
+                "runbook": prepared.runbook.id,
+                "dry_run": True,
+                **plan_json(prepared.runbook, prepared.plan),
+            }
+        )
         return
     stdout.print(f"{prepared.runbook.title}: nothing is run", markup=False)
     for step in prepared.plan.undos:
@@ -104,8 +113,46 @@ def print_plan(prepared: room.Prepared, output: Format) -> None:
         why = f"  ({planned.reason})" if planned.reason else ""
         step = planned.step
         stdout.print(f"  {number}. {planned.action}  {step.id}: {step.title}{why}", markup=False)
-        if planned.action is not room.Action.skip:
+        for line in notes(prepared.runbook, step):
+            stdout.print(f"     ({line})", markup=False)
+        if planned.action not in (room.Action.skip, room.Action.omit):
             print_script("", step.script.text)
+
+
+def kind(step: room.Step) -> str:
+    return "gate" if step.gate else str(step.repeat)
+
+
+def notes(runbook: room.Runbook, step: room.Step) -> list[str]:
+    """Of a step: who is to see to it, when it runs, how often, and who may not approve."""
+    said = []
+    if whom := runbook.responsible(step):
+        said.append(f"for {whom}")
+    if step.when:
+        said.append(f"only when {step.when}")
+    if step.retry.times:
+        said.append(
+            f"up to {step.retry.times} retries, the first after {duration(step.retry.wait_s)}"
+        )
+    if step.gate and step.gate.not_by_starter:
+        said.append("not by whoever started the run")
+    return said
+
+
+def status_line(step_id: str, step: room.StepState) -> str:
+    """One step of a run, for `status`."""
+    parts = [f"  {icon(step.outcome)} {step.outcome}  {step_id}"]
+    if step.duration_s is not None:
+        parts.append(f"{step.duration_s:.1f} s")
+    if step.attempts > 1:
+        parts.append(f"{step.attempts} attempts")
+    if step.assignee:
+        parts.append(f"for {step.assignee}")
+    if step.reason:
+        parts.append(step.reason)
+    if step.decision:
+        parts.append(room.said(step))
+    return "  ".join(parts)
 
 
 def print_script(label: str, text: str) -> None:
@@ -119,7 +166,8 @@ def say_end(prepared: room.Prepared, state: room.RunState, name: str) -> None:
         (
             planned.step
             for planned in prepared.plan.steps
-            if state.step(planned.step.id).outcome is not room.Outcome.passed
+            if state.step(planned.step.id).outcome
+            not in (room.Outcome.passed, room.Outcome.skipped)
         ),
         None,
     )
@@ -143,11 +191,13 @@ def say_end(prepared: room.Prepared, state: room.RunState, name: str) -> None:
         fail(f"the undo of {step_id} failed: look at the platform before anything else")
     if advice := _advice(stopped, state):
         note(f"  → {escape(advice)}")
+    runbook_gate.tell_waiting(prepared.run_id, state)
     if state.exit == exit_codes.USAGE and not broken:
         note("  → a resumed run would keep its parameters; correct them in a new one:")
         note(f"    {escape(_new_run(prepared.runbook, state, name))}")
     else:
         resume = f"mcctl runbook run {shlex.quote(name)} --resume {prepared.run_id}"
+        resume += "".join(f" {word}" for word in _references(prepared.runbook))
         note(f"  → go on with it: {escape(resume)}")
 
 
@@ -166,6 +216,8 @@ def _cause(state: room.RunState) -> str:
         return "interrupted by Ctrl-C or a signal"
     if state.outcome is room.Outcome.declined:
         return "declined or interrupted by a person"
+    if any(step.decision and step.outcome is room.Outcome.failed for step in state.steps.values()):
+        return "a person rejected it (exit 1)"
     return _CAUSES.get(state.exit or 0, str(state.outcome))
 
 
@@ -187,7 +239,16 @@ def _new_run(runbook: room.Runbook, state: room.RunState, name: str) -> str:
         value = state.parameters.get(parameter.name)
         if value is not None and not parameter.set_by and value != parameter.default:
             words += ["--set", f"{parameter.name}={value}"]
-    return shlex.join(words)
+    return " ".join([shlex.join(words), *_references(runbook)])
+
+
+def _references(runbook: room.Runbook) -> list[str]:
+    """The options by which a run is given its secrets again, with places for their references."""
+    return [
+        f"--set {one.name}=REFERENCE"
+        for one in runbook.parameters
+        if one.secret and one.default is None
+    ]
 
 
 def _stopped_at(runbook: room.Runbook, state: room.RunState) -> room.Step | None:
@@ -210,9 +271,12 @@ def print_result(
     if output is Format.json:
         emit_json({"run_id": run_id, **run_json(state)})
         return
-    done = sum(step.outcome is room.Outcome.passed for step in state.steps.values())
+    outcomes = [step.outcome for step in state.steps.values()]
     took = sum(step.duration_s or 0.0 for step in state.steps.values())
-    counted = f"{done} of {len(runbook.steps)} steps in {duration(took)}"
+    left_out = outcomes.count(room.Outcome.skipped)
+    skipped = f", {left_out} skipped" if left_out else ""
+    total = len(runbook.steps)
+    counted = f"{outcomes.count(room.Outcome.passed)} of {total} steps{skipped} in {duration(took)}"
     stdout.print(f"{run_id}: {state.outcome}, {counted}", markup=False)
     for parameter in runbook.parameters:
         value = state.parameters.get(parameter.name, "")
@@ -228,6 +292,7 @@ def run_json(state: room.RunState) -> dict[str, Any]:
         "outcome": state.outcome,
         "exit": state.exit,
         "started_at": state.started_at,
+        "started_by": state.by or None,
         "parameters": state.parameters,
         "steps": [
             {
@@ -237,13 +302,34 @@ def run_json(state: room.RunState) -> dict[str, Any]:
                 "attempts": step.attempts,
                 "duration_s": step.duration_s,
                 "undo": None if step.undo is room.Outcome.pending else step.undo,
+                "assignee": step.assignee or None,
+                "reason": step.reason or None,
+                **({"gate": gate_json(step_id, step)} if step.opened else {}),
             }
             for step_id, step in state.steps.items()
         ],
     }
 
 
-def plan_json(plan: room.Plan) -> dict[str, Any]:
+def gate_json(gate: str, step: room.StepState) -> dict[str, Any]:
+    """A gate: its text, and what was decided."""
+    opened, decision = step.opened or {}, step.decision
+    return {
+        "gate": gate,
+        "text": opened.get("text"),
+        "text_sha256": opened.get("text_sha256"),
+        "assignee": opened.get("assignee") or None,
+        "decision": decision
+        and {
+            "approved": decision["event"] == "gate_approved",
+            "by": decision["by"],
+            "at": decision["at"],
+            "reason": decision["reason"],
+        },
+    }
+
+
+def plan_json(runbook: room.Runbook, plan: room.Plan) -> dict[str, Any]:
     return {
         "undo_first": [step.id for step in plan.undos],
         "steps": [
@@ -252,6 +338,10 @@ def plan_json(plan: room.Plan) -> dict[str, Any]:
                 "title": planned.step.title,
                 "action": planned.action,
                 "reason": planned.reason,
+                "when": str(planned.step.when) if planned.step.when else None,
+                "retry": planned.step.retry.times,
+                "assignee": runbook.responsible(planned.step) or None,
+                "gate": planned.step.gate is not None,
                 "script": planned.step.script.text,
             }
             for planned in plan.steps
@@ -269,6 +359,7 @@ def runbook_json(runbook: room.Runbook) -> dict[str, Any]:
                 "name": parameter.name,
                 "default": parameter.default,
                 "set_by": parameter.set_by or None,
+                "secret": parameter.secret,
                 "help": parameter.help,
             }
             for parameter in runbook.parameters
@@ -279,6 +370,11 @@ def runbook_json(runbook: room.Runbook) -> dict[str, Any]:
                 "title": step.title,
                 "section": step.section,
                 "repeat": step.repeat,
+                "when": str(step.when) if step.when else None,
+                "retry": step.retry.times,
+                "wait_s": step.retry.wait_s if step.retry.times else None,
+                "assignee": runbook.responsible(step) or None,
+                "gate": {"not_by_starter": step.gate.not_by_starter} if step.gate else None,
                 "timeout_s": step.script.timeout_s,
                 "script": step.script.text,
                 "check": step.check.text if step.check else None,

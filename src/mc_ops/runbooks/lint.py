@@ -82,7 +82,7 @@ def load(path: Path) -> Runbook:
 
 
 def _scripts(runbook: Runbook) -> Iterator[Script]:
-    for step in runbook.steps:
+    for step in (one for one in runbook.steps if one.gate is None):
         yield from filter(None, (step.script, step.check, step.undo and step.undo.script))
 
 

@@ -15,6 +15,8 @@ from typing import Annotated, Self
 from pydantic import AfterValidator, StringConstraints, model_validator
 
 from mc_contract.configuration import Form, Strict
+from mc_ops.runbooks.condition import Condition
+from mc_ops.runbooks.secret_values import Reference
 
 # What the engine itself puts into a step's environment; a parameter may not take these names.
 ENGINE_VARIABLES = frozenset(
@@ -61,10 +63,37 @@ class Undo:
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
-    """A step of a runbook.
+class Retry:
+    """How often a step that failed is tried again.
 
     Attributes:
+        times: Attempts after the first.
+        wait_s: Seconds before the second attempt; each later wait is twice the one before.
+    """
+
+    times: int = 0
+    wait_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """Where a person approves; the step's script is the text that they read.
+
+    Attributes:
+        not_by_starter: Whether whoever started the run may not.
+    """
+
+    not_by_starter: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A step of a runbook, or a gate between its steps.
+
+    Attributes:
+        when: The condition under which it is run at all; None always.
+        gate: What makes it a gate; None for a step, whose script is run.
+        assignee: Who is to see to it, as people say it; may be empty.
         advice: The prose's `> If it fails:` paragraph.
         advice_by_exit: Its `> If it fails with exit N:` paragraphs, by N.
     """
@@ -76,6 +105,10 @@ class Step:
     repeat: Repeat
     check: Script | None = None
     undo: Undo | None = None
+    when: Condition | None = None
+    retry: Retry = Retry()
+    gate: Gate | None = None
+    assignee: str = ""
     advice: str = ""
     advice_by_exit: Mapping[int, str] = field(default_factory=dict)
 
@@ -110,6 +143,7 @@ class Parameter(Strict):
             the step `set_by`).
         set_by: The id of the step that determines it while the runbook runs.
         pattern: A regular expression that the whole value must match; empty means anything.
+        secret: Whether it is given by reference (`secret_values`) and its value never recorded.
     """
 
     name: Annotated[
@@ -122,6 +156,7 @@ class Parameter(Strict):
     default: _Quoted | None = None
     set_by: _Quoted = ""
     pattern: Annotated[_Quoted, AfterValidator(_expression)] = ""
+    secret: bool = False
 
     def allows(self, value: str) -> bool:
         """Whether the whole of a value matches the pattern."""
@@ -129,7 +164,12 @@ class Parameter(Strict):
 
     @model_validator(mode="after")
     def _with_usable_default(self) -> Self:
-        if self.default is not None and not self.allows(self.default):
+        if self.secret:
+            if self.set_by:
+                raise ValueError(f"{self.name} is secret, and what a step sets is recorded")
+            if self.default and Reference.of(self.default) is None:
+                raise ValueError(f"the default of {self.name} must be {Reference.FORM}")
+        elif self.default is not None and not self.allows(self.default):
             raise ValueError(f"the default of {self.name} does not match its pattern")
         return self
 
@@ -144,6 +184,7 @@ class Runbook:
     source: bytes
     parameters: tuple[Parameter, ...]
     steps: tuple[Step, ...]
+    assignee: str = ""
 
     @property
     def sha256(self) -> str:
@@ -153,6 +194,14 @@ class Runbook:
     def index(self, step_id: str) -> int:
         """Position of a step; raises ValueError for an unknown id."""
         return [step.id for step in self.steps].index(step_id)
+
+    def set_by(self, step: Step) -> tuple[Parameter, ...]:
+        """The parameters that a step determines."""
+        return tuple(one for one in self.parameters if one.set_by == step.id)
+
+    def responsible(self, step: Step) -> str:
+        """Who is to see to a step: its own assignee, else the runbook's; may be empty."""
+        return step.assignee or self.assignee
 
     def armed_after(self, step: Step, position: int) -> bool:
         """Whether the undo of `step` covers the step at `position`."""

@@ -1,7 +1,8 @@
 """Markdown to `Runbook`, or the whole list of reasons why it is not one.
 
 A fence is part of the runbook when its info string is `yaml runbook` (the header) or a shell
-fence that carries attributes (`step=`, `check=`, `undo=`); any other fence is prose for people.
+fence that carries attributes (`step=`, `check=`, `undo=`), or a `text` fence with `gate=`; any
+other fence is prose for people.
 Pure: no file is opened and no shell is asked (`lint` does that).
 """
 
@@ -9,9 +10,9 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import yaml
 from markdown_it import MarkdownIt
@@ -27,12 +28,26 @@ from mc_contract.configuration import (
     check,
     text_of,
 )
-from mc_ops.runbooks.model import On, Parameter, Problem, Repeat, Runbook, Script, Step, Undo
+from mc_ops.runbooks.condition import Condition, condition
+from mc_ops.runbooks.model import (
+    Gate,
+    On,
+    Parameter,
+    Problem,
+    Repeat,
+    Retry,
+    Runbook,
+    Script,
+    Step,
+    Undo,
+)
+from mc_ops.runbooks.references import check_references
 
 if TYPE_CHECKING:
     from markdown_it.token import Token
 
 SHELLS = ("sh", "bash")
+_MOST_RETRIES = 10
 _LINE_END = re.compile(r"\r\n|\r|\n")
 _DURATION = re.compile(r"([0-9]{1,9})(s|m|h)")
 _UNIT_S = {"s": 1, "m": 60, "h": 3600}
@@ -44,6 +59,13 @@ def _seconds(duration: str) -> float:
     if match is None or int(match[1]) == 0:
         raise ValueError("")
     return float(int(match[1]) * _UNIT_S[match[2]])
+
+
+def _times(text: str) -> int:
+    times = int(text) if re.fullmatch("[0-9]{1,3}", text) else 0
+    if not 1 <= times <= _MOST_RETRIES:
+        raise ValueError("")
+    return times
 
 
 def _declared_once(parameters: Iterable[Parameter]) -> Iterable[Parameter]:
@@ -62,24 +84,56 @@ _Id = Annotated[
 ]
 
 
+_Seconds = Annotated[float, BeforeValidator(_seconds), Form("a duration such as 90s, 20m or 1h")]
+_Assignee = Annotated[str, StringConstraints(max_length=100)]
+_When = Annotated[
+    Condition | None,
+    BeforeValidator(condition),
+    Form("NAME=VALUE or NAME!=VALUE, several values with | and several clauses with `and` between"),
+]
+
+
 class _Header(Strict):
     id: _Id
     title: Text
+    assignee: _Assignee = ""
     parameters: Annotated[Several[Parameter], AfterValidator(_declared_once)] | None = None
 
 
 class _Block(Strict):
     """The attributes of an executable block; the first of them names its step."""
 
-    timeout: Annotated[
-        float, BeforeValidator(_seconds), Form("a duration such as 90s, 20m or 1h")
-    ] = 600.0
+    timeout: _Seconds = 600.0
 
 
 class _StepBlock(_Block):
     step: _Id
     title: str = ""
     repeat: Annotated[Repeat, Field(strict=False)] = Repeat.ask
+    when: _When = None
+    retry: Annotated[
+        int, BeforeValidator(_times), Form(f"a number of attempts from 1 to {_MOST_RETRIES}")
+    ] = 0
+    wait: _Seconds = 1.0
+    assignee: _Assignee = ""
+
+    @classmethod
+    def rules(cls, raw: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+        """A retry repeats what it does not know to be undone, so it is for safe steps alone."""
+        if "retry" in raw and raw.get("repeat") != Repeat.safe:
+            yield "retry", "is for steps that are repeat=safe"
+        if "wait" in raw and "retry" not in raw:
+            yield "wait", "is the pause before a retry=, of which there is none"
+
+
+class _GateBlock(Strict):
+    """The attributes of a gate."""
+
+    gate: _Id
+    title: str = ""
+    when: _When = None
+    assignee: _Assignee = ""
+    not_by: Literal["starter"] | None = None
 
 
 class _CheckBlock(_Block):
@@ -95,6 +149,7 @@ class _UndoBlock(_Block):
 
 
 _BLOCKS: Mapping[str, type[_Block]] = {"step": _StepBlock, "check": _CheckBlock, "undo": _UndoBlock}
+_ANCHORS = ("step", "gate")
 
 
 class _HeaderLoader(yaml.SafeLoader):
@@ -168,7 +223,10 @@ def parse(source: bytes, path: str) -> tuple[Runbook | None, list[Problem]]:
             _read_advice(reader, tokens, position)
     if not reader.header_line:
         reader.problem(1, "no header: a ```yaml runbook block with id, title and parameters")
-    _check_references(reader)
+    parameters = (reader.header and reader.header.parameters) or ()
+    reader.problems += check_references(
+        parameters, tuple(reader.steps.values()), reader.named, reader.header_line
+    )
     if reader.problems or reader.header is None:
         return None, sorted(reader.problems)
     runbook = Runbook(
@@ -176,8 +234,9 @@ def parse(source: bytes, path: str) -> tuple[Runbook | None, list[Problem]]:
         title=reader.header.title,
         path=path,
         source=source,
-        parameters=reader.header.parameters or (),
+        parameters=parameters,
         steps=tuple(reader.steps.values()),
+        assignee=reader.header.assignee,
     )
     return runbook, []
 
@@ -191,16 +250,25 @@ def _read_fence(reader: _Reader, token: Token, line: int, last: list[str]) -> No
     language, rest = [*token.info.split(maxsplit=1), "", ""][:2]
     if language == "yaml" and rest.strip() == "runbook":
         _take_header(reader, token.content, line)
+    elif language == "text" and rest.startswith("gate="):
+        _closed(token, last)
+        _take_gate(reader, _attributes(rest), token.content, line)
     elif language in SHELLS and rest:
-        if not (last and last[0].lstrip(" >").startswith(token.markup)):
-            raise FileProblems(["the block is not closed"])
+        _closed(token, last)
         attributes = _attributes(rest)
+        if "gate" in attributes:
+            raise FileProblems(["a gate is a text block, which a person reads; nothing runs it"])
         kinds = [kind for kind in _BLOCKS if kind in attributes]
         if len(kinds) != 1:
             raise FileProblems(
                 ["a shell block with attributes needs exactly one of step=, check=, undo="]
             )
         _take_block(reader, kinds[0], attributes, token.content, line)
+
+
+def _closed(token: Token, last: list[str]) -> None:
+    if not (last and last[0].lstrip(" >").startswith(token.markup)):
+        raise FileProblems(["the block is not closed"])
 
 
 def _attributes(text: str) -> dict[str, str]:
@@ -223,25 +291,57 @@ def _take_block(
     reader: _Reader, kind: str, attributes: dict[str, str], text: str, line: int
 ) -> None:
     name = attributes[kind]
-    first = reader.named.setdefault(name, line) if kind == "step" else reader.named.get(name)
-    if first is None:
-        raise FileProblems([f"{kind} for unknown step {name!r} (a {kind} follows its step)"])
-    if kind == "step" and first != line:
-        raise FileProblems([f"duplicate step id {name!r}, first used on line {first}"])
-    if not text.strip():
-        raise FileProblems([f"the {kind} {name!r} is empty"])
+    _take_name(reader, kind, name, text, line)
     block = check(_BLOCKS[kind], attributes)
     script = Script(text, line, block.timeout)
     step = reader.steps.get(name)
     if isinstance(block, _StepBlock):
-        title = block.title or name
-        reader.steps[name] = Step(name, title, reader.section, script, block.repeat)
+        reader.steps[name] = Step(
+            name,
+            block.title or name,
+            reader.section,
+            script,
+            block.repeat,
+            when=block.when,
+            retry=Retry(block.retry, block.wait),
+            assignee=block.assignee,
+        )
+    elif step is not None and step.gate:
+        raise FileProblems([f"{name!r} is a gate, which has no {kind}"])
     elif step is not None and (step.undo if isinstance(block, _UndoBlock) else step.check):
         raise FileProblems([f"step {name!r} has a second {kind}"])
     elif step is not None and isinstance(block, _UndoBlock):
         reader.steps[name] = replace(step, undo=Undo(script, block.on, block.until or name))
     elif step is not None:
         reader.steps[name] = replace(step, check=script)
+
+
+def _take_gate(reader: _Reader, attributes: dict[str, str], text: str, line: int) -> None:
+    name = attributes["gate"]
+    _take_name(reader, "gate", name, text, line)
+    block = check(_GateBlock, attributes)
+    reader.steps[name] = Step(
+        name,
+        block.title or name,
+        reader.section,
+        Script(text, line, 0.0),
+        Repeat.safe,
+        when=block.when,
+        gate=Gate(block.not_by is not None),
+        assignee=block.assignee,
+    )
+
+
+def _take_name(reader: _Reader, kind: str, name: str, text: str, line: int) -> None:
+    """Let a step or a gate take its name, or find the step that a block belongs to."""
+    anchor = kind in _ANCHORS
+    first = reader.named.setdefault(name, line) if anchor else reader.named.get(name)
+    if first is None:
+        raise FileProblems([f"{kind} for unknown step {name!r} (a {kind} follows its step)"])
+    if anchor and first != line:
+        raise FileProblems([f"duplicate step id {name!r}, first used on line {first}"])
+    if not text.strip():
+        raise FileProblems([f"the {kind} {name!r} is empty"])
 
 
 def _read_advice(reader: _Reader, tokens: list[Token], position: int) -> None:
@@ -281,24 +381,3 @@ def _take_header(reader: _Reader, text: str, line: int) -> None:
     except ValueError as error:  # such as month 13 in what looks like a date
         raise FileProblems([f"the header has a value that cannot be read: {error}"]) from error
     reader.header = check(_Header, loaded)
-
-
-def _check_references(reader: _Reader) -> None:
-    """Refuse what points at a step that is not there, or that comes too early."""
-    order = list(reader.named)
-    if not order:
-        reader.problem(1, "no steps: a shell block with step=ID is one")
-    for parameter in (reader.header and reader.header.parameters) or ():
-        if parameter.set_by and parameter.set_by not in order:
-            reader.problem(
-                reader.header_line,
-                f"parameter {parameter.name!r} is set by unknown step {parameter.set_by!r}",
-            )
-    for step in reader.steps.values():
-        if step.undo is None:
-            continue
-        line, until = step.undo.script.line, step.undo.until
-        if until not in order:
-            reader.problem(line, f"until names unknown step {until!r}")
-        elif order.index(until) < order.index(step.id):
-            reader.problem(line, f"until names {until!r}, which comes before {step.id!r}")

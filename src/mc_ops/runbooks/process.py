@@ -2,16 +2,19 @@
 
 The child writes straight into the log file and the engine reads the file's growth: a killed
 engine neither blocks the child nor loses its output, and what a step leaves running in the
-background cannot hold the engine. What a block means (step, check, undo) is `engine`'s.
+background cannot hold the engine. Where there are secrets, a small process between masks them; it
+lives as long as the last that writes. What a block means (step, check, undo) is `engine`'s.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -20,12 +23,14 @@ from pathlib import Path
 import psutil
 
 from mc_ops.errors import CouldNotTell
+from mc_ops.runbooks import mask
 from mc_ops.runbooks.model import Script
 
 POLL_S = 0.05
 # The block waits for a line on stdin, which the engine writes once the journal knows the pid. An
 # engine that is killed before closes the pipe, and the block ends without having begun.
 _GATE = 'read -r _ || exit 3; exec bash -euo pipefail -c "$1" </dev/null'
+_MASKER_S = 5.0
 # How long a block may take to end after each signal before the next, harder one.
 GRACE_S = 20.0
 
@@ -50,6 +55,7 @@ def execute(
     stream: Callable[[bytes], None],
     started: Callable[[int], None],
     interrupted: Callable[[], bool],
+    secrets: tuple[str, ...] = (),
 ) -> Finished:
     """Run a block with `bash -euo pipefail -c` and wait for its end.
 
@@ -63,12 +69,13 @@ def execute(
         stream: Gets the output as it grows.
         started: Gets the pid, which is also the process group's and the session's id.
         interrupted: Asked often; True ends the block.
+        secrets: Values that must not get into the log.
 
     Raises:
         CouldNotTell: bash cannot be started, or the log cannot be written.
     """
     began = time.monotonic()
-    process = _start(script, root, environment, log)
+    process, masker = _start(script, root, environment, log, secrets)
     broken_off = timed_out = False
     with log.open("rb") as output:
         try:
@@ -87,6 +94,9 @@ def execute(
             # Also when the engine itself fails here: a block never outlives its engine's error.
             if process.poll() is None:
                 _end(process)
+            if masker is not None:  # what a step left running in the background may hold it open
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    masker.wait(_MASKER_S)
         stream(output.read())
     return Finished(
         exit=process.returncode,
@@ -98,12 +108,20 @@ def execute(
 
 
 def _start(
-    script: Script, root: Path, environment: Mapping[str, str], log: Path
-) -> subprocess.Popen[bytes]:
+    script: Script,
+    root: Path,
+    environment: Mapping[str, str],
+    log: Path,
+    secrets: tuple[str, ...],
+) -> tuple[subprocess.Popen[bytes], subprocess.Popen[bytes] | None]:
+    """The block's bash, waiting for its line, and what masks its output, if anything does."""
+    masker = None
     try:
         descriptor = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL, 0o600)
         try:
-            return subprocess.Popen(
+            if secrets:
+                masker, descriptor = _masked(descriptor, secrets)
+            process = subprocess.Popen(
                 ["bash", "-c", _GATE, "bash", script.text],
                 cwd=root,
                 env=dict(environment),
@@ -119,6 +137,27 @@ def _start(
             f"step cannot be started: {error.strerror}: {error.filename}",
             hint="runbook steps need bash and a writable state directory",
         ) from error
+    return process, masker
+
+
+def _masked(log: int, secrets: tuple[str, ...]) -> tuple[subprocess.Popen[bytes], int]:
+    """Start what masks; gives it, and the descriptor to write to. Takes the log's over."""
+    reader, writer = os.pipe()
+    try:
+        masker = subprocess.Popen(
+            [sys.executable, "-I", "-S", mask.__file__],
+            env={"MASK": json.dumps(secrets)},
+            stdin=reader,
+            stdout=log,
+            start_new_session=True,
+        )
+    except OSError:
+        os.close(writer)
+        raise
+    finally:
+        os.close(reader)
+    os.close(log)
+    return masker, writer
 
 
 def _release(process: subprocess.Popen[bytes]) -> None:

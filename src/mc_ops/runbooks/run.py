@@ -13,10 +13,14 @@ from pathlib import Path
 
 from mc_ops.environments import KINDS
 from mc_ops.errors import UnusableInput, Waiting
-from mc_ops.runbooks.engine import Engine, Reporter
+from mc_ops.runbooks.blocks import Blocks, Reporter
+from mc_ops.runbooks.engine import Engine
+from mc_ops.runbooks.gates import Ask
 from mc_ops.runbooks.journal import Journal
 from mc_ops.runbooks.model import Runbook
 from mc_ops.runbooks.plan import Plan, make_plan
+from mc_ops.runbooks.record import Record
+from mc_ops.runbooks.secret_values import Reference, Sources
 from mc_ops.runbooks.state import Outcome, RunState
 from mc_ops.runbooks.store import RunStore
 from mc_ops.runbooks.values import check_value
@@ -30,6 +34,7 @@ class Prepared:
 
     Attributes:
         first_event: What the journal gets first: `run_started` or `run_resumed`, with its fields.
+        references: Where the secret parameters are; read when the run is carried out.
     """
 
     runbook: Runbook
@@ -38,6 +43,7 @@ class Prepared:
     plan: Plan
     root: Path
     first_event: tuple[str, Mapping[str, object]]
+    references: Mapping[str, Reference]
 
     @property
     def finished(self) -> bool:
@@ -50,14 +56,25 @@ class Prepared:
         *,
         reporter: Reporter,
         confirm: Callable[[str], bool],
+        ask: Ask,
         clock: Callable[[], datetime],
-        variables: Mapping[str, str],
+        sources: Sources,
     ) -> RunState:
         """Run the plan under the store's lock.
 
+        The plan is made again under it: a gate may have been decided since this was prepared.
+
+        Args:
+            sources: The environment that steps inherit, and where secrets are read.
+
         Raises:
             Waiting: Another run holds the lock, or a step of one still runs without its engine.
+            UnusableInput, CouldNotTell: A secret is not where its reference leads.
         """
+        secrets = {
+            name: self._secret(name, reference, sources)
+            for name, reference in self.references.items()
+        }
         with store.locked(self.run_id):
             others = [run for run in store.leftovers() if run != self.run_id]
             if others:
@@ -66,30 +83,49 @@ class Prepared:
                     hint=f"mcctl runbook run --resume {others[0]}",
                 )
             folder = store.folder(self.run_id)
-            if self.state.outcome is Outcome.pending:
+            if self.first_event[0] == "run_started":
                 store.create(self.run_id)
             (folder / SNAPSHOT).write_bytes(self.runbook.source)
-            journal = Journal(folder, clock=clock, environment=variables)
+            values = tuple(secrets.values())
+            journal = Journal(folder, clock=clock, environment=sources.variables, secrets=values)
+            record = Record(journal, RunState())  # as the journal has it by now
             name, fields = self.first_event
-            self.state.take(journal.append(name, **fields))
-            return Engine(
+            record.write(name, **fields)
+            blocks = Blocks(
                 runbook=self.runbook,
-                state=self.state,
-                run_id=self.run_id,
+                record=record,
                 root=self.root,
                 folder=folder,
                 home=store.home,
-                variables=variables,
-                journal=journal,
+                variables=sources.variables,
+                secrets=secrets,
                 reporter=reporter,
-                confirm=confirm,
-            ).run(self.plan)
+            )
+            engine = Engine(runbook=self.runbook, blocks=blocks, confirm=confirm, ask=ask)
+            return engine.run(make_plan(self.runbook, record.state))
+
+    def _secret(self, name: str, reference: Reference, sources: Sources) -> str:
+        value = sources.value(name, reference)
+        parameter = next(one for one in self.runbook.parameters if one.name == name)
+        if not parameter.allows(value):
+            raise UnusableInput(f"the secret {name} does not match {parameter.pattern}")
+        return value
 
 
 def begin(
-    runbook: Runbook, *, run_id: str, root: Path, environment: str, given: Mapping[str, str]
+    runbook: Runbook,
+    *,
+    run_id: str,
+    root: Path,
+    environment: str,
+    given: Mapping[str, str],
+    by: Mapping[str, str],
 ) -> Prepared:
     """Prepare a new run.
+
+    Args:
+        given: Values of parameters; of secret ones references.
+        by: Who starts it (`people`).
 
     Raises:
         UnusableInput: The environment is not supported, or a parameter is missing or wrong.
@@ -99,7 +135,12 @@ def begin(
             f"environment {environment!r} is not supported",
             hint=f"supported: {', '.join(KINDS)}",
         )
-    state = RunState()
+    references = secret_references(runbook, given)
+    secret = {one.name for one in runbook.parameters if one.secret}
+    plain = {name: value for name, value in given.items() if name not in secret}
+    parameters = initial_parameters(runbook, plain)
+    # As the journal will have it, so that a dry run's plan is that of the run
+    state = RunState(run_id=run_id, environment=environment, parameters=dict(parameters))
     fields: dict[str, object] = {
         "run_id": run_id,
         "runbook": runbook.id,
@@ -107,7 +148,10 @@ def begin(
         "runbook_sha256": runbook.sha256,
         "root": str(root),
         "environment": environment,
-        "parameters": initial_parameters(runbook, given),
+        "by": dict(by),
+        "steps": [step.id for step in runbook.steps],
+        "parameters": parameters,
+        "secrets": sorted(secret),
     }
     return Prepared(
         runbook=runbook,
@@ -116,13 +160,25 @@ def begin(
         plan=make_plan(runbook, state),
         root=root,
         first_event=("run_started", fields),
+        references=references,
     )
 
 
 def take_up(
-    runbook: Runbook, store: RunStore, run_id: str, *, environment: str, accept_changes: bool
+    runbook: Runbook,
+    store: RunStore,
+    run_id: str,
+    *,
+    environment: str,
+    accept_changes: bool,
+    given: Mapping[str, str],
+    by: Mapping[str, str],
 ) -> Prepared:
     """Prepare to go on with a run that ended early; harmless for one that passed.
+
+    Args:
+        given: References of secret parameters, which no journal keeps; nothing else.
+        by: Who goes on with it.
 
     Raises:
         UnusableInput: There is no such run, it belongs to another runbook or environment, or the
@@ -140,7 +196,18 @@ def take_up(
             f"(sha256 {state.sha256[:12]}, now {runbook.sha256[:12]})",
             hint="start a new run, or go on with the changed file by --accept-changes",
         )
-    fields = {"runbook_sha256": runbook.sha256, "accepted_changes": changed}
+    secret = {one.name for one in runbook.parameters if one.secret}
+    if not set(given) <= secret:
+        raise UnusableInput(
+            "a resumed run keeps its parameters", hint="give references of secrets alone"
+        )
+    finished = state.outcome is Outcome.passed
+    fields = {
+        "runbook_sha256": runbook.sha256,
+        "accepted_changes": changed,
+        "by": dict(by),
+        "steps": [step.id for step in runbook.steps],
+    }
     return Prepared(
         runbook=runbook,
         run_id=run_id,
@@ -148,11 +215,34 @@ def take_up(
         plan=make_plan(runbook, state),
         root=Path(state.root),
         first_event=("run_resumed", fields),
+        references={} if finished else secret_references(runbook, given),
     )
 
 
+def secret_references(runbook: Runbook, given: Mapping[str, str]) -> dict[str, Reference]:
+    """Where each secret parameter is; one with an empty default need not be given.
+
+    Raises:
+        UnusableInput: One is missing, or what was given is no reference (it is not shown: it may
+            be the secret).
+    """
+    found = {}
+    for parameter in (one for one in runbook.parameters if one.secret):
+        text = given.get(parameter.name, parameter.default)
+        reference = Reference.of(text or "")
+        if reference:
+            found[parameter.name] = reference
+        elif text != "":
+            what = "is missing" if text is None else "must be given by reference"
+            raise UnusableInput(
+                f"the secret {parameter.name} {what}: {Reference.FORM}",
+                hint=f"--set {parameter.name}=env:NAME; a value itself is never given here",
+            )
+    return found
+
+
 def initial_parameters(runbook: Runbook, given: Mapping[str, str]) -> dict[str, str]:
-    """Defaults overlaid with what was given.
+    """Defaults of what is not secret, overlaid with what was given.
 
     Raises:
         UnusableInput: A value was given for an unknown parameter or for one that a step
@@ -163,11 +253,12 @@ def initial_parameters(runbook: Runbook, given: Mapping[str, str]) -> dict[str, 
         check_value(runbook, name, value)
         if by_step[name]:
             raise UnusableInput(f"{name} is determined by step {by_step[name]}")
-    values = {p.name: p.default for p in runbook.parameters if p.default is not None}
+    plain = [one for one in runbook.parameters if not one.secret]
+    values = {one.name: one.default for one in plain if one.default is not None}
     values.update(given)
     missing = [
         f"{parameter.name} ({parameter.help})"
-        for parameter in runbook.parameters
+        for parameter in plain
         if parameter.name not in values and not parameter.set_by
     ]
     if missing:

@@ -25,12 +25,21 @@ class Outcome(StrEnum):
     interrupted = "interrupted"
     waiting = "waiting"
     declined = "declined"
+    skipped = "skipped"  # left out: its condition does not hold
+    rejected = "rejected"  # a person said no at a gate; the run has not ended of it yet
     undone = "undone"
 
 
 @dataclass(slots=True)
 class StepState:
-    """What the journal says about one step."""
+    """What the journal says about one step, or one gate.
+
+    Attributes:
+        settled: The number of the event by which it passed or was skipped.
+        reason: Why it was skipped.
+        opened: The event by which a gate showed its text.
+        decision: The event by which a person decided; None while nobody has.
+    """
 
     outcome: Outcome = Outcome.pending
     attempts: int = 0
@@ -40,6 +49,11 @@ class StepState:
     pid: int | None = None
     undo: Outcome = Outcome.pending
     undo_cause: str = ""
+    settled: int = -1
+    reason: str = ""
+    assignee: str = ""
+    opened: Event | None = None
+    decision: Event | None = None
 
 
 @dataclass(slots=True)
@@ -53,6 +67,7 @@ class RunState:
     root: str = ""
     environment: str = ""
     started_at: str = ""
+    by: dict[str, str] = field(default_factory=dict)  # who started it (`people`)
     outcome: Outcome = Outcome.pending
     exit: int | None = None
     parameters: dict[str, str] = field(default_factory=dict)
@@ -79,6 +94,9 @@ class RunState:
                 self.outcome, self.exit = Outcome.started, None
             case "run_finished":
                 self.outcome, self.exit = Outcome(event["outcome"]), event["exit"]
+                for step in self.steps.values():
+                    if step.outcome is Outcome.rejected:  # the run has ended of it
+                        step.outcome = Outcome.failed
             case _ if "step" in event:
                 self._take_step(event, self.step(event["step"]))
 
@@ -90,6 +108,7 @@ class RunState:
         self.root = event["root"]
         self.environment = event["environment"]
         self.started_at = event["at"]
+        self.by = dict(event.get("by") or {})
         self.parameters = dict(event["parameters"])
         self.outcome = Outcome.started
 
@@ -98,7 +117,8 @@ class RunState:
             case "step_started":
                 step.outcome = Outcome.started
                 step.attempts += 1
-                step.started_at = event["at"]
+                step.started_at, step.reason = event["at"], ""
+                step.assignee = event.get("assignee", "")
                 step.exit = step.duration_s = step.pid = None
                 step.undo, step.undo_cause = Outcome.pending, ""
             case "process_started":
@@ -110,9 +130,27 @@ class RunState:
                 step.exit = event["exit"]
                 step.pid = None
                 step.duration_s = event["duration_s"]
+                step.settled = event.get("seq", 0)
                 self.parameters.update(event.get("outputs") or {})
             case "check_finished":
                 step.outcome, step.exit, step.pid = Outcome(event["outcome"]), event["exit"], None
+                step.settled = event.get("seq", 0)
+                self.parameters.update(event.get("outputs") or {})
+            case "step_skipped":
+                step.outcome, step.reason = Outcome.skipped, event["reason"]
+                step.settled, step.exit, step.duration_s = event.get("seq", 0), None, None
+                for name in event["unset"]:
+                    self.parameters.pop(name, None)
+                self.parameters.update(event["outputs"])
+            case "gate_opened":
+                step.outcome, step.started_at = Outcome.waiting, event["at"]
+                step.opened, step.decision = event, None
+                step.assignee, step.reason = event["assignee"], ""
+            case "gate_approved":
+                step.outcome, step.decision = Outcome.passed, event
+                step.settled = event.get("seq", 0)
+            case "gate_rejected":
+                step.outcome, step.decision = Outcome.rejected, event
             case "undo_started":
                 step.undo, step.undo_cause = Outcome.started, event["cause"]
             case "undo_finished" if event["exit"] == 0:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from mc_ops.errors import UnusableInput
@@ -27,15 +28,24 @@ def judge(finished: Finished) -> tuple[Outcome, int]:
     return special.get(code, Outcome.failed), code
 
 
-def read_outputs(runbook: Runbook, step: Step, path: Path) -> dict[str, str]:
+def read_outputs(
+    runbook: Runbook, step: Step, path: Path, secrets: Mapping[str, str]
+) -> dict[str, str]:
     """The parameters that a step wrote to `$STEP_OUTPUT`, one `KEY=VALUE` a line; blank ones are none.
 
     Raises:
-        UnusableInput: A line is malformed, or names a parameter that is not this step's to set.
+        UnusableInput: A line is malformed, or names a parameter that is not this step's to set; or
+            there is a secret in it, and then the file is emptied.
     """
     owned = {parameter.name: parameter for parameter in runbook.parameters}
     found: dict[str, str] = {}
     text = path.read_text(encoding="utf-8-sig", errors="replace")
+    told = [name for name, value in secrets.items() if value in text]
+    if told:
+        path.write_bytes(b"")
+        raise UnusableInput(
+            f"step {step.id} wrote the secret {told[0]} to $STEP_OUTPUT, which is recorded"
+        )
     for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
             continue

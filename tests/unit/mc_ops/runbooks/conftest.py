@@ -13,18 +13,24 @@ import pytest
 
 from mc_ops.errors import UnusableInput
 from mc_ops.runbooks import (
+    Decision,
     Finished,
+    Opened,
     Outcome,
     Prepared,
     RunState,
     RunStore,
+    Sources,
     Step,
     begin,
     load,
     new_run_id,
+    no_cluster,
     take_up,
 )
 
+ADA = {"user": "ada", "host": "desk"}
+BEN = {"user": "ben", "host": "desk"}
 HEADER = "```yaml runbook\nid: demo\ntitle: Demo\n{parameters}```\n"
 
 
@@ -59,6 +65,8 @@ class Bench:
     heard: Heard = field(default_factory=Heard)
     answer: bool | None = None
     variables: dict[str, str] = field(default_factory=dict)
+    by: dict[str, str] = field(default_factory=lambda: dict(ADA))
+    at_gate: Callable[[Opened, Callable[[], bool]], Decision | None] = lambda opened, settled: None
 
     def __post_init__(self) -> None:
         self.store = RunStore(self.folder / "home")
@@ -68,24 +76,37 @@ class Bench:
 
     def write(self, *blocks: str, parameters: str = "") -> None:
         """Blocks are `info|script`; the file gets them as fences."""
-        fences = ["```sh {}\n{}\n```\n".format(*block.split("|", 1)) for block in blocks]
+        fences = []
+        for block in blocks:
+            info, _, script = block.partition("|")
+            language = "text" if info.startswith("gate=") else "sh"
+            fences.append(f"```{language} {info}\n{script}\n```\n")
         self.path.write_text(HEADER.format(parameters=parameters) + "".join(fences))
 
     def prepare(self, **given: str) -> Prepared:
         runbook = load(self.path)
         run_id = new_run_id(runbook.id, datetime.now(UTC), next(self._suffixes))
-        return begin(runbook, run_id=run_id, root=self.folder, environment="local", given=given)
+        return begin(
+            runbook,
+            run_id=run_id,
+            root=self.folder,
+            environment="local",
+            given=given,
+            by=self.by,
+        )
 
     def run(self, **given: str) -> RunState:
         return self.carry_out(self.prepare(**given))
 
-    def resume(self, *, accept_changes: bool = False) -> RunState:
+    def resume(self, *, accept_changes: bool = False, **given: str) -> RunState:
         prepared = take_up(
             load(self.path),
             self.store,
             self.store.newest(),
             environment="local",
             accept_changes=accept_changes,
+            given=given,
+            by=self.by,
         )
         return self.carry_out(prepared)
 
@@ -95,8 +116,9 @@ class Bench:
             self.store,
             reporter=self.heard,
             confirm=self._confirm,
+            ask=self.at_gate,
             clock=lambda: datetime.now(UTC),
-            variables={**os.environ, **self.variables},
+            sources=Sources({**os.environ, **self.variables}, no_cluster),
         )
 
     def told(self) -> str:
@@ -124,3 +146,9 @@ def make_bench(tmp_path: Path) -> Callable[[str], Bench]:
         return Bench(folder)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def bench_type() -> type[Bench]:
+    """For tests that make many benches, each in a folder of its own."""
+    return Bench

@@ -311,6 +311,7 @@ from mc_ops.runbooks import RunStore
 from conftest import Heard
 bench.store, bench.heard = RunStore(bench.folder / "home"), Heard()
 bench.answer, bench.variables, bench._suffixes = None, {{}}, iter(["00aa"])
+bench.by = {{"user": "ada", "host": "desk"}}
 bench.run()
 """
 

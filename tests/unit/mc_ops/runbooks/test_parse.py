@@ -96,7 +96,7 @@ def test_a_header_says_everything_once(header: str, line: int, reason: str) -> N
         (
             HEADER + "```sh step=one colour=red\ntrue\n```\n",
             5,
-            "colour is unknown; known: repeat, step",
+            "colour is unknown; known: assignee, repeat, retry, step",
         ),
         (HEADER + STEP + '```sh title="x"\ntrue\n```\n', 8, "exactly one of step=, check=, undo="),
         (HEADER + "```sh step=\ntrue\n```\n", 5, "attribute 'step=' is not of the form key=value"),

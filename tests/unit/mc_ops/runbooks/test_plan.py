@@ -62,3 +62,15 @@ def test_plan_preparing_changes_nothing(bench: Bench) -> None:
     before = sorted(bench.folder.rglob("*"))
     assert [planned.step.id for planned in bench.prepare().plan.steps] == ["a"]
     assert sorted(bench.folder.rglob("*")) == before
+
+
+def test_plan_after_an_undo_what_passed_before_it_is_done_again() -> None:
+    """Also when the engine was killed after the undone step had passed again."""
+    assert RUNBOOK is not None
+    steps = {
+        name: StepState(outcome=Outcome.passed, settled=number)
+        for name, number in (("a", 3), ("b", 20), ("c", 9))
+    }
+    plan = make_plan(RUNBOOK, RunState(steps=steps))
+    assert [planned.action for planned in plan.steps] == [Action.skip, Action.skip, Action.run]
+    assert plan.steps[2].reason == "a step before it was run again"
