@@ -81,6 +81,7 @@ class Cluster:
         patches: The bodies that came, with their content type.
         objects: What else there is: the whole path of an object to it.
         logs: The text of a pod's log, by its name.
+        refused: The rights that its user has not: verb and resource.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -92,6 +93,7 @@ class Cluster:
         self.asked: list[str] = []
         self.objects: dict[str, dict[str, Any]] = {}
         self.logs: dict[str, str] = {}
+        self.refused: set[tuple[str, str]] = set()
         handler = type("Handler", (_Handler,), {"cluster": self})
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
         self._thread = threading.Thread(
@@ -168,6 +170,14 @@ class _Handler(BaseHTTPRequestHandler):
             for event in self.cluster.events
             if all(event["involvedObject"][key.split(".")[1]] == value for key, value in pairs)
         ]
+
+    def do_POST(self) -> None:
+        """Say whether the user has a right."""
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        asked = body["spec"]["resourceAttributes"]
+        parts = (asked["resource"], asked.get("subresource"))
+        right = (asked["verb"], "/".join(filter(None, parts)))
+        self._answer(201, {**body, "status": {"allowed": right not in self.cluster.refused}})
 
     def do_PATCH(self) -> None:
         """Apply a merge patch."""

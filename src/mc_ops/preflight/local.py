@@ -140,11 +140,14 @@ def _tokens(workspace: Workspace) -> dict[str, str]:
 
 
 def _database_url(environment: Environment, replica: str) -> str | None:
-    """The URL of the service's role: this machine's platform writes it down, elsewhere a replica has it."""
+    """The URL of the service's role: this machine's platform writes it down, on a cluster a replica has it."""
+    if environment.name == "kubernetes":
+        try:
+            return environment.settings(replica).get("MC_DATABASE_URL")
+        except CouldNotTell:
+            return None
     kept = read_json_object(environment.workspace.secret("database.json")) or {}
     found = kept.get("service_url")
-    if found is None and environment.name == "kubernetes":
-        found = environment.settings(replica).get("MC_DATABASE_URL")
     return None if found is None else str(found)
 
 

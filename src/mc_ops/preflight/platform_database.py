@@ -35,8 +35,9 @@ async def check_database(url: str | None, replicas: Sequence[str]) -> list[Check
         replicas: The names of all replicas.
     """
     if not url:
-        why = "no service URL in secrets/database.json"
-        return [unknown(name, why, "mcctl up") for name in _CHECKS]
+        why = "no service URL in secrets/database.json, nor in a replica's settings"
+        remedy = "mcctl up; on a cluster: mcctl preflight rights --env kubernetes"
+        return [unknown(name, why, remedy) for name in _CHECKS]
     try:
         connection = await asyncpg.connect(url, timeout=_TIMEOUT_S, command_timeout=_TIMEOUT_S)
     except (OSError, TimeoutError, asyncpg.PostgresError, ValueError) as error:

@@ -8,6 +8,7 @@ service account). Rights needed: get and patch of horizontalpodautoscalers, list
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -59,14 +60,14 @@ class Autoscalers:
         """Make a client.
 
         Args:
-            namespace: None: the context's own, else `default`.
+            namespace: None: `MC_NAMESPACE`, else the context's own, else `default`.
             context: A context of the kubeconfig; None: the current one.
 
         Raises:
             UnusableInput: No namespace can have that name.
         """
         self._client = Client(
-            namespace=namespace,
+            namespace=os.environ.get("MC_NAMESPACE") or None if namespace is None else namespace,
             context=context,
             instead="; or give --events, --series, --prometheus",
         )
