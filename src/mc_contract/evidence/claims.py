@@ -14,13 +14,20 @@ from collections.abc import Mapping
 
 from mc_contract.canonical import Json, canonical_json
 from mc_contract.errors import McError
-from mc_contract.evidence import canary_claims, ledger_claims, redteam_claims, run_claims
+from mc_contract.evidence import (
+    canary_claims,
+    journal_claims,
+    ledger_claims,
+    redteam_claims,
+    run_claims,
+)
 from mc_contract.evidence.claim_inputs import ClaimFunction, NotRecomputable
 
 REGISTRY: Mapping[str, ClaimFunction] = {
     function.name: function
     for function in (
         *run_claims.FUNCTIONS,
+        *journal_claims.FUNCTIONS,
         *canary_claims.FUNCTIONS,
         *ledger_claims.FUNCTIONS,
         *redteam_claims.FUNCTIONS,

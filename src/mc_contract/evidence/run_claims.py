@@ -1,8 +1,7 @@
 """Claims about plain artefacts, and about what replicas told of themselves.
 
-Plain are digests, lines, JSON values, journals, pre-flight, health and metrics. Formats that are
-read here: a runbook journal is JSON lines with `event`, `step` and `outcome`; a pre-flight report
-is JSON with a list of `checks`, each with a `name` and a `status`; a health answer is JSON with
+Plain are digests, lines, JSON values, pre-flight, health and metrics. Formats that are read here: a
+pre-flight report is JSON with a list of `checks`, each with a `name` and a `status`; a health answer is JSON with
 `status`; metrics are Prometheus text. That the parts of a pack are of one thing is no claim, which
 a pack could leave out: `verify` holds them against each other itself (`binding`).
 """
@@ -26,7 +25,6 @@ from mc_contract.evidence.strict import parse_json
 from mc_contract.running import read_record
 
 _INDEX = re.compile(r"0|[1-9][0-9]{0,8}")
-_STEP_BEGUN = frozenset({"step_started", "undo_started"})
 _SAMPLE = re.compile(r"([a-zA-Z_:][a-zA-Z0-9_:]*)(?:\{(.*)\})? +([^ ]+)(?: +-?[0-9]+)?")
 _LABEL = re.compile(r'([a-zA-Z_][a-zA-Z0-9_]*)="((?:[^"\\]|\\.)*)"(?:,|$)')
 
@@ -53,28 +51,6 @@ def _json_pointer(inputs: Inputs, params: Params) -> Json:
         else:
             raise NotRecomputable(f"nothing at {pointer!r}")
     return value
-
-
-def _steps_passed(inputs: Inputs, _params: Params) -> Json:
-    """Steps whose last event ended well; the undoing or failing check of a step takes it back."""
-    outcome: dict[str, str] = {}
-    for line in _lines(inputs[0], "the journal"):
-        event = json_object(line.encode(), "a line of the journal")
-        step, kind = event.get("step"), event.get("event")
-        if not isinstance(step, str):
-            continue
-        if kind in _STEP_BEGUN:
-            outcome[step] = "started"
-        elif kind == "undo_finished":
-            outcome[step] = "undone"
-        elif kind == "step_finished" or (kind == "check_finished" and event.get("exit") != 0):
-            outcome[step] = str(event.get("outcome"))
-    if not outcome:
-        raise NotRecomputable("the journal has no steps")
-    return {
-        "passed": [step for step, state in outcome.items() if state == "passed"],
-        "other": {step: state for step, state in outcome.items() if state != "passed"},
-    }
 
 
 def _preflight_passed(inputs: Inputs, _params: Params) -> Json:
@@ -138,9 +114,6 @@ FUNCTIONS = (
     ClaimFunction("sha256", 1, (), "the artefact's digest", _sha256),
     ClaimFunction("lines.count", 1, (), "how many lines of it are not blank", _lines_count),
     ClaimFunction("json.pointer", 1, ("pointer",), "the artefact says this there", _json_pointer),
-    ClaimFunction(
-        "runbook.steps_passed", 1, (), "the journal says so of each step up to then", _steps_passed
-    ),
     ClaimFunction("preflight.passed", 1, (), _AS_TOLD, _preflight_passed),
     ClaimFunction("health.ok", 1, (), _AS_TOLD, _health_ok),
     ClaimFunction("metrics.sum", 1, ("metric", "labels"), _AS_TOLD, _metrics_sum),

@@ -20,6 +20,7 @@ from mc_ops.files import read_limited
 
 LEDGER_KEY = "ledger.pub"
 JOURNAL = "journal.jsonl"
+RUNBOOK = "runbook.md"
 PREFLIGHT = "preflight.json"
 REDTEAM_FILES = ("redteam-rows.jsonl", "redteam.json")
 
@@ -149,7 +150,14 @@ def _add_override(
 
 
 def journal_part(folder: Path | None) -> Part:
-    """The runbook's journal so far; a last line that is still being written is left out."""
+    """The runbook's journal so far; a last line that is still being written is left out.
+
+    With the text that was run, and what people decided, what was skipped and tried again; a journal
+    of before gates has none of that.
+
+    Raises:
+        UnusableInput: the journal was changed, or a step began before its gate was approved.
+    """
     if folder is None:
         return absent("runbook", "no runbook run was given")
     raw = read_limited(folder / JOURNAL)
@@ -159,8 +167,35 @@ def journal_part(folder: Path | None) -> Part:
         part.claim("runbook.steps", "runbook.steps_passed", JOURNAL)
     except NotRecomputable as cause:
         return absent("runbook", f"the journal can't be used: {cause.message}")
-    part.measured("runbook", "the steps up to the packing of this evidence", "runbook.steps")
+    if b'"prev"' in raw.partition(b"\n")[0]:
+        part.artifacts[RUNBOOK] = read_limited(folder / RUNBOOK)
+        try:
+            part.claim("runbook.course", "runbook.course", JOURNAL, RUNBOOK)
+        except NotRecomputable as cause:
+            raise UnusableInput(
+                f"the journal in {folder} can't be claimed: {cause.message}",
+                hint="it is not as it was written; pack without that run, or run it again",
+            ) from cause
+    names = [claim.id for claim in part.claims]
+    part.measured("runbook", _went(part), *names)
     return part
+
+
+def _went(part: Part) -> str:
+    """The steps up to now, and who decided what on the way."""
+    course = next((one.value for one in part.claims if one.id == "runbook.course"), None)
+    gates = course["gates"] if course else {}
+    told = [
+        f"{gate} {one['decision']}" + (f" by {_person(one['by'])}" if "by" in one else "")
+        for gate, one in gates.items()
+    ]
+    said = f"; gates: {', '.join(told)}" if told else ""
+    return f"the steps up to the packing of this evidence{said}"[:1000]
+
+
+def _person(by: dict[str, str]) -> str:
+    """As the journal has a person: by their token's principal, else the system's user and host."""
+    return by.get("principal") or f"{by.get('user')}@{by.get('host')}"
 
 
 def preflight_part(report: Path | None) -> Part:

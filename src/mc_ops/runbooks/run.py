@@ -149,7 +149,7 @@ def begin(
         "root": str(root),
         "environment": environment,
         "by": dict(by),
-        "steps": [step.id for step in runbook.steps],
+        **_outline(runbook),
         "parameters": parameters,
         "secrets": sorted(secret),
     }
@@ -202,11 +202,11 @@ def take_up(
             "a resumed run keeps its parameters", hint="give references of secrets alone"
         )
     finished = state.outcome is Outcome.passed
-    fields = {
+    fields: dict[str, object] = {
         "runbook_sha256": runbook.sha256,
         "accepted_changes": changed,
         "by": dict(by),
-        "steps": [step.id for step in runbook.steps],
+        **_outline(runbook),
     }
     return Prepared(
         runbook=runbook,
@@ -217,6 +217,14 @@ def take_up(
         first_event=("run_resumed", fields),
         references={} if finished else secret_references(runbook, given),
     )
+
+
+def _outline(runbook: Runbook) -> dict[str, list[str]]:
+    """What evidence needs to know of a runbook: the order of its steps, and which are gates."""
+    return {
+        "steps": [step.id for step in runbook.steps],
+        "gates": [step.id for step in runbook.steps if step.gate],
+    }
 
 
 def secret_references(runbook: Runbook, given: Mapping[str, str]) -> dict[str, Reference]:

@@ -16,6 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mc_contract.evidence.claims import recompute
 from mc_ops.runbooks import Action, Decision, Finished, Outcome, RunState, engine
 from mc_ops.runbooks import journal as journals
 from mc_ops.runbooks.journal import read
@@ -105,7 +106,11 @@ def play(bench_type: Any) -> Any:
                     break
                 except Killed:
                     continue
-            events = read(bench.store.folder(state.run_id))
+            folder = bench.store.folder(state.run_id)
+            events = read(folder)
+            files = {name: (folder / name).read_bytes() for name in ("journal.jsonl", "runbook.md")}
+            course = recompute("runbook.course", tuple(files), {}, files)
+            assert course["gates"]["release"]["by"] == BEN, "evidence follows from the journal"
             assert RunState.of(events) == state, "the journal replays to the state"
             return state, world, events
 
