@@ -342,6 +342,11 @@ def _named(group: Group) -> str:
 
 def _colour(environment: Environment, colour: Colour | None) -> Colour:
     found = colour or environment.active_colour()
+    if found is None and environment.name == "kubernetes":
+        raise CouldNotTell(
+            f"service/{SERVICE} is not there, or selects neither side",
+            hint="MC_NAMESPACE names the namespace; docs/how-to/kubernetes.md",
+        )
     if found is None:
         raise CouldNotTell(
             f"the platform was never started here ({environment.workspace.home})",

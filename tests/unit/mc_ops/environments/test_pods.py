@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
@@ -11,7 +12,8 @@ from hypothesis import strategies as st
 
 from mc_ops.environments.interface import State
 from mc_ops.environments.kubernetes import pods
-from mc_ops.environments.kubernetes.logs import restart_line
+from mc_ops.environments.kubernetes.client import Absent, Client
+from mc_ops.environments.kubernetes.logs import read_logs, restart_line
 from mc_ops.environments.kubernetes.rights import RIGHTS, role
 from mc_ops.environments.kubernetes.settings import expanded, field_of, plain_data
 
@@ -158,3 +160,47 @@ def test_the_role_has_each_right_once_and_no_wildcard():
     assert "*" not in str(made)
     reading = {verb for rule in role("prod", read_only=True)["rules"] for verb in rule["verbs"]}
     assert reading == {"get", "list"}
+
+
+class Logs:
+    """The API of one pod whose container crashes once, and which is then taken away."""
+
+    def __init__(self) -> None:
+        self.pods = {"agent-workbench-1": pod(is_ready=True)}
+        self.asked: list[int | None] = []
+
+    def get(self, _resource: str, name: str) -> dict[str, Any]:
+        """The pod, while it is there."""
+        if name not in self.pods:
+            raise Absent("gone")
+        return self.pods[name]
+
+    def log(self, name: str, **options: Any) -> Iterator[str]:
+        """Two lines of the first container, then one of the second."""
+        self.asked.append(options["tail_lines"])
+        if len(self.asked) == 1:
+            yield from ("one", "two")
+            ended = {"terminated": {"reason": "Error", "exitCode": 3}}
+            self.pods[name] = pod(container={"lastState": ended, "restartCount": 1})
+        else:
+            yield "three"
+            del self.pods[name]
+
+
+def test_a_log_is_followed_across_a_restart_until_the_pod_is_gone():
+    """All lines of the new container, after a line that says why there is one."""
+    api = Logs()
+    followed = read_logs(
+        cast("Client", api),
+        lambda: list(api.pods.values()),
+        ["agent-workbench-1"],
+        lines=2,
+        follow=True,
+    )
+    assert [line.text for line in followed] == [
+        "one",
+        "two",
+        "--- restarted: Error, exit 3 ---",
+        "three",
+    ]
+    assert api.asked == [2, None]
