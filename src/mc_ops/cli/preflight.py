@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from mc_ops import preflight as room
+from mc_ops.cli.cutover import token_shown_to
 from mc_ops.cli.options import EnvOption, OptionGroup, Verbs, Whole
 from mc_ops.cli.output import Format, OutputOption, emit_json, json_text, note, print_check, stdout
 from mc_ops.environments import Colour, Environment, open_environment
@@ -236,7 +237,8 @@ def _looked(environment: Environment) -> Groups | None:
 
     try:
         found = look(
-            {str(colour): [one.url for one in environment.instances(colour)] for colour in Colour}
+            {str(colour): [one.url for one in environment.instances(colour)] for colour in Colour},
+            token_shown_to(environment),
         )
     except CouldNotTell:
         return None

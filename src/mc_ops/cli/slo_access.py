@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from mc_ops.slo import Figure, Prices, Source, Verdict, Window
 
 PROMETHEUS_TOKEN_FILE = "MC_PROMETHEUS_TOKEN_FILE"  # noqa: S105 - the name of a variable
+SCRAPE_TOKEN_FILE = "MC_SCRAPE_TOKEN_FILE"  # noqa: S105 - likewise
 PRICES_FILE = "MC_PRICES_FILE"
 LOCAL = "local"
 _INDENT, _WIDTH = 12, 100
@@ -166,6 +167,9 @@ def replicas(scrape: Sequence[str] | None, *, env: str) -> dict[str, str]:
     if scrape:
         return {_name(url): url for url in scrape}
     environment = open_environment(env)
+    if environment.name == "kubernetes" and environment.workspace.scrape_token.is_file():
+        # Replicas elsewhere show their metrics to whoever has the platform's own credential
+        os.environ.setdefault(SCRAPE_TOKEN_FILE, str(environment.workspace.scrape_token))
     return {one.name: one.url for one in environment.instances()}
 
 

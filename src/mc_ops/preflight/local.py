@@ -28,6 +28,7 @@ from mc_ops.preflight.platform_http import (
 from mc_ops.preflight.pod_security import check_pod_security
 from mc_ops.preflight.processes import Running
 from mc_ops.preflight.result import CheckResult, found, not_applicable, unknown
+from mc_ops.service_client.http import bearer
 
 SUBJECTS = ("pod-security", "egress", "hpa", "platform")
 _TIMEOUT_S = 5.0
@@ -111,17 +112,20 @@ def _platform(environment: Environment, replicas: list[str]) -> list[CheckResult
     except (CouldNotTell, UnusableInput) as error:
         return [unknown("platform", error.message, error.hint)]
     with open_client(timeout_s=_TIMEOUT_S) as client:
-        results = [result for target in targets for result in _route_checks(client, target, tokens)]
+        shown = _scrape_credential(environment)
+        results = [
+            result for target in targets for result in _route_checks(client, target, tokens, shown)
+        ]
         results.append(siem_refuses(client, *_siem(environment, replicas)))
     return results + asyncio.run(check_database(url, replicas))
 
 
 def _route_checks(
-    client: httpx.Client, target: Instance, tokens: Mapping[str, str]
+    client: httpx.Client, target: Instance, tokens: Mapping[str, str], shown: Mapping[str, str]
 ) -> list[CheckResult]:
     results = [
         health_ok(target, HEALTH_PATIENCE_S),
-        metrics_present(client, target),
+        metrics_present(client, target, shown),
         refuses(client, target, "no-token", {}),
         refuses(client, target, "unknown-token", {"Authorization": f"Bearer {UNKNOWN_TOKEN}"}),
     ]
@@ -137,6 +141,14 @@ def _route_checks(
 def _tokens(workspace: Workspace) -> dict[str, str]:
     known = credentials.read(workspace) or {}
     return {name: entry.token for name, entry in known.items() if entry.token}
+
+
+def _scrape_credential(environment: Environment) -> dict[str, str]:
+    """The header for /metrics; on this machine replicas show them to everybody."""
+    path = environment.workspace.scrape_token
+    if environment.name != "kubernetes" or not path.is_file():
+        return {}
+    return bearer(path.read_text(encoding="ascii").strip())
 
 
 def _database_url(environment: Environment, replica: str) -> str | None:

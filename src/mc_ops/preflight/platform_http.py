@@ -65,11 +65,13 @@ def health_ok(target: Instance, patience_s: float) -> CheckResult:
     return found(name, problems, "status is ok", f"mcctl logs {target.name}")
 
 
-def metrics_present(client: httpx.Client, target: Instance) -> CheckResult:
-    """Every metric that the runbook reads is exported under its name."""
+def metrics_present(
+    client: httpx.Client, target: Instance, headers: Mapping[str, str] | None = None
+) -> CheckResult:
+    """Every metric that the runbook reads is exported under its name, to who shows these headers."""
     name = f"metrics-{target.name}"
     try:
-        answer = client.get(f"{target.url}/metrics")
+        answer = client.get(f"{target.url}/metrics", headers=headers)
     except httpx.HTTPError as error:
         return unknown(name, f"/metrics does not answer: {type(error).__name__}")
     lines = (line.split() for line in answer.text.splitlines() if line.startswith("# TYPE "))
