@@ -18,7 +18,11 @@ _SUFFIXES = {
     "histogram": ("_bucket", "_count", "_sum"),
     "gauge": ("",),
 }
-_PROCESS = ("process_cpu_seconds_total", "process_resident_memory_bytes")
+_PROCESS = (
+    "process_cpu_seconds_total",
+    "process_resident_memory_bytes",
+    "process_start_time_seconds",
+)
 _OF_PROMETHEUS = {
     "up": frozenset(),
     "ALERTS": frozenset({"alertname", "alertstate", "severity"}),
@@ -42,6 +46,9 @@ _WORDS = frozenset(
         "max",
         "avg",
         "count",
+        "count_values",
+        "time",
+        "label_replace",
         "rate",
         "increase",
         "absent",
@@ -57,24 +64,26 @@ _WORDS = frozenset(
 )
 _SELECTOR = re.compile(r"([a-zA-Z_:][a-zA-Z0-9_:]*)\s*\{([^}]*)\}")
 _MATCHER = re.compile(r'([a-z_]+)\s*(=~|!~|!=|=)\s*"([^"]*)"')
+_MADE = re.compile(r'count_values[^"]*"(\w+)"')
 _CLAUSE = re.compile(r"\b(by|without|on|ignoring|group_left|group_right)\s*\(([^)]*)\)")
 
 
 @dataclass
 class Asked:
-    """What an expression asks for: series, matchers of each, and labels that it groups by."""
+    """What an expression asks for: series, matchers of each, labels that it groups by or makes."""
 
     names: set[str] = field(default_factory=set)
     matchers: list[tuple[str, str, str, str]] = field(default_factory=list)
     labels: set[str] = field(default_factory=set)
+    made: set[str] = field(default_factory=set)
 
 
 def asked(expression: str) -> Asked:
     """Take an expression of ours apart; strings hold no braces in them."""
-    found = Asked()
+    found = Asked(made=set(_MADE.findall(expression)))
     for name, inside in _SELECTOR.findall(expression):
         found.matchers += [(name, *matcher) for matcher in _MATCHER.findall(inside)]
-    rest = re.sub(r"\{[^}]*\}", "", expression)
+    rest = re.sub(r'\{[^}]*\}|"[^"]*"', "", expression)
     for _, labels in _CLAUSE.findall(rest):
         found.labels |= {label.strip() for label in labels.split(",") if label.strip()}
     rest = re.sub(r"\[[^\]]*\]", "", _CLAUSE.sub("", rest))
@@ -120,7 +129,7 @@ def faults(
     wanted = asked(expression)
     for name in sorted(wanted.names - known.keys()):
         yield f"{where}: nobody exposes or records {name}"
-    bearing = SCRAPED.union(*(known[name] for name in wanted.names & known.keys()))
+    bearing = SCRAPED.union(wanted.made, *(known[name] for name in wanted.names & known.keys()))
     for label in sorted(wanted.labels - bearing):
         yield f"{where}: groups by {label}, which none of its series has"
     for name, label, operator, value in wanted.matchers:

@@ -9,7 +9,8 @@ factor, each duration in them:
 
 Names, labels, thresholds and operators stay, as a test proves by putting the durations back. Two
 things are no longer what they were: a window below `FLOOR_S` is made `FLOOR_S`, for `rate` needs two
-samples, and the constant 60 in `mc:slo_bad:increase*` (an interval in seconds) stays 60.
+samples, and constants in seconds stay: the interval 60 in `mc:slo_bad:increase*`, the age of a process
+that is young in `mc:tenant_counts:*`, and the day of a rate.
 """
 
 from __future__ import annotations
