@@ -47,6 +47,7 @@ _MOST_IN_A_FLUSH = 512
 _MOST_ASKED = 2048  # digests that a flush looks up, and those of one caller more
 _DEEPEST_DETAIL = 48
 _PAUSES_S = (0.05, 0.2, 0.8)
+_HELD_S = 1.0  # to take a connection from the pool and give it back costs a sixth of a lone flush
 _MOST_SESSIONS = 64
 _BAD_ROW = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, ValueError)
 
@@ -78,6 +79,8 @@ class PostgresJournal:
         self._committed = 0, Frontier().to_bytes()
         self._held: Any = None  # what gives the writer's connection, while it is held
         self._connection: Any = None
+        self._flushes = 0
+        self._idle_look: asyncio.TimerHandle | None = None
         self._planned: dict[int, int] = {}  # by session: how many digits the log's size had
 
     @wrapped("the ledger cannot be opened")
@@ -182,7 +185,8 @@ class PostgresJournal:
             while self._queue:
                 await joined(lambda: len(self._queue), most=_MOST_IN_A_FLUSH)
                 await self._flush(self._next_batch())
-            await self._let_go()
+            if self._closing or self._idle_look is None:
+                await self._let_go()
 
     def _next_batch(self) -> list[Waiting]:
         """What queued, in order; only one state of a task is written in a flush, the others wait."""
@@ -280,11 +284,15 @@ class PostgresJournal:
         return [by_caller.get(waiting) for waiting in batch]
 
     async def _asked(self, statement: str, *arguments: Any) -> Any:
-        """The database's answer to a flush; the connection is held until the queue is empty."""
+        """The database's answer to a flush; the connection is held until none has come for a while."""
+        if self._held is not None and _has_ended(self._connection):
+            await self._let_go()
         if self._held is None:
             held = self._pools.writing()
             self._connection = await held.__aenter__()
             self._held = held
+            self._look_again_whether_idle()
+        self._flushes += 1
         try:
             await self._plan_anew()
             return await self._connection.fetchrow(statement, self._region, *arguments)
@@ -305,9 +313,24 @@ class PostgresJournal:
         if len(self._planned) > _MOST_SESSIONS:  # a pool closes what is idle: most have ended
             del self._planned[next(iter(self._planned))]
 
+    def _look_again_whether_idle(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._idle_look = loop.call_later(_HELD_S, self._look_whether_idle, self._flushes)
+
+    def _look_whether_idle(self, flushes: int) -> None:
+        """Have the connection given back if there was no flush since the last look."""
+        if self._flushes != flushes:
+            self._look_again_whether_idle()
+            return
+        self._idle_look = None
+        self._wake.set()
+
     async def _let_go(self) -> None:
         """Give the writer's connection back; one that the pool cannot take back, it has closed."""
         held, self._held, self._connection = self._held, None, None
+        if self._idle_look is not None:
+            self._idle_look.cancel()
+            self._idle_look = None
         if held is not None:
             # What was committed is told already, and the flusher must outlive a server that is gone
             with suppress(*DATABASE_ERRORS):
@@ -357,6 +380,13 @@ class PostgresJournal:
 
 
 _counted = cache(metrics.ledger_events.labels)  # kinds are few
+
+
+def _has_ended(connection: Any) -> bool:
+    try:
+        return bool(connection.is_closed())
+    except asyncpg.InterfaceError:  # the pool has taken it back, as it ended
+        return True
 
 
 def _sound_head(size: int | None, frontier: bytes | None) -> tuple[int, bytes]:

@@ -17,6 +17,7 @@ import pytest
 
 from mc_contract.keepable import NotKeepable
 from mc_contract.ledger.merkle import Frontier, leaf_hash, tree_root
+from mc_platform.adapters.postgres import journal as journal_module
 from mc_platform.adapters.postgres.journal import PostgresJournal
 from mc_platform.adapters.postgres.tasks import PostgresTasks
 from mc_platform.errors import Unavailable
@@ -469,6 +470,7 @@ async def test_flushes_that_follow_each_other_share_a_connection_and_then_give_i
     make_journal, pools, monkeypatch
 ):
     """Also where one failed in between: the next one has a connection of its own."""
+    monkeypatch.setattr("mc_platform.adapters.postgres.journal._HELD_S", 0.2)
     journal, taken, writing = await make_journal(), [], pools.writing
 
     def counted():
@@ -481,15 +483,26 @@ async def test_flushes_that_follow_each_other_share_a_connection_and_then_give_i
         await asyncio.sleep(0)
     await asyncio.gather(first, journal.record([_event()]))
     assert len(taken) == 1
-    second = asyncio.create_task(journal.record([_event("nul\x00")]))
-    while len(taken) < 2:
-        await asyncio.sleep(0)
-    told = await asyncio.gather(second, journal.record([_event()]), return_exceptions=True)
-    assert isinstance(told[0], Unavailable)
-    assert told[1][0].fresh
-    while journal._held is not None:
-        await asyncio.sleep(0)
-    assert pools.record.get_idle_size() == pools.record.get_size()
+    with pytest.raises(Unavailable):
+        await journal.record([_event("nul\x00")])
+    assert (await journal.record([_event()]))[0].fresh
+    assert len(taken) == 2
+    async with asyncio.timeout(10):
+        while pools.record.get_idle_size() < pools.record.get_size():
+            await asyncio.sleep(0)
+
+
+async def test_a_connection_that_ended_between_two_flushes_is_not_used(make_journal, pools):
+    """The next one takes another; nothing has to be tried again."""
+    journal = await make_journal()
+    await journal.record([_event()])
+    session, connection = journal._connection.get_server_pid(), journal._connection
+    await pools.tenant.execute("SELECT pg_terminate_backend($1)", session)
+    async with asyncio.timeout(10):
+        while not journal_module._has_ended(connection):
+            await asyncio.sleep(0)
+    assert (await journal.record([_event()]))[0].fresh
+    assert journal._connection.get_server_pid() != session
 
 
 async def test_a_connection_that_cannot_be_given_back_stops_no_flush(
@@ -510,6 +523,7 @@ async def test_a_connection_that_cannot_be_given_back_stops_no_flush(
             failures.append(True)
             raise TimeoutError
 
+    monkeypatch.setattr("mc_platform.adapters.postgres.journal._HELD_S", 0.01)
     monkeypatch.setattr(pools, "writing", _NotTakenBack)
     assert (await journal.record([_event()]))[0].fresh
     while not failures:
