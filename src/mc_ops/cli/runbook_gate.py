@@ -126,7 +126,7 @@ def how_to_decide(run_id: str, opened: room.Opened) -> str:
 
 
 def secret_of_cluster(secret: str, key: str) -> str:
-    """The value of a Secret's key, in the namespace of kubectl's context.
+    """The value of a Secret's key, in the namespace of `MC_NAMESPACE` or else of kubectl's context.
 
     Raises:
         CouldNotTell: kubectl is not there, or gives none.
@@ -134,7 +134,9 @@ def secret_of_cluster(secret: str, key: str) -> str:
     """
     from mc_ops.preflight.kubernetes.cluster import kubectl  # late: most runs need no cluster
 
-    answer = kubectl("get", "secret", secret, "-o", "json")
+    namespace = os.environ.get("MC_NAMESPACE")
+    where = ("-n", namespace) if namespace else ()
+    answer = kubectl("get", "secret", secret, *where, "-o", "json")
     if answer.code != 0:
         raise CouldNotTell(f"the Secret {secret} cannot be read: {answer.said[:200]}")
     try:

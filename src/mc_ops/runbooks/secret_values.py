@@ -2,7 +2,7 @@
 
 --set TOKEN=env:NAME                a variable of whoever runs it
 --set TOKEN=file:PATH               a file; one newline at its end is no part of the value
---set TOKEN=kubernetes:SECRET/KEY   a key of a Secret, in the namespace of kubectl's context
+--set TOKEN=kubernetes:SECRET/KEY   a key of a Secret, in MC_NAMESPACE or kubectl's own
 """
 
 from __future__ import annotations
