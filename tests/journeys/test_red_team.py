@@ -1,11 +1,13 @@
-"""The runbook's privacy red-team against the default platform, and its evidence."""
+"""Day-7 as it stands: the privacy red-team against the default platform, the delta, the evidence."""
 
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
-from importlib.metadata import version
+import re
+import shutil
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
@@ -17,42 +19,80 @@ SEED = "20261125"
 pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
 
 
-def test_the_red_team_finds_the_platform_closed(start_platform, tmp_path):
-    """The runbook's own command: attacks are blocked by named controls, honest work passes.
+class Slack(BaseHTTPRequestHandler):
+    """Takes what is posted, and says what Slack says."""
+
+    posted: list[bytes] = []  # noqa: RUF012 - one server a test
+
+    def do_POST(self) -> None:
+        self.posted.append(self.rfile.read(int(self.headers["Content-Length"])))
+        self.send_response(200)
+        self.send_header("Content-Length", "2")
+        self.end_headers()
+        self.wfile.write(b"ok")
+
+    def log_message(self, *_: object) -> None:
+        """Nothing."""
+
+
+@pytest.fixture
+def webhook(tmp_path: Path) -> Iterator[Path]:
+    """A file with the webhook of a Slack on this machine."""
+    server = HTTPServer(("127.0.0.1", 0), Slack)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    file = tmp_path / "webhook.txt"
+    file.write_text(f"http://127.0.0.1:{server.server_port}/services/T0/B0/secret-of-slack\n")
+    yield file
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_day_7_finds_the_platform_closed_and_signs_it(start_platform, tmp_path, webhook):
+    """Attacks are blocked by named controls, honest work passes; the week is posted once approved.
 
     A platform of its own: others' aggregates would spend the budget that some attacks need.
     """
     platform = start_platform()
-    folder = tmp_path / "redteam"
-    done = subprocess.run(
-        [
-            sys.executable,
-            "scripts/privacy-red-team.py",
-            *("--target", platform.url, "--scenarios", "all"),
-            *("--attacks", "720", "--benign", "210", "--wordings", "20", "--seed", SEED),
-            *("--out", str(folder), "--output", "json"),
-        ],
-        cwd=ROOT,
-        env=platform.env,
-        capture_output=True,
-        check=False,
-        text=True,
-        timeout=800,
+    platform.cwd = tmp_path
+    for name in ("runbooks", "scripts", "tools"):
+        shutil.copytree(ROOT / name, tmp_path / name)
+    sizes = {"ATTACKS": "720", "BENIGN": "210", "WORDINGS": "20", "SEED": SEED, "SLACK": "1"}
+    given = [f"--set={name}={value}" for name, value in sizes.items()]
+    secret = f"--set=WEBHOOK=file:{webhook}"
+    done = platform.mcctl(
+        "runbook", "run", "day-7", *given, secret, "--yes", "--as", "OPERATOR", check=False
     )
-    assert done.stdout, done.stderr
-    told = json.loads(done.stdout)
+    assert done.returncode == 8, done.stdout + done.stderr
+    run_id = re.search(r"mcctl runbook approve (\S+) --gate publish", done.stderr)[1]
+    assert Slack.posted == []
+
+    folder = platform.home / "runs" / run_id
+    told = json.loads((folder / "redteam" / "redteam.json").read_text())
     assert told["missed"] == []
     assert told["invalid"] == []
     tried = told["figures"]["attacks"]
     assert tried["blocked"] == tried["n"] > 640
-    assert (told["met"], done.returncode) == (True, 0)
+    assert told["met"] is True
     assert {"SIEM", "logs", "metrics", "effects", "graphql TENANT_002"} <= set(told["channels"])
     acted = set(told["figures"]["controls"])
     assert {"redacted", "policy", "tenant isolation", "credential"} <= acted
 
-    pack = tmp_path / f"evidence-{version('mc-platform')}.json"
-    platform.mcctl("evidence", "pack", "--out", str(pack), "--redteam", str(folder))
+    platform.mcctl("runbook", "approve", run_id, "--as", "ADMINISTRATOR", "--reason", "fit")
+    done = platform.mcctl("runbook", "run", "day-7", "--resume", run_id, secret)
+    [posted] = Slack.posted
+    delta = json.loads((tmp_path / "out" / "operations-delta-day7.json").read_text())
+    assert delta["metrics"]["privacy_block_rate"] == 1.0
+    assert b"privacy" in posted
+    kept = [path for path in folder.rglob("*") if path.is_file()]
+    assert not [path for path in kept if b"secret-of-slack" in path.read_bytes()]
+    assert "secret-of-slack" not in done.stdout + done.stderr
+
+    [pack] = (tmp_path / "dist").glob("evidence-*.json")
     report = json.loads(platform.mcctl("evidence", "verify", str(pack)).stdout)
-    claim = next(one for one in report["claims"] if one["id"] == "redteam.figures")
-    assert claim["recomputed"]["attacks"] == tried
+    claims = {one["id"]: one["recomputed"] for one in report["claims"]}
+    assert claims["redteam.figures"]["attacks"] == tried
+    approved = claims["runbook.course"]["gates"]["publish"]
+    assert (approved["by"]["principal"], approved["reason"]) == ("administrator@platform", "fit")
     assert report["ok"]

@@ -134,7 +134,7 @@ def pass_gate(
         passed, failed (rejected), waiting, or interrupted; and what to tell of it.
     """
     record.catch_up()
-    text = _text(record.state, runbook, step)
+    text = record.journal.masked(_text(record.state, runbook, step))  # as it will be recorded
     state = record.state.step(step.id)
     if not _stands(state, _digest(text), runbook.sha256, reopen=reopen):
         _open(record, runbook, step, text)

@@ -92,7 +92,7 @@ class Journal:
         at = self._clock().isoformat(timespec="milliseconds").replace("+00:00", "Z")
         with self.held() as before:
             line = {"seq": self._reader.next, "prev": self._reader.last, "at": at, "event": event}
-            masked = {**line, **self._masked(fields)}
+            masked = {**line, **self.masked(fields)}
             data = (json.dumps(masked, ensure_ascii=False, allow_nan=False) + "\n").encode()
             assert self._descriptor is not None
             try:
@@ -123,15 +123,16 @@ class Journal:
             hint="free the disk, then resume the run",
         )
 
-    def _masked(self, value: Any) -> Any:
+    def masked(self, value: Any) -> Any:
+        """A JSON value as it is written: without the secrets."""
         if isinstance(value, str):
             for secret in self._secrets:
                 value = value.replace(secret, "***")
             return value
         if isinstance(value, Mapping):
-            return {key: self._masked(item) for key, item in value.items()}
+            return {key: self.masked(item) for key, item in value.items()}
         if isinstance(value, list | tuple):
-            return [self._masked(item) for item in value]
+            return [self.masked(item) for item in value]
         return value
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import signal
 import subprocess
@@ -238,6 +239,18 @@ def test_a_gate_that_is_left_out_asks_nobody(bench: Bench) -> None:
     """`when=` holds for gates, too."""
     bench.write('gate=ok when="ENV=kubernetes"|Go?', "step=a|echo a >> trace")
     assert (bench.run().exit, bench.told()) == (0, "a\n")
+
+
+def test_a_gate_shows_what_is_recorded(bench: Bench) -> None:
+    """A word that is also a secret of the environment is masked before its digest is taken."""
+    bench.variables = {"SOME_TOKEN": "production"}
+    bench.write("gate=ok|Go to production?", "step=a|echo a >> trace")
+    assert bench.run().exit == 8
+    opened = waiting(bench.store.state(bench.store.newest()))["ok"]
+    assert opened.text == "Go to ***?\n"
+    assert opened.text_sha256 == hashlib.sha256(opened.text.encode()).hexdigest()
+    answer(bench, Decision(True, BEN), "ok")
+    assert (bench.resume().exit, bench.told()) == (0, "a\n")
 
 
 ENGINE = """
