@@ -65,8 +65,9 @@ SIDE_BY_SIDE := -n 4 --dist loadfile --no-loadscope-reorder
 test: setup ## run the tests, side by side; tell the slowest 25
 	$(PYTEST) $(SIDE_BY_SIDE) -m "not alone and not long" $(TESTS)
 
-test-long: setup ## run what takes minutes, as CI does: kills, sieges, costs; then Day-0 and alerts, alone
-	$(PYTEST) $(SIDE_BY_SIDE) -m "long and not alone" $(TESTS)
+# The image is the longest file, so its folder is first
+test-long: setup ## run what takes minutes, as CI does: kills, sieges, costs, alerts; then Day-0, alone
+	$(PYTEST) $(SIDE_BY_SIDE) -m "long and not alone" tests/deploy $(filter-out tests/deploy,$(TESTS))
 	$(PYTEST) -m alone tests/journeys
 
 test-quick: setup ## units, contracts and architecture, without processes and databases: under 90 s

@@ -41,7 +41,7 @@ _missing = [
     if not any(shutil.which(name) for name in names)
 ]
 pytestmark = [
-    pytest.mark.alone,
+    pytest.mark.long,
     pytest.mark.timeout(900),
     pytest.mark.skipif(bool(_missing), reason=f"not installed: {', '.join(_missing)}"),
 ]
