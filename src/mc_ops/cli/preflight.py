@@ -187,21 +187,25 @@ def rights(
 
 
 @app.command("all")
-def check_all(call: CheckOptions, min_replicas: MinimumOption = 1) -> None:
+def check_all(
+    call: CheckOptions, min_replicas: MinimumOption = 1, table: TableOption = None
+) -> None:
     """Run all checks but `edge` and `rights`."""
     if call.env == "kubernetes":
-        _check_all_of_cluster(call, min_replicas)
+        _check_all_of_cluster(call, min_replicas, table)
+    if table is not None:
+        raise UnusableInput("on this machine no table is held against policies", hint="no --table")
     _check("all", call, min_replicas)
 
 
-def _check_all_of_cluster(call: CheckOptions, min_replicas: int) -> NoReturn:
+def _check_all_of_cluster(call: CheckOptions, min_replicas: int, table: Path | None) -> NoReturn:
     from mc_ops.preflight import kubernetes
 
     environment = open_environment(call.env)
     at_start = _looked(environment)
     groups = {
         "pod-security": kubernetes.pod_security_of_cluster(None),
-        "egress": kubernetes.egress_of_cluster(None, None),
+        "egress": kubernetes.egress_of_cluster(None, table),
         "hpa": kubernetes.hpa_of_cluster(None, kubernetes.Limits(minimum=min_replicas)),
         "platform": room.check_local("platform", environment),
     }

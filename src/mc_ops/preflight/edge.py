@@ -25,6 +25,7 @@ from mc_ops.errors import OpsError
 from mc_ops.preflight.result import CheckResult, found, unknown
 from mc_ops.service_client import Health, ServiceClient
 from mc_ops.service_client.client import NotTheService
+from mc_ops.service_client.http import bearer
 
 QUESTION = "What is the status of order O-2001?"
 QUESTIONS = 20  # enough that an edge which sends only some of them elsewhere is found out
@@ -46,6 +47,7 @@ def check_edge(
     replicas: Sequence[Instance],
     token: str,
     tenant: str,
+    scrape: str | None = None,
     patience_s: float = PATIENCE_S,
 ) -> list[CheckResult]:
     """Every check of this subject.
@@ -57,19 +59,20 @@ def check_edge(
         replicas: Every replica that runs, of either colour.
         token: The canary tenant's.
         tenant: That tenant, whose requests nobody else makes: only they are counted.
+        scrape: The scrape credential, which replicas of another machine ask for.
         patience_s: How long counters and delivery are waited for.
     """
     own = [replica for replica in replicas if replica.colour == colour]
     if not own:
         return [unknown(_SERVED, f"no replica of {colour} runs", "mcctl status")]
     of_tenant = (*_SUCCESS, f'tenant="{tenant}"')
-    answered = partial(_total, client, own, "mc_a2a_requests_total", of_tenant)
-    delivered = partial(_total, client, replicas, "mc_siem_requests_total", _SUCCESS)
+    answered = partial(_total, client, scrape, own, "mc_a2a_requests_total", of_tenant)
+    delivered = partial(_total, client, scrape, replicas, "mc_siem_requests_total", _SUCCESS)
     try:
         answered_before, delivered_before = answered(), delivered()
         results = [
             _serves(edge_url, colour),
-            without_faults(colour, own),
+            without_faults(colour, own, scrape),
             _ask(client, edge_url, token),
         ]
     except (httpx.HTTPError, OpsError) as error:
@@ -110,7 +113,7 @@ def _serves(edge_url: str, colour: str) -> CheckResult:
     return found(_SERVED, problems, good, f"mcctl cutover --to {colour}")
 
 
-def without_faults(colour: str, own: Sequence[Instance]) -> CheckResult:
+def without_faults(colour: str, own: Sequence[Instance], scrape: str | None = None) -> CheckResult:
     """No replica of the colour is broken on purpose, by its own /health.
 
     Raises:
@@ -120,7 +123,7 @@ def without_faults(colour: str, own: Sequence[Instance]) -> CheckResult:
     problems = []
     for replica in own:
         try:
-            faults = _health(replica.url).faults
+            faults = _health(replica.url, scrape).faults
         except NotTheService as error:
             return unknown(name, error.message, "mcctl logs")
         if faults:
@@ -130,8 +133,8 @@ def without_faults(colour: str, own: Sequence[Instance]) -> CheckResult:
     return found(name, problems, f"{len(own)} replicas, none broken on purpose", remedy)
 
 
-def _health(url: str) -> Health:
-    with ServiceClient(url, timeout_s=_TIMEOUT_S) as service:
+def _health(url: str, token: str | None = None) -> Health:
+    with ServiceClient(url, token, timeout_s=_TIMEOUT_S) as service:
         return service.health()
 
 
@@ -167,7 +170,11 @@ def _task_state(answer: httpx.Response) -> str:
 
 
 def _total(
-    client: httpx.Client, replicas: Iterable[Instance], name: str, labels: Iterable[str]
+    client: httpx.Client,
+    scrape: str | None,
+    replicas: Iterable[Instance],
+    name: str,
+    labels: Iterable[str],
 ) -> float:
     """The sum of a counter's series that carry all `labels`, over these replicas.
 
@@ -176,7 +183,8 @@ def _total(
     """
     total = 0.0
     for replica in replicas:
-        for line in client.get(f"{replica.url}/metrics").text.splitlines():
+        metrics = client.get(f"{replica.url}/metrics", headers=bearer(scrape))
+        for line in metrics.text.splitlines():
             match = _SAMPLE.fullmatch(line)
             if match and match["name"] == name:
                 carried = (match["labels"] or "").split(",")

@@ -99,6 +99,7 @@ def check_edge_of(environment: Environment, colour: Colour) -> list[CheckResult]
             replicas=targets,
             token=token,
             tenant=_CANARY,
+            scrape=_scrape_token(environment),
         )
 
 
@@ -116,7 +117,8 @@ def _platform(environment: Environment, replicas: list[str]) -> list[CheckResult
         results = [
             result for target in targets for result in _route_checks(client, target, tokens, shown)
         ]
-        results.append(siem_refuses(client, *_siem(environment, replicas)))
+        elsewhere = environment.name != "local"
+        results.append(siem_refuses(client, *_siem(environment, replicas), elsewhere=elsewhere))
     return results + asyncio.run(check_database(url, replicas))
 
 
@@ -138,6 +140,16 @@ def _route_checks(
     return results
 
 
+def _scrape_token(environment: Environment) -> str | None:
+    """The scrape credential, of which replicas of this machine ask nobody; None if there is none."""
+    path = environment.workspace.scrape_token
+    try:
+        shown = environment.name != "local"
+        return (path.read_text(encoding="ascii").strip() or None) if shown else None
+    except (OSError, ValueError):
+        return None
+
+
 def _tokens(workspace: Workspace) -> dict[str, str]:
     known = credentials.read(workspace) or {}
     return {name: entry.token for name, entry in known.items() if entry.token}
@@ -145,10 +157,7 @@ def _tokens(workspace: Workspace) -> dict[str, str]:
 
 def _scrape_credential(environment: Environment) -> dict[str, str]:
     """The header for /metrics; on this machine replicas show them to everybody."""
-    path = environment.workspace.scrape_token
-    if environment.name != "kubernetes" or not path.is_file():
-        return {}
-    return bearer(path.read_text(encoding="ascii").strip())
+    return bearer(_scrape_token(environment))
 
 
 def _database_url(environment: Environment, replica: str) -> str | None:

@@ -111,9 +111,20 @@ def admits(client: httpx.Client, target: Instance, token: str) -> CheckResult:
 
 
 def siem_refuses(
-    client: httpx.Client, url: str | None, siem_format: SiemFormat = SiemFormat.ocsf
+    client: httpx.Client,
+    url: str | None,
+    siem_format: SiemFormat = SiemFormat.ocsf,
+    *,
+    elsewhere: bool = False,
 ) -> CheckResult:
-    """The SIEM takes nothing without its key."""
+    """The SIEM takes nothing without its key.
+
+    Args:
+        client: Sends the requests.
+        url: Where the replicas send events.
+        siem_format: How they do.
+        elsewhere: Whether the replicas run on other machines, so that they alone may reach it.
+    """
     name = "siem-refuses-wrong-key"
     if not url:
         return unknown(name, "no replica has AUDIT_SIEM_URL", "set AUDIT_SIEM_URL")
@@ -132,6 +143,12 @@ def siem_refuses(
     for label, headers in tries:
         try:
             answer = client.post(url, content=b"[]", headers=headers)
+        except httpx.ConnectError:
+            if elsewhere:
+                return not_applicable(
+                    name, "from here the SIEM is not reached: pods alone send to it"
+                )
+            return unknown(name, "the SIEM does not answer: ConnectError")
         except httpx.HTTPError as error:
             return unknown(name, f"the SIEM does not answer: {type(error).__name__}")
         if answer.status_code not in _REFUSED:

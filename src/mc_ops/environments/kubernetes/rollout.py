@@ -70,7 +70,7 @@ class Rollouts:
                 return
 
     def await_serving(self, wanted: Mapping[Group, int]) -> None:
-        """Wait until each group has so many replicas of its newest template, all ready, and no other.
+        """Wait until each group has at least so many replicas, all of its newest template and ready.
 
         Raises:
             CouldNotTell: one cannot start, or it takes too long; the message says why.
@@ -126,7 +126,8 @@ def _serves(deployment: Object, replicas: int) -> bool:
     spec, status = deployment["spec"], deployment.get("status") or {}
     counted = [status.get(key, 0) for key in ("replicas", "updatedReplicas", "readyReplicas")]
     seen = status.get("observedGeneration", 0) >= deployment["metadata"]["generation"]
-    return seen and spec["replicas"] == replicas and counted == [replicas] * 3
+    wanted = spec["replicas"]  # its autoscaler may have asked for more meanwhile
+    return bool(seen and wanted >= replicas and counted == [wanted] * 3)
 
 
 def _why(pods: Iterable[Object], *, all_of_it: bool) -> str:

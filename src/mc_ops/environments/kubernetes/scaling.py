@@ -195,7 +195,7 @@ class Scaling:
             if other := release_changes(serving[0], one):
                 raise CouldNotTell(
                     f"a fresh replica of what serves is not what serves: {'; '.join(other)}",
-                    hint=f"settings or catalogue were changed since {active} started: "
+                    hint=f"settings, catalogue or image were changed since {active} started: "
                     f"kubectl rollout restart deploy/{deployment_of(active)}, then repeat",
                 )
 

@@ -53,7 +53,7 @@ def switch(
             f"service/{SERVICE} was changed to {colour}, and selects another when read back",
             hint="something undoes it: GitOps that owns the manifest, say",
         )
-    _await_led(client, instances)
+    _await_led(client, reading, colour, instances)
     holding.release(client, client.find("horizontalpodautoscalers", deployment_of(colour)))
     return Switch(source=before, target=colour, changed=True)
 
@@ -84,18 +84,24 @@ def _require_fit(instances: Sequence[Instance], colour: Colour, *, faults_too: b
             )
 
 
-def _await_led(client: Client, instances: Sequence[Instance]) -> None:
-    """Wait until the Service leads to these replicas and to no other.
+def _await_led(
+    client: Client, reading: Reading, colour: Colour, instances: Sequence[Instance]
+) -> None:
+    """Wait until the Service leads to these replicas and, beside them, to none of another side.
 
     Raises:
         CouldNotTell: it does not, though its selector says so.
     """
     wanted = {one.name for one in instances}
     deadline = time.monotonic() + _LED_WITHIN_S
-    while (found := _led_to(client)) != wanted:
+    while True:
+        found = _led_to(client)
+        of_side = {pod["metadata"]["name"] for pod in reading.pods(colour)}
+        if wanted <= found <= of_side | wanted:
+            return
         if time.monotonic() > deadline:
             raise CouldNotTell(
-                f"service/{SERVICE} selects these replicas, and does not lead to them: "
+                f"service/{SERVICE} selects {colour}, and does not lead there: "
                 f"{', '.join(sorted(found ^ wanted))}",
                 hint=f"kubectl get endpointslices -l {_SLICES_OF}={SERVICE}",
             )

@@ -319,6 +319,27 @@ def test_siem_that_takes_anything_fails(
     assert siem_refuses(client, serve(lambda *_: (403, ""))).status is Status.passed
     assert siem_refuses(client, serve(lambda *_: (200, ""))).status is Status.failed
     assert siem_refuses(client, None).status is Status.unknown
+    nowhere = "http://127.0.0.1:9"
+    assert siem_refuses(client, nowhere).status is Status.unknown
+    assert siem_refuses(client, nowhere, elsewhere=True).status is Status.not_applicable
+
+
+def test_metrics_of_another_machine_are_read_with_the_scrape_credential(
+    client: httpx.Client, serve: Callable[[Answer], str]
+) -> None:
+    """Replicas there tell strangers nothing, and a stranger's check would find all of it missing."""
+    bench = Workbench()
+
+    def careful(method: str, path: str, given: str, body: bytes) -> tuple[int, str]:
+        if path == "/metrics" and given != "Bearer scrape":
+            return 401, ""
+        return bench(method, path, given, body)
+
+    target = Instance("agent-workbench-x", Colour.blue, serve(careful))
+    assert metrics_present(client, target).status is Status.failed
+    assert (
+        metrics_present(client, target, {"Authorization": "Bearer scrape"}).status is Status.passed
+    )
 
 
 def test_edge_served_by_the_colour(client: httpx.Client, serve: Callable[[Answer], str]) -> None:
