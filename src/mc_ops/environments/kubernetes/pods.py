@@ -10,17 +10,14 @@ from mc_ops.environments.interface import UNREACHED, State
 from mc_ops.environments.kubernetes.client import Object
 from mc_ops.environments.kubernetes.names import SERVICE
 
-# Why a container waits, where it waits for somebody to change something
+# Why a container waits, where it waits for somebody to change something; others pass by themselves
 _DEADLY = frozenset(
     {
         "CrashLoopBackOff",
         "CreateContainerConfigError",
-        "CreateContainerError",
         "ErrImageNeverPull",
-        "ErrImagePull",
         "ImagePullBackOff",
         "InvalidImageName",
-        "RunContainerError",
     }
 )
 
