@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from subprocess import CompletedProcess
 
 import pytest
 from tests.recording_environment import Recorded, RecordingEnvironment
@@ -152,3 +153,67 @@ def test_the_shell_says_where_the_siem_is_when_nothing_runs(environment, deliver
     assert result.exit_code == 3
     steps = [finding["step"] for finding in json.loads(result.stdout)["findings"]]
     assert steps == ["settings", "dns", "tcp", "backup", "dead letters"]
+
+
+@pytest.fixture
+def cluster(environment, monkeypatch):
+    """The platform is on a cluster: what kubectl is asked, and pods that are as it makes them."""
+    asked = []
+    environment.name = "kubernetes"
+
+    def kubectl(*command, text="", timeout_s=0):
+        asked.append(command)
+        if command[0] == "exec":
+            told = {"exitcode": 7, "http_code": 0, "errormsg": "Connection refused"}
+            return CompletedProcess(command, 7, json.dumps(told), "")
+        if command[:2] == ("set", "env"):
+            settings = dict(word.split("=") for word in command[3:])
+            for name, has in environment.recorded.replicas.items():
+                if command[2] == DEPLOYMENTS[name.partition("-")[0]]:
+                    has.update(settings)
+        return CompletedProcess(command, 0, "", "")
+
+    monkeypatch.setattr(incident, "_kubectl", kubectl)
+    return asked
+
+
+DEPLOYMENTS = {
+    "blue": "deployment/agent-workbench",
+    "green": "deployment/agent-workbench-green",
+}
+
+
+def test_on_a_cluster_a_pod_asks_and_its_deployment_gets_the_file(environment, delivery, cluster):
+    """By the runbook's own line, under the lock; a side that has the file is left alone."""
+    environment.start("blue-1", AUDIT_FILE_ENABLED="false")
+    environment.start("green-1", AUDIT_FILE_ENABLED="true")
+    delivery(Recovery.recovered)
+    result = run("--yes", "--output", "json", "--env", "kubernetes")
+    assert result.exit_code == 0, result.output
+    steps = {one["step"]: one for one in json.loads(result.stdout)["findings"]}
+    assert steps["tcp"]["detail"] == "127.0.0.1:1 from blue-1: Connection refused"
+    assert steps["backup"]["status"] == "ok"
+    asked, *changes = cluster
+    assert asked[:3] == ("exec", "--stdin", "blue-1")
+    blue = DEPLOYMENTS["blue"]
+    path = "AUDIT_FILE_PATH=/var/log/mc-audit/events.log"
+    assert changes == [
+        ("set", "env", blue, "AUDIT_FILE_ENABLED=true", path),
+        ("rollout", "status", blue, "--timeout=300s"),
+    ]
+    assert environment.calls == [("locked",)]
+    assert "kubectl set env deployment/agent-workbench AUDIT_FILE_ENABLED- " in result.stderr
+
+
+def test_on_a_cluster_that_refuses_nothing_is_called_enabled(
+    environment, delivery, cluster, monkeypatch
+):
+    environment.start("blue-1", AUDIT_FILE_ENABLED="false")
+    delivery(Recovery.failing)
+    refused = CompletedProcess((), 1, "", "Error from server (Forbidden)")
+    monkeypatch.setattr(incident, "_kubectl", lambda *_, **__: refused)
+    result = run("--yes", "--output", "json", "--env", "kubernetes")
+    steps = {one["step"]: one for one in json.loads(result.stdout)["findings"]}
+    assert steps["tcp"]["status"] == "unknown"
+    assert steps["backup"]["status"] == "failed"
+    assert "Forbidden" in steps["backup"]["detail"]

@@ -42,9 +42,12 @@ def test_the_hpa_s_runbook_looks_and_stabilises_when_asked(tmp_path):
     assert len(list((tmp_path / "h" / "runs").glob("*/hpa.png"))) == 1
 
 
-def test_the_canary_s_runbook_ends_as_the_hold_does(tmp_path):
-    """The HOLD stands: exit 1, and what was found is kept."""
+@pytest.mark.parametrize("env", ["local", "kubernetes"])
+def test_the_canary_s_runbook_ends_as_the_hold_does(tmp_path, env):
+    """The HOLD stands: exit 1, and what was found is kept; it is about files, wherever they are from."""
     write(tmp_path / "h" / "runs" / "canary-1", 2.0)
-    done = mcctl(tmp_path / "h", "runbook", "run", "runbooks/incidents/canary-hold.md", "--yes")
+    done = mcctl(
+        tmp_path / "h", "runbook", "run", "runbooks/incidents/canary-hold.md", "--env", env, "--yes"
+    )
     assert done.returncode == 1, done.stdout + done.stderr
     assert len(list((tmp_path / "h" / "runs").glob("canary-hold-*/canary-hold.json"))) == 1

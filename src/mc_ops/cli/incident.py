@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from subprocess import CompletedProcess
 from typing import Annotated
 
 import typer
@@ -21,12 +22,16 @@ from mc_ops.cli.incident_canary import canary_hold
 from mc_ops.cli.incident_hpa import hpa_oscillation
 from mc_ops.cli.options import EnvOption, Number, Verbs
 from mc_ops.cli.output import Format, OutputOption, emit_json, note, print_check, stdout
-from mc_ops.environments import Environment, State, open_environment
+from mc_ops.environments import Colour, Environment, State, open_environment
 from mc_ops.errors import CouldNotTell, UnusableInput
 
 app = Verbs()
 
 _READY_S = 60.0
+_KUBERNETES = "kubernetes"
+_WORKBENCH = "agent-workbench"  # the container of a pod
+_CLUSTER_FILE = "/var/log/mc-audit/events.log"  # on the pod's volume for it
+_ROLLOUT_S = 300.0
 _CODES = {"recovered": exit_codes.OK, "could_not_tell": exit_codes.COULD_NOT_TELL}
 _TRUE = ("1", "true", "yes", "on", "t", "y")  # as pydantic reads a bool
 
@@ -51,6 +56,8 @@ def siem_failure(
 ) -> None:
     """Find out why the SIEM takes no events, enable the backup file, watch recovery."""
     environment = open_environment(env)
+    if (token := environment.workspace.scrape_token).is_file():
+        os.environ.setdefault("MC_SCRAPE_TOKEN_FILE", str(token))  # replicas elsewhere ask for it
     replicas = _replicas(environment)
     target = _target(environment, replicas)
     table = output is Format.table
@@ -59,6 +66,7 @@ def siem_failure(
         backup=lambda: _backup(environment),
         enable=_enabler(environment, replicas, yes=yes),
         looked=lambda: room.look(_urls(environment)),
+        through=_through(environment, replicas),
     )
     verdict = playbook.run(
         timeout_s=timeout,
@@ -124,6 +132,25 @@ def _target(
     )
 
 
+def _through(
+    environment: Environment, replicas: Mapping[str, Mapping[str, str]]
+) -> room.FromPod | None:
+    """A pod of the platform, on a cluster: names and policies of the cluster hold there alone."""
+    if environment.name != _KUBERNETES or not replicas:
+        return None
+    name = min(replicas)
+    pod = ("exec", "--stdin", name, "--container", _WORKBENCH, "--", *room.CURL)
+    return room.FromPod(name, lambda text: _kubectl(*pod, text=text))
+
+
+def _kubectl(*command: str, text: str = "", timeout_s: float = 60.0) -> CompletedProcess[str]:
+    from mc_ops.preflight.kubernetes.cluster import Cluster, kubectl
+
+    space = Cluster.of_context(os.environ.get("MC_NAMESPACE") or None).namespace
+    answer = kubectl("--namespace", space, *command, text=text, timeout_s=timeout_s)
+    return CompletedProcess(command, answer.code, answer.out, answer.error)
+
+
 def _read_target(settings: Mapping[str, str]) -> room.SiemTarget:
     from mc_contract.siem import DEFAULT_INDEX, SiemFormat
 
@@ -165,7 +192,8 @@ def _enabler(
     """What enables the file, where that was agreed to; is asked only when there is need."""
     needed = not all(_is_true(has.get("AUDIT_FILE_ENABLED")) for has in replicas.values())
     if needed and (yes or _agrees(environment)):
-        return lambda: _enable(environment)
+        on_cluster = environment.name == _KUBERNETES
+        return lambda: (_enable_on_cluster if on_cluster else _enable)(environment)
     return None
 
 
@@ -178,11 +206,45 @@ def _agrees(environment: Environment) -> bool:
 
 def _plan(environment: Environment) -> str:
     active = environment.active_colour()
+    if environment.name == _KUBERNETES:
+        return (
+            "The backup file is off. To enable it, the Deployments without it get "
+            "AUDIT_FILE_ENABLED=true and are rolled out, one pod at a time."
+        )
     other = active.other.value if active else "the other colour"
     return (
         f"The backup file is off. To enable it without an interruption, {other} is started with "
         f"it, takes over, and {active or 'the old one'} is stopped."
     )
+
+
+def _enable_on_cluster(environment: Environment) -> None:
+    """Set the runbook's two variables on each Deployment whose pods are without the file; roll it out.
+
+    Raises:
+        CouldNotTell: kubectl is refused, or the new pods do not become ready; the old ones serve on.
+    """
+    from mc_ops.environments.kubernetes import deployment_of
+
+    for colour in Colour:
+        names = [instance.name for instance in environment.instances(colour)]
+        settings = [environment.settings(name) for name in names]
+        if all(_is_true(has.get("AUDIT_FILE_ENABLED")) for has in settings):
+            continue
+        deployment = f"deployment/{deployment_of(colour)}"
+        path = next((has["AUDIT_FILE_PATH"] for has in settings if has.get("AUDIT_FILE_PATH")), "")
+        variables = ("AUDIT_FILE_ENABLED=true", f"AUDIT_FILE_PATH={path or _CLUSTER_FILE}")
+        with environment.locked():
+            for command in (
+                ("set", "env", deployment, *variables),
+                ("rollout", "status", deployment, f"--timeout={_ROLLOUT_S:g}s"),
+            ):
+                done = _kubectl(*command, timeout_s=_ROLLOUT_S + 30)
+                if done.returncode:
+                    said = " ".join(done.stderr.split())
+                    raise CouldNotTell(f"kubectl {' '.join(command[:2])}: {said}")
+        undo = f"kubectl set env {deployment} AUDIT_FILE_ENABLED- AUDIT_FILE_PATH-"
+        note(f"{colour} has the backup file; what takes it back: {undo}")
 
 
 def _enable(environment: Environment) -> None:

@@ -80,7 +80,12 @@ def hpa_oscillation(
     ] = None,
     hpa: Annotated[str, typer.Option(help="Name of the HorizontalPodAutoscaler (HPA).")] = _NAME,
     namespace: Annotated[
-        str | None, typer.Option(help="Namespace of the HPA; default: the kubeconfig's.")
+        str | None,
+        typer.Option(
+            envvar="MC_NAMESPACE",
+            show_envvar=False,
+            help="Namespace of the HPA; default: MC_NAMESPACE, else the kubeconfig's.",
+        ),
     ] = None,
     context: Annotated[str | None, typer.Option(help="Context of the kubeconfig.")] = None,
     picture: Annotated[

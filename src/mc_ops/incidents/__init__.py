@@ -8,13 +8,16 @@ asks first. Keys are shown to the SIEM and to nobody else: a finding says whethe
 
 from mc_ops.autoscaler.oscillation import Oscillation, oscillation
 from mc_ops.incidents.finding import Finding, Status
+from mc_ops.incidents.siem_failure.pod import CURL, FromPod
 from mc_ops.incidents.siem_failure.probe import SiemTarget, probe_siem
 from mc_ops.incidents.siem_failure.recovery import Recovery, Watch, look
 from mc_ops.incidents.siem_failure.verdict import BackupState, SiemFailure, Verdict
 
 __all__ = [
+    "CURL",
     "BackupState",
     "Finding",
+    "FromPod",
     "Oscillation",
     "Recovery",
     "SiemFailure",

@@ -65,6 +65,7 @@ _LOOK = (
     Right("get", _HPAS, "scale, cutover, incident hpa-oscillation, cost", _AUTOSCALING, _SIDES),
 )
 _CHANGE = (
+    Right("create", "pods/exec", "incident siem-failure: ask the SIEM from a pod"),
     Right("patch", "services", "cutover", names=(SERVICE,)),
     Right("list", "endpointslices", "cutover: whether the Service leads there", _DISCOVERY),
     Right("patch", "deployments", "scale --restart, --fault", _APPS, _DEPLOYMENTS),

@@ -12,10 +12,12 @@ import contextlib
 import socket
 import ssl
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
+from typing import Protocol
 from urllib.parse import urlsplit
 
 import httpx
@@ -35,7 +37,7 @@ from mc_contract.siem import (
 from mc_ops.incidents.finding import Finding, Status
 from mc_ops.outgoing.clients import open_client
 
-_TIMEOUT_S = 10.0
+TIMEOUT_S = 10.0
 _SOON_DAYS = 14
 _HEC_ACK_DISABLED = 14
 _CHANNEL = "6d635f70-6c61-4466-8f72-6d2d70726f62"  # HEC wants a channel named; any GUID does
@@ -84,11 +86,40 @@ class SiemTarget:
         return self.url
 
 
-def probe_siem(target: SiemTarget) -> Iterator[Finding]:
+Send = Callable[[SiemTarget, str, str, Mapping[str, str], bytes], httpx.Response]
+"""Makes a request: of the target, method, URL, headers, content."""
+Probe = Callable[[SiemTarget], Finding]
+
+
+class Through(Protocol):
+    """Where the requests are made, if that is not here: the SIEM may be within a cluster's reach alone."""
+
+    def reached(self, target: SiemTarget) -> Finding:
+        """Whether it can be connected to from there, its certificate verified."""
+
+    def send(
+        self, target: SiemTarget, method: str, url: str, headers: Mapping[str, str], content: bytes
+    ) -> httpx.Response:
+        """One request; its body is not read.
+
+        Raises:
+            httpx.HTTPError: There is no answer.
+        """
+
+
+def probe_siem(target: SiemTarget, through: Through | None = None) -> Iterator[Finding]:
     """Look at each layer, lowest first; ends after the first that does not work."""
-    probes = [_configured, _resolved, _connected, _trusted, _answers, _authenticated]
+    send = through.send if through else _send
+    here: list[Probe] = [_resolved, _connected, _trusted]
+    reached = [through.reached] if through else here
+    probes: list[Probe] = [
+        _configured,
+        *reached,
+        partial(_answers, send),
+        partial(_authenticated, send),
+    ]
     if target.siem_format is SiemFormat.splunk_hec and target.hec_ack_required:
-        probes.append(_acknowledges)
+        probes.append(partial(_acknowledges, send))
     for probe in probes:
         finding = probe(target)
         yield finding
@@ -129,7 +160,7 @@ def _connected(target: SiemTarget) -> Finding:
     host, port = target.address
     began = time.monotonic()
     try:
-        socket.create_connection((host, port), timeout=_TIMEOUT_S).close()
+        socket.create_connection((host, port), timeout=TIMEOUT_S).close()
     except OSError as error:
         return Finding(
             "tcp",
@@ -174,7 +205,7 @@ def _verifying(target: SiemTarget) -> ssl.SSLContext:
 @contextlib.contextmanager
 def _handshake(target: SiemTarget, context: ssl.SSLContext) -> Iterator[ssl.SSLSocket]:
     with (
-        socket.create_connection(target.address, timeout=_TIMEOUT_S) as plain,
+        socket.create_connection(target.address, timeout=TIMEOUT_S) as plain,
         context.wrap_socket(plain, server_hostname=target.address[0]) as tls,
     ):
         yield tls
@@ -201,12 +232,12 @@ def _expiry(certificate: bytes) -> tuple[int, str]:
     return days, f"it expires in {days} days"
 
 
-def _answers(target: SiemTarget) -> Finding:
+def _answers(send: Send, target: SiemTarget) -> Finding:
     """An empty request without a key: a SIEM that works refuses it."""
     if not target.siem_format.needs_key:
         return Finding("http", Status.skipped, "syslog has no answers")
     try:
-        answer = _ask(target, "POST", target.event_url, authenticated=False)
+        answer = _ask(send, target, "POST", target.event_url, authenticated=False)
     except httpx.HTTPError as error:
         return Finding("http", Status.failed, f"no answer: {type(error).__name__}", _LOOK_AT_SIEM)
     return _sick(answer, "http") or _strangers(answer)
@@ -239,7 +270,7 @@ def _sick(answer: httpx.Response, step: str) -> Finding | None:
     return None
 
 
-def _authenticated(target: SiemTarget) -> Finding:
+def _authenticated(send: Send, target: SiemTarget) -> Finding:
     """A request with the key and without an event."""
     if not target.siem_format.needs_key:
         return Finding("authentication", Status.skipped, "syslog is not shown a key")
@@ -248,7 +279,7 @@ def _authenticated(target: SiemTarget) -> Finding:
         server = target.event_url.partition("?")[0].removesuffix(f"/{target.index}/_bulk")
         method, url = "GET", f"{server}/_security/_authenticate"
     try:
-        answer = _ask(target, method, url, authenticated=True)
+        answer = _ask(send, target, method, url, authenticated=True)
     except httpx.HTTPError as error:
         return Finding("authentication", Status.unknown, f"no answer: {type(error).__name__}")
     status = answer.status_code
@@ -264,10 +295,11 @@ def _authenticated(target: SiemTarget) -> Finding:
     )
 
 
-def _acknowledges(target: SiemTarget) -> Finding:
+def _acknowledges(send: Send, target: SiemTarget) -> Finding:
     step = "acknowledgement"
     try:
         answer = _ask(
+            send,
             target,
             "POST",
             collector_url(target.url, HEC_ACK_PATH),
@@ -290,15 +322,27 @@ def _acknowledges(target: SiemTarget) -> Finding:
 
 
 def _ask(
-    target: SiemTarget, method: str, url: str, *, authenticated: bool, content: bytes = b""
+    send: Send,
+    target: SiemTarget,
+    method: str,
+    url: str,
+    *,
+    authenticated: bool,
+    content: bytes = b"",
 ) -> httpx.Response:
     headers = {"Content-Type": "application/x-ndjson"}
     if target.siem_format is SiemFormat.splunk_hec:
         headers["X-Splunk-Request-Channel"] = _CHANNEL
     if authenticated:
         headers["Authorization"] = f"{_SCHEMES[target.siem_format]} {target.key}"
+    return send(target, method, url, headers, content)
+
+
+def _send(
+    target: SiemTarget, method: str, url: str, headers: Mapping[str, str], content: bytes
+) -> httpx.Response:
     verify = _verifying(target) if target.secured else None
-    with open_client(timeout_s=_TIMEOUT_S, verify=verify) as client:
+    with open_client(timeout_s=TIMEOUT_S, verify=verify) as client:
         return client.request(method, url, headers=headers, content=content)
 
 

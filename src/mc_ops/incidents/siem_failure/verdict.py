@@ -15,7 +15,7 @@ from typing import Any
 
 from mc_ops.errors import OpsError
 from mc_ops.incidents.finding import Finding, Status
-from mc_ops.incidents.siem_failure.probe import SiemTarget, probe_siem
+from mc_ops.incidents.siem_failure.probe import SiemTarget, Through, probe_siem
 from mc_ops.incidents.siem_failure.recovery import Recovery, Watch, watch_until_recovered
 
 
@@ -51,6 +51,7 @@ class SiemFailure:
         backup: Reads how things stand with the file; None where the environment cannot tell.
         enable: Enables it on every replica, or None when that was not agreed to.
         looked: One look at the replicas.
+        through: Where the SIEM is asked from; None: here.
         findings: What was found so far.
         last: The last look.
     """
@@ -59,6 +60,7 @@ class SiemFailure:
     backup: Callable[[], BackupState | None]
     enable: Callable[[], None] | None
     looked: Callable[[], Watch]
+    through: Through | None = None
     findings: list[Finding] = field(default_factory=list)
     last: Watch | None = None
 
@@ -100,7 +102,7 @@ class SiemFailure:
                     "set AUDIT_SIEM_URL and AUDIT_SIEM_KEY, and restart the replicas",
                 )
             ]
-        return probe_siem(self.target)
+        return probe_siem(self.target, self.through)
 
     def _backed_up(self) -> Finding:
         step = "backup"
