@@ -9,7 +9,7 @@ import ssl
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -25,14 +25,22 @@ AnswerJson = Callable[[str, str, Any, str], tuple[int, Any]]
 
 
 @contextmanager
-def serving(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
+def serving(
+    handler: type[BaseHTTPRequestHandler],
+    tls: ssl.SSLContext | None = None,
+    address: tuple[str, int] = ("127.0.0.1", 0),
+) -> Iterator[str]:
     """Serve, each request in a thread of its own; gives the URL without a path."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    server = ThreadingHTTPServer(address, handler)
+    if tls:  # each connection shakes hands in its own thread
+        server.socket = tls.wrap_socket(
+            server.socket, server_side=True, do_handshake_on_connect=False
+        )
     # It looks that often whether it shall end
     thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()
     try:
-        yield f"http://127.0.0.1:{server.server_port}"
+        yield f"{'https' if tls else 'http'}://{address[0]}:{server.server_port}"
     finally:
         server.shutdown()
         server.server_close()
@@ -84,7 +92,7 @@ def until_answers(url: str, child: subprocess.Popen[Any], *, within_s: float = 1
 
 
 def certificate(
-    folder: Path, *, days: int = 1, host: str = "127.0.0.1"
+    folder: Path, *, days: int = 1, host: str = "127.0.0.1", names: Sequence[str] = ()
 ) -> tuple[ssl.SSLContext, Path]:
     """One that signed itself, for a server's context, and the file of whoever shall trust it.
 
@@ -102,7 +110,10 @@ def certificate(
         .not_valid_before(now - dt.timedelta(days=90))
         .not_valid_after(now + dt.timedelta(days=days, hours=1))
         .add_extension(
-            x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(host))]), False
+            x509.SubjectAlternativeName(
+                [x509.IPAddress(ipaddress.ip_address(host)), *map(x509.DNSName, names)]
+            ),
+            False,
         )
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), True)
         .sign(key, hashes.SHA256())

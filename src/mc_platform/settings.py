@@ -50,7 +50,7 @@ _OF_THE_TOOLS = (
     "MC_DATABASE_ADMIN_URL", "MC_HOME", "MC_EDGE_PORT", "MC_EDGE_STATE_FILE",
     "MC_EDGE_CONTROL_SOCKET", "MC_TOKEN_FILE", "MC_CANARY_TOKEN", "MC_PRICES_FILE",
     "MC_PROMETHEUS_TOKEN_FILE", "MC_SIEM_KEY_FILE", "MC_SIEM_FAIL", "MC_CREDENTIALS_FILE",
-    "MC_SAMPLE_HOST",
+    "MC_SAMPLE_HOST", "MC_EGRESS_TABLE", "MC_REDTEAM_AGENT_URL",
 )  # fmt: skip
 """Variables of `mcctl` and of the service's neighbours, from whose environment it may inherit."""
 _SERVICE_LINK = re.compile(r"_SERVICE_(HOST|PORT)|_PORT(_\d+_(TCP|UDP)|$)")

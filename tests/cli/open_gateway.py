@@ -21,6 +21,7 @@ class OpenGateway:
     Attributes:
         failing: Status with which every message is answered, if any.
         deaf: It takes planted replies, and says something else.
+        reader: Whose bearer token alone reads its metrics; empty: anybody's.
     """
 
     def __init__(self) -> None:
@@ -28,6 +29,7 @@ class OpenGateway:
         self.planted: dict[str, Any] = {}
         self.failing = 0
         self.deaf = False
+        self.reader = ""
 
     def answer(self, path: str, body: Any) -> tuple[int, Any]:
         """Status and JSON."""
@@ -61,7 +63,11 @@ def open_gateway() -> Iterator[OpenGateway]:
             self._tell(*gateway.answer(self.path, json.loads(self.rfile.read(length) or b"null")))
 
         def do_GET(self) -> None:
-            self._tell(*gateway.answer(self.path, None))
+            sent = self.headers.get("Authorization", "")
+            if self.path == "/metrics" and gateway.reader not in sent:
+                self._tell(401, {})
+            else:
+                self._tell(*gateway.answer(self.path, None))
 
         def _tell(self, status: int, told: Any) -> None:
             raw = json.dumps(told).encode()

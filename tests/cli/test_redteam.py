@@ -85,6 +85,34 @@ def test_an_agent_that_says_something_else_ends_the_run(gateway: OpenGateway, at
     assert "does not answer with what was planted" in problems
 
 
+def test_metrics_that_strangers_may_not_read_are_read_by_an_auditor(
+    gateway: OpenGateway, attack: Any, tmp_path: Path
+) -> None:
+    """Else that channel is not known, and nothing is promised."""
+    few = ("--scenarios", "direct-pii", "--attacks", "20", "--benign", "20")
+    gateway.reader = "mc_the-auditor"
+    _, told, _ = attack(*few)
+    assert "channel metrics could not be read" in told["problems"]
+    tokens = {name: {"token": "mc_t"} for name in TENANTS} | {"AUDITOR": {"token": gateway.reader}}
+    (tmp_path / "all.json").write_text(json.dumps(tokens))
+    _, told, _ = attack(*few, MC_CREDENTIALS_FILE=str(tmp_path / "all.json"))
+    assert "channel metrics could not be read" not in told["problems"]
+
+
+def test_the_agent_may_be_named_by_the_environment(
+    gateway: OpenGateway, attack: Any, tmp_path: Path
+) -> None:
+    """As the runbook's own line names none."""
+    few = ("--scenarios", "direct-pii", "--attacks", "2", "--benign", "2", "--target", gateway.url)
+    tokens = tmp_path / "credentials.json"
+    env = {**os.environ, "MC_CREDENTIALS_FILE": str(tokens), "MC_HOME": str(tmp_path / ".mc")}
+    script = str(ROOT / "scripts" / "privacy-red-team.py")
+    env["MC_REDTEAM_AGENT_URL"] = gateway.url
+    done = forked.run([script, *few, "--output", "json"], timeout=120, env=env, cwd=tmp_path)
+    assert json.loads(done.stdout)["figures"]["attacks"]["invalid"] == 0
+    assert gateway.planted
+
+
 def test_outside_cases_are_judged_too(attack: Any, tmp_path: Path) -> None:
     """In families of their own."""
     corpus = tmp_path / "c.jsonl"

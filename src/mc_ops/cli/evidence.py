@@ -89,7 +89,9 @@ def pack(
     env: Annotated[
         str,
         typer.Option(
-            "--env", help="Environment that the evidence is about: `local` or `kubernetes`."
+            "--env",
+            envvar="ENV",  # as the runbook's scripts, beside whose lines it stands without options
+            help="Environment that the evidence is about: `local` or `kubernetes`.",
         ),
     ] = "local",
     force: Annotated[
@@ -116,8 +118,9 @@ def pack(
             place,
             ledger_key,
             None if environment is None else _replicas(environment),
+            token := _scraping(environment),
         ),
-        _serving(environment, place),
+        _serving(environment, place, token),
     ]
     built = room.build(
         parts,
@@ -131,12 +134,26 @@ def pack(
     _print_built(out, built, output)
 
 
-def _serving(environment: Environment | None, url: str) -> room.Part:
+def _scraping(environment: Environment | None) -> str | None:
+    """The scrape credential for replicas of a cluster, which tell strangers little; None if there is none.
+
+    On this machine they tell everybody, and a credential that is not needed is not sent.
+    """
+    if environment is None or environment.name == "local":
+        return None
+    try:
+        text = environment.workspace.scrape_token.read_text(encoding="ascii")
+    except (OSError, ValueError):
+        return None
+    return text.strip() or None
+
+
+def _serving(environment: Environment | None, url: str, token: str | None) -> room.Part:
     active = environment.active_colour() if environment else None
     if environment is None or active is None:
-        return room.serving_part([url], all_of_them=False)
+        return room.serving_part([url], all_of_them=False, token=token)
     urls = [instance.url for instance in environment.instances(active)]
-    return room.serving_part(urls, all_of_them=True)
+    return room.serving_part(urls, all_of_them=True, token=token)
 
 
 def _replicas(environment: Environment) -> dict[str, str]:

@@ -34,7 +34,11 @@ ManifestsOption = Annotated[
 ]
 TableOption = Annotated[
     Path | None,
-    typer.Option("--table", help="Who may reach whom (TOML); default: egress.toml of the folder."),
+    typer.Option(
+        "--table",
+        envvar="MC_EGRESS_TABLE",
+        help="Who may reach whom (TOML); default: egress.toml of the folder, on a cluster the region's.",
+    ),
 ]
 NamespaceOption = Annotated[
     str | None,

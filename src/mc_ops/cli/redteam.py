@@ -28,6 +28,7 @@ from mc_ops.errors import NotAllowed, UnusableInput
 
 CREDENTIALS_FILE = "MC_CREDENTIALS_FILE"
 _ATTACKERS = ("TENANT_001", "TENANT_002", "TENANT_003")
+_READER = "AUDITOR"  # may read the metrics of a target where strangers may not
 _SAMPLE = "records-agent"  # the one that can be made to say anything
 _MOST_CASES = 20_000
 # As in mc_ops.redteam, which is slow to load
@@ -80,7 +81,9 @@ def privacy(
     agent_url: Annotated[
         str | None,
         typer.Option(
-            "--agent-url", help="URL of the sample agent that plays the compromised agent."
+            "--agent-url",
+            envvar="MC_REDTEAM_AGENT_URL",
+            help="URL of the sample agent that plays the compromised agent.",
         ),
     ] = None,
     out: Annotated[
@@ -107,6 +110,7 @@ def privacy(
     workspace = Workspace.from_env()
     url = target or workspace.url
     home_is_target = _same_place(url, workspace.url)
+    tokens, reader = _tokens(url, workspace)
     folder = out or workspace.runs / f"redteam-{datetime.now(UTC):%Y%m%dT%H%M%SZ}" / "redteam"
     room.prepare(folder)
     cases = size.cases()
@@ -118,7 +122,8 @@ def privacy(
             url,
             size,
             cases,
-            tokens=_tokens(url, workspace),
+            tokens=tokens,
+            reader=reader,
             agent_url=agent_url
             or (open_environment().neighbour_url(_SAMPLE) if home_is_target else None),
             watch=room.Watch(room.watched(workspace.home) if home_is_target else {}),
@@ -142,10 +147,11 @@ async def _attack(
     cases: Sequence[room.Case],
     *,
     tokens: dict[str, str],
+    reader: str | None,
     agent_url: str | None,
     watch: room.Watch,
 ) -> tuple[dict[str, Any], Any]:
-    target = room.Target(url, tokens=tokens, agent_url=agent_url)
+    target = room.Target(url, tokens=tokens, agent_url=agent_url, reader=reader)
     progress = ProgressLine("red-team", "cases")
     try:
         result = await room.run(target, cases, watch, progress.count)
@@ -168,8 +174,11 @@ def _families(scenarios: str) -> tuple[room.Family, ...]:
     return tuple(room.BY_NAME[name] for name in dict.fromkeys(names))
 
 
-def _tokens(url: str, workspace: Workspace) -> dict[str, str]:
-    """The attackers' credentials; those of the workspace's platform go nowhere else."""
+def _tokens(url: str, workspace: Workspace) -> tuple[dict[str, str], str | None]:
+    """The attackers' credentials, and one that may read metrics if there is one.
+
+    Those of the workspace's platform go nowhere else.
+    """
     if name := os.environ.get(CREDENTIALS_FILE):
         return _read(Path(name))
     if url != workspace.url and not is_here(url):
@@ -177,14 +186,17 @@ def _tokens(url: str, workspace: Workspace) -> dict[str, str]:
             f"no credentials for {url[:200]}",
             hint=f'set {CREDENTIALS_FILE} to a file of {{"TENANT_001": {{"token": "..."}}, ...}}',
         )
-    return {name: credentials.tenant_token(workspace, name) for name in _ATTACKERS}
+    reader = (credentials.read(workspace) or {}).get(_READER)
+    tokens = {name: credentials.tenant_token(workspace, name) for name in _ATTACKERS}
+    return tokens, reader.token if reader else None
 
 
-def _read(path: Path) -> dict[str, str]:
+def _read(path: Path) -> tuple[dict[str, str], str | None]:
     try:
         known = json.loads(path.read_text(encoding="utf-8"))
-        return {name: str(known[name]["token"]) for name in _ATTACKERS}
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        reader = known.get(_READER, {}).get("token")
+        return {name: str(known[name]["token"]) for name in _ATTACKERS}, reader
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise NotAllowed(
             f"{CREDENTIALS_FILE} {path} cannot be used ({type(error).__name__})",
             hint=f"it must hold a token each for {', '.join(_ATTACKERS)}",

@@ -30,7 +30,10 @@ class _NoAnswer(Exception):
 
 
 def service_parts(
-    url: str, ledger_key: Path, replicas: Mapping[str, str] | None = None
+    url: str,
+    ledger_key: Path,
+    replicas: Mapping[str, str] | None = None,
+    token: str | None = None,
 ) -> list[Part]:
     """Health and ledger checkpoint of the service at `url`, and the counters of its replicas.
 
@@ -38,22 +41,24 @@ def service_parts(
         url: The edge, such as `http://127.0.0.1:8080`.
         ledger_key: The ledger's public key, obtained apart from the service.
         replicas: Each replica's name and URL; None: only what answers at `url` is asked.
+        token: The scrape credential, where strangers are told less.
     """
-    with _client(url) as client:
+    with _client(url, token) as client:
         health, ledger = _health(client), _ledger(client, ledger_key)
-    return [health, _siem(replicas or {"service": url}), ledger]
+    return [health, _siem(replicas or {"service": url}, token), ledger]
 
 
-def serving_part(urls: Sequence[str], *, all_of_them: bool) -> Part:
+def serving_part(urls: Sequence[str], *, all_of_them: bool, token: str | None = None) -> Part:
     """What runs at the addresses that serve, as each tells of itself.
 
     Args:
         urls: The replicas that serve; or the address before them.
         all_of_them: Whether these are all that serve; False: others may answer there, too.
+        token: As `service_parts`.
     """
     group = SERVES if all_of_them else ANSWERS
     try:
-        found = look({group: urls})
+        found = look({group: urls}, token)
     except CouldNotTell as error:
         return absent("serving", f"what serves was not asked: {error.message}")
     if not found[group]:
@@ -67,8 +72,11 @@ def serving_part(urls: Sequence[str], *, all_of_them: bool) -> Part:
     return part
 
 
-def _client(url: str) -> httpx.Client:
-    return open_client(base_url=url, timeout_s=TIMEOUT_S, most_bytes=MAX_ANSWER_BYTES)
+def _client(url: str, token: str | None) -> httpx.Client:
+    headers = {"Authorization": f"Bearer {token}"} if token else None
+    return open_client(
+        base_url=url, timeout_s=TIMEOUT_S, most_bytes=MAX_ANSWER_BYTES, headers=headers
+    )
 
 
 def _health(client: httpx.Client) -> Part:
@@ -89,14 +97,14 @@ def _health(client: httpx.Client) -> Part:
     return part
 
 
-def _siem(replicas: Mapping[str, str]) -> Part:
+def _siem(replicas: Mapping[str, str], token: str | None) -> Part:
     """Batches sent, by replica: one of a region ships at a time, the others count nothing."""
     part = Part()
     metric = "mc_siem_requests_total"
     for name, url in replicas.items():
         artefact = f"metrics-{name}.prom"
         try:
-            with _client(url) as client:
+            with _client(url, token) as client:
                 part.artifacts[artefact] = _get(client, "/metrics")
             part.claim(f"siem.requests.{name}", "metrics.sum", artefact, metric=metric)
             labels: dict[str, str] = {"status": "success"}

@@ -48,7 +48,7 @@ def open_client(
         base_url: What paths are appended to.
         headers: Of every request.
         most_bytes: Of an answer's body: beyond them the call raises `AnswerWithoutEnd`.
-        verify: How servers are verified; None: by the usual CAs.
+        verify: How servers are verified; None: by the system's CAs, or those of `SSL_CERT_FILE`.
         socket: A Unix socket to connect to, whatever the URL says.
         transport: Another way to send, for tests.
     """
@@ -90,7 +90,14 @@ def _no_cookies() -> CookieJar:
 
 @lru_cache(maxsize=1)
 def _usual_cas() -> ssl.SSLContext:
-    return httpx.create_ssl_context(trust_env=False)
+    """The system's CAs; `SSL_CERT_FILE` and `SSL_CERT_DIR` name others, as for curl's and Go's programs.
+
+    Where a system has none, those that come with httpx.
+    """
+    context = ssl.create_default_context()
+    if not context.cert_store_stats()["x509_ca"]:
+        context = httpx.create_ssl_context(trust_env=False)
+    return context
 
 
 def _network(verify: ssl.SSLContext | None, socket: Path | None) -> httpx.BaseTransport:

@@ -44,13 +44,22 @@ class Target:
     Args:
         url: Where its edge is.
         tokens: A bearer token for each tenant or role by name.
+        reader: A bearer token for `/metrics`, where strangers may not read it.
         agent_url: The sample agent that can be made to say anything; None: replies cannot be
             planted, and the cases that need them are invalid.
     """
 
-    def __init__(self, url: str, *, tokens: Mapping[str, str], agent_url: str | None) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        tokens: Mapping[str, str],
+        agent_url: str | None,
+        reader: str | None = None,
+    ) -> None:
         self.url = url.rstrip("/")
         self._tokens = tokens
+        self._reader = {"Authorization": f"Bearer {reader}"} if reader else {}
         self._agent_url = agent_url
         self._http = open_async_client(timeout_s=_TIMEOUT_S, most_connections=64)
         self._contexts: dict[str, str] = {}
@@ -144,7 +153,7 @@ class Target:
     async def metrics(self) -> str:
         """What `/metrics` says; empty if it says nothing."""
         try:
-            answer = await self._http.get(f"{self.url}/metrics")
+            answer = await self._http.get(f"{self.url}/metrics", headers=self._reader)
         except httpx.HTTPError:
             return ""
         return answer.text if answer.status_code == 200 else ""

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import os
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from tests.loopback import certificate, serving
 from tests.raw_peer import answer, raw, raw_peer
 
 from mc_ops.outgoing.clients import (
@@ -52,6 +57,22 @@ def by_session(url: str) -> None:
 
 
 EACH = pytest.mark.parametrize("get", [by_client, by_async_client, by_session])
+
+
+def test_a_ca_that_the_system_is_told_of_is_trusted(tmp_path: Path) -> None:
+    """`SSL_CERT_FILE` names it, as for curl; in a process of its own, as OpenSSL reads it once."""
+    context, authority = certificate(tmp_path)
+    script = (
+        "import sys; from mc_ops.outgoing.clients import open_client;"
+        "print(open_client(timeout_s=20).get(sys.argv[1]).status_code)"
+    )
+    with serving(BaseHTTPRequestHandler, context) as url:
+        for file, said in ((authority, "501"), (tmp_path / "none", "")):
+            env = {**os.environ, "SSL_CERT_FILE": str(file)}
+            words = [sys.executable, "-c", script, url]
+            done = subprocess.run(words, env=env, capture_output=True, text=True, check=False)
+            assert done.stdout.strip() == said, done.stderr
+            assert said or "CERTIFICATE_VERIFY_FAILED" in done.stderr
 
 
 @EACH

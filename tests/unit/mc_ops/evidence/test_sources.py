@@ -25,6 +25,7 @@ from mc_ops.evidence import (
     journal_part,
     preflight_part,
     service_parts,
+    serving_part,
 )
 
 ORIGIN = "mc-platform.example.com/ledger/local-1"
@@ -37,10 +38,13 @@ ANSWERS = {
 }
 
 
-def _service(answers: dict[str, tuple[int, bytes]]) -> AbstractContextManager[str]:
+def _service(answers: dict[str, tuple[int, bytes]], token: str = "") -> AbstractContextManager[str]:
+    """One that answers whoever shows `token`; 401 to others."""
+
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            status, body = answers.get(self.path, (404, b""))
+            known = token in self.headers.get("Authorization", "")
+            status, body = answers.get(self.path, (404, b"")) if known else (401, b"")
             self.send_response(status)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
@@ -94,6 +98,17 @@ def test_service_that_answers_is_measured(tmp_path: Path) -> None:
     assert (head.value["origin"], head.value["size"]) == (ORIGIN, 3)
     controls = [part.controls[0].status for part in (health, siem, ledger)]
     assert controls == [Status.measured] * 3
+
+
+def test_who_tells_strangers_nothing_is_shown_the_scrape_credential(tmp_path: Path) -> None:
+    """A cluster's replicas do so; without it there is no measurement."""
+    with _service(ANSWERS, "Bearer scrape") as url:
+        key, replicas = _ledger_key(tmp_path), {"blue-1": url}
+        for token, status in ((None, Status.declared), ("scrape", Status.measured)):
+            parts = service_parts(url, key, replicas, token)
+            assert [part.controls[0].status for part in parts] == [status] * 3
+        seen = serving_part([url], all_of_them=True, token="scrape")
+    assert json.loads(seen.artifacts["serving.json"])["running"]
 
 
 def test_service_that_cannot_serve_is_measured_as_not_ok(tmp_path: Path) -> None:
