@@ -218,14 +218,18 @@ def _disagree(found: Binding, part: str, what: str, subject: Facts, other: Facts
 def _hold_release(
     release: Release, canaries: Sequence[_Part], found: Binding, *, compared: bool
 ) -> None:
-    """The name is the one that the canary was declared for, or else the version that ran."""
+    """The name is the one that the canary was declared for, or else the version that ran.
+
+    A version's release into production is called `v1.2-mc-prod`, as by the operations runbook.
+    """
     if not found.subject or (compared and not canaries):
         return  # that what was compared is not known was told already
     declared = {canary.document.get("release") for canary in canaries}
     names = {name for name in declared if isinstance(name, str) and name}
     if not names:
         versions = {version for one in found.subject if (version := one["version"])}
-        names = versions | {f"v{version}" for version in versions}
+        names = {f"{v}{version}" for version in versions for v in ("", "v")}
+        names |= {f"v{version}-mc-prod" for version in versions}
     if not names:
         found.unbound.append("nothing that ran told its version, and no release was declared")
     elif release.name not in names or (len(declared) > 1 and canaries):

@@ -118,8 +118,11 @@ def test_an_old_run_under_another_releases_name_does_not_verify() -> None:
 
 
 def test_without_a_declared_release_the_name_is_the_version_that_ran() -> None:
-    """With or without its v."""
-    for name, right in (("v1.2", True), ("1.2", True), ("v1.20", False), ("v1.1", False)):
+    """With or without its v, or as the runbook names a release into production."""
+    right_names = {"v1.2", "1.2", "v1.2-mc-prod"}
+    wrong_names = {"v1.20", "v1.1", "v1.1-mc-prod", "1.2-mc-prod", "v1.2-mc-prod-2", "v1.2-prod"}
+    for name in right_names | wrong_names:
+        right = name in right_names
         parts = Parts()
         parts.verdict["release"] = None
         parts.release = Release(name, None, "1.2")
