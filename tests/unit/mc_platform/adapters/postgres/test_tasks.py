@@ -12,6 +12,7 @@ import pytest
 from mc_platform.adapters.postgres.journal import PostgresJournal
 from mc_platform.adapters.postgres.pools import Pools
 from mc_platform.adapters.postgres.tasks import PostgresTasks
+from mc_platform.administration import database_url, migrate_schema, service_database
 from mc_platform.model.event import Event, Kind
 from mc_platform.model.task import LEFT_OUT, Task, TaskState
 
@@ -83,6 +84,45 @@ async def test_large_replies_are_left_out_where_several_are_read(journal, pools)
     assert [task.parts for task in await tasks.with_ids(tenant, [task_id])] == [LEFT_OUT]
     assert [task.parts for task in await tasks.conversation(tenant, "c", limit=1)] == [LEFT_OUT]
     assert len((await tasks.get(tenant, task_id)).parts[0]["text"]) == 100_000
+
+
+@pytest.mark.parametrize(
+    ("call", "arguments"),
+    [
+        ("mc.tasks_of($1, $2)", ("T-1", ["id-100"])),
+        ("mc.conversation_of($1, $2, $3)", ("T-1", "c-100", 20)),
+    ],
+)
+async def test_a_read_takes_its_index_though_it_was_planned_of_an_empty_table(
+    database, call, arguments
+):
+    """Analysed while it was empty, it was read as a whole at each call, by each session of then."""
+    name = f"{database.service_url}_{uuid.uuid4().hex[:6]}"
+    await migrate_schema(admin_url=database.admin_url, service_url=name)
+    owner = await asyncpg.connect(database_url(database.admin_url, service_database(name)))
+    await owner.execute("ALTER TABLE mc.task SET (autovacuum_enabled = false)")
+    await owner.execute("VACUUM ANALYZE mc.task")
+    pools = Pools(database_url=name, application_name="test")
+    await pools.open()
+    async with pools.tenant.acquire() as connection:
+        for _ in range(12):  # from the sixth on, a session's plan may be of no call in particular
+            await connection.fetch(f"SELECT id FROM {call}", *arguments)
+        await owner.execute(
+            "INSERT INTO mc.task (id, context_id, tenant, principal, message_id, request_digest, state,"
+            " parts, status_text, governance, created_at, updated_at)"
+            " SELECT 'id-' || n, 'c-' || n, 'T-' || n % 3, 'p', 'm-' || n, 'd', 'TASK_STATE_COMPLETED',"
+            " '[]', '', '{}', now(), now() FROM generate_series(1, 20000) n"
+        )
+        async with connection.transaction():
+            found = await connection.fetch(f"SELECT id FROM {call}", *arguments)
+            [read] = await connection.fetchrow(
+                "SELECT seq_tup_read + idx_tup_fetch FROM pg_stat_xact_user_tables"
+                " WHERE relid = 'mc.task'::regclass"
+            )
+    await pools.close()
+    await owner.close()
+    assert [row["id"] for row in found] == ["id-100"]
+    assert read < 10
 
 
 @pytest.mark.parametrize("call", ["mc.tasks_of('T', '{}')", "mc.conversation_of('T', 'c', 1)"])
