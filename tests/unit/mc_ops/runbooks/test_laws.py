@@ -1,11 +1,13 @@
 """Laws of a run: whatever kills it and whenever, resumed it ends as one that nobody disturbed.
 
 Blocks are played by a small world instead of bash, which knows what each has done; the engine is
-killed at any line of the journal, before or after it is on disk, and in the middle of any block.
+killed, or gets a signal, at any line of the journal, before or after it is on disk, and in the middle
+of any block.
 """
 
 from __future__ import annotations
 
+import signal
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,21 +36,27 @@ class World:
 
     Attributes:
         done: How often each block had its effect.
-        moments: What is left of the moments until the next kill; empty when none comes.
+        moments: What is left of the moments until the next kill or signal, and which of them it is
+            (True: a kill); empty when none comes.
     """
 
     done: Counter[str] = field(default_factory=Counter)
-    moments: list[int] = field(default_factory=list)
+    moments: list[tuple[int, bool]] = field(default_factory=list)
 
     def moment(self) -> None:
-        """A moment at which a kill may come."""
+        """A moment at which a kill or a signal may come."""
         if self.moments:
-            self.moments[0] -= 1
-            if self.moments[0] < 0:
-                self.moments.pop(0)
+            left, kill = self.moments.pop(0)
+            if left > 0:
+                self.moments.insert(0, (left - 1, kill))
+            elif kill or signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
                 raise Killed
+            else:
+                signal.raise_signal(signal.SIGTERM)
 
-    def execute(self, script: Any, *, environment: Any, started: Any, **_: Any) -> Finished:
+    def execute(
+        self, script: Any, *, environment: Any, started: Any, interrupted: Any, **_: Any
+    ) -> Finished:
         """Play a block: `NAME [OUTPUT=VALUE]`, or `check NAME`, or `flaky NAME`."""
         word, _, rest = script.text.strip().partition(" ")
         started(1)
@@ -58,15 +66,20 @@ class World:
             with Path(environment["STEP_OUTPUT"]).open("a") as output:
                 output.write(rest + "\n")
         self.moment()
+        if interrupted():
+            return _ended(130, interrupted=True)
         self.done[rest.split()[0] if word == "flaky" else word] += 1
         self.moment()
+        if interrupted():
+            return _ended(130, interrupted=True)
         return _ended(1 if word == "flaky" and self.done[rest] < 3 else 0)
 
 
-def _ended(code: int) -> Finished:
-    return Finished(exit=code, duration_s=0.1, output_sha256="0" * 64)
+def _ended(code: int, *, interrupted: bool = False) -> Finished:
+    return Finished(exit=code, duration_s=0.1, output_sha256="0" * 64, interrupted=interrupted)
 
 
+MOMENTS = st.tuples(st.integers(0, 45), st.booleans())
 PARAMETERS = """parameters:
 - {name: PUSH, default: "0"}
 - {name: FOUND, set_by: look}
@@ -89,7 +102,7 @@ BLOCKS = (
 def play(bench_type: Any) -> Any:
     """Runs the demo in a folder of its own under a world with kills; gives state, world, bench."""
 
-    def run(moments: list[int], push: str) -> tuple[RunState, World, Any]:
+    def run(moments: list[tuple[int, bool]], push: str) -> tuple[RunState, World, Any]:
         with TemporaryDirectory() as name, pytest.MonkeyPatch.context() as patch:
             world = World(moments=[*moments])
             bench = bench_type(Path(name))
@@ -103,9 +116,10 @@ def play(bench_type: Any) -> Any:
             for _ in range(len(moments) + 1):
                 try:
                     state = bench.resume() if bench.store.ids() else bench.run(PUSH=push)
-                    break
                 except Killed:
                     continue
+                if state.outcome is not Outcome.interrupted:
+                    break
             folder = bench.store.folder(state.run_id)
             events = read(folder)
             files = {name: (folder / name).read_bytes() for name in ("journal.jsonl", "runbook.md")}
@@ -129,9 +143,9 @@ def _killable(patch: pytest.MonkeyPatch, world: World) -> None:
     patch.setattr(journals.Journal, "append", killable)
 
 
-@given(moments=st.lists(st.integers(0, 45), max_size=4), push=st.sampled_from(["0", "1"]))
+@given(moments=st.lists(MOMENTS, max_size=4), push=st.sampled_from(["0", "1"]))
 def test_killed_anywhere_and_resumed_it_ends_the_same(
-    play: Any, moments: list[int], push: str
+    play: Any, moments: list[tuple[int, bool]], push: str
 ) -> None:
     """Same outcome and outputs; what is not safe to repeat was done at most once."""
     undisturbed, _, _ = play([], push)
@@ -148,8 +162,8 @@ def test_killed_anywhere_and_resumed_it_ends_the_same(
     assert seen == ["release"], "asked once, and approved once"
 
 
-@given(moments=st.lists(st.integers(0, 45), max_size=3), push=st.sampled_from(["0", "1"]))
-def test_the_plan_is_what_is_run(play: Any, moments: list[int], push: str) -> None:
+@given(moments=st.lists(MOMENTS, max_size=3), push=st.sampled_from(["0", "1"]))
+def test_the_plan_is_what_is_run(play: Any, moments: list[tuple[int, bool]], push: str) -> None:
     """What was planned as done or left out is not begun again; what was planned to run is."""
     _, _, events = play(moments, push)
     begun = [event["step"] for event in events if event["event"] == "step_started"]
