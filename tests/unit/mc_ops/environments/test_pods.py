@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mc_ops.environments import kubernetes
 from mc_ops.environments.interface import State
 from mc_ops.environments.kubernetes import pods
 from mc_ops.environments.kubernetes.client import Absent, Client
@@ -204,3 +207,31 @@ def test_a_log_is_followed_across_a_restart_until_the_pod_is_gone():
         "three",
     ]
     assert api.asked == [2, None]
+
+
+_CALL = re.compile(
+    r'client\.(get|find|objects|patch|create|delete|log)\(\s*(?:"(\w+)"|_HPAS)?([^\n]*)'
+)
+_VERBS = {"find": "get", "objects": "list"}
+
+
+def test_the_rights_are_those_of_the_calls_that_are_made():
+    """Each call to the API in the environment's source, and no right that no call needs."""
+    needed = {
+        ("get", "configmaps"),
+        ("get", "secrets"),
+    }  # of a pod's settings, by names from its spec
+    for path in Path(kubernetes.__file__).parent.glob("*.py"):
+        if path.stem in (
+            "administration",
+            "client",
+            "rights",
+        ):  # no verb needs the first one's pods
+            continue
+        for verb, resource, rest in _CALL.findall(path.read_text(encoding="utf-8")):
+            if verb == "log":
+                needed.add(("get", "pods/log"))
+                continue
+            part = "/scale" if 'subresource="scale"' in rest else ""
+            needed.add((_VERBS.get(verb, verb), (resource or "horizontalpodautoscalers") + part))
+    assert needed == {(one.verb, one.resource) for one in RIGHTS}
