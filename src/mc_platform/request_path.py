@@ -260,6 +260,7 @@ class RequestPath:
             before=conversation.flow,
             flow=flow,
             operations_this_hour=operations_this_hour,
+            counted=not unless_quoted,
         )
         described = {
             "principal": envelope.principal.id,
@@ -304,10 +305,11 @@ class RequestPath:
         event = self.events.event(Kind.request_accepted, tenant.id, task_id, **described)
         if unless_quoted:
             recorded = await self.journal.record_unless_quoted(event, task, unless_quoted)
+            if recorded is None:
+                return None
+            self.enforcement.count_allowed(tenant.id)
         else:
             recorded = await self.journal.record([event], task)
-        if recorded is None:
-            return None
         if not recorded[0].fresh:  # the message id is known, so nothing was written
             return known.digest
         accepted = Accepted(envelope, tenant, task, agent, operation, decision, conversation, slot)

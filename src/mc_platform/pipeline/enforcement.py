@@ -70,8 +70,11 @@ class Enforcement:
             return governance
         return replace(governance, purpose=purpose, residency=residency)
 
-    def decide(self, question: Question) -> Decision:
-        """The answer, together with the question as the ledger keeps it; a denial is an answer."""
+    def decide(self, question: Question, *, counted: bool = True) -> Decision:
+        """The answer, together with the question as the ledger keeps it; a denial is an answer.
+
+        What is not `counted` here is given to `count_allowed` once it is known to hold.
+        """
         answer = self._decisions.decide(question)
         decision = Decision(  # not `replace`, which costs four times as much for each message
             id=answer.id,
@@ -82,9 +85,13 @@ class Enforcement:
             policy_digest=answer.policy_digest,
             asked=record_question(question),
         )
-        if decision.allowed:
-            metrics.add(metrics.policy_decisions, 1, "allow", question.tenant.id)
+        if counted and decision.allowed:
+            self.count_allowed(question.tenant.id)
         return decision
+
+    def count_allowed(self, tenant: TenantId) -> None:
+        """Count one decision that allows; one that denies is counted when it is refused."""
+        metrics.add(metrics.policy_decisions, 1, "allow", tenant)
 
     def decide_message(
         self,
@@ -98,10 +105,12 @@ class Enforcement:
         before: Flow,
         flow: Flow,
         operations_this_hour: int,
+        counted: bool = True,
     ) -> Decision:
         """Whether a message may be sent, or an operation enacted.
 
         Args:
+            counted: As `decide`.
             governance: With a purpose and residency that the catalogue declares.
             before: What held of the conversation before the message.
             flow: What holds with it.
@@ -129,7 +138,7 @@ class Enforcement:
             else tenant.autonomy_tier,
             operations_this_hour=operations_this_hour,
         )
-        return self.decide(question)
+        return self.decide(question, counted=counted)
 
     async def permit(
         self,

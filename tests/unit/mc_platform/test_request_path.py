@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from prometheus_client import REGISTRY
 from tests.fakes import (
     ROOT,
     HostileAgent,
@@ -233,14 +234,25 @@ _MESSAGES = (
 )
 
 
+def allowed() -> float:
+    """Decisions that allowed something, of all tenants, as Prometheus is told."""
+    return sum(
+        sample.value
+        for metric in REGISTRY.collect()
+        for sample in metric.samples
+        if sample.name == "mc_policy_decisions_total" and sample.labels["decision"] == "allow"
+    )
+
+
 async def test_what_a_record_looks_up_by_itself_leads_to_what_a_look_before_it_leads_to() -> None:
-    """The same events with the same origins, questions and answers, of what quotes and what does not."""
-    told = []
+    """The same events, questions, answers and figures, of what quotes and what does not."""
+    told: list[list[tuple[str, Any]]] = []
     for kind in (MemoryLedger, LooksFirst):
         ledger, agent = kind(), SlowAgent()
         agent.body = {"result": {"message": {"parts": [{"text": _QUOTATION}]}}}
         agent.may.set()
         path = a_path(ledger, agent, NoOperations())
+        allowed_before = allowed()
         for number, (text, governance) in enumerate(_MESSAGES):
             asked = replace(
                 question(f"m-{number}"),
@@ -251,12 +263,16 @@ async def test_what_a_record_looks_up_by_itself_leads_to_what_a_look_before_it_l
                 await path.handle(asked)
         fields = ("origins", "asked", "allowed", "policies", "labels", "agent")
         told.append(
-            [
-                (event.kind, {key: event.detail[key] for key in fields if key in event.detail})
+            [("allowed", allowed() - allowed_before)]
+            + [
+                (
+                    event.kind.value,
+                    {key: event.detail[key] for key in fields if key in event.detail},
+                )
                 for event in ledger.events
             ]
         )
     assert told[0] == told[1]
-    accepted = [detail for kind, detail in told[0] if kind.value == "request.accepted"]
+    accepted = [detail for kind, detail in told[0] if kind == "request.accepted"]
     assert [detail["origins"] for detail in accepted][:3] == [[], ["agent-reply"], []]
-    assert any(kind.value == "request.refused" for kind, _ in told[0])
+    assert any(kind == "request.refused" for kind, _ in told[0])
