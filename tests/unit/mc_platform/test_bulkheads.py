@@ -208,10 +208,12 @@ class ByHeader:
 class Unwatched:
     """`Connections` of a middleware that is called without any."""
 
+    closing = False
+
     def begun(self, _scope: Any) -> None:
         """There are none."""
 
-    def ended(self, _key: None) -> None:
+    def ended(self, _key: None, *, closed: bool) -> None:
         """There are none."""
 
 
