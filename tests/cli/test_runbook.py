@@ -95,9 +95,10 @@ def test_on_a_terminal_a_steps_output_is_folded(place: Path, code: int, shown: b
     assert "looking at local" in (logs / "01-first.1.log").read_text(encoding="utf-8")
 
 
-def test_run_failure_tells_what_next_and_resume_goes_on(place: Path) -> None:
-    """A failing step's code is the run's; advice and the resume command are told and work."""
-    code, _, err = mcctl(place, "run", "demo", "--set", "CODE=1")
+@pytest.mark.parametrize("env", ["local", "kubernetes"])
+def test_run_failure_tells_what_next_and_resume_goes_on(place: Path, env: str) -> None:
+    """A failing step's code is the run's; advice and the resume command are told and work, where it ran."""
+    code, _, err = mcctl(place, "run", "demo", "--set", "CODE=1", "--env", env)
     assert code == 1
     assert "✘ failed  second" in err
     assert "stopped at step second: a check failed (exit 1)" in err

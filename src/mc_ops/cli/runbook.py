@@ -15,7 +15,7 @@ from rich.markup import escape
 from mc_ops import runbooks as room
 from mc_ops.cli import runbook_gate
 from mc_ops.cli.operator_access import AsOption
-from mc_ops.cli.options import EnvOption, Verbs
+from mc_ops.cli.options import Verbs
 from mc_ops.cli.output import Format, OutputOption, emit_json, note, ok, show, stdout
 from mc_ops.cli.runbook_text import (
     StepProgress,
@@ -99,7 +99,12 @@ def run(
         str, typer.Argument(help="With --resume: id of the run; default: the newest.")
     ] = "",
     *,
-    env: EnvOption = "local",
+    env: Annotated[
+        str | None,
+        typer.Option(
+            "--env", help="As elsewhere; default: `local`, with --resume the run's environment."
+        ),
+    ] = None,
     minutes: Annotated[str, typer.Option("--minutes", help="Same as --set MINUTES=M.")] = "",
     settings: Annotated[
         list[str] | None,
@@ -150,7 +155,12 @@ def run(
         runbook = room.load(path)
         new_id = room.new_run_id(runbook.id, datetime.now(UTC), secrets.token_hex(2))
         prepared = room.begin(
-            runbook, run_id=new_id, root=room.root_of(path), environment=env, given=given, by=by
+            runbook,
+            run_id=new_id,
+            root=room.root_of(path),
+            environment=env or "local",
+            given=given,
+            by=by,
         )
     if dry_run:
         print_plan(prepared, output)
@@ -238,7 +248,7 @@ def _resumed(
     store: room.RunStore,
     name: str,
     run_id: str,
-    env: str,
+    env: str | None,
     *,
     accept_changes: bool,
     given: dict[str, str],
@@ -256,7 +266,7 @@ def _resumed(
         runbook,
         store,
         run_id,
-        environment=env,
+        environment=env or store.state(run_id).environment,
         accept_changes=accept_changes,
         given=given,
         by=by,
