@@ -10,7 +10,12 @@ from typing import Any
 
 import yaml
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+)
 from tests.cluster.conftest import STATE, Cluster, Space, until
 from tests.deploy.rendered import objects
 
@@ -90,6 +95,8 @@ class Platform(Space):
         )
         key = Ed25519PrivateKey.generate()
         pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        public = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+        self.workspace.ledger_key.write_bytes(public)  # whoever verifies has a copy of it
         wanted: dict[tuple[str, str], dict[str, bytes]] = {
             ("mc-platform", "mc-platform-secrets"): {
                 "ledger.key": pem,

@@ -38,7 +38,9 @@ class Day0:
         author = "-c user.name=t -c user.email=t@example.com"
         for command in ("init -q", "add .", f"{author} commit -q -m released"):
             subprocess.run(["git", *command.split()], cwd=folder, check=True, timeout=60)
-        self.env = {**platform.env, "MC_NAMESPACE": platform.name}
+        scrape = str(platform.workspace.scrape_token)
+        own = {"MC_NAMESPACE": platform.name, "MC_SCRAPE_TOKEN_FILE": scrape}
+        self.env = {**platform.env, **own}
         self.env["PATH"] = f"{MCCTL.parent}:{self.env['PATH']}"
 
     def mcctl(self, *args: str, check: bool = True) -> subprocess.CompletedProcess[str]:
