@@ -210,7 +210,7 @@ class RequestPath:
         message = _Message(
             envelope, tenant, agent, operation, task_id, known, operations_this_hour, slot
         )
-        if _seldom_quotes(message, conversation):  # then its record is the look-up as well
+        if _may_repeat(message, conversation):  # then its record is the look-up as well
             begun = await self._begin_in(conversation, message, known.repeats)
             if begun is not None:
                 return begun
@@ -494,7 +494,7 @@ class RequestPath:
             raise Unavailable("this replica begins no operations now", hint="ask again")
 
 
-def _seldom_quotes(message: _Message, conversation: Conversation) -> bool:
+def _may_repeat(message: _Message, conversation: Conversation) -> bool:
     """Whether a message could quote, but hardly does: a short question that opens a conversation."""
     return (
         0 < len(message.known.repeats) <= _FEW_REPEATS
