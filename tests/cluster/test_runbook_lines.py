@@ -26,6 +26,7 @@ from tests.cluster.platform import PODS, SCRAPE_TOKEN, SIEM_KEY, Platform
 from tests.cluster.runbook import MISLEADS, ROOT, WORKS, desk, github
 from tests.cluster.runbook.desk import Desk
 from tests.cluster.runbook.github import GitHub
+from tests.deploy.rendered import named
 from tests.loopback import certificate
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
@@ -151,6 +152,16 @@ def _discovered(pod: dict[str, Any]) -> dict[str, Any]:
     return {"targets": [f"{pod['status']['podIP']}:8080"], "labels": labels}
 
 
+def serving(platform: Platform) -> list[dict[str, Any]]:
+    """Blue's pods that are ready: the autoscaler may have begun one more at any time."""
+
+    def is_ready(pod: dict[str, Any]) -> bool:
+        seen = {one["type"]: one["status"] for one in pod["status"].get("conditions", [])}
+        return seen.get("Ready") == "True"
+
+    return [pod for pod in platform.side("blue") if is_ready(pod)]
+
+
 @cache
 def address(platform: Platform) -> str:
     return platform.url()
@@ -169,7 +180,7 @@ def ask(platform: Platform, what: Any, *, tenant: str = "TENANT_001", **governan
 def of_pods(platform: Platform, series: str) -> list[float]:
     """The sum of the series that begin so, in each pod of blue."""
     bearer = {"Authorization": f"Bearer {SCRAPE_TOKEN}"}
-    places = [f"http://{pod['status']['podIP']}:8080/metrics" for pod in platform.side("blue")]
+    places = [f"http://{pod['status']['podIP']}:8080/metrics" for pod in serving(platform)]
     return [summed(httpx.get(url, headers=bearer, timeout=30).text, series) for url in places]
 
 
@@ -193,7 +204,9 @@ def test_the_scripts_in_front_of_the_cutover_pass(operator: Desk):
     operator.shown(WORKS, "verify-pod-security", "test-egress-policy", "validate-hpa")
 
 
-def test_health_is_asked_through_the_edge_and_the_autoscaler_by_name(operator: Desk):
+def test_health_is_asked_through_the_edge_and_the_autoscaler_by_name(
+    platform: Platform, operator: Desk
+):
     done = operator.run("health")
     told = json.loads(done.stdout)
     assert (done.returncode, told["status"], told["colour"]) == (0, "ok", "blue")
@@ -201,8 +214,13 @@ def test_health_is_asked_through_the_edge_and_the_autoscaler_by_name(operator: D
     assert done.returncode == 0
     assert done.stdout.split()[:2] == ["NAME", "REFERENCE"]
     assert "Deployment/agent-workbench" in done.stdout
-    done = operator.run("hpa-replicas")
-    assert (done.returncode, done.stdout) == (0, "3")
+
+    def told() -> bool:
+        done = operator.run("hpa-replicas")
+        seen = platform.read("hpa", "agent-workbench")["status"]["currentReplicas"]
+        return (done.returncode, done.stdout) == (0, str(seen))
+
+    until(told)
     done = operator.run("describe-hpa")
     assert done.returncode == 0
     assert "resource cpu on pods" in done.stdout
@@ -214,13 +232,13 @@ def test_usage_of_pods_is_no_cost(operator: Desk):
     """CPU and memory, without a price, a request or a target."""
     done = operator.run("top-pods")
     head, *rows = done.stdout.splitlines()
-    assert (done.returncode, len(rows)) == (0, 3)
+    assert (done.returncode, len(rows) >= 3) == (0, True)
     assert head.split() == ["NAME", "CPU(cores)", "MEMORY(bytes)"]
     operator.shown(MISLEADS, "top-pods")
 
 
 def test_logs_by_label_are_ten_lines_of_each_pod(platform: Platform, operator: Desk):
-    """So denials are counted up to thirty, whatever the window: the hour, six hours and the day agree."""
+    """So denials are counted up to ten a pod, whatever the window: an hour, six and the day agree."""
     for _ in range(DENIALS):
         told = ask(platform, "Where is my order?", purpose="marketing")
         assert told["error"], told
@@ -229,7 +247,7 @@ def test_logs_by_label_are_ten_lines_of_each_pod(platform: Platform, operator: D
     for line in ("denials-1h", "denials-6h", "denials-24h"):
         done = operator.run(line)
         assert done.returncode == 0
-        assert int(done.stdout) <= 30 < DENIALS
+        assert int(done.stdout) <= 10 * len(platform.side("blue")) < DENIALS
         operator.shown(MISLEADS, line)
 
 
@@ -462,11 +480,12 @@ def test_scaling_by_hand_is_undone_and_its_events_have_another_name(
     platform: Platform, operator: Desk
 ):
     """What wants four replicas gets three, until the autoscaler looks again; neither grep sees it."""
+    until(lambda: at_rest(platform), 180)
     with minimum(platform, 4):
-        until(lambda: replicas(platform) == 4)
+        until(lambda: replicas(platform) >= 4)
         done = operator.run("scale")
         assert (done.returncode, done.stdout) == (0, "deployment.apps/agent-workbench scaled\n")
-        until(lambda: replicas(platform) == 4)
+        until(lambda: replicas(platform) >= 4)
     events = operator.ask(
         "kubectl get events --field-selector involvedObject.name=agent-workbench"
     ).stdout
@@ -513,10 +532,9 @@ def test_a_drill_takes_two_of_three_replicas_away_and_measures_nothing(
     assert ready(platform) < 3
     waiting = operator.start("wait-ready")
     try:
-        until(lambda: ready(platform) == 3)
-        until(lambda: len(platform.read("pods", "-l", PODS)["items"]) == 3)
+        until(lambda: at_rest(platform), 180)
         second = operator.run("wait-ready")
-        assert (second.returncode, second.stdout.count("condition met")) == (0, 3)
+        assert (second.returncode, second.stdout.count("condition met") >= 3) == (0, True)
         gone = waiting.poll() is not None
     finally:
         _, said = desk.stop(waiting)
@@ -529,25 +547,27 @@ def ready(platform: Platform) -> int:
     return int(platform.read("deploy", "agent-workbench")["status"].get("readyReplicas", 0))
 
 
-FILE = {"AUDIT_FILE_ENABLED": "true", "AUDIT_FILE_PATH": "/var/log/mc-audit/events.log"}
+FILE = ("AUDIT_FILE_ENABLED", "AUDIT_FILE_PATH")
 
 
-def test_the_backup_file_was_on_already_and_every_replica_is_replaced(
+def test_the_backup_file_is_said_to_be_on_before_a_replica_has_it(
     platform: Platform, operator: Desk
 ):
-    """In the middle of an incident, and of blue, whichever side serves."""
-    for pod in platform.side("blue"):
-        has = ("exec", pod["metadata"]["name"], "--", "printenv", *FILE)
-        assert platform.kubectl(*has).stdout.split() == list(FILE.values())
+    """Those that serve have it off as before, and are to be replaced; a region's have it on already."""
+    serve = [pod["metadata"]["name"] for pod in serving(platform)]
     done = operator.run("enable-file")
     try:
         assert (done.returncode, "env updated" in done.stdout) == (0, True), done.stderr
-        sets = until(lambda: _sets(platform)[1:] and _sets(platform))
-        assert len(sets) == 2  # a new set of pods takes the place of the old one
+        for pod in serve:
+            said = platform.kubectl("exec", pod, "--", "printenv", FILE[0], check=False).stdout
+            assert said in {"false\n", ""}  # or it is gone by now
+        assert len(until(lambda: _sets(platform)[1:] and _sets(platform))) == 2
     finally:
         operator.ask(
-            f"kubectl set env deploy/agent-workbench {' '.join(f'{name}-' for name in FILE)}"
+            f"kubectl set env deploy/agent-workbench {' '.join(f'{one}-' for one in FILE)}"
         )
+    region = named("overlays/region", "ConfigMap", "mc-platform-config")["data"]
+    assert [region[one] for one in FILE] == ["true", "/var/log/mc-audit/events.log"]
     operator.shown(MISLEADS, "enable-file")
 
 
