@@ -526,11 +526,11 @@ def test_a_drill_takes_two_of_three_replicas_away_and_measures_nothing(
     """
     until(lambda: at_rest(platform), 180)
     done = operator.run("dr-drill")
+    waiting = operator.start("wait-ready")  # at once, while there are pods on their way out
     assert done.returncode == 0, done.stderr
     told = (operator.folder / "out/dr-drill-results.txt").read_text().splitlines()
     assert [one.split(": ")[0] for one in told] == [f"RTO for TENANT_00{n}" for n in (1, 2, 3)]
     assert ready(platform) < 3
-    waiting = operator.start("wait-ready")
     try:
         until(lambda: at_rest(platform), 180)
         second = operator.run("wait-ready")
