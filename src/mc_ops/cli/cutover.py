@@ -15,8 +15,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mc_ops.cli.ledger_access import ledger_key
-from mc_ops.environments import Colour, Environment, Instance, Workspace, open_environment
-from mc_ops.environments.credentials import tenant_token
+from mc_ops.environments import (
+    Colour,
+    Environment,
+    Instance,
+    Workspace,
+    credentials,
+    open_environment,
+)
 from mc_ops.errors import CouldNotTell, Finding, UnusableInput
 from mc_ops.files import write_atomically
 
@@ -169,7 +175,7 @@ def token_shown_to(environment: Environment) -> str | None:
     if environment.name == "local":
         return None
     try:
-        return tenant_token(environment.workspace, _CANARY)
+        return credentials.tenant_token(environment.workspace, _CANARY)
     except (CouldNotTell, UnusableInput):
         return None
 
