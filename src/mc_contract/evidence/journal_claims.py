@@ -1,4 +1,4 @@
-"""Claims about a runbook's journal: steps that passed, and what people decided at its gates.
+"""Claims about a runbook's journal: steps that passed, what people decided at its gates, how far it goes.
 
 A journal is JSON lines with `event`, `step` and `outcome`. Since gates were introduced each line has
 `prev`, the SHA-256 of the line before it.
@@ -66,6 +66,26 @@ def course(inputs: Inputs, _params: Params) -> Json:
         "gates": {step: dict(gate) for step, gate in run.gates.items()},
         "skipped": dict(run.skipped),
         "retried": dict(run.retried),
+    }
+
+
+def extent(inputs: Inputs, _params: Params) -> Json:
+    """How far a journal goes: its lines, the last of them, and the run's end if that is there.
+
+    Lines that were cut off the end leave a whole chain behind, of a run that has not ended.
+    """
+    raw = inputs[0]
+    if not raw:
+        raise NotRecomputable("the journal has no lines")
+    if not raw.endswith(b"\n"):
+        raise NotRecomputable("the journal ends in the middle of a line")
+    told = _chained(raw)
+    last = told[-1]
+    ended = last.get("event") == "run_finished"
+    return {
+        "lines": len(told),
+        "last": {name: last[name] for name in ("event", "step", "at") if name in last},
+        "ended": last.get("outcome") if ended else None,
     }
 
 
@@ -198,5 +218,13 @@ FUNCTIONS = (
         "no line was changed, added or removed alone; each gate was approved before a step behind it "
         "began, about this text and this runbook. Who people are, the journal says itself",
         course,
+    ),
+    ClaimFunction(
+        "runbook.extent",
+        1,
+        (),
+        "the journal has these lines, and the run's end or not. Lines cut off the end before it was "
+        "packed are not found, but the end is missing then",
+        extent,
     ),
 )

@@ -171,6 +171,7 @@ def journal_part(folder: Path | None) -> Part:
         part.artifacts[RUNBOOK] = read_limited(folder / RUNBOOK)
         try:
             part.claim("runbook.course", "runbook.course", JOURNAL, RUNBOOK)
+            part.claim("runbook.extent", "runbook.extent", JOURNAL)
         except NotRecomputable as cause:
             raise UnusableInput(
                 f"the journal in {folder} can't be claimed: {cause.message}",
@@ -182,15 +183,25 @@ def journal_part(folder: Path | None) -> Part:
 
 
 def _went(part: Part) -> str:
-    """The steps up to now, and who decided what on the way."""
-    course = next((one.value for one in part.claims if one.id == "runbook.course"), None)
-    gates = course["gates"] if course else {}
+    """The steps up to now, how far the journal goes, and who decided what on the way."""
+    value = {one.id: one.value for one in part.claims}
+    if "runbook.course" not in value:
+        return "the steps up to the packing of this evidence"
+    gates, extent = value["runbook.course"]["gates"], value["runbook.extent"]
+    last = " ".join(extent["last"].get(name, "") for name in ("event", "step")).strip()
+    end = (
+        f"the run's end: {extent['ended']}"
+        if extent["ended"]
+        else f"not the run's end (last: {last})"
+    )
     told = [
         f"{gate} {one['decision']}" + (f" by {_person(one['by'])}" if "by" in one else "")
         for gate, one in gates.items()
     ]
     said = f"; gates: {', '.join(told)}" if told else ""
-    return f"the steps up to the packing of this evidence{said}"[:1000]
+    return f"the steps up to the packing of this evidence; {extent['lines']} lines, {end}{said}"[
+        :1000
+    ]
 
 
 def _person(by: dict[str, str]) -> str:

@@ -163,3 +163,28 @@ def test_a_line_that_was_changed_alone_is_found(data: st.DataObject) -> None:
         lines[number], lines[number + 1] = lines[number + 1], lines[number]
     with pytest.raises(NotRecomputable):
         course(b"".join(lines))
+
+
+def extent(raw: bytes) -> Any:
+    return recompute("runbook.extent", ("j",), {}, {"j": raw})
+
+
+@given(cut=st.integers(1, len(events())))
+def test_a_tail_that_was_cut_off_shows(cut: int) -> None:
+    """The chain is whole, so that it is no defect; but the lines are fewer, and the end is missing."""
+    lines = journal(events()).splitlines(keepends=True)
+    kept = lines[:-cut]
+    assert extent(b"".join(lines)) == {
+        "lines": 14,
+        "last": {"event": "run_finished", "at": "t13"},
+        "ended": "passed",
+    }
+    if not kept:
+        with pytest.raises(NotRecomputable, match="has no lines"):
+            extent(b"")
+        return
+    told = extent(b"".join(kept))
+    assert told["lines"] == 14 - cut
+    assert told["ended"] == ("waiting" if cut == 9 else None)  # the line where the gate waited
+    with pytest.raises(NotRecomputable, match="in the middle of a line"):
+        extent(b"".join(kept)[:-1])
