@@ -182,6 +182,20 @@ def test_a_section_may_be_asked_alone_and_few_events_waved_through(mcctl, blue):
     assert mcctl(*asked, "--allow-few").returncode == 0
 
 
+def test_a_night_on_which_nothing_happened_may_be_waved_through(mcctl, blue):
+    """No figure of the section could be told: exit 3, with --allow-few 0; the verdict stays what it is."""
+    blue.a2a(success=0)
+    blue.operations(completed=0)
+    asked = ("health", "day-1", "--section", "morning", "--scrape", blue.url)
+    assert mcctl(*asked).returncode == 3
+    done = mcctl(*asked, "--allow-few")
+    assert done.returncode == 0, done.stdout
+    assert "nothing happened in this time" in done.stdout
+    assert done.stdout.endswith("? could not tell\n")
+    unread = mcctl(*asked[:-1], "http://127.0.0.1:9", "--allow-few")
+    assert unread.returncode == 3
+
+
 def test_a_dead_replica_leaves_the_region_unknown(mcctl, blue):
     """What it counted is in no figure, and stderr names it."""
     blue.well()

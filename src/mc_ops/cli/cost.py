@@ -67,7 +67,7 @@ def cost(
         *([verdict_line(verdict)] if applicable else []),
     ]
     show(call.output, {**body, "figures": [one.as_json() for one in figures]}, lines)
-    raise typer.Exit(exit_code(verdict) if applicable else 0)
+    raise typer.Exit(exit_code(verdict, figures, allow_few=call.allow_few) if applicable else 0)
 
 
 def _lines(told: Costs) -> Iterator[str | Text]:

@@ -80,7 +80,8 @@ def day_1(
         if Part.platform in parts:
             sections.append(room.platform(measure, _replicas_health(call.scrape, call.env)))
         told = source_json(source)
-    verdict = overall((one for part in sections for one in part.figures), allow_few=call.allow_few)
+    every = [one for part in sections for one in part.figures]
+    verdict = overall(every, allow_few=call.allow_few)
     report = {"verdict": verdict.value, "source": told, "sections": _json(sections)}
     if out:
         text = json_text(report)
@@ -88,7 +89,7 @@ def day_1(
             out.write_text(text, encoding="utf-8")
     lines = figure_lines({part.title: part.figures for part in sections})
     show(call.output, report, [*lines, "", verdict_line(verdict)])
-    raise typer.Exit(exit_code(verdict))
+    raise typer.Exit(exit_code(verdict, every, allow_few=call.allow_few))
 
 
 def _replicas_health(scrape: list[str] | None, env: str) -> list[Figure]:

@@ -60,4 +60,4 @@ def status(
     targets = [one.as_json() for one in figures]
     result = {"verdict": verdict.value, "source": told, "targets": targets}
     show(call.output, result, [*figure_lines({"": figures}), verdict_line(verdict)])
-    raise typer.Exit(exit_code(verdict))
+    raise typer.Exit(exit_code(verdict, figures, allow_few=call.allow_few))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -216,8 +216,11 @@ def privacy(redteam: Path | None) -> Figure:
     return block_rate(folder, now=datetime.now(UTC))
 
 
-def exit_code(verdict: Verdict) -> int:
-    """0 met, 1 missed, 3 could not tell."""
+def exit_code(verdict: Verdict, figures: Iterable[Figure], *, allow_few: bool) -> int:
+    """0 met, 1 missed, 3 could not tell; 0 as well where `allow_few` asks and only events are lacking."""
+    unknown = [one for one in figures if one.verdict.value == "unknown"]
+    if allow_few and verdict.value == "unknown" and unknown and all(one.few for one in unknown):
+        return exit_codes.OK
     return {"met": exit_codes.OK, "missed": exit_codes.FINDING}.get(
         verdict.value, exit_codes.COULD_NOT_TELL
     )
