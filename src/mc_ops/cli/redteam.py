@@ -12,19 +12,23 @@ import secrets
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.markup import escape
 
 from mc_ops import exit_codes
 from mc_ops import redteam as room
+from mc_ops.cli.cutover import token_shown_to
 from mc_ops.cli.operator_access import is_here
-from mc_ops.cli.options import Verbs, Whole
+from mc_ops.cli.options import EnvOption, Verbs, Whole
 from mc_ops.cli.output import Format, OutputOption, emit_json, note, stdout
 from mc_ops.cli.progress import ProgressLine
-from mc_ops.environments import Workspace, credentials, open_environment
-from mc_ops.errors import NotAllowed, UnusableInput
+from mc_ops.environments import Environment, Workspace, credentials, open_environment
+from mc_ops.errors import CouldNotTell, NotAllowed, UnusableInput
+
+if TYPE_CHECKING:
+    from mc_contract.running import Facts
 
 CREDENTIALS_FILE = "MC_CREDENTIALS_FILE"
 _ATTACKERS = ("TENANT_001", "TENANT_002", "TENANT_003")
@@ -47,7 +51,7 @@ app = Verbs()
 def privacy(
     target: Annotated[
         str | None,
-        typer.Option("--target", "--url", help="URL of the platform; default: the local platform."),
+        typer.Option("--target", "--url", help="URL of the platform; default: that of --env."),
     ] = None,
     scenarios: Annotated[
         str, typer.Option("--scenarios", help="Attack families, separated by commas, or `all`.")
@@ -90,6 +94,7 @@ def privacy(
         Path | None,
         typer.Option("--out", help="Output folder; default: a new one in MC_HOME/runs."),
     ] = None,
+    env: EnvOption = "local",
     output: OutputOption = Format.table,
 ) -> None:
     """Run attacks and harmless cases; print block rates with 95 % confidence bounds.
@@ -107,29 +112,34 @@ def privacy(
         wordings=wordings,
         outside=tuple(outside),
     )
-    workspace = Workspace.from_env()
-    url = target or workspace.url
-    home_is_target = _same_place(url, workspace.url)
-    tokens, reader = _tokens(url, workspace)
+    away = None if env == "local" else open_environment(env)
+    workspace = away.workspace if away else Workspace.from_env()
+    home = away.url if away else workspace.url
+    url = target or home
+    home_is_target = away is None and _same_place(url, home)
+    tokens, reader = _tokens(url, home, workspace)
     folder = out or workspace.runs / f"redteam-{datetime.now(UTC):%Y%m%dT%H%M%SZ}" / "redteam"
     room.prepare(folder)
     cases = size.cases()
     note(f"red-team: {len(cases)} cases against {escape(url)}, seed {size.seed}")
     import asyncio
 
-    told, rows = asyncio.run(
+    # Behind a Service one replica answers, and then another, and tells strangers little
+    behind = away if url == home else None
+    before = _looked(behind)
+    result = asyncio.run(
         _attack(
             url,
-            size,
             cases,
             tokens=tokens,
             reader=reader,
-            agent_url=agent_url
-            or (open_environment().neighbour_url(_SAMPLE) if home_is_target else None),
+            agent_url=agent_url or _sample_agent(behind or (home_is_target and open_environment())),
             watch=room.Watch(room.watched(workspace.home) if home_is_target else {}),
         )
     )
-    room.write(folder, told, rows)
+    after = _looked(behind)
+    told = room.report(result, size, url, (before, after) if before and after else None)
+    room.write(folder, told, result.rows)
     colour, icon, word, code = _VERDICTS[told["met"]]
     if output is Format.json:
         emit_json({**told, "files": str(folder)})
@@ -143,22 +153,41 @@ def privacy(
 
 async def _attack(
     url: str,
-    size: room.Size,
     cases: Sequence[room.Case],
     *,
     tokens: dict[str, str],
     reader: str | None,
     agent_url: str | None,
     watch: room.Watch,
-) -> tuple[dict[str, Any], Any]:
+) -> room.Result:
     target = room.Target(url, tokens=tokens, agent_url=agent_url, reader=reader)
     progress = ProgressLine("red-team", "cases")
     try:
-        result = await room.run(target, cases, watch, progress.count)
+        return await room.run(target, cases, watch, progress.count)
     finally:
         progress.end()
         await target.close()
-    return room.report(result, size, url), result.rows
+
+
+def _sample_agent(environment: Environment | Literal[False]) -> str | None:
+    """The one that belongs to the target, if that has sample agents."""
+    try:
+        return environment.neighbour_url(_SAMPLE) if environment else None
+    except UnusableInput:
+        return None
+
+
+def _looked(environment: Environment | None) -> Sequence[Facts]:
+    """What the replicas that serve run; empty where that cannot be told."""
+    if environment is None:
+        return ()
+    from mc_ops.service_client.running import look
+
+    urls = [one.url for one in environment.instances(environment.active_colour())]
+    try:
+        return look({"target": urls}, token_shown_to(environment))["target"]
+    except CouldNotTell:
+        return ()
 
 
 def _families(scenarios: str) -> tuple[room.Family, ...]:
@@ -174,14 +203,14 @@ def _families(scenarios: str) -> tuple[room.Family, ...]:
     return tuple(room.BY_NAME[name] for name in dict.fromkeys(names))
 
 
-def _tokens(url: str, workspace: Workspace) -> tuple[dict[str, str], str | None]:
+def _tokens(url: str, home: str, workspace: Workspace) -> tuple[dict[str, str], str | None]:
     """The attackers' credentials, and one that may read metrics if there is one.
 
     Those of the workspace's platform go nowhere else.
     """
     if name := os.environ.get(CREDENTIALS_FILE):
         return _read(Path(name))
-    if url != workspace.url and not is_here(url):
+    if url != home and not is_here(url):
         raise NotAllowed(
             f"no credentials for {url[:200]}",
             hint=f'set {CREDENTIALS_FILE} to a file of {{"TENANT_001": {{"token": "..."}}, ...}}',

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from mc_contract.redteam import LEAST_BLOCKED, LEAST_BLOCKED_OF_A_FAMILY, THRESHOLDS, figures
-from mc_contract.running import RELEASE_FACTS, Record, facts_of
+from mc_contract.running import RELEASE_FACTS, Facts, Record, facts_of
 from mc_ops.files import writing
 from mc_ops.redteam.case import Row
 from mc_ops.redteam.families import BY_NAME
@@ -29,17 +29,25 @@ def as_lines(rows: Sequence[Row]) -> bytes:
     ).encode()
 
 
-def report(result: Result, size: Size, target: str) -> dict[str, Any]:
-    """All that is told of a run; `figures` is what the rows give."""
+def report(
+    result: Result, size: Size, target: str, looks: Sequence[Sequence[Facts]] | None = None
+) -> dict[str, Any]:
+    """All that is told of a run; `figures` is what the rows give.
+
+    Args:
+        looks: What the replicas behind the target run, before and after; None asks who answered there.
+    """
     told = figures(row.as_json() for row in result.rows)
-    running = Record(*({"target": [facts_of(health)]} for health in result.health))
-    [before], [after] = running.at_start["target"], running.at_end["target"]
+    before, after = looks or [[facts_of(health)] for health in result.health]
+    running = Record({"target": before}, {"target": after})
     problems = [f"channel {name} could not be read" for name in result.unread]
-    problems += [
-        f"the {name.replace('_', ' ')} was changed during the run"
-        for name in RELEASE_FACTS
-        if before[name] != after[name]
-    ]
+    for name in RELEASE_FACTS:
+        then, now = ({one[name] for one in look} for look in (before, after))
+        if then != now:
+            problems.append(f"the {name.replace('_', ' ')} was changed during the run")
+        elif len(now) > 1:
+            problems.append(f"the {name.replace('_', ' ')} is not the same in all replicas")
+    policy_sets = {one["policy_set"] for one in after}
     by_id = {row.id: row for row in result.rows}
     return {
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -49,7 +57,7 @@ def report(result: Result, size: Size, target: str) -> dict[str, Any]:
             "red_team": version("mc-platform"),
             "platform": result.health[1].get("version"),
         },
-        "policy_set": after["policy_set"],
+        "policy_set": policy_sets.pop() if len(policy_sets) == 1 else None,
         "running": running.as_dict(),
         "figures": told,
         "met": None if problems and told["met"] else told["met"],

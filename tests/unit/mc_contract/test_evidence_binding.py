@@ -228,6 +228,19 @@ def test_what_was_exchanged_meanwhile_is_told() -> None:
     )
 
 
+def test_a_red_teams_target_may_get_more_replicas_and_lose_some_but_of_one_release() -> None:
+    """An autoscaler is at work behind a Service; whichever of them ran another release is found."""
+    third = {**SECOND, "replica": "green-3", "instance": "third"}
+    parts = Parts()
+    look = parts.redteam["running"]
+    look["at_end"]["target"] = [dict(FIRST), dict(SECOND), dict(third)]
+    assert parts.verify().ok
+    look["at_start"]["target"] = [dict(FIRST), dict(SECOND), {**third, "code": "other"}]
+    look["at_end"]["target"] = [dict(FIRST)]
+    [reason] = parts.verify().reasons
+    assert "code was other" in reason
+
+
 def test_a_candidate_exchanged_during_the_run_is_no_promote() -> None:
     """A verdict file that says PROMOTE all the same does not follow from its own record."""
     parts = Parts()
