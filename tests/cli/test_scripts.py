@@ -147,6 +147,13 @@ def test_day_0_checks_the_fault_before_it_begins(fault: str, taken: bool) -> Non
     """What the candidate could not be broken by is refused as a parameter, exit 2."""
     runbook = load(ROOT / "runbooks" / "day-0.md")
     with nullcontext() if taken else pytest.raises(UnusableInput, match="FAULT"):
-        begin(runbook, run_id="r", root=ROOT, environment="local", given={"FAULT": fault})
+        begin(
+            runbook,
+            run_id="r",
+            root=ROOT,
+            environment="local",
+            given={"FAULT": fault},
+            by={"user": "ada", "host": "desk"},
+        )
     if taken:
         read_fault(fault)  # who obeys it takes it too
