@@ -125,6 +125,8 @@ def play(bench_type: Any) -> Any:
             files = {name: (folder / name).read_bytes() for name in ("journal.jsonl", "runbook.md")}
             course = recompute("runbook.course", tuple(files), {}, files)
             assert course["gates"]["release"]["by"] == BEN, "evidence follows from the journal"
+            extent = recompute("runbook.extent", ("journal.jsonl",), {}, files)
+            assert (extent["lines"], extent["ended"]) == (len(events), state.outcome)
             assert RunState.of(events) == state, "the journal replays to the state"
             return state, world, events
 
