@@ -69,7 +69,7 @@ def test_rights_are_told_with_what_they_are_for(cluster):
     assert len(checks) == len(RIGHTS)
     assert set(bad) == {"patch services agent-workbench", "get pods/log"}
     assert "cutover" in bad["patch services agent-workbench"]["detail"]
-    looking = json.loads(run("preflight", "rights", "--read-only", "--output", "json").stdout)
+    looking = json.loads(run("preflight", "rights", "--for", "reader", "--output", "json").stdout)
     assert [one["name"] for one in looking["checks"] if one["status"] == "fail"] == ["get pods/log"]
 
 

@@ -14,7 +14,7 @@ from mc_ops import preflight as room
 from mc_ops.cli.cutover import token_shown_to
 from mc_ops.cli.options import EnvOption, OptionGroup, Verbs, Whole
 from mc_ops.cli.output import Format, OutputOption, emit_json, json_text, note, print_check, stdout
-from mc_ops.environments import Colour, Environment, open_environment
+from mc_ops.environments import Colour, Environment, Holder, open_environment
 from mc_ops.errors import CouldNotTell, UnusableInput
 
 if TYPE_CHECKING:
@@ -162,9 +162,14 @@ def rights(
     role: Annotated[
         bool, typer.Option("--role", help="Print a Role that has these rights and no others.")
     ] = False,
-    read_only: Annotated[
-        bool, typer.Option("--read-only", help="Only what verbs that change nothing need.")
-    ] = False,
+    holder: Annotated[
+        Holder,
+        typer.Option(
+            "--for",
+            help="Whose: an operator's; a reader's, of verbs that change nothing; an administrator's, who runs "
+            "commands of the service; a neighbour namespace's, from which the egress check asks.",
+        ),
+    ] = Holder.operator,
 ) -> None:
     """Check that you have the rights that mcctl needs on a cluster (--env kubernetes)."""
     if call.env != "kubernetes":
@@ -175,7 +180,7 @@ def rights(
 
     client = kubernetes.Client.from_env(namespace)
     if role:
-        manifest = kubernetes.role(client.namespace, read_only=read_only)
+        manifest = kubernetes.role(client.namespace, holder)
         typer.echo(yaml.safe_dump(manifest, sort_keys=False), nl=False)
         return
     results = [
@@ -185,7 +190,7 @@ def rights(
             right.purpose,
             "mcctl preflight rights --role --env kubernetes prints a Role to apply",
         )
-        for right, missing in kubernetes.allowed(client, read_only=read_only)
+        for right, missing in kubernetes.allowed(client, holder)
     ]
     _tell("rights", call.env, {"rights": results}, call)
 

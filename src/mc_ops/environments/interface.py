@@ -36,6 +36,15 @@ class Colour(StrEnum):
         return Colour.green if self is Colour.blue else Colour.blue
 
 
+class Holder(StrEnum):
+    """Who has rights on a cluster: each has a Role of their own, called `mc-` and this."""
+
+    operator = "operator"
+    reader = "reader"
+    administrator = "administrator"
+    neighbour = "neighbour"
+
+
 BASELINE: Final = "baseline"  # replicas of what serves, fresh, only to be compared with a candidate
 Group = Colour | Literal["baseline"]
 UNREACHED: Final = "ready"  # the health of what cannot be asked from here, and whose probe passes

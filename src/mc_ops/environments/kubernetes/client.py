@@ -71,9 +71,6 @@ class Client:
         self._context = context
         self._instead = instead
         self._made: Api | None = None
-        self.used: set[tuple[str, str]] = (
-            set()
-        )  # the rights that were needed so far: verb, resource
 
     @classmethod
     def from_env(cls, namespace: str | None = None) -> Client:
@@ -213,7 +210,6 @@ class Client:
         """Turn what kr8s raises into this program's errors."""
         import kr8s
 
-        self.used.add((verb, resource))
         try:
             yield
         except OpsError:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from mc_ops.environments.interface import BASELINE, Colour
+from mc_ops.environments.interface import BASELINE, Colour, Holder
 from mc_ops.environments.kubernetes.client import Client, Object
 from mc_ops.environments.kubernetes.names import (
     CATALOGUE,
@@ -17,8 +17,7 @@ from mc_ops.environments.kubernetes.names import (
     deployment_of,
 )
 
-ROLE: Final = "mc-operator"
-_APPS, _AUTOSCALING, _HPAS = "apps", "autoscaling", "horizontalpodautoscalers"
+_APPS, _BATCH, _AUTOSCALING, _HPAS = "apps", "batch", "autoscaling", "horizontalpodautoscalers"
 _COORDINATION, _DISCOVERY = "coordination.k8s.io", "discovery.k8s.io"
 _LOCK = "scale, cutover: that no two change the platform at once"
 _DEPLOYMENTS = tuple(deployment_of(group) for group in (*Colour, BASELINE))
@@ -65,7 +64,6 @@ _LOOK = (
     Right("get", _HPAS, "scale, cutover, incident hpa-oscillation, cost", _AUTOSCALING, _SIDES),
 )
 _CHANGE = (
-    Right("create", "pods/exec", "incident siem-failure: ask the SIEM from a pod"),
     Right("patch", "services", "cutover", names=(SERVICE,)),
     Right("list", "endpointslices", "cutover: whether the Service leads there", _DISCOVERY),
     Right("patch", "deployments", "scale --restart, --fault", _APPS, _DEPLOYMENTS),
@@ -84,20 +82,73 @@ _CHANGE = (
     Right("patch", "leases", _LOCK, _COORDINATION, (LEASE,)),
     Right("create", "events", "scale, cutover: who did it, in the namespace's events"),
 )
-RIGHTS: Final = (*_LOOK, *_CHANGE)
+_WORKLOADS = (
+    ("deployments", _APPS),
+    ("statefulsets", _APPS),
+    ("daemonsets", _APPS),
+    ("jobs", _BATCH),
+    ("cronjobs", _BATCH),
+    ("replicasets", _APPS),
+    ("podtemplates", ""),
+    ("replicationcontrollers", ""),
+)
+_CHECKS = "preflight pod-security, egress, hpa: what is held against the rules"
+_EXEC = Right("create", "pods/exec", "preflight egress, incident siem-failure: ask from a pod")
+_LISTS = (
+    *(Right("list", resource, _CHECKS, api) for resource, api in _WORKLOADS),
+    Right("list", "networkpolicies", "preflight egress", "networking.k8s.io"),
+)
+_PREFLIGHT = (
+    *_LISTS,
+    _EXEC,
+    Right("list", _HPAS, "preflight hpa", _AUTOSCALING),
+    Right("list", "poddisruptionbudgets", "preflight hpa", "policy"),
+    Right("list", "resourcequotas", "preflight hpa"),
+    Right("list", "services", "preflight hpa"),
+    Right("get", "namespaces", "preflight pod-security: what the namespace enforces"),
+    Right("create", "pods", "preflight pod-security: try the admission (dry run)"),
+    Right(
+        "watch", "deployments", "incident siem-failure --enable-file: rollout", _APPS, _DEPLOYMENTS
+    ),
+)
+_RUN = "a command of the service with the database administrator's rights"
+_ADMINISTER = (
+    Right("get", "services", f"{_RUN}: which side serves", names=(SERVICE,)),
+    Right("get", "deployments", f"{_RUN}: what its pod is like", _APPS, _SIDES),
+    Right("create", "pods", f"{_RUN}: its pod"),
+    Right("get", "pods", f"{_RUN}: how it ended"),
+    Right("get", "pods/log", f"{_RUN}: what it said"),
+    Right("delete", "pods", f"{_RUN}: take its pod away"),
+)
+_ASK_NEIGHBOUR = (
+    *_LISTS,
+    _EXEC,
+    Right("get", "deployments", "preflight egress: the workload that is asked from", _APPS),
+    Right("list", "pods", "preflight egress: its pods"),
+    Right("get", "pods", "preflight egress: one of them"),
+)
+RIGHTS: Final = (*_LOOK, *_CHANGE, *_PREFLIGHT)
 
 
-def allowed(client: Client, *, read_only: bool = False) -> Iterator[tuple[Right, str]]:
+RIGHTS_OF: Final = {
+    Holder.operator: RIGHTS,
+    Holder.reader: _LOOK,
+    Holder.administrator: _ADMINISTER,
+    Holder.neighbour: _ASK_NEIGHBOUR,
+}
+
+
+def allowed(client: Client, holder: Holder = Holder.operator) -> Iterator[tuple[Right, str]]:
     """Each right, with what of it is missing in words; empty if it is there.
 
     Args:
-        client: Of the platform's namespace.
-        read_only: Only what verbs that change nothing need.
+        client: Of the namespace.
+        holder: Whose rights.
 
     Raises:
         CouldNotTell, NotAllowed: the cluster cannot be asked.
     """
-    for right in _LOOK if read_only else RIGHTS:
+    for right in RIGHTS_OF[holder]:
         refused = [name for name in right.names or ("",) if not _may(client, right, name)]
         yield right, ", ".join(filter(None, refused)) or ("all" if refused else "")
 
@@ -116,17 +167,16 @@ def _may(client: Client, right: Right, name: str) -> bool:
     return bool(client.create("selfsubjectaccessreviews", body).get("status", {}).get("allowed"))
 
 
-def role(namespace: str, *, read_only: bool = False) -> Object:
-    """The Role that has these rights and no others; `read_only` as for `allowed`."""
-    wanted = _LOOK if read_only else RIGHTS
+def role(namespace: str, holder: Holder = Holder.operator) -> Object:
+    """The Role that has these rights and no others."""
     rules: dict[tuple[str, str, tuple[str, ...]], list[str]] = {}
-    for right in wanted:
+    for right in RIGHTS_OF[holder]:
         rules.setdefault((right.api, right.resource, right.names), []).append(right.verb)
     return {
         "apiVersion": "rbac.authorization.k8s.io/v1",
         "kind": "Role",
         "metadata": {
-            "name": f"{ROLE}-read-only" if read_only else ROLE,
+            "name": f"mc-{holder}",
             "namespace": namespace,
             "labels": {"app.kubernetes.io/part-of": "mc-platform"},
         },

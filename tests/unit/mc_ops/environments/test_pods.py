@@ -13,12 +13,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mc_ops.environments import kubernetes
-from mc_ops.environments.interface import State
+from mc_ops.environments.interface import Holder, State
 from mc_ops.environments.kubernetes import pods
 from mc_ops.environments.kubernetes.client import Absent, Client
 from mc_ops.environments.kubernetes.logs import read_logs, restart_line
-from mc_ops.environments.kubernetes.rights import RIGHTS, role
+from mc_ops.environments.kubernetes.rights import RIGHTS, RIGHTS_OF, role
 from mc_ops.environments.kubernetes.settings import expanded, field_of, plain_data
+from mc_ops.preflight.kubernetes.workloads import KINDS
 
 NOW = datetime(2026, 12, 1, 12, 0, tzinfo=UTC)
 RUNS = {"running": {"startedAt": "2026-12-01T11:59:00Z"}}
@@ -161,7 +162,7 @@ def test_the_role_has_each_right_once_and_no_wildcard():
     ]
     assert sorted(pairs) == sorted((one.verb, one.resource, one.names) for one in RIGHTS)
     assert "*" not in str(made)
-    reading = {verb for rule in role("prod", read_only=True)["rules"] for verb in rule["verbs"]}
+    reading = {verb for rule in role("prod", Holder.reader)["rules"] for verb in rule["verbs"]}
     assert reading == {"get", "list"}
 
 
@@ -213,25 +214,37 @@ _CALL = re.compile(
     r'client\.(get|find|objects|patch|create|delete|log)\(\s*(?:"(\w+)"|_HPAS)?([^\n]*)'
 )
 _VERBS = {"find": "get", "objects": "list"}
+# By kubectl: the pre-flight's scripts, and the playbook of a SIEM failure
+_SCRIPTS = {
+    *(("list", f"{kind.lower()}s") for kind in KINDS),
+    *(("list", "networkpolicies"), ("list", "poddisruptionbudgets"), ("list", "resourcequotas")),
+    *(("list", "horizontalpodautoscalers"), ("list", "services"), ("get", "namespaces")),
+    *(("create", "pods"), ("create", "pods/exec"), ("watch", "deployments")),
+}
+
+
+def calls(*files: Path) -> set[tuple[str, str]]:
+    """The calls to the API in source files, as RBAC has them."""
+    found: set[tuple[str, str]] = set()
+    for path in files:
+        for verb, resource, rest in _CALL.findall(path.read_text(encoding="utf-8")):
+            if verb == "log":
+                found.add(("get", "pods/log"))
+                continue
+            part = "/scale" if 'subresource="scale"' in rest else ""
+            found.add((_VERBS.get(verb, verb), (resource or "horizontalpodautoscalers") + part))
+    return found
 
 
 def test_the_rights_are_those_of_the_calls_that_are_made():
     """Each call to the API in the environment's source, and no right that no call needs."""
-    needed = {
-        ("get", "configmaps"),
-        ("get", "secrets"),
-    }  # of a pod's settings, by names from its spec
-    for path in Path(kubernetes.__file__).parent.glob("*.py"):
-        if path.stem in (
-            "administration",
-            "client",
-            "rights",
-        ):  # no verb needs the first one's pods
-            continue
-        for verb, resource, rest in _CALL.findall(path.read_text(encoding="utf-8")):
-            if verb == "log":
-                needed.add(("get", "pods/log"))
-                continue
-            part = "/scale" if 'subresource="scale"' in rest else ""
-            needed.add((_VERBS.get(verb, verb), (resource or "horizontalpodautoscalers") + part))
+    # Of a pod's settings, by names from its spec
+    needed = {("get", "configmaps"), ("get", "secrets"), *_SCRIPTS}
+    folder = Path(kubernetes.__file__).parent
+    pods = folder / "administration.py"  # an administrator's
+    apart = {pods, folder / "client.py", folder / "rights.py"}
+    needed |= calls(*(path for path in folder.glob("*.py") if path not in apart))
     assert needed == {(one.verb, one.resource) for one in RIGHTS}
+    serving = {("get", "services"), ("get", "deployments")}
+    administrators = {(one.verb, one.resource) for one in RIGHTS_OF[Holder.administrator]}
+    assert administrators == calls(pods) | serving

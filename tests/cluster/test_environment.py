@@ -1,0 +1,260 @@
+"""`--env kubernetes`: the laws of environments, held by an operator with the rights of our Role alone."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from tests.cluster.conftest import until
+from tests.cluster.platform import SIDES, SIEM_KEY, Platform
+from tests.contracts import environment_laws
+from tests.contracts.environment_laws import *  # noqa: F403 - the laws are the tests
+
+from mc_ops.environments import Colour, Environment, Holder, open_environment
+from mc_ops.environments.faults import Faults
+from mc_ops.environments.kubernetes import Client, allowed, role
+from mc_ops.environments.kubernetes.rights import RIGHTS, RIGHTS_OF, Right
+from mc_ops.errors import NotAllowed
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
+
+ROOT = Path(__file__).parents[2]
+STILL = {"scaleUp": {"selectPolicy": "Disabled"}, "scaleDown": {"selectPolicy": "Disabled"}}
+# Green's pods end at once: how long a drain takes is told elsewhere
+QUICK = {
+    "minReadySeconds": 0,
+    "template": {
+        "spec": {
+            "terminationGracePeriodSeconds": 1,
+            "containers": [
+                {
+                    "name": "agent-workbench",
+                    "lifecycle": {"preStop": {"sleep": {"seconds": 0}}},
+                    "readinessProbe": {"periodSeconds": 1},
+                }
+            ],
+        }
+    },
+}
+
+
+class Account:
+    """A service account of the platform's namespace, and the environment variables of who uses it."""
+
+    def __init__(self, platform: Platform, name: str, folder: Path) -> None:
+        self.platform, self.name = platform, name
+        platform.kubectl("create", "serviceaccount", name)
+        token = platform.kubectl("create", "token", name, "--duration=1h").stdout.strip()
+        config = yaml.safe_load(Path(platform.env["KUBECONFIG"]).read_text())
+        config["users"] = [{"name": "operator", "user": {"token": token}}]
+        config["contexts"][0]["context"] |= {"user": "operator", "namespace": platform.name}
+        path = folder / f"{name}.kubeconfig"
+        path.write_text(yaml.safe_dump(config))
+        bins = f"{Path(sys.executable).parent}:{platform.env['PATH']}"
+        self.env = {**platform.env, "KUBECONFIG": str(path), "PATH": bins, "COLUMNS": "200"}
+
+    def given(self, *options: str, namespace: str = "mc-platform") -> None:
+        """Give it the Role that mcctl prints, in a namespace."""
+        where = ("--env", "kubernetes", "--namespace", namespace)
+        printed = self.run("mcctl", "preflight", "rights", "--role", *where, *options).stdout
+        made = yaml.safe_load(printed)["metadata"]["name"]
+        cluster = self.platform.cluster
+        cluster.kubectl("apply", "-f", "-", input=printed)
+        account = f"--serviceaccount={self.platform.name}:{self.name}"
+        binding = ("create", "rolebinding", f"{self.name}-{made}", f"--role={made}", account)
+        cluster.kubectl("-n", namespace, *binding)
+
+    def run(self, *command: str) -> subprocess.CompletedProcess[str]:
+        """A command as this account, in the checkout."""
+        return subprocess.run(
+            command,
+            cwd=ROOT,
+            env=self.env,
+            check=False,
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+
+
+def entered(monkeypatch: pytest.MonkeyPatch, env: Mapping[str, str]) -> None:
+    """Have this process be who has these variables."""
+    for name in ("KUBECONFIG", "MC_HOME"):
+        monkeypatch.setenv(name, env[name])
+    for name in ("MC_NAMESPACE", "MC_URL", "MC_SCRAPE_TOKEN_FILE"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(scope="module")
+def operator(platform: Platform, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Account]:
+    """An operator with our Role, and no other right; one blue replica, held still."""
+    account = Account(platform, "an-operator", tmp_path_factory.mktemp("rights"))
+    try:
+        account.given()
+        patch = json.dumps({"spec": {"minReplicas": 1, "behavior": STILL}})
+        for side in SIDES.values():
+            platform.kubectl("patch", "hpa", side, "--type=merge", "-p", patch)
+        quick = json.dumps({"spec": QUICK})
+        platform.kubectl("patch", "deployment", SIDES["green"], "-p", quick)
+        with pytest.MonkeyPatch.context() as monkeypatch:
+            entered(monkeypatch, account.env)
+            opened = open_environment("kubernetes")
+            opened.scale(Colour.blue, 1)
+            yield account
+            opened.scale(Colour.green, 0, faults=Faults())
+            platform.restore()
+            opened.scale(Colour.blue, 3)
+    finally:
+        platform.kubectl("delete", "rolebinding,role,lease", "--all")
+        platform.kubectl("delete", "serviceaccount", account.name)
+
+
+@pytest.fixture(scope="module")
+def opened(operator: Account) -> Environment:
+    """As mcctl opens it."""
+    del operator
+    return open_environment("kubernetes")
+
+
+@pytest.fixture
+def environment(opened: Environment) -> Iterator[Environment]:
+    """One blue replica serves, before and after, and nothing else runs."""
+    yield from environment_laws.restored(opened)
+
+
+def test_status_tells_each_pod_and_no_neighbour(opened: Environment, platform: Platform) -> None:
+    """By the pods' own word; the namespaces of neighbours are not the operator's."""
+    found = opened.status()
+    [blue] = found.processes
+    assert (blue.colour, blue.health, blue.port) == (Colour.blue, "ok", 8080)
+    assert (blue.pid, blue.restarts) == (None, 0)
+    assert (found.active_colour, found.url) == (Colour.blue, platform.url())
+
+
+def test_settings_catalogue_and_logs_are_the_pod_s(opened: Environment) -> None:
+    """The pod says the same of itself."""
+    [blue] = opened.instances(Colour.blue)
+    settings = opened.settings(blue.name)
+    assert (settings["MC_REPLICA"], settings["MC_COLOUR"]) == (blue.name, "blue")
+    assert settings["AUDIT_SIEM_KEY"] == SIEM_KEY
+    assert len(opened.catalogue_digest()) == 64
+    following = opened.logs([blue.name], lines=1, follow=True)
+    assert next(iter(following)).name == blue.name
+    following.close()  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("command", "says"),
+    [
+        ("mcctl cost --env kubernetes", "used by all replicas"),
+        ("mcctl slo status --env kubernetes --output json", '"budget"'),
+        ("mcctl audit verify", "verif"),
+        ("mcctl preflight rights --env kubernetes", "patch services agent-workbench"),
+        ("kubectl rollout status deployment/agent-workbench --timeout=60s", "successfully"),
+    ],
+    ids=lambda words: words if "mcctl" in words or "kubectl" in words else "",
+)
+def test_an_operator_reads_and_checks(
+    operator: Account, platform: Platform, command: str, says: str
+) -> None:
+    """With the operator's files, as the docs have them; figures may be bad (1) or of few events (3)."""
+    operator.env["MC_URL"] = platform.url()
+    done = operator.run(*command.split())
+    figures = command.split()[1] in ("cost", "slo")
+    assert done.returncode in ((0, 1, 3) if figures else (0,)), done.stderr
+    assert says in done.stdout + done.stderr, done
+
+
+def test_an_administrator_s_command_runs_in_a_pod_that_goes(
+    platform: Platform, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the Role for that, which no operator has; what the command says comes back."""
+    account = Account(platform, "an-administrator", tmp_path)
+    try:
+        account.given("--for", "administrator")
+        entered(monkeypatch, account.env)
+        done = open_environment("kubernetes").administer(
+            "repair", "--reason", "to see what there is", "--dry-run"
+        )
+        assert done.returncode == 0, done
+        ours = ("-l", "app.kubernetes.io/managed-by=mcctl", "--field-selector=status.phase=Running")
+        until(lambda: not platform.read("pods", *ours)["items"])
+    finally:
+        platform.kubectl("delete", "serviceaccount", account.name)
+
+
+def test_each_right_that_is_missing_is_told_by_name(platform: Platform) -> None:
+    """Every right is taken from one of a few users, and the pre-flight names what each lacks, and no more."""
+    group, users = "rbac.authorization.k8s.io", 6
+    lacking = {
+        f"{holder}-{number}": (holder, RIGHTS_OF[holder][number::users])
+        for holder in (Holder.operator, Holder.administrator)
+        for number in range(users)
+    }
+    assert sum(len(rights) for _, rights in lacking.values()) == len(RIGHTS) + 6
+    made: list[dict[str, Any]] = []
+    for user, (holder, rights) in lacking.items():
+        whole = role(platform.name, holder)
+        meta = {"metadata": {"name": user, "labels": {"story": "rights"}}}
+        rules = [one for rule in whole["rules"] if (one := without(rule, rights))["verbs"]]
+        made.append({**whole, **meta, "rules": rules})
+        binding = {
+            "roleRef": {"apiGroup": group, "kind": "Role", "name": user},
+            "subjects": [{"apiGroup": group, "kind": "User", "name": user}],
+        }
+        made.append({"apiVersion": f"{group}/v1", "kind": "RoleBinding", **meta, **binding})
+    platform.apply(*made)
+    try:
+        for user, (holder, rights) in lacking.items():
+            wanted = [str(right) for right in rights]
+            until(lambda user=user, to=holder, of=wanted: told(platform, user, to) == of, 30)
+    finally:
+        platform.kubectl("delete", "rolebinding,role", "-l", "story=rights")
+
+
+def without(rule: dict[str, Any], rights: Sequence[Right]) -> dict[str, Any]:
+    """A rule of a Role without some rights."""
+    of = (rule["resources"], rule["apiGroups"], rule.get("resourceNames", []))
+    taken = {one.verb for one in rights if ([one.resource], [one.api], list(one.names)) == of}
+    return {**rule, "verbs": [verb for verb in rule["verbs"] if verb not in taken]}
+
+
+def told(platform: Platform, user: str, holder: Holder) -> list[str]:
+    """The rights that a user lacks, by the pre-flight's word."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        entered(monkeypatch, platform.env)
+        client = Client(namespace=platform.name)
+        session = client._api()._session
+        assert session is not None
+        session.headers["Impersonate-User"] = user
+        try:
+            return [str(right) for right, missing in allowed(client, holder) if missing]
+        finally:
+            del session.headers["Impersonate-User"]
+
+
+def test_who_has_no_right_is_told_which(
+    platform: Platform, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At the pre-flight all of them, at a verb the one that it lacks."""
+    nobody = Account(platform, "nobody", tmp_path)
+    try:
+        refused = nobody.run(
+            *("mcctl", "preflight", "rights", "--env", "kubernetes", "--output", "json")
+        )
+        checks = json.loads(refused.stdout)["checks"]
+        assert refused.returncode == 1
+        assert {one["status"] for one in checks} == {"fail"}
+        assert {one["name"] for one in checks} == set(map(str, RIGHTS))
+        entered(monkeypatch, nobody.env)
+        with pytest.raises(NotAllowed) as caught:
+            open_environment("kubernetes").status()
+        assert "list pods" in (caught.value.hint or "")
+    finally:
+        platform.kubectl("delete", "serviceaccount", nobody.name)
