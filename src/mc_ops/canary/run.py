@@ -14,7 +14,8 @@ What both sides refused alike for want of a place is the machine's doing: a HOLD
 could not tell. A candidate that refuses more than the baseline does is held.
 
 Lateness of the driver dilutes every difference, so it voids a PROMOTE or an inconclusive run.
-It does not void a HOLD by evidence: that was found in spite of the dilution.
+It does not void a HOLD by evidence: that was found in spite of the dilution. A baseline that fails
+too often does: whatever was found, it is no measure.
 """
 
 from __future__ import annotations
@@ -253,8 +254,7 @@ def conclude(
     if sampled.stopped == "interrupted":
         raise Declined(f"interrupted after {base.n} pairs", hint=f"samples are in {out_dir}")
     _refuse_lost_baseline(measured.running)
-    if full or not by_evidence:
-        _refuse_failing_baseline(sampled, base, out_dir)
+    _refuse_failing_baseline(sampled, base, out_dir)
     if full and not changed:
         raise CouldNotTell(
             f"the machine refused work on both sides alike: {refused.baseline} of {base.n} "

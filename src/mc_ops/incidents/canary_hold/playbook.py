@@ -301,12 +301,10 @@ def _conclude(told: Mapping[str, Any], found: HoldDiagnosis) -> Conclusion:
         return Conclusion.changed
     if judgement.promote:
         return Conclusion.promoted
-    base = judgement.baseline
-    by_evidence = judgement.kind in ("regressed", "errors")
+    if is_failing(judgement.baseline.errors, judgement.baseline.n):
+        return Conclusion.baseline_failing
     refused = told.get("refused")
     full = isinstance(refused, dict) and refused.get("by_the_machine") is True
-    if (full or not by_evidence) and is_failing(base.errors, base.n):
-        return Conclusion.baseline_failing
     if full:
         return Conclusion.refused
     if found.rest is not None and found.rest.kind not in ("regressed", "errors"):

@@ -263,6 +263,24 @@ def test_conclude_a_baseline_that_lost_a_replica_compares_nothing(
     assert json.loads((tmp_path / "verdict.json").read_text())["verdict"] == "HOLD"
 
 
+@pytest.mark.parametrize("every", [16, 25])
+def test_conclude_a_baseline_that_fails_is_no_measure_of_a_worse_candidate(
+    tmp_path: Path, every: int
+) -> None:
+    """Over 5 % of its requests: could not tell, though the candidate fails more; under that, HOLD."""
+    plan = make_plan(["http://a"], ["http://b"], minutes=1)
+    sampled = replace(_late(1.0), lateness_s=np.zeros(6000))
+    sampled.base_s[::every] = np.nan
+    sampled.cand_s[::2] = np.nan
+    if every < 20:
+        with pytest.raises(CouldNotTell, match="the baseline failed 188 of 3000 requests"):
+            conclude(plan, sampled, datetime.now(UTC), tmp_path)
+    else:
+        assert not conclude(plan, sampled, datetime.now(UTC), tmp_path).promote
+    assert json.loads((tmp_path / "verdict.json").read_text())["kind"] == "errors"
+    assert judge_again(tmp_path).kind == "errors"  # what the samples say, whoever asks them
+
+
 def test_conclude_a_regression_stays_one_whatever_was_exchanged(tmp_path: Path) -> None:
     """What the samples show by themselves is not hidden by it, and does not serve either."""
     plan = make_plan(["http://a"], ["http://b"], minutes=1)

@@ -256,6 +256,12 @@ def test_a_baseline_that_fails_leaves_nothing_to_compare(tmp_path: Path) -> None
     found = diagnosed(write(tmp_path / "run", base, cand, stopped="baseline-failing"))
     assert found.conclusion is Conclusion.baseline_failing
     assert found.next[0][1] == "mcctl status"
+    worse = cand.copy()
+    worse[::2] = np.nan
+    found = diagnosed(write(tmp_path / "worse", base, worse))
+    assert found.judgement is not None
+    assert found.judgement.kind == "errors"
+    assert found.conclusion is Conclusion.baseline_failing
     refused = {"baseline": {"refused: json-rpc -32051": 2000}, "candidate": {}}
     found = diagnosed(write(tmp_path / "full", base, cand, failures=refused))
     assert found.conclusion is Conclusion.baseline_failing
