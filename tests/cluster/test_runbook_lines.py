@@ -525,8 +525,11 @@ def test_a_drill_takes_two_of_three_replicas_away_and_measures_nothing(
     A second wait, begun later, does. The first one waits for a pod that is gone, or fails as it is gone.
     """
     until(lambda: at_rest(platform), 180)
+    platform.apply(a_pod_that_never_serves())
+    until(lambda: platform.read("pod", "leaving")["status"]["phase"] == "Running")
     done = operator.run("dr-drill")
-    waiting = operator.start("wait-ready")  # at once, while there are pods on their way out
+    platform.kubectl("delete", "pod", "leaving", "--wait=false")
+    waiting = operator.start("wait-ready")  # at once, while a pod is on its way out
     assert done.returncode == 0, done.stderr
     told = (operator.folder / "out/dr-drill-results.txt").read_text().splitlines()
     assert [one.split(": ")[0] for one in told] == [f"RTO for TENANT_00{n}" for n in (1, 2, 3)]
@@ -541,6 +544,18 @@ def test_a_drill_takes_two_of_three_replicas_away_and_measures_nothing(
     assert waiting.returncode
     assert ("not found" in said) == gone
     operator.shown(MISLEADS, "dr-drill", "wait-ready")
+
+
+def a_pod_that_never_serves() -> dict[str, Any]:
+    """It has the service's label as a candidate that failed has it, and takes its grace to the full."""
+    deaf = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(600)"
+    never = {"exec": {"command": ["false"]}}
+    some = {"cpu": "50m", "memory": "32Mi"}  # as the namespace's quota asks
+    own = {"readinessProbe": never, "lifecycle": None, "volumeMounts": []}
+    spec = pod_spec(args=["-c", deaf], resources={"requests": some, "limits": some}, **own)
+    label, _, name = PODS.partition("=")
+    meta = {"name": "leaving", "labels": {label: name}}
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": {**spec, "volumes": []}}
 
 
 def ready(platform: Platform) -> int:
