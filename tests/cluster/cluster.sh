@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # A Kubernetes cluster for tests, in namespaces of its own on this machine: the real control plane,
 # kube-proxy, metrics-server, and nodes with real kubelets over a container runtime of ours whose
-# containers are processes of this machine (node/). See docs/how-to/try-on-a-cluster.md.
+# containers are processes of this machine (node/). See docs/how-to/test-cluster.md.
 #   needs       say what this machine lacks for it; exit 77 if anything
+#   built       whether it is in the cache already: exit 0, else 1
 #   build       build what is missing into a cache outside the clone; minutes once, seconds after
 #   up, down    start it, take it away; whatever a killed one left is swept first
 #   crash N     node N and all its pods die at once, as when a machine loses its power
@@ -44,7 +45,7 @@ needs() {
   for tool in ip nft nsenter unshare setsid openssl; do
     command -v $tool >/dev/null || missing+=("the command $tool")
   done
-  if [ ! -e "$(cache)/built" ]; then
+  if ! built; then
     go version 2>/dev/null | grep -qE 'go1\.(2[6-9]|[3-9][0-9])' || missing+=("Go 1.26 or newer, to build Kubernetes")
   fi
   if [ ${#missing[@]} = 0 ]; then
@@ -59,13 +60,15 @@ needs() {
   exit 77
 }
 
+built() { [ -e "$(cache)/built" ]; }
+
 build() {
   local bin package=k8s.io/component-base/version
   bin=$(cache)
   mkdir -p "$bin"
   exec 8>"$bin/lock" && flock 8
   cd "$HERE"
-  if [ ! -e "$bin/built" ]; then
+  if ! built; then
     echo "building Kubernetes, etcd and metrics-server into $bin: about 15 minutes of processor time, once ..." >&2
     GOBIN=$bin go install -trimpath ${MC_CLUSTER_BUILD_FLAGS:-} -ldflags "-s -w -X $package.gitVersion=$VERSION -X $package.gitMajor=1 -X $package.gitMinor=36" tool
     mv "$bin/server" "$bin/etcd"
@@ -308,7 +311,7 @@ crash() {
 command=${1:-}
 shift || true
 case $command in
-  needs | build | up | down | crash | image) "$command" "$@" ;;
+  needs | built | build | up | down | crash | image) "$command" "$@" ;;
   node) enter "$SELF" _node "$@" ;;
   kubectl) exec "$STATE/bin/kubectl" "$@" ;;
   _enter) enter "$SELF" "$@" ;;
