@@ -1,19 +1,14 @@
-"""Nodes that go: drained with a PodDisruptionBudget in the way, or crashed."""
+"""A node that is drained with a PodDisruptionBudget in the way; one that crashes: `test_rolling_update.py`."""
 
 from __future__ import annotations
 
 import subprocess
-import time
 
 import pytest
-from tests.cluster.conftest import CLUSTER, Cluster, Space, get, until
+from tests.cluster.conftest import CLUSTER, Cluster, Space, until
 from tests.cluster.test_workloads import Client, ready
 
 pytestmark = pytest.mark.cluster
-
-AT_MOST = (
-    40  # seconds from a crash to as many ready pods as before (issue: replacement within 40 s)
-)
 
 
 def budget(at_least: int) -> dict:
@@ -51,32 +46,6 @@ def test_a_drain_waits_for_the_budget(cluster: Cluster, space: Space):
         assert client.bad == []
     finally:
         cluster.kubectl("uncordon", "node-2")
-
-
-def test_the_pods_of_a_crashed_node_are_replaced(cluster: Cluster, space: Space):
-    space.deploy(replicas=4)
-    before = set(on(space, "node-1"))
-    assert len(on(space, "node-2")) == 2
-    crashed = time.monotonic()
-    cluster.driver("crash", "2")
-    try:
-        until(lambda: len(set(on(space, "node-1"))) == 4)
-        took = time.monotonic() - crashed
-        assert before < set(on(space, "node-1"))
-        until(lambda: len({get(space.address()) for _ in range(20)}) >= 3, 20)
-        print(f"replacement pods ready {took:.0f} s after the crash")
-        assert took < AT_MOST
-    finally:
-        cluster.driver("node", "2")
-    cluster.kubectl("wait", "--for=condition=Ready", "node/node-2", "--timeout=60s")
-    until(
-        lambda: (
-            all(p["spec"]["nodeName"] == "node-1" for p in space.pods())
-            and len(space.read("pods")["items"]) == 4
-        )
-    )
-    space.deploy("again", replicas=2)
-    assert {p["spec"]["nodeName"] for p in space.pods("again")} == {"node-1", "node-2"}
 
 
 def test_crashing_what_does_not_run_says_so(cluster: Cluster):
