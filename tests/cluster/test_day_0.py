@@ -17,7 +17,7 @@ import pytest
 from tests.cluster.conftest import until
 from tests.cluster.platform import Platform
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1500)]
 
 ROOT = Path(__file__).parents[2]
 TABLE = ROOT / "deploy" / "kubernetes" / "overlays" / "local-test" / "egress.toml"
@@ -114,7 +114,7 @@ class Run:
 
     def ended(self) -> tuple[int, str]:
         """Its exit code, and all that it said."""
-        said, _ = self.process.communicate(timeout=800)
+        said, _ = self.process.communicate(timeout=1200)
         return self.process.returncode, self.first + said
 
     def verdict(self) -> dict:
