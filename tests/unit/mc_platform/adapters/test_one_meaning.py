@@ -161,7 +161,8 @@ async def test_the_rules_count_it(told, tmp_path):
                 "input_series": [
                     {"series": _series(name, labels), "values": f"0x5 0+{value:g}x1 {value:g}x270"}
                     for name, labels, value in _counters(tenant)
-                ],
+                ]
+                + [{"series": "process_start_time_seconds", "values": "0x276"}],
                 "promql_expr_test": [
                     {
                         "expr": f"round({expression}, 0.0001)",
