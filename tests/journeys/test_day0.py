@@ -50,8 +50,8 @@ def _day0(platform, **parameters):
     arguments = ["--env", "local", "--minutes", MINUTES, "--yes", *settings]
     for _ in range(3):
         done = platform.mcctl("runbook", "run", "day-0", *arguments, check=False)
-        spoiled = re.search(r"could not tell[^$]*day-0 --resume (\S+)", done.stderr)
-        if done.returncode == 0 or spoiled is None:
+        spoiled = re.search(r"day-0 --resume (\S+)", done.stderr)
+        if done.returncode != 3 or spoiled is None:
             break
         arguments = ["--resume", spoiled[1], "--yes"]
     return done
