@@ -179,6 +179,11 @@ def deployment(name: str, *, replicas: int | None = 1, **container: Any) -> list
     ]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The platform's stories last: one of the cluster's own kills it, and then all is gone."""
+    items.sort(key=lambda item: "platform" in getattr(item, "fixturenames", ()))
+
+
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[Cluster]:
     """The cluster: one that runs is used and left, else one is started and taken away."""

@@ -23,7 +23,7 @@ from tests.cluster.platform import SIDES, Platform
 
 from mc_ops.service_client import ServiceClient
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.cluster, pytest.mark.long, pytest.mark.timeout(900)]
 
 BLUE = SIDES["blue"]
 QUESTION = (

@@ -17,7 +17,7 @@ import pytest
 from tests.cluster.conftest import until
 from tests.cluster.platform import Platform
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1500)]
+pytestmark = [pytest.mark.cluster, pytest.mark.long, pytest.mark.timeout(1500)]
 
 ROOT = Path(__file__).parents[2]
 TABLE = ROOT / "deploy" / "kubernetes" / "overlays" / "local-test" / "egress.toml"

@@ -22,7 +22,7 @@ from mc_ops.environments.kubernetes import Client, allowed, role
 from mc_ops.environments.kubernetes.rights import RIGHTS, RIGHTS_OF, Right
 from mc_ops.errors import NotAllowed
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.cluster, pytest.mark.long, pytest.mark.timeout(600)]
 
 ROOT = Path(__file__).parents[2]
 STILL = {"scaleUp": {"selectPolicy": "Disabled"}, "scaleDown": {"selectPolicy": "Disabled"}}

@@ -12,7 +12,7 @@ from tests.cluster.test_autoscaling import mcctl
 
 from mc_ops.service_client import Governance, ServiceClient
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.cluster, pytest.mark.long, pytest.mark.timeout(900)]
 
 BLUE = f"deployment/{SIDES['blue']}"
 
