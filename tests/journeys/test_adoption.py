@@ -54,17 +54,6 @@ def test_operations_of_a_replica_that_stays_dead_are_adopted(pair, wait_until):
     pair.mcctl("up")
 
 
-def test_a_cutover_with_operations_in_flight_loses_none(pair, wait_until):
-    """Blue is scaled to nothing amid its operations: they end, drained there or adopted by green."""
-    pair.mcctl("scale", "agent-workbench", "--colour", "green", "--replicas", "1")
-    pair.mcctl("wait", "ready", "--colour", "green")
-    task_ids = _begin(pair, 6)
-    pair.mcctl("cutover", "--to", "green")
-    pair.mcctl("scale", "agent-workbench", "--colour", "blue", "--replicas", "0")
-    tasks = wait_until(lambda: _ended(pair, task_ids), within_s=90, what="all operations ended")
-    assert {task["metadata"][GOVERNANCE]["outcome"] for task in tasks} == {"completed"}
-
-
 def test_a_replica_that_stops_answers_who_waits_and_hands_the_operation_over(pair, wait_until):
     """SIGTERM amid an order that outlasts the drain: no client on a kept connection sees an error."""
     pair.mcctl("up")
@@ -87,6 +76,17 @@ def test_a_replica_that_stops_answers_who_waits_and_hands_the_operation_over(pai
     assert ended["metadata"][GOVERNANCE]["outcome"] == "completed"
     assert [effect["verb"] for effect in pair.effects(task["id"])] == ["do"] * 3
     pair.mcctl("up")
+
+
+def test_a_cutover_with_operations_in_flight_loses_none(pair, wait_until):
+    """Blue is scaled to nothing amid its operations: they end, drained there or adopted by green."""
+    pair.mcctl("scale", "agent-workbench", "--colour", "green", "--replicas", "1")
+    pair.mcctl("wait", "ready", "--colour", "green")
+    task_ids = _begin(pair, 6)
+    pair.mcctl("cutover", "--to", "green")
+    pair.mcctl("scale", "agent-workbench", "--colour", "blue", "--replicas", "0")
+    tasks = wait_until(lambda: _ended(pair, task_ids), within_s=90, what="all operations ended")
+    assert {task["metadata"][GOVERNANCE]["outcome"] for task in tasks} == {"completed"}
 
 
 def _order_at(url, token):

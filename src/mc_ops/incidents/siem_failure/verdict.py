@@ -76,10 +76,30 @@ class SiemFailure:
             self.findings.append(finding)
             tell(finding)
         self.last = watch_until_recovered(self.looked, timeout_s=timeout_s, tell=tell_watch)
+        unreached = self._unreached()
+        if unreached is not None:
+            self.findings.append(unreached)
+            tell(unreached)
         letters = _dead_letters(self.last.dead_letters)
         self.findings.append(letters)
         tell(letters)
-        return _verdict(self.last)
+        return _verdict(self.last) if unreached is None else Verdict.still_failing
+
+    def _unreached(self) -> Finding | None:
+        """What keeps a SIEM from being reached to which nothing was sent meanwhile; None: nothing does.
+
+        Replicas that have nothing to deliver, as those just restarted, do not notice that it is down.
+        """
+        failed = any(finding.status is Status.failed for finding in self.findings)
+        if self.target is None or self.last is None or not failed:
+            return None
+        if self.last.recovery is not Recovery.recovered:
+            return None
+        for finding in self._probes():
+            if finding.status is Status.failed:
+                why = f"no event waits, so none was sent, and the SIEM fails at {finding.step}: {finding.detail}"
+                return Finding("delivery", Status.failed, why, finding.remedy)
+        return None
 
     def as_dict(self) -> dict[str, Any]:
         """The run as it appears in JSON."""

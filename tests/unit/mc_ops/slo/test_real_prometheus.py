@@ -103,8 +103,9 @@ def test_figures_of_a_region(region, wait_until):
         stuck = gauges.level(measure, "s", "s", "mc_autonomy_stuck_operations", 0, "count")
         assert (stuck.value, stuck.verdict) == (2, "missed")
 
+        # On a busy machine a scrape may have failed just now
+        wait_until(lambda: source.capacity(HOUR).replicas == 2, what="both are up")
         capacity = source.capacity(HOUR)
-        assert capacity.replicas == 2
         assert 4.5 < capacity.process_cpu_s < 12, "extrapolated, and without the stranger's 1000"
         assert capacity.replica_s == pytest.approx(2 * source.covered_s(HOUR), rel=0.5)
         assert 0 < source.covered_s(HOUR) < 120

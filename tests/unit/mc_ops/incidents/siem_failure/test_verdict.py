@@ -11,6 +11,7 @@ from tests.loopback import serving
 
 from mc_ops.errors import CouldNotTell
 from mc_ops.incidents import BackupState, Recovery, SiemFailure, Status, Verdict, Watch, look
+from mc_ops.incidents.siem_failure.probe import SiemTarget
 from mc_ops.incidents.siem_failure.recovery import watch_until_recovered
 
 
@@ -137,11 +138,19 @@ def test_it_stops_watching_in_time():
     assert len(told) == 1
 
 
-def run(recovery, backup, enable=None, parked=0):
+def run(recovery, backup, enable=None, parked=0, target=None):
     looks = watches(recovery, parked=parked)
-    playbook = SiemFailure(target=None, backup=backup, enable=enable, looked=looks)
+    playbook = SiemFailure(target=target, backup=backup, enable=enable, looked=looks)
     verdict = playbook.run(timeout_s=0, tell=lambda _: None, tell_watch=lambda _: None)
     return verdict, {finding.step: finding for finding in playbook.findings}, playbook
+
+
+def test_replicas_that_have_nothing_to_send_do_not_make_a_siem_well(free_ports):
+    """None was tried since they were restarted, and the SIEM is down: nothing has recovered."""
+    target = SiemTarget(url=f"http://127.0.0.1:{free_ports}/ingest", key="k", insecure=True)
+    verdict, found, _ = run(Recovery.recovered, lambda: None, target=target)
+    assert (verdict, found["delivery"].status) == (Verdict.still_failing, Status.failed)
+    assert "the SIEM fails at tcp: " in found["delivery"].detail
 
 
 @pytest.mark.parametrize(
