@@ -37,7 +37,7 @@ def test_the_page_finds_it_backs_up_and_sees_it_recover(start_platform, wait_unt
     )
     platform.env["AUDIT_FILE_ENABLED"] = "true"
     platform.mcctl("up")
+    for order in (first, *meanwhile):  # a run watches for the second that it was begun with
+        wait_until(lambda order=order: platform.ledger(order.task["id"]), what="the SIEM has it")
     done = platform.mcctl("runbook", "run", PAGE, "--resume", run.name, "--yes", check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    for order in (first, *meanwhile):
-        wait_until(lambda order=order: platform.ledger(order.task["id"]), what="the SIEM has it")
