@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from mc_ops.cli import incident
 from mc_ops.environments import Colour
-from mc_ops.incidents import Recovery, Watch
+from mc_ops.incidents import Finding, Recovery, Status, Watch
 
 KEY = "the-secret-key-itself"
 SIEM = {"AUDIT_SIEM_URL": "http://127.0.0.1:1/ingest", "AUDIT_SIEM_KEY": KEY}
@@ -63,14 +63,14 @@ def run(*arguments):
 @pytest.mark.parametrize(
     ("recovery", "code"),
     [
-        (Recovery.recovered, 0),
+        (Recovery.recovered, 1),
         (Recovery.failing, 1),
         (Recovery.draining, 1),
         (Recovery.unknown, 3),
     ],
 )
 def test_the_exit_code_is_the_verdict(environment, delivery, recovery, code):
-    """0 recovered, 1 still failing, 3 could not tell; in JSON and as a table."""
+    """1 still failing, 3 could not tell; in JSON and as a table. Who sends nothing makes no SIEM well."""
     environment.start("blue-1", AUDIT_FILE_ENABLED="true", AUDIT_FILE_PATH="/x/audit.jsonl")
     delivery(recovery)
     assert run().exit_code == code
@@ -86,6 +86,22 @@ def test_the_exit_code_is_the_verdict(environment, delivery, recovery, code):
     assert environment.calls == []
 
 
+@pytest.fixture
+def siem_answers(monkeypatch):
+    """What is asked of the SIEM succeeds."""
+    found = [Finding("http", Status.ok, "it answers")]
+    monkeypatch.setattr("mc_ops.incidents.siem_failure.verdict.probe_siem", lambda *_: found)
+
+
+@pytest.mark.usefixtures("siem_answers")
+def test_a_siem_that_answers_and_gets_its_events_has_recovered(environment, delivery):
+    environment.start("blue-1", AUDIT_FILE_ENABLED="true")
+    delivery(Recovery.recovered)
+    result = run()
+    assert (result.exit_code, "verdict: recovered" in result.stdout) == (0, True), result.output
+
+
+@pytest.mark.usefixtures("siem_answers")
 def test_parked_events_are_a_finding_of_a_delivery_that_works(environment, delivery):
     """Exit 1, how many there are, and where to look; in JSON and as a table."""
     environment.start("blue-1", AUDIT_FILE_ENABLED="true")
@@ -189,12 +205,12 @@ def test_on_a_cluster_a_pod_asks_and_its_deployment_gets_the_file(environment, d
     environment.start("green-1", AUDIT_FILE_ENABLED="true")
     delivery(Recovery.recovered)
     result = run("--yes", "--output", "json", "--env", "kubernetes")
-    assert result.exit_code == 0, result.output
+    assert result.exit_code == 1, result.output  # the pod cannot reach it
     steps = {one["step"]: one for one in json.loads(result.stdout)["findings"]}
     assert steps["tcp"]["detail"] == "127.0.0.1:1 from blue-1: Connection refused"
     assert steps["backup"]["status"] == "ok"
-    asked, *changes = cluster
-    assert asked[:3] == ("exec", "--stdin", "blue-1")
+    asked, *changes, asked_again = cluster
+    assert asked[:3] == asked_again[:3] == ("exec", "--stdin", "blue-1")
     blue = DEPLOYMENTS["blue"]
     path = "AUDIT_FILE_PATH=/var/log/mc-audit/events.log"
     assert changes == [

@@ -97,7 +97,7 @@ class SiemFailure:
             return None
         for finding in self._probes():
             if finding.status is Status.failed:
-                why = f"no event waits, so none was sent, and the SIEM fails at {finding.step}: {finding.detail}"
+                why = f"nothing shows a delivery to it since, and the SIEM fails at {finding.step}: {finding.detail}"
                 return Finding("delivery", Status.failed, why, finding.remedy)
         return None
 
