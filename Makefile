@@ -54,7 +54,7 @@ down: install ## stop everything that `make run` started
 # there is below tests/
 LONGEST := tests/journeys tests/property
 # `make cluster-test` runs tests/cluster
-TESTS := $(LONGEST) $(filter-out $(LONGEST) tests/cluster,$(patsubst %/,%,$(wildcard tests/*/)))
+TESTS := $(LONGEST) $(filter-out $(LONGEST) tests/cluster tests/__pycache__,$(patsubst %/,%,$(wildcard tests/*/)))
 
 # What is compiled is kept, whatever the shell says: tests start some hundred processes
 test test-long test-quick: export PYTHONDONTWRITEBYTECODE =

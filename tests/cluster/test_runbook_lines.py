@@ -230,6 +230,12 @@ def test_health_is_asked_through_the_edge_and_the_autoscaler_by_name(
 
 def test_usage_of_pods_is_no_cost(operator: Desk):
     """CPU and memory, without a price, a request or a target."""
+    # What is new is measured some 15 s later
+    until(
+        lambda: (
+            len(operator.ask(f"kubectl top pods --no-headers -l {PODS}").stdout.splitlines()) >= 3
+        )
+    )
     done = operator.run("top-pods")
     head, *rows = done.stdout.splitlines()
     assert (done.returncode, len(rows) >= 3) == (0, True)
