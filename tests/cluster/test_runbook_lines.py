@@ -107,9 +107,11 @@ def at_desk(
 
 
 def at_rest(platform: Platform) -> bool:
-    """Three replicas, all of blue, and nobody on the way out."""
+    """Three replicas, all of blue, measured, and nobody on the way out."""
     found = platform.read("pods", "-l", PODS)["items"]
-    seen = platform.read("hpa", "agent-workbench")["status"].get("currentReplicas")
+    status = platform.read("hpa", "agent-workbench")["status"]
+    told = {one["type"]: one["status"] for one in status.get("conditions", [])}
+    seen = status.get("currentReplicas") if told.get("ScalingActive") == "True" else None
     return len(found) == len(platform.side("blue")) == ready(platform) == seen == 3
 
 
