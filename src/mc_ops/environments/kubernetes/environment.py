@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import contextmanager
 from dataclasses import replace
 from subprocess import CompletedProcess
 
@@ -21,11 +21,13 @@ from mc_ops.environments.interface import (
     Switch,
     silent,
 )
-from mc_ops.environments.kubernetes.changing import Changing
+from mc_ops.environments.kubernetes import administration, switching
 from mc_ops.environments.kubernetes.client import Client
+from mc_ops.environments.kubernetes.lease import held
 from mc_ops.environments.kubernetes.logs import read_logs
-from mc_ops.environments.kubernetes.names import CATALOGUE, CATALOGUE_FILE
+from mc_ops.environments.kubernetes.names import CATALOGUE, CATALOGUE_FILE, deployment_of
 from mc_ops.environments.kubernetes.reading import Reading
+from mc_ops.environments.kubernetes.scaling import Scaling, stop_baseline
 from mc_ops.environments.kubernetes.settings import settings_of
 from mc_ops.environments.workspace import Workspace
 from mc_ops.errors import UnusableInput
@@ -40,7 +42,6 @@ class KubernetesEnvironment:
         """Look at the platform in the namespace of `client`; asks nothing yet."""
         self._client = client
         self._reading = Reading(client)
-        self._changing = Changing(client, self._reading)
 
     @classmethod
     def from_env(cls) -> KubernetesEnvironment:
@@ -93,7 +94,7 @@ class KubernetesEnvironment:
     def wait_ready(self, group: Group, timeout_s: float) -> tuple[Instance, ...]:
         return self._reading.wait_ready(group, timeout_s)
 
-    # -- what changes it ------------------------------------------------------------------------
+    # -- what changes it, under the Lease `mcctl` -------------------------------------------------
 
     def scale(
         self,
@@ -105,12 +106,22 @@ class KubernetesEnvironment:
         faults: Faults | None = None,
         baseline: bool = False,
     ) -> None:
-        self._changing.scale(
-            colour, replicas, say, restart=restart, faults=faults, baseline=baseline
+        scaling = Scaling(
+            client=self._client,
+            reading=self._reading,
+            colour=colour,
+            replicas=replicas,
+            restart=restart,
+            faults=faults,
+            baseline=baseline,
         )
+        scaling.require_possible()
+        with held(self._client, say) as lease:
+            scaling.carry_out(say, lease)
 
     def stop_baseline(self, say: Say = silent) -> bool:
-        return self._changing.stop_baseline(say)
+        with held(self._client, say):
+            return stop_baseline(self._client, self._reading, say)
 
     def switch(
         self,
@@ -119,10 +130,17 @@ class KubernetesEnvironment:
         allow_faults: bool = False,
         hold: Callable[[Sequence[Instance]], None] | None = None,
     ) -> Switch:
-        return self._changing.switch(colour, allow_faults=allow_faults, hold=hold)
+        with held(self._client, silent) as lease:
+            return switching.switch(
+                self._client, self._reading, lease, colour, allow_faults=allow_faults, hold=hold
+            )
 
-    def locked(self) -> AbstractContextManager[None]:
-        return self._changing.locked()
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        with held(self._client, silent):
+            yield
 
     def administer(self, *command: str) -> CompletedProcess[str]:
-        return self._changing.administer(*command)
+        active = self._reading.active_colour() or Colour.blue
+        serving = self._client.get("deployments", deployment_of(active))
+        return administration.administer(self._client, serving, command)
