@@ -71,7 +71,8 @@ class Mask:
 
 
 def _lines(secret: str) -> list[str]:
-    lines = (line.strip() for line in secret.splitlines())
+    # As text tools end a line, and at whatever else may end one: U+2028 is inside of a line to `grep`
+    lines = (line.strip() for line in (*secret.split("\n"), *secret.splitlines()))
     return [line for line in lines if len(line) >= SHORTEST_LINE]
 
 

@@ -185,6 +185,13 @@ def test_each_line_of_a_secret_is_masked() -> None:
     )
 
 
+def test_a_line_of_a_secret_is_masked_to_its_end_whatever_stands_in_it() -> None:
+    """To `grep` a line ends at a newline alone: the short pieces around U+2028 are part of it."""
+    mask = Mask(["first-line\nab\u2028the-long-piece\u2028cd"])
+    shown = mask.feed("it says ab\u2028the-long-piece\u2028cd.".encode()) + mask.end()
+    assert shown == b"it says ***."
+
+
 def test_a_secret_in_a_file_of_windows(tmp_path: Path) -> None:
     """A byte order mark and one end of line are no part of it."""
     (tmp_path / "key").write_bytes(b"\xef\xbb\xbfpass word\r\n")
