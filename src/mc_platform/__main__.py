@@ -1,4 +1,4 @@
-"""`python -m mc_platform serve | settings | migrate | credentials | repair | archive | policy | scan`.
+"""`python -m mc_platform VERB`.
 
     serve      run one replica until SIGTERM or SIGINT, then drain
     settings   whether a replica could begin with these settings and this catalogue
@@ -6,6 +6,7 @@
     credentials  the same, and nothing else: for a database that is migrated, while replicas run
     repair     --reason TEXT [--dry-run]: mend tasks whose content no reader can show
     archive    --older-than DAYS --to DIR: move old partitions of the ledger out as files
+    begin-epoch  --restore ID ...: begin the next epoch of the log in a restored database
     policy     check | test | diff | simulate | explain-set: a policy set, without a service
     scan       texts on standard input, judged as replies; see mc_platform.scan
 
@@ -119,7 +120,7 @@ async def _serve() -> None:
     _require_free_port(settings.host, settings.port)
     logs.configure(settings.log_level)
     _allow_handles()
-    workbench = Workbench(settings)
+    workbench = await Workbench.of(settings)
     app = await workbench.open()
     # What start-up made stays for good: a collection that walks all of it is a pause for nothing.
     gc.collect()
@@ -213,7 +214,6 @@ def _whoever() -> str:
 async def _repair() -> _Report:
     from mc_platform.administration import repair
     from mc_platform.query.parameters import reason_line
-    from mc_platform.settings import Settings
 
     parser = argparse.ArgumentParser(prog="python -m mc_platform repair")
     parser.add_argument("--reason", required=True, metavar="TEXT")
@@ -221,7 +221,7 @@ async def _repair() -> _Report:
     given = parser.parse_args(sys.argv[2:])
     return await repair(
         **_urls("service_url"),
-        region=os.environ.get("MC_REGION") or Settings.model_fields["region"].default,
+        region=_region(),
         by=_whoever(),
         reason=reason_line(given.reason),
         dry_run=given.dry_run,
@@ -245,6 +245,47 @@ async def _archive() -> _Report:
     )
 
 
+async def _begin_epoch() -> _Report:
+    from mc_platform.administration import NewEpoch, begin_next_epoch
+    from mc_platform.assembly.keys import ledger_key
+    from mc_platform.query.parameters import reason_line
+    from mc_platform.settings import load_settings
+
+    parser = argparse.ArgumentParser(prog="python -m mc_platform begin-epoch")
+    parser.add_argument("--restore", required=True, metavar="ID")
+    parser.add_argument("--restored-to", required=True, metavar="TIME")
+    parser.add_argument("--backup", required=True, metavar="ID")
+    parser.add_argument("--reason", required=True, metavar="TEXT")
+    parser.add_argument("--report", default="", metavar="SHA256")
+    parser.add_argument("--last-checkpoint", type=Path, action="append", default=[], metavar="FILE")
+    parser.add_argument("--no-hold", action="store_true")
+    given = parser.parse_args(sys.argv[2:])
+    settings = load_settings()
+    new = NewEpoch(
+        region=settings.region,
+        restore=given.restore,
+        restored_to=given.restored_to,
+        backup=given.backup,
+        report=given.report,
+        by=_whoever(),
+        reason=reason_line(given.reason),
+        hold=not given.no_hold,
+    )
+    return await begin_next_epoch(
+        new,
+        **_urls(),
+        key=ledger_key(settings).public_key(),
+        signer_state_dir=settings.signer_state_dir,
+        checkpoints=given.last_checkpoint,
+    )
+
+
+def _region() -> str:
+    from mc_platform.settings import Settings
+
+    return os.environ.get("MC_REGION") or str(Settings.model_fields["region"].default)
+
+
 def _is_set(name: str) -> bool:
     """Whether a switch is on; what is not plainly off counts as on."""
     return os.environ.get(name, "").lower() not in {"", "0", "false", "f", "no", "n", "off"}
@@ -259,11 +300,14 @@ def main() -> int:
         "credentials": _change_credentials,
         "repair": _repair,
         "archive": _archive,
+        "begin-epoch": _begin_epoch,
     }
     verb = sys.argv[1] if len(sys.argv) > 1 else ""
     if verb in ("policy", "scan"):
         return _offline(verb)
-    if verb not in verbs or (len(sys.argv) > 2 and verb not in ("archive", "repair")):
+    if verb not in verbs or (
+        len(sys.argv) > 2 and verb not in ("archive", "repair", "begin-epoch")
+    ):
         sys.stderr.write(__doc__ or "")
         return 2
     try:

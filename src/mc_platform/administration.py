@@ -6,13 +6,16 @@ Beside `app`, for none of it needs the service to run. `python -m mc_platform` h
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
 from mc_platform.adapters.postgres.archive import archive_ledger
+from mc_platform.adapters.postgres.epochs import NewEpoch, begin_epoch, logs_of, signed_notes
 from mc_platform.adapters.postgres.journal import PostgresJournal
 from mc_platform.adapters.postgres.migrate import (
     SERVICE_ROLE,
@@ -24,6 +27,15 @@ from mc_platform.adapters.postgres.migrate import (
 from mc_platform.adapters.postgres.pools import Pools
 from mc_platform.adapters.postgres.repair import TaskRepair
 from mc_platform.enact import migrate_engine
+
+__all__ = [
+    "NewEpoch",
+    "archive",
+    "begin_next_epoch",
+    "change_credentials",
+    "migrate",
+    "repair",
+]
 
 _MOST_TOLD = 100
 
@@ -88,7 +100,7 @@ async def repair(
     """
     pools = Pools(database_url=service_url, application_name="mc-repair")
     await pools.open()
-    journal = PostgresJournal(pools, region=region)
+    journal = PostgresJournal(pools, region=(await logs_of(service_url, region))[-1])
     await journal.start()
     found: list[dict[str, str]] = []
     count = 0
@@ -131,3 +143,28 @@ async def archive(
         folder=folder,
         delivery_configured=delivery_configured,
     )
+
+
+async def begin_next_epoch(
+    new: NewEpoch,
+    *,
+    admin_url: str,
+    service_url: str,
+    key: Ed25519PublicKey,
+    signer_state_dir: Path | None,
+    checkpoints: Sequence[Path],
+) -> dict[str, Any]:
+    """Begin the region's next epoch in a restored database; see `begin_epoch`.
+
+    Args:
+        service_url: Tells which database it is.
+        key: The ledger's; every checkpoint that is known must be signed by it.
+        signer_state_dir: What the signer remembers; None if nothing is left of it.
+        checkpoints: Files of checkpoints that were kept elsewhere.
+
+    Raises:
+        Misconfigured, Unavailable, LedgerDamaged.
+    """
+    known = signed_notes(new.region, key, signer_state_dir, checkpoints)
+    url = database_url(admin_url, service_database(service_url))
+    return await begin_epoch(url, new, key, known)

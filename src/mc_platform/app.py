@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import version
+from typing import Self
 
 import structlog
 from starlette.applications import Starlette
@@ -26,6 +27,7 @@ from mc_platform.adapters.downstream_a2a import A2ADownstream
 from mc_platform.adapters.http import BlockingLanes
 from mc_platform.adapters.in_process import Downstreams, InProcessAgents
 from mc_platform.adapters.postgres.autonomy import PostgresAutonomy
+from mc_platform.adapters.postgres.epochs import logs_of
 from mc_platform.adapters.postgres.journal import PostgresJournal
 from mc_platform.adapters.postgres.leases import PostgresLeases
 from mc_platform.adapters.postgres.ledger import PostgresLedger
@@ -53,7 +55,7 @@ from mc_platform.bulkheads import Messages
 from mc_platform.enact import ENGINE_SCHEMA, OperationEngine
 from mc_platform.errors import LedgerDamaged, PlatformError
 from mc_platform.model.shape import ShapeLimits
-from mc_platform.model.tenant import Principal
+from mc_platform.model.tenant import Principal, Tenant
 from mc_platform.observe import metrics
 from mc_platform.observe.identity import Running
 from mc_platform.observe.stalls import watch_loop
@@ -98,30 +100,37 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
-class Workbench:
-    """One replica of the service, assembled."""
+def _begin_metrics(tenants: Iterable[Tenant]) -> None:
+    known = list(tenants)
+    own = [tenant.id for tenant in known if not tenant.generally_available]
+    metrics.begin([tenant.id for tenant in known], own=own)
 
-    def __init__(self, settings: Settings) -> None:
+
+class Workbench:
+    """One replica of the service, assembled.
+
+    Args:
+        logs: The region's logs, the oldest epoch's first; by default the first epoch's alone.
+    """
+
+    def __init__(self, settings: Settings, logs: Sequence[str] = ()) -> None:
         # Over 60 lines: each part is made once, in the order in which parts need each other
         self._settings = settings
+        self._logs = tuple(logs) or (settings.region,)
         self._background = Background()
         self._catalogue_file = open_catalogue(settings.catalogue)
         self._catalogue = self._catalogue_file.catalogue
         self._key = ledger_key(settings)
-        known = self._catalogue.tenants.values()
-        metrics.begin(
-            [tenant.id for tenant in known],
-            own=[tenant.id for tenant in known if not tenant.generally_available],
-        )
+        _begin_metrics(self._catalogue.tenants.values())
         database_url = settings.database_url.get_secret_value()
 
         self._pools = Pools(database_url=database_url, application_name=settings.replica)
         self._tasks = PostgresTasks(self._pools)
-        self._delivery = delivery(settings, self._pools, VERSION)
+        self._delivery = delivery(settings, self._pools, VERSION, self._logs)
         self._shipper = self._delivery.shipper
         self._journal = PostgresJournal(
             self._pools,
-            region=settings.region,
+            region=self._logs[-1],
             on_committed=self._shipper.wake if self._shipper else None,
             require_sound=self._require_sound,
         )
@@ -136,20 +145,22 @@ class Workbench:
             on_refused=self._announcements.policy_refused,
             tenants=len(self._catalogue.tenants),
         )
-        self._ledger = PostgresLedger(self._pools, region=settings.region)
+        self._ledger = PostgresLedger(self._pools, region=self._logs[-1])
         self._tiles = TileKeeper(self._ledger)
         self._prover = Prover(self._ledger, self._tiles)
         self._checkpoints = CheckpointKeeper(
-            region=settings.region,
+            region=self._logs[-1],
             key=self._key,
             log=self._journal,
             proof=self._prover.consistency,
-            memory=signer_memory(settings),
+            memory=signer_memory(settings, self._logs[-1]),
             interval_s=settings.checkpoint_interval_s,
             on_rebuilt=self._announcements.signer_rebuilt,
         )
         self._autonomy = PostgresAutonomy(self._pools, journal=self._journal)
-        self._operation_rows = PostgresOperations(self._pools, region=settings.region)
+        self._operation_rows = PostgresOperations(
+            self._pools, region=self._logs[-1], former=self._logs[:-1]
+        )
         self._breaker = breaker(
             settings, self._catalogue.tenants.values(), self._autonomy, self._operation_rows
         )
@@ -257,6 +268,16 @@ class Workbench:
         self._downstream: Downstreams
         self._path: RequestPath
         self._handler: GovernedRequestHandler
+
+    @classmethod
+    async def of(cls, settings: Settings) -> Self:
+        """The replica of the region's newest epoch, as its database says.
+
+        Raises:
+            Misconfigured, Unavailable.
+        """
+        url = settings.database_url.get_secret_value()
+        return cls(settings, await logs_of(url, settings.region))
 
     async def open(self) -> ASGIApp:
         """Connect, recover, begin background work; the app may serve when this returns.
@@ -447,6 +468,7 @@ class Workbench:
                 rules=self._rules,
                 forget_credential=self._authenticator.forget,
                 ledger=self._ledger,
+                former=[PostgresLedger(self._pools, region=log) for log in self._logs[:-1]],
                 prover=self._prover,
                 checkpoints=self._checkpoints,
                 rows=self._rows,

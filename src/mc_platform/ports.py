@@ -110,8 +110,17 @@ class Tasks(Protocol):
 class Records(Protocol):
     """Reading a tenant's part of the ledger, bound to it by row-level security as well."""
 
-    async def newest(self, tenant: TenantId, *, limit: int, before: int | None) -> list[LedgerRow]:
-        """Newest first, at most `limit`, with an index below `before`."""
+    async def newest(
+        self, tenant: TenantId, *, limit: int, before: int | None, log: str | None = None
+    ) -> list[LedgerRow]:
+        """Newest first, at most `limit`, with an index below `before`.
+
+        Args:
+            log: Of an earlier epoch; by default the one that is written.
+
+        Raises:
+            BadRequest: the region has no such log.
+        """
 
 
 class DecisionPoint(Protocol):

@@ -4,6 +4,7 @@ It believes the ledger's public key, checkpoints kept elsewhere, and arithmetic;
 """
 
 from mc_ops.audit.client import AuditClient
+from mc_ops.audit.epochs import verify_epochs
 from mc_ops.audit.export import Exported, export_tenant, moment, prove
 from mc_ops.audit.files import load_checkpoint, load_public_key
 from mc_ops.audit.log_pass import Finding
@@ -20,5 +21,6 @@ __all__ = [
     "load_public_key",
     "moment",
     "prove",
+    "verify_epochs",
     "verify_log",
 ]

@@ -6,6 +6,7 @@ Nothing that it answers is believed here or by the callers: it is what gets veri
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from copy import copy
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -54,6 +55,18 @@ class AuditClient(HttpClient):
     """One service at one URL, with an auditor's credential."""
 
     TIMEOUT_S = 60.0
+    _log: str | None = None  # of an earlier epoch; None: the one that is written
+
+    def of_log(self, log: str | None) -> AuditClient:
+        """The same client, asking of another of the region's logs; its connections are shared."""
+        other = copy(self)
+        other._log = log
+        return other
+
+    def log_name(self) -> str:
+        """What the service calls the log that it writes."""
+        body = self._json("/audit/entries", start=0, limit=1)
+        return _read(lambda: str(body["region"]))
 
     def head_note(self) -> str:
         """A checkpoint signed now."""
@@ -184,7 +197,8 @@ class AuditClient(HttpClient):
         return body
 
     def _send(self, path: str, **query: str | int) -> httpx.Response:
-        response = self.reach("GET", path, params=query)
+        asked = {**query, "log": self._log} if self._log and path.startswith("/audit/") else query
+        response = self.reach("GET", path, params=asked)
         status = response.status_code
         if status in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):
             raise NotAllowed(

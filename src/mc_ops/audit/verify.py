@@ -22,7 +22,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from mc_contract.ledger.checkpoint import Checkpoint, CheckpointError
 from mc_contract.ledger.entry import HEAD_DAMAGED, SIGNER_REFUSES, Entry
-from mc_contract.ledger.export import region_of, verify_log_checkpoint
+from mc_contract.ledger.epochs import Beginning
+from mc_contract.ledger.export import log_origin, region_of, verify_log_checkpoint
 from mc_contract.ledger.merkle import Frontier, ProofError, verify_consistency
 from mc_contract.ledger.tiles import TILE_WIDTH
 from mc_ops.audit.client import ArchiveRow, AuditClient
@@ -52,6 +53,7 @@ class Report:
         note: The checkpoint that was verified, to be saved if `verified`.
         first: The first entry that was read; those before it were not.
         unseen: What could not be looked at: the verdict is open if there is nothing worse.
+        first_leaf: Entry 0 as it was read and verified; None: it was not read.
     """
 
     region: str
@@ -64,6 +66,7 @@ class Report:
     findings: Sequence[Finding]
     notices: Sequence[str]
     unseen: Sequence[str]
+    first_leaf: bytes | None = field(default=None, repr=False)
 
     @property
     def verified(self) -> bool:
@@ -99,6 +102,29 @@ def verify_log(
     return _Verification(client, key, since, known, archive, say, allow_archived).run()
 
 
+def verify_ended(
+    client: AuditClient,
+    key: Ed25519PublicKey,
+    beginning: Beginning,
+    *,
+    known: Sequence[Saved] = (),
+    archive: Path | None = None,
+    allow_archived: bool = False,
+    say: Say = lambda _: None,
+) -> Report:
+    """Verify a log that ended with its epoch, against what the next log's first entry binds.
+
+    Args:
+        client: Of that log.
+        beginning: What the first entry of the next log says; it is verified.
+        known, archive, allow_archived, say: As of `verify_log`, which tells the errors, too.
+    """
+    ended = beginning.former
+    head = Checkpoint(log_origin(ended.log), ended.size, ended.root)
+    one = _Verification(client, key, None, known, archive, say, allow_archived)
+    return one.run_ended(head, beginning)
+
+
 @dataclass(slots=True)
 class _Verification:
     """One verification; the arguments are those of `verify_log`."""
@@ -113,7 +139,8 @@ class _Verification:
     _findings: Findings = field(default_factory=Findings)
     _stored_seen: bool = False
     _archived: int = 0  # how many entries left as files; their checkpoints are thinned out
-    _refused_at: str = ""  # what is verified instead of the head, while the signer refuses
+    _refused_at: str = ""  # what is verified instead of a head that is signed now
+    _first_leaf: bytes | None = None
 
     @property
     def _saved(self) -> list[Saved]:
@@ -135,6 +162,30 @@ class _Verification:
             self._findings.add("head-unsigned", f"the service's checkpoint: {error.message}")
             return self._report(Checkpoint("", 0, bytes(32)), note, 0, None)
         return self._verified(note, head)
+
+    def run_ended(self, head: Checkpoint, beginning: Beginning) -> Report:
+        """The log whose end is bound by `beginning`; what was signed beyond it is told."""
+        self._refused_at = f"bound by entry 0 of {beginning.log}"
+        for saved in self._known:
+            size = saved.checkpoint.size
+            if size > head.size + beginning.lost:
+                self._truncated(size, saved.name, head.size)
+        if beginning.lost:
+            self._findings.notices.append(
+                f"{beginning.lost} entries of {beginning.former.log} from {head.size} on were signed "
+                f"and are lost by the restore to {beginning.restored_to}, as {beginning.log} says"
+            )
+        self._known = [saved for saved in self._known if saved.checkpoint.size <= head.size]
+        beyond = next(iter(self._client.entries(head.size)), None)
+        if beyond is not None:
+            self._findings.add(
+                "epoch-changed",
+                f"entry {beyond.index} stands after the log's end, {head.size}",
+                beyond.index,
+            )
+        if head.size == 0:
+            return self._report(head, "", 0, None)
+        return self._verified("", head)
 
     def _refused(self, why: str) -> Report:
         """The signer refuses: hold the log against the greatest checkpoint that is known instead."""
@@ -319,6 +370,8 @@ class _Verification:
             if entry.index >= head.size:
                 break  # recorded since
             log.take(entry)
+            if entry.index == 0:
+                self._first_leaf = entry.leaf
             if log.entries % _TELL_EVERY == 0:
                 self._say(f"{log.size} of {head.size} entries")
         if self._refused_at and log.size < head.size:
@@ -460,6 +513,7 @@ class _Verification:
             findings=tuple(findings.found),
             notices=tuple(findings.notices),
             unseen=tuple(findings.unseen),
+            first_leaf=self._first_leaf,
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -28,6 +29,11 @@ if TYPE_CHECKING:
 
 app = Verbs()
 ForceOption = Annotated[bool, typer.Option("--force", help="Overwrite the file if it exists.")]
+
+LogOption = Annotated[
+    str | None,
+    typer.Option("--log", help="A log of an earlier epoch; default: the one that is written."),
+]
 
 app.add_typer(dead_letters.app, name="dead-letters")
 app.add_typer(dead_letters.app, name="parked", hidden=True)  # its first name, which scripts use
@@ -97,7 +103,7 @@ def verify(
         else None
     )
     with call.ledger() as client:
-        report = room.verify_log(
+        report, *former = room.verify_epochs(
             client,
             trusted,
             since=since,
@@ -106,16 +112,18 @@ def verify(
             allow_archived=allow_archived,
             say=note,
         )
-    _print_report(report, call.output)
-    if report.verified and save_checkpoint:
+    _print_report(report, former, call.output)
+    reports = (report, *former)
+    verified = all(each.verified for each in reports)
+    if verified and save_checkpoint:
         with writing(save_checkpoint):
             write_atomically(save_checkpoint, report.note)
         ok(f"the verified checkpoint is in {escape(str(save_checkpoint))}; keep it elsewhere")
     elif save_checkpoint:
         warn("not verified: no checkpoint was saved")
-    if report.findings:
+    if any(each.findings for each in reports):
         raise typer.Exit(exit_codes.FINDING)
-    if report.unseen:
+    if not verified:
         raise typer.Exit(exit_codes.COULD_NOT_TELL)
 
 
@@ -131,13 +139,14 @@ def export_entries(
         str | None,
         typer.Option("--until", help="End of the range: a time, or an age; default: now."),
     ] = None,
+    log: LogOption = None,
     force: ForceOption = False,
 ) -> None:
     """Write a tenant's entries with their proofs to a file that verifies offline."""
     _require_new(out, force=force)
     now = datetime.now(UTC)
     trusted = call.trusted()
-    with call.ledger() as client, writing(out), atomic_file(out) as file:
+    with call.ledger(log=log) as client, writing(out), atomic_file(out) as file:
         found = room.export_tenant(
             client,
             trusted,
@@ -162,13 +171,14 @@ def prove_event(
     out: Annotated[
         Path | None, typer.Option("--out", help="Output file; default: standard output.")
     ] = None,
+    log: LogOption = None,
     force: ForceOption = False,
 ) -> None:
     """Write a proof that an event is in the ledger; the file verifies offline."""
     if out is not None:
         _require_new(out, force=force)
     trusted = call.trusted()
-    with call.ledger() as client:
+    with call.ledger(log=log) as client:
         raw, found = room.prove(client, trusted, event)
     if out is not None:
         with writing(out):
@@ -279,8 +289,26 @@ def _print_export(path: Path, found: room.Exported, output: Format) -> None:
     show(output, result, [line])
 
 
-def _print_report(report: room.Report, output: Format) -> None:
-    rows = [
+def _print_report(report: room.Report, former: Sequence[room.Report], output: Format) -> None:
+    rows = [row for each in (report, *former) for row in _rows(each)]
+    whole = {
+        **_report_json(report),
+        "verified": all(each.verified for each in (report, *former)),
+        "former": [_report_json(each) for each in former],
+    }
+    show(output, whole, columns(rows))
+    for each in (report, *former):
+        _tell_verdict(each, output)
+
+
+def _report_json(report: room.Report) -> dict[str, Any]:
+    value = {**asdict(report), "verified": report.verified}
+    del value["first_leaf"]
+    return value
+
+
+def _rows(report: room.Report) -> list[tuple[str, str]]:
+    return [
         ("region", report.region),
         ("size", str(report.size)),
         ("root", report.root),
@@ -289,7 +317,9 @@ def _print_report(report: room.Report, output: Format) -> None:
         *((finding.kind, finding.message) for finding in report.findings),
         *(("not seen", reason) for reason in report.unseen),
     ]
-    show(output, {**asdict(report), "verified": report.verified}, columns(rows))
+
+
+def _tell_verdict(report: room.Report, output: Format) -> None:
     for notice in report.notices:
         warn(escape(notice))
     if output is Format.json:

@@ -34,11 +34,17 @@ class LedgerReading(Reading):
     key: LedgerKeyOption = None
 
     @contextmanager
-    def ledger(self, default: str = "AUDITOR") -> Iterator[audit.AuditClient]:
-        """A client of the ledger; arguments and errors as for `client`."""
+    def ledger(
+        self, default: str = "AUDITOR", log: str | None = None
+    ) -> Iterator[audit.AuditClient]:
+        """A client of the ledger; arguments and errors as for `client`.
+
+        Args:
+            log: The log of an earlier epoch; by default the one that is written.
+        """
         token = access_token(self.url, self.whose, default)
         with audit.AuditClient(self.url or Workspace.from_env().url, token) as client:
-            yield client
+            yield client.of_log(log)
 
     def trusted(self) -> Ed25519PublicKey:
         """As `ledger_key`."""

@@ -52,7 +52,7 @@ class AuditFile:
         self._writing = threading.Lock()
 
     async def delivered(self, next_index: int) -> None:
-        self._delivered = max(self._delivered, next_index)
+        self._delivered = next_index  # it goes back once, where the next epoch's log begins
         if self._delivered <= self._kept_until:
             return
         try:

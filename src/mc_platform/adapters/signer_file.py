@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from mc_contract.ledger.checkpoint import MAX_NOTE_BYTES
+from mc_contract.ledger.epochs import file_name
 from mc_platform.adapters.audit_file import sync_folder
 from mc_platform.errors import LedgerDamaged, Unavailable
 
@@ -22,13 +23,16 @@ _LOCK_WAIT_S, _LOCK_LOOK_S = 5.0, 0.01
 
 
 class SignerFile:
-    """`signer-REGION.note` in a folder that outlives the process, and not with the database."""
+    """`signer-REGION.note` in a folder that outlives the process, and not with the database.
+
+    Of a later epoch's log (`local-1/e2`) it is `signer-local-1.e2.note`.
+    """
 
     durable = True
 
     def __init__(self, folder: Path, *, region: str) -> None:
         self._folder = folder
-        self._path = folder / f"signer-{region}.note"
+        self._path = folder / f"signer-{file_name(region)}.note"
         self._wait_s = _LOCK_WAIT_S
 
     async def last(self) -> str | None:

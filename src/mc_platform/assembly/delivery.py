@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 import structlog
@@ -31,8 +31,8 @@ class Delivery:
     closing: tuple[Callable[[], Awaitable[None]], ...]
 
 
-def delivery(settings: Settings, pools: Pools, version: str) -> Delivery:
-    """The shipper to the SIEM and to the file beside it."""
+def delivery(settings: Settings, pools: Pools, version: str, logs: Sequence[str]) -> Delivery:
+    """The shipper of the region's logs to the SIEM and to the file beside it."""
     siem = file = None
     if settings.audit_siem_url:
         key = settings.audit_siem_key
@@ -57,7 +57,7 @@ def delivery(settings: Settings, pools: Pools, version: str) -> Delivery:
     if not sinks:
         return Delivery(None, False, ())
     shipper = Shipper(
-        outbox=PostgresOutbox(pools, region=settings.region),
+        outbox=PostgresOutbox(pools, region=logs[-1], former=logs[:-1]),
         siem=siem,
         backup=file,
         file_after_s=settings.audit_file_after_s,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from starlette.routing import Route
@@ -12,7 +12,7 @@ from mc_platform.adapters.postgres.break_glass import PostgresBreakGlass
 from mc_platform.adapters.postgres.budget import PostgresBudgetAccountant
 from mc_platform.adapters.postgres.credentials import PostgresCredentials
 from mc_platform.adapters.postgres.dead_letters import PostgresDeadLetters
-from mc_platform.adapters.postgres.ledger import PostgresRecords
+from mc_platform.adapters.postgres.ledger import PostgresLedger, PostgresRecords
 from mc_platform.adapters.postgres.operations import PostgresOperations
 from mc_platform.adapters.postgres.pools import Pools
 from mc_platform.adapters.postgres.rules import PostgresRules
@@ -37,7 +37,7 @@ from mc_platform.query import (
 )
 from mc_platform.query.break_glass import Reveal
 from mc_platform.query.handlers import Handlers
-from mc_platform.record import AuditLedger, CheckpointKeeper, Prover
+from mc_platform.record import CheckpointKeeper, Prover, TileKeeper
 from mc_platform.settings import Settings
 
 
@@ -55,7 +55,8 @@ def governed_routes(
     reveal: Reveal | None,
     rules: PostgresRules,
     forget_credential: Callable[[str], None],
-    ledger: AuditLedger,
+    ledger: PostgresLedger,
+    former: Sequence[PostgresLedger],
     prover: Prover,
     checkpoints: CheckpointKeeper,
     rows: HttpRows,
@@ -65,6 +66,7 @@ def governed_routes(
 
     Args:
         shared: The fields of `Handlers`.
+        ledger: The log that is written; `former` are those of earlier epochs.
         reveal: None where there is no key for pseudonyms.
         key: Of the digests of aggregates: the same for all replicas.
     """
@@ -97,7 +99,7 @@ def governed_routes(
             tenants=tenants - {PLATFORM},
         ),
         CanaryHandlers(**shared),
-        DeadLetterHandlers(**shared, letters=PostgresDeadLetters(pools, region=settings.region)),
+        DeadLetterHandlers(**shared, letters=PostgresDeadLetters(pools, region=ledger.region)),
         CredentialHandlers(
             **shared,
             credentials=PostgresCredentials(pools),
@@ -106,9 +108,21 @@ def governed_routes(
             forget=forget_credential,
         ),
         GraphqlHandlers(
-            **shared, tasks=tasks, records=PostgresRecords(pools, region=settings.region)
+            **shared,
+            tasks=tasks,
+            records=PostgresRecords(
+                pools, region=ledger.region, former=[log.region for log in former]
+            ),
         ),
-        AuditHandlers(**shared, ledger=ledger, prover=prover, sign_head=checkpoints.current),
+        AuditHandlers(
+            **shared,
+            ledger=ledger,
+            prover=prover,
+            sign_head=checkpoints.current,
+            former={
+                log.region: (log, Prover(log, TileKeeper(log)), log.newest_note) for log in former
+            },
+        ),
         AggregateHandlers(
             **shared,
             aggregates=Aggregates(accountant=PostgresBudgetAccountant(pools), rows=rows, key=key),

@@ -35,15 +35,15 @@ def ledger_key(settings: Settings) -> Ed25519PrivateKey:
     return key
 
 
-def signer_memory(settings: Settings) -> Memory:
-    """Where the signer keeps what it signed last."""
+def signer_memory(settings: Settings, log: str) -> Memory:
+    """Where the signer keeps what it signed last of a log."""
     if settings.signer_state_dir is None:
         _log.warning(
             "signer_state_not_kept",
             hint="set MC_SIGNER_STATE_DIR: without it a restart forgets what was signed",
         )
         return ProcessMemory()
-    return SignerFile(settings.signer_state_dir, region=settings.region)
+    return SignerFile(settings.signer_state_dir, region=log)
 
 
 def pseudonymiser(settings: Settings, catalogue: Catalogue) -> Pseudonymiser | None:

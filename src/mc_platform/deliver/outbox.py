@@ -53,6 +53,10 @@ class BatchRejected(SinkRefused):
     """The sink says that the content is bad (400, 413, 422), and not which: split the batch."""
 
 
+class LogDelivered(Exception):
+    """A sink has the whole log of an earlier epoch: the claim is given back, and the next log follows."""
+
+
 @dataclass(frozen=True, slots=True)
 class Rejected:
     """One event that the sink refused for good; `reason` holds no content."""
@@ -164,7 +168,11 @@ class Claim(Protocol):
         """What became of those."""
 
     async def hold(self) -> None:
-        """Tell that the claim is still wanted; one that is silent for long is given to another."""
+        """Tell that the claim is still wanted; one that is silent for long is given to another.
+
+        Raises:
+            LogDelivered: the log ended with its epoch, and the sink has all of it.
+        """
 
 
 class Outbox(Protocol):

@@ -15,7 +15,7 @@ from typing import Any
 
 import structlog
 
-from mc_platform.deliver.outbox import Backup, Claim, Outbox, Sink, Standing
+from mc_platform.deliver.outbox import Backup, Claim, LogDelivered, Outbox, Sink, Standing
 from mc_platform.deliver.pace import Pace
 from mc_platform.deliver.reports import FileReport, SiemReport
 from mc_platform.deliver.sender import Sender
@@ -144,6 +144,9 @@ class Shipper:
                         self._without_claim = "standby"
                     else:
                         await self._as_holder(claim)
+            except* LogDelivered as errors:
+                self._without_claim = "starting"
+                _log.info("former_log_delivered", log=str(_first_of(errors)))
             except* Unavailable as errors:
                 reason = str(_first_of(errors).args[0])
                 self._without_claim = f"failing: {reason}"

@@ -48,6 +48,7 @@ class Kind(StrEnum):
     dead_letters_resent = "dead-letters.resent"
     retention_applied = "retention.applied"
     signer_state_rebuilt = "signer.state-rebuilt"
+    ledger_epoch_began = "ledger.epoch-began"
     catalogue_changed = "catalogue.changed"
     rules_declared = "rules.declared"
     credential_created = "credential.created"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -28,10 +28,10 @@ from mc_platform.record import AuditLedger, Prover, act_ids
 from mc_platform.record.ledger import MOST_PAGE_BYTES
 
 _DECISION = re.compile(r"dec_[A-Za-z0-9_-]{1,64}")
+SignHead = Callable[[], Awaitable[str]]
 MOST_ENTRIES = 1000
 MOST_PROVEN = 200
 MOST_TILES = 64
-_Handler = Callable[[Request], Awaitable[Mapping[str, Any]]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,35 +40,51 @@ class AuditHandlers(Handlers):
 
     Attributes:
         sign_head: Signs a checkpoint over the log as it is now.
+        former: The logs of the region's earlier epochs by name, each with its prover, and with what
+            gives the newest checkpoint that was signed of it: it is signed no more.
     """
 
     ledger: AuditLedger
     prover: Prover
-    sign_head: Callable[[], Awaitable[str]]
+    sign_head: SignHead
+    former: Mapping[str, tuple[AuditLedger, Prover, SignHead]] = field(default_factory=dict)
 
     def routes(self) -> list[Route]:
         span = ("size", "limit", "since", "until", "after_index")
         return [
-            self._route("/audit/entries", self.entries, "start", "limit"),
-            self._route("/audit/checkpoints", self.checkpoints, "from_size", "limit"),
-            self._route("/audit/tiles", self.tiles, "first", "limit"),
-            self._route("/audit/archives", self.archives),
-            self._route("/audit/frontier", self.frontier, "size"),
-            self._route("/audit/proof/inclusion", self.inclusion, "index", "event_id", "size"),
-            self._route("/audit/proof/consistency", self.consistency, "first", "second"),
-            self._route("/audit/decision/{decision}", self.decision),
-            self._route("/audit/tenant/{tenant}", self.tenant, *span),
+            self._route("/audit/entries", AuditHandlers.entries, "start", "limit"),
+            self._route("/audit/checkpoints", AuditHandlers.checkpoints, "from_size", "limit"),
+            self._route("/audit/tiles", AuditHandlers.tiles, "first", "limit"),
+            self._route("/audit/archives", AuditHandlers.archives),
+            self._route("/audit/frontier", AuditHandlers.frontier, "size"),
+            self._route(
+                "/audit/proof/inclusion", AuditHandlers.inclusion, "index", "event_id", "size"
+            ),
+            self._route("/audit/proof/consistency", AuditHandlers.consistency, "first", "second"),
+            self._route("/audit/decision/{decision}", AuditHandlers.decision),
+            self._route("/audit/tenant/{tenant}", AuditHandlers.tenant, *span),
         ]
 
     def _route(self, path: str, handler: _Handler, *parameters: str) -> Route:
         async def answer(request: Request) -> Response:
             await self.permit(request, Action.read_ledger)
-            refuse_unknown(request, *parameters)
-            whole = {"region": self.ledger.region, **await handler(request)}
+            refuse_unknown(request, *parameters, "log")
+            asked = self._of(request.query_params.get("log"))
+            whole = {"region": asked.ledger.region, **await handler(asked, request)}
             body = await asyncio.to_thread(json_bytes, whole)
             return Response(body, media_type="application/json")
 
         return Route(path, answer, methods=["GET"])
+
+    def _of(self, log: str | None) -> AuditHandlers:
+        """The handlers of the log that is asked for: by default the one that is written."""
+        if log in (None, self.ledger.region):
+            return self
+        if log not in self.former:
+            known = ", ".join([*self.former, self.ledger.region])
+            raise BadRequest(f"log is none of this region's: {known}")
+        ledger, prover, newest = self.former[log]
+        return replace(self, ledger=ledger, prover=prover, sign_head=newest)
 
     async def entries(self, request: Request) -> Mapping[str, Any]:
         """Rows from `start`, by index; whatever the table holds, twice or not in order of time."""
@@ -175,3 +191,6 @@ def _time(request: Request, name: str) -> datetime | None:
 
 def _hashes(proof: Sequence[bytes]) -> list[str]:
     return [base64_text(item) for item in proof]
+
+
+_Handler = Callable[[AuditHandlers, Request], Awaitable[Mapping[str, Any]]]

@@ -64,6 +64,7 @@ class Reader:
 class LedgerEvent:
     """See `mc_platform.model.event.LedgerRow`; `detail` is JSON text."""
 
+    log: str
     index: str
     id: str
     kind: str
@@ -86,6 +87,7 @@ class TaskView:
 
 def _event(row: LedgerRow) -> LedgerEvent:
     return LedgerEvent(
+        log=str(row.leaf.get("region", "")),
         index=str(row.index),
         id=row.leaf["id"],
         kind=row.leaf["kind"],
@@ -142,14 +144,20 @@ class Query:
         """The tenant that all other fields speak of."""
         return info.context.principal.tenant
 
-    @strawberry.field(description="Recorded events, newest first; `before` is an index.")  # type: ignore[untyped-decorator]
+    @strawberry.field(
+        description="Recorded events, newest first; `before` is an index, `log` one of an earlier epoch."
+    )  # type: ignore[untyped-decorator]
     async def events(
-        self, info: Info[Reader, None], first: int = 50, before: str | None = None
+        self,
+        info: Info[Reader, None],
+        first: int = 50,
+        before: str | None = None,
+        log: str | None = None,
     ) -> list[LedgerEvent]:
         """The tenant's part of the ledger."""
         reader = info.context
         rows = await reader.records.newest(
-            reader.principal.tenant, limit=_bounded(first), before=_index(before)
+            reader.principal.tenant, limit=_bounded(first), before=_index(before), log=log
         )
         return [_event(row) for row in rows]
 

@@ -28,6 +28,7 @@ from mc_contract.ledger.archive import (
 )
 from mc_contract.ledger.checkpoint import CheckpointError, parse_checkpoint
 from mc_contract.ledger.entry import MAX_LINE_BYTES, Entry
+from mc_contract.ledger.epochs import file_name
 from mc_contract.ledger.merkle import Frontier
 from mc_contract.ledger.tiles import TILE_WIDTH, split_hashes
 from mc_platform.adapters.audit_file import sync_folder
@@ -39,7 +40,7 @@ from mc_platform.errors import LedgerDamaged, Misconfigured, Unavailable
 _STAND_IN = "file"  # holds what the SIEM refuses for a while, and has no more than that
 _LOCK = 7_219_005_313_403  # one archiver at a time
 _PAGE = 2000
-_REGION = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")
+_REGION = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}(/e[0-9]{1,6})?$")
 _BOUNDS = re.compile(r"FROM \('(.+?)'\) TO \('(.+?)'\)")
 _PARTITIONS = """
 SELECT c.relname AS name, pg_get_expr(c.relpartbound, c.oid) AS bounds
@@ -261,7 +262,7 @@ class _Archiver:
 
     async def _written(self, run: _Run) -> _Run:
         header = run.header
-        name = f"ledger-{header.region}-{header.first_index:012}-{header.last_index:012}.jsonl.gz"
+        name = f"ledger-{file_name(header.region)}-{header.first_index:012}-{header.last_index:012}.jsonl.gz"
         path = self._folder / name
         partial = path.with_suffix(".partial")
         with _create(partial) as file, gzip.GzipFile("", "wb", 6, file, mtime=0) as lines:

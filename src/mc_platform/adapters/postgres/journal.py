@@ -89,6 +89,7 @@ class PostgresJournal:
 
         Raises:
             Unavailable: the database does not answer.
+            LedgerDamaged: the log has ended: a restore began another epoch.
         """
         await self._pools.record.execute(
             "INSERT INTO mc.ledger_head (region, size, frontier) VALUES ($1, 0, $2) "
@@ -96,6 +97,13 @@ class PostgresJournal:
             self._region,
             Frontier().to_bytes(),
         )
+        if await self._pools.record.fetchval(
+            "SELECT ended_at FROM mc.ledger_head WHERE region = $1", self._region
+        ):
+            raise LedgerDamaged(
+                f"the log {self._region} has ended: a restore began the region's next epoch",
+                hint="start the replica again: it takes the region's newest log",
+            )
         self._flusher = asyncio.create_task(self._flush_forever(), name="ledger-flush")
 
     async def stop(self) -> None:
@@ -127,7 +135,7 @@ class PostgresJournal:
         rows = []
         for event in events:
             check_keepable(event.detail, most_depth=_DEEPEST_DETAIL)
-            rows.append(_event_row(self._region, event))
+            rows.append(event_row(self._region, event))
         row: Row = ()
         if task is not None:
             apart = is_large(task)
@@ -425,7 +433,8 @@ def _head_of(size: int | None, frontier: bytes | None) -> Frontier:
     )
 
 
-def _event_row(region: str, event: Event) -> Row:
+def event_row(region: str, event: Event) -> Row:
+    """The columns of an event from its id on: of `mc.ledger_event`, but for place and time."""
     leaf = leaf_bytes(region, event)
     return (
         event.id,

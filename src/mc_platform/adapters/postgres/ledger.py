@@ -16,6 +16,7 @@ from mc_contract.ledger.entry import Entry
 from mc_contract.ledger.tiles import TileId, split_hashes
 from mc_platform.adapters.postgres.pools import Pools, wrapped
 from mc_platform.adapters.postgres.rows import ENTRY_COLUMNS, ledger_row
+from mc_platform.errors import BadRequest, NotFound
 from mc_platform.model.event import LedgerRow
 from mc_platform.model.ids import TenantId
 from mc_platform.record import Archive, StoredCheckpoint
@@ -58,21 +59,32 @@ CROSS JOIN LATERAL (
 
 
 class PostgresRecords:
-    """A tenant's part of one region's log, under row-level security; implements `ports.Records`."""
+    """A tenant's part of a region's logs, under row-level security; implements `ports.Records`.
 
-    def __init__(self, pools: Pools, *, region: str) -> None:
+    Args:
+        region: The log that is written.
+        former: Those of earlier epochs.
+    """
+
+    def __init__(self, pools: Pools, *, region: str, former: Sequence[str] = ()) -> None:
         self._pools = pools
         self._region = region
+        self._former = former
 
     @wrapped("the ledger cannot be read")
-    async def newest(self, tenant: TenantId, *, limit: int, before: int | None) -> list[LedgerRow]:
+    async def newest(
+        self, tenant: TenantId, *, limit: int, before: int | None, log: str | None = None
+    ) -> list[LedgerRow]:
+        if log is not None and log not in (self._region, *self._former):
+            known = ", ".join([*self._former, self._region])
+            raise BadRequest(f"log is none of this region's: {known}")
         async with self._pools.as_tenant(tenant) as connection:
             rows = await connection.fetch(
                 "SELECT index, recorded_at, leaf FROM mc.ledger_event "
                 "WHERE tenant = $1 AND region = $2 AND ($3::bigint IS NULL OR index < $3) "
                 "ORDER BY index DESC LIMIT $4",
                 tenant,
-                self._region,
+                log or self._region,
                 before,
                 limit,
             )
@@ -101,6 +113,20 @@ class PostgresLedger:
             limit,
         )
         return [StoredCheckpoint(**row) for row in rows]
+
+    @wrapped("checkpoints cannot be read")
+    async def newest_note(self) -> str:
+        """The stored checkpoint of the greatest size.
+
+        Raises:
+            NotFound: none is stored.
+        """
+        rows = await self._fetch(
+            "SELECT note FROM mc.ledger_checkpoint WHERE region = $1 ORDER BY size DESC LIMIT 1"
+        )
+        if not rows:
+            raise NotFound(f"no checkpoint of {self.region} is stored")
+        return str(rows[0]["note"])
 
     @wrapped("the ledger's ids cannot be read")
     async def index_of(self, *event_ids: str) -> int | None:

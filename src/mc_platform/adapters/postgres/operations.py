@@ -86,16 +86,17 @@ _WHERE_STATE = {
 }
 _TIMELINE = """
 SELECT index, recorded_at, leaf FROM mc.ledger_event
-WHERE tenant = $1 AND subject = $2 AND region = $3 ORDER BY index
+WHERE tenant = $1 AND subject = $2 AND region = ANY($3::text[])
+ORDER BY array_position($3::text[], region), index
 """
 
 
 class PostgresOperations:
-    """Operations of one region."""
+    """Operations of one region; `former` are its logs of earlier epochs, the oldest first."""
 
-    def __init__(self, pools: Pools, *, region: str) -> None:
+    def __init__(self, pools: Pools, *, region: str, former: Sequence[str] = ()) -> None:
         self._pools = pools
-        self._region = region
+        self._logs = [*former, region]
 
     @wrapped("operations cannot be counted")
     async def ended(self, since_at: Mapping[TenantId, datetime]) -> Mapping[TenantId, Count]:
@@ -148,7 +149,5 @@ class PostgresOperations:
         row = await self._pools.record.fetchrow(f"{_VIEW} AND task.id = $1", operation_id)
         if row is None:
             return None
-        events = await self._pools.record.fetch(
-            _TIMELINE, row["tenant"], operation_id, self._region
-        )
+        events = await self._pools.record.fetch(_TIMELINE, row["tenant"], operation_id, self._logs)
         return OperationStory(operation_from_row(row), [ledger_row(event) for event in events])

@@ -20,7 +20,7 @@ from mc_platform.adapters.postgres.pools import DATABASE_ERRORS, Pools, unavaila
 from mc_platform.adapters.postgres.rows import leaf_from, unreadable_leaf
 from mc_platform.deliver import Rejected, Shipment
 from mc_platform.deliver.guard import WINDOW, Offered
-from mc_platform.deliver.outbox import MOST_BATCH_BYTES, Position, Standing
+from mc_platform.deliver.outbox import MOST_BATCH_BYTES, LogDelivered, Position, Standing
 from mc_platform.errors import LedgerDamaged, Unavailable
 from mc_platform.model.event import UNREADABLE
 
@@ -40,6 +40,14 @@ SELECT $1, $2, coalesce(
     (SELECT size FROM mc.ledger_head WHERE region = $1), 0)
 WHERE NOT EXISTS (SELECT FROM mc.delivery_cursor WHERE region = $1 AND sink = $2)
 ON CONFLICT DO NOTHING
+"""
+
+_FORMER = """
+SELECT h.region FROM mc.ledger_head h
+LEFT JOIN mc.delivery_cursor c ON c.region = h.region AND c.sink = $2
+WHERE h.region = ANY($1::text[]) AND coalesce(c.next_index, 0) < h.size
+    AND (c.next_index IS NOT NULL OR EXISTS (SELECT FROM mc.ledger_event e WHERE e.region = h.region))
+ORDER BY array_position($1::text[], h.region) LIMIT 1
 """
 
 _POSITION = """
@@ -162,9 +170,10 @@ def shipment_of(index: int, recorded_at: datetime, raw: bytes, recorded_hash: by
 class _PostgresClaim:
     """Implements `deliver.Claim`. One statement at a time: it is one connection."""
 
-    def __init__(self, connection: Any, region: str, sink: str) -> None:
+    def __init__(self, connection: Any, region: str, sink: str, *, ended: bool = False) -> None:
         self._connection = connection
         self._key = (region, sink)
+        self._ended = ended  # it is a former log, and does not grow
         self._turn = asyncio.Lock()
         self._at = -1  # not known yet
 
@@ -240,10 +249,12 @@ class _PostgresClaim:
 
     @wrapped("the outbox cannot be read")
     async def hold(self) -> None:
-        """Raise `Unavailable` also when somebody else has set the cursor back."""
+        """Raise `Unavailable` also when somebody else has set the cursor back; `LogDelivered` at a former log's end."""
         async with self._turn:
             if await self._connection.fetchval(_SET_BACK, *self._key, self._at):
                 raise Unavailable(_MOVED)
+            if self._ended and self._at >= await self._size():
+                raise LogDelivered(self._key[0])
 
 
 def _again(
@@ -277,15 +288,21 @@ def _beyond(cursor: int, size: int) -> LedgerDamaged:
 
 
 class PostgresOutbox:
-    """One region's outbox."""
+    """One region's outbox: its logs of earlier epochs to their ends, the oldest first, then its log.
 
-    def __init__(self, pools: Pools, *, region: str) -> None:
+    A sink gets a former log from its first event that is still in the ledger, too, if it has no cursor
+    there. `standing` tells of the log that is being delivered.
+    """
+
+    def __init__(self, pools: Pools, *, region: str, former: Sequence[str] = ()) -> None:
         self._pools = pools
         self._region = region
+        self._former = former
 
     @asynccontextmanager
     async def claim(self, sink: str) -> AsyncIterator[_PostgresClaim | None]:
-        digest = hashlib.sha256(f"mc-outbox|{self._region}|{sink}".encode()).digest()
+        first = self._former[0] if self._former else self._region
+        digest = hashlib.sha256(f"mc-outbox|{first}|{sink}".encode()).digest()
         lock = int.from_bytes(digest[:8], "big", signed=True)
         try:
             async with self._pools.record.acquire() as connection:
@@ -294,8 +311,9 @@ class PostgresOutbox:
                     return
                 try:
                     await connection.execute(_BEGIN)
-                    await connection.execute(_NEW_CURSOR, self._region, sink)
-                    yield _PostgresClaim(connection, self._region, sink)
+                    log = await self._undelivered(connection, sink)
+                    await connection.execute(_NEW_CURSOR, log, sink)
+                    yield _PostgresClaim(connection, log, sink, ended=log != self._region)
                 finally:
                     await _let_go(connection, lock)
         except DATABASE_ERRORS as error:
@@ -303,8 +321,16 @@ class PostgresOutbox:
 
     @wrapped("the outbox cannot be read")
     async def standing(self, sink: str) -> Standing:
-        row = await self._pools.record.fetchrow(_STANDING, self._region, sink)
+        log = await self._undelivered(self._pools.record, sink)
+        row = await self._pools.record.fetchrow(_STANDING, log, sink)
         return Standing() if row is None else Standing(**row)
+
+    async def _undelivered(self, connection: Any, sink: str) -> str:
+        """The oldest log that the sink does not have whole; the one that is written, if it has."""
+        if not self._former:
+            return self._region
+        log = await connection.fetchval(_FORMER, list(self._former), sink)
+        return self._region if log is None else str(log)
 
 
 async def _let_go(connection: Any, lock: int) -> None:

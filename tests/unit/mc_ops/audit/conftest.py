@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -90,7 +90,9 @@ class LedgerUnderTest:
 
     def __init__(self, admin_url: str, loop: Loop) -> None:
         self.loop = loop
+        self.admin_url = admin_url
         self.region = "test-1"
+        self.former: list[str] = []
         self.database = f"mc_{uuid.uuid4().hex[:12]}"
         host = admin_url.split("@")[1].split("/", maxsplit=1)[0]
         self.service_url = f"postgresql://mc_service:pw@{host}/{self.database}"
@@ -147,11 +149,21 @@ class LedgerUnderTest:
             ledger=self.ledger,
             prover=self.prover,
             sign_head=self._sign_head,
+            former={name: self._former(name) for name in self.former},
         )
         return Starlette(
             routes=[Route("/ledger/checkpoint", head), *handlers.routes()],
             exception_handlers={PlatformError: refuse},
         )
+
+    def _former(self, name: str) -> Any:
+        log = PostgresLedger(self.pools, region=name)
+        return log, Prover(log, TileKeeper(log)), log.newest_note
+
+    def reopen(self, logs: Sequence[str]) -> None:
+        """Have a new process serve the region's logs; `close` was called."""
+        *self.former, self.region = logs
+        self.loop.run(self._open())
 
     def empty(self) -> None:
         """As it was at first: no entries, and no partition but the one that catches all."""

@@ -1,0 +1,118 @@
+"""Verify a region's log and, after a restore, the logs of its earlier epochs, as a chain.
+
+A log's first entry says how the log before it ended (`mc_contract.ledger.epochs`). The newest log
+is held against what the service signs now; each former one against what the first entry of the
+log after it binds, and against the checkpoints that were signed of it. So whoever trusts the newest
+checkpoint need trust nothing else for the whole chain.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+from mc_contract.ledger.checkpoint import CheckpointError
+from mc_contract.ledger.epochs import Beginning, EpochError, read_beginning
+from mc_contract.ledger.export import log_origin, region_of, verify_log_checkpoint
+from mc_ops.audit.client import AuditClient
+from mc_ops.audit.log_pass import Finding
+from mc_ops.audit.verify import Report, Saved, Say, verify_ended, verify_log
+
+
+def verify_epochs(
+    client: AuditClient,
+    key: Ed25519PublicKey,
+    *,
+    since: Saved | None = None,
+    known: Sequence[Saved] = (),
+    archive: Path | None = None,
+    allow_archived: bool = False,
+    say: Say = lambda _: None,
+) -> list[Report]:
+    """Verify all of a region's logs, the newest first; arguments and errors as of `verify_log`.
+
+    Args:
+        since: Begin there, in the newest log; former logs are then not read.
+        known: Checkpoints of any of the region's logs.
+    """
+    current = client.log_name()
+    newest = verify_log(
+        client,
+        key,
+        since=since,
+        known=[saved for saved in known if _log(saved) == current],
+        archive=archive,
+        allow_archived=allow_archived,
+        say=say,
+    )
+    reports = [newest]
+    left = [saved for saved in known if _log(saved) != current]
+    while (first := reports[-1].first_leaf) is not None:
+        beginning, wrong = _beginning(first, reports[-1].region)
+        if wrong is not None:
+            reports[-1] = _also(reports[-1], wrong)
+        if beginning is None:
+            break
+        former = beginning.former.log
+        of_it = [saved for saved in left if _log(saved) == former]
+        left = [saved for saved in left if _log(saved) != former]
+        signed, wrong = _last_signed(beginning, key)
+        if wrong is not None:
+            reports[-1] = _also(reports[-1], wrong)
+        say(f"the log before it, {former}")
+        reports.append(
+            verify_ended(
+                client.of_log(former),
+                key,
+                beginning,
+                known=[*of_it, *signed],
+                archive=archive,
+                allow_archived=allow_archived,
+                say=say,
+            )
+        )
+    if left:
+        verify_log(client, key, known=left[:1])  # refuses it, in its own words
+    return reports
+
+
+def _log(saved: Saved) -> str:
+    return region_of(saved.checkpoint)
+
+
+def _beginning(leaf: bytes, log: str) -> tuple[Beginning | None, Finding | None]:
+    try:
+        found = read_beginning(leaf)
+    except EpochError as error:
+        return None, Finding("epoch-changed", error.message, 0)
+    if found is not None and found.log != log:
+        return None, Finding("epoch-changed", f"entry 0 of {log} begins {found.log}", 0)
+    return found, None
+
+
+def _last_signed(beginning: Beginning, key: Ed25519PublicKey) -> tuple[list[Saved], Finding | None]:
+    """The checkpoint that a first entry names as the last one signed, as one to hold its log against."""
+    named = beginning.last_signed
+    if named is None:
+        return [], None
+    try:
+        checkpoint = verify_log_checkpoint(beginning.note, key)
+    except CheckpointError as error:
+        return [], Finding("epoch-changed", f"the checkpoint named last: {error.message}", 0)
+    if (checkpoint.origin, checkpoint.size, checkpoint.root) != (
+        log_origin(named.log),
+        named.size,
+        named.root,
+    ):
+        return [], Finding(
+            "epoch-changed", "the checkpoint named last is not what its note says", 0
+        )
+    name = f"the one that {beginning.log} names as signed last"
+    return [Saved(name, checkpoint)] if named.log == beginning.former.log else [], None
+
+
+def _also(report: Report, finding: Finding) -> Report:
+    return replace(report, findings=(*report.findings, finding))
