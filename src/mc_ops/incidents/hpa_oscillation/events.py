@@ -12,12 +12,11 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-import yaml
-
 from mc_ops.autoscaler.record import Recorded, stamp
 from mc_ops.errors import CouldNotTell, UnusableInput
 from mc_ops.incidents.hpa_oscillation.printed import read_printed
 from mc_ops.incidents.hpa_oscillation.rescalings import KEPT_S, Told, bounded, recorded_of, size_of
+from mc_ops.yaml_documents import documents_of
 
 _KIND = "horizontalpodautoscaler"
 _SLACK_S = 60.0  # the event is written after the scaling
@@ -54,8 +53,8 @@ def _objects_in(text: str) -> tuple[str, Iterable[Any]]:
         except ValueError:
             if len(text) > _MOST_YAML_BYTES:
                 raise
-            form, documents = "YAML", list(yaml.safe_load_all(text))
-    except (ValueError, RecursionError, yaml.YAMLError) as error:
+            form, documents = "YAML", documents_of(text, "this")
+    except (ValueError, RecursionError, UnusableInput) as error:
         raise _not_events(error) from error
     return form, [one for document in documents for one in _items(document)]
 

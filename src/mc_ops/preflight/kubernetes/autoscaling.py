@@ -61,7 +61,7 @@ def check_autoscaling(
     """
     made = {(pod.owner.kind, pod.owner.namespace, pod.owner.name): pod for pod in pods}
     all_scaled = [
-        Scaled(one, made.get(_target(one)))
+        Scaled(one, made.get(_target(one)), live=live)
         for one in objects
         if one.kind == "HorizontalPodAutoscaler"
     ]
@@ -174,7 +174,7 @@ def _metric(one: Scaled, metric: Mapping[str, Any]) -> Iterator[tuple[str, str, 
             why = f"is {value!r}: above 100 % it waits until pods have more than they asked for"
             yield f".{key}.target.averageUtilization", why, "1 to 100, such as 70"
         containers = one.pod.containers() if one.pod else ()
-        names = {container.get("name") for _, container in containers}
+        names = [container.get("name") for _, container in containers]
         if key == "containerResource" and told.get("container") not in names:
             why = f"is {told.get('container')!r}, the pod has {', '.join(map(str, names))}"
             yield f".{key}.container", why, "the name of a container"
@@ -236,7 +236,7 @@ def _policies(one: Scaled, field: str, rules: Mapping[str, Any]) -> Iterator[Fin
         policy = mapping(told, "policies[]", one.hpa)
         period = number(policy.get("periodSeconds"))
         where = f"{field}.policies[{place}]"
-        if policy.get("type") not in {"Pods", "Percent"}:
+        if policy.get("type") not in ("Pods", "Percent"):
             yield one.finding(f"{where}.type", f"is {policy.get('type')!r}", "Pods or Percent")
         if number(policy.get("value")) < 1:
             yield one.finding(f"{where}.value", f"is {policy.get('value')!r}", "1 or more")

@@ -7,6 +7,7 @@ same whether the network plugin takes `ipBlock` to cover addresses of pods or no
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from mc_ops.preflight.kubernetes.egress_table import Pair, Table
 from mc_ops.preflight.kubernetes.findings import Finding, results
@@ -41,6 +42,8 @@ def check_egress(
 
 def _pair(policies: Sequence[Object], table: Table, pair: Pair) -> Iterator[Finding]:
     source, target = table.endpoints[pair.source], table.endpoints[pair.target]
+    if source == target:  # a workload has several pods: the question is of one of them and another
+        target = replace(target, name=f"another {target.name}")
     verdicts = [
         evaluate(policies, source, target, pair.at, blocks_cover_pods=cover)
         for cover in (False, True)
@@ -63,6 +66,9 @@ def _pair(policies: Sequence[Object], table: Table, pair: Pair) -> Iterator[Find
 
 def _open_pods(policies: Sequence[Object], pods: Sequence[Pod]) -> Iterator[Finding]:
     for pod in pods:
+        if pod.spec.get("hostNetwork") not in (None, False):
+            why = "it is in its node's network, where no NetworkPolicy isolates it"
+            yield Finding(str(pod.owner), f"{pod.path}.hostNetwork", why, "leave it out")
         as_endpoint = Endpoint("", pod.owner.namespace, pod.labels)
         for direction in _DIRECTIONS:
             if not any(selects(policy, as_endpoint, direction) for policy in policies):

@@ -118,6 +118,8 @@ def read_table(path: Path, pods: Iterable[Pod]) -> Table:
     try:
         check(_File, document, names={"endpoints": told})
         network = ip_network(next((one.pods for one in files if one.pods), _PODS))
+        if network.num_addresses < len(told) + 2:
+            raise ValueError(f"pods: {network} has no room for {len(told)} endpoints")
     except ValueError as error:  # FileProblems among them
         raise UnusableInput(f"{path}: {error}", hint=_HINT) from error
     if not pairs:

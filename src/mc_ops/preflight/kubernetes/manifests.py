@@ -1,8 +1,4 @@
-"""Objects of Kubernetes out of files: YAML or JSON, or what a kustomization makes of them.
-
-Safe loading alone; a key that stands twice is refused, for YAML would take the last of them, and so is
-a document that grows beyond all bounds by its aliases.
-"""
+"""Objects of Kubernetes out of files: YAML or JSON, or what a kustomization makes of them."""
 
 from __future__ import annotations
 
@@ -13,16 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from mc_ops.errors import CouldNotTell, UnusableInput
 from mc_ops.files import read_limited
+from mc_ops.yaml_documents import documents_of
 
 _SUFFIXES = {".yaml", ".yml", ".json"}
 _KUSTOMIZATIONS = ("kustomization.yaml", "kustomization.yml", "Kustomization")
 _RENDERERS = (("kubectl", "kustomize"), ("kustomize", "build"))
 _MOST_BYTES = 32 * 1024 * 1024
-_MOST_NODES = 2_000_000
 _RENDER_TIMEOUT_S = 120
 
 
@@ -103,6 +97,11 @@ def read_manifests(folder: Path) -> list[Object]:
         return list(objects_of(_rendered(folder), str(folder)))
     if folder.is_dir():
         paths = sorted(path for path in folder.rglob("*") if path.suffix in _SUFFIXES)
+        for path in paths:
+            if not path.resolve().is_relative_to(folder.resolve()):
+                raise UnusableInput(
+                    f"{path} leads out of {folder}", hint="put the file itself there"
+                )
     else:
         paths = [folder]
     found = [
@@ -119,13 +118,8 @@ def objects_of(text: bytes, source: str) -> Iterator[Object]:
     Raises:
         UnusableInput: it is no YAML, has a key twice, or a document is no object of Kubernetes.
     """
-    try:
-        documents = list(yaml.load_all(text, _Loader))
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError, ValueError) as error:
-        raise UnusableInput(f"{source} is no manifest: {error}") from error
-    for document in documents:
+    for document in documents_of(text, source):
         if document is not None:
-            _require_bounded(document, source)
             yield from _flat(document, source)
 
 
@@ -137,28 +131,6 @@ def _flat(document: Any, source: str) -> Iterator[Object]:
             yield from _flat(item, source)
     else:
         yield Object(document)
-
-
-def _require_bounded(document: Any, source: str) -> None:
-    """Refuse what is small as a text and endless when it is walked, or holds itself."""
-    sizes: dict[int, int] = {}
-    walked: set[int] = set()
-
-    def size(node: Any) -> int:
-        if not isinstance(node, dict | list):
-            return 1
-        key = id(node)
-        if key in sizes:
-            return sizes[key]
-        if key in walked:
-            raise UnusableInput(f"{source}: an alias leads into itself")
-        walked.add(key)
-        sizes[key] = 1 + sum(map(size, node.values() if isinstance(node, dict) else node))
-        if sizes[key] > _MOST_NODES:
-            raise UnusableInput(f"{source}: over {_MOST_NODES} values, by aliases")
-        return sizes[key]
-
-    size(document)
 
 
 def _rendered(folder: Path) -> bytes:
@@ -178,24 +150,3 @@ def _rendered(folder: Path) -> bytes:
         said = answer.stderr.decode(errors="replace").strip()
         raise CouldNotTell(f"{' '.join(command)} {folder} failed: {said}")
     return answer.stdout
-
-
-class _Loader(yaml.SafeLoader):
-    """As YAML's, with times left as texts and a key that stands twice refused."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[str] = set()
-        for key, _ in node.value:
-            if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
-                if key.value in seen:
-                    raise yaml.MarkedYAMLError(
-                        problem=f"key {key.value[:60]!r} stands twice", problem_mark=key.start_mark
-                    )
-                seen.add(key.value)
-        return super().construct_mapping(node, deep)
-
-
-_Loader.yaml_implicit_resolvers = {
-    first: [(tag, form) for tag, form in resolvers if tag != "tag:yaml.org,2002:timestamp"]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}

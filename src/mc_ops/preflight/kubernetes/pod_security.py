@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from mc_ops.preflight.kubernetes.findings import Finding, results
-from mc_ops.preflight.kubernetes.manifests import Object, sequence
+from mc_ops.preflight.kubernetes.manifests import Object, mapping, sequence
 from mc_ops.preflight.kubernetes.workloads import Pod
 from mc_ops.preflight.result import CheckResult, unknown
 
@@ -106,7 +106,7 @@ def namespaces_enforce(pods: Iterable[Pod], objects: Iterable[Object]) -> Iterat
             why = f"the Namespace {namespace} is not among the manifests"
             yield unknown(name, why, "add it to them, or check on the cluster")
             continue
-        labels = found.metadata.get("labels") or {}
+        labels = mapping(found.metadata.get("labels"), "labels", found)
         level, version = labels.get(_ENFORCE), labels.get(f"{_ENFORCE}-version", "latest")
         field = f"metadata.labels[{_ENFORCE}]"
         wrong = []
@@ -156,7 +156,8 @@ def _app_armor(pod: Pod) -> _Found:
 def _added(pod: Pod, allowed: frozenset[str]) -> _Found:
     for field, container in pod.containers():
         given = pod.of("capabilities", pod.of("securityContext", container))
-        bad = [c for c in sequence(given.get("add"), "add", pod.owner) if c not in allowed]
+        added = sequence(given.get("add"), "add", pod.owner)
+        bad = [one for one in added if not isinstance(one, str) or one not in allowed]
         if bad:
             fix = f"leave it out; {', '.join(sorted(allowed))} may be added"
             listed = ", ".join(map(str, bad))
@@ -285,7 +286,7 @@ def _seccomp_restricted(pod: Pod) -> _Found:
 def _sysctls(pod: Pod) -> _Found:
     context = pod.of("securityContext", pod.spec)
     for place, one in enumerate(pod.list_of("sysctls", context)):
-        if one.get("name") not in _SYSCTLS:
+        if not isinstance(one.get("name"), str) or one["name"] not in _SYSCTLS:
             field = f"{pod.path}.securityContext.sysctls[{place}].name"
             yield field, f"is {one.get('name')!r}", "leave it out: only safe sysctls may be set"
 

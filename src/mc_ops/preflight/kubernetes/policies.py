@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Any
 
 from mc_ops.errors import UnusableInput
@@ -114,7 +114,7 @@ def selects(policy: Object, endpoint: Endpoint, direction: str) -> bool:
 def types_of(policy: Object) -> Sequence[str]:
     """The directions of a policy; where it names none: Ingress, and Egress if it has such rules."""
     types = sequence(policy.spec.get("policyTypes"), "spec.policyTypes", policy)
-    if any(one not in _DIRECTIONS for one in types):
+    if any(one not in tuple(_DIRECTIONS) for one in types):
         raise UnusableInput(f"{policy}: spec.policyTypes is {types!r}, must be Ingress or Egress")
     if types:
         return types
@@ -164,14 +164,21 @@ def _is_peer(peer: Mapping[str, Any], policy: Object, other: Endpoint, cover_pod
 
 def _in_block(address: Any, block: Mapping[str, Any], policy: Object) -> bool:
     try:
-        whole = ip_network(str(block.get("cidr")))
-        holes = [ip_network(str(one)) for one in sequence(block.get("except"), "except", policy)]
+        whole = _network(block.get("cidr"))
+        holes = [_network(one) for one in sequence(block.get("except"), "except", policy)]
     except ValueError as error:
         raise UnusableInput(f"{policy}: ipBlock: {error}") from error
     for hole in holes:
         if hole.version != whole.version or not hole.subnet_of(whole):  # type: ignore[arg-type] # as checked
             raise UnusableInput(f"{policy}: ipBlock.except {hole} does not lie in {whole}")
     return address in whole and not any(address in hole for hole in holes)
+
+
+def _network(text: Any) -> IPv4Network | IPv6Network:
+    """A network as the API takes it; Python's own also takes one without a length, or with a mask."""
+    if not isinstance(text, str) or not text.partition("/")[2].isdigit():
+        raise ValueError(f"{text!r} is no network, such as 192.0.2.0/24")
+    return ip_network(text)
 
 
 def _port_matches(rule: Mapping[str, Any], policy: Object, target: Endpoint, port: Port) -> bool:
@@ -219,7 +226,7 @@ def _selected(selector: Any, labels: Mapping[str, str], where: str, policy: Obje
             "Exists": key in labels,
             "DoesNotExist": key not in labels,
         }
-        if operator not in answers:
+        if not isinstance(operator, str) or operator not in answers:
             raise UnusableInput(f"{policy}: operator {operator!r} of {where}")
         if not answers[operator]:
             return False

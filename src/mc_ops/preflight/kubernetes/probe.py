@@ -22,29 +22,32 @@ _OBJECTS = {
     "Pod": "pod",
     "Job": "job",
 }
-# UDP says nothing by itself: a question of DNS is asked, which has an answer
+# Each address of a name is tried, and the most open answer counts. UDP says nothing by itself: a question of DNS is asked, which has an answer
 _CODE = """
 import socket, sys
 host, port, protocol, timeout = sys.argv[1], int(sys.argv[2]), sys.argv[3], float(sys.argv[4])
 try:
-    address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[:4]
 except OSError:
     print("unresolved"); sys.exit()
 kind = {"TCP": socket.SOCK_STREAM, "UDP": socket.SOCK_DGRAM}[protocol]
-with socket.socket(address[0], kind) as probe:
-    probe.settimeout(timeout)
-    try:
-        probe.connect(address[4])
-        if protocol == "UDP":
-            probe.send(bytes.fromhex("123401000001000000000000000002") + b"\\0\\1")
-            probe.recv(512)
-        print("open")
-    except TimeoutError:
-        print("silent")
-    except ConnectionRefusedError:
-        print("refused")
-    except OSError as error:
-        print("unreachable", error.errno)
+said = []
+for address in addresses:
+    with socket.socket(address[0], kind) as probe:
+        probe.settimeout(timeout)
+        try:
+            probe.connect(address[4])
+            if protocol == "UDP":
+                probe.send(bytes.fromhex("123401000001000000000000000002") + b"\\0\\1")
+                probe.recv(512)
+            said.append("open")
+        except TimeoutError:
+            said.append("silent")
+        except ConnectionRefusedError:
+            said.append("refused")
+        except OSError as error:
+            said.append(f"unreachable {error.errno}")
+print(min(said, key=lambda one: ["open", "refused", "silent", "unreachable"].index(one.split()[0])))
 """
 
 
@@ -123,6 +126,9 @@ def _denied(
     outcome, said = tried(workload, address, pair)
     if outcome is Outcome.failed:
         return unknown(name, f"could not be tried from {workload}: {said}")
+    if outcome is Outcome.unresolved:
+        why = f"{workload} cannot resolve {address}: nothing was sent that could be refused"
+        return unknown(name, why, "let it reach DNS, or give an address in the table")
     leaks = outcome in (Outcome.open, Outcome.refused)
     detail = f"{workload} -> {address}:{pair.port} is {said}; {pair.why}"
     remedy = "the packet reached the target: is a plugin there that enforces NetworkPolicies?"

@@ -11,7 +11,8 @@ from typing import Any
 from mc_ops.errors import UnusableInput
 from mc_ops.preflight.kubernetes.workloads import Pod
 
-_FORM = re.compile(r"^([+-]?[0-9.]+)([eE][+-]?[0-9]+|[A-Za-z]{0,2})$")
+# As long and as large as the API has them: a number that one can print
+_FORM = re.compile(r"([+-]?[0-9.]{1,40})([eE][+-]?[0-9]{1,2}|[A-Za-z]{0,2})")
 _SUFFIXES = {
     "": Decimal(1),
     "n": Decimal("1e-9"),
@@ -28,7 +29,7 @@ def quantity(value: Any, where: object) -> Decimal:
     Raises:
         UnusableInput: it is none.
     """
-    found = None if isinstance(value, bool) else _FORM.match(str(value))
+    found = None if isinstance(value, bool) else _FORM.fullmatch(str(value))
     if found and found[2] in _SUFFIXES:
         text, factor = found[1], _SUFFIXES[found[2]]
     elif found and found[2][:1] in {"e", "E"}:

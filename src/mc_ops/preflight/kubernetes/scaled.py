@@ -25,10 +25,13 @@ class Scaled:
 
     Attributes:
         pod: None if there is no such workload.
+        live: Whether it is a cluster's, where mcctl may hold it; in a manifest nobody does, whatever
+            its annotations say.
     """
 
     hpa: Object
     pod: Pod | None
+    live: bool = False
 
     @property
     def spec(self) -> Mapping[str, Any]:
@@ -42,7 +45,7 @@ class Scaled:
     def held(self) -> bool:
         """Whether mcctl holds it at what is compared."""
         annotations = mapping(self.hpa.metadata.get("annotations"), "annotations", self.hpa)
-        return HELD in annotations
+        return self.live and HELD in annotations
 
     @property
     def least(self) -> int:

@@ -61,7 +61,7 @@ def test_json_of_either_events_api_is_read() -> None:
         ("", CouldNotTell, "no event SuccessfulRescale"),
         ("Events:  <none>", CouldNotTell, "no event SuccessfulRescale"),
         ("event/agent-workbench.18ed118f3998ec04\n", UnusableInput, "no events of Kubernetes"),
-        ("a: &a [*a]", CouldNotTell, "no event SuccessfulRescale"),
+        ("a: &a [*a]", UnusableInput, "no events of Kubernetes"),
         (
             "items: [{involvedObject: {kind: HorizontalPodAutoscaler}, firstTimestamp: 7}]",
             UnusableInput,

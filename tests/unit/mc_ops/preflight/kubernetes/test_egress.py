@@ -142,6 +142,7 @@ def written(folder, text):
         (TABLE, 'include = ["egress.toml"]' + TABLE, "includes itself"),
         ('namespace = "n"', 'workload = "Deployment n/web"', "Deployment n/web"),
         (TABLE, 'pods = "10.0.0.1/8"' + TABLE, "10.0.0.1"),
+        (TABLE, 'pods = "10.0.0.1/32"' + TABLE, "no room for 2 endpoints"),
         (TABLE, TABLE.partition("[[pairs]]")[0], "no pairs"),
         ('why = "it has no business there"', "", "why"),
     ],
@@ -200,6 +201,7 @@ def deployment(name):
         ({("n/web", "far.example"): Outcome.open}, 1, "open"),
         ({("n/web", "far.example"): Outcome.refused}, 1, "refused"),  # it answered: a leak
         ({("n/web", "far.example"): Outcome.unreachable}, 0, "unreachable"),
+        ({("n/web", "far.example"): Outcome.unresolved}, 3, "cannot resolve"),  # nothing was tried
         ({("n/outsider", "far.example"): Outcome.silent}, 3, "positive control"),
         ({("n/outsider", "far.example"): Outcome.failed}, 3, "positive control"),
         ({("n/web", "far.example"): Outcome.failed}, 3, "could not be tried"),
@@ -242,6 +244,25 @@ def test_a_table_without_a_control_can_deny_nothing(tmp_path):
     assert exit_of(results) == 3
 
 
+def test_a_workload_and_itself_are_two_of_its_pods(tmp_path):
+    """No policy stops a pod from reaching itself, and that is not what is asked."""
+    text = PROBED.replace('to = "far"', 'to = "web"').partition(
+        '[[pairs]]\nfrom = "web"\nto = "dns"'
+    )
+    shut = Object(
+        {
+            "kind": "NetworkPolicy",
+            "metadata": {"name": "shut", "namespace": "n"},
+            "spec": {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]},
+        }
+    )
+    pods = pods_of([deployment("web"), deployment("outsider")])
+    for expect, status in (("deny", Status.passed), ("allow", Status.failed)):
+        table = read_table(written(tmp_path, text[0].replace('"deny"', f'"{expect}"')), pods)
+        told = next(check_egress([shut], pods, table))
+        assert told.status is status, told
+
+
 def test_a_real_connection_is_told_from_a_refused_one(tmp_path, monkeypatch):
     """The code that runs in the pod, in a pod that is this machine."""
     kubectl = tmp_path / "kubectl"
@@ -258,6 +279,8 @@ def test_a_real_connection_is_told_from_a_refused_one(tmp_path, monkeypatch):
             {"from": "a", "to": "b", "port": port, "expect": "allow", "why": "w"}
         )
         assert connect("Deployment n/web", "127.0.0.1", pair)[0] is Outcome.open
+        # ::1 refuses and comes first: an address that is shut must not hide another that is open
+        assert connect("Deployment n/web", "localhost", pair)[0] is Outcome.open
     assert connect("Deployment n/web", "127.0.0.1", pair)[0] is Outcome.refused
     assert connect("Deployment n/web", "no.such.invalid", pair)[0] is Outcome.unresolved
     kubectl.write_text("#!/bin/sh\necho forbidden >&2\nexit 1\n")

@@ -34,7 +34,22 @@ def test_a_quantity_is_read_exactly(text, value):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "Gi", "1.2.3", "1KiB", "1 Gi", "five", None, True, "1gi", "NaN"]
+    "text",
+    [
+        "",
+        "Gi",
+        "1.2.3",
+        "1KiB",
+        "1 Gi",
+        "five",
+        None,
+        True,
+        "1gi",
+        "NaN",
+        "1e999999",
+        "1\n",
+        "9" * 50,
+    ],
 )
 def test_what_is_no_quantity_is_refused(text):
     """With where it stands."""

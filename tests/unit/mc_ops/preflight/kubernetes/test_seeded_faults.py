@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import dataclasses
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from tests.deploy.rendered import MANIFESTS, needs_kustomize, objects
 
 from mc_contract.connections import Server
 from mc_ops.autoscaler.record import Recorded, read_csv
+from mc_ops.environments.kubernetes.names import HELD
+from mc_ops.errors import OpsError
 from mc_ops.preflight.kubernetes.autoscaling import check_autoscaling
 from mc_ops.preflight.kubernetes.capacity import database_of
 from mc_ops.preflight.kubernetes.egress import check_egress
@@ -63,6 +68,7 @@ POD_SECURITY = [
 ]
 EGRESS = [
     ("NetworkPolicy default-deny", "", GONE, "deny elsewhere -> stranger"),
+    (BLUE, f"{POD}.hostNetwork", True, "isolated"),  # in its node's network no policy isolates it
     ("NetworkPolicy default-deny", "spec.ingress", [{}], "deny elsewhere -> stranger"),
     ("NetworkPolicy workbench-ingress", "", GONE, "allow ingress -> workbench"),
     ("NetworkPolicy workbench-ingress", "spec.ingress.0.from", GONE, "deny elsewhere -> workbench"),
@@ -271,6 +277,60 @@ def test_a_good_set_passes(name):
                     overlay != "region"  # whose load it is
                 )
             ), one
+
+
+def test_an_annotation_in_a_manifest_does_not_stand_for_bounds():
+    """mcctl holds an autoscaler on a cluster; in a file the annotation would hide its minimum."""
+    told = '{"minReplicas": 3, "maxReplicas": 8}'
+    found = changed(
+        "region", (HPA, "metadata.annotations", {HELD: told}), (HPA, "spec.minReplicas", 1)
+    )
+    failed = [one.name for one in checked("hpa", found) if one.status is Status.failed]
+    assert "hpa-minimum" in failed
+
+
+_ANYTHING = st.sampled_from(
+    [
+        None,
+        True,
+        0,
+        -1,
+        2**62,
+        1.5,
+        "",
+        "x",
+        "1e999999",
+        "100%",
+        [],
+        [None],
+        {},
+        {"a": 1},
+        [{}],
+        [[]],
+    ]
+)
+
+
+@given(st.data())
+@settings(max_examples=150, deadline=None)
+def test_any_value_anywhere_is_a_finding_or_refused(data):
+    """Never an error of the program: what the API would not take either is told as such."""
+    found = copy.deepcopy(objects("overlays/cloudnative-pg"))
+    places = [place for one in found for level in _nodes(one) for place in level]
+    node, key = data.draw(st.sampled_from(places))
+    node[key] = data.draw(_ANYTHING)
+    for subject in ("pod-security", "egress", "hpa"):
+        with contextlib.suppress(OpsError):
+            checked(subject, found, "cloudnative-pg")
+
+
+def _nodes(node):
+    """Each place below a node: what holds it, and its key."""
+    if isinstance(node, dict | list):
+        keys = list(node) if isinstance(node, dict) else list(range(len(node)))
+        yield [(node, key) for key in keys]
+        for key in keys:
+            yield from _nodes(node[key])
 
 
 def conditions(**changes):
