@@ -29,6 +29,7 @@ from mc_ops.environments.kubernetes.names import CATALOGUE, CATALOGUE_FILE, depl
 from mc_ops.environments.kubernetes.reading import Reading
 from mc_ops.environments.kubernetes.scaling import Scaling, stop_baseline
 from mc_ops.environments.kubernetes.settings import settings_of
+from mc_ops.environments.kubernetes.waiting import await_serving
 from mc_ops.environments.workspace import Workspace
 from mc_ops.errors import UnusableInput
 
@@ -92,7 +93,8 @@ class KubernetesEnvironment:
             raise UnusableInput(f"ConfigMap {CATALOGUE}, {CATALOGUE_FILE}: {error}") from error
 
     def wait_ready(self, group: Group, timeout_s: float) -> tuple[Instance, ...]:
-        return self._reading.wait_ready(group, timeout_s)
+        await_serving(self._reading, {group: 1}, timeout_s)
+        return self._reading.instances(group)
 
     # -- what changes it, under the Lease `mcctl` -------------------------------------------------
 

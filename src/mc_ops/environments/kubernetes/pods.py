@@ -13,13 +13,13 @@ from mc_ops.environments.kubernetes.names import SERVICE
 # Why a container waits, where it waits for somebody to change something; others pass by themselves
 _DEADLY = frozenset(
     {
-        "CrashLoopBackOff",
         "CreateContainerConfigError",
         "ErrImageNeverPull",
         "ImagePullBackOff",
         "InvalidImageName",
     }
 )
+_CRASHES, _MOST_RESTARTS = "CrashLoopBackOff", 2  # what it needs may come up at the same time
 
 
 def name_of(found: Object) -> str:
@@ -91,10 +91,12 @@ def death_of(pod: Object) -> str:
     """Why it will not run until somebody changes something; empty if it may."""
     for container in _containers(pod):
         waiting = container.get("state", {}).get("waiting", {})
-        if waiting.get("reason") in _DEADLY:
-            last = ending_of(container)
-            why = last if waiting["reason"] == "CrashLoopBackOff" else waiting.get("message", "")
-            return f"{waiting['reason']}: {_short(why)}" if why else str(waiting["reason"])
+        reason, why = waiting.get("reason"), waiting.get("message", "")
+        if reason == _CRASHES and int(container.get("restartCount") or 0) >= _MOST_RESTARTS:
+            why = ending_of(container)
+        elif reason not in _DEADLY:
+            continue
+        return f"{reason}: {_short(why)}" if why else str(reason)
     return ""
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -32,8 +31,6 @@ from mc_ops.environments.kubernetes.names import (
 )
 from mc_ops.errors import CouldNotTell, NotAllowed, UnusableInput
 
-_POLL_S: Final = 1.0
-_UNSCHEDULABLE_S: Final = 20.0  # others may be leaving whose place it takes
 _CLUSTER_DOMAIN: Final = (".svc", ".svc.cluster.local")
 
 
@@ -106,10 +103,14 @@ class Reading:
         selector = (service.get("spec") or {}).get("selector") or {}
         return next((colour for colour in Colour if colour == selector.get(COLOUR)), None)
 
-    def pods(self, group: Group) -> list[Object]:
-        """The pods of a group that stay, by name."""
+    def deployment(self, group: Group) -> Object | None:
+        """The Deployment of a group, if there is one."""
+        return self._client.find("deployments", deployment_of(group))
+
+    def pods(self, group: Group, *, leaving: bool = False) -> list[Object]:
+        """The pods of a group that stay, by name; with those that are `leaving` or at their end."""
         found = self._client.objects("pods", labels=labels_of(group))
-        return sorted(filter(pod_facts.stays, found), key=pod_facts.name_of)
+        return sorted((p for p in found if leaving or pod_facts.stays(p)), key=pod_facts.name_of)
 
     def instances(self, group: Group | None = None) -> tuple[Instance, ...]:
         """The pods of a group, or of both sides, that run, ready or not."""
@@ -165,61 +166,6 @@ class Reading:
             found += [_told_by_conditions(pod, port) for pod in pods if pod_facts.stays(pod)]
         return found
 
-    # -- waiting --------------------------------------------------------------------------------
-
-    def wait_ready(self, group: Group, timeout_s: float) -> tuple[Instance, ...]:
-        """Wait until the newest pods of a group are there, ready, and no others.
-
-        Raises:
-            CouldNotTell: not in `timeout_s` seconds; none is wanted; or one will not come up by
-                itself, which is told at once.
-        """
-        name, deadline = deployment_of(group), time.monotonic() + timeout_s
-        while True:
-            deployment = self._client.find("deployments", name)
-            if deployment is None or not deployment["spec"].get("replicas", 1):
-                what = "the fresh baseline" if group == BASELINE else group
-                raise CouldNotTell(
-                    f"no replica of {what} was started",
-                    hint="mcctl scale agent-workbench --replicas N --env kubernetes",
-                )
-            pods = self.pods(group)
-            self._require_hope(deployment, pods)
-            missing = _missing(deployment, pods)
-            if not missing:
-                return self.instances(group)
-            if time.monotonic() > deadline:
-                raise CouldNotTell(
-                    f"{missing} after {timeout_s:g} s",
-                    hint=f"mcctl logs {pod_facts.name_of(pods[-1])} --env kubernetes"
-                    if pods
-                    else f"kubectl describe deploy/{name}",
-                )
-            time.sleep(_POLL_S)
-
-    def _require_hope(self, deployment: Object, pods: Sequence[Object]) -> None:
-        """Raise CouldNotTell if a pod will not come up by itself, or cannot be made."""
-        now = datetime.now(UTC)
-        for pod in pods:
-            name, why = pod_facts.name_of(pod), pod_facts.death_of(pod)
-            if not why and pod_facts.age_s(pod, now) > _UNSCHEDULABLE_S:
-                why = pod_facts.unschedulable(pod)
-            if why:
-                raise CouldNotTell(f"{name}: {why}", hint=self._hint(pod))
-        for condition in deployment.get("status", {}).get("conditions", ()):
-            if condition["type"] == "ReplicaFailure" and condition["status"] == "True":
-                raise CouldNotTell(
-                    f"{pod_facts.name_of(deployment)}: {condition.get('message', '')[:300]}",
-                    hint="kubectl get quota,limits; kubectl get namespace --show-labels",
-                )
-
-    def _hint(self, pod: Object) -> str:
-        """What to look at: what the events of a pod warn of, or its log."""
-        name = pod_facts.name_of(pod)
-        if pod_facts.restarts(pod):
-            return f"mcctl logs {name} --env kubernetes"
-        return next(iter(self.warnings(name)), f"kubectl describe pod {name}")
-
     def warnings(self, name: str) -> list[str]:
         """What the events warn of about an object, the newest first; none where they may not be read."""
         fields = f"involvedObject.name={name},type=Warning"
@@ -252,20 +198,6 @@ def _told_by_conditions(
         colour=colour,
         restarts=pod_facts.restarts(pod),
     )
-
-
-def _missing(deployment: Object, pods: Sequence[Object]) -> str:
-    """What is not there yet of a Deployment, in words; empty if all is."""
-    wanted, status = int(deployment["spec"].get("replicas", 1)), deployment.get("status", {})
-    if int(status.get("observedGeneration", 0)) < int(deployment["metadata"]["generation"]):
-        return f"{pod_facts.name_of(deployment)} was not looked at by its controller"
-    slow = [pod_facts.name_of(pod) for pod in pods if not pod_facts.ready(pod)]
-    if slow:
-        return f"{', '.join(slow)} not ready"
-    newest = int(status.get("updatedReplicas", 0))
-    if not newest == len(pods) == wanted:
-        return f"{newest} of {wanted} replicas are new, {len(pods)} run"
-    return ""
 
 
 def _service_of(host: str) -> tuple[str, str] | None:

@@ -23,12 +23,14 @@ from mc_ops.environments.kubernetes.lease import Lease
 from mc_ops.environments.kubernetes.names import SERVICE, deployment_of
 from mc_ops.environments.kubernetes.reading import Reading
 from mc_ops.environments.kubernetes.rollout import Change, Rollouts
+from mc_ops.environments.kubernetes.waiting import await_gone, await_serving
 from mc_ops.environments.scaling import require_sensible
 from mc_ops.errors import CouldNotTell, UnusableInput
 
 _MOST = 99
 _RESTARTED_AT = "kubectl.kubernetes.io/restartedAt"
 _FAULTS = "MC_FAULT"
+_START_WITHIN_S = 270.0
 _SHIPS_WITHIN_S = 10.0
 _STOPPED_WITHIN_S = 30.0
 _POLL_S = 0.5
@@ -122,13 +124,13 @@ class Scaling:
         lease.require()
         self._rollouts.set_replicas(self.colour, self.replicas)
         try:
-            self._rollouts.await_serving({self.colour: self.replicas})
+            await_serving(self.reading, {self.colour: self.replicas}, _START_WITHIN_S)
         except BaseException:
             if had < self.replicas:
                 self._rollouts.set_replicas(self.colour, had)
             raise
         if self.replicas < had:
-            self._rollouts.await_gone(self.colour, say)
+            await_gone(self.reading, self.colour, say)
 
     def _beside_a_baseline(self, active: Colour | None, say: Say, lease: Lease) -> None:
         """Both as fresh: stop what there was, then start a replica of each in turn."""
@@ -139,7 +141,7 @@ class Scaling:
         rollouts = self._rollouts
         groups: tuple[Group, ...] = (self.colour, BASELINE)
         rollouts.set_replicas(self.colour, 0)
-        rollouts.await_gone(self.colour, say)
+        await_gone(self.reading, self.colour, say)
         self._await_shipper(active, say)
         lease.require()
         rollouts.change(self.colour, self._command, self._template(restarted=False))
@@ -152,7 +154,7 @@ class Scaling:
                 lease.require()
                 for group in groups:
                     rollouts.set_replicas(group, count)
-            rollouts.await_serving(dict.fromkeys(groups, self.replicas))
+            await_serving(self.reading, dict.fromkeys(groups, self.replicas), _START_WITHIN_S)
             self._require_alike(active)
         except BaseException:
             stop_baseline(self.client, self.reading, say)

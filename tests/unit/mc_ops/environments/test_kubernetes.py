@@ -148,12 +148,26 @@ def test_a_pod_that_cannot_start_is_told_at_once(cluster, environment):
     assert caught.value.hint == "mcctl logs blue-a --env kubernetes"
 
 
-def test_a_quota_that_refuses_pods_is_told_at_once(cluster, environment):
+def test_a_quota_that_goes_on_refusing_pods_is_told(cluster, environment):
     """In the controller's words."""
     refused = {"type": "ReplicaFailure", "status": "True", "message": "exceeded quota: region"}
     deployment(cluster, "agent-workbench", 1, conditions=[refused])
     with pytest.raises(CouldNotTell, match="exceeded quota: region"):
-        environment.wait_ready(BLUE, 60)
+        environment.wait_ready(BLUE, 0)
+
+
+def test_a_pod_that_may_yet_come_up_is_waited_for_and_named_in_the_end(cluster, environment):
+    """One that crashed once, and one for which a node may be added."""
+    deployment(cluster, "agent-workbench", 1)
+    pod(cluster, "blue-a", state={"waiting": {"reason": "CrashLoopBackOff"}}, restartCount=1)
+    with pytest.raises(CouldNotTell, match=r"after 0 s: starting \(CrashLoopBackOff\)"):
+        environment.wait_ready(BLUE, 0)
+    waits = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable"}
+    status = pod(cluster, "blue-a")["status"]
+    status["conditions"] = [{**waits, "message": "0/2 nodes are available"}]
+    status["containerStatuses"] = []
+    with pytest.raises(CouldNotTell, match="after 0 s: unschedulable: 0/2 nodes"):
+        environment.wait_ready(BLUE, 0)
 
 
 def test_settings_are_made_of_what_the_spec_names(cluster, environment):
