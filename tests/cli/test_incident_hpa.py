@@ -177,6 +177,8 @@ def test_prometheus_gives_replicas_and_load(prometheus):
     ("argv", "said"),
     [
         (["--events", "a", "--series", "b"], "give one of"),
+        (["--env", "local"], "no autoscaler runs on this machine"),
+        (["--env", "cluster"], 'unknown environment "cluster"'),
         (["--series", "/nowhere/at/all"], "/nowhere/at/all cannot be read"),
         (["--series", "/dev/zero"], "not a regular file"),
         (["--prometheus", "ftp://x"], "not an http"),

@@ -88,6 +88,13 @@ def hpa_oscillation(
         ),
     ] = None,
     context: Annotated[str | None, typer.Option(help="Context of the kubeconfig.")] = None,
+    env: Annotated[
+        str,
+        typer.Option(
+            "--env",
+            help="Environment of the HPA: `kubernetes`; `local` has none, and takes a record alone.",
+        ),
+    ] = "kubernetes",
     picture: Annotated[
         Path | None,
         typer.Option(help="Write a chart of the record and the replay to this PNG file."),
@@ -107,11 +114,18 @@ def hpa_oscillation(
     """
     if sum(source is not None for source in (events, series, prometheus)) > 1:
         raise UnusableInput("give one of --events, --series and --prometheus")
+    from mc_ops.environments import checked_kind
     from mc_ops.environments.kubernetes import Autoscalers, checked_name
 
     checked_name("HPA", hpa)
+    here = checked_kind(env) == "local"
     cluster, autoscaler = None, None
     if patch or not (events or series or prometheus):
+        if here:
+            raise UnusableInput(
+                "no autoscaler runs on this machine",
+                hint="add --env kubernetes, or give a record of one: --events, --series, --prometheus",
+            )
         cluster = Autoscalers(namespace=namespace, context=context)
         autoscaler = cluster.read(hpa)
     if events:

@@ -30,6 +30,17 @@ from mc_ops.errors import UnusableInput
 KINDS = ("local", "kubernetes")
 
 
+def checked_kind(kind: str) -> str:
+    """The kind of an environment.
+
+    Raises:
+        UnusableInput: there is no such kind.
+    """
+    if kind not in KINDS:
+        raise UnusableInput(f'unknown environment "{kind}"', hint=f"known: {', '.join(KINDS)}")
+    return kind
+
+
 def open_environment(kind: str = "local") -> Environment:
     """The environment of that kind, as the process's environment variables describe it.
 
@@ -49,19 +60,17 @@ def open_startable(kind: str = "local") -> Startable:
     Raises:
         UnusableInput: there is no such kind, or mcctl does not bring it up.
     """
-    if kind == "local":
-        # Here, not above: the edge and the samples start without these.
-        from mc_ops.environments.local.environment import LocalEnvironment
-        from mc_ops.environments.local.layout import Layout
-
-        return LocalEnvironment(Layout.from_env())
-    if kind == "kubernetes":
+    if checked_kind(kind) == "kubernetes":
         raise UnusableInput(
             "mcctl neither starts a platform on Kubernetes nor takes it away",
             hint="kubectl apply -k deploy/kubernetes/overlays/region, or delete -k; "
             "docs/how-to/kubernetes.md",
         )
-    raise UnusableInput(f'unknown environment "{kind}"', hint=f"known: {', '.join(KINDS)}")
+    # Here, not above: the edge and the samples start without these.
+    from mc_ops.environments.local.environment import LocalEnvironment
+    from mc_ops.environments.local.layout import Layout
+
+    return LocalEnvironment(Layout.from_env())
 
 
 __all__ = [
@@ -81,6 +90,7 @@ __all__ = [
     "UpRequest",
     "Workspace",
     "catalogue_path",
+    "checked_kind",
     "checkout",
     "open_environment",
     "open_startable",
