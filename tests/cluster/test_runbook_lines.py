@@ -350,6 +350,15 @@ def test_the_canary_of_a_workflow_is_begun_and_a_hold_is_exit_0(operator: Desk, 
     assert hub.unexpected == []
 
 
+def test_a_workflow_s_run_is_waited_for_and_its_hold_is_an_error(operator: Desk, hub: GitHub):
+    """What ours does instead of going on: it waits while the run is under way, and ends as that does."""
+    hub.under_way = 3
+    done = operator.ask(f"gh run watch {github.RUN} --exit-status --interval 1")
+    assert (done.returncode, hub.under_way, hub.unexpected) == (1, 0, []), done.stdout + done.stderr
+    assert "* main canary-analysis" in done.stdout
+    assert "X PROMOTE or HOLD" in done.stdout
+
+
 def test_the_p95_by_hand_is_one_sample_too_low(operator: Desk):
     """Of 19 pairs it takes the 18th: a candidate whose p95 is twice as long regresses by 0.0%."""
     done = operator.run("p95-by-hand")
@@ -542,6 +551,9 @@ def test_a_drill_takes_two_of_three_replicas_away_and_measures_nothing(
     told = (operator.folder / "out/dr-drill-results.txt").read_text().splitlines()
     assert [one.split(": ")[0] for one in told] == [f"RTO for TENANT_00{n}" for n in (1, 2, 3)]
     assert ready(platform) < 3
+    ours = operator.ask("kubectl rollout status deploy/agent-workbench --timeout=170s")
+    assert ours.returncode == 0, ours.stderr
+    assert ready(platform) >= 3
     try:
         until(lambda: at_rest(platform), 180)
         second = operator.run("wait-ready")
