@@ -14,6 +14,7 @@ from datetime import datetime
 from pathlib import Path
 
 import pytest
+from tests.cluster.account import Account
 from tests.cluster.conftest import until
 from tests.cluster.platform import Platform
 
@@ -28,9 +29,13 @@ REPLACED_WITHIN_S = 40
 
 
 class Day0:
-    """An operator who runs day-0 in a repository of their own, so that the release tag is made there."""
+    """An operator who runs day-0 in a repository of their own, so that the release tag is made there.
 
-    def __init__(self, platform: Platform, folder: Path) -> None:
+    They have the Roles that mcctl prints for it, and no other right.
+    """
+
+    def __init__(self, operator: Account, folder: Path) -> None:
+        platform = operator.platform
         self.platform, self.folder = platform, folder
         for name in ("runbooks", "scripts", "tools"):
             shutil.copytree(ROOT / name, folder / name)
@@ -40,8 +45,7 @@ class Day0:
             subprocess.run(["git", *command.split()], cwd=folder, check=True, timeout=60)
         scrape = str(platform.workspace.scrape_token)
         own = {"MC_NAMESPACE": platform.name, "MC_SCRAPE_TOKEN_FILE": scrape}
-        self.env = {**platform.env, **own}
-        self.env["PATH"] = f"{MCCTL.parent}:{self.env['PATH']}"
+        self.env = {**operator.env, **own}
 
     def mcctl(self, *args: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
@@ -136,9 +140,12 @@ class Run:
 @pytest.fixture(scope="module")
 def day0(platform: Platform, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Day0]:
     """The operator; in the end the platform is as it was."""
+    folder = tmp_path_factory.mktemp("day0")
+    operator = Account.operator(platform, "who-cuts-over", folder)
     try:
-        yield Day0(platform, tmp_path_factory.mktemp("day0"))
+        yield Day0(operator, folder / "checkout")
     finally:
+        operator.gone()
         platform.kubectl("delete", "deployment", "agent-workbench-baseline", "--ignore-not-found")
         platform.restore()
 

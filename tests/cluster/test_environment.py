@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
+from tests.cluster.account import Account, entered
 from tests.cluster.conftest import until
 from tests.cluster.platform import SIDES, SIEM_KEY, Platform
 from tests.contracts import environment_laws
@@ -24,7 +22,6 @@ from mc_ops.errors import NotAllowed
 
 pytestmark = [pytest.mark.cluster, pytest.mark.long, pytest.mark.timeout(600)]
 
-ROOT = Path(__file__).parents[2]
 STILL = {"scaleUp": {"selectPolicy": "Disabled"}, "scaleDown": {"selectPolicy": "Disabled"}}
 # Green's pods end at once: how long a drain takes is told elsewhere
 QUICK = {
@@ -42,53 +39,6 @@ QUICK = {
         }
     },
 }
-
-
-class Account:
-    """A service account of the platform's namespace, and the environment variables of who uses it."""
-
-    def __init__(self, platform: Platform, name: str, folder: Path) -> None:
-        self.platform, self.name = platform, name
-        platform.kubectl("create", "serviceaccount", name)
-        token = platform.kubectl("create", "token", name, "--duration=1h").stdout.strip()
-        config = yaml.safe_load(Path(platform.env["KUBECONFIG"]).read_text())
-        config["users"] = [{"name": "operator", "user": {"token": token}}]
-        config["contexts"][0]["context"] |= {"user": "operator", "namespace": platform.name}
-        path = folder / f"{name}.kubeconfig"
-        path.write_text(yaml.safe_dump(config))
-        bins = f"{Path(sys.executable).parent}:{platform.env['PATH']}"
-        self.env = {**platform.env, "KUBECONFIG": str(path), "PATH": bins, "COLUMNS": "200"}
-
-    def given(self, *options: str, namespace: str = "mc-platform") -> None:
-        """Give it the Role that mcctl prints, in a namespace."""
-        where = ("--env", "kubernetes", "--namespace", namespace)
-        printed = self.run("mcctl", "preflight", "rights", "--role", *where, *options).stdout
-        made = yaml.safe_load(printed)["metadata"]["name"]
-        cluster = self.platform.cluster
-        cluster.kubectl("apply", "-f", "-", input=printed)
-        account = f"--serviceaccount={self.platform.name}:{self.name}"
-        binding = ("create", "rolebinding", f"{self.name}-{made}", f"--role={made}", account)
-        cluster.kubectl("-n", namespace, *binding)
-
-    def run(self, *command: str) -> subprocess.CompletedProcess[str]:
-        """A command as this account, in the checkout."""
-        return subprocess.run(
-            command,
-            cwd=ROOT,
-            env=self.env,
-            check=False,
-            capture_output=True,
-            text=True,
-            timeout=300,
-        )
-
-
-def entered(monkeypatch: pytest.MonkeyPatch, env: Mapping[str, str]) -> None:
-    """Have this process be who has these variables."""
-    for name in ("KUBECONFIG", "MC_HOME"):
-        monkeypatch.setenv(name, env[name])
-    for name in ("MC_NAMESPACE", "MC_URL", "MC_SCRAPE_TOKEN_FILE"):
-        monkeypatch.delenv(name, raising=False)
 
 
 @pytest.fixture(scope="module")
@@ -111,8 +61,8 @@ def operator(platform: Platform, tmp_path_factory: pytest.TempPathFactory) -> It
             platform.restore()
             opened.scale(Colour.blue, 3)
     finally:
-        platform.kubectl("delete", "rolebinding,role,lease", "--all")
-        platform.kubectl("delete", "serviceaccount", account.name)
+        account.gone()
+        platform.kubectl("delete", "lease", "--all")
 
 
 @pytest.fixture(scope="module")
@@ -186,7 +136,7 @@ def test_an_administrator_s_command_runs_in_a_pod_that_goes(
         ours = ("-l", "app.kubernetes.io/managed-by=mcctl", "--field-selector=status.phase=Running")
         until(lambda: not platform.read("pods", *ours)["items"])
     finally:
-        platform.kubectl("delete", "serviceaccount", account.name)
+        account.gone()
 
 
 def test_each_right_that_is_missing_is_told_by_name(platform: Platform) -> None:
@@ -257,4 +207,4 @@ def test_who_has_no_right_is_told_which(
             open_environment("kubernetes").status()
         assert "list pods" in (caught.value.hint or "")
     finally:
-        platform.kubectl("delete", "serviceaccount", nobody.name)
+        nobody.gone()
