@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from subprocess import CompletedProcess
 
+from mc_ops.environments.kubernetes import pods as pod_facts
 from mc_ops.environments.kubernetes import record
 from mc_ops.environments.kubernetes.client import Client, Object
 from mc_ops.environments.kubernetes.names import ADMIN_SECRET, APP, OURS, SERVICE
@@ -108,16 +109,14 @@ def _await_end(client: Client, name: str) -> Object:
     """
     deadline = time.monotonic() + _LONGEST_S
     while True:
-        status = client.get("pods", name).get("status") or {}
+        pod = client.get("pods", name)
+        status = pod.get("status") or {}
         for container in status.get("containerStatuses") or ():
-            state = container.get("state") or {}
-            if "terminated" in state:
+            if "terminated" in (state := container.get("state") or {}):
                 found: Object = state["terminated"]
                 return found
-            waiting = state.get("waiting") or {}
-            if waiting.get("reason") not in (None, "ContainerCreating", "PodInitializing"):
-                why = f"{waiting['reason']}: {waiting.get('message', '')}"
-                raise CouldNotTell(f"pod {name} does not start: {why}")
+        if why := pod_facts.death_of(pod):
+            raise CouldNotTell(f"pod {name} does not start: {why}")
         if status.get("phase") == "Failed" or time.monotonic() > deadline:
             raise CouldNotTell(f"pod {name} did not run: {status.get('message', 'no reason')}")
         time.sleep(_POLL_S)
