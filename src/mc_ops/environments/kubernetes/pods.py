@@ -29,8 +29,12 @@ def name_of(found: Object) -> str:
 
 def stays(pod: Object) -> bool:
     """Whether it is neither on its way out nor at its end, such as one that was evicted."""
-    ended = pod.get("status", {}).get("phase") in ("Failed", "Succeeded")
-    return not ended and "deletionTimestamp" not in pod["metadata"]
+    return not ended(pod) and "deletionTimestamp" not in pod["metadata"]
+
+
+def ended(pod: Object) -> bool:
+    """Whether none of its containers will run again."""
+    return pod.get("status", {}).get("phase") in ("Failed", "Succeeded")
 
 
 def address_of(pod: Object) -> str:

@@ -130,7 +130,7 @@ class Scaling:
                 self._rollouts.set_replicas(self.colour, had)
             raise
         if self.replicas < had:
-            await_gone(self.reading, self.colour, say)
+            await_gone(self.reading, self.colour, say, but=self.replicas)
 
     def _beside_a_baseline(self, active: Colour | None, say: Say, lease: Lease) -> None:
         """Both as fresh: stop what there was, then start a replica of each in turn."""

@@ -52,12 +52,16 @@ def await_serving(reading: Reading, wanted: Mapping[Group, int], within_s: float
         time.sleep(_POLL_S)
 
 
-def await_gone(reading: Reading, group: Group, say: Say) -> None:
-    """Wait until no replica of a group runs any more, or is past its grace on a node that is silent."""
+def await_gone(reading: Reading, group: Group, say: Say, *, but: int = 0) -> None:
+    """Wait until no more replicas of a group run than are to stay; those past their grace do not count.
+
+    Only a node that is silent keeps these.
+    """
     deadline = time.monotonic() + _GONE_WITHIN_S
-    while staying := [pod for pod in reading.pods(group, leaving=True) if not _past(pod)]:
+    while len(there := [pod for pod in reading.pods(group, leaving=True) if not _past(pod)]) > but:
         if time.monotonic() > deadline:
-            say(f"still on their way out: {', '.join(map(pod_facts.name_of, staying))}")
+            leaving = [pod for pod in there if not pod_facts.stays(pod)]
+            say(f"still on their way out: {', '.join(map(pod_facts.name_of, leaving))}")
             return
         time.sleep(_POLL_S)
 
@@ -122,6 +126,6 @@ def _hint(reading: Reading, pod: Object) -> str:
 
 
 def _past(pod: Object) -> bool:
-    """Whether it should have ended by now, so that only a node that is silent keeps it."""
+    """Whether it has ended, or should have by now."""
     ends = pod["metadata"].get("deletionTimestamp")
-    return bool(ends) and pod_facts.moment(ends) < datetime.now(UTC)
+    return pod_facts.ended(pod) or bool(ends and pod_facts.moment(ends) < datetime.now(UTC))

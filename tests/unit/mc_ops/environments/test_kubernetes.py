@@ -8,7 +8,9 @@ import pytest
 from tests.fake_cluster import NAMESPACE, Cluster
 
 from mc_ops.environments import BASELINE, Colour, open_environment
+from mc_ops.environments.kubernetes import Client, waiting
 from mc_ops.environments.kubernetes.environment import KubernetesEnvironment
+from mc_ops.environments.kubernetes.reading import Reading
 from mc_ops.errors import CouldNotTell, NotAllowed, UnusableInput
 
 CORE, APPS = f"/api/v1/namespaces/{NAMESPACE}", f"/apis/apps/v1/namespaces/{NAMESPACE}"
@@ -168,6 +170,22 @@ def test_a_pod_that_may_yet_come_up_is_waited_for_and_named_in_the_end(cluster, 
     status["containerStatuses"] = []
     with pytest.raises(CouldNotTell, match="after 0 s: unschedulable: 0/2 nodes"):
         environment.wait_ready(BLUE, 0)
+
+
+def test_those_that_go_are_waited_for_and_those_that_stay_are_not(
+    cluster, environment, monkeypatch
+):
+    """What is past its grace is on a node that is silent; what has ended does not run."""
+    monkeypatch.setattr(waiting, "_GONE_WITHIN_S", 0.0)
+    told: list[str] = []
+    pod(cluster, "blue-a")
+    pod(cluster, "blue-b")["metadata"]["deletionTimestamp"] = STARTED
+    pod(cluster, "blue-c")["status"]["phase"] = "Failed"
+    waiting.await_gone(Reading(Client.from_env()), BLUE, told.append, but=1)
+    assert told == []
+    pod(cluster, "blue-b")["metadata"]["deletionTimestamp"] = "2999-01-01T00:00:00Z"
+    waiting.await_gone(Reading(Client.from_env()), BLUE, told.append, but=1)
+    assert told == ["still on their way out: blue-b"]
 
 
 def test_settings_are_made_of_what_the_spec_names(cluster, environment):
