@@ -100,24 +100,25 @@ def test_settings_catalogue_and_logs_are_the_pod_s(opened: Environment) -> None:
 
 
 @pytest.mark.parametrize(
-    ("command", "says"),
+    ("command", "codes", "says"),
     [
-        ("mcctl cost --env kubernetes", "used by all replicas"),
-        ("mcctl slo status --env kubernetes --output json", '"budget"'),
-        ("mcctl audit verify", "verif"),
-        ("mcctl preflight rights --env kubernetes", "patch services agent-workbench"),
-        ("kubectl rollout status deployment/agent-workbench --timeout=60s", "successfully"),
+        ("mcctl cost --env kubernetes", (0, 1, 3), "used by all replicas"),  # of few events
+        # One replica of three is a missed target, on a platform that is well otherwise, too
+        ("mcctl slo status --env kubernetes --only replicas", (1,), "missed   replicas"),
+        ("mcctl slo status --env kubernetes --only a2a-success", (0, 3), "A2A success"),
+        ("mcctl audit verify", (0,), "verif"),
+        ("mcctl preflight rights --env kubernetes", (0,), "patch services agent-workbench"),
+        ("kubectl rollout status deployment/agent-workbench --timeout=60s", (0,), "successfully"),
     ],
     ids=lambda words: words if "mcctl" in words or "kubectl" in words else "",
 )
 def test_an_operator_reads_and_checks(
-    operator: Account, platform: Platform, command: str, says: str
+    operator: Account, platform: Platform, command: str, codes: tuple[int, ...], says: str
 ) -> None:
-    """With the operator's files, as the docs have them; figures may be bad (1) or of few events (3)."""
+    """With the operator's files, as the docs have them."""
     operator.env["MC_URL"] = platform.url()
     done = operator.run(*command.split())
-    figures = command.split()[1] in ("cost", "slo")
-    assert done.returncode in ((0, 1, 3) if figures else (0,)), done.stderr
+    assert done.returncode in codes, done.stdout + done.stderr
     assert says in done.stdout + done.stderr, done
 
 

@@ -36,7 +36,9 @@ def bad(checks: list[dict[str, str]]) -> list[dict[str, str]]:
     return [one for one in checks if one["status"] != "pass"]
 
 
-def test_three_replicas_of_a_side_serve_and_a_side_at_zero_stays_there(platform: Platform):
+def test_three_replicas_of_a_side_serve_and_a_side_at_zero_stays_there(
+    platform: Platform, operator: Account
+):
     """By their own autoscaler, each with its pod's name; the runbook's waiting line sees them."""
     platform.kubectl("wait", "--for=condition=ready", "pod", "-l", PODS, "--timeout=300s")
     pods = platform.read("pods", "-l", PODS)["items"]
@@ -48,6 +50,8 @@ def test_three_replicas_of_a_side_serve_and_a_side_at_zero_stays_there(platform:
         said = json.loads(health.stdout)
         assert (said["status"], said["replica"], said["colour"]) == ("ok", name, "blue")
     assert platform.read("deploy", "agent-workbench-green")["spec"]["replicas"] == 0
+    slo = operator.run("mcctl", "slo", "status", "--env", "kubernetes", "--only", "replicas")
+    assert slo.returncode == 0, slo.stdout + slo.stderr
 
 
 def test_pod_security_is_what_the_cluster_enforces(operator: Account):

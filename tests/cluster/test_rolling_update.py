@@ -24,7 +24,7 @@ STEP_S = (
 )
 # From a node's last sign of life until the replacements of its pods are made: of the 40 s that a
 # replacement may take until it is ready, all but its own start
-REPLACED_WITHIN_S = 35
+REPLACED_WITHIN_S = 30
 PODS = 3
 COST = "controller.kubernetes.io/pod-deletion-cost"
 
