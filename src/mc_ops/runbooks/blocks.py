@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ from mc_ops.runbooks.values import read_outputs
 
 LOGS = "logs"
 OUTPUTS = "outputs"
+# By which the caller's shell would run, trace or steer each block: a file, options, functions
+_OF_BASH = ("BASH_ENV", "BASHOPTS", "SHELLOPTS", "CDPATH", "GLOBIGNORE", "IGNOREEOF", "PS4")
 
 
 class Reporter(Protocol):
@@ -88,7 +91,7 @@ class Blocks:
         finished = execute(
             script,
             root=self.root,
-            environment={**self._environment(), **(variables or {})},
+            environment={**self._environment(script), **(variables or {})},
             log=log,
             stream=self.reporter.output,
             started=lambda pid: self._started(step, kind, pid),
@@ -152,19 +155,22 @@ class Blocks:
     def _started(self, step: Step, kind: str, pid: int) -> None:
         self.record.write("process_started", step=step.id, kind=kind, pid=pid)
 
-    def _environment(self) -> dict[str, str]:
+    def _environment(self, script: Script) -> dict[str, str]:
         beside = str(Path(sys.executable).parent)  # where `mcctl` of this very installation is
-        # A parameter that no step has set yet must not be read from whoever started the run, and
-        # BASH_ENV would run a file of theirs before each step.
-        hidden = {"BASH_ENV", *(parameter.name for parameter in self.runbook.parameters)}
-        inherited = {k: v for k, v in self.variables.items() if k not in hidden}
+        # A parameter that no step has set yet must not be read from whoever started the run
+        hidden = {*_OF_BASH, *(parameter.name for parameter in self.runbook.parameters)}
+        inherited = {
+            name: value
+            for name, value in self.variables.items()
+            if name not in hidden and not name.startswith("BASH_FUNC_")
+        }
         state = self.record.state
         return {
             **inherited,
             "PYTHONUNBUFFERED": "1",
             **state.parameters,
             **{one.name: "" for one in self.runbook.parameters if one.secret},
-            **self.secrets,
+            **{name: value for name, value in self.secrets.items() if _names(script, name)},
             "PATH": os.pathsep.join([beside, inherited.get("PATH", os.defpath)]),
             "ENV": state.environment,
             "MC_HOME": str(self.home),
@@ -182,3 +188,8 @@ class Blocks:
             number += 1
             wanted = folder / f"{name}.{number}.{ending}"
         return wanted
+
+
+def _names(script: Script, name: str) -> bool:
+    """Whether a block names a secret: only then it has it in its environment."""
+    return re.search(rf"\b{name}\b", script.text) is not None

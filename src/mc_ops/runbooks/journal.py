@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from mc_ops.errors import CouldNotTell, UnusableInput
+from mc_ops.runbooks.mask import forms_of
 from mc_ops.runbooks.secret_values import SHORTEST_SECRET
 
 FILE = "journal.jsonl"
@@ -54,7 +55,8 @@ class Journal:
         self._clock = clock
         named = {value for name, value in environment.items() if _SECRET_NAME.search(name)}
         long_enough = {one for one in named if len(one) >= SHORTEST_SECRET}
-        self._secrets = sorted({*long_enough, *secrets}, key=len, reverse=True)
+        forms = {form for secret in {*long_enough, *secrets} for form in forms_of(secret)}
+        self._secrets = sorted(forms, key=len, reverse=True)
         self._reader = _Reader(str(self._path))
         self._descriptor: int | None = None
 
@@ -70,7 +72,8 @@ class Journal:
             yield []
             return
         try:
-            self._descriptor = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
+            flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW
+            self._descriptor = os.open(self._path, flags, 0o600)
         except OSError as error:
             raise self._unwritable(error) from error
         try:
@@ -96,7 +99,7 @@ class Journal:
             data = (json.dumps(masked, ensure_ascii=False, allow_nan=False) + "\n").encode()
             assert self._descriptor is not None
             try:
-                os.write(self._descriptor, data)
+                _write(self._descriptor, data)
                 os.fsync(self._descriptor)
             except OSError as error:
                 raise self._unwritable(error) from error
@@ -162,7 +165,7 @@ class _Reader:
         where = f"journal {self._path} is damaged on line {self.next + 1}"
         try:
             event = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise UnusableInput(where) from error
         if not isinstance(event, dict) or event.get("seq") != self.next:
             raise UnusableInput(f"{where}: out of order")
@@ -170,6 +173,12 @@ class _Reader:
         if self._chained and event.get("prev") != self.last:
             raise UnusableInput(f"{where}: it does not follow from the line before")
         return event
+
+
+def _write(descriptor: int, data: bytes) -> None:
+    """All of it: a disk that is almost full takes a part, and says no to the next call alone."""
+    while data:
+        data = data[os.write(descriptor, data) :]
 
 
 def read(folder: Path) -> list[Event]:

@@ -7,9 +7,13 @@ the secrets come as a JSON list in the environment variable `MASK`.
 
 from __future__ import annotations
 
+import base64
+import html
 import json
 import os
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Iterator
+from urllib.parse import quote, quote_plus
 
 SHORTEST_LINE = 6
 MASKED = b"***"
@@ -18,12 +22,12 @@ MASKED = b"***"
 class Mask:
     """Replaces secrets in a stream of bytes, also those that arrive in pieces.
 
-    A secret of several lines is masked as a whole and by each line that is long enough. What might
-    be the beginning of a secret is held back until it is known. Encoded forms are not recognised.
+    Masked are all `forms_of` each secret. What might be the beginning of one is held back until it
+    is known.
     """
 
     def __init__(self, secrets: Iterable[str]) -> None:
-        texts = {text for secret in secrets for text in (secret, *_lines(secret))}
+        texts = {text for secret in secrets for text in forms_of(secret)}
         self._secrets = [text.encode() for text in texts]
         self._held = b""
         self._covered = 0  # bytes at the beginning of `_held` that belong to a secret shown as ***
@@ -39,13 +43,15 @@ class Mask:
 
     def _safe_end(self) -> int:
         """The first place from which on the rest may be the beginning of a secret."""
-        longest = max((len(secret) for secret in self._secrets), default=1) - 1
-        size = len(self._held)
-        for place in range(max(0, size - longest), size):
-            rest = self._held[place:]
-            if any(len(rest) < len(one) and one.startswith(rest) for one in self._secrets):
-                return place
-        return size
+        first = size = len(self._held)
+        for one in self._secrets:
+            place = max(0, size - len(one) + 1)
+            # By its first byte, for there are many forms, and most of them begin nowhere in the rest
+            while (place := self._held.find(one[:1], place, first)) >= 0:
+                if one.startswith(self._held[place:]):
+                    first = place
+                place += 1
+        return first
 
     def _take(self, end: int) -> bytes:
         written, place = b"", 0
@@ -68,6 +74,46 @@ class Mask:
                 found.append((start, start + len(secret)))
                 start = self._held.find(secret, start + 1)
         return found
+
+
+def forms_of(secret: str) -> set[str]:
+    """The forms in which a secret is known again: as it is, by its longer lines, and encoded.
+
+    Encoded are JSON, a URL, HTML, what a shell quotes, hexadecimal and base64 (within other text, too,
+    and in lines of 64 or 76 characters). Not recognised: compressed, encrypted, encoded twice, or
+    taken apart.
+    """
+    found = {secret}
+    for text in (secret, *_lines(secret)):
+        found.add(text)
+        found |= {form for form in _encoded(text) if len(form) >= SHORTEST_LINE}
+    return found
+
+
+def _encoded(text: str) -> Iterator[str]:
+    raw = text.encode()
+    for ascii_only in (True, False):
+        told = json.dumps(text, ensure_ascii=ascii_only)[1:-1]
+        yield from (told, told.replace("/", "\\/"), json.dumps(told)[1:-1])
+    for form in (quote(text), quote(text, safe=""), quote(text, safe="!'()*"), quote_plus(text)):
+        yield from (form, re.sub("%..", lambda found: found[0].lower(), form))
+    yield from (html.escape(text), html.escape(text, quote=False))
+    yield from (text.replace("'", "'\\''"), text.replace("'", "'\"'\"'"))
+    yield re.sub(r"([^\w@%+=:,./-])", r"\\\1", text)
+    yield from (raw.hex(), raw.hex().upper())
+    for encode in (base64.b64encode, base64.urlsafe_b64encode):
+        for before in range(3):
+            # The letters that no neighbour has a part in: those of other bytes are left out
+            whole = encode(bytes(before) + raw).decode().rstrip("=")
+            end = (before + len(raw)) * 8 // 6
+            kept = whole[-(-before * 8 // 6) : end]
+            yield kept
+        for width in (64, 76):
+            yield from (kept_line for kept_line in _wrapped(encode(raw).decode(), width))
+
+
+def _wrapped(text: str, width: int) -> list[str]:
+    return [text[at : at + width].rstrip("=") for at in range(0, len(text), width)]
 
 
 def _lines(secret: str) -> list[str]:

@@ -62,6 +62,10 @@ class Sources:
                 has it.
         """
         value = self._read(name, reference)
+        try:
+            value.encode()
+        except UnicodeEncodeError:  # bytes of a variable that are no UTF-8
+            raise UnusableInput(f"the secret {name} is no text") from None
         if "\0" in value or not value.strip():
             raise UnusableInput(f"the secret {name} is empty, or no text")
         if len(value) < SHORTEST_SECRET:

@@ -9,6 +9,7 @@ import contextlib
 import fcntl
 import json
 import os
+import re
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
@@ -19,6 +20,7 @@ from mc_ops.runbooks import journal
 from mc_ops.runbooks.process import left_over
 from mc_ops.runbooks.state import Outcome, RunState
 
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
 PATIENCE_S = 0.3  # `running` holds the lock, shared, while it looks
 
 
@@ -44,7 +46,13 @@ class RunStore:
         return folder
 
     def folder(self, run_id: str) -> Path:
-        """The folder of a run; it need not exist."""
+        """The folder of a run; it need not exist.
+
+        Raises:
+            UnusableInput: No run has such an id: it would lead elsewhere.
+        """
+        if not _ID.fullmatch(run_id):
+            raise UnusableInput(f"{run_id[:80]!r} is no id of a run", hint="mcctl runbook status")
         return self._runs / run_id
 
     def ids(self, runbook_id: str = "") -> list[str]:
@@ -74,9 +82,15 @@ class RunStore:
         Raises:
             UnusableInput: There is no such run, or its journal is damaged.
         """
-        if not run_id or "/" in run_id or not (self.folder(run_id) / journal.FILE).is_file():
+        if not (self.folder(run_id) / journal.FILE).is_file():
             raise UnusableInput(f"no run {run_id!r} in {self._runs}", hint="mcctl runbook status")
-        state = RunState.of(journal.read(self.folder(run_id)))
+        try:
+            state = RunState.of(journal.read(self.folder(run_id)))
+        except (LookupError, ValueError, TypeError, AttributeError) as error:
+            raise UnusableInput(
+                f"the journal of run {run_id} is damaged: {type(error).__name__}",
+                hint="start a new run",
+            ) from error
         if not state.run_id:
             raise UnusableInput(f"run {run_id} never began", hint="start a new one")
         return state
@@ -126,10 +140,9 @@ class RunStore:
     def _peek(self, folder: Path) -> RunState | None:
         """A run's state, or None when its journal cannot be used; others must still be found."""
         try:
-            state = RunState.of(journal.read(folder))
-        except (UnusableInput, KeyError, ValueError):
+            return self.state(folder.name)
+        except UnusableInput:
             return None
-        return state if state.run_id else None
 
 
 def new_run_id(runbook_id: str, now: datetime, suffix: str) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from mc_ops.errors import UnusableInput
 from mc_ops.exit_codes import COULD_NOT_TELL, DECLINED, FINDING, NOT_ALLOWED, USAGE, WAITING
+from mc_ops.runbooks.mask import forms_of
 from mc_ops.runbooks.model import ENGINE_VARIABLES, Runbook, Step
 from mc_ops.runbooks.process import Finished
 from mc_ops.runbooks.state import Outcome
@@ -40,7 +41,9 @@ def read_outputs(
     owned = {parameter.name: parameter for parameter in runbook.parameters}
     found: dict[str, str] = {}
     text = path.read_text(encoding="utf-8-sig", errors="replace")
-    told = [name for name, value in secrets.items() if value in text]
+    told = [
+        name for name, value in secrets.items() if any(form in text for form in forms_of(value))
+    ]
     if told:
         path.write_bytes(b"")
         raise UnusableInput(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -11,9 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mc_ops.errors import UnusableInput
+from mc_ops.errors import CouldNotTell, UnusableInput
 from mc_ops.runbooks.journal import FILE, Journal, read
 from mc_ops.runbooks.state import Outcome, RunState
+from mc_ops.runbooks.store import RunStore
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 VALUES = st.recursive(
@@ -127,3 +129,65 @@ def test_state_unchecked_step_is_not_passed() -> None:
         "check_follows": True,
     }
     assert RunState.of([finished]).step("a").outcome is Outcome.unchecked
+
+
+def test_a_line_that_the_disk_takes_in_parts_is_written_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk that is almost full takes some bytes and does not say so."""
+    real = os.write
+    monkeypatch.setattr(os, "write", lambda descriptor, data: real(descriptor, data[:7]))
+    writer = journal(tmp_path)
+    writer.append("something", number=1)
+    writer.append("something", number=2)
+    assert [event["number"] for event in read(tmp_path)] == [1, 2]
+
+
+def test_a_journal_that_is_a_link_is_not_written(tmp_path: Path) -> None:
+    """It would be a file elsewhere that grows."""
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.touch()
+    (tmp_path / FILE).symlink_to(elsewhere)
+    with pytest.raises(CouldNotTell, match="cannot be written"):
+        journal(tmp_path).append("something")
+    assert elsewhere.read_bytes() == b""
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "[" * 100_000,
+        '{"seq": 0, "event": "run_started"}',
+        '{"seq": 0, "event": "step_started", "step": []}',
+        '{"seq": 0, "event": "run_finished", "outcome": "***", "exit": 0}',
+        '{"seq": 0, "event": "run_finished", "outcome": [], "exit": 0}',
+        '{"seq": 0}',
+        "[]",
+    ],
+    ids=lambda line: line[:40],
+)
+def test_one_damaged_journal_is_told_and_hides_no_other_run(tmp_path: Path, line: str) -> None:
+    """Its run cannot be used; all others can."""
+    store = RunStore(tmp_path)
+    for name in ("good", "bad"):
+        store.create(name)
+    started = {
+        **dict.fromkeys(("runbook", "runbook_path", "runbook_sha256", "root"), "x"),
+        "run_id": "good",
+        "environment": "local",
+        "parameters": {},
+    }
+    journal(store.folder("good")).append("run_started", **started)
+    (store.folder("bad") / FILE).write_text(line + "\n")
+    assert store.ids() == ["good"]
+    with pytest.raises(UnusableInput, match=r"damaged|never began"):
+        store.state("bad")
+
+
+@pytest.mark.parametrize(
+    "run_id", ["", ".", "..", "../x", "a/b", "/etc", "a\0", "-a", "a\n", "a" * 201]
+)
+def test_what_is_no_id_of_a_run_leads_nowhere(tmp_path: Path, run_id: str) -> None:
+    """It would be another folder than one of runs."""
+    with pytest.raises(UnusableInput, match="no id of a run"):
+        RunStore(tmp_path).state(run_id)

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import base64
+import html
 import itertools
+import json
 import re
+import shlex
 import subprocess
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, quote_plus
 
 import pytest
 from hypothesis import given
@@ -48,7 +53,10 @@ def test_a_step_gets_the_secret_and_nobody_else(bench: Bench) -> None:
 def test_no_process_has_the_secret_in_its_arguments(bench: Bench) -> None:
     """Neither bash nor what masks: another user of the machine sees arguments."""
     bench.variables = {"CI_KEY": SECRET}
-    bench.write("step=a|cat /proc/[0-9]*/cmdline | tr '\\0' ' ' > seen", parameters=PARAMETERS)
+    bench.write(  # processes that end meanwhile have no file any more
+        "step=a|: $KEY; { cat /proc/[0-9]*/cmdline || true; } | tr '\\0' ' ' > seen",
+        parameters=PARAMETERS,
+    )
     assert bench.run(KEY="env:CI_KEY").exit == 0
     seen = (bench.folder / "seen").read_text()
     assert "mask.py" in seen
@@ -198,3 +206,99 @@ def test_a_secret_in_a_file_of_windows(tmp_path: Path) -> None:
     reference = Reference.of(f"file:{tmp_path}/key")
     assert reference is not None
     assert Sources({}, no_cluster).value("KEY", reference) == "pass word"
+
+
+@given(
+    st.text(st.characters(codec="utf-8", exclude_categories=["Cs"]), min_size=8, max_size=40),
+    st.binary(max_size=4),
+    st.binary(max_size=4),
+)
+def test_an_encoded_secret_is_masked(secret: str, before: bytes, after: bytes) -> None:
+    """What `jq`, `curl`, `base64`, `xxd` and a shell that traces print of it, within other text."""
+    raw = secret.encode()
+    around = before + raw + after
+    letters = base64.b64encode(around).decode()
+    shown = {
+        "json": json.dumps(secret)[1:-1],
+        "json, not ASCII alone": json.dumps(secret, ensure_ascii=False)[1:-1],
+        "url": quote(secret, safe=""),
+        "query": quote_plus(secret),
+        "html": html.escape(secret),
+        "hex": raw.hex(),
+        "shell": shlex.quote(secret),
+    }
+    for form, text in shown.items():
+        mask = Mask([secret])
+        written = (mask.feed(f"x {text} y".encode()) + mask.end()).decode()
+        assert "***" in written, form
+        assert text not in written, form
+    mask = Mask([secret])
+    left = mask.feed(letters.encode()) + mask.end()
+    assert MASKED in left
+    # What is left has at most two letters of a neighbour's group at either end
+    assert len(left) - len(MASKED) <= len(letters) - len(raw) * 8 // 6 + 2
+
+
+def test_a_long_secret_in_lines_of_base64_is_masked() -> None:
+    """`base64` breaks a line after 76 letters, `openssl base64` after 64."""
+    secret = "".join(f"part-{number}/" for number in range(40))
+    for width in (64, 76):
+        letters = base64.b64encode(secret.encode()).decode()
+        text = "\n".join(letters[at : at + width] for at in range(0, len(letters), width))
+        mask = Mask([secret])
+        left = (mask.feed(text.encode()) + mask.end()).decode()
+        assert not re.search("[A-Za-z0-9+/]{8}", left), left
+
+
+def test_an_encoded_secret_is_in_nothing_that_is_kept(bench: Bench) -> None:
+    """Neither in the log nor, by an output, in the journal."""
+    bench.variables = {"CI_KEY": SECRET}
+    bench.write(
+        'step=a|printf %s "$KEY" | base64; printf "user:%s" "$KEY" | base64 >> "$STEP_OUTPUT.x";'
+        ' echo "OUT=$(cat "$STEP_OUTPUT.x")" >> "$STEP_OUTPUT"; rm "$STEP_OUTPUT.x"',
+        parameters=PARAMETERS,
+    )
+    assert bench.run(KEY="env:CI_KEY").exit == 2
+    kept = everything_kept(bench)
+    for before in ("", "user:"):
+        core = base64.b64encode(f"{before}{SECRET}".encode()).decode()[8:20]
+        assert core not in kept
+
+
+def test_one_line_of_a_longer_secret_is_in_no_output(bench: Bench) -> None:
+    """The journal has none of its lines, as the log has none."""
+    (bench.folder / "key").write_text("-----BEGIN KEY-----\nabcdefgh\n-----END KEY-----\n")
+    bench.write(
+        'step=a|echo "OUT=$(sed -n 2p <<< "$KEY")" >> "$STEP_OUTPUT"', parameters=PARAMETERS
+    )
+    assert bench.run(KEY=f"file:{bench.folder}/key").exit == 2
+    (bench.folder / "key").unlink()
+    assert "abcdefgh" not in everything_kept(bench)
+
+
+def test_a_block_that_does_not_name_a_secret_does_not_have_it(bench: Bench) -> None:
+    """A step, a check and an undo have in their environment what they ask for, and no more."""
+    bench.variables = {"CI_KEY": SECRET}
+    bench.write(
+        "step=a|env > plain",
+        'step=b|printf %s "$KEY" > named; env > asked',
+        "check=b|env > checked",
+        parameters="parameters:\n- {name: KEY, secret: true}\n",
+    )
+    assert bench.run(KEY="env:CI_KEY").exit == 0
+    lines = {
+        name: (bench.folder / name).read_text().split("\n")
+        for name in ("plain", "asked", "checked")
+    }
+    assert (bench.folder / "named").read_text() == SECRET
+    assert "KEY=" in lines["plain"]
+    assert "KEY=" in lines["checked"]
+    assert f"KEY={SECRET}" in lines["asked"]
+
+
+def test_a_secret_that_is_no_text_is_refused() -> None:
+    """A variable's bytes need not be UTF-8; what masks could not look for them."""
+    reference = Reference.of("env:CI_KEY")
+    assert reference is not None
+    with pytest.raises(UnusableInput, match="is no text"):
+        Sources({"CI_KEY": "secret\udcff-value"}, no_cluster).value("KEY", reference)
