@@ -467,3 +467,19 @@ def test_an_old_run_verifies_as_nothing(mcctl: Run, home: Path) -> None:
     assert "does not record what it measured" in err
     code, told, _ = mcctl("verify", out, "--require-promote", "--expect-commit", "c0" * 20)
     assert code == 3
+
+
+def test_pack_refuses_a_journal_whose_chain_was_taken_off(mcctl: Run, home: Path) -> None:
+    """Without `prev` it would be packed as one of before gates, and nothing claimed of its course."""
+    run = home / "runs" / "r3"
+    run.mkdir()
+    (run / "runbook.md").write_text("text")
+    lines = [
+        {"seq": 0, "event": "run_started", "steps": ["a"], "gates": [], "runbook_sha256": "0" * 64},
+        {"seq": 1, "event": "step_finished", "step": "a", "outcome": "passed", "exit": 0},
+    ]
+    (run / "journal.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    code, _, err = mcctl("pack", "--out", home / "x.json", "--run-dir", run)
+    assert code == 2
+    assert "it is not as it was written" in err
+    assert not (home / "x.json").exists()

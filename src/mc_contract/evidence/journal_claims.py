@@ -22,12 +22,17 @@ from mc_contract.evidence.claim_inputs import (
 
 Event = dict[str, Json]
 _GATE_BLOCK = re.compile(r"(?m)^[ \t>]*(?:`{3,}|~{3,})[ \t]*text[ \t]+gate=([a-z0-9-]+)")
+_UNCHECKED = "unchecked"
 _BEGUN = frozenset({"step_started", "undo_started"})
 _GATE = {"gate_opened": "waiting", "gate_approved": "passed", "gate_rejected": "rejected"}
 
 
 def steps_passed(inputs: Inputs, _params: Params) -> Json:
-    """Steps whose last event ended well; the undoing or failing check of a step takes it back."""
+    """Steps whose last event ended well; the undoing or failing check of a step takes it back.
+
+    A step whose check has not answered has not passed: with the lines that a failing check wrote cut
+    off, it would have.
+    """
     outcome: dict[str, str] = {}
     for event in _events(inputs[0]):
         step, kind = event.get("step"), event.get("event")
@@ -41,7 +46,12 @@ def steps_passed(inputs: Inputs, _params: Params) -> Json:
             outcome[step] = "skipped"
         elif kind in _GATE:
             outcome[step] = _GATE[kind]
-        elif kind == "step_finished" or (kind == "check_finished" and event.get("exit") != 0):
+        elif kind == "step_finished":
+            follows = event.get("check_follows") is True
+            outcome[step] = _UNCHECKED if follows else str(event.get("outcome"))
+        elif kind == "check_finished" and (
+            outcome.get(step) == _UNCHECKED or event.get("exit") != 0
+        ):
             outcome[step] = str(event.get("outcome"))
     if not outcome:
         raise NotRecomputable("the journal has no steps")

@@ -19,7 +19,18 @@ from mc_ops import exit_codes
 from mc_ops.cli.cutover import backing, remember
 from mc_ops.cli.operator_access import UnaskedOption, confirm
 from mc_ops.cli.options import EnvOption, Number, Verbs, Whole
-from mc_ops.cli.output import Format, OutputOption, columns, note, ok, show, stdout, styled, warn
+from mc_ops.cli.output import (
+    Format,
+    OutputOption,
+    columns,
+    emit_line,
+    note,
+    ok,
+    show,
+    stdout,
+    styled,
+    warn,
+)
 from mc_ops.environments import (
     BASELINE,
     UNREACHED,
@@ -183,7 +194,7 @@ def logs(
     with _reader_may_leave():
         for line in environment.logs(wanted, lines=lines, follow=follow):
             prefix = "" if len(wanted) == 1 else f"{line.name} | "
-            sys.stdout.write(f"{prefix}{line.text}\n")
+            emit_line(f"{prefix}{line.text}")
             if follow:
                 sys.stdout.flush()
 
@@ -399,7 +410,7 @@ def _follow(environment: Environment) -> None:
     threading.Thread(target=watch, daemon=True).start()
     try:
         for line in environment.logs(lines=0, follow=True):
-            sys.stdout.write(f"{line.name} | {line.text}\n")
+            emit_line(f"{line.name} | {line.text}")
             sys.stdout.flush()
     finally:
         dead.set()

@@ -85,6 +85,11 @@ OutputOption = Annotated[
 ]
 
 
+def emit_line(text: str) -> None:
+    """Print a line that somebody else wrote: on a terminal without commands to it, else as it is."""
+    sys.stdout.write(f"{_plain(text) if sys.stdout.isatty() else text}\n")
+
+
 def emit_json(result: dict[str, Any]) -> None:
     """Print one JSON object with `schema_version` first, keys otherwise as given.
 

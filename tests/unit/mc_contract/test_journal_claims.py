@@ -188,3 +188,27 @@ def test_a_tail_that_was_cut_off_shows(cut: int) -> None:
     assert told["ended"] == ("waiting" if cut == 9 else None)  # the line where the gate waited
     with pytest.raises(NotRecomputable, match="in the middle of a line"):
         extent(b"".join(kept)[:-1])
+
+
+def test_a_step_whose_check_has_not_answered_has_not_passed() -> None:
+    """Else the lines of a failing check, cut off the end, would make a pass of it."""
+    told: Events = [
+        {"event": "run_started", **OUTLINE},
+        {"event": "step_started", "step": "a"},
+        {
+            "event": "step_finished",
+            "step": "a",
+            "outcome": "passed",
+            "exit": 0,
+            "check_follows": True,
+        },
+        {"event": "check_started", "step": "a"},
+    ]
+
+    def passed(*more: dict[str, Any]) -> Any:
+        return recompute("runbook.steps_passed", ("j",), {}, {"j": journal([*told, *more])})
+
+    checked = {"event": "check_finished", "step": "a"}
+    assert passed() == {"passed": [], "other": {"a": "unchecked"}}
+    assert passed({**checked, "outcome": "passed", "exit": 0})["passed"] == ["a"]
+    assert passed({**checked, "outcome": "failed", "exit": 1})["other"] == {"a": "failed"}

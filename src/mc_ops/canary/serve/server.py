@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import binascii
 import hmac
 import logging
 import re
@@ -111,11 +110,12 @@ class Judge:
         if scheme.lower() == "basic":
             try:
                 given = base64.b64decode(given, validate=True).decode().partition(":")[2]
-            except (binascii.Error, UnicodeDecodeError):
+            except ValueError:
                 given = ""
         elif scheme.lower() != "bearer":
             given = ""
-        if not hmac.compare_digest(given.encode(), self.token().encode()):
+        # A header's bytes need not be UTF-8; such ones are no token, and no error of the judge's
+        if not hmac.compare_digest(given.encode(errors="surrogateescape"), self.token().encode()):
             raise _Refused(401, "not-authenticated", "the token is missing or wrong")
 
     async def _healthy(self, _request: web.Request) -> web.Response:

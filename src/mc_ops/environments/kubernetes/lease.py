@@ -6,9 +6,7 @@ program's own clock counts, is taken over. Clocks of two machines are never comp
 
 from __future__ import annotations
 
-import getpass
 import os
-import socket
 import threading
 import time
 import uuid
@@ -19,6 +17,7 @@ from datetime import UTC, datetime
 from mc_ops.environments.interface import Say
 from mc_ops.environments.kubernetes.client import Client, Object
 from mc_ops.environments.kubernetes.names import LEASE
+from mc_ops.environments.kubernetes.record import who
 from mc_ops.errors import CouldNotTell, OpsError
 
 DURATION_S = 20
@@ -89,7 +88,7 @@ def held(client: Client, say: Say, *, patience_s: float = PATIENCE_S) -> Iterato
 
 
 def _take(client: Client, say: Say, patience_s: float) -> str:
-    holder = f"{getpass.getuser()}@{socket.gethostname()}/{os.getpid()}/{uuid.uuid4().hex[:8]}"
+    holder = f"{who()}/{os.getpid()}/{uuid.uuid4().hex[:8]}"
     begun = seen_at = time.monotonic()
     seen, told = "", False
     while True:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import getpass
+import os
+import pwd
 import socket
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -21,8 +22,15 @@ def signed(what: str) -> dict[str, str]:
 
 
 def who() -> str:
-    """Who runs mcctl, and where; the cluster's audit log has their credential's name."""
-    return f"{getpass.getuser()}@{socket.gethostname()}"
+    """Who runs mcctl, and where; the cluster's audit log has their credential's name.
+
+    The system's user, and not what `USER` or `LOGNAME` say, which anybody sets.
+    """
+    try:
+        user = pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:  # a container's user need not have a name
+        user = str(os.getuid())
+    return f"{user}@{socket.gethostname()}"
 
 
 def event(client: Client, about: Object, reason: str, message: str) -> None:

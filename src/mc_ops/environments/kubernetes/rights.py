@@ -54,12 +54,6 @@ _LOOK = (
     Right("get", "pods/log", "logs"),
     Right("list", "events", "wait: why a pod does not start; incident hpa-oscillation, cost"),
     Right("get", "configmaps", "status, preflight: the region", names=(SETTINGS, CATALOGUE)),
-    Right(
-        "get",
-        "secrets",
-        "incident siem-failure, preflight platform: the settings",
-        names=(SECRETS,),
-    ),
     Right("get", "deployments", "wait: how many there are to be", _APPS, _DEPLOYMENTS),
     Right("get", _HPAS, "scale, cutover, incident hpa-oscillation, cost", _AUTOSCALING, _SIDES),
 )
@@ -101,6 +95,13 @@ _LISTS = (
 _PREFLIGHT = (
     *_LISTS,
     _EXEC,
+    # Of no reader: the ledger's signing key and the database's password are in it
+    Right(
+        "get",
+        "secrets",
+        "incident siem-failure, preflight platform: the settings",
+        names=(SECRETS,),
+    ),
     Right("list", _HPAS, "preflight hpa", _AUTOSCALING),
     Right("list", "poddisruptionbudgets", "preflight hpa", "policy"),
     Right("list", "resourcequotas", "preflight hpa"),

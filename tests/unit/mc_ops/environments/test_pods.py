@@ -164,6 +164,8 @@ def test_the_role_has_each_right_once_and_no_wildcard():
     assert "*" not in str(made)
     reading = {verb for rule in role("prod", Holder.reader)["rules"] for verb in rule["verbs"]}
     assert reading == {"get", "list"}
+    # Whoever reads the Secret can sign a ledger and write the database
+    assert not any("secrets" in rule["resources"] for rule in role("prod", Holder.reader)["rules"])
 
 
 class Logs:

@@ -263,6 +263,8 @@ def test_flagger_waits_while_it_runs_and_reads_why(world, url, tmp_path):
         f"Token {TOKEN}",
         "Basic !!",
         f"bearer {TOKEN}x",
+        b"Bearer \xff" + TOKEN.encode(),
+        b"Basic \xff",
     ],
 )
 def test_nobody_without_the_token_is_answered(world, url, path, header):
