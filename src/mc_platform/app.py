@@ -50,6 +50,7 @@ from mc_platform.assembly.handlers import governed_routes, redacted_text
 from mc_platform.assembly.keys import ledger_key, pseudonymiser, signer_memory
 from mc_platform.assembly.probes import Probes
 from mc_platform.assembly.retention import Retention
+from mc_platform.assembly.witnessing import read_witnesses, witnessing
 from mc_platform.authenticate import Authenticator, GuardedAuthenticator
 from mc_platform.bulkheads import Messages
 from mc_platform.enact import ENGINE_SCHEMA, OperationEngine
@@ -113,6 +114,12 @@ class Workbench:
         logs: The region's logs, the oldest epoch's first; by default the first epoch's alone.
     """
 
+    # Made when it opens
+    _probes: Probes
+    _downstream: Downstreams
+    _path: RequestPath
+    _handler: GovernedRequestHandler
+
     def __init__(self, settings: Settings, logs: Sequence[str] = ()) -> None:
         # Over 60 lines: each part is made once, in the order in which parts need each other
         self._settings = settings
@@ -175,6 +182,17 @@ class Workbench:
         )
         self._peers = Peers(settings.proxies, loopback_is_local=settings.loopback_is_local)
         self._detail = DetailRule(settings.scrape_token_file)
+        self._witnessing = witnessing(
+            settings,
+            read_witnesses(settings, self._key),
+            log=self._logs[-1],
+            ledger_key=self._key,
+            pools=self._pools,
+            checkpoints=self._checkpoints,
+            prover=self._prover,
+            peers=self._peers,
+            clock=_now,
+        )
         self._connections = Connections(
             port=settings.port,
             total=settings.connections,
@@ -258,16 +276,12 @@ class Workbench:
             catalogue=self._catalogue_file.digest,
             policy_set=lambda: self._policies.digest,
         )
-        self._probes: Probes
         self._here = InProcessAgents(
             self._catalogue.agents.values(),
             shape=self._shape,
             apart=self._room.apart,
             at_once=settings.questions_at_once_per_agent,
         )
-        self._downstream: Downstreams
-        self._path: RequestPath
-        self._handler: GovernedRequestHandler
 
     @classmethod
     async def of(cls, settings: Settings) -> Self:
@@ -373,6 +387,7 @@ class Workbench:
             self._downstream.close,
             self._workers.close,
             self._rows.close,
+            self._witnessing.outgoing.close,
             *self._delivery.closing,
             self._pools.close,
         )
@@ -423,6 +438,11 @@ class Workbench:
         }
         if self._shipper is not None:
             works["shipper"] = self._shipper.run
+        cosigner = self._witnessing.cosigner
+        if cosigner is not None:
+            works["witnesses"] = partial(
+                every, self._settings.witness_interval_s, cosigner.look, "cosigning_postponed"
+            )
         for name, work in works.items():
             self._background.start(name, work)
 
@@ -454,6 +474,7 @@ class Workbench:
         }
         return [
             *self._probes.routes(),
+            *self._witnessing.routes(),
             *governed_routes(
                 shared,
                 settings=self._settings,

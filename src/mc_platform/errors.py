@@ -12,6 +12,9 @@
       BudgetSpent           ask for no more aggregates until the period has gone on    429
       NotFound              the object is not there, or not yours      404, JSON-RPC -32001
       Conflict              this message id was used for another request  409
+      NotTrusted            sign the checkpoint with a key that this witness knows  403
+      OtherSize             prove from the size that this witness cosigned last     409
+      Inconsistent          find out why the log is no continuation                 422
       AutonomyHalted        wait until an operator resumes autonomy    409, JSON-RPC -32054
       AgentFailed           the downstream agent failed                502, JSON-RPC -32006
       PeerFailed            an outgoing HTTP call failed; adapters tell it in their stage's words
@@ -153,6 +156,31 @@ class Conflict(PlatformError):
 
     code = "conflict"
     http_status = 409
+
+
+class NotTrusted(PlatformError):
+    """No key that is known for the log signed the checkpoint."""
+
+    code = "not-trusted"
+    http_status = 403
+
+
+class OtherSize(PlatformError):
+    """The last checkpoint that was cosigned of the log has another size, or another root."""
+
+    code = "other-size"
+    http_status = 409
+
+    def __init__(self, message: str, size: int) -> None:
+        super().__init__(message)
+        self.size = size
+
+
+class Inconsistent(PlatformError):
+    """A log's checkpoint is not shown to continue what was cosigned of it."""
+
+    code = "inconsistent-log"
+    http_status = 422
 
 
 class AutonomyHalted(PlatformError):

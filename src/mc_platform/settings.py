@@ -78,6 +78,9 @@ class Settings(BaseSettings):
     ledger_key_file: Path
     pseudonym_key_file: Path | None = None
     signer_state_dir: Path | None = None
+    witnesses_file: Path | None = None
+    witness_key_file: Path | None = None
+    witness_interval_s: float = Field(default=10.0, ge=1, le=3600)
 
     max_body_bytes: int = Field(default=1_048_576, ge=1024)
     max_json_values: int = Field(default=5000, ge=100, le=1_000_000)

@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 import pytest
 from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from starlette.applications import Starlette
 from starlette.responses import JSONResponse
 from starlette.routing import BaseRoute, Mount, Route
@@ -26,6 +27,8 @@ from tests.fakes import (
 )
 
 from mc_contract.governance import GOVERNANCE_URI
+from mc_contract.ledger.checkpoint import verifier_key
+from mc_contract.ledger.cosignature import COSIGNATURE
 from mc_platform.app import Workbench
 from mc_platform.errors import PlatformError
 from mc_platform.model.event import Kind
@@ -46,6 +49,8 @@ TENANT = "TENANT_001"
 UNGOVERNED = {
     ("GET", "/.well-known/agent-card.json"): "public",
     ("GET", "/ledger/checkpoint"): "public: there to be compared",
+    ("GET", "/ledger/checkpoint/cosigned"): "public: there to be compared",
+    ("POST", "/witness/add-checkpoint"): "public: the log's signature is the credential",
     ("GET", "/v1/tasks"): "the principal's own tasks, and no others",
     ("GET", "/v1/extendedAgentCard"): "not offered",
     ("POST", "/v1/tasks/{id}/pushNotificationConfigs"): "not offered",
@@ -67,6 +72,7 @@ GOVERNED = {
         for path in (
             "entries",
             "checkpoints",
+            "cosigned",
             "tiles",
             "archives",
             "frontier",
@@ -202,17 +208,28 @@ def routes_of(routes: list[BaseRoute], prefix: str = "") -> Iterator[tuple[str, 
 
 @pytest.fixture
 def application(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> Application:
-    key = tmp_path / "key.pem"
-    key.write_bytes(
-        KEY.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
+    key, witness_key = tmp_path / "key.pem", tmp_path / "witness.pem"
+    other = Ed25519PrivateKey.generate()
+    for path, private in ((key, KEY), (witness_key, other)):
+        path.write_bytes(
+            private.private_bytes(
+                serialization.Encoding.PEM,
+                serialization.PrivateFormat.PKCS8,
+                serialization.NoEncryption(),
+            )
         )
+    public = Ed25519PrivateKey.generate().public_key()
+    witnesses = tmp_path / "witnesses.toml"
+    witnesses.write_text(
+        f'[[witness]]\nname = "w"\nurl = "http://127.0.0.1:9/w"\nkey = "'
+        f'{verifier_key("example.com/w", public, COSIGNATURE)}"\n'
+        f'[[log]]\nkey = "{verifier_key("example.com/log", public)}"\n'
     )
     for name, value in {
         "MC_DATABASE_URL": "postgresql://x:y@127.0.0.1:9/mc",
         "MC_LEDGER_KEY_FILE": str(key),
+        "MC_WITNESS_KEY_FILE": str(witness_key),
+        "MC_WITNESSES_FILE": str(witnesses),
         "MC_CATALOGUE": str(ROOT / "deploy" / "local" / "catalogue.toml"),
         "MC_POLICY_DIR": str(ROOT / "policies"),
         "MC_RECORDS_AGENT_URL": "http://127.0.0.1:9",
@@ -247,7 +264,8 @@ async def test_every_route_asks_what_is_written_here(application: Application) -
 
 async def test_what_is_not_governed_asks_nothing(application: Application) -> None:
     for method, route in UNGOVERNED:
-        if route != "/ledger/checkpoint":  # it would sign
+        # These would sign or ask the database
+        if not route.startswith(("/ledger/checkpoint", "/witness/")):
             path = route.replace("{id}", "x").replace("{push_id}", "x")
             assert await application.ask(method, path, None) == [], (method, route)
 

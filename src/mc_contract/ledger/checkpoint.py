@@ -5,7 +5,7 @@
 
 What a verified checkpoint proves: the holder of the key said that its log had this root at this
 size. That the log is append-only takes two checkpoints and a consistency proof (`merkle`); that
-the key is the log's takes a key from outside. Cosignatures of other types are ignored here.
+the key is the log's takes a key from outside. Cosignatures are ignored here (`cosignature`).
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from mc_contract.ledger.merkle import HASH_BYTES
 
 MAX_NOTE_BYTES = 64 * 1024
 MAX_SIGNATURES = 100
-_ED25519 = b"\x01"  # signed-note's signature type byte
-_KEY_ID_BYTES = 4
+ED25519 = b"\x01"  # signed-note's signature type byte
+KEY_ID_BYTES = 4
 _SIGNATURE_LINE = re.compile("— ([^ ]+) ([A-Za-z0-9+/]+={0,2})")
 _SIZE = re.compile("0|[1-9][0-9]{0,18}")
 _HEAD_LINES = 3
@@ -72,16 +72,16 @@ class Checkpoint:
         return f"{self.origin}\n{self.size}\n{encode_base64(self.root)}\n{told}"
 
 
-def key_id(key_name: str, public_key: Ed25519PublicKey) -> bytes:
+def key_id(key_name: str, public_key: Ed25519PublicKey, kind: bytes = ED25519) -> bytes:
     """The four bytes that, with the name, tell which key signed: a hint, not a commitment."""
-    material = key_name.encode() + b"\n" + _ED25519 + public_key.public_bytes_raw()
-    return hashlib.sha256(material).digest()[:_KEY_ID_BYTES]
+    material = key_name.encode() + b"\n" + kind + public_key.public_bytes_raw()
+    return hashlib.sha256(material).digest()[:KEY_ID_BYTES]
 
 
-def verifier_key(key_name: str, public_key: Ed25519PublicKey) -> str:
+def verifier_key(key_name: str, public_key: Ed25519PublicKey, kind: bytes = ED25519) -> str:
     """The key as other signed-note tools take it: `name+hash+base64`."""
-    material = encode_base64(_ED25519 + public_key.public_bytes_raw())
-    return f"{key_name}+{key_id(key_name, public_key).hex()}+{material}"
+    material = encode_base64(kind + public_key.public_bytes_raw())
+    return f"{key_name}+{key_id(key_name, public_key, kind).hex()}+{material}"
 
 
 def read_public_key(pem: bytes) -> Ed25519PublicKey:
@@ -112,7 +112,7 @@ def sign_note(text: str, key_name: str, private_key: Ed25519PrivateKey) -> str:
     """
     if not text.endswith("\n") or not _is_clean(text, newlines=True):
         raise CheckpointError("note text must end with a newline and hold no control characters")
-    if not _is_key_name(key_name):
+    if not is_key_name(key_name):
         raise CheckpointError(f"key name {key_name!r} is empty, or has a space or a plus")
     signature = key_id(key_name, private_key.public_key()) + private_key.sign(text.encode())
     return f"{text}\n— {key_name} {encode_base64(signature)}\n"
@@ -132,15 +132,15 @@ def verify_note(note: str, trusted: Mapping[str, Ed25519PublicKey]) -> str:
         CheckpointError: when the note is malformed, a trusted key's signature is wrong (even
             beside a right one), or no trusted key signed.
     """
-    text, lines = _split_note(note)
+    text, lines = split_note(note)
     verified = False
     for line in lines:
-        name, signature = _parse_signature(line)
+        name, signature = parse_signature(line)
         public_key = trusted.get(name)
-        if public_key is None or signature[:_KEY_ID_BYTES] != key_id(name, public_key):
+        if public_key is None or signature[:KEY_ID_BYTES] != key_id(name, public_key):
             continue  # another's cosignature: the note spec has us ignore it
         try:
-            public_key.verify(signature[_KEY_ID_BYTES:], text.encode())
+            public_key.verify(signature[KEY_ID_BYTES:], text.encode())
         except InvalidSignature as cause:
             raise CheckpointError(f"the signature of {name} does not fit the note") from cause
         verified = True
@@ -195,7 +195,12 @@ def parse_checkpoint(text: str) -> Checkpoint:
     return Checkpoint(origin, int(size), root, sizes[0] if sizes else None)
 
 
-def _split_note(note: str) -> tuple[str, list[str]]:
+def split_note(note: str) -> tuple[str, list[str]]:
+    """A signed note's text, newline at its end, and its signature lines; none is verified.
+
+    Raises:
+        CheckpointError: it is malformed.
+    """
     if len(note.encode(errors="replace")) > MAX_NOTE_BYTES:
         raise CheckpointError(f"signed note is larger than {MAX_NOTE_BYTES} bytes")
     if not _is_clean(note, newlines=True):
@@ -209,12 +214,17 @@ def _split_note(note: str) -> tuple[str, list[str]]:
     return note[: at + 1], lines
 
 
-def _parse_signature(line: str) -> tuple[str, bytes]:
+def parse_signature(line: str) -> tuple[str, bytes]:
+    """The key's name of a signature line, and its key id with what follows it.
+
+    Raises:
+        CheckpointError: it is malformed.
+    """
     match = _SIGNATURE_LINE.fullmatch(line)
-    if match is None or not _is_key_name(match[1]):
+    if match is None or not is_key_name(match[1]):
         raise CheckpointError("signed note has a malformed signature line")
     signature = _decoded(match[2])
-    if len(signature) <= _KEY_ID_BYTES:
+    if len(signature) <= KEY_ID_BYTES:
         raise CheckpointError(f"the signature of {match[1]} has {len(signature)} bytes")
     return match[1], signature
 
@@ -226,7 +236,8 @@ def _decoded(text: str) -> bytes:
         raise CheckpointError(f"in a signed note: {cause.message}") from cause
 
 
-def _is_key_name(name: str) -> bool:
+def is_key_name(name: str) -> bool:
+    """Whether it can name a key in a note."""
     return bool(name) and "+" not in name and not any(char.isspace() for char in name)
 
 

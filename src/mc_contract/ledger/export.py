@@ -74,6 +74,7 @@ class VerifiedExport:
     Attributes:
         tenant: Whose entries alone are in it; empty when it is about single events.
         leaves: The entries, decoded, by index.
+        note: The signed note of `checkpoint`; cosignatures in it are not looked at.
     """
 
     checkpoint: Checkpoint
@@ -82,6 +83,7 @@ class VerifiedExport:
     since: str
     until: str
     leaves: Sequence[Mapping[str, Any]]
+    note: str
 
 
 def log_origin(region: str) -> str:
@@ -213,6 +215,7 @@ def verify_export(raw: bytes, key: Ed25519PublicKey) -> VerifiedExport:
         since=value["since"],
         until=value["until"],
         leaves=leaves,
+        note=value["checkpoint"],
     )
 
 

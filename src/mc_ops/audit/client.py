@@ -124,6 +124,17 @@ class AuditClient(HttpClient):
                 return
             from_size = page[-1].size + 1
 
+    def cosigned(self) -> list[str]:
+        """Notes that witnesses have cosigned, the newest first.
+
+        Raises:
+            CouldNotTell: the service is older than witnesses.
+        """
+        try:
+            return self._list("/audit/cosigned", "checkpoints", lambda item: str(item["note"]))
+        except UnusableInput as error:
+            raise CouldNotTell(f"cosigned checkpoints cannot be read: {error.message}") from error
+
     def tiles(self, first: int) -> Iterator[tuple[int, list[bytes]]]:
         """Every kept tile of level 0 from `first`: its index and its leaf hashes."""
         while True:
@@ -163,13 +174,19 @@ class AuditClient(HttpClient):
         )
 
     def of_tenant(
-        self, tenant: str, since: str, until: str
+        self, tenant: str, since: str, until: str, at: tuple[int, str] | None = None
     ) -> tuple[str, Iterator[tuple[Entry, list[bytes]]]]:
-        """A checkpoint signed now, and a tenant's entries with their proofs at its size."""
+        """A checkpoint signed now, and a tenant's entries with their proofs at its size.
+
+        Args:
+            at: The size and note of a checkpoint that is taken instead.
+        """
         path = f"/audit/tenant/{quote(tenant, safe='')}"
         times = {name: text for name, text in (("since", since), ("until", until)) if text}
-        body = self._json(path, **times)
-        return _read(lambda: str(body["checkpoint"])), self._proven(path, times, body)
+        size: dict[str, int] = {"size": at[0]} if at else {}
+        body = self._json(path, **times, **size)
+        note = at[1] if at else _read(lambda: str(body["checkpoint"]))
+        return note, self._proven(path, times, body)
 
     def _proven(
         self, path: str, times: Mapping[str, str], body: dict[str, Any]

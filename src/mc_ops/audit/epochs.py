@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -20,6 +21,7 @@ from mc_contract.ledger.export import log_origin, region_of, verify_log_checkpoi
 from mc_ops.audit.client import AuditClient
 from mc_ops.audit.log_pass import Finding
 from mc_ops.audit.verify import Report, Saved, Say, verify_ended, verify_log
+from mc_ops.audit.witnesses import Demand
 
 
 def verify_epochs(
@@ -30,6 +32,8 @@ def verify_epochs(
     known: Sequence[Saved] = (),
     archive: Path | None = None,
     allow_archived: bool = False,
+    wanted: Demand | None = None,
+    cosigned_since: datetime | None = None,
     say: Say = lambda _: None,
 ) -> list[Report]:
     """Verify all of a region's logs, the newest first; arguments and errors as of `verify_log`.
@@ -37,6 +41,8 @@ def verify_epochs(
     Args:
         since: Begin there, in the newest log; former logs are then not read.
         known: Checkpoints of any of the region's logs.
+        wanted: Its witnesses must have cosigned each of the logs: a witness knows a new epoch's by its
+            own name, and compares it with nothing.
     """
     current = client.log_name()
     newest = verify_log(
@@ -46,6 +52,8 @@ def verify_epochs(
         known=[saved for saved in known if _log(saved) == current],
         archive=archive,
         allow_archived=allow_archived,
+        wanted=wanted,
+        cosigned_since=cosigned_since,
         say=say,
     )
     reports = [newest]
@@ -71,6 +79,7 @@ def verify_epochs(
                 known=[*of_it, *signed],
                 archive=archive,
                 allow_archived=allow_archived,
+                wanted=wanted,
                 say=say,
             )
         )

@@ -24,6 +24,7 @@ from mc_contract.ledger.export import (
     write_export,
 )
 from mc_ops.audit.client import AuditClient
+from mc_ops.audit.witnesses import Demand, require_witnessed
 from mc_ops.errors import Finding, UnusableInput
 
 _AGO = re.compile(r"([1-9][0-9]{0,5})([mhdw])")
@@ -68,18 +69,21 @@ def export_tenant(
     tenant: str,
     since: str,
     until: str,
+    wanted: Demand | None = None,
 ) -> Exported:
     """Write a tenant's entries of a time, with proofs at one checkpoint; each is verified first.
 
     Args:
         write: Takes the file's bytes, piece by piece; without the last one it is no export.
+        wanted: Take the newest checkpoint that these witnesses cosigned; entries after it are left out.
 
     Raises:
-        Finding: what the service gives does not verify.
+        Finding: what the service gives does not verify, or witnesses are wanted and have not cosigned.
         UnusableInput: the export would be larger than can be read; or as the client.
         CouldNotTell, NotAllowed: as the client.
     """
-    note, found = client.of_tenant(tenant, since, until)
+    at = _cosigned_at(client, key, wanted)
+    note, found = client.of_tenant(tenant, since, until, at)
     checkpoint = _checkpoint(note, key)
     region = region_of(checkpoint)
     writer = ExportWriter(
@@ -104,8 +108,19 @@ def export_tenant(
     return Exported(checkpoint, region, tenant, since, until, count)
 
 
-def prove(client: AuditClient, key: Ed25519PublicKey, which: str) -> tuple[bytes, VerifiedExport]:
-    """One entry's proof, by its index or its event's id; raises as `export_tenant` does.
+def _cosigned_at(
+    client: AuditClient, key: Ed25519PublicKey, wanted: Demand | None
+) -> tuple[int, str] | None:
+    if wanted is None:
+        return None
+    found = require_witnessed(client, key, wanted)
+    return found.checkpoint.size, found.note
+
+
+def prove(
+    client: AuditClient, key: Ed25519PublicKey, which: str, wanted: Demand | None = None
+) -> tuple[bytes, VerifiedExport]:
+    """One entry's proof, by its index or its event's id; arguments and errors as `export_tenant`.
 
     Raises:
         UnusableInput: there is no such entry, or it has been archived.
@@ -113,7 +128,12 @@ def prove(client: AuditClient, key: Ed25519PublicKey, which: str) -> tuple[bytes
     asked: dict[str, str | int] = (
         {"index": int(which)} if which.isascii() and which.isdigit() else {"event_id": which}
     )
+    at = _cosigned_at(client, key, wanted)
+    if at is not None:
+        asked["size"] = at[0]
     index, note, proof = client.inclusion(asked)
+    if at is not None:
+        note = at[1]
     entry = next(client.entries(index), None)
     if entry is None or entry.index != index:
         for archive in client.archives():

@@ -13,7 +13,7 @@ import heapq
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from itertools import chain
 from pathlib import Path
@@ -29,6 +29,7 @@ from mc_contract.ledger.tiles import TILE_WIDTH
 from mc_ops.audit.client import ArchiveRow, AuditClient
 from mc_ops.audit.files import archived_entries
 from mc_ops.audit.log_pass import Finding, Findings, LogPass, Signed
+from mc_ops.audit.witnesses import Demand, Witnessed, newest_witnessed, told
 from mc_ops.errors import CouldNotTell, UnusableInput
 
 _TELL_EVERY = 100_000
@@ -54,6 +55,7 @@ class Report:
         first: The first entry that was read; those before it were not.
         unseen: What could not be looked at: the verdict is open if there is nothing worse.
         first_leaf: Entry 0 as it was read and verified; None: it was not read.
+        witnessed: The cosigned checkpoint that the log was held against, if one was demanded.
     """
 
     region: str
@@ -67,6 +69,7 @@ class Report:
     notices: Sequence[str]
     unseen: Sequence[str]
     first_leaf: bytes | None = field(default=None, repr=False)
+    witnessed: Witnessed | None = None
 
     @property
     def verified(self) -> bool:
@@ -82,6 +85,8 @@ def verify_log(
     known: Sequence[Saved] = (),
     archive: Path | None = None,
     allow_archived: bool = False,
+    wanted: Demand | None = None,
+    cosigned_since: datetime | None = None,
     say: Say = lambda _: None,
 ) -> Report:
     """Verify the log.
@@ -92,6 +97,8 @@ def verify_log(
         archive: The folder of the files of entries that left the database.
         allow_archived: Without `archive`: that archived entries were not read does not leave the
             verdict open. Whether they exist anywhere is then not known.
+        wanted: Whose cosignatures the newest cosigned checkpoint must have; the log must agree with it.
+        cosigned_since: It must be newer, unless it is of the whole log.
         say: Told how far it is.
 
     Raises:
@@ -99,7 +106,33 @@ def verify_log(
         NotAllowed: it refuses the credential.
         UnusableInput: a saved checkpoint is another region's.
     """
-    return _Verification(client, key, since, known, archive, say, allow_archived).run()
+    one = _Verification(client, key, since, known, archive, say, allow_archived)
+    one.look_for_cosigned(wanted)
+    return _held_to(one.run(), wanted, cosigned_since)
+
+
+def _held_to(report: Report, wanted: Demand | None, since: datetime | None) -> Report:
+    """The report, with what witnesses should have cosigned and have not."""
+    if wanted is None:
+        return report
+    return replace(report, findings=(*report.findings, *_unwitnessed(report, wanted, since)))
+
+
+def _unwitnessed(report: Report, wanted: Demand, since: datetime | None) -> Iterator[Finding]:
+    found = report.witnessed
+    if found is None:
+        yield Finding(
+            "not-witnessed",
+            f"no checkpoint has {wanted.require} cosignatures of the {len(wanted.witnesses)} trusted "
+            "witnesses: who has the ledger's key and its database can have rewritten it",
+        )
+    elif found.checkpoint.size < report.size and since is not None and found.at < since:
+        yield Finding(
+            "witnessed-late",
+            f"entries {found.checkpoint.size} to {report.size - 1} are not covered by a cosigned "
+            f"checkpoint; the newest is of {found.at:%Y-%m-%dT%H:%M:%SZ}",
+            found.checkpoint.size,
+        )
 
 
 def verify_ended(
@@ -110,6 +143,7 @@ def verify_ended(
     known: Sequence[Saved] = (),
     archive: Path | None = None,
     allow_archived: bool = False,
+    wanted: Demand | None = None,
     say: Say = lambda _: None,
 ) -> Report:
     """Verify a log that ended with its epoch, against what the next log's first entry binds.
@@ -117,12 +151,13 @@ def verify_ended(
     Args:
         client: Of that log.
         beginning: What the first entry of the next log says; it is verified.
-        known, archive, allow_archived, say: As of `verify_log`, which tells the errors, too.
+        known, archive, allow_archived, wanted, say: As of `verify_log`, which tells the errors, too.
     """
     ended = beginning.former
     head = Checkpoint(log_origin(ended.log), ended.size, ended.root)
     one = _Verification(client, key, None, known, archive, say, allow_archived)
-    return one.run_ended(head, beginning)
+    one.look_for_cosigned(wanted)
+    return _held_to(one.run_ended(head, beginning), wanted, None)
 
 
 @dataclass(slots=True)
@@ -139,8 +174,18 @@ class _Verification:
     _findings: Findings = field(default_factory=Findings)
     _stored_seen: bool = False
     _archived: int = 0  # how many entries left as files; their checkpoints are thinned out
+    witnessed: Witnessed | None = None
     _refused_at: str = ""  # what is verified instead of a head that is signed now
     _first_leaf: bytes | None = None
+
+    def look_for_cosigned(self, wanted: Demand | None) -> None:
+        """Have the log held against the newest checkpoint that witnesses cosigned, if any is wanted."""
+        if wanted is None:
+            return
+        self.witnessed = found = newest_witnessed(self._client, self._key, wanted)
+        if found is not None:
+            name = f"cosigned by {told(found.cosigned)}"
+            self._known = [*self._known, Saved(name, found.checkpoint)]
 
     @property
     def _saved(self) -> list[Saved]:
@@ -514,6 +559,7 @@ class _Verification:
             notices=tuple(findings.notices),
             unseen=tuple(findings.unseen),
             first_leaf=self._first_leaf,
+            witnessed=self.witnessed,
         )
 
 

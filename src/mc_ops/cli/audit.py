@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.markup import escape
 
+from mc_contract.ledger.checkpoint import CheckpointError
 from mc_ops import audit as room
 from mc_ops import exit_codes
 from mc_ops.cli import dead_letters
@@ -25,6 +26,7 @@ from mc_ops.errors import CouldNotTell, Finding, UnusableInput
 from mc_ops.files import atomic_file, write_atomically, writing
 
 if TYPE_CHECKING:
+    from mc_contract.ledger.cosignature import Cosigned
     from mc_contract.ledger.export import VerifiedExport
 
 app = Verbs()
@@ -38,6 +40,19 @@ LogOption = Annotated[
 app.add_typer(dead_letters.app, name="dead-letters")
 app.add_typer(dead_letters.app, name="parked", hidden=True)  # its first name, which scripts use
 
+WitnessOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--witness",
+        help="Verifier key of a witness that is trusted, or a file of them; repeatable.",
+    ),
+]
+RequireOption = Annotated[
+    Whole | None,
+    typer.Option(
+        "--require", min=1, help="How many of these witnesses must have cosigned; default: one."
+    ),
+]
 _NOT_COMPLETE = (
     "each entry is in the log; that none was left out is not proven by this file: "
     "mcctl audit verify reads the whole log"
@@ -75,17 +90,27 @@ def verify(
         Path | None,
         typer.Option(help="File to write the verified checkpoint to, for --since-checkpoint."),
     ] = None,
+    witness: WitnessOption = None,
+    require: RequireOption = None,
+    cosigned_since: Annotated[
+        str,
+        typer.Option(
+            help="How old the newest cosignatures may be where the log has grown since: a time, or "
+            "an age such as 1h."
+        ),
+    ] = "1h",
 ) -> None:
     """Verify the ledger against its signed checkpoints; exit 1 if it was changed."""
     trusted = call.trusted()
+    wanted = room.demand(witness or (), require)
     if export is not None:
         others = (since_checkpoint, known_checkpoint, archive, allow_archived, save_checkpoint)
         if any((*others, call.whose, call.url)):
             raise UnusableInput(
                 "--export cannot be combined with options that concern the service",
-                hint="use only --key and --output with it",
+                hint="use only --key, --witness, --require and --output with it",
             )
-        _verify_export(export, trusted, call.output)
+        _verify_export(export, trusted, wanted, call.output)
         return
     if archive is not None and allow_archived:
         raise UnusableInput(
@@ -110,6 +135,8 @@ def verify(
             known=saved,
             archive=archive,
             allow_archived=allow_archived,
+            wanted=wanted,
+            cosigned_since=datetime.fromisoformat(room.moment(cosigned_since, datetime.now(UTC))),
             say=note,
         )
     _print_report(report, former, call.output)
@@ -141,11 +168,13 @@ def export_entries(
     ] = None,
     log: LogOption = None,
     force: ForceOption = False,
+    witness: WitnessOption = None,
+    require: RequireOption = None,
 ) -> None:
     """Write a tenant's entries with their proofs to a file that verifies offline."""
     _require_new(out, force=force)
     now = datetime.now(UTC)
-    trusted = call.trusted()
+    trusted, wanted = call.trusted(), room.demand(witness or (), require)
     with call.ledger(log=log) as client, writing(out), atomic_file(out) as file:
         found = room.export_tenant(
             client,
@@ -154,6 +183,7 @@ def export_entries(
             tenant=tenant,
             since=room.moment(since, now),
             until=room.moment(until, now) if until else "",
+            wanted=wanted,
         )
         archived = client.archives()
     if archived:
@@ -173,13 +203,15 @@ def prove_event(
     ] = None,
     log: LogOption = None,
     force: ForceOption = False,
+    witness: WitnessOption = None,
+    require: RequireOption = None,
 ) -> None:
     """Write a proof that an event is in the ledger; the file verifies offline."""
     if out is not None:
         _require_new(out, force=force)
-    trusted = call.trusted()
+    trusted, wanted = call.trusted(), room.demand(witness or (), require)
     with call.ledger(log=log) as client:
-        raw, found = room.prove(client, trusted, event)
+        raw, found = room.prove(client, trusted, event, wanted)
     if out is not None:
         with writing(out):
             write_atomically(out, raw)
@@ -187,6 +219,27 @@ def prove_event(
         return
     sys.stdout.write(raw.decode())
     ok(f"entry {found.leaves[0]['index']} is in the log of {found.region}")
+
+
+@app.command("verifier-key")
+def verifier_key(
+    file: Annotated[Path, typer.Argument(help="PEM file of the ledger's or witness's key.")],
+    region: Annotated[
+        str | None, typer.Option("--region", help="Region whose ledger or witness it is.")
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option("--name", help="Name of the key, where it is no region's.")
+    ] = None,
+    witness: Annotated[
+        bool, typer.Option("--witness", help="It is a witness's key; default: a ledger's.")
+    ] = False,
+) -> None:
+    """Print a key as witnesses and other signed-note tools take it; a private one stays private."""
+    if (region is None) == (name is None):
+        raise UnusableInput(
+            "either --region or --name is needed", hint="such as --region local-1 (MC_REGION)"
+        )
+    sys.stdout.write(f"{room.verifier_key_of(file, name or '', region or '', witness=witness)}\n")
 
 
 @app.command()
@@ -238,16 +291,24 @@ def _archived(environment: Environment, older_than_days: int, folder: Path) -> d
     return report
 
 
-def _verify_export(path: Path, key: Any, output: Format) -> None:
+def _verify_export(path: Path, key: Any, wanted: room.Demand | None, output: Format) -> None:
     try:
         found = read_export(path, key)
+        cosigned = _cosigned(found.note, wanted)
     except Finding as error:
         if output is Format.json:
             emit_json({"file": str(path), "verified": False, "reason": error.message})
         raise
-    _print_export(path, _summary(found), output)
+    _print_export(path, _summary(found), output, cosigned)
     ok(f"{escape(str(path))} verifies")
     note(_NOT_COMPLETE)
+
+
+def _cosigned(signed_note: str, wanted: room.Demand | None) -> Sequence[Cosigned]:
+    try:
+        return () if wanted is None else wanted.cosigned(signed_note)
+    except CheckpointError as error:
+        raise Finding(f"the export's checkpoint: {error.message}") from error
 
 
 def _require_new(out: Path, *, force: bool) -> None:
@@ -271,7 +332,9 @@ def _print_written(out: Path, found: room.Exported, output: Format) -> None:
     note(_NOT_COMPLETE)
 
 
-def _print_export(path: Path, found: room.Exported, output: Format) -> None:
+def _print_export(
+    path: Path, found: room.Exported, output: Format, cosigned: Sequence[Cosigned] = ()
+) -> None:
     about = f"tenant {found.tenant}" if found.tenant else "single events"
     line = f"{path}  {about}  {found.entries} entries  log size {found.checkpoint.size}"
     result = {
@@ -285,8 +348,10 @@ def _print_export(path: Path, found: room.Exported, output: Format) -> None:
         "root": found.checkpoint.root.hex(),
         "entries": found.entries,
         "complete": None,
+        "cosigned": room.cosigned_json(cosigned),
     }
-    show(output, result, [line])
+    lines = [f"cosigned by {room.told(cosigned)}"] if cosigned else []
+    show(output, result, [line, *lines])
 
 
 def _print_report(report: room.Report, former: Sequence[room.Report], output: Format) -> None:
@@ -302,9 +367,9 @@ def _print_report(report: room.Report, former: Sequence[room.Report], output: Fo
 
 
 def _report_json(report: room.Report) -> dict[str, Any]:
-    value = {**asdict(report), "verified": report.verified}
+    value = {**asdict(replace(report, witnessed=None)), "verified": report.verified}
     del value["first_leaf"]
-    return value
+    return {**value, "witnessed": report.witnessed.as_dict() if report.witnessed else None}
 
 
 def _rows(report: room.Report) -> list[tuple[str, str]]:
@@ -314,6 +379,11 @@ def _rows(report: room.Report) -> list[tuple[str, str]]:
         ("root", report.root),
         ("entries", f"{report.entries} read, from {report.first}"),
         ("checkpoints", f"{report.checkpoints} held against it"),
+        *(
+            [("cosigned", f"size {seen.checkpoint.size} by {room.told(seen.cosigned)}")]
+            if (seen := report.witnessed)
+            else []
+        ),
         *((finding.kind, finding.message) for finding in report.findings),
         *(("not seen", reason) for reason in report.unseen),
     ]

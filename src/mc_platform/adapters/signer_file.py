@@ -1,6 +1,6 @@
-"""The signer's memory in a file: the last signed note, as text; implements `record.Memory`.
+"""What was signed last, in a file: the note, as text; implements `record.Memory`.
 
-Replicas on one machine share the file of their region. It is replaced whole, and is on the disk
+Replicas on one machine share the files of their region: the signer's, and its witness's for each log. It is replaced whole, and is on the disk
 (file and folder synced) before the signature that it holds is given to anybody.
 """
 
@@ -23,16 +23,16 @@ _LOCK_WAIT_S, _LOCK_LOOK_S = 5.0, 0.01
 
 
 class SignerFile:
-    """`signer-REGION.note` in a folder that outlives the process, and not with the database.
+    """`NAME-REGION.note` in a folder that outlives the process, and not with the database.
 
-    Of a later epoch's log (`local-1/e2`) it is `signer-local-1.e2.note`.
+    Of a later epoch's log (`local-1/e2`) it is `NAME-local-1.e2.note`.
     """
 
     durable = True
 
-    def __init__(self, folder: Path, *, region: str) -> None:
+    def __init__(self, folder: Path, *, region: str, name: str = "signer") -> None:
         self._folder = folder
-        self._path = folder / f"signer-{file_name(region)}.note"
+        self._path = folder / f"{name}-{file_name(region)}.note"
         self._wait_s = _LOCK_WAIT_S
 
     async def last(self) -> str | None:

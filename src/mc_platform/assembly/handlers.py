@@ -16,6 +16,7 @@ from mc_platform.adapters.postgres.ledger import PostgresLedger, PostgresRecords
 from mc_platform.adapters.postgres.operations import PostgresOperations
 from mc_platform.adapters.postgres.pools import Pools
 from mc_platform.adapters.postgres.rules import PostgresRules
+from mc_platform.adapters.postgres.witnessing import PostgresCosignedLog
 from mc_platform.aggregate import Aggregates
 from mc_platform.bulkheads import Slots
 from mc_platform.enact import Breaker, OperationEngine
@@ -119,6 +120,7 @@ def governed_routes(
             ledger=ledger,
             prover=prover,
             sign_head=checkpoints.current,
+            cosigned_notes=PostgresCosignedLog(pools, region=ledger.region).of_log,
             former={
                 log.region: (log, Prover(log, TileKeeper(log)), log.newest_note) for log in former
             },

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import structlog
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
@@ -23,15 +25,24 @@ def ledger_key(settings: Settings) -> Ed25519PrivateKey:
     Raises:
         Misconfigured: it cannot be read.
     """
+    return ed25519_key(settings.ledger_key_file, "MC_LEDGER_KEY_FILE")
+
+
+def ed25519_key(path: Path, setting: str) -> Ed25519PrivateKey:
+    """The key in a file.
+
+    Raises:
+        Misconfigured: it cannot be read, or is another kind of key.
+    """
     try:
-        key = load_pem_private_key(settings.ledger_key_file.read_bytes(), password=None)
+        key = load_pem_private_key(path.read_bytes(), password=None)
     except (OSError, ValueError) as error:
         raise Misconfigured(
-            f"MC_LEDGER_KEY_FILE cannot be read: {type(error).__name__}",
+            f"{setting} cannot be read: {type(error).__name__}",
             hint="it must be an unencrypted PEM (PKCS8) ed25519 private key",
         ) from error
     if not isinstance(key, Ed25519PrivateKey):
-        raise Misconfigured("MC_LEDGER_KEY_FILE must hold an ed25519 key")
+        raise Misconfigured(f"{setting} must hold an ed25519 key")
     return key
 
 

@@ -165,6 +165,26 @@ ledger_signer_refused = Gauge(
     "mc_ledger_signer_refused",
     "1 while the signer refuses: the log is no continuation of what was signed.",
 )
+ledger_cosignatures = Counter(
+    "mc_ledger_cosignatures",
+    "Checkpoints submitted to a witness: cosigned, forked, set_back, invalid, refused, unreachable.",
+    ["witness", "status"],
+)
+ledger_witness_conflict = Gauge(
+    "mc_ledger_witness_conflict",
+    "1 while a witness says that the log is no continuation of what it cosigned.",
+    ["witness"],
+)
+ledger_uncosigned_since = Gauge(
+    "mc_ledger_uncosigned_timestamp_seconds",
+    "When the oldest checkpoint was stored that the witness has not cosigned; 0: it has cosigned all.",
+    ["witness", "required"],
+)
+witness_requests = Counter(
+    "mc_witness_requests",
+    "Requests to cosign another log: cosigned, conflict (409), inconsistent (422), refused.",
+    ["status"],
+)
 ledger_commit = Histogram(
     "mc_ledger_commit_seconds",
     "Time of one group commit.",
@@ -240,6 +260,8 @@ def begin(tenants: Iterable[str], own: Iterable[str] = ()) -> None:
         connections_closed.labels(reason)
     for outcome in ("applied", "refused"):
         policy_reloads.labels(outcome)
+    for status in ("cosigned", "conflict", "inconsistent", "refused"):
+        witness_requests.labels(status)
     for tenant in tenants:
         for status in ("success", "denied", "error"):
             a2a_requests.labels(status, tenant)
@@ -349,6 +371,13 @@ def count_operation(tenant: str, report: OperationReport) -> None:
     autonomy_operations.labels(report.ending.value, tenant).inc()
     if report.ending in (Ending.compensated, Ending.stuck):
         autonomy_compensation.labels(tenant).inc()
+
+
+def begin_witness(name: str, statuses: Iterable[str]) -> None:
+    """Create the series of a witness, before it is asked for the first time."""
+    ledger_witness_conflict.labels(name)
+    for status in statuses:
+        ledger_cosignatures.labels(name, status)
 
 
 def begin_work(name: str) -> None:

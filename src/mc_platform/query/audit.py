@@ -24,7 +24,7 @@ from mc_platform.model.verdict import Action
 from mc_platform.query.handlers import Handlers
 from mc_platform.query.operator_wire import base64_text, fields_json
 from mc_platform.query.parameters import read_instant, read_number, refuse_unknown
-from mc_platform.record import AuditLedger, Prover, act_ids
+from mc_platform.record import AuditLedger, CosignedNote, Prover, act_ids
 from mc_platform.record.ledger import MOST_PAGE_BYTES
 
 _DECISION = re.compile(r"dec_[A-Za-z0-9_-]{1,64}")
@@ -40,6 +40,8 @@ class AuditHandlers(Handlers):
 
     Attributes:
         sign_head: Signs a checkpoint over the log as it is now.
+        cosigned_notes: Checkpoints of a log that witnesses have cosigned, the newest first, from at
+            most so many cosignatures.
         former: The logs of the region's earlier epochs by name, each with its prover, and with what
             gives the newest checkpoint that was signed of it: it is signed no more.
     """
@@ -47,6 +49,7 @@ class AuditHandlers(Handlers):
     ledger: AuditLedger
     prover: Prover
     sign_head: SignHead
+    cosigned_notes: Callable[[str, int], Awaitable[Sequence[CosignedNote]]]
     former: Mapping[str, tuple[AuditLedger, Prover, SignHead]] = field(default_factory=dict)
 
     def routes(self) -> list[Route]:
@@ -54,6 +57,7 @@ class AuditHandlers(Handlers):
         return [
             self._route("/audit/entries", AuditHandlers.entries, "start", "limit"),
             self._route("/audit/checkpoints", AuditHandlers.checkpoints, "from_size", "limit"),
+            self._route("/audit/cosigned", AuditHandlers.cosigned, "limit"),
             self._route("/audit/tiles", AuditHandlers.tiles, "first", "limit"),
             self._route("/audit/archives", AuditHandlers.archives),
             self._route("/audit/frontier", AuditHandlers.frontier, "size"),
@@ -99,6 +103,12 @@ class AuditHandlers(Handlers):
         limit = read_number(request, "limit", least=1, most=MOST_ENTRIES, usual=MOST_ENTRIES)
         found = await self.ledger.checkpoints(size, limit)
         return {"checkpoints": [fields_json(checkpoint) for checkpoint in found]}
+
+    async def cosigned(self, request: Request) -> Mapping[str, Any]:
+        """Notes with their cosignatures, by size, the newest first."""
+        limit = read_number(request, "limit", least=1, most=MOST_ENTRIES, usual=MOST_ENTRIES)
+        found = await self.cosigned_notes(self.ledger.region, limit)
+        return {"checkpoints": [{"size": one.size, "note": one.note} for one in found]}
 
     async def tiles(self, request: Request) -> Mapping[str, Any]:
         """Kept tiles of level 0, from tile `first`: 256 leaf hashes each."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -54,3 +55,35 @@ class RateLimiter:
         now = self.monotonic()
         tokens, at = self._buckets.get(tenant, (self.burst, now))
         return min(self.burst, tokens + (now - at) * self.rate_per_s), now
+
+
+@dataclass(slots=True, kw_only=True)
+class ClientLimiter:
+    """The same for each client address, on a path that needs no credential."""
+
+    per_min: float
+    burst: float
+    most_clients: int = 10_000
+    monotonic: Callable[[], float] = time.monotonic
+    _buckets: OrderedDict[str, tuple[float, float]] = field(init=False, default_factory=OrderedDict)
+
+    def admit(self, client: str) -> None:
+        """Take one token.
+
+        Raises:
+            RateLimited: the client has sent too much.
+        """
+        now, per_s = self.monotonic(), self.per_min / 60
+        tokens, at = self._buckets.get(client, (self.burst, now))
+        tokens = min(self.burst, tokens + (now - at) * per_s)
+        self._buckets[client] = (max(tokens - 1.0, 0.0) if tokens >= 1.0 else tokens, now)
+        self._buckets.move_to_end(client)
+        while len(self._buckets) > self.most_clients:
+            self._buckets.popitem(last=False)
+        if tokens < 1.0:
+            retry_after_s = math.ceil((1.0 - tokens) / per_s)
+            raise RateLimited(
+                f"your address is over {self.per_min:g} requests a minute here",
+                retry_after_s=retry_after_s,
+                hint=f"try again in {retry_after_s} s",
+            )

@@ -41,7 +41,13 @@ from mc_platform.receive.turns import LARGE_BYTES, Arrivals, Turns
 from mc_platform.receive.wire_errors import answer, begin_waits, retry_after
 
 _DETAILED = frozenset({"/health", "/metrics"})  # what they tell depends on who asks
-_PUBLIC = _DETAILED | {"/.well-known/agent-card.json", "/ledger/checkpoint"}
+_SIGNED = frozenset({"/witness/add-checkpoint"})  # the body's own signature is the credential
+_MOST_SIGNED_BYTES = 32 * 1024
+_PUBLIC = _DETAILED | {
+    "/.well-known/agent-card.json",
+    "/ledger/checkpoint",
+    "/ledger/checkpoint/cosigned",
+}
 _MOST_HEAD_BYTES = 32_768
 _LENGTH_DIGITS = 19
 _SMALL_BODY_BYTES = 8192
@@ -56,6 +62,8 @@ _ROUTES = {
     "/metrics": "metrics",
     "/.well-known/agent-card.json": "card",
     "/ledger/checkpoint": "ledger",
+    "/ledger/checkpoint/cosigned": "ledger",
+    "/witness/add-checkpoint": "witness",
 }
 _PREFIXES = (("/v1/", "a2a_rest"), ("/audit/", "audit"), ("/operator/", "operator"))
 
@@ -122,6 +130,9 @@ class _Visit:
         self._started = False
         self._closes = False
         self._body: bytes | None = b""
+        self._most_bytes = middleware.max_body_bytes
+        if scope["path"] in _SIGNED:
+            self._most_bytes = min(self._most_bytes, _MOST_SIGNED_BYTES)
 
     async def serve(self) -> None:
         """Check, then hand on."""
@@ -130,7 +141,11 @@ class _Visit:
         try:
             self._refuse_declared_size()
             path = self._scope["path"]
-            if path not in _PUBLIC:
+            if path in _SIGNED:
+                if self._scope["method"] != "POST":
+                    raise MethodNotAllowed("this path is for POST")
+                self._body = await self._read_body()
+            elif path not in _PUBLIC:
                 principal = await self._authenticate(self._authorization())
                 has_body = self._scope["method"] in ("POST", "PUT", "PATCH")
                 if has_body:
@@ -214,13 +229,13 @@ class _Visit:
             return
         # Its first digits are enough to refuse it by; of thousands of them Python makes no number
         size_bytes = int(declared.lstrip(b"0")[:_LENGTH_DIGITS] or b"0")
-        if size_bytes > self._middleware.max_body_bytes:
+        if size_bytes > self._most_bytes:
             raise self._too_large()
         if b"transfer-encoding" not in headers:
             self._declared_bytes = size_bytes
 
     def _too_large(self) -> RequestTooLarge:
-        limit = self._middleware.max_body_bytes
+        limit = self._most_bytes
         return RequestTooLarge(f"the body exceeds {limit} bytes", hint="send less in one message")
 
     def _maybe_fail(self) -> None:
@@ -248,12 +263,12 @@ class _Visit:
                 raise BadRequest("the client went away before its body was whole")
             chunk = message.get("body", b"")
             received += len(chunk)
-            too_large = received > self._middleware.max_body_bytes
+            too_large = received > self._most_bytes
             # The server tells the end of a body apart, which would be one more pause for nothing
             ended = received == self._declared_bytes or not message.get("more_body", False)
             # A connection that is closed on a client that writes loses the answer: what is not much
             # more than may come is read to its end, and not kept
-            if too_large and (ended or received > _DRAINED * self._middleware.max_body_bytes):
+            if too_large and (ended or received > _DRAINED * self._most_bytes):
                 raise self._too_large()
             if not too_large:
                 chunks.append(chunk)

@@ -9,6 +9,8 @@ from mc_platform.record.fingerprints import ContentFingerprints
 from mc_platform.record.keyed import Digester, Sealer
 from mc_platform.record.ledger import Archive, AuditLedger, StoredCheckpoint
 from mc_platform.record.proofs import Prover, TileKeeper, TileStore
+from mc_platform.record.witness import LogWitness, WitnessTurn, memory_name
+from mc_platform.record.witnesses import CosignedLog, CosignedNote, Cosigner, Witness
 
 __all__ = [
     "Archive",
@@ -16,8 +18,12 @@ __all__ = [
     "AuditRecorder",
     "CheckpointKeeper",
     "ContentFingerprints",
+    "CosignedLog",
+    "CosignedNote",
+    "Cosigner",
     "Digester",
     "EventFactory",
+    "LogWitness",
     "Memory",
     "ProcessMemory",
     "Prover",
@@ -25,6 +31,9 @@ __all__ = [
     "StoredCheckpoint",
     "TileKeeper",
     "TileStore",
+    "Witness",
+    "WitnessTurn",
     "act_ids",
     "decision_detail",
+    "memory_name",
 ]

@@ -151,6 +151,15 @@ class CheckpointKeeper:
         """
         return (await self._sign()).note
 
+    async def plain(self) -> str:
+        """The same without our extension line, for witnesses: some take three lines only.
+
+        Raises:
+            LedgerDamaged, Unavailable: as `current`.
+        """
+        checkpoint = replace((await self._sign()).checkpoint, previous=None)
+        return sign_checkpoint(checkpoint, self._origin, self._key)
+
     def require_sound(self) -> None:
         """Nothing may be recorded while the signer refuses.
 

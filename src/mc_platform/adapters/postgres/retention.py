@@ -98,8 +98,10 @@ class PostgresRetention:
 
     @wrapped("checkpoints cannot be thinned out")
     async def thin_checkpoints(self) -> int:
-        """Remove a batch of checkpoints of what was archived; how many they were."""
-        count: int = await self._pools.record.fetchval("SELECT mc.thin_checkpoints()")
+        """Remove a batch of checkpoints of what was archived, cosigned or not; how many they were."""
+        count: int = await self._pools.record.fetchval(
+            "SELECT mc.thin_checkpoints() + mc.thin_cosigned()"
+        )
         return count
 
     @wrapped("old tasks cannot be looked for")

@@ -28,6 +28,7 @@ from mc_platform.adapters.postgres.journal import PostgresJournal
 from mc_platform.adapters.postgres.ledger import PostgresLedger
 from mc_platform.adapters.postgres.migrate import database_url, migrate_schema
 from mc_platform.adapters.postgres.pools import Pools
+from mc_platform.adapters.postgres.witnessing import PostgresCosignedLog
 from mc_platform.errors import NotAuthenticated, PlatformError
 from mc_platform.model.event import Event, Kind
 from mc_platform.model.ids import PrincipalId
@@ -109,6 +110,7 @@ class LedgerUnderTest:
         self.journal = PostgresJournal(self.pools, region=self.region)
         await self.journal.start()
         self.ledger = PostgresLedger(self.pools, region=self.region)
+        self.cosigned = PostgresCosignedLog(self.pools, region=self.region)
         self.tiles = TileKeeper(self.ledger)
         self.prover = Prover(self.ledger, self.tiles)
         self.restart()
@@ -149,6 +151,7 @@ class LedgerUnderTest:
             ledger=self.ledger,
             prover=self.prover,
             sign_head=self._sign_head,
+            cosigned_notes=self.cosigned.of_log,
             former={name: self._former(name) for name in self.former},
         )
         return Starlette(
@@ -175,7 +178,7 @@ class LedgerUnderTest:
                 self.sql(f"DROP TABLE {row['name']}")
         self.sql(
             "TRUNCATE mc.ledger_event, mc.ledger_id, mc.ledger_tile, mc.ledger_archive, "
-            "mc.ledger_checkpoint, mc.delivery_cursor"
+            "mc.ledger_checkpoint, mc.ledger_cosigned, mc.witnessed_log, mc.delivery_cursor"
         )
         self.sql(
             "UPDATE mc.ledger_head SET size = 0, frontier = $1, updated_at = now()",
