@@ -169,7 +169,7 @@ lock: ## resolve dependencies anew into requirements/*.lock (hashes, no registry
 		$(COMPILE) "$$@" -o requirements/service.lock; \
 		$(COMPILE) "$$@" --extra operations -o requirements/operations.lock
 	$(COMPILE) -c requirements/development.lock requirements/build.in -o requirements/build.lock
-	for peer in benchmarks/presidio benchmarks/contextforge benchmarks/nca benchmarks/checkov docs/requirements; do \
+	for peer in benchmarks/presidio benchmarks/contextforge benchmarks/nca benchmarks/checkov benchmarks/tracekit docs/requirements; do \
 		$(COMPILE) $$peer.in -o $$peer.lock || exit; done
 	rm -rf .venv-lock
 

@@ -8,13 +8,20 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import AbstractContextManager
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from tests.canary_ledger import held
 from tests.fake_replica import Replica, replica
+from tests.loopback import serving
 
+from mc_contract.ledger.checkpoint import Checkpoint, sign_checkpoint
+from mc_contract.ledger.cosignature import COSIGNATURE, VerifierKey, cosign
 from mc_contract.running import Record, facts_of
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -483,3 +490,51 @@ def test_pack_refuses_a_journal_whose_chain_was_taken_off(mcctl: Run, home: Path
     assert code == 2
     assert "it is not as it was written" in err
     assert not (home / "x.json").exists()
+
+
+def test_a_pack_verifies_with_the_witnesses_that_are_demanded(
+    mcctl: Run, home: Path, tmp_path: Path
+) -> None:
+    """Its checkpoint's cosignatures are read from the pack, whose keys count from the command line."""
+    ledger, witness = Ed25519PrivateKey.generate(), Ed25519PrivateKey.generate()
+    origin, name = "mc-platform.example.com/ledger/local-1", "example.com/w1"
+    note = sign_checkpoint(Checkpoint(origin, 3, bytes(32)), origin, ledger)
+    cosigned = note + cosign(note.partition("\n\n")[0] + "\n", name, witness, 1_700_000_000)
+    (home / "trust").mkdir(parents=True, exist_ok=True)
+    (home / "trust" / "ledger.pub").write_bytes(
+        ledger.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    )
+    known = VerifierKey(name, COSIGNATURE, witness.public_key()).text
+    other = VerifierKey("w2", COSIGNATURE, Ed25519PrivateKey.generate().public_key()).text
+    (tmp_path / "keys.txt").write_text(f"# ours\n{known}\n{other}\n")
+    answers = {"/ledger/checkpoint": note, "/ledger/checkpoint/cosigned": cosigned}
+    with _answering(answers) as url:
+        out = _pack(mcctl, tmp_path, "--url", url)
+    code, told, _ = mcctl("verify", out, "--witness", tmp_path / "keys.txt", "--require", "1")
+    report = _report(told)
+    assert code in (0, 3)  # nothing that serves was bound; the witnesses are no reason against it
+    assert report["reasons"] == []
+    assert report["cosigned"] == [{"witness": name, "at": "2023-11-14T22:13:20+00:00"}]
+    for wanted in (("--witness", other), ("--witness", tmp_path / "keys.txt", "--require", "2")):
+        code, told, _ = mcctl("verify", out, *wanted)
+        assert code == 1
+        assert "witnesses: " in _report(told)["reasons"][0]
+    without = _pack(mcctl, tmp_path, "--force")
+    code, told, _ = mcctl("verify", without, "--witness", known)
+    assert code == 1
+    assert "holds no cosigned checkpoint" in _report(told)["reasons"][0]
+
+
+def _answering(answers: dict[str, str]) -> AbstractContextManager[str]:
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            body = answers.get(self.path, "").encode()
+            self.send_response(200 if body else 404)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    return serving(Handler)

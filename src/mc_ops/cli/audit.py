@@ -17,7 +17,7 @@ from mc_contract.ledger.checkpoint import CheckpointError
 from mc_ops import audit as room
 from mc_ops import exit_codes
 from mc_ops.cli import dead_letters
-from mc_ops.cli.ledger_access import LedgerReading, read_export
+from mc_ops.cli.ledger_access import LedgerReading, RequireOption, WitnessOption, read_export
 from mc_ops.cli.operator_access import YesOption, confirm
 from mc_ops.cli.options import EnvOption, Verbs, Whole
 from mc_ops.cli.output import Format, OutputOption, columns, emit_json, fail, note, ok, show, warn
@@ -40,19 +40,6 @@ LogOption = Annotated[
 app.add_typer(dead_letters.app, name="dead-letters")
 app.add_typer(dead_letters.app, name="parked", hidden=True)  # its first name, which scripts use
 
-WitnessOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--witness",
-        help="Verifier key of a witness that is trusted, or a file of them; repeatable.",
-    ),
-]
-RequireOption = Annotated[
-    Whole | None,
-    typer.Option(
-        "--require", min=1, help="How many of these witnesses must have cosigned; default: one."
-    ),
-]
 _NOT_COMPLETE = (
     "each entry is in the log; that none was left out is not proven by this file: "
     "mcctl audit verify reads the whole log"

@@ -5,18 +5,21 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
 
 from mc_contract import evidence as contract
+from mc_contract.ledger.checkpoint import CheckpointError
+from mc_ops import audit, exit_codes
 from mc_ops import evidence as room
-from mc_ops import exit_codes
 from mc_ops.canary_folder import canaries, canary_in
+from mc_ops.cli.ledger_access import RequireOption, WitnessOption
 from mc_ops.cli.options import Verbs
 from mc_ops.cli.output import (
     Format,
@@ -184,12 +187,15 @@ def verify(
             help="Fail if the canary's verdict is HOLD, also if it was overridden.",
         ),
     ] = False,
+    witness: WitnessOption = None,
+    require: RequireOption = None,
 ) -> None:
     """Recompute every claim of an evidence file; print the report as JSON.
 
     Exit 1 if a claim fails, 2 if it is no evidence file, 3 if it does not say what ran.
     """
     keys = room.trusted_keys(trust or [], Workspace.from_env().home)
+    wanted = audit.demand(witness or (), require)
     raw = room.read_file(file)
     if not contract.resembles_pack(raw):
         _refuse(file, raw)
@@ -200,7 +206,10 @@ def verify(
         expect_commit=_commit(expect_commit),
         require_promote=require_promote,
     )
-    emit_json(report.as_dict())
+    told: dict[str, Any] = {}
+    if wanted is not None:
+        report, told["cosigned"] = _held_to(report, raw, wanted)
+    emit_json({**report.as_dict(), **told})
     if report.ok:
         ok(escape(f"{file.name} verifies: {_verdict_line(report)}"))
         _warn_of_ledger_key(report, Workspace.from_env().home)
@@ -215,6 +224,22 @@ def verify(
     reasons = "1 reason" if count == 1 else f"{count} reasons"
     fail(f"{escape(file.name)} does not verify: {reasons}, see stdout")
     raise typer.Exit(exit_codes.FINDING)
+
+
+def _held_to(
+    report: contract.Report, raw: bytes, wanted: audit.Demand
+) -> tuple[contract.Report, list[dict[str, str]]]:
+    """The report, and who cosigned the pack's checkpoint; too few are a reason against the pack."""
+    sources = (room.COSIGNED, room.LEDGER_KEY)
+    claimed = [one for one in report.claims if one.claim.sources == sources and not one.problem]
+    try:
+        if not claimed:
+            raise CheckpointError("the pack holds no cosigned checkpoint of the ledger")
+        note = contract.read_pack(raw).artifacts[room.COSIGNED].decode()
+        return report, audit.cosigned_json(wanted.cosigned(note))
+    except CheckpointError as error:
+        reasons = (*report.reasons, f"witnesses: {error.message}")
+        return replace(report, ok=False, reasons=reasons), []
 
 
 def _refuse(file: Path, raw: bytes) -> None:

@@ -12,6 +12,7 @@ import typer
 
 from mc_ops import audit
 from mc_ops.cli.operator_access import Reading, access_token
+from mc_ops.cli.options import Whole
 from mc_ops.environments import Workspace
 from mc_ops.errors import Finding, UnusableInput
 from mc_ops.files import read_limited
@@ -24,6 +25,20 @@ if TYPE_CHECKING:
 LedgerKeyOption = Annotated[
     Path | None,
     typer.Option("--key", help="Public key of the ledger; default: $MC_HOME/trust/ledger.pub."),
+]
+
+WitnessOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--witness",
+        help="Verifier key of a witness that is trusted, or a file of them; repeatable.",
+    ),
+]
+RequireOption = Annotated[
+    Whole | None,
+    typer.Option(
+        "--require", min=1, help="How many of these witnesses must have cosigned; default: one."
+    ),
 ]
 
 

@@ -32,10 +32,11 @@ from mc_ops.evidence.runs import (
     redteam_in,
     redteam_part,
 )
-from mc_ops.evidence.service import service_parts, serving_part
+from mc_ops.evidence.service import COSIGNED, service_parts, serving_part
 from mc_ops.evidence.unpack import extract
 
 __all__ = [
+    "COSIGNED",
     "JOURNAL",
     "LEDGER_KEY",
     "PREFLIGHT",

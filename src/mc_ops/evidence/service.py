@@ -17,9 +17,11 @@ from mc_contract.evidence.claim_inputs import NotRecomputable
 from mc_contract.running import Record
 from mc_ops.errors import CouldNotTell
 from mc_ops.evidence.parts import Part, absent
+from mc_ops.evidence.runs import LEDGER_KEY
 from mc_ops.outgoing.clients import AnswerWithoutEnd, open_client
 from mc_ops.service_client.running import look
 
+COSIGNED = "ledger-cosigned.txt"
 TIMEOUT_S = 5.0
 MAX_ANSWER_BYTES = 8 * 1024 * 1024
 _ANSWERED = (200, 503)  # a service that can't serve still tells its health, with a 503
@@ -126,7 +128,7 @@ def _ledger(client: httpx.Client, ledger_key: Path) -> Part:
     try:
         part.artifacts["ledger-checkpoint.txt"] = note = _get(client, "/ledger/checkpoint")
         try:
-            part.artifacts["ledger.pub"] = ledger_key.read_bytes()
+            part.artifacts[LEDGER_KEY] = ledger_key.read_bytes()
         except OSError as cause:
             raise _NoAnswer(
                 f"the ledger's public key {ledger_key} can't be read: {cause.strerror}"
@@ -137,13 +139,27 @@ def _ledger(client: httpx.Client, ledger_key: Path) -> Part:
             "ledger.checkpoint",
             "ledger.checkpoint",
             "ledger-checkpoint.txt",
-            "ledger.pub",
+            LEDGER_KEY,
             key_name=origin,
         )
     except (_NoAnswer, NotRecomputable) as error:
         return absent("ledger", f"the ledger's checkpoint was not measured: {error}")
     part.measured("ledger", "the ledger signed this head", "ledger.checkpoint")
+    _add_cosigned(client, part, origin)
     return part
+
+
+def _add_cosigned(client: httpx.Client, part: Part, origin: str) -> None:
+    """The newest checkpoint that witnesses cosigned, if the service has any.
+
+    Whose cosignatures it must have, only who verifies the pack can say.
+    """
+    try:
+        note = _get(client, "/ledger/checkpoint/cosigned")
+        part.artifacts[COSIGNED] = note
+        part.claim("ledger.cosigned", "ledger.checkpoint", COSIGNED, LEDGER_KEY, key_name=origin)
+    except (_NoAnswer, NotRecomputable):
+        part.artifacts.pop(COSIGNED, None)
 
 
 def _get(client: httpx.Client, path: str) -> bytes:

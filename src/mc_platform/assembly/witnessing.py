@@ -5,6 +5,7 @@ Both are off unless `MC_WITNESSES_FILE` names somebody.
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -215,7 +216,7 @@ def witnessing(
             checkpoint=checkpoints.plain,
             proof=prover.consistency,
             store=PostgresCosignedLog(pools, region=log),
-            post=partial(_post, outgoing),
+            post=post_to(outgoing),
             clock=clock,
             interval_s=settings.witness_interval_s,
         )
@@ -233,15 +234,20 @@ def witnessing(
     return Witnessing(cosigner=cosigner, witness=witness, peers=peers, outgoing=outgoing)
 
 
-async def _post(outgoing: Outgoing, url: str, body: bytes) -> Reply:
-    return await outgoing.exchange(
-        "POST",
-        url,
-        timeout_s=TIMEOUT_S,
-        most_bytes=MOST_ANSWER_BYTES,
-        body=body,
-        headers={"Content-Type": "text/plain; charset=utf-8"},
-    )
+def post_to(outgoing: Outgoing) -> Callable[[str, bytes], Awaitable[Reply]]:
+    """Sends a submission to a witness: its answer is bounded, in time as well."""
+
+    async def post(url: str, body: bytes) -> Reply:
+        return await outgoing.exchange(
+            "POST",
+            url,
+            timeout_s=TIMEOUT_S,
+            most_bytes=MOST_ANSWER_BYTES,
+            body=body,
+            headers={"Content-Type": "text/plain; charset=utf-8"},
+        )
+
+    return post
 
 
 def _memory(settings: Settings, own: VerifierKey, origin: str) -> Memory:

@@ -17,6 +17,7 @@ from tests.loopback import serving
 from mc_contract.evidence import Status
 from mc_contract.judgement.verdict import rejudge
 from mc_contract.ledger.checkpoint import Checkpoint, sign_checkpoint
+from mc_contract.ledger.cosignature import cosign
 from mc_ops.canary_folder import canaries, canary_in
 from mc_ops.errors import UnusableInput
 from mc_ops.evidence import (
@@ -149,6 +150,25 @@ def test_answer_that_cannot_be_used_is_declared_not_measured(
     statuses = [part.controls[0].status for part in parts]
     assert statuses.count(Status.declared) == 1
     assert statuses[list(ANSWERS).index(path)] is Status.declared
+
+
+def test_a_cosigned_checkpoint_is_claimed_beside_the_newest(tmp_path: Path) -> None:
+    """By the log's own signature; whose cosignatures count, the one who verifies says."""
+    cosigned = sign_checkpoint(Checkpoint(ORIGIN, 2, bytes(32)), ORIGIN, LEDGER_KEY)
+    cosigned += cosign(cosigned.partition("\n\n")[0] + "\n", "w", LEDGER_KEY, 1_700_000_000)
+    answers = {**ANSWERS, "/ledger/checkpoint/cosigned": (200, cosigned.encode())}
+    with _service(answers) as url:
+        *_, ledger = service_parts(url, _ledger_key(tmp_path))
+    assert {claim.id: claim.value["size"] for claim in ledger.claims} == {  # type: ignore[index,call-overload]
+        "ledger.checkpoint": 3,
+        "ledger.cosigned": 2,
+    }
+    assert ledger.artifacts["ledger-cosigned.txt"] == cosigned.encode()
+    for status, body in ((503, b"{}"), (404, b""), (200, b"nonsense"), (200, NOTE.encode()[:-9])):
+        with _service({**answers, "/ledger/checkpoint/cosigned": (status, body)}) as url:
+            *_, ledger = service_parts(url, _ledger_key(tmp_path))
+        assert [claim.id for claim in ledger.claims] == ["ledger.checkpoint"]
+        assert "ledger-cosigned.txt" not in ledger.artifacts
 
 
 def test_checkpoint_without_the_ledgers_key_is_declared(tmp_path: Path) -> None:
