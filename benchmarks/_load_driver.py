@@ -24,8 +24,8 @@ from typing import Any
 import numpy as np
 
 from mc_contract.judgement.verdict import EarlyHold
-from mc_ops.canary import exchange
 from mc_ops.canary.driver import Load, PairDriver, Sampled, open_session
+from mc_ops.service_client import exchange
 
 _WARM_UP_S = 1.0
 _COMPUTES_S = 0.0003  # of CPU at each beat of the clock: what a request costs its driver, or more

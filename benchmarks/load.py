@@ -44,7 +44,7 @@ from typing import Any
 import numpy as np
 from _table import Row, add_option, finish
 
-from mc_ops.canary.exchange import Questions
+from mc_ops.service_client.exchange import Questions
 
 HERE = Path(__file__).parent
 TO_HOLD = 1000.0  # requests a second

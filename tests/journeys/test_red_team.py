@@ -58,7 +58,14 @@ def test_day_7_finds_the_platform_closed_and_signs_it(start_platform, tmp_path, 
     platform.cwd = tmp_path
     for name in ("runbooks", "scripts", "tools"):
         shutil.copytree(ROOT / name, tmp_path / name)
-    sizes = {"ATTACKS": "720", "BENIGN": "210", "WORDINGS": "20", "SEED": SEED, "SLACK": "1"}
+    sizes = {
+        "ATTACKS": "720",
+        "BENIGN": "210",
+        "WORDINGS": "20",
+        "SEED": SEED,
+        "SLACK": "1",
+        "DRILL": "none",
+    }
     given = [f"--set={name}={value}" for name, value in sizes.items()]
     secret = f"--set=WEBHOOK=file:{webhook}"
     done = platform.mcctl(

@@ -35,12 +35,20 @@ SERVES, ANSWERS = "serving", "answering"  # all that serve, or whoever answered 
 _SHORTEST_COMMIT = 7
 _FULL_COMMIT = (40, 64)
 # Which artefact of a claim is the one that says what was measured
-_PLACES = {"canary.verdict": 2, "preflight.passed": 0, "redteam.figures": 1, "running.serving": 0}
+_PLACES = {
+    "canary.verdict": 2,
+    "preflight.passed": 0,
+    "redteam.figures": 1,
+    "drill.figures": 1,
+    "running.serving": 0,
+}
+_BEHIND_THE_EDGE = ("redteam.figures", "drill.figures")  # which measured whatever served
 _SERVING = (("running.serving", SERVES), ("running.serving", ANSWERS))
 _NAMES = {
     "canary.verdict": "the canary",
     "preflight.passed": "the pre-flight",
     "redteam.figures": "the red-team",
+    "drill.figures": "the drill",
     "running.serving": "what serves",
 }
 
@@ -147,7 +155,7 @@ def _untold(replicas: Sequence[Facts]) -> str:
 
 
 def _exchanged(part: _Part) -> list[str]:
-    if part.fn != "redteam.figures":
+    if part.fn not in _BEHIND_THE_EDGE:
         return part.record.changed()
     # Behind the edge one replica answers, and then another, and an autoscaler may add some: only what
     # they run must be the same (those at the end are held against the subject)
@@ -165,10 +173,10 @@ def _is_promoted(claims: Sequence[tuple[Claim, Json]]) -> bool:
 
 
 def _subject(parts: Sequence[_Part], canary: _Part | None) -> Sequence[Facts]:
-    """The candidate; without a canary what the red-team met, or what serves."""
+    """The candidate; without a canary what the red-team or the drill met, or what serves."""
     if canary is not None:
         return canary.record.at_end[CANDIDATE]
-    places = (("redteam.figures", TARGET), *_SERVING)
+    places = (*((fn, TARGET) for fn in _BEHIND_THE_EDGE), *_SERVING)
     for fn, group in places:
         for part in parts:
             if part.fn == fn and part.record.at_end.get(group):
@@ -192,7 +200,7 @@ def _hold_part(part: _Part, found: Binding, *, promoted: bool, canary: _Part | N
             _disagree(found, part.name, f"it looked at another {one['replica']}", subject, one)
     elif canary is not None and not promoted:
         return  # a candidate that was held does not serve, and nobody attacked it through the edge
-    elif part.fn == "redteam.figures" or canary is None:
+    elif part.fn in _BEHIND_THE_EDGE or canary is None:
         for one in (one for group in part.record.at_end.values() for one in group):
             _disagree(found, part.name, f"{one['replica']} is another release", subject, one)
     elif other := _other_serving(found.subject, part.record.at_end):

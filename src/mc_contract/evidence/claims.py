@@ -16,6 +16,7 @@ from mc_contract.canonical import Json, canonical_json
 from mc_contract.errors import McError
 from mc_contract.evidence import (
     canary_claims,
+    drill_claims,
     journal_claims,
     ledger_claims,
     redteam_claims,
@@ -31,6 +32,7 @@ REGISTRY: Mapping[str, ClaimFunction] = {
         *canary_claims.FUNCTIONS,
         *ledger_claims.FUNCTIONS,
         *redteam_claims.FUNCTIONS,
+        *drill_claims.FUNCTIONS,
     )
 }
 

@@ -24,8 +24,8 @@ import numpy as np
 from aiohttp import hdrs
 
 from mc_contract.judgement.verdict import is_failing
-from mc_ops.canary import exchange
 from mc_ops.outgoing import sessions
+from mc_ops.service_client import exchange
 
 if TYPE_CHECKING:
     import random

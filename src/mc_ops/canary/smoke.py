@@ -16,7 +16,7 @@ from urllib.parse import urljoin
 import aiohttp
 from aiohttp import hdrs
 
-from mc_ops.canary import exchange
+from mc_ops.service_client import exchange
 
 OPERATION = "canary-probe"
 OUTCOME = "compensated"

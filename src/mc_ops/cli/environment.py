@@ -45,6 +45,7 @@ from mc_ops.environments import (
     open_startable,
 )
 from mc_ops.environments import faults as faults_room
+from mc_ops.environments.drill_lock import running_drill
 from mc_ops.environments.signals import uninterrupted
 from mc_ops.errors import CouldNotTell, Declined, UnusableInput
 
@@ -157,6 +158,11 @@ def status(output: OutputOption = Format.table, env: EnvOption = "local") -> Non
         note(
             f"health by the readiness probe, as no connection can be made from here: "
             f"{', '.join(unreached)}; verbs that ask replicas must run inside the cluster's network"
+        )
+    if drill := running_drill(environment.workspace.home):
+        warn(
+            f"a drill is under way: {escape(drill.scenario)}, since {escape(drill.began_at)} "
+            f"({escape(drill.run)})"
         )
     if found.dead:
         names = ", ".join(process.name for process in found.dead)

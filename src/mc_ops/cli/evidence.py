@@ -75,6 +75,10 @@ def pack(
             help="Run or folder of a red-team; default: the red-team of --run.",
         ),
     ] = None,
+    drill: Annotated[
+        Path | None,
+        typer.Option("--drill", help="Run or folder of a drill; default: the drill of --run."),
+    ] = None,
     release: Annotated[
         str | None,
         typer.Option(
@@ -106,7 +110,9 @@ def pack(
     workspace = Workspace.from_env()
     room.check_target(out, replace=force)
     runs = _runs(workspace, run or [])
-    canary, redteam = (workspace.run_folder(one) if one else None for one in (canary, redteam))
+    canary, redteam, drill = (
+        workspace.run_folder(one) if one else None for one in (canary, redteam, drill)
+    )
     if not runs and canary is None:
         runs = _newest_run(workspace.runs)
     ledger_key = workspace.home / "trust" / room.LEDGER_KEY
@@ -117,6 +123,7 @@ def pack(
         room.journal_part(_first(runs, room.JOURNAL)),
         room.preflight_part(preflight or _report(runs)),
         room.redteam_part(_redteam_folder(redteam, runs)),
+        room.drill_part(_drill_folder(drill, runs)),
         *room.service_parts(
             place,
             ledger_key,
@@ -287,6 +294,7 @@ def _runs(workspace: Workspace, named: list[Path]) -> list[Path]:
         if not (
             canary_in(folder)
             or room.redteam_in(folder)
+            or room.drill_in(folder)
             or any((folder / name).is_file() for name in files)
         ):
             raise UnusableInput(
@@ -351,6 +359,18 @@ def _redteam_folder(given: Path | None, runs: list[Path]) -> Path | None:
     return found
 
 
+def _drill_folder(given: Path | None, runs: list[Path]) -> Path | None:
+    if given is None:
+        return next((found for folder in runs if (found := room.drill_in(folder))), None)
+    found = room.drill_in(given)
+    if found is None:
+        raise UnusableInput(
+            f"{given} holds no finished drill",
+            hint="expected drill.json and drill-clients.jsonl, as mcctl drill run writes",
+        )
+    return found
+
+
 def _report(runs: list[Path]) -> Path | None:
     folder = _first(runs, room.PREFLIGHT)
     return folder / room.PREFLIGHT if folder else None
@@ -392,6 +412,9 @@ def _short(value: object) -> str:
     if isinstance(value, dict) and "attacks" in value:
         word = {True: "met", False: "not met"}.get(value["met"], "could not be told")
         return f"targets {word}, blocked {value['attacks']['blocked']} of {value['attacks']['n']}"
+    if isinstance(value, dict) and "tenants" in value:
+        word = {True: "met", False: "not met"}.get(value["met"], "could not be told")
+        return f"targets {word}, {', '.join(value['tenants'])}"
     if isinstance(value, dict) and "by" in value and "reason" in value:
         return f"by {value['by']}: {value['reason']}"
     if isinstance(value, dict) and "verdict" in value:

@@ -15,7 +15,16 @@ from types import ModuleType
 ROOMS = frozenset(
     f"mc_ops.{room}"
     for room in (
-        *("audit", "canary", "evidence", "incidents", "operations", "policies", "preflight"),
+        *(
+            "audit",
+            "canary",
+            "drills",
+            "evidence",
+            "incidents",
+            "operations",
+            "policies",
+            "preflight",
+        ),
         *("redteam", "runbooks", "service_client", "slack", "slo"),
         *("environments.credentials", "environments.faults", "environments.policy_set"),
     )

@@ -47,6 +47,7 @@ GROUPS = {
     "credential": ("credential", "Create, rotate, revoke and list credentials."),
     "tenant": ("tenant", "List and check the tenants of the catalogue."),
     "redteam": ("redteam", "Attack a running platform and measure its defence."),
+    "drill": ("drill", "Break a running platform and measure RTO and RPO."),
     "prometheus": ("prometheus", "Write Prometheus and Alertmanager configuration."),
     "slo": ("slo", "Show SLO status."),
     "health": ("health", "Run the daily health check of the whole platform."),

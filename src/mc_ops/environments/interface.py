@@ -271,6 +271,13 @@ class Environment(Protocol):
         """
 
 
+class Part(StrEnum):
+    """What of a platform a drill breaks."""
+
+    whole = "whole"  # replicas, edge and database; not the agents and the SIEM, which are others'
+    database = "database"
+
+
 class Startable(Environment, Protocol):
     """An environment that mcctl itself brings up and takes away."""
 
@@ -289,3 +296,22 @@ class Startable(Environment, Protocol):
 
     def purge(self) -> None:
         """Remove the platform's data, keys and logs for good; `down` must have been called."""
+
+    def region(self) -> str:
+        """The name of the region that this platform is.
+
+        Raises:
+            CouldNotTell: no replica runs, or its settings may not be read.
+        """
+
+    def signal(self, part: Part, number: int, also: Sequence[int] = ()) -> tuple[str, ...]:
+        """Send a signal to every process of a part, and to the pids `also`, as one instant.
+
+        For drills. `up` starts again what was killed; SIGCONT lets go on what was stopped.
+
+        Returns:
+            The names of the processes that got it.
+
+        Raises:
+            CouldNotTell: nothing of that part runs.
+        """

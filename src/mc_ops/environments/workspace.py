@@ -29,7 +29,7 @@ _PRIVATE_FOLDERS = (
 _SHARED_FOLDERS = ("trust",)
 _POLICY_FOLDERS = ("policies", "policy-sets", ".policies-aside")
 _MEMORY = "platform.json"
-_OWN_FILES = ("edge.json", "cutover.json", "up.lock", _MEMORY)
+_OWN_FILES = ("edge.json", "cutover.json", "up.lock", "drill.lock", _MEMORY)
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,7 @@ JOURNAL = "journal.jsonl"
 RUNBOOK = "runbook.md"
 PREFLIGHT = "preflight.json"
 REDTEAM_FILES = ("redteam-rows.jsonl", "redteam.json")
+DRILL_FILES = ("drill-clients.jsonl", "drill.json")
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,10 +232,12 @@ def preflight_part(report: Path | None) -> Part:
 
 def redteam_in(folder: Path) -> Path | None:
     """The folder with a red-team's files: `folder` itself, or `redteam` below it."""
-    for place in (folder, folder / "redteam"):
-        if all((place / name).is_file() for name in REDTEAM_FILES):
-            return place
-    return None
+    return _with_files(folder, "redteam", REDTEAM_FILES)
+
+
+def _with_files(folder: Path, below: str, names: tuple[str, ...]) -> Path | None:
+    places = (folder, folder / below)
+    return next((one for one in places if all((one / name).is_file() for name in names)), None)
 
 
 def redteam_part(folder: Path | None) -> Part:
@@ -265,6 +268,49 @@ def redteam_part(folder: Path | None) -> Part:
         " signed",
     )
     return part
+
+
+def drill_in(folder: Path) -> Path | None:
+    """The folder with a drill's files: `folder` itself, or `drill` below it."""
+    return _with_files(folder, "drill", DRILL_FILES)
+
+
+def drill_part(folder: Path | None) -> Part:
+    """A drill's rows and report, with RTO and RPO as `verify` will recompute them.
+
+    Raises:
+        UnusableInput: a file is missing, or the report does not follow from the rows.
+    """
+    if folder is None:
+        return absent("recovery", "no drill was given")
+    part = Part()
+    for name in DRILL_FILES:
+        part.artifacts[name] = read_limited(folder / name)
+    try:
+        part.claim("drill.figures", "drill.figures", *DRILL_FILES)
+        for name in ("scenario", "region"):
+            part.claim(f"drill.{name}", "json.pointer", DRILL_FILES[1], pointer=f"/{name}")
+    except NotRecomputable as cause:
+        raise UnusableInput(
+            f"the drill in {folder} can't be claimed: {cause.message}", hint="run it again"
+        ) from cause
+    _add_running(part, "drill.running", DRILL_FILES[1])
+    part.measured("recovery", _recovery(part), *(claim.id for claim in part.claims))
+    part.declared(
+        "drill-origin",
+        "that each row tells what happened, on which platform, is the word of whoever signed",
+    )
+    return part
+
+
+def _recovery(part: Part) -> str:
+    value = part.claims[0].value
+    word = {True: "met", False: "not met", None: "could not be told"}[value["met"]]
+    told = (
+        f"{name} RTO {'never' if one['rto_s'] is None else one['rto_s']} s, {one['lost']} lost"
+        for name, one in value["tenants"].items()
+    )
+    return f"targets {word} in {part.claims[1].value}: {'; '.join(told)}"
 
 
 def _rates(part: Part) -> str:

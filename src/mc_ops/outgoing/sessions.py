@@ -1,6 +1,6 @@
 """aiohttp sessions, where rate matters: the canary's load and the local edge.
 
-What bounds an answer's bytes and time is its reader's: see `canary.exchange.body_of`.
+What bounds an answer's bytes and time is its reader's: see `service_client.exchange.body_of`.
 """
 
 from __future__ import annotations

@@ -25,6 +25,7 @@ from mc_ops.environments.interface import (
     Group,
     Instance,
     LogLine,
+    Part,
     Say,
     Switch,
     UpRequest,
@@ -47,6 +48,7 @@ from mc_ops.errors import CouldNotTell, Finding, UnusableInput
 from mc_ops.files import lock
 
 _LOCK_TIMEOUT_S = 120.0
+_REGION = "local-1"  # where no setting names another
 
 
 class LocalEnvironment:
@@ -149,6 +151,24 @@ class LocalEnvironment:
                 path.unlink(missing_ok=True)
         with contextlib.suppress(OSError):  # something in it is not ours: leave it
             self.layout.home.rmdir()
+
+    def region(self) -> str:
+        for instance in self.instances():
+            return self.settings(instance.name).get("MC_REGION", _REGION)
+        raise CouldNotTell("no replica runs", hint="start the platform: mcctl up")
+
+    def signal(self, part: Part, number: int, also: Sequence[int] = ()) -> tuple[str, ...]:
+        names = [record.name for record in self._records.living() if record.name not in NEIGHBOURS]
+        if part is Part.database:
+            names = [name for name in names if name == "postgres"]
+        if not names:
+            raise CouldNotTell(
+                f"nothing of the {part} platform runs here"
+                if part is Part.whole
+                else "no PostgreSQL of this platform runs here",
+                hint="a drill breaks what `mcctl up` started",
+            )
+        return self._table.signal_all(names, number, also)
 
     # -- replicas ---------------------------------------------------------------------------
 

@@ -284,6 +284,26 @@ class ProcessTable:
         lines = last_lines(self._log / f"{name}.log", _LOG_TAIL_LINES, start=since)
         return "".join(f"\n    {name} | {line}" for line in lines)
 
+    def signal_all(
+        self, names: Sequence[str], number: int, also: Sequence[int] = ()
+    ) -> tuple[str, ...]:
+        """Send a signal to processes with all that they started, and to `also`, as one instant.
+
+        What they started is found first: a database's sessions are in no group of its leader's.
+        """
+        found = [(name, record.process()) for name in names if (record := self.read(name))]
+        told: list[psutil.Process] = []
+        for _, process in found:
+            if process is not None:
+                with contextlib.suppress(psutil.Error):
+                    told += [process, *process.children(recursive=True)]
+        for pid in (*(one.pid for one in told), *also):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
+        if number == signal.SIGKILL:  # one that is still dying would be taken for alive
+            psutil.wait_procs(told, timeout=_GRACE_S)
+        return tuple(name for name, process in found if process is not None)
+
     def stop(self, names: Sequence[str], grace_s: float = _GRACE_S) -> None:
         """Stop processes side by side: ask, wait `grace_s` seconds, then kill; forget them.
 

@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mc_ops.canary import exchange, make_plan, run_canary
+from mc_ops.canary import make_plan, run_canary
 from mc_ops.canary.driver import Sampled
 from mc_ops.canary.override import judge_again
 from mc_ops.canary.refusals import refusals_of
 from mc_ops.canary.run import CanaryResult, conclude
 from mc_ops.errors import CouldNotTell
+from mc_ops.service_client import exchange
 
 PAIRS = 3000
 BUSY = b'{"jsonrpc":"2.0","id":1,"error":{"code":-32051,"message":"busy"}}'

@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from mc_ops.canary import exchange, smoke
+from mc_ops.canary import smoke
 from mc_ops.canary.driver import open_session
+from mc_ops.service_client import exchange
 
 DEEP = b"[" * 200_000
 

@@ -1,7 +1,7 @@
-"""One A2A exchange of the canary: what is asked, how the answer is read, whether it is served.
+"""One A2A exchange of a load: what is asked, how the answer is read, whether it is served.
 
-A2A 1.0 JSON-RPC by raw JSON, since the driver's own cost is part of what it measures. Sending and
-timing are the driver's.
+A2A 1.0 JSON-RPC by raw JSON, since the cost of a canary's or a drill's own driver is part of what it
+measures. Sending and timing are the driver's.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _MARK = "00000000-0000-0000-0000-000000000000"
 
 
 def headers(token: str) -> dict[str, str]:
-    """Headers of every canary request; the token is the canary tenant's bearer token."""
+    """Headers of every request; the token is a tenant's bearer token."""
     return {
         "Authorization": f"Bearer {token}",
         "A2A-Version": "1.0",
@@ -60,7 +60,7 @@ def send_message(parts: list[dict[str, Any]], governance: dict[str, str]) -> dic
 
 
 class Questions:
-    """The canary's questions as ready-made bodies: only the ids are filled in per request."""
+    """Questions as ready-made bodies: only the ids are filled in per request."""
 
     def __init__(self) -> None:
         self._halves = []
@@ -74,7 +74,11 @@ class Questions:
 
     def body(self, number: int) -> bytes:
         """The request body for the pair `number`; a fresh id each time."""
-        return str(uuid.uuid4()).encode().join(self._halves[number % len(self._halves)])
+        return self.body_with(str(uuid.uuid4()), number)
+
+    def body_with(self, message_id: str, number: int) -> bytes:
+        """The request body of question `number`, as the message of that id."""
+        return message_id.encode().join(self._halves[number % len(self._halves)])
 
 
 class AnswerTooLarge(Exception):

@@ -1,0 +1,218 @@
+"""What a drill measured: RTO and RPO by tenant, computed from what its clients saw.
+
+Pure, so that an auditor computes them again from the rows in an evidence pack. A row is one request
+of one client; times are seconds since the drill began. A client's request is `acknowledged` (it was
+told that its write is recorded), `refused` (told to come again), `failed` (it never arrived, or was
+answered with an error) or `maybe` (it got no answer: the write may be there or not). After the drill each acknowledged write
+was looked for, which is the row's `found`.
+
+RTO counts from the fault, and from the first request that it failed, to the answer of the first
+success of a sustained one: of all requests in the `window_s` that follow, none failed. RPO is what
+was acknowledged and not found: a number of writes, and how long before the fault the oldest of
+them was acknowledged. The control is a store that acknowledges before it writes, under the same
+fault: a drill that does not see its loss is blind, and has no verdict.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from math import isfinite
+from typing import Any, Final
+
+from mc_contract.errors import McError
+
+CONTROL: Final = "CONTROL"
+OUTCOMES: Final = ("acknowledged", "refused", "failed", "maybe")
+LOSING: Final = ("region-kill", "db-kill")  # the control's unwritten writes are gone after these
+PAUSING: Final = ("freeze",)  # and after these they are not; the control only stops answering
+SCENARIOS: Final = (*LOSING, *PAUSING)
+_FULL = 0.8  # of the planned rate, for a window of successes to count
+_MEMBERS = {"tenant", "id", "sent_s", "ended_s", "outcome", "task", "found"}
+
+
+class DrillRows(McError):
+    """Rows or a report from which nothing can be computed."""
+
+    code = "drill-rows"
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One request of a client.
+
+    Attributes:
+        id: The message's id, which its client chose.
+        sent_s: When it was due, in seconds since the drill began; `ended_s` when its outcome was known.
+        task: The task that an acknowledgement named; empty without one.
+        found: Whether what was acknowledged is there afterwards; None if that was not looked up.
+    """
+
+    tenant: str
+    id: str
+    sent_s: float
+    ended_s: float
+    outcome: str
+    task: str = ""
+    found: bool | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """The row as it is kept."""
+        return {name: getattr(self, name) for name in self.__slots__}
+
+
+@dataclass(frozen=True, slots=True)
+class Course:
+    """What was done when, in seconds since the drill began, and what was asked for.
+
+    Attributes:
+        fault_s: When everything was broken, as one instant.
+        rate_per_s: Requests of each tenant.
+        window_s: How long successes must last to count as recovered.
+        most_rto_s: The longest RTO that meets the target.
+        most_lost: The greatest number of lost writes of a tenant that meets it.
+    """
+
+    scenario: str
+    fault_s: float
+    rate_per_s: float
+    window_s: float
+    most_rto_s: float
+    most_lost: int
+
+
+def request_of(row: Mapping[str, Any]) -> Request:
+    """A kept row, read strictly.
+
+    Raises:
+        DrillRows: it is none.
+    """
+    if set(row) != _MEMBERS:
+        raise DrillRows(f"a row has the members {', '.join(sorted(map(str, row)))}")
+    texts = (row["tenant"], row["id"], row["outcome"], row["task"])
+    times = (row["sent_s"], row["ended_s"])
+    if not all(isinstance(text, str) for text in texts) or row["outcome"] not in OUTCOMES:
+        raise DrillRows("a row's tenant, id, outcome or task is not what it must be")
+    if not all(_is_time(at) for at in times) or row["ended_s"] < row["sent_s"]:
+        raise DrillRows("a row's times are not what they must be")
+    if row["found"] is not None and not isinstance(row["found"], bool):
+        raise DrillRows('a row\'s "found" is not true, false or null')
+    return Request(**row)
+
+
+def course_of(report: Mapping[str, Any]) -> Course:
+    """The course in a drill's report.
+
+    Raises:
+        DrillRows: a member of it is missing, or is not what it must be.
+    """
+    course = report.get("course")
+    names = [name for name in Course.__slots__ if name != "scenario"]
+    if not isinstance(course, dict) or course.get("scenario") not in SCENARIOS:
+        raise DrillRows("the report has no course of a known scenario")
+    if not all(_is_time(course.get(name)) for name in names):
+        raise DrillRows(f"the course's {', '.join(names)} must be numbers of at least 0")
+    return Course(course["scenario"], **{name: course[name] for name in names})
+
+
+def _is_time(value: object) -> bool:
+    return (
+        isinstance(value, int | float)
+        and not isinstance(value, bool)
+        and isfinite(value)
+        and value >= 0
+    )
+
+
+def figures(requests: Iterable[Request], course: Course) -> dict[str, Any]:
+    """RTO and RPO of each tenant and of the control, and the verdict.
+
+    Returns:
+        `tenants` by name, `control`, `blind` (the control does not show the fault) and `met`: None
+        where it cannot be told.
+
+    Raises:
+        DrillRows: no tenant, or nothing of the control, was measured; an id stands twice.
+    """
+    by_tenant: dict[str, list[Request]] = {}
+    seen: set[tuple[str, str]] = set()
+    for request in requests:
+        if (request.tenant, request.id) in seen:
+            raise DrillRows("a message stands twice in the rows")
+        seen.add((request.tenant, request.id))
+        by_tenant.setdefault(request.tenant, []).append(request)
+    control = by_tenant.pop(CONTROL, [])
+    if not by_tenant or not control:
+        raise DrillRows("there are no rows of a tenant, or none of the control")
+    tenants = {name: _of(rows, course) for name, rows in sorted(by_tenant.items())}
+    measured = _of(control, course)
+    blind = _is_blind(measured, course)
+    return {
+        "tenants": tenants,
+        "control": measured,
+        "blind": blind,
+        "met": None if blind else _met(tenants.values(), course),
+    }
+
+
+def _of(rows: Sequence[Request], course: Course) -> dict[str, Any]:
+    rows = sorted(rows, key=lambda row: (row.sent_s, row.id))
+    counts = {outcome: sum(row.outcome == outcome for row in rows) for outcome in OUTCOMES}
+    acknowledged = [row for row in rows if row.outcome == "acknowledged"]
+    lost = [row for row in acknowledged if row.found is False]
+    failure = next(
+        (row for row in rows if row.outcome != "acknowledged" and row.ended_s >= course.fault_s),
+        None,
+    )
+    back = None if failure is None else _recovered(rows, failure, course)
+    return {
+        "sent": len(rows),
+        **counts,
+        "unchecked": sum(row.found is None for row in acknowledged),
+        "failed_after_s": None if failure is None else _since(failure.ended_s, course.fault_s),
+        "rto_s": 0.0 if failure is None else _since(back, course.fault_s),
+        "rto_from_failure_s": (
+            0.0 if failure is None else _since(back, max(failure.sent_s, course.fault_s))
+        ),
+        "lost": len(lost),
+        "rpo_s": max((_since(course.fault_s, row.ended_s) or 0.0 for row in lost), default=0.0),
+    }
+
+
+def _since(at: float | None, start: float) -> float | None:
+    return None if at is None else round(max(0.0, at - start), 3)
+
+
+def _recovered(rows: Sequence[Request], failure: Request, course: Course) -> float | None:
+    """When the first success of a sustained one was answered; None if there was none."""
+    least = _FULL * course.rate_per_s * course.window_s
+    begins: Request | None = None
+    count = 0
+    for row in rows:
+        if row.sent_s <= failure.sent_s:
+            continue
+        if row.outcome != "acknowledged":
+            begins, count = None, 0
+            continue
+        begins, count = begins or row, count + 1
+        if row.sent_s - begins.sent_s >= course.window_s and count >= least:
+            return begins.ended_s
+    return None
+
+
+def _is_blind(control: Mapping[str, Any], course: Course) -> bool:
+    """Whether the fault left no mark on what must show it."""
+    if course.scenario in LOSING:
+        return not control["lost"]
+    return not (control["failed"] or control["maybe"])
+
+
+def _met(tenants: Iterable[Mapping[str, Any]], course: Course) -> bool | None:
+    told = list(tenants)
+    missed = any(
+        one["rto_s"] is None or one["rto_s"] > course.most_rto_s or one["lost"] > course.most_lost
+        for one in told
+    )
+    if missed:
+        return False
+    return None if any(one["unchecked"] or not one["acknowledged"] for one in told) else True

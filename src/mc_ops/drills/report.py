@@ -1,0 +1,123 @@
+"""A drill's files: its rows, its report, its picture, and the runbook's results file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from mc_contract.drill import Course, Request
+from mc_contract.running import Record
+from mc_ops.drills.picture import draw
+from mc_ops.errors import UnusableInput
+from mc_ops.files import write_atomically, writing
+
+ROWS, REPORT, PICTURE = "drill-clients.jsonl", "drill.json", "drill.svg"
+FILES: Final = (ROWS, REPORT)
+
+
+@dataclass(slots=True)
+class Times:
+    """When what was done, in seconds since the drill began; None: it was not."""
+
+    fault_s: float
+    decided_s: float | None = None
+    moved_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A drill that has ended.
+
+    Attributes:
+        figures: As `mc_contract.drill.figures` computes them.
+        running: The replicas that served, before the fault and after the drill.
+        problem: Why the platform could not be brought up again by the recovery; empty if it was.
+    """
+
+    scenario: str
+    region: str
+    began_at: str
+    course: Course
+    times: Times
+    figures: dict[str, Any]
+    running: Record
+    problem: str = ""
+
+    def as_dict(self) -> dict[str, Any]:
+        """The report."""
+        told = {
+            name: getattr(self, name)
+            for name in ("scenario", "region", "began_at", "figures", "problem")
+        }
+        return {
+            "schema_version": 1,
+            **told,
+            "course": asdict(self.course),
+            "times": asdict(self.times),
+            "running": self.running.as_dict(),
+        }
+
+    def results(self) -> list[str]:
+        """The lines of the runbook's results file."""
+        lines = []
+        for tenant, one in self.figures["tenants"].items():
+            rto = "not recovered" if one["rto_s"] is None else f"{one['rto_s']:.3g}s"
+            lines += [
+                f"RTO for {tenant}: {rto}",
+                (
+                    f"RPO for {tenant}: {one['rpo_s']:.3g}s, {one['lost']} of {one['acknowledged']} "
+                    "acknowledged writes lost"
+                ),
+            ]
+        return lines
+
+
+def prepare(folder: Path) -> None:
+    """Make the folder of a drill.
+
+    Raises:
+        UnusableInput: it holds a drill.
+        CouldNotTell: it cannot be made.
+    """
+    if any((folder / name).exists() for name in (*FILES, PICTURE)):
+        raise UnusableInput(f"{folder} holds a drill", hint="name another folder with --out")
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+
+
+def write_rows(folder: Path, rows: Iterable[Request]) -> None:
+    """Keep the clients' rows, whatever becomes of the drill.
+
+    Raises:
+        CouldNotTell: they cannot be written.
+    """
+    text = "".join(f"{json.dumps(row.as_dict())}\n" for row in rows)
+    with writing(folder):
+        write_atomically(folder / ROWS, text)
+
+
+def write(folder: Path, finished: Finished, rows: Sequence[Request]) -> None:
+    """Write all files of a drill that has ended.
+
+    Raises:
+        CouldNotTell: they cannot be written.
+    """
+    write_rows(folder, rows)
+    with writing(folder):
+        write_atomically(folder / REPORT, json.dumps(finished.as_dict(), indent=2) + "\n")
+        write_atomically(folder / PICTURE, draw(finished.course, asdict(finished.times), rows))
+
+
+def append_results(path: Path, lines: Iterable[str]) -> None:
+    """Add a drill's lines to the runbook's results file.
+
+    Raises:
+        CouldNotTell: it cannot be written.
+    """
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a", encoding="utf-8") as file:
+            file.writelines(f"{line}\n" for line in lines)

@@ -1,0 +1,60 @@
+"""One drill at a time: its lock, in which whoever looks sees which one is under way."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from mc_ops.errors import CouldNotTell
+from mc_ops.files import lock
+
+LOCK = "drill.lock"
+_LOOKED_AT_S = 0.5  # who only looks has it for a moment
+
+
+@dataclass(frozen=True, slots=True)
+class RunningDrill:
+    """A drill that is under way; `began_at` is ISO 8601 in UTC."""
+
+    run: str
+    scenario: str
+    began_at: str
+
+
+def running_drill(home: Path) -> RunningDrill | None:
+    """The drill that is under way on the platform of a home; None if there is none."""
+    try:
+        with (home / LOCK).open("r+", encoding="utf-8") as file:
+            if lock(file, 0):
+                return None
+            return RunningDrill(**json.loads(file.read()))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+@contextmanager
+def only_drill(home: Path, drill: RunningDrill) -> Iterator[None]:
+    """Hold the platform's drill lock.
+
+    Raises:
+        CouldNotTell: another drill is under way.
+    """
+    with (home / LOCK).open("a+", encoding="utf-8") as file:
+        if not lock(file, _LOOKED_AT_S):
+            other = running_drill(home)
+            told = f": {other.scenario}, since {other.began_at} ({other.run})" if other else ""
+            raise CouldNotTell(
+                f"a drill is under way on this platform{told}", hint="wait until it has ended"
+            )
+        file.truncate(0)
+        file.write(
+            json.dumps({"run": drill.run, "scenario": drill.scenario, "began_at": drill.began_at})
+        )
+        file.flush()
+        try:
+            yield
+        finally:
+            file.truncate(0)

@@ -1,0 +1,129 @@
+"""Drills break a platform of their own for real; what their clients saw is the evidence."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+
+import pytest
+from tests import forked
+
+pytestmark = pytest.mark.alone
+QUICK = ("--tenant", "TENANT_001", "--rate", "20", "--before", "4")
+
+
+@pytest.fixture(scope="module")
+def platform(start_platform):
+    return start_platform()
+
+
+@pytest.fixture(scope="module")
+def done():
+    """The folders of the drills that were carried out, by scenario."""
+    return {}
+
+
+def drill(platform, tmp_path, scenario, *more, check=True):
+    out = tmp_path / scenario / "drill"
+    done = platform.mcctl(
+        "drill", "run", "--scenario", scenario, *QUICK, *more, "--yes",
+        "--out", str(out), "--results", str(tmp_path / "dr-drill-results.txt"),
+        check=check,
+    )  # fmt: skip
+    return done, out
+
+
+@pytest.mark.parametrize("scenario", ["region-kill", "db-kill", "freeze"])
+def test_a_drill_loses_nothing_that_was_acknowledged(platform, tmp_path, scenario, done):
+    """The clients see the absence and the return; the control shows that a loss would be seen."""
+    ended, out = drill(platform, tmp_path, scenario)
+    done[scenario] = out
+    told = json.loads((out / "drill.json").read_text())
+    one = told["figures"]["tenants"]["TENANT_001"]
+    assert (one["lost"], one["unchecked"], told["figures"]["blind"]) == (0, 0, False)
+    assert one["failed"] + one["maybe"] + one["refused"] > 0
+    assert 0 < one["rto_from_failure_s"] <= one["rto_s"] <= 60
+    control = told["figures"]["control"]
+    assert (control["lost"] > 0) == (scenario != "freeze")
+    lines = (tmp_path / "dr-drill-results.txt").read_text().split("\n")
+    assert lines[0].startswith("RTO for TENANT_001: ")
+    assert lines[0].endswith("s")
+    assert lines[1].startswith("RPO for TENANT_001: 0s, 0 of ")
+    assert "expected loss" in ended.stderr
+    assert platform.mcctl("status").returncode == 0
+    assert (out / "drill.svg").read_text().startswith("<svg")
+
+
+def test_a_pack_of_a_drill_is_computed_again_and_a_changed_row_is_seen(platform, tmp_path, done):
+    """RTO and RPO follow from the rows: a report that is better than its rows is not packed."""
+    out = done["db-kill"]
+    pack = tmp_path / "evidence-v0.json"
+    version = platform.mcctl("--version").stdout.strip()
+    packing = (
+        "evidence", "pack", "--drill", str(out), "--run", str(out.parent), "--out", str(pack), "--force",
+        "--release", f"v{version}",
+    )  # fmt: skip
+    platform.mcctl(*packing)
+    report = json.loads(platform.mcctl("evidence", "verify", str(pack)).stdout)
+    claims = {one["id"]: one["recomputed"] for one in report["claims"]}
+    assert claims["drill.figures"]["tenants"]["TENANT_001"]["lost"] == 0
+    assert claims["drill.scenario"] == "db-kill"
+    assert report["ok"]
+
+    rows = (out / "drill-clients.jsonl").read_text().splitlines(keepends=True)
+    at = next(n for n, row in enumerate(rows) if '"found": true' in row and "TENANT_001" in row)
+    rows[at] = rows[at].replace('"found": true', '"found": false')
+    (out / "drill-clients.jsonl").write_text("".join(rows))
+    refused = platform.mcctl(*packing, check=False)
+    assert refused.returncode == 2
+    assert "tells other figures than its rows give" in refused.stderr
+
+
+def test_an_interrupted_drill_leaves_the_platform_up_and_others_see_it_run(platform, tmp_path):
+    """While it runs it is shown and no other begins; Ctrl-C ends it with the platform healed."""
+    command = [
+        forked.MCCTL, "drill", "run", "--scenario", "freeze", "--freeze", "60", *QUICK, "--yes",
+        "--out", str(tmp_path / "drill"), "--results", str(tmp_path / "results.txt"),
+    ]  # fmt: skip
+    running = subprocess.Popen(
+        command, cwd=platform.cwd, env=platform.env, stderr=subprocess.PIPE, text=True
+    )
+    assert running.stderr is not None
+    said = []
+    for line in running.stderr:
+        said.append(line)
+        if "SIGSTOP sent to" in line:
+            break
+    second, _ = drill(platform, tmp_path, "db-kill", check=False)
+    assert second.returncode == 3
+    assert "a drill is under way on this platform: freeze" in second.stderr
+    running.send_signal(signal.SIGINT)
+    _, rest = running.communicate(timeout=120)
+    assert running.returncode == 5, [*said, rest]
+    assert "the platform is up again" in rest
+    assert (
+        platform.ask(
+            "What is the status of order O-2001?", agent="records", purpose="support"
+        ).status
+        == 200
+    )
+    assert (tmp_path / "drill" / "drill-clients.jsonl").stat().st_size > 0
+    assert not (tmp_path / "results.txt").exists()
+
+
+def test_a_platform_that_does_not_answer_is_not_broken_further(platform, tmp_path):
+    """A token that is refused leaves nothing to measure, and nothing is killed."""
+    before = platform.record("postgres")["pid"]
+    token = platform.home / "secrets" / "credentials.json"
+    kept = token.read_text()
+    entries = json.loads(kept)
+    entries["TENANT_001"]["token"] = "mc_" + "0" * 12 + "_" + "a" * 43
+    token.write_text(json.dumps(entries))
+    try:
+        done, _ = drill(platform, tmp_path, "region-kill", check=False)
+    finally:
+        token.write_text(kept)
+    assert done.returncode == 3
+    assert "nothing was broken" in done.stderr
+    assert platform.record("postgres")["pid"] == before

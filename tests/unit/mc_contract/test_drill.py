@@ -1,0 +1,129 @@
+"""RTO and RPO from clients' rows: by hand-made courses, and by laws that hold for any."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mc_contract.drill import CONTROL, Course, DrillRows, Request, course_of, figures, request_of
+
+KILL = Course("region-kill", 5.0, 20.0, 2.0, most_rto_s=10.0, most_lost=0)
+STEP_S = 0.05
+
+
+def rows(tenant, *, away=(5.0, 8.0), until=14.0, lost=(), outcome="failed"):
+    """Twenty requests a second, answered after 10 ms but for those due while it is away."""
+    made = []
+    for number in range(round(until / STEP_S)):
+        at = round(number * STEP_S, 6)
+        said = outcome if away[0] <= at < away[1] else "acknowledged"
+        found = None if said != "acknowledged" else number not in lost
+        made.append(
+            Request(tenant, f"{tenant}-{number}", at, round(at + 0.01, 6), said, "t", found)
+        )
+    return made
+
+
+CONTROL_LOSES = rows(CONTROL, away=(5.0, 99.0), lost=(95, 96, 97, 98, 99))
+
+
+def test_rto_counts_from_the_fault_and_from_the_first_request_that_it_failed():
+    """Away from 5 s to 8 s: the first success of those that last is answered at 8.01 s."""
+    found = figures([*rows("T"), *CONTROL_LOSES], KILL)
+    told = found["tenants"]["T"]
+    assert (told["rto_s"], told["rto_from_failure_s"]) == (3.01, 3.01)
+    assert (told["failed_after_s"], told["lost"], told["rpo_s"]) == (0.01, 0, 0.0)
+    assert found["met"] is True
+
+
+def test_a_success_that_does_not_last_is_no_recovery():
+    """It answers again at 8 s, and not from 9 s to 9.5 s: it was back at 9.5 s."""
+    flapping = [
+        Request(one.tenant, one.id, one.sent_s, one.ended_s, "maybe")
+        if 9.0 <= one.sent_s < 9.5
+        else one
+        for one in rows("T")
+    ]
+    assert figures([*flapping, *CONTROL_LOSES], KILL)["tenants"]["T"]["rto_s"] == 4.51
+
+
+def test_a_platform_that_is_not_back_when_the_load_ends_has_no_rto():
+    """Two seconds of success must be seen: one and a half are not enough, and the target is missed."""
+    found = figures([*rows("T", away=(5.0, 12.5)), *CONTROL_LOSES], KILL)
+    assert found["tenants"]["T"]["rto_s"] is None
+    assert found["met"] is False
+
+
+def test_rpo_is_what_was_acknowledged_and_is_gone():
+    """Two writes of the last second before the fault are gone: the older was told at 4.26 s."""
+    found = figures([*rows("T", lost=(85, 99)), *CONTROL_LOSES], KILL)
+    told = found["tenants"]["T"]
+    assert (told["lost"], told["rpo_s"]) == (2, 0.74)
+    assert found["met"] is False
+
+
+def test_a_drill_whose_control_loses_nothing_is_blind():
+    """The fault did not take what was acknowledged and not written: there is no verdict."""
+    found = figures([*rows("T"), *rows(CONTROL)], KILL)
+    assert (found["blind"], found["met"]) == (True, None)
+
+
+def test_a_freeze_must_be_seen_by_the_control_as_an_absence():
+    """A store that stands still loses nothing; what it must show is that it did not answer."""
+    freeze = Course("freeze", 5.0, 20.0, 2.0, 10.0, 0)
+    seen = figures([*rows("T"), *rows(CONTROL, outcome="maybe")], freeze)
+    assert (seen["blind"], seen["met"]) == (False, True)
+    unseen = figures([*rows("T"), *rows(CONTROL, away=(0, 0))], freeze)
+    assert (unseen["blind"], unseen["met"]) == (True, None)
+
+
+def test_what_was_not_looked_up_leaves_no_verdict():
+    """An acknowledged write that nobody could ask for is no found one."""
+    one, *others = rows("T")
+    unknown = Request(one.tenant, one.id, one.sent_s, one.ended_s, one.outcome, one.task, None)
+    found = figures([unknown, *others, *CONTROL_LOSES], KILL)
+    assert (found["tenants"]["T"]["unchecked"], found["met"]) == (1, None)
+
+
+@given(st.floats(0.1, 5.0), st.sets(st.integers(0, 99)))
+def test_rto_and_rpo_follow_what_was_done(away_s, lost):
+    """Whatever the absence and whatever is lost: RTO is the absence to a step, RPO the oldest loss."""
+    found = figures([*rows("T", away=(5.0, 5.0 + away_s), lost=lost), *CONTROL_LOSES], KILL)
+    told = found["tenants"]["T"]
+    assert away_s <= told["rto_s"] <= away_s + STEP_S + 0.011
+    assert told["lost"] == len(lost)
+    oldest = max((round(5.0 - (number * STEP_S + 0.01), 3) for number in lost), default=0.0)
+    assert told["rpo_s"] == pytest.approx(max(oldest, 0.0), abs=0.002)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"outcome": "fine"}, "outcome"),
+        ({"sent_s": float("nan")}, "times"),
+        ({"ended_s": 0.0, "sent_s": 1.0}, "times"),
+        ({"found": "yes"}, "found"),
+        ({"more": 1}, "members"),
+        ({"sent_s": True}, "times"),
+    ],
+)
+def test_a_row_that_is_none_is_refused(change, said):
+    """Rows come from a pack, which anybody may have made."""
+    row = Request("T", "m", 1.0, 2.0, "acknowledged", "t", True).as_dict()
+    assert request_of(row).id == "m"
+    with pytest.raises(DrillRows, match=said):
+        request_of({**row, **change})
+
+
+def test_a_message_counts_once():
+    """A row that stands twice would hide a loss among more successes."""
+    with pytest.raises(DrillRows, match="twice"):
+        figures([*rows("T"), *rows("T"), *CONTROL_LOSES], KILL)
+
+
+@pytest.mark.parametrize("course", [None, {}, {"scenario": "none"}, {"scenario": "freeze"}])
+def test_a_report_without_a_course_is_refused(course):
+    """What the figures are computed with must be whole."""
+    with pytest.raises(DrillRows):
+        course_of({"course": course})
