@@ -3,7 +3,8 @@
     serve      run one replica until SIGTERM or SIGINT, then drain
     settings   whether a replica could begin with these settings and this catalogue
     migrate    create roles, database and schema; credentials (hashes) as JSON on standard input
-    credentials  the same, and nothing else: for a database that is migrated, while replicas run
+    migrate-arbiter  create role, database and schema of MC_ARBITER_URL, as MC_ARBITER_ADMIN_URL
+    credentials  as migrate, and nothing else: for a database that is migrated, while replicas run
     repair     --reason TEXT [--dry-run]: mend tasks whose content no reader can show
     archive    --older-than DAYS --to DIR: move old partitions of the ledger out as files
     begin-epoch  --restore ID ...: begin the next epoch of the log in a restored database
@@ -173,6 +174,18 @@ async def _migrate() -> _Report:
     return await migrate(**urls, credentials=credentials, by=_whoever())
 
 
+async def _migrate_arbiter() -> _Report:
+    from mc_platform.administration import migrate_arbiter
+
+    urls = _urls("arbiter_admin_url", "arbiter_url")
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
+    return {
+        "applied": await migrate_arbiter(
+            admin_url=urls["arbiter_admin_url"], arbiter_url=urls["arbiter_url"]
+        )
+    }
+
+
 async def _change_credentials() -> _Report:
     from mc_platform.administration import change_credentials
 
@@ -183,8 +196,13 @@ async def _change_credentials() -> _Report:
 
 def _urls(*names: str) -> dict[str, str]:
     """The databases' URLs, the administrator's and the service's unless others are named."""
-    wanted = {"admin_url": "MC_DATABASE_ADMIN_URL", "service_url": "MC_DATABASE_URL"}
-    wanted = {name: wanted[name] for name in names or wanted}
+    known = {
+        "admin_url": "MC_DATABASE_ADMIN_URL",
+        "service_url": "MC_DATABASE_URL",
+        "arbiter_admin_url": "MC_ARBITER_ADMIN_URL",
+        "arbiter_url": "MC_ARBITER_URL",
+    }
+    wanted = {name: known[name] for name in names or ("admin_url", "service_url")}
     missing = [variable for variable in wanted.values() if not os.environ.get(variable)]
     if missing:
         raise Misconfigured(f"not set: {', '.join(missing)}", hint="see docs/reference/settings.md")
@@ -297,6 +315,7 @@ def main() -> int:
         "serve": _serve,
         "settings": _check_settings,
         "migrate": _migrate,
+        "migrate-arbiter": _migrate_arbiter,
         "credentials": _change_credentials,
         "repair": _repair,
         "archive": _archive,

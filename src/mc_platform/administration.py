@@ -21,6 +21,7 @@ from mc_platform.adapters.postgres.migrate import (
     SERVICE_ROLE,
     database_url,
     import_credentials,
+    migrate_arbiter,
     migrate_schema,
     service_database,
 )
@@ -34,6 +35,7 @@ __all__ = [
     "begin_next_epoch",
     "change_credentials",
     "migrate",
+    "migrate_arbiter",
     "repair",
 ]
 

@@ -47,13 +47,14 @@ from mc_platform.assembly.background import (
 from mc_platform.assembly.delivery import delivery
 from mc_platform.assembly.engine_bridge import EngineBridge, breaker
 from mc_platform.assembly.handlers import governed_routes, redacted_text
+from mc_platform.assembly.homes import homes_here
 from mc_platform.assembly.keys import ledger_key, pseudonymiser, signer_memory
 from mc_platform.assembly.probes import Probes
 from mc_platform.assembly.retention import Retention
 from mc_platform.assembly.witnessing import read_witnesses, witnessing
 from mc_platform.authenticate import Authenticator, GuardedAuthenticator
 from mc_platform.bulkheads import Messages
-from mc_platform.enact import ENGINE_SCHEMA, OperationEngine
+from mc_platform.enact import ENGINE_SCHEMA, HomeKeeper, OperationEngine
 from mc_platform.errors import LedgerDamaged, PlatformError
 from mc_platform.model.shape import ShapeLimits
 from mc_platform.model.tenant import Principal, Tenant
@@ -67,6 +68,7 @@ from mc_platform.receive.connections import Connections
 from mc_platform.receive.detail import DetailRule
 from mc_platform.receive.handler import PRINCIPAL
 from mc_platform.receive.limits import RateLimiter
+from mc_platform.receive.pass_on import PassOn
 from mc_platform.receive.peers import Peers
 from mc_platform.receive.routes import agent_card
 from mc_platform.receive.wire_errors import answer
@@ -92,6 +94,7 @@ _SWEEP_S = 15.0
 _TILES_S = 5.0
 _UNTOLD_S = 5.0
 _RETENTION_S = 60.0
+_MOVES_S = 1.0
 _DRAIN_LOOK_S = 0.05
 _QUIET_S = 2.0  # a connection without a request for so long gets none while it is being closed
 _log = structlog.get_logger()
@@ -223,6 +226,13 @@ class Workbench:
             autonomy=self._autonomy,
             examiner=self._examiner,
         )
+        self._homes = homes_here(
+            settings,
+            self._catalogue.tenants,
+            able=self._may_enact,
+            journal=self._journal,
+            events=self._events,
+        )
         self._operations = OperationEngine(
             database_url=database_url,
             executor_id=settings.replica,
@@ -240,6 +250,7 @@ class Workbench:
             record_blocking=self._bridge.record,
             load_task=self._bridge.load_task,
             halted=self._bridge.halted,
+            homes=self._keeper,
             release=self._bridge.release,
             on_finished=lambda request, report: metrics.count_operation(request.tenant, report),
             clock=_now,
@@ -328,9 +339,12 @@ class Workbench:
                 operations=settings.operations_awaited_per_tenant,
                 wait_s=settings.slot_wait_s,
             ),
+            homes=self._keeper,
         )
         self._bridge.connect(self._path)
         await self._operations.launch()
+        if self._homes is not None:
+            await asyncio.to_thread(self._homes.keeper.start)
         self._start_background()
         self._probes = self._make_probes()
         card = agent_card(
@@ -339,14 +353,17 @@ class Workbench:
         self._handler = GovernedRequestHandler(
             path=self._path, tasks=self._tasks, limiter=self._limiter, card=card
         )
-        return GatewayMiddleware(
-            FastPath(
-                Starlette(
-                    routes=[*self.routes(), *a2a_routes(self._handler, card)],
-                    exception_handlers={PlatformError: answer, Exception: answer},
-                ),
-                self._handler,
+        app: ASGIApp = FastPath(
+            Starlette(
+                routes=[*self.routes(), *a2a_routes(self._handler, card)],
+                exception_handlers={PlatformError: answer, Exception: answer},
             ),
+            self._handler,
+        )
+        if self._homes is not None:
+            app = PassOn(app, self._homes.peers, settings.region, self._homes.slots)
+        return GatewayMiddleware(
+            app,
             authenticator=self._authenticator,
             peers=self._peers,
             detail=self._detail,
@@ -382,6 +399,7 @@ class Workbench:
         steps: tuple[Callable[[], Awaitable[None]], ...] = (
             self._handler.stop,
             partial(self._operations.shutdown, 0.0),
+            *(() if self._homes is None else self._homes.closing),
             self._background.stop,
             self._journal.stop,
             self._downstream.close,
@@ -396,6 +414,13 @@ class Workbench:
                 await step()
             except Exception as error:  # noqa: BLE001 - the rest must be closed all the same
                 _log.error("close_failed", exc_info=error)
+
+    def _may_enact(self) -> bool:
+        return self._operations.healthy()
+
+    @property
+    def _keeper(self) -> HomeKeeper | None:
+        return None if self._homes is None else self._homes.keeper
 
     def _make_probes(self) -> Probes:
         return Probes(
@@ -412,6 +437,7 @@ class Workbench:
             checkpoints=self._checkpoints,
             enforcement=self._enforcement,
             principal_of=self._principal_of,
+            homes=self._keeper,
         )
 
     def _start_background(self) -> None:
@@ -436,6 +462,9 @@ class Workbench:
             "retention": partial(every, _RETENTION_S, self._retention.look, "retention_postponed"),
             "stalls": watch_loop,
         }
+        if self._homes is not None:
+            record = self._homes.moves.record_untold
+            works["homes"] = partial(every, _MOVES_S, record, "moves_not_recorded_yet")
         if self._shipper is not None:
             works["shipper"] = self._shipper.run
         cosigner = self._witnessing.cosigner
@@ -494,6 +523,7 @@ class Workbench:
                 checkpoints=self._checkpoints,
                 rows=self._rows,
                 key=self._key.private_bytes_raw(),
+                homes=self._homes,
             ),
         ]
 

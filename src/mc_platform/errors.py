@@ -20,6 +20,7 @@
       PeerFailed            an outgoing HTTP call failed; adapters tell it in their stage's words
       Unavailable           try again later                            503
         Overdue             its examination took too long; send less   503
+        HomeElsewhere       ask the tenant's home region, or wait until there is one  503
       Misconfigured         mend the settings; raised at start-up only
         LedgerDamaged       find out who changed the ledger; it is not what was signed    503
 
@@ -242,6 +243,25 @@ class Overdue(Unavailable):
     """Work on one message took longer than any may; mostly it ends in a label instead."""
 
     code = "overdue"
+
+
+class HomeElsewhere(Unavailable):
+    """Another region enacts for the tenant, or it is not sure now that this one does.
+
+    Attributes:
+        home: The region to ask; empty where none is known to be it.
+    """
+
+    code = "home-elsewhere"
+    retry_after_s = 2.0
+
+    def __init__(self, message: str, *, hint: str = "", home: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.home = home
+
+    def as_dict(self) -> dict[str, object]:
+        """As other errors, with the home's name."""
+        return {**super().as_dict(), "home": self.home}
 
 
 class LedgerDamaged(Unavailable):

@@ -247,6 +247,33 @@ class Budgets(Protocol):
         """
 
 
+class Homes(Protocol):
+    """Of which tenants this region is the home: it alone enacts for them and spends their budgets.
+
+    Nothing here waits or asks anybody: it tells what was heard last, and whether that is still sure.
+    """
+
+    def term(self, tenant: TenantId) -> int:
+        """The term in which this region is the home, as last heard; 0 if it is not."""
+
+    def held(self, tenant: TenantId, term: int) -> bool:
+        """Whether this region is surely the home now, in that term."""
+
+    def require(self, tenant: TenantId) -> int:
+        """The term in which this region surely is the home.
+
+        Raises:
+            HomeElsewhere: it is not, or that is not sure now.
+        """
+
+    def refer(self, tenant: TenantId) -> None:
+        """Return if this region was the home when last heard, or none was known.
+
+        Raises:
+            HomeElsewhere: another region was.
+        """
+
+
 class Autonomy(Protocol):
     """The switch that stops enactments. Behind it: PostgreSQL; memory in tests."""
 

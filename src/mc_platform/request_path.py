@@ -56,6 +56,7 @@ from mc_platform.ports import (
     Budgets,
     Clock,
     Downstream,
+    Homes,
     Journal,
     Operations,
     Tasks,
@@ -115,6 +116,7 @@ class RequestPath:
     clock: Clock
     operation_wait_s: float
     messages: Messages
+    homes: Homes | None = None
     open_tasks: OpenTasks = field(init=False)
     replies: Replies = field(init=False)
     _conversations: Conversations = field(init=False)
@@ -131,6 +133,7 @@ class RequestPath:
             events=self.events,
             clock=self.clock,
             operation_wait_s=self.operation_wait_s,
+            homes=self.homes,
         )
         self._conversations = Conversations(self.tasks, self.sealer)
         tenants = self.catalogue.tenants.values()
@@ -161,12 +164,15 @@ class RequestPath:
         Raises:
             PolicyDenied: recorded before it is raised.
             RateLimited: there is no place for it; nothing is recorded.
+            HomeElsewhere: it is an operation, and another region enacts for the tenant.
             BadRequest, NotFound, Conflict, Unavailable.
         """
         tenant = self._tenant_of(envelope)
         agent, operation = self._target(envelope.governance, tenant)
         if operation is not None:
             _operation_input(envelope.parts, operation)  # refused before anything is recorded
+            if self.homes is not None:
+                self.homes.require(tenant.id)
         try:
             slot = await self.messages.take(tenant.id, agent.name, operation=operation is not None)
         except RateLimited:

@@ -47,7 +47,7 @@ from mc_platform.model.catalogue import (
 )
 
 _OF_THE_TOOLS = (
-    "MC_DATABASE_ADMIN_URL", "MC_HOME", "MC_EDGE_PORT", "MC_EDGE_STATE_FILE",
+    "MC_DATABASE_ADMIN_URL", "MC_ARBITER_ADMIN_URL", "MC_HOME", "MC_EDGE_PORT", "MC_EDGE_STATE_FILE",
     "MC_EDGE_CONTROL_SOCKET", "MC_TOKEN_FILE", "MC_CANARY_TOKEN", "MC_PRICES_FILE",
     "MC_PROMETHEUS_TOKEN_FILE", "MC_SIEM_KEY_FILE", "MC_SIEM_FAIL", "MC_CREDENTIALS_FILE",
     "MC_SAMPLE_HOST", "MC_EGRESS_TABLE", "MC_REDTEAM_AGENT_URL",
@@ -81,6 +81,8 @@ class Settings(BaseSettings):
     witnesses_file: Path | None = None
     witness_key_file: Path | None = None
     witness_interval_s: float = Field(default=10.0, ge=1, le=3600)
+    arbiter_url: SecretStr | None = None
+    peers_file: Path | None = None
 
     max_body_bytes: int = Field(default=1_048_576, ge=1024)
     max_json_values: int = Field(default=5000, ge=100, le=1_000_000)
@@ -162,6 +164,10 @@ class Settings(BaseSettings):
             )
         if self.audit_file_enabled and not self.audit_file_path:
             problems.append("AUDIT_FILE_ENABLED is true, AUDIT_FILE_PATH is not set")
+        if self.peers_file is not None and self.arbiter_url is None:
+            problems.append(
+                "MC_PEERS_FILE is set, MC_ARBITER_URL is not: nothing tells which region is whose home"
+            )
         if self.faulty and not self.faults_allowed:
             problems.append(
                 "MC_FAULT_SLOW_FACTOR or MC_FAULT_ERROR_RATIO is set without MC_FAULTS_ALLOWED=1; "

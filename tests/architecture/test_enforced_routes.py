@@ -100,6 +100,8 @@ GOVERNED = {
     ("POST", "/operator/canary/override"): ("OverrideCanary", "Platform"),
     ("GET", "/operator/dead-letters"): LEDGER,
     ("POST", "/operator/dead-letters/resend"): ("ResendDeadLetters", "Platform"),
+    ("GET", "/operator/homes"): OPERATIONS,
+    ("POST", "/operator/homes/move"): ("MoveHome", "Platform"),
     ("GET", "/operator/credentials"): CREDENTIALS,
     ("POST", "/operator/credentials"): CREDENTIAL,
     ("POST", "/operator/credentials/{id}/rotate"): CREDENTIAL,

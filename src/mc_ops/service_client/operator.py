@@ -76,6 +76,20 @@ class OperatorClient(HttpClient):
         """Resume a tenant, or `*`; raises as `operations` does."""
         return self._call("POST", "/autonomy/resume", json={"scope": scope, "reason": reason})
 
+    def homes(self) -> dict[str, Any]:
+        """Tenants' `homes`, `regions`, this `region`, `arbiter`; raises as `operations` does."""
+        return self._call("GET", "/homes")
+
+    def move_home(self, tenant: str, *, to: str, reason: str) -> dict[str, Any]:
+        """Have a tenant's home given up for another region.
+
+        Raises:
+            Finding: it is there already, or that region could not take it.
+            UnusableInput, NotAllowed, CouldNotTell.
+        """
+        body = {"tenant": tenant, "to": to, "reason": reason}
+        return self._call("POST", "/homes/move", json=body)
+
     def grants(self) -> dict[str, Any]:
         """The newest break-glass grants: `grants`; raises as `operations` does."""
         return self._call("GET", "/break-glass")

@@ -20,10 +20,11 @@ from typing import Any, Protocol
 from mc_platform.aggregate.noise import Answer, answer, large_enough, load
 from mc_platform.aggregate.query import Asked, Query
 from mc_platform.aggregate.select import Digests, least_apart, places
-from mc_platform.errors import BudgetSpent
+from mc_platform.errors import BudgetSpent, HomeElsewhere
 from mc_platform.model.dataset import Dataset, Table, epsilon_text
 from mc_platform.model.ids import PrincipalId, TenantId
 from mc_platform.model.tenant import Principal
+from mc_platform.ports import Homes
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,8 +136,16 @@ class Outcome:
 class Aggregates:
     """Answers queries over the tenants' datasets."""
 
-    def __init__(self, *, accountant: BudgetAccountant, rows: Rows, key: bytes) -> None:
-        """Take the key of the digests: 32 bytes or more, the same for all who share the accounts."""
+    def __init__(
+        self, *, accountant: BudgetAccountant, rows: Rows, key: bytes, homes: Homes | None = None
+    ) -> None:
+        """Take what answers.
+
+        Args:
+            key: Of the digests: 32 bytes or more, the same for all who share the accounts.
+            homes: Which tenants' home this region is; None: there is one region.
+        """
+        self._homes = homes
         self._accountant = accountant
         self._rows = rows
         self._digests = Digests(key)
@@ -151,6 +160,8 @@ class Aggregates:
         Raises:
             BudgetSpent: the budget of the principal or of the tenant does not reach.
             AgentFailed: the rows cannot be read; nothing was charged.
+            HomeElsewhere: another region spends the tenant's budget, or became to while this one
+                charged for the query: then nothing is told of it.
             Unavailable: the accountant cannot be reached; what was charged stays so.
         """
         tenant = principal.tenant
@@ -158,6 +169,7 @@ class Aggregates:
         ended = await self._accountant.find(tenant, dataset, fingerprint)
         if ended is not None:
             return await self._outcome(principal, dataset, fingerprint, ended, None)
+        term = self._homes.require(tenant) if self._homes is not None else 0
         table = await self._rows.read(dataset, tenant)
         # In a thread: a large table would keep everybody else waiting
         chosen, selection = await asyncio.to_thread(self._selected, tenant, asked.query, table)
@@ -176,6 +188,7 @@ class Aggregates:
             selection=selection,
         )
         turn = await self._accountant.begin(opening)
+        self._require_home(tenant, term)
         if isinstance(turn, Ended):
             return await self._outcome(principal, dataset, fingerprint, turn, None)
         least = await asyncio.to_thread(least_apart, opening.selection, turn.earlier)
@@ -190,10 +203,22 @@ class Aggregates:
             # Others were faster; the test has been paid for
             paid = f"{error.message}; its test has spent {epsilon_text(test.epsilon)}"
             raise BudgetSpent(paid, hint=error.hint, epsilon=test.epsilon) from error
+        self._require_home(tenant, term)
         drawn = _drawn(asked, table, chosen, dataset)
         ended = await self._accountant.end(turn.id, drawn)
         spent = test.epsilon + asked.epsilon
         return await self._outcome(principal, dataset, fingerprint, ended, spent)
+
+    def _require_home(self, tenant: TenantId, term: int) -> None:
+        """See that what was just committed was charged while this region was the home.
+
+        Raises:
+            HomeElsewhere: that is not sure.
+        """
+        if self._homes is not None and self._homes.require(tenant) != term:
+            raise HomeElsewhere(
+                f"the home of tenant {tenant} moved while the query was charged", hint="ask again"
+            )
 
     def _selected(self, tenant: TenantId, query: Query, table: Table) -> tuple[list[int], bytes]:
         load()  # here, in a thread

@@ -18,6 +18,7 @@ from mc_platform.adapters.postgres.pools import Pools
 from mc_platform.adapters.postgres.rules import PostgresRules
 from mc_platform.adapters.postgres.witnessing import PostgresCosignedLog
 from mc_platform.aggregate import Aggregates
+from mc_platform.assembly.homes import HomesHere
 from mc_platform.bulkheads import Slots
 from mc_platform.enact import Breaker, OperationEngine
 from mc_platform.enact.breaker import Count
@@ -34,6 +35,7 @@ from mc_platform.query import (
     CredentialHandlers,
     DeadLetterHandlers,
     GraphqlHandlers,
+    HomeHandlers,
     OperatorHandlers,
 )
 from mc_platform.query.break_glass import Reveal
@@ -62,6 +64,7 @@ def governed_routes(
     checkpoints: CheckpointKeeper,
     rows: HttpRows,
     key: bytes,
+    homes: HomesHere | None,
 ) -> list[Route]:
     """All of them.
 
@@ -70,6 +73,7 @@ def governed_routes(
         ledger: The log that is written; `former` are those of earlier epochs.
         reveal: None where there is no key for pseudonyms.
         key: Of the digests of aggregates: the same for all replicas.
+        homes: None where there is one region.
     """
     # Over 60 lines: one row for each kind of handlers
 
@@ -77,6 +81,7 @@ def governed_routes(
         return (await breaker.judgement(status)).counts
 
     tenants = frozenset(catalogue.tenants)
+    keeper = None if homes is None else homes.keeper
     handlers: list[Handlers] = [
         OperatorHandlers(
             **shared,
@@ -90,6 +95,13 @@ def governed_routes(
                 "min_operations": settings.breaker_min_operations,
                 "window_s": settings.breaker_window_s,
             },
+            tenants=tenants,
+            homes=keeper,
+        ),
+        HomeHandlers(
+            **shared,
+            region=settings.region,
+            register=None if homes is None else homes.store,
             tenants=tenants,
         ),
         BreakGlassHandlers(
@@ -127,7 +139,12 @@ def governed_routes(
         ),
         AggregateHandlers(
             **shared,
-            aggregates=Aggregates(accountant=PostgresBudgetAccountant(pools), rows=rows, key=key),
+            aggregates=Aggregates(
+                accountant=PostgresBudgetAccountant(pools),
+                rows=rows,
+                key=key,
+                homes=keeper,
+            ),
             datasets=catalogue.datasets,
             slots=Slots(
                 "aggregates",

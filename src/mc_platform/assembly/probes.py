@@ -18,7 +18,7 @@ from mc_platform.adapters.in_process import Downstreams
 from mc_platform.adapters.postgres.journal import PostgresJournal
 from mc_platform.adapters.postgres.pools import Pools
 from mc_platform.assembly.delivery import Delivery
-from mc_platform.enact import OperationEngine
+from mc_platform.enact import HomeKeeper, OperationEngine
 from mc_platform.errors import NotAuthenticated, PolicyDenied, RateLimited, Unavailable
 from mc_platform.model.catalogue import Agent
 from mc_platform.model.tenant import Principal
@@ -42,6 +42,7 @@ class Probes:
         keep_s: For how long an answer of `/health` is kept.
         require_sound: Raises `Unavailable` while nothing may be recorded.
         delivery: What `siem` looks at.
+        homes: None where there is one region.
     """
 
     identity: Callable[[], dict[str, Any]]
@@ -57,6 +58,7 @@ class Probes:
     checkpoints: CheckpointKeeper
     enforcement: Enforcement
     principal_of: Callable[[Request], Principal]
+    homes: HomeKeeper | None = None
     _scrape: Scrape = field(init=False, default_factory=Scrape)
 
     @cached_property
@@ -70,7 +72,11 @@ class Probes:
                 "policy": self._policy,
                 "operations": self._engine,
             },
-            other={"siem": self._siem, "agents": self._each_agent},
+            other={
+                "siem": self._siem,
+                "agents": self._each_agent,
+                **({} if self.homes is None else {"homes": self._homes}),
+            },
             keep_s=self.keep_s,
         )
 
@@ -104,6 +110,14 @@ class Probes:
             state = "events stay in the ledger" if shipper is None else shipper.state
             return False, {"reason": "AUDIT_SIEM_URL is not set", "shipper": state}
         return shipper.region()
+
+    async def _homes(self) -> _Finding:
+        assert self.homes is not None
+        here = sum(1 for tenant in self.homes.homes() if self.homes.term(tenant))
+        detail: dict[str, Any] = {"here": here, "known": len(self.homes.homes())}
+        if not self.homes.sure():
+            detail["reason"] = "this region's lease at the arbiter is not renewed"
+        return self.homes.sure(), detail
 
     async def _each_agent(self) -> _Finding:
         answers = await asyncio.gather(*(self.downstream.alive(agent.url) for agent in self.agents))

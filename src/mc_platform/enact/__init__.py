@@ -20,6 +20,7 @@ from mc_platform.enact.engine import OperationEngine
 from mc_platform.enact.engine_database import SCHEMA as ENGINE_SCHEMA
 from mc_platform.enact.engine_database import migrate_engine
 from mc_platform.enact.engine_status import operation_of
+from mc_platform.enact.homes import HomeKeeper
 from mc_platform.enact.http_actions import effect_key_of
 from mc_platform.enact.resolution import ResolutionMode, ResolutionReport
 
@@ -27,6 +28,7 @@ __all__ = [
     "ENGINE_SCHEMA",
     "ENTRY_POINT_GROUP",
     "Breaker",
+    "HomeKeeper",
     "Limits",
     "OperationEngine",
     "PythonAction",

@@ -90,6 +90,7 @@ class TimedAction:
         key: str,
         *,
         tenant: str = "",  # noqa: ARG002
+        home: int = 0,  # noqa: ARG002
         most_s: float = math.inf,
     ) -> Values:
         """One attempt of the effect."""
@@ -102,6 +103,7 @@ class TimedAction:
         key: str,
         *,
         tenant: str = "",  # noqa: ARG002
+        home: int = 0,  # noqa: ARG002
     ) -> object:
         """One attempt of the compensation."""
         return self._timed(lambda: self._action.undo(input, result, key), math.inf)
@@ -186,6 +188,7 @@ class ActionRegistry:
         remaining_s: RemainingS = lambda: math.inf,
         *,
         tenant: str,
+        home: int = 0,
     ) -> Called:
         """Have the effect of action `name`, with retries; failure is an answer, not an error.
 
@@ -196,6 +199,7 @@ class ActionRegistry:
             wait: Sleeps between attempts.
             remaining_s: Until the deadline, which bounds attempts and waits.
             tenant: Whose operation it is.
+            home: The term of the tenant's home; 0 where there is one region.
         """
         found = self._actions.get(name)
         if found is None:
@@ -204,7 +208,9 @@ class ActionRegistry:
         def attempt() -> Values:
             most_s = max(_SHORTEST_TIMEOUT_S, remaining_s())
             return _json_object(
-                _guarded(partial(found.action.do, input, key, tenant=tenant, most_s=most_s))
+                _guarded(
+                    partial(found.action.do, input, key, tenant=tenant, home=home, most_s=most_s)
+                )
             )
 
         return call(attempt, found.do_retries, wait, remaining_s=remaining_s)
@@ -218,6 +224,7 @@ class ActionRegistry:
         wait: Callable[[float], None],
         *,
         tenant: str,
+        home: int = 0,
     ) -> Called:
         """Compensate action `name`, with retries; `result` is None if the effect is uncertain."""
         found = self._actions.get(name)
@@ -225,7 +232,7 @@ class ActionRegistry:
             return _unregistered()
 
         def attempt() -> Values:
-            _guarded(partial(found.action.undo, input, result, key, tenant=tenant))
+            _guarded(partial(found.action.undo, input, result, key, tenant=tenant, home=home))
             return {}
 
         return call(attempt, found.undo_retries, wait, gone_is_done=result is None)

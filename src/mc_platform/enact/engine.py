@@ -67,7 +67,7 @@ from mc_platform.model.catalogue import Catalogue
 from mc_platform.model.engine_state import EngineState
 from mc_platform.model.ids import OperationId, PrincipalId
 from mc_platform.model.operation import OperationReport, OperationRequest
-from mc_platform.ports import BlockingHttp
+from mc_platform.ports import BlockingHttp, Homes
 
 _T = TypeVar("_T")
 _APPLICATION, _WORKFLOW = "mc-platform", "mc.operation"
@@ -95,6 +95,7 @@ class OperationEngine:
         leases: Who may run operations; None for an engine that is alone (tests).
         halted: Whether an operation that has not begun may not begin; called from worker threads.
             Any exception is taken for "not now" and it is asked again.
+        homes: Which tenants' home this region is; None: there is one region.
         release: What of the results may leave, and the events on that decision. Called from worker
             threads for each completed operation; it must give its events stable ids. By default
             everything leaves.
@@ -125,6 +126,7 @@ class OperationEngine:
         load_task: LoadTask,
         leases: Leases | None = None,
         halted: Callable[[OperationRequest], bool] = lambda _request: False,
+        homes: Homes | None = None,
         release: Release = lambda _request, parts: (parts, ()),
         on_finished: OnFinished | None = None,
         schema: str = SCHEMA,
@@ -172,6 +174,7 @@ class OperationEngine:
             halted=halted,
             term=lambda: self._keeper.term if self._keeper else 1,
             held=lambda term: self._keeper is None or self._keeper.held(term),
+            homes=homes,
         )
         self._slots = Slots(
             total=half,
@@ -272,7 +275,8 @@ class OperationEngine:
             ) from error
 
     def _running(self) -> list[str]:
-        return self._dbos._active_workflows_set.activeList()
+        """Operations that are not to be queued again: they run here, or have another home."""
+        return [*self._dbos._active_workflows_set.activeList(), *self._worker.left()]
 
     def _requeue(self, operation_id: str) -> None:
         executor = self._config["executor_id"]

@@ -57,18 +57,27 @@ class HttpAction:
         self._undo = undo
         self._http = http
 
-    def do(self, input: Values, key: str, *, tenant: str, most_s: float = math.inf) -> Values:
+    def do(
+        self, input: Values, key: str, *, tenant: str, home: int = 0, most_s: float = math.inf
+    ) -> Values:
         """One attempt of the effect; it takes no longer than `most_s` seconds."""
         timeout_s = min(self._do.timeout_s, most_s)
-        return self._send(tenant, self._do, Scope(input), key, timeout_s)
+        return self._send(tenant, self._do, Scope(input), _keys(key, tenant, home), timeout_s)
 
-    def undo(self, input: Values, result: Values | None, key: str, *, tenant: str) -> None:
+    def undo(
+        self, input: Values, result: Values | None, key: str, *, tenant: str, home: int = 0
+    ) -> None:
         """One attempt of the compensation."""
         scope = Scope(input, result, effect_key_of(key))
-        self._send(tenant, self._undo, scope, key, self._undo.timeout_s)
+        self._send(tenant, self._undo, scope, _keys(key, tenant, home), self._undo.timeout_s)
 
     def _send(
-        self, tenant: str, declared: HttpCall, scope: Scope, key: str, timeout_s: float
+        self,
+        tenant: str,
+        declared: HttpCall,
+        scope: Scope,
+        keys: Mapping[str, str],
+        timeout_s: float,
     ) -> dict[str, Any]:
         try:
             body = render(declared.body, scope)
@@ -83,7 +92,7 @@ class HttpAction:
                 declared.method,
                 declared.url,
                 body=content,
-                headers={**_HEADERS, "Idempotency-Key": key},
+                headers={**_HEADERS, **keys},
                 timeout_s=timeout_s,
                 most_bytes=MAX_REPLY_BYTES,
             )
@@ -97,6 +106,14 @@ class HttpAction:
         if not reply.ok:
             raise _failure(reply)
         return _result(reply)
+
+
+def _keys(key: str, tenant: str, home: int) -> dict[str, str]:
+    """The headers by which a receiver knows a repeat, and a former home that wakes."""
+    keys = {"Idempotency-Key": key}
+    if home:
+        keys["MC-Home-Term"] = f'{home};tenant="{tenant}"'  # RFC 8941: an item and its parameter
+    return keys
 
 
 def effect_key_of(undo_key: str) -> str:

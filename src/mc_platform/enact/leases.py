@@ -47,7 +47,7 @@ class Holder:
     application_version: str
 
 
-def _boot_time() -> float:
+def boot_time() -> float:
     """Seconds that include the machine's sleep, where the system has such a clock."""
     clock = getattr(time, "CLOCK_BOOTTIME", None)
     return time.monotonic() if clock is None else time.clock_gettime(clock)
@@ -129,7 +129,7 @@ class LeaseKeeper:
         requeue: Callable[[str], None] = lambda _operation_id: None,
         ttl_s: float = TTL_S,
         heartbeat_s: float = HEARTBEAT_S,
-        monotonic: Callable[[], float] = _boot_time,
+        monotonic: Callable[[], float] = boot_time,
     ) -> None:
         self._leases = leases
         self._holder = holder

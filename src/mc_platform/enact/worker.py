@@ -3,7 +3,8 @@
 Knows sagas and actions; durability and outside signals are passed in. `abandon` interrupts what
 runs: the interruption is no `Exception`, so no saga takes it for a failure and the operation stays
 unfinished in the database, to be taken up again. The same happens to what ran in a lease's former
-term: another replica may have gone on with it.
+term: another replica may have gone on with it; and to what ran in a former term of its tenant's home,
+with which another region may have gone on.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ from mc_platform.model.operation import (
     plan_from,
 )
 from mc_platform.model.task import Task
+from mc_platform.ports import Homes
 
 RecordBlocking = Callable[[Sequence[Event], Task | None], None]
 LoadTask = Callable[[TenantId, TaskId], Task | None]
@@ -56,11 +58,16 @@ class Abandoned(BaseException):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Run:
-    """One run of an operation in this process, begun in a term of its lease."""
+    """One run of an operation in this process, begun in a term of its lease.
+
+    Attributes:
+        home: The term of its tenant's home, which is this region; 0 where there is one region.
+    """
 
     operation_id: str
-    tenant: str
+    tenant: TenantId
     term: int
+    home: int = 0
 
 
 class Worker:
@@ -78,6 +85,7 @@ class Worker:
         halted: Whether an operation that has not begun may not begin.
         term: The term of the lease that is held now.
         held: Whether the lease is surely held, without a loss since that term.
+        homes: Which tenants' home this region is; None: there is one region.
     """
 
     def __init__(
@@ -94,6 +102,7 @@ class Worker:
         halted: Callable[[OperationRequest], bool],
         term: Callable[[], int] = lambda: 1,
         held: Callable[[int], bool] = lambda _term: True,
+        homes: Homes | None = None,
     ) -> None:
         self.registry = registry
         self.record_blocking = record_blocking
@@ -106,6 +115,8 @@ class Worker:
         self._durable_step = durable_step
         self._term = term
         self._held = held
+        self._homes = homes
+        self._left: dict[str, TenantId] = {}  # operations whose home had moved
         self._stopping = threading.Event()
         self._lock = threading.Lock()
         self._runs: set[Run] = set()
@@ -172,8 +183,16 @@ class Worker:
 
     @contextmanager
     def _running(self, request: OperationRequest) -> Iterator[Run]:
-        run = Run(request.id, request.tenant, self._term())
+        home = 0
+        if self._homes is not None:
+            home = self._homes.term(request.tenant)
+            if not home:
+                with self._lock:
+                    self._left[request.id] = request.tenant
+                raise Abandoned
+        run = Run(request.id, request.tenant, self._term(), home)
         with self._lock:
+            self._left.pop(request.id, None)
             self._runs.add(run)
         try:
             yield run
@@ -210,9 +229,27 @@ class Worker:
         self._stopping.set()
 
     def check_abandoned(self, run: Run) -> None:
-        """Raise `Abandoned` if `abandon` was called, or the lease of `run`'s term is lost."""
+        """Raise `Abandoned` if `abandon` was called, or the lease or home of `run`'s term is lost."""
         if self._stopping.is_set() or run.term != self._term():
             raise Abandoned
+        if self._homes is not None and self._homes.term(run.tenant) != run.home:
+            with self._lock:
+                self._left[run.operation_id] = run.tenant
+            raise Abandoned
+
+    def left(self) -> list[str]:
+        """Operations that nobody is to take up here: their tenants' homes are other regions."""
+        if self._homes is None:
+            return []
+        with self._lock:
+            for operation_id, tenant in list(self._left.items()):
+                if self._homes.term(tenant):
+                    del self._left[operation_id]
+            return list(self._left)
+
+    def _may_enact(self, run: Run) -> bool:
+        at_home = self._homes is None or self._homes.held(run.tenant, run.home)
+        return at_home and self._held(run.term)
 
     def require_lease(self, run: Run) -> None:
         """Return when the lease is surely held: without it no effect may be begun.
@@ -220,7 +257,7 @@ class Worker:
         Raises:
             Abandoned: it was lost, or the process stops.
         """
-        while not self._held(run.term):
+        while not self._may_enact(run):
             # Lapsed by our own clock, perhaps noticed by nobody: the next heartbeat tells
             self.pause(run, _LEASE_LOOK_S)
 
@@ -292,6 +329,7 @@ class _WorkerActivities:
                 self._pause,
                 lambda: end_s - time.monotonic(),
                 tenant=self._run.tenant,
+                home=self._run.home,
             )
         )
 
@@ -299,7 +337,15 @@ class _WorkerActivities:
         worker = self._worker
         worker.require_lease(self._run)
         return self._valid(
-            worker.registry.undo(action, input, result, key, self._pause, tenant=self._run.tenant)
+            worker.registry.undo(
+                action,
+                input,
+                result,
+                key,
+                self._pause,
+                tenant=self._run.tenant,
+                home=self._run.home,
+            )
         )
 
     def _pause(self, seconds: float) -> None:

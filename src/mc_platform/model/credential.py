@@ -47,6 +47,7 @@ SCOPES: Mapping[Action, frozenset[Scope]] = {
     Action.halt_autonomy: frozenset({Scope.operations}),
     Action.resume_autonomy: frozenset({Scope.operations}),
     Action.override_canary: frozenset({Scope.operations}),
+    Action.move_home: frozenset({Scope.operations}),
     Action.resend_dead_letters: frozenset({Scope.operations}),
     Action.read_ledger: frozenset({Scope.ledger}),
     Action.break_glass: frozenset({Scope.break_glass}),

@@ -36,6 +36,8 @@ class Kind(StrEnum):
     operation_resolve_requested = "operation.resolve-requested"
     autonomy_halted = "autonomy.halted"
     autonomy_resumed = "autonomy.resumed"
+    home_move_requested = "home.move-requested"
+    home_moved = "home.moved"
     break_glass_requested = "break-glass.requested"
     break_glass_approved = "break-glass.approved"
     break_glass_ended = "break-glass.ended"

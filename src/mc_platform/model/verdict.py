@@ -30,6 +30,7 @@ class Action(StrEnum):
     break_glass = "BreakGlass"
     approve_break_glass = "ApproveBreakGlass"
     override_canary = "OverrideCanary"
+    move_home = "MoveHome"
     resend_dead_letters = "ResendDeadLetters"
     change_rules = "ChangeRules"
     read_credentials = "ReadCredentials"

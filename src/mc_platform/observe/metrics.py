@@ -78,6 +78,22 @@ operation_adoptions = Counter(
 operation_leases_lost = Counter(
     "mc_autonomy_leases_lost", "Times that this process found its operation lease lost."
 )
+home_held = Gauge(
+    "mc_home_held",
+    "1 while this replica surely holds its region's lease. No series: there is one region.",
+    ["region"],
+)
+home_renewals = Counter(
+    "mc_home_renewals", "Renewals of the region's lease by this process: done, failed.", ["outcome"]
+)
+home_moves = Counter(
+    "mc_home_moves", "Tenants' homes that this process saw move: here, away.", ["direction"]
+)
+home_passed_on = Counter(
+    "mc_home_passed_on",
+    "Requests passed on to their tenant's home region: answered, refused (no answer came).",
+    ["outcome", "tenant"],
+)
 autonomy_halted = Gauge(
     "mc_autonomy_halted",
     "1 while nothing is enacted for the tenant; tenant `*`: the switch of all.",

@@ -18,7 +18,7 @@ from mc_platform.model.tenant import Principal
 from mc_platform.model.verdict import Action, Decision
 from mc_platform.observe import metrics
 from mc_platform.pipeline.enforcement import Enforcement
-from mc_platform.ports import Clock, Journal, Operations, Tasks
+from mc_platform.ports import Clock, Homes, Journal, Operations, Tasks
 from mc_platform.record import EventFactory, decision_detail
 
 _POLL_S, _POLL_SLOWEST_S = 0.05, 1.0
@@ -30,6 +30,7 @@ class OpenTasks:
 
     Attributes:
         operation_wait_s: How long a caller waits for an operation's end.
+        homes: Which tenants' home this region is; None: there is one region.
         leaving: Set when nobody may wait here any longer: this replica is about to stop.
     """
 
@@ -40,6 +41,7 @@ class OpenTasks:
     events: EventFactory
     clock: Clock
     operation_wait_s: float
+    homes: Homes | None = None
     leaving: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def read(self, principal: Principal, task_id: str) -> Task:
@@ -47,6 +49,7 @@ class OpenTasks:
 
         Raises:
             NotFound: there is none, or it is another tenant's; not told which.
+            HomeElsewhere: there is none here, and the tenant's home is another region.
             PolicyDenied, Unavailable.
         """
         task, _ = await self._permitted(principal, task_id, Action.read_task)
@@ -57,6 +60,8 @@ class OpenTasks:
     ) -> tuple[Task, Decision]:
         task = await self.tasks.get(principal.tenant, TaskId(task_id))
         if task is None:
+            if self.homes is not None:
+                self.homes.refer(principal.tenant)
             raise NotFound("no such task")
         decision = await self.enforcement.permit(
             principal, action, "Task", resource_id=task.id, owner=task.tenant
@@ -68,9 +73,12 @@ class OpenTasks:
 
         Raises:
             NotFound: as for `read`.
+            HomeElsewhere: the tenant's home is another region, which has to undo it.
             Conflict: the task has ended, or is a question that cannot be called back.
             PolicyDenied, Unavailable.
         """
+        if self.homes is not None:
+            self.homes.refer(principal.tenant)
         task, decision = await self._permitted(principal, task_id, Action.cancel_task)
         if task.state.terminal:
             raise Conflict(f"the task is {task.state.name} already")
@@ -128,6 +136,8 @@ class OpenTasks:
     async def fail_abandoned(self, tasks: Sequence[Task]) -> int:
         """End tasks that no process works on any more; return how many.
 
+        Operations of tenants with another home are left to it.
+
         A question whose gateway died is one; an operation is if its engine never got it, or broke
         on it: nobody then knows what stands, so it is stuck.
         """
@@ -136,6 +146,8 @@ class OpenTasks:
             if "operation_id" not in task.governance:
                 await self.fail(task, "the gateway was interrupted before the agent answered")
                 failed += 1
+            elif self.homes is not None and not self.homes.term(task.tenant):
+                continue
             elif await self.operations.void(OperationId(task.id)):
                 await self.fail(task, "the gateway was interrupted before the operation began")
                 failed += 1

@@ -9,6 +9,7 @@ from mc_platform.query.break_glass import BreakGlassHandlers
 from mc_platform.query.canary import CanaryHandlers
 from mc_platform.query.credentials import CredentialHandlers
 from mc_platform.query.dead_letters import DeadLetterHandlers
+from mc_platform.query.homes import HomeHandlers
 from mc_platform.query.operator import OperatorHandlers
 from mc_platform.query.schema import GraphqlHandlers
 
@@ -20,5 +21,6 @@ __all__ = [
     "CredentialHandlers",
     "DeadLetterHandlers",
     "GraphqlHandlers",
+    "HomeHandlers",
     "OperatorHandlers",
 ]

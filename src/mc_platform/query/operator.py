@@ -38,7 +38,7 @@ from mc_platform.model.operation_view import (
 )
 from mc_platform.model.tenant import Role
 from mc_platform.model.verdict import Action
-from mc_platform.ports import Autonomy
+from mc_platform.ports import Autonomy, Homes
 from mc_platform.query.handlers import Handlers
 from mc_platform.query.operator_wire import (
     Alert,
@@ -116,6 +116,7 @@ class OperatorHandlers(Handlers):
         figures: What the breaker counts now, by scope.
         breaker: What it halts on, for people to read.
         tenants: All that may be halted.
+        homes: Which tenants' home this region is; None: there is one region.
     """
 
     operations: OperationReader
@@ -124,6 +125,7 @@ class OperatorHandlers(Handlers):
     figures: Callable[[AutonomyStatus], Awaitable[Mapping[Scope, Count]]]
     breaker: Mapping[str, Any]
     tenants: frozenset[TenantId]
+    homes: Homes | None = None
 
     def routes(self) -> list[Route]:
         return [
@@ -169,6 +171,8 @@ class OperatorHandlers(Handlers):
         asked = await read_body(request, CancelBody)
         reason = self.reason(asked.reason) if asked.reason else ""
         view = (await self._story(request)).operation
+        if self.homes is not None:
+            self.homes.refer(view.tenant)
         if not view.running:
             raise Conflict(f"the operation is {view.state.value} already")
         detail = _about(view) | ({"reason": reason} if reason else {})
@@ -184,6 +188,8 @@ class OperatorHandlers(Handlers):
         asked = await read_body(request, ResolveBody)
         reason = self.reason(asked.reason)
         view = (await self._story(request)).operation
+        if self.homes is not None:
+            self.homes.require(view.tenant)
         if view.state is not OperationState.stuck:
             raise Conflict(f"the operation is {view.state.value}; only a stuck one can be resolved")
         detail = _about(view) | {"reason": reason, "mode": asked.mode}

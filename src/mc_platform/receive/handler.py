@@ -21,7 +21,7 @@ from a2a.server.request_handlers.request_handler import RequestHandler
 from a2a.types import a2a_pb2 as pb
 from a2a.utils import errors as sdk
 
-from mc_platform.errors import BadRequest, Conflict, RateLimited
+from mc_platform.errors import BadRequest, Conflict, HomeElsewhere, RateLimited
 from mc_platform.model.ids import ContextId, TaskId, TenantId
 from mc_platform.model.task import Task
 from mc_platform.model.tenant import Principal
@@ -328,6 +328,8 @@ async def _counted(principal: Principal, work: Awaitable[R], *, count_success: b
 
 
 def _counted_error(principal: Principal, error: Exception) -> sdk.A2AError:
+    if isinstance(error, HomeElsewhere):  # counted where it ends: `pass_on`, or the home
+        return to_wire(error)
     metrics.add(metrics.a2a_requests, 1, outcome(error), principal.tenant)
     return to_wire(error)
 

@@ -35,6 +35,7 @@ from mc_platform import errors
 
 _UNTOLD_S = 1.0
 _waits: ContextVar[list[float]] = ContextVar("waits")
+_homes: ContextVar[list[errors.HomeElsewhere]] = ContextVar("homes")
 _log = structlog.get_logger()
 
 
@@ -47,6 +48,18 @@ def _note_wait(error: BaseException) -> None:
     wait_s = getattr(error, "retry_after_s", None)
     if wait_s is not None:
         _waits.get([]).append(float(wait_s))
+
+
+def forget_waits() -> None:
+    """Empty the note: the refusal that wrote into it is not what is answered."""
+    _waits.get([]).clear()
+
+
+def begin_homes() -> list[errors.HomeElsewhere]:
+    """Open a note of what this request is refused for because another region is the home."""
+    note: list[errors.HomeElsewhere] = []
+    _homes.set(note)
+    return note
 
 
 def retry_after(status: int) -> tuple[bytes, bytes] | None:
@@ -113,6 +126,9 @@ def to_wire(error: BaseException) -> sdk.A2AError:
         return AgentFailedError(_sentence(error))
     if isinstance(error, errors.Unavailable):
         _note_wait(error)
+        if isinstance(error, errors.HomeElsewhere):
+            _homes.get([]).append(error)
+            return UnavailableError(_sentence(error), {"code": error.code, "home": error.home})
         return UnavailableError(_sentence(error))
     if isinstance(error, errors.RateLimited):
         _note_wait(error)
@@ -150,6 +166,8 @@ async def answer(_request: Request, error: Exception) -> Response:
         told = {"code": "internal", "message": to_wire(error).message, "hint": ""}
         return JSONResponse({"error": {**told, "retryable": False}}, status_code=500)
     _note_wait(error)
+    if isinstance(error, errors.HomeElsewhere):
+        _homes.get([]).append(error)
     headers = {}
     if isinstance(error, errors.NotAuthenticated):
         headers["WWW-Authenticate"] = 'Bearer realm="agent-workbench"'

@@ -8,6 +8,7 @@ that no other module of the service makes a client.
 from __future__ import annotations
 
 from mc_platform.adapters.http.blocking import BlockingLanes
+from mc_platform.adapters.http.connection import Sink
 from mc_platform.adapters.http.outgoing import Lanes, Outgoing
 
-__all__ = ["BlockingLanes", "Lanes", "Outgoing"]
+__all__ = ["BlockingLanes", "Lanes", "Outgoing", "Sink"]

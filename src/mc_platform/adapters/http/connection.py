@@ -8,6 +8,7 @@ behind it, chunk sizes within it), each of which costs CPU and tells nothing.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from typing import NamedTuple, Protocol, cast
 
 from httptools import HttpParserError, HttpResponseParser
@@ -60,6 +61,16 @@ class Owner(Protocol):
         """It is no more."""
 
 
+class Sink(Protocol):
+    """Takes an answer as it comes, where it is not kept until it is whole."""
+
+    def head(self, status: int, headers: Mapping[str, str]) -> None:
+        """Its head has come; the status is not an interim one."""
+
+    def piece(self, piece: bytes) -> None:
+        """So much more of its body has come."""
+
+
 class Connection(asyncio.Protocol):
     """A connection to one origin.
 
@@ -87,6 +98,7 @@ class Connection(asyncio.Protocol):
         "_parser",
         "_pieces",
         "_received",
+        "_sink",
         "_status",
         "_transport",
         "_waiter",
@@ -102,6 +114,7 @@ class Connection(asyncio.Protocol):
         self.idle_since_s = 0.0
         self._not_taken: Exception | None = None
         self._waiter: asyncio.Future[Reply] | None = None
+        self._sink: Sink | None = None
         self._parser: HttpResponseParser | None = HttpResponseParser(self)
         # As servers in use write: a line may end with LF alone, a chunk's size in spaces
         self._parser.set_dangerous_leniencies(
@@ -120,7 +133,13 @@ class Connection(asyncio.Protocol):
         return not self._transport.is_closing()
 
     def ask(
-        self, request: list[bytes], *, deadline_s: float, most_bytes: int, whole: bool
+        self,
+        request: list[bytes],
+        *,
+        deadline_s: float,
+        most_bytes: int,
+        whole: bool,
+        sink: Sink | None = None,
     ) -> asyncio.Future[Reply]:
         """Send a request; the future has its reply.
 
@@ -129,6 +148,7 @@ class Connection(asyncio.Protocol):
             deadline_s: When the reply must have come, by the loop's clock.
             most_bytes: Of the reply's body.
             whole: Take no reply that is larger or compressed; otherwise its body is cut.
+            sink: Takes the reply as it comes; the future's has no body then.
 
         Raises (the future):
             TimeoutError: the deadline passed.
@@ -139,6 +159,7 @@ class Connection(asyncio.Protocol):
         self._deadline = self._loop.call_at(deadline_s, self.end, TimeoutError)
         self._most_bytes = most_bytes
         self._whole = whole
+        self._sink = sink
         self._is_large = sum(map(len, request)) > _LARGE_BYTES
         self._received = self._content = 0
         self._keep = self._complete = False
@@ -155,6 +176,7 @@ class Connection(asyncio.Protocol):
     def end(self, why: BaseException | type[BaseException] = Closed) -> None:
         """Break the connection; an exchange under way fails with the reason."""
         waiter, self._waiter = self._waiter, None
+        self._sink = None
         self._pieces.clear()
         self._gathered = bytearray()
         self._not_taken = None  # whose traceback holds this in turn
@@ -227,9 +249,14 @@ class Connection(asyncio.Protocol):
         length = self._headers.get("content-length", "0")
         if len(length) > _MOST_DIGITS or int(length) > self._most_bytes:
             self._refuse(f"the answer exceeds {self._most_bytes} bytes")
+        if self._sink is not None:
+            self._sink.head(self._status, self._headers)
 
     def on_body(self, piece: bytes) -> None:
         self._content += len(piece)
+        if self._sink is not None and self._content <= self._most_bytes:
+            self._sink.piece(piece)
+            return
         self._pieces.append(piece)
         if len(self._pieces) == _MOST_PIECES:
             self._gathered += b"".join(self._pieces)
@@ -290,6 +317,7 @@ class Connection(asyncio.Protocol):
 
     def _finish(self, *, keep: bool) -> None:
         waiter, self._waiter = self._waiter, None
+        self._sink = None
         pieces = self._pieces
         self._deadline.cancel()
         assert waiter is not None

@@ -26,7 +26,7 @@ from functools import cache, partial
 from aiohappyeyeballs import start_connection
 from yarl import URL
 
-from mc_platform.adapters.http.connection import Connection, NotHttp, NotTaken, Origin
+from mc_platform.adapters.http.connection import Connection, NotHttp, NotTaken, Origin, Sink
 from mc_platform.adapters.http.names import Names, look_ups
 from mc_platform.errors import PeerFailed
 from mc_platform.model.reply import Reply
@@ -75,6 +75,7 @@ class Outgoing:
         headers: Mapping[str, str] | None = None,
         params: Mapping[str, str] | None = None,
         whole: bool = True,
+        sink: Sink | None = None,
     ) -> Reply:
         """Send one request and read its reply; any status is a reply.
 
@@ -88,6 +89,7 @@ class Outgoing:
             params: Appended to the URL's query.
             whole: Refuse a reply that is too large or compressed; otherwise its status is what
                 counts, and the body is cut at `most_bytes`.
+            sink: Takes the reply as it comes; what is returned has no body then.
 
         Raises:
             PeerFailed: no reply came, or not one that can be taken.
@@ -104,7 +106,11 @@ class Outgoing:
             while True:
                 asked = True
                 answer = connection.ask(
-                    request, deadline_s=deadline_s, most_bytes=most_bytes, whole=whole
+                    request,
+                    deadline_s=deadline_s,
+                    most_bytes=most_bytes,
+                    whole=whole,
+                    sink=sink,
                 )
                 try:
                     return await answer
@@ -227,14 +233,17 @@ class Outgoing:
 class Lanes:
     """One `Outgoing` for each tenant: neither state nor a connection of one serves another."""
 
-    def __init__(self, *, headers: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, *, headers: Mapping[str, str] | None = None, tls: ssl.SSLContext | None = None
+    ) -> None:
         self._headers = headers
+        self._tls = tls
         self._lanes: dict[str, Outgoing] = {}
 
     def of(self, tenant: str) -> Outgoing:
         """The tenant's; `tenant` must be one of the catalogue's, for each keeps connections."""
         if tenant not in self._lanes:
-            self._lanes[tenant] = Outgoing(headers=self._headers)
+            self._lanes[tenant] = Outgoing(headers=self._headers, tls=self._tls)
         return self._lanes[tenant]
 
     async def close(self) -> None:

@@ -41,19 +41,32 @@ _LOCK = 7_219_005_313_401  # any fixed number: two migrations must not run at on
 _APPLYING = 7_219_005_313_405  # as long as the server works for one, even if it was killed
 _LOOK_AGAIN_S = 0.2
 _NAME = re.compile(r"^[a-z_][a-z0-9_]{0,62}$")
+_OF_THE_ARBITER = ("0048_homes.sql",)
+_GRANT_HOMES = """
+GRANT CONNECT ON DATABASE "{database}" TO {role};
+GRANT USAGE ON SCHEMA mc_home TO {role};
+GRANT SELECT ON mc_home.lease TO {role};
+GRANT EXECUTE ON FUNCTION mc_home.look, mc_home.renew, mc_home.take_over, mc_home.release,
+    mc_home.claim TO {role};
+"""
 
 
-def _service_identity(service_url: str) -> tuple[str, str, str]:
-    parts = urlsplit(service_url)
+def _identity(url: str, variable: str, example: str) -> tuple[str, str, str]:
+    parts = urlsplit(url)
     role, password, database = parts.username, parts.password, parts.path.lstrip("/")
     if not role or not password or not _NAME.match(role) or not _NAME.match(database):
         raise Misconfigured(
-            "MC_DATABASE_URL must name a role, its password and a database",
-            hint="form: postgresql://mc_service:PASSWORD@HOST:PORT/mc",
+            f"{variable} must name a role, its password and a database",
+            hint=f"form: postgresql://{example}",
         )
-    if role != SERVICE_ROLE:
-        raise Misconfigured(f"the service's role must be {SERVICE_ROLE}, got {role!r}")
     return role, unquote(password), database
+
+
+def _service_identity(service_url: str) -> tuple[str, str, str]:
+    found = _identity(service_url, "MC_DATABASE_URL", "mc_service:PASSWORD@HOST:PORT/mc")
+    if found[0] != SERVICE_ROLE:
+        raise Misconfigured(f"the service's role must be {SERVICE_ROLE}, got {found[0]!r}")
+    return found
 
 
 def service_database(service_url: str) -> str:
@@ -89,6 +102,33 @@ async def migrate_schema(*, admin_url: str, service_url: str) -> list[str]:
         return await _apply(database_url(admin_url, database))
 
 
+async def migrate_arbiter(*, admin_url: str, arbiter_url: str) -> list[str]:
+    """Create the arbiter's role, database and schema; return the names of the files applied now.
+
+    The role may call the schema's functions and change no table: they keep that a term never goes back.
+
+    Raises:
+        Misconfigured: the URLs are unusable, or the server refuses the administrator.
+        Unavailable: the server stopped at a file.
+    """
+    role, password, database = _identity(
+        arbiter_url, "MC_ARBITER_URL", "mc_arbiter:PASSWORD@HOST:PORT/mc_arbiter"
+    )
+    async with _at_work(admin_url, "the arbiter is not migrated") as server:
+        await _take_turn(server, _LOCK)
+        if not await server.fetchval("SELECT 1 FROM pg_roles WHERE rolname = $1", role):
+            await server.execute(f"CREATE ROLE {role}")
+        rights = await _excess(server, role)
+        await server.execute(f"ALTER ROLE {role} LOGIN PASSWORD {_literal(password)}{rights}")
+        if not await server.fetchval("SELECT 1 FROM pg_database WHERE datname = $1", database):
+            await server.execute(f'CREATE DATABASE "{database}"')
+        await server.execute(f'REVOKE ALL ON DATABASE "{database}" FROM PUBLIC')
+    applied = await _apply(database_url(admin_url, database), only=_OF_THE_ARBITER)
+    async with _at_work(database_url(admin_url, database), "no right is granted") as owner:
+        await owner.execute(_GRANT_HOMES.format(database=database, role=role))
+    return applied
+
+
 @asynccontextmanager
 async def administrator(url: str) -> AsyncIterator[Any]:
     """A connection of an administrator.
@@ -100,7 +140,7 @@ async def administrator(url: str) -> AsyncIterator[Any]:
         connection = await asyncpg.connect(url)
     except (OSError, asyncpg.PostgresError) as error:
         raise Misconfigured(
-            f"the database refuses MC_DATABASE_ADMIN_URL: {type(error).__name__}"
+            f"the database refuses the administrator's URL: {type(error).__name__}"
         ) from error
     try:
         yield connection
@@ -159,10 +199,13 @@ async def _excess(server: Any, role: str) -> str:
     return "".join(f" NO{right}" for column, right in _ABOVE_THE_RULES.items() if has[column])
 
 
-async def _apply(url: str) -> list[str]:
+async def _apply(url: str, only: tuple[str, ...] | None = None) -> list[str]:
     async with _at_work(url, "the schema is not migrated") as connection:
         await _take_turn(connection, _APPLYING)
-        return await apply_files(connection, files("mc_platform.migrations").iterdir())
+        scripts = files("mc_platform.migrations").iterdir()
+        return await apply_files(
+            connection, [one for one in scripts if only is None or one.name in only]
+        )
 
 
 class _Credential(Strict):

@@ -1,0 +1,138 @@
+"""Homes and regions' leases in PostgreSQL; implements `enact.homes.HomeStore`.
+
+The database is the arbiter's, or, where there is none, the region's own. Blocking, on one connection of
+its own: a renewal must not wait for a pool that requests share. No statement takes longer than a
+fraction of a lease; a server that does not answer at all is noticed by the system's timers.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Collection
+from contextlib import suppress
+from typing import Any
+
+import psycopg
+
+from mc_platform.enact.homes import View
+from mc_platform.errors import Unavailable
+from mc_platform.model.home import Home
+from mc_platform.model.ids import TenantId
+
+_CONNECT_TIMEOUT_S = 2
+_STATEMENT_TIMEOUT_MS = 1000
+_TCP_TIMEOUT_MS = 1500
+_REGIONS = """
+SELECT region, extract(epoch FROM clock_timestamp() - renewed_at)::float8 FROM mc_home.lease
+ORDER BY region
+"""
+
+
+class PostgresHomes:
+    """Homes of all regions' tenants.
+
+    Args:
+        url: `postgresql://` URL of a role that may use the schema `mc_home`.
+        application_name: As `pg_stat_activity` shows it.
+    """
+
+    def __init__(self, url: str, *, application_name: str) -> None:
+        self._url = url
+        self._name = application_name
+        self._turn = threading.Lock()
+        self._connection: psycopg.Connection[tuple[Any, ...]] | None = None
+
+    def renew(self, region: str, tenants: Collection[TenantId], known: int) -> View:
+        return _view(self._value("renew", region, sorted(tenants), known))
+
+    def look(self, known: int) -> View:
+        return _view(self._value("look", known))
+
+    def take_over(self, region: str, lapsed: str, renewals: int) -> int:
+        return int(self._value("take_over", region, lapsed, renewals))
+
+    def claim(self, tenant: TenantId, region: str, term: int) -> bool:
+        return bool(self._value("claim", tenant, region, term))
+
+    def release(self, tenant: str, term: int, target: str, *, principal: str, reason: str) -> bool:
+        """Have the home give a tenant up for another region; False if it was moved meanwhile.
+
+        Raises:
+            Unavailable: the store did not answer.
+        """
+        return bool(self._value("release", tenant, term, target, principal, reason))
+
+    def regions(self) -> dict[str, float]:
+        """Regions, each with the age in seconds of its last renewal, by the store's clock.
+
+        Raises:
+            Unavailable: the store did not answer.
+        """
+        with self._turn:
+            return {str(row[0]): float(row[1]) for row in self._execute(_REGIONS, ())}
+
+    def close(self) -> None:
+        """Close the connection; the next call makes another one."""
+        with self._turn:
+            self._close()
+
+    def _value(self, function: str, *values: Any) -> Any:
+        places = ", ".join(_PLACES.get(type(value), "%s") for value in values)
+        with self._turn:
+            [(value,)] = self._execute(f"SELECT mc_home.{function}({places})", values)
+        return value
+
+    def _execute(self, text: str, values: Any) -> list[tuple[Any, ...]]:
+        connection = self._connected()
+        try:
+            return connection.execute(text, values).fetchall()
+        except psycopg.Error as error:
+            self._close()
+            raise _away(error) from error
+        except BaseException:
+            self._close()
+            raise
+
+    def _connected(self) -> psycopg.Connection[tuple[Any, ...]]:
+        if self._connection is None or self._connection.closed:
+            try:
+                self._connection = psycopg.connect(
+                    self._url,
+                    connect_timeout=_CONNECT_TIMEOUT_S,
+                    tcp_user_timeout=_TCP_TIMEOUT_MS,
+                    autocommit=True,
+                    application_name=self._name,
+                    options=f"-c statement_timeout={_STATEMENT_TIMEOUT_MS}",
+                )
+            except psycopg.Error as error:
+                raise _away(error) from error
+        return self._connection
+
+    def _close(self) -> None:
+        kept, self._connection = self._connection, None
+        if kept is not None:
+            with suppress(psycopg.Error):
+                kept.close()
+
+
+_PLACES = {list: "%s::text[]", int: "%s::bigint", str: "%s::text"}
+
+
+def _away(error: psycopg.Error) -> Unavailable:
+    return Unavailable(
+        f"the homes of tenants cannot be read: {type(error).__name__}",
+        hint="see that the database of MC_ARBITER_URL answers, and that migrate-arbiter was run there",
+    )
+
+
+def _view(told: Any) -> View:
+    told = json.loads(told) if isinstance(told, str) else told
+    homes = told["homes"]
+    return View(
+        changes=told["changes"],
+        leases=told["leases"],
+        homes=None
+        if homes is None
+        else {TenantId(tenant): Home(**home) for tenant, home in homes.items()},
+    )

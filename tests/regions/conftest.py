@@ -1,0 +1,258 @@
+"""Two regions on one machine: two databases, two replicas of the service, one arbiter, one receiver.
+
+The regions share nothing but the arbiter, their catalogue, their keys and their credentials. What is
+replicated between regions is not here: each has only what it wrote itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import json
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import threading
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from tests import ports
+
+from mc_platform.administration import migrate, migrate_arbiter
+
+ROOT = Path(__file__).parents[2]
+GOVERNANCE = "urn:mc-platform:a2a:governance:1"
+_PLACED = {
+    "/stock/reservations": "reservation_id",
+    "/payments/charges": "charge_id",
+    "/courier/bookings": "booking_id",
+}
+
+
+@dataclass(frozen=True)
+class Call:
+    """What a receiver was asked."""
+
+    path: str
+    key: str
+    term: str | None
+
+
+class Receiver:
+    """Fulfilment that records each call with its fencing token; `hold` keeps calls from being answered."""
+
+    def __init__(self) -> None:
+        self.calls: list[Call] = []
+        self.arrived = threading.Event()
+        self.open = threading.Event()
+        self.open.set()
+        receiver = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_POST(self) -> None:
+                self.rfile.read(int(self.headers["Content-Length"]))
+                told = self.headers["MC-Home-Term"]
+                receiver.calls.append(Call(self.path, self.headers["Idempotency-Key"], told))
+                receiver.arrived.set()
+                receiver.open.wait(120)
+                content = json.dumps({_PLACED.get(self.path, "done"): "id-1"}).encode()
+                try:
+                    self.send_response(201)
+                    self.send_header("Content-Length", str(len(content)))
+                    self.end_headers()
+                    self.wfile.write(content)
+                except OSError:
+                    self.close_connection = True
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
+
+    def hold(self) -> None:
+        """From now on calls are recorded and not answered, until `open` is set."""
+        self.arrived.clear()
+        self.open.clear()
+
+    def close(self) -> None:
+        self.open.set()
+        self._server.shutdown()
+        self._server.server_close()
+
+
+@dataclass
+class Region:
+    """One region's replica as a process."""
+
+    name: str
+    url: str
+    env: dict[str, str]
+    tokens: dict[str, str]
+    log: Path
+    process: subprocess.Popen[bytes] = field(init=False)
+
+    def start(self) -> None:
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "mc_platform", "serve"],
+                env=self.env,
+                cwd=ROOT,
+                stdout=log,
+                stderr=log,
+            )
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+    def signal(self, what: signal.Signals) -> None:
+        self.process.send_signal(what)
+
+    def call(self, method: str, path: str, *, who: str = "TENANT_001", **more: Any) -> Any:
+        headers = {"Authorization": f"Bearer {self.tokens[who]}", "A2A-Version": "1.0"}
+        headers |= more.pop("headers", {})
+        return httpx.request(
+            method, self.url + path, headers=headers, timeout=60, trust_env=False, **more
+        )
+
+    def rpc(self, method: str, params: dict[str, Any], **more: Any) -> Any:
+        call = {"jsonrpc": "2.0", "id": 7, "method": method, "params": params}
+        return self.call("POST", "/a2a", json=call, **more)
+
+    def order(self, message_id: str | None = None, *, at_once: bool = False, **more: Any) -> Any:
+        return self.rpc("SendMessage", order(message_id, at_once=at_once), **more)
+
+    def homes(self) -> dict[str, Any]:
+        told = self.call("GET", "/operator/homes", who="OPERATOR").json()
+        return {one["tenant"]: one for one in told["homes"]}
+
+    def move(self, tenant: str, to: str) -> Any:
+        body = {"tenant": tenant, "to": to, "reason": "a rehearsal"}
+        return self.call("POST", "/operator/homes/move", who="OPERATOR", json=body)
+
+    def figure(self, name: str) -> float:
+        lines = self.call("GET", "/metrics", who="OPERATOR").text.splitlines()
+        return sum(float(line.split()[-1]) for line in lines if line.startswith(name))
+
+    def recorded(self, kind: str) -> list[dict[str, Any]]:
+        told = self.call("GET", "/audit/entries?limit=1000", who="OPERATOR").json()
+        leaves = [json.loads(base64.b64decode(entry["leaf"])) for entry in told["entries"]]
+        return [leaf for leaf in leaves if leaf["kind"] == kind]
+
+
+def order(message_id: str | None = None, *, at_once: bool = False) -> dict[str, Any]:
+    """The parameters of a message that places an order."""
+    data = {"item": "kettle", "quantity": 1, "customer": "C-1", "amount_cents": 5}
+    message = {
+        "messageId": message_id or str(uuid.uuid4()),
+        "role": "ROLE_USER",
+        "parts": [{"data": {**data, "address_ref": "A-1"}}],
+        "metadata": {GOVERNANCE: {"operation": "place-order", "purpose": "fulfilment"}},
+    }
+    return {"message": message, "configuration": {"returnImmediately": at_once}}
+
+
+@dataclass(frozen=True)
+class TwoRegions:
+    a: Region
+    b: Region
+    receiver: Receiver
+    arbiter_admin_url: str
+    arbiter_url: str
+
+
+def _credentials() -> tuple[dict[str, Any], dict[str, str]]:
+    made, tokens = {}, {}
+    for name, tenant, role in (
+        ("TENANT_001", "TENANT_001", "agent"),
+        ("TENANT_002", "TENANT_002", "agent"),
+        ("OPERATOR", "PLATFORM", "operator"),
+    ):
+        key, secret = secrets.token_hex(6), secrets.token_urlsafe(32)
+        digest = hashlib.sha256(secret.encode()).hexdigest()
+        entry = {"key_id": key, "secret_sha256": digest, "tenant": tenant, "role": role}
+        made[name] = {**entry, "principal": f"{name.lower()}@example"}
+        tokens[name] = f"mc_{key}_{secret}"
+    return made, tokens
+
+
+@pytest.fixture(scope="module")
+def regions(
+    run_postgres: Callable[[], AbstractContextManager[str]],
+    tmp_path_factory: pytest.TempPathFactory,
+    wait_until: Callable[..., object],
+) -> Iterator[TwoRegions]:
+    """Both serve; region a-1 has every home."""
+    folder = tmp_path_factory.mktemp("regions")
+    key = folder / "ledger.pem"
+    key.write_bytes(
+        Ed25519PrivateKey.generate().private_bytes(
+            Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()
+        )
+    )
+    credentials, tokens = _credentials()
+    receiver = Receiver()
+    with ExitStack() as stack:
+        stack.callback(receiver.close)
+        admin_url = stack.enter_context(run_postgres())
+        first = stack.enter_context(ports.free_block())
+        server = admin_url.partition("@")[2].partition("/")[0]
+        arbiter_url = f"postgresql://mc_arbiter:secret-of-it@{server}/mc_arbiter"
+        asyncio.run(migrate_arbiter(admin_url=admin_url, arbiter_url=arbiter_url))
+        found = {}
+        addresses = {"a-1": first, "b-1": first + 1}
+        for name, port in addresses.items():
+            database = f"postgresql://mc_service:secret@{server}/mc_{name[0]}"
+            asyncio.run(migrate(admin_url=admin_url, service_url=database, credentials=credentials))
+            peers = folder / f"peers-{name}.json"
+            peer = next(one for one in addresses if one != name)
+            url = f"http://127.0.0.1:{addresses[peer]}"
+            peers.write_text(json.dumps({"peers": [{"region": peer, "url": url}]}))
+            env = {
+                **{k: v for k, v in os.environ.items() if not k.startswith(("MC_", "AUDIT_"))},
+                "MC_DATABASE_URL": database,
+                "MC_ARBITER_URL": arbiter_url,
+                "MC_PEERS_FILE": str(peers),
+                "MC_REGION": name,
+                "MC_REPLICA": f"{name}-blue-1",
+                "MC_PORT": str(port),
+                "MC_LEDGER_KEY_FILE": str(key),
+                "MC_CATALOGUE": str(ROOT / "deploy/local/catalogue.toml"),
+                "MC_POLICY_DIR": str(ROOT / "policies"),
+                "MC_FULFILMENT_AGENT_URL": receiver.url,
+                "MC_RECORDS_AGENT_URL": receiver.url,
+                "MC_WORKER_PROCESSES": "1",
+                "MC_OPERATION_WAIT_S": "20",
+            }
+            region = Region(name, f"http://127.0.0.1:{port}", env, tokens, folder / f"{name}.log")
+            region.start()
+            stack.callback(region.kill)
+            found[name] = region
+            wait_until(lambda region=region: _serves(region), what=f"{name} serves")
+        yield TwoRegions(found["a-1"], found["b-1"], receiver, admin_url, arbiter_url)
+
+
+def _serves(region: Region) -> bool:
+    assert region.process.poll() is None, region.log.read_text()[-3000:]
+    try:
+        answer = httpx.get(f"{region.url}/health", timeout=5, trust_env=False)
+    except httpx.HTTPError:
+        return False
+    return answer.status_code == 200 and answer.json()["dependencies"]["homes"]["state"] == "ok"
