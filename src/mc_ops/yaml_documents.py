@@ -8,6 +8,7 @@ may be of a Secret.
 
 from __future__ import annotations
 
+import json
 import math
 from typing import Any
 
@@ -31,12 +32,31 @@ def documents_of(text: bytes | str, source: str) -> list[Any]:
         UnusableInput: it is no YAML, or one of which two readers would make two things.
     """
     try:
-        documents = list(yaml.load_all(text, _Loader))
+        documents = _read(text)
     except (yaml.YAMLError, RecursionError, ValueError) as error:
-        raise UnusableInput(f"{source} is no manifest: {_problem(error)}") from None
+        template = ("{{" if isinstance(text, str) else b"{{") in text  # type: ignore[operator] # as checked
+        hint = "it is a template: name what `helm template` prints of it" if template else ""
+        raise UnusableInput(f"{source} is no manifest: {_problem(error)}", hint=hint) from None
     for document in documents:
         _require_bounded(document, source)
     return documents
+
+
+def _read(text: bytes | str) -> list[Any]:
+    """As JSON where it is: its tabs, escaped slashes and pairs of surrogates are none of YAML's."""
+    try:
+        return [json.loads(text, object_pairs_hook=_once)]
+    except (json.JSONDecodeError, UnicodeDecodeError):
+        return list(yaml.load_all(text, _Loader))
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in found:
+            raise yaml.MarkedYAMLError(problem=f"key {name[:60]!r} stands twice")
+        found[name] = value
+    return found
 
 
 def _problem(error: Exception) -> str:
@@ -84,7 +104,7 @@ def _require_json(value: Any, source: str) -> None:
 
 
 class _Loader(yaml.SafeLoader):
-    """As YAML's, with times left as texts, and with keys that all readers of YAML have alike."""
+    """As YAML's, with times and `=` left as texts, and with keys that all readers of YAML have alike."""
 
     def __init__(self, stream: Any) -> None:
         super().__init__(stream)
@@ -143,7 +163,8 @@ def _refusal(problem: str, node: yaml.Node) -> yaml.MarkedYAMLError:
     return yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark)
 
 
+_AS_TEXTS = ("tag:yaml.org,2002:timestamp", "tag:yaml.org,2002:value")
 _Loader.yaml_implicit_resolvers = {
-    first: [(tag, form) for tag, form in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+    first: [(tag, form) for tag, form in resolvers if tag not in _AS_TEXTS]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }

@@ -20,19 +20,30 @@ from mc_ops.preflight.kubernetes.capacity import over_connections, over_quota
 from mc_ops.preflight.kubernetes.findings import Finding, results
 from mc_ops.preflight.kubernetes.manifests import Object, mapping, sequence
 from mc_ops.preflight.kubernetes.policies import matches
-from mc_ops.preflight.kubernetes.quantities import asked_for, portion, quantity
+from mc_ops.preflight.kubernetes.quantities import (
+    asked_for,
+    asks_as_whole,
+    portion,
+    quantity,
+)
 from mc_ops.preflight.kubernetes.scaled import Scaled, number
 from mc_ops.preflight.kubernetes.workloads import Pod
 from mc_ops.preflight.result import CheckResult, unknown
 
 VERSION = "autoscaling/v2"
-_SCALED = {"Deployment": "apps/v1", "StatefulSet": "apps/v1", "ReplicaSet": "apps/v1"}
-_METRICS = {
-    "Resource": "resource",
-    "ContainerResource": "containerResource",
-    "Pods": "pods",
-    "Object": "object",
-    "External": "external",
+_NOT_SCALED = ("DaemonSet", "Job", "CronJob", "Pod", "PodTemplate")
+_OF_RESOURCE, _OF_WHOLE = ("Utilization", "AverageValue"), ("Value", "AverageValue")
+_METRICS = {  # by type: its field, and the types of target that it takes
+    "Resource": ("resource", _OF_RESOURCE),
+    "ContainerResource": ("containerResource", _OF_RESOURCE),
+    "Pods": ("pods", ("AverageValue",)),
+    "Object": ("object", _OF_WHOLE),
+    "External": ("external", _OF_WHOLE),
+}
+_VALUES = {
+    "Utilization": "averageUtilization",
+    "Value": "value",
+    "AverageValue": "averageValue",
 }
 _OF_RESOURCES = ("cpu", "memory")
 _LONGEST_WINDOW_S, _LONGEST_PERIOD_S = 3600, 1800
@@ -60,6 +71,7 @@ def check_autoscaling(
         live: Whether the objects are a cluster's, with a status and with replicas set by it.
     """
     made = {(pod.owner.kind, pod.owner.namespace, pod.owner.name): pod for pod in pods}
+    made |= _by_reference(objects, made)
     all_scaled = [
         Scaled(one, made.get(_target(one)), live=live)
         for one in objects
@@ -98,6 +110,19 @@ def _target(hpa: Object) -> tuple[str, str, str]:
     return str(target.get("kind")), hpa.namespace, str(target.get("name"))
 
 
+def _by_reference(
+    objects: Sequence[Object], made: Mapping[tuple[str, str, str], Pod]
+) -> dict[tuple[str, str, str], Pod]:
+    """Of each Rollout that has no template of its own, the workload that it names."""
+    found = {}
+    for one in (each for each in objects if each.kind == "Rollout"):
+        reference = mapping(one.spec.get("workloadRef"), "workloadRef", one)
+        place = (str(reference.get("kind")), one.namespace, str(reference.get("name")))
+        if place in made:
+            found[one.kind, one.namespace, one.name] = made[place]
+    return found
+
+
 def _version(all_scaled: Sequence[Scaled]) -> Iterator[Finding]:
     for one in all_scaled:
         version = one.hpa.data.get("apiVersion")
@@ -114,10 +139,14 @@ def _targets(all_scaled: Sequence[Scaled], *, live: bool) -> Iterator[Finding]:
             why = f"there is no {kind} {namespace}/{name}"
             yield one.finding(field, why, "name the workload, with its kind")
             continue
+        if kind in _NOT_SCALED:
+            yield one.finding(f"{field}.kind", f"is {kind}: it has no replicas", "a Deployment")
+            continue
         target = mapping(one.spec.get("scaleTargetRef"), "scaleTargetRef", one.hpa)
-        if target.get("apiVersion") != _SCALED.get(kind):
-            why = f"has the apiVersion {target.get('apiVersion')!r}"
-            yield one.finding(f"{field}.apiVersion", why, str(_SCALED.get(kind)))
+        version = one.pod.owner.data.get("apiVersion")
+        if one.pod.owner.kind == kind and target.get("apiVersion") != version:
+            why = f"is {target.get('apiVersion')!r}, the workload's is {version!r}"
+            yield one.finding(f"{field}.apiVersion", why, str(version))
         if (other := seen.setdefault(_target(one.hpa), one.hpa)) is not one.hpa:
             yield one.finding(
                 field, f"{other.name} scales the same: they fight", "keep one of them"
@@ -130,8 +159,9 @@ def _targets(all_scaled: Sequence[Scaled], *, live: bool) -> Iterator[Finding]:
 def _minimum(all_scaled: Sequence[Scaled], minimum: int) -> Iterator[Finding]:
     for one in all_scaled:
         if one.least < minimum:
-            told = one.spec.get("minReplicas", "not set (1)")
-            yield one.finding("spec.minReplicas", f"is {told}, at least {minimum}", str(minimum))
+            told = repr(one.spec["minReplicas"]) if "minReplicas" in one.spec else "not set (1)"
+            why = f"is {told}, must be a whole number, at least {minimum}"
+            yield one.finding("spec.minReplicas", why, str(minimum))
 
 
 def _bounds(all_scaled: Sequence[Scaled]) -> Iterator[Finding]:
@@ -144,7 +174,7 @@ def _bounds(all_scaled: Sequence[Scaled]) -> Iterator[Finding]:
 def _metrics(all_scaled: Sequence[Scaled]) -> Iterator[Finding]:
     for one in all_scaled:
         metrics = sequence(one.spec.get("metrics"), "metrics", one.hpa)
-        if not metrics:
+        if not metrics and one.hpa.data.get("apiVersion") == VERSION:
             why = "is empty: the default of 80 % of CPU is nobody's choice"
             yield one.finding("spec.metrics", why, "name the metric and its target")
         for place, metric in enumerate(metrics):
@@ -154,7 +184,7 @@ def _metrics(all_scaled: Sequence[Scaled]) -> Iterator[Finding]:
 
 
 def _metric(one: Scaled, metric: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
-    key = _METRICS.get(str(metric.get("type")))
+    key, kinds = _METRICS.get(str(metric.get("type")), (None, ()))
     if key is None or key not in metric:
         why = (
             f"is {metric.get('type')!r}, with {', '.join(sorted(set(metric) - {'type'})) or 'none'}"
@@ -162,44 +192,69 @@ def _metric(one: Scaled, metric: Mapping[str, Any]) -> Iterator[tuple[str, str, 
         yield ".type", why, f"one of {', '.join(_METRICS)}, with its field beside it"
         return
     told = mapping(metric[key], key, one.hpa)
-    target = mapping(told.get("target"), "target", one.hpa)
-    kind = str(target.get("type"))
-    value = target.get(
-        {"Utilization": "averageUtilization", "Value": "value"}.get(kind, "averageValue")
-    )
-    if key in {"resource", "containerResource"}:
+    if kinds == _OF_RESOURCE:
         if told.get("name") not in _OF_RESOURCES:
             yield f".{key}.name", f"is {told.get('name')!r}: nobody measures it", "cpu or memory"
-        if kind == "Utilization" and not 1 <= number(value) <= 100:
-            why = f"is {value!r}: above 100 % it waits until pods have more than they asked for"
-            yield f".{key}.target.averageUtilization", why, "1 to 100, such as 70"
         containers = one.pod.containers() if one.pod else ()
         names = [container.get("name") for _, container in containers]
         if key == "containerResource" and told.get("container") not in names:
-            why = f"is {told.get('container')!r}, the pod has {', '.join(map(str, names))}"
+            why = f"is {told.get('container')!r}, the pod has {', '.join(sorted(map(str, names)))}"
             yield f".{key}.container", why, "the name of a container"
     elif not mapping(told.get("metric"), "metric", one.hpa).get("name"):
         yield f".{key}.metric.name", "is not set", "the name by which the metrics API has it"
-    if kind != "Utilization" and (value is None or quantity(value, one.hpa) <= 0):
-        yield f".{key}.target", f"is {dict(target)!r}", "a type with its value, above 0"
+    described = mapping(told.get("describedObject"), "describedObject", one.hpa)
+    if key == "object" and not (described.get("kind") and described.get("name")):
+        why = "does not say which object has the metric"
+        yield f".{key}.describedObject", why, "its apiVersion, kind and name"
+    yield from _metric_target(one, key, told, kinds)
+
+
+def _metric_target(
+    one: Scaled, key: str, told: Mapping[str, Any], kinds: Sequence[str]
+) -> Iterator[tuple[str, str, str]]:
+    target = mapping(told.get("target"), "target", one.hpa)
+    kind = str(target.get("type"))
+    value = target.get(_VALUES.get(kind, ""))
+    if kind not in kinds:
+        why = f"is {target.get('type')!r}, which the API refuses for this metric"
+        yield f".{key}.target.type", why, " or ".join(kinds)
+    elif kind == "Utilization":
+        if not 1 <= number(value) <= 100:
+            why = f"is {value!r}: above 100 % it waits until pods have more than they asked for"
+            if not isinstance(value, int):
+                why = f"is {value!r}, which is no whole number"
+            yield f".{key}.target.averageUtilization", why, "1 to 100, such as 70"
+    elif value is None or quantity(value, one.hpa) <= 0:
+        why = f"is {value!r}, of a target of type {kind}"
+        yield f".{key}.target.{_VALUES[kind]}", why, "a quantity above 0, such as 100 or 500m"
 
 
 def _requests(all_scaled: Sequence[Scaled]) -> Iterator[Finding]:
     for one in all_scaled:
         for metric in sequence(one.spec.get("metrics"), "metrics", one.hpa):
             told = mapping(metric, "metrics[]", one.hpa)
-            name = mapping(told.get("resource"), "resource", one.hpa).get("name")
-            if name not in _OF_RESOURCES or one.pod is None:
-                continue
-            for field, container in one.pod.containers():
-                resources = one.pod.of("resources", container)
-                kinds = ("requests", "limits")
-                if "containers[" in field and not any(
-                    name in one.pod.of(kind, resources) for kind in kinds
-                ):
-                    why = f"no {name} is requested: its utilisation cannot be told"
-                    where = f"{field}.resources.requests.{name}"
-                    yield Finding(str(one.pod.owner), where, why, "what the container needs")
+            for key in ("resource", "containerResource"):
+                measured = mapping(told.get(key), key, one.hpa)
+                target = mapping(measured.get("target"), "target", one.hpa)
+                if measured.get("name") in _OF_RESOURCES and target.get("type") != "AverageValue":
+                    yield from _unrequested(one, str(measured["name"]), measured.get("container"))
+
+
+def _unrequested(one: Scaled, resource: str, only: Any) -> Iterator[Finding]:
+    """The containers that do not ask for what is measured, against which it is measured."""
+    if one.pod is None or (only is None and asks_as_whole(one.pod, "requests", resource)):
+        return
+    for field, container in one.pod.containers():
+        counts = ".containers[" in field or container.get("restartPolicy") == "Always"
+        if not counts or only not in (None, container.get("name")):
+            continue
+        resources = one.pod.of("resources", container)
+        if all(
+            one.pod.of(kind, resources).get(resource) is None for kind in ("requests", "limits")
+        ):
+            why = f"no {resource} is requested: its utilisation cannot be told"
+            where = f"{field}.resources.requests.{resource}"
+            yield Finding(str(one.pod.owner), where, why, "what the container needs")
 
 
 def _behaviour(all_scaled: Sequence[Scaled]) -> Iterator[Finding]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from decimal import Decimal
 
 from mc_contract import connections
@@ -14,6 +14,8 @@ from mc_ops.preflight.kubernetes.scaled import Scaled, number
 from mc_ops.preflight.kubernetes.workloads import KINDS, Pod
 
 SERVICE = "agent-workbench"
+_POSTGRES = "postgresql.cnpg.io"
+_NOT_COUNTED = ("DaemonSet", "Job", "CronJob", "PodTemplate")  # by node, or for a while
 _RESOURCES = ("cpu", "memory", "ephemeral-storage")
 
 
@@ -21,13 +23,14 @@ def over_quota(
     objects: Sequence[Object], pods: Sequence[Pod], all_scaled: Sequence[Scaled]
 ) -> Iterator[Finding]:
     """Quotas that all workloads at their maximum would exceed; whatever has no autoscaler counts as it is."""
+    kinds = {*KINDS, *(pod.owner.kind for pod in pods)}
     most = {id(one.pod): one.most + one.surge for one in all_scaled if one.pod}
     for quota in (one for one in objects if one.kind == "ResourceQuota"):
         if quota.spec.get("scopes") or quota.spec.get("scopeSelector"):
             continue  # of some pods alone: which, the manifests do not tell
-        ours = [p for p in pods if p.owner.namespace == quota.namespace and _is_workload(p)]
+        ours = [p for p in pods if p.owner.namespace == quota.namespace and _is_workload(p, kinds)]
         counts = [(pod, most.get(id(pod), _replicas(pod))) for pod in ours]
-        counts += [_postgres(one) for one in objects if one.kind == "Cluster" and _near(one, quota)]
+        counts += [_postgres(one) for one in objects if _is_postgres(one) and _near(one, quota)]
         for name, hard in mapping(quota.spec.get("hard"), "hard", quota).items():
             needed = _needed(str(name), counts)
             room = quantity(hard, quota)
@@ -42,6 +45,11 @@ def over_quota(
                 yield Finding(str(quota), f"spec.hard[{name}]", why, fix)
 
 
+def _is_postgres(one: Object) -> bool:
+    """Whether it is CloudNativePG's Cluster: others have kinds of that name, too."""
+    return (one.kind, one.group) == ("Cluster", _POSTGRES)
+
+
 def _near(one: Object, quota: Object) -> bool:
     return one.namespace == quota.namespace
 
@@ -54,11 +62,10 @@ def _postgres(cluster: Object) -> tuple[Pod, int]:
     )
 
 
-def _is_workload(pod: Pod) -> bool:
+def _is_workload(pod: Pod, kinds: Collection[str]) -> bool:
     """Whether it counts by itself: not through an owner that counts already, and not for a while."""
     owners = {one.get("kind") for one in pod.list_of("ownerReferences", pod.owner.metadata)}
-    counted = not owners & set(KINDS)
-    return counted and pod.owner.kind in {"Deployment", "StatefulSet", "ReplicaSet", "Pod"}
+    return owners.isdisjoint(kinds) and pod.owner.kind not in _NOT_COUNTED
 
 
 def _replicas(pod: Pod) -> int:
@@ -110,7 +117,7 @@ def database_of(objects: Iterable[Object], most: int, others: int) -> connection
         CouldNotTell: the Cluster says no number.
     """
     for one in objects:
-        if one.kind == "Cluster" and "postgresql" in one.spec:
+        if _is_postgres(one) and "postgresql" in one.spec:
             postgresql = mapping(one.spec["postgresql"], "postgresql", one)
             told = mapping(postgresql.get("parameters"), "parameters", one).get("max_connections")
             if told is not None:

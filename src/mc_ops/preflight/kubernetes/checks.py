@@ -14,7 +14,7 @@ from mc_ops.preflight.kubernetes.autoscaling import check_autoscaling
 from mc_ops.preflight.kubernetes.capacity import database_of
 from mc_ops.preflight.kubernetes.egress import check_egress
 from mc_ops.preflight.kubernetes.egress_table import namespaces_of, read_table
-from mc_ops.preflight.kubernetes.manifests import Object, read_manifests
+from mc_ops.preflight.kubernetes.manifests import Object, mapping, read_manifests
 from mc_ops.preflight.kubernetes.pod_security import check_pod_security
 from mc_ops.preflight.kubernetes.probe import probe
 from mc_ops.preflight.kubernetes.workloads import KINDS, pods_of
@@ -129,7 +129,21 @@ def hpa_of_cluster(namespace: str | None, limits: Limits) -> list[CheckResult]:
         "resourcequota",
         "service",
     )
-    return _autoscaling(cluster.objects(*_WORKLOADS, *others), limits, limits.load, live=True)
+    objects = cluster.objects(*_WORKLOADS, *others)
+    if elsewhere := _targets_of_other_kinds(objects):
+        objects += cluster.objects(*elsewhere)
+    return _autoscaling(objects, limits, limits.load, live=True)
+
+
+def _targets_of_other_kinds(objects: list[Object]) -> list[str]:
+    """What autoscalers scale that is not Kubernetes' own, such as a Rollout, as kubectl names a kind."""
+    found = set()
+    for one in (each for each in objects if each.kind == "HorizontalPodAutoscaler"):
+        target = mapping(one.spec.get("scaleTargetRef"), "scaleTargetRef", one)
+        group, _, version = str(target.get("apiVersion") or "").rpartition("/")
+        if group and target.get("kind") not in KINDS:
+            found.add(f"{target.get('kind')}.{version}.{group}")
+    return sorted(found)
 
 
 def _autoscaling(
@@ -147,5 +161,5 @@ def _autoscaling(
 
 def _egress(objects: list[Object], path: Path) -> list[CheckResult]:
     pods = pods_of(objects)
-    policies = [one for one in objects if one.kind == "NetworkPolicy"]
+    policies = [one for one in objects if "NetworkPolicy" in one.kind]
     return list(check_egress(policies, pods, read_table(path, pods)))

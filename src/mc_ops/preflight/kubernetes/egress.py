@@ -12,9 +12,9 @@ from dataclasses import replace
 from mc_ops.preflight.kubernetes.egress_table import Pair, Table
 from mc_ops.preflight.kubernetes.findings import Finding, results
 from mc_ops.preflight.kubernetes.manifests import Object
-from mc_ops.preflight.kubernetes.policies import Endpoint, evaluate, selects
+from mc_ops.preflight.kubernetes.policies import GROUP, Endpoint, evaluate, selects
 from mc_ops.preflight.kubernetes.workloads import Pod
-from mc_ops.preflight.result import CheckResult
+from mc_ops.preflight.result import CheckResult, unknown
 
 _DIRECTIONS = ("Ingress", "Egress")
 
@@ -24,9 +24,14 @@ def check_egress(
 ) -> Iterator[CheckResult]:
     """Every pair of the table, then what no pair can show.
 
+    Args:
+        policies: Kubernetes' own are evaluated; of those of another API it is said that they are not.
+
     Raises:
         UnusableInput: a policy says what the API would refuse.
     """
+    others = [one for one in policies if (one.kind, one.group) != ("NetworkPolicy", GROUP)]
+    policies = [one for one in policies if one not in others]
     for pair in sorted(table.pairs, key=lambda pair: pair.expect != "allow"):
         told = "passes" if pair.expect == "allow" else "is refused"
         good = f"{pair} {told}: {pair.why}"
@@ -38,6 +43,10 @@ def check_egress(
     yield from results("isolated", _open_pods(policies, ours), good)
     good = f"each of {len(policies)} policies selects somebody"
     yield from results("policy-selects", _idle(policies, pods, table), good)
+    for one in others:
+        why = f"{one} of {one.group} is not evaluated: it may let or refuse whom the table names"
+        remedy = "try the pairs on a cluster (--env kubernetes), or say it in a NetworkPolicy"
+        yield unknown("policy-kinds", why, remedy)
 
 
 def _pair(policies: Sequence[Object], table: Table, pair: Pair) -> Iterator[Finding]:

@@ -38,7 +38,7 @@ from mc_contract.configuration import (
 )
 from mc_ops.errors import UnusableInput
 from mc_ops.files import read_limited
-from mc_ops.preflight.kubernetes.policies import Endpoint, Port, address
+from mc_ops.preflight.kubernetes.policies import PROTOCOLS, Endpoint, Port, address
 from mc_ops.preflight.kubernetes.workloads import Pod
 
 _HINT = "docs/how-to/kubernetes.md has the form of the table"
@@ -52,6 +52,7 @@ class _Endpoint(Strict):
     namespace: Text | None = None
     namespace_labels: dict[Text, str] = Field(default_factory=dict)
     labels: dict[Text, str] = Field(default_factory=dict)
+    ports: dict[Text, Annotated[int, Field(ge=1, le=65535)]] = Field(default_factory=dict)
     ip: Text | None = None
     address: Text | None = None
 
@@ -186,7 +187,8 @@ def _endpoint(
         if told.namespace is None:
             return Endpoint(name, ip=address(told.ip or ""))
         labels = {_NAME: told.namespace} | told.namespace_labels
-        return Endpoint(name, told.namespace, told.labels, labels, address(address_of_pod))
+        where = address(address_of_pod)
+        return Endpoint(name, told.namespace, told.labels, labels, where, _by_name(told))
     pod = made.get(told.workload)
     if pod is None:
         known_ones = ", ".join(sorted(made)) or "none"
@@ -198,7 +200,12 @@ def _endpoint(
         for _, container in pod.containers()
         for port in pod.list_of("ports", container)
         if isinstance(port.get("containerPort"), int)
-    }
+    } | _by_name(told)
     space = pod.owner.namespace
     labels = {_NAME: space} | told.namespace_labels
     return Endpoint(name, space, pod.labels, labels, address(address_of_pod), ports)
+
+
+def _by_name(told: _Endpoint) -> dict[tuple[str, str], int]:
+    """The named ports that the table says of an endpoint, whatever their protocol."""
+    return {(name, way): number for name, number in told.ports.items() for way in PROTOCOLS}

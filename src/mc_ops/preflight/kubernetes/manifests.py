@@ -36,6 +36,11 @@ class Object:
         return str(self.data["kind"])
 
     @property
+    def group(self) -> str:
+        """The group of its API, such as `apps`; empty for the core's. Two groups may share a kind."""
+        return str(self.data.get("apiVersion") or "").rpartition("/")[0]
+
+    @property
     def name(self) -> str:
         """Its name."""
         return str(self.metadata.get("name") or self.metadata.get("generateName") or "")
@@ -126,6 +131,9 @@ def objects_of(text: bytes, source: str) -> Iterator[Object]:
 def _flat(document: Any, source: str) -> Iterator[Object]:
     if not isinstance(document, dict) or not isinstance(document.get("kind"), str):
         raise UnusableInput(f"{source} has a document without `kind`: it is no manifest")
+    if not isinstance(document.get("apiVersion"), str):
+        kind = document["kind"][:60]
+        raise UnusableInput(f"{source} has a {kind} without `apiVersion`: it is no manifest")
     if document["kind"].endswith("List") and "items" in document:
         for item in sequence(document["items"], "items", source):
             yield from _flat(item, source)

@@ -10,7 +10,7 @@ the network plugin: `blocks_cover_pods` says which is assumed.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Any
@@ -19,7 +19,14 @@ from mc_ops.errors import UnusableInput
 from mc_ops.preflight.kubernetes.manifests import Object, mapping, sequence
 
 _DIRECTIONS = {"Ingress": "from", "Egress": "to"}
-_PROTOCOLS = ("TCP", "UDP", "SCTP")
+PROTOCOLS = ("TCP", "UDP", "SCTP")
+GROUP = "networking.k8s.io"
+"""Of the NetworkPolicies that are meant here: Calico's and others' have the kind's name, and another meaning."""
+_RULE_KEYS = {"from", "to", "ports"}
+_PORT_KEYS = {"protocol", "port", "endPort"}
+_SELECTOR_KEYS = {"matchLabels", "matchExpressions"}
+_OF_VALUES = {"In": True, "NotIn": True, "Exists": False, "DoesNotExist": False}
+_SPEC_KEYS = {"podSelector", "policyTypes", "ingress", "egress"}
 _PEER_KEYS = {"podSelector", "namespaceSelector", "ipBlock"}
 
 
@@ -102,8 +109,24 @@ def evaluate(
     return Verdict(tuple(refused), tuple(passed))
 
 
+def _of(value: Any, keys: Collection[str], field: str, where: Object) -> Mapping[str, Any]:
+    """An object of these keys: a misspelt one would be left out, and the rest mean more than was written.
+
+    Raises:
+        UnusableInput: it has another key, or is no object.
+    """
+    told = mapping(value, field, where)
+    if others := sorted(str(key) for key in told if key not in keys):
+        raise UnusableInput(
+            f"{where}: {field} has {', '.join(others)[:200]}, which is none of its fields",
+            hint=f"it may have {', '.join(sorted(keys))}",
+        )
+    return told
+
+
 def selects(policy: Object, endpoint: Endpoint, direction: str) -> bool:
     """Whether a policy isolates an endpoint in a direction, `Ingress` or `Egress`."""
+    _of(policy.spec, _SPEC_KEYS, "spec", policy)
     return (
         endpoint.namespace == policy.namespace
         and direction in types_of(policy)
@@ -125,7 +148,7 @@ def rules_of(policy: Object, direction: str) -> Iterator[Mapping[str, Any]]:
     """Its rules of a direction."""
     name = direction.lower()
     for rule in sequence(policy.spec.get(name), f"spec.{name}", policy):
-        yield mapping(rule, f"spec.{name}[]", policy)
+        yield _of(rule, _RULE_KEYS, f"spec.{name}[]", policy)
 
 
 def _peer_matches(
@@ -147,7 +170,7 @@ def _is_peer(peer: Mapping[str, Any], policy: Object, other: Endpoint, cover_pod
         )
     if "ipBlock" in keys:
         covered = other.namespace is None or cover_pods
-        block = mapping(peer["ipBlock"], "ipBlock", policy)
+        block = _of(peer["ipBlock"], {"cidr", "except"}, "ipBlock", policy)
         return other.ip is not None and covered and _in_block(other.ip, block, policy)
     if other.namespace is None:
         return False
@@ -169,8 +192,11 @@ def _in_block(address: Any, block: Mapping[str, Any], policy: Object) -> bool:
     except ValueError as error:
         raise UnusableInput(f"{policy}: ipBlock: {error}") from error
     for hole in holes:
-        if hole.version != whole.version or not hole.subnet_of(whole):  # type: ignore[arg-type] # as checked
-            raise UnusableInput(f"{policy}: ipBlock.except {hole} does not lie in {whole}")
+        inside = hole.version == whole.version and hole.subnet_of(whole)  # type: ignore[arg-type] # as checked
+        if not inside or hole == whole:
+            raise UnusableInput(
+                f"{policy}: ipBlock.except {hole} is not a smaller block within {whole}"
+            )
     return address in whole and not any(address in hole for hole in holes)
 
 
@@ -184,13 +210,13 @@ def _network(text: Any) -> IPv4Network | IPv6Network:
 def _port_matches(rule: Mapping[str, Any], policy: Object, target: Endpoint, port: Port) -> bool:
     ports = sequence(rule.get("ports"), "ports", policy)
     return not ports or any(
-        _is_port(mapping(o, "ports[]", policy), policy, target, port) for o in ports
+        _is_port(_of(o, _PORT_KEYS, "ports[]", policy), policy, target, port) for o in ports
     )
 
 
 def _is_port(told: Mapping[str, Any], policy: Object, target: Endpoint, port: Port) -> bool:
     protocol, number, end = told.get("protocol") or "TCP", told.get("port"), told.get("endPort")
-    if protocol not in _PROTOCOLS:
+    if protocol not in PROTOCOLS:
         raise UnusableInput(f"{policy}: protocol {protocol!r}, must be TCP, UDP or SCTP")
     if isinstance(number, bool) or not isinstance(number, int | str | None):
         raise UnusableInput(f"{policy}: port {number!r} is neither a number nor a name")
@@ -212,7 +238,7 @@ def matches(selector: Any, labels: Mapping[str, str], where: Object) -> bool:
 
 def _selected(selector: Any, labels: Mapping[str, str], where: str, policy: Object) -> bool:
     """Whether labels match a selector; one that is empty (or missing) selects all."""
-    told = mapping(selector, where, policy)
+    told = _of(selector, _SELECTOR_KEYS, where, policy)
     wanted = mapping(told.get("matchLabels"), f"{where}.matchLabels", policy)
     if any(labels.get(str(key)) != str(value) for key, value in wanted.items()):
         return False
@@ -220,6 +246,13 @@ def _selected(selector: Any, labels: Mapping[str, str], where: str, policy: Obje
         expression = mapping(one, f"{where}.matchExpressions[]", policy)
         key, operator = str(expression.get("key")), expression.get("operator")
         values = {str(v) for v in sequence(expression.get("values"), "values", policy)}
+        if (
+            isinstance(operator, str)
+            and operator in _OF_VALUES
+            and bool(values) is not _OF_VALUES[operator]
+        ):
+            needs = "needs values" if _OF_VALUES[operator] else "takes no values"
+            raise UnusableInput(f"{policy}: {where}: {operator} of {key} {needs}")
         answers = {
             "In": labels.get(key) in values,
             "NotIn": labels.get(key) not in values,
@@ -227,7 +260,9 @@ def _selected(selector: Any, labels: Mapping[str, str], where: str, policy: Obje
             "DoesNotExist": key not in labels,
         }
         if not isinstance(operator, str) or operator not in answers:
-            raise UnusableInput(f"{policy}: operator {operator!r} of {where}")
+            raise UnusableInput(
+                f"{policy}: operator {operator!r} of {where}, must be {', '.join(_OF_VALUES)}"
+            )
         if not answers[operator]:
             return False
     return True

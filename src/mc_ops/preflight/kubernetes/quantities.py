@@ -46,10 +46,16 @@ def asked_for(pod: Pod, kind: str, resource: str) -> Decimal | None:
     """What all containers of a pod ask for, `kind` being `requests` or `limits`.
 
     Containers that are done before others begin count where one of them needs more than all others.
+    What the pod says for all of them together counts instead, and its overhead is added.
 
     Returns:
         None if one of them does not say.
     """
+    overhead = pod.of("overhead", pod.spec).get(resource)
+    extra = Decimal(0) if overhead is None else quantity(overhead, f"{pod.owner} overhead")
+    whole = _said(pod, pod.spec, kind, resource)
+    if whole is not None:
+        return whole + extra
     steady, most_before, unsaid = Decimal(0), Decimal(0), False
     for field, container in pod.containers():
         value = _said(pod, container, kind, resource)
@@ -60,7 +66,12 @@ def asked_for(pod: Pod, kind: str, resource: str) -> Decimal | None:
             most_before = max(most_before, value)
         else:
             steady += value
-    return None if unsaid else max(steady, most_before)
+    return None if unsaid else max(steady, most_before) + extra
+
+
+def asks_as_whole(pod: Pod, kind: str, resource: str) -> bool:
+    """Whether the pod says it for all of its containers together."""
+    return _said(pod, pod.spec, kind, resource) is not None
 
 
 def _said(pod: Pod, container: Mapping[str, Any], kind: str, resource: str) -> Decimal | None:

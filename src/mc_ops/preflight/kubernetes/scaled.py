@@ -59,14 +59,18 @@ class Scaled:
 
     @property
     def surge(self) -> int:
-        """How many pods a rolling update adds at the maximum."""
-        if self.pod is None or self.pod.owner.kind != "Deployment":
+        """How many pods a release adds at the maximum."""
+        if self.pod is None or self.pod.owner.kind not in {"Deployment", "Rollout"}:
             return 0
-        strategy = mapping(self.pod.owner.spec.get("strategy"), "strategy", self.pod.owner)
+        owner = self.pod.owner
+        strategy = mapping(owner.spec.get("strategy"), "strategy", owner)
         if strategy.get("type") == "Recreate":
             return 0
-        rolling = mapping(strategy.get("rollingUpdate"), "rollingUpdate", self.pod.owner)
-        return portion(rolling.get("maxSurge", "25%"), self.most, self.pod.owner, up=True)
+        if "blueGreen" in strategy:  # of a Rollout: the new side stands whole beside the old one
+            return self.most
+        field = "canary" if owner.kind == "Rollout" else "rollingUpdate"
+        rolling = mapping(strategy.get(field), field, owner)
+        return portion(rolling.get("maxSurge", "25%"), self.most, owner, up=True)
 
     def finding(self, field: str, why: str, fix: str) -> Finding:
         """Something that is wrong in the autoscaler."""

@@ -1,4 +1,7 @@
-"""The pods that objects make: of every kind of workload, with the field where each stands."""
+"""The pods that objects make: of every kind of workload, with the field where each stands.
+
+A kind of somebody else's (a Rollout, a Knative Service) is searched for templates of pods by their shape.
+"""
 
 from __future__ import annotations
 
@@ -6,21 +9,23 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from mc_ops.errors import UnusableInput
 from mc_ops.preflight.kubernetes.manifests import Object, mapping, sequence
 
 _TEMPLATES = {
-    "Pod": "",
-    "PodTemplate": "template",
-    "Deployment": "spec.template",
-    "StatefulSet": "spec.template",
-    "DaemonSet": "spec.template",
-    "ReplicaSet": "spec.template",
-    "ReplicationController": "spec.template",
-    "Job": "spec.template",
-    "CronJob": "spec.jobTemplate.spec.template",
+    "Pod": ("", ""),
+    "PodTemplate": ("", "template"),
+    "Deployment": ("apps", "spec.template"),
+    "StatefulSet": ("apps", "spec.template"),
+    "DaemonSet": ("apps", "spec.template"),
+    "ReplicaSet": ("apps", "spec.template"),
+    "ReplicationController": ("", "spec.template"),
+    "Job": ("batch", "spec.template"),
+    "CronJob": ("batch", "spec.jobTemplate.spec.template"),
 }
 KINDS = tuple(_TEMPLATES)
-"""The kinds that make pods."""
+"""Kubernetes' own kinds that make pods."""
+_OWN_GROUPS = frozenset(["", "apps", "batch", "autoscaling", "policy", "extensions"])
 _CONTAINERS = ("initContainers", "containers", "ephemeralContainers")
 
 
@@ -67,19 +72,58 @@ class Pod:
 
 
 def pods_of(objects: Iterable[Object]) -> list[Pod]:
-    """The pods of all objects that make some; a set of old pods that is scaled to none makes none."""
-    found = []
+    """The pods of all objects that make some; a set of old pods that is scaled to none makes none.
+
+    Raises:
+        UnusableInput: a template has no containers, so that nothing of it could be checked.
+    """
+    found: list[Pod] = []
     for one in objects:
-        place = _TEMPLATES.get(one.kind)
-        if place is None or _is_history(one):
+        group, place = _TEMPLATES.get(one.kind, ("", None))
+        if place is None or one.group != group:
+            found += _of_other_kind(one)
+            continue
+        if _is_history(one):
             continue
         template: Mapping[str, Any] = one.data
         for step in filter(None, place.split(".")):
             template = mapping(template.get(step), place, one)
-        path = ".".join(filter(None, (place, "spec")))
-        metadata = mapping(template.get("metadata"), "metadata", one)
-        found.append(Pod(one, path, metadata, mapping(template.get("spec"), path, one)))
+        found.append(_pod(one, place, template))
     return found
+
+
+def _pod(owner: Object, place: str, template: Mapping[str, Any]) -> Pod:
+    path = ".".join(filter(None, (place, "spec")))
+    metadata = mapping(template.get("metadata"), "metadata", owner)
+    pod = Pod(owner, path, metadata, mapping(template.get("spec"), path, owner))
+    if next(pod.containers(), None) is None:
+        raise UnusableInput(
+            f"{owner}: {path}.containers is missing or empty: there is nothing to check",
+            hint="mend the field's name; of a patch, name the folder with its kustomization",
+        )
+    return pod
+
+
+def _of_other_kind(one: Object) -> Iterator[Pod]:
+    """The pods that a kind which is not Kubernetes' own describes, as far as they look like pods."""
+    if one.group in _OWN_GROUPS or one.group.endswith(".k8s.io"):
+        return
+    for place, template in _shaped("", one.data):
+        yield _pod(one, place, template)
+
+
+def _shaped(place: str, node: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    if isinstance(node, list):
+        for number, inner in enumerate(node):
+            yield from _shaped(f"{place}[{number}]", inner)
+    elif isinstance(node, Mapping):
+        spec = node.get("spec")
+        containers = spec.get("containers") if isinstance(spec, Mapping) else None
+        if isinstance(containers, list) and all(isinstance(c, Mapping) for c in containers):
+            yield place, node
+            return
+        for name, inner in node.items():
+            yield from _shaped(f"{place}.{name}".lstrip("."), inner)
 
 
 def _is_history(one: Object) -> bool:

@@ -44,7 +44,7 @@ if words[0] == "get":
     if "-n" not in words:
         [whole] = [one for one in items if one["metadata"]["name"] == words[2]]
         end(0, json.dumps(whole))
-    end(0, json.dumps({{"kind": "List", "items": items}}))
+    end(0, json.dumps({{"apiVersion": "v1", "kind": "List", "items": items}}))
 if words[0] == "create":
     pod = json.load(sys.stdin)
     kind = "bad" if pod["metadata"].get("name") == "preflight-bad" else "ours"

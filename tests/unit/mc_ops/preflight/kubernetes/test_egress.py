@@ -190,8 +190,10 @@ why = "names"
 
 def deployment(name):
     meta = {"name": name, "namespace": "n"}
-    template = {"metadata": {"labels": {"app": name}}, "spec": {"containers": []}}
-    return Object({"kind": "Deployment", "metadata": meta, "spec": {"template": template}})
+    template = {"metadata": {"labels": {"app": name}}, "spec": {"containers": [{"name": name}]}}
+    spec = {"template": template}
+    whole = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": meta, "spec": spec}
+    return Object(whole)
 
 
 @pytest.mark.parametrize(
@@ -251,6 +253,7 @@ def test_a_workload_and_itself_are_two_of_its_pods(tmp_path):
     )
     shut = Object(
         {
+            "apiVersion": "networking.k8s.io/v1",
             "kind": "NetworkPolicy",
             "metadata": {"name": "shut", "namespace": "n"},
             "spec": {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]},

@@ -11,7 +11,7 @@ from mc_ops.preflight.kubernetes.manifests import objects_of, read_manifests
 from mc_ops.preflight.kubernetes.pod_security import violations
 from mc_ops.preflight.kubernetes.workloads import pods_of
 
-POD = "kind: Pod\nmetadata: {name: a}\n"
+POD = "apiVersion: v1\nkind: Pod\nmetadata: {name: a}\n"
 BAD = "x: &bad {hostNetwork: true, hostPID: true}\n"
 
 
@@ -22,7 +22,7 @@ def read(text):
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("spec: {hostPID: false, <<: *bad}\n", "line 4: a merge"),  # kubectl: hostPID true
+        ("spec: {hostPID: false, <<: *bad}\n", "line 5: a merge"),  # kubectl: hostPID true
         ("spec: {<<: *bad, <<: *bad}\n", "a merge"),
         ("spec: {!!merge x: {hostUsers: false}}\n", "a merge"),  # kubectl: a member called x
         ("spec: {<<: [1]}\n", "needs an object"),
@@ -61,7 +61,7 @@ def test_a_merge_before_all_other_keys_is_as_kubectl_has_it():
     """There all readers agree: an object's own keys win, and of several sources the first."""
     [one] = read(f"{POD}{BAD}spec: {{<<: [{{hostPID: null}}, *bad], hostNetwork: false}}\n")
     assert one.spec == {"hostNetwork": False, "hostPID": None}
-    [one] = read(f"{POD}{BAD}spec: {{<<: *bad}}\n")
+    [one] = read(f"{POD}{BAD}spec: {{<<: *bad, containers: [{{name: c}}]}}\n")
     assert {field for field, *_ in _found(one)} == {"spec.hostNetwork", "spec.hostPID"}
 
 
@@ -71,7 +71,9 @@ def _found(one):
 
 def test_keys_are_texts_as_in_json():
     """Those of a label, too, whatever YAML makes of them."""
-    [one] = read("kind: ConfigMap\nmetadata: {name: c}\ndata: {1: a, on: b, '<<': c}\n")
+    [one] = read(
+        "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: c}\ndata: {1: a, on: b, '<<': c}\n"
+    )
     assert one.data["data"] == {"1": "a", "true": "b", "<<": "c"}
 
 
@@ -100,7 +102,7 @@ def test_a_link_out_of_the_folder_is_not_followed(tmp_path):
     folder = tmp_path / "manifests"
     folder.mkdir()
     (folder / "pod.yaml").write_text(POD)
-    (tmp_path / "key").write_text("kind: Pod\nsecret: x\n")
+    (tmp_path / "key").write_text("apiVersion: v1\nkind: Pod\nsecret: x\n")
     (folder / "inner.yaml").symlink_to("pod.yaml")  # as a mounted ConfigMap has them
     assert len(read_manifests(folder)) == 2
     (folder / "outer.yaml").symlink_to(tmp_path / "key")

@@ -42,11 +42,13 @@ def within(kind, pod):
     if kind == "Pod":
         return {**pod, "metadata": {**pod["metadata"], "namespace": "n"}}
     if kind == "PodTemplate":
-        return {"kind": kind, "metadata": metadata, "template": template}
+        return {"apiVersion": "v1", "kind": kind, "metadata": metadata, "template": template}
     spec = {"template": template}
     if kind == "CronJob":
         spec = {"jobTemplate": {"spec": spec}}
-    return {"kind": kind, "metadata": metadata, "spec": spec}
+    version = {"Job": "batch/v1", "CronJob": "batch/v1", "ReplicationController": "v1"}
+    api = version.get(kind, "apps/v1")
+    return {"apiVersion": api, "kind": kind, "metadata": metadata, "spec": spec}
 
 
 def test_the_fixtures_are_all_there():
