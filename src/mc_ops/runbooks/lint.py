@@ -14,6 +14,7 @@ from mc_ops.runbooks.parse import parse
 
 FOLDER = "runbooks"
 _BASH_LINE = re.compile(r"line (\d+): (.*)")
+_OPEN = re.compile(r"warning: here-document at line (?P<line>\d+) .*\(wanted `(?P<end>.*)'\)")
 
 
 def find(name: str, start: Path) -> Path:
@@ -99,7 +100,13 @@ def _syntax(script: Script) -> list[Problem]:
     except OSError as error:
         raise CouldNotTell("bash cannot be started", hint="runbook steps need bash") from error
     if answer.returncode == 0:
-        return []
+        # To bash a warning: all that follows is the document's, and none of it runs
+        return [
+            Problem(
+                script.line + int(open_["line"]), f"shell: the here-document has no {open_['end']}"
+            )
+            for open_ in _OPEN.finditer(answer.stderr)
+        ]
     match = _BASH_LINE.search(answer.stderr)
     offset, reason = (int(match[1]), match[2]) if match else (0, answer.stderr.strip())
     return [Problem(script.line + offset, f"shell: {reason}")]

@@ -51,6 +51,8 @@ _MOST_RETRIES = 10
 _LINE_END = re.compile(r"\r\n|\r|\n")
 _DURATION = re.compile(r"([0-9]{1,9})(s|m|h)")
 _UNIT_S = {"s": 1, "m": 60, "h": 3600}
+_WHOSE = re.compile(r"(?<![^\s{])(step|check|undo|gate)=")
+"""An attribute that makes a block one of the runbook's, wherever it stands: none is passed over as prose."""
 _ADVICE = re.compile(r"\s*\**if it fails(?: with exit (?P<exit>\d+))?:?\**:?\s*", re.IGNORECASE)
 
 
@@ -250,9 +252,12 @@ def _read_fence(reader: _Reader, token: Token, line: int, last: list[str]) -> No
     language, rest = [*token.info.split(maxsplit=1), "", ""][:2]
     if language == "yaml" and rest.strip() == "runbook":
         _take_header(reader, token.content, line)
-    elif language == "text" and rest.startswith("gate="):
+    elif language == "text" and _WHOSE.search(rest):
         _closed(token, last)
-        _take_gate(reader, _attributes(rest), token.content, line)
+        attributes = _attributes(rest)
+        if "gate" not in attributes:
+            raise FileProblems([f"a text block is a gate, and nothing else ({rest[:40]})"])
+        _take_gate(reader, attributes, token.content, line)
     elif language in SHELLS and rest:
         _closed(token, last)
         attributes = _attributes(rest)
@@ -264,10 +269,13 @@ def _read_fence(reader: _Reader, token: Token, line: int, last: list[str]) -> No
                 ["a shell block with attributes needs exactly one of step=, check=, undo="]
             )
         _take_block(reader, kinds[0], attributes, token.content, line)
+    elif language not in ("text", *SHELLS) and _WHOSE.search(token.info):
+        told = f"a block of {language[:40]} is not run"
+        raise FileProblems([f"{told}: steps, checks and undos are sh or bash, gates text"])
 
 
 def _closed(token: Token, last: list[str]) -> None:
-    if not (last and last[0].lstrip(" >").startswith(token.markup)):
+    if not (last and last[0].lstrip(" \t>").startswith(token.markup)):
         raise FileProblems(["the block is not closed"])
 
 

@@ -208,6 +208,65 @@ def test_lint_shell_syntax_error_has_line_of_file(tmp_path: Path) -> None:
     assert "syntax error" in problems[0].reason
 
 
+def test_lint_a_here_document_that_never_ends(tmp_path: Path) -> None:
+    """bash warns of it and exits 0: what follows it was never run, and the step passed."""
+    path = tmp_path / "demo.md"
+    body = "true\ncat <<EOF\nhi\n  EOF\nkubectl apply\n"
+    path.write_text(f"{HEADER}```sh step=one\n{body}```\n")
+    runbook, problems = read(path)
+    assert runbook is None
+    assert [(one.line, one.reason) for one in problems] == [
+        (7, "shell: the here-document has no EOF")
+    ]
+    path.write_text(f"{HEADER}```sh step=one\n{body.replace('  EOF', 'EOF')}```\n")
+    assert read(path)[1] == []
+
+
+@pytest.mark.parametrize(
+    ("info", "reason"),
+    [
+        ("shell step=two", "a block of shell is not run"),
+        ("SH step=two", "a block of SH is not run"),
+        ("console check=one", "a block of console is not run"),
+        ("{.sh step=two}", "a block of {.sh is not run"),
+        ("step=two", "a block of step=two is not run"),
+        ("yaml gate=two", "a block of yaml is not run"),
+        ("text step=two", "a text block is a gate"),
+    ],
+)
+def test_a_block_that_nobody_would_run_is_told(info: str, reason: str) -> None:
+    """A step in a block of another language was taken for prose: the run passed without it."""
+    text = HEADER + STEP + f"```{info}\nSure?\n```\n"
+    assert [line for line, said in reasons(text) if reason in said] == [8]
+
+
+def test_a_gate_is_one_wherever_its_name_stands() -> None:
+    """With the title first it was prose, and nobody was asked."""
+    runbook, problems = parse(
+        (HEADER + STEP + '```text title="Sure?" gate=two\nSure?\n```\n').encode(), "demo.md"
+    )
+    assert problems == []
+    assert runbook is not None
+    assert [one.id for one in runbook.steps if one.gate] == ["two"]
+
+
+@pytest.mark.parametrize(
+    "prose", ["```text\nstep=1\n```\n", "```yaml title=a.yaml\nx: 1\n```\n", "```markdown\n`step=`\n```\n"]
+)  # fmt: skip
+def test_what_names_no_step_is_prose(prose: str) -> None:
+    """Blocks for people, with attributes of their own."""
+    assert reasons(HEADER + STEP + prose) == []
+
+
+def test_a_block_indented_by_a_tab_is_closed_by_one() -> None:
+    """In a list, as editors indent it."""
+    text = HEADER + "1. Do it\n\n\t```sh step=one\n\techo hi\n\t```\n"
+    runbook, problems = parse(text.encode(), "demo.md")
+    assert problems == []
+    assert runbook is not None
+    assert runbook.steps[0].script.text == "echo hi\n"
+
+
 def test_load_unusable_names_lines(tmp_path: Path) -> None:
     """A runbook that is not in order is refused with every reason in the message."""
     path = tmp_path / "demo.md"
