@@ -43,6 +43,11 @@ RESOURCES: Final = {
 }
 _CLUSTER = "is this the right cluster? kubectl config current-context"
 _RIGHTS = "mcctl preflight rights --env kubernetes shows all that are missing"
+_REASONS = re.compile(
+    r"Unable to find valid credentials|No valid kubeconfig provided|(Context|Cluster|User) \S{1,200} not found"
+)
+_PLUGIN = "Process exited with non-zero code"
+_MOST_SAID = 300
 _NAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?", re.ASCII)
 _TIMEOUT_S = 20.0
 
@@ -98,7 +103,7 @@ class Client:
             Absent: There is none.
         """
         found = self._named(resource, name, namespace)
-        with self._told("get", resource, name):
+        with self._told("get", resource, name, namespace):
             found.refresh()
             return _plain(found)
 
@@ -206,7 +211,9 @@ class Client:
         return _class(resource)(_metadata(where, name), api=self._api())
 
     @contextlib.contextmanager
-    def _told(self, verb: str, resource: str, name: str = "") -> Iterator[None]:
+    def _told(
+        self, verb: str, resource: str, name: str = "", namespace: str | None = None
+    ) -> Iterator[None]:
         """Turn what kr8s raises into this program's errors."""
         import kr8s
 
@@ -215,9 +222,16 @@ class Client:
         except OpsError:
             raise
         except kr8s.NotFoundError as error:
-            raise _absent(resource, name) from error
+            raise self._absent(resource, name, namespace) from error
         except kr8s.ServerError as error:
+            if getattr(error.response, "status_code", 0) == httpx.codes.NOT_FOUND:
+                raise self._absent(resource, name, namespace) from error
             raise _refused(error, verb, resource, name) from error
+        except FileNotFoundError as error:  # of a program or a file that the kubeconfig names
+            raise CouldNotTell(
+                f"the kubeconfig names {error.filename!r}, which is not there",
+                hint="install it, or mend the user's entry: kubectl config view --minify",
+            ) from error
         except (
             kr8s.APITimeoutError,
             kr8s.ConnectionClosedError,
@@ -225,14 +239,30 @@ class Client:
             OSError,
         ) as error:
             raise CouldNotTell(
-                f"the Kubernetes API does not answer: {type(error).__name__}", hint=_CLUSTER
+                f"{self._where()} does not answer: {type(error).__name__}", hint=_CLUSTER
             ) from error
+        except RuntimeError as error:
+            raise _not_logged_in(error) from error
         except (ValueError, LookupError, TypeError, AttributeError, yaml.YAMLError) as error:
             # What kr8s makes of no kubeconfig, a bad one, and of answers that are none of Kubernetes.
+            known = _REASONS.fullmatch(str(error))  # another text may show a part of the file
             raise CouldNotTell(
-                f"no Kubernetes cluster can be asked: {type(error).__name__}",
+                f"no Kubernetes cluster can be asked: {known[0] if known else type(error).__name__}",
                 hint=f"kubectl config view shows what there is{self._instead}",
             ) from error
+
+    def _where(self) -> str:
+        """What is asked, as far as it is known."""
+        return "the Kubernetes API" + (f" at {self._made.auth.server}" if self._made else "")
+
+    def _absent(self, resource: str, name: str, namespace: str | None) -> CouldNotTell:
+        if not name:
+            return CouldNotTell("what answers is no Kubernetes API", hint=_CLUSTER)
+        plural = resource.partition("/")[0]
+        return Absent(
+            f'there is no {RESOURCES[plural][0]} "{name}" in the namespace {namespace or self.namespace}',
+            hint=f"kubectl get {plural} --all-namespaces; then --namespace NAMESPACE, or MC_NAMESPACE",
+        )
 
 
 class Absent(CouldNotTell):
@@ -271,21 +301,25 @@ def _plain(found: Any) -> Object:
     return plain
 
 
-def _absent(resource: str, name: str) -> CouldNotTell:
-    if not name:
-        return CouldNotTell("what answers is no Kubernetes API", hint=_CLUSTER)
-    plural = resource.partition("/")[0]
-    return Absent(
-        f'there is no {RESOURCES[plural][0]} "{name}" in this namespace',
-        hint=f"kubectl get {plural} --all-namespaces; then --namespace NAMESPACE, or MC_NAMESPACE",
+def _not_logged_in(error: RuntimeError) -> CouldNotTell:
+    """What kr8s makes of a login program of the kubeconfig that fails: a session that is over, mostly."""
+    if not str(error).startswith(_PLUGIN):
+        raise error
+    said = str(error).strip().rpartition("\n")[2][:_MOST_SAID]
+    return CouldNotTell(
+        f"the login program that the kubeconfig names failed: {said}",
+        hint="log in again, so that kubectl get pods works, and repeat",
     )
 
 
 def _refused(error: Any, verb: str, resource: str, name: str) -> OpsError:
     status = error.response.status_code if error.response is not None else 0
-    if status == httpx.codes.NOT_FOUND:
-        return _absent(resource, name)
-    if status in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):
+    if status == httpx.codes.UNAUTHORIZED:
+        return NotAllowed(
+            "the Kubernetes API does not know you: the credential of the kubeconfig has expired or is wrong",
+            hint="log in again; kubectl auth whoami says whom it knows, kubectl config view --minify who is sent",
+        )
+    if status == httpx.codes.FORBIDDEN:
         return NotAllowed(
             f"the Kubernetes API refuses: HTTP {status}",
             hint=f"the right that is needed: {verb} {resource}; {_RIGHTS}",

@@ -17,7 +17,7 @@ from mc_ops.autoscaler.replay import SYNC_S, Trace, replay
 from mc_ops.autoscaler.window import CALM_PER_HOUR, smallest_window
 from mc_ops.environments.kubernetes.names import SERVICE
 from mc_ops.preflight.kubernetes.capacity import over_connections, over_quota
-from mc_ops.preflight.kubernetes.findings import Finding, results
+from mc_ops.preflight.kubernetes.findings import ELSEWHERE, Finding, results
 from mc_ops.preflight.kubernetes.manifests import Object, mapping, sequence
 from mc_ops.preflight.kubernetes.policies import matches
 from mc_ops.preflight.kubernetes.quantities import (
@@ -78,9 +78,7 @@ def check_autoscaling(
         if one.kind == "HorizontalPodAutoscaler"
     ]
     if not all_scaled:
-        return [
-            unknown("hpa", "there is no HorizontalPodAutoscaler", "name where the manifests are")
-        ]
+        return [unknown("hpa", "there is no HorizontalPodAutoscaler", ELSEWHERE)]
     budgets = [one for one in objects if one.kind == "PodDisruptionBudget"]
     checks: dict[str, tuple[Iterable[Finding], str]] = {
         "hpa-version": (_version(all_scaled), f"all speak {VERSION}"),

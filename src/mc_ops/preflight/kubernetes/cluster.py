@@ -43,7 +43,8 @@ class Answer:
     @property
     def said(self) -> str:
         """Its last words, in one line."""
-        return " ".join(self.error.split()) or f"exit {self.code}"
+        lines = dict.fromkeys(line.strip() for line in self.error.splitlines())  # each once
+        return " ".join(filter(None, lines)) or f"exit {self.code}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,11 @@ from dataclasses import dataclass
 
 from mc_ops.preflight.result import CheckResult, Status
 
+ELSEWHERE = (
+    "name where the manifests are; on a cluster their namespace: --namespace, or MC_NAMESPACE"
+)
+"""What to do where there is nothing to look at."""
+
 
 @dataclass(frozen=True, slots=True)
 class Finding:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from mc_ops.preflight.kubernetes.findings import Finding, results
+from mc_ops.preflight.kubernetes.findings import ELSEWHERE, Finding, results
 from mc_ops.preflight.kubernetes.manifests import Object, mapping, sequence
 from mc_ops.preflight.kubernetes.workloads import Pod
 from mc_ops.preflight.result import CheckResult, unknown
@@ -81,7 +81,7 @@ def check_pod_security(pods: Sequence[Pod], objects: Iterable[Object]) -> list[C
         objects: Among which their namespaces are.
     """
     if not pods:
-        return [unknown("pod-security", "there is no workload", "name where the manifests are")]
+        return [unknown("pod-security", "there is no workload", ELSEWHERE)]
     good = f"{len(pods)} pods and templates of pods"
     return [
         *(one for name in CHECKS for one in results(name, violations(name, pods), good)),

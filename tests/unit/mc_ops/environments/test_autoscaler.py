@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import yaml
 from tests.fake_cluster import NAMESPACE, TOKEN, Cluster, hpa, rescaled
 
 from mc_ops.environments.kubernetes import Autoscalers
@@ -70,7 +71,7 @@ def test_a_patch_that_does_not_hold_is_told(cluster):
 @pytest.mark.parametrize(
     ("status", "kind", "said"),
     [
-        (401, NotAllowed, "refuses: HTTP 401"),
+        (401, NotAllowed, "does not know you"),
         (403, NotAllowed, "refuses: HTTP 403"),
         (404, CouldNotTell, 'no HorizontalPodAutoscaler "agent-workbench"'),
         (409, CouldNotTell, "changed by somebody else at the same moment"),
@@ -99,9 +100,47 @@ def test_the_right_that_is_missing_is_named(cluster):
 def test_an_absent_hpa_is_told_with_where_to_look(cluster):
     """A typo, or another namespace."""
     with pytest.raises(CouldNotTell) as caught:
-        Autoscalers().read("nothing")
+        Autoscalers(namespace="prod").read("nothing")
     assert 'no HorizontalPodAutoscaler "nothing"' in caught.value.message
+    assert "in the namespace prod" in caught.value.message
     assert "--namespace" in caught.value.hint
+
+
+def test_a_credential_that_has_expired_is_no_missing_right(cluster):
+    """Nobody can grant it: it said that `get /version` is needed."""
+    cluster.failures = {("GET", "/version"): 401}
+    with pytest.raises(NotAllowed) as caught:
+        Autoscalers().read(NAME)
+    assert "expired" in caught.value.message
+    assert caught.value.hint.startswith("log in again")
+
+
+@pytest.mark.parametrize(
+    ("command", "args", "said"),
+    [
+        ("nobody-has-this", [], "names 'nobody-has-this', which is not there"),
+        ("sh", ["-c", "echo a-secret; echo 'session is over' >&2; exit 1"], "failed: session is over"),
+    ],
+)  # fmt: skip
+def test_a_login_program_that_fails_is_told(cluster, command, args, said):
+    """As clouds have one: a session that was over ended in a traceback, as a defect of mcctl's own."""
+    told = yaml.safe_load(cluster.kubeconfig.read_text())
+    login = {"apiVersion": "client.authentication.k8s.io/v1", "command": command, "args": args}
+    for user in told["users"]:
+        user["user"] = {"exec": login}
+    cluster.kubeconfig.write_text(yaml.safe_dump(told))
+    with pytest.raises(CouldNotTell) as caught:
+        Autoscalers().read(NAME)
+    assert said in caught.value.message
+    assert "a-secret" not in caught.value.message
+
+
+def test_a_context_that_is_not_there_is_named(cluster):
+    """It said `ValueError`."""
+    told = yaml.safe_load(cluster.kubeconfig.read_text())
+    cluster.kubeconfig.write_text(yaml.safe_dump(told | {"current-context": "nowhere"}))
+    with pytest.raises(CouldNotTell, match="Context nowhere not found"):
+        Autoscalers().read(NAME)
 
 
 def test_another_server_is_no_kubernetes_api(cluster):
