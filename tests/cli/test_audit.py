@@ -41,6 +41,9 @@ class FakeLedger(AuditClient):
         self.hashes = [leaf_hash(leaf) for leaf in self.leaves]
         self.left: list[ArchiveRow] = []
 
+    def log_name(self) -> str:
+        return "local-1"
+
     def head_note(self) -> str:
         frontier = Frontier()
         for hashed in self.hashes:
@@ -96,7 +99,8 @@ def ledger(monkeypatch, tmp_path):
     made = FakeLedger()
 
     @contextmanager
-    def opened(_call):
+    def opened(_call, log=None):
+        assert log is None
         yield made
 
     monkeypatch.setenv("MC_HOME", str(tmp_path / "home"))

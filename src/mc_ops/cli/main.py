@@ -38,6 +38,7 @@ GROUPS = {
     "runbook": ("runbook", "Read and run executable runbooks."),
     "preflight": ("preflight", "Check the conditions for a cutover."),
     "incident": ("incident", "Run the playbook of an incident."),
+    "backup": ("backup", "Make, verify and restore backups of the platform."),
     "audit": ("audit", "Verify, export and archive the audit ledger."),
     "operations": ("operations", "List, follow, cancel and resolve operations."),
     "home": ("home", "Show and move tenants' homes: the regions that enact for them."),

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from pathlib import Path
 from subprocess import CompletedProcess
 from typing import TYPE_CHECKING, Final, Literal, Protocol
+from urllib.parse import urlsplit, urlunsplit
 
 if TYPE_CHECKING:
     from mc_ops.environments.faults import Faults
@@ -278,8 +280,58 @@ class Part(StrEnum):
     database = "database"
 
 
+@dataclass(frozen=True, slots=True)
+class EmbeddedDatabase:
+    """The PostgreSQL that the platform brings with it.
+
+    Attributes:
+        binaries: The folder of its programs.
+        data: Its files, whether they are there or not.
+        user: The unprivileged uid and gid that own them; None: whoever runs mcctl.
+        admin_url: The administrator's way in, with a password.
+        settings: What the server is started with.
+        running: Whether it runs now; `platform_running` also if anything else of the platform does.
+        region: The region's name, as replicas get it.
+    """
+
+    binaries: Path
+    data: Path
+    user: tuple[int, int] | None
+    port: int
+    admin_url: str = field(repr=False)
+    settings: Mapping[str, str]
+    running: bool
+    platform_running: bool
+    region: str
+
+    def on_port(self, port: int) -> EmbeddedDatabase:
+        """The same on another port, to look at its files while another serves."""
+        parts = urlsplit(self.admin_url)
+        place = f"{parts.netloc.rpartition(':')[0]}:{port}"
+        return replace(
+            self,
+            port=port,
+            admin_url=urlunsplit((parts.scheme, place, parts.path, parts.query, "")),
+            settings={**self.settings, "port": str(port)},
+        )
+
+
 class Startable(Environment, Protocol):
     """An environment that mcctl itself brings up and takes away."""
+
+    def database(self) -> EmbeddedDatabase:
+        """The platform's own PostgreSQL.
+
+        Raises:
+            UnusableInput: `MC_DATABASE_URL` names another.
+        """
+
+    def archive_wal(self) -> None:
+        """Have the archiver of `MC_HOME/backup.json` run, started again if it follows another line.
+
+        Raises:
+            CouldNotTell: it does not start.
+        """
 
     def up(self, request: UpRequest, say: Say = silent) -> EnvironmentStatus:
         """Start whatever is missing, and return when everything that runs is ready.

@@ -24,12 +24,12 @@ DEFAULT_EDGE_PORT = 8080
 HOST = "127.0.0.1"
 _LOWEST_PORT, _HIGHEST_PORT = 1024, 65_535 - 80  # the others are up to 79 above it
 _PRIVATE_FOLDERS = (
-    "secrets", "run", "log", "siem", "fulfilment", "audit", "runs", "monitoring", "signer",
+    "secrets", "run", "log", "siem", "fulfilment", "audit", "runs", "monitoring", "signer", "wal-spool",
 )  # fmt: skip
 _SHARED_FOLDERS = ("trust",)
 _POLICY_FOLDERS = ("policies", "policy-sets", ".policies-aside")
 _MEMORY = "platform.json"
-_OWN_FILES = ("edge.json", "cutover.json", "up.lock", "drill.lock", _MEMORY)
+_OWN_FILES = ("edge.json", "cutover.json", "up.lock", "drill.lock", "backup.json", _MEMORY)
 
 
 @dataclass(frozen=True, slots=True)

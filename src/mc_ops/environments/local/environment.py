@@ -21,6 +21,7 @@ from mc_ops.environments.faults import Faults, told_by
 from mc_ops.environments.interface import (
     BASELINE,
     Colour,
+    EmbeddedDatabase,
     EnvironmentStatus,
     Group,
     Instance,
@@ -33,6 +34,7 @@ from mc_ops.environments.interface import (
 )
 from mc_ops.environments.local.health import health_of, status_of, wait_healthy
 from mc_ops.environments.local.layout import (
+    ARCHIVER,
     FOUNDATIONS,
     NEIGHBOURS,
     Layout,
@@ -109,6 +111,45 @@ class LocalEnvironment:
         specs = Specs.of(self._records.as_running(), self._service, self._external)
         argv, env = specs.administration(*command)
         return subprocess.run(argv, env=env, capture_output=True, text=True, check=False)
+
+    def database(self) -> EmbeddedDatabase:
+        if self._external:
+            raise UnusableInput(
+                "MC_DATABASE_URL names a database that is not ours: its owner makes its backups",
+                hint="docs/how-to/backups.md, A database of your own, says what they must do",
+            )
+        from mc_ops.environments.local import keyring, postgres
+        from mc_ops.environments.local.specs import Specs
+
+        self.layout.prepare()
+        layout = self._records.as_running()
+        server = postgres.locate(layout)
+        port = layout.port_of("postgres")
+        env = Specs.of(layout, self._service, None).service_env()
+        return EmbeddedDatabase(
+            binaries=server.binaries,
+            data=server.data,
+            user=server.user,
+            port=port,
+            admin_url=keyring.database_urls(layout, None).admin,
+            settings=postgres.server_settings(port),
+            running=self._table.alive("postgres") is not None,
+            platform_running=bool(self._records.living()),
+            region=env["MC_REGION"],
+        )
+
+    def archive_wal(self) -> None:
+        from mc_ops.environments.local import postgres
+        from mc_ops.environments.local.specs import Specs
+        from mc_ops.environments.local.start import Start
+
+        with self._changing(silent):
+            layout = self._records.as_running()
+            self._table.stop([ARCHIVER])
+            specs = Specs.of(layout, self._service, self._external)
+            with Start(layout, self._table, silent) as start:
+                start.processes([specs.archiver(postgres.locate(layout).binaries)])
+                start.wait_ready()
 
     # -- up and down ------------------------------------------------------------------------
 
@@ -273,7 +314,8 @@ class LocalEnvironment:
         recorded = self._table.names()
         foundations = [n for n in FOUNDATIONS if not self._external or n in recorded]
         replicas = {replica_name(active or Colour.blue, 1), *filter(is_replica, recorded)}
-        names = [*foundations, *sorted(replicas), "edge"]
+        archiver = [ARCHIVER] if ARCHIVER in recorded else []
+        names = [*foundations, *archiver, *sorted(replicas), "edge"]
         with ThreadPoolExecutor(max_workers=len(names)) as pool:
             processes = tuple(pool.map(lambda name: status_of(name, self._records, layout), names))
         return EnvironmentStatus(processes=processes, active_colour=active, url=layout.url)

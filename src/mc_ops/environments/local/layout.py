@@ -16,7 +16,15 @@ from mc_ops.errors import CouldNotTell, UnusableInput
 
 MAX_REPLICAS = 19  # ports P+21..P+39 (blue), P+41..P+59 (green), P+61..P+79 (the fresh baseline)
 
-_OFFSETS = {"edge": 0, "postgres": 10, "records-agent": 11, "fulfilment-agent": 12, "siem": 13}
+ARCHIVER = "wal-archiver"
+_OFFSETS = {
+    "edge": 0,
+    "postgres": 10,
+    "records-agent": 11,
+    "fulfilment-agent": 12,
+    "siem": 13,
+    ARCHIVER: 14,
+}
 _REPLICA_OFFSETS = {Colour.blue.value: 20, Colour.green.value: 40, BASELINE: 60}
 _SOCKET_PATH_LIMIT = 100  # sun_path has 108 bytes on Linux and 104 on macOS
 _SAMPLES = "mc_samples"
@@ -25,6 +33,7 @@ _MODULES = {
     "fulfilment-agent": f"{_SAMPLES}.fulfilment_agent",
     "siem": f"{_SAMPLES}.siem_receiver",
     "edge": "mc_ops.environments.local.edge",
+    ARCHIVER: "mc_ops.backups.archiver",
 }
 # Ends a platform's start in this order, and its stop in the reverse one.
 NEIGHBOURS = ("siem", "records-agent", "fulfilment-agent")
@@ -83,6 +92,11 @@ class Layout(Workspace):
     def releases(self) -> Path:
         """The code that replicas run, a folder for each content."""
         return self.home / "releases"
+
+    @property
+    def archives_wal(self) -> bool:
+        """Whether a backup was made whose WAL is to be archived."""
+        return (self.home / "backup.json").exists()
 
     def port_of(self, name: str) -> int:
         """The port of a process of this platform.

@@ -79,11 +79,16 @@ def initialise(server: Server, password: str) -> bool:
     It is made beside its place and then moved there, so an interrupted one is never used.
 
     Raises:
-        CouldNotTell: initdb failed; its output is in the message.
+        CouldNotTell: initdb failed, its output is in the message; or a restore has not ended.
     """
+    around = server.data.parent
+    if (around / "restoring.json").exists():
+        raise CouldNotTell(
+            "a restore was interrupted, and the database is not as it should be",
+            hint="finish or undo it: mcctl backup restore --continue",
+        )
     if (server.data / "PG_VERSION").exists():
         return False
-    around = server.data.parent
     around.mkdir(parents=True, exist_ok=True)
     around.chmod(0o711)  # whatever the umask, the server's user has to get through
     if around.parent == _ROOTS_PLACE:
@@ -130,10 +135,9 @@ def initialise(server: Server, password: str) -> bool:
     return True
 
 
-def specification(layout: Layout, server: Server) -> ProcessSpec:
-    """How to start the server."""
-    port = layout.port_of("postgres")
-    settings = {
+def server_settings(port: int) -> dict[str, str]:
+    """What the server is started with."""
+    return {
         "listen_addresses": HOST,
         "port": str(port),
         "unix_socket_directories": "",
@@ -142,7 +146,15 @@ def specification(layout: Layout, server: Server) -> ProcessSpec:
         "password_encryption": "scram-sha-256",
         # A failing statement may carry personal data; its error does not.
         "log_min_error_statement": "panic",
+        # WAL that nobody fetches: rather a gap in the archive, which is told, than a full disk
+        "max_slot_wal_keep_size": "8GB",
     }
+
+
+def specification(layout: Layout, server: Server) -> ProcessSpec:
+    """How to start the server."""
+    port = layout.port_of("postgres")
+    settings = server_settings(port)
     argv = [str(server.binaries / "postgres"), "-D", str(server.data)]
     for key, value in settings.items():
         argv += ["-c", f"{key}={value}"]

@@ -17,7 +17,7 @@ from mc_ops.environments.faults import Faults
 from mc_ops.environments.interface import Colour
 from mc_ops.environments.local import releases
 from mc_ops.environments.local.keyring import DatabaseUrls, database_urls
-from mc_ops.environments.local.layout import Layout, argv_of, colour_of
+from mc_ops.environments.local.layout import ARCHIVER, Layout, argv_of, colour_of
 from mc_ops.environments.local.processes import ProcessSpec, http_probe
 from mc_ops.environments.workspace import HOST, catalogue_path, checkout
 
@@ -54,6 +54,13 @@ class Specs:
         env["MC_EDGE_STATE_FILE"] = str(self.layout.home / "edge.json")
         env["MC_EDGE_CONTROL_SOCKET"] = str(self.layout.control_socket())
         return self._spec("edge", env)
+
+    def archiver(self, binaries: Path) -> ProcessSpec:
+        """What archives the WAL, from the first backup on."""
+        env = self._own(ARCHIVER)
+        env["MC_PG_BIN"] = str(binaries)
+        env["MC_PG_PORT"] = str(self.layout.port_of("postgres"))
+        return self._spec(ARCHIVER, env)
 
     def workbench(self, name: str, faults: Faults) -> ProcessSpec:
         """One replica of the service, running today's code."""

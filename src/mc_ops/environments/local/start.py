@@ -115,6 +115,8 @@ class Start:
             postgres.clear_stale_pid(server)
             self.processes([postgres.specification(self._layout, server)])
             self.wait_ready()
+        if server and self._layout.archives_wal:
+            self.processes([specs.archiver(server.binaries)])
         self.processes(neighbours)
         if any(not self._table.alive(spec.name) for spec in replicas):
             self._migrate(specs, "migrate", "schema", external)

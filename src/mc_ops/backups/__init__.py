@@ -1,0 +1,32 @@
+"""The backups' room: make, list, verify and restore backups of the platform's own PostgreSQL.
+
+What is at rest is sealed (`sealed`), what is restored was verified before (`stage`), what is lost by it is
+told one by one (`losses`), and the ledger goes on in its next epoch (`restore`).
+"""
+
+from mc_ops.backups.create import Made, create_backup
+from mc_ops.backups.keys import BackupKey, make_key, read_key
+from mc_ops.backups.lag import Lag, lag_of
+from mc_ops.backups.restore import Asked, Restore, finish, prepared
+from mc_ops.backups.stage import verify_backup
+from mc_ops.backups.store import Backup, Store
+from mc_ops.backups.wanted import Wanted, read_wanted
+
+__all__ = [
+    "Asked",
+    "Backup",
+    "BackupKey",
+    "Lag",
+    "Made",
+    "Restore",
+    "Store",
+    "Wanted",
+    "create_backup",
+    "finish",
+    "lag_of",
+    "make_key",
+    "prepared",
+    "read_key",
+    "read_wanted",
+    "verify_backup",
+]
