@@ -9,6 +9,7 @@ import pytest
 from tests.cluster.conftest import until
 from tests.cluster.platform import SIDES, Platform
 from tests.cluster.test_autoscaling import mcctl
+from tests.cluster.test_runbook_lines import at_rest
 
 from mc_ops.service_client import Governance, ServiceClient
 
@@ -40,6 +41,9 @@ def backed_up(platform: Platform) -> set[int]:
 
 def test_the_page_finds_it_backs_up_and_sees_it_recover(platform: Platform):
     """The receiver is scaled to 0, and comes back when the file is on; what came meanwhile gets there."""
+    until(
+        lambda: at_rest(platform), 240
+    )  # the SIEM is asked from a pod that must not be on its way out
     url, token = platform.url(), platform.token()
     page = ("runbook", "run", "runbooks/incidents/siem-failure.md", "--env", "kubernetes")
     back = threading.Thread(target=return_when_backed_up, args=(platform,))
