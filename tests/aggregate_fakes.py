@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime
 
 from mc_contract.configuration import check
-from mc_platform.aggregate import Aggregates, Ended, Spent, Turn, read_query
+from mc_contract.keyring import FIRST, Key, KeySet
+from mc_platform.aggregate import Aggregates, Digests, Ended, Spent, Turn, read_query
 from mc_platform.errors import BudgetSpent
 from mc_platform.model.dataset import MICRO, DatasetTable, Table
 from mc_platform.model.tenant import Principal
 
 PEOPLE = 400
-KEY = b"k" * 32
+KEYS = KeySet(Key(FIRST, b"k" * 32, datetime(2026, 1, 1, tzinfo=UTC)))
 MALLORY = Principal("mallory@t", "T", "key")
 
 
@@ -63,20 +65,23 @@ class MemoryAccountant:
         self.charges = []
         self.queries = {}
 
-    async def find(self, tenant, dataset, fingerprint):
-        kept = self.queries.get(fingerprint)
+    async def find(self, tenant, dataset, fingerprints):
+        kept = self._kept(fingerprints)
         return kept["ended"] if kept else None
 
+    def _kept(self, fingerprints):
+        return next((self.queries[one] for one in fingerprints if one in self.queries), None)
+
     async def begin(self, opening):
-        kept = self.queries.get(opening.fingerprint)
+        kept = self._kept(opening.fingerprints)
         if kept and kept["ended"]:
             return kept["ended"]
         await self.charge(opening.charge)
-        self.queries[opening.fingerprint] = {"opening": opening, "ended": None}
+        self.queries[opening.fingerprints[0]] = {"opening": opening, "ended": None}
         earlier = tuple(
             kept["opening"].selection
             for kept in self.queries.values()
-            if kept["opening"].condition != opening.condition
+            if kept["opening"].conditions[0] not in opening.conditions
             and (kept["ended"] is None or kept["ended"].answer is not None)
         )
         return Turn(opening.id, earlier)
@@ -120,7 +125,9 @@ class Town:
         self.dataset = dataset(**rules)
         self.rows = TableRows(rows or table())
         self.accountant = accountant or MemoryAccountant()
-        self.aggregates = Aggregates(accountant=self.accountant, rows=self.rows, key=KEY)
+        self.aggregates = Aggregates(
+            accountant=self.accountant, rows=self.rows, digests=Digests(KEYS)
+        )
 
     async def ask(self, *where, measure="count", column=None, epsilon=None, who=MALLORY):
         raw = {"measure": measure, "column": column, "where": list(where), "epsilon": epsilon}

@@ -11,6 +11,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from starlette.requests import Request
 
+from mc_contract.keyring import Keyring, KeySet, Purpose, first_keyring
 from mc_platform.adapters.downstream_a2a import Asked, _parts_of, _result_of
 from mc_platform.adapters.postgres.journal import leaf_bytes
 from mc_platform.bulkheads import Messages
@@ -24,13 +25,29 @@ from mc_platform.model.verdict import Decision, Question
 from mc_platform.pipeline.enforcement import Enforcement
 from mc_platform.pipeline.examine import ExaminationRoom, Examiner
 from mc_platform.ports import DecisionPoint, Screener
-from mc_platform.record import AuditRecorder, ContentFingerprints, Digester, EventFactory, Sealer
+from mc_platform.record import (
+    AuditRecorder,
+    ContentFingerprints,
+    Digester,
+    EventFactory,
+    Identity,
+    Sealer,
+)
 from mc_platform.request_path import RequestPath
 from mc_platform.settings import load_catalogue
 
 ROOT = Path(__file__).parents[1]
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(32))
+KEYRING = first_keyring(KEY)
+DIGEST_KEYS = KEYRING.of(Purpose.digest)
+SEALING_KEYS = KEYRING.of(Purpose.sealing)
+FINGERPRINT_KEYS = KEYRING.of(Purpose.fingerprint)
+
+
+def pseudonym_keys(secret: bytes) -> KeySet:
+    """One key for pseudonyms, as an installation without a keyring has it."""
+    return first_keyring(KEY, secret).of(Purpose.pseudonym)
 
 
 class MemoryLedger:
@@ -62,6 +79,13 @@ class MemoryLedger:
 
     async def get(self, _tenant: TenantId, task_id: str) -> Task | None:
         return self.tasks.get(task_id)
+
+    async def of_message(self, tenant: TenantId, message_id: str) -> Task | None:
+        mine = (task for task in self.tasks.values() if task.tenant == tenant)
+        return next((task for task in mine if task.message_id == message_id), None)
+
+    async def knows(self, ids: Sequence[str]) -> bool:
+        return any(event.id in ids for event in self.events)
 
     async def conversation(self, tenant: TenantId, context_id: str, *, limit: int) -> list[Task]:
         found = [
@@ -197,13 +221,15 @@ def request_path(
     clock: Callable[[], datetime] = lambda: NOW,
     messages: Messages | None = None,
     operation_wait_s: float = 0.0,
+    keyring: Keyring = KEYRING,
 ) -> RequestPath:
     """A request path with everything at its edges in memory."""
-    digester = Digester(KEY)
+    digester = Digester(keyring.of(Purpose.digest))
+    fingerprints = ContentFingerprints(keyring.of(Purpose.fingerprint))
     return RequestPath(
         catalogue=catalogue,
         room=ExaminationRoom(
-            Examiner(screener=screener, digester=digester, fingerprints=ContentFingerprints(KEY))
+            Examiner(screener=screener, digester=digester, fingerprints=fingerprints)
         ),
         enforcement=Enforcement(
             catalogue=catalogue,
@@ -217,8 +243,9 @@ def request_path(
         autonomy=NeverHalted(),  # type: ignore[arg-type] # nor throws the switch
         budgets=ledger,
         events=EventFactory(clock=clock),
+        identity=Identity(keyring.of(Purpose.identity)),
         digester=digester,
-        sealer=Sealer(KEY),
+        sealer=Sealer(keyring.of(Purpose.sealing)),
         clock=clock,
         operation_wait_s=operation_wait_s,
         messages=messages

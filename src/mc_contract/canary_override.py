@@ -17,11 +17,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-
 from mc_contract.canonical import canonical_json
 from mc_contract.configuration import FileProblems, json_of
 from mc_contract.errors import McError
+from mc_contract.ledger.checkpoint import LogKeys
 from mc_contract.ledger.export import VerifiedExport, verify_export
 
 KIND = "canary.overridden"
@@ -81,7 +80,7 @@ def override_file(export: bytes, found: VerifiedExport) -> bytes:
 
 
 def read_override(
-    raw: bytes, key: Ed25519PublicKey, *, verdict: bytes, base: bytes, cand: bytes
+    raw: bytes, key: LogKeys, *, verdict: bytes, base: bytes, cand: bytes
 ) -> Override:
     """What `override.json` says, once the ledger's key shows that the ledger says it too.
 

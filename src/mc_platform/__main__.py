@@ -265,7 +265,7 @@ async def _archive() -> _Report:
 
 async def _begin_epoch() -> _Report:
     from mc_platform.administration import NewEpoch, begin_next_epoch
-    from mc_platform.assembly.keys import ledger_key
+    from mc_platform.assembly.keys import signing_keys
     from mc_platform.query.parameters import reason_line
     from mc_platform.settings import load_settings
 
@@ -292,7 +292,7 @@ async def _begin_epoch() -> _Report:
     return await begin_next_epoch(
         new,
         **_urls(),
-        key=ledger_key(settings).public_key(),
+        key=[key.public_key() for key in signing_keys(settings.ledger_key_file)],
         signer_state_dir=settings.signer_state_dir,
         checkpoints=given.last_checkpoint,
     )

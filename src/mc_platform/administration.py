@@ -12,8 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-
+from mc_contract.ledger.checkpoint import LogKeys
 from mc_platform.adapters.postgres.archive import archive_ledger
 from mc_platform.adapters.postgres.epochs import NewEpoch, begin_epoch, logs_of, signed_notes
 from mc_platform.adapters.postgres.journal import PostgresJournal
@@ -152,7 +151,7 @@ async def begin_next_epoch(
     *,
     admin_url: str,
     service_url: str,
-    key: Ed25519PublicKey,
+    key: LogKeys,
     signer_state_dir: Path | None,
     checkpoints: Sequence[Path],
 ) -> dict[str, Any]:

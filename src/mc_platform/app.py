@@ -48,7 +48,7 @@ from mc_platform.assembly.delivery import delivery
 from mc_platform.assembly.engine_bridge import EngineBridge, breaker
 from mc_platform.assembly.handlers import governed_routes, redacted_text
 from mc_platform.assembly.homes import homes_here
-from mc_platform.assembly.keys import ledger_key, pseudonymiser, signer_memory
+from mc_platform.assembly.keys import open_keys, signer_memory
 from mc_platform.assembly.probes import Probes
 from mc_platform.assembly.retention import Retention
 from mc_platform.assembly.witnessing import read_witnesses, witnessing
@@ -75,11 +75,8 @@ from mc_platform.receive.wire_errors import answer
 from mc_platform.record import (
     AuditRecorder,
     CheckpointKeeper,
-    ContentFingerprints,
-    Digester,
     EventFactory,
     Prover,
-    Sealer,
     TileKeeper,
 )
 from mc_platform.request_path import RequestPath
@@ -130,7 +127,7 @@ class Workbench:
         self._background = Background()
         self._catalogue_file = open_catalogue(settings.catalogue)
         self._catalogue = self._catalogue_file.catalogue
-        self._key = ledger_key(settings)
+        self._keys = open_keys(settings, self._catalogue, self._logs[-1])
         _begin_metrics(self._catalogue.tenants.values())
         database_url = settings.database_url.get_secret_value()
 
@@ -160,13 +157,14 @@ class Workbench:
         self._prover = Prover(self._ledger, self._tiles)
         self._checkpoints = CheckpointKeeper(
             region=self._logs[-1],
-            key=self._key,
+            keys=self._keys.signing,
             log=self._journal,
             proof=self._prover.consistency,
             memory=signer_memory(settings, self._logs[-1]),
             interval_s=settings.checkpoint_interval_s,
             on_rebuilt=self._announcements.signer_rebuilt,
         )
+        self._keys.checkpoints = self._checkpoints
         self._autonomy = PostgresAutonomy(self._pools, journal=self._journal)
         self._operation_rows = PostgresOperations(
             self._pools, region=self._logs[-1], former=self._logs[:-1]
@@ -187,9 +185,8 @@ class Workbench:
         self._detail = DetailRule(settings.scrape_token_file)
         self._witnessing = witnessing(
             settings,
-            read_witnesses(settings, self._key),
+            read_witnesses(settings, self._keys.signing),
             log=self._logs[-1],
-            ledger_key=self._key,
             pools=self._pools,
             checkpoints=self._checkpoints,
             prover=self._prover,
@@ -204,21 +201,18 @@ class Workbench:
             idle_timeout_s=settings.head_timeout_s,
             write_timeout_s=settings.write_timeout_s,
         )
-        self._digester = Digester(self._key)
         self._recorder = AuditRecorder(self._journal, _now)
         self._enforcement = Enforcement(
             catalogue=self._catalogue, decisions=self._policies, recorder=self._recorder
         )
         self._rows = HttpRows()
-        self._sealer = Sealer(self._key)
         self._screener = LibraryScreener()
         warm(self._screener)
-        self._pseudonyms = pseudonymiser(settings, self._catalogue)
         self._examiner = Examiner(
             screener=self._screener,
-            digester=self._digester,
-            fingerprints=ContentFingerprints(self._key),
-            pseudonyms=self._pseudonyms,
+            digester=self._keys.digester,
+            fingerprints=self._keys.fingerprints,
+            pseudonyms=self._keys.pseudonyms,
         )
         self._bridge = EngineBridge(
             journal=self._journal,
@@ -286,6 +280,7 @@ class Workbench:
             version=VERSION,
             catalogue=self._catalogue_file.digest,
             policy_set=lambda: self._policies.digest,
+            keys=self._keys.digest,
         )
         self._here = InProcessAgents(
             self._catalogue.agents.values(),
@@ -313,6 +308,7 @@ class Workbench:
         settings = self._settings
         await self._pools.open()
         await self._journal.start()
+        self._keys.require_continued(await self._rules.held("keyring"))
         self._downstream = Downstreams(
             A2ADownstream(shape=self._shape, apart=self._room.apart), self._here
         )
@@ -328,8 +324,9 @@ class Workbench:
             autonomy=self._autonomy,
             budgets=self._operation_rows,
             events=self._events,
-            digester=self._digester,
-            sealer=self._sealer,
+            identity=self._keys.identity,
+            digester=self._keys.digester,
+            sealer=self._keys.sealer,
             clock=_now,
             operation_wait_s=settings.operation_wait_s,
             messages=Messages(
@@ -450,6 +447,7 @@ class Workbench:
             "partitions": partial(keep_partitions, self._ledger),
             "sweep": partial(every, _SWEEP_S, sweeping, "sweep_postponed"),
             "policies": partial(every, _POLICIES_S, self._policies.look, "policies_not_looked_at"),
+            "keys": partial(every, _POLICIES_S, self._look_at_keys, "keys_not_looked_at"),
             "connections": self._connections.watch,
             "switches": partial(every, _UNTOLD_S, untold, "switches_not_recorded_yet"),
             "breaker": partial(
@@ -479,10 +477,19 @@ class Workbench:
         """Tell the ledger that another policy set is in force: once a region, by who is first."""
         await self._rules.note("policy_set", new, self._policies.held())
 
+    async def _look_at_keys(self) -> None:
+        """Take the keys that the files have now, and tell the ledger of a change."""
+        if await self._keys.look():
+            await self._note_keys()
+
+    async def _note_keys(self) -> None:
+        await self._rules.note("keyring", self._keys.digest(), self._keys.view())
+
     async def _announce_rules(self) -> None:
         """Tell the ledger of rules that came into force while nothing ran, then of the rest."""
         await self._rules.note("policy_set", self._policies.digest, self._policies.held())
         await self._rules.note("catalogue", self._catalogue_file.digest, self._catalogue_file.held)
+        await self._note_keys()
         await every(_UNTOLD_S, self._rules.record_untold, "rule_changes_not_recorded_yet")
 
     def _require_sound(self) -> None:
@@ -514,7 +521,7 @@ class Workbench:
                 engine=self._operations,
                 autonomy=self._autonomy,
                 breaker=self._breaker,
-                reveal=self._room.revealed if self._pseudonyms else None,
+                reveal=self._room.revealed if self._keys.pseudonyms else None,
                 rules=self._rules,
                 forget_credential=self._authenticator.forget,
                 ledger=self._ledger,
@@ -522,7 +529,8 @@ class Workbench:
                 prover=self._prover,
                 checkpoints=self._checkpoints,
                 rows=self._rows,
-                key=self._key.private_bytes_raw(),
+                keys=self._keys,
+                digests=self._keys.aggregates,
                 homes=self._homes,
             ),
         ]

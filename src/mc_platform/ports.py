@@ -12,7 +12,7 @@ from typing import Protocol
 from mc_platform.model.autonomy import AutonomyStatus, Scope, Source, Switch, Thrown
 from mc_platform.model.credential import Found
 from mc_platform.model.event import Event, LedgerRow, Recorded
-from mc_platform.model.ids import ContextId, OperationId, PrincipalId, TaskId, TenantId
+from mc_platform.model.ids import ContextId, EventId, OperationId, PrincipalId, TaskId, TenantId
 from mc_platform.model.label import NO_SCOPE, Part, Screening
 from mc_platform.model.label import Scope as ScreenScope
 from mc_platform.model.operation import OperationReport, OperationRequest
@@ -43,7 +43,8 @@ class Journal(Protocol):
 
         An event id that is in the log already is not recorded again (its place is returned), and
         a task that comes with no new event is not written: a replay changes nothing.
-        A task in a terminal state is never changed again.
+        A task in a terminal state is never changed again. Nor is a second task made of a message
+        that has one under another id: then nothing is recorded, and no event is `fresh`.
 
         Raises:
             Unavailable: nothing was recorded.
@@ -63,12 +64,22 @@ class Journal(Protocol):
             Unavailable: nothing was recorded.
         """
 
+    async def knows(self, ids: Sequence[EventId]) -> bool:
+        """Whether one of these events is in the log.
+
+        Raises:
+            Unavailable: it cannot be read.
+        """
+
 
 class Tasks(Protocol):
     """Reading tasks; every call is bound to one tenant, by row-level security as well."""
 
     async def get(self, tenant: TenantId, task_id: TaskId) -> Task | None:
         """The tenant's task, or None (also when it is another tenant's)."""
+
+    async def of_message(self, tenant: TenantId, message_id: str) -> Task | None:
+        """The tenant's task that this message made, whatever its id."""
 
     async def page(
         self,

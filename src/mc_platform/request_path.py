@@ -47,7 +47,13 @@ from mc_platform.model.verdict import Decision
 from mc_platform.pipeline.conversation import Conversation, Conversations
 from mc_platform.pipeline.enforcement import Enforcement, denial
 from mc_platform.pipeline.examine import ExaminationRoom, Incoming
-from mc_platform.pipeline.idempotency import Envelope, agent_context_of, meaning_of, task_id_of
+from mc_platform.pipeline.idempotency import (
+    Envelope,
+    agent_context_of,
+    meaning_of,
+    other_task_ids_of,
+    task_id_of,
+)
 from mc_platform.pipeline.open_tasks import OpenTasks
 from mc_platform.pipeline.operation_turns import OperationTurns
 from mc_platform.pipeline.replies import Released, Replies, count_labels
@@ -61,7 +67,14 @@ from mc_platform.ports import (
     Operations,
     Tasks,
 )
-from mc_platform.record import Digester, EventFactory, Sealer, decision_detail
+from mc_platform.record import (
+    Digester,
+    EventFactory,
+    Identity,
+    Sealer,
+    decision_detail,
+    subject_id,
+)
 from mc_platform.screen.content import Content
 
 _FEW_REPEATS = 64  # fingerprints that a record looks up, which others' records wait for
@@ -111,6 +124,7 @@ class RequestPath:
     autonomy: Autonomy
     budgets: Budgets
     events: EventFactory
+    identity: Identity
     digester: Digester
     sealer: Sealer
     clock: Clock
@@ -176,12 +190,10 @@ class RequestPath:
         try:
             slot = await self.messages.take(tenant.id, agent.name, operation=operation is not None)
         except RateLimited:
-            if await self.tasks.get(tenant.id, task_id_of(envelope, self.digester)) is None:
+            if await self._first(envelope, looked_for=self.identity.overlaps) is None:
                 raise
             # What was let in once is not refused to a retry
-            meaning = meaning_of(envelope.governance)
-            digest = await self.room.digest(tenant.id, envelope.parts, meaning)
-            return await self._repeat(envelope, digest, operation)
+            return await self._repeat(envelope, await self._digest(envelope), operation)
         begun = None
         try:
             async with (
@@ -209,10 +221,12 @@ class RequestPath:
         slot: Slot,
     ) -> Accepted | str:
         """Steps 3 to 5; of a repeat, its digest."""
-        task_id = task_id_of(envelope, self.digester)
+        task_id = task_id_of(envelope, self.identity)
 
         # (3) screen what came in, and what the conversation has had in it
         conversation, known = await self._screen(envelope, tenant, task_id)
+        if self.identity.overlaps and await self._known_otherwise(envelope):
+            return known.digest
         message = _Message(
             envelope, tenant, agent, operation, task_id, known, operations_this_hour, slot
         )
@@ -452,12 +466,14 @@ class RequestPath:
     async def _repeat(
         self, envelope: Envelope, digest: str, operation: OperationSpec | None
     ) -> Task:
-        first = await self.tasks.get(envelope.principal.tenant, task_id_of(envelope, self.digester))
+        first = await self._first(envelope, looked_for=True)
         if first is None:
             raise Conflict(
                 "this message id was used, and its task is kept no more",
                 hint="use a fresh messageId for each request",
             )
+        if not self.digester.made_now(first.request_digest):
+            digest = await self._digest(envelope, like=first.request_digest)
         if first.request_digest != digest:
             raise Conflict(
                 "this message id was used for a different request",
@@ -473,6 +489,27 @@ class RequestPath:
             # It was accepted by a gateway that died before it could begin it
             await self.operations.start(_operation_request(envelope, first, operation))
         return await self.open_tasks.followed(first, self.operation_wait_s)
+
+    async def _digest(self, envelope: Envelope, like: str = "") -> str:
+        tenant, meaning = envelope.principal.tenant, meaning_of(envelope.governance)
+        return await self.room.digest(tenant, envelope.parts, meaning, like)
+
+    async def _first(self, envelope: Envelope, *, looked_for: bool) -> Task | None:
+        """The task that the message made when it came first.
+
+        Args:
+            looked_for: Also by its message id: it may have been made under another identity key.
+        """
+        tenant = envelope.principal.tenant
+        first = await self.tasks.get(tenant, task_id_of(envelope, self.identity))
+        if first is None and looked_for:
+            first = await self.tasks.of_message(tenant, envelope.message_id)
+        return first
+
+    async def _known_otherwise(self, envelope: Envelope) -> bool:
+        """Whether the message was accepted under another identity key."""
+        others = other_task_ids_of(envelope, self.identity)
+        return await self.journal.knows([subject_id(Kind.request_accepted, one) for one in others])
 
     async def _require_autonomy(
         self,

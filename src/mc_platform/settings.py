@@ -76,6 +76,7 @@ class Settings(BaseSettings):
     catalogue: Path = Path("deploy/local/catalogue.toml")
     policy_dir: Path = Path("policies")
     ledger_key_file: Path
+    keyring_file: Path | None = None
     pseudonym_key_file: Path | None = None
     signer_state_dir: Path | None = None
     witnesses_file: Path | None = None

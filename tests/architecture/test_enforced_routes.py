@@ -106,6 +106,7 @@ GOVERNED = {
     ("POST", "/operator/credentials"): CREDENTIAL,
     ("POST", "/operator/credentials/{id}/rotate"): CREDENTIAL,
     ("POST", "/operator/credentials/{id}/revoke"): CREDENTIAL,
+    ("GET", "/operator/keys"): CREDENTIALS,
     ("GET", "/operator/tenants"): CREDENTIALS,
     ("POST", "/operator/rules/declare"): ("ChangeRules", "Platform"),
     ("POST", "/v1/message:send"): SEND,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from cryptography.hazmat.primitives.serialization import (
 from tests.cluster.conftest import STATE, Cluster, Space, until
 from tests.deploy.rendered import objects
 
+from mc_contract.keyring import keyring_text, new_keyring
 from mc_ops.environments import Workspace, credentials
 
 HOST = "10.87.0.1"  # this machine, as pods see it
@@ -100,7 +102,7 @@ class Platform(Space):
         wanted: dict[tuple[str, str], dict[str, bytes]] = {
             ("mc-platform", "mc-platform-secrets"): {
                 "ledger.key": pem,
-                "pseudonym.key": os.urandom(32),
+                "keyring.json": keyring_text(new_keyring(datetime.now(UTC))).encode(),
                 "scrape.token": SCRAPE_TOKEN.encode(),
                 "AUDIT_SIEM_KEY": SIEM_KEY.encode(),
                 "MC_DATABASE_URL": service_url.encode(),

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from tests.fakes import pseudonym_keys
 from tests.hostile_shapes import shape
 from tests.isolation.conftest import PSEUDONYM_KEY, Replica
 
@@ -167,7 +168,9 @@ def test_no_graphql_query_keeps_the_loop(replica: Replica, longest: Any, name: s
     assert _worst(iter([(name, step)])) == ""
 
 
-_OPENED = Pseudonymiser(PSEUDONYM_KEY).pseudonym("TENANT_002", "email", "joe@example.com")
+_OPENED = Pseudonymiser(pseudonym_keys(PSEUDONYM_KEY)).pseudonym(
+    "TENANT_002", "email", "joe@example.com"
+)
 TOLD = {
     "pseudonyms": f"{_OPENED} " * (999_000 // (len(_OPENED) + 1)),
     "none of its own": ("[email:" + "a" * 34 + "]") * 23_000,

@@ -7,7 +7,7 @@ import random
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.aggregate_fakes import KEY, dataset, table
+from tests.aggregate_fakes import KEYS, dataset, table
 
 from mc_platform.aggregate import read_query
 from mc_platform.aggregate.select import Digests, least_apart, places
@@ -66,11 +66,12 @@ def test_a_query_selects_whom_its_conditions_name_in_whatever_order(where, draw)
 
 @given(st.sets(st.integers(0, 60)), st.sets(st.integers(0, 60)))
 def test_kept_selections_lie_as_far_apart_as_the_people_in_them(one, other):
-    digests = Digests(KEY)
+    digests = Digests(KEYS)
 
     def kept(units):
         shuffled = random.Random(1).sample(sorted(units), len(units))
-        return digests.of_units("T", "people", [f"person-{unit}" for unit in shuffled])
+        [selection] = digests.of_units("T", "people", [f"person-{unit}" for unit in shuffled])
+        return selection
 
     assert least_apart(kept(one), []) == len(one)
     assert least_apart(kept(one), [kept(other)]) == min(len(one), len(one ^ other))

@@ -23,7 +23,7 @@ from mc_contract.evidence.claim_inputs import (
 )
 from mc_contract.judgement.statistics import p95
 from mc_contract.judgement.verdict import METHOD, parse_samples, rejudge
-from mc_contract.ledger.checkpoint import read_public_key
+from mc_contract.ledger.checkpoint import read_public_keys
 from mc_contract.metric_judgement.series import parse_window
 from mc_contract.metric_judgement.verdict import MetricJudgement, rejudge_metrics
 from mc_contract.running import NotRecorded, read_record
@@ -170,7 +170,7 @@ def _override(inputs: Inputs, params: Params) -> Json:
     found = _verdict((base, cand, verdict, *metrics), params)
     if found["verdict"] != "HOLD":
         raise NotRecomputable("the samples give no HOLD: there is nothing to override")
-    key = read_public_key(pem)
+    key = read_public_keys(pem)
     override = asdict(read_override(raw, key, verdict=verdict, base=base, cand=cand))
     if override["kind"] != found["kind"]:
         raise NotRecomputable(

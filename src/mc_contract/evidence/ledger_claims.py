@@ -17,7 +17,7 @@ from mc_contract.evidence.claim_inputs import (
     text_param,
     utf8,
 )
-from mc_contract.ledger.checkpoint import Checkpoint, read_public_key, verify_checkpoint
+from mc_contract.ledger.checkpoint import Checkpoint, read_public_keys, verify_checkpoint
 from mc_contract.ledger.merkle import leaf_hash, verify_inclusion
 
 
@@ -49,7 +49,7 @@ def _inclusion(inputs: Inputs, params: Params) -> Json:
 
 def _verified(note: bytes, pem: bytes, params: Params) -> Checkpoint:
     key_name = text_param(params, "key_name")
-    return verify_checkpoint(utf8(note, "checkpoint"), {key_name: read_public_key(pem)})
+    return verify_checkpoint(utf8(note, "checkpoint"), {key_name: read_public_keys(pem)})
 
 
 _KEY_CAVEAT = "that the key is the ledger's, only a copy of it from outside the pack tells"

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
@@ -23,11 +23,16 @@ from mc_contract.canonical import NotCanonical, decode_base64, encode_base64
 from mc_contract.errors import McError
 from mc_contract.ledger.merkle import HASH_BYTES
 
+LogKeys = Ed25519PublicKey | Sequence[Ed25519PublicKey]
+"""A log's public key, from outside of its notes: one, or after a rotation several, the newest first."""
+Trusted = Mapping[str, LogKeys]
+"""Public keys by key name."""
 MAX_NOTE_BYTES = 64 * 1024
 MAX_SIGNATURES = 100
 ED25519 = b"\x01"  # signed-note's signature type byte
 KEY_ID_BYTES = 4
 _SIGNATURE_LINE = re.compile("— ([^ ]+) ([A-Za-z0-9+/]+={0,2})")
+_PEM = re.compile(rb"-----BEGIN [^-]+-----.+?-----END [^-]+-----\n?", re.DOTALL)
 _SIZE = re.compile("0|[1-9][0-9]{0,18}")
 _HEAD_LINES = 3
 _PREVIOUS = "previous "  # our extension line; C2SP has readers ignore lines that they do not know
@@ -84,6 +89,14 @@ def verifier_key(key_name: str, public_key: Ed25519PublicKey, kind: bytes = ED25
     return f"{key_name}+{key_id(key_name, public_key, kind).hex()}+{material}"
 
 
+def signing_view(key_name: str, keys: Sequence[Ed25519PublicKey]) -> dict[str, dict[str, str]]:
+    """What may be told of a log's keys, the active one first, as `keyring.Keyring.view` does."""
+    return {
+        f"signing.{key_id(key_name, key).hex()}": {"state": "former" if place else "active"}
+        for place, key in enumerate(keys)
+    }
+
+
 def read_public_key(pem: bytes) -> Ed25519PublicKey:
     """The ledger's public key in a PEM file.
 
@@ -99,13 +112,22 @@ def read_public_key(pem: bytes) -> Ed25519PublicKey:
     return key
 
 
-def sign_note(text: str, key_name: str, private_key: Ed25519PrivateKey) -> str:
-    """`text` as a signed note with one signature.
+def read_public_keys(pem: bytes) -> tuple[Ed25519PublicKey, ...]:
+    """The ledger's public keys in a PEM file: after a rotation there are several, the newest first.
+
+    Raises:
+        CheckpointError: one is no such key.
+    """
+    return tuple(read_public_key(one) for one in _PEM.findall(pem) or [pem])
+
+
+def sign_note(text: str, key_name: str, *private_keys: Ed25519PrivateKey) -> str:
+    """`text` as a signed note with a signature of each key.
 
     Args:
         text: Ends with a newline; no other control characters.
         key_name: No spaces and no plus; by custom the log's origin.
-        private_key: ed25519.
+        private_keys: ed25519.
 
     Raises:
         CheckpointError: when the text or name can't stand in a note.
@@ -114,16 +136,19 @@ def sign_note(text: str, key_name: str, private_key: Ed25519PrivateKey) -> str:
         raise CheckpointError("note text must end with a newline and hold no control characters")
     if not is_key_name(key_name):
         raise CheckpointError(f"key name {key_name!r} is empty, or has a space or a plus")
-    signature = key_id(key_name, private_key.public_key()) + private_key.sign(text.encode())
-    return f"{text}\n— {key_name} {encode_base64(signature)}\n"
+    signatures = [
+        key_id(key_name, key.public_key()) + key.sign(text.encode()) for key in private_keys
+    ]
+    lines = [f"— {key_name} {encode_base64(signature)}\n" for signature in signatures]
+    return f"{text}\n{''.join(lines)}"
 
 
-def verify_note(note: str, trusted: Mapping[str, Ed25519PublicKey]) -> str:
+def verify_note(note: str, trusted: Trusted) -> str:
     """The text of a signed note that at least one trusted key signed.
 
     Args:
         note: The whole signed note.
-        trusted: Public keys by key name, from outside the note.
+        trusted: See `Trusted`.
 
     Returns:
         The note text, newline at its end; only now may it be read.
@@ -136,14 +161,15 @@ def verify_note(note: str, trusted: Mapping[str, Ed25519PublicKey]) -> str:
     verified = False
     for line in lines:
         name, signature = parse_signature(line)
-        public_key = trusted.get(name)
-        if public_key is None or signature[:KEY_ID_BYTES] != key_id(name, public_key):
-            continue  # another's cosignature: the note spec has us ignore it
-        try:
-            public_key.verify(signature[KEY_ID_BYTES:], text.encode())
-        except InvalidSignature as cause:
-            raise CheckpointError(f"the signature of {name} does not fit the note") from cause
-        verified = True
+        # A key that is not here is another's, whose cosignature the note spec has us ignore
+        for public_key in _keys_named(trusted, name):
+            if signature[:KEY_ID_BYTES] != key_id(name, public_key):
+                continue
+            try:
+                public_key.verify(signature[KEY_ID_BYTES:], text.encode())
+            except InvalidSignature as cause:
+                raise CheckpointError(f"the signature of {name} does not fit the note") from cause
+            verified = True
     if not verified:
         raise CheckpointError(
             "no trusted key signed the note",
@@ -152,7 +178,12 @@ def verify_note(note: str, trusted: Mapping[str, Ed25519PublicKey]) -> str:
     return text
 
 
-def sign_checkpoint(checkpoint: Checkpoint, key_name: str, private_key: Ed25519PrivateKey) -> str:
+def _keys_named(trusted: Trusted, name: str) -> Iterator[Ed25519PublicKey]:
+    found = trusted.get(name, ())
+    yield from (found,) if isinstance(found, Ed25519PublicKey) else found
+
+
+def sign_checkpoint(checkpoint: Checkpoint, key_name: str, *private_keys: Ed25519PrivateKey) -> str:
     """The signed note of `checkpoint`.
 
     That it is consistent with every checkpoint signed before is the caller's promise.
@@ -160,10 +191,10 @@ def sign_checkpoint(checkpoint: Checkpoint, key_name: str, private_key: Ed25519P
     Raises:
         CheckpointError: when a field or the key name can't stand in a note.
     """
-    return sign_note(checkpoint.text(), key_name, private_key)
+    return sign_note(checkpoint.text(), key_name, *private_keys)
 
 
-def verify_checkpoint(note: str, trusted: Mapping[str, Ed25519PublicKey]) -> Checkpoint:
+def verify_checkpoint(note: str, trusted: Trusted) -> Checkpoint:
     """The checkpoint in a note that a trusted key signed; see `verify_note`.
 
     Extension lines are covered by the signature and otherwise ignored. Whether `origin` is the

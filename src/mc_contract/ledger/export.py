@@ -25,14 +25,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-
 from mc_contract.canonical import canonical_json, encode_base64
 from mc_contract.errors import McError
 from mc_contract.ledger.checkpoint import (
     Checkpoint,
     CheckpointError,
-    read_public_key,
+    LogKeys,
+    read_public_keys,
     verify_checkpoint,
 )
 from mc_contract.ledger.entry import EntryError, strict_base64
@@ -91,7 +90,7 @@ def log_origin(region: str) -> str:
     return f"{_ORIGIN}{region}"
 
 
-def verify_log_checkpoint(note: str, key: Ed25519PublicKey) -> Checkpoint:
+def verify_log_checkpoint(note: str, key: LogKeys) -> Checkpoint:
     """The checkpoint of a note that `key` signed as some region's log.
 
     Raises:
@@ -182,7 +181,7 @@ def write_export(
     return b"".join(parts)
 
 
-def verify_export(raw: bytes, key: Ed25519PublicKey) -> VerifiedExport:
+def verify_export(raw: bytes, key: LogKeys) -> VerifiedExport:
     """Check an export with the ledger's public key, which must come from outside of it.
 
     The file must be spelled as `write_export` spells it, so no byte of it goes unchecked.
@@ -301,7 +300,7 @@ def main(arguments: Sequence[str]) -> int:
         sys.stderr.write("usage: python -m mc_contract.ledger.export EXPORT.json LEDGER.pub\n")
         return 2
     try:
-        key = read_public_key(Path(arguments[1]).read_bytes())
+        key = read_public_keys(Path(arguments[1]).read_bytes())
         found = verify_export(Path(arguments[0]).read_bytes(), key)
     except OSError as error:
         sys.stderr.write(f"{error.filename} cannot be read: {error.strerror}\n")

@@ -13,9 +13,7 @@ from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-
-from mc_contract.ledger.checkpoint import CheckpointError
+from mc_contract.ledger.checkpoint import CheckpointError, LogKeys
 from mc_contract.ledger.epochs import Beginning, EpochError, read_beginning
 from mc_contract.ledger.export import log_origin, region_of, verify_log_checkpoint
 from mc_ops.audit.client import AuditClient
@@ -26,7 +24,7 @@ from mc_ops.audit.witnesses import Demand
 
 def verify_epochs(
     client: AuditClient,
-    key: Ed25519PublicKey,
+    key: LogKeys,
     *,
     since: Saved | None = None,
     known: Sequence[Saved] = (),
@@ -102,7 +100,7 @@ def _beginning(leaf: bytes, log: str) -> tuple[Beginning | None, Finding | None]
     return found, None
 
 
-def _last_signed(beginning: Beginning, key: Ed25519PublicKey) -> tuple[list[Saved], Finding | None]:
+def _last_signed(beginning: Beginning, key: LogKeys) -> tuple[list[Saved], Finding | None]:
     """The checkpoint that a first entry names as the last one signed, as one to hold its log against."""
     named = beginning.last_signed
     if named is None:

@@ -8,9 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-
-from mc_contract.ledger.checkpoint import Checkpoint, CheckpointError
+from mc_contract.ledger.checkpoint import Checkpoint, CheckpointError, LogKeys
 from mc_contract.ledger.export import (
     MAX_EXPORT_BYTES,
     ExportError,
@@ -63,7 +61,7 @@ def moment(text: str, now: datetime) -> str:
 
 def export_tenant(
     client: AuditClient,
-    key: Ed25519PublicKey,
+    key: LogKeys,
     write: Callable[[bytes], object],
     *,
     tenant: str,
@@ -109,7 +107,7 @@ def export_tenant(
 
 
 def _cosigned_at(
-    client: AuditClient, key: Ed25519PublicKey, wanted: Demand | None
+    client: AuditClient, key: LogKeys, wanted: Demand | None
 ) -> tuple[int, str] | None:
     if wanted is None:
         return None
@@ -118,7 +116,7 @@ def _cosigned_at(
 
 
 def prove(
-    client: AuditClient, key: Ed25519PublicKey, which: str, wanted: Demand | None = None
+    client: AuditClient, key: LogKeys, which: str, wanted: Demand | None = None
 ) -> tuple[bytes, VerifiedExport]:
     """One entry's proof, by its index or its event's id; arguments and errors as `export_tenant`.
 
@@ -151,7 +149,7 @@ def prove(
         return raw, verify_export(raw, key)
 
 
-def _checkpoint(note: str, key: Ed25519PublicKey) -> Checkpoint:
+def _checkpoint(note: str, key: LogKeys) -> Checkpoint:
     try:
         return verify_log_checkpoint(note, key)
     except CheckpointError as error:

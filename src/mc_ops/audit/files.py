@@ -8,14 +8,13 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-
 from mc_contract.ledger.archive import ArchiveError, read_entries, read_header
 from mc_contract.ledger.checkpoint import (
     MAX_NOTE_BYTES,
     Checkpoint,
     CheckpointError,
-    read_public_key,
+    LogKeys,
+    read_public_keys,
 )
 from mc_contract.ledger.entry import MAX_LINE_BYTES, Entry
 from mc_contract.ledger.export import verify_log_checkpoint
@@ -26,15 +25,15 @@ from mc_ops.errors import UnusableInput
 _LONGEST_KEY = 64 * 1024  # bytes; an ed25519 key has 113 as PEM
 
 
-def load_public_key(path: Path) -> Ed25519PublicKey:
-    """The ledger's public key, PEM.
+def load_public_key(path: Path) -> LogKeys:
+    """The ledger's public key, PEM; after a rotation several of them.
 
     Raises:
         UnusableInput: the file is not there, or holds no ed25519 public key.
     """
     try:
         with path.open("rb") as file:  # a device may have no end
-            return read_public_key(file.read(_LONGEST_KEY))
+            return read_public_keys(file.read(_LONGEST_KEY))
     except OSError as error:
         raise UnusableInput(
             f"the ledger's public key {path} can't be read: {error.strerror}",
@@ -44,7 +43,7 @@ def load_public_key(path: Path) -> Ed25519PublicKey:
         raise UnusableInput(f"{path} holds no public key of a ledger: {error.message}") from error
 
 
-def load_checkpoint(path: Path, key: Ed25519PublicKey) -> Checkpoint:
+def load_checkpoint(path: Path, key: LogKeys) -> Checkpoint:
     """A checkpoint that was saved earlier.
 
     Raises:

@@ -18,9 +18,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import chain
 from pathlib import Path
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-
-from mc_contract.ledger.checkpoint import Checkpoint, CheckpointError
+from mc_contract.ledger.checkpoint import Checkpoint, CheckpointError, LogKeys
 from mc_contract.ledger.entry import HEAD_DAMAGED, SIGNER_REFUSES, Entry
 from mc_contract.ledger.epochs import Beginning
 from mc_contract.ledger.export import log_origin, region_of, verify_log_checkpoint
@@ -79,7 +77,7 @@ class Report:
 
 def verify_log(
     client: AuditClient,
-    key: Ed25519PublicKey,
+    key: LogKeys,
     *,
     since: Saved | None = None,
     known: Sequence[Saved] = (),
@@ -137,7 +135,7 @@ def _unwitnessed(report: Report, wanted: Demand, since: datetime | None) -> Iter
 
 def verify_ended(
     client: AuditClient,
-    key: Ed25519PublicKey,
+    key: LogKeys,
     beginning: Beginning,
     *,
     known: Sequence[Saved] = (),
@@ -165,7 +163,7 @@ class _Verification:
     """One verification; the arguments are those of `verify_log`."""
 
     _client: AuditClient
-    _key: Ed25519PublicKey
+    _key: LogKeys
     _since: Saved | None
     _known: Sequence[Saved]
     _archive: Path | None

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from mc_contract.ledger.checkpoint import (
     ED25519,
     Checkpoint,
     CheckpointError,
+    LogKeys,
     is_key_name,
     read_public_key,
     verifier_key,
@@ -141,9 +142,7 @@ def verifier_key_of(path: Path, name: str, region: str, *, witness: bool) -> str
     return verifier_key(name, public, COSIGNATURE if witness else ED25519)
 
 
-def newest_witnessed(
-    client: AuditClient, key: Ed25519PublicKey, wanted: Demand
-) -> Witnessed | None:
+def newest_witnessed(client: AuditClient, key: LogKeys, wanted: Demand) -> Witnessed | None:
     """The newest checkpoint that the ledger's key signed and enough witnesses cosigned.
 
     What does not verify is passed by: who owns the database can write any row, and none that verifies.
@@ -159,7 +158,7 @@ def newest_witnessed(
     return None
 
 
-def require_witnessed(client: AuditClient, key: Ed25519PublicKey, wanted: Demand) -> Witnessed:
+def require_witnessed(client: AuditClient, key: LogKeys, wanted: Demand) -> Witnessed:
     """The same, where nothing can be done without one.
 
     Raises:

@@ -13,13 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-
 from mc_contract.canary_override import OVERRIDE, NotOverridden, Override, read_override
 from mc_contract.evidence.canary_claims import agree
 from mc_contract.evidence.claim_inputs import NotRecomputable
 from mc_contract.evidence.claims import recompute
 from mc_contract.judgement.verdict import rejudge
+from mc_contract.ledger.checkpoint import LogKeys
 from mc_ops.canary_folder import BASE, CAND, METRICS, VERDICT, run_of
 from mc_ops.errors import UnusableInput
 from mc_ops.files import json_object, read_limited
@@ -158,7 +157,7 @@ def _check_told(path: Path, told: Mapping[str, Any], base: bytes, cand: bytes, k
     return str(reason)
 
 
-def override_in(judged: Judged, key: Ed25519PublicKey) -> Override | None:
+def override_in(judged: Judged, key: LogKeys) -> Override | None:
     """The override of a canary, or None where no file tells of one.
 
     Raises:

@@ -18,8 +18,7 @@ from mc_ops.errors import Finding, UnusableInput
 from mc_ops.files import read_limited
 
 if TYPE_CHECKING:
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-
+    from mc_contract.ledger.checkpoint import LogKeys
     from mc_contract.ledger.export import VerifiedExport
 
 LedgerKeyOption = Annotated[
@@ -61,12 +60,12 @@ class LedgerReading(Reading):
         with audit.AuditClient(self.url or Workspace.from_env().url, token) as client:
             yield client.of_log(log)
 
-    def trusted(self) -> Ed25519PublicKey:
+    def trusted(self) -> LogKeys:
         """As `ledger_key`."""
         return ledger_key(self.key)
 
 
-def ledger_key(given: Path | None) -> Ed25519PublicKey:
+def ledger_key(given: Path | None) -> LogKeys:
     """The ledger's public key: the one that is given, or the local platform's.
 
     Raises:
@@ -75,7 +74,7 @@ def ledger_key(given: Path | None) -> Ed25519PublicKey:
     return audit.load_public_key(given or Workspace.from_env().ledger_key)
 
 
-def read_export(path: Path, key: Ed25519PublicKey) -> VerifiedExport:
+def read_export(path: Path, key: LogKeys) -> VerifiedExport:
     """A ledger export, verified.
 
     Raises:

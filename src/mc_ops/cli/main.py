@@ -47,6 +47,7 @@ GROUPS = {
     "privacy": ("privacy", "Screen texts for personal data; resolve pseudonyms."),
     "break-glass": ("break_glass", "Grant an operator temporary access to a tenant's data."),
     "credential": ("credential", "Create, rotate, revoke and list credentials."),
+    "keys": ("keys", "List and rotate the platform's keys by purpose."),
     "tenant": ("tenant", "List and check the tenants of the catalogue."),
     "redteam": ("redteam", "Attack a running platform and measure its defence."),
     "drill": ("drill", "Break a running platform and measure RTO and RPO."),

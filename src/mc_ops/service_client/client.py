@@ -72,6 +72,7 @@ class Health:
     region: str
     dependencies: Mapping[str, Mapping[str, Any]]
     faults: Mapping[str, Any]
+    keys: str = ""  # the digest of those in use; empty: not told
 
     @property
     def serving(self) -> bool:
@@ -135,6 +136,7 @@ class ServiceClient(HttpClient):
             region=str(body.get("region", "")),
             dependencies=parts[0],
             faults=parts[1],
+            keys=str((body.get("running") or {}).get("keys") or ""),
         )
 
     def metrics(self) -> tuple[Sample, ...]:

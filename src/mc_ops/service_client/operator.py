@@ -159,9 +159,13 @@ class OperatorClient(HttpClient):
         return self._call("POST", "/dead-letters/resend", json={"reason": reason, **body})
 
     def declare_rules(self, kind: str, digest: str, *, reason: str) -> dict[str, Any]:
-        """Say which policy set or catalogue comes into force; raises as `operations` does."""
+        """Say which policy set, catalogue or keyring comes into force; raises as `operations` does."""
         body = {"kind": kind, "digest": digest, "reason": reason}
         return self._call("POST", "/rules/declare", json=body)
+
+    def keys(self) -> dict[str, Any]:
+        """The keys in use, without secrets; raises as `operations` does."""
+        return self._call("GET", "/keys")
 
     def credentials(self, tenant: str | None) -> dict[str, Any]:
         """All `credentials`, or a tenant's; raises as `operations` does."""

@@ -22,6 +22,7 @@ from mc_platform.aggregate.execute import (
 )
 from mc_platform.aggregate.noise import Answer
 from mc_platform.aggregate.query import Asked, Condition, Query, read_query
+from mc_platform.aggregate.select import Digests
 
 __all__ = [
     "Aggregates",
@@ -30,6 +31,7 @@ __all__ = [
     "BudgetAccountant",
     "Charge",
     "Condition",
+    "Digests",
     "Ended",
     "Opening",
     "Outcome",

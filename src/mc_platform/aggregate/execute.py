@@ -13,10 +13,11 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
+from mc_contract.keyring import FIRST
 from mc_platform.aggregate.noise import Answer, answer, large_enough, load
 from mc_platform.aggregate.query import Asked, Query
 from mc_platform.aggregate.select import Digests, least_apart, places
@@ -52,12 +53,15 @@ class Charge:
 
 @dataclass(frozen=True, slots=True)
 class Opening:
-    """A query as the accountant notes it: digests only."""
+    """A query as the accountant notes it: digests only.
+
+    `fingerprints` and `conditions` are of each key that is known; the first is what is kept.
+    """
 
     id: uuid.UUID
     charge: Charge
-    fingerprint: bytes
-    condition: bytes
+    fingerprints: tuple[bytes, ...]
+    conditions: tuple[bytes, ...]
     selection: bytes
 
 
@@ -79,7 +83,9 @@ class Ended:
 class BudgetAccountant(Protocol):
     """What was spent and answered. Behind it: PostgreSQL; memory in tests. All raise Unavailable."""
 
-    async def find(self, tenant: TenantId, dataset: Dataset, fingerprint: bytes) -> Ended | None:
+    async def find(
+        self, tenant: TenantId, dataset: Dataset, fingerprints: Sequence[bytes]
+    ) -> Ended | None:
         """How the query ended in the dataset's period; None if it did not."""
 
     async def begin(self, opening: Opening) -> Turn | Ended:
@@ -122,7 +128,7 @@ class Outcome:
         answer: None if it was refused.
         epsilon: What this request spent, in millionths: nothing for a repeat.
         remaining: What is left for the principal, and for the tenant.
-        fingerprint: Digest of the query, in hexadecimal.
+        fingerprint: Digest of the query, in hexadecimal, with its key's id.
         repeated: Whether it had ended before.
     """
 
@@ -137,22 +143,31 @@ class Aggregates:
     """Answers queries over the tenants' datasets."""
 
     def __init__(
-        self, *, accountant: BudgetAccountant, rows: Rows, key: bytes, homes: Homes | None = None
+        self,
+        *,
+        accountant: BudgetAccountant,
+        rows: Rows,
+        digests: Digests,
+        homes: Homes | None = None,
     ) -> None:
         """Take what answers.
 
         Args:
-            key: Of the digests: 32 bytes or more, the same for all who share the accounts.
+            digests: Under keys that all have who share the accounts.
             homes: Which tenants' home this region is; None: there is one region.
         """
         self._homes = homes
         self._accountant = accountant
         self._rows = rows
-        self._digests = Digests(key)
+        self._digests = digests
 
     def fingerprint(self, tenant: TenantId, query: Query) -> str:
         """The query's keyed digest, in hexadecimal, as ledger and answers name it."""
-        return self._digests.of_text(tenant, query.text()).hex()
+        return self._named(self._digests.of_text(tenant, query.text()))
+
+    def _named(self, fingerprints: Sequence[bytes]) -> str:
+        key_id, name = self._digests.key_id, fingerprints[0].hex()
+        return name if key_id == FIRST else f"{key_id}:{name}"
 
     async def answer(self, principal: Principal, dataset: Dataset, asked: Asked) -> Outcome:
         """Answer or refuse a checked query of a principal that policy permits to ask.
@@ -165,14 +180,15 @@ class Aggregates:
             Unavailable: the accountant cannot be reached; what was charged stays so.
         """
         tenant = principal.tenant
-        fingerprint = self._digests.of_text(tenant, asked.query.text())
-        ended = await self._accountant.find(tenant, dataset, fingerprint)
+        fingerprints = self._digests.of_text(tenant, asked.query.text())
+        fingerprint = self._named(fingerprints)
+        ended = await self._accountant.find(tenant, dataset, fingerprints)
         if ended is not None:
             return await self._outcome(principal, dataset, fingerprint, ended, None)
         term = self._homes.require(tenant) if self._homes is not None else 0
         table = await self._rows.read(dataset, tenant)
         # In a thread: a large table would keep everybody else waiting
-        chosen, selection = await asyncio.to_thread(self._selected, tenant, asked.query, table)
+        chosen, selections = await asyncio.to_thread(self._selected, tenant, asked.query, table)
         test = Charge(
             tenant=tenant,
             principal=principal.id,
@@ -183,15 +199,15 @@ class Aggregates:
         opening = Opening(
             id=uuid.uuid4(),
             charge=test,
-            fingerprint=fingerprint,
-            condition=self._digests.of_text(tenant, asked.query.conditions_text()),
-            selection=selection,
+            fingerprints=fingerprints,
+            conditions=self._digests.of_text(tenant, asked.query.conditions_text()),
+            selection=selections[0],
         )
         turn = await self._accountant.begin(opening)
         self._require_home(tenant, term)
         if isinstance(turn, Ended):
             return await self._outcome(principal, dataset, fingerprint, turn, None)
-        least = await asyncio.to_thread(least_apart, opening.selection, turn.earlier)
+        least = await asyncio.to_thread(_least_apart, selections, turn.earlier)
         if not large_enough(least, dataset):
             ended = await self._accountant.end(turn.id, None)
             return await self._outcome(principal, dataset, fingerprint, ended, test.epsilon)
@@ -220,7 +236,9 @@ class Aggregates:
                 f"the home of tenant {tenant} moved while the query was charged", hint="ask again"
             )
 
-    def _selected(self, tenant: TenantId, query: Query, table: Table) -> tuple[list[int], bytes]:
+    def _selected(
+        self, tenant: TenantId, query: Query, table: Table
+    ) -> tuple[list[int], tuple[bytes, ...]]:
         load()  # here, in a thread
         chosen = places(query, table)
         units = (table.units[place] for place in chosen)
@@ -230,7 +248,7 @@ class Aggregates:
         self,
         principal: Principal,
         dataset: Dataset,
-        fingerprint: bytes,
+        fingerprint: str,
         ended: Ended,
         spent: int | None,
     ) -> Outcome:
@@ -241,9 +259,14 @@ class Aggregates:
             answer=ended.answer,
             epsilon=spent or 0,
             remaining=Spent(principal=min(own_left, tenant_left), tenant=tenant_left),
-            fingerprint=fingerprint.hex(),
+            fingerprint=fingerprint,
             repeated=spent is None,
         )
+
+
+def _least_apart(selections: Sequence[bytes], earlier: Sequence[bytes]) -> int:
+    # One of another key lies as far apart as both are large, so it never makes the least smaller
+    return min(least_apart(selection, earlier) for selection in selections)
 
 
 def _drawn(asked: Asked, table: Table, chosen: list[int], dataset: Dataset) -> Answer:

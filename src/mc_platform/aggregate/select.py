@@ -7,10 +7,10 @@ datasets.
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 from collections.abc import Iterable
 
+from mc_contract.keyring import Key, KeySet
 from mc_platform.aggregate.query import Query
 from mc_platform.model.dataset import Table
 from mc_platform.model.ids import TenantId
@@ -33,27 +33,43 @@ def places(query: Query, table: Table) -> list[int]:
 
 
 class Digests:
-    """Keyed digests of queries and persons; one key a region, kept out of the database."""
+    """Keyed digests of queries and persons; the keys are kept out of the database.
 
-    def __init__(self, key: bytes) -> None:
-        """Raises ValueError if the key has fewer than 32 bytes."""
-        if len(key) < 32:
-            raise ValueError("the key of aggregates needs 32 bytes or more")
-        self._key = hashlib.blake2b(key, digest_size=32, person=b"mc-aggregates").digest()
+    Each is made under every key that is known, the active one's first: what was kept under another is
+    still compared, and no two persons share a digest of two keys but by the chance above.
+    """
 
-    def of_text(self, tenant: TenantId, text: str) -> bytes:
-        """32 bytes for a canonical text of a tenant's."""
-        return hmac.digest(self._key, f"q|{tenant}|{text}".encode(), "sha256")
+    def __init__(self, keys: KeySet) -> None:
+        self.renew(keys)
 
-    def of_units(self, tenant: TenantId, dataset: str, units: Iterable[str]) -> bytes:
-        """A selection as it is kept."""
-        start = hmac.new(self._key, f"u|{tenant}|{dataset}|".encode(), "sha256")
-        found = []
-        for unit in units:
-            one = start.copy()
-            one.update(unit.encode())
-            found.append(one.digest()[:_BYTES])
-        return b"".join(sorted(found))
+    def renew(self, keys: KeySet) -> None:
+        """Take another set of keys."""
+        self._keys = keys
+
+    @property
+    def key_id(self) -> str:
+        """The id of the active key."""
+        return self._keys.active.id
+
+    def of_text(self, tenant: TenantId, text: str) -> tuple[bytes, ...]:
+        """32 bytes for a canonical text of a tenant's, of each key."""
+        told = f"q|{tenant}|{text}".encode()
+        return tuple(hmac.digest(key.secret, told, "sha256") for key in self._keys)
+
+    def of_units(self, tenant: TenantId, dataset: str, units: Iterable[str]) -> tuple[bytes, ...]:
+        """A selection as it is kept, of each key."""
+        names = [unit.encode() for unit in units]
+        return tuple(_selection(key, tenant, dataset, names) for key in self._keys)
+
+
+def _selection(key: Key, tenant: TenantId, dataset: str, names: Iterable[bytes]) -> bytes:
+    start = hmac.new(key.secret, f"u|{tenant}|{dataset}|".encode(), "sha256")
+    found = []
+    for name in names:
+        one = start.copy()
+        one.update(name)
+        found.append(one.digest()[:_BYTES])
+    return b"".join(sorted(found))
 
 
 def least_apart(selection: bytes, earlier: Iterable[bytes]) -> int:

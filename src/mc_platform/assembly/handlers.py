@@ -17,7 +17,7 @@ from mc_platform.adapters.postgres.operations import PostgresOperations
 from mc_platform.adapters.postgres.pools import Pools
 from mc_platform.adapters.postgres.rules import PostgresRules
 from mc_platform.adapters.postgres.witnessing import PostgresCosignedLog
-from mc_platform.aggregate import Aggregates
+from mc_platform.aggregate import Aggregates, Digests
 from mc_platform.assembly.homes import HomesHere
 from mc_platform.bulkheads import Slots
 from mc_platform.enact import Breaker, OperationEngine
@@ -40,6 +40,7 @@ from mc_platform.query import (
 )
 from mc_platform.query.break_glass import Reveal
 from mc_platform.query.handlers import Handlers
+from mc_platform.query.keys import KeyHandlers, KeysInUse
 from mc_platform.record import CheckpointKeeper, Prover, TileKeeper
 from mc_platform.settings import Settings
 
@@ -63,7 +64,8 @@ def governed_routes(
     prover: Prover,
     checkpoints: CheckpointKeeper,
     rows: HttpRows,
-    key: bytes,
+    keys: KeysInUse,
+    digests: Digests,
     homes: HomesHere | None,
 ) -> list[Route]:
     """All of them.
@@ -72,7 +74,6 @@ def governed_routes(
         shared: The fields of `Handlers`.
         ledger: The log that is written; `former` are those of earlier epochs.
         reveal: None where there is no key for pseudonyms.
-        key: Of the digests of aggregates: the same for all replicas.
         homes: None where there is one region.
     """
     # Over 60 lines: one row for each kind of handlers
@@ -113,6 +114,7 @@ def governed_routes(
         ),
         CanaryHandlers(**shared),
         DeadLetterHandlers(**shared, letters=PostgresDeadLetters(pools, region=ledger.region)),
+        KeyHandlers(**shared, keys=keys),
         CredentialHandlers(
             **shared,
             credentials=PostgresCredentials(pools),
@@ -142,7 +144,7 @@ def governed_routes(
             aggregates=Aggregates(
                 accountant=PostgresBudgetAccountant(pools),
                 rows=rows,
-                key=key,
+                digests=digests,
                 homes=keeper,
             ),
             datasets=catalogue.datasets,

@@ -5,7 +5,7 @@ Both are off unless `MC_WITNESSES_FILE` names somebody.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -68,7 +68,7 @@ class WitnessSettings:
     key: Ed25519PrivateKey | None
 
 
-def read_witnesses(settings: Settings, ledger_key: Ed25519PrivateKey) -> WitnessSettings:
+def read_witnesses(settings: Settings, ledger_keys: Sequence[Ed25519PrivateKey]) -> WitnessSettings:
     """The file and the key.
 
     Raises:
@@ -95,7 +95,7 @@ def read_witnesses(settings: Settings, ledger_key: Ed25519PrivateKey) -> Witness
     key = None
     if settings.witness_key_file is not None:
         key = ed25519_key(settings.witness_key_file, "MC_WITNESS_KEY_FILE")
-    _refuse_own(settings, file, key, ledger_key)
+    _refuse_own(settings, file, key, ledger_keys)
     return WitnessSettings(file, key)
 
 
@@ -103,10 +103,10 @@ def _refuse_own(
     settings: Settings,
     file: Witnesses,
     key: Ed25519PrivateKey | None,
-    ledger_key: Ed25519PrivateKey,
+    ledger_keys: Sequence[Ed25519PrivateKey],
 ) -> None:
     """A key has one purpose, and whoever witnesses itself witnesses nothing."""
-    own = [each.public_key().public_bytes_raw() for each in (key, ledger_key) if each is not None]
+    own = [each.public_key().public_bytes_raw() for each in (key, *ledger_keys) if each is not None]
     if len(set(own)) < len(own):
         raise Misconfigured(
             "MC_WITNESS_KEY_FILE holds the ledger's key", hint="make one of its own"
@@ -189,7 +189,6 @@ def witnessing(
     found: WitnessSettings,
     *,
     log: str,
-    ledger_key: Ed25519PrivateKey,
     pools: Pools,
     checkpoints: CheckpointKeeper,
     prover: Prover,
@@ -202,7 +201,6 @@ def witnessing(
         log: The name of the log that is written: of the region's newest epoch.
     """
     outgoing = Outgoing()
-    origin = ledger_origin(log)
     cosigner = witness = None
     if found.file.witness:
         cosigner = Cosigner(
@@ -212,7 +210,6 @@ def witnessing(
                 )
                 for each in found.file.witness
             ],
-            log_key=VerifierKey(origin, ED25519, ledger_key.public_key()),
             checkpoint=checkpoints.plain,
             proof=prover.consistency,
             store=PostgresCosignedLog(pools, region=log),

@@ -52,6 +52,7 @@ class Kind(StrEnum):
     signer_state_rebuilt = "signer.state-rebuilt"
     ledger_epoch_began = "ledger.epoch-began"
     catalogue_changed = "catalogue.changed"
+    keys_changed = "keys.changed"
     rules_declared = "rules.declared"
     credential_created = "credential.created"
     credential_changed = "credential.changed"

@@ -33,7 +33,13 @@ class Running:
     """What runs here, and under which names."""
 
     def __init__(
-        self, settings: Settings, *, version: str, catalogue: str, policy_set: Callable[[], str]
+        self,
+        settings: Settings,
+        *,
+        version: str,
+        catalogue: str,
+        policy_set: Callable[[], str],
+        keys: Callable[[], str],
     ) -> None:
         """Compute the digests.
 
@@ -41,8 +47,10 @@ class Running:
             version: Of the package.
             catalogue: Digest of the catalogue in force.
             policy_set: Gives the digest of the set in force.
+            keys: Tells which keys are in use, without a secret.
         """
         self._policy_set = policy_set
+        self._keys = keys
         faults = {
             "slow_factor": (settings.fault_slow_factor, 1.0),
             "error_ratio": (settings.fault_error_ratio, 0.0),
@@ -69,7 +77,7 @@ class Running:
 
     def identity(self) -> dict[str, Any]:
         """What `/health` says of this process."""
-        running = {**self._fixed, "policy_set": self._policy_set()}
+        running = {**self._fixed, "policy_set": self._policy_set(), "keys": self._keys()}
         return {**self._names, "running": running}
 
 

@@ -177,6 +177,10 @@ event_loop_stall = Histogram(
 )
 ledger_events = Counter("mc_ledger_events", "Events committed by this process.", ["kind"])
 ledger_size = Gauge("mc_ledger_size", "Leaves in this region's log, as last seen here.")
+keyring_refused = Gauge(
+    "mc_keyring_refused",
+    "1 while this process refuses the keys in its files, and works with those before.",
+)
 ledger_signer_refused = Gauge(
     "mc_ledger_signer_refused",
     "1 while the signer refuses: the log is no continuation of what was signed.",

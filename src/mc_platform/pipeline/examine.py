@@ -106,12 +106,12 @@ class Examiner:
         """Take up work in another process."""
         vars(self).update(state, screener=screener_of_process())
 
-    def digest(self, parts: Sequence[Part], meaning: Mapping[str, Any]) -> str:
-        """What a repeat of a request has the same of."""
+    def digest(self, parts: Sequence[Part], meaning: Mapping[str, Any], like: str = "") -> str:
+        """What a repeat of a request has the same of; `like`: see `Digester.digest`."""
         plain = plain_canonical_json({**meaning, "parts": list(parts)})
         if plain is None:
             plain = canonical_json({**meaning, "parts": _without_floats(list(parts))})
-        return self.digester.digest(plain)
+        return self.digester.digest(plain, like)
 
     def incoming(
         self,
@@ -310,7 +310,7 @@ class ExaminationRoom:
                 return await self._call(tenant, self._examiner.unscreened, tenant, parts, meaning)
 
     async def digest(
-        self, tenant: TenantId, parts: Sequence[Part], meaning: Mapping[str, Any]
+        self, tenant: TenantId, parts: Sequence[Part], meaning: Mapping[str, Any], like: str = ""
     ) -> str:
         """See `Examiner.digest`.
 
@@ -318,9 +318,9 @@ class ExaminationRoom:
             RateLimited, Unavailable.
         """
         if self._is_small(parts):
-            return self._examiner.digest(parts, meaning)
+            return self._examiner.digest(parts, meaning, like)
         async with self._turn(tenant, patient=False):
-            return await self._call(tenant, self._examiner.digest, parts, meaning)
+            return await self._call(tenant, self._examiner.digest, parts, meaning, like)
 
     async def outgoing(
         self,

@@ -11,7 +11,7 @@ from mc_platform.model.ids import ContextId, TaskId, TenantId
 from mc_platform.model.label import Part
 from mc_platform.model.made_ids import derived_id
 from mc_platform.model.tenant import Principal
-from mc_platform.record import Digester
+from mc_platform.record import Identity
 
 _NAMESPACE = uuid.UUID("1d6cbb0e-54a5-5c3f-8f0e-0c9a2f6e7b51").bytes
 
@@ -34,11 +34,20 @@ class Envelope:
     references: tuple[TaskId, ...] = ()
 
 
-def task_id_of(envelope: Envelope, digester: Digester) -> TaskId:
+def task_id_of(envelope: Envelope, identity: Identity) -> TaskId:
     """The same for each repeat of a message."""
     # Keyed: a message id may hold what must not be guessed from the ledger's subjects
-    name = f"{envelope.principal.tenant}|{envelope.message_id}"
-    return TaskId(derived_id(_NAMESPACE, digester.digest(name.encode())))
+    return TaskId(derived_id(_NAMESPACE, identity.name(_named(envelope))))
+
+
+def other_task_ids_of(envelope: Envelope, identity: Identity) -> list[TaskId]:
+    """Ids that the message's task has if it was made under another key of the platform."""
+    others = identity.other_names(_named(envelope))
+    return [TaskId(derived_id(_NAMESPACE, name)) for name in others]
+
+
+def _named(envelope: Envelope) -> bytes:
+    return f"{envelope.principal.tenant}|{envelope.message_id}".encode()
 
 
 def agent_context_of(tenant: TenantId, context_id: ContextId) -> str:

@@ -181,7 +181,8 @@ class BreakGlassHandlers(Handlers):
         )
         if self.reveal_pseudonyms is None:
             raise Conflict(
-                "this platform has no key for pseudonyms", hint="set MC_PSEUDONYM_KEY_FILE"
+                "this platform has no key for pseudonyms",
+                hint="mcctl keys rotate pseudonym adds one",
             )
         text, opened = await self.reveal_pseudonyms(principal.tenant, tenant, asked.text)
         detail = {"subject": decision.id, "opened": dict(opened), "reason": reason}

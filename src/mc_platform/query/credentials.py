@@ -74,7 +74,7 @@ class RotateBody(msgspec.Struct, forbid_unknown_fields=True):
 class DeclareBody(msgspec.Struct, forbid_unknown_fields=True):
     """Which set comes into force, and why."""
 
-    kind: Literal["policy_set", "catalogue"]
+    kind: Literal["policy_set", "catalogue", "keyring"]
     digest: str
     reason: str
 

@@ -4,9 +4,15 @@ Events hold ids, labels with counts, keyed digests and reasons: never content or
 """
 
 from mc_platform.record.checkpoints import CheckpointKeeper, Memory, ProcessMemory
-from mc_platform.record.events import AuditRecorder, EventFactory, act_ids, decision_detail
+from mc_platform.record.events import (
+    AuditRecorder,
+    EventFactory,
+    act_ids,
+    decision_detail,
+    subject_id,
+)
 from mc_platform.record.fingerprints import ContentFingerprints
-from mc_platform.record.keyed import Digester, Sealer
+from mc_platform.record.keyed import Digester, Identity, Sealer
 from mc_platform.record.ledger import Archive, AuditLedger, StoredCheckpoint
 from mc_platform.record.proofs import Prover, TileKeeper, TileStore
 from mc_platform.record.witness import LogWitness, WitnessTurn, memory_name
@@ -23,6 +29,7 @@ __all__ = [
     "Cosigner",
     "Digester",
     "EventFactory",
+    "Identity",
     "LogWitness",
     "Memory",
     "ProcessMemory",
@@ -36,4 +43,5 @@ __all__ = [
     "act_ids",
     "decision_detail",
     "memory_name",
+    "subject_id",
 ]

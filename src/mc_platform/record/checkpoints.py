@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -100,16 +100,23 @@ class Log(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class _Signed:
-    """A note of this log that our key signed, and what it says."""
+    """A note of this log that a key of ours signed, and what it says.
+
+    Attributes:
+        now: Whether the active key signed it; if not, it is signed again.
+    """
 
     note: str
     checkpoint: Checkpoint
+    now: bool = True
 
 
 class CheckpointKeeper:
     """Signs the head, and stores a checkpoint whenever the log has grown.
 
     Args:
+        keys: The active one first. All of them sign, so that whoever trusts only the one before
+            still verifies what is signed after a rotation.
         proof: A consistency proof from one size to a larger one, from what the database holds.
         on_rebuilt: Told what the memory was rebuilt from, if it was lost: it should outlive the
             process, and was empty although the log is not.
@@ -119,7 +126,7 @@ class CheckpointKeeper:
         self,
         *,
         region: str,
-        key: Ed25519PrivateKey,
+        keys: Sequence[Ed25519PrivateKey],
         log: Log,
         proof: Callable[[int, int], Awaitable[list[bytes]]],
         memory: Memory,
@@ -127,7 +134,7 @@ class CheckpointKeeper:
         on_rebuilt: Callable[[Checkpoint], Awaitable[None]] | None = None,
     ) -> None:
         self._origin = ledger_origin(region)
-        self._key = key
+        self._keys = tuple(keys)
         self._log = log
         self._proof = proof
         self._memory = memory
@@ -141,6 +148,10 @@ class CheckpointKeeper:
         self._stored_most = 0  # the newest that was ever there, as far as is known
         self._rebuilt_from: Checkpoint | None = None
         self.refusal: str | None = None
+
+    def renew(self, keys: Sequence[Ed25519PrivateKey]) -> None:
+        """Sign with other keys from now on."""
+        self._keys = tuple(keys)
 
     async def current(self) -> str:
         """A checkpoint note over the log as it is now, or as it was after this was called.
@@ -158,7 +169,7 @@ class CheckpointKeeper:
             LedgerDamaged, Unavailable: as `current`.
         """
         checkpoint = replace((await self._sign()).checkpoint, previous=None)
-        return sign_checkpoint(checkpoint, self._origin, self._key)
+        return sign_checkpoint(checkpoint, self._origin, *self._keys)
 
     def require_sound(self) -> None:
         """Nothing may be recorded while the signer refuses.
@@ -229,7 +240,7 @@ class CheckpointKeeper:
             known = (item.checkpoint for item in (remembered, self._latest, stored) if item)
             for checkpoint in dict.fromkeys(known):
                 await self._require_continued(checkpoint, now)
-            if remembered is not None and remembered.checkpoint == now:
+            if remembered is not None and remembered.checkpoint == now and remembered.now:
                 return remembered
             signed = self._note_of(now, remembered)
             if await self._memory.keep(signed.note, after=last):
@@ -256,11 +267,17 @@ class CheckpointKeeper:
         return stored
 
     def _own(self, note: str) -> _Signed | None:
+        active, *former = (key.public_key() for key in self._keys)
         try:
-            checkpoint = verify_checkpoint(note, {self._origin: self._key.public_key()})
+            checkpoint = verify_checkpoint(note, {self._origin: active})
+            now = True
         except CheckpointError:
-            return None
-        return _Signed(note, checkpoint) if checkpoint.origin == self._origin else None
+            try:
+                checkpoint = verify_checkpoint(note, {self._origin: former})
+            except CheckpointError:
+                return None
+            now = False
+        return _Signed(note, checkpoint, now) if checkpoint.origin == self._origin else None
 
     async def _require_continued(self, signed: Checkpoint, now: Checkpoint) -> None:
         """See that the log of `now` begins with what was signed.
@@ -294,7 +311,7 @@ class CheckpointKeeper:
         told = remembered.checkpoint.previous if remembered else None
         self._stored_most = max(self._stored_most, told or 0)
         checkpoint = replace(now, previous=self._stored_most)
-        return _Signed(sign_checkpoint(checkpoint, self._origin, self._key), checkpoint)
+        return _Signed(sign_checkpoint(checkpoint, self._origin, *self._keys), checkpoint)
 
     def _tell_first(self, now: Checkpoint, stored: _Signed | None) -> None:
         """This process signs for the first time, and the memory was empty."""

@@ -33,7 +33,12 @@ class EventFactory:
         The id is derived from kind and subject: a request is accepted once, released once.
         """
         whole = {"subject": subject, **detail}
-        return Event(_id(_SUBJECTS, kind, subject), kind, tenant, self._clock(), whole)
+        return Event(subject_id(kind, subject), kind, tenant, self._clock(), whole)
+
+
+def subject_id(kind: Kind, subject: str) -> EventId:
+    """The id of the event of this kind about a subject."""
+    return _id(_SUBJECTS, kind, subject)
 
 
 def _id(namespace: bytes, kind: Kind, about: str) -> EventId:

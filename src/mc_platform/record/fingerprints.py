@@ -26,9 +26,7 @@ from itertools import accumulate, pairwise
 from typing import Any
 from zlib import crc32
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-
-from mc_platform.record.keyed import derived_key
+from mc_contract.keyring import Key, KeySet
 
 _RUN_WORDS, _RUN_BYTES = 8, 32
 _WINDOW, _BYTE_WINDOW = 4, 8
@@ -61,10 +59,17 @@ _FEW = 16
 
 
 class ContentFingerprints:
-    """Digests under one region's key."""
+    """Digests under the platform's key, and of what is looked for under all keys that are known.
 
-    def __init__(self, ledger_key: Ed25519PrivateKey) -> None:
-        self._key = derived_key(ledger_key, b"quotation v1")
+    They carry no key's id: eight bytes have no room for it, and in two weeks they are forgotten.
+    """
+
+    def __init__(self, keys: KeySet) -> None:
+        self.renew(keys)
+
+    def renew(self, keys: KeySet) -> None:
+        """Take another set of keys."""
+        self._keys = keys
 
     def kept(
         self,
@@ -82,7 +87,7 @@ class ContentFingerprints:
             looked_for: The same as fingerprints, instead of `own`, if that is not long
                 (`are_looked_for_whole`).
         """
-        start = self._start(tenant)
+        start = _start(self._keys.active, tenant)
         found: set[int] = set()
         for text in texts:
             runs = _runs(start, [text], _KEPT_WORDS)
@@ -107,10 +112,13 @@ class ContentFingerprints:
 
     def looked_for(self, tenant: str, texts: Sequence[str]) -> tuple[int, ...]:
         """What a message could repeat; of a very long one its beginning and its end."""
-        start = self._start(tenant)
-        found = set(_runs(start, texts, _LOOKED_WORDS))
-        found |= _digests(start, b"letters", set(_spelled(texts, _LOOKED_BYTES, _BYTE_WINDOW)))
-        found |= _digests(start, b"name", _names(texts))
+        letters, names = set(_spelled(texts, _LOOKED_BYTES, _BYTE_WINDOW)), _names(texts)
+        found: set[int] = set()
+        for key in self._keys:
+            start = _start(key, tenant)
+            found.update(_runs(start, texts, _LOOKED_WORDS))
+            found |= _digests(start, b"letters", letters)
+            found |= _digests(start, b"name", names)
         return tuple(found)
 
     @staticmethod
@@ -118,8 +126,9 @@ class ContentFingerprints:
         """Whether `looked_for` tells of these texts all that `kept` would leave out."""
         return all(len(text) <= _KEPT_WORDS and text.isascii() for text in texts)
 
-    def _start(self, tenant: str) -> Any:
-        return blake2b(tenant.encode(), digest_size=8, key=self._key)
+
+def _start(key: Key, tenant: str) -> Any:
+    return blake2b(tenant.encode(), digest_size=8, key=key.secret[:64])
 
 
 def _digests(start: Any, kind: bytes, pieces: set[bytes]) -> set[int]:

@@ -123,7 +123,6 @@ class Cosigner:
         self,
         witnesses: Iterable[Witness],
         *,
-        log_key: VerifierKey,
         checkpoint: Callable[[], Awaitable[str]],
         proof: Callable[[int, int], Awaitable[list[bytes]]],
         store: CosignedLog,
@@ -132,7 +131,6 @@ class Cosigner:
         interval_s: float,
     ) -> None:
         self._witnesses = tuple(witnesses)
-        self._log_key = log_key
         self._checkpoint = checkpoint
         self._proof = proof
         self._store = store
@@ -233,7 +231,7 @@ class Cosigner:
         if reply.status != _OK:
             return Outcome.refused, f"it answers {reply.status}: does it know this log and its key?"
         try:
-            cosigned, found = _with_cosignature(note, reply.body, self._log_key, witness.key)
+            cosigned, found = _with_cosignature(note, reply.body, witness.key)
         except CheckpointError as error:
             return Outcome.invalid, error.message
         if found.at > self._clock() + _CLOCKS_DIFFER:
@@ -285,9 +283,7 @@ def _size_of(reply: Reply) -> int | None:
     return read_size(reply.body)
 
 
-def _with_cosignature(
-    note: str, lines: bytes, log_key: VerifierKey, witness: VerifierKey
-) -> tuple[str, Cosigned]:
+def _with_cosignature(note: str, lines: bytes, witness: VerifierKey) -> tuple[str, Cosigned]:
     """The note with this witness's lines of an answer, and what they say.
 
     Raises:
@@ -300,5 +296,6 @@ def _with_cosignature(
     found = cosignatures(joined, [witness])
     if not found:
         raise CheckpointError(f"its answer has no cosignature of {witness.name}")
-    own = lines_of(joined, [log_key, witness])
+    # Ours are those that were sent: of each key that signs, amid a rotation two
+    own = [*(f"{line}\n" for line in split_note(note)[1]), *lines_of(joined, [witness])]
     return "".join([split_note(note)[0], "\n", *own]), found[0]

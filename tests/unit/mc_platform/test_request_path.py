@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 from prometheus_client import REGISTRY
 from tests.fakes import (
+    KEYRING,
+    NOW,
     ROOT,
     HostileAgent,
     MemoryLedger,
@@ -20,6 +22,7 @@ from tests.fakes import (
 )
 
 from mc_contract.governance import Governance
+from mc_contract.keyring import Keyring, Purpose, accept_new, activate
 from mc_platform.adapters.cedar.decision_point import CedarDecisionPoint
 from mc_platform.errors import BadRequest, Conflict, PolicyDenied, Unavailable
 from mc_platform.model.event import Event, Recorded
@@ -276,3 +279,61 @@ async def test_what_a_record_looks_up_by_itself_leads_to_what_a_look_before_it_l
     accepted = [detail for kind, detail in told[0] if kind == "request.accepted"]
     assert [detail["origins"] for detail in accepted][:3] == [[], ["agent-reply"], []]
     assert any(kind == "request.refused" for kind, _ in told[0])
+
+
+def _rotated(purpose: Purpose, keyring: Keyring = KEYRING) -> tuple[Keyring, Keyring]:
+    """A keyring with a new key accepted, and with it active."""
+    accepted = accept_new(keyring, purpose, NOW)
+    return accepted, activate(accepted, purpose, NOW)
+
+
+@pytest.mark.parametrize("purpose", [Purpose.identity, Purpose.digest, Purpose.sealing])
+async def test_a_repeat_finds_its_task_across_a_rotation(purpose: Purpose) -> None:
+    """From before to after, and from a replica that is ahead to one that is behind: one task, one ask."""
+    ledger, agent = MemoryLedger(), HostileAgent(_ANSWER)
+    accepted, active = _rotated(purpose)
+    _, again = _rotated(purpose, active)
+    for number, (first, later) in enumerate(
+        [(KEYRING, active), (KEYRING, again), (active, accepted), (accepted, active)]
+    ):
+        one, other = (_path(ledger, agent, keyring) for keyring in (first, later))
+        sent = question(f"message-{number}")
+        task = await one.handle(sent)
+        assert await other.handle(sent) == task
+        assert len(agent.asked) == number + 1
+    assert len(ledger.tasks) == 4
+
+
+async def test_a_repeat_that_means_another_thing_is_refused_across_a_rotation() -> None:
+    """The digest that was kept is compared under the key that made it."""
+    ledger, agent = MemoryLedger(), HostileAgent(_ANSWER)
+    _, active = _rotated(Purpose.digest)
+    await _path(ledger, agent, KEYRING).handle(question("message-1"))
+    changed = replace(question("message-1"), parts=({"text": "And another order?"},))
+    with pytest.raises(Conflict, match="a different request"):
+        await _path(ledger, agent, active).handle(changed)
+
+
+async def test_a_message_whose_task_is_gone_is_no_new_one_across_a_rotation() -> None:
+    """As without a rotation: the ledger knows the message, so nothing is done a second time."""
+    ledger, agent = MemoryLedger(), HostileAgent(_ANSWER)
+    _, active = _rotated(Purpose.identity)
+    await _path(ledger, agent, KEYRING).handle(question("message-1"))
+    ledger.tasks.clear()
+    with pytest.raises(Conflict, match="its task is kept no more"):
+        await _path(ledger, agent, active).handle(question("message-1"))
+    assert len(agent.asked) == 1
+
+
+_ANSWER = {"result": {"message": {"parts": [{"text": "All is well."}]}}}
+
+
+def _path(ledger: MemoryLedger, agent: HostileAgent, keyring: Keyring) -> RequestPath:
+    return request_path(
+        catalogue=local_catalogue(),
+        decisions=CedarDecisionPoint.load(ROOT / "policies"),
+        screener=LibraryScreener(),
+        ledger=ledger,
+        downstream=agent,
+        keyring=keyring,
+    )

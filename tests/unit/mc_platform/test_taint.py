@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 from tests.fakes import (
-    KEY,
     ROOT,
+    SEALING_KEYS,
     HostileAgent,
     MemoryLedger,
     NoOperations,
@@ -434,8 +434,8 @@ async def test_two_messages_at_once_are_both_remembered(catalogue: Catalogue) ->
     story = Story(catalogue)
     one = await story.send({"text": "the card begins 4111 1111"})
     two = await story.send({"text": "well"}, context="elsewhere")
-    both = Conversations(story.ledger, Sealer(KEY))  # type: ignore[arg-type]
-    seal = Sealer(KEY).seal("TENANT_001|c-1", ["second"])
+    both = Conversations(story.ledger, Sealer(SEALING_KEYS))  # type: ignore[arg-type]
+    seal = Sealer(SEALING_KEYS).seal("TENANT_001|c-1", ["second"])
     story.ledger.tasks[two.id] = replace(
         two, context_id=ContextId("c-1"), flow=replace(one.flow, tail=seal)
     )
@@ -528,7 +528,7 @@ def test_only_the_requests_own_words_name_hosts() -> None:
 
 def test_a_tail_opens_only_where_it_was_sealed() -> None:
     """Another conversation's, or a broken one, reads as nothing."""
-    sealer = Sealer(KEY)
+    sealer = Sealer(SEALING_KEYS)
     sealed = sealer.seal("T|c-1", ["4111 1111", "\udcff"])
     assert sealer.open("T|c-1", sealed) == ["4111 1111", "?"]
     assert sealer.open("T|c-2", sealed) == []

@@ -11,12 +11,14 @@ import json
 import secrets
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
+from mc_contract.keyring import first_keyring, keyring_text, new_keyring
 from mc_ops.environments import credentials
 from mc_ops.environments.local.layout import Layout
 from mc_ops.environments.workspace import HOST
@@ -50,12 +52,14 @@ def prepare_secrets(layout: Layout, tenants: Iterable[str] = TENANTS) -> None:
     made = {
         layout.secret("siem.key"): 32,
         layout.scrape_token: 32,
-        layout.secret("pseudonym.key"): 48,
     }
     for path, random_bytes in made.items():
         if not path.exists():
             write_atomically(path, secrets.token_urlsafe(random_bytes) + "\n")
-    _key_pair(layout, "ledger", ed25519.Ed25519PrivateKey.generate)
+    began_before = layout.secret("ledger.key").exists()
+    ledger_key = _key_pair(layout, "ledger", ed25519.Ed25519PrivateKey.generate)
+    assert isinstance(ledger_key, ed25519.Ed25519PrivateKey)
+    _keyring(layout, ledger_key if began_before else None)
     _key_pair(layout, "evidence", lambda: ec.generate_private_key(ec.SECP256R1()))
 
 
@@ -108,7 +112,25 @@ def _service_url(admin: str, password: str) -> str:
     return urlunsplit(("postgresql", netloc, f"/{SERVICE_DATABASE}", parts.query, ""))
 
 
-def _key_pair(layout: Layout, name: str, generate: Callable[[], _PrivateKey]) -> None:
+def _keyring(layout: Layout, ledger_key: ed25519.Ed25519PrivateKey | None) -> None:
+    """Make the keyring if there is none.
+
+    Args:
+        ledger_key: Of a platform that was started before it had a keyring: its keys stay.
+    """
+    path, pseudonym = layout.secret("keyring.json"), layout.secret("pseudonym.key")
+    if path.exists():
+        return
+    if ledger_key is None:
+        made = new_keyring(datetime.now(UTC))
+    else:
+        made = first_keyring(
+            ledger_key, pseudonym.read_bytes().strip() if pseudonym.exists() else None
+        )
+    write_atomically(path, keyring_text(made))
+
+
+def _key_pair(layout: Layout, name: str, generate: Callable[[], _PrivateKey]) -> _PrivateKey:
     private = layout.secret(f"{name}.key")
     if not private.exists():
         pem = generate().private_bytes(
@@ -117,12 +139,14 @@ def _key_pair(layout: Layout, name: str, generate: Callable[[], _PrivateKey]) ->
             serialization.NoEncryption(),
         )
         write_atomically(private, pem.decode("ascii"))
+    # After a rotation the file holds two: the first one is active
     key = serialization.load_pem_private_key(private.read_bytes(), password=None)
+    assert isinstance(key, _PrivateKey)
     public = key.public_key().public_bytes(
         serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
     )
     trusted = layout.home / "trust" / f"{name}.pub"
-    if trusted.exists() and trusted.read_bytes() != public:
+    if trusted.exists() and public not in trusted.read_bytes():
         # Replacing it would silently end the trust in all that the other key has signed.
         raise CouldNotTell(
             f"{trusted} is not the public key of {private}",
@@ -130,3 +154,4 @@ def _key_pair(layout: Layout, name: str, generate: Callable[[], _PrivateKey]) ->
         )
     if not trusted.exists():
         write_atomically(trusted, public.decode("ascii"), mode=0o644)
+    return key

@@ -92,7 +92,7 @@ class Specs:
             "MC_HOME": str(layout.home),
             "MC_DATABASE_URL": self.urls.service,
             "MC_LEDGER_KEY_FILE": str(layout.secret("ledger.key")),
-            "MC_PSEUDONYM_KEY_FILE": str(layout.secret("pseudonym.key")),
+            "MC_KEYRING_FILE": str(layout.secret("keyring.json")),
             "MC_RECORDS_AGENT_URL": layout.url_of("records-agent"),
             "MC_FULFILMENT_AGENT_URL": layout.url_of("fulfilment-agent"),
             "MC_PUBLIC_URL": layout.url,
@@ -117,7 +117,11 @@ class Specs:
         return {**env, **own}
 
     def _inherited(self, *, private: bool) -> dict[str, str]:
-        left_out = {"MC_DATABASE_ADMIN_URL", *(() if private else _FOR_THE_SERVICE_ONLY)}
+        left_out = {
+            "MC_DATABASE_ADMIN_URL",
+            "MC_PSEUDONYM_KEY_FILE",
+            *(() if private else _FOR_THE_SERVICE_ONLY),
+        }
         env = {
             key: value
             for key, value in os.environ.items()

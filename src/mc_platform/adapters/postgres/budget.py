@@ -7,6 +7,7 @@ same rest. All times are the database's.
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -40,13 +41,13 @@ VALUES ($1, $2, $3, $4)
 """
 _FIND = """
 SELECT id, state, answer FROM mc.aggregate_query
-WHERE tenant = $1 AND dataset = $2 AND fingerprint = $3
+WHERE tenant = $1 AND dataset = $2 AND fingerprint = ANY($3)
     AND asked_at > clock_timestamp() - make_interval(days => $4)
 ORDER BY number DESC LIMIT 1
 """
 _EARLIER = """
 SELECT selection FROM mc.aggregate_query
-WHERE tenant = $1 AND dataset = $2 AND condition <> $3 AND state <> 'refused'
+WHERE tenant = $1 AND dataset = $2 AND condition <> ALL($3) AND state <> 'refused'
 """
 _BEGIN = """
 INSERT INTO mc.aggregate_query
@@ -70,9 +71,11 @@ class PostgresBudgetAccountant:
         self._pools = pools
 
     @wrapped("answered aggregates cannot be read")
-    async def find(self, tenant: TenantId, dataset: Dataset, fingerprint: bytes) -> Ended | None:
+    async def find(
+        self, tenant: TenantId, dataset: Dataset, fingerprints: Sequence[bytes]
+    ) -> Ended | None:
         row = await self._pools.record.fetchrow(
-            _FIND, tenant, dataset.name, fingerprint, dataset.period_days
+            _FIND, tenant, dataset.name, fingerprints, dataset.period_days
         )
         return None if row is None else _ended(row)
 
@@ -83,20 +86,20 @@ class PostgresBudgetAccountant:
         async with self._pools.record.acquire() as connection, connection.transaction():
             await _take_turn(connection, place)
             row = await connection.fetchrow(
-                _FIND, *place, opening.fingerprint, charge.dataset.period_days
+                _FIND, *place, opening.fingerprints, charge.dataset.period_days
             )
             if row is not None and (ended := _ended(row)) is not None:
                 return ended
             await _charge(connection, charge)
-            earlier = await connection.fetch(_EARLIER, *place, opening.condition)
+            earlier = await connection.fetch(_EARLIER, *place, opening.conditions)
             if row is None:
                 await connection.execute(
                     _BEGIN,
                     query_id,
                     *place,
                     charge.principal,
-                    opening.fingerprint,
-                    opening.condition,
+                    opening.fingerprints[0],
+                    opening.conditions[0],
                     opening.selection,
                 )
             else:  # under way elsewhere, or left by a crash: who ends it first, ends it for all

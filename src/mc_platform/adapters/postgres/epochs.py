@@ -17,9 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import asyncpg
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from mc_contract.ledger.checkpoint import MAX_NOTE_BYTES, Checkpoint, CheckpointError
+from mc_contract.ledger.checkpoint import MAX_NOTE_BYTES, Checkpoint, CheckpointError, LogKeys
 from mc_contract.ledger.epochs import EpochError, LogName
 from mc_contract.ledger.export import region_of, verify_log_checkpoint
 from mc_contract.ledger.merkle import Frontier, ProofError, leaf_hash
@@ -108,7 +107,7 @@ async def logs_of(database_url: str, region: str) -> tuple[str, ...]:
 
 
 def signed_notes(
-    region: str, key: Ed25519PublicKey, folder: Path | None, files: Sequence[Path]
+    region: str, key: LogKeys, folder: Path | None, files: Sequence[Path]
 ) -> list[Known]:
     """Checkpoints of the region's logs from the signer's memory and from files.
 
@@ -134,14 +133,14 @@ def signed_notes(
     return [known for known in found if known.name.region == region]
 
 
-def _known(note: str, key: Ed25519PublicKey, source: str) -> Known:
+def _known(note: str, key: LogKeys, source: str) -> Known:
     checkpoint = verify_log_checkpoint(note, key)
     return Known(LogName.parse(region_of(checkpoint)), checkpoint, note, source)
 
 
 @wrapped("the new epoch cannot begin")
 async def begin_epoch(
-    admin_url: str, new: NewEpoch, key: Ed25519PublicKey, known: Sequence[Known]
+    admin_url: str, new: NewEpoch, key: LogKeys, known: Sequence[Known]
 ) -> dict[str, Any]:
     """End the log that the database holds, and begin the region's next.
 
@@ -206,7 +205,7 @@ async def _require_no_replica(connection: Any) -> None:
 
 
 async def _begin(
-    connection: Any, new: NewEpoch, log: str, key: Ed25519PublicKey, known: Sequence[Known]
+    connection: Any, new: NewEpoch, log: str, key: LogKeys, known: Sequence[Known]
 ) -> dict[str, Any]:
     stored = await connection.fetch(
         "SELECT note FROM mc.ledger_checkpoint WHERE region = $1 ORDER BY size DESC LIMIT 1", log

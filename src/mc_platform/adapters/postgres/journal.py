@@ -49,6 +49,7 @@ _DEEPEST_DETAIL = 48
 _PAUSES_S = (0.05, 0.2, 0.8)
 _HELD_S = 1.0  # to take a connection from the pool and give it back costs a sixth of a lone flush
 _MOST_SESSIONS = 64
+_ONE_TASK = "task_tenant_message_id_key"  # of mc.task: a message makes one
 _BAD_ROW = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, ValueError)
 
 
@@ -145,6 +146,15 @@ class PostgresJournal:
         self._wake.set()
         return await future
 
+    @wrapped("the ledger cannot be read")
+    async def knows(self, ids: Sequence[EventId]) -> bool:
+        found: bool = await self._pools.record.fetchval(
+            "SELECT EXISTS (SELECT FROM mc.ledger_id WHERE region = $1 AND event_id = ANY($2))",
+            self._region,
+            ids,
+        )
+        return found
+
     @wrapped("the ledger's head cannot be read")
     async def head(self) -> Frontier:
         """The region's log as it stands now.
@@ -229,7 +239,10 @@ class PostgresJournal:
             results = await self._commit_insisting(batch)
         except _BAD_ROW as error:
             if len(batch) == 1:
-                self._refuse(batch, unavailable("nothing was recorded", error))
+                if _is_known_message(error):
+                    _tell_known(batch[0])
+                else:
+                    self._refuse(batch, unavailable("nothing was recorded", error))
                 return
             half = len(batch) // 2  # one bad row must not refuse its neighbours
             await self._flush(batch[:half])
@@ -388,6 +401,17 @@ class PostgresJournal:
 
 
 _counted = cache(metrics.ledger_events.labels)  # kinds are few
+
+
+def _is_known_message(error: Exception) -> bool:
+    """Whether the message has a task under another id, which another identity key made."""
+    unique = isinstance(error, asyncpg.UniqueViolationError)
+    return unique and getattr(error, "constraint_name", None) == _ONE_TASK
+
+
+def _tell_known(waiting: Waiting) -> None:
+    if not waiting.done.done():
+        waiting.done.set_result([Recorded(row[0], -1, fresh=False) for row in waiting.events])
 
 
 def _has_ended(connection: Any) -> bool:

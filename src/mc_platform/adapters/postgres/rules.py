@@ -52,6 +52,7 @@ ORDER BY at DESC LIMIT 1
 _NO_ITEM = {
     "policy_set": "no policy: the schema, comments or layout",
     "catalogue": "no key: only values of its placeholders",
+    "keyring": "nothing that may be told",
 }
 _KINDS = {
     ("credential", "created"): Kind.credential_created,
@@ -62,6 +63,7 @@ _KIND_OF = {
     "credential": Kind.credential_changed,
     "policy_set": Kind.policy_changed,
     "catalogue": Kind.catalogue_changed,
+    "keyring": Kind.keys_changed,
 }
 
 
@@ -78,7 +80,7 @@ class PostgresRules:
         """Make sure that the ledger names the set in force here; recorded once a region.
 
         Args:
-            kind: `policy_set` or `catalogue`.
+            kind: `policy_set`, `catalogue` or `keyring`.
             digest: Of the set.
             held: What is in it: by item and key, something that differs when the key's value does.
 
@@ -118,6 +120,16 @@ class PostgresRules:
             await connection.execute(
                 _ADD, kind, self._region, json_text(detail), digest, json_text(dict(held))
             )
+
+    @wrapped("what was in force cannot be read")
+    async def held(self, kind: str) -> Mapping[str, Mapping[str, str]]:
+        """What `note` was given last for this region; empty if nothing was.
+
+        Raises:
+            Unavailable: it cannot be read.
+        """
+        newest = await self._pools.record.fetchrow(_NEWEST, kind, self._region)
+        return {} if newest is None else read_json(newest["held"])
 
     @wrapped("the declaration cannot be stored")
     async def declare(

@@ -52,6 +52,14 @@ class PostgresTasks:
         return None if row is None else await _apart_if_large(len(row["parts"]), task_from_row, row)
 
     @wrapped("tasks cannot be read")
+    async def of_message(self, tenant: TenantId, message_id: str) -> Task | None:
+        async with self._pools.as_tenant(tenant) as connection:
+            row = await connection.fetchrow(
+                "SELECT * FROM mc.task WHERE tenant = $1 AND message_id = $2", tenant, message_id
+            )
+        return None if row is None else await _apart_if_large(len(row["parts"]), task_from_row, row)
+
+    @wrapped("tasks cannot be read")
     async def page(
         self,
         tenant: TenantId,

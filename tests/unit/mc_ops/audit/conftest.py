@@ -121,7 +121,7 @@ class LedgerUnderTest:
         """Have another process sign, which remembers nothing unless `memory` does."""
         self.checkpoints = CheckpointKeeper(
             region=self.region,
-            key=self.key,
+            keys=[self.key],
             log=self.journal,
             proof=self.prover.consistency,
             memory=memory or ProcessMemory(),

@@ -97,7 +97,6 @@ class Abroad:
         self.outgoing = Outgoing()
         self.cosigner = Cosigner(
             [Witness("foreign", url, self.key, required=True)],
-            log_key=VerifierKey(log_origin(ledger.region), ED25519, ledger.public),
             checkpoint=self._checkpoint,
             proof=ledger.prover.consistency,
             store=ledger.cosigned,

@@ -182,7 +182,7 @@ def test_another_logs_note_is_not_ours(kept, tmp_path):
     path = tmp_path / "signer-test-1.note"
     other = CheckpointKeeper(
         region="other-1",
-        key=kept.key,
+        keys=[kept.key],
         log=kept.journal,
         proof=kept.prover.consistency,
         memory=SignerFile(tmp_path, region="other-1"),
@@ -209,7 +209,7 @@ def test_replicas_share_one_memory(kept, tmp_path):
     keepers = [
         CheckpointKeeper(
             region=kept.region,
-            key=kept.key,
+            keys=[kept.key],
             log=kept.journal,
             proof=kept.prover.consistency,
             memory=memory,

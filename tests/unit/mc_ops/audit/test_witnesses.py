@@ -76,7 +76,6 @@ class Witnesses:
                 Witness(name, f"http://{name}", peer.own, name not in optional)
                 for name, peer in self.peers.items()
             ],
-            log_key=VerifierKey(log_origin(ledger.region), ED25519, ledger.public),
             checkpoint=self._checkpoint,
             proof=ledger.prover.consistency,
             store=ledger.cosigned,

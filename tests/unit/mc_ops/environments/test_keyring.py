@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
 from mc_contract.credential import new_token
+from mc_contract.keyring import FIRST, Purpose, first_keyring, parse_keyring
 from mc_ops.environments import credentials
 from mc_ops.environments.local import keyring
 from mc_ops.environments.local.layout import Layout
@@ -27,7 +28,7 @@ def test_secrets_are_made_once(layout: Layout) -> None:
     keyring.database_urls(layout, None)
     assert {p: p.read_bytes() for p in (layout.home / "secrets").iterdir()} == files
     assert {p.name for p in files} == {
-        "credentials.json", "siem.key", "pseudonym.key", "scrape.token",
+        "credentials.json", "siem.key", "keyring.json", "scrape.token",
         "ledger.key", "evidence.key", "database.json",
     }  # fmt: skip
     assert {stat.S_IMODE(p.stat().st_mode) for p in files} == {0o600}
@@ -129,3 +130,24 @@ def test_roles_have_tokens_of_their_own_also_in_a_platform_of_old(layout: Layout
     before = path.read_text()
     keyring.prepare_secrets(layout)
     assert path.read_text() == before
+
+
+def test_a_new_platform_has_keys_that_follow_from_no_other(layout: Layout) -> None:
+    """None of them is derived: the ledger's key can go without taking any along."""
+    keyring.prepare_secrets(layout)
+    made = parse_keyring(layout.secret("keyring.json").read_bytes())
+    assert set(made.keys) == set(Purpose)
+    assert FIRST not in {key.id for keys in made.keys.values() for key in keys}
+    assert len({key.secret for keys in made.keys.values() for key in keys}) == len(Purpose)
+
+
+def test_a_platform_from_before_the_keyring_keeps_its_keys(layout: Layout) -> None:
+    """Those that its ledger's key gave, and the one for pseudonyms, so that no id changes."""
+    keyring.prepare_secrets(layout)
+    layout.secret("keyring.json").unlink()
+    layout.secret("pseudonym.key").write_text("p" * 64 + "\n")
+    keyring.prepare_secrets(layout)
+    private = serialization.load_pem_private_key(layout.secret("ledger.key").read_bytes(), None)
+    assert isinstance(private, ed25519.Ed25519PrivateKey)
+    made = parse_keyring(layout.secret("keyring.json").read_bytes())
+    assert made == first_keyring(private, b"p" * 64)

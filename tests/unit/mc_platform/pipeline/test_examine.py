@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any
 
 import pytest
-from tests.fakes import KEY
+from tests.fakes import DIGEST_KEYS, FINGERPRINT_KEYS, pseudonym_keys
 
 from mc_platform.adapters.worker_processes import WorkerProcesses
 from mc_platform.errors import Overdue
@@ -48,9 +48,9 @@ class FakeWorkers:
 def examiner() -> Examiner:
     return Examiner(
         screener=LibraryScreener(),
-        digester=Digester(KEY),
-        fingerprints=ContentFingerprints(KEY),
-        pseudonyms=Pseudonymiser(bytes(32)),
+        digester=Digester(DIGEST_KEYS),
+        fingerprints=ContentFingerprints(FINGERPRINT_KEYS),
+        pseudonyms=Pseudonymiser(pseudonym_keys(bytes(32))),
     )
 
 

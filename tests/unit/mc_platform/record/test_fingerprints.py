@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.fakes import KEY
+from tests.fakes import FINGERPRINT_KEYS
 
 from mc_ops.redteam import benign, wording
 from mc_platform.record import ContentFingerprints
 from mc_platform.record.fingerprints import _identifiers
 from mc_platform.screen.said import said as read
 
-FINGERPRINTS = ContentFingerprints(KEY)
+FINGERPRINTS = ContentFingerprints(FINGERPRINT_KEYS)
 
 
 @given(st.integers(11, 128), st.randoms(use_true_random=False))

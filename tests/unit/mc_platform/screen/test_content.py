@@ -13,7 +13,7 @@ from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.fakes import KEY
+from tests.fakes import DIGEST_KEYS, FINGERPRINT_KEYS
 
 from mc_contract.canonical import canonical_json
 from mc_platform.model.ids import TenantId
@@ -26,8 +26,10 @@ from mc_platform.screen.message.strings import leaves
 from mc_platform.screen.said import said
 
 SCREENER = LibraryScreener()
-FINGERPRINTS = ContentFingerprints(KEY)
-EXAMINER = examine.Examiner(screener=SCREENER, digester=Digester(KEY), fingerprints=FINGERPRINTS)
+FINGERPRINTS = ContentFingerprints(FINGERPRINT_KEYS)
+EXAMINER = examine.Examiner(
+    screener=SCREENER, digester=Digester(DIGEST_KEYS), fingerprints=FINGERPRINTS
+)
 TENANT = TenantId("TENANT_001")
 
 _SAID = (
@@ -104,7 +106,7 @@ def test_the_digest_is_that_of_numbers_in_one_spelling(parts: tuple[Any, ...]) -
     """What has no float is written at once, and what has one as before."""
     whole = {"agent": "x", "parts": examine._without_floats(list(parts))}
     try:
-        expected = Digester(KEY).digest(canonical_json(whole))
+        expected = Digester(DIGEST_KEYS).digest(canonical_json(whole))
     except (ValueError, OverflowError) as error:
         expected = type(error).__name__
     try:

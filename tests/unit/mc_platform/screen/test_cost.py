@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from stdnum import luhn
+from tests.fakes import pseudonym_keys
 from tests.hostile_shapes import NAMES, shape
 
 from mc_platform.model.label import NO_SCOPE, Scope
@@ -69,7 +70,7 @@ def test_everything_that_screens_goes_to_another_process() -> None:
     parts = ({"text": "ann@example.com has CUST-123"},)
     screener = LibraryScreener(candidates_per_leaf=500)
     scope = Scope(customer_ids=(r"CUST-\d+",), hosts=frozenset({"x.org"}))
-    replacer = Pseudonymiser(b"k" * 32).replacer("TENANT_001")
+    replacer = Pseudonymiser(pseudonym_keys(b"k" * 32)).replacer("TENANT_001")
     there, same_scope, same_replacer = pickle.loads(pickle.dumps((screener, scope, replacer)))
     screening = screener.screen(parts, scope)
     assert there.screen(parts, same_scope) == screening

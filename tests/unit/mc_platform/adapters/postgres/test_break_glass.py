@@ -12,7 +12,7 @@ import httpx
 import pytest
 from starlette.applications import Starlette
 from starlette.responses import JSONResponse
-from tests.fakes import handler_fields
+from tests.fakes import handler_fields, pseudonym_keys
 
 from mc_platform.adapters.cedar.decision_point import CedarDecisionPoint
 from mc_platform.adapters.postgres.break_glass import PostgresBreakGlass
@@ -25,7 +25,7 @@ from mc_platform.screen.pseudonyms import Pseudonymiser
 
 NOW = datetime(2026, 5, 6, 12, 0, 0, tzinfo=UTC)
 POINT = CedarDecisionPoint.load(Path(__file__).parents[5] / "policies")
-MAKER = Pseudonymiser(bytes(32))
+MAKER = Pseudonymiser(pseudonym_keys(bytes(32)))
 TENANTS = {
     "PLATFORM": Tenant(PLATFORM, "eu", frozenset(), frozenset(), 0),
     "T1": Tenant("T1", "eu", frozenset({"support", "identity-verification"}), frozenset(), 0),

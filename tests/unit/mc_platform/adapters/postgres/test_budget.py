@@ -11,11 +11,12 @@ import asyncpg
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.aggregate_fakes import MALLORY, Town, between, colleague, dataset, is_
+from tests.aggregate_fakes import KEYS, MALLORY, Town, between, colleague, dataset, is_
 
+from mc_contract.keyring import KeySet
 from mc_platform.adapters.postgres.budget import PostgresBudgetAccountant
 from mc_platform.adapters.postgres.pools import Pools
-from mc_platform.aggregate import Aggregates, Charge, read_query
+from mc_platform.aggregate import Aggregates, Charge, Digests, read_query
 from mc_platform.errors import BudgetSpent, Unavailable
 from mc_platform.model.dataset import MICRO
 
@@ -86,13 +87,14 @@ async def test_no_id_and_no_condition_is_in_the_database(town, pools, tenant):
     assert not any("person-" in row["told"] or "north" in row["told"] for row in rows)
     # Another key sees nobody it knows in the selection, so it is no plain hash of the ids
     [kept] = [bytes(row["selection"]) for row in rows if row["selection"]]
-    other = Aggregates(accountant=town.accountant, rows=town.rows, key=b"x" * 32)
+    strange = Digests(KeySet(replace(KEYS.active, secret=b"x" * 32)))
+    other = Aggregates(accountant=town.accountant, rows=town.rows, digests=strange)
     asked = read_query({"measure": "count"}, town.dataset)
     assert other.fingerprint(tenant, asked.query) != town.aggregates.fingerprint(
         tenant, asked.query
     )
     units = town.rows.table.units
-    theirs = other._digests.of_units(tenant, town.dataset.name, units)
+    [theirs] = other._digests.of_units(tenant, town.dataset.name, units)
     assert kept[:8] not in {theirs[at : at + 8] for at in range(0, len(theirs), 8)}
 
 

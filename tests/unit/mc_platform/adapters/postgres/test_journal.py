@@ -570,3 +570,26 @@ async def test_nothing_is_built_upon_a_damaged_head(make_journal, pools, damage,
         await journal.record([_event()])
     with pytest.raises(Unavailable, match=told):
         await journal.head()
+
+
+async def test_a_message_makes_one_task_whatever_ids_two_replicas_give_it(make_journal, pools):
+    """Amid a rotation of the identity key: at one moment, with others' rows in the same flushes."""
+    one, other = await make_journal(), await make_journal()
+    message = str(uuid.uuid4())
+    mine, theirs = (_task(message_id=message) for _ in range(2))
+
+    async def record(journal, task):
+        event = _event(name=f"accepted-{task.id}")
+        beside = [journal.record([_event()], _task()) for _ in range(5)]
+        told, *_ = await asyncio.gather(journal.record([event], task), *beside)
+        return event, told[0]
+
+    results = await asyncio.gather(record(one, mine), record(other, theirs))
+    assert sorted(recorded.fresh for _, recorded in results) == [False, True]
+    [first] = [task for task, (_, told) in zip((mine, theirs), results, strict=True) if told.fresh]
+    found = await PostgresTasks(pools).of_message("TENANT_001", message)
+    assert found.id == first.id
+    # Nothing of the second is in the log
+    known = [await one.knows([event.id]) for event, _ in results]
+    assert known == [recorded.fresh for _, recorded in results]
+    assert await PostgresTasks(pools).of_message("TENANT_002", message) is None
