@@ -114,7 +114,7 @@ async def migrate_arbiter(*, admin_url: str, arbiter_url: str) -> list[str]:
     role, password, database = _identity(
         arbiter_url, "MC_ARBITER_URL", "mc_arbiter:PASSWORD@HOST:PORT/mc_arbiter"
     )
-    async with _at_work(admin_url, "the arbiter is not migrated") as server:
+    async with _at_work(admin_url, "the arbiter is not migrated", "MC_ARBITER_ADMIN_URL") as server:
         await _take_turn(server, _LOCK)
         if not await server.fetchval("SELECT 1 FROM pg_roles WHERE rolname = $1", role):
             await server.execute(f"CREATE ROLE {role}")
@@ -130,7 +130,7 @@ async def migrate_arbiter(*, admin_url: str, arbiter_url: str) -> list[str]:
 
 
 @asynccontextmanager
-async def administrator(url: str) -> AsyncIterator[Any]:
+async def administrator(url: str, variable: str = "MC_DATABASE_ADMIN_URL") -> AsyncIterator[Any]:
     """A connection of an administrator.
 
     Raises:
@@ -139,9 +139,7 @@ async def administrator(url: str) -> AsyncIterator[Any]:
     try:
         connection = await asyncpg.connect(url)
     except (OSError, asyncpg.PostgresError) as error:
-        raise Misconfigured(
-            f"the database refuses the administrator's URL: {type(error).__name__}"
-        ) from error
+        raise Misconfigured(f"the database refuses {variable}: {type(error).__name__}") from error
     try:
         yield connection
     finally:
@@ -149,9 +147,11 @@ async def administrator(url: str) -> AsyncIterator[Any]:
 
 
 @asynccontextmanager
-async def _at_work(url: str, failed: str) -> AsyncIterator[Any]:
+async def _at_work(
+    url: str, failed: str, variable: str = "MC_DATABASE_ADMIN_URL"
+) -> AsyncIterator[Any]:
     try:
-        async with administrator(url) as connection:
+        async with administrator(url, variable) as connection:
             yield connection
     except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         raise Unavailable(
