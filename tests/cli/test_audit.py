@@ -89,7 +89,7 @@ class FakeLedger(AuditClient):
         index = int(which["index"])
         return index, self.head_note(), inclusion_proof(self.hashes, index)
 
-    def of_tenant(self, tenant, since, until):
+    def of_tenant(self, tenant, since, until, *_size):
         pairs = ((entry, inclusion_proof(self.hashes, entry.index)) for entry in self.entries(0))
         return self.head_note(), pairs
 
