@@ -125,6 +125,7 @@ def _postgres(address: str = "127.0.0.1") -> Iterator[str]:
             "listen_addresses": address,
             "port": port,
             "unix_socket_directories": "",
+            "wal_level": "logical",
             # On a cluster as many replicas as there may be: docs/how-to/connections.md
             "max_connections": 60 if address == "127.0.0.1" else 200,
             # What is lost with the machine is lost with the test, too

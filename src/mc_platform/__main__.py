@@ -6,6 +6,7 @@
     migrate-arbiter  create role, database and schema of MC_ARBITER_URL, as MC_ARBITER_ADMIN_URL
     credentials  as migrate, and nothing else: for a database that is migrated, while replicas run
     repair     --reason TEXT [--dry-run]: mend tasks whose content no reader can show
+    replication  setup | status [--digests] | repair: of this region with its peer
     archive    --older-than DAYS --to DIR: move old partitions of the ledger out as files
     begin-epoch  --restore ID ...: begin the next epoch of the log in a restored database
     policy     check | test | diff | simulate | explain-set: a policy set, without a service
@@ -48,6 +49,7 @@ _BACKLOG = 1024
 _MOST_HANDLES = 65_536
 _BUFFER_BYTES = 65_536
 _LAST_ANSWERS_S = 5.0
+_WITH_OPTIONS = ("archive", "repair", "begin-epoch", "replication")
 _Report = dict[str, Any]
 
 
@@ -304,6 +306,33 @@ def _region() -> str:
     return os.environ.get("MC_REGION") or str(Settings.model_fields["region"].default)
 
 
+async def _replication() -> _Report:
+    from mc_platform.administration import replicate, replication_status
+
+    parser = argparse.ArgumentParser(prog="python -m mc_platform replication")
+    parser.add_argument("what", choices=("setup", "status", "repair"))
+    parser.add_argument("--digests", action="store_true")
+    given = parser.parse_args(sys.argv[2:])
+    urls = _urls()
+    if given.what == "status":
+        return await replication_status(**urls, digests=given.digests)
+    variables = {
+        "peer": "MC_REPLICATION_PEER",
+        "peer_url": "MC_REPLICATION_PEER_URL",
+        "password": "MC_REPLICATION_PASSWORD",
+    }
+    missing = [name for name in variables.values() if not os.environ.get(name)]
+    if missing:
+        raise Misconfigured(f"not set: {', '.join(missing)}", hint="docs/how-to/regions.md")
+    return await replicate(
+        **urls,
+        **{name: os.environ[variable] for name, variable in variables.items()},
+        own=_region(),
+        passfile=os.environ.get("MC_REPLICATION_PASSFILE", ""),
+        mend=given.what == "repair",
+    )
+
+
 def _is_set(name: str) -> bool:
     """Whether a switch is on; what is not plainly off counts as on."""
     return os.environ.get(name, "").lower() not in {"", "0", "false", "f", "no", "n", "off"}
@@ -320,13 +349,12 @@ def main() -> int:
         "repair": _repair,
         "archive": _archive,
         "begin-epoch": _begin_epoch,
+        "replication": _replication,
     }
     verb = sys.argv[1] if len(sys.argv) > 1 else ""
     if verb in ("policy", "scan"):
         return _offline(verb)
-    if verb not in verbs or (
-        len(sys.argv) > 2 and verb not in ("archive", "repair", "begin-epoch")
-    ):
+    if verb not in verbs or (len(sys.argv) > 2 and verb not in _WITH_OPTIONS):
         sys.stderr.write(__doc__ or "")
         return 2
     try:

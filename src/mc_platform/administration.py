@@ -26,6 +26,8 @@ from mc_platform.adapters.postgres.migrate import (
 )
 from mc_platform.adapters.postgres.pools import Pools
 from mc_platform.adapters.postgres.repair import TaskRepair
+from mc_platform.adapters.postgres.replication import Peering, set_up, status
+from mc_platform.adapters.postgres.replication import repair as repair_replication
 from mc_platform.enact import migrate_engine
 
 __all__ = [
@@ -169,3 +171,28 @@ async def begin_next_epoch(
     known = signed_notes(new.region, key, signer_state_dir, checkpoints)
     url = database_url(admin_url, service_database(service_url))
     return await begin_epoch(url, new, key, known)
+
+
+async def replicate(
+    *, admin_url: str, service_url: str, mend: bool, **peering: str
+) -> dict[str, Any]:
+    """Have this region replicate with its peer, or mend that it does.
+
+    Args:
+        mend: Also what no setup would: see `adapters.postgres.replication.repair`.
+        peering: The fields of `Peering`.
+
+    Raises:
+        Misconfigured, Unavailable.
+    """
+    act = repair_replication if mend else set_up
+    return await act(admin_url=admin_url, service_url=service_url, peering=Peering(**peering))
+
+
+async def replication_status(*, admin_url: str, service_url: str, digests: bool) -> dict[str, Any]:
+    """How replication does; see `adapters.postgres.replication.status`.
+
+    Raises:
+        Misconfigured, Unavailable.
+    """
+    return await status(admin_url=admin_url, service_url=service_url, digests=digests)

@@ -50,6 +50,7 @@ from mc_platform.assembly.handlers import governed_routes, redacted_text
 from mc_platform.assembly.homes import homes_here
 from mc_platform.assembly.keys import open_keys, signer_memory
 from mc_platform.assembly.probes import Probes
+from mc_platform.assembly.regions import Heartbeat
 from mc_platform.assembly.retention import Retention
 from mc_platform.assembly.witnessing import read_witnesses, witnessing
 from mc_platform.authenticate import Authenticator, GuardedAuthenticator
@@ -458,6 +459,7 @@ class Workbench:
             ),
             "rules": self._announce_rules,
             "retention": partial(every, _RETENTION_S, self._retention.look, "retention_postponed"),
+            "heartbeat": Heartbeat(self._pools).run,
             "stalls": watch_loop,
         }
         if self._homes is not None:

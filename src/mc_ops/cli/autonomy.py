@@ -12,7 +12,7 @@ from mc_ops import operations as room
 from mc_ops.cli.operator_access import Changing, Reading, confirm_by_word
 from mc_ops.cli.options import Verbs
 from mc_ops.cli.output import Format, columns, emit_json, indented, note, ok, styled
-from mc_ops.errors import UnusableInput
+from mc_ops.errors import Finding, UnusableInput
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -87,6 +87,13 @@ def _tell(thrown: dict[str, Any], done: str, output: Format) -> None:
         emit_json(thrown)
         return
     who = "all tenants" if thrown["scope"] == _ALL else escape(thrown["scope"])
+    peer = (thrown["switch"] or {}).get("region")
+    if done == "resumed" and thrown["halted"] and peer:
+        raise Finding(
+            f"{who}: {'resumed' if thrown['changed'] else 'not halted'} in this region, and region "
+            f"{peer} still halts; nothing is enacted",
+            hint=f"resume it in {peer} as well (mcctl with the MC_HOME or MC_URL of that region)",
+        )
     if thrown["changed"]:
         ok(f"{who}: {done} now")
         return

@@ -27,7 +27,11 @@ class Source(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Switch:
-    """One throw of the switch; the newest of a scope holds. `at` is the database's time."""
+    """One throw of the switch; the newest of a scope and region holds. `at` is the database's time.
+
+    Attributes:
+        region: Of which it was thrown, if that is the peer; only there it can be resumed.
+    """
 
     id: UUID
     scope: Scope
@@ -36,11 +40,15 @@ class Switch:
     principal: PrincipalId
     source: Source
     at: datetime
+    region: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Thrown:
-    """The answer to a throw: the switch that holds now, and whether this throw made it."""
+    """The answer to a throw: the switch that holds now, and whether this throw made it.
+
+    After a resume the switch is the peer region's, if that still halts the scope.
+    """
 
     switch: Switch | None
     changed: bool
@@ -48,7 +56,10 @@ class Thrown:
 
 @dataclass(frozen=True, slots=True)
 class AutonomyStatus:
-    """The newest switch of each scope that ever had one, as it stood at `at` (database's time)."""
+    """The newest switch of each scope that ever had one, as it stood at `at` (database's time).
+
+    Of a scope that another region halts, and this one does not, it is that region's.
+    """
 
     at: datetime
     switches: Mapping[Scope, Switch]

@@ -146,6 +146,16 @@ replication_lag = Gauge(
     "Age of the newest heartbeat of a peer region seen here. No series: no peer is configured.",
     ["peer"],
 )
+replication_retained = Gauge(
+    "mc_replication_slot_retained_bytes",
+    "WAL that this region keeps for a peer region that has not taken it yet.",
+    ["peer"],
+)
+replication_refused = Gauge(
+    "mc_replication_refused_rows",
+    "Rows of a peer region that could not be merged here and wait for a repair.",
+    ["peer"],
+)
 privacy_labels = Counter(
     "mc_privacy_labels", "Findings of screening, by type and direction.", ["type", "direction"]
 )

@@ -31,7 +31,7 @@ _MOST, _USUAL = 500, 50
 _MOST_SAID = 300
 _PATH = re.compile(r" - at `\$\.?([^`]*)`\Z")
 _VIEW = ("id", "tenant", "principal", "operation", "state", "started_at", "updated_at", "said")
-_SWITCH = ("id", "halted", "reason", "principal", "source", "at")
+_SWITCH = ("id", "halted", "reason", "principal", "source", "at", "region")
 _Body = TypeVar("_Body", bound=msgspec.Struct)
 
 

@@ -147,7 +147,9 @@ class _Archiver:
 
     async def _move_out(self, partition: _Partition) -> list[dict[str, Any]]:
         regions = await self._connection.fetch(
-            f'SELECT DISTINCT region FROM mc."{partition.name}" ORDER BY region'  # noqa: S608
+            # A peer's entries leave with the partition: the peer archives them itself
+            f'SELECT DISTINCT region FROM mc."{partition.name}" '  # noqa: S608
+            "WHERE region IN (SELECT region FROM mc.ledger_head) ORDER BY region"
         )
         runs = [await self._checked(partition, row["region"]) for row in regions]
         written = [await self._written(run) for run in runs]

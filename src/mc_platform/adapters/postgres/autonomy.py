@@ -26,6 +26,8 @@ from mc_platform.model.tenant import PLATFORM
 from mc_platform.ports import Journal
 
 _COLUMNS = "id, scope, halted, reason, principal, source, at"
+# What another region halts is halted here as well; no row where there is no other region.
+_PEER_HALTS = f"SELECT {_COLUMNS}, region FROM mc.peer_switch WHERE halted"  # noqa: S608 - constants
 # Two look-ups in the index, whatever the length of the history.
 _NEWEST = f"""
 SELECT newest.* FROM unnest($1::text[]) AS asked (scope) CROSS JOIN LATERAL (
@@ -33,10 +35,18 @@ SELECT newest.* FROM unnest($1::text[]) AS asked (scope) CROSS JOIN LATERAL (
     WHERE scope = asked.scope ORDER BY number DESC LIMIT 1
 ) AS newest
 """  # noqa: S608 - constants only
-_STATUS = f"""
-SELECT DISTINCT ON (scope) {_COLUMNS}, clock_timestamp() AS read_at
-FROM mc.autonomy_switch ORDER BY scope, number DESC
+_HALTS = f"""
+SELECT {_COLUMNS}, NULL AS region FROM ({_NEWEST}) AS own WHERE halted
+UNION ALL {_PEER_HALTS} AND scope = ANY($1::text[])
 """  # noqa: S608 - constants only
+_STATUS = f"""
+SELECT DISTINCT ON (scope) *, clock_timestamp() AS read_at FROM (
+    (SELECT DISTINCT ON (scope) {_COLUMNS}, NULL AS region
+        FROM mc.autonomy_switch ORDER BY scope, number DESC)
+    UNION ALL {_PEER_HALTS}
+) AS each ORDER BY scope, halted DESC, region NULLS FIRST
+"""  # noqa: S608 - constants only
+_STILL = f"{_PEER_HALTS} AND scope = $1"
 _ADD = f"""
 INSERT INTO mc.autonomy_switch (id, scope, halted, reason, principal, source)
 VALUES ($1, $2, $3, $4, $5, $6) RETURNING {_COLUMNS}
@@ -62,8 +72,8 @@ class PostgresAutonomy:
     @wrapped("the autonomy switch cannot be read")
     async def halted(self, tenant: TenantId) -> Switch | None:
         async with self._pools.reading(tenant) as connection:
-            rows = await connection.fetch(_NEWEST, [ALL, tenant])
-        halts = {row["scope"]: _switch(row) for row in rows if row["halted"]}
+            rows = await connection.fetch(_HALTS, [ALL, tenant])
+        halts = {row["scope"]: _switch(row) for row in reversed(rows)}  # this region's first
         return halts.get(ALL) or halts.get(tenant)
 
     @wrapped("the autonomy switch cannot be read")
@@ -94,8 +104,9 @@ class PostgresAutonomy:
             )
             row = await connection.fetchrow(_NEWEST, [scope])
             newest = None if row is None else _switch(row)
+            still = None if halted else await connection.fetchrow(_STILL, scope)
             if not _changes(newest, halted, unless_resumed_since):
-                return Thrown(newest, changed=False)
+                return Thrown(newest if still is None else _switch(still), changed=False)
             switch = _switch(
                 await connection.fetchrow(
                     _ADD, uuid.uuid4(), scope, halted, reason, principal, source.value
@@ -105,7 +116,7 @@ class PostgresAutonomy:
             await self._tell([switch])
         except Unavailable as error:
             _log.warning("switch_not_recorded_yet", scope=scope, reason=error.message)
-        return Thrown(switch, changed=True)
+        return Thrown(switch if still is None else _switch(still), changed=True)
 
     @wrapped("the autonomy switch cannot be read")
     async def record_untold(self) -> int:
@@ -163,4 +174,5 @@ def _switch(row: Any) -> Switch:
         principal=PrincipalId(row["principal"]),
         source=Source(row["source"]),
         at=row["at"],
+        region=row.get("region"),
     )

@@ -78,7 +78,8 @@ def service_database(service_url: str) -> str:
     return _service_identity(service_url)[2]
 
 
-def _literal(text: str) -> str:
+def literal(text: str) -> str:
+    """A value within a statement that takes no parameters."""
     # Role statements take no parameters. Doubling quotes is enough: standard_conforming_strings.
     return "'" + text.replace("'", "''") + "'"
 
@@ -119,7 +120,7 @@ async def migrate_arbiter(*, admin_url: str, arbiter_url: str) -> list[str]:
         if not await server.fetchval("SELECT 1 FROM pg_roles WHERE rolname = $1", role):
             await server.execute(f"CREATE ROLE {role}")
         rights = await _excess(server, role)
-        await server.execute(f"ALTER ROLE {role} LOGIN PASSWORD {_literal(password)}{rights}")
+        await server.execute(f"ALTER ROLE {role} LOGIN PASSWORD {literal(password)}{rights}")
         if not await server.fetchval("SELECT 1 FROM pg_database WHERE datname = $1", database):
             await server.execute(f'CREATE DATABASE "{database}"')
         await server.execute(f'REVOKE ALL ON DATABASE "{database}" FROM PUBLIC')
@@ -177,7 +178,7 @@ async def _ensure_roles(server: Any, password: str) -> None:
         if not await server.fetchval("SELECT 1 FROM pg_roles WHERE rolname = $1", role):
             await server.execute(f"CREATE ROLE {role} NOLOGIN")
     await server.execute(
-        f"ALTER ROLE mc_service LOGIN NOINHERIT PASSWORD {_literal(password)}"
+        f"ALTER ROLE mc_service LOGIN NOINHERIT PASSWORD {literal(password)}"
         f"{await _excess(server, 'mc_service')}"
     )
     # A replica that is paused amid a transaction must not keep its locks: on the ledger's head it

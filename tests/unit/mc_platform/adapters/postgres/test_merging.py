@@ -1,0 +1,451 @@
+"""What two regions tell each other is merged to the same state in both, in whatever order it comes.
+
+The databases are real and so are the triggers that tell and take; what carries the rows between them is
+the test, so that it can be late, in any order between the two directions, and twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import uuid
+from datetime import UTC, datetime, timedelta
+
+import psycopg
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from psycopg.types.json import Jsonb
+from tests.examples import examples
+
+from mc_platform.adapters.postgres.migrate import database_url, migrate_schema
+
+BEGIN = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
+OPEN = ("TASK_STATE_SUBMITTED", "TASK_STATE_WORKING")
+_MERGED = (
+    "operation_resolved, task, task_accepted, quotable, credential, credential_version, autonomy_switch, peer_switch, "
+    "break_glass, aggregate_charge, aggregate_query, aggregate_turn, peer_charge, "
+    "region_change, region_change_refused, ledger_id, ledger_event"
+)
+
+
+class Region:
+    """One region's database, and what it has told of which the other has had so many."""
+
+    def __init__(self, connection, name):
+        self.connection = connection
+        self.name = name
+        self.delivered = 0
+
+    def do(self, statement, *values):
+        return self.connection.execute(statement, values)
+
+    def told(self):
+        return self.do(
+            "SELECT region, number, kind, tenant, key, body, written_at FROM mc.region_change "
+            "WHERE region = %s ORDER BY number",
+            self.name,
+        ).fetchall()
+
+    def take(self, rows):
+        """As a subscription would."""
+        with self.connection.transaction():
+            self.do("SET LOCAL session_replication_role = replica")
+            for row in rows:
+                self.do(
+                    "INSERT INTO mc.region_change (region, number, kind, tenant, key, body, "
+                    "written_at) OVERRIDING SYSTEM VALUE VALUES (%s, %s, %s, %s, %s, %s, %s)",
+                    *row[:5],
+                    Jsonb(row[5]),
+                    row[6],
+                )
+
+    def state(self):
+        return self.do("SELECT kind, rows, digest FROM mc.replicated_state()").fetchall()
+
+    def refused(self):
+        return self.do("SELECT kind, error FROM mc.region_change_refused").fetchall()
+
+
+@pytest.fixture(scope="module")
+def regions(run_postgres):
+    with run_postgres() as admin_url:
+        host = admin_url.split("@")[1].split("/")[0]
+        made = []
+        for name, peer in (("local-1", "local-2"), ("local-2", "local-1")):
+            database = name.replace("local-", "mc_")
+            service_url = f"postgresql://mc_service:pw@{host}/{database}"
+            asyncio.run(migrate_schema(admin_url=admin_url, service_url=service_url))
+            connection = psycopg.connect(database_url(admin_url, database), autocommit=True)
+            connection.execute("SELECT mc.begin_replication(%s, %s)", (name, peer))
+            made.append(Region(connection, name))
+        yield made
+        for region in made:
+            region.connection.close()
+
+
+@pytest.fixture
+def empty(regions):
+    _forget(regions)
+    return regions
+
+
+def _forget(regions):
+    for region in regions:
+        for table in _MERGED.split(", "):  # they hold little: quicker than to truncate them
+            region.do(f"DELETE FROM mc.{table}")
+        region.delivered = 0
+
+
+def _deliver(source, target, most=None):
+    rows = source.told()[source.delivered :][:most]
+    source.delivered += len(rows)
+    target.take(rows)
+
+
+def _deliver_all(regions):
+    one, other = regions
+    _deliver(one, other)
+    _deliver(other, one)
+
+
+def _same(regions):
+    _deliver_all(regions)
+    one, other = regions
+    assert one.state() == other.state()
+    assert one.refused() == other.refused() == []
+
+
+# -- what a region may do by itself -----------------------------------------------------------------
+
+
+def _write_task(region, at, task, state, said="", created_at=None):
+    """As `mc.record_batch` writes one; none is submitted again, nor goes on where it was not accepted."""
+    region.do(
+        """
+        INSERT INTO mc.task AS old (id, context_id, tenant, principal, message_id, request_digest,
+            state, updated_at, parts, status_text, governance, flow, created_at)
+        VALUES (%s, 'c', 'T', 'p', %s, 'd', %s, %s, %s, '', '{}', '{}', %s)
+        ON CONFLICT (id) DO UPDATE SET state = excluded.state, updated_at = excluded.updated_at,
+            parts = excluded.parts
+        WHERE old.state = ANY (%s) AND (excluded.state <> ALL (%s) OR (
+            excluded.state <> 'TASK_STATE_SUBMITTED'
+            AND NOT EXISTS (SELECT FROM mc.task_accepted a WHERE a.id = old.id)))
+        """,
+        task,
+        task,
+        state,
+        at,
+        f'[{{"text": "{said}\\u0000 by {region.name}"}}]',
+        created_at or at,
+        list(OPEN),
+        list(OPEN),
+    )
+
+
+def _quote(region, at, task, digest):
+    region.do(
+        "INSERT INTO mc.quotable (tenant, digest, task_id) VALUES ('T', %s, %s) ON CONFLICT DO NOTHING",
+        digest,
+        task,
+    )
+
+
+def _throw(region, at, scope, halted):
+    region.do(
+        "INSERT INTO mc.autonomy_switch (id, scope, halted, reason, principal, source, at) "
+        "VALUES (%s, %s, %s, 'why', 'p', 'operator', %s)",
+        uuid.uuid4(),
+        scope,
+        halted,
+        at,
+    )
+
+
+def _import(region, at, key, principal):
+    region.do(
+        "INSERT INTO mc.credential AS old (key_id, secret_sha256, tenant, principal) "
+        "VALUES (%s, sha256(%s::bytea), 'T', %s) ON CONFLICT (key_id) DO UPDATE SET "
+        "principal = excluded.principal, revoked_at = NULL WHERE old.revoked_by IS NULL",
+        key,
+        key.encode(),
+        principal,
+    )
+
+
+def _drop(region, at, key, _):
+    region.do(
+        "UPDATE mc.credential SET revoked_at = %s WHERE key_id = %s AND revoked_at IS NULL", at, key
+    )
+
+
+def _revoke(region, at, key, who):
+    region.do(
+        "UPDATE mc.credential SET revoked_at = %s, revoked_by = %s "
+        "WHERE key_id = %s AND revoked_by IS NULL",
+        at,
+        who,
+        key,
+    )
+
+
+def _expire(region, at, key, _):
+    region.do(
+        "UPDATE mc.credential SET expires_at = least(expires_at, %s) WHERE key_id = %s", at, key
+    )
+
+
+def _grant(region, at, number, _):
+    region.do(
+        "INSERT INTO mc.break_glass (id, tenant, reason, minutes, asked_by, asked_at) "
+        "VALUES (%s, 'T', 'why', 5, 'a', %s) ON CONFLICT DO NOTHING",
+        uuid.uuid5(uuid.NAMESPACE_OID, f"{number} of {region.name}"),
+        at,
+    )
+
+
+def _approve(region, at, number, who):
+    region.do(
+        "UPDATE mc.break_glass SET approved_by = %s, approved_at = %s, expires_at = %s "
+        "WHERE id = %s AND approved_by IS NULL",
+        who,
+        at,
+        at + timedelta(minutes=5),
+        uuid.uuid5(uuid.NAMESPACE_OID, f"{number} of local-1"),
+    )
+
+
+def _end(region, at, number, who):
+    region.do(
+        "UPDATE mc.break_glass SET ended_by = %s, ended_at = %s WHERE id = %s AND ended_by IS NULL",
+        who,
+        at,
+        uuid.uuid5(uuid.NAMESPACE_OID, f"{number} of local-1"),
+    )
+
+
+def _charge(region, at, dataset, amount):
+    region.do("INSERT INTO mc.aggregate_turn VALUES ('T', %s) ON CONFLICT DO NOTHING", dataset)
+    region.do(
+        "INSERT INTO mc.aggregate_charge (tenant, dataset, principal, micro_epsilon, charged_at) "
+        "VALUES ('T', %s, 'p', %s, %s)",
+        dataset,
+        amount,
+        at,
+    )
+
+
+def _ask(region, at, dataset, amount):
+    _charge(region, at, dataset, amount)
+    region.do(
+        "INSERT INTO mc.aggregate_query (id, tenant, dataset, principal, fingerprint, condition, "
+        "selection, asked_at) VALUES (%s, 'T', %s, 'p', sha256('f'), sha256('c'), '\\x', %s)",
+        uuid.uuid4(),
+        dataset,
+        at,
+    )
+
+
+def _answer(region, at, dataset, amount):
+    region.do(
+        "UPDATE mc.aggregate_query SET state = 'answered', answer = %s, ended_at = %s "
+        "WHERE dataset = %s AND state = 'pending' AND principal = 'p' AND id NOT IN "
+        "(SELECT key::uuid FROM mc.region_change WHERE kind = 'query' AND region <> %s)",
+        f'{{"value": {amount}}}',
+        at,
+        dataset,
+        region.name,
+    )
+
+
+def _resolve(region, at, task, _):
+    region.do(
+        "INSERT INTO mc.operation_resolved SELECT id FROM mc.task WHERE id = %s ON CONFLICT DO NOTHING",
+        task,
+    )
+
+
+STATES = st.sampled_from([*OPEN, "TASK_STATE_COMPLETED", "TASK_STATE_FAILED"])
+PEOPLE = st.sampled_from(["b", "c"])
+
+
+def _any_of(acts, keys, values):
+    return st.tuples(st.sampled_from(acts), st.sampled_from(keys), values)
+
+
+# Apart and with few keys, so that most examples have two acts that meet
+ACTS = {
+    "tasks": _any_of([_write_task], ["t1"], STATES)
+    | _any_of([_resolve], ["t1"], st.none())
+    | _any_of([_write_task], ["t2"], STATES),
+    "quotations": _any_of([_quote], ["t1", "t2", "t3"], st.just(1)),
+    "switches": _any_of([_throw], ["*", "T"], st.booleans()),
+    "credentials": _any_of([_import, _import, _drop, _revoke, _expire], ["0" * 12], PEOPLE),
+    "grants": _any_of([_grant, _approve, _end], [1], PEOPLE),
+    "budgets": _any_of([_charge, _ask, _answer], ["d1"], st.integers(1, 9)),
+}
+
+
+def _steps(acts):
+    one = st.tuples(st.just("act"), st.integers(0, 1), acts)
+    deliver = st.tuples(st.just("deliver"), st.integers(0, 1), st.integers(1, 4))
+    again = st.tuples(st.just("again"), st.integers(0, 1), st.integers(1, 8))
+    return st.lists(one | one | deliver | again, min_size=4, max_size=24)
+
+
+@pytest.mark.parametrize("kind", ACTS)
+def test_any_interleaving_of_both_regions_changes_gives_both_the_same_state(regions, kind):
+    """Acts of both, deliveries in both directions in any order and some twice, clocks that differ."""
+
+    @settings(max_examples=examples(160))
+    @given(steps=_steps(ACTS[kind]), skew_s=st.integers(-3, 3))
+    def law(steps, skew_s):
+        _forget(regions)
+        for number, (what, side, detail) in enumerate(steps):
+            region, other = regions[side], regions[1 - side]
+            if what == "act":
+                act, *values = detail
+                act(region, BEGIN + timedelta(seconds=number + side * skew_s), *values)
+            elif what == "deliver":
+                _deliver(region, other, detail)
+            else:
+                other.take(region.told()[: region.delivered][-detail:])
+        _same(regions)
+
+    law()
+
+
+@pytest.mark.parametrize("kind", ["tasks", "quotations", "switches", "credentials", "grants"])
+def test_changes_may_be_merged_in_any_order(regions, kind):
+    """Of one region's changes the last may come first: those of a lost slot are told anew beside it."""
+
+    @settings(max_examples=examples(80))
+    @given(
+        acts=st.lists(st.tuples(st.integers(0, 1), ACTS[kind]), min_size=2, max_size=12),
+        order=st.randoms(use_true_random=False),
+    )
+    def law(acts, order):
+        _forget(regions)
+        for number, (side, (act, *values)) in enumerate(acts):
+            if act is not _resolve:  # follows the task that it is about, in the same stream
+                act(regions[side], BEGIN + timedelta(seconds=number), *values)
+        rows = [region.told() for region in regions]
+        for region, of_other in zip(regions, reversed(rows), strict=True):
+            order.shuffle(of_other)
+            region.take(of_other)
+        one, other = regions
+        assert one.state() == other.state()
+
+    law()
+
+
+# -- each rule by itself ------------------------------------------------------------------------
+
+
+def test_of_two_acceptances_of_one_message_the_earlier_holds_in_both(empty):
+    """Whichever came first was accepted, however late the other region hears of it."""
+    one, other = empty
+    _write_task(one, BEGIN + timedelta(seconds=9), "t1", "TASK_STATE_COMPLETED", "late")
+    _write_task(other, BEGIN + timedelta(seconds=5), "t1", "TASK_STATE_COMPLETED", "early")
+    _same(empty)
+    for region in empty:
+        (parts,) = region.do("SELECT parts::text FROM mc.task").fetchone()
+        assert "early" in parts
+    (where,) = one.do("SELECT region FROM mc.task_accepted").fetchone()
+    assert where == "local-2"
+    assert other.do("SELECT * FROM mc.task_accepted").fetchone() is None
+
+
+def test_an_end_holds_over_an_open_task_that_was_accepted_earlier(empty):
+    """What a client was told is not taken back by a question that still waits elsewhere."""
+    one, other = empty
+    _write_task(one, BEGIN, "t1", "TASK_STATE_SUBMITTED")
+    _write_task(other, BEGIN + timedelta(seconds=5), "t1", "TASK_STATE_COMPLETED", "done")
+    _same(empty)
+    for region in empty:
+        assert region.do("SELECT state FROM mc.task").fetchone() == ("TASK_STATE_COMPLETED",)
+
+
+def test_of_two_ends_of_a_credential_the_earlier_holds_and_a_revocation_for_good_is_for_good(empty):
+    """Neither a later change of the other region nor an import takes an end back."""
+    one, other = empty
+    _import(one, BEGIN, "0" * 12, "b")
+    _same(empty)
+    _expire(one, BEGIN + timedelta(hours=1), "0" * 12, None)
+    _revoke(one, BEGIN, "0" * 12, "admin")
+    _expire(other, BEGIN + timedelta(hours=2), "0" * 12, None)
+    _drop(other, BEGIN, "0" * 12, None)
+    _import(other, BEGIN, "0" * 12, "c")
+    _same(empty)
+    for region in empty:
+        (row,) = region.do("SELECT expires_at, revoked_by, principal FROM mc.credential").fetchall()
+        assert row == (BEGIN + timedelta(hours=1), "admin", "c")
+
+
+def test_what_cannot_be_merged_is_set_aside_without_a_value_and_stalls_nothing(empty):
+    """A kind of a later version, and a message id that another task has: two tasks, one message."""
+    one, other = empty
+    one.do(
+        "INSERT INTO mc.region_change (region, kind, tenant, key, body) "
+        "VALUES ('local-1', 'from-the-future', 'T', 'k', '{}')"
+    )
+    _write_task(one, BEGIN, "t1", "TASK_STATE_SUBMITTED")
+    other.do("SET session_replication_role = replica")
+    _write_task(other, BEGIN, "t9", "TASK_STATE_SUBMITTED")
+    other.do("UPDATE mc.task SET message_id = 't1'")
+    other.do("RESET session_replication_role")
+    _throw(one, BEGIN, "*", True)
+    _deliver(one, other)
+    assert other.refused() == [
+        ("from-the-future", "P0001 this version does not know the kind"),
+        ("task", "23505 task_tenant_message_id_key"),
+    ]
+    assert other.do("SELECT halted FROM mc.peer_switch").fetchone() == (True,)
+    other.do("DELETE FROM mc.task")
+    assert other.do("SELECT mc.merge_refused()").fetchone() == (1,)  # the future's is left
+    assert other.do("SELECT id FROM mc.task").fetchone() == ("t1",)
+
+
+def test_what_was_there_before_the_peer_is_told_in_batches_and_merges_to_the_same(empty):
+    """Also if it was told in part before, and if the peer's own is told back."""
+    one, other = empty
+    one.do("SET session_replication_role = replica")  # the triggers did not stand yet
+    for number in range(7):
+        _write_task(one, BEGIN, f"t{number}", "TASK_STATE_COMPLETED", "before")
+    _quote(one, BEGIN, "t1", 7)
+    _import(one, BEGIN, "0" * 12, "b")
+    _throw(one, BEGIN, "T", True)
+    _grant(one, BEGIN, 1, None)
+    _ask(one, BEGIN, "d1", 3)
+    _resolve(one, BEGIN, "t1", None)
+    one.do("RESET session_replication_role")
+    assert one.told() == []
+    for region in (one, other, one):
+        behind = ""
+        while behind is not None:
+            (behind,) = region.do("SELECT mc.tell_what_is_there(%s, 3)", behind).fetchone()
+        _same(empty)
+    assert other.do("SELECT count(*) FROM mc.task").fetchone() == (7,)
+    assert other.do("SELECT sum(micro_epsilon) FROM mc.aggregate_charge").fetchone() == (3,)
+
+
+def test_what_was_merged_is_not_told_back(empty):
+    """The peer's rows go round no loop."""
+    one, other = empty
+    _write_task(one, BEGIN, "t1", "TASK_STATE_SUBMITTED")
+    _import(one, BEGIN, "0" * 12, "b")
+    _deliver(one, other)
+    assert other.told() == []
+
+
+def test_the_service_adds_nothing_to_what_regions_tell(empty):
+    """Neither of its roles can write a change or a heartbeat, of its own region or the other's."""
+    one, _ = empty
+    for role, table in itertools.product(
+        ("mc_service", "mc_recorder"),
+        ("region_change", "region_heartbeat", "region_peer", "peer_switch", "task_accepted"),
+    ):
+        with one.connection.transaction(force_rollback=True):
+            one.do(f"SET LOCAL ROLE {role}")
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                one.do(f"INSERT INTO mc.{table} DEFAULT VALUES")
