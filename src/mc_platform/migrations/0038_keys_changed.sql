@@ -1,8 +1,6 @@
 -- A change of the keyring is told to the ledger as a change of the rules is, and declared as one. Each
 -- check is wider than the one that it replaces, so rows that are there need no look, and what the version
 -- before writes still passes.
-SET LOCAL lock_timeout = '5s';
-
 ALTER TABLE mc.rule_change
     -- squawk-ignore ban-drop-constraint
     DROP CONSTRAINT rule_change_kind_check,

@@ -404,7 +404,7 @@ def test_another_key_or_credential_does_not_verify(ledger):
     """A log signed by a stranger is a finding; a refused token is none."""
     ledger.grow(3)
     ledger.restart()
-    ledger.checkpoints._key = Ed25519PrivateKey.generate()
+    ledger.checkpoints.renew([Ed25519PrivateKey.generate()])
     assert _kinds(_verify(ledger)) == ["head-unsigned"]
     with ledger.client("wrong") as client, pytest.raises(NotAllowed, match="401"):
         list(client.entries(0))
