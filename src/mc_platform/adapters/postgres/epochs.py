@@ -114,7 +114,9 @@ def signed_notes(
     Raises:
         Misconfigured: a file cannot be read, or holds no checkpoint of this region by this key.
     """
-    remembered = sorted(folder.glob("signer-*.note")) if folder and folder.is_dir() else []
+    # Of this region alone: another's may be in the same folder, by another key
+    names = (f"signer-{region}.note", f"signer-{region}.e*.note")
+    remembered = [path for name in names for path in sorted(folder.glob(name))] if folder else []
     found: list[Known] = []
     for path, source in [*((p, "signer") for p in remembered), *((p, "file") for p in files)]:
         try:

@@ -74,6 +74,7 @@ def restored(shared_ledger, tmp_path):
 
 def test_the_next_epoch_binds_how_the_former_log_ended_and_what_was_signed_last(restored):
     """Entry 0 names the log before it, its size and root, and the last signed checkpoint."""
+    (restored.signer / "signer-other-1.note").write_text("another region's, by another key")
     restored.go_back(30)
     report = restored.begin()
     assert (report["epoch"], report["former"]["log"], report["former"]["size"]) == (2, "test-1", 30)
