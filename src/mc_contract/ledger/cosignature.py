@@ -152,18 +152,21 @@ def cosignatures(note: str, witnesses: Sequence[VerifierKey]) -> list[Cosigned]:
 
 
 def lines_of(note: str, keys: Iterable[VerifierKey]) -> list[str]:
-    """The note's signature lines by these keys; none is verified.
+    """The note's first signature line by each of these keys; none is verified.
+
+    One of each: who repeats a line cannot fill a note, to which another signature is to be added.
 
     Raises:
         CheckpointError: the note is malformed.
     """
     wanted = {(key.name, key.id) for key in keys}
-    found = []
+    found: dict[tuple[str, bytes], str] = {}
     for line in split_note(note)[1]:
         name, raw = parse_signature(line)
-        if (name, raw[:KEY_ID_BYTES]) in wanted:
-            found.append(f"{line}\n")
-    return found
+        by = name, raw[:KEY_ID_BYTES]
+        if by in wanted:
+            found.setdefault(by, f"{line}\n")
+    return list(found.values())
 
 
 def _at(cosigned: Cosigned) -> datetime:

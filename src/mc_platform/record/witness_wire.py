@@ -13,7 +13,7 @@ from mc_contract.ledger.checkpoint import (
     parse_checkpoint,
     split_note,
 )
-from mc_contract.ledger.merkle import HASH_BYTES
+from mc_contract.ledger.merkle import EMPTY_ROOT, HASH_BYTES
 from mc_platform.errors import BadRequest
 
 SIZE_TYPE = "text/x.tlog.size"
@@ -76,6 +76,8 @@ def read_submission(body: bytes) -> Submission:
         raise BadRequest(
             f"old size {old[1]}, checkpoint of size {checkpoint.size}: expected old <= size < 2^63"
         )
+    if checkpoint.size == 0 and checkpoint.root != EMPTY_ROOT:
+        raise BadRequest("an empty log has one root, and this checkpoint of size 0 another")
     return Submission(int(old[1]), proof, text, note, checkpoint)
 
 

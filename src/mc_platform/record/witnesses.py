@@ -293,9 +293,11 @@ def _with_cosignature(note: str, lines: bytes, witness: VerifierKey) -> tuple[st
         joined = note + lines.decode()
     except UnicodeDecodeError as error:
         raise CheckpointError("its answer is not UTF-8") from error
-    found = cosignatures(joined, [witness])
+    # Ours are those that were sent: of each key that signs, amid a rotation two. Of its own it gets one,
+    # or with many valid ones it could fill the note that other witnesses' stand in
+    own = [*(f"{line}\n" for line in split_note(note)[1]), *lines_of(joined, [witness])]
+    whole = "".join([split_note(note)[0], "\n", *own])
+    found = cosignatures(whole, [witness])
     if not found:
         raise CheckpointError(f"its answer has no cosignature of {witness.name}")
-    # Ours are those that were sent: of each key that signs, amid a rotation two
-    own = [*(f"{line}\n" for line in split_note(note)[1]), *lines_of(joined, [witness])]
-    return "".join([split_note(note)[0], "\n", *own]), found[0]
+    return whole, found[0]

@@ -276,3 +276,22 @@ def test_whatever_comes_all_that_was_cosigned_is_one_history(submissions) -> Non
         for leaves in (HONEST, FORKED)
     ]
     assert any(histories)
+
+
+def test_who_repeats_a_signature_line_does_not_spoil_what_is_kept() -> None:
+    """Whoever has one signed checkpoint can send its line a hundred times; the log is witnessed on."""
+    witness = _witness(MemoryStore())
+    text, _, line = _note(3).rpartition("\n\n")
+    repeated = f"{text}\n\n{line * 100}"
+    asyncio.run(witness.add_checkpoint(submission_body(0, (), repeated)))
+    later = _add(witness, 3, 20)
+    assert cosignatures(_note(20) + later, [witness.own])
+
+
+def test_an_empty_log_has_one_root() -> None:
+    """Two trees of size 0 would be two histories, and both continue from nothing."""
+    witness = _witness(MemoryStore())
+    forged = sign_checkpoint(Checkpoint(ORIGIN, 0, bytes(32)), ORIGIN, LOG_KEY)
+    with pytest.raises(BadRequest, match="empty log has one root"):
+        asyncio.run(witness.add_checkpoint(submission_body(0, (), forged)))
+    assert _add(witness, 0, 0)
