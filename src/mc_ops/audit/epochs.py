@@ -14,7 +14,7 @@ from datetime import datetime
 from pathlib import Path
 
 from mc_contract.ledger.checkpoint import CheckpointError, LogKeys
-from mc_contract.ledger.epochs import Beginning, EpochError, read_beginning
+from mc_contract.ledger.epochs import Beginning, EpochError, LogName, read_beginning
 from mc_contract.ledger.export import log_origin, region_of, verify_log_checkpoint
 from mc_ops.audit.client import AuditClient
 from mc_ops.audit.log_pass import Finding
@@ -68,6 +68,8 @@ def verify_epochs(
         signed, wrong = _last_signed(beginning, key)
         if wrong is not None:
             reports[-1] = _also(reports[-1], wrong)
+        if (lost := _not_in_the_chain(beginning)) is not None:
+            reports[-1] = replace(reports[-1], notices=(*reports[-1].notices, lost))
         say(f"the log before it, {former}")
         reports.append(
             verify_ended(
@@ -91,12 +93,24 @@ def _log(saved: Saved) -> str:
 
 
 def _beginning(leaf: bytes, log: str) -> tuple[Beginning | None, Finding | None]:
+    """What the first entry of a log says of the one before it, or what is wrong with it.
+
+    A log whose name has an epoch must say it, and name an earlier one of its own region: else the logs
+    before it would be hidden by leaving that out.
+    """
     try:
-        found = read_beginning(leaf)
+        name, found = LogName.parse(log), read_beginning(leaf)
     except EpochError as error:
         return None, Finding("epoch-changed", error.message, 0)
-    if found is not None and found.log != log:
+    if found is None:
+        wrong = f"entry 0 of {log} does not say how the log before it ended"
+        return None, Finding("epoch-changed", wrong, 0) if name.epoch > 1 else None
+    if found.log != log:
         return None, Finding("epoch-changed", f"entry 0 of {log} begins {found.log}", 0)
+    former = LogName.parse(found.former.log)
+    if former.region != name.region or former.epoch >= name.epoch:
+        wrong = f"entry 0 of {log} names {former} as the log before it"
+        return None, Finding("epoch-changed", wrong, 0)
     return found, None
 
 
@@ -119,6 +133,17 @@ def _last_signed(beginning: Beginning, key: LogKeys) -> tuple[list[Saved], Findi
         )
     name = f"the one that {beginning.log} names as signed last"
     return [Saved(name, checkpoint)] if named.log == beginning.former.log else [], None
+
+
+def _not_in_the_chain(beginning: Beginning) -> str | None:
+    """A log that was signed and that the restored database never had, in words."""
+    signed = beginning.last_signed
+    if signed is None or signed.log == beginning.former.log:
+        return None
+    return (
+        f"{signed.log} was signed up to size {signed.size}, and all of it is lost by the restore to "
+        f"{beginning.restored_to}, as {beginning.log} says"
+    )
 
 
 def _also(report: Report, finding: Finding) -> Report:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import asyncpg
 import pytest
 from tests.unit.mc_ops.audit.conftest import LedgerUnderTest
@@ -11,7 +13,7 @@ from mc_contract.canonical import canonical_json
 from mc_contract.ledger.checkpoint import verify_checkpoint
 from mc_contract.ledger.epochs import EpochError, LogName
 from mc_contract.ledger.export import log_origin, verify_export
-from mc_contract.ledger.merkle import leaf_hash
+from mc_contract.ledger.merkle import Frontier, leaf_hash
 from mc_ops.audit import Saved, load_checkpoint, prove, verify_epochs
 from mc_ops.errors import UnusableInput
 from mc_platform.adapters.postgres.epochs import NewEpoch, begin_epoch, logs_of, signed_notes
@@ -137,6 +139,44 @@ def test_an_epoch_that_was_lost_with_the_database_is_not_named_again(restored):
     assert report["last_signed"]["log"] == "test-1/e2"
     restored.go_on()
     assert restored.kinds() == [[], []]
+    [notice] = [text for text in restored.verify()[0].notices if "all of it is lost" in text]
+    assert notice.startswith("test-1/e2 was signed up to size 1")
+
+
+def _begin_by(restored, leaf):
+    """Whoever has the database and the key makes e2 anew, with a first entry of his own, and signs it."""
+    for table in ("ledger_checkpoint", "ledger_tile"):
+        restored.sql(f"DELETE FROM mc.{table} WHERE region = 'test-1/e2'")
+    (restored.signer / "signer-test-1.e2.note").unlink(missing_ok=True)
+    restored.sql(
+        "UPDATE mc.ledger_event SET leaf = $1, leaf_hash = $2, kind = $3 WHERE region = 'test-1/e2'",
+        leaf,
+        leaf_hash(leaf),
+        json.loads(leaf)["kind"],
+    )
+    restored.sql(
+        "UPDATE mc.ledger_head SET size = 1, frontier = $1 WHERE region = 'test-1/e2'",
+        Frontier().append(leaf_hash(leaf)).to_bytes(),
+    )
+    restored.close()
+    restored.go_on()
+
+
+@pytest.mark.parametrize("former", [None, "test-1/e2", "test-1/e3", "test-2"])
+def test_a_first_entry_that_hides_the_log_before_it_is_found(restored, former):
+    """Entries of e1 cannot be made to vanish by an e2 that names no log, itself, or another region's."""
+    restored.go_back(30)
+    restored.begin()
+    restored.go_on()
+    [row] = restored.sql("SELECT leaf FROM mc.ledger_event WHERE region = 'test-1/e2'")
+    said = json.loads(row["leaf"])
+    if former is None:
+        said["kind"] = "policy.loaded"
+    else:
+        said["detail"]["former"]["log"] = former
+    _begin_by(restored, canonical_json(said))
+    [newest] = restored.kinds()
+    assert newest == ["epoch-changed"]
 
 
 def test_a_database_that_is_not_what_was_signed_begins_no_epoch(restored):
