@@ -23,12 +23,11 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import IO
 
 import asyncpg
 
 from mc_ops.backups.keys import BackupKey, read_key
-from mc_ops.backups.sealed import Label, read_pieces, seal, sync_folder
+from mc_ops.backups.sealed import Label, private, read_pieces, seal, sync_folder
 from mc_ops.backups.store import Archived, Store, is_segment, number_of
 from mc_ops.backups.wanted import SLOT, Wanted, read_wanted
 from mc_ops.errors import OpsError
@@ -83,7 +82,7 @@ class Archiver:
         target = self._line / f"{name}.sealed"
         unfinished = target.with_suffix(".unfinished")
         try:
-            with (self._spool / name).open("rb") as source, _new(unfinished) as file:
+            with (self._spool / name).open("rb") as source, private(unfinished) as file:
                 label = Label(self._wanted.platform, self._wanted.line, name)
                 seal(read_pieces(source), file, self._key, label)
                 file.flush()
@@ -100,10 +99,6 @@ class Archiver:
     def _note(self, segment: str, gap: str) -> None:
         state = Archived(segment, datetime.now(UTC).isoformat(), gap)
         write_atomically(self._line / "archived.json", json.dumps(asdict(state)) + "\n")
-
-
-def _new(path: Path) -> IO[bytes]:
-    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb")
 
 
 async def _switch(wanted: Wanted, port: int, since: str) -> str:

@@ -190,6 +190,11 @@ def read_pieces(file: IO[bytes]) -> Iterator[bytes]:
         yield piece
 
 
+def private(path: Path) -> IO[bytes]:
+    """A new file, or an emptied one, that nobody else may read whatever the umask."""
+    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb")
+
+
 def sync_folder(folder: Path) -> None:
     """Have the names in a folder on the disk."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)

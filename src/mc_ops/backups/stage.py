@@ -22,7 +22,7 @@ import psutil
 
 from mc_ops.backups.keys import BackupKey
 from mc_ops.backups.manifest import verify_files
-from mc_ops.backups.sealed import Label, Readable, unseal
+from mc_ops.backups.sealed import Label, Readable, private, unseal
 from mc_ops.backups.server import own
 from mc_ops.backups.store import (
     BASE,
@@ -178,6 +178,8 @@ def _wal(
     ends = number_of(inside[-1]) if inside else number_of(start) - 1
     names = [name for name in store.segments(backup.line) if number_of(name) > ends]
     until = datetime.fromisoformat(backup.ended_at)
+    if to is None:  # to a time PostgreSQL itself refuses to stop short of it
+        _require_end(store, backup, max([ends, *map(number_of, names)]))
     if names:
         say(f"unsealing {len(names)} segments of WAL")
     for at, name in enumerate(names):
@@ -198,6 +200,21 @@ def _wal(
     return len(names) + len(late), datetime.now(UTC) if late else until
 
 
+def _require_end(store: Store, backup: Backup, last: int) -> None:
+    """See that the line is there to its end, as the archiver noted it.
+
+    Who can write the folder can take the note back with the segments; what was lost then the sources of
+    losses tell.
+    """
+    noted = store.archived(backup.line)
+    if noted is not None and is_segment(noted.segment) and number_of(noted.segment) > last:
+        raise Finding(
+            f"the WAL of backup {backup.id} is not whole: it was archived up to {noted.segment}, and "
+            "its last segments are missing",
+            hint="bring them back from another copy, or name the time to restore to: --to",
+        )
+
+
 def _from_spool(spool: Path | None, wal: Path, last: str, ends: int) -> list[str]:
     """Take over what was received and not archived yet, the segment that is not full, too."""
     taken: list[str] = []
@@ -205,14 +222,15 @@ def _from_spool(spool: Path | None, wal: Path, last: str, ends: int) -> list[str
     for path in sorted(spool.iterdir()) if spool is not None and spool.is_dir() else []:
         name = path.name.removesuffix(".partial")
         if is_segment(name) and number_of(name) > after and name not in taken:
-            shutil.copyfile(path, wal / name)
+            with path.open("rb") as source, private(wal / name) as file:
+                shutil.copyfileobj(source, file)
             taken.append(name)
     return taken
 
 
 def unseal_segment(path: Path, key: BackupKey, label: Label, target: Path | None) -> None:
     """Unseal a segment of WAL into a file; without one it is verified alone."""
-    with open(target or os.devnull, "wb") as file:  # noqa: PTH123 - either of the two
+    with private(target) if target else Path(os.devnull).open("wb") as file:
         file.writelines(unseal(path, key, label))
 
 
