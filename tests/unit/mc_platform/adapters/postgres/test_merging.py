@@ -449,3 +449,37 @@ def test_the_service_adds_nothing_to_what_regions_tell(empty):
             one.do(f"SET LOCAL ROLE {role}")
             with pytest.raises(psycopg.errors.InsufficientPrivilege):
                 one.do(f"INSERT INTO mc.{table} DEFAULT VALUES")
+
+
+def test_what_the_peer_tells_in_this_regions_name_is_set_aside(empty):
+    """Who owns the peer's database chooses what it publishes: no entry of this region's log, no halt of its."""
+    one, other = empty
+    entry = (
+        "INSERT INTO mc.ledger_event (region, index, event_id, tenant, kind, occurred_at, recorded_at, "
+        "leaf, leaf_hash) VALUES (%s, 0, 'forged', 'T', 'k', now(), now(), '', sha256('f'))"
+    )
+    one.do("SELECT mc.ensure_ledger_partitions()")
+    with one.connection.transaction():
+        one.do("SET LOCAL session_replication_role = replica")
+        for region in ("local-1", "local-1/e2", "local-3"):
+            one.do(entry, region)
+            one.do(
+                "INSERT INTO mc.ledger_id (region, recorded_at, index, event_id) "
+                "VALUES (%s, now(), 0, 'forged')",
+                region,
+            )
+        one.do(entry, "local-2/e2")
+    other.do(
+        "INSERT INTO mc.autonomy_switch (id, scope, halted, reason, principal, source) "
+        "VALUES (gen_random_uuid(), 'ALL', false, 'r', 'p', 'operator')"
+    )
+    [told] = other.told()
+    one.take([("local-1", *told[1:])])
+    assert one.do("SELECT region FROM mc.ledger_event").fetchall() == [("local-2/e2",)]
+    assert one.do("SELECT count(*) FROM mc.ledger_id").fetchone() == (0,)
+    assert one.do("SELECT count(*) FROM mc.peer_switch").fetchone() == (0,)
+    one.do("SELECT mc.merge_refused()")  # nor does a repair take them
+    assert one.do("SELECT count(*) FROM mc.peer_switch").fetchone() == (0,)
+    refused = one.refused()
+    assert sorted(kind for kind, _ in refused) == ["event"] * 3 + ["id"] * 3 + ["switch"]
+    assert all("the peer told it in the name of another region" in error for _, error in refused)
