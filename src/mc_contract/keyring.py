@@ -218,9 +218,22 @@ def parse_keyring(raw: bytes) -> Keyring:
             keys[purpose] = KeySet(active[0], tuple(key for key in made if key is not active[0]))
         elif made or purpose not in OPTIONAL:
             problems.append(f"{purpose} has {len(active)} active keys, must have one")
+    problems += _shared(keys)
     if problems:
         raise FileProblems(problems)
     return Keyring(keys)
+
+
+def _shared(keys: Mapping[Purpose, KeySet]) -> list[str]:
+    """Keys of one secret: one would serve two purposes. Identity and digest began as one, as `first`."""
+    found, problems = dict[bytes, str](), []
+    for purpose, each in keys.items():
+        for key in each:
+            began_as_one = key.id == FIRST and purpose in (Purpose.identity, Purpose.digest)
+            name = f"{Purpose.identity}.{FIRST}" if began_as_one else f"{purpose}.{key.id}"
+            if key.secret and found.setdefault(key.secret, name) != name:
+                problems.append(f"{purpose}.{key.id} has the same secret as {found[key.secret]}")
+    return problems
 
 
 def _key(purpose: Purpose, path: str, entry: _KeyEntry, problems: list[str]) -> Key:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -18,8 +20,11 @@ from mc_contract.keyring import (
     accept_new,
     activate,
     drop_expired,
+    first_keyring,
+    key_id,
     keyring_text,
     missing_keys,
+    new_key,
     new_keyring,
     parse_keyring,
     view_digest,
@@ -82,6 +87,19 @@ def test_what_is_not_in_the_form_is_refused(change, said):
     told = _problems({**_document(), **change})
     assert said in told
     assert "hunter2" not in told
+
+
+def test_no_secret_serves_two_purposes():
+    """Else who may open sealed texts could make task ids; an id tells nothing of it, as it names the purpose."""
+    document, key = _document(), new_key(Purpose.sealing, NOW)
+    secret = base64.b64encode(key.secret).decode()
+    document["sealing"][0] |= {"id": key.id, "secret": secret}
+    document["identity"][0] |= {"id": key_id(Purpose.identity, key.secret), "secret": secret}
+    said = _problems(document)
+    assert f"sealing.{key.id} has the same secret as identity." in said
+    assert secret not in said
+    first = first_keyring(Ed25519PrivateKey.generate())  # there identity and digest began as one
+    assert parse_keyring(keyring_text(first).encode()) == first
 
 
 def test_a_repr_shows_no_secret():
