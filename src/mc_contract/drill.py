@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from math import isfinite
 from typing import Any, Final
 
@@ -27,6 +28,10 @@ OUTCOMES: Final = ("acknowledged", "refused", "failed", "maybe")
 LOSING: Final = ("region-kill", "db-kill")  # the control's unwritten writes are gone after these
 PAUSING: Final = ("freeze",)  # and after these they are not; the control only stops answering
 SCENARIOS: Final = (*LOSING, *PAUSING)
+WINDOW_S: Final = 2.0  # how long successes last at least to count as recovered
+FAULT_SEEN_S: Final = 4.0  # of the control before the fault, and it must have answered nearly all
+ANSWERED: Final = 0.9
+_STEP_S = 0.0001  # of rounding
 _FULL = 0.8  # of the planned rate, for a window of successes to count
 _MEMBERS = {"tenant", "id", "sent_s", "ended_s", "outcome", "task", "found"}
 
@@ -112,6 +117,8 @@ def course_of(report: Mapping[str, Any]) -> Course:
         raise DrillRows("the report has no course of a known scenario")
     if not all(_is_time(course.get(name)) for name in names):
         raise DrillRows(f"the course's {', '.join(names)} must be numbers of at least 0")
+    if course["window_s"] < WINDOW_S or not course["rate_per_s"]:
+        raise DrillRows(f"the course's window_s is at least {WINDOW_S:g}, its rate above 0")
     return Course(course["scenario"], **{name: course[name] for name in names})
 
 
@@ -124,12 +131,49 @@ def _is_time(value: object) -> bool:
     )
 
 
+def require_held(requests: Iterable[Request], course: Course) -> None:
+    """See that rows and course belong together: a course that was changed makes an RTO look better.
+
+    Each client's requests are due at the course's rate, and none may be missing, as those that failed;
+    the control answered up to the fault, and where the fault kills it, not after it.
+
+    Raises:
+        DrillRows: they do not.
+    """
+    by_client: dict[str, list[Request]] = {}
+    for request in requests:
+        by_client.setdefault(request.tenant, []).append(request)
+    for name, rows in by_client.items():
+        due = sorted(row.sent_s for row in rows)
+        if due[-1] < course.fault_s:
+            raise DrillRows(f"the rows of {name} end before the fault")
+        step_s = 1 / course.rate_per_s
+        steps = [(0.0, due[0])] if due[0] >= step_s else []
+        steps += [(at, to) for at, to in pairwise(due) if abs(to - at - step_s) > _STEP_S]
+        if steps:
+            raise DrillRows(
+                f"{name} was to send every {step_s:g} s, and did not between {steps[0][0]:g} s and "
+                f"{steps[0][1]:g} s: rows are missing, or the rate is another"
+            )
+    control = by_client.get(CONTROL, [])
+    seen = [
+        row
+        for row in control
+        if course.fault_s - FAULT_SEEN_S < row.sent_s and row.ended_s < course.fault_s
+    ]
+    if sum(row.outcome == "acknowledged" for row in seen) < ANSWERED * len(seen) or not seen:
+        raise DrillRows("the control failed before the fault that the course names")
+    late = (row.sent_s for row in control if row.outcome == "acknowledged")
+    if course.scenario in LOSING and max(late, default=0.0) > course.fault_s + WINDOW_S:
+        raise DrillRows("the control answered after the fault that the course names")
+
+
 def figures(requests: Iterable[Request], course: Course) -> dict[str, Any]:
     """RTO and RPO of each tenant and of the control, and the verdict.
 
     Returns:
-        `tenants` by name, `control`, `blind` (the control does not show the fault) and `met`: None
-        where it cannot be told.
+        `tenants` by name, `control`, `blind` (the control does not show the fault), the `target` and
+        whether it was `met`: None where it cannot be told.
 
     Raises:
         DrillRows: no tenant, or nothing of the control, was measured; an id stands twice.
@@ -151,6 +195,7 @@ def figures(requests: Iterable[Request], course: Course) -> dict[str, Any]:
         "tenants": tenants,
         "control": measured,
         "blind": blind,
+        "target": {"most_rto_s": course.most_rto_s, "most_lost": course.most_lost},
         "met": None if blind else _met(tenants.values(), course),
     }
 

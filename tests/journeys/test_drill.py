@@ -9,6 +9,8 @@ import subprocess
 import pytest
 from tests import forked
 
+from mc_contract.drill import course_of, request_of, require_held
+
 pytestmark = pytest.mark.alone
 QUICK = ("--tenant", "TENANT_001", "--rate", "20", "--before", "4")
 
@@ -46,6 +48,8 @@ def test_a_drill_loses_nothing_that_was_acknowledged(platform, tmp_path, scenari
     assert 0 < one["rto_from_failure_s"] <= one["rto_s"] <= 60
     control = told["figures"]["control"]
     assert (control["lost"] > 0) == (scenario != "freeze")
+    rows = (out / "drill-clients.jsonl").read_text().splitlines()
+    require_held([request_of(json.loads(row)) for row in rows], course_of(told))
     lines = (tmp_path / "dr-drill-results.txt").read_text().split("\n")
     assert lines[0].startswith("RTO for TENANT_001: ")
     assert lines[0].endswith("s")

@@ -7,7 +7,7 @@ What recomputing can't show: that each row tells what happened. The pack's own c
 from __future__ import annotations
 
 from mc_contract.canonical import Json, same_value
-from mc_contract.drill import DrillRows, course_of, figures, request_of
+from mc_contract.drill import DrillRows, course_of, figures, request_of, require_held
 from mc_contract.evidence.claim_inputs import (
     ClaimFunction,
     Inputs,
@@ -26,7 +26,9 @@ def _figures(inputs: Inputs, _params: Params) -> Json:
             for number, line in enumerate(utf8(inputs[0], "the rows").split("\n"), 1)
             if line.strip()
         ]
-        computed: dict[str, Json] = figures(rows, course_of(report))
+        course = course_of(report)
+        require_held(rows, course)
+        computed: dict[str, Json] = figures(rows, course)
     except DrillRows as cause:
         raise NotRecomputable(cause.message) from cause
     problem = report.get("problem")
@@ -42,8 +44,8 @@ FUNCTIONS = (
         "drill.figures",
         2,
         (),
-        "RTO, RPO and the verdict follow from the clients' rows, and the report tells the same; whether"
-        " each row tells what happened, the pack does not show",
+        "RTO, RPO and the verdict against the target follow from the clients' rows, none of which is missing,"
+        " and the report tells the same; whether each row tells what happened, the pack does not show",
         _figures,
     ),
 )

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from mc_contract.drill import LOSING, Course
+from mc_contract.drill import LOSING, WINDOW_S, Course
 
-WINDOW_S = 2.0
 REQUEST_TIMEOUT_S = 2.0
 
 _BREAKS = {

@@ -17,12 +17,20 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from mc_contract.drill import CONTROL, LOSING, Request, figures
+from mc_contract.drill import (
+    ANSWERED,
+    CONTROL,
+    FAULT_SEEN_S,
+    LOSING,
+    WINDOW_S,
+    Request,
+    figures,
+)
 from mc_contract.running import Groups, Record
 from mc_ops.drills.clients import Clients
 from mc_ops.drills.control_store import ControlStore
 from mc_ops.drills.lookup import look_up
-from mc_ops.drills.plan import REQUEST_TIMEOUT_S, WINDOW_S, Plan
+from mc_ops.drills.plan import REQUEST_TIMEOUT_S, Plan
 from mc_ops.drills.report import Finished, Times, prepare, write, write_rows
 from mc_ops.environments import Part, Startable, UpRequest
 from mc_ops.environments.drill_lock import RunningDrill, only_drill
@@ -30,7 +38,6 @@ from mc_ops.errors import CouldNotTell, Declined, OpsError
 from mc_ops.service_client.running import look
 
 _LOOK_S = 0.2
-_READY = 0.9  # of the requests before the fault, for there to be something to break
 _INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 Say = Callable[[str], None]
 
@@ -169,11 +176,11 @@ class _Broken:
 
 def _require_answers(plan: Plan, rows: list[Request], now_s: float) -> None:
     """See that what is due to be answered by now is answered; the first requests may be slow."""
-    due = [row for row in rows if now_s - 2 * REQUEST_TIMEOUT_S < row.sent_s]
+    due = [row for row in rows if now_s - FAULT_SEEN_S < row.sent_s]
     for tenant in (*plan.tokens, CONTROL):
         own = [row for row in due if row.tenant == tenant]
         answered = sum(row.outcome == "acknowledged" for row in own)
-        if not own or answered < _READY * len(own):
+        if not own or answered < ANSWERED * len(own):
             raise CouldNotTell(
                 f"of the last {len(own)} requests of {tenant} before the fault {answered} were "
                 f"answered within {REQUEST_TIMEOUT_S:g} s; nothing was broken",

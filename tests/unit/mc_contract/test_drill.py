@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mc_contract.drill import CONTROL, Course, DrillRows, Request, course_of, figures, request_of
+from mc_contract.drill import (
+    CONTROL,
+    Course,
+    DrillRows,
+    Request,
+    course_of,
+    figures,
+    request_of,
+    require_held,
+)
 
 KILL = Course("region-kill", 5.0, 20.0, 2.0, most_rto_s=10.0, most_lost=0)
 STEP_S = 0.05
@@ -127,3 +138,41 @@ def test_a_report_without_a_course_is_refused(course):
     """What the figures are computed with must be whole."""
     with pytest.raises(DrillRows):
         course_of({"course": course})
+
+
+def _course(**change):
+    return course_of({"course": {**asdict(KILL), **change}})
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (
+            {"fault_s": 7.5},
+            "control failed before the fault",
+        ),  # an RTO of half a second, not of three
+        ({"fault_s": 90.0}, "end before the fault"),
+        ({"fault_s": 1.0}, "control answered after the fault"),
+        ({"rate_per_s": 1.0}, "the rate is another"),  # two successes would be a recovery
+    ],
+)
+def test_a_course_that_was_changed_does_not_hold_against_its_rows(change, said):
+    """The course stands in the report, beside the rows, and whoever edits it makes the RTO look better."""
+    measured = [*rows("T"), *CONTROL_LOSES]
+    require_held(measured, _course())
+    with pytest.raises(DrillRows, match=said):
+        require_held(measured, _course(**change))
+
+
+def test_a_window_that_no_success_need_last_is_refused():
+    with pytest.raises(DrillRows, match="at least 2"):
+        _course(window_s=0.0)
+
+
+@pytest.mark.parametrize("gone", [slice(0, 40), slice(100, 160), slice(120, 121)])
+def test_rows_that_were_taken_out_are_missed(gone):
+    """Without those that failed there was no absence."""
+    left = rows("T")
+    del left[gone]
+    with pytest.raises(DrillRows, match="rows are missing"):
+        require_held([*left, *CONTROL_LOSES], _course())
