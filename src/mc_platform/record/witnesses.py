@@ -79,10 +79,12 @@ class Standing:
     Attributes:
         size: Of the newest checkpoint that it cosigned; 0: none.
         waiting_since: When the oldest checkpoint that is larger was stored; None: there is none.
+        note: What it cosigned, as it is kept.
     """
 
     size: int
     waiting_since: datetime | None
+    note: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +141,7 @@ class Cosigner:
         self._interval_s = interval_s
         self._outcomes: dict[str, Outcome] = {}
         self._alarmed_at: dict[str, int] = {}  # what it had cosigned when it spoke against the log
+        self._doubted_since: dict[str, datetime] = {}  # that a row says what it has not cosigned
         self._required = frozenset(each.name for each in self._witnesses if each.required)
         self._newest: tuple[float, CosignedNote | None] | None = None
         self._turn = asyncio.Lock()
@@ -151,8 +154,7 @@ class Cosigner:
         Raises:
             LedgerDamaged, Unavailable: the log cannot be signed or read.
         """
-        names = [witness.name for witness in self._witnesses]
-        standing = await self._store.standing(names)
+        standing = await self._standing()
         self._show(standing)
         if await self._store.asked_within(self._interval_s / 2):
             return
@@ -167,7 +169,24 @@ class Cosigner:
             if outcome.alarms:
                 self._alarmed_at[witness.name] = standing[witness.name].size
             self._tell(witness, outcome, why)
-        self._show(await self._store.standing(names))
+        self._show(await self._standing())
+
+    async def _standing(self) -> dict[str, Standing]:
+        """How much each has cosigned, by its own signature: who owns the database can write any row.
+
+        A row by which it would have cosigned more would else end both the asking and the alert.
+        """
+        found = dict(await self._store.standing([witness.name for witness in self._witnesses]))
+        for witness in self._witnesses:
+            kept = found[witness.name]
+            if kept.note is None or _has_cosigned(witness, kept.note, kept.size):
+                self._doubted_since.pop(witness.name, None)
+                continue
+            if witness.name not in self._doubted_since:
+                _log.warning("cosigned_row_not_by_witness", witness=witness.name, size=kept.size)
+            since = self._doubted_since.setdefault(witness.name, self._clock())
+            found[witness.name] = Standing(0, since)
+        return found
 
     async def newest(self) -> str:
         """The newest checkpoint that each required witness, or if none is required any, has cosigned.
@@ -274,6 +293,13 @@ def merged(notes: Sequence[str]) -> str:
 
 def _checkpoint_of(note: str) -> Checkpoint:
     return parse_checkpoint(split_note(note)[0])
+
+
+def _has_cosigned(witness: Witness, note: str, size: int) -> bool:
+    try:
+        return _checkpoint_of(note).size == size and bool(cosignatures(note, [witness.key]))
+    except CheckpointError:
+        return False
 
 
 def _size_of(reply: Reply) -> int | None:

@@ -19,10 +19,10 @@ from mc_platform.record.witness import WitnessTurn
 from mc_platform.record.witnesses import CosignedNote, Standing, merged
 
 _STANDING = """
-SELECT wanted.witness, coalesce(newest.size, 0) AS size, waiting.created_at AS waiting_since
+SELECT wanted.witness, coalesce(newest.size, 0) AS size, newest.note, waiting.created_at AS waiting_since
 FROM unnest($2::text[]) AS wanted (witness)
 LEFT JOIN LATERAL (
-    SELECT size FROM mc.ledger_cosigned AS c
+    SELECT size, note FROM mc.ledger_cosigned AS c
     WHERE c.region = $1 AND c.witness = wanted.witness ORDER BY size DESC LIMIT 1
 ) AS newest ON true
 LEFT JOIN LATERAL (
@@ -47,7 +47,9 @@ class PostgresCosignedLog:
     @wrapped("cosigned checkpoints cannot be read")
     async def standing(self, witnesses: Sequence[str]) -> Mapping[str, Standing]:
         rows = await self._pools.record.fetch(_STANDING, self._region, list(witnesses))
-        return {row["witness"]: Standing(row["size"], row["waiting_since"]) for row in rows}
+        return {
+            row["witness"]: Standing(row["size"], row["waiting_since"], row["note"]) for row in rows
+        }
 
     @wrapped("cosigned checkpoints cannot be read")
     async def asked_within(self, age_s: float) -> bool:

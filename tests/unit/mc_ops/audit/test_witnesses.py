@@ -379,3 +379,26 @@ def test_demands_that_mean_nothing_are_refused():
     ):
         with pytest.raises(UnusableInput, match=why):
             demand(given, require)
+
+
+@pytest.mark.parametrize("by", ["nobody", "the other"])
+def test_a_row_that_no_witness_signed_ends_neither_the_asking_nor_the_alert(witnessed, by):
+    """Who owns the database adds that the peer has cosigned all that there will ever be."""
+    ledger = witnessed.ledger
+    note = "forged"
+    if by == "the other":
+        [row] = ledger.sql("SELECT note FROM mc.ledger_cosigned WHERE witness = 'other'")
+        note = row["note"]
+    ledger.sql(
+        "INSERT INTO mc.ledger_cosigned (region, size, witness, note, cosigned_at, created_at) "
+        "VALUES ($1, $2, 'peer', $3, now(), now() - interval '1 hour')",
+        ledger.region,
+        2**62,
+        note,
+    )
+    ledger.grow(50)
+    before = witnessed.count("peer", "cosigned")
+    witnessed.look()
+    assert witnessed.count("peer", "cosigned") == before + 1
+    assert metrics.ledger_uncosigned_since.labels("peer", "yes")._value.get() > 0
+    assert metrics.ledger_uncosigned_since.labels("other", "yes")._value.get() == 0
