@@ -183,7 +183,16 @@ def test_the_promtool_tests_can_fail(tmp_path, broken):
     tests = tmp_path / "tests" / "deploy" / "promtool"
     shutil.copytree(PROMTOOL_TESTS, tests)
     # Those of a few hours suffice: a day takes promtool seconds
-    quick = ("graphql", "replication", "service", "load", "audit", "work", "tenant-latency")
+    quick = (
+        "graphql",
+        "replication",
+        "service",
+        "load",
+        "audit",
+        "work",
+        "tenant-latency",
+        "regions",
+    )
     for name in quick:
         assert _promtool("test", "rules", f"{name}.test.yml", cwd=tests).returncode == 1, name
 

@@ -52,5 +52,7 @@ class Heartbeat:
         self._peer, self._lag_s, self._known_at = row["peer"], row["lag_s"], time.monotonic()
         metrics.replication_lag.labels(self._peer).set(self._lag_s)
         metrics.replication_refused.labels(self._peer).set(row["refused"])
-        if row["retained_bytes"] is not None:
+        if row["retained_bytes"] is None:  # no slot, or a lost one: the last figure would look kept
+            metrics.replication_retained.remove_by_labels({"peer": self._peer})
+        else:
             metrics.replication_retained.labels(self._peer).set(row["retained_bytes"])

@@ -146,7 +146,8 @@ def server_settings(port: int) -> dict[str, str]:
         "password_encryption": "scram-sha-256",
         # A failing statement may carry personal data; its error does not.
         "log_min_error_statement": "panic",
-        # WAL that nobody fetches: rather a gap in the archive, which is told, than a full disk
+        # WAL that nobody fetches, of backups and of a peer region alike: rather a gap in the archive,
+        # or a peer to be repaired, both of which are told, than a full disk
         "max_slot_wal_keep_size": "8GB",
     }
 

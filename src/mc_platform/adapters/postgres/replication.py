@@ -27,6 +27,7 @@ ROLE = "mc_replicator"
 PUBLICATION = "mc_region"
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,30}")
 _TOLD_AT_ONCE = 500
+_TRIES = 5
 _FAILOVER_SINCE = 170000
 # A log's region may have an epoch behind its name: local-1/e2
 _PUBLISHED = """
@@ -137,12 +138,7 @@ async def set_up(*, admin_url: str, service_url: str, peering: Peering) -> dict[
                 peering.own,
                 peering.peer,
             )
-            async with connection.transaction():
-                await connection.execute("SET LOCAL lock_timeout = '5s'")
-                await connection.execute(
-                    "SELECT mc.begin_replication($1, $2)", peering.own, peering.peer
-                )
-                await _publish(connection, peering.own)
+            await _begin(connection, peering)
             told = await _tell(connection) if fresh else 0
             why = await _subscribe(connection, peering, conninfo)
         except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
@@ -157,6 +153,22 @@ async def set_up(*, admin_url: str, service_url: str, peering: Peering) -> dict[
         "subscribed": not why,
         "why": why,
     }
+
+
+async def _begin(connection: Any, peering: Peering) -> None:
+    """Triggers and publication, at once; again where requests or the peer's rows had the tables first."""
+    for tries_left in reversed(range(_TRIES)):
+        try:
+            async with connection.transaction():
+                await connection.execute("SET LOCAL lock_timeout = '5s'")
+                await connection.execute(
+                    "SELECT mc.begin_replication($1, $2)", peering.own, peering.peer
+                )
+                await _publish(connection, peering.own)
+                return
+        except (asyncpg.DeadlockDetectedError, asyncpg.LockNotAvailableError):
+            if not tries_left:
+                raise
 
 
 async def _say_nothing_in_logs(connection: Any) -> None:

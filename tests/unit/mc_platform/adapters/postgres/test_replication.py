@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from urllib.parse import urlsplit
 
@@ -233,6 +234,27 @@ def test_a_halt_in_one_region_halts_the_other_and_a_resume_tells_who_still_halts
     wait_until(lambda: _converged(regions))
 
 
+def test_a_setup_that_meets_requests_on_the_way_is_tried_again(regions, runner, wait_until):
+    """It locks tables in its own order, and so may be the one that ends for a deadlock."""
+    one, _ = regions
+    url = database_url(one.admin_url, "mc")
+    waits = (
+        "SELECT 1 FROM pg_locks WHERE NOT granted AND relation = 'mc.aggregate_charge'::regclass"
+    )
+    with psycopg.connect(url) as request, ThreadPoolExecutor(1) as beside:
+        request.execute("SET deadlock_timeout = '60s'")  # so that the other one ends
+        request.execute("LOCK TABLE mc.aggregate_charge IN ROW EXCLUSIVE MODE")
+
+        def _goes_on():
+            wait_until(lambda: one.do(waits), what="the setup waits for the request")
+            request.execute("LOCK TABLE mc.task IN ROW EXCLUSIVE MODE")
+            request.commit()
+
+        done = beside.submit(_goes_on)
+        assert runner.run(replication.set_up(**one.urls, peering=one.peering))["subscribed"]
+        done.result()
+
+
 def test_a_slot_that_is_lost_is_mended_by_a_repair_and_nothing_stays_missing(
     regions, runner, wait_until
 ):
@@ -241,7 +263,11 @@ def test_a_slot_that_is_lost_is_mended_by_a_repair_and_nothing_stays_missing(
     other.do("ALTER SUBSCRIPTION mc_local_2 DISABLE")
     slots = "SELECT active FROM pg_replication_slots WHERE slot_name = 'mc_local_2'"
     wait_until(lambda: one.do(slots) == [(False,)], what="the peer is away")
+    runner.run(_looked(one))
+    assert ("local-2",) in metrics.replication_retained._metrics
     one.do("SELECT pg_drop_replication_slot('mc_local_2')")
+    runner.run(_looked(one))
+    assert ("local-2",) not in metrics.replication_retained._metrics, "the last figure looks kept"
     _record(one, runner, 25)
     problems = runner.run(replication.status(**one.urls))["problems"]
     assert "local-2 does not subscribe to this region" in problems
