@@ -28,6 +28,7 @@ from mc_ops.backups.store import (
     BASE,
     SEALED,
     SEGMENT_BYTES,
+    Archived,
     Backup,
     Store,
     first_gap,
@@ -176,10 +177,11 @@ def _wal(
     """Unseal the segments that follow those in the backup, and see that none is missing."""
     inside = sorted(p.name for p in (place / "data" / "pg_wal").iterdir() if is_segment(p.name))
     ends = number_of(inside[-1]) if inside else number_of(start) - 1
+    noted = store.archived(backup.line)  # before its segments are listed: the archiver may go on
     names = [name for name in store.segments(backup.line) if number_of(name) > ends]
     until = datetime.fromisoformat(backup.ended_at)
     if to is None:  # to a time PostgreSQL itself refuses to stop short of it
-        _require_end(store, backup, max([ends, *map(number_of, names)]))
+        _require_end(noted, backup, max([ends, *map(number_of, names)]))
     if names:
         say(f"unsealing {len(names)} segments of WAL")
     for at, name in enumerate(names):
@@ -200,13 +202,12 @@ def _wal(
     return len(names) + len(late), datetime.now(UTC) if late else until
 
 
-def _require_end(store: Store, backup: Backup, last: int) -> None:
+def _require_end(noted: Archived | None, backup: Backup, last: int) -> None:
     """See that the line is there to its end, as the archiver noted it.
 
     Who can write the folder can take the note back with the segments; what was lost then the sources of
     losses tell.
     """
-    noted = store.archived(backup.line)
     if noted is not None and is_segment(noted.segment) and number_of(noted.segment) > last:
         raise Finding(
             f"the WAL of backup {backup.id} is not whole: it was archived up to {noted.segment}, and "

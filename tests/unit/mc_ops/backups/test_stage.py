@@ -69,3 +69,18 @@ def test_a_line_without_its_last_segments_is_not_the_end_of_the_wal(archive):
         (archive.line("l-1") / f"{name}.sealed").unlink()
     with pytest.raises(Finding, match=f"archived up to {NAMES[-1]}, and its last segments are"):
         _wal(archive)
+
+
+def test_an_archive_that_grows_meanwhile_is_whole(archive, monkeypatch):
+    """A backup is verified while the archiver seals on: what it notes after the list is not missed."""
+    line, listed = archive.line("l-1"), archive.segments
+
+    def segments(of):
+        found = listed(of)
+        (line / "archived.json").write_text(
+            json.dumps({"segment": "000000010000000000000009", "at": "x", "gap": ""})
+        )
+        return found
+
+    monkeypatch.setattr(archive, "segments", segments)
+    assert _wal(archive)[0] == 4
