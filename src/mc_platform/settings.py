@@ -168,7 +168,8 @@ class Settings(BaseSettings):
             problems.append("AUDIT_FILE_ENABLED is true, AUDIT_FILE_PATH is not set")
         if self.peers_file is not None and self.arbiter_url is None:
             problems.append(
-                "MC_PEERS_FILE is set, MC_ARBITER_URL is not: nothing tells which region is whose home"
+                "MC_PEERS_FILE is set, MC_ARBITER_URL is not: nothing tells which region is whose home; "
+                "set the arbiter's URL in every region, or remove MC_PEERS_FILE"
             )
         if self.faulty and not self.faults_allowed:
             problems.append(
