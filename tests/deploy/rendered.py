@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 MANIFESTS = Path(__file__).parents[2] / "deploy" / "kubernetes"
-OVERLAYS = ("blue", "green", "region", "local-test", "cloudnative-pg")
+OVERLAYS = ("blue", "green", "region", "peer", "local-test", "cloudnative-pg")
 
 
 def _renderer():

@@ -22,8 +22,9 @@ COLOURS = {"blue": "agent-workbench", "green": "agent-workbench-green"}
 SECRETS = {
     "MC_DATABASE_URL": "postgresql://mc_service:p@db:5432/mc?sslmode=verify-full",
     "AUDIT_SIEM_KEY": "k" * 40,
+    "MC_ARBITER_URL": "postgresql://mc_arbiter:p@arbiter:5432/mc_arbiter",
 }
-WHOLE = ("region", "cloudnative-pg", "local-test")
+WHOLE = ("region", "peer", "cloudnative-pg", "local-test")
 CUSTOM = {"PrometheusRule", "ServiceMonitor", "Cluster", "ScheduledBackup"}
 SETTING_NAMES = {
     field.validation_alias or f"MC_{name.upper()}" for name, field in Settings.model_fields.items()
@@ -124,9 +125,7 @@ def test_the_example_secret_has_each_key_and_no_value():
     """What the Deployment asks of the secret is in the example, which is in no kustomization."""
     example = yaml.safe_load((MANIFESTS / "shared" / "secret.example.yaml").read_text())
     [keys] = [
-        one["secret"]["items"]
-        for one in _pod("overlays/region")["volumes"]
-        if one["name"] == "keys"
+        one["secret"]["items"] for one in _pod("overlays/peer")["volumes"] if one["name"] == "keys"
     ]
     asked = {one["key"] for one in keys} | set(SECRETS)
     assert asked <= set(example["stringData"])

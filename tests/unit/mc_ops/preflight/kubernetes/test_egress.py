@@ -18,7 +18,7 @@ from mc_ops.preflight.kubernetes.probe import Outcome, connect, probe
 from mc_ops.preflight.kubernetes.workloads import pods_of
 from mc_ops.preflight.result import Status, exit_of
 
-OVERLAYS = ("region", "local-test", "cloudnative-pg")
+OVERLAYS = ("region", "peer", "local-test", "cloudnative-pg")
 
 
 def checked(overlay, change=lambda _policies: None):
@@ -59,7 +59,7 @@ def test_our_policies_hold(overlay):
 
 
 @needs_kustomize
-@pytest.mark.parametrize("overlay", ["region", "cloudnative-pg"])
+@pytest.mark.parametrize("overlay", ["region", "peer", "cloudnative-pg"])
 def test_nothing_in_our_policies_is_missed_by_nobody(overlay):
     """Take away any policy, rule, peer, port or hole: some pair of the table fails."""
     whole = [one for one in objects(f"overlays/{overlay}") if one["kind"] == "NetworkPolicy"]
