@@ -8,8 +8,11 @@ is still needed, changes nothing: the keys before it stay in use, and it is told
 from __future__ import annotations
 
 import asyncio
+import os
 import re
+import stat
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -50,6 +53,7 @@ from mc_platform.settings import Settings
 
 _PEM = re.compile(rb"-----BEGIN [^-]+-----.+?-----END [^-]+-----", re.DOTALL)
 _MOST_SIGNING = 2  # the one that signs, and the one before it
+_OTHERS = stat.S_IRWXG | stat.S_IRWXO
 _HINT = "docs/how-to/keys.md says what the file holds"
 _log = structlog.get_logger()
 
@@ -157,7 +161,26 @@ def _look_of(path: Path) -> tuple[Any, ...]:
     return found.st_ino, found.st_size, found.st_mtime_ns
 
 
+def _warn_of_open_files(settings: Settings) -> None:
+    """Log each secret file of this user's that others may use; a cluster's mounted secret is root's."""
+    for setting, path in (
+        ("MC_LEDGER_KEY_FILE", settings.ledger_key_file),
+        ("MC_KEYRING_FILE", settings.keyring_file),
+        ("MC_PSEUDONYM_KEY_FILE", settings.pseudonym_key_file),
+        ("MC_WITNESS_KEY_FILE", settings.witness_key_file),
+        ("MC_SCRAPE_TOKEN_FILE", settings.scrape_token_file),
+    ):
+        if path is None:
+            continue
+        with suppress(OSError):  # whoever reads it says so
+            found = path.stat()
+            if found.st_uid == os.geteuid() and found.st_mode & _OTHERS:
+                mode = f"{stat.S_IMODE(found.st_mode):04o}"
+                _log.warning("secret_file_open", setting=setting, mode=mode, hint="chmod 600")
+
+
 def _read(settings: Settings) -> tuple[Keyring, tuple[Ed25519PrivateKey, ...]]:
+    _warn_of_open_files(settings)
     signing = signing_keys(settings.ledger_key_file)
     if settings.keyring_file is None:
         if len(signing) > 1:

@@ -61,6 +61,30 @@ def replica(tmp_path: Path) -> Replica:
     return Replica(tmp_path)
 
 
+def _open_files(replica):
+    with capture_logs() as logs:
+        replica.keys()
+    return {(one["setting"], one["mode"]) for one in logs if one["event"] == "secret_file_open"}
+
+
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o620])
+def test_a_secret_file_that_others_may_use_is_logged(replica, mode):
+    """Each by its setting and mode, and no path, if it is this user's own."""
+    for path in (replica.keyring_file, replica.ledger_key):
+        path.chmod(0o600)
+    assert _open_files(replica) == set()
+    replica.keyring_file.chmod(mode)
+    assert _open_files(replica) == {("MC_KEYRING_FILE", f"{mode:04o}")}
+
+
+def test_a_secret_file_of_another_owner_is_not_judged(replica, monkeypatch):
+    """As a cluster's mounted secret is: root's, and readable by the pod's group."""
+    replica.keyring_file.chmod(0o440)
+    owner = replica.keyring_file.stat().st_uid
+    monkeypatch.setattr("os.geteuid", lambda: owner + 1)
+    assert _open_files(replica) == set()
+
+
 async def test_keys_are_taken_when_their_file_changes(replica):
     keys = replica.keys()
     assert await keys.look() is False
