@@ -40,6 +40,7 @@ class Replica:
     def __init__(self, folder: Path, **more: Path | None) -> None:
         self.keyring_file, self.ledger_key = folder / "keyring.json", folder / "ledger.key"
         self.ledger_key.write_bytes(_pem(KEY))
+        self.ledger_key.chmod(0o600)
         self.put(new_keyring(NOW))
         files = {"keyring_file": self.keyring_file, **more}
         self.settings = Settings.model_validate(
@@ -50,6 +51,7 @@ class Replica:
         self.keyring = keyring
         made = self.keyring_file.with_suffix(".new")
         made.write_text(keyring_text(keyring))
+        made.chmod(0o600)
         made.replace(self.keyring_file)
 
     def keys(self) -> Keys:
@@ -70,8 +72,6 @@ def _open_files(replica):
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o620])
 def test_a_secret_file_that_others_may_use_is_logged(replica, mode):
     """Each by its setting and mode, and no path, if it is this user's own."""
-    for path in (replica.keyring_file, replica.ledger_key):
-        path.chmod(0o600)
     assert _open_files(replica) == set()
     replica.keyring_file.chmod(mode)
     assert _open_files(replica) == {("MC_KEYRING_FILE", f"{mode:04o}")}
