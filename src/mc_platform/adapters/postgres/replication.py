@@ -277,6 +277,7 @@ async def status(*, admin_url: str, service_url: str, digests: bool = False) -> 
         "region": names["own"],
         "peer": names["peer"],
         "lag_s": beat["lag_s"],
+        "told_bytes_behind": beat["told_bytes_behind"],
         "subscription": None if subscription is None else dict(subscription),
         "slot": None if slot is None else dict(slot),
         "refused": [dict(row) for row in refused],
