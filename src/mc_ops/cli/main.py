@@ -41,7 +41,7 @@ GROUPS = {
     "backup": ("backup", "Make, verify and restore backups of the platform."),
     "audit": ("audit", "Verify, export and archive the audit ledger."),
     "operations": ("operations", "List, follow, cancel and resolve operations."),
-    "home": ("home", "Show and move tenants' homes: the regions that enact for them."),
+    "home": ("home", "Show and move tenants' homes, where effects happen."),
     "autonomy": ("autonomy", "Halt and resume what agents may do by themselves."),
     "policy": ("policy", "Check, test, compare, explain and apply policy sets."),
     "privacy": ("privacy", "Screen texts for personal data; resolve pseudonyms."),

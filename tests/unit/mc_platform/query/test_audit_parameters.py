@@ -29,6 +29,10 @@ async def _sign() -> str:
     return ""
 
 
+async def _none(_log: str, _limit: int) -> list[Any]:
+    return []
+
+
 async def _refuse(_request: Request, error: Exception) -> Response:
     assert isinstance(error, PlatformError)
     return JSONResponse({"error": error.as_dict()}, status_code=error.http_status)
@@ -44,6 +48,7 @@ def client() -> httpx.AsyncClient:
         ledger=ledger,
         prover=ledger,
         sign_head=_sign,
+        cosigned_notes=_none,
     )
     app = Starlette(routes=handlers.routes(), exception_handlers={PlatformError: _refuse})
     return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://ledger")

@@ -302,6 +302,7 @@ async def test_no_page_of_large_entries_keeps_the_loop(pools, journal, monkeypat
         ledger=ledger,
         prover=prover,
         sign_head=None,
+        cosigned_notes=None,
     )
     http = httpx.AsyncClient(
         transport=httpx.ASGITransport(Starlette(routes=handlers.routes())), base_url="http://ledger"
