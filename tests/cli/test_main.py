@@ -253,3 +253,12 @@ def test_defaults_that_stand_twice_are_the_same():
     assert canary_verbs.DEFAULT_RATE == canary.DEFAULT_RATE == files.DEFAULT_RATE
     for name in ("DEFAULT_ATTACKS", "DEFAULT_BENIGN", "DEFAULT_WORDINGS"):
         assert getattr(redteam_verbs, name) == getattr(redteam, name), name
+
+
+def test_the_purposes_of_keys_are_those_of_the_keyring():
+    """`mcctl keys` names them itself: what knows them takes long to load."""
+    from mc_contract.keyring import Purpose
+    from mc_ops.cli import keys
+    from mc_ops.keys import SIGNING
+
+    assert (*(purpose.value for purpose in Purpose), SIGNING) == keys._PURPOSES

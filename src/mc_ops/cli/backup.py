@@ -12,9 +12,8 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
+from mc_ops import audit, exit_codes
 from mc_ops import backups as room
-from mc_ops import exit_codes
-from mc_ops.audit import moment
 from mc_ops.cli.operator_access import YesOption, confirm, confirm_by_word
 from mc_ops.cli.options import EnvOption, OptionGroup, Verbs
 from mc_ops.cli.output import Format, OutputOption, columns, note, ok, show, warn
@@ -228,7 +227,7 @@ def restore(
         folder=folder,
         key_file=key_file,
         backup=backup,
-        to=None if to is None else datetime.fromisoformat(moment(to, datetime.now(UTC))),
+        to=None if to is None else datetime.fromisoformat(audit.moment(to, datetime.now(UTC))),
         replace=replace or dry_run,
         acknowledged=tuple(acknowledged or ()),
         siem=tuple(siem or ()),

@@ -12,19 +12,23 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
-from mc_contract.keyring import Purpose, first_keyring, keyring_text, new_keyring
+from mc_contract import keyring
+from mc_ops import keys as room
+from mc_ops import service_client
 from mc_ops.cli.operator_access import Access, AsOption, Reading, ReasonOption, YesOption, confirm
 from mc_ops.cli.options import EnvOption, Number, Verbs
 from mc_ops.cli.output import Format, OutputOption, columns, note, ok, show, warn
 from mc_ops.environments import Environment, open_environment
 from mc_ops.errors import CouldNotTell, UnusableInput
 from mc_ops.files import read_limited, write_atomically
-from mc_ops.keys import SIGNING, KeyFiles, Rotation, rotate
-from mc_ops.service_client import ServiceClient
 
 app = Verbs()
 _ADMINISTRATOR = "ADMINISTRATOR"
-_PURPOSES = (*(purpose.value for purpose in Purpose), SIGNING)
+_SIGNING = "signing"
+# As in mc_contract.keyring, which is slow to load, and of the ledger
+_PURPOSES = (
+    "identity", "digest", "sealing", "fingerprint", "pseudonym", "aggregate", _SIGNING,
+)  # fmt: skip
 
 
 @dataclass(slots=True)
@@ -59,7 +63,7 @@ class _Platform:
     def in_use(self) -> dict[str, str]:
         found = {}
         for instance in self.environment.instances():
-            with ServiceClient(instance.url) as service:
+            with service_client.ServiceClient(instance.url) as service:
                 found[instance.name] = service.health().keys
         return found
 
@@ -76,7 +80,7 @@ def list_keys(call: Reading) -> None:
 
 def _cells(key: Mapping[str, Any]) -> tuple[str, ...]:
     until = ""
-    if key["state"] == "former" and key["purpose"] != SIGNING:
+    if key["state"] == "former" and key["purpose"] != _SIGNING:
         end = key["needed_until"]
         until = "needed for good" if end is None else f"needed until {end[:10]}"
     return (key["purpose"], key["id"], key["state"], key.get("created_at", "")[:10], until)
@@ -115,7 +119,7 @@ def rotate_key(
         raise UnusableInput(f'unknown purpose "{purpose}"', hint=f"known: {', '.join(_PURPOSES)}")
     environment = open_environment(env)
     workspace = environment.workspace
-    files = KeyFiles(
+    files = room.KeyFiles(
         keyring or workspace.secret("keyring.json"),
         ledger_key or workspace.secret("ledger.key"),
         workspace.ledger_key,
@@ -123,8 +127,8 @@ def rotate_key(
     fleet = _Platform(environment, whose, reason)
     fleet.look()
 
-    def done(*, plan: bool) -> Rotation:
-        return rotate(files, purpose, fleet, dry_run=plan, timeout_s=timeout_s)
+    def done(*, plan: bool) -> room.Rotation:
+        return room.rotate(files, purpose, fleet, dry_run=plan, timeout_s=timeout_s)
 
     plan = done(plan=True)
     for number, step in enumerate(plan.steps, 1):
@@ -157,12 +161,14 @@ def prepare(
     if pseudonym_key is not None and ledger_key is None:
         raise UnusableInput("--pseudonym-key goes with --ledger-key")
     if ledger_key is None:
-        made = new_keyring(datetime.now(UTC))
+        made = keyring.new_keyring(datetime.now(UTC))
     else:
         pseudonym = None if pseudonym_key is None else read_limited(pseudonym_key).strip()
-        made = first_keyring(KeyFiles(out, ledger_key, out).signing_keys()[-1], pseudonym)
+        made = keyring.first_keyring(
+            room.KeyFiles(out, ledger_key, out).signing_keys()[-1], pseudonym
+        )
     try:
-        write_atomically(out, keyring_text(made), replace=False)
+        write_atomically(out, keyring.keyring_text(made), replace=False)
     except OSError as error:
         raise UnusableInput(
             f"{out} cannot be made: {error.strerror}", hint="name a file that is not there"

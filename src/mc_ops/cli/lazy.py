@@ -15,20 +15,11 @@ from types import ModuleType
 ROOMS = frozenset(
     f"mc_ops.{room}"
     for room in (
-        *(
-            "audit",
-            "canary",
-            "drills",
-            "evidence",
-            "incidents",
-            "operations",
-            "policies",
-            "preflight",
-        ),
-        *("redteam", "runbooks", "service_client", "slack", "slo"),
+        *("audit", "backups", "canary", "drills", "evidence", "incidents", "keys", "operations"),
+        *("policies", "preflight", "redteam", "runbooks", "service_client", "slack", "slo"),
         *("environments.credentials", "environments.faults", "environments.policy_set"),
     )
-) | {"mc_contract.evidence"}
+) | {"mc_contract.evidence", "mc_contract.keyring"}
 
 
 class _RoomFinder(PathFinder):
