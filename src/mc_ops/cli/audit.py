@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.markup import escape
 
-from mc_contract.ledger.checkpoint import CheckpointError
+from mc_contract.ledger import checkpoint
 from mc_ops import audit as room
 from mc_ops import exit_codes
 from mc_ops.cli import dead_letters
@@ -294,7 +294,7 @@ def _verify_export(path: Path, key: Any, wanted: room.Demand | None, output: For
 def _cosigned(signed_note: str, wanted: room.Demand | None) -> Sequence[Cosigned]:
     try:
         return () if wanted is None else wanted.cosigned(signed_note)
-    except CheckpointError as error:
+    except checkpoint.CheckpointError as error:
         raise Finding(f"the export's checkpoint: {error.message}") from error
 
 

@@ -15,6 +15,7 @@ import typer
 from rich.markup import escape
 
 from mc_contract import evidence as contract
+from mc_contract.ledger import checkpoint
 from mc_ops import audit, exit_codes
 from mc_ops import evidence as room
 from mc_ops.canary_folder import canaries, canary_in
@@ -236,16 +237,14 @@ def _held_to(
     report: contract.Report, raw: bytes, wanted: audit.Demand
 ) -> tuple[contract.Report, list[dict[str, str]]]:
     """The report, and who cosigned the pack's checkpoint; too few are a reason against the pack."""
-    from mc_contract.ledger.checkpoint import CheckpointError  # late: it brings cryptography
-
     sources = (room.COSIGNED, room.LEDGER_KEY)
     claimed = [one for one in report.claims if one.claim.sources == sources and not one.problem]
     try:
         if not claimed:
-            raise CheckpointError("the pack holds no cosigned checkpoint of the ledger")
+            raise checkpoint.CheckpointError("the pack holds no cosigned checkpoint of the ledger")
         note = contract.read_pack(raw).artifacts[room.COSIGNED].decode()
         return report, audit.cosigned_json(wanted.cosigned(note))
-    except CheckpointError as error:
+    except checkpoint.CheckpointError as error:
         reasons = (*report.reasons, f"witnesses: {error.message}")
         return replace(report, ok=False, reasons=reasons), []
 

@@ -19,7 +19,7 @@ ROOMS = frozenset(
         *("policies", "preflight", "redteam", "runbooks", "service_client", "slack", "slo"),
         *("environments.credentials", "environments.faults", "environments.policy_set"),
     )
-) | {"mc_contract.evidence", "mc_contract.keyring"}
+) | {"mc_contract.evidence", "mc_contract.keyring", "mc_contract.ledger.checkpoint"}
 
 
 class _RoomFinder(PathFinder):
