@@ -27,24 +27,30 @@ _given: set[int] = set()
 
 
 @contextmanager
-def free_block() -> Iterator[int]:
-    """The first of `BLOCK` ports, which are nobody else's until the end."""
-    first = take_block()
+def free_block(blocks: int = 1) -> Iterator[int]:
+    """The first of `BLOCK` ports, or of so many blocks in a row, which are nobody else's until the end."""
+    first = take_block(blocks)
     try:
         yield first
     finally:
-        _given.discard(first)
+        _given.difference_update(_row(first, blocks))
 
 
-def take_block() -> int:
+def _row(first: int, blocks: int) -> range:
+    return range(first, first + blocks * BLOCK, BLOCK)
+
+
+def take_block(blocks: int = 1) -> int:
     """The first of `BLOCK` ports, which are nobody else's while this process lives.
 
     Raises:
         RuntimeError: no block is free.
     """
     for first in itertools.islice(_share(), _BLOCKS):
-        if first not in _given and all(_free(first + offset) for offset in range(BLOCK)):
-            _given.add(first)
+        row = _row(first, blocks)
+        inside = (first - _LOWEST) // BLOCK % _BLOCKS + blocks <= _BLOCKS  # of this process's share
+        if inside and _given.isdisjoint(row) and all(map(_free, range(first, row.stop))):
+            _given.update(row)
             return first
     raise RuntimeError("no block of ports is free")
 

@@ -191,7 +191,7 @@ class Platform:
 
 
 @contextmanager
-def _platforms(
+def platforms(
     free_port_block: Callable[[], AbstractContextManager[int]],
 ) -> Iterator[Callable[..., Platform]]:
     started: list[Platform] = []
@@ -220,7 +220,7 @@ def start_platform(
     free_port_block: Callable[[], AbstractContextManager[int]],
 ) -> Iterator[Callable[..., Platform]]:
     """Starts platforms of their own; all are stopped and removed when the module is done."""
-    with _platforms(free_port_block) as start:
+    with platforms(free_port_block) as start:
         yield start
 
 
@@ -230,5 +230,5 @@ def platform(free_port_block: Callable[[], AbstractContextManager[int]]) -> Iter
 
     It ends with the last journey of its worker: idle, it would take 4 % of a core from all other tests.
     """
-    with _platforms(free_port_block) as start:
+    with platforms(free_port_block) as start:
         yield start()

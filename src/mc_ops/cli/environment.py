@@ -47,6 +47,7 @@ from mc_ops.environments import (
 from mc_ops.environments import faults as faults_room
 from mc_ops.environments.drill_lock import running_drill
 from mc_ops.environments.signals import uninterrupted
+from mc_ops.environments.workspace import HOST
 from mc_ops.errors import CouldNotTell, Declined, UnusableInput
 
 SERVICE = "agent-workbench"
@@ -91,6 +92,10 @@ def up(
             "--restart", help="Restart processes whose settings have changed since they started."
         ),
     ] = False,
+    regions: Annotated[
+        Whole | None,
+        typer.Option(min=1, max=2, help="Number of regions, 1 or 2; default: as before, else 1."),
+    ] = None,
     foreground: Annotated[
         bool,
         typer.Option(
@@ -104,7 +109,12 @@ def up(
     environment = open_startable(env)
     faults = faults_room.read_faults(fault or (), os.environ)
     request = UpRequest(
-        colour=colour, replicas=replicas, green=green, faults=faults, restart=restart
+        colour=colour,
+        replicas=replicas,
+        green=green,
+        faults=faults,
+        restart=restart,
+        regions=regions,
     )
     with _ended_like_interrupted():
         if foreground:
@@ -149,10 +159,10 @@ def status(output: OutputOption = Format.table, env: EnvOption = "local") -> Non
         "home": home,
         "url": found.url,
         "active_colour": found.active_colour,
-        "processes": [asdict(process) for process in found.processes],
+        "processes": [asdict(process) for process in found.everything],
     }
     show(output, result, _status_lines(found))
-    if found.active_colour is None and all(p.state is State.stopped for p in found.processes):
+    if found.active_colour is None and all(p.state is State.stopped for p in found.everything):
         note("the platform was never started here; start it: mcctl up")
     if unreached := [p.name for p in found.processes if p.health == UNREACHED and p.colour]:
         note(
@@ -170,7 +180,7 @@ def status(output: OutputOption = Format.table, env: EnvOption = "local") -> Non
         warn(f"dead: {names}; `mcctl logs {found.dead[0].name}` shows why{mend}")
     failing = [
         process
-        for process in found.processes
+        for process in found.everything
         if process.state is State.running and process.health not in _SERVING
     ]
     for process in failing:
@@ -381,6 +391,11 @@ def _show_ready(environment: Environment, found: EnvironmentStatus) -> None:
         "metrics": f"{found.url}/metrics",
     }
     rows |= {instance.name: instance.url for instance in environment.instances()}
+    rows |= {
+        f"gateway of {process.name.removesuffix('/edge')}": f"http://{HOST}:{process.port}"
+        for process in found.second
+        if process.name.endswith("/edge")
+    }
     rows["tenant tokens"] = str(environment.workspace.secret("credentials.json"))
     for line in columns(rows.items()):
         stdout.print(line)
@@ -403,7 +418,7 @@ def _run_in_foreground(environment: Startable, request: UpRequest) -> None:
 
 
 def _follow(environment: Environment) -> None:
-    watched = {p.name for p in environment.status().processes if p.state is State.running}
+    watched = {p.name for p in environment.status().everything if p.state is State.running}
     dead = threading.Event()
 
     def watch() -> None:
@@ -486,7 +501,7 @@ _MARKS = {
 
 def _status_lines(found: EnvironmentStatus) -> list[Text]:
     rows: list[tuple[str | Text, ...]] = []
-    for process in found.processes:
+    for process in found.everything:
         active = process.colour is not None and process.colour is found.active_colour
         again = f"{process.restarts} restarts" if process.restarts else ""
         remarks = list(filter(None, ["active" if active else "", process.faults, again]))

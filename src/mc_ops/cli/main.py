@@ -42,6 +42,7 @@ GROUPS = {
     "audit": ("audit", "Verify, export and archive the audit ledger."),
     "operations": ("operations", "List, follow, cancel and resolve operations."),
     "home": ("home", "Show and move tenants' homes, where effects happen."),
+    "replication": ("replication", "Show how two regions replicate to each other."),
     "autonomy": ("autonomy", "Halt and resume what agents may do by themselves."),
     "policy": ("policy", "Check, test, compare, explain and apply policy sets."),
     "privacy": ("privacy", "Screen texts for personal data; resolve pseudonyms."),

@@ -56,6 +56,22 @@ def open_environment(kind: str = "local") -> Environment:
     return open_startable(kind)
 
 
+def open_regions(kind: str = "local") -> tuple[Environment, ...]:
+    """The environment of that kind; before its second region, if it has two on this machine.
+
+    Raises:
+        UnusableInput: there is no such kind.
+    """
+    if checked_kind(kind) == "kubernetes":
+        return (open_environment(kind),)
+    from mc_ops.environments.local.environment import LocalEnvironment
+    from mc_ops.environments.local.layout import Layout
+
+    layout = Layout.from_env()
+    layouts = (layout, layout.second())
+    return tuple(LocalEnvironment(each) for each in layouts if each)
+
+
 def open_startable(kind: str = "local") -> Startable:
     """The environment of that kind, with the verbs that bring it up and take it away.
 
@@ -97,5 +113,6 @@ __all__ = [
     "checked_kind",
     "checkout",
     "open_environment",
+    "open_regions",
     "open_startable",
 ]

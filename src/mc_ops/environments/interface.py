@@ -94,16 +94,26 @@ class ProcessStatus:
 
 @dataclass(frozen=True, slots=True)
 class EnvironmentStatus:
-    """The whole environment: its processes, the colour that serves, and the public URL."""
+    """The whole environment: its processes, the colour that serves, and the public URL.
+
+    Attributes:
+        second: The processes of a second region on the same machine.
+    """
 
     processes: tuple[ProcessStatus, ...]
     active_colour: Colour | None
     url: str
+    second: tuple[ProcessStatus, ...] = ()
+
+    @property
+    def everything(self) -> tuple[ProcessStatus, ...]:
+        """The processes of both regions."""
+        return self.processes + self.second
 
     @property
     def dead(self) -> tuple[ProcessStatus, ...]:
         """Those that were started and are gone."""
-        return tuple(p for p in self.processes if p.state is State.dead)
+        return tuple(p for p in self.everything if p.state is State.dead)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +143,7 @@ class UpRequest:
         green: Also start green, the candidate, without sending it traffic.
         faults: Faults to switch on, by colour.
         restart: Start those anew that run with other settings than they would get now.
+        regions: How many regions, 1 or 2; None for as many as there were, at first 1.
     """
 
     colour: Colour | None = None
@@ -140,6 +151,7 @@ class UpRequest:
     green: bool = False
     faults: Mapping[Colour, Faults] = field(default_factory=dict)
     restart: bool = False
+    regions: int | None = None
 
 
 class Environment(Protocol):

@@ -22,14 +22,22 @@ from mc_ops.files import read_json_object, write_atomically
 
 DEFAULT_EDGE_PORT = 8080
 HOST = "127.0.0.1"
-_LOWEST_PORT, _HIGHEST_PORT = 1024, 65_535 - 80  # the others are up to 79 above it
+_LOWEST_PORT, HIGHEST_PORT = 1024, 65_535 - 80  # the others are up to 79 above it
 _PRIVATE_FOLDERS = (
     "secrets", "run", "log", "siem", "fulfilment", "audit", "runs", "monitoring", "signer", "wal-spool",
 )  # fmt: skip
 _SHARED_FOLDERS = ("trust",)
 _POLICY_FOLDERS = ("policies", "policy-sets", ".policies-aside")
 _MEMORY = "platform.json"
-_OWN_FILES = ("edge.json", "cutover.json", "up.lock", "drill.lock", "backup.json", _MEMORY)
+_OWN_FILES = (
+    "edge.json",
+    "cutover.json",
+    "up.lock",
+    "drill.lock",
+    "backup.json",
+    "peers.json",
+    _MEMORY,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +71,9 @@ class Workspace:
         home = here / env["MC_HOME"] if env.get("MC_HOME") else _nearest_home(here)
         text = env.get("MC_EDGE_PORT") or str(recall(home).edge_port or DEFAULT_EDGE_PORT)
         port = int(text) if text.isascii() and text.isdigit() else 0
-        if not _LOWEST_PORT <= port <= _HIGHEST_PORT:
+        if not _LOWEST_PORT <= port <= HIGHEST_PORT:
             raise UnusableInput(
-                f'MC_EDGE_PORT is "{text}", expected {_LOWEST_PORT} to {_HIGHEST_PORT}',
+                f'MC_EDGE_PORT is "{text}", expected {_LOWEST_PORT} to {HIGHEST_PORT}',
                 hint="the platform uses this port and about eighty above it",
             )
         return cls(home=home.resolve(), edge_port=port, service_url=_service_url(env))
@@ -129,7 +137,9 @@ class Workspace:
         return self.service_url or f"http://{HOST}:{self.edge_port}"
 
     def secret(self, name: str) -> Path:
-        return self.home / "secrets" / name
+        """A private file; of a second region some are the first's, and changed there."""
+        path = self.home / "secrets" / name
+        return path.resolve() if path.is_symlink() else path
 
     def siem_key(self) -> str | None:
         """The key that the sample SIEM receiver demands; None where no platform was started."""

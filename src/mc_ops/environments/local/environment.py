@@ -14,6 +14,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import psutil
 
@@ -34,9 +35,11 @@ from mc_ops.environments.interface import (
 )
 from mc_ops.environments.local.health import health_of, status_of, wait_healthy
 from mc_ops.environments.local.layout import (
+    ARBITER,
     ARCHIVER,
-    FOUNDATIONS,
+    DATABASES,
     NEIGHBOURS,
+    SECOND,
     Layout,
     is_replica,
     replica_name,
@@ -159,8 +162,33 @@ class LocalEnvironment:
 
         self.layout.prepare()
         with self._changing(say):
-            bring_up(self._records, self._traffic, self._external, request, say)
+            if request.regions == 2 or self._second() is not None:
+                self._bring_up_both(request, say)
+            else:
+                bring_up(self._records, self._traffic, self._external, request, say)
         return self.status()
+
+    def _bring_up_both(self, request: UpRequest, say: Say) -> None:
+        from mc_ops.environments.local import regions
+        from mc_ops.environments.local.bring_up import bring_up
+
+        if request.regions == 1:
+            raise UnusableInput(
+                "this home has two regions", hint="without --regions both are started"
+            )
+        with regions.arbitrated(self._records, request, self._external, say):
+            bring_up(self._records, self._traffic, self._external, request, say)
+        second = self._second()
+        if second is None:
+            raise CouldNotTell(f"{self.layout.home / SECOND} is gone", hint="repeat mcctl up")
+        second.up(replace(request, regions=None), lambda text: say(f"{SECOND}: {text}"))
+        regions.replicate(self.administer, second.administer, say)
+
+    def _second(self) -> LocalEnvironment | None:
+        """The other region of this home; None where there is one."""
+        if self.layout.second() is None:
+            return None
+        return LocalEnvironment(self._records.as_running().beside(), service=self._service)
 
     def down(self, say: Say = silent) -> bool:
         """Stop everything, the edge first; false if nothing was running.
@@ -171,20 +199,24 @@ class LocalEnvironment:
         if not self.layout.home.exists():
             return False
         self.layout.prepare()
+        second = self._second()
+        other = second is not None and second.down(lambda text: say(f"{SECOND}: {text}"))
         with self._changing(say):
             names = [record.name for record in self._table.all()]
             replicas = [name for name in names if is_replica(name)]
-            others = [n for n in names if n not in replicas and n not in ("edge", "postgres")]
+            others = [n for n in names if n not in replicas and n not in ("edge", *DATABASES)]
             first = ["edge"] if "edge" in names else []
-            last = ["postgres"] if "postgres" in names else []
+            last = [name for name in DATABASES if name in names]
             for tier in (first, replicas, others, last):
                 if tier:
                     say(f"stopping {', '.join(tier)}")
                     self._table.stop(tier)
             self._traffic.forget()
-        return bool(names)
+        return bool(names) or other
 
     def purge(self) -> None:
+        if (self.layout.home / SECOND).is_dir():
+            LocalEnvironment(self.layout.beside(), service=self._service).purge()
         for path in (data_home(self.layout), *self.layout.own_entries):
             if path.is_dir():
                 shutil.rmtree(path)
@@ -199,7 +231,8 @@ class LocalEnvironment:
         raise CouldNotTell("no replica runs", hint="start the platform: mcctl up")
 
     def signal(self, part: Part, number: int, also: Sequence[int] = ()) -> tuple[str, ...]:
-        names = [record.name for record in self._records.living() if record.name not in NEIGHBOURS]
+        others = (*NEIGHBOURS, ARBITER)
+        names = [record.name for record in self._records.living() if record.name not in others]
         if part is Part.database:
             names = [name for name in names if name == "postgres"]
         if not names:
@@ -312,17 +345,34 @@ class LocalEnvironment:
         active = self.active_colour()
         layout = self._records.as_running()
         recorded = self._table.names()
-        foundations = [n for n in FOUNDATIONS if not self._external or n in recorded]
+        foundations = ["postgres", *layout.neighbours]
+        foundations = [n for n in foundations if not self._external or n in recorded]
         replicas = {replica_name(active or Colour.blue, 1), *filter(is_replica, recorded)}
-        archiver = [ARCHIVER] if ARCHIVER in recorded else []
-        names = [*foundations, *archiver, *sorted(replicas), "edge"]
+        others = [name for name in (ARCHIVER, ARBITER) if name in recorded]
+        names = [*foundations, *others, *sorted(replicas), "edge"]
         with ThreadPoolExecutor(max_workers=len(names)) as pool:
             processes = tuple(pool.map(lambda name: status_of(name, self._records, layout), names))
-        return EnvironmentStatus(processes=processes, active_colour=active, url=layout.url)
+        second = self._second()
+        return EnvironmentStatus(
+            processes=processes,
+            active_colour=active,
+            url=layout.url,
+            second=tuple(
+                replace(process, name=f"{SECOND}/{process.name}", colour=None)
+                for process in (second.status().processes if second else ())
+            ),
+        )
 
     def logs(
         self, names: Sequence[str] = (), *, lines: int = 50, follow: bool = False
     ) -> Iterator[LogLine]:
+        theirs = [
+            name.removeprefix(f"{SECOND}/") for name in names if name.startswith(f"{SECOND}/")
+        ]
+        if theirs and (second := self._second()):
+            if len(theirs) < len(names):
+                raise UnusableInput("these logs are of two regions", hint="ask for one region's")
+            return second.logs(theirs, lines=lines, follow=follow)
         return read_logs(self.layout.home / "log", names, lines=lines, follow=follow)
 
     def locked(self) -> contextlib.AbstractContextManager[None]:

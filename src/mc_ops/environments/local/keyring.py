@@ -88,6 +88,15 @@ def database_urls(layout: Layout, external: str | None) -> DatabaseUrls:
     return urls
 
 
+def password(layout: Layout, name: str) -> str:
+    """A database's password of that name, made at the first call and then kept."""
+    kept = _passwords(layout)
+    if name not in kept:
+        kept[name] = secrets.token_urlsafe(24)
+        write_atomically(layout.secret("database.json"), json.dumps(kept, indent=2) + "\n")
+    return str(kept[name])
+
+
 def superuser_password(layout: Layout) -> str:
     """The embedded server's superuser password; `database_urls` must have been called."""
     return str(_passwords(layout)["superuser_password"])

@@ -7,16 +7,19 @@ import os
 import stat
 import sys
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mc_ops.environments.interface import BASELINE, Colour, Group
+from mc_ops.environments.local.membership import Membership, read_membership
 from mc_ops.environments.workspace import HOST, Workspace
 from mc_ops.errors import CouldNotTell, UnusableInput
 
 MAX_REPLICAS = 19  # ports P+21..P+39 (blue), P+41..P+59 (green), P+61..P+79 (the fresh baseline)
 
 ARCHIVER = "wal-archiver"
+ARBITER = "arbiter"  # of two regions: where tenants' homes stand
+SECOND = "region-2"  # the folder of the second region
 _OFFSETS = {
     "edge": 0,
     "postgres": 10,
@@ -24,7 +27,9 @@ _OFFSETS = {
     "fulfilment-agent": 12,
     "siem": 13,
     ARCHIVER: 14,
+    ARBITER: 15,
 }
+PORTS = 80  # that one platform may use
 _REPLICA_OFFSETS = {Colour.blue.value: 20, Colour.green.value: 40, BASELINE: 60}
 _SOCKET_PATH_LIMIT = 100  # sun_path has 108 bytes on Linux and 104 on macOS
 _SAMPLES = "mc_samples"
@@ -37,7 +42,7 @@ _MODULES = {
 }
 # Ends a platform's start in this order, and its stop in the reverse one.
 NEIGHBOURS = ("siem", "records-agent", "fulfilment-agent")
-FOUNDATIONS = ("postgres", *NEIGHBOURS)
+DATABASES = ("postgres", ARBITER)
 
 
 def replica_name(group: Group, number: int) -> str:
@@ -98,12 +103,43 @@ class Layout(Workspace):
         """Whether a backup was made whose WAL is to be archived."""
         return (self.home / "backup.json").exists()
 
+    @property
+    def peers_file(self) -> Path:
+        """Where its replicas find the other region, if there is one."""
+        return self.home / "peers.json"
+
+    def membership(self) -> Membership | None:
+        """What this region knows of the other; None where there is one region.
+
+        Raises:
+            CouldNotTell: the file is damaged.
+        """
+        return read_membership(self.home / "secrets" / "region.json")
+
+    def beside(self) -> Layout:
+        """Where the second region of this home is, or would be: on the ports above."""
+        return replace(self, home=self.home / SECOND, edge_port=self.edge_port + PORTS)
+
+    def second(self) -> Layout | None:
+        """Where the second region of this home is; None where there is one region."""
+        beside = self.beside()
+        return beside if (beside.home / "secrets" / "region.json").exists() else None
+
+    @property
+    def neighbours(self) -> tuple[str, ...]:
+        """The sample agents and the SIEM receiver that are started here: a second region starts none."""
+        known = self.membership() if self.home.name == SECOND else None
+        return NEIGHBOURS if known is None else ()
+
     def port_of(self, name: str) -> int:
         """The port of a process of this platform.
 
         Raises:
             UnusableInput: no such process can exist.
         """
+        first = self.membership() if name in NEIGHBOURS and self.home.name == SECOND else None
+        if first:
+            return first.neighbours_port + _OFFSETS[name]
         if name in _OFFSETS:
             return self.edge_port + _OFFSETS[name]
         head, _, digits = name.partition("-")

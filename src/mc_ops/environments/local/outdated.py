@@ -17,7 +17,7 @@ import psutil
 from mc_ops.environments.faults import shown
 from mc_ops.environments.interface import BASELINE, Colour, Say, silent
 from mc_ops.environments.local import applied
-from mc_ops.environments.local.layout import NEIGHBOURS, is_replica, replica_names
+from mc_ops.environments.local.layout import is_replica, replica_names
 from mc_ops.environments.local.processes import ProcessRecord, ProcessSpec
 from mc_ops.environments.local.records import Records
 from mc_ops.environments.local.specs import Specs
@@ -52,7 +52,7 @@ class Outdated:
         Raises:
             UnusableInput: something runs with other settings, and is not to be restarted.
         """
-        neighbours = [specs.neighbour(name) for name in NEIGHBOURS]
+        neighbours = [specs.neighbour(name) for name in specs.layout.neighbours]
         self._meet_settings([*neighbours, *wanted, specs.edge()], restart=restart, say=say)
         if restart:
             self._stop_behind_catalogue(specs, wanted, say)

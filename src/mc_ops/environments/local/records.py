@@ -11,7 +11,14 @@ import psutil
 
 from mc_ops.environments.interface import Colour, Group, Instance, Say
 from mc_ops.environments.local import releases
-from mc_ops.environments.local.layout import Layout, argv_of, colour_of, group_of, is_replica
+from mc_ops.environments.local.layout import (
+    DATABASES,
+    Layout,
+    argv_of,
+    colour_of,
+    group_of,
+    is_replica,
+)
 from mc_ops.environments.local.postgres import data_home
 from mc_ops.environments.local.processes import ProcessRecord, ProcessTable, find_leader
 from mc_ops.environments.workspace import HOST, Memory, remember
@@ -114,8 +121,8 @@ def belongs_to(
         psutil.Error: it is gone, or its details may not be read.
     """
     argv = process.cmdline()
-    if name == "postgres":
-        data = str(data_home(layout) / "data")
+    if name in DATABASES:
+        data = str(data_home(layout) / ("data" if name == "postgres" else name))
         return any(pair == ("-D", data) for pair in pairwise(argv))
     env = process.environ()
     return (

@@ -21,7 +21,12 @@ from mc_ops.environments.local.layout import ARCHIVER, Layout, argv_of, colour_o
 from mc_ops.environments.local.processes import ProcessSpec, http_probe
 from mc_ops.environments.workspace import HOST, catalogue_path, checkout
 
-_FOR_THE_SERVICE_ONLY = ("MC_DATABASE_URL", "AUDIT_SIEM_KEY", "SLACK_WEBHOOK_URL")
+_FOR_THE_SERVICE_ONLY = (
+    "MC_DATABASE_URL",
+    "MC_ARBITER_URL",
+    "AUDIT_SIEM_KEY",
+    "SLACK_WEBHOOK_URL",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +87,10 @@ class Specs:
     def administration(self, *command: str) -> tuple[tuple[str, ...], dict[str, str]]:
         """A command of the service (`migrate`, ...) with the rights of the database's administrator."""
         env = {**self.service_env(), "MC_DATABASE_ADMIN_URL": self.urls.admin}
+        if known := self.layout.membership():
+            env["MC_REPLICATION_PEER"] = known.peer
+            env["MC_REPLICATION_PEER_URL"] = known.replication_url
+            env["MC_REPLICATION_PASSWORD"] = known.replication_password
         return (*self.service, *command), env
 
     def service_env(self) -> dict[str, str]:
@@ -112,6 +121,10 @@ class Specs:
             path = "/ingest" if (env.get("AUDIT_SIEM_FORMAT") or "ocsf") == "ocsf" else ""
             own["AUDIT_SIEM_URL"] = layout.url_of("siem") + path  # the receiver speaks no cef
             own["AUDIT_SIEM_KEY"] = layout.siem_key() or ""
+        if known := layout.membership():
+            own["MC_REGION"] = known.region
+            own["MC_ARBITER_URL"] = known.arbiter_url
+            own["MC_PEERS_FILE"] = str(layout.peers_file)
         for key, value in defaults.items():
             env[key] = env.get(key) or value
         return {**env, **own}

@@ -17,7 +17,7 @@ from mc_ops.environments import credentials
 from mc_ops.environments.interface import Colour, Say
 from mc_ops.environments.local import applied, keyring, postgres, releases
 from mc_ops.environments.local.health import PATIENCE_S, Health, health_of
-from mc_ops.environments.local.layout import NEIGHBOURS, Layout
+from mc_ops.environments.local.layout import Layout
 from mc_ops.environments.local.logs import open_log
 from mc_ops.environments.local.processes import ProcessSpec, ProcessTable, Started
 from mc_ops.environments.local.records import url_of
@@ -100,7 +100,7 @@ class Start:
             replicas: Those that are to be started then.
             external: Admin URL of a PostgreSQL that is not ours.
         """
-        neighbours = [specs.neighbour(name) for name in NEIGHBOURS]
+        neighbours = [specs.neighbour(name) for name in self._layout.neighbours]
         planned = [*neighbours, *replicas]
         server = None if external else postgres.locate(self._layout)
         if server:

@@ -264,7 +264,8 @@ async def status(*, admin_url: str, service_url: str, digests: bool = False) -> 
             names = await connection.fetchrow("SELECT own, peer FROM mc.region_peer")
             if names is None:
                 raise Misconfigured(
-                    "this region has no peer", hint="`mcctl replication setup` gives it one"
+                    "this region has no peer",
+                    hint="`python -m mc_platform replication setup` gives it one",
                 )
             beat = await connection.fetchrow("SELECT * FROM mc.beat()")
             subscription = await connection.fetchrow(_SUBSCRIPTION, slot_of(names["own"]))

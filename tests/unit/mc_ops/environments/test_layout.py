@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
 import stat
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
 from mc_ops.environments import Colour, Workspace, open_environment, open_startable
-from mc_ops.environments.local.layout import Layout, colour_of, is_replica
+from mc_ops.environments.local.layout import NEIGHBOURS, Layout, colour_of, is_replica
+from mc_ops.environments.local.membership import Membership
 from mc_ops.environments.workspace import Memory, recall, remember
 from mc_ops.errors import CouldNotTell, UnusableInput
 from mc_ops.files import read_json_object, write_atomically
@@ -20,6 +23,38 @@ def test_ports_follow_the_edge_port() -> None:
     layout = Layout(home=Path("/x"), edge_port=8080)
     names = ("edge", "postgres", "records-agent", "fulfilment-agent", "siem", "blue-1", "green-2")
     assert [layout.port_of(n) for n in names] == [8080, 8090, 8091, 8092, 8093, 8101, 8122]
+
+
+def test_a_second_region_has_the_ports_above_and_the_first_ones_neighbours(tmp_path: Path) -> None:
+    """It starts none of them; of one region, even in a folder of that name, nothing is different."""
+    first = Layout(home=tmp_path, edge_port=8080)
+    assert first.second() is None
+    second = first.beside()
+    assert second.neighbours == NEIGHBOURS
+    second.prepare()
+    known = Membership("local-2", "local-1", "postgresql://a", "postgresql://b", "c", 8080)
+    write_atomically(second.secret("region.json"), json.dumps(asdict(known)))
+    assert first.second() == second
+    assert (second.neighbours, second.membership()) == ((), known)
+    names = ("edge", "postgres", "blue-1", "siem", "records-agent")
+    assert [second.port_of(name) for name in names] == [8160, 8170, 8181, 8093, 8091]
+    assert "postgresql" not in repr(known)
+    for damage in ({"more": 1}, {"neighbours_port": "8080"}):
+        write_atomically(second.secret("region.json"), json.dumps({**asdict(known), **damage}))
+        with pytest.raises(CouldNotTell, match="not what a region knows"):
+            second.membership()
+
+
+def test_a_shared_secret_is_changed_where_it_is(tmp_path: Path) -> None:
+    """To write through a link must not leave the two regions with different keys."""
+    first = Layout(home=tmp_path)
+    second = first.beside()
+    for each in (first, second):
+        each.prepare()
+    write_atomically(first.secret("keyring.json"), "one")
+    (second.home / "secrets" / "keyring.json").symlink_to("../../secrets/keyring.json")
+    write_atomically(second.secret("keyring.json"), "two")
+    assert first.secret("keyring.json").read_text() == "two"
 
 
 def test_home_and_port_are_read_from_the_environment(tmp_path: Path) -> None:

@@ -1,0 +1,74 @@
+"""`mcctl replication status`: how two regions replicate to each other, as their databases know it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import typer
+from rich.markup import escape
+from rich.text import Text
+
+from mc_ops import exit_codes
+from mc_ops.cli.options import EnvOption, Verbs
+from mc_ops.cli.output import Format, OutputOption, columns, ok, show, warn
+from mc_ops.environments import Environment, open_regions
+from mc_ops.errors import CouldNotTell, UnusableInput
+
+app = Verbs()
+
+
+@app.callback()
+def _group() -> None:
+    """Keep `status` a verb of a group of one."""
+
+
+@app.command()
+def status(output: OutputOption = Format.table, env: EnvOption = "local") -> None:
+    """Show both directions, the lag and the digests of what is replicated; exit 1 on a problem.
+
+    On a machine with two regions both are asked, and their digests are compared.
+    """
+    reports = [_report(environment) for environment in open_regions(env)]
+    digests = [report["digests"] for report in reports]
+    differing = sorted(
+        kind
+        for kind in {kind for each in digests for kind in each}
+        if any(each.get(kind) != digests[0].get(kind) for each in digests)
+    )
+    show(output, {"regions": reports, "differing": differing}, _lines(reports))
+    problems = [f"{one['region']}: {what}" for one in reports for what in one["problems"]]
+    for problem in problems:
+        warn(escape(problem))
+    if differing:
+        warn(f"not the same in both regions: {', '.join(differing)}; within the lag that may be so")
+    if problems or differing:
+        raise typer.Exit(exit_codes.FINDING)
+    if len(reports) > 1:
+        ok("both regions replicate, and have the same")
+
+
+def _report(environment: Environment) -> dict[str, Any]:
+    done = environment.administer("replication", "status", "--digests")
+    told = done.stderr.strip().splitlines()
+    if done.returncode != exit_codes.OK:
+        kind = UnusableInput if done.returncode == exit_codes.USAGE else CouldNotTell
+        said = told[0].removeprefix("error: ") if told else f"status {done.returncode}"
+        raise kind(
+            f"replication cannot be looked at: {said}",
+            hint="`mcctl up --regions 2` starts two regions; docs/how-to/regions.md sets others up",
+        )
+    report: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
+    return report
+
+
+def _lines(reports: Sequence[Mapping[str, Any]]) -> list[Text]:
+    rows = []
+    for one in reports:
+        gets = bool(one["subscription"] and one["subscription"]["works"])
+        gives = bool(one["slot"] and one["slot"]["active"])
+        lag = "-" if one["lag_s"] is None else f"{one['lag_s']:.1f} s"
+        states = ["streaming" if works else "stopped" for works in (gets, gives)]
+        rows.append((one["region"], one["peer"], *states, lag))
+    return columns(rows, heading=("REGION", "PEER", "FROM PEER", "TO PEER", "LAG"))
