@@ -14,7 +14,7 @@ from tests.tls import make_certificates, tls_in_front
 
 from mc_contract import connections
 
-_IDLE = 6  # connections of a replica without requests, at most
+_IDLE = 7  # connections of a replica without requests, at most
 _PROBES = """
 SELECT application_name FROM pg_stat_activity
 WHERE usename = 'mc_service' AND application_name LIKE 'blue-%'

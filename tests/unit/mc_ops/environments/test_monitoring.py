@@ -61,7 +61,7 @@ def test_paths_and_addresses_fit_this_machine(
     written = monitoring.write(environment, folder=out, alertmanager="127.0.0.1:9999")
     settings = read(out / "prometheus.yml")
     [pattern] = settings["rule_files"]
-    assert len(list(Path(pattern).parent.glob(Path(pattern).name))) == 4
+    assert len(list(Path(pattern).parent.glob(Path(pattern).name))) == 5
     assert settings["alerting"]["alertmanagers"][0]["static_configs"] == [
         {"targets": ["127.0.0.1:9999"]}
     ]
