@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import json
-import sys
 import time
 from collections.abc import AsyncIterator
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from aiohttp import web
 
-from mc_ops.canary import smoke
-from mc_ops.canary.driver import open_session
 from mc_ops.service_client import exchange
 
 DEEP = b"[" * 200_000
@@ -59,17 +55,3 @@ async def test_body_of_many_pieces_is_joined_once() -> None:
     began = time.process_time()
     assert len(await exchange.body_of(answer)) == 1_000_000
     assert time.process_time() - began < 0.2  # copied at each piece it takes seconds
-
-
-async def test_smoke_check_deep_card_is_told() -> None:
-    """A card that nests without end is not JSON; the check does not end in a traceback."""
-    app = web.Application()
-
-    async def card(_request: web.Request) -> web.Response:
-        return web.Response(body=DEEP)
-
-    app.router.add_get("/.well-known/agent-card.json", card)
-    with sys.modules["fake_edge"].serving_app(app) as url:
-        async with open_session("mc_test_canary") as session:
-            found = await smoke.check(session, url)
-    assert found.reason == "agent card: not JSON"
