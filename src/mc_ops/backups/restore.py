@@ -32,6 +32,7 @@ from mc_ops.backups.stage import JOURNAL, PLACE, Staged, clear, staged
 from mc_ops.backups.store import FILES, Backup, Store
 from mc_ops.backups.wanted import forget_wanted, read_wanted
 from mc_ops.environments import EmbeddedDatabase, Startable
+from mc_ops.environments.administered import report_of, said_by
 from mc_ops.environments.interface import Say, silent
 from mc_ops.errors import CouldNotTell, Finding, NotAllowed, OpsError, UnusableInput
 from mc_ops.files import read_json_object, write_atomically
@@ -139,13 +140,12 @@ class Restore:
             options += ["--last-checkpoint", str(path.absolute())]
         run = self.environment.administer
         done = run("begin-epoch", *options, *([] if hold else ["--no-hold"]))
-        lines = (done.stderr.strip() or "no reason is told").splitlines()
+        lines = said_by(done)
         if done.returncode == exit_codes.FINDING:
             raise Finding(f"the restored ledger is not what was signed: {lines[-2:][0]}")
         if done.returncode != 0:
             raise CouldNotTell(f"the next epoch did not begin: {lines[-2:][0]}")
-        report: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
-        return report
+        return report_of(done)
 
 
 @contextmanager

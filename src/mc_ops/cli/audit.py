@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, replace
@@ -22,6 +21,7 @@ from mc_ops.cli.operator_access import YesOption, confirm
 from mc_ops.cli.options import EnvOption, Verbs, Whole
 from mc_ops.cli.output import Format, OutputOption, columns, emit_json, fail, note, ok, show, warn
 from mc_ops.environments import Environment, open_environment
+from mc_ops.environments.administered import report_of, said_by
 from mc_ops.errors import CouldNotTell, Finding, UnusableInput
 from mc_ops.files import atomic_file, write_atomically, writing
 
@@ -267,15 +267,14 @@ def _archived(environment: Environment, older_than_days: int, folder: Path) -> d
     done = environment.administer(
         "archive", "--older-than", str(older_than_days), "--to", str(folder)
     )
-    told = done.stderr.strip().splitlines()
+    said = said_by(done)
     if done.returncode == exit_codes.FINDING:
-        fail(escape("\n".join(told)))
+        fail(escape("\n".join(said)))
         raise typer.Exit(exit_codes.FINDING)
     if done.returncode != 0:
         kind = UnusableInput if done.returncode == exit_codes.USAGE else CouldNotTell
-        raise kind(f"nothing was moved: {told[0] if told else f'status {done.returncode}'}")
-    report: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
-    return report
+        raise kind(f"nothing was moved: {said[0]}")
+    return report_of(done)
 
 
 def _verify_export(path: Path, key: Any, wanted: room.Demand | None, output: Format) -> None:

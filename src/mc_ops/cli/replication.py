@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,6 +13,7 @@ from mc_ops import exit_codes
 from mc_ops.cli.options import EnvOption, Verbs
 from mc_ops.cli.output import Format, OutputOption, columns, ok, show, warn
 from mc_ops.environments import Environment, open_regions
+from mc_ops.environments.administered import report_of, said_by
 from mc_ops.errors import CouldNotTell, UnusableInput
 
 app = Verbs()
@@ -51,16 +51,13 @@ def status(output: OutputOption = Format.table, env: EnvOption = "local") -> Non
 
 def _report(environment: Environment) -> dict[str, Any]:
     done = environment.administer("replication", "status", "--digests")
-    told = done.stderr.strip().splitlines()
     if done.returncode != exit_codes.OK:
         kind = UnusableInput if done.returncode == exit_codes.USAGE else CouldNotTell
-        said = told[0].removeprefix("error: ") if told else f"status {done.returncode}"
         raise kind(
-            f"replication cannot be looked at: {said}",
+            f"replication cannot be looked at: {said_by(done)[0].removeprefix('error: ')}",
             hint="`mcctl up --regions 2` starts two regions; docs/how-to/regions.md sets others up",
         )
-    report: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
-    return report
+    return report_of(done)
 
 
 def _lines(reports: Sequence[Mapping[str, Any]]) -> list[Text]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -16,7 +15,7 @@ from mc_ops.service_client import exchange
 _AT_ONCE = 16
 _TIMEOUT_S = 10.0
 _TRIES = 3
-_NO_SUCH_TASK = -32001
+_NO_SUCH_TASK = "-32001"
 
 
 async def look_up(
@@ -64,13 +63,6 @@ async def _is_there(
         task = exchange.task_of(body)
         if task is not None:
             return task.get("id") == row.task and exchange.state_of(task) == exchange.COMPLETED
-        if _error_code(body) == _NO_SUCH_TASK:
+        if exchange.error_code(body) == _NO_SUCH_TASK:
             return False
     return None
-
-
-def _error_code(body: bytes) -> object:
-    try:
-        return json.loads(body)["error"]["code"]
-    except (*exchange.UNREADABLE, TypeError, KeyError):
-        return None

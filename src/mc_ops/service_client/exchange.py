@@ -149,12 +149,13 @@ def failure_of(status: int, body: bytes, *, retry_after: bool = False) -> str:
         return f"{REFUSED if retry_after and status in _NOT_NOW else ''}http {status}"
     task = task_of(body)
     if task is None:
-        code = _error_code(body)
+        code = error_code(body)
         return f"{REFUSED if retry_after and code == str(RATE_LIMITED_CODE) else ''}json-rpc {code}"
     return "" if state_of(task) == COMPLETED else f"task {state_shown(task)}"
 
 
-def _error_code(body: bytes) -> str:
+def error_code(body: bytes) -> str:
+    """The code of a JSON-RPC error, or that the answer has neither a task nor a usable code."""
     try:
         code = int(json.loads(body)["error"]["code"])
     except (*UNREADABLE, TypeError, KeyError, OverflowError):  # 1e999 is infinite

@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from mc_ops import exit_codes
+from mc_ops.environments.administered import report_of, said_by
 from mc_ops.environments.interface import Say, UpRequest
 from mc_ops.environments.local import applied, keyring, postgres
 from mc_ops.environments.local.layout import ARBITER, PORTS, SECOND, Layout, is_replica
@@ -172,7 +173,7 @@ def replicate(first: Administer, second: Administer, say: Say) -> None:
     for administer in (second, first, second):
         done = administer("replication", "setup")
         _require_done(done, "replication could not be set up")
-        report = json.loads(done.stdout.strip().splitlines()[-1])
+        report = report_of(done)
     if not report["subscribed"]:
         raise CouldNotTell(
             f"{report['region']} does not replicate from {report['peer']}: {report['why']}",
@@ -182,5 +183,4 @@ def replicate(first: Administer, second: Administer, say: Say) -> None:
 
 def _require_done(done: subprocess.CompletedProcess[str], what: str) -> None:
     if done.returncode != exit_codes.OK:
-        told = done.stderr.strip().splitlines()
-        raise CouldNotTell(f"{what}: {told[-1] if told else f'status {done.returncode}'}")
+        raise CouldNotTell(f"{what}: {said_by(done)[-1]}")
