@@ -16,6 +16,7 @@ from typing import Self
 
 import structlog
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.routing import Route
 from starlette.types import ASGIApp
@@ -351,13 +352,12 @@ class Workbench:
         self._handler = GovernedRequestHandler(
             path=self._path, tasks=self._tasks, limiter=self._limiter, card=card
         )
-        app: ASGIApp = FastPath(
-            Starlette(
-                routes=[*self.routes(), *a2a_routes(self._handler, card)],
-                exception_handlers={PlatformError: answer, Exception: answer},
-            ),
-            self._handler,
+        served = Starlette(
+            routes=[*self.routes(), *a2a_routes(self._handler, card)],
+            exception_handlers={PlatformError: answer, HTTPException: answer, Exception: answer},
         )
+        served.router.redirect_slashes = False  # it would redirect to whatever `Host` says
+        app: ASGIApp = FastPath(served, self._handler)
         if self._homes is not None:
             app = PassOn(app, self._homes.peers, settings.region, self._homes.slots)
         return GatewayMiddleware(

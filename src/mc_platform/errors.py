@@ -90,10 +90,18 @@ class BadRequest(PlatformError):
 
 
 class MethodNotAllowed(PlatformError):
-    """The path is there, but not for this method."""
+    """The path is there, but not for this method.
+
+    Attributes:
+        allow: The methods that it is for, as `Allow` tells them.
+    """
 
     code = "method-not-allowed"
     http_status = 405
+
+    def __init__(self, allow: str) -> None:
+        super().__init__(f"this path is for {allow}")
+        self.allow = allow
 
 
 class RequestTimeout(PlatformError):

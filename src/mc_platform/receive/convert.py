@@ -47,11 +47,6 @@ def envelope(message: pb.Message, principal: Principal, values: ExactValues) -> 
     """
     plain_id("message.messageId", message.message_id, required=True)
     plain_id("message.contextId", message.context_id, required=False)
-    if message.task_id:
-        raise BadRequest(
-            "`message.taskId` continues a task, and this gateway's tasks take one message",
-            hint="send a new message; use contextId to stay in the conversation",
-        )
     if message.role != pb.ROLE_USER:
         raise BadRequest("`message.role` must be ROLE_USER")
     if not 1 <= len(message.parts) <= MAX_PARTS:

@@ -5,7 +5,8 @@ The SDK holds data as protobuf Structs, whose numbers are doubles: 9007199254740
 `data` and `metadata` out of the request and leaves a ticket instead; our handlers exchange tickets
 for values, and put tickets into their answers, which the layer replaces in the bytes that leave.
 JSON-RPC, HTTP+JSON, streams and the 0.3 compatibility all pass here. So does the one check of
-what a message may hold (`mc_contract.keepable`).
+what a message may hold (`mc_contract.keepable`). The tenants that a request names, of which the SDK
+reads those of A2A 1.0's JSON-RPC and of a path alone, are noted for the handler on the way.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import Any
 
 from a2a.types import a2a_pb2 as pb
 from google.protobuf.json_format import MessageToDict, ParseDict
+from starlette.datastructures import QueryParams
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -28,6 +30,7 @@ from mc_platform.model.label import Part, without_nulls
 from mc_platform.receive.sdk_parsing import NO_COUNT, is_count
 
 VALUES = "mc_exact_values"
+CLAIMED = "mc_claimed_tenants"
 DEEPEST_BODY = 48  # the protocol's own objects around a part's
 _PARSE_ERROR, _INVALID_PARAMS = -32700, -32602
 _SMALL_BODY_BYTES = 8192
@@ -112,12 +115,14 @@ class ExactJson:
             await self._app(scope, receive, send)
             return
         values = ExactValues()
-        scope.setdefault("state", {})[VALUES] = values
+        state = scope.setdefault("state", {})
+        state[VALUES] = values
+        state[CLAIMED] = claimed = [] if self._json_rpc else _query_tenants(scope)
         incoming = receive
         if scope["method"] == "POST":
             body = await Request(scope, receive).body()
             try:
-                incoming = _again(_carried(body, values, json_rpc=self._json_rpc), receive)
+                incoming = _again(_carried(body, values, claimed, json_rpc=self._json_rpc), receive)
             except NotKeepable as error:
                 if not self._json_rpc:
                     raise BadRequest(f"the body cannot be taken: {error.message}") from None
@@ -154,8 +159,15 @@ class _Answer:
         await self._send(message)
 
 
-def _carried(body: bytes, values: ExactValues, *, json_rpc: bool) -> bytes:
+def _query_tenants(scope: Scope) -> list[str]:
+    return QueryParams(scope["query_string"]).getlist("tenant")
+
+
+def _carried(body: bytes, values: ExactValues, claimed: list[str], *, json_rpc: bool) -> bytes:
     """The body for the SDK: what its message's parts hold is exchanged for tickets.
+
+    Args:
+        claimed: The tenant that it names is added here.
 
     Raises:
         NotKeepable: it is no JSON, or something in it is not taken.
@@ -164,6 +176,9 @@ def _carried(body: bytes, values: ExactValues, *, json_rpc: bool) -> bytes:
         return body  # HTTP+JSON has requests that say all in their path
     request = read_json(body, most_depth=DEEPEST_BODY)
     _check_counts(request, json_rpc=json_rpc)
+    holder = request.get("params") if json_rpc and isinstance(request, dict) else request
+    if isinstance(holder, dict) and holder.get("tenant"):
+        claimed.append(str(holder["tenant"]))
     around: tuple[str, ...] = ("params", "message") if json_rpc else ("message",)
     message: Any = request
     for key in around:

@@ -313,7 +313,7 @@ def _timestamp(task: Task) -> str:
 def _may_be_usual(scope: Scope) -> bool:
     if scope["type"] != "http" or scope["method"] != "POST":
         return False
-    if scope["path"] not in _PATHS or scope.get("root_path"):
+    if scope["path"] not in _PATHS or scope.get("root_path") or scope["query_string"]:
         return False
     return [pair for pair in scope["headers"] if pair[0] == _VERSION[0]] == [_VERSION]
 

@@ -11,7 +11,7 @@ import asyncio
 import base64
 import binascii
 from collections import Counter
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Any, NoReturn, TypeVar
 
@@ -30,7 +30,7 @@ from mc_platform.observe.cost import Metered
 from mc_platform.pipeline.idempotency import Envelope
 from mc_platform.ports import Tasks
 from mc_platform.receive import convert
-from mc_platform.receive.exact_values import VALUES, ExactValues
+from mc_platform.receive.exact_values import CLAIMED, VALUES, ExactValues
 from mc_platform.receive.limits import RateLimiter
 from mc_platform.receive.turns import Turns
 from mc_platform.receive.wire_errors import outcome, to_wire
@@ -75,6 +75,7 @@ class GovernedRequestHandler(RequestHandler):
     ) -> pb.Task:
         """SendMessage: the task at its end, or at once with `returnImmediately`."""
         principal, values = _principal(context), _values(context)
+        await self._refuse_continuing(params, context, principal)
 
         def envelope() -> Envelope:
             if params.configuration.HasField("task_push_notification_config"):
@@ -85,7 +86,7 @@ class GovernedRequestHandler(RequestHandler):
             principal,
             envelope,
             at_once=params.configuration.return_immediately,
-            claimed=context.tenant,
+            claimed=_claimed(context),
         )
         return convert.task(task, values)
 
@@ -95,14 +96,14 @@ class GovernedRequestHandler(RequestHandler):
         envelope: Callable[[], Envelope],
         *,
         at_once: bool,
-        claimed: str = "",
+        claimed: Sequence[str] = (),
     ) -> Task:
         """A message's task at its end, when its answer may leave.
 
         Args:
             envelope: Gives the message, once the tenant's rate lets it in.
             at_once: The task as it begins is the answer.
-            claimed: The tenant that the request names.
+            claimed: The tenants that the request names.
 
         Raises:
             A2AError.
@@ -133,6 +134,7 @@ class GovernedRequestHandler(RequestHandler):
     ) -> AsyncGenerator[Event]:
         """SendStreamingMessage: the task as it begins, then its reply, then its end."""
         principal, values = _principal(context), _values(context)
+        await self._refuse_continuing(params, context, principal)
 
         async def begin() -> Accepted | Task:
             return await self._path.begin(self._envelope(params, context, principal))
@@ -154,10 +156,27 @@ class GovernedRequestHandler(RequestHandler):
         for event in _ending(ended, values):
             yield event
 
+    async def _refuse_continuing(
+        self, params: pb.SendMessageRequest, context: ServerCallContext, principal: Principal
+    ) -> None:
+        """Refuse a message to a task, by what the task is: none of the tenant's, or one that has its message."""
+        if not params.message.task_id:
+            return
+        await _counted(
+            principal,
+            self._read(params.message.task_id, _claimed(context), principal),
+            count_success=False,
+        )
+        told = sdk.UnsupportedOperationError(
+            "`message.taskId` continues a task, and this gateway's tasks take one message; "
+            "send a new message; use contextId to stay in the conversation"
+        )
+        raise _counted_error(principal, told)
+
     def _envelope(
         self, params: pb.SendMessageRequest, context: ServerCallContext, principal: Principal
     ) -> Envelope:
-        self._admit(context.tenant, principal)
+        self._admit(_claimed(context), principal)
         if params.configuration.HasField("task_push_notification_config"):
             raise sdk.PushNotificationNotSupportedError
         return convert.envelope(params.message, principal, _values(context))
@@ -189,10 +208,12 @@ class GovernedRequestHandler(RequestHandler):
 
     async def on_get_task(self, params: pb.GetTaskRequest, context: ServerCallContext) -> pb.Task:
         """GetTask, of the caller's tenant."""
-        task = await self.read(_principal(context), params.id, claimed=context.tenant)
+        task = await self.read(_principal(context), params.id, claimed=_claimed(context))
         return convert.task(task, _values(context))
 
-    async def read(self, principal: Principal, task_id: str, *, claimed: str = "") -> Task:
+    async def read(
+        self, principal: Principal, task_id: str, *, claimed: Sequence[str] = ()
+    ) -> Task:
         """A task of the caller's tenant, when its answer may leave.
 
         Raises:
@@ -206,7 +227,7 @@ class GovernedRequestHandler(RequestHandler):
         """CancelTask: a running operation is compensated; the answer is its end."""
         principal = _principal(context)
         try:
-            self._admit(context.tenant, principal)
+            self._admit(_claimed(context), principal)
             convert.plain_id("id", params.id)
             task = await self._path.open_tasks.cancel(principal, params.id)
             await self._large_answers.to_show(principal.tenant, [task], patient=True)
@@ -221,7 +242,7 @@ class GovernedRequestHandler(RequestHandler):
     ) -> AsyncGenerator[Event]:
         """SubscribeToTask: the task now, then what becomes of it."""
         principal, values = _principal(context), _values(context)
-        task = await _guarded(self._read(params.id, context.tenant, principal))
+        task = await _guarded(self._read(params.id, _claimed(context), principal))
         if task.state.terminal:
             raise sdk.UnsupportedOperationError(f"the task is {task.state.name} already")
         yield convert.task(task, values)
@@ -238,7 +259,7 @@ class GovernedRequestHandler(RequestHandler):
     async def _list(
         self, params: pb.ListTasksRequest, context: ServerCallContext, principal: Principal
     ) -> pb.ListTasksResponse:
-        self._admit(context.tenant, principal)
+        self._admit(_claimed(context), principal)
         convert.plain_id("contextId", params.context_id, required=False)
         size = params.page_size if params.HasField("page_size") else 50
         if not 1 <= size <= _MAX_PAGE:
@@ -263,16 +284,16 @@ class GovernedRequestHandler(RequestHandler):
             total_size=len(page.tasks) + page.more,
         )
 
-    def _admit(self, claimed: str, principal: Principal) -> None:
-        """Take a request's token. A tenant in its path or body is a claim, not the credential's."""
-        if claimed and claimed != principal.tenant:
+    def _admit(self, claimed: Sequence[str], principal: Principal) -> None:
+        """Take a request's token. A tenant in it is a claim, not the credential's."""
+        if any(tenant and tenant != principal.tenant for tenant in claimed):
             raise BadRequest(
                 "the request names a tenant that is not the credential's",
                 hint="leave `tenant` out: the credential tells it",
             )
         self._limiter.admit(principal.tenant)
 
-    async def _read(self, task_id: str, claimed: str, principal: Principal) -> Task:
+    async def _read(self, task_id: str, claimed: Sequence[str], principal: Principal) -> Task:
         self._admit(claimed, principal)
         convert.plain_id("id", task_id)
         task = await self._path.open_tasks.read(principal, task_id)
@@ -312,8 +333,8 @@ class GovernedRequestHandler(RequestHandler):
     async def on_get_extended_agent_card(
         self, params: pb.GetExtendedAgentCardRequest, context: ServerCallContext
     ) -> pb.AgentCard:
-        """The public card says all; there is no longer one."""
-        raise sdk.ExtendedAgentCardNotConfiguredError
+        """The card says that there is none."""
+        raise sdk.UnsupportedOperationError("the public card says all: there is no extended one")
 
 
 async def _counted(principal: Principal, work: Awaitable[R], *, count_success: bool = True) -> R:
@@ -346,6 +367,10 @@ def _principal(context: ServerCallContext) -> Principal:
     if not isinstance(principal, Principal):
         raise sdk.InternalError("a request came past the middleware without a principal")
     return principal
+
+
+def _claimed(context: ServerCallContext) -> Sequence[str]:
+    return (context.tenant, *context.state.get(CLAIMED, ()))
 
 
 def _values(context: ServerCallContext) -> ExactValues:

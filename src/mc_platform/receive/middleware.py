@@ -143,7 +143,7 @@ class _Visit:
             path = self._scope["path"]
             if path in _SIGNED:
                 if self._scope["method"] != "POST":
-                    raise MethodNotAllowed("this path is for POST")
+                    raise MethodNotAllowed("POST")
                 self._body = await self._read_body()
             elif path not in _PUBLIC:
                 principal = await self._authenticate(self._authorization())
@@ -158,7 +158,7 @@ class _Visit:
                     if len(self._body or b"") > _SMALL_BODY_BYTES:
                         await asyncio.sleep(0)  # what was read so far, and what follows, take turns
             elif self._scope["method"] not in ("GET", "HEAD"):
-                raise MethodNotAllowed("this path is read with GET")
+                raise MethodNotAllowed("GET, HEAD")
             elif path in _DETAILED:
                 await self._find_detail()
             if middleware.error_ratio > 0.0 and self._route.startswith("a2a"):

@@ -14,15 +14,17 @@ from google.protobuf.json_format import ParseDict
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Mount, Route
+from starlette.routing import BaseRoute, Mount, Route, Router
 
 from mc_contract.governance import GOVERNANCE_URI
 from mc_platform.model.catalogue import Catalogue
-from mc_platform.receive.exact_values import VALUES, ExactJson
+from mc_platform.receive.exact_values import CLAIMED, VALUES, ExactJson
 from mc_platform.receive.fast_path import JSON_RPC_PATHS
 from mc_platform.receive.handler import PRINCIPAL, GovernedRequestHandler
 from mc_platform.receive.sdk_parsing import adapt_parsers
 from mc_platform.receive.untraced import untrace
+
+_INTERFACES = (("JSONRPC", "/a2a", "1.0"), ("HTTP+JSON", "/v1", "1.0"), ("JSONRPC", "/a2a", "0.3"))
 
 
 class _ContextBuilder(DefaultServerCallContextBuilder):
@@ -35,6 +37,7 @@ class _ContextBuilder(DefaultServerCallContextBuilder):
         found = request.scope.get("state", {})
         context.state[PRINCIPAL] = found.get(PRINCIPAL)
         context.state[VALUES] = found.get(VALUES)
+        context.state[CLAIMED] = found.get(CLAIMED, ())
         return context
 
 
@@ -74,9 +77,10 @@ def agent_card(*, public_url: str, version: str, catalogue: Catalogue) -> pb.Age
         "capabilities": {"streaming": True, "pushNotifications": False, "extensions": [extension]},
         "defaultInputModes": modes,
         "defaultOutputModes": modes,
+        # Rendered, the last one stands in 0.3's own fields too, which its clients read
         "supportedInterfaces": [
-            {"url": f"{base}{path}", "protocolBinding": binding, "protocolVersion": "1.0"}
-            for binding, path in (("JSONRPC", "/a2a"), ("HTTP+JSON", "/v1"))
+            {"url": f"{base}{path}", "protocolBinding": binding, "protocolVersion": version}
+            for binding, path, version in _INTERFACES
         ],
         "securitySchemes": {"bearer": {"httpAuthSecurityScheme": {"scheme": "Bearer"}}},
         "securityRequirements": [{"schemes": {"bearer": {}}}],
@@ -116,8 +120,9 @@ def a2a_routes(handler: GovernedRequestHandler, card: pb.AgentCard) -> Iterable[
             route.app = ExactJson(route.app, json_rpc=True)
             yield route
     # Mounted rather than prefixed: the SDK puts its `/{tenant}/...` routes at the root otherwise.
-    yield Mount(
-        "/v1",
-        routes=create_rest_routes(handler, context_builder=builder),
-        middleware=[Middleware(ExactJson, json_rpc=False)],
-    )
+    routes = create_rest_routes(handler, context_builder=builder)
+    mount = Mount("/v1", routes=routes, middleware=[Middleware(ExactJson, json_rpc=False)])
+    for router in (mount._base_app, *(each.app for each in routes if isinstance(each, Mount))):
+        assert isinstance(router, Router)
+        router.redirect_slashes = False
+    yield mount

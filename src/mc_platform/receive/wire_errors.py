@@ -14,11 +14,13 @@ from __future__ import annotations
 import math
 import uuid
 from contextvars import ContextVar
+from http import HTTPStatus
 
 import structlog
 from a2a.server.jsonrpc_models import JSONRPCError
 from a2a.server.request_handlers.response_helpers import EXCEPTION_MAP
 from a2a.utils import errors as sdk
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
@@ -160,8 +162,19 @@ def _sentence(error: McError) -> str:
     return f"{error.message}; {error.hint}" if error.hint else error.message
 
 
+def _of_router(error: HTTPException) -> Exception:
+    if error.status_code == HTTPStatus.NOT_FOUND:
+        return errors.NotFound("nothing is served at this path")
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        allowed = (error.headers or {}).get("Allow", "")
+        return errors.MethodNotAllowed(", ".join(sorted(allowed.split(", "))))
+    return error  # there is no other
+
+
 async def answer(_request: Request, error: Exception) -> Response:
-    """An error of a route that is not A2A's, as JSON."""
+    """An error of a route that is not A2A's, or of the router, as JSON."""
+    if isinstance(error, HTTPException):
+        error = _of_router(error)
     if not isinstance(error, errors.PlatformError):
         told = {"code": "internal", "message": to_wire(error).message, "hint": ""}
         return JSONResponse({"error": {**told, "retryable": False}}, status_code=500)
@@ -171,4 +184,6 @@ async def answer(_request: Request, error: Exception) -> Response:
     headers = {}
     if isinstance(error, errors.NotAuthenticated):
         headers["WWW-Authenticate"] = 'Bearer realm="agent-workbench"'
+    if isinstance(error, errors.MethodNotAllowed):
+        headers["Allow"] = error.allow
     return JSONResponse({"error": error.as_dict()}, error.http_status, headers)
