@@ -140,11 +140,14 @@ def test_dry_run_prints_the_plan_and_sends_nothing(
     assert (base.questions, cand.questions) == ([], [])
     assert base.probes == cand.probes == 0
     assert not (tmp_path / "runs").exists()
-    found = json.loads(_mcctl(tmp_path, *with_metrics, "--output", "json").stdout)
-    # without selectors the sides are told apart by instance, which the fake does not know
+    done = _mcctl(tmp_path, *with_metrics, "--output", "json")
+    # without selectors the sides are told apart by address, which the fake has no series of
+    assert done.returncode == 3
+    assert "no points in the last 1 minutes: errors of the baseline, errors of the" in done.stderr
+    found = json.loads(done.stdout)
     assert found["metrics"]["queries"][0]["points"] == {"baseline": 0, "candidate": 0}
     place = base.url.removeprefix("http://").rstrip("/")
-    assert found["metrics"]["selectors"]["baseline"] == f'instance="{place}"'
+    assert found["metrics"]["selectors"]["baseline"] == f'address="{place}"'
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ SECRETS = {
     "MC_ARBITER_URL": "postgresql://mc_arbiter:p@arbiter:5432/mc_arbiter",
 }
 WHOLE = ("region", "peer", "cloudnative-pg", "local-test")
-CUSTOM = {"PrometheusRule", "ServiceMonitor", "Cluster", "ScheduledBackup"}
+CUSTOM = {"PrometheusRule", "PodMonitor", "Cluster", "ScheduledBackup"}
 SETTING_NAMES = {
     field.validation_alias or f"MC_{name.upper()}" for name, field in Settings.model_fields.items()
 }
@@ -229,23 +229,20 @@ def test_the_prometheus_rules_are_the_same_as_ever():
 
 
 def test_prometheus_asks_each_replica_once():
-    """The ServiceMonitor finds each side's Service and not the one that serves; as the other settings."""
-    monitor = named("overlays/region", "ServiceMonitor", "agent-workbench")["spec"]
-    wanted = monitor["selector"]["matchLabels"]
-    found = [
-        one["metadata"]["name"]
-        for one in objects("overlays/region")
-        if one["kind"] == "Service" and wanted.items() <= one["metadata"]["labels"].items()
-    ]
-    assert found == ["agent-workbench-blue", "agent-workbench-green"]
+    """The PodMonitor finds the pods of each side by their own label; as the other settings."""
+    monitor = named("overlays/region", "PodMonitor", "agent-workbench")["spec"]
     settings = yaml.safe_load(
         (MANIFESTS.parent / "prometheus" / "prometheus.kubernetes.yml").read_text()
     )
     [job] = settings["scrape_configs"]
-    service = named("overlays/region", "Service", "agent-workbench-blue")
-    assert service["metadata"]["labels"][monitor["jobLabel"]] == job["job_name"]
+    [endpoint] = monitor["podMetricsEndpoints"]
+    for name in COLOURS.values():
+        pod = named("overlays/region", "Deployment", name)["spec"]["template"]
+        assert monitor["selector"]["matchLabels"].items() <= pod["metadata"]["labels"].items()
+        assert pod["metadata"]["labels"][monitor["jobLabel"]] == job["job_name"]
+        [container] = pod["spec"]["containers"]
+        assert [port["name"] for port in container["ports"]] == [endpoint["port"]]
     targets = {one.get("target_label") for one in job["relabel_configs"]} - {None}
-    [endpoint] = monitor["endpoints"]
     assert {one.get("targetLabel") for one in endpoint["relabelings"]} - {None} == targets
     key = endpoint["authorization"]["credentials"]
     assert (key["name"], key["key"]) == ("mc-platform-secrets", "scrape.token")

@@ -30,6 +30,9 @@ from mc_ops.errors import CouldNotTell, OpsError, UnusableInput
 from mc_ops.files import json_object, read_limited
 from mc_ops.service_client import PrometheusClient, RangeSeries
 
+# host:port of a target, as the settings under deploy/prometheus and deploy/kubernetes/monitoring say it;
+# their `instance` is a replica's name, and that of others host:port, as Prometheus has it by default
+ADDRESS = "address"
 _LARGEST_CONFIG_BYTES = 1024 * 1024
 
 
@@ -89,16 +92,31 @@ def make_selectors(baseline: str, candidate: str) -> Selectors:
         raise UnusableInput(error.message, hint=error.hint) from error
 
 
-def selector_of(urls: Sequence[str]) -> str:
-    """The matcher of instances by their URLs: `instance`, which Prometheus sets to host:port."""
+def find_selector(client: PrometheusClient, urls: Sequence[str]) -> str:
+    """The matcher of instances by their URLs: by our own settings' label, else by `instance`.
+
+    Raises:
+        OpsError: As `PrometheusClient.query`.
+    """
+    ours = selector_of(urls, ADDRESS)
+    return ours if has_target(client, ours) else selector_of(urls, "instance")
+
+
+def has_target(client: PrometheusClient, selector: str) -> bool:
+    """Whether Prometheus scrapes anything that a side's matchers select; raises as its query."""
+    return bool(client.query(f"up{{{selector}}}"))
+
+
+def selector_of(urls: Sequence[str], label: str) -> str:
+    """The matcher of instances whose `label` is the host:port of one of these URLs."""
     places = []
     for url in urls:
         parts = urlsplit(url)
         host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
         places.append(f"{host}:{parts.port or (443 if parts.scheme == 'https' else 80)}")
     if len(places) == 1:
-        return f'instance="{places[0]}"'
-    return 'instance=~"{}"'.format("|".join(map(re.escape, places)).replace("\\", "\\\\"))
+        return f'{label}="{places[0]}"'
+    return '{}=~"{}"'.format(label, "|".join(map(re.escape, places)).replace("\\", "\\\\"))
 
 
 def ask(

@@ -59,7 +59,18 @@ class RunMetrics:
                 f"a run of {minutes:g} minutes decides too little: {'; '.join(undecided)}",
                 hint="a longer run, a shorter range in the query, a smaller step_s or min_samples",
             )
+        for text in self.without_target():
+            self.told(text)
         return self.points(minutes)
+
+    def without_target(self) -> list[str]:
+        """The sides of which Prometheus scrapes no target, as sentences; raises as `check`."""
+        return [
+            f"{self.client.url} has no target of the {side} ({selector}): is it scraped, and by "
+            f"which labels? --{side}-selector names others"
+            for side, selector in self.selectors.as_dict().items()
+            if not metrics.has_target(self.client, selector)
+        ]
 
     def points(self, minutes: float) -> list[dict[str, Any]]:
         """Each metric's queries, and how many values each side has over the past `minutes`.

@@ -6,7 +6,6 @@ not tell (Prometheus down), 4 Prometheus wants other credentials.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,7 +20,7 @@ from mc_ops.cli.options import OptionGroup, Verbs
 from mc_ops.cli.output import Format, OutputOption, columns, note, show, styled, warn
 from mc_ops.cli.slo_access import prometheus_client
 from mc_ops.environments import Workspace
-from mc_ops.errors import UnusableInput
+from mc_ops.errors import CouldNotTell, UnusableInput
 
 if TYPE_CHECKING:
     from mc_contract.metric_judgement.verdict import MetricJudgement
@@ -46,13 +45,13 @@ class MetricsOptions(OptionGroup):
     baseline_selector: Annotated[
         str | None,
         typer.Option(
-            help="Label matchers of the baseline, put in for $side; default: instance, by its URLs."
+            help="Label matchers of the baseline, put in for $side; default: by the address of its URLs."
         ),
     ] = None
     candidate_selector: Annotated[
         str | None,
         typer.Option(
-            help="Label matchers of the candidate, put in for $side; default: instance, by its URLs."
+            help="Label matchers of the candidate, put in for $side; default: by the address of its URLs."
         ),
     ] = None
 
@@ -62,9 +61,9 @@ class MetricsOptions(OptionGroup):
         Raises:
             UnusableInput: An option without the others, or a file or selector that cannot be used.
         """
+        given = (self.baseline_selector, self.candidate_selector)
         if self.metrics is None:
-            given = (self.prometheus, self.baseline_selector, self.candidate_selector)
-            if any(option is not None for option in given):
+            if any(option is not None for option in (self.prometheus, *given)):
                 raise UnusableInput("--prometheus and the selectors are for --metrics FILE")
             return None
         if self.prometheus is None:
@@ -74,16 +73,19 @@ class MetricsOptions(OptionGroup):
         from mc_ops.canary import metrics
         from mc_ops.canary.metrics_run import RunMetrics
 
+        config, client = metrics.read_config(self.metrics), prometheus_client(self.prometheus)
         selectors = metrics.make_selectors(
-            _selector(self.baseline_selector, planned.baseline),
-            _selector(self.candidate_selector, planned.candidate),
+            *(
+                metrics.find_selector(client, urls) if selector is None else selector
+                for selector, urls in zip(given, (planned.baseline, planned.candidate), strict=True)
+            )
         )
         if selectors.baseline == selectors.candidate:
             raise UnusableInput("baseline and candidate have the same selector")
         return RunMetrics(
-            metrics.read_config(self.metrics),
+            config,
             selectors,
-            prometheus_client(self.prometheus),
+            client,
             told=lambda text: warn(escape(text)),
         )
 
@@ -179,6 +181,7 @@ def dry_run(planned: Plan, minutes: float, found: RunMetrics | None, output: For
 
     Raises:
         OpsError: As the run itself would, before its first request.
+        CouldNotTell: Prometheus has no point of a metric that must have data.
     """
     rows = [] if found is None else found.check(minutes)
     plan: dict[str, Any] = {
@@ -198,6 +201,24 @@ def dry_run(planned: Plan, minutes: float, found: RunMetrics | None, output: For
     show(output, plan, _plan_lines(planned, minutes, found, rows))
     if output is Format.table:
         note("nothing was sent to either side")
+    if found is not None:
+        _refuse_empty(found, rows, minutes)
+
+
+def _refuse_empty(found: RunMetrics, rows: list[dict[str, Any]], minutes: float) -> None:
+    needed = {metric.name for metric in found.config.metrics if metric.missing == "fail"}
+    empty = [
+        f"{row['name']} of the {side}"
+        for row in rows
+        for side, count in row["points"].items()
+        if not count and row["name"] in needed
+    ]
+    if empty:
+        raise CouldNotTell(
+            f"no points in the last {minutes:g} minutes: {', '.join(empty)}",
+            hint="was nothing asked there meanwhile, does the metric have another name, or does "
+            "Prometheus know the sides by other labels (--baseline-selector, --candidate-selector)?",
+        )
 
 
 def judgement_lines(judgement: MetricJudgement) -> list[Text]:
@@ -249,12 +270,6 @@ def _allowed(metric: Any) -> str:
     allowed = f"{size:g}" if share is None else f"{share:.2%}"
     bad = "change" if metric.direction == "either" else metric.direction
     return f"allowed {bad} {allowed}"
-
-
-def _selector(given: str | None, urls: Sequence[str]) -> str:
-    from mc_ops.canary.metrics import selector_of
-
-    return selector_of(urls) if given is None else given
 
 
 def _step_s(text: str) -> float:

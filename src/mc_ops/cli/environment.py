@@ -48,7 +48,7 @@ from mc_ops.environments import faults as faults_room
 from mc_ops.environments.drill_lock import running_drill
 from mc_ops.environments.signals import uninterrupted
 from mc_ops.environments.workspace import HOST
-from mc_ops.errors import CouldNotTell, Declined, UnusableInput
+from mc_ops.errors import CouldNotTell, Declined, OpsError, UnusableInput
 
 SERVICE = "agent-workbench"
 
@@ -246,6 +246,7 @@ def scale(
     environment = open_environment(env)
     if baseline and colour is None:
         _stop_baseline(environment, replicas)
+        _refresh_targets(environment)
         return
     target = _colour(environment, colour)
     with _ended_like_interrupted():
@@ -253,6 +254,7 @@ def scale(
         environment.scale(
             target, replicas, _tell, restart=restart, faults=faults, baseline=baseline
         )
+    _refresh_targets(environment)
     if replicas == 0:
         ok(f"{target} has no replicas")
     else:
@@ -260,6 +262,16 @@ def scale(
         ok(f"{target} has {count}; what was started for {them} serves")
     if baseline:
         ok("a fresh baseline beside them serves as well")
+
+
+def _refresh_targets(environment: Environment) -> None:
+    """Let the Prometheus of `mcctl prometheus write` know which replicas run now."""
+    from mc_ops.environments import monitoring
+
+    try:
+        monitoring.refresh(environment)
+    except (OpsError, OSError) as error:
+        warn(f"Prometheus has the former targets: {escape(str(error))}")
 
 
 def _stop_baseline(environment: Environment, replicas: int) -> None:

@@ -33,7 +33,7 @@ def write(
 ) -> None:
     """Write both configurations for the running replicas; print the start commands.
 
-    Repeat it after `scale` or `cutover`; Prometheus reloads the targets by itself.
+    `mcctl scale` rewrites the targets in MC_HOME/monitoring; with --out, repeat this instead.
     """
     from mc_ops.environments import monitoring
 

@@ -331,4 +331,4 @@ def prometheus_client(url: str) -> PrometheusClient:
 
     name = os.environ.get(PROMETHEUS_TOKEN_FILE)
     token = read_token_file(PROMETHEUS_TOKEN_FILE, Path(name)) if name else None
-    return PrometheusClient(url, token=token)
+    return PrometheusClient(url, token=token, told=lambda text: warn(escape(text)))

@@ -3,7 +3,7 @@
 The checked-in files of `deploy/` are taken as they are, but for what only this machine knows: which
 replicas run, where they listen, where the rules lie, and the token that lets an alert halt autonomy.
 Nothing is started here. The list of targets is a file of its own at which Prometheus looks again, so
-after `mcctl scale` or `mcctl cutover` it is enough to write it anew.
+after `mcctl scale` it is enough to write it anew (`refresh`).
 """
 
 from __future__ import annotations
@@ -18,13 +18,14 @@ from typing import Any
 import yaml
 
 from mc_ops.environments import credentials
-from mc_ops.environments.interface import Environment
+from mc_ops.environments.interface import BASELINE, Colour, Environment
 from mc_ops.environments.workspace import checkout
 from mc_ops.errors import CouldNotTell, UnusableInput
 from mc_ops.files import write_atomically
 
 _CREDENTIAL = "ALERTMANAGER"
 _HALTING = "halt-autonomy"
+_FOLDER, _TARGETS = "monitoring", "targets.json"
 _ADDRESS = re.compile(r"[A-Za-z0-9.-]+:[0-9]{1,5}")
 
 
@@ -68,9 +69,9 @@ def write(
             )
     targets = _targets(environment)
     source = checkout() / "deploy"
-    folder = (folder or environment.workspace.home / "monitoring").absolute()
+    folder = (folder or environment.workspace.home / _FOLDER).absolute()
     texts = {
-        "targets.json": json.dumps(targets, indent=2) + "\n",
+        _TARGETS: _targets_file(targets),
         "prometheus.yml": _prometheus(
             source / "prometheus", folder, alertmanager, environment.workspace.scrape_token
         ),
@@ -92,13 +93,30 @@ def write(
     )
 
 
+def refresh(environment: Environment) -> None:
+    """Write the targets anew, where `write` has written them into the platform's own folder.
+
+    Raises:
+        CouldNotTell: no replica runs.
+        OSError: the file cannot be written.
+    """
+    file = environment.workspace.home / _FOLDER / _TARGETS
+    if file.exists():
+        write_atomically(file, _targets_file(_targets(environment)))
+
+
+def _targets_file(targets: list[dict[str, Any]]) -> str:
+    return json.dumps(targets, indent=2) + "\n"
+
+
 def _targets(environment: Environment) -> list[dict[str, Any]]:
     found = [
         {
             "targets": [instance.url.removeprefix("http://")],
-            "labels": {"instance": instance.name, "colour": instance.colour.value},
+            "labels": {"instance": instance.name, "colour": str(group)},
         }
-        for instance in environment.instances()
+        for group in (*Colour, BASELINE)
+        for instance in environment.instances(group)
     ]
     if not found:
         raise CouldNotTell("no replica of the workbench runs here", hint="start it: mcctl up")
@@ -107,14 +125,22 @@ def _targets(environment: Environment) -> list[dict[str, Any]]:
 
 def _prometheus(source: Path, folder: Path, alertmanager: str, credential: Path) -> str:
     settings = _read(source / "prometheus.local.yml")
-    settings["rule_files"] = [str(source / pattern) for pattern in settings["rule_files"]]
+    settings["rule_files"] = [f"{_literal(source)}/{pattern}" for pattern in settings["rule_files"]]
     [static] = settings["alerting"]["alertmanagers"][0]["static_configs"]
     static["targets"] = [alertmanager]
     for job in settings["scrape_configs"]:
         job["authorization"] = {"credentials_file": str(credential)}
         for discovery in job["file_sd_configs"]:
-            discovery["files"] = [str(folder / name) for name in discovery["files"]]
+            discovery["files"] = [f"{_literal(folder)}/{name}" for name in discovery["files"]]
     return _yaml(settings)
+
+
+def _literal(folder: Path) -> str:
+    """A folder where Prometheus reads a pattern.
+
+    A star stands as "any character": Prometheus refuses one, escaped or not, but in a file's name.
+    """
+    return re.sub(r"[\[?\\]", r"\\\g<0>", str(folder)).replace("*", "?")
 
 
 def _alertmanager(source: Path, folder: Path, url: str) -> str:

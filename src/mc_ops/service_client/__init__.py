@@ -23,6 +23,7 @@ from mc_ops.service_client.operator import OperatorClient
 from mc_ops.service_client.prometheus import (
     BadQuery,
     InstantSample,
+    PartialData,
     PrometheusClient,
     PrometheusUnreachable,
     RangeSeries,
@@ -35,6 +36,7 @@ __all__ = [
     "Health",
     "InstantSample",
     "OperatorClient",
+    "PartialData",
     "PrometheusClient",
     "PrometheusUnreachable",
     "RangeSeries",

@@ -7,7 +7,7 @@ it), never a zero: what that means is the caller's to say.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -19,6 +19,9 @@ from mc_ops.errors import CouldNotTell, NotAllowed, UnusableInput
 from mc_ops.service_client.http import HttpClient
 from mc_ops.urls import plain_url
 
+Told = Callable[[str], None]
+
+_LONGEST_WARNING = 1000
 _MOST_POINTS = 11_000  # Prometheus refuses a range of more points a series
 
 
@@ -26,6 +29,12 @@ class PrometheusUnreachable(CouldNotTell):
     """Prometheus did not answer, or not as Prometheus does."""
 
     code = "prometheus-unreachable"
+
+
+class PartialData(CouldNotTell):
+    """Prometheus answered with a warning: a source behind it is missing, or series do not go together."""
+
+    code = "prometheus-partial-data"
 
 
 class BadQuery(UnusableInput):
@@ -55,12 +64,20 @@ class RangeSeries:
 
 
 class PrometheusClient(HttpClient):
-    """One Prometheus at one URL; close it, or use it as a context manager."""
+    """One Prometheus at one URL; close it, or use it as a context manager.
+
+    Every call raises `PartialData` for an answer with warnings.
+    """
 
     BELOW = "/api/v1"
 
-    def __init__(self, url: str, token: str | None = None, **more: Any) -> None:
+    def __init__(
+        self, url: str, token: str | None = None, *, told: Told = lambda _: None, **more: Any
+    ) -> None:
         """Make a client; a path in front of `/api/v1` is kept. Arguments as for `HttpClient`.
+
+        Args:
+            told: Takes what Prometheus remarks about a query (its `infos`), each text once.
 
         Raises:
             UnusableInput: When the URL is not http(s), or holds a user or password.
@@ -72,6 +89,7 @@ class PrometheusClient(HttpClient):
             instead="a bearer token can be given beside it",
         )
         super().__init__(place, token, **more)
+        self._told, self._remarks = told, set[str]()
 
     def query(self, expression: str, *, at: datetime | None = None) -> list[InstantSample]:
         """Evaluate an expression at one time (now unless told).
@@ -90,6 +108,7 @@ class PrometheusClient(HttpClient):
         with self._read():
             match data.get("resultType"):
                 case "vector":
+                    _refuse_histograms(expression, data["result"])
                     return [
                         InstantSample(_labels(row["metric"]), float(row["value"][1]))
                         for row in data["result"]
@@ -135,6 +154,7 @@ class PrometheusClient(HttpClient):
             },
         )
         with self._read():
+            _refuse_histograms(expression, data["result"])
             return [
                 RangeSeries(
                     _labels(row["metric"]),
@@ -179,21 +199,46 @@ class PrometheusClient(HttpClient):
             )
         try:
             told = answer.json()
-            if told["status"] == "success":
+            warnings = [str(each) for each in told.get("warnings") or ()]
+            remarks = [str(each) for each in told.get("infos") or ()]
+            if told["status"] == "success" and not warnings:
                 data: dict[str, Any] = told["data"]
+                self._remark(remarks)
                 return data
-            kind, message = str(told["errorType"]), str(told["error"])
-        except (ValueError, KeyError, TypeError) as error:
+            if told["status"] != "success":
+                kind, message = str(told["errorType"]), str(told["error"])
+        except (AttributeError, ValueError, KeyError, TypeError) as error:
             raise PrometheusUnreachable(
                 f"{self.url} does not answer as Prometheus does: HTTP {answer.status_code}",
                 hint="give the URL without /api/v1",
             ) from error
+        query = (form or {}).get("query", path)
+        if told["status"] == "success":
+            raise PartialData(
+                f'Prometheus warns about "{query}": {"; ".join(warnings)[:_LONGEST_WARNING]}',
+                hint="what it has may be a part: mend what it warns about, then repeat",
+            )
         if kind in ("bad_data", "execution"):
             raise BadQuery(
-                f'Prometheus refuses "{(form or {}).get("query", path)}": {message}',
+                f'Prometheus refuses "{query}": {message}',
                 hint="try the expression in Prometheus' own page",
             )
         raise PrometheusUnreachable(f"{self.url} could not answer: {kind}, {message}")
+
+    def _remark(self, remarks: list[str]) -> None:
+        for remark in dict.fromkeys(remarks):
+            if remark not in self._remarks:
+                self._remarks.add(remark)
+                self._told(f"Prometheus remarks: {remark[:_LONGEST_WARNING]}")
+
+
+def _refuse_histograms(expression: str, rows: list[Mapping[str, Any]]) -> None:
+    """Raise `BadQuery` where a series has native histograms, which are no numbers."""
+    if any(row.keys() & {"histogram", "histograms"} for row in rows):
+        raise BadQuery(
+            f'"{expression}" gives native histograms, expected numbers',
+            hint="put a function around it: histogram_quantile(0.95, ...) or histogram_count(...)",
+        )
 
 
 def _labels(told: Mapping[str, Any]) -> dict[str, str]:

@@ -421,18 +421,18 @@ def test_a_configuration_that_is_no_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("urls", "selector"),
     [
-        (["http://10.0.0.1:8080/"], 'instance="10.0.0.1:8080"'),
-        (["https://mc.example/"], 'instance="mc.example:443"'),
-        (["http://[::1]:80/"], 'instance="[::1]:80"'),
+        (["http://10.0.0.1:8080/"], 'address="10.0.0.1:8080"'),
+        (["https://mc.example/"], 'address="mc.example:443"'),
+        (["http://[::1]:80/"], 'address="[::1]:80"'),
         (
             ["http://10.0.0.1:8080", "http://10.0.0.2:8080"],
-            'instance=~"10\\\\.0\\\\.0\\\\.1:8080|10\\\\.0\\\\.0\\\\.2:8080"',
+            'address=~"10\\\\.0\\\\.0\\\\.1:8080|10\\\\.0\\\\.0\\\\.2:8080"',
         ),
     ],
 )
 def test_instances_are_selected_by_their_urls(urls: list[str], selector: str) -> None:
-    """Prometheus' own `instance` is host:port; several are a pattern with its dots escaped."""
-    assert metrics.selector_of(urls) == selector
+    """Each is host:port; several are a pattern with its dots escaped."""
+    assert metrics.selector_of(urls, metrics.ADDRESS) == selector
     assert metrics.make_selectors(selector, 'a="b"').baseline == selector
 
 

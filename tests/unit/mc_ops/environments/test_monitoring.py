@@ -49,8 +49,19 @@ def test_targets_are_the_replicas_that_run(
         "labels": {"instance": "green-1", "colour": "green"},
     }
     del recorded.replicas["blue-2"], recorded.replicas["green-1"]
-    assert list(monitoring.write(environment).targets) == ["blue-1"]
-    assert len(json.loads((written.folder / "targets.json").read_text())) == 1
+    recorded.replicas["baseline-1"] = {}
+    monitoring.refresh(environment)
+    targets = json.loads((written.folder / "targets.json").read_text())
+    assert [one["labels"] for one in targets] == [
+        {"instance": "blue-1", "colour": "blue"},
+        {"instance": "baseline-1", "colour": "baseline"},
+    ]
+
+
+def test_nothing_is_refreshed_that_nobody_has_written(environment: RecordingEnvironment) -> None:
+    """Who watches from elsewhere, or not at all, gets no files by `mcctl scale`."""
+    monitoring.refresh(environment)
+    assert not any((environment.workspace.home / "monitoring").glob("*"))
 
 
 def test_paths_and_addresses_fit_this_machine(

@@ -17,6 +17,7 @@ from mc_ops.errors import CouldNotTell, NotAllowed, UnusableInput
 from mc_ops.service_client import (
     BadQuery,
     InstantSample,
+    PartialData,
     PrometheusClient,
     PrometheusUnreachable,
     RangeSeries,
@@ -253,3 +254,47 @@ def test_a_url_that_is_none_is_refused_before_anything_is_sent(url):
     with pytest.raises(UnusableInput) as caught:
         PrometheusClient(url)
     assert "pass" not in caught.value.message.replace("password", "")
+
+
+def with_notes(**notes):
+    answer = {"status": "success", "data": {"resultType": "vector", "result": []}, **notes}
+    return 200, json.dumps(answer)
+
+
+def test_an_answer_with_warnings_is_no_answer(prometheus: Prometheus) -> None:
+    """A store behind Prometheus is down: what it gave is a part, and no part is a pass."""
+    prometheus.answer = lambda _: with_notes(warnings=["store eu-2: connection refused"])
+    with PrometheusClient(prometheus.url) as client:
+        for ask in (
+            lambda: client.query("up"),
+            lambda: client.query_range("up", start=NOON, end=NOON, step_s=1),
+            client.alerts,
+        ):
+            with pytest.raises(PartialData, match="eu-2: connection refused"):
+                ask()
+
+
+def test_remarks_are_told_once(prometheus: Prometheus) -> None:
+    """Of a name that is no counter's, for one: the answer stands, and its reader may doubt it."""
+    prometheus.answer = lambda _: with_notes(infos=["metric might not be a counter"])
+    told: list[str] = []
+    with PrometheusClient(prometheus.url, told=told.append) as client:
+        assert [client.query("rate(up[5m])"), client.query("rate(up[5m])")] == [[], []]
+    assert told == ["Prometheus remarks: metric might not be a counter"]
+
+
+def test_native_histograms_are_refused_with_what_makes_numbers_of_them(
+    prometheus: Prometheus,
+) -> None:
+    """Not as "this is no Prometheus": a function around the query gives numbers."""
+    histogram = {"count": "3", "sum": "1.5", "buckets": [[0, "0", "1", "3"]]}
+    rows = [{"metric": {}, "histogram": [1.5, histogram], "histograms": [[1.5, histogram]]}]
+    prometheus.answer = lambda _: success({"resultType": "vector", "result": rows})
+    with PrometheusClient(prometheus.url) as client:
+        for ask in (
+            lambda: client.query("latency"),
+            lambda: client.query_range("latency", start=NOON, end=NOON, step_s=1),
+        ):
+            with pytest.raises(BadQuery, match="native histograms") as caught:
+                ask()
+            assert "histogram_quantile" in caught.value.hint
