@@ -20,6 +20,7 @@ from typing import Any, Protocol
 
 from dbos import DBOS, DBOSConfig, SetWorkflowID, StepOptions
 
+from mc_contract.keyring import Purpose, new_keyring
 from mc_platform.adapters.http import BlockingLanes
 from mc_platform.adapters.postgres.journal import PostgresJournal
 from mc_platform.adapters.postgres.leases import PostgresLeases
@@ -33,7 +34,7 @@ from mc_platform.model.ids import ContextId, OperationId, PrincipalId, TaskId, T
 from mc_platform.model.label import Part
 from mc_platform.model.operation import OperationRequest
 from mc_platform.model.task import Task, TaskState
-from mc_platform.record import EventFactory
+from mc_platform.record import EventFactory, Sealer
 
 _ACTIONS = ("first", "second", "third")
 _TENANTS = tuple(TenantId(f"BENCH_{number}") for number in range(4))
@@ -76,6 +77,7 @@ class Governed:
             http=BlockingLanes(),
             record_blocking=self._record_blocking,
             load_task=lambda tenant, task_id: self._blocking(self._tasks.get(tenant, task_id)),
+            seals=Sealer(new_keyring(_now()).of(Purpose.sealing)),
             leases=PostgresLeases(url, engine_schema=ENGINE_SCHEMA),
             release=self._release,
             max_concurrent=_AT_MOST,

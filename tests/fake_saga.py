@@ -1,14 +1,17 @@
-"""The operation of which the tests of sagas tell, and its task while it works."""
+"""The operation of which the tests of sagas tell, its task while it works, and what seals it."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
 
+from mc_contract.keyring import FIRST, Key, KeySet
 from mc_platform.model.ids import ContextId, OperationId, PrincipalId, TaskId, TenantId
 from mc_platform.model.operation import OperationRequest
 from mc_platform.model.task import Task, TaskState
+from mc_platform.record import Sealer
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
+SEALER = Sealer(KeySet(Key(FIRST, b"the same in each process of them", START)))
 REQUEST = OperationRequest(
     id=OperationId("op"),
     tenant=TenantId("TENANT_001"),

@@ -245,6 +245,7 @@ class Workbench:
             max_concurrent_per_tenant=settings.operations_at_once_per_tenant,
             record_blocking=self._bridge.record,
             load_task=self._bridge.load_task,
+            seals=self._keys.sealer,
             halted=self._bridge.halted,
             homes=self._keeper,
             release=self._bridge.release,

@@ -56,6 +56,10 @@ def _is_exact(value: Any) -> bool:
     return isinstance(value, Decimal)
 
 
+class Abandoned(BaseException):
+    """The process stops, or may not go on with the operation, which is left as it is."""
+
+
 class Effect(StrEnum):
     """What is known of a call's effect on the world."""
 

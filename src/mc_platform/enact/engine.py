@@ -53,6 +53,7 @@ from mc_platform.enact.engine_status import (
 )
 from mc_platform.enact.leases import Holder, LeaseKeeper, Leases
 from mc_platform.enact.resolution import ResolutionMode, ResolutionReport
+from mc_platform.enact.sealed import END, INPUT, SealedContent, Seals, StepBroken
 from mc_platform.enact.slots import Slots
 from mc_platform.enact.worker import (
     LoadTask,
@@ -92,6 +93,7 @@ class OperationEngine:
         record_blocking: Commits events and task; called from worker threads. Any exception is
             taken for "not now" and it is tried again: an operation never goes on unrecorded.
         load_task: The operation's task as recorded at acceptance; called from worker threads.
+        seals: Seals inputs, results and reports in the engine's rows.
         leases: Who may run operations; None for an engine that is alone (tests).
         halted: Whether an operation that has not begun may not begin; called from worker threads.
             Any exception is taken for "not now" and it is asked again.
@@ -124,6 +126,7 @@ class OperationEngine:
         http: BlockingHttp,
         record_blocking: RecordBlocking,
         load_task: LoadTask,
+        seals: Seals,
         leases: Leases | None = None,
         halted: Callable[[OperationRequest], bool] = lambda _request: False,
         homes: Homes | None = None,
@@ -157,6 +160,7 @@ class OperationEngine:
             database_url, application_name=f"{executor_id}:engine", connections=pool_size
         )
         self._rows = EngineRows(self._pool, schema)
+        self._content = SealedContent(seals)
         self._worker = Worker(
             registry=ActionRegistry(
                 catalogue.actions,
@@ -170,6 +174,7 @@ class OperationEngine:
             on_finished=on_finished,
             clock=clock,
             durable_step=lambda name, body: DBOS.run_step({"name": name}, body),
+            content=self._content,
             signals=self._rows.signals,
             halted=halted,
             term=lambda: self._keeper.term if self._keeper else 1,
@@ -233,10 +238,12 @@ class OperationEngine:
         quiet_engine_logs()
 
         def operation(payload: dict[str, Any]) -> dict[str, Any]:
-            return self._worker.run(payload, partial(self._slots.give_back, payload["id"]))
+            workflow_id = str(DBOS.workflow_id)
+            ended = partial(self._slots.give_back, workflow_id)
+            return _named_errors(partial(self._worker.run, workflow_id, payload, ended))
 
         def resolution(payload: dict[str, Any]) -> dict[str, Any]:
-            return self._worker.resolve(payload)
+            return _named_errors(partial(self._worker.resolve, str(DBOS.workflow_id), payload))
 
         def void() -> dict[str, Any]:
             return {"void": True}
@@ -337,6 +344,7 @@ class OperationEngine:
     def _begin(self, request: OperationRequest, payload: dict[str, Any]) -> None:
         if self._workflow is None:
             raise Unavailable("the operation engine is not running")
+        payload = self._content.seal(request.tenant, request.id, INPUT, payload)
         with SetWorkflowID(request.id):
             if self._slots.take(request.id, request.tenant):
                 try:
@@ -347,6 +355,7 @@ class OperationEngine:
             else:
                 with SetEnqueueOptions(queue_partition_key=request.tenant):
                     DBOS.enqueue_workflow(_QUEUE, self._workflow, payload)
+                self._rows.mark_sealed(request.id)
 
     async def wait(self, operation_id: OperationId, timeout_s: float) -> OperationReport | None:
         """The operation's end, or None if it has none within `timeout_s` (or is unknown)."""
@@ -386,7 +395,7 @@ class OperationEngine:
         def work() -> OperationReport | None:
             if self._rows.status(operation_id) not in ENDED:
                 return None
-            return report_of(operation_id, DBOS.get_workflow_status(operation_id))
+            return report_of(operation_id, DBOS.get_workflow_status(operation_id), self._content)
 
         return await self._answered(work)
 
@@ -490,12 +499,16 @@ class OperationEngine:
             raise Unavailable("the operation engine is not running")
 
         def work() -> ResolutionReport:
-            payload = next_resolution(operation_id)
-            asked = {"mode": mode.value, "principal": principal, "reason": reason}
+            payload = next_resolution(operation_id, self._content)
+            payload |= {"mode": mode.value, "principal": principal, "reason": reason}
+            tenant = payload["operation"]["tenant"]
+            workflow_id = f"{operation_id}{RESOLUTION_SUFFIX}{payload['attempt']}"
             assert self._resolution is not None
-            with SetWorkflowID(f"{operation_id}{RESOLUTION_SUFFIX}{payload['attempt']}"):
-                handle = DBOS.start_workflow(self._resolution, {**payload, **asked})
-            kept = handle.get_result()
+            with SetWorkflowID(workflow_id):
+                handle = DBOS.start_workflow(
+                    self._resolution, self._content.seal(tenant, workflow_id, INPUT, payload)
+                )
+            kept = self._content.open(workflow_id, END, handle.get_result())
             standing = tuple(str(one["action"]) for one in kept["standing"])
             # What runs under this id may be another operator's, who was first
             return ResolutionReport(
@@ -531,6 +544,16 @@ class OperationEngine:
 
 def _adopt(executor_ids: list[str]) -> None:
     DBOS._recover_pending_workflows(executor_ids)
+
+
+def _named_errors(run: Callable[[], _T]) -> _T:
+    """What the engine keeps of an error is its name: a message may hold content."""
+    try:
+        return run()
+    except dbos_error.DBOSException:
+        raise  # the engine's own business
+    except Exception as error:
+        raise StepBroken(type(error).__name__) from error
 
 
 def _resolve(future: asyncio.Future[OperationReport], report: OperationReport) -> None:

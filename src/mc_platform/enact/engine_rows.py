@@ -54,6 +54,14 @@ SELECT workflow_uuid, %(step)s, %(name)s, %(output)s, %(serialization)s, %(start
     %(completed)s, %(application)s, (extract(epoch FROM now()) * 1000)::bigint
 FROM owned ON CONFLICT DO NOTHING
 """
+# Its number stands before all steps. A version that cannot open what is sealed takes no operation that has
+# a step, so what waits in the queue is not moved to one (`adapters/postgres/leases`).
+_MARK_SEALED = """
+INSERT INTO {engine}.operation_outputs (workflow_uuid, function_id, function_name,
+    retention_timestamp)
+SELECT workflow_uuid, 0, 'mc.sealed', created_at
+FROM {engine}.workflow_status WHERE workflow_uuid = %(operation)s ON CONFLICT DO NOTHING
+"""
 _SIGNALS = """
 SELECT attributes, recovery_attempts FROM {engine}.workflow_status WHERE workflow_uuid = %(operation)s
 """
@@ -81,6 +89,7 @@ class EngineRows:
         self._signals = sql.SQL(_SIGNALS).format(**names)
         self._waits = sql.SQL(_WAITS).format(**names)
         self._status = sql.SQL(_STATUS).format(**names)
+        self._mark_sealed = sql.SQL(_MARK_SEALED).format(**names)
         self._asked = threading.local()
 
     def shorten(self, system_database: Any) -> None:
@@ -141,6 +150,11 @@ class EngineRows:
         """DBOS's word for where the operation is; None if it is unknown."""
         row = self._row(self._status, {"operation": operation_id})
         return None if row is None else str(row[0])
+
+    def mark_sealed(self, operation_id: OperationId) -> None:
+        """Keep a queued operation from versions that cannot open it."""
+        with self._connection() as connection:
+            connection.execute(self._mark_sealed, {"operation": operation_id})
 
     def _anything_waits(self, queue: str) -> bool:
         try:

@@ -10,6 +10,7 @@ from typing import Any
 from dbos import DBOS, WorkflowStatus
 
 from mc_platform.enact.engine_rows import CANCEL
+from mc_platform.enact.sealed import END, INPUT, SealBroken, SealedContent
 from mc_platform.enact.worker import report_from
 from mc_platform.errors import Conflict, NotFound
 from mc_platform.model.engine_state import EngineState, Phase
@@ -21,7 +22,9 @@ _END_LOOKS, _END_LOOK_S = 10, 0.1
 ENDED = frozenset({"SUCCESS", "ERROR", "CANCELLED", "MAX_RECOVERY_ATTEMPTS_EXCEEDED"})
 
 
-def report_of(operation_id: OperationId, status: WorkflowStatus | None) -> OperationReport | None:
+def report_of(
+    operation_id: OperationId, status: WorkflowStatus | None, content: SealedContent
+) -> OperationReport | None:
     """The operation's end; None while it runs, or if it is unknown."""
     if status is None or status.status not in ENDED:
         return None
@@ -29,8 +32,8 @@ def report_of(operation_id: OperationId, status: WorkflowStatus | None) -> Opera
     reason = f"engine reports {status.status.lower()}"
     if status.status == "SUCCESS":
         try:
-            return report_from(status.output or {})
-        except (KeyError, TypeError, ValueError):
+            return report_from(content.open(operation_id, END, status.output or {}))
+        except (KeyError, TypeError, ValueError, SealBroken):
             reason = "the engine's report of it cannot be read"
     return OperationReport(operation_id, Outcome.stuck, (), reason)
 
@@ -44,7 +47,7 @@ def request_cancel(operation_id: OperationId) -> bool:
     return True
 
 
-def next_resolution(operation_id: OperationId) -> dict[str, Any]:
+def next_resolution(operation_id: OperationId, content: SealedContent) -> dict[str, Any]:
     """The payload of the next resolution of an operation, but for who asks and why.
 
     Raises:
@@ -68,7 +71,9 @@ def next_resolution(operation_id: OperationId) -> dict[str, Any]:
         last = found.get(f"{operation_id}{RESOLUTION_SUFFIX}{number}", last)
     if last.status not in ENDED:
         raise Conflict("a resolution of this operation is running", hint="wait for its end")
-    kept = last.output if isinstance(last.output, Mapping) else None
+    kept = None
+    if isinstance(last.output, Mapping):
+        kept = content.open(OperationId(last.workflow_id), END, last.output)
     if kept is None:
         raise Conflict(
             f"the engine holds no report of the operation ({last.status.lower()})",
@@ -80,7 +85,7 @@ def next_resolution(operation_id: OperationId) -> dict[str, Any]:
         raise Conflict(f"the operation was resolved already, at attempt {len(found)}")
     assert operation.input is not None
     return {
-        "operation": operation.input["args"][0],
+        "operation": content.open(operation_id, INPUT, operation.input["args"][0]),
         "standing": kept.get("standing", []),
         "attempt": len(found) + 1,
     }

@@ -34,6 +34,7 @@ from typing import Any, Protocol
 
 from mc_platform.enact.calls import Called, Effect, Values, at_once, restored, storable
 from mc_platform.enact.event_log import End, Entry, EventLog, Step, key_of
+from mc_platform.enact.sealed import StepBroken
 from mc_platform.model.event import Event, Kind
 from mc_platform.model.ids import ActionName
 from mc_platform.model.label import Part
@@ -322,7 +323,8 @@ def call_from(kept: Mapping[str, Any]) -> tuple[Called, datetime]:
 
 def broken(error: Exception) -> Called:
     """A call of which nothing is known but that our own code failed."""
-    reason = f"internal error ({type(error).__name__.lower()})"
+    name = str(error) if isinstance(error, StepBroken) else type(error).__name__
+    reason = f"internal error ({name.lower()})"
     return Called(ok=False, attempts=0, effect=Effect.unknown, reason=reason)
 
 

@@ -22,9 +22,10 @@ from functools import partial
 from typing import Any, TypeVar
 
 from mc_platform.enact.actions import ActionRegistry
-from mc_platform.enact.calls import Called, Effect, Values, restored, storable
+from mc_platform.enact.calls import Abandoned, Called, Effect, Values, restored, storable
 from mc_platform.enact.resolution import Resolution, ResolutionMode
 from mc_platform.enact.saga import DEADLINE_PASSED, DurableStep, Saga, Signals
+from mc_platform.enact.sealed import END, INPUT, SealedContent
 from mc_platform.model.event import Event
 from mc_platform.model.ids import ActionName, OperationId, PrincipalId, TaskId, TenantId
 from mc_platform.model.label import Part
@@ -52,22 +53,20 @@ _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.1, 5.0
 _LEASE_LOOK_S = 0.1
 
 
-class Abandoned(BaseException):
-    """The process stops, or has lost its lease; the operation is left as it is."""
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class Run:
     """One run of an operation in this process, begun in a term of its lease.
 
     Attributes:
         home: The term of its tenant's home, which is this region; 0 where there is one region.
+        workflow_id: What runs: the operation, or a resolution of it.
     """
 
     operation_id: str
     tenant: TenantId
     term: int
-    home: int = 0
+    home: int
+    workflow_id: str
 
 
 class Worker:
@@ -81,6 +80,7 @@ class Worker:
         on_finished: Hook for metrics.
         clock: Aware UTC.
         durable_step: Runs a body once for each operation and step name.
+        content: Seals what is kept.
         signals: Cancel wish, and whether the operation was recovered.
         halted: Whether an operation that has not begun may not begin.
         term: The term of the lease that is held now.
@@ -98,6 +98,7 @@ class Worker:
         on_finished: OnFinished | None,
         clock: Callable[[], datetime],
         durable_step: DurableStep,
+        content: SealedContent,
         signals: Callable[[OperationId], Signals],
         halted: Callable[[OperationRequest], bool],
         term: Callable[[], int] = lambda: 1,
@@ -113,6 +114,7 @@ class Worker:
         self.halted = halted
         self._on_finished = on_finished
         self._durable_step = durable_step
+        self._content = content
         self._term = term
         self._held = held
         self._homes = homes
@@ -122,19 +124,24 @@ class Worker:
         self._runs: set[Run] = set()
         self._waiting: dict[str, list[Tell]] = {}
 
-    def run(self, payload: Mapping[str, Any], ended: Callable[[], None]) -> dict[str, Any]:
-        """Run one operation to its end; returns its report as JSON (`report_from` reads it).
+    def run(
+        self, workflow_id: str, payload: Mapping[str, Any], ended: Callable[[], None]
+    ) -> dict[str, Any]:
+        """Run one operation to its end; returns its report, sealed (`report_from` reads it).
 
         Args:
-            payload: What `payload_of` made of the request.
+            workflow_id: The operation's id.
+            payload: What `payload_of` made of the request, sealed.
             ended: Called when it no longer runs, before those who wait are told.
 
         Raises:
             Abandoned: the process stops first.
+            SealBroken: the payload is another operation's.
         """
-        request = _request_from(payload)
         try:
-            with self._running(request) as run:
+            payload = self._content.open(workflow_id, INPUT, payload)
+            request = _request_from(payload)
+            with self._running(request, workflow_id) as run:
                 report = Saga(
                     request,
                     plan_from(payload["plan"]),  # flat ones, without groups, are read too
@@ -145,24 +152,27 @@ class Worker:
         finally:
             ended()
         self._tell(request, report)
-        return {
+        told = {
             **asdict(report),
             "outcome": report.outcome.value,
             "standing": standing_as_json(report.standing),
         }
+        return self._content.seal(request.tenant, request.id, END, told)
 
-    def resolve(self, payload: Mapping[str, Any]) -> dict[str, Any]:
-        """Run one resolution of a stuck operation; returns its report, and what stands after it.
+    def resolve(self, workflow_id: str, payload: Mapping[str, Any]) -> dict[str, Any]:
+        """Run one resolution of a stuck operation; returns its report, and what stands, sealed.
 
         Args:
-            payload: `operation` as above, `standing` as an earlier return had it, and `attempt`,
+            workflow_id: This resolution's own.
+            payload: Sealed: `operation` as above, `standing` as an earlier return had it, and `attempt`,
                 `mode`, `principal`, `reason`.
 
         Raises:
             Abandoned: the process stops first.
         """
+        payload = self._content.open(workflow_id, INPUT, payload)
         request = _request_from(payload["operation"])
-        with self._running(request) as run:
+        with self._running(request, workflow_id) as run:
             resolution = Resolution(
                 request,
                 standing_from(payload["standing"]),
@@ -174,15 +184,16 @@ class Worker:
                 durable_step=partial(self._run_step, run),
             )
             report = resolution.run()
-            return {
+            told = {
                 "attempt": report.attempt,
                 "mode": report.mode.value,
                 "resolved": report.resolved,
                 "standing": standing_as_json(resolution.standing()),
             }
+            return self._content.seal(request.tenant, workflow_id, END, told)
 
     @contextmanager
-    def _running(self, request: OperationRequest) -> Iterator[Run]:
+    def _running(self, request: OperationRequest, workflow_id: str) -> Iterator[Run]:
         home = 0
         if self._homes is not None:
             home = self._homes.term(request.tenant)
@@ -190,7 +201,7 @@ class Worker:
                 with self._lock:
                     self._left[request.id] = request.tenant
                 raise Abandoned
-        run = Run(request.id, request.tenant, self._term(), home)
+        run = Run(request.id, request.tenant, self._term(), home, workflow_id)
         with self._lock:
             self._left.pop(request.id, None)
             self._runs.add(run)
@@ -282,7 +293,9 @@ class Worker:
     def _run_step(self, run: Run, name: str, body: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         self.check_abandoned(run)
         try:
-            return self._durable_step(name, body)
+            return self._content.kept_step(
+                run.tenant, run.workflow_id, name, partial(self._durable_step, name), body
+            )
         except Exception:
             # Once the engine is torn down any error is the tearing down, not the operation's
             self.check_abandoned(run)
@@ -433,7 +446,7 @@ def deadline_of(payload: Mapping[str, Any]) -> datetime | None:
 
 
 def report_from(kept: Mapping[str, Any]) -> OperationReport:
-    """The report that `Worker.run` returned as JSON."""
+    """The report that `Worker.run` returned, opened."""
     return OperationReport(
         id=OperationId(kept["id"]),
         outcome=Outcome(kept["outcome"]),

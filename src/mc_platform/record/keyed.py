@@ -107,6 +107,10 @@ class Sealer:
         text = base64.b64encode(sealed).decode()
         return text if active == FIRST else f"{active}:{text}"
 
+    def knows(self, sealed: str) -> bool:
+        """Whether the key is known under which it was sealed."""
+        return carried_id(sealed) in self._now[1]
+
     def open_bytes(self, place: str, sealed: str) -> bytes | None:
         """As `open`; None for what cannot be opened."""
         cipher = self._now[1].get(carried_id(sealed))

@@ -58,7 +58,7 @@ _REASSIGN = """
 UPDATE {engine}.workflow_status w SET application_version = %(version)s
 WHERE w.status = 'ENQUEUED' AND w.application_version <> %(version)s
   AND NOT EXISTS (SELECT FROM {engine}.operation_outputs o
-                  WHERE o.workflow_uuid = w.workflow_uuid)
+                  WHERE o.workflow_uuid = w.workflow_uuid AND o.function_id > 0)
   AND NOT EXISTS (SELECT FROM mc.operation_lease l
                   WHERE l.application_version = w.application_version AND NOT l.lost)
   AND w.recovery_attempts = 0

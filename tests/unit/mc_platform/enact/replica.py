@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import psycopg
+from tests.fake_saga import SEALER
 
 from mc_platform.adapters.http import BlockingLanes
 from mc_platform.adapters.postgres.leases import PostgresLeases
@@ -55,6 +56,7 @@ def main(settings: dict[str, Any]) -> None:
         http=BlockingLanes(),
         record_blocking=record,
         load_task=_task,
+        seals=SEALER,
         on_finished=lambda request, report: print(
             json.dumps({"id": request.id, "outcome": report.outcome.value}), flush=True
         ),

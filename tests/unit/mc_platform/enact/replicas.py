@@ -17,6 +17,7 @@ from typing import Any
 import psycopg
 
 _PROGRAM = Path(__file__).with_name("replica.py")
+_ROOT = Path(__file__).parents[4]
 _WITHIN_S = 120.0  # what is slow is the machine; the crash test measures the 15 s
 CHARGE, COURIER = "/payments/charges", "/courier/bookings"
 
@@ -53,6 +54,7 @@ class Replica:
             [sys.executable, _PROGRAM, json.dumps(settings | more)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": str(_ROOT)},
         )
         self._text = b""
         self._ended: deque[str] = deque()  # before it was ready

@@ -16,6 +16,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from tests.fake_saga import SEALER
 
 from mc_platform.adapters.http import BlockingLanes
 from mc_platform.enact import OperationEngine, ResolutionMode, RetryPolicy, operation_of
@@ -122,6 +123,7 @@ def running(engine_url: str, catalogue: Catalogue, journal: MemoryJournal) -> St
             "http": BlockingLanes(),
             "record_blocking": journal.record,
             "load_task": load_task,
+            "seals": SEALER,
             "on_finished": lambda _request, report: journal.finished.append(report),
             "pool_size": 5,
             "do_retries": QUICK,

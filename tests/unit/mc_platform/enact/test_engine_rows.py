@@ -13,6 +13,7 @@ import pytest
 import pytest_asyncio
 from dbos import DBOS, SetWorkflowID
 from dbos import error as dbos_error
+from tests.fake_saga import SEALER
 
 from mc_platform.adapters.http import BlockingLanes
 from mc_platform.enact import OperationEngine
@@ -39,6 +40,7 @@ async def engine(engine_url: str, catalogue: Catalogue) -> AsyncIterator[Operati
         http=BlockingLanes(),
         record_blocking=lambda _events, _task: None,
         load_task=lambda _tenant, _task_id: None,
+        seals=SEALER,
     )
     await made.launch()
     yield made

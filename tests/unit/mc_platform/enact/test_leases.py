@@ -188,6 +188,7 @@ def leases(engine_url: str) -> PostgresLeases:
     with psycopg.connect(engine_url, autocommit=True) as connection:
         connection.execute("DELETE FROM mc.operation_lease")
         connection.execute("DELETE FROM dbos.workflow_status")
+        connection.execute("DELETE FROM dbos.operation_outputs")
     return PostgresLeases(engine_url, engine_schema="dbos")
 
 
@@ -267,6 +268,11 @@ def test_operations_of_a_version_that_nobody_runs_wait_and_are_told(
     """What old code has begun waits for old code; what no code has begun moves on."""
     operation(engine_url, "begun", executor="old-1", version="0.9")
     operation(engine_url, "queued", executor="old-1", version="0.9", status="ENQUEUED")
+    with psycopg.connect(engine_url) as connection:  # as the engine marks what waits sealed
+        connection.execute(
+            "INSERT INTO dbos.operation_outputs (workflow_uuid, function_id, function_name)"
+            " VALUES ('queued', 0, 'mc.sealed')"
+        )
     leases.claim(BLUE, 8)
     assert leases.abandoned("1.0") == []
     assert leases.waiting() == Waiting(queued=0, for_version=2)

@@ -6,11 +6,12 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 
-from tests.fake_saga import REQUEST, START
+from tests.fake_saga import REQUEST, SEALER, START
 
 from mc_platform.enact.actions import ActionRegistry
 from mc_platform.enact.calls import Called, Effect
 from mc_platform.enact.saga import Signals
+from mc_platform.enact.sealed import END, SealedContent
 from mc_platform.enact.worker import Worker, payload_of
 from mc_platform.model.ids import ActionName
 
@@ -58,13 +59,15 @@ def run_with(
         on_finished=None,
         clock=clock,
         durable_step=lambda _name, body: body(),
+        content=SealedContent(SEALER),
         signals=lambda _id: Signals(),
         halted=lambda _request: halted(),
         held=lease.held,
     )
     plan = [ActionName("a"), ActionName("b")]
     payload = payload_of(REQUEST, plan, deadline_at=START + timedelta(seconds=60))
-    return worker.run(payload, lambda: None), registry
+    sealed = worker.run(REQUEST.id, payload, lambda: None)
+    return SealedContent(SEALER).open(REQUEST.id, END, sealed), registry
 
 
 def test_a_halt_while_the_lease_is_waited_for_stops_the_first_step() -> None:
