@@ -30,6 +30,7 @@ class Examination:
         clean: Strings and chains of strings that are known to hold nothing.
         sets: For short strings, which Sets of the prefilter may hit.
         trace: Every finding in the text in which it was found; None: not kept.
+        fields: Of the keys above values, whether they announce anything.
         hits: Of some texts, which decoders' prefilter patterns occur in them.
         scoped: Whether the scope declares anything.
     """
@@ -42,6 +43,7 @@ class Examination:
     clean: set[tuple[Any, ...]] = field(default_factory=set)
     sets: dict[str, frozenset[int]] = field(default_factory=dict)
     trace: list[tuple[DecodedText, Finding]] | None = None
+    fields: dict[str, bool] = field(default_factory=dict)
     hits: dict[str, Sequence[int]] = field(default_factory=dict)
     scoped: bool = False
     _grams: set[str] = field(default_factory=set)

@@ -45,6 +45,7 @@ from mc_platform.screen.message.sibling_strings import sibling_chains
 from mc_platform.screen.message.strings import Leaf, leaves
 from mc_platform.screen.prefilter import Prefilter, groups
 from mc_platform.screen.redact import PLACEHOLDER, replace_spans
+from mc_platform.screen.rules import words_of
 from mc_platform.screen.text.decoded_text import (
     DECODERS,
     DECODERS_IN_SET,
@@ -55,6 +56,8 @@ from mc_platform.screen.text.decoded_text import (
 )
 
 _SHORTEST_FINDING = 6  # a@b.cc
+# Up to so long a value is read behind its key; what is tried to see if a key announces anything.
+_FIELD_CHARS, _FIELD_WORK, _ANY_VALUE = 400, 30, "X1 Xx 1"
 _REDACTION_ROUNDS = (False, False, False, True, True)  # whole strings at last
 # Work, in the budget's units.
 SCREENING_WORK, REDACTION_WORK = 1_150_000, 450_000
@@ -98,6 +101,9 @@ class LibraryScreener:
             *map(_group, groups((*CONTEXTUAL, *ATTACKS), _WORDED_IN_SET)),
             *((patterns, frozenset[str]()) for patterns in groups(decoders, DECODERS_IN_SET)),
         )
+
+        self._of_context = range(len(FORMED) + len(KEYS), len(RECOGNISERS) - len(ATTACKS))
+        self._of_any = frozenset(self._prefilter.hits(f": {_ANY_VALUE}"))
 
     def __reduce__(self) -> tuple[Callable[[], LibraryScreener], tuple[()]]:
         """Pickled as its settings, for another process; automata are built there."""
@@ -152,7 +158,7 @@ class LibraryScreener:
         for leaf in seen:
             if leaf.verdict:
                 labels.append(_whole(leaf, leaf.verdict, "structure"))
-            elif len(leaf.text) >= _SHORTEST_FINDING and not is_figure(leaf, scoped=look.scoped):
+            elif self._may_hold(leaf, look):
                 if look.budget.exhausted:
                     break
                 labels += self._look(leaf, look)
@@ -163,6 +169,12 @@ class LibraryScreener:
         if look.budget.exhausted:
             labels += _withheld(seen, labels)
         return labels
+
+    def _may_hold(self, leaf: Leaf, look: Examination) -> bool:
+        """Whether a string is long enough, and a number has digits enough; or its key announces it."""
+        if len(leaf.text) >= _SHORTEST_FINDING and not is_figure(leaf, scoped=look.scoped):
+            return True
+        return bool(leaf.context and leaf.text) and self._announces(leaf.context, look)
 
     def _sort_out(self, seen: Sequence[Leaf], look: Examination) -> None:
         """Find out for many short strings at once what they cannot hold."""
@@ -311,7 +323,7 @@ class LibraryScreener:
                 through; what the texts above it hold is told before.
         """
         known = Spans()
-        too_deep = False
+        too_deep = told = False
         texts = first_texts(text, look.budget, kinds)
         read: set[tuple[str, frozenset[str]]] = set()
         only = look.sets.get(text)
@@ -323,7 +335,12 @@ class LibraryScreener:
                 for finding in self._ask(asked, decoded, context, look):
                     if not decoded.names or not known.cover(finding):
                         known.add(finding)
+                        told = told or finding.end - finding.start >= len(text)
                         yield finding
+            for finding in () if told else self._under_key(decoded, context, look):
+                if not known.cover(finding):
+                    known.add(finding)
+                    yield finding
             for hit in decoders:
                 if hit == len(DECODERS):
                     look.announced = True
@@ -336,6 +353,29 @@ class LibraryScreener:
                             texts.append(deeper)
         if too_deep:
             raise LimitReached
+
+    def _under_key(
+        self, decoded: DecodedText, context: str, look: Examination
+    ) -> Iterator[Finding]:
+        """Findings in a value whose key announces it, as it would in prose: `key: value`."""
+        if not context or decoded.kinds or len(decoded.text) > _FIELD_CHARS:
+            return
+        if not self._announces(context, look):
+            return
+        read = decoded.behind(words_of(context))
+        look.budget.work(look.price(read.text))
+        hits, _ = self._hits(read, None, look)
+        yield from self._ask(self._asked(hits, read, "", look), read, "", look)
+
+    def _announces(self, context: str, look: Examination) -> bool:
+        """Whether a recogniser that reads context knows a word of the keys above a value."""
+        announced = look.fields.get(context)
+        if announced is None:
+            look.budget.charge(_FIELD_WORK)
+            hits = self._prefilter.hits(f"{words_of(context)}: {_ANY_VALUE}")
+            announced = any(hit in self._of_context and hit not in self._of_any for hit in hits)
+            look.fields[context] = announced
+        return announced
 
     def _hits(
         self, decoded: DecodedText, only: frozenset[int] | None, look: Examination
@@ -362,6 +402,10 @@ class LibraryScreener:
             for found in find(decoded.text, context, look.budget):
                 if decoded.kinds and found.type not in decoded.kinds:
                     continue
+                if decoded.led:
+                    if found.end <= decoded.led:
+                        continue
+                    found = replace(found, start=max(found.start, decoded.led))  # noqa: PLW2901
                 if look.trace is not None:
                     look.trace.append((decoded, found))
                 if not decoded.steps and not decoded.names:

@@ -14,7 +14,7 @@ from mc_platform.screen.detectors.national_ids import (
     VALIDATORS,
 )
 from mc_platform.screen.findings import IBAN, NATIONAL_ID, Budget, Finding
-from mc_platform.screen.rules import Lettered
+from mc_platform.screen.rules import Lettered, words_of
 
 # Between groups: a space or hyphen, or what is put in its place to break the pattern.
 _BETWEEN = r"[ \-\t\n\r\v\f_.]*"
@@ -127,7 +127,8 @@ def find_lettered_ids(rule: Lettered, text: str, key: str, budget: Budget) -> It
             continue  # 1.82126812e+01
         if not _begins(text, start) or (end < len(text) and text[end].isalnum()):
             continue
-        named = f"{key} {text[max(0, start - _CONTEXT_CHARS) : start]}".replace("_", " ")
+        before = text[max(0, start - _CONTEXT_CHARS) : start].replace("_", " ")
+        named = f"{words_of(key)} {before}"
         if rule.named and CONTEXT.search(named) is None:
             continue
         if _is_word(text, end) and CONTEXT.search(named) is None:

@@ -13,12 +13,17 @@ from collections.abc import Iterator
 
 from mc_platform.screen.detectors.recogniser import Prefiltered
 from mc_platform.screen.findings import SECRET_KEY, Budget, Finding
-from mc_platform.screen.rules import rule_file
+from mc_platform.screen.rules import rule_file, words_of
 
 _RULES = rule_file("assigned_secrets")
 _ANNOUNCED = _RULES.re2("announced")
+_TAIL = _ANNOUNCED.groupindex["tail"]
 _PASSING = _RULES.re("passing")
 _OF_API = re.compile(r"(?i)(?:api|access|auth|secret)[_\- ]?(?:key|token)")
+_ISSUED = _RULES.re("issued")
+_ABOUT, _GOES_ON = map(_RULES.words, ("about", "goes-on"))
+_WORDED = _RULES.re("worded")
+_DRAWN_BITS = 3.5
 _UUID = re.compile(r"(?i)[a-f0-9]{8}(?:-[a-f0-9]{4}){3}-[a-f0-9]{12}\Z")
 _QUOTED = re.compile(r"(?:[rbu]{0,2})([\"'`])([^\"'`\n]{1,200})\1")
 _BARE = re.compile(r"[^\s,;\"'<>()\[\]{}|`]{1,200}")
@@ -46,6 +51,8 @@ def find_assigned(text: str, _: str, budget: Budget) -> Iterator[Finding]:
         at = word.end()
         if _PASSING.search(text, max(0, word.start() - 12), at) is not None:
             continue
+        if _is_about(text, *word.span(_TAIL)):
+            continue
         password = word.group("password") is not None
         quoted = _QUOTED.match(text, at)
         if quoted is not None:
@@ -54,7 +61,7 @@ def find_assigned(text: str, _: str, budget: Budget) -> Iterator[Finding]:
             start, end = _bare(text, at, password=password)
         value = text[start:end]
         told = word.group("told") is not None
-        issued = _UUID.match(value) is not None and _OF_API.search(word.group()) is not None
+        issued = _UUID.match(value) is not None and _ISSUED.search(word.group()) is not None
         if issued or is_secret_value(
             value,
             password=password,
@@ -63,6 +70,15 @@ def find_assigned(text: str, _: str, budget: Budget) -> Iterator[Finding]:
             least=_API_MIN if _OF_API.search(word.group()) else _TOKEN_MIN,
         ):
             yield Finding(SECRET_KEY, start, end, 0.85, "context.secret", _REASON)
+
+
+def _is_about(text: str, start: int, end: int) -> bool:
+    """Whether what follows the word makes another one of it: `tokenId`, `secretary`."""
+    words = words_of(text[start:end]).split()
+    if not words:
+        return False
+    goes_on = text[start].isalpha() and text[start].islower() == text[start - 1].islower()
+    return (goes_on and words[0] not in _GOES_ON) or words[-1] in _ABOUT
 
 
 def _bare(text: str, at: int, *, password: bool) -> tuple[int, int]:
@@ -112,7 +128,11 @@ def is_secret_value(
     """
     # A sign at the beginning may be an example's, or a drawn password's.
     odd = password and kinds_of(value) == _ALL_KINDS and value[:1] in "&#@%$<{("
-    if " " in value or len(set(value)) < 5 or (_EXAMPLE.match(value) is not None and not odd):
+    if " " in value or len(set(value)) < 5:
+        return False
+    if not password and _is_drawn(value):
+        return True
+    if _EXAMPLE.match(value) is not None and not odd:
         return False
     kinds = kinds_of(value)
     digit = any(char.isdigit() for char in value)
@@ -133,6 +153,13 @@ def is_secret_value(
             or sum(map(str.isdigit, value)) >= _FIGURES  # names hold fewer
         )
     return True
+
+
+def _is_drawn(value: str) -> bool:
+    """Whether words are only the beginning of what is drawn otherwise."""
+    worded = _WORDED.match(value)
+    drawn = "" if worded is None else worded["drawn"]
+    return kinds_of(drawn) == _ALL_KINDS - 1 and _bits(drawn) >= _DRAWN_BITS
 
 
 def _bits(value: str) -> float:

@@ -23,7 +23,7 @@ from mc_platform.screen.findings import (
     Budget,
     Finding,
 )
-from mc_platform.screen.rules import rule_file, squash
+from mc_platform.screen.rules import rule_file, squash, words_of
 
 _RULES = rule_file("common")
 _BIRTH, _BODY = rule_file("birth_dates"), rule_file("biometric")
@@ -38,7 +38,8 @@ _KINDS: tuple[tuple[str, frozenset[str], Callable[[str, str], bool]], ...] = (
     (SECRET_KEY, assigned_secrets.KEYS, assigned_secrets.is_value),
 )
 # `customer_first_name` and `patientDob` say the same as `first_name` and `dob`.
-_WHOSE = _RULES.listed("whose")
+_WHOSE, _NO_KIND = _RULES.listed("whose"), _RULES.words("no-kind")
+_MOST_WORDS = 6
 _MAX_CHARS = 400
 _KEY_WORK = 6
 
@@ -46,9 +47,14 @@ _KEY_WORK = 6
 @lru_cache(maxsize=4096)
 def kind_of(key: str) -> tuple[str, str] | None:
     """The label type of what stands under a key, and the key by which it is known."""
+    words = words_of(key).split()
+    if words and (words[-1].isdigit() or words[-1] in _NO_KIND):
+        words.pop()
     squashed = squash(key)
     whose = next((word for word in _WHOSE if squashed.startswith(word)), "")
-    for known in (squashed, squashed.removeprefix(whose)):
+    # The whole says most: `account holder name` before `name`
+    ends = ["".join(words[at:]) for at in range(max(0, len(words) - _MOST_WORDS), len(words))]
+    for known in (squashed, squashed.removeprefix(whose), *ends):
         for kind, keys, _ in _KINDS:
             if known in keys:
                 return kind, known

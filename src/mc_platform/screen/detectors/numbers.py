@@ -29,7 +29,7 @@ from mc_platform.screen.detectors.payment_cards import CARD_MIN_DIGITS, find_car
 from mc_platform.screen.detectors.phone_plans import is_valid_beyond_doubt
 from mc_platform.screen.findings import NATIONAL_ID, PHONE, Budget, Finding
 from mc_platform.screen.prefilter import Prefilter
-from mc_platform.screen.rules import rule_file
+from mc_platform.screen.rules import rule_file, words_of
 
 _RULES = rule_file("numbers")
 _TAIL = re.compile(r"[\-/.][0-9]{1,4}(?![0-9])")
@@ -148,7 +148,7 @@ class _Context:
     __slots__ = ("_before", "_known")
 
     def __init__(self, text: str, start: int, key: str) -> None:
-        named = key.replace("_", " ") + " " if key else ""
+        named = words_of(key) + " " if key else ""
         self._before = named + text[max(0, start - _CONTEXT_CHARS) : start].replace("_", " ")
         self._known: frozenset[str] | None = None
 

@@ -17,10 +17,14 @@ from typing import Any
 
 from mc_platform.model.label import Part, Path
 from mc_platform.screen.findings import OPAQUE_FILE, SCREENING_LIMIT, Budget, LimitReached
+from mc_platform.screen.rules import rule_file, squash
 
 KEY = -1
 MAX_DEPTH = 64
 _MAX_INT_BITS = 4096
+_BETWEEN = "\x1f"
+_NAME_KEYS, _VALUE_KEYS = map(rule_file("common").words, ("name-keys", "value-keys"))
+_MOST_NAMING, _NAME_CHARS = 8, 64
 # Work of a part, a list or an object, and each value in it: walked over, and held against its
 # neighbours.
 _PART_WORK, _NODE_WORK, _VALUE_WORK = 4, 2, 3
@@ -53,7 +57,7 @@ class Leaf:
         path: Where it stands.
         text: What it says; a number's digits; a text file's decoded content. A lone surrogate,
             which JSON may hold but no encoding and no re2 takes, is U+FFFD; places stay.
-        context: The nearest key above it: `{"ssn": "..."}` tells what the value is.
+        context: The nearest keys above it, two at most: `{"ssn": "..."}` tells what the value is.
         verdict: A label for the whole if it cannot be looked into, else empty.
         is_number: Whether a number was sent, and no string.
     """
@@ -162,13 +166,27 @@ class Walk:
             self.found.append(Leaf(path, "", verdict=SCREENING_LIMIT))
         elif isinstance(value, Mapping):
             self._pay(_NODE_WORK + 2 * _VALUE_WORK * len(value))
+            named = _named(value) if len(value) <= _MOST_NAMING else ""
             for key, inner in value.items():
                 self.found.append(Leaf((*path, key, KEY), str(key)))
-                self._value((*path, key), inner, str(key), depth + 1)
+                own = named if named and squash(str(key)) in _VALUE_KEYS else str(key)
+                self._value((*path, key), inner, _under(context, own), depth + 1)
         else:
             self._pay(_NODE_WORK + _VALUE_WORK * len(value))
             for index, inner in enumerate(value):
                 self._value((*path, index), inner, context, depth + 1)
+
+
+def _under(above: str, key: str) -> str:
+    """A key behind the nearest one above it: the words of `{"api": {"key": "..."}}` belong together."""
+    return f"{above.rpartition(_BETWEEN)[2]}{_BETWEEN}{key}" if above else key
+
+
+def _named(value: Mapping[str, Any]) -> str:
+    """The name of a field that an object holds beside the field's value; empty: it is none."""
+    names = [inner for key, inner in value.items() if squash(str(key)) in _NAME_KEYS]
+    named = names[0] if len(names) == 1 else ""
+    return named if isinstance(named, str) and len(named) <= _NAME_CHARS else ""
 
 
 def _string(path: Path, value: str, part: Mapping[str, Any]) -> Leaf:

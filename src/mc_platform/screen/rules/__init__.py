@@ -36,6 +36,8 @@ COMMON = "common"
 _MOST_NESTED = 12
 _FRAGMENT = re.compile(r"%\{([a-z0-9-]+)\}")
 _SQUASHED = re.compile(r"[\W_]+")
+_KEY_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[^\W\d_A-Z]+|\d+")
+_KEY_CHARS = 160
 _INDENT = re.compile(r"(?m)^[ \t]+|\n")
 _GUIDE = "see docs/how-to/add-a-screening-rule.md"
 
@@ -293,6 +295,12 @@ def _table(document: dict[str, Any]) -> RuleFile:
 def squash(key: str) -> str:
     """A key's letters and digits in lower case: `firstName`, `first_name`, `First-Name` are one."""
     return _SQUASHED.sub("", key[:80]).lower()
+
+
+@lru_cache(maxsize=4096)
+def words_of(key: str) -> str:
+    """A key's words as prose has them: `githubToken`, `github_token`, `GITHUB-TOKEN` are `github token`."""
+    return " ".join(_KEY_WORD.findall(key[:_KEY_CHARS])).lower()
 
 
 def _on_one_line(pattern: str) -> str:

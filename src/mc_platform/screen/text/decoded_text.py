@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import re2
@@ -144,12 +144,20 @@ class DecodedText:
         steps: The ways back, the last one first.
         names: The decoders that it went through.
         kinds: The labels that count; empty: all.
+        led: How many characters at the beginning are its key's, put before it.
     """
 
     text: str
     steps: tuple[Normalised, ...] = ()
     names: tuple[str, ...] = ()
     kinds: frozenset[str] = frozenset()
+    led: int = 0
+
+    def behind(self, field: str) -> DecodedText:
+        """The text behind the words of its key, as prose has it: `github token: ...`."""
+        lead = f"{field}: "
+        shown = Normalised(lead + self.text, [0] * len(lead) + list(range(len(self.text))))
+        return replace(self, text=shown.text, steps=(shown, *self.steps), led=len(lead))
 
     def span(self, start: int, end: int) -> tuple[int, int]:
         """A span of this text as a span of the string that was sent."""
