@@ -113,10 +113,7 @@ def test_judge_of_a_device_exit_2(tmp_path: Path) -> None:
     assert "/dev/zero is not a regular file" in done.stderr
 
 
-def test_run_promotes_posts_and_writes_files(edge: Edge, tmp_path: Path) -> None:
-    """Equal sides: exit 0, JSON alone on stdout, files under MC_HOME, a message in Slack."""
-    posted: list[Any] = []
-
+def _slack(posted: list[Any]) -> web.Application:
     async def webhook(request: web.Request) -> web.Response:
         body = await request.json()
         if not body.get("text") and not body.get("blocks"):
@@ -124,11 +121,31 @@ def test_run_promotes_posts_and_writes_files(edge: Edge, tmp_path: Path) -> None
         posted.append(body)
         return web.Response(text="ok")
 
-    slack_app = web.Application()
-    slack_app.router.add_post("/hook", webhook)
+    app = web.Application()
+    app.router.add_post("/hook", webhook)
+    return app
+
+
+def test_a_run_without_a_verdict_is_posted(edge: Edge, tmp_path: Path) -> None:
+    """Whoever waits for a message learns that none of PROMOTE and HOLD will come; exit 3 stays."""
+    posted: list[Any] = []
+    with fake_edge.serving_app(_slack(posted)) as slack:
+        done = _mcctl(
+            tmp_path,
+            *("run", "--baseline", "http://127.0.0.1:9", "--candidate", edge().url),
+            *("--minutes", "1"),
+            SLACK_WEBHOOK_URL=f"{slack}/hook",
+        )
+    assert done.returncode == 3, done.stderr
+    assert posted[0]["text"].startswith("Canary: no verdict: baseline http://127.0.0.1:9")
+
+
+def test_run_promotes_posts_and_writes_files(edge: Edge, tmp_path: Path) -> None:
+    """Equal sides: exit 0, JSON alone on stdout, files under MC_HOME, a message in Slack."""
+    posted: list[Any] = []
     # Slow enough that a busy test machine adds little to it.
     base, cand = edge(latency_s=0.2), edge(latency_s=0.2)
-    with fake_edge.serving_app(slack_app) as slack:
+    with fake_edge.serving_app(_slack(posted)) as slack:
         done = _mcctl(
             tmp_path,
             *("run", "--baseline", base.url, "--candidate", cand.url, "--minutes", "0.05"),

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -125,16 +126,16 @@ def edge() -> Iterator[Edge]:
         yield lambda **how: stack.enter_context(fake_edge.serving(fake_edge.FakeEdge(**how)))
 
 
-def _run_step(
+def _step(
     folder: Path, baseline: str, candidate: str, minutes: str = "1", token: str = ""
-) -> subprocess.CompletedProcess[str]:
-    """The step's own script, in the shell that a runner gives it."""
+) -> dict[str, Any]:
+    """How the step's own script is started, in the shell that a runner gives it."""
     (folder / ".venv" / "bin").mkdir(parents=True)
     (folder / ".venv" / "bin" / "mcctl").symlink_to(MCCTL)
-    return subprocess.run(
-        ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", _compare()["run"]],
-        cwd=folder,
-        env={
+    return {
+        "args": ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", _compare()["run"]],
+        "cwd": folder,
+        "env": {
             "PATH": os.environ["PATH"],
             "HOME": str(folder),
             "MC_HOME": str(folder / "home"),
@@ -146,11 +147,38 @@ def _run_step(
             "SLACK_WEBHOOK_URL": "",
             "GITHUB_STEP_SUMMARY": str(folder / "step-summary.md"),
         },
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
+        "text": True,
+    }
+
+
+def _run_step(folder: Path, *sides: str, **more: str) -> subprocess.CompletedProcess[str]:
+    started = _step(folder, *sides, **more)
+    return subprocess.run(**started, capture_output=True, check=False, timeout=120)
+
+
+def test_a_cancelled_canary_keeps_its_samples_and_reports_them(
+    edge: Edge, tmp_path: Path, wait_until: Callable[..., None]
+) -> None:
+    """The runner's signals reach the step's shell alone; twice, for the second finds mcctl at work."""
+    base, cand = edge(), edge()
+    started = _step(tmp_path, base.url, cand.url, minutes="5", token=fake_edge.TOKEN)
+    with (tmp_path / "output").open("w") as output:
+        step = subprocess.Popen(**started, stdout=output, stderr=output, start_new_session=True)
+        wait_until(lambda: len(cand.questions) > 300, what="some pairs are measured")
+        step.send_signal(signal.SIGINT)
+        step.send_signal(signal.SIGTERM)
+        assert step.wait(60) == 5, (tmp_path / "output").read_text()
+    kept = tmp_path / "canary-samples"
+    assert {path.name for path in kept.iterdir()} == {
+        *("base.lat", "cand.lat", "verdict.json"),
+        *("report.png", "report.html", "summary.md"),
+    }
+    told = json.loads((kept / "verdict.json").read_text())
+    assert (told["stopped"], told["verdict"]) == ("interrupted", "HOLD")
+    assert len((kept / "base.lat").read_text().splitlines()) == told["baseline"]["n"] > 0
+    summary = (tmp_path / "step-summary.md").read_text()
+    assert "HOLD" in summary
+    assert "No verdict" not in summary
 
 
 def test_canary_step_ends_as_the_verdict_does_with_samples_and_summary(

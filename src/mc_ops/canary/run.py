@@ -382,18 +382,22 @@ def _times(started_at: datetime) -> dict[str, str]:
 
 @contextmanager
 def _stop_on_signal(driver: PairDriver) -> Iterator[None]:
-    """Ctrl-C and SIGTERM stop the sending, so that what was sampled can be written."""
+    """Ctrl-C, SIGTERM and a closed terminal stop the sending, so that samples can be written."""
     loop = asyncio.get_running_loop()
-    caught: list[signal.Signals] = []
+    before: dict[signal.Signals, Any] = {}
     stop: Callable[[], None] = lambda: driver.stop("interrupted")  # noqa: E731
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        handler = signal.getsignal(number)
+        if handler is signal.SIG_IGN and number != signal.SIGINT:
+            continue  # nohup; a shell's background job ignores SIGINT alone, and may be sent it
         try:
             loop.add_signal_handler(number, stop)
         except (ValueError, RuntimeError, NotImplementedError):  # not the main thread, or Windows
             continue
-        caught.append(number)
+        before[number] = handler
     try:
         yield
     finally:
-        for number in caught:
+        for number, handler in before.items():
             loop.remove_signal_handler(number)
+            signal.signal(number, handler)

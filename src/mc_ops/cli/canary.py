@@ -11,7 +11,7 @@ import os
 import shlex
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
@@ -31,9 +31,16 @@ from mc_ops.cli.options import Number, Verbs, Whole
 from mc_ops.cli.output import Format, OutputOption, columns, note, show, styled, warn
 from mc_ops.cli.progress import ProgressLine
 from mc_ops.environments import Workspace
-from mc_ops.errors import CouldNotTell, Declined
+from mc_ops.environments.signals import ended_like_interrupted, uninterrupted
+from mc_ops.errors import CouldNotTell, Declined, NotAllowed, OpsError
+
+if TYPE_CHECKING:
+    from mc_ops.canary.metrics_run import RunMetrics
+    from mc_ops.canary.plan import Plan
 
 DEFAULT_RATE = 50.0  # pairs a second, as `mc_ops.canary.DEFAULT_RATE`: numpy is slow to load
+
+_PATIENCE_OF_A_CANCELLED_JOB_S = 2.0  # a runner kills what is left 10 s after it cancelled
 
 app = Verbs()
 app.add_typer(canary_metrics.app)
@@ -104,8 +111,29 @@ def run(
         canary_metrics.dry_run(planned, minutes, judged_too, output)
         return
     home = Workspace.from_env().home
-    token = room.read_token(os.environ, home)
     folder = out_dir or home / "runs" / f"canary-{datetime.now(UTC):%Y%m%dT%H%M%S%fZ}"
+    try:
+        with ended_like_interrupted("interrupted"):
+            token = room.read_token(os.environ, home)
+            result = _measured(planned, token, folder, judged_too, release)
+    except (CouldNotTell, Declined, NotAllowed) as error:
+        _keep_unfinished(folder, error)
+        raise
+    lines = _lines(result.verdict, folder)
+    if result.metrics is not None:
+        lines += canary_metrics.judgement_lines(result.metrics)
+    show(output, {**result.verdict, "out_dir": str(folder)}, lines)
+    with uninterrupted():
+        canary_report.write_report(folder)
+    link = canary_report.link_of(os.environ, folder)
+    slack_post.post(lambda: slack.canary_message(result.verdict, link=link), "the verdict stands")
+    raise typer.Exit(exit_codes.OK if result.promote else exit_codes.FINDING)
+
+
+def _measured(
+    planned: Plan, token: str, folder: Path, judged_too: RunMetrics | None, release: str | None
+) -> room.CanaryResult:
+    """Run it, and tell on stderr how it goes; raises as `run_canary`."""
     note(f"canary: {planned.pairs} pairs at {planned.rate:g}/s ({_kind(planned)})")
     if len(planned.baseline) != len(planned.candidate):
         warn(
@@ -114,7 +142,7 @@ def run(
         )
     progress = ProgressLine("canary", "pairs")
     try:
-        result = room.run_canary(
+        return room.run_canary(
             planned,
             token=token,
             out_dir=folder,
@@ -129,20 +157,21 @@ def run(
             metrics=judged_too,
             release=release,
         )
-    except (CouldNotTell, Declined):
-        if (folder / "verdict.json").is_file():  # a void or interrupted run has samples too
-            canary_report.write_report(folder)
-        raise
     finally:
         progress.end()
-    lines = _lines(result.verdict, folder)
-    if result.metrics is not None:
-        lines += canary_metrics.judgement_lines(result.metrics)
-    show(output, {**result.verdict, "out_dir": str(folder)}, lines)
-    canary_report.write_report(folder)
+
+
+def _keep_unfinished(folder: Path, error: OpsError) -> None:
+    """Report what a void or interrupted run has, and post that there is no verdict."""
+    with uninterrupted():
+        if (folder / "verdict.json").is_file():
+            canary_report.write_report(folder)
     link = canary_report.link_of(os.environ, folder)
-    slack_post.post(lambda: slack.canary_message(result.verdict, link=link), "the verdict stands")
-    raise typer.Exit(exit_codes.OK if result.promote else exit_codes.FINDING)
+    slack_post.post(
+        lambda: slack.unfinished_message(error.message, hint=error.hint, link=link),
+        "there is no verdict",
+        patience_s=_PATIENCE_OF_A_CANCELLED_JOB_S if isinstance(error, Declined) else None,
+    )
 
 
 @app.command()

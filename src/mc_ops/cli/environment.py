@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
 import threading
 from collections.abc import Iterator
@@ -46,11 +45,12 @@ from mc_ops.environments import (
 )
 from mc_ops.environments import faults as faults_room
 from mc_ops.environments.drill_lock import running_drill
-from mc_ops.environments.signals import uninterrupted
+from mc_ops.environments.signals import ended_like_interrupted, uninterrupted
 from mc_ops.environments.workspace import HOST
-from mc_ops.errors import CouldNotTell, Declined, OpsError, UnusableInput
+from mc_ops.errors import CouldNotTell, OpsError, UnusableInput
 
 SERVICE = "agent-workbench"
+_INTERRUPTED = "interrupted; what this call had started is stopped"
 
 BaselineOption = Annotated[
     bool, typer.Option("--baseline", help="Use the baseline replicas instead of a colour.")
@@ -116,7 +116,7 @@ def up(
         restart=restart,
         regions=regions,
     )
-    with _ended_like_interrupted():
+    with ended_like_interrupted(_INTERRUPTED):
         if foreground:
             _run_in_foreground(environment, request)
         else:
@@ -249,7 +249,7 @@ def scale(
         _refresh_targets(environment)
         return
     target = _colour(environment, colour)
-    with _ended_like_interrupted():
+    with ended_like_interrupted(_INTERRUPTED):
         faults = None if fault is None else faults_room.read_fault(fault)
         environment.scale(
             target, replicas, _tell, restart=restart, faults=faults, baseline=baseline
@@ -462,34 +462,6 @@ def _tell(text: str) -> None:
     """Note what is done; a terminal that is gone must not end a clean-up half-way."""
     with suppress(OSError):
         note(text)
-
-
-@contextmanager
-def _ended_like_interrupted() -> Iterator[None]:
-    """Treat SIGTERM and a closed terminal like Ctrl-C: they leave nothing half-started behind.
-
-    Raises:
-        Declined: it was interrupted; what it had started is stopped.
-    """
-    endings = (signal.SIGTERM, signal.SIGHUP)
-
-    def interrupt(*_: object) -> None:
-        for number in endings:  # a closed terminal may send more than one, into the clean-up
-            signal.signal(number, signal.SIG_IGN)
-        raise KeyboardInterrupt
-
-    before = {
-        number: signal.signal(number, interrupt)
-        for number in endings
-        if signal.getsignal(number) is not signal.SIG_IGN  # nohup: it stays ignored
-    }
-    try:
-        yield
-    except KeyboardInterrupt:
-        raise Declined("interrupted; what this call had started is stopped") from None
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 @contextmanager

@@ -19,17 +19,21 @@ def is_configured() -> bool:
     return bool(os.environ.get(_URL, "").strip())
 
 
-def post(message: Callable[[], slack.Message], stands: str) -> bool:
+def post(
+    message: Callable[[], slack.Message], stands: str, *, patience_s: float | None = None
+) -> bool:
     """Post what `message` makes, if a webhook is configured; whether it was posted.
 
     Args:
         message: Makes the message, only where it is posted.
         stands: What is said to stand where posting fails, such as "the verdict stands".
+        patience_s: How long Slack may be waited for altogether; None: as `slack.post` has it.
     """
     if not is_configured():
         return False
     try:
-        slack.post(os.environ[_URL].strip(), message())
+        how = {} if patience_s is None else {"patience_s": patience_s}
+        slack.post(os.environ[_URL].strip(), message(), **how)
     except OpsError as error:
         warn(f"{escape(error.message)}; {stands}")
         return False

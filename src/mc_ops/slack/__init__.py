@@ -9,7 +9,14 @@ failure to post means; it never changes a verdict.
 """
 
 from mc_ops.slack.delta_message import delta_message
-from mc_ops.slack.messages import Message, canary_message
+from mc_ops.slack.messages import Message, canary_message, unfinished_message
 from mc_ops.slack.webhook import NotPosted, post
 
-__all__ = ["Message", "NotPosted", "canary_message", "delta_message", "post"]
+__all__ = [
+    "Message",
+    "NotPosted",
+    "canary_message",
+    "delta_message",
+    "post",
+    "unfinished_message",
+]

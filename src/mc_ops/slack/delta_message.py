@@ -9,7 +9,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from mc_ops.slack.messages import LONGEST_TEXT, Message, escaped, header, mrkdwn, section
+from mc_ops.slack.messages import (
+    LONGEST_TEXT,
+    Message,
+    cut,
+    escaped,
+    header,
+    mrkdwn,
+    section,
+)
+
+_LONGEST_NAME = 300
 
 _ICONS = {"met": ":white_check_mark:", "missed": ":no_entry:", "unknown": ":grey_question:"}
 _ARROWS = {name: name for name in ("better", "unchanged", "up", "down")} | {"worse": "*worse*"}
@@ -35,14 +45,14 @@ def delta_message(told: Mapping[str, Any], *, sha256: str, file: str) -> Message
     notes = [str(note) for note in told["source"].get("notes", ())]
     previous = told["trend"].get("previous")
     origin = [
+        f"sha256 `{sha256}` of `{cut(escaped(file), _LONGEST_NAME)}`",
         f"{told['timestamp']}, over {told['window']}, from {told['source']['kind']}",
         f"compared with {previous['timestamp']}" if previous else "no earlier delta",
-        f"`{escaped(file)}` sha256 `{sha256}`",
     ]
-    context = "\n".join([*(escaped(note) for note in notes), *origin])
+    context = "\n".join([*origin, *(escaped(note) for note in notes)])  # too long, notes are cut
     blocks.append({"type": "context", "elements": [mrkdwn(context, LONGEST_TEXT)]})
-    text = f"{headline}: {summary} (sha256 {sha256})"
-    return Message(text=escaped(text)[:LONGEST_TEXT], blocks=tuple(blocks))
+    text = f"{cut(escaped(headline), _LONGEST_NAME)}: {summary} (sha256 {sha256})"
+    return Message(text=text, blocks=tuple(blocks))
 
 
 def _line(name: str, value: float | None, told: Mapping[str, Any]) -> str:
@@ -63,7 +73,7 @@ def _value(value: float, figure: Mapping[str, Any]) -> str:
 def _parts(lines: list[str]) -> list[str]:
     """The lines in as few sections as Slack's limit permits, none cut within a line."""
     parts: list[str] = []
-    for line in (one[:LONGEST_TEXT] for one in lines):
+    for line in (cut(one, LONGEST_TEXT) for one in lines):
         if parts and len(parts[-1]) + len(line) < LONGEST_TEXT:
             parts[-1] += f"\n{line}"
         else:

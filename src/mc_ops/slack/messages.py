@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +10,8 @@ from typing import Any
 LONGEST_TEXT = 2900  # Slack's limit for a section is 3,000 characters
 _LONGEST_HEADER = 150
 _LONGEST_FIELD = 1900  # and 2,000 for a field
+_LONGEST_NAME = 100  # of a metric
+_RANKS = {"fail": 0, "pass": 2}  # the order of outcomes; others between
 _ICONS = {"PROMOTE": ":white_check_mark:", "HOLD": ":no_entry:"}
 
 
@@ -37,7 +40,7 @@ def canary_message(
     reason = str(verdict["reason"])
     blocks: list[dict[str, Any]] = [
         header(headline),
-        section(f"{_ICONS.get(word, ':grey_question:')} *{word}* - {escaped(reason)}"),
+        section(f"{_ICONS.get(word, ':grey_question:')} *{escaped(word)}* - {escaped(reason)}"),
         {"type": "section", "fields": [_field(name, text) for name, text in _figures(verdict)]},
     ]
     if override:
@@ -57,7 +60,24 @@ def canary_message(
     blocks.append({"type": "context", "elements": about})
     why = f"{override['reason']} (the verdict stays HOLD)" if override else reason
     text = f"{escaped(headline)}: {escaped(why)}"
-    return Message(text=text[:LONGEST_TEXT], blocks=tuple(blocks))
+    return Message(text=cut(text, LONGEST_TEXT), blocks=tuple(blocks))
+
+
+def unfinished_message(reason: str, *, hint: str = "", link: str = "") -> Message:
+    """The message about a canary that gave no verdict.
+
+    Args:
+        reason: Why: what could not be told, or that it was interrupted.
+        hint: What to do about it.
+        link: As of `canary_message`.
+    """
+    headline = "Canary: no verdict"
+    blocks = [header(headline), section(f":grey_question: *no verdict* - {escaped(reason)}")]
+    if hint:
+        blocks.append(section(escaped(hint)))
+    if link:
+        blocks.append({"type": "context", "elements": [mrkdwn(_link(link), _LONGEST_FIELD)]})
+    return Message(text=cut(f"{headline}: {escaped(reason)}", LONGEST_TEXT), blocks=tuple(blocks))
 
 
 def _overridden(override: Mapping[str, Any]) -> str:
@@ -73,12 +93,14 @@ def _metrics(told: object) -> str:
     if not isinstance(told, Mapping):
         return ""
     outcomes = told.get("metrics")
+    pairs = list(outcomes.items()) if isinstance(outcomes, Mapping) else []
+    # Those that passed last: they are what a text that is too long loses
     each = [
-        f"• {escaped(str(name))}: *{escaped(str(outcome))}*"
-        for name, outcome in (outcomes.items() if isinstance(outcomes, Mapping) else ())
+        f"• {cut(escaped(str(name)), _LONGEST_NAME)}: *{cut(escaped(str(outcome)), _LONGEST_NAME)}*"
+        for name, outcome in sorted(pairs, key=lambda pair: _RANKS.get(pair[1], 1))
     ]
     head = f"*Metrics: {escaped(str(told.get('outcome')))}* - {escaped(str(told.get('reason')))}"
-    return "\n".join([head, *each])
+    return "\n".join([cut(head, LONGEST_TEXT // 2), *each])
 
 
 def _link(link: str) -> str:
@@ -124,7 +146,10 @@ def _origin(verdict: Mapping[str, Any]) -> str:
 
 def header(text: str) -> dict[str, Any]:
     """A headline, cut to Slack's limit."""
-    return {"type": "header", "text": {"type": "plain_text", "text": text[:_LONGEST_HEADER]}}
+    return {
+        "type": "header",
+        "text": {"type": "plain_text", "text": cut(_plain(text), _LONGEST_HEADER)},
+    }
 
 
 def section(text: str) -> dict[str, Any]:
@@ -138,9 +163,22 @@ def _field(name: str, text: str) -> dict[str, Any]:
 
 def mrkdwn(text: str, longest: int) -> dict[str, Any]:
     """Text in Slack's markup; verbatim: Slack makes no link and no mention out of its words."""
-    return {"type": "mrkdwn", "text": text[:longest], "verbatim": True}
+    return {"type": "mrkdwn", "text": cut(text, longest), "verbatim": True}
 
 
 def escaped(text: str) -> str:
     """Slack's three control characters, so that a URL or reason cannot mention @channel."""
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return _plain(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def cut(text: str, longest: int) -> str:
+    """At most so many characters, the last of them an ellipsis if some are left out."""
+    if len(text) <= longest:
+        return text
+    kept = text[: longest - 1]
+    return re.sub(r"&[a-z]*\Z", "", kept) + "…"  # half of an escaped character is none
+
+
+def _plain(text: str) -> str:
+    """Without halves of surrogate pairs, as a file's name may have them: JSON's UTF-8 has none."""
+    return text.encode("utf-8", "replace").decode()

@@ -13,7 +13,14 @@ from typing import Any
 import pytest
 from tests.loopback import serving
 
-from mc_ops.slack import Message, NotPosted, canary_message, post
+from mc_ops.slack import (
+    Message,
+    NotPosted,
+    canary_message,
+    delta_message,
+    post,
+    unfinished_message,
+)
 
 SECRET_PATH, PORTAL_PATH = "/services/T000/B000/s3cr3t", "/portal/s3cr3t"
 
@@ -35,9 +42,14 @@ VERDICT: dict[str, Any] = {
 
 @dataclass
 class FakeSlack:
-    """Slack's incoming webhook as documented: refuses what has neither text nor blocks."""
+    """Slack's incoming webhook as documented: refuses what has neither text nor blocks.
+
+    Attributes:
+        busy: Status and `Retry-After` (if any) with which it answers the next requests instead.
+    """
 
     url: str = ""
+    busy: list[tuple[int, str]] = field(default_factory=list)
     posted: list[dict[str, Any]] = field(default_factory=list)
 
 
@@ -46,6 +58,13 @@ def _serving(slack: FakeSlack) -> Iterator[None]:
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             raw = self.rfile.read(int(self.headers["Content-Length"]))
+            if slack.busy:
+                status, again = slack.busy.pop(0)
+                self.send_response(status)
+                if again:
+                    self.send_header("Retry-After", again)
+                self.end_headers()
+                return
             status, text = self._judge(raw)
             self.send_response(status)
             self.end_headers()
@@ -217,3 +236,74 @@ def test_words_of_a_candidate_become_no_link_and_no_mention() -> None:
     ]
     assert len(texts) > 4
     assert all(text["verbatim"] for text in texts)
+
+
+@pytest.mark.parametrize("again", ["0", "Mon, 01 Jan 2024 00:00:00 GMT"])
+def test_a_busy_slack_is_asked_again(slack: FakeSlack, again: str) -> None:
+    """When it says so, in seconds or by a date; both 429 and a failure of its own pass."""
+    slack.busy = [(429, again), (503, again), (500, again)]
+    post(slack.url + SECRET_PATH, canary_message(VERDICT))
+    assert len(slack.posted) == 1
+
+
+def test_a_slack_that_wants_to_be_left_alone_is_not_waited_for(slack: FakeSlack) -> None:
+    """Longer than the bound, or for ever: the message is not posted, and when to try is said."""
+    slack.busy = [(429, "3600")]
+    with pytest.raises(NotPosted, match="HTTP 429") as refused:
+        post(slack.url + SECRET_PATH, canary_message(VERDICT))
+    assert "3600 s" in refused.value.hint
+    slack.busy = [(502, "")]
+    with pytest.raises(NotPosted, match="HTTP 502"):
+        post(slack.url + SECRET_PATH, canary_message(VERDICT), patience_s=0.5)
+    slack.busy = [(429, "0")] * 4
+    with pytest.raises(NotPosted, match="HTTP 429"):
+        post(slack.url + SECRET_PATH, canary_message(VERDICT))
+    assert slack.posted == []
+
+
+def test_why_slack_refuses_is_shown(slack: FakeSlack) -> None:
+    """Its word for it, `invalid_blocks`, and nothing that is longer."""
+    wrong = {"type": "section", "text": {"type": "mrkdwn", "text": ""}}
+    with pytest.raises(NotPosted, match=r"HTTP 400 \(invalid_blocks\)"):
+        post(slack.url + SECRET_PATH, Message(text="x", blocks=(wrong,)))
+
+
+def test_what_decides_survives_a_text_that_is_too_long(slack: FakeSlack) -> None:
+    """The metric that failed among a hundred, and the digest of a delta's file."""
+    metrics = {f"m{n:03}" + "x" * 60: "pass" for n in range(100)} | {"the-cause": "fail"}
+    judged = {"outcome": "fail", "reason": "&" * 4000, "metrics": metrics}
+    post(
+        slack.url + SECRET_PATH, canary_message(VERDICT | {"metrics": judged, "reason": "&" * 3000})
+    )
+    delta = {
+        "period": "day7",
+        "timestamp": "2026-12-01T00:00:00Z",
+        "window": "7d",
+        "source": {"kind": "prometheus", "notes": ["n" * 1000] * 5},
+        "metrics": {"siem": 1.0},
+        "figures": {"siem": {"verdict": "met", "unit": "ratio"}},
+        "trend": {},
+    }
+    digest = "ab" * 32
+    told = delta | {"period": "p" * 5000}
+    for one in (delta, told):
+        post(slack.url + SECRET_PATH, delta_message(one, sha256=digest, file="f" * 3000))
+    canary, *deltas = slack.posted
+    assert "• the-cause: *fail*" in json.dumps(canary["blocks"], ensure_ascii=False)
+    for body in deltas:
+        assert digest in body["text"]
+        assert digest in body["blocks"][-1]["elements"][0]["text"]
+    for body in slack.posted:
+        whole = json.dumps(body, ensure_ascii=False).replace("&amp;", "").replace("&lt;", "")
+        assert "&" not in whole, "no half of an escaped character is left"
+
+
+def test_a_run_without_a_verdict_is_posted(slack: FakeSlack) -> None:
+    """Why, what to do, and where it ran; a folder of any name, which no UTF-8 has, is shown."""
+    post(
+        slack.url + SECRET_PATH,
+        unfinished_message("interrupted after 7 <pairs>", hint="again", link="/runs/\udcff"),
+    )
+    (body,) = slack.posted
+    assert body["text"] == "Canary: no verdict: interrupted after 7 &lt;pairs&gt;"
+    assert "/runs/?" in json.dumps(body["blocks"])
