@@ -7,16 +7,18 @@ answered with an error) or `maybe` (it got no answer: the write may be there or 
 was looked for, which is the row's `found`.
 
 RTO counts from the fault, and from the first request that it failed, to the answer of the first
-success of a sustained one: of all requests in the `window_s` that follow, none failed. RPO is what
+success of a sustained one: of all requests in the `window_s` that follow, none failed. A tenant's
+questions and operations are streams of their own, and its RTO is the longer one. RPO is what
 was acknowledged and not found: a number of writes, and how long before the fault the oldest of
-them was acknowledged. The control is a store that acknowledges before it writes, under the same
+them was acknowledged. Of two regions that is what the survivor has not while the other one is away;
+`found_later` is whether it is there once both are back. The control is a store that acknowledges before it writes, under the same
 fault: a drill that does not see its loss is blind, and has no verdict.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from math import isfinite
 from typing import Any, Final
@@ -26,14 +28,19 @@ from mc_contract.errors import McError
 CONTROL: Final = "CONTROL"
 OUTCOMES: Final = ("acknowledged", "refused", "failed", "maybe")
 LOSING: Final = ("region-kill", "db-kill")  # the control's unwritten writes are gone after these
-PAUSING: Final = ("freeze",)  # and after these they are not; the control only stops answering
+PAUSING: Final = (
+    "freeze",
+    "link-cut",
+)  # and after these they are not; the control only stops answering
 SCENARIOS: Final = (*LOSING, *PAUSING)
 WINDOW_S: Final = 2.0  # how long successes last at least to count as recovered
 FAULT_SEEN_S: Final = 4.0  # of the control before the fault, and it must have answered nearly all
 ANSWERED: Final = 0.9
+_LATER_COURSE = ("operations_per_s", "decided_s")
 _STEP_S = 0.0001  # of rounding
 _FULL = 0.8  # of the planned rate, for a window of successes to count
 _MEMBERS = {"tenant", "id", "sent_s", "ended_s", "outcome", "task", "found"}
+_LATER = {"operation", "region", "found_later"}  # rows of drills of one region had none of these
 
 
 class DrillRows(McError):
@@ -51,6 +58,9 @@ class Request:
         sent_s: When it was due, in seconds since the drill began; `ended_s` when its outcome was known.
         task: The task that an acknowledgement named; empty without one.
         found: Whether what was acknowledged is there afterwards; None if that was not looked up.
+        operation: Whether it asked for an operation, and not a question.
+        region: Which region's answer it was; empty where there is one, or none came.
+        found_later: Whether it is there when both regions are back.
     """
 
     tenant: str
@@ -60,6 +70,14 @@ class Request:
     outcome: str
     task: str = ""
     found: bool | None = None
+    operation: bool = False
+    region: str = ""
+    found_later: bool | None = None
+
+    @property
+    def stream(self) -> tuple[str, bool]:
+        """Whose requests it is one of: they are due at one rate."""
+        return self.tenant, self.operation
 
     def as_dict(self) -> dict[str, Any]:
         """The row as it is kept."""
@@ -76,6 +94,8 @@ class Course:
         window_s: How long successes must last to count as recovered.
         most_rto_s: The longest RTO that meets the target.
         most_lost: The greatest number of lost writes of a tenant that meets it.
+        operations_per_s: Operations of each tenant that has any.
+        decided_s: When the homes were moved; None where none were.
     """
 
     scenario: str
@@ -84,6 +104,8 @@ class Course:
     window_s: float
     most_rto_s: float
     most_lost: int
+    operations_per_s: float = 0.0
+    decided_s: float | None = None
 
 
 def request_of(row: Mapping[str, Any]) -> Request:
@@ -92,16 +114,18 @@ def request_of(row: Mapping[str, Any]) -> Request:
     Raises:
         DrillRows: it is none.
     """
-    if set(row) != _MEMBERS:
+    if not _MEMBERS <= set(row) <= _MEMBERS | _LATER:
         raise DrillRows(f"a row has the members {', '.join(sorted(map(str, row)))}")
-    texts = (row["tenant"], row["id"], row["outcome"], row["task"])
+    texts = (row["tenant"], row["id"], row["outcome"], row["task"], row.get("region", ""))
     times = (row["sent_s"], row["ended_s"])
     if not all(isinstance(text, str) for text in texts) or row["outcome"] not in OUTCOMES:
-        raise DrillRows("a row's tenant, id, outcome or task is not what it must be")
+        raise DrillRows("a row's tenant, id, outcome, task or region is not what it must be")
     if not all(_is_time(at) for at in times) or row["ended_s"] < row["sent_s"]:
         raise DrillRows("a row's times are not what they must be")
-    if row["found"] is not None and not isinstance(row["found"], bool):
+    if not all(isinstance(row.get(name), bool | None) for name in ("found", "found_later")):
         raise DrillRows('a row\'s "found" is not true, false or null')
+    if not isinstance(row.get("operation", False), bool):
+        raise DrillRows('a row\'s "operation" is not true or false')
     return Request(**row)
 
 
@@ -112,14 +136,17 @@ def course_of(report: Mapping[str, Any]) -> Course:
         DrillRows: a member of it is missing, or is not what it must be.
     """
     course = report.get("course")
-    names = [name for name in Course.__slots__ if name != "scenario"]
+    names = [name for name in Course.__slots__ if name not in ("scenario", *_LATER_COURSE)]
     if not isinstance(course, dict) or course.get("scenario") not in SCENARIOS:
         raise DrillRows("the report has no course of a known scenario")
     if not all(_is_time(course.get(name)) for name in names):
         raise DrillRows(f"the course's {', '.join(names)} must be numbers of at least 0")
     if course["window_s"] < WINDOW_S or not course["rate_per_s"]:
         raise DrillRows(f"the course's window_s is at least {WINDOW_S:g}, its rate above 0")
-    return Course(course["scenario"], **{name: course[name] for name in names})
+    later = {name: course[name] for name in _LATER_COURSE if course.get(name) is not None}
+    if not all(map(_is_time, later.values())):
+        raise DrillRows(f"the course's {', '.join(later)} must be numbers of at least 0")
+    return Course(course["scenario"], **{name: course[name] for name in names}, **later)
 
 
 def _is_time(value: object) -> bool:
@@ -140,14 +167,14 @@ def require_held(requests: Iterable[Request], course: Course) -> None:
     Raises:
         DrillRows: they do not.
     """
-    by_client: dict[str, list[Request]] = {}
+    by_client: dict[tuple[str, bool], list[Request]] = {}
     for request in requests:
-        by_client.setdefault(request.tenant, []).append(request)
-    for name, rows in by_client.items():
+        by_client.setdefault(request.stream, []).append(request)
+    for (name, operation), rows in by_client.items():
         due = sorted(row.sent_s for row in rows)
         if due[-1] < course.fault_s:
             raise DrillRows(f"the rows of {name} end before the fault")
-        step_s = 1 / course.rate_per_s
+        step_s = 1 / _rate(course, operation=operation)
         steps = [(0.0, due[0])] if due[0] >= step_s else []
         steps += [(at, to) for at, to in pairwise(due) if abs(to - at - step_s) > _STEP_S]
         if steps:
@@ -155,7 +182,7 @@ def require_held(requests: Iterable[Request], course: Course) -> None:
                 f"{name} was to send every {step_s:g} s, and did not between {steps[0][0]:g} s and "
                 f"{steps[0][1]:g} s: rows are missing, or the rate is another"
             )
-    control = by_client.get(CONTROL, [])
+    control = by_client.get((CONTROL, False), [])
     seen = [
         row
         for row in control
@@ -166,6 +193,13 @@ def require_held(requests: Iterable[Request], course: Course) -> None:
     late = (row.sent_s for row in control if row.outcome == "acknowledged")
     if course.scenario in LOSING and max(late, default=0.0) > course.fault_s + WINDOW_S:
         raise DrillRows("the control answered after the fault that the course names")
+
+
+def _rate(course: Course, *, operation: bool) -> float:
+    rate = course.operations_per_s if operation else course.rate_per_s
+    if not rate:
+        raise DrillRows("there are operations in the rows, and the course names no rate of them")
+    return rate
 
 
 def figures(requests: Iterable[Request], course: Course) -> dict[str, Any]:
@@ -189,7 +223,7 @@ def figures(requests: Iterable[Request], course: Course) -> dict[str, Any]:
     if not by_tenant or not control:
         raise DrillRows("there are no rows of a tenant, or none of the control")
     tenants = {name: _of(rows, course) for name, rows in sorted(by_tenant.items())}
-    measured = _of(control, course)
+    measured = _of(control, replace(course, decided_s=None))
     blind = _is_blind(measured, course)
     return {
         "tenants": tenants,
@@ -205,22 +239,58 @@ def _of(rows: Sequence[Request], course: Course) -> dict[str, Any]:
     counts = {outcome: sum(row.outcome == outcome for row in rows) for outcome in OUTCOMES}
     acknowledged = [row for row in rows if row.outcome == "acknowledged"]
     lost = [row for row in acknowledged if row.found is False]
+    streams = [
+        _absence([row for row in rows if row.operation is operation], course)
+        for operation in sorted({row.operation for row in rows})
+    ]
+    failures = [failure for failure, _ in streams if failure is not None]
+    first = min(failures, key=lambda row: row.ended_s, default=None)
+    backs = [back for failure, back in streams if failure is not None]
+    back = None if None in backs else max(backs, default=None)  # type: ignore[type-var]
+    told: dict[str, Any] = {
+        "sent": len(rows),
+        **counts,
+        "unchecked": sum(row.found is None for row in acknowledged),
+        "failed_after_s": None if first is None else _since(first.ended_s, course.fault_s),
+        "rto_s": 0.0 if first is None else _since(back, course.fault_s),
+        "rto_from_failure_s": (
+            0.0
+            if first is None
+            else _since(back, max(min(row.sent_s for row in failures), course.fault_s))
+        ),
+        "lost": len(lost),
+        "rpo_s": max((_since(course.fault_s, row.ended_s) or 0.0 for row in lost), default=0.0),
+    }
+    if any(row.found_later is not None for row in acknowledged):
+        told["lost_for_good"] = sum(row.found_later is False for row in acknowledged)
+    if course.decided_s is not None:
+        told["parts"] = _parts(first, back, course)
+    if len(streams) > 1:
+        told["operations"] = sum(row.operation for row in rows)
+        told["questions_rto_s"], told["operations_rto_s"] = (
+            0.0 if failure is None else _since(back, course.fault_s) for failure, back in streams
+        )
+    return told
+
+
+def _absence(rows: Sequence[Request], course: Course) -> tuple[Request | None, float | None]:
+    """The first request of a stream that the fault failed, and when successes lasted again."""
     failure = next(
         (row for row in rows if row.outcome != "acknowledged" and row.ended_s >= course.fault_s),
         None,
     )
-    back = None if failure is None else _recovered(rows, failure, course)
+    return failure, None if failure is None else _recovered(rows, failure, course)
+
+
+def _parts(first: Request | None, back: float | None, course: Course) -> dict[str, float | None]:
+    """An RTO in its parts: until a client saw the fault, until the home was moved, until it served."""
+    if first is None or back is None or course.decided_s is None:
+        return {"detection_s": None, "lease_s": None, "move_s": None}
+    seen_s = min(first.ended_s, course.decided_s)
     return {
-        "sent": len(rows),
-        **counts,
-        "unchecked": sum(row.found is None for row in acknowledged),
-        "failed_after_s": None if failure is None else _since(failure.ended_s, course.fault_s),
-        "rto_s": 0.0 if failure is None else _since(back, course.fault_s),
-        "rto_from_failure_s": (
-            0.0 if failure is None else _since(back, max(failure.sent_s, course.fault_s))
-        ),
-        "lost": len(lost),
-        "rpo_s": max((_since(course.fault_s, row.ended_s) or 0.0 for row in lost), default=0.0),
+        "detection_s": _since(seen_s, course.fault_s),
+        "lease_s": _since(course.decided_s, seen_s),
+        "move_s": _since(back, course.decided_s),
     }
 
 
@@ -230,7 +300,7 @@ def _since(at: float | None, start: float) -> float | None:
 
 def _recovered(rows: Sequence[Request], failure: Request, course: Course) -> float | None:
     """When the first success of a sustained one was answered; None if there was none."""
-    least = _FULL * course.rate_per_s * course.window_s
+    least = _FULL * _rate(course, operation=failure.operation) * course.window_s
     begins: Request | None = None
     count = 0
     for row in rows:

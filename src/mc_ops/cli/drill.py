@@ -6,6 +6,7 @@ stdout is the result, progress goes to stderr. Exit 0: the targets are met, 1: t
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -27,7 +28,7 @@ from mc_ops.cli.output import (
     print_check,
     stdout,
 )
-from mc_ops.environments import credentials, open_startable
+from mc_ops.environments import credentials, startable_regions
 from mc_ops.errors import UnusableInput
 
 _RATE, _LEAST_RATE = 25.0, 20.0  # 20 a second show an RTO to 50 ms
@@ -64,6 +65,15 @@ def run(
             help="Requests per second of each tenant.",
         ),
     ] = _RATE,
+    operations: Annotated[
+        Number,
+        typer.Option(
+            "--operations",
+            min=1,
+            max=_MOST_RATE,
+            help="Operations per second of each tenant that may; with two regions.",
+        ),
+    ] = 5.0,
     before: Annotated[
         Number,
         typer.Option("--before", min=2, max=_MOST_S, help="Seconds of load before the fault."),
@@ -101,9 +111,8 @@ def run(
             f"a drill breaks a platform on this machine; it cannot break one of --env {env} yet",
             hint="run it where `mcctl up` started the platform",
         )
-    environment = open_startable(env)
-    workspace = environment.workspace
-    region = environment.region()
+    regions = startable_regions(env)
+    workspace = regions[0].workspace
     plan = room.Plan(
         scenario=scenario,
         tokens={
@@ -116,11 +125,20 @@ def run(
         most_rto_s=max_rto,
         most_lost=max_lost,
     )
+    region = regions[0].region()
+    if len(regions) > 1:
+        operator, administrator = (
+            credentials.tenant_token(workspace, name) for name in ("OPERATOR", "ADMINISTRATOR")
+        )
+        plan = room.between_regions(
+            replace(plan, operator=operator, operations_per_s=operations), regions, administrator
+        )
+        region = plan.home
     for line in plan.lines():
         note(escape(line))
     confirm_by_word(f"This breaks region {region} for real.", region, yes=yes)
     folder = out or workspace.runs / f"drill-{datetime.now(UTC):%Y%m%dT%H%M%SZ}" / "drill"
-    finished = room.run_drill(environment, plan, folder, lambda line: note(escape(line)))
+    finished = room.run_drill(regions, plan, folder, lambda line: note(escape(line)))
     room.append_results(results, finished.results())
     status, word, code = _VERDICTS[finished.figures["met"]]
     if output is Format.json:
@@ -128,6 +146,8 @@ def run(
     else:
         for row in _table(finished.figures):
             stdout.print(row)
+        for line in finished.lines():
+            stdout.print(line, markup=False)
         print_check(status, f"drill {scenario}", _told(finished, word))
         stdout.print(f"files  {folder}; {results}", markup=False)
     raise typer.Exit(code)

@@ -2,6 +2,8 @@
 
 plan.py            what a drill is asked for, and what it will lose, said before anything is broken
 clients.py         the load: open loop, each tenant's requests and what became of them
+faults.py          what is broken of one region, and how it is mended
+two_regions.py     the same of two: the home of the tenants, and the other one that takes over
 control_store.py   a store that acknowledges before it writes: what a drill must see lose
 run.py             the order of a drill; whatever happens, it ends with the platform up
 lookup.py          looks each acknowledged write up afterwards
@@ -14,11 +16,13 @@ from __future__ import annotations
 from mc_ops.drills.plan import Plan
 from mc_ops.drills.report import FILES, Finished, append_results
 from mc_ops.drills.run import run_drill
+from mc_ops.drills.two_regions import between_regions
 
 __all__ = [
     "FILES",
     "Finished",
     "Plan",
     "append_results",
+    "between_regions",
     "run_drill",
 ]

@@ -19,7 +19,12 @@ _NO_SUCH_TASK = "-32001"
 
 
 async def look_up(
-    rows: Sequence[Request], url: str, tokens: Mapping[str, str], written: frozenset[str]
+    rows: Sequence[Request],
+    url: str,
+    tokens: Mapping[str, str],
+    written: frozenset[str],
+    *,
+    later: bool = False,
 ) -> list[Request]:
     """The rows, each acknowledged one with whether its task is there; None where nobody could say.
 
@@ -28,6 +33,7 @@ async def look_up(
         url: Where the platform answers.
         tokens: By tenant.
         written: The ids that the control store wrote.
+        later: Whether it is the second look, when both regions are back.
     """
     at_once = asyncio.Semaphore(_AT_ONCE)
     async with sessions.open_session(keepalive_s=4.0) as session:
@@ -36,9 +42,10 @@ async def look_up(
             if row.outcome != "acknowledged":
                 return row
             if row.tenant == CONTROL:
-                return replace(row, found=row.id in written)
+                return row if later else replace(row, found=row.id in written)
             async with at_once:
-                return replace(row, found=await _is_there(session, url, tokens[row.tenant], row))
+                found = await _is_there(session, url, tokens[row.tenant], row)
+            return replace(row, found_later=found) if later else replace(row, found=found)
 
         return list(await asyncio.gather(*map(looked, rows)))
 
@@ -62,7 +69,8 @@ async def _is_there(
             continue
         task = exchange.task_of(body)
         if task is not None:
-            return task.get("id") == row.task and exchange.state_of(task) == exchange.COMPLETED
+            served = row.operation or exchange.state_of(task) == exchange.COMPLETED
+            return task.get("id") == row.task and served
         if exchange.error_code(body) == _NO_SUCH_TASK:
             return False
     return None

@@ -14,6 +14,15 @@ _BREAKS = {
     "db-kill": "kill -9 of PostgreSQL, at one instant; replicas and edge go on without it",
     "freeze": "every replica, the edge and PostgreSQL stand still (SIGSTOP), at one instant",
 }
+_BREAKS_REGION = {
+    "region-kill": "kill -9 of every replica, edge and PostgreSQL of {home}, at one instant",
+    "db-kill": "kill -9 of the PostgreSQL of {home}, at one instant",
+    "freeze": "every replica, edge and PostgreSQL of {home} stand still (SIGSTOP), at one instant",
+}
+_MOVES = (
+    "{survivor} takes the homes when the lease of {home} has lapsed; clients ask it meanwhile. Then {home} "
+    "comes back and catches up, and the homes are moved back"
+)
 _RECOVERY = {
     "region-kill": "the platform is started again, as `mcctl up` does: it has one region",
     "db-kill": "PostgreSQL is started again, as `mcctl up` does",
@@ -33,6 +42,12 @@ class Plan:
         freeze_s: How long a `freeze` lasts.
         most_rto_s: The longest RTO that meets the target.
         most_lost: The greatest number of lost writes of a tenant that meets the target.
+        operator: A bearer token of an operator, for homes; never shown.
+        operating: Tenants that also ask for operations.
+        operations_per_s: Operations of each of these.
+        home: The region that is broken; empty where there is one.
+        survivor: The other region.
+        lag_s: How far the survivor was behind when it was last looked, if there is one.
     """
 
     scenario: str
@@ -42,13 +57,19 @@ class Plan:
     freeze_s: float = 5.0
     most_rto_s: float = 60.0
     most_lost: int = 0
+    operator: str = field(default="", repr=False)
+    operating: tuple[str, ...] = ()
+    operations_per_s: float = 5.0
+    home: str = ""
+    survivor: str = ""
+    lag_s: float = 0.0
 
     @property
     def patience_s(self) -> float:
         """How long after the fault recovery is waited for."""
         return self.freeze_s + 2 * self.most_rto_s + 10 * WINDOW_S
 
-    def course(self, fault_s: float) -> Course:
+    def course(self, fault_s: float, decided_s: float | None = None) -> Course:
         """What the figures are computed with."""
         return Course(
             scenario=self.scenario,
@@ -57,6 +78,16 @@ class Plan:
             window_s=WINDOW_S,
             most_rto_s=self.most_rto_s,
             most_lost=self.most_lost,
+            operations_per_s=self.operations_per_s if self.operating else 0.0,
+            decided_s=decided_s,
+        )
+
+    def expected_loss(self, lag_s: float) -> str:
+        """What a fault may take now, where a survivor is that far behind."""
+        rate_per_s = self.rate_per_s + (self.operations_per_s if self.operating else 0.0)
+        return (
+            f"up to {rate_per_s * lag_s:.0f} acknowledged writes of each tenant, until {self.home} is back: "
+            f"{self.survivor} is {lag_s:.3f} s behind"
         )
 
     def lines(self) -> list[str]:
@@ -65,14 +96,26 @@ class Plan:
         loss = "nothing: an answer leaves when its record is on this machine's disk" + (
             ", and that survives the processes (not the machine)" if losing else ""
         )
+        operations = (
+            f", {self.operations_per_s:g} operations/s of {', '.join(self.operating)}"
+            if self.operating
+            else ""
+        )
+        if self.home:
+            loss = self.expected_loss(self.lag_s)
+        breaks = _BREAKS_REGION if self.home else _BREAKS
+        recovery = _MOVES if self.home else _RECOVERY[self.scenario]
+        names = {"home": self.home, "survivor": self.survivor}
         return [
             (
-                f"load           {self.rate_per_s:g} requests/s of each of {', '.join(self.tokens)}, "
-                f"{self.before_s:g} s before the fault"
+                f"load           {self.rate_per_s:g} requests/s of each of {', '.join(self.tokens)}"
+                f"{operations}, {self.before_s:g} s before the fault"
             ),
-            f"fault          {_BREAKS[self.scenario]}",
-            f"recovery       {_RECOVERY[self.scenario]}"
-            + (f" after {self.freeze_s:g} s" if self.scenario == "freeze" else ""),
+            f"fault          {breaks[self.scenario].format(**names)}",
+            f"recovery       {recovery.format(**names)}"
+            + (
+                f" after {self.freeze_s:g} s" if self.scenario == "freeze" and not self.home else ""
+            ),
             f"expected loss  {loss}",
             (
                 f"target         RTO at most {self.most_rto_s:g} s, at most {self.most_lost} "

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -34,6 +34,7 @@ class Finished:
     Attributes:
         figures: As `mc_contract.drill.figures` computes them.
         running: The replicas that served, before the fault and after the drill.
+        regions: Of two regions: which was the home, what was expected, digests afterwards.
         problem: Why the platform could not be brought up again by the recovery; empty if it was.
     """
 
@@ -44,6 +45,7 @@ class Finished:
     times: Times
     figures: dict[str, Any]
     running: Record
+    regions: Mapping[str, Any] = field(default_factory=dict)
     problem: str = ""
 
     def as_dict(self) -> dict[str, Any]:
@@ -58,6 +60,7 @@ class Finished:
             "course": asdict(self.course),
             "times": asdict(self.times),
             "running": self.running.as_dict(),
+            "regions": dict(self.regions),
         }
 
     def results(self) -> list[str]:
@@ -72,6 +75,26 @@ class Finished:
                     "acknowledged writes lost"
                 ),
             ]
+        return lines
+
+    def lines(self) -> list[str]:
+        """What a drill of two regions says of each tenant besides: the parts of its RTO, what came back."""
+        lines = []
+        for tenant, one in self.figures["tenants"].items():
+            parts = one.get("parts", {})
+            if None not in parts.values():
+                told = [f"{name.removesuffix('_s')} {value:.2f} s" for name, value in parts.items()]
+                lines.append(f"{tenant}  RTO in parts: {', '.join(told)}")
+            if "operations" in one:
+                absences = (
+                    "never" if value is None else f"{value:.2f} s"
+                    for value in (one["questions_rto_s"], one["operations_rto_s"])
+                )
+                lines.append(f"{tenant}  RTO of questions and operations: {', '.join(absences)}")
+            if "lost_for_good" in one:
+                lines.append(
+                    f"{tenant}  lost for good, now that both regions are back: {one['lost_for_good']}"
+                )
         return lines
 
 

@@ -4,49 +4,56 @@
 2. The fault, as one instant, for the platform and the control alike.
 3. The recovery. Its error is kept: a platform that does not come back is the drill's finding.
 4. Load until each tenant's requests have succeeded for long enough, or patience ends.
-5. Each acknowledged write is looked up; the figures are computed from the rows alone.
+5. Each acknowledged write is looked up; of two regions in the survivor, before the other one is mended,
+   and then again there.
+6. What is broken is mended; the figures are computed from the rows alone.
 """
 
 from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from mc_contract.drill import (
     ANSWERED,
     CONTROL,
     FAULT_SEEN_S,
-    LOSING,
     WINDOW_S,
     Request,
     figures,
 )
 from mc_contract.running import Groups, Record
 from mc_ops.drills.clients import Clients
-from mc_ops.drills.control_store import ControlStore
+from mc_ops.drills.control_store import ControlStore, acknowledged
+from mc_ops.drills.faults import Fault, OneRegion
 from mc_ops.drills.lookup import look_up
 from mc_ops.drills.plan import REQUEST_TIMEOUT_S, Plan
 from mc_ops.drills.report import Finished, Times, prepare, write, write_rows
-from mc_ops.environments import Part, Startable, UpRequest
+from mc_ops.drills.two_regions import TwoRegions
+from mc_ops.environments import Startable
 from mc_ops.environments.drill_lock import RunningDrill, only_drill
 from mc_ops.errors import CouldNotTell, Declined, OpsError
-from mc_ops.service_client.running import look
+from mc_ops.service_client.running import look as look_at
 
 _LOOK_S = 0.2
+_ANSWERED_WITHIN_S = 30.0
 _INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 Say = Callable[[str], None]
+_Result = TypeVar("_Result")
 
 
-def run_drill(environment: Startable, plan: Plan, folder: Path, say: Say) -> Finished:
+def run_drill(regions: Sequence[Startable], plan: Plan, folder: Path, say: Say) -> Finished:
     """Carry out one drill and write its files; blocks until it has ended.
 
     Args:
-        environment: The platform, which runs.
+        regions: The platform, which runs: one region, or two.
         plan: What is done to it.
         folder: Where the files go; made here.
         say: Is told what is done.
@@ -59,40 +66,50 @@ def run_drill(environment: Startable, plan: Plan, folder: Path, say: Say) -> Fin
     """
     prepare(folder)
     began_at = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
-    with only_drill(
-        environment.workspace.home, RunningDrill(folder.parent.name, plan.scenario, began_at)
-    ):
+    home = regions[0].workspace.home
+    with only_drill(home, RunningDrill(folder.parent.name, plan.scenario, began_at)):
         control = ControlStore(folder / "control.txt")
         try:
-            return asyncio.run(_run(environment, plan, folder, control, began_at, say))
+            fault: Fault
+            if len(regions) > 1:
+                fault = TwoRegions(regions, plan, control, say)
+            else:
+                fault = OneRegion(regions[0], plan, control, say)
+            return asyncio.run(_run(fault, plan, folder, control, began_at, say))
         finally:
             control.end()
             (folder / "control.txt").unlink(missing_ok=True)
 
 
 async def _run(
-    environment: Startable,
-    plan: Plan,
-    folder: Path,
-    control: ControlStore,
-    began_at: str,
-    say: Say,
+    fault: Fault, plan: Plan, folder: Path, control: ControlStore, began_at: str, say: Say
 ) -> Finished:
-    before = await asyncio.to_thread(_serving, environment)
-    clients = Clients(environment.url, plan.tokens, control.port, plan.rate_per_s)
-    broken = _Broken(environment, plan, control, say)
+    before = await asyncio.to_thread(_serving, fault)
+    region = plan.home or fault.regions[0].region()
+    clients = Clients(fault.urls, plan, partial(acknowledged, control.port), spread=fault.spread)
+    rows: list[Request] = []
     failed = ""
+
+    async def look(rows: list[Request], url: str, *, later: bool = False) -> list[Request]:
+        say("looking up what was acknowledged")
+        return await look_up(rows, url, plan.tokens, control.written(), later=later)
+
     async with _interruptible() as interrupted:
         load = asyncio.create_task(clients.run())
         try:
             await _unless(interrupted, asyncio.sleep(plan.before_s))
-            _require_answers(plan, clients.rows, clients.now())
+            await _unless(interrupted, _until_answered(clients, plan))
+            await _unless(interrupted, fault.expect())
             say(f"fault: {plan.scenario}")
             times = Times(fault_s=clients.now())
-            await broken.break_it()
+            await fault.break_it()
             try:
-                await _unless(interrupted, broken.recover(clients, times))
+                await _unless(interrupted, fault.recover(clients, times))
                 await _unless(interrupted, _until_recovered(clients, plan, times))
+                await _unless(interrupted, fault.settle())
+                clients.stop()
+                await _unless(interrupted, load)
+                rows = await _unless(interrupted, look(clients.rows, fault.look_up_url))
             except OpsError as error:
                 if interrupted.is_set():
                     raise
@@ -100,89 +117,74 @@ async def _run(
                 say(f"the recovery failed: {failed}")
         finally:
             clients.stop()
-            await broken.mend()
+            write_rows(folder, rows or clients.rows)
+            await fault.mend()
             with suppress(Exception):
                 await load
-            write_rows(folder, clients.rows)
-    say("looking up what was acknowledged")
-    rows = await look_up(clients.rows, environment.url, plan.tokens, control.written())
-    computed = figures(rows, plan.course(times.fault_s))
-    if failed:
+            write_rows(folder, rows or clients.rows)
+    if not rows:
+        rows = await look(clients.rows, fault.look_up_url)
+    if fault.look_again_url:
+        rows = await look(rows, fault.look_again_url, later=True)
+    course = plan.course(times.fault_s, times.decided_s if plan.home else None)
+    computed = figures(rows, course)
+    if plan.home:
+        absences_s = [one["rto_s"] for one in computed["tenants"].values()]
+        times.moved_s = None if None in absences_s else times.fault_s + max(absences_s)
+    problem = failed or fault.problem
+    if problem:
         computed["met"] = False
     finished = Finished(
         scenario=plan.scenario,
-        region=environment.region(),
+        region=region,
         began_at=began_at,
-        course=plan.course(times.fault_s),
+        course=course,
         times=times,
         figures=computed,
-        running=Record(before, await asyncio.to_thread(_serving, environment)),
-        problem=failed,
+        running=Record(before, await asyncio.to_thread(_serving, fault)),
+        regions=fault.told,
+        problem=problem,
     )
     write(folder, finished, rows)
     return finished
 
 
-def _serving(environment: Startable) -> Groups:
+def _serving(fault: Fault) -> Groups:
     """What runs at the replicas that serve, by their own word.
 
     Raises:
         CouldNotTell: one does not answer.
     """
-    urls = [one.url for one in environment.instances(environment.active_colour())]
-    return look({"target": urls})
+    urls = [one.url for env in fault.regions for one in env.instances(env.active_colour())]
+    return look_at({"target": urls})
 
 
-class _Broken:
-    """What the drill has broken, and how it is mended: once, whatever happens."""
+async def _until_answered(clients: Clients, plan: Plan) -> None:
+    """Wait until the load is answered: the first requests may be slow, and the machine busy.
 
-    def __init__(self, environment: Startable, plan: Plan, control: ControlStore, say: Say) -> None:
-        self._environment, self._plan, self._control, self._say = environment, plan, control, say
-        self._is_broken = False
-
-    async def break_it(self) -> None:
-        part = Part.database if self._plan.scenario == "db-kill" else Part.whole
-        number = signal.SIGKILL if self._plan.scenario in LOSING else signal.SIGSTOP
-        self._is_broken = True
-        names = await asyncio.to_thread(
-            self._environment.signal, part, number, (self._control.pid,)
-        )
-        self._say(f"{signal.Signals(number).name} sent to {', '.join(names)}")
-
-    async def recover(self, clients: Clients, times: Times) -> None:
-        """As a person would, who sees the fault at once; for a freeze when its time is over."""
-        if self._plan.scenario not in LOSING:
-            await asyncio.sleep(self._plan.freeze_s)
-        times.decided_s = clients.now()
-        await asyncio.to_thread(self._mend)
-        times.moved_s = clients.now()
-
-    async def mend(self) -> None:
-        """Undo, if that is still to be done.
-
-        Raises:
-            CouldNotTell: the platform does not come up again.
-        """
-        if self._is_broken:
-            self._say("bringing the platform up again")
-            await asyncio.to_thread(self._mend)
-
-    def _mend(self) -> None:
-        if self._plan.scenario not in LOSING:
-            self._environment.signal(Part.whole, signal.SIGCONT, (self._control.pid,))
-        self._environment.up(UpRequest())
-        self._is_broken = False
+    Raises:
+        CouldNotTell: it is not, after a while.
+    """
+    deadline_s = clients.now() + _ANSWERED_WITHIN_S
+    while True:
+        try:
+            return _require_answers(plan, clients.rows, clients.now())
+        except CouldNotTell:
+            if clients.now() > deadline_s:
+                raise
+        await asyncio.sleep(_LOOK_S)
 
 
 def _require_answers(plan: Plan, rows: list[Request], now_s: float) -> None:
-    """See that what is due to be answered by now is answered; the first requests may be slow."""
+    """See that what is due to be answered by now is answered."""
     due = [row for row in rows if now_s - FAULT_SEEN_S < row.sent_s]
-    for tenant in (*plan.tokens, CONTROL):
-        own = [row for row in due if row.tenant == tenant]
+    asked = [(tenant, False) for tenant in (*plan.tokens, CONTROL)]
+    for tenant, operation in [*asked, *((tenant, True) for tenant in plan.operating)]:
+        own = [row for row in due if row.stream == (tenant, operation)]
         answered = sum(row.outcome == "acknowledged" for row in own)
         if not own or answered < ANSWERED * len(own):
             raise CouldNotTell(
-                f"of the last {len(own)} requests of {tenant} before the fault {answered} were "
+                f"of the last {len(own)} {'operations' if operation else 'questions'} of {tenant} before the fault {answered} were "
                 f"answered within {REQUEST_TIMEOUT_S:g} s; nothing was broken",
                 hint="is the platform up, and can this machine carry the load? mcctl status; --rate",
             )
@@ -217,19 +219,19 @@ async def _interruptible() -> AsyncIterator[asyncio.Event]:
             loop.remove_signal_handler(number)
 
 
-async def _unless(interrupted: asyncio.Event, work: object) -> None:
+async def _unless(interrupted: asyncio.Event, work: Awaitable[_Result]) -> _Result:
     """Do the work unless somebody interrupts it.
 
     Raises:
         Declined: somebody did.
     """
-    doing = asyncio.ensure_future(work)  # type: ignore[call-overload] # a coroutine
+    doing = asyncio.ensure_future(work)
     told = asyncio.create_task(interrupted.wait())
     try:
         await asyncio.wait((doing, told), return_when=asyncio.FIRST_COMPLETED)
         if not doing.done():
             raise Declined("the drill was interrupted; the platform is up again")
-        await doing
+        return await doing
     finally:
         told.cancel()
         if not doing.done():

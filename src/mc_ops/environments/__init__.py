@@ -64,12 +64,18 @@ def open_regions(kind: str = "local") -> tuple[Environment, ...]:
     """
     if checked_kind(kind) == "kubernetes":
         return (open_environment(kind),)
-    from mc_ops.environments.local.environment import LocalEnvironment
-    from mc_ops.environments.local.layout import Layout
+    return startable_regions(kind)
 
-    layout = Layout.from_env()
-    layouts = (layout, layout.second())
-    return tuple(LocalEnvironment(each) for each in layouts if each)
+
+def startable_regions(kind: str = "local") -> tuple[Startable, ...]:
+    """Likewise, with the verbs that bring regions up and take them away.
+
+    Raises:
+        UnusableInput: as `open_startable`.
+    """
+    first = open_startable(kind)
+    second = first.second()
+    return (first,) if second is None else (first, second)
 
 
 def open_startable(kind: str = "local") -> Startable:
@@ -115,4 +121,5 @@ __all__ = [
     "open_environment",
     "open_regions",
     "open_startable",
+    "startable_regions",
 ]

@@ -361,6 +361,9 @@ class Startable(Environment, Protocol):
     def purge(self) -> None:
         """Remove the platform's data, keys and logs for good; `down` must have been called."""
 
+    def second(self) -> Startable | None:
+        """The other region on this machine; None where there is one."""
+
     def region(self) -> str:
         """The name of the region that this platform is.
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import aiohttp
 
 COMPLETED = "TASK_STATE_COMPLETED"
+BEGUN = ("TASK_STATE_SUBMITTED", "TASK_STATE_WORKING", COMPLETED)
 _ENDED = {COMPLETED, "TASK_STATE_FAILED", "TASK_STATE_CANCELED", "TASK_STATE_REJECTED"}
 # What a state may look like to be told on: it is the candidate's word, and goes to a terminal
 _STATE = re.compile(r"TASK_STATE_[A-Z_]{1,40}")
@@ -64,13 +65,16 @@ class Questions:
 
     def __init__(self) -> None:
         self._halves = []
-        for order in _ORDERS:
-            call = send_message(
-                [{"text": f"What is the status of order {order}?"}],
-                {"agent": "records", "purpose": "support", "residency": "eu"},
-            )
+        for call in self._calls():
             call["id"] = call["params"]["message"]["messageId"] = _MARK
             self._halves.append([part.encode() for part in json.dumps(call).split(_MARK)])
+
+    def _calls(self) -> list[dict[str, Any]]:
+        governance = {"agent": "records", "purpose": "support", "residency": "eu"}
+        return [
+            send_message([{"text": f"What is the status of order {order}?"}], governance)
+            for order in _ORDERS
+        ]
 
     def body(self, number: int) -> bytes:
         """The request body for the pair `number`; a fresh id each time."""
@@ -79,6 +83,19 @@ class Questions:
     def body_with(self, message_id: str, number: int) -> bytes:
         """The request body of question `number`, as the message of that id."""
         return message_id.encode().join(self._halves[number % len(self._halves)])
+
+
+class Orders(Questions):
+    """Likewise of an operation of the sample tenants, `place-order`; its end is not waited for."""
+
+    def _calls(self) -> list[dict[str, Any]]:
+        data = {"item": "widget", "quantity": 1, "customer": "C-1001", "amount_cents": 1200}
+        call = send_message(
+            [{"data": {**data, "address_ref": "A-1"}}],
+            {"operation": "place-order", "purpose": "fulfilment"},
+        )
+        call["params"]["configuration"] = {"returnImmediately": True}
+        return [call]
 
 
 class AnswerTooLarge(Exception):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import pytest
 from hypothesis import given
@@ -97,6 +97,54 @@ def test_what_was_not_looked_up_leaves_no_verdict():
     assert (found["tenants"]["T"]["unchecked"], found["met"]) == (1, None)
 
 
+MOVED = replace(KILL, operations_per_s=10.0, decided_s=8.4)
+
+
+def operations(tenant, *, away=(5.0, 9.0)):
+    """Half of the rows, as operations, answered by the other region afterwards."""
+    return [
+        replace(one, id=f"operation-{one.id}", operation=True, region="b-1", found_later=True)
+        for one in rows(tenant, away=away)[::2]
+        if one.outcome != "acknowledged" or one.found is not None
+    ]
+
+
+def test_operations_are_a_stream_of_their_own_and_the_rto_is_the_longer_one():
+    """Questions are answered again after three seconds, operations when the home has moved."""
+    found = figures([*rows("T"), *operations("T"), *CONTROL_LOSES], MOVED)
+    told = found["tenants"]["T"]
+    assert (told["questions_rto_s"], told["operations_rto_s"]) == (3.01, 4.01)
+    assert (told["rto_s"], told["operations"], told["lost_for_good"]) == (4.01, 140, 0)
+    assert told["parts"] == {"detection_s": 0.01, "lease_s": 3.39, "move_s": 0.61}
+    assert sum(told["parts"].values()) == pytest.approx(told["rto_s"])
+    require_held([*rows("T"), *operations("T"), *CONTROL_LOSES], MOVED)
+
+
+def test_an_operation_that_is_not_served_again_is_no_recovery():
+    """The questions alone would say three seconds."""
+    found = figures([*rows("T"), *operations("T", away=(5.0, 13.0)), *CONTROL_LOSES], MOVED)
+    assert found["tenants"]["T"]["rto_s"] is None
+    assert found["tenants"]["T"]["parts"]["lease_s"] is None
+    assert found["met"] is False
+
+
+def test_what_the_survivor_lacks_is_lost_although_it_comes_back_with_its_region():
+    """RPO is what cannot be had while the region is away; what nobody has afterwards is apart."""
+    without = [replace(one, found_later=one.found is not None) for one in rows("T", lost=(97, 99))]
+    told = figures([*without, *CONTROL_LOSES], KILL)["tenants"]["T"]
+    assert (told["lost"], told["lost_for_good"]) == (2, 0)
+
+
+def test_operations_in_the_rows_need_a_rate_in_the_course():
+    """Without one nobody could say whether rows of them are missing."""
+    measured = [*rows("T"), *operations("T"), *CONTROL_LOSES]
+    with pytest.raises(DrillRows, match="no rate"):
+        require_held(measured, KILL)
+    fewer = [one for one in measured if not (one.operation and 6 < one.sent_s < 8)]
+    with pytest.raises(DrillRows, match="rows are missing"):
+        require_held(fewer, MOVED)
+
+
 @given(st.floats(0.1, 5.0), st.sets(st.integers(0, 99)))
 def test_rto_and_rpo_follow_what_was_done(away_s, lost):
     """Whatever the absence and whatever is lost: RTO is the absence to a step, RPO the oldest loss."""
@@ -116,6 +164,9 @@ def test_rto_and_rpo_follow_what_was_done(away_s, lost):
         ({"ended_s": 0.0, "sent_s": 1.0}, "times"),
         ({"found": "yes"}, "found"),
         ({"more": 1}, "members"),
+        ({"operation": "yes"}, "operation"),
+        ({"region": 1}, "region"),
+        ({"found_later": 1}, "found"),
         ({"sent_s": True}, "times"),
     ],
 )
@@ -131,6 +182,14 @@ def test_a_message_counts_once():
     """A row that stands twice would hide a loss among more successes."""
     with pytest.raises(DrillRows, match="twice"):
         figures([*rows("T"), *rows("T"), *CONTROL_LOSES], KILL)
+
+
+def test_a_row_of_a_drill_of_one_region_from_before_is_read():
+    """Packs that were made before drills of two regions verify on."""
+    row = Request("T", "m", 1.0, 2.0, "acknowledged", "t", True).as_dict()
+    for name in ("operation", "region", "found_later"):
+        del row[name]
+    assert request_of(row).operation is False
 
 
 @pytest.mark.parametrize("course", [None, {}, {"scenario": "none"}, {"scenario": "freeze"}])

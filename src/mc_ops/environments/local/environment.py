@@ -162,7 +162,7 @@ class LocalEnvironment:
 
         self.layout.prepare()
         with self._changing(say):
-            if request.regions == 2 or self._second() is not None:
+            if request.regions == 2 or self.second() is not None:
                 self._bring_up_both(request, say)
             else:
                 bring_up(self._records, self._traffic, self._external, request, say)
@@ -178,14 +178,13 @@ class LocalEnvironment:
             )
         with regions.arbitrated(self._records, request, self._external, say):
             bring_up(self._records, self._traffic, self._external, request, say)
-        second = self._second()
+        second = self.second()
         if second is None:
             raise CouldNotTell(f"{self.layout.home / SECOND} is gone", hint="repeat mcctl up")
         second.up(replace(request, regions=None), lambda text: say(f"{SECOND}: {text}"))
         regions.replicate(self.administer, second.administer, say)
 
-    def _second(self) -> LocalEnvironment | None:
-        """The other region of this home; None where there is one."""
+    def second(self) -> LocalEnvironment | None:
         if self.layout.second() is None:
             return None
         return LocalEnvironment(self._records.as_running().beside(), service=self._service)
@@ -199,7 +198,7 @@ class LocalEnvironment:
         if not self.layout.home.exists():
             return False
         self.layout.prepare()
-        second = self._second()
+        second = self.second()
         other = second is not None and second.down(lambda text: say(f"{SECOND}: {text}"))
         with self._changing(say):
             names = [record.name for record in self._table.all()]
@@ -352,7 +351,7 @@ class LocalEnvironment:
         names = [*foundations, *others, *sorted(replicas), "edge"]
         with ThreadPoolExecutor(max_workers=len(names)) as pool:
             processes = tuple(pool.map(lambda name: status_of(name, self._records, layout), names))
-        second = self._second()
+        second = self.second()
         return EnvironmentStatus(
             processes=processes,
             active_colour=active,
@@ -369,7 +368,7 @@ class LocalEnvironment:
         theirs = [
             name.removeprefix(f"{SECOND}/") for name in names if name.startswith(f"{SECOND}/")
         ]
-        if theirs and (second := self._second()):
+        if theirs and (second := self.second()):
             if len(theirs) < len(names):
                 raise UnusableInput("these logs are of two regions", hint="ask for one region's")
             return second.logs(theirs, lines=lines, follow=follow)

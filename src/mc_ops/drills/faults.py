@@ -1,0 +1,119 @@
+"""What a drill breaks, and how that is mended: a platform of one region.
+
+`two_regions.py` has the same for two. Whatever happens, what was broken is mended once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+from mc_contract.drill import LOSING
+from mc_ops.drills.clients import Clients
+from mc_ops.drills.control_store import ControlStore
+from mc_ops.drills.plan import Plan
+from mc_ops.drills.report import Times
+from mc_ops.environments import Part, Startable, UpRequest
+
+Say = Callable[[str], None]
+
+
+class Fault(Protocol):
+    """One scenario on one platform.
+
+    Attributes:
+        regions: Those that are up before, whose replicas are what ran.
+        urls: Where clients ask, in their order.
+        spread: Whether clients begin with each region in turn.
+        look_up_url: Where is asked after the recovery what was acknowledged.
+        look_again_url: Where is asked again when all is mended; empty: nowhere.
+        told: What else the report says.
+        problem: What was not mended as it should be; empty if nothing.
+    """
+
+    regions: Sequence[Startable]
+    urls: Mapping[str, str]
+    spread: bool
+    look_up_url: str
+    look_again_url: str
+    told: dict[str, Any]
+    problem: str
+
+    async def expect(self) -> None:
+        """Say what may be lost now."""
+
+    async def break_it(self) -> None:
+        """Break it, as one instant.
+
+        Raises:
+            CouldNotTell: there is nothing to break.
+        """
+
+    async def recover(self, clients: Clients, times: Times) -> None:
+        """Do, or wait for, what brings service back.
+
+        Raises:
+            OpsError: it does not come back.
+        """
+
+    async def settle(self) -> None:
+        """What is still to be seen while clients ask, after they were served again."""
+
+    async def mend(self) -> None:
+        """Undo whatever is still to be undone.
+
+        Raises:
+            CouldNotTell: the platform does not come up again.
+        """
+
+
+class OneRegion:
+    """A region that is started again, or goes on."""
+
+    spread = False
+    look_again_url = ""
+    problem = ""
+
+    def __init__(self, environment: Startable, plan: Plan, control: ControlStore, say: Say) -> None:
+        self.regions: Sequence[Startable] = (environment,)
+        self.urls: Mapping[str, str] = {"": environment.url}
+        self.look_up_url = environment.url
+        self.told: dict[str, Any] = {}
+        self._environment, self._plan, self._control, self._say = environment, plan, control, say
+        self._is_broken = False
+
+    async def expect(self) -> None:
+        """The plan has said it: nothing."""
+
+    async def break_it(self) -> None:
+        part = Part.database if self._plan.scenario == "db-kill" else Part.whole
+        number = signal.SIGKILL if self._plan.scenario in LOSING else signal.SIGSTOP
+        self._is_broken = True
+        names = await asyncio.to_thread(
+            self._environment.signal, part, number, (self._control.pid,)
+        )
+        self._say(f"{signal.Signals(number).name} sent to {', '.join(names)}")
+
+    async def recover(self, clients: Clients, times: Times) -> None:
+        """As a person would, who sees the fault at once; for a freeze when its time is over."""
+        if self._plan.scenario not in LOSING:
+            await asyncio.sleep(self._plan.freeze_s)
+        times.decided_s = clients.now()
+        await asyncio.to_thread(self._mend)
+        times.moved_s = clients.now()
+
+    async def settle(self) -> None:
+        """Nothing is left to be seen."""
+
+    async def mend(self) -> None:
+        if self._is_broken:
+            self._say("bringing the platform up again")
+            await asyncio.to_thread(self._mend)
+
+    def _mend(self) -> None:
+        if self._plan.scenario not in LOSING:
+            self._environment.signal(Part.whole, signal.SIGCONT, (self._control.pid,))
+        self._environment.up(UpRequest())
+        self._is_broken = False

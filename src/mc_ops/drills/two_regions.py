@@ -1,0 +1,243 @@
+"""What a drill breaks where two regions stand on this machine: the home of its tenants.
+
+The other region takes the homes when the lease of the broken one has lapsed. It is mended in this order:
+the broken region comes up, both have the same again, the homes are put back where they were.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import signal
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from mc_contract.drill import LOSING
+from mc_ops import exit_codes
+from mc_ops.drills.clients import Clients
+from mc_ops.drills.control_store import ControlStore
+from mc_ops.drills.plan import Plan
+from mc_ops.drills.report import Times
+from mc_ops.environments import Part, Startable, UpRequest
+from mc_ops.environments.administered import report_of, said_by
+from mc_ops.errors import CouldNotTell, OpsError, UnusableInput
+from mc_ops.service_client import OperatorClient
+from mc_ops.service_client.http import HttpClient
+
+_LOOK_S, _LOOK_AGAIN_S = 0.1, 1.0
+_PATIENCE_S = 120.0
+_OPERATING_TIER = 2  # of `place-order`
+_WOKEN_S = 3.0  # of load after a frozen home wakes, in which it must enact nothing
+_LAG = re.compile(r'^mc_replication_lag_seconds\{peer="([^"]*)"\} (\S+)$', re.MULTILINE)
+Say = Callable[[str], None]
+
+
+def homes_of(environment: Startable, operator: str) -> dict[str, dict[str, Any]]:
+    """The tenants' homes, as a region tells them.
+
+    Raises:
+        OpsError: it does not.
+    """
+    with OperatorClient(environment.url, token=operator) as client:
+        return {one["tenant"]: one for one in client.homes()["homes"]}
+
+
+def home_of(environment: Startable, operator: str, tenants: Sequence[str]) -> str:
+    """The region that is the home of all these tenants.
+
+    Raises:
+        UnusableInput: they have several, or one has none.
+        OpsError: it cannot be told.
+    """
+    homes = homes_of(environment, operator)
+    found = {tenant: homes[tenant]["region"] for tenant in tenants if tenant in homes}
+    if len(found) < len(tenants) or len(set(found.values())) != 1:
+        said = ", ".join(f"{tenant}: {found.get(tenant, 'none')}" for tenant in tenants)
+        raise UnusableInput(
+            f"a drill breaks one region, and these tenants' homes are several ({said})",
+            hint="name tenants of one home with --tenant, or move homes: mcctl home move",
+        )
+    return str(next(iter(found.values())))
+
+
+def lag_of(environment: Startable, peer: str) -> float:
+    """How far a region is behind its peer, in seconds, by its own metric.
+
+    Raises:
+        CouldNotTell: it does not tell.
+    """
+    for instance in environment.instances(environment.active_colour()):
+        with HttpClient(instance.url) as client:
+            found = dict(_LAG.findall(client.reach("GET", "/metrics").text))
+        if peer in found:
+            return float(found[peer])
+    raise CouldNotTell(
+        f"{environment.url} does not tell how far it is behind {peer}",
+        hint="mcctl replication status says what is missing",
+    )
+
+
+def between_regions(plan: Plan, regions: Sequence[Startable], administrator: str) -> Plan:
+    """The plan where two regions stand: which is broken, and how far the other one is behind it now.
+
+    Args:
+        plan: As for one region, with an operator's token.
+        regions: Both, which run.
+        administrator: An administrator's token, which sees what tenants may.
+
+    Raises:
+        OpsError: a region does not answer, or the tenants have no home in common.
+    """
+    home = home_of(regions[0], plan.operator, [*plan.tokens])
+    by_name = {one.region(): one for one in regions}
+    survivor = next(name for name in by_name if name != home)
+    with OperatorClient(regions[0].url, token=administrator) as client:
+        tiers = {one["id"]: one.get("autonomy_tier") or 0 for one in client.tenants()["tenants"]}
+    return replace(
+        plan,
+        operating=tuple(name for name in plan.tokens if tiers.get(name, 0) >= _OPERATING_TIER),
+        home=home,
+        survivor=survivor,
+        lag_s=lag_of(by_name[survivor], home),
+    )
+
+
+class TwoRegions:
+    """The home of a drill's tenants is broken; implements `faults.Fault`."""
+
+    spread = False
+
+    def __init__(
+        self, regions: Sequence[Startable], plan: Plan, control: ControlStore, say: Say
+    ) -> None:
+        self.regions = regions
+        self._first = regions[0]
+        self._by_name = {one.region(): one for one in regions}
+        self._home, self._survivor = self._by_name[plan.home], self._by_name[plan.survivor]
+        self.urls: Mapping[str, str] = {
+            plan.home: self._home.url,
+            plan.survivor: self._survivor.url,
+        }
+        self.look_up_url, self.look_again_url = self._survivor.url, self._home.url
+        self.told: dict[str, Any] = {"home": plan.home, "survivor": plan.survivor}
+        self.problem = ""
+        self._plan, self._control, self._say = plan, control, say
+        self._before: dict[str, dict[str, Any]] = {}
+        self._is_broken = False
+
+    async def expect(self) -> None:
+        self._before = await asyncio.to_thread(homes_of, self._survivor, self._plan.operator)
+        lag_s = await asyncio.to_thread(lag_of, self._survivor, self._plan.home)
+        self.told["expected"] = {"lag_s": lag_s, "loss": self._plan.expected_loss(lag_s)}
+        self._say(f"expected loss: {self.told['expected']['loss']}")
+
+    async def break_it(self) -> None:
+        part = Part.database if self._plan.scenario == "db-kill" else Part.whole
+        number = signal.SIGKILL if self._plan.scenario in LOSING else signal.SIGSTOP
+        self._is_broken = True
+        names = await asyncio.to_thread(self._home.signal, part, number, (self._control.pid,))
+        told = ", ".join(names)
+        self._say(f"{signal.Signals(number).name} sent to {told} of {self._plan.home}")
+
+    async def recover(self, clients: Clients, times: Times) -> None:
+        """Wait until the survivor is the home of all tenants of the drill."""
+        deadline_s = times.fault_s + self._plan.patience_s
+        while not await asyncio.to_thread(self._moved):
+            if clients.now() > deadline_s:
+                raise CouldNotTell(
+                    f"{self._plan.survivor} has not taken the homes within {self._plan.patience_s:g} s",
+                    hint="does the arbiter run? mcctl status; mcctl home list",
+                )
+            await asyncio.sleep(_LOOK_S)
+        times.decided_s = clients.now()
+        self._say(
+            f"{self._plan.survivor} is the home {times.decided_s - times.fault_s:.1f} s after"
+        )
+
+    def _moved(self) -> bool:
+        try:
+            homes = homes_of(self._survivor, self._plan.operator)
+        except OpsError:
+            return False
+        return all(homes[name]["region"] == self._plan.survivor for name in self._plan.tokens)
+
+    async def settle(self) -> None:
+        if self._plan.scenario not in LOSING:
+            self._say(f"{self._plan.home} wakes")
+            self._wake()
+            await asyncio.sleep(_WOKEN_S)
+
+    def _wake(self) -> None:
+        self._home.signal(Part.whole, signal.SIGCONT, (self._control.pid,))
+
+    async def mend(self) -> None:
+        if self._is_broken:
+            await asyncio.to_thread(self._mend)
+
+    def _mend(self) -> None:
+        if self._plan.scenario not in LOSING:
+            self._wake()
+        self._say(f"bringing {self._plan.home} up again")
+        self._first.up(UpRequest())
+        self._is_broken = False
+        self._require_same()
+        self._put_back()
+        self.told["digests"] = self._require_same()
+
+    def _require_same(self) -> dict[str, Any]:
+        """Wait until both regions have the same, by their digests.
+
+        Raises:
+            CouldNotTell: they have not, after a while.
+        """
+        deadline = time.monotonic() + _PATIENCE_S
+        while True:
+            reports = [_replication(one) for one in self.regions]
+            digests: list[dict[str, Any]] = [one["digests"] for one in reports]
+            problems = [problem for one in reports for problem in one["problems"]]
+            if digests[0] == digests[1] and not problems:
+                self._say("both regions have the same, by their digests")
+                return digests[0]
+            if time.monotonic() > deadline:
+                kinds = {kind for one in digests for kind in one}
+                differing = [k for k in sorted(kinds) if digests[0].get(k) != digests[1].get(k)]
+                raise CouldNotTell(
+                    f"the regions have not the same after {_PATIENCE_S:g} s: "
+                    f"{'; '.join([*problems, *differing])}",
+                    hint="mcctl replication status",
+                )
+            time.sleep(_LOOK_AGAIN_S)
+
+    def _put_back(self) -> None:
+        homes = homes_of(self._first, self._plan.operator)
+        moved = {
+            tenant: former["region"]
+            for tenant, former in self._before.items()
+            if homes[tenant]["region"] != former["region"]
+        }
+        if not moved:
+            return
+        self._say(f"moving {len(moved)} homes back")
+        with OperatorClient(self._first.url, token=self._plan.operator) as client:
+            for tenant, region in moved.items():
+                client.move_home(tenant, to=region, reason="a drill has ended")
+        deadline = time.monotonic() + _PATIENCE_S
+        while any(
+            homes[tenant]["region"] != region or homes[tenant]["bound_for"]
+            for tenant, region in moved.items()
+        ):
+            if time.monotonic() > deadline:
+                raise CouldNotTell(
+                    f"the homes are not back after {_PATIENCE_S:g} s", hint="mcctl home list"
+                )
+            time.sleep(_LOOK_AGAIN_S)
+            homes = homes_of(self._first, self._plan.operator)
+
+
+def _replication(environment: Startable) -> dict[str, Any]:
+    done = environment.administer("replication", "status", "--digests")
+    if done.returncode != exit_codes.OK:
+        return {"digests": {"": ""}, "problems": said_by(done)}
+    return report_of(done)

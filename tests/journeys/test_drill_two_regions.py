@@ -1,0 +1,100 @@
+"""Drills of two regions: the home is broken for real, the other region takes over, all is put back."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+
+import pytest
+from tests import forked, ports
+from tests.journeys.conftest import platforms
+
+from mc_contract.drill import course_of, request_of, require_held
+
+pytestmark = [pytest.mark.long, pytest.mark.slow]
+TENANT = "TENANT_001"
+LOAD = ("--tenant", TENANT, "--rate", "20", "--operations", "4", "--before", "4")
+
+
+@pytest.fixture(scope="module")
+def platform():
+    with platforms(lambda: ports.free_block(2)) as start:
+        yield start("--regions", "2")
+
+
+def homes(platform):
+    shown = platform.mcctl("home", "list", "--output", "json").stdout
+    return {one["tenant"]: one["region"] for one in json.loads(shown)["homes"]}
+
+
+def drilled(platform, out, scenario, *more):
+    done = platform.mcctl(
+        "drill", "run", "--scenario", scenario, *LOAD, *more, "--yes", "--max-lost", "40",
+        "--out", str(out), "--results", str(out.parent / "dr-drill-results.txt"),
+    )  # fmt: skip
+    rows = [request_of(json.loads(row)) for row in (out / "drill-clients.jsonl").open()]
+    told = json.loads((out / "drill.json").read_text())
+    require_held(rows, course_of(told))
+    return done, told, [row for row in rows if row.tenant == TENANT]
+
+
+def test_a_killed_home_is_taken_over_and_put_back(platform, tmp_path):
+    """Clients go on at the survivor; what it lacked is counted, and is back with its region."""
+    before = homes(platform)
+    done, told, rows = drilled(platform, tmp_path / "run" / "drill", "region-kill")
+    expected = done.stderr.index("expected loss: up to")
+    assert expected < done.stderr.index("fault: region-kill")
+    assert expected < done.stderr.index("SIGKILL sent to blue-1, edge, postgres")
+    one = told["figures"]["tenants"][TENANT]
+    assert (one["lost_for_good"], one["unchecked"], told["figures"]["blind"]) == (0, 0, False)
+    assert one["lost"] == sum(row.found is False for row in rows)
+    assert told["figures"]["control"]["lost"] > 0
+    assert one["rto_s"] == max(one["questions_rto_s"], one["operations_rto_s"])
+    assert sum(one["parts"].values()) == pytest.approx(one["rto_s"], abs=0.01)
+    home, survivor = told["regions"]["home"], told["regions"]["survivor"]
+    late = [row for row in rows if row.sent_s > told["course"]["decided_s"]]
+    assert {row.region for row in late if row.outcome == "acknowledged"} == {survivor}
+    assert {row.region for row in rows if row.ended_s < told["course"]["fault_s"]} >= {home}
+    assert homes(platform) == before
+    status = json.loads(platform.mcctl("replication", "status", "--output", "json").stdout)
+    assert status["differing"] == []
+    lines = (tmp_path / "run" / "dr-drill-results.txt").read_text().split("\n")
+    assert lines[0].startswith(f"RTO for {TENANT}: ")
+    _packed(platform, tmp_path / "run" / "drill", tmp_path)
+
+
+def _packed(platform, out, folder):
+    """RTO, its parts and RPO follow from the rows in a pack."""
+    pack = folder / "evidence-v0.json"
+    version = platform.mcctl("--version").stdout.strip()
+    platform.mcctl(
+        "evidence", "pack", "--drill", str(out), "--run", str(out.parent), "--out", str(pack),
+        "--release", f"v{version}",
+    )  # fmt: skip
+    report = json.loads(platform.mcctl("evidence", "verify", str(pack)).stdout)
+    claims = {one["id"]: one["recomputed"] for one in report["claims"]}
+    assert claims["drill.figures"]["tenants"][TENANT]["parts"]["lease_s"] > 0
+    assert report["ok"]
+
+
+def test_an_interrupted_drill_puts_region_and_homes_back(platform, tmp_path):
+    """Ctrl-C while the home is dead: it is brought up, and is the home again."""
+    before = homes(platform)
+    command = [
+        forked.MCCTL, "drill", "run", "--scenario", "region-kill", *LOAD, "--yes",
+        "--out", str(tmp_path / "drill"), "--results", str(tmp_path / "results.txt"),
+    ]  # fmt: skip
+    running = subprocess.Popen(
+        command, cwd=platform.cwd, env=platform.env, stderr=subprocess.PIPE, text=True
+    )
+    assert running.stderr is not None
+    for line in running.stderr:
+        if " is the home " in line:
+            break
+    running.send_signal(signal.SIGINT)
+    _, rest = running.communicate(timeout=300)
+    assert running.returncode == 5, rest
+    assert "the platform is up again" in rest
+    assert homes(platform) == before
+    assert (tmp_path / "drill" / "drill-clients.jsonl").stat().st_size > 0
