@@ -6,6 +6,7 @@ import copy
 import re
 import shutil
 import subprocess
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -32,7 +33,9 @@ needs_promtool = pytest.mark.skipif(
 )
 
 
+@cache
 def _files():
+    """Each file of rules; whoever changes one takes a copy, here as below."""
     return {path.name: yaml.safe_load(path.read_text()) for path in sorted(RULES.glob("*.yml"))}
 
 
@@ -46,10 +49,12 @@ def _rules(kind):
     ]
 
 
+@cache
 def _peers():
     return yaml.safe_load((RULES.parent / "peers.example.rules.yml").read_text())
 
 
+@cache
 def _recorded():
     """Names of recording rules, with the labels that they can have."""
     found = {}
@@ -64,6 +69,7 @@ def _recorded():
 ALERTS = sorted({rule["alert"] for rule in _rules("alert")})
 
 
+@cache
 def _tests():
     return {path: yaml.safe_load(path.read_text()) for path in PROMTOOL_TESTS.glob("*.test.yml")}
 
