@@ -99,6 +99,7 @@ def migrate_again(platform: Platform) -> None:
     platform.kubectl("wait", "--for=condition=complete", "job/mc-migrate", "--timeout=180s")
 
 
+@pytest.mark.long  # of the three ends of a pod the one that asks least
 def test_a_pod_that_is_scaled_away_hands_its_operations_over(platform: Platform, tmp_path: Path):
     """The step that it is at ends after the pod does: another one asks again, by the same key."""
     try:

@@ -14,7 +14,8 @@ from typing import Self
 import pytest
 from tests.cluster.conftest import CLUSTER, Space, get, until
 
-pytestmark = pytest.mark.cluster
+# What the runtime of the test cluster promises: the platform's own stories ask for most of it as well
+pytestmark = [pytest.mark.cluster, pytest.mark.long]
 
 
 class Client(threading.Thread):
