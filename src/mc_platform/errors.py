@@ -38,9 +38,14 @@ if TYPE_CHECKING:
 
 
 class PlatformError(McError):
-    """Root of the service's errors."""
+    """Root of the service's errors.
+
+    Attributes:
+        task_id: The task that the error ended, where there is one.
+    """
 
     http_status: int = 500
+    task_id: str = ""
 
 
 class NotAuthenticated(PlatformError):

@@ -100,6 +100,18 @@ class Tasks(Protocol):
             replies: Whether they come with their parts; then fewer tasks where those are large.
         """
 
+    async def total(
+        self,
+        tenant: TenantId,
+        *,
+        principal: PrincipalId,
+        context_id: ContextId | None,
+        state: str | None,
+        since: datetime | None,
+        most: int,
+    ) -> int:
+        """How many tasks the pages of a listing hold together; `most` if there are more."""
+
     async def conversation(
         self, tenant: TenantId, context_id: ContextId, *, limit: int
     ) -> list[Task]:

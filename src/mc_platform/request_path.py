@@ -30,6 +30,7 @@ from mc_platform.errors import (
     AutonomyHalted,
     BadRequest,
     Conflict,
+    PlatformError,
     PolicyDenied,
     RateLimited,
     Unavailable,
@@ -54,7 +55,7 @@ from mc_platform.pipeline.idempotency import (
     other_task_ids_of,
     task_id_of,
 )
-from mc_platform.pipeline.open_tasks import OpenTasks
+from mc_platform.pipeline.open_tasks import OpenTasks, as_first_answered
 from mc_platform.pipeline.operation_turns import OperationTurns
 from mc_platform.pipeline.replies import Released, Replies, count_labels
 from mc_platform.ports import (
@@ -170,10 +171,12 @@ class RequestPath:
             PolicyDenied, BadRequest, NotFound, Conflict, AgentFailed, Unavailable.
         """
         accepted = await self.begin(envelope)
-        return accepted if isinstance(accepted, Task) else await self.finish(accepted)
+        if isinstance(accepted, Accepted):
+            return await self.finish(accepted)
+        return as_first_answered(await self.open_tasks.followed(accepted, self.operation_wait_s))
 
     async def begin(self, envelope: Envelope) -> Accepted | Task:
-        """Steps 3 to 5; a repeat of a message gives the first one's task instead.
+        """Steps 3 to 5; a repeat gives the first one's task instead, as it stands.
 
         Raises:
             PolicyDenied: recorded before it is raised.
@@ -205,7 +208,6 @@ class RequestPath:
                 )
             if isinstance(begun, Accepted):
                 return begun
-            # After the block: the first one's reply needs what its repeats would hold meanwhile
             return await self._repeat(envelope, begun, operation)
         finally:
             if not isinstance(begun, Accepted):
@@ -310,7 +312,7 @@ class RequestPath:
             principal=envelope.principal.id,
             message_id=envelope.message_id,
             request_digest=known.digest,
-            state=TaskState.working if operation else TaskState.submitted,
+            state=TaskState.working,
             updated_at=self.clock(),
             governance={
                 "decision_id": decision.id,
@@ -389,16 +391,18 @@ class RequestPath:
                 return await self._record_reply(task, released)
         except (AgentFailed, Unavailable) as error:
             if released is None:  # the agent failed, or a worker ended; else the ledger is away
-                await self.open_tasks.fail(task, error.message)
+                await self.open_tasks.fail(task, error)
             raise
         except PolicyDenied:
             raise  # recorded already
         except asyncio.CancelledError:
-            await self.open_tasks.fail(task, "the gateway stopped before the agent had answered")
+            stopped = Unavailable("the gateway stopped before the agent had answered")
+            await self.open_tasks.fail(task, stopped)
             raise
-        except Exception:
-            await self.open_tasks.fail(task, "the gateway failed on the agent's answer")
-            raise
+        except Exception as error:
+            crash = PlatformError("the gateway failed on the agent's answer")
+            await self.open_tasks.fail(task, crash)
+            raise crash from error
 
     async def _forward(self, accepted: Accepted) -> tuple[Part, ...]:
         task = accepted.task
@@ -421,8 +425,13 @@ class RequestPath:
         event = self.replies.event(task.tenant, task.id, released)
         if released.parts is None:
             denied = denial(released.decision, "the reply is withheld")
+            denied.task_id = task.id
             await self.open_tasks.close(
-                task, event, state=TaskState.rejected, status_text=denied.message
+                task,
+                event,
+                state=TaskState.rejected,
+                status_text=denied.message,
+                governance={**task.governance, "release_decision_id": released.decision.id},
             )
             raise denied
         governance = {
@@ -488,7 +497,7 @@ class RequestPath:
         ):
             # It was accepted by a gateway that died before it could begin it
             await self.operations.start(_operation_request(envelope, first, operation))
-        return await self.open_tasks.followed(first, self.operation_wait_s)
+        return first
 
     async def _digest(self, envelope: Envelope, like: str = "") -> str:
         tenant, meaning = envelope.principal.tenant, meaning_of(envelope.governance)

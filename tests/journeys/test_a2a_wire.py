@@ -169,6 +169,61 @@ def test_a_message_id_is_used_once(wire):
     assert refusal["code"] == -32053
 
 
+def _order(wire):
+    old = wire.binding == "0.3"
+    data = {
+        "item": "widget",
+        "quantity": 1,
+        "customer": "C-1001",
+        "amount_cents": 500,
+        "address_ref": "A-1",
+        "delay_s": 1,
+    }
+    governance = {"operation": "place-order", "purpose": "fulfilment"}
+    part = {"kind": "data", "data": data} if old else {"data": data}
+    sent = {**wire.message(metadata={GOVERNANCE: governance}), "parts": [part]}
+    at_once = {"blocking": False} if old else {"returnImmediately": True}
+    return {"message": sent, "configuration": at_once}
+
+
+def _state(told):
+    return told["status"]["state"].removeprefix("TASK_STATE_").lower()
+
+
+def test_a_repeat_waits_no_longer_than_the_first(wire):
+    """Who does not wait gets the task as it stands, again; a stream begins with it, and tells its end."""
+    order = _order(wire)
+    first, again = (_task(wire, wire.call("SendMessage", **order)[0]) for _ in range(2))
+    assert (_state(first), _state(again), again["id"]) == ("working", "working", first["id"])
+    told = wire.call("SendStreamingMessage", message=order["message"])
+    assert _state(_task(wire, told[0])) == "working"
+    last = told[-1] if wire.binding == "0.3" else told[-1]["statusUpdate"]
+    assert _state(last) == "completed"
+
+
+def test_a_question_is_at_work_once_it_is_accepted(wire):
+    """Its first state is no promise to begin: it has begun."""
+    told = wire.call("SendStreamingMessage", message=wire.message())
+    assert _state(_task(wire, told[0])) == "working"
+
+
+@pytest.mark.parametrize("binding", ["1.0", "HTTP+JSON"])
+def test_a_listing_counts_all_that_it_finds(platform, binding):
+    """Not those of its page; each page says the same."""
+    wire, context = Wire(platform, binding), str(uuid.uuid4())
+    for _ in range(5):
+        wire.call("SendMessage", message=wire.message(contextId=context))
+    pages, token = [], ""
+    while not pages or token:
+        [page] = wire.call("ListTasks", contextId=context, pageSize=2, pageToken=token)
+        token = page.get("nextPageToken", "")
+        pages.append(page)
+    assert [(len(page["tasks"]), page["totalSize"]) for page in pages] == [(2, 5), (2, 5), (1, 5)]
+    newest = pages[0]["tasks"][0]["status"]["timestamp"]
+    [since] = wire.call("ListTasks", contextId=context, statusTimestampAfter=newest)
+    assert (len(since["tasks"]), since["totalSize"]) == (1, 1)
+
+
 @pytest.mark.parametrize("binding", ["1.0", "HTTP+JSON"])
 @pytest.mark.parametrize(
     "wrong",

@@ -9,7 +9,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from mc_platform.errors import Conflict, NotFound
+from mc_platform.errors import (
+    AgentFailed,
+    Conflict,
+    NotFound,
+    Overdue,
+    PlatformError,
+    PolicyDenied,
+    Unavailable,
+)
 from mc_platform.model.event import Event, Kind
 from mc_platform.model.ids import OperationId, TaskId
 from mc_platform.model.operation import OperationReport
@@ -144,24 +152,30 @@ class OpenTasks:
         failed = 0
         for task in tasks:
             if "operation_id" not in task.governance:
-                await self.fail(task, "the gateway was interrupted before the agent answered")
+                await self.fail(
+                    task, Unavailable("the gateway was interrupted before the agent answered")
+                )
                 failed += 1
             elif self.homes is not None and not self.homes.term(task.tenant):
                 continue
             elif await self.operations.void(OperationId(task.id)):
-                await self.fail(task, "the gateway was interrupted before the operation began")
+                await self.fail(
+                    task, Unavailable("the gateway was interrupted before the operation began")
+                )
                 failed += 1
             elif (report := await self.operations.report(OperationId(task.id))) is not None:
                 failed += await self._close_broken(task, report)
         return failed
 
-    async def fail(self, task: Task, reason: str) -> None:
-        """Record that a question, or an operation that never began, has failed."""
+    async def fail(self, task: Task, error: PlatformError) -> None:
+        """Record that a question, or an operation that never began, has failed, and as what."""
+        error.task_id = task.id
         await self.close(
             task,
-            self.events.event(Kind.request_failed, task.tenant, task.id, reason=reason),
+            self.events.event(Kind.request_failed, task.tenant, task.id, reason=error.message),
             state=TaskState.failed,
-            status_text=reason,
+            status_text=error.message,
+            governance={**task.governance, "error": error.code},
         )
 
     async def close(self, task: Task, event: Event, **changes: Any) -> Task:
@@ -184,3 +198,27 @@ class OpenTasks:
         )
         metrics.count_operation(task.tenant, report)
         return True
+
+
+def as_first_answered(task: Task) -> Task:
+    """A task, as who sent its message got it first; what ended otherwise than by a reply was an error.
+
+    Raises:
+        PlatformError: the question's, as it was raised then.
+    """
+    if "operation_id" in task.governance or task.state not in (
+        TaskState.failed,
+        TaskState.rejected,
+    ):
+        return task
+    error: PlatformError
+    if task.state is TaskState.rejected:
+        decision_id = str(task.governance.get("release_decision_id", ""))
+        _, _, reason = task.status_text.partition(": ")
+        error = PolicyDenied(task.status_text, decision_id=decision_id, reason=reason)
+    else:
+        kinds = {kind.code: kind for kind in (Unavailable, Overdue, PlatformError)}
+        kind = kinds.get(str(task.governance.get("error")), AgentFailed)
+        error = kind(task.status_text, hint="the same message fails again; send it as a new one")
+    error.task_id = task.id
+    raise error

@@ -28,6 +28,7 @@ from mc_platform.model.tenant import Principal
 from mc_platform.observe import metrics
 from mc_platform.observe.cost import Metered
 from mc_platform.pipeline.idempotency import Envelope
+from mc_platform.pipeline.open_tasks import as_first_answered
 from mc_platform.ports import Tasks
 from mc_platform.receive import convert
 from mc_platform.receive.exact_values import CLAIMED, VALUES, ExactValues
@@ -39,6 +40,7 @@ from mc_platform.request_path import Accepted, RequestPath
 R = TypeVar("R")
 PRINCIPAL = "mc_principal"
 _MAX_PAGE = 100
+_MOST_COUNTED = 10_000  # some milliseconds of the database's time
 _MOST_STREAMS = 100
 
 
@@ -140,20 +142,19 @@ class GovernedRequestHandler(RequestHandler):
             return await self._path.begin(self._envelope(params, context, principal))
 
         begun = await _counted(principal, begin(), count_success=False)
-        if isinstance(begun, Task):
+        if isinstance(begun, Task):  # a repeat
             await self._large_answers.to_show(principal.tenant, [begun], patient=True)
             yield convert.task(begun, values)
-            if not begun.state.terminal:
-                async for event in self._follow(begun, values):
-                    yield event
+            ended = await _counted(principal, self._followed(begun, repeated=True))
+            for event in await self._ending(ended, values) if ended is not begun else ():
+                yield event
             return
         # A client that leaves its stream, be it at once, does not call back what was begun: the
         # work is a task of its own, and only the waiting for it ends.
         finishing = self._finish_apart(begun)
         yield convert.task(begun.task, values)
         ended = await _counted(principal, asyncio.shield(finishing))
-        await self._large_answers.to_show(principal.tenant, [ended], patient=True)
-        for event in _ending(ended, values):
+        for event in await self._ending(ended, values):
             yield event
 
     async def _refuse_continuing(
@@ -246,7 +247,7 @@ class GovernedRequestHandler(RequestHandler):
         if task.state.terminal:
             raise sdk.UnsupportedOperationError(f"the task is {task.state.name} already")
         yield convert.task(task, values)
-        async for event in self._follow(task, values):
+        for event in await self._ending(await _guarded(self._followed(task)), values):
             yield event
 
     async def on_list_tasks(
@@ -264,24 +265,29 @@ class GovernedRequestHandler(RequestHandler):
         size = params.page_size if params.HasField("page_size") else 50
         if not 1 <= size <= _MAX_PAGE:
             raise BadRequest(f"pageSize must be 1 to {_MAX_PAGE}, got {size}")
+        filters: Any = {
+            "principal": principal.id,
+            "context_id": ContextId(params.context_id) if params.context_id else None,
+            "state": convert.wanted_state(params.status),
+            "since": convert.since(params),
+        }
         page = await self._tasks.page(
             principal.tenant,
-            principal=principal.id,
-            context_id=ContextId(params.context_id) if params.context_id else None,
-            state=convert.wanted_state(params.status),
+            **filters,
             limit=size,
             before=_from_token(params.page_token) if params.page_token else None,
-            since=convert.since(params),
             replies=params.include_artifacts,
         )
+        total = len(page.tasks)
+        if page.more or params.page_token:
+            total = await self._tasks.total(principal.tenant, **filters, most=_MOST_COUNTED)
         await self._large_answers.to_show(principal.tenant, page.tasks)
         values = _values(context)
-        # total_size is what this page knows: counting all would cost a scan for each listing.
         return pb.ListTasksResponse(
             tasks=[convert.task(task, values) for task in page.tasks],
             next_page_token=_to_token(page.tasks[-1]) if page.more else "",
             page_size=size,
-            total_size=len(page.tasks) + page.more,
+            total_size=total,
         )
 
     def _admit(self, claimed: Sequence[str], principal: Principal) -> None:
@@ -300,24 +306,29 @@ class GovernedRequestHandler(RequestHandler):
         await self._large_answers.to_show(principal.tenant, [task])
         return task
 
-    async def _follow(self, task: Task, values: ExactValues) -> AsyncGenerator[Event]:
+    async def _followed(self, task: Task, *, repeated: bool = False) -> Task:
+        """The task at its end.
+
+        Args:
+            repeated: What the message's first answer was is raised, or given.
+        """
         tenant = task.tenant
         if self._streams[tenant] >= _MOST_STREAMS:
-            raise to_wire(
-                RateLimited(
-                    f"tenant {tenant} follows {_MOST_STREAMS} tasks on this replica already",
-                    retry_after_s=1.0,
-                    hint="close a stream, or poll with GetTask",
-                )
+            raise RateLimited(
+                f"tenant {tenant} follows {_MOST_STREAMS} tasks on this replica already",
+                retry_after_s=1.0,
+                hint="close a stream, or poll with GetTask",
             )
         self._streams[tenant] += 1
         try:
             task = await self._path.open_tasks.followed(task)
         finally:
             self._streams[tenant] -= 1
-        await self._large_answers.to_show(tenant, [task], patient=True)
-        for event in _ending(task, values):
-            yield event
+        return as_first_answered(task) if repeated else task
+
+    async def _ending(self, task: Task, values: ExactValues) -> list[Event]:
+        await self._large_answers.to_show(task.tenant, [task], patient=True)
+        return _ending(task, values)
 
     # -- what this gateway does not offer ------------------------------------------------------
 

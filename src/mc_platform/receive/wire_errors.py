@@ -112,7 +112,17 @@ _enter(AgentFailedError, -32006, 502, "UNAVAILABLE", "AGENT_FAILED")
 
 
 def to_wire(error: BaseException) -> sdk.A2AError:
-    """The A2A error that a caller sees. What is not ours is told by an incident id only."""
+    """The A2A error that a caller sees. What is not ours is told by an incident id only.
+
+    A task that the error ended is named in its data: a failure that was recorded can be looked up.
+    """
+    told = _on_wire(error)
+    if isinstance(error, errors.PlatformError) and error.task_id:
+        told.data = {**(told.data or {}), "taskId": error.task_id}
+    return told
+
+
+def _on_wire(error: BaseException) -> sdk.A2AError:
     if isinstance(error, sdk.A2AError):
         return error
     if isinstance(error, errors.PolicyDenied):

@@ -190,7 +190,9 @@ async def test_a_worker_that_ends_on_a_reply_ends_the_task(
     assert (task.state, task.status_text) == (TaskState.failed, "a worker process ended meanwhile")
     assert [event.kind.value for event in ledger.events] == ["request.accepted", "request.failed"]
     async with asyncio.timeout(_SOON_S):
-        assert (await path.handle(question("m-1"))).state == TaskState.failed
+        with pytest.raises(Unavailable) as again:
+            await path.handle(question("m-1"))
+    assert again.value.task_id == task.id
 
 
 async def test_who_waits_for_an_operation_is_answered_when_the_replica_leaves() -> None:

@@ -27,6 +27,17 @@ _FILTERS = {
 }
 
 
+def _conditions(filters: frozenset[str], *, first: int) -> str:
+    """Those of a set of filters, whose values are `$first` and on."""
+    conditions, next_ = ["tenant = $1"], first
+    for name, form in _FILTERS.items():
+        if name in filters:
+            places = [f"${next_ + at}" for at in range(form.count("{}"))]
+            next_ += len(places)
+            conditions.append(form.format(*places))
+    return " AND ".join(conditions)
+
+
 @cache
 def page_sql(filters: frozenset[str], *, replies: bool) -> str:
     """The statement for a set of filters, whose values are $4 and on, in the order of `_FILTERS`.
@@ -34,25 +45,26 @@ def page_sql(filters: frozenset[str], *, replies: bool) -> str:
     $1 is the tenant, $2 the limit, $3 the most bytes of replies: a page with replies ends before
     the one with which they would be too many.
     """
-    conditions, next_ = ["tenant = $1"], 4
-    for name, form in _FILTERS.items():
-        if name in filters:
-            places = [f"${next_ + at}" for at in range(form.count("{}"))]
-            next_ += len(places)
-            conditions.append(form.format(*places))
     parts = "parts::text" if replies else "'[]'"
     return f"""
 SELECT * FROM (
     SELECT *, count(*) OVER () AS found, sum(octet_length(parts)) OVER newest AS so_far
     FROM (
         SELECT {BUT_PARTS}, {parts} AS parts
-        FROM mc.task WHERE {" AND ".join(conditions)}
+        FROM mc.task WHERE {_conditions(filters, first=4)}
         ORDER BY updated_at DESC, id DESC LIMIT $2
     ) AS all_of_it
     WINDOW newest AS (ORDER BY updated_at DESC, id DESC)
 ) AS counted
 WHERE so_far <= $3 OR so_far = octet_length(parts) ORDER BY updated_at DESC, id DESC
 """  # noqa: S608 - constants and places of arguments
+
+
+@cache
+def total_sql(filters: frozenset[str]) -> str:
+    """The statement that counts, up to $2, what a set of filters finds; values are $3 and on."""
+    found = f"SELECT FROM mc.task WHERE {_conditions(filters, first=3)} LIMIT $2"
+    return f"SELECT count(*) FROM ({found}) AS found"  # noqa: S608 - constants and places
 
 
 def page_query(
@@ -68,6 +80,31 @@ def page_query(
     replies: bool,
 ) -> tuple[str, Sequence[Any]]:
     """The statement of a page and its arguments; `limit` rows at most, newest first."""
+    wanted, arguments = _wanted(principal, context_id, state, before, since)
+    return page_sql(wanted, replies=replies), [tenant, limit, most_bytes, *arguments]
+
+
+def total_query(
+    tenant: TenantId,
+    *,
+    principal: PrincipalId,
+    context_id: ContextId | None,
+    state: str | None,
+    since: datetime | None,
+    most: int,
+) -> tuple[str, Sequence[Any]]:
+    """The statement that counts what a listing finds, up to `most`, and its arguments."""
+    wanted, arguments = _wanted(principal, context_id, state, None, since)
+    return total_sql(wanted), [tenant, most, *arguments]
+
+
+def _wanted(
+    principal: PrincipalId | None,
+    context_id: ContextId | None,
+    state: str | None,
+    before: tuple[datetime, TaskId] | None,
+    since: datetime | None,
+) -> tuple[frozenset[str], Sequence[Any]]:
     given: dict[str, tuple[Any, ...] | None] = {
         "principal": None if principal is None else (principal,),
         "context_id": None if context_id is None else (context_id,),
@@ -77,5 +114,4 @@ def page_query(
     }
     wanted = {name: values for name in _FILTERS if (values := given[name]) is not None}
     arguments = [value for values in wanted.values() for value in values]
-    statement = page_sql(frozenset(wanted), replies=replies)
-    return statement, [tenant, limit, most_bytes, *arguments]
+    return frozenset(wanted), arguments

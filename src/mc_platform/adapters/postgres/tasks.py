@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from mc_platform.adapters.postgres.pools import Pools, wrapped
 from mc_platform.adapters.postgres.quotations import Quotations
 from mc_platform.adapters.postgres.rows import task_from_row
-from mc_platform.adapters.postgres.task_pages import BUT_PARTS, page_query
+from mc_platform.adapters.postgres.task_pages import BUT_PARTS, page_query, total_query
 from mc_platform.model.ids import ContextId, PrincipalId, TaskId, TenantId
 from mc_platform.model.task import Page, Task
 
@@ -89,6 +89,28 @@ class PostgresTasks:
         size = sum(len(row["parts"]) for row in shown)
         more = bool(rows) and rows[0]["found"] > len(shown)
         return Page(await _apart_if_large(size, _tasks_from, shown), more)
+
+    @wrapped("tasks cannot be counted")
+    async def total(
+        self,
+        tenant: TenantId,
+        *,
+        principal: PrincipalId,
+        context_id: ContextId | None,
+        state: str | None,
+        since: datetime | None,
+        most: int,
+    ) -> int:
+        statement, arguments = total_query(
+            tenant,
+            principal=principal,
+            context_id=context_id,
+            state=state,
+            since=since,
+            most=most,
+        )
+        async with self._pools.as_tenant(tenant) as connection:
+            return int(await connection.fetchval(statement, *arguments))
 
     @wrapped("the conversation cannot be read")
     async def conversation(
