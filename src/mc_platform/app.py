@@ -53,6 +53,7 @@ from mc_platform.assembly.keys import open_keys, signer_memory
 from mc_platform.assembly.probes import Probes
 from mc_platform.assembly.regions import Heartbeat
 from mc_platform.assembly.retention import Retention
+from mc_platform.assembly.sync_tenants import sync_tenants
 from mc_platform.assembly.witnessing import read_witnesses, witnessing
 from mc_platform.authenticate import Authenticator, GuardedAuthenticator
 from mc_platform.bulkheads import Messages
@@ -69,6 +70,7 @@ from mc_platform.receive import FastPath, GatewayMiddleware, GovernedRequestHand
 from mc_platform.receive.connections import Connections
 from mc_platform.receive.detail import DetailRule
 from mc_platform.receive.handler import PRINCIPAL
+from mc_platform.receive.held_answers import HeldAnswers
 from mc_platform.receive.limits import RateLimiter
 from mc_platform.receive.pass_on import PassOn
 from mc_platform.receive.peers import Peers
@@ -229,6 +231,13 @@ class Workbench:
             journal=self._journal,
             events=self._events,
         )
+        self._copies = sync_tenants(
+            settings,
+            self._catalogue.tenants,
+            pools=self._pools,
+            journal=self._journal,
+            events=self._events,
+        )
         self._operations = OperationEngine(
             database_url=database_url,
             executor_id=settings.replica,
@@ -340,6 +349,7 @@ class Workbench:
                 wait_s=settings.slot_wait_s,
             ),
             homes=self._keeper,
+            copies=self._copies,
         )
         self._bridge.connect(self._path)
         await self._operations.launch()
@@ -359,6 +369,8 @@ class Workbench:
         )
         served.router.redirect_slashes = False  # it would redirect to whatever `Host` says
         app: ASGIApp = FastPath(served, self._handler)
+        if self._copies is not None:
+            app = HeldAnswers(app, self._copies)
         if self._homes is not None:
             app = PassOn(app, self._homes.peers, settings.region, self._homes.slots)
         return GatewayMiddleware(
@@ -466,6 +478,10 @@ class Workbench:
         if self._homes is not None:
             record = self._homes.moves.record_untold
             works["homes"] = partial(every, _MOVES_S, record, "moves_not_recorded_yet")
+        if self._copies is not None:
+            works["copies"] = self._copies.run
+            record = self._copies.record_untold
+            works["degradation"] = partial(every, _MOVES_S, record, "degradation_not_recorded_yet")
         if self._shipper is not None:
             works["shipper"] = self._shipper.run
         cosigner = self._witnessing.cosigner

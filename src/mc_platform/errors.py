@@ -21,6 +21,7 @@
       Unavailable           try again later                            503
         Overdue             its examination took too long; send less   503
         HomeElsewhere       ask the tenant's home region, or wait until there is one  503
+        PeerAway        repeat it: it may be done, and the peer region has not confirmed it   503
       Misconfigured         mend the settings; raised at start-up only
         LedgerDamaged       find out who changed the ledger; it is not what was signed    503
 
@@ -275,6 +276,16 @@ class HomeElsewhere(Unavailable):
     def as_dict(self) -> dict[str, object]:
         """As other errors, with the home's name."""
         return {**super().as_dict(), "home": self.home}
+
+
+class PeerAway(Unavailable):
+    """A `sync` tenant's answer is withheld: the peer region has not confirmed what it would tell.
+
+    What was asked for may be done here; the same message again gets the same task.
+    """
+
+    code = "peer-away"
+    retry_after_s = 2.0
 
 
 class LedgerDamaged(Unavailable):

@@ -297,6 +297,19 @@ class Homes(Protocol):
         """
 
 
+class PeerCopies(Protocol):
+    """What the peer region has of the tenants whose answers wait for it."""
+
+    tenants: frozenset[TenantId]
+
+    async def require(self, tenant: TenantId) -> None:
+        """Return once the peer has all that was committed here before; at once for other tenants.
+
+        Raises:
+            PeerAway: it has not confirmed it in time, and the tenant is one to refuse then.
+        """
+
+
 class Autonomy(Protocol):
     """The switch that stops enactments. Behind it: PostgreSQL; memory in tests."""
 

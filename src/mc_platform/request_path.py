@@ -66,6 +66,7 @@ from mc_platform.ports import (
     Homes,
     Journal,
     Operations,
+    PeerCopies,
     Tasks,
 )
 from mc_platform.record import (
@@ -132,6 +133,7 @@ class RequestPath:
     operation_wait_s: float
     messages: Messages
     homes: Homes | None = None
+    copies: PeerCopies | None = None
     open_tasks: OpenTasks = field(init=False)
     replies: Replies = field(init=False)
     _conversations: Conversations = field(init=False)
@@ -182,6 +184,7 @@ class RequestPath:
             PolicyDenied: recorded before it is raised.
             RateLimited: there is no place for it; nothing is recorded.
             HomeElsewhere: it is an operation, and another region enacts for the tenant.
+            PeerAway: it is an operation, recorded, and not begun: the peer does not have it.
             BadRequest, NotFound, Conflict, Unavailable.
         """
         tenant = self._tenant_of(envelope)
@@ -197,7 +200,7 @@ class RequestPath:
                 raise
             # What was let in once is not refused to a retry
             return await self._repeat(envelope, await self._digest(envelope), operation)
-        begun = None
+        kept = False
         try:
             async with (
                 self._turns.of(tenant, operation) as operations_this_hour,
@@ -207,10 +210,13 @@ class RequestPath:
                     envelope, tenant, agent, operation, operations_this_hour, slot
                 )
             if isinstance(begun, Accepted):
+                if operation is not None:
+                    await self._enact(envelope, begun.task, operation)
+                kept = True
                 return begun
             return await self._repeat(envelope, begun, operation)
         finally:
-            if not isinstance(begun, Accepted):
+            if not kept:
                 slot.release()
 
     async def _begin(
@@ -334,10 +340,16 @@ class RequestPath:
             recorded = await self.journal.record([event], task)
         if not recorded[0].fresh:  # the message id is known, so nothing was written
             return known.digest
-        accepted = Accepted(envelope, tenant, task, agent, operation, decision, conversation, slot)
-        if operation is not None:
-            await self.operations.start(_operation_request(envelope, task, operation))
-        return accepted
+        return Accepted(envelope, tenant, task, agent, operation, decision, conversation, slot)
+
+    async def _enact(self, envelope: Envelope, task: Task, operation: OperationSpec) -> None:
+        """Begin an operation; of a `sync` tenant once the peer knows that it was accepted.
+
+        Else a region that dies would leave effects that the survivor has never heard of.
+        """
+        if self.copies is not None:
+            await self.copies.require(task.tenant)
+        await self.operations.start(_operation_request(envelope, task, operation))
 
     async def _screen(
         self, envelope: Envelope, tenant: Tenant, task_id: TaskId
@@ -496,7 +508,7 @@ class RequestPath:
             and not await self.operations.known(OperationId(first.id))
         ):
             # It was accepted by a gateway that died before it could begin it
-            await self.operations.start(_operation_request(envelope, first, operation))
+            await self._enact(envelope, first, operation)
         return first
 
     async def _digest(self, envelope: Envelope, like: str = "") -> str:

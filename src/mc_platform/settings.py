@@ -85,6 +85,7 @@ class Settings(BaseSettings):
     witness_interval_s: float = Field(default=10.0, ge=1, le=3600)
     arbiter_url: SecretStr | None = None
     peers_file: Path | None = None
+    sync_wait_s: float = Field(default=2.0, gt=0, le=60)
 
     max_body_bytes: int = Field(default=1_048_576, ge=1024)
     max_json_values: int = Field(default=5000, ge=100, le=1_000_000)

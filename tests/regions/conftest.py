@@ -178,11 +178,12 @@ class TwoRegions:
     arbiter_url: str
 
 
-def _credentials() -> tuple[dict[str, Any], dict[str, str]]:
+def made_credentials() -> tuple[dict[str, Any], dict[str, str]]:
     made, tokens = {}, {}
     for name, tenant, role in (
         ("TENANT_001", "TENANT_001", "agent"),
         ("TENANT_002", "TENANT_002", "agent"),
+        ("TENANT_003", "TENANT_003", "agent"),
         ("OPERATOR", "PLATFORM", "operator"),
     ):
         key, secret = secrets.token_hex(6), secrets.token_urlsafe(32)
@@ -207,7 +208,7 @@ def regions(
             Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()
         )
     )
-    credentials, tokens = _credentials()
+    credentials, tokens = made_credentials()
     receiver = Receiver()
     with ExitStack() as stack:
         stack.callback(receiver.close)

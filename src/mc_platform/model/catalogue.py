@@ -332,6 +332,13 @@ class _Tenant(Strict):
     tainted_operations: SetOf[_Operation] = frozenset()
     tainted_tier: _Tier = 0
     retention_days: _RetentionDays | None = None
+    replication: Literal["async", "sync"] = "async"
+    peer_away: Literal["refuse", "degrade"] = "refuse"
+
+    @classmethod
+    def rules(cls, raw: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+        if "peer_away" in raw and raw.get("replication") != "sync":
+            yield "peer_away", 'belongs to `replication = "sync"`: nothing else waits for the peer'
 
     def build(self, name: TenantId) -> Tenant:
         return Tenant(id=name, **dict(self))

@@ -38,6 +38,8 @@ class Kind(StrEnum):
     autonomy_resumed = "autonomy.resumed"
     home_move_requested = "home.move-requested"
     home_moved = "home.moved"
+    replication_degraded = "replication.degraded"
+    replication_restored = "replication.restored"
     break_glass_requested = "break-glass.requested"
     break_glass_approved = "break-glass.approved"
     break_glass_ended = "break-glass.ended"

@@ -29,6 +29,8 @@ class Tenant:
         tainted_operations: Operations that it may enact in a tainted conversation.
         tainted_tier: The highest tier of these.
         retention_days: How long its ended tasks are kept; None is the platform's default.
+        replication: `sync`: an answer leaves once the peer region has what it tells; or `async`.
+        peer_away: What `sync` does when the peer does not confirm: `refuse`, or `degrade` to async.
     """
 
     id: TenantId
@@ -46,6 +48,8 @@ class Tenant:
     tainted_operations: frozenset[str] = frozenset()
     tainted_tier: int = 0
     retention_days: int | None = None
+    replication: str = "async"
+    peer_away: str = "refuse"
 
     def __hash__(self) -> int:
         # Of the id alone: each decision looks a tenant up, whose dictionary may be long

@@ -156,6 +156,21 @@ replication_refused = Gauge(
     "Rows of a peer region that could not be merged here and wait for a repair.",
     ["peer"],
 )
+sync_answers = Counter(
+    "mc_sync_answers",
+    "Answers to tenants of `replication = sync`: confirmed by the peer region, degraded, refused.",
+    ["outcome", "tenant"],
+)
+sync_wait = Histogram(
+    "mc_sync_wait_seconds",
+    "How long an answer to such a tenant waited for the peer region.",
+    buckets=_LATENCY_BUCKETS_S,
+)
+sync_peer_away = Gauge(
+    "mc_sync_peer_away",
+    "1 while the peer region does not confirm what `sync` tenants wait for. No series: there is none.",
+    ["region"],
+)
 privacy_labels = Counter(
     "mc_privacy_labels", "Findings of screening, by type and direction.", ["type", "direction"]
 )

@@ -124,7 +124,7 @@ class FastPath:
         try:
             answer = rendered(call.id, await self._task(call, principal), sent=type(call) is _Send)
         except Exception as error:  # noqa: BLE001 - as the SDK's dispatchers have it
-            await (await _refusal(call.id, error))(scope, receive, send)
+            await (await refusal(call.id, error))(scope, receive, send)
             return
         kind = _HTTP_TYPE if call.id is None else _JSON_RPC_TYPE
         headers = [(b"content-type", kind), (b"content-length", str(len(answer)).encode())]
@@ -143,7 +143,8 @@ class FastPath:
         )
 
 
-async def _refusal(request_id: str | int | None, error: Exception) -> Response:
+async def refusal(request_id: str | int | None, error: Exception) -> Response:
+    """An error as A2A tells it: to a JSON-RPC call, or, without its id, by HTTP+JSON."""
     if request_id is None:
         return await _http_refusal(error)
     told = error if isinstance(error, A2AError) else InternalError(message=str(error))

@@ -141,6 +141,8 @@ def _on_wire(error: BaseException) -> sdk.A2AError:
         if isinstance(error, errors.HomeElsewhere):
             _homes.get([]).append(error)
             return UnavailableError(_sentence(error), {"code": error.code, "home": error.home})
+        if isinstance(error, errors.PeerAway):
+            return UnavailableError(_sentence(error), {"code": error.code})
         return UnavailableError(_sentence(error))
     if isinstance(error, errors.RateLimited):
         _note_wait(error)

@@ -354,4 +354,6 @@ async def _drop_lost(connection: Any, peering: Peering) -> bool:
     if kept is None:
         await connection.execute(f"ALTER SUBSCRIPTION {name} SET (slot_name = NONE)")
     await connection.execute(f"DROP SUBSCRIPTION {name}")
+    # The heartbeat tells the peer that this region has no whole copy now, before it begins another
+    await connection.execute("INSERT INTO mc.region_heartbeat (region) VALUES ($1)", peering.own)
     return True

@@ -8,6 +8,7 @@ import pytest
 
 from mc_contract.configuration import FileProblems
 from mc_platform.model.catalogue import Retries, parse_catalogue
+from mc_platform.model.ids import TenantId
 from mc_platform.model.operation import plan_as_json, plan_from
 
 
@@ -161,6 +162,20 @@ def test_days_of_retention_are_a_whole_number_within_bounds(days: object) -> Non
     [problem] = problems_of(document)
     assert problem.startswith("tenants.T.retention_days is ")
     assert "a whole number from 15 to 3650" in problem
+
+
+def test_a_tenant_waits_for_the_peer_only_if_it_says_so() -> None:
+    """And what it does when the peer is away belongs to one that waits."""
+    table = {"replication": "sync", "peer_away": "degrade"}
+    tenants = {"A": TENANT, "B": TENANT | table}
+    read = parse_catalogue(raw(["a"]) | {"tenants": tenants}).tenants
+    assert (read[TenantId("A")].replication, read[TenantId("A")].peer_away) == ("async", "refuse")
+    assert (read[TenantId("B")].replication, read[TenantId("B")].peer_away) == ("sync", "degrade")
+    for wrong in ({"replication": "semi"}, {"replication": "sync", "peer_away": "wait"}):
+        with pytest.raises(FileProblems, match="must be"):
+            parse_catalogue(raw(["a"]) | {"tenants": {"T": TENANT | wrong}})
+    with pytest.raises(FileProblems, match="nothing else waits"):
+        parse_catalogue(raw(["a"]) | {"tenants": {"T": TENANT | {"peer_away": "degrade"}}})
 
 
 def test_an_agent_is_sent_what_it_accepts() -> None:
