@@ -126,7 +126,7 @@ outage-test: setup ## the SIEM down under load, and back: nothing lost (OUTAGE=3
 siege: setup ## a hostile tenant and a hostile agent beside an honest tenant (SIEGE=20 minutes)
 	@$(BIN)/python -m tests.siege --minutes $(SIEGE)
 
-# Peers of the benchmarks, each in an environment of its own, for the comparison alone
+# Peers of the benchmarks and tests, each in an environment of its own, for the comparison alone
 .venv-%/.locked: benchmarks/%.lock
 	@echo "installing $* into $(@D) ..."
 	@$(PYTHON) -m venv $(@D)
@@ -183,7 +183,7 @@ lock: ## resolve dependencies anew into requirements/*.lock (hashes, no registry
 		$(COMPILE) "$$@" -o requirements/service.lock; \
 		$(COMPILE) "$$@" --extra operations -o requirements/operations.lock
 	$(COMPILE) -c requirements/development.lock requirements/build.in -o requirements/build.lock
-	for peer in benchmarks/presidio benchmarks/contextforge benchmarks/nca benchmarks/checkov benchmarks/tracekit docs/requirements; do \
+	for peer in benchmarks/presidio benchmarks/contextforge benchmarks/nca benchmarks/checkov benchmarks/tracekit benchmarks/a2a03 docs/requirements; do \
 		$(COMPILE) $$peer.in -o $$peer.lock || exit; done
 	rm -rf .venv-lock
 

@@ -408,7 +408,7 @@ class RequestPath:
         except PolicyDenied:
             raise  # recorded already
         except asyncio.CancelledError:
-            stopped = Unavailable("the gateway stopped before the agent had answered")
+            stopped = AgentFailed("the gateway stopped before the agent had answered")
             await self.open_tasks.fail(task, stopped)
             raise
         except Exception as error:

@@ -345,6 +345,18 @@ def _read(
             attempts=attempts,
             at=time.time(),
         )
+    if not cancelling and (ended := _found(error, "taskId")):  # sent again, it ends so again
+        return Acknowledgement(
+            promise=Promise.accepted,
+            kind=work.kind,
+            tenant=work.tenant,
+            message_id=work.message_id,
+            subject=ended,
+            state="TASK_STATE_FAILED",
+            outcome="",
+            attempts=attempts,
+            at=time.time(),
+        )
     return None
 
 

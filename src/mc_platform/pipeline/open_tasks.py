@@ -153,14 +153,14 @@ class OpenTasks:
         for task in tasks:
             if "operation_id" not in task.governance:
                 await self.fail(
-                    task, Unavailable("the gateway was interrupted before the agent answered")
+                    task, AgentFailed("the gateway was interrupted before the agent answered")
                 )
                 failed += 1
             elif self.homes is not None and not self.homes.term(task.tenant):
                 continue
             elif await self.operations.void(OperationId(task.id)):
                 await self.fail(
-                    task, Unavailable("the gateway was interrupted before the operation began")
+                    task, AgentFailed("the gateway was interrupted before the operation began")
                 )
                 failed += 1
             elif (report := await self.operations.report(OperationId(task.id))) is not None:
