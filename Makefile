@@ -5,6 +5,10 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.locked
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
+# Whatever the caller's pip is told to do elsewhere: it installs into the environments made here
+override export PIP_USER := 0
+unexport PIP_TARGET PIP_PREFIX PIP_ROOT PYTHONHOME CDPATH
+
 MINUTES ?= 1
 REPLICAS ?=
 KILLS ?= 200

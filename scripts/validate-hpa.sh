@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
 # The runbook's name for `mcctl preflight hpa`; takes its options, exits with its code.
 set -euo pipefail
-beside="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)/.venv/bin"
+beside="$(CDPATH= cd -- "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)/.venv/bin"
 PATH="$beside:$PATH" exec mcctl preflight hpa --env "${ENV:-local}" "$@"

@@ -162,8 +162,8 @@ def _diff(given: argparse.Namespace) -> tuple[Json, int]:
     new = CedarDecisionPoint.from_files(files["new"]).policies
     schema = list(
         difflib.unified_diff(
-            files["old"].schema.splitlines(),
-            files["new"].schema.splitlines(),
+            files["old"].schema.split("\n"),
+            files["new"].schema.split("\n"),
             "old/schema.cedarschema",
             "new/schema.cedarschema",
             lineterm="",

@@ -49,6 +49,32 @@ def test_a_value_that_is_no_utf_8_is_a_usage_error(args):
     assert (done.returncode, "cannot be read: No such file" in done.stderr) == (2, True)
 
 
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-16"])
+def test_a_verdict_survives_a_stdout_of_another_encoding(encoding, tmp_path):
+    """What it lacks is escaped; the exit code is the verdict's."""
+    (tmp_path / "a").write_text("0.1\n" * 400)
+    command = [MCCTL, "canary", "judge", str(tmp_path / "a"), str(tmp_path / "a")]
+    env = {**os.environ, "PYTHONIOENCODING": encoding}
+    done = subprocess.run(command, capture_output=True, check=False, timeout=60, env=env)
+    assert done.returncode == 0, done.stderr
+    assert "PROMOTE (promoted)" in done.stdout.decode(encoding)
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])
+@pytest.mark.parametrize("options", ["", "-o json"])
+def test_a_verdict_survives_closed_streams(closed, options, tmp_path):
+    """PROMOTE is exit 0 and HOLD exit 1 although nobody hears; no file takes the closed one's number."""
+    (tmp_path / "a").write_text("0.1\n" * 400)
+    (tmp_path / "b").write_text("0.2\n" * 400)
+    for candidate, code in (("a", 0), ("b", 1)):
+        command = f'exec "{MCCTL}" canary judge a {candidate} {options} {closed}'
+        done = subprocess.run(
+            ["bash", "-c", command], cwd=tmp_path, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == code
+        assert "Traceback" not in done.stderr
+
+
 def test_help_lists_every_verb():
     """`mcctl --help` knows all verbs, although each is imported only when it is wanted."""
     done = _run("--help")

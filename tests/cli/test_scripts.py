@@ -36,6 +36,39 @@ KUBERNETES = {
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
+def test_script_finds_its_own_mcctl_wherever_the_callers_cd_would_go(
+    name: str, tmp_path: Path
+) -> None:
+    """With `CDPATH`, `cd` goes elsewhere, and prints where it went."""
+    (tmp_path / "scripts").mkdir()
+    answer = subprocess.run(
+        [f"scripts/{name}", "--help"],
+        env={**os.environ, "CDPATH": str(tmp_path), "PATH": "/usr/bin:/bin"},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert answer.returncode == 0, answer.stderr
+    assert answer.stdout.startswith("Usage: mcctl preflight")
+
+
+def test_make_installs_where_it_says_whatever_the_callers_pip_does(tmp_path: Path) -> None:
+    """`PIP_USER=1` ends an installation into a virtual environment, and others lead it elsewhere."""
+    told = {"PIP_USER": "1", "PIP_TARGET": "/nowhere", "PIP_PREFIX": "/nowhere", "CDPATH": "/usr"}
+    answer = subprocess.run(
+        ["make", "-C", ROOT, "-s", "--eval", "shown: ; @env", "shown", "PIP_USER=yes"],
+        env={"PATH": os.environ["PATH"], **told},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    shown = dict(line.split("=", 1) for line in answer.stdout.splitlines() if "=" in line)
+    assert shown["PIP_USER"] == "0"
+    assert not shown.keys() & {"PIP_TARGET", "PIP_PREFIX", "PIP_ROOT", "CDPATH"}
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
 def test_script_without_a_platform_could_not_tell(name: str, tmp_path: Path) -> None:
     """A script that has nothing to look at says unknown and exits 3; it never passes."""
     subject, code = SCRIPTS[name]

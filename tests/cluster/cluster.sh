@@ -13,7 +13,7 @@
 # All of it lives below two processes of the kind "first of its PID namespace": when one is killed,
 # the kernel ends what is below it, and its mounts and network go with it.
 set -euo pipefail
-HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+HERE=$(CDPATH= cd -- "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 SELF=$HERE/cluster.sh
 TREE=$(dirname "$(dirname "$HERE")")
 STATE=/var/tmp/mc-cluster

@@ -23,8 +23,9 @@ if TYPE_CHECKING:
 # No request is answered faster; zeros are no measurement. A hair below the microsecond, since
 # 0.000001 is read as the double next to it.
 SHORTEST_LATENCY_S = 1e-6 * (1 - 1e-9)
-# A latency over a day is a file in another unit, not a slow request.
-LONGEST_LATENCY_S = 86_400.0
+# A canary gives a request 5 s, and may be late with it. What is over a minute is a file in another unit,
+# such as milliseconds, not a slow request.
+LONGEST_LATENCY_S = 60.0
 ERROR_LINE = b"error"
 _NUMBER_BYTES = b"0123456789.eE+-\n"
 _SHOWN_BYTES = 24
@@ -59,7 +60,7 @@ def samples_of(latencies_s: Iterable[float | None]) -> Samples:
     """Make samples of numbers (seconds), `None` for a failed request.
 
     Raises:
-        SamplesUnusable: When empty, or a latency is under a microsecond, not finite or over a day.
+        SamplesUnusable: When empty, or a latency is under a microsecond, not finite or over a minute.
     """
     values = np.array(
         [math.nan if value is None else _checked(value, at) for at, value in enumerate(latencies_s)]
@@ -77,7 +78,7 @@ def parse_samples(data: bytes) -> Samples:
 
     Raises:
         SamplesUnusable: When empty, over `MOST_SAMPLES`, or a line is anything else (NaN, infinite,
-            under a microsecond, blank, over a day); the message names the first such line.
+            under a microsecond, blank, over a minute); the message names the first such line.
     """
     text = data.replace(b"\r\n", b"\n").removesuffix(b"\n")
     if not text:
@@ -143,5 +144,6 @@ def _checked(value: float, at: int) -> float:
     raise SamplesUnusable(
         f"line {at + 1}: a latency must be between 0.000001 and {LONGEST_LATENCY_S:.0f} seconds, "
         f"got {value}",
-        hint="latencies are in seconds; a failed request is a line `error`",
+        hint="latencies are in seconds: divide those in milliseconds by 1000; a failed request is a "
+        "line `error`",
     )

@@ -7,6 +7,7 @@ for the rules.
 from __future__ import annotations
 
 import csv
+import io
 import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -97,7 +98,7 @@ def read_csv(text: str) -> Recorded:
         UnusableInput: A row is none; the message names the first such line.
     """
     try:
-        return _of_rows(csv.reader(text.splitlines()))
+        return _of_rows(csv.reader(io.StringIO(text, newline="")))
     except csv.Error as error:
         raise UnusableInput(f"the series is no CSV: {error}") from error
 
@@ -112,7 +113,7 @@ def _of_rows(rows: Any) -> Recorded:
     replicas: list[tuple[float, int]] = []
     load: list[tuple[float, float]] = []
     for row in rows:
-        if not row:
+        if len(row) < len(header) and not "".join(row).strip():
             continue
         if len(replicas) == _MOST_ROWS:
             raise UnusableInput(f"the series has over {_MOST_ROWS} rows")
@@ -137,7 +138,7 @@ def _row(row: Sequence[str], width: int) -> tuple[float, int, float]:
         raise ValueError(f"expected {width} values, got {len(row)}")
     if len(row[1]) > _LONGEST_NUMBER:
         raise ValueError(f"no Deployment has over {_MOST_REPLICAS} replicas")
-    count = _figure("replicas", row[1], whole_number)
+    count = _figure("replicas", row[1], _whole)
     value = _figure("load", row[2], number) if width > len(("time", "replicas")) else 0.0
     if count > _MOST_REPLICAS:
         raise ValueError(f"no Deployment has over {_MOST_REPLICAS} replicas")
@@ -151,6 +152,12 @@ def _figure(name: str, text: str, read: Callable[[str], _Figure]) -> _Figure:
         return read(text.strip())
     except ValueError as error:
         raise ValueError(f"{name} {error}") from None
+
+
+def _whole(text: str) -> int:
+    """A whole number, also as spreadsheets and data frames write one: `3.0`."""
+    value = number(text)
+    return int(value) if value.is_integer() else whole_number(text)
 
 
 def _time(text: str) -> float:

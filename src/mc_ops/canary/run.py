@@ -53,6 +53,7 @@ from mc_ops.canary.refusals import refusals_of
 from mc_ops.errors import CouldNotTell, Declined, NotAllowed
 from mc_ops.service_client.running import look
 
+_LOOK_S = 10.0  # longer than /health waits for what it depends on
 Slowed = Callable[[float], None]
 """Told the pairs a second that the run goes on with, when they are fewer than asked for."""
 
@@ -123,10 +124,10 @@ class Measured:
         return {"release": self.release, "running": told}
 
 
-async def _look(plan: Plan, token: str) -> Groups:
+async def _look(plan: Plan, token: str, timeout_s: float = _LOOK_S) -> Groups:
     """What runs at each instance; one that does not answer in time is left out, like a dead one."""
     urls = {"baseline": plan.baseline, "candidate": plan.candidate}
-    return await asyncio.to_thread(look, urls, token, silent_is_gone=True)
+    return await asyncio.to_thread(look, urls, token, silent_is_gone=True, timeout_s=timeout_s)
 
 
 async def _run(
@@ -169,7 +170,9 @@ async def _run(
                 if slowed is not None:
                     slowed(plan.rate)
             sampled = await driver.run(look_every(plan.pairs), progress)
-        measured.running = Record(at_start, await _look(plan, token))
+        # Whoever cancels a job waits for seconds
+        look_s = _LOOK_S / 5 if sampled.stopped == "interrupted" else _LOOK_S
+        measured.running = Record(at_start, await _look(plan, token, look_s))
     return conclude(plan, sampled, started_at, out_dir, metrics, measured)
 
 

@@ -15,7 +15,7 @@ from typer.main import get_group
 
 from mc_ops import exit_codes
 from mc_ops.cli import lazy
-from mc_ops.cli.output import fail, flush
+from mc_ops.cli.output import fail, flush, ready_streams
 from mc_ops.errors import OpsError
 
 # What `mcctl --help` lists, in its order: a line of help, and the module under mc_ops.cli whose
@@ -142,6 +142,7 @@ class _Showing(Protocol):
 def main() -> None:
     """Run `mcctl`; the only place of the tool-chain that exits."""
     lazy.install()
+    ready_streams()
     try:
         code = app(standalone_mode=False)
     except (typer.Abort, KeyboardInterrupt):

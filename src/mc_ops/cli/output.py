@@ -5,6 +5,7 @@ Icon, word and colour always go together; rich honours `NO_COLOR` and drops colo
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import sys
@@ -67,6 +68,25 @@ def _discard(file: IO[str]) -> None:
 
 def _unwritable(error: OSError) -> CouldNotTell:
     return CouldNotTell(f"the output cannot be written: {error.strerror}")
+
+
+def ready_streams() -> None:
+    """Make stdout and stderr take whatever is printed: no verdict is lost to what the caller has closed.
+
+    A closed one leads nowhere, and what an encoding lacks is escaped. Processes that are started
+    write UTF-8, as their output is read.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # it gets the lowest free number: this one
+    for name, number in (("stdout", 1), ("stderr", 2)):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(number, "w", encoding="utf-8", closefd=False))  # noqa: SIM115
+        if isinstance(stream := getattr(sys, name), io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    os.environ["PYTHONIOENCODING"] = "utf-8"
 
 
 stdout = _Plain(soft_wrap=True, highlight=False)

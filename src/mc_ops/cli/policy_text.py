@@ -27,7 +27,7 @@ def diff_lines(report: Mapping[str, Any]) -> Iterator[str]:
             yield f"{sign} {policy['id']}  {policy['effect']}: {policy['reason']}"
     for policy in report["changed"]:
         yield f"~ {policy['id']}"
-        old, new = (policy[side]["text"].splitlines() for side in ("old", "new"))
+        old, new = (policy[side]["text"].split("\n") for side in ("old", "new"))
         lines = difflib.unified_diff(old, new, lineterm="", n=1)
         yield from (f"    {line}" for line in itertools.islice(lines, 2, None))
     yield from report["schema"]
@@ -69,7 +69,7 @@ def explanation_lines(report: Mapping[str, Any]) -> list[Text]:
     ]
     for policy in report["policies"]:
         rows += [("policy", policy["id"])]
-        rows += [("", text) for text in policy.get("text", "").splitlines()]
+        rows += [("", text) for text in policy.get("text", "").split("\n")]
     now = report["now"]
     if now is not None and "allowed" in now:
         rows += [("today", f"{_answer(now)}: {now['reason']}")]

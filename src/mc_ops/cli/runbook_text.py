@@ -45,7 +45,7 @@ class StepProgress:
     def output(self, data: bytes) -> None:
         if self._folds:
             self._written = (self._written + data)[-_LAST_BYTES:]
-            lines = self._written.decode(errors="replace").splitlines() or [""]
+            lines = self._written.decode(errors="replace").rstrip().split("\n")
             passed = duration(time.monotonic() - self._begun)
             self._line.text(f"{passed}  {lines[-1].strip()}")
             return
@@ -156,7 +156,7 @@ def status_line(step_id: str, step: room.StepState) -> str:
 
 
 def print_script(label: str, text: str) -> None:
-    for line in text.rstrip().splitlines():
+    for line in text.rstrip().split("\n"):
         stdout.print(f"     {label}{line}", markup=False)
         label = " " * len(label)
 

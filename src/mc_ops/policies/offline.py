@@ -62,7 +62,7 @@ def ask_service(
 
 def _said(stderr: str) -> tuple[str, str]:
     """The message and the hint of the service's error."""
-    lines = stderr.strip().splitlines() or ["it printed nothing"]
+    lines = (stderr.strip() or "it printed nothing").split("\n")
     hint = next((line.strip().removeprefix("-> ") for line in lines if "-> " in line), "")
     messages = [line for line in lines if line.startswith("error: ")] or [lines[-1]]
     return messages[0].removeprefix("error: "), hint

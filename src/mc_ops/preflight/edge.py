@@ -184,7 +184,7 @@ def _total(
     total = 0.0
     for replica in replicas:
         metrics = client.get(f"{replica.url}/metrics", headers=bearer(scrape))
-        for line in metrics.text.splitlines():
+        for line in metrics.text.split("\n"):
             match = _SAMPLE.fullmatch(line)
             if match and match["name"] == name:
                 carried = (match["labels"] or "").split(",")

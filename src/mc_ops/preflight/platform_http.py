@@ -74,7 +74,7 @@ def metrics_present(
         answer = client.get(f"{target.url}/metrics", headers=headers)
     except httpx.HTTPError as error:
         return unknown(name, f"/metrics does not answer: {type(error).__name__}")
-    lines = (line.split() for line in answer.text.splitlines() if line.startswith("# TYPE "))
+    lines = (line.split() for line in answer.text.split("\n") if line.startswith("# TYPE "))
     exported = {word for words in lines for word in words[2:3]}
     missing = [metric for metric in METRICS if metric not in exported]
     problems = [f"missing: {', '.join(missing)}"] if missing else []

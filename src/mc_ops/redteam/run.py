@@ -244,7 +244,7 @@ async def _settle(target: Target) -> None:
     """Wait until the SIEM has taken everything, for it is one of the channels."""
     for _ in range(_SETTLE_TRIES):
         metrics = await target.metrics()
-        left = [line for line in metrics.splitlines() if line.startswith("mc_siem_backlog_events")]
+        left = [line for line in metrics.split("\n") if line.startswith("mc_siem_backlog_events")]
         if all(float(line.rsplit(" ", 1)[1]) == 0 for line in left):
             return
         await asyncio.sleep(_SETTLE_PAUSE_S)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,6 +24,7 @@ from mc_ops.redteam.case import Answer, Ask, Part, rpc, says
 
 INPUT_CHECK = "input check"
 _TIMEOUT_S = 30.0
+_STREAM_LINE = re.compile(r"\r\n|\r|\n")  # and no U+2028, which JSON may hold bare
 _A2A = {"A2A-Version": "1.0"}
 _CONTROLS: Mapping[Any, str] = {
     POLICY_DENIED_CODE: "policy",
@@ -251,7 +253,7 @@ def _spoilt(token: str, how: str) -> str:
 
 def _objects(text: str) -> Iterator[dict[str, Any]]:
     """The JSON objects of a body: one, or one for each `data:` line of a stream."""
-    lines = [line[5:].strip() for line in text.splitlines() if line.startswith("data:")]
+    lines = [line[5:].strip() for line in _STREAM_LINE.split(text) if line.startswith("data:")]
     for piece in lines or [text]:
         try:
             value = json.loads(piece)

@@ -95,7 +95,7 @@ def _syntax(script: Script) -> list[Problem]:
             capture_output=True,
             text=True,
             check=False,
-            env={**os.environ, "LC_ALL": "C"},
+            env={"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C"},
         )
     except OSError as error:
         raise CouldNotTell("bash cannot be started", hint="runbook steps need bash") from error

@@ -27,9 +27,14 @@ from mc_ops.runbooks import mask
 from mc_ops.runbooks.model import Script
 
 POLL_S = 0.05
-# The block waits for a line on stdin, which the engine writes once the journal knows the pid. An
-# engine that is killed before closes the pipe, and the block ends without having begun.
-_GATE = 'read -r _ || exit 3; exec bash -euo pipefail -c "$1" </dev/null'
+# The block is what comes on stdin, once the journal knows the pid, up to a NUL. An engine that is killed
+# before closes the pipe, and the block ends without having begun. As an argument a block could have no
+# more than 128 KiB. The variable that holds it is gone when its first line runs.
+_GATE = """IFS= read -r -d '' _block || exit 3
+exec </dev/null
+set -euo pipefail
+eval 'unset _block; '"$_block"
+"""
 _MASKER_S = 5.0
 # How long a block may take to end after each signal before the next, harder one.
 GRACE_S = 20.0
@@ -75,12 +80,12 @@ def execute(
         CouldNotTell: bash cannot be started, or the log cannot be written.
     """
     began = time.monotonic()
-    process, masker = _start(script, root, environment, log, secrets)
+    process, masker = _start(root, environment, log, secrets)
     broken_off = timed_out = False
     with log.open("rb") as output:
         try:
             started(process.pid)
-            _release(process)
+            _release(process, script)
             while process.poll() is None:
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     process.wait(POLL_S)
@@ -108,7 +113,6 @@ def execute(
 
 
 def _start(
-    script: Script,
     root: Path,
     environment: Mapping[str, str],
     log: Path,
@@ -122,7 +126,7 @@ def _start(
             if secrets:
                 masker, descriptor = _masked(descriptor, secrets)
             process = subprocess.Popen(
-                ["bash", "-c", _GATE, "bash", script.text],
+                ["bash", "-c", _GATE],
                 cwd=root,
                 env=dict(environment),
                 stdin=subprocess.PIPE,
@@ -160,11 +164,11 @@ def _masked(log: int, secrets: tuple[str, ...]) -> tuple[subprocess.Popen[bytes]
     return masker, writer
 
 
-def _release(process: subprocess.Popen[bytes]) -> None:
+def _release(process: subprocess.Popen[bytes], script: Script) -> None:
     """Let the block begin; one that was ended from outside meanwhile has no reader any more."""
     if process.stdin:
         with contextlib.suppress(BrokenPipeError):
-            process.stdin.write(b"go\n")
+            process.stdin.write(script.text.encode() + b"\0")
             process.stdin.flush()
         with contextlib.suppress(BrokenPipeError):
             process.stdin.close()

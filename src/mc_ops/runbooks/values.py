@@ -49,12 +49,17 @@ def read_outputs(
         raise UnusableInput(
             f"step {step.id} wrote the secret {told[0]} to $STEP_OUTPUT, which is recorded"
         )
-    for number, line in enumerate(text.split("\n"), start=1):
+    for number, line in enumerate(text.replace("\r\n", "\n").split("\n"), start=1):
         if not line.strip():
             continue
-        name, equals, value = line.partition("=")
+        if "=" not in line:
+            raise UnusableInput(
+                f"step {step.id} wrote an output that is no KEY=VALUE (line {number}: {line[:60]!r})",
+                hint="a value is one line: join those that it has, or write a file to $RUN_DIR",
+            )
+        name, _, value = line.partition("=")
         parameter = owned.get(name)
-        if not equals or parameter is None or parameter.set_by != step.id:
+        if parameter is None or parameter.set_by != step.id:
             raise UnusableInput(
                 f"step {step.id} wrote an output that it may not set (line {number}: {name!r})",
                 hint=f"declare it in the header as a parameter with set_by: {step.id}",

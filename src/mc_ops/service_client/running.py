@@ -18,18 +18,21 @@ _AT_ONCE = 16
 _ANSWERED = (httpx.codes.OK, httpx.codes.SERVICE_UNAVAILABLE)
 
 
-def running_at(url: str, token: str | None = None) -> Facts | None:
+def running_at(
+    url: str, token: str | None = None, *, timeout_s: float = _TIMEOUT_S
+) -> Facts | None:
     """What runs at `url`; None if nothing listens there.
 
     Args:
         url: An instance; only its origin is used.
         token: A credential for who must show one to be told.
+        timeout_s: How long it may take.
 
     Raises:
         CouldNotTell: it is there, perhaps, and does not answer.
     """
     try:
-        with HttpClient(urljoin(url, "/"), token, timeout_s=_TIMEOUT_S) as client:
+        with HttpClient(urljoin(url, "/"), token, timeout_s=timeout_s) as client:
             answer = client.ask("GET", "/health")
     except httpx.ConnectError:
         return None
@@ -45,7 +48,11 @@ def running_at(url: str, token: str | None = None) -> Facts | None:
 
 
 def look(
-    groups: Mapping[str, Sequence[str]], token: str | None = None, *, silent_is_gone: bool = False
+    groups: Mapping[str, Sequence[str]],
+    token: str | None = None,
+    *,
+    silent_is_gone: bool = False,
+    timeout_s: float = _TIMEOUT_S,
 ) -> dict[str, list[Facts]]:
     """What runs at each address of each group; what nothing listens at is left out.
 
@@ -53,6 +60,7 @@ def look(
         groups: Addresses by name.
         token: As `running_at`.
         silent_is_gone: Also leave out what does not answer: of a node that crashed nothing refuses.
+        timeout_s: As `running_at`.
 
     Raises:
         CouldNotTell: as `running_at`, unless `silent_is_gone`.
@@ -60,7 +68,7 @@ def look(
 
     def one(url: str) -> Facts | None:
         try:
-            return running_at(url, token)
+            return running_at(url, token, timeout_s=timeout_s)
         except CouldNotTell:
             if silent_is_gone:
                 return None

@@ -253,8 +253,9 @@ def _last_line(log: Path) -> str:
     try:
         with log.open("rb") as file:
             file.seek(max(0, file.seek(0, os.SEEK_END) - 8192))
-            lines = file.read().decode("utf-8", "replace").splitlines()
+            lines = file.read().decode("utf-8", "replace").split("\n")
     except OSError:
         return ""
-    errors = [line for line in lines if "error" in line] or lines
+    written = [line for line in lines if line.strip()]
+    errors = [line for line in written if "error" in line] or written
     return errors[-1].strip()[:_MOST_REASON] if errors else ""

@@ -153,9 +153,9 @@ def download(run_id: str, into: Path) -> Path:
     if done.returncode == _GH_NOT_AUTHENTICATED:
         raise NotAllowed("gh is not logged in to GitHub", hint="gh auth login")
     if done.returncode != 0:
-        said = done.stderr.strip().splitlines()
+        said = done.stderr.strip().split("\n")
         raise CouldNotTell(
-            f"gh could not download {ARTIFACT} of run {run_id}: {said[0] if said else 'no reason'}",
+            f"gh could not download {ARTIFACT} of run {run_id}: {said[0] or 'no reason'}",
             hint="gh run list --workflow=canary-analysis.yml",
         )
     return require_canary(into)

@@ -31,7 +31,8 @@ from mc_contract.judgement.verdict import SamplesUnusable, format_samples, parse
         (b"\xef\xbb\xbf0.1\n", 1),
         (b"0.1\n\x00\n", 2),
         (b"0.1\n1.2.3\n", 2),
-        (b"0.1\n86401\n", 2),
+        (b"0.1\n60.1\n", 2),
+        (b"31.5\n152.0\n94.25\n", 2),  # a file in milliseconds
         (b"0x10\n", 1),
     ],
 )

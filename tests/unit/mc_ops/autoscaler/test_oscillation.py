@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from tests.examples import examples
 
 from mc_ops.autoscaler.oscillation import oscillation, reversal_times
+from mc_ops.autoscaler.record import read_csv
 from mc_ops.autoscaler.replay import SYNC_S, Direction, Policy, Rules, Trace, replay
 from mc_ops.autoscaler.window import smallest_window
 from mc_ops.errors import UnusableInput
@@ -282,3 +283,13 @@ def test_no_window_stops_what_turns_in_spite_of_the_longest() -> None:
     assert found.seconds is None
     assert found.after is None
     assert "no window stops it: the API's longest, 3600 s, leaves 11 reversals" in found.why
+
+
+def test_a_series_as_data_frames_and_spreadsheets_write_it() -> None:
+    """A count as `3.0`, a blank line, CRLF; a count that is none is refused by its line."""
+    read = read_csv("time,replicas\r\n0,3.0\r\n \r\n60,4\r\n")
+    assert read.replicas == ((0.0, 3), (60.0, 4))
+    with pytest.raises(UnusableInput, match="line 2: replicas must be a whole number"):
+        read_csv("time,replicas\n0,3.5\n")
+    with pytest.raises(UnusableInput, match="line 2: "):
+        read_csv("time,replicas\n0,3\u20284\n")

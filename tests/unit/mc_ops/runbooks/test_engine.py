@@ -144,6 +144,56 @@ def test_run_output_may_have_blank_lines(bench: Bench) -> None:
     assert bench.run().parameters == {"OUT": "a\u2028b"}
 
 
+def test_run_output_of_another_system_is_read(bench: Bench) -> None:
+    """A byte-order mark and CRLF are no part of a value."""
+    bench.write(
+        'step=a|printf "\\357\\273\\277OUT=a\\r\\n" >> "$STEP_OUTPUT"',
+        parameters="parameters:\n- {name: OUT, set_by: a}\n",
+    )
+    assert bench.run().parameters == {"OUT": "a"}
+
+
+def test_run_output_of_several_lines_is_refused_with_the_reason(bench: Bench) -> None:
+    """What follows the first line is no name that the step may not set."""
+    bench.write(
+        "step=a|printf 'OUT=a\\nb\\n' >> \"$STEP_OUTPUT\"",
+        parameters="parameters:\n- {name: OUT, set_by: a}\n",
+    )
+    assert bench.run().exit == 2
+    assert any("no KEY=VALUE (line 2: 'b')" in line for line in bench.heard.lines)
+
+
+def test_a_block_may_be_longer_than_an_argument(bench: Bench) -> None:
+    """128 KiB is where the system ends an argument; the last line runs, and once."""
+    filling = "\n".join(f": {'x' * 90} {number}" for number in range(2000))
+    bench.write(f'step=a|{filling}\necho "$0 $# ${{_block-none}}" >> trace')
+    assert bench.run().exit == 0
+    assert bench.told() == "bash 0 none\n"
+
+
+def test_a_callers_shell_steers_no_block_and_no_check_of_it(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Functions, options and a start-up file that others have exported, for all of their shells."""
+    (bench.folder / "rc").write_text("exit 9\n")
+    strange = {
+        "BASH_ENV": str(bench.folder / "rc"),
+        "BASH_FUNC_echo%%": "() { builtin echo lost; }",
+        "BASH_FUNC_cd%%": "() { return 1; }",
+        "CDPATH": "/usr",
+        "SHELLOPTS": "noexec",
+    }
+    for name, value in strange.items():
+        monkeypatch.setenv(name, value)
+    bench.variables = dict(os.environ)
+    bench.write("step=a|cd . && echo kept >> trace")
+    assert bench.run().exit == 0
+    assert bench.told() == "kept\n"
+    bench.write("step=a|if then")
+    with pytest.raises(UnusableInput, match="shell: "):
+        bench.run()
+
+
 def test_run_output_that_is_not_declared_fails(bench: Bench) -> None:
     """A step may set only parameters that the header says it sets."""
     bench.write('step=a|echo "OTHER=1" >> "$STEP_OUTPUT"')
