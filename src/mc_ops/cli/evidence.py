@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -122,8 +123,8 @@ def pack(
         room.canary_part(_canary_folder(canary, runs, workspace.runs), ledger_key),
         room.journal_part(_first(runs, room.JOURNAL)),
         room.preflight_part(preflight or _report(runs)),
-        room.redteam_part(_redteam_folder(redteam, runs)),
-        room.drill_part(_drill_folder(drill, runs)),
+        room.redteam_part(_finished(redteam, runs, room.redteam_in, *_REDTEAM)),
+        room.drill_part(_finished(drill, runs, room.drill_in, *_DRILL)),
         *room.service_parts(
             place,
             ledger_key,
@@ -347,28 +348,20 @@ def _canary_folder(given: Path | None, runs: list[Path], all_runs: Path) -> Path
     return newest
 
 
-def _redteam_folder(given: Path | None, runs: list[Path]) -> Path | None:
+def _finished(
+    given: Path | None, runs: list[Path], place: Callable[[Path], Path | None], what: str, hint: str
+) -> Path | None:
+    """Where a red-team's or a drill's files are: in the folder that was given, or in a run."""
     if given is None:
-        return next((found for folder in runs if (found := room.redteam_in(folder))), None)
-    found = room.redteam_in(given)
+        return next((found for folder in runs if (found := place(folder))), None)
+    found = place(given)
     if found is None:
-        raise UnusableInput(
-            f"{given} holds no finished red-team",
-            hint="expected redteam.json and redteam-rows.jsonl, as mcctl redteam privacy writes",
-        )
+        raise UnusableInput(f"{given} holds no finished {what}", hint=f"expected {hint}")
     return found
 
 
-def _drill_folder(given: Path | None, runs: list[Path]) -> Path | None:
-    if given is None:
-        return next((found for folder in runs if (found := room.drill_in(folder))), None)
-    found = room.drill_in(given)
-    if found is None:
-        raise UnusableInput(
-            f"{given} holds no finished drill",
-            hint="expected drill.json and drill-clients.jsonl, as mcctl drill run writes",
-        )
-    return found
+_REDTEAM = ("red-team", "redteam.json and redteam-rows.jsonl, as mcctl redteam privacy writes")
+_DRILL = ("drill", "drill.json and drill-clients.jsonl, as mcctl drill run writes")
 
 
 def _report(runs: list[Path]) -> Path | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +25,7 @@ RUNBOOK = "runbook.md"
 PREFLIGHT = "preflight.json"
 REDTEAM_FILES = ("redteam-rows.jsonl", "redteam.json")
 DRILL_FILES = ("drill-clients.jsonl", "drill.json")
+_MET = {True: "met", False: "not met", None: "could not be told"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,17 +94,13 @@ def canary_part(folder: Path | None, ledger_key: Path | None = None) -> Part:
     metrics = (METRICS,) if _tells_of_metrics(part.artifacts[VERDICT]) else ()
     for name in metrics:
         part.artifacts[name] = read_limited(folder / name)
-    try:
+    with _claiming("canary", folder):
         part.claim("canary.verdict", "canary.verdict", *FINISHED, *metrics)
         for name in metrics:
             part.claim("canary.metrics", "canary.metrics", name)
         for side, name in (("baseline", "base.lat"), ("candidate", "cand.lat")):
             part.claim(f"canary.{side}.requests", "canary.requests", name)
             part.claim(f"canary.{side}.p95_ms", "canary.p95_ms", name)
-    except NotRecomputable as cause:
-        raise UnusableInput(
-            f"the canary in {folder} can't be claimed: {cause.message}", hint="run it again"
-        ) from cause
     _add_running(part, "canary.running", VERDICT)
     names = [claim.id for claim in part.claims]
     part.measured("canary", f"{_told(part)}, from {folder.resolve().name}", *names)
@@ -235,6 +233,11 @@ def redteam_in(folder: Path) -> Path | None:
     return _with_files(folder, "redteam", REDTEAM_FILES)
 
 
+def drill_in(folder: Path) -> Path | None:
+    """The folder with a drill's files: `folder` itself, or `drill` below it."""
+    return _with_files(folder, "drill", DRILL_FILES)
+
+
 def _with_files(folder: Path, below: str, names: tuple[str, ...]) -> Path | None:
     places = (folder, folder / below)
     return next((one for one in places if all((one / name).is_file() for name in names)), None)
@@ -248,31 +251,14 @@ def redteam_part(folder: Path | None) -> Part:
     """
     if folder is None:
         return absent("privacy", "no privacy red-team was given")
-    part = Part()
-    for name in REDTEAM_FILES:
-        part.artifacts[name] = read_limited(folder / name)
-    try:
-        part.claim("redteam.figures", "redteam.figures", *REDTEAM_FILES)
-        part.claim("redteam.policy_set", "json.pointer", REDTEAM_FILES[1], pointer="/policy_set")
-        part.claim("redteam.target", "json.pointer", REDTEAM_FILES[1], pointer="/target")
-    except NotRecomputable as cause:
-        raise UnusableInput(
-            f"the red-team in {folder} can't be claimed: {cause.message}", hint="run it again"
-        ) from cause
-    _add_running(part, "redteam.running", REDTEAM_FILES[1])
-    names = [claim.id for claim in part.claims]
-    part.measured("privacy", _rates(part), *names)
+    part = _recomputed("redteam", "red-team", folder, REDTEAM_FILES, ("policy_set", "target"))
+    part.measured("privacy", _rates(part), *(claim.id for claim in part.claims))
     part.declared(
         "redteam-origin",
         "that each row tells what happened, to which target and policy set, is the word of whoever"
         " signed",
     )
     return part
-
-
-def drill_in(folder: Path) -> Path | None:
-    """The folder with a drill's files: `folder` itself, or `drill` below it."""
-    return _with_files(folder, "drill", DRILL_FILES)
 
 
 def drill_part(folder: Path | None) -> Part:
@@ -283,18 +269,7 @@ def drill_part(folder: Path | None) -> Part:
     """
     if folder is None:
         return absent("recovery", "no drill was given")
-    part = Part()
-    for name in DRILL_FILES:
-        part.artifacts[name] = read_limited(folder / name)
-    try:
-        part.claim("drill.figures", "drill.figures", *DRILL_FILES)
-        for name in ("scenario", "region"):
-            part.claim(f"drill.{name}", "json.pointer", DRILL_FILES[1], pointer=f"/{name}")
-    except NotRecomputable as cause:
-        raise UnusableInput(
-            f"the drill in {folder} can't be claimed: {cause.message}", hint="run it again"
-        ) from cause
-    _add_running(part, "drill.running", DRILL_FILES[1])
+    part = _recomputed("drill", "drill", folder, DRILL_FILES, ("scenario", "region"))
     part.measured("recovery", _recovery(part), *(claim.id for claim in part.claims))
     part.declared(
         "drill-origin",
@@ -303,22 +278,45 @@ def drill_part(folder: Path | None) -> Part:
     return part
 
 
+def _recomputed(
+    kind: str, what: str, folder: Path, files: tuple[str, str], told: tuple[str, ...]
+) -> Part:
+    """Rows with the report that follows from them: its figures, what else it tells, and what ran."""
+    part = Part()
+    _, report = files
+    part.artifacts.update({name: read_limited(folder / name) for name in files})
+    with _claiming(what, folder):
+        part.claim(f"{kind}.figures", f"{kind}.figures", *files)
+        for name in told:
+            part.claim(f"{kind}.{name}", "json.pointer", report, pointer=f"/{name}")
+    _add_running(part, f"{kind}.running", report)
+    return part
+
+
+@contextlib.contextmanager
+def _claiming(what: str, folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except NotRecomputable as cause:
+        raise UnusableInput(
+            f"the {what} in {folder} can't be claimed: {cause.message}", hint="run it again"
+        ) from cause
+
+
 def _recovery(part: Part) -> str:
     value = part.claims[0].value
-    word = {True: "met", False: "not met", None: "could not be told"}[value["met"]]
     told = (
         f"{name} RTO {'never' if one['rto_s'] is None else one['rto_s']} s, {one['lost']} lost"
         for name, one in value["tenants"].items()
     )
-    return f"targets {word} in {part.claims[1].value}: {'; '.join(told)}"
+    return f"targets {_MET[value['met']]} in {part.claims[1].value}: {'; '.join(told)}"
 
 
 def _rates(part: Part) -> str:
     value = part.claims[0].value
     attacks, benign, families = value["attacks"], value["benign"], value["families"]
-    word = {True: "met", False: "not met", None: "could not be told"}[value["met"]]
     return (
-        f"targets {word}: {attacks['blocked']} of {attacks['n']} attacks of {len(families)} families"
+        f"targets {_MET[value['met']]}: {attacks['blocked']} of {attacks['n']} attacks of {len(families)} families"
         f" blocked (95 % lower bound {attacks['lower']:.2%}), {benign['passed']} of {benign['n']}"
         " honest cases passed"
     )

@@ -8,13 +8,12 @@ fraction of a lease; a server that does not answer at all is noticed by the syst
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Collection
-from contextlib import suppress
 from typing import Any
 
 import psycopg
 
+from mc_platform.adapters.postgres.own_connection import OwnConnection
 from mc_platform.enact.homes import View
 from mc_platform.errors import Unavailable
 from mc_platform.model.home import Home
@@ -38,10 +37,13 @@ class PostgresHomes:
     """
 
     def __init__(self, url: str, *, application_name: str) -> None:
-        self._url = url
-        self._name = application_name
-        self._turn = threading.Lock()
-        self._connection: psycopg.Connection[tuple[Any, ...]] | None = None
+        self._own = OwnConnection(
+            url,
+            application_name=application_name,
+            statement_timeout_ms=_STATEMENT_TIMEOUT_MS,
+            connect_timeout=_CONNECT_TIMEOUT_S,
+            tcp_user_timeout=_TCP_TIMEOUT_MS,
+        )
 
     def renew(self, region: str, tenants: Collection[TenantId], known: int) -> View:
         return _view(self._value("renew", region, sorted(tenants), known))
@@ -69,61 +71,29 @@ class PostgresHomes:
         Raises:
             Unavailable: the store did not answer.
         """
-        with self._turn:
-            return {str(row[0]): float(row[1]) for row in self._execute(_REGIONS, ())}
+        return {str(row[0]): float(row[1]) for row in self._execute(_REGIONS, ())}
 
     def close(self) -> None:
         """Close the connection; the next call makes another one."""
-        with self._turn:
-            self._close()
+        self._own.close()
 
     def _value(self, function: str, *values: Any) -> Any:
         places = ", ".join(_PLACES.get(type(value), "%s") for value in values)
-        with self._turn:
-            [(value,)] = self._execute(f"SELECT mc_home.{function}({places})", values)
+        [(value,)] = self._execute(f"SELECT mc_home.{function}({places})", values)
         return value
 
     def _execute(self, text: str, values: Any) -> list[tuple[Any, ...]]:
-        connection = self._connected()
         try:
-            return connection.execute(text, values).fetchall()
+            return self._own.execute(text, values)
         except psycopg.Error as error:
-            self._close()
-            raise _away(error) from error
-        except BaseException:
-            self._close()
-            raise
-
-    def _connected(self) -> psycopg.Connection[tuple[Any, ...]]:
-        if self._connection is None or self._connection.closed:
-            try:
-                self._connection = psycopg.connect(
-                    self._url,
-                    connect_timeout=_CONNECT_TIMEOUT_S,
-                    tcp_user_timeout=_TCP_TIMEOUT_MS,
-                    autocommit=True,
-                    application_name=self._name,
-                    options=f"-c statement_timeout={_STATEMENT_TIMEOUT_MS}",
-                )
-            except psycopg.Error as error:
-                raise _away(error) from error
-        return self._connection
-
-    def _close(self) -> None:
-        kept, self._connection = self._connection, None
-        if kept is not None:
-            with suppress(psycopg.Error):
-                kept.close()
+            raise Unavailable(
+                f"the homes of tenants cannot be read: {type(error).__name__}",
+                hint="see that the database of MC_ARBITER_URL answers, and that migrate-arbiter was run"
+                " there",
+            ) from error
 
 
 _PLACES = {list: "%s::text[]", int: "%s::bigint", str: "%s::text"}
-
-
-def _away(error: psycopg.Error) -> Unavailable:
-    return Unavailable(
-        f"the homes of tenants cannot be read: {type(error).__name__}",
-        hint="see that the database of MC_ARBITER_URL answers, and that migrate-arbiter was run there",
-    )
 
 
 def _view(told: Any) -> View:

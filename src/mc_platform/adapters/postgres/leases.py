@@ -9,15 +9,13 @@ another version); the rest of that schema is the engine's alone.
 from __future__ import annotations
 
 import math
-import threading
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 from typing import Any
 
-import psycopg
 from psycopg import sql
 
+from mc_platform.adapters.postgres.own_connection import OwnConnection
 from mc_platform.enact.leases import Holder, Renewal, Waiting
 
 _CLAIM = """
@@ -93,11 +91,13 @@ class PostgresLeases:
     def __init__(
         self, database_url: str, *, engine_schema: str, application_name: str = "operation-lease"
     ) -> None:
-        self._url = database_url
         self._engine = sql.Identifier(engine_schema)
-        self._name = application_name
-        self._turn = threading.Lock()
-        self._connection: psycopg.Connection[tuple[Any, ...]] | None = None
+        self._own = OwnConnection(
+            database_url,
+            application_name=application_name,
+            statement_timeout_ms=_STATEMENT_TIMEOUT_MS,
+            connect_timeout=_CONNECT_TIMEOUT_S,
+        )
         self._live: tuple[float, dict[str, str]] = (-math.inf, {})
 
     def claim(self, holder: Holder, ttl_s: float) -> None:
@@ -121,8 +121,7 @@ class PostgresLeases:
                 _named(holder, 0),
             )
         finally:
-            with self._turn:
-                self._close()
+            self._own.close()
 
     def unrun(self, holder: Holder, running: Sequence[str], older_than_s: float) -> Sequence[str]:
         values = {**_named(holder, 0), "running": list(running), "older": older_than_s}
@@ -145,42 +144,15 @@ class PostgresLeases:
 
     def live(self) -> dict[str, str]:
         """At most `_LIVE_KEPT_S` old: whoever lists operations asks, and must not delay a heartbeat."""
-        with self._turn:
+        with self._own.turn:
             read_at, found = self._live
             if time.monotonic() - read_at > _LIVE_KEPT_S:
-                found = {row[0]: row[1] for row in self._execute(_LIVE, {})}
+                found = {row[0]: row[1] for row in self._run(_LIVE, {})}
                 self._live = time.monotonic(), found
             return dict(found)
 
     def _run(self, text: str, values: dict[str, Any]) -> list[tuple[Any, ...]]:
-        with self._turn:
-            return self._execute(text, values)
-
-    def _execute(self, text: str, values: dict[str, Any]) -> list[tuple[Any, ...]]:
-        connection = self._connected()
-        try:
-            done = connection.execute(sql.SQL(text).format(engine=self._engine), values)
-            return done.fetchall() if done.description else []
-        except BaseException:
-            self._close()
-            raise
-
-    def _connected(self) -> psycopg.Connection[tuple[Any, ...]]:
-        if self._connection is None or self._connection.closed:
-            self._connection = psycopg.connect(
-                self._url,
-                connect_timeout=_CONNECT_TIMEOUT_S,
-                autocommit=True,
-                application_name=self._name,
-                options=f"-c statement_timeout={_STATEMENT_TIMEOUT_MS}",
-            )
-        return self._connection
-
-    def _close(self) -> None:
-        kept, self._connection = self._connection, None
-        if kept is not None:
-            with suppress(psycopg.Error):
-                kept.close()
+        return self._own.execute(sql.SQL(text).format(engine=self._engine), values)
 
 
 def _named(holder: Holder, ttl_s: float) -> dict[str, Any]:
