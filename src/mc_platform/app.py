@@ -32,6 +32,7 @@ from mc_platform.adapters.postgres.epochs import logs_of
 from mc_platform.adapters.postgres.journal import PostgresJournal
 from mc_platform.adapters.postgres.leases import PostgresLeases
 from mc_platform.adapters.postgres.ledger import PostgresLedger
+from mc_platform.adapters.postgres.operation_records import PostgresOperationRecords
 from mc_platform.adapters.postgres.operations import PostgresOperations
 from mc_platform.adapters.postgres.pools import Pools, PostgresDirectory
 from mc_platform.adapters.postgres.retention import PostgresRetention
@@ -54,6 +55,7 @@ from mc_platform.assembly.probes import Probes
 from mc_platform.assembly.regions import Heartbeat
 from mc_platform.assembly.retention import Retention
 from mc_platform.assembly.sync_tenants import sync_tenants
+from mc_platform.assembly.takeovers import Takeovers
 from mc_platform.assembly.witnessing import read_witnesses, witnessing
 from mc_platform.authenticate import Authenticator, GuardedAuthenticator
 from mc_platform.bulkheads import Messages
@@ -218,7 +220,9 @@ class Workbench:
             fingerprints=self._keys.fingerprints,
             pseudonyms=self._keys.pseudonyms,
         )
+        self._records = PostgresOperationRecords(self._pools)
         self._bridge = EngineBridge(
+            records=self._records,
             journal=self._journal,
             tasks=self._tasks,
             autonomy=self._autonomy,
@@ -257,6 +261,7 @@ class Workbench:
             seals=self._keys.sealer,
             halted=self._bridge.halted,
             homes=self._keeper,
+            recorded=self._bridge.recorded,
             release=self._bridge.release,
             on_finished=lambda request, report: metrics.count_operation(request.tenant, report),
             clock=_now,
@@ -478,6 +483,15 @@ class Workbench:
         if self._homes is not None:
             record = self._homes.moves.record_untold
             works["homes"] = partial(every, _MOVES_S, record, "moves_not_recorded_yet")
+            takeovers = Takeovers(
+                region=self._settings.region,
+                keeper=self._homes.keeper,
+                records=self._records,
+                engine=self._operations,
+                journal=self._journal,
+                events=self._events,
+            )
+            works["takeovers"] = partial(every, _MOVES_S, takeovers.look, "takeovers_postponed")
         if self._copies is not None:
             works["copies"] = self._copies.run
             record = self._copies.record_untold

@@ -81,6 +81,9 @@ class Tasks(Protocol):
     async def of_message(self, tenant: TenantId, message_id: str) -> Task | None:
         """The tenant's task that this message made, whatever its id."""
 
+    async def accepted_elsewhere(self, task_id: TaskId) -> bool:
+        """Whether the peer region accepted it."""
+
     async def page(
         self,
         tenant: TenantId,

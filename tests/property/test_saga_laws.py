@@ -1,6 +1,7 @@
 """The law of the saga, for random plans, failures, cancels and crash points; no engine, no network.
 
-A crash is an exception that no saga code may catch; the run after it sees only what was kept.
+A crash is an exception that no saga code may catch; the run after it sees only what was kept, and in
+another region only what of that had arrived.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ class World:
     undo_ends: Sequence[bool]
     cancel_at: int | None
     crashes: list[int]
+    arrived: list[int] = field(default_factory=list)  # at each crash with a move: how many results
     kept: dict[str, dict[str, Any]] = field(default_factory=dict)
     ledger: dict[str, Event] = field(default_factory=dict)
     task: Task | None = None
@@ -130,14 +132,21 @@ def run_to_the_end(world: World) -> OperationReport:
             world.kept[name] = result
         return world.kept[name]
 
+    adopted = False
     while True:
         world.runs += 1
         try:
             return Saga(
-                REQUEST, plan, activities=Activities(world), durable_step=durable_step
+                REQUEST,
+                plan,
+                activities=Activities(world),
+                durable_step=durable_step,
+                adopted=adopted,
             ).run()
         except Crash:
-            continue
+            if world.arrived:
+                world.kept = dict(list(world.kept.items())[: world.arrived.pop()])
+                adopted = True
 
 
 @st.composite
@@ -160,9 +169,10 @@ def steps_of(world: World, kind: Kind) -> list[int]:
 
 
 @settings(max_examples=examples(200))
-@given(worlds())
-def test_saga_end_is_lawful(world: World) -> None:
-    """Whatever fails and whenever it dies: the operation ends as its effects say."""
+@given(worlds(), st.lists(st.integers(0, 8), max_size=4))
+def test_saga_end_is_lawful(world: World, arrived: list[int]) -> None:
+    """Whatever fails, whenever it dies, wherever it goes on: the operation ends as its effects say."""
+    world.arrived = arrived
     report = run_to_the_end(world)
     standing = [key for key in world.applied if key.replace(":do", ":undo") not in world.undone]
     if report.outcome is Outcome.completed:
@@ -226,3 +236,17 @@ def test_task_agrees_with_the_report(world: World) -> None:
     assert (task.state is TaskState.completed) == (report.outcome is Outcome.completed)
     canceled = report.canceled and report.outcome is Outcome.compensated
     assert (task.state is TaskState.canceled) == canceled
+
+
+@settings(max_examples=examples(200))
+@given(steps=st.integers(2, 4), dies_at=st.integers(1, 60), arrived=st.integers(0, 3))
+def test_what_is_stopped_in_another_region_leaves_nothing_standing(
+    steps: int, dies_at: int, arrived: int
+) -> None:
+    """Its region died, some results never came, and it is canceled: no effect of that region stands."""
+    all_done, all_undone = ["done"] * steps, [True] * steps
+    world = World(all_done, all_undone, cancel_at=dies_at, crashes=[dies_at], arrived=[arrived])
+    report = run_to_the_end(world)
+    standing = [key for key in world.applied if key.replace(":do", ":undo") not in world.undone]
+    assert report.outcome in (Outcome.completed, Outcome.compensated)
+    assert len(standing) == (steps if report.outcome is Outcome.completed else 0)

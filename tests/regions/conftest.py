@@ -1,7 +1,7 @@
 """Two regions on one machine: two databases, two replicas of the service, one arbiter, one receiver.
 
-The regions share nothing but the arbiter, their catalogue, their keys and their credentials. What is
-replicated between regions is not here: each has only what it wrote itself.
+The regions share nothing but the arbiter, their catalogue, their keys and their credentials. Those of
+`regions` have only what each wrote itself; those of `replicated_regions` replicate to each other.
 """
 
 from __future__ import annotations
@@ -18,18 +18,20 @@ import sys
 import threading
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import httpx
+import psycopg
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from tests import ports
 
+from mc_platform.adapters.postgres import replication
 from mc_platform.administration import migrate, migrate_arbiter
 
 ROOT = Path(__file__).parents[2]
@@ -51,10 +53,18 @@ class Call:
 
 
 class Receiver:
-    """Fulfilment that records each call with its fencing token; `hold` keeps calls from being answered."""
+    """Fulfilment that records each call with its fencing token, and has one effect for each key.
+
+    `hold` keeps calls from being answered; those of `refused` paths are answered 409.
+    """
 
     def __init__(self) -> None:
         self.calls: list[Call] = []
+        self.held = ""
+        self.refused: set[str] = set()
+        self.standing: dict[str, str] = {}  # path by key
+        self.undone: list[str] = []
+        self._answers: dict[str, int] = {}
         self.arrived = threading.Event()
         self.open = threading.Event()
         self.open.set()
@@ -66,12 +76,15 @@ class Receiver:
             def do_POST(self) -> None:
                 self.rfile.read(int(self.headers["Content-Length"]))
                 told = self.headers["MC-Home-Term"]
-                receiver.calls.append(Call(self.path, self.headers["Idempotency-Key"], told))
-                receiver.arrived.set()
-                receiver.open.wait(120)
+                key = self.headers["Idempotency-Key"]
+                receiver.calls.append(Call(self.path, key, told))
+                status = receiver.handle(self.path, key)
+                if self.path.startswith(receiver.held):
+                    receiver.arrived.set()
+                    receiver.open.wait(120)
                 content = json.dumps({_PLACED.get(self.path, "done"): "id-1"}).encode()
                 try:
-                    self.send_response(201)
+                    self.send_response(status)
                     self.send_header("Content-Length", str(len(content)))
                     self.end_headers()
                     self.wfile.write(content)
@@ -86,10 +99,25 @@ class Receiver:
         self.url = f"http://127.0.0.1:{self._server.server_port}"
         threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
 
-    def hold(self) -> None:
-        """From now on calls are recorded and not answered, until `open` is set."""
+    def handle(self, path: str, key: str) -> int:
+        """Have the effect, or undo it; the status, which is the same for each repeat of a key."""
+        if path in self.refused:
+            return 409
+        if key not in self._answers:
+            self._answers[key] = 201
+            effect = key.removesuffix(":undo") + ":do"
+            if path in _PLACED:
+                self.standing[key] = path
+            elif key.endswith(":undo"):
+                self._answers[key] = 201 if self.standing.pop(effect, None) else 404
+                self.undone += [key] if self._answers[key] == 201 else []
+        return self._answers[key]
+
+    def hold(self, path: str = "") -> None:
+        """From now on calls there are recorded and not answered, until `open` is set."""
+        self.held = path
         self.arrived.clear()
-        self.open.clear()
+        self.open = threading.Event()
 
     def close(self) -> None:
         self.open.set()
@@ -106,6 +134,7 @@ class Region:
     env: dict[str, str]
     tokens: dict[str, str]
     log: Path
+    admin_url: str
     process: subprocess.Popen[bytes] = field(init=False)
 
     def start(self) -> None:
@@ -138,6 +167,13 @@ class Region:
 
     def order(self, message_id: str | None = None, *, at_once: bool = False, **more: Any) -> Any:
         return self.rpc("SendMessage", order(message_id, at_once=at_once), **more)
+
+    def rows(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:
+        """Of its database, as its owner."""
+        url = self.admin_url.rpartition("/")[0] + f"/mc_{self.name[0]}"
+        with psycopg.connect(url, autocommit=True) as connection:
+            done = connection.execute(statement, values)
+            return done.fetchall() if done.description else []
 
     def homes(self) -> dict[str, Any]:
         told = self.call("GET", "/operator/homes", who="OPERATOR").json()
@@ -202,6 +238,48 @@ def regions(
 ) -> Iterator[TwoRegions]:
     """Both serve; region a-1 has every home."""
     folder = tmp_path_factory.mktemp("regions")
+    with _two_regions(run_postgres, folder, wait_until, replicated=False) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def replicated_regions(
+    run_postgres: Callable[[], AbstractContextManager[str]],
+    tmp_path_factory: pytest.TempPathFactory,
+    wait_until: Callable[..., object],
+) -> Iterator[TwoRegions]:
+    """The same, each with a server of its own, and what either writes comes to the other."""
+    folder = tmp_path_factory.mktemp("replicated")
+    with _two_regions(run_postgres, folder, wait_until, replicated=True) as made:
+        yield made
+
+
+def _replicate(admin_urls: dict[str, str]) -> None:
+    """Each subscribes to the other; the first can only once the second publishes."""
+    names = list(admin_urls)
+    for own in [*names, names[0]]:
+        peer = next(name for name in names if name != own)
+        at = _server(admin_urls[peer])
+        way = f"postgresql://{replication.ROLE}:secret@{at}/mc_{peer[0]}"
+        peering = replication.Peering(own, peer, "secret", way, passfile="/nonexistent")
+        service_url = f"postgresql://mc_service:secret@{_server(admin_urls[own])}/mc_{own[0]}"
+        asyncio.run(
+            replication.set_up(admin_url=admin_urls[own], service_url=service_url, peering=peering)
+        )
+
+
+def _server(admin_url: str) -> str:
+    return admin_url.partition("@")[2].partition("/")[0]
+
+
+@contextmanager
+def _two_regions(
+    run_postgres: Callable[[], AbstractContextManager[str]],
+    folder: Path,
+    wait_until: Callable[..., object],
+    *,
+    replicated: bool,
+) -> Iterator[TwoRegions]:
     key = folder / "ledger.pem"
     key.write_bytes(
         Ed25519PrivateKey.generate().private_bytes(
@@ -213,15 +291,17 @@ def regions(
     with ExitStack() as stack:
         stack.callback(receiver.close)
         admin_url = stack.enter_context(run_postgres())
+        other = stack.enter_context(run_postgres()) if replicated else admin_url
+        admin_urls = {"a-1": admin_url, "b-1": other}
         first = stack.enter_context(ports.free_block())
-        server = admin_url.partition("@")[2].partition("/")[0]
-        arbiter_url = f"postgresql://mc_arbiter:secret-of-it@{server}/mc_arbiter"
+        arbiter_url = f"postgresql://mc_arbiter:secret-of-it@{_server(admin_url)}/mc_arbiter"
         asyncio.run(migrate_arbiter(admin_url=admin_url, arbiter_url=arbiter_url))
         found = {}
         addresses = {"a-1": first, "b-1": first + 1}
         for name, port in addresses.items():
-            database = f"postgresql://mc_service:secret@{server}/mc_{name[0]}"
-            asyncio.run(migrate(admin_url=admin_url, service_url=database, credentials=credentials))
+            at = admin_urls[name]
+            database = f"postgresql://mc_service:secret@{_server(at)}/mc_{name[0]}"
+            asyncio.run(migrate(admin_url=at, service_url=database, credentials=credentials))
             peers = folder / f"peers-{name}.json"
             peer = next(one for one in addresses if one != name)
             url = f"http://127.0.0.1:{addresses[peer]}"
@@ -242,15 +322,20 @@ def regions(
                 "MC_WORKER_PROCESSES": "1",
                 "MC_OPERATION_WAIT_S": "20",
             }
-            region = Region(name, f"http://127.0.0.1:{port}", env, tokens, folder / f"{name}.log")
+            region = Region(
+                name, f"http://127.0.0.1:{port}", env, tokens, folder / f"{name}.log", at
+            )
+            found[name] = region
+        if replicated:
+            _replicate(admin_urls)
+        for name, region in found.items():
             region.start()
             stack.callback(region.kill)
-            found[name] = region
-            wait_until(lambda region=region: _serves(region), what=f"{name} serves")
+            wait_until(lambda region=region: serves(region), what=f"{name} serves")
         yield TwoRegions(found["a-1"], found["b-1"], receiver, admin_url, arbiter_url)
 
 
-def _serves(region: Region) -> bool:
+def serves(region: Region) -> bool:
     assert region.process.poll() is None, region.log.read_text()[-3000:]
     try:
         answer = httpx.get(f"{region.url}/health", timeout=5, trust_env=False)

@@ -81,8 +81,8 @@ def _plan(told: Mapping[str, Any], home: Mapping[str, Any], to: str) -> None:
     note("1. the former home begins no further effect; operations are refused for some 4 s")
     note(f"2. {escape(to)} takes the home with the next term, and enacts")
     note(
-        f"operations that {escape(former)} has under way stay there unfinished until it is the home "
-        "again, or they are resolved; their effects so far stand"
+        f"3. operations that {escape(former)} has under way are ended by {escape(to)} as far as they have "
+        "been replicated; without replication they stay there unfinished, and their effects so far stand"
     )
     if ages_s.get(former, 0.0) > _SILENT_S:
         warn(

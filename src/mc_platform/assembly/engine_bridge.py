@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Iterable, Sequence
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
+from mc_platform.adapters.postgres.operation_records import PostgresOperationRecords
 from mc_platform.enact import Breaker, Limits
 from mc_platform.enact.ended_operations import EndedOperations, EndedRows
 from mc_platform.model.event import Event
-from mc_platform.model.ids import TaskId, TenantId
+from mc_platform.model.ids import OperationId, TaskId, TenantId
 from mc_platform.model.label import Part
 from mc_platform.model.operation import OperationRequest
 from mc_platform.model.task import Task
@@ -32,6 +33,7 @@ class EngineBridge:
     tasks: Tasks
     autonomy: Autonomy
     examiner: Examiner
+    records: PostgresOperationRecords
     _path: RequestPath = field(init=False)
     _loop: asyncio.AbstractEventLoop = field(init=False)
 
@@ -50,6 +52,10 @@ class EngineBridge:
     def load_task(self, tenant: TenantId, task_id: TaskId) -> Task | None:
         """As `Tasks.get`."""
         return self._blocking(self.tasks.get(tenant, task_id))
+
+    def recorded(self, operation_id: OperationId) -> Mapping[str, Mapping[str, Any]]:
+        """What is recorded of an operation by step."""
+        return self._blocking(self.records.of(operation_id))
 
     def halted(self, request: OperationRequest) -> bool:
         """Whether the operation may not begin."""

@@ -41,7 +41,7 @@ from dbos import error as dbos_error
 from mc_platform.enact.actions import ActionRegistry
 from mc_platform.enact.calls import DO_RETRIES, UNDO_RETRIES, RetryPolicy
 from mc_platform.enact.engine_database import SCHEMA, open_pool, quiet_engine_logs
-from mc_platform.enact.engine_rows import EngineRows
+from mc_platform.enact.engine_rows import EngineRows, Unended
 from mc_platform.enact.engine_status import (
     ENDED,
     RESOLUTION_SUFFIX,
@@ -53,12 +53,24 @@ from mc_platform.enact.engine_status import (
 )
 from mc_platform.enact.leases import Holder, LeaseKeeper, Leases
 from mc_platform.enact.resolution import ResolutionMode, ResolutionReport
-from mc_platform.enact.sealed import END, INPUT, SealedContent, Seals, StepBroken
+from mc_platform.enact.sealed import (
+    BEGUN_IN,
+    CANCELED,
+    END,
+    HOME,
+    INPUT,
+    Begun,
+    SealedContent,
+    Seals,
+    StepBroken,
+    as_kept,
+)
 from mc_platform.enact.slots import Slots
 from mc_platform.enact.worker import (
     LoadTask,
     OnFinished,
     RecordBlocking,
+    Recorded,
     Release,
     Worker,
     payload_of,
@@ -66,7 +78,7 @@ from mc_platform.enact.worker import (
 from mc_platform.errors import BadRequest, Conflict, Misconfigured, Unavailable
 from mc_platform.model.catalogue import Catalogue
 from mc_platform.model.engine_state import EngineState
-from mc_platform.model.ids import OperationId, PrincipalId
+from mc_platform.model.ids import OperationId, PrincipalId, TenantId
 from mc_platform.model.operation import OperationReport, OperationRequest
 from mc_platform.ports import BlockingHttp, Homes
 
@@ -98,6 +110,8 @@ class OperationEngine:
         halted: Whether an operation that has not begun may not begin; called from worker threads.
             Any exception is taken for "not now" and it is asked again.
         homes: Which tenants' home this region is; None: there is one region.
+        recorded: What is recorded of an operation by step, here and in the peer; called from worker
+            threads.
         release: What of the results may leave, and the events on that decision. Called from worker
             threads for each completed operation; it must give its events stable ids. By default
             everything leaves.
@@ -130,6 +144,7 @@ class OperationEngine:
         leases: Leases | None = None,
         halted: Callable[[OperationRequest], bool] = lambda _request: False,
         homes: Homes | None = None,
+        recorded: Recorded = lambda _id: {},
         release: Release = lambda _request, parts: (parts, ()),
         on_finished: OnFinished | None = None,
         schema: str = SCHEMA,
@@ -180,7 +195,9 @@ class OperationEngine:
             term=lambda: self._keeper.term if self._keeper else 1,
             held=lambda term: self._keeper is None or self._keeper.held(term),
             homes=homes,
+            recorded=recorded,
         )
+        self._homes = homes
         self._slots = Slots(
             total=half,
             per_tenant=max(1, min(half, max_concurrent_per_tenant // 2)),
@@ -345,6 +362,8 @@ class OperationEngine:
         if self._workflow is None:
             raise Unavailable("the operation engine is not running")
         payload = self._content.seal(request.tenant, request.id, INPUT, payload)
+        if self._homes is not None:
+            payload[HOME] = self._homes.term(request.tenant)
         with SetWorkflowID(request.id):
             if self._slots.take(request.id, request.tenant):
                 try:
@@ -353,9 +372,52 @@ class OperationEngine:
                     self._slots.give_back(request.id)
                     raise
             else:
-                with SetEnqueueOptions(queue_partition_key=request.tenant):
-                    DBOS.enqueue_workflow(_QUEUE, self._workflow, payload)
-                self._rows.mark_sealed(request.id)
+                self._queue(request.id, request.tenant, payload)
+
+    def _queue(self, operation_id: OperationId, tenant: TenantId, payload: dict[str, Any]) -> None:
+        if self._workflow is None:
+            raise Unavailable("the operation engine is not running")
+        with SetWorkflowID(operation_id), SetEnqueueOptions(queue_partition_key=tenant):
+            DBOS.enqueue_workflow(_QUEUE, self._workflow, payload)
+        self._rows.mark_sealed(operation_id)
+
+    async def adopt(self, begun: Begun, term: int) -> None:
+        """Go on with an operation that another region began, or this one in a former term of the home.
+
+        Once for each operation that the engine has not; it waits for its turn in the queue.
+
+        Raises:
+            Conflict: it was given up before it began.
+            Unavailable: the engine is not running, or its database does not answer.
+        """
+        payload = as_kept(
+            begun.tenant,
+            begun.sealed,
+            **{HOME: term, BEGUN_IN: begun.region, CANCELED: begun.canceled},
+        )
+        try:
+            await self._answered(partial(self._queue, begun.id, begun.tenant, payload))
+        except dbos_error.DBOSConflictingWorkflowError as error:
+            raise Conflict("the operation was given up before it began") from error
+
+    async def unended(self) -> list[Unended]:
+        """Operations that the engine has, and has not ended, with the term in which they were begun.
+
+        Raises:
+            Unavailable: as above.
+        """
+        return await self._answered(self._rows.unended)
+
+    async def give_up(self, operation_id: OperationId, term: int) -> bool:
+        """Remove what the engine has of an operation that was begun before that term of its home.
+
+        Returns:
+            False if there is none: it ended, or was begun anew.
+
+        Raises:
+            Unavailable: as above.
+        """
+        return await self._answered(partial(self._rows.give_up, operation_id, term))
 
     async def wait(self, operation_id: OperationId, timeout_s: float) -> OperationReport | None:
         """The operation's end, or None if it has none within `timeout_s` (or is unknown)."""

@@ -21,6 +21,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -28,7 +29,7 @@ from dbos._context import current_owner_xid
 from psycopg import sql
 
 from mc_platform.enact.saga import Signals
-from mc_platform.model.ids import OperationId
+from mc_platform.model.ids import OperationId, TenantId
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -54,6 +55,28 @@ SELECT workflow_uuid, %(step)s, %(name)s, %(output)s, %(serialization)s, %(start
     %(completed)s, %(application)s, (extract(epoch FROM now()) * 1000)::bigint
 FROM owned ON CONFLICT DO NOTHING
 """
+# Operations that were begun in a term of their tenant's home; as `sealed.as_kept` writes it
+_FORM = r'^{"namedArgs":{},"positionalArgs":\[{"tenant":"([^"]+)","sealed":"[^"]+","home":(\d+)[,}]'
+_UNENDED = """
+SELECT w.workflow_uuid, begun.part[1], begun.part[2]::bigint
+FROM {engine}.workflow_status w JOIN {engine}.workflow_input i USING (workflow_uuid)
+CROSS JOIN LATERAL regexp_match(i.inputs, %(form)s) AS begun (part)
+WHERE w.status IN ('PENDING', 'ENQUEUED') AND begun.part IS NOT NULL LIMIT 1000
+"""
+_GIVE_UP = """
+WITH gone AS (
+    SELECT w.workflow_uuid AS id FROM {engine}.workflow_status w
+    JOIN {engine}.workflow_input i USING (workflow_uuid)
+    WHERE w.workflow_uuid = %(operation)s AND w.status IN ('PENDING', 'ENQUEUED')
+      AND (regexp_match(i.inputs, %(form)s))[2]::bigint < %(term)s
+    FOR UPDATE OF w
+), input AS (
+    DELETE FROM {engine}.workflow_input USING gone WHERE workflow_uuid = gone.id
+), steps AS (
+    DELETE FROM {engine}.operation_outputs USING gone WHERE workflow_uuid = gone.id
+)
+DELETE FROM {engine}.workflow_status USING gone WHERE workflow_uuid = gone.id
+"""
 # Its number stands before all steps. A version that cannot open what is sealed takes no operation that has
 # a step, so what waits in the queue is not moved to one (`adapters/postgres/leases`).
 _MARK_SEALED = """
@@ -73,6 +96,15 @@ _SETTINGS_KEPT_S = 30.0
 _STATUS = "SELECT status FROM {engine}.workflow_status WHERE workflow_uuid = %(operation)s"
 
 
+@dataclass(frozen=True, slots=True)
+class Unended:
+    """An operation that the engine has, and the term of its tenant's home in which it was begun."""
+
+    id: OperationId
+    tenant: TenantId
+    term: int
+
+
 class EngineRows:
     """DBOS's rows of one operation, read and written by one statement each.
 
@@ -89,6 +121,8 @@ class EngineRows:
         self._signals = sql.SQL(_SIGNALS).format(**names)
         self._waits = sql.SQL(_WAITS).format(**names)
         self._status = sql.SQL(_STATUS).format(**names)
+        self._unended = sql.SQL(_UNENDED).format(**names)
+        self._give_up = sql.SQL(_GIVE_UP).format(**names)
         self._mark_sealed = sql.SQL(_MARK_SEALED).format(**names)
         self._asked = threading.local()
 
@@ -150,6 +184,18 @@ class EngineRows:
         """DBOS's word for where the operation is; None if it is unknown."""
         row = self._row(self._status, {"operation": operation_id})
         return None if row is None else str(row[0])
+
+    def unended(self) -> list[Unended]:
+        """Operations that have not ended and were begun in a term of a home."""
+        with self._connection() as connection:
+            rows = connection.execute(self._unended, {"form": _FORM}).fetchall()
+        return [Unended(OperationId(name), TenantId(tenant), term) for name, tenant, term in rows]
+
+    def give_up(self, operation_id: OperationId, term: int) -> bool:
+        """Remove the rows of an operation that was begun before that term; False if there is none."""
+        values = {"operation": operation_id, "term": term, "form": _FORM}
+        with self._connection() as connection:
+            return connection.execute(self._give_up, values).rowcount > 0
 
     def mark_sealed(self, operation_id: OperationId) -> None:
         """Keep a queued operation from versions that cannot open it."""

@@ -84,6 +84,11 @@ def next_resolution(operation_id: OperationId, content: SealedContent) -> dict[s
     if kept.get("resolved"):
         raise Conflict(f"the operation was resolved already, at attempt {len(found)}")
     assert operation.input is not None
+    if not operation.input["args"]:
+        raise Conflict(
+            "the engine has no input of the operation: another region accepted it",
+            hint="nobody knows what stands: look at the receivers of its steps",
+        )
     return {
         "operation": content.open(operation_id, INPUT, operation.input["args"][0]),
         "standing": kept.get("standing", []),

@@ -20,6 +20,10 @@ the first step only) and the deadline are looked at before each step; nothing st
 Recording the intent may take long (a ledger that is down), so halt and deadline are looked at once
 more after it: a step that they stop then has an intent, no call, and is told as failed.
 
+(5) of an operation that another region began nothing is known but what came of its records: each step of
+    which no result came may have been had there. So a step is enacted again under its key, and if the
+    operation stops, all steps behind are compensated as well.
+
 Code here catches `Exception` and never `BaseException`: the engine, and a process that is
 stopping, interrupt a saga by those, and it goes on elsewhere from what is stored.
 """
@@ -121,6 +125,10 @@ class _Progress:
     failure: str = ""
     moved: bool = False  # a body ran in this very run, so no earlier run came further than that
 
+    @property
+    def stopped(self) -> bool:
+        return self.canceled or bool(self.failure)
+
     def steps(self) -> tuple[Step, ...]:
         return tuple(step for _, steps in self.ran for step in steps)
 
@@ -134,6 +142,7 @@ class Saga:
         activities: What it touches.
         durable_step: What makes it durable.
         deadline_at: When it goes no further; None for never.
+        adopted: Whether another region began it.
     """
 
     def __init__(
@@ -144,8 +153,10 @@ class Saga:
         activities: Activities,
         durable_step: DurableStep,
         deadline_at: datetime | None = None,
+        adopted: bool = False,
     ) -> None:
         self._request = request
+        self._adopted = adopted
         self._stages: list[_Stage] = []
         for actions in plan_from(plan):
             self._stages.append(_Stage(sum(len(stage.actions) for stage in self._stages), actions))
@@ -169,7 +180,9 @@ class Saga:
             except Exception as error:  # noqa: BLE001 a saga never ends without saying how it stands
                 steps = [Step(index, action, done=broken(error)) for index, action in stage.members]
                 progress.ran.append((stage, steps))
-                progress.failure = steps[0].done.reason
+                progress.failure = progress.failure or steps[0].done.reason
+                if self._adopted:
+                    continue
                 return False
             # Stopped before its intent, a stage has no calls
             ended = list(zip(stage.members, kept["calls"], strict=False))
@@ -177,17 +190,18 @@ class Saga:
             progress.ran.append((stage, steps))
             if steps:
                 progress.carried = _outcomes(steps, kept["calls"])
-            progress.canceled = kept["stopped"] == CANCELED
-            progress.failure = "" if progress.canceled else kept["stopped"] or _failure(steps)
-            if progress.canceled or progress.failure:
+            if not progress.stopped:
+                progress.canceled = kept["stopped"] == CANCELED
+                progress.failure = "" if progress.canceled else kept["stopped"] or _failure(steps)
+            if progress.stopped and not self._adopted:
                 return False
-        return True
+        return not progress.stopped
 
     def _do(self, stage: _Stage) -> dict[str, Any]:
         signals = self._activities.signals()
         stop = self._stop(stage, signals)
         # A run before this one may have had this effect, and died before it could say so
-        uncertain = signals.recovered and not self._progress.moved
+        uncertain = self._adopted or (signals.recovered and not self._progress.moved)
         if stop and not uncertain:
             return _kept([], stopped=stop)
         self._record([Entry(Kind.step_intended, index, action) for index, action in stage.members])
@@ -212,6 +226,8 @@ class Saga:
         return self._call_kept(called)
 
     def _stop(self, stage: _Stage, signals: Signals) -> str:
+        if self._progress.stopped:
+            return self._progress.failure or CANCELED
         if signals.cancel_requested:
             return CANCELED
         if signals.halted and stage is self._stages[0]:

@@ -11,13 +11,35 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from mc_platform.enact.calls import Abandoned
+from mc_platform.model.ids import OperationId, TenantId
 
 INPUT, END = "input", "end"
+HOME, BEGUN_IN, CANCELED = "home", "begun_in", "canceled"
+"""Beside a sealed input: the term of its tenant's home; of an adopted one where it was begun, and whether
+somebody had asked to cancel it."""
 _log = logging.getLogger(__name__)
 _SEALED, _BROKEN = "sealed", "broken"
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """An operation that has not ended, as its record tells it.
+
+    Attributes:
+        region: Where it was begun first.
+        sealed: Its input.
+        canceled: Whether somebody asked to cancel it.
+    """
+
+    id: OperationId
+    tenant: TenantId
+    region: str
+    sealed: str
+    canceled: bool
 
 
 class Seals(Protocol):
@@ -50,22 +72,19 @@ class SealedContent:
     def seal(self, tenant: str, operation_id: str, step: str, value: Any) -> dict[str, Any]:
         """What the engine keeps of a value."""
         plain = json.dumps(value, separators=(",", ":")).encode()
-        return {
-            "tenant": tenant,
-            _SEALED: self._seals.seal_bytes(_place(tenant, operation_id, step), plain),
-        }
+        return as_kept(tenant, self._seals.seal_bytes(_place(tenant, operation_id, step), plain))
 
-    def open(self, operation_id: str, step: str, kept: Any) -> Any:
+    def open(self, operation_id: str, step: str, found: Any) -> Any:
         """The value; a row of an earlier version is the value itself.
 
         Raises:
             SealBroken: it was sealed for another place, or changed.
             Abandoned: its key is not known here; a replica that knows it goes on.
         """
-        if not isinstance(kept, Mapping) or _SEALED not in kept:
-            return kept
-        sealed = kept[_SEALED]
-        plain = self._seals.open_bytes(_place(kept["tenant"], operation_id, step), sealed)
+        if not isinstance(found, Mapping) or _SEALED not in found:
+            return found
+        sealed = found[_SEALED]
+        plain = self._seals.open_bytes(_place(found["tenant"], operation_id, step), sealed)
         if plain is not None:
             return json.loads(plain)
         if not self._seals.knows(sealed):
@@ -82,8 +101,11 @@ class SealedContent:
         step: str,
         keep: Callable[[Callable[[], dict[str, Any]]], dict[str, Any]],
         body: Callable[[], dict[str, Any]],
+        elsewhere: Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:
         """Run a step's body once, and have `keep` keep its result sealed; or give back what was kept.
+
+        What another region kept of it, `elsewhere`, stands for a run of the body.
 
         That the body failed is kept as well, by the error's name alone.
 
@@ -93,17 +115,25 @@ class SealedContent:
         made: list[dict[str, Any]] = []
 
         def run_body() -> dict[str, Any]:
+            if elsewhere is not None:
+                made.append(self.open(operation_id, step, elsewhere))
+                return dict(elsewhere)
             try:
                 made.append(body())
             except Exception as error:  # noqa: BLE001 told below
                 made.append({_BROKEN: type(error).__name__})
             return self.seal(tenant, operation_id, step, made[0])
 
-        kept = keep(run_body)
-        value: dict[str, Any] = made[0] if made else self.open(operation_id, step, kept)
+        found = keep(run_body)
+        value: dict[str, Any] = made[0] if made else self.open(operation_id, step, found)
         if _BROKEN in value:
             raise StepBroken(value[_BROKEN])
         return value
+
+
+def as_kept(tenant: str, sealed: str, **more: Any) -> dict[str, Any]:
+    """What the engine keeps of something sealed; its rows are read in this order of members."""
+    return {"tenant": tenant, _SEALED: sealed, **more}
 
 
 def _place(tenant: str, operation_id: str, step: str) -> str:

@@ -16,16 +16,16 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from mc_platform.enact.actions import ActionRegistry
 from mc_platform.enact.calls import Abandoned, Called, Effect, Values, restored, storable
 from mc_platform.enact.resolution import Resolution, ResolutionMode
 from mc_platform.enact.saga import DEADLINE_PASSED, DurableStep, Saga, Signals
-from mc_platform.enact.sealed import END, INPUT, SealedContent
+from mc_platform.enact.sealed import BEGUN_IN, CANCELED, END, HOME, INPUT, SealedContent
 from mc_platform.model.event import Event
 from mc_platform.model.ids import ActionName, OperationId, PrincipalId, TaskId, TenantId
 from mc_platform.model.label import Part
@@ -45,6 +45,7 @@ RecordBlocking = Callable[[Sequence[Event], Task | None], None]
 LoadTask = Callable[[TenantId, TaskId], Task | None]
 Release = Callable[[OperationRequest, tuple[Part, ...]], tuple[tuple[Part, ...], Sequence[Event]]]
 OnFinished = Callable[[OperationRequest, OperationReport], None]
+Recorded = Callable[[OperationId], Mapping[str, Mapping[str, Any]]]
 Tell = Callable[[OperationReport], None]
 
 _T = TypeVar("_T")
@@ -60,6 +61,7 @@ class Run:
     Attributes:
         home: The term of its tenant's home, which is this region; 0 where there is one region.
         workflow_id: What runs: the operation, or a resolution of it.
+        elsewhere: What another region kept of its steps.
     """
 
     operation_id: str
@@ -67,6 +69,7 @@ class Run:
     term: int
     home: int
     workflow_id: str
+    elsewhere: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 class Worker:
@@ -86,6 +89,7 @@ class Worker:
         term: The term of the lease that is held now.
         held: Whether the lease is surely held, without a loss since that term.
         homes: Which tenants' home this region is; None: there is one region.
+        recorded: What is recorded of an operation by step, here and in the peer.
     """
 
     def __init__(
@@ -104,6 +108,7 @@ class Worker:
         term: Callable[[], int] = lambda: 1,
         held: Callable[[int], bool] = lambda _term: True,
         homes: Homes | None = None,
+        recorded: Recorded = lambda _id: {},
     ) -> None:
         self.registry = registry
         self.record_blocking = record_blocking
@@ -118,6 +123,7 @@ class Worker:
         self._term = term
         self._held = held
         self._homes = homes
+        self._recorded = recorded
         self._left: dict[str, TenantId] = {}  # operations whose home had moved
         self._stopping = threading.Event()
         self._lock = threading.Lock()
@@ -138,16 +144,18 @@ class Worker:
             Abandoned: the process stops first.
             SealBroken: the payload is another operation's.
         """
+        begun = payload
         try:
-            payload = self._content.open(workflow_id, INPUT, payload)
+            payload = self._content.open(workflow_id, INPUT, begun)
             request = _request_from(payload)
-            with self._running(request, workflow_id) as run:
+            with self._running(request, workflow_id, begun) as run:
                 report = Saga(
                     request,
                     plan_from(payload["plan"]),  # flat ones, without groups, are read too
                     deadline_at=deadline_of(payload),
-                    activities=_WorkerActivities(self, request, run),
+                    activities=_WorkerActivities(self, request, run, canceled=_canceled(begun)),
                     durable_step=partial(self._run_step, run),
+                    adopted=_adopted(begun),
                 ).run()
         finally:
             ended()
@@ -172,7 +180,7 @@ class Worker:
         """
         payload = self._content.open(workflow_id, INPUT, payload)
         request = _request_from(payload["operation"])
-        with self._running(request, workflow_id) as run:
+        with self._running(request, workflow_id, {}) as run:
             resolution = Resolution(
                 request,
                 standing_from(payload["standing"]),
@@ -193,15 +201,19 @@ class Worker:
             return self._content.seal(request.tenant, workflow_id, END, told)
 
     @contextmanager
-    def _running(self, request: OperationRequest, workflow_id: str) -> Iterator[Run]:
-        home = 0
-        if self._homes is not None:
-            home = self._homes.term(request.tenant)
-            if not home:
-                with self._lock:
-                    self._left[request.id] = request.tenant
-                raise Abandoned
+    def _running(
+        self, request: OperationRequest, workflow_id: str, begun: Mapping[str, Any]
+    ) -> Iterator[Run]:
+        home = 0 if self._homes is None else self._homes.term(request.tenant)
+        if self._homes is not None and not home:
+            self._leave(request.id, request.tenant)
         run = Run(request.id, request.tenant, self._term(), home, workflow_id)
+        of_former_term = home > 0 and begun.get(HOME, home) != home
+        if of_former_term or _adopted(begun):
+            recorded = self.insist(run, lambda: self._recorded(request.id), "reading records")
+            if of_former_term and INPUT in recorded:  # it is adopted from there
+                self._leave(request.id, request.tenant)
+            run = replace(run, elsewhere=recorded if _adopted(begun) else {})
         with self._lock:
             self._left.pop(request.id, None)
             self._runs.add(run)
@@ -210,6 +222,11 @@ class Worker:
         finally:
             with self._lock:
                 self._runs.discard(run)
+
+    def _leave(self, operation_id: str, tenant: TenantId) -> NoReturn:
+        with self._lock:
+            self._left[operation_id] = tenant
+        raise Abandoned
 
     def running(self) -> Counter[str]:
         """Operations that run now, by tenant; those of a former term are not counted."""
@@ -244,9 +261,7 @@ class Worker:
         if self._stopping.is_set() or run.term != self._term():
             raise Abandoned
         if self._homes is not None and self._homes.term(run.tenant) != run.home:
-            with self._lock:
-                self._left[run.operation_id] = run.tenant
-            raise Abandoned
+            self._leave(run.operation_id, run.tenant)
 
     def left(self) -> list[str]:
         """Operations that nobody is to take up here: their tenants' homes are other regions."""
@@ -294,7 +309,12 @@ class Worker:
         self.check_abandoned(run)
         try:
             return self._content.kept_step(
-                run.tenant, run.workflow_id, name, partial(self._durable_step, name), body
+                run.tenant,
+                run.workflow_id,
+                name,
+                partial(self._durable_step, name),
+                body,
+                run.elsewhere.get(name),
             )
         except Exception:
             # Once the engine is torn down any error is the tearing down, not the operation's
@@ -316,8 +336,11 @@ class Worker:
 class _WorkerActivities:
     """What one operation's saga touches."""
 
-    def __init__(self, worker: Worker, request: OperationRequest, run: Run) -> None:
+    def __init__(
+        self, worker: Worker, request: OperationRequest, run: Run, *, canceled: bool = False
+    ) -> None:
         self._worker = worker
+        self._canceled = canceled  # asked for in another region
         self._request = request
         self._run = run
         self._begun = False
@@ -399,6 +422,8 @@ class _WorkerActivities:
         signals = worker.insist(
             self._run, lambda: worker.signals(self._request.id), "reading what is wished of it"
         )
+        if self._canceled:
+            signals = replace(signals, cancel_requested=True)
         if self._begun:
             return signals
         # Asked once: a halt matters to what has not begun, and to nothing after that
@@ -469,6 +494,14 @@ def standing_from(kept: Sequence[Mapping[str, Any]]) -> tuple[Standing, ...]:
         Standing(one["index"], ActionName(one["action"]), one["effect"], restored(one["result"]))
         for one in kept
     )
+
+
+def _adopted(begun: Mapping[str, Any]) -> bool:
+    return BEGUN_IN in begun
+
+
+def _canceled(begun: Mapping[str, Any]) -> bool:
+    return bool(begun.get(CANCELED))
 
 
 def _request_from(payload: Mapping[str, Any]) -> OperationRequest:

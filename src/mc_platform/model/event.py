@@ -29,6 +29,7 @@ class Kind(StrEnum):
     operation_completed = "operation.completed"
     operation_compensated = "operation.compensated"
     operation_stuck = "operation.stuck"
+    operation_adopted = "operation.adopted"
     operation_resolved = "operation.resolved"
     operation_still_stuck = "operation.still-stuck"
     task_cancel_requested = "task.cancel-requested"

@@ -89,6 +89,11 @@ home_renewals = Counter(
 home_moves = Counter(
     "mc_home_moves", "Tenants' homes that this process saw move: here, away.", ["direction"]
 )
+home_operations = Counter(
+    "mc_home_operations",
+    "Operations in flight when their tenant's home moved: adopted here, given-up to the new home.",
+    ["direction"],
+)
 home_passed_on = Counter(
     "mc_home_passed_on",
     "Requests passed on to their tenant's home region: answered, refused (no answer came).",

@@ -20,7 +20,7 @@ from mc_platform.errors import (
 )
 from mc_platform.model.event import Event, Kind
 from mc_platform.model.ids import OperationId, TaskId
-from mc_platform.model.operation import OperationReport
+from mc_platform.model.operation import OperationReport, Outcome
 from mc_platform.model.task import Task, TaskState
 from mc_platform.model.tenant import Principal
 from mc_platform.model.verdict import Action, Decision
@@ -29,6 +29,7 @@ from mc_platform.pipeline.enforcement import Enforcement
 from mc_platform.ports import Clock, Homes, Journal, Operations, Tasks
 from mc_platform.record import EventFactory, decision_detail
 
+_NO_INPUT = "its input did not come from the region that accepted it, so what stands is not known"
 _POLL_S, _POLL_SLOWEST_S = 0.05, 1.0
 
 
@@ -147,7 +148,8 @@ class OpenTasks:
         Operations of tenants with another home are left to it.
 
         A question whose gateway died is one; an operation is if its engine never got it, or broke
-        on it: nobody then knows what stands, so it is stuck.
+        on it: nobody then knows what stands, so it is stuck. So it is if another region accepted it,
+        and nothing came of it but its task (what came is adopted, `assembly/takeovers`).
         """
         failed = 0
         for task in tasks:
@@ -159,6 +161,10 @@ class OpenTasks:
             elif self.homes is not None and not self.homes.term(task.tenant):
                 continue
             elif await self.operations.void(OperationId(task.id)):
+                if self.homes is not None and await self.tasks.accepted_elsewhere(task.id):
+                    unknown = OperationReport(OperationId(task.id), Outcome.stuck, (), _NO_INPUT)
+                    failed += await self._close_broken(task, unknown)
+                    continue
                 await self.fail(
                     task, AgentFailed("the gateway was interrupted before the operation began")
                 )

@@ -35,6 +35,7 @@ mc.ledger_event WHERE (split_part(region, '/', 1) = {own}),
 mc.ledger_id WHERE (split_part(region, '/', 1) = {own}),
 mc.ledger_checkpoint WHERE (split_part(region, '/', 1) = {own}),
 mc.region_change (region, number, kind, tenant, key, body, written_at) WHERE (region = {own}),
+mc.operation_record WHERE (region = {own}),
 mc.region_heartbeat (region, at) WHERE (region = {own})
 """
 _SUBSCRIPTION = """
@@ -164,6 +165,7 @@ async def _begin(connection: Any, peering: Peering) -> None:
                 await connection.execute(
                     "SELECT mc.begin_replication($1, $2)", peering.own, peering.peer
                 )
+                await connection.execute("SELECT mc.begin_records()")
                 await _publish(connection, peering.own)
                 return
         except (asyncpg.DeadlockDetectedError, asyncpg.LockNotAvailableError):

@@ -141,6 +141,14 @@ class PostgresTasks:
         return _tasks_from(rows)
 
     @wrapped("open tasks cannot be read")
+    async def accepted_elsewhere(self, task_id: TaskId) -> bool:
+        return bool(
+            await self._pools.record.fetchval(
+                "SELECT true FROM mc.task_accepted WHERE id = $1", task_id
+            )
+        )
+
+    @wrapped("tasks cannot be read")
     async def abandoned(
         self, older_than: datetime, limit: int, after: Task | None = None
     ) -> list[Task]:
