@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -26,7 +27,13 @@ from mc_platform.screen.detectors.registry import (
 from mc_platform.screen.detectors.tenant_terms import declared_in
 from mc_platform.screen.examination import Examination, Spans, is_figure
 from mc_platform.screen.findings import (
+    CROSS_TENANT_ID,
+    CUSTOMER_ID,
+    PAYMENT_CARD,
+    PHONE,
     SCREENING_LIMIT,
+    SIGNS,
+    TENANT_TERM,
     UNSAFE_URL,
     Budget,
     Finding,
@@ -69,6 +76,10 @@ _MOST_WITHHELD = 1000
 _WITHHELD: tuple[Part, ...] = ({"text": "[withheld]"},)
 _WORDED_IN_SET = 16
 _MOST_REMEMBERED = 8
+# Tenants' patterns say themselves where they end; signs are no values; numbers consist of whole groups.
+_AS_FOUND = SIGNS | {CUSTOMER_ID, CROSS_TENANT_ID, TENANT_TERM, PAYMENT_CARD, PHONE}
+# In scripts with spaces between words.
+_TAIL = re.compile(r"[0-9A-Za-z\u00c0-\u024f]{1,64}")
 
 
 def _group(entries: Sequence[Entry]) -> tuple[Sequence[str], frozenset[str]]:
@@ -406,6 +417,9 @@ class LibraryScreener:
                     if found.end <= decoded.led:
                         continue
                     found = replace(found, start=max(found.start, decoded.led))  # noqa: PLW2901
+                if found.type not in _AS_FOUND:
+                    end = _word_end(decoded.text, found.end)
+                    found = found if end == found.end else replace(found, end=end)  # noqa: PLW2901
                 if look.trace is not None:
                     look.trace.append((decoded, found))
                 if not decoded.steps and not decoded.names:
@@ -479,6 +493,12 @@ class LibraryScreener:
             for across in split_cards(before, seen, look.budget):
                 add(across)
         return found
+
+
+def _word_end(text: str, end: int) -> int:
+    """Where the word or number ends in which a span does: its tail is part of the value."""
+    tail = _TAIL.match(text, end) if end < len(text) and text[end - 1].isalnum() else None
+    return end if tail is None else tail.end()
 
 
 def _chains(seen: Sequence[Leaf], before: Sequence[Leaf]) -> Iterator[Chain]:

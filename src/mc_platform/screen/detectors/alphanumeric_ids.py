@@ -18,7 +18,8 @@ from mc_platform.screen.rules import Lettered, words_of
 
 # Between groups: a space or hyphen, or what is put in its place to break the pattern.
 _BETWEEN = r"[ \-\t\n\r\v\f_.]*"
-IBAN_PREFILTER = rf"(?i)[A-Z]{{2}}\d{{2}}(?:{_BETWEEN}[A-Z0-9]){{11}}"
+_BETWEEN_GROUPS = r"[ \-\t\n\r\v\f_./,:;|*]*"
+IBAN_PREFILTER = rf"(?i)[A-Z]{{2}}\d{{2}}(?:{_BETWEEN_GROUPS}[A-Z0-9]){{11}}"
 _COUNTRY = re2.compile(r"(?i)[A-Z]{2}\d{2}")
 _GROUPS = re.compile(r"[A-Za-z0-9]+(?:[ \-]{1,2}[A-Za-z0-9]+)*")
 _IBAN_CHARS = range(15, 52)  # 34 at most, and separators after every fourth
@@ -50,6 +51,7 @@ _FORMS = {
 }
 _PREFIX_WORK = 12
 _FOLDED = {ord(char): " " for char in "\t\n\r\v\f_."}
+_FOLDED_IBAN = {ord(char): " " for char in "\t\n\r\v\f_./,:;|*"}
 
 
 def widened_pattern(rule: Lettered) -> str:
@@ -63,7 +65,7 @@ _COMPILED = {rule.pattern: re2.compile(widened_pattern(rule)) for rule in LETTER
 def find_ibans(text: str, _: str, budget: Budget) -> Iterator[Finding]:
     """Account numbers whose check digits and national structure hold."""
     done = 0
-    text = text.translate(_FOLDED)
+    text = text.translate(_FOLDED_IBAN)
     for match in _COUNTRY.finditer(text):
         start = match.start()
         if start < done or not _begins(text, start):

@@ -24,8 +24,12 @@ _ISSUED = _RULES.re("issued")
 _ABOUT, _GOES_ON = map(_RULES.words, ("about", "goes-on"))
 _WORDED = _RULES.re("worded")
 _DRAWN_BITS = 3.5
+_OPEN = _RULES.re("open-key")
+_DRAWN = re.compile(r"[A-Za-z0-9_\-]+={0,2}")
+_ANY_MIN, _ANY_BITS, _OPEN_CHARS = 20, 3.8, 16
+_MIXED = re.compile(r"[A-Z]{0,6}(?:[a-z]{1,5}[A-Z]{1,6}){4,}[a-z]{0,5}")
 _UUID = re.compile(r"(?i)[a-f0-9]{8}(?:-[a-f0-9]{4}){3}-[a-f0-9]{12}\Z")
-_QUOTED = re.compile(r"(?:[rbu]{0,2})([\"'`])([^\"'`\n]{1,200})\1")
+_QUOTED = re.compile(r"(?:[rbu]{0,2})([\"'`])[ ]{0,2}([^\"'`\n ][^\"'`\n]{0,1023}?)[ ]{0,2}\1")
 _BARE = re.compile(r"[^\s,;\"'<>()\[\]{}|`]{1,200}")
 _CODE = re.compile(r"[(\[{$]|\.\w")
 # A call, an index, an attribute, a variable: what stands for a password in code.
@@ -61,6 +65,12 @@ def find_assigned(text: str, _: str, budget: Budget) -> Iterator[Finding]:
             start, end = _bare(text, at, password=password)
         value = text[start:end]
         told = word.group("told") is not None
+        if word.group("dash") is not None and quoted is None:
+            continue
+        if word.group("any") is not None:
+            if _is_any_key(text, word.start(), value):
+                yield Finding(SECRET_KEY, start, end, 0.75, "context.secret", _REASON)
+            continue
         issued = _UUID.match(value) is not None and _ISSUED.search(word.group()) is not None
         if issued or is_secret_value(
             value,
@@ -144,7 +154,8 @@ def is_secret_value(
         if strict and (_CODE.search(value) is not None or not digit):
             return False
         return digit or kinds >= 3
-    if len(value) < least or not digit or kinds < 2 or _bits(value) < _TOKEN_BITS:
+    digit = digit or _MIXED.fullmatch(value) is not None
+    if len(value) < least or not digit or kinds < 2 or bits_of(value) < _TOKEN_BITS:
         return False
     if strict or told:
         return _CODE.search(value) is None and (
@@ -155,14 +166,32 @@ def is_secret_value(
     return True
 
 
+def _is_any_key(text: str, word: int, value: str) -> bool:
+    """Whether a value behind a mere `key` is drawn beyond doubt, and the key is no public one."""
+    return (
+        len(value) >= _ANY_MIN
+        and kinds_of(value) >= _ALL_KINDS - 1
+        and bits_of(value) >= _ANY_BITS
+        and _DRAWN.fullmatch(value) is not None
+        and any(map(str.isdigit, value))
+        and _OPEN.search(text, max(0, word - _OPEN_CHARS), word + 1) is None
+        and not is_placeholder(value)
+    )
+
+
+def is_placeholder(value: str) -> bool:
+    """Whether a value begins as what documents put where a secret is to stand."""
+    return _EXAMPLE.match(value) is not None and not _is_drawn(value)
+
+
 def _is_drawn(value: str) -> bool:
     """Whether words are only the beginning of what is drawn otherwise."""
     worded = _WORDED.match(value)
     drawn = "" if worded is None else worded["drawn"]
-    return kinds_of(drawn) == _ALL_KINDS - 1 and _bits(drawn) >= _DRAWN_BITS
+    return kinds_of(drawn) == _ALL_KINDS - 1 and bits_of(drawn) >= _DRAWN_BITS
 
 
-def _bits(value: str) -> float:
+def bits_of(value: str) -> float:
     """Shannon's entropy, in bits a character."""
     return -sum(
         count / len(value) * math.log2(count / len(value)) for count in Counter(value).values()

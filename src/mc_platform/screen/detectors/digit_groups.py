@@ -75,6 +75,7 @@ class Window:
         separators: `USUAL`, `LIGHT` or `FOREIGN`.
         column: Whether it is cut from a long series of groups of one size with such separators.
         cut: Whether another group goes on before or after it with its own separator.
+        joined: Whether an underscore joins its groups, or joins it to what stands before or after.
         beside: In a column, the digits of as many groups just before and just after.
     """
 
@@ -90,6 +91,7 @@ class Window:
     column: bool = False
     beside: tuple[str, ...] = ()
     cut: bool = False
+    joined: bool = False
 
 
 def fold_separators(text: str) -> str:
@@ -182,6 +184,7 @@ def _of_one_group(text: str, start: int, digits: str, budget: Budget) -> list[Wi
             fraction=False,
             glued=glued,
             separators=USUAL,
+            joined=_joined(text, start, start + size),
         )
     ]
 
@@ -269,6 +272,15 @@ def _glued(text: str, start: int, end: int) -> bool:
     return (start > 0 and text[start - 1].isalnum()) or (end < len(text) and text[end].isalnum())
 
 
+def _joined(text: str, start: int, end: int) -> bool:
+    around = text[max(0, start - 2) : start], text[end : end + 2]
+    return (
+        "_" in text[start:end]
+        or (around[0][-1:] == "_" and around[0][:1].isalnum())
+        or (around[1][:1] == "_" and around[1][1:].isalnum())
+    )
+
+
 def in_digest(text: str, start: int, end: int) -> bool:
     """Whether digits stand in a hexadecimal token that has the length of a digest or id."""
     before = _HEX.match(text[max(0, start - _HEX_REVERSED_CHARS) : start][::-1])
@@ -320,4 +332,5 @@ def _window(
         column=column,
         beside=tuple(_beside(text, groups, first, last)) if column else (),
         cut=len(sizes) > 1 and _goes_on(text, groups, first, last),
+        joined=_joined(text, start, end),
     )

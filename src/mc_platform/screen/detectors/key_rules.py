@@ -42,7 +42,7 @@ class KeyRule:
     valid: Callable[[str], bool]
 
 
-def _over_token(text: str, end: int) -> int:
+def over_token(text: str, end: int) -> int:
     found = _TAIL.match(text, end)
     return end if found is None else found.end()
 
@@ -63,6 +63,7 @@ def _over_key_block(text: str, end: int) -> int:
 
 
 _SHORT_VALUE = 10
+_CAMEL_CASE = re.compile(r"[a-z]{3,}(?:[A-Z][a-z]{2,}){2,}")
 _FEW_KINDS, _MOST = 2, 0.5
 
 
@@ -70,20 +71,22 @@ def _always(_: str) -> bool:
     return True
 
 
-def _is_drawn(token: str) -> bool:
+def is_drawn(token: str) -> bool:
     """Whether a token's value looks drawn: what documents put in its place repeats one character."""
     value = max(re.split(r"[_\-.:/=\s]", token), key=len)
     if token[-12:].count("*") + token[-12:].count("#") > 2:
         return False
     if len(value) < _SHORT_VALUE:
         return True
+    if _CAMEL_CASE.fullmatch(value) is not None:
+        return False  # `s.makeKubeConfigController`
     most = max(map(value.lower().count, set(value.lower())))
     return len(set(value)) >= _FEW_KINDS and most <= _MOST * len(value)
 
 
 def _rule(name: str, pattern: str, plugin: type[RegexBasedDetector] | None = None) -> KeyRule:
-    stretch: Callable[[str, int], int] = _over_token
-    valid: Callable[[str], bool] = _is_drawn
+    stretch: Callable[[str, int], int] = over_token
+    valid: Callable[[str], bool] = is_drawn
     if name == _OWN_TOKEN:
         valid = _always  # whoever issues it knows its form
     elif plugin is JwtTokenDetector:

@@ -26,15 +26,23 @@ from mc_platform.screen.detectors.digit_groups import (
 )
 from mc_platform.screen.detectors.national_ids import BY_LAYOUT, CONTEXT, VALIDATORS
 from mc_platform.screen.detectors.payment_cards import CARD_MIN_DIGITS, find_card
-from mc_platform.screen.detectors.phone_plans import is_valid_beyond_doubt
+from mc_platform.screen.detectors.phone_plans import is_country, is_valid_beyond_doubt
 from mc_platform.screen.findings import NATIONAL_ID, PHONE, Budget, Finding
 from mc_platform.screen.prefilter import Prefilter
 from mc_platform.screen.rules import rule_file, words_of
 
 _RULES = rule_file("numbers")
 _TAIL = re.compile(r"[\-/.][0-9]{1,4}(?![0-9])")
+# What belongs to a phone number on either side: the country, the last group, an extension.
+_BEFORE_PHONE = re.compile(
+    r"(?:\+|(?<![0-9])00)?[ (]{0,2}[0-9]{1,3}[)]?[ .\-/]{0,2}(?:\(0\))?[ ]?\(?\Z|[+(]{1,2}\Z"
+)
+_BEFORE_CHARS = 14
+_LAST_GROUP = re.compile(r"[)]?[ .\-/()]{1,3}([0-9]{1,4})(?![0-9]|[ .\-/()]{1,3}[0-9])")
 _CALENDAR = frozenset({"4-2-2", "2-2-4", "4.2.2", "2.2.4", "4/2/2", "2/2/4", "4 2 2", "2 2 4"})
-_EXTENSION = re.compile(r"[ ]?(?:[xX#]|ext\.?)[ ]?[0-9]{1,6}")
+_EXTENSION = re.compile(
+    r"[ ,;]{0,2}(?:[xX#]|[eE]xt(?:ension|n)?\.?|;ext=)[ :]{0,2}[0-9]{1,6}(?![0-9])"
+)
 _GROUP = re.compile(r"[0-9]+")
 _TRIES = 3  # groups left out at the end, e.g. an extension or the next figure
 _CONTEXT_CHARS = 48
@@ -50,6 +58,8 @@ _DOUBLE_ZERO = re.compile(r"00[1-9][0-9]{0,4}[ \-/(]{1,2}[0-9]")
 _NO_PREFIX = ".,:-/_"
 _PLUS_CHARS = 3
 _COUNTRY_CHARS = 2
+_POSSIBLE_DIGITS = 8
+_BY_WORD = "A word for phones stands beside it."
 _DIALLED = re.compile(r"[0-9 .\-/()]+")
 _DECIMALS = re.compile(r"\.[0-9]{1,6}(?![0-9]|\.[0-9])")
 _DOTTED_GROUPS = 2  # `123456.7891` is a fraction, `536.90.4399` none
@@ -76,9 +86,10 @@ def _in_run(
     account_end = _account_end(text, start, end)
     if "+" in text[max(0, start - _PLUS_CHARS) : end] or text.startswith("00", start):
         for phone in chain(
-            _international(folded, start, end, budget),
+            _international(folded, start, end, context, budget),
             _by_double_zero(folded, start, end, context, budget),
         ):
+            phone = _whole(folded, phone)  # noqa: PLW2901
             taken.update(range(phone.start, phone.end))
             yield phone
     if taken and taken.issuperset(at for at in range(start, end) if text[at].isdigit()):
@@ -94,8 +105,24 @@ def _in_run(
                 continue
             finding = find(folded, window, context, budget)
             if finding is not None:
+                finding = _whole(folded, finding)
                 taken.update(range(finding.start, finding.end))
                 yield finding
+
+
+def _whole(text: str, found: Finding) -> Finding:
+    """A phone number with its country, its last group and its extension: half of it would tell enough."""
+    if found.type != PHONE:
+        return found
+    start, end = found.start, found.end
+    before = _BEFORE_PHONE.search(text[max(0, start - _BEFORE_CHARS) : start])
+    if before is not None and (before[0].lstrip()[:1] in "+(" or before[0].startswith("00")):
+        start -= len(before[0])
+    last = _LAST_GROUP.match(text, end)
+    if last is not None and sum(map(str.isdigit, text[start : last.end()])) in _PHONE_DIGITS:
+        end = last.end()
+    extension = _EXTENSION.match(text, end)
+    return replace(found, start=start, end=end if extension is None else extension.end())
 
 
 def _account_end(text: str, start: int, end: int) -> int:
@@ -113,7 +140,9 @@ def _account_end(text: str, start: int, end: int) -> int:
     return places[count - 1] if len(places) >= count else start
 
 
-def _international(text: str, start: int, end: int, budget: Budget) -> Iterator[Finding]:
+def _international(
+    text: str, start: int, end: int, context: _Context, budget: Budget
+) -> Iterator[Finding]:
     done = 0
     for plus in _PLUS.finditer(text, max(0, start - _PLUS_CHARS), end):
         at = plus.start()
@@ -121,10 +150,24 @@ def _international(text: str, start: int, end: int, budget: Budget) -> Iterator[
         if at < done or dialled is None:
             continue
         budget.spend()
-        phone = _longest_phone(text, at, dialled.end())
+        phone = _longest_phone(text, at, dialled.end()) or (
+            _possible(text, at, dialled.end()) if context.names("phone") else None
+        )
         if phone is not None:
             done = phone.end
             yield phone
+
+
+def _possible(text: str, start: int, end: int) -> Finding | None:
+    """A number that no plan knows but that has a country and digits enough, behind a word for phones."""
+    stop, digits = start, ""
+    for group in _GROUP.finditer(text, start, end):
+        if len(digits + group[0]) >= _PHONE_DIGITS.stop:
+            break
+        stop, digits = group.end(), digits + group[0]
+    if len(digits) < _POSSIBLE_DIGITS or not is_country(digits):
+        return None
+    return Finding(PHONE, start, stop, 0.6, "context.phone", _BY_WORD)
 
 
 def _by_double_zero(
@@ -169,12 +212,13 @@ class _Context:
         return self._known
 
 
-_PHONE_VARIETY = 3
+_PHONE_VARIETY, _SURE_DIGITS = 3, 9
+_BEHIND = _RULES.re("behind")
 _WORDS = {
     "id": CONTEXT,
-    **{kind: _RULES.re2(kind) for kind in ("card", "phone", "order", "dialled")},
+    **{kind: _RULES.re2(kind) for kind in ("card", "phone", "order", "dialled", "reached")},
 }
-_NAMING = ("card", "id", "phone", "dialled")
+_NAMING = ("card", "id", "phone", "dialled", "reached")
 _KINDS = tuple(_WORDS)
 _WORD_SET = Prefilter(([word.pattern for word in _WORDS.values()], frozenset()))
 
@@ -221,7 +265,8 @@ def _phone(text: str, window: Window, context: _Context, budget: Budget) -> Find
         return None
     if window.separators == FOREIGN:
         return None
-    named = context.names("phone") or context.names("dialled")
+    behind = _BEHIND.match(text, window.end) is not None and not window.cut
+    named = behind or context.names("phone") or context.names("dialled")
     if not named and window.layout not in _NANP_LAYOUTS:
         return None
     budget.spend(_NATIONAL_COST if named else 1)
@@ -235,7 +280,7 @@ def _phone(text: str, window: Window, context: _Context, budget: Budget) -> Find
     found = _find_national(text, start, window.end, regions)
     if found is not None and found.end < window.end and context.names("dialled"):
         found = replace(found, end=_to_the_end(text, found.end, window.end))
-    return found or _named_phone(window, start, context)
+    return found or _named_phone(window, start, context, behind=behind)
 
 
 def _to_the_end(text: str, end: int, last: int) -> int:
@@ -245,13 +290,16 @@ def _to_the_end(text: str, end: int, last: int) -> int:
     return end
 
 
-def _named_phone(window: Window, start: int, context: _Context) -> Finding | None:
+def _named_phone(window: Window, start: int, context: _Context, *, behind: bool) -> Finding | None:
     """A number that no plan was found to know, directly behind a word for phones."""
     if window.layout in _CALENDAR or len(set(window.digits)) < _PHONE_VARIETY:
         return None
-    if not context.names("dialled"):
+    reached = context.names("reached") and (
+        len(window.sizes) > 1 or len(window.digits) >= _SURE_DIGITS
+    )
+    if not (behind or reached or context.names("dialled")):
         return None
-    return Finding(PHONE, start, window.end, 0.6, "context.phone", "A word for phones precedes it.")
+    return Finding(PHONE, start, window.end, 0.6, "context.phone", _BY_WORD)
 
 
 def _find_national(text: str, start: int, end: int, regions: tuple[str, ...]) -> Finding | None:

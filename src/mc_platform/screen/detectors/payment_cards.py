@@ -26,6 +26,8 @@ _INDUSTRIES = frozenset("3456")  # ISO/IEC 7812's major industries that issue pa
 _RULES = rule_file("payment_cards")
 _MAJOR, _BRAND = map(_RULES.re, ("major", "brand"))
 _ALIKE = 1.2
+_COUNTED = frozenset({13, 17, 18, 19})
+_DATED = re.compile(r"(?:19|20)\d\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])")
 _DOUBLED = str.maketrans("0123456789", "0246813579")  # the sum of the digits of twice the digit
 _BRAND_DIGITS = 16
 _BRAND_LENGTHS = frozenset({15, 16})
@@ -48,7 +50,7 @@ def find_card(
         otherwise: Whether a word says that it is something else, such as an order's number.
     """
     length = len(window.digits)
-    if length < CARD_MIN_DIGITS:
+    if length < CARD_MIN_DIGITS or (not named and _is_other(window)):
         return None
     usual = (
         len(window.sizes) == 1
@@ -89,6 +91,20 @@ def find_scientific(text: str, _: str, budget: Budget) -> Iterator[Finding]:
         digits = str(int(Decimal(match[0])))
         if is_issued(digits) and is_card(digits):
             yield Finding(PAYMENT_CARD, match.start(), match.end(), 0.75, _DETECTOR)
+
+
+def _is_other(window: Window) -> bool:
+    """Whether it has the form of another number, which only a word for cards outweighs.
+
+    One group of thirteen digits, as goods and milliseconds have, or of seventeen to nineteen, as databases and
+    file systems count; what begins with a date; what underscores join.
+    """
+    digits, alone = window.digits, len(window.sizes) == 1
+    if alone and len(digits) in _COUNTED:
+        return True
+    if _DATED.match(digits) is not None and not is_issued(digits):
+        return True
+    return window.joined and window.sizes not in CARD_LAYOUTS
 
 
 def _is_rest(window: Window) -> bool:

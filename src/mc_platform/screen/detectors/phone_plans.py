@@ -31,6 +31,11 @@ def is_valid_beyond_doubt(digits: str) -> bool:
     return False
 
 
+def is_country(digits: str) -> bool:
+    """Whether digits begin with a country's code."""
+    return any(digits[:size] in _CODES for size in range(1, _CODE_DIGITS + 1))
+
+
 _CODES = frozenset(map(str, COUNTRY_CODE_TO_REGION_CODE))
 
 

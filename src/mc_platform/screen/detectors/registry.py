@@ -19,6 +19,7 @@ from mc_platform.screen.detectors import (
     person_records,
     postal_addresses,
     prompt_injection,
+    published_keys,
     unassigned_secrets,
 )
 from mc_platform.screen.detectors.alphanumeric_ids import (
@@ -57,6 +58,7 @@ _BY_CONTEXT = (
     financial,
     assigned_secrets,
     unassigned_secrets,
+    published_keys,
     announced_ids,
     person_records,
 )

@@ -28,6 +28,7 @@ _SEQUENCES = "01234567890123456789 98765432109876543210"
 _EXAMPLE, _PASSING = map(_RULES.re, ("example", "passing"))
 _DRAWN = 6
 _MNEMONIC = 3
+_PIECES = re.compile(r"[\s{}:;,]+")
 
 
 def _password(text: str, start: int, end: int) -> bool:
@@ -56,6 +57,11 @@ def _token(text: str, start: int, end: int) -> bool:
 def _drawn_figures(text: str, start: int, end: int) -> bool:
     digits = text[start:end].replace("-", "").replace(" ", "")
     return len(set(digits)) >= _MNEMONIC and digits not in _SEQUENCES
+
+
+def _holds_drawn(text: str, start: int, end: int) -> bool:
+    pieces = _PIECES.split(text[start:end])
+    return any(is_secret_value(piece, password=False, strict=True) for piece in pieces)
 
 
 def _base32(text: str, start: int, end: int) -> bool:
@@ -94,6 +100,7 @@ RECOGNISERS: tuple[Prefiltered, ...] = (
         {
             "base32": _base32,
             "codes": _codes,
+            "holds-drawn": _holds_drawn,
             "drawn-figures": _drawn_figures,
             "mnemonic": _mnemonic,
             "network-key": _network_key,

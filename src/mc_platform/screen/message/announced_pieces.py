@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
 from mc_platform.model.label import Label
 from mc_platform.screen.detectors.payment_cards import is_card, is_issued
@@ -23,6 +24,8 @@ _TEXT_CHARS = 400
 _MAX_PIECES, _MAX_JOINED = 48, 16
 _CARD_DIGITS = range(12, 20)
 _BARE_CHARS, _TOLD_DIGITS = 14, 3
+# So many digits in all, and it is a list of figures: one in ten of what they make passes for a card.
+_BARE_DIGITS, _LISTED = 24, 5
 _DIGIT = re.compile(r"[0-9]")
 _PIECE = re.compile(r"(?<![0-9.,])[0-9]{1,19}(?:[ \-.]{1,2}[0-9]{1,19}){0,18}")
 _RULES = rule_file("announced_pieces")
@@ -92,7 +95,19 @@ def _bare(texts: Sequence[Leaf], found: Sequence[Sequence[_Digits]]) -> bool:
         for leaf, of_one in zip(texts, found, strict=True)
         if of_one and len(leaf.text) - sum(end - start for _, start, end, _ in of_one) < _BARE_CHARS
     )
-    return bare >= 2 and bare == sum(1 for of_one in found if of_one)
+    if bare < 2 or bare != sum(1 for of_one in found if of_one):
+        return False
+    pieces = [digits for of_one in found for *_, digits in of_one]
+    return sum(map(len, pieces)) <= _BARE_DIGITS and not _is_list(texts, pieces)
+
+
+def _is_list(texts: Sequence[Leaf], pieces: Sequence[str]) -> bool:
+    """Whether the texts count (`item 1`, `item 2`), or say a figure each in the same words."""
+    figures = list(map(int, pieces))
+    if len(figures) >= _LISTED and all(one < other for one, other in pairwise(figures)):
+        return True
+    worded = {_DIGIT.sub("", leaf.text) for leaf in texts}
+    return len(texts) >= _LISTED and len(worded) == 1 and any(map(str.isalpha, worded.pop()))
 
 
 def _pieces(leaf: Leaf) -> list[_Digits]:

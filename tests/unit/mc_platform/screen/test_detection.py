@@ -26,7 +26,7 @@ FOUND = [
     ("payment-card", "", "378282246310005", ""),
     ("payment-card", "", "3782 822463 10005", ""),
     ("payment-card", "maestro of 12: ", "501800000009", ""),
-    ("payment-card", "of 19: ", "6304000000000000000", ""),
+    ("payment-card", "card of 19: ", "6304000000000000000", ""),
     ("payment-card", "Diners ", "30569309025904", ""),
     ("payment-card", "spelled ", "4 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1", ""),
     ("payment-card", "C-1003 2026-12-01 ", "4111 1111 1111 1111", ""),

@@ -287,17 +287,15 @@ _WORDS = [
     "ready",
     "thanks",
 ]
+# Of thirteen, and of seventeen digits and more, one needs a word for cards.
 _PREFIXES = (
-    ("4", 13),
     ("4", 16),
-    ("4", 19),
     ("53", 16),
     ("2400", 16),
     ("37", 15),
     ("6011", 16),
     ("36", 14),
-    ("6759", 12),
-    ("6304", 18),
+    ("6759", 16),
 )
 _LOOK_ALIKE = {
     "a": "\u0430",
