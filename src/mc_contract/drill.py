@@ -36,7 +36,7 @@ SCENARIOS: Final = (*LOSING, *PAUSING)
 WINDOW_S: Final = 2.0  # how long successes last at least to count as recovered
 FAULT_SEEN_S: Final = 4.0  # of the control before the fault, and it must have answered nearly all
 ANSWERED: Final = 0.9
-_LATER_COURSE = ("operations_per_s", "decided_s")
+_LATER_COURSE = ("operations_per_s", "decided_s", "mended_s")
 _STEP_S = 0.0001  # of rounding
 _FULL = 0.8  # of the planned rate, for a window of successes to count
 _MEMBERS = {"tenant", "id", "sent_s", "ended_s", "outcome", "task", "found"}
@@ -96,6 +96,8 @@ class Course:
         most_lost: The greatest number of lost writes of a tenant that meets it.
         operations_per_s: Operations of each tenant that has any.
         decided_s: When the homes were moved; None where none were.
+        mended_s: When what stood still, or was cut, went on; None where nothing did.
+        home: The region that was the home of the tenants; empty where there is one.
     """
 
     scenario: str
@@ -106,6 +108,8 @@ class Course:
     most_lost: int
     operations_per_s: float = 0.0
     decided_s: float | None = None
+    mended_s: float | None = None
+    home: str = ""
 
 
 def request_of(row: Mapping[str, Any]) -> Request:
@@ -136,7 +140,7 @@ def course_of(report: Mapping[str, Any]) -> Course:
         DrillRows: a member of it is missing, or is not what it must be.
     """
     course = report.get("course")
-    names = [name for name in Course.__slots__ if name not in ("scenario", *_LATER_COURSE)]
+    names = [name for name in Course.__slots__ if name not in ("scenario", "home", *_LATER_COURSE)]
     if not isinstance(course, dict) or course.get("scenario") not in SCENARIOS:
         raise DrillRows("the report has no course of a known scenario")
     if not all(_is_time(course.get(name)) for name in names):
@@ -146,7 +150,11 @@ def course_of(report: Mapping[str, Any]) -> Course:
     later = {name: course[name] for name in _LATER_COURSE if course.get(name) is not None}
     if not all(map(_is_time, later.values())):
         raise DrillRows(f"the course's {', '.join(later)} must be numbers of at least 0")
-    return Course(course["scenario"], **{name: course[name] for name in names}, **later)
+    home = course.get("home", "")
+    if not isinstance(home, str):
+        raise DrillRows("the course's home is no region's name")
+    wanted = {name: course[name] for name in names}
+    return Course(course["scenario"], **wanted, **later, home=home)
 
 
 def _is_time(value: object) -> bool:
@@ -265,6 +273,15 @@ def _of(rows: Sequence[Request], course: Course) -> dict[str, Any]:
         told["lost_for_good"] = sum(row.found_later is False for row in acknowledged)
     if course.decided_s is not None:
         told["parts"] = _parts(first, back, course)
+    if course.mended_s is not None and course.home:
+        during = [row for row in acknowledged if course.fault_s <= row.sent_s < course.mended_s]
+        told["answered_by"] = {
+            region: {
+                "questions": sum(not row.operation for row in during if row.region == region),
+                "operations": sum(row.operation for row in during if row.region == region),
+            }
+            for region in sorted({row.region for row in during})
+        }
     if len(streams) > 1:
         told["operations"] = sum(row.operation for row in rows)
         told["questions_rto_s"], told["operations_rto_s"] = (
@@ -324,10 +341,21 @@ def _is_blind(control: Mapping[str, Any], course: Course) -> bool:
 
 def _met(tenants: Iterable[Mapping[str, Any]], course: Course) -> bool | None:
     told = list(tenants)
-    missed = any(
+    missed = any(not _kept(one, course) for one in told) or any(
         one["rto_s"] is None or one["rto_s"] > course.most_rto_s or one["lost"] > course.most_lost
         for one in told
     )
     if missed:
         return False
     return None if any(one["unchecked"] or not one["acknowledged"] for one in told) else True
+
+
+def _kept(tenant: Mapping[str, Any], course: Course) -> bool:
+    """Whether, while the link was cut, each region answered questions, and the home alone operations."""
+    if course.scenario != "link-cut":
+        return True
+    answered = tenant.get("answered_by", {})
+    return len(answered) > 1 and all(
+        one["questions"] > 0 and (region == course.home or not one["operations"])
+        for region, one in answered.items()
+    )

@@ -74,7 +74,7 @@ def action_routes(world: World) -> list[BaseRoute]:
     locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     def endpoint(
-        act: Callable[[Thing, dict[str, Any], str | None], Result], thing: Thing
+        act: Callable[[Thing, dict[str, Any], str | None, str | None], Result], thing: Thing
     ) -> Endpoint:
         async def call(request: Request) -> JSONResponse:
             try:
@@ -82,7 +82,8 @@ def action_routes(world: World) -> list[BaseRoute]:
                 key = _key(request)
                 async with locks[key] if key else asyncio.Lock():
                     await asyncio.sleep(delay_s)
-                    status, answer = act(thing, body, key)
+                    home_term = request.headers.get("mc-home-term", "")[:_MAX_KEY_CHARACTERS]
+                    status, answer = act(thing, body, key, home_term or None)
             except Refused as refusal:
                 return JSONResponse({"error": refusal.message}, refusal.status)
             finally:

@@ -66,8 +66,10 @@ class World:
     def close(self) -> None:
         self._journal.close()
 
-    def do(self, thing: Thing, body: dict[str, Any], key: str | None) -> Result:
-        """Reserve, charge or book; 201 with the new id.
+    def do(
+        self, thing: Thing, body: dict[str, Any], key: str | None, home_term: str | None = None
+    ) -> Result:
+        """Reserve, charge or book; 201 with the new id. Keeps the fencing token, and refuses by none.
 
         Raises:
             Refused: 400 malformed, 404 no such item, 409 cannot be done, 422 key used before.
@@ -82,10 +84,12 @@ class World:
             # A refusal is a result too: the same call again must not succeed by luck.
             return self._commit({"op": "refuse"}, key, digest, (409, {"error": obstacle}))
         new_id = f"{thing[0].upper()}-{self._count + 1}"
-        event = {"op": "do", "thing": thing, "id": new_id, "fields": fields}
+        event = {"op": "do", "thing": thing, "id": new_id, "fields": fields, "home_term": home_term}
         return self._commit(event, key, digest, (201, {f"{thing}_id": new_id}))
 
-    def undo(self, thing: Thing, body: dict[str, Any], key: str | None) -> Result:
+    def undo(
+        self, thing: Thing, body: dict[str, Any], key: str | None, home_term: str | None = None
+    ) -> Result:
         """Take back what `<thing>_id` or `effect_key` names; always 200, and true to the facts.
 
         Raises:
@@ -104,7 +108,12 @@ class World:
             answer = {"cancelled": True, f"{thing}_id": found.id}
             if found.undone:
                 answer["note"] = "was undone before"
-            event = {"op": "undo", "id": found.id, "applied": not found.undone}
+            event = {
+                "op": "undo",
+                "id": found.id,
+                "applied": not found.undone,
+                "home_term": home_term,
+            }
         else:
             answer = {"cancelled": False, "note": "nothing to undo"}
             event = {"op": "bar", "effect_key": effect_key}
@@ -160,19 +169,20 @@ class World:
             self._entries[entry.id] = entry
             if key is not None:
                 self._by_key[key] = entry.id
-            self._effect("do", entry, sign=-1)
+            self._effect("do", entry, event, sign=-1)
         elif event["op"] == "undo" and event["applied"]:
             entry = replace(self._entries[event["id"]], undone=True)
             self._entries[entry.id] = entry
-            self._effect("undo", entry, sign=1)
+            self._effect("undo", entry, event, sign=1)
         elif event["op"] == "bar" and event.get("effect_key"):
             self._barred.add(event["effect_key"])
 
-    def _effect(self, verb: str, entry: Entry, *, sign: int) -> None:
+    def _effect(self, verb: str, entry: Entry, event: Mapping[str, Any], *, sign: int) -> None:
         if entry.thing == "reservation":
             self._stock[entry.fields["item"]] += sign * entry.fields["quantity"]
         effect = {"seq": len(self.effects) + 1, "verb": verb, "thing": entry.thing}
-        self.effects.append({**effect, "id": entry.id, "key": entry.key})
+        told = {"id": entry.id, "key": entry.key, "home_term": event.get("home_term")}
+        self.effects.append({**effect, **told})
 
 
 def _whole_lines(journal: Path) -> list[bytes]:

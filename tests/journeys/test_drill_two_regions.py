@@ -12,7 +12,7 @@ from tests.journeys.conftest import platforms
 
 from mc_contract.drill import course_of, request_of, require_held
 
-pytestmark = [pytest.mark.long, pytest.mark.slow]
+pytestmark = [pytest.mark.long, pytest.mark.slow, pytest.mark.timeout(900)]
 TENANT = "TENANT_001"
 LOAD = ("--tenant", TENANT, "--rate", "20", "--operations", "4", "--before", "4")
 
@@ -46,6 +46,8 @@ def test_a_killed_home_is_taken_over_and_put_back(platform, tmp_path):
     expected = done.stderr.index("expected loss: up to")
     assert expected < done.stderr.index("fault: region-kill")
     assert expected < done.stderr.index("SIGKILL sent to blue-1, edge, postgres")
+    assert told["problem"] == ""
+    assert told["regions"]["effects"]["twice"] == told["regions"]["effects"]["half"] == 0
     one = told["figures"]["tenants"][TENANT]
     assert (one["lost_for_good"], one["unchecked"], told["figures"]["blind"]) == (0, 0, False)
     assert one["lost"] == sum(row.found is False for row in rows)
@@ -76,6 +78,29 @@ def _packed(platform, out, folder):
     claims = {one["id"]: one["recomputed"] for one in report["claims"]}
     assert claims["drill.figures"]["tenants"][TENANT]["parts"]["lease_s"] > 0
     assert report["ok"]
+
+
+def test_a_cut_link_stops_no_questions_and_the_home_alone_enacts(platform, tmp_path):
+    """Both answer meanwhile, the lag grows and goes, and both have the same afterwards."""
+    _, told, rows = drilled(platform, tmp_path / "run" / "drill", "link-cut", "--cut", "10")
+    one = told["figures"]["tenants"][TENANT]
+    home, survivor = told["regions"]["home"], told["regions"]["survivor"]
+    assert one["answered_by"][survivor]["questions"] > 0
+    assert one["answered_by"][home]["operations"] > 0
+    assert (one["lost"], one["lost_for_good"], told["problem"]) == (0, 0, "")
+    assert told["figures"]["control"]["maybe"] > 0
+    assert told["regions"]["lag"]["greatest_s"] > 4
+    assert {row.region for row in rows if row.operation and row.region} == {home}
+
+
+def test_a_frozen_home_that_wakes_enacts_nothing(platform, tmp_path):
+    """The home moves meanwhile; its receiver sees no effect of a former term."""
+    _, told, _ = drilled(platform, tmp_path / "run" / "drill", "freeze")
+    effects = told["regions"]["effects"]
+    assert (effects["twice"], effects["former"], effects["unknown"]) == (0, 0, 0)
+    assert effects["done"] > 0
+    assert told["figures"]["tenants"][TENANT]["lost_for_good"] == 0
+    assert "wakes" not in told["problem"]
 
 
 def test_an_interrupted_drill_puts_region_and_homes_back(platform, tmp_path):

@@ -81,6 +81,9 @@ def run(
     freeze: Annotated[
         Number, typer.Option("--freeze", min=1, max=_MOST_S, help="Seconds that `freeze` lasts.")
     ] = 5.0,
+    cut: Annotated[
+        Number, typer.Option("--cut", min=5, max=_MOST_S, help="Seconds that `link-cut` lasts.")
+    ] = 60.0,
     max_rto: Annotated[
         Number, typer.Option("--max-rto", min=0, max=_MOST_S, help="RTO target in seconds.")
     ] = 60.0,
@@ -122,6 +125,7 @@ def run(
         rate_per_s=rate,
         before_s=before,
         freeze_s=freeze,
+        cut_s=cut,
         most_rto_s=max_rto,
         most_lost=max_lost,
     )
@@ -134,6 +138,11 @@ def run(
             replace(plan, operator=operator, operations_per_s=operations), regions, administrator
         )
         region = plan.home
+    elif plan.cuts:
+        raise UnusableInput(
+            "link-cut cuts two regions from each other, and one runs here",
+            hint="start two: mcctl up --regions 2",
+        )
     for line in plan.lines():
         note(escape(line))
     confirm_by_word(f"This breaks region {region} for real.", region, yes=yes)
@@ -177,7 +186,7 @@ def _seconds(value: float | None) -> str:
 
 def _told(finished: room.Finished, word: str) -> str:
     if finished.problem:
-        return f"{word}: the recovery failed: {finished.problem}"
+        return f"{word}: {finished.problem}"
     if finished.figures["blind"]:
         return f"{word}: the control shows nothing of the fault, so the drill would not see a loss"
     course = finished.course

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Protocol
 
-from mc_contract.drill import LOSING
+from mc_contract.drill import LOSING, Request
 from mc_ops.drills.clients import Clients
 from mc_ops.drills.control_store import ControlStore
 from mc_ops.drills.plan import Plan
@@ -18,6 +18,8 @@ from mc_ops.drills.report import Times
 from mc_ops.environments import Part, Startable, UpRequest
 
 Say = Callable[[str], None]
+Control = Callable[[str], Awaitable[bool]]
+"""Ask the drill's control with a message's id: whether it acknowledged it."""
 
 
 class Fault(Protocol):
@@ -28,6 +30,7 @@ class Fault(Protocol):
         urls: Where clients ask, in their order.
         spread: Whether clients begin with each region in turn.
         look_up_url: Where is asked after the recovery what was acknowledged.
+        control: Asks another control than the store with a message's id; None: the store is.
         look_again_url: Where is asked again when all is mended; empty: nowhere.
         told: What else the report says.
         problem: What was not mended as it should be; empty if nothing.
@@ -36,6 +39,7 @@ class Fault(Protocol):
     regions: Sequence[Startable]
     urls: Mapping[str, str]
     spread: bool
+    control: Control | None
     look_up_url: str
     look_again_url: str
     told: dict[str, Any]
@@ -58,8 +62,15 @@ class Fault(Protocol):
             OpsError: it does not come back.
         """
 
-    async def settle(self) -> None:
+    async def settle(self, clients: Clients, times: Times) -> None:
         """What is still to be seen while clients ask, after they were served again."""
+
+    async def account(self, rows: Sequence[Request]) -> None:
+        """Look what the operations of these rows did, when all is mended.
+
+        Raises:
+            OpsError: that cannot be told.
+        """
 
     async def mend(self) -> None:
         """Undo whatever is still to be undone.
@@ -73,6 +84,7 @@ class OneRegion:
     """A region that is started again, or goes on."""
 
     spread = False
+    control: Control | None = None
     look_again_url = ""
     problem = ""
 
@@ -104,8 +116,11 @@ class OneRegion:
         await asyncio.to_thread(self._mend)
         times.moved_s = clients.now()
 
-    async def settle(self) -> None:
+    async def settle(self, clients: Clients, times: Times) -> None:
         """Nothing is left to be seen."""
+
+    async def account(self, rows: Sequence[Request]) -> None:
+        """Of one region no operations are asked for."""
 
     async def mend(self) -> None:
         if self._is_broken:

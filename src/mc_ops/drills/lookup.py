@@ -22,7 +22,7 @@ async def look_up(
     rows: Sequence[Request],
     url: str,
     tokens: Mapping[str, str],
-    written: frozenset[str],
+    written: frozenset[str] | None,
     *,
     later: bool = False,
 ) -> list[Request]:
@@ -32,7 +32,7 @@ async def look_up(
         rows: Of all clients.
         url: Where the platform answers.
         tokens: By tenant.
-        written: The ids that the control store wrote.
+        written: The ids that the control store wrote; None where the control is no store.
         later: Whether it is the second look, when both regions are back.
     """
     at_once = asyncio.Semaphore(_AT_ONCE)
@@ -42,7 +42,7 @@ async def look_up(
             if row.outcome != "acknowledged":
                 return row
             if row.tenant == CONTROL:
-                return row if later else replace(row, found=row.id in written)
+                return row if later or written is None else replace(row, found=row.id in written)
             async with at_once:
                 found = await _is_there(session, url, tokens[row.tenant], row)
             return replace(row, found_later=found) if later else replace(row, found=found)

@@ -15,13 +15,18 @@ _BREAKS = {
     "freeze": "every replica, the edge and PostgreSQL stand still (SIGSTOP), at one instant",
 }
 _BREAKS_REGION = {
-    "region-kill": "kill -9 of every replica, edge and PostgreSQL of {home}, at one instant",
+    "region-kill": "kill -9 of every replica, edge and PostgreSQL of {home}, and of its link, at one instant",
     "db-kill": "kill -9 of the PostgreSQL of {home}, at one instant",
     "freeze": "every replica, edge and PostgreSQL of {home} stand still (SIGSTOP), at one instant",
+    "link-cut": "nothing that {home} and {survivor} send to each other arrives: replication, requests "
+    "that are passed on",
 }
 _MOVES = (
     "{survivor} takes the homes when the lease of {home} has lapsed; clients ask it meanwhile. Then {home} "
     "comes back and catches up, and the homes are moved back"
+)
+_CUT_LOSES = (
+    "nothing: each region keeps what it accepts; operations only at {home}, which stays the home"
 )
 _RECOVERY = {
     "region-kill": "the platform is started again, as `mcctl up` does: it has one region",
@@ -39,6 +44,7 @@ class Plan:
         tokens: A bearer token of each tenant whose requests are measured; never shown.
         rate_per_s: Requests of each tenant.
         before_s: How long the load runs before the fault.
+        cut_s: How long a `link-cut` lasts.
         freeze_s: How long a `freeze` lasts.
         most_rto_s: The longest RTO that meets the target.
         most_lost: The greatest number of lost writes of a tenant that meets the target.
@@ -55,6 +61,7 @@ class Plan:
     rate_per_s: float
     before_s: float = 5.0
     freeze_s: float = 5.0
+    cut_s: float = 60.0
     most_rto_s: float = 60.0
     most_lost: int = 0
     operator: str = field(default="", repr=False)
@@ -67,9 +74,14 @@ class Plan:
     @property
     def patience_s(self) -> float:
         """How long after the fault recovery is waited for."""
-        return self.freeze_s + 2 * self.most_rto_s + 10 * WINDOW_S
+        return max(self.freeze_s, self.cut_s) + 2 * self.most_rto_s + 10 * WINDOW_S
 
-    def course(self, fault_s: float, decided_s: float | None = None) -> Course:
+    @property
+    def cuts(self) -> bool:
+        """Whether the link is cut, and nothing else is broken."""
+        return self.scenario == "link-cut"
+
+    def course(self, fault_s: float, times: Mapping[str, float | None]) -> Course:
         """What the figures are computed with."""
         return Course(
             scenario=self.scenario,
@@ -79,7 +91,9 @@ class Plan:
             most_rto_s=self.most_rto_s,
             most_lost=self.most_lost,
             operations_per_s=self.operations_per_s if self.operating else 0.0,
-            decided_s=decided_s,
+            decided_s=times.get("decided_s") if self.home else None,
+            mended_s=times.get("mended_s"),
+            home=self.home,
         )
 
     def expected_loss(self, lag_s: float) -> str:
@@ -102,9 +116,11 @@ class Plan:
             else ""
         )
         if self.home:
-            loss = self.expected_loss(self.lag_s)
+            loss = _CUT_LOSES if self.cuts else self.expected_loss(self.lag_s)
         breaks = _BREAKS_REGION if self.home else _BREAKS
-        recovery = _MOVES if self.home else _RECOVERY[self.scenario]
+        recovery = _MOVES if self.home else _RECOVERY.get(self.scenario, "")
+        if self.cuts:
+            recovery = f"the link carries again after {self.cut_s:g} s"
         names = {"home": self.home, "survivor": self.survivor}
         return [
             (
@@ -116,7 +132,7 @@ class Plan:
             + (
                 f" after {self.freeze_s:g} s" if self.scenario == "freeze" and not self.home else ""
             ),
-            f"expected loss  {loss}",
+            f"expected loss  {loss.format(**names)}",
             (
                 f"target         RTO at most {self.most_rto_s:g} s, at most {self.most_lost} "
                 "acknowledged writes of a tenant lost"

@@ -25,6 +25,7 @@ class Times:
     fault_s: float
     decided_s: float | None = None
     moved_s: float | None = None
+    mended_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +83,7 @@ class Finished:
         lines = []
         for tenant, one in self.figures["tenants"].items():
             parts = one.get("parts", {})
-            if None not in parts.values():
+            if parts and None not in parts.values():
                 told = [f"{name.removesuffix('_s')} {value:.2f} s" for name, value in parts.items()]
                 lines.append(f"{tenant}  RTO in parts: {', '.join(told)}")
             if "operations" in one:
@@ -91,6 +92,12 @@ class Finished:
                     for value in (one["questions_rto_s"], one["operations_rto_s"])
                 )
                 lines.append(f"{tenant}  RTO of questions and operations: {', '.join(absences)}")
+            if "answered_by" in one:
+                told = [
+                    f"{region} {count['questions']} questions and {count['operations']} operations"
+                    for region, count in one["answered_by"].items()
+                ]
+                lines.append(f"{tenant}  answered while it lasted: {', '.join(told)}")
             if "lost_for_good" in one:
                 lines.append(
                     f"{tenant}  lost for good, now that both regions are back: {one['lost_for_good']}"

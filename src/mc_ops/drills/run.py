@@ -15,7 +15,7 @@ import asyncio
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -85,14 +85,15 @@ async def _run(
     fault: Fault, plan: Plan, folder: Path, control: ControlStore, began_at: str, say: Say
 ) -> Finished:
     before = await asyncio.to_thread(_serving, fault)
-    region = plan.home or fault.regions[0].region()
-    clients = Clients(fault.urls, plan, partial(acknowledged, control.port), spread=fault.spread)
+    asked = fault.control or partial(acknowledged, control.port)
+    clients = Clients(fault.urls, plan, asked, spread=fault.spread)
     rows: list[Request] = []
     failed = ""
 
     async def look(rows: list[Request], url: str, *, later: bool = False) -> list[Request]:
         say("looking up what was acknowledged")
-        return await look_up(rows, url, plan.tokens, control.written(), later=later)
+        written = None if fault.control else control.written()
+        return await look_up(rows, url, plan.tokens, written, later=later)
 
     async with _interruptible() as interrupted:
         load = asyncio.create_task(clients.run())
@@ -106,15 +107,15 @@ async def _run(
             try:
                 await _unless(interrupted, fault.recover(clients, times))
                 await _unless(interrupted, _until_recovered(clients, plan, times))
-                await _unless(interrupted, fault.settle())
+                await _unless(interrupted, fault.settle(clients, times))
                 clients.stop()
                 await _unless(interrupted, load)
                 rows = await _unless(interrupted, look(clients.rows, fault.look_up_url))
             except OpsError as error:
                 if interrupted.is_set():
                     raise
-                failed = error.message
-                say(f"the recovery failed: {failed}")
+                failed = f"the recovery failed: {error.message}"
+                say(failed)
         finally:
             clients.stop()
             write_rows(folder, rows or clients.rows)
@@ -126,27 +127,42 @@ async def _run(
         rows = await look(clients.rows, fault.look_up_url)
     if fault.look_again_url:
         rows = await look(rows, fault.look_again_url, later=True)
-    course = plan.course(times.fault_s, times.decided_s if plan.home else None)
+    await fault.account(rows)
+    running = Record(before, await asyncio.to_thread(_serving, fault))
+    finished = _finished(fault, plan, began_at, times, rows, running, failed)
+    write(folder, finished, rows)
+    return finished
+
+
+def _finished(
+    fault: Fault,
+    plan: Plan,
+    began_at: str,
+    times: Times,
+    rows: Sequence[Request],
+    running: Record,
+    failed: str,
+) -> Finished:
+    """What the rows give."""
+    course = plan.course(times.fault_s, asdict(times))
     computed = figures(rows, course)
-    if plan.home:
+    if plan.home and not plan.cuts:
         absences_s = [one["rto_s"] for one in computed["tenants"].values()]
         times.moved_s = None if None in absences_s else times.fault_s + max(absences_s)
     problem = failed or fault.problem
     if problem:
         computed["met"] = False
-    finished = Finished(
+    return Finished(
         scenario=plan.scenario,
-        region=region,
+        region=plan.home or fault.regions[0].region(),
         began_at=began_at,
         course=course,
         times=times,
         figures=computed,
-        running=Record(before, await asyncio.to_thread(_serving, fault)),
+        running=running,
         regions=fault.told,
         problem=problem,
     )
-    write(folder, finished, rows)
-    return finished
 
 
 def _serving(fault: Fault) -> Groups:
@@ -192,7 +208,7 @@ def _require_answers(plan: Plan, rows: list[Request], now_s: float) -> None:
 
 async def _until_recovered(clients: Clients, plan: Plan, times: Times) -> None:
     """Wait until the figures say that each tenant is served again, or patience ends."""
-    course = plan.course(times.fault_s)
+    course = plan.course(times.fault_s, {})
     deadline_s = times.fault_s + plan.patience_s
     while clients.now() < deadline_s:
         await asyncio.sleep(_LOOK_S)

@@ -1,28 +1,34 @@
 """What a drill breaks where two regions stand on this machine: the home of its tenants.
 
-The other region takes the homes when the lease of the broken one has lapsed. It is mended in this order:
+The other region takes the homes when the lease of the broken one has lapsed; or the link between them is
+cut, and both go on. It is mended in this order:
 the broken region comes up, both have the same again, the homes are put back where they were.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
-from mc_contract.drill import LOSING
+from mc_contract.drill import LOSING, Request
 from mc_ops import exit_codes
 from mc_ops.drills.clients import Clients
 from mc_ops.drills.control_store import ControlStore
+from mc_ops.drills.effects import RECEIVER, effects_at, judge
+from mc_ops.drills.faults import Control
 from mc_ops.drills.plan import Plan
 from mc_ops.drills.report import Times
 from mc_ops.environments import Part, Startable, UpRequest
 from mc_ops.environments.administered import report_of, said_by
 from mc_ops.errors import CouldNotTell, OpsError, UnusableInput
+from mc_ops.outgoing import sessions
 from mc_ops.service_client import OperatorClient
 from mc_ops.service_client.http import HttpClient
 
@@ -30,6 +36,14 @@ _LOOK_S, _LOOK_AGAIN_S = 0.1, 1.0
 _PATIENCE_S = 120.0
 _OPERATING_TIER = 2  # of `place-order`
 _WOKEN_S = 3.0  # of load after a frozen home wakes, in which it must enact nothing
+_CAUGHT_UP_S = 2.0  # heartbeats come each second
+_LAG_WITHIN_S = 5.0  # of the cut, at its end: a beat may be late on a busy machine
+_WRONG = {
+    "twice": "effects twice under one key",
+    "half": "operations stand half done",
+    "unknown": "operations that no client asked for",
+    "former": "effects by a former home",
+}
 _LAG = re.compile(r'^mc_replication_lag_seconds\{peer="([^"]*)"\} (\S+)$', re.MULTILINE)
 Say = Callable[[str], None]
 
@@ -107,8 +121,6 @@ def between_regions(plan: Plan, regions: Sequence[Startable], administrator: str
 class TwoRegions:
     """The home of a drill's tenants is broken; implements `faults.Fault`."""
 
-    spread = False
-
     def __init__(
         self, regions: Sequence[Startable], plan: Plan, control: ControlStore, say: Say
     ) -> None:
@@ -123,12 +135,19 @@ class TwoRegions:
         self.look_up_url, self.look_again_url = self._survivor.url, self._home.url
         self.told: dict[str, Any] = {"home": plan.home, "survivor": plan.survivor}
         self.problem = ""
+        self.spread = plan.cuts
+        self.control: Control | None = self._cross if plan.cuts else None
+        self._across = f"{_peer_url(self._home)}/health" if plan.cuts else ""
+        self._receiver = self._first.neighbour_url(RECEIVER)
+        self._effects_before = len(effects_at(self._receiver))
         self._plan, self._control, self._say = plan, control, say
         self._before: dict[str, dict[str, Any]] = {}
         self._is_broken = False
 
     async def expect(self) -> None:
         self._before = await asyncio.to_thread(homes_of, self._survivor, self._plan.operator)
+        if self._plan.cuts:
+            return
         lag_s = await asyncio.to_thread(lag_of, self._survivor, self._plan.home)
         self.told["expected"] = {"lag_s": lag_s, "loss": self._plan.expected_loss(lag_s)}
         self._say(f"expected loss: {self.told['expected']['loss']}")
@@ -137,12 +156,19 @@ class TwoRegions:
         part = Part.database if self._plan.scenario == "db-kill" else Part.whole
         number = signal.SIGKILL if self._plan.scenario in LOSING else signal.SIGSTOP
         self._is_broken = True
+        if self._plan.cuts:
+            await asyncio.to_thread(self._first.signal, Part.link, signal.SIGSTOP)
+            self._say("the link carries nothing")
+            return
         names = await asyncio.to_thread(self._home.signal, part, number, (self._control.pid,))
         told = ", ".join(names)
         self._say(f"{signal.Signals(number).name} sent to {told} of {self._plan.home}")
 
     async def recover(self, clients: Clients, times: Times) -> None:
-        """Wait until the survivor is the home of all tenants of the drill."""
+        """Wait until the survivor is the home of all tenants of the drill, or the cut has lasted."""
+        if self._plan.cuts:
+            await self._watch_cut(clients, times)
+            return
         deadline_s = times.fault_s + self._plan.patience_s
         while not await asyncio.to_thread(self._moved):
             if clients.now() > deadline_s:
@@ -156,6 +182,37 @@ class TwoRegions:
             f"{self._plan.survivor} is the home {times.decided_s - times.fault_s:.1f} s after"
         )
 
+    async def _watch_cut(self, clients: Clients, times: Times) -> None:
+        """Look at the lag while the link is cut, and until it is gone again."""
+        greatest_s, mended_s = 0.0, times.fault_s + self._plan.cut_s
+        while times.mended_s is None or clients.now() < mended_s + _PATIENCE_S:
+            await asyncio.sleep(_LOOK_AGAIN_S)
+            lags_s = [await asyncio.to_thread(lag_of, *pair) for pair in self._pairs()]
+            if times.mended_s is None:
+                greatest_s = min(lags_s)
+                if clients.now() >= mended_s:
+                    await asyncio.to_thread(self._wake)
+                    times.mended_s = clients.now()
+                    self._say("the link carries again")
+            elif max(lags_s) < _CAUGHT_UP_S:
+                break
+        caught_up_s = clients.now() - (times.mended_s or 0.0)
+        self.told["lag"] = {"greatest_s": greatest_s, "caught_up_s": round(caught_up_s, 3)}
+        self._say(f"the lag grew to {greatest_s:.1f} s, and was gone {caught_up_s:.1f} s after")
+        if greatest_s < self._plan.cut_s - _LAG_WITHIN_S or caught_up_s > _PATIENCE_S:
+            self.problem = f"the lag was {greatest_s:.1f} s at the end of the cut, or stayed"
+
+    def _pairs(self) -> tuple[tuple[Startable, str], ...]:
+        return (self._home, self._plan.survivor), (self._survivor, self._plan.home)
+
+    async def _cross(self, _message: str) -> bool:
+        """The control of a cut: whether a request from one region to the other is answered."""
+        async with (
+            sessions.open_session(keepalive_s=1.0) as session,
+            session.get(self._across, allow_redirects=False) as answer,
+        ):
+            return answer.status > 0
+
     def _moved(self) -> bool:
         try:
             homes = homes_of(self._survivor, self._plan.operator)
@@ -163,13 +220,39 @@ class TwoRegions:
             return False
         return all(homes[name]["region"] == self._plan.survivor for name in self._plan.tokens)
 
-    async def settle(self) -> None:
-        if self._plan.scenario not in LOSING:
+    async def settle(self, clients: Clients, times: Times) -> None:
+        if self._plan.scenario == "freeze":
             self._say(f"{self._plan.home} wakes")
-            self._wake()
+            await asyncio.to_thread(self._wake)
+            times.mended_s = clients.now()
             await asyncio.sleep(_WOKEN_S)
 
+    async def account(self, rows: Sequence[Request]) -> None:
+        """Wait until each operation has ended, and count what must not be.
+
+        Raises:
+            OpsError: the receiver does not answer.
+        """
+        deadline = time.monotonic() + _PATIENCE_S
+        while True:
+            effects = await asyncio.to_thread(effects_at, self._receiver)
+            counted = judge(effects[self._effects_before :], rows)
+            if not counted["half"] or time.monotonic() > deadline:
+                break
+            await asyncio.sleep(_LOOK_AGAIN_S)
+        self.told["effects"] = counted
+        wrong = [
+            f"{count} {_WRONG[name]}" for name, count in counted.items() if count and name in _WRONG
+        ]
+        self._say(
+            f"{counted['done']} operations ended; {', '.join(wrong) or 'each once and whole'}"
+        )
+        self.problem = "; ".join(filter(None, (self.problem, *wrong)))
+
     def _wake(self) -> None:
+        if self._plan.cuts:
+            self._first.signal(Part.link, signal.SIGCONT)
+            return
         self._home.signal(Part.whole, signal.SIGCONT, (self._control.pid,))
 
     async def mend(self) -> None:
@@ -179,8 +262,9 @@ class TwoRegions:
     def _mend(self) -> None:
         if self._plan.scenario not in LOSING:
             self._wake()
-        self._say(f"bringing {self._plan.home} up again")
-        self._first.up(UpRequest())
+        if not self._plan.cuts:
+            self._say(f"bringing {self._plan.home} up again")
+            self._first.up(UpRequest())
         self._is_broken = False
         self._require_same()
         self._put_back()
@@ -234,6 +318,15 @@ class TwoRegions:
                 )
             time.sleep(_LOOK_AGAIN_S)
             homes = homes_of(self._first, self._plan.operator)
+
+
+def _peer_url(environment: Startable) -> str:
+    """Where a region reaches its peer, as its replicas know it."""
+    for instance in environment.instances(environment.active_colour()):
+        path = environment.settings(instance.name)["MC_PEERS_FILE"]
+        peers: dict[str, Any] = json.loads(Path(path).read_text(encoding="utf-8"))
+        return str(peers["peers"][0]["url"])
+    raise CouldNotTell("no replica of the home runs", hint="mcctl status")
 
 
 def _replication(environment: Startable) -> dict[str, Any]:

@@ -290,6 +290,7 @@ class Part(StrEnum):
 
     whole = "whole"  # replicas, edge and database; not the agents and the SIEM, which are others'
     database = "database"
+    link = "link"  # between this region and the second one on this machine
 
 
 @dataclass(frozen=True, slots=True)
@@ -374,7 +375,7 @@ class Startable(Environment, Protocol):
     def signal(self, part: Part, number: int, also: Sequence[int] = ()) -> tuple[str, ...]:
         """Send a signal to every process of a part, and to the pids `also`, as one instant.
 
-        For drills. `up` starts again what was killed; SIGCONT lets go on what was stopped.
+        A region that is killed loses its link to the other one at that instant. For drills. `up` starts again what was killed; SIGCONT lets go on what was stopped.
 
         Returns:
             The names of the processes that got it.

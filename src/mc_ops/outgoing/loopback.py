@@ -15,6 +15,15 @@ HOST = "127.0.0.1"
 _MOST_BYTES = 1024 * 1024
 
 
+def is_open(port: int) -> bool:
+    """Whether anything listens on a local port."""
+    try:
+        socket.create_connection((HOST, port), timeout=1.0).close()
+    except OSError:
+        return False
+    return True
+
+
 def ask(port: int, path: str, timeout_s: float) -> tuple[int, bytes] | None:
     """GET a path of a local process; its status and body, or None when it does not answer.
 

@@ -135,6 +135,33 @@ def test_what_the_survivor_lacks_is_lost_although_it_comes_back_with_its_region(
     assert (told["lost"], told["lost_for_good"]) == (2, 0)
 
 
+CUT = replace(
+    KILL, scenario="link-cut", operations_per_s=10.0, mended_s=8.0, home="a-1", most_rto_s=1.0
+)
+
+
+def _cut(by=("a-1", "b-1"), operations_by="a-1"):
+    questions = [
+        replace(one, region=by[n % len(by)]) for n, one in enumerate(rows("T", away=(0, 0)))
+    ]
+    enacted = [replace(one, region=operations_by) for one in operations("T", away=(0, 0))]
+    return figures([*questions, *enacted, *rows(CONTROL, away=(5.0, 8.0), outcome="maybe")], CUT)
+
+
+def test_while_the_link_is_cut_both_answer_and_the_home_alone_enacts():
+    found = _cut()
+    assert found["tenants"]["T"]["answered_by"] == {
+        "a-1": {"questions": 30, "operations": 30},
+        "b-1": {"questions": 30, "operations": 0},
+    }
+    assert (found["blind"], found["met"]) == (False, True)
+
+
+@pytest.mark.parametrize("seen", [{"by": ("a-1",)}, {"operations_by": "b-1"}])
+def test_a_region_that_falls_silent_or_enacts_beside_the_home_misses_the_target(seen):
+    assert _cut(**seen)["met"] is False
+
+
 def test_operations_in_the_rows_need_a_rate_in_the_course():
     """Without one nobody could say whether rows of them are missing."""
     measured = [*rows("T"), *operations("T"), *CONTROL_LOSES]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -38,6 +39,7 @@ from mc_ops.environments.local.layout import (
     ARBITER,
     ARCHIVER,
     DATABASES,
+    LINK,
     NEIGHBOURS,
     SECOND,
     Layout,
@@ -46,6 +48,7 @@ from mc_ops.environments.local.layout import (
 )
 from mc_ops.environments.local.logs import read_logs
 from mc_ops.environments.local.postgres import data_home
+from mc_ops.environments.local.processes import ProcessTable
 from mc_ops.environments.local.records import Records, living_instances
 from mc_ops.environments.local.traffic import Traffic
 from mc_ops.environments.workspace import Workspace
@@ -53,6 +56,7 @@ from mc_ops.errors import CouldNotTell, Finding, UnusableInput
 from mc_ops.files import lock
 
 _LOCK_TIMEOUT_S = 120.0
+_PROCESSES = {Part.database: "postgres", Part.link: LINK}
 _REGION = "local-1"  # where no setting names another
 
 
@@ -230,17 +234,23 @@ class LocalEnvironment:
         raise CouldNotTell("no replica runs", hint="start the platform: mcctl up")
 
     def signal(self, part: Part, number: int, also: Sequence[int] = ()) -> tuple[str, ...]:
-        others = (*NEIGHBOURS, ARBITER)
-        names = [record.name for record in self._records.living() if record.name not in others]
-        if part is Part.database:
-            names = [name for name in names if name == "postgres"]
+        others = (*NEIGHBOURS, ARBITER, LINK)
+        names = [record.name for record in self._records.living()]
+        if part is Part.whole:
+            names = [name for name in names if name not in others]
+        else:
+            names = [name for name in names if name == _PROCESSES[part]]
         if not names:
             raise CouldNotTell(
                 f"nothing of the {part} platform runs here"
                 if part is Part.whole
-                else "no PostgreSQL of this platform runs here",
+                else f"no {part} of this platform runs here",
                 hint="a drill breaks what `mcctl up` started",
             )
+        if part is Part.whole and number == signal.SIGKILL:
+            first = self.layout.home.parent if self.layout.home.name == SECOND else self.layout.home
+            link = ProcessTable(first / "run", first / "log").alive(LINK)
+            also = (*also, link.pid) if link else also
         return self._table.signal_all(names, number, also)
 
     # -- replicas ---------------------------------------------------------------------------
@@ -347,7 +357,7 @@ class LocalEnvironment:
         foundations = ["postgres", *layout.neighbours]
         foundations = [n for n in foundations if not self._external or n in recorded]
         replicas = {replica_name(active or Colour.blue, 1), *filter(is_replica, recorded)}
-        others = [name for name in (ARCHIVER, ARBITER) if name in recorded]
+        others = [name for name in (ARCHIVER, ARBITER, LINK) if name in recorded]
         names = [*foundations, *others, *sorted(replicas), "edge"]
         with ThreadPoolExecutor(max_workers=len(names)) as pool:
             processes = tuple(pool.map(lambda name: status_of(name, self._records, layout), names))

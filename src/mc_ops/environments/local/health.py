@@ -14,7 +14,7 @@ from typing import Any
 
 from mc_ops.environments.faults import shown
 from mc_ops.environments.interface import BASELINE, Group, ProcessStatus, State
-from mc_ops.environments.local.layout import DATABASES, Layout, colour_of
+from mc_ops.environments.local.layout import DATABASES, LINK, Layout, colour_of
 from mc_ops.environments.local.processes import ProcessRecord, ProcessTable
 from mc_ops.environments.local.records import Records
 from mc_ops.environments.workspace import HOST
@@ -50,8 +50,9 @@ class Health:
 
 def health_of(record: ProcessRecord) -> Health:
     """What a recorded process says of itself, on the port that it was started with."""
-    if record.name in DATABASES:
-        answers = _postgres_answers(record.port)
+    if record.name in (*DATABASES, LINK):  # what the link leads to first are both databases
+        ports = (record.port, record.port + 1) if record.name == LINK else (record.port,)
+        answers = any(map(_postgres_answers, ports))
         return Health(healthy=answers, word="ok" if answers else NO_ANSWER)
     answer = ask(record.port, "/health", _TIMEOUT_S)
     if answer is None:

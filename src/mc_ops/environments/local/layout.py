@@ -19,6 +19,7 @@ MAX_REPLICAS = 19  # ports P+21..P+39 (blue), P+41..P+59 (green), P+61..P+79 (th
 
 ARCHIVER = "wal-archiver"
 ARBITER = "arbiter"  # of two regions: where tenants' homes stand
+LINK = "link"  # of two regions: what goes from one to the other goes through it
 SECOND = "region-2"  # the folder of the second region
 _OFFSETS = {
     "edge": 0,
@@ -28,6 +29,7 @@ _OFFSETS = {
     "siem": 13,
     ARCHIVER: 14,
     ARBITER: 15,
+    LINK: 16,  # to 19: a port for each way
 }
 PORTS = 80  # that one platform may use
 _REPLICA_OFFSETS = {Colour.blue.value: 20, Colour.green.value: 40, BASELINE: 60}
@@ -39,6 +41,7 @@ _MODULES = {
     "siem": f"{_SAMPLES}.siem_receiver",
     "edge": "mc_ops.environments.local.edge",
     ARCHIVER: "mc_ops.backups.archiver",
+    LINK: "mc_ops.environments.local.link",
 }
 # Ends a platform's start in this order, and its stop in the reverse one.
 NEIGHBOURS = ("siem", "records-agent", "fulfilment-agent")
@@ -119,6 +122,15 @@ class Layout(Workspace):
     def beside(self) -> Layout:
         """Where the second region of this home is, or would be: on the ports above."""
         return replace(self, home=self.home / SECOND, edge_port=self.edge_port + PORTS)
+
+    def ways(self) -> dict[tuple[str, str], tuple[int, int]]:
+        """Of the first region's link: from a region's folder and to what, its port and the target's."""
+        to = [(each, name) for name in ("postgres", "edge") for each in (self, self.beside())]
+        first = self.port_of(LINK)
+        return {
+            (each.home.name, name): (first + number, each.port_of(name))
+            for number, (each, name) in enumerate(to)
+        }
 
     def second(self) -> Layout | None:
         """Where the second region of this home is; None where there is one region."""

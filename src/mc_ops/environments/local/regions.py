@@ -19,7 +19,7 @@ from mc_ops import exit_codes
 from mc_ops.environments.administered import report_of, said_by
 from mc_ops.environments.interface import Say, UpRequest
 from mc_ops.environments.local import applied, keyring, postgres
-from mc_ops.environments.local.layout import ARBITER, PORTS, SECOND, Layout, is_replica
+from mc_ops.environments.local.layout import ARBITER, LINK, PORTS, SECOND, Layout, is_replica
 from mc_ops.environments.local.membership import Membership
 from mc_ops.environments.local.records import Records
 from mc_ops.environments.local.specs import Specs
@@ -55,13 +55,16 @@ def arbitrated(
     keyring.prepare_secrets(layout, applied.tenants())
     specs = Specs.of(layout, records.service, None)
     with Start(layout, records.table, say) as start:
+        if not records.table.alive(LINK):
+            start.processes([specs.link()])
+            start.wait_ready()
         if not records.table.alive(ARBITER):
             server = postgres.arbiter_of(postgres.locate(layout))
             postgres.initialise(server, keyring.password(layout, "arbiter_superuser_password"))
             postgres.clear_stale_pid(server)
             start.processes([postgres.specification(layout, server, ARBITER)])
             start.wait_ready()
-        if start.begun or fresh:
+        if any(one.spec.name == ARBITER for one in start.begun) or fresh:
             _migrate_arbiter(layout, specs, say)
         _introduce(layout, specs)
         try:
@@ -104,27 +107,26 @@ def _require_possible(
 class _Role:
     name: str
     password: str
-    layout: Layout
-    process: str
+    port: int
     database: str
 
     @property
     def url(self) -> str:
-        port = self.layout.port_of(self.process)
-        return f"postgresql://{self.name}:{self.password}@{HOST}:{port}/{self.database}"
+        return f"postgresql://{self.name}:{self.password}@{HOST}:{self.port}/{self.database}"
 
 
 def _arbiter_url(layout: Layout) -> str:
-    return _Role(
-        "mc_arbiter", keyring.password(layout, "arbiter_password"), layout, ARBITER, "mc_arbiter"
-    ).url
+    password = keyring.password(layout, "arbiter_password")
+    return _Role("mc_arbiter", password, layout.port_of(ARBITER), "mc_arbiter").url
 
 
 def _migrate_arbiter(layout: Layout, specs: Specs, say: Say) -> None:
     say("bringing the arbiter's schema up to date")
     password = keyring.password(layout, "arbiter_superuser_password")
     argv, env = specs.administration("migrate-arbiter")
-    env["MC_ARBITER_ADMIN_URL"] = _Role("postgres", password, layout, ARBITER, "postgres").url
+    env["MC_ARBITER_ADMIN_URL"] = _Role(
+        "postgres", password, layout.port_of(ARBITER), "postgres"
+    ).url
     env["MC_ARBITER_URL"] = _arbiter_url(layout)
     try:
         done = subprocess.run(
@@ -148,14 +150,16 @@ def _introduce(first: Layout, specs: Specs) -> None:
     own = kept.region if kept else specs.service_env()["MC_REGION"]
     names = {first: own, second: "local-1" if own == "local-2" else "local-2"}
     password = keyring.password(first, "replication_password")
+    ways = first.ways()
     for layout, peer in ((first, second), (second, first)):
-        peers = {"peers": [{"region": names[peer], "url": peer.url}]}
+        database, edge = (ways[peer.home.name, name][0] for name in ("postgres", "edge"))
+        peers = {"peers": [{"region": names[peer], "url": f"http://{HOST}:{edge}"}]}
         write_atomically(layout.peers_file, json.dumps(peers, indent=2) + "\n")
         known = Membership(
             region=names[layout],
             peer=names[peer],
             arbiter_url=_arbiter_url(first),
-            replication_url=_Role("mc_replicator", password, peer, "postgres", "mc").url,
+            replication_url=_Role("mc_replicator", password, database, "mc").url,
             replication_password=password,
             neighbours_port=first.edge_port,
         )

@@ -17,9 +17,10 @@ from mc_ops.environments.faults import Faults
 from mc_ops.environments.interface import Colour
 from mc_ops.environments.local import releases
 from mc_ops.environments.local.keyring import DatabaseUrls, database_urls
-from mc_ops.environments.local.layout import ARCHIVER, Layout, argv_of, colour_of
+from mc_ops.environments.local.layout import ARCHIVER, LINK, Layout, argv_of, colour_of
 from mc_ops.environments.local.processes import ProcessSpec, http_probe
 from mc_ops.environments.workspace import HOST, catalogue_path, checkout
+from mc_ops.outgoing.loopback import is_open
 
 _FOR_THE_SERVICE_ONLY = (
     "MC_DATABASE_URL",
@@ -66,6 +67,12 @@ class Specs:
         env["MC_PG_BIN"] = str(binaries)
         env["MC_PG_PORT"] = str(self.layout.port_of("postgres"))
         return self._spec(ARCHIVER, env)
+
+    def link(self) -> ProcessSpec:
+        """What connects this region with the second one."""
+        env = self._own(LINK)
+        env["MC_LINKS"] = ",".join(f"{port}:{to}" for port, to in self.layout.ways().values())
+        return replace(self._spec(LINK, env), ready=lambda _pid: is_open(self.layout.port_of(LINK)))
 
     def workbench(self, name: str, faults: Faults) -> ProcessSpec:
         """One replica of the service, running today's code."""
