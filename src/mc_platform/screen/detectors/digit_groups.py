@@ -36,6 +36,7 @@ _HEX = re.compile(r"[0-9a-fA-F]*+")
 _HEX_REVERSED_CHARS = 128
 _USUAL = re.compile(r"[ .\-/()_]{1,3}")
 _COMMON = frozenset({" ", "-", "."})
+_JOINED_BEFORE, _JOINED_BEHIND = re.compile(r"[^\W_]_-?\Z"), re.compile(r"_[^\W_]")
 _LIGHT = re.compile(r"[\s.\-/()_]{1,4}")
 _FOLDED = {ord(char): " " for char in "\t\n\v\f\r\x85"} | {ord("_"): "-"}
 
@@ -273,11 +274,10 @@ def _glued(text: str, start: int, end: int) -> bool:
 
 
 def _joined(text: str, start: int, end: int) -> bool:
-    around = text[max(0, start - 2) : start], text[end : end + 2]
     return (
         "_" in text[start:end]
-        or (around[0][-1:] == "_" and around[0][:1].isalnum())
-        or (around[1][:1] == "_" and around[1][1:].isalnum())
+        or _JOINED_BEFORE.search(text[max(0, start - 3) : start]) is not None
+        or _JOINED_BEHIND.match(text, end) is not None
     )
 
 

@@ -27,6 +27,7 @@ KEYS = _RULES.words("person-keys")
 _FILE = _RULES.re2("file")
 _OWNED = _RULES.re2("owned")
 _NO_NAME = _RULES.words("no-name")
+_IDENTIFIER = re.compile(r"[a-z]{3}[A-Z]")  # `HttpClient`, and not `MacDonald`
 _CODE_AFTER = frozenset("([{<=$%_")
 
 
@@ -96,7 +97,7 @@ def _of_somebody(text: str, start: int, end: int) -> bool:
 
 
 def _uncommon(text: str, start: int, end: int) -> bool:
-    return not is_common(text[start:end])
+    return not is_common(text[start:end]) and _IDENTIFIER.search(text, start, end) is None
 
 
 def _before_address(text: str, _: str, budget: Budget) -> Iterator[Finding]:

@@ -1,0 +1,88 @@
+"""What a plain context word announces: names, addresses, documents; and what stands behind such a word in honest text."""
+
+from __future__ import annotations
+
+import pytest
+
+from mc_platform.screen import LibraryScreener
+
+SCREENER = LibraryScreener()
+NAME = "Robert Muster"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"Customer: {NAME}",
+        f"Account name: {NAME}",
+        f"Passenger - {NAME}, seat 14C",
+        f"Mr. {NAME} asked for a refund.",
+        f"Frau {NAME} bittet um Rückruf.",
+        f"The hotel needs {NAME}'s passport number.",
+        f"Friends call me {NAME}.",
+        f"Maybe it's under {NAME}",
+    ],
+)
+def test_a_context_word_announces_a_name(text: str) -> None:
+    """The whole name is labelled."""
+    labels = SCREENER.screen(({"text": text},)).labels
+    assert ("person-name", NAME) in {(lb.type, text[lb.start : lb.end]) for lb in labels}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Address: 65407 Harbor Forges Suite 071\nNew Lori, AZ 30132",
+        "Billing address: 764 Fagradalsbraut 71\nEgilsstadir",
+        "please update, my new address is PSC 2581, Box 0041",
+        "Anna lives at 255 Hersnapvej 18, Copenhagen",
+    ],
+)
+def test_a_field_for_addresses_holds_one(text: str) -> None:
+    """Whatever the street is called."""
+    assert "postal-address" in SCREENER.screen(({"text": text},)).types
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "MRN: 12345678",
+        "Patient identifier 00412233",
+        "NPI: 1234567893",
+        "DEA number BB1388568",
+        "MBI: 1EG4-TE5-MK73",
+        "dowód osobisty: ABA300000",
+        "nr dowodu osobistego ABA 300000",
+        "carte nationale d'identité : 880692310285",
+        "carte de identitate RX 123456",
+    ],
+)
+def test_a_document_is_found_behind_its_word(text: str) -> None:
+    """By the form that its issuer gives to it."""
+    assert "national-id" in SCREENER.screen(({"text": text},)).types
+
+
+def test_a_polish_account_is_found_whole() -> None:
+    """All of its 26 digits."""
+    text = "Nr rachunku: 61109010140000071219812874"
+    [label] = SCREENER.screen(({"text": text},)).labels
+    assert text[label.start : label.end] == "61109010140000071219812874"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Customer: Global Finance Group",
+        "IP address: 10.0.0.1",
+        "Address: 0x7fff5fbff8c0",
+        "Bind address: 127.0.0.1:8080",
+        "MAC Address: 00:1A:2B:3C:4D:5E",
+        "Mr. President spoke first.",
+        "Client: Apache HttpClient 4.5",
+        "User: admin",
+        "the chart shows 12345 rows",
+    ],
+)
+def test_a_context_word_without_a_person_is_left_alone(text: str) -> None:
+    """Organisations, machines, programs."""
+    assert SCREENER.screen(({"text": text},)).types == frozenset()
