@@ -14,6 +14,8 @@ REPLICAS ?=
 KILLS ?= 200
 OUTAGE ?= 300
 SIEGE ?= 20
+DRILLS ?= 20
+RATE ?= 100
 FAULT ?=
 FULL ?=
 BASELINE ?= check
@@ -130,6 +132,9 @@ outage-test: setup ## the SIEM down under load, and back: nothing lost (OUTAGE=3
 siege: setup ## a hostile tenant and a hostile agent beside an honest tenant (SIEGE=20 minutes)
 	@$(BIN)/python -m tests.siege --minutes $(SIEGE)
 
+drills: setup ## two regions: the home killed under load, on alternating sides (DRILLS=20 RATE=100 requests/s)
+	@$(BIN)/python -m tests.drills --times $(DRILLS) --rate $(RATE) --out out/drills-$$(date -u +%Y%m%dT%H%M%S)
+
 # Peers of the benchmarks and tests, each in an environment of its own, for the comparison alone
 .venv-%/.locked: benchmarks/%.lock
 	@echo "installing $* into $(@D) ..."
@@ -191,4 +196,4 @@ lock: ## resolve dependencies anew into requirements/*.lock (hashes, no registry
 		$(COMPILE) $$peer.in -o $$peer.lock || exit; done
 	rm -rf .venv-lock
 
-.PHONY: help setup install run down test test-long test-stories test-units test-alone test-quick lint migrations types contracts docs check crash-test outage-test siege cluster cluster-down cluster-crash cluster-test bench bench-scale sbom image lock
+.PHONY: help setup install run down test test-long test-stories test-units test-alone test-quick lint migrations types contracts docs check crash-test outage-test siege drills cluster cluster-down cluster-crash cluster-test bench bench-scale sbom image lock

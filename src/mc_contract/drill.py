@@ -98,6 +98,7 @@ class Course:
         decided_s: When the homes were moved; None where none were.
         mended_s: When what stood still, or was cut, went on; None where nothing did.
         home: The region that was the home of the tenants; empty where there is one.
+        sync: Tenants whose answers wait for the other region: none of their writes may be lost.
     """
 
     scenario: str
@@ -110,6 +111,7 @@ class Course:
     decided_s: float | None = None
     mended_s: float | None = None
     home: str = ""
+    sync: tuple[str, ...] = ()
 
 
 def request_of(row: Mapping[str, Any]) -> Request:
@@ -140,7 +142,11 @@ def course_of(report: Mapping[str, Any]) -> Course:
         DrillRows: a member of it is missing, or is not what it must be.
     """
     course = report.get("course")
-    names = [name for name in Course.__slots__ if name not in ("scenario", "home", *_LATER_COURSE)]
+    names = [
+        name
+        for name in Course.__slots__
+        if name not in ("scenario", "home", "sync", *_LATER_COURSE)
+    ]
     if not isinstance(course, dict) or course.get("scenario") not in SCENARIOS:
         raise DrillRows("the report has no course of a known scenario")
     if not all(_is_time(course.get(name)) for name in names):
@@ -151,10 +157,12 @@ def course_of(report: Mapping[str, Any]) -> Course:
     if not all(map(_is_time, later.values())):
         raise DrillRows(f"the course's {', '.join(later)} must be numbers of at least 0")
     home = course.get("home", "")
-    if not isinstance(home, str):
-        raise DrillRows("the course's home is no region's name")
+    sync = course.get("sync", [])
+    texts = (home, *sync) if isinstance(sync, list | tuple) else (None,)
+    if not all(isinstance(text, str) for text in texts):
+        raise DrillRows("the course's home is no region's name, or its sync no list of tenants")
     wanted = {name: course[name] for name in names}
-    return Course(course["scenario"], **wanted, **later, home=home)
+    return Course(course["scenario"], **wanted, **later, home=home, sync=tuple(sync))
 
 
 def _is_time(value: object) -> bool:
@@ -238,7 +246,7 @@ def figures(requests: Iterable[Request], course: Course) -> dict[str, Any]:
         "control": measured,
         "blind": blind,
         "target": {"most_rto_s": course.most_rto_s, "most_lost": course.most_lost},
-        "met": None if blind else _met(tenants.values(), course),
+        "met": None if blind else _met(tenants, course),
     }
 
 
@@ -339,11 +347,13 @@ def _is_blind(control: Mapping[str, Any], course: Course) -> bool:
     return not (control["failed"] or control["maybe"])
 
 
-def _met(tenants: Iterable[Mapping[str, Any]], course: Course) -> bool | None:
-    told = list(tenants)
+def _met(tenants: Mapping[str, Mapping[str, Any]], course: Course) -> bool | None:
+    told = tenants.values()
     missed = any(not _kept(one, course) for one in told) or any(
-        one["rto_s"] is None or one["rto_s"] > course.most_rto_s or one["lost"] > course.most_lost
-        for one in told
+        one["rto_s"] is None
+        or one["rto_s"] > course.most_rto_s
+        or one["lost"] > (0 if tenant in course.sync else course.most_lost)
+        for tenant, one in tenants.items()
     )
     if missed:
         return False

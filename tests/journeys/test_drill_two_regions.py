@@ -8,6 +8,7 @@ import subprocess
 
 import pytest
 from tests import forked, ports
+from tests.drills import TENANTS, WAITS, catalogue
 from tests.journeys.conftest import platforms
 
 from mc_contract.drill import course_of, request_of, require_held
@@ -18,9 +19,10 @@ LOAD = ("--tenant", TENANT, "--rate", "20", "--operations", "4", "--before", "4"
 
 
 @pytest.fixture(scope="module")
-def platform():
+def platform(tmp_path_factory):
     with platforms(lambda: ports.free_block(2)) as start:
-        yield start("--regions", "2")
+        folder = tmp_path_factory.mktemp("catalogue")
+        yield start("--regions", "2", MC_CATALOGUE=str(catalogue(folder)))
 
 
 def homes(platform):
@@ -101,6 +103,32 @@ def test_a_frozen_home_that_wakes_enacts_nothing(platform, tmp_path):
     assert effects["done"] > 0
     assert told["figures"]["tenants"][TENANT]["lost_for_good"] == 0
     assert "wakes" not in told["problem"]
+
+
+def test_killed_four_times_on_alternating_sides_a_waiting_tenant_loses_nothing(platform, tmp_path):
+    """As `make drills`, at a smaller cost: what others lose is counted, nothing is enacted twice or by half."""
+    before = homes(platform)
+    out = tmp_path / "drills"
+    done = platform.mcctl(
+        "drill", "run", "--scenario", "region-kill", "--times", "4", "--before", "4", "--rate", "20",
+        *(word for name in TENANTS for word in ("--tenant", name)), "--operations", "2", "--max-lost", "40",
+        "--yes", "--output", "json", "--out", str(out), "--results", str(out / "results.txt"), check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    told = json.loads(done.stdout)
+    assert (told["drills"], told["problems"], told["met"]) == (4, [], True)
+    reports = [json.loads(path.read_text()) for path in sorted(out.glob("*/drill.json"))]
+    assert [one["region"] for one in reports] == ["local-1", "local-2"] * 2
+    assert [one["course"]["sync"] for one in reports] == [[WAITS]] * 4
+    waiting = told["tenants"][WAITS]
+    assert (waiting["lost"], waiting["never"], waiting["lost_for_good"]) == (0, 0, 0)
+    for tenant in TENANTS:
+        assert told["tenants"][tenant]["rto_s"]["max"] >= told["tenants"][tenant]["rto_s"]["median"]
+        assert told["tenants"][tenant]["lost"] == sum(
+            one["figures"]["tenants"][tenant]["lost"] for one in reports
+        )
+    assert {one["figures"]["blind"] for one in reports} == {False}
+    assert homes(platform) == before
 
 
 def test_an_interrupted_drill_puts_region_and_homes_back(platform, tmp_path):

@@ -54,6 +54,8 @@ class Plan:
         home: The region that is broken; empty where there is one.
         survivor: The other region.
         lag_s: How far the survivor was behind when it was last looked, if there is one.
+        sync: Tenants whose answers wait for the other region: nothing of theirs may be lost.
+        puts_back: Whether moved homes are put back at the end.
     """
 
     scenario: str
@@ -70,11 +72,18 @@ class Plan:
     home: str = ""
     survivor: str = ""
     lag_s: float = 0.0
+    sync: tuple[str, ...] = ()
+    puts_back: bool = True
 
     @property
     def patience_s(self) -> float:
         """How long after the fault recovery is waited for."""
         return max(self.freeze_s, self.cut_s) + 2 * self.most_rto_s + 10 * WINDOW_S
+
+    @property
+    def writes_per_s(self) -> float:
+        """Of a tenant: what it asks is recorded before it is answered."""
+        return self.rate_per_s + (self.operations_per_s if self.operating else 0.0)
 
     @property
     def cuts(self) -> bool:
@@ -94,14 +103,15 @@ class Plan:
             decided_s=times.get("decided_s") if self.home else None,
             mended_s=times.get("mended_s"),
             home=self.home,
+            sync=self.sync,
         )
 
     def expected_loss(self, lag_s: float) -> str:
         """What a fault may take now, where a survivor is that far behind."""
-        rate_per_s = self.rate_per_s + (self.operations_per_s if self.operating else 0.0)
+        waiting = f"; nothing of {', '.join(self.sync)}, whose answers wait" if self.sync else ""
         return (
-            f"up to {rate_per_s * lag_s:.0f} acknowledged writes of each tenant, until {self.home} is back: "
-            f"{self.survivor} is {lag_s:.3f} s behind"
+            f"up to {self.writes_per_s * lag_s:.0f} acknowledged writes of each tenant, until {self.home} is back: "
+            f"{self.survivor} is {lag_s:.3f} s behind{waiting}"
         )
 
     def lines(self) -> list[str]:

@@ -12,6 +12,7 @@ import json
 import re
 import signal
 import time
+import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -104,18 +105,28 @@ def between_regions(plan: Plan, regions: Sequence[Startable], administrator: str
     Raises:
         OpsError: a region does not answer, or the tenants have no home in common.
     """
+    with OperatorClient(regions[0].url, token=administrator) as client:
+        tiers = {one["id"]: one.get("autonomy_tier") or 0 for one in client.tenants()["tenants"]}
+    operating = tuple(name for name in plan.tokens if tiers.get(name, 0) >= _OPERATING_TIER)
+    waiting = tuple(name for name in _sync_tenants(regions[0]) if name in plan.tokens)
+    return turned(replace(plan, operating=operating, sync=waiting), regions)
+
+
+def turned(plan: Plan, regions: Sequence[Startable]) -> Plan:
+    """The plan with the region that is the home now, and how far the other one is behind it."""
     home = home_of(regions[0], plan.operator, [*plan.tokens])
     by_name = {one.region(): one for one in regions}
     survivor = next(name for name in by_name if name != home)
-    with OperatorClient(regions[0].url, token=administrator) as client:
-        tiers = {one["id"]: one.get("autonomy_tier") or 0 for one in client.tenants()["tenants"]}
-    return replace(
-        plan,
-        operating=tuple(name for name in plan.tokens if tiers.get(name, 0) >= _OPERATING_TIER),
-        home=home,
-        survivor=survivor,
-        lag_s=lag_of(by_name[survivor], home),
-    )
+    return replace(plan, home=home, survivor=survivor, lag_s=lag_of(by_name[survivor], home))
+
+
+def _sync_tenants(environment: Startable) -> list[str]:
+    """The tenants whose answers wait for the peer, by the catalogue that a replica began with."""
+    for instance in environment.instances(environment.active_colour()):
+        path = Path(environment.settings(instance.name)["MC_CATALOGUE"])
+        tenants = tomllib.loads(path.read_text(encoding="utf-8"))["tenants"]
+        return [name for name, one in tenants.items() if one.get("replication") == "sync"]
+    raise CouldNotTell("no replica runs", hint="mcctl status")
 
 
 class TwoRegions:
@@ -266,58 +277,68 @@ class TwoRegions:
             self._say(f"bringing {self._plan.home} up again")
             self._first.up(UpRequest())
         self._is_broken = False
-        self._require_same()
-        self._put_back()
-        self.told["digests"] = self._require_same()
+        require_same(self.regions, self._say)
+        if self._plan.puts_back:
+            put_back(self._first, self._plan.operator, self._before, self._say)
+        self.told["digests"] = require_same(self.regions, self._say)
 
-    def _require_same(self) -> dict[str, Any]:
-        """Wait until both regions have the same, by their digests.
 
-        Raises:
-            CouldNotTell: they have not, after a while.
-        """
-        deadline = time.monotonic() + _PATIENCE_S
+def require_same(regions: Sequence[Startable], say: Say) -> dict[str, Any]:
+    """Wait until both regions have the same, by their digests, and return these.
+
+    Raises:
+        CouldNotTell: they have not, after a while.
+    """
+    deadline = time.monotonic() + _PATIENCE_S
+    while True:
+        reports = [_replication(one) for one in regions]
+        digests: list[dict[str, Any]] = [one["digests"] for one in reports]
+        problems = [problem for one in reports for problem in one["problems"]]
+        if digests[0] == digests[1] and not problems:
+            say("both regions have the same, by their digests")
+            return digests[0]
+        if time.monotonic() > deadline:
+            kinds = {kind for one in digests for kind in one}
+            differing = [k for k in sorted(kinds) if digests[0].get(k) != digests[1].get(k)]
+            raise CouldNotTell(
+                f"the regions have not the same after {_PATIENCE_S:g} s: "
+                f"{'; '.join([*problems, *differing])}",
+                hint="mcctl replication status",
+            )
+        time.sleep(_LOOK_AGAIN_S)
+
+
+def put_back(
+    region: Startable, operator: str, before: Mapping[str, Mapping[str, Any]], say: Say
+) -> None:
+    """Move the homes back to where they were; harmless where they are.
+
+    Raises:
+        OpsError: they are not back after a while, or nobody answers.
+    """
+    deadline = time.monotonic() + _PATIENCE_S
+    asked = False
+    with OperatorClient(region.url, token=operator) as client:
         while True:
-            reports = [_replication(one) for one in self.regions]
-            digests: list[dict[str, Any]] = [one["digests"] for one in reports]
-            problems = [problem for one in reports for problem in one["problems"]]
-            if digests[0] == digests[1] and not problems:
-                self._say("both regions have the same, by their digests")
-                return digests[0]
-            if time.monotonic() > deadline:
-                kinds = {kind for one in digests for kind in one}
-                differing = [k for k in sorted(kinds) if digests[0].get(k) != digests[1].get(k)]
-                raise CouldNotTell(
-                    f"the regions have not the same after {_PATIENCE_S:g} s: "
-                    f"{'; '.join([*problems, *differing])}",
-                    hint="mcctl replication status",
-                )
-            time.sleep(_LOOK_AGAIN_S)
-
-    def _put_back(self) -> None:
-        homes = homes_of(self._first, self._plan.operator)
-        moved = {
-            tenant: former["region"]
-            for tenant, former in self._before.items()
-            if homes[tenant]["region"] != former["region"]
-        }
-        if not moved:
-            return
-        self._say(f"moving {len(moved)} homes back")
-        with OperatorClient(self._first.url, token=self._plan.operator) as client:
-            for tenant, region in moved.items():
-                client.move_home(tenant, to=region, reason="a drill has ended")
-        deadline = time.monotonic() + _PATIENCE_S
-        while any(
-            homes[tenant]["region"] != region or homes[tenant]["bound_for"]
-            for tenant, region in moved.items()
-        ):
+            homes = {one["tenant"]: one for one in client.homes()["homes"]}
+            away = [
+                tenant
+                for tenant, former in before.items()
+                if homes[tenant]["region"] != former["region"] or homes[tenant]["bound_for"]
+            ]
+            if not away:
+                return
+            if not asked:
+                asked = True
+                say(f"moving {len(away)} homes back")
+                for tenant in away:
+                    to = before[tenant]["region"]
+                    client.move_home(tenant, to=to, reason="a drill has ended")
             if time.monotonic() > deadline:
                 raise CouldNotTell(
                     f"the homes are not back after {_PATIENCE_S:g} s", hint="mcctl home list"
                 )
             time.sleep(_LOOK_AGAIN_S)
-            homes = homes_of(self._first, self._plan.operator)
 
 
 def _peer_url(environment: Startable) -> str:

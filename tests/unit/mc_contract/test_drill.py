@@ -172,6 +172,14 @@ def test_operations_in_the_rows_need_a_rate_in_the_course():
         require_held(fewer, MOVED)
 
 
+def test_a_tenant_whose_answers_wait_for_the_other_region_loses_nothing():
+    """What others may lose is no excuse for it."""
+    measured = [*rows("T", lost=(99,)), *CONTROL_LOSES]
+    allowed = replace(KILL, most_lost=5)
+    assert figures(measured, allowed)["met"] is True
+    assert figures(measured, replace(allowed, sync=("T",)))["met"] is False
+
+
 @given(st.floats(0.1, 5.0), st.sets(st.integers(0, 99)))
 def test_rto_and_rpo_follow_what_was_done(away_s, lost):
     """Whatever the absence and whatever is lost: RTO is the absence to a step, RPO the oldest loss."""

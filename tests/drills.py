@@ -1,0 +1,54 @@
+"""`make drills`: the home region killed under load, again and again, on alternating sides.
+
+Two regions of their own, with one tenant that does not wait for the other region and one that does. The table of
+all, and the exit code, are those of `mcctl drill run --times N`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from pathlib import Path
+
+from tests import forked, ports
+from tests.journeys.conftest import ROOT, platforms
+
+TENANTS = ("TENANT_001", "TENANT_002")
+WAITS = "TENANT_002"
+
+
+def catalogue(folder: Path) -> Path:
+    """The sample catalogue, in which one tenant's answers wait for the other region."""
+    text = (ROOT / "deploy/local/catalogue.toml").read_text(encoding="utf-8")
+    head = f"[tenants.{WAITS}]\n"
+    assert head in text
+    # Degraded rather than refused: else the survivor would serve it only when the other one is back
+    waits = f'{head}replication = "sync"\npeer_away = "degrade"\n'
+    path = folder / "catalogue.toml"
+    path.write_text(text.replace(head, waits), encoding="utf-8")
+    return path
+
+
+def main() -> int:
+    """Drill, and return mcctl's exit code."""
+    parser = argparse.ArgumentParser(prog="make drills")
+    parser.add_argument("--times", type=int, required=True)
+    parser.add_argument("--rate", type=float, required=True, help="requests/s, of all tenants")
+    parser.add_argument("--out", type=Path, required=True)
+    options = parser.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
+    settings = {"MC_CATALOGUE": str(catalogue(options.out).absolute())}
+    with platforms(lambda: ports.free_block(2)) as start:
+        platform = start("--regions", "2", **settings)
+        command = [
+            forked.MCCTL, "drill", "run", "--scenario", "region-kill", "--times", str(options.times),
+            *(word for name in TENANTS for word in ("--tenant", name)), "--rate", str(options.rate / len(TENANTS)),
+            "--operations", "2", "--out", str(options.out), "--results", str(options.out / "dr-drill-results.txt"),
+            "--yes",
+        ]  # fmt: skip
+        return subprocess.run(command, env=platform.env, cwd=platform.cwd, check=False).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main())
