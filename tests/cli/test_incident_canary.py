@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shlex
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,8 @@ from tests.cli.test_canary import _mcctl, fake_edge
 from typer.testing import CliRunner
 
 from mc_contract.judgement.verdict import Samples, format_samples, judge
+from mc_contract.running import FACTS
+from mc_ops.cli import main
 from mc_ops.cli.incident import app
 
 
@@ -158,3 +162,54 @@ def test_no_such_run_is_told(runs, argv, code, said):
     result = call(*argv)
     assert result.exception.exit_code == code
     assert said in result.exception.message
+
+
+def _parsed(command):
+    """Let bash and then mcctl read a command, as far as that goes without carrying it out."""
+    subprocess.run(["bash", "-n"], input=command, text=True, check=True)
+    words = shlex.split(command, comments=True)
+    words = words[: words.index("|")] if "|" in words else words
+    group, rest = main.load_all(), words[1:]
+    context = group.make_context("mcctl", [*rest], resilient_parsing=False)
+    while hasattr(group, "commands"):
+        name, group, rest = group.resolve_command(context, rest)
+        if hasattr(group, "commands"):
+            context = group.make_context(name, [*rest], parent=context)
+    return group.make_context(name, [*rest], parent=context).params
+
+
+@pytest.mark.parametrize("of_a_runbook", [True, False])
+@pytest.mark.parametrize(
+    ("slower", "told"),
+    [
+        (2.0, {}),
+        (1.0, {"planned": 4000}),
+        (1.0, {"kind": "void", "verdict": "HOLD", "reason": "late"}),
+        (1.0, {"kind": "changed", "verdict": "HOLD", "reason": "green-1 is gone"}),
+        (2.0, {"verdict": "PROMOTE"}),
+        (0.0, {"kind": "smoke", "verdict": "HOLD", "reason": "no card"}),
+        (
+            2.0,
+            {"urls": {"baseline": ["http://127.0.0.1:9/"], "candidate": ["http://127.0.0.1:9/"]}},
+        ),
+    ],
+)
+def test_every_command_that_is_suggested_is_one(runs, slower, told, of_a_runbook):
+    """It is read by bash, and mcctl knows its verb, options and values."""
+    run = runs / "day-0-1"
+    folder = run / "canary" if of_a_runbook else run
+    facts = dict.fromkeys(FACTS) | {"replica": "green-1", "colour": "green"}
+    look = {"baseline": [], "candidate": [facts]}
+    told = {"running": {"at_start": look, "at_end": look}} | told
+    if slower:
+        write(folder, slower, **told)
+    else:
+        folder.mkdir(parents=True)
+        (folder / "verdict.json").write_text(json.dumps(told))
+    if of_a_runbook:
+        (run / "journal.jsonl").write_text('{"runbook": "day-0", "run_id": "day-0-1"}')
+    result = call("day-0-1", "-o", "json")
+    following = json.loads(result.stdout)["next"]
+    assert following
+    for one in following:
+        _parsed(one["do"])

@@ -42,10 +42,12 @@ def canary_hold(
 ) -> None:
     """Explain a canary's HOLD: where and when the sides differ, and what to do next."""
     from mc_ops.incidents.canary_hold.files import read_files
+    from mc_ops.incidents.canary_hold.now import look_around
     from mc_ops.incidents.canary_hold.playbook import diagnose_hold
 
     place, name = _place(run, folder)
-    diagnosis = diagnose_hold(read_files(place), name=name)
+    files = read_files(place)
+    diagnosis = diagnose_hold(files, name=name, now=look_around(files))
     if output is Format.json:
         emit_json({"incident": "canary-hold", **diagnosis.as_dict()})
     else:

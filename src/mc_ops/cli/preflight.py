@@ -149,10 +149,19 @@ def platform(call: CheckOptions) -> None:
 def edge(
     colour: Annotated[Colour, typer.Option("--colour", help="Colour that must serve.")],
     call: CheckOptions,
+    allow_faults: Annotated[
+        bool,
+        typer.Option("--allow-faults", help="Allow replicas that have an injected fault."),
+    ] = False,
 ) -> None:
     """Check after a cutover that requests reach this colour and are recorded."""
     environment = open_environment(call.env)
-    _tell("edge", environment.name, {"edge": room.check_edge_of(environment, colour)}, call)
+    _tell(
+        "edge",
+        environment.name,
+        {"edge": room.check_edge_of(environment, colour, allow_faults=allow_faults)},
+        call,
+    )
 
 
 @app.command()

@@ -49,6 +49,7 @@ def check_edge(
     tenant: str,
     scrape: str | None = None,
     patience_s: float = PATIENCE_S,
+    allow_faults: bool = False,
 ) -> list[CheckResult]:
     """Every check of this subject.
 
@@ -61,6 +62,7 @@ def check_edge(
         tenant: That tenant, whose requests nobody else makes: only they are counted.
         scrape: The scrape credential, which replicas of another machine ask for.
         patience_s: How long counters and delivery are waited for.
+        allow_faults: Whether replicas may be broken on purpose.
     """
     own = [replica for replica in replicas if replica.colour == colour]
     if not own:
@@ -72,7 +74,7 @@ def check_edge(
         answered_before, delivered_before = answered(), delivered()
         results = [
             _serves(edge_url, colour),
-            without_faults(colour, own, scrape),
+            without_faults(colour, own, scrape, allowed=allow_faults),
             _ask(client, edge_url, token),
         ]
     except (httpx.HTTPError, OpsError) as error:
@@ -113,8 +115,10 @@ def _serves(edge_url: str, colour: str) -> CheckResult:
     return found(_SERVED, problems, good, f"mcctl cutover --to {colour}")
 
 
-def without_faults(colour: str, own: Sequence[Instance], scrape: str | None = None) -> CheckResult:
-    """No replica of the colour is broken on purpose, by its own /health.
+def without_faults(
+    colour: str, own: Sequence[Instance], scrape: str | None = None, *, allowed: bool = False
+) -> CheckResult:
+    """No replica of the colour is broken on purpose, by its own /health, unless that is allowed.
 
     Raises:
         OpsError: A replica does not answer.
@@ -129,6 +133,8 @@ def without_faults(colour: str, own: Sequence[Instance], scrape: str | None = No
         if faults:
             listed = ", ".join(f"{kind} {value}" for kind, value in faults.items())
             problems.append(f"{replica.name} has {listed}")
+    if problems and allowed:
+        return found(name, [], f"{'; '.join(problems)}: on purpose, and allowed", "")
     remedy = "cut back, then start it anew: mcctl scale ... --restart --fault none"
     return found(name, problems, f"{len(own)} replicas, none broken on purpose", remedy)
 

@@ -82,8 +82,16 @@ def replicas_minimum(colour: str | None, running: int, minimum: int) -> CheckRes
     )
 
 
-def check_edge_of(environment: Environment, colour: Colour) -> list[CheckResult]:
-    """Check, after a cutover, that the edge of this machine's platform is served by `colour`."""
+def check_edge_of(
+    environment: Environment, colour: Colour, *, allow_faults: bool = False
+) -> list[CheckResult]:
+    """Check, after a cutover, that the edge of this machine's platform is served by `colour`.
+
+    Args:
+        environment: The platform.
+        colour: The colour.
+        allow_faults: Whether its replicas may be broken on purpose.
+    """
     targets = environment.instances()
     try:
         token = _tokens(environment.workspace).get(_CANARY)
@@ -100,6 +108,7 @@ def check_edge_of(environment: Environment, colour: Colour) -> list[CheckResult]
             token=token,
             tenant=_CANARY,
             scrape=_scrape_token(environment),
+            allow_faults=allow_faults,
         )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from mc_contract.judgement.verdict import Judgement
 from mc_ops.incidents.canary_hold.files import CanaryFiles
+from mc_ops.incidents.canary_hold.now import Now
 from mc_ops.incidents.canary_hold.where import Blocks, Instance
 from mc_ops.incidents.finding import Finding
 
@@ -36,7 +37,8 @@ class HoldDiagnosis:
     Attributes:
         culprit: The one candidate instance that stands out, if it is one.
         rest: The judgement of all pairs but its.
-        next: (what for, command or advice), in order.
+        next: (what for, command), in order.
+        now: What there is of it now.
     """
 
     name: str
@@ -49,6 +51,7 @@ class HoldDiagnosis:
     culprit: Instance | None = None
     rest: Judgement | None = None
     next: list[tuple[str, str]] = field(default_factory=list)
+    now: Now = field(default_factory=Now)
 
     def as_dict(self) -> dict[str, Any]:
         """The diagnosis as it appears in JSON."""

@@ -27,6 +27,7 @@ from mc_ops.errors import UnusableInput
 from mc_ops.incidents.canary_hold.diagnosis import Conclusion, HoldDiagnosis
 from mc_ops.incidents.canary_hold.files import CanaryFiles, failures_of, rate_of
 from mc_ops.incidents.canary_hold.next_steps import next_steps
+from mc_ops.incidents.canary_hold.now import Now
 from mc_ops.incidents.canary_hold.where import (
     Blocks,
     Latencies,
@@ -45,22 +46,23 @@ _BUT_FOR = {
 _REPLACED = frozenset({"verdict", "kind"})  # where something else than samples holds
 
 
-def diagnose_hold(files: CanaryFiles, *, name: str) -> HoldDiagnosis:
+def diagnose_hold(files: CanaryFiles, *, name: str, now: Now | None = None) -> HoldDiagnosis:
     """Go through the steps.
 
     Args:
         files: The run's.
         name: Of the run, as commands name it.
+        now: What there is of it now; None: that is not known.
 
     Raises:
         UnusableInput: A sample file is none, or the declared parameters are.
     """
     told = files.verdict or {}
     if files.base is None or files.cand is None:
-        return _without_samples(files, told, name)
+        return _without_samples(files, told, name, now or Now())
     judgement = _judged(files, told)
     base, cand = (parse_samples(data).latencies_s for data in (files.base, files.cand))
-    found = HoldDiagnosis(name, files, judgement)
+    found = HoldDiagnosis(name, files, judgement, now=now or Now())
     found.blocks = blocks_of(base, cand, margin=judgement.margin)
     for side, series in (("baseline", base), ("candidate", cand)):
         if judgement.paired and (urls := urls_of(told, side)):
@@ -74,20 +76,25 @@ def diagnose_hold(files: CanaryFiles, *, name: str) -> HoldDiagnosis:
         _lateness(told),
         _by_time(found.blocks, _clock(told, found.blocks)),
         _by_instance(found),
+        *_on_purpose(found.now),
     ]
     found.conclusion = _conclude(told, found)
     found.next = list(next_steps(told, found))
     return found
 
 
-def _without_samples(files: CanaryFiles, told: Mapping[str, Any], name: str) -> HoldDiagnosis:
+def _without_samples(
+    files: CanaryFiles, told: Mapping[str, Any], name: str, now: Now
+) -> HoldDiagnosis:
     if told.get("kind") != "smoke":
         raise UnusableInput(
             f"{files.folder} has no samples", hint=f"expected {BASE} and {CAND} beside {VERDICT}"
         )
     reason = str(told.get("reason", "no reason is given"))
     finding = Finding("smoke", Status.failed, reason, "the candidate is not fit to be compared")
-    found = HoldDiagnosis(name, files, None, Conclusion.smoke, [finding])
+    found = HoldDiagnosis(
+        name, files, None, Conclusion.smoke, [finding, *_on_purpose(now)], now=now
+    )
     found.next = list(next_steps(told, found))
     return found
 
@@ -170,8 +177,11 @@ def _figures(judgement: Judgement) -> Finding:
         f"p95 over all pairs sent: ours {ours}, {judgement.margin:.0%} is allowed; the runbook's "
         f"figure {theirs}"
     )
-    status = Status.failed if judgement.kind == "regressed" else Status.ok
-    return Finding("regression", status, detail)
+    if judgement.kind == "regressed":
+        return Finding("regression", Status.failed, detail)
+    if judgement.interval is None or judgement.interval[1] >= judgement.margin:
+        return Finding("regression", Status.warning, detail + "; that it is within is not shown")
+    return Finding("regression", Status.ok, detail)
 
 
 def _early(told: Mapping[str, Any], judgement: Judgement) -> Finding:
@@ -203,8 +213,11 @@ def _errors(told: Mapping[str, Any], judgement: Judgement) -> Finding:
         detail += f"; {'; '.join(kinds)}"
     if is_failing(base.errors, base.n):
         return Finding("errors", Status.failed, detail, "the baseline itself fails")
-    status = Status.failed if judgement.kind == "errors" else Status.ok
-    return Finding("errors", status, detail)
+    if judgement.kind == "errors":
+        return Finding("errors", Status.failed, detail)
+    if judgement.error_bound is None or judgement.error_bound >= judgement.error_tolerance:
+        return Finding("errors", Status.warning, detail + "; that it is within is not shown")
+    return Finding("errors", Status.ok, detail)
 
 
 def _lateness(told: Mapping[str, Any]) -> Finding:
@@ -276,6 +289,14 @@ def _by_instance(found: HoldDiagnosis) -> Finding:
         figure = "" if found.rest.regression is None else f", p95 {found.rest.regression:+.1%}"
         told += f"; without the candidate's: {found.rest.kind}{figure}"
     return Finding(step, Status.warning, told)
+
+
+def _on_purpose(now: Now) -> list[Finding]:
+    """That the candidate is broken on purpose, which explains what else would have to be found."""
+    if not now.faults:
+        return []
+    told = ", ".join(f"{name} runs with {faults}" for name, faults in now.faults.items())
+    return [Finding("faults", Status.failed, told, "this is injected: end it, then compare again")]
 
 
 def _find_culprit(found: HoldDiagnosis, base: Latencies, cand: Latencies) -> None:

@@ -30,6 +30,7 @@ class FakeEdge:
     error_heap: range = range(0)  # questions that fail, counted from 1
     error_style: str = "json-rpc"  # or http, task, hang; busy, 429: with Retry-After
     probe_refusals: int = 0  # how often the probe gets 429 before it is taken
+    probe_failures: int = 0  # how often the probe gets 503 and no word of when to repeat it
     die_after: int = 0  # questions after which connections are dropped; 0: never
     probe_outcome: str = "compensated"
     probe_polls: int = 0  # GetTask calls until the probe has ended
@@ -61,6 +62,8 @@ class FakeEdge:
             self.probes += 1
             if self.probes <= self.probe_refusals:
                 return web.Response(status=429, headers={"Retry-After": "1"})
+            if self.probes <= self.probe_failures:
+                return web.Response(status=503)
             assert message["parts"] == [{"data": {"item": "widget", "quantity": 1}}]
             return self._answer(call, self._probe_task())
         self.questions.append(message)

@@ -13,10 +13,11 @@ from pathlib import Path
 import httpx
 import pytest
 from tests import loopback
+from tests.fake_replica import replica
 
 from mc_ops.environments import Colour, Instance
 from mc_ops.outgoing.clients import open_client
-from mc_ops.preflight.edge import check_edge
+from mc_ops.preflight.edge import check_edge, without_faults
 from mc_ops.preflight.egress import declared, outbound_declared
 from mc_ops.preflight.local import replicas_minimum
 from mc_ops.preflight.platform_database import check_database
@@ -310,6 +311,18 @@ def _edge_by(client: httpx.Client, target: Instance) -> list[CheckResult]:
         tenant="CANARY",
         patience_s=0,
     )
+
+
+def test_a_replica_that_is_broken_on_purpose_serves_only_where_that_is_allowed() -> None:
+    """Whoever overrode its HOLD wants to see it serve, and what it has is told either way."""
+    with replica("blue-1") as blue:
+        blue.health["faults"] = {"slow_factor": 2}
+        own = [Instance("blue-1", Colour.blue, blue.url)]
+        refused = without_faults("blue", own)
+        allowed = without_faults("blue", own, allowed=True)
+    assert (refused.status, allowed.status) == (Status.failed, Status.passed)
+    assert "slow_factor 2" in refused.detail
+    assert "slow_factor 2: on purpose, and allowed" in allowed.detail
 
 
 def test_siem_that_takes_anything_fails(

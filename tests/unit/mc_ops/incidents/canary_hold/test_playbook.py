@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from tests.fake_replica import replica
 
 from mc_contract.judgement.verdict import Samples, format_samples, judge
+from mc_contract.running import FACTS
 from mc_ops.canary_folder import find_canary
 from mc_ops.errors import CouldNotTell, UnusableInput
 from mc_ops.incidents.canary_hold.diagnosis import Conclusion, HoldDiagnosis
 from mc_ops.incidents.canary_hold.files import newest_hold, read_files, require_canary
 from mc_ops.incidents.canary_hold.next_steps import pairs_that_decide
+from mc_ops.incidents.canary_hold.now import look_around
 from mc_ops.incidents.canary_hold.playbook import diagnose_hold
 from mc_ops.incidents.canary_hold.where import blocks_of, instances_of
 from mc_ops.incidents.finding import Status
@@ -168,6 +172,11 @@ def test_too_few_requests_for_the_error_bound_are_told_as_such(tmp_path: Path) -
     cand[1::21] = np.nan
     found = diagnosed(write(tmp_path / "run", base, cand))
     assert found.conclusion is Conclusion.inconclusive
+    [errors] = [one for one in found.findings if one.step == "errors"]
+    assert (errors.status, "that it is within is not shown" in errors.detail) == (
+        Status.warning,
+        True,
+    )
     assert "the bound on their difference falls below 0.50%" in found.next[0][0]
 
 
@@ -400,3 +409,57 @@ def test_a_hold_by_metrics_is_no_forgery(tmp_path: Path) -> None:
     assert any("judge-metrics" in how for _, how in found.next)
     slow = diagnosed(write(tmp_path / "slow", series(1), series(2) * 1.2, **held))
     assert slow.conclusion is Conclusion.altered
+
+
+def record(*names: str) -> dict[str, Any]:
+    """What a verdict records of replicas of green."""
+    facts = dict.fromkeys(FACTS) | {"colour": "green"}
+    look = {"candidate": [facts | {"replica": name} for name in names], "baseline": []}
+    return {"running": {"at_start": look, "at_end": look}}
+
+
+def now_of(folder: Path, **more: Any) -> HoldDiagnosis:
+    """The playbook over one folder, with what there is now."""
+    files = read_files(folder)
+    return diagnose_hold(files, name=folder.name, now=replace(look_around(files), **more))
+
+
+def test_a_run_of_a_runbook_is_resumed_and_a_longer_one_is_new(tmp_path: Path) -> None:
+    """Its baseline is stopped when it stops: no command compares with it by its address."""
+    run = tmp_path / "day-0-1"
+    folder = write(run / "canary", series(1), series(2) * 1.2, **record("green-1"))
+    (run / "journal.jsonl").write_text(json.dumps({"runbook": "day-0", "run_id": "day-0-1"}))
+    commands = [how for _, how in now_of(folder).next]
+    assert commands[0] == 'mcctl logs green-1 --lines 5000 | grep -v "siem.*success"'
+    assert "mcctl runbook run day-0 --resume day-0-1" in commands
+    assert not any("canary run" in how for how in commands)
+    write(folder, series(7), series(8) * 1.045, **record("green-1"))
+    [(_, longer), (_, override)] = now_of(folder).next
+    assert longer.startswith("mcctl runbook run day-0 --set MINUTES=")
+    assert override.startswith("mcctl canary override canary ")
+
+
+def test_a_baseline_that_was_stopped_is_started_first(tmp_path: Path) -> None:
+    """Nobody listens at its address any more."""
+    dead = {"baseline": ["http://127.0.0.1:9/"], "candidate": ["http://127.0.0.1:9/"]}
+    names = record("green-1", "green-2")
+    folder = write(tmp_path / "run", series(1), series(2) * 1.2, urls=dead, **names)
+    first, *others = now_of(folder).next
+    assert first[0].startswith("the baseline of then has been stopped")
+    assert first[1] == (
+        "mcctl scale agent-workbench --colour green --replicas 2 --restart --baseline"
+    )
+    assert any("mcctl canary run" in how for _, how in others)
+
+
+def test_a_candidate_that_is_broken_on_purpose_is_named(tmp_path: Path) -> None:
+    """By what it says of itself now: nobody has to look for what was injected."""
+    with replica("green-1") as green:
+        green.health["faults"] = {"slow_factor": 2}
+        sides = {"baseline": ["http://[::1"], "candidate": [green.url]}
+        folder = write(tmp_path / "run", series(1), series(2) * 2, urls=sides, **record("green-1"))
+        found = now_of(folder)
+    assert detail(found, "faults") == "green-1 runs with slow=2"
+    assert found.next[0][1] == (
+        "mcctl scale agent-workbench --colour green --replicas 1 --restart --fault none"
+    )
