@@ -175,6 +175,7 @@ class Run:
         self.number = number
         self.epoch = world.epoch
         self.state = "running"
+        self._awake = False
         self.report: Any = None
         self._stop = stop
         self._name = ""
@@ -196,7 +197,9 @@ class Run:
 
     def wake(self) -> None:
         """Go on from where it was stopped, to the end."""
-        self._tell("running")
+        with self._change:
+            self._awake = True  # also whoever of a group comes to its stop as late as now
+            self._tell("running")
         self._until(lambda: self.state != "running")
         self._thread.join(PATIENCE_S)
 
@@ -258,9 +261,9 @@ class Run:
                 lambda: alone or self._finished >= self._expected, PATIENCE_S
             )
             assert settled
-            self.state = "stopped"
-            self._change.notify_all()
-            assert self._change.wait_for(lambda: self.state != "stopped", 3 * PATIENCE_S)
+            if not self._awake:
+                self._tell("stopped")
+            assert self._change.wait_for(lambda: self._awake, 3 * PATIENCE_S)
 
     def _call(self, index: int, call: Callable[[], Called]) -> Called:
         member = index - self.world.stage_of.index(self.world.stage_of[index])
