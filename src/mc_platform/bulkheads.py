@@ -4,6 +4,11 @@ A request that finds no place waits for one for a bounded time, which is ours an
 fault; then it is refused with 429, before anything of it is recorded. Places that become free go
 to the waiting tenants in turn, whoever waits longest within a tenant first.
 
+A place is worth something to whoever waits for its end. Where most of a tenant's clients have left when
+their questions end, the tenant has more places than it can be served in time: half of them are withdrawn,
+and places go to whoever came last, until its clients stay again. So an overload serves some in time, and
+refuses the rest at once, instead of serving everybody too late.
+
 All of it belongs to one event loop and to one replica: N replicas have N times the places.
 """
 
@@ -11,6 +16,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
+from contextvars import ContextVar
 from typing import NamedTuple
 
 from mc_platform.errors import RateLimited
@@ -18,6 +25,17 @@ from mc_platform.model.ids import AgentName, TenantId
 from mc_platform.observe import metrics
 
 _RETRY_AFTER_S = 1.0
+_HEARD = 16  # ends of a tenant's questions, before its places are judged
+_FEWEST = 2
+
+# Whether the client of this context's request has left; set by the middleware
+client_left: ContextVar[Callable[[], bool]] = ContextVar("client_left")
+
+
+def nobody_waits() -> bool:
+    """Whether the client of this context's request has left."""
+    left = client_left.get(None)
+    return left is not None and left()
 
 
 class Slot:
@@ -76,6 +94,8 @@ class Slots:
         self._taken: dict[TenantId, int] = {}
         self._all_taken = 0
         self._waiting: dict[TenantId, deque[_Waiting]] = {}  # in the order of turns
+        self._left_to: dict[TenantId, int] = {}  # places of those who had some withdrawn
+        self._heard: dict[TenantId, list[bool]] = {}
 
     def taken(self, tenant: TenantId) -> int:
         """How many places the tenant has now."""
@@ -84,6 +104,29 @@ class Slots:
     def waiting(self, tenant: TenantId) -> int:
         """How many requests of the tenant wait for a place now."""
         return len(self._waiting.get(tenant, ()))
+
+    def most(self, tenant: TenantId) -> int:
+        """How many places the tenant may have now."""
+        return self._left_to.get(tenant, self.per_tenant)
+
+    def heed(self, tenant: TenantId, *, left: bool) -> None:
+        """Hear whether a client had left when its work ended; withdraw places, or give some again."""
+        heard = self._heard.setdefault(tenant, [])
+        heard.append(left)
+        if len(heard) < _HEARD:
+            return
+        gone, most = sum(heard), self.most(tenant)
+        heard.clear()
+        if 2 * gone > _HEARD:
+            self._left_to[tenant] = max(_FEWEST, most // 2)
+        elif tenant in self._left_to and 8 * gone <= _HEARD:
+            more = min(max(1, most // 4), self.per_tenant - most)
+            if most + more < self.per_tenant:
+                self._left_to[tenant] = most + more
+            else:
+                del self._left_to[tenant]
+            for _ in range(more):
+                self._pass_on()
 
     async def take(self, tenant: TenantId, *, patient: bool = False) -> Slot:
         """A place; whoever takes one must release it.
@@ -105,7 +148,7 @@ class Slots:
         Whoever takes one calls `give_back`.
         """
         mine = self._taken.get(tenant, 0)
-        if mine >= self.per_tenant or tenant in self._waiting:
+        if mine >= self.most(tenant) or tenant in self._waiting:
             return False
         if self.total is not None and not self._may(tenant):
             return False
@@ -161,9 +204,11 @@ class Slots:
             if not self._may(tenant):
                 continue
             del self._waiting[tenant]
-            turn = queue.popleft().turn
+            # Who came last may still be waited for
+            next_ = queue.pop if tenant in self._left_to else queue.popleft
+            turn = next_().turn
             while turn.done() and queue:  # its wait has ended, and it has not left the queue yet
-                turn = queue.popleft().turn
+                turn = next_().turn
             if queue:
                 self._waiting[tenant] = queue  # at the end: the next place is another's
             if not turn.done():
@@ -174,7 +219,7 @@ class Slots:
 
     def _may(self, tenant: TenantId) -> bool:
         mine = self._taken.get(tenant, 0)
-        if mine >= self.per_tenant:
+        if mine >= self.most(tenant):
             return False
         if self.total is None:
             return True
@@ -199,7 +244,7 @@ class Slots:
             f"tenant {tenant} has {self.taken(tenant)} {self.kind} under way on this replica, "
             f"and no place became free in {self._wait_s:g} s",
             retry_after_s=_RETRY_AFTER_S,
-            hint=f"send fewer at once (at most {self.per_tenant}), and try again in a second",
+            hint=f"send fewer at once (at most {self.most(tenant)}), and try again in a second",
         )
 
 
@@ -282,6 +327,9 @@ class Messages:
         places = self.agent(agent)
         if not self.questions.take_now(tenant):
             await self.questions.wait(tenant)
+            if nobody_waits():
+                self.questions.give_back(tenant)
+                raise RateLimited("the client left before a place was free", retry_after_s=1.0)
         if not places.take_now(tenant):
             try:
                 await places.wait(tenant)

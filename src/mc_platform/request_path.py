@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from mc_contract.governance import Governance
-from mc_platform.bulkheads import Messages, Slot
+from mc_platform.bulkheads import Messages, Slot, nobody_waits
 from mc_platform.errors import (
     AgentFailed,
     AutonomyHalted,
@@ -174,7 +174,11 @@ class RequestPath:
         """
         accepted = await self.begin(envelope)
         if isinstance(accepted, Accepted):
-            return await self.finish(accepted)
+            try:
+                return await self.finish(accepted)
+            finally:
+                if accepted.operation is None:
+                    self.messages.questions.heed(accepted.tenant.id, left=nobody_waits())
         return as_first_answered(await self.open_tasks.followed(accepted, self.operation_wait_s))
 
     async def begin(self, envelope: Envelope) -> Accepted | Task:

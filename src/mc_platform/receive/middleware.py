@@ -19,6 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mc_contract.keepable import NotKeepable, read_json
 from mc_platform.authenticate import GuardedAuthenticator
+from mc_platform.bulkheads import client_left
 from mc_platform.errors import (
     BadRequest,
     HeadTooLarge,
@@ -51,6 +52,7 @@ _PUBLIC = _DETAILED | {
 _MOST_HEAD_BYTES = 32_768
 _LENGTH_DIGITS = 19
 _SMALL_BODY_BYTES = 8192
+_QUICK_S = 0.25
 _DRAINED = 4  # times the limit
 _SHAPE = ShapeLimits()
 _ROUTES = {
@@ -130,6 +132,8 @@ class _Visit:
         self._started = False
         self._closes = False
         self._body: bytes | None = b""
+        self._watching: asyncio.TimerHandle | None = None
+        self._leaving: asyncio.Task[Message] | None = None
         self._most_bytes = middleware.max_body_bytes
         if scope["path"] in _SIGNED:
             self._most_bytes = min(self._most_bytes, _MOST_SIGNED_BYTES)
@@ -154,6 +158,10 @@ class _Visit:
                         await middleware.large_bodies.take(principal.tenant, len(self._body))
                 await middleware.arrivals.begin(principal.tenant)
                 if has_body:
+                    if self._route.startswith("a2a"):
+                        client_left.set(self._left)
+                        loop = asyncio.get_running_loop()
+                        self._watching = loop.call_later(_QUICK_S, self._watch)
                     self._refuse_unreadable()
                     if len(self._body or b"") > _SMALL_BODY_BYTES:
                         await asyncio.sleep(0)  # what was read so far, and what follows, take turns
@@ -173,6 +181,10 @@ class _Visit:
     def end(self, cpu_s: float) -> None:
         """Tell the metrics what became of it, and its connection that it is free."""
         self._middleware.connections.ended(self._connection, closed=self._closes)
+        if self._watching is not None:
+            self._watching.cancel()
+        if self._leaving is not None:
+            self._leaving.cancel()
         elapsed_s = time.perf_counter() - self._began
         metrics.count_answer(self._status, self._route, self._tenant, elapsed_s, cpu_s)
 
@@ -301,7 +313,24 @@ class _Visit:
         body, self._body = self._body, None
         if body is not None:
             return {"type": "http.request", "body": body, "more_body": False}
+        if self._leaving is not None:
+            return await asyncio.shield(self._leaving)
+        if self._watching is not None:
+            self._watching.cancel()  # who is asked for the client's end here finds it
         return await self._receive_raw()
+
+    def _watch(self) -> None:
+        if not self._started:
+            self._leaving = asyncio.ensure_future(self._end_of_client())
+
+    async def _end_of_client(self) -> Message:
+        while (message := await self._receive_raw())["type"] != "http.disconnect":
+            pass  # the end of the body, which was known by its length
+        return message
+
+    def _left(self) -> bool:
+        """Whether the client has closed its connection; of a request that was quick it is not known."""
+        return not self._started and self._leaving is not None and self._leaving.done()
 
     async def _send(self, message: Message) -> None:
         if message["type"] == "http.response.start":

@@ -21,7 +21,7 @@ from tests.raw_peer import Asked, RawPeer, answer, raw_peer
 from mc_contract.governance import RATE_LIMITED_CODE
 from mc_platform.adapters.cedar.decision_point import CedarDecisionPoint
 from mc_platform.adapters.downstream_a2a import A2ADownstream
-from mc_platform.bulkheads import Messages, Slot, Slots
+from mc_platform.bulkheads import Messages, Slot, Slots, client_left
 from mc_platform.errors import RateLimited
 from mc_platform.model.event import Kind
 from mc_platform.model.ids import AgentName, PrincipalId, TenantId
@@ -101,6 +101,59 @@ async def test_a_place_that_becomes_free_goes_to_tenants_in_turn():
     first.release()
     await asyncio.gather(*waiting)
     assert served == [ONE, TWO, ONE, TWO, ONE, ONE]
+
+
+def ended(places: Slots, *, left: int, stayed: int, tenant: TenantId = ONE) -> int:
+    """How many places the tenant has after so many ends of its questions."""
+    for one in [True] * left + [False] * stayed:
+        places.heed(tenant, left=one)
+    return places.most(tenant)
+
+
+def test_places_whose_clients_have_left_are_withdrawn_and_come_back():
+    """Half of them, while most clients leave, and never all; once clients stay, by and by."""
+    places = slots(per_tenant=64)
+    assert ended(places, left=8, stayed=8) == 64  # some always leave
+    assert [ended(places, left=16, stayed=0) for _ in range(6)] == [32, 16, 8, 4, 2, 2]
+    assert ended(places, left=5, stayed=11) == 2  # not good enough to give some again
+    assert [ended(places, left=0, stayed=16) for _ in range(6)] == [3, 4, 5, 6, 7, 8]
+    assert [ended(places, left=0, stayed=16) for _ in range(20)][-1] == 64
+    assert places.most(TWO) == 64  # the neighbour's are its own
+
+
+async def test_while_clients_leave_the_newest_is_served_first():
+    """Who came last may still be waited for; places that come back go to whoever waits."""
+    places, served = slots(per_tenant=4, wait_s=60), []
+    assert ended(places, left=16, stayed=0) == 2
+    held = [await places.take(ONE), await places.take(ONE)]
+
+    async def serve(number: int) -> None:
+        await places.take(ONE)
+        served.append(number)
+
+    waiting = [asyncio.create_task(serve(number)) for number in range(3)]
+    await settled(lambda: places.waiting(ONE) == 3)
+    held[0].release()
+    await waiting[2]
+    assert ended(places, left=0, stayed=16) == 3
+    await waiting[1]
+    assert ended(places, left=0, stayed=16) == 4
+    await waiting[0]
+    assert served == [2, 1, 0]
+    assert (places.taken(ONE), places.waiting(ONE)) == (4, 0)
+
+
+async def test_a_client_that_left_while_it_waited_takes_no_place():
+    """Nothing is begun that nobody waits for; the place is the next one's."""
+    messages = Messages(tenants=1, per_tenant=1, per_agent=2, operations=1, wait_s=60)
+    first = await messages.take(ONE, AgentName("records"), operation=False)
+    client_left.set(lambda: True)
+    waiting = asyncio.create_task(messages.take(ONE, AgentName("records"), operation=False))
+    await settled(lambda: messages.questions.waiting(ONE) == 1)
+    first.release()
+    with pytest.raises(RateLimited, match="left before a place was free"):
+        await waiting
+    assert messages.questions.taken(ONE) == 0
 
 
 async def test_work_on_what_was_accepted_waits_first_and_is_never_refused():

@@ -2,7 +2,7 @@
 
 Its settings are those of the service, from the environment. The one valid credential is `TOKEN`.
 `/health` looks at one slow probe and tells how often it did; `/v1/big` and `/v1/stream` answer with
-`size` bytes, whole or piece by piece; what is posted to `/v1/echo` is counted. At SIGUSR1 it goes on
+`size` bytes, whole or piece by piece; what is posted to `/v1/echo` is counted; `/v1/ends` tells whose client had left when `/v1/patience` ended. At SIGUSR1 it goes on
 serving as a replica that is about to stop.
 """
 
@@ -22,6 +22,7 @@ from starlette.routing import Route
 
 from mc_platform.__main__ import make_server
 from mc_platform.authenticate import Authenticator, GuardedAuthenticator
+from mc_platform.bulkheads import nobody_waits
 from mc_platform.model.credential import Found
 from mc_platform.model.tenant import Principal
 from mc_platform.observe.health import Health
@@ -34,6 +35,8 @@ from mc_platform.settings import load_settings
 KEY, SECRET = "0123456789ab", "S" * 43
 TOKEN = f"mc_{KEY}_{SECRET}"
 LOOKS = [0]
+BEGUN, ENDS = [0], []  # whether the client had left, of each request for `/v1/patience` that ended
+_LONGEST_S = 60
 
 
 class OneCredential:
@@ -84,8 +87,25 @@ def _app(health):
     async def echo(request):
         return JSONResponse({"length": len(await request.body())})
 
+    async def patience(request):
+        """Work until the client has left, or so many seconds, whichever is asked; then count."""
+        work_s = float(request.query_params["work_s"])
+        BEGUN[0] += 1
+        async with asyncio.timeout(_LONGEST_S):
+            if not work_s:
+                while not nobody_waits():
+                    await asyncio.sleep(0.01)
+        await asyncio.sleep(work_s)
+        ENDS.append(nobody_waits())
+        return JSONResponse({})
+
+    async def ends(request):
+        return JSONResponse({"begun": BEGUN[0], "left": ENDS})
+
     return Starlette(
         routes=[
+            Route("/v1/patience", patience, methods=["POST"]),
+            Route("/v1/ends", ends),
             Route("/health", get_health),
             Route("/metrics", metrics),
             Route("/v1/big", big),

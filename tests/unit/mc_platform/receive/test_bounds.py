@@ -515,3 +515,30 @@ def test_who_keeps_a_connection_to_a_replica_that_stops_is_answered_and_told_to_
         status, _, head = refusal(read_to_end(kept))
         assert status == 401
         assert b"connection: close" in head
+
+
+def test_whether_a_client_still_waits_is_known(port):
+    """One that closed its connection has left; one that waits has not, however long it takes."""
+    limits = {f"MC_{name}_TIMEOUT_S": "30" for name in ("HEAD", "BODY", "WRITE")}
+    with replica(port, **limits) as url:
+        headers = {"Authorization": f"Bearer {TOKEN}"}
+        with httpx.Client(base_url=url, headers=headers, timeout=WITHIN_S) as client:
+
+            def told(name, nothing):
+                deadline = time.monotonic() + WITHIN_S
+                while time.monotonic() < deadline:
+                    if (now := client.get("/v1/ends").json()[name]) != nothing:
+                        return now
+                    time.sleep(0.05)
+                raise AssertionError(name)
+
+            with connect(url) as leaving:
+                leaving.sendall(
+                    b"POST /v1/patience?work_s=0 HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n"
+                    + BEARER
+                    + b"\r\n{}"
+                )
+                assert told("begun", 0) == 1
+            assert told("left", []) == [True]
+            assert client.post("/v1/patience?work_s=0.6", json={}).status_code == 200
+            assert told("left", [True]) == [True, False]
