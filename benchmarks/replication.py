@@ -2,8 +2,10 @@
 
 Two durable servers on this machine; requests are recorded at a fixed rate, each an event, a task and a
 digest, as the journal writes them, and seen at the peer, where they are merged. The plain table gets one row of
-an event's size for each request, in transactions of the same size. Lag is from the commit's answer to when the
-peer shows the row; the peer is asked without pause, so it includes one look (`look`, of either).
+an event's size for each request, in transactions of the same size: a fifth of what a request writes (its
+event, its event's id, its task with ten indexes, its digest). Lag is from the commit's answer to when the
+peer shows the row; the peer is asked without pause, so it includes one look (`look`, of either). `answer` is
+the time of one transaction, and of `sync` until the peer has confirmed it: what a tenant waits.
 
     python benchmarks/replication.py [--seconds 10] [--rates 500,2000]
 """
@@ -27,13 +29,17 @@ from _postgres import Database, cpu_between, durable_postgres
 from mc_platform.adapters.postgres import replication
 from mc_platform.adapters.postgres.journal import PostgresJournal
 from mc_platform.adapters.postgres.migrate import literal
+from mc_platform.adapters.postgres.peer_position import PostgresPeerPosition
 from mc_platform.adapters.postgres.pools import Pools
 from mc_platform.adapters.postgres.replication import Peering
+from mc_platform.assembly.sync_tenants import SyncTenants
 from mc_platform.model.event import Event, Kind
 from mc_platform.model.ids import ContextId, EventId, PrincipalId, TaskId, TenantId
 from mc_platform.model.task import Task, TaskState
+from mc_platform.record import EventFactory
 
 _BATCHES_PER_S = 50
+_TENANT = TenantId("TENANT_001")
 _TEXT = "x" * 600
 _PASSWORD = "of-a-benchmark"
 Write = Callable[[int], Awaitable[int]]
@@ -41,13 +47,11 @@ Write = Callable[[int], Awaitable[int]]
 
 def _request() -> tuple[Event, Task]:
     name, now = str(uuid.uuid4()), datetime.now(UTC)
-    event = Event(
-        EventId(name), Kind.request_accepted, TenantId("TENANT_001"), now, {"text": _TEXT}
-    )
+    event = Event(EventId(name), Kind.request_accepted, _TENANT, now, {"text": _TEXT})
     task = Task(
         id=TaskId(name),
         context_id=ContextId("c"),
-        tenant=TenantId("TENANT_001"),
+        tenant=_TENANT,
         principal=PrincipalId("p"),
         message_id=name,
         request_digest="d",
@@ -61,11 +65,12 @@ def _request() -> tuple[Event, Task]:
 async def _lags(
     write: Write, shown: Callable[[], Awaitable[int]], rate: int, seconds: float
 ) -> Any:
-    """Lags in ms of each batch's last row, and the median time of one look."""
+    """Of each batch, in ms, its last row's lag and its answer's time; the median look; rows/s reached."""
     size = max(1, rate // _BATCHES_PER_S)
     pending: list[tuple[int, float]] = []
     lags: list[float] = []
     looks: list[float] = []
+    answers: list[float] = []
     writing = True
 
     async def watch() -> None:
@@ -81,12 +86,14 @@ async def _lags(
     begun = time.perf_counter()
     for number in range(int(seconds * _BATCHES_PER_S)):
         await asyncio.sleep(max(0.0, begun + number / _BATCHES_PER_S - time.perf_counter()))
+        asked = time.perf_counter()
         last = await write(size)
+        answers.append(1000 * (time.perf_counter() - asked))
         pending.append((last, time.perf_counter()))
     took = time.perf_counter() - begun
     writing = False
     await asyncio.wait_for(watching, 60)
-    return lags, statistics.median(looks), int(seconds * _BATCHES_PER_S) * size / took
+    return lags, answers, statistics.median(looks), int(seconds * _BATCHES_PER_S) * size / took
 
 
 async def _set_up(one: Database, other: Database) -> None:
@@ -105,6 +112,21 @@ async def _set_up(one: Database, other: Database) -> None:
         )
     if not report["subscribed"]:
         raise SystemExit(f"not replicating: {report['why']}")
+    await asyncio.wait_for(_heard(one, other), 60)
+
+
+async def _heard(one: Database, other: Database) -> None:
+    """Beat for both until each has said that its copy is whole, as replicas do once a second."""
+    whole = False
+    while not whole:
+        await asyncio.sleep(1)
+        for mine in (one, other):
+            connection = await asyncpg.connect(mine.owner_url)
+            await connection.execute("SELECT mc.beat()")
+            whole = await connection.fetchval(
+                "SELECT bool_and(whole) AND count(*) = 2 FROM mc.region_copy"
+            )
+            await connection.close()
 
 
 async def _bare(one: Any, other: Any, admin: Database) -> None:
@@ -138,6 +160,21 @@ async def _measure(one: Database, other: Database, rates: list[int], seconds: fl
         done = await asyncio.gather(*(journal.record([e], t) for e, t in wanted))
         return max(recorded.index for (recorded,) in done)
 
+    tenants = SyncTenants(
+        region="local-1",
+        degrades={_TENANT: False},
+        wait_s=30,
+        look=PostgresPeerPosition(pools).look,
+        journal=journal,
+        events=EventFactory(clock=lambda: datetime.now(UTC)),
+    )
+    watching = asyncio.create_task(tenants.run())
+
+    async def confirmed(size: int) -> int:
+        last = await ours(size)
+        await tenants.require(_TENANT)
+        return last
+
     async def plain(size: int) -> int:
         nonlocal count
         await here.execute(
@@ -152,23 +189,30 @@ async def _measure(one: Database, other: Database, rates: list[int], seconds: fl
     async def shown(query: str) -> int:
         return int(await there.fetchval(query) or 0)
 
+    newest = "SELECT max(index) FROM mc.ledger_id WHERE region = 'local-1'"
     ways: dict[str, tuple[Write, str]] = {
         "bare": (plain, "SELECT max(id) FROM bare"),
-        "regions": (ours, "SELECT max(index) FROM mc.ledger_id WHERE region = 'local-1'"),
+        "regions": (ours, newest),
+        "sync": (confirmed, newest),
     }
     for name, (write, query) in ways.items():  # what is planned and cached at first
         await _lags(write, partial(shown, query), 100, 2)
         sys.stderr.write(f"{name} works\n")
-    print("| rows/s | what | reached | p50 ms | p95 ms | p99 ms | look ms | peer's CPU s |")
-    print("|---|---|---|---|---|---|---|---|")
+    print(
+        "| rows/s | what | reached | lag p50 ms | p95 | p99 | answer p50 ms | p95 | look ms | peer's CPU s |"
+    )
+    print("|---|---|---|---|---|---|---|---|---|---|")
     for rate in rates:
         for name, (write, query) in ways.items():
             before = other.cpu_s()
-            lags, look, reached = await _lags(write, partial(shown, query), rate, seconds)
+            lags, answers, look, reached = await _lags(write, partial(shown, query), rate, seconds)
             spent = cpu_between(before, other.cpu_s())
             cuts = statistics.quantiles(lags, n=100)
-            figures = " | ".join(f"{cuts[at - 1]:.2f}" for at in (50, 95, 99))
+            waits = statistics.quantiles(answers, n=100)
+            told = [cuts[49], cuts[94], cuts[98], waits[49], waits[94]]
+            figures = " | ".join(f"{one:.2f}" for one in told)
             print(f"| {rate} | {name} | {reached:.0f} | {figures} | {look:.2f} | {spent:.2f} |")
+    watching.cancel()
     await journal.stop()
     await pools.close()
     await here.close()

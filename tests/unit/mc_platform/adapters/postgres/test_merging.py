@@ -78,6 +78,13 @@ def regions(run_postgres):
             asyncio.run(migrate_schema(admin_url=admin_url, service_url=service_url))
             connection = psycopg.connect(database_url(admin_url, database), autocommit=True)
             connection.execute("SELECT mc.begin_replication(%s, %s)", (name, peer))
+            # One has heard that the other reads sets, and the other has not
+            if peer == "local-2":
+                connection.execute(
+                    "INSERT INTO mc.region_copy (region, whole, reads_sets, written_at) "
+                    "VALUES (%s, true, true, now())",
+                    (peer,),
+                )
             made.append(Region(connection, name))
         yield made
         for region in made:
@@ -404,6 +411,42 @@ def test_what_cannot_be_merged_is_set_aside_without_a_value_and_stalls_nothing(e
     other.do("DELETE FROM mc.task")
     assert other.do("SELECT mc.merge_refused()").fetchone() == (1,)  # the future's is left
     assert other.do("SELECT id FROM mc.task").fetchone() == ("t1",)
+
+
+def test_one_bad_task_of_a_set_sets_no_other_aside(empty):
+    """What one flush wrote is one change; what cannot be merged of it is refused by itself."""
+    one, other = empty
+    for number in range(1, 4):
+        _write_task(one, BEGIN, f"t{number}", "TASK_STATE_SUBMITTED")
+    one.do("DELETE FROM mc.region_change")
+    one.do("UPDATE mc.task SET state = 'TASK_STATE_COMPLETED'")
+    [told] = one.told()
+    assert (told[2], len(told[5])) == ("tasks", 3)
+    other.do("SET session_replication_role = replica")
+    _write_task(other, BEGIN, "t9", "TASK_STATE_SUBMITTED")
+    other.do("UPDATE mc.task SET message_id = 't2'")
+    other.do("RESET session_replication_role")
+    for _ in range(2):  # it may come twice
+        other.take([told])
+    assert {*other.refused()} == {("task", "23505 task_tenant_message_id_key")}
+    merged = other.do("SELECT id FROM mc.task WHERE state = 'TASK_STATE_COMPLETED' ORDER BY id")
+    assert merged.fetchall() == [("t1",), ("t3",)]
+
+
+def test_large_tasks_and_many_digests_are_told_by_themselves(empty):
+    """So that no flush makes a row that its transaction could not write."""
+    one, other = empty
+    _write_task(one, BEGIN, "small", "TASK_STATE_COMPLETED", "x")
+    _write_task(one, BEGIN, "large", "TASK_STATE_COMPLETED", "x" * 20_000)
+    assert [row[2] for row in one.told()] == ["tasks", "task"]
+    one.do(
+        "INSERT INTO mc.quotable (tenant, digest, task_id) "
+        "SELECT 'T', n, 'small' FROM generate_series(1, 65) n"
+    )
+    one.do("INSERT INTO mc.quotable (tenant, digest, task_id) VALUES ('T', 99, 'large')")
+    assert [row[2] for row in one.told()][2:] == ["quotation", "quotations"]
+    _same(empty)
+    assert other.do("SELECT count(*) FROM mc.task").fetchone() == (2,)
 
 
 def test_what_was_there_before_the_peer_is_told_in_batches_and_merges_to_the_same(empty):
