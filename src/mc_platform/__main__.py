@@ -6,6 +6,7 @@
     migrate-arbiter  create role, database and schema of MC_ARBITER_URL, as MC_ARBITER_ADMIN_URL
     credentials  as migrate, and nothing else: for a database that is migrated, while replicas run
     repair     --reason TEXT [--dry-run]: mend tasks whose content no reader can show
+    erase      --tenant TENANT --reason TEXT [--dry-run]: remove a tenant's content from this region
     replication  setup | status [--digests] | repair: of this region with its peer
     archive    --older-than DAYS --to DIR: move old partitions of the ledger out as files
     begin-epoch  --restore ID ...: begin the next epoch of the log in a restored database
@@ -49,7 +50,7 @@ _BACKLOG = 1024
 _MOST_HANDLES = 65_536
 _BUFFER_BYTES = 65_536
 _LAST_ANSWERS_S = 5.0
-_WITH_OPTIONS = ("archive", "repair", "begin-epoch", "replication")
+_WITH_OPTIONS = ("archive", "repair", "erase", "begin-epoch", "replication")
 _Report = dict[str, Any]
 
 
@@ -248,6 +249,25 @@ async def _repair() -> _Report:
     )
 
 
+async def _erase() -> _Report:
+    from mc_platform.administration import erase
+    from mc_platform.query.parameters import reason_line
+
+    parser = argparse.ArgumentParser(prog="python -m mc_platform erase")
+    parser.add_argument("--tenant", required=True)
+    parser.add_argument("--reason", required=True, metavar="TEXT")
+    parser.add_argument("--dry-run", action="store_true")
+    given = parser.parse_args(sys.argv[2:])
+    return await erase(
+        **_urls(),
+        region=_region(),
+        tenant=given.tenant,
+        by=_whoever(),
+        reason=reason_line(given.reason),
+        dry_run=given.dry_run,
+    )
+
+
 async def _archive() -> _Report:
     from mc_platform.administration import archive
 
@@ -347,6 +367,7 @@ def main() -> int:
         "migrate-arbiter": _migrate_arbiter,
         "credentials": _change_credentials,
         "repair": _repair,
+        "erase": _erase,
         "archive": _archive,
         "begin-epoch": _begin_epoch,
         "replication": _replication,

@@ -15,6 +15,8 @@ from typing import Any
 from mc_contract.ledger.checkpoint import LogKeys
 from mc_platform.adapters.postgres.archive import archive_ledger
 from mc_platform.adapters.postgres.epochs import NewEpoch, begin_epoch, logs_of, signed_notes
+from mc_platform.adapters.postgres.erasures import Erasure
+from mc_platform.adapters.postgres.erasures import erase as erase_tenant
 from mc_platform.adapters.postgres.journal import PostgresJournal
 from mc_platform.adapters.postgres.migrate import (
     SERVICE_ROLE,
@@ -29,12 +31,16 @@ from mc_platform.adapters.postgres.repair import TaskRepair
 from mc_platform.adapters.postgres.replication import Peering, set_up, status
 from mc_platform.adapters.postgres.replication import repair as repair_replication
 from mc_platform.enact import migrate_engine
+from mc_platform.model.event import Kind
+from mc_platform.model.ids import TenantId
+from mc_platform.record import EventFactory
 
 __all__ = [
     "NewEpoch",
     "archive",
     "begin_next_epoch",
     "change_credentials",
+    "erase",
     "migrate",
     "migrate_arbiter",
     "repair",
@@ -122,6 +128,49 @@ async def repair(
         await journal.stop()
         await pools.close()
     return {"unreadable": count, "mended": 0 if dry_run else count, "tasks": found}
+
+
+async def erase(
+    *,
+    admin_url: str,
+    service_url: str,
+    region: str,
+    tenant: str,
+    by: str,
+    reason: str,
+    dry_run: bool,
+) -> dict[str, Any]:
+    """Remove a tenant's content from this region's database; see `erasures.erase`.
+
+    Returns:
+        Counts by class, as `erased`.
+
+    Raises:
+        Misconfigured, Unavailable.
+    """
+    pools = Pools(database_url=service_url, application_name="mc-erase")
+    await pools.open()
+    journal = PostgresJournal(pools, region=(await logs_of(service_url, region))[-1])
+    await journal.start()
+
+    async def record(one: Erasure) -> None:
+        events = EventFactory(clock=lambda: one.erased_at)
+        told = {"principal": one.principal, "reason": one.reason, "erased": one.erased}
+        await journal.record([events.event(Kind.tenant_erased, one.tenant, str(one.id), **told)])
+
+    try:
+        erased = await erase_tenant(
+            database_url(admin_url, service_database(service_url)),
+            TenantId(tenant),
+            by=by,
+            reason=reason,
+            dry_run=dry_run,
+            record=record,
+        )
+    finally:
+        await journal.stop()
+        await pools.close()
+    return {"region": region, "tenant": tenant, "erased": erased, "dry_run": dry_run}
 
 
 async def archive(

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+import uuid
 from collections import Counter
 
 import pytest
@@ -164,3 +167,50 @@ def test_a_home_that_is_given_away_takes_its_operations_along(regions, wait_unti
     assert json.dumps(order()["message"]["parts"][0]["data"]["customer"]) not in str(
         b.rows("SELECT * FROM mc.operation_record WHERE operation_id = %s", task_id)
     )
+
+
+def test_content_stands_in_clear_nowhere_and_is_erased_in_both_regions(regions, wait_until):
+    """What an order says is in no table of either region; on request what is sealed goes as well."""
+    canary, message = f"canary-{uuid.uuid4().hex}", order()
+    message["message"]["parts"][0]["data"]["address_ref"] = canary
+    done = regions.a.rpc("SendMessage", message).json()["result"]["task"]
+    assert done["status"]["state"] == "TASK_STATE_COMPLETED"
+    _ended(regions.b, done["id"], "TASK_STATE_COMPLETED", wait_until)
+    wait_until(lambda: "end" in _recorded(regions.b, done["id"]), what="its report is there")
+    for region in (regions.a, regions.b):
+        assert _tables_with(region, canary) == []
+        assert "mc.operation_record" in _tables_with(region, done["id"])
+        env = region.env | {"MC_DATABASE_ADMIN_URL": region.admin_url}
+        command = ["erase", "--tenant", TENANT, "--reason", "the customer asked"]
+        ran = subprocess.run(
+            [sys.executable, "-m", "mc_platform", *command],
+            env=env,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert ran.returncode == 0, ran.stderr
+        erased = json.loads(ran.stdout.splitlines()[-1])["erased"]
+        assert min(erased["tasks"], erased["operation_records"]) > 0
+        assert (erased["engine"] > 0) == (region is regions.a)
+        assert erased["left_open"] == 0
+    for region in (regions.a, regions.b):
+        # Ids alone: entries stay, and stay verifiable
+        assert [one for one in _tables_with(region, done["id"]) if "ledger" not in one] == []
+        told = [one["detail"] for one in region.recorded("tenant.erased")]
+        assert [one["reason"] for one in told] == ["the customer asked"]
+    again = regions.a.rpc("SendMessage", message).json()
+    assert again["error"]["code"] == -32053  # its task is kept no more
+
+
+def _tables_with(region, text):
+    """Tables of a region in whose rows a text stands."""
+    tables = region.rows(
+        "SELECT schemaname || '.' || tablename FROM pg_tables WHERE schemaname IN ('mc', 'dbos')"
+    )
+    found = []
+    for (table,) in tables:
+        asked = f"SELECT EXISTS (SELECT FROM {table} AS t WHERE t::text LIKE %s)"
+        if region.rows(asked, f"%{text}%") == [(True,)]:
+            found.append(table)
+    return sorted(found)

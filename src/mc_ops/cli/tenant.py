@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Annotated, Any
 
 import typer
+from rich.markup import escape
+from rich.text import Text
 
 from mc_ops import exit_codes
-from mc_ops.cli.operator_access import Access, AsOption, Reading, ReasonOption, UnaskedOption
+from mc_ops.cli.operator_access import (
+    Access,
+    AsOption,
+    Reading,
+    ReasonOption,
+    UnaskedOption,
+    YesOption,
+    confirm_by_word,
+)
 from mc_ops.cli.options import EnvOption, Verbs
-from mc_ops.cli.output import Format, OutputOption, columns, fail, ok, show
-from mc_ops.environments import Workspace, open_environment
+from mc_ops.cli.output import Format, OutputOption, columns, fail, note, ok, show, warn
+from mc_ops.environments import Environment, Workspace, open_environment, open_regions
 from mc_ops.environments import credentials as local
+from mc_ops.environments.administered import report_of, said_by
 from mc_ops.errors import CouldNotTell, UnusableInput
 
 app = Verbs()
@@ -86,6 +97,50 @@ def declare(
         declared = client.declare_rules("catalogue", digest, reason=reason)
     show(output, {**declared, "digest": digest}, ())
     ok(f"{digest[:12]}: declared for replicas that start within the hour")
+
+
+@app.command()
+def erase(
+    tenant: Annotated[str, typer.Argument(metavar="TENANT", help="Its id.")],
+    reason: ReasonOption,
+    yes: YesOption = False,
+    output: OutputOption = Format.table,
+    env: EnvOption = "local",
+) -> None:
+    """Erase a tenant's content on request: replies, sealed operations, fingerprints, in every region.
+
+    What is under way, or stuck and not resolved, stays and is counted. The ledger keeps its entries, which
+    hold no content, and records the erasure. Nothing brings back what was erased but a backup.
+    """
+    regions = open_regions(env)
+    planned = [_erased(one, tenant, reason, "--dry-run") for one in regions]
+    if not any(count for one in planned for count in one["erased"].values()):
+        raise UnusableInput(f'nothing of a tenant "{tenant}" is here', hint="mcctl tenant list")
+    for line in _counts(planned):
+        note(escape(line.plain))
+    confirm_by_word(f"Erase the content of {tenant}, for good?", tenant, yes=yes)
+    done = [_erased(one, tenant, reason) for one in regions]
+    show(output, {"regions": done}, _counts(done))
+    ok(f"the content of {tenant} is erased; backups keep it until they are removed")
+    if left := sum(one["erased"]["left_open"] for one in done):
+        warn(f"tasks that have not ended, and stay: {left}; erase again when they have")
+
+
+def _erased(environment: Environment, tenant: str, reason: str, *more: str) -> dict[str, Any]:
+    done = environment.administer("erase", "--tenant", tenant, "--reason", reason, *more)
+    if done.returncode != exit_codes.OK:
+        kind = UnusableInput if done.returncode == exit_codes.USAGE else CouldNotTell
+        raise kind(
+            f"{tenant} is not erased: {said_by(done)[0].removeprefix('error: ')}",
+            hint="run it again: a region that is done has no more to erase",
+        )
+    return report_of(done)
+
+
+def _counts(reports: Sequence[Mapping[str, Any]]) -> list[Text]:
+    names = list(reports[0]["erased"])
+    rows = [(one["region"], *(str(one["erased"][name]) for name in names)) for one in reports]
+    return columns(rows, heading=("REGION", *(name.upper().replace("_", " ") for name in names)))
 
 
 def _problem(one: Mapping[str, Any]) -> str:

@@ -52,6 +52,7 @@ class Kind(StrEnum):
     task_repaired = "task.repaired"
     dead_letters_resent = "dead-letters.resent"
     retention_applied = "retention.applied"
+    tenant_erased = "tenant.erased"
     signer_state_rebuilt = "signer.state-rebuilt"
     ledger_epoch_began = "ledger.epoch-began"
     catalogue_changed = "catalogue.changed"
