@@ -14,8 +14,8 @@ import shutil
 import subprocess
 import tarfile
 from collections.abc import Generator, Iterator
-from contextlib import closing
-from dataclasses import dataclass
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -24,7 +24,7 @@ from typing import IO
 from mc_ops.backups.keys import BackupKey, make_key
 from mc_ops.backups.sealed import read_pieces, seal
 from mc_ops.backups.server import ENVIRONMENT, query
-from mc_ops.backups.store import BASE, FILES, Backup, Store
+from mc_ops.backups.store import BASE, FILES, Backup, Store, require_room
 from mc_ops.backups.wanted import ROLE, SLOT, Wanted, keep_wanted, make_password, read_wanted
 from mc_ops.environments import EmbeddedDatabase, Startable
 from mc_ops.environments.interface import Say, silent
@@ -103,13 +103,11 @@ def _write(
             seal(_tar(home, wanted.key_file), file, key, backup.label(FILES))
         with _synced(unfinished / BASE) as file, closing(_base(database, wanted)) as pieces:
             count = seal(pieces, file, key, backup.label(BASE))
-        finished = Backup(
-            **{
-                **{name: getattr(backup, name) for name in Backup.__slots__},
-                "ended_at": datetime.now(UTC).isoformat(),
-                "bytes": sum(path.stat().st_size for path in unfinished.iterdir()),
-                "database_bytes": count,
-            }
+        finished = replace(
+            backup,
+            ended_at=datetime.now(UTC).isoformat(),
+            bytes=sum(path.stat().st_size for path in unfinished.iterdir()),
+            database_bytes=count,
         )
         store.finish(finished, key)
     except BaseException:
@@ -118,22 +116,13 @@ def _write(
     return finished
 
 
-class _synced:  # noqa: N801 - a context manager, used as `open` is
+@contextmanager
+def _synced(path: Path) -> Iterator[IO[bytes]]:
     """A new file that is on the disk when the block ends well."""
-
-    def __init__(self, path: Path) -> None:
-        self._file = os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")
-
-    def __enter__(self) -> IO[bytes]:
-        return self._file
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        try:
-            if kind is None:
-                self._file.flush()
-                os.fsync(self._file.fileno())
-        finally:
-            self._file.close()
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        yield file
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _base(database: EmbeddedDatabase, wanted: Wanted) -> Generator[bytes, None, None]:
@@ -189,12 +178,8 @@ def _require_room(database: EmbeddedDatabase, folder: Path) -> None:
     [row] = query(
         database.admin_url, "SELECT sum(pg_database_size(oid))::bigint AS bytes FROM pg_database"
     )
-    free = shutil.disk_usage(folder).free
-    if free < row["bytes"]:
-        raise CouldNotTell(
-            f"{folder} has {free // 2**20} MiB free, the database has {row['bytes'] // 2**20} MiB",
-            hint="make room, or name another folder: --folder",
-        )
+    hint = "make room, or name another folder: --folder"
+    require_room(folder, row["bytes"], "the database has", hint)
 
 
 def _line(
@@ -211,8 +196,7 @@ def _line(
     why = _why_new(database, store, before, row["id"])
     line = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
     if why:
-        environment_slot = query(database.admin_url, _SLOT, SLOT)
-        if environment_slot:
+        if query(database.admin_url, _SLOT, SLOT):
             _drop_slot(database)
         shutil.rmtree(home / "wal-spool", ignore_errors=True)  # of lines that have ended
         query(database.admin_url, "SELECT pg_create_physical_replication_slot($1, true)", SLOT)

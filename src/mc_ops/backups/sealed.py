@@ -18,6 +18,7 @@ import secrets
 import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import IO
 
@@ -64,18 +65,13 @@ def seal(source: Iterable[bytes], target: IO[bytes], key: BackupKey, label: Labe
     cipher = _cipher(key, header)
     number, count, held = 0, 0, bytearray()
     pack = zlib.compressobj(_LEVEL)
-    for piece in source:
-        count += len(piece)
-        held += pack.compress(piece)
+    for piece in chain(source, (None,)):
+        count += len(piece or b"")
+        held += pack.flush() if piece is None else pack.compress(piece)
         while len(held) > _CHUNK:
             target.write(cipher.encrypt(_nonce(number, last=False), bytes(held[:_CHUNK]), None))
             del held[:_CHUNK]
             number += 1
-    held += pack.flush()
-    while len(held) > _CHUNK:
-        target.write(cipher.encrypt(_nonce(number, last=False), bytes(held[:_CHUNK]), None))
-        del held[:_CHUNK]
-        number += 1
     target.write(cipher.encrypt(_nonce(number, last=True), bytes(held), None))
     return count
 

@@ -34,6 +34,7 @@ from mc_ops.backups.store import (
     first_gap,
     is_segment,
     number_of,
+    require_room,
 )
 from mc_ops.environments import EmbeddedDatabase
 from mc_ops.environments.interface import Say
@@ -45,6 +46,7 @@ PLACE, JOURNAL = "restoring", "restoring.json"
 _START = re.compile(rb"START WAL LOCATION: \S+ \(file ([0-9A-F]{24})\)")
 _AFTER = timedelta(minutes=10)  # a segment is archived at most so long after what it holds
 _ENDING_S = 30.0
+_UNTOUCHED = "nothing of the platform was changed; make room and repeat"
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +110,8 @@ def staged(
         place.parent.chmod(0o711)  # whatever the umask, the server's user has to get through
         (place / "wal").mkdir(mode=0o711)
         say(f"unsealing backup {backup.id}")
-        _require_room(place, backup, store)
+        wanted = backup.database_bytes + len(store.segments(backup.line)) * SEGMENT_BYTES
+        require_room(place, wanted, "the restore needs up to", _UNTOUCHED)
         start = _extract(store, backup, key, place / "data")
         verify_files(database, place / "data", backup.platform)
         count, until = _wal(store, backup, key, place, start, to, spool, say)
@@ -118,7 +121,7 @@ def staged(
     except OSError as error:
         raise CouldNotTell(
             f"{place} cannot be written: {error.strerror}",
-            hint="nothing of the platform was changed; make room and repeat",
+            hint=_UNTOUCHED,
         ) from error
     finally:
         if not (place.parent / JOURNAL).exists():  # else a restore was cut in two, and needs it
@@ -134,16 +137,6 @@ def clear(place: Path) -> None:
             process.send_signal(signal.SIGQUIT)
             process.wait(_ENDING_S)
     shutil.rmtree(place, ignore_errors=True)
-
-
-def _require_room(place: Path, backup: Backup, store: Store) -> None:
-    wanted = backup.database_bytes + len(store.segments(backup.line)) * SEGMENT_BYTES
-    free = shutil.disk_usage(place).free
-    if free < wanted:
-        raise CouldNotTell(
-            f"{place} has {free // 2**20} MiB free, the restore needs up to {wanted // 2**20} MiB",
-            hint="nothing of the platform was changed; make room and repeat",
-        )
 
 
 def _extract(store: Store, backup: Backup, key: BackupKey, data: Path) -> str:

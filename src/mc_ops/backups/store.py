@@ -173,6 +173,19 @@ class Store:
         return None if value is None else Archived(**value)
 
 
+def require_room(folder: Path, wanted: int, why: str, hint: str) -> None:
+    """See that a folder's disk has so many bytes free.
+
+    Raises:
+        CouldNotTell: it has not.
+    """
+    free = shutil.disk_usage(folder).free
+    if free < wanted:
+        raise CouldNotTell(
+            f"{folder} has {free // 2**20} MiB free, {why} {wanted // 2**20} MiB", hint=hint
+        )
+
+
 def is_segment(name: str) -> bool:
     """Whether a file of that name is a whole segment of WAL."""
     return _SEGMENT.fullmatch(name) is not None
