@@ -20,6 +20,7 @@ from mc_platform.screen.message.strings import KEY, Leaf
 from mc_platform.screen.rules import rule_file, squash
 
 _MOST, _MOST_SHORT = 6, 20
+_MOST_CHARACTERS = 128
 _MOST_CHARS, _LEAST_CHARS = 64, 10
 _SHORT = 4
 _CARD_DIGITS = range(13, 20)
@@ -51,7 +52,12 @@ def sibling_chains(seen: Sequence[Leaf]) -> Iterator[Chain]:
 
 
 def _chain(group: Sequence[Leaf]) -> Iterator[Chain]:
-    if not group or len(group[0].path) <= 2 or not 2 <= len(group) <= _MOST_SHORT:
+    if not group or len(group[0].path) <= 2 or not 2 <= len(group) <= _MOST_CHARACTERS:
+        return
+    group = _in_order(group)
+    if len(group) > _MOST_SHORT or _are_characters(group):
+        if _are_characters(group):
+            yield _joined(group, "", _KINDS)
         return
     if any(leaf.verdict or leaf.is_number or len(leaf.text) > _MOST_CHARS for leaf in group):
         return
@@ -66,6 +72,21 @@ def _chain(group: Sequence[Leaf]) -> Iterator[Chain]:
     joined = "".join(leaf.text for leaf in group)
     if len(joined) >= _LEAST_CHARS and _VALUE.search(joined) is not None:
         yield _joined(group, "", _KINDS)
+
+
+def _in_order(group: Sequence[Leaf]) -> Sequence[Leaf]:
+    """As the keys count, if they do: `{"1": "n", "0": "a"}`."""
+    keys = [leaf.path[-1] for leaf in group]
+    if all(isinstance(key, str) and key.isdecimal() and len(key) <= 4 for key in keys):
+        return sorted(group, key=lambda leaf: int(leaf.path[-1]))
+    return group
+
+
+def _are_characters(group: Sequence[Leaf]) -> bool:
+    """Whether each string of many is one character, or two."""
+    return len(group) >= _LEAST_CHARS and all(
+        0 < len(leaf.text) <= 2 and not leaf.verdict and not leaf.is_number for leaf in group
+    )
 
 
 def _halves(group: Sequence[Leaf]) -> tuple[Leaf, Leaf] | None:
@@ -128,7 +149,7 @@ def _column_chains(seen: Sequence[Leaf]) -> Iterator[Chain]:
             columns.setdefault((*path[:-2], path[-1]), []).append(leaf)
     numbers = {home[:-1]: column for home, column in columns.items() if _counts(column)}
     for home, column in columns.items():
-        if not 2 <= len(column) <= _MOST_SHORT:
+        if not 2 <= len(column) <= _MOST_CHARACTERS:
             continue
         if any(leaf.is_number or leaf.verdict for leaf in column):
             continue
@@ -136,7 +157,9 @@ def _column_chains(seen: Sequence[Leaf]) -> Iterator[Chain]:
         if len(counters) == len(column):
             order = {leaf.path[:-1]: int(leaf.text) for leaf in counters}
             column = sorted(column, key=lambda leaf: order.get(leaf.path[:-1], 0))  # noqa: PLW2901
-        if _is_card_in_pieces([leaf.text for leaf in column]):
+        if _are_characters(column):
+            yield _joined(column, "", _KINDS)
+        elif _is_card_in_pieces([leaf.text for leaf in column]):
             yield _joined(column, "", frozenset({PAYMENT_CARD}))
 
 

@@ -44,6 +44,7 @@ _APART = "\n" * 8  # wider than what may stand within any value
 _COUNTRIES = frozenset(country.lower() for country in ACCOUNT_LAYOUTS)
 _KEY_STARTS = ("BEGIN ", *_RULES.listed("key-starts"))
 _DIGITS = frozenset({PAYMENT_CARD, IBAN, NATIONAL_ID, PHONE, CUSTOMER_ID, CROSS_TENANT_ID})
+_CONCATENABLE = frozenset({EMAIL, IBAN, PAYMENT_CARD, SECRET_KEY})
 _ROT13_WORDS = _RULES.pattern("rot13-words")
 _REVERSED_WORDS = _RULES.pattern("reversed-words")
 _REVERSED_ADDRESS = _RULES.pattern("reversed-address")
@@ -118,6 +119,8 @@ DECODERS = (
     Decoder(
         "markup", decoders.INLINE_TAG, decoders.decode_tags, frozenset({EMAIL, IBAN, PAYMENT_CARD})
     ),
+    Decoder("markup", decoders.BLOCK_TAG, decoders.decode_blocks, frozenset({IBAN, PAYMENT_CARD})),
+    Decoder("concatenation", decoders.CONCATENATED, decoders.decode_concatenated, _CONCATENABLE),
     Decoder("markup", decoders.EMPHASIS, decoders.decode_emphasis, frozenset({EMAIL})),
     Decoder("letters apart", spelled_out.SPACED_OUT, spelled_out.decode_spaced),
     Decoder("rot13", _ROT13_WORDS, decoders.decode_rot13, whole=True),

@@ -24,7 +24,7 @@ from mc_platform.screen.text.normalise import Normalised, Replacement, rewrite, 
 
 Decode = Callable[[str], Iterator[Normalised]]
 
-INFLATED_BYTES = 1 << 16
+INFLATED_BYTES, _WITH_HEAD = 1 << 16, 47
 _PERCENT = re.compile(r"(?:%[0-9a-fA-F]{2})+")
 _ENTITY = re.compile(r"&(?:#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,30});?")
 _ESCAPES = re.compile(
@@ -192,20 +192,20 @@ def decode_base32(text: str) -> Iterator[Normalised]:
             raw = base64.b32decode(plain + "=" * (-len(plain) % 8))
         except (binascii.Error, ValueError):
             continue
-        yield from _standing(_text(raw), run)
+        yield from _standing(_read(raw), run)
 
 
 def decode_hexadecimal(text: str) -> Iterator[Normalised]:
     """What runs of hexadecimal bytes say, together or apart, if it is text."""
     classes = text.encode("ascii", "replace").translate(_HEX_CLASSES)
     for run in _hexadecimal_runs(text, classes):
-        yield from _standing(_text(bytes.fromhex(run[1])), run)
+        yield from _standing(_read(bytes.fromhex(run[1])), run)
     if classes.count(_PAIR_AND_MARK) < _LEAST_PAIRS:
         return
     for run in _HEX_APART.finditer(text):
         if text[run.end() : run.end() + 1].isalnum():
             continue
-        yield from _standing(_text(bytes.fromhex(_MARK.sub("", run[0]))), run)
+        yield from _standing(_read(bytes.fromhex(_MARK.sub("", run[0]))), run)
 
 
 def _hexadecimal_runs(text: str, classes: bytes) -> Iterator[re.Match[str]]:
@@ -322,15 +322,25 @@ def _base64(run: str) -> str | None:
         raw = base64.b64decode(plain + "=" * (-len(plain) % 4), validate=True)
     except (binascii.Error, ValueError):
         return None
-    return _inflated(raw) if raw.startswith(_ZLIB_HEADS) else _text(raw)
+    return _read(raw)
 
 
-def _inflated(raw: bytes) -> str | None:
-    """What compressed bytes say."""
-    inflating = zlib.decompressobj(wbits=47)
+def _read(raw: bytes) -> str | None:
+    """The text in bytes, compressed with a head, or without one, or plain."""
+    if raw.startswith(_ZLIB_HEADS):
+        return _inflated(raw, _WITH_HEAD)
+    shown = _text(raw)
+    return _inflated(raw, -zlib.MAX_WBITS) if shown is None else shown
+
+
+def _inflated(raw: bytes, wbits: int) -> str | None:
+    """What compressed bytes say; without a head they must end where they say that they do."""
+    inflating = zlib.decompressobj(wbits=wbits)
     try:
         shown = _text(inflating.decompress(raw, INFLATED_BYTES))
     except zlib.error:
+        return None
+    if wbits < 0 and not (inflating.eof or inflating.unconsumed_tail):
         return None
     if shown is not None and inflating.unconsumed_tail:
         raise LimitReached  # more text than is read
@@ -339,10 +349,8 @@ def _inflated(raw: bytes) -> str | None:
 
 def _text(raw: bytes) -> str | None:
     """The text in bytes: UTF-8, UTF-16, or what is mostly ASCII; None for anything else."""
-    if len(raw) % 2 == 0 and len(raw) > 2 and (not any(raw[1::2]) or not any(raw[::2])):
-        raw = raw[::2] if any(raw[::2]) else raw[1::2]
     try:
-        shown = raw.decode()
+        shown = raw.decode(_encoding(raw))
     except UnicodeDecodeError:
         pass
     else:
@@ -353,6 +361,24 @@ def _text(raw: bytes) -> str | None:
     return None
 
 
+def _encoding(raw: bytes) -> str:
+    """UTF-16 and UTF-32 by their mark, or by the zeros that Latin letters have in UTF-16."""
+    if raw.startswith(_UTF32_MARKS):
+        return "utf-32"
+    if raw.startswith(_UTF16_MARKS):
+        return "utf-16"
+    half = len(raw) // 2
+    if len(raw) > 2 and len(raw) % 2 == 0:
+        if raw[1::2].count(0) >= _MOSTLY * half:
+            return "utf-16-le"
+        if raw[::2].count(0) >= _MOSTLY * half:
+            return "utf-16-be"
+    return "utf-8"
+
+
+_UTF32_MARKS = (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)
+_UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+
 _INLINE = "b|i|u|s|q|em|strong|span|font|mark|wbr|small|big|sub|sup|a|code|tt|ins|del|abbr|bdi|bdo"
 INLINE_TAG = rf"(?i)[\w.@+\-](?:</?(?:{_INLINE})(?:[ /][^<>]*)?>){{1,4}}[\w.@+\-]"
 """A tag that changes how letters look, between two of one word."""
@@ -361,6 +387,13 @@ EMPHASIS = r"\*@|@\*|@[\w.\-]+\*|\*[\w.\-]+@"
 _INLINE_TAGS = re.compile(
     rf"(?i)(?<=[\w.@+\-])(?:</?(?:{_INLINE})(?:[ /][^<>]{{0,80}})?>){{1,4}}(?=[\w.@+\-])"
 )
+_BLOCK = r"(?:\s{0,8}</?(?:br|td|th|tr|li|p|div|dd|dt)(?:[ /][^<>]{0,80})?>\s{0,8}){1,4}"
+BLOCK_TAG = rf"(?i)[0-9A-Z]{_BLOCK}[0-9]"
+"""Tags that begin a line or a cell, between the groups of a number."""
+_BLOCK_TAGS = re.compile(rf"(?i)(?<=[0-9A-Z]){_BLOCK}(?=[0-9])")
+CONCATENATED = r"[\"']\s{0,4}(?:\|\||[+.&])\s{0,8}[rbfuN]?[\"']"
+"""Two literals that a program puts together."""
+_CONCATENATED = re.compile(CONCATENATED)
 _WORD = re.compile(r"[\w.*+%\-]{1,96}")
 _WORD_CHARS = 96
 _MOST_ADDRESSES = 5000
@@ -371,6 +404,16 @@ def decode_tags(text: str) -> Iterator[Normalised]:
     found = [(match.start(), match.end(), "") for match in _INLINE_TAGS.finditer(text)]
     if found:
         yield rewrite(text, found)
+
+
+def decode_blocks(text: str) -> Iterator[Normalised]:
+    """The string with a line's end for the tags between the groups of numbers."""
+    yield _decoded(text, _BLOCK_TAGS, lambda _: "\n")
+
+
+def decode_concatenated(text: str) -> Iterator[Normalised]:
+    """The string with literals put together, as SQL, Python, JavaScript and PHP do."""
+    yield _decoded(text, _CONCATENATED, lambda _: "")
 
 
 def decode_emphasis(text: str) -> Iterator[Normalised]:
