@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 # Whatever the caller's pip is told to do elsewhere: it installs into the environments made here
 override export PIP_USER := 0
-unexport PIP_TARGET PIP_PREFIX PIP_ROOT PYTHONHOME CDPATH
+unexport PIP_TARGET PIP_PREFIX PIP_ROOT PYTHONHOME CDPATH BASH_ENV BASHOPTS SHELLOPTS
 
 MINUTES ?= 1
 REPLICAS ?=

@@ -60,6 +60,23 @@ def test_a_verdict_survives_a_stdout_of_another_encoding(encoding, tmp_path):
     assert "PROMOTE (promoted)" in done.stdout.decode(encoding)
 
 
+def test_what_a_program_is_given_and_prints_is_utf_8_in_any_locale(tmp_path):
+    """bash gets a block's text, and the policy command's report comes back, as they were written."""
+    env = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    (tmp_path / "a.md").write_text(
+        "```yaml runbook\nid: a\ntitle: A\n```\n\n```sh step=a\necho 'é →'\n```\n", encoding="utf-8"
+    )
+    for arguments in (("runbook", "lint", "a.md"), ("policy", "check", "a")):
+        if arguments[0] == "policy":
+            (tmp_path / "a").mkdir()
+            (tmp_path / "a" / "a.cedar").write_text("permit(é, →);", encoding="utf-8")
+        done = subprocess.run(
+            [MCCTL, *arguments], capture_output=True, check=False, timeout=60, env=env, cwd=tmp_path
+        )
+        assert b"Traceback" not in done.stderr
+        assert done.returncode in ((0,) if arguments[0] == "runbook" else (1, 2)), done.stderr
+
+
 @pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])
 @pytest.mark.parametrize("options", ["", "-o json"])
 def test_a_verdict_survives_closed_streams(closed, options, tmp_path):

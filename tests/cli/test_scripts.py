@@ -36,14 +36,18 @@ KUBERNETES = {
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
-def test_script_finds_its_own_mcctl_wherever_the_callers_cd_would_go(
-    name: str, tmp_path: Path
-) -> None:
-    """With `CDPATH`, `cd` goes elsewhere, and prints where it went."""
+def test_script_is_steered_by_nothing_of_the_callers_shell(name: str, tmp_path: Path) -> None:
+    """`CDPATH` leads `cd` elsewhere, a function takes its place, and `noexec` would pass for a pass."""
     (tmp_path / "scripts").mkdir()
+    strange = {
+        "CDPATH": str(tmp_path),
+        "BASH_FUNC_cd%%": "() { builtin cd /; }",
+        "SHELLOPTS": "noexec",
+        "BASH_ENV": "/nowhere",
+    }
     answer = subprocess.run(
         [f"scripts/{name}", "--help"],
-        env={**os.environ, "CDPATH": str(tmp_path), "PATH": "/usr/bin:/bin"},
+        env={**os.environ, **strange, "PATH": "/usr/bin:/bin"},
         cwd=ROOT,
         capture_output=True,
         text=True,

@@ -37,7 +37,8 @@ def ask_service(
             [*service, "policy", *arguments],
             input=stdin,
             capture_output=True,
-            text=True,
+            encoding="utf-8",
+            errors="replace",
             check=False,
             timeout=_TIMEOUT_S,
         )

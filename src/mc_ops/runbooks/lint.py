@@ -93,7 +93,8 @@ def _syntax(script: Script) -> list[Problem]:
             ["bash", "-n"],
             input=script.text,
             capture_output=True,
-            text=True,
+            encoding="utf-8",
+            errors="replace",
             check=False,
             env={"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C"},
         )

@@ -117,7 +117,9 @@ class LocalEnvironment:
 
         specs = Specs.of(self._records.as_running(), self._service, self._external)
         argv, env = specs.administration(*command)
-        return subprocess.run(argv, env=env, capture_output=True, text=True, check=False)
+        return subprocess.run(
+            argv, env=env, capture_output=True, encoding="utf-8", errors="replace", check=False
+        )
 
     def database(self) -> EmbeddedDatabase:
         if self._external:

@@ -145,7 +145,7 @@ class Outdated:
                 env=dict(replica.env),
                 check=False,
                 capture_output=True,
-                text=True,
+                encoding="utf-8",
                 errors="replace",
                 timeout=_SETTINGS_TIMEOUT_S,
                 cwd=replica.cwd,

@@ -130,7 +130,7 @@ def _migrate_arbiter(layout: Layout, specs: Specs, say: Say) -> None:
     env["MC_ARBITER_URL"] = _arbiter_url(layout)
     try:
         done = subprocess.run(
-            argv, env=env, capture_output=True, text=True, check=False,
+            argv, env=env, capture_output=True, encoding="utf-8", errors="replace", check=False,
             timeout=_ADMINISTRATION_TIMEOUT_S,
         )  # fmt: skip
     except (OSError, subprocess.TimeoutExpired) as error:

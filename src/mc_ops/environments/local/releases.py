@@ -135,7 +135,8 @@ def _git(folder: Path, *command: str) -> str | None:
             cwd=folder,
             env=env,
             capture_output=True,
-            text=True,
+            encoding="utf-8",
+            errors="replace",
             timeout=_GIT_TIMEOUT_S,
             check=False,
         )

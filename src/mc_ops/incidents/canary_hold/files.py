@@ -140,7 +140,7 @@ def download(run_id: str, into: Path) -> Path:
         done = subprocess.run(
             [gh, *command[1:]],
             capture_output=True,
-            text=True,
+            encoding="utf-8",
             errors="replace",
             stdin=subprocess.DEVNULL,
             timeout=_DOWNLOAD_S,
