@@ -103,7 +103,8 @@ def synced(run_postgres, tmp_path_factory, wait_until):
             "MC_OPERATION_WAIT_S": "20",
             "MC_SYNC_WAIT_S": "1",
         }
-        region = Region("a-1", f"http://127.0.0.1:{port}", env, tokens, folder / "a-1.log")
+        at_port = f"http://127.0.0.1:{port}"
+        region = Region("a-1", at_port, env, tokens, folder / "a-1.log", admin[0])
         region.start()
         stack.callback(region.kill)
         wait_until(lambda: _serves(region), what="it serves")
