@@ -18,7 +18,12 @@ _COLOURS = {
     "failed": "#B42318",
 }
 _HEIGHTS = {"acknowledged": 14, "refused": 20, "maybe": 26, "failed": 32}
-_MARKS = (("fault_s", "fault"), ("decided_s", "decision"), ("moved_s", "recovered"))
+_MARKS = (
+    ("fault_s", "fault"),
+    ("decided_s", "decision"),
+    ("mended_s", "mended"),
+    ("moved_s", "recovered"),
+)
 
 
 def draw(course: Course, times: Mapping[str, float | None], rows: Sequence[Request]) -> str:
