@@ -92,7 +92,9 @@ def test_a_cut_link_stops_no_questions_and_the_home_alone_enacts(platform, tmp_p
     assert (one["lost"], one["lost_for_good"], told["problem"]) == (0, 0, "")
     assert told["figures"]["control"]["maybe"] > 0
     assert told["regions"]["lag"]["greatest_s"] > 4
-    assert {row.region for row in rows if row.operation and row.region} == {home}
+    course = told["course"]
+    cut = [row for row in rows if course["fault_s"] + 1 < row.sent_s < course["mended_s"] - 1]
+    assert {row.region for row in cut if row.operation and row.region} == {home}
 
 
 def test_a_frozen_home_that_wakes_enacts_nothing(platform, tmp_path):

@@ -30,7 +30,7 @@ from mc_contract.running import (
 )
 
 SERVING = "serving.json"
-CANDIDATE, TARGET = "candidate", "target"
+CANDIDATE, TARGET, SURVIVOR = "candidate", "target", "survivor"
 SERVES, ANSWERS = "serving", "answering"  # all that serve, or whoever answered for them
 _SHORTEST_COMMIT = 7
 _FULL_COMMIT = (40, 64)
@@ -201,8 +201,12 @@ def _hold_part(part: _Part, found: Binding, *, promoted: bool, canary: _Part | N
     elif canary is not None and not promoted:
         return  # a candidate that was held does not serve, and nobody attacked it through the edge
     elif part.fn in _BEHIND_THE_EDGE or canary is None:
-        for one in (one for group in part.record.at_end.values() for one in group):
-            _disagree(found, part.name, f"{one['replica']} is another release", subject, one)
+        for group, replicas in part.record.at_end.items():
+            # Another region has a name and addresses of its own, and else the same
+            own = {"configuration": subject["configuration"]} if group == SURVIVOR else {}
+            for one in replicas:
+                what = f"{one['replica']} is another release"
+                _disagree(found, part.name, what, subject, {**one, **own})
     elif other := _other_serving(found.subject, part.record.at_end):
         found.reasons.append(
             f"{part.name}: what served when this was packed is not what was compared: "

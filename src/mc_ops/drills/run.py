@@ -84,7 +84,7 @@ def run_drill(regions: Sequence[Startable], plan: Plan, folder: Path, say: Say) 
 async def _run(
     fault: Fault, plan: Plan, folder: Path, control: ControlStore, began_at: str, say: Say
 ) -> Finished:
-    before = await asyncio.to_thread(_serving, fault)
+    before = await asyncio.to_thread(_serving, fault, plan.home)
     asked = fault.control or partial(acknowledged, control.port)
     clients = Clients(fault.urls, plan, asked, spread=fault.spread)
     rows: list[Request] = []
@@ -128,7 +128,7 @@ async def _run(
     if fault.look_again_url:
         rows = await look(rows, fault.look_again_url, later=True)
     await fault.account(rows)
-    running = Record(before, await asyncio.to_thread(_serving, fault))
+    running = Record(before, await asyncio.to_thread(_serving, fault, plan.home))
     finished = _finished(fault, plan, began_at, times, rows, running, failed)
     write(folder, finished, rows)
     return finished
@@ -165,14 +165,17 @@ def _finished(
     )
 
 
-def _serving(fault: Fault) -> Groups:
-    """What runs at the replicas that serve, by their own word.
+def _serving(fault: Fault, home: str) -> Groups:
+    """What runs at the replicas that serve, by their own word: of the home, and of the other region.
 
     Raises:
         CouldNotTell: one does not answer.
     """
-    urls = [one.url for env in fault.regions for one in env.instances(env.active_colour())]
-    return look_at({"target": urls})
+    urls: dict[str, list[str]] = {}
+    for one in fault.regions:
+        group = "target" if home in ("", one.region()) else "survivor"
+        urls[group] = [each.url for each in one.instances(one.active_colour())]
+    return look_at(urls)
 
 
 async def _until_answered(clients: Clients, plan: Plan) -> None:
