@@ -25,11 +25,14 @@ _ABOUT, _GOES_ON = map(_RULES.words, ("about", "goes-on"))
 _WORDED = _RULES.re("worded")
 _DRAWN_BITS = 3.5
 _OPEN = _RULES.re("open-key")
-_DRAWN = re.compile(r"[A-Za-z0-9_\-]+={0,2}")
+_DRAWN = re.compile(r"[A-Za-z0-9_+\-]+={0,2}|[A-Za-z0-9_+/=\-]{40,}")
+_DIGEST = re.compile(r"[0-9a-f]+|[0-9A-F]+")
 _ANY_MIN, _ANY_BITS, _OPEN_CHARS = 20, 3.8, 16
 _MIXED = re.compile(r"[A-Z]{0,6}(?:[a-z]{1,5}[A-Z]{1,6}){4,}[a-z]{0,5}")
 _UUID = re.compile(r"(?i)[a-f0-9]{8}(?:-[a-f0-9]{4}){3}-[a-f0-9]{12}\Z")
-_QUOTED = re.compile(r"(?:[rbu]{0,2})([\"'`])[ ]{0,2}([^\"'`\n ][^\"'`\n]{0,1023}?)[ ]{0,2}\1")
+_QUOTED = re.compile(
+    r"(?:[rbu]{0,2})([\"'`])[ ]{0,2}(?:(?:Bearer|Basic|Token)[ ])?([^\"'`\n ][^\"'`\n]{0,1023}?)[ ]{0,2}\1"
+)
 _BARE = re.compile(r"[^\s,;\"'<>()\[\]{}|`]{1,200}")
 _CODE = re.compile(r"[(\[{$]|\.\w")
 # A call, an index, an attribute, a variable: what stands for a password in code.
@@ -168,11 +171,15 @@ def is_secret_value(
 
 def _is_any_key(text: str, word: int, value: str) -> bool:
     """Whether a value behind a mere `key` is drawn beyond doubt, and the key is no public one."""
+    if _UUID.match(value) is not None:
+        return text[max(0, word - 1) : word + 1].startswith(("?", "&"))
+    mixed = kinds_of(value) >= _ALL_KINDS - 1 or sum(map(str.isdigit, value)) >= _FIGURES
     return (
         len(value) >= _ANY_MIN
-        and kinds_of(value) >= _ALL_KINDS - 1
+        and mixed
         and bits_of(value) >= _ANY_BITS
         and _DRAWN.fullmatch(value) is not None
+        and _DIGEST.fullmatch(value) is None
         and any(map(str.isdigit, value))
         and _OPEN.search(text, max(0, word - _OPEN_CHARS), word + 1) is None
         and not is_placeholder(value)

@@ -27,6 +27,10 @@ PASSWORD = "8nZ!kV4%" + "beta"
         (f'client_secret: "{UUID}"', UUID),
         (f'"clientSecret": "{UUID}"', UUID),
         (f"login with password {PASSWORD}.", PASSWORD + "."),  # which of them ends it, nobody knows
+        (f'apiToken := "Bearer {DRAWN}"', DRAWN),
+        (f"GET /v1/users?key={UUID}", UUID),
+        ('layer_key: "031eiaqplnq39py5ppsctxo6n2xj5t10"', "031eiaqplnq39py5ppsctxo6n2xj5t10"),
+        (f"apiKey |{DRAWN}", DRAWN),
         (f"<secret>{DRAWN}</secret>", DRAWN),
         (f"<db:clientSecret>{DRAWN}</db:clientSecret>", DRAWN),
         (f"<password>{PASSWORD}</password>", PASSWORD),
@@ -59,6 +63,9 @@ def test_an_assigned_secret_is_found_whole(text: str, secret: str) -> None:
         "secretary: Kb72xWq9LmP04zTr",
         f"if token > {DRAWN.lower()}:",
         f"run_id: {UUID}",
+        f"key: {UUID}",
+        "cache_key: 3f0749d0b7d52b20cf1cb80b2b73a41b",
+        f"public_key = {DRAWN}",
     ],
 )
 def test_what_is_about_a_secret_is_none(text: str) -> None:
