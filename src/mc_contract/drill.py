@@ -37,6 +37,7 @@ WINDOW_S: Final = 2.0  # how long successes last at least to count as recovered
 FAULT_SEEN_S: Final = 4.0  # of the control before the fault, and it must have answered nearly all
 ANSWERED: Final = 0.9
 _LATER_COURSE = ("operations_per_s", "decided_s", "mended_s")
+_EDGE_S = 1.0
 _STEP_S = 0.0001  # of rounding
 _FULL = 0.8  # of the planned rate, for a window of successes to count
 _MEMBERS = {"tenant", "id", "sent_s", "ended_s", "outcome", "task", "found"}
@@ -282,7 +283,9 @@ def _of(rows: Sequence[Request], course: Course) -> dict[str, Any]:
     if course.decided_s is not None:
         told["parts"] = _parts(first, back, course)
     if course.mended_s is not None and course.home:
-        during = [row for row in acknowledged if course.fault_s <= row.sent_s < course.mended_s]
+        # What was under way when the link went, or came back, may have passed it
+        begin, end = course.fault_s + _EDGE_S, course.mended_s - _EDGE_S
+        during = [row for row in acknowledged if begin <= row.sent_s and row.ended_s < end]
         told["answered_by"] = {
             region: {
                 "questions": sum(not row.operation for row in during if row.region == region),

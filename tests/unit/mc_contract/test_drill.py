@@ -151,8 +151,8 @@ def _cut(by=("a-1", "b-1"), operations_by="a-1"):
 def test_while_the_link_is_cut_both_answer_and_the_home_alone_enacts():
     found = _cut()
     assert found["tenants"]["T"]["answered_by"] == {
-        "a-1": {"questions": 30, "operations": 30},
-        "b-1": {"questions": 30, "operations": 0},
+        "a-1": {"questions": 10, "operations": 10},
+        "b-1": {"questions": 10, "operations": 0},
     }
     assert (found["blind"], found["met"]) == (False, True)
 
