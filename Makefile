@@ -63,32 +63,28 @@ LONGEST := tests/journeys tests/property
 TESTS := $(LONGEST) $(filter-out $(LONGEST) tests/cluster tests/__pycache__,$(patsubst %/,%,$(wildcard tests/*/)))
 
 # What is compiled is kept, whatever the shell says: tests start some hundred processes
-test test-long test-stories test-units test-alone test-quick: export PYTHONDONTWRITEBYTECODE =
+test test-long test-quick: export PYTHONDONTWRITEBYTECODE =
 
 PYTEST := $(BIN)/python -m pytest -q --durations=25
 WORKERS ?= 4
 SIDE_BY_SIDE = -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
-test: setup ## run the tests, side by side; tell the slowest 25
-	$(PYTEST) $(SIDE_BY_SIDE) -m "not alone and not long" $(TESTS)
+# `make test` runs what takes no minutes. CI runs all of it in three parts: what starts processes and waits,
+# with the longest file first; what computes; what measures time
+STORIES := tests/deploy/test_image.py tests/journeys tests/isolation tests/regions tests/cli
+WHAT_ := $(SIDE_BY_SIDE) -m "not alone and not long" $(TESTS)
+WHAT_stories := $(SIDE_BY_SIDE) -m "not alone" $(STORIES)
+WHAT_units := $(SIDE_BY_SIDE) -m "not alone" $(filter-out $(STORIES),$(TESTS)) $(STORIES:%=--ignore=%)
+WHAT_alone := -m alone tests/journeys
+WHAT = $(or $(WHAT_$(PART)),$(error PART=$(PART): stories, units, alone, or nothing))
+
+test: setup ## run the tests, side by side; tell the slowest 25 (PART=stories|units|alone: a third, with what is long)
+	$(PYTEST) $(WHAT)
 
 # The image is the longest file, so its folder is first
 test-long: setup ## run what takes minutes, as CI does: kills, sieges, costs, alerts; then Day-0, alone
 	$(PYTEST) $(SIDE_BY_SIDE) -m "long and not alone" tests/deploy $(filter-out tests/deploy,$(TESTS))
-	@$(MAKE) --no-print-directory test-alone
-
-# Both in three parts, as CI runs them: what starts processes and waits, with the longest file first; what
-# computes; what measures time
-STORIES := tests/deploy/test_image.py tests/journeys tests/isolation tests/regions tests/cli
-
-test-stories: setup ## run the tests that start processes and wait for them (WORKERS=6)
-	$(PYTEST) $(SIDE_BY_SIDE) -m "not alone" $(STORIES)
-
-test-units: setup ## run all other tests but those that run alone
-	$(PYTEST) $(SIDE_BY_SIDE) -m "not alone" $(filter-out $(STORIES),$(TESTS)) $(STORIES:%=--ignore=%)
-
-test-alone: setup ## run what measures time: Day-0 and drills, with nothing beside them
-	$(PYTEST) -m alone tests/journeys
+	$(PYTEST) $(WHAT_alone)
 
 test-quick: setup ## units, contracts and architecture, without processes and databases: under 90 s
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not alone and not slow and not long" tests/architecture tests/contracts tests/unit
@@ -196,4 +192,4 @@ lock: ## resolve dependencies anew into requirements/*.lock (hashes, no registry
 		$(COMPILE) $$peer.in -o $$peer.lock || exit; done
 	rm -rf .venv-lock
 
-.PHONY: help setup install run down test test-long test-stories test-units test-alone test-quick lint migrations types contracts docs check crash-test outage-test siege drills cluster cluster-down cluster-crash cluster-test bench bench-scale sbom image lock
+.PHONY: help setup install run down test test-long test-quick lint migrations types contracts docs check crash-test outage-test siege drills cluster cluster-down cluster-crash cluster-test bench bench-scale sbom image lock
