@@ -113,6 +113,23 @@ class AuditClient(HttpClient):
             yield from islice(self.entries(_read(lambda: int(index))), 1)
         yield from self.newest_first()
 
+    def matching(self, **filters: Any) -> Iterator[Entry]:
+        """Rows that all filters of `/audit/events` let through, the newest first.
+
+        Raises:
+            UnusableInput: the service knows no such tenant or kind.
+        """
+        asked = {name: value for name, value in filters.items() if value}
+        following: int | None = None
+        while True:
+            place = {} if following is None else {"before": following}
+            body = self._json("/audit/events", limit=_PAGE, **asked, **place)
+            page, following_this = _read(partial(_events, body))
+            yield from page
+            before, following = following, following_this
+            if not following or (before is not None and following >= before):
+                return
+
     def checkpoints(self, from_size: int) -> Iterator[StoredNote]:
         """Every stored checkpoint of at least `from_size`, by size."""
         while True:
@@ -173,6 +190,14 @@ class AuditClient(HttpClient):
             )
         )
 
+    def index_of(self, event_id: str) -> int:
+        """An event's index.
+
+        Raises:
+            UnusableInput: no such event is recorded.
+        """
+        return self.inclusion({"event_id": event_id})[0]
+
     def of_tenant(
         self, tenant: str, since: str, until: str, at: tuple[int, str] | None = None
     ) -> tuple[str, Iterator[tuple[Entry, list[bytes]]]]:
@@ -203,7 +228,7 @@ class AuditClient(HttpClient):
         body = self._json(path, **query)
         return _read(lambda: [read(item) for item in body[name]])
 
-    def _json(self, path: str, **query: str | int) -> dict[str, Any]:
+    def _json(self, path: str, **query: Any) -> dict[str, Any]:
         response = self._send(path, **query)
         try:
             body = response.json()
@@ -213,7 +238,7 @@ class AuditClient(HttpClient):
             raise CouldNotTell(f"{self.url}{path} answered without a JSON object")
         return body
 
-    def _send(self, path: str, **query: str | int) -> httpx.Response:
+    def _send(self, path: str, **query: Any) -> httpx.Response:
         asked = {**query, "log": self._log} if self._log and path.startswith("/audit/") else query
         response = self.reach("GET", path, params=asked)
         status = response.status_code
@@ -279,6 +304,14 @@ def _archive(value: Any) -> ArchiveRow:
 
 def _proven_page(body: dict[str, Any]) -> list[tuple[Entry, list[bytes]]]:
     return _read(lambda: [_proven(item) for item in body["entries"]])
+
+
+def _events(body: dict[str, Any]) -> tuple[list[Entry], int | None]:
+    following = body["next"]
+    return (
+        [Entry.from_dict(item) for item in body["entries"]],
+        None if following is None else int(following),
+    )
 
 
 def _size(body: dict[str, Any]) -> int:

@@ -15,7 +15,7 @@ from rich.markup import escape
 from mc_contract.ledger import checkpoint
 from mc_ops import audit as room
 from mc_ops import exit_codes
-from mc_ops.cli import dead_letters
+from mc_ops.cli import audit_record, dead_letters
 from mc_ops.cli.ledger_access import LedgerReading, RequireOption, WitnessOption, read_export
 from mc_ops.cli.operator_access import YesOption, confirm
 from mc_ops.cli.options import EnvOption, Verbs, Whole
@@ -37,6 +37,7 @@ LogOption = Annotated[
     typer.Option("--log", help="A log of an earlier epoch; default: the one that is written."),
 ]
 
+app.add_typer(audit_record.app)
 app.add_typer(dead_letters.app, name="dead-letters")
 app.add_typer(dead_letters.app, name="parked", hidden=True)  # its first name, which scripts use
 

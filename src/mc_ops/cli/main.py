@@ -39,7 +39,7 @@ GROUPS = {
     "preflight": ("preflight", "Check the conditions for a cutover."),
     "incident": ("incident", "Run the playbook of an incident."),
     "backup": ("backup", "Make, verify and restore backups of the platform."),
-    "audit": ("audit", "Verify, export and archive the audit ledger."),
+    "audit": ("audit", "Read, verify, export and archive the audit ledger."),
     "operations": ("operations", "List, follow, cancel and resolve operations."),
     "home": ("home", "Show and move tenants' homes, where effects happen."),
     "replication": ("replication", "Show how two regions replicate to each other."),

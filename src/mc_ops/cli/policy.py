@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,6 +15,7 @@ from rich.markup import escape
 from rich.text import Text
 
 from mc_ops import exit_codes, policies
+from mc_ops.cli.audit_record import Filters, LimitOption
 from mc_ops.cli.ledger_access import LedgerReading, read_export
 from mc_ops.cli.operator_access import Access, AsOption, ReasonOption, YesOption, confirm
 from mc_ops.cli.options import EnvOption, Number, OptionGroup, Verbs
@@ -209,6 +211,28 @@ def simulate(
         ok(f"{report['replayed']} decisions replayed: none changes")
     if not same:
         raise typer.Exit(exit_codes.FINDING)
+
+
+@app.command()
+def denials(call: LedgerReading, which: Filters, limit: LimitOption = 50) -> None:
+    """List recorded denials, the newest first: who, what, by which policies, and the decision's id."""
+    with call.ledger() as client:
+        recorded = client.matching(**which.asked(), denied="true")
+        told = (policies.denial(entry.index, entry.leaf) for entry in recorded)
+        found = list(islice((one for one in told if one is not None), limit + 1))
+    shown = found[:limit]
+    rows = [
+        (one["occurred_at"][:19], one["tenant"], one["principal"], one["action"], one["resource"],
+         ", ".join(one["policies"]) or "no policy permits it", one["decision"])
+        for one in shown
+    ]  # fmt: skip
+    heading = ("at (UTC)", "tenant", "principal", "action", "resource", "policies", "decision")
+    lines = columns(rows, heading=heading) if rows else ["no denial is recorded"]
+    call.show({"denials": shown, "more": len(found) > limit}, lines)
+    if len(found) > limit:
+        note(f"there are more than {limit}: --limit, or --until")
+    elif shown:
+        note("mcctl policy explain DECISION shows one with its policies")
 
 
 @app.command()

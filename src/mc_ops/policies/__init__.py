@@ -12,7 +12,7 @@ from mc_ops.policies.apply import (
     roll_back,
 )
 from mc_ops.policies.explain import explanation
-from mc_ops.policies.ledger import FoundDecision, changes_in, find_decision
+from mc_ops.policies.ledger import FoundDecision, changes_in, denial, find_decision
 from mc_ops.policies.local_set import LocalSet, counted, require_good
 from mc_ops.policies.offline import ask_service
 
@@ -26,6 +26,7 @@ __all__ = [
     "ask_service",
     "changes_in",
     "counted",
+    "denial",
     "explanation",
     "find_decision",
     "policy_health",

@@ -70,6 +70,32 @@ def find_decision(
     return None
 
 
+def denial(index: int, leaf: bytes) -> dict[str, Any] | None:
+    """What an entry tells of a decision that policy denied; None: it tells no such thing."""
+    try:
+        event = json.loads(leaf)
+        detail = event["detail"]
+        found = find_decision(str(detail["decision"]), [event])
+        if found is None or found.allowed:
+            return None
+        asked = found.asked or {}
+        resource = asked.get("resource") or {}
+        return {
+            "index": index,
+            "decision": found.decision,
+            "occurred_at": found.occurred_at,
+            "tenant": found.tenant,
+            "kind": found.kind,
+            "principal": str(asked.get("principal") or detail.get("principal", "")),
+            "action": str(asked.get("action") or detail.get("action", "")),
+            "resource": str(resource.get("id") or detail.get("agent", "")),
+            "policies": list(found.policies),
+            "reason": found.reason,
+        }
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
 def changes_in(leaves: Iterable[bytes | Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
     """Every change of the policy set, as the ledger tells it, the oldest first."""
     for said in _events(leaves, _CHANGED):

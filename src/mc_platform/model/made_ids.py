@@ -1,13 +1,13 @@
 """Ids that a request needs several of: derived from a name, or random.
 
-They are those of `uuid.uuid5`, `uuid.uuid4` and `secrets.token_urlsafe`, byte for byte in form and with
-the same number of random bits, without an object and a system call for each.
+The first two are those of `uuid.uuid5` and `uuid.uuid4`, byte for byte in form and with the same number of
+random bits, without an object and a system call for each.
 """
 
 from __future__ import annotations
 
 import os
-from base64 import urlsafe_b64encode
+from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections import deque
 from collections.abc import Callable
 from hashlib import sha1
@@ -15,6 +15,7 @@ from typing import Generic, TypeVar
 
 T = TypeVar("T")
 _AT_A_TIME = 64
+_MOST_SECOND = 2**32 - 1  # in 2106
 _VARIANT = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}
 
 
@@ -30,9 +31,17 @@ def random_id() -> str:
     return _as_uuid(_uuids.take().hex(), "4")
 
 
-def random_token() -> str:
-    """The text of a `secrets.token_urlsafe(12)`: 96 random bits in 16 URL-safe characters."""
-    return _tokens.take()
+def timed_token(second: int) -> str:
+    """16 URL-safe characters: a second since 1970 in 32 bits, then 64 random bits."""
+    return urlsafe_b64encode((second & _MOST_SECOND).to_bytes(4, "big") + _tails.take()).decode()
+
+
+def second_of(token: str) -> int | None:
+    """The second that a `timed_token` was made with; None: it has another form."""
+    try:
+        return int.from_bytes(urlsafe_b64decode(token)[:4], "big") if len(token) == 16 else None
+    except ValueError:
+        return None
 
 
 def _as_uuid(digits: str, version: str) -> str:
@@ -66,11 +75,10 @@ def _blocks() -> list[bytes]:
     return [whole[at : at + 16] for at in range(0, len(whole), 16)]
 
 
-def _texts() -> list[str]:
-    # 12 bytes are 16 characters, with nothing left over: the whole may be cut where each ends
-    whole = urlsafe_b64encode(os.urandom(12 * _AT_A_TIME)).decode()
-    return [whole[at : at + 16] for at in range(0, len(whole), 16)]
+def _eights() -> list[bytes]:
+    whole = os.urandom(8 * _AT_A_TIME)
+    return [whole[at : at + 8] for at in range(0, len(whole), 8)]
 
 
 _uuids = _Supply(_blocks)
-_tokens = _Supply(_texts)
+_tails = _Supply(_eights)

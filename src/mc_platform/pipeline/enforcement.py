@@ -24,7 +24,7 @@ from mc_platform.model.event import Kind
 from mc_platform.model.flow import Flow
 from mc_platform.model.ids import TenantId
 from mc_platform.model.label import Screening
-from mc_platform.model.tenant import Principal, Tenant
+from mc_platform.model.tenant import PLATFORM, Principal, Tenant
 from mc_platform.model.verdict import Action, Decision, Question
 from mc_platform.observe import logs, metrics
 from mc_platform.ports import DecisionPoint
@@ -55,6 +55,10 @@ class Enforcement:
         if tenant is None:
             raise NotFound(f"tenant {principal.tenant} is not in the catalogue")
         return tenant
+
+    def is_tenant(self, name: str) -> bool:
+        """Whether the catalogue has a tenant of this name, or the platform itself has it."""
+        return name == PLATFORM or name in self._tenants
 
     def declared(self, word: str) -> str:
         """A purpose or residency as the catalogue knows it; free text is not carried on.

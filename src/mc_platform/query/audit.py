@@ -20,11 +20,13 @@ from starlette.routing import Route
 from mc_contract.keepable import json_bytes
 from mc_contract.ledger.checkpoint import parse_checkpoint
 from mc_platform.errors import BadRequest, NotFound
+from mc_platform.model.event import Kind
+from mc_platform.model.made_ids import second_of
 from mc_platform.model.verdict import Action
 from mc_platform.query.handlers import Handlers
 from mc_platform.query.operator_wire import base64_text, fields_json
-from mc_platform.query.parameters import read_instant, read_number, refuse_unknown
-from mc_platform.record import AuditLedger, CosignedNote, Prover, act_ids
+from mc_platform.query.parameters import MOST_INDEX, read_instant, read_number, refuse_unknown
+from mc_platform.record import AuditLedger, CosignedNote, Prover, Wanted, act_ids
 from mc_platform.record.ledger import MOST_PAGE_BYTES
 
 _DECISION = re.compile(r"dec_[A-Za-z0-9_-]{1,64}")
@@ -32,6 +34,7 @@ SignHead = Callable[[], Awaitable[str]]
 MOST_ENTRIES = 1000
 MOST_PROVEN = 200
 MOST_TILES = 64
+_FILTERS = ("tenant", "kind", "subject", "since", "until", "denied")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +68,7 @@ class AuditHandlers(Handlers):
                 "/audit/proof/inclusion", AuditHandlers.inclusion, "index", "event_id", "size"
             ),
             self._route("/audit/proof/consistency", AuditHandlers.consistency, "first", "second"),
+            self._route("/audit/events", AuditHandlers.events, *_FILTERS, "before", "limit"),
             self._route("/audit/decision/{decision}", AuditHandlers.decision),
             self._route("/audit/tenant/{tenant}", AuditHandlers.tenant, *span),
         ]
@@ -144,14 +148,63 @@ class AuditHandlers(Handlers):
         return {"first": first, "second": second, "proof": _hashes(proof)}
 
     async def decision(self, request: Request) -> Mapping[str, Any]:
-        """Where the decision's own event stands; null: a message's, or none is recorded here."""
+        """Where the first event stands that tells the decision: by its own id, or by its second.
+
+        Null: none is recorded here, or the id is of a version whose ids hold no time.
+        """
         decision = request.path_params["decision"]
         if not _DECISION.fullmatch(decision):
             raise BadRequest("expected the id of a decision: dec_...")
-        return {"decision": decision, "index": await self.ledger.index_of(*act_ids(decision))}
+        index = await self.ledger.index_of(*act_ids(decision))
+        second = second_of(decision.removeprefix("dec_"))
+        if index is None and second is not None:
+            index = await self.ledger.index_of_decision(decision, second)
+        return {"decision": decision, "index": index}
+
+    async def events(self, request: Request) -> Mapping[str, Any]:
+        """Entries that all of the filters let through, the newest first; ask on with `next`."""
+        asked = request.query_params
+        kinds = asked.getlist("kind")
+        if unknown := sorted(set(kinds) - set(Kind)):
+            raise BadRequest(
+                f"unknown kind of event {unknown[0][:64]!r}", hint=f"known: {', '.join(Kind)}"
+            )
+        if (denied := asked.get("denied", "false")) not in ("true", "false"):
+            raise BadRequest("denied must be true or false")
+        if (tenant := asked.get("tenant")) is not None:
+            await self._require_tenant(tenant)
+        found, following = await self.ledger.matching(
+            Wanted(
+                tenant=tenant,
+                kinds=kinds,
+                subject=asked.get("subject"),
+                since=_time(request, "since"),
+                until=_time(request, "until"),
+                denied=denied == "true",
+            ),
+            before=read_number(request, "before", least=0, usual=MOST_INDEX),
+            limit=read_number(request, "limit", least=1, most=MOST_ENTRIES, usual=MOST_ENTRIES),
+        )
+        return {"entries": [entry.as_dict() for entry in found], "next": following}
+
+    async def _require_tenant(self, name: str) -> None:
+        """See that a tenant is one: nothing found would pass for nothing done.
+
+        Raises:
+            NotFound: the catalogue has none of this name, and no entry is of one.
+        """
+        if self.enforcement.is_tenant(name):
+            return
+        found, _ = await self.ledger.matching(Wanted(tenant=name), before=MOST_INDEX, limit=1)
+        if not found:
+            raise NotFound(
+                f"no tenant {name[:64]!r}: the catalogue has none, and no entry is of it",
+                hint="mcctl tenant list",
+            )
 
     async def tenant(self, request: Request) -> Mapping[str, Any]:
         """A tenant's entries with their proofs at one size; ask on with that size."""
+        await self._require_tenant(request.path_params["tenant"])
         size, note = await self._size(request)
         limit = read_number(request, "limit", least=1, most=MOST_PROVEN, usual=MOST_PROVEN)
         found = await self.ledger.of_tenant(

@@ -13,7 +13,7 @@ from mc_platform.record.events import (
 )
 from mc_platform.record.fingerprints import ContentFingerprints
 from mc_platform.record.keyed import Digester, Identity, Sealer
-from mc_platform.record.ledger import Archive, AuditLedger, StoredCheckpoint
+from mc_platform.record.ledger import Archive, AuditLedger, StoredCheckpoint, Wanted
 from mc_platform.record.proofs import Prover, TileKeeper, TileStore
 from mc_platform.record.witness import LogWitness, WitnessTurn, memory_name
 from mc_platform.record.witnesses import CosignedLog, CosignedNote, Cosigner, Witness
@@ -38,6 +38,7 @@ __all__ = [
     "StoredCheckpoint",
     "TileKeeper",
     "TileStore",
+    "Wanted",
     "Witness",
     "WitnessTurn",
     "act_ids",

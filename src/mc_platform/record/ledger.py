@@ -42,6 +42,25 @@ class Archive:
     archived_at: datetime
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """Which rows a reader wants: those of which all holds that is given.
+
+    Attributes:
+        kinds: Any of them; none given: every kind.
+        since: Recorded then or later.
+        until: Recorded before.
+        denied: Those in which policy denied.
+    """
+
+    tenant: str | None = None
+    kinds: Sequence[str] = ()
+    subject: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    denied: bool = False
+
+
 class AuditLedger(Protocol):
     """Reading one region's whole log; not bound to a tenant. All raise `Unavailable`."""
 
@@ -61,6 +80,18 @@ class AuditLedger(Protocol):
 
     async def index_of(self, *event_ids: str) -> int | None:
         """Where the first of them stands, also when it has been archived; None: none is recorded."""
+
+    async def index_of_decision(self, decision: str, second: int) -> int | None:
+        """Where the decision that was made in this second of 1970 is first told; None: not soon after it."""
+
+    async def matching(
+        self, wanted: Wanted, *, before: int, limit: int
+    ) -> tuple[Sequence[Entry], int | None]:
+        """Rows that are wanted, those with the greatest index below `before` first, and where to read on.
+
+        At most `limit`, up to `MOST_PAGE_BYTES`, and among a bounded number of rows: there may be no row
+        and yet a place to read on from. None: nothing is left.
+        """
 
     async def of_tenant(
         self,

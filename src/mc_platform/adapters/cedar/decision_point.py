@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -48,7 +49,7 @@ from mc_platform.decide import (
 )
 from mc_platform.errors import Misconfigured
 from mc_platform.model.ids import DecisionId
-from mc_platform.model.made_ids import random_token
+from mc_platform.model.made_ids import timed_token
 from mc_platform.model.verdict import Action, Decision, Question
 
 SCHEMA_FILE = "schema.cedarschema"
@@ -67,8 +68,11 @@ _Answer = tuple[bool, tuple[str, ...], str]
 
 
 def new_decision_id() -> DecisionId:
-    """A fresh id: `dec_` and 16 URL-safe characters (96 random bits)."""
-    return DecisionId("dec_" + random_token())
+    """A fresh id: `dec_` and 16 URL-safe characters, from the second in which it is made and 64 random bits.
+
+    By the second the ledger finds the event that tells the decision, without an index that each request pays.
+    """
+    return DecisionId("dec_" + timed_token(int(time.time())))
 
 
 class PolicySetRefused(Misconfigured):

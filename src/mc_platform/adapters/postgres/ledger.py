@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from mc_contract.ledger.entry import Entry
@@ -19,7 +19,7 @@ from mc_platform.adapters.postgres.rows import ENTRY_COLUMNS, ledger_row
 from mc_platform.errors import BadRequest, NotFound
 from mc_platform.model.event import LedgerRow
 from mc_platform.model.ids import TenantId
-from mc_platform.record import Archive, StoredCheckpoint
+from mc_platform.record import Archive, StoredCheckpoint, Wanted
 from mc_platform.record.ledger import MOST_PAGE_BYTES
 
 # OFFSET 0 in a join keeps the planner from reading a whole table: each row is looked up.
@@ -49,6 +49,34 @@ SELECT {ENTRY_COLUMNS} FROM (
     ) AS all_of_them
 ) AS e WHERE before < {MOST_PAGE_BYTES} ORDER BY index
 """  # noqa: S608 - the columns are ours
+_SEEN = """
+SELECT min(index) AS index, count(*) AS rows FROM (
+    SELECT index FROM mc.ledger_event
+    WHERE region = $1 AND index < $2 AND index >= $3 AND {} ORDER BY index DESC LIMIT $4
+) AS newest
+"""
+_MATCHING = f"""
+SELECT {ENTRY_COLUMNS} FROM (
+    SELECT *, coalesce(sum(octet_length(leaf)) OVER (
+        ORDER BY index DESC ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0) AS before
+    FROM (
+        SELECT * FROM mc.ledger_event
+        WHERE region = $1 AND index < $2 AND index >= $3 AND {{}}
+          AND (cardinality($4::text[]) = 0 OR kind = ANY ($4)) AND ($5::text IS NULL OR subject = $5)
+          AND (NOT $6::boolean OR position('"allowed":false'::bytea IN leaf) > 0)
+        ORDER BY index DESC LIMIT $7
+    ) AS all_of_them
+) AS e WHERE before < {MOST_PAGE_BYTES} ORDER BY index DESC
+"""  # noqa: S608 - the columns are ours
+_TELLING = """
+SELECT min(index) AS index FROM (
+    SELECT index, leaf FROM mc.ledger_event WHERE region = $1 AND index >= $2 ORDER BY index LIMIT $3
+) AS near WHERE position($4::bytea IN leaf) > 0
+"""
+_MOST_SEEN = 20_000  # rows that one page looks at: 20 ms
+_NEAR_ROWS = 10_000
+_NEAR_PAGES = 20
+_CLOCKS_APART = timedelta(seconds=2)
 _TILES = """
 SELECT tile.* FROM unnest($2::smallint[], $3::bigint[]) AS wanted (level, index)
 CROSS JOIN LATERAL (
@@ -148,6 +176,51 @@ class PostgresLedger:
     ) -> list[Entry]:
         rows = await self._fetch(_OF_TENANT, tenant, since, until, after_index, below, limit)
         return [Entry(**row) for row in rows]
+
+    @wrapped("the ledger cannot be read")
+    async def index_of_decision(self, decision: str, second: int) -> int | None:
+        told = f'"decision":"{decision}"'.encode()
+        start = await self._first_since(datetime.fromtimestamp(second, UTC) - _CLOCKS_APART)
+        for page in range(_NEAR_PAGES):
+            rows = await self._fetch(_TELLING, start + page * _NEAR_ROWS, _NEAR_ROWS, told)
+            if rows[0]["index"] is not None:
+                return int(rows[0]["index"])
+        return None
+
+    @wrapped("the ledger cannot be read")
+    async def matching(
+        self, wanted: Wanted, *, before: int, limit: int
+    ) -> tuple[list[Entry], int | None]:
+        start = await self._first_since(wanted.since) if wanted.since else 0
+        end = min(before, await self._first_since(wanted.until)) if wanted.until else before
+        # Not `$n IS NULL OR`: a plan for any tenant would not take the tenants' index
+        whose = "true" if wanted.tenant is None else "tenant = ${}"
+        tenant = () if wanted.tenant is None else (wanted.tenant,)
+        [seen] = await self._fetch(_SEEN.format(whose.format(5)), end, start, _MOST_SEEN, *tenant)
+        if not seen["rows"]:
+            return [], None
+        asked = (list(wanted.kinds), wanted.subject, wanted.denied, limit, *tenant)
+        rows = await self._fetch(_MATCHING.format(whose.format(8)), end, seen["index"], *asked)
+        found = [Entry(**row) for row in rows]
+        if len(found) == limit or sum(len(entry.leaf) for entry in found) >= MOST_PAGE_BYTES:
+            return found, found[-1].index
+        return found, seen["index"] if seen["rows"] == _MOST_SEEN else None
+
+    async def _first_since(self, at: datetime) -> int:
+        """The first index that was recorded at this time or later: `recorded_at` never falls as it grows."""
+        low, high = 0, await self.size()
+        while low < high:
+            middle = (low + high) // 2
+            rows = await self._fetch(
+                "SELECT index, recorded_at FROM mc.ledger_event WHERE region = $1 AND index >= $2 "
+                "ORDER BY index LIMIT 1",
+                middle,
+            )
+            if not rows or rows[0]["recorded_at"] >= at:
+                high = middle
+            else:
+                low = rows[0]["index"] + 1
+        return low
 
     @wrapped("the index of archives cannot be read")
     async def archives(self) -> list[Archive]:

@@ -8,6 +8,7 @@ import pytest
 
 from mc_ops.errors import UnusableInput
 from mc_ops.policies import find_decision
+from mc_platform.adapters.cedar.decision_point import new_decision_id
 from mc_platform.model.event import Kind
 from mc_platform.model.ids import DecisionId, PrincipalId, TenantId
 from mc_platform.model.tenant import Principal
@@ -67,6 +68,20 @@ def test_a_messages_decision_is_looked_for_from_the_newest_entry(ledger, asked):
     assert _found(ledger, "dec_new").event == event.id
     starts = [query["start"] for path, query in asked if path == "/audit/entries"]
     assert starts == [1501]
+
+
+def test_a_messages_decision_is_looked_up_by_the_second_in_its_id(ledger, asked):
+    """However old it is: one question, and one row."""
+    ledger.record(1500)
+    decision = new_decision_id()
+    event = ledger.events.event(
+        Kind.request_accepted, TenantId("TENANT_001"), "task-1", decision=decision, allowed=True
+    )
+    ledger.record_event(event)
+    ledger.record(2500)
+    assert _found(ledger, decision).event == event.id
+    assert [path for path, _ in asked] == [f"/audit/decision/{decision}", "/audit/entries"]
+    assert asked[1][1]["start"] == 1500
 
 
 def test_all_is_read_once_for_a_decision_that_nothing_tells(ledger):
