@@ -55,12 +55,13 @@ class Clients:
         self._bodies = {False: exchange.Questions(), True: exchange.Orders()}
         self._avoided_until: dict[str, float] = {}
         self._ended = asyncio.Event()
-        self._began = asyncio.get_running_loop().time()
+        self._loop = asyncio.get_running_loop()
+        self._began = self._loop.time()
         self.rows: list[Request] = []
 
     def now(self) -> float:
-        """Seconds since the drill began."""
-        return asyncio.get_running_loop().time() - self._began
+        """Seconds since the drill began; any thread may ask."""
+        return self._loop.time() - self._began
 
     def stop(self) -> None:
         """Send nothing more; what is under way ends."""

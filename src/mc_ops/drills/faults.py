@@ -48,8 +48,11 @@ class Fault(Protocol):
     async def expect(self) -> None:
         """Say what may be lost now."""
 
-    async def break_it(self) -> None:
+    async def break_it(self, clients: Clients) -> float:
         """Break it, as one instant.
+
+        Returns:
+            That instant, by the clients' clock: just before the first process was signalled.
 
         Raises:
             CouldNotTell: there is nothing to break.
@@ -99,14 +102,15 @@ class OneRegion:
     async def expect(self) -> None:
         """The plan has said it: nothing."""
 
-    async def break_it(self) -> None:
+    async def break_it(self, clients: Clients) -> float:
         part = Part.database if self._plan.scenario == "db-kill" else Part.whole
         number = signal.SIGKILL if self._plan.scenario in LOSING else signal.SIGSTOP
         self._is_broken = True
-        names = await asyncio.to_thread(
-            self._environment.signal, part, number, (self._control.pid,)
+        sent = await asyncio.to_thread(
+            self._environment.signal, part, number, (self._control.pid,), clients.now
         )
-        self._say(f"{signal.Signals(number).name} sent to {', '.join(names)}")
+        self._say(f"{signal.Signals(number).name} sent to {', '.join(sent.names)}")
+        return sent.at_s
 
     async def recover(self, clients: Clients, times: Times) -> None:
         """As a person would, who sees the fault at once; for a freeze when its time is over."""

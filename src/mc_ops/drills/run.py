@@ -102,8 +102,7 @@ async def _run(
             await _unless(interrupted, _until_answered(clients, plan))
             await _unless(interrupted, fault.expect())
             say(f"fault: {plan.scenario}")
-            times = Times(fault_s=clients.now())
-            await fault.break_it()
+            times = Times(fault_s=await fault.break_it(clients))
             try:
                 await _unless(interrupted, fault.recover(clients, times))
                 await _unless(interrupted, _until_recovered(clients, plan, times))

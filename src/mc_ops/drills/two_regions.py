@@ -163,17 +163,22 @@ class TwoRegions:
         self.told["expected"] = {"lag_s": lag_s, "loss": self._plan.expected_loss(lag_s)}
         self._say(f"expected loss: {self.told['expected']['loss']}")
 
-    async def break_it(self) -> None:
+    async def break_it(self, clients: Clients) -> float:
         part = Part.database if self._plan.scenario == "db-kill" else Part.whole
         number = signal.SIGKILL if self._plan.scenario in LOSING else signal.SIGSTOP
         self._is_broken = True
         if self._plan.cuts:
-            await asyncio.to_thread(self._first.signal, Part.link, signal.SIGSTOP)
+            cut = await asyncio.to_thread(
+                self._first.signal, Part.link, signal.SIGSTOP, (), clients.now
+            )
             self._say("the link carries nothing")
-            return
-        names = await asyncio.to_thread(self._home.signal, part, number, (self._control.pid,))
-        told = ", ".join(names)
+            return cut.at_s
+        sent = await asyncio.to_thread(
+            self._home.signal, part, number, (self._control.pid,), clients.now
+        )
+        told = ", ".join(sent.names)
         self._say(f"{signal.Signals(number).name} sent to {told} of {self._plan.home}")
+        return sent.at_s
 
     async def recover(self, clients: Clients, times: Times) -> None:
         """Wait until the survivor is the home of all tenants of the drill, or the cut has lasted."""

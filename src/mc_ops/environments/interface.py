@@ -7,6 +7,7 @@ is *brought up* is not here: a laptop starts processes, a cluster is given manif
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
@@ -294,6 +295,19 @@ class Part(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Signalled:
+    """What a signal was sent to, and when.
+
+    Attributes:
+        names: The processes that got it.
+        at_s: Just before the first of them did, by the clock that was asked for, in seconds.
+    """
+
+    names: tuple[str, ...]
+    at_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class EmbeddedDatabase:
     """The PostgreSQL that the platform brings with it.
 
@@ -372,13 +386,19 @@ class Startable(Environment, Protocol):
             CouldNotTell: no replica runs, or its settings may not be read.
         """
 
-    def signal(self, part: Part, number: int, also: Sequence[int] = ()) -> tuple[str, ...]:
+    def signal(
+        self,
+        part: Part,
+        number: int,
+        also: Sequence[int] = (),
+        clock: Callable[[], float] = time.monotonic,
+    ) -> Signalled:
         """Send a signal to every process of a part, and to the pids `also`, as one instant.
 
         A region that is killed loses its link to the other one at that instant. For drills. `up` starts again what was killed; SIGCONT lets go on what was stopped.
 
         Returns:
-            The names of the processes that got it.
+            The processes that got it, and when; to look them up takes time before that.
 
         Raises:
             CouldNotTell: nothing of that part runs.

@@ -13,6 +13,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -30,6 +31,7 @@ from mc_ops.environments.interface import (
     LogLine,
     Part,
     Say,
+    Signalled,
     Switch,
     UpRequest,
     silent,
@@ -235,7 +237,13 @@ class LocalEnvironment:
             return self.settings(instance.name).get("MC_REGION", _REGION)
         raise CouldNotTell("no replica runs", hint="start the platform: mcctl up")
 
-    def signal(self, part: Part, number: int, also: Sequence[int] = ()) -> tuple[str, ...]:
+    def signal(
+        self,
+        part: Part,
+        number: int,
+        also: Sequence[int] = (),
+        clock: Callable[[], float] = time.monotonic,
+    ) -> Signalled:
         others = (*NEIGHBOURS, ARBITER, LINK)
         names = [record.name for record in self._records.living()]
         if part is Part.whole:
@@ -253,7 +261,7 @@ class LocalEnvironment:
             first = self.layout.home.parent if self.layout.home.name == SECOND else self.layout.home
             link = ProcessTable(first / "run", first / "log").alive(LINK)
             also = (*also, link.pid) if link else also
-        return self._table.signal_all(names, number, also)
+        return self._table.signal_all(names, number, also, clock)
 
     # -- replicas ---------------------------------------------------------------------------
 

@@ -21,6 +21,7 @@ from pathlib import Path
 
 import psutil
 
+from mc_ops.environments.interface import Signalled
 from mc_ops.environments.local.layout import DATABASES
 from mc_ops.environments.local.logs import last_lines, open_log
 from mc_ops.environments.signals import uninterrupted
@@ -286,11 +287,16 @@ class ProcessTable:
         return "".join(f"\n    {name} | {line}" for line in lines)
 
     def signal_all(
-        self, names: Sequence[str], number: int, also: Sequence[int] = ()
-    ) -> tuple[str, ...]:
+        self,
+        names: Sequence[str],
+        number: int,
+        also: Sequence[int] = (),
+        clock: Callable[[], float] = time.monotonic,
+    ) -> Signalled:
         """Send a signal to processes with all that they started, and to `also`, as one instant.
 
-        What they started is found first: a database's sessions are in no group of its leader's.
+        What they started is found first: a database's sessions are in no group of its leader's. That
+        takes time on a busy machine, so the clock is read after it.
         """
         found = [(name, record.process()) for name in names if (record := self.read(name))]
         told: list[psutil.Process] = []
@@ -298,12 +304,13 @@ class ProcessTable:
             if process is not None:
                 with contextlib.suppress(psutil.Error):
                     told += [process, *process.children(recursive=True)]
+        at_s = clock()
         for pid in (*(one.pid for one in told), *also):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, number)
         if number == signal.SIGKILL:  # one that is still dying would be taken for alive
             psutil.wait_procs(told, timeout=_GRACE_S)
-        return tuple(name for name, process in found if process is not None)
+        return Signalled(tuple(name for name, process in found if process is not None), at_s)
 
     def stop(self, names: Sequence[str], grace_s: float = _GRACE_S) -> None:
         """Stop processes side by side: ask, wait `grace_s` seconds, then kill; forget them.

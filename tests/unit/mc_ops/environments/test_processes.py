@@ -261,3 +261,33 @@ def test_a_log_that_is_a_link_is_refused(layout: Layout, table: ProcessTable) ->
     with pytest.raises(CouldNotTell, match=r"blue-1\.log"):
         table.start(spec(layout, SLEEPS))
     assert target.read_text() == ""
+
+
+def test_the_time_of_a_signal_is_taken_between_the_look_up_and_the_first_one(
+    layout: Layout, table: ProcessTable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To look processes up is slow on a busy machine, and nothing is broken yet while it lasts."""
+    started = table.start(spec(layout, WITH_CHILD, "child"))
+    table.wait_ready([started], 20)
+    order: list[str] = []
+    look_up, send = psutil.Process.children, os.kill
+
+    def children(process: psutil.Process, recursive: bool = False) -> list[psutil.Process]:
+        order.append("look up")
+        return look_up(process, recursive=recursive)
+
+    def kill(pid: int, number: int) -> None:
+        order.append("signal")
+        send(pid, number)
+
+    def clock() -> float:
+        order.append("clock")
+        return 7.0
+
+    monkeypatch.setattr(psutil.Process, "children", children)
+    with monkeypatch.context() as kills:
+        kills.setattr(os, "kill", kill)
+        sent = table.signal_all(["blue-1"], signal.SIGSTOP, (), clock)
+    assert order == ["look up", "clock", "signal", "signal"]
+    assert (sent.names, sent.at_s) == (("blue-1",), 7.0)
+    table.stop(["blue-1"], 0)
