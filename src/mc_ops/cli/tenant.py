@@ -101,7 +101,7 @@ def declare(
 
 @app.command()
 def erase(
-    tenant: Annotated[str, typer.Argument(metavar="TENANT", help="Its id.")],
+    tenant: Annotated[str, typer.Argument(metavar="TENANT", help="Id of the tenant.")],
     reason: ReasonOption,
     yes: YesOption = False,
     output: OutputOption = Format.table,

@@ -184,6 +184,8 @@ class LocalEnvironment:
             raise UnusableInput(
                 "this home has two regions", hint="without --regions both are started"
             )
+        if self._table.carry_on(LINK):  # a drill that was killed amid a cut left it so
+            say("link stood still (SIGSTOP): it carries again")
         with regions.arbitrated(self._records, request, self._external, say):
             bring_up(self._records, self._traffic, self._external, request, say)
         second = self.second()

@@ -312,6 +312,17 @@ class ProcessTable:
             psutil.wait_procs(told, timeout=_GRACE_S)
         return Signalled(tuple(name for name, process in found if process is not None), at_s)
 
+    def carry_on(self, name: str) -> bool:
+        """Continue a process that a signal has stopped; false if it is not stopped, or not there."""
+        record = self.alive(name)
+        process = record.process() if record else None
+        try:
+            if process is None or process.status() != psutil.STATUS_STOPPED:
+                return False
+        except psutil.Error:
+            return False
+        return bool(self.signal_all([name], signal.SIGCONT))
+
     def stop(self, names: Sequence[str], grace_s: float = _GRACE_S) -> None:
         """Stop processes side by side: ask, wait `grace_s` seconds, then kill; forget them.
 

@@ -63,6 +63,24 @@ def test_a_started_process_is_recorded_and_stopped(layout: Layout, table: Proces
     assert record.process() is None
 
 
+def test_a_stopped_process_carries_on(layout: Layout, table: ProcessTable) -> None:
+    """Only one that a signal has stopped is continued, and said to have been."""
+    started = table.start(spec(layout, SLEEPS))
+    table.wait_ready([started], 20)
+    record = table.alive("blue-1")
+    assert record
+    process = psutil.Process(record.pid)
+    assert not table.carry_on("blue-1")
+    table.signal_all(["blue-1"], signal.SIGSTOP)
+    while process.status() != psutil.STATUS_STOPPED:
+        time.sleep(0.01)
+    assert table.carry_on("blue-1")
+    while process.status() == psutil.STATUS_STOPPED:
+        time.sleep(0.01)
+    table.stop(["blue-1"], 5)
+    assert not table.carry_on("blue-1")
+
+
 def test_a_child_that_dies_is_reported_with_its_last_words(
     layout: Layout, table: ProcessTable
 ) -> None:
