@@ -472,6 +472,102 @@ def test_what_was_there_before_the_peer_is_told_in_batches_and_merges_to_the_sam
     assert other.do("SELECT sum(micro_epsilon) FROM mc.aggregate_charge").fetchone() == (3,)
 
 
+def _holding(region, said):
+    """Tables in which something of a tenant's words stands."""
+    tables = ("task", "operation_record", "region_change", "region_change_refused")
+    return [
+        table
+        for table in tables
+        if region.do(
+            f"SELECT count(*) FROM mc.{table} AS t WHERE strpos(t::text, %s) > 0", said
+        ).fetchone()
+        != (0,)
+    ]
+
+
+def _erase(region):
+    [erased] = region.do("SELECT erased FROM mc.erase_tenant('T', 'os-user:x', 'asked')").fetchone()
+    return erased
+
+
+def test_an_erasure_takes_the_tenants_part_of_sets_and_leaves_the_others(empty):
+    """A set tells tasks of several tenants in one row, which is of no tenant itself."""
+    one, other = empty
+    for number in range(1, 4):
+        _write_task(one, BEGIN, f"t{number}", "TASK_STATE_SUBMITTED", "canary")
+    one.do("UPDATE mc.task SET tenant = 'U' WHERE id = 't2'")
+    one.do("DELETE FROM mc.region_change")
+    one.do("UPDATE mc.task SET state = 'TASK_STATE_COMPLETED' WHERE id <> 't3'")
+    one.do("UPDATE mc.task SET status_text = 'under way' WHERE id = 't3'")
+    one.do(
+        "INSERT INTO mc.quotable (tenant, digest, task_id) VALUES ('T', 1, 't1'), ('U', 2, 't2')"
+    )
+    assert [row[2] for row in one.told()] == ["tasks", "tasks", "quotations"]
+    other.take(one.told())
+    for region in empty:
+        assert _erase(region)["changes"] == 2  # its part of two sets
+        left = region.do(
+            "SELECT kind, e ->> 'id' FROM mc.region_change c, jsonb_array_elements(c.body) e "
+            "WHERE kind IN ('tasks', 'quotations') ORDER BY 1 DESC, 2"
+        ).fetchall()
+        assert left == [("tasks", "t2"), ("tasks", "t3"), ("quotations", "t2")]
+
+
+def test_what_was_on_its_way_while_both_regions_erased_goes_when_the_erasure_comes(empty):
+    """Of a cut link: what the other region had not heard of is in its log of writes, and comes after all."""
+    one, other = empty
+    _write_task(one, BEGIN, "t0", "TASK_STATE_SUBMITTED", "canary")
+    _deliver(one, other)
+    _write_task(one, BEGIN, "t0", "TASK_STATE_COMPLETED", "canary")
+    _write_task(one, BEGIN, "t1", "TASK_STATE_COMPLETED", "canary")
+    _write_task(one, BEGIN, "large", "TASK_STATE_COMPLETED", "canary" * 5_000)
+    _quote(one, BEGIN, "t1", 7)
+    on_its_way = one.told()[one.delivered :]
+    assert _erase(one)["tasks"] == 3
+    assert _erase(other)["left_open"] == 1  # it has not heard of its end
+    other.take(on_its_way)
+    other.do(
+        "INSERT INTO mc.operation_record (region, tenant, operation_id, step, sealed) "
+        "VALUES ('local-1', 'T', 't1', 'input', 'canary')"
+    )
+    assert {"task", "operation_record"} <= {*_holding(other, "canary")}
+    erasure = [row for row in one.told() if row[2] == "erasure"]
+    for _ in range(2):  # it may come twice
+        other.take(erasure)
+    for region in empty:
+        assert _holding(region, "canary") == []
+        assert region.do("SELECT count(*) FROM mc.quotable").fetchone() == (0,)
+        assert region.refused() == []
+
+
+def test_no_erasure_of_the_peer_takes_another_tenants_task(empty):
+    """It names a tenant and its tasks; an id that is another's here stays."""
+    one, other = empty
+    _write_task(other, BEGIN, "t1", "TASK_STATE_COMPLETED", "canary")
+    other.do("UPDATE mc.task SET tenant = 'U'")
+    _write_task(one, BEGIN, "t1", "TASK_STATE_COMPLETED", "canary")
+    _erase(one)
+    other.take(one.told())
+    assert other.do("SELECT id FROM mc.task").fetchone() == ("t1",)
+
+
+def test_a_set_that_was_set_aside_as_a_whole_is_merged_later(empty):
+    """As a version that knew no sets did."""
+    one, other = empty
+    _write_task(one, BEGIN, "t1", "TASK_STATE_COMPLETED")
+    _quote(one, BEGIN, "t1", 7)
+    other.take(one.told())
+    other.do("DELETE FROM mc.task")
+    other.do("DELETE FROM mc.quotable")
+    other.do(
+        "INSERT INTO mc.region_change_refused SELECT *, 'not known then' FROM mc.region_change"
+    )
+    assert other.do("SELECT mc.merge_refused()").fetchone() == (0,)
+    assert other.do(
+        "SELECT q.digest FROM mc.task t JOIN mc.quotable q ON q.task_id = t.id"
+    ).fetchone() == (7,)
+
+
 def test_what_was_merged_is_not_told_back(empty):
     """The peer's rows go round no loop."""
     one, other = empty
