@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 import sys
 import traceback
+from collections.abc import Iterable
+from difflib import get_close_matches
 from typing import Annotated, Any, Protocol, cast, runtime_checkable
 
 import typer
@@ -30,6 +32,7 @@ VERBS = {
     "cutover": ("environment", "Switch traffic to the other colour (blue or green)."),
     "instances": ("environment", "Print the URL of each running replica of a colour."),
     "cost": ("cost", "Show the cost of requests for each tenant."),
+    "version": ("version", "Print the versions of mcctl and of Python."),
     "delta": ("delta", "Write a period's figures and their change as a report."),
 }
 GROUPS = {
@@ -57,6 +60,21 @@ GROUPS = {
     "health": ("health", "Run the daily health check of the whole platform."),
 }
 
+# The headings of `mcctl --help`; each command stands under one
+HEADINGS = {
+    "Platform": (
+        *("up", "down", "status", "logs", "scale", "wait", "instances", "tenant", "prometheus"),
+        "version",
+    ),
+    "Release": ("preflight", "canary", "cutover", "runbook", "evidence"),
+    "Govern": ("policy", "autonomy", "operations", "privacy", "break-glass", "credential", "keys"),
+    "Record": ("audit", "cost", "delta", "slo", "health"),
+    "Survive": ("incident", "backup", "home", "replication", "redteam", "drill"),
+}
+
+_LEAST_LIKENESS = 0.7
+# Verbs that change something and ask nothing; those that ask have --yes or --reason
+_CHANGE = frozenset({"up", "scale", "create", "run", "write", "pack", "prepare", "extract"})
 _INTERRUPTED = 130  # what typer returns for a Ctrl-C that it caught itself
 
 
@@ -69,6 +87,41 @@ class _Group(TyperGroup):
         for flag in params:
             flag.default = flag.default or False
         return params
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
+        """As click's; a name that is unknown is told with those like it that change nothing."""
+        self.suggest_commands = False  # typer's may be any, and little like it
+        try:
+            return cast(tuple[str | None, Any, list[str]], super().resolve_command(ctx, args))
+        except TyperException as error:
+            like = get_close_matches(args[0], self.commands, cutoff=_LEAST_LIKENESS)
+            if harmless := [name for name in like if self._is_harmless(name)]:
+                names = ", ".join(map(repr, harmless))
+                error.message = f"{error.message.rstrip('.')}. Did you mean {names}?"
+            raise
+
+    def _is_harmless(self, name: str) -> bool:
+        command = self._whole(name)
+        asks = {one.name for one in command.params} & {"yes", "reason"}
+        return isinstance(command, TyperGroup) or not (asks or name in _CHANGE)
+
+    def _whole(self, name: str) -> Any:
+        return self.commands[name]
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002 - click gives it
+        """As click's, with each command's whole line of help: it is broken and not cut."""
+        for heading, names in self._sections():
+            shown = [self.commands[name] for name in names]
+            rows = [(one.name, _line_of(one)) for one in shown if not one.hidden]
+            with formatter.section(heading):
+                formatter.write_dl(rows)
+
+    def _sections(self) -> Iterable[tuple[str, Iterable[str]]]:
+        return [("Commands", self.commands)]
+
+
+def _line_of(command: Any) -> str:
+    return " ".join((command.help or "").split("\n\n")[0].split())
 
 
 class _Commands(_Group):
@@ -83,7 +136,13 @@ class _Commands(_Group):
         """As click's, of the command itself instead of its line of help."""
         if args[0] in self.commands:
             self.add_command(load(args[0]))
-        return cast(tuple[str | None, Any, list[str]], super().resolve_command(ctx, args))
+        return super().resolve_command(ctx, args)
+
+    def _whole(self, name: str) -> Any:
+        return load(name)
+
+    def _sections(self) -> Iterable[tuple[str, Iterable[str]]]:
+        return HEADINGS.items()
 
 
 def load(name: str) -> Any:
