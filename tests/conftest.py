@@ -103,8 +103,24 @@ def run_postgres() -> Callable[..., AbstractContextManager[str]]:
     return _postgres
 
 
+@pytest.fixture
+def base_backup() -> Iterator[Callable[[str], Path]]:
+    """Makes a base backup of a server that runs, for `run_postgres(backup=...)`."""
+    as_nobody: dict[str, Any] = {"user": "nobody"} if os.geteuid() == 0 else {}
+    with tempfile.TemporaryDirectory(prefix="mc-unit-", ignore_cleanup_errors=True) as folder:
+        Path(folder).chmod(0o777)
+
+        def make(url: str) -> Path:
+            data = Path(folder) / "data"
+            made = [_BINARIES / "pg_basebackup", "-d", url, "-D", data, "-c", "fast", "--no-sync"]
+            subprocess.run(made, check=True, capture_output=True, cwd="/", **as_nobody)
+            return data
+
+        yield make
+
+
 @contextmanager
-def _postgres(address: str = "127.0.0.1") -> Iterator[str]:
+def _postgres(address: str = "127.0.0.1", backup: Path | None = None) -> Iterator[str]:
     as_nobody: dict[str, Any] = {"user": "nobody"} if os.geteuid() == 0 else {}
     common: dict[str, Any] = {"cwd": "/", "env": {"PATH": "/usr/bin:/bin", "LC_ALL": "C"}}
     common |= as_nobody
@@ -117,7 +133,10 @@ def _postgres(address: str = "127.0.0.1") -> Iterator[str]:
         data = home / "data"
         made = [_BINARIES / "initdb", "-D", data, "-U", "postgres", "--auth=trust"]
         made += ["--no-sync", "--encoding=UTF8", "--no-instructions"]
-        subprocess.run(made, check=True, capture_output=True, **common)
+        if backup is not None:  # a base backup, which is taken and not copied
+            backup.rename(data)
+        else:
+            subprocess.run(made, check=True, capture_output=True, **common)
         if address != "127.0.0.1":  # for pods of a cluster of this machine
             with (data / "pg_hba.conf").open("a") as rules:
                 rules.write("host all all 10.0.0.0/8 trust\n")

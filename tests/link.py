@@ -32,6 +32,10 @@ class Link:
         with self._lock:
             self._whole = True
 
+    def lead_to(self, host: str, port: int) -> None:
+        """Lead whoever comes from now on to another target: what was there is elsewhere now."""
+        self._target = (host, port)
+
     def close(self) -> None:
         self.cut()
         self._listener.close()

@@ -314,6 +314,11 @@ def _tell_done(found: room.Restore, written: Path, output: Format) -> None:
             "same effect keys when the platform starts; leave it down to hold them"
         )
     note("the WAL archive ended with the former data: mcctl backup create, once it runs")
+    if peer := found.done["peer"]:
+        warn(
+            f"nothing is replicated with region {peer}, and nothing confirmed, until both are repaired: "
+            "mcctl replication repair, once it runs"
+        )
     ok("restored; start the platform: mcctl up")
 
 

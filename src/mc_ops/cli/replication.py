@@ -1,4 +1,4 @@
-"""`mcctl replication status`: how two regions replicate to each other, as their databases know it."""
+"""`mcctl replication`: how two regions replicate to each other, as their databases know it; and mend it."""
 
 from __future__ import annotations
 
@@ -17,11 +17,6 @@ from mc_ops.environments.administered import report_of, said_by
 from mc_ops.errors import CouldNotTell, UnusableInput
 
 app = Verbs()
-
-
-@app.callback()
-def _group() -> None:
-    """Keep `status` a verb of a group of one."""
 
 
 @app.command()
@@ -49,12 +44,45 @@ def status(output: OutputOption = Format.table, env: EnvOption = "local") -> Non
         ok("both regions replicate, and have the same")
 
 
+@app.command()
+def repair(output: OutputOption = Format.table, env: EnvOption = "local") -> None:
+    """Mend lost slots, subscriptions that ended with a restore and refused rows; on a machine with two regions in both.
+
+    Nothing is removed: rows that are there are skipped. What is copied again takes its time: `status` shows it.
+    """
+    reports = [
+        _done(environment, "mended", "repair") for environment in reversed([*open_regions(env)])
+    ]
+    rows = [
+        (
+            one["region"],
+            one["peer"],
+            "anew" if one["anew"] else "kept",
+            str(one["told"]),
+            str(one["refused"]),
+        )
+        for one in reports
+    ]
+    heading = ("REGION", "PEER", "SUBSCRIPTION", "TOLD", "REFUSED")
+    show(output, {"regions": reports}, columns(rows, heading=heading))
+    problems = [one for one in reports if one["why"] or one["refused"]]
+    for one in problems:
+        warn(escape(f"{one['region']}: {one['why'] or 'rows of the peer are refused still'}"))
+    if problems:
+        raise typer.Exit(exit_codes.FINDING)
+    ok("repaired; mcctl replication status says when both have the same")
+
+
 def _report(environment: Environment) -> dict[str, Any]:
-    done = environment.administer("replication", "status", "--digests")
+    return _done(environment, "looked at", "status", "--digests")
+
+
+def _done(environment: Environment, what: str, *verb: str) -> dict[str, Any]:
+    done = environment.administer("replication", *verb)
     if done.returncode != exit_codes.OK:
         kind = UnusableInput if done.returncode == exit_codes.USAGE else CouldNotTell
         raise kind(
-            f"replication cannot be looked at: {said_by(done)[0].removeprefix('error: ')}",
+            f"replication cannot be {what}: {said_by(done)[0].removeprefix('error: ')}",
             hint="`mcctl up --regions 2` starts two regions; docs/how-to/regions.md sets others up",
         )
     return report_of(done)

@@ -14,6 +14,9 @@ from mc_platform.observe import metrics
 
 _BEAT_S = 1.0
 _NO_PEER_S = 5.0  # until it is looked again whether there is one
+_BEAT = """
+SELECT b.*, (SELECT count(*) FILTER (WHERE c.whole) = 2 FROM mc.region_copy c) AS whole FROM mc.beat() AS b
+"""
 _log = structlog.get_logger()
 
 
@@ -44,7 +47,7 @@ class Heartbeat:
 
     @wrapped("the region's heart does not beat")
     async def _beat(self) -> Any:
-        return await self._pools.record.fetchrow("SELECT * FROM mc.beat()")
+        return await self._pools.record.fetchrow(_BEAT)
 
     def _show(self, row: Any) -> None:
         if row is None:
@@ -52,6 +55,7 @@ class Heartbeat:
         self._peer, self._lag_s, self._known_at = row["peer"], row["lag_s"], time.monotonic()
         metrics.replication_lag.labels(self._peer).set(self._lag_s)
         metrics.replication_refused.labels(self._peer).set(row["refused"])
+        metrics.replication_whole.labels(self._peer).set(row["whole"])
         if row["retained_bytes"] is None:  # no slot, or a lost one: the last figure would look kept
             metrics.replication_retained.remove_by_labels({"peer": self._peer})
         else:

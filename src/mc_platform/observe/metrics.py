@@ -161,6 +161,11 @@ replication_refused = Gauge(
     "Rows of a peer region that could not be merged here and wait for a repair.",
     ["peer"],
 )
+replication_whole = Gauge(
+    "mc_replication_whole",
+    "1: this region and a peer region have each said that they have all of the other's rows.",
+    ["peer"],
+)
 sync_answers = Counter(
     "mc_sync_answers",
     "Answers to tenants of `replication = sync`: confirmed by the peer region, degraded, refused.",

@@ -2,7 +2,7 @@
 
 `begin_epoch` is an administrator's act on a database that a restore has just brought back and that no
 replica uses. In one transaction it ends the former log where the database ends it, makes the new
-one with its first entry, and halts autonomy; so a crash leaves all of it or none.
+one with its first entry, halts autonomy, and ends the subscription to a peer; so a crash leaves all of it or none.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from mc_contract.ledger.merkle import Frontier, ProofError, leaf_hash
 from mc_platform.adapters.postgres.journal import event_row
 from mc_platform.adapters.postgres.migrate import administrator
 from mc_platform.adapters.postgres.pools import wrapped
+from mc_platform.adapters.postgres.replication import leave_peer
 from mc_platform.errors import LedgerDamaged, Misconfigured, Unavailable
 from mc_platform.model.autonomy import ALL, Source
 from mc_platform.model.event import Event, Kind
@@ -33,6 +34,7 @@ from mc_platform.model.tenant import PLATFORM
 
 _PAGE = 5000
 _LOGS = "SELECT log FROM mc.ledger_epoch WHERE region = $1 ORDER BY epoch"
+_PEER = "SELECT peer FROM mc.region_peer"
 _INSERT_EVENT = """
 INSERT INTO mc.ledger_event
     (region, recorded_at, index, event_id, tenant, kind, subject, occurred_at, leaf, leaf_hash)
@@ -151,7 +153,8 @@ async def begin_epoch(
         known: Checkpoints that are known from outside of the database.
 
     Returns:
-        The new log's name and its first entry's detail, with operations that are in flight.
+        The new log's name and its first entry's detail, with operations that are in flight and the peer's
+        name, from which nothing comes until replication is repaired.
 
     Raises:
         Misconfigured: replicas use the database.
@@ -174,6 +177,7 @@ async def begin_epoch(
                 again,
             )
             detail = json.loads(leaf)
+        peer = await leave_peer(connection) if again is None else await connection.fetchval(_PEER)
         open_operations = await connection.fetch(_OPEN, _MOST_TOLD)
         halted = await connection.fetchval(
             "SELECT halted FROM mc.autonomy_switch WHERE scope = $1 ORDER BY number DESC LIMIT 1",
@@ -183,6 +187,7 @@ async def begin_epoch(
         "began": again is None,
         **detail,
         "halted": bool(halted),
+        "peer": peer,
         "in_flight": [
             {
                 "task": row["id"],

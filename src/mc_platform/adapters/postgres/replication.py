@@ -56,6 +56,12 @@ _REFUSED = """
 SELECT kind, error, count(*) AS rows, min(refused_at)::text AS since
 FROM mc.region_change_refused GROUP BY kind, error ORDER BY kind, error LIMIT 50
 """
+# What each region has said of its copy of the other's rows; false: it has said nothing since a restore
+_WHOLE = """
+SELECT n.region, coalesce(c.whole, false) AS whole
+FROM mc.region_peer p CROSS JOIN LATERAL (VALUES (p.own), (p.peer)) AS n (region)
+LEFT JOIN mc.region_copy c ON c.region = n.region
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +195,7 @@ async def _ensure_role(connection: Any, database: str, password: str) -> None:
     )
     await connection.execute(f'GRANT CONNECT ON DATABASE "{database}" TO {ROLE}')
     await connection.execute("SELECT mc.admit_replicator()")
+    await connection.execute(f"GRANT EXECUTE ON FUNCTION mc.copy_not_whole TO {ROLE}")
 
 
 async def _publish(connection: Any, own: str) -> None:
@@ -273,6 +280,8 @@ async def status(*, admin_url: str, service_url: str, digests: bool = False) -> 
             subscription = await connection.fetchrow(_SUBSCRIPTION, slot_of(names["own"]))
             slot = await connection.fetchrow(_SLOT, slot_of(names["peer"]))
             refused = await connection.fetch(_REFUSED)
+            whole = await connection.fetch(_WHOLE)
+            lost = await connection.fetchval("SELECT count(*) FROM mc.lost_entries()")
             state = await connection.fetch("SELECT * FROM mc.replicated_state()") if digests else []
         except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
             raise Unavailable(f"replication cannot be looked at: {type(error).__name__}") from error
@@ -284,6 +293,8 @@ async def status(*, admin_url: str, service_url: str, digests: bool = False) -> 
         "subscription": None if subscription is None else dict(subscription),
         "slot": None if slot is None else dict(slot),
         "refused": [dict(row) for row in refused],
+        "whole": {row["region"]: row["whole"] for row in whole},
+        "lost_entries_kept": lost,
     }
     report["problems"] = _problems(report)
     if digests:
@@ -295,7 +306,9 @@ def _problems(report: dict[str, Any]) -> list[str]:
     subscription, slot, peer = report["subscription"], report["slot"], report["peer"]
     problems = []
     if subscription is None:
-        problems.append(f"this region does not subscribe to {peer}")
+        problems.append(
+            f"this region does not subscribe to {peer}: `replication repair` has it do so"
+        )
     elif not subscription["subenabled"]:
         problems.append(f"the subscription to {peer} is disabled")
     elif not subscription["works"]:
@@ -306,6 +319,12 @@ def _problems(report: dict[str, Any]) -> list[str]:
         problems.append(f"the slot of {peer} is lost: it was away for longer than WAL is kept")
     elif not slot["active"]:
         problems.append(f"{peer} does not fetch what is kept for it")
+    problems += [
+        f"{region} has no whole copy of the other's rows, and what it confirms does not count: it "
+        "copies, or was restored: `replication repair` at both regions"
+        for region, whole in report["whole"].items()
+        if not whole
+    ]
     if report["refused"]:
         count = sum(row["rows"] for row in report["refused"])
         problems.append(f"{count} rows of {peer} could not be merged")
@@ -315,7 +334,8 @@ def _problems(report: dict[str, Any]) -> list[str]:
 async def repair(*, admin_url: str, service_url: str, peering: Peering) -> dict[str, Any]:
     """Mend what can be mended from here: a lost slot, a disabled subscription, refused rows; tell all anew.
 
-    Nothing is removed: rows that are here already are skipped, and merging twice is harmless.
+    Nothing is removed: rows that are here already are skipped, and merging twice is harmless. After a
+    restore of either region both need it: each gets the other's rows anew, and its own of those back.
 
     Returns:
         `anew`: whether the subscription was made anew. `told`: rows. `refused`: rows that still are.
@@ -327,19 +347,24 @@ async def repair(*, admin_url: str, service_url: str, peering: Peering) -> dict[
         try:
             anew = await _drop_lost(connection, peering)
         except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-            raise Unavailable(f"replication is not repaired: {type(error).__name__}") from error
+            raise Unavailable(
+                f"replication is not repaired: {type(error).__name__}",
+                hint="run it again; if it stays, run `replication setup` of this version at the peer",
+            ) from error
     report = await set_up(admin_url=admin_url, service_url=service_url, peering=peering)
     async with _owner(admin_url, service_url) as connection:
-        report["told"] += await _tell(connection)
+        report["told"] += await _tell(connection) + await connection.fetchval(
+            "SELECT mc.tell_back()"
+        )
         report["refused"] = await connection.fetchval("SELECT mc.merge_refused()")
     return {**report, "anew": anew}
 
 
 async def _drop_lost(connection: Any, peering: Peering) -> bool:
-    """Drop the subscription if its slot at the peer is lost or gone; if the peer answers."""
+    """Drop the subscription whose slot at the peer is lost or gone, the slot whose subscription is; if it answers."""
     name = slot_of(peering.own)
-    if not await connection.fetchval("SELECT true FROM pg_subscription WHERE subname = $1", name):
-        return False
+    here = await connection.fetchval("SELECT true FROM pg_subscription WHERE subname = $1", name)
+    now = await connection.fetchval("SELECT clock_timestamp()")
     try:
         peer = await asyncpg.connect(peering.peer_url)
     except (OSError, asyncpg.PostgresError):
@@ -348,14 +373,43 @@ async def _drop_lost(connection: Any, peering: Peering) -> bool:
         kept = await peer.fetchval(
             "SELECT wal_status FROM pg_replication_slots WHERE slot_name = $1", name
         )
+        if here and kept not in (None, "lost"):
+            return False
+        # Before there is another slot: its position says nothing of what was there before it
+        await peer.execute("SELECT mc.copy_not_whole($1, $2)", peering.own, now)
+        if kept is not None and not here:
+            await peer.execute("SELECT pg_drop_replication_slot($1)", name)
     finally:
         await peer.close()
-    if kept not in (None, "lost"):
-        return False
-    await connection.execute(f"ALTER SUBSCRIPTION {name} DISABLE")
-    if kept is None:
-        await connection.execute(f"ALTER SUBSCRIPTION {name} SET (slot_name = NONE)")
-    await connection.execute(f"DROP SUBSCRIPTION {name}")
-    # The heartbeat tells the peer that this region has no whole copy now, before it begins another
+    if here:
+        await drop_subscription(connection, name, with_slot=kept is not None)
+    # The heartbeat tells it as well, where the peer gets what this region writes
     await connection.execute("INSERT INTO mc.region_heartbeat (region) VALUES ($1)", peering.own)
     return True
+
+
+async def drop_subscription(connection: Any, name: str, *, with_slot: bool) -> None:
+    """Drop a subscription, and its slot at the peer unless that is none of its any more."""
+    await connection.execute(f"ALTER SUBSCRIPTION {name} DISABLE")
+    if not with_slot:
+        await connection.execute(f"ALTER SUBSCRIPTION {name} SET (slot_name = NONE)")
+    await connection.execute(f"DROP SUBSCRIPTION {name}")
+
+
+async def leave_peer(connection: Any) -> str | None:
+    """End the subscription of a database that was restored: its position is the backup's, the slot's a later one.
+
+    PostgreSQL would go on from the later one and skip what lies between, without a word. Nothing that
+    the database knows of whole copies holds any more. `repair`, at both regions, begins anew.
+
+    Returns:
+        The peer's name; None: there is none.
+    """
+    names = await connection.fetchrow("SELECT own, peer FROM mc.region_peer")
+    if names is None:
+        return None
+    name = slot_of(names["own"])
+    if await connection.fetchval("SELECT true FROM pg_subscription WHERE subname = $1", name):
+        await drop_subscription(connection, name, with_slot=False)
+    await connection.execute("DELETE FROM mc.region_copy")
+    return str(names["peer"])

@@ -164,6 +164,8 @@ def test_what_was_recorded_before_the_peer_reaches_it_and_both_go_on(regions, ru
     _record(other, runner, 50)
     wait_until(lambda: _converged(regions) and one.rows("task") == 120, what="both have all")
     assert other.rows("ledger") == 120
+    # No replica beats here: each status does, and then tells the other whether its copy is whole
+    wait_until(lambda: not _status(one, runner)["problems"] + _status(other, runner)["problems"])
     for region in regions:
         report = runner.run(replication.status(**region.urls, digests=True))
         assert report["problems"] == [], report
