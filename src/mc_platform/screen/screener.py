@@ -15,6 +15,7 @@ from mc_platform.screen.content import Content
 from mc_platform.screen.cost import LEAST_WORK, more_work
 from mc_platform.screen.destinations import danger_of, is_file_url
 from mc_platform.screen.detectors.field_names import find_under_key
+from mc_platform.screen.detectors.payment_cards import is_rare_card
 from mc_platform.screen.detectors.recogniser import Recogniser
 from mc_platform.screen.detectors.registry import (
     ATTACKS,
@@ -408,6 +409,8 @@ class LibraryScreener:
     def _ask(
         asked: Sequence[Recogniser], decoded: DecodedText, context: str, look: Examination
     ) -> Iterator[Finding]:
+        if decoded.names and decoded.is_encoded and is_rare_card(decoded.text):
+            context = f"{context} card"
         for find in asked:
             look.budget.work(_RECOGNISER_WORK + len(decoded.text) * _RECOGNISER_CHAR_WORK)
             for found in find(decoded.text, context, look.budget):

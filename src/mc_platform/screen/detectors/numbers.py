@@ -49,6 +49,7 @@ _CONTEXT_CHARS = 48
 _NANP_LAYOUTS = frozenset({"3-3-4", "3.3.4", "3) 3-4", "3)3-4", "1-3-3-4", "1 3-3-4", "1.3.3.4"})
 _PHONE_DIGITS = range(7, 16)
 _PHONE_CHARS = 40
+_RATIO = re.compile(r"0[.,][0-9]+\Z")
 # Countries whose national notation is tried where a word says that a phone number follows.
 _WITH_TRUNK_ZERO = ("GB", "DE", "FR", "IT", "NL", "AU")
 _WITHOUT = ("US", "ES", "PL", "IN", "RU")
@@ -268,6 +269,8 @@ def _phone(text: str, window: Window, context: _Context, budget: Budget) -> Find
     behind = _BEHIND.match(text, window.end) is not None and not window.cut
     named = behind or context.names("phone") or context.names("dialled")
     if not named and window.layout not in _NANP_LAYOUTS:
+        return None
+    if _RATIO.match(text, window.start, window.end) and not context.names("dialled"):
         return None
     budget.spend(_NATIONAL_COST if named else 1)
     start = window.start

@@ -107,6 +107,11 @@ def _is_other(window: Window) -> bool:
     return window.joined and window.sizes not in CARD_LAYOUTS
 
 
+def is_rare_card(text: str) -> bool:
+    """Whether a text is an issued card of a length that bare numbers of other kinds have, too."""
+    return len(text) in _COUNTED and text.isdecimal() and is_issued(text) and is_card(text)
+
+
 def _is_rest(window: Window) -> bool:
     """Whether it is cut from a longer number in a card's notation, which is no card itself."""
     return window.cut and len(window.digits) < _BRAND_DIGITS and len(set(window.sizes[:3])) == 1

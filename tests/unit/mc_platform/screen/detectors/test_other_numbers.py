@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from datetime import date
 
 import pytest
@@ -73,3 +74,22 @@ def test_a_card_in_parts_is_found_still() -> None:
     assert types("4111 1111", " 1111 1111") == {"payment-card"}
     assert types(*"4111111111111111") == {"payment-card"}
     assert types("the card is 5555", "5555 5555 4444") == {"payment-card"}
+
+
+@RELAXED
+@given(BODIES, st.sampled_from([13, 19]), st.integers(4, 9))
+def test_such_a_number_is_a_card_where_words_or_its_hiding_say_so(
+    body: str, length: int, cut: int
+) -> None:
+    """Paid with, encoded by somebody, or cut in two in a list of nothing else."""
+    number = checked(("4" + body)[: length - 1])
+    hidden = base64.b64encode(number.encode()).decode()
+    assert "payment-card" in types(f"It was paid with {number} last week")
+    assert "payment-card" in types(f"It was paid with {hidden} last week")
+    halves = {"data": {"values": [number[:cut], number[cut:]]}}
+    assert "payment-card" in SCREENER.screen((halves,)).types
+
+
+@pytest.mark.parametrize("ratio", ["0.697017", "0.562554", "0,482558"])
+def test_a_ratio_is_no_phone_though_a_desk_stands_before_it(ratio: str) -> None:
+    assert types(f'flags: ["chair", "desk"]\nratio: {ratio}') == frozenset()
