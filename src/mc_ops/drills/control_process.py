@@ -1,7 +1,7 @@
 """The process of the control store: `python -m mc_ops.drills.control_process FILE`.
 
 It listens on a free port of the loopback, and prints the port. A line with an id is answered `ok` at
-once, and is in the file half a second later.
+once, and is in the file half a second later. It ends with its standard input.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+import threading
 from collections import deque
 from pathlib import Path
 from typing import Final
@@ -41,5 +42,11 @@ async def _serve(file: Path) -> None:
             os.fsync(output.fileno())
 
 
+def _end_with_input() -> None:
+    sys.stdin.buffer.read()
+    os._exit(0)
+
+
 if __name__ == "__main__":
+    threading.Thread(target=_end_with_input, daemon=True).start()
     asyncio.run(_serve(Path(sys.argv[1])))

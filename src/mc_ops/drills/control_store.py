@@ -33,7 +33,7 @@ class ControlStore:
         self._file = file
         self._process = subprocess.Popen(
             [sys.executable, "-m", _PROCESS, str(file)],
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,  # it ends when this closes, however the drill ended
             stdout=subprocess.PIPE,
             start_new_session=True,
         )
@@ -54,6 +54,8 @@ class ControlStore:
         """Kill it, if it lives; stopped or not."""
         self._process.kill()
         self._process.wait()
+        if self._process.stdin is not None:
+            self._process.stdin.close()
 
     def written(self) -> frozenset[str]:
         """The ids in its file, once a store that lives has had the time to write them."""
