@@ -13,7 +13,7 @@ from tests.journeys.conftest import platforms
 
 from mc_contract.drill import course_of, request_of, require_held
 
-pytestmark = [pytest.mark.long, pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.alone, pytest.mark.slow, pytest.mark.timeout(900)]
 TENANT = "TENANT_001"
 LOAD = ("--tenant", TENANT, "--rate", "20", "--operations", "4", "--before", "4")
 
