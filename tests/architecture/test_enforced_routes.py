@@ -71,6 +71,7 @@ GOVERNED = {
         ("GET", f"/audit/{path}"): LEDGER
         for path in (
             "entries",
+            "events",
             "checkpoints",
             "cosigned",
             "tiles",

@@ -32,7 +32,7 @@ VERBS = {
     "cutover": ("environment", "Switch traffic to the other colour (blue or green)."),
     "instances": ("environment", "Print the URL of each running replica of a colour."),
     "cost": ("cost", "Show the cost of requests for each tenant."),
-    "version": ("version", "Print the versions of mcctl and of Python."),
+    "version": ("version", "Print the version, and that of Python."),
     "delta": ("delta", "Write a period's figures and their change as a report."),
 }
 GROUPS = {

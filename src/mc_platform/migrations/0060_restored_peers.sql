@@ -47,7 +47,7 @@ LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
     WHERE (excluded.at, excluded.number) > (old.at, old.number)
 $$;
 
--- As in 0044; a charge that is here already, under whatever number, is not added again
+-- As in 0044; a charge of the peer that is here already, under another number, is not added again
 CREATE OR REPLACE FUNCTION mc.merge_charge(c mc.region_change) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -65,8 +65,11 @@ BEGIN
     END IF;
     INSERT INTO mc.aggregate_charge (tenant, dataset, principal, micro_epsilon, charged_at)
     SELECT s.tenant, s.dataset, s.principal, s.micro_epsilon, s.charged_at
-    WHERE NOT EXISTS (SELECT FROM mc.aggregate_charge a WHERE a.tenant = s.tenant
-        AND a.dataset = s.dataset AND a.principal = s.principal AND a.charged_at = s.charged_at);
+    WHERE NOT (
+        EXISTS (SELECT FROM mc.aggregate_charge a WHERE a.tenant = s.tenant
+            AND a.dataset = s.dataset AND a.principal = s.principal AND a.charged_at = s.charged_at)
+        AND (c.body ? 'told_back' OR EXISTS (SELECT FROM mc.peer_charge p WHERE p.region = c.region
+            AND p.charged_at = s.charged_at AND p.number <> s.number)));
 END $$;
 
 -- Entries of a log behind the end that its region's next epoch names: the region has lost them, the peer keeps them

@@ -204,14 +204,16 @@ class AuditHandlers(Handlers):
 
     async def tenant(self, request: Request) -> Mapping[str, Any]:
         """A tenant's entries with their proofs at one size; ask on with that size."""
+        since, until = _time(request, "since"), _time(request, "until")
+        after_index = read_number(request, "after_index", least=-1, usual=-1)
+        limit = read_number(request, "limit", least=1, most=MOST_PROVEN, usual=MOST_PROVEN)
         await self._require_tenant(request.path_params["tenant"])
         size, note = await self._size(request)
-        limit = read_number(request, "limit", least=1, most=MOST_PROVEN, usual=MOST_PROVEN)
         found = await self.ledger.of_tenant(
             request.path_params["tenant"],
-            since=_time(request, "since"),
-            until=_time(request, "until"),
-            after_index=read_number(request, "after_index", least=-1, usual=-1),
+            since=since,
+            until=until,
+            after_index=after_index,
             below=size,
             limit=limit,
         )

@@ -437,7 +437,7 @@ def test_bad_questions_are_refused_with_what_is_wrong(ledger):
         ("entries?limit=1&x%00=1", "a character that no text here can have"),
         ("tenant/T?since=0001-01-01T00:00:00%2B23:59", "since must be a time with its zone"),
         ("tenant/T?until=9999-12-31T23:59:59-23:59", "until must be a time with its zone"),
-        ("tenant/T?until=0001-01-01T00:00:00Z&since=9999-12-31T23:59:59Z", ""),
+        ("tenant/TENANT_001?until=0001-01-01T00:00:00Z&since=9999-12-31T23:59:59Z", ""),
     ],
 )
 def test_what_no_database_takes_is_the_askers_mistake(ledger, asked, said):

@@ -176,6 +176,6 @@ def test_run_smoke_check_that_is_refused_asks_again(
     cand = edge(probe_refusals=2)
     assert _run(edge(), cand, tmp_path / "a", pairs=300).verdict["kind"] != "smoke"
     assert cand.probes == 3
-    result = _run(edge(), edge(probe_refusals=9), tmp_path / "b")
+    result = _run(edge(), edge(probe_refusals=99), tmp_path / "b")
     assert result.verdict["kind"] == "smoke"
     assert "operation canary-probe: http 429" in result.verdict["reason"]
