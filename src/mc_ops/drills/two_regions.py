@@ -200,12 +200,12 @@ class TwoRegions:
 
     async def _watch_cut(self, clients: Clients, times: Times) -> None:
         """Look at the lag while the link is cut, and until it is gone again."""
-        greatest_s, mended_s = 0.0, times.fault_s + self._plan.cut_s
+        lag_s, mended_s = 0.0, times.fault_s + self._plan.cut_s
         while times.mended_s is None or clients.now() < mended_s + _PATIENCE_S:
             await asyncio.sleep(_LOOK_AGAIN_S)
             lags_s = [await asyncio.to_thread(lag_of, *pair) for pair in self._pairs()]
             if times.mended_s is None:
-                greatest_s = min(lags_s)
+                lag_s = min(lags_s)
                 if clients.now() >= mended_s:
                     await asyncio.to_thread(self._wake)
                     times.mended_s = clients.now()
@@ -213,10 +213,10 @@ class TwoRegions:
             elif max(lags_s) < _CAUGHT_UP_S:
                 break
         caught_up_s = clients.now() - (times.mended_s or 0.0)
-        self.told["lag"] = {"greatest_s": greatest_s, "caught_up_s": round(caught_up_s, 3)}
-        self._say(f"the lag grew to {greatest_s:.1f} s, and was gone {caught_up_s:.1f} s after")
-        if greatest_s < self._plan.cut_s - _LAG_WITHIN_S or caught_up_s > _PATIENCE_S:
-            self.problem = f"the lag was {greatest_s:.1f} s at the end of the cut, or stayed"
+        self.told["lag"] = {"greatest_s": lag_s, "caught_up_s": round(caught_up_s, 3)}
+        self._say(f"the lag grew to {lag_s:.1f} s, and was gone {caught_up_s:.1f} s after")
+        if lag_s < self._plan.cut_s - _LAG_WITHIN_S or caught_up_s > _PATIENCE_S:
+            self.problem = f"the lag was {lag_s:.1f} s at the end of the cut, or stayed"
 
     def _pairs(self) -> tuple[tuple[Startable, str], ...]:
         return (self._home, self._plan.survivor), (self._survivor, self._plan.home)

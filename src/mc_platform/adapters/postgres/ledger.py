@@ -73,7 +73,7 @@ SELECT min(index) AS index FROM (
     SELECT index, leaf FROM mc.ledger_event WHERE region = $1 AND index >= $2 ORDER BY index LIMIT $3
 ) AS near WHERE position($4::bytea IN leaf) > 0
 """
-_MOST_SEEN = 20_000  # rows that one page looks at: 20 ms
+_MOST_SEEN = 20_000  # rows that one page looks at
 _NEAR_ROWS = 10_000
 _NEAR_PAGES = 20
 _CLOCKS_APART = timedelta(seconds=2)
