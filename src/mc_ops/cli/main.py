@@ -7,7 +7,7 @@ import sys
 import traceback
 from collections.abc import Iterable
 from difflib import get_close_matches
-from typing import Annotated, Any, Protocol, cast, runtime_checkable
+from typing import Annotated, Any, cast
 
 import typer
 from rich.markup import escape
@@ -17,7 +17,7 @@ from typer.main import get_group
 
 from mc_ops import exit_codes
 from mc_ops.cli import lazy
-from mc_ops.cli.output import fail, flush, ready_streams
+from mc_ops.cli.output import fail, flush, ready_streams, stderr
 from mc_ops.errors import OpsError
 
 # What `mcctl --help` lists, in its order: a line of help, and the module under mc_ops.cli whose
@@ -32,6 +32,7 @@ VERBS = {
     "cutover": ("environment", "Switch traffic to the other colour (blue or green)."),
     "instances": ("environment", "Print the URL of each running replica of a colour."),
     "cost": ("cost", "Show the cost of requests for each tenant."),
+    "doctor": ("doctor", "Check this machine and the platform's state folder."),
     "version": ("version", "Print the version, and that of Python."),
     "delta": ("delta", "Write a period's figures and their change as a report."),
 }
@@ -64,7 +65,7 @@ GROUPS = {
 HEADINGS = {
     "Platform": (
         *("up", "down", "status", "logs", "scale", "wait", "instances", "tenant", "prometheus"),
-        "version",
+        *("doctor", "version"),
     ),
     "Release": ("preflight", "canary", "cutover", "runbook", "evidence"),
     "Govern": ("policy", "autonomy", "operations", "privacy", "break-glass", "credential", "keys"),
@@ -97,7 +98,7 @@ class _Group(TyperGroup):
             like = get_close_matches(args[0], self.commands, cutoff=_LEAST_LIKENESS)
             if harmless := [name for name in like if self._is_harmless(name)]:
                 names = ", ".join(map(repr, harmless))
-                error.message = f"{error.message.rstrip('.')}. Did you mean {names}?"
+                error.message = f"{error.message.rstrip('.')}; did you mean {names}?"
             raise
 
     def _is_harmless(self, name: str) -> bool:
@@ -191,11 +192,22 @@ def _root(
     pass
 
 
-@runtime_checkable
-class _Showing(Protocol):
-    """A usage error, which prints itself with its command's usage line."""
-
-    def show(self) -> None: ...
+def _tell_usage(error: TyperException) -> None:
+    """Tell a usage error as any other: what is wrong, then which help says what is right."""
+    if "\n" in error.message:  # a group's help, where no command of it was named
+        stderr.print(error.message, markup=False)
+        return
+    context = getattr(error, "ctx", None)
+    option = getattr(error, "option_name", None)
+    if option and context and hasattr(error, "possibilities"):  # typer's are little like it
+        known = [name for one in context.command.get_params(context) for name in one.opts]
+        message = f"no such option: {option}"
+        if like := get_close_matches(option, known, cutoff=_LEAST_LIKENESS):
+            message += f"; did you mean {' or '.join(like)}?"
+    else:
+        message = error.format_message()
+        message = f"{message[:1].lower()}{message[1:].rstrip('.')}"
+    fail(escape(message), f"{context.command_path} --help" if context else "")
 
 
 def main() -> None:
@@ -208,7 +220,7 @@ def main() -> None:
         fail("interrupted")
         sys.exit(exit_codes.DECLINED)
     except TyperException as error:
-        error.show() if isinstance(error, _Showing) else fail(escape(error.message))
+        _tell_usage(error)
         sys.exit(exit_codes.USAGE)
     except OpsError as error:
         fail(escape(error.message), error.hint)

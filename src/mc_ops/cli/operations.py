@@ -23,7 +23,7 @@ from mc_ops.errors import CouldNotTell, Finding
 
 app = Verbs()
 
-IdArgument = Annotated[str, typer.Argument(help="Id of the operation.", metavar="ID")]
+IdArgument = Annotated[str, typer.Argument(help="Id of the operation.", metavar="OPERATION")]
 _COLOURS = {
     "completed": "[green]✔ completed[/green]",
     "resolved": "[green]✔ resolved[/green]",

@@ -20,6 +20,7 @@ import typer
 from typer.core import TyperCommand
 
 from mc_contract.numbers import number, whole_number
+from mc_ops.cli import completion
 
 if TYPE_CHECKING:
     Whole = int
@@ -109,6 +110,8 @@ class _Command(TyperCommand):
         for one in parameters:
             kind = one.type_descriptor.annotation
             one._runtime_param = _Reader((*get_args(kind), kind)[0], one)
+            if values := completion.values_of({one.metavar, *one.opts}):
+                one._custom_shell_complete = values
         return parameters
 
 

@@ -320,10 +320,19 @@ def _write(path: Path, report: dict[str, Any]) -> None:
 def _print(groups: dict[str, list[room.CheckResult]]) -> None:
     for subject, results in groups.items():
         stdout.print(f"{subject}: {_HEADINGS[subject]}", style="bold", markup=False)
-        for one in results:
-            remedy = one.remedy if one.status in _BAD else ""
-            print_check(one.status, one.name, one.detail, remedy, width=14)
-    results = [result for group in groups.values() for result in group]
+        print_results(results)
+    count([result for group in groups.values() for result in group])
+
+
+def print_results(results: list[room.CheckResult]) -> None:
+    """Print each check, and what to do about one that does not pass."""
+    for one in results:
+        remedy = one.remedy if one.status in _BAD else ""
+        print_check(one.status, one.name, one.detail, remedy, width=14)
+
+
+def count(results: list[room.CheckResult]) -> None:
+    """Tell how many checks were made, and how many do not pass."""
     bad = sum(result.status in _BAD for result in results)
     meaningless = sum(result.status is room.Status.not_applicable for result in results)
     made = len(results) - meaningless

@@ -35,7 +35,9 @@ from mc_ops.errors import UnusableInput
 
 app = Verbs()
 
-NameArgument = Annotated[str, typer.Argument(help="Name of a runbook, or path of its file.")]
+NameArgument = Annotated[
+    str, typer.Argument(metavar="RUNBOOK", help="Name of a runbook, or path of its file.")
+]
 
 
 @app.command("list")
@@ -96,7 +98,10 @@ def show_runbook(name: NameArgument, output: OutputOption = Format.table) -> Non
 def run(
     name: NameArgument,
     run_id: Annotated[
-        str, typer.Argument(help="With --resume: id of the run; default: the newest.")
+        str,
+        typer.Argument(
+            metavar="[RUN_ID]", help="With --resume: id of the run; default: the newest."
+        ),
     ] = "",
     *,
     env: Annotated[
@@ -183,7 +188,9 @@ def run(
 
 @app.command()
 def approve(
-    run_id: Annotated[str, typer.Argument(help="Id of a run that waits at a gate.")],
+    run_id: Annotated[
+        str, typer.Argument(metavar="RUN_ID", help="Id of a run that waits at a gate.")
+    ],
     *,
     gate: Annotated[
         str, typer.Option("--gate", help="Id of the gate; default: the one it waits at.")
@@ -211,7 +218,9 @@ def approve(
 
 @app.command()
 def status(
-    run_id: Annotated[str, typer.Argument(help="Id of a run; default: the newest.")] = "",
+    run_id: Annotated[
+        str, typer.Argument(metavar="[RUN_ID]", help="Id of a run; default: the newest.")
+    ] = "",
     output: OutputOption = Format.table,
 ) -> None:
     """Show the progress of a run."""

@@ -1,0 +1,78 @@
+"""Values that a shell completes: tenants, runs, operations, backups, processes, runbooks.
+
+They are looked up where the verb itself would look; what cannot be looked up is completed by nothing.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Collection, Iterable
+from pathlib import Path
+from typing import Any
+
+from mc_ops.errors import OpsError
+
+_MOST = 50  # operations, newest first
+
+
+def values_of(names: Collection[str | None]) -> Callable[..., list[str]] | None:
+    """What completes the parameter of these names (its options, or its name in help); None: nothing does."""
+    for name in names:
+        if name in _LOOK_UPS:
+            return _completed(_LOOK_UPS[name])
+    return None
+
+
+def _completed(look_up: Callable[[], Iterable[str]]) -> Callable[..., list[str]]:
+    def complete(context: Any, parameter: Any, incomplete: str) -> list[str]:
+        del context, parameter
+        try:
+            return [value for value in look_up() if value.startswith(incomplete)]
+        except (OpsError, OSError, ValueError, LookupError, TypeError):
+            return []
+
+    return complete
+
+
+def _tenants() -> Iterable[str]:
+    import tomllib
+
+    from mc_ops.environments.workspace import catalogue_path
+
+    tenants = tomllib.loads(catalogue_path(os.environ).read_text(encoding="utf-8-sig"))["tenants"]
+    return [*tenants]
+
+
+def _home() -> Path:
+    from mc_ops.environments import Workspace
+
+    return Workspace.from_env().home
+
+
+def _names(pattern: str) -> list[str]:
+    """Of what matches in the state folder, newest first."""
+    found = sorted(_home().glob(pattern), key=lambda path: path.stat().st_mtime, reverse=True)
+    return [path.name.removesuffix(".log") for path in found]
+
+
+def _operations() -> Iterable[str]:
+    from mc_ops.cli.operator_access import Access
+
+    with Access().client() as client:
+        return [str(one["id"]) for one in client.operations(limit=str(_MOST))["operations"]]
+
+
+def _runbooks() -> Iterable[str]:
+    from mc_ops.runbooks.lint import known_files
+
+    return [path.stem for path in known_files(Path.cwd())]
+
+
+_LOOK_UPS: dict[str | None, Callable[[], Iterable[str]]] = {
+    **dict.fromkeys(("--tenant", "TENANT", "[TENANT]"), _tenants),
+    **dict.fromkeys(("RUN", "[RUN]", "--run", "[RUN_ID]", "RUN_ID"), lambda: _names("runs/*")),
+    "OPERATION": _operations,
+    "[BACKUP]": lambda: [path.parent.name for path in _home().glob("backups/*/manifest.json")],
+    "[NAME]...": lambda: _names("log/*.log"),
+    "RUNBOOK": _runbooks,
+}
