@@ -177,7 +177,9 @@ def test_commands_that_pages_show_exist():
                 if len(verbs) < len(names):
                     gone.append(f"{page}: no verb in mcctl {' '.join(words)}")
                     break
-            takes = {"--help"}.union(*(p.opts + p.secondary_opts for v in verbs for p in v.params))
+            takes = {"--help", *(["--install-completion"] if verbs == [root] else [])}.union(
+                *(p.opts + p.secondary_opts for v in verbs for p in v.params)
+            )
             gone += [
                 f"{page}: no {option} in mcctl {' '.join(words)}"
                 for option in re.findall(r"(?<![\w-])--[a-z][a-z-]*", " ".join(rest))

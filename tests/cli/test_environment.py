@@ -57,7 +57,7 @@ def test_status_of_nothing_is_no_failure(env: dict[str, str]) -> None:
         (("up", "--env", "moon"), 2, 'unknown environment "moon"'),
         (("up", "--fault", "green:fast=2"), 2, 'fault "fast=2" is not known'),
         (("up", "--replicas", "20"), 2, "20 replicas asked for, expected 1 to 19"),
-        (("up", "--colour", "red"), 2, "Invalid value"),
+        (("up", "--colour", "red"), 2, "invalid value"),
         (("scale", "nginx", "--replicas", "2"), 2, '"nginx" cannot be scaled'),
         (("scale", "agent-workbench", "--replicas", "2"), 3, "never started"),
         (("scale", "agent-workbench", "--replicas", "2", "--colour", "blue"), 3, "not running"),

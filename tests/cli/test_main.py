@@ -30,11 +30,13 @@ def _run(*args):
     ids=" ".join,
 )
 def test_usage_errors_exit_2_without_a_traceback(args):
-    """An unknown verb or option, or a missing argument, is a usage error on stderr."""
+    """An unknown verb or option, or a missing argument, is told as every error, with the help to read."""
     done = _run(*args)
     assert done.returncode == 2
     assert done.stdout == ""
-    assert "Usage: mcctl" in done.stderr
+    error, remedy = done.stderr.splitlines()
+    assert (error.startswith("✘ error "), remedy.startswith("  → mcctl ")) == (True, True)
+    assert remedy.endswith(" --help")
     assert "Traceback" not in done.stderr
 
 
@@ -275,13 +277,47 @@ def test_help_and_usage_errors_load_no_heavy_library():
         assert len(loaded) < 300, (args, "modules")
 
 
+def _completed(words: str, **env: str) -> list[str]:
+    asked = {"_MCCTL_COMPLETE": "complete_bash", "COMP_WORDS": words}
+    asked["COMP_CWORD"] = str(words.count(" "))
+    done = subprocess.run(
+        [MCCTL],
+        env=os.environ | asked | env,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.stderr == ""
+    return done.stdout.split()
+
+
 def test_completion_lists_the_commands_without_loading_them():
     """A shell asks this at every press of the tab key."""
-    asked = {"_MCCTL_COMPLETE": "complete_bash", "COMP_WORDS": "mcctl pol", "COMP_CWORD": "1"}
-    done = subprocess.run(
-        [MCCTL], env=os.environ | asked, capture_output=True, text=True, check=False, timeout=60
+    assert _completed("mcctl pol") == ["policy"]
+
+
+def test_completion_knows_the_names_of_tenants_runs_and_backups(tmp_path):
+    """Each from where its verb looks it up; without a platform there are no operations, and no error."""
+    for name in ("runs/day-0-1", "runs/canary-2", "backups/2026-12-01", "backups/half.unfinished"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "backups" / "2026-12-01" / "manifest.json").touch()
+    home = {"MC_HOME": str(tmp_path)}
+    assert "TENANT_001" in _completed("mcctl audit list --tenant TENANT_0", **home)
+    assert "TENANT_001" in _completed("mcctl tenant erase ", **home)
+    assert _completed("mcctl runbook run --resume day-0 d", **home) == ["day-0-1"]
+    assert _completed("mcctl runbook run day-0 ", **home) == ["canary-2", "day-0-1"]
+    assert _completed("mcctl backup verify ", **home) == ["2026-12-01"]
+    assert _completed("mcctl runbook lint day-", **home) == ["day-0", "day-1", "day-7"]
+    assert _completed("mcctl operations show ", **home) == []
+
+
+def test_an_option_that_is_unknown_is_told_with_those_like_it():
+    """And with no others: half the letters are no likeness."""
+    assert _error("operations", "list", "--tennant", "x").startswith(
+        "✘ error no such option: --tennant; did you mean --tenant?\n"
     )
-    assert done.stdout.split() == ["policy"]
+    assert _error("scale", "agent-workbench", "--yes").startswith("✘ error no such option: --yes\n")
 
 
 def test_defaults_that_stand_twice_are_the_same():
@@ -306,22 +342,22 @@ def test_the_purposes_of_keys_are_those_of_the_keyring():
 
 
 def _error(*args):
-    done = CliRunner().invoke(main.app, list(args))
-    assert done.exit_code == 2
-    return done.output
+    done = _run(*args)
+    assert done.returncode == 2
+    return done.stderr
 
 
 @pytest.mark.parametrize(
     "args",
     [
-        ("dwn",), ("cutove",), ("doctor",), ("scal",), ("upp",), ("runbook", "rn"),
+        ("dwn",), ("cutove",), ("scal",), ("upp",), ("runbook", "rn"),
         ("operations", "cancl"), ("policy", "aply"), ("policy", "rolback"), ("backup", "creat"),
     ],
     ids=" ".join,
 )  # fmt: skip
 def test_no_suggestion_names_what_changes_something(args):
     """Whoever repeats what is suggested may lose nothing by it."""
-    assert "Did you mean" not in _error(*args)
+    assert "did you mean" not in _error(*args)
 
 
 @pytest.mark.parametrize(
@@ -330,7 +366,7 @@ def test_no_suggestion_names_what_changes_something(args):
 )
 def test_a_mistyped_verb_that_changes_nothing_is_suggested(args, meant):
     """Groups too: by themselves they show their help."""
-    assert f"Did you mean {meant}?" in _error(*args)
+    assert f"did you mean {meant}?" in _error(*args)
 
 
 def test_help_has_every_command_under_one_heading_and_cuts_no_line():

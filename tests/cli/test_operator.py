@@ -419,7 +419,7 @@ def test_halt_status_and_resume_tell_what_holds(shell: Shell) -> None:
         (("autonomy", "status", "--tenant", "TENANT_9"), 'unknown tenant "TENANT_9"'),
         (("operations", "list", "--tenant", "TENANT_9"), "known: CANARY, TENANT_001"),
         (("operations", "show", ".."), "an id has 1 to 128"),
-        (("operations", "list", "--state", "lost"), "Invalid value"),
+        (("operations", "list", "--state", "lost"), "invalid value"),
         (("operations", "list", "--since", "999999d"), '--since is "999999d"'),
         (("operations", "list", "--limit", "1_0"), "must be a whole number"),
     ],

@@ -80,7 +80,10 @@ def test_a_killed_workbench_ends_its_operation_after_restart(platform, wait_unti
     dead = platform.mcctl("status", check=False)
     assert dead.returncode == 1
     assert "dead" in dead.stdout + dead.stderr
+    ill = platform.mcctl("doctor", check=False)
+    assert (ill.returncode, "blue-1 is dead" in ill.stdout) == (1, True)
     platform.mcctl("up")
+    assert platform.mcctl("doctor").returncode == 0
 
     def ended():
         task = platform.task(task_id)

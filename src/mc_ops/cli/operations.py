@@ -16,7 +16,7 @@ from rich.text import Text
 
 from mc_ops import exit_codes
 from mc_ops import operations as room
-from mc_ops.cli.operator_access import Access, Changing, Reading, YesOption, confirm
+from mc_ops.cli.operator_access import Changing, Reading, YesOption, confirm
 from mc_ops.cli.options import Verbs, Whole
 from mc_ops.cli.output import SCHEMA_VERSION, Format, columns, note, ok, stdout, styled, warn
 from mc_ops.errors import CouldNotTell, Finding
@@ -125,7 +125,7 @@ def watch(id: IdArgument, call: Reading) -> None:
 @app.command()
 def cancel(
     id: IdArgument,
-    call: Access,
+    call: Reading,
     reason: Annotated[str, typer.Option("--reason", help="Reason; recorded in the ledger.")] = "",
     yes: YesOption = False,
 ) -> None:
@@ -134,7 +134,8 @@ def cancel(
         operation = client.operation(id)["operation"]
         note(_sentence(operation))
         confirm("Cancel it, and undo what it has done?", yes=yes)
-        client.cancel(id, reason=reason)
+        asked = client.cancel(id, reason=reason)
+    call.show(asked, ())
     ok(f"asked to cancel; `mcctl operations watch {escape(id)}` follows it")
 
 

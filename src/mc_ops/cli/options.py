@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import MISSING, dataclass, fields
 from enum import Enum
 from functools import wraps
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_args, get_type_hints
 
 import typer
@@ -109,7 +110,10 @@ class _Command(TyperCommand):
         parameters: list[Any] = super().get_params(ctx)
         for one in parameters:
             kind = one.type_descriptor.annotation
-            one._runtime_param = _Reader((*get_args(kind), kind)[0], one)
+            kind = (*get_args(kind), kind)[0]
+            one._runtime_param = _Reader(kind, one)
+            if one.param_type_name == "option":
+                one.metavar = one.metavar or _SHOWN.get(kind)
             if values := completion.values_of({one.metavar, *one.opts}):
                 one._custom_shell_complete = values
         return parameters
@@ -164,4 +168,6 @@ class _Reader:
         return value
 
 
+# How `--help` names what an option takes; typer would show the type's name in Python
+_SHOWN: dict[Any, str] = {str: "TEXT", Path: "PATH", Whole: "N", Number: "NUMBER"}
 _READERS: dict[Any, Callable[[str], Any]] = {Whole: whole_number, Number: number}

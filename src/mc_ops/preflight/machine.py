@@ -65,7 +65,9 @@ def _disk(home: Path) -> CheckResult:
 
 def _memory() -> CheckResult:
     free = psutil.virtual_memory().available
-    return _least("memory", free, _LEAST_MEMORY, "available", "end something that needs much memory")
+    return _least(
+        "memory", free, _LEAST_MEMORY, "available", "end something that needs much memory"
+    )
 
 
 def _least(name: str, has: int, least: int, what: str, remedy: str) -> CheckResult:
