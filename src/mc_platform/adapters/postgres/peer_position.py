@@ -7,13 +7,13 @@ from typing import Any
 
 from mc_platform.adapters.postgres.pools import Pools, wrapped
 
-# The peer's subscription names its slot here (`replication.slot_of`). While it copies whole tables the
-# slot's position tells nothing of them: the peer says when it has them all (migration 0053)
+# While the peer copies whole tables its slot's position tells nothing of them: the peer says when it has them
+# all, and of which slot it speaks (migrations 0053, 0065)
 _LOOK = """
 SELECT pg_current_wal_flush_lsn() - '0/0'::pg_lsn AS written,
     (SELECT s.confirmed_flush_lsn - '0/0'::pg_lsn FROM mc.region_peer p
      JOIN mc.region_copy c ON c.region = p.peer AND c.whole
-     JOIN pg_replication_slots s ON s.slot_name = 'mc_' || replace(p.peer, '-', '_')
+     JOIN pg_replication_slots s ON s.slot_name = coalesce(c.slot, 'mc_' || replace(p.peer, '-', '_'))
      WHERE s.slot_type = 'logical' AND s.database = current_database()) AS held
 """
 

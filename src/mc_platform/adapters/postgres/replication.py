@@ -8,6 +8,7 @@ Everything here may be repeated. Passwords come by the environment and go into n
 from __future__ import annotations
 
 import re
+import secrets
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -50,8 +51,13 @@ _SLOT = """
 SELECT active, wal_status, coalesce((to_jsonb(s) ->> 'failover')::bool, false) AS failover,
     pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn)::bigint AS retained_bytes,
     current_setting('max_slot_wal_keep_size') AS limit
-FROM pg_replication_slots AS s WHERE slot_name = $1
+FROM pg_replication_slots AS s WHERE slot_name = mc.slot_of_peer()
 """
+_SLOTS = """
+SELECT slot_name, wal_status FROM pg_replication_slots
+WHERE slot_name ~ $1 AND slot_type = 'logical' AND database = current_database()
+"""
+_HAD_A_SLOT = "SELECT true FROM mc.region_copy WHERE region = $1 AND slot IS NOT NULL"
 _REFUSED = """
 SELECT kind, error, count(*) AS rows, min(refused_at)::text AS since
 FROM mc.region_change_refused GROUP BY kind, error ORDER BY kind, error LIMIT 50
@@ -93,8 +99,8 @@ class Peering:
             raise Misconfigured(f"a region is no peer of itself, both are {self.own!r}")
 
 
-def slot_of(subscriber: str) -> str:
-    """The name of a region's subscription, and of its slot at the peer."""
+def subscription_of(subscriber: str) -> str:
+    """The name of a region's subscription, and of its first slot at the peer."""
     return "mc_" + subscriber.replace("-", "_")
 
 
@@ -124,8 +130,14 @@ def _owner(admin_url: str, service_url: str) -> Any:
     return administrator(database_url(admin_url, service_database(service_url)))
 
 
-async def set_up(*, admin_url: str, service_url: str, peering: Peering) -> dict[str, Any]:
+async def set_up(
+    *, admin_url: str, service_url: str, peering: Peering, slot: str = ""
+) -> dict[str, Any]:
     """Publish what this region writes, tell what is there, and subscribe to the peer.
+
+    Args:
+        slot: The name of the slot, if there is no subscription: one that was never used before. Empty: the
+            first one's, and only if there was none yet.
 
     Returns:
         `subscribed`: whether this region gets the peer's rows now; false, with `why`, if the peer was
@@ -147,7 +159,7 @@ async def set_up(*, admin_url: str, service_url: str, peering: Peering) -> dict[
             )
             await _begin(connection, peering)
             told = await _tell(connection) if fresh else 0
-            why = await _subscribe(connection, peering, conninfo)
+            why = await _subscribe(connection, peering, conninfo, slot)
         except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
             raise Unavailable(
                 f"replication is not set up: {type(error).__name__}",
@@ -223,16 +235,19 @@ async def _tell(connection: Any) -> int:
     return told
 
 
-async def _subscribe(connection: Any, peering: Peering, conninfo: str) -> str:
+async def _subscribe(connection: Any, peering: Peering, conninfo: str, slot: str) -> str:
     """Create the subscription, or bring it up to date; why not, if the peer does not let us in yet."""
-    name = slot_of(peering.own)
+    name = subscription_of(peering.own)
     if await connection.fetchval("SELECT true FROM pg_subscription WHERE subname = $1", name):
         await connection.execute(f"ALTER SUBSCRIPTION {name} CONNECTION {literal(conninfo)}")
         await connection.execute(f"ALTER SUBSCRIPTION {name} ENABLE")
         with suppress(asyncpg.PostgresError):  # it needs the peer; the next repair does it
             await connection.execute(f"ALTER SUBSCRIPTION {name} REFRESH PUBLICATION")
         return ""
+    if not slot and await connection.fetchval(_HAD_A_SLOT, peering.own):
+        return "the subscription is gone: `replication repair` makes another, with another slot"
     options = [
+        f"slot_name = '{slot or name}'",
         "origin = none",
         "synchronous_commit = 'on'",
         "streaming = on",
@@ -277,8 +292,8 @@ async def status(*, admin_url: str, service_url: str, digests: bool = False) -> 
                     hint="`python -m mc_platform replication setup` gives it one",
                 )
             beat = await connection.fetchrow("SELECT * FROM mc.beat()")
-            subscription = await connection.fetchrow(_SUBSCRIPTION, slot_of(names["own"]))
-            slot = await connection.fetchrow(_SLOT, slot_of(names["peer"]))
+            subscription = await connection.fetchrow(_SUBSCRIPTION, subscription_of(names["own"]))
+            slot = await connection.fetchrow(_SLOT)
             refused = await connection.fetch(_REFUSED)
             whole = await connection.fetch(_WHOLE)
             lost = await connection.fetchval("SELECT count(*) FROM mc.lost_entries()")
@@ -351,7 +366,8 @@ async def repair(*, admin_url: str, service_url: str, peering: Peering) -> dict[
                 f"replication is not repaired: {type(error).__name__}",
                 hint="run it again; if it stays, run `replication setup` of this version at the peer",
             ) from error
-    report = await set_up(admin_url=admin_url, service_url=service_url, peering=peering)
+    slot = f"{subscription_of(peering.own)}_{secrets.token_hex(4)}"
+    report = await set_up(admin_url=admin_url, service_url=service_url, peering=peering, slot=slot)
     async with _owner(admin_url, service_url) as connection:
         report["told"] += await _tell(connection) + await connection.fetchval(
             "SELECT mc.tell_back()"
@@ -361,31 +377,33 @@ async def repair(*, admin_url: str, service_url: str, peering: Peering) -> dict[
 
 
 async def _drop_lost(connection: Any, peering: Peering) -> bool:
-    """Drop the subscription whose slot at the peer is lost or gone, the slot whose subscription is; if it answers."""
-    name = slot_of(peering.own)
-    here = await connection.fetchval("SELECT true FROM pg_subscription WHERE subname = $1", name)
+    """Drop the subscription whose slot at the peer is lost or gone, and slots without one; if the peer answers."""
+    name = subscription_of(peering.own)
+    here = await connection.fetchval(
+        "SELECT coalesce(subslotname, '') FROM pg_subscription WHERE subname = $1", name
+    )
     now = await connection.fetchval("SELECT clock_timestamp()")
     try:
         peer = await asyncpg.connect(peering.peer_url)
     except (OSError, asyncpg.PostgresError):
         return False
     try:
-        kept = await peer.fetchval(
-            "SELECT wal_status FROM pg_replication_slots WHERE slot_name = $1", name
-        )
-        if here and kept not in (None, "lost"):
-            return False
-        # Before there is another slot: its position says nothing of what was there before it
-        await peer.execute("SELECT mc.copy_not_whole($1, $2)", peering.own, now)
-        if kept is not None and not here:
-            await peer.execute("SELECT pg_drop_replication_slot($1)", name)
+        found = await peer.fetch(_SLOTS, f"^{name}(_[0-9a-f]{{8}})?$")
+        slots = {row["slot_name"]: row["wal_status"] for row in found}
+        anew = here is None or slots.get(here) in (None, "lost")
+        if anew:
+            await peer.execute("SELECT mc.copy_not_whole($1, $2)", peering.own, now)
+        for slot in slots.keys() - {here}:
+            await peer.execute("SELECT pg_drop_replication_slot($1)", slot)
     finally:
         await peer.close()
-    if here:
-        await drop_subscription(connection, name, with_slot=kept is not None)
-    # The heartbeat tells it as well, where the peer gets what this region writes
-    await connection.execute("INSERT INTO mc.region_heartbeat (region) VALUES ($1)", peering.own)
-    return True
+    if anew and here is not None:
+        await drop_subscription(connection, name, with_slot=here in slots)
+    if anew:  # the heartbeat tells it as well, where the peer gets what this region writes
+        await connection.execute(
+            "INSERT INTO mc.region_heartbeat (region) VALUES ($1)", peering.own
+        )
+    return anew
 
 
 async def drop_subscription(connection: Any, name: str, *, with_slot: bool) -> None:
@@ -408,7 +426,7 @@ async def leave_peer(connection: Any) -> str | None:
     names = await connection.fetchrow("SELECT own, peer FROM mc.region_peer")
     if names is None:
         return None
-    name = slot_of(names["own"])
+    name = subscription_of(names["own"])
     if await connection.fetchval("SELECT true FROM pg_subscription WHERE subname = $1", name):
         await drop_subscription(connection, name, with_slot=False)
     await connection.execute("DELETE FROM mc.region_copy")

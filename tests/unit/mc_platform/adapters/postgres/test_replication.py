@@ -16,6 +16,7 @@ from mc_platform.adapters.postgres import replication
 from mc_platform.adapters.postgres.autonomy import PostgresAutonomy
 from mc_platform.adapters.postgres.journal import PostgresJournal
 from mc_platform.adapters.postgres.migrate import database_url, migrate_schema
+from mc_platform.adapters.postgres.peer_position import PostgresPeerPosition
 from mc_platform.adapters.postgres.pools import Pools
 from mc_platform.adapters.postgres.replication import Peering
 from mc_platform.assembly.regions import Heartbeat
@@ -282,6 +283,81 @@ def test_a_slot_that_is_lost_is_mended_by_a_repair_and_nothing_stays_missing(
     wait_until(lambda: _converged(regions), what="nothing is missing")
     for region in regions:
         assert runner.run(replication.status(**region.urls))["refused"] == []
+
+
+def test_another_slot_confirms_nothing_before_the_copy_that_began_with_it_is_whole(
+    regions, runner, wait_until
+):
+    """Its position says nothing of what was written before it, and what the peer said of the former one counts no more.
+
+    The peer copies (here: it waits for a lock), and what it says comes late: its clock was set back meanwhile.
+    """
+    one, other = regions
+    wait_until(lambda: _confirmed(one, other, runner), what="the first slot's copy is whole")
+    former = other.do("SELECT subslotname FROM pg_subscription")[0][0]
+    other.link.cut()
+    other.do(
+        "INSERT INTO mc.region_change (region, kind, tenant, key, body, written_at) SELECT 'local-2', 'copy', "
+        "'PLATFORM', 'local-2', jsonb_build_object('whole', true, 'reads_sets', true, 'slot', %s::text), "
+        "clock_timestamp() + interval '1 hour'",
+        former,
+    )
+    other.do("ALTER SUBSCRIPTION mc_local_2 DISABLE")
+    active = "SELECT count(*) FROM pg_replication_slots WHERE slot_type = 'logical' AND active"
+    wait_until(lambda: one.do(active) == [(0,)], what="the peer is away")
+    one.do("SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots")
+    other.do("ALTER SUBSCRIPTION mc_local_2 SET (slot_name = NONE)")
+    other.do("DROP SUBSCRIPTION mc_local_2")
+    _record(one, runner, 25)
+    url = database_url(other.admin_url, "mc")
+    with psycopg.connect(url) as blocks:
+        blocks.execute("LOCK TABLE mc.task_accepted IN SHARE MODE")
+        refused = runner.run(replication.set_up(**other.urls, peering=other.peering))
+        assert (refused["subscribed"], "replication repair" in refused["why"]) == (False, True)
+        assert runner.run(replication.repair(**other.urls, peering=other.peering))["subscribed"]
+        other.link.mend()
+        heard = "SELECT 1 FROM mc.region_change WHERE region = 'local-2' AND written_at > now()"
+        wait_until(lambda: one.do(heard), what="what the peer said comes late")
+        passed = "SELECT bool_or(confirmed_flush_lsn >= %s) FROM pg_replication_slots"
+        end = one.do("SELECT pg_current_wal_flush_lsn()")[0][0]
+        wait_until(lambda: one.do(passed, end) == [(True,)], what="the slot is past all of it")
+        assert other.rows("task") < one.rows("task")
+        runner.run(_looked(other))
+        assert runner.run(PostgresPeerPosition(one.pools).look()).held is None
+    wait_until(lambda: _converged(regions), what="nothing is missing")
+    wait_until(lambda: _confirmed(one, other, runner), what="the second slot's copy is whole")
+
+
+def test_what_the_peer_has_not_confirmed_is_kept_however_old(regions, runner, wait_until):
+    """The copy that another slot would begin with must have it; what it has goes after a day."""
+    one, other = regions
+    old = "SELECT count(*) FROM mc.region_change WHERE written_at < now() - interval '1 day'"
+
+    def kept():
+        runner.run(_looked(other))
+        one.do("SELECT mc.forget_told()")
+        return one.do(old)[0][0]
+
+    wait_until(
+        lambda: kept() == 0 and one.do("SELECT mark FROM mc.region_peer")[0][0], what="a mark"
+    )
+    one.link.cut()
+    _record(one, runner, 5)
+    one.do(
+        "UPDATE mc.region_change SET written_at = now() - interval '2 days' WHERE region = 'local-1'"
+    )
+    one.do("UPDATE mc.region_peer SET mark_at = mark_at - interval '3 days'")
+    there = one.do(old)[0][0]
+    assert [kept(), kept()] == [there, there] != [0, 0]
+    one.link.mend()
+    wait_until(lambda: kept() == 0, what="the peer has it, and it goes")
+
+
+def _confirmed(region, peer, runner):
+    """Whether an answer that is ready now would be confirmed, once the peer's heart has beaten."""
+    runner.run(_looked(peer))
+    seen = runner.run(PostgresPeerPosition(region.pools).look())
+    return seen.held is not None and seen.held >= seen.written
 
 
 def test_another_history_under_the_same_name_is_set_aside_and_stalls_nothing(

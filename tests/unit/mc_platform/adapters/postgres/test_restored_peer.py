@@ -156,7 +156,7 @@ def test_a_restored_region_confirms_nothing_until_both_are_repaired(
 
     # The restored one has a slot again and copies; the other has not heard that it has all, so it is not believed
     assert runner.run(replication.repair(**back.urls, peering=back.peering))["anew"]
-    slot = "SELECT active FROM pg_replication_slots WHERE slot_name = 'mc_local_1'"
+    slot = "SELECT active FROM pg_replication_slots WHERE slot_name ~ '^mc_local_1'"
     wait_until(lambda: other.do(slot) == [(True,)], what="the restored region streams")
     copying = "SELECT 1 FROM pg_subscription_rel WHERE srsubstate <> 'r'"
     wait_until(lambda: back.do(copying) == [], what="it has copied")
