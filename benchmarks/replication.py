@@ -1,13 +1,18 @@
-"""How far a peer region is behind, beside PostgreSQL's logical replication of one plain table.
+"""How far a peer region is behind, beside PostgreSQL's own logical replication.
 
 Two durable servers on this machine; requests are recorded at a fixed rate, each an event, a task and a
-digest, as the journal writes them, and seen at the peer, where they are merged. The plain table gets one row of
-an event's size for each request, in transactions of the same size: a fifth of what a request writes (its
-event, its event's id, its task with ten indexes, its digest). Lag is from the commit's answer to when the
-peer shows the row; the peer is asked without pause, so it includes one look (`look`, of either). `answer` is
-the time of one transaction, and of `sync` until the peer has confirmed it: what a tenant waits.
+digest, as the journal writes them, and seen at the peer, where they are merged. Beside it, in turn:
 
-    python benchmarks/replication.py [--seconds 10] [--rates 500,2000]
+- `rows`: the same requests, recorded by the same journal in databases that have no peer, whose tables are
+  replicated as they are: the same rows into the same tables, without our triggers. The honest comparison;
+- `bare`: one plain table gets one row of an event's size for each request, in transactions of the same size: a
+  fifth of what a request writes (its event, its event's id, its task with ten indexes, its digest).
+
+Lag is from the commit's answer to when the peer shows the row; the peer is asked without pause, so it includes one
+look (`look`, of each). `answer` is the time of one transaction, and of `sync` until the peer has confirmed it: what
+a tenant waits. Each is measured for a while, in turn, and again, `--rounds` times; the ratios are of all rounds.
+
+    python benchmarks/replication.py [--seconds 10] [--rates 500,2000] [--rounds 3]
 """
 
 from __future__ import annotations
@@ -19,16 +24,20 @@ import sys
 import time
 import uuid
 from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any
+from typing import Any, Self
+from urllib.parse import urlsplit
 
 import asyncpg
-from _postgres import Database, cpu_between, durable_postgres
+import psutil
+from _postgres import Database, durable_postgres
 
 from mc_platform.adapters.postgres import replication
 from mc_platform.adapters.postgres.journal import PostgresJournal
-from mc_platform.adapters.postgres.migrate import literal
+from mc_platform.adapters.postgres.migrate import database_url, literal, migrate_schema
 from mc_platform.adapters.postgres.peer_position import PostgresPeerPosition
 from mc_platform.adapters.postgres.pools import Pools
 from mc_platform.adapters.postgres.replication import Peering
@@ -42,7 +51,9 @@ _BATCHES_PER_S = 50
 _TENANT = TenantId("TENANT_001")
 _TEXT = "x" * 600
 _PASSWORD = "of-a-benchmark"
+_SAME = "mc.ledger_event, mc.ledger_id, mc.task, mc.quotable"
 Write = Callable[[int], Awaitable[int]]
+Way = tuple[Write, Callable[[], Awaitable[int]]]
 
 
 def _request() -> tuple[Event, Task]:
@@ -129,94 +140,154 @@ async def _heard(one: Database, other: Database) -> None:
             await connection.close()
 
 
-async def _bare(one: Any, other: Any, admin: Database) -> None:
-    for connection in (one, other):
-        await connection.execute("CREATE TABLE bare (id bigint PRIMARY KEY, leaf text)")
-    await one.execute("CREATE PUBLICATION bare FOR TABLE bare WITH (publish = 'insert')")
-    way = admin.owner_url.replace("postgresql://", "")
-    login, _, place = way.rpartition("@")
-    user, _, password = login.partition(":")
-    host, _, database = place.partition("/")
-    name, _, port = host.partition(":")
-    words = f"host={name} port={port} user={user} password={password} dbname={database}"
-    await other.execute(
-        f"CREATE SUBSCRIPTION bare CONNECTION {literal(words)} PUBLICATION bare "
+async def _replicate_plainly(one: Database, other: Database, name: str, tables: str) -> None:
+    """As PostgreSQL does it by itself, of tables that both databases have."""
+    here, there = await asyncpg.connect(one.owner_url), await asyncpg.connect(other.owner_url)
+    await here.execute(
+        f"CREATE PUBLICATION {name} FOR TABLE {tables} WITH (publish_via_partition_root = true)"
+    )
+    at = urlsplit(one.owner_url)
+    words = f"host={at.hostname} port={at.port} user={at.username} password={at.password} "
+    words += f"dbname={at.path[1:]}"
+    await there.execute(
+        f"CREATE SUBSCRIPTION {name} CONNECTION {literal(words)} PUBLICATION {name} "
         "WITH (origin = none, synchronous_commit = 'on', streaming = on)"
     )
-
-
-async def _measure(one: Database, other: Database, rates: list[int], seconds: float) -> None:
-    await _set_up(one, other)
-    here, there = await asyncpg.connect(one.owner_url), await asyncpg.connect(other.owner_url)
-    await _bare(here, there, one)
-    pools = Pools(database_url=one.service_url, application_name="bench")
-    await pools.open()
-    journal = PostgresJournal(pools, region="local-1")
-    await journal.start()
-    count = 0
-
-    async def ours(size: int) -> int:
-        wanted = [_request() for _ in range(size)]
-        done = await asyncio.gather(*(journal.record([e], t) for e, t in wanted))
-        return max(recorded.index for (recorded,) in done)
-
-    tenants = SyncTenants(
-        region="local-1",
-        degrades={_TENANT: False},
-        wait_s=30,
-        look=PostgresPeerPosition(pools).look,
-        journal=journal,
-        events=EventFactory(clock=lambda: datetime.now(UTC)),
-    )
-    watching = asyncio.create_task(tenants.run())
-
-    async def confirmed(size: int) -> int:
-        last = await ours(size)
-        await tenants.require(_TENANT)
-        return last
-
-    async def plain(size: int) -> int:
-        nonlocal count
-        await here.execute(
-            "INSERT INTO bare SELECT n, $3 FROM generate_series($1::bigint, $2) AS n",
-            count + 1,
-            count + size,
-            _TEXT,
-        )
-        count += size
-        return count
-
-    async def shown(query: str) -> int:
-        return int(await there.fetchval(query) or 0)
-
-    newest = "SELECT max(index) FROM mc.ledger_id WHERE region = 'local-1'"
-    ways: dict[str, tuple[Write, str]] = {
-        "bare": (plain, "SELECT max(id) FROM bare"),
-        "regions": (ours, newest),
-        "sync": (confirmed, newest),
-    }
-    for name, (write, query) in ways.items():  # what is planned and cached at first
-        await _lags(write, partial(shown, query), 100, 2)
-        sys.stderr.write(f"{name} works\n")
-    print(
-        "| rows/s | what | reached | lag p50 ms | p95 | p99 | answer p50 ms | p95 | look ms | peer's CPU s |"
-    )
-    print("|---|---|---|---|---|---|---|---|---|---|")
-    for rate in rates:
-        for name, (write, query) in ways.items():
-            before = other.cpu_s()
-            lags, answers, look, reached = await _lags(write, partial(shown, query), rate, seconds)
-            spent = cpu_between(before, other.cpu_s())
-            cuts = statistics.quantiles(lags, n=100)
-            waits = statistics.quantiles(answers, n=100)
-            told = [cuts[49], cuts[94], cuts[98], waits[49], waits[94]]
-            figures = " | ".join(f"{one:.2f}" for one in told)
-            print(f"| {rate} | {name} | {reached:.0f} | {figures} | {look:.2f} | {spent:.2f} |")
-    watching.cancel()
-    await journal.stop()
-    await pools.close()
     await here.close()
     await there.close()
+
+
+async def _without_a_peer(region: Database) -> Database:
+    """Another database of the same server, with the same schema."""
+    service_url = database_url(region.service_url, "rows")
+    await migrate_schema(
+        admin_url=database_url(region.owner_url, "postgres"), service_url=service_url
+    )
+    return replace(
+        region, owner_url=database_url(region.owner_url, "rows"), service_url=service_url
+    )
+
+
+class Journal:
+    """A region's journal, started."""
+
+    def __init__(self, region: Database) -> None:
+        self.pools = Pools(database_url=region.service_url, application_name="bench")
+        self.journal = PostgresJournal(self.pools, region="local-1")
+
+    async def __aenter__(self) -> Self:
+        await self.pools.open()
+        await self.journal.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.journal.stop()
+        await self.pools.close()
+
+    async def write(self, size: int) -> int:
+        """Record requests; the index of the last one's event."""
+        wanted = [_request() for _ in range(size)]
+        done = await asyncio.gather(*(self.journal.record([e], t) for e, t in wanted))
+        return max(recorded.index for (recorded,) in done)
+
+
+async def _measure(
+    one: Database, other: Database, rates: list[int], seconds: float, rounds: int
+) -> None:
+    await _set_up(one, other)
+    for region in (one, other):
+        connection = await asyncpg.connect(region.owner_url)
+        await connection.execute("CREATE TABLE bare (id bigint PRIMARY KEY, leaf text)")
+        await connection.close()
+    await _replicate_plainly(one, other, "bare", "bare")
+    plain_one, plain_other = await _without_a_peer(one), await _without_a_peer(other)
+    await _replicate_plainly(plain_one, plain_other, "same_rows", _SAME)
+    async with AsyncExitStack() as stack:
+        journal = await stack.enter_async_context(Journal(one))
+        rows = await stack.enter_async_context(Journal(plain_one))
+        here, there, rows_there = [
+            await asyncpg.connect(each.owner_url) for each in (one, other, plain_other)
+        ]
+        for connection in (here, there, rows_there):
+            stack.push_async_callback(connection.close)
+        tenants = SyncTenants(
+            region="local-1",
+            degrades={_TENANT: False},
+            wait_s=30,
+            look=PostgresPeerPosition(journal.pools).look,
+            journal=journal.journal,
+            events=EventFactory(clock=lambda: datetime.now(UTC)),
+        )
+        watching = asyncio.create_task(tenants.run())
+        stack.callback(watching.cancel)
+        count = 0
+
+        async def confirmed(size: int) -> int:
+            last = await journal.write(size)
+            await tenants.require(_TENANT)
+            return last
+
+        async def bare(size: int) -> int:
+            nonlocal count
+            await here.execute(
+                "INSERT INTO bare SELECT n, $3 FROM generate_series($1::bigint, $2) AS n",
+                count + 1,
+                count + size,
+                _TEXT,
+            )
+            count += size
+            return count
+
+        async def shown(connection: Any, query: str) -> int:
+            return int(await connection.fetchval(query) or 0)
+
+        newest = "SELECT max(index) FROM mc.ledger_id WHERE region = 'local-1'"
+        ways: dict[str, Way] = {
+            "bare": (bare, partial(shown, there, "SELECT max(id) FROM bare")),
+            "rows": (rows.write, partial(shown, rows_there, newest)),
+            "regions": (journal.write, partial(shown, there, newest)),
+            "sync": (confirmed, partial(shown, there, newest)),
+        }
+        for name, way in ways.items():  # what is planned and cached at first
+            await _lags(*way, 100, 2)
+            sys.stderr.write(f"{name} works\n")
+        for rate in rates:
+            await _print_rate(ways, there, rate, seconds, rounds)
+
+
+async def _applying_s(there: Any) -> float:
+    """CPU seconds so far of the peer's workers that apply what comes, of all its databases."""
+    workers = await there.fetch("SELECT pid FROM pg_stat_subscription WHERE pid IS NOT NULL")
+    return sum(sum(psutil.Process(each["pid"]).cpu_times()[:2]) for each in workers)
+
+
+async def _print_rate(
+    ways: dict[str, Way], there: Any, rate: int, seconds: float, rounds: int
+) -> None:
+    told: dict[str, list[Any]] = {name: [] for name in ways}
+    spent = dict.fromkeys(ways, 0.0)
+    for _ in range(rounds):
+        for name, way in ways.items():
+            before = await _applying_s(there)
+            told[name].append(await _lags(*way, rate, seconds))
+            spent[name] += await _applying_s(there) - before
+    print(
+        "| rows/s | what | reached | lag p50 ms | p95 | p99 | answer p50 ms | p95 | look ms | apply CPU us/row |"
+    )
+    print("|---|---|---|---|---|---|---|---|---|---|")
+    lags = {}
+    for name, rounds_of in told.items():
+        cuts = statistics.quantiles([lag for one in rounds_of for lag in one[0]], n=100)
+        waits = statistics.quantiles([wait for one in rounds_of for wait in one[1]], n=100)
+        lags[name] = [cuts[49], cuts[94], cuts[98]]
+        figures = " | ".join(f"{one:.2f}" for one in [*lags[name], waits[49], waits[94]])
+        look, reached = (statistics.mean(one[at] for one in rounds_of) for at in (2, 3))
+        cpu_us = 1e6 * spent[name] / (rounds * seconds * rate)
+        print(f"| {rate} | {name} | {reached:.0f} | {figures} | {look:.2f} | {cpu_us:.0f} |")
+    for peer, what in (("rows", "the same rows without our triggers"), ("bare", "one plain row")):
+        ratios = ", ".join(f"{a / b:.2f}" for a, b in zip(lags["regions"], lags[peer], strict=True))
+        print(f"\nlag of regions beside {what}, p50, p95, p99: {ratios}")
+    print()
 
 
 def main() -> int:
@@ -224,10 +295,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=10.0)
     parser.add_argument("--rates", default="500,2000")
+    parser.add_argument("--rounds", type=int, default=3)
     given = parser.parse_args()
     rates = [int(rate) for rate in given.rates.split(",")]
     with durable_postgres("peer_one") as one, durable_postgres("peer_two") as other:
-        asyncio.run(_measure(one, other, rates, given.seconds))
+        asyncio.run(_measure(one, other, rates, given.seconds, given.rounds))
     return 0
 
 
