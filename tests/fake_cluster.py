@@ -80,7 +80,7 @@ class Cluster:
         ignores_patches: Answer 200, and change nothing.
         patches: The bodies that came, with their content type.
         objects: What else there is: the whole path of an object to it.
-        logs: The text of a pod's log, by its name.
+        logs: The text of a pod's log, by its name; `previous NAME`: of its container before.
         refused: The rights that its user has not: verb and resource.
     """
 
@@ -144,7 +144,9 @@ class _Handler(BaseHTTPRequestHandler):
         elif parts.path in self.cluster.objects:
             self._answer(200, self.cluster.objects[parts.path])
         elif parts.path.endswith("/log"):
-            self._send(200, "text/plain", self.cluster.logs[parts.path.split("/")[-2]].encode())
+            before = "previous " if "previous=true" in parts.query else ""
+            text = self.cluster.logs[before + parts.path.split("/")[-2]]
+            self._send(200, "text/plain", text.encode())
         elif parts.path.rsplit("/", 1)[1] in _COLLECTIONS:
             found = self._below(parts.path)
             self._answer(200, {"kind": "List", "apiVersion": "v1", "items": found})

@@ -19,6 +19,7 @@ from mc_ops.environments import (
     EnvironmentStatus,
     Group,
     Instance,
+    LogFilter,
     LogLine,
     ProcessStatus,
     State,
@@ -26,7 +27,7 @@ from mc_ops.environments import (
     Workspace,
 )
 from mc_ops.environments.faults import Faults, shown
-from mc_ops.environments.interface import Say, silent
+from mc_ops.environments.interface import RECENT, Say, silent
 from mc_ops.errors import CouldNotTell, Finding, UnusableInput
 
 
@@ -94,13 +95,11 @@ class RecordingEnvironment:
             raise CouldNotTell(f"{name} does not run")
         return self._recorded.replicas[name]
 
-    def logs(
-        self, names: Sequence[str] = (), *, lines: int = 50, follow: bool = False
-    ) -> Iterator[LogLine]:
+    def logs(self, names: Sequence[str] = (), wanted: LogFilter = RECENT) -> Iterator[LogLine]:
         for name in names or self._recorded.replicas:
             if name not in self._recorded.replicas:
                 raise UnusableInput(f'there is no log of "{name}"')
-            yield LogLine(name, f"last of {lines}, {'followed' if follow else 'and no more'}")
+            yield LogLine(name, f"{wanted}")
 
     def neighbour_url(self, name: str) -> str:
         if name not in ("siem", "records-agent", "fulfilment-agent"):

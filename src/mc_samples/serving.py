@@ -10,6 +10,7 @@ import os
 import signal
 from collections.abc import Callable, Sequence
 
+import structlog
 from a2a.server.agent_execution import AgentExecutor, RequestContext
 from a2a.server.events import EventQueue
 from a2a.server.request_handlers import DefaultRequestHandler
@@ -23,6 +24,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import BaseRoute, Route
 
+from mc_contract import log_lines
 from mc_contract.numbers import whole_number
 
 HOST = "127.0.0.1"
@@ -100,14 +102,17 @@ def serve(create_app: Callable[[int], Starlette]) -> None:
     On loopback, but where `MC_SAMPLE_HOST` names another address: in a pod, `0.0.0.0`.
     """
     port = whole_number(os.environ["MC_PORT"])
+    log_lines.configure()
     asyncio.run(_serve(create_app(port), port))
 
 
 async def _serve(app: Starlette, port: int) -> None:
+    host = os.environ.get("MC_SAMPLE_HOST") or HOST
     server = Server(
         app,
-        address=os.environ.get("MC_SAMPLE_HOST") or HOST,
+        address=host,
         port=port,
+        log_enabled=False,
         interface=Interfaces.ASGI,
         backlog=1024,
         websockets=False,
@@ -115,4 +120,5 @@ async def _serve(app: Starlette, port: int) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, server.stop)
+    structlog.get_logger().info("serving", host=host, port=port)
     await server.serve()

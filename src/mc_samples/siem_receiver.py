@@ -19,7 +19,6 @@ from __future__ import annotations
 import asyncio
 import hmac
 import json
-import logging
 import os
 import time
 from collections.abc import Awaitable, Callable, Mapping
@@ -27,8 +26,10 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import structlog
 from aiohttp import web
 
+from mc_contract import log_lines
 from mc_contract.numbers import whole_number
 from mc_samples.siem_store import (
     Behaviour,
@@ -43,7 +44,7 @@ from mc_samples.siem_store import (
 _HOST = "127.0.0.1"
 _MAX_BODY_BYTES = 67_108_864
 
-_log = logging.getLogger("mc_ops.siem")
+_log = structlog.get_logger()
 
 
 class Face:
@@ -173,7 +174,7 @@ class Face:
         except (ValueError, msgspec.ValidationError, RecursionError):
             known = ", ".join(now)
             return web.json_response({"error": f"expected some of: {known}"}, status=400)
-        _log.info("told to change: %s", ", ".join(sorted(wanted)))
+        _log.info("told_to_change", members=sorted(wanted))
         return web.json_response(msgspec.to_builtins(self._behaviour))
 
     # -- what all share -----------------------------------------------------------------------
@@ -245,7 +246,7 @@ def create_app(receiver: Receiver, key: str) -> web.Application:
 
 
 def main() -> None:
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    log_lines.configure()
     key = Path(os.environ["MC_SIEM_KEY_FILE"]).read_text(encoding="utf-8").strip()
     if not key:
         raise SystemExit("the SIEM key file is empty")
@@ -255,13 +256,9 @@ def main() -> None:
     async def app() -> web.Application:
         return create_app(Receiver(events, behaviour), key)
 
-    web.run_app(
-        app(),
-        host=os.environ.get("MC_SAMPLE_HOST") or _HOST,
-        port=whole_number(os.environ["MC_PORT"]),
-        access_log=None,
-        print=_log.info,
-    )
+    host, port = os.environ.get("MC_SAMPLE_HOST") or _HOST, whole_number(os.environ["MC_PORT"])
+    _log.info("serving", host=host, port=port)
+    web.run_app(app(), host=host, port=port, access_log=None, print=None)
 
 
 if __name__ == "__main__":

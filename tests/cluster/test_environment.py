@@ -14,7 +14,7 @@ from tests.cluster.platform import SIDES, SIEM_KEY, Platform
 from tests.contracts import environment_laws
 from tests.contracts.environment_laws import *  # noqa: F403 - the laws are the tests
 
-from mc_ops.environments import Colour, Environment, Holder, open_environment
+from mc_ops.environments import Colour, Environment, Holder, LogFilter, open_environment
 from mc_ops.environments.faults import Faults
 from mc_ops.environments.kubernetes import Client, allowed, role
 from mc_ops.environments.kubernetes.rights import RIGHTS, RIGHTS_OF, Right
@@ -94,7 +94,7 @@ def test_settings_catalogue_and_logs_are_the_pod_s(opened: Environment) -> None:
     assert (settings["MC_REPLICA"], settings["MC_COLOUR"]) == (blue.name, "blue")
     assert settings["AUDIT_SIEM_KEY"] == SIEM_KEY
     assert len(opened.catalogue_digest()) == 64
-    following = opened.logs([blue.name], lines=1, follow=True)
+    following = opened.logs([blue.name], LogFilter(lines=1, follow=True))
     assert next(iter(following)).name == blue.name
     following.close()  # type: ignore[attr-defined]
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
-from mc_ops.environments import BASELINE, Colour, Environment, Instance, State
+from mc_ops.environments import BASELINE, Colour, Environment, Instance, LogFilter, State
 from mc_ops.environments.faults import Faults
 from mc_ops.errors import CouldNotTell, Finding, UnusableInput
 
@@ -117,7 +117,9 @@ def test_a_replica_tells_what_it_was_started_with(environment: Environment) -> N
 def test_logs_are_of_those_that_are_named(environment: Environment) -> None:
     """A name without a log is an error, and not silence."""
     [replica] = environment.instances(BLUE)
-    assert {line.name for line in environment.logs([replica.name], lines=5)} <= {replica.name}
+    assert {line.name for line in environment.logs([replica.name], LogFilter(lines=5))} <= {
+        replica.name
+    }
     with pytest.raises(UnusableInput):
         list(environment.logs(["nobody"]))
 

@@ -17,7 +17,7 @@ import psutil
 import pytest
 from tests.children import child
 
-from mc_ops.environments import BASELINE, Colour, State, UpRequest, credentials
+from mc_ops.environments import BASELINE, Colour, LogFilter, State, UpRequest, credentials
 from mc_ops.environments.faults import Faults
 from mc_ops.environments.local import edge_control, health, keyring, start
 from mc_ops.environments.local.environment import LocalEnvironment
@@ -475,13 +475,13 @@ def test_purge_removes_what_is_ours_and_nothing_else(platform: LocalEnvironment)
 
 def test_logs_are_read_and_followed(running: LocalEnvironment) -> None:
     """The last lines of a log by its name, then each new one as it comes."""
-    assert any("edge listens" in line.text for line in running.logs(["edge"]))
+    assert any("edge_listens" in line.text for line in running.logs(["edge"]))
     log = running.layout.log_of("siem")
-    follow = running.logs(["siem"], lines=1, follow=True)
+    follow = running.logs(["siem"], LogFilter(lines=1, follow=True))
     last = next(follow)
     with log.open("a") as file:
         file.write("a new line\n")
-    assert next(follow).text == "a new line"
+    assert json.loads(next(follow).text) == {"event": "output", "text": "a new line"}
     assert last.name == "siem"
     follow.close()  # type: ignore[attr-defined]  # a generator, behind the interface's Iterator
 

@@ -25,7 +25,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import asyncpg
+import structlog
 
+from mc_contract import log_lines
 from mc_ops.backups.keys import BackupKey, read_key
 from mc_ops.backups.sealed import Label, private, read_pieces, seal, sync_folder
 from mc_ops.backups.store import Archived, Store, is_segment, number_of
@@ -35,6 +37,7 @@ from mc_ops.files import write_atomically
 
 _LOOK_S = 0.25
 _RETRY_S = 2.0
+_log = structlog.get_logger()
 
 
 class Archiver:
@@ -75,7 +78,7 @@ class Archiver:
             return True
         self.gap = f"between {self._last} and {name}"
         self._note(self._last, self.gap)
-        sys.stderr.write(f"the WAL archive has a gap {self.gap}: a backup begins a new line\n")
+        _log.error("archive_has_gap", where=self.gap, hint="a backup begins a new line")
         return False
 
     def _seal(self, name: str) -> None:
@@ -129,7 +132,7 @@ def main() -> int:
     binaries, port = Path(os.environ["MC_PG_BIN"]), int(os.environ["MC_PG_PORT"])
     wanted = read_wanted(home)
     if wanted is None:
-        sys.stderr.write("no backup was made here: nothing to archive\n")
+        _log.error("nothing_to_archive", reason="no backup was made here")
         return 1
     stopping = False
 
@@ -148,17 +151,19 @@ def main() -> int:
         while not stopping:
             if child is None or child.poll() is not None:
                 if child is not None:
-                    sys.stderr.write(f"pg_receivewal ended ({child.returncode}); again\n")
+                    _log.warning(
+                        "pg_receivewal_ended", status=child.returncode, again_in_s=_RETRY_S
+                    )
                     time.sleep(_RETRY_S)
                 child = _receive(wanted, binaries, port, spool)
             try:
                 archiver.seal_whole()
                 troubled = ""
             except OSError as error:
-                said = f"the archive cannot be written: {error.strerror}"
-                if said != troubled:
-                    sys.stderr.write(f"{said}; trying again\n")
-                troubled = said
+                reason = error.strerror or type(error).__name__
+                if reason != troubled:
+                    _log.error("archive_not_written", reason=reason)
+                troubled = reason
             health.status = "failing" if troubled else "ok"
             if archiver.gap:
                 health.status = "gap"
@@ -220,8 +225,9 @@ def _receive(wanted: Wanted, binaries: Path, port: int, spool: Path) -> subproce
 
 
 if __name__ == "__main__":
+    log_lines.configure()
     try:
         sys.exit(main())
     except OpsError as error:
-        sys.stderr.write(f"{error.message}\n")
+        _log.error("archiver_ended", reason=error.message)
         sys.exit(1)

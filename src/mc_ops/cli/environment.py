@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
+from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
@@ -15,6 +17,7 @@ from rich.markup import escape
 from rich.text import Text
 
 from mc_ops import exit_codes
+from mc_ops.audit import moment
 from mc_ops.cli.cutover import backing, remember
 from mc_ops.cli.operator_access import UnaskedOption, confirm
 from mc_ops.cli.options import EnvOption, Number, Verbs, Whole
@@ -37,6 +40,7 @@ from mc_ops.environments import (
     Environment,
     EnvironmentStatus,
     Group,
+    LogFilter,
     Startable,
     State,
     UpRequest,
@@ -201,18 +205,45 @@ def logs(
     follow: Annotated[
         bool, typer.Option("--follow", "-f", help="Keep printing new lines as they are written.")
     ] = False,
-    lines: Annotated[Whole, typer.Option(min=0, help="Number of recent lines per process.")] = 50,
+    lines: Annotated[
+        Whole | None,
+        typer.Option(
+            min=0, help="Number of recent lines per process; default: 50, with --since all."
+        ),
+    ] = None,
+    since: Annotated[
+        str | None, typer.Option(help="Only lines since this time or age: 10m, 36h, 7d.")
+    ] = None,
+    grep: Annotated[
+        str | None, typer.Option(help="Only lines in which this regular expression is found.")
+    ] = None,
     env: EnvOption = "local",
 ) -> None:
-    """Print the processes' log lines, with the process's name if there are several."""
+    """Print the processes' log lines by time, with the process's name if there are several."""
     environment = open_environment(env)
-    wanted = names or []
+    wanted = LogFilter(
+        lines=50 if lines is None and since is None else lines,
+        follow=follow,
+        since_s=_seconds(since) if since else 0.0,
+        pattern=None if grep is None else _pattern(grep),
+    )
     with _reader_may_leave():
-        for line in environment.logs(wanted, lines=lines, follow=follow):
-            prefix = "" if len(wanted) == 1 else f"{line.name} | "
+        for line in environment.logs(names or (), wanted):
+            prefix = "" if names and len(names) == 1 else f"{line.name} | "
             emit_line(f"{prefix}{line.text}")
             if follow:
                 sys.stdout.flush()
+
+
+def _seconds(since: str) -> float:
+    return datetime.fromisoformat(moment(since, datetime.now(UTC))).timestamp()
+
+
+def _pattern(text: str) -> re.Pattern[str]:
+    try:
+        return re.compile(text)
+    except (re.error, OverflowError, RecursionError) as error:
+        raise UnusableInput(f"--grep is no regular expression: {error}") from error
 
 
 @app.command()
@@ -442,7 +473,7 @@ def _follow(environment: Environment) -> None:
 
     threading.Thread(target=watch, daemon=True).start()
     try:
-        for line in environment.logs(lines=0, follow=True):
+        for line in environment.logs((), LogFilter(lines=0, follow=True)):
             emit_line(f"{line.name} | {line.text}")
             sys.stdout.flush()
     finally:

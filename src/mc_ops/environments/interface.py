@@ -7,6 +7,7 @@ is *brought up* is not here: a laptop starts processes, a cluster is given manif
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -128,10 +129,40 @@ class Switch:
 
 @dataclass(frozen=True, slots=True)
 class LogLine:
-    """One line that a process wrote."""
+    """One line that a process wrote.
+
+    Attributes:
+        text: A JSON object; what is not in our format is framed (`mc_contract.log_lines`).
+        at: When, in Unix seconds; of a line that does not say it, as of the one before.
+    """
 
     name: str
     text: str
+    at: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class LogFilter:
+    """Which lines are wanted of each log.
+
+    Attributes:
+        lines: How many of the last ones at most; None for all.
+        follow: New ones, too.
+        since_s: Only lines of that time on, in Unix seconds.
+        pattern: Only lines in which this is found.
+    """
+
+    lines: int | None = 50
+    follow: bool = False
+    since_s: float = 0.0
+    pattern: re.Pattern[str] | None = None
+
+    def takes(self, text: str) -> bool:
+        """Whether a line's text is wanted."""
+        return self.pattern is None or self.pattern.search(text) is not None
+
+
+RECENT: Final = LogFilter()
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,10 +220,10 @@ class Environment(Protocol):
             CouldNotTell: it does not run, or they may not be read.
         """
 
-    def logs(
-        self, names: Sequence[str] = (), *, lines: int = 50, follow: bool = False
-    ) -> Iterator[LogLine]:
-        """The last `lines` lines of each (of all without `names`); with `follow`, new ones, too.
+    def logs(self, names: Sequence[str] = (), wanted: LogFilter = RECENT) -> Iterator[LogLine]:
+        """Lines of each of these logs (of all without `names`), in the order of their times.
+
+        With `follow`, new ones as they come.
 
         Raises:
             UnusableInput: a name has no log.

@@ -14,6 +14,7 @@ import re
 import time
 from collections import OrderedDict
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import structlog
 
@@ -31,6 +32,14 @@ _STRAYED = (
     "this replica's catalogue has no such tenant: add it and restart, or revoke the credential"
 )
 _log = structlog.get_logger()
+
+
+@dataclass(slots=True)
+class _Told:
+    """When failures of a kind were logged last, and how many there were since."""
+
+    at: float = -math.inf
+    since_last: int = 0
 
 
 class GuardedAuthenticator:
@@ -56,8 +65,7 @@ class GuardedAuthenticator:
         self._monotonic = monotonic
         self._left: OrderedDict[str, tuple[float, float]] = OrderedDict()  # client: failures, at
         self._few = asyncio.Semaphore(_AT_ONCE)
-        self._told_at = -math.inf
-        self._untold = 0
+        self._told = {warns: _Told() for warns in (False, True)}
         self.forget = inner.forget
 
     async def authenticate(
@@ -110,20 +118,25 @@ class GuardedAuthenticator:
     def _count(self, client: str, authorization: str | None, strayed: Principal | None) -> None:
         reason = "no_tenant" if strayed else _reason(authorization)
         metrics.authentication_failures.labels(reason).inc()
-        self._untold += 1
+        # A few failures are a client without a credential, or our own pre-flight; many are guesses
+        warns = strayed is not None or self._allowed(client) < 1.0
+        told = self._told[warns]
+        told.since_last += 1
         now = self._monotonic()
-        if now - self._told_at >= _LOG_EVERY_S:
-            whose = {}
-            if strayed:
-                whose = {"tenant": strayed.tenant, "key_id": strayed.key_id, "hint": _STRAYED}
-            _log.warning(
-                "authentication_failed",
-                client=client,
-                reason=reason,
-                since_last=self._untold,
-                **whose,
-            )
-            self._told_at, self._untold = now, 0
+        if now - told.at < _LOG_EVERY_S:
+            return
+        whose = {}
+        if strayed:
+            whose = {"tenant": strayed.tenant, "key_id": strayed.key_id, "hint": _STRAYED}
+        tell = _log.warning if warns else _log.info
+        tell(
+            "authentication_failed",
+            client=client,
+            reason=reason,
+            since_last=told.since_last,
+            **whose,
+        )
+        told.at, told.since_last = now, 0
 
 
 def _reason(authorization: str | None) -> str:

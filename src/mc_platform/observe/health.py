@@ -13,10 +13,13 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
+import structlog
+
 Probe = Callable[[], Awaitable[tuple[bool, dict[str, Any]]]]
 """Answers whether the dependency works, and details fit for anyone to see."""
 
 _PROBE_TIMEOUT_S = 3.0
+_log = structlog.get_logger()
 _FOR_STRANGERS = ("status", "service", "version", "colour")
 _FOR_TENANTS = (*_FOR_STRANGERS, "replica", "running")  # who compares replicas must know them apart
 
@@ -41,6 +44,7 @@ class Health:
         self._looking: asyncio.Task[dict[str, dict[str, Any]]] | None = None
         self._until = 0.0
         self.draining = False
+        self._unable: list[str] = []
 
     async def look(self, *, detail: bool = True, known: bool = False) -> tuple[int, dict[str, Any]]:
         """The HTTP status and the JSON body; probes at most once in `keep_s`, all at once.
@@ -54,7 +58,9 @@ class Health:
         # Whoever asks meanwhile waits for the same look, and may leave without ending it
         dependencies = await asyncio.shield(self._looking)
         down = [name for name, found in dependencies.items() if found["state"] != "ok"]
-        unable = self.draining or any(name in self._vital for name in down)
+        vital = [name for name in down if name in self._vital]
+        self._tell(vital, dependencies)
+        unable = bool(self.draining or vital)
         status = "unavailable" if unable else "degraded" if down else "ok"
         body = {
             "status": "draining" if self.draining else status,
@@ -65,6 +71,14 @@ class Health:
             names = _FOR_TENANTS if known else _FOR_STRANGERS
             body = {name: body[name] for name in names if name in body}
         return (503 if unable else 200), body
+
+    def _tell(self, unable: list[str], dependencies: Mapping[str, Mapping[str, Any]]) -> None:
+        """Log when it ceases to serve, and when it serves again: each 503 for itself is no line."""
+        if unable and unable != self._unable:
+            _log.warning("cannot_serve", **{name: dependencies[name] for name in unable})
+        elif self._unable and not unable:
+            _log.info("serves_again", after=self._unable)
+        self._unable = unable
 
     async def _probe_all(self) -> dict[str, dict[str, Any]]:
         names = list(self._probes)

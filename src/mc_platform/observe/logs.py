@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import logging
 import re
-import sys
 from collections.abc import MutableMapping
 from typing import Any
 
-import msgspec
 import structlog
+
+from mc_contract import log_lines
 
 DENIAL = "policy_decision"
 DELIVERY = "siem_delivery"
@@ -27,8 +27,8 @@ _CONTRACTS = (
 
 def render(_logger: Any, _method: str, fields: MutableMapping[str, Any]) -> str:
     """Encode one event; `event` comes first, other keys in the order given."""
-    event = str(fields.pop("event", ""))
-    line = msgspec.json.encode({"event": event, **fields}, enc_hook=str).decode()
+    event = str(fields.get("event", ""))
+    line = log_lines.render(_logger, _method, fields)
     for pattern, owner, word, escaped in _CONTRACTS:
         if event != owner and pattern.search(line):
             line = line.replace(word, escaped)
@@ -36,32 +36,11 @@ def render(_logger: Any, _method: str, fields: MutableMapping[str, Any]) -> str:
 
 
 def configure(level: str) -> None:
-    """Send structlog and the standard library's loggers through `render` to stdout.
+    """Log through `render` to standard output.
 
     The A2A SDK's own loggers are silenced below CRITICAL: they quote request data.
     """
-    shared: list[Any] = [
-        structlog.contextvars.merge_contextvars,
-        structlog.processors.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True, key="at"),
-        structlog.processors.format_exc_info,
-    ]
-    structlog.configure(
-        processors=[*shared, render],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelName(level)),
-        logger_factory=structlog.PrintLoggerFactory(sys.stdout),
-        cache_logger_on_first_use=True,
-    )
-    handler = logging.StreamHandler(sys.stdout)
-    handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=shared,
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, render],
-        )
-    )
-    root = logging.getLogger()
-    root.handlers[:] = [handler]
-    root.setLevel(logging.WARNING)
+    log_lines.configure(level, render)
     logging.getLogger("a2a").setLevel(logging.CRITICAL)
 
 

@@ -14,10 +14,12 @@ from collections.abc import Awaitable
 from dataclasses import KW_ONLY, dataclass, field
 from itertools import chain
 
+import structlog
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mc_contract.keepable import NotKeepable, read_json
+from mc_contract.log_lines import trace_id
 from mc_platform.authenticate import GuardedAuthenticator
 from mc_platform.bulkheads import client_left
 from mc_platform.errors import (
@@ -39,7 +41,7 @@ from mc_platform.receive.detail import DETAIL, DetailRule
 from mc_platform.receive.handler import PRINCIPAL
 from mc_platform.receive.peers import Peers
 from mc_platform.receive.turns import LARGE_BYTES, Arrivals, Turns
-from mc_platform.receive.wire_errors import answer, begin_waits, retry_after
+from mc_platform.receive.wire_errors import answer, begin_note, failure, retry_after
 
 _DETAILED = frozenset({"/health", "/metrics"})  # what they tell depends on who asks
 _SIGNED = frozenset({"/witness/add-checkpoint"})  # the body's own signature is the credential
@@ -50,6 +52,8 @@ _PUBLIC = _DETAILED | {
     "/ledger/checkpoint/cosigned",
 }
 _MOST_HEAD_BYTES = 32_768
+_FAILURE = 500
+_log = structlog.get_logger()
 _LENGTH_DIGITS = 19
 _SMALL_BODY_BYTES = 8192
 _QUICK_S = 0.25
@@ -141,7 +145,7 @@ class _Visit:
     async def serve(self) -> None:
         """Check, then hand on."""
         middleware = self._middleware
-        begin_waits()
+        begin_note()
         try:
             self._refuse_declared_size()
             path = self._scope["path"]
@@ -185,8 +189,18 @@ class _Visit:
             self._watching.cancel()
         if self._leaving is not None:
             self._leaving.cancel()
+        why = failure()
+        # What probes are answered, `Health` tells when it changes
+        if (why or self._status >= _FAILURE) and self._started and self._route != "health":
+            self._tell_failure(why)
         elapsed_s = time.perf_counter() - self._began
         metrics.count_answer(self._status, self._route, self._tenant, elapsed_s, cpu_s)
+
+    def _tell_failure(self, why: dict[str, str]) -> None:
+        header = dict(self._scope["headers"]).get(b"traceparent", b"").decode("latin-1")
+        trace = {"trace": found} if (found := trace_id(header)) else {}
+        fields = {"status": self._status, "route": self._route, "tenant": self._tenant}
+        _log.warning("request_failed", **fields, **trace, **why)
 
     def _authorization(self) -> str | None:
         given = [value for name, value in self._scope["headers"] if name == b"authorization"]

@@ -25,7 +25,7 @@ from mc_platform.model.tenant import Principal
 from mc_platform.observe import metrics
 from mc_platform.receive.handler import PRINCIPAL
 from mc_platform.receive.middleware import route_of
-from mc_platform.receive.wire_errors import begin_homes, forget_waits
+from mc_platform.receive.wire_errors import begin_homes, clear_note
 
 PASSED_ON = "MC-Passed-On"
 _PASSED_ON = PASSED_ON.lower().encode()
@@ -201,7 +201,7 @@ class _Answer:
                 if self._refused:
                     continue
                 if not self.begun:
-                    forget_waits()
+                    clear_note()
                     self.begun = True
                 await self._send(message)
             asked.result()

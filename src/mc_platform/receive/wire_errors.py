@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 import uuid
 from contextvars import ContextVar
+from dataclasses import dataclass, field
 from http import HTTPStatus
 
 import structlog
@@ -36,25 +37,59 @@ from mc_contract.governance import (
 from mc_platform import errors
 
 _UNTOLD_S = 1.0
-_waits: ContextVar[list[float]] = ContextVar("waits")
+_FAILURE = HTTPStatus.INTERNAL_SERVER_ERROR
+
+
+@dataclass(slots=True)
+class _Note:
+    """What a request's errors leave for its answer and for the log."""
+
+    waits: list[float] = field(default_factory=list)
+    failure: BaseException | None = None
+
+
+_notes: ContextVar[_Note] = ContextVar("notes")
 _homes: ContextVar[list[errors.HomeElsewhere]] = ContextVar("homes")
 _log = structlog.get_logger()
 
 
-def begin_waits() -> None:
+def begin_note() -> None:
     """Open the note of the request that this context serves."""
-    _waits.set([])
+    _notes.set(_Note())
 
 
-def _note_wait(error: BaseException) -> None:
+def _note(error: BaseException) -> None:
+    note = _notes.get(_Note())
     wait_s = getattr(error, "retry_after_s", None)
     if wait_s is not None:
-        _waits.get([]).append(float(wait_s))
+        note.waits.append(float(wait_s))
+    if note.failure is None and getattr(error, "http_status", 500) >= _FAILURE:
+        note.failure = error
 
 
-def forget_waits() -> None:
+def clear_note() -> None:
     """Empty the note: the refusal that wrote into it is not what is answered."""
-    _waits.get([]).clear()
+    note = _notes.get(_Note())
+    note.waits.clear()
+    note.failure = None
+
+
+def failure() -> dict[str, str]:
+    """Why this request fails by no fault of its caller, for the log; empty if it does not.
+
+    The words are ours: an agent's failure, or one that is not ours, is told by its kind alone.
+    """
+    error = _notes.get(_Note()).failure
+    if error is None:
+        return {}
+    told = {"error": type(error).__name__}
+    if isinstance(error, errors.PlatformError):
+        told["code"] = error.code
+    if isinstance(error, errors.Unavailable):
+        told["reason"] = error.message
+    if error.__cause__ is not None:
+        told["cause"] = type(error.__cause__).__name__
+    return told
 
 
 def begin_homes() -> list[errors.HomeElsewhere]:
@@ -66,7 +101,7 @@ def begin_homes() -> list[errors.HomeElsewhere]:
 
 def retry_after(status: int) -> tuple[bytes, bytes] | None:
     """The header for a response with this status; None if it needs none."""
-    waits = _waits.get([])
+    waits = _notes.get(_Note()).waits
     if not waits and status not in (429, 503):
         return None
     return b"retry-after", str(math.ceil(max(waits, default=_UNTOLD_S))).encode()
@@ -135,9 +170,10 @@ def _on_wire(error: BaseException) -> sdk.A2AError:
     if isinstance(error, errors.AutonomyHalted):
         return AutonomyHaltedError(_sentence(error), {"scope": error.scope, "since": error.since})
     if isinstance(error, errors.AgentFailed):
+        _note(error)
         return AgentFailedError(_sentence(error))
     if isinstance(error, errors.Unavailable):
-        _note_wait(error)
+        _note(error)
         if isinstance(error, errors.HomeElsewhere):
             _homes.get([]).append(error)
             return UnavailableError(_sentence(error), {"code": error.code, "home": error.home})
@@ -145,10 +181,11 @@ def _on_wire(error: BaseException) -> sdk.A2AError:
             return UnavailableError(_sentence(error), {"code": error.code})
         return UnavailableError(_sentence(error))
     if isinstance(error, errors.RateLimited):
-        _note_wait(error)
+        _note(error)
         return RateLimitedError(_sentence(error), {"retryAfterS": str(error.retry_after_s)})
     if isinstance(error, (errors.BadRequest, errors.RequestTooLarge, GovernanceError)):
         return sdk.InvalidParamsError(_sentence(error))
+    _note(error)
     incident = uuid.uuid4().hex[:12]
     _log.error("request_crashed", incident=incident, exc_info=error)
     return sdk.InternalError(f"internal error, incident {incident}")
@@ -190,7 +227,7 @@ async def answer(_request: Request, error: Exception) -> Response:
     if not isinstance(error, errors.PlatformError):
         told = {"code": "internal", "message": to_wire(error).message, "hint": ""}
         return JSONResponse({"error": {**told, "retryable": False}}, status_code=500)
-    _note_wait(error)
+    _note(error)
     if isinstance(error, errors.HomeElsewhere):
         _homes.get([]).append(error)
     headers = {}

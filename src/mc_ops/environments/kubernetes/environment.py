@@ -12,10 +12,12 @@ from mc_contract.configuration import FileProblems
 from mc_ops.environments.catalogue import catalogue_digest
 from mc_ops.environments.faults import Faults
 from mc_ops.environments.interface import (
+    RECENT,
     Colour,
     EnvironmentStatus,
     Group,
     Instance,
+    LogFilter,
     LogLine,
     Say,
     Switch,
@@ -76,10 +78,8 @@ class KubernetesEnvironment:
     def settings(self, name: str) -> Mapping[str, str]:
         return settings_of(self._client, name)
 
-    def logs(
-        self, names: Sequence[str] = (), *, lines: int = 50, follow: bool = False
-    ) -> Iterator[LogLine]:
-        return read_logs(self._client, self._reading.all_pods, names, lines=lines, follow=follow)
+    def logs(self, names: Sequence[str] = (), wanted: LogFilter = RECENT) -> Iterator[LogLine]:
+        return read_logs(self._client, self._reading.all_pods, names, wanted)
 
     def neighbour_url(self, name: str) -> str:
         return self._reading.neighbour_url(name)

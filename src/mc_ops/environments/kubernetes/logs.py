@@ -1,4 +1,4 @@
-"""The logs of pods, side by side: the last lines of each, what was before a restart, and on."""
+"""The logs of pods by time: the last lines of each, what was before a restart, and on."""
 
 from __future__ import annotations
 
@@ -7,11 +7,16 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
 
-from mc_ops.environments.interface import LogLine
+from mc_contract.log_lines import framed
+from mc_ops.environments.interface import LogFilter, LogLine
 from mc_ops.environments.kubernetes import pods as pod_facts
 from mc_ops.environments.kubernetes.client import Absent, Client, Object
 from mc_ops.environments.kubernetes.names import SERVICE
+from mc_ops.environments.log_lines import in_order, merged, read_line
 from mc_ops.errors import OpsError, UnusableInput
 
 _POLL_S = 2.0
@@ -19,21 +24,17 @@ _QUEUED = 10_000  # lines that nobody has read yet; then the streams wait
 
 
 def read_logs(
-    client: Client,
-    listed: Callable[[], Sequence[Object]],
-    names: Sequence[str],
-    *,
-    lines: int,
-    follow: bool,
+    client: Client, listed: Callable[[], Sequence[Object]], names: Sequence[str], wanted: LogFilter
 ) -> Iterator[LogLine]:
-    """Yield the last `lines` lines of each pod; with `follow`, go on until closed.
+    """Yield the lines that are wanted of each pod, in the order of their times over all pods.
+
+    With `follow`, go on until closed, or until every named pod is gone.
 
     Args:
         client: Of the namespace.
         listed: The pods that there are.
         names: Whose; all without any, and with `follow` those that come later, too.
-        lines: How many of each at most; of a container that was started again also those of before.
-        follow: Go on, across restarts, until the pod is gone.
+        wanted: Of a container that was started again, the lines of before count as well.
 
     Raises:
         UnusableInput: no pod has one of these names.
@@ -45,40 +46,71 @@ def read_logs(
                 f'there is no log of "{name}"', hint=f"known: {', '.join(found) or 'no pod runs'}"
             )
     pods = [found[name] for name in names] or list(found.values())
-    if follow:
-        return _Following(client, listed, wanted=frozenset(names), lines=lines).lines(pods)
-    return _last(client, pods, lines)
-
-
-def _last(client: Client, pods: Sequence[Object], lines: int) -> Iterator[LogLine]:
-    for pod in pods:
-        name = pod_facts.name_of(pod)
-        now = _tail(client, pod, lines)
-        if pod_facts.restarts(pod) and len(now) < lines:
-            for text in _tail(client, pod, lines - len(now), previous=True):
-                yield LogLine(name, text)
-            yield LogLine(name, restart_line(pod))
-        for text in now:
-            yield LogLine(name, text)
+    if wanted.follow:
+        return _Following(client, listed, frozenset(names), wanted).lines(pods)
+    return merged([_Log(client, pod, wanted).last(pod) for pod in pods])
 
 
 def restart_line(pod: Object) -> str:
     """The line between the log of a container that ended and that of the one started in its place."""
-    return f"--- restarted: {pod_facts.last_ending(pod) or 'why is not known'} ---"
+    return framed(f"--- restarted: {pod_facts.last_ending(pod) or 'why is not known'} ---")
 
 
-def _tail(client: Client, pod: Object, lines: int, *, previous: bool = False) -> list[str]:
-    """The last lines; none of a container that never started, or is not kept."""
-    if not lines:
+class _Log:
+    """One pod's log; the kubelet gives its lines with the time at which it got each."""
+
+    def __init__(self, client: Client, pod: Object, wanted: LogFilter) -> None:
+        self.name = pod_facts.name_of(pod)
+        self._client, self._wanted = client, wanted
+        self._newest = ""
+
+    def last(self, pod: Object) -> list[LogLine]:
+        """The last lines that are wanted; none of a container that never started, or is not kept."""
+        most = self._wanted.lines
+        if most == 0:
+            return []
+        found: list[LogLine] = []
+        if pod_facts.restarts(pod):
+            found = [*self._tail(previous=True), LogLine(self.name, restart_line(pod))]
+        now = self._tail()
+        if most is not None:
+            found = [] if len(now) >= most else found[len(now) - most - 1 :]
+            now = now[-most:]
+        return in_order([*found, *now])
+
+    def _tail(self, *, previous: bool = False) -> list[LogLine]:
+        # The last lines in which something is found are not among the last lines
+        count = self._wanted.lines if self._wanted.pattern is None else None
+        since_s = self._wanted.since_s
+        since = datetime.fromtimestamp(since_s, UTC).isoformat() if since_s else None
+        with contextlib.suppress(
+            Absent, UnusableInput
+        ):  # 400: the container waits to start, or the kubelet let go of it
+            return list(self._read(tail_lines=count, since_time=since, previous=previous))
         return []
-    name = pod_facts.name_of(pod)
-    try:
-        return list(client.log(name, container=SERVICE, tail_lines=lines, previous=previous))
-    except (
-        Absent,
-        UnusableInput,
-    ):  # 400: the container waits to start, or the kubelet let go of it
-        return []
+
+    def on(self) -> Iterator[LogLine]:
+        """What comes after what was read; of a log of which nothing was wanted, only what is new."""
+        begins = {"tail_lines": 0} if self._wanted.lines == 0 and not self._newest else {}
+        since = f"{self._newest[:19]}Z" if self._newest else None
+        yield from self._read(since_time=since, follow=True, timeout=None, **begins)
+
+    def all_from_now(self) -> None:
+        """Whatever the log has is wanted from here on: it is another container's."""
+        self._wanted = replace(self._wanted, lines=None)
+
+    def _read(self, **options: Any) -> Iterator[LogLine]:
+        for given in self._client.log(self.name, container=SERVICE, timestamps=True, **options):
+            stamp, _, text = given.partition(" ")
+            # To nanoseconds, and without a fraction where that is nought
+            order = stamp.rstrip("Z") if "." in stamp else f"{stamp.rstrip('Z')}."
+            if order <= self._newest:
+                continue
+            self._newest = order
+            line = read_line(text)
+            at = pod_facts.moment(stamp).timestamp() if line.at is None else line.at
+            if at >= self._wanted.since_s and self._wanted.takes(text):
+                yield LogLine(self.name, line.text, at)
 
 
 class _Following:
@@ -88,11 +120,10 @@ class _Following:
         self,
         client: Client,
         listed: Callable[[], Sequence[Object]],
-        *,
-        wanted: frozenset[str],
-        lines: int,
+        names: frozenset[str],
+        wanted: LogFilter,
     ) -> None:
-        self._client, self._listed, self._wanted, self._count = client, listed, wanted, lines
+        self._client, self._listed, self._names, self._wanted = client, listed, names, wanted
         self._queue: queue.Queue[LogLine | OpsError] = queue.Queue(_QUEUED)
         self._ended = threading.Event()
         self._followed: set[str] = set()
@@ -100,10 +131,12 @@ class _Following:
     def lines(self, pods: Sequence[Object]) -> Iterator[LogLine]:
         """Yield until closed, or until every named pod is gone."""
         try:
-            for pod in pods:
-                self._follow(pod, self._count)
+            logs = [_Log(self._client, pod, self._wanted) for pod in pods]
+            yield from merged([log.last(pod) for log, pod in zip(logs, pods, strict=True)])
+            for log in logs:
+                self._follow(log)
             looked = time.monotonic()
-            while not (self._wanted and not self._followed and self._queue.empty()):
+            while not (self._names and not self._followed and self._queue.empty()):
                 try:
                     item = self._queue.get(timeout=_POLL_S)
                 except queue.Empty:
@@ -112,52 +145,44 @@ class _Following:
                     raise item
                 if item is not None:
                     yield item
-                if not self._wanted and time.monotonic() - looked > _POLL_S:
+                if not self._names and time.monotonic() - looked > _POLL_S:
                     looked = time.monotonic()
                     for pod in self._listed():
                         if pod_facts.name_of(pod) not in self._followed:
-                            self._follow(pod, None)
+                            self._follow(_Log(self._client, pod, replace(self._wanted, lines=None)))
         finally:
             self._ended.set()
 
-    def _follow(self, pod: Object, lines: int | None) -> None:
-        name = pod_facts.name_of(pod)
-        self._followed.add(name)
-        threading.Thread(target=self._read, args=(name, lines), daemon=True).start()
+    def _follow(self, log: _Log) -> None:
+        self._followed.add(log.name)
+        threading.Thread(target=self._read, args=(log,), daemon=True).start()
 
-    def _read(self, name: str, lines: int | None) -> None:
+    def _read(self, log: _Log) -> None:
         """Read one pod's log until it is gone; all of a container that starts meanwhile."""
         seen = -1  # restarts of the container whose log was read last
         try:
             while not self._ended.is_set():
-                pod = self._client.get("pods", name)
+                pod = self._client.get("pods", log.name)
                 if seen >= 0 and not pod_facts.stays(pod):
                     break
                 if not pod_facts.running(pod) and not pod_facts.restarts(pod) > seen:
                     self._ended.wait(1.0)
                     continue
-                if seen >= 0:
-                    lines = self._again(pod, seen)
+                if 0 <= seen < pod_facts.restarts(pod):
+                    self._put(LogLine(log.name, restart_line(pod)))
+                    log.all_from_now()
                 seen = pod_facts.restarts(pod)
-                self._stream(name, lines)
+                self._stream(log)
         except Absent:
             pass
         except OpsError as error:
             self._put(error)
-        self._followed.discard(name)
+        self._followed.discard(log.name)
 
-    def _again(self, pod: Object, seen: int) -> int | None:
-        """How many lines are wanted of a log whose stream ended: all of another container's."""
-        if pod_facts.restarts(pod) == seen:
-            return 0  # the connection broke
-        self._put(LogLine(pod_facts.name_of(pod), restart_line(pod)))
-        return None
-
-    def _stream(self, name: str, lines: int | None) -> None:
-        options = {"container": SERVICE, "tail_lines": lines, "follow": True, "timeout": None}
+    def _stream(self, log: _Log) -> None:
         with contextlib.suppress(UnusableInput):  # it is between two starts
-            for text in self._client.log(name, **options):
-                self._put(LogLine(name, text))
+            for line in log.on():
+                self._put(line)
                 if self._ended.is_set():
                     return
 

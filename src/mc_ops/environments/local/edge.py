@@ -5,7 +5,7 @@
 A switch never drops a request: each request takes the route once, when it arrives, so what is
 under way ends where it began and what comes after goes to the new colour. Bodies stream both
 ways. A request is tried on another replica only when the first could not be connected to, that
-is, when no byte of it was sent. Nothing about a request is logged.
+is, when no byte of it was sent. Nothing of a request is logged; of an answered 5xx its cause is.
 
 What it leaves to the service: authentication, limits, errors. What it does not trust: the
 client's `X-Forwarded-*` and hop-by-hop headers (RFC 9110, 7.6.1), a target that is no path (the
@@ -28,11 +28,13 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import aiohttp
+import structlog
 import uvloop
 from aiohttp import hdrs, web
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
+from mc_contract import log_lines
 from mc_contract.numbers import whole_number
 from mc_ops.environments.interface import Colour
 from mc_ops.environments.local.edge_bounds import (
@@ -73,7 +75,7 @@ _CHECK_TIMEOUT_S = 2.0
 _FAILED_CHECKS = 2
 _DRAIN_S = 8.0
 
-logger = logging.getLogger("mc_ops.edge")
+_log = structlog.get_logger()
 
 
 class _Refused(Exception):
@@ -248,10 +250,11 @@ class Edge:
             except (aiohttp.ClientError, TimeoutError) as error:
                 if body.refused:
                     raise body.refused from None
-                logger.warning("replica %s broke off: %s", url, type(error).__name__)
+                _tell_failure(request, 502, cause="bad-gateway", replica=url, error=error)
                 return error_answer(502, "bad-gateway", "the replica broke the connection off")
             finally:
                 self.under_way[url] -= 1
+        _tell_failure(request, 503, cause="no-replica", colour=self.route.active)
         return error_answer(503, "no-replica", f"no replica of {self.route.active} can be reached")
 
     async def _carry(
@@ -272,6 +275,8 @@ class Edge:
             # lost; so for large bodies it asks first. Small ones fit into the socket's buffers.
             expect100=data is not None and not isinstance(data, bytes),
         ) as answer:
+            if answer.status >= web.HTTPInternalServerError.status_code:
+                _tell_failure(request, answer.status, cause="replica", replica=url)
             kept = _forwarded(answer.headers, _HOP_BY_HOP)
             length = answer.content_length
             if request.method != "HEAD" and length is not None and length <= _WHOLE_BODY_BYTES:
@@ -280,6 +285,17 @@ class Edge:
                     status=answer.status, reason=answer.reason, headers=kept, body=whole
                 )
             return await _stream(request, answer, kept, self.bounds.write_timeout_s)
+
+
+def _tell_failure(
+    request: web.BaseRequest, status: int, *, error: Exception | None = None, **fields: str
+) -> None:
+    """Log a 5xx that is answered: why (what a replica answers, it logs itself), and the trace."""
+    if error is not None:
+        fields["error"] = type(error).__name__
+    if trace := log_lines.trace_id(request.headers.get("traceparent")):
+        fields["trace"] = trace
+    _log.warning("request_failed", status=status, **fields)
 
 
 def _require_plain(request: web.BaseRequest) -> None:
@@ -386,13 +402,12 @@ def make_server(edge: Edge) -> BoundedServer:
 def only_own_words(record: logging.LogRecord) -> bool:
     """A logging filter: strip a record of all that may quote a request.
 
-    That is every traceback and exception text, and every message that is not the edge's own: the
+    That is every traceback, exception text and message; what is the edge's own takes another way. The
     HTTP server, for one, logs a malformed header with the token in it.
     """
     kind = record.exc_info[0] if record.exc_info else None
     record.exc_info = record.exc_text = record.stack_info = None
-    if record.name != logger.name:
-        record.msg, record.args = f"{record.name} reports a fault", ()
+    record.msg, record.args = f"{record.name} reports a fault", ()
     if kind:
         record.msg = f"{record.msg}: {kind.__name__}"
     return True
@@ -412,7 +427,7 @@ async def serve(port: int, state_file: Path, control: Path) -> None:
     controller = await _serve_control(edge, control)
     await web.TCPSite(runner, HOST, port, shutdown_timeout=_DRAIN_S, backlog=1024).start()
     checks = asyncio.create_task(edge.check_forever())
-    logger.info("edge listens on %s:%d", HOST, port)
+    _log.info("edge_listens", host=HOST, port=port)
     await ended.wait()
     checks.cancel()
     with contextlib.suppress(asyncio.CancelledError):
@@ -423,7 +438,7 @@ async def serve(port: int, state_file: Path, control: Path) -> None:
 
 
 def main() -> None:
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    log_lines.configure()
     for handler in logging.getLogger().handlers:
         handler.addFilter(only_own_words)
     control = Path(os.environ["MC_EDGE_CONTROL_SOCKET"])
@@ -432,7 +447,7 @@ def main() -> None:
         state_file = Path(os.environ["MC_EDGE_STATE_FILE"])
         uvloop.run(serve(whole_number(os.environ["MC_PORT"]), state_file, control))
     except UnusableInput as error:
-        logger.error("%s", error.message)  # noqa: TRY400 - what is wrong is not in this program
+        _log.error("settings_unusable", reason=error.message)
         sys.exit(UnusableInput.exit_code)
     finally:
         control.unlink(missing_ok=True)

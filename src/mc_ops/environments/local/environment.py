@@ -23,11 +23,13 @@ import psutil
 from mc_ops.environments.faults import Faults, told_by
 from mc_ops.environments.interface import (
     BASELINE,
+    RECENT,
     Colour,
     EmbeddedDatabase,
     EnvironmentStatus,
     Group,
     Instance,
+    LogFilter,
     LogLine,
     Part,
     Say,
@@ -384,17 +386,11 @@ class LocalEnvironment:
             ),
         )
 
-    def logs(
-        self, names: Sequence[str] = (), *, lines: int = 50, follow: bool = False
-    ) -> Iterator[LogLine]:
-        theirs = [
-            name.removeprefix(f"{SECOND}/") for name in names if name.startswith(f"{SECOND}/")
-        ]
-        if theirs and (second := self.second()):
-            if len(theirs) < len(names):
-                raise UnusableInput("these logs are of two regions", hint="ask for one region's")
-            return second.logs(theirs, lines=lines, follow=follow)
-        return read_logs(self.layout.home / "log", names, lines=lines, follow=follow)
+    def logs(self, names: Sequence[str] = (), wanted: LogFilter = RECENT) -> Iterator[LogLine]:
+        folders = {"": self.layout.home / "log"}
+        if second := self.second():
+            folders[f"{SECOND}/"] = second.layout.home / "log"
+        return read_logs(folders, names, wanted)
 
     def locked(self) -> contextlib.AbstractContextManager[None]:
         return self._changing(silent)

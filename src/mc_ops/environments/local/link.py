@@ -12,6 +12,10 @@ import os
 from contextlib import suppress
 from functools import partial
 
+import structlog
+
+from mc_contract import log_lines
+
 _HOST = "127.0.0.1"
 _AT_ONCE_BYTES = 65_536
 
@@ -46,10 +50,12 @@ async def _serve(ways: dict[int, int]) -> None:
         await asyncio.start_server(partial(_lead, target), _HOST, port)
         for port, target in ways.items()
     ]
+    structlog.get_logger().info("link_carries", ways=ways)
     await asyncio.gather(*(server.serve_forever() for server in servers))
 
 
 if __name__ == "__main__":
     pairs = (way.split(":") for way in os.environ["MC_LINKS"].split(","))
     with suppress(KeyboardInterrupt):
+        log_lines.configure()
         asyncio.run(_serve({int(port): int(target) for port, target in pairs}))

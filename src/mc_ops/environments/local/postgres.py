@@ -174,6 +174,7 @@ def specification(layout: Layout, server: Server, name: str = "postgres") -> Pro
         ready=lambda pid: _says_ready(server.data, pid),
         cwd=Path("/"),
         user=server.user,
+        foreign=True,
         stop_signal=signal.SIGINT,  # "fast": SIGTERM would wait for every client to leave
     )
 

@@ -13,15 +13,19 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from http import HTTPStatus
 from pathlib import Path
+from typing import IO
 
 import psutil
 
+from mc_contract.log_lines import FILE_SETTING
 from mc_ops.environments.interface import Signalled
+from mc_ops.environments.local import log_writer
 from mc_ops.environments.local.layout import DATABASES
 from mc_ops.environments.local.logs import last_lines, open_log
 from mc_ops.environments.signals import uninterrupted
@@ -50,6 +54,7 @@ class ProcessSpec:
         user: The unprivileged uid and gid to run as, when mcctl is root.
         stop_signal: What asks it to end in good order.
         settings: Recorded and shown, to see later how it was started; never a secret.
+        foreign: Whether it is none of our programs: its log is written by `log_writer`.
     """
 
     name: str
@@ -61,6 +66,7 @@ class ProcessSpec:
     user: tuple[int, int] | None = None
     stop_signal: int = signal.SIGTERM
     settings: Mapping[str, str] = field(default_factory=dict)
+    foreign: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +113,15 @@ class Started:
     spec: ProcessSpec
     record: ProcessRecord
     child: subprocess.Popen[bytes]
+    writer: subprocess.Popen[bytes] | None = None
+
+    def ended(self) -> int | None:
+        """The status with which it ended, when all that it wrote is in its log; None while it lives."""
+        status = self.child.poll()
+        if status is not None and self.writer is not None:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.writer.wait(_GRACE_S)
+        return status
 
 
 def http_probe(port: int, path: str) -> Probe:
@@ -209,12 +224,19 @@ class ProcessTable:
         """
         log = self._log / f"{spec.name}.log"
         uid, gid = spec.user or (None, None)
-        with open_log(log) as output, uninterrupted():
+        with contextlib.ExitStack() as stack:
+            output: IO[bytes] = stack.enter_context(open_log(log))
+            stack.enter_context(uninterrupted())
             offset = os.fstat(output.fileno()).st_size
+            writer: subprocess.Popen[bytes] | None = None
             try:
+                if spec.foreign:
+                    writer = _start_writer(log, output)
+                    assert writer.stdin is not None
+                    output = stack.enter_context(writer.stdin)
                 child = subprocess.Popen(
                     spec.argv,
-                    env=dict(spec.env),
+                    env={**spec.env, **({} if spec.foreign else {FILE_SETTING: str(log)})},
                     cwd=spec.cwd,
                     stdin=subprocess.DEVNULL,
                     stdout=output,
@@ -238,7 +260,7 @@ class ProcessTable:
                 log_offset=offset,
             )
             self._write(record)
-        return Started(spec=spec, record=record, child=child)
+        return Started(spec=spec, record=record, child=child, writer=writer)
 
     def wait_ready(self, started: Sequence[Started], timeout_s: float) -> None:
         """Wait until each is ready.
@@ -263,7 +285,7 @@ class ProcessTable:
             time.sleep(_POLL_S if waiting else 0)
 
     def _complain_if_dead(self, one: Started) -> None:
-        status = one.child.poll()
+        status = one.ended()
         if status is None:
             return
         self.forget(one.spec.name)
@@ -341,6 +363,20 @@ class ProcessTable:
             time.sleep(_POLL_S)
         for record in records:
             self.forget(record.name)
+
+
+def _start_writer(log: Path, output: IO[bytes]) -> subprocess.Popen[bytes]:
+    names = ("PATH", "PYTHONPATH")
+    env = {name: os.environ[name] for name in names if name in os.environ}
+    return subprocess.Popen(
+        (sys.executable, "-m", log_writer.__name__),
+        env={**env, FILE_SETTING: str(log)},
+        cwd=Path.cwd(),
+        stdin=subprocess.PIPE,
+        stdout=output,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
 
 
 def _lives(record: ProcessRecord) -> bool:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import re
 from typing import Any
 
 import pytest
 from tests.fake_cluster import NAMESPACE, Cluster
 
-from mc_ops.environments import BASELINE, Colour, open_environment
+from mc_contract.log_lines import framed
+from mc_ops.environments import BASELINE, Colour, LogFilter, open_environment
 from mc_ops.environments.kubernetes import Client, waiting
 from mc_ops.environments.kubernetes.environment import KubernetesEnvironment
 from mc_ops.environments.kubernetes.reading import Reading
@@ -227,9 +230,15 @@ def test_logs_are_of_pods_and_tell_of_restarts(cluster, environment):
         lastState={"terminated": {"reason": "OOMKilled", "exitCode": 137}},
         restartCount=1,
     )
-    cluster.logs["blue-a"] = "one\ntwo\n"
-    told = [line.text for line in environment.logs(["blue-a"], lines=5)]
-    assert told == ["one", "two", "--- restarted: OOMKilled, exit 137 ---", "one", "two"]
+    at = "2026-12-01T10:00:0"
+    cluster.logs["previous blue-a"] = f'{at}1Z {{"event": "one"}}\n{at}2.5Z {{"event": "two"}}\n'
+    cluster.logs["blue-a"] = f'{at}3Z {{"event": "three"}}\n{at}4.5Z foreign\n'
+    texts = [line.text for line in environment.logs(["blue-a"], LogFilter(lines=3))]
+    told = [json.loads(text).get("text") or json.loads(text)["event"] for text in texts]
+    assert told == ["two", "--- restarted: OOMKilled, exit 137 ---", "three", "foreign"]
+    only = LogFilter(pattern=re.compile("fo"), since_s=1.0)
+    foreign = list(environment.logs(["blue-a"], only))[-1]
+    assert (foreign.at, foreign.text) == (1796119204.5, framed("foreign"))
     with pytest.raises(UnusableInput, match='no log of "blue-9"') as caught:
         list(environment.logs(["blue-9"]))
     assert caught.value.hint == "known: blue-a"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -13,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mc_ops.environments import kubernetes
-from mc_ops.environments.interface import Holder, State
+from mc_ops.environments.interface import Holder, LogFilter, State
 from mc_ops.environments.kubernetes import pods
 from mc_ops.environments.kubernetes.client import Absent, Client
 from mc_ops.environments.kubernetes.logs import read_logs, restart_line
@@ -89,7 +90,7 @@ def test_a_container_that_crashes_again_and_again_tells_how_it_ended():
     assert pods.word_of(found) == "CrashLoopBackOff: OOMKilled, exit 137"
     assert pods.restarts(found) == 4
     assert not pods.running(found)
-    assert restart_line(found) == "--- restarted: OOMKilled, exit 137 ---"
+    assert json.loads(restart_line(found))["text"] == "--- restarted: OOMKilled, exit 137 ---"
 
 
 def test_a_pod_that_starts_is_neither_dead_nor_ready():
@@ -168,12 +169,15 @@ def test_the_role_has_each_right_once_and_no_wildcard():
     assert not any("secrets" in rule["resources"] for rule in role("prod", Holder.reader)["rules"])
 
 
+AT = "2026-12-01T10:00:0"
+
+
 class Logs:
     """The API of one pod whose container crashes once, and which is then taken away."""
 
     def __init__(self) -> None:
         self.pods = {"agent-workbench-1": pod(is_ready=True)}
-        self.asked: list[int | None] = []
+        self.asked: list[tuple[int | None, str | None]] = []
 
     def get(self, _resource: str, name: str) -> dict[str, Any]:
         """The pod, while it is there."""
@@ -183,13 +187,15 @@ class Logs:
 
     def log(self, name: str, **options: Any) -> Iterator[str]:
         """Two lines of the first container, then one of the second."""
-        self.asked.append(options["tail_lines"])
+        self.asked.append((options.get("tail_lines"), options["since_time"]))
         if len(self.asked) == 1:
-            yield from ("one", "two")
+            yield from (f"{AT}1Z one", f"{AT}2.5Z two")
+        elif len(self.asked) == 2:
+            yield f"{AT}2.5Z two"  # its time was asked for, to the second
             ended = {"terminated": {"reason": "Error", "exitCode": 3}}
             self.pods[name] = pod(container={"lastState": ended, "restartCount": 1})
         else:
-            yield "three"
+            yield f"{AT}3Z three"
             del self.pods[name]
 
 
@@ -200,16 +206,11 @@ def test_a_log_is_followed_across_a_restart_until_the_pod_is_gone():
         cast("Client", api),
         lambda: list(api.pods.values()),
         ["agent-workbench-1"],
-        lines=2,
-        follow=True,
+        LogFilter(lines=2, follow=True),
     )
-    assert [line.text for line in followed] == [
-        "one",
-        "two",
-        "--- restarted: Error, exit 3 ---",
-        "three",
-    ]
-    assert api.asked == [2, None]
+    told = [json.loads(line.text)["text"] for line in followed]
+    assert told == ["one", "two", "--- restarted: Error, exit 3 ---", "three"]
+    assert api.asked == [(2, None), (None, f"{AT}2Z"), (None, f"{AT}2Z")]
 
 
 _CALL = re.compile(

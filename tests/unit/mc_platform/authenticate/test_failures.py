@@ -108,7 +108,7 @@ async def test_clients_without_end_take_no_memory_without_end(guarded, monkeypat
 
 
 async def test_failures_are_counted_by_reason_and_told_now_and_then(guarded, clock):
-    """No line has the token; a flood writes a line every ten seconds."""
+    """No line has the token; a flood writes a line every ten seconds, and is a warning."""
 
     def counted(reason):
         return metrics.authentication_failures.labels(reason)._value.get()
@@ -122,9 +122,11 @@ async def test_failures_are_counted_by_reason_and_told_now_and_then(guarded, clo
         await refusals(guarded, 1)
     grown = {reason: counted(reason) - before[reason] for reason in before}
     assert grown == {"missing": 1, "malformed": 1, "unknown": 3}
-    assert [(line["client"], line["since_last"]) for line in lines] == [
-        ("198.51.100.1", 1),
-        ("198.51.100.1", 4),
+    assert {line["client"] for line in lines} == {"198.51.100.1"}
+    assert [(line["log_level"], line["since_last"]) for line in lines] == [
+        ("info", 1),
+        ("warning", 1),  # the fourth, which is over the limit
+        ("info", 3),
     ]
     assert "xxx" not in str(lines)
     assert "sesame" not in str(lines)

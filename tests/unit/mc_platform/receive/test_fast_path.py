@@ -28,7 +28,7 @@ from mc_platform.receive.fast_path import read_call
 from mc_platform.receive.handler import PRINCIPAL
 from mc_platform.receive.limits import RateLimiter
 from mc_platform.receive.routes import agent_card
-from mc_platform.receive.wire_errors import answer, begin_waits, retry_after
+from mc_platform.receive.wire_errors import answer, begin_note, retry_after
 
 ALIKE = settings(max_examples=examples(600), deadline=None, suppress_health_check=list(HealthCheck))
 PRINCIPAL_1 = Principal("agent", "TENANT_001", "k")
@@ -119,7 +119,7 @@ class Sides:
         waits = []
 
         async def entered(scope: Any, receive: Any, send: Any) -> None:
-            begin_waits()
+            begin_note()
             scope["state"] = {PRINCIPAL: PRINCIPAL_1}
             whole = at_once(receive) if in_one_piece else receive
             await (self._fast if fast else self._sdk)(scope, whole, send)

@@ -12,7 +12,7 @@ from mc_platform.model.ids import TenantId
 from mc_platform.model.tenant import Principal
 from mc_platform.receive.handler import PRINCIPAL
 from mc_platform.receive.held_answers import HeldAnswers
-from mc_platform.receive.wire_errors import begin_waits, retry_after
+from mc_platform.receive.wire_errors import begin_note, retry_after
 
 TENANT = TenantId("T")
 
@@ -57,7 +57,7 @@ async def _ask(app, copies, told, *, path="/a2a", tenant=TENANT):
     async def send(message):
         told.append(message)
 
-    begin_waits()
+    begin_note()
     await HeldAnswers(app, copies)(scope, receive, send)
 
 

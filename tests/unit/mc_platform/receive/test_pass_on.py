@@ -11,7 +11,7 @@ from mc_platform.model.ids import TenantId
 from mc_platform.model.tenant import Principal
 from mc_platform.receive.handler import PRINCIPAL
 from mc_platform.receive.pass_on import PassOn
-from mc_platform.receive.wire_errors import answer, begin_waits, retry_after
+from mc_platform.receive.wire_errors import answer, begin_note, retry_after
 
 
 class Peers:
@@ -57,7 +57,7 @@ async def _sent(peers, *, marked=False, app=_elsewhere):
     async def send(message):
         told.append(message)
 
-    begin_waits()
+    begin_note()
     slots = Slots("requests passed on", per_tenant=1, wait_s=0.1, most_waiting=1)
     await PassOn(app, peers, "eu-1", slots)(scope, receive, send)
     assert slots.taken(TenantId("T")) == 0

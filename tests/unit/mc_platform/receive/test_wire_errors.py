@@ -5,8 +5,16 @@ from __future__ import annotations
 from a2a.server.request_handlers.response_helpers import EXCEPTION_MAP
 from a2a.utils import errors as sdk
 
-from mc_platform.errors import AutonomyHalted
-from mc_platform.receive.wire_errors import AutonomyHaltedError, outcome, to_wire
+from mc_contract.governance import GovernanceError
+from mc_platform.errors import AgentFailed, AutonomyHalted, NotFound, RateLimited, Unavailable
+from mc_platform.receive.wire_errors import (
+    AutonomyHaltedError,
+    begin_note,
+    clear_note,
+    failure,
+    outcome,
+    to_wire,
+)
 
 
 def test_a_halt_has_its_own_code_and_status():
@@ -25,3 +33,27 @@ def test_a_halt_has_its_own_code_and_status():
 def test_a_halt_counts_as_a_denial():
     """It is no error of the service, nor of the client."""
     assert outcome(AutonomyHalted("x", scope="*", since="")) == "denied"
+
+
+def test_the_log_tells_why_a_request_fails_and_quotes_nobody():
+    """Ours in our words; an agent's failure and a crash by their kinds; what the caller did is none."""
+
+    def told(error: Exception) -> dict[str, str]:
+        begin_note()
+        to_wire(error)
+        return failure()
+
+    assert told(Unavailable("the database is down")) == {
+        "error": "Unavailable", "code": "unavailable", "reason": "the database is down",
+    }  # fmt: skip
+    agent = AgentFailed("it said sesame")
+    agent.__cause__ = TimeoutError("sesame")
+    assert told(agent) == {"error": "AgentFailed", "code": "agent-failed", "cause": "TimeoutError"}
+    assert told(KeyError("sesame")) == {"error": "KeyError"}
+    for error in (NotFound("x"), RateLimited("x", retry_after_s=1), GovernanceError("x")):
+        assert told(error) == {}
+    to_wire(Unavailable("the first"))
+    to_wire(KeyError("then"))
+    assert failure()["reason"] == "the first"
+    clear_note()
+    assert failure() == {}
