@@ -57,6 +57,7 @@ class Sender:
         self._guard = Guard()
         self._probed: set[int] = set()
         self._again_at = 0.0
+        self._took_s = 0.0
 
     def wake(self) -> None:
         """There is something new to ship, or a reason to stop."""
@@ -173,7 +174,7 @@ class Sender:
         self.next_index = part[-1].index + 1
         self.forgive()
         if len(refused) < len(part):
-            self._report.taken(part, rejected)
+            self._report.taken(part, rejected, took_s=self._took_s)
         for item in refused:
             self._report.dead_letter(item, reasons[item.index])
 
@@ -210,12 +211,13 @@ class Sender:
             refused = {item.index for item in rejected}
             await claim.settle_again([x.index for x in part if x.index not in refused], rejected)
             if len(refused) < len(part):
-                self._report.taken(part, rejected)
+                self._report.taken(part, rejected, took_s=self._took_s)
 
     async def _take(self, part: Sequence[Shipment]) -> Sequence[Rejected]:
+        began_s = time.monotonic()
         try:
             async with asyncio.timeout(_TAKE_MOST_S):
-                return await self.sink.take(part)
+                rejected = await self.sink.take(part)
         except BatchRejected:
             self._report.batch_rejected()
             raise
@@ -226,6 +228,8 @@ class Sender:
         except Exception as error:
             # A defect, and not known to be the content's: it makes no dead letter
             raise SinkRefused(f"unexpected {type(error).__name__} in the sink") from error
+        self._took_s = time.monotonic() - began_s
+        return rejected
 
     async def _back_off(self, claim: Claim, refusal: SinkRefused) -> None:
         self._failures += 1

@@ -58,7 +58,8 @@ class Shipper:
         self._backup = backup
         self._file_after_s = file_after_s
         self._paces = (pace(), pace())
-        self._siem = None if siem is None else Sender(siem, self._paces[0], SiemReport())
+        self._report = SiemReport()
+        self._siem = None if siem is None else Sender(siem, self._paces[0], self._report)
         self._file = None if backup is None else Sender(backup, self._paces[1], FileReport())
         first = self._siem or self._file
         if first is None:
@@ -132,9 +133,12 @@ class Shipper:
 
     async def run(self) -> None:
         """Claim, ship, and begin again after whatever went wrong."""
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._watch())
-            group.create_task(self._ship())
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._watch())
+                group.create_task(self._ship())
+        finally:
+            self._report.summarise(at_end=True)
 
     async def _ship(self) -> None:
         while True:
@@ -208,6 +212,7 @@ class Shipper:
                 _log.warning("siem_backlog_unknown", reason=error.message)
             if self._siem is not None:
                 metrics.siem_backlog_age.set(self._oldest_s())
+            self._report.summarise()
             await asyncio.sleep(_WATCH_S)
 
     def _saw(self, standing: Standing) -> None:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime
 
 import pytest
 import structlog
 
 from mc_platform.deliver import Prepared
+from mc_platform.deliver.outbox import Rejected, Shipment, SinkRefused
+from mc_platform.deliver.reports import SiemReport
 from mc_platform.observe import logs, metrics
 
 
@@ -260,15 +263,47 @@ async def test_every_outcome_is_counted_and_the_log_line_is_the_contract(memory,
     assert after["rejected"] - before["rejected"] == 3  # 0..3, 0..1, 1
     delivered = [line for line in lines if line["event"] == logs.DELIVERY]
     assert [
-        (line["status"], line["first"], line["last"], line["events"]) for line in delivered
+        (line["log_level"], line["status"], line["first"], line["last"], line["events"])
+        for line in delivered
     ] == [
-        ("success", 0, 0, 1),
-        ("success", 2, 3, 2),
+        ("info", "success", 0, 0, 1),  # after a refusal
+        ("debug", "success", 2, 3, 2),
     ]
     parked = [line for line in lines if line["event"] == "siem_event_parked"]
     assert [(line["log_level"], line["event_id"], line["reason"]) for line in parked] == [
         ("error", "event-1", "HTTP 400")
     ]
+
+
+def test_deliveries_are_one_line_a_minute():
+    """What changes is told at once; of a minute without any nothing is told."""
+    now = [0.0]
+    report = SiemReport(lambda: now[0])
+    batch = [Shipment(index, datetime.now(UTC), {"id": "x"}, b"12345") for index in range(4)]
+    with structlog.testing.capture_logs() as lines:
+        report.summarise()
+        for took_s in [0.01] * 96 + [0.2] * 4:
+            report.taken(batch, [Rejected(0, "no")], took_s=took_s)
+        now[0] = 59.0
+        report.summarise()
+        report.refused(SinkRefused("HTTP 503"), failures=1, wait_s=1.0)
+        report.taken(batch, [], took_s=0.01)
+        now[0] = 60.0
+        report.summarise()
+        now[0] = 130.0
+        report.summarise()
+        report.refused(SinkRefused("HTTP 503"), failures=1, wait_s=1.0)
+        report.summarise(at_end=True)
+    told = [line for line in lines if line["log_level"] != "debug"]
+    assert [line["event"] for line in told] == [
+        "siem_delivery", "siem_refused", "siem_delivery", "siem_delivery", "siem_refused",
+        "siem_delivery",
+    ]  # fmt: skip
+    assert told[3] == {
+        "event": "siem_delivery", "log_level": "info", "status": "success", "batches": 101,
+        "events": 304, "bytes": 2020, "p95_ms": 10.0, "failures": 1, "over_s": 60,
+    }  # fmt: skip
+    assert (told[5]["status"], told[5]["batches"], told[5]["p95_ms"]) == ("failure", 0, None)
 
 
 def test_a_shipper_without_any_sink_is_refused(memory):
