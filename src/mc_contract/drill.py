@@ -11,7 +11,8 @@ success of a sustained one: of all requests in the `window_s` that follow, none 
 questions and operations are streams of their own, and its RTO is the longer one. RPO is what
 was acknowledged and not found: a number of writes, and how long before the fault the oldest of
 them was acknowledged. Of two regions that is what the survivor has not while the other one is away;
-`found_later` is whether it is there once both are back. The control is a store that acknowledges before it writes, under the same
+`found_later` is whether it is there once both are back, and
+`found_restored` whether a region that was restored from a backup had it before the other one gave back what it has. The control is a store that acknowledges before it writes, under the same
 fault: a drill that does not see its loss is blind, and has no verdict.
 """
 
@@ -27,7 +28,11 @@ from mc_contract.errors import McError
 
 CONTROL: Final = "CONTROL"
 OUTCOMES: Final = ("acknowledged", "refused", "failed", "maybe")
-LOSING: Final = ("region-kill", "db-kill")  # the control's unwritten writes are gone after these
+LOSING: Final = (
+    "region-kill",
+    "db-kill",
+    "restore",
+)  # the control's unwritten writes are gone after these
 PAUSING: Final = (
     "freeze",
     "link-cut",
@@ -41,7 +46,8 @@ _EDGE_S = 1.0
 _STEP_S = 0.0001  # of rounding
 _FULL = 0.8  # of the planned rate, for a window of successes to count
 _MEMBERS = {"tenant", "id", "sent_s", "ended_s", "outcome", "task", "found"}
-_LATER = {"operation", "region", "found_later"}  # rows of drills of one region had none of these
+_LOOKED = ("found", "found_restored", "found_later")
+_LATER = {"operation", "region", *_LOOKED[1:]}  # rows of drills of one region had none of these
 
 
 class DrillRows(McError):
@@ -61,6 +67,8 @@ class Request:
         found: Whether what was acknowledged is there afterwards; None if that was not looked up.
         operation: Whether it asked for an operation, and not a question.
         region: Which region's answer it was; empty where there is one, or none came.
+        found_restored: Whether the region that acknowledged it has it when it was restored from a backup, before the
+            other one gave it anything.
         found_later: Whether it is there when both regions are back.
     """
 
@@ -73,6 +81,7 @@ class Request:
     found: bool | None = None
     operation: bool = False
     region: str = ""
+    found_restored: bool | None = None
     found_later: bool | None = None
 
     @property
@@ -129,8 +138,10 @@ def request_of(row: Mapping[str, Any]) -> Request:
         raise DrillRows("a row's tenant, id, outcome, task or region is not what it must be")
     if not all(_is_time(at) for at in times) or row["ended_s"] < row["sent_s"]:
         raise DrillRows("a row's times are not what they must be")
-    if not all(isinstance(row.get(name), bool | None) for name in ("found", "found_later")):
-        raise DrillRows('a row\'s "found" is not true, false or null')
+    if not all(isinstance(row.get(name), bool | None) for name in _LOOKED):
+        raise DrillRows(
+            'a row\'s "found", or "found_restored" or "found_later", is not true, false or null'
+        )
     if not isinstance(row.get("operation", False), bool):
         raise DrillRows('a row\'s "operation" is not true or false')
     return Request(**row)
@@ -276,8 +287,11 @@ def _of(rows: Sequence[Request], course: Course) -> dict[str, Any]:
             else _since(back, max(min(row.sent_s for row in failures), course.fault_s))
         ),
         "lost": len(lost),
-        "rpo_s": max((_since(course.fault_s, row.ended_s) or 0.0 for row in lost), default=0.0),
+        "rpo_s": _before(lost, course),
     }
+    if any(row.found_restored is not None for row in acknowledged):
+        gone = [row for row in acknowledged if row.found_restored is False]
+        told["restore"] = {"lost": len(gone), "rpo_s": _before(gone, course)}
     if any(row.found_later is not None for row in acknowledged):
         told["lost_for_good"] = sum(row.found_later is False for row in acknowledged)
     if course.decided_s is not None:
@@ -299,6 +313,11 @@ def _of(rows: Sequence[Request], course: Course) -> dict[str, Any]:
             0.0 if failure is None else _since(back, course.fault_s) for failure, back in streams
         )
     return told
+
+
+def _before(lost: Iterable[Request], course: Course) -> float:
+    """How long before the fault the oldest of these was acknowledged."""
+    return max((_since(course.fault_s, row.ended_s) or 0.0 for row in lost), default=0.0)
 
 
 def _absence(rows: Sequence[Request], course: Course) -> tuple[Request | None, float | None]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
+from pathlib import Path
 
 import pytest
 from tests import forked
@@ -114,6 +115,55 @@ def test_an_interrupted_drill_leaves_the_platform_up_and_others_see_it_run(platf
     )
     assert (tmp_path / "drill" / "drill-clients.jsonl").stat().st_size > 0
     assert not (tmp_path / "results.txt").exists()
+
+
+def test_a_lost_disk_is_restored_and_what_that_loses_is_counted(platform, tmp_path):
+    """To a moment before the fault: all before it is there, each write after it is lost and told."""
+    ended, out = drill(platform, tmp_path, "restore", "--max-rto", "300")
+    told = json.loads((out / "drill.json").read_text())
+    restore, one = told["regions"]["restore"], told["figures"]["tenants"]["TENANT_001"]
+    rows = [request_of(json.loads(row)) for row in (out / "drill-clients.jsonl").open()]
+    require_held(rows, course_of(told))
+    fault_s = told["course"]["fault_s"]
+    own = [row for row in rows if row.tenant == "TENANT_001" and row.outcome == "acknowledged"]
+    lost = [row for row in own if row.found is False]
+    assert one["lost"] == len(lost) > 0
+    assert {row.found for row in own if row.ended_s < restore["to_s"]} == {True}
+    assert {row.found for row in own if restore["to_s"] + 0.5 < row.sent_s < fault_s} == {False}
+    assert one["rpo_s"] == round(fault_s - min(row.ended_s for row in lost), 3)
+    assert restore["reported_lost"] >= len(lost)  # the SIEM knows what no client was told
+    assert (restore["epoch"], restore["halted"], told["problem"]) == ("local-1/e2", True, "")
+    assert told["figures"]["control"]["lost"] > 0
+    said = ended.stderr
+    assert said.index("expected loss: up to") < said.index("fault: restore")
+    assert said.index("the restore loses") < said.index("local-1/e2 began")
+    assert Path(restore["former_files"]).is_dir()
+    assert platform.order().task["status"]["state"] == "TASK_STATE_COMPLETED"  # it was resumed
+    platform.mcctl("audit", "verify")
+
+
+def test_a_restore_that_is_interrupted_has_lost_nothing(platform, tmp_path):
+    """Ctrl-C before the next epoch begins: the former files never left their place."""
+    data = platform.home / "pg" / "data"
+    before = data.stat().st_ino
+    command = [
+        forked.MCCTL, "drill", "run", "--scenario", "restore", *QUICK, "--yes",
+        "--out", str(tmp_path / "drill"), "--results", str(tmp_path / "results.txt"),
+    ]  # fmt: skip
+    running = subprocess.Popen(
+        command, cwd=platform.cwd, env=platform.env, stderr=subprocess.PIPE, text=True
+    )
+    assert running.stderr is not None
+    for line in running.stderr:
+        if "unsealing backup" in line:
+            break
+    running.send_signal(signal.SIGINT)
+    _, rest = running.communicate(timeout=120)
+    assert running.returncode == 5, rest
+    assert data.stat().st_ino == before
+    assert platform.ask("What is open for customer 7?").status == 200
+    listed = platform.mcctl("backup", "list")  # its WAL is archived on
+    assert "no backup" not in listed.stdout
 
 
 def test_a_platform_that_does_not_answer_is_not_broken_further(platform, tmp_path):

@@ -6,12 +6,15 @@ import json
 import signal
 import subprocess
 
+import httpx
 import pytest
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from tests import forked, ports
 from tests.drills import TENANTS, WAITS, catalogue
 from tests.journeys.conftest import platforms
 
 from mc_contract.drill import course_of, request_of, require_held
+from mc_contract.ledger.checkpoint import Checkpoint, sign_checkpoint
 
 pytestmark = [pytest.mark.alone, pytest.mark.slow, pytest.mark.timeout(900)]
 TENANT = "TENANT_001"
@@ -131,6 +134,58 @@ def test_killed_four_times_on_alternating_sides_a_waiting_tenant_loses_nothing(p
         )
     assert {one["figures"]["blind"] for one in reports} == {False}
     assert homes(platform) == before
+
+
+def test_a_lost_disk_is_restored_and_the_survivor_gives_back_what_it_has(
+    platform, tmp_path, wait_until
+):
+    """Clients go on at the survivor; the restored region begins its next epoch, halted until all is counted."""
+    before = homes(platform)
+    done, told, rows = drilled(platform, tmp_path / "run" / "drill", "restore")
+    restore, one = told["regions"]["restore"], told["figures"]["tenants"][TENANT]
+    home = told["regions"]["home"]
+    assert (told["problem"], restore["halted"]) == ("", True)
+    assert restore["epoch"].startswith(f"{home}/e")
+    own = [row for row in rows if row.region == home and row.outcome == "acknowledged"]
+    lacks = [row for row in own if row.found_restored is False]
+    assert one["restore"]["lost"] == len(lacks) > 0
+    assert {row.found_restored for row in own if row.ended_s < restore["to_s"]} == {True}
+    assert one["lost_for_good"] == sum(row.found_later is False for row in rows)
+    assert one["lost_for_good"] <= one["lost"] < len(lacks)
+    assert restore["lost_entries_kept"] > 0
+    said = done.stderr
+    assert said.index("gives back") < said.index("fault: restore") < said.index("is the home")
+    assert said.index("is the home") < said.index("the restore loses")
+    assert homes(platform) == before
+    shown = json.loads(platform.mcctl("autonomy", "status", "--output", "json").stdout)
+    assert [scope for scope in shown["scopes"] if scope["halted"]] == []
+    _packed(platform, tmp_path / "run" / "drill", tmp_path)
+    assert home == "local-1"
+    _witnessed(platform, restore["epoch"], wait_until)
+
+
+def _witnessed(platform, epoch, wait_until):
+    """The survivor cosigns the next epoch, and refuses what the ledger's key signs by the former name."""
+    new, old = (f"mc-platform.example.com/ledger/{log}" for log in (epoch, epoch.partition("/")[0]))
+    cosigned = f"{platform.url}/ledger/checkpoint/cosigned"
+    wait_until(
+        lambda: httpx.get(cosigned).text.startswith(f"{new}\n"), what="the epoch is cosigned"
+    )
+    witness = str(platform.home / "trust" / "witnesses.txt")
+    platform.mcctl("audit", "verify", "--witness", witness, "--require", "1")
+
+    key = load_pem_private_key((platform.home / "secrets" / "ledger.key").read_bytes(), None)
+    survivor = f"http://127.0.0.1:{platform.port + 80}/witness/add-checkpoint"
+
+    def submit(size, last):
+        note = sign_checkpoint(Checkpoint(old, size, b"x" * 32), old, key)
+        return httpx.post(survivor, content=f"old {last}\n\n{note}".encode())
+
+    behind = submit(1, 0)
+    assert behind.status_code == 409
+    last = int(behind.text)
+    assert (last > 1, submit(last, last).status_code) == (True, 409)
+    assert submit(last + 1, last).status_code == 422
 
 
 def test_an_interrupted_drill_puts_region_and_homes_back(platform, tmp_path):

@@ -6,13 +6,22 @@ told one by one (`losses`), and the ledger goes on in its next epoch (`restore`)
 
 from mc_ops.backups.create import Made, create_backup
 from mc_ops.backups.keys import BackupKey, make_key, read_key
-from mc_ops.backups.lag import Lag, lag_of
+from mc_ops.backups.lag import Lag, archive_written, lag_of
 from mc_ops.backups.restore import Asked, Restore, finish, prepared
 from mc_ops.backups.stage import verify_backup
 from mc_ops.backups.store import Backup, Store
-from mc_ops.backups.wanted import Wanted, read_wanted
+from mc_ops.backups.wanted import (
+    FOLDER,
+    KEY_FILE,
+    Wanted,
+    read_wanted,
+    usual_places,
+    usual_wal_s,
+)
 
 __all__ = [
+    "FOLDER",
+    "KEY_FILE",
     "Asked",
     "Backup",
     "BackupKey",
@@ -21,6 +30,7 @@ __all__ = [
     "Restore",
     "Store",
     "Wanted",
+    "archive_written",
     "create_backup",
     "finish",
     "lag_of",
@@ -28,5 +38,7 @@ __all__ = [
     "prepared",
     "read_key",
     "read_wanted",
+    "usual_places",
+    "usual_wal_s",
     "verify_backup",
 ]

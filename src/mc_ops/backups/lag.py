@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 
 from mc_ops.backups.server import query
 from mc_ops.backups.store import SEGMENT_BYTES, Store, number_of
@@ -16,6 +18,7 @@ _LAG = """
 SELECT active, wal_status, pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0')::bigint AS written
 FROM pg_replication_slots WHERE slot_name = $1
 """
+_LOOK_S, _ARCHIVED_WITHIN_S = 0.1, 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,3 +69,23 @@ def lag_of(database: EmbeddedDatabase, store: Store, wanted: Wanted) -> Lag:
     if not problem and waiting and behind is not None and behind > 3 * wanted.wal_s + 60:
         problem = f"nothing was archived for {behind:.0f} s: mcctl logs wal-archiver"
     return Lag(wanted.line, at, behind, pending, problem)
+
+
+def archive_written(database: EmbeddedDatabase, folder: Path, line: str) -> None:
+    """Have all WAL that was written so far archived, and wait until it is.
+
+    Raises:
+        CouldNotTell: it is not, after a while.
+    """
+    [row] = query(
+        database.admin_url, "SELECT pg_walfile_name(pg_current_wal_insert_lsn()) AS segment"
+    )
+    query(database.admin_url, "SELECT pg_switch_wal()")
+    deadline = time.monotonic() + _ARCHIVED_WITHIN_S
+    store, last = Store(folder), number_of(row["segment"])
+    while not any(number_of(name) >= last for name in store.segments(line)[-1:]):
+        if time.monotonic() > deadline:
+            raise CouldNotTell(
+                f"the WAL is not archived within {_ARCHIVED_WITHIN_S:g} s", hint="mcctl backup list"
+            )
+        time.sleep(_LOOK_S)

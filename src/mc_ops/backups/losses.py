@@ -141,10 +141,10 @@ def of_database(url: str, log: str, size: int, logs: Sequence[str]) -> list[Told
     ]
 
 
-def of_lines(path: Path) -> Iterator[Told]:
-    """Events of a file of JSON lines: the SIEM receiver's store, or the backup file of delivery.
+def of_lines(path: Path, region: str) -> Iterator[Told]:
+    """A region's events in a file of JSON lines: the SIEM receiver's store, or the backup file of delivery.
 
-    A last line that is torn is left out: it was never acknowledged.
+    Regions may share a SIEM, and what another one recorded is not this one's to lose. A last line that is torn is left out: it was never acknowledged.
     """
     with path.open("rb") as file:
         for line in file:
@@ -154,6 +154,8 @@ def of_lines(path: Path) -> Iterator[Told]:
                 whole = json.loads(line)
                 leaf = whole.get("unmapped", whole)
                 detail = leaf["detail"]
+                if str(leaf["region"]).partition("/")[0] != region:
+                    continue
                 yield Told(
                     str(leaf["id"]),
                     str(detail.get("operation_id") or detail.get("subject") or ""),

@@ -57,6 +57,7 @@ class Asked:
         backup: Its id; empty: the last one that ended before `to`.
         to: The point in time; None: the end of the WAL.
         replace: Whether a database that is there may be replaced.
+        lost: Whether its disk counts as lost: nothing of it is read, nor of WAL that waits on it.
         acknowledged: Files of clients' ledgers.
         siem: Files of events that a SIEM keeps; the platform's own are found without.
     """
@@ -66,6 +67,7 @@ class Asked:
     backup: str = ""
     to: datetime | None = None
     replace: bool = False
+    lost: bool = False
     acknowledged: Sequence[Path] = ()
     siem: Sequence[Path] = ()
 
@@ -170,7 +172,7 @@ def prepared(environment: Startable, asked: Asked, say: Say = silent) -> Iterato
         _require_allowed(database, backup, asked)
         wanted = read_wanted(home)
         same = wanted is not None and wanted.line == backup.line
-        spool = wanted.spool(home) if wanted is not None and same else None
+        spool = wanted.spool(home) if wanted is not None and same and not asked.lost else None
         with staged(database, store, backup, key, to=asked.to, spool=spool, say=say) as found:
             say("replaying the WAL")
             log = home / "log" / "restore.log"
@@ -262,10 +264,12 @@ def _restore(
     name = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
     home = environment.workspace.home
     kept = database.data.with_name(f"data.before-{name}") if database.data.exists() else None
-    if kept is not None:
+    if kept is not None and asked.lost:
+        losses.unread("database", str(database.data), "its disk counts as lost")
+    elif kept is not None:
         say("looking at what the present database has and the backup has not")
         _of_present(database, losses, head["region"], head["size"], service, home)
-    _of_files(losses, asked, home)
+    _of_files(losses, asked, home, database.region)
     flying = [
         {**dict(row), "created_at": row["created_at"].isoformat()} for row in query(service, _OPEN)
     ]
@@ -309,13 +313,13 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _of_files(losses: Losses, asked: Asked, home: Path) -> None:
+def _of_files(losses: Losses, asked: Asked, home: Path, region: str) -> None:
     audit = home / "audit"
     files = sorted(audit.glob("audit.jsonl*")) if audit.is_dir() else []
     stores = [path for path in (home / "siem" / "events.jsonl", *asked.siem) if path.exists()]
     for name, paths in (("siem", stores), ("file", files)):
         for path in paths:
-            losses.add(Source(name, str(path)), of_lines(path))
+            losses.add(Source(name, str(path)), of_lines(path, region))
     for path in asked.acknowledged:
         losses.add(Source("client", str(path)), of_clients(path))
 

@@ -12,12 +12,15 @@ import secrets
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from mc_ops.errors import CouldNotTell
+from mc_ops.environments import Workspace
+from mc_ops.errors import CouldNotTell, UnusableInput
 from mc_ops.files import read_json_object, write_atomically
 
 SLOT = "mc_backup"
 ROLE = "mc_backup"
 FILE = "backup.json"
+FOLDER, KEY_FILE, WAL_S = "MC_BACKUP_DIR", "MC_BACKUP_KEY_FILE", "MC_BACKUP_WAL_S"
+_USUAL_WAL_S = 60.0
 _DAMAGED = "remove it: the next backup begins a new line of WAL"
 
 
@@ -49,6 +52,29 @@ class Wanted:
         place = home / "wal-spool" / self.line
         place.mkdir(parents=True, exist_ok=True, mode=0o700)
         return place
+
+
+def usual_places(workspace: Workspace) -> tuple[Path, Path]:
+    """The folder of backups and the key file, as the settings name them."""
+    folder = os.environ.get(FOLDER) or workspace.home / "backups"
+    key = os.environ.get(KEY_FILE) or workspace.secret("backup.key")
+    return Path(folder).absolute(), Path(key).absolute()
+
+
+def usual_wal_s() -> float:
+    """After how many seconds a segment that is not full is archived all the same.
+
+    Raises:
+        UnusableInput: the setting is no such number.
+    """
+    text = os.environ.get(WAL_S)
+    try:
+        value = _USUAL_WAL_S if text is None else float(text)
+    except ValueError:
+        value = 0.0
+    if not 1 <= value <= 3600:
+        raise UnusableInput(f'{WAL_S} is "{text}", expected 1 to 3600 seconds')
+    return value
 
 
 def read_wanted(home: Path) -> Wanted | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -21,8 +20,6 @@ from mc_ops.environments import Startable, open_startable
 from mc_ops.errors import UnusableInput
 
 app = Verbs()
-FOLDER, KEY_FILE, WAL_S = "MC_BACKUP_DIR", "MC_BACKUP_KEY_FILE", "MC_BACKUP_WAL_S"
-_USUAL_WAL_S = 60.0
 _MOST_SHOWN = 50
 
 
@@ -32,12 +29,14 @@ class Place(OptionGroup):
 
     folder: Annotated[
         Path | None,
-        typer.Option("--folder", help=f"Folder of backups; default: {FOLDER}, or MC_HOME/backups."),
+        typer.Option(
+            "--folder", help=f"Folder of backups; default: {room.FOLDER}, or MC_HOME/backups."
+        ),
     ] = None
     key: Annotated[
         Path | None,
         typer.Option(
-            "--key", help=f"Key file; default: {KEY_FILE}, or MC_HOME/secrets/backup.key."
+            "--key", help=f"Key file; default: {room.KEY_FILE}, or MC_HOME/secrets/backup.key."
         ),
     ] = None
     env: EnvOption = "local"
@@ -58,10 +57,8 @@ class Place(OptionGroup):
 
     def places(self, environment: Startable) -> tuple[Path, Path]:
         """The folder and the key file, as absolute paths."""
-        workspace = environment.workspace
-        folder = self.folder or Path(os.environ.get(FOLDER) or workspace.home / "backups")
-        key = self.key or Path(os.environ.get(KEY_FILE) or workspace.secret("backup.key"))
-        return folder.absolute(), key.absolute()
+        folder, key = room.usual_places(environment.workspace)
+        return (self.folder or folder).absolute(), (self.key or key).absolute()
 
 
 @app.command()
@@ -69,7 +66,7 @@ def create(place: Place) -> None:
     """Make a backup of the running platform, and archive its WAL from then on."""
     environment = place.platform()
     folder, key_file = place.places(environment)
-    made = room.create_backup(environment, folder, key_file, wal_s=_wal_s(), say=note)
+    made = room.create_backup(environment, folder, key_file, wal_s=room.usual_wal_s(), say=note)
     backup = made.backup
     result = {**asdict(backup), "seconds": made.seconds, "folder": str(folder)}
     rows = [
@@ -87,17 +84,6 @@ def create(place: Place) -> None:
             "backup can be read, and beside the backups it protects nothing"
         )
     ok(f"backup {backup.id} is in {escape(str(folder))}")
-
-
-def _wal_s() -> float:
-    text = os.environ.get(WAL_S)
-    try:
-        value = _USUAL_WAL_S if text is None else float(text)
-    except ValueError:
-        value = 0.0
-    if not 1 <= value <= 3600:
-        raise UnusableInput(f'{WAL_S} is "{text}", expected 1 to 3600 seconds')
-    return value
 
 
 @app.command("list")

@@ -19,6 +19,7 @@ from rich.markup import escape
 from mc_contract.drill import SCENARIOS
 from mc_ops import drills as room
 from mc_ops import exit_codes
+from mc_ops.backups import usual_wal_s
 from mc_ops.cli.operator_access import YesOption, confirm_by_word
 from mc_ops.cli.options import EnvOption, Number, Verbs, Whole
 from mc_ops.cli.output import (
@@ -63,9 +64,8 @@ def run(
         Number,
         typer.Option(
             "--rate",
-            min=_LEAST_RATE,
             max=_MOST_RATE,
-            help="Requests per second of each tenant.",
+            help=f"Requests per second of each tenant; at least {_LEAST_RATE:g}.",
         ),
     ] = _RATE,
     operations: Annotated[
@@ -96,7 +96,8 @@ def run(
             "--max-lost",
             min=0,
             help="RPO target: acknowledged writes of a tenant lost. Default: 0; with two regions one "
-            "second's of a tenant that does not wait for the other region.",
+            "second's of a tenant that does not wait for the other region; in `restore` of one region what the "
+            "WAL archive may lack.",
         ),
     ] = None,
     times: Annotated[
@@ -121,6 +122,12 @@ def run(
     """
     if scenario not in SCENARIOS:
         raise UnusableInput(f"unknown scenario {scenario!r}", hint=f"known: {', '.join(SCENARIOS)}")
+    if rate < _LEAST_RATE:
+        raise UnusableInput(
+            f"--rate is {rate:g}, and less than {_LEAST_RATE:g} a second show an RTO to no better than {1 / _LEAST_RATE:g} s, "
+            "nor what the control loses",
+            hint="for less load name one --tenant, or fewer --operations",
+        )
     if env != "local":
         raise UnusableInput(
             f"a drill breaks a platform on this machine; it cannot break one of --env {env} yet",
@@ -141,6 +148,11 @@ def run(
         most_rto_s=max_rto,
         most_lost=max_lost or 0,
     )
+    if plan.restores:
+        regions[0].database()  # one that is not ours is refused before anything is asked
+        plan = replace(plan, operator=credentials.tenant_token(workspace, "OPERATOR"))
+        if max_lost is None:
+            plan = replace(plan, most_lost=math.ceil(plan.writes_per_s * usual_wal_s()))
     region = regions[0].region()
     if len(regions) > 1:
         operator, administrator = (

@@ -35,6 +35,7 @@ from mc_ops.cli.output import (
 )
 from mc_ops.environments import (
     BASELINE,
+    STANDS_STILL,
     UNREACHED,
     Colour,
     Environment,
@@ -48,7 +49,7 @@ from mc_ops.environments import (
     open_startable,
 )
 from mc_ops.environments import faults as faults_room
-from mc_ops.environments.drill_lock import running_drill
+from mc_ops.environments.drill_lock import require_no_drill, running_drill
 from mc_ops.environments.signals import ended_like_interrupted, uninterrupted
 from mc_ops.environments.workspace import HOST
 from mc_ops.errors import CouldNotTell, OpsError, UnusableInput
@@ -111,6 +112,7 @@ def up(
 ) -> None:
     """Start the platform on this machine; what runs already is left alone."""
     environment = open_startable(env)
+    require_no_drill(environment.workspace.home)
     faults = faults_room.read_faults(fault or (), os.environ)
     request = UpRequest(
         colour=colour,
@@ -140,6 +142,7 @@ def down(
 ) -> None:
     """Stop the platform; its data is kept."""
     environment = open_startable(env)
+    require_no_drill(environment.workspace.home)
     if purge and not yes:
         _confirm_purge(environment)
     if environment.down(note):
@@ -173,7 +176,8 @@ def status(output: OutputOption = Format.table, env: EnvOption = "local") -> Non
             f"health by the readiness probe, as no connection can be made from here: "
             f"{', '.join(unreached)}; verbs that ask replicas must run inside the cluster's network"
         )
-    if drill := running_drill(environment.workspace.home):
+    drill = running_drill(environment.workspace.home)
+    if drill:
         warn(
             f"a drill is under way: {escape(drill.scenario)}, since {escape(drill.began_at)} "
             f"({escape(drill.run)})"
@@ -188,10 +192,11 @@ def status(output: OutputOption = Format.table, env: EnvOption = "local") -> Non
         if process.state is State.running and process.health not in _SERVING
     ]
     for process in failing:
-        warn(
-            f"running but {escape(process.health)}: {process.name}; "
-            f"`mcctl logs {process.name}` may show why"
-        )
+        why = f"`mcctl logs {process.name}` may show why"
+        if process.health == STANDS_STILL:  # and writes no log
+            mend = "mcctl up" if process.name == "link" else "mcctl down, mcctl up"
+            why = "the drill stopped it, and lets it go on" if drill else f"to let it go on: {mend}"
+        warn(f"running but {escape(process.health)}: {process.name}; {why}")
     if found.dead or failing:
         raise typer.Exit(exit_codes.FINDING)
 
@@ -279,6 +284,7 @@ def scale(
         _stop_baseline(environment, replicas)
         _refresh_targets(environment)
         return
+    require_no_drill(environment.workspace.home)
     target = _colour(environment, colour)
     with ended_like_interrupted(_INTERRUPTED):
         faults = None if fault is None else faults_room.read_fault(fault)
@@ -425,7 +431,7 @@ def _colour(environment: Environment, colour: Colour | None) -> Colour:
     return found
 
 
-def _show_ready(environment: Environment, found: EnvironmentStatus) -> None:
+def _show_ready(environment: Startable, found: EnvironmentStatus) -> None:
     ok(f"the platform is ready; {found.active_colour} serves")
     rows = {
         "gateway": found.url,
@@ -439,6 +445,11 @@ def _show_ready(environment: Environment, found: EnvironmentStatus) -> None:
         for process in found.second
         if process.name.endswith("/edge")
     }
+    if second := environment.second():
+        rows["verbs of region-2"] = f"MC_HOME={second.workspace.home} mcctl status"
+        rows["verify by witness"] = (
+            f"mcctl audit verify --witness {environment.workspace.home}/trust/witnesses.txt --require 1"
+        )
     rows["tenant tokens"] = str(environment.workspace.secret("credentials.json"))
     for line in columns(rows.items()):
         stdout.print(line)

@@ -62,6 +62,10 @@ def move(
     with call.acting() as client:
         told = client.homes()
         home = _home(told, tenant)
+        if to not in (names := [one["region"] for one in told["regions"]]):
+            raise UnusableInput(
+                f"unknown region {to[:64]!r}; nothing was moved", hint=f"known: {', '.join(names)}"
+            )
         _plan(told, home, to)
         confirm_by_word(f"Move the home of {tenant} to {to}?", to, yes=call.yes)
         client.move_home(tenant, to=to, reason=call.reason)

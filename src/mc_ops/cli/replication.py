@@ -18,6 +18,8 @@ from mc_ops.errors import CouldNotTell, UnusableInput
 
 app = Verbs()
 
+SILENT_S = 10.0  # heartbeats come each second
+
 
 @app.command()
 def status(output: OutputOption = Format.table, env: EnvOption = "local") -> None:
@@ -90,10 +92,21 @@ def _done(environment: Environment, what: str, *verb: str) -> dict[str, Any]:
 
 def _lines(reports: Sequence[Mapping[str, Any]]) -> list[Text]:
     rows = []
+    lags_s = {one["region"]: one["lag_s"] for one in reports}
     for one in reports:
         gets = bool(one["subscription"] and one["subscription"]["works"])
         gives = bool(one["slot"] and one["slot"]["active"])
         lag = "-" if one["lag_s"] is None else f"{one['lag_s']:.1f} s"
-        states = ["streaming" if works else "stopped" for works in (gets, gives)]
+        states = [
+            _state(works, lags_s.get(taker))
+            for works, taker in ((gets, one["region"]), (gives, one["peer"]))
+        ]
         rows.append((one["region"], one["peer"], *states, lag))
     return columns(rows, heading=("REGION", "PEER", "FROM PEER", "TO PEER", "LAG"))
+
+
+def _state(works: bool, lag_s: float | None) -> str:
+    """What a direction does: a connection that carries nothing, as over a link that is cut, is open all the same."""
+    if not works:
+        return "stopped"
+    return "streaming" if lag_s is None or lag_s < SILENT_S else "silent"

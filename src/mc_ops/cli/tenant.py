@@ -120,7 +120,9 @@ def erase(
         note(escape(line.plain))
     confirm_by_word(f"Erase the content of {tenant}, for good?", tenant, yes=yes)
     done = [_erased(one, tenant, reason) for one in regions]
-    show(output, {"regions": done}, _counts(done))
+    # The table stands above already, unless something came or went meanwhile
+    again = [one["erased"] for one in done] != [one["erased"] for one in planned]
+    show(output, {"regions": done}, _counts(done) if again else ())
     ok(f"the content of {tenant} is erased; backups keep it until they are removed")
     if left := sum(one["erased"]["left_open"] for one in done):
         warn(f"tasks that have not ended, and stay: {left}; erase again when they have")

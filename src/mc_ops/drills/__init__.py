@@ -4,6 +4,7 @@ plan.py            what a drill is asked for, and what it will lose, said before
 clients.py         the load: open loop, each tenant's requests and what became of them
 faults.py          what is broken of one region, and how it is mended
 two_regions.py     the same of two: the home of the tenants, and the other one that takes over
+restored.py        a region whose disk counts as lost: its backup before the fault, its restore after it
 control_store.py   a store that acknowledges before it writes: what a drill must see lose
 repeat.py          the same drill several times, alternating sides, and the table of all
 run.py             the order of a drill; whatever happens, it ends with the platform up

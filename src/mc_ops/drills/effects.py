@@ -34,12 +34,14 @@ def judge(effects: Sequence[Mapping[str, Any]], rows: Iterable[Request]) -> dict
 
     Returns:
         `done`: operations that ended, whole or undone. `twice`: keys with more than one effect. `half`: operations
-        of which a part stands, or that were acknowledged and did nothing. `unknown`: operations with effects that no client was
+        of which a part stands, or that were acknowledged and did nothing, unless they are lost for good. `unknown`: operations with effects that no client was
         told of, beyond those that got no answer. `former`: effects with an older fencing token than one before them of
         the same tenant.
     """
     asked = [row for row in rows if row.operation]
     acknowledged = {row.task for row in asked if row.outcome == "acknowledged"}
+    # With its disk a region loses what it had begun: counted as lost, and nobody is left to end it
+    gone = {row.task for row in asked if row.found_later is False}
     verbs: defaultdict[str, Counter[str]] = defaultdict(Counter)
     keys: Counter[str] = Counter()
     newest: Counter[str] = Counter()  # by tenant
@@ -56,7 +58,7 @@ def judge(effects: Sequence[Mapping[str, Any]], rows: Iterable[Request]) -> dict
     return {
         "done": len(whole),
         "twice": sum(count > 1 for count in keys.values()),
-        "half": len((acknowledged | set(verbs)) - whole),
+        "half": len((acknowledged | set(verbs)) - whole - gone),
         "unknown": max(0, strangers - sum(row.outcome != "acknowledged" for row in asked)),
         "former": former,
     }

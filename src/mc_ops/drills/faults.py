@@ -15,6 +15,7 @@ from mc_ops.drills.clients import Clients
 from mc_ops.drills.control_store import ControlStore
 from mc_ops.drills.plan import Plan
 from mc_ops.drills.report import Times
+from mc_ops.drills.restored import RestoredRegion
 from mc_ops.environments import Part, Startable, UpRequest
 
 Say = Callable[[str], None]
@@ -45,8 +46,8 @@ class Fault(Protocol):
     told: dict[str, Any]
     problem: str
 
-    async def expect(self) -> None:
-        """Say what may be lost now."""
+    async def expect(self, clients: Clients) -> None:
+        """Make ready what the recovery needs, and say what may be lost now."""
 
     async def break_it(self, clients: Clients) -> float:
         """Break it, as one instant.
@@ -67,6 +68,9 @@ class Fault(Protocol):
 
     async def settle(self, clients: Clients, times: Times) -> None:
         """What is still to be seen while clients ask, after they were served again."""
+
+    async def restore(self, rows: Sequence[Request]) -> bool:
+        """Restore the broken one of two regions from its backup; whether that is to be looked up there."""
 
     async def account(self, rows: Sequence[Request]) -> None:
         """Look what the operations of these rows did, when all is mended.
@@ -91,16 +95,31 @@ class OneRegion:
     look_again_url = ""
     problem = ""
 
-    def __init__(self, environment: Startable, plan: Plan, control: ControlStore, say: Say) -> None:
+    def __init__(
+        self,
+        environment: Startable,
+        plan: Plan,
+        control: ControlStore,
+        say: Say,
+        backup: RestoredRegion | None = None,
+    ) -> None:
         self.regions: Sequence[Startable] = (environment,)
         self.urls: Mapping[str, str] = {"": environment.url}
         self.look_up_url = environment.url
         self.told: dict[str, Any] = {}
         self._environment, self._plan, self._control, self._say = environment, plan, control, say
+        self._backup = backup
         self._is_broken = False
 
-    async def expect(self) -> None:
-        """The plan has said it: nothing."""
+    async def expect(self, clients: Clients) -> None:
+        """Of a lost disk what came after the moment that is restored; else the plan has said it: nothing."""
+        if self._backup is not None:
+            await self._backup.prepare(clients.now)
+            self.told["restore"] = self._backup.told
+            self._say(
+                f"expected loss: up to {self._plan.writes_per_s * (clients.now() - self._backup.to_s):.0f} "
+                "acknowledged writes of each tenant"
+            )
 
     async def break_it(self, clients: Clients) -> float:
         part = Part.database if self._plan.scenario == "db-kill" else Part.whole
@@ -117,19 +136,31 @@ class OneRegion:
         if self._plan.scenario not in LOSING:
             await asyncio.sleep(self._plan.freeze_s)
         times.decided_s = clients.now()
+        if self._backup is not None:
+            await self._backup.restore(clients.rows)
         await asyncio.to_thread(self._mend)
         times.moved_s = clients.now()
 
     async def settle(self, clients: Clients, times: Times) -> None:
         """Nothing is left to be seen."""
 
+    async def restore(self, rows: Sequence[Request]) -> bool:  # noqa: ARG002 - the interface's
+        """It was restored to recover, and is looked up once."""
+        return False
+
     async def account(self, rows: Sequence[Request]) -> None:
         """Of one region no operations are asked for."""
+        if self._backup is not None:
+            self.problem = "; ".join(self._backup.wrong(rows, "found"))
 
     async def mend(self) -> None:
+        if self._backup is not None:
+            await self._backup.ended()
         if self._is_broken:
             self._say("bringing the platform up again")
             await asyncio.to_thread(self._mend)
+        if self._backup is not None:
+            await asyncio.to_thread(self._backup.resume)
 
     def _mend(self) -> None:
         if self._plan.scenario not in LOSING:

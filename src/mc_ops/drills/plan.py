@@ -13,11 +13,14 @@ _BREAKS = {
     "region-kill": "kill -9 of every replica, the edge and PostgreSQL, at one instant",
     "db-kill": "kill -9 of PostgreSQL, at one instant; replicas and edge go on without it",
     "freeze": "every replica, the edge and PostgreSQL stand still (SIGSTOP), at one instant",
+    "restore": "kill -9 of every replica, the edge and PostgreSQL, at one instant; the disk of PostgreSQL counts as lost",
 }
 _BREAKS_REGION = {
     "region-kill": "kill -9 of every replica, edge and PostgreSQL of {home}, and of its link, at one instant",
     "db-kill": "kill -9 of the PostgreSQL of {home}, at one instant",
     "freeze": "every replica, edge and PostgreSQL of {home} stand still (SIGSTOP), at one instant",
+    "restore": "kill -9 of every replica, edge and PostgreSQL of {home}, and of its link, at one instant; the disk of its "
+    "PostgreSQL counts as lost",
     "link-cut": "nothing that {home} and {survivor} send to each other arrives: replication, requests "
     "that are passed on",
 }
@@ -32,7 +35,14 @@ _RECOVERY = {
     "region-kill": "the platform is started again, as `mcctl up` does: it has one region",
     "db-kill": "PostgreSQL is started again, as `mcctl up` does",
     "freeze": "they go on (SIGCONT)",
+    "restore": "a backup that is made now is restored to a moment before the fault, the ledger begins its next epoch, and "
+    "the region is halted until what is lost is counted. Its former files stay beside",
 }
+_RESTORED_MOVES = (
+    "{survivor} takes the homes when the lease of {home} has lapsed; clients ask it meanwhile. A backup that is "
+    "made now is restored in {home} to a moment before the fault, its ledger begins its next epoch, and it is halted until what is lost "
+    "is counted. Then {survivor} gives back what it has, and the homes are moved back. The former files of {home} stay beside"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +96,11 @@ class Plan:
         return self.rate_per_s + (self.operations_per_s if self.operating else 0.0)
 
     @property
+    def restores(self) -> bool:
+        """Whether the disk of the region counts as lost, and a backup is restored."""
+        return self.scenario == "restore"
+
+    @property
     def cuts(self) -> bool:
         """Whether the link is cut, and nothing else is broken."""
         return self.scenario == "link-cut"
@@ -128,7 +143,10 @@ class Plan:
         if self.home:
             loss = _CUT_LOSES if self.cuts else self.expected_loss(self.lag_s)
         breaks = _BREAKS_REGION if self.home else _BREAKS
-        recovery = _MOVES if self.home else _RECOVERY.get(self.scenario, "")
+        moves = _RESTORED_MOVES if self.restores else _MOVES
+        recovery = moves if self.home else _RECOVERY.get(self.scenario, "")
+        if self.restores and not self.home:
+            loss = "what is acknowledged after the moment that is restored: some seconds' writes, counted just before the fault"
         if self.cuts:
             recovery = f"the link carries again after {self.cut_s:g} s"
         names = {"home": self.home, "survivor": self.survivor}

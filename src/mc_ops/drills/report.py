@@ -81,6 +81,15 @@ class Finished:
     def lines(self) -> list[str]:
         """What a drill of two regions says of each tenant besides: the parts of its RTO, what came back."""
         lines = []
+        if "restore" in (back := self.regions.get("restore", {})):
+            lines.append(
+                f"restored in {back['seconds']:.1f} s to {back['to']}; {back['epoch']} began; the former files, to be "
+                f"removed when you are content: {back['former_files']}"
+            )
+        if "lost_entries_kept" in back:
+            lines.append(
+                f"of the former log the other region keeps {back['lost_entries_kept']} entries that the restored one lacks"
+            )
         for tenant, one in self.figures["tenants"].items():
             parts = one.get("parts", {})
             if parts and None not in parts.values():
@@ -98,6 +107,11 @@ class Finished:
                     for region, count in one["answered_by"].items()
                 ]
                 lines.append(f"{tenant}  answered while it lasted: {', '.join(told)}")
+            if "restore" in one:
+                lines.append(
+                    f"{tenant}  not in the restored region, before the other one gave back what it has: "
+                    f"{one['restore']['lost']}, acknowledged up to {one['restore']['rpo_s']:.3g} s before the fault"
+                )
             if "lost_for_good" in one:
                 lines.append(
                     f"{tenant}  lost for good, now that both regions are back: {one['lost_for_good']}"

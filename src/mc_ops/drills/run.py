@@ -5,7 +5,7 @@
 3. The recovery. Its error is kept: a platform that does not come back is the drill's finding.
 4. Load until each tenant's requests have succeeded for long enough, or patience ends.
 5. Each acknowledged write is looked up; of two regions in the survivor, before the other one is mended,
-   and then again there.
+   and then again there. One that is restored from a backup is looked at between the two as well.
 6. What is broken is mended; the figures are computed from the rows alone.
 """
 
@@ -33,9 +33,10 @@ from mc_contract.running import Groups, Record
 from mc_ops.drills.clients import Clients
 from mc_ops.drills.control_store import ControlStore, acknowledged
 from mc_ops.drills.faults import Fault, OneRegion
-from mc_ops.drills.lookup import look_up
+from mc_ops.drills.lookup import Member, look_up
 from mc_ops.drills.plan import REQUEST_TIMEOUT_S, Plan
 from mc_ops.drills.report import Finished, Times, prepare, write, write_rows
+from mc_ops.drills.restored import RestoredRegion
 from mc_ops.drills.two_regions import TwoRegions
 from mc_ops.environments import Startable
 from mc_ops.environments.drill_lock import RunningDrill, only_drill
@@ -71,10 +72,12 @@ def run_drill(regions: Sequence[Startable], plan: Plan, folder: Path, say: Say) 
         control = ControlStore(folder / "control.txt")
         try:
             fault: Fault
+            broken = next(one for one in regions if plan.home in ("", one.region()))
+            backup = RestoredRegion(broken, plan.operator, folder, say) if plan.restores else None
             if len(regions) > 1:
-                fault = TwoRegions(regions, plan, control, say)
+                fault = TwoRegions(regions, plan, control, say, backup)
             else:
-                fault = OneRegion(regions[0], plan, control, say)
+                fault = OneRegion(regions[0], plan, control, say, backup)
             return asyncio.run(_run(fault, plan, folder, control, began_at, say))
         finally:
             control.end()
@@ -90,17 +93,19 @@ async def _run(
     rows: list[Request] = []
     failed = ""
 
-    async def look(rows: list[Request], url: str, *, later: bool = False) -> list[Request]:
+    async def look(
+        rows: list[Request], url: str, member: Member = "found", region: str = ""
+    ) -> list[Request]:
         say("looking up what was acknowledged")
         written = None if fault.control else control.written()
-        return await look_up(rows, url, plan.tokens, written, later=later)
+        return await look_up(rows, url, plan.tokens, written, member=member, region=region)
 
-    async with _interruptible() as interrupted:
+    async with _interruptible(say) as interrupted:
         load = asyncio.create_task(clients.run())
         try:
             await _unless(interrupted, asyncio.sleep(plan.before_s))
             await _unless(interrupted, _until_answered(clients, plan))
-            await _unless(interrupted, fault.expect())
+            await _unless(interrupted, fault.expect(clients))
             say(f"fault: {plan.scenario}")
             times = Times(fault_s=await fault.break_it(clients))
             try:
@@ -110,6 +115,9 @@ async def _run(
                 clients.stop()
                 await _unless(interrupted, load)
                 rows = await _unless(interrupted, look(clients.rows, fault.look_up_url))
+                if await _unless(interrupted, fault.restore(rows)):
+                    again = look(rows, fault.look_again_url, "found_restored", plan.home)
+                    rows = await _unless(interrupted, again)
             except OpsError as error:
                 if interrupted.is_set():
                     raise
@@ -125,7 +133,7 @@ async def _run(
     if not rows:
         rows = await look(clients.rows, fault.look_up_url)
     if fault.look_again_url:
-        rows = await look(rows, fault.look_again_url, later=True)
+        rows = await look(rows, fault.look_again_url, "found_later")
     await fault.account(rows)
     running = Record(before, await asyncio.to_thread(_serving, fault, plan.home))
     finished = _finished(fault, plan, began_at, times, rows, running, failed)
@@ -225,11 +233,16 @@ async def _until_recovered(clients: Clients, plan: Plan, times: Times) -> None:
 
 
 @asynccontextmanager
-async def _interruptible() -> AsyncIterator[asyncio.Event]:
-    """An event that is set by Ctrl-C, SIGTERM or SIGHUP instead of what they do else."""
+async def _interruptible(say: Say) -> AsyncIterator[asyncio.Event]:
+    """An event that is set by Ctrl-C, SIGTERM or SIGHUP instead of what they do else; it is told at once."""
     loop, event = asyncio.get_running_loop(), asyncio.Event()
+
+    def interrupt() -> None:
+        say("interrupted: mending what was broken; that may take a minute")
+        event.set()
+
     for number in _INTERRUPTS:
-        loop.add_signal_handler(number, event.set)
+        loop.add_signal_handler(number, interrupt)
     try:
         yield event
     finally:

@@ -26,8 +26,10 @@ from mc_ops.drills.effects import RECEIVER, effects_at, judge
 from mc_ops.drills.faults import Control
 from mc_ops.drills.plan import Plan
 from mc_ops.drills.report import Times
+from mc_ops.drills.restored import RestoredRegion
 from mc_ops.environments import Part, Startable, UpRequest
 from mc_ops.environments.administered import report_of, said_by
+from mc_ops.environments.interface import silent
 from mc_ops.errors import CouldNotTell, OpsError, UnusableInput
 from mc_ops.outgoing import sessions
 from mc_ops.service_client import OperatorClient
@@ -133,9 +135,15 @@ class TwoRegions:
     """The home of a drill's tenants is broken; implements `faults.Fault`."""
 
     def __init__(
-        self, regions: Sequence[Startable], plan: Plan, control: ControlStore, say: Say
+        self,
+        regions: Sequence[Startable],
+        plan: Plan,
+        control: ControlStore,
+        say: Say,
+        backup: RestoredRegion | None = None,
     ) -> None:
         self.regions = regions
+        self._backup = backup
         self._first = regions[0]
         self._by_name = {one.region(): one for one in regions}
         self._home, self._survivor = self._by_name[plan.home], self._by_name[plan.survivor]
@@ -153,20 +161,28 @@ class TwoRegions:
         self._effects_before = len(effects_at(self._receiver))
         self._plan, self._control, self._say = plan, control, say
         self._before: dict[str, dict[str, Any]] = {}
-        self._is_broken = False
+        self._is_broken = self._is_down = False
 
-    async def expect(self) -> None:
+    async def expect(self, clients: Clients) -> None:
         self._before = await asyncio.to_thread(homes_of, self._survivor, self._plan.operator)
         if self._plan.cuts:
             return
+        if self._backup is not None:
+            await self._backup.prepare(clients.now)
+            self.told["restore"] = self._backup.told
         lag_s = await asyncio.to_thread(lag_of, self._survivor, self._plan.home)
         self.told["expected"] = {"lag_s": lag_s, "loss": self._plan.expected_loss(lag_s)}
         self._say(f"expected loss: {self.told['expected']['loss']}")
+        if self._backup is not None:
+            lost = self._plan.writes_per_s * (clients.now() - self._backup.to_s)
+            self._say(
+                f"the backup itself lacks up to {lost:.0f} of each, which {self._plan.survivor} gives back"
+            )
 
     async def break_it(self, clients: Clients) -> float:
         part = Part.database if self._plan.scenario == "db-kill" else Part.whole
         number = signal.SIGKILL if self._plan.scenario in LOSING else signal.SIGSTOP
-        self._is_broken = True
+        self._is_broken, self._is_down = True, not self._plan.cuts
         if self._plan.cuts:
             cut = await asyncio.to_thread(
                 self._first.signal, Part.link, signal.SIGSTOP, (), clients.now
@@ -243,6 +259,13 @@ class TwoRegions:
             times.mended_s = clients.now()
             await asyncio.sleep(_WOKEN_S)
 
+    async def restore(self, rows: Sequence[Request]) -> bool:
+        if self._backup is None:
+            return False
+        await self._backup.restore(row for row in rows if row.region == self._plan.home)
+        await asyncio.to_thread(self._bring_up)
+        return True
+
     async def account(self, rows: Sequence[Request]) -> None:
         """Wait until each operation has ended, and count what must not be.
 
@@ -263,6 +286,8 @@ class TwoRegions:
         self._say(
             f"{counted['done']} operations ended; {', '.join(wrong) or 'each once and whole'}"
         )
+        if self._backup is not None:
+            wrong += self._backup.wrong(rows, "found_restored")
         self.problem = "; ".join(filter(None, (self.problem, *wrong)))
 
     def _wake(self) -> None:
@@ -272,20 +297,46 @@ class TwoRegions:
         self._home.signal(Part.whole, signal.SIGCONT, (self._control.pid,))
 
     async def mend(self) -> None:
+        if self._backup is not None:
+            await self._backup.ended()
         if self._is_broken:
             await asyncio.to_thread(self._mend)
 
     def _mend(self) -> None:
         if self._plan.scenario not in LOSING:
             self._wake()
-        if not self._plan.cuts:
-            self._say(f"bringing {self._plan.home} up again")
-            self._first.up(UpRequest())
+        self._bring_up()
         self._is_broken = False
-        require_same(self.regions, self._say)
+        if self._backup is not None and self._backup.done:
+            self._give_back()
+        self._say("waiting until both regions have the same")
+        require_same(self.regions, silent)
+        if self._backup is not None:
+            self._backup.resume()
         if self._plan.puts_back:
             put_back(self._first, self._plan.operator, self._before, self._say)
         self.told["digests"] = require_same(self.regions, self._say)
+        if self._backup is not None:
+            self._backup.told["lost_entries_kept"] = _replication(self._survivor)[
+                "lost_entries_kept"
+            ]
+
+    def _bring_up(self) -> None:
+        if self._is_down:
+            self._say(f"bringing {self._plan.home} up again")
+            self._first.up(UpRequest())
+            self._is_down = False
+
+    def _give_back(self) -> None:
+        """Have replication begin anew after the restore: the survivor gives back what it has of the other's."""
+        self._say(f"repairing replication: {self._plan.survivor} gives back what it has")
+        for one in reversed(self.regions):
+            done = one.administer("replication", "repair")
+            if done.returncode != exit_codes.OK:
+                raise CouldNotTell(
+                    f"replication is not repaired: {said_by(done)[-1]}",
+                    hint="mcctl replication repair",
+                )
 
 
 def require_same(regions: Sequence[Startable], say: Say) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from mc_ops.environments.interface import (
     BASELINE,
+    STANDS_STILL,
     UNREACHED,
     Colour,
     EmbeddedDatabase,
@@ -100,6 +101,7 @@ def open_startable(kind: str = "local") -> Startable:
 
 __all__ = [
     "BASELINE",
+    "STANDS_STILL",
     "UNREACHED",
     "Colour",
     "EmbeddedDatabase",

@@ -35,6 +35,20 @@ def running_drill(home: Path) -> RunningDrill | None:
         return None
 
 
+def require_no_drill(home: Path) -> None:
+    """See that no drill is under way on this platform, or on the one that this is the second region of.
+
+    Raises:
+        CouldNotTell: one is: what it broke would be mended amid it, or what it mends changed.
+    """
+    for each in (home, home.parent):
+        if drill := running_drill(each):
+            raise CouldNotTell(
+                f"a drill is under way on this platform: {drill.scenario}, since {drill.began_at} ({drill.run})",
+                hint="wait until it has ended: mcctl status shows it; Ctrl-C there ends it at once",
+            )
+
+
 @contextmanager
 def only_drill(home: Path, drill: RunningDrill) -> Iterator[None]:
     """Hold the platform's drill lock.

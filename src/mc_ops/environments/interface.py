@@ -51,6 +51,7 @@ class Holder(StrEnum):
 
 BASELINE: Final = "baseline"  # replicas of what serves, fresh, only to be compared with a candidate
 Group = Colour | Literal["baseline"]
+STANDS_STILL: Final = "stands still (SIGSTOP)"  # the health of what a signal has stopped
 UNREACHED: Final = "ready"  # the health of what cannot be asked from here, and whose probe passes
 
 
@@ -348,7 +349,7 @@ class EmbeddedDatabase:
         user: The unprivileged uid and gid that own them; None: whoever runs mcctl.
         admin_url: The administrator's way in, with a password.
         settings: What the server is started with.
-        running: Whether it runs now; `platform_running` also if anything else of the platform does.
+        running: Whether it runs now; `platform_running` also if a replica, the edge or the archiver does.
         region: The region's name, as replicas get it.
     """
 

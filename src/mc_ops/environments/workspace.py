@@ -36,6 +36,7 @@ _OWN_FILES = (
     "drill.lock",
     "backup.json",
     "peers.json",
+    "witnesses.toml",
     _MEMORY,
 )
 

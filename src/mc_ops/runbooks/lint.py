@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+from mc_ops.environments.workspace import checkout
 from mc_ops.errors import CouldNotTell, UnusableInput
 from mc_ops.runbooks.model import Problem, Runbook, Script
 from mc_ops.runbooks.parse import parse
@@ -18,7 +19,7 @@ _OPEN = re.compile(r"warning: here-document at line (?P<line>\d+) .*\(wanted `(?
 
 
 def find(name: str, start: Path) -> Path:
-    """The file that `name` means: a path as it is, else `runbooks/NAME.md` here or above.
+    """The file that `name` means: a path as it is, else `runbooks/NAME.md` here, above, or of the checkout.
 
     Raises:
         UnusableInput: There is no such file; the hint lists the runbooks there are.
@@ -28,17 +29,24 @@ def find(name: str, start: Path) -> Path:
         if not path.is_file():
             raise UnusableInput(f"no runbook file {name}", hint="mcctl runbook list")
         return path.absolute()
-    for folder in (start, *start.absolute().parents):
+    for folder in _places(start):
         candidate = folder / FOLDER / f"{name}.md"
         if candidate.is_file():
             return candidate.absolute()
-    known = ", ".join(path.stem for path in known_files(start)) or "none here"
+    known = ", ".join(path.stem for path in known_files(start)) or (
+        "none here or above; name a file, or run it in a checkout"
+    )
     raise UnusableInput(f"no runbook {name!r}", hint=f"known runbooks: {known}")
+
+
+def _places(start: Path) -> list[Path]:
+    """Folders that may have runbooks; the last is the checkout that this package runs from."""
+    return [start, *start.absolute().parents, checkout()]
 
 
 def known_files(start: Path) -> list[Path]:
     """Every `runbooks/*.md` of the nearest folder that has any, sorted by name."""
-    for folder in (start, *start.absolute().parents):
+    for folder in _places(start):
         files = sorted((folder / FOLDER).glob("*.md"))
         if files:
             return files

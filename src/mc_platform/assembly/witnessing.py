@@ -5,10 +5,12 @@ Both are off unless `MC_WITNESSES_FILE` names somebody.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 
+import structlog
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
@@ -58,6 +60,7 @@ from mc_platform.settings import Settings
 ADD_CHECKPOINT = "/witness/add-checkpoint"
 _PER_MIN, _BURST = 120.0, 60
 _MOST_AT_ONCE = 16
+_log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,8 +230,27 @@ def witnessing(
             store=PostgresWitnessStore(pools),
             memory=partial(_memory, settings, own),
             clock=clock,
+            look_again=_LogsOfFile(settings.witnesses_file, found.file.logs),
         )
     return Witnessing(cosigner=cosigner, witness=witness, peers=peers, outgoing=outgoing)
+
+
+class _LogsOfFile:
+    """The logs in the file of witnesses, read again when it has changed; one that is wrong by then changes nothing."""
+
+    def __init__(self, path: Path | None, logs: Mapping[str, Sequence[VerifierKey]]) -> None:
+        self._path, self._logs = path, logs
+        self._seen = 0
+
+    def __call__(self) -> Mapping[str, Sequence[VerifierKey]]:
+        try:
+            if self._path is None or (at := self._path.stat().st_mtime_ns) == self._seen:
+                return self._logs
+            self._seen = at
+            self._logs = parse_witnesses(toml_of(self._path.read_bytes())).logs
+        except (OSError, FileProblems) as error:
+            _log.warning("witnesses_file_not_read_again", reason=str(error))
+        return self._logs
 
 
 def post_to(outgoing: Outgoing) -> Callable[[str, bytes], Awaitable[Reply]]:

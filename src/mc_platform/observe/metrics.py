@@ -230,6 +230,11 @@ ledger_witness_conflict = Gauge(
     "1 while a witness says that the log is no continuation of what it cosigned.",
     ["witness"],
 )
+ledger_cosigned_at = Gauge(
+    "mc_ledger_cosigned_timestamp_seconds",
+    "When the witness cosigned the newest checkpoint that it has, by its own clock; 0: none yet.",
+    ["witness"],
+)
 ledger_uncosigned_since = Gauge(
     "mc_ledger_uncosigned_timestamp_seconds",
     "When the oldest checkpoint was stored that the witness has not cosigned; 0: it has cosigned all.",

@@ -88,6 +88,8 @@ class LogWitness:
         key: Of this purpose alone.
         logs: Verifier keys by origin; several of one log while its key is being changed.
         memory: Of one log, outside of the database.
+        look_again: Asked where a log is not among these: all that are known now. The next epoch of a region that was
+            restored is one, and must not wait for a restart.
     """
 
     def __init__(
@@ -99,12 +101,15 @@ class LogWitness:
         store: WitnessStore,
         memory: Callable[[str], Memory],
         clock: Clock,
+        look_again: Callable[[], Mapping[str, Sequence[VerifierKey]]] | None = None,
     ) -> None:
+        self._look_again = look_again
         self.own = VerifierKey(name, COSIGNATURE, key.public_key())
         self._key = key
         self._logs = logs
         self._store = store
-        self._memories = {origin: memory(origin) for origin in logs}
+        self._memory = memory
+        self._memories: dict[str, Memory] = {}
         self._clock = clock
 
     async def add_checkpoint(self, body: bytes) -> str:
@@ -121,6 +126,8 @@ class LogWitness:
         """
         asked = read_submission(body)
         origin = asked.checkpoint.origin
+        if origin not in self._logs and self._look_again is not None:
+            self._logs = self._look_again()
         keys = self._logs.get(origin)
         if keys is None:
             raise NotFound(
@@ -129,6 +136,8 @@ class LogWitness:
         signed_by = _signers(asked.note, keys)
         if not signed_by:
             raise NotTrusted("no key that is known for this log signed the checkpoint")
+        if origin not in self._memories:
+            self._memories[origin] = self._memory(origin)
         memory = self._memories[origin]
         async with self._store.turn(self.own.id.hex(), origin) as turn:
             remembered = await memory.last()

@@ -179,7 +179,7 @@ class Cosigner:
         found = dict(await self._store.standing([witness.name for witness in self._witnesses]))
         for witness in self._witnesses:
             kept = found[witness.name]
-            if kept.note is None or _has_cosigned(witness, kept.note, kept.size):
+            if kept.note is None or _cosigned_at(witness, kept) is not None:
                 self._doubted_since.pop(witness.name, None)
                 continue
             if witness.name not in self._doubted_since:
@@ -276,6 +276,8 @@ class Cosigner:
                 del self._alarmed_at[witness.name]
             alarms = witness.name in self._alarmed_at
             metrics.ledger_witness_conflict.labels(witness.name).set(alarms)
+            at = _cosigned_at(witness, standing[witness.name])
+            metrics.ledger_cosigned_at.labels(witness.name).set(at.timestamp() if at else 0)
             since = standing[witness.name].waiting_since
             gauge = metrics.ledger_uncosigned_since.labels(
                 witness.name, "yes" if witness.required else "no"
@@ -295,11 +297,17 @@ def _checkpoint_of(note: str) -> Checkpoint:
     return parse_checkpoint(split_note(note)[0])
 
 
-def _has_cosigned(witness: Witness, note: str, size: int) -> bool:
+def _cosigned_at(witness: Witness, standing: Standing) -> datetime | None:
+    """When the witness cosigned what is kept of it; None: it did not."""
+    if standing.note is None:
+        return None
     try:
-        return _checkpoint_of(note).size == size and bool(cosignatures(note, [witness.key]))
+        found = cosignatures(standing.note, [witness.key])
+        return (
+            found[0].at if found and _checkpoint_of(standing.note).size == standing.size else None
+        )
     except CheckpointError:
-        return False
+        return None
 
 
 def _size_of(reply: Reply) -> int | None:

@@ -135,6 +135,18 @@ def test_what_the_survivor_lacks_is_lost_although_it_comes_back_with_its_region(
     assert (told["lost"], told["lost_for_good"]) == (2, 0)
 
 
+def test_what_a_restored_region_lacks_is_apart_from_what_the_survivor_lacks():
+    """Three writes are in no backup, one of which the survivor lacks as well."""
+    restored = [
+        replace(one, found_restored=int(one.id[2:]) not in (97, 98, 99))
+        for one in rows("T", lost=(99,))
+    ]
+    told = figures([*restored, *CONTROL_LOSES], replace(KILL, scenario="restore"))["tenants"]["T"]
+    assert (told["lost"], told["restore"]) == (1, {"lost": 3, "rpo_s": 0.14})
+    with pytest.raises(DrillRows, match="found_restored"):
+        request_of({**restored[0].as_dict(), "found_restored": "no"})
+
+
 CUT = replace(
     KILL, scenario="link-cut", operations_per_s=10.0, mended_s=8.0, home="a-1", most_rto_s=1.0
 )

@@ -147,7 +147,7 @@ class LocalEnvironment:
             admin_url=keyring.database_urls(layout, None).admin,
             settings=postgres.server_settings(port),
             running=self._table.alive("postgres") is not None,
-            platform_running=bool(self._records.living()),
+            platform_running=bool(self._own()),
             region=env["MC_REGION"],
         )
 
@@ -194,7 +194,7 @@ class LocalEnvironment:
         if second is None:
             raise CouldNotTell(f"{self.layout.home / SECOND} is gone", hint="repeat mcctl up")
         second.up(replace(request, regions=None), lambda text: say(f"{SECOND}: {text}"))
-        regions.replicate(self.administer, second.administer, say)
+        regions.replicate(self.layout, self.administer, second.administer, say)
 
     def second(self) -> LocalEnvironment | None:
         if self.layout.second() is None:
@@ -248,12 +248,10 @@ class LocalEnvironment:
         also: Sequence[int] = (),
         clock: Callable[[], float] = time.monotonic,
     ) -> Signalled:
-        others = (*NEIGHBOURS, ARBITER, LINK)
-        names = [record.name for record in self._records.living()]
-        if part is Part.whole:
-            names = [name for name in names if name not in others]
-        else:
-            names = [name for name in names if name == _PROCESSES[part]]
+        names = self._own()
+        if part is not Part.whole:
+            living = [record.name for record in self._records.living()]
+            names = [name for name in living if name == _PROCESSES[part]]
         if not names:
             raise CouldNotTell(
                 f"nothing of the {part} platform runs here"
@@ -266,6 +264,11 @@ class LocalEnvironment:
             link = ProcessTable(first / "run", first / "log").alive(LINK)
             also = (*also, link.pid) if link else also
         return self._table.signal_all(names, number, also, clock)
+
+    def _own(self) -> list[str]:
+        """What lives of this region alone: neighbours, arbiter and link serve another one as well."""
+        shared = (*NEIGHBOURS, ARBITER, LINK)
+        return [one.name for one in self._records.living() if one.name not in shared]
 
     # -- replicas ---------------------------------------------------------------------------
 

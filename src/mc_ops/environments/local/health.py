@@ -13,9 +13,9 @@ from http import HTTPStatus
 from typing import Any
 
 from mc_ops.environments.faults import shown
-from mc_ops.environments.interface import BASELINE, Group, ProcessStatus, State
+from mc_ops.environments.interface import BASELINE, STANDS_STILL, Group, ProcessStatus, State
 from mc_ops.environments.local.layout import DATABASES, LINK, Layout, colour_of
-from mc_ops.environments.local.processes import ProcessRecord, ProcessTable
+from mc_ops.environments.local.processes import ProcessRecord, ProcessTable, stands_still
 from mc_ops.environments.local.records import Records
 from mc_ops.environments.workspace import HOST
 from mc_ops.errors import CouldNotTell
@@ -50,6 +50,8 @@ class Health:
 
 def health_of(record: ProcessRecord) -> Health:
     """What a recorded process says of itself, on the port that it was started with."""
+    if stands_still(record):
+        return Health(healthy=False, word=STANDS_STILL)
     if record.name in (*DATABASES, LINK):  # what the link leads to first are both databases
         ports = (record.port, record.port + 1) if record.name == LINK else (record.port,)
         answers = any(map(_postgres_answers, ports))

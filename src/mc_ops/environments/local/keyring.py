@@ -63,6 +63,17 @@ def prepare_secrets(layout: Layout, tenants: Iterable[str] = TENANTS) -> None:
     _key_pair(layout, "evidence", lambda: ec.generate_private_key(ec.SECP256R1()))
 
 
+def witness_key(layout: Layout) -> ed25519.Ed25519PrivateKey:
+    """The key by which a region cosigns the other's checkpoints, made at the first call.
+
+    Raises:
+        CouldNotTell: its public key in `trust/` belongs to another private key.
+    """
+    key = _key_pair(layout, "witness", ed25519.Ed25519PrivateKey.generate)
+    assert isinstance(key, ed25519.Ed25519PrivateKey)
+    return key
+
+
 def database_urls(layout: Layout, external: str | None) -> DatabaseUrls:
     """The database's URLs, with passwords that are made at the first call and then kept.
 

@@ -111,6 +111,11 @@ class Layout(Workspace):
         """Where its replicas find the other region, if there is one."""
         return self.home / "peers.json"
 
+    @property
+    def witnesses_file(self) -> Path:
+        """Where its replicas find who cosigns their checkpoints, and whose they cosign."""
+        return self.home / "witnesses.toml"
+
     def membership(self) -> Membership | None:
         """What this region knows of the other; None where there is one region.
 

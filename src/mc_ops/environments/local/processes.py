@@ -337,11 +337,7 @@ class ProcessTable:
     def carry_on(self, name: str) -> bool:
         """Continue a process that a signal has stopped; false if it is not stopped, or not there."""
         record = self.alive(name)
-        process = record.process() if record else None
-        try:
-            if process is None or process.status() != psutil.STATUS_STOPPED:
-                return False
-        except psutil.Error:
+        if record is None or not stands_still(record):
             return False
         return bool(self.signal_all([name], signal.SIGCONT))
 
@@ -424,3 +420,12 @@ def _is_zombie(pid: int) -> bool:
         return bool(psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
     except psutil.Error:
         return True
+
+
+def stands_still(record: ProcessRecord) -> bool:
+    """Whether a process lives, and a signal has stopped it."""
+    process = record.process()
+    try:
+        return process is not None and process.status() == psutil.STATUS_STOPPED
+    except psutil.Error:
+        return False

@@ -24,6 +24,7 @@ from mc_ops.environments.local.membership import Membership
 from mc_ops.environments.local.records import Records
 from mc_ops.environments.local.specs import Specs
 from mc_ops.environments.local.start import Start
+from mc_ops.environments.local.witnesses import name_witness
 from mc_ops.environments.workspace import HIGHEST_PORT, HOST
 from mc_ops.errors import CouldNotTell, UnusableInput
 from mc_ops.files import write_atomically
@@ -149,6 +150,7 @@ def _introduce(first: Layout, specs: Specs) -> None:
     kept = first.membership()
     own = kept.region if kept else specs.service_env()["MC_REGION"]
     names = {first: own, second: "local-1" if own == "local-2" else "local-2"}
+    keyring.prepare_secrets(second, applied.tenants())
     password = keyring.password(first, "replication_password")
     ways = first.ways()
     for layout, peer in ((first, second), (second, first)):
@@ -164,21 +166,39 @@ def _introduce(first: Layout, specs: Specs) -> None:
             neighbours_port=first.edge_port,
         )
         write_atomically(layout.secret("region.json"), json.dumps(asdict(known), indent=2) + "\n")
+        name_witness(layout, peer, names[peer], f"http://{HOST}:{edge}")
 
 
-def replicate(first: Administer, second: Administer, say: Say) -> None:
-    """Have two regions that run replicate to each other; harmless where they do.
+def replicate(layout: Layout, first: Administer, second: Administer, say: Say) -> None:
+    """Have two regions that run replicate to each other, and witness each other's newest logs; harmless where they do.
+
+    Args:
+        layout: Of the first region.
+        first: Runs a command of the service in it, as `second` in the other one.
 
     Raises:
         CouldNotTell: it cannot be set up.
     """
     say("having the regions replicate to each other")
+    left: dict[str, str] = {}
+    logs: dict[str, list[str]] = {}
     # Who comes first cannot subscribe yet, as the other does not let it in
     for administer in (second, first, second):
         done = administer("replication", "setup")
         _require_done(done, "replication could not be set up")
         report = report_of(done)
-    if not report["subscribed"]:
+        logs[report["region"]] = report["logs"]
+        left.update({report["region"]: report["peer"]} if report["left"] else {})
+    for own, other in ((layout, layout.beside()), (layout.beside(), layout)):
+        if known := own.membership():
+            [url] = [one["url"] for one in json.loads(own.peers_file.read_text("utf-8"))["peers"]]
+            name_witness(own, other, known.peer, url, logs[known.peer])
+    for region, peer in left.items():
+        say(
+            f"{region} was restored: nothing is replicated between it and {peer}, and nothing confirmed, until "
+            "`mcctl replication repair` has run"
+        )
+    if not report["subscribed"] and not left:
         raise CouldNotTell(
             f"{report['region']} does not replicate from {report['peer']}: {report['why']}",
             hint="mcctl replication status says what is missing; mcctl up tries again",

@@ -132,6 +132,9 @@ class Specs:
             own["MC_REGION"] = known.region
             own["MC_ARBITER_URL"] = known.arbiter_url
             own["MC_PEERS_FILE"] = str(layout.peers_file)
+            if not env.get("MC_WITNESSES_FILE") and layout.witnesses_file.exists():
+                own["MC_WITNESSES_FILE"] = str(layout.witnesses_file)
+                own["MC_WITNESS_KEY_FILE"] = str(layout.secret("witness.key"))
         for key, value in defaults.items():
             env[key] = env.get(key) or value
         return {**env, **own}

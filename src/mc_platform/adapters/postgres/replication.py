@@ -57,7 +57,9 @@ _SLOTS = """
 SELECT slot_name, wal_status FROM pg_replication_slots
 WHERE slot_name ~ $1 AND slot_type = 'logical' AND database = current_database()
 """
+_LEFT = "its subscription ended, as with a restore: `replication repair` makes another, with another slot"
 _HAD_A_SLOT = "SELECT true FROM mc.region_copy WHERE region = $1 AND slot IS NOT NULL"
+_LOGS = "SELECT log FROM mc.ledger_epoch WHERE region = $1 ORDER BY epoch"
 _REFUSED = """
 SELECT kind, error, count(*) AS rows, min(refused_at)::text AS since
 FROM mc.region_change_refused GROUP BY kind, error ORDER BY kind, error LIMIT 50
@@ -104,6 +106,11 @@ def subscription_of(subscriber: str) -> str:
     return "mc_" + subscriber.replace("-", "_")
 
 
+def _slots_of(subscriber: str) -> str:
+    """A pattern of the names that a region's slots at the peer have."""
+    return f"^{subscription_of(subscriber)}(_[0-9a-f]{{8}})?$"
+
+
 def _conninfo(peering: Peering) -> str:
     parts = urlsplit(peering.peer_url)
     if parts.scheme not in ("postgresql", "postgres") or not parts.hostname or not parts.username:
@@ -141,7 +148,7 @@ async def set_up(
 
     Returns:
         `subscribed`: whether this region gets the peer's rows now; false, with `why`, if the peer was
-        not set up yet. `told`: how many rows were there before the peer.
+        not set up yet. `left`: whether the subscription ended here, as with a restore, and `repair` is needed. `logs`: this region's, the one that is written last. `told`: how many rows were there before the peer.
 
     Raises:
         Misconfigured, Unavailable: nothing is half done that a repetition would not complete.
@@ -160,6 +167,7 @@ async def set_up(
             await _begin(connection, peering)
             told = await _tell(connection) if fresh else 0
             why = await _subscribe(connection, peering, conninfo, slot)
+            logs = await connection.fetch(_LOGS, peering.own)
         except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
             raise Unavailable(
                 f"replication is not set up: {type(error).__name__}",
@@ -171,7 +179,20 @@ async def set_up(
         "told": told,
         "subscribed": not why,
         "why": why,
+        "left": why == _LEFT,
+        "logs": [peering.own, *(row["log"] for row in logs)],
     }
+
+
+async def _slot_is_there(peering: Peering) -> bool:
+    """Whether the peer keeps this region's slot; false also if it lets nobody in."""
+    with suppress(OSError, asyncpg.PostgresError):
+        peer = await asyncpg.connect(peering.peer_url)
+        try:
+            return bool(await peer.fetch(_SLOTS, _slots_of(peering.own)))
+        finally:
+            await peer.close()
+    return False
 
 
 async def _begin(connection: Any, peering: Peering) -> None:
@@ -245,7 +266,7 @@ async def _subscribe(connection: Any, peering: Peering, conninfo: str, slot: str
             await connection.execute(f"ALTER SUBSCRIPTION {name} REFRESH PUBLICATION")
         return ""
     if not slot and await connection.fetchval(_HAD_A_SLOT, peering.own):
-        return "the subscription is gone: `replication repair` makes another, with another slot"
+        return _LEFT
     options = [
         f"slot_name = '{slot or name}'",
         "origin = none",
@@ -268,6 +289,8 @@ async def _subscribe(connection: Any, peering: Peering, conninfo: str, slot: str
     except asyncpg.PostgresError as error:
         if isinstance(error, asyncpg.InsufficientPrivilegeError):
             raise
+        if await _slot_is_there(peering):
+            return _LEFT
         return f"the peer's database does not let this region in ({type(error).__name__})"
     await connection.execute(f"ALTER SUBSCRIPTION {name} OWNER TO {ROLE}")
     return ""
@@ -388,7 +411,7 @@ async def _drop_lost(connection: Any, peering: Peering) -> bool:
     except (OSError, asyncpg.PostgresError):
         return False
     try:
-        found = await peer.fetch(_SLOTS, f"^{name}(_[0-9a-f]{{8}})?$")
+        found = await peer.fetch(_SLOTS, _slots_of(peering.own))
         slots = {row["slot_name"]: row["wal_status"] for row in found}
         anew = here is None or slots.get(here) in (None, "lost")
         if anew:

@@ -154,12 +154,18 @@ class PostgresTasks:
     ) -> list[Task]:
         """Open tasks of all tenants not touched since `older_than`, oldest first.
 
+        Of questions none while either region has no whole copy of the other's rows, and a minute longer: after a restore
+        a question stands open that was answered since, and the peer gives the answer back.
+
         Args:
             after: The last task of the page before this one.
         """
         rows = await self._pools.record.fetch(
             "SELECT * FROM mc.task WHERE state IN ('TASK_STATE_SUBMITTED', 'TASK_STATE_WORKING')"
             " AND updated_at < $1 AND ($3::timestamptz IS NULL OR (updated_at, id) > ($3, $4))"
+            " AND (operation IS NOT NULL OR NOT EXISTS (SELECT FROM mc.region_peer) OR 2 = ("
+            "SELECT count(*) FROM mc.region_copy"
+            " WHERE whole AND written_at < clock_timestamp() - interval '1 minute'))"
             " ORDER BY updated_at, id LIMIT $2",
             older_than,
             limit,

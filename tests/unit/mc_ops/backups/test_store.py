@@ -119,19 +119,24 @@ def test_a_clients_ledger_that_is_none_is_refused(tmp_path, text):
 
 
 def test_events_of_a_siem_and_of_the_backup_file_are_the_same_events(tmp_path):
-    """A torn last line was never acknowledged; a line that is none is refused."""
+    """A torn last line was never acknowledged, another region's are not this one's; a line that is none is refused."""
     leaf = {
         "id": "e-1",
         "kind": "request.accepted",
         "tenant": "TENANT_001",
+        "region": "local-1/e2",
         "occurred_at": "2026-01-01T00:00:00+00:00",
         "detail": {"subject": "t-1"},
     }
     told = Told("e-1", "t-1", "TENANT_001", "request.accepted", leaf["occurred_at"])
     path = tmp_path / "events.jsonl"
-    lines = [json.dumps({"unmapped": leaf}), json.dumps({"index": 3, **leaf}), '{"unmapped": {"i']
+    others = {**leaf, "region": "local-2"}
+    lines = [
+        *(json.dumps(one) for one in ({"unmapped": leaf}, {"index": 3, **leaf}, others)),
+        '{"unmapped": {"i',
+    ]
     path.write_text("\n".join(lines))
-    assert list(of_lines(path)) == [told, told]
+    assert list(of_lines(path, "local-1")) == [told, told]
     path.write_text("{}\n")
     with pytest.raises(UnusableInput, match="no event of the ledger"):
-        list(of_lines(path))
+        list(of_lines(path, "local-1"))

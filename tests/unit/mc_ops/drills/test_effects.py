@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from mc_contract.drill import Request
@@ -54,3 +56,9 @@ def test_an_operation_whose_client_got_no_answer_may_have_been_done():
     """Of those its client does not know the task; there may be as many as got no answer."""
     seen = WHOLE + effects(NOBODYS, 1, 2, 3)
     assert judge(seen, [*ROWS, asked("", "maybe")])["unknown"] == 0
+
+
+def test_an_operation_that_was_lost_with_its_disk_is_ended_by_nobody():
+    """It counts as lost for good, and not as half done."""
+    rows = [asked(FIRST), replace(asked(SECOND), found_later=False)]
+    assert judge(effects(FIRST, 1, 2, 3) + effects(SECOND, 1, 2), rows)["half"] == 0

@@ -295,3 +295,23 @@ def test_an_empty_log_has_one_root() -> None:
     with pytest.raises(BadRequest, match="empty log has one root"):
         asyncio.run(witness.add_checkpoint(submission_body(0, (), forged)))
     assert _add(witness, 0, 0)
+
+
+def test_a_log_that_is_named_later_is_witnessed_without_a_restart() -> None:
+    """As the next epoch of a restored region: asked for it, the witness looks who is named by now."""
+    named: dict[str, list[VerifierKey]] = {}
+    witness = LogWitness(
+        name="example.com/w1",
+        key=KEY,
+        logs={},
+        store=MemoryStore(),
+        memory=lambda _: ProcessMemory(),
+        clock=lambda: NOW,
+        look_again=lambda: dict(named),
+    )
+    with pytest.raises(NotFound):
+        _add(witness, 0, 3)
+    named[ORIGIN] = [LOG]
+    assert _add(witness, 0, 3).startswith("\u2014 example.com/w1 ")
+    named.clear()  # who is known is not looked for again
+    assert _add(witness, 3, 5)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import ExitStack
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from urllib.parse import urlsplit
 
 import pytest
@@ -11,6 +13,7 @@ from tests.link import link_to
 from tests.unit.mc_platform.adapters.postgres.test_replication import (
     NAMES,
     Region,
+    _accepted,
     _looked,
     _record,
 )
@@ -22,7 +25,9 @@ from mc_platform.adapters.postgres.journal import PostgresJournal
 from mc_platform.adapters.postgres.migrate import database_url, migrate_schema
 from mc_platform.adapters.postgres.peer_position import PostgresPeerPosition
 from mc_platform.adapters.postgres.replication import Peering
+from mc_platform.adapters.postgres.tasks import PostgresTasks
 from mc_platform.model.autonomy import Source
+from mc_platform.model.task import TaskState
 from mc_platform.observe import metrics
 
 FIRST, SECOND = NAMES
@@ -98,6 +103,21 @@ def _charges(region):
     return region.do("SELECT count(*) FROM mc.aggregate_charge")[0][0]
 
 
+def _question(region, runner, state, task_id=None):
+    """Record a question in a state, and return its id."""
+    event, task = _accepted(task_id)
+    event = replace(event, id=f"{state.value}-{task.id}")
+    runner.run(
+        region.journal.record([event], replace(task, state=state, updated_at=datetime.now(UTC)))
+    )
+    return task.id
+
+
+def _abandoned(region, runner):
+    later = datetime.now(UTC) + timedelta(hours=1)
+    return runner.run(PostgresTasks(region.pools).abandoned(later, 100))
+
+
 def _restored(world, runner, run_postgres, taken):
     """The first region's server is gone; its backup is in its place, in a new epoch, before it can reach the peer."""
     (one, other), server = world
@@ -109,7 +129,7 @@ def _restored(world, runner, run_postgres, taken):
     back.link.lead_to(urlsplit(at).hostname, urlsplit(at).port)
     new = NewEpoch(FIRST, "r-1", "the end", "b-1", "", "os-user:test", "disk lost")
     began = runner.run(begin_epoch(database_url(at, "mc"), new, [], []))
-    assert (began["peer"], began["former"]["size"]) == (SECOND, 20)
+    assert (began["peer"], began["former"]["size"]) == (SECOND, 21)
     logs = runner.run(logs_of(back.service_url, FIRST))
     assert logs == (FIRST, f"{FIRST}/e2")
     back.journal = PostgresJournal(back.pools, region=logs[-1])
@@ -129,7 +149,9 @@ def test_a_restored_region_confirms_nothing_until_both_are_repaired(
     wait_until(lambda: not _problems(one, runner) + _problems(other, runner), what="they replicate")
     wait_until(lambda: one.state() == other.state(), what="both have the same")
     wait_until(lambda: _whole(one, runner) == _whole(other, runner) == 1, what="copies are whole")
+    question = _question(one, runner, TaskState.working)
     taken = base_backup(one.admin_url)
+    _question(one, runner, TaskState.completed, question)
 
     # What the backup does not have: entries of both logs, a halt and a charge of the first region
     _record(one, runner, 15)
@@ -139,20 +161,25 @@ def test_a_restored_region_confirms_nothing_until_both_are_repaired(
     runner.run(autonomy.set("TENANT_001", halted=True, **said))
     _charge(one)
     wait_until(lambda: one.state() == other.state(), what="both have the same")
-    lost = one.do("SELECT size FROM mc.ledger_head")[0][0] - 20
+    lost = one.do("SELECT size FROM mc.ledger_head")[0][0] - 21
 
     back = _restored(world, runner, run_postgres, taken)
 
     # Nothing goes on by itself, and each is told so. `setup`, as each `mcctl up` does it, mends nothing
     _record(other, runner, 10)
     report = runner.run(replication.set_up(**back.urls, peering=back.peering))
-    assert (report["subscribed"], "does not let" in report["why"]) == (False, True)
+    assert (report["subscribed"], report["left"]) == (False, True)
+    assert report["logs"] == [FIRST, f"{FIRST}/e2"]
+    assert "its subscription ended" in report["why"]
     for region in (back, other):
         assert not _held(region, runner)
     assert any("does not subscribe" in each for each in _problems(back, runner))
     assert any("restored" in each for each in _problems(back, runner))
     assert _whole(back, runner) == 0
     assert _problems(other, runner) != []
+
+    # A question that the backup has open was answered since: it is not ended as abandoned before that is known
+    assert _abandoned(back, runner) == []
 
     # The restored one has a slot again and copies; the other has not heard that it has all, so it is not believed
     assert runner.run(replication.repair(**back.urls, peering=back.peering))["anew"]
@@ -169,13 +196,14 @@ def test_a_restored_region_confirms_nothing_until_both_are_repaired(
     wait_until(lambda: not _problems(back, runner) + _problems(other, runner), what="and say so")
     for region in (back, other):
         wait_until(lambda r=region: _held(r, runner), what="answers are confirmed again")
-        assert region.rows("task") == 85
+        assert region.rows("task") == 86
+        ended = region.do(f"SELECT state FROM mc.task WHERE id = '{question}'")
+        assert ended == [(TaskState.completed.value,)]
         assert _charges(region) == 1
     assert _whole(back, runner) == _whole(other, runner) == 1
     held = PostgresAutonomy(back.pools, journal=back.journal)
     assert runner.run(held.status()).halt_of("TENANT_001") is not None
-    own = "SELECT halted FROM mc.autonomy_switch WHERE scope = 'TENANT_001'"
-    assert back.do(own) == [(True,)]
+    assert back.do("SELECT halted FROM mc.autonomy_switch WHERE scope = 'TENANT_001'") == [(True,)]
     # The survivor keeps what the restored log has lost, and says how much
     kept = [runner.run(replication.status(**r.urls))["lost_entries_kept"] for r in (back, other)]
     assert kept == [0, lost]
