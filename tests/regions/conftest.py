@@ -23,6 +23,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import psycopg
@@ -30,6 +31,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from tests import ports
+from tests.link import Link, link_to
 
 from mc_platform.adapters.postgres import replication
 from mc_platform.administration import migrate, migrate_arbiter
@@ -212,6 +214,7 @@ class TwoRegions:
     receiver: Receiver
     arbiter_admin_url: str
     arbiter_url: str
+    links: dict[str, Link]  # by which the other one reads a region's database
 
 
 def made_credentials() -> tuple[dict[str, Any], dict[str, str]]:
@@ -254,12 +257,12 @@ def replicated_regions(
         yield made
 
 
-def _replicate(admin_urls: dict[str, str]) -> None:
+def _replicate(admin_urls: dict[str, str], links: dict[str, Link]) -> None:
     """Each subscribes to the other; the first can only once the second publishes."""
     names = list(admin_urls)
     for own in [*names, names[0]]:
         peer = next(name for name in names if name != own)
-        at = _server(admin_urls[peer])
+        at = f"127.0.0.1:{links[peer].port}"
         way = f"postgresql://{replication.ROLE}:secret@{at}/mc_{peer[0]}"
         peering = replication.Peering(own, peer, "secret", way, passfile="/nonexistent")
         service_url = f"postgresql://mc_service:secret@{_server(admin_urls[own])}/mc_{own[0]}"
@@ -326,13 +329,17 @@ def _two_regions(
                 name, f"http://127.0.0.1:{port}", env, tokens, folder / f"{name}.log", at
             )
             found[name] = region
+        links = {}
         if replicated:
-            _replicate(admin_urls)
+            for name, url in admin_urls.items():
+                at = urlsplit(url)
+                links[name] = stack.enter_context(link_to(at.hostname, at.port))
+            _replicate(admin_urls, links)
         for name, region in found.items():
             region.start()
             stack.callback(region.kill)
             wait_until(lambda region=region: serves(region), what=f"{name} serves")
-        yield TwoRegions(found["a-1"], found["b-1"], receiver, admin_url, arbiter_url)
+        yield TwoRegions(found["a-1"], found["b-1"], receiver, admin_url, arbiter_url, links)
 
 
 def serves(region: Region) -> bool:
