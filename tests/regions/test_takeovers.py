@@ -97,6 +97,14 @@ def test_killed_amid_a_step_it_is_continued_by_the_survivor(regions, wait_until)
     ]
     assert adopted["detail"]["begun_in"] == "a-1"
     assert adopted["detail"]["steps"] == ["do:0:reserve-stock", "input"]
+    terms = b.rows(
+        "SELECT region, min(term), max(term) FROM mc.operation_record WHERE operation_id = %s"
+        " GROUP BY region ORDER BY region",
+        task_id,
+    )
+    later = adopted["detail"]["term"]
+    assert terms == [("a-1", terms[0][1], terms[0][1]), ("b-1", later, later)]
+    assert 0 < terms[0][1] < later
     assert b.figure('mc_home_operations_total{direction="adopted"}') >= 1
 
     # The old home is back: it knows the end, has nothing to recover, and a move back changes nothing

@@ -47,9 +47,12 @@ SELECT DISTINCT ON (scope) *, clock_timestamp() AS read_at FROM (
 ) AS each ORDER BY scope, halted DESC, region NULLS FIRST
 """  # noqa: S608 - constants only
 _STILL = f"{_PEER_HALTS} AND scope = $1"
+# Later than all of its scope though the clock was set back: a peer goes by the time
 _ADD = f"""
-INSERT INTO mc.autonomy_switch (id, scope, halted, reason, principal, source)
-VALUES ($1, $2, $3, $4, $5, $6) RETURNING {_COLUMNS}
+INSERT INTO mc.autonomy_switch (id, scope, halted, reason, principal, source, at)
+VALUES ($1, $2, $3, $4, $5, $6, greatest(now(), (
+    SELECT max(o.at) + interval '1 microsecond' FROM mc.autonomy_switch AS o WHERE o.scope = $2)))
+RETURNING {_COLUMNS}
 """  # noqa: S608 - constants only
 _UNTOLD = f"""
 SELECT {_COLUMNS} FROM mc.autonomy_switch AS switch
