@@ -228,7 +228,9 @@ async def _ensure_role(connection: Any, database: str, password: str) -> None:
     )
     await connection.execute(f'GRANT CONNECT ON DATABASE "{database}" TO {ROLE}')
     await connection.execute("SELECT mc.admit_replicator()")
-    await connection.execute(f"GRANT EXECUTE ON FUNCTION mc.copy_not_whole TO {ROLE}")
+    await connection.execute(
+        f"GRANT EXECUTE ON FUNCTION mc.copy_not_whole, mc.look_up_known TO {ROLE}"
+    )
 
 
 async def _publish(connection: Any, own: str) -> None:

@@ -622,3 +622,37 @@ def test_what_the_peer_tells_in_this_regions_name_is_set_aside(empty):
     refused = one.refused()
     assert sorted(kind for kind, _ in refused) == ["event"] * 3 + ["id"] * 3 + ["switch"]
     assert all("the peer told it in the name of another region" in error for _, error in refused)
+
+
+def _take_log(region, *rows):
+    """Rows of the peer's log, each an index, an id and what its leaf's hash is made of, in one transaction."""
+    with region.connection.transaction():
+        region.do("SET LOCAL session_replication_role = replica")
+        for index, _, said in rows:
+            region.do(
+                "INSERT INTO mc.ledger_event (region, recorded_at, index, event_id, tenant, kind, occurred_at, "
+                "leaf, leaf_hash) VALUES ('local-2', now(), %s, %s, 'T', 'k', now(), '', sha256(%s::bytea))",
+                *(index, f"e-{index}", said),
+            )
+        for index, event_id, _ in rows:
+            region.do(
+                "INSERT INTO mc.ledger_id (region, recorded_at, index, event_id) VALUES ('local-2', now(), %s, %s)",
+                *(index, event_id),
+            )
+
+
+def test_of_the_peers_log_each_entry_is_added_once_wherever_it_stands_in_a_transaction(empty):
+    """Behind all that is here, among it, again, or as another history with an index or an id that is here."""
+    one, _ = empty
+    _take_log(one, *((n, f"e-{n}", f"{n}") for n in range(10)))
+    _take_log(one, *((n, f"e-{n}", f"{n}") for n in range(5, 15)))
+    assert one.refused() == []
+    _take_log(one, (15, "e-15", "15"), (16, "e-2", "16"), (3, "e-3", "another"))
+    assert one.refused() == [
+        (kind, "another history of this region is here") for kind in ("event", "id")
+    ]
+    counts = "SELECT (SELECT count(*) FROM mc.ledger_event), (SELECT count(*) FROM mc.ledger_id)"
+    assert one.do(counts).fetchone() == (17, 16)
+    _take_log(one, *((n, f"e-{n}", f"{n}") for n in (20, 17, 18, 19)))
+    assert one.do(counts).fetchone() == (21, 20)
+    assert len(one.refused()) == 2

@@ -236,6 +236,12 @@ def test_a_halt_in_one_region_halts_the_other_and_a_resume_tells_who_still_halts
     assert runner.run(there.status()).halt_of("TENANT_001").region == "local-1"
     runner.run(here.set("TENANT_001", halted=False, **said))
     wait_until(lambda: runner.run(there.halted("TENANT_001")) is None, what="nobody halts")
+    # The clock is set back an hour: the next halt is later all the same
+    one.do("UPDATE mc.autonomy_switch SET at = at + interval '1 hour'")
+    runner.run(here.set("TENANT_001", halted=True, **said))
+    wait_until(lambda: runner.run(there.halted("TENANT_001")), what="the later halt is known")
+    runner.run(here.set("TENANT_001", halted=False, **said))
+    wait_until(lambda: runner.run(there.halted("TENANT_001")) is None, what="nobody halts")
     wait_until(lambda: _converged(regions))
 
 
