@@ -32,6 +32,7 @@ from mc_platform.screen.findings import (
     CUSTOMER_ID,
     PAYMENT_CARD,
     PHONE,
+    POSTAL_ADDRESS,
     SCREENING_LIMIT,
     SIGNS,
     TENANT_TERM,
@@ -467,9 +468,13 @@ class LibraryScreener:
         def add(across: Sequence[Label]) -> None:
             here = [label for label in across if not is_earlier(label.path)]
             look.budget.work(sum(len(known.get(label.path, ())) for label in here) * _SAME_WORK)
-            if here and not any(_same(label, known.get(label.path, ())) for label in across):
-                found.extend(here)
-                for label in here:
+            fresh = [label for label in across if not _same(label, known.get(label.path, ()))]
+            # Of an address whose beginning is known the rest counts; of digits it would be chance.
+            if len(fresh) < len(across) and across[0].type != POSTAL_ADDRESS:
+                return
+            for label in fresh:
+                if not is_earlier(label.path):
+                    found.append(label)
                     known.setdefault(label.path, []).append(label)
 
         # A value that ends with an earlier message is none of this one's.

@@ -19,14 +19,21 @@ from mc_platform.screen.rules import rule_file
 _RULES = rule_file("person_names")
 _NAME_CHARS = 72
 _MAX_TOKENS = 5
-_WORD = re.compile(r"[^\W\d_]+(?:['’\-][^\W\d_]+){0,3}")
-_GAP = re.compile(r",?[ ]{1,2}|\.[ ]?|['\"*]")
+# Letters, and the vowel signs of Indian scripts
+_WORD = re.compile(r"(?:[^\W\d_]|[\u0900-\u0dff])+(?:['’\-][^\W\d_]+){0,3}")
+# Between two words of a name; around a nickname stand quotation marks or parentheses
+_GAP = re.compile(r",?[ ]{1,2}[\"“(]?|\.[ ]?|[\"”)] ?|['*]")
+_EAST_ASIAN = "\u2e80"
+_EAST_ASIAN_CHARS, _OTHER_CHARS = 6, 18
 _PARTICLES = _RULES.words("particles")
 _TITLES = _RULES.words("titles")
 KEYS = _RULES.words("person-keys")
 _FILE = _RULES.re2("file")
 _OWNED = _RULES.re2("owned")
-_NO_NAME = _RULES.words("no-name")
+_SMALL = _RULES.re2("small")
+_INTRODUCED = _RULES.re2("introduced")
+_ORGANISATION = _RULES.words("organisation")
+_NO_NAME = _RULES.words("no-name") | _ORGANISATION
 _IDENTIFIER = re.compile(r"[a-z]{3}[A-Z]")  # `HttpClient`, and not `MacDonald`
 _CODE_AFTER = frozenset("([{<=$%_")
 
@@ -35,7 +42,7 @@ def read_name(text: str, at: int, *, least: int = 1) -> tuple[int, int] | None:
     """The name that begins at a place: capitalised words, initials, particles between them.
 
     Titles before it are passed over. None if there are fewer than `least` words, if a word is a
-    common one, or if what follows is code.
+    common one, if it goes on as an organisation's, or if what follows is code.
     """
     end = min(len(text), at + _NAME_CHARS)
     start = stop = -1
@@ -48,7 +55,9 @@ def read_name(text: str, at: int, *, least: int = 1) -> tuple[int, int] | None:
         if count == 0 and low in _TITLES:
             position = word.end()
         elif _is_token(word[0]):
-            if low in _NO_NAME:
+            if low in _ORGANISATION:
+                return None
+            if low in _NO_NAME and (count == 0 or len(low) > 1):  # `A` may be an initial
                 break
             start = word.start() if count == 0 else start
             stop, count, position = word.end(), count + 1, word.end()
@@ -74,13 +83,29 @@ def read_full_name(text: str, at: int) -> tuple[int, int] | None:
     return read_name(text, at, least=2)
 
 
+def read_any_case(text: str, at: int) -> tuple[int, int] | None:
+    """As `read_name`, or two to four words in small letters up to a sign or the end."""
+    if (span := read_name(text, at)) is not None:
+        return span
+    small = _SMALL.match(text[at : at + _NAME_CHARS])
+    if small is None or not _NO_NAME.isdisjoint(small[1].split()):
+        return None
+    return at, at + len(small[1])
+
+
 def _from_capital(text: str, end: int) -> tuple[int, int] | None:
     """A full name that begins with the capital letter before a place."""
     return read_full_name(text, end - 1)
 
 
 def _is_token(word: str) -> bool:
-    return word[0].isupper() and (word[-1].islower() or word.isupper()) and word.count("'") <= 1
+    """Whether it begins with a capital; in a script without them (its title case is itself), if it is short."""
+    first = word[0]
+    if first.title() != first:
+        return False
+    if not first.isupper():
+        return len(word) <= (_EAST_ASIAN_CHARS if first >= _EAST_ASIAN else _OTHER_CHARS)
+    return (word[-1].islower() or word.isupper()) and word.count("'") <= 2
 
 
 def _goes_on(text: str, end: int) -> bool:
@@ -94,6 +119,11 @@ def _in_file(text: str, start: int, end: int) -> bool:
 
 def _of_somebody(text: str, start: int, end: int) -> bool:
     return _OWNED.match(text[end : end + 40]) is not None or in_record(text, start, end)
+
+
+def _introduced(text: str, start: int, end: int) -> bool:
+    """Whether somebody speaks on behind the name: `This is Ann Lee calling`."""
+    return _INTRODUCED.match(text[end : end + 40]) is not None and _uncommon(text, start, end)
 
 
 def _uncommon(text: str, start: int, end: int) -> bool:
@@ -123,10 +153,17 @@ RECOGNISERS: tuple[Prefiltered, ...] = (
         _RULES,
         {
             "in-file": _in_file,
+            "introduced": _introduced,
+            "named": lambda text, start, end: is_name_value(text[start:end]),
             "of-somebody": _of_somebody,
             "uncommon": _uncommon,
         },
-        {"from-capital": _from_capital, "read-full-name": read_full_name, "read-name": read_name},
+        {
+            "from-capital": _from_capital,
+            "read-any-case": read_any_case,
+            "read-full-name": read_full_name,
+            "read-name": read_name,
+        },
     ),
     (_BEFORE_ADDRESS, _before_address),
 )

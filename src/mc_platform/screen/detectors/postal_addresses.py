@@ -19,12 +19,15 @@ _POSTCODE = _RULES.re2("postcode")
 _BEFORE_CHARS, _BEHIND_CHARS = 90, 80
 _OWNER = _RULES.re2("owner")
 _PUBLIC = _RULES.re2("public")
+_STOP, _MACHINE, _EVIDENCE = map(_RULES.re2, ("stop", "machine", "evidence"))
+_CLAUSE_CHARS = 130
 
 
 def _find_addresses(form: re2._Regexp, text: str, budget: Budget) -> Iterator[Finding]:
+    group = form.groupindex.get("value", 0)
     for match in form.finditer(text):
         budget.spend()
-        start, end = match.span()
+        start, end = match.span(group)
         before = text[max(0, start - _BEFORE_CHARS) : start]
         tail = _POSTCODE.search(text[end : end + 90])
         owned = _OWNER.search(before) is not None
@@ -56,6 +59,32 @@ def _capital_and_digit(text: str, start: int, end: int) -> bool:
     return _CAPITAL.search(value) is not None and _DIGIT.search(value) is not None
 
 
+def read_address(text: str, at: int) -> tuple[int, int] | None:
+    """What stands from a place on, up to where an address within a sentence ends."""
+    clause = text[at : at + _CLAUSE_CHARS]
+    stop = _STOP.search(clause)
+    end = len(clause) if stop is None else stop.start()
+    if stop is not None and stop.group() == ":":  # the name of the next line's field
+        end = max(clause.rfind("\n", 0, end), 0)
+    value = clause[:end].rstrip(" \n\t,.>")
+    return (at, at + len(value)) if value else None
+
+
+def _placed(text: str, start: int, end: int) -> bool:
+    """Whether it has a number and a word, and is no host, amount or the like."""
+    value = text[start:end]
+    return (
+        _DIGIT.search(value) is not None
+        and _HAS_LETTERS.search(value) is not None
+        and _MACHINE.search(value) is None
+    )
+
+
+def _evident(text: str, start: int, end: int) -> bool:
+    """As `_placed`, and something in it is of an address and seldom of other text."""
+    return _placed(text, start, end) and _EVIDENCE.search(text[start:end]) is not None
+
+
 def _street(row: Street) -> Prefiltered:
     form = compiled(_RULES.expand(row.pattern))
     return _RULES.expand(row.prefilter), lambda text, _, budget: _find_addresses(form, text, budget)
@@ -63,12 +92,16 @@ def _street(row: Street) -> Prefiltered:
 
 RECOGNISERS: tuple[Prefiltered, ...] = (
     *map(_street, _RULES.table.street),  # the surer ones first: of joined strings the first counts
-    *recognisers(_RULES, {"capital-and-digit": _capital_and_digit}),
+    *recognisers(
+        _RULES,
+        {"capital-and-digit": _capital_and_digit, "evident": _evident, "placed": _placed},
+        {"read-address": read_address},
+    ),
 )
 
 KEYS = _RULES.words("address-keys")
 _VALUE = re2.compile(r"\A[^@{}<>=\[\]\n]{0,120}\z")
-_HAS_LETTERS = re2.compile(r"[A-Za-zÀ-ž\p{Han}]{3}")
+_HAS_LETTERS = re2.compile(r"\pL{3}|\p{Han}{2}")
 _HAS_NUMBER = re2.compile(r"(?:\A|[\s,./#-])\d{1,5}[A-Za-z]?(?:[\s,./-]|\z)")
 
 

@@ -284,8 +284,11 @@ def test_what_is_told_of_one_patient_is_health_data(text, found):
     assert ("health" in SCREENER.screen(({"text": text},)).types) is found
 
 
-def test_an_address_over_two_strings_is_as_sure_as_its_surest_row() -> None:
-    """A street with its number tells more than a place with its code, whichever row comes first."""
+def test_an_address_over_two_strings_is_labelled_in_both() -> None:
+    """Where its beginning is found alone, its rest does not stay; a street and its place are surer than the beginning."""
     parts = ({"text": "She lives at 12 Oak"}, {"text": " Street, Springfield, IL 62704"})
     labels = SCREENER.screen(parts).labels
-    assert {(label.type, label.confidence) for label in labels} == {("postal-address", 0.85)}
+    assert [(label.type, label.path[0], label.confidence) for label in labels] == [
+        ("postal-address", 0, 0.8),
+        ("postal-address", 1, 0.85),
+    ]

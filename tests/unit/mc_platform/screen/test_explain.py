@@ -50,7 +50,11 @@ def test_issuers_and_national_identifiers_are_named_by_their_tables() -> None:
 def test_labels_of_one_name_are_told_apart() -> None:
     """A street and a place that context words announce bear the same name; each names its own table."""
     text = "shipped to 12 Main Street, Springfield, IL 62704."
-    rules = [each.rules for each in explain.explain(LibraryScreener(), text)]
+    rules = [
+        each.rules
+        for each in explain.explain(LibraryScreener(), text)
+        if each.label.detector == "context.address"
+    ]
     assert rules == [
         ["postal_addresses.toml [[street]]"],
         ["postal_addresses.toml [[recogniser]] 2 context.address"],

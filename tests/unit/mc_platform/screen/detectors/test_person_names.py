@@ -96,3 +96,67 @@ def test_an_id_that_ends_in_brackets():
 def test_what_belongs_to_nobody_is_left_alone(text):
     """The same words and forms, of things and of the world at large."""
     assert found(text) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "value"),
+    [
+        ("Cardholder name Kevin J. Compton", "person-name", "Kevin J. Compton"),
+        ("The caller is Randall A Cooper.", "person-name", "Randall A Cooper"),
+        ("This is Jean Van der Sommen calling about a bill", "person-name", "Jean Van der Sommen"),
+        ("Hello, I am Siobhán O'Brien-Łęcka and", "person-name", "Siobhán O'Brien-Łęcka"),
+        ("Name: Stern, Eve, phone 555-0100", "person-name", "Stern, Eve"),
+        ("Customer: Jason (Jingsheng) Cong", "person-name", "Jason (Jingsheng) Cong"),
+        ("Štefan Kaučič's passport number", "person-name", "Štefan Kaučič"),
+        ("Ticket opened by Λύσανδρος Βελεντζάς", "person-name", "Λύσανδρος Βελεντζάς"),
+        ("My name is 斌 李", "person-name", "斌 李"),
+        ("Employee: דורון לוי", "person-name", "דורון לוי"),
+        ("Customer: თამარ ელიზბარაშვილი", "person-name", "თამარ ელიზბარაშვილი"),
+        ("Passenger name: demetrios stavrianos, seat 4A", "person-name", "demetrios stavrianos"),
+        ("add Eva Szabo as a beneficiary", "person-name", "Eva Szabo"),
+        ("a loan of resident Ananya Sharma", "person-name", "Ananya Sharma"),
+        ("I live at 7 Oak Rd N, Springfield", "postal-address", "7 Oak Rd N, Springfield"),
+        (
+            "Address: 13603 marina pointe dr apt c312",
+            "postal-address",
+            "13603 marina pointe dr apt c312",
+        ),
+        ("My address is P.O. Box 104", "postal-address", "P.O. Box 104"),
+        (
+            "Please ship it to PSC 0725, Box 6031\nAPO AP 99241 today",
+            "postal-address",
+            "PSC 0725, Box 6031\nAPO AP 99241",
+        ),
+        ("Home address: Wesselényi u. 94.", "postal-address", "Wesselényi u. 94."),
+        ("my new address is ул. Ленина д. 10 кв. 4", "postal-address", "ул. Ленина д. 10 кв. 4"),
+        ("address: 山东省青岛市香港东路6号", "postal-address", "山东省青岛市香港东路6号"),
+        ("deliver it to Cra 18 #63-64, Bogotá", "postal-address", "Cra 18 #63-64, Bogotá"),
+        ("return it to Kiannonkatu 98 Apt. 105", "postal-address", "Kiannonkatu 98 Apt. 105"),
+    ],
+)
+def test_a_name_or_an_address_behind_plain_words_is_found_whole(text, kind, value):
+    """Initials, particles, nicknames, marks, scripts without capitals; streets of other countries."""
+    assert (kind, value) in found(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Customer: Bethany Animal Hospital",
+        "Please contact Elston Telephone Company about the order",
+        "Supplier: Global Motors Ltd",
+        "I am Using Windows and it crashes",
+        "This is New York calling for change, as the song has it",
+        "the customer Data Platform",
+        "passenger name: see below",
+        "Please ship it to 300 customers",
+        "we moved to version 12 of the library, and to port 8080",
+        "the server address is 10.0.0.1, its port 8080",
+        "Moved rounding to VariationModel, 3 more deltas (#2214)",
+        "sent back to the client in 5 steps",
+        "The library is at 12 Oak Street",
+    ],
+)
+def test_organisations_hosts_and_counts_behind_the_same_words_are_left_alone(text):
+    """What the words announce is somebody's, and has the form of a name or an address."""
+    assert not {kind for kind, _ in found(text)} & {"person-name", "postal-address"}
