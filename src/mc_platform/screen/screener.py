@@ -410,7 +410,9 @@ class LibraryScreener:
     def _ask(
         asked: Sequence[Recogniser], decoded: DecodedText, context: str, look: Examination
     ) -> Iterator[Finding]:
-        if decoded.names and decoded.is_encoded and is_rare_card(decoded.text):
+        # Encoded, or cut in pieces that are read as one: what is hidden is no count
+        hidden = decoded.is_encoded if decoded.names else PAYMENT_CARD in decoded.kinds
+        if hidden and is_rare_card(decoded.text):
             context = f"{context} card"
         for find in asked:
             look.budget.work(_RECOGNISER_WORK + len(decoded.text) * _RECOGNISER_CHAR_WORK)

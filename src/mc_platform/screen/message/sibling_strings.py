@@ -10,11 +10,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from itertools import pairwise
 
 from mc_platform.model.label import Path
-from mc_platform.screen.detectors.payment_cards import is_card, is_issued, is_rare_card
+from mc_platform.screen.detectors.payment_cards import is_card, is_issued
 from mc_platform.screen.findings import EMAIL, IBAN, PAYMENT_CARD, SECRET_KEY
 from mc_platform.screen.message.joined_strings import Chain
 from mc_platform.screen.message.strings import KEY, Leaf
@@ -169,7 +168,4 @@ def _counts(column: Sequence[Leaf]) -> bool:
 
 
 def _joined(group: Sequence[Leaf], between: str, kinds: frozenset[str]) -> Chain:
-    chain = Chain.of([(leaf, 0, leaf.text) for leaf in group], between, kinds)
-    if is_rare_card(chain.text):  # cut in pieces it is no count
-        return replace(chain, context=f"{chain.context} card")
-    return chain
+    return Chain.of([(leaf, 0, leaf.text) for leaf in group], between, kinds)

@@ -510,6 +510,13 @@ def test_honest_words_are_not_read_as_disguise(text: str) -> None:
     assert SCREENER.screen(({"text": text},)).labels == ()
 
 
+def test_a_bare_number_is_read_backwards_where_the_text_says_so_alone() -> None:
+    """Two of a hundred honest numbers are cards from their end."""
+    backwards = "4111111111111111"[::-1]
+    assert SCREENER.screen(({"text": f"reversed: {backwards}"},)).types == {"payment-card"}
+    assert SCREENER.screen(({"text": f"serial {backwards}"},)).labels == ()
+
+
 def test_rot13_and_reading_backwards_are_undone() -> None:
     """Accounts, addresses and keys, alone or in a sentence that is disguised as a whole."""
     fresh = _Fresh("rot13")
