@@ -54,6 +54,13 @@ def test_every_region_erases_and_what_stays_is_shown(regions):
     assert "tasks that have not ended, and stay: 1" in done.stderr
 
 
+def test_the_table_stands_once(regions):
+    """Before the question: what was erased is what was counted, unless something came meanwhile."""
+    done = _run(*ASKED, "--yes")
+    assert f"{done.stdout}{done.stderr}".count("REGION") == 1
+    assert "is erased" in f"{done.stdout}{done.stderr}"
+
+
 def test_a_tenant_of_which_nothing_is_there_is_refused(regions):
     """A name that was typed wrong is no erasure that was done."""
     for one in regions:

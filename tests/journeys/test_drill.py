@@ -103,9 +103,16 @@ def test_an_interrupted_drill_leaves_the_platform_up_and_others_see_it_run(platf
     second, _ = drill(platform, tmp_path, "db-kill", check=False)
     assert second.returncode == 3
     assert "a drill is under way on this platform: freeze" in second.stderr
+    for verb in ("up", "down"):  # these would end the freeze
+        refused = platform.mcctl(verb, check=False)
+        assert (refused.returncode, "under way" in refused.stderr) == (3, True)
+    stopped = platform.mcctl("status", check=False)
+    assert "stands still (SIGSTOP)" in stopped.stdout
+    assert "the drill stopped it, and lets it go on" in " ".join(stopped.stderr.split())
     running.send_signal(signal.SIGINT)
     _, rest = running.communicate(timeout=120)
     assert running.returncode == 5, [*said, rest]
+    assert rest.startswith("interrupted: mending what was broken")
     assert "the platform is up again" in rest
     assert (
         platform.ask(
@@ -140,6 +147,7 @@ def test_a_lost_disk_is_restored_and_what_that_loses_is_counted(platform, tmp_pa
     assert Path(restore["former_files"]).is_dir()
     assert platform.order().task["status"]["state"] == "TASK_STATE_COMPLETED"  # it was resumed
     platform.mcctl("audit", "verify")
+    platform.mcctl("status")  # the archiver, whose line ended, is not missed
 
 
 def test_a_restore_that_is_interrupted_has_lost_nothing(platform, tmp_path):

@@ -11,8 +11,6 @@ from mc_ops.backups.restore import Asked, Restore, finish, prepared
 from mc_ops.backups.stage import verify_backup
 from mc_ops.backups.store import Backup, Store
 from mc_ops.backups.wanted import (
-    FOLDER,
-    KEY_FILE,
     Wanted,
     read_wanted,
     usual_places,
@@ -20,8 +18,6 @@ from mc_ops.backups.wanted import (
 )
 
 __all__ = [
-    "FOLDER",
-    "KEY_FILE",
     "Asked",
     "Backup",
     "BackupKey",

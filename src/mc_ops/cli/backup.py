@@ -30,13 +30,13 @@ class Place(OptionGroup):
     folder: Annotated[
         Path | None,
         typer.Option(
-            "--folder", help=f"Folder of backups; default: {room.FOLDER}, or MC_HOME/backups."
+            "--folder", help="Folder of backups; default: MC_BACKUP_DIR, or MC_HOME/backups."
         ),
     ] = None
     key: Annotated[
         Path | None,
         typer.Option(
-            "--key", help=f"Key file; default: {room.KEY_FILE}, or MC_HOME/secrets/backup.key."
+            "--key", help="Key file; default: MC_BACKUP_KEY_FILE, or MC_HOME/secrets/backup.key."
         ),
     ] = None
     env: EnvOption = "local"

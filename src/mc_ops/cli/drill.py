@@ -17,9 +17,8 @@ import typer
 from rich.markup import escape
 
 from mc_contract.drill import SCENARIOS
+from mc_ops import backups, exit_codes
 from mc_ops import drills as room
-from mc_ops import exit_codes
-from mc_ops.backups import usual_wal_s
 from mc_ops.cli.operator_access import YesOption, confirm_by_word
 from mc_ops.cli.options import EnvOption, Number, Verbs, Whole
 from mc_ops.cli.output import (
@@ -152,7 +151,7 @@ def run(
         regions[0].database()  # one that is not ours is refused before anything is asked
         plan = replace(plan, operator=credentials.tenant_token(workspace, "OPERATOR"))
         if max_lost is None:
-            plan = replace(plan, most_lost=math.ceil(plan.writes_per_s * usual_wal_s()))
+            plan = replace(plan, most_lost=math.ceil(plan.writes_per_s * backups.usual_wal_s()))
     region = regions[0].region()
     if len(regions) > 1:
         operator, administrator = (

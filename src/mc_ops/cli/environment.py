@@ -16,8 +16,7 @@ import typer
 from rich.markup import escape
 from rich.text import Text
 
-from mc_ops import exit_codes
-from mc_ops.audit import moment
+from mc_ops import audit, exit_codes
 from mc_ops.cli.cutover import backing, remember
 from mc_ops.cli.operator_access import UnaskedOption, confirm
 from mc_ops.cli.options import EnvOption, Number, Verbs, Whole
@@ -241,7 +240,7 @@ def logs(
 
 
 def _seconds(since: str) -> float:
-    return datetime.fromisoformat(moment(since, datetime.now(UTC))).timestamp()
+    return datetime.fromisoformat(audit.moment(since, datetime.now(UTC))).timestamp()
 
 
 def _pattern(text: str) -> re.Pattern[str]:

@@ -18,7 +18,7 @@ from mc_ops.errors import CouldNotTell, UnusableInput
 
 app = Verbs()
 
-SILENT_S = 10.0  # heartbeats come each second
+_SILENT_S = 10.0  # heartbeats come each second
 
 
 @app.command()
@@ -36,6 +36,11 @@ def status(output: OutputOption = Format.table, env: EnvOption = "local") -> Non
     )
     show(output, {"regions": reports, "differing": differing}, _lines(reports))
     problems = [f"{one['region']}: {what}" for one in reports for what in one["problems"]]
+    problems += [
+        f"{one['region']}: nothing has come from {one['peer']} for {one['lag_s']:.0f} s: is the link cut?"
+        for one in reports
+        if _is_silent(one["lag_s"]) and not one["problems"]
+    ]
     for problem in problems:
         warn(escape(problem))
     if differing:
@@ -106,7 +111,9 @@ def _lines(reports: Sequence[Mapping[str, Any]]) -> list[Text]:
 
 
 def _state(works: bool, lag_s: float | None) -> str:
-    """What a direction does: a connection that carries nothing, as over a link that is cut, is open all the same."""
-    if not works:
-        return "stopped"
-    return "streaming" if lag_s is None or lag_s < SILENT_S else "silent"
+    """What a direction does: a connection over a link that is cut is open, and carries nothing."""
+    return ("silent" if _is_silent(lag_s) else "streaming") if works else "stopped"
+
+
+def _is_silent(lag_s: float | None) -> bool:
+    return lag_s is not None and lag_s >= _SILENT_S

@@ -17,7 +17,7 @@ from mc_ops.environments import credentials
 from mc_ops.environments.interface import Colour, Say
 from mc_ops.environments.local import applied, keyring, postgres, releases
 from mc_ops.environments.local.health import PATIENCE_S, Health, health_of
-from mc_ops.environments.local.layout import Layout
+from mc_ops.environments.local.layout import ARCHIVER, Layout
 from mc_ops.environments.local.logs import open_log
 from mc_ops.environments.local.processes import ProcessSpec, ProcessTable, Started
 from mc_ops.environments.local.records import url_of
@@ -117,6 +117,8 @@ class Start:
             self.wait_ready()
         if server and self._layout.archives_wal:
             self.processes([specs.archiver(server.binaries)])
+        elif server:  # its line ended with a restore: one that was killed is no longer missed
+            self._table.stop([ARCHIVER])
         self.processes(neighbours)
         if any(not self._table.alive(spec.name) for spec in replicas):
             self._migrate(specs, "migrate", "schema", external)
