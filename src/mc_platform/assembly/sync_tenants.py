@@ -58,6 +58,7 @@ class SyncTenants:
     _asked: asyncio.Event = field(init=False, default_factory=asyncio.Event)
     _held: int | None = field(init=False, default=None)
     _away: str = field(init=False, default="")  # names the time away; empty: it is there
+    _stopped: tuple[str, int] = field(init=False, default=("", 0))  # where it was last, how often
     _owed: int | None = field(init=False, default=None)  # what the peer must have to be back
     _untold: deque[Event] = field(init=False, default_factory=deque)
 
@@ -144,9 +145,11 @@ class SyncTenants:
     def _goes_away(self, owed: int | None) -> None:
         if self._away:
             return
-        # Replicas that see the peer stop at one position tell of one time away
-        since = time.time_ns() if self._held is None else f"{self._held:X}"
-        self._away, self._owed = f"{self.region}:{since}", owed
+        # Replicas that see the peer stop at one position tell of one time away; the next there is another
+        since = str(time.time_ns()) if self._held is None else f"{self._held:X}"
+        self._stopped = (since, self._stopped[1] + 1 if self._stopped[0] == since else 1)
+        again = f".{self._stopped[1]}" if self._stopped[1] > 1 else ""
+        self._away, self._owed = f"{self.region}:{since}{again}", owed
         self._asked.set()
         metrics.sync_peer_away.labels(self.region).set(1)
         _log.error("peer_does_not_confirm", held=self._held, owed=owed)

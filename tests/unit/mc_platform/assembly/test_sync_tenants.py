@@ -139,6 +139,21 @@ async def test_a_peer_without_a_slot_is_away_at_once():
         await tenants.require(STRICT)
 
 
+async def test_two_times_away_at_one_position_are_told_as_two():
+    """The database is away, twice, and nothing is written between."""
+    peer = Peer()
+    async with _watched(peer, wait_s=0.05) as (tenants, ledger):
+        for _ in range(2):
+            await _until(lambda: tenants._held == 100 or not tenants._asked.set())
+            peer.fails = True
+            await tenants.require(LENIENT)
+            peer.fails = False
+            await _until(lambda: not tenants._away)
+        await tenants.record_untold()
+    subjects = [event.detail["subject"] for event in ledger.events]
+    assert subjects[0] == subjects[1] != subjects[2] == subjects[3]
+
+
 async def test_a_database_that_does_not_answer_confirms_nothing():
     """Whoever waits then is refused when the time is over, and confirmed if it answers before."""
     peer = Peer()
