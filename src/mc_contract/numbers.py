@@ -1,10 +1,11 @@
-"""Numbers as people write them in settings, options and files; strictly, as Python does not."""
+"""Numbers as people write them: in settings, options and files, strictly; and in messages."""
 
 from __future__ import annotations
 
 import math
 import re
 
+_IES = re.compile(r"[^aeiou]y$")
 _WHOLE = re.compile(r"-?[0-9]{1,30}")
 _NUMBER = re.compile(r"-?(?:[0-9]{1,30}(?:\.[0-9]{0,30})?|\.[0-9]{1,30})(?:[eE][+-]?[0-9]{1,3})?")
 
@@ -31,3 +32,20 @@ def number(text: str) -> float:
     if not _NUMBER.fullmatch(text) or not math.isfinite(value := float(text)):
         raise ValueError("must be a number, such as 12 or 0.5")
     return value
+
+
+def counted(number: float, noun: str) -> str:
+    """`1 event`, `0 replies`, `1,200 events`; a noun of several words ends in what is counted."""
+    plural = noun if number == 1 else f"{noun[:-1]}ies" if _IES.search(noun) else f"{noun}s"
+    return f"{number:,.0f} {plural}"
+
+
+def duration(seconds: float) -> str:
+    """A time in words: `4.2 s`, `1 min 30 s`, `2 h 5 min`."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 1:
+        return f"{rest} s"
+    hours, minutes_left = divmod(minutes, 60)
+    return f"{hours} h {minutes_left} min" if hours else f"{minutes} min {rest} s"

@@ -13,7 +13,7 @@ import secrets
 import shutil
 import subprocess
 import tarfile
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -47,12 +47,19 @@ class Made:
 
 
 def create_backup(
-    environment: Startable, folder: Path, key_file: Path, *, wal_s: float, say: Say = silent
+    environment: Startable,
+    folder: Path,
+    key_file: Path,
+    *,
+    wal_s: float,
+    say: Say = silent,
+    count: Callable[[int, int], None] = lambda *_: None,
 ) -> Made:
     """Make one, and have the WAL archived from it on.
 
     Args:
         wal_s: After how many seconds a segment that is not full is archived all the same.
+        count: Is told about how many bytes there are, and how many were read.
 
     Raises:
         CouldNotTell: the platform does not run, another mcctl makes one, the disk is full, or
@@ -68,7 +75,7 @@ def create_backup(
         key = make_key(key_file)
         home = environment.workspace.home
         wanted, new_line = _line(database, home, store, key_file, wal_s)
-        _require_room(database, folder)
+        planned = _require_room(database, folder)
         environment.archive_wal()
         began = datetime.now(UTC)
         name = f"{began:%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
@@ -84,7 +91,7 @@ def create_backup(
             bytes=0,
             database_bytes=0,
         )
-        made = _write(store, backup, key, database, wanted, home)
+        made = _write(store, backup, key, database, wanted, home, partial(count, planned))
     return Made(made, (datetime.now(UTC) - began).total_seconds(), new_key, new_line)
 
 
@@ -95,6 +102,7 @@ def _write(
     database: EmbeddedDatabase,
     wanted: Wanted,
     home: Path,
+    count: Callable[[int], None],
 ) -> Backup:
     unfinished = store.unfinished(backup.id)
     unfinished.mkdir(mode=0o700)
@@ -102,18 +110,26 @@ def _write(
         with _synced(unfinished / FILES) as file:
             seal(_tar(home, wanted.key_file), file, key, backup.label(FILES))
         with _synced(unfinished / BASE) as file, closing(_base(database, wanted)) as pieces:
-            count = seal(pieces, file, key, backup.label(BASE))
+            size = seal(_counting(pieces, count), file, key, backup.label(BASE))
         finished = replace(
             backup,
             ended_at=datetime.now(UTC).isoformat(),
             bytes=sum(path.stat().st_size for path in unfinished.iterdir()),
-            database_bytes=count,
+            database_bytes=size,
         )
         store.finish(finished, key)
     except BaseException:
         shutil.rmtree(unfinished, ignore_errors=True)
         raise
     return finished
+
+
+def _counting(pieces: Iterable[bytes], count: Callable[[int], None]) -> Iterator[bytes]:
+    done = 0
+    for piece in pieces:
+        done += len(piece)
+        count(done)
+        yield piece
 
 
 @contextmanager
@@ -174,12 +190,14 @@ def _kept(home: Path, key_file: Path, info: tarfile.TarInfo) -> tarfile.TarInfo 
     return None if left_out else info
 
 
-def _require_room(database: EmbeddedDatabase, folder: Path) -> None:
+def _require_room(database: EmbeddedDatabase, folder: Path) -> int:
+    """See that there is room for the database; its size in bytes, without WAL."""
     [row] = query(
         database.admin_url, "SELECT sum(pg_database_size(oid))::bigint AS bytes FROM pg_database"
     )
     hint = "make room, or name another folder: --folder"
     require_room(folder, row["bytes"], "the database has", hint)
+    return int(row["bytes"])
 
 
 def _line(

@@ -16,6 +16,7 @@ from mc_ops import backups as room
 from mc_ops.cli.operator_access import YesOption, confirm, confirm_by_word
 from mc_ops.cli.options import EnvOption, OptionGroup, Verbs
 from mc_ops.cli.output import Format, OutputOption, columns, note, ok, show, warn
+from mc_ops.cli.progress import ProgressLine
 from mc_ops.environments import Startable, open_startable
 from mc_ops.errors import UnusableInput
 
@@ -66,7 +67,18 @@ def create(place: Place) -> None:
     """Make a backup of the running platform, and archive its WAL from then on."""
     environment = place.platform()
     folder, key_file = place.places(environment)
-    made = room.create_backup(environment, folder, key_file, wal_s=room.usual_wal_s(), say=note)
+    progress = ProgressLine("backup", "MiB")
+    try:
+        made = room.create_backup(
+            environment,
+            folder,
+            key_file,
+            wal_s=room.usual_wal_s(),
+            say=note,
+            count=lambda planned, done: progress.count(done >> 20, max(planned, done) >> 20),
+        )
+    finally:
+        progress.end()
     backup = made.backup
     result = {**asdict(backup), "seconds": made.seconds, "folder": str(folder)}
     rows = [

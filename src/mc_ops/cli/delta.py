@@ -60,7 +60,7 @@ def delta(
     ] = False,
 ) -> None:
     """Write a period's figures and their change; an unknown figure is null with a reason."""
-    from mc_ops.slo import Measure, Window, costs, markdown
+    from mc_ops.slo import Measure, Window, costs, markdown, shown
     from mc_ops.slo import delta as room
     from mc_ops.slo import delta_files as files
 
@@ -103,7 +103,7 @@ def delta(
         if not slack_post.is_configured():
             warn(f"SLACK_WEBHOOK_URL is not set: nothing was posted; {stands}")
         elif slack_post.post(
-            lambda: messages.delta_message(told, sha256=digest, file=out.name), stands
+            lambda: messages.delta_message(told, shown=shown, sha256=digest, file=out.name), stands
         ):
             note("posted to Slack")
 

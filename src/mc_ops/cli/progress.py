@@ -10,6 +10,7 @@ import time
 
 from rich.markup import escape
 
+from mc_contract.numbers import duration
 from mc_ops.cli.output import note, rewrite
 
 _EVERY_S = 5.0
@@ -55,14 +56,3 @@ class ProgressLine:
         """Take the line away; what is printed next begins at the left."""
         if self._rewrites:
             rewrite("")
-
-
-def duration(seconds: float) -> str:
-    """A time in words: `4.2 s`, `1 min 30 s`, `2 h 5 min`."""
-    if seconds < 10:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 1:
-        return f"{rest} s"
-    hours, minutes_left = divmod(minutes, 60)
-    return f"{hours} h {minutes_left} min" if hours else f"{minutes} min {rest} s"

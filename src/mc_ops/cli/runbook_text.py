@@ -14,11 +14,12 @@ from typing import Any
 
 from rich.markup import escape
 
+from mc_contract.numbers import duration
 from mc_ops import exit_codes
 from mc_ops import runbooks as room
 from mc_ops.cli import runbook_gate
 from mc_ops.cli.output import Format, emit_json, fail, note, ok, stderr, stdout, warn
-from mc_ops.cli.progress import ProgressLine, duration
+from mc_ops.cli.progress import ProgressLine
 
 _LAST_BYTES = 2000  # of a failed step's output that are shown where it was folded
 

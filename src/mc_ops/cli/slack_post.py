@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Callable
 
 from rich.markup import escape
@@ -33,7 +34,9 @@ def post(
         return False
     try:
         how = {} if patience_s is None else {"patience_s": patience_s}
-        slack.post(os.environ[_URL].strip(), message(), **how)
+        slack.post(
+            os.environ[_URL].strip(), slack.from_host(message(), socket.gethostname()), **how
+        )
     except OpsError as error:
         warn(f"{escape(error.message)}; {stands}")
         return False

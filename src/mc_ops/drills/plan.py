@@ -105,6 +105,12 @@ class Plan:
         """Whether the link is cut, and nothing else is broken."""
         return self.scenario == "link-cut"
 
+    @property
+    def least_s(self) -> float:
+        """How long a drill takes from its fault on, at least: until the newest figures are known."""
+        lasts_s = self.cut_s if self.cuts else self.freeze_s if self.scenario == "freeze" else 0.0
+        return lasts_s + WINDOW_S + REQUEST_TIMEOUT_S
+
     def course(self, fault_s: float, times: Mapping[str, float | None]) -> Course:
         """What the figures are computed with."""
         return Course(

@@ -5,11 +5,13 @@ Homes are left where they moved between two drills, and put back at the end, wha
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
 
+from mc_contract.numbers import duration
 from mc_ops.drills.plan import Plan
 from mc_ops.drills.report import Finished
 from mc_ops.drills.run import run_drill
@@ -25,10 +27,15 @@ def run_drills(
     """Carry out a drill so many times, each in a folder of its own; raises as `run_drill`."""
     before = homes_of(regions[0], plan.operator) if plan.home else {}
     finished = []
+    began_s = time.monotonic()
     try:
         for number in range(1, times + 1):
             now = turned(plan, regions) if plan.home else plan
-            say(f"drill {number} of {times}{f': {now.home} is the home' if now.home else ''}")
+            told = f"drill {number} of {times}{f': {now.home} is the home' if now.home else ''}"
+            if number > 1:
+                each_s = (time.monotonic() - began_s) / (number - 1)
+                told += f", about {duration(each_s * (times - number + 1))} left"
+            say(told)
             finished.append(run_drill(regions, now, folder / f"{number:02}", say))
     finally:
         if before:

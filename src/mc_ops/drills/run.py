@@ -29,6 +29,7 @@ from mc_contract.drill import (
     Request,
     figures,
 )
+from mc_contract.numbers import duration
 from mc_contract.running import Groups, Record
 from mc_ops.drills.clients import Clients
 from mc_ops.drills.control_store import ControlStore, acknowledged
@@ -106,7 +107,7 @@ async def _run(
             await _unless(interrupted, asyncio.sleep(plan.before_s))
             await _unless(interrupted, _until_answered(clients, plan))
             await _unless(interrupted, fault.expect(clients))
-            say(f"fault: {plan.scenario}")
+            say(f"fault: {plan.scenario}; {duration(plan.least_s)} left at least")
             times = Times(fault_s=await fault.break_it(clients))
             try:
                 await _unless(interrupted, fault.recover(clients, times))

@@ -187,7 +187,7 @@ class TwoRegions:
             cut = await asyncio.to_thread(
                 self._first.signal, Part.link, signal.SIGSTOP, (), clients.now
             )
-            self._say("the link carries nothing")
+            self._say(f"the link carries nothing for {self._plan.cut_s:g} s")
             return cut.at_s
         sent = await asyncio.to_thread(
             self._home.signal, part, number, (self._control.pid,), clients.now

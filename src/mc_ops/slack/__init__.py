@@ -9,7 +9,7 @@ failure to post means; it never changes a verdict.
 """
 
 from mc_ops.slack.delta_message import delta_message
-from mc_ops.slack.messages import Message, canary_message, unfinished_message
+from mc_ops.slack.messages import Message, canary_message, from_host, unfinished_message
 from mc_ops.slack.webhook import NotPosted, post
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "NotPosted",
     "canary_message",
     "delta_message",
+    "from_host",
     "post",
     "unfinished_message",
 ]

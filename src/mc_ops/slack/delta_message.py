@@ -6,9 +6,10 @@ posted about.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
+from mc_contract.numbers import counted
 from mc_ops.slack.messages import (
     LONGEST_TEXT,
     Message,
@@ -25,19 +26,28 @@ _ICONS = {"met": ":white_check_mark:", "missed": ":no_entry:", "unknown": ":grey
 _ARROWS = {name: name for name in ("better", "unchanged", "up", "down")} | {"worse": "*worse*"}
 
 
-def delta_message(told: Mapping[str, Any], *, sha256: str, file: str) -> Message:
+def delta_message(
+    told: Mapping[str, Any],
+    *,
+    shown: Callable[[float, str], str],
+    sha256: str,
+    file: str,
+) -> Message:
     """The message about an operations delta.
 
     Args:
-        told: What the file has: `period`, `timestamp`, `window`, `metrics`, `figures`, `trend`.
+        told: What the file has: `period`, `timestamp`, `source`, `metrics`, `figures`, `trend`.
+        shown: Writes a figure's value with its unit.
         sha256: Of the file's bytes, hex.
         file: The file's name.
     """
     headline = f"Operations delta: {told['period']}"
     missed = [name for name, figure in told["figures"].items() if figure.get("verdict") == "missed"]
     unknown = [name for name, value in told["metrics"].items() if value is None]
-    summary = f"{len(missed)} targets missed, {len(unknown)} figures not known"
-    lines = [_line(name, value, told) for name, value in told["metrics"].items()]
+    summary = (
+        f"{counted(len(missed), 'target')} missed, {counted(len(unknown), 'figure')} not known"
+    )
+    lines = [_line(name, value, told, shown) for name, value in told["metrics"].items()]
     blocks: list[dict[str, Any]] = [
         header(headline),
         *(section(part) for part in _parts(lines)),
@@ -46,7 +56,7 @@ def delta_message(told: Mapping[str, Any], *, sha256: str, file: str) -> Message
     previous = told["trend"].get("previous")
     origin = [
         f"sha256 `{sha256}` of `{cut(escaped(file), _LONGEST_NAME)}`",
-        f"{told['timestamp']}, over {told['window']}, from {told['source']['kind']}",
+        f"{told['timestamp']}, {escaped(told['source']['span'])}, from {told['source']['kind']}",
         f"compared with {previous['timestamp']}" if previous else "no earlier delta",
     ]
     context = "\n".join([*origin, *(escaped(note) for note in notes)])  # too long, notes are cut
@@ -55,19 +65,22 @@ def delta_message(told: Mapping[str, Any], *, sha256: str, file: str) -> Message
     return Message(text=text, blocks=tuple(blocks))
 
 
-def _line(name: str, value: float | None, told: Mapping[str, Any]) -> str:
+def _line(
+    name: str, value: float | None, told: Mapping[str, Any], shown: Callable[[float, str], str]
+) -> str:
     figure = told["figures"][name]
     icon = _ICONS.get(str(figure.get("verdict")), ":white_small_square:")
     if value is None:
         return f"{icon} {escaped(name)}: not known ({escaped(str(figure.get('reason')))})"
     change = told["trend"].get("metrics", {}).get(name, {})
     moved = _ARROWS.get(str(change.get("direction")), "")
-    return f"{icon} {escaped(name)}: *{_value(value, figure)}*{f', {moved}' if moved else ''}"
-
-
-def _value(value: float, figure: Mapping[str, Any]) -> str:
-    unit = str(figure.get("unit"))
-    return f"{100 * value:.4g} %" if unit == "ratio" else f"{value:.5g} {escaped(unit)}"
+    target = str(figure["target"])
+    about = [
+        *([] if target == "not set" else [f"target {escaped(target)}"]),
+        escaped(str(figure["window"])),
+        *([moved] if moved else []),
+    ]
+    return f"{icon} {escaped(name)}: *{escaped(shown(value, figure['unit']))}* ({', '.join(about)})"
 
 
 def _parts(lines: list[str]) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 LONGEST_TEXT = 2900  # Slack's limit for a section is 3,000 characters
@@ -61,6 +61,12 @@ def canary_message(
     why = f"{override['reason']} (the verdict stays HOLD)" if override else reason
     text = f"{escaped(headline)}: {escaped(why)}"
     return Message(text=cut(text, LONGEST_TEXT), blocks=tuple(blocks))
+
+
+def from_host(message: Message, host: str) -> Message:
+    """The message with the name of the machine that says it."""
+    about = {"type": "context", "elements": [mrkdwn(f"from {escaped(host)}", _LONGEST_FIELD)]}
+    return replace(message, blocks=(*message.blocks, about))
 
 
 def unfinished_message(reason: str, *, hint: str = "", link: str = "") -> Message:

@@ -15,7 +15,7 @@ def markdown(told: Mapping[str, Any]) -> str:
     lines = [
         f"# Operations delta: {_cell(told['period'])}",
         "",
-        f"Made {told['timestamp']} over {told['window']}, from {_cell(str(source['kind']))}.",
+        f"Made {told['timestamp']} from {_cell(str(source['kind']))}: {_cell(source['span'])}.",
     ]
     lines += [f"{note}" for note in source.get("notes", ())]
     lines += [

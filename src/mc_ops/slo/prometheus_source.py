@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 
 from mc_ops.service_client import InstantSample, PrometheusClient
-from mc_ops.slo.source import Capacity, Key, Window
+from mc_ops.slo.source import Capacity, Key, Window, span_of
 
 _OURS = "mc_ledger_size"
 _POINTS = 500  # of a subquery over a window; enough to tell how much of it is covered
@@ -20,6 +20,7 @@ _HPA_REPLICAS = (
     "max(kube_horizontalpodautoscaler_status_current_replicas"
     '{horizontalpodautoscaler="agent-workbench"})'
 )
+_WHOLE = 0.95  # of a window: scrapes are apart
 _CLOSE = 0.05  # of what was looked at; the step's own size would be much of less
 
 
@@ -50,8 +51,11 @@ class PrometheusSource:
         return tuple(sorted(row.labels.get("instance", "unnamed") for row in rows))
 
     def span(self, window: Window) -> str:
-        """The window as it was asked for."""
-        return window.text
+        """The window as it was asked for, and how much of it is known where that is less."""
+        known_s = self.covered_s(window)
+        if known_s is None or known_s >= _WHOLE * window.seconds:
+            return window.text
+        return f"{window.text}, of which {span_of(known_s)} are known"
 
     def covered_s(self, window: Window) -> float | None:
         """From the oldest sample of the workbench in the window until now."""

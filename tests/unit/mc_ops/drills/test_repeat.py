@@ -6,6 +6,8 @@ from types import SimpleNamespace
 
 import pytest
 
+from mc_ops.drills import repeat
+from mc_ops.drills.plan import Plan
 from mc_ops.drills.repeat import summary
 
 
@@ -43,3 +45,21 @@ def test_one_that_never_recovered_is_counted_and_the_target_is_missed():
 @pytest.mark.parametrize(("verdicts", "met"), [((True, None), None), ((None, False), False)])
 def test_a_blind_drill_leaves_no_verdict_and_a_missed_target_stays_missed(verdicts, met):
     assert summary([drill(3.0, met=each) for each in verdicts])["met"] is met
+
+
+def test_each_drill_but_the_first_says_how_long_the_rest_will_take(monkeypatch, tmp_path):
+    """By the mean of those that have ended."""
+    now = [0.0]
+
+    def drilled(*_: object) -> str:
+        now[0] += 100.0
+        return "finished"
+
+    monkeypatch.setattr(repeat, "run_drill", drilled)
+    monkeypatch.setattr(repeat.time, "monotonic", lambda: now[0])
+    said: list[str] = []
+    plan = Plan(scenario="freeze", tokens={}, rate_per_s=1.0)
+    assert repeat.run_drills((), plan, tmp_path, 3, said.append) == ["finished"] * 3
+    assert said == [
+        "drill 1 of 3", "drill 2 of 3, about 3 min 20 s left", "drill 3 of 3, about 1 min 40 s left",
+    ]  # fmt: skip

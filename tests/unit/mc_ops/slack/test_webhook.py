@@ -18,6 +18,7 @@ from mc_ops.slack import (
     NotPosted,
     canary_message,
     delta_message,
+    from_host,
     post,
     unfinished_message,
 )
@@ -38,6 +39,8 @@ VERDICT: dict[str, Any] = {
     "urls": {"baseline": ["http://a:1/"], "candidate": ["http://b:2/"]},
     "ended_at": "2025-01-01T00:00:00.000+00:00",
 }
+
+SPAN = "7d, of which 9 min are known"
 
 
 @dataclass
@@ -279,22 +282,37 @@ def test_what_decides_survives_a_text_that_is_too_long(slack: FakeSlack) -> None
         "period": "day7",
         "timestamp": "2026-12-01T00:00:00Z",
         "window": "7d",
-        "source": {"kind": "prometheus", "notes": ["n" * 1000] * 5},
-        "metrics": {"siem": 1.0},
-        "figures": {"siem": {"verdict": "met", "unit": "ratio"}},
+        "source": {"kind": "prometheus", "span": SPAN, "notes": ["n" * 1000] * 5},
+        "metrics": {"siem": 1.0, "p95": None},
+        "figures": {
+            "siem": {"verdict": "met", "unit": "ratio", "target": ">= 95 %", "window": "15m"},
+            "p95": {"verdict": "unknown", "reason": "nothing happened"},
+        },
         "trend": {},
     }
     digest = "ab" * 32
     told = delta | {"period": "p" * 5000}
     for one in (delta, told):
-        post(slack.url + SECRET_PATH, delta_message(one, sha256=digest, file="f" * 3000))
+        message = delta_message(
+            one, shown=lambda value, unit: f"{value} {unit}", sha256=digest, file="f" * 3000
+        )
+        post(slack.url + SECRET_PATH, from_host(message, "ops-<1>"))
     canary, *deltas = slack.posted
     assert "• the-cause: *fail*" in json.dumps(canary["blocks"], ensure_ascii=False)
     for body in deltas:
         assert digest in body["text"]
-        assert digest in body["blocks"][-1]["elements"][0]["text"]
+        assert digest in body["blocks"][-2]["elements"][0]["text"]
+        assert f"2026-12-01T00:00:00Z, {SPAN}, from prometheus" in str(body["blocks"][-2])
+        assert "siem: *1.0 ratio* (target &gt;= 95 %, 15m)" in str(body["blocks"][1])
+        assert body["blocks"][-1]["elements"][0]["text"] == "from ops-&lt;1&gt;"
+        assert "0 targets missed, 1 figure not known" in body["text"]
     for body in slack.posted:
-        whole = json.dumps(body, ensure_ascii=False).replace("&amp;", "").replace("&lt;", "")
+        whole = (
+            json.dumps(body, ensure_ascii=False)
+            .replace("&amp;", "")
+            .replace("&lt;", "")
+            .replace("&gt;", "")
+        )
         assert "&" not in whole, "no half of an escaped character is left"
 
 

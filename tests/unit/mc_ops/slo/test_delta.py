@@ -11,7 +11,7 @@ from mc_ops.errors import UnusableInput
 from mc_ops.slo import Figure, Verdict, Window, delta, delta_files, markdown
 
 NOW = datetime(2026, 5, 6, 9, tzinfo=UTC)
-SOURCE = {"kind": "replicas", "notes": []}
+SOURCE = {"kind": "replicas", "span": "since start, 9 min", "notes": []}
 
 
 def figure(value, unit="ratio", reason=""):
