@@ -22,6 +22,7 @@ from mc_contract.configuration import FileProblems, json_of
 from mc_contract.errors import McError
 from mc_contract.ledger.checkpoint import LogKeys
 from mc_contract.ledger.export import VerifiedExport, verify_export
+from mc_contract.numbers import counted
 
 KIND = "canary.overridden"
 OVERRIDE = "override.json"
@@ -128,7 +129,7 @@ def _object(raw: bytes) -> dict[str, Any]:
 
 def _override(found: VerifiedExport) -> Override:
     if len(found.leaves) != 1:
-        raise NotOverridden(f"the proof has {len(found.leaves)} entries, expected 1")
+        raise NotOverridden(f"the proof has {counted(len(found.leaves), 'entry')}, expected 1")
     leaf = found.leaves[0]
     detail = leaf.get("detail")
     if leaf.get("kind") != KIND or not isinstance(detail, Mapping):

@@ -36,8 +36,10 @@ def number(text: str) -> float:
 
 def counted(number: float, noun: str) -> str:
     """`1 event`, `0 replies`, `1,200 events`; a noun of several words ends in what is counted."""
-    plural = noun if number == 1 else f"{noun[:-1]}ies" if _IES.search(noun) else f"{noun}s"
-    return f"{number:,.0f} {plural}"
+    if round(number) != 1:
+        ending = "ies" if _IES.search(noun) else "es" if noun.endswith("s") else "s"
+        noun = (noun[:-1] if ending == "ies" else noun) + ending
+    return f"{number:,.0f} {noun}"
 
 
 def duration(seconds: float) -> str:

@@ -105,7 +105,7 @@ def test_up_applies_an_edited_file(start_platform, tmp_path, wait_until):
     assert "no_tenant" in "".join(platform.log("blue-1"))
     check = platform.mcctl("tenant", "check", check=False).stdout
     assert "SECOND" not in check
-    assert "NEW: has 1 credentials, which are refused, and is not in the catalogue" in check
+    assert "NEW: has 1 credential, refused here, and is not in the catalogue" in check
     wait_until(lambda: status(platform, gone["token"]) == 401, what="it is refused")
     assert status(platform, platform.token("TENANT_003")) == 200, "a declared tenant gets another"
 

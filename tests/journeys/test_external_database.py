@@ -104,4 +104,4 @@ def more_replicas_than_fit_are_refused(platform):
     preflight = platform.mcctl("preflight", "platform", "--output", "json", check=False)
     checks = {one["name"]: one for one in json.loads(preflight.stdout)["checks"]}
     assert checks["connection-budget"]["status"] == "pass"
-    assert "5 replicas fit" in checks["connection-budget"]["detail"]
+    assert "room for 5 replicas" in checks["connection-budget"]["detail"]

@@ -24,6 +24,7 @@ from mc_contract.ledger.epochs import Beginning
 from mc_contract.ledger.export import log_origin, region_of, verify_log_checkpoint
 from mc_contract.ledger.merkle import Frontier, ProofError, verify_consistency
 from mc_contract.ledger.tiles import TILE_WIDTH
+from mc_contract.numbers import counted
 from mc_ops.audit.client import ArchiveRow, AuditClient
 from mc_ops.audit.files import archived_entries
 from mc_ops.audit.log_pass import Finding, Findings, LogPass, Signed
@@ -544,7 +545,7 @@ class _Verification:
     def _report(self, head: Checkpoint, note: str, first: int, log: LogPass | None) -> Report:
         findings = self._findings
         if findings.left_out:
-            findings.notices.append(f"{findings.left_out} further findings are not listed")
+            findings.notices.append(f"not listed: {counted(findings.left_out, 'further finding')}")
         return Report(
             region=region_of(head),
             size=head.size,

@@ -23,6 +23,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from mc_contract.numbers import counted
 from mc_ops import exit_codes
 from mc_ops.backups.keys import BackupKey, read_key
 from mc_ops.backups.losses import Losses, Source, of_clients, of_database, of_lines
@@ -258,7 +259,9 @@ def _restore(
     service = url.rpartition("/")[0] + "/mc"
     heads = query(service, _HEAD, database.region)
     if len(heads) != 1:
-        raise Finding(f"the backup holds {len(heads)} open logs of {database.region}, expected one")
+        raise Finding(
+            f"the backup holds {counted(len(heads), 'open log')} of {database.region}, expected one"
+        )
     [head] = heads
     losses = Losses(service)
     name = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"

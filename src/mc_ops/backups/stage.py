@@ -20,6 +20,7 @@ from pathlib import Path
 
 import psutil
 
+from mc_contract.numbers import counted
 from mc_ops.backups.keys import BackupKey
 from mc_ops.backups.manifest import verify_files
 from mc_ops.backups.sealed import Label, Readable, private, unseal
@@ -176,7 +177,7 @@ def _wal(
     if to is None:  # to a time PostgreSQL itself refuses to stop short of it
         _require_end(noted, backup, max([ends, *map(number_of, names)]))
     if names:
-        say(f"unsealing {len(names)} segments of WAL")
+        say(f"unsealing {counted(len(names), 'segment')} of WAL")
     for at, name in enumerate(names):
         path = store.line(backup.line) / f"{name}{SEALED}"
         unseal_segment(path, key, Label(backup.platform, backup.line, name), place / "wal" / name)

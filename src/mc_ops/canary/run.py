@@ -42,6 +42,7 @@ from mc_contract.judgement.verdict import (
     look_every,
 )
 from mc_contract.metric_judgement.verdict import MetricJudgement
+from mc_contract.numbers import counted
 from mc_contract.running import Groups, Record
 from mc_ops.canary import files, metrics_run, smoke
 from mc_ops.canary.driver import Load, PairDriver, Progress, Sampled, open_session
@@ -255,7 +256,9 @@ def conclude(
         verdict = metrics_run.compose(verdict, judged)
         files.write_verdict(out_dir, verdict)
     if sampled.stopped == "interrupted":
-        raise Declined(f"interrupted after {base.n} pairs", hint=f"samples are in {out_dir}")
+        raise Declined(
+            f"interrupted after {counted(base.n, 'pair')}", hint=f"samples are in {out_dir}"
+        )
     _refuse_lost_baseline(measured.running)
     _refuse_failing_baseline(sampled, base, out_dir)
     if full and not changed:

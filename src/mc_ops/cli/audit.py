@@ -13,6 +13,7 @@ import typer
 from rich.markup import escape
 
 from mc_contract.ledger import checkpoint
+from mc_contract.numbers import counted
 from mc_ops import audit as room
 from mc_ops import exit_codes
 from mc_ops.cli import audit_record, dead_letters
@@ -245,7 +246,7 @@ def archive(
     environment = open_environment(env)
     if not yes:
         note(
-            f"Moves every month of the ledger that ended {older_than} days ago to "
+            f"Moves every month of the ledger that ended {counted(older_than, 'day')} ago to "
             f"{escape(str(to))}, verifies the files, and drops the rows. Keep the files: "
             "nothing else holds those entries then."
         )
@@ -260,7 +261,11 @@ def archive(
         warn(escape(f"{report['kept']['partition']} stays: {report['kept']['reason']}"))
     if any(not item["delivered_to"] for item in report["archived"]):
         warn("no SIEM or file was ever configured: these entries are in the files alone")
-    ok(f"{len(report['archived'])} files written" if report["archived"] else "nothing to move")
+    ok(
+        f"{counted(len(report['archived']), 'file')} written"
+        if report["archived"]
+        else "nothing to move"
+    )
 
 
 def _archived(environment: Environment, older_than_days: int, folder: Path) -> dict[str, Any]:
@@ -323,7 +328,7 @@ def _print_export(
     path: Path, found: room.Exported, output: Format, cosigned: Sequence[Cosigned] = ()
 ) -> None:
     about = f"tenant {found.tenant}" if found.tenant else "single events"
-    line = f"{path}  {about}  {found.entries} entries  log size {found.checkpoint.size}"
+    line = f"{path}  {about}  {counted(found.entries, 'entry')}  log size {found.checkpoint.size}"
     result = {
         "file": str(path),
         "verified": True,
@@ -386,10 +391,9 @@ def _tell_verdict(report: room.Report, output: Format) -> None:
         part = f", from entry {report.first} on" if report.first else ""
         ok(f"the log of {escape(report.region)} verifies at size {report.size}{part}")
     elif report.findings:
-        count = len(report.findings)
-        fail(f"the log does not verify: {count} finding{'s' if count != 1 else ''}")
+        fail(f"the log does not verify: {counted(len(report.findings), 'finding')}")
     else:
         warn(
-            f"not verified: nothing wrong in the {report.entries} entries that were read, but not "
+            f"not verified: nothing wrong in the {counted(report.entries, 'entry')} read, but not "
             "all of the log was seen"
         )

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
+from mc_contract.numbers import counted
 from mc_ops import audit, exit_codes
 from mc_ops import backups as room
 from mc_ops.cli.operator_access import YesOption, confirm, confirm_by_word
@@ -272,9 +273,9 @@ def _losses(found: room.Restore) -> list[str]:
         ),
         (
             "lost",
-            f"{report['lost_requests']} accepted requests, {len(lost)} tasks or events in all",
+            f"{counted(report['lost_requests'], 'accepted request')}, {len(lost)} tasks or events in all",
         ),
-        ("in flight", f"{len(found.in_flight)} operations; they go on at the next start"),
+        ("in flight", f"{counted(len(found.in_flight), 'operation')}, to go on at the next start"),
     ]
     more = [f"  and {len(lost) - _MOST_SHOWN} more"] if len(lost) > _MOST_SHOWN else []
     return [
@@ -308,7 +309,7 @@ def _tell_done(found: room.Restore, written: Path, output: Format) -> None:
         note("autonomy is halted: mcctl autonomy resume, when a person has looked")
     if found.in_flight:
         warn(
-            f"{len(found.in_flight)} operations were in flight: those that had begun go on with the "
+            f"in flight: {counted(len(found.in_flight), 'operation')}; those that had begun go on with the "
             "same effect keys when the platform starts; leave it down to hold them"
         )
     note("the WAL archive ended with the former data: mcctl backup create, once it runs")

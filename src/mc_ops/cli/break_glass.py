@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
+from mc_contract.numbers import counted
 from mc_ops.cli.operator_access import Access, Changing, Reading, require_said
 from mc_ops.cli.options import Verbs, Whole
 from mc_ops.cli.output import Format, emit_json, ok
@@ -26,7 +27,7 @@ def request(
 ) -> None:
     """Request access to a tenant's data; another operator must approve it."""
     with call.acting() as client:
-        call.confirm(f"Request access to the data of {tenant} for {minutes} minutes?")
+        call.confirm(f"Request access to the data of {tenant} for {counted(minutes, 'minute')}?")
         grant = client.ask_break_glass(tenant, minutes=minutes, reason=call.reason)
     _tell(grant, "requested; another operator must approve it within half an hour", call)
 

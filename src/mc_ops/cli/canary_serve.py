@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from mc_contract.numbers import counted
 from mc_ops.cli.operator_access import read_token_file
 from mc_ops.cli.options import Verbs, Whole
 from mc_ops.cli.output import note
@@ -60,7 +61,7 @@ def serve(
         for number in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
         judge = Judge(Comparisons(known, folder, command=mcctl), token)
-        note(f"canary: {len(known)} comparisons at http://{host}:{port}")
+        note(f"canary: {counted(len(known), 'comparison')} at http://{host}:{port}")
         await answer(judge, host=host, port=port, stop=stop)
 
     try:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.markup import escape
 
+from mc_contract.numbers import counted
 from mc_ops import audit as room
 from mc_ops import exit_codes
 from mc_ops.cli.operator_access import Changing, Reading
@@ -73,7 +74,7 @@ def resend(
         "until": room.moment(until, now) if until else None,
     }
     with call.acting() as client:
-        which = f"{len(event)} dead letters" if event else "all dead letters"
+        which = f"{counted(len(event), 'dead letter')}" if event else "all dead letters"
         call.confirm(f"Send {'those dead letters' if since or until else which} again?")
         asked = client.resend_dead_letters(reason=call.reason, **selection)
         settled = _wait(client, asked["request"], wait) if asked["request"] else []
@@ -125,7 +126,7 @@ def _tell(asked: dict[str, Any], letters: list[dict[str, Any]], call: Changing) 
         )
         raise typer.Exit(exit_codes.COULD_NOT_TELL)
     else:
-        ok(f"{len(taken)} dead letters were sent again, and taken")
+        ok(f"{counted(len(taken), 'dead letter')} sent again, and taken")
 
 
 def _lines(letters: list[dict[str, Any]]) -> list[Text]:

@@ -17,6 +17,7 @@ import typer
 from rich.markup import escape
 
 from mc_contract.drill import SCENARIOS
+from mc_contract.numbers import counted
 from mc_ops import backups, exit_codes
 from mc_ops import drills as room
 from mc_ops.cli.operator_access import YesOption, confirm_by_word
@@ -214,7 +215,9 @@ def _tell_all(finished: Sequence[room.Finished], output: Format) -> NoReturn:
     show(output, told, columns(rows, heading=heading, right=range(1, len(heading))))
     status, word, code = _VERDICTS[told["met"]]
     if output is not Format.json:
-        print_check(status, f"{told['drills']} drills", "; ".join([word, *told["problems"]]))
+        print_check(
+            status, f"{counted(told['drills'], 'drill')}", "; ".join([word, *told["problems"]])
+        )
     raise typer.Exit(code)
 
 

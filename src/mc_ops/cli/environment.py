@@ -16,6 +16,7 @@ import typer
 from rich.markup import escape
 from rich.text import Text
 
+from mc_contract.numbers import counted
 from mc_ops import audit, exit_codes
 from mc_ops.cli.cutover import backing, remember
 from mc_ops.cli.operator_access import UnaskedOption, confirm
@@ -528,7 +529,7 @@ def _status_lines(found: EnvironmentStatus) -> list[Text]:
     rows: list[tuple[str | Text, ...]] = []
     for process in found.everything:
         active = process.colour is not None and process.colour is found.active_colour
-        again = f"{process.restarts} restarts" if process.restarts else ""
+        again = f"{counted(process.restarts, 'restart')}" if process.restarts else ""
         remarks = list(filter(None, ["active" if active else "", process.faults, again]))
         uptime = "-" if process.uptime_s is None else f"{process.uptime_s:.0f} s"
         pid, port = str(process.pid or "-"), str(process.port or "-")

@@ -17,6 +17,7 @@ from rich.markup import escape
 
 from mc_contract import evidence as contract
 from mc_contract.ledger import checkpoint
+from mc_contract.numbers import counted
 from mc_ops import audit, exit_codes
 from mc_ops import evidence as room
 from mc_ops.canary_folder import canaries, canary_in
@@ -228,8 +229,7 @@ def verify(
             hint="what it claims follows from what it holds; whether that is of this release, "
             "nothing shows",
         )
-    count = len(report.reasons)
-    reasons = "1 reason" if count == 1 else f"{count} reasons"
+    reasons = counted(len(report.reasons), "reason")
     fail(f"{escape(file.name)} does not verify: {reasons}, see stdout")
     raise typer.Exit(exit_codes.FINDING)
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mc_contract.numbers import counted
 from mc_ops import exit_codes
 from mc_ops.cli.operator_access import confirm
 from mc_ops.cli.options import Number, Whole
@@ -307,7 +308,7 @@ def _print(diagnosis: HpaDiagnosis, hpa: str, namespace: str | None) -> None:
     if window:
         rows += [
             ("replayed", f"from the {diagnosis.method}"),
-            ("  now", f"{window.before:.0f} reversals in the busiest hour"),
+            ("  now", f"{counted(window.before, 'reversal')} in the busiest hour"),
             ("  then", window.why),
         ]
     now, then = diagnosis.mean_replicas

@@ -13,6 +13,7 @@ import typer
 from rich.markup import escape
 
 from mc_contract import keyring
+from mc_contract.numbers import counted
 from mc_ops import keys as room
 from mc_ops import service_client
 from mc_ops.cli.operator_access import Access, AsOption, Reading, ReasonOption, YesOption, confirm
@@ -173,4 +174,8 @@ def prepare(
         raise UnusableInput(
             f"{out} cannot be made: {error.strerror}", hint="name a file that is not there"
         ) from error
-    ok(escape(f"{out}: {len(made.view())} keys; keep a copy where the database's backups are not"))
+    ok(
+        escape(
+            f"{out}: {counted(len(made.view()), 'key')}; keep a copy where the database's backups are not"
+        )
+    )

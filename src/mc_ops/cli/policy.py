@@ -14,6 +14,7 @@ import typer
 from rich.markup import escape
 from rich.text import Text
 
+from mc_contract.numbers import counted
 from mc_ops import exit_codes, policies
 from mc_ops.cli.audit_record import Filters, LimitOption
 from mc_ops.cli.ledger_access import LedgerReading, read_export
@@ -98,7 +99,7 @@ def check(
     lines: list[str] = report["problems"]
     show(output, report, [*lines, set_line(where, report)])
     if not holds:
-        fail(f"{policies.counted(report['problems'], 'problem')}; this set cannot come into force")
+        fail(f"{counted(len(report['problems']), 'problem')}; this set cannot come into force")
         raise typer.Exit(exit_codes.FINDING)
     ok("the set parses and validates")
 
@@ -126,7 +127,7 @@ def run_tables(
     show(output, report, [*lines, set_line(where, report)])
     if not holds:
         if report["failing"]:
-            fail(f"{policies.counted(report['failing'], 'example')} failed")
+            fail(f"{counted(len(report['failing']), 'example')} failed")
         if unnoticed:
             names = ", ".join(f'"{name}"' for name in unnoticed)
             fail(escape(f"no example needs {names}: add one for each"))
@@ -149,7 +150,7 @@ def trend(call: SourceOptions) -> None:
         (
             one.span,
             slo.shown(one.share, "ratio"),
-            f"{one.denies:.0f} of {one.decisions:.0f} decisions denied",
+            f"{one.denies:.0f} of {counted(one.decisions, 'decision')} denied",
         )
         for one in found
     ]
@@ -208,7 +209,7 @@ def simulate(
             "catalogue has changed since"
         )
     if not report["changed"]:
-        ok(f"{report['replayed']} decisions replayed: none changes")
+        ok(f"{counted(report['replayed'], 'decision')} replayed: none changes")
     if not same:
         raise typer.Exit(exit_codes.FINDING)
 

@@ -11,6 +11,7 @@ from typing import Any
 from rich.markup import escape
 from rich.text import Text
 
+from mc_contract.numbers import counted
 from mc_ops import policies
 from mc_ops.cli.output import Format, columns, note, ok, show
 
@@ -18,7 +19,7 @@ CHANGES_SHOWN = 20
 
 
 def set_line(where: Path, report: Mapping[str, Any]) -> str:
-    return f"{where}  {report['policies']} policies  {report['rows']} rows  {report['digest']}"
+    return f"{where}  {counted(report['policies'], 'policy')}  {counted(report['rows'], 'row')}  {report['digest']}"
 
 
 def diff_lines(report: Mapping[str, Any]) -> Iterator[str]:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from rich.markup import escape
 
+from mc_contract.numbers import counted
 from mc_ops import exit_codes
 from mc_ops import redteam as room
 from mc_ops.cli.cutover import token_shown_to
@@ -121,7 +122,7 @@ def privacy(
     folder = out or workspace.runs / f"redteam-{datetime.now(UTC):%Y%m%dT%H%M%SZ}" / "redteam"
     room.prepare(folder)
     cases = size.cases()
-    note(f"red-team: {len(cases)} cases against {escape(url)}, seed {size.seed}")
+    note(f"red-team: {counted(len(cases), 'case')} against {escape(url)}, seed {size.seed}")
     import asyncio
 
     # Behind a Service one replica answers, and then another, and tells strangers little

@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
+from mc_contract.numbers import counted
 from mc_ops import runbooks as room
 from mc_ops.cli import runbook_gate
 from mc_ops.cli.operator_access import AsOption
@@ -46,7 +47,7 @@ def list_runbooks(output: OutputOption = Format.table) -> None:
     rows = []
     for path in room.known_files(Path.cwd()):
         runbook, problems = room.read(path)
-        title = runbook.title if runbook else f"cannot be run: {len(problems)} problems"
+        title = runbook.title if runbook else f"cannot be run: {counted(len(problems), 'problem')}"
         steps = len(runbook.steps) if runbook else None
         rows.append({"name": path.stem, "title": title, "steps": steps})
     show(output, {"runbooks": rows}, [f"{row['name']}\t{row['title']}" for row in rows])
@@ -63,7 +64,7 @@ def lint(file: NameArgument, output: OutputOption = Format.table) -> None:
     result = {"file": str(path), "ok": runbook is not None, "problems": listed}
     show(output, result, [f"{file}:{problem.line}: {problem.reason}" for problem in problems])
     if runbook is not None:
-        ok(f"{len(runbook.steps)} steps, no problems")
+        ok(f"{counted(len(runbook.steps), 'step')}, no problems")
     if problems:
         raise typer.Exit(1)
 

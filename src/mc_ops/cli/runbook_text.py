@@ -14,7 +14,7 @@ from typing import Any
 
 from rich.markup import escape
 
-from mc_contract.numbers import duration
+from mc_contract.numbers import counted, duration
 from mc_ops import exit_codes
 from mc_ops import runbooks as room
 from mc_ops.cli import runbook_gate
@@ -133,7 +133,7 @@ def notes(runbook: room.Runbook, step: room.Step) -> list[str]:
         said.append(f"only when {step.when}")
     if step.retry.times:
         said.append(
-            f"up to {step.retry.times} retries, the first after {duration(step.retry.wait_s)}"
+            f"up to {counted(step.retry.times, 'retry')}, the first after {duration(step.retry.wait_s)}"
         )
     if step.gate and step.gate.not_by_starter:
         said.append("not by whoever started the run")

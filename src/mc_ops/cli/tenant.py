@@ -9,6 +9,7 @@ import typer
 from rich.markup import escape
 from rich.text import Text
 
+from mc_contract.numbers import counted
 from mc_ops import exit_codes
 from mc_ops.cli.operator_access import (
     Access,
@@ -148,7 +149,7 @@ def _counts(reports: Sequence[Mapping[str, Any]]) -> list[Text]:
 def _problem(one: Mapping[str, Any]) -> str:
     if not one["declared"]:
         return (
-            f"{one['id']}: has {one['credentials']} credentials, which are refused, and is not in "
+            f"{one['id']}: has {counted(one['credentials'], 'credential')}, refused here, and is not in "
             "the catalogue (add it there, or: mcctl credential list, and revoke them)"
         )
     if not one["credentials"]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from mc_contract.drill import Course, Request
+from mc_contract.numbers import counted
 from mc_contract.running import Record
 from mc_ops.drills.picture import draw
 from mc_ops.errors import UnusableInput
@@ -103,7 +104,7 @@ class Finished:
                 lines.append(f"{tenant}  RTO of questions and operations: {', '.join(absences)}")
             if "answered_by" in one:
                 told = [
-                    f"{region} {count['questions']} questions and {count['operations']} operations"
+                    f"{region} {counted(count['questions'], 'question')} and {counted(count['operations'], 'operation')}"
                     for region, count in one["answered_by"].items()
                 ]
                 lines.append(f"{tenant}  answered while it lasted: {', '.join(told)}")

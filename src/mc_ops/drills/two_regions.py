@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from mc_contract.drill import LOSING, Request
+from mc_contract.numbers import counted
 from mc_ops import exit_codes
 from mc_ops.drills.clients import Clients
 from mc_ops.drills.control_store import ControlStore
@@ -284,7 +285,7 @@ class TwoRegions:
             f"{count} {_WRONG[name]}" for name, count in counted.items() if count and name in _WRONG
         ]
         self._say(
-            f"{counted['done']} operations ended; {', '.join(wrong) or 'each once and whole'}"
+            f"operations ended: {counted['done']}; {', '.join(wrong) or 'each once and whole'}"
         )
         if self._backup is not None:
             wrong += self._backup.wrong(rows, "found_restored")
@@ -386,7 +387,7 @@ def put_back(
                 return
             if not asked:
                 asked = True
-                say(f"moving {len(away)} homes back")
+                say(f"moving {counted(len(away), 'home')} back")
                 for tenant in away:
                     to = before[tenant]["region"]
                     client.move_home(tenant, to=to, reason="a drill has ended")

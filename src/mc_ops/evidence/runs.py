@@ -14,6 +14,7 @@ from pathlib import Path
 
 from mc_contract.canary_override import OVERRIDE
 from mc_contract.evidence.claim_inputs import NotRecomputable
+from mc_contract.numbers import counted
 from mc_ops.canary_folder import FINISHED, METRICS, VERDICT, canary_in
 from mc_ops.errors import UnusableInput
 from mc_ops.evidence.parts import Part, absent
@@ -199,7 +200,7 @@ def _went(part: Part) -> str:
         for gate, one in gates.items()
     ]
     said = f"; gates: {', '.join(told)}" if told else ""
-    return f"the steps up to the packing of this evidence; {extent['lines']} lines, {end}{said}"[
+    return f"the steps up to the packing of this evidence; {counted(extent['lines'], 'line')}, {end}{said}"[
         :1000
     ]
 
@@ -223,7 +224,7 @@ def preflight_part(report: Path | None) -> Part:
     told = part.claims[0].value
     others = ", ".join(f"{name} {state}" for name, state in told["other"].items()) or "none"
     names = [claim.id for claim in part.claims]
-    reason = f"{len(told['passed'])} checks passed; other: {others}"
+    reason = f"{counted(len(told['passed']), 'check')} passed; other: {others}"
     part.measured("preflight", reason[:1000], *names)
     return part
 
@@ -316,7 +317,7 @@ def _rates(part: Part) -> str:
     value = part.claims[0].value
     attacks, benign, families = value["attacks"], value["benign"], value["families"]
     return (
-        f"targets {_MET[value['met']]}: {attacks['blocked']} of {attacks['n']} attacks of {len(families)} families"
+        f"targets {_MET[value['met']]}: {attacks['blocked']} of {attacks['n']} attacks of {counted(len(families), 'family')}"
         f" blocked (95 % lower bound {attacks['lower']:.2%}), {benign['passed']} of {benign['n']}"
         " honest cases passed"
     )

@@ -13,7 +13,7 @@ from mc_ops.policies.apply import (
 )
 from mc_ops.policies.explain import explanation
 from mc_ops.policies.ledger import FoundDecision, changes_in, denial, find_decision
-from mc_ops.policies.local_set import LocalSet, counted, require_good
+from mc_ops.policies.local_set import LocalSet, require_good
 from mc_ops.policies.offline import ask_service
 
 __all__ = [
@@ -25,7 +25,6 @@ __all__ = [
     "apply_set",
     "ask_service",
     "changes_in",
-    "counted",
     "denial",
     "explanation",
     "find_decision",

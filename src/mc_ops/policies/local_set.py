@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from mc_contract.numbers import counted
 from mc_ops.environments import Environment, Instance, policy_set
 from mc_ops.errors import CouldNotTell, Finding, UnusableInput
 from mc_ops.policies.apply import policy_health
@@ -89,18 +90,13 @@ def require_good(folder: Path) -> str:
     report, holds = ask_service(["check", "--dir", str(folder)])
     if not holds:
         raise Finding(
-            f"the set has {counted(report['problems'], 'problem')}: {report['problems'][0]}",
+            f"the set has {counted(len(report['problems']), 'problem')}: {report['problems'][0]}",
             hint=f"mcctl policy check {folder}",
         )
     report, holds = ask_service(["test", "--dir", str(folder)])
     if not holds:
         raise Finding(
-            f"{counted(report['failing'], 'example')} of its tables failed: {report['failing'][0]}",
+            f"{counted(len(report['failing']), 'example')} of its tables failed: {report['failing'][0]}",
             hint=f"mcctl policy test {folder}",
         )
     return str(report["digest"])
-
-
-def counted(items: Sequence[object], noun: str) -> str:
-    """`1 problem`, `2 problems`."""
-    return f"{len(items)} {noun}{'' if len(items) == 1 else 's'}"

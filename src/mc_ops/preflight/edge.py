@@ -20,6 +20,7 @@ from typing import Any
 import httpx
 
 from mc_contract.governance import GOVERNANCE_URI
+from mc_contract.numbers import counted
 from mc_ops.environments import Instance
 from mc_ops.errors import OpsError
 from mc_ops.preflight.result import CheckResult, found, unknown
@@ -136,7 +137,7 @@ def without_faults(
     if problems and allowed:
         return found(name, [], f"{'; '.join(problems)}: on purpose, and allowed", "")
     remedy = "cut back, then start it anew: mcctl scale ... --restart --fault none"
-    return found(name, problems, f"{len(own)} replicas, none broken on purpose", remedy)
+    return found(name, problems, f"{counted(len(own), 'replica')}, none broken on purpose", remedy)
 
 
 def _health(url: str, token: str | None = None) -> Health:
@@ -148,7 +149,7 @@ def _ask(client: httpx.Client, edge_url: str, token: str) -> CheckResult:
     states = Counter(_answer(client, edge_url, token) for _ in range(QUESTIONS))
     good = states.pop("200, TASK_STATE_COMPLETED", 0)
     problems = [f"{number} x {state}" for state, number in states.items()]
-    return found(_ANSWERED, problems, f"{good} real questions were answered", "mcctl logs")
+    return found(_ANSWERED, problems, f"{counted(good, 'real question')} answered", "mcctl logs")
 
 
 def _answer(client: httpx.Client, edge_url: str, token: str) -> str:

@@ -10,6 +10,7 @@ import socket
 from collections.abc import Mapping, Sequence
 from urllib.parse import urlsplit
 
+from mc_contract.numbers import counted
 from mc_ops.errors import CouldNotTell
 from mc_ops.preflight.processes import Running, environment_of, is_loopback, shown, sockets_of
 from mc_ops.preflight.result import CheckResult, found, not_applicable, unknown
@@ -51,7 +52,7 @@ def outbound_declared(replicas: Sequence[Running]) -> CheckResult:
     if not seen:
         # A replica at work holds a connection to its database: seeing none means not seeing.
         return unknown(name, "no outbound connection was seen at all", "mcctl status")
-    good = f"{seen} destinations of {len(replicas)} replicas at this moment, all declared"
+    good = f"{counted(seen, 'destination')} of {counted(len(replicas), 'replica')} at this moment, all declared"
     return found(name, problems, good, "find out what it is; settings name what is allowed")
 
 

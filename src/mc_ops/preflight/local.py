@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 import httpx
 
+from mc_contract.numbers import counted
 from mc_contract.siem import SiemFormat
 from mc_ops.environments import Colour, Environment, Instance, State, Workspace, credentials
 from mc_ops.errors import CouldNotTell, UnusableInput
@@ -73,7 +74,7 @@ def replicas_minimum(colour: str | None, running: int, minimum: int) -> CheckRes
     name = "replicas-minimum"
     if colour is None:
         return unknown(name, "no colour serves", "mcctl up")
-    told = f"{running} replicas of {colour} run, at least {minimum} must"
+    told = f"{counted(running, 'replica')} of {colour}, at least {minimum} must run"
     return found(
         name,
         [told] if running < minimum else [],

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import asyncpg
 
 from mc_contract import connections
+from mc_contract.numbers import counted
 from mc_ops.preflight.result import CheckResult, found, unknown
 
 LEDGER = "mc.ledger_event"
@@ -97,7 +98,7 @@ async def unprivileged(connection: asyncpg.Connection) -> CheckResult:
         if row[right]
     ]
     if owners:
-        problems.append(f"it owns {owners} tables of schema mc")
+        problems.append(f"it owns {counted(owners, 'table')} of schema mc")
     listed = ", ".join(sorted(row["rolname"] for row in rows))
     good = f"no special right, no table owned, by {listed}"
     return found(_UNPRIVILEGED, problems, good, "python -m mc_platform migrate")
@@ -112,9 +113,9 @@ async def budget(connection: asyncpg.Connection, replicas: Sequence[str]) -> Che
     assert row is not None
     server = connections.Server(*row)
     told = (
-        f"{len(replicas)} replicas with at most {connections.PER_REPLICA} connections each; "
+        f"{counted(len(replicas), 'replica')} with at most {connections.PER_REPLICA} connections each; "
         f"max_connections {server.most}, {server.reserved} reserved, {server.others} used by "
-        f"others: {server.fitting} replicas fit"
+        f"others: room for {counted(server.fitting, 'replica')}"
     )
     return found(
         _BUDGET,

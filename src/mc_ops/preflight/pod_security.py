@@ -7,6 +7,7 @@ import stat
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from mc_contract.numbers import counted
 from mc_ops.errors import CouldNotTell
 from mc_ops.preflight.processes import Running, is_loopback, shown, sockets_of, uids_of
 from mc_ops.preflight.result import CheckResult, found, not_applicable, unknown
@@ -51,7 +52,7 @@ def secrets_private(folder: Path) -> CheckResult:
     if not files:
         return unknown(name, f"{folder} is empty", _NOT_UP)
     problems = _exposed([folder, *files], _OTHERS)
-    good = f"folder and {len(files)} files readable by their owner only"
+    good = f"folder and {counted(len(files), 'file')} readable by their owner only"
     return found(name, problems, good, f"chmod 700 {folder}; chmod 600 {folder}/*")
 
 
@@ -72,7 +73,7 @@ def listeners_loopback(processes: Sequence[Running]) -> CheckResult:
         return unknown(name, error.message)
     if not count:
         return unknown(name, "the running processes listen nowhere", "mcctl status")
-    good = f"{count} listeners of {len(processes)} processes, all on loopback"
+    good = f"{counted(count, 'listener')} of {counted(len(processes), 'process')}, all on loopback"
     return found(name, problems, good, "bind it to 127.0.0.1, or put it behind the edge")
 
 

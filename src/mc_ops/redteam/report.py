@@ -152,7 +152,7 @@ def picture(told: Mapping[str, Any], path: Path) -> None:
     axes.set_xlabel("rate; orange: 95 % lower bound; red: 99.5 % of all, dotted 98 % of a family")
     verdict = {True: "met", False: "not met"}.get(told["met"], "could not tell")
     axes.set_title(
-        f"Privacy red-team: {verdict}; {whole['n']} attacks, {honest['n']} honest cases,"
+        f"Privacy red-team: {verdict}; {counted(whole['n'], 'attack')}, {counted(honest['n'], 'honest case')},"
         f" seed {told['seed']}, {told['at'][:16]}",
         fontsize=10,
     )

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
+from mc_contract import numbers
 from mc_contract.proportions import newcombe
 from mc_ops.slo import targets
 from mc_ops.slo.figure import Figure, Heading, Judged, Verdict
@@ -158,9 +159,14 @@ def _some(whole: Denials) -> Judged:
     if whole.denies > 0:
         return Judged(Verdict.met)
     if whole.decisions < LEAST_DECISIONS:
-        return Judged(Verdict.unknown, f"none among only {whole.decisions:.0f} decisions", few=True)
+        return Judged(
+            Verdict.unknown,
+            f"none among only {numbers.counted(whole.decisions, 'decision')}",
+            few=True,
+        )
     return Judged(
-        Verdict.missed, f"none among {whole.decisions:.0f} decisions: is policy enforced?"
+        Verdict.missed,
+        f"none among {numbers.counted(whole.decisions, 'decision')}: is policy enforced?",
     )
 
 

@@ -32,6 +32,7 @@ from mc_contract.keyring import (
     view_digest,
 )
 from mc_contract.ledger.checkpoint import signing_view
+from mc_contract.numbers import counted
 from mc_platform.adapters.signer_file import SignerFile
 from mc_platform.aggregate import Digests
 from mc_platform.errors import Misconfigured
@@ -232,7 +233,9 @@ def signing_keys(path: Path) -> tuple[Ed25519PrivateKey, ...]:
     hint = "it must be an unencrypted PEM (PKCS8) ed25519 private key; after a rotation two of them"
     found = _ed25519_keys(path, "MC_LEDGER_KEY_FILE", hint)
     if len(found) > _MOST_SIGNING:
-        raise Misconfigured(f"MC_LEDGER_KEY_FILE holds {len(found)} keys, at most two", hint=hint)
+        raise Misconfigured(
+            f"MC_LEDGER_KEY_FILE holds {counted(len(found), 'key')}, at most two", hint=hint
+        )
     return found
 
 

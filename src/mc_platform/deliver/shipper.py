@@ -15,6 +15,7 @@ from typing import Any
 
 import structlog
 
+from mc_contract.numbers import counted
 from mc_platform.deliver.outbox import Backup, Claim, LogDelivered, Outbox, Sink, Standing
 from mc_platform.deliver.pace import Pace
 from mc_platform.deliver.reports import FileReport, SiemReport
@@ -103,7 +104,7 @@ class Shipper:
         ahead = self._standing.ahead if self._standing else 0
         if ahead <= 0:
             return None
-        return f"a delivery cursor is {ahead} events beyond the log's end: the log was set back"
+        return f"a delivery cursor is {counted(ahead, 'event')} beyond the log's end: the log was set back"
 
     def _oldest_s(self) -> float:
         """Age of the oldest event that waits; while the outbox cannot be read it grows on."""
@@ -129,7 +130,7 @@ class Shipper:
             return ""
         if self._file.failing is not None:
             return f"; file backup failing: {self._file.failing}"
-        return f"; file backup holds {max(0, self._file.next_index - self._siem.next_index)} events"
+        return f"; file backup holds {counted(max(0, self._file.next_index - self._siem.next_index), 'event')}"
 
     async def run(self) -> None:
         """Claim, ship, and begin again after whatever went wrong."""

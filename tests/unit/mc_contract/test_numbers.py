@@ -16,6 +16,7 @@ from mc_contract.numbers import counted, duration
         (2, "ledger entry", "2 ledger entries"),
         (3, "reply", "3 replies"),
         (2, "day", "2 days"),
+        (2, "process", "2 processes"),
         (30_000, "pair", "30,000 pairs"),
     ],
 )

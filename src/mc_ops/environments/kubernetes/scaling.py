@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 
+from mc_contract.numbers import counted
 from mc_contract.running import release_changes, untold
 from mc_ops.environments.faults import Faults, shown
 from mc_ops.environments.interface import BASELINE, Colour, Group, Say
@@ -73,7 +74,7 @@ class Scaling:
             name = hpa["metadata"]["name"]
             if not least <= self.replicas <= most:
                 raise UnusableInput(
-                    f"{self.replicas} replicas of {self.colour} asked for, and its autoscaler keeps "
+                    f"{counted(self.replicas, 'replica')} of {self.colour} asked for, and its autoscaler keeps "
                     f"{least} to {most}",
                     hint=f"ask for as many, or change minReplicas and maxReplicas of hpa/{name}",
                 )
@@ -120,7 +121,7 @@ class Scaling:
             )
         hold.release(self.client, self._hpa())
         self._rollouts.change(self.colour, self._command, self._template(restarted=bool(had)))
-        say(f"{deployment_of(self.colour)}: {had} -> {self.replicas} replicas")
+        say(f"{deployment_of(self.colour)}: {had} -> {counted(self.replicas, 'replica')}")
         lease.require()
         self._rollouts.set_replicas(self.colour, self.replicas)
         try:
@@ -149,7 +150,9 @@ class Scaling:
             hold.hold(self.client, hpa, self.replicas)
         try:
             self.client.create("deployments", made)
-            say(f"starting {self.replicas} replicas of {self.colour}, and of a fresh baseline")
+            say(
+                f"starting {counted(self.replicas, 'replica')} of {self.colour}, and of a fresh baseline"
+            )
             for count in range(1, self.replicas + 1):
                 lease.require()
                 for group in groups:

@@ -22,6 +22,7 @@ from mc_contract.judgement.verdict import (
     parse_samples,
     rejudge,
 )
+from mc_contract.numbers import counted
 from mc_ops.canary_folder import BASE, CAND, VERDICT, urls_of
 from mc_ops.errors import UnusableInput
 from mc_ops.incidents.canary_hold.diagnosis import Conclusion, HoldDiagnosis
@@ -190,7 +191,9 @@ def _early(told: Mapping[str, Any], judgement: Judgement) -> Finding:
     stopped = told.get("stopped")
     detail = f"{sent} of {planned} planned pairs were sent"
     if stopped == "hold" or (decided < planned and judgement.kind in ("regressed", "errors")):
-        detail += f"; HOLD after {decided} pairs: the evidence was enough by then (alpha 0.01)"
+        detail += (
+            f"; HOLD after {counted(decided, 'pair')}: the evidence was enough by then (alpha 0.01)"
+        )
     elif stopped == "interrupted":
         return Finding("length", Status.warning, detail + "; it was interrupted")
     return Finding("length", Status.ok, detail)

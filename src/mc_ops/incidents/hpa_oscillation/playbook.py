@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any
 
+from mc_contract.numbers import counted
 from mc_ops.autoscaler.oscillation import (
     THRESHOLD_PER_HOUR,
     Oscillation,
@@ -150,7 +151,7 @@ def diagnose(
         sooner := sum(gap < window_s - _LATE_S for gap in _held(recorded.replicas))
     ):
         notes.append(
-            f"{sooner} times replicas went down sooner after going up than a window of "
+            f"{counted(sooner, 'time')} replicas went down sooner after going up than a window of "
             f"{window_s} s allows: it was shorter then, or something else scales too"
         )
     return _with_window(HpaDiagnosis(recorded, found, rules, None, None, tuple(notes)), target)
@@ -231,7 +232,7 @@ def _with_window(diagnosis: HpaDiagnosis, target: float | None) -> HpaDiagnosis:
         if window.before >= THRESHOLD_PER_HOUR:
             return replace(diagnosis, window=window, method="load")
         notes.append(
-            f"the load, replayed, gives {window.before:.0f} reversals an hour where "
+            f"the load, replayed, gives {counted(window.before, 'reversal')} an hour where "
             f"{diagnosis.found.reversals_per_hour:.0f} were recorded: target, bounds or rules are "
             "others, or something else scales too; so the replicas were replayed"
         )

@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+from mc_contract.numbers import counted
 from mc_ops.autoscaler.oscillation import busiest_hour, reversal_times
 from mc_ops.autoscaler.record import Recorded
 from mc_ops.errors import CouldNotTell, UnusableInput
@@ -139,7 +140,10 @@ def bounded(about: Iterable[Told], *, since_s: float) -> tuple[int | None, str]:
         return _MOST_MOVES, "so many events that the controller may have dropped some"
     if not any((one.count or 0) > _FIRST_AND_LAST or one.combined or one.rough for one in mine):
         return None, ""
-    return most, f"up to {most} rescalings may lie in the last hour, whose times are not known"
+    return (
+        most,
+        f"up to {counted(most, 'rescaling')} may lie in the last hour, whose times are not known",
+    )
 
 
 def _most(mine: Sequence[Told], since_s: float) -> int:

@@ -23,6 +23,7 @@ from urllib.parse import urlsplit
 import httpx
 from cryptography import x509
 
+from mc_contract.numbers import counted
 from mc_contract.siem import (
     DEFAULT_INDEX,
     HEC_ACK_PATH,
@@ -228,8 +229,8 @@ def _expiry(certificate: bytes) -> tuple[int, str]:
     ends_at = x509.load_der_x509_certificate(certificate).not_valid_after_utc
     days = (ends_at - datetime.now(UTC)).days
     if days < 0:
-        return days, f"it expired {-days} days ago"
-    return days, f"it expires in {days} days"
+        return days, f"it expired {counted(-days, 'day')} ago"
+    return days, f"it expires in {counted(days, 'day')}"
 
 
 def _answers(send: Send, target: SiemTarget) -> Finding:

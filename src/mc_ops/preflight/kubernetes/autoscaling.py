@@ -11,6 +11,7 @@ from decimal import Decimal
 from typing import Any
 
 from mc_contract import connections
+from mc_contract.numbers import counted
 from mc_ops.autoscaler.oscillation import busiest_hour, reversal_times
 from mc_ops.autoscaler.record import Recorded, rules_of
 from mc_ops.autoscaler.replay import SYNC_S, Trace, replay
@@ -311,7 +312,7 @@ def _budgets(all_scaled: Sequence[Scaled], budgets: Sequence[Object]) -> Iterato
         ]
         if len(of_pod) != 1:
             names = ", ".join(budget.name for budget in of_pod) or "none"
-            why = f"its pods have {len(of_pod)} disruption budgets ({names}), must have one"
+            why = f"its pods have {counted(len(of_pod), 'disruption budget')} ({names}), must have one"
             fix = "a PodDisruptionBudget that selects them; with several, no pod can be evicted"
             yield Finding(owner, "", why, fix)
         for budget in of_pod:
@@ -322,7 +323,7 @@ def _budgets(all_scaled: Sequence[Scaled], budgets: Sequence[Object]) -> Iterato
             else:
                 field = "spec.maxUnavailable"
                 free = portion(spec.get("maxUnavailable", 0), one.least, budget, up=True)
-            told = f"is {spec.get(field.removeprefix('spec.'))!r}, with {one.least} replicas"
+            told = f"is {spec.get(field.removeprefix('spec.'))!r}, with {counted(one.least, 'replica')}"
             if free < 1:
                 why = f"{told}: no pod may leave, and no node can be drained"
                 yield Finding(str(budget), field, why, "maxUnavailable: 1")
@@ -377,7 +378,7 @@ def _conditions(one: Scaled, stands_down: bool) -> Iterator[CheckResult]:
         why = f"it wants more than maxReplicas {one.most}"
         fix = "raise maxReplicas within the budgets, or find what brings the load"
         findings.append(one.finding("status.conditions[ScalingLimited]", why, fix))
-    good = f"{status.get('currentReplicas')} replicas, it is able and active"
+    good = f"{counted(status.get('currentReplicas') or 0, 'replica')}, it is able and active"
     yield from results(name, findings, good)
 
 
@@ -397,7 +398,7 @@ def _replayed(one: Scaled, load: Recorded) -> Iterator[CheckResult]:
     swings = busiest_hour(reversal_times(replicas))
     if swings > CALM_PER_HOUR:
         window = smallest_window(trace, rules)
-        why = f"{swings} reversals in the busiest hour of the load, by replay"
+        why = f"{counted(swings, 'reversal')} in the busiest hour of the load, by replay"
         field = "spec.behavior.scaleDown.stabilizationWindowSeconds"
         fix = window.why if window.seconds is None else f"{window.seconds}: {window.why}"
         findings.append(one.finding(field, why, fix))
@@ -413,7 +414,7 @@ def _replayed(one: Scaled, load: Recorded) -> Iterator[CheckResult]:
         why = f"for {short_s} s the load is above what all replicas have requested, by replay"
         findings.append(one.finding("spec.metrics", why, "a lower target, or a quicker scaleUp"))
     counts = [count for _, count in replicas]
-    told = f"{min(counts)} to {max(counts)} replicas, {swings} reversals in the busiest hour"
+    told = f"{min(counts)} to {max(counts)} replicas, {counted(swings, 'reversal')} in the busiest hour"
     yield from results(name, findings, f"{told}, {short_s} s above what is requested, by replay")
 
 

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from decimal import Decimal
 
 from mc_contract import connections
+from mc_contract.numbers import counted
 from mc_ops.errors import CouldNotTell
 from mc_ops.preflight.kubernetes.findings import Finding
 from mc_ops.preflight.kubernetes.manifests import Object, mapping
@@ -101,7 +102,7 @@ def over_connections(
     ]
     pods = sum(one.most + one.surge for one in ours)
     told = (
-        f"{pods} replicas at most, with the pods of rolling updates; {server.fitting} fit "
+        f"{counted(pods, 'replica')} at most, with the pods of rolling updates; {server.fitting} fit "
         f"max_connections {server.most} ({server.reserved} reserved, {server.others} of others)"
     )
     if pods <= server.fitting:

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from mc_contract.numbers import counted
 from mc_ops.errors import CouldNotTell
 from mc_ops.preflight.kubernetes.findings import Finding, results
 from mc_ops.preflight.kubernetes.manifests import Object, objects_of
@@ -156,5 +157,5 @@ def admission(cluster: Cluster, pods: Sequence[Pod]) -> Iterator[CheckResult]:
         if answer.code:
             fix = "change what it names; kubectl describe the workload shows the same"
             wrong.append(Finding(str(pod.owner), pod.path, answer.said, fix))
-    good = f"pods of {len(templates)} templates are admitted (dry run)"
+    good = f"pods of {counted(len(templates), 'template')} are admitted (dry run)"
     yield from results("admission-admits-ours", wrong, good)

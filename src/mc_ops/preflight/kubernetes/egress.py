@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
+from mc_contract.numbers import counted
 from mc_ops.preflight.kubernetes.egress_table import Pair, Table
 from mc_ops.preflight.kubernetes.findings import Finding, results
 from mc_ops.preflight.kubernetes.manifests import Object
@@ -39,7 +40,7 @@ def check_egress(
     sources = {pair.source for pair in table.pairs} & table.workloads.keys()
     spaces = {table.endpoints[name].namespace for name in sources}
     ours = [pod for pod in pods if pod.owner.namespace in spaces]
-    good = f"{len(ours)} workloads are isolated in both directions"
+    good = f"isolated in both directions: {counted(len(ours), 'workload')}"
     yield from results("isolated", _open_pods(policies, ours), good)
     good = f"each of {len(policies)} policies selects somebody"
     yield from results("policy-selects", _idle(policies, pods, table), good)

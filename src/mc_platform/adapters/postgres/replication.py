@@ -16,6 +16,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 import asyncpg
 
+from mc_contract.numbers import counted
 from mc_platform.adapters.postgres.migrate import (
     administrator,
     database_url,
@@ -367,7 +368,7 @@ def _problems(report: dict[str, Any]) -> list[str]:
     ]
     if report["refused"]:
         count = sum(row["rows"] for row in report["refused"])
-        problems.append(f"{count} rows of {peer} could not be merged")
+        problems.append(f"{counted(count, 'row')} of {peer} could not be merged")
     return problems
 
 

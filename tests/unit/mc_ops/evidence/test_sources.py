@@ -230,7 +230,7 @@ def test_preflight_control_names_what_did_not_pass(tmp_path: Path) -> None:
     checks = [{"name": "db", "status": "pass"}, {"name": "hpa", "status": "not-applicable"}]
     report.write_text(json.dumps({"checks": checks}))
     reason = preflight_part(report).controls[0].reason
-    assert reason == "1 checks passed; other: hpa not-applicable"
+    assert reason == "1 check passed; other: hpa not-applicable"
 
 
 def test_preflight_report_is_claimed_check_by_check(tmp_path: Path) -> None:
