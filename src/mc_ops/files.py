@@ -127,12 +127,12 @@ def read_limited(path: Path, most: int = LARGEST_BYTES) -> bytes:
     return data
 
 
-def lock(file: IO[str], patience_s: float) -> bool:
+def lock(file: IO[str], patience_s: float, how: int = fcntl.LOCK_EX) -> bool:
     """Take a file's lock, which ends with the open file; false if another has it for too long."""
     deadline = time.monotonic() + patience_s
     while True:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, how | fcntl.LOCK_NB)
         except BlockingIOError:
             if time.monotonic() > deadline:
                 return False

@@ -103,8 +103,8 @@ def test_an_interrupted_drill_leaves_the_platform_up_and_others_see_it_run(platf
     second, _ = drill(platform, tmp_path, "db-kill", check=False)
     assert second.returncode == 3
     assert "a drill is under way on this platform: freeze" in second.stderr
-    for verb in ("up", "down"):  # these would end the freeze
-        refused = platform.mcctl(verb, check=False)
+    for verb in ("up", "down", "cutover --to green"):  # these would end the freeze, or wait for it
+        refused = platform.mcctl(*verb.split(), check=False)
         assert (refused.returncode, "under way" in refused.stderr) == (3, True)
     stopped = platform.mcctl("status", check=False)
     assert "stands still (SIGSTOP)" in stopped.stdout

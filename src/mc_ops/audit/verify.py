@@ -122,8 +122,8 @@ def _unwitnessed(report: Report, wanted: Demand, since: datetime | None) -> Iter
     if found is None:
         yield Finding(
             "not-witnessed",
-            f"no checkpoint has {wanted.require} cosignatures of the {len(wanted.witnesses)} trusted "
-            "witnesses: who has the ledger's key and its database can have rewritten it",
+            f"no checkpoint has {counted(wanted.require, 'cosignature')} of the "
+            f"{counted(len(wanted.witnesses), 'trusted witness')}: who has the ledger's key and its database can have rewritten it",
         )
     elif found.checkpoint.size < report.size and since is not None and found.at < since:
         yield Finding(

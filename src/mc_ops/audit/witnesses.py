@@ -29,6 +29,7 @@ from mc_contract.ledger.cosignature import (
     refuse_twins,
 )
 from mc_contract.ledger.export import log_origin, verify_log_checkpoint
+from mc_contract.numbers import counted
 from mc_ops.audit.client import AuditClient
 from mc_ops.errors import Finding, UnusableInput
 from mc_ops.files import read_limited
@@ -108,7 +109,7 @@ def demand(given: Sequence[str], require: int | None) -> Demand | None:
         raise UnusableInput(f"--witness: {error.message}") from error
     if require is not None and require > len(keys):
         raise UnusableInput(
-            f"--require {require}: only {len(keys)} witnesses are named",
+            f"--require {require} is more than the {counted(len(keys), 'witness')} named",
             hint="name more: --witness KEY",
         )
     return Demand(keys, 1 if require is None else require)
@@ -167,8 +168,8 @@ def require_witnessed(client: AuditClient, key: LogKeys, wanted: Demand) -> Witn
     found = newest_witnessed(client, key, wanted)
     if found is None:
         raise Finding(
-            f"no checkpoint of the ledger has {wanted.require} cosignatures of the "
-            f"{len(wanted.witnesses)} trusted witnesses",
+            f"no checkpoint of the ledger has {counted(wanted.require, 'cosignature')} of the "
+            f"{counted(len(wanted.witnesses), 'trusted witness')}",
             hint="docs/how-to/witnesses.md: who is asked, and why one may refuse",
         )
     return found

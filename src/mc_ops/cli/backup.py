@@ -19,6 +19,7 @@ from mc_ops.cli.options import EnvOption, OptionGroup, Verbs
 from mc_ops.cli.output import Format, OutputOption, columns, note, ok, show, warn
 from mc_ops.cli.progress import ProgressLine
 from mc_ops.environments import Startable, open_startable
+from mc_ops.environments.drill_lock import require_no_drill
 from mc_ops.errors import UnusableInput
 
 app = Verbs()
@@ -214,6 +215,7 @@ def restore(
 ) -> None:
     """Restore a backup, show before what is lost by it, and begin the ledger's next epoch."""
     environment = place.platform()
+    require_no_drill(environment.workspace.home)
     if continue_:
         with environment.locked():
             finished = room.finish(environment.database(), environment.workspace.home)

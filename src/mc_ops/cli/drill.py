@@ -33,6 +33,7 @@ from mc_ops.cli.output import (
     stdout,
 )
 from mc_ops.environments import credentials, startable_regions
+from mc_ops.environments.workspace import is_second
 from mc_ops.errors import UnusableInput
 
 _RATE, _LEAST_RATE = 25.0, 20.0  # 20 a second show an RTO to 50 ms
@@ -135,6 +136,11 @@ def run(
         )
     regions = startable_regions(env)
     workspace = regions[0].workspace
+    if is_second(workspace.home):
+        raise UnusableInput(
+            f"{workspace.home} is a second region, and a drill is of both",
+            hint=f"run it with MC_HOME={workspace.home.parent}",
+        )
     plan = room.Plan(
         scenario=scenario,
         tokens={

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
+from shlex import quote
 from typing import Annotated
 
 import typer
@@ -280,11 +281,11 @@ def scale(
     if service != SERVICE:
         raise UnusableInput(f'"{service}" cannot be scaled', hint=f"known: {SERVICE}")
     environment = open_environment(env)
+    require_no_drill(environment.workspace.home)
     if baseline and colour is None:
         _stop_baseline(environment, replicas)
         _refresh_targets(environment)
         return
-    require_no_drill(environment.workspace.home)
     target = _colour(environment, colour)
     with ended_like_interrupted(_INTERRUPTED):
         faults = None if fault is None else faults_room.read_fault(fault)
@@ -390,6 +391,7 @@ def cutover(
     """
     del yes
     environment = open_environment(env)
+    require_no_drill(environment.workspace.home)
     hold, told = None, ""
     if environment.active_colour() != to:  # else nothing is moved
         backed = backing(environment, to, run, without=without_canary)
@@ -446,10 +448,9 @@ def _show_ready(environment: Startable, found: EnvironmentStatus) -> None:
         if process.name.endswith("/edge")
     }
     if second := environment.second():
-        rows["verbs of region-2"] = f"MC_HOME={second.workspace.home} mcctl status"
-        rows["verify by witness"] = (
-            f"mcctl audit verify --witness {environment.workspace.home}/trust/witnesses.txt --require 1"
-        )
+        rows["verbs of region-2"] = f"MC_HOME={quote(str(second.workspace.home))} mcctl status"
+        witnesses = quote(f"{environment.workspace.home}/trust/witnesses.txt")
+        rows["verify by witness"] = f"mcctl audit verify --witness {witnesses} --require 1"
     rows["tenant tokens"] = str(environment.workspace.secret("credentials.json"))
     for line in columns(rows.items()):
         stdout.print(line)

@@ -13,6 +13,8 @@ from mc_ops import exit_codes
 from mc_ops.cli.operator_access import Changing, Reading, confirm_by_word
 from mc_ops.cli.options import Number, Verbs
 from mc_ops.cli.output import columns, note, ok, warn
+from mc_ops.environments import Workspace
+from mc_ops.environments.drill_lock import require_no_drill
 from mc_ops.errors import UnusableInput
 
 if TYPE_CHECKING:
@@ -59,6 +61,8 @@ def move(
     ] = 30.0,
 ) -> None:
     """Move a tenant's home to another region; exit 3 if it has not arrived in time."""
+    if call.url is None:
+        require_no_drill(Workspace.from_env().home)
     with call.acting() as client:
         told = client.homes()
         home = _home(told, tenant)

@@ -14,6 +14,7 @@ from mc_ops.cli.options import EnvOption, Verbs
 from mc_ops.cli.output import Format, OutputOption, columns, ok, show, warn
 from mc_ops.environments import Environment, open_regions
 from mc_ops.environments.administered import report_of, said_by
+from mc_ops.environments.drill_lock import require_no_drill
 from mc_ops.errors import CouldNotTell, UnusableInput
 
 app = Verbs()
@@ -57,9 +58,9 @@ def repair(output: OutputOption = Format.table, env: EnvOption = "local") -> Non
 
     Nothing is removed: rows that are there are skipped. What is copied again takes its time: `status` shows it.
     """
-    reports = [
-        _done(environment, "mended", "repair") for environment in reversed([*open_regions(env)])
-    ]
+    regions = open_regions(env)
+    require_no_drill(regions[0].workspace.home)
+    reports = [_done(environment, "mended", "repair") for environment in reversed(regions)]
     rows = [
         (
             one["region"],

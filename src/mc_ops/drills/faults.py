@@ -15,7 +15,7 @@ from mc_ops.drills.clients import Clients
 from mc_ops.drills.control_store import ControlStore
 from mc_ops.drills.plan import Plan
 from mc_ops.drills.report import Times
-from mc_ops.drills.restored import RestoredRegion
+from mc_ops.drills.restored import RestoredRegion, halt_told
 from mc_ops.environments import Part, Startable, UpRequest
 
 Say = Callable[[str], None]
@@ -156,11 +156,12 @@ class OneRegion:
     async def mend(self) -> None:
         if self._backup is not None:
             await self._backup.ended()
-        if self._is_broken:
-            self._say("bringing the platform up again")
-            await asyncio.to_thread(self._mend)
-        if self._backup is not None:
-            await asyncio.to_thread(self._backup.resume)
+        with halt_told(self._backup):
+            if self._is_broken:
+                self._say("bringing the platform up again")
+                await asyncio.to_thread(self._mend)
+            if self._backup is not None:
+                await asyncio.to_thread(self._backup.resume)
 
     def _mend(self) -> None:
         if self._plan.scenario not in LOSING:

@@ -10,11 +10,12 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from mc_contract.drill import CONTROL, Request
@@ -28,7 +29,7 @@ from mc_ops.backups import (
     usual_wal_s,
 )
 from mc_ops.environments import Startable
-from mc_ops.errors import Declined, OpsError
+from mc_ops.errors import CouldNotTell, Declined, OpsError
 from mc_ops.files import write_atomically
 from mc_ops.service_client import OperatorClient
 
@@ -40,6 +41,26 @@ _REASON = "a drill: the disk of the region counts as lost"
 Say = Callable[[str], None]
 
 
+@contextmanager
+def halt_told(backup: RestoredRegion | None) -> Iterator[None]:
+    """Say with an error of the mending that a restored region is still halted, if it is.
+
+    Raises:
+        CouldNotTell: with the error's message, and how to resume.
+    """
+    try:
+        yield
+    except OpsError as error:
+        if backup is None or not backup.done or backup.is_resumed:
+            raise
+        first = f"{error.hint}; then, " if error.hint else ""
+        home = quote(str(backup.region.workspace.home))
+        raise CouldNotTell(
+            f"{error.message}; and autonomy is halted in the restored region",
+            hint=f"{first}when a person has looked: MC_HOME={home} mcctl autonomy resume --all --reason TEXT",
+        ) from error
+
+
 @dataclass(slots=True)
 class RestoredRegion:
     """The region that is to be restored.
@@ -47,6 +68,7 @@ class RestoredRegion:
     Attributes:
         told: What the drill's report says of it.
         done: Whether the restored database has taken its place: from here on it is finished, not undone.
+        is_resumed: Whether the halt that the restore began is over.
         to_s: The moment that is restored, by the clients' clock.
     """
 
@@ -56,9 +78,10 @@ class RestoredRegion:
     say: Say
     told: dict[str, Any] = field(default_factory=dict)
     done: bool = False
+    is_resumed: bool = False
     to_s: float = 0.0
     _asked: Asked | None = None
-    _was_archived: bool = False
+    _archived_s: float | None = None
     _was_halted: bool = False
     _given_up: bool = False
     _doing: asyncio.Future[None] | None = None
@@ -77,11 +100,12 @@ class RestoredRegion:
     def _prepare(self, now: Callable[[], float]) -> None:
         workspace = self.region.workspace
         wanted = read_wanted(workspace.home)
-        self._was_archived, self._was_halted = wanted is not None, self._halted()
+        self._was_halted = self._halted()
         folder, key_file = usual_places(workspace)
         wal_s = usual_wal_s()
         if wanted is not None:  # another folder would end the line that is archived
             folder, key_file, wal_s = wanted.folder, wanted.key_file, wanted.wal_s
+            self._archived_s = wal_s
         backup = create_backup(self.region, folder, key_file, wal_s=wal_s, say=self.say).backup
         time.sleep(_LOAD_S)
         to, self.to_s = datetime.now(UTC), now()
@@ -142,8 +166,8 @@ class RestoredRegion:
         """Give up a restore that is under way, or wait for its end if it cannot be given up any more."""
         self._given_up = True
         if self._doing is not None:
-            with suppress(OpsError):
-                await self._doing
+            # Its error was raised where it was begun; whatever it is, what is broken is mended
+            await asyncio.gather(self._doing, return_exceptions=True)
 
     def _halted(self) -> bool:
         with OperatorClient(self.region.url, token=self.operator) as client:
@@ -163,11 +187,10 @@ class RestoredRegion:
             self.say("resuming autonomy, which the restore halted")
             with OperatorClient(self.region.url, token=self.operator) as client:
                 client.resume(_ALL, reason="what a drill's restore lost is counted")
-        if self._was_archived and self._asked is not None:
-            asked = self._asked
-            create_backup(
-                self.region, asked.folder, asked.key_file, wal_s=usual_wal_s(), say=self.say
-            )
+        self.is_resumed = True
+        if self._archived_s is not None and self._asked is not None:
+            places = self._asked.folder, self._asked.key_file
+            create_backup(self.region, *places, wal_s=self._archived_s, say=self.say)
 
     def wrong(self, rows: Iterable[Request], member: str) -> list[str]:
         """What must not be: a write from before the moment that is not there, or nobody halted it."""

@@ -27,7 +27,7 @@ from mc_ops.drills.effects import RECEIVER, effects_at, judge
 from mc_ops.drills.faults import Control
 from mc_ops.drills.plan import Plan
 from mc_ops.drills.report import Times
-from mc_ops.drills.restored import RestoredRegion
+from mc_ops.drills.restored import RestoredRegion, halt_told
 from mc_ops.environments import Part, Startable, UpRequest
 from mc_ops.environments.administered import report_of, said_by
 from mc_ops.environments.interface import silent
@@ -301,7 +301,8 @@ class TwoRegions:
         if self._backup is not None:
             await self._backup.ended()
         if self._is_broken:
-            await asyncio.to_thread(self._mend)
+            with halt_told(self._backup):
+                await asyncio.to_thread(self._mend)
 
     def _mend(self) -> None:
         if self._plan.scenario not in LOSING:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,10 +26,14 @@ class RunningDrill:
 
 
 def running_drill(home: Path) -> RunningDrill | None:
-    """The drill that is under way on the platform of a home; None if there is none."""
+    """The drill that is under way on this platform, or on the one that this is the second region of."""
+    return _held(home) or _held(home.parent)
+
+
+def _held(home: Path) -> RunningDrill | None:
     try:
-        with (home / LOCK).open("r+", encoding="utf-8") as file:
-            if lock(file, 0):
+        with (home / LOCK).open(encoding="utf-8") as file:
+            if lock(file, 0, fcntl.LOCK_SH):  # two who look must not take each other for a drill
                 return None
             return RunningDrill(**json.loads(file.read()))
     except (OSError, ValueError, TypeError):
@@ -36,17 +41,16 @@ def running_drill(home: Path) -> RunningDrill | None:
 
 
 def require_no_drill(home: Path) -> None:
-    """See that no drill is under way on this platform, or on the one that this is the second region of.
+    """See that no drill is under way.
 
     Raises:
         CouldNotTell: one is: what it broke would be mended amid it, or what it mends changed.
     """
-    for each in (home, home.parent):
-        if drill := running_drill(each):
-            raise CouldNotTell(
-                f"a drill is under way on this platform: {drill.scenario}, since {drill.began_at} ({drill.run})",
-                hint="wait until it has ended: mcctl status shows it; Ctrl-C there ends it at once",
-            )
+    if drill := running_drill(home):
+        raise CouldNotTell(
+            f"a drill is under way on this platform: {drill.scenario}, since {drill.began_at} ({drill.run})",
+            hint="wait until it has ended: mcctl status shows it; Ctrl-C where it runs ends it at once",
+        )
 
 
 @contextmanager

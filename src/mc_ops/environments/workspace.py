@@ -21,6 +21,7 @@ from mc_ops.errors import CouldNotTell, UnusableInput
 from mc_ops.files import read_json_object, write_atomically
 
 DEFAULT_EDGE_PORT = 8080
+SECOND = "region-2"  # the folder of a second region, in the first one's
 HOST = "127.0.0.1"
 _LOWEST_PORT, HIGHEST_PORT = 1024, 65_535 - 80  # the others are up to 79 above it
 _PRIVATE_FOLDERS = (
@@ -59,8 +60,8 @@ class Workspace:
         """Read `MC_HOME`, `MC_EDGE_PORT` and `MC_URL`.
 
         Without `MC_HOME` it is the `.mc` of the nearest folder, from the working folder upwards,
-        that has one of this user's; else `.mc` under the working folder. Without `MC_EDGE_PORT`
-        it is the port of the platform's last start; else 8080.
+        that has one of this user's; else `.mc` under the working folder. Without `MC_EDGE_PORT`,
+        which is the first region's, it is the port of the platform's last start; else 8080.
 
         Raises:
             UnusableInput: the port is not a number, or leaves no room for the ports above it; the
@@ -69,15 +70,18 @@ class Workspace:
         """
         env = os.environ if env is None else env
         here = (cwd or Path.cwd()).absolute()
-        home = here / env["MC_HOME"] if env.get("MC_HOME") else _nearest_home(here)
-        text = env.get("MC_EDGE_PORT") or str(recall(home).edge_port or DEFAULT_EDGE_PORT)
+        home = (here / env["MC_HOME"] if env.get("MC_HOME") else _nearest_home(here)).resolve()
+        kept = recall(home).edge_port
+        text = env.get("MC_EDGE_PORT") or str(kept or DEFAULT_EDGE_PORT)
+        if kept and is_second(home):
+            text = str(kept)
         port = int(text) if text.isascii() and text.isdigit() else 0
         if not _LOWEST_PORT <= port <= HIGHEST_PORT:
             raise UnusableInput(
                 f'MC_EDGE_PORT is "{text}", expected {_LOWEST_PORT} to {HIGHEST_PORT}',
                 hint="the platform uses this port and about eighty above it",
             )
-        return cls(home=home.resolve(), edge_port=port, service_url=_service_url(env))
+        return cls(home=home, edge_port=port, service_url=_service_url(env))
 
     def prepare(self) -> None:
         """Make the folders with their modes; harmless when they are there.
@@ -221,6 +225,11 @@ def _nearest_home(here: Path) -> Path:
             if home.is_dir() and home.stat().st_uid == os.geteuid():
                 return home
     return here / ".mc"
+
+
+def is_second(home: Path) -> bool:
+    """Whether this is the second region of the platform in the folder above."""
+    return home.name == SECOND and (home / "secrets" / "region.json").exists()
 
 
 def checkout() -> Path:

@@ -45,7 +45,6 @@ from mc_ops.environments.local.layout import (
     DATABASES,
     LINK,
     NEIGHBOURS,
-    SECOND,
     Layout,
     is_replica,
     replica_name,
@@ -55,7 +54,7 @@ from mc_ops.environments.local.postgres import data_home
 from mc_ops.environments.local.processes import ProcessTable
 from mc_ops.environments.local.records import Records, living_instances
 from mc_ops.environments.local.traffic import Traffic
-from mc_ops.environments.workspace import Workspace
+from mc_ops.environments.workspace import SECOND, Workspace
 from mc_ops.errors import CouldNotTell, Finding, UnusableInput
 from mc_ops.files import lock
 

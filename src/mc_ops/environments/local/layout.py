@@ -12,7 +12,7 @@ from pathlib import Path
 
 from mc_ops.environments.interface import BASELINE, Colour, Group
 from mc_ops.environments.local.membership import Membership, read_membership
-from mc_ops.environments.workspace import HOST, Workspace
+from mc_ops.environments.workspace import HOST, SECOND, Workspace
 from mc_ops.errors import CouldNotTell, UnusableInput
 
 MAX_REPLICAS = 19  # ports P+21..P+39 (blue), P+41..P+59 (green), P+61..P+79 (the fresh baseline)
@@ -20,7 +20,6 @@ MAX_REPLICAS = 19  # ports P+21..P+39 (blue), P+41..P+59 (green), P+61..P+79 (th
 ARCHIVER = "wal-archiver"
 ARBITER = "arbiter"  # of two regions: where tenants' homes stand
 LINK = "link"  # of two regions: what goes from one to the other goes through it
-SECOND = "region-2"  # the folder of the second region
 _OFFSETS = {
     "edge": 0,
     "postgres": 10,

@@ -19,13 +19,13 @@ from mc_ops import exit_codes
 from mc_ops.environments.administered import report_of, said_by
 from mc_ops.environments.interface import Say, UpRequest
 from mc_ops.environments.local import applied, keyring, postgres
-from mc_ops.environments.local.layout import ARBITER, LINK, PORTS, SECOND, Layout, is_replica
+from mc_ops.environments.local.layout import ARBITER, LINK, PORTS, Layout, is_replica
 from mc_ops.environments.local.membership import Membership
 from mc_ops.environments.local.records import Records
 from mc_ops.environments.local.specs import Specs
 from mc_ops.environments.local.start import Start
 from mc_ops.environments.local.witnesses import name_witness
-from mc_ops.environments.workspace import HIGHEST_PORT, HOST
+from mc_ops.environments.workspace import HIGHEST_PORT, HOST, SECOND
 from mc_ops.errors import CouldNotTell, UnusableInput
 from mc_ops.files import write_atomically
 

@@ -372,7 +372,7 @@ def test_demands_that_mean_nothing_are_refused():
     other = VerifierKey("example.com/v", COSIGNATURE, key.public)
     for given, require, why in (
         ([], 1, "--require needs witnesses"),
-        ([key.text], 2, "only 1 witnesses are named"),
+        ([key.text], 2, "--require 2 is more than the 1 witness named"),
         ([key.text, other.text], 2, "are one key"),
         (["nothing"], 1, "is no verifier key"),
         ([key.text[:-4]], 1, "verifier key"),

@@ -38,6 +38,13 @@ def test_a_second_region_has_the_ports_above_and_the_first_ones_neighbours(tmp_p
     assert (second.neighbours, second.membership()) == ((), known)
     names = ("edge", "postgres", "blue-1", "siem", "records-agent")
     assert [second.port_of(name) for name in names] == [8160, 8170, 8181, 8093, 8091]
+    env = {
+        "MC_HOME": str(second.home),
+        "MC_EDGE_PORT": "8080",
+    }  # as it stands in a first region's shell
+    assert Layout.from_env(env).edge_port == 8080
+    remember(second.home, Memory(8160, {}))
+    assert Layout.from_env(env) == second
     assert "postgresql" not in repr(known)
     for damage in ({"more": 1}, {"neighbours_port": "8080"}):
         write_atomically(second.secret("region.json"), json.dumps({**asdict(known), **damage}))
