@@ -310,6 +310,11 @@ def test_completion_knows_the_names_of_tenants_runs_and_backups(tmp_path):
     assert _completed("mcctl backup verify ", **home) == ["2026-12-01"]
     assert _completed("mcctl runbook lint day-", **home) == ["day-0", "day-1", "day-7"]
     assert _completed("mcctl operations show ", **home) == []
+    for name in ("log/edge.log", "region-2/log/edge.log"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).touch()
+    assert _completed("mcctl logs ", **home) == ["edge", "region-2/edge"]
+    assert _completed("mcctl drill run --scenario fr", **home) == ["freeze"]
 
 
 def test_an_option_that_is_unknown_is_told_with_those_like_it():
@@ -318,6 +323,7 @@ def test_an_option_that_is_unknown_is_told_with_those_like_it():
         "✘ error no such option: --tennant; did you mean --tenant?\n"
     )
     assert _error("scale", "agent-workbench", "--yes").startswith("✘ error no such option: --yes\n")
+    assert _error("cutover").startswith("✘ error missing option '--to'. Choose from: blue, green\n")
 
 
 def test_defaults_that_stand_twice_are_the_same():

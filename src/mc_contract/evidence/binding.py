@@ -100,8 +100,9 @@ def check_binding(
         if not (found.reasons or found.unbound):
             found.unbound.append("nothing in the pack says what ran")
     else:
+        regions = _regions(parts, found.subject[0])
         for part in parts:
-            _hold_part(part, found, promoted=promoted, canary=canary)
+            _hold_part(part, found, regions, promoted=promoted, canary=canary)
     if promoted and not any(claim.fn == "running.serving" for claim, _ in claims):
         found.unbound.append("what served when this was packed was not asked")
     compared = any(claim.fn == "canary.verdict" for claim, _ in claims)
@@ -184,7 +185,28 @@ def _subject(parts: Sequence[_Part], canary: _Part | None) -> Sequence[Facts]:
     return ()
 
 
-def _hold_part(part: _Part, found: Binding, *, promoted: bool, canary: _Part | None) -> None:
+def _regions(parts: Sequence[_Part], subject: Facts) -> set[str | None]:
+    """The configurations of both regions of a drill, if what the pack is about is one of them.
+
+    Another region has a name and addresses of its own, and else the same.
+    """
+    for part in parts:
+        groups = part.record.at_end
+        if part.fn == "drill.figures" and SURVIVOR in groups:
+            told = {one["configuration"] for group in groups.values() for one in group}
+            if subject["configuration"] in told:
+                return told
+    return set()
+
+
+def _hold_part(
+    part: _Part,
+    found: Binding,
+    regions: set[str | None],
+    *,
+    promoted: bool,
+    canary: _Part | None,
+) -> None:
     subject = found.subject[0]
     if part.fn == "canary.verdict":
         for one in part.record.at_end[CANDIDATE]:
@@ -201,12 +223,11 @@ def _hold_part(part: _Part, found: Binding, *, promoted: bool, canary: _Part | N
     elif canary is not None and not promoted:
         return  # a candidate that was held does not serve, and nobody attacked it through the edge
     elif part.fn in _BEHIND_THE_EDGE or canary is None:
-        for group, replicas in part.record.at_end.items():
-            # Another region has a name and addresses of its own, and else the same
-            own = {"configuration": subject["configuration"]} if group == SURVIVOR else {}
-            for one in replicas:
-                what = f"{one['replica']} is another release"
-                _disagree(found, part.name, what, subject, {**one, **own})
+        for one in (one for group in part.record.at_end.values() for one in group):
+            same = one["configuration"] in regions
+            own = {"configuration": subject["configuration"]} if same else {}
+            what = f"{one['replica']} is another release"
+            _disagree(found, part.name, what, subject, {**one, **own})
     elif other := _other_serving(found.subject, part.record.at_end):
         found.reasons.append(
             f"{part.name}: what served when this was packed is not what was compared: "

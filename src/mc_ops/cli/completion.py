@@ -55,6 +55,19 @@ def _names(pattern: str) -> list[str]:
     return [path.name.removesuffix(".log") for path in found]
 
 
+def _logs() -> Iterable[str]:
+    from mc_ops.environments.workspace import SECOND
+
+    second = (f"{SECOND}/{name}" for name in _names(f"{SECOND}/log/*.log"))
+    return [*_names("log/*.log"), *second]
+
+
+def _scenarios() -> Iterable[str]:
+    from mc_contract.drill import SCENARIOS
+
+    return SCENARIOS
+
+
 def _operations() -> Iterable[str]:
     from mc_ops.cli.operator_access import Access
 
@@ -73,6 +86,7 @@ _LOOK_UPS: dict[str | None, Callable[[], Iterable[str]]] = {
     **dict.fromkeys(("RUN", "[RUN]", "--run", "[RUN_ID]", "RUN_ID"), lambda: _names("runs/*")),
     "OPERATION": _operations,
     "[BACKUP]": lambda: [path.parent.name for path in _home().glob("backups/*/manifest.json")],
-    "[NAME]...": lambda: _names("log/*.log"),
+    "[NAME]...": _logs,
+    "--scenario": _scenarios,
     "RUNBOOK": _runbooks,
 }

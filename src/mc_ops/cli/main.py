@@ -205,7 +205,9 @@ def _tell_usage(error: TyperException) -> None:
         if like := get_close_matches(option, known, cutoff=_LEAST_LIKENESS):
             message += f"; did you mean {' or '.join(like)}?"
     else:
-        message = error.format_message()
+        message = " ".join(
+            error.format_message().split()
+        )  # known values stand on lines of their own
         message = f"{message[:1].lower()}{message[1:].rstrip('.')}"
     fail(escape(message), f"{context.command_path} --help" if context else "")
 

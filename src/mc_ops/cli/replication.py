@@ -90,8 +90,9 @@ def _done(environment: Environment, what: str, *verb: str) -> dict[str, Any]:
     if done.returncode != exit_codes.OK:
         kind = UnusableInput if done.returncode == exit_codes.USAGE else CouldNotTell
         raise kind(
-            f"replication cannot be {what}: {said_by(done)[0].removeprefix('error: ')}",
-            hint="`mcctl up --regions 2` starts two regions; docs/how-to/regions.md sets others up",
+            f"replication of {environment.workspace.home} cannot be {what}: {said_by(done)[0].removeprefix('error: ')}",
+            hint="does its database run? mcctl status; `mcctl up --regions 2` starts two regions; "
+            "docs/how-to/regions.md sets others up",
         )
     return report_of(done)
 

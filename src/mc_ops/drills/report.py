@@ -109,9 +109,10 @@ class Finished:
                 ]
                 lines.append(f"{tenant}  answered while it lasted: {', '.join(told)}")
             if "restore" in one:
+                lost, rpo_s = one["restore"]["lost"], one["restore"]["rpo_s"]
+                before = f", acknowledged up to {rpo_s:.3g} s before the fault" if lost else ""
                 lines.append(
-                    f"{tenant}  not in the restored region, before the other one gave back what it has: "
-                    f"{one['restore']['lost']}, acknowledged up to {one['restore']['rpo_s']:.3g} s before the fault"
+                    f"{tenant}  not in the restored region, before the other one gave back what it has: {lost}{before}"
                 )
             if "lost_for_good" in one:
                 lines.append(

@@ -18,6 +18,8 @@ from mc_contract import log_lines
 
 _HOST = "127.0.0.1"
 _AT_ONCE_BYTES = 65_536
+# A stream that has ended on one side is referred to by nothing else, and would be collected while the other carries
+_leading: set[asyncio.Task[None] | None] = set()
 
 
 async def _carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -32,6 +34,15 @@ async def _carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
 
 
 async def _lead(target: int, here: asyncio.StreamReader, back: asyncio.StreamWriter) -> None:
+    task = asyncio.current_task()
+    _leading.add(task)
+    try:
+        await _lead_on(target, here, back)
+    finally:
+        _leading.discard(task)
+
+
+async def _lead_on(target: int, here: asyncio.StreamReader, back: asyncio.StreamWriter) -> None:
     try:
         there, on = await asyncio.open_connection(_HOST, target)
     except OSError:
