@@ -167,11 +167,6 @@ class Settings(BaseSettings):
             )
         if self.audit_file_enabled and not self.audit_file_path:
             problems.append("AUDIT_FILE_ENABLED is true, AUDIT_FILE_PATH is not set")
-        if self.peers_file is not None and self.arbiter_url is None:
-            problems.append(
-                "MC_PEERS_FILE is set, MC_ARBITER_URL is not: nothing tells which region is whose home; "
-                "set the arbiter's URL in every region, or remove MC_PEERS_FILE"
-            )
         if self.faulty and not self.faults_allowed:
             problems.append(
                 "MC_FAULT_SLOW_FACTOR or MC_FAULT_ERROR_RATIO is set without MC_FAULTS_ALLOWED=1; "

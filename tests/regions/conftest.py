@@ -1,7 +1,8 @@
 """Two regions on one machine: two databases, two replicas of the service, one arbiter, one receiver.
 
 The regions share nothing but the arbiter, their catalogue, their keys and their credentials. Those of
-`regions` have only what each wrote itself; those of `replicated_regions` replicate to each other.
+`regions` have only what each wrote itself; those of `replicated_regions` replicate to each other, those of
+`regions_by_person` too, and have no arbiter.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ import psycopg
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from tests import ports
+from tests import forked, ports
 from tests.link import Link, link_to
 
 from mc_platform.adapters.postgres import replication
@@ -181,8 +182,8 @@ class Region:
         told = self.call("GET", "/operator/homes", who="OPERATOR").json()
         return {one["tenant"]: one for one in told["homes"]}
 
-    def move(self, tenant: str, to: str) -> Any:
-        body = {"tenant": tenant, "to": to, "reason": "a rehearsal"}
+    def move(self, tenant: str, to: str, **more: Any) -> Any:
+        body = {"tenant": tenant, "to": to, "reason": "a rehearsal", **more}
         return self.call("POST", "/operator/homes/move", who="OPERATOR", json=body)
 
     def figure(self, name: str) -> float:
@@ -193,6 +194,14 @@ class Region:
         told = self.call("GET", "/audit/entries?limit=1000", who="OPERATOR").json()
         leaves = [json.loads(base64.b64decode(entry["leaf"])) for entry in told["entries"]]
         return [leaf for leaf in leaves if leaf["kind"] == kind]
+
+
+def mcctl(region: Region, folder: Path, *args: str) -> subprocess.CompletedProcess[str]:
+    """The command against a region, as its operator."""
+    token = folder / "token"
+    token.write_text(region.tokens["OPERATOR"])
+    env = {**os.environ, "MC_TOKEN_FILE": str(token), "NO_COLOR": "1", "COLUMNS": "200"}
+    return forked.run([forked.MCCTL, *args, "--url", region.url], env=env)
 
 
 def order(message_id: str | None = None, *, at_once: bool = False) -> dict[str, Any]:
@@ -257,6 +266,18 @@ def replicated_regions(
         yield made
 
 
+@pytest.fixture(scope="module")
+def regions_by_person(
+    run_postgres: Callable[[], AbstractContextManager[str]],
+    tmp_path_factory: pytest.TempPathFactory,
+    wait_until: Callable[..., object],
+) -> Iterator[TwoRegions]:
+    """They replicate and have no arbiter; no tenant has a home yet."""
+    folder = tmp_path_factory.mktemp("by-person")
+    with _two_regions(run_postgres, folder, wait_until, replicated=True, arbiter=False) as made:
+        yield made
+
+
 def _replicate(admin_urls: dict[str, str], links: dict[str, Link]) -> None:
     """Each subscribes to the other; the first can only once the second publishes."""
     names = list(admin_urls)
@@ -282,6 +303,7 @@ def _two_regions(
     wait_until: Callable[..., object],
     *,
     replicated: bool,
+    arbiter: bool = True,
 ) -> Iterator[TwoRegions]:
     key = folder / "ledger.pem"
     key.write_bytes(
@@ -312,7 +334,7 @@ def _two_regions(
             env = {
                 **{k: v for k, v in os.environ.items() if not k.startswith(("MC_", "AUDIT_"))},
                 "MC_DATABASE_URL": database,
-                "MC_ARBITER_URL": arbiter_url,
+                **({"MC_ARBITER_URL": arbiter_url} if arbiter else {}),
                 "MC_PEERS_FILE": str(peers),
                 "MC_REGION": name,
                 "MC_REPLICA": f"{name}-blue-1",

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import uuid
 
 import httpx
 import psycopg
 import pytest
-from tests import forked
-from tests.regions.conftest import order
+from tests.regions.conftest import mcctl, order
 
 pytestmark = pytest.mark.slow
 TENANT = "TENANT_001"
@@ -146,29 +144,20 @@ def test_a_person_moves_a_home_and_back(regions, wait_until, tmp_path):
         assert why in regions.a.move("TENANT_002", to).json()["error"]["message"]
     # Back again by the command, which asks, tells what may be lost, and waits until it has arrived
     command = ("home", "move", "--tenant", "TENANT_002", "--to", "a-1", "--reason", "it is over")
-    unasked = _mcctl(regions.b, tmp_path, *command)
+    unasked = mcctl(regions.b, tmp_path, *command)
     assert unasked.returncode == 2
     assert "stay there unfinished" in unasked.stderr
     assert regions.b.homes()["TENANT_002"]["term"] == 2
-    done = _mcctl(regions.b, tmp_path, *command, "--yes")
+    done = mcctl(regions.b, tmp_path, *command, "--yes")
     assert done.returncode == 0, done.stderr
     assert "a-1 is the home of TENANT_002, in term 3" in done.stderr
-    listed = _mcctl(regions.b, tmp_path, "home", "list").stdout
+    listed = mcctl(regions.b, tmp_path, "home", "list").stdout
     assert [line.split()[:3] for line in listed.splitlines() if "TENANT_002" in line] == [
         ["TENANT_002", "a-1", "3"]
     ]
-    shown = _mcctl(
-        regions.a, tmp_path, "home", "show", "--tenant", "TENANT_002", "--output", "json"
-    )
+    shown = mcctl(regions.a, tmp_path, "home", "show", "--tenant", "TENANT_002", "--output", "json")
     assert json.loads(shown.stdout)["reason"] == "it is over"
-    assert _mcctl(regions.a, tmp_path, "home", "show", "--tenant", "nobody").returncode == 2
-
-
-def _mcctl(region, folder, *args):
-    token = folder / "token"
-    token.write_text(region.tokens["OPERATOR"])
-    env = {**os.environ, "MC_TOKEN_FILE": str(token), "NO_COLOR": "1", "COLUMNS": "200"}
-    return forked.run([forked.MCCTL, *args, "--url", region.url], env=env)
+    assert mcctl(regions.a, tmp_path, "home", "show", "--tenant", "nobody").returncode == 2
 
 
 def _moved(region, term):

@@ -26,6 +26,11 @@ app = Verbs()
 
 _LOOK_S = 0.5
 _SILENT_S = 5.0
+_NO_HOMES = {
+    None: "there is one region: it is every tenant's home",
+    "person": "`mcctl home move --force` gives a tenant its first",
+}
+_NONE: dict[str, Any] = {"region": None, "term": 0, "bound_for": None}
 TenantOption = Annotated[str, typer.Option("--tenant", help="Tenant whose home it is.")]
 
 
@@ -34,12 +39,14 @@ def list_homes(call: Reading) -> None:
     """List tenants with their home region, and when each region renewed its lease."""
     with call.client() as client:
         told = client.homes()
-    if not told["arbiter"]:
+    if told["decided_by"] is None:
         note(f"there is one region, {escape(told['region'])}: it is every tenant's home")
+    elif told["decided_by"] == "person":
+        note("a person decides which region is a tenant's home: no region takes one by itself")
     for one in told["regions"]:
         age_s = one["renewed_s_ago"]
         say = note if age_s < _SILENT_S else warn
-        say(f"region {escape(one['region'])} renewed its lease {age_s:g} s ago")
+        say(f"region {escape(one['region'])} renewed its lease, or was heard, {age_s:g} s ago")
     call.show(told, _lines(told["homes"]))
 
 
@@ -56,6 +63,14 @@ def move(
     tenant: TenantOption,
     to: Annotated[str, typer.Option("--to", help="Region that is to be the home.")],
     call: Changing,
+    force: Annotated[
+        bool,
+        typer.Option(
+            "--force",
+            help="Make the region that is asked the home now, though nobody knows whether the former home "
+            "has stopped; where a person decides, and for the first home of a tenant.",
+        ),
+    ] = False,
     wait: Annotated[
         Number, typer.Option(min=0, help="Maximum time to wait for the move, in seconds.")
     ] = 30.0,
@@ -65,14 +80,15 @@ def move(
         require_no_drill(Workspace.from_env().home)
     with call.acting() as client:
         told = client.homes()
-        home = _home(told, tenant)
+        known = {one["tenant"] for one in told["homes"]}
+        home = _NONE | {"tenant": tenant} if force and tenant not in known else _home(told, tenant)
         if to not in (names := [one["region"] for one in told["regions"]]):
             raise UnusableInput(
                 f"unknown region {to[:64]!r}; nothing was moved", hint=f"known: {', '.join(names)}"
             )
-        _plan(told, home, to)
+        (_plan_force if force else _plan)(told, home, to)
         confirm_by_word(f"Move the home of {tenant} to {to}?", to, yes=call.yes)
-        client.move_home(tenant, to=to, reason=call.reason)
+        client.move_home(tenant, to=to, reason=call.reason, force=force)
         arrived = _arrival(client, home, to, wait)
     call.show(arrived, _lines([arrived]))
     if arrived["region"] != to or arrived["bound_for"]:
@@ -83,7 +99,6 @@ def move(
 
 def _plan(told: Mapping[str, Any], home: Mapping[str, Any], to: str) -> None:
     """Say what the move does, and what may be lost by it."""
-    ages_s = {one["region"]: one["renewed_s_ago"] for one in told["regions"]}
     former = str(home["region"])
     note(f"{escape(home['tenant'])}: from {escape(former)} (term {home['term']}) to {escape(to)}")
     note("1. the former home begins no further effect; operations are refused for some 4 s")
@@ -92,9 +107,34 @@ def _plan(told: Mapping[str, Any], home: Mapping[str, Any], to: str) -> None:
         f"3. operations that {escape(former)} has under way are ended by {escape(to)} as far as they have "
         "been replicated; without replication they stay there unfinished, and their effects so far stand"
     )
+    _warn_of_loss(told, former)
+
+
+def _plan_force(told: Mapping[str, Any], home: Mapping[str, Any], to: str) -> None:
+    """Say what is done at once, and what nobody can know then."""
+    tenant, former = escape(home["tenant"]), home["region"]
+    if former is None:
+        note(
+            f"{tenant}: {escape(to)} becomes the first home; no other is known to {escape(told['region'])}"
+        )
+        warn("if the other region has one that has not come here yet, both enact until it has")
+        return
+    note(
+        f"{tenant}: {escape(to)} takes the home from {escape(former)} now, with a term above {home['term']}"
+    )
+    if former != to:
+        warn(
+            f"whether {escape(former)} has stopped is not known here: if it runs, it enacts as well, in its "
+            "older term, until this order has come to it; see that it is dead, or cut it off from receivers"
+        )
+    _warn_of_loss(told, former)
+
+
+def _warn_of_loss(told: Mapping[str, Any], former: str) -> None:
+    ages_s = {one["region"]: one["renewed_s_ago"] for one in told["regions"]}
     if ages_s.get(former, 0.0) > _SILENT_S:
         warn(
-            f"{escape(former)} has not renewed its lease for {ages_s[former]:g} s: what it recorded and "
+            f"{escape(former)} has not been heard for {ages_s[former]:g} s: what it recorded and "
             "has not replicated is not known here: tasks, charges of budgets, halts"
         )
 
@@ -115,7 +155,7 @@ def _home(told: Mapping[str, Any], tenant: str) -> dict[str, Any]:
         if home["tenant"] == tenant:
             return dict(home)
     names = ", ".join(one["tenant"] for one in told["homes"])
-    hint = f"known: {names}" if names else "there is one region: it is every tenant's home"
+    hint = f"known: {names}" if names else _NO_HOMES.get(told["decided_by"], "ask again")
     raise UnusableInput(f"no home is kept of tenant {tenant[:64]!r}", hint=hint)
 
 

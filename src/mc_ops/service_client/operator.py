@@ -77,17 +77,19 @@ class OperatorClient(HttpClient):
         return self._call("POST", "/autonomy/resume", json={"scope": scope, "reason": reason})
 
     def homes(self) -> dict[str, Any]:
-        """Tenants' `homes`, `regions`, this `region`, `arbiter`; raises as `operations` does."""
+        """Tenants' `homes`, `regions`, this `region`, who it is `decided_by`; raises as `operations` does."""
         return self._call("GET", "/homes")
 
-    def move_home(self, tenant: str, *, to: str, reason: str) -> dict[str, Any]:
-        """Have a tenant's home given up for another region.
+    def move_home(
+        self, tenant: str, *, to: str, reason: str, force: bool = False
+    ) -> dict[str, Any]:
+        """Have a tenant's home given up for another region; `force`: or taken by the region that is asked.
 
         Raises:
             Finding: it is there already, or that region could not take it.
             UnusableInput, NotAllowed, CouldNotTell.
         """
-        body = {"tenant": tenant, "to": to, "reason": reason}
+        body = {"tenant": tenant, "to": to, "reason": reason} | ({"force": True} if force else {})
         return self._call("POST", "/homes/move", json=body)
 
     def grants(self) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from mc_platform.adapters.postgres.break_glass import PostgresBreakGlass
 from mc_platform.adapters.postgres.budget import PostgresBudgetAccountant
 from mc_platform.adapters.postgres.credentials import PostgresCredentials
 from mc_platform.adapters.postgres.dead_letters import PostgresDeadLetters
+from mc_platform.adapters.postgres.homes import RegionHomes
 from mc_platform.adapters.postgres.ledger import PostgresLedger, PostgresRecords
 from mc_platform.adapters.postgres.operations import PostgresOperations
 from mc_platform.adapters.postgres.pools import Pools
@@ -103,6 +104,10 @@ def governed_routes(
             **shared,
             region=settings.region,
             register=None if homes is None else homes.store,
+            by_person=homes.store
+            if homes is not None and isinstance(homes.store, RegionHomes)
+            else None,
+            homes=keeper,
             tenants=tenants,
         ),
         BreakGlassHandlers(

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from mc_platform.adapters.peer_regions import HttpPeerRegions
-from mc_platform.adapters.postgres.homes import PostgresHomes
+from mc_platform.adapters.postgres.homes import PostgresHomes, RegionHomes
 from mc_platform.bulkheads import Slots
 from mc_platform.enact import HomeKeeper
 from mc_platform.model.event import Kind
@@ -97,11 +97,14 @@ def homes_here(
     Raises:
         Misconfigured: `MC_PEERS_FILE` cannot be used.
     """
-    if settings.arbiter_url is None:
+    store: PostgresHomes
+    name = f"{settings.replica}:home"
+    if settings.arbiter_url is not None:
+        store = PostgresHomes(settings.arbiter_url.get_secret_value(), application_name=name)
+    elif settings.peers_file is not None:
+        store = RegionHomes(settings.database_url.get_secret_value(), application_name=name)
+    else:
         return None
-    store = PostgresHomes(
-        settings.arbiter_url.get_secret_value(), application_name=f"{settings.replica}:home"
-    )
     moves = HomeMoves(region=settings.region, journal=journal, events=events)
     return HomesHere(
         keeper=HomeKeeper(
@@ -110,6 +113,7 @@ def homes_here(
             tenants=tenants,
             able=able,
             on_moved=moves.learned,
+            takes_over=settings.arbiter_url is not None,
         ),
         store=store,
         moves=moves,

@@ -116,7 +116,7 @@ class Probes:
         here = sum(1 for tenant in self.homes.homes() if self.homes.term(tenant))
         detail: dict[str, Any] = {"here": here, "known": len(self.homes.homes())}
         if not self.homes.sure():
-            detail["reason"] = "this region's lease at the arbiter is not renewed"
+            detail["reason"] = "this region's lease is not renewed"
         return self.homes.sure(), detail
 
     async def _each_agent(self) -> _Finding:

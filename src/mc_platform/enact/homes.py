@@ -1,4 +1,4 @@
-"""Which region enacts for a tenant: its home, held by a lease at the arbiter.
+"""Which region enacts for a tenant: its home, held by a lease at the arbiter; or a person says so.
 
 A region's replicas renew its lease; each trusts only what it saw itself. Four things make that safe,
 whatever stands still, comes late or is lost:
@@ -15,6 +15,9 @@ whatever stands still, comes late or is lost:
     (`enact/http_actions.py`), for what was under way when the lease lapsed.
 
 A region that cannot enact (its database is away) does not renew, so that another one takes over.
+
+Where there is no arbiter each region keeps lease and homes in its own database, and none takes over. (3) holds
+all the same: the release comes to the other region's database after it was committed in the former home's.
 """
 
 from __future__ import annotations
@@ -88,7 +91,7 @@ class HomeKeeper:
     Implements `ports.Homes`. `beat` is one renewal; `start` has a thread of its own repeat it.
 
     Args:
-        store: The arbiter.
+        store: The arbiter, or the region's own database.
         region: This one's name.
         tenants: Those of the catalogue.
         able: Whether this replica could enact now; without that it does not renew.
@@ -183,7 +186,9 @@ class HomeKeeper:
         if home.region == self._region:
             return HomeElsewhere(
                 f"region {self._region} cannot renew its lease as home of tenant {tenant}",
-                hint="ask again; nothing is enacted until the arbiter answers or a peer has taken over",
+                hint="ask again; nothing is enacted until the arbiter answers or a peer has taken over"
+                if self._takes_over
+                else "ask again; nothing is enacted until this region's database answers",
             )
         return HomeElsewhere(
             f"the home of tenant {tenant} is region {home.region}",

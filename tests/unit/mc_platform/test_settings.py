@@ -150,12 +150,10 @@ def test_variables_of_others_are_no_settings(env, tmp_path):
         ({"MC_FAULT_SLOW_FACTOR": "2"}, "MC_FAULTS_ALLOWED"),
         ({"AUDIT_SIEM_URL": "http://127.0.0.1/x"}, "AUDIT_SIEM_KEY"),
         ({"AUDIT_FILE_ENABLED": "true"}, "AUDIT_FILE_PATH"),
-        ({"MC_PEERS_FILE": "peers.json"}, "set the arbiter's URL in every region, or remove"),
     ],
 )
 def test_settings_that_need_each_other(env, values, told):
-    """A fault switch without leave, a SIEM without a key, a file without a path, peers without an
-    arbiter: refused."""
+    """A fault switch without leave, a SIEM without a key, a file without a path: refused."""
     env(**values)
     with pytest.raises(Misconfigured, match=told):
         load_settings()

@@ -1,6 +1,6 @@
-"""Homes and regions' leases in PostgreSQL; implements `enact.homes.HomeStore`.
+"""Homes and regions' leases in PostgreSQL; implement `enact.homes.HomeStore` and `query.homes.HomeRegister`.
 
-The database is the arbiter's, or, where there is none, the region's own. Blocking, on one connection of
+The database is the arbiter's, or, where a person decides, the region's own. Blocking, on one connection of
 its own: a renewal must not wait for a pool that requests share. No statement takes longer than a
 fraction of a lease; a server that does not answer at all is noticed by the system's timers.
 """
@@ -22,10 +22,6 @@ from mc_platform.model.ids import TenantId
 _CONNECT_TIMEOUT_S = 2
 _STATEMENT_TIMEOUT_MS = 1000
 _TCP_TIMEOUT_MS = 1500
-_REGIONS = """
-SELECT region, extract(epoch FROM clock_timestamp() - renewed_at)::float8 FROM mc_home.lease
-ORDER BY region
-"""
 
 
 class PostgresHomes:
@@ -35,6 +31,14 @@ class PostgresHomes:
         url: `postgresql://` URL of a role that may use the schema `mc_home`.
         application_name: As `pg_stat_activity` shows it.
     """
+
+    _regions = """
+        SELECT region, extract(epoch FROM clock_timestamp() - renewed_at)::float8 FROM mc_home.lease
+        ORDER BY region
+    """
+    _hint = (
+        "see that the database of MC_ARBITER_URL answers, and that migrate-arbiter was run there"
+    )
 
     def __init__(self, url: str, *, application_name: str) -> None:
         self._own = OwnConnection(
@@ -71,7 +75,7 @@ class PostgresHomes:
         Raises:
             Unavailable: the store did not answer.
         """
-        return {str(row[0]): float(row[1]) for row in self._execute(_REGIONS, ())}
+        return {str(row[0]): float(row[1]) for row in self._execute(self._regions, ())}
 
     def close(self) -> None:
         """Close the connection; the next call makes another one."""
@@ -87,10 +91,31 @@ class PostgresHomes:
             return self._own.execute(text, values)
         except psycopg.Error as error:
             raise Unavailable(
-                f"the homes of tenants cannot be read: {type(error).__name__}",
-                hint="see that the database of MC_ARBITER_URL answers, and that migrate-arbiter was run"
-                " there",
+                f"the homes of tenants cannot be read: {type(error).__name__}", hint=self._hint
             ) from error
+
+
+class RegionHomes(PostgresHomes):
+    """The same in a region's own database, of which the peer is told (migration 0069): a person decides."""
+
+    _regions = "SELECT * FROM mc_home.regions_here()"
+    _hint = "see that the database of MC_DATABASE_URL answers, and that it is migrated"
+
+    def release(self, tenant: str, term: int, target: str, *, principal: str, reason: str) -> bool:
+        """Give a home of this region up for the peer, for good; False if it was moved meanwhile.
+
+        Raises:
+            Unavailable: the database did not answer.
+        """
+        return bool(self._value("give_up", tenant, term, target, principal, reason))
+
+    def seize(self, tenant: str, region: str, term: int, *, principal: str, reason: str) -> bool:
+        """Make this region the home behind that term (0: there is none); False if it was moved meanwhile.
+
+        Raises:
+            Unavailable: the database did not answer.
+        """
+        return bool(self._value("seize", tenant, region, term, principal, reason))
 
 
 _PLACES = {list: "%s::text[]", int: "%s::bigint", str: "%s::text"}

@@ -65,6 +65,12 @@ _REFUSED = """
 SELECT kind, error, count(*) AS rows, min(refused_at)::text AS since
 FROM mc.region_change_refused GROUP BY kind, error ORDER BY kind, error LIMIT 50
 """
+_STATE = """
+SELECT * FROM mc.replicated_state() UNION ALL
+SELECT 'home', count(*), md5(string_agg(concat_ws(' ', h.tenant, h.region, h.term, h.bound_for), ';'
+    ORDER BY h.tenant COLLATE "C"))
+FROM mc_home.home h HAVING count(*) > 0
+"""
 # What each region has said of its copy of the other's rows; false: it has said nothing since a restore
 _WHOLE = """
 SELECT n.region, coalesce(c.whole, false) AS whole
@@ -253,6 +259,7 @@ async def _tell(connection: Any) -> int:
         behind = await connection.fetchval(
             "SELECT mc.tell_what_is_there($1, $2)", behind, _TOLD_AT_ONCE
         )
+    await connection.execute("SELECT mc_home.tell_homes()")
     told: int = await connection.fetchval(
         "SELECT count(*) FROM mc.region_change WHERE number > $1", begun
     )
@@ -323,7 +330,7 @@ async def status(*, admin_url: str, service_url: str, digests: bool = False) -> 
             refused = await connection.fetch(_REFUSED)
             whole = await connection.fetch(_WHOLE)
             lost = await connection.fetchval("SELECT count(*) FROM mc.lost_entries()")
-            state = await connection.fetch("SELECT * FROM mc.replicated_state()") if digests else []
+            state = await connection.fetch(_STATE) if digests else []
         except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
             raise Unavailable(f"replication cannot be looked at: {type(error).__name__}") from error
     report = {
