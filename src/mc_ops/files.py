@@ -77,7 +77,12 @@ def read_json_object(
         value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
-    except (OSError, ValueError) as error:
+    except OSError as error:  # not damaged: whoever removes it loses what it holds
+        raise CouldNotTell(
+            f"{path} cannot be read: {error.strerror}",
+            hint="see that it is a file that you may read",
+        ) from error
+    except (ValueError, RecursionError) as error:
         raise CouldNotTell(f"{path} cannot be read: {error}", hint=hint) from error
     if not isinstance(value, dict):
         raise CouldNotTell(f"{path} is not a JSON object", hint=hint)

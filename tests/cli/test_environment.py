@@ -100,6 +100,14 @@ def test_logs_into_a_pipe_that_closes_end_quietly(env: dict[str, str]) -> None:
         assert (started.returncode, told) == (0, "")
 
 
+def test_logs_of_nothing_say_so(env: dict[str, str]) -> None:
+    """A platform that was never started has no lines, and that is no answer."""
+    done = mcctl(env, "logs")
+    assert (done.returncode, done.stdout) == (3, "")
+    assert f"no log is kept in {env['MC_HOME']}/log" in done.stderr
+    assert "start it: mcctl up" in done.stderr
+
+
 def test_down_of_nothing_is_harmless(env: dict[str, str]) -> None:
     """Stopping what does not run is no error."""
     result = mcctl(env, "down")

@@ -35,8 +35,13 @@ def read_logs(
 
     Raises:
         UnusableInput: a name has no log here.
+        CouldNotTell: there is no log at all, and nobody waits for one.
     """
     known = _known(folders)
+    if not known and not names and not wanted.follow:
+        raise CouldNotTell(
+            f"no log is kept in {', '.join(map(str, folders.values()))}", hint="start it: mcctl up"
+        )
     for name in names:
         if name not in known:
             raise UnusableInput(

@@ -122,6 +122,18 @@ def test_a_damaged_file_gets_its_callers_hint(tmp_path: Path) -> None:
     with pytest.raises(CouldNotTell) as caught:
         read_json_object(tmp_path / "a.json")
     assert "purge" not in caught.value.hint
+    (tmp_path / "deep.json").write_text("[" * 100_000)
+    with pytest.raises(CouldNotTell, match="cannot be read"):
+        read_json_object(tmp_path / "deep.json")
+
+
+def test_a_file_that_may_not_be_read_is_not_to_be_removed(tmp_path: Path) -> None:
+    """It is whole, and may be the only copy of a key; the reason has no Python in it."""
+    for path in (tmp_path, Path("/dev/null/platform.json")):
+        with pytest.raises(CouldNotTell) as caught:
+            read_json_object(path, "remove it")
+        assert "remove" not in caught.value.hint
+        assert "Errno" not in caught.value.message
 
 
 @pytest.mark.parametrize("text", ["http", "0", "80", "65500", "-1", "²"])
