@@ -183,13 +183,14 @@ COMPILE := .venv-lock/bin/uv pip compile --quiet --universal --python-version 3.
 lock: ## resolve dependencies anew into requirements/*.lock (hashes, no registry host)
 	$(PYTHON) -m venv .venv-lock
 	.venv-lock/bin/python -m pip install --quiet --disable-pip-version-check uv
-	$(COMPILE) --all-extras pyproject.toml requirements/build.in -o requirements/development.lock
+	$(COMPILE) --extra dev pyproject.toml requirements/build.in -o requirements/development.lock
 	set -- -c requirements/development.lock pyproject.toml; \
 		$(COMPILE) "$$@" -o requirements/service.lock; \
 		$(COMPILE) "$$@" --extra operations -o requirements/operations.lock
 	$(COMPILE) -c requirements/development.lock requirements/build.in -o requirements/build.lock
 	for peer in benchmarks/presidio benchmarks/contextforge benchmarks/nca benchmarks/checkov benchmarks/tracekit benchmarks/a2a03 docs/requirements; do \
 		$(COMPILE) $$peer.in -o $$peer.lock || exit; done
+	$(COMPILE) -c requirements/development.lock benchmarks/ner.in -o benchmarks/ner.lock
 	rm -rf .venv-lock
 
 .PHONY: help setup install run down test test-long test-quick lint migrations types contracts docs check crash-test outage-test siege drills cluster cluster-down cluster-crash cluster-test bench bench-scale sbom image lock

@@ -163,7 +163,12 @@ async def _serve() -> None:
 async def _check_settings() -> None:
     from mc_platform.settings import load_catalogue, load_settings
 
-    load_catalogue(load_settings().catalogue)
+    settings = load_settings()
+    load_catalogue(settings.catalogue)
+    if settings.ner_pipeline:
+        from mc_platform.administration import load_recogniser
+
+        load_recogniser(settings.ner_pipeline)
 
 
 async def _migrate() -> _Report:

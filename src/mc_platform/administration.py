@@ -30,6 +30,7 @@ from mc_platform.adapters.postgres.pools import Pools
 from mc_platform.adapters.postgres.repair import TaskRepair
 from mc_platform.adapters.postgres.replication import Peering, set_up, status
 from mc_platform.adapters.postgres.replication import repair as repair_replication
+from mc_platform.adapters.spacy_pipeline import load_recogniser
 from mc_platform.enact import migrate_engine
 from mc_platform.model.event import Kind
 from mc_platform.model.ids import TenantId
@@ -41,6 +42,7 @@ __all__ = [
     "begin_next_epoch",
     "change_credentials",
     "erase",
+    "load_recogniser",
     "migrate",
     "migrate_arbiter",
     "repair",

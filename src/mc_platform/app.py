@@ -38,6 +38,7 @@ from mc_platform.adapters.postgres.pools import Pools, PostgresDirectory
 from mc_platform.adapters.postgres.retention import PostgresRetention
 from mc_platform.adapters.postgres.rules import PostgresRules
 from mc_platform.adapters.postgres.tasks import PostgresTasks
+from mc_platform.adapters.spacy_pipeline import load_recogniser
 from mc_platform.adapters.worker_processes import WorkerProcesses
 from mc_platform.assembly.background import (
     Announcements,
@@ -212,13 +213,15 @@ class Workbench:
             catalogue=self._catalogue, decisions=self._policies, recorder=self._recorder
         )
         self._rows = HttpRows()
-        self._screener = LibraryScreener()
+        entities = load_recogniser(settings.ner_pipeline)
+        self._screener = LibraryScreener(entities=entities)
         warm(self._screener)
         self._examiner = Examiner(
             screener=self._screener,
             digester=self._keys.digester,
             fingerprints=self._keys.fingerprints,
             pseudonyms=self._keys.pseudonyms,
+            entities=entities,
         )
         self._records = PostgresOperationRecords(self._pools)
         self._bridge = EngineBridge(
@@ -298,6 +301,7 @@ class Workbench:
             catalogue=self._catalogue_file.digest,
             policy_set=lambda: self._policies.digest,
             keys=self._keys.digest,
+            entities=entities.identity if entities else "",
         )
         self._here = InProcessAgents(
             self._catalogue.agents.values(),

@@ -234,8 +234,33 @@ class BlockingHttp(Protocol):
         """Close the connections; a call under way fails."""
 
 
+class EntityRecogniser(Protocol):
+    """Names that a language model finds wherever they stand. Behind it: a spaCy pipeline, by option.
+
+    It travels to worker processes, where it is loaded anew, once a process.
+    """
+
+    def __hash__(self) -> int:
+        """A process has one screener for each."""
+
+    @property
+    def name(self) -> str:
+        """What a label's detector says after `ner.`."""
+
+    @property
+    def identity(self) -> str:
+        """What it is made of, to the last weight: the same for the same findings."""
+
+    def persons(self, texts: Sequence[str]) -> Sequence[Sequence[tuple[int, int]]]:
+        """For each text the spans of persons' names, disjoint and in order.
+
+        Its CPU time is linear in the words of the texts (`screen.cost`); memory does not grow with
+        what it has read.
+        """
+
+
 class Screener(Protocol):
-    """Finding and replacing what is sensitive. Behind it: libraries; a model, by option."""
+    """Finding and replacing what is sensitive. Behind it: libraries; a model beside them, by option."""
 
     def screen(
         self, parts: Sequence[Part], scope: ScreenScope = NO_SCOPE, history: Sequence[str] = ()

@@ -14,7 +14,7 @@ validator does not let count, or its prefilter does not lead to (`screen/explain
 
 `block` means that policy does not let the text out as it is, in a reply, for that purpose; it may
 still let it out redacted. `start` and `end` count characters of the text. Without `--tenant` the
-tenant is one that declares nothing. A row that cannot be read is told on standard error by its
+tenant is one that declares nothing. `MC_NER_PIPELINE` counts as it does for a replica. A row that cannot be read is told on standard error by its
 number, the others are answered, and the exit code is 2. `mcctl privacy scan` stands in front.
 """
 
@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
@@ -29,11 +30,13 @@ from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
 from mc_platform.adapters.cedar.decision_point import CedarDecisionPoint
+from mc_platform.adapters.spacy_pipeline import SETTING, load_recogniser
 from mc_platform.errors import Misconfigured
 from mc_platform.model.ids import AgentName, PrincipalId, TenantId
 from mc_platform.model.label import NO_SCOPE, Label, Scope
 from mc_platform.model.tenant import Principal, Tenant
 from mc_platform.model.verdict import Action, Question
+from mc_platform.ports import EntityRecogniser
 from mc_platform.screen import LibraryScreener
 from mc_platform.screen.explain import explain, refused
 from mc_platform.settings import load_catalogue
@@ -53,8 +56,9 @@ class Scanner:
         scope: Scope,
         purpose: str,
         explained: bool = False,
+        entities: EntityRecogniser | None = None,
     ) -> None:
-        self._screener = LibraryScreener()
+        self._screener = LibraryScreener(entities=entities)
         self._policies = policies
         self._scope = scope
         self._explained = explained
@@ -185,6 +189,7 @@ def run(arguments: Sequence[str]) -> int:
         scope=scope,
         purpose=given.purpose,
         explained=given.explain,
+        entities=load_recogniser(os.environ.get(SETTING, "")),
     )
     return 2 if scanner.scan(sys.stdin.buffer, sys.stdout, sys.stderr) else 0
 

@@ -90,6 +90,7 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(default=1_048_576, ge=1024)
     max_json_values: int = Field(default=5000, ge=100, le=1_000_000)
     max_json_depth: int = Field(default=64, ge=16, le=200)
+    ner_pipeline: str = Field(default="", max_length=4096)
     worker_processes: int = Field(default=2, ge=1, le=64)
     worker_deadline_s: float = Field(default=10.0, ge=1, le=60)
     large_messages_queued_per_tenant: int = Field(default=16, ge=1, le=10_000)

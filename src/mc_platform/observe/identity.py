@@ -40,6 +40,7 @@ class Running:
         catalogue: str,
         policy_set: Callable[[], str],
         keys: Callable[[], str],
+        entities: str = "",
     ) -> None:
         """Compute the digests.
 
@@ -48,6 +49,7 @@ class Running:
             catalogue: Digest of the catalogue in force.
             policy_set: Gives the digest of the set in force.
             keys: Tells which keys are in use, without a secret.
+            entities: The identity of the entity recogniser, if there is one.
         """
         self._policy_set = policy_set
         self._keys = keys
@@ -72,7 +74,7 @@ class Running:
             "commit": _commit(_root(), code),
             "code": code,
             "catalogue": catalogue,
-            "configuration": configuration_digest(settings),
+            "configuration": configuration_digest(settings, entities),
         }
 
     def identity(self) -> dict[str, Any]:
@@ -81,11 +83,15 @@ class Running:
         return {**self._names, "running": running}
 
 
-def configuration_digest(settings: Settings) -> str:
-    """SHA-256 of the settings in force, defaults included; of a secret only whether it is set."""
+def configuration_digest(settings: Settings, entities: str = "") -> str:
+    """SHA-256 of the settings in force, defaults included; of a secret only whether it is set.
+
+    The setting of the entity recogniser counts as what it loaded.
+    """
     told = {
         name: _plain(value) for name, value in settings.model_dump().items() if name not in _OWN
     }
+    told["ner_pipeline"] = entities
     return hashlib.sha256(canonical_json(told)).hexdigest()
 
 

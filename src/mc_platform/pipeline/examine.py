@@ -33,7 +33,7 @@ from mc_platform.pipeline.conversation import (
     texts_of,
     to_known_hosts,
 )
-from mc_platform.ports import Screener
+from mc_platform.ports import EntityRecogniser, Screener
 from mc_platform.record import ContentFingerprints, Digester
 from mc_platform.screen import LibraryScreener
 from mc_platform.screen.content import Content
@@ -90,6 +90,7 @@ class Examiner:
 
     Attributes:
         screener: Not sent along: a worker has its own, of the same kind.
+        entities: What the screener asks for names beside its rules.
         pseudonyms: None: a replaced value is never told again.
     """
 
@@ -97,6 +98,7 @@ class Examiner:
     digester: Digester
     fingerprints: ContentFingerprints
     pseudonyms: Pseudonymiser | None = None
+    entities: EntityRecogniser | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         """Everything but the screener, which is compiled and large."""
@@ -104,7 +106,7 @@ class Examiner:
 
     def __setstate__(self, state: Mapping[str, Any]) -> None:
         """Take up work in another process."""
-        vars(self).update(state, screener=screener_of_process())
+        vars(self).update(state, screener=screener_of_process(state["entities"]))
 
     def digest(self, parts: Sequence[Part], meaning: Mapping[str, Any], like: str = "") -> str:
         """What a repeat of a request has the same of; `like`: see `Digester.digest`."""
@@ -391,10 +393,10 @@ class ExaminationRoom:
     def _is_small(self, *messages: Sequence[Part]) -> bool:
         if self._workers is None:
             return True
-        cost_s = 0.0
+        cost_s, modelled = 0.0, self._examiner.entities is not None
         for parts in messages:
             if parts:
-                cost_s += Content.of(parts).cost_s
+                cost_s += Content.of(parts).cost_s(modelled=modelled)
         return cost_s <= _SMALL_S
 
     def _turn(self, tenant: TenantId, *, patient: bool) -> AbstractAsyncContextManager[None]:
@@ -436,9 +438,9 @@ def not_screened(parts: Sequence[Part]) -> Screening:
 
 
 @lru_cache(maxsize=1)
-def screener_of_process() -> LibraryScreener:
+def screener_of_process(entities: EntityRecogniser | None) -> LibraryScreener:
     """The screener of a worker process, compiled once."""
-    return LibraryScreener()
+    return LibraryScreener(entities=entities)
 
 
 def _without_floats(value: Any) -> Any:

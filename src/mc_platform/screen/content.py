@@ -26,14 +26,15 @@ class Content(tuple[Part, ...]):  # noqa: SLOT001 - a tuple's subclass can have 
     said: tuple[tuple[str, ...], bool] | None
     hits: dict[str, Sequence[int]]
     repeats: tuple[str, frozenset[int]] | None
-    _cost_s: float | None
+    _cost_s: dict[bool, float]
     _leaves: Walk | None
 
     def __new__(cls, parts: Sequence[Part]) -> Self:
         """Nothing is found out yet."""
         made = super().__new__(cls, parts)
-        made.said = made.repeats = made._cost_s = made._leaves = None
+        made.said = made.repeats = made._leaves = None
         made.hits = {}
+        made._cost_s = {}
         return made
 
     @classmethod
@@ -45,12 +46,11 @@ class Content(tuple[Part, ...]):  # noqa: SLOT001 - a tuple's subclass can have 
         """Pickled as its parts."""
         return Content, (tuple(self),)
 
-    @property
-    def cost_s(self) -> float:
+    def cost_s(self, *, modelled: bool = False) -> float:
         """What screening it costs at most; see `cost.estimate`."""
-        if self._cost_s is None:
-            self._cost_s = estimate(self)
-        return self._cost_s
+        if modelled not in self._cost_s:
+            self._cost_s[modelled] = estimate(self, modelled=modelled)
+        return self._cost_s[modelled]
 
     @property
     def leaves(self) -> list[Leaf]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 from mc_platform.model.label import NO_SCOPE, Scope
@@ -33,6 +34,7 @@ class Examination:
         fields: Of the keys above values, whether they announce anything.
         hits: Of some texts, which decoders' prefilter patterns occur in them.
         scoped: Whether the scope declares anything.
+        names: Where an entity recogniser sees persons' names in a string.
     """
 
     scope: Scope
@@ -46,6 +48,7 @@ class Examination:
     fields: dict[str, bool] = field(default_factory=dict)
     hits: dict[str, Sequence[int]] = field(default_factory=dict)
     scoped: bool = False
+    names: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
     _grams: set[str] = field(default_factory=set)
     _few: int = _FEW_CHARS
 
@@ -93,6 +96,26 @@ class Spans:
             start <= finding.start and finding.end <= end
             for start, end in (*near, *self._long.get(finding.type, ()))
         )
+
+
+def rest_of(
+    spans: Iterable[tuple[int, int]], taken: Iterable[tuple[int, int]]
+) -> Iterator[tuple[int, int]]:
+    """What is left of spans without those that are taken; both are many in hostile texts only."""
+    blocked = sorted(taken)
+    at = 0
+    for start, end in sorted(spans):
+        while at < len(blocked) and blocked[at][1] <= start:
+            at += 1
+        low = start
+        for begin, stop in islice(blocked, at, None):
+            if begin >= end:
+                break
+            if low < begin:
+                yield low, begin
+            low = max(low, stop)
+        if low < end:
+            yield low, end
 
 
 def is_figure(leaf: Leaf, *, scoped: bool) -> bool:

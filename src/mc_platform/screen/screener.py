@@ -11,11 +11,13 @@ from functools import partial
 from typing import Any
 
 from mc_platform.model.label import NO_SCOPE, Label, Part, Path, Scope, Screening
+from mc_platform.ports import EntityRecogniser
 from mc_platform.screen.content import Content
-from mc_platform.screen.cost import LEAST_WORK, more_work
+from mc_platform.screen.cost import LEAST_WORK, model_work, more_work
 from mc_platform.screen.destinations import danger_of, is_file_url
 from mc_platform.screen.detectors.field_names import find_under_key
 from mc_platform.screen.detectors.payment_cards import is_rare_card
+from mc_platform.screen.detectors.person_names import is_name_value
 from mc_platform.screen.detectors.recogniser import Recogniser
 from mc_platform.screen.detectors.registry import (
     ATTACKS,
@@ -26,11 +28,12 @@ from mc_platform.screen.detectors.registry import (
     Entry,
 )
 from mc_platform.screen.detectors.tenant_terms import declared_in
-from mc_platform.screen.examination import Examination, Spans, is_figure
+from mc_platform.screen.examination import Examination, Spans, is_figure, rest_of
 from mc_platform.screen.findings import (
     CROSS_TENANT_ID,
     CUSTOMER_ID,
     PAYMENT_CARD,
+    PERSON_NAME,
     PHONE,
     POSTAL_ADDRESS,
     SCREENING_LIMIT,
@@ -63,6 +66,7 @@ from mc_platform.screen.text.decoded_text import (
     excerpts,
     first_texts,
 )
+from mc_platform.screen.text.normalise import normalise
 
 _SHORTEST_FINDING = 6  # a@b.cc
 # Up to so long a value is read behind its key; what is tried to see if a key announces anything.
@@ -78,6 +82,9 @@ _MOST_WITHHELD = 1000
 _WITHHELD: tuple[Part, ...] = ({"text": "[withheld]"},)
 _WORDED_IN_SET = 16
 _MOST_REMEMBERED = 8
+_MODEL, _POSSIBLE, _BY_MODEL = "ner.", 0.6, "A language model takes it for a person's name."
+# From the first letter to the last, or to the dot of an initial
+_NAME = re.compile(r"[^\W\d_](?:[\s\S]*[^\W_](?:(?<=[ .][^\W\d_])\.)?)?")
 # Tenants' patterns say themselves where they end; signs are no values; numbers consist of whole groups.
 _AS_FOUND = SIGNS | {CUSTOMER_ID, CROSS_TENANT_ID, TENANT_TERM, PAYMENT_CARD, PHONE}
 # In scripts with spaces between words.
@@ -98,11 +105,17 @@ class LibraryScreener:
         candidates_per_leaf: Validations and decodings spent on one string before it is labelled
             `screening-limit` instead.
         candidates_per_message: The same for a whole message.
+        entities: Finds names beside the rules; None: nothing does.
     """
 
     def __init__(
-        self, *, candidates_per_leaf: int = 20_000, candidates_per_message: int = 20_000
+        self,
+        *,
+        candidates_per_leaf: int = 20_000,
+        candidates_per_message: int = 20_000,
+        entities: EntityRecogniser | None = None,
     ) -> None:
+        self._entities = entities
         self._per_leaf = candidates_per_leaf
         self._per_message = candidates_per_message
         self._recognisers = [(recognise, kinds) for _, recognise, kinds in RECOGNISERS]
@@ -124,6 +137,7 @@ class LibraryScreener:
             LibraryScreener,
             candidates_per_leaf=self._per_leaf,
             candidates_per_message=self._per_message,
+            entities=self._entities,
         ), ()
 
     def screen(
@@ -160,7 +174,7 @@ class LibraryScreener:
             per_leaf=self._per_leaf,
             per_message=self._per_message,
             work=LEAST_WORK,
-            more=more_work(parts, most),
+            more=more_work(parts, most, modelled=self._entities is not None),
         )
 
     def _labels(
@@ -168,6 +182,7 @@ class LibraryScreener:
     ) -> list[Label]:
         labels: list[Label] = []
         self._sort_out(seen, look)
+        self._ask_model(seen, look)
         for leaf in seen:
             if leaf.verdict:
                 labels.append(_whole(leaf, leaf.verdict, "structure"))
@@ -209,6 +224,36 @@ class LibraryScreener:
                 return
             may_hit = self._prefilter.may_hit(block)
             look.sets.update(dict.fromkeys(block, may_hit))
+
+    def _ask_model(self, seen: Sequence[Leaf], look: Examination) -> None:
+        """Have the entity recogniser read the prose of a message, all of it in one call."""
+        if self._entities is None:
+            return
+        prose = {
+            leaf.text: normalise(leaf.text)
+            for leaf in seen
+            if " " in leaf.text and not (leaf.verdict or (leaf.text, leaf.context) in look.clean)
+        }
+        texts = [read.text for read in prose.values()]
+        look.budget.charge(model_work(texts) if texts else 0)
+        if not texts or look.budget.exhausted:
+            return
+        for (text, read), spans in zip(prose.items(), self._entities.persons(texts), strict=True):
+            if spans:
+                look.names[text] = [read.span(start, end) for start, end in spans]
+
+    def _names(self, leaf: Leaf, look: Examination, found: Sequence[Finding]) -> Iterator[Finding]:
+        """What the entity recogniser takes for names and no rule has found, nor a replacement left."""
+        assert self._entities is not None
+        taken = [(finding.start, finding.end) for finding in found if finding.type not in SIGNS]
+        taken += [match.span() for match in PLACEHOLDER.finditer(leaf.text)]
+        detector = f"{_MODEL}{self._entities.name}"
+        for start, end in rest_of(look.names[leaf.text], taken):
+            name = _NAME.search(leaf.text, start, end)
+            # Models take figures, code and common words for names
+            if name is not None and is_name_value(name[0]):
+                at = name.start(), _word_end(leaf.text, name.end())
+                yield Finding(PERSON_NAME, *at, _POSSIBLE, detector, _BY_MODEL)
 
     def redact(
         self,
@@ -309,6 +354,8 @@ class LibraryScreener:
                     for finding in spread(leaf.text, findings)
                     if not known.cover(finding) and known.add(finding)
                 ]
+            if leaf.text in look.names:
+                findings += list(self._names(leaf, look, findings))
         except LimitReached:
             return findings, False
         return findings, True

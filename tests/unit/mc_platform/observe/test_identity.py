@@ -42,6 +42,15 @@ def test_replicas_of_one_release_have_one_configuration(made):
     assert len({configuration_digest(made(**one)) for one in ({}, *others)}) == 5
 
 
+def test_an_entity_recogniser_counts_as_what_it_is_made_of(made):
+    """The setting names a package or a folder, whose files may be others tomorrow."""
+    on = made(MC_NER_PIPELINE="en")
+    first, second = (configuration_digest(on, f"en {version}") for version in (1, 2))
+    assert len({first, second, configuration_digest(made())}) == 3
+    moved = made(MC_NER_PIPELINE="/srv/en")
+    assert configuration_digest(moved, "en 1") == first
+
+
 def test_a_secret_counts_as_set_or_not_whatever_its_value(made):
     """A digest of a weak secret would let it be guessed."""
     siem = {"AUDIT_SIEM_URL": "http://127.0.0.1/x"}

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -102,6 +103,26 @@ async def test_a_request_that_takes_too_long_is_labelled_whole(examiner: Examine
     known = await room.incoming(T1, LARGE, {})
     assert known.screening.types == {"screening-limit"}
     assert known.digest == (await ExaminationRoom(examiner).incoming(T1, LARGE, {})).digest
+
+
+class _NoNames:
+    """An entity recogniser that finds nothing, by way of pickles too."""
+
+    name = identity = "none"
+
+    def persons(self, texts: Sequence[str]) -> list[list[tuple[int, int]]]:
+        return [[] for _ in texts]
+
+
+async def test_with_a_language_model_a_shorter_message_goes_to_a_worker(examiner: Examiner) -> None:
+    """Its cost counts where the event loop is spared; a short question stays here."""
+    workers = FakeWorkers()
+    prose = ({"text": "where is my order of last week? " * 20},)
+    names = _NoNames()
+    modelled = replace(examiner, entities=names, screener=LibraryScreener(entities=names))
+    for one, parts, calls in ((examiner, prose, 0), (modelled, SMALL, 0), (modelled, prose, 1)):
+        await ExaminationRoom(one, workers).incoming(T1, parts, {})
+        assert len(workers.calls) == calls
 
 
 async def test_a_reply_that_takes_too_long_never_leaves_unread(examiner: Examiner) -> None:
