@@ -195,7 +195,7 @@ def replicate(layout: Layout, first: Administer, second: Administer, say: Say) -
             name_witness(own, other, known.peer, url, logs[known.peer])
     for region, peer in left.items():
         say(
-            f"{region} was restored: nothing is replicated between it and {peer}, and nothing confirmed, until "
+            f"a region was restored: nothing goes from {peer} to {region}, and nothing is confirmed, until "
             "`mcctl replication repair` has run"
         )
     if not report["subscribed"] and not left:

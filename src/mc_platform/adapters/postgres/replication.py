@@ -191,15 +191,15 @@ async def set_up(
     }
 
 
-async def _slot_is_there(peering: Peering) -> bool:
-    """Whether the peer keeps this region's slot; false also if it lets nobody in."""
+async def _slot_is_there(peering: Peering) -> bool | None:
+    """Whether the peer keeps this region's slot; None if it lets nobody in."""
     with suppress(OSError, asyncpg.PostgresError):
         peer = await asyncpg.connect(peering.peer_url)
         try:
             return bool(await peer.fetch(_SLOTS, _slots_of(peering.own)))
         finally:
             await peer.close()
-    return False
+    return None
 
 
 async def _begin(connection: Any, peering: Peering) -> None:
@@ -274,7 +274,8 @@ async def _subscribe(connection: Any, peering: Peering, conninfo: str, slot: str
         await connection.execute(f"ALTER SUBSCRIPTION {name} ENABLE")
         with suppress(asyncpg.PostgresError):  # it needs the peer; the next repair does it
             await connection.execute(f"ALTER SUBSCRIPTION {name} REFRESH PUBLICATION")
-        return ""
+        # The peer's database may be another one than it was: it was restored, and had no time to say so
+        return _LEFT if await _slot_is_there(peering) is False else ""
     if not slot and await connection.fetchval(_HAD_A_SLOT, peering.own):
         return _LEFT
     options = [

@@ -283,6 +283,9 @@ def test_a_slot_that_is_lost_is_mended_by_a_repair_and_nothing_stays_missing(
     _record(one, runner, 25)
     problems = runner.run(replication.status(**one.urls))["problems"]
     assert "local-2 does not subscribe to this region" in problems
+    # A setup, such as `mcctl up` makes, does not take a subscription without its slot for one
+    set_up = runner.run(replication.set_up(**other.urls, peering=other.peering))
+    assert (set_up["subscribed"], set_up["left"]) == (False, True)
     report = runner.run(replication.repair(**other.urls, peering=other.peering))
     assert report["anew"]
     assert report["subscribed"]
