@@ -277,8 +277,8 @@ def print_result(
     left_out = outcomes.count(room.Outcome.skipped)
     skipped = f", {left_out} skipped" if left_out else ""
     total = len(runbook.steps)
-    counted = f"{outcomes.count(room.Outcome.passed)} of {total} steps{skipped} in {duration(took)}"
-    stdout.print(f"{run_id}: {state.outcome}, {counted}", markup=False)
+    passed = f"{outcomes.count(room.Outcome.passed)} of {total} steps{skipped} in {duration(took)}"
+    stdout.print(f"{run_id}: {state.outcome}, {passed}", markup=False)
     for parameter in runbook.parameters:
         value = state.parameters.get(parameter.name, "")
         if parameter.set_by and value and "://" not in value:

@@ -276,16 +276,16 @@ class TwoRegions:
         deadline = time.monotonic() + _PATIENCE_S
         while True:
             effects = await asyncio.to_thread(effects_at, self._receiver)
-            counted = judge(effects[self._effects_before :], rows)
-            if not counted["half"] or time.monotonic() > deadline:
+            judged = judge(effects[self._effects_before :], rows)
+            if not judged["half"] or time.monotonic() > deadline:
                 break
             await asyncio.sleep(_LOOK_AGAIN_S)
-        self.told["effects"] = counted
+        self.told["effects"] = judged
         wrong = [
-            f"{count} {_WRONG[name]}" for name, count in counted.items() if count and name in _WRONG
+            f"{count} {_WRONG[name]}" for name, count in judged.items() if count and name in _WRONG
         ]
         self._say(
-            f"operations ended: {counted['done']}; {', '.join(wrong) or 'each once and whole'}"
+            f"operations ended: {judged['done']}; {', '.join(wrong) or 'each once and whole'}"
         )
         if self._backup is not None:
             wrong += self._backup.wrong(rows, "found_restored")

@@ -82,14 +82,14 @@ def check_edge(
         why = f"a replica or the edge does not answer: {type(error).__name__}"
         return [unknown(_SERVED, why, "mcctl status")]
 
-    counted = _growth(answered, answered_before, QUESTIONS, patience_s)
-    too_few = f"{colour} answered {counted:.0f} of {QUESTIONS} requests"
+    reached = _growth(answered, answered_before, QUESTIONS, patience_s)
+    too_few = f"{colour} answered {reached:.0f} of {QUESTIONS} requests"
     batches = _growth(delivered, delivered_before, 1, patience_s)
     return [
         *results,
         found(
             f"answered-by-{colour}",
-            [] if counted >= QUESTIONS else [too_few],
+            [] if reached >= QUESTIONS else [too_few],
             f"replicas of {colour} answered all {QUESTIONS} requests",
             "mcctl status: which colour is active?",
         ),

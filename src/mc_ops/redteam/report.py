@@ -11,6 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from mc_contract.numbers import counted
 from mc_contract.redteam import LEAST_BLOCKED, LEAST_BLOCKED_OF_A_FAMILY, THRESHOLDS, figures
 from mc_contract.running import RELEASE_FACTS, Facts, Record, facts_of
 from mc_ops.files import writing
@@ -118,13 +119,13 @@ def picture(told: Mapping[str, Any], path: Path) -> None:
     os.environ.setdefault("MPLBACKEND", "Agg")
     from matplotlib.figure import Figure
 
-    counted = told["figures"]
+    rates = told["figures"]
     bars = [
         (name, one["rate"], one["lower"], "#2b6cb0")
-        for name, one in sorted(counted["families"].items(), reverse=True)
+        for name, one in sorted(rates["families"].items(), reverse=True)
         if one["rate"] is not None
     ]
-    whole, honest = counted["attacks"], counted["benign"]
+    whole, honest = rates["attacks"], rates["benign"]
     if whole["rate"] is not None:
         bars.append(("all attacks: blocked", whole["rate"], whole["lower"], "#1a365d"))
     if honest["rate"] is not None:
@@ -161,12 +162,12 @@ def picture(told: Mapping[str, Any], path: Path) -> None:
 
 def lines(told: Mapping[str, Any]) -> list[str]:
     """The report for a terminal of 80 columns."""
-    counted = told["figures"]
-    whole, honest, worded = counted["attacks"], counted["benign"], counted["wording"]
+    rates = told["figures"]
+    whole, honest, worded = rates["attacks"], rates["benign"], rates["wording"]
     rows = [
         f"{'family':<24}{'cases':>7}{'blocked':>9}{'missed':>8}{'invalid':>9}{'lower 95 %':>12}"
     ]
-    for name, one in counted["families"].items():
+    for name, one in rates["families"].items():
         rows.append(_line(name, one))
     rows += [_line("all attacks", whole), ""]
     passed = f"honest work: {honest['passed']} of {honest['n']} passed unchanged ({_percent(honest['rate'])})"
@@ -175,7 +176,7 @@ def lines(told: Mapping[str, Any]) -> list[str]:
         f"  {honest['invalid']} invalid; false positives at most {_percent(honest['false_positives_upper'])} (95 %)",
         f"injection wording, without a promise: {worded['labelled']} of {worded['n']} labelled",
     ]
-    controls = sorted(counted["controls"].items(), key=lambda item: -item[1])
+    controls = sorted(rates["controls"].items(), key=lambda item: -item[1])
     acted = ", ".join(f"{name} {count}" for name, count in controls)
     rows += _wrapped(f"controls that acted: {acted or 'none'}")
     rows += _wrapped(f"looked through: {', '.join(told['channels'])}")
@@ -190,7 +191,7 @@ def lines(told: Mapping[str, Any]) -> list[str]:
             why = one["channel"] or one["control"] or one["why"]
             rows += _wrapped(f"{kind}: {one['id']} ({one['form']}): {why}")
     if told["met"] is None:
-        for doubt in [*told["problems"], *counted["doubts"]]:
+        for doubt in [*told["problems"], *rates["doubts"]]:
             rows += _wrapped(f"could not tell: {doubt}")
     return rows
 

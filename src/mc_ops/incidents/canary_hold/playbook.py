@@ -208,9 +208,9 @@ def _errors(told: Mapping[str, Any], judgement: Judgement) -> Finding:
             f"{judgement.error_tolerance:.2%} is allowed"
         )
     kinds = [
-        f"{side}: {', '.join(f'{count} x {kind}' for kind, count in counted.items())}"
+        f"{side}: {', '.join(f'{count} x {kind}' for kind, count in failures.items())}"
         for side in ("baseline", "candidate")
-        if (counted := failures_of(told, side))
+        if (failures := failures_of(told, side))
     ]
     if kinds:
         detail += f"; {'; '.join(kinds)}"
