@@ -216,7 +216,7 @@ def test_the_verb_serves_until_it_is_stopped(tmp_path, wait_until, free_ports):
         process.send_signal(signal.SIGTERM)
         _, said = process.communicate(timeout=60)
     assert process.returncode == 0, said
-    assert "1 comparisons at" in said
+    assert "1 comparison at" in said
     token.write_text("short")
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 4

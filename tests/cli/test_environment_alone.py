@@ -44,7 +44,8 @@ def test_what_runs_is_shown(recorded):
     assert run("instances").stdout == f"{RecordingEnvironment.url}\n" * 2
     recorded.replicas["baseline-1"] = {}
     assert run("instances", "--baseline").stdout == f"{RecordingEnvironment.url}\n"
-    assert run("logs", "blue-2", "--lines", "3").stdout == "last of 3, and no more\n"
+    asked = "LogFilter(lines=3, follow=False, since_s=0.0, pattern=None)\n"
+    assert run("logs", "blue-2", "--lines", "3").stdout == asked
 
 
 def test_replicas_are_changed(recorded):
