@@ -74,7 +74,7 @@ def resend(
         "until": room.moment(until, now) if until else None,
     }
     with call.acting() as client:
-        which = f"{counted(len(event), 'dead letter')}" if event else "all dead letters"
+        which = counted(len(event), "dead letter") if event else "all dead letters"
         call.confirm(f"Send {'those dead letters' if since or until else which} again?")
         asked = client.resend_dead_letters(reason=call.reason, **selection)
         settled = _wait(client, asked["request"], wait) if asked["request"] else []

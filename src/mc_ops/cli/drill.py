@@ -221,9 +221,7 @@ def _tell_all(finished: Sequence[room.Finished], output: Format) -> NoReturn:
     show(output, told, columns(rows, heading=heading, right=range(1, len(heading))))
     status, word, code = _VERDICTS[told["met"]]
     if output is not Format.json:
-        print_check(
-            status, f"{counted(told['drills'], 'drill')}", "; ".join([word, *told["problems"]])
-        )
+        print_check(status, counted(told["drills"], "drill"), "; ".join([word, *told["problems"]]))
     raise typer.Exit(code)
 
 

@@ -187,18 +187,13 @@ def status(output: OutputOption = Format.table, env: EnvOption = "local") -> Non
         names = ", ".join(process.name for process in found.dead)
         mend = "" if environment.name == "kubernetes" else ", `mcctl up` restarts"
         warn(f"dead: {names}; `mcctl logs {found.dead[0].name}` shows why{mend}")
-    failing = [
-        process
-        for process in found.everything
-        if process.state is State.running and process.health not in _SERVING
-    ]
-    for process in failing:
+    for process in found.failing:
         why = f"`mcctl logs {process.name}` may show why"
         if process.health == STANDS_STILL:  # and writes no log
             mend = "mcctl up" if process.name == "link" else "mcctl down, mcctl up"
             why = "the drill stopped it, and lets it go on" if drill else f"to let it go on: {mend}"
         warn(f"running but {escape(process.health)}: {process.name}; {why}")
-    if found.dead or failing:
+    if found.dead or found.failing:
         raise typer.Exit(exit_codes.FINDING)
 
 
@@ -518,7 +513,6 @@ def _reader_may_leave() -> Iterator[None]:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-_SERVING = ("ok", "degraded", UNREACHED)
 _MARKS = {
     State.running: "[green]● running[/green]",
     State.dead: "[red]✘ dead[/red]",
@@ -530,7 +524,7 @@ def _status_lines(found: EnvironmentStatus) -> list[Text]:
     rows: list[tuple[str | Text, ...]] = []
     for process in found.everything:
         active = process.colour is not None and process.colour is found.active_colour
-        again = f"{counted(process.restarts, 'restart')}" if process.restarts else ""
+        again = counted(process.restarts, "restart") if process.restarts else ""
         remarks = list(filter(None, ["active" if active else "", process.faults, again]))
         uptime = "-" if process.uptime_s is None else f"{process.uptime_s:.0f} s"
         pid, port = str(process.pid or "-"), str(process.port or "-")

@@ -53,6 +53,7 @@ BASELINE: Final = "baseline"  # replicas of what serves, fresh, only to be compa
 Group = Colour | Literal["baseline"]
 STANDS_STILL: Final = "stands still (SIGSTOP)"  # the health of what a signal has stopped
 UNREACHED: Final = "ready"  # the health of what cannot be asked from here, and whose probe passes
+_SERVING = ("ok", "degraded", UNREACHED)
 
 
 class State(StrEnum):
@@ -117,6 +118,12 @@ class EnvironmentStatus:
     def dead(self) -> tuple[ProcessStatus, ...]:
         """Those that were started and are gone."""
         return tuple(p for p in self.everything if p.state is State.dead)
+
+    @property
+    def failing(self) -> tuple[ProcessStatus, ...]:
+        """Those that run and do not say that they serve."""
+        running = (p for p in self.everything if p.state is State.running)
+        return tuple(p for p in running if p.health not in _SERVING)
 
 
 @dataclass(frozen=True, slots=True)

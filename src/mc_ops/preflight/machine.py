@@ -5,17 +5,15 @@
 
 from __future__ import annotations
 
-import platform
 import resource
 import shutil
 import socket
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 
-from mc_ops.environments import UNREACHED, Environment, State
+from mc_ops.environments import Environment, State
 from mc_ops.environments.drill_lock import running_drill
 from mc_ops.environments.workspace import HOST
 from mc_ops.errors import OpsError
@@ -26,7 +24,6 @@ _MIB = 1024 * 1024
 _LEAST_DISK = 1024 * _MIB  # PostgreSQL stops at a full disk, and its WAL alone may have 1 GiB
 _LEAST_MEMORY = 512 * _MIB  # a platform of one replica takes about as much
 _LEAST_FILES = 1024
-_SERVING = ("ok", "degraded", "-", UNREACHED)
 _TOOLS = {
     "git": "runbooks that tag a release, and evidence that names its commit",
     "kubectl": "runbooks' own lines on a cluster",
@@ -38,19 +35,13 @@ _TOOLS = {
 def check_machine(environment: Environment) -> list[CheckResult]:
     """Every check, of what is there: a platform that was never started fails none."""
     home = environment.workspace.home
-    results = [_python(), _disk(home), _memory(), _open_files()]
+    results = [_disk(home), _memory(), _open_files()]
     if home.is_dir():
         results.append(state_private(home))
         if (home / "secrets").is_dir():
             results.append(secrets_private(home / "secrets"))
         results.append(_leftovers(home))
     return [*results, *_running(environment), *_tools()]
-
-
-def _python() -> CheckResult:
-    told = f"{platform.python_implementation()} {platform.python_version()} ({sys.executable})"
-    problems = [] if sys.version_info >= (3, 11) else [f"{told}, and 3.11 is the least"]
-    return found("python", problems, told, "make setup with a newer Python on PATH")
 
 
 def _disk(home: Path) -> CheckResult:
@@ -112,7 +103,7 @@ def _running(environment: Environment) -> Iterator[CheckResult]:
         return
     run = [one for one in status.everything if one.state is State.running]
     bad = [f"{one.name} is dead" for one in status.dead]
-    bad += [f"{one.name}: {one.health}" for one in run if one.health not in _SERVING]
+    bad += [f"{one.name}: {one.health}" for one in status.failing]
     if not run and not bad:
         yield not_applicable("processes", "the platform does not run (mcctl up starts it)")
     else:
