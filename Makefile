@@ -150,7 +150,7 @@ cluster-crash: ## a node of the cluster loses its power, with all its pods (N=2)
 	@$(CLUSTER) $(if $(BACK),node,crash) $(or $(N),2)
 
 cluster-test: setup ## stories with the real controllers, kubelets and proxy, on that cluster (ONLY="-m 'not long'", ONLY=--last-failed)
-	@MC_TEST_CLUSTER=1 $(PYTEST) $(ONLY) tests/cluster
+	@TEST_CLUSTER=1 $(PYTEST) $(ONLY) tests/cluster
 
 bench: setup .venv-presidio/.locked ## one table of what costs what beside its peers; fails if dearer than the baseline (BASELINE=write renews it)
 	@$(MAKE) --no-print-directory .venv-contextforge/.locked || rm -rf .venv-contextforge

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 
-_SHARE = float(os.environ.get("MC_TEST_EXAMPLES", "0.25"))
+_SHARE = float(os.environ.get("TEST_EXAMPLES", "0.25"))
 
 
 def examples(all_of_them: int) -> int:
-    """The share of `all_of_them` that MC_TEST_EXAMPLES says, 0.25 by default, and never none."""
+    """The share of `all_of_them` that TEST_EXAMPLES says, 0.25 by default, and never none."""
     return max(1, round(all_of_them * _SHARE))

@@ -187,7 +187,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[Cluster]:
     """The cluster: one that runs is used and left, else one is started and taken away."""
-    if not os.environ.get("MC_TEST_CLUSTER"):
+    if not os.environ.get("TEST_CLUSTER"):
         pytest.skip("needs a Kubernetes cluster: make cluster-test runs it")
     asked = subprocess.run([CLUSTER, "needs"], check=False, capture_output=True, text=True)
     if asked.returncode == NOT_SETTLED:

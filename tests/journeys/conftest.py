@@ -58,7 +58,7 @@ class Platform:
             "NO_COLOR": "1",
             "COLUMNS": "200",
         }
-        for name in ("MC_DATABASE_URL", "SLACK_WEBHOOK_URL", "AUDIT_SIEM_URL", "MC_TEST_EXAMPLES"):
+        for name in ("MC_DATABASE_URL", "SLACK_WEBHOOK_URL", "AUDIT_SIEM_URL"):
             self.env.pop(name, None)
 
     def mcctl(

@@ -21,7 +21,7 @@ _SHIPPED = "Order O-2001 is shipped"
 
 
 def _told(platform, *command):
-    environ = {**os.environ, "MC_TEST_TOKEN": platform.token("TENANT_001")}
+    environ = {**os.environ, "TEST_TOKEN": platform.token("TENANT_001")}
     done = subprocess.run(
         command, env=environ, capture_output=True, text=True, timeout=120, check=False
     )

@@ -1,6 +1,6 @@
 """Cuts, freezes, kills and moves in a random order under load; what clients saw is checked afterwards.
 
-The seed is printed; `MC_TEST_SEED` repeats one. The laws: what was acknowledged is there in both regions; nothing is
+The seed is printed; `TEST_SEED` repeats one. The laws: what was acknowledged is there in both regions; nothing is
 enacted twice, by half, by a former home, or unasked; a task that has ended stays ended; each region's log is one that
 only grew; and the home is a register that porcupine finds linearizable.
 """
@@ -162,8 +162,8 @@ async def _yes(_message):
 
 
 def test_a_random_schedule_breaks_no_promise(platform, tmp_path):
-    seed = int(os.environ.get("MC_TEST_SEED") or random.SystemRandom().randrange(10**6))
-    print(f"MC_TEST_SEED={seed}")
+    seed = int(os.environ.get("TEST_SEED") or random.SystemRandom().randrange(10**6))
+    print(f"TEST_SEED={seed}")
     platform.second = type(platform)(platform.home / "region-2", platform.port + 80)
     platform.second.env.pop("MC_EDGE_PORT")
     both = (platform, platform.second)

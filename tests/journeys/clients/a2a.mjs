@@ -1,7 +1,7 @@
 // The official A2A client for JavaScript (`npm ci` in this folder).
 //
 // Asks the gateway at argv[2] by the binding at argv[3] and prints what it saw, as JSON; the credential is
-// in `MC_TEST_TOKEN`.
+// in `TEST_TOKEN`.
 
 import { randomUUID } from "node:crypto";
 import {
@@ -17,7 +17,7 @@ const [url, binding] = process.argv.slice(2);
 
 function authorized(input, init = {}) {
   const headers = new Headers(init.headers);
-  headers.set("Authorization", `Bearer ${process.env.MC_TEST_TOKEN}`);
+  headers.set("Authorization", `Bearer ${process.env.TEST_TOKEN}`);
   return fetch(input, { ...init, headers });
 }
 

@@ -1,6 +1,6 @@
 """The official A2A client of version 0.3, in an environment of its own (`make .venv-a2a03/.locked`).
 
-Asks the gateway at argv[1] and prints what it saw, as JSON; the credential is in `MC_TEST_TOKEN`.
+Asks the gateway at argv[1] and prints what it saw, as JSON; the credential is in `TEST_TOKEN`.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ async def _all(client, message):
 
 
 async def main(url):
-    bearer = {"Authorization": f"Bearer {os.environ['MC_TEST_TOKEN']}"}
+    bearer = {"Authorization": f"Bearer {os.environ['TEST_TOKEN']}"}
     async with httpx.AsyncClient(headers=bearer, timeout=60) as http:
         card = await A2ACardResolver(http, url).get_agent_card()
         client, streaming = (
