@@ -33,6 +33,13 @@ def run(*arguments):
     return result
 
 
+def done(*arguments):
+    """What a verb tells a program that it did."""
+    told = json.loads(run(*arguments, "-o", "json").stdout)
+    assert told.pop("schema_version") == 1
+    return told
+
+
 def test_what_runs_is_shown(recorded):
     """Status, instances and logs, of a colour and of the fresh baseline."""
     found = json.loads(run("status", "--output", "json").stdout)
@@ -44,6 +51,8 @@ def test_what_runs_is_shown(recorded):
     assert run("instances").stdout == f"{RecordingEnvironment.url}\n" * 2
     recorded.replicas["baseline-1"] = {}
     assert run("instances", "--baseline").stdout == f"{RecordingEnvironment.url}\n"
+    baseline = {"name": "baseline-1", "colour": "blue", "url": RecordingEnvironment.url}
+    assert done("instances", "--baseline") == {"group": "baseline", "instances": [baseline]}
     asked = "LogFilter(lines=3, follow=False, since_s=0.0, pattern=None)\n"
     assert run("logs", "blue-2", "--lines", "3").stdout == asked
 
@@ -51,10 +60,14 @@ def test_what_runs_is_shown(recorded):
 def test_replicas_are_changed(recorded):
     """Scale with faults and a baseline, wait for both, and stop the baseline again."""
     scale = ("scale", "agent-workbench", "--replicas", "2", "--colour", "green", "--restart")
-    run(*scale, "--baseline", "--fault", "slow=2")
-    run("wait", "ready", "--colour", "green", "--timeout", "9")
+    scaled = done(*scale, "--baseline", "--fault", "slow=2")
+    assert scaled["group"] == "green"
+    assert [one["name"] for one in scaled["instances"]] == ["green-1", "green-2"]
+    waited = done("wait", "ready", "--colour", "green", "--timeout", "9")
+    assert waited == scaled
     run("wait", "ready", "--baseline")
-    run("scale", "agent-workbench", "--replicas", "0", "--baseline")
+    stopped = done("scale", "agent-workbench", "--replicas", "0", "--baseline")
+    assert stopped == {"group": "baseline", "instances": []}
     assert recorded.calls == [
         ("scale", Colour.green, 2, True, Faults(slow_factor=2), True),
         ("wait_ready", Colour.green, 9.0),
@@ -71,6 +84,8 @@ def test_traffic_is_moved_and_written_down(recorded):
     assert recorded.calls == [("switch", Colour.green, False)]
     kept = json.loads((recorded.home / "cutover.json").read_text())
     assert (kept["from"], kept["to"]) == ("blue", "green")
+    back = done("cutover", "--to", "blue", "--without-canary")
+    assert (back["source"], back["target"], back["changed"]) == ("green", "blue", True)
 
 
 @pytest.mark.parametrize(("minimum", "code"), [("2", 0), ("3", 1)])

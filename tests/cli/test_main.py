@@ -121,8 +121,8 @@ def commands():
     return dict(_commands(main.load_all()))
 
 
-def test_verbs_that_change_something_take_the_same_options(commands):
-    """Who gives a reason or moves traffic can give --yes; who asks the service can say as whom."""
+def test_verbs_take_the_same_options(commands):
+    """Who gives a reason or moves traffic can give --yes; who asks the service can say as whom; all can have JSON."""
     options = {
         verb: {one.opts[0]: one for one in command.params} for verb, command in commands.items()
     }
@@ -136,6 +136,12 @@ def test_verbs_that_change_something_take_the_same_options(commands):
     assert {verb for verb in with_reason - beside if "--as" not in options[verb]} == set()
     asking = {verb for verb, known in options.items() if "--url" in known} - {"evidence pack"}
     assert {verb for verb in asking if "--as" not in options[verb]} == set()
+    # What they print is a text, a key, a hash or a document as it is, or a server's log
+    as_it_is = {
+        "logs", "canary serve", "evidence verify", "audit verifier-key", "credential prepare",
+        "privacy reveal", "break-glass task",
+    }  # fmt: skip
+    assert {verb for verb, known in options.items() if "--output" not in known} == as_it_is
     optional = {verb for verb in with_reason if not options[verb]["--reason"].required}
     assert optional == {"operations cancel", "runbook approve", "backup restore"}
 

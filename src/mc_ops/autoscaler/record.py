@@ -108,7 +108,8 @@ def _of_rows(rows: Any) -> Recorded:
     if header not in (["time", "replicas"], ["time", "replicas", "load"]):
         raise UnusableInput(
             f"the series begins with {','.join(header)[:60]!r}",
-            hint="expected the header time,replicas or time,replicas,load",
+            hint="expected the header time,replicas or time,replicas,load; Grafana's export has another, "
+            "and times without a zone",
         )
     replicas: list[tuple[float, int]] = []
     load: list[tuple[float, float]] = []
@@ -120,7 +121,10 @@ def _of_rows(rows: Any) -> Recorded:
         try:
             at, count, value = _row(row, len(header))
         except ValueError as error:
-            raise UnusableInput(f"the series, line {rows.line_num}: {error}") from error
+            raise UnusableInput(
+                f"the series, line {rows.line_num}: {error}",
+                hint="leave out rows that have no figure; times are Unix seconds, or end with Z",
+            ) from error
         replicas.append((at, count))
         load.append((at, value))
     if not replicas:

@@ -6,12 +6,12 @@ import os
 import re
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
 from shlex import quote
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
@@ -30,7 +30,6 @@ from mc_ops.cli.output import (
     note,
     ok,
     show,
-    stdout,
     styled,
     warn,
 )
@@ -42,6 +41,7 @@ from mc_ops.environments import (
     Environment,
     EnvironmentStatus,
     Group,
+    Instance,
     LogFilter,
     Startable,
     State,
@@ -109,9 +109,14 @@ def up(
             help="Stay in the foreground and print the logs; Ctrl-C stops the platform.",
         ),
     ] = False,
+    output: OutputOption = Format.table,
     env: EnvOption = "local",
 ) -> None:
     """Start the platform on this machine; what runs already is left alone."""
+    if foreground and output is Format.json:
+        raise UnusableInput(
+            "--foreground prints logs until it is stopped, and -o json one result", hint="give one"
+        )
     environment = open_startable(env)
     require_no_drill(environment.workspace.home)
     faults = faults_room.read_faults(fault or (), os.environ)
@@ -127,7 +132,7 @@ def up(
         if foreground:
             _run_in_foreground(environment, request)
         else:
-            _show_ready(environment, environment.up(request, _tell))
+            _show_ready(environment, environment.up(request, _tell), output)
 
 
 @app.command()
@@ -139,6 +144,7 @@ def down(
     yes: Annotated[
         bool, typer.Option("--yes", help="Do not ask for confirmation of --purge.")
     ] = False,
+    output: OutputOption = Format.table,
     env: EnvOption = "local",
 ) -> None:
     """Stop the platform; its data is kept."""
@@ -146,30 +152,25 @@ def down(
     require_no_drill(environment.workspace.home)
     if purge and not yes:
         _confirm_purge(environment)
-    if environment.down(note):
+    stopped = environment.down(note)
+    if stopped:
         ok("the platform is stopped")
     else:
         note("nothing was running")
     if purge:
         environment.purge()
         ok(f"its data under {escape(str(environment.workspace.home))} is removed")
+    show(output, {"stopped": stopped, "purged": purge}, ())
 
 
 @app.command()
 def status(output: OutputOption = Format.table, env: EnvOption = "local") -> None:
     """Show each process and its health; exit 1 if one is dead or cannot serve."""
     environment = open_environment(env)
-    home = str(environment.workspace.home)
     found = environment.status()
     if output is Format.table:
-        note(f"platform of {escape(home)}")
-    result = {
-        "home": home,
-        "url": found.url,
-        "active_colour": found.active_colour,
-        "processes": [asdict(process) for process in found.everything],
-    }
-    show(output, result, _status_lines(found))
+        note(f"platform of {escape(str(environment.workspace.home))}")
+    show(output, _status_result(environment, found), _status_lines(found))
     if found.active_colour is None and all(p.state is State.stopped for p in found.everything):
         note("the platform was never started here; start it: mcctl up")
     if unreached := [p.name for p in found.processes if p.health == UNREACHED and p.colour]:
@@ -270,6 +271,7 @@ def scale(
             "with --replicas 0 and no --colour: stop the baseline.",
         ),
     ] = False,
+    output: OutputOption = Format.table,
     env: EnvOption = "local",
 ) -> None:
     """Change the number of replicas; stopped replicas finish their requests first."""
@@ -280,6 +282,7 @@ def scale(
     if baseline and colour is None:
         _stop_baseline(environment, replicas)
         _refresh_targets(environment)
+        show(output, _group_result(BASELINE, ()), ())
         return
     target = _colour(environment, colour)
     with ended_like_interrupted(_INTERRUPTED):
@@ -295,6 +298,7 @@ def scale(
         ok(f"{target} has {count}; what was started for {them} serves")
     if baseline:
         ok("a fresh baseline beside them serves as well")
+    show(output, _group_result(target, environment.instances(target)), ())
 
 
 def _refresh_targets(environment: Environment) -> None:
@@ -327,6 +331,7 @@ def wait(
     timeout: Annotated[
         Number, typer.Option(min=0, help="Maximum time to wait, in seconds.")
     ] = 60.0,
+    output: OutputOption = Format.table,
     env: EnvOption = "local",
 ) -> None:
     """Wait until every replica of a colour is ready."""
@@ -336,12 +341,14 @@ def wait(
     group = _group(environment, colour, baseline=baseline)
     found = environment.wait_ready(group, timeout)
     ok(f"{_named(group)} is ready: {', '.join(instance.name for instance in found)}")
+    show(output, _group_result(group, found), ())
 
 
 @app.command()
 def instances(
     colour: ColourOption = None,
     baseline: BaselineOption = False,
+    output: OutputOption = Format.table,
     env: EnvOption = "local",
 ) -> None:
     """Print the URL of each running replica of a colour, one per line."""
@@ -350,8 +357,7 @@ def instances(
     found = environment.instances(group)
     if not found:
         raise CouldNotTell(f"no replica of {_named(group)} runs")
-    for instance in found:
-        stdout.print(instance.url, markup=False)
+    show(output, _group_result(group, found), [instance.url for instance in found])
 
 
 @app.command()
@@ -377,6 +383,7 @@ def cutover(
         ),
     ] = False,
     yes: UnaskedOption = False,
+    output: OutputOption = Format.table,
     env: EnvOption = "local",
 ) -> None:
     """Switch traffic to a colour without dropping a request; switch back the same way.
@@ -399,6 +406,7 @@ def cutover(
         note(f"  → the way back: mcctl cutover --to {to.other}")
     else:
         ok(f"{to} serves; nothing was moved")
+    show(output, {**asdict(switch), "canary": told}, ())
 
 
 def _group(environment: Environment, colour: Colour | None, *, baseline: bool) -> Group:
@@ -428,7 +436,22 @@ def _colour(environment: Environment, colour: Colour | None) -> Colour:
     return found
 
 
-def _show_ready(environment: Startable, found: EnvironmentStatus) -> None:
+def _group_result(group: Group, found: Sequence[Instance]) -> dict[str, Any]:
+    return {"group": group, "instances": [asdict(instance) for instance in found]}
+
+
+def _status_result(environment: Environment, found: EnvironmentStatus) -> dict[str, Any]:
+    return {
+        "home": str(environment.workspace.home),
+        "url": found.url,
+        "active_colour": found.active_colour,
+        "processes": [asdict(process) for process in found.everything],
+    }
+
+
+def _show_ready(
+    environment: Startable, found: EnvironmentStatus, output: Format = Format.table
+) -> None:
     ok(f"the platform is ready; {found.active_colour} serves")
     rows = {
         "gateway": found.url,
@@ -447,8 +470,7 @@ def _show_ready(environment: Startable, found: EnvironmentStatus) -> None:
         witnesses = quote(f"{environment.workspace.home}/trust/witnesses.txt")
         rows["verify by witness"] = f"mcctl audit verify --witness {witnesses} --require 1"
     rows["tenant tokens"] = str(environment.workspace.secret("credentials.json"))
-    for line in columns(rows.items()):
-        stdout.print(line)
+    show(output, _status_result(environment, found), columns(rows.items()))
 
 
 def _run_in_foreground(environment: Startable, request: UpRequest) -> None:

@@ -32,7 +32,6 @@ from mc_ops.cli.output import (
     note,
     ok,
     show,
-    stdout,
     warn,
 )
 from mc_ops.environments import Environment, Workspace, open_environment
@@ -272,10 +271,11 @@ def _commit(text: str | None) -> str | None:
 def extract_files(
     file: PackArgument,
     folder: Annotated[Path, typer.Option("--dir", help="Output folder.")],
+    output: OutputOption = Format.table,
 ) -> None:
     """Write an evidence file's artefacts, statement and signature as files."""
-    for path in room.extract(room.read_file(file), folder):
-        stdout.print(str(path), markup=False)
+    files = [str(path) for path in room.extract(room.read_file(file), folder)]
+    show(output, {"files": files}, files)
     note(
         "nothing was verified; docs/how-to/evidence.md shows how to check the signature with openssl"
     )

@@ -157,6 +157,7 @@ def prepare(
     pseudonym_key: Annotated[
         Path | None, typer.Option("--pseudonym-key", help="Its key for pseudonyms, if it has one.")
     ] = None,
+    output: OutputOption = Format.table,
 ) -> None:
     """Make the keyring of a platform elsewhere: new keys, or those that an installation has already."""
     if pseudonym_key is not None and ledger_key is None:
@@ -179,3 +180,4 @@ def prepare(
             f"{out}: {counted(len(made.view()), 'key')}; keep a copy where the database's backups are not"
         )
     )
+    show(output, {"file": str(out), "keys": made.view()}, ())
