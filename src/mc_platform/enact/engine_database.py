@@ -98,6 +98,15 @@ def migrate_engine(admin_database_url: str, service_role: str, *, schema: str = 
         ) from error
 
 
+def _is_news(record: logging.LogRecord) -> bool:
+    """Whether a line tells anything: that an operation was begun before does not, as its id is for that.
+
+    A message that is repeated while its operation is about to begin begins it as well. If the first found a
+    free slot and the repeat has to queue, or the other way round, the engine warns that the queues differ.
+    """
+    return "Workflow already exists in queue" not in record.getMessage()
+
+
 def quiet_engine_logs() -> None:
     """Send the engine's log lines to standard logging, warnings and worse only.
 
@@ -107,5 +116,6 @@ def quiet_engine_logs() -> None:
     logger = logging.getLogger("dbos")
     if not logger.handlers:
         logger.addHandler(logging.NullHandler())
+    logger.addFilter(_is_news)
     logger.setLevel(logging.WARNING)
     logger.propagate = True

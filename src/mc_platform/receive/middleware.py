@@ -13,6 +13,7 @@ import time
 from collections.abc import Awaitable
 from dataclasses import KW_ONLY, dataclass, field
 from itertools import chain
+from typing import Any
 
 import structlog
 from starlette.requests import Request
@@ -196,11 +197,14 @@ class _Visit:
         elapsed_s = time.perf_counter() - self._began
         metrics.count_answer(self._status, self._route, self._tenant, elapsed_s, cpu_s)
 
-    def _tell_failure(self, why: dict[str, str]) -> None:
+    def _tell_failure(self, why: dict[str, Any]) -> None:
         header = dict(self._scope["headers"]).get(b"traceparent", b"").decode("latin-1")
         trace = {"trace": found} if (found := trace_id(header)) else {}
         fields = {"status": self._status, "route": self._route, "tenant": self._tenant}
-        _log.warning("request_failed", **fields, **trace, **why)
+        if "home" in why:  # why the home could not be asked is a line of its own
+            _log.info("request_referred", **fields | trace | why)
+        else:
+            _log.warning("request_failed", **fields | trace | why)
 
     def _authorization(self) -> str | None:
         given = [value for name, value in self._scope["headers"] if name == b"authorization"]

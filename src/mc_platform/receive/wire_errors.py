@@ -16,6 +16,7 @@ import uuid
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from http import HTTPStatus
+from typing import Any
 
 import structlog
 from a2a.server.jsonrpc_models import JSONRPCError
@@ -74,19 +75,22 @@ def clear_note() -> None:
     note.failure = None
 
 
-def failure() -> dict[str, str]:
+def failure() -> dict[str, Any]:
     """Why this request fails by no fault of its caller, for the log; empty if it does not.
 
-    The words are ours: an agent's failure, or one that is not ours, is told by its kind alone.
+    The words are ours: an agent's failure, or one that is not ours, is told by its kind alone. `status` is
+    that of HTTP+JSON, as JSON-RPC tells errors in a 200. `home` is where the caller is referred to.
     """
     error = _notes.get(_Note()).failure
     if error is None:
         return {}
-    told = {"error": type(error).__name__}
+    told = {"status": getattr(error, "http_status", 500), "error": type(error).__name__}
     if isinstance(error, errors.PlatformError):
         told["code"] = error.code
     if isinstance(error, errors.Unavailable):
         told["reason"] = error.message
+    if isinstance(error, errors.HomeElsewhere) and error.home:
+        told["home"] = error.home
     if error.__cause__ is not None:
         told["cause"] = type(error.__cause__).__name__
     return told

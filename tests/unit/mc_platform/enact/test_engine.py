@@ -567,6 +567,24 @@ async def test_start_twice_runs_once(running: Start, receiver: Any, journal: Mem
     assert len(journal.finished) == 1
 
 
+async def test_a_repeat_that_finds_no_slot_is_no_warning(
+    running: Start, receiver: Any, gate: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Begun at once or in the queue, and begun again the other way: once, and nobody is alarmed."""
+    receiver.gates[CHARGE] = gate()
+    direct, queued = request(), request()
+    async with running(max_concurrent=2) as engine:
+        await engine.start(direct)
+        await engine.start(queued)
+        await engine.start(direct)
+        receiver.gates[CHARGE].open.set()
+        for operation in (direct, queued):
+            assert (await ended(engine, operation)).outcome is Outcome.completed
+        await engine.start(queued)
+    assert "already exists" not in caplog.text
+    assert sorted(receiver.paths()) == sorted([STOCK, CHARGE, COURIER] * 2)
+
+
 async def test_canary_probe_leaves_nothing(running: Start, receiver: Any) -> None:
     """The canary's operation always fails in the end, and is always undone."""
     operation = request("canary-probe")
