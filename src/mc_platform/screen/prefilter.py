@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
+from itertools import chain
 from typing import TypeVar
 
 import re2
@@ -15,6 +16,12 @@ _ANYTHING = r"(?s)."
 _ANCHOR = re.compile(r"(?<![\[\\])\^|(?<!\\)\$|\\[Az]")
 _SET_MEMORY_BYTES = 32 << 20
 _TRIED_ONE_BY_ONE = 16
+# A pattern that begins with so many characters of a class begins everywhere: an automaton has a state for
+# each combination of what it has read of it and of its neighbours.
+_COUNTING = re.compile(
+    r"(?:\A(?:\(\?\w+\))?(?:\(\?:)?|\|)\[[^\]]+\](?:[^()|]*\))?\{(?:[89]|\d\d)\}"
+)
+_COUNTING_IN_SET = 3
 
 
 def groups(items: Sequence[_T], size: int) -> Iterator[Sequence[_T]]:
@@ -108,18 +115,27 @@ class Prefilter:
     so. Hence the memory, and in each Set a pattern that every string has as a witness.
     """
 
-    def __init__(self, *groups: tuple[Sequence[str], frozenset[str]]) -> None:
-        """Take groups of patterns, each with the labels that it leads to; none: to further decoders."""
-        self._sets: list[tuple[Callable[[bytes], list[int]], int, int, frozenset[str]]] = []
+    def __init__(self, *groups: tuple[Sequence[str], frozenset[str], int]) -> None:
+        """Compile the patterns of some groups, which are numbered one after the other.
+
+        Args:
+            groups: Patterns, the labels that they lead to (none: to further decoders), and how many
+                of them one Set holds well; 0: all, even those that count.
+        """
+        self._sets: list[_Compiled] = []
         self._anchored: set[int] = set()
         first = 0
-        for patterns, kinds in groups:
-            compiled = _added(patterns)
-            compiled.Compile()
-            # Its own method: the wrapper's would look at each text's type again
-            self._sets.append((compiled._set.Match, first, len(patterns), kinds))
-            if any(map(_ANCHOR.search, patterns)):
-                self._anchored.add(first)
+        for patterns, kinds, size in groups:
+            for numbers in _parted(patterns, size):
+                chosen = [patterns[number] for number in numbers]
+                compiled = _added(chosen)
+                compiled.Compile()
+                if any(map(_ANCHOR.search, chosen)):
+                    self._anchored.add(len(self._sets))
+                # Its own method: the wrapper's would look at each text's type again
+                match = compiled._set.Match
+                told = [first + number for number in numbers]
+                self._sets.append((match, told, [len(numbers)], kinds))
             first += len(patterns)
 
     def hits(
@@ -131,29 +147,31 @@ class Prefilter:
         """The patterns' numbers in order; all of a Set's if it failed.
 
         Args:
+            text: The text.
             kinds: The labels that count; empty: all. Sets that lead to none of them are left out.
-            only: The first patterns of the Sets that may hit; None: all may.
+            only: The Sets that may hit, as `may_hit` tells; None: all may.
         """
         found: list[int] = []
         if not text:
             return found
         encoded = text.encode()  # once for all Sets
-        for match, first, witness, leads_to in self._sets:
-            if only is not None and first not in only:
-                continue
+        sets = self._sets if only is None else [self._sets[at] for at in only]
+        for match, numbers, nothing, leads_to in sets:
             if kinds and leads_to and kinds.isdisjoint(leads_to):
                 continue
             hits = match(encoded)
-            if hits == [witness]:
+            if hits == nothing:
                 continue
-            if witness not in hits:
-                found += range(first, first + witness)
+            witness = nothing[0]
+            if witness in hits:
+                found += [numbers[hit] for hit in hits if hit != witness]
             else:
-                found += sorted([first + hit for hit in hits if hit != witness])
+                found += numbers
+        found.sort()
         return found
 
     def may_hit(self, texts: Sequence[str]) -> frozenset[int]:
-        """The first patterns of the Sets that hit in any of some texts, and of some that do not.
+        """The Sets that hit in any of some texts, and some that do not.
 
         One pass over many short strings, where a pass over each costs more than its characters. A
         line break stands for the beginning and the end of each; Sets whose patterns ask for those
@@ -162,8 +180,22 @@ class Prefilter:
         encoded = "\n".join(texts).encode()
         return frozenset(
             [
-                first
-                for match, first, witness, _ in self._sets
-                if first in self._anchored or match(encoded) != [witness]
+                at
+                for at, (match, _, nothing, _) in enumerate(self._sets)
+                if at in self._anchored or match(encoded) != nothing
             ]
         )
+
+
+_Compiled = tuple[Callable[[bytes], list[int]], Sequence[int], list[int], frozenset[str]]
+"""A Set's method, its patterns' numbers, what it answers if none of them occurs, and their labels."""
+
+
+def _parted(patterns: Sequence[str], size: int) -> Iterator[Sequence[int]]:
+    """Which patterns share a Set: so many as one holds well, or a few of those that count."""
+    numbers = range(len(patterns))
+    if not size:
+        return iter([numbers])
+    counting = [number for number in numbers if _COUNTING.search(patterns[number])]
+    others = [number for number in numbers if number not in counting]
+    return chain(groups(others, size), groups(counting, _COUNTING_IN_SET))

@@ -15,7 +15,7 @@ from mc_platform.screen.content import Content
 from mc_platform.screen.cost import LEAST_WORK, more_work
 from mc_platform.screen.findings import Budget, LimitReached
 from mc_platform.screen.message.strings import KEY, Leaf
-from mc_platform.screen.prefilter import Prefilter, groups
+from mc_platform.screen.prefilter import Prefilter
 from mc_platform.screen.text.decoded_text import DECODERS, DECODERS_IN_SET, first_texts
 from mc_platform.screen.text.lookalikes import decode_lookalikes
 
@@ -29,12 +29,7 @@ _LEAST_COUNTED = 2 * _MOST_USUAL - 1
 _DIGITS = b"0123456789"
 _UNKNOWN = (-1,)
 _SMALL_NUMBER = re.compile(r"(?<![0-9])[0-9]{1,3}(?![0-9])")
-_PREFILTER = Prefilter(
-    *(
-        (group, frozenset[str]())
-        for group in groups([decoder.prefilter for decoder in DECODERS], DECODERS_IN_SET)
-    )
-)
+_PREFILTER = Prefilter(([decoder.prefilter for decoder in DECODERS], frozenset(), DECODERS_IN_SET))
 
 
 def said(parts: Sequence[Part]) -> tuple[tuple[str, ...], bool]:

@@ -80,7 +80,7 @@ _SHORT_CHARS, _SORTED_OUT = 64, 32
 _LABEL_WORK, _REPLACED_WORK, _CHAINED_WORK = 3, 8, 1
 _MOST_WITHHELD = 1000
 _WITHHELD: tuple[Part, ...] = ({"text": "[withheld]"},)
-_WORDED_IN_SET = 16
+_WORDED_IN_SET = 17
 _MOST_REMEMBERED = 8
 _MODEL, _POSSIBLE, _BY_MODEL = "ner.", 0.6, "A language model takes it for a person's name."
 # From the first letter to the last, or to the dot of an initial
@@ -91,10 +91,11 @@ _AS_FOUND = SIGNS | {CUSTOMER_ID, CROSS_TENANT_ID, TENANT_TERM, PAYMENT_CARD, PH
 _TAIL = re.compile(r"[0-9A-Za-z\u00c0-\u024f]{1,64}")
 
 
-def _group(entries: Sequence[Entry]) -> tuple[Sequence[str], frozenset[str]]:
+def _group(entries: Sequence[Entry], in_set: int) -> tuple[Sequence[str], frozenset[str], int]:
     return (
         [pattern for pattern, _, _ in entries],
         frozenset[str]().union(*(kinds for _, _, kinds in entries)),
+        in_set,
     )
 
 
@@ -122,10 +123,11 @@ class LibraryScreener:
         self._recogniser_count = len(RECOGNISERS)
         decoders = [*(decoder.prefilter for decoder in DECODERS), ANNOUNCED]
         self._prefilter = Prefilter(
-            _group(FORMED),
-            _group(KEYS),
-            *map(_group, groups((*CONTEXTUAL, *ATTACKS), _WORDED_IN_SET)),
-            *((patterns, frozenset[str]()) for patterns in groups(decoders, DECODERS_IN_SET)),
+            _group(FORMED, 0),
+            _group(KEYS, 0),
+            _group(CONTEXTUAL, _WORDED_IN_SET),
+            _group(ATTACKS, _WORDED_IN_SET),
+            (decoders, frozenset(), DECODERS_IN_SET),
         )
 
         self._of_context = range(len(FORMED) + len(KEYS), len(RECOGNISERS) - len(ATTACKS))

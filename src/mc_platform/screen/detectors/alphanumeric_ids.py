@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-import re2
 from stdnum import numdb
 
 from mc_platform.screen.detectors.national_ids import (
@@ -14,13 +13,13 @@ from mc_platform.screen.detectors.national_ids import (
     VALIDATORS,
 )
 from mc_platform.screen.findings import IBAN, NATIONAL_ID, Budget, Finding
-from mc_platform.screen.rules import Lettered, words_of
+from mc_platform.screen.rules import Lettered, compiled, words_of
 
 # Between groups: a space or hyphen, or what is put in its place to break the pattern.
 _BETWEEN = r"[ \-\t\n\r\v\f_.]*"
 _BETWEEN_GROUPS = r"[ \-\t\n\r\v\f_./,:;|*]*"
 IBAN_PREFILTER = rf"(?i)[A-Z]{{2}}\d{{2}}(?:{_BETWEEN_GROUPS}[A-Z0-9]){{11}}"
-_COUNTRY = re2.compile(r"(?i)[A-Z]{2}\d{2}")
+_COUNTRY = compiled(r"(?i)[A-Z]{2}\d{2}")
 _GROUPS = re.compile(r"[A-Za-z0-9]+(?:[ \-]{1,2}[A-Za-z0-9]+)*")
 _IBAN_CHARS = range(15, 52)  # 34 at most, and separators after every fourth
 _CONTEXT_CHARS = 48
@@ -59,7 +58,7 @@ def widened_pattern(rule: Lettered) -> str:
     return re.sub(r"\[ \\-\]\?|\[ \]\?| \?", lambda _: _BETWEEN, rule.pattern)
 
 
-_COMPILED = {rule.pattern: re2.compile(widened_pattern(rule)) for rule in LETTERED_RULES}
+_COMPILED = {rule.pattern: compiled(widened_pattern(rule)) for rule in LETTERED_RULES}
 
 
 def find_ibans(text: str, _: str, budget: Budget) -> Iterator[Finding]:

@@ -18,12 +18,11 @@ from mc_platform.screen.detectors.recogniser import (
     recognisers,
 )
 from mc_platform.screen.findings import NATIONAL_ID, Budget, Finding
-from mc_platform.screen.prefilter import Prefilter, groups
+from mc_platform.screen.prefilter import Prefilter
 from mc_platform.screen.rules import Announced, compiled, rule_file
 
 _RULES = rule_file("announced_ids")
 _IS = _RULES.pattern("is")
-_ANY: frozenset[str] = frozenset()
 _IN_SET = 64
 _CHECKED = "A word names it, and its own checksum or structure holds."
 _REASON = "A word names it, and it is formed accordingly."
@@ -69,14 +68,12 @@ def _any_of(*, library: bool) -> Prefiltered:
         if row.name.startswith(LIBRARY) is library
     ]
     words = [_RULES.expand(row.words) for _, row in rows]
-    anchors = Prefilter(
-        *(([f"(?i:{one})" for one in some], _ANY) for some in groups(words, _IN_SET))
-    )
+    anchors = Prefilter(([f"(?i:{one})" for one in words], frozenset(), _IN_SET))
     group = RuleGroup([_announced(*row) for row in rows], anchors=anchors)
     return "(?i)" + "|".join(dict.fromkeys(words)), group.find
 
 
-_MRZ_PREFILTER = r"[A-Z]{2,}<+[A-Z]|[A-Z0-9<]{20}<<"
+_MRZ_PREFILTER = "[A-Z]<+[A-Z]|[A-Z0-9]<<"
 _MRZ_LINE = re.compile(r"(?<![A-Z0-9<])[A-Z0-9<]{30,44}(?![A-Z0-9<])")
 _WEIGHTS = (7, 3, 1)
 

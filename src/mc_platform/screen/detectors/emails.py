@@ -5,11 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-import re2
 from email_validator import SPECIAL_USE_DOMAIN_NAMES, EmailNotValidError, validate_email
 
 from mc_platform.screen.findings import EMAIL, Budget, Finding
-from mc_platform.screen.rules import rule_file
+from mc_platform.screen.rules import compiled, rule_file
 
 # Candidates only, read to the left and to the right of an `@`. The bound keeps a local part of
 # 65 characters from hiding an address, and a long string from being read again for each `@`.
@@ -17,7 +16,7 @@ _LOCAL_REVERSED = re.compile(r"""[^\s@<>()\[\]{},;:"'\\]{1,64}""")
 _DOMAIN = re.compile(r"[\w.\-]{1,253}")
 _LOCAL_CHARS = 64
 _LIBRARY_WORK = 60
-_CORE = re2.compile(r"[A-Za-z0-9][A-Za-z0-9._%+\-]*@[A-Za-z0-9.\-]+\.[A-Za-z]{2,24}")
+_CORE = compiled(r"[A-Za-z0-9][A-Za-z0-9._%+\-]*@[A-Za-z0-9.\-]+\.[A-Za-z]{2,24}")
 _EDGES = ".-!?*_=|/#~`"
 _RULES = rule_file("emails")
 _FILE = re.compile(rf"(?i)\.(?:{'|'.join(_RULES.listed('file-endings'))})\Z")

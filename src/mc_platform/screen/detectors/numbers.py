@@ -221,7 +221,7 @@ _WORDS = {
 }
 _NAMING = ("card", "id", "phone", "dialled", "reached")
 _KINDS = tuple(_WORDS)
-_WORD_SET = Prefilter(([word.pattern for word in _WORDS.values()], frozenset()))
+_WORD_SET = Prefilter(([word.pattern for word in _WORDS.values()], frozenset(), 0))
 
 
 def _card(text: str, window: Window, context: _Context, budget: Budget) -> Finding | None:

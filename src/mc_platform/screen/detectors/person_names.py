@@ -10,11 +10,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-import re2
-
 from mc_platform.screen.detectors.recogniser import Prefiltered, in_record, is_common, recognisers
 from mc_platform.screen.findings import PERSON_NAME, Budget, Finding
-from mc_platform.screen.rules import rule_file
+from mc_platform.screen.rules import compiled, rule_file
 
 _RULES = rule_file("person_names")
 _NAME_CHARS = 72
@@ -145,8 +143,8 @@ def _before_address(text: str, _: str, budget: Budget) -> Iterator[Finding]:
             )
 
 
-_ADDRESS = re2.compile(r"[\w.+\-]{1,64}@[\w\-]{1,63}\.\w")
-_BEFORE_ADDRESS = r"[\"',;|\t ][<(\[]?[\w.+\-]{1,64}@[\w\-]"
+_ADDRESS = compiled(r"[\w.+\-]{1,64}@[\w\-]{1,63}\.\w")
+_BEFORE_ADDRESS = r"[\w.+\-]@[\w\-]"
 
 RECOGNISERS: tuple[Prefiltered, ...] = (
     *recognisers(

@@ -6,6 +6,7 @@ context word says whose it is, or where it is whole and no organisation stands b
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 import re2
@@ -50,8 +51,8 @@ def _find_addresses(form: re2._Regexp, text: str, budget: Budget) -> Iterator[Fi
         )
 
 
-_CAPITAL = re2.compile(r"[A-ZÀ-Þ][a-zà-ž'’]{2}")
-_DIGIT = re2.compile(r"\d")
+_CAPITAL = compiled(r"[A-ZÀ-Þ][a-zà-ž'’]{2}")
+_DIGIT = re.compile("[0-9]")
 
 
 def _capital_and_digit(text: str, start: int, end: int) -> bool:
@@ -60,7 +61,9 @@ def _capital_and_digit(text: str, start: int, end: int) -> bool:
 
 
 def read_address(text: str, at: int) -> tuple[int, int] | None:
-    """What stands from a place on, up to where an address within a sentence ends."""
+    """What stands from a place on, up to where an address within a sentence ends; it has a digit."""
+    if _DIGIT.search(text, at, at + _CLAUSE_CHARS) is None:
+        return None
     clause = text[at : at + _CLAUSE_CHARS]
     stop = _STOP.search(clause)
     end = len(clause) if stop is None else stop.start()
@@ -100,9 +103,9 @@ RECOGNISERS: tuple[Prefiltered, ...] = (
 )
 
 KEYS = _RULES.words("address-keys")
-_VALUE = re2.compile(r"\A[^@{}<>=\[\]\n]{0,120}\z")
-_HAS_LETTERS = re2.compile(r"\pL{3}|\p{Han}{2}")
-_HAS_NUMBER = re2.compile(r"(?:\A|[\s,./#-])\d{1,5}[A-Za-z]?(?:[\s,./-]|\z)")
+_VALUE = compiled(r"\A[^@{}<>=\[\]\n]{0,120}\z")
+_HAS_LETTERS = compiled(r"\pL{3}|\p{Han}{2}")
+_HAS_NUMBER = compiled(r"(?:\A|[\s,./#-])\d{1,5}[A-Za-z]?(?:[\s,./-]|\z)")
 
 
 def is_value(text: str) -> bool:

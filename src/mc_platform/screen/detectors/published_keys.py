@@ -20,12 +20,11 @@ from mc_platform.screen.detectors.assigned_secrets import bits_of, is_placeholde
 from mc_platform.screen.detectors.key_rules import is_drawn, over_token
 from mc_platform.screen.detectors.recogniser import Prefiltered
 from mc_platform.screen.findings import SECRET_KEY, Budget, Finding
-from mc_platform.screen.prefilter import Prefilter, groups
+from mc_platform.screen.prefilter import Prefilter
 from mc_platform.screen.rules import FOLDER, compiled
 
 _FILE = FOLDER / "published" / "gitleaks.toml"
 _IN_SET = 64
-_ANY: frozenset[str] = frozenset()
 _LEAST_CHARS = 8
 _REASON = "It has the form that its issuer gives to keys."
 
@@ -83,7 +82,7 @@ def _read() -> Sequence[PublishedRule]:
 
 
 RULES = _read()
-_KEYWORDS = Prefilter(*((block, _ANY) for block in groups([r.pattern for r in RULES], _IN_SET)))
+_KEYWORDS = Prefilter(([rule.pattern for rule in RULES], frozenset(), _IN_SET))
 
 
 def _find(text: str, _: str, budget: Budget) -> Iterator[Finding]:

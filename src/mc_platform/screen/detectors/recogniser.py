@@ -6,6 +6,7 @@ recogniser is linear in the text.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -35,7 +36,7 @@ LIBRARY = "stdnum."
 _T = TypeVar("_T")
 _WINDOW_CHARS = 240
 _RECORD, _COMMON = rule_file("common").re2("record"), rule_file("common").words("common")
-_LETTERS = re2.compile(r"[\pL]+")
+_LETTERS = re.compile(r"[^\W\d_]+")
 _VALUE = "value"
 _GROUP_MEMORY_BYTES = 16 << 20
 
@@ -140,11 +141,9 @@ def recognisers(
             groups.setdefault(row.group, []).append(rule)
         else:
             yield rules.expand(row.prefilter) or pattern, rule.find
-    options = re2.Options()
-    options.max_mem = _GROUP_MEMORY_BYTES
     for name, members in groups.items():
         any_pattern = "|".join(f"(?:{rule.pattern.pattern})" for rule in members)
-        group = RuleGroup(members, re2.compile(any_pattern, options))
+        group = RuleGroup(members, compiled(any_pattern, _GROUP_MEMORY_BYTES))
         yield rules.expand(rules.table.groups[name].prefilter), group.find
 
 

@@ -26,7 +26,7 @@ _TERM = rule_file("health").re2("beside")
 _SUM = rule_file("financial").re2("beside-name")
 _SUM_CHARS = 90
 _BEFORE_CHARS = 60
-_LINE_START = re.compile(r"(?:\A|[\n;|]|[:=>][ \t]*)[ \t\"']*\Z")
+_LINE_START = re.compile(r"(?:\A|[\n;|:=>])[ \t\"']*")
 
 
 def spread(text: str, found: Sequence[Finding | Label]) -> Iterator[Finding]:
@@ -76,8 +76,9 @@ def _whose(text: str, start: int) -> Iterator[Finding]:
     """A full name that fills what is before an address, from a line's or a field's beginning."""
     before = text[max(0, start - _BEFORE_CHARS) : start].rstrip(" ,\n\t")
     offset = max(0, start - _BEFORE_CHARS)
-    for at in range(len(before)):
-        if before[at].isupper() and _LINE_START.search(before[:at]):
+    for line in _LINE_START.finditer(before):
+        at = line.end()
+        if before[at : at + 1].isupper():
             span = read_full_name(text, offset + at)
             if span is not None and span[1] >= offset + len(before) - 1:
                 reason = "It stands before an address."

@@ -14,7 +14,7 @@ import re
 from collections.abc import Iterator, Mapping
 from functools import cache, lru_cache
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import re2
 from pydantic import Field, StringConstraints, ValidationError
@@ -38,6 +38,7 @@ _FRAGMENT = re.compile(r"%\{([a-z0-9-]+)\}")
 _SQUASHED = re.compile(r"[\W_]+")
 _KEY_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[^\W\d_A-Z]+|\d+")
 _KEY_CHARS = 160
+_NOWHERE = (-1, -1)
 _INDENT = re.compile(r"(?m)^[ \t]+|\n")
 _GUIDE = "see docs/how-to/add-a-screening-rule.md"
 
@@ -257,12 +258,42 @@ class Rules:
                         yield f"{kind} {row.name!r} {field}", pattern
 
 
+class _Pattern(re2._Regexp):  # type: ignore[misc] # re2 has no types
+    """An RE2 pattern that takes the places in ASCII for those of its bytes, and does not count them anew.
+
+    Most calls are on short texts, where counting takes twice as long as RE2 does.
+    """
+
+    __slots__ = ()
+
+    def _match(
+        self, anchor: Any, text: str, pos: int | None = None, endpos: int | None = None
+    ) -> Iterator[Any]:
+        if text.isascii():
+            return self._in_ascii(anchor, text, pos, endpos)
+        return cast("Iterator[Any]", super()._match(anchor, text, pos, endpos))
+
+    def _in_ascii(
+        self, anchor: Any, text: str, pos: int | None, endpos: int | None
+    ) -> Iterator[Any]:
+        at = 0 if pos is None else max(0, min(pos, len(text)))
+        end = len(text) if endpos is None else max(0, min(endpos, len(text)))
+        encoded = text.encode()
+        while at <= end:
+            spans = self._regexp.Match(anchor, encoded, at, end)
+            if spans[0] == _NOWHERE:
+                return
+            yield re2._Match(self, text, pos or 0, end, spans)
+            at = max(spans[0][1], at + 1)  # an empty match is not found again
+
+
 @cache
-def compiled(pattern: str) -> re2._Regexp:
+def compiled(pattern: str, memory_bytes: int = 8 << 20) -> re2._Regexp:
     """An RE2 pattern, compiled once for the check of its file and for the recogniser that uses it."""
     options = re2.Options()
+    options.max_mem = memory_bytes
     options.log_errors = False  # the error is told
-    return re2.compile(pattern, options)
+    return _Pattern(pattern, options)
 
 
 def why_no_re2(error: re2.error) -> str:

@@ -133,7 +133,7 @@ DECODERS = (
         "text read backwards", _REVERSED_KEY, decoders.decode_reversed, frozenset({SECRET_KEY})
     ),
 )
-DECODERS_IN_SET = 9
+DECODERS_IN_SET = 12
 """Of whose prefilter patterns one automaton is made."""
 _SMUGGLED = "characters without a glyph"
 
