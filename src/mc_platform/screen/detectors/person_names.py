@@ -29,9 +29,11 @@ KEYS = _RULES.words("person-keys")
 _FILE = _RULES.re2("file")
 _OWNED = _RULES.re2("owned")
 _SMALL = _RULES.re2("small")
-_INTRODUCED = _RULES.re2("introduced")
+_ENDED, _INTRODUCED = map(_RULES.re2, ("ended", "introduced"))
 _ORGANISATION = _RULES.words("organisation")
 _NO_NAME = _RULES.words("no-name") | _ORGANISATION
+_NO_SMALL_NAME = _RULES.words("no-small-name") | _NO_NAME
+_MONTHS_TOO = _RULES.words("months-too")
 _IDENTIFIER = re.compile(r"[a-z]{3}[A-Z]")  # `HttpClient`, and not `MacDonald`
 _CODE_AFTER = frozenset("([{<=$%_")
 
@@ -55,7 +57,10 @@ def read_name(text: str, at: int, *, least: int = 1) -> tuple[int, int] | None:
         elif _is_token(word[0]):
             if low in _ORGANISATION:
                 return None
-            if low in _NO_NAME and (count == 0 or len(low) > 1):  # `A` may be an initial
+            if low in _NO_NAME and not (
+                (count and len(low) == 1)  # `A` may be an initial
+                or (count == 0 and low in _MONTHS_TOO and _goes_before_name(text, word.end()))
+            ):
                 break
             start = word.start() if count == 0 else start
             stop, count, position = word.end(), count + 1, word.end()
@@ -81,14 +86,22 @@ def read_full_name(text: str, at: int) -> tuple[int, int] | None:
     return read_name(text, at, least=2)
 
 
-def read_any_case(text: str, at: int) -> tuple[int, int] | None:
-    """As `read_name`, or two to four words in small letters up to a sign or the end."""
+def read_any_case(text: str, at: int, *, least: int = 2) -> tuple[int, int] | None:
+    """As `read_name`, or up to four words in small letters, and so many at least, up to a sign or the end."""
     if (span := read_name(text, at)) is not None:
         return span
     small = _SMALL.match(text[at : at + _NAME_CHARS])
-    if small is None or not _NO_NAME.isdisjoint(small[1].split()):
+    if small is None:
         return None
-    return at, at + len(small[1])
+    words = small[1].split()
+    if len(words) < least or not _NO_SMALL_NAME.isdisjoint(words):
+        return None
+    return at + small.start(1), at + small.end(1)
+
+
+def read_told(text: str, at: int) -> tuple[int, int] | None:
+    """As `read_any_case`, of one word or more."""
+    return read_any_case(text, at, least=1)
 
 
 def _from_capital(text: str, end: int) -> tuple[int, int] | None:
@@ -106,6 +119,12 @@ def _is_token(word: str) -> bool:
     return (word[-1].islower() or word.isupper()) and word.count("'") <= 2
 
 
+def _goes_before_name(text: str, end: int) -> bool:
+    """Whether a name of two letters or more follows: `April Lee`, and not `May I`."""
+    span = read_name(text, end + 1) if text.startswith(" ", end) else None
+    return span is not None and span[1] - span[0] > 1
+
+
 def _goes_on(text: str, end: int) -> bool:
     after = text[end : end + 2]
     return after[:1] in _CODE_AFTER or (after[:1] == "." and after[1:].isalnum())
@@ -119,9 +138,20 @@ def _of_somebody(text: str, start: int, end: int) -> bool:
     return _OWNED.match(text[end : end + 40]) is not None or in_record(text, start, end)
 
 
+def _ended(text: str, start: int, end: int) -> bool:
+    """Whether a clause ends behind the name: `I'm Ann Lee.`."""
+    return _ENDED.match(text[end : end + 6]) is not None and _uncommon(text, start, end)
+
+
 def _introduced(text: str, start: int, end: int) -> bool:
     """Whether somebody speaks on behind the name: `This is Ann Lee calling`."""
     return _INTRODUCED.match(text[end : end + 40]) is not None and _uncommon(text, start, end)
+
+
+def _named(text: str, start: int, end: int) -> bool:
+    """Whether none of its words says that it is no name, in small letters or otherwise."""
+    value = text[start:end]
+    return is_name_value(value) and _NO_SMALL_NAME.isdisjoint(value.split())
 
 
 def _uncommon(text: str, start: int, end: int) -> bool:
@@ -144,21 +174,24 @@ def _before_address(text: str, _: str, budget: Budget) -> Iterator[Finding]:
 
 
 _ADDRESS = compiled(r"[\w.+\-]{1,64}@[\w\-]{1,63}\.\w")
-_BEFORE_ADDRESS = r"[\w.+\-]@[\w\-]"
+_BEFORE_ADDRESS = r"[\"',;|\t ][<(\[]?[\w.+\-]+@[\w\-]"
 
 RECOGNISERS: tuple[Prefiltered, ...] = (
     *recognisers(
         _RULES,
         {
+            "ended": _ended,
             "in-file": _in_file,
+            "in-small-letters": lambda text, start, end: text[start:end].islower(),
             "introduced": _introduced,
-            "named": lambda text, start, end: is_name_value(text[start:end]),
+            "named": _named,
             "of-somebody": _of_somebody,
             "uncommon": _uncommon,
         },
         {
             "from-capital": _from_capital,
             "read-any-case": read_any_case,
+            "read-told": read_told,
             "read-full-name": read_full_name,
             "read-name": read_name,
         },

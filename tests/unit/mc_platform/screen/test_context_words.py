@@ -21,12 +21,39 @@ NAME = "Robert Muster"
         f"The hotel needs {NAME}'s passport number.",
         f"Friends call me {NAME}.",
         f"Maybe it's under {NAME}",
+        f"Which name is the booking under? It's {NAME}.",
+        f"Bot: May I have your full name, please?\nUser: {NAME}",
+        f"The name should be spelled {NAME}, not Mister.",
+        f"Hello, this is Dr. {NAME}. Who are you?",
+        f"Please find {NAME}' passport number.",
+        f"I pay for my niece, {NAME}.",
+        f"There is a reservation for {NAME}",
+        f"Good morning. I am {NAME} and my card is gone.",
     ],
 )
 def test_a_context_word_announces_a_name(text: str) -> None:
     """The whole name is labelled."""
     labels = SCREENER.screen(({"text": text},)).labels
     assert ("person-name", NAME) in {(lb.type, text[lb.start : lb.end]) for lb in labels}
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("sometimes people call me roberta", "roberta"),
+        ("my name is roberta and i lost my card", "roberta"),
+        ("what's your last name? muster", "muster"),
+        ("add roberta m. muster as a beneficiary to my account", "roberta m. muster"),
+        ("roberta muster lives at the old mill", "roberta muster"),
+        ("name: roberta muster\naddress: the old mill", "roberta muster"),
+        ("hello, this is mrs. roberta muster. who are you?", "roberta muster"),
+        ("What's your name? April Muster", "April Muster"),
+    ],
+)
+def test_a_name_is_found_that_looks_like_other_words(text: str, name: str) -> None:
+    """In small letters, alone, or beginning like a month: what stands before it leaves no doubt."""
+    labels = SCREENER.screen(({"text": text},)).labels
+    assert ("person-name", name) in {(lb.type, text[lb.start : lb.end]) for lb in labels}
 
 
 @pytest.mark.parametrize(
@@ -81,6 +108,16 @@ def test_a_polish_account_is_found_whole() -> None:
         "Client: Apache HttpClient 4.5",
         "User: admin",
         "the chart shows 12345 rows",
+        "my name is misspelled on the card",
+        "Please enter your name? It is required.",
+        "please call me back tomorrow, thanks",
+        "hi, i'm locked out. call me asap",
+        "your old friend lives at the sea",
+        "add another person as a beneficiary to my account",
+        "Contact: May I ask you something?",
+        "name: web frontend\nversion: 2",
+        "a reservation for New York",
+        "It must be spelled exactly, as it should read.",
     ],
 )
 def test_a_context_word_without_a_person_is_left_alone(text: str) -> None:
