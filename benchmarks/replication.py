@@ -8,8 +8,8 @@ digest, as the journal writes them, and seen at the peer, where they are merged.
 - `bare`: one plain table gets one row of an event's size for each request, in transactions of the same size: a
   fifth of what a request writes (its event, its event's id, its task with ten indexes, its digest).
 
-Lag is from the commit's answer to when the peer shows the row; the peer is asked without pause, so it includes one
-look (`look`, of each). `answer` is the time of one transaction, and of `sync` until the peer has confirmed it: what
+Lag is from the commit's answer to when the peer shows the row. A process of its own asks the peer, with a pause of
+0.2 ms, so that the asking takes no processor from what it measures; a lag includes one pause and one look (`look`). `answer` is the time of one transaction, and of `sync` until the peer has confirmed it: what
 a tenant waits. Each is measured for a while, in turn, and again, `--rounds` times; the ratios are of all rounds.
 
     python benchmarks/replication.py [--seconds 10] [--rates 500,2000] [--rounds 3]
@@ -19,6 +19,8 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import bisect
+import multiprocessing
 import statistics
 import sys
 import time
@@ -27,12 +29,13 @@ from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from datetime import UTC, datetime
-from functools import partial
+from multiprocessing.connection import Connection
 from typing import Any, Self
 from urllib.parse import urlsplit
 
 import asyncpg
 import psutil
+import psycopg
 from _postgres import Database, durable_postgres
 
 from mc_platform.adapters.postgres import replication
@@ -50,10 +53,14 @@ from mc_platform.record import EventFactory
 _BATCHES_PER_S = 50
 _TENANT = TenantId("TENANT_001")
 _TEXT = "x" * 600
+_PAUSE_S = 0.0002
+_SPAWN = multiprocessing.get_context("spawn")
 _PASSWORD = "of-a-benchmark"
 _SAME = "mc.ledger_event, mc.ledger_id, mc.task, mc.quotable"
 Write = Callable[[int], Awaitable[int]]
-Way = tuple[Write, Callable[[], Awaitable[int]]]
+# Where, and by which query, the peer tells the newest row
+Shown = tuple[str, str]
+Way = tuple[Write, Shown]
 
 
 def _request() -> tuple[Event, Task]:
@@ -73,38 +80,49 @@ def _request() -> tuple[Event, Task]:
     return event, task
 
 
-async def _lags(
-    write: Write, shown: Callable[[], Awaitable[int]], rate: int, seconds: float
-) -> Any:
-    """Of each batch, in ms, its last row's lag and its answer's time; the median look; rows/s reached."""
-    size = max(1, rate // _BATCHES_PER_S)
-    pending: list[tuple[int, float]] = []
-    lags: list[float] = []
+def _watch(url: str, newest: str, pipe: Connection) -> None:
+    """In a process of its own: when each newer row was seen; until the one that the pipe asks for is."""
+    seen: list[tuple[int, float]] = [(-1, 0.0)]
     looks: list[float] = []
-    answers: list[float] = []
-    writing = True
-
-    async def watch() -> None:
-        while writing or pending:
+    until: int | None = None
+    with psycopg.connect(url, autocommit=True) as peer:
+        pipe.send("watching")
+        while until is None or seen[-1][0] < until:
             began = time.perf_counter()
-            there = await shown()
+            there = int(peer.execute(newest.encode()).fetchall()[0][0] or 0)
             now = time.perf_counter()
             looks.append(1000 * (now - began))
-            while pending and pending[0][0] <= there:
-                lags.append(1000 * max(0.0, now - pending.pop(0)[1]))
+            if there > seen[-1][0]:
+                seen.append((there, now))
+            if pipe.poll():
+                until = pipe.recv()
+            time.sleep(_PAUSE_S)
+    pipe.send((seen, statistics.median(looks)))
 
-    watching = asyncio.create_task(watch())
+
+async def _lags(write: Write, shown: Shown, rate: int, seconds: float) -> Any:
+    """Of each batch, in ms, its last row's lag and its answer's time; the median look; rows/s reached."""
+    size = max(1, rate // _BATCHES_PER_S)
+    answers: list[float] = []
+    written: list[tuple[int, float]] = []
+    pipe, of_watch = _SPAWN.Pipe()
+    watching = _SPAWN.Process(target=_watch, args=(*shown, of_watch), daemon=True)
+    watching.start()
+    await asyncio.to_thread(pipe.recv)
     begun = time.perf_counter()
     for number in range(int(seconds * _BATCHES_PER_S)):
         await asyncio.sleep(max(0.0, begun + number / _BATCHES_PER_S - time.perf_counter()))
         asked = time.perf_counter()
         last = await write(size)
-        answers.append(1000 * (time.perf_counter() - asked))
-        pending.append((last, time.perf_counter()))
+        written.append((last, time.perf_counter()))
+        answers.append(1000 * (written[-1][1] - asked))
     took = time.perf_counter() - begun
-    writing = False
-    await asyncio.wait_for(watching, 60)
-    return lags, answers, statistics.median(looks), int(seconds * _BATCHES_PER_S) * size / took
+    pipe.send(written[-1][0])
+    seen, look = await asyncio.wait_for(asyncio.to_thread(pipe.recv), 60)
+    watching.join()
+    there = [index for index, _ in seen]
+    lags = [1000 * max(0.0, seen[bisect.bisect_left(there, last)][1] - at) for last, at in written]
+    return lags, answers, look, len(written) * size / took
 
 
 async def _set_up(one: Database, other: Database) -> None:
@@ -205,10 +223,8 @@ async def _measure(
     async with AsyncExitStack() as stack:
         journal = await stack.enter_async_context(Journal(one))
         rows = await stack.enter_async_context(Journal(plain_one))
-        here, there, rows_there = [
-            await asyncpg.connect(each.owner_url) for each in (one, other, plain_other)
-        ]
-        for connection in (here, there, rows_there):
+        here, there = [await asyncpg.connect(each.owner_url) for each in (one, other)]
+        for connection in (here, there):
             stack.push_async_callback(connection.close)
         tenants = SyncTenants(
             region="local-1",
@@ -238,15 +254,12 @@ async def _measure(
             count += size
             return count
 
-        async def shown(connection: Any, query: str) -> int:
-            return int(await connection.fetchval(query) or 0)
-
         newest = "SELECT max(index) FROM mc.ledger_id WHERE region = 'local-1'"
         ways: dict[str, Way] = {
-            "bare": (bare, partial(shown, there, "SELECT max(id) FROM bare")),
-            "rows": (rows.write, partial(shown, rows_there, newest)),
-            "regions": (journal.write, partial(shown, there, newest)),
-            "sync": (confirmed, partial(shown, there, newest)),
+            "bare": (bare, (other.owner_url, "SELECT max(id) FROM bare")),
+            "rows": (rows.write, (plain_other.owner_url, newest)),
+            "regions": (journal.write, (other.owner_url, newest)),
+            "sync": (confirmed, (other.owner_url, newest)),
         }
         for name, way in ways.items():  # what is planned and cached at first
             await _lags(*way, 100, 2)

@@ -306,12 +306,12 @@ def test_another_slot_confirms_nothing_before_the_copy_that_began_with_it_is_who
     wait_until(lambda: _confirmed(one, other, runner), what="the first slot's copy is whole")
     former = other.do("SELECT subslotname FROM pg_subscription")[0][0]
     other.link.cut()
-    other.do(
+    said = other.do(
         "INSERT INTO mc.region_change (region, kind, tenant, key, body, written_at) SELECT 'local-2', 'copy', "
         "'PLATFORM', 'local-2', jsonb_build_object('whole', true, 'reads_sets', true, 'slot', %s::text), "
-        "clock_timestamp() + interval '1 hour'",
+        "clock_timestamp() + interval '1 hour' RETURNING number",
         former,
-    )
+    )[0][0]
     other.do("ALTER SUBSCRIPTION mc_local_2 DISABLE")
     active = "SELECT count(*) FROM pg_replication_slots WHERE slot_type = 'logical' AND active"
     wait_until(lambda: one.do(active) == [(0,)], what="the peer is away")
@@ -326,8 +326,8 @@ def test_another_slot_confirms_nothing_before_the_copy_that_began_with_it_is_who
         assert (refused["subscribed"], "replication repair" in refused["why"]) == (False, True)
         assert runner.run(replication.repair(**other.urls, peering=other.peering))["subscribed"]
         other.link.mend()
-        heard = "SELECT 1 FROM mc.region_change WHERE region = 'local-2' AND written_at > now()"
-        wait_until(lambda: one.do(heard), what="what the peer said comes late")
+        heard = "SELECT 1 FROM mc.region_copy WHERE region = 'local-2' AND number >= %s"
+        wait_until(lambda: one.do(heard, said), what="what the peer said comes late")
         passed = "SELECT bool_or(confirmed_flush_lsn >= %s) FROM pg_replication_slots"
         end = one.do("SELECT pg_current_wal_flush_lsn()")[0][0]
         wait_until(lambda: one.do(passed, end) == [(True,)], what="the slot is past all of it")
