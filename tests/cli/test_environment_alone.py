@@ -6,11 +6,12 @@ import json
 
 import pytest
 import typer
+from tests.cli.fake_operator import FakeOperator, serving
 from tests.recording_environment import Recorded, RecordingEnvironment
 from typer.testing import CliRunner
 
 import mc_ops.cli.environment as verbs
-from mc_ops.cli import cutover, preflight, slo_access
+from mc_ops.cli import cutover, doctor, preflight, slo_access
 from mc_ops.environments import BASELINE, Colour
 from mc_ops.environments.faults import Faults
 
@@ -27,6 +28,7 @@ def recorded(monkeypatch, tmp_path):
 def run(*arguments):
     app = typer.Typer()
     app.add_typer(verbs.app)
+    app.add_typer(doctor.app)
     app.add_typer(preflight.app, name="preflight")
     result = CliRunner().invoke(app, arguments)
     assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
@@ -107,3 +109,54 @@ def test_figures_are_of_every_replica(recorded):
         recorded.replicas, RecordingEnvironment.url
     )
     assert slo_access.dead_replicas(None, env="any") == ()
+
+
+@pytest.fixture
+def operator(recorded, monkeypatch, tmp_path):
+    """The operator's interface of the environment, and a token for it."""
+    fake = FakeOperator()
+    token = tmp_path / "token"
+    token.write_text(fake.token)
+    monkeypatch.setenv("MC_TOKEN_FILE", str(token))
+    monkeypatch.setattr(doctor, "open_environment", lambda *_: RecordingEnvironment(recorded))
+    with serving(fake) as url:
+        monkeypatch.setattr(RecordingEnvironment, "url", url)
+        yield fake
+
+
+def test_status_and_doctor_say_what_halts_autonomy(operator):
+    """Who, since when, why, and the way back; a tenant that the halt of all covers is no halt of its own."""
+    assert json.loads(run("status", "--output", "json").stdout)["halts"] == []
+    assert _autonomy()["status"] == "pass"
+    operator.halted = {"TENANT_001": True}
+    operator.reason = "restored from a backup: the [red]disk[/red] is gone"
+    shown = run("status")
+    said = " ".join(shown.stderr.split())
+    assert shown.exit_code == 0
+    assert (
+        "TENANT_001: autonomy halted 2026-05-06 11:00:00Z by operator@platform (operator): restored "
+        "from a backup: the [red]disk[/red] is gone; when a person has looked: "
+        "mcctl autonomy resume --tenant TENANT_001 --reason TEXT"
+    ) in said
+    operator.halted["*"] = True
+    [one] = json.loads(run("status", "--output", "json").stdout)["halts"]
+    assert (one["scope"], one["principal"], one["at"], one["region"]) == (
+        "*",
+        "operator@platform",
+        "2026-05-06T11:00:00+00:00",
+        None,
+    )
+    assert one["resume"] == "mcctl autonomy resume --all --reason TEXT"
+    check = _autonomy()
+    assert (check["status"], "all tenants: autonomy halted" in check["detail"]) == ("fail", True)
+    operator.refusal = (403, {"error": {"message": "an agent may not read operations"}})
+    shown = run("status")
+    assert shown.exit_code == 0
+    assert "whether autonomy is halted is not known: an agent may not" in shown.stderr
+    assert _autonomy()["status"] == "unknown"
+
+
+def _autonomy():
+    told = json.loads(run("doctor", "--output", "json").stdout)
+    [check] = [one for one in told["checks"] if one["name"] == "autonomy"]
+    return check

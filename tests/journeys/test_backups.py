@@ -242,7 +242,8 @@ def test_a_restore_to_a_point_in_time_tells_each_loss_and_begins_an_epoch(
     assert report["epoch"]["last_signed"]["source"] == "signer"
     assert json.loads(Path(report["report"]).read_text())["lost"] == report["lost"]
 
-    own.mcctl("up")
+    assert "autonomy is halted; when a person has looked: mcctl autonomy resume" in _error(done)
+    assert "all tenants: autonomy halted" in _error(own.mcctl("up"))
     _compare(own, report, clients, at)
     _go_on(own, kept)
     assert _create(own)["line"] != _line(own, backup)
@@ -267,6 +268,10 @@ def _go_on(own: Any, kept: Path) -> None:
     )
     assert (verified["verified"], verified["region"]) == (True, "local-1/e2")
     assert [one["region"] for one in verified["former"]] == ["local-1"]
+    told = json.loads(own.mcctl("status", "--output", "json").stdout)["halts"]
+    assert [(one["scope"], one["reason"]) for one in told] == [
+        ("*", "restored from a backup: the disk is gone")
+    ]
     halted = own.order()
     assert "error" in halted.body or halted.task["status"]["state"] != "TASK_STATE_COMPLETED"
     own.mcctl("autonomy", "resume", "--all", "--reason", "looked at", "--yes")

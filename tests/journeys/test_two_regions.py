@@ -118,6 +118,9 @@ def test_a_halt_in_one_region_holds_in_both(regions, wait_until):
         return "result" not in done.body or done.task["status"]["state"] == "TASK_STATE_REJECTED"
 
     wait_until(lambda: halted(regions.first), what="the first region halts", within_s=30)
+    [told] = json.loads(regions.first.mcctl("status", "--output", "json").stdout)["halts"]
+    assert (told["scope"], told["region"]) == ("TENANT_002", None)
+    assert told["resume"].startswith(f"MC_HOME={regions.second.home} mcctl autonomy resume")
     regions.second.mcctl("autonomy", "resume", *reason)
     wait_until(lambda: not halted(regions.first), what="it goes on", within_s=30)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,6 +21,7 @@ from mc_ops.cli.progress import ProgressLine
 from mc_ops.environments import Startable, open_startable
 from mc_ops.environments.drill_lock import require_no_drill
 from mc_ops.errors import UnusableInput
+from mc_ops.files import read_json_object
 
 app = Verbs()
 _MOST_SHOWN = 50
@@ -220,6 +221,8 @@ def restore(
         with environment.locked():
             finished = room.finish(environment.database(), environment.workspace.home)
         ok(f"restore {finished} is finished; start the platform: mcctl up")
+        epoch = environment.workspace.runs / f"restore-{finished}" / "epoch.json"
+        _tell_hold(read_json_object(epoch, "mcctl autonomy status tells what it said") or {})
         return
     if not reason and not dry_run:
         raise UnusableInput("a restore needs a reason, which is recorded", hint="--reason TEXT")
@@ -307,8 +310,7 @@ def _tell_done(found: room.Restore, written: Path, output: Format) -> None:
         ("former data", str(found.kept) if found.kept else "there were none"),
     ]
     show(output, result, columns(rows))
-    if found.done["halted"]:
-        note("autonomy is halted: mcctl autonomy resume, when a person has looked")
+    _tell_hold(found.done)
     if found.in_flight:
         warn(
             f"in flight: {counted(len(found.in_flight), 'operation')}; those that had begun go on with the "
@@ -321,6 +323,13 @@ def _tell_done(found: room.Restore, written: Path, output: Format) -> None:
             "mcctl replication repair, once it runs"
         )
     ok("restored; start the platform: mcctl up")
+
+
+def _tell_hold(done: Mapping[str, Any]) -> None:
+    if done.get("halted"):
+        note(
+            "autonomy is halted; when a person has looked: mcctl autonomy resume --all --reason TEXT"
+        )
 
 
 def _mib(count: int) -> str:

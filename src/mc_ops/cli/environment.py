@@ -20,6 +20,7 @@ from rich.text import Text
 from mc_contract.numbers import counted
 from mc_ops import audit, exit_codes
 from mc_ops.cli.cutover import backing, remember
+from mc_ops.cli.halts import told_halts
 from mc_ops.cli.operator_access import UnaskedOption, confirm
 from mc_ops.cli.options import EnvOption, Number, Verbs, Whole
 from mc_ops.cli.output import (
@@ -165,7 +166,7 @@ def down(
 
 @app.command()
 def status(output: OutputOption = Format.table, env: EnvOption = "local") -> None:
-    """Show each process and its health; exit 1 if one is dead or cannot serve."""
+    """Show each process, its health, and what halts autonomy; exit 1 if a process is dead or cannot serve."""
     environment = open_environment(env)
     found = environment.status()
     if output is Format.table:
@@ -441,11 +442,13 @@ def _group_result(group: Group, found: Sequence[Instance]) -> dict[str, Any]:
 
 
 def _status_result(environment: Environment, found: EnvironmentStatus) -> dict[str, Any]:
+    """What `status` and `up` answer in JSON; whatever the form, each halt is warned of."""
     return {
         "home": str(environment.workspace.home),
         "url": found.url,
         "active_colour": found.active_colour,
         "processes": [asdict(process) for process in found.everything],
+        "halts": told_halts(environment, found),
     }
 
 

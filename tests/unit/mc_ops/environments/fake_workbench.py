@@ -56,6 +56,9 @@ def _app() -> web.Application:
             status=503 if os.environ.get("MC_FAKE_SICK") == me["colour"] else 200,
         )  # fmt: skip
 
+    async def autonomy(_: web.Request) -> web.Response:
+        return web.json_response({"at": "2026-05-06T12:00:00+00:00", "scopes": []})
+
     async def echo(request: web.Request) -> web.Response:
         body = await request.read()
         await asyncio.sleep(float(request.query.get("sleep_s", "0")))
@@ -83,6 +86,7 @@ def _app() -> web.Application:
     app.add_routes(
         [
             web.get("/health", health),
+            web.get("/operator/autonomy", autonomy),
             web.get("/stream", stream),
             web.get("/broken", broken),
             web.route("*", "/{rest:.*}", echo),
