@@ -1,4 +1,4 @@
-"""Day-0 from one end to the other: PROMOTE cuts over with evidence, HOLD changes nothing.
+"""Day-0 from one end to the other: HOLD changes nothing, and each way out of it; PROMOTE cuts over with evidence.
 
 The canary is a short rehearsal (about 45 s of real traffic); ten-fold repetition and the full
 window belong to `make run`, not to a test.
@@ -85,11 +85,15 @@ def _evidence(workspace):
 
 
 @pytest.mark.timeout(1200)
-def test_promote_cuts_over_with_evidence_that_verifies(day0_platform, workspace):
-    """A candidate that is no worse serves at the end; the pack verifies; nothing was pushed."""
-    done = _day0(day0_platform)
+def test_hold_stops_before_the_cutover_and_the_healed_candidate_is_promoted(
+    day0_platform, workspace
+):
+    """A candidate that fails 5 % is held; healed and compared again it serves, with evidence that verifies.
 
-    assert done.returncode == 0, done.stdout + done.stderr
+    Nothing is pushed.
+    """
+    _hold(day0_platform, "errors=0.05")
+    done = _take_every_way_out(day0_platform)
     assert "PROMOTE" in done.stdout + done.stderr
     assert "rehearsal, margin 0.25" in done.stdout + done.stderr
     assert _active(day0_platform) == "green"
@@ -153,27 +157,22 @@ def test_too_few_minutes_end_before_anything_is_begun(day0_platform):
 
 
 @pytest.mark.timeout(1200)
-@pytest.mark.parametrize("fault", ["errors=0.05", "slow=2"])
-def test_hold_stops_before_the_cutover(day0_platform, workspace, fault):
-    """A candidate twice as slow, or failing 5 %, is held: exit 1, the old colour serves on.
+def test_a_held_candidate_serves_by_a_persons_word(day0_platform):
+    """Twice as slow it is held; overridden, the run goes on without another comparison."""
+    _hold(day0_platform, "slow=2")
+    _override(day0_platform)
+    assert (_active(day0_platform), _is_as_before(day0_platform)) == ("blue", True)
 
-    It serves with as many replicas as before.
-    """
-    before, serving = _active(day0_platform), _serving(day0_platform)
-    done = _day0(day0_platform, FAULT=fault)
+
+def _hold(platform, fault):
+    """A broken candidate is held: exit 1, the old colour serves on, with as many replicas as before."""
+    before, serving = _active(platform), _serving(platform)
+    done = _day0(platform, FAULT=fault)
     assert done.returncode == 1, done.stdout + done.stderr
     assert "HOLD" in done.stdout + done.stderr
-    assert (_active(day0_platform), _serving(day0_platform)) == (before, serving)
-    assert _is_as_before(day0_platform)
-    assert day0_platform.ask("What is the status of order O-2001?").status == 200
-    if fault == "errors=0.05":
-        _take_every_way_out(day0_platform)
-    else:
-        _override(day0_platform)
-    assert (_active(day0_platform), _is_as_before(day0_platform)) == (
-        "blue" if before == "green" else "green",
-        True,
-    )
+    assert (_active(platform), _serving(platform)) == (before, serving)
+    assert _is_as_before(platform)
+    assert platform.ask("What is the status of order O-2001?").status == 200
 
 
 def _take_every_way_out(platform):
@@ -197,6 +196,7 @@ def _take_every_way_out(platform):
             if done.returncode != 3:
                 break
         assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
+    return done
 
 
 def _override(platform):

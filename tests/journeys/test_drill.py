@@ -172,20 +172,3 @@ def test_a_restore_that_is_interrupted_has_lost_nothing(platform, tmp_path):
     assert platform.ask("What is open for customer 7?").status == 200
     listed = platform.mcctl("backup", "list")  # its WAL is archived on
     assert "no backup" not in listed.stdout
-
-
-def test_a_platform_that_does_not_answer_is_not_broken_further(platform, tmp_path):
-    """A token that is refused leaves nothing to measure, and nothing is killed."""
-    before = platform.record("postgres")["pid"]
-    token = platform.home / "secrets" / "credentials.json"
-    kept = token.read_text()
-    entries = json.loads(kept)
-    entries["TENANT_001"]["token"] = "mc_" + "0" * 12 + "_" + "a" * 43
-    token.write_text(json.dumps(entries))
-    try:
-        done, _ = drill(platform, tmp_path, "region-kill", check=False)
-    finally:
-        token.write_text(kept)
-    assert done.returncode == 3
-    assert "nothing was broken" in done.stderr
-    assert platform.record("postgres")["pid"] == before

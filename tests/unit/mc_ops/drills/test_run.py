@@ -1,0 +1,39 @@
+"""A drill of what does not answer: it measures nothing, so nothing is broken."""
+
+from __future__ import annotations
+
+import pytest
+from tests.loopback import serving_json
+from tests.recording_environment import Recorded, RecordingEnvironment
+
+from mc_ops.drills import Plan, run, run_drill
+from mc_ops.errors import CouldNotTell
+
+
+class Platform(RecordingEnvironment):
+    """It has no `signal` and no `up`: a drill that called them would fail otherwise than it must."""
+
+    def region(self):
+        return "local-1"
+
+
+def test_a_platform_that_does_not_answer_is_not_broken_further(tmp_path, monkeypatch):
+    """A token that is refused leaves nothing to measure: no process gets a signal, and the rows are kept."""
+    monkeypatch.setattr(run, "_ANSWERED_WITHIN_S", 0.5)
+    asked = []
+
+    def answer(method, path, body, authorization):
+        asked.append((path, authorization))
+        return (200, {"status": "ok"}) if path == "/health" else (401, {"error": {}})
+
+    with serving_json(answer) as url:
+        monkeypatch.setattr(Platform, "url", url)
+        platform = Platform(Recorded(home=tmp_path, replicas={"blue-1": {}}))
+        plan = Plan("region-kill", {"TENANT_001": "a token"}, rate_per_s=20, before_s=0.2)
+        with pytest.raises(CouldNotTell) as raised:
+            run_drill([platform], plan, tmp_path / "drill", lambda _: None)
+    assert "questions of TENANT_001 before the fault 0 were answered" in raised.value.message
+    assert raised.value.message.endswith("nothing was broken")
+    assert ("/a2a", "Bearer a token") in asked
+    assert (tmp_path / "drill" / "drill-clients.jsonl").stat().st_size > 0
+    assert [path.name for path in (tmp_path / "drill").iterdir()] == ["drill-clients.jsonl"]
