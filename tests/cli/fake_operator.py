@@ -89,6 +89,16 @@ class FakeOperator:
                 },
                 "scopes": self._scopes(),
             }
+        if path == "/homes":
+            regions = [{"region": f"local-{n}", "renewed_s_ago": 0.2} for n in (1, 2)]
+            home = {"tenant": "TENANT_001", "region": "local-1", "term": 3, "bound_for": None}
+            home |= {"from_region": None, "principal": "operator@platform", "reason": "first"}
+            return 200, {
+                "region": "local-1",
+                "decided_by": "arbiter",
+                "regions": regions,
+                "homes": [home],
+            }
         if path.startswith("/autonomy/"):
             return 200, self._throw(body, halted=path.endswith("halt"))
         if path.endswith("/cancel"):

@@ -16,6 +16,7 @@ from tests.forked import MCCTL
 from typer import BadParameter, Context
 from typer.testing import CliRunner
 
+from mc_ops.backups import Backup, Store, make_key
 from mc_ops.cli import main, output
 from mc_ops.errors import CouldNotTell
 
@@ -303,17 +304,30 @@ def test_completion_lists_the_commands_without_loading_them():
     assert _completed("mcctl pol") == ["policy"]
 
 
+AT = "2026-12-01T00:00:00+00:00"
+
+
 def test_completion_knows_the_names_of_tenants_runs_and_backups(tmp_path):
     """Each from where its verb looks it up; without a platform there are no operations, and no error."""
-    for name in ("runs/day-0-1", "runs/canary-2", "backups/2026-12-01", "backups/half.unfinished"):
+    for name in ("runs/day-0-1", "runs/canary-2", "elsewhere/half.unfinished"):
         (tmp_path / name).mkdir(parents=True)
-    (tmp_path / "backups" / "2026-12-01" / "manifest.json").touch()
-    home = {"MC_HOME": str(tmp_path)}
+    (tmp_path / "runs" / ".lock").touch()
+    began = dict.fromkeys(("runbook_path", "runbook_sha256", "root", "environment"), "x")
+    began |= {"event": "run_started", "at": AT, "run_id": "day-0-1", "runbook": "day-0"}
+    (tmp_path / "runs/day-0-1/journal.jsonl").write_text(
+        json.dumps(began | {"seq": 0, "parameters": {}}) + "\n"
+    )
+    store, key = Store(tmp_path / "elsewhere"), make_key(tmp_path / "backup.key")
+    store.unfinished("2026-12-01").mkdir()
+    store.finish(Backup("2026-12-01", *"12345", AT, 7, 8), key)
+    home = {"MC_HOME": str(tmp_path), "MC_BACKUP_DIR": str(store.folder)}
     assert "TENANT_001" in _completed("mcctl audit list --tenant TENANT_0", **home)
     assert "TENANT_001" in _completed("mcctl tenant erase ", **home)
     assert _completed("mcctl runbook run --resume day-0 d", **home) == ["day-0-1"]
-    assert _completed("mcctl runbook run day-0 ", **home) == ["canary-2", "day-0-1"]
+    assert _completed("mcctl runbook run day-0 ", **home) == ["day-0-1"]
+    assert sorted(_completed("mcctl canary override ", **home)) == ["canary-2", "day-0-1"]
     assert _completed("mcctl backup verify ", **home) == ["2026-12-01"]
+    assert _completed("mcctl backup restore --backup ", **home) == ["2026-12-01"]
     assert _completed("mcctl runbook lint day-", **home) == ["day-0", "day-1", "day-7"]
     assert _completed("mcctl operations show ", **home) == []
     for name in ("log/edge.log", "region-2/log/edge.log"):

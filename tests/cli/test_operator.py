@@ -410,6 +410,9 @@ def test_halt_status_and_resume_tell_what_holds(shell: Shell) -> None:
     assert [scope["scope"] for scope in told["scopes"]] == ["*"]
 
 
+MOVE = ("home", "move", "--reason", "x", "--yes", "--tenant")
+
+
 @pytest.mark.parametrize(
     ("args", "told"),
     [
@@ -417,6 +420,11 @@ def test_halt_status_and_resume_tell_what_holds(shell: Shell) -> None:
         (("autonomy", "halt", "--all", "--tenant", "T", "--reason", "x"), "--tenant, or all"),
         (("autonomy", "halt", "--all"), "--reason"),
         (("autonomy", "status", "--tenant", "TENANT_9"), 'unknown tenant "TENANT_9"'),
+        (
+            (*MOVE, "TENANT_001", "--to", "local-3"),
+            "unknown region 'local-3'; nothing was moved\n  → known: local-1, local-2",
+        ),
+        ((*MOVE, "TENANT_9", "--to", "local-2"), "no home is kept of tenant 'TENANT_9'"),
         (("operations", "list", "--tenant", "TENANT_9"), "known: CANARY, TENANT_001"),
         (("operations", "show", ".."), "an id has 1 to 128"),
         (("operations", "list", "--state", "lost"), "invalid value"),
@@ -425,11 +433,12 @@ def test_halt_status_and_resume_tell_what_holds(shell: Shell) -> None:
     ],
 )
 def test_a_usage_error_says_what_is_wanted(shell: Shell, args: tuple[str, ...], told: str) -> None:
-    """Exit 2, nothing on stdout."""
+    """Exit 2, nothing on stdout, nothing changed."""
     shell.fake.found = []
     done = shell.run(*args)
     assert (done.returncode, done.stdout) == (2, "")
     assert told in done.stderr
+    assert shell.changes() == []
 
 
 @pytest.mark.parametrize(

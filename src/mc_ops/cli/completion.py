@@ -8,9 +8,12 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mc_ops.errors import OpsError
+
+if TYPE_CHECKING:
+    from mc_ops.environments import Workspace
 
 _MOST = 50  # operations, newest first
 
@@ -43,16 +46,31 @@ def _tenants() -> Iterable[str]:
     return [*tenants]
 
 
-def _home() -> Path:
+def _workspace() -> Workspace:
     from mc_ops.environments import Workspace
 
-    return Workspace.from_env().home
+    return Workspace.from_env()
 
 
 def _names(pattern: str) -> list[str]:
     """Of what matches in the state folder, newest first."""
-    found = sorted(_home().glob(pattern), key=lambda path: path.stat().st_mtime, reverse=True)
+    home = _workspace().home
+    found = sorted(home.glob(pattern), key=lambda path: path.stat().st_mtime, reverse=True)
     return [path.name.removesuffix(".log") for path in found]
+
+
+def _runs() -> Iterable[str]:
+    """Of runbooks: what resumes, shows and approves one knows no other."""
+    from mc_ops.runbooks import RunStore
+
+    return reversed(RunStore(_workspace().home).ids())
+
+
+def _backups() -> Iterable[str]:
+    from mc_ops.backups import Store, usual_places
+
+    folder, _ = usual_places(_workspace())
+    return [one.id for one in reversed(Store(folder).backups())]
 
 
 def _logs() -> Iterable[str]:
@@ -83,9 +101,10 @@ def _runbooks() -> Iterable[str]:
 
 _LOOK_UPS: dict[str | None, Callable[[], Iterable[str]]] = {
     **dict.fromkeys(("--tenant", "TENANT", "[TENANT]"), _tenants),
-    **dict.fromkeys(("RUN", "[RUN]", "--run", "[RUN_ID]", "RUN_ID"), lambda: _names("runs/*")),
+    **dict.fromkeys(("RUN", "[RUN]", "--run"), lambda: _names("runs/[!.]*")),
+    **dict.fromkeys(("[RUN_ID]", "RUN_ID"), _runs),
     "OPERATION": _operations,
-    "[BACKUP]": lambda: [path.parent.name for path in _home().glob("backups/*/manifest.json")],
+    **dict.fromkeys(("[BACKUP]", "--backup"), _backups),
     "[NAME]...": _logs,
     "--scenario": _scenarios,
     "RUNBOOK": _runbooks,
