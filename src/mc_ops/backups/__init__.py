@@ -8,6 +8,7 @@ from mc_ops.backups.create import Made, create_backup
 from mc_ops.backups.keys import BackupKey, make_key, read_key
 from mc_ops.backups.lag import Lag, archive_written, lag_of
 from mc_ops.backups.restore import Asked, Restore, finish, prepared
+from mc_ops.backups.sealed import Count
 from mc_ops.backups.stage import verify_backup
 from mc_ops.backups.store import Backup, Store
 from mc_ops.backups.wanted import (
@@ -21,6 +22,7 @@ __all__ = [
     "Asked",
     "Backup",
     "BackupKey",
+    "Count",
     "Lag",
     "Made",
     "Restore",

@@ -13,7 +13,7 @@ import secrets
 import shutil
 import subprocess
 import tarfile
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import IO
 
 from mc_ops.backups.keys import BackupKey, make_key
-from mc_ops.backups.sealed import read_pieces, seal
+from mc_ops.backups.sealed import Count, counting, read_pieces, seal, uncounted
 from mc_ops.backups.server import ENVIRONMENT, query
 from mc_ops.backups.store import BASE, FILES, Backup, Store, require_room
 from mc_ops.backups.wanted import ROLE, SLOT, Wanted, keep_wanted, make_password, read_wanted
@@ -53,7 +53,7 @@ def create_backup(
     *,
     wal_s: float,
     say: Say = silent,
-    count: Callable[[int, int], None] = lambda *_: None,
+    count: Count = uncounted,
 ) -> Made:
     """Make one, and have the WAL archived from it on.
 
@@ -110,7 +110,7 @@ def _write(
         with _synced(unfinished / FILES) as file:
             seal(_tar(home, wanted.key_file), file, key, backup.label(FILES))
         with _synced(unfinished / BASE) as file, closing(_base(database, wanted)) as pieces:
-            size = seal(_counting(pieces, count), file, key, backup.label(BASE))
+            size = seal(counting(pieces, count), file, key, backup.label(BASE))
         finished = replace(
             backup,
             ended_at=datetime.now(UTC).isoformat(),
@@ -122,14 +122,6 @@ def _write(
         shutil.rmtree(unfinished, ignore_errors=True)
         raise
     return finished
-
-
-def _counting(pieces: Iterable[bytes], count: Callable[[int], None]) -> Iterator[bytes]:
-    done = 0
-    for piece in pieces:
-        done += len(piece)
-        count(done)
-        yield piece
 
 
 @contextmanager

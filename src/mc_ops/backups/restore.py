@@ -27,7 +27,7 @@ from mc_contract.numbers import counted
 from mc_ops import exit_codes
 from mc_ops.backups.keys import BackupKey, read_key
 from mc_ops.backups.losses import Losses, Source, of_clients, of_database, of_lines
-from mc_ops.backups.sealed import Readable, sync_folder, unseal
+from mc_ops.backups.sealed import Count, Readable, sync_folder, uncounted, unseal
 from mc_ops.backups.server import query, serving
 from mc_ops.backups.stage import JOURNAL, PLACE, Staged, clear, staged
 from mc_ops.backups.store import FILES, Backup, Store
@@ -152,7 +152,9 @@ class Restore:
 
 
 @contextmanager
-def prepared(environment: Startable, asked: Asked, say: Say = silent) -> Iterator[Restore]:
+def prepared(
+    environment: Startable, asked: Asked, say: Say = silent, count: Count = uncounted
+) -> Iterator[Restore]:
     """A restore, ready to be carried out; left without that, nothing has changed.
 
     If it was carried out, the restored database takes its place as the block ends.
@@ -174,7 +176,9 @@ def prepared(environment: Startable, asked: Asked, say: Say = silent) -> Iterato
         wanted = read_wanted(home)
         same = wanted is not None and wanted.line == backup.line
         spool = wanted.spool(home) if wanted is not None and same and not asked.lost else None
-        with staged(database, store, backup, key, to=asked.to, spool=spool, say=say) as found:
+        with staged(
+            database, store, backup, key, to=asked.to, spool=spool, say=say, count=count
+        ) as found:
             say("replaying the WAL")
             log = home / "log" / "restore.log"
             settings = found.recovery(asked.to)

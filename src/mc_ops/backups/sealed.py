@@ -16,7 +16,7 @@ import json
 import os
 import secrets
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -35,6 +35,8 @@ _CHUNK = 1024 * 1024
 _TAG = 16
 _MOST_HEADER = 4096
 _LEVEL = 1
+Count = Callable[[int, int], None]
+"""Is told about how many bytes there are, and how many are done."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +180,19 @@ class Readable(io.RawIOBase):
         """Read to the end, so that the end is verified."""
         while self.read(_CHUNK):
             pass
+
+
+def uncounted(_planned: int, _done: int) -> None:
+    """Tell nobody how many bytes are done."""
+
+
+def counting(pieces: Iterable[bytes], count: Callable[[int], None]) -> Iterator[bytes]:
+    """The pieces as they are; `count` is told how many bytes of them were read so far."""
+    done = 0
+    for piece in pieces:
+        done += len(piece)
+        count(done)
+        yield piece
 
 
 def read_pieces(file: IO[bytes]) -> Iterator[bytes]:

@@ -12,10 +12,11 @@ import shutil
 import signal
 import tarfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -23,7 +24,15 @@ import psutil
 from mc_contract.numbers import counted
 from mc_ops.backups.keys import BackupKey
 from mc_ops.backups.manifest import verify_files
-from mc_ops.backups.sealed import Label, Readable, private, unseal
+from mc_ops.backups.sealed import (
+    Count,
+    Label,
+    Readable,
+    counting,
+    private,
+    uncounted,
+    unseal,
+)
 from mc_ops.backups.server import own
 from mc_ops.backups.store import (
     BASE,
@@ -91,6 +100,7 @@ def staged(
     to: datetime | None,
     spool: Path | None,
     say: Say,
+    count: Count = uncounted,
     name: str = PLACE,
 ) -> Iterator[Staged]:
     """Unseal a backup and its WAL beside the platform's data, and verify all of it.
@@ -98,6 +108,7 @@ def staged(
     Args:
         to: The time to which the WAL is wanted; None: all of it.
         spool: Where segments wait that are not archived yet, if the platform is this machine's.
+        count: Is told how much of the database and its WAL is unsealed.
 
     Raises:
         Finding: a file is not what was sealed, the files are not what the backup's manifest says,
@@ -113,12 +124,12 @@ def staged(
         say(f"unsealing backup {backup.id}")
         wanted = backup.database_bytes + len(store.segments(backup.line)) * SEGMENT_BYTES
         require_room(place, wanted, "the restore needs up to", _UNTOUCHED)
-        start = _extract(store, backup, key, place / "data")
+        start = _extract(store, backup, key, place / "data", partial(count, wanted))
         verify_files(database, place / "data", backup.platform)
-        count, until = _wal(store, backup, key, place, start, to, spool, say)
+        segments, until = _wal(store, backup, key, place, start, to, spool, say, count)
         (place / "data" / "recovery.signal").touch()
         own(database, place)
-        yield Staged(place, count, until)
+        yield Staged(place, segments, until)
     except OSError as error:
         raise CouldNotTell(
             f"{place} cannot be written: {error.strerror}",
@@ -140,9 +151,11 @@ def clear(place: Path) -> None:
     shutil.rmtree(place, ignore_errors=True)
 
 
-def _extract(store: Store, backup: Backup, key: BackupKey, data: Path) -> str:
+def _extract(
+    store: Store, backup: Backup, key: BackupKey, data: Path, count: Callable[[int], None]
+) -> str:
     """Unseal the database's files; the segment at which their replay starts."""
-    source = Readable(unseal(store.path(backup, BASE), key, backup.label(BASE)))
+    source = Readable(counting(unseal(store.path(backup, BASE), key, backup.label(BASE)), count))
     data.mkdir(mode=0o700)
     with tarfile.open(fileobj=source, mode="r|", bufsize=262_144) as tar:
         tar.extractall(data, filter="data")
@@ -167,6 +180,7 @@ def _wal(
     to: datetime | None,
     spool: Path | None,
     say: Say,
+    count: Count,
 ) -> tuple[int, datetime]:
     """Unseal the segments that follow those in the backup, and see that none is missing."""
     inside = sorted(p.name for p in (place / "data" / "pg_wal").iterdir() if is_segment(p.name))
@@ -178,7 +192,9 @@ def _wal(
         _require_end(noted, backup, max([ends, *map(number_of, names)]))
     if names:
         say(f"unsealing {counted(len(names), 'segment')} of WAL")
+    planned = backup.database_bytes + len(names) * SEGMENT_BYTES
     for at, name in enumerate(names):
+        count(planned, backup.database_bytes + at * SEGMENT_BYTES)
         path = store.line(backup.line) / f"{name}{SEALED}"
         unseal_segment(path, key, Label(backup.platform, backup.line, name), place / "wal" / name)
         archived_at = datetime.fromtimestamp(path.stat().st_mtime, UTC)
@@ -239,7 +255,12 @@ def _alone(around: Path) -> Iterator[None]:
 
 
 def verify_backup(
-    database: EmbeddedDatabase, store: Store, backup: Backup, key: BackupKey, say: Say
+    database: EmbeddedDatabase,
+    store: Store,
+    backup: Backup,
+    key: BackupKey,
+    say: Say,
+    count: Count = uncounted,
 ) -> tuple[int, datetime, float]:
     """Unseal a backup with all of its WAL, and hold it against its manifest; nothing is kept.
 
@@ -255,7 +276,15 @@ def verify_backup(
     with (
         _alone(database.data.parent),
         staged(
-            database, store, backup, key, to=None, spool=None, say=say, name="verifying"
+            database,
+            store,
+            backup,
+            key,
+            to=None,
+            spool=None,
+            say=say,
+            count=count,
+            name="verifying",
         ) as found,
     ):
         return found.segments, found.wal_until, time.monotonic() - began

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,6 +21,7 @@ from mc_ops.cli.output import Format, OutputOption, columns, note, ok, show, war
 from mc_ops.cli.progress import ProgressLine
 from mc_ops.environments import Startable, open_startable
 from mc_ops.environments.drill_lock import require_no_drill
+from mc_ops.environments.interface import Say
 from mc_ops.errors import UnusableInput
 from mc_ops.files import read_json_object
 
@@ -70,18 +72,10 @@ def create(place: Place) -> None:
     """Make a backup of the running platform, and archive its WAL from then on."""
     environment = place.platform()
     folder, key_file = place.places(environment)
-    progress = ProgressLine("backup", "MiB")
-    try:
+    with _telling("backup") as (say, count):
         made = room.create_backup(
-            environment,
-            folder,
-            key_file,
-            wal_s=room.usual_wal_s(),
-            say=note,
-            count=lambda planned, done: progress.count(done >> 20, max(planned, done) >> 20),
+            environment, folder, key_file, wal_s=room.usual_wal_s(), say=say, count=count
         )
-    finally:
-        progress.end()
     backup = made.backup
     result = {**asdict(backup), "seconds": made.seconds, "folder": str(folder)}
     rows = [
@@ -163,7 +157,9 @@ def verify(
     if not backup and not found:
         raise UnusableInput(f"no backup in {folder}", hint="make one: mcctl backup create")
     chosen = store.get(backup or found[-1].id, key)
-    segments, until, seconds = room.verify_backup(environment.database(), store, chosen, key, note)
+    database = environment.database()
+    with _telling("unsealing") as (say, count):
+        segments, until, seconds = room.verify_backup(database, store, chosen, key, say, count)
     rows = [
         ("backup", chosen.id),
         ("restorable", f"{chosen.ended_at} to {until.isoformat()}"),
@@ -237,7 +233,7 @@ def restore(
         siem=tuple(siem or ()),
     )
     written: Path | None = None
-    with room.prepared(environment, asked, note) as found:
+    with _telling("unsealing") as told, room.prepared(environment, asked, *told) as found:
         if dry_run:
             show(place.output, found.report(), _losses(found))
         else:
@@ -323,6 +319,21 @@ def _tell_done(found: room.Restore, written: Path, output: Format) -> None:
             "mcctl replication repair, once it runs"
         )
     ok("restored; start the platform: mcctl up")
+
+
+@contextmanager
+def _telling(what: str) -> Iterator[tuple[Say, room.Count]]:
+    """What notes each step, and what tells on a line of its own how much is done and how long the rest takes."""
+    progress = ProgressLine(what, "MiB")
+
+    def say(text: str) -> None:
+        progress.end()
+        note(escape(text))
+
+    try:
+        yield say, lambda planned, done: progress.count(done >> 20, max(planned, done) >> 20)
+    finally:
+        progress.end()
 
 
 def _tell_hold(done: Mapping[str, Any]) -> None:

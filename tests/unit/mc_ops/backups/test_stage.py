@@ -10,7 +10,7 @@ import pytest
 
 from mc_ops.backups import stage
 from mc_ops.backups.keys import BackupKey
-from mc_ops.backups.sealed import Label, private, seal
+from mc_ops.backups.sealed import Label, counting, private, seal, uncounted
 from mc_ops.backups.store import Backup, Store
 from mc_ops.errors import Finding
 
@@ -46,9 +46,19 @@ def archive(tmp_path):
     return store
 
 
-def _wal(store, to=None, spool=None):
+def _wal(store, to=None, spool=None, count=uncounted):
     place = store.folder.parent / "place"
-    return stage._wal(store, BACKUP, KEY, place, NAMES[0], to, spool, lambda _: None)
+    return stage._wal(store, BACKUP, KEY, place, NAMES[0], to, spool, lambda _: None, count)
+
+
+def test_how_much_is_unsealed_is_told_of_the_database_and_each_segment(archive):
+    """From these a terminal has the rate and the time left."""
+    told, mib = [], 1024 * 1024
+    _wal(archive, count=lambda planned, done: told.append((planned, done)))
+    assert told == [(100 + 4 * 16 * mib, 100 + done * 16 * mib) for done in range(4)]
+    read = []
+    assert list(counting([b"ab", b"", b"c"], read.append)) == [b"ab", b"", b"c"]
+    assert read == [2, 2, 3]
 
 
 def test_nobody_else_may_read_what_is_brought_back(archive):
