@@ -7,12 +7,14 @@ all, and the exit code, are those of `mcctl drill run --times N`.
 from __future__ import annotations
 
 import argparse
+import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 from tests import forked, ports
-from tests.journeys.conftest import ROOT, platforms
+from tests.journeys.conftest import ROOT, Platform, platforms
 
 TENANTS = ("TENANT_001", "TENANT_002")
 WAITS = "TENANT_002"
@@ -28,6 +30,23 @@ def catalogue(folder: Path) -> Path:
     path = folder / "catalogue.toml"
     path.write_text(text.replace(head, waits), encoding="utf-8")
     return path
+
+
+def packing(platform: Platform, out: Path, pack: Path) -> tuple[str, ...]:
+    """The command that packs a drill of what serves now."""
+    version = platform.mcctl("--version").stdout.strip()
+    return (
+        "evidence", "pack", "--drill", str(out), "--run", str(out.parent), "--out", str(pack), "--force",
+        "--release", f"v{version}",
+    )  # fmt: skip
+
+
+def packed(platform: Platform, out: Path, pack: Path) -> dict[str, Any]:
+    """The claims of a drill, by id, as they follow from the rows in a pack that verifies."""
+    platform.mcctl(*packing(platform, out, pack))
+    report = json.loads(platform.mcctl("evidence", "verify", str(pack)).stdout)
+    assert report["ok"]
+    return {one["id"]: one["recomputed"] for one in report["claims"]}
 
 
 def main() -> int:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from tests import forked
+from tests.drills import packed, packing
 
 from mc_contract.drill import course_of, request_of, require_held
 
@@ -64,23 +65,15 @@ def test_a_pack_of_a_drill_is_computed_again_and_a_changed_row_is_seen(platform,
     """RTO and RPO follow from the rows: a report that is better than its rows is not packed."""
     out = done["db-kill"]
     pack = tmp_path / "evidence-v0.json"
-    version = platform.mcctl("--version").stdout.strip()
-    packing = (
-        "evidence", "pack", "--drill", str(out), "--run", str(out.parent), "--out", str(pack), "--force",
-        "--release", f"v{version}",
-    )  # fmt: skip
-    platform.mcctl(*packing)
-    report = json.loads(platform.mcctl("evidence", "verify", str(pack)).stdout)
-    claims = {one["id"]: one["recomputed"] for one in report["claims"]}
+    claims = packed(platform, out, pack)
     assert claims["drill.figures"]["tenants"]["TENANT_001"]["lost"] == 0
     assert claims["drill.scenario"] == "db-kill"
-    assert report["ok"]
 
     rows = (out / "drill-clients.jsonl").read_text().splitlines(keepends=True)
     at = next(n for n, row in enumerate(rows) if '"found": true' in row and "TENANT_001" in row)
     rows[at] = rows[at].replace('"found": true', '"found": false')
     (out / "drill-clients.jsonl").write_text("".join(rows))
-    refused = platform.mcctl(*packing, check=False)
+    refused = platform.mcctl(*packing(platform, out, pack), check=False)
     assert refused.returncode == 2
     assert "tells other figures than its rows give" in refused.stderr
 
@@ -145,6 +138,9 @@ def test_a_lost_disk_is_restored_and_what_that_loses_is_counted(platform, tmp_pa
     assert said.index("expected loss: up to") < said.index("fault: restore")
     assert said.index("the restore loses") < said.index("local-1/e2 began")
     assert Path(restore["former_files"]).is_dir()
+    claims = packed(platform, out, tmp_path / "evidence-v0.json")
+    assert claims["drill.figures"]["tenants"]["TENANT_001"]["lost"] == len(lost)
+    assert claims["drill.scenario"] == "restore"
     assert platform.order().task["status"]["state"] == "TASK_STATE_COMPLETED"  # it was resumed
     platform.mcctl("audit", "verify")
     platform.mcctl("status")  # the archiver, whose line ended, is not missed
