@@ -14,6 +14,7 @@ import signal
 import time
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -312,7 +313,8 @@ class TwoRegions:
         if self._backup is not None and self._backup.done:
             self._give_back()
         self._say("waiting until both regions have the same")
-        require_same(self.regions, silent)
+        if self._backup is not None or self._plan.puts_back:
+            require_same(self.regions, silent)
         if self._backup is not None:
             self._backup.resume()
         if self._plan.puts_back:
@@ -349,7 +351,8 @@ def require_same(regions: Sequence[Startable], say: Say) -> dict[str, Any]:
     """
     deadline = time.monotonic() + _PATIENCE_S
     while True:
-        reports = [_replication(one) for one in regions]
+        with ThreadPoolExecutor(len(regions)) as pool:
+            reports = list(pool.map(_replication, regions))
         digests: list[dict[str, Any]] = [one["digests"] for one in reports]
         problems = [problem for one in reports for problem in one["problems"]]
         if digests[0] == digests[1] and not problems:
