@@ -540,6 +540,19 @@ def test_what_was_on_its_way_while_both_regions_erased_goes_when_the_erasure_com
         assert region.refused() == []
 
 
+def test_an_erasure_hashes_its_ids_where_plans_are_generic(empty):
+    """A generic plan compares each fingerprint of the tenant with every id, and nothing else comes meanwhile."""
+    one, _ = empty
+    for function, mode in (
+        ("take_change()", "force_generic_plan"),
+        ("merge_erasure(mc.region_change)", "force_custom_plan"),
+    ):
+        [settings] = one.do(
+            "SELECT proconfig FROM pg_proc WHERE oid = %s::regprocedure", f"mc.{function}"
+        ).fetchone()
+        assert f"plan_cache_mode={mode}" in settings
+
+
 def test_no_erasure_of_the_peer_takes_another_tenants_task(empty):
     """It names a tenant and its tasks; an id that is another's here stays."""
     one, other = empty
