@@ -128,12 +128,12 @@ def test_dry_run_prints_the_plan_and_sends_nothing(
     done = _mcctl(tmp_path, *with_metrics, *SELECTORS, MC_CANARY_TOKEN="")
     assert done.returncode == 0, done.stderr
     for part in (
-        "pairs      3000 at 50/s at most, 1 minutes",
+        "pairs      3000 at 50/s at most, 1 min",
         "margin     0.25 (rehearsal, not the full verdict)",
         f"metrics    {prometheus.url} answers",
         "errors (critical, group metrics, allowed increase 10.00%, missing: fail)",
-        'points in the last 1 minutes: sum(rate(mc_errors_total{colour="blue"}[200ms]))',
-        'points in the last 1 minutes: sum(rate(mc_errors_total{colour="green"}[200ms]))',
+        'points in the last 1 min: sum(rate(mc_errors_total{colour="blue"}[200ms]))',
+        'points in the last 1 min: sum(rate(mc_errors_total{colour="green"}[200ms]))',
     ):
         assert part in done.stdout
     assert "nothing was sent to either side" in done.stderr
@@ -143,7 +143,7 @@ def test_dry_run_prints_the_plan_and_sends_nothing(
     done = _mcctl(tmp_path, *with_metrics, "--output", "json")
     # without selectors the sides are told apart by address, which the fake has no series of
     assert done.returncode == 3
-    assert "no points in the last 1 minutes: errors of the baseline, errors of the" in done.stderr
+    assert "no points in the last 1 min: errors of the baseline, errors of the" in done.stderr
     found = json.loads(done.stdout)
     assert found["metrics"]["queries"][0]["points"] == {"baseline": 0, "candidate": 0}
     place = base.url.removeprefix("http://").rstrip("/")

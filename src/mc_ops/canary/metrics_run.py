@@ -49,14 +49,14 @@ class RunMetrics:
             NotAllowed: Prometheus wants other credentials.
         """
         undecided = [
-            f"metric {metric.name} needs {needed / 60:.1f} minutes"
+            f"metric {metric.name} needs {needed / 60:.1f} min"
             for metric in self.config.metrics
             if (needed := _least_s(metric.range_s, metric.min_samples, self.config.step_s))
             > minutes * 60
         ]
         if undecided:
             raise UnusableInput(
-                f"a run of {minutes:g} minutes decides too little: {'; '.join(undecided)}",
+                f"a run of {minutes:g} min decides too little: {'; '.join(undecided)}",
                 hint="a longer run, a shorter range in the query, a smaller step_s or min_samples",
             )
         for text in self.without_target():

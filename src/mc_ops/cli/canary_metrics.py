@@ -15,6 +15,7 @@ import typer
 from rich.markup import escape
 from rich.text import Text
 
+from mc_contract.numbers import counted
 from mc_ops import exit_codes
 from mc_ops.cli.options import OptionGroup, Verbs
 from mc_ops.cli.output import Format, OutputOption, columns, note, show, styled, warn
@@ -215,9 +216,10 @@ def _refuse_empty(found: RunMetrics, rows: list[dict[str, Any]], minutes: float)
     ]
     if empty:
         raise CouldNotTell(
-            f"no points in the last {minutes:g} minutes: {', '.join(empty)}",
-            hint="was nothing asked there meanwhile, does the metric have another name, or does "
-            "Prometheus know the sides by other labels (--baseline-selector, --candidate-selector)?",
+            f"no points in the last {minutes:g} min: {', '.join(empty)}",
+            hint="was nothing asked there meanwhile, does the metric have another name, has it counted "
+            "nothing yet (write `(...) or vector(0)`), or does Prometheus know the sides by other labels "
+            "(--baseline-selector, --candidate-selector)?",
         )
 
 
@@ -248,7 +250,7 @@ def _plan_lines(
     kind = "rehearsal, not the full verdict" if planned.rehearsal else "full verdict"
     asked = "none are judged (--metrics)" if found is None else f"{found.client.url} answers"
     rows = [
-        ("pairs", f"{planned.pairs} at {planned.rate:g}/s at most, {minutes:g} minutes"),
+        ("pairs", f"{planned.pairs} at {planned.rate:g}/s at most, {minutes:g} min"),
         ("margin", f"{planned.margin} ({kind})"),
         ("baseline", ", ".join(planned.baseline)),
         ("candidate", ", ".join(planned.candidate)),
@@ -260,7 +262,7 @@ def _plan_lines(
         about = f"group {metric.group}, {_allowed(metric)}, missing: {metric.missing}"
         lines.append(f"  {metric.name} ({weight}, {about})")
         for side, query in row["queries"].items():
-            seen = f"{row['points'][side]} points in the last {minutes:g} minutes"
+            seen = f"{counted(row['points'][side], 'point')} in the last {minutes:g} min"
             lines.append(f"    {side:<9} {seen}: {query}")
     return lines
 

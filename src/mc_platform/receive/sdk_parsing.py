@@ -80,8 +80,12 @@ def _plainly(parse: Callable[..., Any]) -> Callable[..., Any]:
     def parsed(*args: Any, **how: Any) -> Any:
         if isinstance(args[1], pb.ListTasksRequest):
             how["ignore_unknown_fields"] = False
-            if isinstance(args[0], dict) and isinstance(args[0].get("status"), float | bool):
-                raise sdk.InvalidParamsError(_misfit("status"))  # 1.5 and true would be read as 1
+            if isinstance(args[0], dict):
+                names = {name for one in args[1].DESCRIPTOR.fields for name in _spellings(one)}
+                if not args[0].keys() <= names:
+                    raise _no_such_parameter(args[1])
+                if isinstance(args[0].get("status"), float | bool):
+                    raise sdk.InvalidParamsError(_misfit("status"))  # 1.5 and true would be 1
         try:
             return parse(*args, **how)
         except Exception as error:  # noqa: BLE001 - what a parser raises on what is no message
@@ -104,7 +108,7 @@ def _query(params: Any, message: Any) -> None:
         field, values = fields.get(name), params.getlist(name)
         if field is None or field.is_repeated:
             if field is None and isinstance(message, pb.ListTasksRequest):
-                raise sdk.InvalidParamsError(f"no parameter but {', '.join(sorted(fields))}")
+                raise _no_such_parameter(message)
             continue
         if len(values) > 1:
             raise sdk.InvalidParamsError(f"{name} is given more than once")
@@ -117,6 +121,15 @@ def _query(params: Any, message: Any) -> None:
             raise sdk.InvalidParamsError(f"{name} {NO_COUNT}")
     _parse_plainly(said, type(message)())
     _parse_query(params, message)
+
+
+def _spellings(field: Any) -> tuple[str, str]:
+    return field.camelcase_name, field.name
+
+
+def _no_such_parameter(message: Any) -> sdk.InvalidParamsError:
+    known = ", ".join(sorted(field.camelcase_name for field in message.DESCRIPTOR.fields))
+    return sdk.InvalidParamsError(f"no parameter but {known}")
 
 
 def _words(message: Any, path: list[str]) -> str:

@@ -607,3 +607,14 @@ async def test_a_state_that_is_no_whole_number_is_no_state(status: str):
         )
         assert told["error"]["code"] == -32602
         assert "not what A2A has at status" in json.dumps(told["error"])
+
+
+async def test_an_unknown_parameter_of_a_listing_is_refused_with_those_that_there_are():
+    """By JSON-RPC as by HTTP+JSON; both spellings of protobuf's names are taken."""
+    ask = '{"jsonrpc": "2.0", "id": 7, "method": "ListTasks", "params": {"%s": 2}}'
+    async with open_gateway() as gateway:
+        told = await gateway.raw_body(ask % "pagesize")
+        assert told["error"]["code"] == -32602
+        assert "no parameter but contextId, historyLength" in json.dumps(told["error"])
+        for name in ("pageSize", "page_size"):
+            assert "result" in await gateway.raw_body(ask % name)
