@@ -321,6 +321,8 @@ def problems_of(
     # A list whose items are wrong is called too short as well
     within = {item["loc"][:depth] for item in items for depth in range(len(item["loc"]))}
     items = [item for item in items if item["type"] != "too_short" or item["loc"] not in within]
+    # A default that follows from a value that is wrong is no problem of the file's
+    items = [item for item in items if item["type"] != "default_factory_not_called"]
     told = [_problem(item, form, shown, name) for item in items[:_MOST_TOLD]]
     if len(items) > _MOST_TOLD:
         told.append(f"and {len(items) - _MOST_TOLD} more")

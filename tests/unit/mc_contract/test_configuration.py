@@ -138,6 +138,19 @@ def test_a_url_holds_no_credentials(url: str):
     assert "geheim" not in told
 
 
+class Scored(Strict):
+    best: Annotated[int, Field(ge=0, le=9)] = 9
+    least: int = Field(default_factory=lambda read: min(5, read["best"]))
+
+
+def test_a_default_that_follows_from_a_wrong_value_is_no_problem():
+    """It is in no file, and nobody could mend it."""
+    assert check(Scored, {"best": 3}).least == 3
+    with pytest.raises(FileProblems) as caught:
+        check(Scored, {"best": 10})
+    assert caught.value.problems == ["best is 10, must be a whole number from 0 to 9"]
+
+
 def test_a_list_of_problems_ends():
     """Ten thousand mistakes make a hundred lines."""
     found = problems({"items": [3] * 10_000})
