@@ -22,7 +22,7 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
@@ -63,6 +63,7 @@ _ANSWERS_PER_TENANT = 4  # a question and its reply, each with one set of circum
 _NOT_EVALUATED = "the policies could not be evaluated for this question, and so it is denied"
 _CATALOGUED = frozenset({"Agent", "Operation", "Platform"})
 _ID = re.compile(r'@id\("([^"\\]*)"\)')
+_FOR_ACTION = re.compile(r' for Action::"(\w+)"')
 _Answer = tuple[bool, tuple[str, ...], str]
 """Whether it is allowed, the ids of the policies that determined it, sorted, and the reason in words."""
 
@@ -429,10 +430,10 @@ def _policies_of(
         body = bodies.get(position)
         return name if body is None else _place(name, source, position, body)
 
-    problems = [
+    problems = _once(
         f"{whose(e.policy_id)}: {e.error.removeprefix(f'for policy `{e.policy_id}`, ')}"
         for e in cedarpy.validate_policies(source, schema).errors
-    ]
+    )
     problems += [
         f"{whose(one)}: templates are not supported" for one in parsed.get("templates", ())
     ]
@@ -456,6 +457,18 @@ def _policies_of(
         )
         found.append((text, body))
     return found, problems
+
+
+def _once(problems: Iterable[str]) -> list[str]:
+    """Each problem as one line: Cedar tells the same one of every action that a policy is about."""
+    actions: dict[str, list[str]] = {}
+    for problem in problems:
+        found = _FOR_ACTION.search(problem)
+        actions.setdefault(_FOR_ACTION.sub("", problem), []).extend(found.groups() if found else ())
+    return [
+        f"{problem}, for {', '.join(sorted(names))}" if names else problem
+        for problem, names in actions.items()
+    ]
 
 
 def _place(name: str, source: str, position: str, body: Any) -> str:

@@ -298,6 +298,22 @@ def test_broken_set_is_refused_naming_file_and_problem(
         CedarDecisionPoint.load(policy_dir)
 
 
+def test_a_problem_is_told_once_with_its_actions(policy_dir: Path) -> None:
+    """Cedar tells it of each action that a policy is about, in another order each time."""
+    text = (
+        '@id("b") @reason("b") permit (principal, action in '
+        '[Action::"SendMessage", Action::"ReadTask"], resource) when {context.foo};'
+    )
+    (policy_dir / "bad.cedar").write_text(text)
+    with pytest.raises(Misconfigured) as caught:
+        CedarDecisionPoint.load(policy_dir)
+    told = (
+        'bad.cedar:1: policy "b": attribute `foo` in context not found, for ReadTask, SendMessage'
+    )
+    assert told in caught.value.message
+    assert caught.value.message.count("`foo`") == 1
+
+
 def test_missing_directory_is_refused(tmp_path: Path) -> None:
     """No policies are no permission to start."""
     with pytest.raises(Misconfigured, match="cannot be read"):
