@@ -25,8 +25,8 @@ from mc_ops.audit.client import AuditClient
 from mc_ops.audit.witnesses import Demand, require_witnessed
 from mc_ops.errors import Finding, UnusableInput
 
-_AGO = re.compile(r"([1-9][0-9]{0,5})([mhdw])")
-_UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+_AGO = re.compile(r"([1-9][0-9]{0,5})([smhdw])")
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 _REST_BYTES = 4096  # more than what stands after the entries
 
 
@@ -54,7 +54,8 @@ def moment(text: str, now: datetime) -> str:
         at = datetime.fromisoformat(text)
     except (ValueError, OverflowError) as error:  # before the calendar begins
         raise UnusableInput(
-            f"{text!r} is no time", hint="such as 2026-01-31, 2026-01-31T12:00:00Z, 7d or 36h"
+            f"{text!r} is no time",
+            hint="such as 2026-01-31, 2026-01-31T12:00:00Z, 7d, 36h, 10m or 30s",
         ) from error
     return (at if at.tzinfo else at.replace(tzinfo=UTC)).isoformat()
 

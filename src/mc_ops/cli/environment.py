@@ -215,7 +215,7 @@ def logs(
         ),
     ] = None,
     since: Annotated[
-        str | None, typer.Option(help="Only lines since this time or age: 10m, 36h, 7d.")
+        str | None, typer.Option(help="Only lines since this time or age: 30s, 10m, 36h, 7d.")
     ] = None,
     grep: Annotated[
         str | None, typer.Option(help="Only lines in which this regular expression is found.")

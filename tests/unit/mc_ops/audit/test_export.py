@@ -185,6 +185,7 @@ def test_times_and_ages_are_understood():
     """A time without a zone is UTC."""
     now = datetime(2026, 3, 8, 12, tzinfo=UTC)
     assert moment("7d", now) == "2026-03-01T12:00:00+00:00"
+    assert moment("30s", now) == "2026-03-08T11:59:30+00:00"
     assert moment("2026-03-01", now) == "2026-03-01T00:00:00+00:00"
     assert moment("2026-03-01T01:00:00+01:00", now) == "2026-03-01T01:00:00+01:00"
 
