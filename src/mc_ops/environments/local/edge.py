@@ -38,6 +38,7 @@ from mc_contract import log_lines
 from mc_contract.numbers import whole_number
 from mc_ops.environments.interface import Colour
 from mc_ops.environments.local.edge_bounds import (
+    SERVER,
     BoundedServer,
     Bounds,
     Connection,
@@ -278,6 +279,7 @@ class Edge:
             if answer.status >= web.HTTPInternalServerError.status_code:
                 _tell_failure(request, answer.status, cause="replica", replica=url)
             kept = _forwarded(answer.headers, _HOP_BY_HOP)
+            kept.setdefault(hdrs.SERVER, SERVER)
             length = answer.content_length
             if request.method != "HEAD" and length is not None and length <= _WHOLE_BODY_BYTES:
                 whole = await answer.read()

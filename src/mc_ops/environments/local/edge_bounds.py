@@ -18,12 +18,13 @@ from dataclasses import dataclass, fields
 from http import HTTPStatus
 from typing import Any, cast
 
-from aiohttp import web
+from aiohttp import hdrs, web
 from aiohttp.http_exceptions import LineTooLong
 
 from mc_contract.numbers import number, whole_number
 from mc_ops.errors import UnusableInput
 
+SERVER = "agent-workbench"  # not aiohttp's own words, which tell its version and Python's
 _MOST_HEAD_BYTES = 32_768
 _MOST_HANDLES = 65_536
 _CLIENT_KEEPALIVE_S = 75.0
@@ -107,13 +108,16 @@ def error_body(code: str, message: str, *, retryable: bool) -> bytes:
 
 def error_answer(status: int, code: str, message: str, *, retryable: bool = True) -> web.Response:
     """An error as an answer."""
-    return web.Response(
+    answer = web.Response(
         status=status,
         body=error_body(code, message, retryable=retryable),
         content_type="application/json",
         charset="utf-8",
-        headers={"Retry-After": "1"} if status == HTTPStatus.SERVICE_UNAVAILABLE else None,
+        headers={hdrs.SERVER: SERVER},
     )
+    if status == HTTPStatus.SERVICE_UNAVAILABLE:
+        answer.headers["Retry-After"] = "1"
+    return answer
 
 
 class BoundedServer(web.Server):

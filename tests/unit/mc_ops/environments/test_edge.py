@@ -219,6 +219,7 @@ async def test_a_refusal_without_reading_the_body_is_passed_on(world: World) -> 
             for _ in range(20):
                 async with session.post("/a2a", data=b"x" * 5_000_000) as answer:
                     assert (answer.status, await answer.read()) == (413, b"{}")
+                    assert answer.headers["Server"] == "agent-workbench"  # and no version of ours
 
 
 async def test_expect_continue_is_answered(world: World) -> None:
@@ -254,6 +255,7 @@ async def test_no_replica_is_a_503_in_json(world: World) -> None:
     await until_answers(world.url)
     async with aiohttp.ClientSession(world.url) as session, session.get("/x") as answer:
         assert answer.status == 503
+        assert answer.headers["Server"] == "agent-workbench"
         error = (await answer.json())["error"]
     assert error == {
         "code": "no-replica",
