@@ -126,8 +126,10 @@ async def _run(
                 say(failed)
         finally:
             clients.stop()
-            write_rows(folder, rows or clients.rows)
-            await fault.mend()
+            try:
+                write_rows(folder, rows or clients.rows)
+            finally:  # after a full disk as well
+                await fault.mend()
             with suppress(Exception):
                 await load
             write_rows(folder, rows or clients.rows)
