@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from functools import partial
 
 import pytest
 from tests.regions.conftest import mcctl, order, serves
@@ -81,9 +82,7 @@ def test_homes_are_as_a_person_says(regions_by_person, wait_until, tmp_path):  #
     assert calls[":0:do"] == calls[":2:do"] == 1
     wait_until(lambda: _enacts(a, receiver, ONE) == {f'2;tenant="{ONE}"'}, what="a-1 passes on")
     for region in (a, b):
-        [one] = [
-            one["detail"] for one in region.recorded("home.moved") if one["detail"]["term"] == 2
-        ]
+        [one] = wait_until(partial(_moved, region, term=2), what="the move is recorded")
         assert (one["home"], one["former_home"]) == ("b-1", "a-1")
         assert one["principal"] == "operator@example"
 
@@ -105,6 +104,11 @@ def test_homes_are_as_a_person_says(regions_by_person, wait_until, tmp_path):  #
     wait_until(lambda: serves(a), what="a-1 serves again", within_s=180)
     wait_until(lambda: _home(a, TWO) == ("b-1", 2, None), what="the order has come")
     wait_until(lambda: _enacts(a, receiver, TWO) == {f'2;tenant="{TWO}"'}, what="a-1 passes on")
+
+
+def _moved(region, *, term):
+    moves = [one["detail"] for one in region.recorded("home.moved")]
+    return [one for one in moves if one["term"] == term]
 
 
 def test_a_home_that_lives_gives_up_when_the_order_of_force_has_come(
