@@ -333,11 +333,13 @@ def _parts(first: Request | None, back: float | None, course: Course) -> dict[st
     """An RTO in its parts: until a client saw the fault, until the home was moved, until it served."""
     if first is None or back is None or course.decided_s is None:
         return {"detection_s": None, "lease_s": None, "move_s": None}
-    seen_s = min(first.ended_s, course.decided_s)
+    # The drill hears of the move by asking, which may be after the home has answered a client
+    decided_s = min(course.decided_s, back)
+    seen_s = min(first.ended_s, decided_s)
     return {
         "detection_s": _since(seen_s, course.fault_s),
-        "lease_s": _since(course.decided_s, seen_s),
-        "move_s": _since(back, course.decided_s),
+        "lease_s": _since(decided_s, seen_s),
+        "move_s": _since(back, decided_s),
     }
 
 

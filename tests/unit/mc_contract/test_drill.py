@@ -120,6 +120,15 @@ def test_operations_are_a_stream_of_their_own_and_the_rto_is_the_longer_one():
     require_held([*rows("T"), *operations("T"), *CONTROL_LOSES], MOVED)
 
 
+def test_the_parts_are_no_more_than_the_rto_where_a_client_was_answered_before_the_drill_heard_of_the_move():
+    """The drill asks for the homes now and then; the new one answers at once."""
+    late = replace(MOVED, decided_s=9.2)
+    found = figures([*rows("T"), *operations("T"), *CONTROL_LOSES], late)
+    told = found["tenants"]["T"]
+    assert told["parts"] == {"detection_s": 0.01, "lease_s": 4.0, "move_s": 0.0}
+    assert told["rto_s"] == 4.01
+
+
 def test_an_operation_that_is_not_served_again_is_no_recovery():
     """The questions alone would say three seconds."""
     found = figures([*rows("T"), *operations("T", away=(5.0, 13.0)), *CONTROL_LOSES], MOVED)
