@@ -36,8 +36,7 @@ def packing(platform: Platform, out: Path, pack: Path) -> tuple[str, ...]:
     """The command that packs a drill of what serves now."""
     version = platform.mcctl("--version").stdout.strip()
     return (
-        "evidence", "pack", "--drill", str(out), "--run", str(out.parent), "--out", str(pack), "--force",
-        "--release", f"v{version}",
+        "evidence", "pack", "--run", str(out), "--out", str(pack), "--force", "--release", f"v{version}",
     )  # fmt: skip
 
 
