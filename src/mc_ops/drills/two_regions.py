@@ -42,6 +42,7 @@ _PATIENCE_S = 120.0
 _OPERATING_TIER = 2  # of `place-order`
 _WOKEN_S = 3.0  # of load after a frozen home wakes, in which it must enact nothing
 _CAUGHT_UP_S = 2.0  # heartbeats come each second
+_TOLD_WITHIN_S = 10.0  # a replica that began before it had a peer looks for one each 5 s
 _LAG_WITHIN_S = 5.0  # of the cut, at its end: a beat may be late on a busy machine
 _WRONG = {
     "twice": "effects twice under one key",
@@ -85,13 +86,18 @@ def lag_of(environment: Startable, peer: str) -> float:
     """How far a region is behind its peer, in seconds, by its own metric.
 
     Raises:
-        CouldNotTell: it does not tell.
+        CouldNotTell: it does not tell, nor a while later.
     """
-    for instance in environment.instances(environment.active_colour()):
-        with HttpClient(instance.url) as client:
-            found = dict(_LAG.findall(client.reach("GET", "/metrics").text))
-        if peer in found:
-            return float(found[peer])
+    until = time.monotonic() + _TOLD_WITHIN_S
+    while True:
+        for instance in environment.instances(environment.active_colour()):
+            with HttpClient(instance.url) as client:
+                found = dict(_LAG.findall(client.reach("GET", "/metrics").text))
+            if peer in found:
+                return float(found[peer])
+        if time.monotonic() > until:
+            break
+        time.sleep(_LOOK_S)
     raise CouldNotTell(
         f"{environment.url} does not tell how far it is behind {peer}",
         hint="mcctl replication status says what is missing",
