@@ -48,6 +48,25 @@ def serving(
 
 
 @contextmanager
+def serving_text(answer: Callable[[str], str]) -> Iterator[str]:
+    """Serve GET with what `answer` gives of a path, as metrics are; gives the URL without a path."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            content = answer(self.path).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, format: str, *args: Any) -> None:
+            pass
+
+    with serving(Handler) as url:
+        yield url
+
+
+@contextmanager
 def serving_json(answer: AnswerJson) -> Iterator[str]:
     """Serve GET and POST with what `answer` gives, as JSON; gives the URL without a path."""
 

@@ -96,12 +96,11 @@ def lag_of(environment: Startable, peer: str) -> float:
             if peer in found:
                 return float(found[peer])
         if time.monotonic() > until:
-            break
+            raise CouldNotTell(
+                f"{environment.url} does not tell how far it is behind {peer}",
+                hint="mcctl replication status says what is missing",
+            )
         time.sleep(_LOOK_S)
-    raise CouldNotTell(
-        f"{environment.url} does not tell how far it is behind {peer}",
-        hint="mcctl replication status says what is missing",
-    )
 
 
 def between_regions(plan: Plan, regions: Sequence[Startable], administrator: str) -> Plan:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from http.server import BaseHTTPRequestHandler
 from types import SimpleNamespace
 
 import pytest
-from tests.loopback import serving
+from tests.loopback import serving_text
 
 from mc_ops.drills import two_regions
 from mc_ops.errors import CouldNotTell
@@ -15,19 +14,7 @@ from mc_ops.errors import CouldNotTell
 def behind(answers):
     """What a drill takes for the lag, of a replica whose metrics are these, one after the other."""
     given = iter(answers)
-
-    class Metrics(BaseHTTPRequestHandler):
-        def do_GET(self):
-            content = next(given).encode()
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(content)
-
-        def log_message(self, *_):
-            pass
-
-    with serving(Metrics) as url:
+    with serving_text(lambda _: next(given)) as url:
         replica = SimpleNamespace(url=url)
         region = SimpleNamespace(
             url=url, active_colour=lambda: "blue", instances=lambda _: [replica]

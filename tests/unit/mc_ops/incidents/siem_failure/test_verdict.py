@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import json
-from http.server import BaseHTTPRequestHandler
 
 import pytest
-from tests.loopback import serving
+from tests.loopback import serving_text
 
 from mc_ops.errors import CouldNotTell
 from mc_ops.incidents import BackupState, Recovery, SiemFailure, Status, Verdict, Watch, look
@@ -36,26 +35,10 @@ class Replica:
             f"mc_siem_parked {self.parked}\n"
         )
 
-    def serving(self):
-        replica = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self):
-                body = replica.answer(self.path).encode()
-                self.send_response(200)
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, *_):
-                pass
-
-        return serving(Handler)
-
 
 def looked(*replicas):
     with contextlib.ExitStack() as stack:
-        return look([stack.enter_context(replica.serving()) for replica in replicas])
+        return look([stack.enter_context(serving_text(replica.answer)) for replica in replicas])
 
 
 def test_one_ships_and_nothing_old_waits():
@@ -91,7 +74,7 @@ def test_what_is_no_recovery(replicas, recovery):
 
 def test_a_replica_that_is_gone_is_left_out():
     """Those that answer tell for the region; if none does, nothing is known."""
-    with Replica().serving() as url:
+    with serving_text(Replica().answer) as url:
         assert look(["http://127.0.0.1:1", url]).recovery is Recovery.recovered
     assert look(["http://127.0.0.1:1"]).recovery is Recovery.unknown
 
