@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import structlog
 
 FILE_SETTING = "MC_LOG_FILE"
 MOST_BYTES = 20_000_000
@@ -110,6 +109,8 @@ def configure(level: str = "INFO", renderer: Callable[..., str] = render) -> Non
 
     Of other libraries only warnings are told.
     """
+    import structlog  # late: it costs more than all of `mcctl status`, which only reads lines
+
     sys.stdout.flush()
     path = os.environ.get(FILE_SETTING)
     output: Any = LogOutput(Path(path) if path else None)

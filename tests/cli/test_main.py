@@ -284,6 +284,20 @@ def test_help_and_usage_errors_load_no_heavy_library():
         assert len(loaded) < 300, (args, "modules")
 
 
+def test_the_status_of_what_does_not_run_loads_no_client(tmp_path, monkeypatch):
+    """Who asks it in a loop waits for what it imports: structlog and httpx were as much as all else of it."""
+    monkeypatch.setenv("MC_HOME", str(tmp_path))
+    done = subprocess.run(
+        [sys.executable, "-c", _MODULES_OF, json.dumps([("status",)])],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    loaded = {name.partition(".")[0] for name in json.loads(done.stdout)}
+    assert loaded & (_HEAVY | {"structlog"}) == {"psutil"}
+
+
 def _completed(words: str, **env: str) -> list[str]:
     asked = {"_MCCTL_COMPLETE": "complete_bash", "COMP_WORDS": words}
     asked["COMP_CWORD"] = str(words.count(" "))

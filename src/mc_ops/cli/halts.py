@@ -43,9 +43,11 @@ def halts_of(environment: Environment, found: EnvironmentStatus) -> list[dict[st
     Raises:
         OpsError: a region does not tell.
     """
+    regions = _serving(environment, found)
+    if not regions:
+        return None
     from mc_ops.service_client import OperatorClient  # late: nothing is asked of what does not run
 
-    regions = _serving(environment, found)
     halts = []
     for second, url in regions.items():
         token = access_token(url, None)
@@ -67,7 +69,7 @@ def halts_of(environment: Environment, found: EnvironmentStatus) -> list[dict[st
                     "resume": _resume(environment, one["scope"], second, peer),
                 }
             )
-    return halts if regions else None
+    return halts
 
 
 def _serving(environment: Environment, found: EnvironmentStatus) -> dict[str, str]:
