@@ -40,6 +40,8 @@ mc.region_change (region, number, kind, tenant, key, body, written_at) WHERE (re
 mc.operation_record WHERE (region = {own}),
 mc.region_heartbeat (region, at) WHERE (region = {own})
 """
+# The columns of both regions are of the same types: none is made text and read again
+_AS_THEY_ARE = "binary = true"
 _SUBSCRIPTION = """
 SELECT s.subenabled, count(w.pid) FILTER (WHERE w.worker_type = 'apply') > 0 AS works,
     coalesce(max(e.apply_error_count + e.sync_error_count), 0) AS errors,
@@ -271,6 +273,7 @@ async def _subscribe(connection: Any, peering: Peering, conninfo: str, slot: str
     name = subscription_of(peering.own)
     if await connection.fetchval("SELECT true FROM pg_subscription WHERE subname = $1", name):
         await connection.execute(f"ALTER SUBSCRIPTION {name} CONNECTION {literal(conninfo)}")
+        await connection.execute(f"ALTER SUBSCRIPTION {name} SET ({_AS_THEY_ARE})")
         await connection.execute(f"ALTER SUBSCRIPTION {name} ENABLE")
         with suppress(asyncpg.PostgresError):  # it needs the peer; the next repair does it
             await connection.execute(f"ALTER SUBSCRIPTION {name} REFRESH PUBLICATION")
@@ -280,6 +283,7 @@ async def _subscribe(connection: Any, peering: Peering, conninfo: str, slot: str
         return _LEFT
     options = [
         f"slot_name = '{slot or name}'",
+        _AS_THEY_ARE,
         "origin = none",
         "synchronous_commit = 'on'",
         "streaming = on",

@@ -23,7 +23,7 @@ from mc_platform.adapters.postgres.migrate import database_url, migrate_schema
 BEGIN = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
 OPEN = ("TASK_STATE_SUBMITTED", "TASK_STATE_WORKING")
 _MERGED = (
-    "operation_resolved, task, task_accepted, quotable, credential, credential_version, autonomy_switch, peer_switch, "
+    "operation_resolved, task, task_accepted_before, quotable, credential, credential_version, autonomy_switch, peer_switch, "
     "break_glass, aggregate_charge, aggregate_query, aggregate_turn, peer_charge, "
     "region_change, region_change_refused, ledger_id, ledger_event, ledger_checkpoint"
 )
@@ -363,6 +363,24 @@ def test_of_two_acceptances_of_one_message_the_earlier_holds_in_both(empty):
     assert other.do("SELECT * FROM mc.task_accepted").fetchone() is None
 
 
+def test_of_a_task_of_before_the_former_table_tells_where_it_was_accepted(empty):
+    """Until the peer changes it; then its own row does, and both regions have the same."""
+    one, other = empty
+    _write_task(one, BEGIN, "t1", "TASK_STATE_WORKING", "begun")
+    _write_task(other, BEGIN, "t2", "TASK_STATE_WORKING", "begun")
+    _same(empty)
+    other.do("UPDATE mc.task SET accepted_in = NULL WHERE id = 't1'")
+    other.do("INSERT INTO mc.task_accepted_before VALUES ('t1', 'local-1')")
+    assert other.do("SELECT * FROM mc.task_accepted").fetchall() == [("t1", "local-1")]
+    assert one.state() == other.state()
+    _write_task(one, BEGIN + timedelta(seconds=1), "t1", "TASK_STATE_COMPLETED", "ended")
+    _same(empty)
+    assert other.do("SELECT accepted_in FROM mc.task ORDER BY id").fetchall() == [
+        ("local-1",),
+        (None,),
+    ]
+
+
 def test_an_end_holds_over_an_open_task_that_was_accepted_earlier(empty):
     """What a client was told is not taken back by a question that still waits elsewhere."""
     one, other = empty
@@ -631,12 +649,19 @@ def test_the_service_adds_nothing_to_what_regions_tell(empty):
     one, _ = empty
     for role, table in itertools.product(
         ("mc_service", "mc_recorder"),
-        ("region_change", "region_heartbeat", "region_peer", "peer_switch", "task_accepted"),
+        (
+            "region_change",
+            "region_heartbeat",
+            "region_peer",
+            "peer_switch",
+            "task_accepted_before",
+            "task (accepted_in)",
+        ),
     ):
         with one.connection.transaction(force_rollback=True):
             one.do(f"SET LOCAL ROLE {role}")
             with pytest.raises(psycopg.errors.InsufficientPrivilege):
-                one.do(f"INSERT INTO mc.{table} DEFAULT VALUES")
+                one.do(f"INSERT INTO mc.{table} SELECT NULL WHERE false")
 
 
 def test_what_the_peer_tells_in_this_regions_name_is_set_aside(empty):
@@ -673,15 +698,18 @@ def test_what_the_peer_tells_in_this_regions_name_is_set_aside(empty):
     assert all("the peer told it in the name of another region" in error for _, error in refused)
 
 
-def _take_log(region, *rows):
-    """Rows of the peer's log, each an index, an id and what its leaf's hash is made of, in one transaction."""
+def _take_log(region, *rows, own_ids=False):
+    """Rows of the peer's log, each an index, an id and what its leaf's hash is made of, in one transaction.
+
+    With `own_ids` an entry has another id than its row of ids if that one is not by its index.
+    """
     with region.connection.transaction():
         region.do("SET LOCAL session_replication_role = replica")
-        for index, _, said in rows:
+        for index, event_id, said in rows:
             region.do(
                 "INSERT INTO mc.ledger_event (region, recorded_at, index, event_id, tenant, kind, occurred_at, "
                 "leaf, leaf_hash) VALUES ('local-2', now(), %s, %s, 'T', 'k', now(), '', sha256(%s::bytea))",
-                *(index, f"e-{index}", said),
+                *(index, f"e-{index}" if own_ids else event_id, said),
             )
         for index, event_id, _ in rows:
             region.do(
@@ -690,13 +718,17 @@ def _take_log(region, *rows):
             )
 
 
-def test_of_the_peers_log_each_entry_is_added_once_wherever_it_stands_in_a_transaction(empty):
+@pytest.mark.parametrize("own_ids", [False, True])
+def test_of_the_peers_log_each_entry_is_added_once_wherever_it_stands_in_a_transaction(
+    empty, own_ids
+):
     """Behind all that is here, among it, again, or as another history with an index or an id that is here."""
     one, _ = empty
     _take_log(one, *((n, f"e-{n}", f"{n}") for n in range(10)))
     _take_log(one, *((n, f"e-{n}", f"{n}") for n in range(5, 15)))
     assert one.refused() == []
-    _take_log(one, (15, "e-15", "15"), (16, "e-2", "16"), (3, "e-3", "another"))
+    others = [(15, "e-15", "15"), (16, "e-2", "16"), (3, "e-3", "another")]
+    _take_log(one, *others, own_ids=own_ids)
     assert one.refused() == [
         (kind, "another history of this region is here") for kind in ("event", "id")
     ]

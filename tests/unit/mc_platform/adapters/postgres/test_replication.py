@@ -320,8 +320,14 @@ def test_another_slot_confirms_nothing_before_the_copy_that_began_with_it_is_who
     other.do("DROP SUBSCRIPTION mc_local_2")
     _record(one, runner, 25)
     url = database_url(other.admin_url, "mc")
+    other.do(
+        "CREATE FUNCTION mc.wait() RETURNS trigger LANGUAGE plpgsql AS "
+        "'BEGIN PERFORM pg_advisory_xact_lock(1); RETURN NEW; END'"
+    )
+    other.do("CREATE TRIGGER wait BEFORE INSERT ON mc.task FOR EACH ROW EXECUTE FUNCTION mc.wait()")
+    other.do("ALTER TABLE mc.task ENABLE REPLICA TRIGGER wait")
     with psycopg.connect(url) as blocks:
-        blocks.execute("LOCK TABLE mc.task_accepted IN SHARE MODE")
+        blocks.execute("SELECT pg_advisory_lock(1)")
         refused = runner.run(replication.set_up(**other.urls, peering=other.peering))
         assert (refused["subscribed"], "replication repair" in refused["why"]) == (False, True)
         assert runner.run(replication.repair(**other.urls, peering=other.peering))["subscribed"]
@@ -335,6 +341,7 @@ def test_another_slot_confirms_nothing_before_the_copy_that_began_with_it_is_who
         runner.run(_looked(other))
         assert runner.run(PostgresPeerPosition(one.pools).look()).held is None
     wait_until(lambda: _converged(regions), what="nothing is missing")
+    other.do("DROP FUNCTION mc.wait CASCADE")
     wait_until(lambda: _confirmed(one, other, runner), what="the second slot's copy is whole")
 
 
@@ -386,6 +393,18 @@ def test_another_history_under_the_same_name_is_set_aside_and_stalls_nothing(
     assert [(row["kind"], row["error"]) for row in refused] == [
         ("event", "another history of this region is here")
     ]
+
+
+def test_a_subscription_of_before_is_sent_values_as_they_are_once_it_is_set_up_again(
+    regions, runner, wait_until
+):
+    """One that an earlier version made gets them as text."""
+    one, other = regions
+    other.do("ALTER SUBSCRIPTION mc_local_2 SET (binary = false)")
+    assert runner.run(replication.set_up(**other.urls, peering=other.peering))["subscribed"]
+    assert other.do("SELECT subbinary FROM pg_subscription") == [(True,)]
+    _record(one, runner, 2)
+    wait_until(lambda: _converged(regions), what="what is recorded comes")
 
 
 def test_no_password_stands_where_others_read(regions):
