@@ -257,6 +257,18 @@ for argv in json.loads(sys.argv[1]):
 _HEAVY = {"pydantic", "aiohttp", "asyncio", "asyncpg", "cryptography", "httpx", "numpy", "psutil"}
 
 
+def _loaded_by(*asked):
+    """The modules that each command has loaded when it ends."""
+    done = subprocess.run(
+        [sys.executable, "-c", _MODULES_OF, json.dumps(asked)],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+    )
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
 def test_help_and_usage_errors_load_no_heavy_library():
     """They answer at once: each of these libraries takes 0.05 to 0.3 CPU-seconds to load."""
     asked = [
@@ -270,15 +282,7 @@ def test_help_and_usage_errors_load_no_heavy_library():
         ("policy", "apply", "--help"),
         *((name, "--help") for name in (*main.VERBS, *main.GROUPS)),
     ]
-    done = subprocess.run(
-        [sys.executable, "-c", _MODULES_OF, json.dumps(asked)],
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=120,
-    )
-    for args, line in zip(asked, done.stdout.splitlines(), strict=True):
-        loaded = json.loads(line)
+    for args, loaded in zip(asked, _loaded_by(*asked), strict=True):
         assert {name.partition(".")[0] for name in loaded} & _HEAVY == set(), args
         assert "mc_ops.cli.main" in loaded
         assert len(loaded) < 300, (args, "modules")
@@ -287,14 +291,8 @@ def test_help_and_usage_errors_load_no_heavy_library():
 def test_the_status_of_what_does_not_run_loads_no_client(tmp_path, monkeypatch):
     """Who asks it in a loop waits for what it imports: structlog and httpx were as much as all else of it."""
     monkeypatch.setenv("MC_HOME", str(tmp_path))
-    done = subprocess.run(
-        [sys.executable, "-c", _MODULES_OF, json.dumps([("status",)])],
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=60,
-    )
-    loaded = {name.partition(".")[0] for name in json.loads(done.stdout)}
+    [modules] = _loaded_by(("status",))
+    loaded = {name.partition(".")[0] for name in modules}
     assert loaded & (_HEAVY | {"structlog"}) == {"psutil"}
 
 
