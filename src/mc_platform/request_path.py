@@ -52,8 +52,8 @@ from mc_platform.pipeline.idempotency import (
     Envelope,
     agent_context_of,
     meaning_of,
-    other_task_ids_of,
     task_id_of,
+    task_ids_of,
 )
 from mc_platform.pipeline.open_tasks import OpenTasks, as_first_answered
 from mc_platform.pipeline.operation_turns import OperationTurns
@@ -74,6 +74,7 @@ from mc_platform.record import (
     EventFactory,
     Identity,
     Sealer,
+    carried_id,
     decision_detail,
     subject_id,
 )
@@ -237,7 +238,7 @@ class RequestPath:
 
         # (3) screen what came in, and what the conversation has had in it
         conversation, known = await self._screen(envelope, tenant, task_id)
-        if self.identity.overlaps and await self._known_otherwise(envelope):
+        if self.identity.overlaps and await self._known_otherwise(envelope, task_id):
             return known.digest
         message = _Message(
             envelope, tenant, agent, operation, task_id, known, operations_this_hour, slot
@@ -497,7 +498,8 @@ class RequestPath:
                 "this message id was used, and its task is kept no more",
                 hint="use a fresh messageId for each request",
             )
-        if not self.digester.made_now(first.request_digest):
+        # Not whether the active key made it: that may be another one than when `digest` was made
+        if carried_id(first.request_digest) != carried_id(digest):
             digest = await self._digest(envelope, like=first.request_digest)
         if first.request_digest != digest:
             raise Conflict(
@@ -531,9 +533,9 @@ class RequestPath:
             first = await self.tasks.of_message(tenant, envelope.message_id)
         return first
 
-    async def _known_otherwise(self, envelope: Envelope) -> bool:
-        """Whether the message was accepted under another identity key."""
-        others = other_task_ids_of(envelope, self.identity)
+    async def _known_otherwise(self, envelope: Envelope, task_id: TaskId) -> bool:
+        """Whether the message was accepted under another identity key than the one of `task_id`."""
+        others = [one for one in task_ids_of(envelope, self.identity) if one != task_id]
         return await self.journal.knows([subject_id(Kind.request_accepted, one) for one in others])
 
     async def _require_autonomy(

@@ -40,10 +40,9 @@ def task_id_of(envelope: Envelope, identity: Identity) -> TaskId:
     return TaskId(derived_id(_NAMESPACE, identity.name(_named(envelope))))
 
 
-def other_task_ids_of(envelope: Envelope, identity: Identity) -> list[TaskId]:
-    """Ids that the message's task has if it was made under another key of the platform."""
-    others = identity.other_names(_named(envelope))
-    return [TaskId(derived_id(_NAMESPACE, name)) for name in others]
+def task_ids_of(envelope: Envelope, identity: Identity) -> list[TaskId]:
+    """Ids that the message's task has if it was made under any key of the platform."""
+    return [TaskId(derived_id(_NAMESPACE, name)) for name in identity.names(_named(envelope))]
 
 
 def _named(envelope: Envelope) -> bytes:

@@ -12,7 +12,7 @@ from mc_platform.record.events import (
     subject_id,
 )
 from mc_platform.record.fingerprints import ContentFingerprints
-from mc_platform.record.keyed import Digester, Identity, Sealer
+from mc_platform.record.keyed import Digester, Identity, Sealer, carried_id
 from mc_platform.record.ledger import Archive, AuditLedger, StoredCheckpoint, Wanted
 from mc_platform.record.proofs import Prover, TileKeeper, TileStore
 from mc_platform.record.witness import LogWitness, WitnessTurn, memory_name
@@ -42,6 +42,7 @@ __all__ = [
     "Witness",
     "WitnessTurn",
     "act_ids",
+    "carried_id",
     "decision_detail",
     "memory_name",
     "subject_id",

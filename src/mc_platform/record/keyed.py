@@ -42,13 +42,13 @@ class Identity:
         """HMAC-SHA256 of `value` under the active key, hex. It carries no id: an id is made of it."""
         return _mac(self._keys.active, value)
 
-    def other_names(self, value: bytes) -> list[str]:
-        """What former keys make of it, and those that others may use already."""
-        return [_mac(key, value) for key in self._keys.others]
+    def names(self, value: bytes) -> list[str]:
+        """What each key that is known makes of it: the active one, former ones, and accepted ones."""
+        return [_mac(key, value) for key in self._keys]
 
     @property
     def overlaps(self) -> bool:
-        """Whether there are `other_names`."""
+        """Whether there is more than one key."""
         return bool(self._keys.others)
 
 
@@ -73,10 +73,6 @@ class Digester:
             key = self._keys.with_id(carried_id(like)) or key
         digest = _mac(key, value)
         return digest if key.id == FIRST else f"{key.id}:{digest}"
-
-    def made_now(self, digest: str) -> bool:
-        """Whether the active key made a digest."""
-        return carried_id(digest) == self._keys.active.id
 
 
 class Sealer:

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from itertools import count
 from typing import Any
 
 import pytest
@@ -306,6 +307,46 @@ async def test_a_repeat_finds_its_task_across_a_rotation(purpose: Purpose) -> No
     assert len(ledger.tasks) == 4
 
 
+class Rotating:
+    """A ledger; before the nth of what it is asked, the path that asks takes other keys."""
+
+    path: RequestPath
+
+    def __init__(self, ledger: MemoryLedger, before: int, keyring: Keyring) -> None:
+        self._ledger, self.left, self._keyring = ledger, before, keyring
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        asked = getattr(self._ledger, name)
+
+        async def answer(*args: Any, **named: Any) -> Any:
+            if self.left == 0:
+                self.path.identity.renew(self._keyring.of(Purpose.identity))
+                self.path.digester.renew(self._keyring.of(Purpose.digest))
+            self.left -= 1
+            return await asked(*args, **named)
+
+        return answer
+
+
+@pytest.mark.parametrize("purpose", [Purpose.identity, Purpose.digest])
+async def test_a_repeat_finds_its_task_whenever_a_key_is_rotated_meanwhile(
+    purpose: Purpose,
+) -> None:
+    """A replica was ahead; the one that has the repeat takes the key as active while it works on it."""
+    accepted, active = _rotated(purpose)
+    sent = replace(question("message"), context_id="c-1")
+    for before in count():
+        ledger, agent = MemoryLedger(), HostileAgent(_ANSWER)
+        task = await _path(ledger, agent, active).handle(sent)
+        rotating = Rotating(ledger, before, active)
+        rotating.path = _path(rotating, agent, accepted)
+        assert await rotating.path.handle(sent) == task
+        assert len(agent.asked) == len(ledger.tasks) == 1
+        if rotating.left >= 0:
+            break  # it was asked less often
+    assert before >= 2
+
+
 async def test_a_repeat_that_means_another_thing_is_refused_across_a_rotation() -> None:
     """The digest that was kept is compared under the key that made it."""
     ledger, agent = MemoryLedger(), HostileAgent(_ANSWER)
@@ -330,7 +371,7 @@ async def test_a_message_whose_task_is_gone_is_no_new_one_across_a_rotation() ->
 _ANSWER = {"result": {"message": {"parts": [{"text": "All is well."}]}}}
 
 
-def _path(ledger: MemoryLedger, agent: HostileAgent, keyring: Keyring) -> RequestPath:
+def _path(ledger: MemoryLedger | Rotating, agent: HostileAgent, keyring: Keyring) -> RequestPath:
     return request_path(
         catalogue=local_catalogue(),
         decisions=CedarDecisionPoint.load(ROOT / "policies"),

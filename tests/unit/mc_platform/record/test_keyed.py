@@ -21,7 +21,7 @@ from mc_contract.keyring import (
 )
 from mc_platform.aggregate import Digests
 from mc_platform.model.tenant import Principal
-from mc_platform.pipeline.idempotency import Envelope, other_task_ids_of, task_id_of
+from mc_platform.pipeline.idempotency import Envelope, task_id_of, task_ids_of
 from mc_platform.record import ContentFingerprints, Digester, Identity, Sealer
 from mc_platform.screen.pseudonyms import Pseudonymiser
 
@@ -68,11 +68,11 @@ def test_the_first_keys_make_what_was_made_before_keys_had_ids():
     )
 
 
-def test_a_task_made_under_a_former_key_is_named_among_the_others():
+def test_a_task_made_under_a_former_key_is_among_those_that_are_named():
     before = task_id_of(ENVELOPE, Identity(KEYRING.of(Purpose.identity)))
     now = Identity(rotated(Purpose.identity, times=2))
     assert task_id_of(ENVELOPE, now) != before
-    assert before in other_task_ids_of(ENVELOPE, now)
+    assert before in task_ids_of(ENVELOPE, now)
     assert now.overlaps
     assert not Identity(KEYRING.of(Purpose.identity)).overlaps
 
@@ -82,8 +82,8 @@ def test_replicas_on_both_sides_of_a_rotation_name_each_others_tasks():
     accepted = accept_new(KEYRING, Purpose.identity, NOW)
     behind = Identity(accepted.of(Purpose.identity))
     ahead = Identity(activate(accepted, Purpose.identity, NOW).of(Purpose.identity))
-    assert task_id_of(ENVELOPE, behind) in other_task_ids_of(ENVELOPE, ahead)
-    assert task_id_of(ENVELOPE, ahead) in other_task_ids_of(ENVELOPE, behind)
+    assert task_id_of(ENVELOPE, behind) in task_ids_of(ENVELOPE, ahead)
+    assert task_id_of(ENVELOPE, ahead) in task_ids_of(ENVELOPE, behind)
 
 
 @given(st.binary(max_size=200), st.integers(1, 3))
@@ -92,10 +92,8 @@ def test_a_digest_carries_its_keys_id_and_is_made_again_with_it(value, times):
     now = Digester(keys)
     made = now.digest(value)
     assert made.startswith(f"{keys.active.id}:")
-    assert now.made_now(made)
     old = first.digest(value)
     assert ":" not in old
-    assert not now.made_now(old)
     assert now.digest(value, like=old) == old
     assert now.digest(value + b"x", like=old) != old
 
