@@ -22,6 +22,10 @@ _COUNTING = re.compile(
     r"(?:\A(?:\(\?\w+\))?(?:\(\?:)?|\|)\[[^\]]+\](?:[^()|]*\))?\{(?:[89]|\d\d)\}"
 )
 _COUNTING_IN_SET = 3
+# A count, if it stands in no class and behind no backslash.
+_UP_TO = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|\{(\d+),(\d+)\}")
+_FEW = 8
+_WITHOUT_END = {"0": "*", "1": "+"}
 
 
 def groups(items: Sequence[_T], size: int) -> Iterator[Sequence[_T]]:
@@ -127,7 +131,7 @@ class Prefilter:
         first = 0
         for patterns, kinds, size in groups:
             for numbers in _parted(patterns, size):
-                chosen = [patterns[number] for number in numbers]
+                chosen = [without_end(patterns[number]) for number in numbers]
                 compiled = _added(chosen)
                 compiled.Compile()
                 if any(map(_ANCHOR.search, chosen)):
@@ -144,7 +148,7 @@ class Prefilter:
         kinds: frozenset[str] = frozenset(),
         only: frozenset[int] | None = None,
     ) -> Sequence[int]:
-        """The patterns' numbers in order; all of a Set's if it failed.
+        """The numbers, in order, of the patterns that may occur (`without_end`); all of a Set's if it failed.
 
         Args:
             text: The text.
@@ -189,6 +193,22 @@ class Prefilter:
 
 _Compiled = tuple[Callable[[bytes], list[int]], Sequence[int], list[int], frozenset[str]]
 """A Set's method, its patterns' numbers, what it answers if none of them occurs, and their labels."""
+
+
+def without_end(pattern: str) -> str:
+    """A pattern that occurs wherever the given one does, without its counts up to more than a few.
+
+    An automaton has a state for each place in `[a-z ]{1,40}`, and for each combination of places from
+    several beginnings; in `[a-z ]+` it has one (measured: 37 microseconds for 500 characters, and 4).
+    """
+
+    def open_count(found: re.Match[str]) -> str:
+        least, most = found.groups()
+        if most is None or int(most) <= _FEW:
+            return found[0]
+        return _WITHOUT_END.get(least, f"{{{least},}}")
+
+    return _UP_TO.sub(open_count, pattern)
 
 
 def _parted(patterns: Sequence[str], size: int) -> Iterator[Sequence[int]]:

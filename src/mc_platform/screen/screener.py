@@ -80,7 +80,7 @@ _SHORT_CHARS, _SORTED_OUT = 64, 32
 _LABEL_WORK, _REPLACED_WORK, _CHAINED_WORK = 3, 8, 1
 _MOST_WITHHELD = 1000
 _WITHHELD: tuple[Part, ...] = ({"text": "[withheld]"},)
-_WORDED_IN_SET = 18
+_WORDED_IN_SET = 30
 _MOST_REMEMBERED = 8
 _MODEL, _POSSIBLE, _BY_MODEL = "ner.", 0.6, "A language model takes it for a person's name."
 # From the first letter to the last, or to the dot of an initial

@@ -274,6 +274,8 @@ def _glued(text: str, start: int, end: int) -> bool:
 
 
 def _joined(text: str, start: int, end: int) -> bool:
+    if "_" not in text[max(0, start - 3) : end + 1]:  # as of most numbers
+        return False
     return (
         "_" in text[start:end]
         or _JOINED_BEFORE.search(text[max(0, start - 3) : start]) is not None

@@ -39,6 +39,7 @@ _SQUASHED = re.compile(r"[\W_]+")
 _KEY_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[^\W\d_A-Z]+|\d+")
 _KEY_CHARS = 160
 _NOWHERE = (-1, -1)
+_ANYWHERE = re2._Anchor.UNANCHORED
 _INDENT = re.compile(r"(?m)^[ \t]+|\n")
 _GUIDE = "see docs/how-to/add-a-screening-rule.md"
 
@@ -272,6 +273,13 @@ class _Pattern(re2._Regexp):  # type: ignore[misc] # re2 has no types
         if text.isascii():
             return self._in_ascii(anchor, text, pos, endpos)
         return cast("Iterator[Any]", super()._match(anchor, text, pos, endpos))
+
+    def search(self, text: str, pos: int | None = None, endpos: int | None = None) -> Any:
+        """The first place; without one, as for most texts, no generator is begun."""
+        if pos is None and endpos is None and text.isascii():
+            spans = self._regexp.Match(_ANYWHERE, text.encode(), 0, len(text))
+            return None if spans[0] == _NOWHERE else re2._Match(self, text, 0, len(text), spans)
+        return super().search(text, pos, endpos)
 
     def _in_ascii(
         self, anchor: Any, text: str, pos: int | None, endpos: int | None

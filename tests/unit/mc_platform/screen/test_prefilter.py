@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 import re2
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mc_platform.screen.prefilter import Prefilter
+from mc_platform.screen.prefilter import Prefilter, without_end
 from mc_platform.screen.rules import compiled
 
 _ANY = frozenset[str]()
@@ -41,6 +43,27 @@ def test_sets_that_may_hit_are_enough(size) -> None:
     may_hit = prefilter.may_hit(texts)
     for text in texts:
         assert prefilter.hits(text, only=may_hit) == prefilter.hits(text) != []
+
+
+ENDLESS = {
+    r"(?i)customer [a-z.'\-]{1,20} [a-z ]{1,40},": r"(?i)customer [a-z.'\-]+ [a-z ]+,",
+    r"a(?:[ ]\w{2,12}){0,9}?b": r"a(?:[ ]\w{2,})*?b",
+    r"[\]{1,9}]\p{Lu}{3,8}\{1,9}": r"[\]{1,9}]\p{Lu}{3,8}\{1,9}",
+    r"[]{1,9}]x{9,9}[^]a{0,9}]": r"[]{1,9}]x{9,}[^]a{0,9}]",
+}
+
+
+@pytest.mark.parametrize(("pattern", "endless"), ENDLESS.items())
+def test_counts_up_to_many_have_no_end(pattern, endless) -> None:
+    assert without_end(pattern) == endless
+    re2.compile(endless)
+
+
+@pytest.mark.parametrize("pattern", list(ENDLESS)[:2])
+@given(data=st.data())
+def test_what_has_no_end_occurs_wherever_the_pattern_does(pattern, data) -> None:
+    text = data.draw(st.from_regex(re.compile(pattern, re.ASCII)))  # as RE2 has \w
+    assert re2.search(without_end(pattern), text)
 
 
 TEXTS = st.text("ab1 ", max_size=12) | st.text("ab1 é€😀", max_size=12)
