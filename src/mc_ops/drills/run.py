@@ -110,9 +110,7 @@ async def _run(
             say(f"fault: {plan.scenario}; {duration(plan.least_s)} left at least")
             times = Times(fault_s=await fault.break_it(clients))
             try:
-                await _unless(interrupted, fault.recover(clients, times))
-                await _unless(interrupted, _until_recovered(clients, plan, times))
-                await _unless(interrupted, fault.settle(clients, times))
+                await _unless(interrupted, _recover(fault, clients, plan, times))
                 clients.stop()
                 await _unless(interrupted, load)
                 rows = await _unless(interrupted, look(clients.rows, fault.look_up_url))
@@ -217,6 +215,14 @@ def _require_answers(plan: Plan, rows: list[Request], now_s: float) -> None:
                 f"answered within {REQUEST_TIMEOUT_S:g} s; nothing was broken",
                 hint="is the platform up, and can this machine carry the load? mcctl status; --rate",
             )
+
+
+async def _recover(fault: Fault, clients: Clients, plan: Plan, times: Times) -> None:
+    await fault.recover(clients, times)
+    await _until_recovered(clients, plan, times)
+    await fault.settle(clients, times)
+    # Whom the fault itself did not fail may be failed when a region wakes
+    await _until_recovered(clients, plan, times)
 
 
 async def _until_recovered(clients: Clients, plan: Plan, times: Times) -> None:
