@@ -1,7 +1,7 @@
 """Events as kubectl prints them for people: `get events` (and `-o wide`), `events`, `describe hpa`.
 
 They have ages instead of times, rounded down: to the second below ten minutes, to the minute below
-eight hours. The plain table of `get events` has the last age alone, and no counts.
+eight hours, to the hour below eight days. The plain table of `get events` has the last age alone, and no counts.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _DESCRIBED = re.compile(
 _NAME = re.compile(r"Name:\s+(?P<name>\S+)")
 _HEADER = re.compile(r"(?:NAMESPACE\s+)?LAST SEEN\s|Events:(?:\s|$)")
 _UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "y": 365 * 86_400}
-_ROUNDED_S = 600
+_ROUNDED_S = ((8 * 86_400, 86_400), (8 * 3600, 3600), (600, 60))  # from that age on, to so much
 
 
 def read_printed(text: str, *, now_s: float, hpa: str) -> list[Told] | None:
@@ -69,7 +69,7 @@ def _told(row: re.Match[str], name: str, rest: str, now_s: float, *, counted: bo
         now_s - last_s,
         max(1, int(count)) if count else 1 if counted else None,
         combined=combined,
-        rough=first_s >= _ROUNDED_S,
+        rounded_s=next((by_s for least_s, by_s in _ROUNDED_S if first_s >= least_s), 0),
     )
 
 

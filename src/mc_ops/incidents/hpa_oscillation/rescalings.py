@@ -36,7 +36,7 @@ class Told:
         count: How many; None where the form in which it was printed does not say.
         combined: The others had other sizes, which nobody kept ("combined from similar events").
         uid: The HPA's, where it is told: one that was made anew has the same name.
-        rough: Its times are ages in whole minutes, or longer.
+        rounded_s: By how many seconds less its times may be: ages are printed in whole minutes, or more.
     """
 
     name: str
@@ -46,7 +46,7 @@ class Told:
     count: int | None = 1
     combined: bool = False
     uid: str = ""
-    rough: bool = False
+    rounded_s: int = 0
 
     def since(self, start_s: float) -> int:
         """How many of them may have been after that time, the last included."""
@@ -117,8 +117,22 @@ def recorded_of(
     judged_s = end_s if changed_s is None else changed_s
     moves = max(moves, known, key=lambda series: _turns(series, judged_s))
     series = (*moves, (end_s, moves[-1][1])) if end_s > moves[-1][0] else tuple(moves)
-    most, doubt = bounded(about, since_s=end_s - KEPT_S)
+    most, doubt = _most_in_an_hour(about, end_s - KEPT_S)
     return Recorded(series, None, source, tuple(notes), guessed=folded, most=most, doubt=doubt)
+
+
+def _most_in_an_hour(about: Sequence[Told], last_s: float) -> tuple[int | None, str]:
+    """`bounded` for the last hour, or for one that may begin at a rounded time before it: the most."""
+    found = [bounded(about, since_s=last_s)]
+    begins = {
+        one.last_s
+        for one in about
+        if one.size is not None and one.rounded_s and one.last_s < last_s
+    }
+    for begin_s in sorted(begins):
+        hour = [one for one in about if one.first_s - one.rounded_s < begin_s + KEPT_S]
+        found.append(bounded(hour, since_s=begin_s))
+    return max(found, key=lambda told: told[0] or 0)
 
 
 def bounded(about: Iterable[Told], *, since_s: float) -> tuple[int | None, str]:
@@ -138,11 +152,11 @@ def bounded(about: Iterable[Told], *, since_s: float) -> tuple[int | None, str]:
     most = _most(mine, since_s)
     if most + sum(one.since(since_s) for one in about if one.size is None) >= _SENT_AT_ONCE:
         return _MOST_MOVES, "so many events that the controller may have dropped some"
-    if not any((one.count or 0) > _FIRST_AND_LAST or one.combined or one.rough for one in mine):
+    if not any((one.count or 0) > _FIRST_AND_LAST or one.combined or one.rounded_s for one in mine):
         return None, ""
     return (
         most,
-        f"up to {counted(most, 'rescaling')} may lie in the last hour, whose times are not known",
+        f"up to {counted(most, 'rescaling')} may lie in one hour, whose times are not known",
     )
 
 
