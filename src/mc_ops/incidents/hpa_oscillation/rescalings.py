@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from mc_contract.numbers import counted
-from mc_ops.autoscaler.oscillation import busiest_hour, reversal_times
+from mc_ops.autoscaler.oscillation import THRESHOLD_PER_HOUR, busiest_hour, reversal_times
 from mc_ops.autoscaler.record import Recorded
 from mc_ops.errors import CouldNotTell, UnusableInput
 
@@ -117,22 +117,25 @@ def recorded_of(
     judged_s = end_s if changed_s is None else changed_s
     moves = max(moves, known, key=lambda series: _turns(series, judged_s))
     series = (*moves, (end_s, moves[-1][1])) if end_s > moves[-1][0] else tuple(moves)
-    most, doubt = _most_in_an_hour(about, end_s - KEPT_S)
+    most, doubt = _in_an_hour(about, end_s - KEPT_S)
     return Recorded(series, None, source, tuple(notes), guessed=folded, most=most, doubt=doubt)
 
 
-def _most_in_an_hour(about: Sequence[Told], last_s: float) -> tuple[int | None, str]:
-    """`bounded` for the last hour, or for one that may begin at a rounded time before it: the most."""
-    found = [bounded(about, since_s=last_s)]
-    begins = {
-        one.last_s
-        for one in about
-        if one.size is not None and one.rounded_s and one.last_s < last_s
-    }
-    for begin_s in sorted(begins):
+def _in_an_hour(about: Sequence[Told], since_s: float) -> tuple[int | None, str]:
+    """`bounded` for the first hour in which so many may lie that it matters; else for the last one.
+
+    Args:
+        about: The events about one HPA.
+        since_s: When the last hour began. One may begin before it, at a time that is rounded.
+    """
+    last = bounded(about, since_s=since_s)
+    rounded = {one.last_s for one in about if one.size is not None and one.rounded_s}
+    for begin_s in sorted(begin_s for begin_s in rounded if begin_s < since_s):
         hour = [one for one in about if one.first_s - one.rounded_s < begin_s + KEPT_S]
-        found.append(bounded(hour, since_s=begin_s))
-    return max(found, key=lambda told: told[0] or 0)
+        most, doubt = bounded(hour, since_s=begin_s)
+        if most is not None and most >= THRESHOLD_PER_HOUR:
+            return most, doubt
+    return last
 
 
 def bounded(about: Iterable[Told], *, since_s: float) -> tuple[int | None, str]:
@@ -140,7 +143,7 @@ def bounded(about: Iterable[Told], *, since_s: float) -> tuple[int | None, str]:
 
     Args:
         about: The events about one HPA.
-        since_s: Unix seconds, at most an hour before they were listed.
+        since_s: Unix seconds.
 
     Returns:
         None and an empty text where the events tell each with its time.
@@ -200,10 +203,10 @@ def _guessed(one: Told, mine: Sequence[Told]) -> Iterator[tuple[float, int]]:
     was first or last of its own, the guessed ones keep half a step away from it.
     """
     assert one.size is not None
-    if one.combined:
+    inner = (one.count or 1) - _FIRST_AND_LAST
+    if one.combined or inner < 1:
         return
     others = [other for other in mine if other is not one and not other.combined]
-    inner = (one.count or 1) - _FIRST_AND_LAST
     firsts = [other.first_s for other in others]
     lasts = [other.last_s for other in others]
     after = bool(firsts) and one.first_s < min(firsts) < one.last_s
