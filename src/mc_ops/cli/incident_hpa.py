@@ -130,7 +130,7 @@ def hpa_oscillation(
         cluster = Autoscalers(namespace=namespace, context=context)
         autoscaler = cluster.read(hpa)
     if events:
-        recorded = _of_events(events, hpa)
+        recorded = _of_events(events, hpa, namespace)
     elif series:
         recorded = _of_series(series)
     elif prometheus:
@@ -163,10 +163,10 @@ def hpa_oscillation(
 # -- sources --------------------------------------------------------------------------------------
 
 
-def _of_events(where: str, hpa: str) -> Recorded:
+def _of_events(where: str, hpa: str, namespace: str | None) -> Recorded:
     from mc_ops.incidents.hpa_oscillation.events import read_events
 
-    return read_events(_read(where), hpa=hpa, now_s=time.time())
+    return read_events(_read(where), hpa=hpa, now_s=time.time(), namespace=namespace)
 
 
 def _of_series(where: str) -> Recorded:

@@ -7,7 +7,7 @@ never emits `ScaledUp` or `ScaledDown`.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -24,32 +24,53 @@ _CLUSTER = "the cluster's events"
 _MOST_YAML_BYTES = 8 * 1024 * 1024  # it is read about a hundred times slower than JSON
 
 
-def read_events(text: str, *, hpa: str, now_s: float) -> Recorded:
+def read_events(text: str, *, hpa: str, now_s: float, namespace: str | None = None) -> Recorded:
     """The replicas as a listing of events tells them.
 
     Args:
         text: What `kubectl get events`, `kubectl events` or `kubectl describe hpa` printed: as JSON,
-            YAML, or for people.
+            YAML, or for people; also as `--watch` goes on printing it.
         hpa: The name of the HPA.
         now_s: Unix seconds from which printed ages are counted.
+        namespace: Of the HPA; needed where the text tells of several namespaces.
 
     Raises:
-        UnusableInput: The text is something else.
+        UnusableInput: The text is something else, or tells of such an HPA in several namespaces.
         CouldNotTell: No rescaling of that HPA is in it.
     """
     if text.lstrip()[:1] not in ("{", "["):
         printed = read_printed(text, now_s=now_s, hpa=hpa)
         if printed is not None:
-            return recorded_of(printed, hpa=hpa, source="events (printed)", until_s=now_s)
+            mine = _in_namespace(printed, hpa, namespace)
+            return recorded_of(mine, hpa=hpa, source="events (printed)", until_s=now_s)
     form, objects = _objects_in(text)
-    return recorded_of(_of_objects(objects), hpa=hpa, source=f"events ({form})")
+    mine = _in_namespace(_of_objects(objects), hpa, namespace)
+    return recorded_of(mine, hpa=hpa, source=f"events ({form})")
+
+
+def _in_namespace(events: list[Told], hpa: str, namespace: str | None) -> list[Told]:
+    """Those of one namespace: HPAs of one name in two of them are two."""
+    there = sorted({one.namespace for one in events if one.name == hpa and one.namespace})
+    if namespace is None and len(there) > 1:
+        raise UnusableInput(
+            f"there are events of an HPA {hpa} in {len(there)} namespaces",
+            hint=f"--namespace NAME: {', '.join(there)}",
+        )
+    if namespace is not None and there and namespace not in there:
+        raise CouldNotTell(
+            f"no event of the HPA {hpa} in namespace {namespace}",
+            hint=f"there are some in {', '.join(there)}: --namespace NAME",
+        )
+    return [
+        one for one in events if not (namespace and one.namespace) or one.namespace == namespace
+    ]
 
 
 def _objects_in(text: str) -> tuple[str, Iterable[Any]]:
     form = "JSON"
     try:
         try:
-            documents = [json.loads(text)]
+            documents = list(_documents(text))
         except ValueError:
             if len(text) > _MOST_YAML_BYTES:
                 raise
@@ -59,8 +80,25 @@ def _objects_in(text: str) -> tuple[str, Iterable[Any]]:
     return form, [one for document in documents for one in _items(document)]
 
 
+def _documents(text: str) -> Iterator[Any]:
+    """Of JSON, one after the other: `--watch` prints each change of an event as an own one."""
+    decoder = json.JSONDecoder()
+    at = _after_space(text, 0)
+    while True:
+        document, end = decoder.raw_decode(text, at)
+        yield document
+        if (at := _after_space(text, end)) == len(text):
+            return
+
+
+def _after_space(text: str, at: int) -> int:
+    return next((place for place in range(at, len(text)) if not text[place].isspace()), len(text))
+
+
 def _items(document: Any) -> Iterable[Any]:
     items = document["items"] if isinstance(document, dict) and "items" in document else document
+    if isinstance(items, dict) and items.keys() == {"type", "object"}:
+        items = items["object"]  # --output-watch-events
     if isinstance(items, dict):
         return [items]
     if not isinstance(items, list):
@@ -134,7 +172,16 @@ def _not_events(error: Exception) -> UnusableInput:
 
 def _of_objects(events: Iterable[Mapping[str, Any]]) -> list[Told]:
     try:
-        return [one for event in events if (one := _of_object(event))]
+        told: dict[Any, Told] = {}
+        for place, event in enumerate(events):
+            if one := _of_object(event):
+                about = event.get("metadata") or {}
+                key = (one.namespace, _text(about, "name")) if about.get("name") else place
+                # One that is told again counts on: the newest has all
+                told[key] = max(
+                    told.get(key, one), one, key=lambda told: (told.last_s, told.count or 0)
+                )
+        return list(told.values())
     except (ValueError, TypeError, AttributeError, OverflowError) as error:
         raise _not_events(error) from error
 
@@ -162,6 +209,7 @@ def _of_object(event: Mapping[str, Any]) -> Told | None:
         max(1, int(count)),
         combined=combined,
         uid=_text(about, "uid"),
+        namespace=_text(about, "namespace") or _text(event.get("metadata") or {}, "namespace"),
     )
 
 

@@ -9,20 +9,20 @@ from __future__ import annotations
 import re
 
 from mc_ops.errors import UnusableInput
-from mc_ops.incidents.hpa_oscillation.rescalings import Told, size_of
+from mc_ops.incidents.hpa_oscillation.rescalings import RESCALED, Told, size_of
 
 _AGE = r"(?:(?:\d+[smhdy])+|<unknown>|<invalid>)"
 _AGES = rf"(?P<last>{_AGE})(?:\s+\(x(?P<count>\d{{1,9}})\s+over\s+(?P<first>{_AGE})\))?"
 _TYPE = r"(?:Normal|Warning)"
 _ROW = re.compile(
-    rf"(?:\S+\s+)??{_AGES}\s+{_TYPE}\s+(?P<reason>\S+)\s+"
+    rf"(?:(?:ADDED|MODIFIED|DELETED)\s+)?(?:(?P<namespace>[a-z0-9-]+)\s+)??{_AGES}\s+{_TYPE}\s+(?P<reason>\S+)\s+"
     r"(?P<kind>(?i:horizontalpodautoscaler))(?:\.[a-z.]+)?/(?P<name>\S+)\s+(?P<rest>.*)"
 )
 _WIDE = re.compile(rf"\s(?P<first>{_AGE})\s+(?P<count>\d{{1,9}})\s+\S+(?:\s+\S+)?\s*$")
 _DESCRIBED = re.compile(
-    rf"\s+{_TYPE}\s+(?P<reason>\S+)\s+{_AGES}\s+horizontal-pod-autoscaler\S*\s+(?P<rest>.*)"
+    rf"\s*{_TYPE}\s+(?P<reason>\S+)\s+{_AGES}\s+horizontal-pod-autoscaler\S*\s+(?P<rest>.*)"
 )
-_NAME = re.compile(r"Name:\s+(?P<name>\S+)")
+_NAME = re.compile(r"(?P<what>Name|Namespace):\s+(?P<name>\S+)")
 _HEADER = re.compile(r"(?:NAMESPACE\s+)?LAST SEEN\s|Events:(?:\s|$)")
 _UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "y": 365 * 86_400}
 _ROUNDED_S = ((8 * 86_400, 86_400), (8 * 3600, 3600), (600, 60))  # from that age on, to so much
@@ -37,26 +37,33 @@ def read_printed(text: str, *, now_s: float, hpa: str) -> list[Told] | None:
         hpa: Whose events those of a description without a name are.
 
     Raises:
-        UnusableInput: A rescaling has no age.
+        UnusableInput: A rescaling has no age, or is printed in other columns.
     """
     found: list[Told] = []
     known = False
-    name = hpa
+    names = {"Name": hpa, "Namespace": ""}
     for line in text.split("\n"):
         known = known or _HEADER.match(line) is not None
         if told := _NAME.match(line):
-            name = told["name"]
+            names[told["what"]] = told["name"]
         if row := _DESCRIBED.match(line):
-            found.append(_told(row, name, row["rest"], now_s, counted=True))
+            found.append(_told(row, names["Name"], names["Namespace"], now_s, counted=True))
         elif row := _ROW.match(line):
             counted = (
                 row["kind"] != row["kind"].lower()
             )  # `kubectl events` writes the kind's own case
-            found.append(_told(row, row["name"], row["rest"], now_s, counted=counted))
+            place = row["namespace"] or ""
+            found.append(_told(row, row["name"], place, now_s, counted=counted))
+        elif RESCALED in line and "New size:" in line:
+            raise UnusableInput(
+                f"an event {RESCALED} is printed in columns that are not known",
+                hint="kubectl get events -o json has them all",
+            )
     return found if found or known else None
 
 
-def _told(row: re.Match[str], name: str, rest: str, now_s: float, *, counted: bool) -> Told:
+def _told(row: re.Match[str], name: str, namespace: str, now_s: float, *, counted: bool) -> Told:
+    rest = row["rest"]
     wide = None if counted else _WIDE.search(rest)
     ages = wide or row
     first, count = ages["first"] or row["last"], ages["count"]
@@ -69,6 +76,7 @@ def _told(row: re.Match[str], name: str, rest: str, now_s: float, *, counted: bo
         now_s - last_s,
         max(1, int(count)) if count else 1 if counted else None,
         combined=combined,
+        namespace=namespace,
         rounded_s=next((by_s for least_s, by_s in _ROUNDED_S if first_s >= least_s), 0),
     )
 

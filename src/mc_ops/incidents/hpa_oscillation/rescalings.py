@@ -36,6 +36,7 @@ class Told:
         count: How many; None where the form in which it was printed does not say.
         combined: The others had other sizes, which nobody kept ("combined from similar events").
         uid: The HPA's, where it is told: one that was made anew has the same name.
+        namespace: The HPA's, where it is told.
         rounded_s: By how many seconds less its times may be: ages are printed in whole minutes, or more.
     """
 
@@ -46,6 +47,7 @@ class Told:
     count: int | None = 1
     combined: bool = False
     uid: str = ""
+    namespace: str = ""
     rounded_s: int = 0
 
     def since(self, start_s: float) -> int:

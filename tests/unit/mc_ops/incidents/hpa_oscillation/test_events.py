@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -69,6 +70,64 @@ def test_several_tables_and_several_descriptions_may_stand_in_one_text() -> None
 def test_an_age_that_kubectl_does_not_know_is_refused() -> None:
     text = (PRINTED / "events.txt").read_text().replace("35s (x5 over 2m10s)", "<unknown>")
     with pytest.raises(UnusableInput, match="the age of an event is <unknown>"):
+        read_events(text, hpa=NAME, now_s=NOW)
+
+
+def watched() -> list[dict[str, object]]:
+    """The events of the real cluster, as `--watch` tells them: once more at each count up to theirs."""
+    items = json.loads((PRINTED / "get-events.json").read_text())["items"]
+    return [
+        item | ({"count": count} if "count" in item else {})
+        for item in items
+        for count in range(1, (item.get("count") or 1) + 1)
+    ]
+
+
+@pytest.mark.parametrize("typed", [False, True])
+@pytest.mark.parametrize("indent", [None, 4])
+def test_what_a_watch_prints_tells_each_event_once(typed: bool, indent: int | None) -> None:
+    """One document after the other, of which the last of an event has its count; not the sum of all."""
+    changes = [{"type": "MODIFIED", "object": one} if typed else one for one in watched()]
+    text = "\n".join(json.dumps(one, indent=indent) for one in changes)
+    assert judged(read_events(text, hpa=NAME, now_s=NOW)).reversals == 8
+    with pytest.raises(UnusableInput, match="no events of Kubernetes"):
+        read_events(f'{text}\n{{"kind": "Ev', hpa=NAME, now_s=NOW)
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        "get-events.json",
+        "get-events.yaml",
+        "get-events-all-namespaces-wide.txt",
+        "describe-hpa.txt",
+    ],
+)
+def test_hpas_of_one_name_in_two_namespaces_are_two(form: str) -> None:
+    """`-A` lists both: whose replicas are meant is asked, and never those of both taken as one's."""
+    text = (PRINTED / form).read_text()
+    here = "cap"
+    other = re.sub(rf"\b{here}\b", "another", text)
+    if form.endswith(".json"):
+        listed = json.loads(text)
+        text = json.dumps(listed | {"items": listed["items"] + json.loads(other)["items"]})
+    else:
+        text = f"{text}\n---\n{other}" if form.endswith(".yaml") else f"{text}\n{other}"
+    with pytest.raises(UnusableInput, match="in 2 namespaces") as refused:
+        read_events(text, hpa=NAME, now_s=NOW)
+    assert refused.value.hint == f"--namespace NAME: another, {here}"
+    found = read_events(text, hpa=NAME, now_s=NOW, namespace=here)
+    assert judged(found).reversals == 8
+    with pytest.raises(CouldNotTell, match="in namespace third"):
+        read_events(text, hpa=NAME, now_s=NOW, namespace="third")
+
+
+def test_rescalings_in_columns_that_are_not_known_are_refused() -> None:
+    """Kubectl before 1.14 printed others: that there is no rescaling would be wrong."""
+    text = """LAST SEEN   FIRST SEEN   COUNT   NAME                  KIND                      TYPE     REASON              SOURCE                      MESSAGE
+4m          58m          10      agent-workbench.17a   HorizontalPodAutoscaler   Normal   SuccessfulRescale   horizontal-pod-autoscaler   New size: 5; reason: x
+"""
+    with pytest.raises(UnusableInput, match="columns that are not known"):
         read_events(text, hpa=NAME, now_s=NOW)
 
 
