@@ -45,11 +45,13 @@ class Lost:
 
     Attributes:
         whole: Whether the restored database does not know the task at all.
+        accepted: Whether its acceptance is told, or a client says that it was acknowledged.
     """
 
     task: str
     tenant: str = ""
     whole: bool = True
+    accepted: bool = False
     at: str = ""
     kinds: set[str] = field(default_factory=set)
     sources: set[str] = field(default_factory=set)
@@ -110,6 +112,7 @@ class Losses:
         lost.whole = whole
         lost.tenant = lost.tenant or item.tenant
         lost.at = min(filter(None, (lost.at, item.at)), default="")
+        lost.accepted |= item.kind == _ACCEPTED or not item.event
         lost.kinds |= {item.kind} if item.kind else set()
         lost.sources.add(source)
 
@@ -121,9 +124,7 @@ class Losses:
     @property
     def requests(self) -> int:
         """How many accepted requests are lost as a whole."""
-        return sum(
-            one.whole and (_ACCEPTED in one.kinds or not one.kinds) for one in self._lost.values()
-        )
+        return sum(one.whole and one.accepted for one in self._lost.values())
 
 
 def of_database(url: str, log: str, size: int, logs: Sequence[str]) -> list[Told]:

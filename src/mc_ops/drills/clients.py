@@ -55,6 +55,7 @@ class Clients:
         self._bodies = {False: exchange.Questions(), True: exchange.Orders()}
         self._avoided_until: dict[str, float] = {}
         self._ended = asyncio.Event()
+        self._under_way: set[asyncio.Task[None]] = set()
         self._loop = asyncio.get_running_loop()
         self._began = self._loop.time()
         self.rows: list[Request] = []
@@ -66,6 +67,14 @@ class Clients:
     def stop(self) -> None:
         """Send nothing more; what is under way ends."""
         self._ended.set()
+
+    async def told(self) -> None:
+        """Return when all that was sent before has ended, and `rows` has it.
+
+        An answer may have left the platform that no client has read when the platform is already dead.
+        """
+        if self._under_way:
+            await asyncio.wait(set(self._under_way))
 
     async def run(self) -> None:
         """Send until `stop` is called, and return when the last request has ended."""
@@ -98,8 +107,9 @@ class Clients:
             due_s = late_s + number / rate_per_s
             await asyncio.sleep(max(0.0, due_s - self.now()))
             task = asyncio.create_task(self._one(stream, ask, number, due_s))
-            running.add(task)
-            task.add_done_callback(running.discard)
+            for those in (running, self._under_way):
+                those.add(task)
+                task.add_done_callback(those.discard)
             number += 1
         if running:
             await asyncio.gather(*running)

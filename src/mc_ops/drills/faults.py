@@ -137,6 +137,7 @@ class OneRegion:
             await asyncio.sleep(self._plan.freeze_s)
         times.decided_s = clients.now()
         if self._backup is not None:
+            await clients.told()
             await self._backup.restore(clients.rows)
         await asyncio.to_thread(self._mend)
         times.moved_s = clients.now()

@@ -7,8 +7,9 @@ import json
 
 import pytest
 
+from mc_ops.backups import losses
 from mc_ops.backups.keys import BackupKey
-from mc_ops.backups.losses import Told, of_clients, of_lines
+from mc_ops.backups.losses import Losses, Source, Told, of_clients, of_lines
 from mc_ops.backups.store import Backup, Store, first_gap, number_of
 from mc_ops.errors import CouldNotTell, Finding, UnusableInput
 
@@ -116,6 +117,17 @@ def test_a_clients_ledger_that_is_none_is_refused(tmp_path, text):
     path.write_text(text)
     with pytest.raises(UnusableInput, match="ledger"):
         of_clients(path)
+
+
+@pytest.mark.parametrize("siem", [[], ["request.accepted"], ["reply.released"]])
+def test_what_a_client_was_told_is_a_lost_request_whatever_a_siem_has_of_it(monkeypatch, siem):
+    """What a SIEM keeps may begin in the midst of a task."""
+    monkeypatch.setattr(losses, "query", lambda *_: [])
+    found = Losses("")
+    found.add(Source("siem", "a"), [Told(f"e-{kind}", "t-1", "T", kind, "") for kind in siem])
+    found.add(Source("clients", "b"), [Told("", "t-1", "T", "", "")])
+    found.add(Source("siem", "a"), [Told("e-9", "t-2", "T", "reply.withheld", "")])
+    assert (found.requests, len(found.lost)) == (1, 2)
 
 
 def test_events_of_a_siem_and_of_the_backup_file_are_the_same_events(tmp_path):

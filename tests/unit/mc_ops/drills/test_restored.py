@@ -7,7 +7,10 @@ from types import SimpleNamespace
 
 import pytest
 
+from mc_ops.drills import Plan
+from mc_ops.drills.clients import Clients
 from mc_ops.drills.faults import OneRegion
+from mc_ops.drills.report import Times
 from mc_ops.drills.restored import RestoredRegion
 from mc_ops.errors import CouldNotTell
 
@@ -65,3 +68,34 @@ def test_a_restore_that_ends_with_a_full_disk_is_mended_all_the_same(tmp_path, m
     monkeypatch.setattr(RestoredRegion, "_restore", full)
     with pytest.raises(CouldNotTell, match="blue-1 is not ready"):
         asyncio.run(drill())
+
+
+def test_what_was_answered_at_the_last_moment_is_held_against_the_backup(tmp_path, monkeypatch):
+    """Its answer had left the platform, and no client had read it yet when the platform was dead."""
+    fault, _ = of_region(tmp_path)
+    held = []
+
+    async def restore(_self, rows):
+        held.extend(rows)
+
+    async def drill():
+        sent, arrived = asyncio.Event(), asyncio.Event()
+
+        async def ask(_message):
+            sent.set()
+            await arrived.wait()
+            return True
+
+        clients = Clients({}, Plan("restore", {}, rate_per_s=20), ask)
+        load = asyncio.create_task(clients.run())
+        await sent.wait()
+        recovery = asyncio.create_task(fault.recover(clients, Times(fault_s=0.0)))
+        asyncio.get_running_loop().call_later(0.2, arrived.set)
+        with pytest.raises(CouldNotTell, match="blue-1 is not ready"):
+            await recovery
+        clients.stop()
+        await load
+
+    monkeypatch.setattr(RestoredRegion, "restore", restore)
+    asyncio.run(drill())
+    assert {row.outcome for row in held} == {"acknowledged"}
