@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -22,6 +21,7 @@ import yaml
 from tests.children import child
 from tests.fake_replica import replica
 from tests.forked import MCCTL
+from tests.real_prometheus import NEEDED, prometheus, scraping
 
 from mc_ops.canary.serve import comparisons, configuration
 from mc_ops.canary.serve.comparisons import Comparisons
@@ -136,34 +136,23 @@ critical = true
 
 
 @pytest.fixture
-def prometheus(tmp_path, wait_until, free_ports) -> Iterator[tuple[str, dict[str, Any]]]:
+def scraped(tmp_path, wait_until, free_ports) -> Iterator[tuple[str, dict[str, Any]]]:
     """A Prometheus that scrapes three replicas; one has half as long a queue again as the others."""
-    if shutil.which("prometheus") is None:
-        pytest.skip("prometheus is not installed; .ci/run installs it where it can")
     with replica("blue-1") as blue, replica("teal-1") as teal, replica("green-1") as green:
         for made, level in ((blue, 1.0), (teal, 1.0), (green, 1.5)):
             made.samples["mc_queue_seconds"] = level
-        targets = [made.url.removeprefix("http://") for made in (blue, teal, green)]
-        (tmp_path / "p.yml").write_text(
-            "global: {scrape_interval: 200ms, scrape_timeout: 200ms}\n"
-            f"scrape_configs:\n- job_name: x\n  static_configs: [{{targets: {targets}}}]\n"
-        )
-        address = f"127.0.0.1:{free_ports}"
-        command = [
-            *("prometheus", f"--config.file={tmp_path / 'p.yml'}"),
-            *(f"--storage.tsdb.path={tmp_path / 'data'}", f"--web.listen-address={address}"),
-        ]
-        with child(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        settings = scraping({"x": [made.url for made in (blue, teal, green)]})
+        with prometheus(tmp_path, f"127.0.0.1:{free_ports}", settings) as url:
             wait_until(lambda: min(blue.scraped, teal.scraped, green.scraped) > 2, what="scrapes")
-            yield f"http://{address}", {"blue": blue, "teal": teal, "green": green}
-            process.terminate()
+            yield url, {"blue": blue, "teal": teal, "green": green}
 
 
-def test_metrics_of_a_real_prometheus_are_judged(prometheus, tmp_path, monkeypatch, wait_until):
+@NEEDED
+def test_metrics_of_a_real_prometheus_are_judged(scraped, tmp_path, monkeypatch, wait_until):
     """By the word of the caller in the selector; a Prometheus that stops is inconclusive."""
     monkeypatch.setattr(comparisons, "_SETTLE", timedelta(0))
     monkeypatch.setenv("MC_HOME", str(tmp_path / "home"))
-    address, replicas = prometheus
+    address, replicas = scraped
     (tmp_path / "rules.toml").write_text(RULES)
     config = tmp_path / "canary.toml"
     ports = {name: made.url.rpartition(":")[2] for name, made in replicas.items()}

@@ -28,6 +28,7 @@ from tests.cluster.runbook.desk import Desk
 from tests.cluster.runbook.github import GitHub
 from tests.deploy.rendered import named
 from tests.loopback import certificate
+from tests.real_prometheus import prometheus
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 TOOLS = ("gh", "curl", "jq", "git", "prometheus", "promtool")
@@ -130,16 +131,8 @@ def scraped(platform: Platform, address: str, folder: Path) -> Iterator[None]:
     token.write_text(SCRAPE_TOKEN)
     job["authorization"]["credentials_file"] = str(token)
     settings["rule_files"] = [str(ROOT / "deploy/prometheus/rules/*.rules.yml")]
-    (folder / "prometheus.yml").write_text(yaml.safe_dump(settings))
-    words = ["prometheus", f"--config.file={folder / 'prometheus.yml'}"]
-    words += [f"--storage.tsdb.path={folder / 'data'}", f"--web.listen-address={address}:9090"]
-    with (folder / "prometheus.log").open("w") as log:
-        process = subprocess.Popen(words, stdout=log, stderr=log)
-    try:
+    with prometheus(folder, f"{address}:9090", settings):
         yield
-    finally:
-        process.terminate()
-        process.wait(30)
 
 
 def _discovered(pod: dict[str, Any]) -> dict[str, Any]:

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 from http.server import BaseHTTPRequestHandler
 
 import httpx
 import pytest
 from tests.loopback import serving
+from tests.real_prometheus import NEEDED, prometheus, scraping
 
 from mc_platform.observe import metrics
 from mc_platform.observe.scrape import Scrape
 
-pytestmark = pytest.mark.skipif(
-    shutil.which("prometheus") is None, reason="prometheus is not installed"
-)
+pytestmark = NEEDED
 P95 = "histogram_quantile(0.95, rate(mc_request_duration_seconds_bucket[5m]))"
 FAILURES = 'rate(mc_requests_total{status=~"5.."}[5m])'
 
@@ -39,39 +36,23 @@ class Exposed(BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def prometheus(tmp_path, free_ports):
+def address(tmp_path, free_ports):
     """The address of one that scrapes this process every 200 ms."""
     metrics.begin(["TENANT_001"])
-    with serving(Exposed) as url:
-        settings = tmp_path / "p.yml"
-        settings.write_text(
-            "global: {scrape_interval: 200ms, scrape_timeout: 200ms}\nscrape_configs:\n"
-            f"- job_name: agent-workbench\n  static_configs: [{{targets: ['{url[7:]}']}}]\n"
-        )
-        address = f"127.0.0.1:{free_ports}"
-        process = subprocess.Popen(
-            [
-                "prometheus",
-                f"--config.file={settings}",
-                f"--storage.tsdb.path={tmp_path / 'data'}",
-                f"--web.listen-address={address}",
-            ],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        try:
-            yield f"http://{address}"
-        finally:
-            process.terminate()
-            process.wait(10)
+    at = f"127.0.0.1:{free_ports}"
+    with (
+        serving(Exposed) as url,
+        prometheus(tmp_path, at, scraping({"agent-workbench": [url]})) as address,
+    ):
+        yield address
 
 
-def test_the_runbooks_own_queries_have_answers(prometheus, wait_until):
+def test_the_runbooks_own_queries_have_answers(address, wait_until):
     """A p95 by route without the tenant, failures with it, and each tenant's p95 of ours."""
 
     def ask(query):
         try:
-            answer = httpx.get(f"{prometheus}/api/v1/query", params={"query": query}, timeout=5)
+            answer = httpx.get(f"{address}/api/v1/query", params={"query": query}, timeout=5)
         except httpx.TransportError:
             return []
         if answer.status_code != 200:

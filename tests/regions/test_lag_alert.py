@@ -4,22 +4,17 @@ from __future__ import annotations
 
 import math
 import re
-import shutil
 import signal
-import subprocess
 from pathlib import Path
 
 import httpx
 import pytest
-import yaml
+from tests.real_prometheus import NEEDED, prometheus, scraping
 from tests.regions.conftest import ROOT
 
 from mc_ops.service_client import PrometheusClient
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(shutil.which("prometheus") is None, reason="prometheus is not installed"),
-]
+pytestmark = [pytest.mark.slow, NEEDED]
 LAG = 'mc_replication_lag_seconds{peer="b-1"}'
 # The rules as they are delivered, in seconds for minutes: each of these must be in them
 SHORTER = {
@@ -43,27 +38,15 @@ def _rules(folder: Path) -> Path:
 
 
 @pytest.fixture
-def prometheus(replicated_regions, tmp_path, free_ports, wait_until):
+def watcher(replicated_regions, tmp_path, free_ports, wait_until):
     """Scrapes region a-1 twice a second."""
     a = replicated_regions.a
-    job = {
-        "job_name": "agent-workbench",
-        "authorization": {"credentials": a.tokens["OPERATOR"]},
-        "static_configs": [{"targets": [a.url.removeprefix("http://")]}],
-    }
-    every = dict.fromkeys(("scrape_interval", "scrape_timeout", "evaluation_interval"), "500ms")
-    settings = {"global": every, "rule_files": [str(_rules(tmp_path))], "scrape_configs": [job]}
-    (tmp_path / "p.yml").write_text(yaml.safe_dump(settings))
-    at = f"127.0.0.1:{free_ports}"
-    command = ["prometheus", f"--config.file={tmp_path / 'p.yml'}", f"--web.listen-address={at}"]
-    with (tmp_path / "log").open("wb") as log:
-        process = subprocess.Popen(
-            [*command, f"--storage.tsdb.path={tmp_path / 'data'}"], stdout=log, stderr=log
-        )
-    wait_until(lambda: _answers(f"http://{at}/-/ready"), what="Prometheus is ready")
-    yield PrometheusClient(f"http://{at}")
-    process.terminate()
-    process.wait(10)
+    settings = scraping({"agent-workbench": [a.url]}, every="500ms")
+    settings["scrape_configs"][0]["authorization"] = {"credentials": a.tokens["OPERATOR"]}
+    settings["rule_files"] = [str(_rules(tmp_path))]
+    with prometheus(tmp_path, f"127.0.0.1:{free_ports}", settings) as url:
+        wait_until(lambda: _answers(f"{url}/-/ready"), what="Prometheus is ready")
+        yield PrometheusClient(url)
 
 
 def _answers(url):
@@ -73,37 +56,37 @@ def _answers(url):
         return False
 
 
-def _lag(prometheus):
+def _lag(watcher):
     """NaN, which is neither more nor less than anything, while it is not scraped."""
-    return max((sample.value for sample in prometheus.query(LAG)), default=math.nan)
+    return max((sample.value for sample in watcher.query(LAG)), default=math.nan)
 
 
-def _firing(prometheus):
+def _firing(watcher):
     return {
         (alert["labels"]["alertname"], alert["labels"]["peer"])
-        for alert in prometheus.alerts()
+        for alert in watcher.alerts()
         if alert["state"] == "firing"
     }
 
 
 def test_a_cut_link_fires_the_lags_alert_and_a_silent_replica_its_twin(
-    replicated_regions, prometheus, wait_until
+    replicated_regions, watcher, wait_until
 ):
     """Both resolve: the one when the link carries again, the other when the replica is scraped again."""
     a, link = replicated_regions.a, replicated_regions.links["b-1"]
-    wait_until(lambda: _lag(prometheus) < 2, what="no lag is scraped")
+    wait_until(lambda: _lag(watcher) < 2, what="no lag is scraped")
     link.cut()
-    wait_until(lambda: _lag(prometheus) > 2, what="the lag grows")
-    seen = _lag(prometheus)
-    wait_until(lambda: _lag(prometheus) > seen + 2, what="and grows")
-    wait_until(lambda: _firing(prometheus) == {("ReplicationLagHigh", "b-1")}, what="it fires")
+    wait_until(lambda: _lag(watcher) > 2, what="the lag grows")
+    seen = _lag(watcher)
+    wait_until(lambda: _lag(watcher) > seen + 2, what="and grows")
+    wait_until(lambda: _firing(watcher) == {("ReplicationLagHigh", "b-1")}, what="it fires")
     link.mend()
-    wait_until(lambda: _firing(prometheus) == set(), what="it resolves")
-    wait_until(lambda: _lag(prometheus) < 2, what="no lag is scraped again")
+    wait_until(lambda: _firing(watcher) == set(), what="it resolves")
+    wait_until(lambda: _lag(watcher) < 2, what="no lag is scraped again")
     a.signal(signal.SIGSTOP)
     try:
         twin = {("ReplicationLagMissing", "b-1")}
-        wait_until(lambda: _firing(prometheus) == twin, what="the twin fires")
+        wait_until(lambda: _firing(watcher) == twin, what="the twin fires")
     finally:
         a.signal(signal.SIGCONT)
-    wait_until(lambda: _firing(prometheus) == set(), what="the twin resolves")
+    wait_until(lambda: _firing(watcher) == set(), what="the twin resolves")

@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-import shutil
 import struct
-import subprocess
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler
 
 import pytest
 from tests.loopback import serving
+from tests.real_prometheus import NEEDED, prometheus, scraping
 
 from mc_ops.errors import CouldNotTell
 from mc_ops.service_client import BadQuery, PrometheusClient
 
-pytestmark = pytest.mark.skipif(
-    shutil.which("prometheus") is None, reason="prometheus is not installed"
-)
-CONFIG = """
-global: {{scrape_interval: 200ms, scrape_timeout: 200ms}}
-scrape_configs: [{{job_name: exporter, static_configs: [{{targets: ["{}"]}}]}}]
-"""
+pytestmark = NEEDED
 PROTOBUF = (
     "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited"
 )
@@ -69,38 +62,27 @@ class Exporter(BaseHTTPRequestHandler):
 def test_a_native_histogram_is_refused_and_what_is_advised_gives_numbers(
     tmp_path, wait_until, free_ports
 ) -> None:
-    with serving(Exporter) as url:
-        (tmp_path / "p.yml").write_text(CONFIG.format(url.removeprefix("http://")))
-        address = f"127.0.0.1:{free_ports}"
-        command = [
-            *(
-                "prometheus",
-                f"--config.file={tmp_path / 'p.yml'}",
-                f"--web.listen-address={address}",
-            ),
-            *(f"--storage.tsdb.path={tmp_path / 'data'}", "--enable-feature=native-histograms"),
-        ]
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        try:
-            with PrometheusClient(f"http://{address}") as client:
-                wait_until(lambda: scraped(client), what="a scrape")
-                now = datetime.now(UTC)
-                minute = {"start": now - timedelta(minutes=1), "end": now, "step_s": 1}
-                for ask in (
-                    lambda: client.query("latency_seconds"),
-                    lambda: client.query_range("latency_seconds", **minute),
-                ):
-                    with pytest.raises(BadQuery, match="native histograms") as caught:
-                        ask()
-                    assert "histogram_quantile(0.95, ...)" in caught.value.hint
-                    assert "histogram_count(...)" in caught.value.hint
-                [quantile] = client.query("histogram_quantile(0.95, latency_seconds)")
-                assert 0.5 < quantile.value <= 1
-                [series] = client.query_range("histogram_count(latency_seconds)", **minute)
-                assert set(series.values) == {OBSERVED}
-        finally:
-            process.terminate()
-            process.wait(10)
+    at, option = f"127.0.0.1:{free_ports}", "--enable-feature=native-histograms"
+    with (
+        serving(Exporter) as exporter,
+        prometheus(tmp_path, at, scraping({"exporter": [exporter]}), option) as url,
+        PrometheusClient(url) as client,
+    ):
+        wait_until(lambda: scraped(client), what="a scrape")
+        now = datetime.now(UTC)
+        minute = {"start": now - timedelta(minutes=1), "end": now, "step_s": 1}
+        for ask in (
+            lambda: client.query("latency_seconds"),
+            lambda: client.query_range("latency_seconds", **minute),
+        ):
+            with pytest.raises(BadQuery, match="native histograms") as caught:
+                ask()
+            assert "histogram_quantile(0.95, ...)" in caught.value.hint
+            assert "histogram_count(...)" in caught.value.hint
+        [quantile] = client.query("histogram_quantile(0.95, latency_seconds)")
+        assert 0.5 < quantile.value <= 1
+        [series] = client.query_range("histogram_count(latency_seconds)", **minute)
+        assert set(series.values) == {OBSERVED}
 
 
 def scraped(client: PrometheusClient) -> bool:

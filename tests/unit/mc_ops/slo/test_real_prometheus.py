@@ -3,31 +3,20 @@
 from __future__ import annotations
 
 import math
-import shutil
-import subprocess
 from datetime import UTC, datetime
 
 import httpx
 import pytest
 from tests.fake_replica import replica
+from tests.real_prometheus import NEEDED, prometheus, scraping
 
 from mc_ops.service_client import PrometheusClient
 from mc_ops.slo import Measure, PrometheusSource, Window, targets
 from mc_ops.slo import levels as gauges
 from mc_ops.slo.trend import counted
 
-pytestmark = pytest.mark.skipif(
-    shutil.which("prometheus") is None, reason="prometheus is not installed"
-)
+pytestmark = NEEDED
 HOUR = Window.parse("1h")
-
-
-def config(*groups):
-    jobs = "\n".join(
-        f"- job_name: {job}\n  static_configs: [{{targets: {[url[7:] for url in urls]}}}]"
-        for job, urls in groups
-    )
-    return f"global: {{scrape_interval: 200ms, scrape_timeout: 200ms}}\nscrape_configs:\n{jobs}\n"
 
 
 @pytest.fixture
@@ -37,26 +26,10 @@ def region(tmp_path, wait_until, free_ports):
         del stranger.samples["mc_ledger_size"]
         for made in (one, two):
             made.well()
-        (tmp_path / "p.yml").write_text(
-            config(("agent-workbench", [one.url, two.url]), ("other", [stranger.url]))
-        )
-        address = f"127.0.0.1:{free_ports}"
-        process = subprocess.Popen(
-            [
-                "prometheus",
-                f"--config.file={tmp_path / 'p.yml'}",
-                f"--storage.tsdb.path={tmp_path / 'data'}",
-                f"--web.listen-address={address}",
-            ],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        try:
+        settings = scraping({"agent-workbench": [one.url, two.url], "other": [stranger.url]})
+        with prometheus(tmp_path, f"127.0.0.1:{free_ports}", settings) as url:
             wait_until(lambda: one.scraped > 2 and two.scraped > 2, what="a first scrape")
-            yield f"http://{address}", one, two, stranger
-        finally:
-            process.terminate()
-            process.wait(10)
+            yield url, one, two, stranger
 
 
 def scraped(wait_until, *replicas):
