@@ -131,7 +131,7 @@ def test_a_lost_disk_is_restored_and_what_that_loses_is_counted(platform, tmp_pa
     assert {row.found for row in own if row.ended_s < restore["to_s"]} == {True}
     assert {row.found for row in own if restore["to_s"] + 0.5 < row.sent_s < fault_s} == {False}
     assert one["rpo_s"] == round(fault_s - min(row.ended_s for row in lost), 3)
-    assert restore["reported_lost"] >= len(lost)  # the SIEM knows what no client was told
+    assert restore["reported_lost"] >= len(lost)  # the SIEM knows what no client was answered
     assert (restore["epoch"], restore["halted"], told["problem"]) == ("local-1/e2", True, "")
     assert told["figures"]["control"]["lost"] > 0
     said = ended.stderr

@@ -19,9 +19,12 @@ from mc_ops.errors import UnusableInput
 from mc_ops.files import read_limited
 
 _AT_ONCE = 1000
-_ACCEPTED = "request.accepted"
+_ACCEPTED, _ANSWERED = "request.accepted", "reply.released"
 _EVENTS = "SELECT DISTINCT event_id FROM mc.ledger_id WHERE event_id = ANY($1::text[])"
-_TASKS = "SELECT id FROM mc.task WHERE id = ANY($1::text[])"
+_TASKS = """
+SELECT id, operation IS NULL AND state IN ('TASK_STATE_SUBMITTED', 'TASK_STATE_WORKING') AS unanswered
+FROM mc.task WHERE id = ANY($1::text[])
+"""
 _LATER = """
 SELECT event_id, tenant, kind, subject, occurred_at FROM mc.ledger_event
 WHERE (region = $1 AND index >= $2) OR NOT region = ANY ($3::text[])
@@ -45,13 +48,14 @@ class Lost:
 
     Attributes:
         whole: Whether the restored database does not know the task at all.
-        accepted: Whether its acceptance is told, or a client says that it was acknowledged.
+        request: Whether a request is lost with it: as a whole, or a question's answer. An operation
+            that is there goes on, but a question without an answer ends as failed.
     """
 
     task: str
     tenant: str = ""
     whole: bool = True
-    accepted: bool = False
+    request: bool = False
     at: str = ""
     kinds: set[str] = field(default_factory=set)
     sources: set[str] = field(default_factory=set)
@@ -95,26 +99,29 @@ class Losses:
             known = self._known(_EVENTS, [item.event for item in batch if item.event])
             tasks = self._known(_TASKS, [item.task for item in batch if item.task])
             for item in batch:
-                if item.event in known if item.event else item.task in tasks:
+                unanswered = tasks.get(item.task, True)
+                if item.event in known if item.event else not unanswered:
                     continue
                 source.lost += 1
-                self._note(item, source.name, whole=item.task not in tasks)
+                lost = self._note(item, source.name, whole=item.task not in tasks)
+                lost.request |= unanswered and item.kind in ("", _ACCEPTED, _ANSWERED)
 
     def unread(self, name: str, place: str, problem: str) -> None:
         """A source that could not be read."""
         self.sources.append(Source(name, place, problem=problem))
 
-    def _known(self, statement: str, ids: Sequence[str]) -> set[str]:
-        return {row[0] for row in query(self._url, statement, list(ids))} if ids else set()
+    def _known(self, statement: str, ids: Sequence[str]) -> dict[str, Any]:
+        """What there is of them, by id: the last column."""
+        return {row[0]: row[-1] for row in query(self._url, statement, list(ids))} if ids else {}
 
-    def _note(self, item: Told, source: str, *, whole: bool) -> None:
+    def _note(self, item: Told, source: str, *, whole: bool) -> Lost:
         lost = self._lost.setdefault(item.task or item.event, Lost(item.task or item.event))
         lost.whole = whole
         lost.tenant = lost.tenant or item.tenant
         lost.at = min(filter(None, (lost.at, item.at)), default="")
-        lost.accepted |= item.kind == _ACCEPTED or not item.event
         lost.kinds |= {item.kind} if item.kind else set()
         lost.sources.add(source)
+        return lost
 
     @property
     def lost(self) -> list[Lost]:
@@ -123,8 +130,8 @@ class Losses:
 
     @property
     def requests(self) -> int:
-        """How many accepted requests are lost as a whole."""
-        return sum(one.whole and one.accepted for one in self._lost.values())
+        """How many accepted requests, or answers to them, are lost."""
+        return sum(one.request for one in self._lost.values())
 
 
 def of_database(url: str, log: str, size: int, logs: Sequence[str]) -> list[Told]:

@@ -274,7 +274,7 @@ def _losses(found: room.Restore) -> list[str]:
         ),
         (
             "lost",
-            f"{counted(report['lost_requests'], 'accepted request')}, {len(lost)} tasks or events in all",
+            f"{counted(report['lost_requests'], 'accepted request')} or their answers, {len(lost)} tasks or events in all",
         ),
         ("in flight", f"{counted(len(found.in_flight), 'operation')}, to go on at the next start"),
     ]

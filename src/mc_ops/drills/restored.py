@@ -143,7 +143,9 @@ class RestoredRegion:
         try:
             with prepared(self.region, asked, self._step) as found:
                 report = found.report()
-                self._step(f"the restore loses {report['lost_requests']} accepted requests")
+                self._step(
+                    f"the restore loses {report['lost_requests']} accepted requests or their answers"
+                )
                 found.carry_out(reason=_REASON, hold=True, checkpoints=())
                 self.done = True
         finally:
