@@ -29,9 +29,9 @@ _DRAWN = re.compile(r"[A-Za-z0-9_+\-]+={0,2}|[A-Za-z0-9_+/=\-]{40,}")
 _DIGEST = re.compile(r"[0-9a-f]+|[0-9A-F]+")
 _ANY_MIN, _ANY_BITS, _OPEN_CHARS = 20, 3.8, 16
 _MIXED = re.compile(r"[A-Z]{0,6}(?:[a-z]{1,5}[A-Z]{1,6}){4,}[a-z]{0,5}")
-_UUID = re.compile(r"(?i)[a-f0-9]{8}(?:-[a-f0-9]{4}){3}-[a-f0-9]{12}\Z")
+UUID = re.compile(r"(?i)[a-f0-9]{8}(?:-[a-f0-9]{4}){3}-[a-f0-9]{12}\Z")
 _QUOTED = re.compile(
-    r"(?:[rbu]{0,2})([\"'`])[ ]{0,2}(?:(?:Bearer|Basic|Token)[ ])?([^\"'`\n ][^\"'`\n]{0,1023}?)[ ]{0,2}\1"
+    r"(?:[rbuf]{0,2})([\"'`])[ ]{0,2}(?:(?:Bearer|Basic|Token)[ ])?([^\"'`\n ][^\"'`\n]{0,1023}?)[ ]{0,2}\1"
 )
 _BARE = re.compile(r"[^\s,;\"'<>()\[\]{}|`]{1,200}")
 _CODE = re.compile(r"[(\[{$]|\.\w")
@@ -68,13 +68,16 @@ def find_assigned(text: str, _: str, budget: Budget) -> Iterator[Finding]:
             start, end = _bare(text, at, password=password)
         value = text[start:end]
         told = word.group("told") is not None
-        if word.group("dash") is not None and quoted is None:
+        dash = quoted is None and word.group("dash") is not None
+        if (dash and not _is_beyond_doubt(value)) or (
+            quoted is not None and text[at : at + 1] in "fF" and "{" in value
+        ):
             continue
         if word.group("any") is not None:
             if _is_any_key(text, word.start(), value):
                 yield Finding(SECRET_KEY, start, end, 0.75, "context.secret", _REASON)
             continue
-        issued = _UUID.match(value) is not None and _ISSUED.search(word.group()) is not None
+        issued = UUID.match(value) is not None and _ISSUED.search(word.group()) is not None
         if issued or is_secret_value(
             value,
             password=password,
@@ -140,7 +143,11 @@ def is_secret_value(
         least: How many characters a key or token has at least.
     """
     # A sign at the beginning may be an example's, or a drawn password's.
-    odd = password and kinds_of(value) == _ALL_KINDS and value[:1] in "&#@%$<{("
+    odd = (
+        password
+        and kinds_of(value) == _ALL_KINDS
+        and (value[:1] in "&#@%$<{(" or _begins_like_example(value))
+    )
     if " " in value or len(set(value)) < 5:
         return False
     if not password and _is_drawn(value):
@@ -169,11 +176,30 @@ def is_secret_value(
     return True
 
 
+def _begins_like_example(value: str) -> bool:
+    """Whether an example's word is only the beginning of a password: `Example!2024x`."""
+    word = _EXAMPLE.match(value)
+    rest = "" if word is None or word["word"] is None else value[word.end() :]
+    return kinds_of(rest) >= _SOME_KINDS and _SIGN.search(rest) is not None
+
+
 def _is_any_key(text: str, word: int, value: str) -> bool:
     """Whether a value behind a mere `key` is drawn beyond doubt, and the key is no public one."""
-    if _UUID.match(value) is not None:
+    if UUID.match(value) is not None:
         return text[max(0, word - 1) : word + 1].startswith(("?", "&"))
-    mixed = kinds_of(value) >= _ALL_KINDS - 1 or sum(map(str.isdigit, value)) >= _FIGURES
+    return _is_beyond_doubt(value) and (not _open_key(text, word))
+
+
+def _open_key(text: str, word: int) -> bool:
+    """Whether what stands before a key says that it is no secret: `public key`, `cacheKey`."""
+    end = word if text[word] in "kK" else word + 1
+    return _OPEN.search(text, max(0, word - _OPEN_CHARS), end) is not None
+
+
+def _is_beyond_doubt(value: str) -> bool:
+    mixed = (
+        kinds_of(_JOINS.sub("", value)) >= _SOME_KINDS or sum(map(str.isdigit, value)) >= _FIGURES
+    )
     return (
         len(value) >= _ANY_MIN
         and mixed
@@ -181,7 +207,6 @@ def _is_any_key(text: str, word: int, value: str) -> bool:
         and _DRAWN.fullmatch(value) is not None
         and _DIGEST.fullmatch(value) is None
         and any(map(str.isdigit, value))
-        and _OPEN.search(text, max(0, word - _OPEN_CHARS), word + 1) is None
         and not is_placeholder(value)
     )
 
@@ -207,6 +232,10 @@ def bits_of(value: str) -> float:
 
 _CURL = _RULES.re2("curl")
 _PASSED = _RULES.re2("passed")
+_PLACES = ("quoted", "bare", "beside", "before")
+_SOME_KINDS = 3
+# A sign that joins no words of prose or code.
+_SIGN, _JOINS = re.compile(r"[!#$^*@+=~&]"), re.compile(r"[_.:/\-]")
 
 
 def find_passed(text: str, _: str, budget: Budget) -> Iterator[Finding]:
@@ -225,13 +254,30 @@ def find_passed(text: str, _: str, budget: Budget) -> Iterator[Finding]:
 
 
 def find_beside(text: str, _: str, budget: Budget) -> Iterator[Finding]:
-    """Passwords beside a name or right behind the word: `login is admin / x`, `password 'x'`."""
+    """What stands right beside the word: `login is admin / x`, `password 'x'`, `setx API_KEY "x"`."""
     for match in _PASSED.finditer(text):
         budget.spend()
-        start, end = match.span(1) if match.group(1) else match.span(2)
-        value = text[start:end]
-        if is_secret_value(value, password=True, strict=True) and kinds_of(value) >= 3:
+        group = next(name for name in _PLACES if match.group(name))
+        start, end = match.span(_PASSED.groupindex[group])
+        value = text[start:end] if group == "quoted" else text[start:end].rstrip(".:,;?")
+        password = match.group("login") is not None or group in ("beside", "before")
+        if _PASSING.search(text, max(0, match.start() - 12), start) or _open_key(
+            text, match.start()
+        ):
+            continue
+        if _is_beside(value, password=password, said=group in ("bare", "before")):
+            end = end if password else start + len(value)
             yield Finding(SECRET_KEY, start, end, 0.8, "context.secret", _REASON)
+
+
+def _is_beside(value: str, *, password: bool, said: bool) -> bool:
+    """Whether a value counts that no mark assigns: of more kinds of characters than words have."""
+    if _is_beyond_doubt(value):
+        return True
+    signed = password and _SIGN.search(value) is not None
+    if (said and not signed) or kinds_of(_JOINS.sub("", value)) < _SOME_KINDS:
+        return False
+    return is_secret_value(value, password=password, strict=True)
 
 
 _EXAMPLE_WORD = _RULES.re("example-word")
@@ -244,9 +290,12 @@ RECOGNISERS: tuple[Prefiltered, ...] = (
 )
 
 _SECRET_KEYS = _RULES.words("secret-keys")
-KEYS = _SECRET_KEYS | _RULES.words("token-keys")
+_DRAWN_KEYS = _RULES.words("drawn-keys")
+KEYS = _SECRET_KEYS | _RULES.words("token-keys") | _DRAWN_KEYS
 
 
 def is_value(key: str, text: str) -> bool:
     """Whether what stands under a squashed key for secrets looks like a real one."""
+    if key in _DRAWN_KEYS:
+        return _is_beyond_doubt(text.rpartition(" ")[2])
     return is_secret_value(text, password=key in _SECRET_KEYS)

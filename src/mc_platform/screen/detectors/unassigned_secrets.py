@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator
 
 from mc_platform.screen.detectors.assigned_secrets import (
+    UUID,
     is_secret_value,
     kinds_of,
 )
@@ -61,7 +62,9 @@ def _drawn_figures(text: str, start: int, end: int) -> bool:
 
 def _holds_drawn(text: str, start: int, end: int) -> bool:
     pieces = _PIECES.split(text[start:end])
-    return any(is_secret_value(piece, password=False, strict=True) for piece in pieces)
+    return any(
+        is_secret_value(piece, password=False, strict=True) or UUID.match(piece) for piece in pieces
+    )
 
 
 def _base32(text: str, start: int, end: int) -> bool:

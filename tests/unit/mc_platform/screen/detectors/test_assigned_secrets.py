@@ -40,6 +40,30 @@ PASSWORD = "8nZ!kV4%" + "beta"
         (f"API_KEY=key_live_{DRAWN}", f"key_live_{DRAWN}"),
         (f"The API key is hash_{DRAWN} ok", f"hash_{DRAWN}"),
         (f"API_KEY=tpuf_{DRAWN}", f"tpuf_{DRAWN}"),
+        (f'let api_key: String = String::from("{DRAWN}");', DRAWN),
+        (f'var clientSecret *string = aws.String("{DRAWN}")', DRAWN),
+        (f'token = f"{DRAWN}"', DRAWN),
+        (f'API_KEY <- "{DRAWN}"', DRAWN),
+        (f"token \N{EN DASH} {DRAWN}", DRAWN),
+        (f"secret: !!str {DRAWN}", DRAWN),
+        (f"apiKey: >-\n  {DRAWN}", DRAWN),
+        (f"Password (db): {PASSWORD}", PASSWORD),
+        (f"the password for the VPN was {PASSWORD}", PASSWORD),
+        (f'setx API_KEY "{DRAWN}"', DRAWN),
+        (f'define("DB_PASSWORD", "{PASSWORD}");', PASSWORD),
+        (f'(setq api-key "{DRAWN}")', DRAWN),
+        (f'ALTER USER joe IDENTIFIED BY "{PASSWORD}"', PASSWORD),
+        (f"ENV API_TOKEN {DRAWN}", DRAWN),
+        (f"deploy --token {DRAWN} --force", DRAWN),
+        (f"| API Key\t{DRAWN} |", DRAWN),
+        (f"use {PASSWORD} as the password", PASSWORD),
+        ("You can log in with password Schalke04!", "Schalke04!"),
+        ("smtp_pass=Vt6#qLm29", "Vt6#qLm29"),
+        (f"pw: {DRAWN}", DRAWN),
+        ("password: Example!2024x", "Example!2024x"),
+        ("password: Default@99x", "Default@99x"),
+        (f"<client_secret>{UUID}</client_secret>", UUID),
+        (f'<property name="password">{DRAWN}</property>', DRAWN),
     ],
 )
 def test_an_assigned_secret_is_found_whole(text: str, secret: str) -> None:
@@ -66,8 +90,30 @@ def test_an_assigned_secret_is_found_whole(text: str, secret: str) -> None:
         f"key: {UUID}",
         "cache_key: 3f0749d0b7d52b20cf1cb80b2b73a41b",
         f"public_key = {DRAWN}",
+        f"public key: {DRAWN}",
+        f"public key {DRAWN}",
+        'token = os.environ.get("GITHUB_TOKEN_V2_2024")',
+        'token = f"{prefix}_{kind}_A1b2C3d4"',
+        "password: Example-Password-1",
+        "The password Base64-encoded is sent in the header.",
+        "Reset the password SHA-256-hashed before 2024-11-12.",
+        "test_pass: run_17_ok",
+        "pass: 12.5ms/op",
+        "the token kubernetes.io/service-account.v1.2",
+        "tokens: 1234 prompt, 567 completion",
     ],
 )
 def test_what_is_about_a_secret_is_none(text: str) -> None:
     """Ids, names, paths, examples and comparisons hold no secret."""
     assert "secret-key" not in SCREENER.screen(({"text": text},)).types
+
+
+@pytest.mark.parametrize("key", ["auth", "Authorization", "pat", "smtpPw"])
+def test_a_key_of_more_than_secrets_announces_what_is_drawn(key: str) -> None:
+    """What such a key else holds is a word, a mode or a number."""
+    for value, types in (
+        (DRAWN, {"secret-key"}),
+        ("oauth2-pkce-v2-flow-3", set()),
+        ("12/15", set()),
+    ):
+        assert SCREENER.screen(({"data": {key: value}},)).types == types
