@@ -7,6 +7,7 @@ import json
 import os
 import pty
 import re
+import shlex
 import signal
 import subprocess
 import time
@@ -64,8 +65,8 @@ def _env(place: Path) -> dict[str, str]:
     return {**kept, "MC_HOME": str(place / "home"), "NO_COLOR": "1"}
 
 
-def mcctl(place: Path, *args: str) -> tuple[int, str, str]:
-    done = forked.run([*MCCTL, "runbook", *args], cwd=place, env=_env(place))
+def mcctl(place: Path, *args: str, cwd: Path | None = None) -> tuple[int, str, str]:
+    done = forked.run([*MCCTL, "runbook", *args], cwd=cwd or place, env=_env(place))
     return done.returncode, done.stdout, done.stderr
 
 
@@ -197,3 +198,21 @@ def test_interrupt_exits_5(place: Path) -> None:
     assert "stopped at step second: interrupted by Ctrl-C or a signal" in err
     assert "touch ready" not in err
     assert "--resume demo-" in err
+
+
+@pytest.mark.parametrize(
+    ("file", "folder"),
+    [("runbooks/demo.md", "."), ("runbooks/demo.md", "other"), ("my [1] demo.md", "other")],
+)
+def test_status_names_the_command_that_goes_on(place: Path, file: str, folder: str) -> None:
+    """It named the runbook's id, which is no runbook where the run was one of a file, or elsewhere."""
+    (place / "other").mkdir()
+    (place / "runbooks" / "demo.md").rename(place / file)
+    assert mcctl(place, "run", file, "--set", "CODE=1")[0] == 1
+    away = place / folder
+    _, _, err = mcctl(place, "status", cwd=away)
+    command = err.rpartition("go on with it: mcctl runbook ")[2]
+    (place / "ready").touch()
+    code, _, err = mcctl(place, *shlex.split(command), cwd=away)
+    assert code == 0, err
+    assert "step 1/2  Look around: passed already" in err

@@ -26,6 +26,7 @@ from mc_ops.cli.runbook_text import (
     print_plan,
     print_result,
     print_script,
+    resume_of,
     run_json,
     runbook_json,
     say_end,
@@ -214,7 +215,7 @@ def approve(
     result = {"run_id": run_id, **gate_json(opened.id, step)}
     show(output, result, [f"gate {opened.id} of {run_id}: {room.said(step)}"])
     if store.running() != run_id:
-        note(f"go on with it: mcctl runbook run {state.runbook} --resume {run_id}")
+        note(f"go on with it: {escape(resume_of(state))}")
 
 
 @app.command()
@@ -235,7 +236,7 @@ def status(
         for opened in room.waiting(state).values():
             note(f"gate {opened.id}: {escape(runbook_gate.how_to_decide(wanted, opened))}")
     if output is Format.table and now not in ("running", room.Outcome.passed):
-        note(f"go on with it: mcctl runbook run {state.runbook} --resume {wanted}")
+        note(f"go on with it: {escape(resume_of(state))}")
 
 
 def _given(settings: list[str], minutes: str, *, push: bool) -> dict[str, str]:

@@ -10,6 +10,7 @@ import contextlib
 import shlex
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 from rich.markup import escape
@@ -20,6 +21,7 @@ from mc_ops import runbooks as room
 from mc_ops.cli import runbook_gate
 from mc_ops.cli.output import Format, emit_json, fail, note, ok, stderr, stdout, warn
 from mc_ops.cli.progress import ProgressLine
+from mc_ops.errors import UnusableInput
 
 _LAST_BYTES = 2000  # of a failed step's output that are shown where it was folded
 
@@ -200,6 +202,16 @@ def say_end(prepared: room.Prepared, state: room.RunState, name: str) -> None:
         resume = f"mcctl runbook run {shlex.quote(name)} --resume {prepared.run_id}"
         resume += "".join(f" {word}" for word in _references(prepared.runbook))
         note(f"  → go on with it: {escape(resume)}")
+
+
+def resume_of(state: room.RunState) -> str:
+    """The command that goes on with a run, from the folder where this one is called."""
+    try:
+        known = str(room.find(state.runbook, Path.cwd())) == state.path
+    except UnusableInput:
+        known = False  # it was run by its file's path, or elsewhere
+    name = state.runbook if known else state.path
+    return f"mcctl runbook run {shlex.quote(name)} --resume {state.run_id}"
 
 
 # What stopped the run, said before any advice: it is not for every end that a step's prose holds.

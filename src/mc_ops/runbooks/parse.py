@@ -53,6 +53,7 @@ _DURATION = re.compile(r"([0-9]{1,9})(s|m|h)")
 _UNIT_S = {"s": 1, "m": 60, "h": 3600}
 _WHOSE = re.compile(r"(?<![^\s{])(step|check|undo|gate)=")
 """An attribute that makes a block one of the runbook's, wherever it stands: none is passed over as prose."""
+_OPENING = re.compile(r"[ \t>]*(?:(?:[-+*]|[0-9]{1,9}[.)])[ \t]+)*(`{3,}|~{3,})(?P<info>.*)")
 _ADVICE = re.compile(r"\s*\**if it fails(?: with exit (?P<exit>\d+))?:?\**:?\s*", re.IGNORECASE)
 
 
@@ -209,6 +210,9 @@ def parse(source: bytes, path: str) -> tuple[Runbook | None, list[Problem]]:
         text = text_of(source)
     except FileProblems as error:
         return None, [Problem(1, str(error))]
+    if "\0" in text:  # Markdown has another character for it, and bash would run that one
+        line = text.count("\n", 0, text.index("\0")) + 1
+        return None, [Problem(line, "a NUL character: is it a text file?")]
     reader = _Reader()
     tokens = MarkdownIt("commonmark").parse(text)
     lines = _LINE_END.split(text)  # a line separator within prose (U+2028, U+0085) ends none
@@ -223,6 +227,7 @@ def parse(source: bytes, path: str) -> tuple[Runbook | None, list[Problem]]:
                 reader.problems += [Problem(begin + 1, reason) for reason in error.problems]
         elif token.type == "blockquote_open":
             _read_advice(reader, tokens, position)
+        _tell_lost(reader, token, lines)
     if not reader.header_line:
         reader.problem(1, "no header: a ```yaml runbook block with id, title and parameters")
     parameters = (reader.header and reader.header.parameters) or ()
@@ -272,6 +277,32 @@ def _read_fence(reader: _Reader, token: Token, line: int, last: list[str]) -> No
     elif language not in ("text", *SHELLS) and _WHOSE.search(token.info):
         told = f"a block of {language[:40]} is not run"
         raise FileProblems([f"{told}: steps, checks and undos are sh or bash, gates text"])
+
+
+def _tell_lost(reader: _Reader, token: Token, lines: list[str]) -> None:
+    """Tell each block of the runbook's that Markdown takes for a part of something else: it would never run."""
+    if token.map is None or token.type not in ("fence", "code_block", "html_block", "inline"):
+        return
+    if token.content.lstrip().startswith("<!--"):  # commented out on purpose
+        return
+    begin, end = token.map
+    # A block of examples has a longer fence than they have, or one of the other kind
+    around = token.markup if token.type == "fence" else ""
+    for number in range(begin + bool(around), end):
+        opening = _OPENING.match(lines[number])
+        if (
+            opening
+            and opening[1].startswith(around)
+            and opening[1] not in opening["info"]  # closed on the same line: code within prose
+            and _WHOSE.search(opening["info"])
+        ):
+            told = f"this block is not run: it is within the one of line {begin + 1}, which is not closed"
+            reader.problem(
+                number + 1,
+                told
+                if around
+                else "this block is not run: indented too far, or within HTML or prose",
+            )
 
 
 def _closed(token: Token, last: list[str]) -> None:

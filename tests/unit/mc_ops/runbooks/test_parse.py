@@ -258,6 +258,44 @@ def test_what_names_no_step_is_prose(prose: str) -> None:
     assert reasons(HEADER + STEP + prose) == []
 
 
+@pytest.mark.parametrize(
+    ("text", "line", "reason"),
+    [
+        ("\n    ```sh step=two\n    true\n    ```\n", 9, "indented too far"),
+        ("\n\t```sh step=two\n\ttrue\n\t```\n", 9, "indented too far"),
+        (
+            "1. Do it\n\n        ```text gate=two\n        Sure?\n        ```\n",
+            10,
+            "indented too far",
+        ),
+        ("Do it:\n    ```sh check=one\n    true\n    ```\n", 9, "within HTML or prose"),
+        ("```sh step=`two`\ntrue\n", 8, "within HTML or prose"),
+        ("<details>\n```sh step=two\ntrue\n```\n</details>\n", 9, "within HTML or prose"),
+        ("```sh\ntrue\n```sh step=two\ntrue\n```\n", 10, "within the one of line 8, which is not"),
+        ("```sh step=two\ntrue\n\n~~~\n```sh step=x\n```\n", 12, "within the one of line 8"),
+        ("```text\na\0b\n```\n", 9, "a NUL character"),
+    ],
+)
+def test_a_block_that_markdown_loses_is_told(text: str, line: int, reason: str) -> None:
+    """Taken for prose or for another block's text, it never ran, and the run passed without it."""
+    assert [at for at, said in reasons(HEADER + STEP + text) if reason in said] == [line]
+
+
+@pytest.mark.parametrize(
+    "prose",
+    [
+        "````markdown\n```sh step=two\ntrue\n```\n````\n",
+        "~~~\n```sh step=two\n```\n~~~\n",
+        "<!--\n```sh step=two\ntrue\n```\n-->\n",
+        "```sh step=two``` is how a step begins.\n",
+        "    ```sh\n    true\n    ```\n",
+    ],
+)
+def test_examples_and_comments_are_prose(prose: str) -> None:
+    """What shows a block, or is commented out, is not taken for a lost one."""
+    assert reasons(HEADER + STEP + "\n" + prose) == []
+
+
 def test_a_block_indented_by_a_tab_is_closed_by_one() -> None:
     """In a list, as editors indent it."""
     text = HEADER + "1. Do it\n\n\t```sh step=one\n\techo hi\n\t```\n"
