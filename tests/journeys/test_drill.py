@@ -118,8 +118,11 @@ def test_an_interrupted_drill_leaves_the_platform_up_and_others_see_it_run(platf
 
 
 def test_a_lost_disk_is_restored_and_what_that_loses_is_counted(platform, tmp_path):
-    """To a moment before the fault: all before it is there, each write after it is lost and told."""
-    ended, out = drill(platform, tmp_path, "restore", "--max-rto", "300")
+    """To a moment before the fault: all before it is there, each write after it is lost and told.
+
+    At that rate some question is on its way at that moment, and is restored without its answer.
+    """
+    ended, out = drill(platform, tmp_path, "restore", "--max-rto", "300", "--rate", "100")
     told = json.loads((out / "drill.json").read_text())
     restore, one = told["regions"]["restore"], told["figures"]["tenants"]["TENANT_001"]
     rows = [request_of(json.loads(row)) for row in (out / "drill-clients.jsonl").open()]
