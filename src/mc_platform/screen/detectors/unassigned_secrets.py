@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 from mc_platform.screen.detectors.assigned_secrets import (
     UUID,
+    bits_of,
     is_secret_value,
     kinds_of,
 )
@@ -29,6 +30,9 @@ _SEQUENCES = "01234567890123456789 98765432109876543210"
 _EXAMPLE, _PASSING = map(_RULES.re, ("example", "passing"))
 _DRAWN = 6
 _MNEMONIC = 3
+# Of a name in camelCase two thirds are small letters together, of what is drawn a fifth.
+_DRAWN_BITS, _NAME_SHARE, _SYLLABLES = 3.8, 0.38, re.compile("[a-z]{3,}")
+_SHOWN, _APART = _RULES.words("shown"), re.compile(r"[_\-]")
 _PIECES = re.compile(r"[\s{}:;,]+")
 
 
@@ -87,6 +91,16 @@ def _mnemonic(text: str, start: int, end: int) -> bool:
     return len(said) % _MNEMONIC == 0 and _PROSE.isdisjoint(said)
 
 
+def _prefixed(text: str, start: int, end: int) -> bool:
+    *words, drawn = _APART.split(text[start:end])
+    return (
+        _SHOWN.isdisjoint(word.rstrip("0123456789") for word in words)
+        and kinds_of(drawn) == _MNEMONIC
+        and bits_of(drawn) >= _DRAWN_BITS
+        and sum(map(len, _SYLLABLES.findall(drawn))) < len(drawn) * _NAME_SHARE
+    )
+
+
 def _attributes(text: str, _: str, budget: Budget) -> Iterator[Finding]:
     for match in _ATTRIBUTE.finditer(text):
         budget.spend()
@@ -108,6 +122,7 @@ RECOGNISERS: tuple[Prefiltered, ...] = (
             "mnemonic": _mnemonic,
             "network-key": _network_key,
             "password": _password,
+            "prefixed": _prefixed,
             "token": _token,
         },
     ),

@@ -76,3 +76,26 @@ def test_what_is_handed_over_is_found_whole(before, value, after):
 def test_what_holds_no_secret_is_left_alone(text):
     """Options without a value, variables, examples, and sentences about secrets."""
     assert secrets(text) == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "pk_live_51H8xQ2mZx7LpT4wYc9BnD3sFkR8vQ2mZx",
+        "chatcmpl-AbCdEf1234567890GhIjKlMnOpQrStUv",
+        "run test_ThisIsTheNameOfATest2024ForOrders12",
+        "chunk-vendors-3f0749d0b7d52b20cf1cb80b2b73a41b",
+        "ipfs-QmYwAPJzv5CZsnA625s3Xf2nemtYgPpHdWEz79ojWKPB",
+        "block blk_6221374172830583812",
+    ],
+)
+def test_what_an_issuer_means_to_be_seen_is_no_key(text):
+    """Publishable keys, ids of calls, digests, names in camelCase."""
+    assert secrets(text) == []
+
+
+@pytest.mark.parametrize("before", ["", "Use ", "key=", '"', "(see "])
+def test_a_word_and_what_is_drawn_behind_it_is_a_key_of_any_issuer(before):
+    """The word is part of the key; what is around it stays."""
+    for key in ("tgp_v1_" + HEX[:16] + "QmYwAPJzv5CZsnA6", "tok_live_" + "N7YtMb1truklFHGOiXKWlQ"):
+        assert set(secrets(f"{before}{key}, please")) == {key}
