@@ -24,9 +24,17 @@ def canary_in(folder: Path, *names: str) -> Path | None:
     """`folder`, or `canary` below it: the first that has these files (default: all of `FINISHED`)."""
     for place in (folder, folder / _BELOW):
         with suppress(OSError):  # no name that a file can have, or a folder that is not ours
-            if all((place / name).is_file() for name in names or FINISHED):
+            if all((place / name).is_file() for name in names or FINISHED) and not _is_past(place):
                 return place
     return None
+
+
+def _is_past(folder: Path) -> bool:
+    """Whether the verdict is of metrics of the past, which is none of a canary."""
+    try:
+        return read_verdict(folder).get("kind") == "retrospective"
+    except UnusableInput:  # none, or it is told where it is read
+        return False
 
 
 def canaries(runs: Path, *names: str) -> Iterator[Path]:
@@ -55,7 +63,7 @@ def find_canary(wanted: str, runs: Path, *, samples_suffice: bool = False) -> Pa
             return found.resolve()
     raise UnusableInput(
         f"{wanted!r} is no run with a canary's verdict{' or samples' * samples_suffice}",
-        hint=f"a folder with {VERDICT}, or the name of a run in {runs}",
+        hint=f"a folder with {VERDICT}, or the name of a run in {runs}; a retrospective is no canary",
     )
 
 

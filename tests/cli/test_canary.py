@@ -181,7 +181,7 @@ def test_run_failing_candidate_exit_1_even_when_slack_is_down(edge: Edge, tmp_pa
     assert command[-4:] == ["--margin", "0.5", "--planned-pairs", "600"]
     judged = _mcctl(tmp_path, *command[2:])
     assert (judged.returncode, judged.stdout.splitlines()[0]) == (1, done.stdout.splitlines()[0])
-    assert "the verdict stands" in done.stderr
+    assert "the verdict stands\n  → check the network and SLACK_WEBHOOK_URL" in done.stderr
     assert "s3cr3t" not in done.stdout + done.stderr
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import subprocess
 from pathlib import Path
@@ -59,6 +60,21 @@ def test_the_newest_hold_is_taken_and_exit_1_says_that_it_stands(runs):
     assert "canary canary-1" in result.stdout
     assert "✔ ok       verdict" in result.stdout
     assert "conclusion: the candidate is slower" in result.stdout
+
+
+def test_a_retrospective_is_no_canary_on_hold(runs):
+    """The newest is one that failed: the canary's HOLD is explained, and not that it has no samples."""
+    write(runs / "canary-1", 2.0)
+    past = runs / "retrospective-2"
+    past.mkdir()
+    (past / "verdict.json").write_text('{"verdict": "HOLD", "kind": "retrospective"}')
+    os.utime(runs / "canary-1" / "verdict.json", (1, 1))
+    result = call()
+    assert (result.exit_code, "canary canary-1" in result.stdout) == (1, True), result.output
+    done = _mcctl(runs.parent, "decision", past.name)
+    assert done.returncode == 2
+    assert "is no run with a canary's verdict" in done.stderr
+    assert "a retrospective is no canary" in done.stderr
 
 
 def test_a_real_run_with_one_bad_instance_is_diagnosed(runs):

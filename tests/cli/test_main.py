@@ -41,6 +41,15 @@ def test_usage_errors_exit_2_without_a_traceback(args):
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize("verb", [("audit", "list"), ("audit", "tail"), ("policy", "denials")])
+def test_a_time_that_is_none_is_told_before_a_platform_is_looked_for(verb, tmp_path, monkeypatch):
+    """Exit 2 with the forms of a time; it was exit 3 for want of credentials."""
+    monkeypatch.setenv("MC_HOME", str(tmp_path))
+    done = _run(*verb, "--since", "yesterday")
+    assert done.returncode == 2, done.stderr
+    assert "'yesterday' is no time" in done.stderr
+
+
 @pytest.mark.parametrize(
     "args", [("operations", "show", b"\xfc"), ("tenant", "list", "--url", b"http://\xed\xa0\x80")]
 )

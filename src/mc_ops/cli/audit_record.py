@@ -77,8 +77,9 @@ def list_entries(
     limit: LimitOption = 50,
 ) -> None:
     """List entries of the ledger, the newest first."""
+    asked = which.asked()
     with call.ledger() as client:
-        found = client.matching(**which.asked(), kind=kind, subject=subject)
+        found = client.matching(**asked, kind=kind, subject=subject)
         entries = [decoded(entry) for entry in islice(found, limit + 1)]
     call.show({"entries": entries[:limit], "more": len(entries) > limit}, _lines(entries[:limit]))
     if len(entries) > limit:

@@ -254,13 +254,18 @@ def ok(text: str) -> None:
     stderr.print(f"[green]✔ ok[/green]    {text}")
 
 
-def warn(text: str) -> None:
-    """Tell something to look at (stderr)."""
+def warn(text: str, hint: str = "") -> None:
+    """Tell something to look at, and what to do (stderr)."""
     stderr.print(f"[yellow]▲ warn[/yellow]  {text}")
+    _tell_hint(hint)
 
 
 def fail(text: str, hint: str = "") -> None:
     """Tell what failed and what to do (stderr)."""
     stderr.print(f"[red]✘ error[/red] {text}", markup=True)
+    _tell_hint(hint)
+
+
+def _tell_hint(hint: str) -> None:
     if hint:
         stderr.print(f"  → {hint}", markup=False)

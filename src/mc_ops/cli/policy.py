@@ -217,8 +217,9 @@ def simulate(
 @app.command()
 def denials(call: LedgerReading, which: Filters, limit: LimitOption = 50) -> None:
     """List recorded denials, the newest first: who, what, by which policies, and the decision's id."""
+    asked = which.asked()
     with call.ledger() as client:
-        recorded = client.matching(**which.asked(), denied="true")
+        recorded = client.matching(**asked, denied="true")
         told = (policies.denial(entry.index, entry.leaf) for entry in recorded)
         found = list(islice((one for one in told if one is not None), limit + 1))
     shown = found[:limit]

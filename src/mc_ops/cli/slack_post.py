@@ -38,6 +38,6 @@ def post(
             os.environ[_URL].strip(), slack.from_host(message(), socket.gethostname()), **how
         )
     except OpsError as error:
-        warn(f"{escape(error.message)}; {stands}")
+        warn(f"{escape(error.message)}; {stands}", error.hint)
         return False
     return True

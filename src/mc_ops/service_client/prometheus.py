@@ -21,6 +21,7 @@ from mc_ops.urls import plain_url
 
 Told = Callable[[str], None]
 
+_PLACE = "give the URL without /api/v1; is it a login page?"
 _LONGEST_WARNING = 1000
 _MOST_POINTS = 11_000  # Prometheus refuses a range of more points a series
 
@@ -178,7 +179,7 @@ class PrometheusClient(HttpClient):
         except (AttributeError, LookupError, TypeError, ValueError) as error:
             raise PrometheusUnreachable(
                 f"{self.url} does not answer as Prometheus does: {type(error).__name__}",
-                hint="give the URL without /api/v1",
+                hint=_PLACE,
             ) from error
 
     def _post(self, path: str, form: dict[str, str]) -> dict[str, Any]:
@@ -210,7 +211,7 @@ class PrometheusClient(HttpClient):
         except (AttributeError, ValueError, KeyError, TypeError) as error:
             raise PrometheusUnreachable(
                 f"{self.url} does not answer as Prometheus does: HTTP {answer.status_code}",
-                hint="give the URL without /api/v1",
+                hint=_remedy(answer),
             ) from error
         query = (form or {}).get("query", path)
         if told["status"] == "success":
@@ -223,13 +224,24 @@ class PrometheusClient(HttpClient):
                 f'Prometheus refuses "{query}": {message}',
                 hint="try the expression in Prometheus' own page",
             )
-        raise PrometheusUnreachable(f"{self.url} could not answer: {kind}, {message}")
+        raise PrometheusUnreachable(
+            f"{self.url} could not answer: {kind}, {message}", hint=_remedy(answer)
+        )
 
     def _remark(self, remarks: list[str]) -> None:
         for remark in dict.fromkeys(remarks):
             if remark not in self._remarks:
                 self._remarks.add(remark)
                 self._told(f"Prometheus remarks: {remark[:_LONGEST_WARNING]}")
+
+
+def _remedy(answer: httpx.Response) -> str:
+    """What to do about an answer that has no data: it may be that of a proxy in front of Prometheus."""
+    if answer.is_server_error or answer.status_code == httpx.codes.TOO_MANY_REQUESTS:
+        return "it, or a proxy in front of it, is starting or has too much to do: try again later"
+    if answer.is_redirect:
+        return "give the URL to which it redirects"
+    return _PLACE
 
 
 def _refuse_histograms(expression: str, rows: list[Mapping[str, Any]]) -> None:

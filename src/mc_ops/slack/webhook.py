@@ -22,6 +22,7 @@ _PATIENCE_S = 30.0
 _TRIES = 4
 _WORD = re.compile(r"[a-z]+(_[a-z]+)*")  # such as `invalid_blocks`; a page of a proxy is none
 _LONGEST_WORD = 60
+_PLACE = "check SLACK_WEBHOOK_URL, and whether a proxy answers for Slack"
 
 
 class NotPosted(CouldNotTell):
@@ -58,12 +59,12 @@ def post(webhook_url: str, message: Message, *, patience_s: float = _PATIENCE_S)
             f"Slack refused the message: HTTP {answer.status_code}{_word_of(answer)}",
             hint=f"it may be tried again in {wait_s:.0f} s"
             if _is_passing(answer)
-            else "a revoked webhook answers 403 or 404",
+            else _hint(answer),
         )
     if answer.text.strip() != _TAKEN:
         raise NotPosted(
             'the answer is not from a Slack webhook: HTTP 200 without "ok"',
-            hint="check SLACK_WEBHOOK_URL, and whether a proxy answers for Slack",
+            hint=_PLACE,
         )
 
 
@@ -93,6 +94,14 @@ def _wait_s(answer: httpx.Response, otherwise_s: float) -> float:
         return max(0.0, (parsedate_to_datetime(said) - datetime.now(UTC)).total_seconds())
     except (ValueError, TypeError, OverflowError):  # none, or a date without its zone
         return otherwise_s
+
+
+def _hint(answer: httpx.Response) -> str:
+    if answer.status_code == httpx.codes.BAD_REQUEST:
+        return "it does not take the message as it is: report it with the run's folder"
+    if answer.is_client_error:
+        return "the webhook may be revoked, or its channel archived: make another one"
+    return _PLACE
 
 
 def _word_of(answer: httpx.Response) -> str:

@@ -188,6 +188,26 @@ def test_each_failure_is_told_as_what_it_is(prometheus, answer, error, said):
 
 
 @pytest.mark.parametrize(
+    ("answer", "remedy"),
+    [
+        ((503, "Service Unavailable"), "try again later"),
+        ((502, "<html>Bad Gateway</html>"), "try again later"),
+        ((429, "Too many requests"), "try again later"),
+        (failure(503, "timeout", "query timed out"), "try again later"),
+        ((302, ""), "to which it redirects"),
+        ((404, "404 page not found"), "without /api/v1"),
+        ((200, "<html>hello</html>"), "login page"),
+    ],
+)
+def test_what_to_do_about_an_answer_depends_on_it(prometheus, answer, remedy):
+    """A Prometheus that starts answers 503 in plain text: its URL is right."""
+    prometheus.answer = lambda _: answer
+    with PrometheusClient(prometheus.url) as client, pytest.raises(PrometheusUnreachable) as caught:
+        client.query("up")
+    assert remedy in caught.value.hint
+
+
+@pytest.mark.parametrize(
     "data",
     [
         [],

@@ -271,6 +271,20 @@ def test_why_slack_refuses_is_shown(slack: FakeSlack) -> None:
         post(slack.url + SECRET_PATH, Message(text="x", blocks=(wrong,)))
 
 
+@pytest.mark.parametrize(
+    ("status", "remedy"),
+    [(400, "report it"), (403, "revoked"), (410, "archived"), (302, "a proxy")],
+)
+def test_what_to_do_about_a_refusal_depends_on_it(
+    slack: FakeSlack, status: int, remedy: str
+) -> None:
+    """A message that is wrong is not mended by another webhook."""
+    slack.busy = [(status, "")]
+    with pytest.raises(NotPosted, match=f"HTTP {status}") as refused:
+        post(slack.url + SECRET_PATH, canary_message(VERDICT))
+    assert remedy in refused.value.hint
+
+
 def test_what_decides_survives_a_text_that_is_too_long(slack: FakeSlack) -> None:
     """The metric that failed among a hundred, and the digest of a delta's file."""
     metrics = {f"m{n:03}" + "x" * 60: "pass" for n in range(100)} | {"the-cause": "fail"}
