@@ -18,8 +18,11 @@ from mc_platform.screen.rules import Lettered, compiled, words_of
 # Between groups: a space or hyphen, or what is put in its place to break the pattern.
 _BETWEEN = r"[ \-\t\n\r\v\f_.]*"
 _BETWEEN_GROUPS = r"[ \-\t\n\r\v\f_./,:;|*]*"
-IBAN_PREFILTER = rf"(?i)[A-Z]{{2}}\d{{2}}(?:{_BETWEEN_GROUPS}[A-Z0-9]){{11}}"
-_COUNTRY = compiled(r"(?i)[A-Z]{2}\d{2}")
+IBAN_PREFILTER = (
+    rf"(?i)[A-Z]{{2}}\d{{2}}(?:{_BETWEEN_GROUPS}[A-Z0-9]){{11}}"
+    r"|(?-i:[A-Z]{2}[ ]\d{2}[ \-]?[A-Z0-9]{4}[ \-]?[A-Z0-9]{4})"
+)
+_COUNTRY = compiled(r"(?i)[A-Z]{2}\d{2}|(?-i:[A-Z]{2}[ ]\d{2})")
 _GROUPS = re.compile(r"[A-Za-z0-9]+(?:[ \-]{1,2}[A-Za-z0-9]+)*")
 _IBAN_CHARS = range(15, 52)  # 34 at most, and separators after every fourth
 _CONTEXT_CHARS = 48

@@ -268,6 +268,7 @@ def _phone(text: str, window: Window, context: _Context, budget: Budget) -> Find
         return None
     behind = _BEHIND.match(text, window.end) is not None and not window.cut
     named = behind or context.names("phone") or context.names("dialled")
+    named = named or (window.digits.startswith("0") and context.names("reached"))
     if not named and window.layout not in _NANP_LAYOUTS:
         return None
     if _RATIO.match(text, window.start, window.end) and not context.names("dialled"):

@@ -82,11 +82,46 @@ def test_a_field_for_addresses_holds_one(text: str) -> None:
         "nr dowodu osobistego ABA 300000",
         "carte nationale d'identité : 880692310285",
         "carte de identitate RX 123456",
+        "Passport Number: 533401234",
+        "Medicare ID 1EG4-TE5-MK73",
+        "carta di identità CA12345AA",
+        "her S.S.N. is 536904399",
+        "Soc. Sec. No. 536.90.4399",
+        "Alien number A123-456-789",
+        "green card number ABC1234567890",
+        "medicaid ID AB12345C",
+        "health card 1234-567-897-AB",
+        "título de eleitor 0043 5687 0906",
     ],
 )
 def test_a_document_is_found_behind_its_word(text: str) -> None:
     """By the form that its issuer gives to it."""
     assert "national-id" in SCREENER.screen(({"text": text},)).types
+
+
+@pytest.mark.parametrize(
+    ("word", "phone"),
+    [
+        ("text", "545-396-2476"),
+        ("ring", "020 7946 0958"),
+        ("ph", "03 9123 4567"),
+        ("tél.", "06 12 34 56 78"),
+    ],
+)
+def test_a_phone_is_found_whole_behind_a_short_word(word: str, phone: str) -> None:
+    """By its groups, or the zero that is dialled before it."""
+    text = f"{word} {phone} after six"
+    [label] = SCREENER.screen(({"text": text},)).labels
+    assert (label.type, text[label.start : label.end]) == ("phone", phone)
+
+
+@pytest.mark.parametrize("account", ["NO9386011117947", "DE89370400440532013000"])
+def test_an_account_is_found_whole_with_its_country_apart(account: str) -> None:
+    """Check digits and account stand apart, too, or the account is one piece."""
+    for apart in (f"{account[:2]} {account[2:4]} {account[4:]}", f"{account[:2]} {account[2:]}"):
+        text = f"Please transfer to {apart} today"
+        labels = SCREENER.screen(({"text": text},)).labels
+        assert ("iban", apart) in {(lb.type, text[lb.start : lb.end]) for lb in labels}
 
 
 def test_a_polish_account_is_found_whole() -> None:
@@ -105,6 +140,13 @@ def test_a_polish_account_is_found_whole() -> None:
         "Bind address: 127.0.0.1:8080",
         "MAC Address: 00:1A:2B:3C:4D:5E",
         "Mr. President spoke first.",
+        "pH 7.4 - 8.1",
+        "text 2024-11-12 10:22:01",
+        "text chunk 12 of 30, offset 1234567890",
+        "ring buffer 4096 8192 16384",
+        "UTF 16 1234 5678 9012",
+        "rg 10.345.678 rows",
+        "green card holders 2023",
         "Client: Apache HttpClient 4.5",
         "User: admin",
         "the chart shows 12345 rows",
