@@ -166,9 +166,11 @@ def test_every_number_among_the_options_is_read_strictly(commands):
             if not (isinstance(kind, type) and issubclass(kind, int | float)) or kind is bool:
                 continue
             tried += 1
-            for text in ("8_0", " 80", "+80", "٨٠", "nan"):
+            # The last two are more than a sleep, and than the system's own numbers, can take
+            for text in ("8_0", " 80", "+80", "٨٠", "nan", "1e300", "9" * 20):
                 value = [text] if option.multiple else text
-                with pytest.raises(BadParameter, match=r"must be a (whole )?number, such as"):
+                told = r"must be a (whole )?number, such as|is above [0-9]+"
+                with pytest.raises(BadParameter, match=told):
                     option.get_runtime_param().coerce(value, option, Context(command))
     assert tried > 30
 
@@ -219,6 +221,20 @@ def test_a_number_that_json_has_not_is_told(capsys):
     with pytest.raises(CouldNotTell, match="infinite or undefined"):
         output.emit_json({"sum": math.inf})
     assert capsys.readouterr().out == ""
+
+
+def test_a_working_folder_that_is_gone_is_told(tmp_path):
+    """It was "the system: No such file or directory"."""
+    (tmp_path / "gone").mkdir()
+    script = 'cd "$1/gone" && rmdir "$1/gone" && exec "$0" status'
+    done = subprocess.run(
+        ["sh", "-c", script, MCCTL, str(tmp_path)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 3
+    assert done.stderr.splitlines() == [
+        "✘ error the current folder: No such file or directory",
+        "  → go to a folder that is there",
+    ]
 
 
 def test_text_from_elsewhere_cannot_break_the_terminal_or_the_stream(capsys):

@@ -26,6 +26,7 @@ from mc_ops.audit.witnesses import Demand, require_witnessed
 from mc_ops.errors import Finding, UnusableInput
 
 _AGO = re.compile(r"([1-9][0-9]{0,5})([smhdw])")
+INDEX = re.compile(r"[0-9]{1,18}")  # of an entry; what is longer may be an event's id
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 _REST_BYTES = 4096  # more than what stands after the entries
 
@@ -125,7 +126,7 @@ def prove(
         UnusableInput: there is no such entry, or it has been archived.
     """
     asked: dict[str, str | int] = (
-        {"index": int(which)} if which.isascii() and which.isdigit() else {"event_id": which}
+        {"index": int(which)} if INDEX.fullmatch(which) else {"event_id": which}
     )
     at = _cosigned_at(client, key, wanted)
     if at is not None:

@@ -154,7 +154,7 @@ def _named(client: room.AuditClient, name: str) -> Entry:
             if policies.find_decision(name, [entry.leaf]):
                 return entry
         raise UnusableInput(f"no ledger entry records the decision {name[:100]}")
-    index = int(name) if name.isascii() and name.isdigit() else client.index_of(name)
+    index = int(name) if room.INDEX.fullmatch(name) else client.index_of(name)
     found = next(client.entries(index), None)
     if found is None or found.index != index:
         raise UnusableInput(

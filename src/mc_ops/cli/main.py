@@ -228,7 +228,12 @@ def main() -> None:
         fail(escape(error.message), error.hint)
         sys.exit(error.exit_code)
     except OSError as error:  # a full disk, a folder that may not be entered: no finding
-        fail(escape(f"{error.filename or 'the system'}: {error.strerror or type(error).__name__}"))
+        gone = error.filename is None and isinstance(error, FileNotFoundError)  # as `getcwd` has it
+        what = error.filename or ("the current folder" if gone else "the system")
+        fail(
+            escape(f"{what}: {error.strerror or type(error).__name__}"),
+            "go to a folder that is there" if gone else "",
+        )
         flush()
         sys.exit(exit_codes.COULD_NOT_TELL)
     except Exception:  # noqa: BLE001 - a fault of ours must not pass for a finding (exit 1)

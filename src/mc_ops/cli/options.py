@@ -161,6 +161,7 @@ class _Reader:
         least, most = (
             getattr(self.parameter.type_descriptor.parameter_info, one) for one in ("min", "max")
         )
+        most = _MOST.get(self.kind) if most is None else most
         if least is not None and value < least:
             raise ValueError(f"{value} is below {least}")
         if most is not None and value > most:
@@ -171,3 +172,5 @@ class _Reader:
 # How `--help` names what an option takes; typer would show the type's name in Python
 _SHOWN: dict[Any, str] = {str: "TEXT", Path: "PATH", Whole: "N", Number: "NUMBER"}
 _READERS: dict[Any, Callable[[str], Any]] = {Whole: whole_number, Number: number}
+# Where an option has no bound of its own: what the system and the database still take (2 ** 63), a sleep too
+_MOST: dict[Any, Any] = {Whole: 10**18, Number: 10**9}

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -64,21 +65,25 @@ class Workspace:
         which is the first region's, it is the port of the platform's last start; else 8080.
 
         Raises:
-            UnusableInput: the port is not a number, or leaves no room for the ports above it; the
+            UnusableInput: the home is no folder; the port is not a number, or leaves no room for the ports above it; the
                 URL is none, or no `MC_HOME` says which platform's credentials belong to it.
             CouldNotTell: what is remembered of the last start is damaged.
         """
         env = os.environ if env is None else env
         here = (cwd or Path.cwd()).absolute()
         home = (here / env["MC_HOME"] if env.get("MC_HOME") else _nearest_home(here)).resolve()
+        if home.exists() and not home.is_dir():
+            raise UnusableInput(
+                f"MC_HOME is {home}, which is no folder", hint="name a folder, or one to be made"
+            )
         kept = recall(home).edge_port
         text = env.get("MC_EDGE_PORT") or str(kept or DEFAULT_EDGE_PORT)
         if kept and is_second(home):
             text = str(kept)
-        port = int(text) if text.isascii() and text.isdigit() else 0
+        port = int(text) if re.fullmatch("[0-9]{1,5}", text) else 0
         if not _LOWEST_PORT <= port <= HIGHEST_PORT:
             raise UnusableInput(
-                f'MC_EDGE_PORT is "{text}", expected {_LOWEST_PORT} to {HIGHEST_PORT}',
+                f'MC_EDGE_PORT is "{text[:40]}", expected {_LOWEST_PORT} to {HIGHEST_PORT}',
                 hint="the platform uses this port and about eighty above it",
             )
         return cls(home=home, edge_port=port, service_url=_service_url(env))

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Self
 
 import httpx
 
-from mc_ops.errors import CouldNotTell
+from mc_ops.errors import CouldNotTell, UnusableInput
 from mc_ops.outgoing.clients import open_client
 
 
@@ -71,9 +71,15 @@ class HttpClient:
 
         Raises:
             CouldNotTell: It does not answer.
+            UnusableInput: A value is too long for a URL.
         """
         try:
             return self.ask(method, path, **more)
+        except httpx.InvalidURL as error:
+            raise UnusableInput(
+                f"a value cannot be asked for: {str(error).lower()}",
+                hint="is it the id or the name that you mean?",
+            ) from error
         except httpx.HTTPError as error:
             raise CouldNotTell(
                 f"{self.url} does not answer ({type(error).__name__})",

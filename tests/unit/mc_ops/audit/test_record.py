@@ -131,7 +131,7 @@ def test_an_entry_is_shown_by_index_event_and_decision(ledger, mcctl):
     assert by_index["detail"]["decision"] == decision
     assert mcctl(audit_app, "show", by_index["event_id"]) == by_index
     assert mcctl(audit_app, "show", decision) == by_index
-    for unknown in ("99", "no-such-event", new_decision_id()):
+    for unknown in ("99", "9" * 5000, "x" * 100_000, "no-such-event", new_decision_id()):
         with pytest.raises(UnusableInput):
             mcctl(audit_app, "show", unknown)
 

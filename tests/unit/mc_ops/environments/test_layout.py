@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import stat
 from dataclasses import asdict
 from pathlib import Path
@@ -69,6 +70,20 @@ def test_home_and_port_are_read_from_the_environment(tmp_path: Path) -> None:
     assert Layout.from_env({}, tmp_path) == Layout(tmp_path.resolve() / ".mc", 8080)
     named = Layout.from_env({"MC_HOME": "/a/b", "MC_EDGE_PORT": "9000"}, tmp_path)
     assert named == Layout(Path("/a/b"), 9000)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("MC_HOME", "/dev/null", "MC_HOME is /dev/null, which is no folder"),
+        ("MC_EDGE_PORT", "9" * 5000, f'MC_EDGE_PORT is "{"9" * 40}", expected'),
+        ("MC_EDGE_PORT", "٨٠٨٠", "MC_EDGE_PORT is"),
+    ],
+)
+def test_a_home_or_port_that_cannot_be_is_refused(name: str, value: str, said: str) -> None:
+    """By its name, before anything is read there."""
+    with pytest.raises(UnusableInput, match=re.escape(said)):
+        Layout.from_env({name: value})
 
 
 def test_the_home_is_found_from_a_folder_below(tmp_path: Path) -> None:
