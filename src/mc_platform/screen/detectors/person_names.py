@@ -74,7 +74,7 @@ def read_name(text: str, at: int, *, least: int = 1) -> tuple[int, int] | None:
         position = gap.end()
         if text.startswith(" ", position):
             position += 1
-    if count < least or _goes_on(text, stop):
+    if count < least or stop - start == 1 or _goes_on(text, stop):  # `N/A` is no initial
         return None
     if text.startswith(".", stop) and stop - start > 1 and text[stop - 2] in " .":
         stop += 1

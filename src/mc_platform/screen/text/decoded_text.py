@@ -117,7 +117,10 @@ DECODERS = (
         frozenset({EMAIL}),
     ),
     Decoder(
-        "markup", decoders.INLINE_TAG, decoders.decode_tags, frozenset({EMAIL, IBAN, PAYMENT_CARD})
+        "markup",
+        decoders.INLINE_TAG,
+        decoders.decode_tags,
+        frozenset({EMAIL, IBAN, PAYMENT_CARD, SECRET_KEY}),
     ),
     Decoder("markup", decoders.BLOCK_TAG, decoders.decode_blocks, frozenset({IBAN, PAYMENT_CARD})),
     Decoder("concatenation", decoders.CONCATENATED, decoders.decode_concatenated, _CONCATENABLE),

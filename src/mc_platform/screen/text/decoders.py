@@ -55,7 +55,10 @@ _HEX_APART = re2.compile(
 )
 _HEX_RUN = re.compile(b"h+")
 _TEN, _PAIR_AND_MARK, _LEAST_PAIRS = b"h" * 10, b"hh ", 4
-_DECIMAL = re.compile(r"(?<![0-9])[0-9]{2,3}(?:[\s,;\-|]{1,2}[0-9]{2,3}){4,}(?![0-9])")
+_DECIMAL = re.compile(
+    r"(?<![0-9])[0-9]{2,3}(?:(?:[\s,;\-|]{1,2}|\)\s?[+.&|]{1,2}\s?[\w.]{2,24}\()[0-9]{2,3}){4,}(?![0-9])"
+)
+_OCTAL = re.compile(r"[0-3][0-7]{2}")
 _BINARY = re.compile(r"[01]{7,8}(?:[\s,]{0,2}[01]{7,8}){4,}")
 _NUMBER = re.compile(r"[0-9]+")
 _MARK = re.compile(r"0[xX]|\\?x|[\s,:;\-|]+")
@@ -221,9 +224,12 @@ def _hexadecimal_runs(text: str, classes: bytes) -> Iterator[re.Match[str]]:
 
 
 def decode_character_codes(text: str) -> Iterator[Normalised]:
-    """What decimal or binary character codes say, if all are those of text."""
+    """What decimal, octal or binary character codes say, if all are those of text."""
     for run in _DECIMAL.finditer(text):
-        yield from _codes([int(code) for code in _NUMBER.findall(run[0])], *run.span())
+        numbers = _NUMBER.findall(run[0])
+        yield from _codes([int(code) for code in numbers], *run.span())
+        if all(map(_OCTAL.fullmatch, numbers)):
+            yield from _codes([int(code, 8) for code in numbers], *run.span())
     for run in _BINARY.finditer(text):
         bits = [code for code in _NUMBER.findall(run[0]) if len(code) in (7, 8)]
         whole = "".join(_NUMBER.findall(run[0]))
@@ -391,7 +397,7 @@ _BLOCK = r"(?:\s{0,8}</?(?:br|td|th|tr|li|p|div|dd|dt)(?:[ /][^<>]{0,80})?>\s{0,
 BLOCK_TAG = rf"(?i)[0-9A-Z]{_BLOCK}[0-9]"
 """Tags that begin a line or a cell, between the groups of a number."""
 _BLOCK_TAGS = re.compile(rf"(?i)(?<=[0-9A-Z]){_BLOCK}(?=[0-9])")
-CONCATENATED = r"[\"']\s{0,4}(?:\|\||[+.&])\s{0,8}[rbfuN]?[\"']"
+CONCATENATED = r"[\"']\s{0,4}(?:\|\||[+.&]|\+\+|\.\.|<>|\n)\s{0,8}[rbfuN]?[\"']"
 """Two literals that a program puts together."""
 _CONCATENATED = re.compile(CONCATENATED)
 _WORD = re.compile(r"[\w.*+%\-]{1,96}")

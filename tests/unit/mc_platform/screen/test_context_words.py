@@ -140,6 +140,10 @@ def test_a_polish_account_is_found_whole() -> None:
         "Bind address: 127.0.0.1:8080",
         "MAC Address: 00:1A:2B:3C:4D:5E",
         "Mr. President spoke first.",
+        "Patient: N/A",
+        "Claimant: I/O error",
+        "Address - 12 bytes",
+        "Address: port 8080",
         "pH 7.4 - 8.1",
         "text 2024-11-12 10:22:01",
         "text chunk 12 of 30, offset 1234567890",
@@ -165,3 +169,18 @@ def test_a_polish_account_is_found_whole() -> None:
 def test_a_context_word_without_a_person_is_left_alone(text: str) -> None:
     """Organisations, machines, programs."""
     assert SCREENER.screen(({"text": text},)).types == frozenset()
+
+
+@pytest.mark.parametrize(
+    ("before", "value"),
+    [
+        ("Address: ", "4521 Kessler Views\nPort Kyle, OH 44123"),
+        ("Billing address - ", "12 Elm Street, Springfield"),
+        ("住所: ", "東京都千代田区千代田1-1"),
+        ("Passenger: ", "MUSTER/ROBERT MR"),
+    ],
+)
+def test_a_field_is_labelled_to_its_end(before: str, value: str) -> None:
+    """Nothing of the address or of the name stays behind the placeholder."""
+    labels = SCREENER.screen(({"text": before + value},)).labels
+    assert value in {(before + value)[lb.start : lb.end] for lb in labels}

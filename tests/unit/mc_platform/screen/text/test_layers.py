@@ -41,10 +41,13 @@ def _b64(raw: bytes) -> str:
         _b64(TEXT.encode("utf-32")),
         TEXT[::-1],
         "".join(f"<b>{char}</b>" for char in TEXT),
+        "+".join(f"chr({ord(char)})" for char in TEXT),
+        " & ".join(f"ChrW({ord(char)})" for char in TEXT),
+        " ".join(f"{ord(char):03o}" for char in TEXT),
     ],
 )
 def test_a_text_beneath_a_layer_is_read(layered: str) -> None:
-    """Compressed, in another encoding, backwards, marked character by character."""
+    """Compressed, in another encoding, backwards, marked or numbered character by character."""
     types = SCREENER.screen(({"text": f"note {layered} end"},)).types
     assert types >= {"payment-card", "email"}
 
@@ -59,11 +62,21 @@ def test_a_text_beneath_a_layer_is_read(layered: str) -> None:
         "SELECT '" + "' || '".join(GROUPS) + "'",
         'x = "' + '" + "'.join(GROUPS) + '"',
         "$a = '" + "' . '".join(GROUPS) + "';",
+        "local a = '" + "' .. '".join(GROUPS) + "'",
+        'a = "' + '" <> "'.join(GROUPS) + '"',
+        "a = ('" + "'\n     '".join(GROUPS) + "')",
     ],
 )
 def test_groups_apart_are_one_number(text: str) -> None:
     """Whatever a page or a program puts between them."""
     assert SCREENER.screen(({"text": text},)).types == {"payment-card"}
+
+
+def test_a_key_is_read_whose_characters_are_marked_one_by_one() -> None:
+    """As a page shows it that colours its text."""
+    key = "ghp_" + "a1B2c3D4e5F6" * 3
+    marked = "".join(f"<span>{char}</span>" for char in f"use {key}")
+    assert SCREENER.screen(({"text": marked},)).types == {"secret-key"}
 
 
 @pytest.mark.parametrize(
@@ -92,6 +105,9 @@ def test_characters_under_their_index_are_read_in_order(data: Any, kind: str) ->
         "label = 'total ' + 'of ' + 'rows'",
         "4a7d1ed414474e4033ac29ccb8653d9b" * 2,
         base64.b64encode(bytes(range(64, 128)) * 2).decode(),
+        "101 102 103 104 105 106 107",
+        "row(12) + col(34) + x(56) + y(78) + z(90)",
+        "'4111'\n'1112'",
     ],
 )
 def test_pages_programs_and_digests_are_left_alone(text: str) -> None:
