@@ -115,6 +115,16 @@ REFUSALS = {
         "SendStreamingMessage",
         lambda wire: {"message": wire.message(taskId="nope")},
     ),
+    "a context that is no text": (
+        -32602,
+        "SendMessage",
+        lambda wire: {"message": wire.message(contextId=5)},
+    ),
+    "a stream without a message's parts": (
+        -32602,
+        "SendStreamingMessage",
+        lambda wire: {"message": wire.message(parts=None)},
+    ),
     "an extended card": (-32004, "GetExtendedAgentCard", lambda _: {}),
     "a purpose that is not declared": (
         -32050,

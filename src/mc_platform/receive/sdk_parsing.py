@@ -17,6 +17,7 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
+from a2a.server import jsonrpc_models
 from a2a.server.routes import jsonrpc_dispatcher, rest_dispatcher
 from a2a.types import a2a_pb2 as pb
 from a2a.utils import errors as sdk
@@ -161,5 +162,7 @@ def adapt_parsers() -> None:
             for name, model in models.items()
         }
     )
+    # What does not fit is a method's parameters: the request itself was read before
+    old.CoreInvalidRequestError = jsonrpc_models.InvalidParamsError
     # The SDK would call an internal error what A2A 0.3 does not define
     old._V03_ERROR_CODES |= set(sdk.JSON_RPC_ERROR_CODE_MAP.values())
