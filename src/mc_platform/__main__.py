@@ -401,9 +401,17 @@ def _offline(verb: str) -> int:
             from mc_platform.policy_commands import run
         else:
             from mc_platform.scan import run
-        return run(sys.argv[2:])
+        code = run(sys.argv[2:])
+        sys.stdout.flush()
     except PlatformError as error:
         return _told(error)
+    except OSError as error:  # of the output; who only reads what comes first (`| head`) has it
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if isinstance(error, BrokenPipeError):
+            return 0
+        sys.stderr.write(f"error: {error.filename or 'the output'}: {error.strerror}\n")
+        return 3
+    return code
 
 
 def _told(error: PlatformError) -> int:

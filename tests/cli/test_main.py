@@ -206,6 +206,24 @@ def test_a_reader_who_goes_away_changes_no_exit_code(tmp_path, form):
     assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.mark.parametrize("verb", [("logs",), ("privacy", "scan", "-")])
+@pytest.mark.parametrize(("redirected", "code"), [("| :", 0), (">/dev/full", 3), (">&-", 0)])
+def test_lines_that_nobody_takes_are_no_finding(tmp_path, verb, redirected, code):
+    """Exit 1 would be one, and a traceback our defect; only what could not be written is told."""
+    (tmp_path / "log").mkdir()
+    (tmp_path / "log" / "blue-1.log").write_text("a line\n" * 100_000)
+    script = f'set -o pipefail; "$0" "$@" {redirected}'
+    done = subprocess.run(
+        ["bash", "-c", script, MCCTL, *verb],
+        input='{"id": "1", "text": "hello"}\n' * 3,
+        env={**os.environ, "MC_HOME": str(tmp_path)},
+        capture_output=True, text=True, check=False, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr
+    assert ("No space left on device" in done.stderr) is (code == 3)
+
+
 @pytest.mark.parametrize("form", ["table", "json"])
 def test_output_that_cannot_be_written_is_told_without_a_traceback(tmp_path, form):
     """A full disk: nobody can read what was found."""

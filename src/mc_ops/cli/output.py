@@ -81,6 +81,7 @@ def ready_streams() -> None:
             os.fstat(number)
         except OSError:
             os.open(os.devnull, os.O_RDWR)  # it gets the lowest free number: this one
+            os.set_inheritable(number, True)  # for what is started, too
     for name, number in (("stdout", 1), ("stderr", 2)):
         if getattr(sys, name) is None:
             setattr(sys, name, open(number, "w", encoding="utf-8", closefd=False))  # noqa: SIM115
@@ -106,8 +107,20 @@ OutputOption = Annotated[
 
 
 def emit_line(text: str) -> None:
-    """Print a line that somebody else wrote: on a terminal without commands to it, else as it is."""
-    sys.stdout.write(f"{_plain(text) if sys.stdout.isatty() else text}\n")
+    """Print a line of a log or a record: on a terminal without commands to it, else as it is.
+
+    Raises:
+        Exit: whoever read has seen enough, so that what follows a log ends.
+        CouldNotTell: the output cannot be written.
+    """
+    try:
+        sys.stdout.write(f"{_plain(text) if sys.stdout.isatty() else text}\n")
+        sys.stdout.flush()
+    except OSError as error:
+        stdout.give_up()
+        if isinstance(error, BrokenPipeError):
+            raise typer.Exit from error
+        raise _unwritable(error) from error
 
 
 def emit_json(result: dict[str, Any]) -> None:
