@@ -82,7 +82,7 @@ def test_what_holds_no_secret_is_left_alone(text):
     "text",
     [
         "pk_live_51H8xQ2mZx7LpT4wYc9BnD3sFkR8vQ2mZx",
-        "chatcmpl-AbCdEf1234567890GhIjKlMnOpQrStUv",
+        *(f"{word}AbCdEf1234567890GhIjKlMnOpQrStUv" for word in ("chatcmpl-", "thread_", "order-")),
         "run test_ThisIsTheNameOfATest2024ForOrders12",
         "chunk-vendors-3f0749d0b7d52b20cf1cb80b2b73a41b",
         "ipfs-QmYwAPJzv5CZsnA625s3Xf2nemtYgPpHdWEz79ojWKPB",
