@@ -233,7 +233,7 @@ def bits_of(value: str) -> float:
 _CURL = _RULES.re2("curl")
 _PASSED = _RULES.re2("passed")
 _PLACES = ("quoted", "bare", "beside", "before")
-_SOME_KINDS = 3
+_SOME_KINDS, _MOST_CHARS = 3, 200
 # A sign that joins no words of prose or code.
 _SIGN, _JOINS = re.compile(r"[!#$^*@+=~&]"), re.compile(r"[_.:/\-]")
 
@@ -272,6 +272,8 @@ def find_beside(text: str, _: str, budget: Budget) -> Iterator[Finding]:
 
 def _is_beside(value: str, *, password: bool, said: bool) -> bool:
     """Whether a value counts that no mark assigns: of more kinds of characters than words have."""
+    if not _SURE_CHARS <= len(value) <= _MOST_CHARS:
+        return False
     if _is_beyond_doubt(value):
         return True
     signed = password and _SIGN.search(value) is not None
