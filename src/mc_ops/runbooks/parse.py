@@ -296,13 +296,10 @@ def _tell_lost(reader: _Reader, token: Token, lines: list[str]) -> None:
             and opening[1] not in opening["info"]  # closed on the same line: code within prose
             and _WHOSE.search(opening["info"])
         ):
-            told = f"this block is not run: it is within the one of line {begin + 1}, which is not closed"
-            reader.problem(
-                number + 1,
-                told
-                if around
-                else "this block is not run: indented too far, or within HTML or prose",
-            )
+            where = "indented too far, or within HTML or prose"
+            if around:
+                where = f"it is within the one of line {begin + 1}, which is not closed"
+            reader.problem(number + 1, f"this block is not run: {where}")
 
 
 def _closed(token: Token, last: list[str]) -> None:

@@ -179,7 +179,7 @@ def _of_objects(events: Iterable[Mapping[str, Any]]) -> list[Told]:
                 key = (one.namespace, _text(about, "name")) if about.get("name") else place
                 # One that is told again counts on: the newest has all
                 told[key] = max(
-                    told.get(key, one), one, key=lambda told: (told.last_s, told.count or 0)
+                    told.get(key, one), one, key=lambda each: (each.last_s, each.count or 0)
                 )
         return list(told.values())
     except (ValueError, TypeError, AttributeError, OverflowError) as error:

@@ -187,7 +187,7 @@ def _is_any_key(text: str, word: int, value: str) -> bool:
     """Whether a value behind a mere `key` is drawn beyond doubt, and the key is no public one."""
     if UUID.match(value) is not None:
         return text[max(0, word - 1) : word + 1].startswith(("?", "&"))
-    return _is_beyond_doubt(value) and (not _open_key(text, word))
+    return _is_beyond_doubt(value) and not _open_key(text, word)
 
 
 def _open_key(text: str, word: int) -> bool:
@@ -247,7 +247,7 @@ def find_passed(text: str, _: str, budget: Budget) -> Iterator[Finding]:
         if "$" in value[:2] or "{" in value[:2] or _EXAMPLE_WORD.match(value) is not None:
             continue
         drawn = any(map(str.isdigit, value)) and len(set(value)) >= _DRAWN_KINDS
-        if drawn if header else drawn or kinds_of(value) >= 3:
+        if drawn if header else drawn or kinds_of(value) >= _SOME_KINDS:
             group = _CURL.groupindex["header" if header else "value"]
             start, end = match.span(group)
             yield Finding(SECRET_KEY, start, end, 0.85, "context.passed", _REASON)
@@ -261,9 +261,8 @@ def find_beside(text: str, _: str, budget: Budget) -> Iterator[Finding]:
         start, end = match.span(_PASSED.groupindex[group])
         value = text[start:end] if group == "quoted" else text[start:end].rstrip(".:,;?")
         password = match.group("login") is not None or group in ("beside", "before")
-        if _PASSING.search(text, max(0, match.start() - 12), start) or _open_key(
-            text, match.start()
-        ):
+        word = match.start()
+        if _PASSING.search(text, max(0, word - 12), start) or _open_key(text, word):
             continue
         if _is_beside(value, password=password, said=group in ("bare", "before")):
             end = end if password else start + len(value)
