@@ -80,7 +80,7 @@ class Prepared:
             if others:
                 raise Waiting(
                     f"a step of run {others[0]} still runs though its engine is gone",
-                    hint=f"mcctl runbook run --resume {others[0]}",
+                    hint=f"mcctl runbook status {others[0]}",
                 )
             folder = store.folder(self.run_id)
             if self.first_event[0] == "run_started":
