@@ -399,9 +399,10 @@ def test_new_run_waits_for_what_a_killed_one_left(bench: Bench) -> None:
     """A new run does not start beside a step whose engine was killed."""
     bench.write("step=a repeat=safe|echo $$ > new; mv new pid; test -e again || sleep 77")
     kill_in(bench, "pid")
+    [left] = bench.store.leftovers()
     with pytest.raises(Waiting, match="still runs though its engine is gone") as waiting:
         bench.run()
-    assert waiting.value.hint == f"mcctl runbook status {bench.folder.name}"
+    assert waiting.value.hint == f"mcctl runbook status {left}"
     (bench.folder / "again").touch()
     assert bench.resume().exit == 0
 
